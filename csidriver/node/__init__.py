@@ -1,0 +1,1 @@
+"""The CSI node plugin: registration, publish, unpublish and leased in-place rewrites."""

@@ -1,0 +1,1 @@
+"""Keeps grants fresh: watches sources, runs the refresh protocol, writes companions."""
