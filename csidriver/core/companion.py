@@ -1,0 +1,100 @@
+"""The companion: the Secret in the tokens namespace that nodes read.
+
+It holds an access token and a status, never anything that renews.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from csidriver.core import contract
+from csidriver.core.contract import Ref
+from csidriver.core.secret import Secret
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import Status
+from csidriver.core.timestamp import epoch, rfc3339
+from csidriver.errors import InvalidSecret
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """An access token; all instants in epoch seconds, `written_at` with milliseconds."""
+
+    value: Sensitive
+    token_type: str
+    issued_at: float
+    expires_at: float
+    written_at: float = 0.0
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds from issue to expiry."""
+        return self.expires_at - self.issued_at
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """What the refresher tells nodes about one source."""
+
+    source: Ref
+    source_uid: str
+    generation: int
+    status: Status
+    message: str
+    next_refresh: float
+    token: AccessToken | None
+
+    @classmethod
+    def from_secret(cls, secret: Secret) -> "Companion":
+        """Raises InvalidSecret when the Secret is none of ours or was damaged."""
+        notes = secret.annotations if secret.type == contract.COMPANION_TYPE else {}
+        try:
+            return cls(
+                source=Ref(notes[contract.SOURCE_NAMESPACE], notes[contract.SOURCE_NAME]),
+                source_uid=notes[contract.SOURCE_UID],
+                generation=int(notes[contract.GENERATION]),
+                status=Status(notes[contract.STATUS]),
+                message=notes.get(contract.MESSAGE, ""),
+                next_refresh=epoch(notes.get(contract.NEXT_REFRESH, "")) or 0.0,
+                token=_token(secret.data),
+            )
+        except (KeyError, ValueError) as error:
+            raise InvalidSecret(
+                f"Secret {secret.namespace}/{secret.name}",
+                [f"is no companion ({type(error).__name__}); delete it, the refresher restores it"],
+            ) from None
+
+    def annotations(self) -> dict[str, str]:
+        """The annotations of the Secret."""
+        return {
+            contract.SOURCE_NAMESPACE: self.source.namespace,
+            contract.SOURCE_NAME: self.source.name,
+            contract.SOURCE_UID: self.source_uid,
+            contract.GENERATION: str(self.generation),
+            contract.STATUS: self.status.value,
+            contract.MESSAGE: self.message,
+            contract.NEXT_REFRESH: rfc3339(self.next_refresh),
+        }
+
+    def data(self) -> dict[str, Sensitive]:
+        """The data of the Secret; empty while there is no access token."""
+        if self.token is None:
+            return {}
+        return {
+            "access_token": self.token.value,
+            "token_type": Sensitive(self.token.token_type),
+            "issued_at": Sensitive(str(int(self.token.issued_at))),
+            "expires_at": Sensitive(str(int(self.token.expires_at))),
+            "written_at": Sensitive(f"{self.token.written_at:.3f}"),
+        }
+
+
+def _token(data: Mapping[str, Sensitive]) -> AccessToken | None:
+    if not data.get("access_token"):
+        return None
+    return AccessToken(
+        value=data["access_token"],
+        token_type=data["token_type"].reveal(),
+        issued_at=float(data["issued_at"].reveal()),
+        expires_at=float(data["expires_at"].reveal()),
+        written_at=float(data["written_at"].reveal()),
+    )

@@ -1,0 +1,143 @@
+"""The named effects of the refresh protocol: everything it may ask the outside world to do.
+
+A generator yields effects and receives their results, so the same rules are driven by threads in
+production and by virtual time in the simulator. Errors of `csidriver.errors` are thrown in.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from csidriver.core.contract import Ref
+from csidriver.core.issuers import Issuer
+from csidriver.core.outcome import Outcome
+from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.source import Client
+from csidriver.core.token import TokenDocument
+
+R = TypeVar("R")
+
+
+class Effect(Generic[R]):
+    """One thing to be done; `result = yield from effect` does it and is typed."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> "Generator[Effect[Any], Any, R]":
+        result: R = yield self
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class GetSecret(Effect[Secret | None]):
+    """Read a Secret; None if there is none."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSecret(Effect[Secret]):
+    """Create a Secret; StoreConflict if one of that name exists."""
+
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class PatchSecret(Effect[Secret]):
+    """Patch a Secret as long as it is still at `base.resource_version`, else StoreConflict."""
+
+    base: Secret
+    patch: SecretPatch
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSecret(Effect[None]):
+    """Delete a Secret as long as it is still at `base.resource_version`; absent is fine."""
+
+    base: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Now(Effect[float]):
+    """Wall clock, epoch seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Monotonic(Effect[float]):
+    """A clock that never jumps, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nonce(Effect[str]):
+    """A fresh random name for an intent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait(Effect[None]):
+    """Let so many seconds pass."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MaySend(Effect[bool]):
+    """Whether this process may start an exchange now: it is working, not stopping."""
+
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolEntry:
+    """What survives a crash of the process: a nonce whose token was sent, and maybe its reply."""
+
+    nonce: str
+    sent_at: float
+    reply: TokenDocument | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolRead(Effect[SpoolEntry | None]):
+    """The entry of one grant, None if nothing was sent."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolWrite(Effect[None]):
+    """Write the entry of one grant and wait until it is safe."""
+
+    ref: Ref
+    entry: SpoolEntry
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolClear(Effect[None]):
+    """Everything of this grant is stored: forget its entry."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Send(Effect[Outcome]):
+    """Present a refresh token at the issuer's token endpoint (RFC 6749 section 6).
+
+    `timeout` bounds the whole exchange, in seconds.
+    """
+
+    issuer: Issuer
+    client: Client
+    refresh_token: Sensitive
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report(Effect[None]):
+    """Tell users and operators about a change: an Event on the source, and a log line."""
+
+    ref: Ref
+    source_uid: str
+    reason: str
+    message: str
+    normal: bool

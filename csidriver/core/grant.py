@@ -1,0 +1,311 @@
+"""The grant: the live token document in the refresher's custody, and every decision about it.
+
+Values only. Reading and writing grants, in the order that survives crashes, is `refresh`.
+The rules are docs/protocol.md sections 2 to 4.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from csidriver.core import schedule
+from csidriver.core.companion import AccessToken
+from csidriver.core.contract import Ref
+from csidriver.core.issuers import Issuer
+from csidriver.core.outcome import Failed
+from csidriver.core.source import Client, Source
+from csidriver.core.status import (
+    LOST_MESSAGE,
+    MEANINGS,
+    PENDING_MESSAGE,
+    READY_MESSAGE,
+    UNCERTAIN_MESSAGE,
+    Kind,
+    Signal,
+    Status,
+    Warn,
+)
+from csidriver.core.token import TokenDocument, claims
+
+MAX_SEEDS = 256
+MAX_SPENT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """The announcement that a refresh token is about to be presented; it fences other replicas.
+
+    `rt` is the hash of that token, `started_at` epoch seconds, `takeover_after` seconds.
+    """
+
+    nonce: str
+    holder: str
+    rt: str
+    started_at: float
+    takeover_after: float
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One live document and its state; instants in epoch seconds, 0 for never.
+
+    `next_refresh` is None when only a change of the source or its issuer can help.
+    """
+
+    ref: Ref
+    source_uid: str
+    source_version: str
+    issuer: str
+    issuer_identity: str
+    client: Client
+    document: TokenDocument
+    generation: int
+    issued_at: float
+    expires_at: float
+    seeds: tuple[str, ...]
+    spent: tuple[str, ...]
+    intent: Intent | None
+    next_refresh: float | None
+    status: Status
+    message: str
+    warning: str
+    failures: int
+
+    @property
+    def live(self) -> str:
+        """Hash of the refresh token that may be presented."""
+        token = self.document.refresh_token
+        return "" if token is None else token.hash()
+
+    @property
+    def life(self) -> float:
+        """Seconds the access token lives in all, 0 when there is none."""
+        return max(0.0, self.expires_at - self.issued_at)
+
+    def token(self, written_at: float) -> AccessToken | None:
+        """The access token for the companion, None when there is none with a known expiry."""
+        value = self.document.access_token
+        if value is None or self.expires_at <= 0:
+            return None
+        return AccessToken(
+            value, self.document.token_type, self.issued_at, self.expires_at, written_at
+        )
+
+
+class Verdict(Enum):
+    """What a source's refresh token says about the grant (protocol section 2)."""
+
+    SAME = "same"
+    OLD_SEED = "old_seed"
+    RESEED = "reseed"
+
+
+class Conflict(Enum):
+    """Why a commit met a different grant than it was computed from (protocol section 4.6)."""
+
+    REBASE = "rebase"
+    ARRIVED = "arrived"
+    PEER_WON = "peer_won"
+    RESEEDED = "reseeded"
+    GONE = "gone"
+
+
+def judge(grant: Grant, source: Source) -> Verdict:
+    """Whether the source holds the live token, a restored old one, or a human's new one."""
+    presented = source.refresh_token.hash()
+    if presented == grant.live:
+        return Verdict.SAME
+    old = presented in grant.seeds or presented in grant.spent
+    return Verdict.OLD_SEED if old else Verdict.RESEED
+
+
+def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) -> Grant:
+    """A grant from a source seen for the first time, or reseeded over `previous`.
+
+    The seed's own access token is used while it provably lives another 30 s or half its life.
+    """
+    said = claims(source.document.access_token) if source.document.access_token else None
+    issued, expiry = (said.iat or 0.0, said.exp or 0.0) if said else (0.0, 0.0)
+    usable = 0 < issued < expiry and expiry - now > min(30.0, (expiry - issued) / 2)
+    seeds, spent = (previous.seeds, previous.spent) if previous else ((), ())
+    if previous is not None:
+        spent = (*spent, previous.live)[-MAX_SPENT:]
+    return Grant(
+        ref=source.ref,
+        source_uid=source.uid,
+        source_version="",
+        issuer=issuer.name,
+        issuer_identity=issuer.identity,
+        client=source.client,
+        document=source.document,
+        generation=previous.generation + 1 if previous else 1,
+        issued_at=issued if usable else 0.0,
+        expires_at=expiry if usable else 0.0,
+        seeds=(*seeds, source.refresh_token.hash())[-MAX_SEEDS:],
+        spent=spent,
+        intent=None,
+        next_refresh=now,
+        status=Status.READY if usable else Status.PENDING,
+        message=READY_MESSAGE if usable else PENDING_MESSAGE,
+        warning=Warn.TRAILING_BYTES.value if source.trailing else "",
+        failures=0,
+    )
+
+
+def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, u: float) -> Grant:
+    """The grant after tokens arrived. A new refresh token is kept whatever is wrong with the rest.
+
+    `sent_at` is the instant before sending, so that expiry is never later than the server's;
+    `u` in [0, 1) spreads the next refresh.
+    """
+    rotated = reply.refresh_token is not None and reply.refresh_token.hash() != grant.live
+    bearer = reply.token_type.lower() == "bearer"
+    fresh = reply.access_token if bearer else None
+    said = claims(fresh) if fresh is not None else None
+    life = schedule.lifetime(
+        reply.seconds("expires_in"), *((said.iat, said.exp) if said else (None, None))
+    )
+    assumed = life is None
+    life = issuer.default_lifetime if life is None else life
+    kept = (
+        reply
+        if fresh is not None
+        else TokenDocument(
+            {
+                k: v
+                for k, v in reply.fields.items()
+                if k not in ("access_token", "token_type", "expires_in")
+            }
+        )
+    )
+    after = replace(
+        grant,
+        document=grant.document.merge(kept, sent_at + life if fresh else None),
+        generation=grant.generation + 1,
+        spent=(*grant.spent, grant.live)[-MAX_SPENT:] if rotated else grant.spent,
+        intent=None,
+    )
+    if fresh is None:
+        signal = Signal.BAD_REPLY if bearer else Signal.TOKEN_TYPE
+        return _failed(after, Failed(signal), sent_at, issuer, u, Status.MISCONFIGURED)
+    return replace(
+        after,
+        issued_at=sent_at,
+        expires_at=sent_at + life,
+        next_refresh=schedule.due(
+            sent_at,
+            life,
+            u=u,
+            minimum=issuer.min_lead,
+            refresh_life=reply.seconds("refresh_expires_in") or 0.0,
+        ),
+        status=Status.READY,
+        message=READY_MESSAGE,
+        warning=Warn.DEFAULT_LIFETIME.value if assumed else "",
+        failures=0,
+    )
+
+
+def fail(grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float) -> Grant:
+    """The grant after an exchange without tokens. Nothing is ever deleted here."""
+    if failed.kind is Kind.UNCERTAIN and issuer.reuse != float("inf"):
+        return _uncertain(grant, now, issuer)
+    attempted_before = grant.intent is not None and grant.intent.attempt > 1
+    if failed.signal is Signal.INVALID_GRANT and attempted_before:
+        return replace(
+            grant,
+            intent=None,
+            status=Status.LOST_ROTATION,
+            message=LOST_MESSAGE,
+            next_refresh=None,
+            failures=grant.failures + 1,
+        )
+    status = MEANINGS[failed.signal].status
+    if failed.kind is Kind.UNCERTAIN:  # the server never rotates: nothing can have been spent
+        status = Status.ISSUER_UNAVAILABLE
+    return _failed(replace(grant, intent=None), failed, now, issuer, u, status)
+
+
+def _failed(
+    grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float, status: Status
+) -> Grant:
+    meaning = MEANINGS[failed.signal]
+    failures = grant.failures + 1
+    remaining = grant.expires_at - now
+    life = working_life(grant, issuer)
+    wait = schedule.retry(
+        meaning.pace, failures, u=u, remaining=remaining, life=life, pause=failed.pause
+    )
+    # Trouble of the issuer concerns the user only when the token in hand runs short.
+    quiet = status is Status.ISSUER_UNAVAILABLE and remaining > schedule.lead(life) / 2
+    return replace(
+        grant,
+        failures=failures,
+        next_refresh=None if wait is None else now + wait,
+        status=grant.status if quiet else status,
+        message=grant.message if quiet else meaning.message,
+    )
+
+
+def _uncertain(grant: Grant, now: float, issuer: Issuer) -> Grant:
+    """Keep the intent, plan the one more presentation that the issuer tolerates (section 4)."""
+    again: float | None = None
+    intent = grant.intent
+    if intent is not None and issuer.reuse > 0:
+        planned = now + (1.0 if intent.attempt <= 1 else 3.0)
+        again = planned if planned < intent.started_at + issuer.reuse else None
+    elif intent is not None and intent.attempt <= 1:
+        again = max(now + 1.0, grant.expires_at - schedule.lead(grant.life) / 4)
+    return replace(
+        grant,
+        status=Status.UNCERTAIN,
+        message=UNCERTAIN_MESSAGE,
+        next_refresh=again,
+        failures=grant.failures + 1,
+    )
+
+
+def working_life(grant: Grant, issuer: Issuer) -> float:
+    """Seconds to derive time-outs from: the token's lifetime, or a guess before the first one."""
+    return grant.life or issuer.default_lifetime
+
+
+def begin(grant: Grant, nonce: str, holder: str, now: float, takeover_after: float) -> Grant:
+    """The grant with the intent to present its live refresh token.
+
+    An intent left for the same token means that an earlier outcome is unknown: the attempt counts
+    up and keeps the instant of the first send.
+    """
+    earlier = grant.intent if grant.intent is not None and grant.intent.rt == grant.live else None
+    return replace(
+        grant,
+        intent=Intent(
+            nonce=nonce,
+            holder=holder,
+            rt=grant.live,
+            started_at=earlier.started_at if earlier else now,
+            takeover_after=takeover_after,
+            attempt=earlier.attempt + 1 if earlier else 1,
+        ),
+    )
+
+
+def may_present(grant: Grant) -> bool:
+    """Whether the live token is one that no later one has replaced (protocol section 2.6)."""
+    return bool(grant.live) and grant.live not in grant.spent
+
+
+def judge_conflict(stored: Grant | None, before: Grant, after: Grant) -> Conflict:
+    """What happened to the grant since our intent, seen from the reply we hold."""
+    if stored is None:
+        return Conflict.GONE
+    fenced = before.intent is None or (
+        stored.intent is not None and stored.intent.nonce == before.intent.nonce
+    )
+    if fenced and stored.live == before.live and stored.generation == before.generation:
+        return Conflict.REBASE
+    if stored.generation == after.generation and stored.live == after.live:
+        return Conflict.ARRIVED
+    if stored.live != before.live and stored.live in stored.seeds:
+        return Conflict.RESEEDED
+    return Conflict.PEER_WON

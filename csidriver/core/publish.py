@@ -1,0 +1,192 @@
+"""Telling nodes and users: the companion, the mirror in the source, the status annotations.
+
+Level-triggered: every visit compares what should be there with what was last seen and writes only
+the difference. Nothing here can lose a token, the grant has it already.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from csidriver.core import contract
+from csidriver.core.companion import Companion
+from csidriver.core.effects import CreateSecret, Now, PatchSecret, Report, SpoolClear
+from csidriver.core.known import Known, Rules, Steps
+from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.source import document_key
+from csidriver.core.status import Status, Warn
+from csidriver.core.timestamp import rfc3339
+from csidriver.errors import InvalidSecret, StoreRefused
+
+# A mirror that admission, a quota or `immutable` refused is tried again after so many seconds.
+MIRROR_RETRY = 600.0
+
+_NORMAL = (Status.READY, Status.PENDING)
+
+
+@dataclass(frozen=True, slots=True)
+class Plight:
+    """A status that overrides the grant's.
+
+    Unless it `blocks`, only the source's author is told: a broken edit stops no working grant.
+    """
+
+    status: Status
+    message: str
+    blocks: bool = False
+
+
+def publish(known: Known, rules: Rules, plight: Plight | None) -> Steps[Known]:
+    """Write companion and mirror where they lag behind, then plan the next visit."""
+    now = yield from Now()
+    known, foreign = yield from _write_companion(known, rules, plight, now)
+    known = yield from _write_source(known, foreign or plight, now)
+    if known.spooled:
+        yield from SpoolClear(known.ref)
+        known = replace(known, spooled=False)
+    wanted = [known.recheck_at, known.grant.next_refresh if known.grant else None]
+    if known.mirror_refused_at is not None:
+        wanted.append(known.mirror_refused_at + MIRROR_RETRY)
+    blocked = plight is not None and plight.blocks
+    times = [at for at in wanted[: 1 if blocked else None] if at is not None]
+    return replace(known, next_visit=min(times, default=None))
+
+
+def companion_generation(known: Known) -> int:
+    """The generation nodes have seen last, 0 if none."""
+    seen = _decoded(known.companion)
+    return 0 if seen is None else seen.generation
+
+
+def _decoded(secret: Secret | None) -> Companion | None:
+    try:
+        return None if secret is None else Companion.from_secret(secret)
+    except InvalidSecret:
+        return None
+
+
+def _write_companion(
+    known: Known, rules: Rules, plight: Plight | None, now: float
+) -> Steps[tuple[Known, Plight | None]]:
+    seen = _decoded(known.companion)
+    if known.companion is not None and (seen is None or seen.source != known.ref):
+        message = f"Secret {rules.tokens_namespace}/{known.ref.companion} is not ours; remove it"
+        return known, Plight(Status.MISCONFIGURED, message)
+    wanted = _companion(known, plight, now)
+    if wanted is None or (seen is not None and not _lags(seen, wanted)):
+        return known, None
+    if known.companion is None:
+        secret = Secret(
+            rules.tokens_namespace,
+            known.ref.companion,
+            type=contract.COMPANION_TYPE,
+            annotations=wanted.annotations(),
+            data=wanted.data(),
+        )
+        stored = yield from CreateSecret(secret)
+    else:
+        patch = SecretPatch(annotations={**wanted.annotations()}, data={**wanted.data()})
+        stored = yield from PatchSecret(known.companion, patch)
+    return replace(known, companion=stored), None
+
+
+def _companion(known: Known, plight: Plight | None, now: float) -> Companion | None:
+    grant, source = known.grant, known.source
+    if source is None or (grant is None and plight is None):
+        return None
+    if grant is None or (plight is not None and plight.blocks):
+        status, message = (plight.status, plight.message) if plight else (Status.PENDING, "")
+    else:
+        status, message = grant.status, grant.message
+    return Companion(
+        source=known.ref,
+        source_uid=source.uid,
+        generation=grant.generation if grant else companion_generation(known),
+        status=status,
+        message=message,
+        next_refresh=(grant.next_refresh or 0.0) if grant else 0.0,
+        token=grant.token(now) if grant else None,
+    )
+
+
+def _lags(seen: Companion, wanted: Companion) -> bool:
+    """Whether nodes should be told; never with an older generation than they have seen."""
+    if wanted.generation < seen.generation:
+        return False
+    return (
+        seen.generation != wanted.generation
+        or seen.source_uid != wanted.source_uid
+        or seen.status is not wanted.status
+        or seen.message != wanted.message
+        or int(seen.next_refresh) != int(wanted.next_refresh)
+    )
+
+
+def _write_source(known: Known, plight: Plight | None, now: float) -> Steps[Known]:
+    source = known.source
+    if source is None:
+        return known
+    wanted = _annotations(known, plight)
+    notes = {key: value for key, value in wanted.items() if source.annotations.get(key) != value}
+    data = _mirror(known, source, now)
+    if not notes and not data:
+        return known
+    yield from _report(known, source, wanted)
+    try:
+        stored = yield from PatchSecret(source, SecretPatch(annotations=notes, data=data))
+    except StoreRefused:
+        if not data:
+            return known
+        # An immutable Secret refuses its data but not its annotations, which can say so.
+        known = replace(known, mirror_refused_at=now)
+        return (yield from _write_source(known, plight, now))
+    if data and known.grant is not None:
+        known = replace(known, mirrored=known.grant.generation, mirror_refused_at=None)
+    return replace(known, source=stored)
+
+
+def _mirror(known: Known, source: Secret, now: float) -> Mapping[str, Sensitive]:
+    """The live document, once per refresh: no fight with a GitOps tool over a restored seed."""
+    grant = known.grant
+    if grant is None or known.mirrored >= grant.generation:
+        return {}
+    if known.mirror_refused_at is not None and now < known.mirror_refused_at + MIRROR_RETRY:
+        return {}
+    key = document_key(source)
+    text = grant.document.text()
+    return {} if source.data.get(key) == text else {key: text}
+
+
+def _annotations(known: Known, plight: Plight | None) -> dict[str, str | None]:
+    """Our annotations of the source; None for those that must not be there."""
+    grant = known.grant
+    status, message = (
+        (plight.status, plight.message)
+        if plight is not None
+        else (grant.status, grant.message)
+        if grant is not None
+        else (Status.PENDING, "")
+    )
+    warning = grant.warning if grant is not None else ""
+    if known.mirror_refused_at is not None:
+        warning = Warn.MIRROR_REFUSED.value
+    following = grant.next_refresh if grant is not None else None
+    return {
+        contract.STATUS: status.value,
+        contract.MESSAGE: message,
+        contract.WARNING: warning or None,
+        contract.EXPIRES_AT: rfc3339(grant.expires_at) if grant and grant.expires_at else None,
+        contract.REFRESHED_AT: rfc3339(grant.issued_at) if grant and grant.issued_at else None,
+        contract.NEXT_REFRESH: rfc3339(following) if following else None,
+    }
+
+
+def _report(known: Known, source: Secret, wanted: Mapping[str, str | None]) -> Steps[None]:
+    """An Event when the status or the warning changes, none for what repeats."""
+    for key in (contract.STATUS, contract.WARNING):
+        reason = wanted[key]
+        if not reason or source.annotations.get(key) == reason:
+            continue
+        normal = key == contract.STATUS and Status(reason) in _NORMAL
+        message = wanted[contract.MESSAGE] or ""
+        yield from Report(known.ref, source.uid, reason, message, normal)

@@ -1,0 +1,45 @@
+"""One visit to one token, as a generator of effects: the refresh protocol's main line.
+
+Threads drive it in production, virtual time drives it in the simulator. Level-triggered: a visit
+may come at any time and for any reason, and does only what is missing.
+"""
+
+from dataclasses import replace
+
+from csidriver.core.adoption import bound_issuer, forget, take_custody
+from csidriver.core.effects import Now
+from csidriver.core.exchange import refresh_if_due
+from csidriver.core.issuers import Issuer
+from csidriver.core.known import Known, Rules, Steps, learn
+from csidriver.core.publish import Plight, publish
+from csidriver.core.status import Status
+from csidriver.errors import StoreConflict
+
+
+def visit(known: Known, rules: Rules) -> Steps[Known]:
+    """Bring one token up to date with its source, its schedule and its companion.
+
+    Returns what is known afterwards; `next_visit` says when to come again.
+
+    Raises:
+        StoreError, SpoolFailed: the surroundings failed; everything done so far is safe.
+        InvalidSecret: the grant cannot be read; nothing is sent and nothing is overwritten.
+    """
+    try:
+        known = yield from learn(known, rules)
+        if known.source is None:
+            return (yield from forget(known))
+        known, plight = yield from take_custody(
+            replace(known, gone_since=None, recheck_at=None), rules
+        )
+        if known.grant is not None:
+            issuer = bound_issuer(known, known.grant, rules)
+            if isinstance(issuer, Issuer):
+                known = yield from refresh_if_due(known, issuer, rules)
+            else:
+                plight = Plight(Status.MISCONFIGURED, issuer, blocks=True)
+        return (yield from publish(known, rules, plight))
+    except StoreConflict:
+        # Somebody else wrote first: read everything again and decide anew.
+        now = yield from Now()
+        return replace(known, source_stale=True, custody_stale=True, next_visit=now)

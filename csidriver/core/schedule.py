@@ -1,0 +1,107 @@
+"""When to refresh: expiry, lead, jitter, retry. Pure functions of seconds and epoch seconds.
+
+The rules are docs/protocol.md section 5; the numbers stand here once.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from csidriver.core.status import Pace
+
+MAX_LIFETIME = 400 * 86400.0
+REFRESH_TOKEN_CEILING = 7 * 86400.0
+SHORT_LIFETIME = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper bounds that the operator may lower, in seconds."""
+
+    http_timeout: float = 20.0
+    takeover_after: float = 100.0
+
+
+def lifetime(expires_in: float | None, issued: float | None, expiry: float | None) -> float | None:
+    """Seconds an access token lives: the shorter of what the reply and its JWT say.
+
+    None when neither says anything credible (0, negative, over 400 days): the caller falls back
+    to the issuer's default and warns.
+    """
+    of_jwt = expiry - issued if expiry is not None and issued is not None else None
+    said = [s for s in (expires_in, of_jwt) if s is not None and 0 < s <= MAX_LIFETIME]
+    return min(said, default=None)
+
+
+def lead(life: float, minimum: float = 0.0) -> float:
+    """Seconds before expiry at which a token of this lifetime is to be replaced."""
+    return min(0.5 * life, max(0.2 * life, min(120.0, 0.5 * life), minimum))
+
+
+def spread(uid: str, generation: int) -> float:
+    """A number in [0, 1) that is fixed per token and refresh, so a restart does not redraw it."""
+    digest = hashlib.sha256(f"{uid}/{generation}".encode()).digest()
+    return int.from_bytes(digest[:7], "big") / float(1 << 56)
+
+
+def due(
+    issued_at: float, life: float, *, u: float, minimum: float = 0.0, refresh_life: float = 0.0
+) -> float:
+    """Epoch seconds of the next refresh: early enough, spread, never in a hot loop.
+
+    `refresh_life` is the remaining life of the refresh token in seconds at `issued_at`, 0 if it
+    does not expire; it is used at half of it, and every 7 days otherwise (idle time-outs).
+    """
+    jitter = u * min(0.1 * life, 600.0)
+    wanted = issued_at + life - lead(life, minimum) - jitter
+    guard = issued_at + (0.5 * refresh_life if refresh_life > 0 else REFRESH_TOKEN_CEILING)
+    return max(min(wanted, guard), issued_at + gap(life))
+
+
+def gap(life: float) -> float:
+    """Least seconds between two sends for one grant."""
+    return life / 4 if life < SHORT_LIFETIME else max(10.0, life / 4)
+
+
+def http_timeout(life: float, limits: Limits, minimum: float = 0.0) -> float:
+    """Seconds one exchange may take in all."""
+    return min(limits.http_timeout, lead(life, minimum) / 8)
+
+
+def takeover_after(life: float, limits: Limits, minimum: float = 0.0) -> float:
+    """Seconds after which another replica may consider an intent abandoned."""
+    wanted = min(limits.takeover_after, lead(life, minimum) / 2)
+    return max(wanted, 2 * http_timeout(life, limits, minimum) + 5.0)
+
+
+def backoff(failures: int, u: float, cap: float) -> float:
+    """Seconds to wait after so many failures in a row: 2 s doubling, full jitter, capped."""
+    return max(0.5, u * min(2.0 * 2.0 ** min(failures - 1, 20), cap))
+
+
+def retry(
+    pace: Pace, failures: int, *, u: float, remaining: float, life: float, pause: float | None
+) -> float | None:
+    """Seconds until the next attempt, None when only a change can help.
+
+    `remaining` is what the access token has left, `pause` what Retry-After says, in seconds.
+    """
+    cap = min(lead(life) / 4, 300.0) if remaining > 0 else 60.0
+    quick = max(gap(life), backoff(failures, u, cap))
+    quick_tries = {Pace.HALF_HOUR: 3, Pace.UNKNOWN: 5, Pace.BACKOFF: failures}
+    if failures <= quick_tries.get(pace, 0):
+        return quick
+    if pace is Pace.RETRY_AFTER:
+        return max(quick, min(max(pause or 0.0, 1.0), 3600.0))
+    if pace is Pace.ONCE_LATER and failures > 1:
+        return None
+    return _FIXED[pace]
+
+
+_FIXED = {
+    Pace.MINUTES: 300.0,
+    Pace.ONCE_LATER: 300.0,
+    Pace.HALF_HOUR: 1800.0,
+    Pace.HOURLY: 3600.0,
+    Pace.UNKNOWN: 3600.0,
+    Pace.STOP: None,
+}

@@ -1,0 +1,87 @@
+"""The source: a user's annotated Secret, parsed into a value or into all of its problems."""
+
+from dataclasses import dataclass
+
+from csidriver.core import contract
+from csidriver.core.contract import Ref
+from csidriver.core.secret import Secret
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.token import DocumentError, TokenDocument
+from csidriver.errors import InvalidSecret
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Client credentials; an empty secret means a public client (RFC 6749 section 2.1)."""
+
+    client_id: str
+    client_secret: Sensitive
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a user's Secret says. `key` is the data key the document was found under."""
+
+    ref: Ref
+    uid: str
+    refresh_token: Sensitive
+    document: TokenDocument
+    key: str
+    client: Client
+    issuer: str
+    trailing: bool
+
+    @classmethod
+    def parse(cls, secret: Secret) -> "Source":
+        """Raises InvalidSecret with every problem; none of its texts quotes a value."""
+        problems: list[str] = []
+        key = document_key(secret)
+        document, trailing = _document(secret, key, problems)
+        client_id = secret.data.get(contract.KEY_CLIENT_ID, Sensitive("")).reveal().strip()
+        if not client_id:
+            problems.append(f"key {contract.KEY_CLIENT_ID} is missing or empty")
+        token = document.refresh_token
+        if token is None and not problems:
+            problems.append(f"key {key}: refresh_token is missing, or no text; log in again")
+        if problems or token is None:
+            raise InvalidSecret(f"Secret {secret.namespace}/{secret.name}", problems)
+        secret_text = secret.data.get(contract.KEY_CLIENT_SECRET, Sensitive("")).reveal().strip()
+        return cls(
+            ref=Ref(secret.namespace, secret.name),
+            uid=secret.uid,
+            refresh_token=token,
+            document=document,
+            key=key,
+            client=Client(client_id, Sensitive(secret_text)),
+            issuer=secret.annotations.get(contract.ISSUER, ""),
+            trailing=trailing,
+        )
+
+
+def is_source(secret: Secret) -> bool:
+    """Whether the user asked for this Secret to be refreshed."""
+    return secret.annotations.get(contract.IS_TOKEN) == "true"
+
+
+def document_key(secret: Secret) -> str:
+    """The data key that holds the document: `oauth`, or `oauth2` where only that exists."""
+    aliased = contract.KEY_OAUTH not in secret.data and contract.KEY_OAUTH_ALIAS in secret.data
+    return contract.KEY_OAUTH_ALIAS if aliased else contract.KEY_OAUTH
+
+
+def _document(secret: Secret, key: str, problems: list[str]) -> tuple[TokenDocument, bool]:
+    text = secret.data.get(key)
+    if text is None:
+        problems.append(f"key {key} is missing, or not UTF-8 text")
+        return TokenDocument({}), False
+    try:
+        document, trailing = TokenDocument.parse(text)
+    except DocumentError as error:
+        problems.append(f"key {key} {error}")
+        return TokenDocument({}), False
+    problems.extend(
+        f"key {key}: {name} must be a text"
+        for name in ("access_token", "refresh_token")
+        if not isinstance(document.value(name), str | None)
+    )
+    return document, trailing
