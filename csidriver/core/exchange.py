@@ -25,10 +25,8 @@ from csidriver.core.grant import (
     Conflict,
     Grant,
     begin,
-    fail,
     judge_conflict,
     may_present,
-    succeed,
     working_life,
 )
 from csidriver.core.issuers import UNLIMITED, Issuer
@@ -36,6 +34,7 @@ from csidriver.core.known import Known, Rules, Steps
 from csidriver.core.outcome import Failed, Ok, Outcome
 from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
+from csidriver.core.settlement import fail, succeed
 from csidriver.core.status import Kind, Signal, Status
 from csidriver.errors import InvalidSecret, SpoolFailed, StoreConflict, StoreError
 

@@ -7,20 +7,13 @@ The rules are docs/protocol.md sections 2 to 4.
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from csidriver.core import schedule
 from csidriver.core.companion import AccessToken
 from csidriver.core.contract import Ref
 from csidriver.core.issuers import Issuer
-from csidriver.core.outcome import Failed
 from csidriver.core.source import Client, Source
 from csidriver.core.status import (
-    LOST_MESSAGE,
-    MEANINGS,
     PENDING_MESSAGE,
     READY_MESSAGE,
-    UNCERTAIN_MESSAGE,
-    Kind,
-    Signal,
     Status,
     Warn,
 )
@@ -149,119 +142,6 @@ def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) ->
         message=READY_MESSAGE if usable else PENDING_MESSAGE,
         warning=Warn.TRAILING_BYTES.value if source.trailing else "",
         failures=0,
-    )
-
-
-def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, u: float) -> Grant:
-    """The grant after tokens arrived. A new refresh token is kept whatever is wrong with the rest.
-
-    `sent_at` is the instant before sending, so that expiry is never later than the server's;
-    `u` in [0, 1) spreads the next refresh.
-    """
-    rotated = reply.refresh_token is not None and reply.refresh_token.hash() != grant.live
-    bearer = reply.token_type.lower() == "bearer"
-    fresh = reply.access_token if bearer else None
-    said = claims(fresh) if fresh is not None else None
-    life = schedule.lifetime(
-        reply.seconds("expires_in"), *((said.iat, said.exp) if said else (None, None))
-    )
-    assumed = life is None
-    life = issuer.default_lifetime if life is None else life
-    kept = (
-        reply
-        if fresh is not None
-        else TokenDocument(
-            {
-                k: v
-                for k, v in reply.fields.items()
-                if k not in ("access_token", "token_type", "expires_in")
-            }
-        )
-    )
-    after = replace(
-        grant,
-        document=grant.document.merge(kept, sent_at + life if fresh else None),
-        generation=grant.generation + 1,
-        spent=(*grant.spent, grant.live)[-MAX_SPENT:] if rotated else grant.spent,
-        intent=None,
-    )
-    if fresh is None:
-        signal = Signal.BAD_REPLY if bearer else Signal.TOKEN_TYPE
-        return _failed(after, Failed(signal), sent_at, issuer, u, Status.MISCONFIGURED)
-    return replace(
-        after,
-        issued_at=sent_at,
-        expires_at=sent_at + life,
-        next_refresh=schedule.due(
-            sent_at,
-            life,
-            u=u,
-            minimum=issuer.min_lead,
-            refresh_life=reply.seconds("refresh_expires_in") or 0.0,
-        ),
-        status=Status.READY,
-        message=READY_MESSAGE,
-        warning=Warn.DEFAULT_LIFETIME.value if assumed else "",
-        failures=0,
-    )
-
-
-def fail(grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float) -> Grant:
-    """The grant after an exchange without tokens. Nothing is ever deleted here."""
-    if failed.kind is Kind.UNCERTAIN and issuer.reuse != float("inf"):
-        return _uncertain(grant, now, issuer)
-    attempted_before = grant.intent is not None and grant.intent.attempt > 1
-    if failed.signal is Signal.INVALID_GRANT and attempted_before:
-        return replace(
-            grant,
-            intent=None,
-            status=Status.LOST_ROTATION,
-            message=LOST_MESSAGE,
-            next_refresh=None,
-            failures=grant.failures + 1,
-        )
-    status = MEANINGS[failed.signal].status
-    if failed.kind is Kind.UNCERTAIN:  # the server never rotates: nothing can have been spent
-        status = Status.ISSUER_UNAVAILABLE
-    return _failed(replace(grant, intent=None), failed, now, issuer, u, status)
-
-
-def _failed(
-    grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float, status: Status
-) -> Grant:
-    meaning = MEANINGS[failed.signal]
-    failures = grant.failures + 1
-    remaining = grant.expires_at - now
-    life = working_life(grant, issuer)
-    wait = schedule.retry(
-        meaning.pace, failures, u=u, remaining=remaining, life=life, pause=failed.pause
-    )
-    # Trouble of the issuer concerns the user only when the token in hand runs short.
-    quiet = status is Status.ISSUER_UNAVAILABLE and remaining > schedule.lead(life) / 2
-    return replace(
-        grant,
-        failures=failures,
-        next_refresh=None if wait is None else now + wait,
-        status=grant.status if quiet else status,
-        message=grant.message if quiet else meaning.message,
-    )
-
-
-def _uncertain(grant: Grant, now: float, issuer: Issuer) -> Grant:
-    """Keep the intent, plan the one more presentation that the issuer tolerates (section 4)."""
-    again: float | None = None
-    intent = grant.intent
-    if intent is not None and issuer.reuse > 0:
-        planned = now + (1.0 if intent.attempt <= 1 else 3.0)
-        again = planned if planned < intent.started_at + issuer.reuse else None
-    elif intent is not None and intent.attempt <= 1:
-        again = max(now + 1.0, grant.expires_at - schedule.lead(grant.life) / 4)
-    return replace(
-        grant,
-        status=Status.UNCERTAIN,
-        message=UNCERTAIN_MESSAGE,
-        next_refresh=again,
-        failures=grant.failures + 1,
     )
 
 

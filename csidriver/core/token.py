@@ -86,13 +86,17 @@ class TokenDocument:
             return None
         return number if math.isfinite(number) else None
 
+    def without(self, *names: str) -> "TokenDocument":
+        """This document less some fields."""
+        return TokenDocument({k: v for k, v in self.fields.items() if k not in names})
+
     def merge(self, reply: "TokenDocument", expires_at: float | None) -> "TokenDocument":
         """This document after a refresh: the reply wins, what it does not name stays verbatim.
 
         RFC 6749 section 6: a reply without a refresh token leaves the old one valid.
         `expires_at` is the new access token's expiry in epoch seconds, None if it brought none.
         """
-        merged = {k: v for k, v in self.fields.items() if k not in _DROPPED_WHEN_ABSENT}
+        merged = dict(self.without(*_DROPPED_WHEN_ABSENT).fields)
         rotated = reply.refresh_token is not None and reply.refresh_token != self.refresh_token
         if rotated and "refresh_expires_in" not in reply.fields:
             merged.pop("refresh_expires_in", None)
