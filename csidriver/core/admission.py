@@ -140,9 +140,9 @@ def _seat(entry: Entry, spec: dict[str, Any]) -> dict[str, Any] | None:
     A name the pod does not have means its only container (the announcement's own EOS pod has
     that slip), and still that one after another webhook has added a sidecar next to it.
     """
-    everyone = _containers(spec)
+    everyone, mount = _containers(spec), entry.mount
     named = [one for one in everyone if one.get("name") == entry.container]
-    holding = [one for one in everyone if entry.mount in _mounts(one)]
+    holding = [one for one in everyone if mount in _mounts(one)]
     lone = [] if _objects(spec, "initContainers") else everyone
     candidates = named[:1] or holding or lone
     return candidates[0] if len(candidates) == 1 else None

@@ -1,0 +1,184 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from csidriver.core import contract
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+# Named one by one: others may live in the folder that are not plain manifests.
+FILES = ("namespaces", "csidriver", "rbac", "mutatingwebhookconfiguration")
+DRIVER, TOKENS = contract.DRIVER_NAMESPACE, contract.TOKENS_NAMESPACE
+NODE, REFRESHER, WEBHOOK = "oauth2-csi-node", "oauth2-csi-refresher", "oauth2-csi-webhook"
+
+Manifest = dict[str, Any]
+Right = tuple[str, str, str, str, str]
+
+
+def manifests() -> list[Manifest]:
+    return [
+        manifest
+        for name in FILES
+        for manifest in yaml.safe_load_all((DEPLOY / f"{name}.yaml").read_text())
+    ]
+
+
+def of_kind(*kinds: str) -> list[Manifest]:
+    return [manifest for manifest in manifests() if manifest["kind"] in kinds]
+
+
+def key_of(manifest: Manifest) -> tuple[str, str, str]:
+    metadata = manifest["metadata"]
+    return manifest["kind"], metadata.get("namespace", ""), metadata["name"]
+
+
+def rights_of(account: str) -> set[Right]:
+    """What bindings give: (namespace, "" being all of them; group; resource; name; verb)."""
+    roles = {key_of(role): role for role in of_kind("Role", "ClusterRole")}
+    subject = {"kind": "ServiceAccount", "name": account, "namespace": DRIVER}
+    rights: set[Right] = set()
+    for binding in of_kind("RoleBinding", "ClusterRoleBinding"):
+        assert len(binding["subjects"]) == 1
+        if binding["subjects"] != [subject]:
+            continue
+        where = binding["metadata"].get("namespace", "")
+        reference = binding["roleRef"]
+        assert reference["apiGroup"] == "rbac.authorization.k8s.io"
+        role_namespace = where if reference["kind"] == "Role" else ""
+        role = roles[reference["kind"], role_namespace, reference["name"]]
+        rights |= {
+            (where, group, resource, name, verb)
+            for rule in role["rules"]
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+            for name in rule.get("resourceNames", [""])
+            for verb in rule["verbs"]
+        }
+    return rights
+
+
+def allowed(namespace: str, resource: str, verbs: str, name: str = "") -> set[Right]:
+    group, _, plural = resource.rpartition("/")
+    return {(namespace, group, plural, name, verb) for verb in verbs.split()}
+
+
+def test_every_manifest_is_there_once() -> None:
+    keys = [key_of(manifest) for manifest in manifests()]
+    assert len(keys) == len(set(keys))
+    assert {key for key in keys if key[0] in {"Namespace", "CSIDriver", "ServiceAccount"}} == {
+        ("Namespace", "", DRIVER),
+        ("Namespace", "", TOKENS),
+        ("CSIDriver", "", contract.DRIVER_NAME),
+        ("ServiceAccount", DRIVER, NODE),
+        ("ServiceAccount", DRIVER, REFRESHER),
+        ("ServiceAccount", DRIVER, WEBHOOK),
+    }
+
+
+@pytest.mark.parametrize(("namespace", "level"), [(DRIVER, "privileged"), (TOKENS, "restricted")])
+def test_a_namespace_enforces_its_pod_security_level(namespace: str, level: str) -> None:
+    (labels,) = [
+        manifest["metadata"]["labels"]
+        for manifest in of_kind("Namespace")
+        if manifest["metadata"]["name"] == namespace
+    ]
+    assert labels == {"pod-security.kubernetes.io/enforce": level}
+
+
+def test_the_csi_driver_is_ephemeral_republished_and_told_the_pod() -> None:
+    (driver,) = of_kind("CSIDriver")
+    assert driver["spec"] == {
+        "attachRequired": False,
+        "podInfoOnMount": True,
+        "requiresRepublish": True,
+        "fsGroupPolicy": "None",
+        "volumeLifecycleModes": ["Ephemeral"],
+    }
+    labels = driver["metadata"]["labels"]
+    assert labels == {"security.openshift.io/csi-ephemeral-volume-profile": "restricted"}
+
+
+def test_the_node_only_reads_companions_and_templates() -> None:
+    rights = rights_of(NODE)
+    assert rights == (
+        allowed(TOKENS, "secrets", "get list watch") | allowed("", "configmaps", "get")
+    )
+    assert {verb for *_, verb in rights} <= {"get", "list", "watch"}
+
+
+def test_the_refresher_manages_its_own_secrets_and_only_patches_those_of_users() -> None:
+    leases = "coordination.k8s.io/leases"
+    own = "get list watch create patch delete"
+    assert rights_of(REFRESHER) == (
+        allowed("", "secrets", "get list watch patch")
+        | allowed("", "events", "create patch")
+        | allowed(DRIVER, "secrets", own)
+        | allowed(TOKENS, "secrets", own)
+        | allowed(DRIVER, leases, "create")
+        | allowed(DRIVER, leases, "get update patch", REFRESHER)
+        | allowed(DRIVER, "events", "create patch")
+    )
+
+
+def test_the_webhook_reaches_its_certificate_and_its_configuration_only() -> None:
+    configurations = "admissionregistration.k8s.io/mutatingwebhookconfigurations"
+    assert rights_of(WEBHOOK) == (
+        allowed(DRIVER, "secrets", "create")
+        | allowed(DRIVER, "secrets", "get patch", "oauth2-csi-webhook-tls")
+        | allowed("", configurations, "get patch", WEBHOOK)
+    )
+
+
+def test_every_role_is_bound_and_every_binding_finds_its_role() -> None:
+    roles = {key_of(role) for role in of_kind("Role", "ClusterRole")}
+    bound = {
+        (
+            binding["roleRef"]["kind"],
+            binding["metadata"].get("namespace", ""),
+            binding["roleRef"]["name"],
+        )
+        for binding in of_kind("RoleBinding", "ClusterRoleBinding")
+    }
+    assert roles == bound
+
+
+def test_no_rule_holds_a_wildcard_or_rights_on_rights() -> None:
+    rules = [rule for role in of_kind("Role", "ClusterRole") for rule in role["rules"]]
+    assert rules
+    for rule in rules:
+        assert set(rule) <= {"apiGroups", "resources", "resourceNames", "verbs"}
+        words = {word for values in rule.values() for word in values}
+        assert not words & {"*", "rbac.authorization.k8s.io", "bind", "escalate", "impersonate"}
+        assert rule.get("resourceNames", ["x"])
+
+
+def test_the_webhook_is_called_for_annotated_pods_only_and_never_for_our_own() -> None:
+    (configuration,) = of_kind("MutatingWebhookConfiguration")
+    assert configuration["metadata"] == {"name": WEBHOOK}
+    (webhook,) = configuration["webhooks"]
+    (condition,) = webhook["matchConditions"]
+    assert condition["expression"] == (
+        f"has(object.metadata.annotations) && '{contract.TO_INJECT}' in object.metadata.annotations"
+    )
+    assert webhook["namespaceSelector"]["matchExpressions"] == [
+        {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [DRIVER, TOKENS]}
+    ]
+    (rule,) = webhook["rules"]
+    assert (rule["resources"], rule["operations"]) == (["pods"], ["CREATE"])
+
+
+def test_the_webhook_fails_closed_is_reinvoked_and_has_no_side_effects() -> None:
+    (webhook,) = of_kind("MutatingWebhookConfiguration")[0]["webhooks"]
+    assert webhook["failurePolicy"] == "Fail"
+    assert webhook["reinvocationPolicy"] == "IfNeeded"
+    assert webhook["sideEffects"] == "None"
+    assert webhook["admissionReviewVersions"] == ["v1"]
+    assert 1 <= webhook["timeoutSeconds"] <= 30
+
+
+def test_the_webhook_configuration_leaves_the_ca_to_the_webhook() -> None:
+    (webhook,) = of_kind("MutatingWebhookConfiguration")[0]["webhooks"]
+    assert webhook["clientConfig"] == {
+        "service": {"name": WEBHOOK, "namespace": DRIVER, "path": "/mutate", "port": 443}
+    }
