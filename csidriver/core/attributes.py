@@ -30,6 +30,8 @@ _NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
 # The highest 32 bit id means "no change" to chown(2).
 _MAX_ID = 2**32 - 2
+# Seconds, unless a quarter of the token's lifetime is less.
+DEFAULT_MIN_VALIDITY = 30.0
 _FORBIDDEN_BITS = 0o337
 _OWNER_READS = 0o400
 

@@ -1,0 +1,147 @@
+"""Manifests between their bytes and their use; the texts of errors here never quote content.
+
+YAML is read as Kubernetes reads it: what JSON can say, one object per file. Aliases and tags are
+turned away before anything is built from them, so neither a small file that stands for gigabytes
+nor one nested without end gets as far as memory.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from csidriver.adapters.directory.slot import Slot
+from csidriver.core.secret import Secret
+from csidriver.errors import StoreRefused
+
+LIMIT = 4 << 20  # bytes; a Secret of 1 MiB in base64, twice, with its annotations
+_DEPTH = 64  # no manifest that means something nests deeper
+
+_FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Loader(_FastLoader):  # type: ignore[misc]
+    """The safe loader, to which an unquoted instant is a text, as it is to Kubernetes."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the loader's own protocol
+        first: [(tag, regexp) for tag, regexp in pairs if tag != "tag:yaml.org,2002:timestamp"]
+        for first, pairs in _FastLoader.yaml_implicit_resolvers.items()
+    }
+
+
+class Unfit(Exception):
+    """A file that counts as absent, and why; safe to log."""
+
+
+def version(content: bytes) -> str:
+    """First 16 hex digits of SHA-256: the resourceVersion of an object stored as these bytes."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def decode(content: bytes, slot: Slot) -> dict[str, Any]:
+    """The object of a file, proven to belong in `slot`; raises Unfit."""
+    try:
+        text = content.decode()
+        _turn_away_the_devious(text)
+        loaded = yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from the safe loader
+        manifest: dict[str, Any] = json.loads(json.dumps(loaded))
+    except yaml.MarkedYAMLError as error:
+        raise Unfit(f"{type(error).__name__}{_line(error.problem_mark)}") from None
+    except (yaml.YAMLError, ValueError, TypeError, LookupError) as error:
+        # Not chained: these, too, quote what they choke on.
+        raise Unfit(type(error).__name__) from None
+    check(manifest, slot)
+    metadata: dict[str, Any] = manifest["metadata"]
+    return manifest | {"metadata": metadata | {"namespace": slot.namespace}}
+
+
+def encode(manifest: Mapping[str, Any], slot: Slot) -> bytes:
+    """The bytes to store; raises StoreRefused for what could not be read back as it is."""
+    text: str = yaml.dump(dict(manifest), Dumper=_Dumper, width=1 << 30)
+    content = text.encode()
+    try:
+        faithful = len(content) <= LIMIT and decode(content, slot) == manifest
+    except Unfit as unfit:
+        raise StoreRefused(f"{slot.path} would not be valid: {unfit}") from None
+    if not faithful:
+        raise StoreRefused(f"{slot.path} would be too large or not text")
+    return content
+
+
+def received(manifest: Mapping[str, Any], namespace: str) -> tuple[dict[str, Any], Slot]:
+    """A deep copy of a person's manifest, and its slot; raises StoreRefused if it is not fit."""
+    try:
+        copy = json.loads(json.dumps(dict(manifest)))
+    except (ValueError, TypeError, RecursionError):
+        raise StoreRefused("the manifest cannot be written as JSON") from None
+    metadata = copy.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    slot = Slot.of(namespace, copy.get("kind"), name)
+    try:
+        check(copy, slot)
+    except Unfit as unfit:
+        raise StoreRefused(f"{slot.path} is not valid: {unfit}") from None
+    return copy, slot
+
+
+def check(manifest: Any, slot: Slot) -> None:
+    """Raises Unfit unless the fields that anybody here reads have their types and fit `slot`."""
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("metadata"), dict):
+        raise Unfit("it holds no object with metadata")
+    metadata = manifest["metadata"]
+    if str(manifest.get("kind")).lower() != slot.kind or metadata.get("name") != slot.name:
+        raise Unfit("its kind or name is not that of the file name")
+    if metadata.get("namespace", slot.namespace) != slot.namespace:
+        raise Unfit("its namespace is not that of the folder")
+    if not all(isinstance(metadata.get(key, ""), str) for key in ("uid", "creationTimestamp")):
+        raise Unfit("its uid or creationTimestamp is no text")
+    entries = metadata.get("managedFields", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise Unfit("its managedFields are no list of objects")
+    if not all(_is_texts(metadata.get(key)) for key in ("annotations", "labels")):
+        raise Unfit("its annotations or labels are no map of texts")
+    if slot.kind in {"secret", "configmap"}:
+        _check_content(manifest)
+
+
+def to_secret(manifest: Mapping[str, Any], slot: Slot, resource_version: str) -> Secret:
+    """A stored Secret as the driver sees it."""
+    metadata = manifest["metadata"]
+    own = {"uid": metadata.get("uid") or slot.uid, "resourceVersion": resource_version}
+    return Secret.from_manifest({**manifest, "metadata": metadata | own})
+
+
+def _check_content(manifest: Mapping[str, Any]) -> None:
+    if not all(_is_texts(manifest.get(key)) for key in ("data", "stringData", "binaryData")):
+        raise Unfit("its data is no map of texts")
+    if not isinstance(manifest.get("type", ""), str):
+        raise Unfit("its type is no text")
+    if not isinstance(manifest.get("immutable", False), bool):
+        raise Unfit("its immutable is neither true nor false")
+
+
+def _is_texts(value: Any) -> bool:
+    """Whether this is a map of texts, or absent."""
+    return value is None or (
+        isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+    )
+
+
+def _turn_away_the_devious(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+            raise Unfit(f"alias or tag{_line(event.start_mark)}")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEPTH:
+            raise Unfit(f"nested too deeply{_line(event.start_mark)}")
+
+
+def _line(mark: Any) -> str:
+    return "" if mark is None else f" in line {mark.line + 1}"

@@ -1,0 +1,67 @@
+"""Manifests by their slot, straight from the files; a file that is not fit counts as absent."""
+
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from csidriver.adapters.directory import manifest
+from csidriver.adapters.directory.folder import Folder
+from csidriver.adapters.directory.slot import Slot
+from csidriver.core.secret import Secret
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One object as its file has it, in the clear: never to be logged."""
+
+    slot: Slot
+    manifest: dict[str, Any]
+    version: str
+
+    @property
+    def secret(self) -> Secret:
+        """The object, a Secret, as the driver sees it."""
+        return manifest.to_secret(self.manifest, self.slot, self.version)
+
+    def __repr__(self) -> str:
+        return f"Stored({self.slot.path}, {self.version})"
+
+
+class Shelf:
+    """Reads objects and warns, once for each content, about files that are none."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = Folder(root)
+        self._lock = threading.Lock()
+        self._warned: dict[str, str] = {}
+
+    def load(self, slot: Slot) -> Stored | None:
+        """The object in this slot, None if there is none."""
+        version = ""
+        try:
+            content = self.folder.read(slot)
+            if content is None:
+                return None
+            version = manifest.version(content)
+            return Stored(slot, manifest.decode(content, slot), version)
+        except manifest.Unfit as unfit:
+            self.warn(slot.path, reason=str(unfit), version=version)
+            return None
+
+    def store(self, slot: Slot, content: dict[str, Any]) -> Stored:
+        """Write an object and return it as stored; call with the folder's lock held."""
+        encoded = manifest.encode(content, slot)
+        self.folder.write(slot, encoded)
+        return Stored(slot, content, manifest.version(encoded))
+
+    def warn(self, path: str, *, reason: str, version: str = "") -> None:
+        """Say that a file is ignored, unless that was said for this version of it."""
+        with self._lock:
+            if self._warned.get(path) == version + reason:
+                return
+            self._warned[path] = version + reason
+        logger.warning("ignoring %r: %s", path, reason)

@@ -1,0 +1,156 @@
+"""Secrets, ConfigMaps and Events kept as YAML files, with a kube-apiserver's manners.
+
+For `make demo`, development and tests: as many processes as like share one root. A file that is
+not fit counts as absent, but nothing the driver does overwrites or removes it; that is for people.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from csidriver.adapters.directory import change, watch
+from csidriver.adapters.directory.manifest import received
+from csidriver.adapters.directory.shelf import Shelf, Stored
+from csidriver.adapters.directory.slot import Slot
+from csidriver.core.contract import FIELD_MANAGER
+from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.store import Event, SourceChange
+from csidriver.core.timestamp import rfc3339
+from csidriver.errors import StoreConflict, StoreRefused
+
+
+class DirectoryStore:
+    """The backend in a folder; `poll` is the time between two looks of a watch, in seconds.
+
+    Every method may raise StoreUnavailable, and StoreRefused for names no Kubernetes would take.
+    """
+
+    def __init__(self, root: Path, *, poll: float = 0.05) -> None:
+        self._shelf = Shelf(root)
+        self._poll = poll
+
+    def get_secret(self, namespace: str, name: str) -> Secret | None:
+        """The Secret, None if there is none."""
+        stored = self._shelf.load(Slot.of(namespace, "Secret", name))
+        return None if stored is None else stored.secret
+
+    def create_secret(self, secret: Secret) -> Secret:
+        """Store a new Secret; raises StoreConflict if it exists. Namespaces come into being."""
+        slot = Slot.of(secret.namespace, "Secret", secret.name)
+        with self._shelf.folder.locked():
+            if self._shelf.load(slot) is not None:
+                raise StoreConflict(f"{slot.path} exists")
+            if self._shelf.folder.signature(slot) is not None:
+                raise StoreRefused(f"{slot.path} exists but is not fit to be read")
+            return self._put(None, secret.to_manifest(), slot, FIELD_MANAGER).secret
+
+    def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret:
+        """Change a Secret; raises StoreConflict unless it is still the one in `base`.
+
+        All that the patch does not name stays as it is. Raises StoreRefused for a change of the
+        data of an immutable Secret.
+        """
+        slot = Slot.of(base.namespace, "Secret", base.name)
+        body = patch.to_merge_patch(base.resource_version)
+        with self._shelf.folder.locked():
+            stored = self._still(slot, base)
+            if stored is None:
+                raise StoreConflict(f"{slot.path} is gone")
+            changed = change.merged(change.settled(stored.manifest), body)
+            return self._put(stored, changed, slot, FIELD_MANAGER).secret
+
+    def delete_secret(self, base: Secret) -> None:
+        """Remove a Secret, absent is fine; raises StoreConflict if it is not the one in `base`."""
+        slot = Slot.of(base.namespace, "Secret", base.name)
+        with self._shelf.folder.locked():
+            if self._still(slot, base) is not None:
+                self._shelf.folder.unlink(slot)
+
+    def list_secrets(self, namespace: str, type: str) -> list[Secret]:  # noqa: A002 - its name
+        """All Secrets of one type in a namespace, by name."""
+        Slot.of(namespace, "Secret", "any")
+        slots = [Slot.of_file(namespace, file) for file in self._shelf.folder.files(namespace)]
+        loaded = [self._shelf.load(s) for s in slots if s is not None and s.kind == "secret"]
+        secrets = [stored.secret for stored in loaded if stored is not None]
+        return sorted((s for s in secrets if s.type == type), key=lambda s: s.name)
+
+    def watch_sources(self, stop: threading.Event) -> Iterator[SourceChange]:
+        """All annotated Secrets of all namespaces, then every change of one, until `stop`."""
+        return watch.sources(self._shelf, stop, poll=self._poll)
+
+    def watch_secret(
+        self, namespace: str, name: str, stop: threading.Event
+    ) -> Iterator[Secret | None]:
+        """One Secret as it is (None while absent), then every change of it, until `stop`."""
+        slot = Slot.of(namespace, "Secret", name)
+        return watch.secret(self._shelf, slot, stop, poll=self._poll)
+
+    def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """The texts of a ConfigMap, None if there is none."""
+        stored = self._shelf.load(Slot.of(namespace, "ConfigMap", name))
+        return None if stored is None else dict(stored.manifest.get("data") or {})
+
+    def create_event(self, event: Event) -> None:
+        """Record an Event, or count one more of it."""
+        name = f"{event.ref.name}.{event.reason.lower()}"
+        slot = Slot.of(event.ref.namespace, "Event", name)
+        with self._shelf.folder.locked():
+            stored = self._shelf.load(slot)
+            before = None if stored is None else stored.manifest
+            written = change.told(before, event, rfc3339(time.time()))
+            self._put(stored, written, slot, FIELD_MANAGER)
+
+    def apply(
+        self,
+        manifest: Mapping[str, Any],
+        namespace: str,
+        manager: str = "kubectl-client-side-apply",
+    ) -> None:
+        """What `kubectl apply` does, to an object of any kind."""
+        copy, slot = received(manifest, namespace)
+        with self._shelf.folder.locked():
+            stored = self._shelf.load(slot)
+            before = None if stored is None else change.settled(stored.manifest)
+            self._put(stored, change.applied(before, copy), slot, manager)
+
+    def replace(
+        self, manifest: Mapping[str, Any], namespace: str, manager: str = "kubectl-replace"
+    ) -> None:
+        """What `kubectl replace` does, to an object of any kind; StoreConflict if it is absent."""
+        copy, slot = received(manifest, namespace)
+        with self._shelf.folder.locked():
+            stored = self._shelf.load(slot)
+            if stored is None:
+                raise StoreConflict(f"{slot.path} is gone")
+            self._put(stored, change.replaced(stored.manifest, copy), slot, manager)
+
+    def remove(self, kind: str, namespace: str, name: str) -> None:
+        """What `kubectl delete` does, to an object of any kind, fit or not; absent is fine."""
+        slot = Slot.of(namespace, kind, name)
+        with self._shelf.folder.locked():
+            self._shelf.folder.unlink(slot)
+
+    def _still(self, slot: Slot, base: Secret) -> Stored | None:
+        stored = self._shelf.load(slot)
+        if stored is not None and stored.version != base.resource_version:
+            raise StoreConflict(f"{slot.path} has changed")
+        return stored
+
+    def _put(
+        self, stored: Stored | None, written: Mapping[str, Any], slot: Slot, manager: str
+    ) -> Stored:
+        """Write an object as its server would; one that does not change keeps its version."""
+        now = rfc3339(time.time())
+        own = {"namespace": slot.namespace, **written["metadata"]}
+        if stored is None:
+            own |= {"uid": str(uuid.uuid4()), "creationTimestamp": now}
+        changed = change.settled({**written, "metadata": own})
+        if stored is not None:
+            before = change.settled(stored.manifest)
+            change.guard_immutable(before, changed)
+            if change.unsigned(before) == change.unsigned(changed):
+                return stored
+        return self._shelf.store(slot, change.signed(changed, manager, now))

@@ -1,0 +1,117 @@
+"""Faults that the strict authorization server commits when told to, one per token request."""
+
+import queue
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from types import MappingProxyType
+
+from csidriver.demo.wire import JSON, Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Wait before handling; a server that is stopped meanwhile hangs up instead."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drip:
+    """Handle, then send the reply, status line included, byte by byte."""
+
+    seconds_per_byte: float
+
+
+@dataclass(frozen=True, slots=True)
+class DropBefore:
+    """Close the connection without handling."""
+
+
+@dataclass(frozen=True, slots=True)
+class DropAfter:
+    """Handle, rotation included, then reset the connection without a reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Answer this instead of handling."""
+
+    code: int
+    body: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Handle, then answer with this body in place of the true one."""
+
+    content: bytes = field(repr=False)
+    content_type: str = JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Oversized:
+    """Handle, then pad the reply with blanks: it parses, for whoever reads all of it."""
+
+    bytes_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Answer a redirect instead of handling."""
+
+    location: str
+    code: int = HTTPStatus.TEMPORARY_REDIRECT
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """Handle, announce the whole reply, send the first n bytes of its body and hang up."""
+
+    n: int
+
+
+Fault = Delay | Drip | DropBefore | DropAfter | Status | Body | Oversized | Redirect | Truncate
+
+
+class Faults:
+    """The faults still to be committed, in order; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[Fault] = queue.SimpleQueue()
+
+    def add(self, *faults: Fault) -> None:
+        """Queue faults behind those that wait already."""
+        for fault in faults:
+            self._waiting.put(fault)
+
+    def take(self) -> Fault | None:
+        """The next fault, which is then spent; None if there is none."""
+        try:
+            return self._waiting.get_nowait()
+        except queue.Empty:
+            return None
+
+
+def reply_instead(fault: Fault | None) -> Reply | None:
+    """What a fault answers in place of handling, None if it lets the request be handled."""
+    match fault:
+        case Status(code, body, headers):
+            return Reply(code, headers, body)
+        case Redirect(location, code):
+            return Reply(code, {"Location": location})
+        case _:
+            return None
+
+
+def spoil(reply: Reply, fault: Fault | None) -> Reply:
+    """The reply as a fault on its content leaves it; other faults leave it alone."""
+    match fault:
+        case Body(content, content_type):
+            headers = {**reply.headers, "Content-Type": content_type}
+            return replace(reply, headers=headers, body=content)
+        case Oversized(bytes_count):
+            return replace(reply, body=reply.body.ljust(bytes_count))
+        case _:
+            return reply

@@ -1,0 +1,130 @@
+"""The strict authorization server: its sockets, its threads, and its programmable front."""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.endpoints import Endpoints
+from csidriver.demo.families import Client, Families, Policy
+from csidriver.demo.faults import Fault, Faults
+from csidriver.demo.jwt import verify_jwt
+from csidriver.demo.presentations import Presentation, most_presentations
+from csidriver.demo.server import Server
+
+DEMO_CLIENT = Client("my-app", Sensitive("my-app-client-secret"))  # as the announcement has it
+_STRICT = Policy()
+_POLL = 0.02  # seconds until the accepting thread notices that it is to stop
+
+
+class StrictIssuer:
+    """An authorization server on loopback that rotates strictly and errs on demand.
+
+    `issuer` is its identifier: empty for the bound address, a path below it ("/realms/x"), or a
+    whole URL. Stopped and started again it keeps its port, its families and its faults.
+    """
+
+    def __init__(
+        self,
+        *,
+        clients: Iterable[Client],
+        policy: Policy = _STRICT,
+        address: tuple[str, int] = ("127.0.0.1", 0),
+        issuer: str = "",
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.signing_key = secrets.token_bytes(32)
+        self._families = Families(clients, key=self.signing_key, policy=policy, now=now)
+        self._faults = Faults()
+        self._address = address
+        self._issuer = issuer
+        self._running: tuple[Server, threading.Thread] | None = None
+
+    @property
+    def url(self) -> str:
+        """The issuer identifier."""
+        if self._issuer and not self._issuer.startswith("/"):
+            return self._issuer
+        host, port = self._address
+        if not port:
+            raise RuntimeError("the port is not known before start()")
+        return f"http://{host}:{port}{self._issuer}"
+
+    @property
+    def policy(self) -> Policy:
+        """What holds from the next request on; assign a new one at any time."""
+        return self._families.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._families.policy = policy
+
+    def start(self) -> None:
+        """Bind and serve in a thread of its own."""
+        if self._running:
+            raise RuntimeError("this issuer runs already")
+        server = Server(self._address)
+        self._address = self._address[0], server.server_address[1]
+        server.attach(Endpoints(self._families, self.url), self._faults)
+        thread = threading.Thread(
+            target=server.serve_forever, args=(_POLL,), name="demo-issuer", daemon=False
+        )
+        thread.start()
+        self._running = server, thread
+
+    def stop(self) -> None:
+        """Cut all connections, delayed ones too, and wait for every thread; harmless if stopped."""
+        if self._running:
+            (server, thread), self._running = self._running, None
+            server.stop()
+            thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def seed(self, client_id: str, refresh_token: Sensitive | None = None) -> Sensitive:
+        """Start one family with the given refresh token, or a fresh one; works before start()."""
+        return self._families.seed(client_id, refresh_token)
+
+    def revoke(self, refresh_token: Sensitive) -> None:
+        """Kill the token's family, as an administrator would."""
+        self._families.revoke(refresh_token)
+
+    def presentations(self) -> tuple[Presentation, ...]:
+        """Every refresh token presented so far, oldest first."""
+        return self._families.presentations()
+
+    def max_presentations(self) -> int:
+        """How often the most presented one of all rotated refresh tokens was presented."""
+        return most_presentations(self.presentations())
+
+    def faults(self, *faults: Fault) -> None:
+        """Queue faults; each next token request consumes one."""
+        self._faults.add(*faults)
+
+    def verify(self, access_token: str) -> Mapping[str, object] | None:
+        """The claims of an access token signed by this issuer, else None; expiry is not checked."""
+        return verify_jwt(access_token, self.signing_key)
+
+
+def serve(listen: str, issuer: str, seeds: Sequence[Sensitive], stop: threading.Event) -> None:
+    """Serve on HOST:PORT until `stop`, with one family of the demo client per distinct seed."""
+    host, _, port = listen.rpartition(":")
+    address = host or "127.0.0.1", int(port)
+    server = StrictIssuer(clients=[DEMO_CLIENT], address=address, issuer=issuer)
+    for seed in dict.fromkeys(seeds):
+        server.seed(DEMO_CLIENT.client_id, seed)
+    with server:
+        stop.wait()

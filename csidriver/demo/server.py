@@ -1,0 +1,183 @@
+"""Sockets and threads of the strict authorization server, and the faults that happen there."""
+
+import contextlib
+import logging
+import re
+import socket
+import socketserver
+import struct
+import sys
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from csidriver.demo.endpoints import Endpoints
+from csidriver.demo.faults import (
+    Delay,
+    Drip,
+    DropAfter,
+    DropBefore,
+    Fault,
+    Faults,
+    Truncate,
+    reply_instead,
+    spoil,
+)
+from csidriver.demo.presentations import Outcome
+from csidriver.demo.wire import Reply, Request
+
+_log = logging.getLogger(__name__)
+
+MAX_BODY = 64 * 1024  # bytes; a refresh request is below 8 KiB even with large tokens
+_MAX_DRAIN = 1024 * 1024  # bytes read and forgotten, so that the refusal is not lost in a reset
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_LINGER_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds: close() sends RST
+
+
+class Server(ThreadingHTTPServer):
+    """Accepts connections, and can end all of them at once."""
+
+    daemon_threads = False  # server_close() joins them
+    request_queue_size = 128  # a burst of test threads must not meet a full backlog
+
+    endpoints: Endpoints
+    faults: Faults
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.stopping = threading.Event()
+        self._open: set[socket.socket] = set()
+        self._open_lock = threading.Lock()
+        super().__init__(address, _Handler)
+
+    def attach(self, endpoints: Endpoints, faults: Faults) -> None:
+        """Say what to serve: apart from the constructor, as URLs hold the port bound there."""
+        self.endpoints = endpoints
+        self.faults = faults
+
+    def stop(self) -> None:
+        """Stop accepting, cut every connection, wait for their threads."""
+        self.stopping.set()
+        self.shutdown()
+        with self._open_lock:
+            for connection in self._open:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        self.server_close()
+
+    def server_bind(self) -> None:
+        """Bind without the reverse name look-up of HTTPServer, which can hang."""
+        socketserver.TCPServer.server_bind(self)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Remember the connection, for `stop`."""
+        with self._open_lock:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close the connection, without a polite FIN if its handler asked for a reset."""
+        with self._open_lock:
+            self._open.discard(request)
+        size = len(_LINGER_RESET)
+        if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, size) == _LINGER_RESET:
+            self.close_request(request)
+        else:
+            super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Log what ended a connection: a client that left is no news, all else is a defect."""
+        left = isinstance(sys.exception(), ConnectionError)
+        _log.log(logging.DEBUG if left else logging.ERROR, "connection failed", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Reads requests of one connection and writes what the endpoints, or a fault, answer."""
+
+    server: Server
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # Drip means every byte by itself
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Nothing: request lines may hold secrets, and the presentation log says it better."""
+
+    def _serve(self) -> None:
+        body = self._read_body()
+        if body is None:
+            return
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        path, _, query = self.path.partition("?")
+        request = Request(self.command, path, query, headers, body)
+        endpoints = self.server.endpoints
+        if not endpoints.takes_grants(request):
+            self._send(endpoints.answer(request))
+            return
+        fault = self.server.faults.take()
+        if self._spared(request, fault):
+            self._send_with(spoil(endpoints.answer(request), fault), fault)
+
+    # http.server looks its methods up by these names.
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815
+
+    def _read_body(self) -> bytes | None:
+        """The whole body, or None after refusing it or losing the client."""
+        announced = self.headers.get("Content-Length", "" if self.command == "POST" else "0")
+        if "Transfer-Encoding" in self.headers or not announced:
+            self._refuse(HTTPStatus.LENGTH_REQUIRED)
+            return None
+        if not _LENGTH.fullmatch(announced):
+            self._refuse(HTTPStatus.BAD_REQUEST)
+            return None
+        length = int(announced)
+        if length > MAX_BODY:
+            self.rfile.read(min(length, _MAX_DRAIN))
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return None
+        body = self.rfile.read(length)
+        if len(body) == length:
+            return body
+        self.close_connection = True
+        return None
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self.close_connection = True
+        self._send(Reply(status, {"Connection": "close"}))
+
+    def _spared(self, request: Request, fault: Fault | None) -> bool:
+        """Commit a fault that comes before handling; False if it ended the request."""
+        if isinstance(fault, Delay):
+            dropped = self.server.stopping.wait(fault.seconds)
+        else:
+            dropped = isinstance(fault, DropBefore)
+        instead = reply_instead(fault)
+        if dropped:
+            self.server.endpoints.note(request, Outcome.DROPPED_BEFORE)
+            self.close_connection = True
+        elif instead:
+            self.server.endpoints.note(request, Outcome.ANSWERED_BEFORE)
+            self._send(instead)
+        return not (dropped or instead)
+
+    def _send_with(self, reply: Reply, fault: Fault | None) -> None:
+        """Send the reply as a fault of the connection lets it pass."""
+        match fault:
+            case DropAfter():
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+                self.close_connection = True
+            case Truncate(n):
+                self.wfile.write(reply.head() + reply.body[:n])
+                self.close_connection = True
+            case Drip(seconds_per_byte):
+                self._drip(reply.head() + reply.body, seconds_per_byte)
+            case _:
+                self._send(reply)
+
+    def _drip(self, data: bytes, seconds_per_byte: float) -> None:
+        for byte in data:
+            self.wfile.write(bytes([byte]))
+            if self.server.stopping.wait(seconds_per_byte):
+                self.close_connection = True
+                return
+
+    def _send(self, reply: Reply) -> None:
+        self.wfile.write(reply.head() + reply.body)

@@ -1,0 +1,112 @@
+"""HTTP requests and replies as values, and what a token request's body and credentials say.
+
+No sockets and no decisions about tokens: bytes in, verdict out.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from types import MappingProxyType
+from urllib.parse import parse_qsl, unquote_plus
+
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.families import Refused
+
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+_MAX_FIELDS = 32  # a refresh request has five; parsing cost stays bounded
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, read to its end."""
+
+    method: str
+    path: str
+    query: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)  # names in lower case
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP reply; Content-Length follows from the body."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    body: bytes = field(default=b"", repr=False)
+
+    def head(self) -> bytes:
+        """Status line and header fields as they go over the wire."""
+        known = self.status in {status.value for status in HTTPStatus}
+        lines = [f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase if known else ''}"]
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        lines += [f"Content-Length: {len(self.body)}", "", ""]
+        return "\r\n".join(lines).encode("latin-1")
+
+
+def json_reply(
+    content: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Reply:
+    """A JSON reply that no cache may keep (RFC 6749, section 5.1)."""
+    fixed = {"Content-Type": JSON, "Cache-Control": "no-store", "Pragma": "no-cache"}
+    return Reply(status, {**fixed, **(headers or {})}, json.dumps(content).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who a client says it is, and its proof; a public client has none."""
+
+    client_id: str
+    secret: Sensitive | None
+
+
+def read_form(request: Request) -> Mapping[str, str]:
+    """The parameters of a token or introspection request, or raises Refused."""
+    if request.query:
+        raise Refused("invalid_request", "parameters belong into the body")
+    media_type = request.headers.get("content-type", "").partition(";")[0]
+    if media_type.strip().lower() != FORM:
+        raise Refused("invalid_request", f"the body must be {FORM}")
+    try:
+        pairs = parse_qsl(
+            request.body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=_MAX_FIELDS,
+        )
+    except ValueError:
+        raise Refused("invalid_request", "the body does not parse") from None
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise Refused("invalid_request", "a parameter is repeated")
+    # RFC 6749 section 3.2: a parameter without a value counts as omitted.
+    return {name: value for name, value in pairs if value}
+
+
+def read_credentials(authorization: str | None, form: Mapping[str, str]) -> Credentials:
+    """Credentials by Basic, by post or none (RFC 6749, section 2.3), or raises Refused."""
+    client_id, secret = form.get("client_id"), form.get("client_secret")
+    if authorization is None:
+        if client_id is None:
+            raise Refused("invalid_client", "no client authentication")
+        return Credentials(client_id, Sensitive(secret) if secret else None)
+    basic = _read_basic(authorization)
+    if secret or client_id not in {None, basic.client_id}:
+        raise Refused("invalid_request", "more than one client authentication method")
+    return basic
+
+
+def _read_basic(authorization: str) -> Credentials:
+    scheme, _, encoded = authorization.partition(" ")
+    try:
+        text = base64.b64decode(encoded.strip(), validate=True).decode()
+        # RFC 6749 section 2.3.1: both halves are form-encoded before they become Basic.
+        client_id, secret = (unquote_plus(part, errors="strict") for part in text.split(":", 1))
+    except ValueError:
+        scheme, client_id, secret = "", "", ""
+    if scheme.lower() != "basic" or not client_id:
+        raise Refused("invalid_client", "the Authorization header is not Basic credentials")
+    return Credentials(client_id, Sensitive(secret))

@@ -1,0 +1,58 @@
+"""The node plugin's metrics; their list with units is docs/operations.md."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from csidriver.node.tokenfile import Rewrite
+
+_PUBLISH_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0, 10.0, 60.0)
+_PROPAGATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+
+
+class NodeMetrics:
+    """Counters of one node plugin. Labels are bounded: RPC names, gRPC codes, outcomes."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._calls = Counter(
+            "oauth2_csi_node_rpcs", "RPCs answered", ["method", "code"], registry=registry
+        )
+        self._publish = Histogram(
+            "oauth2_csi_node_publish_seconds",
+            "Time to answer NodePublishVolume",
+            buckets=_PUBLISH_BUCKETS,
+            registry=registry,
+        )
+        self._rewrites = Counter(
+            "oauth2_csi_node_rewrites", "Token files looked at", ["outcome"], registry=registry
+        )
+        self._failures = Counter(
+            "oauth2_csi_node_rewrite_failures", "Rewrites that failed", registry=registry
+        )
+        self._propagation = Histogram(
+            "oauth2_csi_node_propagation_seconds",
+            "From the companion's written_at to the bytes in a file",
+            buckets=_PROPAGATION_BUCKETS,
+            registry=registry,
+        )
+        self._volumes = Gauge("oauth2_csi_node_volumes", "Published volumes", registry=registry)
+        for outcome in (Rewrite.LEASED, Rewrite.UNLEASED, Rewrite.UNCHANGED):
+            self._rewrites.labels(outcome.value)
+
+    def answered(self, method: str, code: str, seconds: float) -> None:
+        """An RPC ended with a gRPC status code after so many seconds."""
+        self._calls.labels(method, code).inc()
+        if method == "NodePublishVolume":
+            self._publish.observe(seconds)
+
+    def rewrote(self, outcome: Rewrite, propagation: float) -> None:
+        """A file holds the newest token, `propagation` seconds after the refresher wrote it."""
+        self._rewrites.labels(outcome.value).inc()
+        if outcome is not Rewrite.UNCHANGED:
+            self._propagation.observe(max(0.0, propagation))
+
+    def rewrite_failed(self) -> None:
+        """A file could not be rewritten; it is tried again."""
+        self._failures.inc()
+
+    def volumes(self, count: int) -> None:
+        """So many volumes are published now."""
+        self._volumes.set(count)

@@ -1,0 +1,136 @@
+"""The node role: puts the parts together, runs them until told to stop."""
+
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry
+
+from csidriver.core.contract import DRIVER_NAME
+from csidriver.errors import DriverError
+from csidriver.node.boundary import Boundary
+from csidriver.node.follow import Companions, Follower
+from csidriver.node.identity import IdentityService
+from csidriver.node.metrics import NodeMetrics
+from csidriver.node.registration import RegistrationService
+from csidriver.node.rotation import Clock, Rotation
+from csidriver.node.server import THREADS, Server
+from csidriver.node.service import NodeService
+from csidriver.node.state import Mounter, State, StateSettings
+from csidriver.node.volumes import ConfigMaps, Surroundings, Volumes
+
+log = logging.getLogger(__name__)
+
+# Seconds for running calls to end when the process stops.
+GRACE = 1.0
+
+
+class Store(Companions, ConfigMaps, Protocol):
+    """The backend as a node sees it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What the operator decides. Paths are the same on the host and in the container.
+
+    `publish_wait` in seconds, `size` of the token file system in bytes.
+    """
+
+    kubelet_dir: Path
+    node_id: str
+    view: Path
+    tokens_namespace: str
+    publish_wait: float = 10.0
+    size: int = 64 << 20
+    inodes: int = 16384
+    selinux_context: str = ""
+
+    @property
+    def plugin_dir(self) -> Path:
+        """Our folder among kubelet's plugins."""
+        return self.kubelet_dir / "plugins" / DRIVER_NAME
+
+
+class NodePlugin:
+    """One node plugin. `run` returns when `stop` is set; it may be called once."""
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        store: Store,
+        mounter: Mounter,
+        clock: Clock,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._settings = settings
+        self._refused = False
+        self._stop = threading.Event()
+        metrics = NodeMetrics(registry)
+        self._state = State(
+            StateSettings(
+                settings.plugin_dir,
+                settings.view,
+                settings.size,
+                settings.inodes,
+                settings.selinux_context,
+            ),
+            mounter,
+        )
+        self._follower = Follower(store, settings.tokens_namespace, self._changed)
+        surroundings = Surroundings(
+            state=self._state,
+            mounter=mounter,
+            config_maps=store,
+            follower=self._follower,
+            clock=clock,
+            metrics=metrics,
+            publish_wait=settings.publish_wait,
+            waiters=THREADS // 2,
+        )
+        self._volumes = Volumes(surroundings)
+        self._rotation = Rotation(self._volumes, metrics, clock)
+        self._socket = settings.plugin_dir / "csi.sock"
+        self._server = Server(
+            Boundary(metrics),
+            IdentityService(),
+            NodeService(
+                self._volumes, node_id=settings.node_id, pods=settings.kubelet_dir / "pods"
+            ),
+            RegistrationService(str(self._socket), self._refuse),
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until `stop` is set.
+
+        Raises:
+            DriverError: the node cannot be prepared, or kubelet refused the plugin.
+        """
+        self._stop = stop
+        self._state.prepare()
+        rotating = threading.Thread(target=self._rotation.run, args=(stop,), name="rotation")
+        rotating.start()
+        try:
+            self._volumes.recover()
+            registry = self._settings.kubelet_dir / "plugins_registry"
+            self._server.start(self._socket, registry / f"{DRIVER_NAME}-reg.sock")
+            log.info("serving on %s", self._socket)
+            stop.wait()
+        finally:
+            stop.set()
+            self._volumes.cancel()
+            self._server.stop(GRACE)
+            self._follower.stop()
+            self._rotation.wake()
+            rotating.join()
+            self._state.close()
+        if self._refused:
+            raise DriverError("kubelet refused to register the plugin; see the message above")
+
+    def _changed(self, volume_ids: frozenset[str]) -> None:
+        self._rotation.request(volume_ids)
+
+    def _refuse(self) -> None:
+        self._refused = True
+        self._stop.set()

@@ -1,0 +1,63 @@
+"""What is kept of a published volume: enough to go on after a restart, and no token."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from csidriver.core.attributes import VolumeAttributes
+from csidriver.core.contract import Ref
+from csidriver.core.template import Template
+from csidriver.errors import TokenFileFailed
+
+FILE_NAME = "volume.json"
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRecord:
+    """One published volume; `attributes.template` is the template as first read."""
+
+    volume_id: str
+    target_path: str
+    namespace: str
+    pod_name: str
+    pod_uid: str
+    attributes: VolumeAttributes
+
+    @property
+    def source(self) -> Ref:
+        """The Secret whose token the volume shows."""
+        return Ref(self.namespace, self.attributes.secret_name)
+
+    def save(self, folder: Path) -> None:
+        """Write the record so that a crash leaves the whole of it or none."""
+        values = asdict(self)
+        values["attributes"]["template"] = self.attributes.template.text
+        draft = folder / f".{FILE_NAME}"
+        try:
+            with draft.open("w", encoding="utf-8") as file:
+                os.fchmod(file.fileno(), 0o600)
+                json.dump({"version": _VERSION, "volume": values}, file)
+            draft.rename(folder / FILE_NAME)
+        except OSError as error:
+            raise TokenFileFailed(f"{folder / FILE_NAME}: {error.strerror}") from error
+
+    @classmethod
+    def load(cls, folder: Path) -> "VolumeRecord":
+        """Raises TokenFileFailed when there is no record, or a damaged one."""
+        try:
+            content = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+            return _READERS[content["version"]](content["volume"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TokenFileFailed(f"{folder / FILE_NAME}: {type(error).__name__}") from error
+
+
+def _record(values: dict[str, Any]) -> VolumeRecord:
+    attributes = dict(values.pop("attributes"))
+    attributes["template"] = Template.parse(attributes["template"])
+    return VolumeRecord(attributes=VolumeAttributes(**attributes), **values)
+
+
+_READERS = {_VERSION: _record}

@@ -1,0 +1,49 @@
+"""Kubelet's plugin registration, served by the plugin itself instead of a sidecar."""
+
+import logging
+from collections.abc import Callable
+
+import grpc
+
+from csidriver._proto import pluginregistration_pb2 as registration_pb2
+from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
+from csidriver.core.contract import DRIVER_NAME
+
+log = logging.getLogger(__name__)
+
+PLUGIN_TYPE = "CSIPlugin"
+SUPPORTED_VERSIONS = ("1.0.0",)
+
+
+class RegistrationService(registration_pb2_grpc.RegistrationServicer):
+    """Answers kubelet.
+
+    `endpoint` is the host path of the CSI socket. `refused` is called when kubelet does not accept
+    the plugin: the process is to end with an error and be restarted.
+    """
+
+    def __init__(self, endpoint: str, refused: Callable[[], None]) -> None:
+        self._endpoint = endpoint
+        self._refused = refused
+
+    def GetInfo(  # noqa: N802 - the RPC's name
+        self, _request: registration_pb2.InfoRequest, _context: grpc.ServicerContext
+    ) -> registration_pb2.PluginInfo:
+        """What kubelet asks a socket it has found."""
+        return registration_pb2.PluginInfo(
+            type=PLUGIN_TYPE,
+            name=DRIVER_NAME,
+            endpoint=self._endpoint,
+            supported_versions=SUPPORTED_VERSIONS,
+        )
+
+    def NotifyRegistrationStatus(  # noqa: N802 - the RPC's name
+        self, request: registration_pb2.RegistrationStatus, _context: grpc.ServicerContext
+    ) -> registration_pb2.RegistrationStatusResponse:
+        """How kubelet's attempt to register us ended."""
+        if request.plugin_registered:
+            log.info("kubelet has registered the plugin")
+        else:
+            log.error("kubelet refuses to register the plugin: %s", request.error)
+            self._refused()
+        return registration_pb2.RegistrationStatusResponse()

@@ -1,0 +1,136 @@
+"""Brings new tokens into the files of published volumes, one thread for all of them.
+
+A file that somebody keeps open is tried again a little later and delays no other file. Only when
+its old token runs out is it written without the lease.
+"""
+
+import heapq
+import itertools
+import logging
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from csidriver.errors import DriverError
+from csidriver.node.metrics import NodeMetrics
+from csidriver.node.tokenfile import Rewrite
+
+log = logging.getLogger(__name__)
+
+# Seconds: the first pause after a busy file, doubled up to the second, for at most the third.
+FIRST_PAUSE, LONGEST_PAUSE, PATIENCE = 0.001, 0.1, 60.0
+# Seconds until a file that could not be written at all is tried again.
+FAILURE_PAUSE = 1.0
+
+
+class Clock(Protocol):
+    """Time, in seconds."""
+
+    def now(self) -> float:
+        """Wall clock, epoch seconds."""
+
+    def monotonic(self) -> float:
+        """A clock that never jumps."""
+
+
+class Rewritable(Protocol):
+    """The file of one volume."""
+
+    def rewrite(self, *, leased: bool) -> tuple[Rewrite, float]:
+        """Write the newest token; says how, and the token's written_at in epoch seconds."""
+
+    def remaining(self) -> float:
+        """Seconds of life the token in the file has left."""
+
+
+class Files(Protocol):
+    """All volumes of the node."""
+
+    def rewritable(self, volume_id: str) -> Rewritable | None:
+        """The file of a volume, None once it is unpublished."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    volume_id: str
+    pause: float
+    until: float | None
+
+
+class Rotation:
+    """The queue of files to rewrite. `run` works through it until `stop` is set."""
+
+    def __init__(self, files: Files, metrics: NodeMetrics, clock: Clock) -> None:
+        self._files = files
+        self._metrics = metrics
+        self._clock = clock
+        self._wake = threading.Condition()
+        self._queue: list[tuple[float, int, _Try]] = []
+        self._pending: set[str] = set()
+        self._order = itertools.count()
+
+    def request(self, volume_ids: Iterable[str]) -> None:
+        """Have these files rewritten soon; a file that is already waiting waits once."""
+        with self._wake:
+            now = self._clock.monotonic()
+            for volume_id in volume_ids:
+                if volume_id not in self._pending:
+                    self._push(now, _Try(volume_id, FIRST_PAUSE, None))
+            self._wake.notify()
+
+    def wake(self) -> None:
+        """Make `run` look at its stop event."""
+        with self._wake:
+            self._wake.notify_all()
+
+    def run(self, stop: threading.Event) -> None:
+        """Rewrite files until `stop` is set and `wake` was called."""
+        while (attempt := self._next(stop)) is not None:
+            try:
+                self._attempt(attempt)
+            except Exception:
+                log.exception("rewriting a token file failed")
+                self._again(attempt, FAILURE_PAUSE)
+
+    def _push(self, due: float, attempt: _Try) -> None:
+        self._pending.add(attempt.volume_id)
+        heapq.heappush(self._queue, (due, next(self._order), attempt))
+
+    def _next(self, stop: threading.Event) -> _Try | None:
+        with self._wake:
+            while not stop.is_set():
+                wait = self._queue[0][0] - self._clock.monotonic() if self._queue else None
+                if wait is not None and wait <= 0:
+                    attempt = heapq.heappop(self._queue)[2]
+                    self._pending.discard(attempt.volume_id)
+                    return attempt
+                self._wake.wait(wait)
+        return None
+
+    def _attempt(self, attempt: _Try) -> None:
+        file = self._files.rewritable(attempt.volume_id)
+        if file is None:
+            return
+        now = self._clock.monotonic()
+        until = attempt.until
+        try:
+            outcome, written_at = file.rewrite(leased=until is None or now < until)
+        except DriverError as error:
+            self._metrics.rewrite_failed()
+            log.warning("volume %s: %s", attempt.volume_id, error)
+            self._again(attempt, FAILURE_PAUSE)
+            return
+        if outcome is not Rewrite.BUSY:
+            self._metrics.rewrote(outcome, self._clock.now() - written_at)
+            return
+        if until is None:
+            until = now + min(PATIENCE, file.remaining() / 2)
+        pause = min(attempt.pause * 2, LONGEST_PAUSE)
+        self._again(_Try(attempt.volume_id, pause, until), attempt.pause)
+
+    def _again(self, attempt: _Try, pause: float) -> None:
+        with self._wake:
+            # A request that came in the meantime is as good as ours, but knows no deadline.
+            if attempt.volume_id not in self._pending:
+                self._push(self._clock.monotonic() + pause, attempt)

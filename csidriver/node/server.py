@@ -1,0 +1,95 @@
+"""The gRPC server on its two sockets, as kubelet expects to find them."""
+
+import os
+import threading
+from concurrent import futures
+from pathlib import Path
+
+import grpc
+
+from csidriver._proto import csi_pb2_grpc
+from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
+from csidriver.errors import InvalidSettings
+from csidriver.node.boundary import Boundary
+from csidriver.node.identity import IdentityService
+from csidriver.node.registration import RegistrationService
+from csidriver.node.service import NodeService
+
+# Kubelet calls one volume at a time per pod; half of the threads may wait for tokens.
+THREADS = 16
+# Longest path a unix socket may have (unix(7)), less the terminating NUL.
+_MAX_SOCKET_PATH = 107
+
+
+class Server:
+    """Serves CSI and registration until `stop`. Start it when the node's state is prepared."""
+
+    def __init__(
+        self,
+        boundary: Boundary,
+        identity: IdentityService,
+        node: NodeService,
+        registration: RegistrationService,
+    ) -> None:
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(THREADS, thread_name_prefix="rpc"),
+            interceptors=[boundary],
+            options=[("grpc.so_reuseport", 0)],
+        )
+        csi_pb2_grpc.add_IdentityServicer_to_server(identity, self._server)
+        csi_pb2_grpc.add_NodeServicer_to_server(node, self._server)
+        registration_pb2_grpc.add_RegistrationServicer_to_server(registration, self._server)
+        self._published: list[tuple[Path, int]] = []
+
+    def start(self, csi_socket: Path, registration_socket: Path) -> None:
+        """Answer on both sockets; the registration socket appears last, when all else works.
+
+        gRPC binds private names that are then renamed into place. That replaces what a dead
+        process left without a gap, and keeps gRPC from removing, when it stops, a socket that a
+        newer process has put there.
+
+        Raises:
+            InvalidSettings: a path is too long for a socket, or cannot be bound.
+        """
+        sockets = [csi_socket, registration_socket]
+        drafts = [path.with_name(f".{os.getpid()}{index}") for index, path in enumerate(sockets)]
+        before = os.umask(0o077)
+        try:
+            for path, draft in zip(sockets, drafts, strict=True):
+                self._bind(path, draft)
+        finally:
+            os.umask(before)
+        self._server.start()
+        for path, draft in zip(sockets, drafts, strict=True):
+            inode = draft.lstat().st_ino
+            draft.rename(path)
+            self._published.append((path, inode))
+
+    def stop(self, grace: float) -> None:
+        """Take the sockets away, registration first, and let running calls end (seconds)."""
+        for path, inode in reversed(self._published):
+            remove_if_ours(path, inode)
+        self._published.clear()
+        done: threading.Event = self._server.stop(grace)
+        done.wait()
+
+    def _bind(self, path: Path, draft: Path) -> None:
+        if max(len(os.fsencode(p)) for p in (path, draft)) > _MAX_SOCKET_PATH:
+            raise InvalidSettings(
+                "socket", [f"{path} is longer than {_MAX_SOCKET_PATH} bytes; use a shorter folder"]
+            )
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        draft.unlink(missing_ok=True)
+        try:
+            self._server.add_insecure_port(f"unix:{draft}")
+        except RuntimeError as error:
+            raise InvalidSettings("socket", [f"{path} cannot be bound"]) from error
+
+
+def remove_if_ours(path: Path, inode: int) -> None:
+    """Remove a socket unless another process has replaced it."""
+    try:
+        if path.lstat().st_ino == inode:
+            path.unlink()
+    except FileNotFoundError:
+        return

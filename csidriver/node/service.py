@@ -1,0 +1,147 @@
+"""The CSI Node service: protobuf in, checked values to `volumes`, nothing else."""
+
+import os
+from pathlib import Path
+
+import grpc
+
+from csidriver._proto import csi_pb2, csi_pb2_grpc
+from csidriver.core import contract
+from csidriver.core.attributes import VolumeAttributes, shown
+from csidriver.errors import InvalidRequest
+from csidriver.node.record import VolumeRecord
+from csidriver.node.volumes import Volumes
+
+# CSI spec, "Size Limits": 128 bytes for a string; some orchestrators are more generous.
+_MAX_ID = 256
+_MAX_PATH = 4096
+_ACCESS_MODES = (
+    csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_WRITER,
+    csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_READER_ONLY,
+    csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_SINGLE_WRITER,
+    csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_MULTI_WRITER,
+)
+
+
+class NodeService(csi_pb2_grpc.NodeServicer):
+    """`pods` is kubelet's folder of pods; targets outside it are refused."""
+
+    def __init__(self, volumes: Volumes, *, node_id: str, pods: Path) -> None:
+        self._volumes = volumes
+        self._node_id = node_id
+        self._pods = pods
+
+    def NodeGetInfo(  # noqa: N802 - the RPC's name
+        self, _request: csi_pb2.NodeGetInfoRequest, _context: grpc.ServicerContext
+    ) -> csi_pb2.NodeGetInfoResponse:
+        """The node's name; no topology, no limit on volumes."""
+        return csi_pb2.NodeGetInfoResponse(node_id=self._node_id)
+
+    def NodeGetCapabilities(  # noqa: N802 - the RPC's name
+        self, _request: csi_pb2.NodeGetCapabilitiesRequest, _context: grpc.ServicerContext
+    ) -> csi_pb2.NodeGetCapabilitiesResponse:
+        """VOLUME_MOUNT_GROUP: kubelet passes fsGroup instead of changing our files."""
+        group = csi_pb2.NodeServiceCapability.RPC(
+            type=csi_pb2.NodeServiceCapability.RPC.VOLUME_MOUNT_GROUP
+        )
+        return csi_pb2.NodeGetCapabilitiesResponse(
+            capabilities=[csi_pb2.NodeServiceCapability(rpc=group)]
+        )
+
+    def NodePublishVolume(  # noqa: N802 - the RPC's name
+        self, request: csi_pb2.NodePublishVolumeRequest, _context: grpc.ServicerContext
+    ) -> csi_pb2.NodePublishVolumeResponse:
+        """Mount a token file; see `Volumes.publish`."""
+        self._volumes.publish(volume_record(request, self._pods))
+        return csi_pb2.NodePublishVolumeResponse()
+
+    def NodeUnpublishVolume(  # noqa: N802 - the RPC's name
+        self, request: csi_pb2.NodeUnpublishVolumeRequest, _context: grpc.ServicerContext
+    ) -> csi_pb2.NodeUnpublishVolumeResponse:
+        """Unmount it; see `Volumes.unpublish`."""
+        problems = _place_problems(request.volume_id, request.target_path, self._pods)
+        if problems:
+            raise InvalidRequest("NodeUnpublishVolume", problems)
+        self._volumes.unpublish(request.volume_id, Path(request.target_path))
+        return csi_pb2.NodeUnpublishVolumeResponse()
+
+
+def volume_record(request: csi_pb2.NodePublishVolumeRequest, pods: Path) -> VolumeRecord:
+    """The checked content of a publish request. Raises InvalidRequest with all problems."""
+    problems = _place_problems(request.volume_id, request.target_path, pods)
+    problems += _capability_problems(request)
+    context = request.volume_context
+    if context.get(contract.EPHEMERAL) != "true":
+        problems.append("only ephemeral inline volumes are served; write the volume into the pod")
+    problems += [
+        f"volume_context has no {key}; the CSIDriver object needs podInfoOnMount: true"
+        for key in (contract.POD_NAMESPACE, contract.POD_NAME, contract.POD_UID)
+        if not context.get(key)
+    ]
+    attributes = None
+    try:
+        attributes = VolumeAttributes.parse(
+            context, request.volume_capability.mount.volume_mount_group
+        )
+    except InvalidRequest as error:
+        problems.extend(error.problems)
+    if problems or attributes is None:
+        raise InvalidRequest("NodePublishVolume", problems)
+    return VolumeRecord(
+        volume_id=request.volume_id,
+        target_path=request.target_path,
+        namespace=context[contract.POD_NAMESPACE],
+        pod_name=context[contract.POD_NAME],
+        pod_uid=context[contract.POD_UID],
+        attributes=attributes,
+    )
+
+
+def _capability_problems(request: csi_pb2.NodePublishVolumeRequest) -> list[str]:
+    problems = []
+    capability = request.volume_capability
+    if not request.HasField("volume_capability"):
+        problems.append("volume_capability is missing")
+    elif not capability.HasField("mount"):
+        problems.append("volume_capability must be mount: a token is a file, no block device")
+    else:
+        if capability.mount.fs_type:
+            problems.append("fsType must not be set")
+        if capability.mount.mount_flags:
+            problems.append("mount_flags must be empty")
+        if capability.access_mode.mode not in _ACCESS_MODES:
+            problems.append("volume_capability.access_mode must be one of a single node")
+    if not request.readonly:
+        problems.append("readOnly: true is required in the pod's csi volume")
+    if request.secrets:
+        problems.append(
+            "nodePublishSecretRef is refused: it would carry refresh tokens to the node; "
+            "name the Secret in volumeAttributes.secretName instead"
+        )
+    return problems
+
+
+def _place_problems(volume_id: str, target_path: str, pods: Path) -> list[str]:
+    """What is wrong with an id and a target; hostile paths never reach a system call that acts."""
+    problems = []
+    if not volume_id or len(volume_id) > _MAX_ID or not volume_id.isprintable():
+        problems.append("volume_id must be a printable text of 1 to 256 characters")
+    if not target_path:
+        problems.append("target_path is missing")
+    elif not _inside(target_path, pods):
+        problems.append(f"target_path {shown(target_path)} is not inside {pods}")
+    return problems
+
+
+def _inside(target_path: str, pods: Path) -> bool:
+    """Whether a path is spelled plainly, lies below the folder of pods and passes no symlink."""
+    if "\0" in target_path or len(target_path) > _MAX_PATH:
+        return False
+    if os.path.normpath(target_path) != target_path or not target_path.startswith(f"{pods}/"):
+        return False
+    relative = os.path.relpath(target_path, pods)
+    try:
+        # Kubelet's own folder may be reached through a symlink, nothing below it may.
+        return os.path.realpath(target_path) == os.path.join(os.path.realpath(pods), relative)  # noqa: PTH118 - plain string comparison
+    except (OSError, ValueError):
+        return False

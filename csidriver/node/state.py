@@ -1,0 +1,149 @@
+"""The node's state: one tmpfs in the plugin folder, and a read-only view of it.
+
+A publish binds a folder of the view. The view is read-only before anything is bound from it: a
+later remount of the bind would stay in this container's mount namespace, and the pod's side would
+be writable.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from csidriver.core.mountinfo import Mount
+from csidriver.errors import InvalidSettings, TokenFileFailed
+
+DATA = "data"
+_TMPFS = "tokens"
+
+
+class Mounter(Protocol):
+    """The mount operations a node needs; each raises MountFailed."""
+
+    def table(self) -> list[Mount]:
+        """All mounts of this mount namespace, oldest first."""
+
+    def bind(self, source: Path, target: Path) -> None:
+        """Show a folder at a second place."""
+
+    def bind_read_only(self, source: Path, target: Path) -> None:
+        """Show a folder read-only at a place that shares nothing with its parent."""
+
+    def mount_tmpfs(self, target: Path, *, size: int, inodes: int, context: str) -> None:
+        """Mount a file system in memory, `size` in bytes."""
+
+    def unmount(self, target: Path) -> bool:
+        """Take away the topmost mount; False if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateSettings:
+    """Where the state lies and how large it may grow; `size` in bytes."""
+
+    plugin_dir: Path
+    view: Path
+    size: int = 64 << 20
+    inodes: int = 16384
+    selinux_context: str = ""
+
+
+class State:
+    """The folders of all volumes. `prepare` comes first, once per process."""
+
+    def __init__(self, settings: StateSettings, mounter: Mounter) -> None:
+        self._settings = settings
+        self._mounter = mounter
+        self.root = settings.plugin_dir / _TMPFS
+
+    def prepare(self) -> None:
+        """Mount the tmpfs unless an earlier process of this node did, and the view.
+
+        Raises:
+            InvalidSettings: the plugin folder does not propagate mounts to the host.
+            MountFailed: the kernel refused.
+        """
+        settings = self._settings
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.view.mkdir(mode=0o700, parents=True, exist_ok=True)
+        table = self._mounter.table()
+        if not _covering(table, settings.plugin_dir).shared:
+            raise InvalidSettings(
+                "mount propagation",
+                (
+                    f"{settings.plugin_dir} is not on a shared mount, so pods would not see their "
+                    "volumes; mount it with mountPropagation: Bidirectional",
+                ),
+            )
+        top = _top(table, self.root)
+        if top is None:
+            self._mounter.mount_tmpfs(
+                self.root,
+                size=settings.size,
+                inodes=settings.inodes,
+                context=settings.selinux_context,
+            )
+        elif top.fs_type != "tmpfs":
+            problem = f"{self.root} holds a {top.fs_type}; unmount it"
+            raise InvalidSettings("token file system", [problem])
+        while self._mounter.unmount(settings.view):
+            """A view of an earlier process; what was bound from it stays."""
+        self._mounter.bind_read_only(self.root, settings.view)
+
+    def close(self) -> None:
+        """Take the view away; volumes stay mounted and their files stay."""
+        while self._mounter.unmount(self._settings.view):
+            """Normally once."""
+
+    def folder(self, volume_id: str) -> Path:
+        """Where a volume's record and data lie. The name is a hash: ids are foreign text."""
+        return self.root / folder_name(volume_id)
+
+    def view(self, volume_id: str) -> Path:
+        """The read-only side of a volume's data."""
+        return self._settings.view / folder_name(volume_id) / DATA
+
+    def folders(self) -> Iterator[Path]:
+        """Folders of all volumes, complete or not."""
+        yield from (path for path in self.root.iterdir() if path.is_dir())
+
+    def make(self, volume_id: str) -> Path:
+        """Create a volume's folders; harmless when repeated. Raises TokenFileFailed."""
+        folder = self.folder(volume_id)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            (folder / DATA).mkdir(mode=0o555, exist_ok=True)
+            (folder / DATA).chmod(0o555)
+        except OSError as error:
+            raise TokenFileFailed(f"{folder}: {error.strerror}") from error
+        return folder
+
+    def shown_at(self, volume_id: str, target: Path) -> bool:
+        """Whether the target shows this volume's data now."""
+        try:
+            there, data = target.lstat(), (self.folder(volume_id) / DATA).lstat()
+        except OSError:
+            return False
+        return (there.st_dev, there.st_ino) == (data.st_dev, data.st_ino)
+
+    def is_ours(self, target: Path) -> bool:
+        """Whether something of this file system is mounted on the target."""
+        try:
+            return target.lstat().st_dev == self.root.lstat().st_dev
+        except OSError:
+            return False
+
+
+def folder_name(volume_id: str) -> str:
+    """First 32 hex digits of SHA-256 of the volume id."""
+    return hashlib.sha256(volume_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _top(table: list[Mount], target: Path) -> Mount | None:
+    return next((mount for mount in reversed(table) if mount.target == str(target)), None)
+
+
+def _covering(table: list[Mount], path: Path) -> Mount:
+    """The mount a path lies on: the longest prefix, the topmost of several."""
+    covering = [m for m in table if path.is_relative_to(m.target)]
+    return max(reversed(covering), key=lambda mount: len(mount.target))

@@ -1,0 +1,182 @@
+"""Writes token files: created once, then rewritten in place under a write lease.
+
+A reader that opens, reads and closes sees the old bytes or the new ones, never a mixture: the
+kernel grants the lease only while nobody has the file open, and makes later opens wait until it is
+released (fcntl(2), F_SETLEASE). The inode stays, so subPath mounts see the new bytes too.
+
+From taking to releasing the lease no Python code runs. The system calls are chained inside C
+iterators and go through a handle that keeps the GIL: a thread that lost the GIL in between would
+hold the lease, and with it every reader, for as long as other threads please.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+from enum import Enum
+from functools import partial
+from operator import call, eq
+from pathlib import Path
+
+from csidriver.errors import DriverError, StorageFull, TokenFileFailed
+
+# <linux/fcntl.h>; Python has no names for these.
+_F_SETSIG = 10
+_F_SETLEASE = 1024
+_F_WRLCK = 1
+_F_UNLCK = 2
+_SIGURG = 23  # ignored by default; the default SIGIO of a lease break would end the process
+_FALLOC_FL_KEEP_SIZE = 1
+
+_holding_gil = ctypes.PyDLL(None, use_errno=True)
+_releasing_gil = ctypes.CDLL(None, use_errno=True)
+_fcntl = _holding_gil.fcntl
+_fcntl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int)
+_pwrite = _holding_gil.pwrite
+_pwrite.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long)
+_pwrite.restype = ctypes.c_ssize_t
+_ftruncate = _holding_gil.ftruncate
+_ftruncate.argtypes = (ctypes.c_int, ctypes.c_long)
+_fallocate = _releasing_gil.fallocate
+_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
+
+
+class Rewrite(Enum):
+    """How a rewrite ended; the values are metric labels."""
+
+    UNCHANGED = "unchanged"
+    LEASED = "leased"
+    UNLEASED = "unleased"
+    BUSY = "busy"
+
+
+def create(path: Path, content: bytes, *, uid: int, gid: int, mode: int) -> None:
+    """Write a file nobody reads yet; it has its owner and mode before it has its name.
+
+    Raises:
+        StorageFull: the file system has no room.
+        TokenFileFailed: anything else, a file of that name included.
+    """
+    draft = path.with_name(".draft")
+    try:
+        draft.unlink(missing_ok=True)
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.write(fd, content) != len(content):
+                raise OSError(errno.ENOSPC, "short write")
+            os.fchown(fd, uid, gid)
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
+        draft.rename(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise _translated(path, error) from error
+
+
+def read(path: Path) -> bytes:
+    """The content of a token file. Raises TokenFileFailed if it cannot be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.pread(fd, os.fstat(fd).st_size, 0)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _translated(path, error) from error
+
+
+def rewrite(path: Path, content: bytes, *, leased: bool = True) -> Rewrite:
+    """Replace the content of a file that others read, keeping its inode, owner and mode.
+
+    Equal bytes touch nothing: eosxd takes a new mtime for a new login. BUSY means that somebody
+    has the file open; the caller tries again. With `leased=False` the bytes are written although
+    readers may see them half-way, the last resort when the old token is about to expire.
+
+    Raises:
+        StorageFull: there is no room; the old content is untouched.
+        TokenFileFailed: the file cannot be opened or written.
+    """
+    try:
+        # O_NONBLOCK: a reader that owns the file may hold a lease of its own and must not stop us.
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except BlockingIOError:
+        return Rewrite.BUSY
+    except OSError as error:
+        raise _translated(path, error) from error
+    try:
+        return _rewrite_open(fd, content, leased=leased)
+    except OSError as error:
+        raise _translated(path, error) from error
+    finally:
+        os.close(fd)
+
+
+def erase(path: Path) -> None:
+    """Empty and remove a token file; fine if it is gone. Raises TokenFileFailed."""
+    try:
+        with contextlib.suppress(BlockingIOError):
+            # As in rewrite(): somebody else's lease must not hold up an unpublish.
+            fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                os.ftruncate(fd, 0)
+            finally:
+                os.close(fd)
+        path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _translated(path, error) from error
+
+
+def _rewrite_open(fd: int, content: bytes, *, leased: bool) -> Rewrite:
+    size = os.fstat(fd).st_size
+    if size == len(content) and os.pread(fd, size, 0) == content:
+        return Rewrite.UNCHANGED
+    # Reserve room first: on a full tmpfs a write stops in the middle of a token. The size must
+    # not change yet, or readers would see zeros behind the old bytes.
+    if _fallocate(fd, _FALLOC_FL_KEEP_SIZE, 0, max(len(content), 1)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    if not leased:
+        if not in_one_go(_write_calls(fd, content)):
+            raise OSError(errno.EIO, "short write")
+        return Rewrite.UNLEASED
+    _fcntl(fd, _F_SETSIG, _SIGURG)
+    return replace_under_lease(fd, content)
+
+
+def replace_under_lease(fd: int, content: bytes) -> Rewrite:
+    """Take the lease, write, release, all without running Python code in between."""
+    take = (partial(_fcntl, fd, _F_SETLEASE, _F_WRLCK), 0)
+    release = (partial(_fcntl, fd, _F_SETLEASE, _F_UNLCK), 0)
+    ctypes.set_errno(0)
+    if in_one_go([take, *_write_calls(fd, content), release]):
+        return Rewrite.LEASED
+    number = ctypes.get_errno()
+    # Taking failed, and this changes nothing; or a write fell short, and nobody may wait for it.
+    release[0]()
+    if number in (errno.EAGAIN, errno.EBUSY):
+        return Rewrite.BUSY
+    raise OSError(number or errno.EIO, os.strerror(number or errno.EIO))
+
+
+def in_one_go(calls: list[tuple[Callable[[], int], int]]) -> bool:
+    """Call in order while results are as expected; a chain of C iterators, no bytecode between."""
+    functions, expected = zip(*calls, strict=True)
+    return all(map(eq, map(call, functions), expected))
+
+
+def _write_calls(fd: int, content: bytes) -> list[tuple[Callable[[], int], int]]:
+    length = len(content)
+    return [
+        (partial(_pwrite, fd, content, length, 0), length),
+        (partial(_ftruncate, fd, length), 0),
+    ]
+
+
+def _translated(path: Path, error: OSError) -> DriverError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull("the token file system of this node is full; raise --tmpfs-size")
+    return TokenFileFailed(f"token file {path}: {os.strerror(error.errno or errno.EIO)}")

@@ -1,0 +1,89 @@
+"""One published volume: its record and its token file."""
+
+import math
+import threading
+from pathlib import Path
+
+from csidriver.core.companion import AccessToken
+from csidriver.errors import NotReady, TokenFileFailed
+from csidriver.node import tokenfile
+from csidriver.node.follow import Follower
+from csidriver.node.record import VolumeRecord
+from csidriver.node.rotation import Clock
+from csidriver.node.state import DATA
+from csidriver.node.tokenfile import Rewrite
+
+
+class Volume:
+    """A volume and what its file holds. `lock` keeps writers of the file apart."""
+
+    def __init__(
+        self, record: VolumeRecord, folder: Path, follower: Follower, clock: Clock
+    ) -> None:
+        self.record = record
+        self.folder = folder
+        self.lock = threading.Lock()
+        self.gone = False
+        self._follower = follower
+        self._clock = clock
+        self._expires_at: float | None = None
+
+    @property
+    def file(self) -> Path:
+        """The token file."""
+        return self.folder / DATA / self.record.attributes.file_name
+
+    def newest(self) -> AccessToken | None:
+        """The newest token of the volume's source, None if none was ever seen."""
+        companion = self._follower.latest(self.record.source).companion
+        return None if companion is None else companion.token
+
+    def remaining(self) -> float:
+        """Seconds of life the token in the file has left; negative once it has expired.
+
+        Infinite while it is unknown: after a restart, until the companion is seen again.
+        """
+        return math.inf if self._expires_at is None else self._expires_at - self._clock.now()
+
+    def write_first(self, token: AccessToken) -> None:
+        """Put a token into the file before anybody can read it, creating the file if need be."""
+        attributes = self.record.attributes
+        content = attributes.template.render(token)
+        with self.lock:
+            if not self.file.exists():
+                tokenfile.create(
+                    self.file,
+                    content,
+                    uid=attributes.owner,
+                    gid=attributes.group,
+                    mode=attributes.mode,
+                )
+            elif tokenfile.rewrite(self.file, content) is Rewrite.BUSY:
+                raise NotReady(f"the token file of volume {self.record.volume_id} is being read")
+            if tokenfile.read(self.file) != content:
+                raise TokenFileFailed(f"{self.file}: does not hold what was written")
+            self._expires_at = token.expires_at
+
+    def rewrite(self, *, leased: bool) -> tuple[Rewrite, float]:
+        """Bring the newest token into the file in place; see `tokenfile.rewrite`.
+
+        Returns how it ended and when the refresher wrote the token (epoch seconds).
+        """
+        token = self.newest()
+        # An expired token is no improvement on what the file holds.
+        if token is None or token.expires_at <= self._clock.now():
+            return Rewrite.UNCHANGED, 0.0
+        content = self.record.attributes.template.render(token)
+        with self.lock:
+            if self.gone:
+                return Rewrite.UNCHANGED, 0.0
+            outcome = tokenfile.rewrite(self.file, content, leased=leased)
+            if outcome is not Rewrite.BUSY:
+                self._expires_at = token.expires_at
+        return outcome, token.written_at
+
+    def erase(self) -> None:
+        """Empty and remove the file: even a mount that stays behind shows no token then."""
+        with self.lock:
+            self.gone = True
+            tokenfile.erase(self.file)

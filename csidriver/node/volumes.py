@@ -1,0 +1,236 @@
+"""Publishing and unpublishing volumes (CSI spec, NodePublishVolume and NodeUnpublishVolume)."""
+
+import contextlib
+import logging
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from csidriver.core.companion import AccessToken
+from csidriver.core.contract import TEMPLATE_KEY
+from csidriver.core.template import Template
+from csidriver.errors import (
+    DriverError,
+    InFlight,
+    MountFailed,
+    NotReady,
+    TemplateMissing,
+    TokenFileFailed,
+)
+from csidriver.node.admittance import explain, is_good, is_settled
+from csidriver.node.follow import Follower
+from csidriver.node.metrics import NodeMetrics
+from csidriver.node.record import VolumeRecord
+from csidriver.node.rotation import Clock
+from csidriver.node.state import Mounter, State
+from csidriver.node.volume import Volume
+
+log = logging.getLogger(__name__)
+
+
+class ConfigMaps(Protocol):
+    """Where templates are read."""
+
+    def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """The `data` of a ConfigMap, None if there is none; raises StoreError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What volumes work with. `publish_wait` in seconds, `waiters` calls may wait at once."""
+
+    state: State
+    mounter: Mounter
+    config_maps: ConfigMaps
+    follower: Follower
+    clock: Clock
+    metrics: NodeMetrics
+    publish_wait: float = 10.0
+    waiters: int = 8
+
+
+class Volumes:
+    """All volumes of the node. Calls for different volumes run side by side."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._around = surroundings
+        self._lock = threading.Lock()
+        self._volumes: dict[str, Volume] = {}
+        self._busy: dict[str, threading.Event] = {}
+        self._waiters = threading.Semaphore(surroundings.waiters)
+
+    def recover(self) -> None:
+        """Take up the volumes an earlier process published; their files are followed again.
+
+        A folder without a readable record is left for the next publish or unpublish of its volume.
+        """
+        for folder in self._around.state.folders():
+            try:
+                record = VolumeRecord.load(folder)
+            except TokenFileFailed as error:
+                log.warning("volume set aside until kubelet asks for it: %s", error)
+                continue
+            self._keep(self._volume(record))
+            self._around.follower.follow(record.source, record.volume_id)
+
+    def rewritable(self, volume_id: str) -> Volume | None:
+        """The volume if it is published."""
+        with self._lock:
+            return self._volumes.get(volume_id)
+
+    def publish(self, wanted: VolumeRecord) -> None:
+        """Mount the volume, or see that it is mounted; on return its file holds a valid token.
+
+        On an error everything this call did is undone: kubelet may never call again.
+        """
+        with self._exclusive(wanted.volume_id) as cancel:
+            known = self.rewritable(wanted.volume_id)
+            if known is None:
+                self._publish_first(wanted, cancel)
+            else:
+                self._publish_again(known, Path(wanted.target_path))
+
+    def unpublish(self, volume_id: str, target: Path) -> None:
+        """Unmount and forget the volume; fine when there is nothing left to do."""
+        with self._lock:
+            if (running := self._busy.get(volume_id)) is not None:
+                running.set()
+        self._around.follower.wake()
+        with self._exclusive(volume_id):
+            volume = self.rewritable(volume_id)
+            if volume is not None:
+                self._around.follower.unfollow(volume.record.source, volume_id)
+                volume.erase()
+            self._unmount(target)
+            self._remove(volume_id)
+
+    def cancel(self) -> None:
+        """End every wait of a running publish; the process stops."""
+        with self._lock:
+            for running in self._busy.values():
+                running.set()
+        self._around.follower.wake()
+
+    @contextlib.contextmanager
+    def _exclusive(self, volume_id: str) -> Iterator[threading.Event]:
+        cancel = threading.Event()
+        with self._lock:
+            if volume_id in self._busy:
+                raise InFlight(f"another call for volume {volume_id} is running")
+            self._busy[volume_id] = cancel
+        try:
+            yield cancel
+        finally:
+            with self._lock:
+                del self._busy[volume_id]
+
+    def _publish_again(self, volume: Volume, target: Path) -> None:
+        """A republish: no network, no second mount, an error only when the token has expired."""
+        state = self._around.state
+        volume_id = volume.record.volume_id
+        try:
+            volume.rewrite(leased=True)
+            if not state.shown_at(volume_id, target):
+                self._mount(volume_id, target)
+        except DriverError as error:
+            # A final code would make older kubelets remove the folder of a running pod.
+            raise NotReady(str(error)) from error
+        if volume.remaining() <= 0:
+            sighting = self._around.follower.latest(volume.record.source)
+            raise NotReady(
+                f"the access token of Secret {volume.record.source} has expired: "
+                f"{explain(volume.record.source, sighting, self._around.clock.now())}"
+            )
+
+    def _publish_first(self, wanted: VolumeRecord, cancel: threading.Event) -> None:
+        around, volume_id, target = self._around, wanted.volume_id, Path(wanted.target_path)
+        record = self._with_template(wanted)
+        with contextlib.ExitStack() as undo:
+            around.follower.follow(record.source, volume_id)
+            undo.callback(around.follower.unfollow, record.source, volume_id)
+            token = self._token(record, cancel)
+            volume = self._volume(record)
+            undo.callback(self._remove, volume_id)
+            around.state.make(volume_id)
+            volume.write_first(token)
+            undo.callback(self._unmount_if_possible, target)
+            if not around.state.shown_at(volume_id, target):
+                self._mount(volume_id, target)
+            record.save(volume.folder)
+            self._keep(volume)
+            undo.pop_all()
+
+    def _token(self, record: VolumeRecord, cancel: threading.Event) -> AccessToken:
+        """A token that is valid long enough, or why there is none. Waits if it may."""
+        around, ref = self._around, record.source
+        minimum = record.attributes.min_validity
+        # Half of the server's threads stay free, or waiting pods would block unpublishing ones.
+        patience = around.publish_wait if self._waiters.acquire(blocking=False) else None
+        try:
+            sighting = around.follower.wait(
+                ref, lambda s: is_settled(s, around.clock.now(), minimum), patience or 0.0, cancel
+            )
+        finally:
+            if patience is not None:
+                self._waiters.release()
+        now = around.clock.now()
+        companion = sighting.companion
+        if companion is None or companion.token is None or not is_good(sighting, now, minimum):
+            raise explain(ref, sighting, now, minimum)
+        return companion.token
+
+    def _with_template(self, record: VolumeRecord) -> VolumeRecord:
+        """The record with the text of its template ConfigMap, read once for the pod's life."""
+        name = record.attributes.template_config_map
+        if not name:
+            return record
+        data = self._around.config_maps.get_config_map(record.namespace, name)
+        if data is None or TEMPLATE_KEY not in data:
+            missing = "does not exist" if data is None else f"has no key {TEMPLATE_KEY!r}"
+            raise TemplateMissing(f"ConfigMap {record.namespace}/{name} {missing}; create it")
+        template = Template.parse(data[TEMPLATE_KEY])
+        return replace(record, attributes=replace(record.attributes, template=template))
+
+    def _volume(self, record: VolumeRecord) -> Volume:
+        folder = self._around.state.folder(record.volume_id)
+        return Volume(record, folder, self._around.follower, self._around.clock)
+
+    def _keep(self, volume: Volume) -> None:
+        with self._lock:
+            self._volumes[volume.record.volume_id] = volume
+            self._around.metrics.volumes(len(self._volumes))
+
+    def _mount(self, volume_id: str, target: Path) -> None:
+        try:
+            target.mkdir(mode=0o750, exist_ok=True)
+        except OSError as error:
+            raise MountFailed("mkdir", str(target), error.strerror or "failed") from error
+        self._around.mounter.bind(self._around.state.view(volume_id), target)
+        if not self._around.state.shown_at(volume_id, target):
+            raise MountFailed("mount", str(target), "does not show the volume")
+
+    def _unmount(self, target: Path) -> None:
+        while self._around.state.is_ours(target) and self._around.mounter.unmount(target):
+            """An earlier driver may have mounted more than once."""
+        try:
+            target.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise MountFailed("rmdir", str(target), error.strerror or "failed") from error
+
+    def _unmount_if_possible(self, target: Path) -> None:
+        try:
+            self._unmount(target)
+        except MountFailed as error:
+            # The error that led here is the one to tell; the next call starts from what is there.
+            log.warning("undoing a publish: %s", error)
+
+    def _remove(self, volume_id: str) -> None:
+        with self._lock:
+            self._volumes.pop(volume_id, None)
+            self._around.metrics.volumes(len(self._volumes))
+        shutil.rmtree(self._around.state.folder(volume_id), ignore_errors=True)
