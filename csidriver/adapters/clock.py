@@ -1,6 +1,5 @@
 """Time: the one place that reads a clock or waits."""
 
-import threading
 import time
 
 
@@ -15,6 +14,6 @@ class Clock:
         """A clock that never jumps."""
         return time.monotonic()
 
-    def wait(self, stop: threading.Event, seconds: float) -> bool:
-        """Let time pass unless `stop` is or gets set; says whether it is."""
-        return stop.wait(max(0.0, seconds))
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        time.sleep(max(0.0, seconds))

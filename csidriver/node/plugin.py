@@ -2,8 +2,6 @@
 
 import logging
 import threading
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry
@@ -11,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from csidriver.core.contract import DRIVER_NAME
 from csidriver.errors import DriverError
 from csidriver.node.boundary import Boundary
+from csidriver.node.configuration import NodeSettings
 from csidriver.node.follow import Companions, Follower
 from csidriver.node.identity import IdentityService
 from csidriver.node.metrics import NodeMetrics
@@ -29,28 +28,6 @@ GRACE = 1.0
 
 class Store(Companions, ConfigMaps, Protocol):
     """The backend as a node sees it."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeSettings:
-    """What the operator decides. Paths are the same on the host and in the container.
-
-    `publish_wait` in seconds, `size` of the token file system in bytes.
-    """
-
-    kubelet_dir: Path
-    node_id: str
-    view: Path
-    tokens_namespace: str
-    publish_wait: float = 10.0
-    size: int = 64 << 20
-    inodes: int = 16384
-    selinux_context: str = ""
-
-    @property
-    def plugin_dir(self) -> Path:
-        """Our folder among kubelet's plugins."""
-        return self.kubelet_dir / "plugins" / DRIVER_NAME
 
 
 class NodePlugin:

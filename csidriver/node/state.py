@@ -68,13 +68,9 @@ class State:
         settings.view.mkdir(mode=0o700, parents=True, exist_ok=True)
         table = self._mounter.table()
         if not _covering(table, settings.plugin_dir).shared:
-            raise InvalidSettings(
-                "mount propagation",
-                (
-                    f"{settings.plugin_dir} is not on a shared mount, so pods would not see their "
-                    "volumes; mount it with mountPropagation: Bidirectional",
-                ),
-            )
+            problem = f"{settings.plugin_dir} is not on a shared mount; pods would see no volumes"
+            cure = "mount it with mountPropagation: Bidirectional"
+            raise InvalidSettings("mount propagation", [problem, cure])
         top = _top(table, self.root)
         if top is None:
             self._mounter.mount_tmpfs(

@@ -1,0 +1,70 @@
+"""Reads issuer configuration from YAML files and folders, again whenever they change."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from csidriver.core.issuers import Issuers
+from csidriver.errors import InvalidSettings
+
+log = logging.getLogger(__name__)
+
+
+class IssuerFiles:
+    """The issuers of all files; a folder stands for the files in it (a mounted ConfigMap)."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._lock = threading.Lock()
+        self._seen: tuple[tuple[str, int, int], ...] | None = None
+        self._issuers = Issuers()
+
+    def current(self) -> Issuers:
+        """The issuers as configured now; the same object as long as nothing changed.
+
+        A change that does not parse is reported once and leaves the last good one in force.
+
+        Raises:
+            InvalidSettings: there is no good one yet.
+        """
+        with self._lock:
+            seen = tuple(_fingerprint(file) for file in self._files())
+            if seen == self._seen:
+                return self._issuers
+            try:
+                self._issuers = Issuers.parse((str(f), _load(f)) for f in self._files())
+            except InvalidSettings as error:
+                if self._seen is None:
+                    raise
+                log.error("%s; the previous issuers stay in force", error)  # noqa: TRY400
+            self._seen = seen
+            return self._issuers
+
+    def _files(self) -> list[Path]:
+        files: list[Path] = []
+        for path in self._paths:
+            # A mounted ConfigMap keeps its real files in dot-folders.
+            inside = sorted(p for p in path.glob("*.yaml") if not p.name.startswith("."))
+            files += inside if path.is_dir() else [path]
+        return files
+
+
+def _fingerprint(file: Path) -> tuple[str, int, int]:
+    try:
+        status = file.stat()
+    except OSError:
+        return (str(file), 0, 0)
+    return (str(file), status.st_mtime_ns, status.st_ino)
+
+
+def _load(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark is not None else ""
+        raise InvalidSettings("issuers", [f"{path}: {type(error).__name__}{where}"]) from error

@@ -1,0 +1,201 @@
+"""The command `oauth2-csi`: reads flags, puts a role together with its adapters, runs it."""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from csidriver import __version__, logs, settings
+from csidriver.core.known import Rules
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import DriverError
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+log = logging.getLogger(__name__)
+
+Role = Callable[[threading.Event], None]
+ROLES = ("node", "refresher")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; the exit status is 0 when it ended as it was meant to."""
+    parser = _parser()
+    flags = parser.parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = flags.run
+    try:
+        return run(flags)
+    except DriverError as error:
+        print(f"oauth2-csi: {error}", file=sys.stderr)  # noqa: T201 - the terminal is the place
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    environment, host = os.environ, socket.gethostname()
+    parser = argparse.ArgumentParser(prog="oauth2-csi", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    node = commands.add_parser("node", help="the CSI node plugin")
+    settings.add_common(node, ":9808")
+    settings.add_node(node, environment, host)
+    node.set_defaults(run=_run_roles, roles=["node"])
+
+    refresher = commands.add_parser("refresher", help="keeps annotated Secrets fresh")
+    settings.add_common(refresher, ":9809")
+    settings.add_refresher(refresher, environment, host)
+    refresher.set_defaults(run=_run_roles, roles=["refresher"])
+
+    both = commands.add_parser("run", help="several roles in one process, for development")
+    both.add_argument("--roles", type=_roles, required=True, help=f"of {', '.join(ROLES)}")
+    settings.add_common(both, ":9808")
+    settings.add_node(both, environment, host)
+    settings.add_refresher(both, environment, host)
+    both.set_defaults(run=_run_roles)
+
+    issuer = commands.add_parser("demo-issuer", help="the demo's authorization server")
+    issuer.add_argument("--listen", default="127.0.0.1:8080", metavar="HOST:PORT")
+    issuer.add_argument("--issuer", default="", help="its name, if not the address it listens on")
+    issuer.add_argument("--seed", action="append", default=[], help="a first refresh token")
+    issuer.set_defaults(run=_run_demo_issuer)
+
+    demo = commands.add_parser("demo", help="the announcement's example, come to life")
+    demo.add_argument("--seconds", type=settings.seconds, default=None, help="default: until ^C")
+    demo.add_argument("--lifetime", type=settings.seconds, default=20.0, help="of access tokens")
+    demo.add_argument("--json", action="store_true", help="end with one line of JSON")
+    demo.add_argument("--chaos", choices=["reapply"], help="re-apply the Secret all the time")
+    demo.set_defaults(run=_run_demo)
+    return parser
+
+
+def _roles(text: str) -> list[str]:
+    roles = [role.strip() for role in text.split(",")]
+    unknown = sorted(set(roles) - set(ROLES))
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no such role: {', '.join(unknown)}")
+    return roles
+
+
+def _run_roles(flags: argparse.Namespace) -> int:
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    common = settings.common(flags)
+    logs.setup(common.log_level, common.log_format)
+    registry = CollectorRegistry()
+    builders = {"node": _node, "refresher": _refresher}
+    roles = [builders[name](flags, common, registry) for name in flags.roles]
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    if common.listen is not None:
+        host, port = common.listen
+        server, _ = start_http_server(port, host, registry)
+        log.info("metrics on http://%s:%d/metrics", host, server.server_port)
+    return _run_all(roles, stop)
+
+
+def _run_all(roles: Sequence[Role], stop: threading.Event) -> int:
+    """Run roles side by side until `stop` is set or one of them fails."""
+    failed: list[BaseException] = []
+
+    def run(role: Role) -> None:
+        try:
+            role(stop)
+        except DriverError as error:
+            log.error("%s", error)  # noqa: TRY400 - the text is all there is to say
+            failed.append(error)
+        except Exception as error:
+            log.exception("a role ended unexpectedly")
+            failed.append(error)
+        finally:
+            stop.set()
+
+    threads = [threading.Thread(target=run, args=(role,)) for role in roles]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return 1 if failed else 0
+
+
+def _node(
+    flags: argparse.Namespace, common: settings.Common, registry: "CollectorRegistry"
+) -> Role:
+    from csidriver.adapters.clock import Clock
+    from csidriver.adapters.directory import DirectoryStore
+    from csidriver.adapters.mounts import Mounts
+    from csidriver.node.plugin import NodePlugin
+
+    store = DirectoryStore(common.store)
+    return NodePlugin(settings.node(flags), store, Mounts(), Clock(), registry).run
+
+
+def _refresher(
+    flags: argparse.Namespace, common: settings.Common, registry: "CollectorRegistry"
+) -> Role:
+    from csidriver.adapters.clock import Clock
+    from csidriver.adapters.directory import DirectoryStore
+    from csidriver.adapters.http import TokenEndpoints
+    from csidriver.adapters.issuers import IssuerFiles
+    from csidriver.refresher.interpreter import Interpreter, World
+    from csidriver.refresher.loop import Refresher
+    from csidriver.refresher.metrics import RefresherMetrics
+    from csidriver.refresher.spool import Spool
+
+    wanted = settings.refresher(flags)
+    store, clock, metrics = DirectoryStore(common.store), Clock(), RefresherMetrics(registry)
+    issuers = IssuerFiles(wanted.issuers)
+    issuers.current()
+
+    def rules() -> Rules:
+        return Rules(
+            issuers=issuers.current(),
+            holder=wanted.identity,
+            limits=wanted.limits,
+            driver_namespace=common.driver_namespace,
+            tokens_namespace=common.tokens_namespace,
+        )
+
+    def run(stop: threading.Event) -> None:
+        world = World(
+            store=store,
+            spool=Spool(wanted.spool_dir),
+            endpoints=TokenEndpoints(),
+            clock=clock,
+            metrics=metrics,
+            may_send=lambda: not stop.is_set(),
+        )
+        Refresher(store, Interpreter(world), rules, clock, metrics).run(stop)
+
+    return run
+
+
+def _run_demo_issuer(flags: argparse.Namespace) -> int:
+    from csidriver.demo.issuer import serve
+
+    logs.setup("info", "text")
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    seeds = [Sensitive(seed) for seed in flags.seed]
+    serve(flags.listen, flags.issuer, seeds, stop)
+    return 0
+
+
+def _run_demo(flags: argparse.Namespace) -> int:
+    from csidriver.demo.story import DemoSettings, tell
+
+    return tell(DemoSettings(flags.seconds, flags.lifetime, flags.json, flags.chaos == "reapply"))
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)

@@ -1,0 +1,224 @@
+"""A stand-in for kubelet: calls the plugin as kubelet does, and gives containers their files.
+
+Which fields are sent, in which order and over which connections, is what kubelet 1.36 was seen to
+do; only the clock runs faster.
+"""
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from csidriver._proto import csi_pb2, csi_pb2_grpc
+from csidriver._proto import pluginregistration_pb2 as registration_pb2
+from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
+from csidriver.adapters.mounts import Mounts
+from csidriver.core import contract
+from csidriver.errors import DriverError
+
+# Kubelet's own deadlines, in seconds.
+GET_INFO_TIMEOUT = 1.0
+PUBLISH_TIMEOUT = 120.0
+
+
+class KubeletError(DriverError):
+    """The plugin did not do what kubelet asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A started container: `root` is its file system as seen from outside."""
+
+    pod: str
+    name: str
+    root: Path
+
+
+@dataclass(slots=True)
+class Pod:
+    """A pod as admitted, and what was mounted for it."""
+
+    manifest: Mapping[str, Any]
+    uid: str
+    volumes: list[str] = field(default_factory=list)
+    mounts: list[Path] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The pod's name."""
+        return str(self.manifest["metadata"]["name"])
+
+
+class Kubelet:
+    """Owns `<root>/pods` and `<root>/plugins_registry`. One thread may use it at a time.
+
+    `seconds` collects how long each successful RPC took, by method.
+    """
+
+    def __init__(self, root: Path, mounts: Mounts, namespace: str) -> None:
+        self.root = root
+        self.seconds: dict[str, list[float]] = {}
+        self._mounts = mounts
+        self._namespace = namespace
+        self._endpoint = ""
+        self._pods: list[Pod] = []
+
+    def prepare(self) -> None:
+        """Lay out the folders; mounts made below them propagate, as on a node."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._mounts.share(self.root)
+        for name in ("pods", "plugins", "plugins_registry"):
+            (self.root / name).mkdir(mode=0o750, exist_ok=True)
+
+    def register(self, stop: threading.Event, patience: float) -> str:
+        """Wait for a registration socket, register the plugin found there, return its name."""
+        deadline = time.monotonic() + patience
+        registry = self.root / "plugins_registry"
+        while not (sockets := sorted(registry.glob("[!.]*-reg.sock"))):
+            if time.monotonic() > deadline or stop.wait(0.01):
+                raise KubeletError("no plugin has registered")
+        with grpc.insecure_channel(f"unix:{sockets[0]}") as channel:
+            stub = registration_pb2_grpc.RegistrationStub(channel)
+            info = stub.GetInfo(registration_pb2.InfoRequest(), timeout=GET_INFO_TIMEOUT)
+            with grpc.insecure_channel(f"unix:{info.endpoint}") as endpoint:
+                csi_pb2_grpc.NodeStub(endpoint).NodeGetInfo(
+                    csi_pb2.NodeGetInfoRequest(), timeout=PUBLISH_TIMEOUT
+                )
+            status = registration_pb2.RegistrationStatus(plugin_registered=True)
+            stub.NotifyRegistrationStatus(status, timeout=5)
+        self._endpoint = info.endpoint
+        return str(info.name)
+
+    def start(self, manifest: Mapping[str, Any], rootfs: Path) -> list[Container]:
+        """Mount a pod's volumes and start its containers below `rootfs`. Raises KubeletError."""
+        name = manifest["metadata"]["name"]
+        uid = hashlib.sha256(name.encode()).hexdigest()[:32]
+        pod = Pod(manifest, f"{uid[:8]}-{uid[8:12]}-{uid[12:16]}-{uid[16:20]}-{uid[20:]}")
+        self._pods.append(pod)
+        for volume in self._csi_volumes(pod):
+            path = self._volume_path(pod, volume["name"])
+            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            data = {"volumeHandle": _volume_id(pod, volume["name"]), "driverName": "csi"}
+            (path.parent / "vol_data.json").write_text(json.dumps(data), encoding="utf-8")
+            pod.volumes.append(volume["name"])
+            self._publish(pod, volume)
+        return [self._start_container(pod, c, rootfs) for c in manifest["spec"]["containers"]]
+
+    def republish(self) -> None:
+        """What requiresRepublish brings every minute or so."""
+        for pod in self._pods:
+            for volume in self._csi_volumes(pod):
+                self._publish(pod, volume)
+
+    def stop(self) -> None:
+        """Remove every pod: containers first, then subPath binds, then the volumes."""
+        while self._pods:
+            pod = self._pods[-1]
+            while pod.mounts:
+                self._mounts.unmount(pod.mounts.pop())
+            while pod.volumes:
+                self._unpublish(pod, pod.volumes.pop())
+            self._pods.pop()
+
+    def _csi_volumes(self, pod: Pod) -> list[Mapping[str, Any]]:
+        volumes = pod.manifest["spec"].get("volumes", [])
+        return [v for v in volumes if v.get("csi", {}).get("driver") == contract.DRIVER_NAME]
+
+    def _volume_path(self, pod: Pod, volume: str) -> Path:
+        return self.root / "pods" / pod.uid / "volumes/kubernetes.io~csi" / volume / "mount"
+
+    def _publish(self, pod: Pod, volume: Mapping[str, Any]) -> None:
+        csi = volume["csi"]
+        mount = csi_pb2.VolumeCapability.MountVolume(fs_type=csi.get("fsType", ""))
+        fs_group = pod.manifest["spec"].get("securityContext", {}).get("fsGroup")
+        if fs_group is not None:
+            mount.volume_mount_group = str(fs_group)
+        context = {
+            **csi.get("volumeAttributes", {}),
+            contract.POD_NAME: pod.name,
+            contract.POD_NAMESPACE: self._namespace,
+            contract.POD_UID: pod.uid,
+            "csi.storage.k8s.io/serviceAccount.name": "default",
+            contract.EPHEMERAL: "true",
+        }
+        request = csi_pb2.NodePublishVolumeRequest(
+            volume_id=_volume_id(pod, volume["name"]),
+            target_path=str(self._volume_path(pod, volume["name"])),
+            volume_capability=csi_pb2.VolumeCapability(
+                mount=mount,
+                access_mode=csi_pb2.VolumeCapability.AccessMode(
+                    mode=csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_WRITER
+                ),
+            ),
+            readonly=csi.get("readOnly", False),
+            volume_context=context,
+        )
+        for _ in range(2):
+            self._call("NodeGetCapabilities", csi_pb2.NodeGetCapabilitiesRequest())
+        self._call("NodePublishVolume", request)
+
+    def _unpublish(self, pod: Pod, volume: str) -> None:
+        path = self._volume_path(pod, volume)
+        request = csi_pb2.NodeUnpublishVolumeRequest(
+            volume_id=_volume_id(pod, volume), target_path=str(path)
+        )
+        self._call("NodeUnpublishVolume", request)
+        if path.exists():
+            raise KubeletError(f"{path} is still there after NodeUnpublishVolume")
+
+    def _call(self, method: str, request: Any) -> Any:
+        """One RPC over a connection of its own, as kubelet does it."""
+        with grpc.insecure_channel(f"unix:{self._endpoint}") as channel:
+            started = time.monotonic()
+            try:
+                reply = getattr(csi_pb2_grpc.NodeStub(channel), method)(
+                    request, timeout=PUBLISH_TIMEOUT
+                )
+            except grpc.RpcError as error:
+                text = f"rpc error: code = {error.code().name} desc = {error.details()}"
+                raise KubeletError(f"{method}: {text}") from error
+        self.seconds.setdefault(method, []).append(time.monotonic() - started)
+        return reply
+
+    def _start_container(self, pod: Pod, container: Mapping[str, Any], rootfs: Path) -> Container:
+        root = rootfs / pod.name / container["name"]
+        (root / "tmp").mkdir(parents=True, exist_ok=True)
+        names = {volume["name"] for volume in self._csi_volumes(pod)}
+        for index, mount in enumerate(container.get("volumeMounts", [])):
+            if mount["name"] in names:
+                self._bind(pod, container["name"], index, mount, root)
+        return Container(pod.name, container["name"], root)
+
+    def _bind(
+        self, pod: Pod, container: str, index: int, mount: Mapping[str, Any], root: Path
+    ) -> None:
+        """Bind a volume, or a subPath of it by way of an O_PATH descriptor as kubelet does."""
+        source = self._volume_path(pod, mount["name"]) / mount.get("subPath", "")
+        target = root / str(mount["mountPath"]).lstrip("/")
+        if "subPath" in mount:
+            place = self.root / "pods" / pod.uid / "volume-subpaths" / mount["name"] / container
+            place.mkdir(mode=0o750, parents=True, exist_ok=True)
+            (place / str(index)).touch()
+            descriptor = os.open(source, os.O_PATH | os.O_NOFOLLOW)
+            try:
+                self._mounts.bind(Path(f"/proc/self/fd/{descriptor}"), place / str(index))
+            finally:
+                os.close(descriptor)
+            pod.mounts.append(place / str(index))
+            source = place / str(index)
+            target.touch()
+        else:
+            target.mkdir(parents=True, exist_ok=True)
+        self._mounts.bind(source, target)
+        pod.mounts.append(target)
+
+
+def _volume_id(pod: Pod, volume: str) -> str:
+    return f"csi-{hashlib.sha256((pod.uid + volume).encode()).hexdigest()}"

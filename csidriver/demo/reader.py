@@ -1,0 +1,114 @@
+"""A program that reads its token file as fast as it can and judges every read.
+
+Runs as a process of its own: `python -m csidriver.demo.reader` takes one JSON object on standard
+input and reports a running total, one JSON object a line, until it is told to end.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.jwt import verify_jwt
+
+# Seconds between two reports.
+REPORT_EVERY = 0.2
+# Readers are to find every gap, not to starve the machine of a demo.
+_NICENESS = 10
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one reader has seen, in reads.
+
+    `seen` lists the hash of each new token and when it was first read, in epoch seconds.
+    """
+
+    reads: int = 0
+    torn: int = 0
+    expired: int = 0
+    inode_changes: int = 0
+    owner: str = ""
+    inode: int = 0
+    expires_at: float = 0.0
+    seen: list[tuple[str, float]] = field(default_factory=list)
+
+
+class Reader:
+    """Reads one file. `prefix` and `suffix` surround the token in it."""
+
+    def __init__(self, path: str, key: bytes, prefix: str, suffix: str) -> None:
+        self.tally = Tally()
+        self._path = path
+        self._key = key
+        self._prefix = prefix.encode()
+        self._suffix = suffix.encode()
+        self._last = b""
+
+    def read(self, *, chunk: int) -> None:
+        """Open, read in chunks of so many bytes, close, judge."""
+        tally = self.tally
+        before = time.time()
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            status = os.fstat(descriptor)
+            parts = []
+            while part := os.read(descriptor, chunk):
+                parts.append(part)
+        finally:
+            os.close(descriptor)
+        tally.reads += 1
+        if status.st_ino != tally.inode:
+            tally.inode_changes += bool(tally.inode)
+            tally.inode = status.st_ino
+        content = b"".join(parts)
+        if content != self._last:
+            tally.owner = f"{_mode(status.st_mode)} {status.st_uid}:{status.st_gid}"
+            self._judge(content)
+        if tally.expires_at <= before:
+            tally.expired += 1
+
+    def _judge(self, content: bytes) -> None:
+        """Content that was not there before: a whole token, or a torn read."""
+        whole = content.startswith(self._prefix) and content.endswith(self._suffix)
+        end = len(content) - len(self._suffix)
+        token = content[len(self._prefix) : end].decode("ascii", "replace")
+        claims = verify_jwt(token, self._key) if whole else None
+        expiry = None if claims is None else claims.get("exp")
+        if not isinstance(expiry, int | float):
+            self.tally.torn += 1
+            return
+        self._last = content
+        self.tally.expires_at = float(expiry)
+        self.tally.seen.append((Sensitive(token).hash(), time.time()))
+
+
+def _mode(mode: int) -> str:
+    bits = "rwxrwxrwx"
+    return "-" + "".join(b if mode & (1 << (8 - i)) else "-" for i, b in enumerate(bits))
+
+
+def main() -> None:
+    """Read until SIGTERM."""
+    wanted = json.loads(sys.stdin.readline())
+    reader = Reader(
+        wanted["path"], bytes.fromhex(wanted["key"]), wanted["prefix"], wanted["suffix"]
+    )
+    os.nice(_NICENESS)
+    running = [True]
+    signal.signal(signal.SIGTERM, lambda *_: running.clear())
+    due = 0.0
+    while running:
+        # Whole reads and small ones take turns: both are what programs do.
+        reader.read(chunk=65536 if reader.tally.reads % 2 else 512)
+        if time.monotonic() >= due:
+            due = time.monotonic() + REPORT_EVERY
+            print(json.dumps(asdict(reader.tally)), flush=True)  # noqa: T201 - the report
+    print(json.dumps(asdict(reader.tally)), flush=True)  # noqa: T201 - the report
+
+
+if __name__ == "__main__":
+    main()

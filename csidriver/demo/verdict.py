@@ -1,0 +1,53 @@
+"""What the demo found: numbers, and whether they are what was promised."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The demo's result; the fields are the keys of its JSON line. Times in milliseconds."""
+
+    refreshes: int
+    rewrites: int
+    leased_rewrites: int
+    reads: int
+    torn_reads: int
+    expired_reads: int
+    inode_changes: int
+    max_presentations_per_refresh_token: int
+    publish_ms: float
+    propagation_ms_p99: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether every promise was kept and there was something to keep."""
+        broken = self.torn_reads + self.expired_reads + self.inode_changes
+        return (
+            broken == 0
+            and self.reads > 0
+            and self.refreshes >= 1
+            and self.max_presentations_per_refresh_token <= 1
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def propagations(reports: Iterable[Mapping[str, Any]], written: Mapping[str, float]) -> list[float]:
+    """Seconds from the refresher's write to the first read, of every token but each first one."""
+    return [
+        seen - written[token]
+        for report in reports
+        for token, seen in report.get("seen", [])[1:]
+        if token in written
+    ]
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The smallest value that so great a share is not above (nearest rank); 0 of none."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0

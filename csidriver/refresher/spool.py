@@ -1,0 +1,71 @@
+"""The spool: what must survive a crash of this process between sending and storing.
+
+One 0600 file per grant, on a folder that is backed by memory in a cluster. It may hold a refresh
+token that exists nowhere else.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from csidriver.core.contract import Ref
+from csidriver.core.effects import SpoolEntry
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.token import DocumentError, TokenDocument
+from csidriver.errors import SpoolFailed
+
+
+class Spool:
+    """Files in one folder, created when the first entry is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, ref: Ref) -> SpoolEntry | None:
+        """The entry of a grant, None if there is none. Raises SpoolFailed if it is unreadable."""
+        try:
+            return _entry(json.loads(self._path(ref).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, DocumentError) as error:
+            raise SpoolFailed(f"{self._path(ref)}: {type(error).__name__}") from None
+
+    def write(self, ref: Ref, entry: SpoolEntry) -> None:
+        """Write an entry; it is safe on return. Raises SpoolFailed."""
+        path = self._path(ref)
+        draft = path.with_suffix(".draft")
+        content = {
+            "nonce": entry.nonce,
+            "sentAt": entry.sent_at,
+            "reply": None if entry.reply is None else entry.reply.text().reveal(),
+        }
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                json.dump(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(path)
+        except OSError as error:
+            raise SpoolFailed(f"{path}: {error.strerror}") from error
+
+    def clear(self, ref: Ref) -> None:
+        """Forget an entry; fine if there is none. Raises SpoolFailed."""
+        try:
+            self._path(ref).unlink(missing_ok=True)
+        except OSError as error:
+            raise SpoolFailed(f"{self._path(ref)}: {error.strerror}") from error
+
+    def _path(self, ref: Ref) -> Path:
+        return self._folder / f"{ref.id}.json"
+
+
+def _entry(content: dict[str, Any]) -> SpoolEntry:
+    reply = content["reply"]
+    return SpoolEntry(
+        nonce=str(content["nonce"]),
+        sent_at=float(content["sentAt"]),
+        reply=None if reply is None else TokenDocument.parse(Sensitive(reply))[0],
+    )

@@ -1,0 +1,170 @@
+"""Command line flags, read once into frozen values.
+
+The environment gives defaults only for what Kubernetes' downward API says of the pod.
+"""
+
+import argparse
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from csidriver.core import contract
+from csidriver.core.schedule import Limits
+from csidriver.logs import FORMATS, LEVELS
+from csidriver.node.configuration import NodeSettings
+
+_UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What every role takes. `listen` is where metrics are served, None for nowhere."""
+
+    store: Path
+    listen: tuple[str, int] | None
+    log_level: str
+    log_format: str
+    driver_namespace: str
+    tokens_namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefresherSettings:
+    """The refresher's flags; durations in seconds."""
+
+    issuers: tuple[Path, ...]
+    spool_dir: Path
+    identity: str
+    limits: Limits
+
+
+def add_common(parser: argparse.ArgumentParser, listen: str) -> None:
+    """Add the flags of `Common`; `listen` is the role's default address."""
+    parser.add_argument(
+        "--store",
+        type=_directory,
+        required=True,
+        metavar="dir:PATH",
+        help="the backend: a folder of manifests, one folder per namespace",
+    )
+    parser.add_argument(
+        "--listen",
+        type=address,
+        default=listen,
+        metavar="[HOST]:PORT",
+        help="where to serve /metrics; port 0 takes a free one (default %(default)s)",
+    )
+    parser.add_argument("--log-level", choices=LEVELS, default="info")
+    parser.add_argument("--log-format", choices=FORMATS, default="json")
+    parser.add_argument("--driver-namespace", default=contract.DRIVER_NAMESPACE)
+    parser.add_argument("--tokens-namespace", default=contract.TOKENS_NAMESPACE)
+
+
+def common(flags: argparse.Namespace) -> Common:
+    """The flags of `add_common`."""
+    return Common(
+        store=flags.store,
+        listen=flags.listen,
+        log_level=flags.log_level,
+        log_format=flags.log_format,
+        driver_namespace=flags.driver_namespace,
+        tokens_namespace=flags.tokens_namespace,
+    )
+
+
+def add_node(parser: argparse.ArgumentParser, environment: Mapping[str, str], host: str) -> None:
+    """Add the node role's flags."""
+    parser.add_argument("--kubelet-dir", type=Path, default=Path("/var/lib/kubelet"))
+    parser.add_argument("--node-id", default=environment.get("NODE_NAME") or host)
+    parser.add_argument(
+        "--view-dir",
+        type=Path,
+        default=Path("/run/oauth2-csi/view"),
+        help="a folder of this container's own for the read-only view (default %(default)s)",
+    )
+    parser.add_argument(
+        "--publish-wait",
+        type=seconds,
+        default=10.0,
+        help="how long a first publish waits for a token, in seconds (default %(default)s)",
+    )
+    parser.add_argument("--tmpfs-size", type=size, default=64 << 20, help="default 64Mi")
+    parser.add_argument("--tmpfs-inodes", type=int, default=16384)
+    parser.add_argument("--selinux-context", default="", help="label of token files")
+
+
+def node(flags: argparse.Namespace) -> NodeSettings:
+    """The flags of `add_node`."""
+    return NodeSettings(
+        kubelet_dir=flags.kubelet_dir,
+        node_id=flags.node_id,
+        view=flags.view_dir,
+        tokens_namespace=flags.tokens_namespace,
+        publish_wait=flags.publish_wait,
+        size=flags.tmpfs_size,
+        inodes=flags.tmpfs_inodes,
+        selinux_context=flags.selinux_context,
+    )
+
+
+def add_refresher(
+    parser: argparse.ArgumentParser, environment: Mapping[str, str], host: str
+) -> None:
+    """Add the refresher role's flags."""
+    parser.add_argument(
+        "--issuers",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="FILE|FOLDER",
+        help="issuer configuration, repeatable, read again on change",
+    )
+    parser.add_argument(
+        "--spool-dir", type=Path, default=None, help="default: the folder .spool of the store"
+    )
+    parser.add_argument("--identity", default=environment.get("POD_UID") or host)
+    parser.add_argument("--http-timeout", type=seconds, default=Limits().http_timeout)
+    parser.add_argument("--takeover-after", type=seconds, default=Limits().takeover_after)
+
+
+def refresher(flags: argparse.Namespace) -> RefresherSettings:
+    """The flags of `add_refresher`."""
+    return RefresherSettings(
+        issuers=tuple(flags.issuers),
+        spool_dir=flags.spool_dir or flags.store / ".spool",
+        identity=flags.identity,
+        limits=Limits(flags.http_timeout, flags.takeover_after),
+    )
+
+
+def address(text: str) -> tuple[str, int]:
+    """`host:port`, `:port` for all addresses."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - 16 bits
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host or "0.0.0.0", int(port)
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds."""
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or float(text) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return float(text)
+
+
+def size(text: str) -> int:
+    """Bytes, written as a Kubernetes quantity such as `64Mi`."""
+    match = re.fullmatch(r"([1-9][0-9]*)(|Ki|Mi|Gi)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 64Mi")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _directory(text: str) -> Path:
+    kind, _, path = text.partition(":")
+    if kind != "dir" or not path:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not dir:PATH, the one backend of this version"
+        )
+    return Path(path).absolute()
