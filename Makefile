@@ -1,33 +1,67 @@
 # The two commands of a newcomer: `make demo` and `make test`. They need Linux, Python >= 3.11 with
-# venv, and a package index; everything else is fetched into .venv.
+# venv, and a package index; everything else goes into .venv.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-compile
+PROTOC := $(BIN)/python -m grpc_tools.protoc --proto_path=csidriver/_proto=proto
+PROTOS := csidriver/_proto/csi.proto csidriver/_proto/pluginregistration.proto
+LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+          --no-header --no-annotate --no-emit-index-url
+
 .PHONY: demo test check fix proto lock tools clean
+.DELETE_ON_ERROR:
 
+## demo: the announcement's example comes to life; ARGS="--seconds 30 --json" and more (--help)
 demo: $(VENV)/.demo
-	@exec $(BIN)/python -m csidriver demo $(ARGS)
+	@$(BIN)/python -m csidriver demo $(ARGS)
 
+## test: everything that needs no cluster; names what it skips and why
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
+## check: what CI checks before it tests
 check: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@$(BIN)/python -m tests.regenerate --check
+	@generated=$$(mktemp -d) && trap 'rm -rf "$$generated"' EXIT && \
+	  $(PROTOC) --python_out=$$generated --pyi_out=$$generated --grpc_python_out=$$generated $(PROTOS) && \
+	  diff -r --exclude=__init__.py --exclude=__pycache__ $$generated/csidriver/_proto csidriver/_proto && \
+	  echo "csidriver/_proto is what proto/ generates"
 
+## fix: let the tools mend what they can
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+## proto: generate csidriver/_proto from proto/
 proto: $(VENV)/.dev
-	$(BIN)/python -m tests.regenerate
+	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
 
-lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header -q \
-	  pyproject.toml --extra webhook --extra demo -o requirements/runtime.lock
+## lock: pin every dependency with its hashes, from pyproject.toml
+lock: $(VENV)/.dev
+	$(LOCK) pyproject.toml --extra webhook -o requirements/image.lock
+	$(LOCK) pyproject.toml --extra webhook --extra demo --group demo --group test --group proto --group check -o requirements/dev.lock
+	$(LOCK) --group demo --constraint requirements/dev.lock -o requirements/demo.lock
+
+## tools: programs that only some tests use; nothing yet
+tools:
+	@echo "no test of this version needs a program that is not in .venv"
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/pyvenv.cfg:
+	@echo "* making $(VENV)" && $(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, not " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: requirements/demo.lock | $(VENV)/pyvenv.cfg
+	@echo "* installing what the demo needs" && $(PIP) -r $< && touch $@
+
+$(VENV)/.dev: requirements/dev.lock | $(VENV)/pyvenv.cfg
+	@echo "* installing the development tools; this takes a minute" && $(PIP) -r $< && touch $@ $(VENV)/.demo

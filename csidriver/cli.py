@@ -3,15 +3,14 @@
 import argparse
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from csidriver import __version__, logs, settings
+from csidriver.adapters.signals import stop_on_signals
 from csidriver.core.known import Rules
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import DriverError
@@ -92,7 +91,7 @@ def _run_roles(flags: argparse.Namespace) -> int:
     builders = {"node": _node, "refresher": _refresher}
     roles = [builders[name](flags, common, registry) for name in flags.roles]
     stop = threading.Event()
-    _stop_on_signals(stop)
+    stop_on_signals(stop)
     if common.listen is not None:
         host, port = common.listen
         server, _ = start_http_server(port, host, registry)
@@ -181,7 +180,7 @@ def _run_demo_issuer(flags: argparse.Namespace) -> int:
 
     logs.setup("info", "text")
     stop = threading.Event()
-    _stop_on_signals(stop)
+    stop_on_signals(stop)
     seeds = [Sensitive(seed) for seed in flags.seed]
     serve(flags.listen, flags.issuer, seeds, stop)
     return 0
@@ -191,11 +190,3 @@ def _run_demo(flags: argparse.Namespace) -> int:
     from csidriver.demo.story import DemoSettings, tell
 
     return tell(DemoSettings(flags.seconds, flags.lifetime, flags.json, flags.chaos == "reapply"))
-
-
-def _stop_on_signals(stop: threading.Event) -> None:
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)

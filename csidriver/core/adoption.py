@@ -7,7 +7,8 @@ from csidriver.core.effects import CreateSecret, DeleteSecret, Now, PatchSecret,
 from csidriver.core.grant import Grant, Verdict, adopt, judge
 from csidriver.core.issuers import Issuer
 from csidriver.core.known import Known, Rules, Steps
-from csidriver.core.publish import Plight, companion_generation, publish
+from csidriver.core.publish import Plight, companion_generation, own_companion, publish
+from csidriver.core.schedule import gap
 from csidriver.core.secret import SecretPatch
 from csidriver.core.source import Source
 from csidriver.core.status import Status, Warn
@@ -30,7 +31,8 @@ def take_custody(known: Known, rules: Rules) -> Steps[tuple[Known, Plight | None
     if known.grant is not None:
         verdict = judge(known.grant, source)
         if verdict is not Verdict.RESEED:
-            noted = _noted(known.grant, source, verdict)
+            now = yield from Now()
+            noted = _noted(known.grant, source, verdict, now)
             return replace(
                 known, grant=replace(noted, source_version=secret.resource_version)
             ), None
@@ -38,15 +40,19 @@ def take_custody(known: Known, rules: Rules) -> Steps[tuple[Known, Plight | None
     iss = "" if hint is None else claims(hint).iss
     issuer = rules.issuers.resolve(source.ref.namespace, source.issuer, iss)
     if isinstance(issuer, str):
-        return known, Plight(Status.MISCONFIGURED, issuer, blocks=True)
+        return known, Plight(Status.MISCONFIGURED, issuer, blocks=known.grant is None)
     return (yield from _adopt(known, source, issuer, rules)), None
 
 
-def _noted(grant: Grant, source: Source, verdict: Verdict) -> Grant:
+def _noted(grant: Grant, source: Source, verdict: Verdict, now: float) -> Grant:
     """The grant with what the source says now; it is stored along with the next refresh."""
     warning = grant.warning if grant.warning != Warn.OLD_SEED_RESTORED.value else ""
     if verdict is Verdict.OLD_SEED:
         warning = Warn.OLD_SEED_RESTORED.value
+    if grant.status is Status.CLIENT_REJECTED and grant.client != source.client:
+        # What was refused has been corrected; still no faster than the rule between two sends.
+        soon = now + gap(grant.life)
+        grant = replace(grant, failures=0, next_refresh=min(soon, grant.next_refresh or soon))
     return replace(grant, source_uid=source.uid, client=source.client, warning=warning)
 
 
@@ -87,6 +93,8 @@ def bound_issuer(known: Known, grant: Grant, rules: Rules) -> Issuer | str:
             f"issuer {grant.issuer!r} is not configured as it was when the token was adopted; "
             "restore its configuration, or log in again"
         )
+    if bound.namespaces and known.ref.namespace not in bound.namespaces:
+        return f"issuer {grant.issuer!r} is no longer open to namespace {known.ref.namespace!r}"
     return bound
 
 
@@ -97,8 +105,9 @@ def forget(known: Known) -> Steps[Known]:
     now = yield from Now()
     since = now if known.gone_since is None else known.gone_since
     if now < since + FORGET_AFTER:
-        return replace(known, gone_since=since, next_visit=since + FORGET_AFTER)
-    for secret in (known.companion, known.grant_secret):
+        # Look again before deleting: the event of its return may have been missed.
+        return replace(known, gone_since=since, source_stale=True, next_visit=since + FORGET_AFTER)
+    for secret in (own_companion(known), known.grant_secret):
         if secret is not None:
             yield from DeleteSecret(secret)
     yield from SpoolClear(known.ref)

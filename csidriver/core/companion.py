@@ -3,6 +3,7 @@
 It holds an access token and a status, never anything that renews.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -94,7 +95,14 @@ def _token(data: Mapping[str, Sensitive]) -> AccessToken | None:
     return AccessToken(
         value=data["access_token"],
         token_type=data["token_type"].reveal(),
-        issued_at=float(data["issued_at"].reveal()),
-        expires_at=float(data["expires_at"].reveal()),
-        written_at=float(data["written_at"].reveal()),
+        issued_at=_instant(data["issued_at"]),
+        expires_at=_instant(data["expires_at"]),
+        written_at=_instant(data["written_at"]),
     )
+
+
+def _instant(text: Sensitive) -> float:
+    instant = float(text.reveal())
+    if not math.isfinite(instant):
+        raise ValueError("no instant")
+    return instant

@@ -26,7 +26,8 @@ from csidriver.core.grant import (
     Grant,
     begin,
     judge_conflict,
-    may_present,
+    presentable,
+    withdraw,
     working_life,
 )
 from csidriver.core.issuers import UNLIMITED, Issuer
@@ -35,7 +36,7 @@ from csidriver.core.outcome import Failed, Ok, Outcome
 from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.settlement import fail, succeed
-from csidriver.core.status import Kind, Signal, Status
+from csidriver.core.status import Kind, Signal
 from csidriver.errors import InvalidSecret, SpoolFailed, StoreConflict, StoreError
 
 # Seconds until a second look when this process may not send: it stops, or another one works.
@@ -51,11 +52,14 @@ def refresh_if_due(known: Known, issuer: Issuer, rules: Rules) -> Steps[Known]:
     now = yield from Now()
     if grant is None or grant.next_refresh is None or now < grant.next_refresh:
         return known
-    if known.recheck_at is not None or not may_present(grant):
+    if known.recheck_at is not None:
         return known
+    token = presentable(grant)
+    if token is None:
+        raise InvalidSecret(f"grant of Secret {grant.ref}", ["holds no token that may be sent"])
     if not (yield from MaySend(issuer.name)):
         return replace(known, recheck_at=now + RECHECK)
-    return (yield from _exchange(known, grant, issuer, rules))
+    return (yield from _exchange(known, grant, token, issuer, rules))
 
 
 def _settle_intent(known: Known, issuer: Issuer, rules: Rules) -> Steps[Known]:
@@ -63,7 +67,7 @@ def _settle_intent(known: Known, issuer: Issuer, rules: Rules) -> Steps[Known]:
     grant = known.grant
     if grant is None or grant.intent is None or grant.intent.rt != grant.live:
         return known
-    if grant.status is Status.UNCERTAIN:
+    if grant.intent.recorded:
         return known
     now = yield from Now()
     if grant.intent.holder != rules.holder:
@@ -73,12 +77,14 @@ def _settle_intent(known: Known, issuer: Issuer, rules: Rules) -> Steps[Known]:
         return (yield from _record(known, grant, Failed(Signal.NO_ANSWER), now, issuer))
     entry = yield from SpoolRead(known.ref)
     if entry is None or entry.nonce != grant.intent.nonce:
-        return replace(known, grant=replace(grant, intent=None))
+        return replace(known, grant=withdraw(grant))
     outcome = Failed(Signal.NO_ANSWER) if entry.reply is None else Ok(entry.reply)
     return (yield from _record(known, grant, outcome, entry.sent_at, issuer))
 
 
-def _exchange(known: Known, grant: Grant, issuer: Issuer, rules: Rules) -> Steps[Known]:
+def _exchange(
+    known: Known, grant: Grant, token: Sensitive, issuer: Issuer, rules: Rules
+) -> Steps[Known]:
     """Announce, send, record. Raises StoreConflict before anything was sent, never after."""
     life = working_life(grant, issuer)
     takeover_after = schedule.takeover_after(life, rules.limits, issuer.min_lead)
@@ -99,7 +105,7 @@ def _exchange(known: Known, grant: Grant, issuer: Issuer, rules: Rules) -> Steps
     outcome = yield from Send(
         issuer,
         grant.client,
-        _refresh_token(grant),
+        token,
         schedule.http_timeout(life, rules.limits, issuer.min_lead),
     )
     if isinstance(outcome, Ok):
@@ -108,7 +114,8 @@ def _exchange(known: Known, grant: Grant, issuer: Issuer, rules: Rules) -> Steps
             yield from SpoolWrite(known.ref, SpoolEntry(nonce, sent_at, outcome.reply))
     elif outcome.kind is not Kind.UNCERTAIN:
         # An intent without a spool entry reads as "not presented", which is what this outcome says.
-        yield from SpoolClear(known.ref)
+        with contextlib.suppress(SpoolFailed):
+            yield from SpoolClear(known.ref)
     return (yield from _record(known, grant, outcome, sent_at, issuer))
 
 
@@ -167,10 +174,3 @@ def _custody(known: Known) -> Secret:
     if known.grant_secret is None:
         raise StoreConflict(f"the grant of Secret {known.ref} is gone")
     return known.grant_secret
-
-
-def _refresh_token(grant: Grant) -> Sensitive:
-    token = grant.document.refresh_token
-    if token is None:  # may_present() has said otherwise
-        raise InvalidSecret(f"grant of Secret {grant.ref}", ["holds no refresh token"])
-    return token

@@ -10,6 +10,7 @@ from enum import Enum
 from csidriver.core.companion import AccessToken
 from csidriver.core.contract import Ref
 from csidriver.core.issuers import Issuer
+from csidriver.core.sensitive import Sensitive
 from csidriver.core.source import Client, Source
 from csidriver.core.status import (
     PENDING_MESSAGE,
@@ -27,15 +28,18 @@ MAX_SPENT = 16
 class Intent:
     """The announcement that a refresh token is about to be presented; it fences other replicas.
 
-    `rt` is the hash of that token, `started_at` epoch seconds, `takeover_after` seconds.
+    `rt` is the hash of that token, `takeover_after` seconds; `first_at`, the first attempt, and
+    `started_at`, this one, are epoch seconds. `recorded`: the outcome is stored, as unknown.
     """
 
     nonce: str
     holder: str
     rt: str
+    first_at: float
     started_at: float
     takeover_after: float
     attempt: int
+    recorded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +167,26 @@ def begin(grant: Grant, nonce: str, holder: str, now: float, takeover_after: flo
             nonce=nonce,
             holder=holder,
             rt=grant.live,
-            started_at=earlier.started_at if earlier else now,
+            first_at=earlier.first_at if earlier else now,
+            started_at=now,
             takeover_after=takeover_after,
             attempt=earlier.attempt + 1 if earlier else 1,
+            recorded=False,
         ),
     )
 
 
-def may_present(grant: Grant) -> bool:
-    """Whether the live token is one that no later one has replaced (protocol section 2.6)."""
-    return bool(grant.live) and grant.live not in grant.spent
+def withdraw(grant: Grant) -> Grant:
+    """The grant after an announced attempt that sent nothing: an earlier one stays unsettled."""
+    intent = grant.intent
+    if intent is None or intent.attempt <= 1:
+        return replace(grant, intent=None)
+    return replace(grant, intent=replace(intent, attempt=intent.attempt - 1, recorded=True))
+
+
+def presentable(grant: Grant) -> Sensitive | None:
+    """The live token, None if there is none or a later one replaced it (protocol section 2.6)."""
+    return None if grant.live in grant.spent else grant.document.refresh_token
 
 
 def judge_conflict(stored: Grant | None, before: Grant, after: Grant) -> Conflict:
@@ -182,7 +196,9 @@ def judge_conflict(stored: Grant | None, before: Grant, after: Grant) -> Conflic
     fenced = before.intent is None or (
         stored.intent is not None and stored.intent.nonce == before.intent.nonce
     )
-    if fenced and stored.live == before.live and stored.generation == before.generation:
+    # Whoever took our intent over, tokens in hand are worth more than an attempt in flight.
+    ours = fenced or after.generation > before.generation
+    if ours and stored.live == before.live and stored.generation == before.generation:
         return Conflict.REBASE
     if stored.generation == after.generation and stored.live == after.live:
         return Conflict.ARRIVED

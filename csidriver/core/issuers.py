@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
+from csidriver.core.attributes import shown
+from csidriver.core.schedule import MAX_LIFETIME
 from csidriver.errors import InvalidSettings
 
 CLIENT_AUTH = ("basic", "basic_raw", "post", "none")
@@ -61,7 +63,7 @@ class Issuers:
         found: dict[str, Issuer] = {}
         for origin, document in documents:
             for issuer in _issuers_of(origin, document, problems):
-                if issuer.name in found:
+                if issuer.name and issuer.name in found:
                     problems.append(f"{origin}: issuer {issuer.name!r} is configured twice")
                 found[issuer.name] = issuer
         defaults = sorted(issuer.name for issuer in found.values() if issuer.default)
@@ -78,7 +80,7 @@ class Issuers:
         """
         if wanted:
             chosen = self.by_name.get(wanted)
-            reason = f"issuer {wanted!r} is not configured"
+            reason = f"issuer {shown(wanted)} is not configured"
         else:
             by_claim = [i for i in self.by_name.values() if iss and i.issuer == iss]
             fallback = [i for i in self.by_name.values() if i.default]
@@ -115,12 +117,9 @@ def _issuers_of(origin: str, document: Any, problems: list[str]) -> list[Issuer]
         if not isinstance(entry, Mapping):
             problems.append(f"{where}: is not a mapping")
             continue
-        before = len(problems)
-        values = _values(where, entry, problems)
-        if len(problems) == before:
-            issuer = Issuer(**values)
-            problems.extend(f"{where}: {problem}" for problem in _faults(issuer))
-            parsed.append(issuer)
+        issuer = Issuer(**({"name": ""} | _values(where, entry, problems)))
+        problems.extend(f"{where}: {problem}" for problem in _faults(issuer))
+        parsed.append(issuer)
     return parsed
 
 
@@ -186,6 +185,8 @@ def _faults(issuer: Issuer) -> list[str]:
         for name in ("rate", "in_flight", "default_lifetime")
         if not getattr(issuer, name) > 0
     ]
+    if issuer.default_lifetime > MAX_LIFETIME:
+        faults.append(f"defaultLifetime must be at most {MAX_LIFETIME:.0f}")
     for name in _URLS:
         url = getattr(issuer, name)
         problem = endpoint_fault(url, internal=issuer.internal) if url else ""
@@ -198,7 +199,7 @@ def endpoint_fault(url: str, *, internal: bool) -> str:
     """What makes a URL unfit to receive a refresh token, "" if nothing does."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port
     except ValueError:
         return "is not a URL"
     if parts.scheme not in (("https", "http") if internal else ("https",)):

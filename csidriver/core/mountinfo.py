@@ -23,7 +23,8 @@ class Mount:
 def parse(lines: Iterable[str]) -> Iterator[Mount]:
     """Mounts in the order of the file: of several on one target, the last one is on top."""
     for line in lines:
-        fields = line.split()
+        # The kernel escapes space, tab and newline only: other white space is part of a path.
+        fields = line.rstrip("\n").split(" ")
         try:
             dash = fields.index("-", 6)
         except ValueError:

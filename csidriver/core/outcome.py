@@ -6,6 +6,7 @@ may have been spent. RFC 6749 sections 5.1 and 5.2; the order of the checks is p
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from csidriver.core.sensitive import Sensitive
@@ -104,6 +105,9 @@ def _pause(retry_after: str, now: float) -> float | None:
     if text.isascii() and text.isdigit():
         return float(text[:9])
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+        date = parsedate_to_datetime(text)
+        if date.tzinfo is None:  # HTTP knows GMT only (RFC 9110 section 5.6.7)
+            date = date.replace(tzinfo=UTC)
+        return max(0.0, date.timestamp() - now)
     except (ValueError, OverflowError):
         return None

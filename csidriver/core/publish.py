@@ -40,11 +40,15 @@ def publish(known: Known, rules: Rules, plight: Plight | None) -> Steps[Known]:
     """Write companion and mirror where they lag behind, then plan the next visit."""
     now = yield from Now()
     known, foreign = yield from _write_companion(known, rules, plight, now)
-    known = yield from _write_source(known, foreign or plight, now)
+    # A document that could not be adopted may hold a human's new token: leave it to its author.
+    known = yield from _write_source(known, foreign or plight, now, mirrors=plight is None)
     if known.spooled:
         yield from SpoolClear(known.ref)
         known = replace(known, spooled=False)
-    wanted = [known.recheck_at, known.grant.next_refresh if known.grant else None]
+    following = known.grant.next_refresh if known.grant else None
+    if known.recheck_at is not None and following is not None and following <= now:
+        following = None  # due, but something is to be waited for first
+    wanted = [known.recheck_at, following]
     if known.mirror_refused_at is not None:
         wanted.append(known.mirror_refused_at + MIRROR_RETRY)
     blocked = plight is not None and plight.blocks
@@ -58,6 +62,12 @@ def companion_generation(known: Known) -> int:
     return 0 if seen is None else seen.generation
 
 
+def own_companion(known: Known) -> Secret | None:
+    """The companion, unless the object under its name is somebody else's."""
+    seen = _decoded(known.companion)
+    return known.companion if seen is not None and seen.source == known.ref else None
+
+
 def _decoded(secret: Secret | None) -> Companion | None:
     try:
         return None if secret is None else Companion.from_secret(secret)
@@ -69,7 +79,7 @@ def _write_companion(
     known: Known, rules: Rules, plight: Plight | None, now: float
 ) -> Steps[tuple[Known, Plight | None]]:
     seen = _decoded(known.companion)
-    if known.companion is not None and (seen is None or seen.source != known.ref):
+    if known.companion is not own_companion(known):
         message = f"Secret {rules.tokens_namespace}/{known.ref.companion} is not ours; remove it"
         return known, Plight(Status.MISCONFIGURED, message)
     wanted = _companion(known, plight, now)
@@ -85,7 +95,8 @@ def _write_companion(
         )
         stored = yield from CreateSecret(secret)
     else:
-        patch = SecretPatch(annotations={**wanted.annotations()}, data={**wanted.data()})
+        data: dict[str, Sensitive | None] = {**dict.fromkeys(known.companion.data), **wanted.data()}
+        patch = SecretPatch(annotations={**wanted.annotations()}, data=data)
         stored = yield from PatchSecret(known.companion, patch)
     return replace(known, companion=stored), None
 
@@ -122,16 +133,20 @@ def _lags(seen: Companion, wanted: Companion) -> bool:
     )
 
 
-def _write_source(known: Known, plight: Plight | None, now: float) -> Steps[Known]:
-    source = known.source
+def _write_source(
+    known: Known, plight: Plight | None, now: float, *, mirrors: bool
+) -> Steps[Known]:
+    source, grant = known.source, known.grant
     if source is None:
         return known
-    wanted = _annotations(known, plight)
+    if grant is not None and source.data.get(document_key(source)) == grant.document.text():
+        known = _cured(known)
+    data = _mirror(known, source, now) if mirrors else {}
+    cured = _cured(known) if data else known
+    wanted = _annotations(cured, plight)
     notes = {key: value for key, value in wanted.items() if source.annotations.get(key) != value}
-    data = _mirror(known, source, now)
     if not notes and not data:
         return known
-    yield from _report(known, source, wanted)
     try:
         stored = yield from PatchSecret(source, SecretPatch(annotations=notes, data=data))
     except StoreRefused:
@@ -139,10 +154,19 @@ def _write_source(known: Known, plight: Plight | None, now: float) -> Steps[Know
             return known
         # An immutable Secret refuses its data but not its annotations, which can say so.
         known = replace(known, mirror_refused_at=now)
-        return (yield from _write_source(known, plight, now))
-    if data and known.grant is not None:
-        known = replace(known, mirrored=known.grant.generation, mirror_refused_at=None)
-    return replace(known, source=stored)
+        return (yield from _write_source(known, plight, now, mirrors=mirrors))
+    yield from _report(known, source, wanted)
+    return replace(cured, source=stored)
+
+
+def _cured(known: Known) -> Known:
+    """What is known once the source holds the live document."""
+    grant = known.grant
+    if grant is None:
+        return known
+    if grant.warning == Warn.OLD_SEED_RESTORED.value:
+        grant = replace(grant, warning="")
+    return replace(known, grant=grant, mirrored=grant.generation, mirror_refused_at=None)
 
 
 def _mirror(known: Known, source: Secret, now: float) -> Mapping[str, Sensitive]:
@@ -152,9 +176,7 @@ def _mirror(known: Known, source: Secret, now: float) -> Mapping[str, Sensitive]
         return {}
     if known.mirror_refused_at is not None and now < known.mirror_refused_at + MIRROR_RETRY:
         return {}
-    key = document_key(source)
-    text = grant.document.text()
-    return {} if source.data.get(key) == text else {key: text}
+    return {document_key(source): grant.document.text()}
 
 
 def _annotations(known: Known, plight: Plight | None) -> dict[str, str | None]:

@@ -36,10 +36,16 @@ def visit(known: Known, rules: Rules) -> Steps[Known]:
             issuer = bound_issuer(known, known.grant, rules)
             if isinstance(issuer, Issuer):
                 known = yield from refresh_if_due(known, issuer, rules)
+                if known.custody_stale:
+                    return (yield from _anew(known))
             else:
                 plight = Plight(Status.MISCONFIGURED, issuer, blocks=True)
         return (yield from publish(known, rules, plight))
     except StoreConflict:
-        # Somebody else wrote first: read everything again and decide anew.
-        now = yield from Now()
-        return replace(known, source_stale=True, custody_stale=True, next_visit=now)
+        return (yield from _anew(known))
+
+
+def _anew(known: Known) -> Steps[Known]:
+    """Somebody else wrote first: read everything again, at once, and decide anew."""
+    now = yield from Now()
+    return replace(known, source_stale=True, custody_stale=True, next_visit=now)

@@ -54,12 +54,12 @@ def due(
     jitter = u * min(0.1 * life, 600.0)
     wanted = issued_at + life - lead(life, minimum) - jitter
     guard = issued_at + (0.5 * refresh_life if refresh_life > 0 else REFRESH_TOKEN_CEILING)
-    return max(min(wanted, guard), issued_at + gap(life))
+    return max(min(wanted, guard), issued_at + max(gap(life), life / 4))
 
 
 def gap(life: float) -> float:
     """Least seconds between two sends for one grant."""
-    return life / 4 if life < SHORT_LIFETIME else max(10.0, life / 4)
+    return life / 4 if life < SHORT_LIFETIME else 10.0
 
 
 def http_timeout(life: float, limits: Limits, minimum: float = 0.0) -> float:

@@ -36,7 +36,8 @@ class Secret:
         """Decode the JSON (or YAML) form of a `v1` Secret; `stringData` overrides `data`."""
         metadata = manifest.get("metadata") or {}
         data = {key: _decoded(value) for key, value in (manifest.get("data") or {}).items()}
-        data |= {key: Sensitive(str(v)) for key, v in (manifest.get("stringData") or {}).items()}
+        plain = (manifest.get("stringData") or {}).items()
+        data |= {key: Sensitive("" if v is None else str(v)) for key, v in plain}
         return cls(
             namespace=str(metadata.get("namespace", "")),
             name=str(metadata.get("name", "")),
@@ -94,8 +95,10 @@ def _encoded(value: Sensitive) -> str:
 
 
 def _decoded(value: Any) -> Sensitive | None:
+    # The API server takes wrapped base64 too: Go's decoder passes over line breaks.
+    text = "" if value is None else str(value).replace("\r", "").replace("\n", "")
     try:
-        return Sensitive(base64.b64decode(str(value or ""), validate=True).decode())
+        return Sensitive(base64.b64decode(text, validate=True).decode())
     except (binascii.Error, UnicodeDecodeError, ValueError):
         return None
 

@@ -1,9 +1,10 @@
 """What an exchange does to a grant: tokens arrived, or did not (docs/protocol.md 4.5, 5)."""
 
+import math
 from dataclasses import replace
 
 from csidriver.core import schedule
-from csidriver.core.grant import MAX_SPENT, Grant, working_life
+from csidriver.core.grant import MAX_SPENT, Grant, withdraw, working_life
 from csidriver.core.issuers import UNLIMITED, Issuer
 from csidriver.core.outcome import Failed
 from csidriver.core.status import (
@@ -12,11 +13,15 @@ from csidriver.core.status import (
     READY_MESSAGE,
     UNCERTAIN_MESSAGE,
     Kind,
+    Pace,
     Signal,
     Status,
     Warn,
 )
 from csidriver.core.token import TokenDocument, claims
+
+# Seconds after the first and second unknown outcome, where the server tolerates repetitions.
+_REPEATS = {1: 1.0, 2: 3.0}
 
 
 def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, u: float) -> Grant:
@@ -39,7 +44,7 @@ def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, 
         grant,
         document=grant.document.merge(kept, sent_at + life if fresh else None),
         generation=grant.generation + 1,
-        spent=(*grant.spent, grant.live)[-MAX_SPENT:] if rotated else grant.spent,
+        spent=_spent(grant, reply) if rotated else grant.spent,
         intent=None,
     )
     if fresh is None:
@@ -61,6 +66,13 @@ def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, 
         warning=Warn.DEFAULT_LIFETIME.value if assumed else "",
         failures=0,
     )
+
+
+def _spent(grant: Grant, reply: TokenDocument) -> tuple[str, ...]:
+    """The replaced tokens, less the one that a server with a grace window may hand out again."""
+    fresh = reply.refresh_token
+    kept = (h for h in (*grant.spent, grant.live) if fresh is None or h != fresh.hash())
+    return tuple(kept)[-MAX_SPENT:]
 
 
 def fail(grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float) -> Grant:
@@ -90,10 +102,12 @@ def _failed(
 ) -> Grant:
     meaning = MEANINGS[failed.signal]
     failures = grant.failures + 1
+    # Only a repeated refusal confirms one; failures of another kind before it prove nothing.
+    counted = int(grant.status is status) + 1 if meaning.pace is Pace.ONCE_LATER else failures
     remaining = grant.expires_at - now
     life = working_life(grant, issuer)
     wait = schedule.retry(
-        meaning.pace, failures, u=u, remaining=remaining, life=life, pause=failed.pause
+        meaning.pace, counted, u=u, remaining=remaining, life=life, pause=failed.pause
     )
     # Trouble of the issuer concerns the user only when the token in hand runs short.
     quiet = status is Status.ISSUER_UNAVAILABLE and remaining > schedule.lead(life) / 2
@@ -108,12 +122,8 @@ def _failed(
 
 def _still_uncertain(grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float) -> Grant:
     """A repetition that proved nothing does not count; what the first send did is still unknown."""
-    intent = grant.intent
-    if intent is not None:
-        grant = replace(grant, intent=replace(intent, attempt=intent.attempt - 1))
-    return replace(
-        _failed(grant, failed, now, issuer, u, Status.UNCERTAIN), message=UNCERTAIN_MESSAGE
-    )
+    waiting = _failed(withdraw(grant), failed, now, issuer, u, Status.UNCERTAIN)
+    return replace(waiting, message=UNCERTAIN_MESSAGE)
 
 
 def _uncertain(grant: Grant, now: float, issuer: Issuer) -> Grant:
@@ -121,12 +131,13 @@ def _uncertain(grant: Grant, now: float, issuer: Issuer) -> Grant:
     again: float | None = None
     intent = grant.intent
     if intent is not None and issuer.reuse > 0:
-        planned = now + (1.0 if intent.attempt <= 1 else 3.0)
-        again = planned if planned < intent.started_at + issuer.reuse else None
+        planned = now + _REPEATS.get(intent.attempt, math.inf)
+        again = planned if planned < intent.first_at + issuer.reuse else None
     elif intent is not None and intent.attempt <= 1:
         again = max(now + 1.0, grant.expires_at - schedule.lead(grant.life) / 4)
     return replace(
         grant,
+        intent=None if intent is None else replace(intent, recorded=True),
         status=Status.UNCERTAIN,
         message=UNCERTAIN_MESSAGE,
         next_refresh=again,

@@ -12,6 +12,8 @@ from csidriver.core.companion import AccessToken
 from csidriver.errors import InvalidTemplate
 
 MAX_CONTENT = 64 * 1024
+# A gRPC status has room for a few KiB, a template for thousands of faults.
+_MAX_PROBLEMS = 8
 
 _NAMES: Mapping[str, Callable[[AccessToken], str]] = {
     "ACCESS_TOKEN": lambda token: token.value.reveal(),
@@ -40,7 +42,10 @@ class Template:
                 problems.append(f"has a $( without ) at character {match.start()}")
             elif match[1] not in _NAMES:
                 known = ", ".join(f"$({name})" for name in _NAMES)
-                problems.append(f"names $({match[1][:40]}), which is not one of {known}")
+                problems.append(f"names {match[0][:40]!r}, which is not one of {known}")
+        problems = list(dict.fromkeys(problems))
+        if len(problems) > _MAX_PROBLEMS:
+            problems[_MAX_PROBLEMS:] = [f"has {len(problems) - _MAX_PROBLEMS} more such problems"]
         if problems:
             raise InvalidTemplate("template", problems)
         return cls(text)
@@ -51,14 +56,12 @@ class Template:
         Raises InvalidTemplate when they would be more than 64 KiB: a template may name the token
         thousands of times, and the file system is shared by every volume of the node.
         """
-        expanded = self.text.count("$(ACCESS_TOKEN)") * len(token.value.reveal())
-        if len(self.text.encode()) + expanded > MAX_CONTENT:
+        values = {f"$({name})": value(token) for name, value in _NAMES.items()} | {"$$": "$"}
+        pieces = (match[0] for match in _PIECE.finditer(self.text))
+        growth = sum(len(values[piece].encode()) - len(piece) for piece in pieces)
+        if len(self.text.encode()) + growth > MAX_CONTENT:
             raise InvalidTemplate("template", [f"expands to more than {MAX_CONTENT // 1024} KiB"])
-
-        def expand(match: re.Match[str]) -> str:
-            return "$" if match[0] == "$$" else _NAMES[match[1]](token)
-
-        return _PIECE.sub(expand, self.text).encode()
+        return _PIECE.sub(lambda match: values[match[0]], self.text).encode()
 
 
 DEFAULT = Template("$(ACCESS_TOKEN)")

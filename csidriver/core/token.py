@@ -53,9 +53,12 @@ class TokenDocument:
         return cls(fields), "}" in rest
 
     def value(self, name: str) -> Any:
-        """A field decoded, None if absent."""
+        """A field decoded, None if absent or nested deeper than this stack can follow."""
         raw = self.fields.get(name)
-        return None if raw is None else json.loads(raw.reveal())
+        try:
+            return None if raw is None else json.loads(raw.reveal())
+        except RecursionError:
+            return None
 
     @property
     def refresh_token(self) -> Sensitive | None:
@@ -73,7 +76,7 @@ class TokenDocument:
     def token_type(self) -> str:
         """`Bearer` when absent, as in a document that a user wrote by hand."""
         value = self.value("token_type")
-        return value if isinstance(value, str) and value else "Bearer"
+        return value if isinstance(value, str) and value and _sendable(value) else "Bearer"
 
     def seconds(self, name: str) -> float | None:
         """A numeric field (seconds), None if absent or no finite number; text numbers count."""

@@ -34,7 +34,7 @@ class Row:
     bad: int
 
 
-_COLUMNS = ("pod", "/tmp/oauthtk_0", "inode", "generation", "expires in", "reads", "bad reads")
+_COLUMNS = ("pod", "token file", "inode", "generation", "expires in", "reads", "bad reads")
 
 
 class Display:

@@ -100,6 +100,7 @@ def main() -> None:
     os.nice(_NICENESS)
     running = [True]
     signal.signal(signal.SIGTERM, lambda *_: running.clear())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     due = 0.0
     while running:
         # Whole reads and small ones take turns: both are what programs do.

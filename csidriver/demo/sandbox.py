@@ -25,10 +25,14 @@ class SandboxRefused(DriverError):
     """This machine allows neither mounts nor user namespaces."""
 
 
-def enter() -> None:
-    """Move this process into namespaces of its own. Raises SandboxRefused."""
+def enter(*, with_children: bool = False) -> None:
+    """Move this process into a mount namespace of its own. Raises SandboxRefused.
+
+    `with_children` gives its next child a process namespace too: that child is process 1 there,
+    and when it ends so does everything it has started (pid_namespaces(7)).
+    """
     uid, gid = os.getuid(), os.getgid()
-    wanted = _CLONE_NEWNS | _CLONE_NEWPID
+    wanted = _CLONE_NEWNS | (_CLONE_NEWPID if with_children else 0)
     if not (uid == 0 and _unshare(wanted)):
         if not _unshare(_CLONE_NEWUSER | wanted):
             raise SandboxRefused(

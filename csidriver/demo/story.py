@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csidriver.adapters.mounts import Mounts
+from csidriver.adapters.signals import STOP_SIGNALS, stop_on_signals
 from csidriver.demo import sandbox
 from csidriver.demo.display import Display
 from csidriver.demo.stage import SOURCE, Stage
@@ -26,7 +27,6 @@ from csidriver.errors import DriverError
 
 # Seconds between two looks, two republishes and two re-applied Secrets.
 LOOK_EVERY, REPUBLISH_EVERY, REAPPLY_EVERY = 0.5, 5.0, 3.0
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _INTERRUPTED = 130
 # Sockets lie 60 bytes below our folder, and their paths may have 107 (unix(7)).
 _LONGEST_FOLDER = 30
@@ -44,7 +44,7 @@ class DemoSettings:
 
 def tell(settings: DemoSettings) -> int:
     """Run the demo; 0 when every promise was kept, 1 when not, or when it could not run."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     parent = tempfile.gettempdir()
     short = len(parent) <= _LONGEST_FOLDER
     place = Path(tempfile.mkdtemp(prefix="oauth2-csi-", dir=parent if short else "/tmp"))  # noqa: S108
@@ -56,7 +56,7 @@ def tell(settings: DemoSettings) -> int:
 
 
 def _inside(settings: DemoSettings, place: Path) -> int:
-    sandbox.enter()
+    sandbox.enter(with_children=True)
     return _in_child(lambda: _perform(settings, place))
 
 
@@ -71,11 +71,11 @@ def _in_child(work: Callable[[], int]) -> int:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
 
-    for number in _SIGNALS:
+    for number in STOP_SIGNALS:
         signal.signal(number, forward)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     return status if status >= 0 else 1
 
 
@@ -96,9 +96,7 @@ def _status_of(work: Callable[[], int]) -> int:
 
 def _perform(settings: DemoSettings, place: Path) -> int:
     stop = threading.Event()
-    for number in _SIGNALS:
-        signal.signal(number, lambda *_: stop.set())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    stop_on_signals(stop)
     Mounts().mount_tmpfs(place, size=256 << 20, inodes=65536)
     display = Display(live=not settings.as_json and sys.stdout.isatty())
     verdict = None

@@ -47,7 +47,7 @@ def decode(content: bytes, slot: Slot) -> dict[str, Any]:
         text = content.decode()
         _turn_away_the_devious(text)
         loaded = yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from the safe loader
-        manifest: dict[str, Any] = json.loads(json.dumps(loaded))
+        manifest: dict[str, Any] = _as_json(loaded)
     except yaml.MarkedYAMLError as error:
         raise Unfit(f"{type(error).__name__}{_line(error.problem_mark)}") from None
     except (yaml.YAMLError, ValueError, TypeError, LookupError) as error:
@@ -60,21 +60,23 @@ def decode(content: bytes, slot: Slot) -> dict[str, Any]:
 
 def encode(manifest: Mapping[str, Any], slot: Slot) -> bytes:
     """The bytes to store; raises StoreRefused for what could not be read back as it is."""
-    text: str = yaml.dump(dict(manifest), Dumper=_Dumper, width=1 << 30)
-    content = text.encode()
     try:
+        text: str = yaml.dump(dict(manifest), Dumper=_Dumper, width=1 << 30)
+        content = text.encode()
         faithful = len(content) <= LIMIT and decode(content, slot) == manifest
     except Unfit as unfit:
         raise StoreRefused(f"{slot.path} would not be valid: {unfit}") from None
+    except (UnicodeError, RecursionError):
+        raise StoreRefused(f"{slot.path} would be no text, or nested too deeply") from None
     if not faithful:
-        raise StoreRefused(f"{slot.path} would be too large or not text")
+        raise StoreRefused(f"{slot.path} would be too large, or not read back as it is")
     return content
 
 
 def received(manifest: Mapping[str, Any], namespace: str) -> tuple[dict[str, Any], Slot]:
     """A deep copy of a person's manifest, and its slot; raises StoreRefused if it is not fit."""
     try:
-        copy = json.loads(json.dumps(dict(manifest)))
+        copy = _as_json(dict(manifest))
     except (ValueError, TypeError, RecursionError):
         raise StoreRefused("the manifest cannot be written as JSON") from None
     metadata = copy.get("metadata")
@@ -112,6 +114,11 @@ def to_secret(manifest: Mapping[str, Any], slot: Slot, resource_version: str) ->
     metadata = manifest["metadata"]
     own = {"uid": metadata.get("uid") or slot.uid, "resourceVersion": resource_version}
     return Secret.from_manifest({**manifest, "metadata": metadata | own})
+
+
+def _as_json(value: Any) -> Any:
+    # To bytes and back: a lone surrogate passes for text until somebody has to encode it.
+    return json.loads(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
 
 
 def _check_content(manifest: Mapping[str, Any]) -> None:

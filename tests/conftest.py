@@ -1,0 +1,49 @@
+"""Every test runs in a mount namespace of its own making, so that real mounts need no cluster."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from csidriver.demo import sandbox
+
+_refused = ""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Enter the namespace before anything has started a thread."""
+    global _refused  # noqa: PLW0603 - once per process, like the namespace itself
+    config.addinivalue_line("markers", "mounts: needs mount(2), in a namespace or as root")
+    config.addinivalue_line("markers", "other_uids: needs to give files to other users (root)")
+    try:
+        sandbox.enter()
+    except sandbox.SandboxRefused as error:
+        _refused = str(error)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, by name and with the reason, what this machine does not allow."""
+    if item.get_closest_marker("mounts") and _refused:
+        pytest.skip(_refused)
+    if item.get_closest_marker("other_uids") and _mapped_ids() <= 1:
+        pytest.skip("an ordinary user cannot give files to other users; run as root")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With REQUIRE_TOOLS=1, as in CI, a skip is a failure."""
+    report = yield
+    if (
+        report.skipped
+        and not hasattr(report, "wasxfail")
+        and os.environ.get("REQUIRE_TOOLS") == "1"
+    ):
+        report.outcome = "failed"
+    return report
+
+
+def _mapped_ids() -> int:
+    """How many user ids exist in this user namespace."""
+    lines = Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[2]) for line in lines)

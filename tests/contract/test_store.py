@@ -1,0 +1,394 @@
+"""What every backend promises. A second one is a second harness and one more `params` entry."""
+
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pytest
+import yaml
+
+from csidriver.adapters.directory import DirectoryStore
+from csidriver.core.contract import FIELD_MANAGER, GRANT_TYPE, IS_TOKEN, MESSAGE, STATUS, Ref
+from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.store import Event, SourceChange
+from csidriver.errors import StoreConflict, StoreError, StoreRefused
+
+NS = "alice"
+FOREIGN = "example.org/note"
+ODD = " 'two'\n\n\tlines: \\ \u2028 \x7f \U0001f511 "
+SEED = "eyJyZWZyZXNoX3Rva2VuIjoicjEifQ=="
+T = TypeVar("T")
+WAIT = 20.0  # seconds until a watch that says nothing counts as broken
+
+
+class Store(Protocol):
+    def get_secret(self, namespace: str, name: str) -> Secret | None: ...
+    def create_secret(self, secret: Secret) -> Secret: ...
+    def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret: ...
+    def delete_secret(self, base: Secret) -> None: ...
+    def list_secrets(self, namespace: str, type: str) -> list[Secret]: ...  # noqa: A002 - its name
+    def watch_sources(self, stop: threading.Event) -> Iterator[SourceChange]: ...
+    def watch_secret(
+        self, namespace: str, name: str, stop: threading.Event
+    ) -> Iterator[Secret | None]: ...
+    def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None: ...
+    def create_event(self, event: Event) -> None: ...
+
+
+class Harness(Protocol):
+    """A store, and what users do to its objects behind its back."""
+
+    store: Store
+
+    def apply(self, manifest: Mapping[str, Any]) -> None: ...
+    def replace(self, manifest: Mapping[str, Any]) -> None: ...
+    def remove(self, kind: str, name: str) -> None: ...
+    def stored(self, kind: str, name: str) -> dict[str, Any]: ...
+    def events(self) -> list[dict[str, Any]]: ...
+
+
+class DirectoryHarness:
+    def __init__(self, root: Path) -> None:
+        self.store: Store = DirectoryStore(root, poll=0.005)
+        self._user = DirectoryStore(root)
+        self._folder = root / NS
+
+    def apply(self, manifest: Mapping[str, Any]) -> None:
+        self._user.apply(manifest, NS)
+
+    def replace(self, manifest: Mapping[str, Any]) -> None:
+        self._user.replace(manifest, NS)
+
+    def remove(self, kind: str, name: str) -> None:
+        self._user.remove(kind, NS, name)
+
+    def stored(self, kind: str, name: str) -> dict[str, Any]:
+        path = self._folder / f"{kind.lower()}.{name}.yaml"
+        loaded: dict[str, Any] = yaml.safe_load(path.read_text())
+        return loaded
+
+    def events(self) -> list[dict[str, Any]]:
+        return [yaml.safe_load(path.read_text()) for path in self._folder.glob("event.*.yaml")]
+
+
+@pytest.fixture(params=["directory"])
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
+    makers: dict[str, Callable[[], Harness]] = {"directory": lambda: DirectoryHarness(tmp_path)}
+    return makers[request.param]()
+
+
+@pytest.fixture
+def store(harness: Harness) -> Store:
+    return harness.store
+
+
+@contextmanager
+def watched(watch: Callable[[threading.Event], Iterator[T]]) -> Iterator[Callable[[], T]]:
+    """Run a watch in a thread; the value is a call that waits for its next word."""
+    seen: queue.Queue[T] = queue.Queue()
+    stop = threading.Event()
+
+    def collect() -> None:
+        for item in watch(stop):
+            seen.put(item)
+
+    thread = threading.Thread(target=collect, daemon=True)
+    thread.start()
+    try:
+        yield lambda: seen.get(timeout=WAIT)
+    finally:
+        stop.set()
+        thread.join(WAIT)
+        assert not thread.is_alive()
+        assert seen.empty()
+
+
+def manifest(name: str = "token", **changes: Any) -> dict[str, Any]:
+    """A user's source as `kubectl apply` gets it; changes replace whole fields."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": {"name": name, "annotations": {IS_TOKEN: "true", FOREIGN: ODD}},
+        "data": {"oauth": SEED, "binary": "/wD+"},
+        **changes,
+    }
+
+
+def unannotated() -> dict[str, Any]:
+    return manifest(metadata={"name": "token"})
+
+
+def grant(name: str = "grant-1") -> Secret:
+    return Secret(NS, name, type=GRANT_TYPE, data={"document": Sensitive("d1")})
+
+
+def read(store: Store, name: str = "token") -> Secret:
+    secret = store.get_secret(NS, name)
+    assert secret is not None
+    return secret
+
+
+def document(text: str) -> SecretPatch:
+    return SecretPatch(data={"document": Sensitive(text)})
+
+
+def test_what_was_created_is_read_back(store: Store) -> None:
+    created = store.create_secret(replace(grant(), annotations={STATUS: "Valid"}))
+    assert created.uid
+    assert created.resource_version
+    assert created == read(store, "grant-1")
+    assert created.data == {"document": Sensitive("d1")}
+    assert (created.annotations, created.type) == ({STATUS: "Valid"}, GRANT_TYPE)
+    assert created.manager == FIELD_MANAGER
+
+
+def test_absent_objects_are_none(store: Store) -> None:
+    assert store.get_secret(NS, "nobody") is None
+    assert store.get_config_map(NS, "nobody") is None
+    assert store.list_secrets(NS, GRANT_TYPE) == []
+
+
+def test_what_exists_is_not_created_again(store: Store) -> None:
+    store.create_secret(grant())
+    with pytest.raises(StoreConflict):
+        store.create_secret(grant())
+
+
+def test_a_patch_from_a_stale_read_conflicts_and_changes_nothing(store: Store) -> None:
+    base = store.create_secret(grant())
+    newer = store.patch_secret(base, document("d2"))
+    assert newer.resource_version != base.resource_version
+    with pytest.raises(StoreConflict):
+        store.patch_secret(base, document("d3"))
+    assert read(store, "grant-1") == newer
+
+
+def test_a_patch_of_what_is_gone_conflicts_and_creates_nothing(store: Store) -> None:
+    base = store.create_secret(grant())
+    store.delete_secret(base)
+    with pytest.raises(StoreConflict):
+        store.patch_secret(base, document("d2"))
+    assert store.get_secret(NS, "grant-1") is None
+
+
+def test_a_patch_that_changes_nothing_keeps_the_version(store: Store) -> None:
+    base = store.create_secret(grant())
+    assert store.patch_secret(base, document("d1")) == base
+    assert store.patch_secret(base, SecretPatch(annotations={STATUS: None})) == base
+    assert read(store, "grant-1").resource_version == base.resource_version
+
+
+def test_a_patch_removes_what_it_names_none(store: Store) -> None:
+    base = store.create_secret(replace(grant(), annotations={STATUS: "Valid", MESSAGE: "m"}))
+    patch = SecretPatch(annotations={MESSAGE: None}, data={"document": None})
+    patched = store.patch_secret(base, patch)
+    assert patched.annotations == {STATUS: "Valid"}
+    assert patched.data == {}
+
+
+def test_a_stale_delete_conflicts_and_deleting_twice_is_fine(store: Store) -> None:
+    base = store.create_secret(grant())
+    newer = store.patch_secret(base, document("d2"))
+    with pytest.raises(StoreConflict):
+        store.delete_secret(base)
+    store.delete_secret(newer)
+    store.delete_secret(newer)
+    assert store.get_secret(NS, "grant-1") is None
+
+
+def test_a_secret_created_again_is_another_one(store: Store) -> None:
+    first = store.create_secret(grant())
+    store.delete_secret(first)
+    second = store.create_secret(grant())
+    assert second.uid != first.uid
+    assert second.resource_version != first.resource_version
+
+
+def test_lists_name_the_secrets_of_one_type_in_one_namespace(
+    harness: Harness, store: Store
+) -> None:
+    harness.apply(manifest())
+    store.create_secret(grant("grant-2"))
+    store.create_secret(grant("grant-1"))
+    listed = store.list_secrets(NS, GRANT_TYPE)
+    assert listed == [read(store, "grant-1"), read(store, "grant-2")]
+    assert store.list_secrets("bob", GRANT_TYPE) == []
+
+
+def test_our_patch_leaves_what_is_not_ours_byte_for_byte(harness: Harness, store: Store) -> None:
+    harness.apply(manifest())
+    before = harness.stored("Secret", "token")
+    patch = SecretPatch(annotations={STATUS: "Valid"}, data={"oauth": Sensitive("new")})
+    patched = store.patch_secret(read(store), patch)
+    after = harness.stored("Secret", "token")
+    assert after["data"] == before["data"] | {"oauth": "bmV3"}
+    assert after["metadata"]["annotations"] == before["metadata"]["annotations"] | {STATUS: "Valid"}
+    assert after["metadata"]["annotations"][FOREIGN] == ODD
+    assert FOREIGN not in patched.annotations
+    assert patched.manager == FIELD_MANAGER
+
+
+def test_immutable_data_is_refused_and_annotations_are_not(harness: Harness, store: Store) -> None:
+    harness.apply(manifest(immutable=True))
+    with pytest.raises(StoreRefused):
+        store.patch_secret(read(store), SecretPatch(data={"oauth": Sensitive("new")}))
+    with pytest.raises(StoreRefused):
+        store.patch_secret(read(store), SecretPatch(data={"oauth": None}))
+    patched = store.patch_secret(read(store), SecretPatch(annotations={STATUS: "Valid"}))
+    assert patched.annotations[STATUS] == "Valid"
+    assert patched.data["oauth"].reveal() == '{"refresh_token":"r1"}'
+
+
+def test_apply_puts_the_seed_back_and_keeps_our_annotations(harness: Harness, store: Store) -> None:
+    harness.apply(manifest())
+    first = read(store)
+    patch = SecretPatch(annotations={STATUS: "Valid"}, data={"oauth": Sensitive("new")})
+    mirrored = store.patch_secret(first, patch)
+    harness.apply(manifest())
+    after = read(store)
+    assert after.data == first.data
+    assert after.annotations == {IS_TOKEN: "true", STATUS: "Valid"}
+    assert after.uid == first.uid
+    assert after.resource_version != mirrored.resource_version
+    assert after.manager not in {"", FIELD_MANAGER}
+
+
+def test_apply_of_the_same_twice_keeps_the_version(harness: Harness, store: Store) -> None:
+    harness.apply(manifest())
+    first = read(store)
+    harness.apply(manifest())
+    assert read(store) == first
+
+
+def test_apply_takes_away_what_it_no_longer_says(harness: Harness, store: Store) -> None:
+    harness.apply(manifest())
+    store.patch_secret(read(store), SecretPatch(annotations={STATUS: "Valid"}))
+    harness.apply(unannotated() | {"data": {"oauth": SEED}})
+    assert read(store).annotations == {STATUS: "Valid"}
+    assert harness.stored("Secret", "token")["data"] == {"oauth": SEED}
+
+
+def test_string_data_becomes_data(harness: Harness, store: Store) -> None:
+    harness.apply(manifest(stringData={"oauth": ODD}))
+    assert read(store).data["oauth"].reveal() == ODD
+    assert "stringData" not in harness.stored("Secret", "token")
+
+
+def test_apply_leaves_its_copy_where_the_driver_does_not_see_it(
+    harness: Harness, store: Store
+) -> None:
+    harness.apply(manifest())
+    (key,) = (
+        key
+        for key in harness.stored("Secret", "token")["metadata"]["annotations"]
+        if key.endswith("/last-applied-configuration")
+    )
+    copy = json.loads(harness.stored("Secret", "token")["metadata"]["annotations"][key])
+    assert copy["data"]["oauth"] == SEED
+    assert key not in read(store).annotations
+
+
+def test_replace_takes_our_annotations_away_and_keeps_the_uid(
+    harness: Harness, store: Store
+) -> None:
+    harness.apply(manifest())
+    first = read(store)
+    store.patch_secret(first, SecretPatch(annotations={STATUS: "Valid"}))
+    harness.replace(manifest())
+    after = read(store)
+    assert (after.annotations, after.uid) == ({IS_TOKEN: "true"}, first.uid)
+    assert after.manager not in {"", FIELD_MANAGER}
+
+
+def test_a_source_removed_and_applied_again_is_another_one(harness: Harness, store: Store) -> None:
+    harness.apply(manifest())
+    first = read(store)
+    harness.remove("Secret", "token")
+    assert store.get_secret(NS, "token") is None
+    harness.apply(manifest())
+    assert read(store).uid != first.uid
+
+
+def test_a_config_map_is_its_texts(harness: Harness, store: Store) -> None:
+    template = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "eos"}}
+    harness.apply(template | {"data": {"template": ODD}})
+    assert store.get_config_map(NS, "eos") == {"template": ODD}
+    harness.apply(template)
+    assert store.get_config_map(NS, "eos") == {}
+
+
+def test_sources_are_told_first_and_then_their_changes(harness: Harness, store: Store) -> None:
+    harness.apply(manifest())
+    harness.apply(manifest("plain", metadata={"name": "plain"}))
+    ref = Ref(NS, "token")
+    with watched(store.watch_sources) as following:
+        assert following() == SourceChange(ref, read(store).resource_version)
+        harness.apply(manifest("other"))
+        told = read(store, "other").resource_version
+        assert following() == SourceChange(Ref(NS, "other"), told)
+        patched = store.patch_secret(read(store), SecretPatch(annotations={STATUS: "Valid"}))
+        assert following() == SourceChange(ref, patched.resource_version)
+        harness.apply(unannotated())
+        assert following() == SourceChange(ref, "")
+        harness.apply(manifest())
+        assert following() == SourceChange(ref, read(store).resource_version)
+        harness.remove("Secret", "token")
+        assert following() == SourceChange(ref, "")
+
+
+def test_a_watched_secret_is_told_at_once_and_at_every_change(store: Store) -> None:
+    created = store.create_secret(grant())
+    with watched(lambda stop: store.watch_secret(NS, "grant-1", stop)) as following:
+        assert following() == created
+        patched = store.patch_secret(created, document("d2"))
+        assert following() == patched
+        store.delete_secret(patched)
+        assert following() is None
+        again = store.create_secret(grant())
+        assert following() == again
+
+
+def test_an_absent_secret_can_be_watched(store: Store) -> None:
+    with watched(lambda stop: store.watch_secret(NS, "grant-1", stop)) as following:
+        assert following() is None
+        created = store.create_secret(grant())
+        assert following() == created
+
+
+@pytest.mark.parametrize("which", ["sources", "secret"])
+def test_a_watch_that_is_stopped_beforehand_says_nothing(store: Store, which: str) -> None:
+    stop = threading.Event()
+    stop.set()
+    watch: Iterator[object] = (
+        store.watch_sources(stop) if which == "sources" else store.watch_secret(NS, "grant-1", stop)
+    )
+    assert list(watch) == []
+
+
+def test_events_are_counted(harness: Harness, store: Store) -> None:
+    harness.apply(manifest())
+    uid = read(store).uid
+    failed = Event(Ref(NS, "token"), uid, "RefreshFailed", "no answer", normal=False)
+    store.create_event(failed)
+    store.create_event(replace(failed, message="still no answer"))
+    store.create_event(replace(failed, reason="Refreshed", message="fine", normal=True))
+    told = {event["reason"]: event for event in harness.events()}
+    assert told.keys() == {"RefreshFailed", "Refreshed"}
+    counted = told["RefreshFailed"]
+    assert (counted["count"], counted["message"]) == (2, "still no answer")
+    assert (counted["type"], told["Refreshed"]["type"]) == ("Warning", "Normal")
+    assert counted["involvedObject"]["uid"] == uid
+    assert counted["firstTimestamp"] <= counted["lastTimestamp"]
+
+
+@pytest.mark.parametrize("name", ["", "UPPER", "a/b", "../b", ".", "a..b", "-a", "a" * 254])
+def test_names_that_kubernetes_would_not_take_are_refused(store: Store, name: str) -> None:
+    with pytest.raises(StoreError):
+        store.create_secret(grant(name))

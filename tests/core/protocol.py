@@ -1,0 +1,246 @@
+"""A small world for the refresh protocol: Kubernetes, one authorization server, users, a clock.
+
+It interprets the effects of `csidriver.core.effects` in memory and virtual time. No rule of the
+protocol is repeated here: the world only does what it is asked, fails when told, and keeps score.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from csidriver.core import contract, effects
+from csidriver.core.contract import Ref
+from csidriver.core.effects import Effect, SpoolEntry
+from csidriver.core.issuers import Issuer, Issuers
+from csidriver.core.known import Known, Rules
+from csidriver.core.outcome import Failed, Outcome, classify
+from csidriver.core.refresh import visit
+from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import Signal
+from csidriver.errors import DriverError, StoreConflict, StoreRefused
+
+R = TypeVar("R")
+REF = Ref("physics", "hello-token")
+START = 1_800_000_000.0
+LOST_BEFORE = "the request never arrives, the client cannot know"
+LOST_AFTER = "the request is served, the answer is lost"
+
+
+class Crashed(Exception):
+    """The process ended; what it knew is gone."""
+
+
+@dataclass
+class Server:
+    """A strict authorization server: a spent refresh token kills its family (RFC 9700 4.14).
+
+    `window` seconds long the predecessor of the newest token is still served; `script` holds
+    what happens to the next requests: LOST_BEFORE, LOST_AFTER, or a ready outcome.
+    """
+
+    lifetime: float = 3600.0
+    window: float = 0.0
+    families: dict[str, list[str]] = field(default_factory=dict)
+    script: deque[str | Outcome] = field(default_factory=deque)
+    presented: list[tuple[float, str]] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)
+    rotated_at: float = 0.0
+
+    def login(self, name: str) -> str:
+        """A new family; its first refresh token."""
+        self.families[name] = [f"{name}-0"]
+        return f"{name}-0"
+
+    def tokens(self) -> list[str]:
+        """The refresh tokens that were presented, in order."""
+        return [token for _, token in self.presented]
+
+    def present(self, token: str, now: float) -> Outcome:
+        """Answer a refresh request as the script or the rules say."""
+        self.presented.append((now, token))
+        step = self.script.popleft() if self.script else ""
+        if not isinstance(step, str):
+            return step
+        if step == LOST_BEFORE:
+            return Failed(Signal.NO_ANSWER)
+        outcome = self._serve(token, now)
+        if step == LOST_AFTER:
+            return Failed(Signal.NO_ANSWER)
+        self.answered.add(token)
+        return outcome
+
+    def _serve(self, token: str, now: float) -> Outcome:
+        name = token.rpartition("-")[0]
+        family = self.families.get(name, [])
+        in_window = token in family[-2:-1] and now < self.rotated_at + self.window
+        if not family or (token != family[-1] and not in_window):
+            self.families.pop(name, None)
+            return answer(400, {"error": "invalid_grant"}, now)
+        if not in_window:
+            family.append(f"{name}-{len(family)}")
+            self.rotated_at = now
+        fresh = {"refresh_token": family[-1], "access_token": f"at-{family[-1]}"}
+        return answer(200, fresh | {"expires_in": self.lifetime, "token_type": "Bearer"}, now)
+
+
+def answer(status: int, body: Mapping[str, Any], now: float = START) -> Outcome:
+    """An answer as it comes off the wire."""
+    return classify(status, Sensitive(json.dumps(body)), "", now)
+
+
+def nothing(_: Effect[Any]) -> None:
+    """The hook that does not interfere."""
+
+
+@dataclass
+class World:
+    """Everything outside of the protocol. `before` and `after` see each effect and may raise."""
+
+    server: Server = field(default_factory=Server)
+    now: float = START
+    secrets: dict[tuple[str, str], Secret] = field(default_factory=dict)
+    spool: dict[Ref, SpoolEntry] = field(default_factory=dict)
+    immutable: set[Ref] = field(default_factory=set)
+    may_send: bool = True
+    before: Callable[[Effect[Any]], None] = nothing
+    after: Callable[[Effect[Any]], None] = nothing
+    done: list[Effect[Any]] = field(default_factory=list)
+    writes: int = 0
+
+    def run(self, steps: Generator[Effect[Any], Any, R], crash_after: int | None = None) -> R:
+        """Drive a generator to its end, or until so many effects are done: raises Crashed."""
+        result: Any = None
+        error: DriverError | None = None
+        while True:
+            try:
+                effect = steps.send(result) if error is None else steps.throw(error)
+            except StopIteration as end:
+                returned: R = end.value
+                return returned
+            result, error = None, None
+            try:
+                self.before(effect)
+                result = self._do(effect)
+                self.after(effect)
+            except DriverError as failure:
+                error = failure
+            self.done.append(effect)
+            if crash_after is not None:
+                crash_after -= 1
+                if crash_after <= 0:
+                    steps.close()
+                    raise Crashed
+
+    def _do(self, effect: Effect[Any]) -> Any:  # noqa: C901, PLR0911, PLR0912 - one line per effect
+        match effect:
+            case effects.GetSecret(namespace, name):
+                return self.secrets.get((namespace, name))
+            case effects.CreateSecret(secret):
+                return self.create(secret)
+            case effects.PatchSecret(base, patch):
+                return self._patch(base, patch)
+            case effects.DeleteSecret(base):
+                return self._delete(base)
+            case effects.Now() | effects.Monotonic():
+                return self.now
+            case effects.Nonce():
+                return f"nonce-{len(self.done)}"
+            case effects.Wait(seconds):
+                self.now += seconds
+            case effects.MaySend():
+                return self.may_send
+            case effects.SpoolRead(ref):
+                return self.spool.get(ref)
+            case effects.SpoolWrite(ref, entry):
+                self.spool[ref] = entry
+            case effects.SpoolClear(ref):
+                self.spool.pop(ref, None)
+            case effects.Send(_, _, token, _):
+                return self.server.present(token.reveal(), self.now)
+            case effects.Report():
+                return None
+            case _:
+                raise AssertionError(effect)
+        return None
+
+    def create(self, secret: Secret) -> Secret:
+        """Store a new Secret as the API server would hand it back."""
+        if (secret.namespace, secret.name) in self.secrets:
+            raise StoreConflict("exists")
+        self.writes += 1
+        stored = Secret.from_manifest(secret.to_manifest())
+        return self._store(replace(stored, uid=f"uid-{self.writes}"))
+
+    def _patch(self, base: Secret, patch: SecretPatch) -> Secret:
+        current = self.secrets.get((base.namespace, base.name))
+        if current is None or current.resource_version != base.resource_version:
+            raise StoreConflict("moved on")
+        if patch.data and Ref(base.namespace, base.name) in self.immutable:
+            raise StoreRefused("field is immutable")
+        notes = {
+            k: v for k, v in (current.annotations | patch.annotations).items() if v is not None
+        }
+        data = {k: v for k, v in (current.data | patch.data).items() if v is not None}
+        return self._store(replace(current, annotations=notes, data=data))
+
+    def _delete(self, base: Secret) -> None:
+        current = self.secrets.get((base.namespace, base.name))
+        if current is not None and current.resource_version != base.resource_version:
+            raise StoreConflict("moved on")
+        self.secrets.pop((base.namespace, base.name), None)
+
+    def _store(self, secret: Secret) -> Secret:
+        self.writes += 1
+        stored = replace(secret, resource_version=str(self.writes))
+        self.secrets[secret.namespace, secret.name] = stored
+        return stored
+
+    def apply(self, document: str, issuer: str = "", ref: Ref = REF, **keys: str) -> Secret:
+        """A user applies a manifest: ours among the annotations stay, the data becomes theirs."""
+        named = {contract.ISSUER: issuer} if issuer else {}
+        texts = {"clientID": "my-app", "clientSecret": "s3cret", "oauth": document} | keys
+        data = {key: Sensitive(text) for key, text in texts.items()}
+        current = self.secrets.get((ref.namespace, ref.name))
+        if current is None:
+            current = self.create(Secret(ref.namespace, ref.name))
+        notes = {**current.annotations, contract.IS_TOKEN: "true", **named}
+        return self._store(replace(current, annotations=notes, data=data))
+
+    def delete(self, namespace: str, name: str) -> None:
+        """Somebody deletes a Secret."""
+        del self.secrets[namespace, name]
+
+
+ISSUER = Issuer("cern", issuer="https://auth.example", default=True)
+
+
+@dataclass
+class Process:
+    """One refresher process: it remembers, visits when it said it would, and may crash."""
+
+    world: World
+    holder: str = "pod-1"
+    issuer: Issuer = ISSUER
+    known: Known = field(default_factory=lambda: Known(REF))
+
+    def visit(self, crash_after: int | None = None, *, event: bool = False) -> Known:
+        """One visit, after an event on the source if so; fails like the real loop does."""
+        rules = Rules(Issuers({self.issuer.name: self.issuer}), self.holder)
+        known = replace(self.known, source_stale=True) if event else self.known
+        self.known = self.world.run(visit(known, rules), crash_after)
+        return self.known
+
+    def work(self, seconds: float) -> None:
+        """Follow the schedule for so long; more than 1000 visits are a hot loop."""
+        until = self.world.now + seconds
+        for _ in range(1000):
+            following = self.known.next_visit
+            if following is None or following > until:
+                self.world.now = max(self.world.now, until)
+                return
+            self.world.now = max(self.world.now, following)
+            self.visit()
+        raise AssertionError("hot loop")

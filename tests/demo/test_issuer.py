@@ -1,0 +1,234 @@
+"""The strict authorization server over real HTTP."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from oauthlib.oauth2 import WebApplicationClient
+
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.families import Client, Policy
+from csidriver.demo.issuer import StrictIssuer, serve
+from csidriver.demo.jwt import verify_jwt
+
+CLIENTS = [
+    Client("app", Sensitive("s3cret")),
+    Client("public", None),
+]
+TIMEOUT = 10.0  # seconds; only a defect waits for it
+
+
+@pytest.fixture
+def issuer() -> Iterator[StrictIssuer]:
+    with StrictIssuer(clients=CLIENTS) as running:
+        yield running
+
+
+def post(url: str, form: Any, **options: Any) -> requests.Response:
+    return requests.post(url, data=form, timeout=TIMEOUT, allow_redirects=False, **options)
+
+
+def grant(token: Sensitive, **fields: str) -> dict[str, str]:
+    return {"grant_type": "refresh_token", "refresh_token": token.reveal(), **fields}
+
+
+def refresh(
+    issuer: StrictIssuer, token: Sensitive, auth: tuple[str, str] = ("app", "s3cret")
+) -> requests.Response:
+    return post(f"{issuer.url}/token", grant(token), auth=auth)
+
+
+def test_reply_is_one_that_oauthlib_and_the_verifier_accept(issuer: StrictIssuer) -> None:
+    seed = issuer.seed("app")
+    reply = refresh(issuer, seed)
+    assert reply.status_code == 200
+    assert reply.headers["Cache-Control"] == "no-store"
+    parsed = WebApplicationClient("app").parse_request_body_response(reply.text)
+    claims = issuer.verify(parsed["access_token"])
+    assert claims is not None
+    assert claims["iss"] == issuer.url
+    assert verify_jwt(parsed["access_token"], issuer.signing_key) == claims
+    assert (parsed["token_type"], parsed["expires_in"]) == ("Bearer", 20)
+    assert issuer.presentations()[0].successor == Sensitive(parsed["refresh_token"]).hash()
+    assert refresh(issuer, Sensitive(parsed["refresh_token"])).status_code == 200
+
+
+def test_replay_kills_the_family_and_is_counted(issuer: StrictIssuer) -> None:
+    seed = issuer.seed("app")
+    second = Sensitive(refresh(issuer, seed).json()["refresh_token"])
+    assert issuer.max_presentations() == 1
+    for token, outcome in ((seed, "replayed"), (second, "revoked")):
+        refused = refresh(issuer, token)
+        assert refused.status_code == 400
+        assert refused.json()["error"] == "invalid_grant"
+        assert refused.json()["error_description"]
+        assert issuer.presentations()[-1].outcome == outcome
+    assert issuer.max_presentations() == 2
+
+
+def test_an_administrator_can_revoke(issuer: StrictIssuer) -> None:
+    seed = issuer.seed("app")
+    issuer.revoke(seed)
+    assert refresh(issuer, seed).json()["error"] == "invalid_grant"
+
+
+def test_eight_threads_with_one_token_yield_one_success(issuer: StrictIssuer) -> None:
+    seed = issuer.seed("app")
+    barrier = threading.Barrier(8)
+    replies: list[requests.Response] = []
+
+    def present() -> None:
+        barrier.wait()
+        replies.append(refresh(issuer, seed))
+
+    threads = [threading.Thread(target=present) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(reply.status_code for reply in replies) == [200] + [400] * 7
+    (winner,) = (reply for reply in replies if reply.ok)
+    assert refresh(issuer, Sensitive(winner.json()["refresh_token"])).status_code == 400
+    assert issuer.max_presentations() == 8
+
+
+def test_metadata_is_where_both_standards_look_for_it() -> None:
+    with StrictIssuer(clients=CLIENTS, issuer="/realms/x") as issuer:
+        root = issuer.url.removesuffix("/realms/x")
+        assert issuer.url != root
+        places = (
+            f"{root}/.well-known/oauth-authorization-server/realms/x",
+            f"{root}/realms/x/.well-known/openid-configuration",
+        )
+        first, second = (requests.get(place, timeout=TIMEOUT).json() for place in places)
+        assert first == second
+        assert first["issuer"] == issuer.url
+        assert first["token_endpoint"] == f"{issuer.url}/token"
+        assert first["grant_types_supported"] == ["refresh_token"]
+        methods = first["token_endpoint_auth_methods_supported"]
+        assert methods == ["client_secret_basic", "client_secret_post", "none"]
+        assert refresh(issuer, issuer.seed("app")).status_code == 200
+
+
+def test_a_foreign_issuer_identifier_is_used_everywhere() -> None:
+    with StrictIssuer(clients=CLIENTS, issuer="https://as.example/x") as issuer:
+        assert issuer.url == "https://as.example/x"
+        local = f"http://127.0.0.1:{issuer._address[1]}"
+        place = f"{local}/.well-known/oauth-authorization-server/x"
+        assert requests.get(place, timeout=TIMEOUT).json()["issuer"] == issuer.url
+        reply = post(f"{local}/x/token", grant(issuer.seed("app")), auth=("app", "s3cret"))
+        claims = issuer.verify(reply.json()["access_token"])
+        assert claims is not None
+        assert claims["iss"] == issuer.url
+
+
+def test_introspection_tells_and_does_not_consume(issuer: StrictIssuer) -> None:
+    seed = issuer.seed("app")
+    metadata = requests.get(
+        f"{issuer.url}/.well-known/oauth-authorization-server", timeout=TIMEOUT
+    ).json()
+    url = metadata["introspection_endpoint"]
+    auth = ("app", "s3cret")
+    for _ in range(3):
+        assert post(url, {"token": seed.reveal()}, auth=auth).json()["active"] is True
+    assert refresh(issuer, seed).status_code == 200
+    assert post(url, {"token": seed.reveal()}, auth=auth).json() == {"active": False}
+    assert len(issuer.presentations()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "auth", "status"),
+    [
+        ({"token": "x"}, ("app", "wrong"), 401),
+        ({"token": "x", "client_id": "public"}, None, 401),
+        ({"hint": "x"}, ("app", "s3cret"), 400),
+    ],
+    ids=["wrong secret", "public client", "no token"],
+)
+def test_introspection_needs_a_client_and_a_token(
+    issuer: StrictIssuer, fields: dict[str, str], auth: tuple[str, str] | None, status: int
+) -> None:
+    assert post(f"{issuer.url}/introspect", fields, auth=auth).status_code == status
+
+
+def test_introspection_can_be_switched_off(issuer: StrictIssuer) -> None:
+    issuer.policy = replace(issuer.policy, introspection=False)
+    place = f"{issuer.url}/.well-known/openid-configuration"
+    assert "introspection_endpoint" not in requests.get(place, timeout=TIMEOUT).json()
+    assert post(f"{issuer.url}/introspect", {"token": "x"}).status_code == 404
+
+
+def test_nothing_shows_a_secret(
+    issuer: StrictIssuer, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(0)
+    seed = issuer.seed("app")
+    reply = refresh(issuer, seed).json()
+    post(f"{issuer.url}/token?refresh_token={seed.reveal()}", grant(seed), auth=("app", "s3cret"))
+    parts = urlsplit(issuer.url)
+    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), TIMEOUT) as raw:
+        raw.sendall(f"GET /token?refresh_token={seed.reveal()} bad HTTP/1.1\r\n\r\n".encode())
+        assert b" 400 " in raw.makefile("rb").readline()
+    ours = [record.getMessage() for record in caplog.records if "urllib3" not in record.name]
+    shown = repr([issuer, CLIENTS, issuer.policy, issuer.presentations(), ours])
+    shown += "".join(capfd.readouterr())
+    for secret in (seed.reveal(), reply["access_token"], reply["refresh_token"], "s3cret"):
+        assert secret not in shown
+    assert repr(issuer.signing_key) not in shown
+
+
+def test_stopped_and_started_again_it_remembers() -> None:
+    issuer = StrictIssuer(clients=CLIENTS, policy=Policy(lifetime=7))
+    seed = issuer.seed("app")
+    with pytest.raises(RuntimeError):
+        _ = issuer.url
+    with issuer:
+        url = issuer.url
+        with pytest.raises(RuntimeError):
+            issuer.start()
+        second = Sensitive(refresh(issuer, seed).json()["refresh_token"])
+    issuer.stop()
+    with pytest.raises(requests.ConnectionError):
+        refresh(issuer, second)
+    with issuer:
+        assert issuer.url == url
+        assert refresh(issuer, second).json()["expires_in"] == 7
+
+
+def test_stop_ends_idle_connections_and_leaves_no_thread() -> None:
+    before = set(threading.enumerate())
+    with StrictIssuer(clients=CLIENTS) as issuer, requests.Session() as session:
+        assert session.get(issuer.url, timeout=TIMEOUT).status_code == 404
+        stopping = threading.Thread(target=issuer.stop)
+        stopping.start()
+        stopping.join(TIMEOUT)
+        left = set(threading.enumerate()) - before
+    assert not left
+
+
+def test_serve_knows_the_announcements_client_and_every_seed() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url, stop = f"http://127.0.0.1:{port}", threading.Event()
+    seeds = [Sensitive("eyJhbG..."), Sensitive("another"), Sensitive("another")]
+    thread = threading.Thread(target=serve, args=(f"127.0.0.1:{port}", "", seeds, stop))
+    thread.start()
+    try:
+        with requests.Session() as session:
+            retry = requests.adapters.Retry(connect=20, backoff_factor=0.05, backoff_max=0.2)
+            session.mount(url, requests.adapters.HTTPAdapter(max_retries=retry))
+            session.get(url, timeout=TIMEOUT)
+        auth = ("my-app", "my-app-client-secret")
+        for seed in seeds[:2]:
+            assert post(f"{url}/token", grant(seed), auth=auth).status_code == 200
+    finally:
+        stop.set()
+        thread.join()
+    with pytest.raises(requests.ConnectionError):
+        requests.get(url, timeout=TIMEOUT)
