@@ -46,7 +46,7 @@ class Reader:
         self._key = key
         self._prefix = prefix.encode()
         self._suffix = suffix.encode()
-        self._last = b""
+        self._last: bytes | None = None
 
     def read(self, *, chunk: int) -> None:
         """Open, read in chunks of so many bytes, close, judge."""
@@ -68,7 +68,7 @@ class Reader:
         if content != self._last:
             tally.owner = f"{_mode(status.st_mode)} {status.st_uid}:{status.st_gid}"
             self._judge(content)
-        if tally.expires_at <= before:
+        if 0 < tally.expires_at <= before:
             tally.expired += 1
 
     def _judge(self, content: bytes) -> None:

@@ -1,0 +1,53 @@
+"""The demo's numbers and its judgement of them."""
+
+from dataclasses import replace
+
+import pytest
+
+from csidriver.demo.verdict import Verdict, percentile, propagations
+
+KEPT = Verdict(
+    refreshes=1,
+    rewrites=2,
+    leased_rewrites=2,
+    reads=10_000,
+    torn_reads=0,
+    expired_reads=0,
+    inode_changes=0,
+    max_presentations_per_refresh_token=1,
+    publish_ms=1.0,
+    propagation_ms_p99=40.0,
+)
+
+
+def test_a_run_that_kept_every_promise_passes() -> None:
+    assert KEPT.kept
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"torn_reads": 1},
+        {"expired_reads": 1},
+        {"inode_changes": 1},
+        {"max_presentations_per_refresh_token": 2},
+        {"refreshes": 0},
+        {"reads": 0},
+    ],
+    ids=lambda broken: next(iter(broken)),
+)
+def test_a_run_that_broke_one_promise_fails(broken: dict[str, int]) -> None:
+    assert not replace(KEPT, **broken).kept
+
+
+def test_propagation_counts_every_token_but_the_one_a_reader_started_with() -> None:
+    report = {"seen": [["first", 5.0], ["second", 10.5], ["unknown", 11.0]]}
+    assert propagations([report, {}], {"first": 1.0, "second": 10.0}) == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "expected"),
+    [([], 0.99, 0.0), ([3.0], 0.5, 3.0), ([1.0, 2.0, 3.0, 4.0], 0.5, 2.0), ([1.0, 9.0], 0.99, 9.0)],
+)
+def test_percentile_is_the_nearest_rank(values: list[float], share: float, expected: float) -> None:
+    assert percentile(values, share) == expected
