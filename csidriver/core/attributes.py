@@ -28,6 +28,8 @@ _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
 _FILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
+# A gRPC status has room for a few KiB.
+_MAX_UNKNOWN = 8
 # The highest 32 bit id means "no change" to chown(2).
 _MAX_ID = 2**32 - 2
 # Seconds, unless a quarter of the token's lifetime is less.
@@ -113,10 +115,13 @@ class _Reader:
 
 def _unknown(given: Mapping[str, str]) -> list[str]:
     problems = []
-    for key in sorted(set(given) - set(KEYS)):
+    unknown = sorted(set(given) - set(KEYS))
+    for key in unknown[:_MAX_UNKNOWN]:
         near = difflib.get_close_matches(key, KEYS, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(KEYS)}"
         problems.append(f"{shown(key)} is unknown{hint}")
+    if len(unknown) > _MAX_UNKNOWN:
+        problems.append(f"{len(unknown) - _MAX_UNKNOWN} more keys are unknown")
     return problems
 
 

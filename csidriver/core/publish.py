@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from csidriver.core import contract
 from csidriver.core.companion import Companion
 from csidriver.core.effects import CreateSecret, Now, PatchSecret, Report, SpoolClear
+from csidriver.core.grant import Grant
 from csidriver.core.known import Known, Rules, Steps
 from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
@@ -140,9 +141,9 @@ def _write_source(
     if source is None:
         return known
     if grant is not None and source.data.get(document_key(source)) == grant.document.text():
-        known = _cured(known)
+        known = _cured(known, grant)
     data = _mirror(known, source, now) if mirrors else {}
-    cured = _cured(known) if data else known
+    cured = _cured(known, grant) if data and grant is not None else known
     wanted = _annotations(cured, plight)
     notes = {key: value for key, value in wanted.items() if source.annotations.get(key) != value}
     if not notes and not data:
@@ -159,11 +160,8 @@ def _write_source(
     return replace(cured, source=stored)
 
 
-def _cured(known: Known) -> Known:
+def _cured(known: Known, grant: Grant) -> Known:
     """What is known once the source holds the live document."""
-    grant = known.grant
-    if grant is None:
-        return known
     if grant.warning == Warn.OLD_SEED_RESTORED.value:
         grant = replace(grant, warning="")
     return replace(known, grant=grant, mirrored=grant.generation, mirror_refused_at=None)

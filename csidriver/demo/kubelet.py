@@ -105,7 +105,11 @@ class Kubelet:
         for volume in self._csi_volumes(pod):
             path = self._volume_path(pod, volume["name"])
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            data = {"volumeHandle": _volume_id(pod, volume["name"]), "driverName": "csi"}
+            data = {
+                "driverName": contract.DRIVER_NAME,
+                "volumeHandle": _volume_id(pod, volume["name"]),
+                "volumeLifecycleMode": "Ephemeral",
+            }
             (path.parent / "vol_data.json").write_text(json.dumps(data), encoding="utf-8")
             pod.volumes.append(volume["name"])
             self._publish(pod, volume)

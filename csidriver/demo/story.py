@@ -7,6 +7,7 @@ everything it started, and every mount goes with it.
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from csidriver import logs
 from csidriver.adapters.mounts import Mounts
 from csidriver.adapters.signals import STOP_SIGNALS, stop_on_signals
 from csidriver.demo import sandbox
@@ -24,6 +26,8 @@ from csidriver.demo.display import Display
 from csidriver.demo.stage import SOURCE, Stage
 from csidriver.demo.verdict import Verdict
 from csidriver.errors import DriverError
+
+log = logging.getLogger(__name__)
 
 # Seconds between two looks, two republishes and two re-applied Secrets.
 LOOK_EVERY, REPUBLISH_EVERY, REAPPLY_EVERY = 0.5, 5.0, 3.0
@@ -44,6 +48,7 @@ class DemoSettings:
 
 def tell(settings: DemoSettings) -> int:
     """Run the demo; 0 when every promise was kept, 1 when not, or when it could not run."""
+    logs.setup("warning", "text")
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     parent = tempfile.gettempdir()
     short = len(parent) <= _LONGEST_FOLDER
@@ -65,7 +70,11 @@ def _in_child(work: Callable[[], int]) -> int:
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        os._exit(_status_of(work))
+        # Whatever happens, the stack above belongs to the parent and must not unwind here.
+        try:
+            os._exit(_status_of(work))
+        finally:
+            os._exit(1)
 
     def forward(number: int, _frame: object) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -87,6 +96,9 @@ def _status_of(work: Callable[[], int]) -> int:
         print(f"oauth2-csi demo: {error}", file=sys.stderr)  # noqa: T201 - the terminal is the place
         return 1
     except BrokenPipeError:
+        return 1
+    except Exception:
+        log.exception("the demo failed")
         return 1
     finally:
         with contextlib.suppress(BrokenPipeError):

@@ -6,7 +6,7 @@ protocol is repeated here: the world only does what it is asked, fails when told
 
 import json
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from csidriver.core import contract, effects
 from csidriver.core.contract import Ref
 from csidriver.core.effects import Effect, SpoolEntry
 from csidriver.core.issuers import Issuer, Issuers
-from csidriver.core.known import Known, Rules
+from csidriver.core.known import Known, Rules, Steps
 from csidriver.core.outcome import Failed, Outcome, classify
 from csidriver.core.refresh import visit
 from csidriver.core.secret import Secret, SecretPatch
@@ -102,7 +102,7 @@ class World:
     server: Server = field(default_factory=Server)
     now: float = START
     secrets: dict[tuple[str, str], Secret] = field(default_factory=dict)
-    spool: dict[Ref, SpoolEntry] = field(default_factory=dict)
+    spools: dict[str, dict[Ref, SpoolEntry]] = field(default_factory=dict)
     immutable: set[Ref] = field(default_factory=set)
     may_send: bool = True
     before: Callable[[Effect[Any]], None] = nothing
@@ -110,7 +110,12 @@ class World:
     done: list[Effect[Any]] = field(default_factory=list)
     writes: int = 0
 
-    def run(self, steps: Generator[Effect[Any], Any, R], crash_after: int | None = None) -> R:
+    @property
+    def spool(self) -> dict[Ref, SpoolEntry]:
+        """The spool of the first pod."""
+        return self.spools.setdefault("pod-1", {})
+
+    def run(self, steps: Steps[R], crash_after: int | None = None, holder: str = "pod-1") -> R:
         """Drive a generator to its end, or until so many effects are done: raises Crashed."""
         result: Any = None
         error: DriverError | None = None
@@ -123,7 +128,7 @@ class World:
             result, error = None, None
             try:
                 self.before(effect)
-                result = self._do(effect)
+                result = self._do(effect, self.spools.setdefault(holder, {}))
                 self.after(effect)
             except DriverError as failure:
                 error = failure
@@ -134,7 +139,9 @@ class World:
                     steps.close()
                     raise Crashed
 
-    def _do(self, effect: Effect[Any]) -> Any:  # noqa: C901, PLR0911, PLR0912 - one line per effect
+    def _do(  # noqa: C901, PLR0911, PLR0912 - one line per effect
+        self, effect: Effect[Any], spool: dict[Ref, SpoolEntry]
+    ) -> Any:
         match effect:
             case effects.GetSecret(namespace, name):
                 return self.secrets.get((namespace, name))
@@ -153,11 +160,11 @@ class World:
             case effects.MaySend():
                 return self.may_send
             case effects.SpoolRead(ref):
-                return self.spool.get(ref)
+                return spool.get(ref)
             case effects.SpoolWrite(ref, entry):
-                self.spool[ref] = entry
+                spool[ref] = entry
             case effects.SpoolClear(ref):
-                self.spool.pop(ref, None)
+                spool.pop(ref, None)
             case effects.Send(_, _, token, _):
                 return self.server.present(token.reveal(), self.now)
             case effects.Report():
@@ -181,9 +188,9 @@ class World:
         if patch.data and Ref(base.namespace, base.name) in self.immutable:
             raise StoreRefused("field is immutable")
         notes = {
-            k: v for k, v in (current.annotations | patch.annotations).items() if v is not None
+            k: v for k, v in {**current.annotations, **patch.annotations}.items() if v is not None
         }
-        data = {k: v for k, v in (current.data | patch.data).items() if v is not None}
+        data = {k: v for k, v in {**current.data, **patch.data}.items() if v is not None}
         return self._store(replace(current, annotations=notes, data=data))
 
     def _delete(self, base: Secret) -> None:
@@ -199,7 +206,7 @@ class World:
         return stored
 
     def apply(self, document: str, issuer: str = "", ref: Ref = REF, **keys: str) -> Secret:
-        """A user applies a manifest: ours among the annotations stay, the data becomes theirs."""
+        """A user applies a manifest: our annotations stay, the data becomes theirs."""
         named = {contract.ISSUER: issuer} if issuer else {}
         texts = {"clientID": "my-app", "clientSecret": "s3cret", "oauth": document} | keys
         data = {key: Sensitive(text) for key, text in texts.items()}
@@ -208,10 +215,6 @@ class World:
             current = self.create(Secret(ref.namespace, ref.name))
         notes = {**current.annotations, contract.IS_TOKEN: "true", **named}
         return self._store(replace(current, annotations=notes, data=data))
-
-    def delete(self, namespace: str, name: str) -> None:
-        """Somebody deletes a Secret."""
-        del self.secrets[namespace, name]
 
 
 ISSUER = Issuer("cern", issuer="https://auth.example", default=True)
@@ -230,7 +233,7 @@ class Process:
         """One visit, after an event on the source if so; fails like the real loop does."""
         rules = Rules(Issuers({self.issuer.name: self.issuer}), self.holder)
         known = replace(self.known, source_stale=True) if event else self.known
-        self.known = self.world.run(visit(known, rules), crash_after)
+        self.known = self.world.run(visit(known, rules), crash_after, self.holder)
         return self.known
 
     def work(self, seconds: float) -> None:

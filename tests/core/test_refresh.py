@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 
 from csidriver.core import contract, custody, effects
+from csidriver.core.adoption import take_custody
 from csidriver.core.companion import Companion
 from csidriver.core.effects import Effect, PatchSecret, Send, SpoolClear, SpoolEntry, SpoolWrite
 from csidriver.core.grant import Grant
+from csidriver.core.issuers import Issuers
+from csidriver.core.known import Known, Rules
 from csidriver.core.outcome import Failed, Ok
+from csidriver.core.publish import publish
 from csidriver.core.schedule import lead
 from csidriver.core.secret import Secret
 from csidriver.core.sensitive import Sensitive
@@ -63,6 +67,10 @@ def grant(world: World) -> Grant:
     return custody.from_secret(world.secrets[GRANT])
 
 
+def delete(world: World, key: tuple[str, str]) -> None:
+    del world.secrets[key]
+
+
 def live(world: World) -> str:
     token = grant(world).document.refresh_token
     return "" if token is None else token.reveal()
@@ -109,8 +117,8 @@ def fail_next(
 
     def before(effect: Effect[Any]) -> None:
         nonlocal left
-        base = getattr(effect, "base", None)
-        if left > 0 and isinstance(effect, kind) and (not on or base.name.startswith(on)):
+        name = effect.base.name if isinstance(effect, PatchSecret) else ""
+        if left > 0 and isinstance(effect, kind) and name.startswith(on):
             left -= 1
             raise error
 
@@ -213,6 +221,20 @@ class TestTheQuietLife:
         assert Process(world).visit().next_visit is None
         assert world.writes == 2
 
+    def test_without_a_source_there_is_nothing_to_adopt_or_to_tell(self, world: World) -> None:
+        nothing, rules = Known(REF), Rules(Issuers(), "pod-1")
+        assert world.run(take_custody(nothing, rules)) == (nothing, None)
+        assert world.run(publish(nothing, rules, None)) == nothing
+
+    def test_a_process_whose_knowledge_has_a_hole_reads_everything_again(
+        self, running: Process
+    ) -> None:
+        running.world.now += LIFE
+        running.known = replace(running.known, grant_secret=None)
+        assert running.visit().custody_stale
+        running.work(1)
+        assert live(running.world) == "alice-2"
+
 
 class TestUsers:
     def test_a_reapplied_manifest_presents_nothing_twice_and_is_mirrored_again(
@@ -248,7 +270,7 @@ class TestUsers:
 
     def test_a_recreated_source_is_the_same_grant(self, running: Process) -> None:
         world = running.world
-        world.delete(*SOURCE)
+        delete(world, SOURCE)
         running.visit(event=True)
         recreated = world.apply(document("alice-0"))
         running.visit(event=True)
@@ -298,19 +320,19 @@ class TestUsers:
         assert presented_twice(world) == []
 
     @pytest.mark.parametrize(
-        "change",
+        ("broken", "client"),
         [
-            pytest.param({"oauth": "{"}, id="no json"),
-            pytest.param({"oauth": '{"access_token": "a"}'}, id="no refresh token"),
-            pytest.param({"clientID": " "}, id="no client"),
+            pytest.param("{", "my-app", id="no json"),
+            pytest.param('{"access_token": "a"}', "my-app", id="no refresh token"),
+            pytest.param(document("alice-0"), " ", id="no client"),
         ],
     )
     def test_an_invalid_new_source_says_so_and_is_adopted_when_mended(
-        self, change: dict[str, str]
+        self, broken: str, client: str
     ) -> None:
         world = World()
         seed = document(world.server.login("alice"))
-        world.apply(**{"document": seed} | change)
+        world.apply(broken, clientID=client)
         process = Process(world)
         assert process.visit().next_visit is None
         assert companion(world).status is Status.INVALID
@@ -385,7 +407,7 @@ class TestUsers:
 
     def test_a_deleted_source_is_forgotten_after_ten_minutes(self, running: Process) -> None:
         world = running.world
-        world.delete(*SOURCE)
+        delete(world, SOURCE)
         running.visit(event=True)
         running.work(599)
         assert {GRANT, COMPANION} <= set(world.secrets)
@@ -396,15 +418,25 @@ class TestUsers:
 
     def test_a_source_that_returned_unnoticed_is_not_forgotten(self, running: Process) -> None:
         world = running.world
-        world.delete(*SOURCE)
+        delete(world, SOURCE)
         running.visit(event=True)
         world.apply(document("alice-0"))
         running.work(LIFE)
         assert live(world) == "alice-2"
 
+    def test_the_ten_minutes_count_from_the_last_departure(self, running: Process) -> None:
+        world = running.world
+        for _ in range(2):
+            delete(world, SOURCE)
+            running.visit(event=True)
+            running.work(500)
+            world.apply(document("alice-0"))
+            running.visit(event=True)
+        assert live(world) == "alice-1"
+
     def test_a_new_source_of_the_name_after_that_starts_anew(self, running: Process) -> None:
         world = running.world
-        world.delete(*SOURCE)
+        delete(world, SOURCE)
         running.visit(event=True)
         running.work(601)
         world.apply(document(world.server.login("bob")))
@@ -415,7 +447,7 @@ class TestUsers:
         self, running: Process
     ) -> None:
         world = running.world
-        world.delete(*GRANT)
+        delete(world, GRANT)
         before = companion(world).generation
         Process(world).visit()
         assert live(world) == "alice-2"
@@ -499,6 +531,15 @@ class TestTheServerSaysNo:
         running.work(120)
         assert companion(world).status is Status.READY
         assert companion(world).token is not None
+
+    def test_a_quiet_retry_is_announced_to_nodes(self, running: Process) -> None:
+        world = running.world
+        world.server.script += [Failed(Signal.UNREACHABLE)] * 3
+        while not world.server.presented[1:]:
+            running.work(60)
+        told = companion(world)
+        assert told.status is Status.READY
+        assert told.next_refresh == int(grant(world).next_refresh or 0) > world.now - 60
 
     def test_corrected_client_credentials_are_tried_at_once(self, running: Process) -> None:
         world = running.world
@@ -593,7 +634,7 @@ class TestUncertain:
         assert companion(world).status is Status.READY
         assert live(world) == "alice-2"
 
-    @pytest.mark.parametrize(("window", "repetitions"), [(60.0, 2), (2.0, 1), (0.5, 0)])
+    @pytest.mark.parametrize(("window", "repetitions"), [(60.0, 2), (3.5, 1), (0.5, 0)])
     def test_a_window_bounds_the_repetitions(
         self, running: Process, window: float, repetitions: int
     ) -> None:
@@ -614,8 +655,13 @@ class TestUncertain:
         world = running.world
         world.server.script.append(LOST_AFTER)
         running.work(LIFE - lead(LIFE))
+        assert world.spool != {}
         world.apply(document(world.server.login("bob")))
+        world.may_send = False
         running.visit(event=True)
+        assert world.spool == {}
+        world.may_send = True
+        running.work(1)
         assert companion(world).status is Status.READY
         assert world.server.tokens() == ["alice-0", "alice-1", "bob-0"]
         assert world.spool == {}
@@ -681,7 +727,7 @@ class TestConflictsAndOutages:
 
     def test_a_grant_deleted_during_the_exchange_ends_it(self, process: Process) -> None:
         world = process.world
-        world.before = once(is_commit, lambda: world.delete(*GRANT))
+        world.before = once(is_commit, lambda: delete(world, GRANT))
         assert process.visit().next_visit == START
         assert world.server.tokens() == ["alice-0"]
 
@@ -749,9 +795,20 @@ class TestConflictsAndOutages:
         world.before = once(lambda e: isinstance(e, Send), second.visit)
         first.work(1)
         assert world.server.tokens() == ["alice-0"]
+        assert "Uncertain" not in reasons(world)
         second.work(200)
         assert world.server.tokens() == ["alice-0"]
         assert live(world) == "alice-1"
+
+    def test_an_intent_in_flight_is_waited_for(self, world: World) -> None:
+        first, peer = Process(world), Process(world, holder="pod-2")
+        world.before = once(lambda e: isinstance(e, Send), peer.visit)
+        first.visit()
+        assert peer.known.next_visit == START + 60
+        assert "Uncertain" not in reasons(world)
+        peer.work(LIFE)
+        assert world.server.tokens() == ["alice-0", "alice-1"]
+        assert live(world) == mirrored(world) == "alice-2"
 
     def test_a_frozen_process_stores_its_reply_although_a_peer_took_over(
         self, world: World
@@ -771,7 +828,7 @@ class TestConflictsAndOutages:
         assert live(world) == "alice-1"
 
     def test_a_peer_that_exchanged_the_same_token_wins(self, running: Process) -> None:
-        """On a server with a grace window both replies are good; ours stays in the spool."""
+        """On a server with a grace window both get the same token."""
         world = running.world
         frozen = replace(ISSUER, reuse=1e6)
         running.issuer = frozen
@@ -788,7 +845,30 @@ class TestConflictsAndOutages:
         assert live(world) == mirrored(world) == "alice-2"
         assert grant(world).generation == 3
         running.work(LIFE)
+        assert world.spool == {}
         assert live(world) == "alice-3"
+
+    def test_where_the_server_forks_the_reply_that_lost_stays_in_the_spool(
+        self, running: Process
+    ) -> None:
+        world = running.world
+        running.issuer = replace(ISSUER, reuse=1e6)
+        peer = Process(world, holder="pod-2", issuer=running.issuer)
+        for token in ("mine", "theirs"):
+            world.server.script.append(answer(200, {"refresh_token": token, "access_token": "a"}))
+
+        def take_over() -> None:
+            world.now += 200
+            peer.visit()
+            peer.work(10)
+
+        world.before = once(is_commit, take_over)
+        running.work(LIFE - lead(LIFE))
+        assert live(world) == mirrored(world) == "theirs"
+        running.work(1)
+        kept = world.spool[REF].reply
+        assert kept is not None
+        assert kept.refresh_token == Sensitive("mine")
 
 
 class TestMirrorAndCompanion:
@@ -857,19 +937,19 @@ class TestMirrorAndCompanion:
         assert note(world, contract.STATUS) == "Misconfigured"
         process.work(2 * LIFE)
         assert mirrored(world) == live(world)
-        world.delete(*SOURCE)
+        delete(world, SOURCE)
         process.visit(event=True)
         process.work(1000)
         assert world.secrets == {COMPANION: stored}
         world.apply(document(world.server.login("bob")))
-        world.delete(*COMPANION)
+        delete(world, COMPANION)
         Process(world).visit()
         assert companion(world).status is Status.READY
 
     def test_a_deleted_companion_is_restored_by_a_fresh_look(self, running: Process) -> None:
         world = running.world
         before = companion(world)
-        world.delete(*COMPANION)
+        delete(world, COMPANION)
         Process(world).visit()
         assert companion(world).generation == before.generation
 

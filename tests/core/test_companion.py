@@ -1,0 +1,88 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from csidriver.core import contract
+from csidriver.core.companion import AccessToken, Companion
+from csidriver.core.contract import Ref
+from csidriver.core.secret import Secret
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import Status
+from csidriver.errors import InvalidSecret
+
+REF = Ref("physics", "hello-token")
+TOKEN = AccessToken(Sensitive("at-secret"), "Bearer", 1000.0, 4600.0, 1000.125)
+COMPANION = Companion(REF, "u1", 7, Status.READY, "all is well", 3000.0, TOKEN)
+
+
+def stored(companion: Companion) -> Secret:
+    return Secret(
+        contract.TOKENS_NAMESPACE,
+        REF.companion,
+        type=contract.COMPANION_TYPE,
+        annotations=companion.annotations(),
+        data=companion.data(),
+    )
+
+
+@pytest.mark.parametrize(
+    "companion",
+    [
+        pytest.param(COMPANION, id="ready"),
+        pytest.param(replace(COMPANION, token=None, status=Status.PENDING), id="pending"),
+        pytest.param(replace(COMPANION, message="", next_refresh=0.0), id="nothing planned"),
+        pytest.param(replace(COMPANION, status=Status.NEEDS_REAUTH, message="é;\n"), id="message"),
+    ],
+)
+def test_round_trip_through_a_manifest(companion: Companion) -> None:
+    read = Secret.from_manifest(stored(companion).to_manifest())
+    assert Companion.from_secret(read) == companion
+
+
+def test_lifetime() -> None:
+    assert TOKEN.lifetime == 3600
+
+
+def test_it_says_nothing_aloud() -> None:
+    assert "at-secret" not in repr(COMPANION)
+    assert "at-secret" not in repr(COMPANION.annotations())
+
+
+def annotated(key: str, value: str | None) -> Secret:
+    notes: dict[str, Any] = COMPANION.annotations() | {key: value}
+    return replace(stored(COMPANION), annotations={k: v for k, v in notes.items() if v is not None})
+
+
+def holding(key: str, value: str | None) -> Secret:
+    data: dict[str, Any] = COMPANION.data() | {key: None if value is None else Sensitive(value)}
+    return replace(stored(COMPANION), data={k: v for k, v in data.items() if v is not None})
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        pytest.param(replace(stored(COMPANION), type="Opaque"), id="type"),
+        pytest.param(annotated(contract.SOURCE_NAMESPACE, None), id="no namespace"),
+        pytest.param(annotated(contract.SOURCE_NAME, None), id="no name"),
+        pytest.param(annotated(contract.SOURCE_UID, None), id="no uid"),
+        pytest.param(annotated(contract.GENERATION, None), id="no generation"),
+        pytest.param(annotated(contract.GENERATION, "at-secret"), id="generation"),
+        pytest.param(annotated(contract.STATUS, "at-secret"), id="status"),
+        pytest.param(holding("token_type", None), id="no token type"),
+        pytest.param(holding("issued_at", None), id="no instant"),
+        pytest.param(holding("expires_at", "at-secret"), id="instant"),
+        pytest.param(holding("expires_at", "nan"), id="instant nan"),
+        pytest.param(holding("written_at", "1e999"), id="instant infinite"),
+    ],
+)
+def test_a_damaged_one_is_refused_without_quoting(damaged: Secret) -> None:
+    with pytest.raises(InvalidSecret) as caught:
+        Companion.from_secret(damaged)
+    assert "at-secret" not in str(caught.value)
+    assert REF.companion in str(caught.value)
+
+
+def test_an_empty_access_token_is_none() -> None:
+    assert Companion.from_secret(holding("access_token", "")).token is None
+    assert Companion.from_secret(annotated(contract.NEXT_REFRESH, None)).next_refresh == 0.0

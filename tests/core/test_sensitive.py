@@ -1,0 +1,86 @@
+import copy
+import json
+import pickle
+import traceback
+from dataclasses import asdict, dataclass
+
+import pytest
+
+from csidriver.core.sensitive import Sensitive
+
+TEXT = "rt-super-secret"
+SECRET = Sensitive(TEXT)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    name: str
+    token: Sensitive
+
+
+class Failure(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        pytest.param(repr(SECRET), id="repr"),
+        pytest.param(str(SECRET), id="str"),
+        pytest.param(f"{SECRET}", id="f-string"),
+        pytest.param(f"{SECRET!r:>40}", id="f-string with width"),
+        pytest.param(f"{SECRET:>40}", id="format spec"),
+        pytest.param("%s %r" % (SECRET, SECRET), id="percent"),  # noqa: UP031 - on purpose
+        pytest.param("{}".format(SECRET), id="format"),  # noqa: UP032 - on purpose
+        pytest.param(repr(Holder("n", SECRET)), id="dataclass"),
+        pytest.param(repr({"a": [SECRET]}), id="container"),
+        pytest.param(str(Failure("refused", SECRET)), id="exception"),
+    ],
+)
+def test_a_secret_does_not_show(shown: str) -> None:
+    assert TEXT not in shown
+    assert "***" in shown
+
+
+def test_a_traceback_with_locals_does_not_show_it() -> None:
+    def fail(token: Sensitive) -> None:
+        raise Failure(token, Holder("n", token))
+
+    with pytest.raises(Failure) as caught:
+        fail(SECRET)
+    lines = traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
+    shown = "".join(lines)
+    assert TEXT not in shown
+    assert "Sensitive(***)" in shown
+
+
+def test_it_is_not_serialised() -> None:
+    for attempt in (pickle.dumps, copy.copy, copy.deepcopy, json.dumps):
+        with pytest.raises(TypeError) as caught:
+            attempt(SECRET)
+        assert TEXT not in str(caught.value)
+    with pytest.raises(TypeError):
+        asdict(Holder("n", SECRET))
+
+
+def test_it_has_no_attributes_to_list() -> None:
+    assert not hasattr(SECRET, "__dict__")
+
+
+def test_it_equals_by_text_and_nothing_else() -> None:
+    assert Sensitive("a") == Sensitive("a")
+    assert Sensitive("a") != Sensitive("b")
+    assert Sensitive("\ud800") != Sensitive("\ud801")
+    assert Sensitive("a") != "a"
+    assert len({Sensitive("a"), Sensitive("a"), Sensitive("b")}) == 2
+
+
+def test_an_empty_one_is_false() -> None:
+    assert not Sensitive("")
+    assert Sensitive("x")
+
+
+def test_its_hash_is_the_start_of_sha_256() -> None:
+    assert Sensitive("abc").hash() == "ba7816bf8f01cfea"
+    assert len(Sensitive("\ud800").hash()) == 16
+    assert Sensitive(TEXT).reveal() == TEXT
