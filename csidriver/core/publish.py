@@ -15,7 +15,7 @@ from csidriver.core.known import Known, Rules, Steps
 from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.source import document_key
-from csidriver.core.status import Status, Warn
+from csidriver.core.status import WARNINGS, Status, Warn
 from csidriver.core.timestamp import rfc3339
 from csidriver.errors import InvalidSecret, StoreRefused
 
@@ -203,10 +203,12 @@ def _annotations(known: Known, plight: Plight | None) -> dict[str, str | None]:
 
 def _report(known: Known, source: Secret, wanted: Mapping[str, str | None]) -> Steps[None]:
     """An Event when the status or the warning changes, none for what repeats."""
-    for key in (contract.STATUS, contract.WARNING):
-        reason = wanted[key]
-        if not reason or source.annotations.get(key) == reason:
-            continue
-        normal = key == contract.STATUS and Status(reason) in _NORMAL
-        message = wanted[contract.MESSAGE] or ""
-        yield from Report(known.ref, source.uid, reason, message, normal)
+    status, warning = wanted[contract.STATUS], wanted[contract.WARNING]
+    if status and source.annotations.get(contract.STATUS) != status:
+        message, normal = wanted[contract.MESSAGE] or "", Status(status) in _NORMAL
+        yield from Report(known.ref, source.uid, status, message, normal)
+    if warning and source.annotations.get(contract.WARNING) != warning:
+        restored = warning == Warn.OLD_SEED_RESTORED.value and source.manager
+        by = f" (written by {source.manager})" if restored else ""
+        message = WARNINGS[Warn(warning)] + by
+        yield from Report(known.ref, source.uid, warning, message, normal=False)

@@ -12,6 +12,7 @@ from csidriver.core.status import (
     MEANINGS,
     READY_MESSAGE,
     UNCERTAIN_MESSAGE,
+    UNSETTLED_MESSAGE,
     Kind,
     Pace,
     Signal,
@@ -130,16 +131,17 @@ def _uncertain(grant: Grant, now: float, issuer: Issuer) -> Grant:
     """Keep the intent, plan the one more presentation that the issuer tolerates (section 4)."""
     again: float | None = None
     intent = grant.intent
-    if intent is not None and issuer.reuse > 0:
+    if intent is not None:
         planned = now + _REPEATS.get(intent.attempt, math.inf)
-        again = planned if planned < intent.first_at + issuer.reuse else None
-    elif intent is not None and intent.attempt <= 1:
-        again = max(now + 1.0, grant.expires_at - schedule.lead(grant.life) / 4)
+        if planned < intent.first_at + issuer.reuse:
+            again = planned
+        elif intent.attempt <= 1:
+            again = max(now + 1.0, grant.expires_at - schedule.lead(grant.life) / 4)
     return replace(
         grant,
         intent=None if intent is None else replace(intent, recorded=True),
         status=Status.UNCERTAIN,
-        message=UNCERTAIN_MESSAGE,
+        message=UNSETTLED_MESSAGE if again is None else UNCERTAIN_MESSAGE,
         next_refresh=again,
         failures=grant.failures + 1,
     )

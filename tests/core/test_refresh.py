@@ -18,7 +18,7 @@ from csidriver.core.publish import publish
 from csidriver.core.schedule import lead
 from csidriver.core.secret import Secret
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Signal, Status
+from csidriver.core.status import UNSETTLED_MESSAGE, Signal, Status
 from csidriver.core.token import TokenDocument
 from csidriver.errors import (
     DriverError,
@@ -634,7 +634,7 @@ class TestUncertain:
         assert companion(world).status is Status.READY
         assert live(world) == "alice-2"
 
-    @pytest.mark.parametrize(("window", "repetitions"), [(60.0, 2), (3.5, 1), (0.5, 0)])
+    @pytest.mark.parametrize(("window", "repetitions"), [(60.0, 2), (3.5, 1)])
     def test_a_window_bounds_the_repetitions(
         self, running: Process, window: float, repetitions: int
     ) -> None:
@@ -643,6 +643,17 @@ class TestUncertain:
         running.work(10 * LIFE)
         assert len(world.server.presented) == 2 + repetitions
         assert companion(world).status is Status.UNCERTAIN
+
+    def test_a_window_that_has_closed_leaves_the_one_late_try_of_a_strict_server(
+        self, running: Process
+    ) -> None:
+        world, running.issuer = running.world, replace(ISSUER, reuse=0.5)
+        world.server.script += [LOST_BEFORE] * 10
+        running.work(10 * LIFE)
+        _, first, late = (at for at, _ in world.server.presented)
+        assert late - first > 60
+        assert companion(world).status is Status.UNCERTAIN
+        assert companion(world).message == UNSETTLED_MESSAGE
 
     def test_a_server_that_never_rotates_is_simply_asked_again(self, running: Process) -> None:
         world, running.issuer = running.world, replace(ISSUER, reuse=float("inf"))
