@@ -34,6 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DriverError as error:
         print(f"oauth2-csi: {error}", file=sys.stderr)  # noqa: T201 - the terminal is the place
         return 1
+    except OSError as error:
+        # An address to listen on is taken, most likely; only the kernel's own words are shown.
+        print(f"oauth2-csi: {os.strerror(error.errno or 0)}", file=sys.stderr)  # noqa: T201
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,9 +93,9 @@ def _run_roles(flags: argparse.Namespace) -> int:
     logs.setup(common.log_level, common.log_format)
     registry = CollectorRegistry()
     builders = {"node": _node, "refresher": _refresher}
-    roles = [builders[name](flags, common, registry) for name in flags.roles]
     stop = threading.Event()
-    stop_on_signals(stop)
+    stop_on_signals(stop)  # first: gRPC starts threads as soon as a server exists
+    roles = [builders[name](flags, common, registry) for name in flags.roles]
     if common.listen is not None:
         host, port = common.listen
         server, _ = start_http_server(port, host, registry)

@@ -1,17 +1,21 @@
 """Logging for every role: one line an event, and nothing of a secret in it.
 
 The text of a foreign exception may quote a body, a URL or a file, so it is never written: a line
-shows its type and where it was raised. Our own errors are safe to show (see `errors`).
+shows its type and where it was raised. Our own errors are safe to show (see `errors`). Neither is
+the text of a library's log line: a warning of urllib3 quotes the header that it could not parse.
 """
 
 import json
 import logging
 import sys
+import threading
 import traceback
 from datetime import UTC, datetime
 from types import TracebackType
 
 from csidriver.errors import DriverError
+
+log = logging.getLogger(__name__)
 
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
@@ -31,6 +35,9 @@ def setup(level: str, form: str) -> None:
     root.setLevel(level.upper())
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.raiseExceptions = False  # the complaint about a faulty log call quotes its arguments
+    threading.excepthook = _unhandled_in_thread
+    sys.excepthook = _unhandled
 
 
 def describe(error: BaseException) -> str:
@@ -38,6 +45,26 @@ def describe(error: BaseException) -> str:
     if isinstance(error, DriverError):
         return f"{type(error).__name__}: {error}"
     return type(error).__name__
+
+
+def message(record: logging.LogRecord) -> str:
+    """What may be told of a record: the text of our own, the place of others."""
+    if record.name.partition(".")[0] in ("csidriver", "__main__"):
+        return record.getMessage()
+    return f"logged in {record.funcName}, {record.pathname}:{record.lineno}"
+
+
+def _unhandled(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    log.critical("not handled", exc_info=(kind, error, trace))
+
+
+def _unhandled_in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None:
+        _unhandled(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def _places(info: _ExcInfo) -> list[str]:
@@ -61,7 +88,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "thread": record.threadName,
-            "message": record.getMessage(),
+            "message": message(record),
         }
         info = _error_of(record)
         if info is not None:
@@ -75,7 +102,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line for a record, and for an error where it came from."""
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
-        line = f"{time} {record.levelname:7} {record.name}: {record.getMessage()}"
+        line = f"{time} {record.levelname:7} {record.name}: {message(record)}"
         info = _error_of(record)
         if info is None:
             return line

@@ -143,7 +143,7 @@ def address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - 16 bits
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return host or "0.0.0.0", int(port)
+    return host.strip("[]") or "0.0.0.0", int(port)
 
 
 def seconds(text: str) -> float:

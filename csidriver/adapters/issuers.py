@@ -20,7 +20,7 @@ class IssuerFiles:
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
         self._lock = threading.Lock()
-        self._seen: tuple[tuple[str, int, int], ...] | None = None
+        self._seen: tuple[tuple[str, int, int, int], ...] | None = None
         self._issuers = Issuers()
 
     def current(self) -> Issuers:
@@ -53,18 +53,18 @@ class IssuerFiles:
         return files
 
 
-def _fingerprint(file: Path) -> tuple[str, int, int]:
+def _fingerprint(file: Path) -> tuple[str, int, int, int]:
     try:
         status = file.stat()
     except OSError:
-        return (str(file), 0, 0)
-    return (str(file), status.st_mtime_ns, status.st_ino)
+        return (str(file), 0, 0, 0)
+    return (str(file), status.st_mtime_ns, status.st_ino, status.st_size)
 
 
 def _load(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark is not None else ""
         raise InvalidSettings("issuers", [f"{path}: {type(error).__name__}{where}"]) from error

@@ -82,11 +82,15 @@ class Refresher:
             current = self._rules()
             if current.issuers is rules.issuers and now < swept_at + SWEEP_EVERY:
                 continue
+            sweeping = now >= swept_at + SWEEP_EVERY
             rules, swept_at = current, now
             with self._lock:
                 known = list(self._known)
             for ref in known:
-                self._queue.put(ref, self._clock.now())
+                if sweeping:
+                    self._changed(SourceChange(ref, ""))
+                else:
+                    self._queue.put(ref, self._clock.now())
 
     def _watch(self, stop: threading.Event) -> None:
         failures = 0
@@ -109,7 +113,8 @@ class Refresher:
         for secret in self._sources.list_secrets(self._rules().driver_namespace, GRANT_TYPE):
             notes = secret.annotations
             if SOURCE_NAMESPACE in notes and SOURCE_NAME in notes:
-                self._queue.put(Ref(notes[SOURCE_NAMESPACE], notes[SOURCE_NAME]), self._clock.now())
+                # As if it had gone: a watch that starts anew tells of those that exist, only.
+                self._changed(SourceChange(Ref(notes[SOURCE_NAMESPACE], notes[SOURCE_NAME]), ""))
 
     def _changed(self, change: SourceChange) -> None:
         with self._lock:

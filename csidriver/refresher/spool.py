@@ -67,5 +67,8 @@ def _entry(content: dict[str, Any]) -> SpoolEntry:
     return SpoolEntry(
         nonce=str(content["nonce"]),
         sent_at=float(content["sentAt"]),
-        reply=None if reply is None else TokenDocument.parse(Sensitive(reply))[0],
+        # Encoded on the way: what is no text could never be stored.
+        reply=None
+        if reply is None
+        else TokenDocument.parse(Sensitive(str(reply).encode().decode()))[0],
     )

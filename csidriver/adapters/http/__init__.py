@@ -1,0 +1,5 @@
+"""Token endpoints over HTTP (RFC 6749 section 6, RFC 8414), on `requests`."""
+
+from csidriver.adapters.http.endpoints import TokenEndpoints
+
+__all__ = ["TokenEndpoints"]

@@ -1,0 +1,631 @@
+"""The token endpoint client against a strict server, and against peers that are worse than that."""
+
+import base64
+import contextlib
+import datetime as dt
+import ipaddress
+import json
+import re
+import socket
+import socketserver
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from csidriver.adapters.http import TokenEndpoints
+from csidriver.core.issuers import Issuer
+from csidriver.core.outcome import Failed, Ok, Outcome
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.source import Client
+from csidriver.core.status import Kind, Signal
+from csidriver.demo import families
+from csidriver.demo.faults import (
+    Body,
+    Delay,
+    Drip,
+    DropAfter,
+    DropBefore,
+    Fault,
+    Oversized,
+    Redirect,
+    Status,
+    Truncate,
+)
+from csidriver.demo.issuer import StrictIssuer
+
+APP = Client("app", Sensitive("s3cret"))
+ODD = Client("a%p +:ü", Sensitive("s%3A+ :/&=ü"))
+PUBLIC = Client("public", Sensitive(""))
+PATIENT = 10.0  # seconds; only a defect waits for it
+BRIEF = 0.4  # seconds
+LATE = 3.0  # seconds; whoever needs as long has missed a deadline of BRIEF
+FOR_EVER = 30.0
+TOKENS = b'{"access_token":"at","refresh_token":"rt2","token_type":"Bearer","expires_in":60}'
+RT = Sensitive("rt-planted-and-easy-to-find")
+
+
+def http(body: bytes = TOKENS, status: str = "200 OK", headers: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+    return head.encode("latin-1") + body
+
+
+class Peer:
+    """Answers every connection with the same bytes, `slowly` from some byte on, and keeps count."""
+
+    def __init__(
+        self,
+        reply: bytes,
+        *,
+        slowly: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        greets: bool = False,
+    ) -> None:
+        self.reply = reply
+        self.requests: list[str] = []
+        self.connections = 0
+        stopping = self._stopping = threading.Event()
+        peer = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                peer.connections += 1
+                with contextlib.suppress(OSError):
+                    connection = tls.wrap_socket(self.request, server_side=True) if tls else None
+                    self.serve(connection or self.request)
+                    if connection is not None:
+                        connection.close()
+
+            def serve(self, connection: socket.socket) -> None:
+                if not greets:
+                    peer.requests.append(read_request(connection))
+                fast = len(peer.reply) if slowly is None else slowly
+                connection.sendall(peer.reply[:fast])
+                for byte in peer.reply[fast:]:
+                    if stopping.wait(0.02):
+                        return
+                    connection.sendall(bytes([byte]))
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = False
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def form(self) -> Mapping[str, list[str]]:
+        return parse_qs(self.requests[-1].partition("\r\n\r\n")[2])
+
+    def headers(self) -> Mapping[str, str]:
+        lines = self.requests[-1].partition("\r\n\r\n")[0].split("\r\n")[1:]
+        return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+
+
+def read_request(connection: socket.socket) -> str:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        chunk = connection.recv(65536)
+        if not chunk:
+            return data.decode("latin-1")
+        data += chunk
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: *(\d+)", head)
+    while length and len(body) < int(length[1]) and (chunk := connection.recv(65536)):
+        body += chunk
+    return (head + b"\r\n\r\n" + body).decode("latin-1")
+
+
+@pytest.fixture
+def strict() -> Iterator[StrictIssuer]:
+    clients = [
+        families.Client(APP.client_id, APP.client_secret),
+        families.Client(ODD.client_id, ODD.client_secret),
+        families.Client(PUBLIC.client_id, None),
+    ]
+    with StrictIssuer(clients=clients) as running:
+        yield running
+
+
+def at(strict: StrictIssuer, **options: Any) -> Issuer:
+    return Issuer("strict", token_endpoint=f"{strict.url}/token", internal=True, **options)
+
+
+def refresh(
+    issuer: Issuer, token: Sensitive = RT, client: Client = APP, timeout: float = PATIENT
+) -> Outcome:
+    return TokenEndpoints().refresh(issuer, client, token, timeout)
+
+
+def at_peer(peer: Peer, scheme: str = "http", **options: Any) -> Issuer:
+    url = f"{scheme}://{peer.address}/token"
+    return Issuer("peer", token_endpoint=url, internal=True, **options)
+
+
+def signal(outcome: Outcome) -> Signal:
+    assert isinstance(outcome, Failed)
+    return outcome.signal
+
+
+def outcomes(strict: StrictIssuer) -> list[str]:
+    return [row.outcome for row in strict.presentations()]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_tokens_arrive_and_rotate(strict: StrictIssuer) -> None:
+    endpoints, issuer = TokenEndpoints(), at(strict)
+    first = endpoints.refresh(issuer, APP, strict.seed("app"), PATIENT)
+    assert isinstance(first, Ok)
+    assert first.reply.access_token is not None
+    assert strict.verify(first.reply.access_token.reveal()) is not None
+    assert first.reply.refresh_token is not None
+    second = endpoints.refresh(issuer, APP, first.reply.refresh_token, PATIENT)
+    assert isinstance(second, Ok)
+    assert outcomes(strict) == ["rotated", "rotated"]
+
+
+@pytest.mark.parametrize("client", [APP, ODD], ids=["plain", "special characters"])
+@pytest.mark.parametrize("method", ["", "basic", "post"])
+def test_confidential_clients_authenticate(
+    strict: StrictIssuer, client: Client, method: str
+) -> None:
+    token = strict.seed(client.client_id)
+    assert isinstance(refresh(at(strict, client_auth=method), token, client), Ok)
+
+
+@pytest.mark.parametrize("method", ["", "basic", "post", "none"])
+def test_public_clients_only_say_who_they_are(strict: StrictIssuer, method: str) -> None:
+    assert isinstance(refresh(at(strict, client_auth=method), strict.seed("public"), PUBLIC), Ok)
+
+
+@pytest.mark.parametrize(
+    ("method", "pair"),
+    [
+        ("basic", "a%25p+%2B%3A%C3%BC:s%253A%2B+%3A%2F%26%3D%C3%BC"),
+        ("basic_raw", "a%p +:ü:s%3A+ :/&=ü"),
+    ],
+)
+def test_basic_credentials_are_form_encoded_unless_raw(method: str, pair: str) -> None:
+    with Peer(http()) as peer:
+        assert isinstance(refresh(at_peer(peer, client_auth=method), client=ODD), Ok)
+        scheme, _, encoded = peer.headers()["authorization"].partition(" ")
+    assert (scheme, base64.b64decode(encoded).decode()) == ("Basic", pair)
+    assert peer.form() == {"grant_type": ["refresh_token"], "refresh_token": [RT.reveal()]}
+
+
+def test_none_sends_no_secret_even_if_there_is_one() -> None:
+    with Peer(http()) as peer:
+        assert isinstance(refresh(at_peer(peer, client_auth="none")), Ok)
+    assert "authorization" not in peer.headers()
+    assert peer.form()["client_id"] == ["app"]
+    assert APP.client_secret.reveal() not in peer.requests[0]
+
+
+@pytest.mark.parametrize("scope", ["", "openid profile"])
+def test_scope_is_sent_only_if_configured(scope: str) -> None:
+    with Peer(http()) as peer:
+        refresh(at_peer(peer, scope=scope))
+    assert peer.form().get("scope", []) == ([scope] if scope else [])
+
+
+THROTTLE = {"Retry-After": "7"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected", "kind", "server_says"),
+    [
+        (Status(400), Signal.INVALID_REQUEST, Kind.REJECTED, "answered_before"),
+        (
+            Status(400, b'{"error":"invalid_grant"}'),
+            Signal.INVALID_GRANT,
+            Kind.REJECTED,
+            "answered_before",
+        ),
+        (Status(401), Signal.INVALID_CLIENT, Kind.REJECTED, "answered_before"),
+        (Status(403), Signal.FORBIDDEN, Kind.REJECTED, "answered_before"),
+        (Status(404), Signal.NO_ENDPOINT, Kind.REJECTED, "answered_before"),
+        (Status(429, b"", THROTTLE), Signal.THROTTLED, Kind.REJECTED, "answered_before"),
+        (Status(503, b"", THROTTLE), Signal.THROTTLED, Kind.REJECTED, "answered_before"),
+        (Status(503), Signal.SERVER_ERROR, Kind.UNCERTAIN, "answered_before"),
+        (Status(500, b"<html>"), Signal.SERVER_ERROR, Kind.UNCERTAIN, "answered_before"),
+        (Redirect("http://[", 302), Signal.REDIRECT, Kind.REJECTED, "answered_before"),
+        (Redirect("/\xff\xfe"), Signal.REDIRECT, Kind.REJECTED, "answered_before"),
+        (Body(b"<html>", "text/html"), Signal.BAD_REPLY, Kind.UNCERTAIN, "rotated"),
+        (Body(b'{"access_token":'), Signal.BAD_REPLY, Kind.UNCERTAIN, "rotated"),
+        (Body(b"\xff\xfe\x00"), Signal.BAD_REPLY, Kind.UNCERTAIN, "rotated"),
+        (Body(b"[" * 100_000), Signal.BAD_REPLY, Kind.UNCERTAIN, "rotated"),
+        (Body(b""), Signal.BAD_REPLY, Kind.UNCERTAIN, "rotated"),
+        (Oversized(3_000_000), Signal.BAD_REPLY, Kind.UNCERTAIN, "rotated"),
+        (Truncate(10), Signal.NO_ANSWER, Kind.UNCERTAIN, "rotated"),
+        (DropBefore(), Signal.NO_ANSWER, Kind.UNCERTAIN, "dropped_before"),
+        (DropAfter(), Signal.NO_ANSWER, Kind.UNCERTAIN, "rotated"),
+    ],
+    ids=lambda value: re.sub(r"\W+", " ", repr(value))[:24],
+)
+def test_every_fault_has_its_signal(
+    strict: StrictIssuer, fault: Fault, expected: Signal, kind: Kind, server_says: str
+) -> None:
+    token = strict.seed("app")
+    strict.faults(fault)
+    outcome = refresh(at(strict), token)
+    assert isinstance(outcome, Failed)
+    assert (outcome.signal, outcome.kind) == (expected, kind)
+    assert outcome.pause == (7.0 if expected is Signal.THROTTLED else None)
+    assert outcomes(strict) == [server_says]
+
+
+@pytest.mark.parametrize("fault", [Delay(FOR_EVER), Drip(0.02)], ids=["silence", "headers drip"])
+def test_the_deadline_holds_before_the_body(strict: StrictIssuer, fault: Fault) -> None:
+    token = strict.seed("app")
+    strict.faults(fault)
+    began = time.monotonic()
+    assert signal(refresh(at(strict), token, timeout=BRIEF)) is Signal.NO_ANSWER
+    assert time.monotonic() - began < LATE
+
+
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "403 Forbidden"])
+@pytest.mark.parametrize("headers", ["", "Connection: close\r\n"])
+def test_a_dripping_answer_ends_at_the_deadline_and_proves_nothing(
+    status: str, headers: str
+) -> None:
+    reply = http(b" " * 5000, status, headers)
+    for slowly in (20, len(reply) - 5000):
+        with Peer(reply, slowly=slowly) as peer:
+            began = time.monotonic()
+            assert signal(refresh(at_peer(peer), timeout=BRIEF)) is Signal.NO_ANSWER
+            assert time.monotonic() - began < LATE
+
+
+def test_tokens_that_arrived_before_the_deadline_are_kept_whatever_drips_behind_them() -> None:
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+    with Peer(head + TOKENS + b" " * 5000, slowly=len(head + TOKENS)) as peer:
+        outcome = refresh(at_peer(peer), timeout=BRIEF)
+    assert isinstance(outcome, Ok)
+    assert outcome.reply.refresh_token == Sensitive("rt2")
+
+
+def test_nobody_listens() -> None:
+    issuer = Issuer("x", token_endpoint=f"http://127.0.0.1:{free_port()}/token", internal=True)
+    outcome = refresh(issuer)
+    assert isinstance(outcome, Failed)
+    assert (outcome.signal, outcome.kind) == (Signal.UNREACHABLE, Kind.NOT_SENT)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://nowhere.invalid/token", "http://\u00e4\u0300..x/", f"http://{'a' * 70}.x/"]
+)
+def test_names_that_lead_nowhere(url: str) -> None:
+    assert signal(refresh(Issuer("x", token_endpoint=url, internal=True))) is Signal.UNREACHABLE
+
+
+def test_a_scope_that_is_no_text_is_not_sent() -> None:
+    with Peer(http()) as peer:
+        assert signal(refresh(at_peer(peer, scope="\ud800"))) is Signal.UNREACHABLE
+    assert peer.connections == 0
+
+
+def test_no_time_left_sends_nothing() -> None:
+    with Peer(http()) as peer:
+        assert signal(refresh(at_peer(peer), timeout=0.0)) is Signal.UNREACHABLE
+    assert peer.connections == 0
+
+
+def test_a_redirect_is_not_followed_and_its_body_not_read_without_bound() -> None:
+    with Peer(http()) as target:
+        location = f"Location: http://{target.address}/token\r\n"
+        with Peer(http(b"x" * 3_000_000, "307 Temporary Redirect", location)) as peer:
+            outcome = refresh(at_peer(peer))
+        assert signal(outcome) is Signal.BAD_REPLY
+        with Peer(http(b"", "307 Temporary Redirect", location)) as peer:
+            assert signal(refresh(at_peer(peer))) is Signal.REDIRECT
+        assert len(peer.requests) == 1
+        assert target.connections == 0
+
+
+def test_netrc_and_proxies_of_the_environment_are_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login thief password thief\n", encoding="ascii")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with Peer(http()) as peer, Peer(http()) as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://{proxy.address}")
+        assert isinstance(refresh(at_peer(peer), client=PUBLIC), Ok)
+        assert "authorization" not in peer.headers()
+        assert proxy.connections == 0
+
+
+def test_a_configured_proxy_is_used() -> None:
+    with Peer(http()) as proxy:
+        url = "http://as.invalid/token"
+        issuer = Issuer("x", token_endpoint=url, internal=True, proxy=f"http://{proxy.address}")
+        assert isinstance(refresh(issuer), Ok)
+        assert proxy.requests[0].startswith(f"POST {url} HTTP/1.1\r\n")
+
+
+def test_a_proxy_that_refuses_to_connect_is_never_sent_the_token() -> None:
+    with Peer(http(b"", "403 Forbidden")) as proxy:
+        issuer = Issuer("x", token_endpoint="https://as.invalid/t", proxy=f"http://{proxy.address}")
+        assert signal(refresh(issuer)) is Signal.UNREACHABLE
+        assert RT.reveal() not in "".join(proxy.requests)
+
+
+def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """A self-signed certificate for 127.0.0.1 (file), and a server context that shows it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(alternative, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    public, private = folder / "ca.pem", folder / "key.pem"
+    public.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    return public, context
+
+
+def test_a_certificate_is_trusted_only_through_ca_file(tmp_path: Path) -> None:
+    ca_file, context = certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    other, _ = certificate(tmp_path / "other")
+    with Peer(http(), tls=context) as peer:
+        distrusted = refresh(at_peer(peer, "https"))
+        assert isinstance(distrusted, Failed)
+        assert (distrusted.signal, distrusted.kind) == (Signal.TLS, Kind.NOT_SENT)
+        assert signal(refresh(at_peer(peer, "https", ca_file=str(other)))) is Signal.TLS
+        assert peer.requests == []
+        assert isinstance(refresh(at_peer(peer, "https", ca_file=str(ca_file))), Ok)
+
+
+def test_ca_file_is_read_again_for_each_exchange(tmp_path: Path) -> None:
+    ca_file, context = certificate(tmp_path)
+    current = tmp_path / "current.pem"
+    with Peer(http(), tls=context) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer, "https", ca_file=str(current))
+        for content, good in (
+            (None, False),
+            ("no certificate", False),
+            (ca_file.read_text(encoding="ascii"), True),
+            ("", False),
+        ):
+            if content is not None:
+                current.write_text(content, encoding="ascii")
+            outcome = endpoints.refresh(issuer, APP, RT, PATIENT)
+            assert isinstance(outcome, Ok) if good else signal(outcome) is Signal.TLS
+    assert len(peer.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x16\x03\x03\x40\x00" + bytes(2000)],
+    ids=["hangs up", "speaks HTTP", "handshake drips"],
+)
+def test_what_fails_before_tls_stands_was_not_sent(greeting: bytes) -> None:
+    drips = len(greeting) > 1000
+    with Peer(greeting, greets=True, slowly=5 if drips else None) as peer:
+        began = time.monotonic()
+        outcome = refresh(at_peer(peer, "https"), timeout=BRIEF)
+        assert time.monotonic() - began < LATE
+    assert isinstance(outcome, Failed)
+    assert (outcome.signal, outcome.kind) == (Signal.UNREACHABLE, Kind.NOT_SENT)
+
+
+@pytest.mark.parametrize("path", ["", "/realms/x", "/realms/x/"])
+def test_discovery_finds_issuers_with_and_without_a_path(path: str) -> None:
+    client = families.Client(APP.client_id, APP.client_secret)
+    with StrictIssuer(clients=[client], issuer=path) as strict:
+        issuer = Issuer("found", issuer=strict.url, internal=True)
+        assert isinstance(refresh(issuer, strict.seed("app")), Ok)
+
+
+def described(peer: Peer, **fields: object) -> bytes:
+    """Metadata of an issuer that answers token requests with the same JSON, tokens and all."""
+    own = {"issuer": f"http://{peer.address}", "token_endpoint": f"http://{peer.address}/t"}
+    return http(json.dumps({**json.loads(TOKENS), **own, **fields}).encode())
+
+
+def discoverable(peer: Peer, **options: Any) -> Issuer:
+    return Issuer("meta", issuer=f"http://{peer.address}", internal=True, **options)
+
+
+OTHER = "http://localhost:1/t"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"issuer": "http://else.where"},
+        {"issuer": None},
+        {"token_endpoint": OTHER},
+        {"token_endpoint": ""},
+        {"token_endpoint": ["http://127.0.0.1/t"]},
+        {"token_endpoint": "http://["},
+        {"token_endpoint": "ftp://127.0.0.1/t"},
+        {"token_endpoint": "http://user:pw@127.0.0.1/t"},
+        {"token_endpoint": "http://127.0.0.1/t#fragment"},
+    ],
+    ids=repr,
+)
+def test_metadata_that_does_not_fit_is_refused(fields: dict[str, object]) -> None:
+    with Peer(b"") as peer:
+        peer.reply = described(peer, **fields)
+        outcome = refresh(discoverable(peer))
+        assert isinstance(outcome, Failed)
+        assert (outcome.signal, outcome.kind) == (Signal.METADATA, Kind.NOT_SENT)
+        assert len(peer.requests) == 1
+        assert RT.reveal() not in peer.requests[0]
+
+
+def test_the_issuer_is_compared_byte_for_byte() -> None:
+    with Peer(b"") as peer:
+        peer.reply = described(peer, issuer=f"http://{peer.address}/")
+        assert signal(refresh(discoverable(peer))) is Signal.METADATA
+
+
+def test_an_endpoint_on_another_host_is_used_only_if_listed() -> None:
+    with Peer(b"") as peer:
+        elsewhere = f"http://{peer.address.replace('127.0.0.1', 'localhost')}/t"
+        peer.reply = described(peer, token_endpoint=elsewhere)
+        assert signal(refresh(discoverable(peer))) is Signal.METADATA
+        assert isinstance(refresh(discoverable(peer, endpoint_hosts=("localhost",))), Ok)
+        assert peer.headers()["host"].startswith("localhost:")
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (http(b"<html>"), Signal.METADATA),
+        (http(b"[]"), Signal.METADATA),
+        (http(b"[" * 100_000), Signal.METADATA),
+        (http(b"\xff"), Signal.METADATA),
+        (http(b"", "404 Not Found"), Signal.METADATA),
+        (http(b"", "302 Found", "Location: http://[\r\n"), Signal.METADATA),
+        (http(b"", "429 Too Many Requests"), Signal.UNREACHABLE),
+        (http(b"", "500 Oops"), Signal.UNREACHABLE),
+        (http(b" " * 2_000_000), Signal.UNREACHABLE),
+        (http()[:-5], Signal.UNREACHABLE),
+        (b"", Signal.UNREACHABLE),
+        (b"\x00\xff garbage\r\n\r\n", Signal.UNREACHABLE),
+    ],
+    ids=range(12),
+)
+def test_no_failure_of_discovery_is_uncertain(reply: bytes, expected: Signal) -> None:
+    with Peer(reply) as peer:
+        outcome = refresh(discoverable(peer))
+        assert isinstance(outcome, Failed)
+        assert (outcome.signal, outcome.kind) == (expected, Kind.NOT_SENT)
+        assert RT.reveal() not in "".join(peer.requests)
+
+
+def test_dripping_metadata_ends_at_the_deadline() -> None:
+    for slowly in (3, 60):
+        with Peer(http(b" " * 5000), slowly=slowly) as peer:
+            began = time.monotonic()
+            assert signal(refresh(discoverable(peer), timeout=BRIEF)) is Signal.UNREACHABLE
+            assert time.monotonic() - began < LATE
+
+
+@pytest.mark.parametrize(
+    ("offered", "header"),
+    [
+        (None, True),
+        (["client_secret_basic", "client_secret_post"], True),
+        (["client_secret_post"], False),
+        (["private_key_jwt"], True),
+        ("client_secret_post", True),
+        ([{}], True),
+    ],
+    ids=repr,
+)
+def test_the_method_is_what_metadata_offers(offered: object, *, header: bool) -> None:
+    with Peer(b"") as peer:
+        name = "token_endpoint_auth_methods_supported"
+        peer.reply = described(peer, **({} if offered is None else {name: offered}))
+        assert isinstance(refresh(discoverable(peer)), Ok)
+        assert ("authorization" in peer.headers()) is header
+        assert ("client_secret" in peer.form()) is not header
+
+
+def paths(peer: Peer) -> list[str]:
+    return [request.split(" ", 2)[1] for request in peer.requests]
+
+
+WELL_KNOWN = "/.well-known/openid-configuration"
+
+
+def test_metadata_is_read_once_and_again_when_the_endpoint_is_in_doubt() -> None:
+    with Peer(b"") as peer:
+        endpoints, issuer = TokenEndpoints(), discoverable(peer)
+        good = peer.reply = described(peer)
+        for _ in range(2):
+            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Ok)
+        assert paths(peer) == [WELL_KNOWN, "/t", "/t"]
+        for doubt in ("404 Not Found", "307 Temporary Redirect"):
+            peer.requests.clear()
+            peer.reply = http(b"", doubt)
+            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Failed)
+            peer.reply = good
+            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Ok)
+            assert paths(peer) == ["/t", WELL_KNOWN, "/t"]
+
+
+def test_a_reconfigured_issuer_of_the_same_name_is_discovered_anew() -> None:
+    with Peer(b"") as old, Peer(b"") as new:
+        old.reply, new.reply = described(old), described(new)
+        endpoints = TokenEndpoints()
+        assert isinstance(endpoints.refresh(discoverable(old), APP, RT, PATIENT), Ok)
+        assert isinstance(endpoints.refresh(discoverable(new), APP, Sensitive("new"), PATIENT), Ok)
+        assert paths(new) == [WELL_KNOWN, "/t"]
+        assert len(old.requests) == 2
+
+
+def test_a_dead_issuer_is_probed_with_metadata_not_with_a_token() -> None:
+    port = free_port()
+    client = families.Client(APP.client_id, APP.client_secret)
+    strict = StrictIssuer(clients=[client], address=("127.0.0.1", port))
+    endpoints, issuer = TokenEndpoints(), Issuer("s", issuer=strict.url, internal=True)
+    with strict:
+        token = strict.seed("app")
+        strict.faults(Status(403))
+        assert signal(endpoints.refresh(issuer, APP, token, PATIENT)) is Signal.FORBIDDEN
+    assert signal(endpoints.refresh(issuer, APP, token, PATIENT)) is Signal.UNREACHABLE
+    with Peer(b"") as peer:  # what comes up first is not the token endpoint
+        impostor = Issuer("s", issuer=f"http://{peer.address}", internal=True)
+        assert signal(endpoints.refresh(impostor, APP, token, PATIENT)) is Signal.UNREACHABLE
+        assert token.reveal() not in "".join(peer.requests)
+    with strict:
+        assert isinstance(endpoints.refresh(issuer, APP, token, PATIENT), Ok)
+
+
+def test_a_reply_with_escaped_surrogates_can_be_stored() -> None:
+    odd = json.dumps({**json.loads(TOKENS), "odd": "\ud800", "\udfff": 1, "token_type": "\ud800"})
+    with Peer(http(odd.encode())) as peer:
+        outcome = refresh(at_peer(peer))
+    assert isinstance(outcome, Ok)
+    for text in (outcome.reply.text().reveal(), outcome.reply.token_type):
+        assert text.encode()
+    for unsendable in ("refresh_token", "access_token"):
+        lone = json.dumps({"refresh_token": "ok", unsendable: "\ud800"})
+        with Peer(http(lone.encode())) as peer:
+            outcome = refresh(at_peer(peer))
+        assert isinstance(outcome, Ok) is (unsendable == "access_token")

@@ -1,0 +1,122 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from csidriver.adapters.issuers import IssuerFiles
+from csidriver.errors import InvalidSettings
+
+
+def listing(*names: str, **fields: str) -> str:
+    extra = "".join(f"  {key}: {value}\n" for key, value in fields.items())
+    entries = (f"- name: {name}\n  issuer: https://{name}.example\n{extra}" for name in names)
+    return "issuers:\n" + "".join(entries)
+
+
+def put(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def names(files: IssuerFiles) -> list[str]:
+    return sorted(files.current().by_name)
+
+
+def test_files_and_folders_are_merged(tmp_path: Path) -> None:
+    one = put(tmp_path / "one.yaml", listing("a", "b"))
+    folder = put(tmp_path / "folder" / "two.yaml", listing("c")).parent
+    put(folder / "three.yaml", listing("d"))
+    put(folder / ".hidden.yaml", "nonsense")
+    put(folder / "README.txt", "nonsense")
+    assert names(IssuerFiles([one, folder])) == ["a", "b", "c", "d"]
+
+
+def test_the_same_object_until_something_changes(tmp_path: Path) -> None:
+    path = put(tmp_path / "one.yaml", listing("a"))
+    files = IssuerFiles([path])
+    first = files.current()
+    assert files.current() is first
+    put(path, listing("a", "b"))
+    second = files.current()
+    assert second is not first
+    assert sorted(second.by_name) == ["a", "b"]
+    assert files.current() is second
+
+
+def test_a_change_within_one_tick_of_the_clock_is_seen(tmp_path: Path) -> None:
+    path = put(tmp_path / "one.yaml", listing("a"))
+    files = IssuerFiles([path])
+    assert names(files) == ["a"]
+    before = path.stat()
+    put(path, listing("a", "b"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert names(files) == ["a", "b"]
+
+
+def test_a_mounted_config_map_is_followed_through_its_swap(tmp_path: Path) -> None:
+    for version, name in (("..v1", "a"), ("..v2", "b")):
+        put(tmp_path / version / "issuers.yaml", listing(name))
+    data = tmp_path / "..data"
+    data.symlink_to("..v1")
+    (tmp_path / "issuers.yaml").symlink_to("..data/issuers.yaml")
+    files = IssuerFiles([tmp_path])
+    assert names(files) == ["a"]
+    (tmp_path / "next").symlink_to("..v2")
+    (tmp_path / "next").rename(data)
+    assert names(files) == ["b"]
+
+
+def test_files_come_and_go_in_a_folder(tmp_path: Path) -> None:
+    put(tmp_path / "one.yaml", listing("a"))
+    files = IssuerFiles([tmp_path])
+    assert names(files) == ["a"]
+    extra = put(tmp_path / "two.yaml", listing("b"))
+    assert names(files) == ["a", "b"]
+    extra.unlink()
+    assert names(files) == ["a"]
+
+
+BROKEN = {
+    "no yaml": "issuers: [planted",
+    "no list": "issuers: planted",
+    "impossible date": "issuers: 2024-99-99",
+    "nested": "[" * 1500,
+    "tag": "issuers: !!python/object:planted {}",
+    "no text": b"\xff\xfe\x00\xd8",
+    "unknown key": listing("a", isuer="x"),
+    "two defaults": listing("a", "b", default="true"),
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_what_does_not_parse_is_refused_at_first_and_ignored_later(
+    tmp_path: Path, content: str | bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "one.yaml"
+    broken = content if isinstance(content, bytes) else content.encode()
+    path.write_bytes(broken)
+    for _ in range(2):
+        with pytest.raises(InvalidSettings) as failure:
+            IssuerFiles([path]).current()
+        assert "planted" not in str(failure.value)
+    put(path, listing("good"))
+    files = IssuerFiles([path])
+    good = files.current()
+    path.write_bytes(broken)
+    for _ in range(3):
+        assert files.current() is good
+    assert len(caplog.records) == 1, "told once"
+    put(path, listing("better"))
+    assert names(files) == ["better"]
+
+
+def test_a_missing_file_is_refused_at_first_and_ignored_later(tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    with pytest.raises(InvalidSettings):
+        IssuerFiles([path]).current()
+    put(path, listing("a"))
+    files = IssuerFiles([path])
+    good = files.current()
+    path.unlink()
+    assert files.current() is good

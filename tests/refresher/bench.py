@@ -1,0 +1,162 @@
+"""A refresher with everything real around it: files, HTTP, a strict server, threads."""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prometheus_client import CollectorRegistry
+
+from csidriver.adapters.clock import Clock
+from csidriver.adapters.directory import DirectoryStore
+from csidriver.adapters.http import TokenEndpoints
+from csidriver.adapters.issuers import IssuerFiles
+from csidriver.core import contract, custody
+from csidriver.core.contract import Ref
+from csidriver.core.grant import Grant
+from csidriver.core.known import Rules
+from csidriver.core.secret import Secret
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.families import Policy
+from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
+from csidriver.refresher.interpreter import Interpreter, World
+from csidriver.refresher.loop import Refresher
+from csidriver.refresher.metrics import RefresherMetrics
+from csidriver.refresher.spool import Spool
+
+PATIENCE = 20.0  # seconds; only a defect waits for it
+PROMPT = 2.0  # seconds in which a refresher without work ends
+NAMESPACE = "physics"
+LONG = Policy(lifetime=3600.0)
+
+
+def until(condition: Callable[[], Any], what: str = "", patience: float = PATIENCE) -> Any:
+    """Wait for something to become true, and return it."""
+    deadline = time.monotonic() + patience
+    pause = threading.Event()
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"never came true: {what or condition}"
+        pause.wait(0.01)
+    return result
+
+
+def manifest(
+    name: str,
+    refresh_token: str,
+    document: str | None = None,
+    **annotations: str,
+) -> dict[str, Any]:
+    """A user's annotated Secret for the demo's client."""
+    text = json.dumps({"refresh_token": refresh_token}) if document is None else document
+    secret = DEMO_CLIENT.client_secret
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "annotations": {contract.IS_TOKEN: "true"}
+            | {f"{contract.PREFIX}{key}": value for key, value in annotations.items()},
+        },
+        "stringData": {
+            contract.KEY_OAUTH: text,
+            contract.KEY_CLIENT_ID: DEMO_CLIENT.client_id,
+            contract.KEY_CLIENT_SECRET: "" if secret is None else secret.reveal(),
+        },
+    }
+
+
+class Bench(contextlib.ExitStack):
+    """Store, issuer and at most one running refresher in `folder`."""
+
+    def __init__(self, folder: Path, policy: Policy = LONG) -> None:
+        super().__init__()
+        self.root = folder / "store"
+        self.spool = folder / "spool"
+        self.store = DirectoryStore(self.root, poll=0.01)
+        self.issuer = StrictIssuer(clients=[DEMO_CLIENT], policy=policy)
+        self.enter_context(self.issuer)
+        self.issuers = folder / "issuers.yaml"
+        self.configure(self.entry())
+        self.registry = CollectorRegistry()
+        self._running: tuple[threading.Thread, threading.Event] | None = None
+        self.callback(self.stop)
+
+    def entry(self, **fields: Any) -> dict[str, Any]:
+        own = {"name": "demo", "issuer": self.issuer.url, "default": True, "internal": True}
+        return own | fields
+
+    def configure(self, *entries: Mapping[str, Any]) -> None:
+        draft = self.issuers.with_suffix(".draft")
+        draft.write_text(yaml.safe_dump({"issuers": [dict(e) for e in entries]}), encoding="utf-8")
+        draft.rename(self.issuers)
+
+    def start(self) -> None:
+        self.registry = CollectorRegistry()
+        stop, clock, metrics = threading.Event(), Clock(), RefresherMetrics(self.registry)
+        files = IssuerFiles([self.issuers])
+        world = World(
+            store=self.store,
+            spool=Spool(self.spool),
+            endpoints=TokenEndpoints(),
+            clock=clock,
+            metrics=metrics,
+            may_send=lambda: not stop.is_set(),
+        )
+        refresher = Refresher(
+            self.store,
+            Interpreter(world),
+            lambda: Rules(issuers=files.current(), holder="bench"),
+            clock,
+            metrics,
+        )
+        thread = threading.Thread(target=refresher.run, args=(stop,), name="refresher")
+        thread.start()
+        self._running = thread, stop
+
+    def ask_to_stop(self) -> None:
+        if self._running:
+            self._running[1].set()
+
+    def stop(self, within: float = PATIENCE) -> None:
+        if self._running:
+            (thread, stop), self._running = self._running, None
+            stop.set()
+            thread.join(within)
+            assert not thread.is_alive(), f"the refresher does not end within {within} s"
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def apply(self, name: str, refresh_token: Sensitive, **annotations: str) -> None:
+        self.store.apply(manifest(name, refresh_token.reveal(), **annotations), NAMESPACE)
+
+    def source(self, name: str) -> Secret:
+        found = self.store.get_secret(NAMESPACE, name)
+        assert found is not None
+        return found
+
+    def status(self, name: str) -> str:
+        found = self.store.get_secret(NAMESPACE, name)
+        return "" if found is None else found.annotations.get(contract.STATUS, "")
+
+    def refreshed(self, name: str) -> bool:
+        """Whether it is Ready because of an exchange, which its mirror shows too."""
+        return (
+            self.status(name) == "Ready" and contract.REFRESHED_AT in self.source(name).annotations
+        )
+
+    def companion(self, name: str) -> Secret | None:
+        return self.store.get_secret(contract.TOKENS_NAMESPACE, Ref(NAMESPACE, name).companion)
+
+    def grant(self, name: str) -> Grant:
+        found = self.store.get_secret(contract.DRIVER_NAMESPACE, Ref(NAMESPACE, name).grant)
+        assert found is not None
+        return custody.from_secret(found)
+
+    def outcomes(self) -> list[str]:
+        return [row.outcome for row in self.issuer.presentations()]

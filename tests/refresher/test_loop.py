@@ -1,0 +1,268 @@
+"""A whole refresher over files and HTTP."""
+
+import contextlib
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from csidriver.adapters.directory import DirectoryStore
+from csidriver.core import contract, custody
+from csidriver.core.contract import Ref
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.token import TokenDocument
+from csidriver.demo.families import Policy
+from csidriver.demo.faults import Body, Delay
+from tests.refresher.bench import LONG, NAMESPACE, PATIENCE, PROMPT, Bench, manifest, until
+
+Build = Callable[..., Bench]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Iterator[Build]:
+    benches: list[Bench] = []
+
+    def build(policy: Policy = LONG) -> Bench:
+        benches.append(Bench(tmp_path, policy))
+        benches[-1].start()
+        return benches[-1]
+
+    yield build
+    for bench in benches:
+        bench.close()
+
+
+def test_an_annotated_secret_becomes_ready_and_gets_a_companion(build: Build) -> None:
+    bench = build()
+    seed = bench.issuer.seed("my-app")
+    bench.apply("hello", seed)
+    until(lambda: bench.refreshed("hello"))
+    companion = bench.companion("hello")
+    assert companion is not None
+    token = companion.data["access_token"]
+    assert bench.issuer.verify(token.reveal()) is not None
+    document, _ = TokenDocument.parse(bench.source("hello").data[contract.KEY_OAUTH])
+    assert document.access_token == token
+    assert document.refresh_token not in (None, seed)
+    assert bench.grant("hello").document == document
+    assert bench.outcomes() == ["rotated"]
+    assert until(lambda: not list(bench.spool.glob("*")), "the spool is cleared")
+    event = bench.root / NAMESPACE / "event.hello.ready.yaml"
+    assert until(event.exists)
+
+
+def test_a_secret_without_the_annotation_is_left_alone(build: Build) -> None:
+    bench = build()
+    plain = manifest("plain", bench.issuer.seed("my-app").reveal())
+    plain["metadata"]["annotations"] = {}
+    bench.store.apply(plain, NAMESPACE)
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("hello"))
+    assert bench.status("plain") == ""
+    assert len(bench.issuer.presentations()) == 1
+
+
+def test_tokens_are_replaced_before_they_expire(build: Build) -> None:
+    bench = build(Policy(lifetime=6.0))
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("hello"))
+    first = bench.grant("hello")
+    second = until(lambda: g if (g := bench.grant("hello")).generation > first.generation else 0)
+    assert second.issued_at < first.expires_at
+    assert second.document.refresh_token != first.document.refresh_token
+    assert bench.issuer.max_presentations() == 1
+
+
+def test_a_reseed_is_adopted(build: Build) -> None:
+    bench = build()
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("hello"))
+    generation = bench.grant("hello").generation
+    fresh = bench.issuer.seed("my-app")
+    bench.apply("hello", fresh)
+    until(lambda: bench.grant("hello").generation >= generation + 2)
+    assert bench.issuer.presentations()[-1].rt == fresh.hash()
+    assert bench.outcomes() == ["rotated", "rotated"]
+
+
+def test_a_reapplied_manifest_presents_nothing_twice(build: Build) -> None:
+    bench = build()
+    seed = bench.issuer.seed("my-app")
+    bench.apply("hello", seed)
+    until(lambda: bench.refreshed("hello"))
+    for _ in range(3):
+        bench.apply("hello", seed)
+        until(lambda: bench.source("hello").annotations.get(contract.WARNING) == "OldSeedRestored")
+    bench.restart()
+    bench.apply("other", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("other"))
+    assert bench.outcomes() == ["rotated", "rotated"]
+    assert bench.issuer.max_presentations() == 1
+    assert bench.status("hello") == "Ready"
+
+
+def test_a_corrected_issuers_file_lets_a_misconfigured_secret_recover(build: Build) -> None:
+    bench = build()
+    bench.apply("hello", bench.issuer.seed("my-app"), issuer="second")
+    until(lambda: bench.status("hello") == "Misconfigured")
+    bench.issuers.write_text("issuers: [", encoding="utf-8")
+    bench.apply("other", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("other"), "a broken file leaves the last good one in force")
+    assert bench.status("hello") == "Misconfigured"
+    bench.configure(bench.entry(), bench.entry(name="second", default=False))
+    until(lambda: bench.refreshed("hello"))
+    assert bench.outcomes() == ["rotated", "rotated"]
+
+
+def test_a_poisoned_secret_delays_nobody(build: Build) -> None:
+    bench = build()
+    for number in range(12):
+        broken = manifest(f"broken-{number}", "", document="{no json")
+        bench.store.apply(broken, NAMESPACE)
+    bench.apply("damaged", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("damaged"))
+    bench.stop()
+    path = bench.root / contract.DRIVER_NAMESPACE / f"secret.{Ref(NAMESPACE, 'damaged').grant}.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("state: ", "state: AAAA"))
+    bench.start()
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("hello"), patience=PROMPT * 2)
+    until(lambda: all(bench.status(f"broken-{n}") == "Invalid" for n in range(12)))
+    failed = "oauth2_csi_refresher_failed_visits_total"
+    assert until(lambda: bench.registry.get_sample_value(failed))
+    assert bench.outcomes() == ["rotated", "rotated"], "nothing is presented for a damaged grant"
+
+
+def test_a_restart_continues_from_the_grant_and_presents_nothing_early(build: Build) -> None:
+    bench = build()
+    names = [f"hello-{number}" for number in range(5)]
+    for name in names:
+        bench.apply(name, bench.issuer.seed("my-app"))
+    until(lambda: all(bench.refreshed(name) for name in names))
+    bench.stop()
+    before = {name: bench.grant(name) for name in names}
+    companion = bench.companion(names[0])
+    assert companion is not None
+    bench.store.delete_secret(companion)
+    bench.start()
+    until(lambda: bench.companion(names[0]), "what was lost is restored from the grant")
+    bench.apply("late", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("late"))
+    assert {name: bench.grant(name) for name in names} == before
+    assert bench.outcomes() == ["rotated"] * 6
+
+
+def test_trouble_of_the_store_passes(build: Build) -> None:
+    bench = build()
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("hello"))
+    with store_away(bench):
+        fresh = bench.issuer.seed("my-app")
+    bench.apply("hello", fresh)
+    until(lambda: bench.grant("hello").generation >= 4)
+    assert bench.outcomes() == ["rotated", "rotated"]
+
+
+def test_a_source_that_went_while_nobody_watched_is_not_refreshed(build: Build) -> None:
+    bench = build(Policy(lifetime=12.0))
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("hello"))
+    with store_away(bench) as away:
+        due = due_below(away)
+        (away / NAMESPACE / "secret.hello.yaml").unlink()
+    bench.apply("clock", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("clock"))
+    until(lambda: bench.grant("clock").issued_at > due + 0.5, "another one was refreshed later")
+    gone = bench.issuer.presentations()[0].successor
+    assert gone not in {row.rt for row in bench.issuer.presentations()}
+
+
+def due_below(root: Path) -> float:
+    """When the grant of `hello` in this store is to be refreshed next."""
+    name = Ref(NAMESPACE, "hello").grant
+    secret = DirectoryStore(root).get_secret(contract.DRIVER_NAMESPACE, name)
+    assert secret is not None
+    due = custody.from_secret(secret).next_refresh
+    assert due is not None
+    return due
+
+
+@contextlib.contextmanager
+def store_away(bench: Bench) -> Iterator[Path]:
+    """The store is out of reach, and the refresher has noticed; yields where it is meanwhile."""
+    away = bench.root.with_name("away")
+    logger, noticed = logging.getLogger("csidriver.refresher.loop"), threading.Event()
+    handler = Watching(noticed)
+    logger.addHandler(handler)
+    bench.root.rename(away)
+    bench.root.write_text("no folder", encoding="ascii")
+    try:
+        assert noticed.wait(PATIENCE), "trouble is told"
+        yield away
+    finally:
+        logger.removeHandler(handler)
+        bench.root.unlink()
+        away.rename(bench.root)
+
+
+class Watching(logging.Handler):
+    """Sets an event at the first record."""
+
+    def __init__(self, event: threading.Event) -> None:
+        super().__init__(logging.WARNING)
+        self._event = event
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "cannot watch" in record.getMessage():
+            self._event.set()
+
+
+def test_an_idle_refresher_ends_promptly(build: Build) -> None:
+    bench = build()
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("hello"))
+    bench.stop(within=PROMPT)
+
+
+def test_an_exchange_in_flight_is_stored_before_the_refresher_ends(build: Build) -> None:
+    bench = build()
+    seed = bench.issuer.seed("my-app")
+    bench.issuer.faults(Delay(0.5))
+    bench.apply("hello", seed)
+    spooled = bench.spool / f"{Ref(NAMESPACE, 'hello').id}.json"
+    until(spooled.exists, "the token is about to be sent")
+    bench.ask_to_stop()
+    bench.stop()
+    assert bench.outcomes() == ["rotated"]
+    successor = bench.issuer.presentations()[0].successor
+    assert bench.grant("hello").live == successor
+    assert not spooled.exists()
+    bench.start()
+    bench.apply("other", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("other"))
+    assert bench.outcomes() == ["rotated", "rotated"]
+
+
+def test_an_uncertain_exchange_is_told_at_once_and_not_repeated_at_once(build: Build) -> None:
+    bench = build()
+    bench.issuer.faults(Body(b"<html>"))
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.status("hello") == "Uncertain")
+    bench.apply("other", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("other"))
+    assert bench.outcomes() == ["rotated", "rotated"]
+
+
+def test_unknown_fields_keep_their_exact_text(build: Build) -> None:
+    bench = build()
+    seed = bench.issuer.seed("my-app").reveal()
+    odd = f'{{"odd": 1.10, "é": "\\ud800",  "refresh_token": {json.dumps(seed)}}}}}\n'
+    bench.store.apply(manifest("hello", "", document=odd), NAMESPACE)
+    until(lambda: bench.refreshed("hello"))
+    assert bench.source("hello").annotations[contract.STATUS] == "Ready"
+    document = bench.grant("hello").document
+    assert document.fields["odd"] == Sensitive("1.10")
+    assert document.fields["é"] == Sensitive('"\\ud800"')

@@ -1,0 +1,111 @@
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from csidriver.core.contract import Ref
+from csidriver.core.effects import SpoolEntry
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.token import TokenDocument
+from csidriver.errors import SpoolFailed
+from csidriver.refresher.spool import Spool
+
+REF = Ref("ns", "hello")
+REPLY = TokenDocument.parse(Sensitive('{"refresh_token": "planted", "odd": [1.10, "\\ud800"]}'))[0]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "spool"
+
+
+def path(folder: Path, ref: Ref = REF) -> Path:
+    return folder / f"{ref.id}.json"
+
+
+@pytest.mark.parametrize("reply", [None, REPLY], ids=["sent", "reply"])
+def test_another_process_reads_what_was_written(folder: Path, reply: TokenDocument | None) -> None:
+    entry = SpoolEntry("nonce", 1_800_000_000.25, reply)
+    Spool(folder).write(REF, entry)
+    assert Spool(folder).read(REF) == entry
+    assert Spool(folder).read(Ref("ns", "other")) is None
+
+
+def test_a_later_entry_replaces_an_earlier_one(folder: Path) -> None:
+    spool = Spool(folder)
+    spool.write(REF, SpoolEntry("nonce", 1.0, REPLY))
+    spool.write(REF, SpoolEntry("next", 2.0, None))
+    assert spool.read(REF) == SpoolEntry("next", 2.0, None)
+    assert [file.name for file in folder.iterdir()] == [path(folder).name]
+
+
+def test_only_the_owner_may_look(folder: Path) -> None:
+    Spool(folder).write(REF, SpoolEntry("nonce", 1.0, REPLY))
+    assert stat.S_IMODE(path(folder).stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_clearing_forgets_and_may_be_repeated(folder: Path) -> None:
+    spool = Spool(folder)
+    spool.clear(REF)
+    spool.write(REF, SpoolEntry("nonce", 1.0, REPLY))
+    for _ in range(2):
+        spool.clear(REF)
+    assert spool.read(REF) is None
+    assert list(folder.iterdir()) == []
+
+
+def test_a_draft_of_a_dead_process_is_in_nobodys_way(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    path(folder).with_suffix(".draft").write_text('{"nonce": "half', encoding="utf-8")
+    spool = Spool(folder)
+    assert spool.read(REF) is None
+    spool.write(REF, SpoolEntry("nonce", 1.0, None))
+    assert spool.read(REF) == SpoolEntry("nonce", 1.0, None)
+
+
+def test_a_symlink_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    folder.mkdir(parents=True)
+    target = tmp_path / "target"
+    target.write_text("precious", encoding="ascii")
+    path(folder).with_suffix(".draft").symlink_to(target)
+    with pytest.raises(SpoolFailed):
+        Spool(folder).write(REF, SpoolEntry("nonce", 1.0, REPLY))
+    assert target.read_text(encoding="ascii") == "precious"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "null",
+        '{"nonce": "planted"}',
+        '{"nonce": "planted", "sentAt": "planted", "reply": null}',
+        '{"nonce": "planted", "sentAt": 1, "reply": "{planted"}',
+        '{"nonce": "planted", "sentAt": 1, "reply": 5}',
+        json.dumps({"nonce": "n", "sentAt": 1, "reply": '{"planted": "\ud800"}'}),
+        b"\xff\xfe",
+    ],
+    ids=range(9),
+)
+def test_a_damaged_entry_is_a_failure_that_quotes_nothing(
+    folder: Path, content: str | bytes
+) -> None:
+    folder.mkdir(parents=True)
+    path(folder).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(SpoolFailed) as failure:
+        Spool(folder).read(REF)
+    assert "planted" not in repr(failure.value)
+
+
+def test_a_folder_that_cannot_be_used_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="ascii")
+    spool = Spool(tmp_path / "file")
+    with pytest.raises(SpoolFailed):
+        spool.write(REF, SpoolEntry("nonce", 1.0, REPLY))
+    with pytest.raises(SpoolFailed):
+        spool.read(REF)
+    with pytest.raises(SpoolFailed):
+        spool.clear(REF)

@@ -1,0 +1,220 @@
+import contextlib
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from csidriver import __version__
+from csidriver.adapters.mounts import Mounts
+from csidriver.cli import main
+from csidriver.core import contract
+from tests.refresher.bench import Bench, until
+
+COMMANDS = ("node", "refresher", "run", "demo-issuer", "demo")
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "csidriver", *arguments]
+
+
+@pytest.mark.parametrize("subcommand", [[], *([c] for c in COMMANDS)], ids=str)
+def test_help_of_every_subcommand(
+    subcommand: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*subcommand, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(" ".join(["usage: oauth2-csi", *subcommand]))
+    if not subcommand:
+        assert all(name in shown for name in COMMANDS)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out.strip()) == (0, __version__)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ([], "COMMAND"),
+        (["nonsense"], "nonsense"),
+        (["node"], "--store"),
+        (["refresher", "--store", "dir:/x"], "--issuers"),
+        (["node", "--store", "kubernetes"], "dir:PATH"),
+        (["node", "--store", "dir:/x", "--listen", "nowhere"], "HOST:PORT"),
+        (["run", "--store", "dir:/x", "--issuers", "/x"], "--roles"),
+        (["run", "--roles", "node,wizard", "--store", "dir:/x", "--issuers", "/x"], "wizard"),
+        (["run", "--roles", "", "--store", "dir:/x", "--issuers", "/x"], "no such role"),
+        (["demo", "--seconds", "-1"], "--seconds"),
+        (["demo", "--chaos", "monkeys"], "monkeys"),
+    ],
+    ids=str,
+)
+def test_bad_flags_are_told_with_status_2(
+    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert hint in capsys.readouterr().err
+
+
+def started(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(  # noqa: S603 - our own command
+        command(*arguments), capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_trouble_at_the_start_is_one_line_and_status_1(tmp_path: Path) -> None:
+    refresher = ("refresher", "--store", f"dir:{tmp_path}", "--issuers")
+    broken = started(*refresher, str(tmp_path / "missing.yaml"))
+    assert broken.returncode == 1
+    assert broken.stderr.startswith("oauth2-csi: issuers: ")
+    issuers = tmp_path / "issuers.yaml"
+    issuers.write_text("issuers: []", encoding="ascii")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        occupied = started(*refresher, str(issuers), "--listen", address)
+        issuer = started("demo-issuer", "--listen", address)
+    for done in (occupied, issuer):
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "Address already in use" in done.stderr
+
+
+@contextlib.contextmanager
+def running(*arguments: str) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+    """A process of ours and its log; it is ended, if it still runs, by force."""
+    with tempfile.NamedTemporaryFile() as log:
+        process = subprocess.Popen(command(*arguments), stdout=log, stderr=log)  # noqa: S603
+        try:
+            yield process, Path(log.name)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def metrics_of(log: Path) -> str:
+    def address() -> str:
+        found = re.search(r"metrics on (http://[^\s\"]+)", log.read_text(encoding="utf-8"))
+        return "" if found is None else found[1]
+
+    with OPENER.open(until(address, "metrics are served"), timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def unblocked(process: "subprocess.Popen[bytes]") -> list[str]:
+    """Threads of a process that SIGTERM would hit before anybody awaits it."""
+    names = []
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        status = (task / "status").read_text(encoding="ascii")
+        found = re.search(r"^SigBlk:\s*([0-9a-f]+)$", status, re.MULTILINE)
+        assert found is not None
+        if not int(found[1], 16) >> (signal.SIGTERM - 1) & 1:
+            names.append((task / "comm").read_text(encoding="ascii").strip())
+    return names
+
+
+@pytest.mark.mounts
+def test_roles_in_one_process_start_serve_metrics_and_end_promptly() -> None:
+    with tempfile.TemporaryDirectory() as name, Bench(Path(name)) as bench:
+        kubelet = Path(name) / "kubelet"
+        (kubelet / "plugins").mkdir(parents=True)
+        (kubelet / "pods").mkdir()
+        (kubelet / "plugins_registry").mkdir()
+        Mounts().share(kubelet)
+        flags = ["--store", f"dir:{bench.root}", "--issuers", str(bench.issuers)]
+        flags += ["--listen", "127.0.0.1:0", "--kubelet-dir", str(kubelet)]
+        flags += ["--view-dir", str(Path(name) / "view")]
+        with running("run", "--roles", "node,refresher", *flags) as (process, log):
+            bench.apply("hello", bench.issuer.seed("my-app"))
+            until(lambda: bench.refreshed("hello"))
+            until(lambda: list(kubelet.glob("plugins_registry/*-reg.sock")))
+            served = metrics_of(log)
+            assert "oauth2_csi_refresher_sources 1.0" in served
+            assert "oauth2_csi_node_" in served
+            assert len(unblocked(process)) == 1, "the thread that awaits signals, no other"
+            asked = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0, log.read_text(encoding="utf-8")
+            assert time.monotonic() - asked < 2
+            assert not list(kubelet.glob("plugins_registry/*.sock"))
+        for line in log.read_text("utf-8").splitlines() if log.exists() else []:
+            json.loads(line)
+        for mounted in (kubelet / "plugins" / contract.DRIVER_NAME / "tokens", kubelet):
+            Mounts().unmount(mounted)
+
+
+def test_a_role_that_cannot_go_on_ends_the_process_with_status_1(tmp_path: Path) -> None:
+    flags = ["--store", f"dir:{tmp_path}", "--listen", "127.0.0.1:0"]
+    flags += ["--kubelet-dir", str(tmp_path / ("long" * 30)), "--view-dir", str(tmp_path / "v")]
+    with running("node", *flags) as (process, log):
+        assert process.wait(20) == 1
+        assert "Traceback" not in log.read_text(encoding="utf-8")
+
+
+def test_the_demo_issuer_serves_and_ends() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+
+    def metadata() -> object:
+        url = f"http://{address}/.well-known/openid-configuration"
+        with contextlib.suppress(OSError), OPENER.open(url, timeout=5) as answer:
+            return json.load(answer)
+        return None
+
+    with running("demo-issuer", "--listen", address, "--seed", "one") as (process, _):
+        assert until(metadata)["issuer"] == f"http://{address}"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+IMPORTS = """
+import sys, threading
+from csidriver import cli
+flags = cli._parser().parse_args(sys.argv[1:])
+from prometheus_client import CollectorRegistry
+from csidriver import settings
+role = {"node": cli._node, "refresher": cli._refresher}[flags.roles[0]]
+role(flags, settings.common(flags), CollectorRegistry())
+print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+@pytest.mark.parametrize(
+    ("role", "present", "absent"),
+    [
+        ("node", {"grpc"}, {"kubernetes", "requests", "rich"}),
+        ("refresher", {"requests"}, {"grpc", "kubernetes", "rich", "google"}),
+    ],
+)
+def test_a_role_loads_only_its_own_libraries(
+    tmp_path: Path, role: str, present: set[str], absent: set[str]
+) -> None:
+    issuers = tmp_path / "issuers.yaml"
+    issuers.write_text(yaml.safe_dump({"issuers": []}), encoding="ascii")
+    flags = [role, "--store", f"dir:{tmp_path}"]
+    flags += ["--issuers", str(issuers)] if role == "refresher" else []
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", IMPORTS, *flags], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert present <= loaded
+    assert not absent & loaded

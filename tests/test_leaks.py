@@ -1,0 +1,356 @@
+"""The leak test: planted secrets, every path that may show them, every place where they would show.
+
+A needle may stand in the data of the source and of the grant; an access token in the companion and
+in the token file too. Nowhere else, at any log level, encoded or not.
+"""
+
+import base64
+import contextlib
+import copy
+import json
+import logging
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import grpc
+import pytest
+import yaml
+from prometheus_client import generate_latest
+
+from csidriver._proto import csi_pb2, csi_pb2_grpc
+from csidriver.adapters.directory.change import LAST_APPLIED
+from csidriver.adapters.mounts import Mounts
+from csidriver.core import contract
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.families import Policy
+from csidriver.demo.faults import Body, Delay, Fault, Redirect, Status, Truncate
+from csidriver.demo.issuer import DEMO_CLIENT
+from csidriver.demo.kubelet import Kubelet, KubeletError
+from tests.refresher.bench import NAMESPACE, Bench, manifest, until
+
+
+def needle(kind: str) -> str:
+    return f"Needle-{kind}-{secrets.token_urlsafe(24)}"
+
+
+def spellings(text: str) -> Iterator[str]:
+    """A text as it may stand in logs: plain, in URLs, in JSON, somewhere in base64."""
+    yield text
+    yield quote(text, safe="")
+    yield quote_plus(text)
+    yield json.dumps(text)[1:-1]
+    for shift in range(3):
+        encoded = base64.b64encode(b"\0" * shift + text.encode()).decode()
+        yield encoded[4 : (len(text) + shift) // 3 * 4]
+
+
+def leaks(text: str, needles: Sequence[str]) -> list[str]:
+    """Which needles a text shows, under whatever spelling."""
+    return [n for n in needles if any(spelling in text for spelling in spellings(n))]
+
+
+class Everything(logging.Handler):
+    """Keeps every record with all that standard formatting would show of it, errors included."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        parts = [record.getMessage(), repr(record.args)]
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            parts += [str(error), repr(error), *traceback.format_exception(error)]
+        self.lines.append("\n".join(parts))
+
+
+@pytest.fixture
+def heard() -> Iterator[Everything]:
+    """What all loggers say, libraries too, at DEBUG."""
+    handler, root = Everything(), logging.getLogger()
+    loggers = [root, *(logging.getLogger(n) for n in ("urllib3", "requests", "grpc"))]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+    root.addHandler(handler)
+    yield handler
+    root.removeHandler(handler)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+def shown_by_store(root: Path) -> str:
+    """All that a store shows to those who may not read the data of Secrets."""
+    shown = []
+    for path in sorted(root.rglob("*.yaml")):
+        stored = copy.deepcopy(yaml.safe_load(path.read_text(encoding="utf-8")))
+        if stored["kind"] == "Secret":
+            stored.pop("data", None)
+            (stored["metadata"].get("annotations") or {}).pop(LAST_APPLIED, None)
+        shown.append(yaml.safe_dump(stored, width=1 << 20))
+    return "\n".join(shown)
+
+
+def companions(root: Path) -> str:
+    """The data of all companions, decoded."""
+    found = [
+        yaml.safe_load(path.read_text(encoding="utf-8"))
+        for path in (root / contract.TOKENS_NAMESPACE).glob("*.yaml")
+    ]
+    texts = [base64.b64decode(v).decode() for f in found for v in (f.get("data") or {}).values()]
+    return "\n".join(texts)
+
+
+def live_tokens(bench: Bench, *names: str) -> tuple[list[str], list[str]]:
+    """The refresh and the access tokens that grants hold now."""
+    documents = [bench.grant(name).document for name in names]
+    refresh = [d.refresh_token.reveal() for d in documents if d.refresh_token]
+    access = [d.access_token.reveal() for d in documents if d.access_token]
+    return refresh, access
+
+
+SECRET = DEMO_CLIENT.client_secret.reveal() if DEMO_CLIENT.client_secret else ""
+
+
+def bad_answers(n: Mapping[str, str]) -> dict[str, Fault]:
+    """Servers that put secrets where they do not belong."""
+    tokens = json.dumps({"access_token": n["at"], "refresh_token": n["rt"]}).encode()
+    described = {"error_description": n["description"], "error_uri": n["description"]}
+    typed = json.dumps({"access_token": n["at"], "token_type": n["description"]})
+    strange = json.dumps({"access_token": f"{n['at']} ", "token_type": n["at"]})
+    return {
+        "refused": Status(400, json.dumps({"error": "invalid_grant", **described}).encode()),
+        "unknown": Status(400, json.dumps({"error": n["description"], **described}).encode()),
+        "failing": Status(500, tokens, {"X-Token": n["rt"], "WWW-Authenticate": n["at"]}),
+        "cut": Body(tokens[:-1]),
+        "half": Truncate(40),
+        "strange": Body(strange.encode()),
+        "typed": Body(typed.encode()),
+        "moved": Redirect(f"https://as.invalid/?access_token={n['at']}&refresh_token={n['rt']}"),
+        "moved badly": Redirect(f"http://[{n['rt']}"),
+        "later": Status(429, tokens, {"Retry-After": n["rt"]}),
+        "cookie": Status(403, tokens, {"Set-Cookie": f"t={n['at']}; Max-Age={n['rt']}"}),
+    }
+
+
+def test_the_refresher_shows_no_secret(tmp_path: Path, heard: Everything) -> None:  # noqa: PLR0915 - one story
+    kinds = ("rt", "at", "description", "id_token", "malformed", "last_applied")
+    planted = {kind: needle(kind) for kind in kinds}
+    policy = Policy(lifetime=3600.0, extra={"id_token": planted["id_token"]})
+    seeds: list[str] = []
+    with Bench(tmp_path, policy) as bench:
+        address = bench.issuer.url.removeprefix("http://")
+        bench.configure(
+            bench.entry(),
+            {"name": "tls", "tokenEndpoint": f"https://{address}/token"},
+            {"name": "ca", "tokenEndpoint": f"https://{address}/token", "caFile": "/nowhere"},
+        )
+        bench.start()
+
+        def add(name: str, *, wanted: str = "", fault: Fault | None = None, **notes: str) -> None:
+            seed = bench.issuer.seed("my-app", Sensitive(needle(f"seed-{len(seeds)}")))
+            seeds.append(seed.reveal())
+            bench.issuer.faults(*([fault] if fault else []))
+            bench.apply(name, seed, **notes)
+            until(lambda: bench.status(name) == wanted if wanted else bench.refreshed(name), name)
+
+        add("good")
+        statuses: dict[str, str] = {"refused": "NeedsReauth", "unknown": "Misconfigured"}
+        statuses |= {"typed": "Misconfigured"}
+        statuses |= {"moved": "Misconfigured", "moved badly": "Misconfigured"}
+        statuses |= {"later": "IssuerUnavailable", "cookie": "IssuerUnavailable"}
+        for name, fault in bad_answers(planted).items():
+            wanted = statuses.get(name, "Uncertain")
+            add(name.replace(" ", "-"), wanted=wanted, fault=fault)
+        add("tls", wanted="IssuerUnavailable", issuer="tls")
+        add("ca", wanted="Misconfigured", issuer="ca")
+        broken = manifest("broken", "", document=f'{{"refresh_token": "{planted["malformed"]}"')
+        broken["metadata"]["annotations"][LAST_APPLIED] = planted["last_applied"]
+        bench.store.apply(broken, NAMESPACE)
+        until(lambda: bench.status("broken") == "Invalid")
+
+        conflicting = bench.issuer.seed("my-app", Sensitive(needle("conflict")))
+        seeds.append(conflicting.reveal())
+        bench.issuer.faults(Delay(0.3))
+        bench.apply("conflicting", conflicting)
+        until(lambda: bench.companion("conflicting"))
+        for number in range(5):
+            changed = manifest("conflicting", conflicting.reveal())
+            changed["metadata"]["labels"] = {"round": str(number)}
+            bench.store.apply(changed, NAMESPACE)
+        until(lambda: bench.refreshed("conflicting"))
+
+        until(lambda: not list(bench.spool.glob("*.draft")))
+        bench.spool.rename(tmp_path / "spooled")
+        bench.spool.write_text("no folder", encoding="ascii")
+        spoilt = bench.issuer.seed("my-app", Sensitive(needle("spool")))
+        seeds.append(spoilt.reveal())
+        bench.apply("spoilt", spoilt)
+        failed = "oauth2_csi_refresher_failed_visits_total"
+        until(lambda: bench.registry.get_sample_value(failed))
+
+        refresh, access = live_tokens(bench, "good", "conflicting")
+        bench.stop()
+        metrics = generate_latest(bench.registry).decode()
+
+    assert len(refresh) == len(access) == 2
+    never = [*planted.values(), *seeds, *refresh, SECRET]
+    said = "\n".join(heard.lines)
+    assert "POST /token" in said, "the libraries were listened to as well"
+    assert leaks(said, [*never, *access]) == []
+    assert leaks(metrics, [*never, *access]) == []
+    assert leaks(shown_by_store(bench.root), [*never, *access]) == []
+    assert sorted(leaks(companions(bench.root), [*never, *access])) == sorted(access)
+    grants = "".join(
+        p.read_text(encoding="utf-8") for p in (bench.root / "oauth2-csi").glob("secret.*")
+    )
+    assert set(refresh) <= set(leaks_in_data(grants, refresh)), "the search sees where they are"
+
+
+def leaks_in_data(text: str, needles: Sequence[str]) -> list[str]:
+    """The same search over the base64 of YAML data."""
+    stored = yaml.safe_load_all(text.replace("apiVersion", "---\napiVersion"))
+    values = [value for one in stored for value in (one.get("data") or {}).values()]
+    return leaks("\n".join(base64.b64decode(v).decode() for v in values), needles)
+
+
+def pod(name: str, **attributes: str) -> dict[str, Any]:
+    csi = {"driver": contract.DRIVER_NAME, "readOnly": True, "volumeAttributes": attributes}
+    volume = {"name": "token", "csi": csi}
+    mount = {"name": "token", "mountPath": "/token"}
+    spec = {"volumes": [volume], "containers": [{"name": "main", "volumeMounts": [mount]}]}
+    return {"metadata": {"name": name}, "spec": spec}
+
+
+@contextlib.contextmanager
+def roles(bench: Bench, folder: Path, kubelet: Kubelet) -> Iterator[Path]:
+    """Both roles in one process at level debug; yields its log."""
+    log = folder / "log"
+    command = [sys.executable, "-m", "csidriver", "run", "--roles", "node,refresher"]
+    command += ["--store", f"dir:{bench.root}", "--issuers", str(bench.issuers)]
+    command += ["--listen", "127.0.0.1:0", "--log-level", "debug", "--publish-wait", "0.5"]
+    command += ["--kubelet-dir", str(kubelet.root), "--view-dir", str(folder / "view")]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603 - ours
+        try:
+            yield log
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+
+
+def publish_with_secrets(kubelet: Kubelet, held: str) -> str:
+    """The status text for a volume with nodePublishSecretRef."""
+    socket = kubelet.root / "plugins" / contract.DRIVER_NAME / "csi.sock"
+    request = csi_pb2.NodePublishVolumeRequest(
+        volume_id="csi-secrets",
+        target_path=str(kubelet.root / "pods" / "x" / "mount"),
+        secrets={"refresh_token": held, held: "x"},
+        volume_context={"secretName": "hello"},
+    )
+    with grpc.insecure_channel(f"unix:{socket}") as channel:
+        try:
+            csi_pb2_grpc.NodeStub(channel).NodePublishVolume(request, timeout=10)
+        except grpc.RpcError as error:
+            return f"{error.code().name} {error.details()} {error} {error.debug_error_string()}"
+    raise AssertionError("it was accepted")
+
+
+@pytest.mark.mounts
+def test_neither_role_shows_a_secret_to_node_and_pod() -> None:
+    planted = {kind: needle(kind) for kind in ("rt", "at", "description", "id_token", "reference")}
+    policy = Policy(lifetime=8.0, extra={"id_token": planted["id_token"]})
+    with tempfile.TemporaryDirectory() as name, Bench(Path(name), policy) as bench:
+        folder = Path(name)
+        seeds = [bench.issuer.seed("my-app", Sensitive(needle(f"seed-{n}"))) for n in range(2)]
+        kubelet = Kubelet(folder / "kubelet", Mounts(), NAMESPACE)
+        kubelet.prepare()
+        told: list[str] = []
+        refresh: set[str] = set()
+        access: set[str] = set()
+        with roles(bench, folder, kubelet) as log:
+            kubelet.register(threading.Event(), 20.0)
+            bench.issuer.faults(bad_answers(planted)["refused"])
+            bench.apply("refused", seeds[0])
+            until(lambda: bench.status("refused") == "NeedsReauth")
+            bench.apply("hello", seeds[1])
+            until(lambda: bench.refreshed("hello"))
+            [container] = kubelet.start(
+                pod("good", secretName="hello", owner=str(os.getuid())), folder / "containers"
+            )
+            token = container.root / "token" / "token"
+            first = token.read_text(encoding="ascii")
+            # The text of every token that comes by, until the file has seen a rewrite.
+            until(lambda: note(bench, refresh, access) and token.read_text("ascii") != first)
+            for wrong in ({"secretName": "refused"}, {"secretName": "absent"}, {"ovner": "1"}):
+                with pytest.raises(KubeletError) as refused:
+                    kubelet.start(pod("bad", **{"owner": "0", **wrong}), folder / "containers")
+                told += [str(refused.value), repr(refused.value.__cause__)]
+            told.append(publish_with_secrets(kubelet, planted["reference"]))
+            note(bench, refresh, access)
+            plugin = kubelet.root / "plugins" / contract.DRIVER_NAME
+            records = [path.read_text(encoding="utf-8") for path in plugin.rglob("volume.json")]
+            kept = token.read_text(encoding="ascii")
+            kubelet.stop()
+        said = log.read_text(encoding="utf-8")
+        # The file system outlives the plugin on purpose.
+        for mounted in (plugin / "tokens", kubelet.root):
+            Mounts().unmount(mounted)
+
+    never = [*planted.values(), *(seed.reveal() for seed in seeds), *refresh, SECRET]
+    assert len(access) >= 2
+    assert "nodePublishSecretRef is refused" in "".join(told)
+    assert "FAILED_PRECONDITION" in "".join(told)
+    assert "INVALID_ARGUMENT" in said
+    assert records
+    for text in (said, "\n".join(told), "\n".join(records)):
+        assert leaks(text, [*never, *access]) == []
+    assert leaks(kept, never) == []
+    assert leaks(kept, sorted(access)) == [kept]
+
+
+def note(bench: Bench, refresh: set[str], access: set[str]) -> bool:
+    """Remember the tokens of this moment."""
+    more_refresh, more_access = live_tokens(bench, "hello")
+    refresh.update(more_refresh)
+    access.update(more_access)
+    return True
+
+
+@pytest.mark.parametrize("spell", range(7))
+def test_a_deliberate_leak_is_found(heard: Everything, spell: int) -> None:
+    held = needle("de/li+be rate")
+    forms = [held, *spellings(f"token={held}&more")]
+    logging.getLogger("csidriver.x").warning("oops: %s", forms[min(spell, len(forms) - 1)])
+    assert leaks("\n".join(heard.lines), [held]) == [held]
+
+
+def test_a_leak_in_an_error_or_a_library_is_found(heard: Everything) -> None:
+    held = needle("x")
+    try:
+        int(held)
+    except ValueError:
+        logging.getLogger("csidriver.x").exception("went wrong")
+    assert leaks("\n".join(heard.lines), [held]) == [held]
+    heard.lines.clear()
+    logging.getLogger("urllib3.connectionpool").debug("header %s", held)
+    assert leaks("\n".join(heard.lines), [held]) == [held]
+
+
+def test_a_leak_in_an_annotation_is_found(tmp_path: Path) -> None:
+    held = needle("x")
+    with Bench(tmp_path) as bench:
+        bench.store.apply(manifest("hello", held, message=held), NAMESPACE)
+        assert leaks(shown_by_store(bench.root), [held]) == [held]
+        bench.store.apply(manifest("hello", held), NAMESPACE)
+        assert leaks(shown_by_store(bench.root), [held]) == []

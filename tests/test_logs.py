@@ -1,0 +1,138 @@
+import json
+import logging
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import DriverError, InvalidSettings
+from csidriver.logs import FORMATS, JsonFormatter, TextFormatter, describe
+
+NEEDLE = "needle-in-a-foreign-text"
+FORMATTERS = (JsonFormatter(), TextFormatter())
+
+
+def record(
+    error: BaseException | None = None, name: str = "csidriver.x", text: str = "hello %s"
+) -> logging.LogRecord:
+    info: Any = None
+    if error is not None:
+        try:
+            raise error  # noqa: TRY301 - a traceback is wanted
+        except BaseException:  # noqa: BLE001 - whatever the test raises
+            info = sys.exc_info()
+    return logging.LogRecord(name, logging.ERROR, "here.py", 7, text, ("you",), info, "work")
+
+
+@pytest.mark.parametrize("formatter", FORMATTERS, ids=FORMATS[::-1])
+def test_a_foreign_error_shows_its_type_and_place_but_never_its_text(
+    formatter: logging.Formatter,
+) -> None:
+    line = formatter.format(record(ValueError(NEEDLE)))
+    assert NEEDLE not in line
+    assert "hello you" in line
+    assert "ValueError" in line
+    assert __file__ in line
+
+
+@pytest.mark.parametrize("formatter", FORMATTERS, ids=FORMATS[::-1])
+def test_our_own_error_shows_its_text_but_not_that_of_its_cause(
+    formatter: logging.Formatter,
+) -> None:
+    ours = InvalidSettings("issuers", ["has no name"])
+    ours.__cause__ = ValueError(NEEDLE)
+    line = formatter.format(record(ours))
+    assert "InvalidSettings: issuers: has no name" in line
+    assert NEEDLE not in line
+
+
+@pytest.mark.parametrize("formatter", FORMATTERS, ids=FORMATS[::-1])
+@pytest.mark.parametrize("name", ["urllib3.connectionpool", "csidriverx", "root", "py.warnings"])
+def test_a_library_shows_its_place_but_never_its_text(
+    formatter: logging.Formatter, name: str
+) -> None:
+    line = formatter.format(record(name=name, text=f"{NEEDLE} %s"))
+    assert NEEDLE not in line
+    assert "here.py:7" in line
+    assert name in line
+
+
+def test_a_json_line_is_one_object_with_everything() -> None:
+    entry = json.loads(JsonFormatter().format(record(DriverError("a\nb"))))
+    assert entry.keys() == {"time", "level", "logger", "thread", "message", "error", "at"}
+    assert (entry["level"], entry["logger"], entry["message"]) == (
+        "error",
+        "csidriver.x",
+        "hello you",
+    )
+    assert entry["error"] == "DriverError: a\nb"
+    assert entry["time"].endswith("+00:00")
+    assert "\n" not in JsonFormatter().format(record(DriverError("a\nb")))
+
+
+def test_describe_tells_of_no_error_more_than_is_safe() -> None:
+    assert describe(KeyError(NEEDLE)) == "KeyError"
+    assert describe(DriverError("fine")) == "DriverError: fine"
+
+
+def run(program: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_levels_hold_and_libraries_are_quiet_even_at_debug(form: str) -> None:
+    done = run(
+        f"""
+import logging
+from csidriver import logs
+logs.setup("debug", {form!r})
+logging.getLogger("csidriver.x").debug("ours at debug")
+for name in ("urllib3", "urllib3.connectionpool", "requests", "oauthlib", "kubernetes", "grpc",
+             "requests_oauthlib"):
+    logging.getLogger(name).debug("{NEEDLE}")
+    logging.getLogger(name).info("{NEEDLE}")
+    logging.getLogger(name).warning("{NEEDLE} %s", "{NEEDLE}")
+logs.setup("warning", {form!r})
+logging.getLogger("csidriver.x").info("too quiet")
+"""
+    )
+    assert done.returncode == 0
+    assert done.stdout == ""
+    assert "ours at debug" in done.stderr
+    assert NEEDLE not in done.stderr
+    assert "too quiet" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1 + 7, "one line each, also after a second set-up"
+
+
+def test_errors_that_nobody_handled_keep_their_text_to_themselves() -> None:
+    done = run(
+        f"""
+import logging, threading
+from csidriver import logs
+logs.setup("info", "json")
+logging.getLogger("csidriver.x").info("%d", "{NEEDLE}")
+def fail():
+    raise ValueError("{NEEDLE}")
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+fail()
+"""
+    )
+    assert done.returncode == 1
+    assert NEEDLE not in done.stderr + done.stdout
+    entries = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [entry["error"] for entry in entries] == ["ValueError", "ValueError"]
+    assert all("fail" in entry["at"][-1] for entry in entries)
+
+
+def test_a_sensitive_argument_stays_hidden() -> None:
+    held = (Sensitive(NEEDLE),) * 2
+    line = JsonFormatter().format(
+        logging.LogRecord("csidriver", logging.INFO, "p", 1, "%s %r", held, None)
+    )
+    assert NEEDLE not in line

@@ -1,0 +1,115 @@
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from csidriver import settings
+from csidriver.core import contract
+from csidriver.core.schedule import Limits
+
+ENVIRONMENT = {"NODE_NAME": "worker-1", "POD_UID": "pod-uid", "HOME": "/root"}
+STORE = ["--store", "dir:/store"]
+ISSUERS = ["--issuers", "/issuers"]
+
+
+def parsed(*arguments: str, environment: dict[str, str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    settings.add_common(parser, ":9808")
+    settings.add_node(parser, ENVIRONMENT if environment is None else environment, "host")
+    settings.add_refresher(parser, ENVIRONMENT if environment is None else environment, "host")
+    return parser.parse_args([*STORE, *ISSUERS, *arguments])
+
+
+def test_defaults_of_every_role() -> None:
+    assert settings.common(parsed()) == settings.Common(
+        store=Path("/store"),
+        listen=("0.0.0.0", 9808),
+        log_level="info",
+        log_format="json",
+        driver_namespace=contract.DRIVER_NAMESPACE,
+        tokens_namespace=contract.TOKENS_NAMESPACE,
+    )
+    node = settings.node(parsed())
+    assert (node.node_id, node.kubelet_dir) == ("worker-1", Path("/var/lib/kubelet"))
+    assert (node.publish_wait, node.size, node.inodes) == (10.0, 64 << 20, 16384)
+    assert settings.refresher(parsed()) == settings.RefresherSettings(
+        issuers=(Path("/issuers"),),
+        spool_dir=Path("/store/.spool"),
+        identity="pod-uid",
+        limits=Limits(20.0, 100.0),
+    )
+
+
+@pytest.mark.parametrize("environment", [{}, {"NODE_NAME": "", "POD_UID": ""}])
+def test_without_the_downward_api_the_host_stands_in(environment: dict[str, str]) -> None:
+    flags = parsed(environment=environment)
+    assert settings.node(flags).node_id == "host"
+    assert settings.refresher(flags).identity == "host"
+
+
+def test_flags_win() -> None:
+    flags = parsed(
+        *("--listen", "127.0.0.1:0", "--log-level", "debug", "--log-format", "text"),
+        *("--driver-namespace", "d", "--tokens-namespace", "t"),
+        *("--kubelet-dir", "/k", "--node-id", "n", "--view-dir", "/v", "--publish-wait", "1.5"),
+        *("--tmpfs-size", "1Mi", "--tmpfs-inodes", "100", "--selinux-context", "s"),
+        *("--issuers", "/more", "--spool-dir", "/spool", "--identity", "i"),
+        *("--http-timeout", "3", "--takeover-after", "30"),
+    )
+    common, node, refresher = (
+        settings.common(flags),
+        settings.node(flags),
+        settings.refresher(flags),
+    )
+    assert (common.listen, common.log_level, common.log_format) == (
+        ("127.0.0.1", 0),
+        "debug",
+        "text",
+    )
+    assert (common.driver_namespace, common.tokens_namespace) == ("d", "t")
+    assert (node.kubelet_dir, node.node_id, node.view) == (Path("/k"), "n", Path("/v"))
+    assert (node.publish_wait, node.size, node.inodes) == (1.5, 1 << 20, 100)
+    assert (node.tokens_namespace, node.selinux_context) == ("t", "s")
+    assert refresher.issuers == (Path("/issuers"), Path("/more"))
+    assert (refresher.spool_dir, refresher.identity) == (Path("/spool"), "i")
+    assert refresher.limits == Limits(3.0, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("convert", "text", "value"),
+    [
+        (settings.address, ":9808", ("0.0.0.0", 9808)),
+        (settings.address, "localhost:0", ("localhost", 0)),
+        (settings.address, "[::1]:65535", ("::1", 65535)),
+        (settings.seconds, "0.25", 0.25),
+        (settings.seconds, "10", 10.0),
+        (settings.size, "1", 1),
+        (settings.size, "64Mi", 64 << 20),
+        (settings.size, "2Gi", 2 << 30),
+        (settings.size, "3Ki", 3 << 10),
+    ],
+)
+def test_values(convert: Callable[[str], object], text: str, value: object) -> None:
+    assert convert(text) == value
+
+
+@pytest.mark.parametrize(
+    ("flag", "bad"),
+    [
+        *(("--listen", bad) for bad in ("", "9808", ":", ":x", ":65536", ":-1", ":\u00b2")),
+        *(("--publish-wait", bad) for bad in ("", "0", "-1", "1e3", "nan", "inf", "1s", " 1")),
+        *(("--tmpfs-size", bad) for bad in ("", "0", "64M", "-1Mi", "64 Mi", "1.5Gi")),
+        *(("--store", bad) for bad in ("", "dir:", "/path", "kubernetes", "Dir:/x")),
+        ("--tmpfs-inodes", "many"),
+        ("--log-level", "trace"),
+        ("--log-format", "xml"),
+    ],
+)
+def test_bad_values_are_refused_by_name(flag: str, bad: str) -> None:
+    with pytest.raises(argparse.ArgumentError, match=flag):
+        parsed(f"{flag}={bad}")
+
+
+def test_a_relative_store_is_made_absolute() -> None:
+    assert settings.common(parsed("--store", "dir:here")).store == Path.cwd() / "here"
