@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     both.set_defaults(run=_run_roles)
 
     issuer = commands.add_parser("demo-issuer", help="the demo's authorization server")
-    issuer.add_argument("--listen", default="127.0.0.1:8080", metavar="HOST:PORT")
+    issuer.add_argument("--listen", type=settings.address, default="127.0.0.1:8080")
     issuer.add_argument("--issuer", default="", help="its name, if not the address it listens on")
     issuer.add_argument("--seed", action="append", default=[], help="a first refresh token")
     issuer.set_defaults(run=_run_demo_issuer)

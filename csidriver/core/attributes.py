@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from csidriver.core.contract import KUBELET_PREFIX
+from csidriver.core.names import is_subdomain
 from csidriver.core.template import DEFAULT, Template
 from csidriver.errors import InvalidRequest, InvalidTemplate
 
@@ -23,8 +24,6 @@ KEYS = (
     "minValidity",
 )
 
-# Kubernetes object names: DNS-1123 subdomains.
-_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
 _FILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
@@ -141,7 +140,7 @@ def _pod_group(fs_group: str, problems: list[str]) -> int | None:
 
 
 def _object_name(text: str) -> str:
-    if not _OBJECT_NAME.fullmatch(text):
+    if not is_subdomain(text):
         raise ValueError(f"must be the name of a Kubernetes object, not {shown(text)}")
     return text
 

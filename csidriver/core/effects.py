@@ -4,7 +4,7 @@ A generator yields effects and receives their results, so the same rules are dri
 production and by virtual time in the simulator. Errors of `csidriver.errors` are thrown in.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,7 @@ from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.source import Client
 from csidriver.core.token import TokenDocument
+from csidriver.errors import DriverError
 
 R = TypeVar("R")
 
@@ -27,6 +28,23 @@ class Effect(Generic[R]):
     def __iter__(self) -> "Generator[Effect[Any], Any, R]":
         result: R = yield self
         return result
+
+
+def drive(steps: Generator[Effect[Any], Any, R], perform: Callable[[Effect[Any]], Any]) -> R:
+    """Run a generator of effects to its end; each DriverError of `perform` is thrown into it."""
+    result: Any = None
+    error: DriverError | None = None
+    while True:
+        try:
+            effect = steps.send(result) if error is None else steps.throw(error)
+        except StopIteration as end:
+            returned: R = end.value
+            return returned
+        result, error = None, None
+        try:
+            result = perform(effect)
+        except DriverError as failure:
+            error = failure
 
 
 @dataclass(frozen=True, slots=True)

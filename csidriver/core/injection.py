@@ -7,7 +7,6 @@ here.
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from csidriver.core.contract import DRIVER_NAME
+from csidriver.core.names import LONGEST_NAME, is_subdomain
 
 FOLDER = "/tmp"  # noqa: S108 - where users of the announced system look, in their own container
 
@@ -22,8 +22,6 @@ _EXAMPLE = '[{"secretName": "hello-token", "container": "main", "owner": 0}]'
 _REQUIRED = ("secretName", "container", "owner")
 _NAMES = ("secretName", "container", "templateConfigMapName")
 _KNOWN = (*_REQUIRED, "templateConfigMapName")
-_DNS_1123 = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_LONGEST_NAME = 253
 _LAST_UID = 2**32 - 2  # the kernel reads 2**32 - 1 as "no id"
 # Far above any pod; keeps one annotation of 256 KiB from occupying the webhook for seconds.
 _MOST_ENTRIES = 100
@@ -157,10 +155,10 @@ def _faults(entry: _Object) -> Iterator[str]:
             cure = f"is it what {quoted(near[0])} means?" if near else "add it"
             yield f'field "{key}" is missing; {cure}'
     for key in _NAMES:
-        if key in fields and not _is_name(fields[key]):
+        if key in fields and not is_subdomain(fields[key]):
             yield (
                 f'field "{key}" must be a name of lower case letters, digits, "-" and ".", '
-                f"at most {_LONGEST_NAME} characters"
+                f"at most {LONGEST_NAME} characters"
             )
     if "owner" in fields and not _is_uid(fields["owner"]):
         yield f'field "owner" must be a uid: an integer from 0 to {_LAST_UID}, without quotes'
@@ -174,11 +172,6 @@ def _entry(label: str, fields: dict[str, Any]) -> Entry:
         owner=fields["owner"],
         template=fields.get("templateConfigMapName"),
     )
-
-
-def _is_name(value: Any) -> bool:
-    short = isinstance(value, str) and len(value) <= _LONGEST_NAME
-    return short and _DNS_1123.fullmatch(value) is not None
 
 
 def _is_uid(value: Any) -> bool:

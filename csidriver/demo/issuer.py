@@ -1,5 +1,6 @@
 """The strict authorization server: its sockets, its threads, and its programmable front."""
 
+import logging
 import secrets
 import threading
 import time
@@ -15,7 +16,10 @@ from csidriver.demo.jwt import verify_jwt
 from csidriver.demo.presentations import Presentation, most_presentations
 from csidriver.demo.server import Server
 
+log = logging.getLogger(__name__)
+
 DEMO_CLIENT = Client("my-app", Sensitive("my-app-client-secret"))  # as the announcement has it
+DEMO_SEED = Sensitive("eyJhbG...")
 _STRICT = Policy()
 _POLL = 0.02  # seconds until the accepting thread notices that it is to stop
 
@@ -119,12 +123,13 @@ class StrictIssuer:
         return verify_jwt(access_token, self.signing_key)
 
 
-def serve(listen: str, issuer: str, seeds: Sequence[Sensitive], stop: threading.Event) -> None:
-    """Serve on HOST:PORT until `stop`, with one family of the demo client per distinct seed."""
-    host, _, port = listen.rpartition(":")
-    address = host or "127.0.0.1", int(port)
+def serve(
+    address: tuple[str, int], issuer: str, seeds: Sequence[Sensitive], stop: threading.Event
+) -> None:
+    """Serve until `stop`; the announcement's seed and each of `seeds` start a family."""
     server = StrictIssuer(clients=[DEMO_CLIENT], address=address, issuer=issuer)
-    for seed in dict.fromkeys(seeds):
+    for seed in dict.fromkeys([DEMO_SEED, *seeds]):
         server.seed(DEMO_CLIENT.client_id, seed)
     with server:
+        log.info("serving issuer %s", server.url)
         stop.wait()

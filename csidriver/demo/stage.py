@@ -15,10 +15,9 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.core import contract
 from csidriver.core.admission import inject
 from csidriver.core.contract import Ref
-from csidriver.core.sensitive import Sensitive
 from csidriver.demo.display import Row
 from csidriver.demo.families import Policy
-from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
+from csidriver.demo.issuer import DEMO_CLIENT, DEMO_SEED, StrictIssuer
 from csidriver.demo.kubelet import Container, Kubelet
 from csidriver.demo.presentations import Outcome
 from csidriver.demo.processes import ReaderProcess, Role
@@ -28,8 +27,6 @@ from csidriver.errors import DriverError
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMESPACE = "default"
 SOURCE = Ref(NAMESPACE, "hello-token")
-# What the announcement's Secret holds.
-SEED = Sensitive("eyJhbG...")
 TOKEN_FILE = "tmp/oauthtk_0"  # noqa: S105 - a path
 PATIENCE = 20.0
 
@@ -58,7 +55,7 @@ class Stage(contextlib.ExitStack):
 
     def start_roles(self) -> str:
         """Start server, refresher and node plugin; returns the name the plugin registered under."""
-        self.issuer.seed(DEMO_CLIENT.client_id, SEED)
+        self.issuer.seed(DEMO_CLIENT.client_id, DEMO_SEED)
         self.enter_context(self.issuer)
         issuers = self._root / "issuers.yaml"
         entry = {"name": "demo", "issuer": self.issuer.url, "default": True, "internal": True}

@@ -17,7 +17,7 @@ from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.source import Client
 from csidriver.core.store import Event
-from csidriver.errors import DriverError, StoreError
+from csidriver.errors import StoreError
 from csidriver.refresher.metrics import RefresherMetrics
 
 log = logging.getLogger(__name__)
@@ -115,19 +115,7 @@ class Interpreter:
 
     def run(self, steps: Generator[effects.Effect[Any], Any, R]) -> R:
         """Drive a generator to its end. Raises what it raises."""
-        result: Any = None
-        error: DriverError | None = None
-        while True:
-            try:
-                effect = steps.send(result) if error is None else steps.throw(error)
-            except StopIteration as end:
-                returned: R = end.value
-                return returned
-            result, error = None, None
-            try:
-                result = self._handlers[type(effect)](effect)
-            except DriverError as failure:
-                error = failure
+        return effects.drive(steps, lambda effect: self._handlers[type(effect)](effect))
 
     def _send(self, effect: effects.Send) -> Outcome:
         started = self._world.clock.monotonic()

@@ -4,6 +4,7 @@ It interprets the effects of `csidriver.core.effects` in memory and virtual time
 protocol is repeated here: the world only does what it is asked, fails when told, and keeps score.
 """
 
+import itertools
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from csidriver.core.refresh import visit
 from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Signal
-from csidriver.errors import DriverError, StoreConflict, StoreRefused
+from csidriver.errors import StoreConflict, StoreRefused
 
 R = TypeVar("R")
 REF = Ref("physics", "hello-token")
@@ -117,27 +118,22 @@ class World:
 
     def run(self, steps: Steps[R], crash_after: int | None = None, holder: str = "pod-1") -> R:
         """Drive a generator to its end, or until so many effects are done: raises Crashed."""
-        result: Any = None
-        error: DriverError | None = None
-        while True:
-            try:
-                effect = steps.send(result) if error is None else steps.throw(error)
-            except StopIteration as end:
-                returned: R = end.value
-                return returned
-            result, error = None, None
+        spool = self.spools.setdefault(holder, {})
+        left = itertools.count(-1 if crash_after is None else crash_after, -1)
+
+        def perform(effect: Effect[Any]) -> Any:
+            self.done.append(effect)
             try:
                 self.before(effect)
-                result = self._do(effect, self.spools.setdefault(holder, {}))
+                result = self._do(effect, spool)
                 self.after(effect)
-            except DriverError as failure:
-                error = failure
-            self.done.append(effect)
-            if crash_after is not None:
-                crash_after -= 1
-                if crash_after <= 0:
+            finally:
+                if next(left) == 1:
                     steps.close()
                     raise Crashed
+            return result
+
+        return effects.drive(steps, perform)
 
     def _do(  # noqa: C901, PLR0911, PLR0912 - one line per effect
         self, effect: Effect[Any], spool: dict[Ref, SpoolEntry]

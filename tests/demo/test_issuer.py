@@ -1,5 +1,7 @@
 """The strict authorization server over real HTTP."""
 
+import logging
+import queue
 import socket
 import threading
 from collections.abc import Iterator
@@ -211,24 +213,33 @@ def test_stop_ends_idle_connections_and_leaves_no_thread() -> None:
     assert not left
 
 
-def test_serve_knows_the_announcements_client_and_every_seed() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url, stop = f"http://127.0.0.1:{port}", threading.Event()
-    seeds = [Sensitive("eyJhbG..."), Sensitive("another"), Sensitive("another")]
-    thread = threading.Thread(target=serve, args=(f"127.0.0.1:{port}", "", seeds, stop))
+class Announced(logging.Handler):
+    """Waits for the address that `serve` logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.urls: queue.Queue[str] = queue.Queue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.urls.put(record.getMessage().rpartition(" ")[2])
+
+
+def test_serve_knows_the_announcements_client_and_seed_and_every_other_seed() -> None:
+    stop, announced, log = threading.Event(), Announced(), logging.getLogger("csidriver.demo")
+    seeds = [Sensitive("another"), Sensitive("another")]
+    thread = threading.Thread(target=serve, args=(("127.0.0.1", 0), "", seeds, stop))
+    log.addHandler(announced)
+    log.setLevel(logging.INFO)
     thread.start()
     try:
-        with requests.Session() as session:
-            retry = requests.adapters.Retry(connect=20, backoff_factor=0.05, backoff_max=0.2)
-            session.mount(url, requests.adapters.HTTPAdapter(max_retries=retry))
-            session.get(url, timeout=TIMEOUT)
+        url = announced.urls.get(timeout=TIMEOUT)
         auth = ("my-app", "my-app-client-secret")
-        for seed in seeds[:2]:
+        for seed in (Sensitive("eyJhbG..."), seeds[0]):
             assert post(f"{url}/token", grant(seed), auth=auth).status_code == 200
     finally:
         stop.set()
         thread.join()
+        log.removeHandler(announced)
+        log.setLevel(logging.NOTSET)
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=TIMEOUT)

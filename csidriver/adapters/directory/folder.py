@@ -14,7 +14,8 @@ from errno import ELOOP, ENOENT, ENOTDIR, ENXIO
 from pathlib import Path
 
 from csidriver.adapters.directory.manifest import LIMIT, Unfit
-from csidriver.adapters.directory.slot import Slot, is_namespace
+from csidriver.adapters.directory.slot import Slot
+from csidriver.core.names import is_label
 from csidriver.errors import StoreRefused, StoreUnavailable
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
@@ -38,7 +39,7 @@ class Folder:
                     found = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
             except FileNotFoundError:
                 return []
-            return sorted(filter(is_namespace, found))
+            return sorted(filter(is_label, found))
 
     def files(self, namespace: str) -> dict[str, Signature]:
         """Signatures of all `*.yaml` in a namespace, by file name."""

@@ -7,12 +7,10 @@ import re
 import uuid
 from dataclasses import dataclass
 
+from csidriver.core.names import is_label, is_subdomain
 from csidriver.errors import StoreRefused
 
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_LABEL_LENGTH = 63
-_SUBDOMAIN_LENGTH = 253
 _FILE_LENGTH = 255  # NAME_MAX of Linux file systems, shorter than a kind and the longest name
 _SUFFIX = ".yaml"
 
@@ -28,13 +26,13 @@ class Slot:
     @classmethod
     def of(cls, namespace: object, kind: object, name: object) -> "Slot":
         """The slot of an object; raises StoreRefused for names that Kubernetes would not take."""
-        if not is_namespace(namespace):
+        if not is_label(namespace):
             raise StoreRefused(f"namespace {namespace!r:.80} is no DNS-1123 label")
         if not (isinstance(kind, str) and _KIND.fullmatch(kind)):
             raise StoreRefused(f"kind {kind!r:.80} is no kind")
-        if not _is_subdomain(name):
+        if not is_subdomain(name):
             raise StoreRefused(f"name {name!r:.80} is no DNS-1123 subdomain")
-        slot = cls(str(namespace), kind.lower(), str(name))
+        slot = cls(namespace, kind.lower(), name)
         if len(slot.file) > _FILE_LENGTH:
             raise StoreRefused(f"name {name!r:.80} is too long for a file of kind {kind}")
         return slot
@@ -63,16 +61,3 @@ class Slot:
     def uid(self) -> str:
         """What stands in for the uid of an object whose author gave it none."""
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"oauth2-csi:{self.path}"))
-
-
-def is_namespace(name: object) -> bool:
-    """Whether a folder of this name is a namespace."""
-    return isinstance(name, str) and len(name) <= _LABEL_LENGTH and bool(_LABEL.fullmatch(name))
-
-
-def _is_subdomain(name: object) -> bool:
-    return (
-        isinstance(name, str)
-        and len(name) <= _SUBDOMAIN_LENGTH
-        and all(_LABEL.fullmatch(part) for part in name.split("."))
-    )
