@@ -156,6 +156,8 @@ def _sighting(before: Sighting, ref: Ref, secret: Secret | None) -> Sighting:
         problem = f"belongs to {companion.source}, not to {ref}"
         foreign = InvalidSecret(f"Secret {secret.namespace}/{secret.name}", [problem])
         return replace(before, looked=True, error=foreign)
-    if before.companion is not None and companion.generation < before.companion.generation:
-        return replace(before, looked=True, error=None)
+    known = before.companion
+    # A Secret that was deleted and made again has another uid and starts again with 1.
+    if known is not None and known.source_uid == companion.source_uid:
+        companion = known if known.generation > companion.generation else companion
     return Sighting(looked=True, companion=companion)

@@ -45,9 +45,11 @@ class NodePlugin:
         self._refused = False
         self._stop = threading.Event()
         metrics = NodeMetrics(registry)
+        pods = settings.kubelet_dir / "pods"
         self._state = State(
             StateSettings(
                 settings.plugin_dir,
+                pods,
                 settings.view,
                 settings.size,
                 settings.inodes,
@@ -72,9 +74,7 @@ class NodePlugin:
         self._server = Server(
             Boundary(metrics),
             IdentityService(),
-            NodeService(
-                self._volumes, node_id=settings.node_id, pods=settings.kubelet_dir / "pods"
-            ),
+            NodeService(self._volumes, node_id=settings.node_id, pods=pods),
             RegistrationService(str(self._socket), self._refuse),
         )
 

@@ -4,12 +4,14 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from csidriver.core.attributes import VolumeAttributes
 from csidriver.core.contract import Ref
 from csidriver.core.template import Template
-from csidriver.errors import TokenFileFailed
+from csidriver.errors import InvalidTemplate, TokenFileFailed
+
+T = TypeVar("T")
 
 FILE_NAME = "volume.json"
 _VERSION = 1
@@ -50,14 +52,31 @@ class VolumeRecord:
         try:
             content = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
             return _READERS[content["version"]](content["volume"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except _DAMAGES as error:
             raise TokenFileFailed(f"{folder / FILE_NAME}: {type(error).__name__}") from error
 
 
 def _record(values: dict[str, Any]) -> VolumeRecord:
     attributes = dict(values.pop("attributes"))
     attributes["template"] = Template.parse(attributes["template"])
-    return VolumeRecord(attributes=VolumeAttributes(**attributes), **values)
+    return _typed(VolumeRecord(attributes=_typed(VolumeAttributes(**attributes)), **values))
+
+
+def _typed(value: T) -> T:
+    """Raises TypeError unless every field holds what its class says."""
+    for name, kind in get_type_hints(type(value)).items():
+        if not isinstance(getattr(value, name), kind):
+            raise TypeError(name)
+    return value
 
 
 _READERS = {_VERSION: _record}
+_DAMAGES = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    InvalidTemplate,
+)

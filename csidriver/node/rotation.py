@@ -89,9 +89,12 @@ class Rotation:
         while (attempt := self._next(stop)) is not None:
             try:
                 self._attempt(attempt)
+            except DriverError as error:
+                log.warning("volume %s: %s", attempt.volume_id, error)
+                self._failed(attempt)
             except Exception:
                 log.exception("rewriting a token file failed")
-                self._again(attempt, FAILURE_PAUSE)
+                self._failed(attempt)
 
     def _push(self, due: float, attempt: _Try) -> None:
         self._pending.add(attempt.volume_id)
@@ -114,13 +117,7 @@ class Rotation:
             return
         now = self._clock.monotonic()
         until = attempt.until
-        try:
-            outcome, written_at = file.rewrite(leased=until is None or now < until)
-        except DriverError as error:
-            self._metrics.rewrite_failed()
-            log.warning("volume %s: %s", attempt.volume_id, error)
-            self._again(attempt, FAILURE_PAUSE)
-            return
+        outcome, written_at = file.rewrite(leased=until is None or now < until)
         if outcome is not Rewrite.BUSY:
             self._metrics.rewrote(outcome, self._clock.now() - written_at)
             return
@@ -128,6 +125,10 @@ class Rotation:
             until = now + min(PATIENCE, file.remaining() / 2)
         pause = min(attempt.pause * 2, LONGEST_PAUSE)
         self._again(_Try(attempt.volume_id, pause, until), attempt.pause)
+
+    def _failed(self, attempt: _Try) -> None:
+        self._metrics.rewrite_failed()
+        self._again(attempt, FAILURE_PAUSE)
 
     def _again(self, attempt: _Try, pause: float) -> None:
         with self._wake:

@@ -39,7 +39,7 @@ class Server:
         csi_pb2_grpc.add_IdentityServicer_to_server(identity, self._server)
         csi_pb2_grpc.add_NodeServicer_to_server(node, self._server)
         registration_pb2_grpc.add_RegistrationServicer_to_server(registration, self._server)
-        self._published: list[tuple[Path, int]] = []
+        self._published: list[tuple[Path, os.stat_result]] = []
 
     def start(self, csi_socket: Path, registration_socket: Path) -> None:
         """Answer on both sockets; the registration socket appears last, when all else works.
@@ -61,14 +61,14 @@ class Server:
             os.umask(before)
         self._server.start()
         for path, draft in zip(sockets, drafts, strict=True):
-            inode = draft.lstat().st_ino
+            ours = draft.lstat()
             draft.rename(path)
-            self._published.append((path, inode))
+            self._published.append((path, ours))
 
     def stop(self, grace: float) -> None:
         """Take the sockets away, registration first, and let running calls end (seconds)."""
-        for path, inode in reversed(self._published):
-            remove_if_ours(path, inode)
+        for path, ours in reversed(self._published):
+            remove_if_ours(path, ours)
         self._published.clear()
         done: threading.Event = self._server.stop(grace)
         done.wait()
@@ -86,10 +86,14 @@ class Server:
             raise InvalidSettings("socket", [f"{path} cannot be bound"]) from error
 
 
-def remove_if_ours(path: Path, inode: int) -> None:
-    """Remove a socket unless another process has replaced it."""
+def remove_if_ours(path: Path, ours: os.stat_result) -> None:
+    """Remove a socket unless another process has replaced it.
+
+    The inode alone does not tell: its number may be that of a removed socket.
+    """
     try:
-        if path.lstat().st_ino == inode:
+        there = path.lstat()
+        if (there.st_ino, there.st_mtime_ns) == (ours.st_ino, ours.st_mtime_ns):
             path.unlink()
     except FileNotFoundError:
         return

@@ -39,9 +39,13 @@ class Mounter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StateSettings:
-    """Where the state lies and how large it may grow; `size` in bytes."""
+    """Where the state lies and how large it may grow; `size` in bytes.
+
+    Volumes are mounted below `pods`.
+    """
 
     plugin_dir: Path
+    pods: Path
     view: Path
     size: int = 64 << 20
     inodes: int = 16384
@@ -60,17 +64,18 @@ class State:
         """Mount the tmpfs unless an earlier process of this node did, and the view.
 
         Raises:
-            InvalidSettings: the plugin folder does not propagate mounts to the host.
+            InvalidSettings: mounts do not propagate from here to the host.
             MountFailed: the kernel refused.
         """
         settings = self._settings
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.view.mkdir(mode=0o700, parents=True, exist_ok=True)
         table = self._mounter.table()
-        if not _covering(table, settings.plugin_dir).shared:
-            problem = f"{settings.plugin_dir} is not on a shared mount; pods would see no volumes"
-            cure = "mount it with mountPropagation: Bidirectional"
-            raise InvalidSettings("mount propagation", [problem, cure])
+        for folder in (settings.plugin_dir, settings.pods):
+            if not _covering(table, folder).shared:
+                problem = f"{folder} is not on a shared mount; pods would see no volumes"
+                cure = "mount it with mountPropagation: Bidirectional"
+                raise InvalidSettings("mount propagation", [problem, cure])
         top = _top(table, self.root)
         if top is None:
             self._mounter.mount_tmpfs(

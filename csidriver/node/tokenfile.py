@@ -58,7 +58,8 @@ def create(path: Path, content: bytes, *, uid: int, gid: int, mode: int) -> None
         StorageFull: the file system has no room.
         TokenFileFailed: anything else, a file of that name included.
     """
-    draft = path.with_name(".draft")
+    # No volume may ask for a file of this name: attributes refuse what starts with "..".
+    draft = path.with_name("..draft")
     try:
         draft.unlink(missing_ok=True)
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -69,9 +70,12 @@ def create(path: Path, content: bytes, *, uid: int, gid: int, mode: int) -> None
             os.fchmod(fd, mode)
         finally:
             os.close(fd)
-        draft.rename(path)
+        # Unlike rename(2), link(2) replaces nothing.
+        path.hardlink_to(draft)
+        draft.unlink()
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise _translated(path, error) from error
 
 

@@ -69,14 +69,17 @@ class Volume:
 
         Returns how it ended and when the refresher wrote the token (epoch seconds).
         """
-        token = self.newest()
-        # An expired token is no improvement on what the file holds.
-        if token is None or token.expires_at <= self._clock.now():
-            return Rewrite.UNCHANGED, 0.0
-        content = self.record.attributes.template.render(token)
         with self.lock:
-            if self.gone:
+            # Looked up under the lock, or a slower writer would put an older token back.
+            token = self.newest()
+            if token is None or self.gone:
                 return Rewrite.UNCHANGED, 0.0
+            if token.expires_at <= self._clock.now():
+                # No improvement on what the file holds, which after a restart is no younger.
+                if self._expires_at is None:
+                    self._expires_at = token.expires_at
+                return Rewrite.UNCHANGED, 0.0
+            content = self.record.attributes.template.render(token)
             outcome = tokenfile.rewrite(self.file, content, leased=leased)
             if outcome is not Rewrite.BUSY:
                 self._expires_at = token.expires_at

@@ -20,15 +20,19 @@ from csidriver.errors import (
     TemplateMissing,
     TokenFileFailed,
 )
+from csidriver.node import tokenfile
 from csidriver.node.admittance import explain, is_good, is_settled
-from csidriver.node.follow import Follower
+from csidriver.node.follow import Follower, Sighting
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.record import VolumeRecord
 from csidriver.node.rotation import Clock
-from csidriver.node.state import Mounter, State
+from csidriver.node.state import DATA, Mounter, State
 from csidriver.node.volume import Volume
 
 log = logging.getLogger(__name__)
+
+# Seconds for the backend's first word on a companion when nothing else may be waited for.
+FIRST_LOOK = 1.0
 
 
 class ConfigMaps(Protocol):
@@ -73,6 +77,9 @@ class Volumes:
             except TokenFileFailed as error:
                 log.warning("volume set aside until kubelet asks for it: %s", error)
                 continue
+            if self._around.state.folder(record.volume_id) != folder:
+                log.warning("volume set aside until kubelet asks for it: %s: misplaced", folder)
+                continue
             self._keep(self._volume(record))
             self._around.follower.follow(record.source, record.volume_id)
 
@@ -86,12 +93,21 @@ class Volumes:
 
         On an error everything this call did is undone: kubelet may never call again.
         """
-        with self._exclusive(wanted.volume_id) as cancel:
-            known = self.rewritable(wanted.volume_id)
-            if known is None:
-                self._publish_first(wanted, cancel)
-            else:
-                self._publish_again(known, Path(wanted.target_path))
+        volume_id, target = wanted.volume_id, Path(wanted.target_path)
+        with self._exclusive(volume_id) as cancel:
+            known = self.rewritable(volume_id)
+            # Without a record when that was lost, in a crash or later.
+            shown = self._around.state.shown_at(volume_id, target)
+            try:
+                if known is None:
+                    self._publish_first(wanted, cancel, shown=shown)
+                else:
+                    self._publish_again(known, target, shown=shown)
+            except DriverError as error:
+                if known is None and not shown:
+                    raise
+                # A final code would make older kubelets remove the folder of a running pod.
+                raise NotReady(str(error)) from error
 
     def unpublish(self, volume_id: str, target: Path) -> None:
         """Unmount and forget the volume; fine when there is nothing left to do."""
@@ -106,6 +122,7 @@ class Volumes:
                 volume.erase()
             self._unmount(target)
             self._remove(volume_id)
+            self._forget(volume_id)
 
     def cancel(self) -> None:
         """End every wait of a running publish; the process stops."""
@@ -127,17 +144,11 @@ class Volumes:
             with self._lock:
                 del self._busy[volume_id]
 
-    def _publish_again(self, volume: Volume, target: Path) -> None:
+    def _publish_again(self, volume: Volume, target: Path, *, shown: bool) -> None:
         """A republish: no network, no second mount, an error only when the token has expired."""
-        state = self._around.state
-        volume_id = volume.record.volume_id
-        try:
-            volume.rewrite(leased=True)
-            if not state.shown_at(volume_id, target):
-                self._mount(volume_id, target)
-        except DriverError as error:
-            # A final code would make older kubelets remove the folder of a running pod.
-            raise NotReady(str(error)) from error
+        volume.rewrite(leased=True)
+        if not shown:
+            self._mount(volume.record.volume_id, target)
         if volume.remaining() <= 0:
             sighting = self._around.follower.latest(volume.record.source)
             raise NotReady(
@@ -145,7 +156,8 @@ class Volumes:
                 f"{explain(volume.record.source, sighting, self._around.clock.now())}"
             )
 
-    def _publish_first(self, wanted: VolumeRecord, cancel: threading.Event) -> None:
+    def _publish_first(self, wanted: VolumeRecord, cancel: threading.Event, *, shown: bool) -> None:
+        """All of it, or nothing; what is `shown` already stays, a pod may be using it."""
         around, volume_id, target = self._around, wanted.volume_id, Path(wanted.target_path)
         record = self._with_template(wanted)
         with contextlib.ExitStack() as undo:
@@ -153,14 +165,18 @@ class Volumes:
             undo.callback(around.follower.unfollow, record.source, volume_id)
             token = self._token(record, cancel)
             volume = self._volume(record)
-            undo.callback(self._remove, volume_id)
+            undo.callback(self._forget, volume_id)
+            if not shown:
+                undo.callback(self._remove, volume_id)
             around.state.make(volume_id)
             volume.write_first(token)
-            undo.callback(self._unmount_if_possible, target)
-            if not around.state.shown_at(volume_id, target):
+            if not shown:
+                undo.callback(self._unmount_if_possible, target)
                 self._mount(volume_id, target)
             record.save(volume.folder)
             self._keep(volume)
+            # A token that came since `_token` found no volume to rewrite.
+            volume.rewrite(leased=True)
             undo.pop_all()
 
     def _token(self, record: VolumeRecord, cancel: threading.Event) -> AccessToken:
@@ -168,13 +184,19 @@ class Volumes:
         around, ref = self._around, record.source
         minimum = record.attributes.min_validity
         # Half of the server's threads stay free, or waiting pods would block unpublishing ones.
-        patience = around.publish_wait if self._waiters.acquire(blocking=False) else None
+        # The others still take one look: a token that is there must not wait for any that is not.
+        may_wait = self._waiters.acquire(blocking=False)
+
+        def over(sighting: Sighting) -> bool:
+            seen = sighting.looked or sighting.error is not None
+            settled = is_settled(sighting, around.clock.now(), minimum)
+            return settled or (seen and not may_wait)
+
+        patience = around.publish_wait if may_wait else min(around.publish_wait, FIRST_LOOK)
         try:
-            sighting = around.follower.wait(
-                ref, lambda s: is_settled(s, around.clock.now(), minimum), patience or 0.0, cancel
-            )
+            sighting = around.follower.wait(ref, over, patience, cancel)
         finally:
-            if patience is not None:
+            if may_wait:
                 self._waiters.release()
         now = around.clock.now()
         companion = sighting.companion
@@ -201,6 +223,11 @@ class Volumes:
     def _keep(self, volume: Volume) -> None:
         with self._lock:
             self._volumes[volume.record.volume_id] = volume
+            self._around.metrics.volumes(len(self._volumes))
+
+    def _forget(self, volume_id: str) -> None:
+        with self._lock:
+            self._volumes.pop(volume_id, None)
             self._around.metrics.volumes(len(self._volumes))
 
     def _mount(self, volume_id: str, target: Path) -> None:
@@ -230,7 +257,9 @@ class Volumes:
             log.warning("undoing a publish: %s", error)
 
     def _remove(self, volume_id: str) -> None:
-        with self._lock:
-            self._volumes.pop(volume_id, None)
-            self._around.metrics.volumes(len(self._volumes))
-        shutil.rmtree(self._around.state.folder(volume_id), ignore_errors=True)
+        folder = self._around.state.folder(volume_id)
+        for file in (folder / DATA).glob("*"):
+            # Without a record nobody knew of it, and somebody may have it open.
+            with contextlib.suppress(TokenFileFailed):
+                tokenfile.erase(file)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,170 @@
+import errno
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from csidriver.adapters.mounts import Mounts
+from csidriver.core.mountinfo import Mount
+from csidriver.errors import MountFailed
+
+pytestmark = pytest.mark.mounts
+
+MOUNTS = Mounts()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    for mount in reversed(MOUNTS.table()):
+        if Path(mount.target).is_relative_to(tmp_path):
+            MOUNTS.unmount(Path(mount.target))
+
+
+def made(folder: Path, *names: str) -> list[Path]:
+    for name in names:
+        (folder / name).mkdir()
+    return [folder / name for name in names]
+
+
+def on(target: Path) -> list[Mount]:
+    return [mount for mount in MOUNTS.table() if mount.target == str(target)]
+
+
+def options(target: Path) -> tuple[set[str], set[str]]:
+    """Options of a mount and of its file system, as the kernel shows them."""
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    (line,) = [fields for fields in map(str.split, lines) if fields[4] == str(target)]
+    return set(line[5].split(",")), set(line[-1].split(","))
+
+
+def writable(path: Path) -> bool:
+    try:
+        path.write_text("x", encoding="utf-8")
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.ENOSPC):
+            return False
+        raise
+    return True
+
+
+def test_a_bind_shows_the_same_files_and_lets_writes_through(folder: Path) -> None:
+    source, target = made(folder, "source", "target")
+    MOUNTS.bind(source, target)
+    (source / "file").write_text("new", encoding="utf-8")
+    assert (target / "file").read_text(encoding="utf-8") == "new"
+    assert writable(target / "file")
+
+
+def test_a_file_can_be_bound(folder: Path) -> None:
+    (folder / "source").write_text("x", encoding="utf-8")
+    (folder / "target").touch()
+    MOUNTS.bind(folder / "source", folder / "target")
+    assert (folder / "target").samefile(folder / "source")
+
+
+@pytest.mark.parametrize("name", ["a b", "a\tb\nc", "back\\slash", "\u20ac", "-rf", "\\040"])
+def test_odd_names_are_found_in_the_table(folder: Path, name: str) -> None:
+    source, target = made(folder, "source", name)
+    MOUNTS.bind(source, target)
+    assert len(on(target)) == 1
+    assert MOUNTS.unmount(target)
+    assert on(target) == []
+
+
+def test_a_read_only_view_is_read_only_for_all_that_is_bound_from_it(folder: Path) -> None:
+    source, view, target = made(folder, "source", "view", "target")
+    made(source, "data")
+    MOUNTS.bind_read_only(source, view)
+    MOUNTS.bind(view / "data", target)
+    assert not writable(view / "file")
+    assert not writable(target / "file")
+    assert writable(source / "data" / "file")
+    assert (target / "file").exists()
+    assert [on(view)[0].read_only, on(target)[0].read_only] == [True, True]
+    assert {"ro", "nosuid", "nodev", "noexec"} <= options(view)[0]
+
+
+def test_a_read_only_view_shares_nothing_with_where_it_lies(folder: Path) -> None:
+    source, around = made(folder, "source", "around")
+    MOUNTS.share(around)
+    (view,) = made(around, "view")
+    MOUNTS.bind_read_only(source, view)
+    assert on(around)[0].shared
+    assert not on(view)[0].shared
+
+
+def test_a_tmpfs_is_closed_to_others_and_limited(folder: Path) -> None:
+    MOUNTS.mount_tmpfs(folder, size=8192, inodes=4)
+    mount, file_system = options(folder)
+    assert {"nosuid", "nodev", "noexec"} <= mount
+    assert {"size=8k", "nr_inodes=4"} <= file_system
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    (folder / "full").write_bytes(b"x" * 8192)
+    assert not writable(folder / "b")  # of no room
+    (folder / "full").unlink()
+    assert writable(folder / "b")
+    assert writable(folder / "c")
+    assert not writable(folder / "e")  # of no inode: the root is one of them
+
+
+@pytest.mark.other_uids
+def test_a_tmpfs_is_kept_out_of_swap(folder: Path) -> None:
+    release = Path("/proc/sys/kernel/osrelease").read_text(encoding="ascii").split(".")
+    if tuple(map(int, release[:2])) < (6, 4):
+        pytest.skip("noswap needs Linux 6.4")
+    MOUNTS.mount_tmpfs(folder, size=8192, inodes=4)
+    assert "noswap" in options(folder)[1]
+
+
+def test_a_shared_folder_is_seen_as_shared_until_it_is_made_private(folder: Path) -> None:
+    MOUNTS.share(folder)
+    assert on(folder)[0].shared
+    MOUNTS.make_private(folder)
+    assert not on(folder)[0].shared
+
+
+def test_mounts_propagate_between_two_sides_of_a_shared_folder(folder: Path) -> None:
+    source, one, other = made(folder, "source", "one", "other")
+    MOUNTS.share(one)
+    MOUNTS.bind(one, other)
+    made(one, "inner")
+    MOUNTS.bind(source, one / "inner")
+    assert len(on(other / "inner")) == 1
+
+
+def test_unmount_takes_the_topmost_away_and_says_when_there_is_none(folder: Path) -> None:
+    first, second, target = made(folder, "first", "second", "target")
+    MOUNTS.bind(first, target)
+    MOUNTS.bind(second, target)
+    assert MOUNTS.unmount(target)
+    assert target.samefile(first)
+    assert MOUNTS.unmount(target)
+    assert not MOUNTS.unmount(target)
+    assert not MOUNTS.unmount(folder / "none")
+    assert not MOUNTS.unmount(folder / "none" / "deeper")
+
+
+def test_unmount_works_while_the_mount_is_in_use(folder: Path) -> None:
+    source, target = made(folder, "source", "target")
+    (source / "file").write_text("x", encoding="utf-8")
+    MOUNTS.bind(source, target)
+    with (target / "file").open(encoding="utf-8") as used:
+        assert MOUNTS.unmount(target)
+        assert on(target) == []
+        assert used.read() == "x"
+
+
+def test_unmount_never_follows_a_symlink(folder: Path) -> None:
+    source, target = made(folder, "source", "target")
+    MOUNTS.bind(source, target)
+    (folder / "link").symlink_to(target)
+    assert not MOUNTS.unmount(folder / "link")
+    assert len(on(target)) == 1
+
+
+def test_a_refusal_of_the_kernel_names_operation_and_path(folder: Path) -> None:
+    with pytest.raises(MountFailed) as caught:
+        MOUNTS.bind(folder / "none", folder)
+    assert (caught.value.operation, caught.value.path) == ("mount", str(folder))

@@ -1,0 +1,280 @@
+"""A node plugin in a thread, with real sockets, mounts and leases, and the node around it."""
+
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry
+
+from csidriver._proto import csi_pb2, csi_pb2_grpc
+from csidriver.adapters.directory import DirectoryStore
+from csidriver.adapters.mounts import Mounts
+from csidriver.core import contract
+from csidriver.core.companion import AccessToken, Companion
+from csidriver.core.contract import Ref
+from csidriver.core.mountinfo import Mount
+from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import Status
+from csidriver.demo.kubelet import Kubelet
+from csidriver.node.configuration import NodeSettings
+from csidriver.node.plugin import NodePlugin
+from csidriver.node.state import folder_name
+
+NAMESPACE = "alice"
+TOKENS = "oauth2-csi-tokens"
+SOURCE = Ref(NAMESPACE, "hello-token")
+PATIENCE = 10.0
+
+
+def eventually(
+    predicate: Callable[[], object], what: str = "it", seconds: float = PATIENCE
+) -> None:
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not predicate():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
+        pause.wait(0.002)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def follow_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("follow-")]
+
+
+def token(value: str, *, left: float = 3600.0, lifetime: float = 3600.0) -> AccessToken:
+    now = time.time()
+    return AccessToken(Sensitive(value), "Bearer", now + left - lifetime, now + left, now)
+
+
+def companion(access: AccessToken | None, generation: int = 1, **changes: Any) -> Companion:
+    made = Companion(SOURCE, "uid-1", generation, Status.READY, "", time.time() + 1800, access)
+    return replace(made, **changes)
+
+
+class ShiftedClock:
+    """The machine's clock, `ahead` seconds later."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class Node:
+    """`start` and `stop` a plugin as often as you like; `close` leaves nothing."""
+
+    def __init__(self) -> None:
+        # Short: a unix socket's path has at most 107 bytes.
+        self.root = Path(tempfile.mkdtemp(prefix="n", dir="/tmp"))
+        self.kubelet_dir = self.root / "k"
+        self.mounts = Mounts()
+        self.store_root = self.root / "s"
+        self.store = DirectoryStore(self.store_root)
+        self.plugin_store = DirectoryStore(self.store_root, poll=0.005)
+        self.clock = ShiftedClock()
+        self.registry = CollectorRegistry()
+        self.settings = NodeSettings(
+            kubelet_dir=self.kubelet_dir,
+            node_id="node-1",
+            view=self.root / "v",
+            tokens_namespace=TOKENS,
+            publish_wait=PATIENCE,
+        )
+        self.socket = self.settings.plugin_dir / "csi.sock"
+        self.registration = (
+            self.kubelet_dir / "plugins_registry" / f"{contract.DRIVER_NAME}-reg.sock"
+        )
+        self.state = self.settings.plugin_dir / "tokens"
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._failure: list[BaseException] = []
+        self._channel: Any = None
+        Kubelet(self.kubelet_dir, self.mounts, NAMESPACE).prepare()
+
+    def start(self, **settings: Any) -> None:
+        self.settings = replace(self.settings, **settings)
+        self.registry = CollectorRegistry()
+        plugin = NodePlugin(
+            self.settings, self.plugin_store, self.mounts, self.clock, self.registry
+        )
+        self._stop = threading.Event()
+        self._failure = []
+        before = _inode(self.registration)
+        self._thread = threading.Thread(target=self._run, args=(plugin,), name="plugin")
+        self._thread.start()
+        eventually(
+            lambda: self._failure or _inode(self.registration) not in (None, before), "start"
+        )
+        if self._failure:
+            self.join()
+        self._channel = grpc.insecure_channel(f"unix:{self.socket}")
+
+    def stop(self) -> None:
+        self._stop.set()
+        self.join()
+
+    def join(self) -> None:
+        """Wait until the plugin has ended; raises what it raised."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), "the plugin does not end"
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self._failure:
+            raise self._failure.pop()
+
+    def close(self) -> None:
+        try:
+            self.stop()
+        finally:
+            for mount in reversed(self.mounts.table()):
+                if Path(mount.target).is_relative_to(self.root):
+                    self.mounts.unmount(Path(mount.target))
+            shutil.rmtree(self.root, ignore_errors=True)
+
+    def call(self, method: str, request: Any, timeout: float = 30.0) -> Any:
+        return getattr(csi_pb2_grpc.NodeStub(self._channel), method)(request, timeout=timeout)
+
+    def identity(self) -> Any:
+        return csi_pb2_grpc.IdentityStub(self._channel)
+
+    def publish(self, request: Any) -> None:
+        self.call("NodePublishVolume", request)
+
+    def publishing(self, request: Any) -> Any:
+        """A publish that runs; the future of its reply."""
+        return csi_pb2_grpc.NodeStub(self._channel).NodePublishVolume.future(request, timeout=30)
+
+    def refused(self, request: Any) -> tuple[grpc.StatusCode, str]:
+        return refused(lambda: self.publish(request))
+
+    def unpublish(self, volume: str = "v1") -> None:
+        request = csi_pb2.NodeUnpublishVolumeRequest(
+            volume_id=f"csi-{volume}", target_path=str(self.target(volume))
+        )
+        self.call("NodeUnpublishVolume", request)
+
+    def target(self, volume: str = "v1") -> Path:
+        return self.kubelet_dir / "pods/uid-1/volumes/kubernetes.io~csi" / volume / "mount"
+
+    def file(self, volume: str = "v1") -> Path:
+        return self.target(volume) / "token"
+
+    def content(self, volume: str = "v1") -> str:
+        return self.file(volume).read_text(encoding="utf-8")
+
+    def folder(self, volume: str = "v1") -> Path:
+        return self.state / folder_name(f"csi-{volume}")
+
+    def request(
+        self, volume: str = "v1", attributes: Mapping[str, str] | None = None, group: str = ""
+    ) -> Any:
+        """What kubelet sends, and the folder it makes before."""
+        self.target(volume).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        context = {
+            "secretName": SOURCE.name,
+            "owner": "0",
+            **(attributes or {}),
+            contract.POD_NAME: "pod-1",
+            contract.POD_NAMESPACE: NAMESPACE,
+            contract.POD_UID: "uid-1",
+            "csi.storage.k8s.io/serviceAccount.name": "default",
+            contract.EPHEMERAL: "true",
+        }
+        access_mode = csi_pb2.VolumeCapability.AccessMode(
+            mode=csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_WRITER
+        )
+        mount = csi_pb2.VolumeCapability.MountVolume(volume_mount_group=group)
+        return csi_pb2.NodePublishVolumeRequest(
+            volume_id=f"csi-{volume}",
+            target_path=str(self.target(volume)),
+            volume_capability=csi_pb2.VolumeCapability(mount=mount, access_mode=access_mode),
+            readonly=True,
+            volume_context=context,
+        )
+
+    def tell(self, new: Companion, ref: Ref = SOURCE) -> None:
+        """Write a companion, as the refresher does, under the name that belongs to `ref`."""
+        old = self.store.get_secret(TOKENS, ref.companion)
+        if old is None:
+            annotations, data = new.annotations(), new.data()
+            self.store.create_secret(
+                Secret(
+                    TOKENS,
+                    ref.companion,
+                    type=contract.COMPANION_TYPE,
+                    annotations=annotations,
+                    data=data,
+                )
+            )
+        else:
+            gone: dict[str, Sensitive | None] = dict.fromkeys(old.data)
+            self.store.patch_secret(old, SecretPatch(new.annotations(), {**gone, **new.data()}))
+
+    def give(self, value: str, generation: int = 1, **token_changes: float) -> None:
+        """Have the refresher bring a new token."""
+        self.tell(companion(token(value, **token_changes), generation))
+
+    def break_store(self) -> None:
+        """From now on every look at the store fails."""
+        if self.store_root.exists():
+            self.store_root.rename(self.root / "away")
+        self.store_root.write_bytes(b"no folder")
+
+    def mend_store(self) -> None:
+        self.store_root.unlink()
+        (self.root / "away").rename(self.store_root)
+
+    def mounted(self, path: Path | None = None) -> list[Mount]:
+        wanted = str(self.target() if path is None else path)
+        return [mount for mount in self.mounts.table() if mount.target == wanted]
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+    def nothing_left(self, volume: str = "v1") -> bool:
+        """No folder, no mount, no watch."""
+        return not (
+            self.target(volume).exists()
+            or self.folder(volume).exists()
+            or self.mounted(self.target(volume))
+            or follow_threads()
+        )
+
+    def _run(self, plugin: NodePlugin) -> None:
+        try:
+            plugin.run(self._stop)
+        except BaseException as error:  # noqa: BLE001 - raised again by join()
+            self._failure.append(error)
+
+
+def refused(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    error: Any = caught.value
+    return error.code(), error.details()
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns

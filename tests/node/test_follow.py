@@ -1,0 +1,201 @@
+import queue
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from csidriver.core import contract
+from csidriver.core.contract import Ref
+from csidriver.core.secret import Secret
+from csidriver.errors import InvalidSecret, StoreError, StoreRefused, StoreUnavailable
+from csidriver.node.follow import Follower
+from tests.node.plugin import PATIENCE, SOURCE, TOKENS, companion, eventually, follow_threads, token
+
+END = "end"
+
+
+class Scripted:
+    """A backend that says what it is told to say, to the newest watch."""
+
+    def __init__(self) -> None:
+        self.words: queue.Queue[Secret | Exception | str | None] = queue.Queue()
+        self.asked: list[tuple[str, str]] = []
+
+    def watch_secret(
+        self, namespace: str, name: str, stop: threading.Event
+    ) -> Iterator[Secret | None]:
+        self.asked.append((namespace, name))
+        while not stop.is_set():
+            try:
+                word = self.words.get(timeout=0.005)
+            except queue.Empty:
+                continue
+            if isinstance(word, Exception):
+                raise word
+            if isinstance(word, str):
+                return
+            yield word
+
+
+class Watched:
+    """A follower and what it has told."""
+
+    def __init__(self) -> None:
+        self.store = Scripted()
+        self.told: list[frozenset[str]] = []
+        self.follower = Follower(self.store, TOKENS, self.told.append)
+
+    def say(self, word: Secret | Exception | str | None) -> None:
+        """Say it, and wait until it has been heard."""
+        before = len(self.told)
+        self.store.words.put(word)
+        eventually(lambda: len(self.told) > before, "hearing")
+
+    def value(self) -> str:
+        seen = self.follower.latest(SOURCE).companion
+        return "" if seen is None or seen.token is None else seen.token.value.reveal()
+
+    def error(self) -> Exception | None:
+        return self.follower.latest(SOURCE).error
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    watched = Watched()
+    watched.follower.follow(SOURCE, "v1")
+    yield watched
+    watched.follower.stop()
+    eventually(lambda: not follow_threads(), "the end of the watch")
+
+
+def secret(value: str, generation: int, uid: str = "uid-1", source: Ref = SOURCE) -> Secret:
+    made = companion(token(value), generation, source_uid=uid, source=source)
+    return Secret(
+        TOKENS,
+        SOURCE.companion,
+        type=contract.COMPANION_TYPE,
+        annotations=made.annotations(),
+        data=made.data(),
+    )
+
+
+def test_the_companion_is_looked_for_under_its_name(watched: Watched) -> None:
+    watched.say(None)
+    assert watched.store.asked == [(TOKENS, SOURCE.companion)]
+    assert watched.follower.latest(SOURCE).looked
+
+
+def test_every_volume_of_the_source_is_told(watched: Watched) -> None:
+    watched.follower.follow(SOURCE, "v2")
+    watched.follower.follow(SOURCE, "v2")
+    watched.say(secret("at-1", 1))
+    watched.follower.unfollow(SOURCE, "v1")
+    watched.say(secret("at-2", 2))
+    assert watched.told == [{"v1", "v2"}, {"v2"}]
+    assert len(watched.store.asked) == 1
+
+
+def test_the_generation_never_falls(watched: Watched) -> None:
+    watched.say(secret("at-5", 5))
+    watched.say(secret("at-4", 4))
+    assert watched.value() == "at-5"
+    watched.say(secret("at-6", 6))
+    assert watched.value() == "at-6"
+
+
+def test_a_source_that_was_made_again_starts_again(watched: Watched) -> None:
+    watched.say(secret("at-5", 5))
+    watched.say(secret("at-1", 1, uid="uid-2"))
+    assert watched.value() == "at-1"
+    watched.say(secret("at-0", 0, uid="uid-2"))
+    assert watched.value() == "at-1"
+
+
+def test_a_companion_of_another_source_is_an_error_and_no_token(watched: Watched) -> None:
+    watched.say(secret("at-1", 1))
+    watched.say(secret("at-of-bob", 2, source=Ref("bob", SOURCE.name)))
+    assert watched.value() == "at-1"
+    assert isinstance(watched.error(), InvalidSecret)
+
+
+def test_a_damaged_companion_is_an_error_until_it_is_mended(watched: Watched) -> None:
+    watched.say(secret("at-1", 1))
+    watched.say(Secret(TOKENS, SOURCE.companion))
+    assert isinstance(watched.error(), InvalidSecret)
+    assert watched.value() == "at-1"
+    watched.say(secret("at-2", 2))
+    assert (watched.error(), watched.value()) == (None, "at-2")
+
+
+def test_an_absent_companion_is_no_error_and_takes_nothing_away(watched: Watched) -> None:
+    watched.say(secret("at-1", 1))
+    watched.say(None)
+    assert (watched.error(), watched.value()) == (None, "at-1")
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), StoreRefused("no")])
+def test_a_backend_in_trouble_takes_nothing_away_and_is_asked_again(
+    watched: Watched, error: StoreError
+) -> None:
+    watched.say(secret("at-1", 1))
+    watched.say(error)
+    assert (watched.error(), watched.value()) == (error, "at-1")
+    watched.say(secret("at-2", 2))
+    assert (watched.error(), watched.value()) == (None, "at-2")
+    assert len(watched.store.asked) == 2
+
+
+@pytest.mark.parametrize("word", [END, RuntimeError("a bug")])
+def test_a_watch_that_ends_for_any_reason_is_started_again(
+    watched: Watched, word: str | Exception
+) -> None:
+    watched.say(secret("at-1", 1))
+    watched.store.words.put(word)
+    watched.say(secret("at-2", 2))
+    assert watched.value() == "at-2"
+
+
+def test_the_last_volume_ends_the_watch_and_nothing_is_remembered(watched: Watched) -> None:
+    watched.say(secret("at-1", 1))
+    watched.follower.unfollow(SOURCE, "v1")
+    watched.follower.unfollow(SOURCE, "v1")
+    assert watched.value() == ""
+    eventually(lambda: not follow_threads(), "the end of the watch")
+    watched.follower.follow(SOURCE, "v1")
+    assert watched.value() == ""
+    watched.say(secret("at-1", 1))
+    assert watched.value() == "at-1"
+
+
+@pytest.mark.parametrize("how", ["cancel", "unfollow", "stop"])
+def test_a_wait_ends_when_there_is_nothing_to_wait_for(watched: Watched, how: str) -> None:
+    cancel = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(watched.follower.wait, SOURCE, lambda _: False, 10 * PATIENCE, cancel)
+        watched.say(None)
+        assert not waiting.done()
+        if how == "cancel":
+            cancel.set()
+            watched.follower.wake()
+        elif how == "unfollow":
+            watched.follower.unfollow(SOURCE, "v1")
+        else:
+            watched.follower.stop()
+        assert waiting.result(timeout=PATIENCE).companion is None
+
+
+def test_a_wait_ends_with_the_first_good_sighting(watched: Watched) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(
+            watched.follower.wait,
+            SOURCE,
+            lambda seen: seen.companion is not None and seen.companion.generation == 2,
+            10 * PATIENCE,
+            threading.Event(),
+        )
+        watched.say(secret("at-1", 1))
+        watched.say(secret("at-2", 2))
+        found = waiting.result(timeout=PATIENCE).companion
+    assert found is not None
+    assert found.generation == 2

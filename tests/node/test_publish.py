@@ -1,0 +1,589 @@
+import errno
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from csidriver.adapters.directory import DirectoryStore
+from csidriver.core import contract
+from csidriver.core.contract import Ref
+from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.status import Status
+from csidriver.node.state import DATA
+from tests.node.plugin import (
+    NAMESPACE,
+    SOURCE,
+    TOKENS,
+    Node,
+    companion,
+    eventually,
+    follow_threads,
+    names,
+    token,
+)
+
+pytestmark = pytest.mark.mounts
+
+Code = grpc.StatusCode
+
+
+def give_template(node: Node, text: str | None, name: str = "shape") -> None:
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name},
+        "data": {"other": "x"} if text is None else {"template": text},
+    }
+    node.store.apply(manifest, NAMESPACE)
+
+
+def bound(node: Node, volume: str = "v1") -> Path:
+    """A subPath mount of the token file."""
+    place = node.root / f"bound-{volume}"
+    place.touch()
+    node.mounts.bind(node.file(volume), place)
+    return place
+
+
+def unchanged(node: Node) -> float:
+    """How many looks at files have found nothing to do."""
+    return node.metric("oauth2_csi_node_rewrites_total", outcome="unchanged")
+
+
+def refuses_writes(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return False
+
+
+def waiting(node: Node, volume: str = "v1") -> Any:
+    """A publish that waits for its token."""
+    call = node.publishing(node.request(volume))
+    eventually(follow_threads, "a watch")
+    return call
+
+
+def outcome(call: Any) -> tuple[grpc.StatusCode, str]:
+    """How a call ends, soon: well before `publish_wait` is over."""
+    error = call.exception(timeout=5)
+    return (Code.OK, "") if error is None else (error.code(), error.details())
+
+
+def test_a_published_file_holds_the_exact_token_for_its_owner_alone(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    found = node.file().stat()
+    assert node.file().read_bytes() == b"at-1"
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 0, 0o400)
+    assert names(node.target()) == ["token"]
+
+
+@pytest.mark.other_uids
+@pytest.mark.parametrize(
+    ("attributes", "group", "expected"),
+    [
+        pytest.param({"owner": "1001"}, "", (1001, 1001, 0o400), id="owner"),
+        pytest.param({"owner": "1001", "group": "7"}, "", (1001, 7, 0o400), id="group"),
+        pytest.param({"owner": "1001", "mode": "0440"}, "", (1001, 1001, 0o440), id="mode"),
+        pytest.param({"owner": "1001"}, "2000", (1001, 2000, 0o440), id="fsGroup"),
+        pytest.param({}, "2000", (0, 2000, 0o440), id="fsGroup alone"),
+        pytest.param({"group": "7"}, "2000", (0, 7, 0o400), id="group beats fsGroup"),
+        pytest.param({"mode": "0400"}, "2000", (0, 2000, 0o400), id="mode beats fsGroup"),
+    ],
+)
+def test_owner_group_and_mode_are_those_asked_for(
+    node: Node, attributes: dict[str, str], group: str, expected: tuple[int, int, int]
+) -> None:
+    node.give("at-1")
+    request = node.request(attributes=attributes, group=group)
+    if "owner" not in attributes:
+        del request.volume_context["owner"]
+    node.publish(request)
+    found = node.file().stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == expected
+
+
+def test_nobody_writes_through_a_volume(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    assert stat.S_IMODE(node.target().stat().st_mode) == 0o555
+    assert refuses_writes(node.file())
+    assert refuses_writes(node.target() / "new")
+    assert refuses_writes(bound(node))
+    assert [mount.read_only for mount in node.mounted()] == [True]
+
+
+def test_a_volume_can_be_listed_whatever_the_umask(node: Node) -> None:
+    node.give("at-1")
+    before = os.umask(0o077)
+    try:
+        node.publish(node.request())
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(node.target().stat().st_mode) == 0o555
+
+
+def test_only_root_may_enter_the_folder_of_all_tokens(node: Node) -> None:
+    assert stat.S_IMODE(node.state.stat().st_mode) == 0o700
+    assert [mount.fs_type for mount in node.mounted(node.state)] == ["tmpfs"]
+
+
+@pytest.mark.parametrize("name", ["-rf", ".draft", ".volume.json", "data", "x" * 255])
+def test_odd_file_names_are_just_names(node: Node, name: str) -> None:
+    node.give("at-1")
+    node.publish(node.request(attributes={"fileName": name}))
+    assert names(node.target()) == [name]
+    assert (node.target() / name).read_bytes() == b"at-1"
+    node.unpublish()
+    eventually(node.nothing_left, "the end of all")
+
+
+def test_five_publishes_make_one_mount(node: Node) -> None:
+    node.give("at-1")
+    for _ in range(5):
+        node.publish(node.request())
+    assert len(node.mounted()) == 1
+    assert len(follow_threads()) == 1
+
+
+def test_a_republish_touches_nothing_when_the_token_is_the_same(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    before = node.file().stat()
+    node.publish(node.request())
+    after = node.file().stat()
+    assert (after.st_mtime_ns, after.st_ctime_ns) == (before.st_mtime_ns, before.st_ctime_ns)
+
+
+def test_a_republish_puts_the_right_bytes_back(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    file = node.folder() / DATA / "token"
+    file.chmod(0o600)
+    file.write_bytes(b"at-1 and more")
+    node.publish(node.request())
+    assert node.content() == "at-1"
+
+
+def test_a_republish_needs_no_store(node: Node) -> None:
+    give_template(node, "<$(ACCESS_TOKEN)>")
+    node.give("at-1")
+    request = node.request(attributes={"templateConfigMapName": "shape"})
+    node.publish(request)
+    node.break_store()
+    for _ in range(3):
+        node.publish(request)
+    assert node.content() == "<at-1>"
+
+
+def test_a_republish_mounts_again_what_somebody_unmounted(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    node.mounts.unmount(node.target())
+    node.publish(node.request())
+    assert node.content() == "at-1"
+    assert len(node.mounted()) == 1
+
+
+def test_a_new_token_reaches_volume_and_sub_path_in_the_same_file(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    bind, inode = bound(node), node.file().stat().st_ino
+    for generation, value in enumerate(["at-2-" + "x" * 6000, "at-3"], 2):
+        node.give(value, generation)
+        eventually(lambda value=value: node.content() == value, "rotation")  # type: ignore[misc]
+        assert bind.read_text(encoding="utf-8") == value
+        assert {node.file().stat().st_ino, bind.stat().st_ino} == {inode}
+    eventually(
+        lambda: node.metric("oauth2_csi_node_rewrites_total", outcome="leased") == 2, "counting"
+    )
+
+
+def test_volumes_of_one_secret_share_one_watch_to_the_last(node: Node) -> None:
+    node.give("at-1")
+    for volume in ("v1", "v2"):
+        node.publish(node.request(volume))
+    assert len(follow_threads()) == 1
+    node.give("at-2", 2)
+    eventually(lambda: {node.content("v1"), node.content("v2")} == {"at-2"}, "rotation")
+    node.unpublish("v1")
+    node.give("at-3", 3)
+    eventually(lambda: node.content("v2") == "at-3", "rotation")
+    node.unpublish("v2")
+    eventually(lambda: not follow_threads(), "the end of the watch")
+
+
+def test_unpublish_leaves_nothing(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    node.unpublish()
+    eventually(node.nothing_left, "the end of all")
+    assert names(node.state) == []
+    assert node.target().parent.is_dir()
+    assert node.metric("oauth2_csi_node_volumes") == 0
+
+
+def test_unpublish_empties_what_stays_open_or_bound(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    bind = bound(node)
+    fd = os.open(node.file(), os.O_RDONLY)
+    try:
+        node.unpublish()
+        assert os.read(fd, 100) == b""
+    finally:
+        os.close(fd)
+    assert bind.read_bytes() == b""
+
+
+def test_unpublish_may_be_repeated(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    for _ in range(3):
+        node.unpublish()
+
+
+def test_unpublish_of_an_unknown_volume_is_fine(node: Node) -> None:
+    node.request("v9")
+    node.unpublish("v9")
+    node.target("v9").mkdir()
+    node.unpublish("v9")
+    assert not node.target("v9").exists()
+
+
+@pytest.mark.parametrize("gone", ["mount", "target", "folder of the pod"])
+def test_unpublish_is_fine_with_what_is_gone_already(node: Node, gone: str) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    node.mounts.unmount(node.target())
+    if gone != "mount":
+        node.target().rmdir()
+    if gone == "folder of the pod":
+        node.target().parent.rmdir()
+    node.unpublish()
+    eventually(node.nothing_left, "the end of all")
+
+
+def test_unpublish_takes_away_every_mount_of_ours(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    node.mounts.bind(node.target(), node.target())
+    assert len(node.mounted()) == 2
+    node.unpublish()
+    eventually(node.nothing_left, "the end of all")
+
+
+def test_unpublish_empties_the_file_although_it_cannot_finish(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    bind = bound(node)
+    node.mounts.unmount(node.target())
+    (node.target() / "in the way").touch()
+    assert _unpublish_refused(node, "v1")[0] is Code.INTERNAL
+    assert bind.read_bytes() == b""
+    (node.target() / "in the way").unlink()
+    node.unpublish()
+    eventually(node.nothing_left, "the end of all")
+
+
+def test_unpublish_leaves_what_is_not_ours(node: Node) -> None:
+    node.request("v9")
+    node.target("v9").mkdir()
+    (node.target("v9") / "precious").touch()
+    code, _ = _unpublish_refused(node, "v9")
+    assert code is Code.INTERNAL
+    assert (node.target("v9") / "precious").exists()
+
+
+def _unpublish_refused(node: Node, volume: str) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        node.unpublish(volume)
+    error: Any = caught.value
+    return error.code(), error.details()
+
+
+def test_a_volume_may_be_published_again_after_its_end(node: Node) -> None:
+    node.give("at-1")
+    for _ in range(3):
+        node.publish(node.request())
+        assert node.content() == "at-1"
+        node.unpublish()
+    eventually(node.nothing_left, "the end of all")
+
+
+def test_calls_for_one_volume_do_not_overlap_and_unpublish_ends_the_wait(node: Node) -> None:
+    first = waiting(node)
+    assert node.refused(node.request())[0] is Code.ABORTED
+    assert _unpublish_refused(node, "v1")[0] is Code.ABORTED
+    assert outcome(first)[0] is Code.UNAVAILABLE
+    node.unpublish()
+    eventually(node.nothing_left, "the end of all")
+
+
+def test_a_first_publish_waits_for_the_companion(node: Node) -> None:
+    call = waiting(node)
+    node.give("at-1")
+    assert outcome(call)[0] is Code.OK
+    assert node.content() == "at-1"
+
+
+def test_a_first_publish_waits_for_a_token_in_the_companion(node: Node) -> None:
+    node.tell(companion(None, status=Status.PENDING))
+    call = waiting(node)
+    node.give("at-1", 2)
+    assert outcome(call)[0] is Code.OK
+
+
+def test_a_publish_without_a_companion_says_what_to_look_at_and_leaves_nothing(
+    fresh: Node,
+) -> None:
+    fresh.start(publish_wait=0.1)
+    texts = set()
+    for _ in range(2):
+        code, text = fresh.refused(fresh.request())
+        assert code is Code.UNAVAILABLE
+        texts.add(text)
+    (text,) = texts
+    for named in (str(SOURCE), contract.IS_TOKEN, "refresher"):
+        assert named in text
+    eventually(fresh.nothing_left, "the end of all")
+    assert names(fresh.state) == []
+
+
+@pytest.mark.parametrize(
+    "status", [Status.NEEDS_REAUTH, Status.MISCONFIGURED, Status.INVALID, Status.CLIENT_REJECTED]
+)
+def test_a_publish_that_only_a_user_can_help_fails_at_once(node: Node, status: Status) -> None:
+    node.tell(companion(None, status=status, message="log in again"))
+    code, text = outcome(node.publishing(node.request()))
+    assert code is Code.FAILED_PRECONDITION
+    assert str(SOURCE) in text
+    assert "log in again" in text
+    eventually(node.nothing_left, "the end of all")
+
+
+def test_a_pod_may_start_with_a_token_that_lives_although_a_user_must_log_in(node: Node) -> None:
+    node.tell(companion(token("at-1"), status=Status.NEEDS_REAUTH, message="log in again"))
+    node.publish(node.request())
+    assert node.content() == "at-1"
+
+
+@pytest.mark.parametrize(
+    ("left", "lifetime", "wanted", "code"),
+    [
+        pytest.param(20, 3600, "", Code.FAILED_PRECONDITION, id="less than 30 s"),
+        pytest.param(40, 3600, "", Code.OK, id="more than 30 s"),
+        pytest.param(20, 40, "", Code.OK, id="more than a quarter"),
+        pytest.param(5, 40, "", Code.FAILED_PRECONDITION, id="less than a quarter"),
+        pytest.param(500, 3600, "1000", Code.FAILED_PRECONDITION, id="less than asked for"),
+        pytest.param(20, 3600, "10", Code.OK, id="enough for the user"),
+        pytest.param(-5, 3600, "0", Code.FAILED_PRECONDITION, id="expired"),
+    ],
+)
+def test_a_pod_starts_only_with_a_token_that_lives_long_enough(
+    fresh: Node, left: float, lifetime: float, wanted: str, code: grpc.StatusCode
+) -> None:
+    fresh.start(publish_wait=0.05)
+    fresh.give("at-1", left=left, lifetime=lifetime)
+    attributes = {"minValidity": wanted} if wanted else {}
+    found, text = outcome(fresh.publishing(fresh.request(attributes=attributes)))
+    assert found is code
+    assert fresh.file().exists() == (code is Code.OK)
+    if code is not Code.OK:
+        assert "next refresh" in text
+
+
+def test_a_republish_fails_softly_once_the_token_has_expired(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    node.clock.ahead = 3000
+    node.publish(node.request())
+    node.clock.ahead = 4000
+    code, text = node.refused(node.request())
+    assert code is Code.UNAVAILABLE
+    assert str(SOURCE) in text
+    assert len(node.mounted()) == 1
+    assert node.content() == "at-1"
+    node.give("at-2", 2, left=9000, lifetime=9000)
+    eventually(lambda: node.content() == "at-2", "rotation")
+    node.publish(node.request())
+
+
+def test_an_expired_token_never_replaces_another(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    looks = unchanged(node)
+    node.give("at-2", 2, left=-1)
+    eventually(lambda: unchanged(node) > looks, "a look at the file")
+    assert node.content() == "at-1"
+
+
+def test_the_companion_of_another_source_is_refused(fresh: Node) -> None:
+    fresh.start(publish_wait=0.1)
+    fresh.tell(companion(token("at-of-bob"), source=Ref("bob", SOURCE.name)))
+    code, text = fresh.refused(fresh.request())
+    assert code is Code.FAILED_PRECONDITION
+    assert "at-of-bob" not in text
+    eventually(fresh.nothing_left, "the end of all")
+
+
+@pytest.mark.parametrize("harm", ["deleted", "damaged", "another's"])
+def test_a_companion_that_comes_to_harm_leaves_the_old_token_in_place(
+    node: Node, harm: str
+) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    looks = unchanged(node)
+    good = node.store.get_secret(TOKENS, SOURCE.companion)
+    assert good is not None
+    if harm == "deleted":
+        node.store.delete_secret(good)
+    elif harm == "damaged":
+        node.store.patch_secret(good, SecretPatch({contract.GENERATION: "many"}))
+    else:
+        node.tell(companion(token("at-of-bob"), 2, source=Ref("bob", SOURCE.name)))
+    eventually(lambda: unchanged(node) > looks, "a look at the file")
+    node.publish(node.request())
+    assert node.content() == "at-1"
+    node.give("at-2", 2)
+    eventually(lambda: node.content() == "at-2", "rotation")
+
+
+@pytest.mark.parametrize("uid", ["uid-1", "uid-2"])
+def test_a_secret_that_was_deleted_and_made_again_is_followed(node: Node, uid: str) -> None:
+    node.give("at-1", 7)
+    node.publish(node.request())
+    old = node.store.get_secret(TOKENS, SOURCE.companion)
+    assert old is not None
+    node.store.delete_secret(old)
+    node.tell(companion(token("at-2"), 7 if uid == "uid-1" else 1, source_uid=uid))
+    eventually(lambda: node.content() == "at-2", "rotation")
+
+
+def test_an_inline_template_shapes_the_exact_content(node: Node) -> None:
+    access = token("at-1")
+    node.tell(companion(access))
+    node.publish(
+        node.request(attributes={"template": "$$x=$(ACCESS_TOKEN):$(EXPIRES_AT) $(TOKEN_TYPE)"})
+    )
+    assert node.content() == f"$x=at-1:{int(access.expires_at)} Bearer"
+
+
+def test_a_template_of_a_config_map_is_kept_for_the_life_of_the_pod(node: Node) -> None:
+    give_template(node, "first $(ACCESS_TOKEN)\n")
+    node.give("at-1")
+    request = node.request(attributes={"templateConfigMapName": "shape"})
+    node.publish(request)
+    assert node.content() == "first at-1\n"
+    give_template(node, "second $(ACCESS_TOKEN)")
+    node.publish(request)
+    node.give("at-2", 2)
+    eventually(lambda: node.content() == "first at-2\n", "rotation")
+    node.store.remove("ConfigMap", NAMESPACE, "shape")
+    node.stop()
+    node.start()
+    node.give("at-3", 3)
+    eventually(lambda: node.content() == "first at-3\n", "rotation")
+
+
+@pytest.mark.parametrize(
+    ("template", "code"),
+    [
+        pytest.param(None, Code.NOT_FOUND, id="key missing"),
+        pytest.param("", Code.OK, id="empty"),
+        pytest.param("$(NOPE)", Code.INVALID_ARGUMENT, id="unknown name"),
+        pytest.param("$(ACCESS_TOKEN)" * 4000, Code.INVALID_ARGUMENT, id="too much"),
+    ],
+)
+def test_a_template_that_does_not_work_fails_the_first_publish(
+    node: Node, template: str | None, code: grpc.StatusCode
+) -> None:
+    node.give("at-" + "1" * 100)
+    give_template(node, template)
+    call = node.publishing(node.request(attributes={"templateConfigMapName": "shape"}))
+    assert outcome(call)[0] is code
+    assert code is Code.OK or not node.target().exists()
+
+
+def test_a_missing_template_config_map_is_named(node: Node) -> None:
+    node.give("at-1")
+    code, text = node.refused(node.request(attributes={"templateConfigMapName": "shape"}))
+    assert code is Code.NOT_FOUND
+    assert f"{NAMESPACE}/shape" in text
+    eventually(node.nothing_left, "the end of all")
+
+
+def test_a_store_that_fails_is_unavailable(fresh: Node) -> None:
+    fresh.start(publish_wait=0.1)
+    fresh.break_store()
+    assert fresh.refused(fresh.request())[0] is Code.UNAVAILABLE
+    eventually(fresh.nothing_left, "the end of all")
+
+
+def test_a_full_file_system_is_said_and_harms_no_other_volume(fresh: Node) -> None:
+    fresh.start(size=8 * 4096)
+    fresh.give("at-1")
+    fresh.publish(fresh.request("v1"))
+    request = fresh.request("v2", {"template": "x" * 40_000})
+    assert fresh.refused(request)[0] is Code.RESOURCE_EXHAUSTED
+    assert not fresh.target("v2").exists()
+    assert not fresh.folder("v2").exists()
+    fresh.publish(fresh.request("v3"))
+    assert fresh.content("v1") == fresh.content("v3") == "at-1"
+
+
+def test_a_target_that_cannot_be_made_leaves_nothing(node: Node) -> None:
+    node.give("at-1")
+    request = node.request()
+    node.target().write_bytes(b"in the way")
+    assert node.refused(request)[0] is Code.INTERNAL
+    assert not node.folder().exists()
+    assert node.target().read_bytes() == b"in the way"
+    eventually(lambda: not follow_threads(), "the end of the watch")
+
+
+class SlowStore(DirectoryStore):
+    """A backend that takes its time for an answer, like one in a network."""
+
+    def watch_secret(
+        self, namespace: str, name: str, stop: threading.Event
+    ) -> Iterator[Secret | None]:
+        stop.wait(0.05)
+        yield from super().watch_secret(namespace, name, stop)
+
+
+def test_waiting_publishes_do_not_hold_up_others(
+    fresh: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So that nobody's patience ends by itself.
+    monkeypatch.setattr("csidriver.node.volumes.FIRST_LOOK", 60.0)
+    fresh.plugin_store = SlowStore(fresh.store_root, poll=0.005)
+    fresh.start(publish_wait=60.0)
+    calls = [
+        fresh.publishing(fresh.request(f"w{number}", {"secretName": f"none-{number}"}))
+        for number in range(14)
+    ]
+    eventually(lambda: sum(call.done() for call in calls) == 6, "that half of the threads wait")
+    assert {outcome(call)[0] for call in calls if call.done()} == {Code.UNAVAILABLE}
+    fresh.give("at-1")
+    assert outcome(fresh.publishing(fresh.request()))[0] is Code.OK
+    fresh.unpublish()
+    assert sum(call.done() for call in calls) == 6
+    fresh.stop()
+    assert {outcome(call)[0] for call in calls} == {Code.UNAVAILABLE}
+
+
+def test_publishes_of_many_volumes_run_side_by_side(node: Node) -> None:
+    node.give("at-1")
+    calls = [node.publishing(node.request(f"v{number}")) for number in range(30)]
+    assert {outcome(call)[0] for call in calls} == {Code.OK}
+    assert len(follow_threads()) == 1
+    node.give("at-2", 2)
+    eventually(lambda: {node.content(f"v{number}") for number in range(30)} == {"at-2"}, "rotation")

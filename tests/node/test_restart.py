@@ -1,0 +1,289 @@
+import json
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+
+from csidriver.core.status import Status
+from csidriver.errors import InvalidSettings
+from csidriver.node.server import remove_if_ours
+from csidriver.node.state import DATA
+from tests.node.plugin import PATIENCE, SOURCE, Node, companion, eventually, follow_threads, names
+
+pytestmark = pytest.mark.mounts
+
+Code = grpc.StatusCode
+
+
+@pytest.fixture
+def published(node: Node) -> Node:
+    """A node with one published volume."""
+    node.give("at-1")
+    node.publish(node.request())
+    return node
+
+
+def rotates(node: Node, value: str, generation: int) -> None:
+    node.give(value, generation)
+    eventually(lambda: node.content() == value, "rotation")
+
+
+def converged(node: Node) -> None:
+    """The volume is as after a plain publish."""
+    assert len(node.mounted()) == 1
+    assert len(node.mounted(node.state)) == 1
+    assert names(node.target()) == ["token"]
+    rotates(node, "at-converged", 99)
+    node.stop()
+    node.start()
+    rotates(node, "at-after-restart", 100)
+    node.unpublish()
+    eventually(node.nothing_left, "the end of all")
+
+
+def test_a_new_process_goes_on_without_a_call_of_kubelet(published: Node) -> None:
+    inode, mounts = published.file().stat().st_ino, published.mounted()
+    published.stop()
+    assert published.content() == "at-1"
+    eventually(lambda: not follow_threads(), "the end of the watch")
+    published.give("at-2", 2)
+    published.start()
+    eventually(lambda: published.content() == "at-2", "rotation")
+    assert published.file().stat().st_ino == inode
+    assert published.mounted() == mounts
+    converged(published)
+
+
+def test_the_view_is_the_only_mount_that_ends_with_the_process(published: Node) -> None:
+    published.stop()
+    assert not published.mounted(published.settings.view)
+    assert len(published.mounted(published.state)) == len(published.mounted()) == 1
+
+
+def test_a_view_that_a_killed_process_left_is_replaced(published: Node) -> None:
+    published.stop()
+    published.mounts.bind_read_only(published.state, published.settings.view)
+    published.start()
+    assert len(published.mounted(published.settings.view)) == 1
+    published.publish(published.request("v2"))
+    assert published.content("v2") == "at-1"
+
+
+def test_sockets_are_replaced_and_taken_away(node: Node) -> None:
+    both = (node.socket, node.registration)
+    node.stop()
+    assert not any(path.exists() for path in both)
+    leftovers = [listening(path) for path in both]
+    node.give("at-1")
+    node.start()
+    node.publish(node.request())
+    for leftover in leftovers:
+        leftover.close()
+    node.stop()
+    assert not any(path.exists() for path in both)
+
+
+def listening(path: Path) -> socket.socket:
+    """Somebody's socket."""
+    theirs = socket.socket(socket.AF_UNIX)
+    theirs.bind(str(path))
+    return theirs
+
+
+def test_a_stop_leaves_the_sockets_of_a_newer_process(node: Node) -> None:
+    both = (node.socket, node.registration)
+    newer = []
+    for path in both:
+        path.unlink()
+        newer.append(listening(path))
+    node.stop()
+    assert all(path.is_socket() for path in both)
+    for theirs in newer:
+        theirs.close()
+
+
+def test_a_socket_is_not_ours_because_it_has_the_same_inode_number(tmp_path: Path) -> None:
+    """File systems give the number of a removed file to the next one."""
+    ours = tmp_path / "sock"
+    listening(ours).close()
+    mine = ours.lstat()
+    os.utime(ours, ns=(mine.st_atime_ns, mine.st_mtime_ns + 1))
+    remove_if_ours(ours, mine)
+    assert ours.exists()
+    remove_if_ours(ours, ours.lstat())
+    assert not ours.exists()
+    remove_if_ours(ours, mine)
+
+
+def changed(change: Callable[[dict[str, object]], object]) -> Callable[[str], str]:
+    def damage(text: str) -> str:
+        content = json.loads(text)
+        change(content)
+        return json.dumps(content)
+
+    return damage
+
+
+DAMAGES: dict[str, Callable[[str], str]] = {
+    "empty": lambda _: "",
+    "half": lambda text: text[: len(text) // 2],
+    "no JSON": lambda _: "volume",
+    "nested without end": lambda _: "[" * 100_000,
+    "a list": lambda _: "[]",
+    "newer version": lambda text: text.replace('"version": 1', '"version": 2'),
+    "no volume": changed(lambda c: c.update(volume=None)),
+    "a list of a volume": changed(lambda c: c.update(volume=[])),
+    "no attributes": lambda text: text.replace('"attributes"', '"attribute"'),
+    "a template that does not parse": lambda text: text.replace("$(ACCESS_TOKEN)", "$(NOPE)"),
+    "a template that is no text": lambda text: text.replace('"$(ACCESS_TOKEN)"', "5"),
+    "an id that is no text": lambda text: text.replace('"csi-v1"', "5"),
+    "the id of another volume": lambda text: text.replace("csi-v1", "csi-v7"),
+    "a file name that is no text": lambda text: text.replace('"token"', "5"),
+    "a namespace that is no text": lambda text: text.replace('"alice"', "[]"),
+    "an owner that is no number": lambda text: text.replace('"owner": 0', '"owner": "root"'),
+}
+
+
+@pytest.mark.parametrize("damage", [pytest.param(d, id=name) for name, d in DAMAGES.items()])
+def test_a_damaged_record_is_set_aside_and_the_next_publish_converges(
+    published: Node, damage: Callable[[str], str]
+) -> None:
+    published.publish(published.request("v2"))
+    published.stop()
+    record = published.folder() / "volume.json"
+    good = record.read_text(encoding="utf-8")
+    record.write_text(damage(good), encoding="utf-8")
+    assert record.read_text(encoding="utf-8") != good
+    published.start()
+    assert published.metric("oauth2_csi_node_volumes") == 1
+    published.give("at-2", 2)
+    eventually(lambda: published.content("v2") == "at-2", "rotation of the other volume")
+    published.unpublish("v2")
+    published.publish(published.request())
+    assert json.loads(record.read_text(encoding="utf-8")) == json.loads(good)
+    converged(published)
+
+
+def test_a_volume_with_a_damaged_record_can_be_unpublished(published: Node) -> None:
+    published.stop()
+    (published.folder() / "volume.json").write_bytes(b"")
+    published.start()
+    with published.file().open("rb") as reader:
+        published.unpublish()
+        assert reader.read() == b""
+    eventually(published.nothing_left, "the end of all")
+    assert names(published.state) == []
+
+
+def test_a_crash_between_mount_and_record_converges(published: Node) -> None:
+    published.stop()
+    (published.folder() / "volume.json").unlink()
+    published.start()
+    published.publish(published.request())
+    converged(published)
+
+
+@pytest.mark.parametrize("crash", ["folder", "data", "draft", "file"])
+def test_a_crash_before_the_mount_converges(node: Node, crash: str) -> None:
+    node.give("at-1")
+    node.stop()
+    data = node.folder() / DATA
+    (node.folder() if crash == "folder" else data).mkdir(parents=True)
+    if crash == "draft":
+        (data / "..draft").write_bytes(b"half")
+    if crash == "file":
+        (data / "token").write_bytes(b"")
+        (data / "token").chmod(0o400)
+    node.start()
+    node.publish(node.request())
+    converged(node)
+
+
+@pytest.mark.parametrize("harm", ["no store", "reader", "needs login"])
+def test_a_running_pod_keeps_its_file_when_adopting_it_fails(published: Node, harm: str) -> None:
+    """What an earlier call has done is not undone, whatever this one meets."""
+    published.stop()
+    (published.folder() / "volume.json").unlink()
+    bind = published.root / "bound"
+    bind.touch()
+    published.mounts.bind(published.file(), bind)
+    if harm == "no store":
+        published.break_store()
+    elif harm == "needs login":
+        published.tell(companion(None, 2, status=Status.NEEDS_REAUTH))
+    else:
+        published.give("at-2", 2)
+    published.start(publish_wait=0.1)
+    with bind.open("rb") as reader:
+        code, _ = published.refused(published.request())
+        assert code is Code.UNAVAILABLE
+        assert reader.read() == b"at-1"
+    assert bind.read_bytes() == b"at-1"
+    assert published.content() == "at-1"
+    assert len(published.mounted()) == 1
+    if harm == "no store":
+        published.mend_store()
+    published.give("at-3", 3)
+    published.stop()
+    published.start(publish_wait=PATIENCE)
+    published.publish(published.request())
+    assert bind.read_bytes() == b"at-3"
+    converged(published)
+
+
+def test_a_restart_does_not_forget_that_a_token_expires(published: Node) -> None:
+    published.stop()
+    published.clock.ahead = 4000
+    published.start()
+    eventually(
+        lambda: published.metric("oauth2_csi_node_rewrites_total", outcome="unchanged") > 0,
+        "a look at the file",
+    )
+    code, text = published.refused(published.request())
+    assert code is Code.UNAVAILABLE
+    assert str(SOURCE) in text
+    assert published.content() == "at-1"
+
+
+def test_a_restart_without_a_store_keeps_volumes_and_their_republish(published: Node) -> None:
+    published.stop()
+    published.break_store()
+    published.start()
+    published.publish(published.request())
+    assert published.content() == "at-1"
+    published.unpublish()
+    eventually(published.nothing_left, "the end of all")
+
+
+@pytest.mark.parametrize("private", ["plugins", "pods"])
+def test_a_node_without_mount_propagation_is_refused(fresh: Node, private: str) -> None:
+    folder = fresh.kubelet_dir / private
+    fresh.mounts.bind(folder, folder)
+    fresh.mounts.make_private(folder)
+    with pytest.raises(InvalidSettings, match="shared"):
+        fresh.start()
+    assert not fresh.mounted(fresh.state)
+    assert not fresh.socket.exists()
+
+
+def test_a_file_system_of_another_kind_in_our_place_is_refused(fresh: Node) -> None:
+    fresh.state.mkdir(parents=True)
+    fresh.mounts.bind(fresh.kubelet_dir / "pods", fresh.state)
+    with pytest.raises(InvalidSettings, match="unmount"):
+        fresh.start()
+
+
+def test_a_stop_ends_waiting_publishes_soon(fresh: Node) -> None:
+    fresh.settings = replace(fresh.settings, publish_wait=60.0)
+    fresh.start()
+    call = fresh.publishing(fresh.request())
+    eventually(follow_threads, "a watch")
+    fresh.stop()
+    error = call.exception(timeout=5)
+    assert error.code() is Code.UNAVAILABLE
+    assert str(SOURCE) in error.details()
+    eventually(fresh.nothing_left, "the end of all")

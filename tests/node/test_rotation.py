@@ -1,0 +1,133 @@
+import threading
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from csidriver.adapters.clock import Clock
+from csidriver.errors import TokenFileFailed
+from csidriver.node.metrics import NodeMetrics
+from csidriver.node.rotation import Rotation
+from csidriver.node.tokenfile import Rewrite
+from tests.node.plugin import Node, eventually
+
+REWRITES = "oauth2_csi_node_rewrites_total"
+
+
+class File:
+    """A file whose rewrites end as scripted; the last word is repeated."""
+
+    def __init__(self, *script: Rewrite | Exception, remaining: float = 3600.0) -> None:
+        self.script = list(script)
+        self.leased: list[bool] = []
+        self._remaining = remaining
+
+    def rewrite(self, *, leased: bool) -> tuple[Rewrite, float]:
+        self.leased.append(leased)
+        word = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(word, Exception):
+            raise word
+        return (word if leased else Rewrite.UNLEASED), 0.0
+
+    def remaining(self) -> float:
+        return self._remaining
+
+
+class Running:
+    """A rotation at work on `files`."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, File] = {}
+        self.registry = CollectorRegistry()
+        self.rotation = Rotation(self, NodeMetrics(self.registry), Clock())
+
+    def rewritable(self, volume_id: str) -> File | None:
+        return self.files.get(volume_id)
+
+    def count(self, outcome: str) -> float:
+        return self.registry.get_sample_value(REWRITES, {"outcome": outcome}) or 0.0
+
+    def failures(self) -> float:
+        return self.registry.get_sample_value("oauth2_csi_node_rewrite_failures_total") or 0.0
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    running = Running()
+    stop = threading.Event()
+    thread = threading.Thread(target=running.rotation.run, args=(stop,))
+    thread.start()
+    yield running
+    stop.set()
+    running.rotation.wake()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_busy_file_is_tried_until_it_is_free(running: Running) -> None:
+    file = running.files["v1"] = File(Rewrite.BUSY, Rewrite.BUSY, Rewrite.LEASED)
+    running.rotation.request(["v1"])
+    eventually(lambda: running.count("leased") == 1, "the rewrite")
+    assert file.leased == [True, True, True]
+
+
+def test_a_busy_file_is_written_without_a_lease_when_patience_ends(running: Running) -> None:
+    busy = running.files["busy"] = File(Rewrite.BUSY, remaining=1.0)
+    running.files["free"] = File(Rewrite.LEASED)
+    running.rotation.request(["busy", "free"])
+    eventually(lambda: running.count("leased") == 1, "the rewrite of the other file")
+    assert running.count("unleased") == 0
+    eventually(lambda: running.count("unleased") == 1, "the rewrite")
+    assert busy.leased == [True] * (len(busy.leased) - 1) + [False]
+    # From 1 ms doubling to 100 ms: no busy loop, and no long sleep.
+    assert 5 <= len(busy.leased) <= 15
+
+
+def test_a_file_whose_token_has_run_out_waits_for_nobody(running: Running) -> None:
+    file = running.files["v1"] = File(Rewrite.BUSY, remaining=-1.0)
+    running.rotation.request(["v1"])
+    eventually(lambda: running.count("unleased") == 1, "the rewrite")
+    assert file.leased == [True, False]
+
+
+def test_a_request_does_not_renew_the_patience_with_a_busy_file(running: Running) -> None:
+    running.files["v1"] = File(Rewrite.BUSY, remaining=1.0)
+
+    def request() -> bool:
+        running.rotation.request(["v1"])
+        return running.count("unleased") == 1
+
+    eventually(request, "the rewrite", 5)
+
+
+@pytest.mark.parametrize("error", [TokenFileFailed("no"), RuntimeError("a bug")])
+def test_a_failed_rewrite_is_tried_again_and_harms_no_other(
+    running: Running, error: Exception
+) -> None:
+    running.files["bad"] = File(error, Rewrite.LEASED)
+    running.files["good"] = File(Rewrite.UNCHANGED)
+    running.rotation.request(["bad", "good"])
+    eventually(lambda: running.count("unchanged") == 1, "a look at the other file")
+    eventually(lambda: running.count("leased") == 1, "the rewrite")
+    assert running.failures() == 1
+
+
+def test_a_volume_that_is_gone_is_passed_over(running: Running) -> None:
+    running.files["v2"] = File(Rewrite.LEASED)
+    running.rotation.request(["v1", "v2"])
+    eventually(lambda: running.count("leased") == 1, "the rewrite")
+
+
+@pytest.mark.mounts
+def test_a_reader_that_never_closes_delays_no_other_file(node: Node) -> None:
+    node.give("at-1", left=3, lifetime=3)
+    for volume in ("v1", "v2"):
+        node.publish(node.request(volume))
+    with node.file("v1").open("rb") as reader:
+        node.give("at-2-longer", 2)
+        eventually(lambda: node.content("v2") == "at-2-longer", "rotation of the other file")
+        assert reader.read() == b"at-1"
+        eventually(lambda: node.content("v1") == "at-2-longer", "rotation without a lease", 5)
+    eventually(lambda: node.metric(REWRITES, outcome="unleased") == 1, "counting")
+    assert node.metric(REWRITES, outcome="leased") == 1
+    assert node.metric("oauth2_csi_node_propagation_seconds_count") == 2

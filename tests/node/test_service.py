@@ -1,0 +1,317 @@
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc_testing
+import pytest
+
+from csidriver._proto import csi_pb2
+from csidriver._proto import pluginregistration_pb2 as registration_pb2
+from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
+from csidriver.adapters.mounts import Mounts
+from csidriver.core import contract
+from csidriver.demo.kubelet import Kubelet
+from csidriver.errors import DriverError
+from csidriver.node.registration import RegistrationService
+from tests.node.plugin import NAMESPACE, Node, follow_threads, names, refused
+
+pytestmark = pytest.mark.mounts
+
+Mutation = Callable[[Any, Path], object]
+SECRET = "a-secret-that-kubelet-sent"
+MULTI = csi_pb2.VolumeCapability.AccessMode.MULTI_NODE_READER_ONLY
+UNKNOWN = csi_pb2.VolumeCapability.AccessMode.UNKNOWN
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[Node]:
+    """One plugin for all requests that must change nothing."""
+    node = Node()
+    try:
+        node.start(publish_wait=0.05)
+        node.give("at-1")
+        yield node
+    finally:
+        node.close()
+
+
+def attribute(key: str, value: str | None) -> Mutation:
+    def mutate(request: Any, _pods: Path) -> None:
+        if value is None:
+            del request.volume_context[key]
+        else:
+            request.volume_context[key] = value
+
+    return mutate
+
+
+def field(name: str, value: str) -> Mutation:
+    return lambda request, _pods: setattr(request, name, value)
+
+
+def target(make: Callable[[Path], str]) -> Mutation:
+    return lambda request, pods: setattr(request, "target_path", make(pods))
+
+
+def mount(**values: Any) -> Mutation:
+    return lambda request, _pods: request.volume_capability.mount.MergeFrom(
+        csi_pb2.VolumeCapability.MountVolume(**values)
+    )
+
+
+PLACES: dict[str, tuple[Mutation, str]] = {
+    "no volume id": (field("volume_id", ""), "volume_id"),
+    "long volume id": (field("volume_id", "x" * 257), "volume_id"),
+    "control character in the volume id": (field("volume_id", "csi-\n"), "volume_id"),
+    "no target": (field("target_path", ""), "target_path"),
+    "target outside": (target(lambda _: "/etc/mount"), "target_path"),
+    "target beside": (target(lambda pods: f"{pods}-2/mount"), "target_path"),
+    "target is the folder of pods": (target(str), "target_path"),
+    "target climbs out": (target(lambda pods: f"{pods}/../x"), "target_path"),
+    "target climbs and returns": (target(lambda pods: f"{pods}/a/../b"), "target_path"),
+    "relative target": (target(lambda pods: str(pods)[1:]), "target_path"),
+    "target with a double slash": (target(lambda pods: f"{pods}//uid-1/mount"), "target_path"),
+    "target with a trailing slash": (target(lambda pods: f"{pods}/uid-1/"), "target_path"),
+    "target with a NUL": (target(lambda pods: f"{pods}/a\0b"), "target_path"),
+    "endless target": (target(lambda pods: f"{pods}/" + "a/" * 3000 + "b"), "target_path"),
+    "target through a symlink": (target(lambda pods: f"{pods}/link/mount"), "target_path"),
+    "target is a symlink": (target(lambda pods: f"{pods}/link"), "target_path"),
+}
+
+REQUESTS: dict[str, tuple[Mutation, str]] = {
+    **PLACES,
+    "no capability": (lambda r, _: r.ClearField("volume_capability"), "volume_capability"),
+    "neither block nor mount": (lambda r, _: r.volume_capability.ClearField("mount"), "mount"),
+    "block": (lambda r, _: r.volume_capability.block.SetInParent(), "block"),
+    "fsType": (mount(fs_type="ext4"), "fsType"),
+    "mount flags": (mount(mount_flags=["exec"]), "mount_flags"),
+    "many nodes": (
+        lambda r, _: setattr(r.volume_capability.access_mode, "mode", MULTI),
+        "access_mode",
+    ),
+    "unknown access mode": (
+        lambda r, _: setattr(r.volume_capability.access_mode, "mode", UNKNOWN),
+        "access_mode",
+    ),
+    "writable": (lambda r, _: setattr(r, "readonly", False), "readOnly"),
+    "secrets": (lambda r, _: r.secrets.update({"oauth": SECRET}), "nodePublishSecretRef"),
+    "no word on ephemeral": (attribute(contract.EPHEMERAL, None), "ephemeral"),
+    "not ephemeral": (attribute(contract.EPHEMERAL, "false"), "ephemeral"),
+    "no pod name": (attribute(contract.POD_NAME, None), contract.POD_NAME),
+    "no pod uid": (attribute(contract.POD_UID, None), contract.POD_UID),
+    "no pod namespace": (attribute(contract.POD_NAMESPACE, None), contract.POD_NAMESPACE),
+    "empty pod namespace": (attribute(contract.POD_NAMESPACE, ""), contract.POD_NAMESPACE),
+    "no secretName": (attribute("secretName", None), "secretName"),
+    "secretName with a slash": (attribute("secretName", "bob/token"), "secretName"),
+    "empty secretName": (attribute("secretName", ""), "secretName"),
+    "no owner": (attribute("owner", None), "owner"),
+    "owner by name": (attribute("owner", "root"), "owner"),
+    "negative owner": (attribute("owner", "-1"), "owner"),
+    "owner that chown ignores": (attribute("owner", str(2**32 - 1)), "owner"),
+    "group by name": (attribute("group", "users"), "group"),
+    "fsGroup by name": (mount(volume_mount_group="users"), "fsGroup"),
+    "writable mode": (attribute("mode", "0600"), "mode"),
+    "mode for others": (attribute("mode", "0404"), "mode"),
+    "mode for nobody": (attribute("mode", "0000"), "mode"),
+    "decimal mode": (attribute("mode", "288"), "mode"),
+    "setuid mode": (attribute("mode", "4400"), "mode"),
+    "empty file name": (attribute("fileName", ""), "fileName"),
+    "file name with a slash": (attribute("fileName", "a/b"), "fileName"),
+    "file name that climbs": (attribute("fileName", "../token"), "fileName"),
+    "file name ..": (attribute("fileName", ".."), "fileName"),
+    "file name .": (attribute("fileName", "."), "fileName"),
+    "file name of our draft": (attribute("fileName", "..draft"), "fileName"),
+    "file name with a newline": (attribute("fileName", "token\n"), "fileName"),
+    "long file name": (attribute("fileName", "x" * 256), "fileName"),
+    "template with an unknown name": (attribute("template", "$(REFRESH_TOKEN)"), "template"),
+    "template without an end": (attribute("template", "$(ACCESS_TOKEN"), "template"),
+    "huge template": (attribute("template", "x" * 65537), "template"),
+    "template ConfigMap elsewhere": (
+        attribute("templateConfigMapName", "../x"),
+        "templateConfigMapName",
+    ),
+    "two templates": (
+        lambda r, _: r.volume_context.update({"template": "x", "templateConfigMapName": "y"}),
+        "templateConfigMapName",
+    ),
+    "negative minValidity": (attribute("minValidity", "-1"), "minValidity"),
+    "minValidity with a unit": (attribute("minValidity", "30s"), "minValidity"),
+    "misspelt key": (attribute("secretname", "x"), "did you mean secretName"),
+    "unknown key": (attribute("refreshToken", "x"), "refreshToken"),
+}
+
+
+def rows(table: dict[str, tuple[Mutation, str]]) -> list[Any]:
+    return [pytest.param(*row, id=name) for name, row in table.items()]
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(str(path) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize(("mutate", "named"), rows(REQUESTS))
+def test_a_bad_publish_is_refused_by_name_and_changes_nothing(
+    standing: Node, mutate: Mutation, named: str
+) -> None:
+    pods = standing.kubelet_dir / "pods"
+    request = standing.request()
+    link_to(pods, standing.root)
+    mutate(request, pods)
+    before = tree(standing.kubelet_dir)
+    code, text = standing.refused(request)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert named in text
+    assert SECRET not in text
+    assert tree(standing.kubelet_dir) == before
+    assert not follow_threads()
+
+
+def link_to(pods: Path, elsewhere: Path) -> None:
+    link = pods / "link"
+    if not link.is_symlink():
+        link.symlink_to(elsewhere)
+
+
+def test_the_request_that_the_table_starts_from_is_fine(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    assert node.content() == "at-1"
+
+
+@pytest.mark.parametrize(("mutate", "named"), rows(PLACES))
+def test_a_bad_unpublish_is_refused_by_name_and_changes_nothing(
+    standing: Node, mutate: Mutation, named: str
+) -> None:
+    pods = standing.kubelet_dir / "pods"
+    link_to(pods, standing.root)
+    request = csi_pb2.NodeUnpublishVolumeRequest(
+        volume_id="csi-v1", target_path=str(standing.target())
+    )
+    mutate(request, pods)
+    before = tree(standing.root)
+    code, text = refused(lambda: standing.call("NodeUnpublishVolume", request))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert named in text
+    assert tree(standing.root) == before
+
+
+def test_all_problems_of_a_request_are_named_at_once(standing: Node) -> None:
+    request = standing.request(attributes={"mode": "0666", "owner": "me", "secretName": "X"})
+    request.readonly = False
+    request.target_path = "/etc"
+    request.secrets["oauth"] = SECRET
+    del request.volume_context[contract.EPHEMERAL]
+    code, text = standing.refused(request)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    for named in ("mode", "owner", "secretName", "readOnly", "/etc", "nodePublish", "ephemeral"):
+        assert named in text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00e9", "\n"])
+def test_a_flood_of_problems_still_arrives_as_what_it_is(standing: Node, letter: str) -> None:
+    attributes = {f"{number}{letter * 50}": "x" for number in range(500)}
+    code, text = standing.refused(standing.request(attributes=attributes))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "unknown" in text
+
+
+@pytest.mark.parametrize("method", ["NodeStageVolume", "NodeGetVolumeStats", "Nonsense"])
+def test_what_is_not_served_is_unimplemented(standing: Node, method: str) -> None:
+    with grpc.insecure_channel(f"unix:{standing.socket}") as channel:
+        call = channel.unary_unary(f"/csi.v1.Node/{method}")
+        code, _ = refused(lambda: call(b"", timeout=5))
+    assert code is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_the_node_is_named_and_has_no_topology_and_no_limit(standing: Node) -> None:
+    reply = standing.call("NodeGetInfo", csi_pb2.NodeGetInfoRequest())
+    assert reply == csi_pb2.NodeGetInfoResponse(node_id="node-1")
+
+
+def test_the_one_node_capability_is_volume_mount_group(standing: Node) -> None:
+    reply = standing.call("NodeGetCapabilities", csi_pb2.NodeGetCapabilitiesRequest())
+    assert [c.rpc.type for c in reply.capabilities] == [
+        csi_pb2.NodeServiceCapability.RPC.VOLUME_MOUNT_GROUP
+    ]
+
+
+def test_identity_tells_name_and_version_and_is_ready(standing: Node) -> None:
+    identity = standing.identity()
+    info = identity.GetPluginInfo(csi_pb2.GetPluginInfoRequest(), timeout=5)
+    assert info.name == "oauth2.csi.cern.ch"
+    assert info.vendor_version
+    assert identity.Probe(csi_pb2.ProbeRequest(), timeout=5).ready.value is True
+    capabilities = identity.GetPluginCapabilities(csi_pb2.GetPluginCapabilitiesRequest(), timeout=5)
+    assert capabilities == csi_pb2.GetPluginCapabilitiesResponse()
+
+
+def test_kubelet_registers_the_plugin(node: Node) -> None:
+    kubelet = Kubelet(node.kubelet_dir, Mounts(), NAMESPACE)
+    assert kubelet.register(stop=node._stop, patience=5) == "oauth2.csi.cern.ch"
+    node.stop()
+
+
+def test_the_sockets_are_for_root_alone(standing: Node) -> None:
+    for socket in (standing.socket, standing.registration):
+        mode = socket.stat().st_mode
+        assert stat.S_ISSOCK(mode)
+        assert stat.S_IMODE(mode) & 0o077 == 0
+    assert names(standing.registration.parent) == [standing.registration.name]
+
+
+def test_a_path_too_long_for_a_socket_is_refused_at_start() -> None:
+    node = Node()
+    try:
+        node.settings = type(node.settings)(
+            kubelet_dir=node.kubelet_dir / ("d" * 60),
+            node_id="node-1",
+            view=node.settings.view,
+            tokens_namespace=node.settings.tokens_namespace,
+        )
+        (node.settings.kubelet_dir / "pods").mkdir(parents=True)
+        with pytest.raises(DriverError, match="107 bytes"):
+            node.start()
+    finally:
+        node.close()
+
+
+def test_a_plugin_that_kubelet_refuses_ends_with_an_error(node: Node) -> None:
+    status = registration_pb2.RegistrationStatus(plugin_registered=False, error="two of a name")
+    with grpc.insecure_channel(f"unix:{node.registration}") as channel:
+        registration_pb2_grpc.RegistrationStub(channel).NotifyRegistrationStatus(status, timeout=5)
+    with pytest.raises(DriverError, match="refused"):
+        node.join()
+    assert not node.registration.exists()
+    assert not node.socket.exists()
+
+
+@pytest.mark.parametrize(("accepted", "refusals"), [(True, 0), (False, 1)])
+def test_registration_answers_kubelet(*, accepted: bool, refusals: int) -> None:
+    calls: list[None] = []
+    servicer = RegistrationService("/host/csi.sock", lambda: calls.append(None))
+    service = registration_pb2.DESCRIPTOR.services_by_name["Registration"]
+    server = grpc_testing.server_from_dictionary(
+        {service: servicer}, grpc_testing.strict_fake_time(time.time())
+    )
+
+    def invoke(method: str, request: Any) -> Any:
+        descriptor = service.methods_by_name[method]
+        call = server.invoke_unary_unary(descriptor, (), request, None)
+        reply, _, code, _ = call.termination()
+        assert code is grpc.StatusCode.OK
+        return reply
+
+    info = invoke("GetInfo", registration_pb2.InfoRequest())
+    assert info == registration_pb2.PluginInfo(
+        type="CSIPlugin",
+        name="oauth2.csi.cern.ch",
+        endpoint="/host/csi.sock",
+        supported_versions=["1.0.0"],
+    )
+    status = registration_pb2.RegistrationStatus(plugin_registered=accepted, error="")
+    invoke("NotifyRegistrationStatus", status)
+    assert len(calls) == refusals

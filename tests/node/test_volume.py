@@ -1,0 +1,94 @@
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from csidriver.adapters.mounts import Mounts
+from csidriver.core import contract
+from csidriver.core.secret import Secret
+from csidriver.node.follow import Follower
+from csidriver.node.volume import Volume
+from tests.node.plugin import SOURCE, TOKENS, Node, companion, eventually, follow_threads, token
+from tests.node.test_follow import Scripted
+from tests.node.test_record import RECORD
+
+pytestmark = pytest.mark.mounts
+
+
+class Interrupted:
+    """A clock at whose next look something happens, if it can."""
+
+    def __init__(self) -> None:
+        self.happens = threading.Thread(target=lambda: None)
+
+    def now(self) -> float:
+        thread, self.happens = self.happens, threading.Thread(target=lambda: None)
+        thread.start()
+        thread.join(0.3)
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+def secret(value: str, generation: int) -> Secret:
+    made = companion(token(value), generation)
+    return Secret(
+        TOKENS,
+        SOURCE.companion,
+        type=contract.COMPANION_TYPE,
+        annotations=made.annotations(),
+        data=made.data(),
+    )
+
+
+def test_of_two_rewrites_at_once_the_newer_token_stays(tmp_path: Path) -> None:
+    store, clock = Scripted(), Interrupted()
+    told: list[frozenset[str]] = []
+    follower = Follower(store, TOKENS, told.append)
+    plain = replace(RECORD.attributes, owner=0, group=0)
+    volume = Volume(replace(RECORD, attributes=plain), tmp_path, follower, clock)
+    volume.file.parent.mkdir()
+    follower.follow(SOURCE, "v1")
+    try:
+        store.words.put(secret("at-1", 1))
+        eventually(lambda: len(told) == 1, "hearing")
+        volume.write_first(token("at-0"))
+
+        def newer() -> None:
+            store.words.put(secret("at-2", 2))
+            eventually(lambda: len(told) == 2, "hearing")
+            volume.rewrite(leased=True)
+
+        clock.happens = interrupt = threading.Thread(target=newer)
+        volume.rewrite(leased=True)
+        interrupt.join(10)
+        assert b"at-2" in volume.file.read_bytes()
+    finally:
+        follower.stop()
+        eventually(lambda: not follow_threads(), "the end of the watch")
+
+
+class Interrupting(Mounts):
+    """Mounts, with something that happens just before a volume appears."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self._node = node
+
+    def bind(self, source: Path, target: Path) -> None:
+        if target == self._node.target("v2"):
+            self._node.give("at-2", 2)
+            eventually(lambda: self._node.content("v1") == "at-2", "rotation of the other volume")
+        super().bind(source, target)
+
+
+def test_a_token_that_comes_during_a_publish_is_not_missed(fresh: Node) -> None:
+    fresh.mounts = Interrupting(fresh)
+    fresh.start()
+    fresh.give("at-1")
+    fresh.publish(fresh.request("v1"))
+    fresh.publish(fresh.request("v2"))
+    assert fresh.content("v2") == "at-2"
