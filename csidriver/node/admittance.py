@@ -5,7 +5,7 @@ while the cause is, and carry no secret.
 """
 
 from csidriver.core.attributes import DEFAULT_MIN_VALIDITY
-from csidriver.core.companion import AccessToken
+from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.contract import IS_TOKEN, Ref
 from csidriver.core.status import Status
 from csidriver.core.timestamp import rfc3339
@@ -48,11 +48,28 @@ def explain(ref: Ref, sighting: Sighting, now: float, wanted: float | None = Non
         return TokenUnavailable(f"Secret {ref} is {companion.status.value}: {companion.message}")
     if companion.token is None:
         return NotReady(f"Secret {ref} is {companion.status.value}: {companion.message}")
-    following = rfc3339(companion.next_refresh) if companion.next_refresh > now else "due"
     if isinstance(sighting.error, StoreError):
         return sighting.error
     least = least_validity(companion.token, wanted)
     return TokenUnavailable(
         f"the access token of Secret {ref} expires at {rfc3339(companion.token.expires_at)}, "
-        f"but minValidity asks for {least:.0f} s; next refresh: {following}"
+        f"but minValidity asks for {least:.0f} s; {_outlook(companion, now)}"
     )
+
+
+def expired(ref: Ref, sighting: Sighting, now: float) -> NotReady:
+    """The error for a published volume whose file holds a token that no server takes any more."""
+    text = f"the access token of Secret {ref} has expired"
+    companion = sighting.companion
+    if companion is None:
+        return NotReady(f"{text}, and nothing is known of a new one: {explain(ref, sighting, now)}")
+    state = f"{companion.status.value}: {companion.message}"
+    trouble = f"; {sighting.error}" if isinstance(sighting.error, StoreError) else ""
+    return NotReady(f"{text}; it is {state}; {_outlook(companion, now)}{trouble}")
+
+
+def _outlook(companion: Companion, now: float) -> str:
+    """When the refresher means to try again."""
+    if companion.next_refresh > now:
+        return f"next refresh: {rfc3339(companion.next_refresh)}"
+    return "next refresh: due" if companion.next_refresh else "no refresh is planned"

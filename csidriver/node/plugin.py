@@ -60,7 +60,6 @@ class NodePlugin:
         self._follower = Follower(store, settings.tokens_namespace, self._changed)
         surroundings = Surroundings(
             state=self._state,
-            mounter=mounter,
             config_maps=store,
             follower=self._follower,
             clock=clock,

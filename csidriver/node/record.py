@@ -10,6 +10,7 @@ from csidriver.core.attributes import VolumeAttributes
 from csidriver.core.contract import Ref
 from csidriver.core.template import Template
 from csidriver.errors import InvalidTemplate, TokenFileFailed
+from csidriver.node.tokenfile import translated
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ class VolumeRecord:
                 json.dump({"version": _VERSION, "volume": values}, file)
             draft.rename(folder / FILE_NAME)
         except OSError as error:
-            raise TokenFileFailed(f"{folder / FILE_NAME}: {error.strerror}") from error
+            raise translated(folder / FILE_NAME, error) from error
 
     @classmethod
     def load(cls, folder: Path) -> "VolumeRecord":

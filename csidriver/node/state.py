@@ -5,14 +5,20 @@ later remount of the bind would stay in this container's mount namespace, and th
 be writable.
 """
 
+import contextlib
 import hashlib
+import logging
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from csidriver.core.mountinfo import Mount
-from csidriver.errors import InvalidSettings, TokenFileFailed
+from csidriver.errors import InvalidSettings, MountFailed, TokenFileFailed
+from csidriver.node import tokenfile
+
+log = logging.getLogger(__name__)
 
 DATA = "data"
 _TMPFS = "tokens"
@@ -100,10 +106,6 @@ class State:
         """Where a volume's record and data lie. The name is a hash: ids are foreign text."""
         return self.root / folder_name(volume_id)
 
-    def view(self, volume_id: str) -> Path:
-        """The read-only side of a volume's data."""
-        return self._settings.view / folder_name(volume_id) / DATA
-
     def folders(self) -> Iterator[Path]:
         """Folders of all volumes, complete or not."""
         yield from (path for path in self.root.iterdir() if path.is_dir())
@@ -116,8 +118,45 @@ class State:
             (folder / DATA).mkdir(mode=0o555, exist_ok=True)
             (folder / DATA).chmod(0o555)
         except OSError as error:
-            raise TokenFileFailed(f"{folder}: {error.strerror}") from error
+            raise tokenfile.translated(folder, error) from error
         return folder
+
+    def remove(self, volume_id: str) -> None:
+        """Remove a volume's folders and what lies in them; fine if there is nothing."""
+        folder = self.folder(volume_id)
+        for file in (folder / DATA).glob("*"):
+            # Without a record nobody knew of it, and somebody may have it open.
+            with contextlib.suppress(TokenFileFailed):
+                tokenfile.erase(file)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def show(self, volume_id: str, target: Path) -> None:
+        """Mount a volume's data on a target, creating it; raises MountFailed."""
+        try:
+            target.mkdir(mode=0o750, exist_ok=True)
+        except OSError as error:
+            raise MountFailed("mkdir", str(target), error.strerror or "failed") from error
+        self._mounter.bind(self._settings.view / folder_name(volume_id) / DATA, target)
+        if not self.shown_at(volume_id, target):
+            raise MountFailed("mount", str(target), "does not show the volume")
+
+    def hide(self, target: Path) -> None:
+        """Unmount what is ours and remove the target; raises MountFailed."""
+        while self._is_ours(target) and self._mounter.unmount(target):
+            """An earlier driver may have mounted more than once."""
+        try:
+            target.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise MountFailed("rmdir", str(target), error.strerror or "failed") from error
+
+    def hide_if_possible(self, target: Path) -> None:
+        """The same while something else has failed already, which is the error to tell."""
+        try:
+            self.hide(target)
+        except MountFailed as error:
+            log.warning("undoing a publish: %s", error)
 
     def shown_at(self, volume_id: str, target: Path) -> bool:
         """Whether the target shows this volume's data now."""
@@ -127,7 +166,7 @@ class State:
             return False
         return (there.st_dev, there.st_ino) == (data.st_dev, data.st_ino)
 
-    def is_ours(self, target: Path) -> bool:
+    def _is_ours(self, target: Path) -> bool:
         """Whether something of this file system is mounted on the target."""
         try:
             return target.lstat().st_dev == self.root.lstat().st_dev

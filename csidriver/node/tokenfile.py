@@ -76,7 +76,7 @@ def create(path: Path, content: bytes, *, uid: int, gid: int, mode: int) -> None
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink()
-        raise _translated(path, error) from error
+        raise translated(path, error) from error
 
 
 def read(path: Path) -> bytes:
@@ -88,7 +88,7 @@ def read(path: Path) -> bytes:
         finally:
             os.close(fd)
     except OSError as error:
-        raise _translated(path, error) from error
+        raise translated(path, error) from error
 
 
 def rewrite(path: Path, content: bytes, *, leased: bool = True) -> Rewrite:
@@ -108,11 +108,11 @@ def rewrite(path: Path, content: bytes, *, leased: bool = True) -> Rewrite:
     except BlockingIOError:
         return Rewrite.BUSY
     except OSError as error:
-        raise _translated(path, error) from error
+        raise translated(path, error) from error
     try:
         return _rewrite_open(fd, content, leased=leased)
     except OSError as error:
-        raise _translated(path, error) from error
+        raise translated(path, error) from error
     finally:
         os.close(fd)
 
@@ -131,7 +131,7 @@ def erase(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise _translated(path, error) from error
+        raise translated(path, error) from error
 
 
 def _rewrite_open(fd: int, content: bytes, *, leased: bool) -> Rewrite:
@@ -180,7 +180,8 @@ def _write_calls(fd: int, content: bytes) -> list[tuple[Callable[[], int], int]]
     ]
 
 
-def _translated(path: Path, error: OSError) -> DriverError:
+def translated(path: Path, error: OSError) -> DriverError:
+    """Our error for what the token file system answered."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull("the token file system of this node is full; raise --tmpfs-size")
     return TokenFileFailed(f"token file {path}: {os.strerror(error.errno or errno.EIO)}")

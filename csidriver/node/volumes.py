@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,18 +14,17 @@ from csidriver.core.template import Template
 from csidriver.errors import (
     DriverError,
     InFlight,
-    MountFailed,
     NotReady,
     TemplateMissing,
     TokenFileFailed,
 )
-from csidriver.node import tokenfile
-from csidriver.node.admittance import explain, is_good, is_settled
+from csidriver.node.admittance import expired, explain, is_good, is_settled
 from csidriver.node.follow import Follower, Sighting
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.record import VolumeRecord
 from csidriver.node.rotation import Clock
-from csidriver.node.state import DATA, Mounter, State
+from csidriver.node.state import State
+from csidriver.node.tokenfile import Rewrite
 from csidriver.node.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -47,7 +45,6 @@ class Surroundings:
     """What volumes work with. `publish_wait` in seconds, `waiters` calls may wait at once."""
 
     state: State
-    mounter: Mounter
     config_maps: ConfigMaps
     follower: Follower
     clock: Clock
@@ -120,8 +117,8 @@ class Volumes:
             if volume is not None:
                 self._around.follower.unfollow(volume.record.source, volume_id)
                 volume.erase()
-            self._unmount(target)
-            self._remove(volume_id)
+            self._around.state.hide(target)
+            self._around.state.remove(volume_id)
             self._forget(volume_id)
 
     def cancel(self) -> None:
@@ -146,15 +143,14 @@ class Volumes:
 
     def _publish_again(self, volume: Volume, target: Path, *, shown: bool) -> None:
         """A republish: no network, no second mount, an error only when the token has expired."""
-        volume.rewrite(leased=True)
+        around, ref = self._around, volume.record.source
+        outcome, written_at = volume.rewrite(leased=True)
+        if outcome is Rewrite.LEASED:
+            around.metrics.rewrote(outcome, around.clock.now() - written_at)
         if not shown:
-            self._mount(volume.record.volume_id, target)
+            around.state.show(volume.record.volume_id, target)
         if volume.remaining() <= 0:
-            sighting = self._around.follower.latest(volume.record.source)
-            raise NotReady(
-                f"the access token of Secret {volume.record.source} has expired: "
-                f"{explain(volume.record.source, sighting, self._around.clock.now())}"
-            )
+            raise expired(ref, around.follower.latest(ref), around.clock.now())
 
     def _publish_first(self, wanted: VolumeRecord, cancel: threading.Event, *, shown: bool) -> None:
         """All of it, or nothing; what is `shown` already stays, a pod may be using it."""
@@ -167,12 +163,12 @@ class Volumes:
             volume = self._volume(record)
             undo.callback(self._forget, volume_id)
             if not shown:
-                undo.callback(self._remove, volume_id)
+                undo.callback(around.state.remove, volume_id)
             around.state.make(volume_id)
             volume.write_first(token)
             if not shown:
-                undo.callback(self._unmount_if_possible, target)
-                self._mount(volume_id, target)
+                undo.callback(around.state.hide_if_possible, target)
+                around.state.show(volume_id, target)
             record.save(volume.folder)
             self._keep(volume)
             # A token that came since `_token` found no volume to rewrite.
@@ -229,37 +225,3 @@ class Volumes:
         with self._lock:
             self._volumes.pop(volume_id, None)
             self._around.metrics.volumes(len(self._volumes))
-
-    def _mount(self, volume_id: str, target: Path) -> None:
-        try:
-            target.mkdir(mode=0o750, exist_ok=True)
-        except OSError as error:
-            raise MountFailed("mkdir", str(target), error.strerror or "failed") from error
-        self._around.mounter.bind(self._around.state.view(volume_id), target)
-        if not self._around.state.shown_at(volume_id, target):
-            raise MountFailed("mount", str(target), "does not show the volume")
-
-    def _unmount(self, target: Path) -> None:
-        while self._around.state.is_ours(target) and self._around.mounter.unmount(target):
-            """An earlier driver may have mounted more than once."""
-        try:
-            target.rmdir()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise MountFailed("rmdir", str(target), error.strerror or "failed") from error
-
-    def _unmount_if_possible(self, target: Path) -> None:
-        try:
-            self._unmount(target)
-        except MountFailed as error:
-            # The error that led here is the one to tell; the next call starts from what is there.
-            log.warning("undoing a publish: %s", error)
-
-    def _remove(self, volume_id: str) -> None:
-        folder = self._around.state.folder(volume_id)
-        for file in (folder / DATA).glob("*"):
-            # Without a record nobody knew of it, and somebody may have it open.
-            with contextlib.suppress(TokenFileFailed):
-                tokenfile.erase(file)
-        shutil.rmtree(folder, ignore_errors=True)
