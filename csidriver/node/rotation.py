@@ -9,7 +9,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from csidriver.errors import DriverError
@@ -18,10 +18,13 @@ from csidriver.node.tokenfile import Rewrite
 
 log = logging.getLogger(__name__)
 
-# Seconds: the first pause after a busy file, doubled up to the second, for at most the third.
+# Seconds: the first and the longest pause after a busy file, and for how long it may be busy. In
+# between a pause is a tenth of the time already lost: somebody who reads without end is met at one
+# of many tries soon, somebody who never closes the file costs little.
 FIRST_PAUSE, LONGEST_PAUSE, PATIENCE = 0.001, 0.1, 60.0
-# Seconds until a file that could not be written at all is tried again.
-FAILURE_PAUSE = 1.0
+SHARE = 0.1
+# Seconds until a file that could not be written at all is tried again, at first and at most.
+FAILURE_PAUSE, LONGEST_FAILURE_PAUSE = 1.0, 60.0
 
 
 class Clock(Protocol):
@@ -53,9 +56,15 @@ class Files(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Try:
+    """A file to rewrite: trying `since` an instant, under a lease `until` another one."""
+
     volume_id: str
-    pause: float
-    until: float | None
+    since: float
+    until: float | None = None
+
+    def pause(self, now: float, shortest: float, longest: float) -> float:
+        """Seconds until the next try."""
+        return min(longest, max(shortest, SHARE * (now - self.since)))
 
 
 class Rotation:
@@ -76,7 +85,7 @@ class Rotation:
             now = self._clock.monotonic()
             for volume_id in volume_ids:
                 if volume_id not in self._pending:
-                    self._push(now, _Try(volume_id, FIRST_PAUSE, None))
+                    self._push(now, _Try(volume_id, now))
             self._wake.notify()
 
     def wake(self) -> None:
@@ -123,12 +132,13 @@ class Rotation:
             return
         if until is None:
             until = now + min(PATIENCE, file.remaining() / 2)
-        pause = min(attempt.pause * 2, LONGEST_PAUSE)
-        self._again(_Try(attempt.volume_id, pause, until), attempt.pause)
+        again = replace(attempt, until=until)
+        self._again(again, attempt.pause(now, FIRST_PAUSE, LONGEST_PAUSE))
 
     def _failed(self, attempt: _Try) -> None:
         self._metrics.rewrite_failed()
-        self._again(attempt, FAILURE_PAUSE)
+        now = self._clock.monotonic()
+        self._again(attempt, attempt.pause(now, FAILURE_PAUSE, LONGEST_FAILURE_PAUSE))
 
     def _again(self, attempt: _Try, pause: float) -> None:
         with self._wake:
