@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from csidriver import __version__, logs, settings
@@ -20,8 +21,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Role = Callable[[threading.Event], None]
+Check = Callable[[], list[str]]
 ROLES = ("node", "refresher")
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role ready to run. `alive` and `ready` name what is wrong, nothing if all is well."""
+
+    run: Callable[[threading.Event], None]
+    alive: Check
+    ready: Check
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +97,9 @@ def _roles(text: str) -> list[str]:
 
 
 def _run_roles(flags: argparse.Namespace) -> int:
-    from prometheus_client import CollectorRegistry, start_http_server
+    from prometheus_client import CollectorRegistry
+
+    from csidriver.adapters.ops import OpsServer
 
     common = settings.common(flags)
     logs.setup(common.log_level, common.log_format)
@@ -95,12 +107,18 @@ def _run_roles(flags: argparse.Namespace) -> int:
     builders = {"node": _node, "refresher": _refresher}
     stop = threading.Event()
     stop_on_signals(stop)  # first: gRPC starts threads as soon as a server exists
-    roles = [builders[name](flags, common, registry) for name in flags.roles]
-    if common.listen is not None:
-        host, port = common.listen
-        server, _ = start_http_server(port, host, registry)
-        log.info("metrics on http://%s:%d/metrics", host, server.server_port)
-    return _run_all(roles, stop)
+    roles = [builders[name](flags, common, registry, stop) for name in flags.roles]
+    checks = {
+        "healthz": lambda: [problem for role in roles for problem in role.alive()],
+        "readyz": lambda: [problem for role in roles for problem in role.ready()],
+    }
+    server = OpsServer(common.listen, registry, checks)
+    server.start()
+    log.info("metrics on http://%s:%d/metrics", common.listen[0], server.port)
+    try:
+        return _run_all(roles, stop)
+    finally:
+        server.stop()
 
 
 def _run_all(roles: Sequence[Role], stop: threading.Event) -> int:
@@ -109,7 +127,7 @@ def _run_all(roles: Sequence[Role], stop: threading.Event) -> int:
 
     def run(role: Role) -> None:
         try:
-            role(stop)
+            role.run(stop)
         except DriverError as error:
             log.error("%s", error)  # noqa: TRY400 - the text is all there is to say
             failed.append(error)
@@ -128,7 +146,10 @@ def _run_all(roles: Sequence[Role], stop: threading.Event) -> int:
 
 
 def _node(
-    flags: argparse.Namespace, common: settings.Common, registry: "CollectorRegistry"
+    flags: argparse.Namespace,
+    common: settings.Common,
+    registry: "CollectorRegistry",
+    _stop: threading.Event,
 ) -> Role:
     from csidriver.adapters.clock import Clock
     from csidriver.adapters.directory import DirectoryStore
@@ -136,11 +157,15 @@ def _node(
     from csidriver.node.plugin import NodePlugin
 
     store = DirectoryStore(common.store)
-    return NodePlugin(settings.node(flags), store, Mounts(), Clock(), registry).run
+    plugin = NodePlugin(settings.node(flags), store, Mounts(), Clock(), registry)
+    return Role(plugin.run, plugin.alive, plugin.ready)
 
 
 def _refresher(
-    flags: argparse.Namespace, common: settings.Common, registry: "CollectorRegistry"
+    flags: argparse.Namespace,
+    common: settings.Common,
+    registry: "CollectorRegistry",
+    stop: threading.Event,
 ) -> Role:
     from csidriver.adapters.clock import Clock
     from csidriver.adapters.directory import DirectoryStore
@@ -165,18 +190,16 @@ def _refresher(
             tokens_namespace=common.tokens_namespace,
         )
 
-    def run(stop: threading.Event) -> None:
-        world = World(
-            store=store,
-            spool=Spool(wanted.spool_dir),
-            endpoints=TokenEndpoints(),
-            clock=clock,
-            metrics=metrics,
-            may_send=lambda: not stop.is_set(),
-        )
-        Refresher(store, Interpreter(world), rules, clock, metrics).run(stop)
-
-    return run
+    world = World(
+        store=store,
+        spool=Spool(wanted.spool_dir),
+        endpoints=TokenEndpoints(),
+        clock=clock,
+        metrics=metrics,
+        may_send=lambda: not stop.is_set(),
+    )
+    refresher = Refresher(store, Interpreter(world), rules, clock, metrics)
+    return Role(refresher.run, refresher.alive, refresher.ready)
 
 
 def _run_demo_issuer(flags: argparse.Namespace) -> int:

@@ -19,10 +19,10 @@ _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """What every role takes. `listen` is where metrics are served, None for nowhere."""
+    """What every role takes. `listen` is where metrics and health are served."""
 
     store: Path
-    listen: tuple[str, int] | None
+    listen: tuple[str, int]
     log_level: str
     log_format: str
     driver_namespace: str
@@ -53,7 +53,7 @@ def add_common(parser: argparse.ArgumentParser, listen: str) -> None:
         type=address,
         default=listen,
         metavar="[HOST]:PORT",
-        help="where to serve /metrics; port 0 takes a free one (default %(default)s)",
+        help="where to serve /metrics, /healthz and /readyz (default %(default)s)",
     )
     parser.add_argument("--log-level", choices=LEVELS, default="info")
     parser.add_argument("--log-format", choices=FORMATS, default="json")

@@ -105,6 +105,12 @@ class Follower:
             followed = self._followed.get(ref)
             return Sighting() if followed is None else followed.sighting
 
+    def problems(self) -> list[str]:
+        """Companions that cannot be read and were never seen; the others are served from memory."""
+        with self._lock:
+            sightings = [followed.sighting for followed in self._followed.values()]
+        return [str(s.error) for s in sightings if s.error is not None and s.companion is None]
+
     def wake(self) -> None:
         """Let every `wait` look at its `cancel` again."""
         with self._lock:

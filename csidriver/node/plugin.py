@@ -11,6 +11,7 @@ from csidriver.errors import DriverError
 from csidriver.node.boundary import Boundary
 from csidriver.node.configuration import NodeSettings
 from csidriver.node.follow import Companions, Follower
+from csidriver.node.health import socket_problems
 from csidriver.node.identity import IdentityService
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.registration import RegistrationService
@@ -70,12 +71,22 @@ class NodePlugin:
         self._volumes = Volumes(surroundings)
         self._rotation = Rotation(self._volumes, metrics, clock)
         self._socket = settings.plugin_dir / "csi.sock"
+        self._registration = RegistrationService(str(self._socket), self._refuse)
         self._server = Server(
             Boundary(metrics),
             IdentityService(),
             NodeService(self._volumes, node_id=settings.node_id, pods=pods),
-            RegistrationService(str(self._socket), self._refuse),
+            self._registration,
         )
+
+    def alive(self) -> list[str]:
+        """What a restart may mend; empty while all is well."""
+        return socket_problems(self._socket)
+
+    def ready(self) -> list[str]:
+        """What keeps new pods from getting their tokens; empty while all is well."""
+        waiting = [] if self._registration.registered else ["kubelet has not registered the plugin"]
+        return waiting + self._state.problems() + self._follower.problems()
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set.

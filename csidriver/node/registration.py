@@ -25,6 +25,7 @@ class RegistrationService(registration_pb2_grpc.RegistrationServicer):
     def __init__(self, endpoint: str, refused: Callable[[], None]) -> None:
         self._endpoint = endpoint
         self._refused = refused
+        self.registered = False
 
     def GetInfo(  # noqa: N802 - the RPC's name
         self, _request: registration_pb2.InfoRequest, _context: grpc.ServicerContext
@@ -42,6 +43,7 @@ class RegistrationService(registration_pb2_grpc.RegistrationServicer):
     ) -> registration_pb2.RegistrationStatusResponse:
         """How kubelet's attempt to register us ended."""
         if request.plugin_registered:
+            self.registered = True
             log.info("kubelet has registered the plugin")
         else:
             log.error("kubelet refuses to register the plugin: %s", request.error)

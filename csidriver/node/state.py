@@ -97,6 +97,16 @@ class State:
             """A view of an earlier process; what was bound from it stays."""
         self._mounter.bind_read_only(self.root, settings.view)
 
+    def problems(self) -> list[str]:
+        """What keeps token files from being written."""
+        probe = self.root / ".probe"
+        try:
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            return [f"{self.root} cannot be written: {error.strerror}"]
+        return []
+
     def close(self) -> None:
         """Take the view away; volumes stay mounted and their files stay."""
         while self._mounter.unmount(self._settings.view):

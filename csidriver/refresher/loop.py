@@ -58,20 +58,30 @@ class Refresher:
         self._known: dict[Ref, Known] = {}
         self._announced: dict[Ref, str] = {}
         self._failures: dict[Ref, int] = {}
+        self._workers: list[threading.Thread] = []
+        self._trouble = "Secrets have not been listed yet"
+
+    def alive(self) -> list[str]:
+        """What a restart may mend; empty while all is well."""
+        return [f"thread {w.name} has ended" for w in self._workers if not w.is_alive()]
+
+    def ready(self) -> list[str]:
+        """What keeps Secrets from being seen; empty while all is well."""
+        return [self._trouble] if self._trouble else []
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; exchanges that were begun are stored before this returns."""
-        workers = [
+        self._workers = [
             threading.Thread(target=self._work, name=f"refresh-{number}")
             for number in range(WORKERS)
         ]
-        for worker in workers:
+        for worker in self._workers:
             worker.start()
         watcher = threading.Thread(target=self._watch, args=(stop,), name="sources", daemon=True)
         watcher.start()
         self._look_after(stop)
         self._queue.close()
-        for worker in workers:
+        for worker in self._workers:
             worker.join()
 
     def _look_after(self, stop: threading.Event) -> None:
@@ -97,12 +107,14 @@ class Refresher:
         while not stop.is_set():
             try:
                 self._enqueue_grants()
+                self._trouble = ""
                 for change in self._sources.watch_sources(stop):
                     failures = 0
                     self._changed(change)
             except StoreError as error:
                 failures += 1
-                log.warning("cannot watch Secrets: %s", error)
+                self._trouble = f"cannot watch Secrets: {error}"
+                log.warning("%s", self._trouble)
             except Exception:
                 failures += 1
                 log.exception("watching Secrets failed")
