@@ -18,7 +18,7 @@ from csidriver.errors import DriverError
 
 # Seconds a process gets to end before it is killed.
 GRACE = 5.0
-_METRICS = re.compile(r"metrics on (http://\S+)")
+_METRICS = re.compile(r"metrics on (http://[^\s\"]+)")
 
 
 class ProcessFailed(DriverError):
