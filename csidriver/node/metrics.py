@@ -1,8 +1,16 @@
 """The node plugin's metrics; their list with units is docs/operations.md."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import PurePath
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from csidriver.node.record import VolumeRecord
 from csidriver.node.tokenfile import Rewrite
+
+Remaining = Callable[[], Iterable[tuple[VolumeRecord, float]]]
 
 _PUBLISH_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0, 10.0, 60.0)
 _PROPAGATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
@@ -12,6 +20,7 @@ class NodeMetrics:
     """Counters of one node plugin. Labels are bounded: RPC names, gRPC codes, outcomes."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
         self._calls = Counter(
             "oauth2_csi_node_rpcs", "RPCs answered", ["method", "code"], registry=registry
         )
@@ -56,3 +65,34 @@ class NodeMetrics:
     def volumes(self, count: int) -> None:
         """So many volumes are published now."""
         self._volumes.set(count)
+
+    def show_remaining(self, remaining: Remaining) -> None:
+        """Report the life left in each file at every scrape; call it once."""
+        self._registry.register(_RemainingCollector(remaining))
+
+
+class _RemainingCollector(Collector):
+    """Asks at each scrape, so that a volume's series ends with the volume."""
+
+    def __init__(self, remaining: Remaining) -> None:
+        self._remaining = remaining
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """The family without samples: registering must not ask anybody."""
+        return [self._family()]
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The family with a sample for each published volume."""
+        family = self._family()
+        for record, seconds in self._remaining():
+            volume = PurePath(record.target_path).parent.name
+            family.add_metric([record.namespace, record.pod_name, volume], seconds)
+        yield family
+
+    @staticmethod
+    def _family() -> GaugeMetricFamily:
+        return GaugeMetricFamily(
+            "oauth2_csi_node_token_remaining_seconds",
+            "Life left in the token a mounted file holds; negative once it has expired",
+            labels=["namespace", "pod", "volume"],
+        )

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # Seconds for running calls to end when the process stops.
 GRACE = 1.0
+# Seconds between two looks for what crashes have left behind.
+SWEEP_EVERY = 600.0
 
 
 class Store(Companions, ConfigMaps, Protocol):
@@ -69,6 +71,7 @@ class NodePlugin:
             waiters=THREADS // 2,
         )
         self._volumes = Volumes(surroundings)
+        metrics.show_remaining(self._volumes.remaining)
         self._rotation = Rotation(self._volumes, metrics, clock)
         self._socket = settings.plugin_dir / "csi.sock"
         self._registration = RegistrationService(str(self._socket), self._refuse)
@@ -103,7 +106,9 @@ class NodePlugin:
             registry = self._settings.kubelet_dir / "plugins_registry"
             self._server.start(self._socket, registry / f"{DRIVER_NAME}-reg.sock")
             log.info("serving on %s", self._socket)
-            stop.wait()
+            self._volumes.sweep()
+            while not stop.wait(SWEEP_EVERY):
+                self._volumes.sweep()
         finally:
             stop.set()
             self._volumes.cancel()

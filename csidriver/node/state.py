@@ -131,9 +131,9 @@ class State:
             raise tokenfile.translated(folder, error) from error
         return folder
 
-    def remove(self, volume_id: str) -> None:
-        """Remove a volume's folders and what lies in them; fine if there is nothing."""
-        folder = self.folder(volume_id)
+    def remove(self, name: str) -> None:
+        """Remove a volume's folders and what lies in them, by `folder_name`; fine if gone."""
+        folder = self.root / name
         for file in (folder / DATA).glob("*"):
             # Without a record nobody knew of it, and somebody may have it open.
             with contextlib.suppress(TokenFileFailed):
@@ -167,6 +167,16 @@ class State:
             self.hide(target)
         except MountFailed as error:
             log.warning("undoing a publish: %s", error)
+
+    def orphans(self) -> list[str]:
+        """Names of folders that are mounted nowhere; somebody may still be about to use one."""
+        names = [folder.name for folder in self.folders()]
+        table = self._mounter.table()
+        tmpfs = _top(table, self.root)
+        # A bind of `<root>/<name>/data` has `/<name>/data` as its root (proc(5), mountinfo).
+        device = None if tmpfs is None else tmpfs.device
+        shown = {m.root.split("/")[1] for m in table if m.device == device and m.root != "/"}
+        return [name for name in names if name not in shown]
 
     def shown_at(self, volume_id: str, target: Path) -> bool:
         """Whether the target shows this volume's data now."""

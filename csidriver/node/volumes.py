@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from csidriver.node.follow import Follower, Sighting
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.record import VolumeRecord
 from csidriver.node.rotation import Clock
-from csidriver.node.state import State
+from csidriver.node.state import State, folder_name
 from csidriver.node.tokenfile import Rewrite
 from csidriver.node.volume import Volume
 
@@ -91,7 +92,7 @@ class Volumes:
         On an error everything this call did is undone: kubelet may never call again.
         """
         volume_id, target = wanted.volume_id, Path(wanted.target_path)
-        with self._exclusive(volume_id) as cancel:
+        with self._exclusive(folder_name(volume_id)) as cancel:
             known = self.rewritable(volume_id)
             # Without a record when that was lost, in a crash or later.
             shown = self._around.state.shown_at(volume_id, target)
@@ -109,17 +110,34 @@ class Volumes:
     def unpublish(self, volume_id: str, target: Path) -> None:
         """Unmount and forget the volume; fine when there is nothing left to do."""
         with self._lock:
-            if (running := self._busy.get(volume_id)) is not None:
+            if (running := self._busy.get(folder_name(volume_id))) is not None:
                 running.set()
         self._around.follower.wake()
-        with self._exclusive(volume_id):
+        with self._exclusive(folder_name(volume_id)):
             volume = self.rewritable(volume_id)
             if volume is not None:
                 self._around.follower.unfollow(volume.record.source, volume_id)
                 volume.erase()
             self._around.state.hide(target)
-            self._around.state.remove(volume_id)
+            self._around.state.remove(folder_name(volume_id))
             self._forget(volume_id)
+
+    def sweep(self) -> None:
+        """Remove folders that no volume, no running call and no mount needs."""
+        for name in self._around.state.orphans():
+            with contextlib.suppress(InFlight), self._exclusive(name):
+                with self._lock:
+                    wanted = any(folder_name(volume_id) == name for volume_id in self._volumes)
+                # A call may have mounted it, and ended, since it was found.
+                if not wanted and name in self._around.state.orphans():
+                    log.warning("removing folder %s, which belongs to no volume", name)
+                    self._around.state.remove(name)
+
+    def remaining(self) -> list[tuple[VolumeRecord, float]]:
+        """Seconds of life the token in each published file has left, where that is known."""
+        with self._lock:
+            volumes = list(self._volumes.values())
+        return [(v.record, v.remaining()) for v in volumes if math.isfinite(v.remaining())]
 
     def cancel(self) -> None:
         """End every wait of a running publish; the process stops."""
@@ -129,17 +147,18 @@ class Volumes:
         self._around.follower.wake()
 
     @contextlib.contextmanager
-    def _exclusive(self, volume_id: str) -> Iterator[threading.Event]:
+    def _exclusive(self, name: str) -> Iterator[threading.Event]:
+        """Claim a volume, by `folder_name`; the event is set when its call is to end early."""
         cancel = threading.Event()
         with self._lock:
-            if volume_id in self._busy:
-                raise InFlight(f"another call for volume {volume_id} is running")
-            self._busy[volume_id] = cancel
+            if name in self._busy:
+                raise InFlight("another call for this volume is running")
+            self._busy[name] = cancel
         try:
             yield cancel
         finally:
             with self._lock:
-                del self._busy[volume_id]
+                del self._busy[name]
 
     def _publish_again(self, volume: Volume, target: Path, *, shown: bool) -> None:
         """A republish: no network, no second mount, an error only when the token has expired."""
@@ -163,7 +182,7 @@ class Volumes:
             volume = self._volume(record)
             undo.callback(self._forget, volume_id)
             if not shown:
-                undo.callback(around.state.remove, volume_id)
+                undo.callback(around.state.remove, folder_name(volume_id))
             around.state.make(volume_id)
             volume.write_first(token)
             if not shown:
