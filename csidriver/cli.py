@@ -19,6 +19,8 @@ from csidriver.errors import DriverError
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from csidriver.node.plugin import Store
+
 log = logging.getLogger(__name__)
 
 Check = Callable[[], list[str]]
@@ -152,13 +154,24 @@ def _node(
     _stop: threading.Event,
 ) -> Role:
     from csidriver.adapters.clock import Clock
-    from csidriver.adapters.directory import DirectoryStore
     from csidriver.adapters.mounts import Mounts
     from csidriver.node.plugin import NodePlugin
 
-    store = DirectoryStore(common.store)
+    store = _node_store(common)
     plugin = NodePlugin(settings.node(flags), store, Mounts(), Clock(), registry)
     return Role(plugin.run, plugin.alive, plugin.ready)
+
+
+def _node_store(common: settings.Common) -> "Store":
+    if common.store is not None:
+        from csidriver.adapters.directory import DirectoryStore
+
+        return DirectoryStore(common.store)
+    from csidriver.adapters.rest import RestStore, in_cluster, kubeconfig
+
+    if common.kubeconfig is not None:
+        return RestStore(kubeconfig(common.kubeconfig))
+    return RestStore(in_cluster(os.environ))
 
 
 def _refresher(
@@ -177,7 +190,7 @@ def _refresher(
     from csidriver.refresher.spool import Spool
 
     wanted = settings.refresher(flags)
-    store, clock, metrics = DirectoryStore(common.store), Clock(), RefresherMetrics(registry)
+    store, clock, metrics = DirectoryStore(wanted.store), Clock(), RefresherMetrics(registry)
     issuers = IssuerFiles(wanted.issuers)
     issuers.current()
 

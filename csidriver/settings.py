@@ -11,6 +11,7 @@ from pathlib import Path
 
 from csidriver.core import contract
 from csidriver.core.schedule import Limits
+from csidriver.errors import InvalidSettings
 from csidriver.logs import FORMATS, LEVELS
 from csidriver.node.configuration import NodeSettings
 
@@ -19,9 +20,14 @@ _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """What every role takes. `listen` is where metrics and health are served."""
+    """What every role takes. `listen` is where metrics and health are served.
 
-    store: Path
+    `store` is the folder of the directory backend, None for the Kubernetes API, whose address and
+    credentials come from `kubeconfig`, or from the pod if that is None.
+    """
+
+    store: Path | None
+    kubeconfig: Path | None
     listen: tuple[str, int]
     log_level: str
     log_format: str
@@ -33,6 +39,7 @@ class Common:
 class RefresherSettings:
     """The refresher's flags; durations in seconds."""
 
+    store: Path
     issuers: tuple[Path, ...]
     spool_dir: Path
     identity: str
@@ -43,10 +50,13 @@ def add_common(parser: argparse.ArgumentParser, listen: str) -> None:
     """Add the flags of `Common`; `listen` is the role's default address."""
     parser.add_argument(
         "--store",
-        type=_directory,
+        type=_store,
         required=True,
-        metavar="dir:PATH",
-        help="the backend: a folder of manifests, one folder per namespace",
+        metavar="kubernetes|dir:PATH",
+        help="the backend: the Kubernetes API, or a folder of manifests",
+    )
+    parser.add_argument(
+        "--kubeconfig", type=Path, default=None, help="default: the pod's own service account"
     )
     parser.add_argument(
         "--listen",
@@ -65,6 +75,7 @@ def common(flags: argparse.Namespace) -> Common:
     """The flags of `add_common`."""
     return Common(
         store=flags.store,
+        kubeconfig=flags.kubeconfig,
         listen=flags.listen,
         log_level=flags.log_level,
         log_format=flags.log_format,
@@ -129,8 +140,11 @@ def add_refresher(
 
 
 def refresher(flags: argparse.Namespace) -> RefresherSettings:
-    """The flags of `add_refresher`."""
+    """The flags of `add_refresher`. Raises InvalidSettings without a directory backend."""
+    if flags.store is None:
+        raise InvalidSettings("--store", ["the refresher of this version needs dir:PATH"])
     return RefresherSettings(
+        store=flags.store,
         issuers=tuple(flags.issuers),
         spool_dir=flags.spool_dir or flags.store / ".spool",
         identity=flags.identity,
@@ -161,10 +175,10 @@ def size(text: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
-def _directory(text: str) -> Path:
+def _store(text: str) -> Path | None:
+    if text == "kubernetes":
+        return None
     kind, _, path = text.partition(":")
     if kind != "dir" or not path:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not dir:PATH, the one backend of this version"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} is neither kubernetes nor dir:PATH")
     return Path(path).absolute()

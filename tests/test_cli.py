@@ -54,7 +54,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["nonsense"], "nonsense"),
         (["node"], "--store"),
         (["refresher", "--store", "dir:/x"], "--issuers"),
-        (["node", "--store", "kubernetes"], "dir:PATH"),
+        (["node", "--store", "/folder"], "dir:PATH"),
         (["node", "--store", "dir:/x", "--listen", "nowhere"], "HOST:PORT"),
         (["run", "--store", "dir:/x", "--issuers", "/x"], "--roles"),
         (["run", "--roles", "node,wizard", "--store", "dir:/x", "--issuers", "/x"], "wizard"),
@@ -86,6 +86,12 @@ def test_trouble_at_the_start_is_one_line_and_status_1(tmp_path: Path) -> None:
     assert broken.stderr.startswith("oauth2-csi: issuers: ")
     issuers = tmp_path / "issuers.yaml"
     issuers.write_text("issuers: []", encoding="ascii")
+    on_cluster = started("refresher", "--store", "kubernetes", "--issuers", str(issuers))
+    assert (on_cluster.returncode, on_cluster.stderr.count("\n")) == (1, 1)
+    assert "dir:PATH" in on_cluster.stderr
+    outside = started("node", "--store", "kubernetes", "--listen", "127.0.0.1:0")
+    assert (outside.returncode, outside.stderr.count("\n")) == (1, 1)
+    assert "KUBERNETES_SERVICE_HOST" in outside.stderr
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

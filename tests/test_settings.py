@@ -7,6 +7,7 @@ import pytest
 from csidriver import settings
 from csidriver.core import contract
 from csidriver.core.schedule import Limits
+from csidriver.errors import InvalidSettings
 
 ENVIRONMENT = {"NODE_NAME": "worker-1", "POD_UID": "pod-uid", "HOME": "/root"}
 STORE = ["--store", "dir:/store"]
@@ -24,6 +25,7 @@ def parsed(*arguments: str, environment: dict[str, str] | None = None) -> argpar
 def test_defaults_of_every_role() -> None:
     assert settings.common(parsed()) == settings.Common(
         store=Path("/store"),
+        kubeconfig=None,
         listen=("0.0.0.0", 9808),
         log_level="info",
         log_format="json",
@@ -34,6 +36,7 @@ def test_defaults_of_every_role() -> None:
     assert (node.node_id, node.kubelet_dir) == ("worker-1", Path("/var/lib/kubelet"))
     assert (node.publish_wait, node.size, node.inodes) == (10.0, 64 << 20, 16384)
     assert settings.refresher(parsed()) == settings.RefresherSettings(
+        store=Path("/store"),
         issuers=(Path("/issuers"),),
         spool_dir=Path("/store/.spool"),
         identity="pod-uid",
@@ -46,6 +49,14 @@ def test_without_the_downward_api_the_host_stands_in(environment: dict[str, str]
     flags = parsed(environment=environment)
     assert settings.node(flags).node_id == "host"
     assert settings.refresher(flags).identity == "host"
+
+
+def test_the_kubernetes_api_serves_the_node_role_only() -> None:
+    flags = parsed("--store", "kubernetes", "--kubeconfig", "/config")
+    common = settings.common(flags)
+    assert (common.store, common.kubeconfig) == (None, Path("/config"))
+    with pytest.raises(InvalidSettings, match="refresher"):
+        settings.refresher(flags)
 
 
 def test_flags_win() -> None:
@@ -100,7 +111,7 @@ def test_values(convert: Callable[[str], object], text: str, value: object) -> N
         *(("--listen", bad) for bad in ("", "9808", ":", ":x", ":65536", ":-1", ":\u00b2")),
         *(("--publish-wait", bad) for bad in ("", "0", "-1", "1e3", "nan", "inf", "1s", " 1")),
         *(("--tmpfs-size", bad) for bad in ("", "0", "64M", "-1Mi", "64 Mi", "1.5Gi")),
-        *(("--store", bad) for bad in ("", "dir:", "/path", "kubernetes", "Dir:/x")),
+        *(("--store", bad) for bad in ("", "dir:", "/path", "Kubernetes", "Dir:/x")),
         ("--tmpfs-inodes", "many"),
         ("--log-level", "trace"),
         ("--log-format", "xml"),

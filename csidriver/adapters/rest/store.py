@@ -1,0 +1,80 @@
+"""What the node role reads of Kubernetes."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+
+from csidriver.adapters.rest.api import Api, Call, Timings, section
+from csidriver.adapters.rest.closer import Closer
+from csidriver.adapters.rest.credentials import Credentials
+from csidriver.adapters.rest.identity import Identity
+from csidriver.adapters.rest.watch import Chance, SecretWatch
+from csidriver.core.names import is_label, is_subdomain
+from csidriver.core.secret import Secret
+from csidriver.errors import StoreError, StoreRefused, StoreUnavailable
+
+
+class RestStore:
+    """Secrets and ConfigMaps of one cluster, read only. Each operation has its own connection.
+
+    Errors leave without the frames they come from: variables there hold tokens and bodies, and a
+    caller may keep an error for long.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        timings: Timings | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        chance: random.Random | None = None,
+    ) -> None:
+        timings = timings or Timings()
+        identity = Identity(credentials, monotonic, timings.token)
+        self._api = Api(credentials.server, identity, timings)
+        self._closer = Closer(timings.poll)
+        self._chance = Chance(monotonic, chance or random.SystemRandom())
+
+    def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """The `data` of a ConfigMap, None if there is none; raises StoreError."""
+        call = _call("get", "configmaps", namespace, name)
+        try:
+            return self._data(call)
+        except StoreError as error:
+            raise error.with_traceback(None) from None
+
+    def watch_secret(
+        self, namespace: str, name: str, stop: threading.Event
+    ) -> Iterator[Secret | None]:
+        """The Secret as it is (None if absent), then as it becomes, until `stop`.
+
+        Raises StoreError; a new call then starts from a new look.
+        """
+        _call("watch", "secrets", namespace, name)
+        with self._api.line() as line, self._closer.minding(line, stop):
+            watch = SecretWatch(self._api, line, (namespace, name), self._chance)
+            try:
+                yield from watch.run(stop)
+            except StoreError as error:
+                # A line that was cut fails in whatever it was doing.
+                if not stop.is_set():
+                    raise error.with_traceback(None) from None
+
+    def _data(self, call: Call) -> dict[str, str] | None:
+        with self._api.line() as line, self._api.ask(line, call, call.target()) as response:
+            if response.status == HTTPStatus.NOT_FOUND:
+                return None
+            if response.status == HTTPStatus.GONE:
+                raise StoreUnavailable(f"cannot {call}: the API server answered 410")
+            data = section(self._api.document(line, response), "data")
+        return {key: str(value) for key, value in data.items()}
+
+
+def _call(verb: str, resource: str, namespace: str, name: str) -> Call:
+    """A request for an object that may exist; its names are safe in a URL and a selector."""
+    call = Call(verb, resource, namespace, name)
+    if not is_label(namespace) or not is_subdomain(name):
+        raise StoreRefused(f"cannot {call}: no object has such a name")
+    return call
