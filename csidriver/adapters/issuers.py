@@ -64,7 +64,7 @@ def _fingerprint(file: Path) -> tuple[str, int, int, int]:
 def _load(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError, ArithmeticError, RecursionError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark is not None else ""
         raise InvalidSettings("issuers", [f"{path}: {type(error).__name__}{where}"]) from error

@@ -69,7 +69,13 @@ def _adopt(known: Known, source: Source, issuer: Issuer, rules: Rules) -> Steps[
         stored = yield from PatchSecret(known.grant_secret, patch)
         # A reply of an exchange for the token that was replaced is of no use any more.
         yield from SpoolClear(known.ref)
-    known = replace(known, grant=grant, grant_secret=stored, mirrored=grant.generation)
+    known = replace(
+        known,
+        grant=grant,
+        grant_secret=stored,
+        mirrored=grant.generation,
+        mirror_refused_at=None,
+    )
     # Nodes learn the reason for their wait before the first exchange, which may take a while.
     return (yield from publish(known, rules, None))
 

@@ -11,7 +11,7 @@ from csidriver.core.secret import Secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.source import Client
 from csidriver.core.status import Status
-from csidriver.core.token import DocumentError, TokenDocument
+from csidriver.core.token import MAX_STORED, DocumentError, TokenDocument
 from csidriver.errors import InvalidSecret
 
 DOCUMENT = "document"
@@ -69,7 +69,7 @@ def from_secret(secret: Secret) -> Grant:
     """Raises InvalidSecret when the Secret is none of ours or was damaged."""
     data = secret.data if secret.type == contract.GRANT_TYPE else {}
     try:
-        document, _ = TokenDocument.parse(data[DOCUMENT])
+        document, _ = TokenDocument.parse(data[DOCUMENT], limit=MAX_STORED)
         state = json.loads(data[STATE].reveal())
         return _READERS[state["version"]](state, document, secret)
     except (KeyError, TypeError, ValueError, DocumentError) as error:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from csidriver.core import custody, schedule
 from csidriver.core.effects import (
+    CreateSecret,
     GetSecret,
     MaySend,
     Monotonic,
@@ -161,6 +162,13 @@ def _commit(known: Known, before: Grant, after: Grant) -> Steps[Known]:
             yield from Wait(pause)
             continue
         stored_grant = None if fresh is None else custody.from_secret(fresh)
+        if fresh is None and after.generation > before.generation:
+            # Deleted under our hands; without it the refresh token we hold exists nowhere.
+            with contextlib.suppress(StoreError):
+                stored = yield from CreateSecret(custody.to_secret(after, base.namespace))
+                return replace(known, grant=after, grant_secret=stored)
+            yield from Wait(pause)
+            continue
         conflict = judge_conflict(stored_grant, before, after)
         if fresh is None or conflict is not Conflict.REBASE:
             kept = conflict is Conflict.PEER_WON

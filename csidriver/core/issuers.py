@@ -134,7 +134,7 @@ def _values(where: str, entry: Mapping[str, Any], problems: list[str]) -> dict[s
             continue
         try:
             values[name] = _convert(name, raw)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             problems.append(f"{where}: {key} {error}")
     if not values.get("name"):
         problems.append(f"{where}: name is missing")

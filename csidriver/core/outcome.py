@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import MEANINGS, Kind, Signal
-from csidriver.core.token import DocumentError, TokenDocument
+from csidriver.core.token import MAX_REPLY, DocumentError, TokenDocument
 
 OK_STATUS = 200
 
@@ -81,13 +81,15 @@ def classify(  # noqa: PLR0911 - an ordered list of checks, each with its answer
     """
     pause = _pause(retry_after, now)
     try:
-        reply: TokenDocument | None = TokenDocument.parse(body)[0]
+        reply: TokenDocument | None = TokenDocument.parse(body, limit=MAX_REPLY)[0]
     except DocumentError:
         reply = None
     if status == OK_STATUS and reply is not None and (reply.refresh_token or reply.access_token):
         return Ok(reply)
     error = None if reply is None else reply.value("error")
-    if isinstance(error, str) and error:
+    # Frameworks put an `error` of their own into these, which says nothing about the token.
+    unclear = status == 429 or status >= 500  # noqa: PLR2004 - RFC 6585 section 4, RFC 9110 15.6
+    if isinstance(error, str) and error and (error in _ERRORS or not unclear):
         return Failed(_ERRORS.get(error, Signal.UNKNOWN_ERROR), pause)
     if status == 503 and pause is not None:  # noqa: PLR2004 - RFC 9110 section 15.6.4
         return Failed(Signal.THROTTLED, pause)

@@ -50,7 +50,8 @@ def publish(known: Known, rules: Rules, plight: Plight | None) -> Steps[Known]:
     if known.recheck_at is not None and following is not None and following <= now:
         following = None  # due, but something is to be waited for first
     wanted = [known.recheck_at, following]
-    if known.mirror_refused_at is not None:
+    owed = plight is None and known.grant is not None and known.mirrored < known.grant.generation
+    if known.mirror_refused_at is not None and owed:
         wanted.append(known.mirror_refused_at + MIRROR_RETRY)
     blocked = plight is not None and plight.blocks
     times = [at for at in wanted[: 1 if blocked else None] if at is not None]

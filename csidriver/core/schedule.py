@@ -28,7 +28,7 @@ def lifetime(expires_in: float | None, issued: float | None, expiry: float | Non
     to the issuer's default and warns.
     """
     of_jwt = expiry - issued if expiry is not None and issued is not None else None
-    said = [s for s in (expires_in, of_jwt) if s is not None and 0 < s <= MAX_LIFETIME]
+    said = [s for s in (expires_in, of_jwt) if s is not None and 1 <= s <= MAX_LIFETIME]
     return min(said, default=None)
 
 

@@ -81,9 +81,10 @@ def fail(grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float) -> 
     if failed.kind is Kind.UNCERTAIN and issuer.reuse != UNLIMITED:
         return _uncertain(grant, now, issuer)
     repeated = grant.intent is not None and grant.intent.attempt > 1
-    if repeated and failed.signal is not Signal.INVALID_GRANT:
+    final = (Signal.INVALID_GRANT, Signal.LOGIN_REQUIRED)
+    if repeated and failed.signal not in final:
         return _still_uncertain(grant, failed, now, issuer, u)
-    if repeated:
+    if repeated and failed.signal is Signal.INVALID_GRANT:
         return replace(
             grant,
             intent=None,
@@ -102,7 +103,9 @@ def _failed(
     grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float, status: Status
 ) -> Grant:
     meaning = MEANINGS[failed.signal]
-    failures = grant.failures + 1
+    # "A few quick tries" counts tries that ended alike, not an outage before them.
+    counting = meaning.pace not in (Pace.HALF_HOUR, Pace.UNKNOWN) or grant.status is status
+    failures = grant.failures + 1 if counting else 1
     # Only a repeated refusal confirms one; failures of another kind before it prove nothing.
     counted = int(grant.status is status) + 1 if meaning.pace is Pace.ONCE_LATER else failures
     remaining = grant.expires_at - now
@@ -136,7 +139,8 @@ def _uncertain(grant: Grant, now: float, issuer: Issuer) -> Grant:
         if planned < intent.first_at + issuer.reuse:
             again = planned
         elif intent.attempt <= 1:
-            again = max(now + 1.0, grant.expires_at - schedule.lead(grant.life) / 4)
+            soonest = now + schedule.gap(working_life(grant, issuer))
+            again = max(soonest, grant.expires_at - schedule.lead(grant.life) / 4)
     return replace(
         grant,
         intent=None if intent is None else replace(intent, recorded=True),

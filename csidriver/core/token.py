@@ -17,6 +17,10 @@ from csidriver.core.sensitive import Sensitive
 
 # Kubernetes caps a Secret at 1 MiB and the document is stored three times; real ones have 2-8 KiB.
 MAX_DOCUMENT = 256 * 1024
+# A reply may be larger, and what was stored once is read whatever its size: in both there may be
+# a refresh token that exists nowhere else.
+MAX_REPLY = 1 << 20
+MAX_STORED = 4 << 20
 
 # RFC 6750 section 2.1, b64token: also keeps newlines and `:` out of token files.
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
@@ -37,15 +41,15 @@ class TokenDocument:
     fields: Mapping[str, Sensitive]
 
     @classmethod
-    def parse(cls, text: Sensitive) -> "tuple[TokenDocument, bool]":
+    def parse(cls, text: Sensitive, limit: int = MAX_DOCUMENT) -> "tuple[TokenDocument, bool]":
         """The document, and whether surplus `}` followed it (the announcement's own example).
 
         Raises:
-            DocumentError: not one JSON object of at most 256 KiB, or NaN and Infinity in it.
+            DocumentError: not one JSON object of at most `limit` bytes, or NaN and Infinity in it.
         """
         raw = text.reveal()
-        if len(raw.encode("utf-8", "surrogatepass")) > MAX_DOCUMENT:
-            raise DocumentError(f"is larger than {MAX_DOCUMENT // 1024} KiB")
+        if len(raw.encode("utf-8", "surrogatepass")) > limit:
+            raise DocumentError(f"is larger than {limit // 1024} KiB")
         fields, end = _scan(raw)
         rest = raw[end:]
         if rest.strip(" \t\r\n}"):

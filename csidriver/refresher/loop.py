@@ -79,10 +79,12 @@ class Refresher:
             worker.start()
         watcher = threading.Thread(target=self._watch, args=(stop,), name="sources", daemon=True)
         watcher.start()
-        self._look_after(stop)
-        self._queue.close()
-        for worker in self._workers:
-            worker.join()
+        try:
+            self._look_after(stop)
+        finally:
+            self._queue.close()
+            for worker in self._workers:
+                worker.join()
 
     def _look_after(self, stop: threading.Event) -> None:
         """Visit everything when the issuers have changed, and now and then for what was missed."""

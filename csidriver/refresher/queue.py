@@ -33,6 +33,7 @@ class DueQueue(Generic[K]):
                 self._due[key] = at
                 self._order += 1
                 heapq.heappush(self._heap, (at, self._order, key))
+                self._forget_replaced()
                 self._changed.notify()
 
     def take(self) -> K | None:
@@ -56,6 +57,12 @@ class DueQueue(Generic[K]):
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _forget_replaced(self) -> None:
+        """Entries that an earlier instant has replaced must not pile up until they are due."""
+        if len(self._heap) > 2 * len(self._due) + 64:
+            self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
 
     def _pop(self) -> tuple[K | None, float | None]:
         """A due key that nobody works on, or the seconds until there may be one."""

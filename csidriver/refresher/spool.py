@@ -12,7 +12,7 @@ from typing import Any
 from csidriver.core.contract import Ref
 from csidriver.core.effects import SpoolEntry
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.token import DocumentError, TokenDocument
+from csidriver.core.token import MAX_STORED, DocumentError, TokenDocument
 from csidriver.errors import SpoolFailed
 
 
@@ -70,5 +70,5 @@ def _entry(content: dict[str, Any]) -> SpoolEntry:
         # Encoded on the way: what is no text could never be stored.
         reply=None
         if reply is None
-        else TokenDocument.parse(Sensitive(str(reply).encode().decode()))[0],
+        else TokenDocument.parse(Sensitive(str(reply).encode().decode()), MAX_STORED)[0],
     )

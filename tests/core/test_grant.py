@@ -262,13 +262,28 @@ class TestFail:
         after = fail(GRANT, Failed(Signal.NO_ANSWER), NOW, ISSUER, 0.0)
         assert (after.status, after.next_refresh) == (Status.UNCERTAIN, None)
 
-    @pytest.mark.parametrize("signal", [s for s in Signal if s is not Signal.INVALID_GRANT])
+    @pytest.mark.parametrize(
+        "signal", [s for s in Signal if s not in (Signal.INVALID_GRANT, Signal.LOGIN_REQUIRED)]
+    )
     def test_only_a_refused_repetition_is_a_lost_rotation(self, signal: Signal) -> None:
         second = begin(INTENT, "n2", "pod-1", NOW, 60.0)
         assert fail(second, Failed(signal), NOW, ISSUER, 0.0).status is Status.UNCERTAIN
         lost = fail(second, Failed(Signal.INVALID_GRANT), NOW, ISSUER, 0.0)
         assert (lost.status, lost.next_refresh) == (Status.LOST_ROTATION, None)
         assert fail(INTENT, Failed(signal), NOW, ISSUER, 0.0).status is not Status.LOST_ROTATION
+
+    def test_a_repetition_that_demands_a_login_says_so(self) -> None:
+        second = begin(INTENT, "n2", "pod-1", NOW, 60.0)
+        after = fail(second, Failed(Signal.LOGIN_REQUIRED), NOW, ISSUER, 0.0)
+        assert (after.status, after.next_refresh) == (Status.NEEDS_REAUTH, None)
+
+    def test_quick_tries_are_not_used_up_by_an_outage_before_them(self) -> None:
+        grant = GRANT
+        for _ in range(6):
+            grant = fail(grant, Failed(Signal.UNREACHABLE), NOW, ISSUER, 0.0)
+        after = fail(grant, Failed(Signal.INVALID_CLIENT), NOW, ISSUER, 0.0)
+        assert after.next_refresh is not None
+        assert after.next_refresh - NOW < 60
 
     @pytest.mark.parametrize("signal", Signal)
     def test_a_failure_takes_nothing_away(self, signal: Signal) -> None:

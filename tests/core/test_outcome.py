@@ -47,6 +47,8 @@ HTML = "<html>"
         (400, {"error": "slow_down"}, "", Signal.THROTTLED, Kind.REJECTED),
         (503, {"error": "temporarily_unavailable"}, "", Signal.THROTTLED, Kind.REJECTED),
         (503, HTML, "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
+        (500, {"error": "unknown_error"}, "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
+        (429, {"error": "too_many_requests"}, "7", Signal.THROTTLED, Kind.REJECTED),
         (500, HTML, "5", Signal.SERVER_ERROR, Kind.UNCERTAIN),
         (502, "", "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
         (504, "", "", Signal.SERVER_ERROR, Kind.UNCERTAIN),

@@ -736,11 +736,27 @@ class TestConflictsAndOutages:
         process.visit()
         assert live(world) == "alice-1"
 
-    def test_a_grant_deleted_during_the_exchange_ends_it(self, process: Process) -> None:
+    def test_a_grant_deleted_during_the_exchange_is_made_again_with_the_reply(
+        self, process: Process
+    ) -> None:
         world = process.world
         world.before = once(is_commit, lambda: delete(world, GRANT))
-        assert process.visit().next_visit == START
-        assert world.server.tokens() == ["alice-0"]
+        process.visit()
+        assert live(world) == "alice-1"
+        process.work(LIFE)
+        assert world.server.tokens() == ["alice-0", "alice-1"]
+        assert companion(world).status is Status.READY
+
+    def test_a_refused_mirror_and_then_a_broken_edit_is_no_hot_loop(self, process: Process) -> None:
+        world = process.world
+        world.immutable.add(REF)
+        process.visit()
+        assert note(world, contract.WARNING) == "MirrorRefused"
+        world.apply("no JSON")
+        process.visit(event=True)
+        process.work(3 * LIFE)
+        assert note(world, contract.STATUS) == "Invalid"
+        assert companion(world).status is Status.READY
 
     def test_a_conflict_at_the_intent_sends_nothing(self, process: Process) -> None:
         world = process.world

@@ -10,7 +10,7 @@ import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import ELOOP, ENOENT, ENOTDIR, ENXIO
+from errno import EACCES, ELOOP, ENOENT, ENOTDIR, ENXIO
 from pathlib import Path
 
 from csidriver.adapters.directory.manifest import LIMIT, Unfit
@@ -156,8 +156,8 @@ def _read(file: str, folder: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno in {ELOOP, ENXIO}:
-            raise Unfit("it is a symlink or a socket") from None
+        if error.errno in {ELOOP, ENXIO, EACCES}:
+            raise Unfit("it is a symlink or a socket, or not readable") from None
         raise
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

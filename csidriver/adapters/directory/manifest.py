@@ -50,7 +50,7 @@ def decode(content: bytes, slot: Slot) -> dict[str, Any]:
         manifest: dict[str, Any] = _as_json(loaded)
     except yaml.MarkedYAMLError as error:
         raise Unfit(f"{type(error).__name__}{_line(error.problem_mark)}") from None
-    except (yaml.YAMLError, ValueError, TypeError, LookupError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError) as error:
         # Not chained: these, too, quote what they choke on.
         raise Unfit(type(error).__name__) from None
     check(manifest, slot)

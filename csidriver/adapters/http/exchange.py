@@ -86,9 +86,9 @@ def exchange(
                 proxies=proxies,
             ) as response,
         ):
-            body = _read(response)
+            body, whole = _read(response)
             after = response.headers.get("Retry-After", "")
-            return Answer(response.status_code, body, after, not line.cut)
+            return Answer(response.status_code, body, after, whole and not line.cut)
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise Answerless(_signal(error, sent=line.stands)) from None
 
@@ -196,13 +196,17 @@ def _trust(issuer: Issuer) -> str | bool:
     return issuer.ca_file
 
 
-def _read(response: requests.Response) -> Sensitive:
-    body = b""
-    while chunk := response.raw.read1(_CHUNK):
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise Answerless(Signal.BAD_REPLY)
-    return Sensitive(body.decode("utf-8", "replace"))
+def _read(response: requests.Response) -> tuple[Sensitive, bool]:
+    """The body, and whether it ended as its headers said; tokens in a broken one are kept."""
+    body, whole = b"", True
+    try:
+        while chunk := response.raw.read1(_CHUNK):
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise Answerless(Signal.BAD_REPLY)
+    except (urllib3.exceptions.HTTPError, OSError):
+        whole = False
+    return Sensitive(body.decode("utf-8-sig", "replace")), whole
 
 
 def _signal(error: Exception, *, sent: bool) -> Signal:
