@@ -279,7 +279,7 @@ def test_neither_role_shows_a_secret_to_node_and_pod() -> None:
         refresh: set[str] = set()
         access: set[str] = set()
         with roles(bench, folder, kubelet) as log:
-            kubelet.register(threading.Event(), 20.0)
+            kubelet.register(threading.Event(), 20.0, lambda: None)
             bench.issuer.faults(bad_answers(planted)["refused"])
             bench.apply("refused", seeds[0])
             until(lambda: bench.status("refused") == "NeedsReauth")

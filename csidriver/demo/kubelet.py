@@ -9,7 +9,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,11 +77,15 @@ class Kubelet:
         for name in ("pods", "plugins", "plugins_registry"):
             (self.root / name).mkdir(mode=0o750, exist_ok=True)
 
-    def register(self, stop: threading.Event, patience: float) -> str:
-        """Wait for a registration socket, register the plugin found there, return its name."""
+    def register(self, stop: threading.Event, patience: float, check: Callable[[], None]) -> str:
+        """Wait for a registration socket, register the plugin found there, return its name.
+
+        `check` is called while waiting and raises if waiting is pointless.
+        """
         deadline = time.monotonic() + patience
         registry = self.root / "plugins_registry"
         while not (sockets := sorted(registry.glob("[!.]*-reg.sock"))):
+            check()
             if time.monotonic() > deadline or stop.wait(0.01):
                 raise KubeletError("no plugin has registered")
         with grpc.insecure_channel(f"unix:{sockets[0]}") as channel:

@@ -18,6 +18,8 @@ from csidriver.errors import DriverError
 
 # Seconds a process gets to end before it is killed.
 GRACE = 5.0
+# Never through a proxy of the environment: the roles listen on loopback.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _METRICS = re.compile(r"metrics on (http://[^\s\"]+)")
 
 
@@ -47,7 +49,7 @@ class Role:
         match = _METRICS.search(self._log.read_text(encoding="utf-8"))
         if match is None:
             return {}
-        with urllib.request.urlopen(match[1], timeout=5) as answer:  # noqa: S310 - loopback
+        with _DIRECT.open(match[1], timeout=5) as answer:
             text = answer.read().decode()
         return {
             f"{sample.name}{{{','.join(sample.labels.values())}}}": sample.value

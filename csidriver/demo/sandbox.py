@@ -39,9 +39,15 @@ def enter(*, with_children: bool = False) -> None:
                 "cannot make a mount namespace: run as root, or allow unprivileged user "
                 "namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)"
             )
-        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="ascii")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="ascii")
+        try:
+            Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+            Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="ascii")
+            Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="ascii")
+        except OSError as error:
+            raise SandboxRefused(
+                "user namespaces are restricted here: run as root, or allow them "
+                "(sysctl kernel.apparmor_restrict_unprivileged_userns=0)"
+            ) from error
     Mounts().make_private(Path("/"))
 
 

@@ -65,7 +65,7 @@ class Stage(contextlib.ExitStack):
         self._start("refresher", ["--store", store, "--issuers", str(issuers)])
         node = ["--kubelet-dir", str(self.kubelet.root), "--view-dir", str(self._root / "view")]
         self._start("node", ["--store", store, *node, "--node-id", "demo-node"])
-        name = self.kubelet.register(self._stop, PATIENCE)
+        name = self.kubelet.register(self._stop, PATIENCE, self.check)
         self.callback(self.kubelet.stop)
         self._watch_companion()
         return name

@@ -65,13 +65,16 @@ class Follower:
         """Keep a volume's companion in sight until `unfollow`. Harmless when repeated."""
         with self._lock:
             followed = self._followed.get(ref)
-            new = followed is None
             if followed is None:
-                followed = self._followed[ref] = _Followed()
+                followed = _Followed()
+                name, args = f"follow-{ref.id[:8]}", (ref, followed)
+                threading.Thread(target=self._run, args=args, name=name, daemon=True).start()
+                self._followed[ref] = followed
             followed.volumes.add(volume_id)
-        if new:
-            name = f"follow-{ref.id[:8]}"
-            threading.Thread(target=self._run, args=(ref, followed), name=name, daemon=True).start()
+
+    def nudge(self, volume_id: str) -> None:
+        """Have a volume's file brought up to date, as if its companion had changed."""
+        self._changed(frozenset({volume_id}))
 
     def unfollow(self, ref: Ref, volume_id: str) -> None:
         """The volume is gone; the last one ends the watch."""

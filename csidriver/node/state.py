@@ -173,9 +173,11 @@ class State:
         names = [folder.name for folder in self.folders()]
         table = self._mounter.table()
         tmpfs = _top(table, self.root)
+        if tmpfs is None:
+            return []
         # A bind of `<root>/<name>/data` has `/<name>/data` as its root (proc(5), mountinfo).
-        device = None if tmpfs is None else tmpfs.device
-        shown = {m.root.split("/")[1] for m in table if m.device == device and m.root != "/"}
+        binds = [mount for mount in table if mount.device == tmpfs.device and mount.root != "/"]
+        shown = {mount.root.split("/")[1] for mount in binds}
         return [name for name in names if name not in shown]
 
     def shown_at(self, volume_id: str, target: Path) -> bool:
@@ -200,10 +202,11 @@ def folder_name(volume_id: str) -> str:
 
 
 def _top(table: list[Mount], target: Path) -> Mount | None:
-    return next((mount for mount in reversed(table) if mount.target == str(target)), None)
+    real = str(target.resolve())  # mountinfo knows no symlinks
+    return next((mount for mount in reversed(table) if mount.target == real), None)
 
 
 def _covering(table: list[Mount], path: Path) -> Mount:
     """The mount a path lies on: the longest prefix, the topmost of several."""
-    covering = [m for m in table if path.is_relative_to(m.target)]
+    covering = [m for m in table if path.resolve().is_relative_to(m.target)]
     return max(reversed(covering), key=lambda mount: len(mount.target))

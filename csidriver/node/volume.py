@@ -45,8 +45,12 @@ class Volume:
         """
         return math.inf if self._expires_at is None else self._expires_at - self._clock.now()
 
-    def write_first(self, token: AccessToken) -> None:
-        """Put a token into the file before anybody can read it, creating the file if need be."""
+    def write_first(self, token: AccessToken, *, shown: bool) -> None:
+        """Put a token into the file before anybody can read it, creating the file if need be.
+
+        Where a pod is `shown` the file already and reads it just now, it stays as it is: the
+        rotation has the patience.
+        """
         attributes = self.record.attributes
         content = attributes.template.render(token)
         with self.lock:
@@ -59,6 +63,8 @@ class Volume:
                     mode=attributes.mode,
                 )
             elif tokenfile.rewrite(self.file, content) is Rewrite.BUSY:
+                if shown:
+                    return
                 raise NotReady(f"the token file of volume {self.record.volume_id} is being read")
             if tokenfile.read(self.file) != content:
                 raise TokenFileFailed(f"{self.file}: does not hold what was written")

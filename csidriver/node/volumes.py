@@ -118,9 +118,11 @@ class Volumes:
             if volume is not None:
                 self._around.follower.unfollow(volume.record.source, volume_id)
                 volume.erase()
+                # Without its file it is not published any more, whatever fails from here on.
+                self._forget(volume_id)
+                self._around.state.hide(Path(volume.record.target_path))
             self._around.state.hide(target)
             self._around.state.remove(folder_name(volume_id))
-            self._forget(volume_id)
 
     def sweep(self) -> None:
         """Remove folders that no volume, no running call and no mount needs."""
@@ -163,9 +165,8 @@ class Volumes:
     def _publish_again(self, volume: Volume, target: Path, *, shown: bool) -> None:
         """A republish: no network, no second mount, an error only when the token has expired."""
         around, ref = self._around, volume.record.source
-        outcome, written_at = volume.rewrite(leased=True)
-        if outcome is Rewrite.LEASED:
-            around.metrics.rewrote(outcome, around.clock.now() - written_at)
+        # The file may be busy, or the new token not fit: the old one serves while it lives.
+        around.follower.nudge(volume.record.volume_id)
         if not shown:
             around.state.show(volume.record.volume_id, target)
         if volume.remaining() <= 0:
@@ -184,14 +185,15 @@ class Volumes:
             if not shown:
                 undo.callback(around.state.remove, folder_name(volume_id))
             around.state.make(volume_id)
-            volume.write_first(token)
+            volume.write_first(token, shown=shown)
             if not shown:
                 undo.callback(around.state.hide_if_possible, target)
                 around.state.show(volume_id, target)
             record.save(volume.folder)
             self._keep(volume)
             # A token that came since `_token` found no volume to rewrite.
-            volume.rewrite(leased=True)
+            if volume.rewrite(leased=True)[0] is Rewrite.BUSY:
+                around.follower.nudge(volume_id)
             undo.pop_all()
 
     def _token(self, record: VolumeRecord, cancel: threading.Event) -> AccessToken:

@@ -1,15 +1,19 @@
 import json
 import os
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 
+from csidriver.adapters.clock import Clock
 from csidriver.core.status import Status
 from csidriver.errors import InvalidSettings
+from csidriver.node.plugin import NodePlugin
 from csidriver.node.server import remove_if_ours
 from csidriver.node.state import DATA
 from tests.node.plugin import PATIENCE, SOURCE, Node, companion, eventually, follow_threads, names
@@ -203,7 +207,45 @@ def test_a_crash_before_the_mount_converges(node: Node, crash: str) -> None:
     converged(node)
 
 
-@pytest.mark.parametrize("harm", ["no store", "reader", "needs login"])
+def test_a_volume_without_a_record_is_adopted_while_a_pod_keeps_its_file_open(
+    published: Node,
+) -> None:
+    published.stop()
+    (published.folder() / "volume.json").unlink()
+    published.give("at-2", 2)
+    published.start()
+    with published.file().open("rb") as reader:
+        published.publish(published.request())
+        assert reader.read() == b"at-1"
+    eventually(lambda: published.content() == "at-2", "the rotation")
+    converged(published)
+
+
+def test_a_publish_after_a_half_failed_unpublish_is_a_first_one(published: Node) -> None:
+    published.mounts.mount_tmpfs(published.target(), size=1 << 16, inodes=10)
+    with pytest.raises(grpc.RpcError):
+        published.unpublish()
+    published.mounts.unmount(published.target())
+    published.publish(published.request())
+    assert published.content() == "at-1"
+    converged(published)
+
+
+def test_a_kubelet_folder_behind_a_symlink_is_recognised(node: Node) -> None:
+    node.stop()
+    link = node.root / "link"
+    link.symlink_to(node.kubelet_dir)
+    settings = replace(node.settings, kubelet_dir=link)
+    mounts = len(node.mounts.table())
+    for _ in range(2):
+        plugin = NodePlugin(settings, node.plugin_store, node.mounts, Clock(), CollectorRegistry())
+        stop = threading.Event()
+        stop.set()
+        plugin.run(stop)
+    assert len(node.mounts.table()) == mounts
+
+
+@pytest.mark.parametrize("harm", ["no store", "needs login"])
 def test_a_running_pod_keeps_its_file_when_adopting_it_fails(published: Node, harm: str) -> None:
     """What an earlier call has done is not undone, whatever this one meets."""
     published.stop()
@@ -213,10 +255,8 @@ def test_a_running_pod_keeps_its_file_when_adopting_it_fails(published: Node, ha
     published.mounts.bind(published.file(), bind)
     if harm == "no store":
         published.break_store()
-    elif harm == "needs login":
-        published.tell(companion(None, 2, status=Status.NEEDS_REAUTH))
     else:
-        published.give("at-2", 2)
+        published.tell(companion(None, 2, status=Status.NEEDS_REAUTH))
     published.start(publish_wait=0.1)
     with bind.open("rb") as reader:
         code, _ = published.refused(published.request())

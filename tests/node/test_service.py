@@ -251,7 +251,7 @@ def test_identity_tells_name_and_version_and_is_ready(standing: Node) -> None:
 
 def test_kubelet_registers_the_plugin(node: Node) -> None:
     kubelet = Kubelet(node.kubelet_dir, Mounts(), NAMESPACE)
-    assert kubelet.register(stop=node._stop, patience=5) == "oauth2.csi.cern.ch"
+    assert kubelet.register(node._stop, 5, lambda: None) == "oauth2.csi.cern.ch"
     node.stop()
 
 
