@@ -46,16 +46,20 @@ def publish(known: Known, rules: Rules, plight: Plight | None) -> Steps[Known]:
     if known.spooled:
         yield from SpoolClear(known.ref)
         known = replace(known, spooled=False)
-    following = known.grant.next_refresh if known.grant else None
+    return replace(known, next_visit=_next_visit(known, plight, now))
+
+
+def _next_visit(known: Known, plight: Plight | None, now: float) -> float | None:
+    """When to come again (epoch seconds), None if only a change can help."""
+    if known.grant is None or (plight is not None and plight.blocks):
+        return known.recheck_at
+    following, refused_at = known.grant.next_refresh, known.mirror_refused_at
     if known.recheck_at is not None and following is not None and following <= now:
         following = None  # due, but something is to be waited for first
-    wanted = [known.recheck_at, following]
-    owed = plight is None and known.grant is not None and known.mirrored < known.grant.generation
-    if known.mirror_refused_at is not None and owed:
-        wanted.append(known.mirror_refused_at + MIRROR_RETRY)
-    blocked = plight is not None and plight.blocks
-    times = [at for at in wanted[: 1 if blocked else None] if at is not None]
-    return replace(known, next_visit=min(times, default=None))
+    owed = plight is None and known.mirrored < known.grant.generation
+    retry = refused_at + MIRROR_RETRY if owed and refused_at is not None else None
+    times = (at for at in (known.recheck_at, following, retry) if at is not None)
+    return min(times, default=None)
 
 
 def companion_generation(known: Known) -> int:
