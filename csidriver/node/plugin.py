@@ -103,10 +103,11 @@ class NodePlugin:
         rotating.start()
         try:
             self._volumes.recover()
+            # Before anybody calls: a publish of a volume that is being swept would be ABORTED.
+            self._volumes.sweep()
             registry = self._settings.kubelet_dir / "plugins_registry"
             self._server.start(self._socket, registry / f"{DRIVER_NAME}-reg.sock")
             log.info("serving on %s", self._socket)
-            self._volumes.sweep()
             while not stop.wait(SWEEP_EVERY):
                 self._volumes.sweep()
         finally:
