@@ -49,9 +49,10 @@ lock: $(VENV)/.dev
 	$(LOCK) pyproject.toml --extra webhook --extra demo --group demo --group test --group proto --group check -o requirements/dev.lock
 	$(LOCK) --group demo --constraint requirements/dev.lock -o requirements/demo.lock
 
-## tools: programs that only some tests use; nothing yet
+## tools: programs that only some tests use (kube-apiserver, csi-sanity ...), into a cache outside
+## the clone; needs Go. KUBEBUILDER_ASSETS and OAUTH2_CSI_TOOLS are honoured
 tools:
-	@echo "no test of this version needs a program that is not in .venv"
+	@$(PYTHON) -m tools
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from csidriver.demo import sandbox
+from tools.programs import find
 
 _refused = ""
 
@@ -16,6 +17,7 @@ def pytest_configure(config: pytest.Config) -> None:
     global _refused  # noqa: PLW0603 - once per process, like the namespace itself
     config.addinivalue_line("markers", "mounts: needs mount(2), in a namespace or as root")
     config.addinivalue_line("markers", "other_uids: needs to give files to other users (root)")
+    config.addinivalue_line("markers", "tools(*names): needs programs that `make tools` brings")
     try:
         sandbox.enter()
     except sandbox.SandboxRefused as error:
@@ -28,6 +30,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(_refused)
     if item.get_closest_marker("other_uids") and _mapped_ids() <= 1:
         pytest.skip("an ordinary user cannot give files to other users; run as root")
+    needed = [name for marker in item.iter_markers("tools") for name in marker.args]
+    if missing := [name for name in needed if find(name) is None]:
+        pytest.skip(f"{', '.join(missing)} missing; run `make tools`")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,0 +1,222 @@
+"""A real kube-apiserver with its etcd, in a folder, on loopback; nothing else of a cluster."""
+
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tools.programs import find
+
+PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
+PATIENCE = 60.0
+# Below the ports the kernel gives to clients, so that a restart finds its port free.
+_PORTS = range(20000, 30000)
+_ADMIN = "admin-of-a-test"
+
+
+class ControlPlane:
+    """`start` and `stop` it, or only its API server; `close` leaves nothing.
+
+    `flags` are further flags of kube-apiserver.
+    """
+
+    def __init__(self, flags: Sequence[str] = ()) -> None:
+        memory = Path("/dev/shm")  # etcd syncs each write
+        self.root = Path(tempfile.mkdtemp(prefix="cp", dir=memory if memory.is_dir() else None))
+        self._flags = flags
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._etcd_port, self._peer_port, self.port = random.SystemRandom().sample(_PORTS, 3)
+        self.kubeconfig = self.root / "admin.kubeconfig"
+        self.ca = self.root / "certs/apiserver.crt"
+
+    @property
+    def server(self) -> str:
+        """The API server's address."""
+        return f"https://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start both and wait until the API server is ready."""
+        while not all(map(_is_free, (self._etcd_port, self._peer_port, self.port))):
+            self._etcd_port, self._peer_port, self.port = random.SystemRandom().sample(_PORTS, 3)
+        _write_key(self.root / "sa.key")
+        (self.root / "tokens.csv").write_text(f'{_ADMIN},admin,admin,"system:masters"\n')
+        self._write_kubeconfig(self.kubeconfig, _ADMIN)
+        client = f"http://127.0.0.1:{self._etcd_port}"
+        peer = f"http://127.0.0.1:{self._peer_port}"
+        self._run(
+            "etcd",
+            f"--data-dir={self.root}/etcd",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+        )
+        self.start_api_server()
+
+    def start_api_server(self) -> None:
+        """Start the API server on its port and wait until it is ready."""
+        self._run(
+            "kube-apiserver",
+            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            f"--secure-port={self.port}",
+            f"--cert-dir={self.root}/certs",
+            f"--token-auth-file={self.root}/tokens.csv",
+            f"--service-account-issuer=https://127.0.0.1:{self.port}",
+            f"--service-account-key-file={self.root}/sa.key",
+            f"--service-account-signing-key-file={self.root}/sa.key",
+            "--service-cluster-ip-range=10.0.0.0/24",
+            "--authorization-mode=Node,RBAC",
+            "--endpoint-reconciler-type=none",
+            *self._flags,
+        )
+        deadline = time.monotonic() + PATIENCE
+        pause = threading.Event()
+        while not self._ready():
+            for name, process in self._processes.items():
+                assert process.poll() is None, f"{name} ended:\n{self.log(name)}"
+            assert time.monotonic() < deadline, f"not ready:\n{self.log('kube-apiserver')}"
+            pause.wait(0.05)
+
+    def stop_api_server(self, *, kill: bool = False) -> None:
+        """Stop the API server, or kill it; what is stored stays."""
+        self._end("kube-apiserver", kill=kill)
+
+    def close(self) -> None:
+        """End both and remove the folder."""
+        for name in ("kube-apiserver", "etcd"):
+            self._end(name, kill=True)
+        shutil.rmtree(self.root)
+
+    def kubectl(self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None) -> str:
+        """Run kubectl as administrator, or with another kubeconfig; what it printed."""
+        done = self.try_kubectl(*arguments, stdin=stdin, kubeconfig=kubeconfig)
+        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
+        return done.stdout
+
+    def try_kubectl(
+        self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """The same, whatever comes of it."""
+        command = [str(_program("kubectl")), f"--kubeconfig={kubeconfig or self.kubeconfig}"]
+        command += [f"--cache-dir={self.root}/kubectl", *arguments]
+        return subprocess.run(  # noqa: S603 - a program of ours
+            command, input=stdin, capture_output=True, text=True, check=False
+        )
+
+    def apply(self, *manifests: Path) -> None:
+        """Apply files or folders of manifests."""
+        self.kubectl("apply", *(f"--filename={path}" for path in manifests))
+
+    def service_account(self, namespace: str, name: str) -> Path:
+        """A kubeconfig with a fresh token of a ServiceAccount."""
+        token = self.kubectl("create", "token", name, f"--namespace={namespace}").strip()
+        path = self.root / f"{namespace}.{name}.kubeconfig"
+        self._write_kubeconfig(path, token)
+        return path
+
+    def api(self, method: str, path: str, body: Any = None, content_type: str = "") -> Any:
+        """One request as administrator; the JSON of the answer, whatever its status."""
+        headers = {"Authorization": f"Bearer {_ADMIN}"}
+        headers["Content-Type"] = content_type or "application/json"
+        with urllib3.PoolManager(ca_certs=str(self.ca)) as pool:
+            payload = None if body is None else json.dumps(body)
+            return pool.request(method, self.server + path, body=payload, headers=headers).json()
+
+    def log(self, name: str) -> str:
+        """The end of a program's log."""
+        return (self.root / f"{name}.log").read_text(errors="replace")[-4000:]
+
+    def pid(self, name: str) -> int:
+        """The process id of a running program."""
+        return self._processes[name].pid
+
+    def _run(self, name: str, *flags: str) -> None:
+        # A test run that is killed takes its servers along.
+        command = ["setpriv", "--pdeathsig", "KILL", str(_program(name)), *flags]
+        with (self.root / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(  # noqa: S603 - a program of ours
+                command, stdout=log, stderr=log, cwd=self.root, env=_environment()
+            )
+
+    def _end(self, name: str, *, kill: bool) -> None:
+        process = self._processes.pop(name, None)
+        if process is None:
+            return
+        if kill:
+            process.kill()
+        else:
+            process.terminate()
+        process.wait(PATIENCE)
+
+    def _ready(self) -> bool:
+        if not self.ca.exists():
+            return False
+        try:
+            with urllib3.PoolManager(ca_certs=str(self.ca), retries=False) as pool:
+                headers = {"Authorization": f"Bearer {_ADMIN}"}
+                return pool.request("GET", f"{self.server}/readyz", headers=headers).status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
+
+    def _write_kubeconfig(self, path: Path, token: str) -> None:
+        path.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "here",
+                    "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+                    "clusters": [
+                        {
+                            "name": "here",
+                            "cluster": {
+                                "server": self.server,
+                                "certificate-authority": str(self.ca),
+                            },
+                        }
+                    ],
+                    "users": [{"name": "me", "user": {"token": token}}],
+                }
+            )
+        )
+
+
+def _program(name: str) -> Path:
+    path = find(name)
+    assert path is not None, f"{name} is missing: make tools"
+    return path
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def _write_key(path: Path) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+    )

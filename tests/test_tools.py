@@ -1,0 +1,54 @@
+import subprocess
+import sys
+from pathlib import Path
+
+from tools.programs import MODULES, find
+
+
+def program(folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_assets_of_the_user_win_over_built_programs(tmp_path: Path) -> None:
+    environment = {"OAUTH2_CSI_TOOLS": str(tmp_path / "cache")}
+    home = next(m.home(environment) for m in MODULES if "kubectl" in m.packages)
+    assert find("kubectl", environment) is None
+    built = program(home, "kubectl")
+    assert find("kubectl", environment) == built
+    own = program(tmp_path / "assets", "kubectl")
+    assert find("kubectl", {**environment, "KUBEBUILDER_ASSETS": str(own.parent)}) == own
+    assert find("kubectl", {**environment, "KUBEBUILDER_ASSETS": str(tmp_path)}) == built
+
+
+def test_only_etcd_may_come_from_the_path(tmp_path: Path) -> None:
+    environment = {"OAUTH2_CSI_TOOLS": str(tmp_path / "cache"), "PATH": str(tmp_path)}
+    program(tmp_path, "kubectl")
+    assert find("kubectl", environment) is None
+    assert find("etcd", environment) is None
+    assert find("etcd", environment | {"PATH": str(program(tmp_path, "etcd").parent)})
+
+
+def test_another_content_of_go_mod_has_another_home(tmp_path: Path) -> None:
+    environment = {"OAUTH2_CSI_TOOLS": str(tmp_path)}
+    homes = {module.home(environment) for module in MODULES}
+    assert len(homes) == len(MODULES)
+    assert all(home.parent == tmp_path for home in homes)
+
+
+def test_without_go_and_apt_it_says_what_is_missing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools"],
+        env={"OAUTH2_CSI_TOOLS": str(tmp_path), "PATH": str(tmp_path)},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    for name in ("kube-apiserver", "csi-sanity", "etcd"):
+        assert name in done.stderr
+    assert "Go is needed" in done.stderr
