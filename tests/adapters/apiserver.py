@@ -1,4 +1,7 @@
-"""A small API server for tests: it lists, gets and watches, and misbehaves when told to."""
+"""A small API server for tests: it lists, gets and watches, and misbehaves when told to.
+
+What it answers while it behaves is compared with the real one in tests/cluster.
+"""
 
 import base64
 import contextlib
@@ -9,6 +12,7 @@ import queue
 import socket
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,17 +58,32 @@ class End(Enum):
     CUT = auto()
 
 
+class Watch(queue.Queue[bytes | End]):
+    """The events of one object, (kind, namespace, name), for some seconds."""
+
+    def __init__(self, wanted: tuple[str, str, str], seconds: float) -> None:
+        super().__init__()
+        self.wanted = wanted
+        self._over_at = time.monotonic() + seconds
+
+    def take(self) -> bytes | End:
+        try:
+            return self.get(timeout=max(0.0, self._over_at - time.monotonic()))
+        except queue.Empty:
+            return End.PROPER
+
+
 class ApiServer:
     """Serves from entering to leaving; objects and faults may change at any time."""
 
     def __init__(self, folder: Path, *, tls: bool = True) -> None:
         self.tokens: set[str] = set()
         self.seen: list[Seen] = []
-        self.watches: list[queue.Queue[bytes | End]] = []
+        self.watches: list[Watch] = []
         self.pem = folder / "server.pem"
         self._changed = threading.Condition()
         self._objects: dict[tuple[str, str, str], Manifest] = {}
-        self._history: list[tuple[int, str, Manifest]] = []
+        self._history: list[tuple[int, str, tuple[str, str, str], Manifest]] = []
         self._replies: dict[str, deque[Reply]] = {}
         self._version = 100
         self._oldest = 0
@@ -99,22 +118,33 @@ class ApiServer:
         kind, namespace = options.pop("kind", "secrets"), options.pop("namespace", "tokens")
         if kind == "secrets":
             data = {key: base64.b64encode(text.encode()).decode() for key, text in data.items()}
-        with self._changed:
-            self._version += 1
-            metadata = {"namespace": namespace, "name": name, "uid": f"uid-{name}", **options}
-            manifest = {"metadata": {**metadata, "resourceVersion": str(self._version)}}
-            manifest |= {"data": data}
-            key = kind, namespace, name
-            self._tell("MODIFIED" if key in self._objects else "ADDED", manifest)
-            self._objects[key] = manifest
-        return manifest
+        return self.store(kind, namespace, {"metadata": {"name": name, **options}, "data": data})
 
-    def remove(self, name: str) -> None:
+    def store(self, kind: str, namespace: str, manifest: Manifest) -> Manifest:
+        """Make an object, or put this in its place; what is stored already stays as it is."""
+        with self._changed:
+            key = kind, namespace, manifest["metadata"]["name"]
+            old = self._objects.get(key)
+            version = str(self._version + 1)
+            kept = old["metadata"] if old else {"uid": f"uid-{version}", "resourceVersion": ""}
+            fixed = {name: kept[name] for name in ("uid", "resourceVersion")}
+            metadata = {**manifest["metadata"], "namespace": namespace, **fixed}
+            new = {**manifest, "metadata": metadata}
+            if new == old:
+                return old
+            self._version += 1
+            metadata["resourceVersion"] = version
+            self._tell("MODIFIED" if old else "ADDED", key, new)
+            self._objects[key] = new
+        return new
+
+    def remove(self, name: str, *, kind: str = "secrets", namespace: str = "tokens") -> None:
         with self._changed:
             self._version += 1
-            manifest = self._objects.pop(("secrets", "tokens", name))
+            key = kind, namespace, name
+            manifest = self._objects.pop(key)
             metadata = {**manifest["metadata"], "resourceVersion": str(self._version)}
-            self._tell("DELETED", {**manifest, "metadata": metadata})
+            self._tell("DELETED", key, {**manifest, "metadata": metadata})
 
     def bookmark(self) -> None:
         """Say that time has passed, to those who watch now."""
@@ -152,7 +182,7 @@ class ApiServer:
     def count(self, verb: str) -> int:
         return sum(seen.verb == verb for seen in self.seen)
 
-    def answer(self, seen: Seen) -> Reply | Manifest | queue.Queue[bytes | End]:
+    def answer(self, seen: Seen) -> Reply | Manifest | Watch:
         """A reply of its own, a document, or the events of a new watch."""
         with self._changed:
             self.seen.append(seen)
@@ -169,18 +199,19 @@ class ApiServer:
                 items = [self._objects[wanted]] if wanted in self._objects else []
                 return {"metadata": {"resourceVersion": str(self._version)}, "items": items}
             since = int(seen.query["resourceVersion"])
+            watch = Watch(wanted, float(seen.query["timeoutSeconds"]))
             if since < self._oldest:
-                return Reply(410)
-            watch: queue.Queue[bytes | End] = queue.Queue()
-            for version, type_, manifest in self._history:
-                if version > since and manifest["metadata"]["name"] == wanted[2]:
+                watch.put(event("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"}))
+                watch.put(End.PROPER)
+            for version, type_, key, manifest in self._history:
+                if version > since and key == wanted:
                     watch.put(event(type_, manifest))
             if self._over.is_set():
                 watch.put(End.CUT)
             self.watches.append(watch)
             return watch
 
-    def ended(self, watch: queue.Queue[bytes | End]) -> None:
+    def ended(self, watch: Watch) -> None:
         with self._changed:
             self.watches.remove(watch)
             self._changed.notify_all()
@@ -188,9 +219,11 @@ class ApiServer:
     def hang(self) -> None:
         self._over.wait(PATIENCE)
 
-    def _tell(self, type_: str, manifest: Manifest) -> None:
-        self._history.append((self._version, type_, manifest))
-        self.send(event(type_, manifest))
+    def _tell(self, type_: str, key: tuple[str, str, str], manifest: Manifest) -> None:
+        self._history.append((self._version, type_, key, manifest))
+        for watch in self.watches:
+            if watch.wanted == key:
+                watch.put(event(type_, manifest))
 
 
 class _Server(ThreadingHTTPServer):
@@ -220,7 +253,7 @@ class _Handler(BaseHTTPRequestHandler):
         peer = secure and bool(self.connection.getpeercert())
         port = self.client_address[1]
         answer = self.server.api.answer(Seen(verb, parts.path, query, token, peer, port))
-        if isinstance(answer, queue.Queue):
+        if isinstance(answer, Watch):
             self._watch(answer)
         elif isinstance(answer, Reply):
             self._reply(answer)
@@ -239,12 +272,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(reply.body)
 
-    def _watch(self, events: queue.Queue[bytes | End]) -> None:
+    def _watch(self, events: Watch) -> None:
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         try:
-            while isinstance(chunk := events.get(), bytes):
+            while isinstance(chunk := events.take(), bytes):
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
             if chunk is End.PROPER:
                 self.wfile.write(b"0\r\n\r\n")

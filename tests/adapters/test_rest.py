@@ -28,7 +28,7 @@ from tests.adapters.apiserver import PATIENCE, ApiServer, End, Reply, event, wri
 NEEDLE = "needle-that-nobody-may-see"
 TOKEN = "tok-needle-that-nobody-may-see"
 # A defect must end as a failure, and soon.
-QUICK = Timings(connect=2.0, read=5.0, watch=(5, 5), grace=1.0, poll=0.05)
+QUICK = Timings(connect=2.0, read=5.0, watch=(60, 60), silence=5.0, poll=0.05)
 
 
 @pytest.fixture
@@ -52,9 +52,14 @@ def store(credentials: Credentials) -> RestStore:
 
 @pytest.fixture
 def seen(store: RestStore) -> Iterator[Iterator[Secret | None]]:
-    watch = store.watch_secret("tokens", "hello", threading.Event())
+    over = threading.Event()
+    # News that never come end as a failure, too.
+    limit = threading.Timer(PATIENCE, over.set)
+    limit.start()
+    watch = store.watch_secret("tokens", "hello", over)
     with contextlib.closing(watch):  # type: ignore[type-var] # a generator, as it happens
         yield watch
+    limit.cancel()
 
 
 def text(secret: Secret | None) -> str | None:
@@ -243,8 +248,9 @@ def test_a_secret_is_followed_through_its_life(
     assert next(seen) is None
     for value in ("one", "two"):
         api.put("hello", {"token": value})
-        api.put("other", {"token": "other"})
         assert text(next(seen)) == value
+        # What a server does not do; nobody should take it for ours.
+        api.send(event("ADDED", api.put("other", {"token": value})))
     api.remove("hello")
     assert next(seen) is None
     api.put("hello", {"token": "three"})
@@ -339,10 +345,9 @@ def test_an_expired_version_leads_to_a_new_list(
         api.put("hello", {"token": "two"})
         api.watches = watches
     api.forget()
-    if in_stream:
-        api.send(event("ERROR", {"kind": "Status", "code": 410, "message": "too old"}))
-    else:
-        api.end(End.PROPER)
+    if not in_stream:
+        api.next("watch", Reply(410))
+    api.end(End.PROPER)
     api.until(lambda: api.count("list") == 2)
     if not changed:
         api.until(lambda: api.watches and api.seen[-1].verb == "watch")
@@ -422,13 +427,33 @@ def test_nothing_secret_is_logged(
     assert TOKEN not in caplog.text
 
 
-def test_a_silent_stream_is_noticed(api: ApiServer, credentials: Credentials) -> None:
-    store = RestStore(credentials, replace(QUICK, watch=(0, 0), grace=0.2))
+def test_a_silent_stream_goes_on_over_another_connection(
+    api: ApiServer, credentials: Credentials
+) -> None:
+    """As if a balancer had lost the server: nobody ends the connection, nothing comes."""
+    store = RestStore(credentials, replace(QUICK, silence=1.0))
     watch = store.watch_secret("tokens", "hello", threading.Event())
     assert next(watch) is None
-    with pytest.raises(StoreUnavailable, match="no answer in time"):
-        next(watch)
-    assert api.count("watch") == 1
+    pending = Pulled(watch)
+    api.until(lambda: api.watches)
+    api.send(event("MODIFIED", {"data": {"token": NEEDLE}})[:-9])
+    lost, api.watches = api.watches, []
+    api.put("hello", {"token": "one"})
+    assert text(pending.result()) == "one"
+    assert (api.count("list"), api.count("watch")) == (1, 2)
+    assert len({request.connection for request in api.seen}) == 2
+    api.watches += lost
+
+
+def test_a_peer_that_is_gone_is_noticed(api: ApiServer, credentials: Credentials) -> None:
+    store = RestStore(credentials, replace(QUICK, read=0.2, silence=0.2))
+    watch = store.watch_secret("tokens", "hello", threading.Event())
+    assert next(watch) is None
+    pending = Pulled(watch)
+    api.until(lambda: api.watches)
+    api.next("watch", Reply(body=None))
+    pending.join()
+    assert isinstance(pending.error, StoreUnavailable)
 
 
 def test_a_watch_without_an_answer_is_noticed(api: ApiServer, credentials: Credentials) -> None:
@@ -443,7 +468,7 @@ def test_a_watch_without_an_answer_is_noticed(api: ApiServer, credentials: Crede
 def test_a_stream_may_be_silent_for_longer_than_an_answer(
     api: ApiServer, credentials: Credentials
 ) -> None:
-    store = RestStore(credentials, replace(QUICK, read=0.3, watch=(1, 1)))
+    store = RestStore(credentials, replace(QUICK, read=0.3))
     watch = store.watch_secret("tokens", "hello", threading.Event())
     assert next(watch) is None
     pending = Pulled(watch)

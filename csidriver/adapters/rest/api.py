@@ -31,8 +31,9 @@ class Timings:
     read: float = 15.0
     # How long one watch may last: apart, so that the watches of a node do not end together.
     watch: tuple[int, int] = (240, 480)
-    # What a server may take beyond that to end it.
-    grace: float = 15.0
+    # How long one may say nothing until it is opened anew. A busy server sends a bookmark a minute;
+    # a balancer that has lost its server may keep our connection up for ever.
+    silence: float = 90.0
     # Kubelet renews a token long before it expires; a minute is what client-go takes.
     token: float = 60.0
     # Between two looks at which watches are to end.

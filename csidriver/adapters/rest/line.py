@@ -69,13 +69,15 @@ class Line:
         )
 
     def chunks(
-        self, response: urllib3.BaseHTTPResponse, *, wait: float | None = None
+        self, response: urllib3.BaseHTTPResponse, *, silence: float | None = None
     ) -> Iterator[bytes]:
-        """The body as it comes, until its proper end; `wait` is how long it may be silent."""
+        """The body as it comes, until its proper end, or until it has been silent for so long."""
+        read = partial(response.read1, _CHUNK)
         connection = response.connection
-        if wait is not None and isinstance(connection, HTTPConnection) and connection.sock:
-            connection.sock.settimeout(wait)
-        while chunk := self._translated(partial(response.read1, _CHUNK)):
+        if silence is not None and isinstance(connection, HTTPConnection) and connection.sock:
+            connection.sock.settimeout(silence)
+            read = partial(_unless_silent, read)
+        while chunk := self._translated(read):
             yield chunk
 
     def cut(self) -> None:
@@ -141,6 +143,13 @@ class _Pool(HTTPConnectionPool):
 
 class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
+
+
+def _unless_silent(read: Callable[[], bytes]) -> bytes:
+    try:
+        return read()
+    except urllib3.exceptions.ReadTimeoutError:
+        return b""
 
 
 def _reason(error: Exception) -> str:

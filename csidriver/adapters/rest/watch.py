@@ -1,7 +1,7 @@
 """One Secret, followed: list, then watch from there, for as long as anybody wants to know.
 
-A watch that ends as agreed goes on where it was; a version the server no longer knows (410) leads
-to a new list. Nothing is told twice.
+A watch that ends as agreed, or says nothing for long, goes on where it was; a version the server no
+longer knows (410) leads to a new list. Nothing is told twice.
 """
 
 import threading
@@ -101,7 +101,7 @@ class SecretWatch:
             if response.status == HTTPStatus.GONE:
                 self._version = ""
                 return
-            for line in lines(self._line.chunks(response, wait=seconds + timings.grace)):
+            for line in lines(self._line.chunks(response, silence=timings.silence)):
                 event = parsed(line)
                 kind, content = event.get("type"), section(event, "object")
                 if kind == "ERROR":

@@ -1,0 +1,52 @@
+"""What the node role has on a cluster: its rights, its credentials, companions to read."""
+
+import json
+from pathlib import Path
+
+from csidriver.adapters.rest import Credentials
+from csidriver.core.companion import Companion
+from csidriver.core.contract import COMPANION_TYPE, Ref
+from csidriver.core.secret import Secret
+from tests.cluster.controlplane import ControlPlane
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+DRIVER, TOKENS, NAME = "oauth2-csi", "oauth2-csi-tokens", "oauth2-csi-node"
+
+
+class NodeRole:
+    """The namespaces and rights of `deploy`, and a token file as kubelet keeps one for the node."""
+
+    def __init__(self, plane: ControlPlane, folder: Path) -> None:
+        self.plane = plane
+        self.token_file = folder / "token"
+        self.deploy()
+        self.renew()
+
+    @property
+    def credentials(self) -> Credentials:
+        return Credentials(self.plane.server, self.plane.ca, token_file=self.token_file)
+
+    def deploy(self) -> None:
+        """Put namespaces, service accounts and rights in place."""
+        self.plane.apply(DEPLOY / "namespaces.yaml", DEPLOY / "rbac.yaml")
+
+    def kubeconfig(self, name: str = NAME) -> Path:
+        """For kubectl, as one of the service accounts."""
+        return self.plane.service_account(DRIVER, name)
+
+    def renew(self) -> None:
+        """Bring a new token into the file."""
+        config = json.loads(self.kubeconfig().read_text())
+        self.token_file.write_text(config["users"][0]["user"]["token"], encoding="ascii")
+
+    def tell(self, companion: Companion, ref: Ref) -> None:
+        """Write a companion, as the refresher does."""
+        notes, data = companion.annotations(), companion.data()
+        self.store(Secret(TOKENS, ref.companion, "", "", COMPANION_TYPE, notes, data))
+
+    def store(self, secret: Secret) -> None:
+        """Make a Secret of this content, or give it to the one of this name."""
+        path = f"/api/v1/namespaces/{secret.namespace}/secrets/{secret.name}"
+        query, kind = "?fieldManager=oauth2-csi&force=true", "application/apply-patch+yaml"
+        answer = self.plane.api("PATCH", path + query, secret.to_manifest(), kind)
+        assert answer["kind"] == "Secret", answer

@@ -1,0 +1,182 @@
+"""What deploy/rbac.yaml allows, as a real API server understands it."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from csidriver.adapters.rest import RestStore
+from csidriver.core.contract import GRANT_TYPE
+from csidriver.core.secret import Secret
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import StoreRefused
+from tests.cluster.controlplane import ControlPlane
+from tests.cluster.noderole import DRIVER, NAME, TOKENS, NodeRole
+
+pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
+
+ALICE = "alice-of-rights"
+NEEDLE = "needle-that-no-node-may-see"
+NOBODY = "nobody"
+OBJECTS = ((DRIVER, "grant-1"), (TOKENS, "token-1"), (ALICE, "source"))
+
+
+@pytest.fixture(scope="module")
+def role(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> NodeRole:
+    role = NodeRole(control_plane, tmp_path_factory.mktemp("role"))
+    control_plane.kubectl("create", "namespace", ALICE)
+    for namespace, name in OBJECTS:
+        data = {"document": Sensitive(NEEDLE)}
+        role.store(Secret(namespace, name, type=GRANT_TYPE, data=data))
+    control_plane.kubectl("create", "serviceaccount", NOBODY, f"--namespace={DRIVER}")
+    page = "--from-literal=template=$(ACCESS_TOKEN)"
+    control_plane.kubectl("create", "configmap", "page", page, f"--namespace={ALICE}")
+    return role
+
+
+@pytest.fixture(scope="module")
+def accounts(role: NodeRole) -> dict[str, Path]:
+    """Kubeconfigs by service account."""
+    return {name: role.kubeconfig(name) for name in (*RIGHTS, NOBODY)}
+
+
+@pytest.fixture
+def store(role: NodeRole) -> RestStore:
+    return RestStore(role.credentials)
+
+
+def look(store: RestStore, namespace: str, name: str) -> Secret | None:
+    return next(store.watch_secret(namespace, name, threading.Event()))
+
+
+def test_a_node_reads_companions_and_config_maps(store: RestStore) -> None:
+    secret = look(store, TOKENS, "token-1")
+    assert secret is not None
+    assert secret.data == {"document": Sensitive(NEEDLE)}
+    assert store.get_config_map(ALICE, "page") == {"template": "$(ACCESS_TOKEN)"}
+    assert store.get_config_map(ALICE, "absent") is None
+
+
+@pytest.mark.parametrize(("namespace", "name"), [(DRIVER, "grant-1"), (ALICE, "source")])
+def test_a_node_reads_neither_grants_nor_sources(
+    store: RestStore, namespace: str, name: str
+) -> None:
+    with pytest.raises(StoreRefused, match=rf"Secret {namespace}/{name}.*list secrets.*403"):
+        look(store, namespace, name)
+
+
+def test_an_unknown_token_is_refused_in_other_words(role: NodeRole, tmp_path: Path) -> None:
+    (file := tmp_path / "token").write_text("nonsense", encoding="ascii")
+    store = RestStore(replace(role.credentials, token_file=file))
+    with pytest.raises(StoreRefused, match=r"Secret .*/token-1.*credentials.*401"):
+        look(store, TOKENS, "token-1")
+
+
+DENIED = {
+    "secrets everywhere": "get secrets --all-namespaces",
+    "sources": f"get secrets --namespace={ALICE}",
+    "one source": f"get secret source --namespace={ALICE}",
+    "grants": f"get secrets --namespace={DRIVER}",
+    "one grant": f"get secret grant-1 --namespace={DRIVER}",
+    "list of config maps": f"get configmaps --namespace={ALICE}",
+    "all config maps": "get configmaps --all-namespaces",
+    "new companion": f"create secret generic mine --namespace={TOKENS}",
+    "changed companion": f"annotate secret token-1 a=b --namespace={TOKENS}",
+    "removed companion": f"delete secret token-1 --namespace={TOKENS}",
+    "removed companions": f"delete secrets --all --namespace={TOKENS}",
+    "pods": "get pods --all-namespaces",
+    "token of another": f"create token oauth2-csi-refresher --namespace={DRIVER}",
+    "other rights": f"delete role oauth2-csi-node --namespace={TOKENS}",
+}
+
+
+@pytest.mark.parametrize("command", DENIED.values(), ids=DENIED.keys())
+def test_a_node_may_not(role: NodeRole, accounts: dict[str, Path], command: str) -> None:
+    before = stored(role)
+    done = role.plane.try_kubectl(*command.split(), kubeconfig=accounts[NAME])
+    assert done.returncode != 0
+    assert "forbidden" in done.stderr.lower()
+    assert NEEDLE not in done.stdout + done.stderr
+    assert stored(role) == before
+
+
+def stored(role: NodeRole) -> set[tuple[str, str]]:
+    items = role.plane.api("GET", "/api/v1/secrets")["items"]
+    return {(item["metadata"]["uid"], item["metadata"]["resourceVersion"]) for item in items}
+
+
+READ = {"get", "list", "watch"}
+LEASE = "leases.coordination.k8s.io"
+HOOK = "mutatingwebhookconfigurations.admissionregistration.k8s.io/oauth2-csi-webhook"
+# Everywhere, then what comes on top in single namespaces. A name after a slash: only that object.
+RIGHTS: dict[str, dict[str, dict[str, set[str]]]] = {
+    "oauth2-csi-node": {
+        "": {"configmaps": {"get"}},
+        TOKENS: {"secrets": READ},
+    },
+    "oauth2-csi-refresher": {
+        "": {"secrets": {*READ, "patch"}, "events": {"create", "patch"}},
+        TOKENS: {"secrets": {*READ, "create", "patch", "delete"}},
+        DRIVER: {
+            "secrets": {*READ, "create", "patch", "delete"},
+            LEASE: {"create"},
+            f"{LEASE}/oauth2-csi-refresher": {"get", "update", "patch"},
+        },
+    },
+    "oauth2-csi-webhook": {
+        "": {HOOK: {"get", "patch"}},
+        DRIVER: {"secrets": {"create"}, "secrets/oauth2-csi-webhook-tls": {"get", "patch"}},
+    },
+}
+
+
+@pytest.mark.parametrize("namespace", [DRIVER, TOKENS, ALICE, "kube-system"])
+@pytest.mark.parametrize("account", RIGHTS)
+def test_each_role_may_do_this_and_nothing_else(
+    role: NodeRole, accounts: dict[str, Path], account: str, namespace: str
+) -> None:
+    everywhere = pairs(RIGHTS[account][""])
+    there = pairs(RIGHTS[account].get(namespace, {}))
+    of_all = allowed(role, accounts[NOBODY], namespace)
+    assert not any("secrets" in right or "configmaps" in right for right, _ in of_all)
+    assert allowed(role, accounts[account], namespace) - of_all == everywhere | there
+
+
+def pairs(rights: dict[str, set[str]]) -> set[tuple[str, str]]:
+    return {(what, verb) for what, verbs in rights.items() for verb in verbs}
+
+
+def allowed(role: NodeRole, kubeconfig: Path, namespace: str) -> set[tuple[str, str]]:
+    """All that a service account of the driver's namespace may do in another one."""
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": namespace},
+    }
+    answer = role.plane.kubectl(
+        "create",
+        "--filename=-",
+        "--output=json",
+        "--validate=false",  # which would need rights of its own
+        stdin=json.dumps(review),
+        kubeconfig=kubeconfig,
+    )
+    status = json.loads(answer)["status"]
+    return {right for rule in status["resourceRules"] for right in flat(rule)} | {
+        (path, verb)
+        for rule in status["nonResourceRules"]
+        for path in rule["nonResourceURLs"]
+        for verb in rule["verbs"]
+    }
+
+
+def flat(rule: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
+    for group in rule["apiGroups"]:
+        for resource in rule["resources"]:
+            plural = f"{resource}.{group}" if group else resource
+            for name in rule.get("resourceNames") or [""]:
+                for verb in rule["verbs"]:
+                    yield (f"{plural}/{name}" if name else plural), verb
