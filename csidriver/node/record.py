@@ -56,6 +56,14 @@ class VolumeRecord:
         except _DAMAGES as error:
             raise TokenFileFailed(f"{folder / FILE_NAME}: {type(error).__name__}") from error
 
+    @staticmethod
+    def discard(folder: Path) -> None:
+        """Remove the record; fine if there is none. Raises TokenFileFailed."""
+        try:
+            (folder / FILE_NAME).unlink(missing_ok=True)
+        except OSError as error:
+            raise translated(folder / FILE_NAME, error) from error
+
 
 def _record(values: dict[str, Any]) -> VolumeRecord:
     attributes = dict(values.pop("attributes"))

@@ -95,4 +95,6 @@ class Volume:
         """Empty and remove the file: even a mount that stays behind shows no token then."""
         with self.lock:
             self.gone = True
+            # First: a process that finds a record takes the file for good.
+            VolumeRecord.discard(self.folder)
             tokenfile.erase(self.file)

@@ -1,0 +1,157 @@
+"""What else a node does to a plugin: it restarts kubelet, reboots, ends pods slowly, runs full."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csidriver.core import contract
+from csidriver.demo.kubelet import Kubelet
+from tests.node.mortal import Mortal, Zygote, mortal
+from tests.node.plugin import NAMESPACE, PATIENCE, SOURCE, Node, eventually, names
+
+pytestmark = pytest.mark.mounts
+
+PAGE = 4096
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    with Zygote() as zygote:
+        yield zygote
+
+
+@pytest.fixture
+def node(zygote: Zygote) -> Iterator[Mortal]:
+    """A node with a running plugin, and a token."""
+    with mortal(zygote) as node:
+        node.give("at-1")
+        node.start()
+        yield node
+
+
+def pod(name: str) -> dict[str, Any]:
+    """Two volumes; a container sees the whole of one and one file of the other."""
+    csi = {
+        "driver": contract.DRIVER_NAME,
+        "readOnly": True,
+        "volumeAttributes": {"secretName": SOURCE.name, "owner": "0"},
+    }
+    mounts = [
+        {"name": "whole", "mountPath": "/tmp/whole"},
+        {"name": "part", "mountPath": "/tmp/part", "subPath": "token"},
+    ]
+    return {
+        "metadata": {"name": name},
+        "spec": {
+            "volumes": [{"name": volume, "csi": csi} for volume in ("whole", "part")],
+            "containers": [{"name": "c", "volumeMounts": mounts}],
+        },
+    }
+
+
+def registered(kubelet: Kubelet) -> None:
+    kubelet.register(threading.Event(), PATIENCE, lambda: None)
+
+
+def rotates(node: Mortal, files: list[Path], generation: int) -> None:
+    value = f"at-{generation}"
+    node.give(value, generation)
+    eventually(lambda: {file.read_text() for file in files} == {value}, "the rotation")
+
+
+def mounts_of(node: Node) -> Counter[str]:
+    return Counter(mount.target for mount in node.mounts.table())
+
+
+@pytest.mark.parametrize("plugin", ["stays", "restarts too"])
+def test_three_restarts_of_kubelet_change_no_mount(node: Mortal, plugin: str) -> None:
+    """A restarted kubelet registers every plugin it finds and publishes every volume again."""
+    kubelet = Kubelet(node.kubelet_dir, node.mounts, NAMESPACE)
+    registered(kubelet)
+    idle = mounts_of(node)
+    roots = [
+        container.root
+        for name in ("pod-1", "pod-2")
+        for container in kubelet.start(pod(name), node.root / "containers")
+    ]
+    files = [file for root in roots for file in (root / "tmp/whole/token", root / "tmp/part")]
+    busy = mounts_of(node)
+    assert busy.total() > idle.total()
+    for generation in (2, 3, 4):
+        if plugin == "restarts too":
+            node.kill()
+            node.start()
+        registered(kubelet)
+        kubelet.republish()
+        assert mounts_of(node) == busy
+        rotates(node, files, generation)
+    kubelet.stop()
+    assert mounts_of(node) == idle
+    node.tidy()
+
+
+def reboot(node: Mortal) -> None:
+    """Processes and mounts are gone; folders and sockets stay, as they do on a disk."""
+    node.kill()
+    for mount in reversed(node.mounts.table()):
+        if Path(mount.target).is_relative_to(node.root):
+            node.mounts.unmount(Path(mount.target))
+    Kubelet(node.kubelet_dir, node.mounts, NAMESPACE).prepare()
+
+
+def test_a_reboot_leaves_no_token_and_volumes_come_and_go_afterwards(node: Mortal) -> None:
+    for volume in ("v1", "v2"):
+        node.publish(node.request(volume))
+    reboot(node)
+    assert node.socket.is_socket()
+    assert node.registration.is_socket()
+    for folder in (node.target("v1"), node.target("v2"), node.state):
+        assert names(folder) == []
+    node.give("at-2", 2)
+    node.start()
+    node.publish(node.request("v1"))
+    node.unpublish("v2")
+    assert node.content("v1") == "at-2"
+    assert not node.target("v2").exists()
+    node.tidy("v1")
+    rotates(node, [node.file("v1")], 3)
+
+
+@pytest.mark.parametrize("plugin", ["lives on", "is killed meanwhile"])
+def test_a_pod_that_shuts_down_gets_new_tokens_to_its_end(node: Mortal, plugin: str) -> None:
+    """Kubelet publishes no volume of such a pod again, neither soon nor after a restart."""
+    node.publish(node.request())
+    file = node.root / "in-the-container"
+    file.touch()
+    node.mounts.bind(node.file(), file)
+    for generation in (2, 4):
+        if plugin == "is killed meanwhile":
+            node.kill()
+            node.give("at-meanwhile", generation)
+            node.start()
+            eventually(lambda: file.read_text() == "at-meanwhile", "the rotation after a restart")
+        rotates(node, [file, node.file()], generation + 1)
+    node.unpublish()
+    assert file.read_text() == ""
+
+
+def test_a_full_file_system_tears_no_file_and_stops_no_rotation_that_fits(zygote: Zygote) -> None:
+    with mortal(zygote) as node:
+        node.settings = replace(node.settings, size=8 * PAGE)
+        node.give("at-1")
+        node.start()
+        node.publish(node.request())
+        filler = node.state / "filler"
+        with pytest.raises(OSError, match="No space"):
+            filler.write_bytes(b"x" * 9 * PAGE)
+        rotates(node, [node.file()], 2)
+        node.give("n" * 2 * PAGE, 3)
+        eventually(lambda: "file system of this node is full" in node.log(), "the refusal")
+        assert node.content() == "at-2"
+        filler.unlink()
+        eventually(lambda: node.content() == "n" * 2 * PAGE, "the rotation")
