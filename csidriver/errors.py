@@ -57,6 +57,14 @@ class InFlight(DriverError):
     """Another call for the same volume is still running."""
 
 
+class PublishedDifferently(DriverError):
+    """The volume is published already, but not as it is asked for now."""
+
+
+class StillInUse(DriverError):
+    """The driver cannot be removed from a node: a process or pods still use it."""
+
+
 class StorageFull(DriverError):
     """The token file system has no room left for this volume."""
 

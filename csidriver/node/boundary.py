@@ -4,16 +4,20 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from csidriver.errors import (
     DriverError,
     InFlight,
+    Invalid,
     InvalidRequest,
     InvalidSecret,
     InvalidTemplate,
     NotReady,
+    PublishedDifferently,
     StorageFull,
     StoreRefused,
     StoreUnavailable,
@@ -29,6 +33,7 @@ _CODES: Mapping[type[DriverError], grpc.StatusCode] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     InvalidTemplate: grpc.StatusCode.INVALID_ARGUMENT,
     InFlight: grpc.StatusCode.ABORTED,
+    PublishedDifferently: grpc.StatusCode.ALREADY_EXISTS,
     NotReady: grpc.StatusCode.UNAVAILABLE,
     StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
     TokenUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
@@ -38,11 +43,36 @@ _CODES: Mapping[type[DriverError], grpc.StatusCode] = {
     StorageFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 _INTERNAL = "internal error of the node plugin; its log has the details"
+# A client takes 8 KiB of trailers; of more it makes a RESOURCE_EXHAUSTED of its own, and our text
+# is lost. Counted in bytes as sent (percent-encoded); the note on what is left out comes on top.
+MAX_TEXT = 3072
+_SENT_AS_IT_IS = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+_UNDECODABLE = object()
 
 
 def code_of(error: DriverError) -> grpc.StatusCode:
     """The status code of an error; INTERNAL for what concerns neither user nor operator."""
     return _CODES.get(type(error), grpc.StatusCode.INTERNAL)
+
+
+def text_of(error: DriverError) -> str:
+    """What is told of an error: one printable line, short enough to arrive.
+
+    Texts quote pods and Secrets, whose authors must not write lines of a log or to a terminal.
+    """
+    text = _printable(str(error))
+    if _sent_size(text) <= MAX_TEXT:
+        return text
+    if not isinstance(error, Invalid):
+        return _cut(text, MAX_TEXT)
+    told = f"{error.subject}: "
+    for index, problem in enumerate(error.problems):
+        longer = f"{told}{_cut(_printable(problem), MAX_TEXT // 3)}; "
+        left = len(error.problems) - index
+        if _sent_size(longer) > MAX_TEXT:
+            return f"{told}and {left} more problem{'s' if left > 1 else ''}"
+        told = longer
+    return told.removesuffix("; ")
 
 
 class Boundary(grpc.ServerInterceptor):
@@ -60,12 +90,23 @@ class Boundary(grpc.ServerInterceptor):
             return None
         method = details.method.rpartition("/")[2]
 
+        def refuse(_request: Any, _context: grpc.ServicerContext) -> Any:
+            raise InvalidRequest(method, ["the request cannot be decoded"])
+
+        def decode(sent: bytes) -> Any:
+            # Left to gRPC, this would be INTERNAL, and a traceback in the log.
+            try:
+                return handler.request_deserializer(sent)
+            except DecodeError:
+                return _UNDECODABLE
+
         def guarded(request: Any, context: grpc.ServicerContext) -> Any:
-            return self._call(method, handler.unary_unary, request, context)
+            behaviour = refuse if request is _UNDECODABLE else handler.unary_unary
+            return self._call(method, behaviour, request, context)
 
         return grpc.unary_unary_rpc_method_handler(
             guarded,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=decode,
             response_serializer=handler.response_serializer,
         )
 
@@ -81,7 +122,7 @@ class Boundary(grpc.ServerInterceptor):
         try:
             reply = behaviour(request, context)
         except DriverError as error:
-            code, text = code_of(error), str(error)
+            code, text = code_of(error), text_of(error)
             log.warning("%s: %s: %s", method, code.name, text)
         except Exception:
             code, text = grpc.StatusCode.INTERNAL, _INTERNAL
@@ -91,3 +132,22 @@ class Boundary(grpc.ServerInterceptor):
             context.abort(code, text)
         log.debug("%s: OK", method)
         return reply
+
+
+def _printable(text: str) -> str:
+    """Text with escapes in place of control characters, bidi marks and lone surrogates."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _sent_size(text: str) -> int:
+    return len(quote(text, safe=_SENT_AS_IT_IS))
+
+
+def _cut(text: str, room: int) -> str:
+    """As much of a text as can be sent in so many bytes."""
+    size = 0
+    for index, character in enumerate(text):
+        size += _sent_size(character)
+        if size > room:
+            return f"{text[:index]}..."
+    return text

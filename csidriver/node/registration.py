@@ -46,6 +46,7 @@ class RegistrationService(registration_pb2_grpc.RegistrationServicer):
             self.registered = True
             log.info("kubelet has registered the plugin")
         else:
-            log.error("kubelet refuses to register the plugin: %s", request.error)
+            # Escaped and cut: whoever reaches the socket could write lines of the log otherwise.
+            log.error("kubelet refuses to register the plugin: %.1000r", request.error)
             self._refused()
         return registration_pb2.RegistrationStatusResponse()

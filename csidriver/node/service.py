@@ -1,6 +1,8 @@
 """The CSI Node service: protobuf in, checked values to `volumes`, nothing else."""
 
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import grpc
@@ -8,6 +10,7 @@ import grpc
 from csidriver._proto import csi_pb2, csi_pb2_grpc
 from csidriver.core import contract
 from csidriver.core.attributes import VolumeAttributes, shown
+from csidriver.core.names import is_label, is_subdomain
 from csidriver.errors import InvalidRequest
 from csidriver.node.record import VolumeRecord
 from csidriver.node.volumes import Volumes
@@ -15,6 +18,9 @@ from csidriver.node.volumes import Volumes
 # CSI spec, "Size Limits": 128 bytes for a string; some orchestrators are more generous.
 _MAX_ID = 256
 _MAX_PATH = 4096
+# Below kubelet's folder of pods: `<uid>/volumes/kubernetes.io~csi/<volume name>/mount`. Anything
+# else would mount over other things of a pod, or inside another volume.
+_TARGET = re.compile(r"([!-.0-~]{1,128})/volumes/kubernetes\.io~csi/([^/]+)/mount")
 _ACCESS_MODES = (
     csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_WRITER,
     csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_READER_ONLY,
@@ -68,16 +74,12 @@ class NodeService(csi_pb2_grpc.NodeServicer):
 
 def volume_record(request: csi_pb2.NodePublishVolumeRequest, pods: Path) -> VolumeRecord:
     """The checked content of a publish request. Raises InvalidRequest with all problems."""
-    problems = _place_problems(request.volume_id, request.target_path, pods)
-    problems += _capability_problems(request)
     context = request.volume_context
-    if context.get(contract.EPHEMERAL) != "true":
-        problems.append("only ephemeral inline volumes are served; write the volume into the pod")
-    problems += [
-        f"volume_context has no {key}; the CSIDriver object needs podInfoOnMount: true"
-        for key in (contract.POD_NAMESPACE, contract.POD_NAME, contract.POD_UID)
-        if not context.get(key)
-    ]
+    problems = _place_problems(request.volume_id, request.target_path, pods)
+    if not problems:
+        problems = _pod_folder_problems(request.target_path, context.get(contract.POD_UID), pods)
+    problems += _capability_problems(request)
+    problems += _pod_problems(context)
     attributes = None
     try:
         attributes = VolumeAttributes.parse(
@@ -121,6 +123,22 @@ def _capability_problems(request: csi_pb2.NodePublishVolumeRequest) -> list[str]
     return problems
 
 
+def _pod_problems(context: Mapping[str, str]) -> list[str]:
+    """What is wrong with the keys of kubelet. Without podInfoOnMount a user could forge them."""
+    problems = []
+    if context.get(contract.EPHEMERAL) != "true":
+        problems.append("only ephemeral inline volumes are served; write the volume into the pod")
+    problems += [
+        f"volume_context has no {key}; the CSIDriver object needs podInfoOnMount: true"
+        for key in (contract.POD_NAMESPACE, contract.POD_NAME, contract.POD_UID)
+        if not context.get(key)
+    ]
+    for key, is_name in ((contract.POD_NAMESPACE, is_label), (contract.POD_NAME, is_subdomain)):
+        if context.get(key) and not is_name(context[key]):
+            problems.append(f"{key} must be the name of an object, not {shown(context[key])}")
+    return problems
+
+
 def _place_problems(volume_id: str, target_path: str, pods: Path) -> list[str]:
     """What is wrong with an id and a target; hostile paths never reach a system call that acts."""
     problems = []
@@ -130,7 +148,23 @@ def _place_problems(volume_id: str, target_path: str, pods: Path) -> list[str]:
         problems.append("target_path is missing")
     elif not _inside(target_path, pods):
         problems.append(f"target_path {shown(target_path)} is not inside {pods}")
+    elif not (match := _TARGET.fullmatch(_below(target_path, pods))) or not is_label(match[2]):
+        problems.append(f"target_path {shown(target_path)} is not where kubelet mounts a volume")
     return problems
+
+
+def _pod_folder_problems(target_path: str, pod_uid: str | None, pods: Path) -> list[str]:
+    """Whether a well placed target is that of the pod, and whether kubelet has prepared it."""
+    problems = []
+    if pod_uid and _below(target_path, pods).partition("/")[0] != pod_uid:
+        problems.append(f"target_path is not in the folder of the pod {shown(pod_uid)}")
+    if not Path(target_path).parent.is_dir():
+        problems.append("the folder of target_path does not exist; kubelet makes it beforehand")
+    return problems
+
+
+def _below(target_path: str, pods: Path) -> str:
+    return target_path.removeprefix(f"{pods}/")
 
 
 def _inside(target_path: str, pods: Path) -> bool:
@@ -139,9 +173,9 @@ def _inside(target_path: str, pods: Path) -> bool:
         return False
     if os.path.normpath(target_path) != target_path or not target_path.startswith(f"{pods}/"):
         return False
-    relative = os.path.relpath(target_path, pods)
     try:
         # Kubelet's own folder may be reached through a symlink, nothing below it may.
-        return os.path.realpath(target_path) == os.path.join(os.path.realpath(pods), relative)  # noqa: PTH118 - plain string comparison
+        real = os.path.join(os.path.realpath(pods), _below(target_path, pods))  # noqa: PTH118 - plain string comparison
+        return os.path.realpath(target_path) == real
     except (OSError, ValueError):
         return False

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.mounts
 
 Mutation = Callable[[Any, Path], object]
 SECRET = "a-secret-that-kubelet-sent"
+VOLUMES = "uid-1/volumes/kubernetes.io~csi"
 MULTI = csi_pb2.VolumeCapability.AccessMode.MULTI_NODE_READER_ONLY
 UNKNOWN = csi_pb2.VolumeCapability.AccessMode.UNKNOWN
 
@@ -79,6 +80,33 @@ PLACES: dict[str, tuple[Mutation, str]] = {
     "endless target": (target(lambda pods: f"{pods}/" + "a/" * 3000 + "b"), "target_path"),
     "target through a symlink": (target(lambda pods: f"{pods}/link/mount"), "target_path"),
     "target is a symlink": (target(lambda pods: f"{pods}/link"), "target_path"),
+    "target is the folder of a pod": (target(lambda pods: f"{pods}/uid-1"), "target_path"),
+    "target is the folder of a volume": (
+        target(lambda pods: f"{pods}/{VOLUMES}/v1"),
+        "target_path",
+    ),
+    "target inside a volume": (target(lambda pods: f"{pods}/{VOLUMES}/v1/mount/x"), "target_path"),
+    "target of another plugin": (
+        target(lambda pods: f"{pods}/uid-1/volumes/kubernetes.io~nfs/v1/mount"),
+        "target_path",
+    ),
+    "target of no pod": (
+        target(lambda pods: f"{pods}/volumes/kubernetes.io~csi/v1/mount"),
+        "target_path",
+    ),
+    "target of a volume that cannot be": (
+        target(lambda pods: f"{pods}/{VOLUMES}/{'v' * 64}/mount"),
+        "target_path",
+    ),
+    "target with a line feed": (target(lambda pods: f"{pods}/{VOLUMES}/v\n1/mount"), "\\n"),
+    "target that is shown backwards": (
+        target(lambda pods: f"{pods}/{VOLUMES}/v\u202e1/mount"),
+        "\\u202e",
+    ),
+    "pod that is shown backwards": (
+        target(lambda pods: f"{pods}/\u202e/volumes/kubernetes.io~csi/v1/mount"),
+        "\\u202e",
+    ),
 }
 
 REQUESTS: dict[str, tuple[Mutation, str]] = {
@@ -104,6 +132,17 @@ REQUESTS: dict[str, tuple[Mutation, str]] = {
     "no pod uid": (attribute(contract.POD_UID, None), contract.POD_UID),
     "no pod namespace": (attribute(contract.POD_NAMESPACE, None), contract.POD_NAMESPACE),
     "empty pod namespace": (attribute(contract.POD_NAMESPACE, ""), contract.POD_NAMESPACE),
+    "namespace that climbs": (attribute(contract.POD_NAMESPACE, "alice/../bob"), "namespace"),
+    "two lines of a pod name": (attribute(contract.POD_NAME, "pod-1\nerror: forged"), "pod.name"),
+    "pod uid of another pod": (attribute(contract.POD_UID, "uid-2"), "uid-2"),
+    "target of another pod": (
+        target(lambda pods: f"{pods}/uid-2/volumes/kubernetes.io~csi/v1/mount"),
+        "uid-1",
+    ),
+    "target that kubelet has not prepared": (
+        target(lambda pods: f"{pods}/{VOLUMES}/v7/mount"),
+        "kubelet makes it",
+    ),
     "no secretName": (attribute("secretName", None), "secretName"),
     "secretName with a slash": (attribute("secretName", "bob/token"), "secretName"),
     "empty secretName": (attribute("secretName", ""), "secretName"),
@@ -211,12 +250,39 @@ def test_all_problems_of_a_request_are_named_at_once(standing: Node) -> None:
     assert SECRET not in text
 
 
-@pytest.mark.parametrize("letter", ["x", "\u00e9", "\n"])
+@pytest.mark.parametrize("letter", ["x", "\u00e9", "\n", "%", "\u4e2d", "\U000e0001"])
 def test_a_flood_of_problems_still_arrives_as_what_it_is(standing: Node, letter: str) -> None:
     attributes = {f"{number}{letter * 50}": "x" for number in range(500)}
+    attributes |= dict.fromkeys(("mode", "group", "fileName", "minValidity"), letter * 500)
     code, text = standing.refused(standing.request(attributes=attributes))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "unknown" in text
+    assert text.isprintable()
+    assert len(text.encode()) < 4096
+
+
+def test_problems_that_have_no_room_are_counted(standing: Node) -> None:
+    attributes = {f"{number}" + "\U000e0001" * 100: "x" for number in range(500)}
+    _, text = standing.refused(standing.request(attributes={**attributes, "mode": "7777"}))
+    named = text.count("is unknown")
+    # Eight keys, the number of the other ones, and the mode.
+    assert text.endswith(f"; and {10 - named} more problems")
+
+
+def test_what_is_no_message_is_refused_and_does_nothing(
+    standing: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    with grpc.insecure_channel(f"unix:{standing.registration}") as channel:
+        for method in (
+            "/csi.v1.Node/NodePublishVolume",
+            "/csi.v1.Identity/Probe",
+            "/pluginregistration.Registration/NotifyRegistrationStatus",
+        ):
+            call = channel.unary_unary(method)
+            code, _ = refused(lambda call=call: call(b"\xff", timeout=5))  # type: ignore[misc]
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert [record for record in caplog.records if record.exc_info] == []
+    assert standing.identity().Probe(csi_pb2.ProbeRequest(), timeout=5).ready.value is True
 
 
 @pytest.mark.parametrize("method", ["NodeStageVolume", "NodeGetVolumeStats", "Nonsense"])
@@ -279,14 +345,20 @@ def test_a_path_too_long_for_a_socket_is_refused_at_start() -> None:
         node.close()
 
 
-def test_a_plugin_that_kubelet_refuses_ends_with_an_error(node: Node) -> None:
-    status = registration_pb2.RegistrationStatus(plugin_registered=False, error="two of a name")
+def test_a_plugin_that_kubelet_refuses_ends_with_an_error(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "two of a name\n2026-01-01 all is well" + "!" * 100_000
+    status = registration_pb2.RegistrationStatus(plugin_registered=False, error=text)
     with grpc.insecure_channel(f"unix:{node.registration}") as channel:
         registration_pb2_grpc.RegistrationStub(channel).NotifyRegistrationStatus(status, timeout=5)
     with pytest.raises(DriverError, match="refused"):
         node.join()
     assert not node.registration.exists()
     assert not node.socket.exists()
+    (line,) = [m for m in caplog.messages if "two of a name" in m]
+    assert line.isprintable()
+    assert len(line) < 4096
 
 
 @pytest.mark.parametrize(("accepted", "refusals"), [(True, 0), (False, 1)])

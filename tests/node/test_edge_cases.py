@@ -1,0 +1,177 @@
+"""What drivers of this kind have stumbled over before; `docs/edge-cases.md` has the whole list."""
+
+import ast
+import contextlib
+import json
+import os
+import re
+import shutil
+import stat
+from pathlib import Path
+
+import grpc
+import pytest
+
+from csidriver.core import contract
+from csidriver.demo.kubelet import PUBLISH_TIMEOUT
+from csidriver.node import tokenfile
+from csidriver.node.patience import Patience
+from csidriver.node.state import DATA
+from tests.node.plugin import Node, ShiftedClock, eventually, names
+
+mounts = pytest.mark.mounts
+
+ROOT = Path(__file__).parents[2]
+TABLE = ROOT / "docs/edge-cases.md"
+REFERENCE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def rows() -> list[list[str]]:
+    """The cells of each edge case."""
+    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def defined_in(path: Path) -> set[str]:
+    tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    found = {node.name for node in tree if isinstance(node, ast.FunctionDef)}
+    return {name for name in found if name.startswith("test_")}
+
+
+def test_every_edge_case_is_proved_or_says_why_it_cannot_happen() -> None:
+    assert len(rows()) >= 39
+    for row in rows():
+        case, answer, proof = row
+        assert case
+        assert answer
+        named = REFERENCE.findall(proof)
+        missing = [f"{file}::{name}" for file, name in named if name not in defined_in(ROOT / file)]
+        assert missing == []
+        assert named or proof.startswith("does not apply: ") or "(not yet)" in proof, case
+
+
+def test_every_test_of_this_file_is_in_the_table() -> None:
+    here = str(Path(__file__).relative_to(ROOT))
+    named = {name for file, name in REFERENCE.findall(TABLE.read_text("utf-8")) if file == here}
+    about_the_table = {
+        name for name in defined_in(Path(__file__)) if name.startswith("test_every_")
+    }
+    assert named == defined_in(Path(__file__)) - about_the_table
+
+
+@mounts
+def test_a_target_that_kubelet_has_not_made_is_made_and_taken_away_again(node: Node) -> None:
+    node.give("at-1")
+    request = node.request()
+    parent = node.target().parent
+    before = parent.stat()
+    assert names(parent) == []
+    node.publish(request)
+    assert names(parent) == ["mount"]
+    assert node.content() == "at-1"
+    node.unpublish()
+    assert names(parent) == []
+    assert (parent.stat().st_ino, parent.stat().st_mode) == (before.st_ino, before.st_mode)
+
+
+@mounts
+def test_a_mount_without_content_is_not_taken_for_a_published_volume(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    node.stop()
+    (node.folder() / "volume.json").unlink()
+    (node.folder() / DATA / "token").unlink()
+    node.start()
+    assert names(node.target()) == []
+    node.publish(node.request())
+    assert node.content() == "at-1"
+    assert len(node.mounted()) == 1
+
+
+@mounts
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_mount_of_a_folder_that_is_gone_is_never_called_good(
+    node: Node, *, restarted: bool
+) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    if restarted:
+        node.stop()
+    shutil.rmtree(node.folder())
+    if restarted:
+        node.start()
+    with contextlib.suppress(grpc.RpcError):
+        node.publish(node.request())
+        assert node.content() == "at-1"
+    node.unpublish()
+    eventually(node.nothing_left, "the end of all")
+    node.publish(node.request())
+    assert node.content() == "at-1"
+
+
+def test_the_longest_wait_leaves_time_to_tell_kubelet_the_reason() -> None:
+    patience = Patience(10 * PUBLISH_TIMEOUT, 1, ShiftedClock())
+    for _ in range(10):
+        with patience.turn("csi-v1") as seconds:
+            assert 0 < seconds <= PUBLISH_TIMEOUT - 30
+
+
+@mounts
+def test_pods_of_one_name_are_told_apart_by_their_uid(node: Node) -> None:
+    """A StatefulSet starts its pod anew under the same name; the old one may not be gone yet."""
+    node.give("at-1")
+    node.publish(node.request("old"))
+    new = node.request("new")
+    target = node.kubelet_dir / "pods/uid-2/volumes/kubernetes.io~csi/new/mount"
+    target.parent.mkdir(parents=True)
+    new.target_path = str(target)
+    assert node.refused(new)[0] is grpc.StatusCode.INVALID_ARGUMENT
+    new.volume_context[contract.POD_UID] = "uid-2"
+    node.publish(new)
+    node.unpublish("old")
+    node.give("at-2", 2)
+    eventually(lambda: (target / "token").read_text(encoding="utf-8") == "at-2", "rotation")
+    assert node.metric("oauth2_csi_node_volumes") == 1
+
+
+@mounts
+def test_a_republish_with_other_service_account_tokens_changes_nothing(node: Node) -> None:
+    node.give("at-1")
+    request = node.request()
+    seen = []
+    for value in ("first", "second"):
+        tokens = json.dumps({"": {"token": value, "expirationTimestamp": "2030-01-01T00:00:00Z"}})
+        request.volume_context[f"{contract.KUBELET_PREFIX}serviceAccount.tokens"] = tokens
+        node.publish(request)
+        seen.append((node.file().stat().st_mtime_ns, (node.folder() / "volume.json").read_bytes()))
+    assert seen[0] == seen[1]
+    assert b"first" not in seen[0][1]
+
+
+def test_a_file_has_its_owner_and_mode_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, done = tmp_path / "token", []
+    for name in ("fchown", "fchmod"):
+        monkeypatch.setattr(os, name, lambda *_, name=name: done.append((name, file.exists())))
+    tokenfile.create(file, b"at-1", uid=0, gid=0, mode=0o440)
+    assert sorted(done) == [("fchmod", False), ("fchown", False)]
+    monkeypatch.undo()
+    # Until then nobody else could read it.
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@mounts
+def test_a_pod_that_shuts_down_gets_new_tokens_until_its_volume_is_unpublished(node: Node) -> None:
+    """Kubelet stops republishing the volumes of such a pod, which may go on for an hour."""
+    node.give("at-1")
+    node.publish(node.request())
+    node.publish(node.request("other"))
+    for generation in (2, 3):
+        node.give(f"at-{generation}", generation)
+        eventually(lambda g=generation: node.content() == f"at-{g}", "rotation")  # type: ignore[misc]
+    node.unpublish()
+    node.give("at-4", 4)
+    eventually(lambda: node.content("other") == "at-4", "rotation")
+    assert not node.folder().exists()
+    assert not node.target().exists()

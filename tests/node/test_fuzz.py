@@ -1,0 +1,419 @@
+"""Whatever arrives at the sockets, the plugin answers it as what it is and stays as it was."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import grpc
+import pytest
+from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
+from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from csidriver._proto import csi_pb2, csi_pb2_grpc
+from csidriver._proto import pluginregistration_pb2 as registration_pb2
+from csidriver.core import contract
+from csidriver.core.attributes import KEYS
+from csidriver.node.state import folder_name
+from tests.node.plugin import Node, companion, eventually, follow_threads, names, token
+
+pytestmark = pytest.mark.mounts
+
+Code = grpc.StatusCode
+Strategy = st.SearchStrategy[Any]
+Change = Callable[[Any, Node], object]
+
+# The same examples in every run: what fails in CI fails here.
+FUZZ = settings(
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+NEEDLE = "needle-of-a-refresh-token"
+TOKENS_KEY = f"{contract.KUBELET_PREFIX}serviceAccount.tokens"
+BUGS = (Code.INTERNAL, Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
+PUBLISH = "/csi.v1.Node/NodePublishVolume"
+UNPUBLISH = "/csi.v1.Node/NodeUnpublishVolume"
+NOTIFY = "/pluginregistration.Registration/NotifyRegistrationStatus"
+METHODS: dict[str, Any] = {
+    f"/{service.full_name}/{method.name}": GetMessageClass(method.input_type)
+    for file in (csi_pb2.DESCRIPTOR, registration_pb2.DESCRIPTOR)
+    for service in file.services_by_name.values()
+    for method in service.methods
+}
+
+NASTY = [
+    *("", ".", "..", "/", "//", "../../outside", "a/../b", "-rf", "~", "*", "%s%n", "%00"),
+    *("\0", "\n", "\r\n", "\x1b[31m", "\x7f", "\u202e", "\u2066", "\ufeff", "\U000e0001", "\u4e2d"),
+    *("-1", "+1", "-0", " 0", "0\n", "0x10", "0o777", "0777", "7777", "1e9", "1.5", "1_0"),
+    *("4294967294", "4294967295", "4294967296", "18446744073709551616", "nan", "inf", "\u0661"),
+    *("$", "$$", "$(", "$()", "$(ACCESS_TOKEN)", "$(REFRESH_TOKEN)"),
+    *("true", "True", "false", "null", "{}", "hello-token", "token", "x"),
+]
+BRICKS = ["x", "9", "/x", "\n", "\u4e2d", "\U000e0001", "$(A)", "$(ACCESS_TOKEN)", "$$", "../"]
+VOLUMES = "<node>/k/pods/uid-1/volumes/kubernetes.io~csi"
+ROOTS = [
+    *("<node>/outside", "<node>/k", "<node>/k/pods", "<node>/k/pods/link", "<node>/k/pods/uid-1"),
+    *("<node>/k/pods/uid-2/volumes/kubernetes.io~csi/v1/mount", f"{VOLUMES}/linked/mount"),
+    *(VOLUMES, f"{VOLUMES}/v1", f"{VOLUMES}/v1/mount", f"{VOLUMES}/../kubernetes.io~csi"),
+]
+
+
+class Complaints(logging.Handler):
+    """Log records that tell of a bug or of a secret, or forge lines."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.exc_info or NEEDLE in text or "\n" in text or len(text) > 8192:
+            self.found.append(f"{record.name}: {text[:1000]}")
+
+
+class Target:
+    """A plugin under fire, and all that must stay as it is."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.complaints = Complaints()
+        self.outside = node.root / "outside"
+        self.outside.mkdir()
+        node.request("v1")
+        node.request("v2")
+        (node.kubelet_dir / "pods/link").symlink_to(self.outside)
+        node.target("linked").parent.symlink_to(self.outside)
+        self.before = self.traces()
+
+    def traces(self) -> tuple[list[str], list[str], list[str]]:
+        """Files that are not the plugin's, mounts of this machine, volumes of the plugin."""
+        plugin = {str(self.node.settings.plugin_dir), str(self.node.settings.view)}
+        files = [
+            os.path.join(folder, name)  # noqa: PTH118 - thousands of these
+            for folder, folders, files in os.walk(self.node.root)
+            for name in [*folders, *files]
+            if not any(folder == p or folder.startswith(f"{p}/") for p in plugin)
+        ]
+        mounts = [f"{m.target} {m.root} {m.device}" for m in self.node.mounts.table()]
+        return sorted(files), mounts, names(self.node.state)
+
+    def call(self, method: str, sent: bytes) -> tuple[grpc.StatusCode, str]:
+        call = self.node._channel.unary_unary(method)
+        error = call.future(sent, timeout=30).exception()
+        return (Code.OK, "") if error is None else (error.code(), error.details())
+
+    def answers(self, method: str, sent: bytes) -> grpc.StatusCode:
+        """The code of an answer that keeps the rules for any answer."""
+        code, text = self.call(method, sent)
+        assert code not in BUGS, text
+        assert text.isprintable()
+        assert len(text.encode()) < 4096
+        assert NEEDLE not in text
+        event(f"{method}: {code.name}")
+        return code
+
+    def as_before(self) -> None:
+        assert self.complaints.found == []
+        eventually(lambda: not follow_threads(), "the end of all watches")
+        assert self.traces() == self.before
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[Target]:
+    before = own_threads()
+    node = Node()
+    level = logging.getLogger("csidriver").level
+    try:
+        node.start(publish_wait=0.01)
+        node.give("at-1")
+        target = Target(node)
+        logging.getLogger().addHandler(target.complaints)
+        logging.getLogger("csidriver").setLevel(logging.DEBUG)
+        yield target
+        logging.getLogger().removeHandler(target.complaints)
+    finally:
+        logging.getLogger("csidriver").setLevel(level)
+        node.close()
+    eventually(lambda: own_threads() <= before, "the end of every thread")
+
+
+def own_threads() -> set[threading.Thread]:
+    """All threads but idle workers of gRPC, which end with the process."""
+    return {t for t in threading.enumerate() if not t.name.startswith("rpc_")}
+
+
+def chown_is_possible(request: Any) -> bool:
+    """Whether this machine could give files to whom the request names."""
+    ids = Path("/proc/self/uid_map").read_text(encoding="ascii").split()
+    context = request.volume_context
+    wanted = [context[key] for key in ("owner", "group") if key in context]
+    wanted.append(request.volume_capability.mount.volume_mount_group)
+    short = [text for text in wanted if len(text) <= 10 and text.isdecimal()]
+    return int(ids[2]) >= 1 << 31 or not any(int(text) for text in short)
+
+
+def ends_the_plugin(method: str, sent: bytes) -> bool:
+    """That kubelet refuses the plugin is the one message that is meant to stop it."""
+    if method != NOTIFY:
+        return False
+    try:
+        return not registration_pb2.RegistrationStatus.FromString(sent).plugin_registered
+    except DecodeError:
+        return False
+
+
+def undo(target: Target, method: str, sent: bytes) -> None:
+    """What kubelet does with a volume that was published."""
+    if method == PUBLISH:
+        request = csi_pb2.NodePublishVolumeRequest.FromString(sent)
+        end = csi_pb2.NodeUnpublishVolumeRequest(
+            volume_id=request.volume_id, target_path=request.target_path
+        )
+        assert target.answers(UNPUBLISH, end.SerializeToString()) is Code.OK
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+    """Bytes of a message with some of them replaced, missing or repeated."""
+    sent = bytearray(whole)
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(sent)))
+        end = start + draw(st.integers(0, 3))
+        sent[start:end] = draw(st.binary(max_size=4))
+    return bytes(sent)
+
+
+SIZES = st.sampled_from([65, 257, 5000, 70_000, 1 << 20])
+TEXTS = (
+    st.sampled_from(NASTY)
+    | st.text(max_size=60)
+    | st.builds(lambda text, size: text * (size // len(text)), st.sampled_from(BRICKS), SIZES)
+)
+PLAUSIBLE = st.from_regex(r"[a-z0-9._-]{1,60}|[0-9]{1,10}", fullmatch=True)
+PATHS = st.builds(lambda root, text: f"{root}/{text}", st.sampled_from(ROOTS), TEXTS) | TEXTS
+KUBELET_KEYS = (contract.POD_NAME, contract.POD_NAMESPACE, contract.POD_UID, contract.EPHEMERAL)
+
+
+def texts_of(field: str, values: Strategy = TEXTS) -> Strategy:
+    return values.map(lambda v: lambda r, n: setattr(r, field, v.replace("<node>", str(n.root))))
+
+
+def entries_of(field: str, keys: Strategy, values: Strategy = TEXTS) -> Strategy:
+    return st.dictionaries(keys, values, min_size=1, max_size=3).map(
+        lambda entries: lambda r, _: getattr(r, field).update(entries)
+    )
+
+
+CAPABILITIES = st.builds(
+    csi_pb2.VolumeCapability,
+    access_mode=st.none() | st.builds(csi_pb2.VolumeCapability.AccessMode, mode=st.integers(-1, 9)),
+    mount=st.builds(
+        csi_pb2.VolumeCapability.MountVolume,
+        fs_type=st.just("") | TEXTS,
+        mount_flags=st.just([]) | st.lists(TEXTS, max_size=3),
+        volume_mount_group=st.just("") | TEXTS,
+    ),
+) | st.builds(csi_pb2.VolumeCapability, block=st.builds(csi_pb2.VolumeCapability.BlockVolume))
+CHANGES: Strategy = st.one_of(
+    texts_of("volume_id"),
+    texts_of("target_path", PATHS),
+    texts_of("staging_target_path", PATHS),
+    entries_of("volume_context", st.sampled_from(KEYS)),
+    entries_of("volume_context", st.sampled_from(KUBELET_KEYS)),
+    entries_of("volume_context", st.sampled_from(KEYS), PLAUSIBLE),
+    entries_of("volume_context", TEXTS),
+    entries_of("volume_context", TEXTS.map(lambda text: contract.KUBELET_PREFIX + text)),
+    entries_of("publish_context", TEXTS),
+    entries_of("secrets", TEXTS, st.just(NEEDLE)),
+    st.just(lambda r, _: r.volume_context.update({TOKENS_KEY: f'{{"": "{NEEDLE}"}}'})),
+    st.just(lambda r, _: r.volume_context.update({f"key-{n}": "x" for n in range(5000)})),
+    st.sampled_from([*KEYS, *KUBELET_KEYS]).map(lambda k: lambda r, _: r.volume_context.pop(k, "")),
+    CAPABILITIES.map(lambda c: lambda r, _: r.volume_capability.CopyFrom(c)),
+    st.just(lambda r, _: setattr(r, "readonly", False)),
+)
+
+
+@settings(FUZZ, max_examples=100)
+@given(st.data())
+@pytest.mark.parametrize("method", METHODS)
+def test_raw_bytes_are_answered(standing: Target, method: str, data: st.DataObject) -> None:
+    requests = {
+        PUBLISH: standing.node.request(),
+        UNPUBLISH: csi_pb2.NodeUnpublishVolumeRequest(
+            volume_id="csi-v1", target_path=str(standing.node.target())
+        ),
+        NOTIFY: registration_pb2.RegistrationStatus(plugin_registered=True, error="none"),
+    }
+    whole = requests.get(method, METHODS[method]()).SerializeToString(deterministic=True)
+    sent = data.draw(st.binary() | damaged(whole))
+    assume(not ends_the_plugin(method, sent))
+    if standing.answers(method, sent) is Code.OK:
+        undo(standing, method, sent)
+    standing.as_before()
+
+
+@settings(FUZZ, max_examples=400)
+@given(st.lists(CHANGES, min_size=1, max_size=4))
+def test_publish_requests_are_answered(standing: Target, changes: list[Change]) -> None:
+    request = standing.node.request()
+    for change in changes:
+        change(request, standing.node)
+    assume(chown_is_possible(request))
+    sent = request.SerializeToString()
+    if standing.answers(PUBLISH, sent) is Code.OK:
+        assert len(standing.node.mounted(Path(request.target_path))) == 1
+        undo(standing, PUBLISH, sent)
+    standing.as_before()
+
+
+@settings(FUZZ, max_examples=200)
+@given(volume_id=TEXTS | st.just("csi-v1"), target_path=PATHS)
+def test_unpublish_requests_are_answered(
+    standing: Target, volume_id: str, target_path: str
+) -> None:
+    request = csi_pb2.NodeUnpublishVolumeRequest(
+        volume_id=volume_id, target_path=target_path.replace("<node>", str(standing.node.root))
+    )
+    standing.answers(UNPUBLISH, request.SerializeToString())
+    standing.as_before()
+
+
+USED = ("v1", "v2", "v3")
+VOLUME = st.sampled_from(USED)
+
+
+class Story(RuleBasedStateMachine):
+    """Kubelet, the refresher, an administrator and an attacker, in any order.
+
+    `published` has the volumes kubelet was told to be mounted, `value` is the newest token.
+    """
+
+    target: ClassVar[Target]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.node = self.target.node
+        self.published: set[str] = set()
+        for volume in USED:
+            self.node.request(volume)
+        self.before = self.target.traces()
+        self.generation = 0
+        self.rotate()
+
+    @rule()
+    def rotate(self) -> None:
+        self.generation += 1
+        self.value = f"at-{self.generation}-" + "x" * (self.generation * 97 % 500)
+        # Another uid: the generations of another story do not count.
+        new = companion(token(self.value), self.generation, source_uid=f"uid-{id(self)}")
+        self.node.tell(new)
+        eventually(lambda: self.contents() <= {self.value}, "rotation")
+
+    @rule(volume=VOLUME, tokens=st.sampled_from(["", "{}", NEEDLE]))
+    def publish(self, volume: str, tokens: str) -> None:
+        request = self.node.request(volume)
+        request.volume_context[TOKENS_KEY] = tokens
+        assert self.target.answers(PUBLISH, request.SerializeToString()) is Code.OK
+        assert self.node.content(volume) == self.value
+        self.published.add(volume)
+
+    @rule(volume=VOLUME)
+    def unpublish(self, volume: str) -> None:
+        self.node.unpublish(volume)
+        self.published.discard(volume)
+
+    @rule(volume=VOLUME)
+    def publish_what_has_no_token(self, volume: str) -> None:
+        request = self.node.request(volume, {"secretName": "none"})
+        code = self.target.answers(PUBLISH, request.SerializeToString())
+        # Where it is published already, it is with another Secret.
+        assert code is (Code.ALREADY_EXISTS if volume in self.published else Code.UNAVAILABLE)
+        if volume not in self.published:
+            # So does kubelet when it gives up; the next call would wait twice as long.
+            self.node.unpublish(volume)
+
+    @rule(volume=VOLUME, changes=st.lists(CHANGES, min_size=1, max_size=3))
+    def publish_with_a_fault(self, volume: str, changes: list[Change]) -> None:
+        request = self.node.request(volume)
+        for change in changes:
+            change(request, self.node)
+        request.volume_context["owner"] = "-1"
+        code = self.target.answers(PUBLISH, request.SerializeToString())
+        assert code in (Code.INVALID_ARGUMENT, Code.RESOURCE_EXHAUSTED)
+
+    @rule(volume=VOLUME, path=PATHS)
+    def unpublish_with_a_fault(self, volume: str, path: str) -> None:
+        request = csi_pb2.NodeUnpublishVolumeRequest(
+            volume_id=f"csi-{volume}", target_path=path.replace("<node>", str(self.node.root))
+        )
+        code = self.target.answers(UNPUBLISH, request.SerializeToString())
+        assert code in (Code.INVALID_ARGUMENT, Code.RESOURCE_EXHAUSTED)
+
+    @rule(volume=VOLUME)
+    def unmount_behind_our_back_and_publish(self, volume: str) -> None:
+        self.node.mounts.unmount(self.node.target(volume))
+        self.publish(volume, "")
+
+    @rule(volume=VOLUME, publish_first=st.booleans())
+    def publish_and_unpublish_at_once(self, volume: str, *, publish_first: bool) -> None:
+        stub = csi_pb2_grpc.NodeStub(self.node._channel)
+        end = csi_pb2.NodeUnpublishVolumeRequest(
+            volume_id=f"csi-{volume}", target_path=str(self.node.target(volume))
+        )
+        calls = [
+            lambda: self.node.publishing(self.node.request(volume)),
+            lambda: stub.NodeUnpublishVolume.future(end, timeout=30),
+        ]
+        running = [call() for call in (calls if publish_first else reversed(calls))]
+        errors = [call.exception() for call in running]
+        codes = {Code.OK if error is None else error.code() for error in errors}
+        assert codes <= {Code.OK, Code.ABORTED, Code.UNAVAILABLE}
+        self.unpublish(volume)
+
+    @rule()
+    def restart(self) -> None:
+        self.node.stop()
+        self.node.start()
+
+    @invariant()
+    def published_volumes_are_mounted_once_and_the_others_not_at_all(self) -> None:
+        for volume in USED:
+            mounts = self.node.mounted(self.node.target(volume))
+            assert len(mounts) == (1 if volume in self.published else 0)
+            assert self.node.target(volume).exists() == (volume in self.published)
+        folders = sorted(folder_name(f"csi-{volume}") for volume in self.published)
+        assert names(self.node.state) == folders
+        eventually(lambda: self.contents() <= {self.value}, "rotation")
+        eventually(lambda: len(follow_threads()) == bool(self.published), "one watch or none")
+        assert self.target.complaints.found == []
+
+    def contents(self) -> set[str]:
+        return {self.node.content(volume) for volume in self.published}
+
+    def teardown(self) -> None:
+        for volume in sorted(self.published):
+            self.node.unpublish(volume)
+        eventually(lambda: not follow_threads(), "the end of all watches")
+        assert self.target.traces() == self.before
+
+
+def test_no_order_of_calls_confuses_the_plugin(standing: Target) -> None:
+    class StandingStory(Story):
+        target = standing
+
+    steps = settings(FUZZ, max_examples=30, stateful_step_count=30)
+    run_state_machine_as_test(StandingStory, settings=steps)
+    # What the first story has prepared stays.
+    standing.before = standing.traces()
