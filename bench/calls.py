@@ -1,0 +1,83 @@
+"""Kubelet's calls, timed by the caller."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from csidriver._proto import csi_pb2, csi_pb2_grpc
+from csidriver.core import contract
+from csidriver.core.contract import Ref
+
+PATIENCE = 30.0
+# gRPC would hand a new channel the connection of an old one.
+_OPTIONS = [("grpc.use_local_subchannel_pool", 1)]
+
+
+class Caller:
+    """Calls one plugin over a connection that stays open, or over a new one as kubelet does."""
+
+    def __init__(self, pods: Path, socket: Path) -> None:
+        self._pods = pods
+        self._address = f"unix:{socket}"
+        self._channel = grpc.insecure_channel(self._address, options=_OPTIONS)
+        grpc.channel_ready_future(self._channel).result(timeout=PATIENCE)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._channel.close()
+
+    def call(self, method: str, request: Any) -> float:
+        """Milliseconds of one call; raises grpc.RpcError."""
+        return _timed(self._channel, method, request)
+
+    def call_anew(self, method: str, request: Any) -> float:
+        """The same over a connection of its own, which counts too."""
+        with grpc.insecure_channel(self._address, options=_OPTIONS) as channel:
+            return _timed(channel, method, request)
+
+    def target(self, number: int) -> Path:
+        """Where kubelet wants a volume: each is that of a pod of its own."""
+        return self._pods / _pod_uid(number) / "volumes/kubernetes.io~csi/token/mount"
+
+    def publish_request(self, number: int, ref: Ref) -> Any:
+        """What kubelet sends; the folder it makes before is made here."""
+        target = self.target(number)
+        target.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        mode = csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_WRITER
+        return csi_pb2.NodePublishVolumeRequest(
+            volume_id=f"csi-{number:064x}",
+            target_path=str(target),
+            volume_capability=csi_pb2.VolumeCapability(
+                mount=csi_pb2.VolumeCapability.MountVolume(),
+                access_mode=csi_pb2.VolumeCapability.AccessMode(mode=mode),
+            ),
+            readonly=True,
+            volume_context={
+                "secretName": ref.name,
+                "owner": "0",
+                contract.POD_NAME: f"pod-{number}",
+                contract.POD_NAMESPACE: ref.namespace,
+                contract.POD_UID: _pod_uid(number),
+                "csi.storage.k8s.io/serviceAccount.name": "default",
+                contract.EPHEMERAL: "true",
+            },
+        )
+
+    def unpublish_request(self, number: int) -> Any:
+        """What kubelet sends when the pod is gone."""
+        return csi_pb2.NodeUnpublishVolumeRequest(
+            volume_id=f"csi-{number:064x}", target_path=str(self.target(number))
+        )
+
+
+def _pod_uid(number: int) -> str:
+    return f"{number:08x}-0000-4000-8000-000000000000"
+
+
+def _timed(channel: grpc.Channel, method: str, request: Any) -> float:
+    call = getattr(csi_pb2_grpc.NodeStub(channel), method)
+    began = time.perf_counter()
+    call(request, timeout=PATIENCE)
+    return 1000 * (time.perf_counter() - began)

@@ -1,0 +1,75 @@
+"""Companions at a real API server, written with the refresher's own rights."""
+
+import base64
+import json
+import random
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from csidriver.core import contract
+from csidriver.core.companion import AccessToken, Companion
+from csidriver.core.contract import Ref
+from csidriver.core.secret import Secret
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import Status
+from csidriver.errors import DriverError
+
+NAMESPACE = "physics"
+# Bytes of an access token: what Keycloak signs with RS256 for a user with a few roles.
+TOKEN_SIZE = 1200
+_COLLECTION = f"/api/v1/namespaces/{contract.TOKENS_NAMESPACE}/secrets"
+_MERGE = "application/merge-patch+json"
+
+
+class Companions:
+    """Writes companions over one connection that stays open, as a refresher has it."""
+
+    def __init__(self, server: str, kubeconfig: Path, authority: Path) -> None:
+        self._server = server
+        (user,) = json.loads(kubeconfig.read_text(encoding="utf-8"))["users"]
+        self._headers = {"Authorization": f"Bearer {user['user']['token']}"}
+        self._pool = urllib3.PoolManager(ca_certs=str(authority), maxsize=1)
+        self._generation = 1
+
+    def create(self, refs: Iterable[Ref]) -> None:
+        """Make the companions of these sources, each with a token."""
+        for ref in refs:
+            made = self._companion(ref)
+            secret = Secret(
+                contract.TOKENS_NAMESPACE,
+                ref.companion,
+                type=contract.COMPANION_TYPE,
+                annotations=made.annotations(),
+                data=made.data(),
+            )
+            self._request("POST", _COLLECTION, secret.to_manifest(), "application/json")
+
+    def change(self, ref: Ref) -> str:
+        """Bring a new token; returns it when the API server has answered."""
+        self._generation += 1
+        made = self._companion(ref)
+        data = {k: base64.b64encode(v.reveal().encode()).decode() for k, v in made.data().items()}
+        body = {"metadata": {"annotations": made.annotations()}, "data": data}
+        self._request("PATCH", f"{_COLLECTION}/{ref.companion}", body, _MERGE)
+        return made.token.value.reveal() if made.token else ""
+
+    def _companion(self, ref: Ref) -> Companion:
+        now = time.time()
+        raw = base64.urlsafe_b64encode(random.randbytes(TOKEN_SIZE))  # noqa: S311 - no secret
+        value = Sensitive(raw[:TOKEN_SIZE].decode())
+        token = AccessToken(value, "Bearer", now, now + 3600, now)
+        return Companion(ref, "uid-1", self._generation, Status.READY, "", now + 1800, token)
+
+    def _request(self, method: str, path: str, body: Mapping[str, Any], kind: str) -> None:
+        answer = self._pool.request(
+            method,
+            self._server + path,
+            body=json.dumps(body),
+            headers={**self._headers, "Content-Type": kind},
+        )
+        if answer.status not in {200, 201}:
+            raise DriverError(f"{method} {path}: the API server answered {answer.status}")

@@ -1,0 +1,105 @@
+"""The node plugin as a process, in a mount namespace of its own as in a container."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from csidriver.adapters.mounts import Mounts
+from csidriver.core import contract
+from csidriver.demo.kubelet import Kubelet
+from csidriver.errors import DriverError
+
+DOCKERFILE = Path(__file__).parents[1] / "Dockerfile"
+# Seconds.
+PATIENCE = 30.0
+
+
+class PluginEnded(DriverError):
+    """The plugin under test ended by itself."""
+
+
+class Plugin:
+    """`start` and `stop` it as often as you like; published volumes stay, as on a node.
+
+    Its namespace is a peer of ours below kubelet's folder: mounts made here or there show on both
+    sides, which is what Bidirectional mount propagation means. It has the variables of the image,
+    and its byte code is compiled beforehand: the first start, which does that, is to be discarded.
+    """
+
+    def __init__(self, folder: Path, kubeconfig: Path, namespace: str) -> None:
+        self.kubelet = Kubelet(folder / "kubelet", Mounts(), namespace)
+        self.kubelet.prepare()
+        self.socket = self.kubelet.root / "plugins" / contract.DRIVER_NAME / "csi.sock"
+        self._log = folder / "node.log"
+        self._command = [
+            *("unshare", "--mount", "--propagation", "unchanged"),
+            *(sys.executable, "-m", "csidriver", "node"),
+            *("--listen", "127.0.0.1:0", "--node-id", "bench"),
+            *("--store", "kubernetes", "--kubeconfig", str(kubeconfig)),
+            *("--kubelet-dir", str(self.kubelet.root), "--view-dir", str(folder / "view")),
+        ]
+        # A developer's shell may keep Python from writing byte code; compiling takes memory.
+        own = {"PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
+        self._environment = os.environ | own | _of_image()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> float:
+        """Start it and have kubelet register it; the seconds that took."""
+        began = time.monotonic()
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+            )
+        self.kubelet.register(threading.Event(), PATIENCE, self.check)
+        return time.monotonic() - began
+
+    def stop(self) -> float:
+        """End it as a kubelet does; the seconds that took. Raises PluginEnded if it failed."""
+        process = self._running()
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(PATIENCE)
+        took = time.monotonic() - began
+        self._process = None
+        if status != 0:
+            raise PluginEnded(f"the plugin ended with status {status}:\n{self._tail()}")
+        return took
+
+    def check(self) -> None:
+        """Raises PluginEnded, with the end of its log, if it has ended."""
+        if self._running().poll() is not None:
+            raise PluginEnded(f"the plugin has ended:\n{self._tail()}")
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._running().pid
+
+    def memory(self) -> dict[str, float]:
+        """`Rss`, `Pss` and `Private_Dirty` in KiB, exact, of /proc/<pid>/smaps_rollup."""
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+        fields = (line.split() for line in lines[1:])
+        return {name.rstrip(":"): float(kib) for name, kib, *_ in fields}
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        if self._process is None:
+            raise PluginEnded("the plugin is not running")
+        return self._process
+
+    def _tail(self) -> str:
+        return "\n".join(self._log.read_text(encoding="utf-8").splitlines()[-15:])
+
+
+def _of_image() -> dict[str, str]:
+    """What the Dockerfile sets with `ENV name=value`."""
+    lines = DOCKERFILE.read_text(encoding="utf-8").splitlines()
+    settings = [line.split()[1:] for line in lines if line.startswith("ENV ")]
+    return dict(setting.split("=", 1) for line in settings for setting in line)

@@ -1,0 +1,105 @@
+"""The test stand of the node plugin: API server, companions, the plugin and its volumes."""
+
+import contextlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from bench.calls import Caller
+from bench.companions import NAMESPACE, Companions
+from bench.process import Plugin
+from bench.room import MEMORY
+from csidriver.core import contract
+from csidriver.core.contract import Ref
+from csidriver.errors import DriverError
+from tests.cluster.controlplane import ControlPlane
+
+DEPLOY = Path(__file__).parents[1] / "deploy"
+SOURCES = tuple(Ref(NAMESPACE, f"source-{number}") for number in range(120))
+# A volume is a number and its source.
+Volume = tuple[int, Ref]
+# Takes an RPC's name and its request, returns milliseconds.
+Call = Callable[[str, Any], float]
+
+
+def spread(numbers: range, companions: int) -> list[Volume]:
+    """Volumes that take turns with so many companions."""
+    return [(number, SOURCES[number % companions]) for number in numbers]
+
+
+class Stand(contextlib.ExitStack):
+    """A real API server with the roles of deploy/ and all companions; at most one plugin.
+
+    Closing it ends the API server. `say` is told what happens.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self.say = say
+        plane = ControlPlane()
+        self.callback(plane.close)
+        say("starting etcd and kube-apiserver")
+        plane.start()
+        for name in ("namespaces.yaml", "rbac.yaml", "csidriver.yaml"):
+            plane.apply(DEPLOY / name)
+        refresher = plane.service_account(contract.DRIVER_NAMESPACE, "oauth2-csi-refresher")
+        self.companions = Companions(plane.server, refresher, plane.ca)
+        self.companions.create(SOURCES)
+        node = plane.service_account(contract.DRIVER_NAMESPACE, "oauth2-csi-node")
+        self.plugin = Plugin(MEMORY, node, NAMESPACE)
+        self._caller: Caller | None = None
+        self._published: set[int] = set()
+        say("starting the plugin once, to compile it")
+        self.start()
+        self.stop()
+
+    @property
+    def caller(self) -> Caller:
+        """Whoever calls the running plugin."""
+        if self._caller is None:
+            raise RuntimeError("no plugin runs")
+        return self._caller
+
+    def start(self) -> float:
+        """Start the plugin; seconds until it was registered."""
+        took = self.plugin.start()
+        self._caller = Caller(self.plugin.kubelet.root / "pods", self.plugin.socket)
+        return took
+
+    def stop(self) -> float:
+        """Stop the plugin; seconds until it had ended. Volumes stay published, as on a node."""
+        self.caller.close()
+        self._caller = None
+        return self.plugin.stop()
+
+    def publish(self, volumes: Iterable[Volume], call: Call | None = None) -> list[float]:
+        """Publish one volume after the other, in another way if `call` says so; milliseconds."""
+        call, took = call or self.caller.call, []
+        for number, ref in volumes:
+            request = self.caller.publish_request(number, ref)
+            took.append(call("NodePublishVolume", request))
+            self._published.add(number)
+            if not self.file(number).exists():
+                raise DriverError(f"volume {number} was not published")
+        return took
+
+    def unpublish(self, numbers: Iterable[int]) -> list[float]:
+        """Unpublish one volume after the other; milliseconds of each."""
+        took = []
+        for number in numbers:
+            request = self.caller.unpublish_request(number)
+            took.append(self.caller.call("NodeUnpublishVolume", request))
+            self._published.discard(number)
+        return took
+
+    def is_published(self, number: int) -> bool:
+        """Whether a volume is published now."""
+        return number in self._published
+
+    def clear(self) -> None:
+        """Unpublish every volume."""
+        self.unpublish(sorted(self._published))
+
+    def file(self, number: int) -> Path:
+        """A token file, as its pod sees it."""
+        return self.caller.target(number) / "token"
