@@ -13,4 +13,6 @@ RUN /opt/oauth2-csi/bin/pip install --no-cache-dir --no-deps . \
 
 FROM ${BASE_IMAGE}
 COPY --from=build /opt/oauth2-csi /opt/oauth2-csi
+# One arena for all threads: 1.4 MiB less for the node plugin, and no growth with connections.
+ENV MALLOC_ARENA_MAX=1
 ENTRYPOINT ["/opt/oauth2-csi/bin/oauth2-csi"]
