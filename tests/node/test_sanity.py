@@ -1,0 +1,249 @@
+"""The CSI conformance suite against the plugin: csi-sanity -> `WholeDriver` -> the CSI socket.
+
+csi-sanity cannot look at a node plugin alone. Before each spec of the Node service it calls
+ControllerGetCapabilities, the volumes it publishes come from CreateVolume, it never sets
+`readonly`, and its target ends in `/target`, where kubelet's ends in `/mount`. `WholeDriver` makes
+up for these four; every other byte, and every status, passes unchanged.
+"""
+
+import json
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from csidriver._proto import csi_pb2
+from tests.node.plugin import Node, follow_threads, names
+from tools.programs import find
+
+VOLUME = "sanity"
+PUBLISHES = 12  # one each of "should remove target path" and "should work", ten "idempotent" ones
+
+PASSED = {
+    "Identity Service: GetPluginCapabilities: should return appropriate capabilities",
+    "Identity Service: GetPluginInfo: should return appropriate information",
+    "Identity Service: Probe: should return appropriate information",
+    "Node Service: NodeGetCapabilities: should return appropriate capabilities",
+    "Node Service: NodeGetInfo: should return appropriate values",
+    "Node Service: NodePublishVolume: should fail when no target path is provided",
+    "Node Service: NodePublishVolume: should fail when no volume capability is provided",
+    "Node Service: NodePublishVolume: should fail when no volume id is provided",
+    "Node Service: NodeUnpublishVolume: should fail when no target path is provided",
+    "Node Service: NodeUnpublishVolume: should fail when no volume id is provided",
+    "Node Service: NodeUnpublishVolume: should remove target path",
+    "Node Service: should be idempotent",
+    "Node Service: should work",
+}
+NO_STAGE = "NodeStageVolume not supported"
+NO_UNSTAGE = "NodeUnstageVolume not supported"
+NO_STATS = "NodeGetVolume not supported"
+NO_EXPANSION = "NodeExpandVolume not supported"
+NO_GROUPS = "GroupControllerService not supported"
+STAGE = "Node Service: NodeStageVolume"
+UNSTAGE = "Node Service: NodeUnstageVolume"
+STATS = "Node Service: NodeGetVolumeStats"
+EXPAND = "Node Service: NodeExpandVolume"
+GROUPS = "GroupController Service [GroupController"
+CAPABILITIES = f"{GROUPS} Server]: GroupControllerGetCapabilities"
+CREATE = f"{GROUPS} VolumeGroupSnapshots]: CreateVolumeGroupSnapshot"
+DELETE = f"{GROUPS} VolumeGroupSnapshots]: DeleteVolumeGroupSnapshot"
+GET = f"{GROUPS} VolumeGroupSnapshots]: GetVolumeGroupSnapshot"
+# What the plugin does not offer, and csi-sanity's own word on why it passed it over.
+SKIPPED = {
+    f"{STAGE}: should fail when no staging target path is provided": NO_STAGE,
+    f"{STAGE}: should fail when no volume capability is provided": NO_STAGE,
+    f"{STAGE}: should fail when no volume id is provided": NO_STAGE,
+    f"{UNSTAGE}: should fail when no staging target path is provided": NO_UNSTAGE,
+    f"{UNSTAGE}: should fail when no volume id is provided": NO_UNSTAGE,
+    f"{STATS}: should fail when no volume id is provided": NO_STATS,
+    f"{STATS}: should fail when no volume path is provided": NO_STATS,
+    f"{STATS}: should fail when volume does not exist on the specified path": NO_STATS,
+    f"{STATS}: should fail when volume is not found": NO_STATS,
+    f"{EXPAND}: should fail when no volume id is provided": NO_EXPANSION,
+    f"{EXPAND}: should fail when no volume path is provided": NO_EXPANSION,
+    f"{EXPAND}: should fail when volume is not found": NO_EXPANSION,
+    f"{EXPAND}: should work if node-expand is called after node-publish": NO_EXPANSION,
+    f"{CAPABILITIES}: should return appropriate capabilities": NO_GROUPS,
+    f"{CREATE}: should fail when no name is provided": NO_GROUPS,
+    f"{DELETE}: should fail when no volume id is provided": NO_GROUPS,
+    f"{DELETE}: should succeed when an invalid volume id is used": NO_GROUPS,
+    f"{GET}: should fail when an invalid volume id is used": NO_GROUPS,
+    f"{GET}: should fail when no volume id is provided": NO_GROUPS,
+}
+# Specs of a controller, which would only test `WholeDriver`; one of them is pending upstream.
+DESELECTED = {
+    "Controller Service [Controller Server]": 36,
+    "ListSnapshots [Controller Server]": 7,
+    "ModifyVolume [Controller Server]": 6,
+    "CreateSnapshot [Controller Server]": 5,
+    "DeleteSnapshot [Controller Server]": 3,
+    "ExpandVolume [Controller Server]": 3,
+}
+
+CHECK = '#!/bin/sh\n[ -d "${1%/target}/mount" ] && echo directory || echo not_found\n'
+Send = Callable[[bytes], bytes]
+Turn = Callable[[bytes, Send], bytes]
+
+
+def field(number: int, value: bytes) -> bytes:
+    """A length-delimited field of a protobuf message; lengths below 16384 suffice here."""
+    size = len(value)
+    length = bytes([size]) if size < 0x80 else bytes([size & 0x7F | 0x80, size >> 7])
+    return bytes([number << 3 | 2]) + length + value
+
+
+# `capabilities { rpc { type: CREATE_DELETE_VOLUME } }` of a controller, and of a plugin
+# `capabilities { service { type: CONTROLLER_SERVICE } }`: the same numbers, hence the same bytes.
+CAPABILITY = field(1, field(1, b"\x08\x01"))
+
+
+class WholeDriver:
+    """A gRPC handler of every method: the plugin behind `channel`, and the rest of a cluster."""
+
+    def __init__(self, node: Node, channel: Any, volume_context: Mapping[str, str]) -> None:
+        self.published: list[tuple[dict[str, bytes], int]] = []
+        self._node = node
+        self._channel = channel
+        self._volume_context = b"".join(
+            field(3, field(1, key.encode()) + field(2, value.encode()))
+            for key, value in volume_context.items()
+        )
+        self._turns: dict[str, Turn] = {
+            "/csi.v1.Controller/ControllerGetCapabilities": lambda _request, _send: CAPABILITY,
+            "/csi.v1.Controller/CreateVolume": lambda request, _send: self._created(request),
+            "/csi.v1.Controller/DeleteVolume": lambda _request, _send: b"",
+            "/csi.v1.Identity/GetPluginCapabilities": lambda request, send: (
+                send(request) + CAPABILITY
+            ),
+            "/csi.v1.Node/NodePublishVolume": self._publish,
+            "/csi.v1.Node/NodeUnpublishVolume": self._unpublish,
+        }
+
+    def service(self, details: Any) -> Any:
+        """What grpc.GenericRpcHandler asks for; no serializers, so bytes in and bytes out."""
+        send = self._channel.unary_unary(details.method)
+        turn = self._turns.get(details.method, unchanged)
+
+        def answer(request: bytes, context: Any) -> Any:
+            try:
+                return turn(request, lambda sent: send(sent, timeout=30))
+            except grpc.RpcError as error:
+                status: Any = error
+                return context.abort(status.code(), status.details())
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    def _created(self, request: bytes) -> bytes:
+        """A volume whose id is its name, which is the first field and shorter than 128 bytes."""
+        name = request[2 : 2 + request[1]]
+        return field(1, field(2, name) + self._volume_context)
+
+    def _publish(self, request: bytes, send: Send) -> bytes:
+        message = csi_pb2.NodePublishVolumeRequest.FromString(request)
+        message.readonly = True
+        message.target_path = as_kubelet_says(message.target_path)
+        reply = send(message.SerializeToString())
+        target = self._node.target(VOLUME)
+        files = {path.name: path.read_bytes() for path in target.glob("*")}
+        self.published.append((files, len(self._node.mounted(target))))
+        return reply
+
+    def _unpublish(self, request: bytes, send: Send) -> bytes:
+        message = csi_pb2.NodeUnpublishVolumeRequest.FromString(request)
+        message.target_path = as_kubelet_says(message.target_path)
+        return send(message.SerializeToString())
+
+
+def unchanged(request: bytes, send: Send) -> bytes:
+    return send(request)
+
+
+def as_kubelet_says(target: str) -> str:
+    return re.sub(r"/target\Z", "/mount", target)
+
+
+@contextmanager
+def whole_driver(node: Node, socket: Path) -> Iterator[WholeDriver]:
+    """A driver that csi-sanity can talk to at `socket`."""
+    context = node.request(VOLUME).volume_context
+    node.target(VOLUME).parent.rmdir()  # csi-sanity makes it anew for every spec
+    with (
+        grpc.insecure_channel(f"unix:{node.socket}") as channel,
+        futures.ThreadPoolExecutor(4) as threads,
+    ):
+        driver = WholeDriver(node, channel, context)
+        server = grpc.server(threads, handlers=[driver])
+        server.add_insecure_port(f"unix:{socket}")
+        server.start()
+        try:
+            yield driver
+        finally:
+            server.stop(None).wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What the report says about one spec; `message` is why it failed or skipped itself."""
+
+    container: str
+    name: str
+    state: str
+    message: str
+
+    @classmethod
+    def parse(cls, report: dict[str, Any]) -> "Spec":
+        containers = report["ContainerHierarchyTexts"] or [report["LeafNodeType"]]
+        name = ": ".join([*containers, report["LeafNodeText"]])
+        message = report.get("Failure", {}).get("Message", "")
+        return cls(containers[0], name, report["State"], message)
+
+
+def csi_sanity(node: Node, socket: Path) -> list[Spec]:
+    check, report = node.root / "check", node.root / "report.json"
+    check.write_text(CHECK, encoding="ascii")
+    check.chmod(0o700)
+    done = subprocess.run(  # noqa: S603 - a program of `make tools`
+        [
+            str(find("csi-sanity")),
+            f"--csi.endpoint=unix:{socket}",
+            f"--csi.mountdir={node.target(VOLUME).parent}",
+            f"--csi.checkpathcmd={check}",
+            "--csi.stagingdir=",
+            r"--ginkgo.skip=\[Controller Server\]",
+            "--ginkgo.seed=1",
+            "--ginkgo.timeout=60s",
+            f"--ginkgo.json-report={report}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+    assert report.exists(), done.stdout + done.stderr
+    [suite] = json.loads(report.read_text(encoding="utf-8"))
+    return [Spec.parse(found) for found in suite["SpecReports"]]
+
+
+@pytest.mark.mounts
+@pytest.mark.tools("csi-sanity")
+def test_csi_sanity_finds_no_fault_and_nothing_left_behind(node: Node) -> None:
+    node.give("at-1")
+    socket = node.root / "whole.sock"
+    with whole_driver(node, socket) as driver:
+        specs = csi_sanity(node, socket)
+    not_run = [s for s in specs if s.state in ("skipped", "pending")]
+    assert [s for s in specs if s.state != "passed" and s not in not_run] == []
+    assert sorted(s.name for s in specs if s.state == "passed") == sorted(PASSED)
+    assert {s.name: s.message for s in not_run if s.message} == SKIPPED
+    assert Counter(s.container for s in not_run if not s.message) == DESELECTED
+    assert driver.published == [({"token": b"at-1"}, 1)] * PUBLISHES
+    assert not node.target(VOLUME).parent.exists()
+    assert (names(node.state), follow_threads()) == ([], [])
