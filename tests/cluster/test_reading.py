@@ -15,7 +15,8 @@ from csidriver.core.contract import Ref
 from csidriver.core.sensitive import Sensitive
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.noderole import TOKENS, NodeRole
-from tests.contract import test_store as contract
+from tests.contract import test_reading as contract
+from tests.contract.test_store import watched
 from tests.node.plugin import companion, token
 
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
@@ -57,7 +58,7 @@ def test_nothing_is_lost_or_told_twice_while_watches_end(
     """The server ends each watch after a second; news pour in all the time."""
     caplog.set_level(logging.DEBUG, logger="urllib3.connectionpool")
     store = RestStore(role.credentials, Timings(watch=(1, 1), poll=0.05))
-    following = contract.watched(lambda stop: store.watch_secret(TOKENS, REF.companion, stop))
+    following = watched(lambda stop: store.watch_secret(TOKENS, REF.companion, stop))
     with following as told:
         assert told() is None
         written, end = 0, time.monotonic() + 2.2

@@ -1,13 +1,10 @@
-"""What every backend promises. A second one is a second harness and one more `params` entry.
-
-`TestReading` is the part that the node uses; tests/cluster asks it of a real API server.
-"""
+"""What every backend promises. A second one is a second harness and one more `params` entry."""
 
 import json
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -16,27 +13,16 @@ import pytest
 import yaml
 
 from csidriver.adapters.directory import DirectoryStore
-from csidriver.adapters.rest import Credentials, RestStore, Timings
-from csidriver.core.contract import (
-    COMPANION_TYPE,
-    FIELD_MANAGER,
-    GRANT_TYPE,
-    IS_TOKEN,
-    MESSAGE,
-    STATUS,
-    Ref,
-)
+from csidriver.core.contract import FIELD_MANAGER, GRANT_TYPE, IS_TOKEN, MESSAGE, STATUS, Ref
 from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.store import Event, SourceChange
 from csidriver.errors import StoreConflict, StoreError, StoreRefused
-from tests.adapters.apiserver import ApiServer
 
 NS = "alice"
 FOREIGN = "example.org/note"
 ODD = " 'two'\n\n\tlines: \\ \u2028 \x7f \U0001f511 "
 SEED = "eyJyZWZyZXNoX3Rva2VuIjoicjEifQ=="
-PLURALS = {"Secret": "secrets", "ConfigMap": "configmaps"}
 T = TypeVar("T")
 WAIT = 20.0  # seconds until a watch that says nothing counts as broken
 
@@ -55,26 +41,6 @@ class Store(Protocol):
     def create_event(self, event: Event) -> None: ...
 
 
-class Reader(Protocol):
-    """A store as the node sees it."""
-
-    def watch_secret(
-        self, namespace: str, name: str, stop: threading.Event
-    ) -> Iterator[Secret | None]: ...
-    def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None: ...
-
-
-class ReadHarness(Protocol):
-    """A store that reads in one namespace, and what others do to its objects."""
-
-    namespace: str
-
-    @property
-    def store(self) -> Reader: ...
-    def apply(self, manifest: Mapping[str, Any]) -> None: ...
-    def remove(self, kind: str, name: str) -> None: ...
-
-
 class Harness(Protocol):
     """A store, and what users do to its objects behind its back."""
 
@@ -88,8 +54,6 @@ class Harness(Protocol):
 
 
 class DirectoryHarness:
-    namespace = NS
-
     def __init__(self, root: Path) -> None:
         self.store: Store = DirectoryStore(root, poll=0.005)
         self._user = DirectoryStore(root)
@@ -111,22 +75,6 @@ class DirectoryHarness:
 
     def events(self) -> list[dict[str, Any]]:
         return [yaml.safe_load(path.read_text()) for path in self._folder.glob("event.*.yaml")]
-
-
-class ScriptedHarness:
-    """The node's adapter, at the API server that its own tests use."""
-
-    namespace = NS
-
-    def __init__(self, api: ApiServer) -> None:
-        self.store = RestStore(Credentials(api.url, api.pem), Timings(poll=0.05))
-        self._api = api
-
-    def apply(self, manifest: Mapping[str, Any]) -> None:
-        self._api.store(PLURALS[manifest["kind"]], NS, dict(manifest))
-
-    def remove(self, kind: str, name: str) -> None:
-        self._api.remove(name, kind=PLURALS[kind], namespace=NS)
 
 
 @pytest.fixture(params=["directory"])
@@ -368,6 +316,14 @@ def test_a_source_removed_and_applied_again_is_another_one(harness: Harness, sto
     assert read(store).uid != first.uid
 
 
+def test_a_config_map_is_its_texts(harness: Harness, store: Store) -> None:
+    template = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "eos"}}
+    harness.apply(template | {"data": {"template": ODD}})
+    assert store.get_config_map(NS, "eos") == {"template": ODD}
+    harness.apply(template)
+    assert store.get_config_map(NS, "eos") == {}
+
+
 def test_sources_are_told_first_and_then_their_changes(harness: Harness, store: Store) -> None:
     harness.apply(manifest())
     harness.apply(manifest("plain", metadata={"name": "plain"}))
@@ -387,10 +343,33 @@ def test_sources_are_told_first_and_then_their_changes(harness: Harness, store: 
         assert following() == SourceChange(ref, "")
 
 
-def test_a_watch_that_is_stopped_beforehand_says_nothing(store: Store) -> None:
+def test_a_watched_secret_is_told_at_once_and_at_every_change(store: Store) -> None:
+    created = store.create_secret(grant())
+    with watched(lambda stop: store.watch_secret(NS, "grant-1", stop)) as following:
+        assert following() == created
+        patched = store.patch_secret(created, document("d2"))
+        assert following() == patched
+        store.delete_secret(patched)
+        assert following() is None
+        again = store.create_secret(grant())
+        assert following() == again
+
+
+def test_an_absent_secret_can_be_watched(store: Store) -> None:
+    with watched(lambda stop: store.watch_secret(NS, "grant-1", stop)) as following:
+        assert following() is None
+        created = store.create_secret(grant())
+        assert following() == created
+
+
+@pytest.mark.parametrize("which", ["sources", "secret"])
+def test_a_watch_that_is_stopped_beforehand_says_nothing(store: Store, which: str) -> None:
     stop = threading.Event()
     stop.set()
-    assert list(store.watch_sources(stop)) == []
+    watch: Iterator[object] = (
+        store.watch_sources(stop) if which == "sources" else store.watch_secret(NS, "grant-1", stop)
+    )
+    assert list(watch) == []
 
 
 def test_events_are_counted(harness: Harness, store: Store) -> None:
@@ -413,91 +392,3 @@ def test_events_are_counted(harness: Harness, store: Store) -> None:
 def test_names_that_kubernetes_would_not_take_are_refused(store: Store, name: str) -> None:
     with pytest.raises(StoreError):
         store.create_secret(grant(name))
-
-
-class TestReading:
-    @pytest.fixture(params=["directory", "scripted API server"])
-    def place(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ReadHarness]:
-        if request.param == "directory":
-            yield DirectoryHarness(tmp_path)
-            return
-        with ApiServer(tmp_path) as api:
-            yield ScriptedHarness(api)
-
-    def test_a_config_map_is_its_texts(self, place: ReadHarness) -> None:
-        template = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "eos"}}
-        assert place.store.get_config_map(place.namespace, "eos") is None
-        place.apply(template | {"data": {"template": ODD}})
-        assert place.store.get_config_map(place.namespace, "eos") == {"template": ODD}
-        place.apply(template)
-        assert place.store.get_config_map(place.namespace, "eos") == {}
-        place.remove("ConfigMap", "eos")
-        assert place.store.get_config_map(place.namespace, "eos") is None
-
-    def test_a_watched_secret_is_told_at_once_and_at_every_change(self, place: ReadHarness) -> None:
-        place.apply(manifest())
-        with reading(place) as following:
-            seen = [following()]
-            place.apply(manifest(data={"oauth": "MQ=="}))
-            seen.append(following())
-            place.remove("Secret", "token")
-            seen.append(following())
-            place.apply(manifest(data={"oauth": "MQ=="}))
-            seen.append(following())
-        assert [oauth(secret) for secret in seen] == ['{"refresh_token":"r1"}', "1", None, "1"]
-        first, second, _, again = seen
-        assert first is not None
-        assert second is not None
-        assert again is not None
-        assert (first.namespace, first.name) == (place.namespace, "token")
-        assert first.uid == second.uid != again.uid
-        assert len({first.resource_version, second.resource_version, again.resource_version}) == 3
-
-    def test_an_absent_secret_can_be_watched(self, place: ReadHarness) -> None:
-        with reading(place) as following:
-            assert following() is None
-            place.apply(manifest())
-            assert oauth(following()) is not None
-
-    def test_only_the_changes_of_this_secret_are_told(self, place: ReadHarness) -> None:
-        place.apply(manifest())
-        with reading(place) as following:
-            following()
-            place.apply(manifest())
-            place.apply(manifest("tokens"))
-            place.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "token"}})
-            place.remove("Secret", "tokens")
-            place.apply(manifest(data={"oauth": "Mg=="}))
-            assert oauth(following()) == "2"
-
-    def test_a_watched_secret_shows_its_texts_and_only_our_annotations(
-        self, place: ReadHarness
-    ) -> None:
-        place.apply(manifest(type=COMPANION_TYPE))
-        with reading(place) as following:
-            told = following()
-        assert told is not None
-        assert told.type == COMPANION_TYPE
-        assert told.annotations == {IS_TOKEN: "true"}
-        assert told.data.keys() == {"oauth"}
-
-    def test_two_who_watch_are_told_the_same(self, place: ReadHarness) -> None:
-        place.apply(manifest())
-        with reading(place) as one, reading(place) as other:
-            assert one() == other()
-            place.remove("Secret", "token")
-            assert one() is None
-            assert other() is None
-
-    def test_a_stop_beforehand_is_a_watch_that_says_nothing(self, place: ReadHarness) -> None:
-        stop = threading.Event()
-        stop.set()
-        assert list(place.store.watch_secret(place.namespace, "token", stop)) == []
-
-
-def reading(place: ReadHarness) -> AbstractContextManager[Callable[[], Secret | None]]:
-    return watched(lambda stop: place.store.watch_secret(place.namespace, "token", stop))
-
-
-def oauth(secret: Secret | None) -> str | None:
-    return None if secret is None else secret.data["oauth"].reveal()
