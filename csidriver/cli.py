@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 Check = Callable[[], list[str]]
 ROLES = ("node", "refresher")
+CLEANUP = "node cleanup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Role:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; the exit status is 0 when it ended as it was meant to."""
     parser = _parser()
-    flags = parser.parse_args(arguments)
+    flags = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     run: Callable[[argparse.Namespace], int] = flags.run
     try:
         return run(flags)
@@ -52,16 +53,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """With a command of two words as one, for the sake of the flags that only `node` requires."""
+    found = list(arguments[:2]) == CLEANUP.split()
+    return [CLEANUP, *arguments[2:]] if found else list(arguments)
+
+
 def _parser() -> argparse.ArgumentParser:
     environment, host = os.environ, socket.gethostname()
     parser = argparse.ArgumentParser(prog="oauth2-csi", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    node = commands.add_parser("node", help="the CSI node plugin")
+    epilog = f"See also: oauth2-csi {CLEANUP} --help, removes the driver from a node."
+    node = commands.add_parser("node", help="the CSI node plugin", epilog=epilog)
     settings.add_common(node, ":9808")
     settings.add_node(node, environment, host)
     node.set_defaults(run=_run_roles, roles=["node"])
+
+    about = "remove the driver from a node: mounts, token files, folders, sockets"
+    cleanup = commands.add_parser(CLEANUP, help=about, description=about)
+    settings.add_cleanup(cleanup)
+    cleanup.set_defaults(run=_run_cleanup)
 
     refresher = commands.add_parser("refresher", help="keeps annotated Secrets fresh")
     settings.add_common(refresher, ":9809")
@@ -76,16 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     both.set_defaults(run=_run_roles)
 
     issuer = commands.add_parser("demo-issuer", help="the demo's authorization server")
-    issuer.add_argument("--listen", type=settings.address, default="127.0.0.1:8080")
-    issuer.add_argument("--issuer", default="", help="its name, if not the address it listens on")
-    issuer.add_argument("--seed", action="append", default=[], help="a first refresh token")
+    settings.add_demo_issuer(issuer)
     issuer.set_defaults(run=_run_demo_issuer)
 
     demo = commands.add_parser("demo", help="the announcement's example, come to life")
-    demo.add_argument("--seconds", type=settings.seconds, default=None, help="default: until ^C")
-    demo.add_argument("--lifetime", type=settings.seconds, default=20.0, help="of access tokens")
-    demo.add_argument("--json", action="store_true", help="end with one line of JSON")
-    demo.add_argument("--chaos", choices=["reapply"], help="re-apply the Secret all the time")
+    settings.add_demo(demo)
     demo.set_defaults(run=_run_demo)
     return parser
 
@@ -213,6 +221,16 @@ def _refresher(
     )
     refresher = Refresher(store, Interpreter(world), rules, clock, metrics)
     return Role(refresher.run, refresher.alive, refresher.ready)
+
+
+def _run_cleanup(flags: argparse.Namespace) -> int:
+    from csidriver.adapters.mounts import Mounts
+    from csidriver.node.cleanup import Cleanup
+
+    problems = Cleanup(settings.cleanup(flags), Mounts(), print).run()
+    for problem in problems:
+        print(f"oauth2-csi: {problem}", file=sys.stderr)  # noqa: T201 - as above
+    return 1 if problems else 0
 
 
 def _run_demo_issuer(flags: argparse.Namespace) -> int:

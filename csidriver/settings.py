@@ -13,7 +13,7 @@ from csidriver.core import contract
 from csidriver.core.schedule import Limits
 from csidriver.errors import InvalidSettings
 from csidriver.logs import FORMATS, LEVELS
-from csidriver.node.configuration import NodeSettings
+from csidriver.node.configuration import CleanupSettings, NodeSettings
 
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
@@ -86,19 +86,14 @@ def common(flags: argparse.Namespace) -> Common:
 
 def add_node(parser: argparse.ArgumentParser, environment: Mapping[str, str], host: str) -> None:
     """Add the node role's flags."""
-    parser.add_argument("--kubelet-dir", type=Path, default=Path("/var/lib/kubelet"))
+    _add_folders(parser)
     parser.add_argument("--node-id", default=environment.get("NODE_NAME") or host)
-    parser.add_argument(
-        "--view-dir",
-        type=Path,
-        default=Path("/run/oauth2-csi/view"),
-        help="a folder of this container's own for the read-only view (default %(default)s)",
-    )
     parser.add_argument(
         "--publish-wait",
         type=seconds,
         default=10.0,
-        help="how long a first publish waits for a token, in seconds (default %(default)s)",
+        help="how long a pod's first publish waits for a token, in seconds (default %(default)s); "
+        "each further try waits twice as long, 60 s at most",
     )
     parser.add_argument("--tmpfs-size", type=size, default=64 << 20, help="default 64Mi")
     parser.add_argument("--tmpfs-inodes", type=int, default=16384)
@@ -116,6 +111,29 @@ def node(flags: argparse.Namespace) -> NodeSettings:
         size=flags.tmpfs_size,
         inodes=flags.tmpfs_inodes,
         selinux_context=flags.selinux_context,
+    )
+
+
+def add_cleanup(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a cleanup."""
+    _add_folders(parser)
+    parser.add_argument(
+        "--force", action="store_true", help="take volumes away from pods that still have them"
+    )
+
+
+def cleanup(flags: argparse.Namespace) -> CleanupSettings:
+    """The flags of `add_cleanup`."""
+    return CleanupSettings(kubelet_dir=flags.kubelet_dir, view=flags.view_dir, force=flags.force)
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kubelet-dir", type=Path, default=Path("/var/lib/kubelet"))
+    parser.add_argument(
+        "--view-dir",
+        type=Path,
+        default=Path("/run/oauth2-csi/view"),
+        help="a folder of this container's own for the read-only view (default %(default)s)",
     )
 
 
@@ -150,6 +168,21 @@ def refresher(flags: argparse.Namespace) -> RefresherSettings:
         identity=flags.identity,
         limits=Limits(flags.http_timeout, flags.takeover_after),
     )
+
+
+def add_demo_issuer(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the demo's authorization server."""
+    parser.add_argument("--listen", type=address, default="127.0.0.1:8080")
+    parser.add_argument("--issuer", default="", help="its name, if not the address it listens on")
+    parser.add_argument("--seed", action="append", default=[], help="a first refresh token")
+
+
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    """Add the demo's flags."""
+    parser.add_argument("--seconds", type=seconds, default=None, help="default: until ^C")
+    parser.add_argument("--lifetime", type=seconds, default=20.0, help="of access tokens")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--chaos", choices=["reapply"], help="re-apply the Secret all the time")
 
 
 def address(text: str) -> tuple[str, int]:

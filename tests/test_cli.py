@@ -18,9 +18,10 @@ from csidriver import __version__
 from csidriver.adapters.mounts import Mounts
 from csidriver.cli import main
 from csidriver.core import contract
+from tests.node.plugin import Node
 from tests.refresher.bench import Bench, until
 
-COMMANDS = ("node", "refresher", "run", "demo-issuer", "demo")
+COMMANDS = ("node", "node cleanup", "refresher", "run", "demo-issuer", "demo")
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -28,7 +29,7 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "csidriver", *arguments]
 
 
-@pytest.mark.parametrize("subcommand", [[], *([c] for c in COMMANDS)], ids=str)
+@pytest.mark.parametrize("subcommand", [[], *(c.split() for c in COMMANDS)], ids=str)
 def test_help_of_every_subcommand(
     subcommand: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -39,6 +40,12 @@ def test_help_of_every_subcommand(
     assert shown.startswith(" ".join(["usage: oauth2-csi", *subcommand]))
     if not subcommand:
         assert all(name in shown for name in COMMANDS)
+
+
+def test_help_of_node_names_cleanup(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["node", "--help"])
+    assert "oauth2-csi node cleanup --help" in " ".join(capsys.readouterr().out.split())
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,6 +60,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "COMMAND"),
         (["nonsense"], "nonsense"),
         (["node"], "--store"),
+        (["node", "--force"], "--store"),
+        (["node", "cleanup", "--store", "dir:/x"], "--store"),
+        (["node", "cleanup", "everything"], "everything"),
         (["refresher", "--store", "dir:/x"], "--issuers"),
         (["node", "--store", "/folder"], "dir:PATH"),
         (["node", "--store", "dir:/x", "--listen", "nowhere"], "HOST:PORT"),
@@ -178,6 +188,52 @@ def test_roles_in_one_process_start_serve_metrics_and_end_promptly() -> None:
             json.loads(line)
         for mounted in (kubelet / "plugins" / contract.DRIVER_NAME / "tokens", kubelet):
             Mounts().unmount(mounted)
+
+
+@pytest.mark.mounts
+def test_cleanup_takes_volumes_away_by_force_only_and_says_what_is_gone() -> None:
+    with contextlib.closing(Node()) as node:
+        node.start()
+        node.give("at-1")
+        node.publish(node.request())
+        cleanup = ["node", "cleanup", "--kubelet-dir", str(node.kubelet_dir)]
+        cleanup += ["--view-dir", str(node.settings.view)]
+        served = started(*cleanup, "--force")
+        assert (served.returncode, served.stdout) == (1, "")
+        assert str(node.registration) in served.stderr
+        node.stop()
+        in_use = started(*cleanup)
+        assert (in_use.returncode, in_use.stdout, in_use.stderr.count("\n")) == (1, "", 1)
+        assert in_use.stderr.startswith("oauth2-csi: ")
+        assert "alice/pod-1/v1" in in_use.stderr
+        assert node.content() == "at-1"
+        forced = started(*cleanup, "--force")
+        assert (forced.returncode, forced.stderr) == (0, "")
+        assert f"unmounted {node.target()}\n" in forced.stdout
+        assert not node.target().exists()
+        assert not node.settings.plugin_dir.exists()
+        again = started(*cleanup)
+        assert (again.returncode, again.stderr, again.stdout.count("\n")) == (0, "", 1)
+
+
+@pytest.mark.mounts
+def test_cleanup_names_what_it_could_not_remove_with_status_1() -> None:
+    with contextlib.closing(Node()) as node:
+        node.start()
+        node.give("at-1")
+        node.publish(node.request())
+        node.stop()
+        places = [node.target(), node.settings.view]
+        for place in places:
+            node.mounts.bind(node.kubelet_dir / "plugins_registry", place)
+        cleanup = ["node", "cleanup", "--kubelet-dir", str(node.kubelet_dir), "--force"]
+        done = started(*cleanup, "--view-dir", str(node.settings.view))
+        told = done.stderr.splitlines()
+        assert (done.returncode, len(told)) == (1, len(places))
+        for line, place in zip(told, places, strict=True):
+            assert line.startswith("oauth2-csi: ")
+            assert str(place) in line
+        assert f"removed {node.settings.plugin_dir}\n" in done.stdout
 
 
 def test_a_role_that_cannot_go_on_ends_the_process_with_status_1(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from csidriver import settings
 from csidriver.core import contract
 from csidriver.core.schedule import Limits
 from csidriver.errors import InvalidSettings
+from csidriver.node.configuration import CleanupSettings
 
 ENVIRONMENT = {"NODE_NAME": "worker-1", "POD_UID": "pod-uid", "HOME": "/root"}
 STORE = ["--store", "dir:/store"]
@@ -42,6 +43,20 @@ def test_defaults_of_every_role() -> None:
         identity="pod-uid",
         limits=Limits(20.0, 100.0),
     )
+
+
+def cleanup(*arguments: str) -> CleanupSettings:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    settings.add_cleanup(parser)
+    return settings.cleanup(parser.parse_args(arguments))
+
+
+def test_a_cleanup_looks_where_the_plugin_worked_unless_told_otherwise() -> None:
+    plugin, cleaned = settings.node(parsed()), cleanup()
+    assert (cleaned.kubelet_dir, cleaned.view) == (plugin.kubelet_dir, plugin.view)
+    assert not cleaned.force
+    told = cleanup("--kubelet-dir", "/k", "--view-dir", "/v", "--force")
+    assert told == CleanupSettings(kubelet_dir=Path("/k"), view=Path("/v"), force=True)
 
 
 @pytest.mark.parametrize("environment", [{}, {"NODE_NAME": "", "POD_UID": ""}])

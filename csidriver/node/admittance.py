@@ -38,8 +38,8 @@ def explain(ref: Ref, sighting: Sighting, now: float, wanted: float | None = Non
     """The error for a volume without a good token."""
     companion = sighting.companion
     if companion is None:
-        if isinstance(sighting.error, DriverError):
-            return sighting.error
+        if sighting.error is not None:
+            return _unread(ref, sighting.error)
         return NotReady(
             f"there is no token for Secret {ref} yet: does the Secret exist, is it annotated "
             f'{IS_TOKEN}: "true", and is the refresher running?'
@@ -49,7 +49,7 @@ def explain(ref: Ref, sighting: Sighting, now: float, wanted: float | None = Non
     if companion.token is None:
         return NotReady(f"Secret {ref} is {companion.status.value}: {companion.message}")
     if isinstance(sighting.error, StoreError):
-        return sighting.error
+        return _unread(ref, sighting.error)
     least = least_validity(companion.token, wanted)
     return TokenUnavailable(
         f"the access token of Secret {ref} expires at {rfc3339(companion.token.expires_at)}, "
@@ -59,13 +59,28 @@ def explain(ref: Ref, sighting: Sighting, now: float, wanted: float | None = Non
 
 def expired(ref: Ref, sighting: Sighting, now: float) -> NotReady:
     """The error for a published volume whose file holds a token that no server takes any more."""
-    text = f"the access token of Secret {ref} has expired"
+    return _unserved(f"the access token of Secret {ref} has expired", ref, sighting, now)
+
+
+def missing(ref: Ref, sighting: Sighting, now: float) -> NotReady:
+    """The error for a published volume whose file is gone, while no token can make a new one."""
+    return _unserved(f"the token file of Secret {ref} is gone", ref, sighting, now)
+
+
+def _unserved(text: str, ref: Ref, sighting: Sighting, now: float) -> NotReady:
     companion = sighting.companion
     if companion is None:
         return NotReady(f"{text}, and nothing is known of a new one: {explain(ref, sighting, now)}")
     state = f"{companion.status.value}: {companion.message}"
     trouble = f"; {sighting.error}" if isinstance(sighting.error, StoreError) else ""
     return NotReady(f"{text}; it is {state}; {_outlook(companion, now)}{trouble}")
+
+
+def _unread(ref: Ref, error: DriverError) -> DriverError:
+    """The same error with what it is about; its code stays."""
+    if not isinstance(error, StoreError):
+        return error
+    return type(error)(f"the token of Secret {ref} cannot be read: {error}; it is tried again")
 
 
 def _outlook(companion: Companion, now: float) -> str:

@@ -5,6 +5,7 @@ What was seen last stays in memory and is served when the backend is away.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 # Seconds between two attempts to watch while the backend refuses or is away, at most.
 RECONNECT_CAP = 30.0
+# A watch that ends sooner (as client-go has it) and told nothing new is as good as a failed one.
+HASTE = 1.0
 
 
 class Companions(Protocol):
@@ -49,15 +52,39 @@ class _Followed:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
+def _pause(failures: int, u: float) -> float:
+    """Seconds until the next attempt after so many failures; `u` in [0, 1) spreads the nodes."""
+    return backoff(failures, u, RECONNECT_CAP)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What a follower knows of time: a clock that never jumps, and how long to pause."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    pause: Callable[[int, float], float] = _pause
+
+
 class Follower:
-    """Owns the watches. `changed` is called with the volumes to rewrite, from a watch thread."""
+    """Owns the watches. From their threads it calls `changed` with the volumes to rewrite.
+
+    `renewing` is called when a watch begins again after a failure.
+    """
 
     def __init__(
-        self, companions: Companions, namespace: str, changed: Callable[[frozenset[str]], None]
+        self,
+        companions: Companions,
+        namespace: str,
+        changed: Callable[[frozenset[str]], None],
+        *,
+        timing: Timing | None = None,
+        renewing: Callable[[], None] = lambda: None,
     ) -> None:
         self._companions = companions
         self._namespace = namespace
         self._changed = changed
+        self._timing = timing or Timing()
+        self._renewing = renewing
         self._lock = threading.Condition()
         self._followed: dict[Ref, _Followed] = {}
 
@@ -130,20 +157,25 @@ class Follower:
     def _run(self, ref: Ref, followed: _Followed) -> None:
         failures = 0
         while not followed.stop.is_set():
+            began, before, heard = self._timing.monotonic(), followed.sighting, False
             try:
                 for secret in self._companions.watch_secret(
                     self._namespace, ref.companion, followed.stop
                 ):
-                    failures = 0
+                    heard = True
                     self._saw(followed, _sighting(followed.sighting, ref, secret))
+                if self._timing.monotonic() - began >= HASTE or _is_news(before, followed.sighting):
+                    failures = 0
+                    continue
             except StoreError as error:
-                failures += 1
                 log.warning("cannot watch the companion of Secret %s: %s", ref, error)
                 self._saw(followed, replace(followed.sighting, error=error))
             except Exception:
-                failures += 1
                 log.exception("following the companion of Secret %s failed", ref)
-            followed.stop.wait(backoff(max(1, failures), spread(ref.id, failures), RECONNECT_CAP))
+            failures = 1 if heard else failures + 1
+            pause = self._timing.pause(failures, spread(ref.id, failures))
+            if not followed.stop.wait(pause):
+                self._renewing()
 
     def _saw(self, followed: _Followed, sighting: Sighting) -> None:
         with self._lock:
@@ -151,6 +183,11 @@ class Follower:
             volumes = frozenset(followed.volumes)
             self._lock.notify_all()
         self._changed(volumes)
+
+
+def _is_news(before: Sighting, after: Sighting) -> bool:
+    """Whether a watch has told more than was known; a damaged companion is no news twice."""
+    return (before.looked, before.companion) != (after.looked, after.companion)
 
 
 def _sighting(before: Sighting, ref: Ref, secret: Secret | None) -> Sighting:

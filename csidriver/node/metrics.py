@@ -42,6 +42,11 @@ class NodeMetrics:
             buckets=_PROPAGATION_BUCKETS,
             registry=registry,
         )
+        self._reconnects = Counter(
+            "oauth2_csi_node_watch_reconnects",
+            "Watches of companions begun again after a failure",
+            registry=registry,
+        )
         self._volumes = Gauge("oauth2_csi_node_volumes", "Published volumes", registry=registry)
         for outcome in (Rewrite.LEASED, Rewrite.UNLEASED, Rewrite.UNCHANGED):
             self._rewrites.labels(outcome.value)
@@ -61,6 +66,10 @@ class NodeMetrics:
     def rewrite_failed(self) -> None:
         """A file could not be rewritten; it is tried again."""
         self._failures.inc()
+
+    def watch_renewed(self) -> None:
+        """A companion is watched again after a failure."""
+        self._reconnects.inc()
 
     def volumes(self, count: int) -> None:
         """So many volumes are published now."""

@@ -6,11 +6,10 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
-from csidriver.core.contract import DRIVER_NAME
 from csidriver.errors import DriverError
 from csidriver.node.boundary import Boundary
 from csidriver.node.configuration import NodeSettings
-from csidriver.node.follow import Companions, Follower
+from csidriver.node.follow import Companions, Follower, Timing
 from csidriver.node.health import socket_problems
 from csidriver.node.identity import IdentityService
 from csidriver.node.metrics import NodeMetrics
@@ -19,7 +18,8 @@ from csidriver.node.rotation import Clock, Rotation
 from csidriver.node.server import THREADS, Server
 from csidriver.node.service import NodeService
 from csidriver.node.state import Mounter, State, StateSettings
-from csidriver.node.volumes import ConfigMaps, Surroundings, Volumes
+from csidriver.node.templates import ConfigMaps
+from csidriver.node.volumes import Surroundings, Volumes
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,13 @@ class NodePlugin:
             ),
             mounter,
         )
-        self._follower = Follower(store, settings.tokens_namespace, self._changed)
+        self._follower = Follower(
+            store,
+            settings.tokens_namespace,
+            self._changed,
+            timing=Timing(clock.monotonic),
+            renewing=metrics.watch_renewed,
+        )
         surroundings = Surroundings(
             state=self._state,
             config_maps=store,
@@ -73,8 +79,7 @@ class NodePlugin:
         self._volumes = Volumes(surroundings)
         metrics.show_remaining(self._volumes.remaining)
         self._rotation = Rotation(self._volumes, metrics, clock)
-        self._socket = settings.plugin_dir / "csi.sock"
-        self._registration = RegistrationService(str(self._socket), self._refuse)
+        self._registration = RegistrationService(str(settings.socket), self._refuse)
         self._server = Server(
             Boundary(metrics),
             IdentityService(),
@@ -84,7 +89,7 @@ class NodePlugin:
 
     def alive(self) -> list[str]:
         """What a restart may mend; empty while all is well."""
-        return socket_problems(self._socket)
+        return socket_problems(self._settings.socket)
 
     def ready(self) -> list[str]:
         """What keeps new pods from getting their tokens; empty while all is well."""
@@ -104,12 +109,11 @@ class NodePlugin:
         try:
             self._volumes.recover()
             # Before anybody calls: a publish of a volume that is being swept would be ABORTED.
-            self._volumes.sweep()
-            registry = self._settings.kubelet_dir / "plugins_registry"
-            self._server.start(self._socket, registry / f"{DRIVER_NAME}-reg.sock")
-            log.info("serving on %s", self._socket)
+            self._volumes.sweep(stop)
+            self._server.start(self._settings.socket, self._settings.registration_socket)
+            log.info("serving on %s", self._settings.socket)
             while not stop.wait(SWEEP_EVERY):
-                self._volumes.sweep()
+                self._volumes.sweep(stop)
         finally:
             stop.set()
             self._volumes.cancel()

@@ -171,14 +171,19 @@ class State:
     def orphans(self) -> list[str]:
         """Names of folders that are mounted nowhere; somebody may still be about to use one."""
         names = [folder.name for folder in self.folders()]
-        table = self._mounter.table()
-        tmpfs = _top(table, self.root)
-        if tmpfs is None:
+        binds = self._binds()
+        if binds is None:
             return []
-        # A bind of `<root>/<name>/data` has `/<name>/data` as its root (proc(5), mountinfo).
-        binds = [mount for mount in table if mount.device == tmpfs.device and mount.root != "/"]
-        shown = {mount.root.split("/")[1] for mount in binds}
+        shown = {name for _, name in binds}
         return [name for name in names if name not in shown]
+
+    def shown_on(self, target: Path) -> set[str]:
+        """Names of the folders that are mounted on a target, also of those that are gone."""
+        if not self._is_ours(target):
+            # Reading the table takes much longer, and most targets have nothing on them.
+            return set()
+        real = str(target.resolve())
+        return {name for place, name in self._binds() or [] if place == real}
 
     def shown_at(self, volume_id: str, target: Path) -> bool:
         """Whether the target shows this volume's data now."""
@@ -187,6 +192,16 @@ class State:
         except OSError:
             return False
         return (there.st_dev, there.st_ino) == (data.st_dev, data.st_ino)
+
+    def _binds(self) -> list[tuple[str, str]] | None:
+        """Targets of all binds, each with its folder's name; None without a token file system."""
+        table = self._mounter.table()
+        tmpfs = _top(table, self.root)
+        if tmpfs is None:
+            return None
+        # A bind of `<root>/<name>/data` has `/<name>/data` as its root (proc(5), mountinfo).
+        binds = [mount for mount in table if mount.device == tmpfs.device and mount.root != "/"]
+        return [(mount.target, mount.root.split("/")[1]) for mount in binds]
 
     def _is_ours(self, target: Path) -> bool:
         """Whether something of this file system is mounted on the target."""

@@ -51,24 +51,30 @@ class Volume:
         Where a pod is `shown` the file already and reads it just now, it stays as it is: the
         rotation has the patience.
         """
-        attributes = self.record.attributes
-        content = attributes.template.render(token)
+        content = self.record.attributes.template.render(token)
         with self.lock:
             if not self.file.exists():
-                tokenfile.create(
-                    self.file,
-                    content,
-                    uid=attributes.owner,
-                    gid=attributes.group,
-                    mode=attributes.mode,
-                )
+                self._create(content)
             elif tokenfile.rewrite(self.file, content) is Rewrite.BUSY:
                 if shown:
                     return
                 raise NotReady(f"the token file of volume {self.record.volume_id} is being read")
-            if tokenfile.read(self.file) != content:
-                raise TokenFileFailed(f"{self.file}: does not hold what was written")
+            self._check(content)
             self._expires_at = token.expires_at
+
+    def restore(self) -> bool:
+        """Put a missing file back, with a token that lives; False if there is none."""
+        with self.lock:
+            if self.file.exists():
+                return True
+            token = self.newest()
+            if token is None or self.gone or token.expires_at <= self._clock.now():
+                return False
+            content = self.record.attributes.template.render(token)
+            self._create(content)
+            self._check(content)
+            self._expires_at = token.expires_at
+        return True
 
     def rewrite(self, *, leased: bool) -> tuple[Rewrite, float]:
         """Bring the newest token into the file in place; see `tokenfile.rewrite`.
@@ -98,3 +104,12 @@ class Volume:
             # First: a process that finds a record takes the file for good.
             VolumeRecord.discard(self.folder)
             tokenfile.erase(self.file)
+
+    def _create(self, content: bytes) -> None:
+        attributes = self.record.attributes
+        uid, gid, mode = attributes.owner, attributes.group, attributes.mode
+        tokenfile.create(self.file, content, uid=uid, gid=gid, mode=mode)
+
+    def _check(self, content: bytes) -> None:
+        if tokenfile.read(self.file) != content:
+            raise TokenFileFailed(f"{self.file}: does not hold what was written")

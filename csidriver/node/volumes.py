@@ -3,28 +3,30 @@
 import contextlib
 import logging
 import math
+import os
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from csidriver.core.companion import AccessToken
-from csidriver.core.contract import TEMPLATE_KEY
-from csidriver.core.template import Template
 from csidriver.errors import (
     DriverError,
     InFlight,
+    InvalidRequest,
     NotReady,
-    TemplateMissing,
+    PublishedDifferently,
     TokenFileFailed,
 )
-from csidriver.node.admittance import expired, explain, is_good, is_settled
+from csidriver.node.admittance import expired, explain, is_good, is_settled, missing
+from csidriver.node.claims import Claims
+from csidriver.node.compatibility import check_compatible, owners
 from csidriver.node.follow import Follower, Sighting
 from csidriver.node.metrics import NodeMetrics
+from csidriver.node.patience import Patience
 from csidriver.node.record import VolumeRecord
 from csidriver.node.rotation import Clock
 from csidriver.node.state import State, folder_name
+from csidriver.node.templates import ConfigMaps, with_template
 from csidriver.node.tokenfile import Rewrite
 from csidriver.node.volume import Volume
 
@@ -34,16 +36,12 @@ log = logging.getLogger(__name__)
 FIRST_LOOK = 1.0
 
 
-class ConfigMaps(Protocol):
-    """Where templates are read."""
-
-    def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
-        """The `data` of a ConfigMap, None if there is none; raises StoreError."""
-
-
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What volumes work with. `publish_wait` in seconds, `waiters` calls may wait at once."""
+    """What volumes work with.
+
+    The first call for a volume may wait `publish_wait` seconds, `waiters` calls at once.
+    """
 
     state: State
     config_maps: ConfigMaps
@@ -61,8 +59,10 @@ class Volumes:
         self._around = surroundings
         self._lock = threading.Lock()
         self._volumes: dict[str, Volume] = {}
-        self._busy: dict[str, threading.Event] = {}
-        self._waiters = threading.Semaphore(surroundings.waiters)
+        self._claims = Claims()
+        self._patience = Patience(
+            surroundings.publish_wait, surroundings.waiters, surroundings.clock
+        )
 
     def recover(self) -> None:
         """Take up the volumes an earlier process published; their files are followed again.
@@ -92,13 +92,21 @@ class Volumes:
         On an error everything this call did is undone: kubelet may never call again.
         """
         volume_id, target = wanted.volume_id, Path(wanted.target_path)
-        with self._exclusive(folder_name(volume_id)) as cancel:
+        name = folder_name(volume_id)
+        with self._claims.claim(name) as cancel, self._claims.claim(os.path.realpath(target)):
             known = self.rewritable(volume_id)
             # Without a record when that was lost, in a crash or later.
             shown = self._around.state.shown_at(volume_id, target)
+            if known is not None:
+                check_compatible(known.record, wanted, shown=shown)
             try:
+                if not shown and self._owners(target) - {name}:
+                    raise PublishedDifferently(
+                        f"target_path {target} belongs to another volume; unpublish that first"
+                    )
                 if known is None:
                     self._publish_first(wanted, cancel, shown=shown)
+                    self._patience.forget(volume_id)
                 else:
                     self._publish_again(known, target, shown=shown)
             except DriverError as error:
@@ -108,12 +116,19 @@ class Volumes:
                 raise NotReady(str(error)) from error
 
     def unpublish(self, volume_id: str, target: Path) -> None:
-        """Unmount and forget the volume; fine when there is nothing left to do."""
-        with self._lock:
-            if (running := self._busy.get(folder_name(volume_id))) is not None:
-                running.set()
+        """Unmount and forget the volume; fine when there is nothing left to do.
+
+        Raises:
+            InvalidRequest: the target belongs to another volume, and was left alone.
+        """
+        name = folder_name(volume_id)
+        self._claims.end(name)
         self._around.follower.wake()
-        with self._exclusive(folder_name(volume_id)):
+        with self._claims.claim(name), self._claims.claim(os.path.realpath(target)):
+            if (found := self._owners(target)) and name not in found:
+                problem = f"target_path {target} belongs to another volume"
+                raise InvalidRequest("NodeUnpublishVolume", [problem])
+            self._patience.forget(volume_id)
             volume = self.rewritable(volume_id)
             if volume is not None:
                 self._around.follower.unfollow(volume.record.source, volume_id)
@@ -122,12 +137,14 @@ class Volumes:
                 self._forget(volume_id)
                 self._around.state.hide(Path(volume.record.target_path))
             self._around.state.hide(target)
-            self._around.state.remove(folder_name(volume_id))
+            self._around.state.remove(name)
 
-    def sweep(self) -> None:
-        """Remove folders that no volume, no running call and no mount needs."""
+    def sweep(self, stop: threading.Event) -> None:
+        """Remove folders that no volume, no running call and no mount needs, until `stop`."""
         for name in self._around.state.orphans():
-            with contextlib.suppress(InFlight), self._exclusive(name):
+            if stop.is_set():
+                return
+            with contextlib.suppress(InFlight), self._claims.claim(name):
                 with self._lock:
                     wanted = any(folder_name(volume_id) == name for volume_id in self._volumes)
                 # A call may have mounted it, and ended, since it was found.
@@ -142,29 +159,20 @@ class Volumes:
         return [(v.record, v.remaining()) for v in volumes if math.isfinite(v.remaining())]
 
     def cancel(self) -> None:
-        """End every wait of a running publish; the process stops."""
-        with self._lock:
-            for running in self._busy.values():
-                running.set()
+        """End every wait of a publish, also of one that is yet to begin; the process stops."""
+        self._claims.end_all()
         self._around.follower.wake()
 
-    @contextlib.contextmanager
-    def _exclusive(self, name: str) -> Iterator[threading.Event]:
-        """Claim a volume, by `folder_name`; the event is set when its call is to end early."""
-        cancel = threading.Event()
+    def _owners(self, target: Path) -> set[str]:
         with self._lock:
-            if name in self._busy:
-                raise InFlight("another call for this volume is running")
-            self._busy[name] = cancel
-        try:
-            yield cancel
-        finally:
-            with self._lock:
-                del self._busy[name]
+            records = [volume.record for volume in self._volumes.values()]
+        return owners(target, self._around.state.shown_on(target), records)
 
     def _publish_again(self, volume: Volume, target: Path, *, shown: bool) -> None:
         """A republish: no network, no second mount, an error only when the token has expired."""
         around, ref = self._around, volume.record.source
+        if not volume.restore():
+            raise missing(ref, around.follower.latest(ref), around.clock.now())
         # The file may be busy, or the new token not fit: the old one serves while it lives.
         around.follower.nudge(volume.record.volume_id)
         if not shown:
@@ -175,7 +183,7 @@ class Volumes:
     def _publish_first(self, wanted: VolumeRecord, cancel: threading.Event, *, shown: bool) -> None:
         """All of it, or nothing; what is `shown` already stays, a pod may be using it."""
         around, volume_id, target = self._around, wanted.volume_id, Path(wanted.target_path)
-        record = self._with_template(wanted)
+        record = with_template(wanted, around.config_maps, cancel)
         with contextlib.ExitStack() as undo:
             around.follower.follow(record.source, volume_id)
             undo.callback(around.follower.unfollow, record.source, volume_id)
@@ -202,36 +210,20 @@ class Volumes:
         minimum = record.attributes.min_validity
         # Half of the server's threads stay free, or waiting pods would block unpublishing ones.
         # The others still take one look: a token that is there must not wait for any that is not.
-        may_wait = self._waiters.acquire(blocking=False)
+        with self._patience.turn(record.volume_id) as patience:
 
-        def over(sighting: Sighting) -> bool:
-            seen = sighting.looked or sighting.error is not None
-            settled = is_settled(sighting, around.clock.now(), minimum)
-            return settled or (seen and not may_wait)
+            def over(sighting: Sighting) -> bool:
+                seen = sighting.looked or sighting.error is not None
+                settled = is_settled(sighting, around.clock.now(), minimum)
+                return settled or (seen and not patience)
 
-        patience = around.publish_wait if may_wait else min(around.publish_wait, FIRST_LOOK)
-        try:
-            sighting = around.follower.wait(ref, over, patience, cancel)
-        finally:
-            if may_wait:
-                self._waiters.release()
+            look = min(around.publish_wait, FIRST_LOOK)
+            sighting = around.follower.wait(ref, over, patience or look, cancel)
         now = around.clock.now()
         companion = sighting.companion
         if companion is None or companion.token is None or not is_good(sighting, now, minimum):
             raise explain(ref, sighting, now, minimum)
         return companion.token
-
-    def _with_template(self, record: VolumeRecord) -> VolumeRecord:
-        """The record with the text of its template ConfigMap, read once for the pod's life."""
-        name = record.attributes.template_config_map
-        if not name:
-            return record
-        data = self._around.config_maps.get_config_map(record.namespace, name)
-        if data is None or TEMPLATE_KEY not in data:
-            missing = "does not exist" if data is None else f"has no key {TEMPLATE_KEY!r}"
-            raise TemplateMissing(f"ConfigMap {record.namespace}/{name} {missing}; create it")
-        template = Template.parse(data[TEMPLATE_KEY])
-        return replace(record, attributes=replace(record.attributes, template=template))
 
     def _volume(self, record: VolumeRecord) -> Volume:
         folder = self._around.state.folder(record.volume_id)

@@ -9,8 +9,17 @@ from csidriver.core import contract
 from csidriver.core.contract import Ref
 from csidriver.core.secret import Secret
 from csidriver.errors import InvalidSecret, StoreError, StoreRefused, StoreUnavailable
-from csidriver.node.follow import Follower
-from tests.node.plugin import PATIENCE, SOURCE, TOKENS, companion, eventually, follow_threads, token
+from csidriver.node.follow import HASTE, Follower, Timing
+from tests.node.plugin import (
+    PATIENCE,
+    SOURCE,
+    TOKENS,
+    Node,
+    companion,
+    eventually,
+    follow_threads,
+    token,
+)
 
 END = "end"
 
@@ -39,12 +48,29 @@ class Scripted:
 
 
 class Watched:
-    """A follower and what it has told."""
+    """A follower and what it has told, with a clock that stands at `seconds`."""
 
     def __init__(self) -> None:
         self.store = Scripted()
         self.told: list[frozenset[str]] = []
-        self.follower = Follower(self.store, TOKENS, self.told.append)
+        self.seconds = 0.0
+        self.pauses: list[int] = []
+        self.renewals = 0
+        timing = Timing(lambda: self.seconds, self._pause)
+        self.follower = Follower(
+            self.store, TOKENS, self.told.append, timing=timing, renewing=self._renew
+        )
+
+    def _pause(self, failures: int, _u: float) -> float:
+        self.pauses.append(failures)
+        return 0.0
+
+    def _renew(self) -> None:
+        self.renewals += 1
+
+    def watches(self, count: int) -> None:
+        """Wait for the watch with this number to begin."""
+        eventually(lambda: len(self.store.asked) == count, f"watch {count}")
 
     def say(self, word: Secret | Exception | str | None) -> None:
         """Say it, and wait until it has been heard."""
@@ -154,6 +180,72 @@ def test_a_watch_that_ends_for_any_reason_is_started_again(
     watched.store.words.put(word)
     watched.say(secret("at-2", 2))
     assert watched.value() == "at-2"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [StoreUnavailable("away"), StoreRefused("no"), RuntimeError("a bug"), END],
+    ids=["away", "refused", "bug", "end at once"],
+)
+def test_every_renewal_after_a_failure_is_counted(watched: Watched, word: str | Exception) -> None:
+    for failures in (1, 2, 3):
+        watched.store.words.put(word)
+        watched.watches(failures + 1)
+        assert watched.renewals == failures
+    assert watched.pauses == [1, 2, 3]
+
+
+def test_a_watch_that_ends_with_news_is_renewed_at_once_and_not_counted(watched: Watched) -> None:
+    for generation in (1, 2, 3):
+        watched.say(secret(f"at-{generation}", generation))
+        watched.store.words.put(END)
+        watched.watches(generation + 1)
+    assert (watched.renewals, watched.pauses) == (0, [])
+
+
+def test_a_watch_that_soon_ends_without_news_has_failed(watched: Watched) -> None:
+    same = secret("at-1", 1)
+    for ended in (1, 2, 3):
+        watched.say(same)
+        watched.store.words.put(END)
+        watched.watches(ended + 1)
+    # The backend has answered each time: the pauses do not grow.
+    assert (watched.renewals, watched.pauses) == (2, [1, 1])
+
+
+@pytest.mark.parametrize(
+    ("lasted", "renewals"),
+    [pytest.param(HASTE, 0, id="long enough"), pytest.param(HASTE - 0.01, 1, id="too short")],
+)
+def test_a_watch_that_lasted_is_renewed_at_once_also_without_news(
+    watched: Watched, lasted: float, renewals: int
+) -> None:
+    watched.say(secret("at-1", 1))
+    watched.store.words.put(END)
+    watched.watches(2)
+    watched.seconds += lasted
+    watched.store.words.put(END)
+    watched.watches(3)
+    assert watched.renewals == renewals
+
+
+def test_the_pauses_begin_anew_after_a_watch_that_went_well(watched: Watched) -> None:
+    for word in (StoreUnavailable("away"), StoreUnavailable("away"), secret("at-1", 1), END):
+        watched.store.words.put(word)
+    watched.watches(4)
+    watched.store.words.put(StoreUnavailable("away"))
+    watched.watches(5)
+    assert watched.pauses == [1, 2, 1]
+
+
+@pytest.mark.mounts
+def test_the_node_counts_watches_that_begin_again(node: Node) -> None:
+    node.give("at-1")
+    node.publish(node.request())
+    name = "oauth2_csi_node_watch_reconnects_total"
+    assert node.metric(name) == 0
+    node.break_store()
+    eventually(lambda: node.metric(name) > 0, "a renewal")
 
 
 def test_the_last_volume_ends_the_watch_and_nothing_is_remembered(watched: Watched) -> None:

@@ -1,0 +1,63 @@
+"""Whether a published volume is the one that a later call means, and a target that volume's."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from csidriver.core.attributes import VolumeAttributes
+from csidriver.errors import PublishedDifferently
+from csidriver.node.record import VolumeRecord
+from csidriver.node.state import folder_name
+
+# What a request says that says nothing. A driver of another version, which wrote the record, may
+# have had other defaults: they are no difference, and neither are group and mode, whose defaults
+# depend on the pod.
+_DEFAULTS = VolumeAttributes.parse({"secretName": "any"}, "0")
+# Of a target, below kubelet's folder of pods, where no symlink is allowed.
+_OWN_PARTS = 5
+_WORDS = {
+    "file_name": "fileName",
+    "owner": "owner",
+    "template": "template",
+    "template_config_map": "templateConfigMapName",
+    "min_validity": "minValidity",
+}
+
+
+def check_compatible(known: VolumeRecord, wanted: VolumeRecord, *, shown: bool) -> None:
+    """Whether `known` may stand for `wanted`; `shown` says that the wanted target shows it now.
+
+    Nothing of an inline volume changes during the life of its pod, so kubelet never differs.
+
+    Raises:
+        PublishedDifferently: it names what differs, and no value.
+    """
+    differences = list(_differences(known, wanted))
+    # One place may have several names: a symlink on the way to kubelet's folder.
+    if not shown and os.path.realpath(known.target_path) != os.path.realpath(wanted.target_path):
+        differences.insert(0, "target_path")
+    if differences:
+        raise PublishedDifferently(
+            f"the volume is published already with another {', '.join(differences)}; "
+            "unpublish it first"
+        )
+
+
+def owners(target: Path, shown: set[str], published: Iterable[VolumeRecord]) -> set[str]:
+    """Folder names of the volumes a target belongs to: `shown` on it, or published there."""
+    real, tail = os.path.realpath(target), "/".join(target.parts[-_OWN_PARTS:])
+    # Most paths differ in their text already; resolving each would cost system calls.
+    near = (record for record in published if record.target_path.endswith(tail))
+    there = {folder_name(r.volume_id) for r in near if os.path.realpath(r.target_path) == real}
+    return shown | there
+
+
+def _differences(known: VolumeRecord, wanted: VolumeRecord) -> Iterator[str]:
+    if (known.namespace, known.pod_uid) != (wanted.namespace, wanted.pod_uid):
+        yield "pod"
+    if known.attributes.secret_name != wanted.attributes.secret_name:
+        yield "secretName"
+    for field, word in _WORDS.items():
+        value = getattr(wanted.attributes, field)
+        if value not in (getattr(known.attributes, field), getattr(_DEFAULTS, field)):
+            yield word

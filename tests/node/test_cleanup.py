@@ -1,0 +1,448 @@
+import contextlib
+import json
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from csidriver.core import contract
+from csidriver.errors import StillInUse
+from csidriver.node.cleanup import Cleanup
+from csidriver.node.configuration import CleanupSettings
+from csidriver.node.state import DATA
+from tests.node.plugin import Node
+
+pytestmark = pytest.mark.mounts
+
+OURS = contract.DRIVER_NAME
+NOTHING = "nothing of the driver is left here"
+
+
+@pytest.fixture
+def used(node: Node) -> Node:
+    """The plugin was killed; a pod has the volumes v1 and v2, and a subPath mount of v1."""
+    node.give("at-1")
+    for volume in ("v1", "v2"):
+        node.publish(node.request(volume))
+        vol_data(node, volume)
+    sub_path(node).parent.mkdir(parents=True)
+    sub_path(node).touch()
+    node.mounts.bind(node.file(), sub_path(node))
+    node.stop()
+    node.mounts.bind_read_only(node.state, node.settings.view)
+    for path in (node.registration, node.socket):
+        stale(path)
+    return node
+
+
+def vol_data(node: Node, volume: str, content: object = None) -> Path:
+    """What kubelet notes beside a target."""
+    path = node.target(volume).with_name("vol_data.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = content if isinstance(content, str) else json.dumps(content or {"driverName": OURS})
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def sub_path(node: Node) -> Path:
+    return node.kubelet_dir / "pods/uid-1/volume-subpaths/v1/main/0"
+
+
+def stale(path: Path) -> None:
+    """A socket that nobody serves."""
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(str(path))
+
+
+@contextlib.contextmanager
+def served(path: Path, *, busy: bool) -> Iterator[None]:
+    """A socket that somebody serves, who may be too busy to accept anybody."""
+    path.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        theirs = stack.enter_context(socket.socket(socket.AF_UNIX))
+        theirs.bind(str(path))
+        theirs.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while busy:
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(path))
+        yield
+
+
+def cleaned(node: Node, *, force: bool = True) -> tuple[list[str], list[str]]:
+    """Problems, and what was said."""
+    settings = CleanupSettings(
+        kubelet_dir=node.settings.kubelet_dir, view=node.settings.view, force=force
+    )
+    said: list[str] = []
+    return Cleanup(settings, node.mounts, said.append).run(), said
+
+
+def mounted(node: Node) -> list[tuple[str, str]]:
+    """Everything that is mounted on the node, but for kubelet's own folder."""
+    places = [(mount.target, mount.root) for mount in node.mounts.table()]
+    below = [place for place in places if Path(place[0]).is_relative_to(node.root)]
+    return [place for place in below if place[0] != str(node.kubelet_dir)]
+
+
+def present(node: Node) -> dict[str, bytes | None]:
+    """Everything below kubelet's folder and the view, with what is in it."""
+    found = [*node.kubelet_dir.rglob("*"), *node.settings.view.rglob("*"), node.settings.view]
+    return {
+        str(path.relative_to(node.root)): path.read_bytes() if path.is_file() else None
+        for path in found
+        if path.exists()
+    }
+
+
+def kubelets(node: Node) -> set[str]:
+    """What the host keeps: kubelet's own folders and notes."""
+    csi = "k/pods/uid-1/volumes/kubernetes.io~csi"
+    volumes = {f"{csi}/{v}{note}" for v in ("v1", "v2") for note in ("", "/vol_data.json")}
+    folders = {"k/pods", "k/plugins", "k/plugins_registry", "k/pods/uid-1", csi}
+    parts = {str(path.relative_to(node.root)) for path in sub_path(node).parents[:3]}
+    return volumes | folders | parts | {"k/pods/uid-1/volumes"}
+
+
+def reboot(node: Node) -> None:
+    """Mounts are gone; what is on disk stays."""
+    for target, _ in reversed(mounted(node)):
+        node.mounts.unmount(Path(target))
+    assert mounted(node) == []
+
+
+def foreign(node: Node, target: Path) -> Path:
+    """Something precious of another file system than ours, on a target; it shows this file."""
+    source = node.root / "foreign"
+    source.mkdir(exist_ok=True)
+    (source / "precious").write_bytes(b"theirs")
+    node.mounts.bind(source, target)
+    return target / "precious"
+
+
+def test_it_leaves_nothing_of_the_driver(used: Node) -> None:
+    used.mounts.bind(used.target("v2"), used.target("v2"))
+    for folder in (used.registration.parent, used.socket.parent):
+        stale(folder / ".12340")
+        stale(folder / ".12341")
+    assert cleaned(used)[0] == []
+    assert mounted(used) == []
+    assert set(present(used)) == kubelets(used)
+
+
+def test_it_says_what_it_removed_a_line_each_and_in_which_order(used: Node) -> None:
+    """Kubelet is told first, and no token is left in what a container may still have."""
+    view, tokens = used.settings.view, [used.folder(v) / DATA / "token" for v in ("v1", "v2")]
+    said = cleaned(used)[1]
+    assert said[:2] == [f"removed {used.registration}", f"removed {used.socket}"]
+    assert set(said[2:4]) == {f"erased {token}" for token in tokens}
+    hidden = [sub_path(used), used.target("v2"), used.target()]
+    ends = [view, used.state]
+    rest = [f"{did} {path}" for path in hidden + ends for did in ("unmounted", "removed")]
+    assert said[4:] == [*rest, f"removed {used.settings.plugin_dir}"]
+
+
+def test_a_container_that_still_has_a_file_sees_no_token(used: Node) -> None:
+    container = used.root / "container"
+    container.touch()
+    used.mounts.bind(used.file(), container)
+    with used.file("v2").open("rb") as reader:
+        assert container.read_bytes() == b"at-1"
+        assert cleaned(used)[0] == []
+        assert (container.read_bytes(), reader.read()) == (b"", b"")
+
+
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("which", ["socket", "registration"])
+def test_it_is_refused_while_a_process_listens(
+    used: Node, which: str, *, force: bool, busy: bool
+) -> None:
+    path = getattr(used, which)
+    with served(path, busy=busy):
+        before = (mounted(used), present(used))
+        with pytest.raises(StillInUse, match=str(path)):
+            cleaned(used, force=force)
+        assert (mounted(used), present(used)) == before
+
+
+def test_it_is_refused_while_the_plugin_runs(node: Node) -> None:
+    with pytest.raises(StillInUse, match="a node plugin is running"):
+        cleaned(node)
+    node.give("at-1")
+    node.publish(node.request())
+    assert node.content() == "at-1"
+
+
+def test_it_is_refused_while_pods_have_volumes_and_touches_nothing(used: Node) -> None:
+    before = (mounted(used), present(used))
+    with pytest.raises(StillInUse, match="of this driver: alice/pod-1/v1, alice/pod-1/v2; "):
+        cleaned(used, force=False)
+    assert (mounted(used), present(used)) == before
+    assert used.content() == used.content("v2") == "at-1"
+
+
+def test_a_sub_path_mount_alone_counts_as_a_volume(used: Node) -> None:
+    for volume in ("v1", "v2"):
+        used.mounts.unmount(used.target(volume))
+    with pytest.raises(StillInUse, match="of this driver: alice/pod-1/v1; "):
+        cleaned(used, force=False)
+    assert sub_path(used).read_bytes() == b"at-1"
+
+
+def test_a_volume_without_a_record_is_known_by_its_place(used: Node) -> None:
+    (used.folder("v2") / "volume.json").unlink()
+    with pytest.raises(StillInUse, match=f"{used.target('v2')}, alice/pod-1/v1; "):
+        cleaned(used, force=False)
+
+
+def test_it_needs_no_force_when_pods_have_no_volumes(used: Node) -> None:
+    for target in (sub_path(used), used.target(), used.target("v2")):
+        used.mounts.unmount(target)
+    sub_path(used).unlink()
+    assert cleaned(used, force=False)[0] == []
+    assert mounted(used) == []
+    assert set(present(used)) == kubelets(used)
+
+
+def test_it_may_be_repeated(used: Node) -> None:
+    cleaned(used)
+    before = (mounted(used), present(used))
+    for force in (False, True):
+        assert cleaned(used, force=force) == ([], [NOTHING])
+    assert (mounted(used), present(used)) == before
+
+
+def test_a_host_that_never_had_the_driver_is_fine(fresh: Node) -> None:
+    assert cleaned(fresh, force=False) == ([], [NOTHING])
+    gone = replace(fresh.settings, kubelet_dir=fresh.root / "gone")
+    fresh.settings = gone
+    assert cleaned(fresh, force=False) == ([], [NOTHING])
+
+
+def test_after_a_reboot_only_sockets_and_folders_are_removed(used: Node) -> None:
+    reboot(used)
+    sub_path(used).unlink()  # kubelet's, and it is no mount any more
+    problems, said = cleaned(used, force=False)
+    assert problems == []
+    removed = [used.registration, used.socket, used.target(), used.target("v2")]
+    removed += [used.settings.view, used.state, used.settings.plugin_dir]
+    assert sorted(said) == sorted(f"removed {path}" for path in removed)
+    left = present(used)
+    assert set(left) == kubelets(used)
+    note = b'{"driverName": "oauth2.csi.cern.ch"}'
+    assert [value for value in left.values() if value is not None] == [note, note]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"driverName": "other.csi"}, {"volumeHandle": OURS}, [OURS], OURS, "", "{", "[" * 100_000],
+    ids=["another driver", "no driver", "a list", "no JSON", "empty", "half", "without end"],
+)
+def test_after_a_reboot_targets_that_may_not_be_ours_stay(used: Node, content: object) -> None:
+    reboot(used)
+    note = vol_data(used, "v2", content)
+    before = note.read_bytes()
+    used.target("v3").mkdir(parents=True)
+    assert cleaned(used, force=False)[0] == []
+    assert [used.target(v).exists() for v in ("v1", "v2", "v3")] == [False, True, True]
+    assert note.read_bytes() == before
+
+
+def test_a_target_with_something_in_it_is_left_and_named(used: Node) -> None:
+    reboot(used)
+    (used.target() / "precious").touch()
+    problems, _ = cleaned(used, force=False)
+    assert problems == [f"{used.target()}: Directory not empty"]
+    assert (used.target() / "precious").exists()
+    assert not used.target("v2").exists()
+
+
+@pytest.mark.parametrize("folders", ["there", "gone"])
+@pytest.mark.parametrize("view", ["mounted", "unmounted"])
+def test_volumes_are_found_after_their_file_system_was_unmounted(
+    used: Node, folders: str, view: str
+) -> None:
+    if folders == "gone":
+        for volume in ("v1", "v2"):
+            shutil.rmtree(used.folder(volume))
+    if view == "unmounted":
+        used.mounts.unmount(used.settings.view)
+    used.mounts.unmount(used.state)
+    with pytest.raises(StillInUse) as refusal:
+        cleaned(used, force=False)
+    places = (sub_path(used), used.target(), used.target("v2"))
+    assert all(str(place) in str(refusal.value) for place in places)
+    assert cleaned(used)[0] == []
+    assert mounted(used) == []
+    assert set(present(used)) == kubelets(used)
+
+
+def test_a_view_that_is_left_alone_is_taken_away(used: Node) -> None:
+    for target in (sub_path(used), used.target(), used.target("v2"), used.state):
+        used.mounts.unmount(target)
+    sub_path(used).unlink()
+    assert cleaned(used, force=False)[0] == []
+    assert mounted(used) == []
+    assert set(present(used)) == kubelets(used)
+
+
+def test_token_files_without_a_file_system_of_their_own_are_erased(used: Node) -> None:
+    reboot(used)
+    file = used.folder() / DATA / "token"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"at-0")
+    with file.open("rb") as reader:
+        assert cleaned(used)[0] == []
+        assert reader.read() == b""
+    assert not used.settings.plugin_dir.exists()
+
+
+def test_token_files_below_the_file_system_are_erased(used: Node) -> None:
+    reboot(used)
+    file = used.folder() / DATA / "token"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"at-0")
+    with file.open("rb") as reader:
+        used.mounts.mount_tmpfs(used.state, size=1 << 16, inodes=10)
+        assert cleaned(used)[0] == []
+        assert reader.read() == b""
+    assert not used.settings.plugin_dir.exists()
+
+
+@pytest.mark.parametrize("ours", ["below it", "gone"])
+def test_a_foreign_mount_over_a_target_is_left_alone_and_named(used: Node, ours: str) -> None:
+    if ours == "gone":
+        used.mounts.unmount(used.target())
+    precious = foreign(used, used.target())
+    problems, _ = cleaned(used)
+    assert [str(used.target()) in problem for problem in problems] == [True]
+    assert precious.read_bytes() == b"theirs"
+    assert {target for target, _ in mounted(used)} == {str(used.target())}
+    assert set(present(used)) - kubelets(used) == {
+        str(path.relative_to(used.root)) for path in (used.target(), precious)
+    }
+
+
+def test_a_foreign_mount_below_ours_stays(used: Node) -> None:
+    used.mounts.unmount(used.target())
+    precious = foreign(used, used.target())
+    used.mounts.bind(used.folder() / DATA, used.target())
+    problems, _ = cleaned(used)
+    assert [str(used.target()) in problem for problem in problems] == [True]
+    assert precious.read_bytes() == b"theirs"
+    assert len(mounted(used)) == 1
+
+
+def test_a_foreign_mount_on_the_state_is_left_alone_and_named(used: Node) -> None:
+    precious = foreign(used, used.state)
+    problems, _ = cleaned(used)
+    assert [str(used.state) in problem for problem in problems] == [True]
+    assert precious.read_bytes() == b"theirs"
+    assert {target for target, _ in mounted(used)} == {str(used.state)}
+    assert not used.target().exists()
+    assert not used.settings.view.exists()
+
+
+def test_folders_that_look_like_ours_stay_on_a_foreign_mount(used: Node) -> None:
+    reboot(used)
+    precious = foreign(used, used.state)
+    file = used.folder() / DATA / "token"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"theirs")
+    problems, _ = cleaned(used)
+    assert len(problems) == 1
+    assert (precious.read_bytes(), file.read_bytes()) == (b"theirs", b"theirs")
+
+
+@pytest.mark.parametrize("ours", ["below it", "gone"])
+def test_a_foreign_mount_on_the_view_is_left_alone_and_named(used: Node, ours: str) -> None:
+    if ours == "gone":
+        used.mounts.unmount(used.settings.view)
+    precious = foreign(used, used.settings.view)
+    problems, _ = cleaned(used)
+    assert [str(used.settings.view) in problem for problem in problems] == [True]
+    assert precious.read_bytes() == b"theirs"
+    assert {target for target, _ in mounted(used)} == {str(used.settings.view)}
+    assert not used.settings.plugin_dir.exists()
+
+
+def test_all_problems_are_told_at_once_and_the_rest_is_removed(used: Node) -> None:
+    places = [used.target(), used.settings.view, used.state]
+    kept = [foreign(used, place) for place in places]
+    unknown = used.registration.parent / ".12341"
+    unknown.mkdir()
+    used.registration.unlink()
+    used.registration.write_bytes(b"no socket")
+    problems, said = cleaned(used)
+    expected = [used.registration, *places]
+    assert len(problems) == len(expected)
+    for problem, place in zip(problems, expected, strict=True):
+        assert str(place) in problem
+    assert [path.read_bytes() for path in kept] == [b"theirs"] * 3
+    assert used.registration.read_bytes() == b"no socket"
+    assert unknown.is_dir()
+    gone = (used.socket, sub_path(used), used.target("v2"))
+    assert not any(path.exists() for path in gone)
+    assert {f"removed {path}" for path in gone} <= set(said)
+    for place in places:
+        used.mounts.unmount(place)
+    used.registration.unlink()
+    assert cleaned(used)[0] == []
+    assert mounted(used) == []
+    assert not used.settings.plugin_dir.exists()
+
+
+def in_plugin_dir(node: Node) -> Path:
+    (node.settings.plugin_dir / "precious").touch()
+    return node.settings.plugin_dir
+
+
+def in_view(node: Node) -> Path:
+    node.mounts.unmount(node.settings.view)
+    (node.settings.view / "precious").touch()
+    return node.settings.view
+
+
+@pytest.mark.parametrize("litter", [in_plugin_dir, in_view])
+def test_what_is_not_ours_is_left_and_named(used: Node, litter: Callable[[Node], Path]) -> None:
+    folder = litter(used)
+    assert cleaned(used)[0] == [f"{folder}: Directory not empty"]
+    assert [path.name for path in folder.iterdir()] == ["precious"]
+    assert mounted(used) == []
+
+
+def test_a_kubelet_folder_behind_a_symlink_is_cleaned(used: Node) -> None:
+    link = used.root / "link"
+    link.symlink_to(used.kubelet_dir)
+    used.settings = replace(used.settings, kubelet_dir=link)
+    with pytest.raises(StillInUse, match="alice/pod-1/v1, alice/pod-1/v2"):
+        cleaned(used, force=False)
+    assert cleaned(used)[0] == []
+    assert mounted(used) == []
+    assert set(present(used)) == kubelets(used)
+
+
+def test_behind_a_symlink_a_target_is_named_once(used: Node) -> None:
+    link = used.root / "link"
+    link.symlink_to(used.kubelet_dir)
+    used.settings = replace(used.settings, kubelet_dir=link)
+    precious = foreign(used, used.target())
+    assert len(cleaned(used)[0]) == 1
+    assert precious.read_bytes() == b"theirs"
+
+
+def test_mounts_outside_of_pods_and_of_other_drivers_stay(used: Node) -> None:
+    container, other = used.root / "container", used.target("v3")
+    for place in (container, other):
+        place.mkdir(parents=True)
+    used.mounts.bind(used.target(), container)
+    used.mounts.mount_tmpfs(other, size=1 << 16, inodes=10)
+    vol_data(used, "v3", {"driverName": "other.csi"})
+    assert cleaned(used)[0] == []
+    assert sorted(target for target, _ in mounted(used)) == sorted([str(container), str(other)])
+    assert list(container.iterdir()) == []

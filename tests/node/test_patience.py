@@ -1,0 +1,142 @@
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import grpc
+import pytest
+
+from csidriver.node.patience import LONGEST_WAIT, REMEMBERED, REMEMBERED_FOR, Patience
+from tests.node.plugin import Node
+
+
+class Standing:
+    """A clock that stands at `seconds`."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+def waits(patience: Patience, volume_id: str = "csi-v1", calls: int = 1) -> list[float]:
+    """How long so many calls, one after the other, may wait."""
+    found = []
+    for _ in range(calls):
+        with patience.turn(volume_id) as seconds:
+            found.append(seconds)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        pytest.param(10.0, [10, 20, 40, 60, 60], id="default"),
+        pytest.param(0.5, [0.5, 1, 2, 4, 8], id="short"),
+        pytest.param(100.0, [60, 60, 60, 60, 60], id="longer than the longest"),
+        pytest.param(0.0, [0, 0, 0, 0, 0], id="none"),
+    ],
+)
+def test_each_call_waits_twice_as_long_as_the_one_before(
+    first: float, expected: list[float]
+) -> None:
+    assert waits(Patience(first, 1, Standing()), calls=5) == expected
+
+
+def test_calls_without_end_wait_the_longest() -> None:
+    assert waits(Patience(0.001, 1, Standing()), calls=2000)[-1] == LONGEST_WAIT
+
+
+def test_volumes_are_counted_apart() -> None:
+    patience = Patience(1.0, 1, Standing())
+    assert waits(patience, "csi-v1", 3) == [1, 2, 4]
+    assert waits(patience, "csi-v2", 2) == [1, 2]
+    patience.forget("csi-v1")
+    assert waits(patience, "csi-v1") == [1]
+    assert waits(patience, "csi-v2") == [4]
+
+
+def test_a_volume_nobody_has_counted_can_be_forgotten() -> None:
+    patience = Patience(1.0, 1, Standing())
+    patience.forget("csi-v1")
+    assert waits(patience) == [1]
+
+
+@pytest.mark.parametrize(
+    ("idle", "expected"),
+    [
+        pytest.param(REMEMBERED_FOR, 4, id="not yet over"),
+        pytest.param(REMEMBERED_FOR + 1, 1, id="over"),
+    ],
+)
+def test_a_volume_starts_again_after_ten_idle_minutes(idle: float, expected: float) -> None:
+    clock = Standing()
+    patience = Patience(1.0, 1, clock)
+    waits(patience, calls=2)
+    clock.seconds += idle
+    assert waits(patience) == [expected]
+
+
+def test_every_call_begins_the_ten_minutes_anew() -> None:
+    clock = Standing()
+    patience = Patience(1.0, 1, clock)
+    waits(patience, "csi-v1")
+    waits(patience, "csi-v2")
+    clock.seconds += REMEMBERED_FOR - 1
+    waits(patience, "csi-v1")
+    clock.seconds += 2
+    assert waits(patience, "csi-v1") == [4]
+    assert waits(patience, "csi-v2") == [1]
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [pytest.param(REMEMBERED - 1, 2, id="room"), pytest.param(REMEMBERED, 1, id="no room")],
+)
+def test_of_too_many_volumes_the_one_idle_longest_is_forgotten(
+    others: int, expected: float
+) -> None:
+    patience = Patience(1.0, 1, Standing())
+    waits(patience, "csi-v1")
+    for number in range(others):
+        waits(patience, f"csi-other-{number}")
+    assert waits(patience, "csi-v1") == [expected]
+
+
+def test_a_call_without_a_free_slot_neither_waits_nor_counts() -> None:
+    patience = Patience(1.0, 2, Standing())
+    with ExitStack() as running:
+        for volume in ("csi-a", "csi-b"):
+            running.enter_context(patience.turn(volume))
+        assert waits(patience, calls=3) == [0, 0, 0]
+    assert waits(patience, calls=2) == [1, 2]
+
+
+def test_a_slot_is_free_again_after_a_call_that_failed() -> None:
+    patience = Patience(1.0, 1, Standing())
+    with pytest.raises(RuntimeError), patience.turn("csi-a"):
+        raise RuntimeError
+    assert waits(patience) == [1]
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    before = time.monotonic()
+    call()
+    return time.monotonic() - before
+
+
+@pytest.mark.mounts
+def test_a_volume_waits_longer_each_time_until_it_is_unpublished(fresh: Node) -> None:
+    fresh.start(publish_wait=0.05)
+    request = fresh.request()
+
+    def refuse() -> None:
+        assert fresh.refused(request)[0] is grpc.StatusCode.UNAVAILABLE
+
+    for wait in (0.05, 0.1, 0.2, 0.4, 0.8):
+        assert seconds_of(refuse) >= wait
+    fresh.unpublish()
+    assert seconds_of(refuse) < 1.6
