@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -36,13 +36,14 @@ class VolumeRecord:
 
     def save(self, folder: Path) -> None:
         """Write the record so that a crash leaves the whole of it or none."""
-        values = asdict(self)
+        values = _values(self) | {"attributes": _values(self.attributes)}
         values["attributes"]["template"] = self.attributes.template.text
+        # Not json.dump, which writes piece by piece from Python.
+        content = json.dumps({"version": _VERSION, "volume": values}).encode()
         draft = folder / f".{FILE_NAME}"
         try:
-            with draft.open("w", encoding="utf-8") as file:
-                os.fchmod(file.fileno(), 0o600)
-                json.dump({"version": _VERSION, "volume": values}, file)
+            with open(draft, "wb", opener=_private) as file:
+                file.write(content)
             draft.rename(folder / FILE_NAME)
         except OSError as error:
             raise translated(folder / FILE_NAME, error) from error
@@ -63,6 +64,15 @@ class VolumeRecord:
             (folder / FILE_NAME).unlink(missing_ok=True)
         except OSError as error:
             raise translated(folder / FILE_NAME, error) from error
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _values(value: VolumeRecord | VolumeAttributes) -> dict[str, Any]:
+    """The fields by name; unlike asdict() it copies none."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _record(values: dict[str, Any]) -> VolumeRecord:

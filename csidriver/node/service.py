@@ -173,9 +173,10 @@ def _inside(target_path: str, pods: Path) -> bool:
         return False
     if os.path.normpath(target_path) != target_path or not target_path.startswith(f"{pods}/"):
         return False
-    try:
-        # Kubelet's own folder may be reached through a symlink, nothing below it may.
-        real = os.path.join(os.path.realpath(pods), _below(target_path, pods))  # noqa: PTH118 - plain string comparison
-        return os.path.realpath(target_path) == real
-    except (OSError, ValueError):
-        return False
+    # Kubelet's own folder may be reached through a symlink, nothing below it may.
+    place, folder = target_path, str(pods)
+    while place != folder:
+        if os.path.islink(place):  # noqa: PTH114 - as text, a path is checked in a tenth of the time
+            return False
+        place = place.rpartition("/")[0]
+    return True

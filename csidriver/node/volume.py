@@ -22,16 +22,12 @@ class Volume:
     ) -> None:
         self.record = record
         self.folder = folder
+        self.file = folder / DATA / record.attributes.file_name
         self.lock = threading.Lock()
         self.gone = False
         self._follower = follower
         self._clock = clock
         self._expires_at: float | None = None
-
-    @property
-    def file(self) -> Path:
-        """The token file."""
-        return self.folder / DATA / self.record.attributes.file_name
 
     def newest(self) -> AccessToken | None:
         """The newest token of the volume's source, None if none was ever seen."""
@@ -45,11 +41,11 @@ class Volume:
         """
         return math.inf if self._expires_at is None else self._expires_at - self._clock.now()
 
-    def write_first(self, token: AccessToken, *, shown: bool) -> None:
+    def write_first(self, token: AccessToken, *, shown: bool) -> bool:
         """Put a token into the file before anybody can read it, creating the file if need be.
 
-        Where a pod is `shown` the file already and reads it just now, it stays as it is: the
-        rotation has the patience.
+        Where a pod is `shown` the file already and reads it just now, it stays as it is, and the
+        result is False: the rotation has the patience.
         """
         content = self.record.attributes.template.render(token)
         with self.lock:
@@ -57,10 +53,11 @@ class Volume:
                 self._create(content)
             elif tokenfile.rewrite(self.file, content) is Rewrite.BUSY:
                 if shown:
-                    return
+                    return False
                 raise NotReady(f"the token file of volume {self.record.volume_id} is being read")
             self._check(content)
             self._expires_at = token.expires_at
+        return True
 
     def restore(self) -> bool:
         """Put a missing file back, with a token that lives; False if there is none."""

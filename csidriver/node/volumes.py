@@ -193,14 +193,15 @@ class Volumes:
             if not shown:
                 undo.callback(around.state.remove, folder_name(volume_id))
             around.state.make(volume_id)
-            volume.write_first(token, shown=shown)
+            written = volume.write_first(token, shown=shown)
             if not shown:
                 undo.callback(around.state.hide_if_possible, target)
                 around.state.show(volume_id, target)
             record.save(volume.folder)
             self._keep(volume)
             # A token that came since `_token` found no volume to rewrite.
-            if volume.rewrite(leased=True)[0] is Rewrite.BUSY:
+            late = volume.newest() is not token
+            if not written or (late and volume.rewrite(leased=True)[0] is Rewrite.BUSY):
                 around.follower.nudge(volume_id)
             undo.pop_all()
 
