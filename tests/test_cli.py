@@ -174,9 +174,9 @@ def test_roles_in_one_process_start_serve_metrics_and_end_promptly() -> None:
             bench.apply("hello", bench.issuer.seed("my-app"))
             until(lambda: bench.refreshed("hello"))
             until(lambda: list(kubelet.glob("plugins_registry/*-reg.sock")))
-            served = metrics_of(log)
-            assert "oauth2_csi_refresher_sources 1.0" in served
-            assert "oauth2_csi_node_" in served
+            # The visit that has refreshed it ends a moment later.
+            until(lambda: "oauth2_csi_refresher_sources 1.0" in metrics_of(log))
+            assert "oauth2_csi_node_" in metrics_of(log)
             assert page_of(log, "healthz") == (200, "ok\n")
             assert page_of(log, "readyz") == (503, "kubelet has not registered the plugin\n")
             assert page_of(log, "secrets")[0] == 404
