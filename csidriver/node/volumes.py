@@ -125,7 +125,8 @@ class Volumes:
         self._claims.end(name)
         self._around.follower.wake()
         with self._claims.claim(name), self._claims.claim(os.path.realpath(target)):
-            if (found := self._owners(target)) and name not in found:
+            own = self._around.state.shown_at(volume_id, target)
+            if not own and (found := self._owners(target)) and name not in found:
                 problem = f"target_path {target} belongs to another volume"
                 raise InvalidRequest("NodeUnpublishVolume", [problem])
             self._patience.forget(volume_id)
