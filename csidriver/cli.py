@@ -1,4 +1,4 @@
-"""The command `oauth2-csi`: reads flags, puts a role together with its adapters, runs it."""
+"""The command `oauth2-csi`: reads flags and runs what they ask for."""
 
 import argparse
 import logging
@@ -6,35 +6,18 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
-from csidriver import __version__, logs, settings
+from csidriver import __version__, logs, roles, settings
 from csidriver.adapters.signals import stop_on_signals
-from csidriver.core.known import Rules
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import DriverError
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
-    from csidriver.node.plugin import Store
+from csidriver.roles import Role
 
 log = logging.getLogger(__name__)
 
-Check = Callable[[], list[str]]
-ROLES = ("node", "refresher")
+ROLES: Mapping[str, roles.Builder] = {"node": roles.node, "refresher": roles.refresher}
 CLEANUP = "node cleanup"
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """A role ready to run. `alive` and `ready` name what is wrong, nothing if all is well."""
-
-    run: Callable[[threading.Event], None]
-    alive: Check
-    ready: Check
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,11 +82,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _roles(text: str) -> list[str]:
-    roles = [role.strip() for role in text.split(",")]
-    unknown = sorted(set(roles) - set(ROLES))
+    names = [name.strip() for name in text.split(",")]
+    unknown = sorted(set(names) - set(ROLES))
     if unknown:
         raise argparse.ArgumentTypeError(f"no such role: {', '.join(unknown)}")
-    return roles
+    return names
 
 
 def _run_roles(flags: argparse.Namespace) -> int:
@@ -114,24 +97,23 @@ def _run_roles(flags: argparse.Namespace) -> int:
     common = settings.common(flags)
     logs.setup(common.log_level, common.log_format)
     registry = CollectorRegistry()
-    builders = {"node": _node, "refresher": _refresher}
     stop = threading.Event()
     stop_on_signals(stop)  # first: gRPC starts threads as soon as a server exists
-    roles = [builders[name](flags, common, registry, stop) for name in flags.roles]
+    running = [ROLES[name](flags, common, registry) for name in flags.roles]
     checks = {
-        "healthz": lambda: [problem for role in roles for problem in role.alive()],
-        "readyz": lambda: [problem for role in roles for problem in role.ready()],
+        "healthz": lambda: [problem for role in running for problem in role.alive()],
+        "readyz": lambda: [problem for role in running for problem in role.ready()],
     }
     server = OpsServer(common.listen, registry, checks)
     server.start()
     log.info("metrics on http://%s:%d/metrics", common.listen[0], server.port)
     try:
-        return _run_all(roles, stop)
+        return _run_all(running, stop)
     finally:
         server.stop()
 
 
-def _run_all(roles: Sequence[Role], stop: threading.Event) -> int:
+def _run_all(running: Sequence[Role], stop: threading.Event) -> int:
     """Run roles side by side until `stop` is set or one of them fails."""
     failed: list[BaseException] = []
 
@@ -147,80 +129,12 @@ def _run_all(roles: Sequence[Role], stop: threading.Event) -> int:
         finally:
             stop.set()
 
-    threads = [threading.Thread(target=run, args=(role,)) for role in roles]
+    threads = [threading.Thread(target=run, args=(role,)) for role in running]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     return 1 if failed else 0
-
-
-def _node(
-    flags: argparse.Namespace,
-    common: settings.Common,
-    registry: "CollectorRegistry",
-    _stop: threading.Event,
-) -> Role:
-    from csidriver.adapters.clock import Clock
-    from csidriver.adapters.mounts import Mounts
-    from csidriver.node.plugin import NodePlugin
-
-    store = _node_store(common)
-    plugin = NodePlugin(settings.node(flags), store, Mounts(), Clock(), registry)
-    return Role(plugin.run, plugin.alive, plugin.ready)
-
-
-def _node_store(common: settings.Common) -> "Store":
-    if common.store is not None:
-        from csidriver.adapters.directory import DirectoryStore
-
-        return DirectoryStore(common.store)
-    from csidriver.adapters.rest import RestStore, in_cluster, kubeconfig
-
-    if common.kubeconfig is not None:
-        return RestStore(kubeconfig(common.kubeconfig))
-    return RestStore(in_cluster(os.environ))
-
-
-def _refresher(
-    flags: argparse.Namespace,
-    common: settings.Common,
-    registry: "CollectorRegistry",
-    stop: threading.Event,
-) -> Role:
-    from csidriver.adapters.clock import Clock
-    from csidriver.adapters.directory import DirectoryStore
-    from csidriver.adapters.http import TokenEndpoints
-    from csidriver.adapters.issuers import IssuerFiles
-    from csidriver.refresher.interpreter import Interpreter, World
-    from csidriver.refresher.loop import Refresher
-    from csidriver.refresher.metrics import RefresherMetrics
-    from csidriver.refresher.spool import Spool
-
-    wanted = settings.refresher(flags)
-    store, clock, metrics = DirectoryStore(wanted.store), Clock(), RefresherMetrics(registry)
-    issuers = IssuerFiles(wanted.issuers)
-    issuers.current()
-
-    def rules() -> Rules:
-        return Rules(
-            issuers=issuers.current(),
-            holder=wanted.identity,
-            limits=wanted.limits,
-            driver_namespace=common.driver_namespace,
-            tokens_namespace=common.tokens_namespace,
-        )
-
-    world = World(
-        store=store,
-        spool=Spool(wanted.spool_dir),
-        endpoints=TokenEndpoints(),
-        clock=clock,
-        metrics=metrics,
-        may_send=lambda: not stop.is_set(),
-    )
-    refresher = Refresher(store, Interpreter(world), rules, clock, metrics)
-    return Role(refresher.run, refresher.alive, refresher.ready)
 
 
 def _run_cleanup(flags: argparse.Namespace) -> int:

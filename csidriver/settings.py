@@ -4,18 +4,19 @@ The environment gives defaults only for what Kubernetes' downward API says of th
 """
 
 import argparse
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from csidriver import values
 from csidriver.core import contract
 from csidriver.core.schedule import Limits
-from csidriver.errors import InvalidSettings
 from csidriver.logs import FORMATS, LEVELS
 from csidriver.node.configuration import CleanupSettings, NodeSettings
+from csidriver.refresher.lease import Term
 
-_UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+# Where a pod mounts its memory: what is spooled must not outlive it on a disk.
+SPOOL = Path("/run/oauth2-csi/spool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +38,21 @@ class Common:
 
 @dataclass(frozen=True, slots=True)
 class RefresherSettings:
-    """The refresher's flags; durations in seconds."""
+    """The refresher's flags; `namespaces` are those of sources, all if there are none."""
 
-    store: Path
     issuers: tuple[Path, ...]
+    namespaces: tuple[str, ...]
     spool_dir: Path
     identity: str
     limits: Limits
+    term: Term
 
 
 def add_common(parser: argparse.ArgumentParser, listen: str) -> None:
     """Add the flags of `Common`; `listen` is the role's default address."""
     parser.add_argument(
         "--store",
-        type=_store,
+        type=values.store,
         required=True,
         metavar="kubernetes|dir:PATH",
         help="the backend: the Kubernetes API, or a folder of manifests",
@@ -60,7 +62,7 @@ def add_common(parser: argparse.ArgumentParser, listen: str) -> None:
     )
     parser.add_argument(
         "--listen",
-        type=address,
+        type=values.address,
         default=listen,
         metavar="[HOST]:PORT",
         help="where to serve /metrics, /healthz and /readyz (default %(default)s)",
@@ -90,12 +92,12 @@ def add_node(parser: argparse.ArgumentParser, environment: Mapping[str, str], ho
     parser.add_argument("--node-id", default=environment.get("NODE_NAME") or host)
     parser.add_argument(
         "--publish-wait",
-        type=seconds,
+        type=values.seconds,
         default=10.0,
         help="how long a pod's first publish waits for a token, in seconds (default %(default)s); "
         "each further try waits twice as long, 60 s at most",
     )
-    parser.add_argument("--tmpfs-size", type=size, default=64 << 20, help="default 64Mi")
+    parser.add_argument("--tmpfs-size", type=values.size, default=64 << 20, help="default 64Mi")
     parser.add_argument("--tmpfs-inodes", type=int, default=16384)
     parser.add_argument("--selinux-context", default="", help="label of token files")
 
@@ -150,68 +152,65 @@ def add_refresher(
         help="issuer configuration, repeatable, read again on change",
     )
     parser.add_argument(
-        "--spool-dir", type=Path, default=None, help="default: the folder .spool of the store"
+        "--namespace",
+        type=values.namespace,
+        action="append",
+        default=[],
+        help="where annotated Secrets are served, repeatable (default: everywhere)",
     )
-    parser.add_argument("--identity", default=environment.get("POD_UID") or host)
-    parser.add_argument("--http-timeout", type=seconds, default=Limits().http_timeout)
-    parser.add_argument("--takeover-after", type=seconds, default=Limits().takeover_after)
+    parser.add_argument(
+        "--spool-dir",
+        type=Path,
+        default=None,
+        help=f"default: {SPOOL} with the Kubernetes API, else the folder .spool of the store",
+    )
+    parser.add_argument(
+        "--identity",
+        default=environment.get("POD_UID") or host,
+        help="names this process to others; never give it to two (default %(default)s)",
+    )
+    parser.add_argument("--http-timeout", type=values.seconds, default=Limits().http_timeout)
+    parser.add_argument("--takeover-after", type=values.seconds, default=Limits().takeover_after)
+    _add_lease(parser)
+
+
+def _add_lease(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lease-duration",
+        type=values.seconds,
+        default=Term().duration,
+        help="how long a refresher that went silent keeps others waiting (default %(default)s)",
+    )
+    parser.add_argument(
+        "--lease-renew",
+        type=values.seconds,
+        default=Term().renew,
+        help="how often that is put off, in seconds (default %(default)s)",
+    )
 
 
 def refresher(flags: argparse.Namespace) -> RefresherSettings:
-    """The flags of `add_refresher`. Raises InvalidSettings without a directory backend."""
-    if flags.store is None:
-        raise InvalidSettings("--store", ["the refresher of this version needs dir:PATH"])
+    """The flags of `add_refresher`. Raises InvalidSettings for those that do not go together."""
     return RefresherSettings(
-        store=flags.store,
         issuers=tuple(flags.issuers),
-        spool_dir=flags.spool_dir or flags.store / ".spool",
+        namespaces=tuple(dict.fromkeys(flags.namespace)),
+        spool_dir=flags.spool_dir or (flags.store / ".spool" if flags.store else SPOOL),
         identity=flags.identity,
         limits=Limits(flags.http_timeout, flags.takeover_after),
+        term=Term(flags.lease_duration, flags.lease_renew),
     )
 
 
 def add_demo_issuer(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the demo's authorization server."""
-    parser.add_argument("--listen", type=address, default="127.0.0.1:8080")
+    parser.add_argument("--listen", type=values.address, default="127.0.0.1:8080")
     parser.add_argument("--issuer", default="", help="its name, if not the address it listens on")
     parser.add_argument("--seed", action="append", default=[], help="a first refresh token")
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:
     """Add the demo's flags."""
-    parser.add_argument("--seconds", type=seconds, default=None, help="default: until ^C")
-    parser.add_argument("--lifetime", type=seconds, default=20.0, help="of access tokens")
+    parser.add_argument("--seconds", type=values.seconds, default=None, help="default: until ^C")
+    parser.add_argument("--lifetime", type=values.seconds, default=20.0, help="of access tokens")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--chaos", choices=["reapply"], help="re-apply the Secret all the time")
-
-
-def address(text: str) -> tuple[str, int]:
-    """`host:port`, `:port` for all addresses."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - 16 bits
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return host.strip("[]") or "0.0.0.0", int(port)
-
-
-def seconds(text: str) -> float:
-    """A positive number of seconds."""
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or float(text) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
-    return float(text)
-
-
-def size(text: str) -> int:
-    """Bytes, written as a Kubernetes quantity such as `64Mi`."""
-    match = re.fullmatch(r"([1-9][0-9]*)(|Ki|Mi|Gi)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 64Mi")
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def _store(text: str) -> Path | None:
-    if text == "kubernetes":
-        return None
-    kind, _, path = text.partition(":")
-    if kind != "dir" or not path:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither kubernetes nor dir:PATH")
-    return Path(path).absolute()

@@ -1,13 +1,18 @@
 """Every test runs in a mount namespace of its own making, so that real mounts need no cluster."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from csidriver.demo import sandbox
 from tools.programs import find
+
+if TYPE_CHECKING:
+    from tests.cluster.cluster import Cluster
+    from tests.cluster.controlplane import ControlPlane
 
 _refused = ""
 
@@ -33,6 +38,27 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     needed = [name for marker in item.iter_markers("tools") for name in marker.args]
     if missing := [name for name in needed if find(name) is None]:
         pytest.skip(f"{', '.join(missing)} missing; run `make tools`")
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator["ControlPlane"]:
+    """A real API server for all tests."""
+    from tests.cluster.controlplane import ControlPlane
+
+    plane = ControlPlane()
+    try:
+        plane.start()
+        yield plane
+    finally:
+        plane.close()
+
+
+@pytest.fixture(scope="session")
+def cluster(control_plane: "ControlPlane") -> "Cluster":
+    """The same with what `deploy/` installs; a test sweeps the namespaces it uses."""
+    from tests.cluster.cluster import Cluster
+
+    return Cluster(control_plane)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,9 +6,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,14 +16,10 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.cli import main
 from csidriver.core import contract
 from tests.node.plugin import Node
+from tests.processes import OPENER, command, metrics_of, page_of, running
 from tests.refresher.bench import Bench, until
 
 COMMANDS = ("node", "node cleanup", "refresher", "run", "demo-issuer", "demo")
-OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "csidriver", *arguments]
 
 
 @pytest.mark.parametrize("subcommand", [[], *(c.split() for c in COMMANDS)], ids=str)
@@ -96,12 +89,10 @@ def test_trouble_at_the_start_is_one_line_and_status_1(tmp_path: Path) -> None:
     assert broken.stderr.startswith("oauth2-csi: issuers: ")
     issuers = tmp_path / "issuers.yaml"
     issuers.write_text("issuers: []", encoding="ascii")
-    on_cluster = started("refresher", "--store", "kubernetes", "--issuers", str(issuers))
-    assert (on_cluster.returncode, on_cluster.stderr.count("\n")) == (1, 1)
-    assert "dir:PATH" in on_cluster.stderr
-    outside = started("node", "--store", "kubernetes", "--listen", "127.0.0.1:0")
-    assert (outside.returncode, outside.stderr.count("\n")) == (1, 1)
-    assert "KUBERNETES_SERVICE_HOST" in outside.stderr
+    for role in (["refresher", "--issuers", str(issuers)], ["node"]):
+        outside = started(*role, "--store", "kubernetes", "--listen", "127.0.0.1:0")
+        assert (outside.returncode, outside.stderr.count("\n")) == (1, 1)
+        assert "KUBERNETES_SERVICE_HOST" in outside.stderr
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -112,37 +103,6 @@ def test_trouble_at_the_start_is_one_line_and_status_1(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
         assert "Address already in use" in done.stderr
-
-
-@contextlib.contextmanager
-def running(*arguments: str) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
-    """A process of ours and its log; it is ended, if it still runs, by force."""
-    with tempfile.NamedTemporaryFile() as log:
-        process = subprocess.Popen(command(*arguments), stdout=log, stderr=log)  # noqa: S603
-        try:
-            yield process, Path(log.name)
-        finally:
-            process.kill()
-            process.wait()
-
-
-def metrics_of(log: Path) -> str:
-    status, text = page_of(log, "metrics")
-    assert status == 200
-    return text
-
-
-def page_of(log: Path, page: str) -> tuple[int, str]:
-    def address() -> str:
-        found = re.search(r"metrics on (http://[^\s\"]+)/metrics", log.read_text(encoding="utf-8"))
-        return "" if found is None else found[1]
-
-    try:
-        with OPENER.open(f"{until(address, 'metrics are served')}/{page}", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
 
 
 def unblocked(process: "subprocess.Popen[bytes]") -> list[str]:
@@ -262,13 +222,12 @@ def test_the_demo_issuer_serves_and_ends() -> None:
 
 
 IMPORTS = """
-import sys, threading
+import sys
 from csidriver import cli
 flags = cli._parser().parse_args(sys.argv[1:])
 from prometheus_client import CollectorRegistry
 from csidriver import settings
-role = {"node": cli._node, "refresher": cli._refresher}[flags.roles[0]]
-role(flags, settings.common(flags), CollectorRegistry(), threading.Event())
+cli.ROLES[flags.roles[0]](flags, settings.common(flags), CollectorRegistry())
 print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 

@@ -36,6 +36,7 @@ from csidriver.demo.families import Policy
 from csidriver.demo.faults import Body, Delay, Fault, Redirect, Status, Truncate
 from csidriver.demo.issuer import DEMO_CLIENT
 from csidriver.demo.kubelet import Kubelet, KubeletError
+from tests.adapters.test_http import Peer, certificate, http
 from tests.refresher.bench import NAMESPACE, Bench, manifest, until
 
 
@@ -74,11 +75,23 @@ class Everything(logging.Handler):
         self.lines.append("\n".join(parts))
 
 
+LIBRARIES = (
+    "urllib3",
+    "requests",
+    "grpc",
+    "kubernetes",
+    "prometheus_client",
+    "oauthlib",
+    "requests_oauthlib",
+    "yaml",
+)
+
+
 @pytest.fixture
 def heard() -> Iterator[Everything]:
     """What all loggers say, libraries too, at DEBUG."""
     handler, root = Everything(), logging.getLogger()
-    loggers = [root, *(logging.getLogger(n) for n in ("urllib3", "requests", "grpc"))]
+    loggers = [root, *(logging.getLogger(name) for name in LIBRARIES)]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.DEBUG)
@@ -215,6 +228,37 @@ def test_the_refresher_shows_no_secret(tmp_path: Path, heard: Everything) -> Non
         p.read_text(encoding="utf-8") for p in (bench.root / "oauth2-csi").glob("secret.*")
     )
     assert set(refresh) <= set(leaks_in_data(grants, refresh)), "the search sees where they are"
+
+
+def test_an_https_issuer_that_is_asked_about_a_token_shows_no_secret(
+    tmp_path: Path, heard: Everything
+) -> None:
+    planted = {kind: needle(kind) for kind in ("rt", "at", "username", "header", "seed")}
+    ca_file, context = certificate(tmp_path)
+    said_of_token = {"active": False, "username": planted["username"], "token": planted["rt"]}
+    tokens = {"access_token": planted["at"], "refresh_token": planted["rt"]}
+    headers = f"X-Token: {planted['header']}\r\n"
+    replies = {
+        "/introspect": http(json.dumps(said_of_token).encode(), headers=headers),
+        "/token": http(json.dumps(tokens).encode(), "502 Bad Gateway", headers),
+    }
+    with Bench(tmp_path) as bench, Peer(b"", by_path=replies, tls=context) as peer:
+        own = {"name": "far", "caFile": str(ca_file), "defaultLifetime": 1}
+        own |= {"tokenEndpoint": f"https://{peer.address}/token"}
+        own |= {"introspectionEndpoint": f"https://{peer.address}/introspect"}
+        bench.configure(bench.entry(), own)
+        bench.start()
+        bench.apply("doubtful", Sensitive(planted["seed"]), issuer="far")
+        until(lambda: bench.status("doubtful") == "LostRotation")
+        metrics = generate_latest(bench.registry).decode()
+        bench.stop()
+    sent = "".join(peer.requests)
+    assert planted["seed"] in sent
+    assert "POST /introspect" in sent
+    assert 'answer="inactive"' in metrics
+    assert 'status="LostRotation"} 1.0' in metrics, "the gauges were there to be searched"
+    for text in ("\n".join(heard.lines), metrics, shown_by_store(bench.root)):
+        assert leaks(text, [*planted.values(), SECRET]) == []
 
 
 def leaks_in_data(text: str, needles: Sequence[str]) -> list[str]:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from csidriver import settings
+from csidriver import settings, values
 from csidriver.core import contract
 from csidriver.core.schedule import Limits
 from csidriver.errors import InvalidSettings
 from csidriver.node.configuration import CleanupSettings
+from csidriver.refresher.lease import Term
 
 ENVIRONMENT = {"NODE_NAME": "worker-1", "POD_UID": "pod-uid", "HOME": "/root"}
 STORE = ["--store", "dir:/store"]
@@ -37,11 +38,12 @@ def test_defaults_of_every_role() -> None:
     assert (node.node_id, node.kubelet_dir) == ("worker-1", Path("/var/lib/kubelet"))
     assert (node.publish_wait, node.size, node.inodes) == (10.0, 64 << 20, 16384)
     assert settings.refresher(parsed()) == settings.RefresherSettings(
-        store=Path("/store"),
         issuers=(Path("/issuers"),),
+        namespaces=(),
         spool_dir=Path("/store/.spool"),
         identity="pod-uid",
         limits=Limits(20.0, 100.0),
+        term=Term(15.0, 5.0),
     )
 
 
@@ -66,12 +68,16 @@ def test_without_the_downward_api_the_host_stands_in(environment: dict[str, str]
     assert settings.refresher(flags).identity == "host"
 
 
-def test_the_kubernetes_api_serves_the_node_role_only() -> None:
+def test_with_the_kubernetes_api_the_spool_is_a_mount_of_the_pod() -> None:
     flags = parsed("--store", "kubernetes", "--kubeconfig", "/config")
     common = settings.common(flags)
     assert (common.store, common.kubeconfig) == (None, Path("/config"))
-    with pytest.raises(InvalidSettings, match="refresher"):
-        settings.refresher(flags)
+    assert settings.refresher(flags).spool_dir == Path("/run/oauth2-csi/spool")
+
+
+def test_a_lease_that_no_renewal_can_save_is_refused() -> None:
+    with pytest.raises(InvalidSettings, match="--lease-duration"):
+        settings.refresher(parsed("--lease-duration", "5"))
 
 
 def test_flags_win() -> None:
@@ -82,6 +88,8 @@ def test_flags_win() -> None:
         *("--tmpfs-size", "1Mi", "--tmpfs-inodes", "100", "--selinux-context", "s"),
         *("--issuers", "/more", "--spool-dir", "/spool", "--identity", "i"),
         *("--http-timeout", "3", "--takeover-after", "30"),
+        *("--namespace", "a", "--namespace", "b", "--namespace", "a"),
+        *("--lease-duration", "4", "--lease-renew", "1.5"),
     )
     common, node, refresher = (
         settings.common(flags),
@@ -100,20 +108,22 @@ def test_flags_win() -> None:
     assert refresher.issuers == (Path("/issuers"), Path("/more"))
     assert (refresher.spool_dir, refresher.identity) == (Path("/spool"), "i")
     assert refresher.limits == Limits(3.0, 30.0)
+    assert refresher.namespaces == ("a", "b")
+    assert refresher.term == Term(4.0, 1.5)
 
 
 @pytest.mark.parametrize(
     ("convert", "text", "value"),
     [
-        (settings.address, ":9808", ("0.0.0.0", 9808)),
-        (settings.address, "localhost:0", ("localhost", 0)),
-        (settings.address, "[::1]:65535", ("::1", 65535)),
-        (settings.seconds, "0.25", 0.25),
-        (settings.seconds, "10", 10.0),
-        (settings.size, "1", 1),
-        (settings.size, "64Mi", 64 << 20),
-        (settings.size, "2Gi", 2 << 30),
-        (settings.size, "3Ki", 3 << 10),
+        (values.address, ":9808", ("0.0.0.0", 9808)),
+        (values.address, "localhost:0", ("localhost", 0)),
+        (values.address, "[::1]:65535", ("::1", 65535)),
+        (values.seconds, "0.25", 0.25),
+        (values.seconds, "10", 10.0),
+        (values.size, "1", 1),
+        (values.size, "64Mi", 64 << 20),
+        (values.size, "2Gi", 2 << 30),
+        (values.size, "3Ki", 3 << 10),
     ],
 )
 def test_values(convert: Callable[[str], object], text: str, value: object) -> None:
@@ -127,6 +137,8 @@ def test_values(convert: Callable[[str], object], text: str, value: object) -> N
         *(("--publish-wait", bad) for bad in ("", "0", "-1", "1e3", "nan", "inf", "1s", " 1")),
         *(("--tmpfs-size", bad) for bad in ("", "0", "64M", "-1Mi", "64 Mi", "1.5Gi")),
         *(("--store", bad) for bad in ("", "dir:", "/path", "Kubernetes", "Dir:/x")),
+        *(("--namespace", bad) for bad in ("", "A", "a/b", "*")),
+        *(("--lease-duration", bad) for bad in ("", "0", "15s")),
         ("--tmpfs-inodes", "many"),
         ("--log-level", "trace"),
         ("--log-format", "xml"),

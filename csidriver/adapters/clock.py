@@ -1,5 +1,6 @@
 """Time: the one place that reads a clock or waits."""
 
+import threading
 import time
 
 
@@ -17,3 +18,7 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
         time.sleep(max(0.0, seconds))
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Let time pass, or less if the event is set; whether it is."""
+        return event.wait(max(0.0, seconds))

@@ -10,7 +10,7 @@ from csidriver.core.grant import Grant, Intent
 from csidriver.core.secret import Secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.source import Client
-from csidriver.core.status import Status
+from csidriver.core.status import Signal, Status
 from csidriver.core.token import MAX_STORED, DocumentError, TokenDocument
 from csidriver.errors import InvalidSecret
 
@@ -21,33 +21,53 @@ _VERSION = 1
 
 def to_data(grant: Grant) -> dict[str, Sensitive]:
     """The data of the grant's Secret. Client credentials go along: a restart reads no source."""
-    state: dict[str, Any] = {
+    return {
+        DOCUMENT: grant.document.text(),
+        STATE: Sensitive(json.dumps(_tokens(grant) | _progress(grant))),
+        contract.KEY_CLIENT_ID: Sensitive(grant.client.client_id),
+        contract.KEY_CLIENT_SECRET: grant.client.client_secret,
+    }
+
+
+def _tokens(grant: Grant) -> dict[str, Any]:
+    """Where the tokens came from and how long they last."""
+    return {
         "version": _VERSION,
         "source": {
             "namespace": grant.ref.namespace,
             "name": grant.ref.name,
             "uid": grant.source_uid,
+            "key": grant.key,
             "resourceVersion": grant.source_version,
         },
         "issuer": {"name": grant.issuer, "identity": grant.issuer_identity},
+        "adoptedAt": grant.adopted_at,
         "generation": grant.generation,
         "issuedAt": grant.issued_at,
         "expiresAt": grant.expires_at,
+        "refreshExpiresAt": grant.refresh_expires_at,
+        "refreshRenewed": grant.refresh_renewed,
         "rt": grant.live,
         "seeds": list(grant.seeds),
         "spent": list(grant.spent),
+        "inherited": grant.inherited,
+    }
+
+
+def _progress(grant: Grant) -> dict[str, Any]:
+    """What was tried, what came of it and what is next."""
+    return {
         "intent": None if grant.intent is None else asdict(grant.intent),
         "nextRefresh": grant.next_refresh,
         "status": grant.status.value,
         "message": grant.message,
         "warning": grant.warning,
+        "expiryStep": grant.expiry_step,
         "failures": grant.failures,
-    }
-    return {
-        DOCUMENT: grant.document.text(),
-        STATE: Sensitive(json.dumps(state)),
-        contract.KEY_CLIENT_ID: Sensitive(grant.client.client_id),
-        contract.KEY_CLIENT_SECRET: grant.client.client_secret,
+        "signal": None if grant.signal is None else grant.signal.value,
+        "fingerprint": grant.fingerprint,
+        "unscoped": grant.unscoped,
+        "twin": grant.twin,
     }
 
 
@@ -80,12 +100,12 @@ def from_secret(secret: Secret) -> Grant:
 
 
 def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Grant:
-    intent = state["intent"]
-    following = state["nextRefresh"]
+    source, intent, following = state["source"], state["intent"], state["nextRefresh"]
+    signal = state.get("signal")
     return Grant(
-        ref=Ref(state["source"]["namespace"], state["source"]["name"]),
-        source_uid=state["source"]["uid"],
-        source_version=state["source"]["resourceVersion"],
+        ref=Ref(source["namespace"], source["name"]),
+        source_uid=source["uid"],
+        source_version=source["resourceVersion"],
         issuer=state["issuer"]["name"],
         issuer_identity=state["issuer"]["identity"],
         client=Client(
@@ -103,6 +123,17 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
         message=str(state["message"]),
         warning=str(state["warning"]),
         failures=int(state["failures"]),
+        # What earlier releases did not store has the value of a grant that knows nothing of it.
+        adopted_at=float(state.get("adoptedAt", 0.0)),
+        key=str(source.get("key", "")),
+        inherited=int(state.get("inherited", 0)),
+        refresh_expires_at=float(state.get("refreshExpiresAt", 0.0)),
+        refresh_renewed=bool(state.get("refreshRenewed", True)),
+        expiry_step=int(state.get("expiryStep", 0)),
+        signal=None if signal is None else Signal(signal),
+        fingerprint=str(state.get("fingerprint", "")),
+        unscoped=str(state.get("unscoped", "")),
+        twin=str(state.get("twin", "")),
     )
 
 

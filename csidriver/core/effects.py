@@ -100,10 +100,48 @@ class Wait(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class MaySend(Effect[bool]):
-    """Whether this process may start an exchange now: it is working, not stopping."""
+class StepAside(Effect[None]):
+    """From here on this may take long, and holds nothing that others wait for."""
 
-    issuer: str
+
+@dataclass(frozen=True, slots=True)
+class MaySend(Effect[float]):
+    """Seconds to wait before an exchange may start; infinity: not as things are now.
+
+    0 takes a slot, which the Send that follows gives back, or GiveBack if none does.
+    """
+
+    issuer: Issuer
+    ref: Ref
+    client: Client
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack(Effect[None]):
+    """Nothing will be sent after all: free the slot that MaySend took."""
+
+    issuer: Issuer
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Namesake:
+    """A token by its age: the elder of two sorts first."""
+
+    adopted_at: float
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Namesakes(Effect[tuple[Namesake, ...]]):
+    """The other tokens this process knows of whose `names` meet these (docs/protocol.md 2.5).
+
+    Asking announces, too: whoever asks next is told of this one.
+    """
+
+    ref: Ref
+    adopted_at: float
+    names: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +180,19 @@ class Send(Effect[Outcome]):
     """Present a refresh token at the issuer's token endpoint (RFC 6749 section 6).
 
     `timeout` bounds the whole exchange, in seconds.
+    """
+
+    issuer: Issuer
+    client: Client
+    refresh_token: Sensitive
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Introspect(Effect[bool | None]):
+    """Whether the server calls a refresh token active (RFC 7662); None if it does not say.
+
+    That presents nothing: the token is as good as before.
     """
 
     issuer: Issuer

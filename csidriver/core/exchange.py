@@ -4,12 +4,15 @@ The order of the effects is the point of this file. What an outcome means is dec
 """
 
 import contextlib
+import math
 from dataclasses import replace
 
 from csidriver.core import custody, schedule
+from csidriver.core.commit import commit, held
+from csidriver.core.doubt import consult
+from csidriver.core.duplicates import heed_namesakes
 from csidriver.core.effects import (
-    CreateSecret,
-    GetSecret,
+    GiveBack,
     MaySend,
     Monotonic,
     Nonce,
@@ -20,91 +23,141 @@ from csidriver.core.effects import (
     SpoolEntry,
     SpoolRead,
     SpoolWrite,
-    Wait,
 )
-from csidriver.core.grant import (
-    Conflict,
-    Grant,
-    begin,
-    judge_conflict,
-    presentable,
-    withdraw,
-    working_life,
-)
+from csidriver.core.grant import Grant, Intent, begin, presentable, withdraw, working_life
 from csidriver.core.issuers import UNLIMITED, Issuer
 from csidriver.core.known import Known, Rules, Steps
 from csidriver.core.outcome import Failed, Ok, Outcome
-from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.secret import SecretPatch
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.settlement import fail, succeed
-from csidriver.core.status import Kind, Signal
-from csidriver.errors import InvalidSecret, SpoolFailed, StoreConflict, StoreError
+from csidriver.core.settlement import fail, reconsider, scoped, succeed
+from csidriver.core.status import HELD_BACK_MESSAGE, Kind, Signal, Status
+from csidriver.errors import DriverError, InvalidSecret, SpoolFailed
 
 # Seconds until a second look when this process may not send: it stops, or another one works.
 RECHECK = 1.0
-# Most seconds between two tries to store an outcome; storing it is never given up.
-COMMIT_PAUSE = 5.0
+# Seconds a token may be held back in its issuer's queue before that is worth telling.
+NOTABLE_PAUSE = 5.0
 
 
 def refresh_if_due(known: Known, issuer: Issuer, rules: Rules) -> Steps[Known]:
     """Settle an intent that was left behind, then refresh if the schedule says so."""
     known = yield from _settle_intent(known, issuer, rules)
-    grant = known.grant
+    known = yield from heed_namesakes(known)
     now = yield from Now()
-    if grant is None or grant.next_refresh is None or now < grant.next_refresh:
+    if known.grant is None or known.custody_stale:
         return known
-    if known.recheck_at is not None:
+    grant = reconsider(known.grant, issuer, now)
+    known = replace(known, grant=grant)
+    if grant.next_refresh is None or now < grant.next_refresh or known.recheck_at is not None:
         return known
     token = presentable(grant)
     if token is None:
         raise InvalidSecret(f"grant of Secret {grant.ref}", ["holds no token that may be sent"])
-    if not (yield from MaySend(issuer.name)):
-        return replace(known, recheck_at=now + RECHECK)
-    return (yield from _exchange(known, grant, token, issuer, rules))
+    pause = yield from MaySend(issuer, known.ref, grant.client)
+    if pause > 0:
+        grant = _held_back(grant, pause, now, issuer)
+        soon = now + (pause if math.isfinite(pause) else RECHECK)
+        return replace(known, grant=grant, recheck_at=soon)
+    return (yield from _exchange(known, token, issuer, rules))
+
+
+def _held_back(grant: Grant, pause: float, now: float, issuer: Issuer) -> Grant:
+    """The grant while its issuer is spared: users are told once the token in hand runs short."""
+    short = grant.expires_at - now < schedule.lead(working_life(grant, issuer)) / 2
+    told = grant.status in (Status.READY, Status.PENDING)
+    if not (short and told and NOTABLE_PAUSE < pause < math.inf):
+        return grant
+    return replace(grant, status=Status.ISSUER_UNAVAILABLE, message=HELD_BACK_MESSAGE)
 
 
 def _settle_intent(known: Known, issuer: Issuer, rules: Rules) -> Steps[Known]:
     """Find out what became of an announced exchange that no outcome was recorded for."""
     grant = known.grant
-    if grant is None or grant.intent is None or grant.intent.rt != grant.live:
-        return known
-    if grant.intent.recorded:
+    intent = None if grant is None else grant.intent
+    if grant is None or intent is None or intent.rt != grant.live or intent.recorded:
         return known
     now = yield from Now()
-    if grant.intent.holder != rules.holder:
-        free_at = grant.intent.started_at + grant.intent.takeover_after
-        if now < free_at:
-            return replace(known, recheck_at=free_at)
-        return (yield from _record(known, grant, Failed(Signal.NO_ANSWER), now, issuer))
-    entry = yield from SpoolRead(known.ref)
-    if entry is None or entry.nonce != grant.intent.nonce:
+    age = yield from _age(known, intent, now)
+    left = intent.takeover_after - age
+    if intent.holder != rules.holder:
+        if left > 0:
+            return replace(known, recheck_at=now + left)
+        # Its instants are of another process's clock; from here on they are of this one's.
+        first_at = now - age - (intent.started_at - intent.first_at)
+        taken = replace(grant, intent=replace(intent, first_at=first_at))
+        return (yield from _record(known, taken, Failed(Signal.NO_ANSWER), now, issuer))
+    try:
+        entry = yield from SpoolRead(known.ref)
+    except SpoolFailed:
+        if left > 0:
+            raise  # it may be read yet, and hold the reply
+        entry = SpoolEntry(intent.nonce, now, None)
+    if entry is None or entry.nonce != intent.nonce:
         return replace(known, grant=withdraw(grant))
     outcome = Failed(Signal.NO_ANSWER) if entry.reply is None else Ok(entry.reply)
     return (yield from _record(known, grant, outcome, entry.sent_at, issuer))
 
 
-def _exchange(
-    known: Known, grant: Grant, token: Sensitive, issuer: Issuer, rules: Rules
-) -> Steps[Known]:
-    """Announce, send, record. Raises StoreConflict before anything was sent, never after."""
-    life = working_life(grant, issuer)
-    takeover_after = schedule.takeover_after(life, rules.limits, issuer.min_lead)
+def _age(known: Known, intent: Intent, now: float) -> Steps[float]:
+    """How old an intent is in seconds, by the backend's clock if it told."""
+    told = None if known.grant_secret is None else known.grant_secret.age
+    if told is None:
+        return now - intent.started_at
+    # Reading it is where the backend's clock stops and ours goes on.
+    return told + (yield from Monotonic()) - known.read_at
+
+
+def _exchange(known: Known, token: Sensitive, issuer: Issuer, rules: Rules) -> Steps[Known]:
+    """Announce, send, record. Raises StoreConflict before anything was sent, never after.
+
+    The slot that MaySend took goes to the Send, or back.
+    """
+    nonce = ""
+    try:
+        now = yield from Now()
+        known, allowed = yield from consult(known, issuer, rules, now)
+        grant = known.grant
+        if allowed and grant is not None:
+            known, grant, nonce = yield from _announce(known, grant, now, issuer, rules)
+    except DriverError:
+        yield from GiveBack(issuer, known.ref)
+        raise
+    if grant is None or not nonce:
+        yield from GiveBack(issuer, known.ref)
+        return known
+    return (yield from _present(known, grant, nonce, token, issuer, rules))
+
+
+def _announce(
+    known: Known, grant: Grant, now: float, issuer: Issuer, rules: Rules
+) -> Steps[tuple[Known, Grant, str]]:
+    """Store the intent, spool its nonce; "" if that took so long that it may not be relied on."""
+    takeover_after = schedule.takeover_after(
+        working_life(grant, issuer), rules.limits, issuer.min_lead
+    )
     announced = yield from Monotonic()
-    now = yield from Now()
     nonce = yield from Nonce()
     if issuer.reuse != UNLIMITED:
         grant = begin(grant, nonce, rules.holder, now, takeover_after)
         patch = SecretPatch(data=dict(custody.to_data(grant)))
-        stored = yield from PatchSecret(_custody(known), patch)
-        known = replace(known, grant=grant, grant_secret=stored)
+        stored = yield from PatchSecret(held(known), patch)
+        known = known.with_grant(stored, grant)
     yield from SpoolWrite(known.ref, SpoolEntry(nonce, now, None))
     if (yield from Monotonic()) - announced > takeover_after / 4:
         # Another replica may soon believe that we are dead: announce again instead of sending.
         yield from SpoolClear(known.ref)
-        return replace(known, recheck_at=now)
+        return replace(known, recheck_at=now), grant, ""
+    return known, grant, nonce
+
+
+def _present(
+    known: Known, grant: Grant, nonce: str, token: Sensitive, issuer: Issuer, rules: Rules
+) -> Steps[Known]:
+    life = working_life(grant, issuer)
     sent_at = yield from Now()
     outcome = yield from Send(
-        issuer,
+        scoped(grant, issuer),
         grant.client,
         token,
         schedule.http_timeout(life, rules.limits, issuer.min_lead),
@@ -128,57 +181,11 @@ def _record(
         u = schedule.spread(grant.source_uid, grant.generation + 1)
         after = succeed(grant, outcome.reply, sent_at, issuer, u)
         known = replace(known, spooled=True)
-        return (yield from _commit(known, grant, after))
+        return (yield from commit(known, grant, after))
     now = yield from Now()
     u = schedule.spread(f"{grant.source_uid}/{grant.failures}", grant.generation)
-    known = yield from _commit(known, grant, fail(grant, outcome, now, issuer, u))
+    known = yield from commit(known, grant, fail(grant, outcome, now, issuer, u))
     if outcome.signal is Signal.INVALID_GRANT:
         # Somebody may have put a new token into the source while we presented the old one.
         known = replace(known, source_stale=True, recheck_at=now)
     return known
-
-
-def _commit(known: Known, before: Grant, after: Grant) -> Steps[Known]:
-    """Store a grant computed from `before`, however long it takes and whoever writes in between.
-
-    A conflict never drops a reply: it is rebased unless the grant has moved on without us.
-    """
-    base = _custody(known)
-    pause = COMMIT_PAUSE / 16
-    while True:
-        try:
-            stored = yield from PatchSecret(base, SecretPatch(data=dict(custody.to_data(after))))
-        except StoreConflict:
-            pass
-        except StoreError:
-            yield from Wait(pause)
-            pause = min(COMMIT_PAUSE, pause * 2)
-            continue
-        else:
-            return replace(known, grant=after, grant_secret=stored)
-        try:
-            fresh = yield from GetSecret(base.namespace, base.name)
-        except StoreError:
-            yield from Wait(pause)
-            continue
-        stored_grant = None if fresh is None else custody.from_secret(fresh)
-        if fresh is None and after.generation > before.generation:
-            # Deleted under our hands; without it the refresh token we hold exists nowhere.
-            with contextlib.suppress(StoreError):
-                stored = yield from CreateSecret(custody.to_secret(after, base.namespace))
-                return replace(known, grant=after, grant_secret=stored)
-            yield from Wait(pause)
-            continue
-        conflict = judge_conflict(stored_grant, before, after)
-        if fresh is None or conflict is not Conflict.REBASE:
-            kept = conflict is Conflict.PEER_WON
-            return replace(
-                known, source_stale=True, custody_stale=True, spooled=known.spooled and not kept
-            )
-        base = fresh
-
-
-def _custody(known: Known) -> Secret:
-    if known.grant_secret is None:
-        raise StoreConflict(f"the grant of Secret {known.ref} is gone")
-    return known.grant_secret

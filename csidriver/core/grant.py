@@ -15,6 +15,7 @@ from csidriver.core.source import Client, Source
 from csidriver.core.status import (
     PENDING_MESSAGE,
     READY_MESSAGE,
+    Signal,
     Status,
     Warn,
 )
@@ -46,7 +47,11 @@ class Intent:
 class Grant:
     """One live document and its state; instants in epoch seconds, 0 for never.
 
-    `next_refresh` is None when only a change of the source or its issuer can help.
+    `next_refresh` is None when only a change of the source or its issuer can help. Of `spent`, the
+    first `inherited` belong to seeds before this one; `key` is where the source keeps the document.
+    `refresh_renewed`: the last refresh moved the refresh token's expiry out; `expiry_step`: so many
+    warnings of it were given. `signal` ended the last attempt, under the configuration with this
+    `fingerprint`; `unscoped` is the one whose scope was refused. `twin` is the elder of this login.
     """
 
     ref: Ref
@@ -67,12 +72,33 @@ class Grant:
     message: str
     warning: str
     failures: int
+    adopted_at: float = 0.0
+    key: str = ""
+    inherited: int = 0
+    refresh_expires_at: float = 0.0
+    refresh_renewed: bool = True
+    expiry_step: int = 0
+    signal: Signal | None = None
+    fingerprint: str = ""
+    unscoped: str = ""
+    twin: str = ""
 
     @property
     def live(self) -> str:
         """Hash of the refresh token that may be presented."""
         token = self.document.refresh_token
         return "" if token is None else token.hash()
+
+    @property
+    def lineage(self) -> str:
+        """Names this login for as long as it is the one in custody."""
+        return lineage(self.ref, self.adopted_at)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What this token shares with any other Secret that came from the same login."""
+        own = (self.live, self.lineage, *self.seeds[-1:], *self.spent[self.inherited :])
+        return frozenset(name for name in (*own, self.twin) if name)
 
     @property
     def life(self) -> float:
@@ -89,22 +115,17 @@ class Grant:
         )
 
 
+def lineage(ref: Ref, adopted_at: float) -> str:
+    """Names one adoption of one Secret."""
+    return f"{ref.id}@{adopted_at:.3f}"
+
+
 class Verdict(Enum):
     """What a source's refresh token says about the grant (protocol section 2)."""
 
     SAME = "same"
     OLD_SEED = "old_seed"
     RESEED = "reseed"
-
-
-class Conflict(Enum):
-    """Why a commit met a different grant than it was computed from (protocol section 4.6)."""
-
-    REBASE = "rebase"
-    ARRIVED = "arrived"
-    PEER_WON = "peer_won"
-    RESEEDED = "reseeded"
-    GONE = "gone"
 
 
 def judge(grant: Grant, source: Source) -> Verdict:
@@ -146,6 +167,9 @@ def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) ->
         message=READY_MESSAGE if usable else PENDING_MESSAGE,
         warning=Warn.TRAILING_BYTES.value if source.trailing else "",
         failures=0,
+        adopted_at=now,
+        key=source.key,
+        inherited=len(spent),
     )
 
 
@@ -187,21 +211,3 @@ def withdraw(grant: Grant) -> Grant:
 def presentable(grant: Grant) -> Sensitive | None:
     """The live token, None if there is none or a later one replaced it (protocol section 2.6)."""
     return None if grant.live in grant.spent else grant.document.refresh_token
-
-
-def judge_conflict(stored: Grant | None, before: Grant, after: Grant) -> Conflict:
-    """What happened to the grant since our intent, seen from the reply we hold."""
-    if stored is None:
-        return Conflict.GONE
-    fenced = before.intent is None or (
-        stored.intent is not None and stored.intent.nonce == before.intent.nonce
-    )
-    # Whoever took our intent over, tokens in hand are worth more than an attempt in flight.
-    ours = fenced or after.generation > before.generation
-    if ours and stored.live == before.live and stored.generation == before.generation:
-        return Conflict.REBASE
-    if stored.generation == after.generation and stored.live == after.live:
-        return Conflict.ARRIVED
-    if stored.live != before.live and stored.live in stored.seeds:
-        return Conflict.RESEEDED
-    return Conflict.PEER_WON

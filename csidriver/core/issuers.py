@@ -1,6 +1,7 @@
 """Issuers: the authorization servers the operator trusts. Tenants choose them by name only."""
 
 import difflib
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -45,6 +46,16 @@ class Issuer:
     def identity(self) -> str:
         """What a refresh token is bound to: it is never sent anywhere else."""
         return self.issuer or self.token_endpoint
+
+    @property
+    def introspects(self) -> bool:
+        """Whether asking about a token is worth an attempt: metadata may offer it."""
+        return bool(self.introspection_endpoint or not self.token_endpoint)
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs once anything is configured differently, which makes refusals obsolete."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,21 @@ from typing import Any, TypeVar
 
 from csidriver.core import contract, custody
 from csidriver.core.contract import Ref
-from csidriver.core.effects import Effect, GetSecret
+from csidriver.core.effects import Effect, GetSecret, Monotonic
 from csidriver.core.grant import Grant
 from csidriver.core.issuers import Issuers
 from csidriver.core.schedule import Limits
 from csidriver.core.secret import Secret
 from csidriver.core.source import is_source
+from csidriver.core.store import Change, What
+from csidriver.core.telling import annotations
+from csidriver.errors import InvalidSecret
 
 R = TypeVar("R")
 Steps = Generator[Effect[Any], Any, R]
+
+# An adoption writes seven times; whatever a watch tells later than this is read once more.
+_REMEMBERED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +38,25 @@ class Rules:
 class Known:
     """One token as last read or written by this process.
 
-    What is marked stale is read before anything is decided; `mirrored` is the generation last
-    written to the source; instants are epoch seconds. `recheck_at` asks for a visit before the
-    schedule does; `next_visit` is the result, None meaning: only on a change.
+    What is marked stale is read before anything is decided; of an `unread` source only the version
+    is known. `read_at` (monotonic) is when the grant was read; `lost`: what is remembered of it is
+    newer than what is stored. `written` are versions of ours that no change has told of yet.
+    `mirrored` is the generation last written to the source; other instants are epoch seconds.
+    `recheck_at` asks for a visit before the schedule does; `next_visit` is the result, None
+    meaning: only on a change.
     """
 
     ref: Ref
     source: Secret | None = None
+    unread: bool = False
     grant_secret: Secret | None = None
     grant: Grant | None = None
+    read_at: float = 0.0
+    lost: bool = False
     companion: Secret | None = None
     source_stale: bool = True
     custody_stale: bool = True
+    written: tuple[tuple[What, str], ...] = ()
     mirrored: int = 0
     mirror_refused_at: float | None = None
     spooled: bool = False
@@ -51,21 +64,129 @@ class Known:
     recheck_at: float | None = None
     next_visit: float | None = None
 
+    @classmethod
+    def restored(
+        cls,
+        ref: Ref,
+        grant_secret: Secret,
+        companion: Secret | None,
+        source: Change | None,
+        *,
+        read_at: float,
+    ) -> "Known":
+        """What a start learns from lists alone, so that a token in order costs no read.
 
-def learn(known: Known, rules: Rules) -> Steps[Known]:
-    """Read what changed since the last visit. Raises InvalidSecret for a damaged grant."""
-    if known.source_stale:
-        source = yield from GetSecret(known.ref.namespace, known.ref.name)
-        wanted = source is not None and is_source(source)
-        known = replace(known, source=source if wanted else None, source_stale=False)
-    if known.custody_stale:
-        grant_secret = yield from GetSecret(rules.driver_namespace, known.ref.grant)
-        companion = yield from GetSecret(rules.tokens_namespace, known.ref.companion)
+        `source` is how the watch found it, None if it did not. It counts as seen at the version
+        the grant recorded, and when its newest write is ours; else the first visit reads it.
+        `read_at` (monotonic) is not before the grant was listed.
+        """
+        known = cls(ref)
+        try:
+            grant = custody.from_secret(grant_secret)
+        except InvalidSecret:
+            return known  # the first visit reads it again and says what is wrong
         known = replace(
             known,
             grant_secret=grant_secret,
-            grant=None if grant_secret is None else custody.from_secret(grant_secret),
+            grant=grant,
+            read_at=read_at,
             companion=companion,
             custody_stale=False,
+            # If not, the next refresh mirrors: what stands there now may be somebody's choice.
+            mirrored=grant.generation,
         )
+        return known if source is None else _seen(known, grant, source)
+
+    def stale(self, change: Change) -> "Known":
+        """What is to be read again because of a change; versions written here are not news."""
+        what, version = change.what, change.resource_version
+        secret = {
+            What.SOURCE: self.source,
+            What.GRANT: self.grant_secret,
+            What.COMPANION: self.companion,
+        }[what]
+        if version == ("" if secret is None else secret.resource_version):
+            # A watch tells in order: nothing older of ours is still to come.
+            return replace(self, written=tuple(w for w in self.written if w[0] is not what))
+        if (what, version) in self.written:
+            return self
+        if what is not What.SOURCE:
+            return replace(self, custody_stale=True)
+        if self.source is not None and self.unread and change.by_us:
+            # Still nothing but ours has happened to it since it was seen.
+            return replace(self, source=replace(self.source, resource_version=version))
+        return replace(self, source_stale=True)
+
+    def with_grant(self, secret: Secret, grant: Grant) -> "Known":
+        """After the grant was written."""
+        written = self._written(What.GRANT, secret)
+        return replace(self, grant_secret=secret, grant=grant, lost=False, written=written)
+
+    def with_companion(self, secret: Secret) -> "Known":
+        """After the companion was written."""
+        return replace(self, companion=secret, written=self._written(What.COMPANION, secret))
+
+    def with_source(self, secret: Secret) -> "Known":
+        """After the source was written; the answer is all of it."""
+        written = self._written(What.SOURCE, secret)
+        return replace(self, source=secret, unread=False, written=written)
+
+    def _written(self, what: What, secret: Secret) -> tuple[tuple[What, str], ...]:
+        return (*self.written, (what, secret.resource_version))[-_REMEMBERED:]
+
+
+def _seen(known: Known, grant: Grant, source: Change) -> Known:
+    """With the source by its version alone, if there is nothing to be learnt from reading."""
+    version = source.resource_version
+    if not grant.source_version or not grant.key:
+        return known
+    # Our write to the source follows the grant's: at the version recorded there it is owed.
+    owed = version == grant.source_version
+    if not owed and not source.by_us:
+        return known
+    told = {} if owed else annotations(grant, None, mirror_refused=False)
+    secret = Secret(
+        known.ref.namespace,
+        known.ref.name,
+        uid=grant.source_uid,
+        resource_version=version,
+        annotations={key: value for key, value in told.items() if value is not None},
+    )
+    mirrored = known.mirrored - int(owed)
+    return replace(known, source=secret, unread=True, source_stale=False, mirrored=mirrored)
+
+
+def learn(known: Known, rules: Rules) -> Steps[Known]:
+    """Read what changed since the last visit. Raises InvalidSecret for a damaged grant."""
+    if known.custody_stale:
+        known = yield from _learn_custody(known, rules)
+    # Only the source can tell whether a grant that is remembered but gone is still the newest.
+    if known.source_stale or known.lost:
+        source = yield from GetSecret(known.ref.namespace, known.ref.name)
+        wanted = source is not None and is_source(source)
+        known = replace(known, source=source if wanted else None, unread=False, source_stale=False)
     return known
+
+
+def _learn_custody(known: Known, rules: Rules) -> Steps[Known]:
+    secret = yield from GetSecret(rules.driver_namespace, known.ref.grant)
+    companion = yield from GetSecret(rules.tokens_namespace, known.ref.companion)
+    read_at = yield from Monotonic()
+    stored = None if secret is None else custody.from_secret(secret)
+    lost = known.grant is not None and _behind(stored, known.grant)
+    return replace(
+        known,
+        grant_secret=secret,
+        grant=known.grant if lost else stored,
+        lost=lost,
+        read_at=read_at,
+        companion=companion,
+        custody_stale=False,
+    )
+
+
+def _behind(stored: Grant | None, remembered: Grant) -> bool:
+    """Whether what is stored was deleted or put back to an earlier state; no write of ours does."""
+    if stored is None or stored.generation < remembered.generation:
+        return True
+    return stored.generation == remembered.generation and stored.live in remembered.spent

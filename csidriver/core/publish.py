@@ -5,9 +5,10 @@ the difference. Nothing here can lose a token, the grant has it already.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from csidriver.core import contract
+from csidriver.core import contract, expiry
+from csidriver.core.attributes import shown
 from csidriver.core.companion import Companion
 from csidriver.core.effects import CreateSecret, Now, PatchSecret, Report, SpoolClear
 from csidriver.core.grant import Grant
@@ -16,6 +17,7 @@ from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.source import document_key
 from csidriver.core.status import WARNINGS, Status, Warn
+from csidriver.core.telling import Plight, annotations, quiet, warned
 from csidriver.core.timestamp import rfc3339
 from csidriver.errors import InvalidSecret, StoreRefused
 
@@ -25,28 +27,28 @@ MIRROR_RETRY = 600.0
 _NORMAL = (Status.READY, Status.PENDING)
 
 
-@dataclass(frozen=True, slots=True)
-class Plight:
-    """A status that overrides the grant's.
-
-    Unless it `blocks`, only the source's author is told: a broken edit stops no working grant.
-    """
-
-    status: Status
-    message: str
-    blocks: bool = False
-
-
 def publish(known: Known, rules: Rules, plight: Plight | None) -> Steps[Known]:
     """Write companion and mirror where they lag behind, then plan the next visit."""
     now = yield from Now()
     known, foreign = yield from _write_companion(known, rules, plight, now)
+    known, step = _count_steps(known, now)
     # A document that could not be adopted may hold a human's new token: leave it to its author.
     known = yield from _write_source(known, foreign or plight, now, mirrors=plight is None)
+    if known.source is not None and known.grant is not None and step:
+        yield from _report_end(known.source, known.grant)
     if known.spooled:
         yield from SpoolClear(known.ref)
         known = replace(known, spooled=False)
     return replace(known, next_visit=_next_visit(known, plight, now))
+
+
+def _count_steps(known: Known, now: float) -> tuple[Known, bool]:
+    """The grant with the warnings of its end that are due, and whether one of them is new."""
+    grant = known.grant
+    due = 0 if grant is None else expiry.step(grant, now)
+    if grant is None or grant.expiry_step == due:
+        return known, False
+    return replace(known, grant=replace(grant, expiry_step=due)), due > grant.expiry_step
 
 
 def _next_visit(known: Known, plight: Plight | None, now: float) -> float | None:
@@ -58,8 +60,8 @@ def _next_visit(known: Known, plight: Plight | None, now: float) -> float | None
         following = None  # due, but something is to be waited for first
     owed = plight is None and known.mirrored < known.grant.generation
     retry = refused_at + MIRROR_RETRY if owed and refused_at is not None else None
-    times = (at for at in (known.recheck_at, following, retry) if at is not None)
-    return min(times, default=None)
+    planned = (known.recheck_at, following, retry, expiry.next_step(known.grant, now))
+    return min((at for at in planned if at is not None), default=None)
 
 
 def companion_generation(known: Known) -> int:
@@ -89,7 +91,8 @@ def _write_companion(
         message = f"Secret {rules.tokens_namespace}/{known.ref.companion} is not ours; remove it"
         return known, Plight(Status.MISCONFIGURED, message)
     wanted = _companion(known, plight, now)
-    if wanted is None or (seen is not None and not _lags(seen, wanted)):
+    quietly = known.grant is not None and quiet(known.grant)
+    if wanted is None or (seen is not None and not _lags(seen, wanted, quietly=quietly)):
         return known, None
     if known.companion is None:
         secret = Secret(
@@ -104,7 +107,7 @@ def _write_companion(
         data: dict[str, Sensitive | None] = {**dict.fromkeys(known.companion.data), **wanted.data()}
         patch = SecretPatch(annotations={**wanted.annotations()}, data=data)
         stored = yield from PatchSecret(known.companion, patch)
-    return replace(known, companion=stored), None
+    return known.with_companion(stored), None
 
 
 def _companion(known: Known, plight: Plight | None, now: float) -> Companion | None:
@@ -126,7 +129,7 @@ def _companion(known: Known, plight: Plight | None, now: float) -> Companion | N
     )
 
 
-def _lags(seen: Companion, wanted: Companion) -> bool:
+def _lags(seen: Companion, wanted: Companion, *, quietly: bool) -> bool:
     """Whether nodes should be told; never with an older generation than they have seen."""
     if wanted.generation < seen.generation:
         return False
@@ -135,7 +138,7 @@ def _lags(seen: Companion, wanted: Companion) -> bool:
         or seen.source_uid != wanted.source_uid
         or seen.status is not wanted.status
         or seen.message != wanted.message
-        or int(seen.next_refresh) != int(wanted.next_refresh)
+        or (not quietly and int(seen.next_refresh) != int(wanted.next_refresh))
     )
 
 
@@ -147,10 +150,11 @@ def _write_source(
         return known
     if grant is not None and source.data.get(document_key(source)) == grant.document.text():
         known = _cured(known, grant)
+    known = _too_large(known, now) if mirrors else known
     data = _mirror(known, source, now) if mirrors else {}
     cured = _cured(known, grant) if data and grant is not None else known
-    wanted = _annotations(cured, plight)
-    notes = {key: value for key, value in wanted.items() if source.annotations.get(key) != value}
+    wanted = annotations(cured.grant, plight, mirror_refused=cured.mirror_refused_at is not None)
+    notes = _notes(cured, source, wanted)
     if not notes and not data:
         return known
     try:
@@ -162,7 +166,28 @@ def _write_source(
         known = replace(known, mirror_refused_at=now)
         return (yield from _write_source(known, plight, now, mirrors=mirrors))
     yield from _report(known, source, wanted)
-    return replace(cured, source=stored)
+    return _settled(cured, stored, mirrors=mirrors)
+
+
+def _notes(
+    known: Known, source: Secret, wanted: Mapping[str, str | None]
+) -> Mapping[str, str | None]:
+    """The annotations that differ; all of them where what there is was never read."""
+    skipped = contract.NEXT_REFRESH if known.grant and quiet(known.grant) else ""
+    differ = {
+        key: value
+        for key, value in wanted.items()
+        if source.annotations.get(key) != value and key != skipped
+    }
+    return wanted if differ and known.unread else differ
+
+
+def _settled(known: Known, stored: Secret, *, mirrors: bool) -> Known:
+    """The source was written: its version goes into the grant with that one's next patch."""
+    if known.grant is not None and mirrors:
+        grant = replace(known.grant, source_version=stored.resource_version)
+        known = replace(known, grant=grant)
+    return known.with_source(stored)
 
 
 def _cured(known: Known, grant: Grant) -> Known:
@@ -172,6 +197,14 @@ def _cured(known: Known, grant: Grant) -> Known:
     return replace(known, grant=grant, mirrored=grant.generation, mirror_refused_at=None)
 
 
+def _too_large(known: Known, now: float) -> Known:
+    """A document that nobody could read back as a source counts as refused before it is sent."""
+    grant = known.grant
+    if grant is None or known.mirrored >= grant.generation or grant.document.fits:
+        return known
+    return replace(known, mirror_refused_at=now)
+
+
 def _mirror(known: Known, source: Secret, now: float) -> Mapping[str, Sensitive]:
     """The live document, once per refresh: no fight with a GitOps tool over a restored seed."""
     grant = known.grant
@@ -179,41 +212,26 @@ def _mirror(known: Known, source: Secret, now: float) -> Mapping[str, Sensitive]
         return {}
     if known.mirror_refused_at is not None and now < known.mirror_refused_at + MIRROR_RETRY:
         return {}
-    return {document_key(source): grant.document.text()}
-
-
-def _annotations(known: Known, plight: Plight | None) -> dict[str, str | None]:
-    """Our annotations of the source; None for those that must not be there."""
-    grant = known.grant
-    status, message = (
-        (plight.status, plight.message)
-        if plight is not None
-        else (grant.status, grant.message)
-        if grant is not None
-        else (Status.PENDING, "")
-    )
-    warning = grant.warning if grant is not None else ""
-    if known.mirror_refused_at is not None:
-        warning = Warn.MIRROR_REFUSED.value
-    following = grant.next_refresh if grant is not None else None
-    return {
-        contract.STATUS: status.value,
-        contract.MESSAGE: message,
-        contract.WARNING: warning or None,
-        contract.EXPIRES_AT: rfc3339(grant.expires_at) if grant and grant.expires_at else None,
-        contract.REFRESHED_AT: rfc3339(grant.issued_at) if grant and grant.issued_at else None,
-        contract.NEXT_REFRESH: rfc3339(following) if following else None,
-    }
+    return {grant.key if known.unread else document_key(source): grant.document.text()}
 
 
 def _report(known: Known, source: Secret, wanted: Mapping[str, str | None]) -> Steps[None]:
-    """An Event when the status or the warning changes, none for what repeats."""
-    status, warning = wanted[contract.STATUS], wanted[contract.WARNING]
+    """An Event when the status changes or a warning appears, none for what repeats."""
+    status = wanted[contract.STATUS]
     if status and source.annotations.get(contract.STATUS) != status:
         message, normal = wanted[contract.MESSAGE] or "", Status(status) in _NORMAL
         yield from Report(known.ref, source.uid, status, message, normal)
-    if warning and source.annotations.get(contract.WARNING) != warning:
-        restored = warning == Warn.OLD_SEED_RESTORED.value and source.manager
-        by = f" (written by {source.manager})" if restored else ""
-        message = WARNINGS[Warn(warning)] + by
-        yield from Report(known.ref, source.uid, warning, message, normal=False)
+    told = warned(source.annotations)
+    for warn in warned(wanted):
+        if warn not in told and warn is not Warn.REFRESH_TOKEN_EXPIRING:
+            # Who put it back is whom to talk to; a field manager is a name its owner chose.
+            restored = warn is Warn.OLD_SEED_RESTORED and source.manager
+            by = f" (written by {shown(source.manager)})" if restored else ""
+            yield from Report(known.ref, source.uid, warn.value, WARNINGS[warn] + by, normal=False)
+
+
+def _report_end(source: Secret, grant: Grant) -> Steps[None]:
+    """One Event at each step, though the annotation stays the same."""
+    warn = Warn.REFRESH_TOKEN_EXPIRING
+    ref, at = grant.ref, rfc3339(grant.refresh_expires_at)
+    yield from Report(ref, source.uid, warn.value, f"{WARNINGS[warn]} (at {at})", normal=False)

@@ -11,8 +11,9 @@ from csidriver.core.effects import Now
 from csidriver.core.exchange import refresh_if_due
 from csidriver.core.issuers import Issuer
 from csidriver.core.known import Known, Rules, Steps, learn
-from csidriver.core.publish import Plight, publish
+from csidriver.core.publish import publish
 from csidriver.core.status import Status
+from csidriver.core.telling import Plight
 from csidriver.errors import StoreConflict
 
 
@@ -32,8 +33,8 @@ def visit(known: Known, rules: Rules) -> Steps[Known]:
         known, plight = yield from take_custody(
             replace(known, gone_since=None, recheck_at=None), rules
         )
-        if known.grant is not None:
-            issuer = bound_issuer(known, known.grant, rules)
+        if known.grant is not None and not (plight and plight.blocks):
+            issuer = bound_issuer(known.grant, rules)
             if isinstance(issuer, Issuer):
                 known = yield from refresh_if_due(known, issuer, rules)
                 if known.custody_stale:

@@ -58,8 +58,8 @@ def due(
 
 
 def gap(life: float) -> float:
-    """Least seconds between two sends for one grant."""
-    return life / 4 if life < SHORT_LIFETIME else 10.0
+    """Least seconds between two sends for one grant; a server that says 1 s is not believed."""
+    return max(1.0, life / 4) if life < SHORT_LIFETIME else 10.0
 
 
 def http_timeout(life: float, limits: Limits, minimum: float = 0.0) -> float:
@@ -87,7 +87,7 @@ def retry(
     """
     cap = min(lead(life) / 4, 300.0) if remaining > 0 else 60.0
     quick = max(gap(life), backoff(failures, u, cap))
-    quick_tries = {Pace.HALF_HOUR: 3, Pace.UNKNOWN: 5, Pace.BACKOFF: failures}
+    quick_tries = {Pace.HALF_HOUR: 3, Pace.UNKNOWN: 5, Pace.SECOND_LOOK: 1, Pace.BACKOFF: failures}
     if failures <= quick_tries.get(pace, 0):
         return quick
     if pace is Pace.RETRY_AFTER:
@@ -102,6 +102,7 @@ _FIXED = {
     Pace.ONCE_LATER: 300.0,
     Pace.HALF_HOUR: 1800.0,
     Pace.HOURLY: 3600.0,
+    Pace.SECOND_LOOK: 3600.0,
     Pace.UNKNOWN: 3600.0,
     Pace.STOP: None,
 }

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from csidriver.core.contract import COMPAT_PREFIX, PREFIX
+from csidriver.core.contract import COMPAT_PREFIX, FIELD_MANAGER, PREFIX
 from csidriver.core.sensitive import Sensitive
+from csidriver.core.timestamp import epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,10 @@ class Secret:
     """A Secret as read: metadata that concerns us, and its data as text.
 
     A data value that is not base64 of UTF-8 text is left out, as if the key were absent.
-    `manager` is the field manager of the newest write ("" if the backend does not say).
+    `manager` is the field manager of the newest write ("" if the backend does not say), `age` the
+    seconds between the newest write of ours and the moment of reading, both by the backend's own
+    clock (None if it does not say). Two reads of one version differ in nothing but age, so they
+    are equal.
     """
 
     namespace: str
@@ -30,10 +34,14 @@ class Secret:
     annotations: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Sensitive] = field(default_factory=dict)
     manager: str = ""
+    age: float | None = field(default=None, compare=False)
 
     @classmethod
-    def from_manifest(cls, manifest: Mapping[str, Any]) -> "Secret":
-        """Decode the JSON (or YAML) form of a `v1` Secret; `stringData` overrides `data`."""
+    def from_manifest(cls, manifest: Mapping[str, Any], now: float | None = None) -> "Secret":
+        """Decode the JSON (or YAML) form of a `v1` Secret; `stringData` overrides `data`.
+
+        `now` is the instant of reading by the backend's clock, in epoch seconds.
+        """
         metadata = manifest.get("metadata") or {}
         data = {key: _decoded(value) for key, value in (manifest.get("data") or {}).items()}
         plain = (manifest.get("stringData") or {}).items()
@@ -46,7 +54,8 @@ class Secret:
             type=str(manifest.get("type") or "Opaque"),
             annotations=own_annotations(metadata.get("annotations") or {}),
             data={key: value for key, value in data.items() if value is not None},
-            manager=_newest_manager(metadata.get("managedFields") or []),
+            manager=newest_manager(metadata),
+            age=_age(metadata, now),
         )
 
     def to_manifest(self) -> dict[str, Any]:
@@ -90,6 +99,20 @@ def own_annotations(annotations: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def newest_manager(metadata: Mapping[str, Any]) -> str:
+    """The field manager of the newest write, "" if the backend does not say.
+
+    Kubernetes tells the second only. Of two writes in one second ours counts as the older one:
+    then nobody takes a stranger's write for one of ours.
+    """
+
+    def rank(entry: Mapping[str, Any]) -> tuple[str, bool]:
+        return str(entry.get("time", "")), entry.get("manager") != FIELD_MANAGER
+
+    newest = max(metadata.get("managedFields") or [], key=rank, default=None)
+    return "" if newest is None else str(newest.get("manager", ""))
+
+
 def _encoded(value: Sensitive) -> str:
     return base64.b64encode(value.reveal().encode()).decode("ascii")
 
@@ -103,6 +126,10 @@ def _decoded(value: Any) -> Sensitive | None:
         return None
 
 
-def _newest_manager(entries: list[Mapping[str, Any]]) -> str:
-    newest = max(entries, key=lambda entry: str(entry.get("time", "")), default=None)
-    return "" if newest is None else str(newest.get("manager", ""))
+def _age(metadata: Mapping[str, Any], now: float | None) -> float | None:
+    if now is None:
+        return None
+    entries = metadata.get("managedFields") or []
+    told = [str(e.get("time", "")) for e in entries if e.get("manager") == FIELD_MANAGER]
+    written_at = max((at for at in map(epoch, told) if at is not None), default=None)
+    return None if written_at is None else max(0.0, now - written_at)

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 from csidriver.core import schedule
+from csidriver.core.expiry import refresh_expiry
 from csidriver.core.grant import MAX_SPENT, Grant, withdraw, working_life
 from csidriver.core.issuers import UNLIMITED, Issuer
 from csidriver.core.outcome import Failed
@@ -12,6 +13,7 @@ from csidriver.core.status import (
     MEANINGS,
     READY_MESSAGE,
     UNCERTAIN_MESSAGE,
+    UNSCOPED_MESSAGE,
     UNSETTLED_MESSAGE,
     Kind,
     Pace,
@@ -22,7 +24,8 @@ from csidriver.core.status import (
 from csidriver.core.token import TokenDocument, claims
 
 # Seconds after the first and second unknown outcome, where the server tolerates repetitions.
-_REPEATS = {1: 1.0, 2: 3.0}
+REPEATS = {1: 1.0, 2: 3.0}
+_COUNTED = (Pace.HALF_HOUR, Pace.UNKNOWN, Pace.SECOND_LOOK)
 
 
 def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, u: float) -> Grant:
@@ -31,7 +34,6 @@ def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, 
     `sent_at` is the instant before sending, so that expiry is never later than the server's;
     `u` in [0, 1) spreads the next refresh.
     """
-    rotated = reply.refresh_token is not None and reply.refresh_token.hash() != grant.live
     bearer = reply.token_type.lower() == "bearer"
     fresh = reply.access_token if bearer else None
     said = claims(fresh) if fresh is not None else None
@@ -41,16 +43,17 @@ def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, 
     assumed = life is None
     life = issuer.default_lifetime if life is None else life
     kept = reply if fresh else reply.without("access_token", "token_type", "expires_in")
+    after = _rotated(grant, reply, sent_at)
     after = replace(
-        grant,
+        after,
         document=grant.document.merge(kept, sent_at + life if fresh else None),
         generation=grant.generation + 1,
-        spent=_spent(grant, reply) if rotated else grant.spent,
         intent=None,
     )
     if fresh is None:
         signal = Signal.BAD_REPLY if bearer else Signal.TOKEN_TYPE
         return _failed(after, Failed(signal), sent_at, issuer, u, Status.MISCONFIGURED)
+    ends = after.refresh_expires_at
     return replace(
         after,
         issued_at=sent_at,
@@ -60,26 +63,69 @@ def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, 
             life,
             u=u,
             minimum=issuer.min_lead,
-            refresh_life=reply.seconds("refresh_expires_in") or 0.0,
+            refresh_life=max(0.0, ends - sent_at) if ends else 0.0,
         ),
         status=Status.READY,
-        message=READY_MESSAGE,
+        message=UNSCOPED_MESSAGE if _unscoped(grant, issuer) else READY_MESSAGE,
         warning=Warn.DEFAULT_LIFETIME.value if assumed else "",
         failures=0,
+        signal=None,
+        fingerprint="",
     )
 
 
-def _spent(grant: Grant, reply: TokenDocument) -> tuple[str, ...]:
-    """The replaced tokens, less the one that a server with a grace window may hand out again."""
+def _rotated(grant: Grant, reply: TokenDocument, sent_at: float) -> Grant:
+    """What a reply says about refresh tokens: which was replaced, and when the live one ends.
+
+    A server with a grace window may hand out again one that was replaced.
+    """
+    ends, renewed = refresh_expiry(grant, reply, sent_at)
+    after = replace(grant, refresh_expires_at=ends, refresh_renewed=renewed)
     fresh = reply.refresh_token
-    kept = (h for h in (*grant.spent, grant.live) if fresh is None or h != fresh.hash())
-    return tuple(kept)[-MAX_SPENT:]
+    if fresh is None or fresh.hash() == grant.live:
+        return after
+    earlier = [h for h in grant.spent[: grant.inherited] if h != fresh.hash()]
+    own = [h for h in (*grant.spent[grant.inherited :], grant.live) if h != fresh.hash()]
+    spent = (*earlier, *own)[-MAX_SPENT:]
+    return replace(after, spent=spent, inherited=max(0, len(spent) - len(own)))
+
+
+def scoped(grant: Grant, issuer: Issuer) -> Issuer:
+    """The issuer as a request for this grant needs it: less a scope that it has refused."""
+    return replace(issuer, scope="") if _unscoped(grant, issuer) else issuer
+
+
+def _unscoped(grant: Grant, issuer: Issuer) -> bool:
+    return bool(issuer.scope) and grant.unscoped == issuer.fingerprint
+
+
+def reconsider(grant: Grant, issuer: Issuer, now: float) -> Grant:
+    """The grant with an attempt planned soon if what was refused is configured differently now."""
+    if grant.signal is None or grant.next_refresh is None:
+        return grant
+    if grant.fingerprint == issuer.fingerprint or not _configurable(grant.signal):
+        return grant
+    soon = now + schedule.gap(working_life(grant, issuer))
+    return replace(
+        grant,
+        fingerprint=issuer.fingerprint,
+        failures=0,
+        signal=None,
+        next_refresh=min(soon, grant.next_refresh),
+    )
+
+
+def _configurable(signal: Signal) -> bool:
+    """Whether the operator of the issuer may have caused this, and may have mended it."""
+    status = MEANINGS[signal].status
+    mended = (Status.MISCONFIGURED, Status.CLIENT_REJECTED)
+    return status in mended or signal is Signal.FORBIDDEN
 
 
 def fail(grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float) -> Grant:
     """The grant after an exchange without tokens. Nothing is ever deleted here."""
     if failed.kind is Kind.UNCERTAIN and issuer.reuse != UNLIMITED:
-        return _uncertain(grant, now, issuer)
+        return _uncertain(grant, now, issuer, u)
     repeated = grant.intent is not None and grant.intent.attempt > 1
     final = (Signal.INVALID_GRANT, Signal.LOGIN_REQUIRED)
     if repeated and failed.signal not in final:
@@ -103,24 +149,32 @@ def _failed(
     grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float, status: Status
 ) -> Grant:
     meaning = MEANINGS[failed.signal]
+    alike = grant.signal is failed.signal
     # "A few quick tries" counts tries that ended alike, not an outage before them.
-    counting = meaning.pace not in (Pace.HALF_HOUR, Pace.UNKNOWN) or grant.status is status
-    failures = grant.failures + 1 if counting else 1
+    failures = grant.failures + 1 if alike or meaning.pace not in _COUNTED else 1
     # Only a repeated refusal confirms one; failures of another kind before it prove nothing.
-    counted = int(grant.status is status) + 1 if meaning.pace is Pace.ONCE_LATER else failures
+    counted = int(alike) + 1 if meaning.pace is Pace.ONCE_LATER else failures
     remaining = grant.expires_at - now
     life = working_life(grant, issuer)
     wait = schedule.retry(
         meaning.pace, counted, u=u, remaining=remaining, life=life, pause=failed.pause
     )
-    # Trouble of the issuer concerns the user only when the token in hand runs short.
-    quiet = status is Status.ISSUER_UNAVAILABLE and remaining > schedule.lead(life) / 2
+    unscoping = failed.signal is Signal.INVALID_SCOPE and scoped(grant, issuer).scope != ""
+    if unscoping:
+        grant, wait = replace(grant, unscoped=issuer.fingerprint), schedule.gap(life)
+    # A first look at what may have moved, and trouble of the issuer, concern the user only when
+    # the token in hand runs short.
+    first = unscoping or (meaning.pace is Pace.SECOND_LOOK and failures == 1)
+    minor = first or status is Status.ISSUER_UNAVAILABLE
+    hidden = minor and remaining > schedule.lead(life, issuer.min_lead) / 2
     return replace(
         grant,
         failures=failures,
+        signal=failed.signal,
+        fingerprint=issuer.fingerprint,
         next_refresh=None if wait is None else now + wait,
-        status=grant.status if quiet else status,
-        message=grant.message if quiet else meaning.message,
+        status=grant.status if hidden else status,
+        message=grant.message if hidden else meaning.message,
     )
 
 
@@ -130,17 +184,30 @@ def _still_uncertain(grant: Grant, failed: Failed, now: float, issuer: Issuer, u
     return replace(waiting, message=UNCERTAIN_MESSAGE)
 
 
-def _uncertain(grant: Grant, now: float, issuer: Issuer) -> Grant:
-    """Keep the intent, plan the one more presentation that the issuer tolerates (section 4)."""
+def _uncertain(grant: Grant, now: float, issuer: Issuer, u: float) -> Grant:
+    """Keep the intent, plan the one more presentation that the issuer tolerates (section 4).
+
+    Where the server can be asked about the token it is asked soon; `doubt` says what follows.
+    """
     again: float | None = None
     intent = grant.intent
     if intent is not None:
-        planned = now + _REPEATS.get(intent.attempt, math.inf)
+        planned = now + REPEATS.get(intent.attempt, math.inf)
+        life = working_life(grant, issuer)
+        ask = schedule.retry(
+            Pace.BACKOFF,
+            intent.attempt,
+            u=u,
+            remaining=grant.expires_at - now,
+            life=life,
+            pause=None,
+        )
         if planned < intent.first_at + issuer.reuse:
             again = planned
+        elif issuer.introspects and ask is not None:
+            again = now + ask
         elif intent.attempt <= 1:
-            soonest = now + schedule.gap(working_life(grant, issuer))
-            again = max(soonest, grant.expires_at - schedule.lead(grant.life) / 4)
+            again = late_try(grant, now + schedule.gap(life))
     return replace(
         grant,
         intent=None if intent is None else replace(intent, recorded=True),
@@ -148,4 +215,10 @@ def _uncertain(grant: Grant, now: float, issuer: Issuer) -> Grant:
         message=UNSETTLED_MESSAGE if again is None else UNCERTAIN_MESSAGE,
         next_refresh=again,
         failures=grant.failures + 1,
+        signal=None,
     )
+
+
+def late_try(grant: Grant, soonest: float) -> float:
+    """When a token that may be spent is presented blindly: late, a human may reseed till then."""
+    return max(soonest, grant.expires_at - schedule.lead(grant.life) / 4)

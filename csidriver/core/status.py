@@ -49,6 +49,7 @@ class Pace(Enum):
     RETRY_AFTER = "retry_after"  # as the server says
     MINUTES = "minutes"  # every 5 minutes
     HALF_HOUR = "half_hour"  # 3 quick tries, then every 30 minutes
+    SECOND_LOOK = "second_look"  # once more at once, then hourly
     HOURLY = "hourly"
     UNKNOWN = "unknown"  # 5 tries with backoff, then hourly
     ONCE_LATER = "once_later"  # one more look after 5 minutes, then only a change helps
@@ -180,7 +181,7 @@ MEANINGS: Mapping[Signal, Meaning] = {
     Signal.NO_ENDPOINT: Meaning(
         Kind.REJECTED,
         _CONFIG,
-        Pace.HOURLY,
+        Pace.SECOND_LOOK,
         "there is no token endpoint at the configured address; check the issuer",
     ),
     Signal.UNKNOWN_ERROR: Meaning(
@@ -199,6 +200,9 @@ MEANINGS: Mapping[Signal, Meaning] = {
 
 READY_MESSAGE = "the access token is fresh"
 PENDING_MESSAGE = "the first refresh is under way"
+HELD_BACK_MESSAGE = (
+    "the authorization server fails or asks to slow down; the refresh is tried as soon as it allows"
+)
 LOST_MESSAGE = (
     "a refresh was cut off and the authorization server no longer knows the refresh token; "
     "log in again and put the new token into the Secret"
@@ -206,6 +210,13 @@ LOST_MESSAGE = (
 UNCERTAIN_MESSAGE = (
     "the outcome of a refresh is unknown; it is tried once more before the access token expires, "
     "a new login settles it at once"
+)
+DUPLICATE_MESSAGE = (
+    "{other} holds a refresh token of the same login and had it first; log in separately for each "
+    "Secret, or delete one of them"
+)
+UNSCOPED_MESSAGE = (
+    "the access token is fresh; the issuer's scope is refused, so the token has that of the login"
 )
 UNSETTLED_MESSAGE = (
     "the outcome of a refresh is unknown, and so is that of its repetition; log in again and put "

@@ -1,19 +1,42 @@
 """What every backend of Secrets tells and is told besides Secrets themselves."""
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
+from csidriver.core import contract
 from csidriver.core.contract import Ref
 
 
 @dataclass(frozen=True, slots=True)
-class SourceChange:
-    """A source as a watch saw it: `resource_version` is "" when it is gone or no longer annotated.
+class Places:
+    """Where Secrets are: grants, companions, and the `namespaces` of sources (all if empty)."""
 
-    It holds no content; whoever cares reads the Secret, and may find it changed once more.
+    driver: str = contract.DRIVER_NAMESPACE
+    tokens: str = contract.TOKENS_NAMESPACE
+    namespaces: tuple[str, ...] = ()
+
+
+class What(Enum):
+    """Which of the three Secrets of a token a change is about."""
+
+    SOURCE = auto()
+    GRANT = auto()
+    COMPANION = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A Secret as a watch saw it: `resource_version` is "" when it is gone.
+
+    A source that is no longer annotated is gone, too. `by_us` says of a source that its newest
+    write is our own, so that whatever stood before it has been seen. A change holds no content;
+    whoever cares reads the Secret, and may find it changed once more.
     """
 
     ref: Ref
+    what: What
     resource_version: str
+    by_us: bool = False
 
 
 @dataclass(frozen=True, slots=True)

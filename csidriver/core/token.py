@@ -112,6 +112,11 @@ class TokenDocument:
             merged["expires_at"] = Sensitive(str(int(expires_at)))
         return TokenDocument(merged)
 
+    @property
+    def fits(self) -> bool:
+        """Whether `parse` would read it back where a user may have written it."""
+        return len(self.text().reveal().encode("utf-8", "surrogatepass")) <= MAX_DOCUMENT
+
     def text(self) -> Sensitive:
         """The JSON text; a field that was parsed keeps its exact spelling."""
         parts = (f"{json.dumps(name)}:{raw.reveal()}" for name, raw in self.fields.items())
@@ -165,7 +170,7 @@ def _ignored(reply: TokenDocument, name: str, raw: Sensitive) -> bool:
 
 def _sendable(token: str) -> bool:
     """Whether a token survives encoding: a lone surrogate does not."""
-    return not any("\ud800" <= char <= "\udfff" for char in token)
+    return token.isascii() or not any("\ud800" <= char <= "\udfff" for char in token)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -4,131 +4,174 @@ No decision is taken here. The simulator replaces this file, and nothing else.
 """
 
 import logging
+import math
 import secrets
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from csidriver.core import effects
-from csidriver.core.contract import Ref
-from csidriver.core.issuers import Issuer
-from csidriver.core.outcome import Outcome
-from csidriver.core.secret import Secret, SecretPatch
-from csidriver.core.sensitive import Sensitive
-from csidriver.core.source import Client
+from csidriver.core.contract import GRANT_TYPE
+from csidriver.core.outcome import Failed, Ok, Outcome
+from csidriver.core.secret import Secret
+from csidriver.core.status import Signal
 from csidriver.core.store import Event
-from csidriver.errors import StoreError
-from csidriver.refresher.metrics import RefresherMetrics
+from csidriver.errors import StoreConflict, StoreError
+from csidriver.refresher.limiter import Limiter
+from csidriver.refresher.names import Names
+from csidriver.refresher.world import Clock, Spooling, Store, TokenEndpoints, World
+
+__all__ = ["Clock", "Interpreter", "Performance", "Spooling", "Store", "TokenEndpoints", "World"]
 
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-
-class Store(Protocol):
-    """Secrets and Events; every method raises StoreError."""
-
-    def get_secret(self, namespace: str, name: str) -> Secret | None:
-        """The Secret, None if there is none."""
-
-    def create_secret(self, secret: Secret) -> Secret:
-        """Create it; StoreConflict if there is one."""
-
-    def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret:
-        """Patch it at the version of `base`; StoreConflict if it has moved."""
-
-    def delete_secret(self, base: Secret) -> None:
-        """Delete it at the version of `base`; fine if it is gone."""
-
-    def create_event(self, event: Event) -> None:
-        """Record an Event about a source."""
-
-
-class Spooling(Protocol):
-    """What survives a crash; every method raises SpoolFailed."""
-
-    def read(self, ref: Ref) -> effects.SpoolEntry | None:
-        """The entry of a grant."""
-
-    def write(self, ref: Ref, entry: effects.SpoolEntry) -> None:
-        """Write an entry and wait until it is safe."""
-
-    def clear(self, ref: Ref) -> None:
-        """Forget an entry."""
-
-
-class TokenEndpoints(Protocol):
-    """Authorization servers."""
-
-    def refresh(
-        self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
-    ) -> Outcome:
-        """Present a refresh token; never raises, the outcome says it all. `timeout` in seconds."""
-
-
-class Clock(Protocol):
-    """Time, in seconds."""
-
-    def now(self) -> float:
-        """Wall clock, epoch seconds."""
-
-    def monotonic(self) -> float:
-        """A clock that never jumps."""
-
-    def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """Everything the protocol may touch. `may_send` says whether exchanges may start."""
-
-    store: Store
-    spool: Spooling
-    endpoints: TokenEndpoints
-    clock: Clock
-    metrics: RefresherMetrics
-    may_send: Callable[[], bool]
+# Seconds after which a visit goes on that has only just learnt which issuer it has to do with.
+CHANGE_LANES = 0.001
 
 
 class Interpreter:
-    """Runs one generator at a time in the calling thread; safe to share between threads."""
+    """What all visits share: the world, the limits of its servers, the names of its tokens."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
-        self._handlers: Mapping[type, Callable[[Any], Any]] = {
-            effects.GetSecret: lambda e: world.store.get_secret(e.namespace, e.name),
-            effects.CreateSecret: lambda e: world.store.create_secret(e.secret),
-            effects.PatchSecret: lambda e: world.store.patch_secret(e.base, e.patch),
-            effects.DeleteSecret: lambda e: world.store.delete_secret(e.base),
-            effects.Now: lambda _: world.clock.now(),
-            effects.Monotonic: lambda _: world.clock.monotonic(),
-            effects.Nonce: lambda _: secrets.token_hex(16),
-            effects.Wait: lambda e: world.clock.sleep(e.seconds),
-            effects.MaySend: lambda _: world.may_send(),
-            effects.SpoolRead: lambda e: world.spool.read(e.ref),
-            effects.SpoolWrite: lambda e: world.spool.write(e.ref, e.entry),
-            effects.SpoolClear: lambda e: world.spool.clear(e.ref),
-            effects.Send: self._send,
-            effects.Report: self._report,
-        }
+        self.world = world
+        self.limiter = Limiter(world.clock.monotonic)
+        self.names = Names()
 
     def run(self, steps: Generator[effects.Effect[Any], Any, R]) -> R:
         """Drive a generator to its end. Raises what it raises."""
-        return effects.drive(steps, lambda effect: self._handlers[type(effect)](effect))
+        return self.perform(lambda: None).run(steps)
 
-    def _send(self, effect: effects.Send) -> Outcome:
-        started = self._world.clock.monotonic()
-        outcome = self._world.endpoints.refresh(
-            effect.issuer, effect.client, effect.refresh_token, effect.timeout
-        )
-        seconds = self._world.clock.monotonic() - started
-        self._world.metrics.exchanged(effect.issuer.name, outcome, seconds)
+    def perform(self, step_aside: Callable[[], None], lane: str | None = None) -> "Performance":
+        """For one run; `step_aside` is called when it will take long and hold up nobody.
+
+        `lane` is the issuer whose share of workers it uses, and so the only one it may wait for.
+        """
+        return Performance(self, step_aside, lane)
+
+
+class Performance:
+    """One run of one generator, in one thread. `tokens` counts the replies that brought some."""
+
+    def __init__(
+        self, shared: Interpreter, step_aside: Callable[[], None], lane: str | None
+    ) -> None:
+        self.tokens = 0
+        self._lane = lane
+        self._shared = shared
+        self.world = shared.world
+        self._step_aside = step_aside
+        self._slot: effects.MaySend | None = None
+        self._refused = False
+        # Since when (monotonic) an outcome is to be stored; None if there is none.
+        self._owed_since: float | None = None
+        self._doubtful = False
+
+    def run(self, steps: Generator[effects.Effect[Any], Any, R]) -> R:
+        """Drive a generator to its end. Raises what it raises."""
+        try:
+            return effects.drive(steps, lambda effect: _HANDLERS[type(effect)](self, effect))
+        finally:
+            self._give_back()
+            if self.tokens and self._owed_since is not None and not self._doubtful:
+                self.world.metrics.race_lost()
+
+    def create_secret(self, effect: effects.CreateSecret) -> Secret:
+        """A grant that is created holds what an exchange brought, if one did."""
+        stored = self.world.store.create_secret(effect.secret)
+        self._stored(effect.secret)
+        return stored
+
+    def patch_secret(self, effect: effects.PatchSecret) -> Secret:
+        """Once an exchange is over, the first patch of a grant that arrives is its commit."""
+        try:
+            stored = self.world.store.patch_secret(effect.base, effect.patch)
+        except StoreConflict:
+            raise
+        except StoreError:
+            if self._owed_since is not None and effect.base.type == GRANT_TYPE:
+                self._doubtful = True  # it may have arrived all the same
+                self.world.metrics.commit_failed()
+            raise
+        self._stored(effect.base)
+        return stored
+
+    def _stored(self, secret: Secret) -> None:
+        if self._owed_since is not None and secret.type == GRANT_TYPE:
+            self.world.metrics.committed(self.world.clock.monotonic() - self._owed_since)
+            self._owed_since = None
+
+    def may_send(self, effect: effects.MaySend) -> float:
+        """Seconds to wait; whoever meets a silent server first looks whether it still lives."""
+        if not self.world.may_send():
+            return math.inf
+        if self._lane not in (None, effect.issuer.name):
+            return CHANGE_LANES
+        issuer, limiter = effect.issuer, self._shared.limiter
+        turn = limiter.ask(issuer, effect.ref, effect.client)
+        if turn.probe:
+            limiter.probed(issuer, alive=self.world.endpoints.probe(issuer))
+            turn = limiter.ask(issuer, effect.ref, effect.client)
+        self._refused = turn.refused
+        if turn.probe:
+            return 1.0  # somebody else was faster, and found it dead
+        if not turn.wait and not turn.refused:
+            self._slot = effect
+        return turn.wait
+
+    def give_back(self, _: effects.GiveBack) -> None:
+        """Nothing is sent after all."""
+        self._refused = False
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self._slot is not None:
+            self._shared.limiter.give_back(self._slot.issuer, self._slot.client)
+            self._slot = None
+
+    def send(self, effect: effects.Send) -> Outcome:
+        """Present a refresh token, unless the server is known to refuse its client."""
+        if self._refused:
+            self._refused = False
+            return Failed(Signal.INVALID_CLIENT)
+        outcome = self._exchange(effect)
+        self._owed_since = self.world.clock.monotonic()
+        self.tokens += isinstance(outcome, Ok)
+        if self._slot is not None:
+            asked, self._slot = self._slot, None
+            self._shared.limiter.heard(asked.issuer, asked.ref, asked.client, outcome)
         return outcome
 
-    def _report(self, effect: effects.Report) -> None:
+    def _exchange(self, effect: effects.Send) -> Outcome:
+        world, issuer = self.world, effect.issuer
+        started = world.clock.monotonic()
+        outcome = world.endpoints.refresh(
+            issuer, effect.client, effect.refresh_token, effect.timeout
+        )
+        world.metrics.exchanged(issuer.name, outcome, world.clock.monotonic() - started)
+        return outcome
+
+    def introspect(self, effect: effects.Introspect) -> bool | None:
+        """Ask about a refresh token."""
+        active = self.world.endpoints.introspect(
+            effect.issuer, effect.client, effect.refresh_token, effect.timeout
+        )
+        self.world.metrics.introspected(effect.issuer.name, active)
+        return active
+
+    def step_aside(self, _: effects.StepAside) -> None:
+        """Let another worker in."""
+        self._step_aside()
+
+    def namesakes(self, effect: effects.Namesakes) -> tuple[effects.Namesake, ...]:
+        """Ask for other tokens of the same login."""
+        return self._shared.names.meet(effect.ref, effect.adopted_at, effect.names)
+
+    def report(self, effect: effects.Report) -> None:
+        """A log line, and an Event if the backend takes it."""
         level = logging.INFO if effect.normal else logging.WARNING
         log.log(level, "Secret %s: %s: %s", effect.ref, effect.reason, effect.message)
+        self.world.metrics.reported(effect.reason)
         event = Event(
             ref=effect.ref,
             uid=effect.source_uid,
@@ -137,6 +180,28 @@ class Interpreter:
             normal=effect.normal,
         )
         try:
-            self._world.store.create_event(event)
+            self.world.store.create_event(event)
         except StoreError as error:
             log.warning("no Event for Secret %s: %s", effect.ref, error)
+
+
+_HANDLERS: Mapping[type, Callable[[Performance, Any], Any]] = {
+    effects.GetSecret: lambda p, e: p.world.store.get_secret(e.namespace, e.name),
+    effects.CreateSecret: Performance.create_secret,
+    effects.PatchSecret: Performance.patch_secret,
+    effects.DeleteSecret: lambda p, e: p.world.store.delete_secret(e.base),
+    effects.Now: lambda p, _: p.world.clock.now(),
+    effects.Monotonic: lambda p, _: p.world.clock.monotonic(),
+    effects.Nonce: lambda _p, _e: secrets.token_hex(16),
+    effects.Wait: lambda p, e: p.world.clock.sleep(e.seconds),
+    effects.StepAside: Performance.step_aside,
+    effects.MaySend: Performance.may_send,
+    effects.GiveBack: Performance.give_back,
+    effects.Namesakes: Performance.namesakes,
+    effects.Introspect: Performance.introspect,
+    effects.SpoolRead: lambda p, e: p.world.spool.read(e.ref),
+    effects.SpoolWrite: lambda p, e: p.world.spool.write(e.ref, e.entry),
+    effects.SpoolClear: lambda p, e: p.world.spool.clear(e.ref),
+    effects.Send: Performance.send,
+    effects.Report: Performance.report,
+}

@@ -2,24 +2,36 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from csidriver.core.contract import GRANT_TYPE, SOURCE_NAME, SOURCE_NAMESPACE, Ref
+from prometheus_client.core import Metric
+
+from csidriver.core.contract import Ref
 from csidriver.core.known import Known, Rules
 from csidriver.core.refresh import visit
 from csidriver.core.schedule import backoff, spread
 from csidriver.core.secret import Secret
-from csidriver.core.store import SourceChange
+from csidriver.core.store import Change
 from csidriver.errors import DriverError, StoreError
-from csidriver.refresher.interpreter import Clock, Interpreter
+from csidriver.refresher.census import Census, take_stock
+from csidriver.refresher.crew import Crew
+from csidriver.refresher.gauges import Scene, gauges
+from csidriver.refresher.interpreter import Interpreter, Performance
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.queue import DueQueue
+from csidriver.refresher.register import Register
+from csidriver.refresher.world import Clock
 
 log = logging.getLogger(__name__)
 
-WORKERS = 8
+# Half of them at most for one issuer, so as many as its `inFlight` is by default.
+WORKERS = 32
+# How many may wait for a failing backend besides: each has presented a token before it failed.
+ASIDE = 256
+# Seconds that outcomes of what was begun may take to be stored once nothing new is started.
+GRACE = 90.0
 # Seconds between two attempts of the same thing while the backend fails, at most.
 RETRY_CAP = 30.0
 # Seconds between two looks at the configuration, and between two visits to everything.
@@ -28,17 +40,17 @@ SWEEP_EVERY = 600.0
 
 
 class Sources(Protocol):
-    """Where annotated Secrets and grants are found; raises StoreError."""
+    """Where Secrets are found; raises StoreError."""
 
-    def watch_sources(self, stop: threading.Event) -> Iterator[SourceChange]:
-        """All annotated Secrets, then their changes; ends when `stop` is set."""
+    def watch_changes(self, stop: threading.Event) -> Iterator[Change | None]:
+        """All Secrets of all tokens, None, then their changes; ends when `stop` is set."""
 
-    def list_secrets(self, namespace: str, type: str) -> list[Secret]:  # noqa: A002 - the field's name
+    def list_secrets(self, namespace: str, type: str) -> Iterable[Secret]:  # noqa: A002 - the field's name
         """All Secrets of one type in a namespace."""
 
 
 class Refresher:
-    """Keeps every annotated Secret fresh until stopped."""
+    """Keeps every annotated Secret fresh until stopped. Made anew for each time it is to work."""
 
     def __init__(
         self,
@@ -53,38 +65,41 @@ class Refresher:
         self._rules = rules
         self._clock = clock
         self._metrics = metrics
-        self._queue: DueQueue[Ref] = DueQueue(clock.now)
-        self._lock = threading.Lock()
-        self._known: dict[Ref, Known] = {}
-        self._announced: dict[Ref, str] = {}
+        self._register = Register()
+        self._shares: Mapping[str, float] = {}
+        self._queue: DueQueue[Ref] = DueQueue(
+            clock.now, WORKERS, lambda lane: self._shares.get(lane, WORKERS)
+        )
+        self._crew = Crew(self._work, WORKERS, ASIDE)
         self._failures: dict[Ref, int] = {}
-        self._workers: list[threading.Thread] = []
+        self._started = False
         self._trouble = "Secrets have not been listed yet"
 
     def alive(self) -> list[str]:
         """What a restart may mend; empty while all is well."""
-        return [f"thread {w.name} has ended" for w in self._workers if not w.is_alive()]
+        return self._crew.lost()
 
     def ready(self) -> list[str]:
         """What keeps Secrets from being seen; empty while all is well."""
         return [self._trouble] if self._trouble else []
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set; exchanges that were begun are stored before this returns."""
-        self._workers = [
-            threading.Thread(target=self._work, name=f"refresh-{number}")
-            for number in range(WORKERS)
-        ]
-        for worker in self._workers:
-            worker.start()
-        watcher = threading.Thread(target=self._watch, args=(stop,), name="sources", daemon=True)
+        """Work until `stop` is set; exchanges that were begun are stored before this returns.
+
+        Unless the backend fails for longer than the grace: then they are left to the spool.
+        """
+        self._metrics.look_at(self._gauges)
+        self._heed(self._rules())
+        self._crew.hire()
+        watcher = threading.Thread(target=self._watch, args=(stop,), name="changes", daemon=True)
         watcher.start()
         try:
             self._look_after(stop)
         finally:
             self._queue.close()
-            for worker in self._workers:
-                worker.join()
+            if not self._crew.leave(GRACE):
+                log.error("some outcomes could not be stored within %.0f s", GRACE)
+            self._metrics.look_at(None)
 
     def _look_after(self, stop: threading.Event) -> None:
         """Visit everything when the issuers have changed, and now and then for what was missed."""
@@ -94,25 +109,21 @@ class Refresher:
             current = self._rules()
             if current.issuers is rules.issuers and now < swept_at + SWEEP_EVERY:
                 continue
-            sweeping = now >= swept_at + SWEEP_EVERY
+            self._heed(current)
             rules, swept_at = current, now
-            with self._lock:
-                known = list(self._known)
-            for ref in known:
-                if sweeping:
-                    self._changed(SourceChange(ref, ""))
-                else:
-                    self._queue.put(ref, self._clock.now())
+            for ref in self._register.refs():
+                self._queue.put(ref, self._clock.now(), self._lane(ref))
+
+    def _heed(self, rules: Rules) -> None:
+        self._shares = {name: i.in_flight for name, i in rules.issuers.by_name.items()}
 
     def _watch(self, stop: threading.Event) -> None:
         failures = 0
         while not stop.is_set():
             try:
-                self._enqueue_grants()
-                self._trouble = ""
-                for change in self._sources.watch_sources(stop):
-                    failures = 0
-                    self._changed(change)
+                for change in self._census(stop):
+                    failures, self._trouble = 0, ""
+                    self._told(change)
             except StoreError as error:
                 failures += 1
                 self._trouble = f"cannot watch Secrets: {error}"
@@ -122,60 +133,116 @@ class Refresher:
                 log.exception("watching Secrets failed")
             stop.wait(backoff(max(1, failures), 1.0, RETRY_CAP))
 
-    def _enqueue_grants(self) -> None:
-        """Visit every grant: its source may have gone while nobody watched."""
-        for secret in self._sources.list_secrets(self._rules().driver_namespace, GRANT_TYPE):
-            notes = secret.annotations
-            if SOURCE_NAMESPACE in notes and SOURCE_NAME in notes:
-                # As if it had gone: a watch that starts anew tells of those that exist, only.
-                self._changed(SourceChange(Ref(notes[SOURCE_NAMESPACE], notes[SOURCE_NAME]), ""))
+    def _census(self, stop: threading.Event) -> Iterator[Change]:
+        """Learn what there is, then yield the changes."""
+        changes = self._sources.watch_changes(stop)
+        census = Census.taken(changes)
+        if census is None:
+            return
+        if self._started:
+            for found in census.compared(self._register.refs()):
+                self._told(found)
+        else:
+            self._start(census)
+        self._trouble = ""
+        for change in changes:
+            if change is not None:
+                yield change
 
-    def _changed(self, change: SourceChange) -> None:
-        with self._lock:
-            self._announced[change.ref] = change.resource_version
-        self._queue.put(change.ref, self._clock.now())
+    def _start(self, census: Census) -> None:
+        """Take over all tokens from lists, so that those in order cost no request of their own."""
+        for known in take_stock(census, self._sources, self._rules(), self._clock):
+            self._register.restore(known)
+            self._follow(known)
+            due = None if known.grant is None else known.grant.next_refresh
+            now = self._clock.now()
+            self._queue.put(known.ref, min(now, due or now), _lane(known))
+        self._started = True
+
+    def _told(self, change: Change) -> None:
+        if self._register.tell(change):
+            self._queue.put(change.ref, self._clock.now(), self._lane(change.ref))
 
     def _work(self) -> None:
         while (ref := self._queue.take()) is not None:
-            try:
-                again = self._visit(ref)
-            finally:
-                self._queue.done(ref)
-            if again is not None:
-                self._queue.put(ref, again)
+            if not self._queue.idle():
+                self._crew.hire()
+            if not self._visit(ref):
+                return
 
-    def _visit(self, ref: Ref) -> float | None:
-        """One visit; returns when to come again (epoch seconds), None if only on a change."""
-        known = self._before(ref)
+    def _visit(self, ref: Ref) -> bool:
+        """One visit; whether the worker is still one of the crew."""
+        stays = True
+
+        def step_aside() -> None:
+            nonlocal stays
+            if stays and self._crew.step_aside():
+                stays = False
+                self._queue.step_aside(ref)
+
+        again = None
         try:
-            known = self._interpreter.run(visit(known, self._rules()))
+            again = self._visited(ref, step_aside)
+        finally:
+            self._queue.done(ref)
+        if again is not None:
+            self._queue.put(ref, again, self._lane(ref))
+        return stays
+
+    def _visited(self, ref: Ref, step_aside: Callable[[], None]) -> float | None:
+        """When to come again (epoch seconds), None if only on a change."""
+        before = self._register.take(ref)
+        performance = self._interpreter.perform(step_aside, _lane(before))
+        try:
+            known = performance.run(visit(before, self._rules()))
         except DriverError as error:
             log.warning("Secret %s: %s", ref, error)
         except Exception:
             log.exception("Secret %s: visit failed", ref)
         else:
-            self._keep(known)
             self._failures.pop(ref, None)
-            return known.next_visit
+            self._compare(before, known, performance)
+            return self._clock.now() if self._keep(known) else known.next_visit
         failures = self._failures[ref] = self._failures.get(ref, 0) + 1
         self._metrics.visit_failed()
         # What was written before the trouble is not known here: read it again.
-        self._keep(replace(known, source_stale=True, custody_stale=True))
+        self._keep(replace(before, source_stale=True, custody_stale=True))
         return self._clock.now() + backoff(failures, spread(ref.id, failures), RETRY_CAP)
 
-    def _before(self, ref: Ref) -> Known:
-        """What is known, marked stale if a version was announced that has not been seen."""
-        with self._lock:
-            known = self._known.get(ref, Known(ref))
-            announced = self._announced.pop(ref, None)
-        # Our own writes are announced too, and have been seen.
-        seen = "" if known.source is None else known.source.resource_version
-        return known if announced in (None, seen) else replace(known, source_stale=True)
+    def _keep(self, known: Known) -> bool:
+        self._follow(known)
+        return self._register.keep(known)
 
-    def _keep(self, known: Known) -> None:
-        with self._lock:
-            if known.source is None and known.grant is None and known.next_visit is None:
-                self._known.pop(known.ref, None)
-            else:
-                self._known[known.ref] = known
-            self._metrics.sources(len(self._known))
+    def _follow(self, known: Known) -> None:
+        """Let other tokens know what this one is called by now."""
+        if known.grant is None:
+            self._interpreter.names.withdraw(known.ref)
+        else:
+            self._interpreter.names.announce(known.ref, known.grant.adopted_at, known.grant.names)
+
+    def _compare(self, before: Known, after: Known, performance: Performance) -> None:
+        """Count what another process has refreshed meanwhile."""
+        if before.grant is None or after.grant is None or performance.tokens:
+            return
+        moved = after.grant.generation > before.grant.generation
+        if moved and after.grant.live not in after.grant.seeds:
+            self._metrics.race_adopted()
+
+    def _lane(self, ref: Ref) -> str:
+        return _lane(self._register.look(ref))
+
+    def _gauges(self) -> Iterator[Metric]:
+        return gauges(
+            Scene(
+                known=len(self._register),
+                summary=self._register.summary(self._clock.now()),
+                overdue=self._queue.overdue(),
+                spooled=self._interpreter.world.spool.count(),
+                loads=self._interpreter.limiter.loads(),
+            )
+        )
+
+
+def _lane(known: Known) -> str:
+    """A token whose issuer is not known yet shares a lane with its like."""
+    return "" if known.grant is None else known.grant.issuer

@@ -58,6 +58,13 @@ class Spool:
         except OSError as error:
             raise SpoolFailed(f"{self._path(ref)}: {error.strerror}") from error
 
+    def count(self) -> int:
+        """How many entries there are, 0 while the folder cannot be read."""
+        try:
+            return sum(path.suffix == ".json" for path in self._folder.iterdir())
+        except OSError:
+            return 0
+
     def _path(self, ref: Ref) -> Path:
         return self._folder / f"{ref.id}.json"
 

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csidriver.adapters.directory import DirectoryStore
+from csidriver.adapters.directory import DirectoryStore, FileSeat
 from csidriver.adapters.directory.manifest import Unfit, decode, encode
 from csidriver.adapters.directory.slot import Slot
 from csidriver.core.contract import IS_TOKEN, STATUS, Ref
 from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.store import Event, SourceChange
+from csidriver.core.store import Change, Event, Places
 from csidriver.errors import StoreConflict, StoreRefused, StoreUnavailable
 
 NEEDLE = "needle-in-a-broken-file"
@@ -189,7 +190,7 @@ def test_a_namespace_that_is_none_is_refused(
         lambda: store.create_secret(Secret(namespace, "x")),
         lambda: store.patch_secret(Secret(namespace, "x"), SecretPatch()),
         lambda: store.delete_secret(Secret(namespace, "x")),
-        lambda: store.list_secrets(namespace, "Opaque"),
+        lambda: list(store.list_secrets(namespace, "Opaque")),
         lambda: store.watch_secret(namespace, "x", threading.Event()),
         lambda: store.get_config_map(namespace, "x"),
         lambda: store.create_event(Event(Ref(namespace, "x"), "", "Reason", "", normal=True)),
@@ -346,8 +347,9 @@ def test_a_root_that_is_a_file_makes_the_store_unavailable(tmp_path: Path) -> No
     calls: list[Callable[[], object]] = [
         lambda: store.get_secret("ns", "x"),
         lambda: store.create_secret(Secret("ns", "x")),
-        lambda: store.list_secrets("ns", "Opaque"),
-        lambda: next(store.watch_sources(threading.Event())),
+        lambda: list(store.list_secrets("ns", "Opaque")),
+        lambda: next(store.watch_changes(threading.Event())),
+        FileSeat(tmp_path / "root").take,
         lambda: next(store.watch_secret("ns", "x", threading.Event())),
         lambda: store.remove("Secret", "ns", "x"),
     ]
@@ -373,12 +375,13 @@ def test_a_watch_sees_edits_by_hand_and_survives_broken_ones(
     put("[", "secret.broken.yaml")
     put(BY_HAND, "x.yaml")
     put(BY_HAND, "configmap.x.yaml")
-    seen: queue.Queue[SourceChange] = queue.Queue()
+    seen: queue.Queue[Change] = queue.Queue()
     stop = threading.Event()
 
     def collect() -> None:
-        for change in store.watch_sources(stop):
-            seen.put(change)
+        for change in store.watch_changes(stop):
+            if change is not None:
+                seen.put(change)
 
     thread = threading.Thread(target=collect, daemon=True)
     thread.start()
@@ -398,10 +401,73 @@ def test_a_watch_sees_edits_by_hand_and_survives_broken_ones(
     assert len(set(versions)) == 4
 
 
+def test_only_enrolled_namespaces_are_watched(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path, places=Places(namespaces=("bob",)))
+    for namespace in ("alice", "bob"):
+        annotated = {"name": "x", "annotations": {IS_TOKEN: "true"}}
+        store.apply({"kind": "Secret", "metadata": annotated}, namespace)
+    watch = store.watch_changes(threading.Event())
+    first = next(watch)
+    assert first is not None
+    assert first.ref == Ref("bob", "x")
+    assert next(watch) is None
+
+
+def test_the_age_is_that_of_the_file_if_we_wrote_it(tmp_path: Path, store: DirectoryStore) -> None:
+    store.create_secret(Secret("ns", "x"))
+    then = time.time() - 1000
+    os.utime(tmp_path / "ns" / "secret.x.yaml", (then, then))
+    secret = store.get_secret("ns", "x")
+    assert secret is not None
+    assert secret.age is not None
+    assert 1000 <= secret.age < 1000 + WAIT
+
+
+def test_a_seat_whose_lock_was_removed_is_taken_anew_or_lost(tmp_path: Path) -> None:
+    one, other = FileSeat(tmp_path), FileSeat(tmp_path)
+    assert one.take()
+    (tmp_path / ".refresher").unlink()
+    assert one.take()
+    assert not other.take()
+    (tmp_path / ".refresher").unlink()
+    assert other.take()
+    assert not one.take()
+
+
+def test_a_seat_behind_a_symlink_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / ".refresher").symlink_to(tmp_path / "victim")
+    with pytest.raises(StoreUnavailable):
+        FileSeat(tmp_path).take()
+    assert not (tmp_path / "victim").exists()
+
+
+SIT = """
+import sys, time
+from pathlib import Path
+from csidriver.adapters.directory import FileSeat
+
+seat = FileSeat(Path(sys.argv[1]))
+print(seat.take(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_seat_of_a_process_that_dies_is_free_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SIT, str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:  # noqa: S603 - our own text
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"True\n"
+        assert not FileSeat(tmp_path).take()
+        process.kill()
+        process.wait(WAIT)
+        assert FileSeat(tmp_path).take()
+
+
 INCREMENT = """
 import sys
 from pathlib import Path
-from csidriver.adapters.directory import DirectoryStore
+from csidriver.adapters.directory import DirectoryStore, FileSeat
 from csidriver.core.secret import SecretPatch
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict

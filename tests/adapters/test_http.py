@@ -11,7 +11,9 @@ import socketserver
 import ssl
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs
@@ -22,6 +24,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from csidriver.adapters.http import TokenEndpoints
+from csidriver.adapters.http.exchange import Request
+from csidriver.adapters.http.trust import Trust
 from csidriver.core.issuers import Issuer
 from csidriver.core.outcome import Failed, Ok, Outcome
 from csidriver.core.sensitive import Sensitive
@@ -59,17 +63,19 @@ def http(body: bytes = TOKENS, status: str = "200 OK", headers: str = "") -> byt
 
 
 class Peer:
-    """Answers every connection with the same bytes, `slowly` from some byte on, and keeps count."""
+    """Answers each request with the bytes for its path, `slowly` from some byte on; keeps count."""
 
     def __init__(
         self,
         reply: bytes,
         *,
+        by_path: Mapping[str, bytes] | None = None,
         slowly: int | None = None,
         tls: ssl.SSLContext | None = None,
         greets: bool = False,
     ) -> None:
         self.reply = reply
+        self.by_path = dict(by_path or {})
         self.requests: list[str] = []
         self.connections = 0
         stopping = self._stopping = threading.Event()
@@ -87,9 +93,11 @@ class Peer:
             def serve(self, connection: socket.socket) -> None:
                 if not greets:
                     peer.requests.append(read_request(connection))
-                fast = len(peer.reply) if slowly is None else slowly
-                connection.sendall(peer.reply[:fast])
-                for byte in peer.reply[fast:]:
+                path = "" if greets else peer.requests[-1].split(" ", 2)[1]
+                reply = peer.by_path.get(path, peer.reply)
+                fast = len(reply) if slowly is None else slowly
+                connection.sendall(reply[:fast])
+                for byte in reply[fast:]:
                     if stopping.wait(0.02):
                         return
                     connection.sendall(bytes([byte]))
@@ -417,7 +425,7 @@ def test_a_certificate_is_trusted_only_through_ca_file(tmp_path: Path) -> None:
         assert isinstance(refresh(at_peer(peer, "https", ca_file=str(ca_file))), Ok)
 
 
-def test_ca_file_is_read_again_for_each_exchange(tmp_path: Path) -> None:
+def test_a_changed_ca_file_counts_from_the_next_exchange_on(tmp_path: Path) -> None:
     ca_file, context = certificate(tmp_path)
     current = tmp_path / "current.pem"
     with Peer(http(), tls=context) as peer:
@@ -629,3 +637,246 @@ def test_a_reply_with_escaped_surrogates_can_be_stored() -> None:
         with Peer(http(lone.encode())) as peer:
             outcome = refresh(at_peer(peer))
         assert isinstance(outcome, Ok) is (unsendable == "access_token")
+
+
+def test_the_context_of_a_ca_file_is_made_once_for_each_state_of_the_file(tmp_path: Path) -> None:
+    ca_file, _ = certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    other, _ = certificate(tmp_path / "other")
+    trust = Trust()
+    first = trust.context(str(ca_file))
+    assert trust.context(str(ca_file)) is first
+    assert trust.context("") is trust.context("")
+    assert len(first.get_ca_certs()) == 1
+    ca_file.write_bytes(ca_file.read_bytes() + other.read_bytes())
+    second = trust.context(str(ca_file))
+    assert second is not first
+    assert len(second.get_ca_certs()) == 2
+    other.replace(ca_file)
+    assert len(trust.context(str(ca_file)).get_ca_certs()) == 1
+
+
+def test_an_exchange_adds_nothing_to_the_context_it_shares(tmp_path: Path) -> None:
+    ca_file, context = certificate(tmp_path)
+    with Peer(http(), tls=context) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer, "https", ca_file=str(ca_file))
+        for _ in range(3):
+            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Ok)
+        shared = endpoints._trust.context(str(ca_file))
+    assert [len(shared.get_ca_certs()), shared.check_hostname] == [1, True]
+
+
+def test_many_files_of_authorities_are_not_kept_for_ever(tmp_path: Path) -> None:
+    ca_file, _ = certificate(tmp_path)
+    trust = Trust()
+    for number in range(200):
+        copy = tmp_path / f"{number}.pem"
+        copy.write_bytes(ca_file.read_bytes())
+        trust.context(str(copy))
+    assert len(trust._contexts) < 100
+
+
+@pytest.mark.parametrize("wrong_host", [False, True])
+def test_the_host_name_is_verified(tmp_path: Path, *, wrong_host: bool) -> None:
+    ca_file, context = certificate(tmp_path)
+    with Peer(http(), tls=context) as peer:
+        host = peer.address.replace("127.0.0.1", "localhost") if wrong_host else peer.address
+        issuer = Issuer("x", token_endpoint=f"https://{host}/t", ca_file=str(ca_file))
+        outcome = refresh(issuer)
+    assert signal(outcome) is Signal.TLS if wrong_host else isinstance(outcome, Ok)
+
+
+def test_old_tls_is_not_spoken(tmp_path: Path) -> None:
+    ca_file, context = certificate(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the server's version is deprecated, which is the point
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with Peer(http(), tls=context) as peer:
+        outcome = refresh(at_peer(peer, "https", ca_file=str(ca_file)))
+    assert signal(outcome) is Signal.UNREACHABLE
+    assert peer.requests == []
+
+
+def test_tls_secrets_are_not_written_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca_file, context = certificate(tmp_path)
+    secrets_file = tmp_path / "keys.log"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(secrets_file))
+    with Peer(http(), tls=context) as peer:
+        assert isinstance(refresh(at_peer(peer, "https", ca_file=str(ca_file))), Ok)
+    assert not secrets_file.exists()
+
+
+def test_every_request_has_a_name_of_its_own_and_nothing_of_the_token_in_it() -> None:
+    with Peer(http()) as peer:
+        names = []
+        for _ in range(3):
+            refresh(at_peer(peer))
+            names.append(peer.headers()["x-request-id"])
+        heads = [request.partition("\r\n\r\n")[0] for request in peer.requests]
+    assert len(set(names)) == 3
+    assert RT.reveal() not in "".join(heads)
+
+
+@pytest.mark.parametrize("gone", ["404 Not Found", "405 Method Not Allowed", "410 Gone"])
+def test_a_moved_endpoint_is_found_by_the_next_refresh(gone: str) -> None:
+    with Peer(b"") as peer:
+        endpoints, issuer = TokenEndpoints(), discoverable(peer)
+        peer.reply = described(peer)
+        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Ok)
+        moved = described(peer, token_endpoint=f"http://{peer.address}/new")
+        peer.by_path = {WELL_KNOWN: moved, "/new": http()}
+        peer.reply = http(b"", gone)
+        assert signal(endpoints.refresh(issuer, APP, RT, PATIENT)) is Signal.NO_ENDPOINT
+        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Ok)
+        assert paths(peer) == [WELL_KNOWN, "/t", "/t", WELL_KNOWN, "/new"]
+
+
+def test_a_request_without_the_scope_needs_no_metadata_of_its_own() -> None:
+    with Peer(b"") as peer:
+        endpoints, issuer = TokenEndpoints(), discoverable(peer, scope="a b")
+        peer.reply = described(peer)
+        for asked in (issuer, replace(issuer, scope=""), issuer):
+            assert isinstance(endpoints.refresh(asked, APP, RT, PATIENT), Ok)
+        assert paths(peer) == [WELL_KNOWN, "/t", "/t", "/t"]
+
+
+def introspectable(peer: Peer, **options: Any) -> Issuer:
+    return at_peer(peer, introspection_endpoint=f"http://{peer.address}/introspect", **options)
+
+
+def introspect(
+    issuer: Issuer, client: Client = APP, timeout: float = PATIENT, token: Sensitive = RT
+) -> bool | None:
+    return TokenEndpoints().introspect(issuer, client, token, timeout)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (http(b'{"active":true,"exp":1}'), True),
+        (http(b'{"active":false}'), False),
+        (http(b'{"active":"false"}'), None),
+        (http(b'{"active":null}'), None),
+        (http(b"{}"), None),
+        (http(b"[]"), None),
+        (http(b"[" * 100_000), None),
+        (http(b"\xff"), None),
+        (http(b'{"active":false}')[:-1], None),
+        (http(b'{"active":false}  ')[:-1], None),
+        (http(b'{"active":false}', "401 Unauthorized"), None),
+        (http(b'{"active":false}', "503 Busy"), None),
+        (http(b"", "302 Found", "Location: /\r\n"), None),
+        (b"", None),
+    ],
+    ids=range(14),
+)
+def test_only_a_plain_answer_says_whether_a_token_is_active(
+    reply: bytes, *, expected: bool | None
+) -> None:
+    with Peer(reply) as peer:
+        assert introspect(introspectable(peer)) is expected
+        assert paths(peer) == ["/introspect"]
+        assert peer.form() == {"token": [RT.reveal()], "token_type_hint": ["refresh_token"]}
+        assert peer.headers()["authorization"].startswith("Basic ")
+
+
+def test_introspection_has_a_deadline_of_its_own() -> None:
+    with Peer(http(b'{"active":false}' + b" " * 5000), slowly=3) as peer:
+        began = time.monotonic()
+        assert introspect(introspectable(peer), timeout=BRIEF) is None
+        assert time.monotonic() - began < LATE
+
+
+def test_a_public_client_does_not_introspect() -> None:
+    with Peer(http(b'{"active":false}')) as peer:
+        assert introspect(introspectable(peer), PUBLIC) is None
+        assert peer.connections == 0
+
+
+def test_without_an_introspection_endpoint_nothing_is_asked() -> None:
+    with Peer(http(b'{"active":false}')) as peer:
+        assert introspect(at_peer(peer)) is None
+        assert peer.connections == 0
+
+
+def test_the_introspection_endpoint_is_discovered() -> None:
+    with Peer(b"") as peer:
+        endpoint = f"http://{peer.address}/introspect"
+        peer.by_path = {
+            WELL_KNOWN: described(peer, introspection_endpoint=endpoint),
+            "/introspect": http(b'{"active":true}'),
+        }
+        assert introspect(discoverable(peer)) is True
+        assert paths(peer) == [WELL_KNOWN, "/introspect"]
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://localhost:1/i", "ftp://127.0.0.1/i", "", ["http://127.0.0.1/i"]], ids=repr
+)
+def test_an_unfit_introspection_endpoint_is_not_asked_and_spoils_nothing(endpoint: object) -> None:
+    with Peer(b"") as peer:
+        peer.reply = described(peer, introspection_endpoint=endpoint)
+        endpoints, issuer = TokenEndpoints(), discoverable(peer)
+        assert endpoints.introspect(issuer, APP, RT, PATIENT) is None
+        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Ok)
+        assert paths(peer) == [WELL_KNOWN, "/t"]
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_introspection_on_another_host_needs_to_be_listed(*, listed: bool) -> None:
+    with Peer(http(b'{"active":true}')) as peer:
+        elsewhere = f"http://{peer.address.replace('127.0.0.1', 'localhost')}/i"
+        peer.by_path = {WELL_KNOWN: described(peer, introspection_endpoint=elsewhere)}
+        issuer = discoverable(peer, endpoint_hosts=("localhost",) if listed else ())
+        assert introspect(issuer) is (True if listed else None)
+        assert paths(peer) == [WELL_KNOWN, *(["/i"] if listed else [])]
+
+
+def test_introspection_of_a_dead_issuer_says_nothing() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    assert introspect(Issuer("x", issuer=url, internal=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("replies", "alive"),
+    [
+        ({WELL_KNOWN: http(b"{}")}, True),
+        ({WELL_KNOWN: http(b"", "500 Oops"), "/t": http(b"", "405 No")}, True),
+        ({WELL_KNOWN: http(b"", "500 Oops"), "/t": http(b"", "502 Bad Gateway")}, False),
+        ({WELL_KNOWN: b""}, False),
+    ],
+    ids=["unfit metadata", "no metadata, but an endpoint", "a gateway before nobody", "silence"],
+)
+def test_a_probe_looks_for_a_sign_of_life(replies: Mapping[str, bytes], *, alive: bool) -> None:
+    with Peer(b"") as peer:
+        endpoints, issuer = TokenEndpoints(), discoverable(peer)
+        peer.reply = described(peer)
+        assert endpoints.probe(issuer)
+        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Ok)
+        peer.requests.clear()
+        peer.reply, peer.by_path = b"", dict(replies)
+        assert endpoints.probe(issuer) is alive
+        assert RT.reveal() not in "".join(peer.requests)
+        assert all(request.startswith("GET ") for request in peer.requests)
+
+
+def test_a_probe_of_a_configured_endpoint_asks_that() -> None:
+    with Peer(http(b"", "405 Method Not Allowed")) as peer:
+        assert TokenEndpoints().probe(at_peer(peer))
+        assert [request.split(" ", 2)[:2] for request in peer.requests] == [["GET", "/token"]]
+    assert not TokenEndpoints().probe(at_peer(peer))
+
+
+def test_a_server_whose_certificate_is_not_trusted_is_alive(tmp_path: Path) -> None:
+    _, context = certificate(tmp_path)
+    with Peer(http(), tls=context) as peer:
+        assert TokenEndpoints().probe(at_peer(peer, "https"))
+
+
+def test_what_is_to_be_sent_is_not_shown() -> None:
+    request = Request("POST", "u", {"refresh_token": RT.reveal()}, {"Authorization": RT.reveal()})
+    assert RT.reveal() not in repr(request)

@@ -6,7 +6,6 @@ import random
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from csidriver.core.secret import Secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreError, StoreRefused, StoreUnavailable
 from tests.adapters.apiserver import PATIENCE, ApiServer, End, Reply, event, write_pem
+from tests.adapters.exposure import shown
 
 NEEDLE = "needle-that-nobody-may-see"
 TOKEN = "tok-needle-that-nobody-may-see"
@@ -64,21 +64,6 @@ def seen(store: RestStore) -> Iterator[Iterator[Secret | None]]:
 
 def text(secret: Secret | None) -> str | None:
     return None if secret is None else secret.data["token"].reveal()
-
-
-def shown(error: BaseException) -> str:
-    """Everything an error carries: what tracebacks suppress, and variables on its way to us."""
-    parts: list[str] = []
-    link: BaseException | None = error
-    while link is not None:
-        parts += [repr(link), str(link), repr(vars(link)), *traceback.format_exception(link)]
-        parts += [
-            repr(frame.f_locals)
-            for frame, _ in traceback.walk_tb(link.__traceback__)
-            if "csidriver" in frame.f_code.co_filename
-        ]
-        link = link.__cause__ or link.__context__
-    return "\n".join(parts)
 
 
 def test_a_config_map_is_read_with_our_token(api: ApiServer, store: RestStore) -> None:

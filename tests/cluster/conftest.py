@@ -7,14 +7,6 @@ from tests.cluster.controlplane import ControlPlane
 
 
 @pytest.fixture(scope="session")
-def control_plane() -> Iterator[ControlPlane]:
-    """A real API server for all tests; each makes namespaces of its own."""
-    with contextlib.closing(ControlPlane()) as plane:
-        plane.start()
-        yield plane
-
-
-@pytest.fixture(scope="session")
 def fragile_plane() -> Iterator[ControlPlane]:
     """Another one, for tests that stop it; they leave it running, as it was."""
     with contextlib.closing(ControlPlane()) as plane:

@@ -123,7 +123,7 @@ RIGHTS: dict[str, dict[str, dict[str, set[str]]]] = {
         DRIVER: {
             "secrets": {*READ, "create", "patch", "delete"},
             LEASE: {"create"},
-            f"{LEASE}/oauth2-csi-refresher": {"get", "update", "patch"},
+            f"{LEASE}/oauth2-csi-refresher": {"get", "update"},
         },
     },
     "oauth2-csi-webhook": {

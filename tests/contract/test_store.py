@@ -3,7 +3,7 @@
 import json
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +13,28 @@ import pytest
 import yaml
 
 from csidriver.adapters.directory import DirectoryStore
-from csidriver.core.contract import FIELD_MANAGER, GRANT_TYPE, IS_TOKEN, MESSAGE, STATUS, Ref
+from csidriver.adapters.kubernetes import KubernetesStore
+from csidriver.adapters.rest import RestStore, kubeconfig
+from csidriver.core.contract import (
+    COMPANION_TYPE,
+    FIELD_MANAGER,
+    GRANT_TYPE,
+    IS_TOKEN,
+    MESSAGE,
+    SOURCE_NAME,
+    SOURCE_NAMESPACE,
+    STATUS,
+    Ref,
+)
 from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.store import Event, SourceChange
+from csidriver.core.store import Change, Event, What
 from csidriver.errors import StoreConflict, StoreError, StoreRefused
+from tests.cluster.cluster import Cluster
+from tests.cluster.controlplane import PROGRAMS
 
 NS = "alice"
+DRIVER, TOKENS = "oauth2-csi", "oauth2-csi-tokens"
 FOREIGN = "example.org/note"
 ODD = " 'two'\n\n\tlines: \\ \u2028 \x7f \U0001f511 "
 SEED = "eyJyZWZyZXNoX3Rva2VuIjoicjEifQ=="
@@ -28,23 +43,31 @@ WAIT = 20.0  # seconds until a watch that says nothing counts as broken
 
 
 class Store(Protocol):
+    """What the refresher uses."""
+
     def get_secret(self, namespace: str, name: str) -> Secret | None: ...
     def create_secret(self, secret: Secret) -> Secret: ...
     def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret: ...
     def delete_secret(self, base: Secret) -> None: ...
-    def list_secrets(self, namespace: str, type: str) -> list[Secret]: ...  # noqa: A002 - its name
-    def watch_sources(self, stop: threading.Event) -> Iterator[SourceChange]: ...
+    def list_secrets(self, namespace: str, type: str) -> Iterable[Secret]: ...  # noqa: A002 - its name
+    def watch_changes(self, stop: threading.Event) -> Iterator[Change | None]: ...
+    def create_event(self, event: Event) -> None: ...
+
+
+class Reader(Protocol):
+    """What the node uses."""
+
     def watch_secret(
         self, namespace: str, name: str, stop: threading.Event
     ) -> Iterator[Secret | None]: ...
     def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None: ...
-    def create_event(self, event: Event) -> None: ...
 
 
 class Harness(Protocol):
-    """A store, and what users do to its objects behind its back."""
+    """A backend as both roles see it, and what users do to its objects behind their backs."""
 
     store: Store
+    reader: Reader
 
     def apply(self, manifest: Mapping[str, Any]) -> None: ...
     def replace(self, manifest: Mapping[str, Any]) -> None: ...
@@ -55,7 +78,9 @@ class Harness(Protocol):
 
 class DirectoryHarness:
     def __init__(self, root: Path) -> None:
-        self.store: Store = DirectoryStore(root, poll=0.005)
+        store = DirectoryStore(root, poll=0.005)
+        self.store: Store = store
+        self.reader: Reader = store
         self._user = DirectoryStore(root)
         self._folder = root / NS
 
@@ -77,15 +102,56 @@ class DirectoryHarness:
         return [yaml.safe_load(path.read_text()) for path in self._folder.glob("event.*.yaml")]
 
 
-@pytest.fixture(params=["directory"])
+class KubernetesHarness:
+    """A real API server: each role with its own ServiceAccount and no right beyond deploy/."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        cluster.sweep(NS, DRIVER, TOKENS)
+        self._plane = cluster.plane
+        self.store: Store = KubernetesStore(cluster.client())
+        self.reader: Reader = RestStore(kubeconfig(cluster.node))
+
+    def apply(self, manifest: Mapping[str, Any]) -> None:
+        self._kubectl("apply", "--filename=-", stdin=json.dumps(manifest))
+
+    def replace(self, manifest: Mapping[str, Any]) -> None:
+        self._kubectl("replace", "--filename=-", stdin=json.dumps(manifest))
+
+    def remove(self, kind: str, name: str) -> None:
+        self._kubectl("delete", kind, name)
+
+    def stored(self, kind: str, name: str) -> dict[str, Any]:
+        path = f"/api/v1/namespaces/{NS}/{kind.lower()}s/{name}"
+        found: dict[str, Any] = self._plane.api("GET", path)
+        return found
+
+    def events(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._plane.api("GET", f"/api/v1/namespaces/{NS}/events")[
+            "items"
+        ]
+        return found
+
+    def _kubectl(self, *arguments: str, stdin: str = "") -> None:
+        self._plane.kubectl(*arguments, f"--namespace={NS}", stdin=stdin)
+
+
+@pytest.fixture(
+    params=["directory", pytest.param("kubernetes", marks=pytest.mark.tools(*PROGRAMS))]
+)
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
-    makers: dict[str, Callable[[], Harness]] = {"directory": lambda: DirectoryHarness(tmp_path)}
-    return makers[request.param]()
+    if request.param == "directory":
+        return DirectoryHarness(tmp_path)
+    return KubernetesHarness(request.getfixturevalue("cluster"))
 
 
 @pytest.fixture
 def store(harness: Harness) -> Store:
     return harness.store
+
+
+@pytest.fixture
+def reader(harness: Harness) -> Reader:
+    return harness.reader
 
 
 @contextmanager
@@ -126,11 +192,15 @@ def unannotated() -> dict[str, Any]:
 
 
 def grant(name: str = "grant-1") -> Secret:
-    return Secret(NS, name, type=GRANT_TYPE, data={"document": Sensitive("d1")})
+    return Secret(DRIVER, name, type=GRANT_TYPE, data={"document": Sensitive("d1")})
 
 
-def read(store: Store, name: str = "token") -> Secret:
-    secret = store.get_secret(NS, name)
+def companion(name: str = "token-1") -> Secret:
+    return Secret(TOKENS, name, type=COMPANION_TYPE, data={"document": Sensitive("d1")})
+
+
+def read(store: Store, name: str = "token", namespace: str = NS) -> Secret:
+    secret = store.get_secret(namespace, name)
     assert secret is not None
     return secret
 
@@ -143,16 +213,16 @@ def test_what_was_created_is_read_back(store: Store) -> None:
     created = store.create_secret(replace(grant(), annotations={STATUS: "Valid"}))
     assert created.uid
     assert created.resource_version
-    assert created == read(store, "grant-1")
+    assert created == read(store, "grant-1", DRIVER)
     assert created.data == {"document": Sensitive("d1")}
     assert (created.annotations, created.type) == ({STATUS: "Valid"}, GRANT_TYPE)
     assert created.manager == FIELD_MANAGER
 
 
-def test_absent_objects_are_none(store: Store) -> None:
+def test_absent_objects_are_none(store: Store, reader: Reader) -> None:
     assert store.get_secret(NS, "nobody") is None
-    assert store.get_config_map(NS, "nobody") is None
-    assert store.list_secrets(NS, GRANT_TYPE) == []
+    assert reader.get_config_map(NS, "nobody") is None
+    assert list(store.list_secrets(DRIVER, GRANT_TYPE)) == []
 
 
 def test_what_exists_is_not_created_again(store: Store) -> None:
@@ -167,7 +237,7 @@ def test_a_patch_from_a_stale_read_conflicts_and_changes_nothing(store: Store) -
     assert newer.resource_version != base.resource_version
     with pytest.raises(StoreConflict):
         store.patch_secret(base, document("d3"))
-    assert read(store, "grant-1") == newer
+    assert read(store, "grant-1", DRIVER) == newer
 
 
 def test_a_patch_of_what_is_gone_conflicts_and_creates_nothing(store: Store) -> None:
@@ -175,14 +245,14 @@ def test_a_patch_of_what_is_gone_conflicts_and_creates_nothing(store: Store) -> 
     store.delete_secret(base)
     with pytest.raises(StoreConflict):
         store.patch_secret(base, document("d2"))
-    assert store.get_secret(NS, "grant-1") is None
+    assert store.get_secret(DRIVER, "grant-1") is None
 
 
 def test_a_patch_that_changes_nothing_keeps_the_version(store: Store) -> None:
     base = store.create_secret(grant())
     assert store.patch_secret(base, document("d1")) == base
     assert store.patch_secret(base, SecretPatch(annotations={STATUS: None})) == base
-    assert read(store, "grant-1").resource_version == base.resource_version
+    assert read(store, "grant-1", DRIVER).resource_version == base.resource_version
 
 
 def test_a_patch_removes_what_it_names_none(store: Store) -> None:
@@ -200,7 +270,7 @@ def test_a_stale_delete_conflicts_and_deleting_twice_is_fine(store: Store) -> No
         store.delete_secret(base)
     store.delete_secret(newer)
     store.delete_secret(newer)
-    assert store.get_secret(NS, "grant-1") is None
+    assert store.get_secret(DRIVER, "grant-1") is None
 
 
 def test_a_secret_created_again_is_another_one(store: Store) -> None:
@@ -217,9 +287,11 @@ def test_lists_name_the_secrets_of_one_type_in_one_namespace(
     harness.apply(manifest())
     store.create_secret(grant("grant-2"))
     store.create_secret(grant("grant-1"))
-    listed = store.list_secrets(NS, GRANT_TYPE)
-    assert listed == [read(store, "grant-1"), read(store, "grant-2")]
-    assert store.list_secrets("bob", GRANT_TYPE) == []
+    store.create_secret(replace(grant("another"), type="Opaque"))
+    listed = list(store.list_secrets(DRIVER, GRANT_TYPE))
+    assert listed == [read(store, "grant-1", DRIVER), read(store, "grant-2", DRIVER)]
+    assert [secret.name for secret in store.list_secrets(NS, "Opaque")] == ["token"]
+    assert list(store.list_secrets("bob", GRANT_TYPE)) == []
 
 
 def test_our_patch_leaves_what_is_not_ours_byte_for_byte(harness: Harness, store: Store) -> None:
@@ -232,7 +304,6 @@ def test_our_patch_leaves_what_is_not_ours_byte_for_byte(harness: Harness, store
     assert after["metadata"]["annotations"] == before["metadata"]["annotations"] | {STATUS: "Valid"}
     assert after["metadata"]["annotations"][FOREIGN] == ODD
     assert FOREIGN not in patched.annotations
-    assert patched.manager == FIELD_MANAGER
 
 
 def test_immutable_data_is_refused_and_annotations_are_not(harness: Harness, store: Store) -> None:
@@ -316,58 +387,144 @@ def test_a_source_removed_and_applied_again_is_another_one(harness: Harness, sto
     assert read(store).uid != first.uid
 
 
-def test_a_config_map_is_its_texts(harness: Harness, store: Store) -> None:
+def test_a_config_map_is_its_texts(harness: Harness, reader: Reader) -> None:
     template = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "eos"}}
     harness.apply(template | {"data": {"template": ODD}})
-    assert store.get_config_map(NS, "eos") == {"template": ODD}
+    assert reader.get_config_map(NS, "eos") == {"template": ODD}
     harness.apply(template)
-    assert store.get_config_map(NS, "eos") == {}
+    assert reader.get_config_map(NS, "eos") == {}
+
+
+def source(resource_version: str, name: str = "token") -> Change:
+    return Change(Ref(NS, name), What.SOURCE, resource_version)
 
 
 def test_sources_are_told_first_and_then_their_changes(harness: Harness, store: Store) -> None:
     harness.apply(manifest())
     harness.apply(manifest("plain", metadata={"name": "plain"}))
-    ref = Ref(NS, "token")
-    with watched(store.watch_sources) as following:
-        assert following() == SourceChange(ref, read(store).resource_version)
+    with watched(store.watch_changes) as following:
+        assert following() == source(read(store).resource_version)
+        assert following() is None
         harness.apply(manifest("other"))
         told = read(store, "other").resource_version
-        assert following() == SourceChange(Ref(NS, "other"), told)
+        assert following() == source(told, "other")
         patched = store.patch_secret(read(store), SecretPatch(annotations={STATUS: "Valid"}))
-        assert following() == SourceChange(ref, patched.resource_version)
+        seen = following()
+        assert seen is not None
+        assert replace(seen, by_us=False) == source(patched.resource_version)
         harness.apply(unannotated())
-        assert following() == SourceChange(ref, "")
+        assert following() == source("")
         harness.apply(manifest())
-        assert following() == SourceChange(ref, read(store).resource_version)
+        assert following() == source(read(store).resource_version)
         harness.remove("Secret", "token")
-        assert following() == SourceChange(ref, "")
+        assert following() == source("")
 
 
-def test_a_watched_secret_is_told_at_once_and_at_every_change(store: Store) -> None:
+def test_a_source_is_by_us_when_nobody_wrote_since(harness: Harness, store: Store) -> None:
+    harness.apply(manifest())
+    with watched(store.watch_changes) as following:
+        assert following() == source(read(store).resource_version)
+        assert following() is None
+        by_us, attempts = False, 0
+        while not by_us:
+            # Who wrote in which second is all that a backend knows: in one second with a
+            # stranger's write ours does not count as the newest.
+            attempts += 1
+            patch = SecretPatch(annotations={STATUS: str(attempts)})
+            patched = store.patch_secret(read(store), patch)
+            seen = following()
+            assert seen is not None
+            assert seen.resource_version == patched.resource_version
+            assert attempts < 10_000
+            by_us = seen.by_us
+            assert (patched.manager == FIELD_MANAGER) is by_us
+        harness.apply(manifest(data={"oauth": SEED}))
+        assert following() == source(read(store).resource_version)
+    with watched(store.watch_changes) as following:
+        assert following() == source(read(store).resource_version)
+        assert following() is None
+
+
+def test_grants_and_companions_are_told_with_their_token(store: Store) -> None:
+    ref = Ref(NS, "token")
+    notes = {SOURCE_NAMESPACE: ref.namespace, SOURCE_NAME: ref.name}
+    kept = store.create_secret(replace(grant(ref.grant), annotations=notes))
+    shown = store.create_secret(replace(companion(ref.companion), annotations=notes))
+    strangers = [
+        replace(grant(Ref(NS, "a").grant), annotations=notes),
+        replace(grant("no-notes")),
+        replace(companion(Ref(NS, "b").companion), annotations=notes, type="Opaque"),
+        replace(companion(ref.grant), annotations=notes),
+    ]
+    for stranger in strangers:
+        store.create_secret(stranger)
+    with watched(store.watch_changes) as following:
+        assert {following(), following()} == {
+            Change(ref, What.GRANT, kept.resource_version),
+            Change(ref, What.COMPANION, shown.resource_version),
+        }
+        assert following() is None
+        shown = store.patch_secret(shown, document("d2"))
+        assert following() == Change(ref, What.COMPANION, shown.resource_version)
+        kept = store.patch_secret(kept, SecretPatch(annotations={SOURCE_NAME: None}))
+        assert following() == Change(ref, What.GRANT, "")
+        kept = store.patch_secret(kept, SecretPatch(annotations={SOURCE_NAME: ref.name}))
+        assert following() == Change(ref, What.GRANT, kept.resource_version)
+        store.delete_secret(kept)
+        assert following() == Change(ref, What.GRANT, "")
+        store.delete_secret(shown)
+        assert following() == Change(ref, What.COMPANION, "")
+
+
+def test_the_end_of_an_empty_beginning_is_told(harness: Harness, store: Store) -> None:
+    with watched(store.watch_changes) as following:
+        assert following() is None
+        harness.apply(manifest())
+        assert following() == source(read(store).resource_version)
+
+
+def test_the_age_is_that_of_our_newest_write(harness: Harness, store: Store) -> None:
     created = store.create_secret(grant())
-    with watched(lambda stop: store.watch_secret(NS, "grant-1", stop)) as following:
+    for secret in (
+        created,
+        read(store, "grant-1", DRIVER),
+        *store.list_secrets(DRIVER, GRANT_TYPE),
+    ):
+        assert secret.age is not None
+        assert 0.0 <= secret.age < WAIT
+    harness.apply(manifest())
+    assert read(store).age is None
+    assert store.patch_secret(read(store), document("d2")).age is not None
+
+
+def test_a_watched_secret_is_told_at_once_and_at_every_change(store: Store, reader: Reader) -> None:
+    created = store.create_secret(companion())
+    with watched(lambda stop: reader.watch_secret(TOKENS, "token-1", stop)) as following:
         assert following() == created
         patched = store.patch_secret(created, document("d2"))
         assert following() == patched
         store.delete_secret(patched)
         assert following() is None
-        again = store.create_secret(grant())
+        again = store.create_secret(companion())
         assert following() == again
 
 
-def test_an_absent_secret_can_be_watched(store: Store) -> None:
-    with watched(lambda stop: store.watch_secret(NS, "grant-1", stop)) as following:
+def test_an_absent_secret_can_be_watched(store: Store, reader: Reader) -> None:
+    with watched(lambda stop: reader.watch_secret(TOKENS, "token-1", stop)) as following:
         assert following() is None
-        created = store.create_secret(grant())
+        created = store.create_secret(companion())
         assert following() == created
 
 
-@pytest.mark.parametrize("which", ["sources", "secret"])
-def test_a_watch_that_is_stopped_beforehand_says_nothing(store: Store, which: str) -> None:
+@pytest.mark.parametrize("which", ["changes", "secret"])
+def test_a_watch_that_is_stopped_beforehand_says_nothing(harness: Harness, which: str) -> None:
+    harness.apply(manifest())
     stop = threading.Event()
     stop.set()
     watch: Iterator[object] = (
-        store.watch_sources(stop) if which == "sources" else store.watch_secret(NS, "grant-1", stop)
+        harness.store.watch_changes(stop)
+        if which == "changes"
+        else harness.reader.watch_secret(TOKENS, "token-1", stop)
     )
     assert list(watch) == []
 
@@ -378,11 +535,12 @@ def test_events_are_counted(harness: Harness, store: Store) -> None:
     failed = Event(Ref(NS, "token"), uid, "RefreshFailed", "no answer", normal=False)
     store.create_event(failed)
     store.create_event(replace(failed, message="still no answer"))
+    store.create_event(replace(failed, message="still no answer"))
     store.create_event(replace(failed, reason="Refreshed", message="fine", normal=True))
     told = {event["reason"]: event for event in harness.events()}
     assert told.keys() == {"RefreshFailed", "Refreshed"}
     counted = told["RefreshFailed"]
-    assert (counted["count"], counted["message"]) == (2, "still no answer")
+    assert (counted["count"], counted["message"]) == (3, "still no answer")
     assert (counted["type"], told["Refreshed"]["type"]) == ("Warning", "Normal")
     assert counted["involvedObject"]["uid"] == uid
     assert counted["firstTimestamp"] <= counted["lastTimestamp"]

@@ -6,6 +6,7 @@ protocol is repeated here: the world only does what it is asked, fails when told
 
 import itertools
 import json
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 
 from csidriver.core import contract, effects
 from csidriver.core.contract import Ref
-from csidriver.core.effects import Effect, SpoolEntry
+from csidriver.core.effects import Effect, Namesake, SpoolEntry
 from csidriver.core.issuers import Issuer, Issuers
 from csidriver.core.known import Known, Rules, Steps
 from csidriver.core.outcome import Failed, Outcome, classify
@@ -21,6 +22,7 @@ from csidriver.core.refresh import visit
 from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Signal
+from csidriver.core.store import Change, What
 from csidriver.errors import StoreConflict, StoreRefused
 
 R = TypeVar("R")
@@ -49,6 +51,8 @@ class Server:
     presented: list[tuple[float, str]] = field(default_factory=list)
     answered: set[str] = field(default_factory=set)
     rotated_at: float = 0.0
+    introspects: bool = False
+    asked: list[tuple[float, str]] = field(default_factory=list)
 
     def login(self, name: str) -> str:
         """A new family; its first refresh token."""
@@ -73,6 +77,17 @@ class Server:
         self.answered.add(token)
         return outcome
 
+    def further(self, now: float) -> dict[str, Any]:  # noqa: ARG002 - for servers that say more
+        """Further fields of a reply."""
+        return {}
+
+    def introspect(self, token: str, now: float) -> bool | None:
+        """Whether a token is the newest of its family (RFC 7662); None if that is not offered."""
+        self.asked.append((now, token))
+        if not self.introspects:
+            return None
+        return self.families.get(token.rpartition("-")[0], [])[-1:] == [token]
+
     def _serve(self, token: str, now: float) -> Outcome:
         name = token.rpartition("-")[0]
         family = self.families.get(name, [])
@@ -84,6 +99,7 @@ class Server:
             family.append(f"{name}-{len(family)}")
             self.rotated_at = now
         fresh = {"refresh_token": family[-1], "access_token": f"at-{family[-1]}"}
+        fresh |= self.further(now)
         return answer(200, fresh | {"expires_in": self.lifetime, "token_type": "Bearer"}, now)
 
 
@@ -106,10 +122,16 @@ class World:
     spools: dict[str, dict[Ref, SpoolEntry]] = field(default_factory=dict)
     immutable: set[Ref] = field(default_factory=set)
     may_send: bool = True
+    pauses: deque[float] = field(default_factory=deque)
+    slots: list[Ref] = field(default_factory=list)
+    tokens: dict[Ref, tuple[float, frozenset[str]]] = field(default_factory=dict)
+    offsets: dict[str, float] = field(default_factory=dict)
+    ages: bool = True
     before: Callable[[Effect[Any]], None] = nothing
     after: Callable[[Effect[Any]], None] = nothing
     done: list[Effect[Any]] = field(default_factory=list)
     writes: int = 0
+    written: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property
     def spool(self) -> dict[Ref, SpoolEntry]:
@@ -125,7 +147,7 @@ class World:
             self.done.append(effect)
             try:
                 self.before(effect)
-                result = self._do(effect, spool)
+                result = self._do(effect, spool, holder)
                 self.after(effect)
             finally:
                 if next(left) == 1:
@@ -136,25 +158,37 @@ class World:
         return effects.drive(steps, perform)
 
     def _do(  # noqa: C901, PLR0911, PLR0912 - one line per effect
-        self, effect: Effect[Any], spool: dict[Ref, SpoolEntry]
+        self, effect: Effect[Any], spool: dict[Ref, SpoolEntry], holder: str
     ) -> Any:
         match effect:
             case effects.GetSecret(namespace, name):
-                return self.secrets.get((namespace, name))
+                return self.read((namespace, name))
             case effects.CreateSecret(secret):
+                self.written[secret.namespace, secret.name] = self.now
                 return self.create(secret)
             case effects.PatchSecret(base, patch):
                 return self._patch(base, patch)
             case effects.DeleteSecret(base):
                 return self._delete(base)
-            case effects.Now() | effects.Monotonic():
-                return self.now
+            case effects.Now():
+                return self.now + self.offsets.get(holder, 0.0)
+            case effects.Monotonic():
+                return self.now - START
             case effects.Nonce():
                 return f"nonce-{len(self.done)}"
             case effects.Wait(seconds):
                 self.now += seconds
-            case effects.MaySend():
-                return self.may_send
+            case effects.StepAside():
+                return None
+            case effects.MaySend(_, ref, _):
+                return self._grant_slot(ref)
+            case effects.GiveBack(_, ref):
+                self.slots.remove(ref)
+            case effects.Namesakes(ref, adopted_at, names):
+                self.tokens[ref] = (adopted_at, names)
+                return self.namesakes(ref, names)
+            case effects.Introspect(_, _, token, _):
+                return self.server.introspect(token.reveal(), self.now)
             case effects.SpoolRead(ref):
                 return spool.get(ref)
             case effects.SpoolWrite(ref, entry):
@@ -162,12 +196,36 @@ class World:
             case effects.SpoolClear(ref):
                 spool.pop(ref, None)
             case effects.Send(_, _, token, _):
+                self.slots.pop()
                 return self.server.present(token.reveal(), self.now)
             case effects.Report():
                 return None
             case _:
                 raise AssertionError(effect)
         return None
+
+    def read(self, key: tuple[str, str]) -> Secret | None:
+        """A Secret with its age by the clock of the API server, which is the world's."""
+        secret = self.secrets.get(key)
+        written_at = self.written.get(key)
+        if secret is None or written_at is None or not self.ages:
+            return secret
+        return replace(secret, age=self.now - written_at)
+
+    def _grant_slot(self, ref: Ref) -> float:
+        pause = self.pauses.popleft() if self.pauses else 0.0
+        if pause or not self.may_send:
+            return pause or math.inf
+        self.slots.append(ref)
+        return 0.0
+
+    def namesakes(self, ref: Ref, names: frozenset[str]) -> tuple[Namesake, ...]:
+        """Which other tokens share a name with this one."""
+        return tuple(
+            Namesake(adopted_at, other)
+            for other, (adopted_at, theirs) in self.tokens.items()
+            if other != ref and names & theirs
+        )
 
     def create(self, secret: Secret) -> Secret:
         """Store a new Secret as the API server would hand it back."""
@@ -187,7 +245,10 @@ class World:
             k: v for k, v in {**current.annotations, **patch.annotations}.items() if v is not None
         }
         data = {k: v for k, v in {**current.data, **patch.data}.items() if v is not None}
-        return self._store(replace(current, annotations=notes, data=data))
+        self.written[base.namespace, base.name] = self.now
+        return self._store(
+            replace(current, annotations=notes, data=data, manager=contract.FIELD_MANAGER)
+        )
 
     def _delete(self, base: Secret) -> None:
         current = self.secrets.get((base.namespace, base.name))
@@ -210,7 +271,7 @@ class World:
         if current is None:
             current = self.create(Secret(ref.namespace, ref.name))
         notes = {**current.annotations, contract.IS_TOKEN: "true", **named}
-        return self._store(replace(current, annotations=notes, data=data))
+        return self._store(replace(current, annotations=notes, data=data, manager="kubectl"))
 
 
 ISSUER = Issuer("cern", issuer="https://auth.example", default=True)
@@ -223,23 +284,67 @@ class Process:
     world: World
     holder: str = "pod-1"
     issuer: Issuer = ISSUER
+    ref: Ref = REF
     known: Known = field(default_factory=lambda: Known(REF))
+
+    def __post_init__(self) -> None:
+        if self.known.ref != self.ref:
+            self.known = Known(self.ref)
 
     def visit(self, crash_after: int | None = None, *, event: bool = False) -> Known:
         """One visit, after an event on the source if so; fails like the real loop does."""
         rules = Rules(Issuers({self.issuer.name: self.issuer}), self.holder)
         known = replace(self.known, source_stale=True) if event else self.known
         self.known = self.world.run(visit(known, rules), crash_after, self.holder)
+        if self.known.grant is None:
+            self.world.tokens.pop(self.ref, None)
+        else:
+            self.world.tokens[self.ref] = self.known.grant.adopted_at, self.known.grant.names
         return self.known
+
+    def restart(self) -> Known:
+        """A new process that has listed what there is, and has visited nothing yet."""
+        world, ref = self.world, self.ref
+        grant = world.read((contract.DRIVER_NAMESPACE, ref.grant))
+        companion = world.read((contract.TOKENS_NAMESPACE, ref.companion))
+        source = world.secrets.get((ref.namespace, ref.name))
+        change = None
+        if source is not None:
+            by_us = source.manager == contract.FIELD_MANAGER
+            change = Change(ref, What.SOURCE, source.resource_version, by_us)
+        self.known = Known(ref)
+        if grant is not None:
+            read_at = world.now - START
+            self.known = Known.restored(ref, grant, companion, change, read_at=read_at)
+        return self.known
+
+    def hear(self, what: What = What.SOURCE) -> Known:
+        """A watch tells how one of the token's Secrets is now; nothing is visited yet."""
+        ref = self.ref
+        key = {
+            What.SOURCE: (ref.namespace, ref.name),
+            What.GRANT: (contract.DRIVER_NAMESPACE, ref.grant),
+            What.COMPANION: (contract.TOKENS_NAMESPACE, ref.companion),
+        }[what]
+        secret = self.world.secrets.get(key)
+        version = "" if secret is None else secret.resource_version
+        by_us = secret is not None and secret.manager == contract.FIELD_MANAGER
+        self.known = self.known.stale(Change(ref, what, version, by_us))
+        return self.known
+
+    @property
+    def clock(self) -> float:
+        """What this process takes for the time."""
+        return self.world.now + self.world.offsets.get(self.holder, 0.0)
 
     def work(self, seconds: float) -> None:
         """Follow the schedule for so long; more than 1000 visits are a hot loop."""
-        until = self.world.now + seconds
+        until = self.clock + seconds
         for _ in range(1000):
             following = self.known.next_visit
             if following is None or following > until:
-                self.world.now = max(self.world.now, until)
+                self.world.now += max(0.0, until - self.clock)
                 return
-            self.world.now = max(self.world.now, following)
+            self.world.now += max(0.0, following - self.clock)
             self.visit()
         raise AssertionError("hot loop")

@@ -6,17 +6,16 @@ from typing import Any
 import pytest
 
 from csidriver.core import contract, custody
+from csidriver.core.conflict import Conflict, judge_conflict
 from csidriver.core.contract import Ref
 from csidriver.core.grant import (
     MAX_SEEDS,
     MAX_SPENT,
-    Conflict,
     Grant,
     Verdict,
     adopt,
     begin,
     judge,
-    judge_conflict,
     presentable,
     withdraw,
     working_life,
@@ -105,6 +104,19 @@ class TestAdopt:
         assert grant.generation == GRANT.generation + 1
         assert grant.spent == (LIVE,)
         assert grant.seeds == (LIVE, grant.live)
+
+    def test_what_earlier_seeds_spent_is_told_apart(self) -> None:
+        grant = succeed(GRANT, document(access_token="a", refresh_token="r1"), NOW, ISSUER, 0.0)
+        assert (len(grant.spent), grant.inherited) == (1, 0)
+        grant = adopt(source("second"), ISSUER, NOW + 1, grant)
+        assert (len(grant.spent), grant.inherited) == (2, 2)
+        assert LIVE not in grant.names
+        for number in range(MAX_SPENT + 2):
+            reply = document(access_token="a", refresh_token=f"s{number}")
+            grant = succeed(grant, reply, NOW, ISSUER, 0.0)
+            assert grant.inherited == max(0, min(2, MAX_SPENT - number - 1))
+            assert {grant.live, *grant.spent[-5:][grant.inherited :]} <= grant.names
+        assert len(grant.spent) == MAX_SPENT
 
     def test_memories_are_bounded(self) -> None:
         grant = GRANT
@@ -257,6 +269,12 @@ class TestFail:
         after = fail(GRANT, Failed(Signal.NO_ANSWER), NOW, unlimited, 0.0)
         assert after.status is Status.ISSUER_UNAVAILABLE
         assert after.next_refresh is not None
+
+    def test_a_second_unknown_outcome_waits_for_a_human_where_nobody_can_be_asked(self) -> None:
+        silent = Issuer("cern", token_endpoint="https://auth.example/token")
+        second = begin(INTENT, "n2", "pod-1", NOW, 60.0)
+        after = fail(second, Failed(Signal.NO_ANSWER), NOW, silent, 0.0)
+        assert (after.status, after.next_refresh) == (Status.UNCERTAIN, None)
 
     def test_unknown_without_an_intent_waits_for_a_human(self) -> None:
         after = fail(GRANT, Failed(Signal.NO_ANSWER), NOW, ISSUER, 0.0)

@@ -1,16 +1,12 @@
 import itertools
-import json
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from csidriver.core import contract, custody, effects
+from csidriver.core import contract, effects
 from csidriver.core.adoption import take_custody
-from csidriver.core.companion import Companion
 from csidriver.core.effects import Effect, PatchSecret, Send, SpoolClear, SpoolEntry, SpoolWrite
-from csidriver.core.grant import Grant
 from csidriver.core.issuers import Issuers
 from csidriver.core.known import Known, Rules
 from csidriver.core.outcome import Failed, Ok
@@ -19,14 +15,32 @@ from csidriver.core.schedule import lead
 from csidriver.core.secret import Secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import UNSETTLED_MESSAGE, Signal, Status
-from csidriver.core.token import TokenDocument
 from csidriver.errors import (
-    DriverError,
     InvalidSecret,
     SpoolFailed,
     StoreConflict,
     StoreRefused,
     StoreUnavailable,
+)
+from tests.core.looks import (
+    COMPANION,
+    GRANT,
+    LIFE,
+    SOURCE,
+    companion,
+    crash,
+    delete,
+    document,
+    fail_next,
+    grant,
+    is_commit,
+    live,
+    mirrored,
+    note,
+    once,
+    presented_twice,
+    reasons,
+    source,
 )
 from tests.core.protocol import (
     ISSUER,
@@ -39,115 +53,6 @@ from tests.core.protocol import (
     World,
     answer,
 )
-
-GRANT = (contract.DRIVER_NAMESPACE, REF.grant)
-COMPANION = (contract.TOKENS_NAMESPACE, REF.companion)
-SOURCE = (REF.namespace, REF.name)
-LIFE = 3600.0
-
-
-def document(token: str, **more: Any) -> str:
-    return json.dumps({"access_token": "opaque", "refresh_token": token, "extra": 1.5} | more)
-
-
-def source(world: World) -> Secret:
-    return world.secrets[SOURCE]
-
-
-def note(world: World, key: str) -> str:
-    return source(world).annotations.get(key, "")
-
-
-def mirrored(world: World) -> str:
-    token = TokenDocument.parse(source(world).data["oauth"])[0].refresh_token
-    return "" if token is None else token.reveal()
-
-
-def grant(world: World) -> Grant:
-    return custody.from_secret(world.secrets[GRANT])
-
-
-def delete(world: World, key: tuple[str, str]) -> None:
-    del world.secrets[key]
-
-
-def live(world: World) -> str:
-    token = grant(world).document.refresh_token
-    return "" if token is None else token.reveal()
-
-
-def companion(world: World) -> Companion:
-    return Companion.from_secret(world.secrets[COMPANION])
-
-
-def reasons(world: World) -> list[str]:
-    return [e.reason for e in world.done if isinstance(e, effects.Report)]
-
-
-def presented_twice(world: World) -> list[str]:
-    """Tokens that were presented after the server had answered for them."""
-    tokens = world.server.tokens()
-    return [t for t in set(tokens) if tokens.count(t) > 1 and t in world.server.answered]
-
-
-@pytest.fixture
-def world() -> World:
-    world = World()
-    world.apply(document(world.server.login("alice")))
-    return world
-
-
-@pytest.fixture
-def process(world: World) -> Process:
-    return Process(world)
-
-
-@pytest.fixture
-def running(process: Process) -> Process:
-    """Adopted and refreshed once; the live token is alice-1."""
-    process.visit()
-    return process
-
-
-def fail_next(
-    world: World, kind: type[Effect[Any]], error: DriverError, *, times: int = 1, on: str = ""
-) -> None:
-    """The next effects of a kind, on an object whose name begins so, fail without happening."""
-    left = times
-
-    def before(effect: Effect[Any]) -> None:
-        nonlocal left
-        name = effect.base.name if isinstance(effect, PatchSecret) else ""
-        if left > 0 and isinstance(effect, kind) and name.startswith(on):
-            left -= 1
-            raise error
-
-    world.before = before
-
-
-def once(when: Callable[[Effect[Any]], bool], act: Callable[[], object]) -> Callable[..., None]:
-    """A hook that acts at the first effect of interest."""
-    waiting = [act]
-
-    def hook(effect: Effect[Any]) -> None:
-        if waiting and when(effect):
-            waiting.pop()()
-
-    return hook
-
-
-def is_commit(effect: Effect[Any]) -> bool:
-    """A patch of the grant that is no intent: the generation in it has moved, or a status."""
-    if not isinstance(effect, PatchSecret) or not effect.base.name.startswith("grant-"):
-        return False
-    state = effect.patch.data[custody.STATE]
-    assert state is not None
-    intent = json.loads(state.reveal())["intent"]
-    return intent is None or intent["recorded"]
-
-
-def crash() -> None:
-    raise Crashed
 
 
 class TestTheQuietLife:
@@ -532,14 +437,21 @@ class TestTheServerSaysNo:
         assert companion(world).status is Status.READY
         assert companion(world).token is not None
 
-    def test_a_quiet_retry_is_announced_to_nodes(self, running: Process) -> None:
+    def test_trouble_of_the_issuer_is_written_to_nobody_while_the_token_has_time(
+        self, running: Process
+    ) -> None:
         world = running.world
-        world.server.script += [Failed(Signal.UNREACHABLE)] * 3
-        while not world.server.presented[1:]:
-            running.work(60)
-        told = companion(world)
-        assert told.status is Status.READY
-        assert told.next_refresh == int(grant(world).next_refresh or 0) > world.now - 60
+        world.server.script += [Failed(Signal.UNREACHABLE)] * 1000
+        running.work(LIFE - lead(LIFE))
+        before, told = len(world.server.presented), (source(world), companion(world))
+        running.work(lead(LIFE) / 2 - 200)
+        assert len(world.server.presented) > before + 1
+        assert (source(world), companion(world)) == told
+        running.work(400)
+        assert companion(world).status is Status.ISSUER_UNAVAILABLE
+        assert note(world, contract.STATUS) == "IssuerUnavailable"
+        running.work(200)
+        assert companion(world).next_refresh == int(grant(world).next_refresh or 0)
 
     def test_corrected_client_credentials_are_tried_at_once(self, running: Process) -> None:
         world = running.world
@@ -917,6 +829,37 @@ class TestMirrorAndCompanion:
         assert mirrored(world) == live(world)
         assert note(world, contract.WARNING) == ""
         assert presented_twice(world) == []
+
+    def test_a_mirror_too_large_to_be_read_back_is_not_written(self, running: Process) -> None:
+        """Our own mirror must never make its source Invalid."""
+        world = running.world
+        large = {"refresh_token": "big", "access_token": "a", "expires_in": LIFE, "x": "y" * 2**18}
+        world.server.script.append(answer(200, large))
+        world.server.families["big"] = ["big"]
+        running.work(LIFE)
+        assert live(world) == "big"
+        assert mirrored(world) == "alice-1"
+        assert note(world, contract.WARNING) == "MirrorRefused"
+        assert note(world, contract.STATUS) == "Ready"
+        Process(world).visit()
+        assert live(world) == "big"
+        assert note(world, contract.STATUS) == "Ready"
+
+    def test_whoever_restored_an_old_seed_is_named(self, running: Process) -> None:
+        world = running.world
+        stored = world.apply(document("alice-0"))
+        world._store(replace(stored, manager="argocd-controller"))
+        running.visit(event=True)
+        told = [e for e in world.done if isinstance(e, effects.Report)][-1]
+        assert told.reason == "OldSeedRestored"
+        assert "'argocd-controller'" in told.message
+
+    def test_a_backend_that_does_not_say_who_did_it_names_nobody(self, running: Process) -> None:
+        world = running.world
+        world._store(replace(world.apply(document("alice-0")), manager=""))
+        running.visit(event=True)
+        told = [e for e in world.done if isinstance(e, effects.Report)][-1]
+        assert "written by" not in told.message
 
     def test_a_source_that_refuses_even_annotations_stops_nothing(self, process: Process) -> None:
         world = process.world

@@ -1,10 +1,12 @@
 import base64
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from csidriver.core.contract import FIELD_MANAGER
 from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
 
@@ -90,6 +92,57 @@ def test_the_manager_is_that_of_the_newest_write() -> None:
     metadata = MANIFEST["metadata"] | {"managedFields": entries}
     assert of(metadata=metadata).manager == "argocd"
     assert of().manager == ""
+
+
+def managed(*entries: tuple[str, str]) -> dict[str, Any]:
+    """Metadata with these managers and the times of their writes."""
+    fields = [{"manager": manager, "time": time} for manager, time in entries]
+    return {**MANIFEST["metadata"], "managedFields": fields}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_writes_in_one_second_the_stranger_s_is_the_newest(order: int) -> None:
+    """Else a user's edit next to one of ours would pass for ours, and never be looked at."""
+    entries = [(FIELD_MANAGER, "2026-11-23T18:00:00Z"), ("kubectl", "2026-11-23T18:00:00Z")]
+    assert of(metadata=managed(*entries[::order])).manager == "kubectl"
+
+
+NINE = datetime(2026, 11, 23, 9, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("entries", "now", "age"),
+    [
+        pytest.param([(FIELD_MANAGER, "2026-11-23T08:59:30Z")], NINE, 30.0, id="ours"),
+        pytest.param(
+            [("kubectl", "2026-11-23T08:59:59Z"), (FIELD_MANAGER, "2026-11-23T08:59:30Z")],
+            NINE,
+            30.0,
+            id="a newer one of somebody else",
+        ),
+        pytest.param(
+            [(FIELD_MANAGER, "2026-11-23T08:00:00Z"), (FIELD_MANAGER, "2026-11-23T08:59:30Z")],
+            NINE,
+            30.0,
+            id="two of ours, as for data and for a status",
+        ),
+        pytest.param([(FIELD_MANAGER, "2026-11-23T09:00:01Z")], NINE, 0.0, id="from the future"),
+        pytest.param([(FIELD_MANAGER, "2026-11-23T08:59:30Z")], None, None, id="no clock"),
+        pytest.param([("kubectl", "2026-11-23T08:59:30Z")], NINE, None, id="none of ours"),
+        pytest.param([(FIELD_MANAGER, "yesterday")], NINE, None, id="no time"),
+        pytest.param([], NINE, None, id="no entries"),
+    ],
+)
+def test_the_age_is_that_of_our_newest_write(
+    entries: list[tuple[str, str]], now: float | None, age: float | None
+) -> None:
+    manifest = MANIFEST | {"metadata": managed(*entries)}
+    assert Secret.from_manifest(manifest, now).age == age
+
+
+def test_two_reads_of_one_version_are_equal() -> None:
+    manifest = MANIFEST | {"metadata": managed((FIELD_MANAGER, "2026-11-23T08:59:30Z"))}
+    assert Secret.from_manifest(manifest, NINE) == Secret.from_manifest(manifest, NINE + 1)
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text(st.characters(codec="utf-8"))))

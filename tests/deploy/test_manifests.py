@@ -116,7 +116,7 @@ def test_the_refresher_manages_its_own_secrets_and_only_patches_those_of_users()
         | allowed(DRIVER, "secrets", own)
         | allowed(TOKENS, "secrets", own)
         | allowed(DRIVER, leases, "create")
-        | allowed(DRIVER, leases, "get update patch", REFRESHER)
+        | allowed(DRIVER, leases, "get update", REFRESHER)
         | allowed(DRIVER, "events", "create patch")
     )
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ from csidriver.core import contract, custody
 from csidriver.core.contract import Ref
 from csidriver.core.grant import Grant
 from csidriver.core.known import Rules
-from csidriver.core.secret import Secret
+from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
+from csidriver.core.store import Change
 from csidriver.demo.families import Policy
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
+from csidriver.errors import StoreUnavailable
 from csidriver.refresher.interpreter import Interpreter, World
 from csidriver.refresher.loop import Refresher
 from csidriver.refresher.metrics import RefresherMetrics
@@ -69,6 +71,35 @@ def manifest(
     }
 
 
+class Backend(DirectoryStore):
+    """The folder, with a list of what was read, and patches that fail as long as `broken` says."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, poll=0.01)
+        self.reads: list[tuple[str, str]] = []
+        self.broken: Callable[[Secret, SecretPatch], bool] = lambda _base, _patch: False
+        self.told: list[Change | None] = []
+
+    def watch_changes(self, stop: threading.Event) -> Iterator[Change | None]:
+        """Listed in `told` once whoever watches has dealt with it."""
+        for change in super().watch_changes(stop):
+            yield change
+            self.told.append(change)
+
+    def get_secret(self, namespace: str, name: str) -> Secret | None:
+        self.reads.append((namespace, name))
+        return super().get_secret(namespace, name)
+
+    def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret:
+        if self.broken(base, patch):
+            raise StoreUnavailable("the test says so")
+        return super().patch_secret(base, patch)
+
+    def reads_of(self, ref: Ref) -> int:
+        """How often one of a token's three Secrets was read."""
+        return sum(name in (ref.name, ref.grant, ref.companion) for _, name in self.reads)
+
+
 class Bench(contextlib.ExitStack):
     """Store, issuer and at most one running refresher in `folder`."""
 
@@ -77,6 +108,7 @@ class Bench(contextlib.ExitStack):
         self.root = folder / "store"
         self.spool = folder / "spool"
         self.store = DirectoryStore(self.root, poll=0.01)
+        self.backend = Backend(self.root)
         self.issuer = StrictIssuer(clients=[DEMO_CLIENT], policy=policy)
         self.enter_context(self.issuer)
         self.issuers = folder / "issuers.yaml"
@@ -99,7 +131,7 @@ class Bench(contextlib.ExitStack):
         stop, clock, metrics = threading.Event(), Clock(), RefresherMetrics(self.registry)
         files = IssuerFiles([self.issuers])
         world = World(
-            store=self.store,
+            store=self.backend,
             spool=Spool(self.spool),
             endpoints=TokenEndpoints(),
             clock=clock,
@@ -107,7 +139,7 @@ class Bench(contextlib.ExitStack):
             may_send=lambda: not stop.is_set(),
         )
         refresher = Refresher(
-            self.store,
+            self.backend,
             Interpreter(world),
             lambda: Rules(issuers=files.current(), holder="bench"),
             clock,

@@ -1,4 +1,6 @@
+import contextlib
 import logging
+import math
 import re
 from collections.abc import Generator
 from pathlib import Path
@@ -11,21 +13,23 @@ from csidriver.adapters.clock import Clock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.http import TokenEndpoints
 from csidriver.core import effects
-from csidriver.core.contract import Ref
+from csidriver.core.contract import GRANT_TYPE, Ref
 from csidriver.core.issuers import Issuer
 from csidriver.core.outcome import Failed, Ok, Outcome
 from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.source import Client
 from csidriver.core.status import Signal
+from csidriver.core.token import TokenDocument
 from csidriver.demo.faults import Status
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
-from csidriver.errors import SpoolFailed, StoreConflict
+from csidriver.errors import SpoolFailed, StoreConflict, StoreUnavailable
 from csidriver.refresher.interpreter import Interpreter, World
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.spool import Spool
 
 REF = Ref("ns", "hello")
+CLIENT = Client("my-app", Sensitive("s3cret"))
 ENTRY = effects.SpoolEntry("nonce", 1.0, None)
 
 
@@ -77,9 +81,10 @@ def test_clocks_nonces_and_permission(around: Surroundings) -> None:
     nonces = {around.run(one(effects.Nonce())) for _ in range(10)}
     assert len(nonces) == 10
     assert all(re.fullmatch("[0-9a-f]{32}", nonce) for nonce in nonces)
-    for allowed in (True, False):
+    asking = effects.MaySend(Issuer("demo"), REF, CLIENT)
+    for allowed, pause in ((True, 0.0), (False, math.inf)):
         around.may_send = allowed
-        assert around.run(one(effects.MaySend("demo"))) is allowed
+        assert around.run(one(asking)) == pause
 
 
 def test_the_spool_is_written_read_and_cleared(around: Surroundings) -> None:
@@ -156,3 +161,240 @@ def test_an_event_that_cannot_be_written_stops_nothing(
     around.root.write_text("no folder", encoding="ascii")
     around.run(one(effects.Report(REF, "uid-1", "Ready", "fine", True)))
     assert "no Event for Secret ns/hello" in caplog.text
+
+
+class Endpoints:
+    """Servers that answer as told; `asked` is what was asked of them."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+        self.asked: list[str] = []
+        self.alive = True
+        self.active: bool | None = None
+
+    def refresh(
+        self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
+    ) -> Outcome:
+        self.asked.append("refresh")
+        assert (issuer, client, refresh_token.reveal(), timeout) == (ISSUER, CLIENT, "rt", 10.0)
+        return self.outcomes.pop(0)
+
+    def introspect(
+        self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
+    ) -> bool | None:
+        self.asked.append("introspect")
+        assert (issuer, client, refresh_token.reveal(), timeout) == (ISSUER, CLIENT, "rt", 10.0)
+        return self.active
+
+    def probe(self, issuer: Issuer) -> bool:
+        self.asked.append("probe")
+        assert issuer is ISSUER
+        return self.alive
+
+
+class Hands(Clock):
+    """A clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+ISSUER = Issuer("demo", token_endpoint="https://as.example/token")
+SEND = effects.Send(ISSUER, CLIENT, Sensitive("rt"), 10.0)
+FAILED = Failed(Signal.UNREACHABLE)
+
+
+class Scene:
+    """An interpreter over scripted servers and a clock in our hands."""
+
+    def __init__(self, folder: Path) -> None:
+        self.registry = CollectorRegistry()
+        self.endpoints = Endpoints()
+        self.clock = Hands()
+        self.root = folder / "store"
+        self.store = DirectoryStore(self.root)
+        self.interpreter = Interpreter(
+            World(
+                store=self.store,
+                spool=Spool(folder / "spool"),
+                endpoints=self.endpoints,
+                clock=self.clock,
+                metrics=RefresherMetrics(self.registry),
+                may_send=lambda: True,
+            )
+        )
+        self.run = self.interpreter.run
+
+    def ask(self, number: int = 0) -> float:
+        """What MaySend says, in a run that then does nothing."""
+        return float(self.run(one(effects.MaySend(ISSUER, Ref("ns", str(number)), CLIENT))))
+
+    def exchange(self, number: int, outcome: Outcome) -> Outcome | float:
+        """What comes of an exchange; the seconds to wait if it may not be."""
+        self.endpoints.outcomes = [outcome]
+
+        def steps() -> Generator[effects.Effect[Any], Any, Outcome | float]:
+            pause = yield from effects.MaySend(ISSUER, Ref("ns", str(number)), CLIENT)
+            return pause or (yield from SEND)
+
+        self.clock.at += 1.0
+        return self.run(steps())
+
+    def in_flight(self) -> int:
+        return self.interpreter.limiter.loads()[0].in_flight
+
+    def value(self, metric: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"oauth2_csi_refresher_{metric}", labels)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def test_what_a_server_answers_decides_who_may_ask_next(scene: Scene) -> None:
+    throttled = Failed(Signal.THROTTLED, 60.0)
+    assert scene.exchange(0, throttled) == throttled
+    pause = scene.exchange(1, FAILED)
+    assert isinstance(pause, float)
+    assert 50 < pause < 60
+    assert scene.endpoints.asked == ["refresh"]
+
+
+def test_a_slot_is_given_back_however_a_run_ends(scene: Scene) -> None:
+    def steps(end: str) -> Generator[effects.Effect[Any], Any, None]:
+        assert not (yield from effects.MaySend(ISSUER, REF, CLIENT))
+        assert scene.in_flight() == 1
+        if end == "send":
+            yield from SEND
+        elif end == "give back":
+            yield from effects.GiveBack(ISSUER, REF)
+            assert scene.in_flight() == 0
+        elif end == "fail":
+            raise StoreConflict("somebody was faster")
+
+    for end in ("send", "give back", "nothing"):
+        scene.endpoints.outcomes = [Failed(Signal.INVALID_GRANT)]
+        scene.run(steps(end))
+        assert scene.in_flight() == 0
+        scene.clock.at += 1.0
+    with pytest.raises(StoreConflict):
+        scene.run(steps("fail"))
+    assert scene.in_flight() == 0
+
+
+def test_a_dead_server_is_probed_with_nothing_of_anybodys(scene: Scene) -> None:
+    for number in range(3):
+        assert scene.exchange(number, FAILED) == FAILED
+    scene.clock.at += 60.0
+    scene.endpoints.asked.clear()
+    scene.endpoints.alive = False
+    assert scene.ask(7) > 0
+    assert scene.endpoints.asked == ["probe"]
+    scene.clock.at += 60.0
+    scene.endpoints.alive = True
+    assert scene.ask(7) == 0
+    assert scene.endpoints.asked == ["probe", "probe"]
+
+
+def test_what_is_known_to_be_refused_is_not_asked_again(scene: Scene) -> None:
+    refused = Failed(Signal.INVALID_CLIENT)
+    for number in range(4):
+        assert scene.exchange(number, refused) == refused
+        scene.clock.at += 20.0
+    assert len(scene.endpoints.asked) == 4
+    assert scene.exchange(8, FAILED) == refused, "it is told, though nobody was asked"
+    assert len(scene.endpoints.asked) == 4
+    assert scene.value("exchanges_total", issuer="demo", outcome="invalid_client") == 4
+    pause = scene.exchange(8, FAILED)
+    assert isinstance(pause, float)
+    assert pause > 1000
+
+
+def test_a_visit_waits_only_for_the_server_whose_share_it_uses(scene: Scene) -> None:
+    asking = one(effects.MaySend(ISSUER, REF, CLIENT))
+    pause = scene.interpreter.perform(lambda: None, "").run(asking)
+    assert 0 < pause < 0.01
+    asking = one(effects.MaySend(ISSUER, REF, CLIENT))
+    assert scene.interpreter.perform(lambda: None, "demo").run(asking) == 0
+
+
+@pytest.mark.parametrize(
+    ("active", "answer"), [(True, "active"), (False, "inactive"), (None, "none")]
+)
+def test_a_question_about_a_token_is_passed_on(
+    scene: Scene, answer: str, *, active: bool | None
+) -> None:
+    scene.endpoints.active = active
+    question = effects.Introspect(ISSUER, CLIENT, Sensitive("rt"), 10.0)
+    assert scene.run(one(question)) is active
+    assert scene.value("introspections_total", issuer="demo", answer=answer) == 1
+
+
+def test_tokens_of_one_login_hear_of_each_other(scene: Scene) -> None:
+    for number, others in ((0, ()), (1, (effects.Namesake(0.0, Ref("ns", "0")),))):
+        ref = Ref("ns", str(number))
+        asking = effects.Namesakes(ref, float(number), frozenset({"live"}))
+        assert scene.run(one(asking)) == others
+
+
+def test_stepping_aside_is_passed_on(scene: Scene) -> None:
+    aside: list[bool] = []
+    scene.interpreter.perform(lambda: aside.append(True)).run(one(effects.StepAside()))
+    assert aside == [True]
+
+
+def test_the_time_until_an_outcome_is_stored_is_measured(scene: Scene) -> None:
+    grant = scene.store.create_secret(Secret("ns", "grant", type=GRANT_TYPE))
+    patch = SecretPatch(data={"a": Sensitive("1")})
+
+    def steps() -> Generator[effects.Effect[Any], Any, None]:
+        yield from effects.PatchSecret(grant, patch)  # an intent
+        stored = scene.store.get_secret("ns", "grant")
+        assert stored is not None
+        yield from SEND
+        away = scene.root.rename(scene.root.with_name("away"))
+        scene.root.write_text("no folder", encoding="ascii")
+        with contextlib.suppress(StoreUnavailable):
+            yield from effects.PatchSecret(stored, patch)
+        scene.clock.at += 3.0
+        scene.root.unlink()
+        away.rename(scene.root)
+        yield from effects.PatchSecret(stored, SecretPatch(data={"a": Sensitive("2")}))
+
+    scene.endpoints.outcomes = [Ok(TokenDocument({}))]
+    scene.run(steps())
+    assert scene.value("commit_seconds_count") == 1
+    assert scene.value("commit_seconds_sum") == pytest.approx(3.0)
+    assert scene.value("commit_retries_total") == 1
+    assert scene.value("races_total", outcome="lost") == 0
+
+
+def test_tokens_that_nobody_stored_lost_a_race(scene: Scene) -> None:
+    for outcome, lost in ((Ok(TokenDocument({})), 1), (FAILED, 1)):
+        scene.endpoints.outcomes = [outcome]
+        scene.run(one(SEND))
+        assert scene.value("races_total", outcome="lost") == lost
+
+
+def test_tokens_that_may_have_been_stored_are_not_said_to_be_lost(scene: Scene) -> None:
+    grant = scene.store.create_secret(Secret("ns", "grant", type=GRANT_TYPE))
+
+    def steps() -> Generator[effects.Effect[Any], Any, None]:
+        yield from SEND
+        scene.root.rename(scene.root.with_name("away"))
+        scene.root.write_text("no folder", encoding="ascii")
+        with contextlib.suppress(StoreUnavailable):
+            yield from effects.PatchSecret(grant, SecretPatch(data={"a": Sensitive("1")}))
+
+    scene.endpoints.outcomes = [Ok(TokenDocument({}))]
+    scene.run(steps())
+    assert scene.value("races_total", outcome="lost") == 0
+
+
+def test_what_is_reported_is_counted(scene: Scene) -> None:
+    scene.run(one(effects.Report(REF, "uid-1", "LostRotation", "log in again", False)))
+    assert scene.value("changes_total", reason="LostRotation") == 1

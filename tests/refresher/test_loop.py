@@ -3,19 +3,23 @@
 import contextlib
 import json
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.core import contract, custody
 from csidriver.core.contract import Ref
+from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
+from csidriver.core.store import Change, What
 from csidriver.core.token import TokenDocument
 from csidriver.demo.families import Policy
-from csidriver.demo.faults import Body, Delay
+from csidriver.demo.faults import Body, Delay, Status
 from tests.refresher.bench import LONG, NAMESPACE, PATIENCE, PROMPT, Bench, manifest, until
 
 Build = Callable[..., Bench]
@@ -266,3 +270,216 @@ def test_unknown_fields_keep_their_exact_text(build: Build) -> None:
     document = bench.grant("hello").document
     assert document.fields["odd"] == Sensitive("1.10")
     assert document.fields["é"] == Sensitive('"\\ud800"')
+
+
+def settled(bench: Bench, *names: str) -> None:
+    """All are Ready, and a later one as well: whatever a watch had to tell of them was told."""
+    until(lambda: all(bench.refreshed(name) for name in names))
+    until(lambda: not list(bench.spool.glob("*.json")))
+    later = f"later-{len(bench.issuer.presentations())}"
+    bench.apply(later, bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed(later))
+
+
+def test_the_echo_of_our_own_writes_costs_no_reads(build: Build) -> None:
+    bench = build()
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    settled(bench, "hello")
+    assert bench.backend.reads_of(Ref(NAMESPACE, "hello")) == 3, "source, grant, companion"
+
+
+def age(bench: Bench, name: str) -> None:
+    """Let the user's write of a Secret be long ago: within one second nobody knows whose is newer.
+
+    The refresher must not be running.
+    """
+    path = bench.root / NAMESPACE / f"secret.{name}.yaml"
+    stored = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for entry in stored["metadata"]["managedFields"]:
+        if entry["manager"] != contract.FIELD_MANAGER:
+            entry["time"] = "2001-01-01T00:00:00Z"
+    path.write_text(yaml.safe_dump(stored), encoding="utf-8")
+
+
+def test_a_restart_reads_nothing_of_tokens_in_order(build: Build) -> None:
+    bench = build()
+    names = [f"hello-{number}" for number in range(5)]
+    for name in names:
+        bench.apply(name, bench.issuer.seed("my-app"))
+    settled(bench, *names)
+    bench.stop()
+    for name in names:
+        age(bench, name)
+    bench.backend.reads.clear()
+    bench.start()
+    settled(bench)
+    assert [bench.backend.reads_of(Ref(NAMESPACE, name)) for name in names] == [0] * 5
+    bench.apply(names[0], bench.issuer.seed("my-app"))
+    until(lambda: bench.outcomes() == ["rotated"] * 8)
+    assert bench.backend.reads_of(Ref(NAMESPACE, names[1])) == 0
+
+
+def test_a_restart_reads_a_source_that_was_changed_meanwhile(build: Build) -> None:
+    bench = build()
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    settled(bench, "hello")
+    bench.stop()
+    fresh = bench.issuer.seed("my-app")
+    bench.apply("hello", fresh)
+    bench.start()
+    until(lambda: fresh.hash() in {row.rt for row in bench.issuer.presentations()})
+
+
+def test_a_deleted_companion_comes_back_at_once_and_costs_no_exchange(build: Build) -> None:
+    bench = build()
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    settled(bench, "hello")
+    before = bench.companion("hello")
+    assert before is not None
+    bench.store.delete_secret(before)
+    after = until(lambda: bench.companion("hello"))
+    assert after.data["access_token"] == before.data["access_token"]
+    assert bench.outcomes() == ["rotated"] * 2
+
+
+def test_a_deleted_grant_comes_back_as_it_was(build: Build) -> None:
+    bench = build()
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    settled(bench, "hello")
+    before = bench.grant("hello")
+    secret = bench.store.get_secret(contract.DRIVER_NAMESPACE, Ref(NAMESPACE, "hello").grant)
+    assert secret is not None
+    bench.store.delete_secret(secret)
+    until(lambda: bench.store.get_secret(secret.namespace, secret.name))
+    assert bench.grant("hello").document == before.document
+
+
+def test_one_login_in_two_secrets_is_refreshed_for_the_elder_only(build: Build) -> None:
+    bench = build()
+    seed = bench.issuer.seed("my-app")
+    bench.apply("elder", seed)
+    until(lambda: bench.refreshed("elder"))
+    bench.apply("younger", seed)
+    until(lambda: bench.status("younger") == "DuplicateGrant")
+    bench.restart()
+    settled(bench, "elder")
+    assert bench.status("younger") == "DuplicateGrant"
+    assert bench.issuer.max_presentations() == 1
+
+
+def test_a_copy_of_the_live_token_is_known_for_what_it_is(build: Build) -> None:
+    bench = build()
+    bench.apply("elder", bench.issuer.seed("my-app"))
+    settled(bench, "elder")
+    for name in ("copy", "copy-after-restart"):
+        live = bench.grant("elder").document.refresh_token
+        assert live is not None
+        bench.apply(name, live)
+        until(lambda name=name: bench.status(name) == "DuplicateGrant")  # type: ignore[misc]
+        bench.restart()
+    assert bench.outcomes() == ["rotated"] * 2
+
+
+def test_what_happens_at_the_end_of_a_visit_is_seen_after_it(build: Build) -> None:
+    bench = build()
+    ref = Ref(NAMESPACE, "hello")
+
+    def interfere(base: Secret, patch: SecretPatch) -> bool:
+        """As the mirror is written, which comes last, somebody deletes the companion."""
+        companion = bench.companion("hello")
+        if base.name == "hello" and patch.data and companion is not None:
+            bench.backend.broken = lambda _base, _patch: False
+            bench.store.delete_secret(companion)
+            until(lambda: Change(ref, What.COMPANION, "") in bench.backend.told)
+        return False
+
+    bench.backend.broken = interfere
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("hello"))
+    until(lambda: bench.companion("hello"))
+
+
+def test_dead_issuers_delay_nobody_else(build: Build) -> None:
+    bench = build()
+    with contextlib.ExitStack() as sockets:
+        dead = []
+        for number in range(3):
+            listener = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=200))
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/token"
+            dead.append({"name": f"dead-{number}", "tokenEndpoint": url, "internal": True})
+        bench.configure(bench.entry(), *dead)
+        for number in range(60):
+            bench.apply(f"stuck-{number}", bench.issuer.seed("my-app"), issuer=f"dead-{number % 3}")
+        until(lambda: len(list(bench.spool.glob("*.json"))) >= 16, "many exchanges hang")
+        bench.apply("hello", bench.issuer.seed("my-app"))
+        until(lambda: bench.refreshed("hello"), patience=PROMPT * 2)
+        bench.ask_to_stop()
+    bench.stop()
+
+
+def commits(base: Secret, patch: SecretPatch) -> bool:
+    """Whether a patch stores what an exchange brought."""
+    state = patch.data.get(custody.STATE)
+    return (
+        base.type == contract.GRANT_TYPE and state is not None and '"nonce"' not in state.reveal()
+    )
+
+
+def test_a_backend_that_takes_no_outcomes_holds_up_no_other_token(build: Build) -> None:
+    bench = build()
+    stuck = [Ref(NAMESPACE, f"stuck-{number}") for number in range(40)]
+    grants = {ref.grant for ref in stuck}
+    bench.backend.broken = lambda base, patch: base.name in grants and commits(base, patch)
+    for ref in stuck:
+        bench.apply(ref.name, bench.issuer.seed("my-app"))
+    until(lambda: len(bench.outcomes()) == 40, "all of them were sent")
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("hello"))
+    assert not any(bench.refreshed(ref.name) for ref in stuck)
+    retries = "oauth2_csi_refresher_commit_retries_total"
+    assert bench.registry.get_sample_value(retries)
+    bench.backend.broken = lambda _base, _patch: False
+    until(lambda: all(bench.refreshed(ref.name) for ref in stuck))
+    assert bench.outcomes() == ["rotated"] * 41
+    assert bench.issuer.max_presentations() == 1
+    bench.stop()
+
+
+def test_the_gauges_show_what_is_the_case(build: Build) -> None:
+    bench = build()
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    bench.issuer.faults(Status(400, b'{"error":"invalid_grant"}'))
+    bench.apply("bad", bench.issuer.seed("my-app"))
+    until(lambda: {bench.status("hello"), bench.status("bad")} == {"Ready", "NeedsReauth"})
+    name = "hello" if bench.status("hello") == "Ready" else "bad"
+    prefix, demo = "oauth2_csi_refresher_", {"issuer": "demo"}
+
+    def value(metric: str, labels: dict[str, str] | None = None) -> float | None:
+        return bench.registry.get_sample_value(prefix + metric, labels or {})
+
+    until(lambda: value("tokens", {"status": "Ready"}) == 1)
+    assert value("tokens", {"status": "NeedsReauth"}) == 1
+    assert value("tokens", {"status": "LostRotation"}) == 0
+    assert value("sources") == 2
+    expiry = value("earliest_expiry_timestamp_seconds", demo)
+    assert expiry == pytest.approx(bench.grant(name).expires_at)
+    assert value("expired_tokens", demo) == 0
+    assert value("breaker_state", demo) == 0
+    assert value("allowed_rate", demo) == 50.0
+    assert value("demanded_exchanges_total", demo) == 2
+    until(lambda: value("spool_entries") == 0)
+    until(lambda: value("queue_depth") == 0)
+    assert value("commit_seconds_count") == 2
+    assert value("changes_total", {"reason": "NeedsReauth"}) == 1
+    bench.stop()
+    assert value("tokens", {"status": "Ready"}) is None, "who stands by shows nothing"
+
+
+def test_every_metric_is_documented(build: Build) -> None:
+    bench = build()
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("hello"))
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    for family in bench.registry.collect():
+        suffix = {"counter": "_total", "histogram": "_bucket"}.get(family.type, "")
+        assert f"| `{family.name}{suffix}`" in page, family.name

@@ -2,6 +2,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from csidriver.refresher.queue import DueQueue
 
@@ -122,3 +126,204 @@ def test_closing_ends_every_wait_and_hands_out_nothing_more() -> None:
     assert taken == [None] * 3
     queue.put("key", 0.0)
     assert queue.take() is None
+
+
+def taken(queue: DueQueue[str], most: int) -> list[str]:
+    """What so many workers get without waiting."""
+    found = []
+    for _ in range(most):
+        queue.put("sentinel", 1e6, "sentinel")
+        key, _ = queue._pop()
+        if key is None:
+            break
+        found.append(key)
+    return found
+
+
+def test_lanes_take_turns_each_with_its_earliest() -> None:
+    queue: DueQueue[str] = DueQueue(Hands())
+    for number in range(100):
+        queue.put(f"a{number:02}", 1.0 + number / 1000, "a")
+    for key, at in (("b1", 50.0), ("b0", 40.0)):
+        queue.put(key, at, "b")
+    queue.put("c0", 99.0, "c")
+    assert [queue.take() for _ in range(7)] == ["a00", "b0", "c0", "a01", "b1", "a02", "a03"]
+
+
+def test_a_lane_gets_its_share_of_workers_and_no_more() -> None:
+    queue: DueQueue[str] = DueQueue(Hands(), 32, lambda lane: {"a": 3}.get(lane, 16))
+    for number in range(50):
+        queue.put(f"a{number}", 1.0, "a")
+        queue.put(f"b{number}", 1.0, "b")
+    found = taken(queue, 32)
+    assert Counter(key[0] for key in found) == {"a": 3, "b": 15}
+    queue.done("a0")
+    assert taken(queue, 32)[0] == "a3"
+
+
+def test_dead_lanes_never_hold_the_last_half_of_the_free_workers() -> None:
+    queue: DueQueue[str] = DueQueue(Hands(), 32)
+    shares = []
+    for lane in "abcde":
+        for number in range(40):
+            queue.put(f"{lane}{number}", 1.0, lane)
+        shares.append(len(taken(queue, 40)))
+    assert shares == [16, 8, 4, 2, 1]
+    queue.put("other", 1.0, "other")
+    assert taken(queue, 1) == ["other"], "there is always one left for another one"
+
+
+def test_whoever_steps_aside_makes_room_and_keeps_the_key() -> None:
+    queue: DueQueue[str] = DueQueue(Hands(), 2)
+    queue.put("a0", 1.0, "a")
+    queue.put("a1", 1.0, "a")
+    assert taken(queue, 2) == ["a0"]
+    queue.step_aside("a0")
+    queue.put("a0", 1.0, "a")
+    assert taken(queue, 2) == ["a1"]
+    queue.done("a1")
+    assert taken(queue, 1) == []
+    queue.done("a0")
+    assert taken(queue, 1) == ["a0"]
+    queue.put("a1", 1.0, "a")
+    assert taken(queue, 1) == [], "room was made once"
+
+
+def test_a_key_that_changes_its_lane_is_handed_out_once() -> None:
+    hands = Hands()
+    queue: DueQueue[str] = DueQueue(hands)
+    queue.put("key", 1.0)
+    queue.put("key", 2.0, "issuer")
+    assert taken(queue, 5) == ["key"]
+    queue.done("key")
+    hands.at = 1000.0
+    assert taken(queue, 5) == []
+
+
+def test_a_key_in_hand_is_not_handed_out_by_an_entry_that_was_left_behind() -> None:
+    queue: DueQueue[str] = DueQueue(Hands())
+    queue.put("key", 5.0)
+    queue.put("key", 3.0)
+    assert taken(queue, 1) == ["key"]
+    queue.put("key", 5.0)
+    assert taken(queue, 1) == []
+    queue.done("key")
+    assert taken(queue, 2) == ["key"]
+
+
+def test_while_one_works_another_waits_for_the_next() -> None:
+    queue: DueQueue[int] = DueQueue(time.monotonic)
+    order: list[int] = []
+    second, end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        while (key := queue.take()) is not None:
+            order.append(key)
+            if len(order) == 2:
+                second.set()
+            end.wait(PATIENCE)
+            queue.done(key)
+
+    threads = [in_thread(work) for _ in range(3)]
+    queue.put(1, time.monotonic() + 0.05)
+    queue.put(2, time.monotonic() + 0.1)
+    assert second.wait(PATIENCE / 2)
+    end.set()
+    queue.close()
+    for thread in threads:
+        thread.join(2)
+
+
+def test_how_late_the_queue_is() -> None:
+    hands = Hands()
+    queue: DueQueue[str] = DueQueue(hands)
+    assert queue.overdue() == (0, 0.0)
+    for key, at in (("a", 70.0), ("b", 90.0), ("c", 100.5)):
+        queue.put(key, at)
+    assert queue.overdue() == (2, 30.0)
+    queue.take()
+    assert queue.overdue() == (1, 10.0)
+
+
+def test_replaced_entries_do_not_pile_up() -> None:
+    queue: DueQueue[int] = DueQueue(Hands())
+    for at in range(10_000, 0, -1):
+        queue.put(at % 7, float(at), "ab"[at % 2])
+    assert sum(len(lane.heap) for lane in queue._lanes.values()) < 200
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("put"), st.integers(0, 6), st.integers(0, 5), st.sampled_from("ab")),
+            st.tuples(st.just("take")),
+            st.tuples(st.just("done"), st.integers(0, 10)),
+            st.tuples(st.just("aside"), st.integers(0, 10)),
+            st.tuples(st.just("later"), st.integers(1, 3)),
+        ),
+        max_size=60,
+    )
+)
+def test_no_key_is_lost_handed_out_twice_or_early(  # noqa: C901 - four kinds of steps
+    steps: list[tuple[Any, ...]],
+) -> None:
+    hands = Hands()
+    hands.at = 0.0
+    queue: DueQueue[int] = DueQueue(hands, 4)
+    due: dict[int, float] = {}
+    held: list[int] = []
+    for kind, *rest in steps:
+        if kind == "put":
+            queue.put(rest[0], hands.at + rest[1], rest[2])
+            due[rest[0]] = min(due.get(rest[0], 1e9), hands.at + rest[1])
+        elif kind == "take":
+            key, _ = queue._pop()
+            if key is not None:
+                assert key not in held
+                assert due.pop(key) <= hands.at
+                held.append(key)
+        elif kind == "later":
+            hands.at += rest[0]
+        elif held:
+            key = held[rest[0] % len(held)]
+            if kind == "done":
+                held.remove(key)
+                queue.done(key)
+            elif key not in queue._aside:
+                queue.step_aside(key)
+    hands.at += 100.0
+    for key in held:
+        queue.done(key)
+    last = []
+    while (key := queue._pop()[0]) is not None:
+        last.append(key)
+        queue.done(key)
+    assert sorted(last) == sorted(due)
+
+
+def test_one_worker_waits_with_an_eye_on_the_clock_and_the_others_sleep() -> None:
+    queue: DueQueue[int] = DueQueue(time.monotonic)
+    order: list[int] = []
+    lock = threading.Lock()
+
+    def work() -> None:
+        while (key := queue.take()) is not None:
+            with lock:
+                order.append(key)
+            queue.done(key)
+
+    threads = [in_thread(work) for _ in range(8)]
+    began = time.monotonic()
+    for number in range(50):
+        queue.put(number, began + 0.1 + number / 500)
+    deadline = began + PATIENCE
+    while len(order) < 50 and time.monotonic() < deadline:
+        threading.Event().wait(0.01)
+    assert sorted(order) == list(range(50))
+    assert queue.idle()
+    assert time.monotonic() - began < 2
+    queue.close()
+    for thread in threads:
+        thread.join(2)
+        assert not thread.is_alive()

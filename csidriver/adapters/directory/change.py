@@ -90,14 +90,11 @@ def guard_immutable(stored: Mapping[str, Any], changed: Mapping[str, Any]) -> No
 
 
 def signed(manifest: Mapping[str, Any], manager: str, now: str) -> dict[str, Any]:
-    """With `manager` recorded as the newest writer at `now` (RFC 3339).
-
-    Its entry goes to the front: among entries of one second the first counts as the newest.
-    """
+    """With `manager` recorded as a writer at `now` (RFC 3339)."""
     metadata = manifest["metadata"]
     others = [e for e in metadata.get("managedFields", []) if e.get("manager") != manager]
     entry = {"manager": manager, "operation": "Update", "time": now}
-    return {**manifest, "metadata": metadata | {"managedFields": [entry, *others]}}
+    return {**manifest, "metadata": metadata | {"managedFields": [*others, entry]}}
 
 
 def unsigned(manifest: Mapping[str, Any]) -> dict[str, Any]:

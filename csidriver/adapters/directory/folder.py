@@ -7,6 +7,7 @@ StoreUnavailable.
 import fcntl
 import os
 import stat
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -66,8 +67,11 @@ class Folder:
             finally:
                 os.close(folder)
 
-    def read(self, slot: Slot) -> bytes | None:
-        """The file's content, None if there is no file; raises Unfit for what is no file."""
+    def read(self, slot: Slot) -> tuple[bytes, float] | None:
+        """The file's content and its age in seconds, None if there is no file.
+
+        Raises Unfit for what is no file.
+        """
         with _translated(f"read {slot.path}"):
             folder = self._open(slot.namespace)
             if folder is None:
@@ -148,7 +152,7 @@ def _signature(file: str, folder: int) -> Signature | None:
     return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-def _read(file: str, folder: int) -> bytes | None:
+def _read(file: str, folder: int) -> tuple[bytes, float] | None:
     # O_NONBLOCK: opening a pipe must not wait for somebody to write into it.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
@@ -160,7 +164,8 @@ def _read(file: str, folder: int) -> bytes | None:
             raise Unfit("it is a symlink or a socket, or not readable") from None
         raise
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise Unfit("it is no regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as opened:
             content = opened.read(LIMIT + 1)
@@ -168,7 +173,7 @@ def _read(file: str, folder: int) -> bytes | None:
         os.close(descriptor)
     if len(content) > LIMIT:
         raise Unfit(f"it is larger than {LIMIT} bytes")
-    return content
+    return content, max(0.0, time.time() - found.st_mtime)
 
 
 def _refuse_irregular(slot: Slot, folder: int) -> None:

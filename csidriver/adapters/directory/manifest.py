@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from csidriver.adapters.directory.slot import Slot
+from csidriver.core.contract import FIELD_MANAGER
 from csidriver.core.secret import Secret
 from csidriver.errors import StoreRefused
 
@@ -114,6 +115,12 @@ def to_secret(manifest: Mapping[str, Any], slot: Slot, resource_version: str) ->
     metadata = manifest["metadata"]
     own = {"uid": metadata.get("uid") or slot.uid, "resourceVersion": resource_version}
     return Secret.from_manifest({**manifest, "metadata": metadata | own})
+
+
+def is_written_by_us(manifest: Mapping[str, Any]) -> bool:
+    """Whether we are among those who wrote this object."""
+    entries = manifest["metadata"].get("managedFields", [])
+    return any(entry.get("manager") == FIELD_MANAGER for entry in entries)
 
 
 def _as_json(value: Any) -> Any:

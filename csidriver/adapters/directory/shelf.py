@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,15 @@ class Stored:
     slot: Slot
     manifest: dict[str, Any]
     version: str
+    age: float
 
     @property
     def secret(self) -> Secret:
         """The object, a Secret, as the driver sees it."""
-        return manifest.to_secret(self.manifest, self.slot, self.version)
+        secret = manifest.to_secret(self.manifest, self.slot, self.version)
+        # The file's time is that of the newest write, and finer than what managers are told with.
+        ours = manifest.is_written_by_us(self.manifest)
+        return replace(secret, age=self.age if ours else None)
 
     def __repr__(self) -> str:
         return f"Stored({self.slot.path}, {self.version})"
@@ -43,11 +47,12 @@ class Shelf:
         """The object in this slot, None if there is none."""
         version = ""
         try:
-            content = self.folder.read(slot)
-            if content is None:
+            found = self.folder.read(slot)
+            if found is None:
                 return None
+            content, age = found
             version = manifest.version(content)
-            return Stored(slot, manifest.decode(content, slot), version)
+            return Stored(slot, manifest.decode(content, slot), version, age)
         except manifest.Unfit as unfit:
             self.warn(slot.path, reason=str(unfit), version=version)
             return None
@@ -56,7 +61,7 @@ class Shelf:
         """Write an object and return it as stored; call with the folder's lock held."""
         encoded = manifest.encode(content, slot)
         self.folder.write(slot, encoded)
-        return Stored(slot, content, manifest.version(encoded))
+        return Stored(slot, content, manifest.version(encoded), 0.0)
 
     def warn(self, path: str, *, reason: str, version: str = "") -> None:
         """Say that a file is ignored, unless that was said for this version of it."""

@@ -17,7 +17,7 @@ from csidriver.adapters.directory.shelf import Shelf, Stored
 from csidriver.adapters.directory.slot import Slot
 from csidriver.core.contract import FIELD_MANAGER
 from csidriver.core.secret import Secret, SecretPatch
-from csidriver.core.store import Event, SourceChange
+from csidriver.core.store import Change, Event, Places
 from csidriver.core.timestamp import rfc3339
 from csidriver.errors import StoreConflict, StoreRefused
 
@@ -25,12 +25,14 @@ from csidriver.errors import StoreConflict, StoreRefused
 class DirectoryStore:
     """The backend in a folder; `poll` is the time between two looks of a watch, in seconds.
 
-    Every method may raise StoreUnavailable, and StoreRefused for names no Kubernetes would take.
+    `places` says which Secrets a watch tells of. Every method may raise StoreUnavailable, and
+    StoreRefused for names no Kubernetes would take.
     """
 
-    def __init__(self, root: Path, *, poll: float = 0.05) -> None:
+    def __init__(self, root: Path, *, poll: float = 0.05, places: Places | None = None) -> None:
         self._shelf = Shelf(root)
         self._poll = poll
+        self._places = places or Places()
 
     def get_secret(self, namespace: str, name: str) -> Secret | None:
         """The Secret, None if there is none."""
@@ -69,17 +71,18 @@ class DirectoryStore:
             if self._still(slot, base) is not None:
                 self._shelf.folder.unlink(slot)
 
-    def list_secrets(self, namespace: str, type: str) -> list[Secret]:  # noqa: A002 - its name
+    def list_secrets(self, namespace: str, type: str) -> Iterator[Secret]:  # noqa: A002 - its name
         """All Secrets of one type in a namespace, by name."""
         Slot.of(namespace, "Secret", "any")
         slots = [Slot.of_file(namespace, file) for file in self._shelf.folder.files(namespace)]
-        loaded = [self._shelf.load(s) for s in slots if s is not None and s.kind == "secret"]
-        secrets = [stored.secret for stored in loaded if stored is not None]
-        return sorted((s for s in secrets if s.type == type), key=lambda s: s.name)
+        for slot in sorted(s for s in slots if s is not None and s.kind == "secret"):
+            stored = self._shelf.load(slot)
+            if stored is not None and stored.secret.type == type:
+                yield stored.secret
 
-    def watch_sources(self, stop: threading.Event) -> Iterator[SourceChange]:
-        """All annotated Secrets of all namespaces, then every change of one, until `stop`."""
-        return watch.sources(self._shelf, stop, poll=self._poll)
+    def watch_changes(self, stop: threading.Event) -> Iterator[Change | None]:
+        """All sources, grants and companions, None, and then their changes, until `stop`."""
+        return watch.changes(self._shelf, self._places, stop, poll=self._poll)
 
     def watch_secret(
         self, namespace: str, name: str, stop: threading.Event

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from csidriver.adapters.directory.folder import Signature
 from csidriver.adapters.directory.shelf import Shelf
 from csidriver.adapters.directory.slot import Slot
-from csidriver.core.contract import IS_TOKEN, Ref
+from csidriver.core import contract
+from csidriver.core.contract import Ref
 from csidriver.core.secret import Secret
-from csidriver.core.store import SourceChange
+from csidriver.core.store import Change, Places, What
 
 _RESTLESS = 100_000_000  # nanoseconds; ten ticks of the slowest clock in use, 100 Hz
 
@@ -50,17 +51,13 @@ class Glance:
         self._looks[slot] = _Look(signature, settled, secret)
         return secret
 
-    def sources(self) -> dict[Ref, str]:
-        """The resourceVersion of every annotated Secret."""
+    def secrets(self) -> list[Secret]:
+        """All Secrets of all namespaces."""
         seen = dict(self._files())
         for gone in self._looks.keys() - seen.keys():
             del self._looks[gone]
         secrets = [self.secret(slot, signature) for slot, signature in seen.items()]
-        return {
-            Ref(secret.namespace, secret.name): secret.resource_version
-            for secret in secrets
-            if secret is not None and secret.annotations.get(IS_TOKEN) == "true"
-        }
+        return [secret for secret in secrets if secret is not None]
 
     def _files(self) -> Iterator[tuple[Slot, Signature]]:
         for namespace in self._shelf.folder.namespaces():
@@ -73,17 +70,36 @@ class Glance:
                     yield slot, signature
 
 
-def sources(shelf: Shelf, stop: threading.Event, *, poll: float) -> Iterator[SourceChange]:
-    """Every source, then every change of one, until `stop`; looks every `poll` seconds."""
+def seen(secret: Secret, places: Places) -> Change | None:
+    """A Secret as a watch tells it, None if it is none of ours."""
+    version, notes = secret.resource_version, secret.annotations
+    enrolled = not places.namespaces or secret.namespace in places.namespaces
+    if enrolled and notes.get(contract.IS_TOKEN) == "true":
+        by_us = secret.manager == contract.FIELD_MANAGER
+        return Change(Ref(secret.namespace, secret.name), What.SOURCE, version, by_us)
+    ref = Ref(notes.get(contract.SOURCE_NAMESPACE, ""), notes.get(contract.SOURCE_NAME, ""))
+    if (secret.namespace, secret.type) == (places.driver, contract.GRANT_TYPE):
+        return Change(ref, What.GRANT, version) if secret.name == ref.grant else None
+    if (secret.namespace, secret.type) == (places.tokens, contract.COMPANION_TYPE):
+        return Change(ref, What.COMPANION, version) if secret.name == ref.companion else None
+    return None
+
+
+def changes(
+    shelf: Shelf, places: Places, stop: threading.Event, *, poll: float
+) -> Iterator[Change | None]:
+    """Everything there is, None, then every change, until `stop`; looks every `poll` seconds."""
     glance = Glance(shelf)
-    known: dict[Ref, str] = {}
+    known: dict[tuple[What, Ref], Change] = {}
+    first = True
     while not stop.is_set():
-        now = glance.sources()
-        gone = dict.fromkeys(known.keys() - now.keys(), "")
-        for ref, version in {**now, **gone}.items():
-            if known.get(ref) != version:
-                yield SourceChange(ref, version)
-        known = now
+        found = [change for s in glance.secrets() if (change := seen(s, places)) is not None]
+        now = {(change.what, change.ref): change for change in found}
+        yield from (change for key, change in now.items() if known.get(key) != change)
+        yield from (Change(ref, what, "") for what, ref in known.keys() - now.keys())
+        if first:
+            yield None
+        known, first = now, False
         stop.wait(poll)
 
 

@@ -1,6 +1,6 @@
-"""Token endpoints: where they are (RFC 8414), how a client shows who it is, what they answer.
+"""Authorization servers: presenting a refresh token, asking about one, asking for a sign of life.
 
-Every answer and every failure becomes an Outcome; nothing here raises.
+Every answer and every failure becomes a value; nothing here raises.
 """
 
 import base64
@@ -9,13 +9,14 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import quote_plus
 
-from csidriver.adapters.http.exchange import Answerless, exchange
-from csidriver.core.issuers import Issuer, endpoint_fault
+from csidriver.adapters.http.exchange import Answer, Answerless, Request, exchange
+from csidriver.adapters.http.metadata import Places, configured, discover
+from csidriver.adapters.http.trust import Trust
+from csidriver.core.issuers import Issuer
 from csidriver.core.outcome import Failed, Ok, Outcome, classify
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.source import Client
@@ -23,125 +24,135 @@ from csidriver.core.status import Signal
 
 log = logging.getLogger(__name__)
 
-# After these the metadata is read again: the endpoint may have moved, and a dead issuer is probed
-# with a harmless request instead of somebody's refresh token.
+# Seconds a sign of life may take.
+PROBE_TIMEOUT = 5.0
+# After these the metadata is read again: the endpoint may have moved.
 _DOUBTS = frozenset({Signal.UNREACHABLE, Signal.TLS, Signal.REDIRECT, Signal.NO_ENDPOINT})
+# What stands before a server says these while the server itself is away.
+_AWAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where and how to authenticate at one issuer."""
+class _Task:
+    """On whose behalf something is asked, and until when (an instant of `time.monotonic`)."""
 
-    token_endpoint: str
-    client_auth: str
+    issuer: Issuer
+    client: Client
+    deadline: float
 
 
 class TokenEndpoints:
-    """All issuers' token endpoints. Metadata is kept until an endpoint fails or is reconfigured."""
+    """All issuers' endpoints. Metadata is kept until an endpoint fails or is reconfigured."""
 
     def __init__(self) -> None:
+        self._trust = Trust()
         self._lock = threading.Lock()
-        self._endpoints: dict[str, tuple[Issuer, Endpoint]] = {}
+        self._places: dict[str, tuple[Issuer, Places]] = {}
 
     def refresh(
         self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
     ) -> Outcome:
         """Present a refresh token once. `timeout` bounds the whole exchange, in seconds."""
-        deadline = time.monotonic() + timeout
+        task = _Task(issuer, client, time.monotonic() + timeout)
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
+        if issuer.scope:
+            form["scope"] = issuer.scope
         try:
-            outcome = self._present(issuer, client, refresh_token, deadline)
+            places = self._find(issuer, task.deadline)
+            outcome = _judge(self._post(task, places.token, places.client_auth, form))
         except Answerless as end:
             outcome = Failed(end.signal)
         if isinstance(outcome, Failed) and outcome.signal in _DOUBTS:
             with self._lock:
-                self._endpoints.pop(issuer.name, None)
+                self._places.pop(issuer.name, None)
         return outcome
 
-    def _present(
-        self, issuer: Issuer, client: Client, refresh_token: Sensitive, deadline: float
-    ) -> Outcome:
-        endpoint = self._endpoint(issuer, deadline)
-        form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
-        if issuer.scope:
-            form["scope"] = issuer.scope
-        headers = _authenticate(endpoint.client_auth, client, form)
-        answer = exchange(
-            issuer, "POST", endpoint.token_endpoint, deadline, form=form, headers=headers
-        )
-        outcome = classify(answer.status, answer.body, answer.retry_after, time.time())
-        # Half an answer proves nothing, unless what it lacks was not needed.
-        return outcome if answer.whole or isinstance(outcome, Ok) else Failed(Signal.NO_ANSWER)
+    def introspect(
+        self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
+    ) -> bool | None:
+        """Whether a refresh token is active (RFC 7662), None if the server does not say.
 
-    def _endpoint(self, issuer: Issuer, deadline: float) -> Endpoint:
-        if issuer.token_endpoint:
-            return Endpoint(issuer.token_endpoint, issuer.client_auth or "basic")
-        with self._lock:
-            configured, known = self._endpoints.get(issuer.name, (None, None))
-        if known is None or configured != issuer:
-            known = _discover(issuer, deadline)
-            with self._lock:
-                self._endpoints[issuer.name] = issuer, known
-        return known
-
-
-def _discover(issuer: Issuer, deadline: float) -> Endpoint:
-    """Read the issuer's metadata. Nothing was sent of anybody's, so every failure is NOT_SENT."""
-    for url in _metadata_urls(issuer.issuer):
+        Not asked for a public client: whoever may not ask is told "inactive", too (section 2.2).
+        """
+        if not client.client_secret:
+            return None
+        task = _Task(issuer, client, time.monotonic() + timeout)
+        form = {"token": refresh_token.reveal(), "token_type_hint": "refresh_token"}
         try:
-            answer = exchange(issuer, "GET", url, deadline)
+            places = self._find(issuer, task.deadline)
+            if not places.introspection:
+                return None
+            answer = self._post(task, places.introspection, places.client_auth, form)
+        except Answerless:
+            return None
+        return _active(answer)
+
+    def probe(self, issuer: Issuer) -> bool:
+        """Whether an issuer shows signs of life; asked with nothing of anybody's."""
+        deadline = time.monotonic() + PROBE_TIMEOUT
+        known = configured(issuer)
+        if known is None:
+            known = self._known(issuer)
+            try:
+                self._learn(issuer, deadline)
+            except Answerless as end:
+                if end.signal is not Signal.UNREACHABLE:
+                    return True  # it answers; what is wrong with it, an exchange will tell
+            else:
+                return True
+        return known is not None and self._answers(issuer, known.token, deadline)
+
+    def _answers(self, issuer: Issuer, url: str, deadline: float) -> bool:
+        try:
+            answer = exchange(issuer, self._trust, Request("GET", url), deadline)
         except Answerless as end:
-            signal = Signal.TLS if end.signal is Signal.TLS else Signal.UNREACHABLE
-            raise Answerless(signal) from None
-        in_trouble = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        if in_trouble or answer.status == HTTPStatus.TOO_MANY_REQUESTS or not answer.whole:
-            raise Answerless(Signal.UNREACHABLE)
-        if answer.status == HTTPStatus.OK:
-            return _endpoint_from(issuer, answer.body)
-    log.error("issuer %s serves no metadata", issuer.name)
-    raise Answerless(Signal.METADATA)
+            return end.signal is Signal.TLS
+        return answer.status not in _AWAY
+
+    def _post(self, task: _Task, url: str, auth: str, form: Mapping[str, str]) -> Answer:
+        body = dict(form)
+        headers = _authenticate(auth, task.client, body)
+        request = Request("POST", url, body, headers)
+        return exchange(task.issuer, self._trust, request, task.deadline)
+
+    def _find(self, issuer: Issuer, deadline: float) -> Places:
+        return configured(issuer) or self._known(issuer) or self._learn(issuer, deadline)
+
+    def _known(self, issuer: Issuer) -> Places | None:
+        """What was learnt about an issuer configured exactly like this one."""
+        with self._lock:
+            asked, places = self._places.get(issuer.name, (None, None))
+        return places if asked is not None and _asked_alike(asked, issuer) else None
+
+    def _learn(self, issuer: Issuer, deadline: float) -> Places:
+        places = discover(
+            issuer, lambda url: exchange(issuer, self._trust, Request("GET", url), deadline)
+        )
+        with self._lock:
+            self._places[issuer.name] = issuer, places
+        return places
 
 
-def _metadata_urls(issuer: str) -> list[str]:
-    """RFC 8414 section 3.1 puts the well-known part before the path, OpenID Connect behind it."""
-    parts = urlsplit(issuer)
-    path = parts.path.rstrip("/")
-    base = f"{parts.scheme}://{parts.netloc}"
-    return [
-        f"{base}{path}/.well-known/openid-configuration",
-        f"{base}/.well-known/oauth-authorization-server{path}",
-    ]
+def _asked_alike(one: Issuer, other: Issuer) -> bool:
+    """Whether two configurations lead to the same metadata; a request may leave its scope out."""
+    return replace(one, scope="") == replace(other, scope="")
 
 
-def _endpoint_from(issuer: Issuer, body: Sensitive) -> Endpoint:
+def _judge(answer: Answer) -> Outcome:
+    outcome = classify(answer.status, answer.body, answer.retry_after, time.time())
+    # Half an answer proves nothing, unless what it lacks was not needed.
+    return outcome if answer.whole or isinstance(outcome, Ok) else Failed(Signal.NO_ANSWER)
+
+
+def _active(answer: Answer) -> bool | None:
+    if answer.status != HTTPStatus.OK or not answer.whole:
+        return None
     try:
-        metadata = json.loads(body.reveal())
-        fault = "" if isinstance(metadata, dict) else "is no JSON object"
+        said = json.loads(answer.body.reveal())
     except (ValueError, RecursionError):
-        metadata, fault = {}, "is not JSON"
-    fault = fault or _metadata_fault(issuer, metadata)
-    if fault:
-        log.error("metadata of issuer %s: %s", issuer.name, fault)
-        raise Answerless(Signal.METADATA)
-    offered = metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
-    post_only = isinstance(offered, list) and "client_secret_basic" not in offered
-    auth = "post" if post_only and "client_secret_post" in offered else "basic"
-    return Endpoint(metadata["token_endpoint"], issuer.client_auth or auth)
-
-
-def _metadata_fault(issuer: Issuer, metadata: Mapping[str, Any]) -> str:
-    """What makes metadata unfit, "" if nothing does (RFC 8414 section 3.3)."""
-    if metadata.get("issuer") != issuer.issuer:
-        return "its issuer is not the configured one"
-    endpoint = metadata.get("token_endpoint")
-    if not isinstance(endpoint, str) or not endpoint:
-        return "it has no token_endpoint"
-    fault = endpoint_fault(endpoint, internal=issuer.internal)
-    if fault:
-        return f"its token_endpoint {fault}"
-    host = urlsplit(endpoint).hostname
-    if host not in (urlsplit(issuer.issuer).hostname, *issuer.endpoint_hosts):
-        return "its token_endpoint is on another host; list it in endpointHosts if that is right"
-    return ""
+        return None
+    active = said.get("active") if isinstance(said, dict) else None
+    return active if isinstance(active, bool) else None
 
 
 def _authenticate(method: str, client: Client, form: dict[str, str]) -> dict[str, str]:

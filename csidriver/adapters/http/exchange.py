@@ -6,23 +6,23 @@ quote a URL, a header or a body.
 """
 
 import contextlib
-import socket
+import logging
+import secrets
 import ssl
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from dataclasses import dataclass, field
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from csidriver.adapters.http.line import Adapter, Line
+from csidriver.adapters.http.trust import Trust
 from csidriver.core.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Signal
+
+log = logging.getLogger(__name__)
 
 # Real answers have 2-8 KiB; whoever sends more is not a token endpoint.
 MAX_BODY = 1 << 20
@@ -44,6 +44,16 @@ class Answerless(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What to send. Not to be shown: form and headers hold secrets."""
+
+    method: str
+    url: str
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What came back; not `whole` if the deadline cut it short."""
 
@@ -53,15 +63,7 @@ class Answer:
     whole: bool
 
 
-def exchange(
-    issuer: Issuer,
-    method: str,
-    url: str,
-    deadline: float,
-    *,
-    form: Mapping[str, str] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Answer:
+def exchange(issuer: Issuer, trust: Trust, request: Request, deadline: float) -> Answer:
     """Send one request and read its answer; `deadline` is an instant of `time.monotonic`.
 
     No redirect is followed, and neither netrc nor the environment is asked for anything.
@@ -69,131 +71,44 @@ def exchange(
     left = deadline - time.monotonic()
     if left <= 0:
         raise Answerless(Signal.UNREACHABLE)
-    trust = _trust(issuer)
+    context = _context(issuer, trust, request.url)
     proxies = {"http": issuer.proxy, "https": issuer.proxy} if issuer.proxy else {}
-    line = _Line(deadline)
+    # For whoever compares our log with the server's; drawn at random, it says nothing.
+    name = secrets.token_hex(8)
+    own = {**_HEADERS, "X-Request-ID": name}
+    line = Line(deadline)
     try:
         # Not through a Session: it would look for credentials and prepare to follow redirects.
-        request = requests.Request(method, url, {**_HEADERS, **(headers or {})}, data=form)
+        prepared = requests.Request(
+            request.method, request.url, {**own, **request.headers}, data=request.form
+        ).prepare()
         with (
             line,
-            contextlib.closing(_Adapter(line)) as adapter,
+            contextlib.closing(Adapter(line, context)) as adapter,
             adapter.send(
-                request.prepare(),
+                prepared,
                 stream=True,
                 timeout=(min(CONNECT_TIMEOUT, left), left),
-                verify=trust,
                 proxies=proxies,
             ) as response,
         ):
             body, whole = _read(response)
             after = response.headers.get("Retry-After", "")
+            log.debug("issuer %s: request %s: %d", issuer.name, name, response.status_code)
             return Answer(response.status_code, body, after, whole and not line.cut)
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        raise Answerless(_signal(error, sent=line.stands)) from None
+        end = Answerless(_signal(error, sent=line.stands))
+        log.debug("issuer %s: request %s: %s", issuer.name, name, end)
+        raise end from None
 
 
-class _Line:
-    """The one connection of an exchange: cut at the deadline, `stands` once it can carry bytes."""
-
-    def __init__(self, deadline: float) -> None:
-        self.stands = False
-        self.cut = False
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self._timer = threading.Timer(deadline - time.monotonic(), self._cut)
-        self._timer.daemon = True
-
-    def hold(self, connected: socket.socket) -> None:
-        """Remember the socket, so that the deadline ends the TLS handshake too."""
-        with self._lock:
-            self._refuse_if_late()
-            # A duplicate: TLS takes the descriptor away from the socket it wraps.
-            self._socket = connected.dup()
-
-    def stand(self) -> None:
-        """From here on something may have been sent."""
-        with self._lock:
-            self._refuse_if_late()
-            self.stands = True
-
-    def _refuse_if_late(self) -> None:
-        if self.cut:
-            raise TimeoutError("the deadline has passed")
-
-    def _cut(self) -> None:
-        with self._lock:
-            self.cut = True
-            if self._socket is not None:
-                with contextlib.suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
-
-    def __enter__(self) -> Self:
-        self._timer.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._timer.cancel()
-        with self._lock:
-            if self._socket is not None:
-                self._socket.close()
-                self._socket = None
-
-
-class _Connection(HTTPConnection):
-    """A connection that tells its line how far it got."""
-
-    def __init__(self, *args: Any, line: _Line, **options: Any) -> None:
-        self._line = line
-        super().__init__(*args, **options)
-
-    def _new_conn(self) -> socket.socket:
-        connected = super()._new_conn()
-        try:
-            self._line.hold(connected)
-        except OSError:
-            connected.close()
-            raise
-        return connected
-
-    def connect(self) -> None:
-        super().connect()
-        self._line.stand()
-
-
-class _SecureConnection(_Connection, HTTPSConnection):
-    """The same over TLS."""
-
-
-class _Adapter(HTTPAdapter):
-    """Makes connections that know their line; no retries."""
-
-    def __init__(self, line: _Line) -> None:
-        super().__init__()
-        self._line = line
-
-    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
-        pool: Any = super().get_connection_with_tls_context(*args, **options)
-        secure = pool.scheme == "https"
-        pool.ConnectionCls = _SecureConnection if secure else _Connection
-        pool.conn_kw["line"] = self._line
-        return pool
-
-
-def _trust(issuer: Issuer) -> str | bool:
-    """What `verify` takes; the issuer's own authorities are read anew for each connection."""
-    if not issuer.ca_file:
-        return True
+def _context(issuer: Issuer, trust: Trust, url: str) -> ssl.SSLContext | None:
+    if not (url.startswith("https:") or issuer.proxy.startswith("https:")):
+        return None
     try:
-        ssl.create_default_context(cafile=issuer.ca_file)
-    except (OSError, ValueError):
+        return trust.context(issuer.ca_file)
+    except OSError:
         raise Answerless(Signal.TLS) from None
-    return issuer.ca_file
 
 
 def _read(response: requests.Response) -> tuple[Sensitive, bool]:

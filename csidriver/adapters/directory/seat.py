@@ -1,0 +1,55 @@
+"""The refresher's seat on one machine: a lock that the kernel takes back from whoever dies."""
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from csidriver.errors import StoreUnavailable
+
+NAME = ".refresher"
+
+
+class FileSeat:
+    """A locked file in a folder; not shared between threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / NAME
+        self._lock: int | None = None
+
+    def take(self) -> bool:
+        """Take the lock, or find that it is still ours; False if another process has it."""
+        try:
+            if self._lock is not None and self._is_in_place(self._lock):
+                return True
+            self.leave()
+            return self._taken()
+        except OSError as error:
+            raise StoreUnavailable(f"cannot lock {self._path}: {error.strerror}") from error
+
+    def leave(self) -> None:
+        """Let another process have it."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def _taken(self) -> bool:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        lock = os.open(self._path, flags, 0o600)
+        try:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._is_in_place(lock):
+                    self._lock = lock
+        finally:
+            if self._lock is None:
+                os.close(lock)
+        return self._lock is not None
+
+    def _is_in_place(self, lock: int) -> bool:
+        """Whether the locked file is the one that others would find."""
+        try:
+            return os.path.samestat(os.fstat(lock), self._path.lstat())
+        except FileNotFoundError:
+            return False

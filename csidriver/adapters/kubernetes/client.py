@@ -1,0 +1,218 @@
+"""Requests to the API server: a narrow, typed face of the `kubernetes` package's raw client.
+
+Bodies are JSON both ways, no models. No foreign exception leaves, and none stays attached to ours:
+it may hold a body or a header.
+"""
+
+import contextlib
+import email.utils
+import functools
+import json
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
+from typing import Any, ParamSpec, TypeVar
+
+import urllib3
+from kubernetes.client.api_client import ApiClient
+from kubernetes.client.exceptions import ApiException
+
+from csidriver.adapters.kubernetes.access import Access
+from csidriver.adapters.kubernetes.call import Absent, Call, refusal
+from csidriver.adapters.kubernetes.stream import LARGEST
+from csidriver.core.contract import FIELD_MANAGER
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import StoreError, StoreUnavailable
+
+# A peer that is gone without a word is noticed after half a minute, whether bytes of ours are on
+# the way (user timeout, milliseconds) or not (probes, seconds).
+_SOCKET_OPTIONS = [
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000),
+]
+# Workers, watches and the lease; a connection beyond that is closed after its request.
+_CONNECTIONS = 64
+_CHUNK = 1 << 16
+_TELLING = 1 << 16  # bytes of an error's body that are looked at
+JSON = "application/json"
+_WRITES = frozenset({"POST", "PUT", "PATCH"})
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How long to wait, in seconds."""
+
+    connect: float = 5.0
+    read: float = 15.0
+    # How long one watch may last: apart, so that those of one process do not end together.
+    watch: tuple[int, int] = (240, 480)
+    # How long a watch may be silent: bookmarks come about once a minute.
+    silence: float = 150.0
+    # Between two tries of a watch, at least; as much again by chance.
+    pause: float = 0.5
+    # Between two looks at a namespace that refuses us.
+    patience: float = 20.0
+    # Between two looks at whether a watch is to end.
+    poll: float = 0.2
+
+    @classmethod
+    def within(cls, seconds: float) -> "Timings":
+        """For requests that are of no use once so much time has passed."""
+        return cls(connect=0.4 * seconds, read=0.6 * seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What goes along with a call; `accept` other than JSON is a way of showing objects."""
+
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    accept: str = JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The object of an answer, and the API server's clock when it answered (epoch seconds)."""
+
+    document: dict[str, Any] = field(repr=False)
+    now: float | None
+
+
+def bare(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Have errors leave a method without the frames they come from.
+
+    Variables there hold tokens and bodies, and a caller may keep an error for long.
+    """
+
+    @functools.wraps(method)
+    def shielded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return method(*args, **kwargs)
+        except StoreError as error:
+            raise error.with_traceback(None) from None
+
+    return shielded
+
+
+class Client:
+    """One API server, spoken to as one identity, by as many threads as like."""
+
+    def __init__(self, access: Access, timings: Timings | None = None) -> None:
+        self.timings = timings or Timings()
+        self._access = access
+        configuration = access.configuration
+        # A request that may have arrived is not for the transport to repeat.
+        configuration.retries = False
+        configuration.connection_pool_maxsize = _CONNECTIONS
+        configuration.socket_options = _SOCKET_OPTIONS
+        self._api = ApiClient(configuration)
+
+    def ask(self, call: Call, ask: Ask | None = None) -> Answer:
+        """Send a request and read its answer; raises StoreError for all but a success."""
+        with self.open(call, ask or Ask()) as response:
+            body = self._translated(partial(response.read, LARGEST + 1))
+            return Answer(parsed(body), clock(response))
+
+    def find(self, call: Call, ask: Ask | None = None) -> Answer | None:
+        """The same, None if there is no such object."""
+        try:
+            return self.ask(call, ask)
+        except Absent:
+            return None
+
+    @contextlib.contextmanager
+    def open(self, call: Call, ask: Ask) -> Iterator[urllib3.BaseHTTPResponse]:
+        """The answer to a request, a success, its body unread; raises StoreError."""
+        authorization = self._access.authorization()
+        response = self._send(call, ask, authorization)
+        if response.status == HTTPStatus.UNAUTHORIZED and self._access.renew(authorization):
+            response.close()
+            response = self._send(call, ask, self._access.authorization())
+        try:
+            if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
+                told = self._translated(partial(response.read, _TELLING))
+                raise refusal(call, response.status, told)
+            yield response
+        finally:
+            # Read to its end, its connection is back in the pool; otherwise it is of no use.
+            if not response.closed:
+                response.close()
+
+    def chunks(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        """The body as it comes, until its proper end."""
+        while chunk := self._translated(partial(response.read1, _CHUNK)):
+            yield chunk
+
+    def _send(self, call: Call, ask: Ask, authorization: Sensitive) -> urllib3.BaseHTTPResponse:
+        manager = {"fieldManager": FIELD_MANAGER} if call.method in _WRITES else {}
+        url = self._access.server + call.path({**ask.query, **manager})
+        headers = {"Accept": ask.accept, "User-Agent": FIELD_MANAGER}
+        if ask.body is not None:
+            patching = call.method == "PATCH"
+            headers["Content-Type"] = "application/merge-patch+json" if patching else JSON
+        if authorization:
+            headers["Authorization"] = authorization.reveal()
+        timeouts = (self.timings.connect, self.timings.read)
+        sent = partial(self._api.call_api, call.method, url, headers, ask.body, None, timeouts)
+        response: urllib3.BaseHTTPResponse = self._translated(sent).response
+        return response
+
+    def _translated(self, call: Callable[[], _T]) -> _T:
+        try:
+            return call()
+        except (urllib3.exceptions.HTTPError, ApiException, OSError, ValueError) as error:
+            reason = _reason(error)
+        # Outside of the handler, or Python would attach the foreign error to ours.
+        raise StoreUnavailable(f"API server {self._access.server}: {reason}")
+
+
+def parsed(text: bytes) -> dict[str, Any]:
+    """A JSON object; raises StoreUnavailable if it is none."""
+    document: object = None
+    # What json raises holds the text and must not stay attached to our error.
+    with contextlib.suppress(ValueError, RecursionError):
+        document = json.loads(text)
+    if not isinstance(document, dict):
+        raise StoreUnavailable("an answer of the API server is no JSON object, or too long")
+    return document
+
+
+def clock(response: urllib3.BaseHTTPResponse) -> float | None:
+    """What the API server's clock said when it answered, epoch seconds; None if it did not."""
+    try:
+        return email.utils.parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+    except (TypeError, ValueError):
+        return None
+
+
+def _reason(error: Exception) -> str:
+    """A word on a failure, without its text."""
+    links: list[object] = [error]
+    while isinstance(link := links[-1], BaseException) and len(links) < 10:  # noqa: PLR2004
+        inner = link.args[-1] if link.args else None
+        cause = link.__cause__ or link.__context__
+        links.append(cause or getattr(link, "reason", None) or inner)
+    for kind, reason in _REASONS.items():
+        if any(isinstance(link, kind) for link in links):
+            return reason
+    return "the connection failed"
+
+
+_REASONS: dict[type[BaseException], str] = {
+    ssl.SSLCertVerificationError: "its certificate is not trusted",
+    ssl.SSLError: "the TLS connection failed",
+    socket.gaierror: "its name cannot be resolved",
+    urllib3.exceptions.NameResolutionError: "its name cannot be resolved",
+    ConnectionRefusedError: "connection refused",
+    urllib3.exceptions.TimeoutError: "no answer in time",
+    TimeoutError: "no answer in time",
+}

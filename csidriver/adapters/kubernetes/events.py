@@ -1,0 +1,56 @@
+"""Events, one for each source and reason: what recurs is counted."""
+
+import hashlib
+from typing import Any
+
+from csidriver.adapters.kubernetes.call import Call
+from csidriver.adapters.kubernetes.client import Ask, Client
+from csidriver.core.contract import FIELD_MANAGER
+from csidriver.core.store import Event
+from csidriver.core.timestamp import rfc3339
+from csidriver.errors import StoreConflict
+
+_LONGEST_STEM = 200  # of 253 characters; leaves room for the hash
+_LONGEST_MESSAGE = 1024  # what the newer API of Events takes
+
+
+def record(client: Client, event: Event, now: float) -> None:
+    """Store an Event that happened `now` (epoch seconds); raises StoreError.
+
+    Reading Events is not among our rights, so the count so far comes with the answer to a patch.
+    """
+    call = Call("create", "events", event.ref.namespace, _name(event))
+    try:
+        client.ask(call, Ask(body=_manifest(event, call.name, rfc3339(now))))
+    except StoreConflict:
+        told = {"message": event.message[:_LONGEST_MESSAGE], "lastTimestamp": rfc3339(now)}
+        again = Call("patch", "events", call.namespace, call.name)
+        before = client.ask(again, Ask(body=told)).document
+        count = before.get("count")
+        version = before["metadata"]["resourceVersion"]
+        counted = {"count": (count if isinstance(count, int) else 0) + 1}
+        client.ask(again, Ask(body={"metadata": {"resourceVersion": version}, **counted}))
+
+
+def _name(event: Event) -> str:
+    """Equal for equal sources and reasons, so that the API server finds the one to count."""
+    digest = hashlib.sha256(f"{event.uid} {event.reason}".encode()).hexdigest()[:16]
+    return f"{event.ref.name[:_LONGEST_STEM].rstrip('.-')}.{digest}"
+
+
+def _manifest(event: Event, name: str, now: str) -> dict[str, Any]:
+    about = {"apiVersion": "v1", "kind": "Secret", "uid": event.uid}
+    about |= {"namespace": event.ref.namespace, "name": event.ref.name}
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": event.ref.namespace},
+        "involvedObject": about,
+        "reason": event.reason,
+        "message": event.message[:_LONGEST_MESSAGE],
+        "type": "Normal" if event.normal else "Warning",
+        "source": {"component": FIELD_MANAGER},
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }

@@ -1,0 +1,75 @@
+"""The refresher's Lease, an object of `coordination.k8s.io`."""
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from csidriver.adapters.kubernetes.call import Call
+from csidriver.adapters.kubernetes.client import Ask, Client, bare
+from csidriver.core.tenure import Tenure
+from csidriver.core.timestamp import epoch
+from csidriver.errors import StoreUnavailable
+
+NAME = "oauth2-csi-refresher"
+
+
+class LeaseRecords:
+    """One Lease of a namespace; every method may raise StoreError."""
+
+    def __init__(self, client: Client, namespace: str, name: str = NAME) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._name = name
+
+    @bare
+    def read(self) -> Tenure | None:
+        """The lease, None if there is none."""
+        answer = self._client.find(self._call("get"))
+        return None if answer is None else _tenure(answer.document)
+
+    @bare
+    def write(self, tenure: Tenure) -> Tenure:
+        """Store it at its version, "" to create it; StoreConflict if it has moved."""
+        metadata = {"name": self._name, "namespace": self._namespace}
+        if tenure.version:
+            metadata["resourceVersion"] = tenure.version
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": _spec(tenure),
+        }
+        verb = "update" if tenure.version else "create"
+        return _tenure(self._client.ask(self._call(verb), Ask(body=body)).document)
+
+    def _call(self, verb: str) -> Call:
+        return Call(verb, "leases", self._namespace, self._name)
+
+
+def _spec(tenure: Tenure) -> dict[str, Any]:
+    # An empty holder is left out, whole seconds are all that a Lease can promise.
+    holder = {"holderIdentity": tenure.holder} if tenure.holder else {}
+    return holder | {
+        "leaseDurationSeconds": max(1, math.ceil(tenure.duration)),
+        "leaseTransitions": tenure.transitions,
+        "acquireTime": _instant(tenure.acquired_at),
+        "renewTime": _instant(tenure.renewed_at),
+    }
+
+
+def _tenure(document: dict[str, Any]) -> Tenure:
+    metadata, spec = document.get("metadata"), document.get("spec") or {}
+    if not isinstance(metadata, dict) or not isinstance(spec, dict):
+        raise StoreUnavailable("an answer of the API server holds no proper Lease")
+    return Tenure(
+        holder=str(spec.get("holderIdentity") or ""),
+        duration=float(spec.get("leaseDurationSeconds") or 0),
+        acquired_at=epoch(str(spec.get("acquireTime"))) or 0.0,
+        renewed_at=epoch(str(spec.get("renewTime"))) or 0.0,
+        transitions=int(spec.get("leaseTransitions") or 0),
+        version=str(metadata.get("resourceVersion") or ""),
+    )
+
+
+def _instant(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

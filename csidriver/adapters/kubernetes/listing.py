@@ -1,0 +1,61 @@
+"""Lists, page by page and item by item."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from csidriver.adapters.kubernetes.call import Call
+from csidriver.adapters.kubernetes.client import JSON, Ask, Client, clock
+from csidriver.adapters.kubernetes.stream import Items
+from csidriver.core.secret import Secret
+from csidriver.errors import StoreUnavailable
+
+PAGE = "500"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+class Pages:
+    """Every object of a list with the API server's clock, once; `version` is known after them.
+
+    All pages show one moment. A list that takes too long for that raises StoreUnavailable.
+    """
+
+    def __init__(self, client: Client, call: Call, selector: str = "", accept: str = JSON) -> None:
+        self.version = ""
+        self._client = client
+        self._call = call
+        self._query = {"limit": PAGE} | ({"fieldSelector": selector} if selector else {})
+        self._accept = accept
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], float | None]]:
+        more = True
+        while more:
+            ask = Ask(self._query, accept=self._accept)
+            with self._client.open(self._call, ask) as response:
+                found = Items(self._client.chunks(response))
+                now = clock(response)
+                for item in found:
+                    yield item, now
+            version, following = map(found.metadata.get, ("resourceVersion", "continue"))
+            if not isinstance(version, str) or not version:
+                raise StoreUnavailable("a list of the API server has no resourceVersion")
+            self.version, more = version, bool(following)
+            self._query = self._query | {"continue": str(following)}
+
+
+def secrets(client: Client, namespace: str, kind: str) -> Iterator[Secret]:
+    """All Secrets of one type in a namespace."""
+    for manifest, now in Pages(client, Call("list", "secrets", namespace), f"type={kind}"):
+        yield secret(manifest, now)
+
+
+def secret(manifest: dict[str, Any], now: float | None) -> Secret:
+    """A Secret as the driver sees it; raises StoreUnavailable for what is none."""
+    decoded = None
+    try:
+        decoded = Secret.from_manifest(manifest, now)
+    except (AttributeError, TypeError, ValueError):
+        # The foreign error may hold a part of the manifest and goes no further.
+        decoded = None
+    if decoded is None or not decoded.resource_version:
+        raise StoreUnavailable("an answer of the API server holds no proper Secret")
+    return decoded

@@ -1,0 +1,131 @@
+"""Several watches told as one: everything there is, None, then changes in the order they come."""
+
+import logging
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+
+from csidriver.adapters.kubernetes.client import Client
+from csidriver.adapters.kubernetes.watch import Chance, Scope, Watch
+from csidriver.core.store import Change
+from csidriver.errors import StoreError, StoreRefused, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+# Changes told and not taken yet; a watch that is ahead waits.
+_ROOM = 1000
+# Lists at a time.
+_LISTS = 4
+
+
+def changes(
+    client: Client, scopes: Sequence[Scope], chance: Chance, stop: threading.Event
+) -> Iterator[Change | None]:
+    """What `KubernetesStore.watch_changes` tells."""
+    if stop.is_set():
+        return
+    watches = [Watch(client, scope, chance) for scope in scopes]
+    merged = _Merge(client, watches, chance)
+    merged.start()
+    try:
+        yield from merged.told(stop)
+    finally:
+        merged.end()
+
+
+class _Merge:
+    """A thread for each watch, and the queue through which they tell."""
+
+    def __init__(self, client: Client, watches: Sequence[Watch], chance: Chance) -> None:
+        self._timings = client.timings
+        self._watches = watches
+        self._chance = chance
+        self._queue: queue.Queue[Change | StoreError | None] = queue.Queue(_ROOM)
+        self._lists = threading.Semaphore(_LISTS)
+        self._listed = threading.Barrier(len(watches), action=self._tell_end)
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """List and watch from now on."""
+        for watch in self._watches:
+            name = f"watch-{watch.scope.what.name.lower()}"
+            threading.Thread(target=self._run, args=(watch,), name=name, daemon=True).start()
+
+    def told(self, stop: threading.Event) -> Iterator[Change | None]:
+        """All that is told, until `stop`; raises the StoreError that ends a watch."""
+        while not stop.is_set():
+            try:
+                word = self._queue.get(timeout=self._timings.poll)
+            except queue.Empty:
+                continue
+            if isinstance(word, StoreError):
+                raise word
+            yield word
+
+    def end(self) -> None:
+        """Have every watch end."""
+        self._ended.set()
+        self._listed.abort()
+        for watch in self._watches:
+            watch.cut()
+
+    def _run(self, watch: Watch) -> None:
+        try:
+            refused = self._list(watch)
+            self._listed.wait()
+            self._follow(watch, refused=refused)
+        except threading.BrokenBarrierError:
+            pass
+        except StoreError as error:
+            self._put(error.with_traceback(None))
+        except Exception:
+            log.exception("watching Secrets failed")
+            self._put(StoreUnavailable("a watch failed"))
+
+    def _list(self, watch: Watch) -> bool:
+        """Whether it was refused, where that is no reason to give up."""
+        with self._lists:
+            return self._ventured(watch, watch.catch_up(), refused=False)
+
+    def _follow(self, watch: Watch, *, refused: bool) -> None:
+        """Go on for as long as anybody wants to know; a failure alone is passed over once."""
+        failed = False
+        while not self._ended.is_set():
+            try:
+                refused = self._ventured(watch, watch.follow(), refused=refused)
+                failed = False
+            except StoreUnavailable:
+                if failed and not watch.lively:
+                    raise
+                failed = True
+            pause = self._timings.patience if refused else self._timings.pause
+            self._ended.wait(pause * (1 + self._chance.random.random()))
+
+    def _ventured(self, watch: Watch, words: Iterable[Change], *, refused: bool) -> bool:
+        """Tell what there is; whether it is refused, which is said when it was not before."""
+        try:
+            self._tell(words)
+        except StoreRefused as error:
+            if not watch.scope.is_enrolled:
+                raise
+            if not refused:
+                log.warning("%s", error)
+            return True
+        return False
+
+    def _tell(self, words: Iterable[Change]) -> None:
+        for word in words:
+            self._put(word)
+            if self._ended.is_set():
+                return
+
+    def _tell_end(self) -> None:
+        self._put(None)
+
+    def _put(self, word: Change | StoreError | None) -> None:
+        while not self._ended.is_set():
+            try:
+                self._queue.put(word, timeout=self._timings.poll)
+            except queue.Full:
+                continue
+            return

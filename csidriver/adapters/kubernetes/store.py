@@ -1,0 +1,93 @@
+"""What the refresher reads and writes of Kubernetes: Secrets and Events."""
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+
+from csidriver.adapters.kubernetes import events, listing, merge
+from csidriver.adapters.kubernetes.call import Call
+from csidriver.adapters.kubernetes.client import Ask, Client, bare
+from csidriver.adapters.kubernetes.watch import Chance, Scope
+from csidriver.core import contract
+from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.store import Change, Event, Places, What
+from csidriver.errors import StoreError, StoreRefused
+
+
+class KubernetesStore:
+    """The backend of the refresher; every method may raise StoreError.
+
+    StoreUnavailable after a write leaves open whether it was stored.
+    """
+
+    def __init__(
+        self, client: Client, places: Places | None = None, chance: random.Random | None = None
+    ) -> None:
+        self._client = client
+        self._places = places or Places()
+        self._chance = Chance(time.monotonic, chance or random.SystemRandom())
+
+    @bare
+    def get_secret(self, namespace: str, name: str) -> Secret | None:
+        """The Secret, None if there is none."""
+        answer = self._client.find(_call("get", namespace, name))
+        return None if answer is None else listing.secret(answer.document, answer.now)
+
+    @bare
+    def create_secret(self, secret: Secret) -> Secret:
+        """Store a new Secret; raises StoreConflict if it exists."""
+        call = _call("create", secret.namespace, secret.name)
+        answer = self._client.ask(call, Ask(body=secret.to_manifest()))
+        return listing.secret(answer.document, answer.now)
+
+    @bare
+    def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret:
+        """Change a Secret; raises StoreConflict unless it is still the one in `base`."""
+        body = patch.to_merge_patch(base.resource_version)
+        answer = self._client.ask(_call("patch", base.namespace, base.name), Ask(body=body))
+        return listing.secret(answer.document, answer.now)
+
+    @bare
+    def delete_secret(self, base: Secret) -> None:
+        """Remove a Secret, absent is fine; raises StoreConflict if it is not the one in `base`."""
+        preconditions = {"resourceVersion": base.resource_version, "uid": base.uid}
+        call = _call("delete", base.namespace, base.name)
+        self._client.find(call, Ask(body={"preconditions": preconditions}))
+
+    def list_secrets(self, namespace: str, type: str) -> Iterator[Secret]:  # noqa: A002 - its name
+        """All Secrets of one type in a namespace, as they come."""
+        found = listing.secrets(self._client, namespace, type)
+        try:
+            yield from found
+        except StoreError as error:
+            raise error.with_traceback(None) from None
+
+    def watch_changes(self, stop: threading.Event) -> Iterator[Change | None]:
+        """All sources, grants and companions, None, and then their changes, until `stop`.
+
+        A namespace that was asked for by name and refuses us is warned about and looked at again
+        later; nothing is told of it meanwhile, neither that its sources exist nor that they do not.
+        """
+        return merge.changes(self._client, self._scopes(), self._chance, stop)
+
+    @bare
+    def create_event(self, event: Event) -> None:
+        """Record an Event, or count one more of it."""
+        events.record(self._client, event, time.time())
+
+    def _scopes(self) -> list[Scope]:
+        places = self._places
+        of_sources = places.namespaces or ("",)
+        return [
+            Scope(What.GRANT, places.driver, f"type={contract.GRANT_TYPE}"),
+            Scope(What.COMPANION, places.tokens, f"type={contract.COMPANION_TYPE}"),
+            *(Scope(What.SOURCE, namespace) for namespace in dict.fromkeys(of_sources)),
+        ]
+
+
+def _call(verb: str, namespace: str, name: str) -> Call:
+    call = Call(verb, "secrets", namespace, name)
+    if not namespace or not name:
+        raise StoreRefused(f"cannot {call}: no Secret is without namespace or name")
+    return call

@@ -1,0 +1,61 @@
+"""Which of several refreshers may work: a lease as it is stored, and when it counts as free.
+
+Clocks of two machines are never compared. A lease is free once it has not changed for as long as
+its holder promised, on the monotonic clock of whoever looks at it.
+"""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """A lease. `holder` "" means nobody; `version` changes with every write, "" is not stored.
+
+    `duration` in seconds; the instants, in epoch seconds, are for people to read.
+    """
+
+    holder: str
+    duration: float
+    acquired_at: float = 0.0
+    renewed_at: float = 0.0
+    transitions: int = 0
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A lease as it is (None: there is none) and since when it has looked like that.
+
+    `since` is an instant of the observer's monotonic clock, taken after the look.
+    """
+
+    tenure: Tenure | None
+    since: float
+
+    def is_free(self, holder: str, now: float) -> bool:
+        """Whether `holder` may take it."""
+        tenure = self.tenure
+        if tenure is None or tenure.holder in {"", holder}:
+            return True
+        return now >= self.since + tenure.duration
+
+
+def sighted(before: Sighting | None, tenure: Tenure | None, now: float) -> Sighting:
+    """What a look at `now` makes of an earlier one: an unchanged lease keeps its age."""
+    if before is not None and _version(before.tenure) == _version(tenure):
+        return before
+    return Sighting(tenure, now)
+
+
+def claimed(stored: Tenure | None, holder: str, duration: float, now: float) -> Tenure:
+    """What `holder` writes at `now` (epoch seconds) to take a lease, or to keep it."""
+    if stored is None:
+        return Tenure(holder, duration, now, now)
+    renewed = replace(stored, duration=duration, renewed_at=now)
+    if stored.holder == holder:
+        return renewed
+    return replace(renewed, holder=holder, acquired_at=now, transitions=stored.transitions + 1)
+
+
+def _version(tenure: Tenure | None) -> str:
+    return "" if tenure is None else tenure.version

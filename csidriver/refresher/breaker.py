@@ -1,0 +1,83 @@
+"""Whether an authorization server is dead, and when to look again. Instants in seconds.
+
+What opens it are exchanges without an answer, of several tokens: one that makes a server hang or
+fail is not to stop the others. What closes it is a harmless request, not somebody's refresh token.
+"""
+
+from enum import IntEnum
+
+from csidriver.core.contract import Ref
+from csidriver.core.schedule import spread
+
+# So many different tokens in a row.
+_STREAK = 3
+# Seconds between two probes: doubling, and never longer than a token of a minute can wait.
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 5.0
+# A probe that did not come back after so many seconds never will.
+_PROBE_ENDS = 30.0
+# Seconds others wait for one that is probing or trying.
+LOOK_AGAIN = 0.5
+
+
+class State(IntEnum):
+    """What a breaker lets through; the value is that of the metric."""
+
+    CLOSED = 0  # everything
+    TRIAL = 1  # one exchange at a time: the server answers probes again
+    OPEN = 2  # nothing
+
+
+class Breaker:
+    """One server's. `name` spreads the probes of many clusters."""
+
+    def __init__(self, name: str) -> None:
+        self.state = State.CLOSED
+        self._name = name
+        self._unanswered: set[Ref] = set()
+        self._openings = 0
+        self._retry_at = 0.0
+        self._probing = False
+
+    def until(self, now: float) -> float:
+        """When to ask again, `now` if an exchange may start."""
+        if self.state is not State.OPEN:
+            return now
+        return now + LOOK_AGAIN if self._probing else self._retry_at
+
+    def claim_probe(self, now: float) -> bool:
+        """Whether the caller is to probe; if so, nobody else is until `probed`."""
+        if self.state is not State.OPEN or now < self._retry_at:
+            return False
+        # Should the prober get lost, the next one takes over.
+        self._retry_at = now + _PROBE_ENDS
+        self._probing = True
+        return True
+
+    def probed(self, now: float, *, alive: bool) -> None:
+        """The probe is over."""
+        if self.state is State.OPEN and self._probing:
+            self._probing = False
+            if alive:
+                self.state = State.TRIAL
+            else:
+                self._open(now)
+
+    def heard(self, ref: Ref, now: float, *, answered: bool) -> None:
+        """An exchange for a token ended."""
+        if answered:
+            self.state = State.CLOSED
+            self._unanswered.clear()
+            self._openings = 0
+            return
+        self._unanswered.add(ref)
+        enough = 1 if self.state is State.TRIAL else _STREAK
+        if self.state is not State.OPEN and len(self._unanswered) >= enough:
+            self._open(now)
+
+    def _open(self, now: float) -> None:
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._openings, 10))
+        self.state = State.OPEN
+        self._retry_at = now + pause * (0.5 + spread(self._name, self._openings) / 2)
+        self._openings += 1
+        self._unanswered.clear()

@@ -1,0 +1,82 @@
+"""What there is when a watch begins: which Secrets, and, at a start, what is in our own."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from csidriver.core.contract import (
+    COMPANION_TYPE,
+    GRANT_TYPE,
+    SOURCE_NAME,
+    SOURCE_NAMESPACE,
+    Ref,
+)
+from csidriver.core.known import Known, Rules
+from csidriver.core.secret import Secret
+from csidriver.core.store import Change, What
+from csidriver.refresher.register import rested
+
+
+class Lists(Protocol):
+    """Where our own Secrets are listed; raises StoreError."""
+
+    def list_secrets(self, namespace: str, type: str) -> Iterable[Secret]:  # noqa: A002 - the field's name
+        """All Secrets of one type in a namespace."""
+
+
+class Clock(Protocol):
+    """Time, in seconds."""
+
+    def monotonic(self) -> float:
+        """A clock that never jumps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """The Secrets a watch found before it said that this was all."""
+
+    found: dict[tuple[What, Ref], Change]
+
+    @classmethod
+    def taken(cls, changes: Iterator[Change | None]) -> "Census | None":
+        """Read a watch up to its None; None if it ends before that."""
+        found: dict[tuple[What, Ref], Change] = {}
+        for change in changes:
+            if change is None:
+                return cls(found)
+            found[change.what, change.ref] = change
+        return None
+
+    def compared(self, refs: Iterable[Ref]) -> Iterator[Change]:
+        """What was found, and, of tokens known before, what was not."""
+        yield from self.found.values()
+        for ref in refs:
+            for what in What:
+                if (what, ref) not in self.found:
+                    yield Change(ref, what, "")
+
+
+def take_stock(census: Census, lists: Lists, rules: Rules, clock: Clock) -> Iterator[Known]:
+    """Everything that is known of all tokens, from two paged lists and a census alone."""
+    companions = {
+        ref: rested(Known(ref, companion=secret)).companion
+        for secret in lists.list_secrets(rules.tokens_namespace, COMPANION_TYPE)
+        if (ref := _source_of(secret)) is not None and secret.name == ref.companion
+    }
+    told = {ref for _, ref in census.found}
+    for secret in lists.list_secrets(rules.driver_namespace, GRANT_TYPE):
+        ref = _source_of(secret)
+        if ref is None or secret.name != ref.grant:
+            continue
+        told.discard(ref)
+        source = census.found.get((What.SOURCE, ref))
+        read_at = clock.monotonic()
+        yield Known.restored(ref, secret, companions.get(ref), source, read_at=read_at)
+    yield from (Known(ref) for ref in told)
+
+
+def _source_of(secret: Secret) -> Ref | None:
+    notes = secret.annotations
+    if SOURCE_NAMESPACE not in notes or SOURCE_NAME not in notes:
+        return None
+    return Ref(notes[SOURCE_NAMESPACE], notes[SOURCE_NAME])

@@ -1,0 +1,74 @@
+"""Worker threads: hired when there is work, replaced when one of them is busy for long."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+
+class Crew:
+    """At most `most` threads that run `work`, which returns when there is no more of it.
+
+    Whoever steps aside counts no more, so that somebody else may be hired; at most `aside` may.
+    """
+
+    def __init__(self, work: Callable[[], None], most: int, aside: int) -> None:
+        self._work = work
+        self._most = most
+        self._most_aside = aside
+        self._lock = threading.Lock()
+        self._hired = 0
+        self._working: set[threading.Thread] = set()
+        self._aside: set[threading.Thread] = set()
+        self._lost: list[str] = []
+
+    def hire(self) -> None:
+        """Have one more, unless there are enough."""
+        with self._lock:
+            if len(self._working) >= self._most:
+                return
+            self._hired += 1
+            # Not waited for by the interpreter: `leave` says who was left behind.
+            worker = threading.Thread(target=self._run, name=f"refresh-{self._hired}", daemon=True)
+            self._working.add(worker)
+        worker.start()
+
+    def step_aside(self) -> bool:
+        """The calling worker is busy for long; whether another one may take its place."""
+        with self._lock:
+            if len(self._aside) >= self._most_aside:
+                return False
+            worker = threading.current_thread()
+            self._working.discard(worker)
+            self._aside.add(worker)
+        self.hire()
+        return True
+
+    def lost(self) -> list[str]:
+        """Threads that ended though they should not have."""
+        with self._lock:
+            return list(self._lost)
+
+    def leave(self, grace: float) -> bool:
+        """Wait for all of them to end, so many seconds at most; whether they have."""
+        deadline = time.monotonic() + grace
+        with self._lock:
+            workers = [*self._working, *self._aside]
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+        return not any(worker.is_alive() for worker in workers)
+
+    def _run(self) -> None:
+        worker = threading.current_thread()
+        try:
+            self._work()
+        except BaseException:
+            with self._lock:
+                self._lost.append(f"thread {worker.name} has ended")
+            raise
+        finally:
+            with self._lock:
+                self._working.discard(worker)
+                self._aside.discard(worker)

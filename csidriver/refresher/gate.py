@@ -1,0 +1,209 @@
+"""One authorization server's gate: who may ask now, and when the others may come back.
+
+Whoever has to wait gets an instant of his own, one after the other at the configured rate, so that
+ten thousand tokens that are due at once come back one by one. No clock, no lock; all in seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from csidriver.core.contract import Ref
+from csidriver.core.issuers import Issuer
+from csidriver.core.outcome import Ok, Outcome
+from csidriver.core.status import Signal
+from csidriver.refresher.breaker import LOOK_AGAIN, Breaker, State
+
+# A worker comes a little late, and the next one not later because of that: seconds of the rate.
+TOLERANCE = 0.1
+# Retry-After within these bounds, in seconds; `_UNTOLD` doubles where the server names none.
+_LEAST_PAUSE, _MOST_PAUSE, _UNTOLD, _MOST_UNTOLD = 1.0, 3600.0, 2.0, 60.0
+# A client that is refused: so many quick tries after 2, 4, 8 s, then one every half an hour.
+_QUICK_TRIES, _HALF_HOUR = 3, 1800.0
+# After a pause of the whole server the rate is halved, and comes back with so many successes.
+_LEAST_SHARE, _RAMP = 1 / 16, 1 / 64
+# Seconds after which what nobody asks for is forgotten, and between two looks for that.
+_FORGET, _TIDY = 3600.0, 60.0
+
+_UNANSWERED = frozenset({Signal.UNREACHABLE, Signal.NO_ANSWER, Signal.SERVER_ERROR})
+# They prove that the client was let in.
+_LET_IN = frozenset({Signal.INVALID_GRANT, Signal.LOGIN_REQUIRED, Signal.INVALID_SCOPE})
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An answer: go ahead, or wait so many seconds.
+
+    `probe`: look for a sign of life first, report it, and ask again. `refused`: the client is known
+    to be refused; take that for the answer and ask nobody.
+    """
+
+    wait: float = 0.0
+    probe: bool = False
+    refused: bool = False
+
+
+@dataclass(slots=True)
+class _Line:
+    """Instants handed out one after the other."""
+
+    last: float = 0.0
+
+    def reserve(self, earliest: float, step: float) -> float:
+        self.last = max(earliest, self.last + step)
+        return self.last
+
+
+@dataclass(slots=True)
+class _Client:
+    """One client at this server. `told`: tokens that know that it is refused."""
+
+    line: _Line = field(default_factory=_Line)
+    throttles: int = 0
+    throttled_until: float = 0.0
+    rejections: int = 0
+    rejected_until: float = 0.0
+    in_flight: int = 0
+    told: set[Ref] = field(default_factory=set)
+    used_at: float = 0.0
+
+    def until(self, now: float) -> float:
+        closed = max(self.throttled_until, self.rejected_until)
+        if closed <= now and self.rejections and self.in_flight:
+            return now + LOOK_AGAIN  # one of them tries for all
+        return closed
+
+    def refuses(self, ref: Ref, now: float) -> bool:
+        """Whether a token is to be told now; it is told once, its own schedule knows the rest."""
+        known = self.rejections > _QUICK_TRIES and now < self.rejected_until
+        if not known or ref in self.told:
+            return False
+        self.told.add(ref)
+        return True
+
+    def heard(self, signal: Signal | None, pause: float | None, now: float) -> None:
+        if signal is Signal.THROTTLED:
+            if now >= self.throttled_until:  # else it was under way when another one was told
+                self.throttles += 1
+            untold = min(_MOST_UNTOLD, _UNTOLD ** min(self.throttles, 10))
+            wanted = untold if pause is None else pause
+            bounded = min(max(wanted, _LEAST_PAUSE), _MOST_PAUSE)
+            self.throttled_until = max(self.throttled_until, now + bounded)
+        elif signal is Signal.INVALID_CLIENT:
+            if now >= self.rejected_until:  # else it was under way when another one was refused
+                self.rejections += 1
+                quick = self.rejections <= _QUICK_TRIES
+                self.rejected_until = now + (2.0**self.rejections if quick else _HALF_HOUR)
+        elif signal is None or signal in _LET_IN:
+            self.throttles = self.rejections = 0
+            self.rejected_until = 0.0
+            self.told.clear()
+
+
+class Gate:
+    """One server's rate, slots, pauses and breaker."""
+
+    def __init__(self, name: str) -> None:
+        self.breaker = Breaker(name)
+        self.demanded = 0
+        self.in_flight = 0
+        self.share = 1.0
+        self.used_at = 0.0
+        self._paused_until = 0.0
+        self._throttled: tuple[str, float] = ("", 0.0)
+        self._earliest = 0.0
+        self._line, self._late = _Line(), _Line()
+        self._slots: dict[Ref, tuple[float, str]] = {}
+        self._clients: dict[str, _Client] = {}
+        self._tidied_at = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """How many tokens were told to come back."""
+        return len(self._slots)
+
+    def ask(self, issuer: Issuer, ref: Ref, client: str, now: float) -> Turn:
+        """Take a slot, to be given back with `heard` or `give_back`, or be told when to come."""
+        self._tidy(now)
+        at, who = self._slots.get(ref, (0.0, ""))
+        waited = who == client
+        if waited and now < at:
+            return Turn(at - now)
+        if self.breaker.claim_probe(now):
+            return Turn(probe=True)
+        self._slots.pop(ref, None)
+        self.demanded += not waited
+        asking = self._clients.setdefault(client, _Client())
+        asking.used_at = self.used_at = now
+        if asking.refuses(ref, now):
+            return Turn(refused=True)
+        at = self._admitted(issuer, asking, now, waited=waited)
+        if at > now:
+            self._slots[ref] = at, client
+            return Turn(at - now)
+        self._earliest = max(self._earliest, now) + self._step(issuer)
+        self.in_flight += 1
+        asking.in_flight += 1
+        return Turn()
+
+    def give_back(self, client: str) -> None:
+        """Nothing is sent after all."""
+        self.in_flight -= 1
+        self._clients[client].in_flight -= 1
+
+    def heard(self, ref: Ref, client: str, outcome: Outcome, now: float) -> None:
+        """What was sent is over."""
+        self.give_back(client)
+        signal = None if isinstance(outcome, Ok) else outcome.signal
+        pause = None if isinstance(outcome, Ok) else outcome.pause
+        asked = self._clients[client]
+        asked.heard(signal, pause, now)
+        self.breaker.heard(ref, now, answered=signal not in _UNANSWERED)
+        if signal is None:
+            self.share = min(1.0, self.share + _RAMP)
+        if signal is Signal.THROTTLED:
+            other, until = self._throttled
+            if other not in ("", client) and until > now:
+                self._paused_until = max(self._paused_until, min(until, asked.throttled_until))
+                self.share = max(_LEAST_SHARE, self.share / 2)
+            self._throttled = client, asked.throttled_until
+
+    def idle(self, now: float) -> bool:
+        """Whether nobody has asked for long."""
+        return not self.in_flight and now > self.used_at + _FORGET
+
+    def _admitted(self, issuer: Issuer, asking: _Client, now: float, *, waited: bool) -> float:
+        """When this one may go: `now`, or an instant that is reserved for it."""
+        step = self._step(issuer)
+        line = self._late if waited else self._line
+        closed = max(self.breaker.until(now), self._paused_until)
+        if closed > now:
+            return line.reserve(closed, step)
+        closed = asking.until(now)
+        if closed > now:
+            # A line of its own: what one client waits for is no place in the line of the others.
+            return asking.line.reserve(closed, step)
+        trying = self.breaker.state is State.TRIAL
+        if self.in_flight >= (1 if trying else issuer.in_flight):
+            return line.reserve(now + LOOK_AGAIN, step)
+        behind = not waited and max(self._line.last, self._late.last) > now
+        if behind or now < self._earliest - TOLERANCE:
+            return line.reserve(max(now, self._earliest), step)
+        return now
+
+    def _step(self, issuer: Issuer) -> float:
+        return 1.0 / (issuer.rate * self.share)
+
+    def _tidy(self, now: float) -> None:
+        if now < self._tidied_at + _TIDY:
+            return
+        self._tidied_at = now
+        self._slots = {r: slot for r, slot in self._slots.items() if slot[0] > now - _TIDY}
+        self._clients = dict(_used(self._clients, now))
+
+
+def _used(clients: Mapping[str, _Client], now: float) -> list[tuple[str, _Client]]:
+    return [
+        (name, one)
+        for name, one in clients.items()
+        if one.in_flight or one.until(now) > now or now < one.used_at + _FORGET
+    ]

@@ -1,0 +1,74 @@
+"""What is the case at this moment, as metrics: looked at when somebody asks, not kept."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from csidriver.core.status import Status
+from csidriver.refresher.limiter import Load
+from csidriver.refresher.register import Summary
+
+_NAME = "oauth2_csi_refresher"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """`overdue`: how many tokens are due and not worked on, and for how many seconds the first."""
+
+    known: int
+    summary: Summary
+    overdue: tuple[int, float]
+    spooled: int
+    loads: list[Load]
+
+
+def gauges(scene: Scene) -> Iterator[Metric]:
+    """Everything a scene shows. Labels are bounded: configured issuers, the table of statuses."""
+    yield _gauge("sources", "Annotated Secrets known", scene.known)
+    depth, seconds = scene.overdue
+    yield _gauge("queue_depth", "Tokens that are due and wait for a worker", depth)
+    yield _gauge("queue_oldest_seconds", "Since when the first of them waits", seconds)
+    yield _gauge("spool_entries", "Exchanges that are not stored everywhere yet", scene.spooled)
+    tokens = GaugeMetricFamily(f"{_NAME}_tokens", "Tokens by status", labels=["status"])
+    for status in Status:
+        tokens.add_metric([status.value], scene.summary.statuses.get(status, 0))
+    yield tokens
+    yield from _expiries(scene.summary)
+    yield from _loads(scene.loads)
+
+
+def _expiries(summary: Summary) -> Iterator[Metric]:
+    earliest = _by_issuer(
+        "earliest_expiry_timestamp_seconds", "When the next access token in use expires"
+    )
+    expired = _by_issuer("expired_tokens", "Tokens in use whose access token has expired")
+    for issuer, at in summary.earliest.items():
+        earliest.add_metric([issuer], at)
+        expired.add_metric([issuer], summary.expired.get(issuer, 0))
+    yield from (earliest, expired)
+
+
+def _loads(loads: list[Load]) -> Iterator[Metric]:
+    demanded = CounterMetricFamily(
+        f"{_NAME}_demanded_exchanges", "Exchanges that tokens asked for", labels=["issuer"]
+    )
+    allowed = _by_issuer("allowed_rate", "Exchanges a second that the issuer may be asked for")
+    running = _by_issuer("in_flight", "Exchanges under way")
+    waiting = _by_issuer("waiting_tokens", "Tokens that were told to wait for their turn")
+    breaker = _by_issuer("breaker_state", "0 closed, 1 one exchange at a time, 2 open")
+    for load in loads:
+        demanded.add_metric([load.issuer], load.demanded)
+        allowed.add_metric([load.issuer], load.allowed)
+        running.add_metric([load.issuer], load.in_flight)
+        waiting.add_metric([load.issuer], load.waiting)
+        breaker.add_metric([load.issuer], load.state)
+    yield from (demanded, allowed, running, waiting, breaker)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"{_NAME}_{name}", text, value=value)
+
+
+def _by_issuer(name: str, text: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{_NAME}_{name}", text, labels=["issuer"])

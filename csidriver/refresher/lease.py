@@ -1,0 +1,213 @@
+"""One refresher works, the others stand by: taking, keeping and giving up the one seat there is.
+
+Safety does not rest on it, the intents of the protocol fence. It keeps replicas from waiting for
+each other's intents all the time.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from csidriver.core.tenure import Sighting, Tenure, claimed, sighted
+from csidriver.errors import InvalidSettings, StoreConflict, StoreError
+
+log = logging.getLogger(__name__)
+
+
+class Seat(Protocol):
+    """What only one refresher can have; every method raises StoreError."""
+
+    def take(self) -> bool:
+        """Take it, or renew it; False if somebody else has it."""
+
+    def leave(self) -> None:
+        """Give it up, so that another one can have it at once; fine if it is not ours."""
+
+
+class Records(Protocol):
+    """Where a lease is stored; every method raises StoreError."""
+
+    def read(self) -> Tenure | None:
+        """The lease, None if there is none."""
+
+    def write(self, tenure: Tenure) -> Tenure:
+        """Store it at its version, "" to create it; StoreConflict if it has moved."""
+
+
+class Clock(Protocol):
+    """Time, in seconds."""
+
+    def now(self) -> float:
+        """Wall clock, epoch seconds."""
+
+    def monotonic(self) -> float:
+        """A clock that never jumps."""
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Let time pass, or less if the event is set; whether it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """How long a lease lasts and how often it is renewed, in seconds.
+
+    Whoever cannot renew it stops `renew` seconds before others may take it.
+    """
+
+    duration: float = 15.0
+    renew: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Raises InvalidSettings unless a renewal may fail without harm."""
+        if self.duration < 2 * self.renew:
+            raise InvalidSettings("--lease-duration", ["must be twice --lease-renew, or more"])
+
+    @property
+    def patience(self) -> float:
+        """How long after the last renewal was sent the seat still counts as ours."""
+        return self.duration - self.renew
+
+    @property
+    def look(self) -> float:
+        """Time between two looks of one who stands by, and between two tries of a renewal."""
+        return self.renew / 8
+
+
+class RecordSeat:
+    """The seat as a stored lease; `holder` names this process and outlives it by nobody else's use.
+
+    Not shared between threads.
+    """
+
+    def __init__(self, records: Records, holder: str, term: Term, clock: Clock) -> None:
+        self._records = records
+        self._holder = holder
+        self._term = term
+        self._clock = clock
+        self._held: Tenure | None = None
+        self._sighting: Sighting | None = None
+
+    def take(self) -> bool:
+        """Take or renew the lease; False while it is somebody else's."""
+        if self._held is not None:
+            try:
+                self._held = self._claim(self._held)
+            except StoreConflict:
+                self._held = None
+            else:
+                return True
+        stored = self._records.read()
+        now = self._clock.monotonic()
+        self._sighting = sighted(self._sighting, stored, now)
+        if not self._sighting.is_free(self._holder, now):
+            return False
+        try:
+            self._held = self._claim(stored)
+        except StoreConflict:
+            return False
+        return True
+
+    def leave(self) -> None:
+        """Clear the holder, unless somebody else wrote since."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        try:
+            self._records.write(replace(held, holder="", renewed_at=self._clock.now()))
+        except StoreConflict:
+            stored = self._records.read()
+            if stored is not None and stored.holder == self._holder:
+                self._records.write(replace(stored, holder="", renewed_at=self._clock.now()))
+
+    def _claim(self, stored: Tenure | None) -> Tenure:
+        now = self._clock.now()
+        return self._records.write(claimed(stored, self._holder, self._term.duration, now))
+
+
+class Lease:
+    """Runs work while this process has the seat; `told` hears when that begins and ends."""
+
+    def __init__(
+        self, seat: Seat, term: Term, clock: Clock, told: Callable[[bool], None] = lambda _: None
+    ) -> None:
+        self._seat = seat
+        self._term = term
+        self._clock = clock
+        self._told = told
+        self._until = float("-inf")
+        self._trouble = ""
+
+    def holds(self) -> bool:
+        """Whether this process may start something new."""
+        return self._clock.monotonic() < self._until
+
+    def ready(self) -> list[str]:
+        """What keeps this process from working or standing by; empty while all is well."""
+        return [self._trouble] if self._trouble else []
+
+    def run(self, stop: threading.Event, work: Callable[[threading.Event], None]) -> None:
+        """Stand by, and call `work` each time the seat is ours, until `stop` is set.
+
+        The event that `work` gets is set when it is to start nothing new: the seat is lost, or
+        given up because of `stop`. What it has begun it may finish; the next turn waits for it.
+        """
+        while not stop.is_set():
+            if self._take():
+                log.info("holding the lease")
+                self._serve(stop, work)
+            else:
+                self._clock.wait(stop, self._term.look)
+
+    def _serve(self, stop: threading.Event, work: Callable[[threading.Event], None]) -> None:
+        over, done = threading.Event(), threading.Event()
+        keeper = threading.Thread(target=self._keep, args=(stop, over, done), name="lease")
+        self._told(True)
+        keeper.start()
+        try:
+            work(over)
+        finally:
+            done.set()
+            keeper.join()
+
+    def _keep(self, stop: threading.Event, over: threading.Event, done: threading.Event) -> None:
+        try:
+            self._renew(stop, done)
+        finally:
+            self._until = float("-inf")
+            self._told(False)
+            over.set()
+            self._leave()
+
+    def _renew(self, stop: threading.Event, done: threading.Event) -> None:
+        """Renew again and again, until the seat is lost, or nobody needs it any more."""
+        renewed_at = self._clock.monotonic()
+        while not self._clock.wait(stop, self._term.look) and not done.is_set():
+            if self._clock.monotonic() < renewed_at + self._term.renew:
+                continue
+            if self._take():
+                renewed_at = self._clock.monotonic()
+            elif not self.holds():
+                log.warning("lost the lease; what was begun is finished, nothing new is started")
+                return
+
+    def _take(self) -> bool:
+        """Whether the seat is ours now; when it cannot be told, what was known stays."""
+        asked = self._clock.monotonic()
+        try:
+            taken = self._seat.take()
+        except StoreError as error:
+            if not self._trouble:
+                log.warning("cannot renew the lease: %s", error)
+            self._trouble = f"cannot renew the lease: {error}"
+            return False
+        self._trouble = ""
+        self._until = asked + self._term.patience if taken else float("-inf")
+        return taken
+
+    def _leave(self) -> None:
+        try:
+            self._seat.leave()
+        except StoreError as error:
+            log.warning("cannot give up the lease, it will expire: %s", error)

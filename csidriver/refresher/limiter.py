@@ -1,0 +1,106 @@
+"""How often and how much authorization servers are asked (docs/protocol.md section 5)."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from csidriver.core.contract import Ref
+from csidriver.core.issuers import Issuer
+from csidriver.core.outcome import Outcome
+from csidriver.core.source import Client
+from csidriver.refresher.breaker import State
+from csidriver.refresher.gate import Gate, Turn
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One server's gate, for metrics. `allowed` is requests per second, `demanded` a count."""
+
+    issuer: str
+    state: State
+    allowed: float
+    demanded: int
+    in_flight: int
+    waiting: int
+
+
+class Limiter:
+    """The gates of all servers, by the issuer's name; safe to share between threads.
+
+    `now` is a clock that never jumps, in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        self._gates: dict[str, tuple[Issuer, Gate]] = {}
+
+    def ask(self, issuer: Issuer, ref: Ref, client: Client) -> Turn:
+        """Whether an exchange may start now. A slot is taken if so; `heard` gives it back."""
+        with self._lock:
+            now = self._now()
+            _, gate = self._gates.get(issuer.name, (None, None))
+            if gate is None:
+                self._forget(now)
+                gate = Gate(issuer.name)
+            self._gates[issuer.name] = issuer, gate
+            return gate.ask(issuer, ref, _name(client), now)
+
+    def give_back(self, issuer: Issuer, client: Client) -> None:
+        """Nothing was sent after all."""
+        with self._lock:
+            self._gates[issuer.name][1].give_back(_name(client))
+
+    def heard(self, issuer: Issuer, ref: Ref, client: Client, outcome: Outcome) -> None:
+        """What was sent is over."""
+        with self._lock:
+            _, gate = self._gates[issuer.name]
+            before = gate.breaker.state
+            gate.heard(ref, _name(client), outcome, self._now())
+            after = gate.breaker.state
+        _tell(issuer, before, after)
+
+    def probed(self, issuer: Issuer, *, alive: bool) -> None:
+        """The sign of life that `ask` wanted is there, or is not."""
+        with self._lock:
+            _, gate = self._gates[issuer.name]
+            before = gate.breaker.state
+            gate.breaker.probed(self._now(), alive=alive)
+            after = gate.breaker.state
+        _tell(issuer, before, after)
+
+    def loads(self) -> list[Load]:
+        """All gates."""
+        with self._lock:
+            return [
+                Load(
+                    issuer=issuer.name,
+                    state=gate.breaker.state,
+                    allowed=issuer.rate * gate.share,
+                    demanded=gate.demanded,
+                    in_flight=gate.in_flight,
+                    waiting=gate.waiting,
+                )
+                for issuer, gate in self._gates.values()
+            ]
+
+    def _forget(self, now: float) -> None:
+        gone = [name for name, (_, gate) in self._gates.items() if gate.idle(now)]
+        for name in gone:
+            del self._gates[name]
+
+
+def _tell(issuer: Issuer, before: State, after: State) -> None:
+    if State.CLOSED in (before, after) and before is not after:
+        if after is State.CLOSED:
+            log.info("issuer %s answers again", issuer.name)
+        else:
+            log.warning("issuer %s does not answer; no token is sent until it does", issuer.name)
+
+
+def _name(client: Client) -> str:
+    """Whose requests a server counts: other credentials are another client."""
+    return f"{client.client_id}/{client.client_secret.hash()}"

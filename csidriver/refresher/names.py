@@ -1,0 +1,66 @@
+"""Which tokens come from one login: an index of the hashes that grants share (protocol 2.5)."""
+
+import threading
+from collections.abc import Iterable
+
+from csidriver.core.contract import Ref
+from csidriver.core.effects import Namesake
+
+
+class Names:
+    """Tokens by their names; safe to share between threads.
+
+    Kept are 64-bit hashes of the names: a grant has up to 20 of them, most for its whole life.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tokens: dict[Ref, tuple[float, tuple[int, ...]]] = {}
+        # Nearly all names belong to one token; only the others take a set.
+        self._holders: dict[int, Ref] = {}
+        self._shared: dict[int, set[Ref]] = {}
+
+    def announce(self, ref: Ref, adopted_at: float, names: Iterable[str]) -> None:
+        """These are all names of a token now."""
+        with self._lock:
+            self._replace(ref, adopted_at, names)
+
+    def meet(self, ref: Ref, adopted_at: float, names: Iterable[str]) -> tuple[Namesake, ...]:
+        """The other tokens that share a name with this one, which is announced."""
+        with self._lock:
+            held = self._replace(ref, adopted_at, names)
+            others = {other for name in held for other in self._others(name, ref)}
+            return tuple(
+                Namesake(self._tokens[other][0], other) for other in sorted(others, key=str)
+            )
+
+    def withdraw(self, ref: Ref) -> None:
+        """The token is gone."""
+        with self._lock:
+            self._drop(ref, self._tokens.pop(ref, (0.0, ()))[1])
+
+    def _replace(self, ref: Ref, adopted_at: float, names: Iterable[str]) -> tuple[int, ...]:
+        _, before = self._tokens.get(ref, (0.0, ()))
+        wanted = {hash(name) for name in names}
+        kept = tuple(name for name in before if name in wanted)
+        fresh = tuple(wanted.difference(kept))
+        self._drop(ref, [name for name in before if name not in wanted])
+        for name in fresh:
+            if self._holders.setdefault(name, ref) != ref:
+                self._shared.setdefault(name, set()).add(ref)
+        self._tokens[ref] = adopted_at, kept + fresh
+        return kept + fresh
+
+    def _drop(self, ref: Ref, names: Iterable[int]) -> None:
+        for name in names:
+            others = self._shared.get(name, set())
+            others.discard(ref)
+            if self._holders[name] == ref:
+                del self._holders[name]
+                if others:
+                    self._holders[name] = others.pop()
+            if not others:
+                self._shared.pop(name, None)
+
+    def _others(self, name: int, ref: Ref) -> set[Ref]:
+        return {self._holders[name], *self._shared.get(name, ())} - {ref}

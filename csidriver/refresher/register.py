@@ -1,0 +1,149 @@
+"""What this process knows of all tokens, and what watches told of them meanwhile."""
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from csidriver.core import contract
+from csidriver.core.contract import Ref
+from csidriver.core.known import Known
+from csidriver.core.secret import Secret
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.source import document_key
+from csidriver.core.status import Status
+from csidriver.core.store import Change
+
+# More changes than this during one visit are not told apart: everything is read again.
+_MOST_TOLD = 64
+# These are renewed by the schedule; the others wait for people.
+_RENEWED = frozenset({Status.PENDING, Status.READY, Status.UNCERTAIN, Status.ISSUER_UNAVAILABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Tokens counted by status; and by issuer, of those that are renewed, what expires first.
+
+    `earliest` is in epoch seconds.
+    """
+
+    statuses: Mapping[Status, int]
+    earliest: Mapping[str, float]
+    expired: Mapping[str, int]
+
+
+class Register:
+    """One Known for each token; safe to share between threads.
+
+    A token that is being visited is `take`n: changes told meanwhile wait until it is kept.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[Ref, Known] = {}
+        self._told: dict[Ref, list[Change]] = {}
+
+    def take(self, ref: Ref) -> Known:
+        """What is known of a token, for a visit."""
+        with self._lock:
+            self._told.setdefault(ref, [])
+            return self._known.get(ref, Known(ref))
+
+    def look(self, ref: Ref) -> Known:
+        """What is known of a token, at a glance."""
+        with self._lock:
+            return self._known.get(ref, Known(ref))
+
+    def keep(self, known: Known) -> bool:
+        """What a visit came to know; whether something has changed meanwhile."""
+        known = rested(known)
+        with self._lock:
+            told = self._told.pop(known.ref, [])
+            stale = _heeded(known, told)
+            empty = known.source is None and known.grant is None and known.next_visit is None
+            if empty and not known.source_stale and stale is known:
+                self._known.pop(known.ref, None)
+            else:
+                self._known[known.ref] = stale
+        return stale is not known and (stale.source_stale or stale.custody_stale)
+
+    def restore(self, known: Known) -> None:
+        """What a start learnt from lists."""
+        with self._lock:
+            self._known[known.ref] = rested(known)
+
+    def tell(self, change: Change) -> bool:
+        """A change was seen; whether the token is to be visited because of it."""
+        with self._lock:
+            told = self._told.get(change.ref)
+            if told is not None:
+                told.append(change)
+                return False
+            known = self._known.get(change.ref)
+            if known is None and not change.resource_version:
+                return False
+            before = Known(change.ref) if known is None else known
+            after = self._known[change.ref] = before.stale(change)
+            return known is None or after.source_stale or after.custody_stale
+
+    def refs(self) -> list[Ref]:
+        """All tokens."""
+        with self._lock:
+            return list(self._known)
+
+    def summary(self, now: float) -> Summary:
+        """Tokens counted, at an instant in epoch seconds."""
+        with self._lock:
+            grants = [known.grant for known in self._known.values() if known.grant is not None]
+        earliest: dict[str, float] = {}
+        expired: Counter[str] = Counter()
+        for grant in grants:
+            if grant.status in _RENEWED and grant.expires_at:
+                earliest[grant.issuer] = min(
+                    grant.expires_at, earliest.get(grant.issuer, grant.expires_at)
+                )
+                expired[grant.issuer] += grant.expires_at <= now
+        return Summary(Counter(grant.status for grant in grants), earliest, expired)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._known)
+
+
+def _heeded(known: Known, told: list[Change]) -> Known:
+    if len(told) > _MOST_TOLD:
+        return replace(known, source_stale=True, custody_stale=True)
+    for change in told:
+        known = known.stale(change)
+    return known
+
+
+def rested(known: Known) -> Known:
+    """The same, less what can be told from the grant: ten thousand of these lie in memory.
+
+    A source that holds the live document and the grant's status is like one that a start found at
+    the recorded version; of a companion's data only the keys count.
+    """
+    source, grant = known.source, known.grant
+    if known.grant_secret is not None and known.grant_secret.data and grant is not None:
+        known = replace(known, grant_secret=replace(known.grant_secret, data={}))
+    if known.companion is not None:
+        known = replace(known, companion=_emptied(known.companion))
+    if source is None or grant is None or known.unread or not grant.key:
+        return known
+    current = (
+        document_key(source) == grant.key
+        and source.data.get(grant.key) == grant.document.text()
+        and source.annotations.get(contract.STATUS) == grant.status.value
+        and source.annotations.get(contract.ISSUER, grant.issuer) == grant.issuer
+    )
+    if not current:
+        return known
+    return replace(known, source=replace(source, data={}), unread=True)
+
+
+def _emptied(companion: Secret) -> Secret:
+    return replace(companion, data=dict.fromkeys(companion.data, _NOTHING))
+
+
+_NOTHING = Sensitive("")

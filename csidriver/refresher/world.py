@@ -1,0 +1,92 @@
+"""What the refresh protocol may touch, as the refresher needs it. The adapters are elsewhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from csidriver.core.contract import Ref
+from csidriver.core.effects import SpoolEntry
+from csidriver.core.issuers import Issuer
+from csidriver.core.outcome import Outcome
+from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.source import Client
+from csidriver.core.store import Event
+from csidriver.refresher.metrics import RefresherMetrics
+
+
+class Store(Protocol):
+    """Secrets and Events; every method raises StoreError."""
+
+    def get_secret(self, namespace: str, name: str) -> Secret | None:
+        """The Secret, None if there is none."""
+
+    def create_secret(self, secret: Secret) -> Secret:
+        """Create it; StoreConflict if there is one."""
+
+    def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret:
+        """Patch it at the version of `base`; StoreConflict if it has moved."""
+
+    def delete_secret(self, base: Secret) -> None:
+        """Delete it at the version of `base`; fine if it is gone."""
+
+    def create_event(self, event: Event) -> None:
+        """Record an Event about a source."""
+
+
+class Spooling(Protocol):
+    """What survives a crash; every method but `count` raises SpoolFailed."""
+
+    def read(self, ref: Ref) -> SpoolEntry | None:
+        """The entry of a grant."""
+
+    def write(self, ref: Ref, entry: SpoolEntry) -> None:
+        """Write an entry and wait until it is safe."""
+
+    def clear(self, ref: Ref) -> None:
+        """Forget an entry."""
+
+    def count(self) -> int:
+        """How many entries there are."""
+
+
+class TokenEndpoints(Protocol):
+    """Authorization servers; nothing here raises. Timeouts in seconds."""
+
+    def refresh(
+        self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
+    ) -> Outcome:
+        """Present a refresh token; the outcome says it all."""
+
+    def introspect(
+        self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
+    ) -> bool | None:
+        """Whether a refresh token is active, None if the server does not say."""
+
+    def probe(self, issuer: Issuer) -> bool:
+        """Whether there is a sign of life; takes a few seconds at most."""
+
+
+class Clock(Protocol):
+    """Time, in seconds."""
+
+    def now(self) -> float:
+        """Wall clock, epoch seconds."""
+
+    def monotonic(self) -> float:
+        """A clock that never jumps."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything the protocol may touch. `may_send` says whether exchanges may start."""
+
+    store: Store
+    spool: Spooling
+    endpoints: TokenEndpoints
+    clock: Clock
+    metrics: RefresherMetrics
+    may_send: Callable[[], bool]

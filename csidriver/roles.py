@@ -1,0 +1,139 @@
+"""Puts a role together with its adapters; a role's libraries are imported only when it starts."""
+
+import argparse
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from csidriver import settings
+from csidriver.core.known import Rules
+from csidriver.core.store import Places
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from csidriver.adapters.clock import Clock
+    from csidriver.adapters.directory import DirectoryStore
+    from csidriver.adapters.kubernetes import KubernetesStore
+    from csidriver.node.plugin import Store
+    from csidriver.refresher.lease import Lease, Seat
+    from csidriver.refresher.loop import Refresher
+
+Check = Callable[[], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role ready to run. `alive` and `ready` name what is wrong, nothing if all is well."""
+
+    run: Callable[[threading.Event], None]
+    alive: Check
+    ready: Check
+
+
+Builder = Callable[[argparse.Namespace, settings.Common, "CollectorRegistry"], Role]
+
+
+def node(flags: argparse.Namespace, common: settings.Common, registry: "CollectorRegistry") -> Role:
+    """The CSI node plugin."""
+    from csidriver.adapters.clock import Clock
+    from csidriver.adapters.mounts import Mounts
+    from csidriver.node.plugin import NodePlugin
+
+    store = _node_store(common)
+    plugin = NodePlugin(settings.node(flags), store, Mounts(), Clock(), registry)
+    return Role(plugin.run, plugin.alive, plugin.ready)
+
+
+def _node_store(common: settings.Common) -> "Store":
+    if common.store is not None:
+        from csidriver.adapters.directory import DirectoryStore
+
+        return DirectoryStore(common.store)
+    from csidriver.adapters.rest import RestStore, in_cluster, kubeconfig
+
+    if common.kubeconfig is not None:
+        return RestStore(kubeconfig(common.kubeconfig))
+    return RestStore(in_cluster(os.environ))
+
+
+def refresher(
+    flags: argparse.Namespace, common: settings.Common, registry: "CollectorRegistry"
+) -> Role:
+    """The refresher, as soon as no other one works."""
+    from csidriver.adapters.clock import Clock
+    from csidriver.adapters.http import TokenEndpoints
+    from csidriver.adapters.issuers import IssuerFiles
+    from csidriver.refresher.interpreter import Interpreter, World
+    from csidriver.refresher.lease import Lease
+    from csidriver.refresher.loop import Refresher
+    from csidriver.refresher.metrics import RefresherMetrics
+    from csidriver.refresher.spool import Spool
+
+    wanted, clock, metrics = settings.refresher(flags), Clock(), RefresherMetrics(registry)
+    issuers = IssuerFiles(wanted.issuers)
+    issuers.current()
+    store, seat = _backend(common, wanted, clock)
+    lease = Lease(seat, wanted.term, clock, metrics.leads)
+
+    def rules() -> Rules:
+        return Rules(
+            issuers=issuers.current(),
+            holder=wanted.identity,
+            limits=wanted.limits,
+            driver_namespace=common.driver_namespace,
+            tokens_namespace=common.tokens_namespace,
+        )
+
+    world = World(
+        store=store,
+        spool=Spool(wanted.spool_dir),
+        endpoints=TokenEndpoints(),
+        clock=clock,
+        metrics=metrics,
+        may_send=lease.holds,
+    )
+
+    return _leased(lease, lambda: Refresher(store, Interpreter(world), rules, clock, metrics))
+
+
+def _leased(lease: "Lease", make: Callable[[], "Refresher"]) -> Role:
+    """A refresher made anew each time the lease is ours: another one has worked meanwhile."""
+    working: list[Refresher] = []
+
+    def work(over: threading.Event) -> None:
+        working[:] = [make()]
+        try:
+            working[0].run(over)
+        finally:
+            working.clear()
+
+    return Role(
+        run=lambda stop: lease.run(stop, work),
+        alive=lambda: [problem for refresher in working[:] for problem in refresher.alive()],
+        ready=lambda: lease.ready() + [p for refresher in working[:] for p in refresher.ready()],
+    )
+
+
+def _backend(
+    common: settings.Common, wanted: settings.RefresherSettings, clock: "Clock"
+) -> tuple["DirectoryStore | KubernetesStore", "Seat"]:
+    places = Places(common.driver_namespace, common.tokens_namespace, wanted.namespaces)
+    if common.store is not None:
+        from csidriver.adapters.directory import DirectoryStore, FileSeat
+
+        return DirectoryStore(common.store, places=places), FileSeat(common.store)
+    from csidriver.adapters import kubernetes
+    from csidriver.refresher.lease import RecordSeat
+
+    access = (
+        kubernetes.from_pod(os.environ)
+        if common.kubeconfig is None
+        else kubernetes.from_kubeconfig(common.kubeconfig)
+    )
+    store = kubernetes.KubernetesStore(kubernetes.Client(access), places)
+    brief = kubernetes.Client(access, kubernetes.Timings.within(wanted.term.renew))
+    records = kubernetes.LeaseRecords(brief, common.driver_namespace)
+    return store, RecordSeat(records, wanted.identity, wanted.term, clock)

@@ -1,0 +1,35 @@
+"""A control plane with what `deploy/` installs, and one client for each role's rights."""
+
+from pathlib import Path
+
+from csidriver.adapters.kubernetes import Client, Timings, from_kubeconfig
+from tests.cluster.controlplane import ControlPlane
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+class Cluster:
+    """What tests share: `refresher` and `node` are kubeconfigs of the ServiceAccounts."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self.plane = plane
+        plane.apply(DEPLOY / "namespaces.yaml", DEPLOY / "rbac.yaml")
+        self.refresher = plane.service_account("oauth2-csi", "oauth2-csi-refresher")
+        self.node = plane.service_account("oauth2-csi", "oauth2-csi-node")
+
+    def client(self, timings: Timings | None = None) -> Client:
+        """A client with the refresher's rights."""
+        return Client(from_kubeconfig(self.refresher), timings)
+
+    def sweep(self, *namespaces: str) -> None:
+        """Have these namespaces, and nothing of a test before in any."""
+        api = self.plane.api
+        for namespace in namespaces:
+            manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+            api("POST", "/api/v1/namespaces", manifest)
+        for found in api("GET", "/api/v1/namespaces")["items"]:
+            name = found["metadata"]["name"]
+            if not name.startswith("kube-"):
+                for resource in ("secrets", "configmaps", "events"):
+                    api("DELETE", f"/api/v1/namespaces/{name}/{resource}")
+                api("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{name}/leases")

@@ -1,0 +1,91 @@
+"""A user of the cluster: a namespace, Secrets put there by kubectl, and what became of them."""
+
+import json
+from typing import Any
+
+from csidriver.adapters.kubernetes import KubernetesStore
+from csidriver.core import contract, custody
+from csidriver.core.companion import Companion
+from csidriver.core.contract import Ref
+from csidriver.core.grant import Grant
+from csidriver.core.secret import Secret
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import Status
+from csidriver.core.store import Places
+from tests.cluster.cluster import Cluster
+from tests.refresher.bench import manifest, until
+
+PLACES = Places(contract.DRIVER_NAMESPACE, contract.TOKENS_NAMESPACE)
+ENDS = frozenset({Status.READY, Status.LOST_ROTATION})
+
+
+class Tenant:
+    """`places` is where the refresher keeps what is its own."""
+
+    def __init__(self, cluster: Cluster, namespace: str, places: Places = PLACES) -> None:
+        self.namespace = namespace
+        self.plane = cluster.plane
+        self._cluster = cluster
+        self._places = places
+        self._store = KubernetesStore(cluster.client())
+
+    def kubectl(self, *arguments: str, stdin: dict[str, Any] | None = None) -> str:
+        """Run kubectl in the namespace; an object for stdin is its manifest."""
+        text = "" if stdin is None else json.dumps(stdin)
+        files = () if stdin is None else ("--filename=-",)
+        where = f"--namespace={self.namespace}"
+        return self.plane.kubectl(*arguments, *files, where, stdin=text)
+
+    def apply(self, name: str, token: Sensitive, **annotations: str) -> dict[str, Any]:
+        """Put a Secret there, as in the announcement; its manifest."""
+        original = manifest(name, token.reveal(), **annotations)
+        self.kubectl("apply", stdin=original)
+        return original
+
+    def source(self, name: str) -> Secret:
+        found = self._read(self.namespace, name)
+        assert found is not None
+        return found
+
+    def warning(self, name: str) -> str:
+        return self.source(name).annotations.get(contract.WARNING, "")
+
+    def grant(self, name: str) -> Grant | None:
+        found = self._read(self._places.driver, Ref(self.namespace, name).grant)
+        return None if found is None else custody.from_secret(found)
+
+    def generation(self, name: str) -> int:
+        """How often it was adopted or refreshed, 0 before."""
+        grant = self.grant(name)
+        return 0 if grant is None else grant.generation
+
+    def ended(self, name: str) -> bool:
+        """Whether it works, or says that it is lost, and nodes and user have been told."""
+        grant, seen = self.grant(name), self.companion(name)
+        if grant is None or seen is None or grant.status not in ENDS or grant.intent is not None:
+            return False
+        told = self.source(name).annotations.get(contract.STATUS)
+        current = seen.generation == grant.generation and seen.status is grant.status
+        return current and told == grant.status.value
+
+    def companion(self, name: str) -> Companion | None:
+        found = self._read(self._places.tokens, Ref(self.namespace, name).companion)
+        return None if found is None else Companion.from_secret(found)
+
+    def mirrored(self, name: str) -> bool:
+        """Whether the Secret holds the live document."""
+        source, grant = self.source(name), self.grant(name)
+        return grant is not None and source.data[contract.KEY_OAUTH] == grant.document.text()
+
+    def rotates(self, name: str, times: int = 1) -> None:
+        """Wait for so many refreshes that nodes have seen."""
+        wanted = self.generation(name) + times
+
+        def seen() -> bool:
+            companion = self.companion(name)
+            return companion is not None and companion.generation >= wanted
+
+        until(seen, f"{name} is refreshed")
+
+    def _read(self, namespace: str, name: str) -> Secret | None:
+        return self._store.get_secret(namespace, name)

@@ -1,0 +1,102 @@
+"""Two refreshers as on a cluster, with the rights of `deploy/`: one works, one stands by."""
+
+import base64
+import contextlib
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csidriver.core.contract import REFRESHED_AT, STATUS, Ref
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.families import Policy
+from tests.cluster.cluster import Cluster
+from tests.cluster.controlplane import PROGRAMS
+from tests.processes import metrics_of, page_of, running
+from tests.refresher.bench import Bench, manifest, until
+
+pytestmark = pytest.mark.tools(*PROGRAMS)
+NS, TOKENS = "erin", "oauth2-csi-tokens"
+TERM = ("--lease-duration", "3", "--lease-renew", "1")
+
+
+class Replicas(contextlib.ExitStack):
+    """Refreshers of one cluster and the strict server they refresh at."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        super().__init__()
+        cluster.sweep(NS)
+        self._cluster = cluster
+        self._folder = folder
+        self.bench = self.enter_context(Bench(folder, Policy(lifetime=12.0)))
+
+    def start(self, name: str) -> tuple["subprocess.Popen[bytes]", Path]:
+        flags = ["--store", "kubernetes", "--kubeconfig", str(self._cluster.refresher)]
+        flags += ["--issuers", str(self.bench.issuers), "--listen", "127.0.0.1:0", *TERM]
+        flags += ["--spool-dir", str(self._folder / name), "--identity", name]
+        return self.enter_context(running("refresher", *flags))
+
+    def seed(self, name: str) -> None:
+        """A user's Secret, by kubectl."""
+        token: Sensitive = self.bench.issuer.seed("my-app")
+        text = json.dumps(manifest(name, token.reveal()))
+        plane = self._cluster.plane
+        plane.kubectl("apply", "--filename=-", f"--namespace={NS}", stdin=text)
+
+    def secret(self, namespace: str, name: str) -> dict[str, Any]:
+        path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
+        found: dict[str, Any] = self._cluster.plane.api("GET", path)
+        return found
+
+    def generation(self, name: str) -> int:
+        """How often it was refreshed or adopted, as nodes see it."""
+        notes = self.secret(TOKENS, Ref(NS, name).companion).get("metadata", {})
+        return int(notes.get("annotations", {}).get("oauth2.csi.cern.ch/generation", "0"))
+
+    def status(self, name: str) -> tuple[str, bool]:
+        notes = self.secret(NS, name)["metadata"]["annotations"]
+        return notes.get(STATUS, ""), REFRESHED_AT in notes
+
+
+@pytest.fixture
+def replicas(cluster: Cluster, tmp_path: Path) -> Iterator[Replicas]:
+    with Replicas(cluster, tmp_path) as all_of_them:
+        yield all_of_them
+
+
+def leads(log: Path) -> bool:
+    return "oauth2_csi_refresher_leader 1.0" in metrics_of(log)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_the_standby_goes_on_and_no_token_is_presented_twice(
+    replicas: Replicas, end: signal.Signals
+) -> None:
+    first, first_log = replicas.start("first")
+    until(lambda: leads(first_log))
+    replicas.seed("hello")
+    until(lambda: replicas.status("hello") == ("Ready", True), "the first works")
+    _, log = replicas.start("second")
+    until(lambda: page_of(log, "readyz") == (200, "ok\n"), "who stands by is ready")
+    assert not leads(log)
+    first.send_signal(end)
+    ended = time.monotonic()
+    until(lambda: leads(log), "the second works")
+    took = time.monotonic() - ended
+    assert took < (1.5 if end == signal.SIGTERM else 4.5)
+    reached = replicas.generation("hello")
+    until(lambda: replicas.generation("hello") >= reached + 2, "it is refreshed again")
+    replicas.seed("later")
+    until(lambda: replicas.status("later") == ("Ready", True))
+    assert first.wait(10) == (0 if end == signal.SIGTERM else -end)
+    assert set(replicas.bench.outcomes()) == {"rotated"}
+    text = log.read_text("utf-8") + first_log.read_text("utf-8")
+    assert not re.search("Traceback|not handled|failed", text), text
+    companion = replicas.secret(TOKENS, Ref(NS, "hello").companion)
+    assert base64.b64decode(companion["data"]["access_token"])

@@ -1,0 +1,111 @@
+"""Two refreshers and one Lease of a real API server: who works, and since when."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from csidriver.adapters.clock import Clock
+from csidriver.adapters.kubernetes import LeaseRecords, Timings
+from csidriver.refresher.lease import Lease, RecordSeat, Term
+from tests.cluster.cluster import Cluster
+from tests.cluster.controlplane import PROGRAMS
+
+pytestmark = pytest.mark.tools(*PROGRAMS)
+DRIVER = "oauth2-csi"
+TERM = Term(3.0, 1.0)
+WAIT = 20.0  # seconds; only a defect waits for it
+
+
+class Replica:
+    """A process of a Deployment, as far as the Lease goes."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        clock = Clock()
+        client = cluster.client(Timings.within(TERM.renew))
+        seat = RecordSeat(LeaseRecords(client, DRIVER), name, TERM, clock)
+        self.lease = Lease(seat, TERM, clock)
+        self.stop = threading.Event()
+        self.began, self.over, self.ended = (threading.Event() for _ in range(3))
+        self.drained = threading.Event()
+        self._thread = threading.Thread(target=self.lease.run, args=(self.stop, self._work))
+        self._thread.start()
+
+    def _work(self, over: threading.Event) -> None:
+        self.began.set()
+        assert over.wait(WAIT)
+        self.over.set()
+        # What is in flight takes its time.
+        assert self.drained.wait(WAIT)
+        self.ended.set()
+
+    def close(self) -> None:
+        self.stop.set()
+        self.drained.set()
+        self._thread.join(WAIT)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def replica(cluster: Cluster) -> Iterator[Callable[[str], Replica]]:
+    cluster.sweep(DRIVER)
+    made: list[Replica] = []
+
+    def make(name: str) -> Replica:
+        made.append(Replica(cluster, name))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_a_standby_starts_within_a_second_of_a_stop(
+    replica: Callable[[str], Replica], cluster: Cluster
+) -> None:
+    first = replica("first")
+    assert first.began.wait(WAIT)
+    second = replica("second")
+    assert not second.began.wait(2 * TERM.duration)
+    assert first.lease.holds()
+    first.stop.set()
+    assert second.began.wait(1.0)
+    assert not first.ended.is_set(), "it still finishes what it has begun"
+    assert not first.lease.holds()
+    stored = cluster.plane.api(
+        "GET", f"/apis/coordination.k8s.io/v1/namespaces/{DRIVER}/leases/oauth2-csi-refresher"
+    )
+    assert stored["spec"]["holderIdentity"] == "second"
+    assert stored["spec"]["leaseTransitions"] == 1
+
+
+def test_who_cannot_reach_the_api_server_stops_before_the_other_starts(
+    replica: Callable[[str], Replica], cluster: Cluster
+) -> None:
+    first = replica("first")
+    assert first.began.wait(WAIT)
+    cluster.plane.stop_api_server(kill=True)
+    cut_off = time.monotonic()
+    try:
+        assert first.over.wait(TERM.duration + 1.0)
+        lasted = time.monotonic() - cut_off
+        assert lasted < TERM.duration
+        assert not first.lease.holds()
+        assert first.lease.ready()
+        assert not first.ended.is_set(), "it still finishes what it has begun"
+    finally:
+        cluster.plane.start_api_server()
+
+
+def test_a_standby_takes_over_from_one_that_went_silent(
+    replica: Callable[[str], Replica], cluster: Cluster
+) -> None:
+    client = cluster.client()
+    dead = RecordSeat(LeaseRecords(client, DRIVER), "dead", TERM, Clock())
+    assert dead.take()
+    began = time.monotonic()
+    second = replica("second")
+    assert second.began.wait(WAIT)
+    assert TERM.duration <= time.monotonic() - began < TERM.duration + 3 * TERM.look + 1.0
+    assert not dead.take()

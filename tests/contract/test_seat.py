@@ -1,0 +1,63 @@
+"""What every seat promises, on both backends."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from csidriver.adapters.clock import Clock
+from csidriver.adapters.directory import FileSeat
+from csidriver.adapters.kubernetes import LeaseRecords
+from csidriver.refresher.lease import RecordSeat, Seat, Term
+from tests.cluster.cluster import Cluster
+from tests.cluster.controlplane import PROGRAMS
+
+Seats = Callable[[str], Seat]
+DRIVER = "oauth2-csi"
+
+
+def kubernetes_seats(cluster: Cluster) -> Seats:
+    cluster.sweep(DRIVER)
+    return lambda holder: RecordSeat(
+        LeaseRecords(cluster.client(), DRIVER), holder, Term(60.0, 20.0), Clock()
+    )
+
+
+@pytest.fixture(
+    params=["directory", pytest.param("kubernetes", marks=pytest.mark.tools(*PROGRAMS))]
+)
+def seats(request: pytest.FixtureRequest, tmp_path: Path) -> Seats:
+    """Makes a seat for a process of this name; all are one and the same."""
+    if request.param == "directory":
+        return lambda _: FileSeat(tmp_path / "made" / "on demand")
+    return kubernetes_seats(request.getfixturevalue("cluster"))
+
+
+def test_one_has_it_as_long_as_it_likes(seats: Seats) -> None:
+    one, other = seats("one"), seats("other")
+    assert one.take()
+    assert not other.take()
+    assert one.take()
+    assert not other.take()
+
+
+def test_what_is_given_up_is_free_at_once(seats: Seats) -> None:
+    one, other = seats("one"), seats("other")
+    assert one.take()
+    one.leave()
+    assert other.take()
+    assert not one.take()
+    other.leave()
+    assert one.take()
+
+
+def test_what_one_does_not_have_one_cannot_give_up(seats: Seats) -> None:
+    one, other = seats("one"), seats("other")
+    other.leave()
+    assert one.take()
+    assert not other.take()
+    other.leave()
+    assert not other.take()
+    one.leave()
+    one.leave()
+    assert other.take()

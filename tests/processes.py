@@ -1,0 +1,50 @@
+"""The command as processes of their own, and the pages that they serve."""
+
+import contextlib
+import re
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.refresher.bench import until
+
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "csidriver", *arguments]
+
+
+@contextlib.contextmanager
+def running(*arguments: str) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+    """A process of ours and its log; it is ended, if it still runs, by force."""
+    with tempfile.NamedTemporaryFile() as log:
+        process = subprocess.Popen(command(*arguments), stdout=log, stderr=log)  # noqa: S603
+        try:
+            yield process, Path(log.name)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def metrics_of(log: Path) -> str:
+    status, text = page_of(log, "metrics")
+    assert status == 200
+    return text
+
+
+def page_of(log: Path, page: str) -> tuple[int, str]:
+    def address() -> str:
+        found = re.search(r"metrics on (http://[^\s\"]+)/metrics", log.read_text(encoding="utf-8"))
+        return "" if found is None else found[1]
+
+    try:
+        with OPENER.open(f"{until(address, 'metrics are served')}/{page}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()

@@ -1,0 +1,72 @@
+import threading
+
+import pytest
+
+from csidriver.refresher.crew import Crew
+
+PATIENCE = 10.0
+
+
+class Job:
+    """Work that lasts until it is told to end."""
+
+    def __init__(self, most: int, aside: int = 10) -> None:
+        self.begun = threading.Semaphore(0)
+        self.end = threading.Event()
+        self.step = threading.Semaphore(0)
+        self.stepped: list[bool] = []
+        self.crew = Crew(self.work, most, aside)
+
+    def work(self) -> None:
+        self.begun.release()
+        if self.step.acquire(timeout=0.01):
+            self.stepped.append(self.crew.step_aside())
+        self.end.wait(PATIENCE)
+
+
+def test_no_more_are_hired_than_wanted() -> None:
+    job = Job(most=3)
+    for _ in range(10):
+        job.crew.hire()
+    for _ in range(3):
+        assert job.begun.acquire(timeout=PATIENCE)
+    assert not job.begun.acquire(timeout=0.05)
+    job.end.set()
+    assert job.crew.leave(PATIENCE)
+
+
+def test_who_steps_aside_is_replaced_until_too_many_have() -> None:
+    job = Job(most=1, aside=2)
+    for _ in range(5):
+        job.step.release()
+    job.crew.hire()
+    for _ in range(3):
+        assert job.begun.acquire(timeout=PATIENCE)
+    assert not job.begun.acquire(timeout=0.05)
+    assert sorted(job.stepped) == [False, True, True]
+    job.end.set()
+    assert job.crew.leave(PATIENCE)
+
+
+def test_leaving_waits_no_longer_than_the_grace() -> None:
+    job = Job(most=1)
+    job.crew.hire()
+    assert job.begun.acquire(timeout=PATIENCE)
+    assert not job.crew.leave(0.05)
+    job.end.set()
+    assert job.crew.leave(PATIENCE)
+
+
+def test_a_thread_that_fails_is_told_and_one_that_ends_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
+    def fail() -> None:
+        raise MemoryError
+
+    for work, lost in ((fail, ["thread refresh-1 has ended"]), (lambda: None, [])):
+        crew = Crew(work, 1, 1)
+        crew.hire()
+        assert crew.leave(PATIENCE)
+        assert crew.lost() == lost

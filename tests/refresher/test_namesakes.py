@@ -1,0 +1,72 @@
+import threading
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from csidriver.core.contract import Ref
+from csidriver.core.effects import Namesake
+from csidriver.refresher.names import Names
+
+A, B, C = (Ref("ns", name) for name in "abc")
+
+
+def test_tokens_that_share_a_name_meet() -> None:
+    names = Names()
+    names.announce(A, 1.0, ["x", "y"])
+    names.announce(B, 2.0, ["z"])
+    assert names.meet(C, 3.0, ["y", "z", "c"]) == (Namesake(1.0, A), Namesake(2.0, B))
+    assert names.meet(A, 1.0, ["x"]) == ()
+
+
+def test_asking_announces() -> None:
+    names = Names()
+    assert names.meet(A, 1.0, ["x"]) == ()
+    assert names.meet(B, 2.0, ["x"]) == (Namesake(1.0, A),)
+
+
+def test_names_that_are_gone_are_forgotten() -> None:
+    names = Names()
+    for ref in (A, B, C):
+        names.announce(ref, 1.0, ["x"])
+    names.announce(A, 1.0, ["fresh"])
+    names.withdraw(B)
+    names.withdraw(B)
+    assert names.meet(Ref("ns", "d"), 4.0, ["x", "fresh"]) == (Namesake(1.0, A), Namesake(1.0, C))
+    for ref in (A, C, Ref("ns", "d")):
+        names.withdraw(ref)
+    assert (names._holders, names._shared, names._tokens) == ({}, {}, {})
+
+
+def test_of_two_that_ask_at_once_one_learns_of_the_other() -> None:
+    for _ in range(50):
+        names, together = Names(), threading.Barrier(2)
+        seen: list[bool] = []
+
+        def ask(ref: Ref, names: Names = names, seen: list[bool] = seen) -> None:
+            together.wait()  # noqa: B023 - joined before the next round
+            seen.append(bool(names.meet(ref, 1.0, ["x"])))
+
+        threads = [threading.Thread(target=ask, args=(ref,)) for ref in (A, B)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(seen) == [False, True]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([A, B, C]), st.frozensets(st.sampled_from("uvwxyz"))), max_size=20
+    )
+)
+def test_the_index_says_what_a_search_would(steps: list[tuple[Ref, frozenset[str]]]) -> None:
+    names, plain = Names(), dict[Ref, frozenset[str]]()
+    for ref, held in steps:
+        if held:
+            plain[ref] = held
+            met = {other.ref for other in names.meet(ref, 1.0, held)}
+            assert met == {o for o, theirs in plain.items() if o != ref and theirs & held}
+        else:
+            plain.pop(ref, None)
+            names.withdraw(ref)

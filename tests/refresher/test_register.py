@@ -1,0 +1,238 @@
+from dataclasses import replace
+
+import pytest
+
+from csidriver.core import contract, custody
+from csidriver.core.companion import Companion
+from csidriver.core.contract import Ref
+from csidriver.core.grant import Grant, adopt
+from csidriver.core.issuers import Issuer
+from csidriver.core.known import Known, Rules
+from csidriver.core.secret import Secret
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.source import Source
+from csidriver.core.status import Status
+from csidriver.core.store import Change, What
+from csidriver.core.token import TokenDocument
+from csidriver.refresher.census import Census, take_stock
+from csidriver.refresher.register import Register, rested
+
+REF = Ref("ns", "hello")
+TEXT = '{"access_token":"at","refresh_token":"rt"}'
+
+
+def source(text: str = TEXT, **notes: str) -> Secret:
+    own = {f"{contract.PREFIX}{key}": value for key, value in notes.items()}
+    return Secret(
+        REF.namespace,
+        REF.name,
+        uid="uid",
+        resource_version="s1",
+        annotations={contract.IS_TOKEN: "true", contract.STATUS: "Pending", **own},
+        data={"oauth": Sensitive(text), "clientID": Sensitive("app")},
+    )
+
+
+def grant() -> Grant:
+    return adopt(Source.parse(source()), Issuer("demo", token_endpoint="https://x/t"), 1.0, None)
+
+
+def known() -> Known:
+    held = grant()
+    companion = Companion(
+        REF, "uid", 1, Status.READY, "", 0.0, replace(held, expires_at=9).token(1)
+    )
+    return Known(
+        REF,
+        source=source(),
+        grant=held,
+        grant_secret=replace(custody.to_secret(held, "driver"), resource_version="g1"),
+        companion=Secret(
+            "tokens",
+            REF.companion,
+            type=contract.COMPANION_TYPE,
+            resource_version="c1",
+            annotations=companion.annotations(),
+            data=companion.data(),
+        ),
+        source_stale=False,
+        custody_stale=False,
+    )
+
+
+def version(what: What) -> str:
+    return {What.SOURCE: "s1", What.GRANT: "g1", What.COMPANION: "c1"}[what]
+
+
+@pytest.mark.parametrize("what", What)
+def test_a_version_that_was_seen_is_no_news(what: What) -> None:
+    register = Register()
+    register.take(REF)
+    assert not register.keep(known())
+    assert not register.tell(Change(REF, what, version(what)))
+    for other in ("new", ""):
+        register.take(REF)
+        register.keep(known())
+        assert register.tell(Change(REF, what, other))
+
+
+@pytest.mark.parametrize("what", What)
+def test_what_is_told_during_a_visit_counts_after_it(what: What) -> None:
+    register = Register()
+    register.take(REF)
+    assert not register.tell(Change(REF, what, "new"))
+    assert register.keep(known())
+    stale = register.look(REF)
+    assert (stale.source_stale, stale.custody_stale) == (
+        what is What.SOURCE,
+        what is not What.SOURCE,
+    )
+    register.take(REF)
+    assert not register.tell(Change(REF, what, version(what)))
+    assert not register.keep(known()), "it was read meanwhile"
+
+
+def test_a_storm_of_changes_is_not_kept() -> None:
+    register = Register()
+    register.take(REF)
+    for number in range(1000):
+        register.tell(Change(REF, What.SOURCE, str(number)))
+    register.tell(Change(REF, What.SOURCE, "s1"))
+    assert register.keep(known())
+    assert register.look(REF).custody_stale
+
+
+def test_a_token_nobody_has_heard_of_is_visited_unless_it_is_gone() -> None:
+    register = Register()
+    assert not register.tell(Change(REF, What.SOURCE, ""))
+    assert len(register) == 0
+    assert register.tell(Change(REF, What.COMPANION, "c1"))
+
+
+def test_a_token_that_is_gone_is_forgotten() -> None:
+    register = Register()
+    register.take(REF)
+    register.keep(known())
+    assert register.refs() == [REF]
+    register.take(REF)
+    register.keep(Known(REF, source_stale=False, custody_stale=False))
+    assert register.refs() == []
+    register.take(REF)
+    register.keep(Known(REF, source_stale=True))
+    assert register.refs() == [REF], "this one could not be read"
+
+
+def test_what_lies_in_memory_holds_no_document_twice() -> None:
+    lying = rested(known())
+    assert lying.grant is not None
+    assert lying.grant.document == grant().document
+    for secret in (lying.source, lying.grant_secret, lying.companion):
+        assert secret is not None
+        assert not any(value for value in secret.data.values())
+    assert lying.companion is not None
+    assert "access_token" in lying.companion.data, "a patch must be able to remove it"
+    assert lying.unread
+    assert rested(lying) == lying
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        source('{"refresh_token":"other"}'),
+        source("{no json"),
+        source(status="Invalid"),
+        source(issuer="another"),
+        replace(source(), data={"oauth2": Sensitive(TEXT)}),
+        replace(source(), data={"oauth2": Sensitive(TEXT), "oauth": Sensitive("{}")}),
+    ],
+    ids=["another document", "broken", "another status", "another issuer", "moved", "overridden"],
+)
+def test_a_source_that_says_something_else_is_kept_whole(secret: Secret) -> None:
+    key = "oauth2" if "oauth" in secret.data and "oauth2" in secret.data else "oauth"
+    lying = rested(replace(known(), source=secret, grant=replace(grant(), key=key)))
+    assert lying.source == secret
+    assert not lying.unread
+
+
+def test_a_damaged_grant_is_kept_whole() -> None:
+    damaged = replace(known(), grant=None)
+    assert rested(damaged).grant_secret == damaged.grant_secret
+
+
+def test_the_summary_counts_and_finds_the_first_to_expire() -> None:
+    register = Register()
+    for number, (status, expires_at) in enumerate(
+        [
+            (Status.READY, 50.0),
+            (Status.READY, 200.0),
+            (Status.UNCERTAIN, 99.0),
+            (Status.NEEDS_REAUTH, 1.0),
+            (Status.PENDING, 0.0),
+        ]
+    ):
+        ref = Ref("ns", str(number))
+        held = replace(grant(), ref=ref, status=status, expires_at=expires_at)
+        register.restore(replace(known(), ref=ref, grant=held))
+    summary = register.summary(100.0)
+    assert summary.statuses[Status.READY] == 2
+    assert summary.statuses[Status.NEEDS_REAUTH] == 1
+    assert (summary.earliest, summary.expired) == ({"demo": 50.0}, {"demo": 2})
+
+
+class Lists:
+    def __init__(self, *secrets: Secret) -> None:
+        self.secrets = secrets
+
+    def list_secrets(self, namespace: str, type: str) -> list[Secret]:  # noqa: A002 - its name
+        return [s for s in self.secrets if (s.namespace, s.type) == (namespace, type)]
+
+    def monotonic(self) -> float:
+        return 7.0
+
+
+def test_stock_is_taken_of_everything_that_was_found_anywhere() -> None:
+    rules = Rules(issuers=None, holder="me", driver_namespace="driver", tokens_namespace="tokens")  # type: ignore[arg-type]
+    lone, orphan, stray = Ref("ns", "lone"), Ref("ns", "orphan"), Ref("ns", "stray")
+    kept = known()
+    assert kept.grant_secret is not None
+    assert kept.companion is not None
+    listed = replace(kept.companion, annotations={**kept.companion.annotations})
+    foreign = replace(kept.grant_secret, name="grant-of-nobody", annotations={})
+    misnamed = replace(kept.grant_secret, name=stray.grant)
+    lists = Lists(listed, kept.grant_secret, foreign, misnamed)
+    changes = [
+        Change(REF, What.SOURCE, "s1", by_us=True),
+        Change(lone, What.SOURCE, "s2"),
+        Change(orphan, What.COMPANION, "c2"),
+        None,
+        Change(stray, What.SOURCE, "later"),
+    ]
+    rest = iter(changes)
+    census = Census.taken(rest)
+    assert census is not None
+    assert next(rest) == changes[-1]
+    found = {one.ref: one for one in take_stock(census, lists, rules, lists)}
+    assert set(found) == {REF, lone, orphan}
+    assert found[lone] == Known(lone)
+    assert found[REF].grant == grant()
+    assert found[REF].grant_secret == kept.grant_secret
+    assert found[REF].companion == rested(kept).companion
+    assert found[REF].read_at == 7.0
+    assert Census.taken(iter(changes[:2])) is None, "a watch that ended early tells nothing"
+
+
+def test_a_census_also_says_what_is_gone() -> None:
+    census = Census.taken(iter([Change(REF, What.SOURCE, "s1"), None]))
+    assert census is not None
+    assert set(census.compared([REF, Ref("ns", "gone")])) == {
+        Change(REF, What.SOURCE, "s1"),
+        Change(REF, What.GRANT, ""),
+        Change(REF, What.COMPANION, ""),
+        *(Change(Ref("ns", "gone"), what, "") for what in What),
+    }
+
+
+def test_a_document_with_a_space_more_is_not_the_live_one() -> None:
+    text, _ = TokenDocument.parse(Sensitive(TEXT))
+    assert text.text().reveal() == TEXT
+    assert not rested(replace(known(), source=source(TEXT + " "))).unread
