@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+SEEDS  ?= 200
 
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-compile
 PROTOC := $(BIN)/python -m grpc_tools.protoc --proto_path=csidriver/_proto=proto
@@ -12,7 +13,7 @@ PROTOS := csidriver/_proto/csi.proto csidriver/_proto/pluginregistration.proto
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-annotate --no-emit-index-url
 
-.PHONY: demo test check fix proto lock tools clean
+.PHONY: demo test test-keycloak simulate check fix proto lock tools clean
 .DELETE_ON_ERROR:
 
 ## demo: the announcement's example comes to life; ARGS="--seconds 30 --json" and more (--help)
@@ -22,6 +23,15 @@ demo: $(VENV)/.demo
 ## test: everything that needs no cluster; names what it skips and why
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest $(ARGS)
+
+## test-keycloak: the refresher against a real Keycloak, which Maven fetches; takes minutes
+test-keycloak: $(VENV)/.dev
+	@$(PYTHON) -m tools keycloak
+	@$(BIN)/python -m pytest tests/peers/keycloak_cases.py $(ARGS)
+
+## simulate: the refresh protocol under faults in virtual time; SEEDS=2000 for many runs
+simulate: $(VENV)/.dev
+	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulator $(SEEDS)
 
 ## check: what CI checks before it tests
 check: $(VENV)/.dev
@@ -50,7 +60,7 @@ lock: $(VENV)/.dev
 	$(LOCK) --group demo --constraint requirements/dev.lock -o requirements/demo.lock
 
 ## tools: programs that only some tests use (kube-apiserver, csi-sanity ...), into a cache outside
-## the clone; needs Go. KUBEBUILDER_ASSETS and OAUTH2_CSI_TOOLS are honoured
+## the clone; needs Go, and npm for one of them. KUBEBUILDER_ASSETS and OAUTH2_CSI_TOOLS are honoured
 tools:
 	@$(PYTHON) -m tools
 

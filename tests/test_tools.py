@@ -1,8 +1,9 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
 
-from tools.programs import MODULES, find
+from tools.programs import MODULES, find, oidc_provider, source
 
 
 def program(folder: Path, name: str) -> Path:
@@ -52,3 +53,22 @@ def test_without_go_and_apt_it_says_what_is_missing(tmp_path: Path) -> None:
     for name in ("kube-apiserver", "csi-sanity", "etcd"):
         assert name in done.stderr
     assert "Go is needed" in done.stderr
+    assert "oidc-provider" not in done.stderr, "its tests are skipped; that is no failure"
+    assert "oidc-provider: left out" in done.stdout
+
+
+def test_what_is_a_folder_needs_its_runner(tmp_path: Path) -> None:
+    environment = {"OAUTH2_CSI_TOOLS": str(tmp_path / "cache"), "PATH": str(tmp_path / "bin")}
+    assert find("oidc-provider", environment) is None
+    home = oidc_provider(environment)
+    home.mkdir(parents=True)
+    assert find("oidc-provider", environment) is None
+    program(tmp_path / "bin", "node")
+    assert find("oidc-provider", environment) == home
+
+
+def test_the_lock_names_no_registry() -> None:
+    lock = json.loads((source("oidc-provider") / "package-lock.json").read_text(encoding="utf-8"))
+    packages = [package for path, package in lock["packages"].items() if path]
+    assert len(packages) > 10
+    assert all("integrity" in package and "resolved" not in package for package in packages)

@@ -1,14 +1,23 @@
-"""`make tools`: build or fetch what is missing. Prints one line per program."""
+"""`make tools`: build or fetch what is missing. Prints one line per program.
 
+`python -m tools keycloak` fetches Keycloak, which only `make test-keycloak` uses.
+"""
+
+import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from tools.programs import ETCD, MODULES, Module, cache, find
+from tools import programs
+from tools.programs import ETCD, KEYCLOAK, MODULES, OIDC_PROVIDER, Module, cache, find
 
 
 class Failed(Exception):
@@ -17,16 +26,16 @@ class Failed(Exception):
 
 def main() -> int:
     """Everything, then the exit status: 1 if something could not be had."""
+    steps: list[tuple[str, Callable[[], None]]] = [(KEYCLOAK, fetch_keycloak)]
+    if sys.argv[1:] != [KEYCLOAK]:
+        steps = [(", ".join(m.packages), partial(build, m)) for m in MODULES]
+        steps += [(ETCD, fetch_etcd), (OIDC_PROVIDER, fetch_oidc_provider)]
     failures = []
-    for module in MODULES:
+    for name, step in steps:
         try:
-            build(module)
+            step()
         except Failed as error:
-            failures.append(f"{', '.join(module.packages)}: {error}")
-    try:
-        fetch_etcd()
-    except Failed as error:
-        failures.append(f"{ETCD}: {error}")
+            failures.append(f"{name}: {error}")
     for failure in failures:
         print(f"make tools: {failure}", file=sys.stderr)
     return 1 if failures else 0
@@ -76,6 +85,57 @@ def fetch_etcd() -> None:
         run(["dpkg-deb", "--extract", str(package), f"{draft}/tree"], cwd=Path(draft))
         Path(draft, "tree/usr/bin", ETCD).rename(home / ETCD)
     print(f"* {ETCD}: {home / ETCD}")
+
+
+def fetch_oidc_provider() -> None:
+    """Install oidc-provider from its lock; without npm its tests are skipped."""
+    if (there := find(OIDC_PROVIDER)) is not None:
+        print(f"* {OIDC_PROVIDER}: {there}")
+        return
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        print(f"* {OIDC_PROVIDER}: left out, for it needs Node.js >= 20 with npm")
+        return
+    home = programs.oidc_provider(os.environ)
+    with _draft_of(home) as draft:
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(programs.source(OIDC_PROVIDER) / name, draft)
+        run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=draft)
+    print(f"* {OIDC_PROVIDER}: {home}")
+
+
+def fetch_keycloak() -> None:
+    """Unpack Keycloak, and build what it would build at its first start."""
+    if (there := find(KEYCLOAK)) is not None:
+        print(f"* {KEYCLOAK}: {there}")
+        return
+    if shutil.which("mvn") is None or shutil.which("java") is None:
+        raise Failed("Maven and Java >= 17 are needed to fetch and to run it")
+    home = programs.keycloak(os.environ)
+    print(f"* fetching {KEYCLOAK}; the first time this takes a minute", flush=True)
+    with _draft_of(home) as draft, tempfile.TemporaryDirectory(dir=home.parent) as box:
+        copy = ["-DoutputDirectory=.", f"-Dartifact={programs.KEYCLOAK_ARTIFACT}"]
+        run(["mvn", "-B", "-q", "dependency:copy", *copy], cwd=Path(box))
+        (archive,) = Path(box).glob("*.tar.gz")
+        if hashlib.sha256(archive.read_bytes()).hexdigest() != programs.KEYCLOAK_SHA256:
+            raise Failed("the archive is not the one that programs.py names")
+        with tarfile.open(archive) as tar:
+            tar.extractall(box, filter="tar")
+        (tree,) = Path(box).glob("keycloak-*/")
+        shutil.copytree(tree, draft, dirs_exist_ok=True)
+        run([f"{draft}/bin/kc.sh", "build", "--db=dev-mem"], cwd=draft)
+    print(f"* {KEYCLOAK}: {home}")
+
+
+@contextlib.contextmanager
+def _draft_of(home: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `home` in one step; another clone may do the same."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home.parent) as top:
+        draft = Path(top, home.name)
+        draft.mkdir()
+        yield draft
+        if not home.exists():
+            draft.rename(home)
 
 
 def run(command: list[str], *, cwd: Path, environment: dict[str, str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """The programs only some tests use: what they are, where they lie, how they come there.
 
-Everything is pinned by the go.mod and go.sum beside this file, but for etcd, which Debian ships.
+Everything is pinned beside this file, by go.mod and go.sum or package-lock.json; but for etcd,
+which Debian ships, and Keycloak, whose digest stands here.
 """
 
 import hashlib
@@ -12,6 +13,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ETCD = "etcd"
+OIDC_PROVIDER = "oidc-provider"
+KEYCLOAK = "keycloak"
+KEYCLOAK_ARTIFACT = "org.keycloak:keycloak-quarkus-dist:26.4.0:tar.gz"
+KEYCLOAK_SHA256 = "9fe5f9213ecf83f24b53b27409f3e0f20e10edce36aaa0828778a57c80f07a87"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +34,7 @@ class Module:
 
     def home(self, environment: Mapping[str, str]) -> Path:
         """Where its programs are kept: another folder for every other content of go.mod."""
-        digest = hashlib.sha256()
-        for name in ("go.mod", "go.sum"):
-            digest.update((self.path / name).read_bytes())
+        digest = _digest(self.path, "go.mod", "go.sum")
         digest.update(repr((sorted(self.packages.items()), self.ldflags)).encode())
         return cache(environment) / f"{self.folder}-{digest.hexdigest()[:12]}"
 
@@ -54,8 +57,31 @@ def cache(environment: Mapping[str, str]) -> Path:
     return Path(home) / "oauth2-csi-tools"
 
 
+def source(name: str) -> Path:
+    """The folder beside this file that a program is described in."""
+    return HERE / name
+
+
+def oidc_provider(environment: Mapping[str, str]) -> Path:
+    """Where oidc-provider is kept: another folder for every other content of its lock."""
+    digest = _digest(source(OIDC_PROVIDER), "package.json", "package-lock.json").hexdigest()
+    return cache(environment) / f"{OIDC_PROVIDER}-{digest[:12]}"
+
+
+def keycloak(environment: Mapping[str, str]) -> Path:
+    """Where Keycloak is kept."""
+    return cache(environment) / f"{KEYCLOAK}-{KEYCLOAK_ARTIFACT.split(':')[2]}"
+
+
 def find(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """A program of KUBEBUILDER_ASSETS, else of `make tools`, else (etcd) of PATH; None if none."""
+    """A program of KUBEBUILDER_ASSETS, else of `make tools`, else (etcd) of PATH; None if none.
+
+    Of what consists of many files, the folder, if what runs it is there, too.
+    """
+    if name in _FOLDERS:
+        home, runner = _FOLDERS[name]
+        runs = shutil.which(runner, path=environment.get("PATH", ""))
+        return home(environment) if runs and home(environment).is_dir() else None
     assets = environment.get("KUBEBUILDER_ASSETS")
     homes = [module.home(environment) for module in MODULES if name in module.packages]
     places = [*([Path(assets)] if assets else []), *homes, cache(environment) / "debian"]
@@ -64,3 +90,13 @@ def find(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:
         on_path = shutil.which(name, path=environment.get("PATH", ""))
         return Path(on_path) if on_path else None
     return found
+
+
+def _digest(folder: Path, *names: str) -> "hashlib._Hash":
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update((folder / name).read_bytes())
+    return digest
+
+
+_FOLDERS = {OIDC_PROVIDER: (oidc_provider, "node"), KEYCLOAK: (keycloak, "java")}

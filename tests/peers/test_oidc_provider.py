@@ -1,0 +1,192 @@
+"""The refresher against npm's oidc-provider with forced rotation; reuse revokes the whole grant."""
+
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csidriver.adapters.http import TokenEndpoints
+from csidriver.core.issuers import Issuer
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.source import Client
+from tests.peers.oidcprovider import SHORT, OidcProvider, Registered
+from tests.peers.rig import Rig
+from tests.refresher.bench import until
+
+pytestmark = pytest.mark.tools("oidc-provider")
+
+# Every character that the form encoding of RFC 6749 section 2.3.1 changes.
+ODD = Sensitive("p:w%2B d+/=&~")
+LASTING = Client("lasting", Sensitive("secret of lasting"))
+FLEETING = Client("fleeting", Sensitive("secret of fleeting"))
+POSTING = Client("posting", ODD)
+PUBLIC = Client("public", Sensitive(""))
+ENCODED = Client("en:coded +", ODD)
+CLIENTS = (
+    Registered(LASTING),
+    Registered(FLEETING, lifetime=SHORT),
+    Registered(POSTING, auth="client_secret_post"),
+    Registered(PUBLIC, auth="none"),
+    Registered(ENCODED),
+)
+
+Build = Callable[..., Rig]
+
+
+@pytest.fixture
+def peer() -> Iterator[OidcProvider]:
+    with OidcProvider(CLIENTS) as server:
+        yield server
+
+
+@pytest.fixture
+def build(tmp_path: Path, peer: OidcProvider) -> Iterator[Build]:
+    rigs: list[Rig] = []
+
+    def build(client: Client = LASTING, issuer: str = peer.issuer, **fields: Any) -> Rig:
+        rigs.append(Rig(tmp_path, issuer, client, **fields))
+        rigs[-1].start()
+        return rigs[-1]
+
+    yield build
+    for rig in rigs:
+        rig.close()
+
+
+def test_it_stays_ready_over_rotations_and_presents_nothing_twice(
+    build: Build, peer: OidcProvider
+) -> None:
+    rig = build(FLEETING)
+    seed = peer.seed(FLEETING)
+    rig.apply("hello", seed)
+    until(lambda: len(peer.told().presented) >= 4)
+    until(lambda: rig.live("hello").hash() not in peer.told().hashes, "the last one is stored")
+    rig.stop()
+    told = peer.told()
+    assert rig.status("hello") == "Ready"
+    assert told.hashes[0] == seed.hash()
+    assert len(set(told.hashes)) == len(told.hashes)
+    assert rig.live("hello").hash() not in told.hashes
+    assert set(told.errors) == {""}
+
+
+def test_a_replay_by_somebody_else_ends_in_needs_reauth(build: Build, peer: OidcProvider) -> None:
+    rig = build(FLEETING)
+    seed = peer.seed(FLEETING)
+    rig.apply("hello", seed)
+    until(lambda: rig.refreshed("hello"))
+    grant_type, token = "refresh_token", seed.reveal()
+    thief = peer.post("/token", FLEETING, grant_type=grant_type, refresh_token=token)
+    assert thief.json()["error"] == "invalid_grant"
+    until(lambda: rig.status("hello") == "NeedsReauth")
+    ours = [row for row in peer.told().presented if row["rt"] != seed.hash()]
+    assert ours[-1]["error"] == "invalid_grant", "the newest token died with the grant"
+    assert rig.live("hello"), "credentials are kept"
+
+
+def test_after_a_revocation_a_new_seed_helps(build: Build, peer: OidcProvider) -> None:
+    rig = build(FLEETING)
+    rig.apply("hello", peer.seed(FLEETING))
+    until(lambda: rig.refreshed("hello"))
+    answer = peer.post("/token/revocation", FLEETING, token=rig.live("hello").reveal())
+    assert answer.status_code == HTTPStatus.OK
+    until(lambda: rig.status("hello") == "NeedsReauth")
+    told = peer.told()
+    fresh = peer.seed(FLEETING)
+    rig.apply("hello", fresh)
+    until(lambda: rig.status("hello") == "Ready")
+    assert peer.told().hashes[len(told.hashes)] == fresh.hash()
+    assert len(set(peer.told().hashes)) == len(peer.told().hashes)
+
+
+@pytest.mark.parametrize(
+    ("client", "method"),
+    [(LASTING, ""), (POSTING, "post"), (PUBLIC, ""), (PUBLIC, "none"), (ENCODED, "basic")],
+    ids=["default", "post", "public", "none", "basic, encoded"],
+)
+def test_clients_authenticate(
+    build: Build, peer: OidcProvider, client: Client, method: str
+) -> None:
+    rig = build(client, clientAuth=method)
+    rig.apply("hello", peer.seed(client))
+    until(lambda: rig.refreshed("hello"))
+    assert [row["client"] for row in peer.told().presented] == [client.client_id]
+
+
+@pytest.mark.parametrize(
+    ("client", "method"),
+    [(POSTING, "post"), (ENCODED, "basic")],
+    ids=["basic instead of post", "not encoded"],
+)
+def test_a_wrong_method_costs_no_token(
+    build: Build, peer: OidcProvider, client: Client, method: str
+) -> None:
+    rig = build(client, clientAuth="basic_raw", defaultLifetime=SHORT)
+    seed = peer.seed(client)
+    rig.apply("hello", seed)
+    until(lambda: rig.status("hello") == "ClientRejected")
+    entry = rig.entry(name="peer", issuer=peer.issuer, clientAuth=method, defaultLifetime=SHORT)
+    rig.configure(entry)
+    until(lambda: rig.refreshed("hello"))
+    assert peer.told().errors[-1] == ""
+    assert set(peer.told().hashes) == {seed.hash()}
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [lambda url: url + "/", lambda url: url.replace("127.0.0.1", "localhost")],
+    ids=["slash", "another name"],
+)
+def test_metadata_of_another_issuer_is_not_believed(
+    build: Build, peer: OidcProvider, alter: Callable[[str], str]
+) -> None:
+    rig = build(issuer=alter(peer.issuer))
+    rig.apply("hello", peer.seed(LASTING))
+    until(lambda: rig.status("hello") == "Misconfigured")
+    assert peer.told().presented == []
+
+
+def test_introspection_tells_live_from_spent_and_consumes_nothing(
+    build: Build, peer: OidcProvider
+) -> None:
+    rig = build()
+    seed = peer.seed(LASTING)
+    endpoints, issuer = TokenEndpoints(), Issuer("peer", issuer=peer.issuer, internal=True)
+    assert endpoints.introspect(issuer, LASTING, seed, 5.0) is True
+    rig.apply("hello", seed)
+    until(lambda: rig.refreshed("hello"))
+    assert endpoints.introspect(issuer, LASTING, seed, 5.0) is False
+    assert endpoints.introspect(issuer, LASTING, rig.live("hello"), 5.0) is True
+    assert endpoints.introspect(issuer, PUBLIC, peer.seed(PUBLIC), 5.0) is None
+
+
+def test_a_lost_request_is_repeated_once_the_server_calls_the_token_active(
+    build: Build, peer: OidcProvider
+) -> None:
+    rig = build(defaultLifetime=SHORT)  # which spaces attempts until the first answer
+    seed = peer.seed(LASTING)
+    peer.lose("request")
+    rig.apply("hello", seed)
+    until(lambda: rig.refreshed("hello"))
+    told = peer.told()
+    assert [row["active"] for row in told.asked] == [True]
+    assert (told.hashes, told.errors) == ([seed.hash()], [""])
+
+
+def test_a_lost_answer_is_told_and_the_spent_token_not_presented_again(
+    build: Build, peer: OidcProvider
+) -> None:
+    rig = build(defaultLifetime=SHORT)  # which spaces attempts until the first answer
+    seed = peer.seed(LASTING)
+    peer.lose("answer")
+    rig.apply("hello", seed)
+    until(lambda: rig.status("hello") == "LostRotation")
+    told = peer.told()
+    assert [row["active"] for row in told.asked] == [False]
+    assert (told.hashes, told.errors) == ([seed.hash()], [""])
+    fresh = peer.seed(LASTING)
+    rig.apply("hello", fresh)
+    until(lambda: rig.refreshed("hello"))
+    assert peer.told().hashes == [seed.hash(), fresh.hash()]
