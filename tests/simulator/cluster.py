@@ -1,0 +1,111 @@
+"""An API server in memory: versions, conflicts, failures, writes of unknown outcome, watches."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from csidriver.core import contract
+from csidriver.core.contract import Ref
+from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.source import is_source
+from csidriver.core.store import Change, What
+from csidriver.errors import StoreConflict, StoreRefused
+from tests.simulator.kernel import Kernel
+
+Key = tuple[str, str]
+Watcher = Callable[[Change], None]
+Witness = Callable[[str, Secret | None, Secret | None], None]
+
+
+@dataclass
+class Cluster:
+    """Everything that is stored. `witness(writer, before, after)` sees each write as it happens."""
+
+    kernel: Kernel
+    secrets: dict[Key, Secret] = field(default_factory=dict)
+    ours_at: dict[Key, float] = field(default_factory=dict)
+    immutable: set[Key] = field(default_factory=set)
+    watchers: list[Watcher] = field(default_factory=list)
+    witness: Witness = lambda _w, _b, _a: None
+    writes: int = 0
+
+    def read(self, key: Key) -> Secret | None:
+        """A Secret with its age by this server's clock."""
+        secret, at = self.secrets.get(key), self.ours_at.get(key)
+        return secret if secret is None or at is None else replace(secret, age=self.kernel.now - at)
+
+    def create(self, secret: Secret, writer: str) -> Secret:
+        """A new object with a uid of its own."""
+        if (secret.namespace, secret.name) in self.secrets:
+            raise StoreConflict("exists")
+        return self.put(replace(secret, uid=f"uid-{self.writes + 1}"), writer)
+
+    def patch(self, base: Secret, patch: SecretPatch, writer: str) -> Secret:
+        """A merge patch at a version."""
+        key = base.namespace, base.name
+        current = self.secrets.get(key)
+        if current is None or current.resource_version != base.resource_version:
+            raise StoreConflict("moved on")
+        if patch.data and key in self.immutable:
+            raise StoreRefused("field is immutable")
+        merged = {**current.annotations, **patch.annotations}
+        notes = {name: value for name, value in merged.items() if value is not None}
+        data = {k: v for k, v in {**current.data, **patch.data}.items() if v is not None}
+        return self.put(replace(current, annotations=notes, data=data), writer)
+
+    def delete(self, base: Secret, writer: str) -> None:
+        """Remove an object at a version; absent is fine."""
+        key = base.namespace, base.name
+        current = self.secrets.get(key)
+        if current is None:
+            return
+        if writer != "user" and current.resource_version != base.resource_version:
+            raise StoreConflict("moved on")
+        del self.secrets[key]
+        self.ours_at.pop(key, None)
+        self.witness(writer, current, None)
+        self._tell(key, None)
+
+    def put(self, secret: Secret, writer: str) -> Secret:
+        """Store an object as it is."""
+        key = secret.namespace, secret.name
+        self.writes += 1
+        manager = "kubectl" if writer == "user" else contract.FIELD_MANAGER
+        stored = replace(secret, resource_version=str(self.writes), manager=manager)
+        before, self.secrets[key] = self.secrets.get(key), stored
+        if writer != "user":
+            self.ours_at[key] = self.kernel.now
+        self.witness(writer, before, stored)
+        self._tell(key, stored)
+        return stored
+
+    def changes(self) -> list[Change]:
+        """All there is, by version only."""
+        return [change for key, s in self.secrets.items() if (change := self._change(key, s))]
+
+    def refs(self) -> list[Ref]:
+        """All sources there are."""
+        return [Ref(*key) for key, s in self.secrets.items() if is_source(s)]
+
+    def _tell(self, key: Key, secret: Secret | None) -> None:
+        change = self._change(key, secret)
+        if change is not None:
+            for watcher in self.watchers:
+                watcher(change)
+
+    def _change(self, key: Key, secret: Secret | None) -> Change | None:
+        namespace, name = key
+        version = "" if secret is None else secret.resource_version
+        if namespace not in (contract.DRIVER_NAMESPACE, contract.TOKENS_NAMESPACE):
+            shown = version if secret is not None and is_source(secret) else ""
+            by_us = secret is not None and secret.manager == contract.FIELD_MANAGER
+            return Change(Ref(namespace, name), What.SOURCE, shown, by_us)
+        what = What.GRANT if namespace == contract.DRIVER_NAMESPACE else What.COMPANION
+        ref = self.owners.get(key)
+        return None if ref is None else Change(ref, what, version)
+
+    owners: dict[Key, Ref] = field(default_factory=dict)
+
+    def own(self, ref: Ref) -> None:
+        """Whose grant and companion these names are."""
+        self.owners[contract.DRIVER_NAMESPACE, ref.grant] = ref
+        self.owners[contract.TOKENS_NAMESPACE, ref.companion] = ref

@@ -1,0 +1,101 @@
+"""Ten thousand tokens issued in one second, through the real queue and limiter (9, 10, 12)."""
+
+from random import Random
+
+from csidriver.core.contract import Ref
+from csidriver.core.issuers import Issuer
+from csidriver.core.outcome import Failed, Ok
+from csidriver.core.schedule import due, spread
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.source import Client
+from csidriver.core.status import Signal
+from csidriver.core.token import TokenDocument
+from csidriver.refresher.limiter import Limiter
+from csidriver.refresher.queue import DueQueue
+from tests.simulator.kernel import START, Kernel
+
+SIZE = 10_000
+HANGS = 20.0
+
+
+def herd() -> tuple[int, list[str]]:
+    """How many exchanges there were, and what was wrong."""
+    sent, slow = _served()
+    return sent, [*_spread(), *slow]
+
+
+def _spread() -> list[str]:
+    rng = Random(1)  # noqa: S311 - repeatable on purpose
+    wrong = []
+    for life in (30.0, 60.0, 300.0, 3600.0, 6000.0):
+        issued = [START + rng.random() for _ in range(SIZE)]
+        dues = sorted(due(at, life, u=spread(f"uid-{n}", 2)) for n, at in enumerate(issued))
+        again = sorted(due(at, life, u=spread(f"uid-{n}", 2)) for n, at in enumerate(issued))
+        width = dues[-SIZE // 100] - dues[SIZE // 100]
+        if dues[-1] - dues[0] < 0.09 * life or width < 0.08 * life:
+            wrong.append(f"12: {SIZE} tokens of {life:.0f} s lie within {width:.1f} s")
+        if dues != again:
+            wrong.append("12: a restart draws other instants")
+    return wrong
+
+
+def _served() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closures
+    """All due at once at a server that answers, a hundred at one that hangs."""
+    kernel = Kernel()
+    limiter = Limiter(lambda: kernel.now)
+    issuers = {n: Issuer(n, token_endpoint=f"https://{n}/token") for n in ("good", "dead")}
+    shares = {name: issuer.in_flight for name, issuer in issuers.items()}
+    queue: DueQueue[Ref] = DueQueue(lambda: kernel.now, 32, lambda lane: shares.get(lane, 32))
+    client = Client("my-app", Sensitive("s3cret"))
+    served: list[float] = []
+    ok = Ok(TokenDocument({}))
+
+    def pump() -> None:
+        while (ref := queue._pop()[0]) is not None:
+            work(ref)
+
+    def work(ref: Ref) -> None:
+        turn = limiter.ask(issuers[ref.namespace], ref, client)
+        if turn.probe:
+            kernel.at(kernel.now + 5.0, lambda: over(ref, 1.0, probed=True))
+        elif turn.wait:
+            over(ref, turn.wait)
+        elif ref.namespace == "good":
+            served.append(kernel.now)
+            kernel.at(kernel.now + 0.2, lambda: heard(ref, alive=True))
+        else:
+            kernel.at(kernel.now + HANGS, lambda: heard(ref, alive=False))
+
+    def heard(ref: Ref, *, alive: bool) -> None:
+        outcome = ok if alive else Failed(Signal.NO_ANSWER)
+        limiter.heard(issuers[ref.namespace], ref, client, outcome)
+        over(ref, 0.0 if alive else 60.0)
+
+    def over(ref: Ref, again: float, *, probed: bool = False) -> None:
+        if probed:
+            limiter.probed(issuers[ref.namespace], alive=False)
+        queue.done(ref)
+        if again:
+            queue.put(ref, kernel.now + again, ref.namespace)
+            kernel.at(kernel.now + again, pump)
+        kernel.at(kernel.now, pump)
+
+    for number in range(100):
+        queue.put(Ref("dead", f"t-{number}"), START, "dead")
+    for number in range(SIZE):
+        queue.put(Ref("good", f"t-{number}"), START, "good")
+    pump()
+    kernel.run(START + 400.0)
+    return len(served), [*kernel.violations, *_judged(served)]
+
+
+def _judged(served: list[float]) -> list[str]:
+    wrong = []
+    rate = Issuer("good").rate
+    if len(served) < SIZE or served[-1] - START > SIZE / rate + HANGS:
+        wrong.append(f"10: {len(served)} of a healthy server's tokens were served in time")
+    for first, last in zip(served, served[int(rate * 1.1) + 1 :], strict=False):
+        if last - first < 1.0 - 1e-6:
+            wrong.append("9: more than the rate within a second")
+            break
+    return wrong

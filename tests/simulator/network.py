@@ -1,0 +1,107 @@
+"""What lies between the processes, the API server and the authorization server, and its faults."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from csidriver.core import effects
+from csidriver.core.outcome import Failed, Outcome
+from csidriver.core.status import Signal
+from csidriver.errors import StoreUnavailable
+from tests.simulator.cluster import Cluster
+from tests.simulator.invariants import Invariants
+from tests.simulator.kernel import START, Kernel
+from tests.simulator.plan import Plan
+from tests.simulator.server import Server, answer
+
+Window = tuple[float, float]
+
+
+@dataclass
+class Network:
+    """The surroundings of both processes. Windows are of true time; all faults end with `until`."""
+
+    plan: Plan
+    rng: Random
+    kernel: Kernel
+    cluster: Cluster
+    server: Server
+    invariants: Invariants
+    store_outages: list[Window] = field(default_factory=list)
+    server_outages: list[Window] = field(default_factory=list)
+
+    @property
+    def faulty(self) -> bool:
+        """Whether things may still go wrong."""
+        return self.kernel.now < START + self.plan.horizon
+
+    def hits(self, odds: float) -> bool:
+        """A die, as long as things may go wrong."""
+        return odds > 0 and self.faulty and self.rng.random() < odds
+
+    def call_store(self, act: Callable[[], object], *, writes: bool) -> object:
+        """One call to the API server. A write that fails may have happened."""
+        if self._within(self.store_outages):
+            raise StoreUnavailable("outage")
+        fails = self.hits(self.plan.store_fails)
+        if fails and (not writes or self.rng.random() < 0.5):
+            raise StoreUnavailable("failed")
+        result = act()
+        if fails:
+            raise StoreUnavailable("no answer")
+        return result
+
+    def send(self, effect: effects.Send, reply: Callable[[Outcome, float], None]) -> None:
+        """Present a token: `reply` is called with the outcome and the seconds it took."""
+        if self._within(self.server_outages):
+            reply(Failed(Signal.UNREACHABLE), 0.1)
+            return
+        refused = self._refusal()
+        if refused is not None:
+            reply(refused, 0.2)
+            return
+        lost = self.hits(self.plan.lost)
+        if lost and self.rng.random() < 0.5:
+            reply(Failed(Signal.NO_ANSWER), effect.timeout)
+            return
+        delay = self.rng.uniform(0.05, 0.3)
+        token = effect.refresh_token.reveal()
+
+        def arrive() -> None:
+            outcome = self.server.present(token, self.kernel.now, self.rng)
+            self.kernel.note("server", f"{token} -> {_told(outcome)}{' (lost)' if lost else ''}")
+            if lost:
+                reply(Failed(Signal.NO_ANSWER), effect.timeout - delay)
+            else:
+                self.invariants.answered(token, outcome)
+                reply(outcome, delay)
+
+        self.kernel.at(self.kernel.now + delay, arrive)
+
+    def _refusal(self) -> Outcome | None:
+        if not self.hits(self.plan.refused):
+            return None
+        now, kind = self.kernel.now, self.rng.randrange(5)
+        if kind == 0:
+            return answer(429, {}, now, str(self.rng.randint(1, 60)))
+        if kind == 1:
+            return answer(401, {"error": "invalid_client"}, now)
+        if kind == 2:
+            return answer(403, {}, now)
+        if kind == 3:
+            return answer(404, {}, now)
+        return answer(400, {"error": "temporarily_unavailable"}, now)
+
+    def reachable(self) -> bool:
+        """A probe's result."""
+        return not self._within(self.server_outages)
+
+    def _within(self, windows: list[Window]) -> bool:
+        return any(start <= self.kernel.now < end for start, end in windows)
+
+
+def _told(outcome: Outcome) -> str:
+    if isinstance(outcome, Failed):
+        return outcome.signal.value
+    token = outcome.reply.refresh_token
+    return "Ok" if token is None else f"Ok {token.reveal()}"

@@ -1,0 +1,176 @@
+"""One refresher: it holds the Lease or not, visits what is due, crashes, freezes and comes back.
+
+The queue, the register, the limiter and the index of names are the production's own; its threads
+are not: any number of visits of both replicas interleave, at the granularity of effects.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import count
+
+from csidriver.core.contract import Ref
+from csidriver.core.effects import SpoolEntry
+from csidriver.core.issuers import Issuers
+from csidriver.core.known import Known, Rules
+from csidriver.core.schedule import backoff, spread
+from csidriver.core.secret import Secret
+from csidriver.core.store import Change
+from csidriver.refresher.census import Census, take_stock
+from csidriver.refresher.limiter import Limiter
+from csidriver.refresher.names import Names
+from csidriver.refresher.queue import DueQueue
+from csidriver.refresher.register import Register
+from tests.simulator.lease import Seat
+from tests.simulator.network import Network
+from tests.simulator.run import Run
+
+SWEEP_EVERY = 600.0
+
+
+class Replica:
+    """A pod. Its spool survives the container; `life` counts containers."""
+
+    def __init__(self, network: Network, holder: str, offset: float, seat: Seat) -> None:
+        self.network, self.kernel, self.cluster = network, network.kernel, network.cluster
+        self.holder, self.offset, self.seat = holder, offset, seat
+        self.rules = Rules(Issuers({"cern": network.plan.issuer}), holder)
+        self.spool: dict[Ref, SpoolEntry] = {}
+        self.life, self.pods = 0, 0
+        self.booted_at = self.frozen_until = 0.0
+        self.up = self.working = False
+        self.nonces = count()
+        self.cluster.watchers.append(self._hear)
+        self.runs: dict[Ref, Run] = {}
+
+    def now(self) -> float:
+        return self.kernel.now + self.offset
+
+    def monotonic(self) -> float:
+        return self.kernel.now - self.booted_at
+
+    def list_secrets(self, namespace: str, type: str) -> Iterable[Secret]:  # noqa: A002 - as in production
+        found = [key for key, s in self.cluster.secrets.items() if key[0] == namespace]
+        read = (self.cluster.read(key) for key in found)
+        return [s for s in read if s is not None and s.type == type]
+
+    def boot(self) -> None:
+        """A new container."""
+        self.life += 1
+        self.up, self.working, self.booted_at = True, False, self.kernel.now
+        self.limiter, self.names = Limiter(self.monotonic), Names()
+        self.kernel.note(self.holder, f"boots, container {self.life}")
+        self._tick()
+
+    def die(self, *, pod: bool, back_after: float) -> None:
+        """The process ends here and now; requests that are under way go on without it."""
+        self.kernel.note(self.holder, "dies, with its pod" if pod else "dies, spool kept")
+        self.network.invariants.died(self, pod=pod)
+        self.up = self.working = False
+        self.life += 1
+        self.runs = {}
+        if pod:
+            self.spool = {}
+            self.pods += 1
+            prefix = self.holder.split(".")[0]
+            self.holder = f"{prefix}.{self.pods}"
+            self.rules = replace(self.rules, holder=self.holder)
+        self.kernel.at(self.kernel.now + back_after, self.boot)
+
+    def freeze(self, seconds: float) -> None:
+        """Nothing happens in this process for so long; it does not notice."""
+        self.kernel.note(self.holder, f"is frozen for {seconds:.1f} s")
+        self.network.invariants.frozen(self)
+        self.frozen_until = self.kernel.now + seconds
+
+    def later(self, delay: float, act: Callable[[], None]) -> None:
+        """Have this process do something, if it then still lives and once it is not frozen."""
+        life = self.life
+
+        def attempt() -> None:
+            if life != self.life or not self.up:
+                return
+            if self.kernel.now < self.frozen_until:
+                self.kernel.at(self.frozen_until, attempt)
+            else:
+                act()
+
+        self.kernel.at(self.kernel.now + delay, attempt)
+
+    def may_send(self) -> bool:
+        return self.working and (not self.network.plan.leased or self.seat.holds(self))
+
+    def _tick(self) -> None:
+        """Look at the Lease."""
+        may = not self.network.plan.leased or self.seat.tend(self)
+        if may and not self.working and not self.runs:
+            self._start()
+        if not may:
+            self.working = False
+        self.later(5.0, self._tick)
+
+    def _start(self) -> None:
+        self.kernel.note(self.holder, "starts to work")
+        self.working = True
+        self.register, self.failures = Register(), dict[Ref, int]()
+        self.queue: DueQueue[Ref] = DueQueue(self.now, 32)
+        census = Census.taken(iter([*self.cluster.changes(), None]))
+        assert census is not None
+        for known in take_stock(census, self, self.rules, self):
+            self.register.restore(known)
+            self._follow(known)
+            due = None if known.grant is None else known.grant.next_refresh
+            self.queue.put(known.ref, min(self.now(), due or self.now()))
+        self._pump()
+        self.later(SWEEP_EVERY, self._sweep)
+
+    def _sweep(self) -> None:
+        if self.working:
+            for ref in self.register.refs():
+                self.put(ref, self.now())
+            self.later(SWEEP_EVERY, self._sweep)
+
+    def _hear(self, change: Change) -> None:
+        self.later(self.network.rng.uniform(0.01, 0.2), lambda: self._told(change))
+
+    def _told(self, change: Change) -> None:
+        if self.working and self.register.tell(change):
+            self.put(change.ref, self.now())
+
+    def put(self, ref: Ref, at: float) -> None:
+        """Visit a token at an instant of this process's clock."""
+        self.queue.put(ref, at)
+        self.later(max(0.0, at - self.now()) + 1e-5, self._pump)
+
+    def _pump(self) -> None:
+        while self.working:
+            ref, _ = self.queue._pop()
+            if ref is None:
+                return
+            self.runs[ref] = Run(self, ref, self.register.take(ref))
+            self.runs[ref].go()
+
+    def finished(self, ref: Ref, before: Known, known: Known | None) -> None:
+        """A visit is over; None if it failed."""
+        del self.runs[ref]
+        self.queue.done(ref)
+        if known is None:
+            failures = self.failures[ref] = self.failures.get(ref, 0) + 1
+            again: float | None = self.now() + backoff(failures, spread(ref.id, failures), 30.0)
+            self._keep(replace(before, source_stale=True, custody_stale=True))
+        else:
+            self.failures.pop(ref, None)
+            again = self.now() if self._keep(known) else known.next_visit
+        if again is not None and self.working:
+            self.put(ref, again)
+        elif self.working:
+            self.later(0.0, self._pump)
+
+    def _keep(self, known: Known) -> bool:
+        self._follow(known)
+        return self.register.keep(known)
+
+    def _follow(self, known: Known) -> None:
+        if known.grant is None:
+            self.names.withdraw(known.ref)
+        else:
+            self.names.announce(known.ref, known.grant.adopted_at, known.grant.names)

@@ -1,0 +1,174 @@
+"""One visit under way: its generator's effects, each done in its own time or not at all."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from csidriver.core import effects, refresh
+from csidriver.core.contract import Ref
+from csidriver.core.effects import Effect
+from csidriver.core.known import Known
+from csidriver.core.outcome import Failed, Outcome
+from csidriver.core.status import Signal
+from csidriver.errors import DriverError
+
+if TYPE_CHECKING:
+    from tests.simulator.replica import Replica
+
+_STORE = (effects.GetSecret, effects.CreateSecret, effects.PatchSecret, effects.DeleteSecret)
+
+
+class Run:
+    """A visit of one replica to one token."""
+
+    def __init__(self, replica: "Replica", ref: Ref, before: Known) -> None:
+        self.replica, self.ref, self.before = replica, ref, before
+        self.network = replica.network
+        self.steps = refresh.visit(before, replica.rules)
+        self.slot: effects.MaySend | None = None
+        self.refused = False
+        self.aside = False
+
+    def go(self, result: Any = None, error: DriverError | None = None) -> None:
+        """Resume the generator, and do what it asks for next."""
+        while True:
+            try:
+                effect = self.steps.send(result) if error is None else self.steps.throw(error)
+            except StopIteration as end:
+                self._over(end.value)
+                return
+            except DriverError as failure:
+                self.replica.kernel.note(self.replica.holder, f"{self.ref.name}: {failure}")
+                self._over(None)
+                return
+            if self._struck():
+                return
+            if self.replica.kernel.now < self.replica.frozen_until or _takes_time(effect):
+                self._start(effect)
+                return
+            result, error = self._instantly(effect), None
+
+    def _start(self, effect: Effect[Any]) -> None:
+        delay = self.network.rng.uniform(0.002, 0.02)
+        self.replica.later(delay, lambda: self._perform(effect))
+
+    def _struck(self) -> bool:
+        """Whether the process has just ended; or it is frozen from now on."""
+        network, plan = self.network, self.network.plan
+        if network.hits(plan.crash):
+            pod = network.rng.random() < 0.4
+            self.replica.die(pod=pod, back_after=network.rng.uniform(1.0, 8.0))
+            return True
+        if network.hits(plan.freeze):
+            self.replica.freeze(network.rng.uniform(0.1, 150.0))
+        return False
+
+    def _over(self, known: Known | None) -> None:
+        if self.slot is not None:
+            self.replica.limiter.give_back(self.slot.issuer, self.slot.client)
+        self.network.invariants.visited(self.replica, self.ref)
+        self.replica.finished(self.ref, self.before, known)
+
+    def _perform(self, effect: Effect[Any]) -> None:
+        """What takes time is done now; its result comes a little later."""
+        if isinstance(effect, _STORE):
+            try:
+                writes = not isinstance(effect, effects.GetSecret)
+                found = self.network.call_store(lambda: self._store(effect), writes=writes)
+            except DriverError as failure:
+                error = failure
+                self.replica.later(self._trip(), lambda: self.go(error=error))
+            else:
+                self.replica.later(self._trip(), lambda: self.go(found))
+        elif isinstance(effect, effects.Send):
+            self._send(effect)
+        elif isinstance(effect, effects.Introspect):
+            token = effect.refresh_token.reveal()
+            active = self.network.server.introspect(token) if self.network.reachable() else None
+            self.network.invariants.asked(token, active=active)
+            self.replica.later(0.1, lambda: self.go(active))
+        elif isinstance(effect, effects.Wait):
+            self.replica.later(effect.seconds, self.go)
+        else:
+            self.go(self._instantly(effect))
+
+    def _trip(self) -> float:
+        return self.network.rng.uniform(0.002, 0.02)
+
+    def _store(self, effect: Effect[Any]) -> Any:
+        cluster, holder = self.network.cluster, self.replica.holder
+        match effect:
+            case effects.GetSecret(namespace, name):
+                return cluster.read((namespace, name))
+            case effects.CreateSecret(secret):
+                return cluster.create(secret, holder)
+            case effects.PatchSecret(base, patch):
+                return cluster.patch(base, patch, holder)
+            case effects.DeleteSecret(base):
+                cluster.delete(base, holder)
+        return None
+
+    def _send(self, effect: effects.Send) -> None:
+        if self.refused:
+            self.refused = False
+            self.go(Failed(Signal.INVALID_CLIENT))
+            return
+        self.network.invariants.sends(self.replica, self.ref, effect)
+        life = self.replica.life
+
+        def reply(outcome: Outcome, after: float) -> None:
+            if life == self.replica.life:
+                self.replica.later(after, lambda: self._replied(effect, outcome))
+
+        self.network.send(effect, reply)
+
+    def _replied(self, effect: effects.Send, outcome: Outcome) -> None:
+        self.network.invariants.replied(self.replica, self.ref, effect, outcome)
+        if self.slot is not None:
+            slot, self.slot = self.slot, None
+            self.replica.limiter.heard(slot.issuer, slot.ref, slot.client, outcome)
+        self.go(outcome)
+
+    def _instantly(self, effect: Effect[Any]) -> Any:
+        replica, spool = self.replica, self.replica.spool
+        answers: dict[type[Any], Callable[[Any], Any]] = {
+            effects.Now: lambda _: replica.now(),
+            effects.Monotonic: lambda _: replica.monotonic(),
+            effects.Nonce: lambda _: f"{replica.holder}-{next(replica.nonces)}",
+            effects.SpoolRead: lambda e: spool.get(e.ref),
+            effects.SpoolWrite: lambda e: spool.__setitem__(e.ref, e.entry),
+            effects.SpoolClear: lambda e: spool.pop(e.ref, None),
+            effects.MaySend: self._may_send,
+            effects.GiveBack: self._give_back,
+            effects.Namesakes: lambda e: replica.names.meet(e.ref, e.adopted_at, e.names),
+        }
+        if isinstance(effect, effects.StepAside) and not self.aside:
+            self.aside = True
+            replica.queue.step_aside(self.ref)
+        do = answers.get(type(effect))
+        return None if do is None else do(effect)
+
+    def _may_send(self, effect: effects.MaySend) -> float:
+        if not self.replica.may_send():
+            return math.inf
+        limiter = self.replica.limiter
+        turn = limiter.ask(effect.issuer, effect.ref, effect.client)
+        if turn.probe:
+            limiter.probed(effect.issuer, alive=self.network.reachable())
+            turn = limiter.ask(effect.issuer, effect.ref, effect.client)
+        self.refused = turn.refused
+        if turn.probe:
+            return 1.0
+        if not turn.wait and not turn.refused:
+            self.slot = effect
+        return turn.wait
+
+    def _give_back(self, _: effects.GiveBack) -> None:
+        self.refused = False
+        if self.slot is not None:
+            self.replica.limiter.give_back(self.slot.issuer, self.slot.client)
+            self.slot = None
+
+
+def _takes_time(effect: Effect[Any]) -> bool:
+    return isinstance(effect, (*_STORE, effects.Send, effects.Introspect, effects.Wait))

@@ -1,0 +1,77 @@
+"""Authorization servers as they are: strict, with a window, without rotation, forking, lying."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from csidriver.core.outcome import Outcome, classify
+from csidriver.core.sensitive import Sensitive
+
+POLICIES = ("strict", "window", "unlimited", "forking", "lying")
+
+
+@dataclass
+class Server:
+    """Token families by login. `lies`: how often a valid token is refused without being spent."""
+
+    policy: str
+    lifetime: float
+    window: float = 0.0
+    lies: float = 0.0
+    introspects: bool = False
+    families: dict[str, list[str]] = field(default_factory=dict)
+    rotated_at: dict[str, float] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)
+    lied: set[str] = field(default_factory=set)
+    issued: Counter[str] = field(default_factory=Counter)
+
+    def login(self, name: str) -> str:
+        """A new family; its first refresh token."""
+        self.families[name] = [f"{name}-0"]
+        return f"{name}-0"
+
+    def accepts(self, token: str, now: float) -> bool:
+        """Whether a presentation would be served, lies aside."""
+        name = token.rpartition("-")[0]
+        family = self.families.get(name, [])
+        if token not in family or name in self.dead:
+            return False
+        if self.policy in ("unlimited", "forking") or token == family[-1]:
+            return True
+        return token in family[-2:-1] and now < self.rotated_at.get(name, 0.0) + self.window
+
+    def present(self, token: str, now: float, rng: Random) -> Outcome:
+        """Serve a refresh request, which may spend the token or kill the family."""
+        name = token.rpartition("-")[0]
+        if not self.accepts(token, now):
+            self.dead.add(name)
+            return answer(400, {"error": "invalid_grant"}, now)
+        if self.lies and rng.random() < self.lies:
+            self.lied.add(token)
+            return answer(400, {"error": "invalid_grant"}, now)
+        family = self.families[name]
+        if self.policy != "unlimited" and (self.policy == "forking" or token == family[-1]):
+            family.append(f"{name}-{len(family)}")
+            self.rotated_at[name] = now
+        self.issued[name] += 1
+        body = {"access_token": f"at-{family[-1]}.{self.issued[name]}", "token_type": "Bearer"}
+        if self.policy != "unlimited":
+            body["refresh_token"] = family[-1]
+        return answer(200, body | {"expires_in": self.lifetime}, now)
+
+    def introspect(self, token: str) -> bool | None:
+        """RFC 7662, as far as it is offered; a window is not known to it."""
+        if not self.introspects:
+            return None
+        name = token.rpartition("-")[0]
+        family = self.families.get(name, [])
+        kept = self.policy in ("unlimited", "forking")
+        return name not in self.dead and (token in family if kept else family[-1:] == [token])
+
+
+def answer(status: int, body: Mapping[str, Any], now: float, retry_after: str = "") -> Outcome:
+    """An answer as it comes off the wire."""
+    return classify(status, Sensitive(json.dumps(body)), retry_after, now)

@@ -1,0 +1,135 @@
+"""Each invariant has a mutation of the production's code that the simulator must notice."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from csidriver.core import adoption, commit, exchange, publish, schedule, settlement
+from csidriver.core.conflict import Conflict
+from csidriver.core.grant import Grant, Verdict
+from csidriver.core.known import Known, Steps
+from csidriver.core.outcome import Failed
+from csidriver.core.status import Signal, Status
+from csidriver.core.token import TokenDocument
+from csidriver.refresher.gate import Gate
+from tests.simulator import herd
+from tests.simulator.scenario import simulate
+
+Patch = pytest.MonkeyPatch
+
+
+def _ages(seconds: float) -> Callable[..., Steps[float]]:
+    def age(*_: Any) -> Steps[float]:
+        yield from ()
+        return seconds
+
+    return age
+
+
+def _impatient(patch: Patch) -> None:
+    patch.setattr(settlement, "late_try", lambda _, soonest: soonest)
+
+
+def _presents_spent(patch: Patch) -> None:
+    honest = settlement.succeed
+
+    def succeed(grant: Grant, reply: TokenDocument, *rest: Any) -> Grant:
+        return honest(grant, reply.without("refresh_token"), *rest)
+
+    patch.setattr(exchange, "succeed", succeed)
+
+
+def _never_judges(patch: Patch) -> None:
+    patch.setattr(commit, "judge_conflict", lambda *_: Conflict.REBASE)
+
+
+def _gives_up(patch: Patch) -> None:
+    patch.setattr(exchange, "commit", lambda known, _, after: commit.keep(known, after))
+
+
+def _ignores_reseeds(patch: Patch) -> None:
+    patch.setattr(adoption, "judge", lambda *_: Verdict.SAME)
+
+
+def _rebuilds(patch: Patch) -> None:
+    patch.setattr(TokenDocument, "merge", lambda _, reply, __: reply)
+
+
+def _despairs(patch: Patch) -> None:
+    honest = settlement.fail
+
+    def fail(grant: Grant, failed: Failed, *rest: Any) -> Grant:
+        after = honest(grant, failed, *rest)
+        if failed.signal is not Signal.INVALID_GRANT:
+            return after
+        return replace(after, status=Status.LOST_ROTATION, next_refresh=None, intent=None)
+
+    patch.setattr(exchange, "fail", fail)
+
+
+def _usurps(patch: Patch) -> None:
+    def settle(known: Known, *_: Any) -> Steps[Known]:
+        yield from ()
+        return known
+
+    patch.setattr(exchange, "_settle_intent", settle)
+
+
+def _is_late(patch: Patch) -> None:
+    patch.setattr(schedule, "lead", lambda *_: 0.1)
+
+
+def _admits_all(patch: Patch) -> None:
+    patch.setattr(Gate, "_admitted", lambda _self, _issuer, _asking, now, **_: now)
+
+
+def _never_takes_over(patch: Patch) -> None:
+    patch.setattr(exchange, "_age", _ages(0.0))
+
+
+def _runs_ahead(patch: Patch) -> None:
+    honest = publish._companion
+
+    def companion(*args: Any) -> Any:
+        told = honest(*args)
+        return told and replace(told, generation=told.generation + 1)
+
+    patch.setattr(publish, "_companion", companion)
+
+
+MUTATIONS: dict[str, tuple[str, str, Callable[[Patch], None]]] = {
+    "repeats an unknown outcome at once": ("1", "answers", _impatient),
+    "drops a new refresh token": ("3", "calm", _presents_spent),
+    "never judges a conflict": ("2 4 1", "freezes", _never_judges),
+    "gives up a commit": ("3", "backend", _gives_up),
+    "ignores reseeds": ("4", "users", _ignores_reseeds),
+    "rebuilds documents": ("5", "calm", _rebuilds),
+    "despairs at the first refusal": ("6", "answers", _despairs),
+    "ignores the intents of others": ("7", "backend freezes", _usurps),
+    "refreshes late": ("8", "calm", _is_late),
+    "admits everybody": ("9", "answers", _admits_all),
+    "never takes an intent over": ("11", "crashes", _never_takes_over),
+    "shows a generation ahead": ("13", "calm", _runs_ahead),
+}
+
+
+def broken(kind: str, seeds: Iterable[int]) -> Iterable[str]:
+    """The numbers of the invariants that do not hold."""
+    for seed in seeds:
+        yield from (text.partition(":")[0] for text in simulate(seed, kind).violations)
+
+
+@pytest.mark.parametrize(("numbers", "kind", "mutate"), MUTATIONS.values(), ids=MUTATIONS)
+def test_a_mutation_is_noticed(
+    numbers: str, kind: str, mutate: Callable[[Patch], None], monkeypatch: Patch
+) -> None:
+    mutate(monkeypatch)
+    found = (number for one in kind.split() for number in broken(one, range(40)))
+    assert any(number in numbers.split() for number in found)
+
+
+def test_a_herd_without_jitter_is_noticed(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(herd, "spread", lambda *_: 0.5)
+    assert any(text.startswith("12") for text in herd._spread())

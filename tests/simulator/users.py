@@ -1,0 +1,111 @@
+"""What people do to their Secrets: log in again, apply old manifests, delete, re-create, copy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from csidriver.core import contract
+from csidriver.core.contract import Ref
+from csidriver.core.secret import Secret
+from csidriver.core.sensitive import Sensitive
+from tests.simulator.network import Network
+from tests.simulator.writes import refresh_token
+
+NAMESPACE = "physics"
+
+
+@dataclass
+class Users:
+    """They remember the manifest that they applied last."""
+
+    network: Network
+    manifests: dict[Ref, str] = field(default_factory=dict)
+    logins: int = 0
+
+    def found(self, name: str) -> Ref:
+        """A new Secret with a login of its own."""
+        ref = Ref(NAMESPACE, name)
+        self.network.cluster.own(ref)
+        self.network.invariants.own(ref)
+        self._reseed(ref)
+        return ref
+
+    def act(self) -> None:
+        """Somebody does something to some Secret."""
+        rng, refs = self.network.rng, sorted(self.manifests)
+        ref = rng.choice(refs)
+        deeds: list[Callable[[Ref], None]] = [
+            self._reseed,
+            self._reapply,
+            self._replace,
+            self._delete_and_recreate,
+            self._spoil,
+            self._reseed,
+        ]
+        if self.network.plan.leased:
+            deeds.append(self._copy)
+        deed = rng.choice(deeds)
+        self.network.kernel.note("user", f"{deed.__name__.strip('_')} {ref.name}")
+        self.network.invariants.stories[ref].acted = True
+        deed(ref)
+
+    def _put(self, ref: Ref, text: str, *, keep: bool = True) -> None:
+        cluster = self.network.cluster
+        current = cluster.secrets.get((ref.namespace, ref.name))
+        data = {
+            "oauth": Sensitive(text),
+            "clientID": Sensitive("my-app"),
+            "clientSecret": Sensitive("s3cret"),
+        }
+        notes = {contract.IS_TOKEN: "true"}
+        if current is None:
+            cluster.create(Secret(ref.namespace, ref.name, annotations=notes, data=data), "user")
+        else:
+            kept = {**current.annotations, **notes} if keep else notes
+            cluster.put(replace(current, annotations=kept, data=data), "user")
+
+    def _reseed(self, ref: Ref) -> None:
+        self.logins += 1
+        token = self.network.server.login(f"{ref.name}.{self.logins}")
+        self.manifests[ref] = f'{{"refresh_token":"{token}","extra":1.50}}'
+        story = self.network.invariants.stories[ref]
+        story.humans.add(token)
+        story.wanted = token
+        self._put(ref, self.manifests[ref])
+
+    def _reapply(self, ref: Ref) -> None:
+        self._put(ref, self.manifests[ref])
+
+    def _replace(self, ref: Ref) -> None:
+        self._put(ref, self.manifests[ref], keep=False)
+
+    def _delete_and_recreate(self, ref: Ref) -> None:
+        cluster, kernel = self.network.cluster, self.network.kernel
+        current = cluster.secrets.get((ref.namespace, ref.name))
+        if current is not None:
+            cluster.delete(current, "user")
+            away = self.network.rng.uniform(0.05, 500.0)
+            kernel.at(kernel.now + away, lambda: self._put(ref, self.manifests[ref]))
+
+    def _spoil(self, ref: Ref) -> None:
+        kernel = self.network.kernel
+        self._put(ref, "no JSON")
+        kernel.at(kernel.now + self.network.rng.uniform(0.05, 100.0), lambda: self._reseed(ref))
+
+    def _copy(self, ref: Ref) -> None:
+        cluster, network = self.network.cluster, self.network
+        current = cluster.secrets.get((ref.namespace, ref.name))
+        if (
+            current is None
+            or refresh_token(current) is None
+            or (len(self.manifests) > network.plan.secrets)
+        ):
+            return
+        copy = Ref(ref.namespace, f"{ref.name}-copy")
+        cluster.own(copy)
+        network.invariants.own(copy)
+        text = current.data["oauth"].reveal()
+        story, theirs = network.invariants.stories[copy], network.invariants.stories[ref]
+        story.humans |= theirs.humans | theirs.known
+        story.copied = theirs.copied = True
+        self.manifests[copy] = text
+        self._put(copy, text)

@@ -1,0 +1,68 @@
+"""What our writes to sources and companions must never do (invariants 4, 5, 8 and 13)."""
+
+from collections.abc import Iterator
+
+from csidriver.core import contract
+from csidriver.core.companion import Companion
+from csidriver.core.contract import Ref
+from csidriver.core.secret import Secret
+from csidriver.core.token import DocumentError, TokenDocument
+from tests.simulator.plan import Plan
+from tests.simulator.story import Story
+
+
+def refresh_token(secret: Secret) -> str | None:
+    """The refresh token in a source, None if its document cannot be read."""
+    try:
+        token = TokenDocument.parse(secret.data[contract.KEY_OAUTH])[0].refresh_token
+    except (KeyError, DocumentError):
+        return None
+    return None if token is None else token.reveal()
+
+
+def check_source(story: Story, before: Secret | None, after: Secret | None) -> Iterator[str]:
+    """A write of ours to a source."""
+    if before is None:
+        yield "5: a deleted source is created"
+        return
+    if after is None:
+        yield "5: a source is deleted"
+        return
+    for key in (contract.KEY_CLIENT_ID, contract.KEY_CLIENT_SECRET):
+        if before.data.get(key) != after.data.get(key):
+            yield f"5: {key} is written"
+    if before.data == after.data:
+        return
+    was, now = refresh_token(before), refresh_token(after)
+    if now is None:
+        yield "5: a mirror without a refresh token"
+    elif was is None or was not in story.known:
+        yield f"4: {was} of a human is overwritten"
+    if '"extra":1.50' not in after.data[contract.KEY_OAUTH].reveal():
+        yield "5: an unknown field is lost"
+
+
+def check_companion(
+    ref: Ref, story: Story, before: Secret | None, after: Secret | None, now: float, plan: Plan
+) -> Iterator[str]:
+    """A write of ours to a companion."""
+    if after is None:
+        story.shown = 0
+        return
+    told = Companion.from_secret(after)
+    if told.source != ref:
+        yield f"13: the companion of {ref.name} is about {told.source.name}"
+    if told.generation < story.shown:
+        yield "13: a companion's generation went down"
+    if told.generation > max(story.generation, story.shown):
+        yield "13: a companion is ahead of its grant"
+    if (
+        told.token
+        and told.generation == story.generation
+        and (told.token.value.reveal() != story.access)
+    ):
+        yield "13: a companion holds another token than its grant"
+    story.shown = told.generation
+    seen = None if before is None else Companion.from_secret(before).token
+    if plan.kind == "calm" and seen is not None and now > seen.expires_at:
+        yield f"8: an expired token lay in the companion for {now - seen.expires_at:.1f} s"
