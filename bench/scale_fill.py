@@ -1,0 +1,208 @@
+"""Fills an API server: annotated Secrets long in custody, and as many others.
+
+Every object is built by the functions the refresher builds its own with, and written as it and
+kubectl write theirs; what stands there is what a refresher leaves behind that was just ended.
+"""
+
+import json
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import urllib3
+
+from bench.scale_issuer import ID_TOKEN, LIFETIME
+from csidriver.core import contract, custody
+from csidriver.core.companion import Companion
+from csidriver.core.contract import Ref
+from csidriver.core.grant import MAX_SPENT, Grant, adopt
+from csidriver.core.issuers import Issuer
+from csidriver.core.schedule import due, spread
+from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.settlement import succeed
+from csidriver.core.source import Source
+from csidriver.core.telling import annotations
+from csidriver.core.token import TokenDocument
+from csidriver.demo.issuer import DEMO_CLIENT
+from csidriver.demo.jwt import sign_jwt
+from csidriver.errors import DriverError
+from tests.cluster.controlplane import ControlPlane
+
+NAMESPACES = tuple(f"team-{number}" for number in range(20))
+THREADS = 16
+# How often each token was refreshed before: its grant has as many spent hashes as it ever will.
+GENERATION = 100
+OTHER = "s" * 2000
+_KEY = b"k" * 32
+_JSON, _MERGE = "application/json", "application/merge-patch+json"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Aged:
+    """A token in custody: the hash of its live refresh token, and when it is due."""
+
+    ref: Ref
+    live: str
+    due: float
+
+
+class Filler:
+    """Writes as administrator, over many connections."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._server = plane.server
+        (user,) = json.loads(plane.kubeconfig.read_text(encoding="utf-8"))["users"]
+        self._authorization = f"Bearer {user['user']['token']}"
+        self._pool = urllib3.PoolManager(ca_certs=str(plane.ca), maxsize=THREADS)
+        for name in NAMESPACES:
+            plane.kubectl("create", "namespace", name)
+
+    def others(self, count: int) -> None:
+        """Secrets that are none of ours."""
+
+        def create(number: int) -> None:
+            namespace = NAMESPACES[number % len(NAMESPACES)]
+            data = {"password": Sensitive(OTHER)}
+            self._create(Secret(namespace, f"other-{number}", data=data), "kubectl-create")
+
+        _all(create, range(count))
+
+    def sources(self, count: int) -> list[Secret]:
+        """Annotated Secrets, as users create them."""
+
+        def create(number: int) -> Secret:
+            seed = json.dumps({"refresh_token": secrets.token_urlsafe(32)})
+            data = {
+                contract.KEY_OAUTH: Sensitive(seed),
+                contract.KEY_CLIENT_ID: Sensitive(DEMO_CLIENT.client_id),
+                contract.KEY_CLIENT_SECRET: DEMO_CLIENT.client_secret or Sensitive(""),
+            }
+            return self._create(
+                Secret(
+                    NAMESPACES[number % len(NAMESPACES)],
+                    f"token-{number}",
+                    annotations={contract.IS_TOKEN: "true"},
+                    data=data,
+                ),
+                "kubectl-create",
+            )
+
+        return _all(create, range(count))
+
+    def custody(
+        self, sources: Sequence[Secret], lives: Sequence[Sensitive], issuer: Issuer, at: float
+    ) -> list[Aged]:
+        """Mirrors, grants and companions, as old as a steady refresher has them at an instant."""
+        phases = [(number + 0.5) / len(sources) for number in range(len(sources))]
+        random.shuffle(phases)
+
+        def take(number: int) -> Aged:
+            source = sources[number]
+            grant = _grant(source, lives[number], issuer, at=at, phase=phases[number])
+            self._mirror(source, grant)
+            self._create(custody.to_secret(grant, contract.DRIVER_NAMESPACE))
+            self._create(_companion(source, grant))
+            return Aged(grant.ref, grant.live, grant.next_refresh or 0.0)
+
+        return _all(take, range(len(sources)))
+
+    def _create(self, secret: Secret, manager: str = contract.FIELD_MANAGER) -> Secret:
+        path = f"/api/v1/namespaces/{secret.namespace}/secrets"
+        return Secret.from_manifest(
+            self._request("POST", path, secret.to_manifest(), _JSON, manager)
+        )
+
+    def _mirror(self, source: Secret, grant: Grant) -> None:
+        told = annotations(grant, None, mirror_refused=False)
+        patch = SecretPatch(annotations=told, data={contract.KEY_OAUTH: grant.document.text()})
+        path = f"/api/v1/namespaces/{source.namespace}/secrets/{source.name}"
+        body = patch.to_merge_patch(source.resource_version)
+        self._request("PATCH", path, body, _MERGE, contract.FIELD_MANAGER)
+
+    def _request(self, method: str, path: str, body: Any, kind: str, manager: str) -> Any:
+        answer = self._pool.request(
+            method,
+            f"{self._server}{path}?fieldManager={manager}",
+            body=json.dumps(body),
+            headers={"Authorization": self._authorization, "Content-Type": kind},
+        )
+        if answer.status not in {200, 201}:
+            raise DriverError(f"{method} {path}: the API server answered {answer.status}")
+        return answer.json()
+
+
+def _grant(source: Secret, live: Sensitive, issuer: Issuer, *, at: float, phase: float) -> Grant:
+    """A grant after many refreshes, which has spent this part of its time until the next."""
+    u = spread(source.uid, GENERATION)
+    sent_at = at - phase * due(0.0, LIFETIME, u=u)
+    adopted = adopt(Source.parse(source), issuer, sent_at - GENERATION * LIFETIME, None)
+    spent = tuple(Sensitive(secrets.token_hex(16)).hash() for _ in range(MAX_SPENT - 1))
+    before = replace(
+        adopted,
+        generation=GENERATION - 1,
+        spent=spent,
+        source_version=source.resource_version,
+    )
+    return succeed(before, _reply(live, issuer, sent_at), sent_at, issuer, u)
+
+
+def _reply(live: Sensitive, issuer: Issuer, sent_at: float) -> TokenDocument:
+    """What the demo's server answers."""
+    claims = {
+        "iss": issuer.issuer,
+        "sub": "demo-user",
+        "aud": DEMO_CLIENT.client_id,
+        "azp": DEMO_CLIENT.client_id,
+        "iat": int(sent_at),
+        "exp": int(sent_at + LIFETIME),
+        "jti": secrets.token_hex(16),
+        "sid": secrets.token_hex(16),
+        "scope": "offline_access profile email",
+    }
+    fields = {
+        "access_token": sign_jwt(claims, _KEY),
+        "token_type": "Bearer",
+        "expires_in": int(LIFETIME),
+        "refresh_token": live.reveal(),
+        "refresh_expires_in": 0,
+        "scope": claims["scope"],
+        "session_state": claims["sid"],
+        "not-before-policy": 0,
+        "id_token": ID_TOKEN,
+    }
+    return TokenDocument.parse(Sensitive(json.dumps(fields)))[0]
+
+
+def _companion(source: Secret, grant: Grant) -> Secret:
+    told = Companion(
+        source=grant.ref,
+        source_uid=source.uid,
+        generation=grant.generation,
+        status=grant.status,
+        message=grant.message,
+        next_refresh=grant.next_refresh or 0.0,
+        token=grant.token(grant.issued_at),
+    )
+    return Secret(
+        contract.TOKENS_NAMESPACE,
+        grant.ref.companion,
+        type=contract.COMPANION_TYPE,
+        annotations=told.annotations(),
+        data=told.data(),
+    )
+
+
+def _all(work: Callable[[int], T], numbers: Iterable[int]) -> list[T]:
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(work, numbers))
+
+
+def after_this_second() -> None:
+    """Of two writes in one second nobody can tell which came last."""
+    time.sleep(1.1)
