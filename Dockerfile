@@ -5,7 +5,7 @@ FROM ${BASE_IMAGE} AS build
 WORKDIR /src
 COPY requirements/image.lock requirements/image.lock
 RUN python3 -m venv /opt/oauth2-csi \
- && /opt/oauth2-csi/bin/pip install --no-cache-dir --require-hashes -r requirements/image.lock
+ && /opt/oauth2-csi/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements/image.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY csidriver csidriver
 RUN /opt/oauth2-csi/bin/pip install --no-cache-dir --no-deps . \

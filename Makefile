@@ -7,7 +7,9 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 SEEDS  ?= 200
 
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-compile
+# A lock names everything. Without --no-deps pip looks for newer releases of what it names with
+# extras, and then refuses them for having no hash.
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --no-compile
 PROTOC := $(BIN)/python -m grpc_tools.protoc --proto_path=csidriver/_proto=proto
 PROTOS := csidriver/_proto/csi.proto csidriver/_proto/pluginregistration.proto
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
