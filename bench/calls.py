@@ -41,8 +41,12 @@ class Caller:
         """Where kubelet wants a volume: each is that of a pod of its own."""
         return self._pods / _pod_uid(number) / "volumes/kubernetes.io~csi/token/mount"
 
-    def publish_request(self, number: int, ref: Ref) -> Any:
-        """What kubelet sends; the folder it makes before is made here."""
+    def publish_request(self, number: int, ref: Ref | None) -> Any:
+        """What kubelet sends; the folder it makes before is made here.
+
+        Without a source it is a volume of a driver that knows nothing of tokens.
+        """
+        own = {"secretName": ref.name, "owner": "0"} if ref else {}
         target = self.target(number)
         target.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         mode = csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_WRITER
@@ -55,10 +59,9 @@ class Caller:
             ),
             readonly=True,
             volume_context={
-                "secretName": ref.name,
-                "owner": "0",
+                **own,
                 contract.POD_NAME: f"pod-{number}",
-                contract.POD_NAMESPACE: ref.namespace,
+                contract.POD_NAMESPACE: ref.namespace if ref else "physics",
                 contract.POD_UID: _pod_uid(number),
                 "csi.storage.k8s.io/serviceAccount.name": "default",
                 contract.EPHEMERAL: "true",

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import random
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import urllib3
 
+from bench import marked
 from csidriver.core import contract
 from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.contract import Ref
@@ -19,8 +19,6 @@ from csidriver.core.status import Status
 from csidriver.errors import DriverError
 
 NAMESPACE = "physics"
-# Bytes of an access token: what Keycloak signs with RS256 for a user with a few roles.
-TOKEN_SIZE = 1200
 _COLLECTION = f"/api/v1/namespaces/{contract.TOKENS_NAMESPACE}/secrets"
 _MERGE = "application/merge-patch+json"
 
@@ -48,19 +46,18 @@ class Companions:
             )
             self._request("POST", _COLLECTION, secret.to_manifest(), "application/json")
 
-    def change(self, ref: Ref) -> str:
-        """Bring a new token; returns it when the API server has answered."""
+    def change(self, ref: Ref, size: int = marked.SIZE) -> str:
+        """Bring a new token of so many bytes; returns it when the API server has answered."""
         self._generation += 1
-        made = self._companion(ref)
+        made = self._companion(ref, size)
         data = {k: base64.b64encode(v.reveal().encode()).decode() for k, v in made.data().items()}
         body = {"metadata": {"annotations": made.annotations()}, "data": data}
         self._request("PATCH", f"{_COLLECTION}/{ref.companion}", body, _MERGE)
         return made.token.value.reveal() if made.token else ""
 
-    def _companion(self, ref: Ref) -> Companion:
+    def _companion(self, ref: Ref, size: int = marked.SIZE) -> Companion:
         now = time.time()
-        raw = base64.urlsafe_b64encode(random.randbytes(TOKEN_SIZE))  # noqa: S311 - no secret
-        value = Sensitive(raw[:TOKEN_SIZE].decode())
+        value = Sensitive(marked.token(size))
         token = AccessToken(value, "Bearer", now, now + 3600, now)
         return Companion(ref, "uid-1", self._generation, Status.READY, "", now + 1800, token)
 

@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from bench.companions import TOKEN_SIZE
+from bench import marked
 from bench.room import MEMORY
 from csidriver.adapters.mounts import Mounts
 
@@ -23,7 +23,7 @@ class Floor:
         # Nothing shares this place, as nothing shares the plugin's view.
         self._folder = MEMORY / "floor"
         self._folder.mkdir(exist_ok=True)
-        self._token = b"t" * TOKEN_SIZE
+        self._token = b"t" * marked.SIZE
 
     def sample(self) -> float:
         """Milliseconds of making one volume; it is gone afterwards."""

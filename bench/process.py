@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from csidriver.adapters.mounts import Mounts
@@ -14,6 +15,8 @@ from csidriver.demo.kubelet import Kubelet
 from csidriver.errors import DriverError
 
 DOCKERFILE = Path(__file__).parents[1] / "Dockerfile"
+# What runs the role given as the next argument.
+PROGRAM = ("-m", "csidriver")
 # Seconds.
 PATIENCE = 30.0
 
@@ -35,24 +38,23 @@ class Plugin:
         self.kubelet.prepare()
         self.socket = self.kubelet.root / "plugins" / contract.DRIVER_NAME / "csi.sock"
         self._log = folder / "node.log"
-        self._command = [
-            *("unshare", "--mount", "--propagation", "unchanged"),
-            *(sys.executable, "-m", "csidriver", "node"),
+        # What Python runs; another program takes effect at the next start.
+        self.program: Sequence[str] = PROGRAM
+        self._flags = [
             *("--listen", "127.0.0.1:0", "--node-id", "bench"),
             *("--store", "kubernetes", "--kubeconfig", str(kubeconfig)),
             *("--kubelet-dir", str(self.kubelet.root), "--view-dir", str(folder / "view")),
         ]
-        # A developer's shell may keep Python from writing byte code; compiling takes memory.
-        own = {"PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
-        self._environment = os.environ | own | _of_image()
+        self._environment = environment(folder)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:
         """Start it and have kubelet register it; the seconds that took."""
+        namespace = ["unshare", "--mount", "--propagation", "unchanged"]
         began = time.monotonic()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
-                self._command,
+                [*namespace, sys.executable, *self.program, "node", *self._flags],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -85,9 +87,7 @@ class Plugin:
 
     def memory(self) -> dict[str, float]:
         """`Rss`, `Pss` and `Private_Dirty` in KiB, exact, of /proc/<pid>/smaps_rollup."""
-        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-        fields = (line.split() for line in lines[1:])
-        return {name.rstrip(":"): float(kib) for name, kib, *_ in fields}
+        return memory_of(self.pid)
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
@@ -98,8 +98,26 @@ class Plugin:
         return "\n".join(self._log.read_text(encoding="utf-8").splitlines()[-15:])
 
 
-def _of_image() -> dict[str, str]:
-    """What the Dockerfile sets with `ENV name=value`."""
+def environment(folder: Path) -> dict[str, str]:
+    """The variables of the image; byte code is kept below the folder."""
+    # A developer's shell may keep Python from writing byte code; compiling takes memory.
+    own = {"PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
     lines = DOCKERFILE.read_text(encoding="utf-8").splitlines()
     settings = [line.split()[1:] for line in lines if line.startswith("ENV ")]
-    return dict(setting.split("=", 1) for line in settings for setting in line)
+    image = dict(setting.split("=", 1) for line in settings for setting in line)
+    return os.environ | own | image
+
+
+def memory_of(pid: int) -> dict[str, float]:
+    """`Rss`, `Pss` and `Private_Dirty` of a process in KiB, exact, of its smaps_rollup."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    fields = (line.split() for line in lines[1:])
+    return {name.rstrip(":"): float(kib) for name, kib, *_ in fields}
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU that all threads of a process have had, by the scheduler's own count."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        total += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+    return total / 1e9

@@ -1,84 +1,146 @@
-"""How long kubelet waits for a publish, and what of that is gRPC's and the kernel's."""
+"""How long kubelet waits for a publish, and what of that is gRPC's and the kernel's.
 
+Beside it the same calls to the Go peer, by the same client, in turn.
+"""
+
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
-from bench.calls import PATIENCE
+from bench import peer
+from bench.calls import PATIENCE, Caller
 from bench.floor import Floor
-from bench.rows import Measure, Row
+from bench.peer import GoPair
+from bench.rows import Row, middle, over_rounds, ratio
 from bench.stand import Stand, Volume, spread
 from bench.wire import Wire
 from csidriver._proto import csi_pb2
 
-P50 = Measure("node_publish_ms_p50", "publish by a grpcio client, p50", "ms", 0.5, 0.9)
-P99 = Measure("node_publish_ms_p99", "publish by a grpcio client, p99", "ms", 0.99, 5.0)
-EMPTY = Measure("node_empty_call_ms_p50", "... of it gRPC: a call that does nothing", "ms")
-FLOOR = Measure("node_publish_floor_ms_p50", "... of it the kernel: its system calls alone", "ms")
-WIRE = Measure("node_publish_wire_ms_p50", "publish on the wire, without a client, p50", "ms")
-WIRE_P99 = Measure(
-    "node_publish_wire_ms_p99", "publish on the wire, without a client, p99", "ms", 0.99
-)
-WIRE_EMPTY = Measure(
-    "node_empty_call_wire_ms_p50", "... of it gRPC: a call that does nothing", "ms"
-)
-NEW = Measure(
-    "node_publish_new_connection_ms_p50", "publish, grpcio, connecting included, p50", "ms"
-)
-NEW_EMPTY = Measure("node_empty_call_new_connection_ms_p50", "... of it gRPC", "ms")
-UNPUBLISH = Measure("node_unpublish_ms_p50", "unpublish by a grpcio client, p50", "ms")
-FIRST = Measure("node_publish_first_ms_p50", "publish, first volume of a companion, p50", "ms")
-# Which rows are made of which samples.
-ROWS = (
-    *((kind, P50.key) for kind in (P50, P99)),
-    *((kind, kind.key) for kind in (EMPTY, FLOOR)),
-    *((kind, WIRE.key) for kind in (WIRE, WIRE_P99)),
-    *((kind, kind.key) for kind in (WIRE_EMPTY, NEW, NEW_EMPTY, UNPUBLISH)),
-)
+# A node of Kubernetes runs 110 pods unless told otherwise.
+VOLUMES, COMPANIONS = 110, 20
+CALLERS = 16
+ROUNDS, QUICK_ROUNDS = 9, 3
+# How often each caller of a crowd publishes its share in a round.
+_SWEEPS = 3
+# Samples of a round, by kind.
+Taken = dict[str, list[float]]
+Kinds = dict[str, Callable[[Volume], float]]
 
 
-def measure(stand: Stand, *, volumes: int, companions: int, quick: bool) -> Iterator[Row]:
-    """Publish while so many volumes are published; leaves them published."""
-    wanted = spread(range(volumes), companions)
-    first = [stand.publish(wanted)[:companions]]
-    for _ in range(0 if quick else 2):
-        stand.clear()
-        first.append(stand.publish(wanted)[:companions])
-    with Wire(stand.plugin.socket, PATIENCE) as wire:
+def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
+    """Publish while 109 other volumes are published."""
+    wanted = spread(range(VOLUMES), COMPANIONS)
+    with Stand(say) as stand, ExitStack() as stack:
+        stand.start()
+        stack.callback(stand.stop)
+        stack.callback(stand.clear)
+        say(f"publishing {VOLUMES} volumes on {COMPANIONS} companions")
+        first = []
+        for _ in range(2 if quick else 3):
+            stand.clear()
+            first.append(stand.publish(wanted)[:COMPANIONS])
+        yield over_rounds("publish_first_ms", first)
+        wire = stack.enter_context(Wire(stand.plugin.socket, PATIENCE))
+        pair = stack.enter_context(peer.running(stand.plugin.kubelet.root))
+        if pair is not None:
+            say("publishing as many by the Go peer")
+            for number in range(VOLUMES):
+                pair.publish(number)
         kinds = _kinds(stand, wire)
-        rounds = [_round(stand, wanted, kinds) for _ in range(3 if quick else 15)]
-    for kind, key in ROWS:
-        yield kind.row([taken[key] for taken in rounds])
-    yield FIRST.row(first)
+        rounds, crowds = [], []
+        for number in range(count := QUICK_ROUNDS if quick else ROUNDS):
+            say(f"round {number + 1} of {count}")
+            rounds.append(_round(stand, wanted, kinds, pair))
+            crowds.append(_crowd(stand, wanted))
+        yield from _rows(rounds, crowds, compared=pair is not None)
 
 
-def _kinds(stand: Stand, wire: Wire) -> dict[str, Callable[[Volume], list[float]]]:
-    """What is sampled, by key: each takes a volume that is not published."""
+def _rows(
+    rounds: list[Taken], crowds: list[tuple[list[float], float]], *, compared: bool
+) -> Iterator[Row]:
+    def taken(key: str) -> list[list[float]]:
+        return [samples[key] for samples in rounds]
+
+    yield over_rounds("publish_p50_ms", taken("publish"))
+    yield over_rounds("publish_p99_ms", taken("publish"), 0.99)
+    yield over_rounds("publish_floor_ms", taken("floor"))
+    yield ratio("publish_p50_ratio_floor", taken("publish"), taken("floor"))
+    yield over_rounds("empty_call_ms", taken("empty"))
+    yield over_rounds("publish_wire_ms", taken("wire"))
+    yield over_rounds("empty_call_wire_ms", taken("wire empty"))
+    yield over_rounds("publish_new_connection_ms", taken("new connection"))
+    yield over_rounds("republish_p50_ms", taken("republish"))
+    yield over_rounds("unpublish_p50_ms", taken("unpublish"))
+    yield over_rounds("publish_16_p99_ms", [samples for samples, _ in crowds], 0.99)
+    yield middle("publish_16_per_second", [rate for _, rate in crowds])
+    if compared:
+        yield over_rounds("publish_go_ms", taken("go publish"))
+        for name in ("publish", "republish", "unpublish"):
+            yield ratio(f"{name}_ratio_go", taken(f"go {name}"), taken(name))
+
+
+def _kinds(stand: Stand, wire: Wire) -> Kinds:
+    """What is sampled, by name: each takes a volume that is not published."""
     floor = Floor(stand.plugin.kubelet.root / "pods")
     nothing = csi_pb2.NodeGetCapabilitiesRequest()
     caller, empty = stand.caller, "NodeGetCapabilities"
     return {
-        P50.key: lambda volume: stand.publish([volume]),
-        EMPTY.key: lambda _: [caller.call(empty, nothing)],
-        FLOOR.key: lambda _: [floor.sample()],
-        WIRE.key: lambda volume: stand.publish([volume], wire.call),
-        WIRE_EMPTY.key: lambda _: [wire.call(empty, nothing)],
-        NEW.key: lambda volume: stand.publish([volume], caller.call_anew),
-        NEW_EMPTY.key: lambda _: [caller.call_anew(empty, nothing)],
+        "publish": lambda volume: stand.publish([volume])[0],
+        "floor": lambda _: floor.sample(),
+        "empty": lambda _: caller.call(empty, nothing),
+        "wire": lambda volume: stand.publish([volume], wire.call)[0],
+        "wire empty": lambda _: wire.call(empty, nothing),
+        "new connection": lambda volume: stand.publish([volume], caller.call_anew)[0],
     }
 
 
-def _round(
-    stand: Stand, wanted: list[Volume], kinds: dict[str, Callable[[Volume], list[float]]]
-) -> dict[str, list[float]]:
-    """Samples by key, one sweep of each kind after the other.
+def _round(stand: Stand, wanted: list[Volume], kinds: Kinds, pair: GoPair | None) -> Taken:
+    """Samples by name, one volume after the other; of each volume all kinds.
 
-    Rounds repeat that, so that a machine that is busy for a while is so for all kinds.
+    So a machine that is busy for a while is so for all kinds.
     """
-    taken: dict[str, list[float]] = {key: [] for key in (*kinds, UNPUBLISH.key)}
-    for key, sample in kinds.items():
-        for volume in wanted:
+    taken: Taken = {name: [] for name in (*kinds, "unpublish", "republish")}
+    for volume in wanted:
+        for name, sample in kinds.items():
             # Before each sample of any kind: all of them find the machine as warm.
-            taken[UNPUBLISH.key] += stand.unpublish([volume[0]])
-            taken[key] += sample(volume)
+            taken["unpublish"] += stand.unpublish([volume[0]])
+            taken[name].append(sample(volume))
             if not stand.is_published(volume[0]):
                 stand.publish([volume])
+        taken["republish"] += stand.publish([volume])
+        if pair is not None:
+            taken.setdefault("go unpublish", []).append(pair.unpublish(volume[0]))
+            taken.setdefault("go publish", []).append(pair.publish(volume[0]))
+            taken.setdefault("go republish", []).append(pair.publish(volume[0]))
     return taken
+
+
+def _crowd(stand: Stand, wanted: list[Volume]) -> tuple[list[float], float]:
+    """Milliseconds of each publish by many callers at once, and publishes a second."""
+    pods, socket = stand.plugin.kubelet.root / "pods", stand.plugin.socket
+    callers = [Caller(pods, socket) for _ in range(CALLERS)]
+    ready = threading.Barrier(CALLERS)
+
+    def work(index: int) -> tuple[list[float], float]:
+        took, busy = [], 0.0
+        for _ in range(_SWEEPS):
+            share = wanted[index::CALLERS]
+            for number, _ in share:
+                callers[index].call("NodeUnpublishVolume", stand.caller.unpublish_request(number))
+            ready.wait(PATIENCE)
+            began = time.perf_counter()
+            for number, ref in share:
+                request = stand.caller.publish_request(number, ref)
+                took.append(callers[index].call("NodePublishVolume", request))
+            ready.wait(PATIENCE)
+            busy += time.perf_counter() - began
+        return took, busy
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        found = list(pool.map(work, range(CALLERS)))
+    for caller in callers:
+        caller.close()
+    samples = [sample for took, _ in found for sample in took]
+    return samples, len(samples) / max(busy for _, busy in found)

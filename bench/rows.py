@@ -1,73 +1,69 @@
-"""What a bench found: rows with limits, shown as one table and kept as one flat JSON object."""
+"""What a bench found: numbers by key, and rounds of samples that become one number."""
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Self
 
+from bench.catalogue import BY_KEY, Entry
 from csidriver.demo.verdict import percentile
-
-_HEAD = ("what", "target", "measured", "spread", "verdict")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One number. `key` names it in results.json, `spread` is its range over the rounds."""
+    """One number. `spread` is its range over the rounds."""
 
     key: str
-    what: str
-    unit: str
     value: float
-    limit: float | None = None
     spread: tuple[float, float] | None = None
 
+    def __post_init__(self) -> None:
+        if self.key not in BY_KEY:
+            raise ValueError(f"the catalogue has no {self.key}")
+
     @property
-    def kept(self) -> bool:
-        """Whether it is within its limit; a number without one always is."""
-        return self.limit is None or self.value <= self.limit
+    def entry(self) -> Entry:
+        """What the catalogue says of it."""
+        return BY_KEY[self.key]
 
-    def cells(self) -> tuple[str, ...]:
-        """Its line in the table."""
-        limit = "" if self.limit is None else f"<= {self.limit:g} {self.unit}"
-        spread = "" if self.spread is None else " .. ".join(f"{end:.3g}" for end in self.spread)
-        verdict = "" if self.limit is None else "kept" if self.kept else "MISSED"
-        return self.what, limit, f"{self.value:.3g} {self.unit}", spread, verdict
+    def line(self) -> str:
+        """It as one line of JSON."""
+        return json.dumps(asdict(self))
 
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """What is measured in rounds of samples, and how a round becomes one number."""
-
-    key: str
-    what: str
-    unit: str
-    share: float = 0.5
-    limit: float | None = None
-
-    def row(self, rounds: Sequence[Sequence[float]]) -> Row:
-        """The median over the rounds of each round's percentile, and their range."""
-        values = [percentile(list(samples), self.share) for samples in rounds]
-        middle = statistics.median(values)
-        ends = (min(values), max(values)) if len(values) > 1 else None
-        return Row(self.key, self.what, self.unit, middle, self.limit, ends)
+    @classmethod
+    def parse(cls, line: str) -> Self:
+        """The row of a line. Raises ValueError."""
+        fields = json.loads(line)
+        spread = fields["spread"]
+        return cls(fields["key"], float(fields["value"]), tuple(spread) if spread else None)
 
 
-def table(rows: Iterable[Row]) -> str:
-    """All rows as a Markdown table, aligned for a terminal too."""
-    lines = [_HEAD, *(row.cells() for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
-    rule = tuple("-" * width for width in widths)
-    return "\n".join(
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in (lines[0], rule, *lines[1:])
-    )
+def middle(key: str, values: Sequence[float]) -> Row:
+    """The median of one value per round, and their range."""
+    ends = (min(values), max(values)) if len(values) > 1 else None
+    return Row(key, statistics.median(values), ends)
 
 
-def keep(rows: Iterable[Row], path: Path) -> None:
-    """Write the numbers by key; what other parts have measured before stays."""
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    known |= {row.key: round(row.value, 4) for row in rows}
-    path.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+def over_rounds(key: str, rounds: Sequence[Sequence[float]], share: float = 0.5) -> Row:
+    """The median over the rounds of each round's percentile, and their range."""
+    return middle(key, shares(rounds, share))
+
+
+def ratio(
+    key: str,
+    above: Sequence[Sequence[float]],
+    below: Sequence[Sequence[float]],
+    share: float = 0.5,
+) -> Row:
+    """How many times a percentile of one is that of the other, round by round.
+
+    Rounds of both took turns: a machine that is slow for a while is slow for both.
+    """
+    pairs = zip(shares(above, share), shares(below, share), strict=True)
+    return middle(key, [over / under for over, under in pairs])
+
+
+def shares(rounds: Sequence[Sequence[float]], share: float) -> list[float]:
+    """Each round's percentile."""
+    return [percentile(list(samples), share) for samples in rounds]

@@ -73,7 +73,7 @@ class Filler:
 
         _all(create, range(count))
 
-    def sources(self, count: int) -> list[Secret]:
+    def sources(self, count: int, prefix: str = "token") -> list[Secret]:
         """Annotated Secrets, as users create them."""
 
         def create(number: int) -> Secret:
@@ -86,7 +86,7 @@ class Filler:
             return self._create(
                 Secret(
                     NAMESPACES[number % len(NAMESPACES)],
-                    f"token-{number}",
+                    f"{prefix}-{number}",
                     annotations={contract.IS_TOKEN: "true"},
                     data=data,
                 ),
@@ -101,10 +101,28 @@ class Filler:
         """Mirrors, grants and companions, as old as a steady refresher has them at an instant."""
         phases = [(number + 0.5) / len(sources) for number in range(len(sources))]
         random.shuffle(phases)
+        # How long ago each was sent, as a part of the time from one refresh to the next.
+        ages = [phase * _between(source) for phase, source in zip(phases, sources, strict=True)]
+        return self.sent(sources, lives, issuer, [at - age for age in ages])
+
+    def due_at(
+        self, sources: Sequence[Secret], lives: Sequence[Sensitive], issuer: Issuer, at: float
+    ) -> list[Aged]:
+        """The same, but all are due at this instant."""
+        return self.sent(sources, lives, issuer, [at - _between(source) for source in sources])
+
+    def sent(
+        self,
+        sources: Sequence[Secret],
+        lives: Sequence[Sensitive],
+        issuer: Issuer,
+        sent_at: Sequence[float],
+    ) -> list[Aged]:
+        """Mirrors, grants and companions, each as of the instant at which it was asked for."""
 
         def take(number: int) -> Aged:
             source = sources[number]
-            grant = _grant(source, lives[number], issuer, at=at, phase=phases[number])
+            grant = _grant(source, lives[number], issuer, sent_at[number])
             self._mirror(source, grant)
             self._create(custody.to_secret(grant, contract.DRIVER_NAMESPACE))
             self._create(_companion(source, grant))
@@ -137,10 +155,14 @@ class Filler:
         return answer.json()
 
 
-def _grant(source: Secret, live: Sensitive, issuer: Issuer, *, at: float, phase: float) -> Grant:
-    """A grant after many refreshes, which has spent this part of its time until the next."""
+def _between(source: Secret) -> float:
+    """Seconds from one refresh of a token to the next."""
+    return due(0.0, LIFETIME, u=spread(source.uid, GENERATION))
+
+
+def _grant(source: Secret, live: Sensitive, issuer: Issuer, sent_at: float) -> Grant:
+    """A grant after many refreshes, the last of which was sent at an instant."""
     u = spread(source.uid, GENERATION)
-    sent_at = at - phase * due(0.0, LIFETIME, u=u)
     adopted = adopt(Source.parse(source), issuer, sent_at - GENERATION * LIFETIME, None)
     spent = tuple(Sensitive(secrets.token_hex(16)).hash() for _ in range(MAX_SPENT - 1))
     before = replace(

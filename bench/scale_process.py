@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.process import DOCKERFILE
+from bench.process import environment, memory_of
 from csidriver.errors import DriverError
 
 PATIENCE = 120.0
@@ -31,8 +31,7 @@ class RefresherProcess:
             *("--store", "kubernetes", "--listen", "127.0.0.1:0"),
             *("--spool-dir", str(folder / "spool"), "--identity", "bench", *flags),
         ]
-        own = {"PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
-        self._environment = os.environ | own | _of_image()
+        self._environment = environment(folder)
 
     def __enter__(self) -> Self:
         self.began = time.monotonic()
@@ -105,8 +104,7 @@ class RefresherProcess:
 
     def memory(self) -> float:
         """RSS in MiB, exact."""
-        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith("Rss")) / 1024
+        return memory_of(self.pid)["Rss"] / 1024
 
     def most_memory(self) -> float:
         """The greatest RSS so far, in MiB."""
@@ -127,10 +125,3 @@ class RefresherProcess:
         if not self.page("readyz"):
             return False
         return self.metric("leader") == 1 and self.metric("sources") >= count
-
-
-def _of_image() -> dict[str, str]:
-    """What the Dockerfile sets with `ENV name=value`."""
-    lines = DOCKERFILE.read_text(encoding="utf-8").splitlines()
-    settings = [line.split()[1:] for line in lines if line.startswith("ENV ")]
-    return dict(setting.split("=", 1) for line in settings for setting in line)

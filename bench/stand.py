@@ -12,10 +12,11 @@ from bench.room import MEMORY
 from csidriver.core import contract
 from csidriver.core.contract import Ref
 from csidriver.errors import DriverError
-from tests.cluster.controlplane import ControlPlane
+from tests.cluster.controlplane import PROGRAMS, ControlPlane
+from tools.programs import find
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
-SOURCES = tuple(Ref(NAMESPACE, f"source-{number}") for number in range(120))
+SOURCES = tuple(Ref(NAMESPACE, f"source-{number}") for number in range(140))
 # A volume is a number and its source.
 Volume = tuple[int, Ref]
 # Takes an RPC's name and its request, returns milliseconds.
@@ -30,13 +31,16 @@ def spread(numbers: range, companions: int) -> list[Volume]:
 class Stand(contextlib.ExitStack):
     """A real API server with the roles of deploy/ and all companions; at most one plugin.
 
-    Closing it ends the API server. `say` is told what happens.
+    Closing it ends the API server. `say` is told what happens. Raises
+    DriverError where a program is missing.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__()
+        if missing := [name for name in PROGRAMS if find(name) is None]:
+            raise DriverError(f"{', '.join(missing)} missing; run `make tools`")
         self.say = say
-        plane = ControlPlane()
+        self.plane = plane = ControlPlane()
         self.callback(plane.close)
         say("starting etcd and kube-apiserver")
         plane.start()
@@ -45,8 +49,9 @@ class Stand(contextlib.ExitStack):
         refresher = plane.service_account(contract.DRIVER_NAMESPACE, "oauth2-csi-refresher")
         self.companions = Companions(plane.server, refresher, plane.ca)
         self.companions.create(SOURCES)
-        node = plane.service_account(contract.DRIVER_NAMESPACE, "oauth2-csi-node")
-        self.plugin = Plugin(MEMORY, node, NAMESPACE)
+        # A kubeconfig with what a node may do.
+        self.rights = plane.service_account(contract.DRIVER_NAMESPACE, "oauth2-csi-node")
+        self.plugin = Plugin(MEMORY, self.rights, NAMESPACE)
         self._caller: Caller | None = None
         self._published: set[int] = set()
         say("starting the plugin once, to compile it")

@@ -1,0 +1,162 @@
+"""How many tokens a refresher renews a second when all are due, and what each of them costs.
+
+Beside it the same HTTP exchanges by bare calls, batches of both in turn. All servers run on the
+same cores: both numbers are those of the machine, their ratio is that of the refresher.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.bare_refresh import BareRefresh
+from bench.room import MEMORY
+from bench.rows import Row, middle
+from bench.scale_fill import Aged, Filler, after_this_second
+from bench.scale_issuer import IssuerProcess
+from bench.scale_process import RefresherProcess
+from bench.servers import READS, WRITES, Reading, Servers, of
+from bench.stand import DEPLOY
+from csidriver.core import contract
+from csidriver.core.issuers import Issuer
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import DriverError
+from tests.cluster.controlplane import ControlPlane
+
+# Seconds until the first batch is due, and between two.
+_LEAD, _QUIET = 12.0, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Batches, tokens in each, and the seconds from one to the next."""
+
+    batches: int
+    tokens: int
+    apart: float
+
+
+FULL = Counts(batches=3, tokens=250, apart=20.0)
+QUICK = Counts(batches=2, tokens=60, apart=9.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the servers say before and after one batch, and the bare calls' rate afterwards."""
+
+    before: Reading
+    after: Reading
+    bare: float
+
+    @property
+    def done(self) -> list[float]:
+        """When each refresh token was presented that was taken, in epoch seconds."""
+        shown = self.after.shown[len(self.before.shown) :]
+        return [row.at for row in shown if row.outcome == "rotated"]
+
+    def rate(self) -> float:
+        """Refreshes a second."""
+        return (len(self.done) - 1) / (max(self.done) - min(self.done))
+
+    def per_refresh(self, verbs: frozenset[str]) -> float:
+        """Requests at the API server."""
+        more = of(self.after.requests, verbs) - of(self.before.requests, verbs)
+        return more / len(self.done)
+
+
+def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
+    """Let batches of tokens become due at once."""
+    counts = QUICK if quick else FULL
+    plane = ControlPlane()
+    try:
+        say("starting etcd and kube-apiserver")
+        plane.start()
+        plane.apply(DEPLOY / "namespaces.yaml", DEPLOY / "rbac.yaml")
+        lives = [_secret() for _ in range(counts.batches * counts.tokens)]
+        others = [_secret() for _ in range(counts.tokens)]
+        with IssuerProcess([*lives, *others]) as issuer:
+            bare = BareRefresh(plane, issuer.url, others)
+            bare.run()
+            batches = _batches(plane, issuer, bare, _fill(plane, issuer, lives, counts), say)
+    finally:
+        plane.close()
+    yield from _rows(batches)
+
+
+def _fill(
+    plane: ControlPlane, issuer: IssuerProcess, lives: Sequence[Sensitive], counts: Counts
+) -> list[list[Aged]]:
+    filler, size = Filler(plane), counts.tokens
+    batches = [filler.sources(size, prefix=f"batch-{number}") for number in range(counts.batches)]
+    after_this_second()
+    first = time.time() + _LEAD
+    known = Issuer("demo", issuer=issuer.url, internal=True)
+    return [
+        filler.due_at(
+            sources,
+            lives[number * size : (number + 1) * size],
+            known,
+            first + number * counts.apart,
+        )
+        for number, sources in enumerate(batches)
+    ]
+
+
+def _batches(
+    plane: ControlPlane,
+    issuer: IssuerProcess,
+    bare: BareRefresh,
+    batches: Sequence[Sequence[Aged]],
+    say: Callable[[str], None],
+) -> list[Batch]:
+    servers = Servers(plane, issuer)
+    rights = plane.service_account(contract.DRIVER_NAMESPACE, "oauth2-csi-refresher")
+    issuers = MEMORY / "issuers.yaml"
+    config = {"name": "demo", "issuer": issuer.url, "default": True, "internal": True}
+    # What is measured is the refresher, not how it spares a server.
+    issuers.write_text(json.dumps({"issuers": [config | {"rate": 10_000}]}), encoding="utf-8")
+    flags = ["--kubeconfig", str(rights), "--issuers", str(issuers)]
+    found = []
+    with RefresherProcess(MEMORY, flags) as process:
+        process.until_scheduled(sum(map(len, batches)))
+        for number, batch in enumerate(batches):
+            found.append(_watch(servers, issuer, process, batch, bare))
+            say(f"batch {number + 1} of {len(batches)}: {found[-1].rate():.0f} refreshes a second")
+    return found
+
+
+def _watch(
+    servers: Servers,
+    issuer: IssuerProcess,
+    process: RefresherProcess,
+    batch: Sequence[Aged],
+    bare: BareRefresh,
+) -> Batch:
+    due = min(token.due for token in batch)
+    if time.time() > due - _QUIET:
+        raise DriverError("this machine is too slow: a batch was due before the last one ended")
+    time.sleep(due - _QUIET - time.time())
+    before = servers.read(process)
+    wanted = {token.live for token in batch}
+    while not wanted <= {row.rt for row in issuer.log()}:
+        if time.time() > due + _LEAD * 5:
+            raise DriverError("not all tokens were refreshed")
+        time.sleep(0.2)
+    return Batch(before, servers.read(process), bare.run())
+
+
+def _rows(batches: Sequence[Batch]) -> Iterator[Row]:
+    yield middle("refresh_per_second", [batch.rate() for batch in batches])
+    cpu = [1000 * (b.after.cpu - b.before.cpu) / len(b.done) for b in batches]
+    yield middle("refresh_cpu_ms", cpu)
+    yield middle("api_writes_per_refresh", [batch.per_refresh(WRITES) for batch in batches])
+    yield middle("api_reads_per_refresh", [batch.per_refresh(READS) for batch in batches])
+    shown = [(len(b.after.shown) - len(b.before.shown)) / len(b.done) for b in batches]
+    yield middle("as_calls_per_refresh", shown)
+    yield middle("refresh_floor_per_second", [batch.bare for batch in batches])
+    yield middle("refresh_ratio_floor", [batch.bare / batch.rate() for batch in batches])
+
+
+def _secret() -> Sensitive:
+    return Sensitive(secrets.token_urlsafe(32))
