@@ -1,4 +1,4 @@
-"""How long kube-apiserver waits for the admission of a pod, beside a server with a canned answer."""
+"""How long kube-apiserver waits for an admission, beside a server with a canned answer."""
 
 import contextlib
 import json
@@ -22,6 +22,7 @@ from csidriver.errors import DriverError
 
 ROUNDS, QUICK_ROUNDS = 9, 3
 SAMPLES, QUICK_SAMPLES = 400, 100
+_PATH = "/mutate"
 _CONTAINERS = ("web", "worker", "metrics")
 
 
@@ -65,7 +66,7 @@ class Client:
     def ask(self, body: bytes) -> bytes:
         """The answer to one review. Raises DriverError if it is none."""
         headers = {"Content-Type": "application/json"}
-        self._connection.request("POST", contract.ADMISSION_PATH, body, headers)
+        self._connection.request("POST", _PATH, body, headers)
         answer = self._connection.getresponse()
         content = answer.read()
         if answer.status != 200:  # noqa: PLR2004
@@ -151,11 +152,18 @@ def _webhook(files: tuple[Path, Path]) -> Iterator[int]:
     """The webhook's port while it runs; no API server is needed with a certificate of ours."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
-    flags = ["--listen", "127.0.0.1:0", "--webhook-listen", f"127.0.0.1:{port}"]
+    flags = [
+        "--store",
+        f"dir:{MEMORY}",
+        "--listen",
+        "127.0.0.1:0",
+        "--webhook-listen",
+        f"127.0.0.1:{port}",
+    ]
     flags += ["--tls-cert-file", str(files[0]), "--tls-key-file", str(files[1])]
     with _started([*PROGRAM, "webhook", *flags]) as process:
         deadline = time.monotonic() + PATIENCE
-        while not _listens(port):
+        while not _serves(port, files[0]):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise DriverError("the webhook does not serve")
             time.sleep(0.05)
@@ -181,6 +189,14 @@ def _started(
             process.kill()
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _serves(port: int, authority: Path) -> bool:
+    """Whether it has read its certificate, too."""
+    context = ssl.create_default_context(cafile=str(authority))
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), PATIENCE) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1"),
+        ):
+            return True
+    except OSError:
+        return False
