@@ -15,7 +15,7 @@ PROTOS := csidriver/_proto/csi.proto csidriver/_proto/pluginregistration.proto
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-annotate --no-emit-index-url
 
-.PHONY: demo test test-keycloak simulate check fix proto lock tools clean
+.PHONY: demo test test-keycloak simulate bench check fix proto lock tools clean
 .DELETE_ON_ERROR:
 
 ## demo: the announcement's example comes to life; ARGS="--seconds 30 --json" and more (--help)
@@ -34,6 +34,10 @@ test-keycloak: $(VENV)/.dev
 ## simulate: the refresh protocol under faults in virtual time; SEEDS=2000 for many runs
 simulate: $(VENV)/.dev
 	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulator $(SEEDS)
+
+## bench: every number of docs/performance.md, as root, after `make tools`; QUICK=1 for a short one
+bench: $(VENV)/.dev
+	@QUICK=$(QUICK) $(BIN)/python -m bench $(ARGS)
 
 ## check: what CI checks before it tests
 check: $(VENV)/.dev

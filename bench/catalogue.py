@@ -62,7 +62,10 @@ _PUBLISH = (
         note="as kubelet does; the others keep their connection",
     ),
     Entry("publish", "publish_16_p99_ms", "publish, 16 callers, p99", "ms"),
-    Entry("publish", "publish_16_per_second", "... calls per second", "/s"),
+    Entry(
+        "publish", "publish_16_per_second", "... volumes a second", "/s",
+        note="each unpublished and published",
+    ),
     Entry(
         "publish", "publish_first_ms", "publish, first volume of a companion, p50", "ms",
         note="waits for a TLS connection and a list",

@@ -17,7 +17,8 @@ from bench.room import MEMORY
 from bench.rows import Row, middle
 from bench.stand import SOURCES, Stand, Volume, spread
 
-MORE_VOLUMES, MORE_COMPANIONS = 500, 100
+# Volumes more on the same companions, and companions more with a volume each.
+MORE, QUICK_MORE = (500, 100), (200, 40)
 # Seconds for the watches to settle after the last publish; of doing nothing.
 SETTLE = 1.0
 WINDOW, QUICK_WINDOW = 60.0, 12.0
@@ -30,7 +31,7 @@ def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
     with Stand(say) as stand:
         for number in range(count := 1 if quick else 3):
             say(f"memory, round {number + 1} of {count}")
-            for key, value in (*_grow(stand), *_beside(stand)):
+            for key, value in (*_grow(stand, *(QUICK_MORE if quick else MORE)), *_beside(stand)):
                 grown.setdefault(key, []).append(value)
         for key, values in grown.items():
             yield middle(key, values)
@@ -45,7 +46,7 @@ def _quotients(key: str, above: Sequence[float], below: Sequence[float]) -> Row:
     return middle(key, [over / under for over, under in zip(above, below, strict=True)])
 
 
-def _grow(stand: Stand) -> Iterator[tuple[str, float]]:
+def _grow(stand: Stand, volumes: int, companions: int) -> Iterator[tuple[str, float]]:
     """Numbers of a fresh plugin by key; it has ended afterwards."""
     stand.start()
     there = 0
@@ -58,10 +59,10 @@ def _grow(stand: Stand) -> Iterator[tuple[str, float]]:
             yield "node_pss_110_mib", taken["Pss"] / 1024
     yield (
         "node_rss_kib_per_volume",
-        _slope(stand, spread(range(there, there + MORE_VOLUMES), COMPANIONS)),
+        _slope(stand, spread(range(there, there + volumes), COMPANIONS)),
     )
-    there += MORE_VOLUMES
-    further = [(there + more, SOURCES[COMPANIONS + more]) for more in range(MORE_COMPANIONS)]
+    there += volumes
+    further = [(there + more, SOURCES[COMPANIONS + more]) for more in range(companions)]
     yield "node_rss_kib_per_companion", _slope(stand, further)
     stand.clear()
     stand.stop()

@@ -61,7 +61,9 @@ class Report:
             if (row := found.get(entry.key)) is not None:
                 lines.append(_cells(row, quick=self.quick))
             elif why := skipped.get(entry.key):
-                lines.append((entry.what, f"`{entry.key}`", "-", entry.target(), "", why))
+                lines.append(
+                    (entry.what, f"`{entry.key}`", "-", entry.target(), "", why.split(":")[0])
+                )
         return markdown(lines)
 
     def heading(self) -> str:
