@@ -12,6 +12,7 @@ from bench import documents, part, peer, report, room
 from bench.catalogue import ENTRIES
 from bench.machine import Machine
 from bench.report import Report
+from csidriver.demo import sandbox
 from csidriver.demo.sandbox import SandboxRefused
 
 # Each part is a module of this package with `measure(say, *, quick)`, which yields its rows.
@@ -65,6 +66,8 @@ def _one(name: str, descriptor: int, *, quick: bool) -> int:
             os.write(descriptor, f"{row.line()}\n".encode())
         return 0
 
+    # Not even a kill of the whole bench leaves a part behind.
+    sandbox.die_with_parent()
     try:
         return room.run(work)
     except SandboxRefused as error:

@@ -43,9 +43,12 @@ def check_compatible(known: VolumeRecord, wanted: VolumeRecord, *, shown: bool) 
         )
 
 
-def owners(target: Path, shown: set[str], published: Iterable[VolumeRecord]) -> set[str]:
-    """Folder names of the volumes a target belongs to: `shown` on it, or published there."""
-    real, tail = os.path.realpath(target), "/".join(target.parts[-_OWN_PARTS:])
+def owners(target: Path, real: str, shown: set[str], published: Iterable[VolumeRecord]) -> set[str]:
+    """Folder names of the volumes a target belongs to: `shown` on it, or published there.
+
+    `real` is the target's real path.
+    """
+    tail = "/".join(target.parts[-_OWN_PARTS:])
     # Most paths differ in their text already; resolving each would cost system calls.
     near = (record for record in published if record.target_path.endswith(tail))
     there = {folder_name(r.volume_id) for r in near if os.path.realpath(r.target_path) == real}

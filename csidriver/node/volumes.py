@@ -92,15 +92,15 @@ class Volumes:
         On an error everything this call did is undone: kubelet may never call again.
         """
         volume_id, target = wanted.volume_id, Path(wanted.target_path)
-        name = folder_name(volume_id)
-        with self._claims.claim(name) as cancel, self._claims.claim(os.path.realpath(target)):
+        name, real = folder_name(volume_id), os.path.realpath(target)
+        with self._claims.claim(name) as cancel, self._claims.claim(real):
             known = self.rewritable(volume_id)
             # Without a record when that was lost, in a crash or later.
             shown = self._around.state.shown_at(volume_id, target)
             if known is not None:
                 check_compatible(known.record, wanted, shown=shown)
             try:
-                if not shown and self._owners(target) - {name}:
+                if not shown and self._owners(target, real) - {name}:
                     raise PublishedDifferently(
                         f"target_path {target} belongs to another volume; unpublish that first"
                     )
@@ -121,12 +121,12 @@ class Volumes:
         Raises:
             InvalidRequest: the target belongs to another volume, and was left alone.
         """
-        name = folder_name(volume_id)
+        name, real = folder_name(volume_id), os.path.realpath(target)
         self._claims.end(name)
         self._around.follower.wake()
-        with self._claims.claim(name), self._claims.claim(os.path.realpath(target)):
+        with self._claims.claim(name), self._claims.claim(real):
             own = self._around.state.shown_at(volume_id, target)
-            if not own and (found := self._owners(target)) and name not in found:
+            if not own and (found := self._owners(target, real)) and name not in found:
                 problem = f"target_path {target} belongs to another volume"
                 raise InvalidRequest("NodeUnpublishVolume", [problem])
             self._patience.forget(volume_id)
@@ -164,10 +164,10 @@ class Volumes:
         self._claims.end_all()
         self._around.follower.wake()
 
-    def _owners(self, target: Path) -> set[str]:
+    def _owners(self, target: Path, real: str) -> set[str]:
         with self._lock:
             records = [volume.record for volume in self._volumes.values()]
-        return owners(target, self._around.state.shown_on(target), records)
+        return owners(target, real, self._around.state.shown_on(target), records)
 
     def _publish_again(self, volume: Volume, target: Path, *, shown: bool) -> None:
         """A republish: no network, no second mount, an error only when the token has expired."""
