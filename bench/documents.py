@@ -1,5 +1,6 @@
 """Brings the last run into the docs, so that no number there is typed by hand."""
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from bench.report import Report
 _TOP = Path(__file__).parents[1]
 PAGE, README, PLOTS = _TOP / "docs/performance.md", _TOP / "bench/README.md", _TOP / "docs/plots"
 _BEGIN, _END = "<!-- {} begin: made by `python -m bench --write-docs` -->", "<!-- {} end -->"
+
+_PERCENTILE = re.compile(r", p[\d.]+$")
 
 
 def write(found: Report | None) -> int:
@@ -34,9 +37,9 @@ def keys() -> str:
         whole = ""
         for entry in ENTRIES:
             if not entry.what.startswith("... "):
-                whole = entry.what
+                whole = _PERCENTILE.sub("", entry.what)
             what = entry.what.replace("...", f"{whole}:", 1)
-            unit = f" ({entry.unit})" if entry.unit else ""
+            unit = {"": "", "x": " (times)"}.get(entry.unit, f" ({entry.unit})")
             note = f"; {entry.note}" if entry.note else ""
             yield f"`{entry.key}`", entry.part, f"{what}{unit}{note}"
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from bench import peer
 from bench.calls import PATIENCE, Caller
@@ -29,6 +30,18 @@ Taken = dict[str, list[float]]
 Kinds = dict[str, Callable[[Volume], float]]
 
 
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Many callers at once: milliseconds of publishes and of calls that do nothing.
+
+    `rate` is how many volumes they unpublished and published a second.
+    """
+
+    publishes: list[float]
+    empties: list[float]
+    rate: float
+
+
 def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
     """Publish while 109 other volumes are published."""
     wanted = spread(range(VOLUMES), COMPANIONS)
@@ -48,18 +61,16 @@ def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
             say("publishing as many by the Go peer")
             for number in range(VOLUMES):
                 pair.publish(number)
-        kinds = _kinds(stand, wire)
+        kinds, floor = _kinds(stand, wire), Floor(stand.plugin.kubelet.root / "pods")
         rounds, crowds = [], []
         for number in range(count := QUICK_ROUNDS if quick else ROUNDS):
             say(f"round {number + 1} of {count}")
-            rounds.append(_round(stand, wanted, kinds, pair))
+            rounds.append(_round(stand, wanted, kinds, floor, pair))
             crowds.append(_crowd(stand, wanted))
         yield from _rows(rounds, crowds, compared=pair is not None)
 
 
-def _rows(
-    rounds: list[Taken], crowds: list[tuple[list[float], float]], *, compared: bool
-) -> Iterator[Row]:
+def _rows(rounds: list[Taken], crowds: list[Crowd], *, compared: bool) -> Iterator[Row]:
     def taken(key: str) -> list[list[float]]:
         return [samples[key] for samples in rounds]
 
@@ -71,10 +82,13 @@ def _rows(
     yield over_rounds("publish_wire_ms", taken("wire"))
     yield over_rounds("empty_call_wire_ms", taken("wire empty"))
     yield over_rounds("publish_new_connection_ms", taken("new connection"))
+    yield over_rounds("empty_call_new_connection_ms", taken("new connection empty"))
     yield over_rounds("republish_p50_ms", taken("republish"))
     yield over_rounds("unpublish_p50_ms", taken("unpublish"))
-    yield over_rounds("publish_16_p99_ms", [samples for samples, _ in crowds], 0.99)
-    yield middle("publish_16_per_second", [rate for _, rate in crowds])
+    yield over_rounds("unpublish_floor_ms", taken("unpublish floor"))
+    yield over_rounds("publish_16_p99_ms", [crowd.publishes for crowd in crowds], 0.99)
+    yield over_rounds("empty_call_16_p99_ms", [crowd.empties for crowd in crowds], 0.99)
+    yield middle("publish_16_per_second", [crowd.rate for crowd in crowds])
     if compared:
         yield over_rounds("publish_go_ms", taken("go publish"))
         for name in ("publish", "republish", "unpublish"):
@@ -83,25 +97,27 @@ def _rows(
 
 def _kinds(stand: Stand, wire: Wire) -> Kinds:
     """What is sampled, by name: each takes a volume that is not published."""
-    floor = Floor(stand.plugin.kubelet.root / "pods")
     nothing = csi_pb2.NodeGetCapabilitiesRequest()
     caller, empty = stand.caller, "NodeGetCapabilities"
     return {
         "publish": lambda volume: stand.publish([volume])[0],
-        "floor": lambda _: floor.sample(),
         "empty": lambda _: caller.call(empty, nothing),
         "wire": lambda volume: stand.publish([volume], wire.call)[0],
         "wire empty": lambda _: wire.call(empty, nothing),
         "new connection": lambda volume: stand.publish([volume], caller.call_anew)[0],
+        "new connection empty": lambda _: caller.call_anew(empty, nothing),
     }
 
 
-def _round(stand: Stand, wanted: list[Volume], kinds: Kinds, pair: GoPair | None) -> Taken:
+def _round(
+    stand: Stand, wanted: list[Volume], kinds: Kinds, floor: Floor, pair: GoPair | None
+) -> Taken:
     """Samples by name, one volume after the other; of each volume all kinds.
 
     So a machine that is busy for a while is so for all kinds.
     """
-    taken: Taken = {name: [] for name in (*kinds, "unpublish", "republish")}
+    names = (*kinds, "unpublish", "republish", "floor", "unpublish floor")
+    taken: Taken = {name: [] for name in names}
     for volume in wanted:
         for name, sample in kinds.items():
             # Before each sample of any kind: all of them find the machine as warm.
@@ -110,6 +126,8 @@ def _round(stand: Stand, wanted: list[Volume], kinds: Kinds, pair: GoPair | None
             if not stand.is_published(volume[0]):
                 stand.publish([volume])
         taken["republish"] += stand.publish([volume])
+        for name, took in zip(names[-2:], floor.sample(), strict=True):
+            taken[name].append(took)
         if pair is not None:
             taken.setdefault("go unpublish", []).append(pair.unpublish(volume[0]))
             taken.setdefault("go publish", []).append(pair.publish(volume[0]))
@@ -117,27 +135,31 @@ def _round(stand: Stand, wanted: list[Volume], kinds: Kinds, pair: GoPair | None
     return taken
 
 
-def _crowd(stand: Stand, wanted: list[Volume]) -> tuple[list[float], float]:
-    """Milliseconds of each publish by many callers at once, and volumes turned over a second.
+def _crowd(stand: Stand, wanted: list[Volume]) -> Crowd:
+    """Every caller works on volumes of its own, over a connection of its own.
 
     One volume of each companion stays, so that none of them has to be followed anew.
     """
     pods, socket = stand.plugin.kubelet.root / "pods", stand.plugin.socket
     callers = [Caller(pods, socket) for _ in range(CALLERS)]
     ready = threading.Barrier(CALLERS)
+    nothing = csi_pb2.NodeGetCapabilitiesRequest()
 
-    def work(index: int) -> tuple[list[float], float]:
+    def work(index: int) -> tuple[list[float], list[float], float]:
         took, caller = [], callers[index]
         ready.wait(PATIENCE)
         began = time.perf_counter()
         for number, ref in _SWEEPS * wanted[COMPANIONS + index :: CALLERS]:
             caller.call("NodeUnpublishVolume", caller.unpublish_request(number))
             took.append(caller.call("NodePublishVolume", caller.publish_request(number, ref)))
-        return took, time.perf_counter() - began
+        busy = time.perf_counter() - began
+        ready.wait(PATIENCE)
+        return took, [caller.call("NodeGetCapabilities", nothing) for _ in took], busy
 
     with ThreadPoolExecutor(CALLERS) as pool:
         found = list(pool.map(work, range(CALLERS)))
     for caller in callers:
         caller.close()
-    samples = [sample for took, _ in found for sample in took]
-    return samples, len(samples) / max(busy for _, busy in found)
+    publishes = [sample for took, _, _ in found for sample in took]
+    empties = [sample for _, took, _ in found for sample in took]
+    return Crowd(publishes, empties, len(publishes) / max(busy for _, _, busy in found))

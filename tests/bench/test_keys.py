@@ -58,11 +58,11 @@ def test_every_part_is_a_module_with_quick_and_full_runs(part: str) -> None:
 
 
 def test_the_publish_part_has_all_its_keys_with_a_peer_and_skips_only_its_without() -> None:
-    names = "publish floor empty wire|wire empty|new connection|unpublish republish"
-    taken = {name: [1.0, 2.0] for part in names.split("|") for name in part.split()}
-    taken |= {name: [1.0] for name in ("wire empty", "new connection", "publish", "republish")}
+    names = "publish,floor,empty,wire,wire empty,new connection,new connection empty,"
+    names += "unpublish,unpublish floor,republish"
+    taken = {name: [1.0] for name in names.split(",")}
     go = {f"go {name}": [5.0] for name in ("publish", "republish", "unpublish")}
-    crowds = [([3.0], 4.0)]
+    crowds = [publish.Crowd([3.0], [2.0], 4.0)]
     compared = [row.key for row in publish._rows([taken | go], crowds, compared=True)]
     assert sorted([*compared, "publish_first_ms"]) == of_part("publish")
     alone = {row.key for row in publish._rows([taken], crowds, compared=False)}
