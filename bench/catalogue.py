@@ -115,7 +115,7 @@ _READS = (
     Entry("reads", "reads_total", "reads judged", "", at_least=1e7, full=True,
           note="of files that the plugin rewrites, 1.2 and 6 kB, whole and in chunks"),
     Entry("reads", "bad_reads_ours", "... torn, empty or mixed", "", at_most=0),
-    Entry("reads", "rewrites_ours", "... rewrites meanwhile", ""),
+    Entry("reads", "rewrites_ours", "... new tokens seen meanwhile", "", note="by each reader"),
     Entry("reads", "bad_reads_truncate", "bad reads, truncate and write", "",
           note="a naive writer beside it, same pace, readers and tokens"),
     Entry("reads", "reads_truncate", "... of so many", ""),

@@ -77,7 +77,7 @@ def _rows(found: Found) -> Iterator[Row]:
     ours = found.tallies["ours"]
     yield Row("reads_total", ours.reads)
     yield Row("bad_reads_ours", ours.bad)
-    yield Row("rewrites_ours", ours.tokens)
+    yield Row("rewrites_ours", ours.tokens / READERS)
     for way in naive.WAYS:
         yield Row(f"bad_reads_{way}", found.tallies[way].bad)
         yield Row(f"reads_{way}", found.tallies[way].reads)

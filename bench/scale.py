@@ -59,8 +59,7 @@ def _fill(
     took = time.monotonic() - began
     say(f"{2 * count / took:.0f} creates a second; taking them into custody")
     after_this_second()
-    at = time.time() + 1.5 * took * 1.3 + 2.0
-    aged = filler.custody(sources, lives, Issuer("demo", issuer=url, internal=True), at)
+    aged, at = filler.custody(sources, lives, Issuer("demo", issuer=url, internal=True))
     say(f"filled {at - time.time():.1f} s before the first token is due")
     time.sleep(max(0.0, at - time.time()))
     return aged
