@@ -70,7 +70,7 @@ class SelfMade:
                 log.warning("%s", error)
             return self._retried()
         self._trouble = ""
-        if self._bundle.problem:
+        if at > now and self._bundle.problem:
             return self._retried()  # installed in whatever order, it is soon seen
         self._failures = 0
         return min(self._terms.poll, max(0.0, at - now))
