@@ -19,6 +19,7 @@ from csidriver.core.certificates import Terms
 from csidriver.core.contract import CERTIFICATE, DRIVER_NAMESPACE, WEBHOOK
 from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
+from csidriver.errors import StoreConflict
 from csidriver.webhook.answers import Reply, refusal
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import ControlPlane
@@ -234,6 +235,18 @@ def test_nothing_else_of_the_configuration_is_touched(hooked: Hooked) -> None:
     ]
     (key,) = [key for key in ours["f:webhooks"] if key != "."]
     assert set(ours["f:webhooks"][key]["f:clientConfig"]) == {"f:caBundle"}
+
+
+def test_a_write_at_an_old_version_changes_nothing(hooked: Hooked) -> None:
+    hooked.register(443)
+    configuration = hooked.configuration()
+    found = configuration.read()
+    assert found is not None
+    hooked.register(444)
+    authority, _ = Pki().new_authority(time.time(), HOUR)
+    with pytest.raises(StoreConflict):
+        configuration.write(found, authority.pem)
+    assert hooked.ca_bundle() == ""
 
 
 def test_a_missing_configuration_is_told_and_does_not_stop_certificates(hooked: Hooked) -> None:
