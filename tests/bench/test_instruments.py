@@ -9,7 +9,7 @@ import pytest
 from bench import lease_probe, marked, naive, peer
 from bench.hammer import Tally, _hammer, share_of
 from bench.observer import Observer
-from bench.webhook import review
+from bench.review import review
 from csidriver.core import admission
 from csidriver.errors import DriverError
 from csidriver.node import tokenfile
