@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -20,6 +21,9 @@ from typing import Any, Self
 
 from csidriver.core import contract
 from csidriver.errors import DriverError
+
+# How often a watch is asked for, and the seconds between two times.
+_TRIES, _PAUSE = 50, 0.2
 
 
 class BareWatch:
@@ -60,33 +64,46 @@ class BareWatch:
 
 
 def _follow(wanted: Mapping[str, Any], name: str, standing: threading.Barrier) -> None:
-    connection = HTTPSConnection(
-        "127.0.0.1",
-        wanted["port"],
-        context=ssl.create_default_context(cafile=wanted["authority"]),
-    )
+    trust = ssl.create_default_context(cafile=wanted["authority"])
     where = f"/api/v1/namespaces/{contract.TOKENS_NAMESPACE}/secrets"
-    query = f"watch=1&fieldSelector=metadata.name%3D{name}"
-    connection.request(
-        "GET", f"{where}?{query}", headers={"Authorization": f"Bearer {wanted['token']}"}
-    )
-    answer = connection.getresponse()
-    first = True
-    while line := answer.readline():
-        data = json.loads(line)["object"]["data"]
-        content = base64.b64decode(data["access_token"])
-        for file in wanted["files"][name]:
-            descriptor = os.open(file, os.O_WRONLY)
-            os.pwrite(descriptor, content, 0)
-            os.close(descriptor)
-        if first:
-            standing.wait()
-            first = False
+    # As of any version: for the newest one the API server may wait until another Secret changes.
+    query = f"watch=1&resourceVersion=0&fieldSelector=metadata.name%3D{name}"
+    headers = {"Authorization": f"Bearer {wanted['token']}"}
+    told, first = b"", True
+    for _ in range(_TRIES):
+        connection = HTTPSConnection("127.0.0.1", wanted["port"], context=trust)
+        connection.request("GET", f"{where}?{query}", headers=headers)
+        answer = connection.getresponse()
+        while told := answer.readline():
+            data = json.loads(told).get("object", {}).get("data")
+            if data is None:
+                break
+            _write(wanted["files"][name], base64.b64decode(data["access_token"]))
+            if first:
+                standing.wait()
+                first = False
+        # An API server that has just started refuses a watch, or ends it with an error.
+        time.sleep(_PAUSE)
+    raise DriverError(f"the API server answers {told[:300]!r}")
+
+
+def _write(files: Sequence[str], content: bytes) -> None:
+    for file in files:
+        descriptor = os.open(file, os.O_WRONLY)
+        os.pwrite(descriptor, content, 0)
+        os.close(descriptor)
+
+
+def _end(failure: threading.ExceptHookArgs) -> None:
+    """Without one of its threads the process would wait for ever."""
+    sys.__excepthook__(failure.exc_type, failure.exc_value or Exception(), failure.exc_traceback)
+    os._exit(1)
 
 
 def main() -> None:
     """Follow until standard input ends."""
     wanted = json.loads(sys.stdin.readline())
+    threading.excepthook = _end
     standing = threading.Barrier(len(wanted["files"]) + 1)
     for name in wanted["files"]:
         threading.Thread(target=_follow, args=(wanted, name, standing), daemon=True).start()
