@@ -410,6 +410,23 @@ def test_a_stop_finishes_what_is_being_answered_and_lets_the_idle_go() -> None:
             served.connect()
 
 
+def test_requests_that_have_begun_when_it_stops_are_answered() -> None:
+    for _ in range(10):
+        with serving() as served, contextlib.ExitStack() as stack:
+            whole, half = [stack.enter_context(served.secure()) for _ in range(2)]
+            length = HEAD + f"Content-Length: {len(GOOD)}\r\n\r\n".encode()
+            clients = [Client(whole), Client(half)]
+            assert [client.post()[0] for client in clients] == [200, 200]
+            half.sendall(length + GOOD[:10])
+            whole.sendall(length + GOOD)
+            stopping = threading.Thread(target=served.server.stop)
+            stopping.start()
+            assert told_on(whole)[0] == 200
+            half.sendall(GOOD[10:])
+            assert told_on(half)[0] == 200
+            stopping.join(PATIENCE)
+
+
 def test_who_leaves_sends_clients_elsewhere_with_each_answer(served: Served) -> None:
     with served.secure() as connected:
         client = Client(connected)
