@@ -42,6 +42,12 @@ class Tenant:
         self.kubectl("apply", stdin=original)
         return original
 
+    def put(self, name: str, token: Sensitive) -> None:
+        """The same without kubectl, which takes a tenth of a second."""
+        path = f"/api/v1/namespaces/{self.namespace}/secrets?fieldManager=user"
+        answer = self.plane.api("POST", path, manifest(name, token.reveal()))
+        assert answer["kind"] == "Secret", answer
+
     def source(self, name: str) -> Secret:
         found = self._read(self.namespace, name)
         assert found is not None

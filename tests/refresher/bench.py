@@ -36,13 +36,15 @@ NAMESPACE = "physics"
 LONG = Policy(lifetime=3600.0)
 
 
-def until(condition: Callable[[], Any], what: str = "", patience: float = PATIENCE) -> Any:
-    """Wait for something to become true, and return it."""
+def until(
+    condition: Callable[[], Any], what: str = "", patience: float = PATIENCE, pause: float = 0.01
+) -> Any:
+    """Wait for something to become true, and return it; `pause` is between two looks."""
     deadline = time.monotonic() + patience
-    pause = threading.Event()
+    never = threading.Event()
     while not (result := condition()):
         assert time.monotonic() < deadline, f"never came true: {what or condition}"
-        pause.wait(0.01)
+        never.wait(pause)
     return result
 
 
