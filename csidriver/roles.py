@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from csidriver import settings
+from csidriver.core.contract import REFRESHER, Ref
 from csidriver.core.known import Rules
 from csidriver.core.store import Places
 
@@ -94,6 +95,7 @@ def refresher(
         clock=clock,
         metrics=metrics,
         may_send=lease.holds,
+        home=Ref(common.driver_namespace, REFRESHER),
     )
 
     return _leased(lease, lambda: Refresher(store, Interpreter(world), rules, clock, metrics))

@@ -37,6 +37,8 @@ GRANT_TYPE = f"{PREFIX}grant"
 COMPANION_TYPE = f"{PREFIX}access-token"
 FIELD_MANAGER = "oauth2-csi"
 
+# The refresher's Deployment and its Lease.
+REFRESHER = "oauth2-csi-refresher"
 DRIVER_NAMESPACE = "oauth2-csi"
 TOKENS_NAMESPACE = "oauth2-csi-tokens"
 

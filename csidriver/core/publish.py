@@ -218,9 +218,12 @@ def _mirror(known: Known, source: Secret, now: float) -> Mapping[str, Sensitive]
 def _report(known: Known, source: Secret, wanted: Mapping[str, str | None]) -> Steps[None]:
     """An Event when the status changes or a warning appears, none for what repeats."""
     status = wanted[contract.STATUS]
-    if status and source.annotations.get(contract.STATUS) != status:
+    before = source.annotations.get(contract.STATUS)
+    if status and before != status:
         message, normal = wanted[contract.MESSAGE] or "", Status(status) in _NORMAL
-        yield from Report(known.ref, source.uid, status, message, normal)
+        unavailable = Status.ISSUER_UNAVAILABLE.value
+        of_issuer = unavailable == status or (unavailable == before and normal)
+        yield from Report(known.ref, source.uid, status, message, normal, of_issuer)
     told = warned(source.annotations)
     for warn in warned(wanted):
         if warn not in told and warn is not Warn.REFRESH_TOKEN_EXPIRING:

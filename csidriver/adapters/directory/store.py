@@ -98,8 +98,7 @@ class DirectoryStore:
 
     def create_event(self, event: Event) -> None:
         """Record an Event, or count one more of it."""
-        name = f"{event.ref.name}.{event.reason.lower()}"
-        slot = Slot.of(event.ref.namespace, "Event", name)
+        slot = Slot.of(event.ref.namespace, "Event", change.event_name(event))
         with self._shelf.folder.locked():
             stored = self._shelf.load(slot)
             before = None if stored is None else stored.manifest
