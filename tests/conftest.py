@@ -13,6 +13,7 @@ from tools.programs import find
 if TYPE_CHECKING:
     from tests.cluster.cluster import Cluster
     from tests.cluster.controlplane import ControlPlane
+    from tests.needles import Everything
 
 _refused = ""
 
@@ -59,6 +60,15 @@ def cluster(control_plane: "ControlPlane") -> "Cluster":
     from tests.cluster.cluster import Cluster
 
     return Cluster(control_plane)
+
+
+@pytest.fixture
+def heard() -> Iterator["Everything"]:
+    """What all loggers say, libraries too, at DEBUG."""
+    from tests.needles import listening
+
+    with listening() as everything:
+        yield everything
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,6 +15,7 @@ from csidriver.adapters.clock import Clock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.http import TokenEndpoints
 from csidriver.adapters.issuers import IssuerFiles
+from csidriver.adapters.kubernetes import KubernetesStore
 from csidriver.core import contract, custody
 from csidriver.core.contract import Ref
 from csidriver.core.grant import Grant
@@ -128,12 +129,14 @@ class Bench(contextlib.ExitStack):
         draft.write_text(yaml.safe_dump({"issuers": [dict(e) for e in entries]}), encoding="utf-8")
         draft.rename(self.issuers)
 
-    def start(self) -> None:
+    def start(self, store: KubernetesStore | None = None) -> None:
+        """Run a refresher over the folder, or over another backend."""
+        backend = store or self.backend
         self.registry = CollectorRegistry()
         stop, clock, metrics = threading.Event(), Clock(), RefresherMetrics(self.registry)
         files = IssuerFiles([self.issuers])
         world = World(
-            store=self.backend,
+            store=backend,
             spool=Spool(self.spool),
             endpoints=TokenEndpoints(),
             clock=clock,
@@ -141,7 +144,7 @@ class Bench(contextlib.ExitStack):
             may_send=lambda: not stop.is_set(),
         )
         refresher = Refresher(
-            self.backend,
+            backend,
             Interpreter(world),
             lambda: Rules(issuers=files.current(), holder="bench"),
             clock,
