@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from csidriver.core import contract
 from csidriver.core.contract import Ref
 from csidriver.core.expiry import ends
-from csidriver.core.known import Known
+from csidriver.core.known import Known, Versions
 from csidriver.core.secret import Secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.source import document_key
@@ -19,6 +19,10 @@ from csidriver.core.store import Change
 _MOST_TOLD = 64
 # These are renewed by the schedule; the others wait for people.
 _RENEWED = frozenset({Status.PENDING, Status.READY, Status.UNCERTAIN, Status.ISSUER_UNAVAILABLE})
+
+
+# The versions that were last seen of tokens.
+Seen = Mapping[Ref, Versions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,12 @@ class Register:
             before = Known(change.ref) if known is None else known
             after = self._known[change.ref] = before.stale(change)
             return known is None or after.source_stale or after.custody_stale
+
+    def versions(self) -> Seen:
+        """What was last seen of each token that nobody visits and nothing is to be read of."""
+        with self._lock:
+            settled = [k for ref, k in self._known.items() if ref not in self._told]
+        return {k.ref: k.versions for k in settled if not (k.source_stale or k.custody_stale)}
 
     def refs(self) -> list[Ref]:
         """All tokens."""
