@@ -56,6 +56,11 @@ class Tenant:
     def warning(self, name: str) -> str:
         return self.source(name).annotations.get(contract.WARNING, "")
 
+    def events(self, name: str) -> set[str]:
+        """The reasons of its Events."""
+        found = self.plane.api("GET", f"/api/v1/namespaces/{self.namespace}/events")["items"]
+        return {e["reason"] for e in found if e["involvedObject"]["name"] == name}
+
     def grant(self, name: str) -> Grant | None:
         found = self._read(self._places.driver, Ref(self.namespace, name).grant)
         return None if found is None else custody.from_secret(found)

@@ -881,7 +881,9 @@ class TestMirrorAndCompanion:
         process.work(2 * LIFE)
         assert len(world.server.families["alice"]) > 2
         assert companion(world).status is Status.READY
-        assert reasons(world) == []
+        assert reasons(world) == ["MirrorRefused"], (
+            "an Event is all that is left, and one is enough"
+        )
 
     def test_an_event_is_not_repeated_when_the_write_has_to_be(self, process: Process) -> None:
         world = process.world
