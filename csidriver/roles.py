@@ -1,10 +1,11 @@
 """Puts a role together with its adapters; a role's libraries are imported only when it starts."""
 
 import argparse
+import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from csidriver import settings
@@ -19,8 +20,14 @@ if TYPE_CHECKING:
     from csidriver.adapters.directory import DirectoryStore
     from csidriver.adapters.kubernetes import KubernetesStore
     from csidriver.node.plugin import Store
+    from csidriver.refresher.claim import Claim
     from csidriver.refresher.lease import Lease, Seat
     from csidriver.refresher.loop import Refresher
+
+log = logging.getLogger(__name__)
+
+# Seconds between two looks whether another process has left our spool.
+CLAIM_EVERY = 0.5
 
 Check = Callable[[], list[str]]
 
@@ -67,6 +74,7 @@ def refresher(
     from csidriver.adapters.clock import Clock
     from csidriver.adapters.http import TokenEndpoints
     from csidriver.adapters.issuers import IssuerFiles
+    from csidriver.refresher.claim import Claim
     from csidriver.refresher.interpreter import Interpreter, World
     from csidriver.refresher.lease import Lease
     from csidriver.refresher.loop import Refresher
@@ -74,6 +82,9 @@ def refresher(
     from csidriver.refresher.spool import Spool
 
     wanted, clock, metrics = settings.refresher(flags), Clock(), RefresherMetrics(registry)
+    claim = Claim(wanted.spool_dir)
+    # Whoever has the spool settles what was announced: no two processes can have this name.
+    wanted = replace(wanted, identity=f"{wanted.identity}.{claim.name()}")
     issuers = IssuerFiles(wanted.issuers)
     issuers.current()
     store, seat = _backend(common, wanted, clock)
@@ -98,24 +109,40 @@ def refresher(
         home=Ref(common.driver_namespace, REFRESHER),
     )
 
-    return _leased(lease, lambda: Refresher(store, Interpreter(world), rules, clock, metrics))
+    def make() -> Refresher:
+        return Refresher(store, Interpreter(world), rules, clock, metrics)
+
+    return _leased(lease, claim, make)
 
 
-def _leased(lease: "Lease", make: Callable[[], "Refresher"]) -> Role:
+def _leased(lease: "Lease", claim: "Claim", make: Callable[[], "Refresher"]) -> Role:
     """A refresher made anew each time the lease is ours: another one has worked meanwhile."""
     working: list[Refresher] = []
+    waiting: list[str] = []
 
     def work(over: threading.Event) -> None:
+        while not claim.take():
+            if not waiting:
+                waiting.append("another refresher works with this --spool-dir")
+                log.warning("%s; waiting for it", waiting[0])
+            if over.wait(CLAIM_EVERY):
+                return
+        waiting.clear()
         working[:] = [make()]
         try:
             working[0].run(over)
         finally:
             working.clear()
+            claim.leave()
 
     return Role(
         run=lambda stop: lease.run(stop, work),
         alive=lambda: [problem for refresher in working[:] for problem in refresher.alive()],
-        ready=lambda: lease.ready() + [p for refresher in working[:] for p in refresher.ready()],
+        ready=lambda: [
+            *lease.ready(),
+            *waiting,
+            *(problem for refresher in working[:] for problem in refresher.ready()),
+        ],
     )
 
 
