@@ -8,6 +8,7 @@ from dataclasses import replace
 from prometheus_client.core import Metric
 
 from csidriver.core.contract import Ref
+from csidriver.core.issuers import MAX_IN_FLIGHT
 from csidriver.core.known import Known, Rules
 from csidriver.core.refresh import visit
 from csidriver.core.schedule import backoff, spread
@@ -24,8 +25,7 @@ from csidriver.refresher.world import Clock
 
 log = logging.getLogger(__name__)
 
-# Half of them at most for one issuer, so as many as its `inFlight` is by default.
-WORKERS = 32
+WORKERS = 2 * MAX_IN_FLIGHT
 # How many may wait for a failing backend besides: each has presented a token before it failed.
 ASIDE = 256
 # Seconds that outcomes of what was begun may take to be stored once nothing new is started.
