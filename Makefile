@@ -60,6 +60,7 @@ lock: $(VENV)/.dev
 	$(LOCK) pyproject.toml --extra webhook -o requirements/image.lock
 	$(LOCK) pyproject.toml --extra webhook --extra demo --group demo --group test --group proto --group check -o requirements/dev.lock
 	$(LOCK) --group demo --constraint requirements/dev.lock -o requirements/demo.lock
+	$(LOCK) --group build --constraint requirements/dev.lock -o requirements/build.lock
 
 ## tools: programs that only some tests use (kube-apiserver, csi-sanity ...), into a cache outside
 ## the clone; needs Go, and npm for one of them. KUBEBUILDER_ASSETS and OAUTH2_CSI_TOOLS are honoured
