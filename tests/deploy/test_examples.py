@@ -63,7 +63,7 @@ def test_an_example_can_be_applied_in_any_namespace(name: str) -> None:
 
 
 def test_no_two_examples_are_in_each_others_way() -> None:
-    found = {}
+    found: dict[tuple[str, str], Manifest] = {}
     for manifest in [manifest for name in FILES for manifest in manifests(name)]:
         key = manifest["kind"], manifest["metadata"]["name"]
         # Both EOS examples bring the same template.

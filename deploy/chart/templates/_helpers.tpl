@@ -124,14 +124,12 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{- /* Bytes of a quantity in Ki, Mi or Gi, or of plain bytes. */ -}}
-{{- define "oauth2-csi.bytes" -}}
+{{- /* A quantity in Ki, Mi or Gi as a number of Mi. */ -}}
+{{- define "oauth2-csi.mebibytes" -}}
 {{- $number := regexFind "^[0-9]+" . | int64 -}}
-{{- $unit := regexFind "[KMG]i$" . -}}
-{{- if eq $unit "Gi" }}{{ mul $number 1073741824 }}
-{{- else if eq $unit "Mi" }}{{ mul $number 1048576 }}
-{{- else if eq $unit "Ki" }}{{ mul $number 1024 }}
-{{- else }}{{ $number }}
+{{- if hasSuffix "Gi" . }}{{ mul $number 1024 }}
+{{- else if hasSuffix "Mi" . }}{{ $number }}
+{{- else }}{{ div $number 1024 }}
 {{- end }}
 {{- end }}
 
