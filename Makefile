@@ -15,7 +15,7 @@ PROTOS := csidriver/_proto/csi.proto csidriver/_proto/pluginregistration.proto
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-annotate --no-emit-index-url
 
-.PHONY: demo test test-keycloak simulate check fix proto lock tools clean
+.PHONY: demo test test-keycloak simulate check fix proto manifests lock tools clean
 .DELETE_ON_ERROR:
 
 ## demo: the announcement's example comes to life; ARGS="--seconds 30 --json" and more (--help)
@@ -45,6 +45,7 @@ check: $(VENV)/.dev
 	  $(PROTOC) --python_out=$$generated --pyi_out=$$generated --grpc_python_out=$$generated $(PROTOS) && \
 	  diff -r --exclude=__init__.py --exclude=__pycache__ $$generated/csidriver/_proto csidriver/_proto && \
 	  echo "csidriver/_proto is what proto/ generates"
+	@$(BIN)/python -m tools.manifests --check
 
 ## fix: let the tools mend what they can
 fix: $(VENV)/.dev
@@ -54,6 +55,10 @@ fix: $(VENV)/.dev
 ## proto: generate csidriver/_proto from proto/
 proto: $(VENV)/.dev
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+
+## manifests: render deploy/install.yaml and deploy/cleanup.yaml from deploy/chart
+manifests: $(VENV)/.dev
+	@$(BIN)/python -m tools.manifests
 
 ## lock: pin every dependency with its hashes, from pyproject.toml
 lock: $(VENV)/.dev

@@ -17,6 +17,7 @@ import urllib3
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.cluster.installation import RIGHTS, manifests
 from tools.programs import find
 
 PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
@@ -148,6 +149,12 @@ class ControlPlane:
     def apply(self, *manifests: Path) -> None:
         """Apply files or folders of manifests."""
         self.kubectl("apply", *(f"--filename={path}" for path in manifests))
+
+    def install(self, *kinds: str) -> None:
+        """Apply what `deploy/install.yaml` has of some kinds, namespaces and rights by default."""
+        items = manifests(*(kinds or RIGHTS))
+        content = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+        self.kubectl("apply", "--filename=-", stdin=content)
 
     def service_account(self, namespace: str, name: str) -> Path:
         """A kubeconfig with a fresh token of a ServiceAccount."""
