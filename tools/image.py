@@ -12,11 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from csidriver import __version__
 from tools.debian import ALONE, BASE, NODE, fetch_root, pack
 from tools.programs import HERE, cache
 from tools.steps import Failed
 
 CLONE = HERE.parent
+# What the chart names.
+IMAGE = f"localhost/oauth2-csi:{__version__}"
 LOCAL = "local"
 LOCAL_BASE = "localhost/oauth2-csi-base:latest"
 ARCHIVE = CLONE / "build/oauth2-csi.tar"
@@ -38,7 +41,7 @@ def main() -> int:
     """Build IMAGE on BASE_IMAGE and write ARCHIVE; the exit status."""
     try:
         base = os.environ.get("BASE_IMAGE", "")
-        archive = make(os.environ.get("IMAGE") or "oauth2-csi:dev", base, ARCHIVE)
+        archive = make(os.environ.get("IMAGE") or IMAGE, base, ARCHIVE)
     except Failed as error:
         print(f"make image: {error}", file=sys.stderr)
         return 1
@@ -93,7 +96,7 @@ class Buildah(Builder):
 
     def __init__(self, program: str = "buildah", store: Sequence[str] = ()) -> None:
         super().__init__(program)
-        self._store = ("--storage-driver=vfs", *store)
+        self._store = store
 
     def build(self, build: Build) -> None:
         """Build an image; layers that did not change are taken from the last time."""
@@ -122,7 +125,7 @@ class BoxedBuildah(Buildah):
         seen = {folder, store, CERTIFICATES, Path("/etc/resolv.conf"), Path("/etc/hosts")}
         pairs = [str(path) for path in sorted(seen) if path.exists() for _ in range(2)]
         with tempfile.TemporaryDirectory(dir=cache(os.environ)) as box:
-            buildah = ["buildah", *self._store, f"--root={store}", command, *rest]
+            buildah = ["buildah", "--storage-driver=overlay", f"--root={store}", command, *rest]
             enter = [f"{HERE}/enter.sh", str(fetch_root(NODE)), box, *pairs, "--"]
             run([*ALONE, *enter, *buildah])
 

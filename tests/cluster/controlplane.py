@@ -62,6 +62,11 @@ class ControlPlane:
         """The kubeconfig of one of the users."""
         return self.root / f"{user.replace(':', '-')}.kubeconfig"
 
+    @property
+    def authorization(self) -> str:
+        """The administrator's header of that name."""
+        return f"Bearer {_token('admin')}"
+
     def start(self) -> None:
         """Start both and wait until the API server is ready."""
         while not all(map(_is_free, (self._etcd_port, self._peer_port, self.port))):
@@ -165,7 +170,7 @@ class ControlPlane:
 
     def api(self, method: str, path: str, body: Any = None, content_type: str = "") -> Any:
         """One request as administrator; the JSON of the answer, whatever its status."""
-        headers = {"Authorization": f"Bearer {_token('admin')}"}
+        headers = {"Authorization": self.authorization}
         headers["Content-Type"] = content_type or "application/json"
         with urllib3.PoolManager(ca_certs=str(self.ca)) as pool:
             payload = None if body is None else json.dumps(body)
@@ -203,7 +208,7 @@ class ControlPlane:
             return False
         try:
             with urllib3.PoolManager(ca_certs=str(self.ca), retries=False) as pool:
-                headers = {"Authorization": f"Bearer {_token('admin')}"}
+                headers = {"Authorization": self.authorization}
                 return pool.request("GET", f"{self.server}/readyz", headers=headers).status == 200
         except urllib3.exceptions.HTTPError:
             return False

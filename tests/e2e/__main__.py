@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.e2e import images, machine
 from tools.debian import NODE, fetch_root
+from tools.image import IMAGE
 from tools.programs import HERE, cache, find
 from tools.steps import Failed
 
@@ -41,7 +42,7 @@ def run(arguments: list[str]) -> int:
         raise Failed(f"{', '.join(missing)} missing; run `make tools`")
     began = time.monotonic()
     root = fetch_root(NODE)
-    name = os.environ.get("IMAGE") or "oauth2-csi:dev"
+    name = os.environ.get("IMAGE") or IMAGE
     print("* building the image", flush=True)
     archives = images.archives(name)
     print(f"* {time.monotonic() - began:4.0f} s  the image is built", flush=True)

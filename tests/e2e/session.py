@@ -17,6 +17,7 @@ _API_FLAGS = (
     "--enable-aggregator-routing=true",
     "--enable-admission-plugins=NodeRestriction",
     "--endpoint-reconciler-type=lease",
+    "--kubelet-preferred-address-types=InternalIP",
 )
 
 
