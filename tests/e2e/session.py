@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.controlplane import ControlPlane
-from tests.e2e.cluster import Cluster, ClusterPlugin
+from tests.e2e.cluster import Cluster
+from tests.e2e.evidence import EvidencePlugin
 from tests.e2e.node import ADDRESS, NAME, USERS, Node
 
 _API_FLAGS = (
@@ -45,9 +46,11 @@ def main() -> int:
     start_controllers(plane)
     say(f"kubelet of {NAME}")
     node.start()
-    cluster = Cluster(plane, node, flags.image, flags.logs)
+    cluster = Cluster(plane, node, flags.image)
+    # Without it nobody can make a pod.
+    cluster.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
     say("the tests")
-    return int(pytest.main(rest, plugins=[ClusterPlugin(cluster)]))
+    return int(pytest.main(rest, plugins=[EvidencePlugin(cluster, flags.logs)]))
 
 
 def start_controllers(plane: ControlPlane) -> None:
