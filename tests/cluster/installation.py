@@ -1,5 +1,6 @@
 """What `deploy/install.yaml` brings to a cluster, by kind."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,5 +15,9 @@ Manifest = dict[str, Any]
 
 def manifests(*kinds: str, path: Path = INSTALL) -> list[Manifest]:
     """The objects of a manifest file, or those of some kinds."""
-    found = [manifest for manifest in yaml.safe_load_all(path.read_text()) if manifest]
-    return [manifest for manifest in found if not kinds or manifest["kind"] in kinds]
+    return [manifest for manifest in _parsed(path) if not kinds or manifest["kind"] in kinds]
+
+
+@cache
+def _parsed(path: Path) -> tuple[Manifest, ...]:
+    return tuple(manifest for manifest in yaml.safe_load_all(path.read_text()) if manifest)
