@@ -16,7 +16,7 @@ PROTOS := csidriver/_proto/csi.proto csidriver/_proto/pluginregistration.proto
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-annotate --no-emit-index-url
 
-.PHONY: demo test test-keycloak simulate soak check fix proto lock tools clean
+.PHONY: demo test test-keycloak simulate soak check fix proto manifests lock tools clean
 .DELETE_ON_ERROR:
 
 ## demo: the announcement's example comes to life; ARGS="--seconds 30 --json" and more (--help)
@@ -50,6 +50,7 @@ check: $(VENV)/.dev
 	  $(PROTOC) --python_out=$$generated --pyi_out=$$generated --grpc_python_out=$$generated $(PROTOS) && \
 	  diff -r --exclude=__init__.py --exclude=__pycache__ $$generated/csidriver/_proto csidriver/_proto && \
 	  echo "csidriver/_proto is what proto/ generates"
+	@$(BIN)/python -m tools.manifests --check
 
 ## fix: let the tools mend what they can
 fix: $(VENV)/.dev
@@ -60,11 +61,16 @@ fix: $(VENV)/.dev
 proto: $(VENV)/.dev
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
 
+## manifests: render deploy/install.yaml and deploy/cleanup.yaml from deploy/chart
+manifests: $(VENV)/.dev
+	@$(BIN)/python -m tools.manifests
+
 ## lock: pin every dependency with its hashes, from pyproject.toml
 lock: $(VENV)/.dev
 	$(LOCK) pyproject.toml --extra webhook -o requirements/image.lock
 	$(LOCK) pyproject.toml --extra webhook --extra demo --group demo --group test --group proto --group check -o requirements/dev.lock
 	$(LOCK) --group demo --constraint requirements/dev.lock -o requirements/demo.lock
+	$(LOCK) --group build --constraint requirements/dev.lock -o requirements/build.lock
 
 ## tools: programs that only some tests use (kube-apiserver, csi-sanity ...), into a cache outside
 ## the clone; needs Go, and npm for one of them. KUBEBUILDER_ASSETS and OAUTH2_CSI_TOOLS are honoured

@@ -39,11 +39,23 @@ class Module:
         return cache(environment) / f"{self.folder}-{digest.hexdigest()[:12]}"
 
 
+
+
+def _kubernetes(*names: str) -> Module:
+    packages = {name: f"k8s.io/kubernetes/cmd/{name}" for name in names}
+    return Module(
+        "kubernetes", packages, "-X k8s.io/component-base/version.gitVersion=v1.36.2"
+    )
+
+
+# What a module has been built for stays when another is added: kube-apiserver takes minutes.
 MODULES = (
+    _kubernetes("kube-apiserver", "kubectl"),
+    _kubernetes("kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet"),
     Module(
-        "kubernetes",
-        {name: f"k8s.io/kubernetes/cmd/{name}" for name in ("kube-apiserver", "kubectl")},
-        "-X k8s.io/component-base/version.gitVersion=v1.36.2",
+        "helm",
+        {"helm": "helm.sh/helm/v3/cmd/helm"},
+        "-X helm.sh/helm/v3/internal/version.version=v3.22.0",
     ),
     Module("csi-sanity", {"csi-sanity": "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity"}),
 )

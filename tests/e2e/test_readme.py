@@ -1,0 +1,74 @@
+"""The README, followed literally on a cluster that has the image: kubectl apply, three times -f."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import Cluster, until
+from tests.e2e.tenant import Tenant
+
+CLONE = Path(__file__).parents[2]
+EOS = "auth.cern.ch/auth/realms/cern/protocol/openid-connect/userinfo"
+
+
+@pytest.fixture(scope="module")
+def readme(e2e: Cluster) -> Iterator[Tenant]:
+    """The namespace `default` after the README's command."""
+    files = ("deploy/install.yaml", "deploy/demo-issuer.yaml", "examples/")
+    e2e.kubectl("apply", *(f"--filename={CLONE / name}" for name in files))
+    e2e.roll_out("daemonset/oauth2-csi-node", "deployment/oauth2-csi-refresher")
+    return Tenant(e2e, "default")
+
+
+@pytest.fixture(scope="module")
+def announced(e2e: Cluster, readme: Tenant) -> Tenant:
+    """The same with the announcement's own pods."""
+    e2e.roll_out("deployment/oauth2-csi-webhook")
+    readme.kubectl("apply", f"--filename={CLONE / 'examples/announcement'}")
+    return readme
+
+
+def test_the_examples_run(readme: Tenant) -> None:
+    for deployment in ("token-printer", "token-printer-eos"):
+        readme.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=150s")
+
+
+def test_the_announcements_pod_finds_its_token(announced: Tenant) -> None:
+    announced.running("token-printer-pod")
+    found = announced.file("token-printer-pod", "/tmp/oauthtk_0")
+    assert (found.mode, found.owner) == ("-r--------", "0:0")
+    assert found.content == announced.access_token("hello-token")
+
+
+def test_the_announcements_eos_pod_finds_the_template_filled_in(announced: Tenant) -> None:
+    announced.running("token-printer-eos-pod")
+    found = announced.file("token-printer-eos-pod", "/tmp/oauthtk_0")
+    assert (found.mode, found.owner) == ("-r--------", "0:0")
+    assert found.content == f"oauth2:{announced.access_token('hello-token')}:{EOS}"
+    environment = announced.execute("token-printer-eos-pod", "env")
+    assert "OAUTH2_TOKEN=FILE:/tmp/oauthtk_0" in environment.splitlines()
+
+
+def test_a_refresh_reaches_sub_path_and_directory_mounts_in_the_same_file(
+    announced: Tenant,
+) -> None:
+    places = {
+        "token-printer-pod": "/tmp/oauthtk_0",
+        "token-printer-eos-pod": "/tmp/oauthtk_0",
+        "token-volume-pod": "/token/token",
+    }
+    for pod in places:
+        announced.running(pod)
+    before = {pod: announced.file(pod, path) for pod, path in places.items()}
+    token = announced.next_token("hello-token")
+    for pod, path in places.items():
+        after = until(
+            f"{pod} has the new token",
+            lambda pod=pod, path=path: (  # type: ignore[misc]
+                (now := announced.file(pod, path)).content != before[pod].content and now
+            ),
+        )
+        assert token in after.content or announced.access_token("hello-token") in after.content
+        assert after.inode == before[pod].inode
+        assert after.mtime != before[pod].mtime
