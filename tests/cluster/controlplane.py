@@ -145,11 +145,15 @@ class ControlPlane:
         self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """The same, whatever comes of it."""
-        command = [str(_program("kubectl")), f"--kubeconfig={kubeconfig or self.kubeconfig}"]
-        command += [f"--cache-dir={self.root}/kubectl", *arguments]
+        command = self.kubectl_command(*arguments, kubeconfig=kubeconfig)
         return subprocess.run(  # noqa: S603 - a program of ours
             command, input=stdin, capture_output=True, text=True, check=False
         )
+
+    def kubectl_command(self, *arguments: str, kubeconfig: Path | None = None) -> list[str]:
+        """The command that runs kubectl."""
+        command = [str(_program("kubectl")), f"--kubeconfig={kubeconfig or self.kubeconfig}"]
+        return [*command, f"--cache-dir={self.root}/kubectl", *arguments]
 
     def apply(self, *manifests: Path) -> None:
         """Apply files or folders of manifests."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import urllib3
 
+from csidriver.core.mountinfo import Mount, parse
 from tests.cluster.controlplane import ControlPlane
 from tools.programs import find
 
@@ -145,6 +146,10 @@ class Node:
     def mountinfo(self) -> str:
         """The mounts that kubelet and containerd see."""
         return Path("/proc/1/mountinfo").read_text(encoding="utf-8")
+
+    def mounts(self, part: str) -> list[Mount]:
+        """Those whose target has `part` in its path."""
+        return [mount for mount in parse(self.mountinfo().splitlines()) if part in mount.target]
 
     def run(self, *command: str) -> str:
         """Run a command in the node's root file system; what it printed."""

@@ -10,6 +10,8 @@ from csidriver.core.sensitive import Sensitive
 from tests.e2e.cluster import Cluster, Manifest, until
 
 BUSYBOX = "busybox"
+PYTHON = "/opt/oauth2-csi/bin/python"  # of the project's image
+CLIENT = "my-app"  # of the announcement's Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +152,8 @@ def pod(name: str, annotations: dict[str, str] | None = None, **spec: Any) -> Ma
         }
         | spec,
     }
+
+
+def python(image: str, script: str, *arguments: str) -> dict[str, Any]:
+    """Fields of a container that runs Python in the project's image."""
+    return {"image": image, "command": [PYTHON, "-c", script, *arguments]}
