@@ -21,13 +21,14 @@ Manifest = dict[str, Any]
 class Cluster:
     """kubectl and helm as administrator; `node` and `plane` are what they talk to.
 
-    `image` is the name of the project's image, which the node has.
+    `image` is the name of the project's image, which the node has; `archive` is where it came from.
     """
 
-    def __init__(self, plane: ControlPlane, node: Node, image: str) -> None:
+    def __init__(self, plane: ControlPlane, node: Node, image: str, archive: Path) -> None:
         self.plane = plane
         self.node = node
         self.image = image
+        self.archive = archive
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """Run kubectl; what it printed."""

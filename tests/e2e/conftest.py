@@ -5,18 +5,20 @@ the authorization server, which gives a fresh sign-in: `issuer.seed(CLIENT)`.
 """
 
 import json
+import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from csidriver.demo.families import Policy
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
+from tests.e2e import readers
 from tests.e2e.cluster import CLUSTER, Cluster
+from tests.e2e.installation import install
 from tests.e2e.node import ADDRESS
+from tests.e2e.readers import Reader
 from tests.e2e.tenant import Tenant
 
-CHART = Path(__file__).parents[2] / "deploy/chart"
 # What the README's user does comes first, on a cluster that has nothing yet.
 _ORDER = ("test_readme.py", "test_image.py", "*", "test_disruption.py", "test_uninstall.py")
 
@@ -51,36 +53,35 @@ def slow_issuer() -> Iterator[StrictIssuer]:
 
 @pytest.fixture(scope="session")
 def driver(e2e: Cluster, issuer: StrictIssuer, slow_issuer: StrictIssuer) -> Cluster:
-    """The cluster with the driver, installed with the chart as docs/operations.md says."""
-    e2e.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {
-                "name": "oauth2-csi",
-                "labels": {"pod-security.kubernetes.io/enforce": "privileged"},
-            },
-        }
-    )
+    """The cluster with the driver, installed with the chart."""
     issuers = [
         {"name": "fast", "issuer": issuer.url, "default": True, "internal": True},
         {"name": "slow", "issuer": slow_issuer.url, "internal": True},
     ]
-    values = f"issuers={json.dumps(issuers)}"
-    e2e.helm("install", "oauth2-csi", str(CHART), "--namespace=oauth2-csi", "--set-json", values)
-    e2e.roll_out("daemonset/oauth2-csi-node")
-    e2e.roll_out("deployment/oauth2-csi-refresher", "deployment/oauth2-csi-webhook")
+    install(e2e, f"issuers={json.dumps(issuers)}")
     return e2e
+
+
+@pytest.fixture(scope="session")
+def witnesses(driver: Cluster, slow_issuer: StrictIssuer) -> list[Reader]:
+    """Readers of tokens that live 300 s, which run through all tests but those of the README."""
+    return readers.start(new_tenant(driver, "witnesses"), slow_issuer, named="slow")
 
 
 @pytest.fixture
 def tenant(driver: Cluster, request: pytest.FixtureRequest) -> Iterator[Tenant]:
     """A namespace of the test's own, which is deleted after it."""
-    name = request.node.originalname.removeprefix("test_").replace("_", "-")[:50].strip("-")
-    driver.kubectl("create", "namespace", name)
-    driver.kubectl(
-        *("wait", "--for=create", "serviceaccount/default", "--timeout=60s"),
-        f"--namespace={name}",
-    )
-    yield Tenant(driver, name)
-    driver.kubectl("delete", "namespace", name, "--wait=false")
+    if any("witnesses" in item.fixturenames for item in request.session.items):  # type: ignore[attr-defined]
+        request.getfixturevalue("witnesses")
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())
+    found = new_tenant(driver, name[:60].strip("-"))
+    yield found
+    driver.kubectl("delete", "namespace", found.name, "--wait=false")
+
+
+def new_tenant(cluster: Cluster, name: str) -> Tenant:
+    """A new namespace."""
+    cluster.kubectl("create", "namespace", name)
+    ready = ("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
+    cluster.kubectl(*ready, f"--namespace={name}")
+    return Tenant(cluster, name)

@@ -3,9 +3,11 @@
 For use from within the machine's process and network namespaces (machine.inside).
 """
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -138,6 +140,16 @@ class Node:
         process = self._processes.pop(name)
         process.kill()
         process.wait()
+
+    def kill_processes(self, part: str) -> int:
+        """Kill those with `part` in their command line, words ending in NUL; their number."""
+        killed = 0
+        for line in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if part in line.read_text(encoding="utf-8", errors="replace"):
+                    os.kill(int(line.parent.name), signal.SIGKILL)
+                    killed += 1
+        return killed
 
     def path(self, path: str) -> Path:
         """A path of the node, as this process sees it."""

@@ -46,7 +46,7 @@ def main() -> int:
     start_controllers(plane)
     say(f"kubelet of {NAME}")
     node.start()
-    cluster = Cluster(plane, node, flags.image)
+    cluster = Cluster(plane, node, flags.image, flags.archive[-1])
     # Without it nobody can make a pod.
     cluster.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
     say("the tests")

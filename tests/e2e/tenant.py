@@ -45,6 +45,14 @@ class Tenant:
         items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
         self.kubectl("apply", "--filename=-", stdin=json.dumps(items))
 
+    def try_apply(self, *manifests: Manifest) -> bool:
+        """Apply objects; whether they were taken."""
+        try:
+            self.apply(*manifests)
+        except AssertionError:
+            return False
+        return True
+
     # Secrets
 
     def access_token(self, secret: str) -> str:

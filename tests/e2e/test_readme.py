@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cluster import Cluster, until
+from tests.e2e.installation import leftovers
 from tests.e2e.tenant import Tenant
 
 CLONE = Path(__file__).parents[2]
@@ -72,3 +73,16 @@ def test_a_refresh_reaches_sub_path_and_directory_mounts_in_the_same_file(
         assert token in after.content or announced.access_token("hello-token") in after.content
         assert after.inode == before[pod].inode
         assert after.mtime != before[pod].mtime
+
+
+def test_removed_in_the_documented_order_it_leaves_nothing(e2e: Cluster, announced: Tenant) -> None:
+    def delete(*names: str) -> None:
+        files = (f"--filename={CLONE / name}" for name in names)
+        e2e.kubectl("delete", "--ignore-not-found", "--timeout=150s", *files)
+
+    delete("examples/", "examples/announcement")
+    until("the examples' pods are gone", lambda: announced.get("pods")["items"] == [])
+    e2e.kubectl("apply", f"--filename={CLONE / 'deploy/cleanup.yaml'}")
+    e2e.roll_out("daemonset/oauth2-csi-node")
+    delete("deploy/demo-issuer.yaml", "deploy/install.yaml")
+    assert leftovers(e2e) == []

@@ -54,7 +54,7 @@ def test_the_original_manifest_applied_again_costs_nothing(
 
 
 def test_a_secret_put_right_brings_its_pod_up(tenant: Tenant, issuer: StrictIssuer) -> None:
-    tenant.apply(secret("mine", Sensitive("never-issued")), pod("main", inject("mine", 0)))
+    tenant.apply(secret("mine", Sensitive("never-issued-either")), pod("main", inject("mine", 0)))
     tenant.becomes("mine", "NeedsReauth")
     tenant.apply(secret("mine", issuer.seed(CLIENT)))
     tenant.running("main", seconds=150)
