@@ -139,14 +139,16 @@ def test_roles_in_one_process_start_serve_metrics_and_end_promptly() -> None:
         Mounts().share(kubelet)
         flags = ["--store", f"dir:{bench.root}", "--issuers", str(bench.issuers)]
         flags += ["--listen", "127.0.0.1:0", "--kubelet-dir", str(kubelet)]
-        flags += ["--view-dir", str(Path(name) / "view")]
-        with running("run", "--roles", "node,refresher", *flags) as (process, log):
+        flags += ["--view-dir", str(Path(name) / "view"), "--webhook-listen", "127.0.0.1:0"]
+        with running("run", "--roles", "node,refresher,webhook", *flags) as (process, log):
             bench.apply("hello", bench.issuer.seed("my-app"))
             until(lambda: bench.refreshed("hello"))
             until(lambda: list(kubelet.glob("plugins_registry/*-reg.sock")))
             # The visit that has refreshed it ends a moment later.
             until(lambda: "oauth2_csi_refresher_sources 1.0" in metrics_of(log))
             assert "oauth2_csi_node_" in metrics_of(log)
+            expiry = "oauth2_csi_webhook_certificate_expiry_timestamp_seconds 1."
+            until(lambda: expiry in metrics_of(log))
             assert page_of(log, "healthz") == (200, "ok\n")
             assert page_of(log, "readyz") == (503, "kubelet has not registered the plugin\n")
             assert page_of(log, "secrets")[0] == 404

@@ -40,7 +40,8 @@ class Pki:
             .add_extension(_usage(signs_certificates=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         )
-        return _certificate(built.sign(key, hashes.SHA256()), ()), _pem_of(key)
+        made = built.sign(key, hashes.SHA256())
+        return _certificate(made, [made]), _pem_of(key)
 
     def new_serving(
         self,

@@ -62,7 +62,6 @@ class Step(Enum):
     # What was trusted before stays so.
     RENEW_ALL = "a new authority and a certificate of it"
     RENEW_SERVING = "a new certificate"
-    FORGET = "authorities that have expired are left out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +87,7 @@ def next_step(stock: Stock | None, names: frozenset[str], now: float, terms: Ter
     if not names <= serving.names:
         # Replicas of two configurations, during an update, must not take turns.
         return Plan(Step.RENEW_SERVING, names | serving.names, now)
-    expiries = [other.expires for other in stock.authorities]
-    if min(expiries) <= now:
-        return Plan(Step.FORGET, names, now)
-    return Plan(Step.KEEP, names, min(renew_authority, renew_serving, *expiries))
+    return Plan(Step.KEEP, names, min(renew_authority, renew_serving))
 
 
 def still_trusted(authorities: Iterable[Certificate], now: float) -> tuple[Certificate, ...]:

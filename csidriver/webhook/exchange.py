@@ -190,6 +190,8 @@ class Exchange(BaseHTTPRequestHandler):
     def _send(self, reply: Reply) -> None:
         if self._desk.leaving.is_set():
             self.close_connection = True
+        # Without a version that can be read the base class would leave out status and headers.
+        self.request_version = self.protocol_version
         self.send_response(reply.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(reply.body)))

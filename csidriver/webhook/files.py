@@ -68,27 +68,31 @@ class FileCertificates:
         log.info("serving the certificate in %s", files[0])
 
     def _read(self) -> Served:
-        text, key = _text(self._files.certificate), _text(self._files.key)
-        found = self._pki.certificates(text)
-        if not found:
-            raise InvalidSettings(f"{self._files.certificate}", ["it holds no certificate"])
-        if not self._pki.belongs(Sensitive(key), found[0]):
-            # The path only: what is in there is a key, or should be.
-            raise InvalidSettings(
-                f"{self._files.key}", [f"is not the key of {self._files.certificate}"]
-            )
-        return Served(found[0], self._pki.context(text, Sensitive(key)))
+        """Raises InvalidSettings, which names files and shows nothing of them."""
+        certificate, key = self._files.certificate, self._files.key
+        texts = [_text(file) for file in (certificate, key)]
+        problems = [f"{file} cannot be read" for file in self._unread(texts)]
+        found = self._pki.certificates(texts[0] or "")
+        if texts[0] is not None and not found:
+            problems.append(f"{certificate} holds no certificate")
+        if found and texts[1] is not None and not self._pki.belongs(Sensitive(texts[1]), found[0]):
+            problems.append(f"{key} is not the key of {certificate}")
+        if problems:
+            raise InvalidSettings("certificate files", problems)
+        return Served(found[0], self._pki.context(str(texts[0]), Sensitive(str(texts[1]))))
+
+    def _unread(self, texts: list[str | None]) -> list[Path]:
+        files = (self._files.certificate, self._files.key)
+        return [file for file, text in zip(files, texts, strict=True) if text is None]
 
 
-def _text(file: Path) -> str:
+def _text(file: Path) -> str | None:
+    """The text of a PEM file, None if it is not to be had."""
     try:
         with file.open(encoding="ascii") as opened:
             return opened.read(_LARGEST)
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
-    except ValueError:
-        problem = "is no PEM text"
-    raise InvalidSettings(f"{file}", [problem])
+    except (OSError, ValueError):
+        return None
 
 
 def _stamp(file: Path) -> _Stamp | None:

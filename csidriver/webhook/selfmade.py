@@ -69,7 +69,10 @@ class SelfMade:
                 self._trouble = str(error)
                 log.warning("%s", error)
             return self._retried()
-        self._trouble, self._failures = "", 0
+        self._trouble = ""
+        if at > now and self._bundle.problem:
+            return self._retried()  # installed in whatever order, it is soon seen
+        self._failures = 0
         return min(self._terms.poll, max(0.0, at - now))
 
     def _retried(self) -> float:

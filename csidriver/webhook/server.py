@@ -26,7 +26,7 @@ Context = Callable[[], ssl.SSLContext | None]
 
 
 class AdmissionServer:
-    """Listens from its making on, answers between `start` and `stop`.
+    """Listens on `port` from its making on, answers between `start` and `stop`.
 
     `context` is asked for each connection, so that certificates change without a restart; while
     it has none, connections are closed.
@@ -43,6 +43,7 @@ class AdmissionServer:
         limits = limits or Limits()
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+        self.port: int = self._listener.getsockname()[1]
         self._context = context
         self._limits = limits
         self._leaving = threading.Event()
@@ -52,11 +53,6 @@ class AdmissionServer:
         metrics.connections.set_function(lambda: float(len(self._crowd)))
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._accept, name="admission", daemon=True)
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return int(self._listener.getsockname()[1])
 
     @property
     def alive(self) -> bool:
@@ -73,6 +69,7 @@ class AdmissionServer:
 
     def stop(self) -> None:
         """Take no more connections, finish what is being answered, and end."""
+        self.leave()
         self._ended.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts

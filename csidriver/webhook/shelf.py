@@ -119,8 +119,6 @@ class Shelf:
         else:
             authority, key = before[0], held.authority_key
             authorities = (authority, *still_trusted(before[1:], now))
-        if held is not None and plan.step is Step.FORGET:
-            return Material(Stock(authorities, held.stock.serving), key, held.serving_key)
         serving, serving_key = self._pki.new_serving(
             authority, key, plan.names, now, terms.serving_life
         )

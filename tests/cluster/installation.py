@@ -1,5 +1,6 @@
 """What `deploy/install.yaml` brings to a cluster, by kind."""
 
+import copy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ Manifest = dict[str, Any]
 
 def manifests(*kinds: str, path: Path = INSTALL) -> list[Manifest]:
     """The objects of a manifest file, or those of some kinds."""
-    return [manifest for manifest in _parsed(path) if not kinds or manifest["kind"] in kinds]
+    found = [manifest for manifest in _parsed(path) if not kinds or manifest["kind"] in kinds]
+    return copy.deepcopy(found)
 
 
 @cache
