@@ -7,15 +7,14 @@ the authorization server, which gives a fresh sign-in: `issuer.seed(CLIENT)`.
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from csidriver.demo.families import Policy
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
 from tests.e2e import readers
 from tests.e2e.cluster import CLUSTER, Cluster
 from tests.e2e.installation import install
-from tests.e2e.node import ADDRESS
 from tests.e2e.readers import Reader
 from tests.e2e.tenant import Tenant
 
@@ -25,9 +24,7 @@ _ORDER = ("test_readme.py", "test_image.py", "*", "test_disruption.py", "test_un
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the files by `_ORDER`."""
-    items.sort(
-        key=lambda item: _ORDER.index(item.path.name if item.path.name in _ORDER else "*")
-    )
+    items.sort(key=lambda item: _ORDER.index(item.path.name if item.path.name in _ORDER else "*"))
 
 
 @pytest.fixture(scope="session")
@@ -37,17 +34,19 @@ def e2e(pytestconfig: pytest.Config) -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def issuer() -> Iterator[StrictIssuer]:
+def issuer(e2e: Cluster) -> Iterator[StrictIssuer]:
     """The default issuer: access tokens live 20 s, every refresh token works once."""
-    with StrictIssuer(clients=[DEMO_CLIENT], address=(ADDRESS, 0)) as server:
+    with StrictIssuer(clients=[DEMO_CLIENT], address=(e2e.own.node.address, 0)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def slow_issuer() -> Iterator[StrictIssuer]:
+def slow_issuer(e2e: Cluster, issuer: StrictIssuer) -> Iterator[StrictIssuer]:
     """The issuer `slow`: access tokens live 300 s."""
-    policy = Policy(lifetime=300)
-    with StrictIssuer(clients=[DEMO_CLIENT], address=(ADDRESS, 0), policy=policy) as server:
+    policy = replace(issuer.policy, lifetime=300)
+    with StrictIssuer(
+        clients=[DEMO_CLIENT], address=(e2e.own.node.address, 0), policy=policy
+    ) as server:
         yield server
 
 

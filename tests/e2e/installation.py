@@ -1,6 +1,7 @@
 """The driver's coming and going, as docs/operations.md describes it, and what it may leave."""
 
 from tests.e2e.cluster import Cluster
+from tests.e2e.node import Node
 from tools.image import CLONE
 
 CHART = CLONE / "deploy/chart"
@@ -36,15 +37,18 @@ def uninstall(cluster: Cluster) -> None:
 
 def leftovers(cluster: Cluster) -> list[str]:
     """What of the driver is still on the node or in the cluster, users' objects aside."""
-    node = cluster.node
+    kinds = cluster.kubectl("api-resources", "--verbs=list", "--output=name").split()
+    listed = ",".join(kind for kind in kinds if not kind.startswith("events"))
+    found = [name for name in cluster.names(listed, "-A") if "oauth2-csi" in name or PLUGIN in name]
+    for entry in cluster.get("csinodes")["items"]:
+        found += [f"CSINode: {driver['name']}" for driver in entry["spec"]["drivers"] or []]
+    return found + (leftovers_of_node(cluster.machine.node) if cluster.machine else [])
+
+
+def leftovers_of_node(node: Node) -> list[str]:
+    """Mounts and files of the driver's that a node has."""
     root = "/var/lib/kubelet"
     marks = (PLUGIN, "/kubernetes.io~csi/", "/volume-subpaths/")
     found = [m.target for m in node.mounts("") if any(mark in m.target for mark in marks)]
     places = (f"{root}/plugins/{PLUGIN}", f"{root}/plugins_registry/{PLUGIN}-reg.sock")
-    found += [place for place in places if node.path(place).exists()]
-    kinds = cluster.kubectl("api-resources", "--verbs=list", "--output=name").split()
-    listed = ",".join(kind for kind in kinds if not kind.startswith("events"))
-    found += [name for name in cluster.names(listed, "-A") if "oauth2" in name]
-    for entry in cluster.get("csinodes")["items"]:
-        found += [f"CSINode: {d['name']}" for d in entry["spec"]["drivers"] or []]
-    return found
+    return found + [place for place in places if node.path(place).exists()]

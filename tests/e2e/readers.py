@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from csidriver.core.contract import ISSUER
 from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.tenant import CLIENT, Tenant, inject, pod, python, secret, volume
 
@@ -50,7 +49,6 @@ def start(
     Tokens come from `issuer`, which the driver knows as `named` (empty: its default). Asked to
     end, they go on for `linger` of `grace` seconds.
     """
-    issued_by = {ISSUER: named} if named else {}
     key = issuer.signing_key.hex()
     image = tenant.cluster.image
 
@@ -58,7 +56,7 @@ def start(
         return python(image, _SCRIPT, path, key, str(linger))
 
     tenant.apply(
-        secret("readers", issuer.seed(CLIENT), **issued_by),
+        secret("readers", issuer.seed(CLIENT), issuer=named),
         pod(
             "sub-path",
             inject("readers", 0),

@@ -5,6 +5,7 @@ that was torn or expired, whatever happened. After each failure a new pod gets i
 """
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.e2e.tenant import CLIENT, Tenant, inject, pod, secret
 
 
 @pytest.fixture
-def works(tenant: Tenant, issuer: StrictIssuer, witnesses: list[Reader]) -> None:
+def works(tenant: Tenant, issuer: StrictIssuer, witnesses: list[Reader]) -> Iterator[None]:
     """After the test, the driver does for new pods what it should, and did for the witnesses."""
     yield
     tenant.cluster.roll_out("daemonset/oauth2-csi-node")
@@ -37,20 +38,20 @@ def test_a_rollout_of_the_node_plugin(driver: Cluster) -> None:
 @pytest.mark.usefixtures("works")
 @pytest.mark.parametrize("role", ["refresher", "webhook", "node"])
 def test_a_role_is_killed(driver: Cluster, role: str) -> None:
-    assert driver.node.kill_processes(f"oauth2-csi\0{role}\0") > 0
+    assert driver.own.node.kill_processes(f"oauth2-csi\0{role}\0") > 0
 
 
 @pytest.mark.usefixtures("works")
 def test_kubelet_is_killed_and_starts_again(driver: Cluster) -> None:
-    driver.node.restart("kubelet")
+    driver.own.node.restart("kubelet")
     until("kubelet has registered the plugin", lambda: driver.get("csinodes")["items"])
 
 
 @pytest.mark.usefixtures("works")
 def test_the_api_server_is_away_for_a_minute(driver: Cluster) -> None:
-    driver.plane.stop_api_server(kill=True)
+    driver.own.plane.stop_api_server(kill=True)
     time.sleep(60)  # an outage takes its time
-    driver.plane.start_api_server()
+    driver.own.plane.start_api_server()
 
 
 def test_the_witnesses_got_new_tokens_all_along(

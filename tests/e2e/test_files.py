@@ -57,7 +57,7 @@ def test_a_deleted_pod_leaves_no_mount(tenant: Tenant, issuer: StrictIssuer) -> 
     )
     tenant.running("short")
     uid = tenant.get("pod", "short")["metadata"]["uid"]
-    node = tenant.cluster.node
+    node = tenant.cluster.own.node
     volumes = [m for m in node.mounts(uid) if "/volumes/kubernetes.io~csi/" in m.target]
     assert len(volumes) == 2
     assert all(mount.read_only for mount in volumes), "where kubelet sees it, too"

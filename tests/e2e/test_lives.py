@@ -4,7 +4,7 @@ import subprocess
 
 from csidriver.demo.issuer import StrictIssuer
 from tests.e2e import readers
-from tests.e2e.cluster import Cluster, until
+from tests.e2e.cluster import Cluster
 from tests.e2e.tenant import CLIENT, Tenant, inject, pod, secret, volume
 
 
@@ -15,7 +15,7 @@ def test_a_terminating_pod_reads_valid_tokens_until_it_ends(
     found = readers.start(tenant, issuer, grace=60, linger=45)
     logs = [
         subprocess.Popen(  # noqa: S603 - a program of ours
-            tenant.cluster.plane.kubectl_command(
+            tenant.cluster.admin.command(
                 "logs", "--follow", reader.name, f"--namespace={tenant.name}"
             ),
             stdout=subprocess.PIPE,
@@ -47,21 +47,16 @@ def test_old_volumes_rotate_after_the_plugin_pod_is_replaced(
     before = {path: tenant.file("main", path) for path in paths}
     replace_plugin(tenant.cluster)
     for path in paths:
-        after = until(
-            f"{path} has a later token",
-            lambda path=path: (  # type: ignore[misc]
-                (found := tenant.file("main", path)).content != before[path].content and found
-            ),
-        )
+        after = tenant.changed("main", path, before[path])
         assert issuer.verify(after.content) is not None
         assert after.inode == before[path].inode
     uid = tenant.get("pod", "main")["metadata"]["uid"]
-    mounts = tenant.cluster.node.mounts(uid)
-    targets = [mount for mount in mounts if "/volumes/kubernetes.io~csi/" in mount.target]
+    node = tenant.cluster.own.node
+    targets = [mount for mount in node.mounts(uid) if "/volumes/kubernetes.io~csi/" in mount.target]
     assert len(targets) == 2
     assert all(mount.read_only for mount in targets)
     tenant.remove("pod/main")
-    assert tenant.cluster.node.mounts(uid) == []
+    assert node.mounts(uid) == []
 
 
 def replace_plugin(cluster: Cluster) -> None:

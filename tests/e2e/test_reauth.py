@@ -25,10 +25,7 @@ def test_a_revoked_sign_in_is_replaced_under_the_running_pod(
     assert claims is not None, "the pod keeps what it has"
     tenant.apply(secret("mine", issuer.seed(CLIENT)))
     tenant.becomes("mine", "Ready")
-    now = until(
-        "the pod has a token of the new sign-in",
-        lambda: (found := tenant.file("main", PATH)).content != kept.content and found,
-    )
+    now = tenant.changed("main", PATH, kept)
     assert issuer.verify(now.content) is not None
     assert now.inode == kept.inode
     assert restarts(tenant, "main") == 0
@@ -40,16 +37,13 @@ def test_the_original_manifest_applied_again_costs_nothing(
     original = secret("mine", issuer.seed(CLIENT))
     tenant.apply(original, pod("main", inject("mine", 0)))
     tenant.running("main")
-    refreshed = tenant.next_token("mine")
+    tenant.next_token("mine")
+    before = tenant.file("main", PATH)
     tenant.apply(original)
     until("the Secret is repaired", lambda: tenant.access_token("mine") != "eyJhb...")
     tenant.becomes("mine", "Ready")
     tenant.next_token("mine")
-    shown = until(
-        "the pod has a later token",
-        lambda: (now := tenant.file("main", PATH).content) != refreshed and now,
-    )
-    assert issuer.verify(shown) is not None
+    assert issuer.verify(tenant.changed("main", PATH, before).content) is not None
     assert issuer.max_presentations() == 1
 
 

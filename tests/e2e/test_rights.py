@@ -13,7 +13,7 @@ def test_the_node_reads_companions_but_no_source_and_no_grant(
     tenant.apply(secret("mine", issuer.seed(CLIENT)))
     tenant.becomes("mine", "Ready")
     ref = Ref(tenant.name, "mine")
-    plane = tenant.cluster.plane
+    plane = tenant.cluster.own.plane
     kubeconfig = plane.service_account("oauth2-csi", "oauth2-csi-node")
 
     def as_node(namespace: str, *command: str) -> "subprocess.CompletedProcess[str]":

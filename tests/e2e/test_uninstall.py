@@ -26,11 +26,11 @@ def test_removed_before_its_pods_it_strands_nothing_for_good(
             for container in tenant.get("pod", "main")["status"]["containerStatuses"]
         ),
     )
-    assert driver.node.mounts(uid), "nobody answers kubelet's NodeUnpublishVolume"
+    assert driver.own.node.mounts(uid), "nobody answers kubelet's NodeUnpublishVolume"
     issuers = [{"name": "fast", "issuer": issuer.url, "default": True, "internal": True}]
     install(driver, f"issuers={json.dumps(issuers)}")
     tenant.kubectl("wait", "--for=delete", "pod/main", "--timeout=180s")
-    assert driver.node.mounts(uid) == []
+    assert driver.own.node.mounts(uid) == []
 
 
 def test_removed_in_the_documented_order_it_leaves_nothing(driver: Cluster) -> None:

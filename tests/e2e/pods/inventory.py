@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,23 +13,24 @@ _PROGRAMS = ("cc", "gcc", "c++", "g++", "clang", "tcc", "as", "ld", "make", "pip
 _MODULES = ("pip", "ensurepip", "setuptools", "wheel")
 
 
-def files(top: str) -> Iterator[str]:
+def files(top: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(top):
-        folders[:] = [name for name in folders if f"{folder}/{name}" not in {"//proc", "//sys"}]
-        yield from (os.path.join(folder, name) for name in names)
+        if Path(folder) == Path("/"):
+            folders[:] = set(folders) - {"proc", "sys"}
+        yield from (Path(folder, name) for name in names)
 
 
-def gains_rights(path: str) -> bool:
-    status = os.lstat(path)
-    return bool(status.st_mode & 0o6000) and not os.path.islink(path)
+def gains_rights(path: Path) -> bool:
+    mode = path.lstat().st_mode
+    return stat.S_ISREG(mode) and bool(mode & (stat.S_ISUID | stat.S_ISGID))
 
 
-packages = next(path for path in sys.path if path.endswith("site-packages"))
-sources = [Path(path) for path in files(packages) if path.endswith(".py")]
+packages = next(Path(path) for path in sys.path if path.endswith("site-packages"))
+sources = [path for path in files(packages) if path.suffix == ".py"]
 found = {
     "programs": [name for name in _PROGRAMS if shutil.which(name)],
     "modules": [name for name in _MODULES if importlib.util.find_spec(name)],
-    "gain_rights": [path for path in files("/") if gains_rights(path)],
+    "gain_rights": [str(path) for path in files(Path("/")) if gains_rights(path)],
     "not_compiled": [
         str(source)
         for source in sources
