@@ -37,8 +37,10 @@ class Root:
 # A Kubernetes node but for Kubernetes itself; and a builder of images.
 NODE = Root(
     "node",
-    ("containerd", "runc", "containernetworking-plugins", "buildah", "ca-certificates")
-    + ("iptables", "iproute2", "dnsmasq-base", "tini", "busybox-static", "mount", "procps"),
+    (
+        *("containerd", "runc", "containernetworking-plugins", "buildah", "ca-certificates"),
+        *("iptables", "iproute2", "dnsmasq-base", "tini", "busybox-static", "mount", "procps"),
+    ),
 )
 # The image's base where no registry can be reached.
 BASE = Root("python", ("python3", "python3-venv"))

@@ -3,12 +3,14 @@
 Without docker, podman and buildah, root gets a buildah of Debian's in a folder (see debian.py).
 """
 
+import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,21 +54,30 @@ def main() -> int:
 def make(name: str, base: str, archive: Path) -> Path:
     """Build the project's image; `base` empty for the Dockerfile's, LOCAL to make one here."""
     builder = find_builder()
-    if base == LOCAL:
-        make_local_base(builder)
-        base = LOCAL_BASE
     arguments = {key: os.environ[key] for key in _PIP if os.environ.get(key)}
-    if base:
-        arguments["BASE_IMAGE"] = base
-    build = Build(name, CLONE, arguments)
-    builder.build(build)
-    builder.save(name, archive)
+    with _alone():
+        if base == LOCAL:
+            make_local_base(builder)
+            base = LOCAL_BASE
+        if base:
+            arguments["BASE_IMAGE"] = base
+        builder.build(Build(name, CLONE, arguments))
+        builder.save(name, archive)
     return archive
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """While another clone builds an image of the same name, wait."""
+    cache(os.environ).mkdir(parents=True, exist_ok=True)
+    with (cache(os.environ) / "image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def make_local_base(builder: "Builder") -> None:
     """Have Debian's Python as an image, where no registry can be reached."""
-    recipe = f"FROM scratch\nADD {pack(BASE).name} /\nCMD [\"python3\"]\n"
+    recipe = f'FROM scratch\nADD {pack(BASE).name} /\nCMD ["python3"]\n'
     with tempfile.TemporaryDirectory(dir=cache(os.environ)) as box:
         Path(box, "Dockerfile").write_text(recipe)
         os.link(pack(BASE), Path(box, pack(BASE).name))

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.cluster.installation import RIGHTS, manifests
-from tools.programs import find
+from tests.cluster.kubectl import Kubectl, write_kubeconfig
+from tools.programs import program
 
 PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
 PATIENCE = 60.0
@@ -51,6 +52,7 @@ class ControlPlane:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._etcd_port, self._peer_port, self.port = random.SystemRandom().sample(_PORTS, 3)
         self.kubeconfig = self.kubeconfig_of("admin")
+        self.admin = Kubectl(self.kubeconfig, self.root / "kubectl")
         self.ca = self.root / "certs/apiserver.crt"
 
     @property
@@ -75,7 +77,7 @@ class ControlPlane:
         rows = [f'{_token(user)},{user},{user},"{group}"' for user, group in self._users.items()]
         (self.root / "tokens.csv").write_text("\n".join(rows) + "\n")
         for user in self._users:
-            self._write_kubeconfig(self.kubeconfig_of(user), _token(user))
+            write_kubeconfig(self.kubeconfig_of(user), self.server, self.ca, _token(user))
         client = f"http://127.0.0.1:{self._etcd_port}"
         peer = f"http://127.0.0.1:{self._peer_port}"
         self.run(
@@ -137,19 +139,13 @@ class ControlPlane:
 
     def kubectl(self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None) -> str:
         """Run kubectl as administrator, or with another kubeconfig; what it printed."""
-        done = self.try_kubectl(*arguments, stdin=stdin, kubeconfig=kubeconfig)
-        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
-        return done.stdout
+        return self.admin.run(*arguments, stdin=stdin, kubeconfig=kubeconfig)
 
     def try_kubectl(
         self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """The same, whatever comes of it."""
-        command = [str(_program("kubectl")), f"--kubeconfig={kubeconfig or self.kubeconfig}"]
-        command += [f"--cache-dir={self.root}/kubectl", *arguments]
-        return subprocess.run(  # noqa: S603 - a program of ours
-            command, input=stdin, capture_output=True, text=True, check=False
-        )
+        return self.admin.attempt(*arguments, stdin=stdin, kubeconfig=kubeconfig)
 
     def apply(self, *manifests: Path) -> None:
         """Apply files or folders of manifests."""
@@ -165,7 +161,7 @@ class ControlPlane:
         """A kubeconfig with a fresh token of a ServiceAccount."""
         token = self.kubectl("create", "token", name, f"--namespace={namespace}").strip()
         path = self.root / f"{namespace}.{name}.kubeconfig"
-        self._write_kubeconfig(path, token)
+        write_kubeconfig(path, self.server, self.ca, token)
         return path
 
     def api(self, method: str, path: str, body: Any = None, content_type: str = "") -> Any:
@@ -187,7 +183,7 @@ class ControlPlane:
     def run(self, name: str, *flags: str) -> None:
         """Start a program of the control plane; `close` ends it."""
         # A test run that is killed takes its servers along.
-        command = ["setpriv", "--pdeathsig", "KILL", str(_program(name)), *flags]
+        command = ["setpriv", "--pdeathsig", "KILL", str(program(name)), *flags]
         with (self.root / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(  # noqa: S603 - a program of ours
                 command, stdout=log, stderr=log, cwd=self.root, env=_environment()
@@ -213,37 +209,9 @@ class ControlPlane:
         except urllib3.exceptions.HTTPError:
             return False
 
-    def _write_kubeconfig(self, path: Path, token: str) -> None:
-        path.write_text(
-            json.dumps(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "current-context": "here",
-                    "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
-                    "clusters": [
-                        {
-                            "name": "here",
-                            "cluster": {
-                                "server": self.server,
-                                "certificate-authority": str(self.ca),
-                            },
-                        }
-                    ],
-                    "users": [{"name": "me", "user": {"token": token}}],
-                }
-            )
-        )
-
 
 def _token(user: str) -> str:
     return f"{user.replace(':', '-')}-of-a-test"
-
-
-def _program(name: str) -> Path:
-    path = find(name)
-    assert path is not None, f"{name} is missing: make tools"
-    return path
 
 
 def _environment() -> dict[str, str]:

@@ -3,35 +3,54 @@
 import json
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from tests.cluster.controlplane import ControlPlane
+from tests.cluster.kubectl import Kubectl
 from tests.e2e.node import Node
-from tools.programs import find
+from tools.programs import program
 
 Found = TypeVar("Found")
 Manifest = dict[str, Any]
 
 
-class Cluster:
-    """kubectl and helm as administrator; `node` and `plane` are what they talk to.
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What only a cluster of our own has; `archive` is what the project's image came from."""
 
-    `image` is the name of the project's image, which the node has.
+    plane: ControlPlane
+    node: Node
+    archive: Path
+
+
+class Cluster:
+    """kubectl and helm as administrator.
+
+    `image` is the name of the project's image, which nodes have.
     """
 
-    def __init__(self, plane: ControlPlane, node: Node, image: str) -> None:
-        self.plane = plane
-        self.node = node
+    def __init__(self, admin: Kubectl, image: str, machine: Machine | None = None) -> None:
+        self.admin = admin
         self.image = image
+        self.machine = machine
+
+    @property
+    def own(self) -> Machine:
+        """Our machine; a test that asks for it is skipped on another cluster."""
+        if self.machine is None:
+            pytest.skip("not on an existing cluster: needs its node and control plane")
+        return self.machine
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """Run kubectl; what it printed."""
-        return self.plane.kubectl(*arguments, stdin=stdin)
+        return self.admin.run(*arguments, stdin=stdin)
 
     def get(self, *arguments: str) -> Any:
         """`kubectl get` as JSON."""
@@ -55,28 +74,27 @@ class Cluster:
 
     def helm(self, *arguments: str) -> str:
         """Run helm; what it printed."""
-        program = find("helm")
-        assert program is not None, "helm is missing: make tools"
-        home = self.plane.root / "helm"  # what it caches goes with the cluster
-        places = {f"HELM_{name}_HOME": str(home) for name in ("CACHE", "CONFIG", "DATA")}
-        environment = os.environ | places | {"KUBECONFIG": str(self.plane.kubeconfig)}
-        done = subprocess.run(  # noqa: S603 - a program of ours
-            [program, *arguments], env=environment, capture_output=True, text=True, check=False
-        )
+        with tempfile.TemporaryDirectory() as home:
+            places = {f"HELM_{name}_HOME": home for name in ("CACHE", "CONFIG", "DATA")}
+            environment = os.environ | places | {"KUBECONFIG": str(self.admin.kubeconfig)}
+            done = subprocess.run(  # noqa: S603 - a program of ours
+                [program("helm"), *arguments],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
         assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stderr}"
         return done.stdout
 
 
-def until(
-    what: str, check: Callable[[], Found], seconds: float = 60, every: float = 0.3
-) -> Found:
+def until(what: str, check: Callable[[], Found | None], seconds: float = 60) -> Found:
     """Wait until `check` returns something true, and return that."""
     deadline = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(every)
+        time.sleep(0.3)
     return found
-
 
 
 CLUSTER = pytest.StashKey[Cluster]()

@@ -1,4 +1,4 @@
-"""What is kept of a failed test: objects, events, descriptions and logs, in a folder of its name."""
+"""What is kept of a failed test: objects, events, descriptions and logs, in its own folder."""
 
 from collections.abc import Generator
 from pathlib import Path
@@ -44,11 +44,14 @@ def collect(cluster: Cluster, folder: Path) -> None:
     """Write what helps to understand a failure; never fails itself."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, arguments in _VIEWS.items():
-        done = cluster.plane.try_kubectl(*arguments)
+        done = cluster.admin.attempt(*arguments)
         (folder / f"{name}.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
-    (folder / "mountinfo.txt").write_text(cluster.node.mountinfo(), encoding="utf-8")
+    if cluster.machine is None:
+        return
+    node = cluster.machine.node
+    (folder / "mountinfo.txt").write_text(node.mountinfo(), encoding="utf-8")
     # Of containers that ended, too, as long as kubelet keeps them.
-    for log in cluster.node.path("/var/log/pods").glob("*/*/*.log"):
+    for log in node.path("/var/log/pods").glob("*/*/*.log"):
         pod, container, number = log.parts[-3:]
         target = folder / "pods" / f"{pod}_{container}_{number}"
         target.parent.mkdir(exist_ok=True)

@@ -18,73 +18,67 @@ from pathlib import Path
 from tools.programs import HERE
 
 PREFIX = "oauth2-csi-e2e-"
-_DISK, _MEMORY, _CGROUPS = Path("/var/tmp"), Path("/dev/shm"), Path("/sys/fs/cgroup")
+_DISK, _MEMORY = Path("/var/tmp"), Path("/dev/shm")
 _UNSHARE = ["unshare", "--fork", "--kill-child", "--propagation=private"]
 _NAMESPACES = ["--mount", "--pid", "--net", "--uts", "--ipc"]
 PATIENCE = 30.0
 
 
 class Machine:
-    """A machine with the root file system `root`, once started; `seen` are folders it sees."""
+    """A machine that can be started; `disk` and `memory` are folders of its own."""
 
-    def __init__(self, root: Path, seen: Sequence[Path]) -> None:
-        self._root = root
-        self._seen = seen
+    def __init__(self) -> None:
         self.disk = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_DISK))
         self.name = self.disk.name
         self.memory = _MEMORY / self.name
         self._lock = _lock(self.disk)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> int:
-        """Start it; its process 1 as this machine numbers it."""
+    def start(self, root: Path, seen: Sequence[Path]) -> int:
+        """Start it with the root file system `root` and the folders `seen`; its process 1."""
         self.memory.mkdir()
         for controller in _controllers():
             (controller / self.name).mkdir()
-        pairs = [str(path) for path in (self.memory, *self._seen) for _ in range(2)]
+        pairs = [str(path) for path in (self.memory, self.disk, *seen) for _ in range(2)]
         for place in ("/var/lib/containerd", "/var/lib/kubelet"):
             # Not on an overlay: containerd makes overlays in there, and kubelet measures it.
             folder = self.disk / Path(place).name
             folder.mkdir()
             pairs += [str(folder), place]
-        enter = [f"{HERE}/enter.sh", str(self._root), str(self.disk), *pairs, "--"]
+        enter = [f"{HERE}/enter.sh", str(root), str(self.disk), *pairs, "--"]
+        alone = ["setpriv", "--pdeathsig=KILL", *_UNSHARE, *_NAMESPACES]
         self._process = subprocess.Popen(  # noqa: S603 - programs of ours
-            ["setpriv", "--pdeathsig=KILL", *_UNSHARE, *_NAMESPACES]
-            + [*enter, "tini", "--", "sleep", "infinity"],
+            [*alone, *enter, "tini", "--", "sleep", "infinity"],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
         deadline = time.monotonic() + PATIENCE
-        while (first := self._first()) is None:
+        while (first := _first(self._process.pid)) is None:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("the machine's namespaces did not come up")
             time.sleep(0.05)
         return first
 
-    def close(self) -> None:
-        """End every process in it, and remove its cgroups and folders."""
+    def stop(self) -> None:
+        """End every process in it."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def close(self) -> None:
+        """The same, and remove its cgroups and folders."""
+        self.stop()
         _remove(self.name)
         os.close(self._lock)
 
-    def _first(self) -> int | None:
-        assert self._process is not None
-        pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        if children and Path(f"/proc/{children[0]}/comm").read_text() == "tini\n":
-            return int(children[0])
-        return None
-
 
 @contextlib.contextmanager
-def running(root: Path, seen: Sequence[Path]) -> Iterator[tuple[Machine, int]]:
-    """A machine and its process 1; closed whatever happens, and not interrupted in that."""
+def closing() -> Iterator[Machine]:
+    """A machine; it is closed whatever happens, and not interrupted in that."""
     sweep()
-    machine = Machine(root, seen)
+    machine = Machine()
     try:
-        yield machine, machine.start()
+        yield machine
     finally:
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(name, signal.SIG_IGN)
@@ -106,6 +100,14 @@ def sweep() -> None:
             os.close(lock)
 
 
+def _first(parent: int) -> int | None:
+    """Process 1, once it is what it is to be."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
+    if children and Path(f"/proc/{children[0]}/comm").read_text(encoding="ascii") == "tini\n":
+        return int(children[0])
+    return None
+
+
 def _lock(folder: Path) -> int:
     """Held as long as the folder is in use. Raises BlockingIOError if it is."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -119,23 +121,23 @@ def _lock(folder: Path) -> int:
 
 def _controllers() -> list[Path]:
     """The cgroup hierarchies: one, or one per controller with cgroup v1."""
-    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    mounts = [line.split(" ") for line in lines]
     return [Path(where) for _, where, kind, *_ in mounts if kind in {"cgroup", "cgroup2"}]
 
 
 def _remove(name: str) -> None:
+    """Remove cgroups, which takes until their last process is gone, and folders."""
+    deadline = time.monotonic() + PATIENCE
     for controller in _controllers():
         top = controller / name
-        deadline = time.monotonic() + PATIENCE
         while top.exists():
-            for folder in sorted((path for path in top.rglob("*/")), reverse=True):
+            for folder in (*sorted(top.rglob("*/"), reverse=True), top):
                 with contextlib.suppress(OSError):
                     folder.rmdir()
-            with contextlib.suppress(OSError):
-                top.rmdir()
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{top} could not be removed: processes remain in it")
             if top.exists():
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{top} could not be removed: processes remain in it")
                 time.sleep(0.1)
-    shutil.rmtree(_MEMORY / name, ignore_errors=True)
-    shutil.rmtree(_DISK / name, ignore_errors=True)
+    for place in (_MEMORY, _DISK):
+        shutil.rmtree(place / name, ignore_errors=True)

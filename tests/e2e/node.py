@@ -3,9 +3,11 @@
 For use from within the machine's process and network namespaces (machine.inside).
 """
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -15,8 +17,9 @@ from typing import Any
 
 import urllib3
 
+from csidriver.core.mountinfo import Mount, parse
 from tests.cluster.controlplane import ControlPlane
-from tools.programs import find
+from tools.programs import program
 
 NAME = "node-1"
 ADDRESS = "10.244.0.1"
@@ -29,6 +32,7 @@ USERS = {
 _PODS = "10.244.0.0/24"
 _CONTAINERD = "unix:///run/containerd/containerd.sock"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TIMEOUTS = ("tcpEstablishedTimeout", "tcpCloseWaitTimeout")
 PATIENCE = 90.0
 
 _CONTAINERD_TOML = """\
@@ -78,6 +82,11 @@ class Node:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._commands: dict[str, list[str]] = {}
 
+    @property
+    def address(self) -> str:
+        """Where pods reach what listens on the machine."""
+        return ADDRESS
+
     def prepare(self) -> None:
         """Network and files; the address exists from here on."""
         self.run("ip", "link", "set", "lo", "up")
@@ -96,9 +105,7 @@ class Node:
             self._write(stand_in, f"{value}\n")
             self.run("mount", "--bind", stand_in, f"/proc/sys/{name}")
         for name in ("kubelet", "kube-proxy"):
-            program = find(name)
-            assert program is not None, f"{name} is missing: make tools"
-            shutil.copy(program, self.path(f"/usr/local/bin/{name}"))
+            shutil.copy(program(name), self.path(f"/usr/local/bin/{name}"))
 
     def start_runtime(self, *archives: Path) -> None:
         """Start containerd and give it images."""
@@ -138,6 +145,16 @@ class Node:
         process.kill()
         process.wait()
 
+    def kill_processes(self, part: str) -> int:
+        """Kill those with `part` in their command line, words ending in NUL; their number."""
+        killed = 0
+        for line in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if part in line.read_text(encoding="utf-8", errors="replace"):
+                    os.kill(int(line.parent.name), signal.SIGKILL)
+                    killed += 1
+        return killed
+
     def path(self, path: str) -> Path:
         """A path of the node, as this process sees it."""
         return Path("/proc/1/root" + path)
@@ -145,6 +162,10 @@ class Node:
     def mountinfo(self) -> str:
         """The mounts that kubelet and containerd see."""
         return Path("/proc/1/mountinfo").read_text(encoding="utf-8")
+
+    def mounts(self, part: str) -> list[Mount]:
+        """Those whose target has `part` in its path."""
+        return [mount for mount in parse(self.mountinfo().splitlines()) if part in mount.target]
 
     def run(self, *command: str) -> str:
         """Run a command in the node's root file system; what it printed."""
@@ -162,7 +183,7 @@ class Node:
         self._commands[name] = list(command)
         with (self._logs / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(  # noqa: S603 - a program of ours
-                ["setpriv", "--pdeathsig=KILL", *_ENTER, *command],
+                ["setpriv", "--pdeathsig=KILL", *_ENTER, *command],  # noqa: S607 - of util-linux
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -236,10 +257,7 @@ class Node:
             # Pods of one bridge would answer each other past the translation.
             "iptables": {"masqueradeAll": True},
             # These are the machine's, not the namespace's.
-            "conntrack": {
-                **{"maxPerCore": 0, "min": 0},
-                **{"tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
-            },
+            "conntrack": {"maxPerCore": 0, "min": 0} | dict.fromkeys(_TIMEOUTS, "0s"),
         }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.controlplane import ControlPlane
-from tests.e2e.cluster import Cluster
+from tests.e2e.cluster import Cluster, Machine
 from tests.e2e.evidence import EvidencePlugin
 from tests.e2e.node import ADDRESS, NAME, USERS, Node
 
@@ -46,7 +46,8 @@ def main() -> int:
     start_controllers(plane)
     say(f"kubelet of {NAME}")
     node.start()
-    cluster = Cluster(plane, node, flags.image)
+    machine = Machine(plane, node, flags.archive[-1])
+    cluster = Cluster(plane.admin, flags.image, machine)
     # Without it nobody can make a pod.
     cluster.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
     say("the tests")
@@ -66,9 +67,7 @@ def start_controllers(plane: ControlPlane) -> None:
         "--secure-port=0",
     )
     user = plane.kubeconfig_of("system:kube-scheduler")
-    plane.run(
-        "kube-scheduler", f"--kubeconfig={user}", "--leader-elect=false", "--secure-port=0"
-    )
+    plane.run("kube-scheduler", f"--kubeconfig={user}", "--leader-elect=false", "--secure-port=0")
 
 
 if __name__ == "__main__":

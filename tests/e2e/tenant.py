@@ -5,11 +5,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from csidriver.core.contract import DRIVER_NAME, IS_TOKEN, STATUS, TO_INJECT
+from csidriver.core.contract import DRIVER_NAME, IS_TOKEN, ISSUER, STATUS, TO_INJECT
 from csidriver.core.sensitive import Sensitive
 from tests.e2e.cluster import Cluster, Manifest, until
 
 BUSYBOX = "busybox"
+PYTHON = "/opt/oauth2-csi/bin/python"  # of the project's image
+CLIENT = "my-app"  # of the announcement's Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,13 @@ class Tenant:
         items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
         self.kubectl("apply", "--filename=-", stdin=json.dumps(items))
 
-    # Secrets
+    def try_apply(self, *manifests: Manifest) -> bool:
+        """Apply objects; whether they were taken."""
+        try:
+            self.apply(*manifests)
+        except AssertionError:
+            return False
+        return True
 
     def access_token(self, secret: str) -> str:
         """The access token that a Secret holds."""
@@ -65,8 +73,6 @@ class Tenant:
         until(f"{secret} is refreshed", lambda: self.access_token(secret) != old, seconds)
         return self.access_token(secret)
 
-    # Pods
-
     def running(self, pod: str, seconds: float = 120) -> None:
         """Wait until a pod's containers run."""
         self.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", f"--timeout={seconds}s")
@@ -74,9 +80,8 @@ class Tenant:
     def pod_of(self, app: str) -> str:
         """The running pod of a Deployment whose pods have the label `app`."""
         select = (f"--selector=app={app}", "--field-selector=status.phase=Running")
-        return until(f"a pod of {app} runs", lambda: self.get("pods", *select)["items"])[0][
-            "metadata"
-        ]["name"]
+        found = until(f"a pod of {app} runs", lambda: self.get("pods", *select)["items"])
+        return str(found[0]["metadata"]["name"])
 
     def execute(self, pod: str, *command: str) -> str:
         """Run a command in a pod; what it printed."""
@@ -89,24 +94,35 @@ class Tenant:
         mode, owner, inode, mtime = first.split(" ", 3)
         return TokenFile(content, mode, owner, int(inode), mtime)
 
+    def changed(self, pod: str, path: str, before: TokenFile) -> TokenFile:
+        """Wait until a file has another content than before; the file then."""
+
+        def look() -> TokenFile | None:
+            found = self.file(pod, path)
+            return None if found.content == before.content else found
+
+        return until(f"{path} of {pod} changes", look)
+
     def mount_failures(self, pod: str) -> list[str]:
         """The messages of a pod's FailedMount events."""
-        fields = f"involvedObject.name={pod},reason=FailedMount"
-        return [event["message"] for event in self.get("events", "--field-selector", fields)["items"]]
+        fields = f"--field-selector=involvedObject.name={pod},reason=FailedMount"
+        return [event["message"] for event in self.get("events", fields)["items"]]
 
     def remove(self, *what: str) -> None:
         """Delete objects, `kind/name` each, and wait until they are gone."""
         self.kubectl("delete", "--wait=true", "--timeout=120s", *what)
 
 
-def secret(name: str, token: Sensitive, *, annotated: bool = True, **annotations: str) -> Manifest:
+def secret(name: str, token: Sensitive, *, issuer: str = "", annotated: bool = True) -> Manifest:
     """A Secret as in the announcement, with the refresh token of a fresh sign-in."""
     oauth = {"access_token": "eyJhb...", "refresh_token": token.reveal(), "token_type": "Bearer"}
-    mark = {IS_TOKEN: "true"} if annotated else {}
+    annotations = {IS_TOKEN: "true"} if annotated else {}
+    if issuer:
+        annotations[ISSUER] = issuer
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": name, "annotations": mark | annotations},
+        "metadata": {"name": name, "annotations": annotations},
         "stringData": {
             "oauth": json.dumps(oauth),
             "clientID": "my-app",
@@ -129,9 +145,9 @@ def inject(secret_name: str, owner: int, container: str = "main", **further: str
 
 
 def pod(name: str, annotations: dict[str, str] | None = None, **spec: Any) -> Manifest:
-    """A pod that does nothing; with a volume, it is at /token. `main` are fields of its container."""
+    """A pod that does nothing; a volume is at /token. `main` are fields of its container."""
     main = spec.pop("main", {})
-    container = {
+    container: Manifest = {
         "name": "main",
         "image": BUSYBOX,
         "imagePullPolicy": "IfNotPresent",
@@ -150,3 +166,8 @@ def pod(name: str, annotations: dict[str, str] | None = None, **spec: Any) -> Ma
         }
         | spec,
     }
+
+
+def python(image: str, script: str, *arguments: str) -> dict[str, Any]:
+    """Fields of a container that runs Python in the project's image."""
+    return {"image": image, "command": [PYTHON, "-c", script, *arguments]}

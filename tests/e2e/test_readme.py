@@ -1,19 +1,17 @@
 """The README, followed literally on a cluster that has the image: kubectl apply, three times -f."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.e2e.cluster import Cluster, until
+from tests.e2e.installation import leftovers
 from tests.e2e.tenant import Tenant
+from tools.image import CLONE
 
-CLONE = Path(__file__).parents[2]
 EOS = "auth.cern.ch/auth/realms/cern/protocol/openid-connect/userinfo"
 
 
 @pytest.fixture(scope="module")
-def readme(e2e: Cluster) -> Iterator[Tenant]:
+def readme(e2e: Cluster) -> Tenant:
     """The namespace `default` after the README's command."""
     files = ("deploy/install.yaml", "deploy/demo-issuer.yaml", "examples/")
     e2e.kubectl("apply", *(f"--filename={CLONE / name}" for name in files))
@@ -63,12 +61,20 @@ def test_a_refresh_reaches_sub_path_and_directory_mounts_in_the_same_file(
     before = {pod: announced.file(pod, path) for pod, path in places.items()}
     token = announced.next_token("hello-token")
     for pod, path in places.items():
-        after = until(
-            f"{pod} has the new token",
-            lambda pod=pod, path=path: (  # type: ignore[misc]
-                (now := announced.file(pod, path)).content != before[pod].content and now
-            ),
-        )
+        after = announced.changed(pod, path, before[pod])
         assert token in after.content or announced.access_token("hello-token") in after.content
         assert after.inode == before[pod].inode
         assert after.mtime != before[pod].mtime
+
+
+def test_removed_in_the_documented_order_it_leaves_nothing(e2e: Cluster, announced: Tenant) -> None:
+    def delete(*names: str) -> None:
+        files = (f"--filename={CLONE / name}" for name in names)
+        e2e.kubectl("delete", "--ignore-not-found", "--timeout=150s", *files)
+
+    delete("examples/", "examples/announcement")
+    until("the examples' pods are gone", lambda: announced.get("pods")["items"] == [])
+    e2e.kubectl("apply", f"--filename={CLONE / 'deploy/cleanup.yaml'}")
+    e2e.roll_out("daemonset/oauth2-csi-node")
+    delete("deploy/demo-issuer.yaml", "deploy/install.yaml")
+    assert leftovers(e2e) == []
