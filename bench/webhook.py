@@ -16,7 +16,7 @@ from csidriver.adapters.pki import Pki
 from tests.processes import running
 from tests.refresher.bench import until
 
-EXAMPLE = Path(__file__).parents[1] / "examples/token-printer.yaml"
+EXAMPLE = Path(__file__).parents[1] / "examples/announcement/token-printer.yaml"
 _LARGE = 256 << 10  # bytes of annotations, the most that a pod may have
 _KEPT = "webhook_answer_ms"
 MEASURES = {

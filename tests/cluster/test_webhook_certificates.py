@@ -412,7 +412,7 @@ def test_a_restart_of_the_api_server_is_survived(fragile_plane: ControlPlane) ->
 
 
 def test_the_rights_are_enough_and_their_lack_is_told(hooked: Hooked) -> None:
-    """`deploy/rbac.yaml` names one configuration."""
+    """`deploy/` names one configuration."""
     hooked.register(443)
     client: Client = hooked.client()
     foreign = WebhookConfiguration(client, "another-webhook")
