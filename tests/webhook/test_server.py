@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
@@ -368,6 +369,37 @@ def test_only_so_many_long_bodies_are_read_at_a_time() -> None:
             with second.getresponse() as response:
                 assert (response.status, response.headers["Retry-After"]) == (503, "1")
         assert [third.post(long)[0] for _ in range(3)] == [200, 200, 200]
+
+
+class Alone:
+    """Knows how many answers are being made at once."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._now = 0
+
+    def __call__(self, body: bytes) -> Reply:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        threading.Event().wait(0.001)  # lets others in, if anything does
+        reply = answer(body)
+        self._now -= 1
+        return reply
+
+
+def test_one_answer_is_made_at_a_time() -> None:
+    alone = Alone()
+    with serving(reply=alone) as served:
+
+        def ask() -> None:
+            with contextlib.closing(served.client()) as client:
+                for _ in range(20):
+                    assert client.post()[0] == 200
+
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(ask) for _ in range(4)]:
+                done.result(PATIENCE)
+    assert alone.most == 1
 
 
 def test_another_certificate_is_for_the_next_connection(served: Served) -> None:
