@@ -97,6 +97,7 @@ def refresher(
             limits=wanted.limits,
             driver_namespace=common.driver_namespace,
             tokens_namespace=common.tokens_namespace,
+            namespaces=wanted.namespaces,
         )
 
     world = World(
