@@ -21,7 +21,6 @@ from bench.scale_fill import Aged, Filler, after_this_second
 from bench.scale_issuer import IssuerProcess, Shown
 from bench.scale_process import RefresherProcess
 from bench.scale_reseed import RESEEDS, reseeded
-from bench.stand import DEPLOY
 from csidriver.core import contract
 from csidriver.core.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
@@ -94,7 +93,7 @@ def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
     try:
         say("starting etcd and kube-apiserver")
         plane.start()
-        plane.apply(DEPLOY / "namespaces.yaml", DEPLOY / "rbac.yaml")
+        plane.install()
         lives = [Sensitive(secrets.token_urlsafe(32)) for _ in range(count)]
         logins = [Sensitive(secrets.token_urlsafe(32)) for _ in range(RESEEDS)]
         with IssuerProcess([*lives, *logins]) as issuer:

@@ -11,12 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from csidriver import __version__, logs, roles, settings
 from csidriver.adapters.signals import stop_on_signals
 from csidriver.core.sensitive import Sensitive
-from csidriver.errors import DriverError
+from csidriver.errors import DriverError, InvalidSettings
 from csidriver.roles import Role
+from csidriver.webhook.configuration import add_webhook
 
 log = logging.getLogger(__name__)
 
-ROLES: Mapping[str, roles.Builder] = {"node": roles.node, "refresher": roles.refresher}
+ROLES: Mapping[str, roles.Builder] = {
+    "node": roles.node,
+    "refresher": roles.refresher,
+    "webhook": roles.webhook,
+}
 CLEANUP = "node cleanup"
 
 
@@ -64,13 +69,24 @@ def _parser() -> argparse.ArgumentParser:
     settings.add_refresher(refresher, environment, host)
     refresher.set_defaults(run=_run_roles, roles=["refresher"])
 
+    webhook = commands.add_parser("webhook", help="serves the annotation of pods")
+    settings.add_common(webhook, ":9810")
+    add_webhook(webhook)
+    webhook.set_defaults(run=_run_roles, roles=["webhook"])
+
     both = commands.add_parser("run", help="several roles in one process, for development")
     both.add_argument("--roles", type=_roles, required=True, help=f"of {', '.join(ROLES)}")
     settings.add_common(both, ":9808")
     settings.add_node(both, environment, host)
     settings.add_refresher(both, environment, host)
+    add_webhook(both)
     both.set_defaults(run=_run_roles)
 
+    _add_demos(commands)
+    return parser
+
+
+def _add_demos(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     issuer = commands.add_parser("demo-issuer", help="the demo's authorization server")
     settings.add_demo_issuer(issuer)
     issuer.set_defaults(run=_run_demo_issuer)
@@ -78,7 +94,6 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="the announcement's example, come to life")
     settings.add_demo(demo)
     demo.set_defaults(run=_run_demo)
-    return parser
 
 
 def _roles(text: str) -> list[str]:
@@ -95,6 +110,9 @@ def _run_roles(flags: argparse.Namespace) -> int:
     from csidriver.adapters.ops import OpsServer
 
     common = settings.common(flags)
+    if common.store is None and len(flags.roles) > 1:
+        # On a cluster each role has rights of its own, and only those.
+        raise InvalidSettings("run", ["several roles in one process need --store dir:PATH"])
     logs.setup(common.log_level, common.log_format)
     registry = CollectorRegistry()
     stop = threading.Event()

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from csidriver.adapters.clock import Clock
     from csidriver.adapters.directory import DirectoryStore
     from csidriver.adapters.issuers import IssuerFiles
-    from csidriver.adapters.kubernetes import KubernetesStore
-    from csidriver.node.plugin import Store
+    from csidriver.adapters.kubernetes import Access, KubernetesStore
+    from csidriver.node.plugin import Store as NodeStore
     from csidriver.refresher.claim import Claim
     from csidriver.refresher.lease import Lease, Seat
     from csidriver.refresher.loop import Refresher
+    from csidriver.webhook.certificates import Certificates
+    from csidriver.webhook.configuration import WebhookSettings
+    from csidriver.webhook.metrics import WebhookMetrics
+    from csidriver.webhook.shelf import Store
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +61,7 @@ def node(flags: argparse.Namespace, common: settings.Common, registry: "Collecto
     return Role(plugin.run, plugin.alive, plugin.ready)
 
 
-def _node_store(common: settings.Common) -> "Store":
+def _node_store(common: settings.Common) -> "NodeStore":
     if common.store is not None:
         from csidriver.adapters.directory import DirectoryStore
 
@@ -152,6 +156,65 @@ def _leased(lease: "Lease", claim: "Claim", make: Callable[[], "Refresher"]) -> 
     )
 
 
+def webhook(
+    flags: argparse.Namespace, common: settings.Common, registry: "CollectorRegistry"
+) -> Role:
+    """The admission webhook."""
+    from csidriver.adapters.clock import Clock
+    from csidriver.adapters.pki import Pki
+    from csidriver.webhook import configuration
+    from csidriver.webhook.answers import answer
+    from csidriver.webhook.files import FileCertificates
+    from csidriver.webhook.metrics import WebhookMetrics
+    from csidriver.webhook.role import Webhook
+    from csidriver.webhook.server import AdmissionServer
+
+    wanted, clock, metrics = configuration.webhook(flags), Clock(), WebhookMetrics(registry)
+    certificates: Certificates
+    if wanted.files is not None:
+        certificates = FileCertificates(wanted.files, Pki(), clock, metrics)
+    else:
+        certificates = _self_made(common, wanted, clock, metrics)
+    server = AdmissionServer(wanted.listen, certificates.context, answer, metrics)
+    # On a cluster only there are others to go on meanwhile.
+    role = Webhook(certificates, server, drain=5.0 if common.store is None else 0.0)
+    return Role(role.run, role.alive, role.ready)
+
+
+def _self_made(
+    common: settings.Common, wanted: "WebhookSettings", clock: "Clock", metrics: "WebhookMetrics"
+) -> "Certificates":
+    from csidriver.adapters.pki import Pki
+    from csidriver.core.certificates import Terms
+    from csidriver.webhook.bundle import Bundle
+    from csidriver.webhook.selfmade import SelfMade
+    from csidriver.webhook.shelf import Shelf
+
+    pki, terms = Pki(), Terms()
+    if common.store is not None:
+        from csidriver.adapters.directory import DirectoryStore
+
+        store: Store = DirectoryStore(common.store)
+        bundle = Bundle(None, pki, terms)
+    else:
+        from csidriver.adapters import kubernetes
+
+        client = kubernetes.Client(_access(common))
+        store = kubernetes.KubernetesStore(client)
+        found = kubernetes.WebhookConfiguration(client, wanted.configuration)
+        bundle = Bundle(found, pki, terms)
+    shelf = Shelf(store, pki, common.driver_namespace, terms)
+    return SelfMade(shelf, bundle, pki, clock, metrics, names=wanted.names, terms=terms)
+
+
+def _access(common: settings.Common) -> "Access":
+    from csidriver.adapters import kubernetes
+
+    if common.kubeconfig is None:
+        return kubernetes.from_pod(os.environ)
+    return kubernetes.from_kubeconfig(common.kubeconfig)
+
+
 def _backend(
     common: settings.Common, wanted: settings.RefresherSettings, clock: "Clock"
 ) -> tuple["DirectoryStore | KubernetesStore", "Seat"]:
@@ -163,11 +226,7 @@ def _backend(
     from csidriver.adapters import kubernetes
     from csidriver.refresher.lease import RecordSeat
 
-    access = (
-        kubernetes.from_pod(os.environ)
-        if common.kubeconfig is None
-        else kubernetes.from_kubeconfig(common.kubeconfig)
-    )
+    access = _access(common)
     store = kubernetes.KubernetesStore(kubernetes.Client(access), places)
     brief = kubernetes.Client(access, kubernetes.Timings.within(wanted.term.renew))
     records = kubernetes.LeaseRecords(brief, common.driver_namespace)

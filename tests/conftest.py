@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tests.cluster.controlplane import ControlPlane
     from tests.needles import Everything
 
+# These need a cluster: `make e2e`.
+collect_ignore = [] if os.environ.get("E2E_CLUSTER") else ["e2e"]
+
 _refused = ""
 
 

@@ -19,7 +19,7 @@ from tests.node.plugin import Node
 from tests.processes import OPENER, command, metrics_of, page_of, running
 from tests.refresher.bench import Bench, until
 
-COMMANDS = ("node", "node cleanup", "refresher", "run", "demo-issuer", "demo")
+COMMANDS = ("node", "node cleanup", "refresher", "webhook", "run", "demo-issuer", "demo")
 
 
 @pytest.mark.parametrize("subcommand", [[], *(c.split() for c in COMMANDS)], ids=str)
@@ -57,6 +57,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["node", "cleanup", "--store", "dir:/x"], "--store"),
         (["node", "cleanup", "everything"], "everything"),
         (["refresher", "--store", "dir:/x"], "--issuers"),
+        (["webhook", "--store", "kubernetes", "--webhook-service", "a_b"], "--webhook-service"),
+        (["webhook", "--store", "kubernetes", "--webhook-config", ""], "--webhook-config"),
         (["node", "--store", "/folder"], "dir:PATH"),
         (["node", "--store", "dir:/x", "--listen", "nowhere"], "HOST:PORT"),
         (["run", "--store", "dir:/x", "--issuers", "/x"], "--roles"),
@@ -88,18 +90,26 @@ def test_trouble_at_the_start_is_one_line_and_status_1(tmp_path: Path) -> None:
     assert broken.returncode == 1
     assert broken.stderr.startswith("oauth2-csi: issuers: ")
     issuers = tmp_path / "issuers.yaml"
-    issuers.write_text("issuers: []", encoding="ascii")
-    for role in (["refresher", "--issuers", str(issuers)], ["node"]):
+    issuers.write_text("issuers: [{name: a, issuer: https://a.example}]", encoding="ascii")
+    for role in (["refresher", "--issuers", str(issuers)], ["node"], ["webhook"]):
         outside = started(*role, "--store", "kubernetes", "--listen", "127.0.0.1:0")
         assert (outside.returncode, outside.stderr.count("\n")) == (1, 1)
         assert "KUBERNETES_SERVICE_HOST" in outside.stderr
+    on_a_cluster = ("run", "--roles", "node,webhook", "--issuers", str(issuers))
+    together = started(*on_a_cluster, "--store", "kubernetes")
+    assert (together.returncode, together.stderr.count("\n")) == (1, 1)
+    assert "dir:PATH" in together.stderr
+    half = started("webhook", "--store", "kubernetes", "--tls-key-file", "/x")
+    assert (half.returncode, half.stderr.count("\n")) == (1, 1)
+    assert "--tls-cert-file" in half.stderr
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         occupied = started(*refresher, str(issuers), "--listen", address)
         issuer = started("demo-issuer", "--listen", address)
-    for done in (occupied, issuer):
+        hook = started("webhook", "--store", f"dir:{tmp_path}", "--webhook-listen", address)
+    for done in (occupied, issuer, hook):
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
         assert "Address already in use" in done.stderr
@@ -129,14 +139,16 @@ def test_roles_in_one_process_start_serve_metrics_and_end_promptly() -> None:
         Mounts().share(kubelet)
         flags = ["--store", f"dir:{bench.root}", "--issuers", str(bench.issuers)]
         flags += ["--listen", "127.0.0.1:0", "--kubelet-dir", str(kubelet)]
-        flags += ["--view-dir", str(Path(name) / "view")]
-        with running("run", "--roles", "node,refresher", *flags) as (process, log):
+        flags += ["--view-dir", str(Path(name) / "view"), "--webhook-listen", "127.0.0.1:0"]
+        with running("run", "--roles", "node,refresher,webhook", *flags) as (process, log):
             bench.apply("hello", bench.issuer.seed("my-app"))
             until(lambda: bench.refreshed("hello"))
             until(lambda: list(kubelet.glob("plugins_registry/*-reg.sock")))
             # The visit that has refreshed it ends a moment later.
             until(lambda: "oauth2_csi_refresher_sources 1.0" in metrics_of(log))
             assert "oauth2_csi_node_" in metrics_of(log)
+            expiry = "oauth2_csi_webhook_certificate_expiry_timestamp_seconds 1."
+            until(lambda: expiry in metrics_of(log))
             assert page_of(log, "healthz") == (200, "ok\n")
             assert page_of(log, "readyz") == (503, "kubelet has not registered the plugin\n")
             assert page_of(log, "secrets")[0] == 404
@@ -237,6 +249,7 @@ print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
     [
         ("node", {"grpc"}, {"kubernetes", "requests", "rich"}),
         ("refresher", {"requests"}, {"grpc", "kubernetes", "rich", "google"}),
+        ("webhook", {"cryptography"}, {"grpc", "kubernetes", "requests", "rich", "google"}),
     ],
 )
 def test_a_role_loads_only_its_own_libraries(
@@ -245,6 +258,7 @@ def test_a_role_loads_only_its_own_libraries(
     issuers = tmp_path / "issuers.yaml"
     issuers.write_text(yaml.safe_dump({"issuers": []}), encoding="ascii")
     flags = [role, "--store", f"dir:{tmp_path}"]
+    flags += ["--webhook-listen", "127.0.0.1:0"] if role == "webhook" else []
     flags += ["--issuers", str(issuers)] if role == "refresher" else []
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", IMPORTS, *flags], capture_output=True, text=True, check=True

@@ -14,6 +14,7 @@ from typing import Any
 
 from csidriver.core.contract import TO_INJECT
 from csidriver.core.injection import FOLDER, Entry, quoted, read
+from csidriver.core.jsonpatch import patch
 from csidriver.errors import InvalidAnnotation, InvalidRequest
 
 _API_VERSION = "admission.k8s.io/v1"
@@ -22,6 +23,12 @@ _KIND = "AdmissionReview"
 _LONGEST_WARNING = 256
 _MOST_WARNINGS = 16
 _MORE_WARNINGS = "further warnings are left out"
+_MISDIRECTED = (
+    "oauth2-csi acts on the creation of pods only; "
+    "correct the rules of its MutatingWebhookConfiguration"
+)
+# Mounted read-only whatever the mount says.
+_READ_ONLY_VOLUMES = ("configMap", "downwardAPI", "projected", "secret")
 _LONGEST_MESSAGE = 16_384  # an Event or a terminal shows less
 
 
@@ -36,10 +43,16 @@ class Injection:
 def review(request: Mapping[str, Any]) -> dict[str, Any]:
     """The AdmissionReview that answers the one given.
 
+    What is not the creation of a pod is allowed as it is, with a warning: whoever sent it here by
+    mistake shall notice, but not be stopped.
+
     Raises:
-        InvalidRequest: it is not a v1 review of a Pod; nothing can be said about it.
+        InvalidRequest: it is not a v1 review, or its pod is none; nothing can be said about it.
     """
-    uid, pod = _opened(request)
+    uid, inner = _opened(request)
+    if not _creates_pod(inner):
+        return _answer(uid, {"allowed": True, "warnings": [_MISDIRECTED]})
+    pod = inner["object"]
     try:
         injection = inject(pod)
     except InvalidAnnotation as error:
@@ -90,44 +103,26 @@ def inject(pod: Mapping[str, Any]) -> Injection:
     return Injection(result, _bounded(warnings))
 
 
-def patch(before: Any, after: Any, path: str = "") -> list[dict[str, Any]]:
-    """JSONPatch (RFC 6902) of add and replace operations that makes `after` of `before`.
-
-    What is absent or null is added whole: adding to the end of an absent array is an error
-    that rejects a pod whatever the failure policy says.
-    """
-    if before == after:
-        return []
-    if isinstance(before, Mapping) and isinstance(after, Mapping) and before.keys() <= after.keys():
-        return [
-            operation
-            for key, new in after.items()
-            if key not in before or before[key] != new
-            for operation in _set(before.get(key), new, f"{path}/{_escaped(key)}")
-        ]
-    if isinstance(before, list) and isinstance(after, list) and len(before) <= len(after):
-        pairs = enumerate(zip(before, after, strict=False))
-        kept = [step for n, (old, new) in pairs for step in patch(old, new, f"{path}/{n}")]
-        return kept + [_add(f"{path}/-", new) for new in after[len(before) :]]
-    return [{"op": "replace", "path": path, "value": after}]
-
-
 def _opened(request: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """The review's uid and its pod."""
+    """The review's uid, and the request in it."""
     problems: list[str] = []
     if (request.get("apiVersion"), request.get("kind")) != (_API_VERSION, _KIND):
         problems.append(f"it is not an {_API_VERSION} {_KIND}")
     inner = request.get("request")
     inner = inner if isinstance(inner, Mapping) else {}
-    uid, pod = inner.get("uid"), inner.get("object")
+    uid = inner.get("uid")
     if not isinstance(uid, str) or not uid:
         problems.append("request.uid is missing")
-    if not isinstance(pod, Mapping) or pod.get("kind") != "Pod":
-        problems.append("request.object is not a Pod; select pods at CREATE only")
-        pod = {}
     if problems:
         raise InvalidRequest("admission review", problems)
-    return str(uid), pod
+    return str(uid), inner
+
+
+def _creates_pod(inner: Mapping[str, Any]) -> bool:
+    pod = inner.get("object")
+    kind = (pod.get("apiVersion"), pod.get("kind")) if isinstance(pod, Mapping) else None
+    plain = inner.get("operation") == "CREATE" and not inner.get("subResource")
+    return plain and kind == ("v1", "Pod")
 
 
 def _answer(uid: str, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,8 +159,10 @@ def _place(entry: Entry, spec: dict[str, Any], container: dict[str, Any]) -> Ite
             yield f"{entry.label}: the pod has another volume {volume['name']}; rename that one"
         spec["volumes"] = [*volumes, volume]
     if mount not in mounts:
-        if any(_path(other) == mount["mountPath"] for other in mounts):
-            name, path = quoted(container.get("name")), mount["mountPath"]
+        path = mount["mountPath"]
+        devices = [one.get("devicePath") for one in _objects(container, "volumeDevices")]
+        if any(_path(other) == path for other in mounts) or path in devices:
+            name = quoted(container.get("name"))
             yield f"{entry.label}: container {name} has a mount of its own at {path}; move that one"
         container["volumeMounts"] = [*mounts, mount]
 
@@ -177,13 +174,23 @@ def _doubts(entry: Entry, spec: dict[str, Any], container: dict[str, Any]) -> It
             f"{entry.label}: the pod has no container {quoted(entry.container)}, "
             f"the token goes to {name}; correct the annotation"
         )
-    here = {str(one.get("name")) for one in _mounts(container) if _path(one) == FOLDER}
+    # The runtime makes the mount point: a file in the image, or in what is mounted on its folder.
+    here = {str(one.get("name")): one for one in _mounts(container) if _path(one) == FOLDER}
     others = [one for one in _containers(spec) if one is not container]
-    shared = here & {str(mount.get("name")) for one in others for mount in _mounts(one)}
+    shared = {str(mount.get("name")) for one in others for mount in _mounts(one)}
     for volume in _objects(spec, "volumes"):
-        if volume.get("emptyDir") is not None and str(volume.get("name")) in shared:
+        if (name_of_volume := str(volume.get("name"))) not in here:
+            continue
+        shown = quoted(name_of_volume)
+        fixed = any(volume.get(kind) is not None for kind in _READ_ONLY_VOLUMES)
+        if fixed or here[name_of_volume].get("readOnly"):
             yield (
-                f"container {name} shares its {FOLDER}, emptyDir {quoted(volume.get('name'))}, "
+                f"container {name} mounts {shown} on {FOLDER} read-only; "
+                f"it cannot start unless there is a file {entry.file_name} in it"
+            )
+        elif volume.get("emptyDir") is not None and name_of_volume in shared:
+            yield (
+                f"container {name} shares its {FOLDER}, emptyDir {shown}, "
                 f"with other containers; they will see an empty file {entry.file_name} there"
             )
 
@@ -223,15 +230,3 @@ def _objects(holder: dict[str, Any], key: str) -> list[dict[str, Any]]:
 def _path(mount: dict[str, Any]) -> str:
     """The mount's path the way the container runtime sees it."""
     return posixpath.normpath("/" + str(mount.get("mountPath")).lstrip("/"))
-
-
-def _set(old: Any, new: Any, path: str) -> list[dict[str, Any]]:
-    return [_add(path, new)] if old is None else patch(old, new, path)
-
-
-def _add(path: str, value: Any) -> dict[str, Any]:
-    return {"op": "add", "path": path, "value": value}
-
-
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")

@@ -39,6 +39,12 @@ FIELD_MANAGER = "oauth2-csi"
 
 # The refresher's Deployment and its Lease.
 REFRESHER = "oauth2-csi-refresher"
+# The webhook: its Service and its configuration, the Secret of its certificate, and its path.
+WEBHOOK = "oauth2-csi-webhook"
+CERTIFICATE = "oauth2-csi-webhook-tls"
+CERTIFICATE_TYPE = f"{PREFIX}webhook-certificate"
+ADMISSION_PATH = "/mutate"
+
 DRIVER_NAMESPACE = "oauth2-csi"
 TOKENS_NAMESPACE = "oauth2-csi-tokens"
 

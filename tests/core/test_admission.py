@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csidriver.core.admission import inject, patch, review
+from csidriver.core.admission import inject, review
+from csidriver.core.jsonpatch import patch
 from csidriver.errors import InvalidAnnotation, InvalidRequest
 
 KEY = "oauth2-refresh-controller.cern.ch/to-inject"
@@ -284,6 +285,11 @@ def _mount_at(path: str) -> Callable[[Pod], None]:
     return change
 
 
+def _device(pod: Pod) -> None:
+    device = {"name": "disk", "devicePath": "/tmp/oauthtk_0"}
+    pod["spec"]["containers"][0]["volumeDevices"] = [device]
+
+
 def _entries(*entries: Any) -> Callable[[Pod], None]:
     def change(pod: Pod) -> None:
         pod["metadata"]["annotations"][KEY] = json.dumps(entries)
@@ -321,6 +327,7 @@ def _no_containers(pod: Pod) -> None:
         pytest.param(
             _lone_with_init, ['"other"', '"init"'], id="lone container beside an init one"
         ),
+        pytest.param(_device, ['"main"', "/tmp/oauthtk_0"], id="path taken by a device"),
         pytest.param(_no_containers, ['"main"'], id="no containers"),
         pytest.param(_entries(7), ["entry 1 of 1"], id="entry is no object"),
     ],
@@ -376,6 +383,28 @@ def test_an_emptydir_on_tmp_shared_with_others_is_a_warning(
     assert all('"main"' in text and '"tmp"' in text for text in warnings)
 
 
+@pytest.mark.parametrize(
+    ("volume", "mount", "count"),
+    [
+        pytest.param({"emptyDir": {}}, {"readOnly": True}, 1, id="read-only mount"),
+        pytest.param({"configMap": {"name": "x"}}, {}, 1, id="config map"),
+        pytest.param({"secret": {"secretName": "x"}}, {}, 1, id="secret"),
+        pytest.param({"projected": {"sources": []}}, {}, 1, id="projected"),
+        pytest.param({"downwardAPI": {}}, {}, 1, id="downward API"),
+        pytest.param({"emptyDir": {}}, {"readOnly": False}, 0, id="writable"),
+        pytest.param({"emptyDir": {}}, {"readOnly": True, "mountPath": "/x"}, 0, id="elsewhere"),
+    ],
+)
+def test_a_read_only_tmp_is_a_warning(
+    volume: dict[str, Any], mount: dict[str, Any], count: int
+) -> None:
+    main = container("main", mounted("own", "/tmp") | mount)
+    pod = pod_with(ENTRY, volumes=[{"name": "own"} | volume], containers=[main])
+    warnings = inject(pod).warnings
+    assert len(warnings) == count
+    assert all("read-only" in text and "oauthtk_0" in text for text in warnings)
+
+
 def test_unknown_fields_are_warnings() -> None:
     (warning,) = response_to(pod_with(ENTRY | {"templateConfigmap": "x"}))["warnings"]
     assert '"templateConfigMapName"' in warning
@@ -417,8 +446,6 @@ def _with(value: Any, *path: str) -> Callable[[dict[str, Any]], None]:
         pytest.param(_with([], "request"), id="request is a list"),
         pytest.param(_without("request", "uid"), id="no uid"),
         pytest.param(_with("", "request", "uid"), id="empty uid"),
-        pytest.param(_with(None, "request", "object"), id="no object (DELETE)"),
-        pytest.param(_with("Deployment", "request", "object", "kind"), id="not a pod"),
         pytest.param(_with("x", "request", "object", "metadata"), id="metadata is text"),
         pytest.param(_with([], "request", "object", "metadata", "annotations"), id="annotations"),
         pytest.param(
@@ -440,7 +467,30 @@ def test_a_malformed_review_is_refused(change: Callable[[dict[str, Any]], None])
 def test_all_faults_of_a_review_are_reported() -> None:
     with pytest.raises(InvalidRequest) as caught:
         review({})
-    assert len(caught.value.problems) == 3
+    assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(_with(None, "request", "object"), id="no object (DELETE)"),
+        pytest.param(_with("Deployment", "request", "object", "kind"), id="not a pod"),
+        pytest.param(_with("x/v1", "request", "object", "apiVersion"), id="a pod of somebody else"),
+        pytest.param(_with("UPDATE", "request", "operation"), id="update"),
+        pytest.param(_without("request", "operation"), id="no operation"),
+        pytest.param(_with("binding", "request", "subResource"), id="part of a pod"),
+    ],
+)
+def test_what_is_not_the_creation_of_a_pod_is_allowed_with_a_warning(
+    change: Callable[[dict[str, Any]], None],
+) -> None:
+    request = review_of(pod_with(ENTRY))
+    change(request)
+    response = review(request)["response"]
+    assert response["allowed"] is True
+    assert "patch" not in response
+    (warning,) = response["warnings"]
+    assert "rules" in warning
 
 
 @pytest.mark.parametrize("absent", [None, "missing"])

@@ -1,18 +1,21 @@
-"""The Kubernetes API as the refresher needs it, on the `kubernetes` package's raw client.
+"""The Kubernetes API as refresher and webhook need it, on the `kubernetes` package's raw client.
 
-Only this folder imports that package, and only a refresher with `--store kubernetes` this folder.
+Only this folder imports that package, and only these roles with `--store kubernetes` this folder.
 """
 
-from csidriver.adapters.kubernetes.access import from_kubeconfig, from_pod
+from csidriver.adapters.kubernetes.access import Access, from_kubeconfig, from_pod
 from csidriver.adapters.kubernetes.client import Client, Timings
+from csidriver.adapters.kubernetes.hooks import WebhookConfiguration
 from csidriver.adapters.kubernetes.lease import LeaseRecords
 from csidriver.adapters.kubernetes.store import KubernetesStore
 
 __all__ = [
+    "Access",
     "Client",
     "KubernetesStore",
     "LeaseRecords",
     "Timings",
+    "WebhookConfiguration",
     "from_kubeconfig",
     "from_pod",
 ]

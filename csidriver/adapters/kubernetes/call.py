@@ -15,8 +15,17 @@ from urllib.parse import quote, urlencode
 from csidriver.core.names import is_label, is_subdomain
 from csidriver.errors import StoreConflict, StoreError, StoreRefused, StoreUnavailable
 
-_ROOTS = {"leases": "/apis/coordination.k8s.io/v1"}
-_KINDS = {"secrets": "Secret", "events": "Event", "leases": "Lease"}
+_ROOTS = {
+    "leases": "/apis/coordination.k8s.io/v1",
+    "mutatingwebhookconfigurations": "/apis/admissionregistration.k8s.io/v1",
+}
+_KINDS = {
+    "secrets": "Secret",
+    "events": "Event",
+    "leases": "Lease",
+    "mutatingwebhookconfigurations": "MutatingWebhookConfiguration",
+}
+_OF_CLUSTER = frozenset({"mutatingwebhookconfigurations"})  # in no namespace
 _METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
 _TROUBLE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 _OUR_FAULT = HTTPStatus.INTERNAL_SERVER_ERROR  # below it
@@ -41,7 +50,8 @@ class Call:
 
     def __post_init__(self) -> None:
         """Raises StoreRefused for names that no object can have, which could form another URL."""
-        fit = is_label(self.namespace) if self.namespace else not self.name
+        nowhere = not self.name or self.resource in _OF_CLUSTER
+        fit = is_label(self.namespace) if self.namespace else nowhere
         if not fit or (self.name and not is_subdomain(self.name)):
             raise StoreRefused(f"cannot {self}: no object has such a name")
 
@@ -97,6 +107,7 @@ def _reason(call: Call, status: int, told: "_Told") -> str:
         return "the API server does not accept our credentials"
     if status == HTTPStatus.FORBIDDEN and "cannot " in told.message:
         where = f"namespace {call.namespace}" if call.namespace else "all namespaces"
+        where = "the cluster" if call.resource in _OF_CLUSTER else where
         return f"we lack the right to {call.verb} {call.resource} in {where}"
     if status == HTTPStatus.FORBIDDEN:
         return "a quota or an admission policy says no, or its namespace is going away"

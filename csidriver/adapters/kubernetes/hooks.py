@@ -1,0 +1,68 @@
+"""The `caBundle` of a MutatingWebhookConfiguration."""
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from typing import Any
+
+from csidriver.adapters.kubernetes.call import Call
+from csidriver.adapters.kubernetes.client import Ask, Client, bare
+from csidriver.errors import StoreUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a configuration says: PEM texts, one for each of its webhooks, and its version."""
+
+    bundles: tuple[str, ...]
+    version: str
+    webhooks: tuple[dict[str, Any], ...] = field(repr=False)
+
+
+class WebhookConfiguration:
+    """One configuration; every method may raise StoreError."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def __str__(self) -> str:
+        return f"MutatingWebhookConfiguration {self._name}"
+
+    @bare
+    def read(self) -> Published | None:
+        """What is published, None if there is no such configuration."""
+        answer = self._client.find(self._call("get"))
+        if answer is None:
+            return None
+        metadata, webhooks = answer.document.get("metadata"), answer.document.get("webhooks") or []
+        version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+        if not version or not isinstance(webhooks, list) or not all(map(_is_webhook, webhooks)):
+            raise StoreUnavailable(f"an answer of the API server holds no proper {self}")
+        bundles = tuple(_decoded(one["clientConfig"].get("caBundle")) for one in webhooks)
+        return Published(bundles, str(version), tuple(webhooks))
+
+    @bare
+    def write(self, base: Published, bundle: str) -> None:
+        """Publish for all of its webhooks; StoreConflict if the configuration has changed."""
+        encoded = base64.b64encode(bundle.encode()).decode("ascii")
+        webhooks = [
+            {**one, "clientConfig": {**one["clientConfig"], "caBundle": encoded}}
+            for one in base.webhooks
+        ]
+        body = {"metadata": {"resourceVersion": base.version}, "webhooks": webhooks}
+        self._client.ask(self._call("patch"), Ask(body=body))
+
+    def _call(self, verb: str) -> Call:
+        return Call(verb, "mutatingwebhookconfigurations", name=self._name)
+
+
+def _is_webhook(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("clientConfig"), dict)
+
+
+def _decoded(value: Any) -> str:
+    try:
+        return base64.b64decode(str(value or ""), validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        return ""

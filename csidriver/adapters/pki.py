@@ -1,0 +1,211 @@
+"""X.509 on the `cryptography` package: makes authorities and certificates, and reads them.
+
+Keys are of the curve P-256. Certificates begin an hour early, for peers whose clocks are behind.
+"""
+
+import ipaddress
+import os
+import ssl
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from csidriver.core.certificates import Certificate
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import InvalidSettings
+
+_EARLY = 3600.0
+_NAME = "oauth2-csi-webhook"
+
+
+class Pki:
+    """All methods are free of side effects, and safe to call from any thread."""
+
+    def new_authority(self, now: float, life: float) -> tuple[Certificate, Sensitive]:
+        """An authority that signs itself, and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        # Two authorities of one name are told apart by their keys; a number helps people.
+        name = _named(f"{_NAME}-ca-{int(now)}")
+        public = key.public_key()
+        built = (
+            _builder(name, public, now, now + life)
+            .issuer_name(name)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(signs_certificates=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        )
+        made = built.sign(key, hashes.SHA256())
+        return _certificate(made, [made]), _pem_of(key)
+
+    def new_serving(
+        self,
+        authority: Certificate,
+        authority_key: Sensitive,
+        names: Iterable[str],
+        now: float,
+        life: float,
+    ) -> tuple[Certificate, Sensitive]:
+        """A server's certificate for DNS names and IP addresses, and its key."""
+        signer = x509.load_pem_x509_certificate(authority.pem.encode())
+        signing_key = _key(authority_key)
+        if not isinstance(signing_key, ec.EllipticCurvePrivateKey):
+            raise InvalidSettings("authority", ["its key is not of an elliptic curve"])
+        key = ec.generate_private_key(ec.SECP256R1())
+        public = key.public_key()
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key())
+        alternatives = x509.SubjectAlternativeName([_general(name) for name in sorted(names)])
+        purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        built = (
+            _builder(_named(_NAME), public, now, min(now + life, authority.expires))
+            .issuer_name(signer.subject)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(signs_certificates=False), critical=True)
+            .add_extension(purposes, critical=False)
+            .add_extension(alternatives, critical=False)
+            .add_extension(identifier, critical=False)
+        )
+        made = built.sign(signing_key, hashes.SHA256())
+        return _certificate(made, [signer]), _pem_of(key)
+
+    def certificates(
+        self, text: str, authorities: Sequence[Certificate] = ()
+    ) -> tuple[Certificate, ...]:
+        """The certificates of a PEM text, () if it is none; issuers are of these authorities."""
+        try:
+            found = x509.load_pem_x509_certificates(text.encode())
+            signers = [x509.load_pem_x509_certificate(one.pem.encode()) for one in authorities]
+            return tuple(_certificate(one, signers or found) for one in found)
+        except ValueError:
+            return ()
+
+    def belongs(self, key: Sensitive, certificate: Certificate) -> bool:
+        """Whether this is the private key of the certificate."""
+        try:
+            public = _key(key).public_key()
+            known = x509.load_pem_x509_certificate(certificate.pem.encode()).public_key()
+        except (ValueError, TypeError):
+            return False
+        return _spki(public) == _spki(known)
+
+    def context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
+        """A server's side of TLS; raises InvalidSettings if certificates and key do not fit."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        try:
+            _load(context, certificates, key)
+        except (OSError, ValueError):  # an SSLError is an OSError
+            pass
+        else:
+            return context
+        # Outside of the handler, or Python would attach the foreign error to ours.
+        raise InvalidSettings("certificate", ["it cannot be used with its key"])
+
+
+def _load(context: ssl.SSLContext, certificates: str, key: Sensitive) -> None:
+    """`ssl` reads files only; these are in memory and have no name."""
+    text = f"{certificates.rstrip()}\n{key.reveal()}".encode()
+    file = os.memfd_create("certificate", os.MFD_CLOEXEC)
+    try:
+        os.write(file, text)
+        # An encrypted key must not ask a terminal for its password.
+        context.load_cert_chain(f"/proc/self/fd/{file}", password="")
+    finally:
+        os.close(file)
+
+
+def _builder(
+    subject: x509.Name, key: ec.EllipticCurvePublicKey, now: float, end: float
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.fromtimestamp(int(now - _EARLY), UTC))
+        .not_valid_after(datetime.fromtimestamp(int(end), UTC))
+    )
+
+
+def _certificate(
+    certificate: x509.Certificate, authorities: Iterable[x509.Certificate]
+) -> Certificate:
+    identity = _id(certificate)
+    issuers = [_id(one) for one in authorities if _has_issued(one, certificate)]
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = [*found.get_values_for_type(x509.DNSName)]
+        names += [str(one) for one in found.get_values_for_type(x509.IPAddress)]
+    except x509.ExtensionNotFound:
+        names = []
+    return Certificate(
+        id=identity,
+        issuer=issuers[0] if issuers else "",
+        expires=certificate.not_valid_after_utc.timestamp(),
+        names=frozenset(names),
+        pem=certificate.public_bytes(serialization.Encoding.PEM).decode("ascii"),
+    )
+
+
+def _has_issued(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def _id(certificate: x509.Certificate) -> str:
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _key(text: Sensitive) -> PrivateKeyTypes:
+    return serialization.load_pem_private_key(text.reveal().encode(), password=None)
+
+
+def _pem_of(key: ec.EllipticCurvePrivateKey) -> Sensitive:
+    text = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return Sensitive(text.decode("ascii"))
+
+
+def _spki(key: object) -> bytes:
+    encode = getattr(key, "public_bytes")  # noqa: B009 - of every kind of key
+    found: bytes = encode(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return found

@@ -1,0 +1,1 @@
+"""The webhook role: answers kube-apiserver's admission reviews over HTTPS."""

@@ -1,0 +1,94 @@
+"""From the body of a request to the body of its answer; never quotes either in an error."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+from csidriver.core.admission import review
+from csidriver.errors import InvalidRequest
+from csidriver.webhook.metrics import Result
+
+log = logging.getLogger(__name__)
+
+# A pod of three MiB, the most kube-apiserver takes, has fewer commas and brackets. What has more
+# is made to fill the memory: three bytes of JSON can make a hundred in Python.
+_MOST_PARTS = 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A status and a JSON body, and how to count it."""
+
+    status: HTTPStatus
+    body: bytes = field(repr=False)
+    result: Result
+
+
+def answer(body: bytes) -> Reply:
+    """What to reply to the body of a request; never raises."""
+    try:
+        told = review(_decoded(body))
+    except InvalidRequest as error:
+        return refusal(HTTPStatus.BAD_REQUEST, str(error))
+    except Exception:
+        log.exception("an admission review could not be answered")
+        return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "see the log of the webhook")
+    return Reply(HTTPStatus.OK, json.dumps(told).encode(), _result(told["response"]))
+
+
+def refusal(status: HTTPStatus, problem: str) -> Reply:
+    """An error in the shape that kube-apiserver passes on to its client."""
+    told = {
+        "apiVersion": "v1",
+        "kind": "Status",
+        "status": "Failure",
+        "code": int(status),
+        "message": f"oauth2-csi webhook: {problem}",
+    }
+    result = Result.FAILED if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Result.REFUSED
+    return Reply(status, json.dumps(told).encode(), result)
+
+
+def _result(response: dict[str, Any]) -> Result:
+    if not response["allowed"]:
+        return Result.DENIED
+    return Result.INJECTED if "patch" in response else Result.UNCHANGED
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    problem = "it is no JSON object"
+    if sum(map(body.count, (b",", b"[", b"{"))) > _MOST_PARTS:
+        raise InvalidRequest("admission review", ["it has too many parts"])
+    try:
+        document: object = json.loads(
+            body, object_pairs_hook=_once, parse_constant=_refuse_constant
+        )
+    except (ValueError, RecursionError) as error:
+        # Only texts of our own are shown.
+        problem = str(error) if type(error) is _Unfit else "it is no JSON, or nested without end"
+    else:
+        if isinstance(document, dict):
+            return document
+    # Outside of the handler, or Python would attach an error that holds the body.
+    raise InvalidRequest("admission review", [problem])
+
+
+class _Unfit(ValueError):
+    """JSON that no Kubernetes writes."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _Unfit("a key stands twice in one object")
+    return found
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    raise _Unfit("it holds NaN or Infinity")
+
+
+Answer = Callable[[bytes], Reply]

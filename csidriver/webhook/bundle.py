@@ -1,0 +1,94 @@
+"""The authorities that kube-apiserver trusts: `caBundle` of the webhook's configuration."""
+
+import logging
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from csidriver.core.certificates import Certificate, Terms, seen_since, to_publish
+from csidriver.errors import StoreConflict, StoreError
+from csidriver.webhook.certificates import Pki
+
+log = logging.getLogger(__name__)
+
+
+class Published(Protocol):
+    """What a configuration says, one PEM text for each of its webhooks."""
+
+    @property
+    def bundles(self) -> tuple[str, ...]:
+        """The texts."""
+
+
+class Configuration(Protocol):
+    """A MutatingWebhookConfiguration; every method may raise StoreError."""
+
+    def read(self) -> Any:
+        """What is `Published`, None if there is no such configuration."""
+
+    def write(self, base: Any, bundle: str) -> None:
+        """Publish; StoreConflict if the configuration has changed."""
+
+
+class Bundle:
+    """Keeps it right. `since` is for how long authorities have been published, by id.
+
+    Whoever applies the configuration again leaves caBundle alone or removes it; either is seen at
+    the next look. Without a configuration everything counts as published.
+    """
+
+    def __init__(self, configuration: Configuration | None, pki: Pki, terms: Terms) -> None:
+        self.since: dict[str, float] = {}
+        self.problem = "" if configuration is None else "caBundle was not looked at yet"
+        self._configuration = configuration
+        self._pki = pki
+        self._terms = terms
+        self._strangers: dict[str, float] = {}
+
+    def publish(self, trusted: Iterable[Certificate], now: float) -> None:
+        """Have these authorities trusted.
+
+        Raises StoreError. A look that fails proves nothing, so `problem` stays as it is then: an
+        outage of the API server is no reason to call a working webhook not ready.
+        """
+        if self._configuration is None:
+            self.since = seen_since(self.since, trusted, now)
+            return
+        found: Published | None = self._configuration.read()
+        if found is None:
+            self.since, self._strangers = {}, {}
+            self.problem = f"{self._configuration} does not exist"
+            return
+        if not found.bundles:
+            self.problem = f"{self._configuration} has no webhooks"
+            return
+        wanted, ids = self._wanted(found, tuple(trusted), now), self._ids(found)
+        if any(there != {one.id for one in wanted} for there in ids):
+            self._write(self._configuration, found, wanted)
+        everywhere = set.intersection(*ids)
+        before = {key: since for key, since in self.since.items() if key in everywhere}
+        self.since = seen_since(before, wanted, now)
+        self.problem = ""
+
+    def _wanted(
+        self, found: Published, trusted: tuple[Certificate, ...], now: float
+    ) -> tuple[Certificate, ...]:
+        ours = {one.id for one in trusted}
+        present = [one for text in found.bundles for one in self._pki.certificates(text)]
+        strangers = {one.id: one for one in present if one.id not in ours}
+        self._strangers = seen_since(self._strangers, strangers.values(), now)
+        return to_publish(trusted, strangers.values(), self._strangers, now, self._terms)
+
+    def _ids(self, found: Published) -> list[set[str]]:
+        return [{one.id for one in self._pki.certificates(text)} for text in found.bundles]
+
+    def _write(
+        self, configuration: Configuration, found: Published, wanted: Iterable[Certificate]
+    ) -> None:
+        try:
+            configuration.write(found, "".join(one.pem for one in wanted))
+        except StoreConflict:
+            raise
+        except StoreError as error:
+            self.problem = f"caBundle of {configuration} is not ours: {error}"
+            raise
+        log.info("caBundle of %s is up to date", configuration)

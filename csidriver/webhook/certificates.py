@@ -1,0 +1,83 @@
+"""What the webhook identifies itself with, wherever it comes from, and what that is made with."""
+
+import ssl
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from threading import Event
+from typing import Protocol
+
+from csidriver.core.certificates import Certificate
+from csidriver.core.sensitive import Sensitive
+
+
+class Pki(Protocol):
+    """Makes and reads certificates; see `adapters.pki`."""
+
+    def new_authority(self, now: float, life: float) -> tuple[Certificate, Sensitive]:
+        """An authority, and its key."""
+
+    def new_serving(
+        self,
+        authority: Certificate,
+        authority_key: Sensitive,
+        names: Iterable[str],
+        now: float,
+        life: float,
+    ) -> tuple[Certificate, Sensitive]:
+        """A server's certificate, and its key."""
+
+    def certificates(
+        self, text: str, authorities: Sequence[Certificate] = ()
+    ) -> tuple[Certificate, ...]:
+        """The certificates of a PEM text, () if it is none."""
+
+    def belongs(self, key: Sensitive, certificate: Certificate) -> bool:
+        """Whether this is the private key of the certificate."""
+
+    def context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
+        """A server's side of TLS; raises InvalidSettings."""
+
+
+class Time(Protocol):
+    """The clock, see `adapters.clock`."""
+
+    def now(self) -> float:
+        """Epoch seconds."""
+
+    def wait(self, event: Event, seconds: float) -> bool:
+        """Let time pass, or less if the event is set; whether it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A certificate in use."""
+
+    certificate: Certificate
+    context: ssl.SSLContext
+
+
+class Certificates(Protocol):
+    """A source of certificates."""
+
+    def context(self) -> ssl.SSLContext | None:
+        """What to serve new connections with, None as long as there is nothing."""
+
+    def problems(self) -> list[str]:
+        """Why kube-apiserver would not accept us, nothing if it would."""
+
+    def run(self, stop: Event) -> None:
+        """Keep it current until `stop`."""
+
+
+def shortcomings(served: Served | None, trouble: str, now: float) -> list[str]:
+    """What is wrong with what is served; `trouble` is why, if that is known."""
+    if served is None:
+        return [told("there is no certificate yet", trouble)]
+    if served.certificate.expires <= now:
+        return [told("the certificate has expired", trouble)]
+    return []
+
+
+def told(problem: str, trouble: str) -> str:
+    """A problem, and why, if that is known and not the same."""
+    return f"{problem}: {trouble}" if trouble and trouble not in problem else problem

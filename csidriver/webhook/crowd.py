@@ -1,0 +1,92 @@
+"""Who is connected: at most so many, so that peers who keep us waiting cost a bounded amount."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from enum import Enum, auto
+
+
+class Doing(Enum):
+    """What a connection is at."""
+
+    # Between two requests: may be ended at any time.
+    IDLE = auto()
+    # Its peer has begun something, a handshake or a request, and owes us the rest.
+    WAITING = auto()
+    # We owe the answer.
+    ANSWERING = auto()
+
+
+class Guest:
+    """A connection. Its own thread says what it is at, any thread may cut it."""
+
+    def __init__(self, connected: socket.socket, now: float) -> None:
+        self.socket = connected
+        self.doing, self.since = Doing.WAITING, now
+        self.is_cut = False
+
+    def turn_to(self, doing: Doing, now: float) -> None:
+        """Note what it is at from now on (monotonic seconds)."""
+        self.doing, self.since = doing, now
+
+    def cut(self) -> None:
+        """Have whatever it waits for end at once."""
+        self.is_cut = True
+        with contextlib.suppress(OSError):
+            # Of the plain socket: that of TLS would forget its state under its thread's feet.
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+
+
+class Crowd:
+    """All connections. `patience` is how long a peer may be slow when others want its place."""
+
+    def __init__(self, most: int, patience: float, monotonic: Callable[[], float]) -> None:
+        self._most = most
+        self._patience = patience
+        self._monotonic = monotonic
+        self._guests: set[Guest] = set()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._guests)
+
+    def admit(self, guest: Guest) -> bool:
+        """Give it a place, someone else's if need be; False once it is closed."""
+        with self._changed:
+            while len(self._guests) >= self._most and not self._closed:
+                self._make_room()
+                self._changed.wait(0.05)
+            if not self._closed:
+                self._guests.add(guest)
+            return not self._closed
+
+    def leave(self, guest: Guest) -> None:
+        """It has ended."""
+        with self._changed:
+            self._guests.discard(guest)
+            self._changed.notify_all()
+
+    def close(self, timeout: float) -> None:
+        """Admit nobody, cut who owes us something, let the others finish for so many seconds."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            for guest in self._guests:
+                if guest.doing is not Doing.ANSWERING:
+                    guest.cut()
+            if not self._changed.wait_for(lambda: not self._guests, timeout):
+                for guest in self._guests:
+                    guest.cut()
+
+    def _make_room(self) -> None:
+        """Cut who has been idle longest, or else who has kept us waiting longest; one at a time."""
+        if any(guest.is_cut for guest in self._guests):
+            return
+        too_slow = self._monotonic() - self._patience
+        idle = [guest for guest in self._guests if guest.doing is Doing.IDLE]
+        slow = [g for g in self._guests if g.doing is Doing.WAITING and g.since <= too_slow]
+        victims = sorted(idle or slow, key=lambda guest: guest.since)
+        for victim in victims[:1]:
+            victim.cut()

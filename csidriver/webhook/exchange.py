@@ -1,0 +1,218 @@
+"""HTTP/1.1 on one connection: one request after another, each within its time and size."""
+
+import contextlib
+import io
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from csidriver.core.contract import ADMISSION_PATH
+from csidriver.webhook.answers import Answer, Reply, refusal
+from csidriver.webhook.crowd import Doing, Guest
+from csidriver.webhook.metrics import WebhookMetrics
+
+_BUFFER = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, times in seconds."""
+
+    # Three MiB is what kube-apiserver takes of its clients; escaping, defaults and the review
+    # around the pod come on top.
+    body: int = 6 << 20
+    head: int = 1 << 16
+    # Bodies above `light` are read few at a time, or they would fill the memory together.
+    light: int = 1 << 18
+    heavy_ones: int = 4
+    handshake: float = 5.0
+    # From the first byte of a request to the last of its answer; kube-apiserver waits for 5.
+    request: float = 10.0
+    # Go's client lets go of idle connections after 90. Were we first, a request might be on its
+    # way, and a POST is not repeated.
+    idle: float = 180.0
+    # How long the rest of a request is thrown away that was answered before it was read.
+    linger: float = 1.0
+    connections: int = 256
+    patience: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all connections share. `leaving` once clients shall look for another replica."""
+
+    answer: Answer
+    limits: Limits
+    metrics: WebhookMetrics
+    heavy: threading.BoundedSemaphore
+    leaving: threading.Event
+
+
+class _Exhausted(OSError):
+    """More bytes than a request may have."""
+
+
+class _Source(io.RawIOBase):
+    """Bytes of a socket until a moment that does not move, and no more of them than allowed."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self.until = 0.0
+        self.allowance = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        if self.allowance <= 0:
+            raise _Exhausted
+        self._socket.settimeout(left)
+        got = self._socket.recv_into(memoryview(buffer)[: self.allowance])
+        self.allowance -= got
+        return got
+
+
+class Exchange(BaseHTTPRequestHandler):
+    """Serves one connection until it ends; `serve` raises OSError for whatever its peer does."""
+
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "oauth2-csi", ""
+
+    def __init__(self, guest: Guest, desk: Desk) -> None:  # pylint: disable=super-init-not-called
+        # Not that of the base class, which serves at once and knows no limits.
+        self._guest = guest
+        self._desk = desk
+        self._source = _Source(guest.socket)
+        self._began = 0.0
+        self.connection = self.request = guest.socket
+        self.rfile = self._reader = io.BufferedReader(self._source, _BUFFER)
+        self.wfile = io.BufferedWriter(guest.socket.makefile("wb", 0), _BUFFER)
+        self.client_address = ("", 0)
+        self.close_connection = False
+        # Of the base class; an error may be told before they are known.
+        self.command, self.requestline, self.request_version = "", "", self.protocol_version
+
+    def serve(self) -> None:
+        """Answer requests until the peer or a limit ends it."""
+        with contextlib.closing(self.wfile):
+            while not self.close_connection:
+                self._guest.turn_to(Doing.IDLE, time.monotonic())
+                if self._awaited():
+                    self._guest.turn_to(Doing.WAITING, self._began)
+                    self.handle_one_request()
+
+    def _awaited(self) -> bool:
+        """Whether another request begins."""
+        limits, source = self._desk.limits, self._source
+        source.until, source.allowance = time.monotonic() + limits.idle, limits.head
+        if not self._reader.peek(1):
+            self.close_connection = True
+            return False
+        self._began = time.monotonic()
+        source.until = self._began + limits.request
+        return True
+
+    def handle_one_request(self) -> None:
+        """One of them; a head without end is an error of its own."""
+        try:
+            super().handle_one_request()
+        except _Exhausted:
+            self.send_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def do_POST(self) -> None:
+        """The one method there is."""
+        if self.path.partition("?")[0] != ADMISSION_PATH:
+            self._refuse(HTTPStatus.NOT_FOUND, f"only {ADMISSION_PATH} is served here")
+            return
+        kind = self.headers.get_content_type()
+        if kind != "application/json":
+            problem = "the content type must be application/json"
+            self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, problem)
+            return
+        lengths = self.headers.get_all("Content-Length", [])
+        if self.headers.get("Transfer-Encoding") or not lengths:
+            self._refuse(HTTPStatus.LENGTH_REQUIRED, "a Content-Length is required")
+        elif len(lengths) > 1 or not lengths[0].isascii() or not lengths[0].isdigit():
+            self._refuse(HTTPStatus.BAD_REQUEST, "one Content-Length is required, a number")
+        elif len(lengths[0]) > 9 or int(lengths[0]) > self._desk.limits.body:  # noqa: PLR2004
+            problem = f"more than {self._desk.limits.body} bytes"
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem)
+        else:
+            self._take(int(lengths[0]))
+
+    def _take(self, length: int) -> None:
+        """Read a body and answer it."""
+        light = length <= self._desk.limits.light
+        left = self._source.until - time.monotonic()
+        if not light and not self._desk.heavy.acquire(timeout=max(0.0, left)):
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "busy with other requests of this size")
+            return
+        try:
+            self._source.allowance = length
+            body = self.rfile.read(length)
+            if len(body) < length:
+                self.close_connection = True
+                return
+            self._guest.turn_to(Doing.ANSWERING, time.monotonic())
+            reply = self._desk.answer(body)
+        finally:
+            if not light:
+                self._desk.heavy.release()
+        self._send(reply)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What the base class finds wrong, in our words; `message` may quote the request."""
+        del message, explain
+        status = HTTPStatus(code)
+        if status is HTTPStatus.NOT_IMPLEMENTED:
+            status = HTTPStatus.METHOD_NOT_ALLOWED
+        self._refuse(status, status.phrase)
+
+    def _refuse(self, status: HTTPStatus, problem: str) -> None:
+        """Answer without having read the body: the connection is of no use after that."""
+        self.close_connection = True
+        self._send(refusal(status, problem))
+        # A close with bytes unread makes the kernel throw away our answer.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._guest.socket, socket.SHUT_WR)
+            self._source.until = time.monotonic() + self._desk.limits.linger
+            self._source.allowance = 2 * self._desk.limits.body
+            while self._source.readinto(bytearray(_BUFFER)):
+                pass
+
+    def _send(self, reply: Reply) -> None:
+        if self._desk.leaving.is_set():
+            self.close_connection = True
+        # Without a version that can be read the base class would leave out status and headers.
+        self.request_version = self.protocol_version
+        self.send_response(reply.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(reply.body)))
+        if reply.status is HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", "POST")
+        if reply.status is HTTPStatus.SERVICE_UNAVAILABLE:
+            self.send_header("Retry-After", "1")
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(reply.body)
+        self._guest.socket.settimeout(max(0.01, self._source.until - time.monotonic()))
+        self.wfile.flush()
+        self._desk.metrics.count(reply.result)
+        self._desk.metrics.seconds.observe(time.monotonic() - self._began)
+
+    def handle_expect_100(self) -> bool:
+        """The client waits for it, so it must leave the buffer."""
+        proceed = super().handle_expect_100()
+        self.wfile.flush()
+        return proceed
+
+    def log_message(self, *_: object) -> None:
+        """Requests are counted, not logged."""

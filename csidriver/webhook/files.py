@@ -1,0 +1,103 @@
+"""Certificates from files that somebody else renews, such as cert-manager."""
+
+import logging
+import ssl
+import threading
+from pathlib import Path
+
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import InvalidSettings
+from csidriver.webhook.certificates import Pki, Served, Time, shortcomings
+from csidriver.webhook.configuration import CertificateFiles
+from csidriver.webhook.metrics import WebhookMetrics
+
+log = logging.getLogger(__name__)
+
+# Seconds between two looks. Kubelet itself needs a minute to bring a change.
+_POLL = 2.0
+_LARGEST = 1 << 20
+
+_Stamp = tuple[int, int, int]
+
+
+class FileCertificates:
+    """What stands in two files. What cannot be used changes nothing: the former stays in use."""
+
+    def __init__(
+        self, files: CertificateFiles, pki: Pki, clock: Time, metrics: WebhookMetrics
+    ) -> None:
+        self._files = files
+        self._pki = pki
+        self._clock = clock
+        self._metrics = metrics
+        self._served: Served | None = None
+        self._stamps: list[_Stamp | None] = []
+        self._trouble = "the files were not read yet"
+
+    def context(self) -> ssl.SSLContext | None:
+        """What to serve new connections with, None as long as there is nothing."""
+        served = self._served
+        return None if served is None else served.context
+
+    def problems(self) -> list[str]:
+        """Why kube-apiserver would not accept us, nothing if it would."""
+        return shortcomings(self._served, self._trouble, self._clock.now())
+
+    def run(self, stop: threading.Event) -> None:
+        """Read them again whenever they change, until `stop`."""
+        while not stop.is_set():
+            self.look()
+            self._clock.wait(stop, _POLL)
+
+    def look(self) -> None:
+        """Take what is there now, if it has changed."""
+        files = self._files.certificate, self._files.key
+        stamps = [_stamp(file) for file in files]
+        if stamps == self._stamps:
+            return
+        try:
+            self._served = self._read()
+        except InvalidSettings as error:
+            if str(error) != self._trouble:
+                log.error("%s", error)  # noqa: TRY400 - the text is all there is to say
+            self._trouble = str(error)
+            return
+        # The two change one after the other: only a pair that fits counts as seen.
+        self._stamps, self._trouble = stamps, ""
+        self._metrics.expiry.set(self._served.certificate.expires)
+        log.info("serving the certificate in %s", files[0])
+
+    def _read(self) -> Served:
+        """Raises InvalidSettings, which names files and shows nothing of them."""
+        certificate, key = self._files.certificate, self._files.key
+        texts = [_text(file) for file in (certificate, key)]
+        problems = [f"{file} cannot be read" for file in self._unread(texts)]
+        found = self._pki.certificates(texts[0] or "")
+        if texts[0] is not None and not found:
+            problems.append(f"{certificate} holds no certificate")
+        if found and texts[1] is not None and not self._pki.belongs(Sensitive(texts[1]), found[0]):
+            problems.append(f"{key} is not the key of {certificate}")
+        if problems:
+            raise InvalidSettings("certificate files", problems)
+        return Served(found[0], self._pki.context(str(texts[0]), Sensitive(str(texts[1]))))
+
+    def _unread(self, texts: list[str | None]) -> list[Path]:
+        files = (self._files.certificate, self._files.key)
+        return [file for file, text in zip(files, texts, strict=True) if text is None]
+
+
+def _text(file: Path) -> str | None:
+    """The text of a PEM file, None if it is not to be had."""
+    try:
+        with file.open(encoding="ascii") as opened:
+            return opened.read(_LARGEST)
+    except (OSError, ValueError):
+        return None
+
+
+def _stamp(file: Path) -> _Stamp | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size

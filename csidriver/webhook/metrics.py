@@ -1,0 +1,50 @@
+"""The webhook role's metrics; their meaning is in `docs/operations.md`."""
+
+from enum import Enum
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)
+
+
+class Result(Enum):
+    """What came of a request."""
+
+    INJECTED = "injected"
+    UNCHANGED = "unchanged"
+    DENIED = "denied"
+    # It is no admission review.
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class WebhookMetrics:
+    """One set for a process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._admissions = Counter(
+            "oauth2_csi_webhook_admissions",
+            "Requests answered, by result",
+            ["result"],
+            registry=registry,
+        )
+        for result in Result:
+            self._admissions.labels(result.value)
+        self.seconds = Histogram(
+            "oauth2_csi_webhook_admission_seconds",
+            "Time from the first byte of a request to the last of its answer",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self.connections = Gauge(
+            "oauth2_csi_webhook_connections", "Connections that are open", registry=registry
+        )
+        self.expiry = Gauge(
+            "oauth2_csi_webhook_certificate_expiry_timestamp_seconds",
+            "When the certificate that is served expires, 0 without one",
+            registry=registry,
+        )
+
+    def count(self, result: Result) -> None:
+        """Count one answer."""
+        self._admissions.labels(result.value).inc()

@@ -1,0 +1,124 @@
+"""HTTPS for kube-apiserver: a thread for each connection, and a bounded number of them.
+
+Handshakes run in those threads, never in the one that accepts: one silent peer would keep out all.
+"""
+
+import contextlib
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+
+from csidriver.webhook.answers import Answer
+from csidriver.webhook.crowd import Crowd, Guest
+from csidriver.webhook.exchange import Desk, Exchange, Limits
+from csidriver.webhook.metrics import WebhookMetrics
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 128
+_DRAIN = 2.0  # seconds for what is being answered at the end
+_PAUSE = 0.05  # seconds after an accept that failed: descriptors, memory
+
+Context = Callable[[], ssl.SSLContext | None]
+
+
+class AdmissionServer:
+    """Listens on `port` from its making on, answers between `start` and `stop`.
+
+    `context` is asked for each connection, so that certificates change without a restart; while
+    it has none, connections are closed.
+    """
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        context: Context,
+        answer: Answer,
+        metrics: WebhookMetrics,
+        limits: Limits | None = None,
+    ) -> None:
+        limits = limits or Limits()
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+        self.port: int = self._listener.getsockname()[1]
+        self._context = context
+        self._limits = limits
+        self._leaving = threading.Event()
+        heavy = threading.BoundedSemaphore(limits.heavy_ones)
+        self._desk = Desk(answer, limits, metrics, heavy, self._leaving)
+        self._crowd = Crowd(limits.connections, limits.patience, time.monotonic)
+        metrics.connections.set_function(lambda: float(len(self._crowd)))
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._accept, name="admission", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether connections are taken."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Tell clients with each answer to connect anew next time, to another replica."""
+        self._leaving.set()
+
+    def stop(self) -> None:
+        """Take no more connections, finish what is being answered, and end."""
+        self.leave()
+        self._ended.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        self._crowd.close(_DRAIN)
+        self._thread.join()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while not self._ended.is_set():
+            try:
+                connected, _ = self._listener.accept()
+            except OSError:
+                self._ended.wait(_PAUSE)
+                continue
+            try:
+                self._receive(connected)
+            except (OSError, RuntimeError):  # the peer is gone, or there are no more threads
+                connected.close()
+
+    def _receive(self, connected: socket.socket) -> None:
+        context = self._context()
+        if context is None:
+            connected.close()
+            return
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        secured = context.wrap_socket(connected, server_side=True, do_handshake_on_connect=False)
+        guest = Guest(secured, time.monotonic())
+        if not self._crowd.admit(guest):
+            secured.close()
+            return
+        try:
+            name = "admission-connection"
+            threading.Thread(
+                target=self._serve, args=(secured, guest), name=name, daemon=True
+            ).start()
+        except RuntimeError:
+            self._crowd.leave(guest)
+            secured.close()
+            raise
+
+    def _serve(self, secured: ssl.SSLSocket, guest: Guest) -> None:
+        try:
+            secured.settimeout(self._limits.handshake)
+            secured.do_handshake()
+            Exchange(guest, self._desk).serve()
+        except OSError:
+            pass  # whatever a peer does is its own business
+        except Exception:
+            log.exception("a connection failed")
+        finally:
+            self._crowd.leave(guest)
+            secured.close()

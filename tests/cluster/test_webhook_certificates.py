@@ -1,0 +1,425 @@
+"""Certificates and caBundle over time, against a real API server; replicas run in this process."""
+
+import base64
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any, Self
+
+import pytest
+
+from csidriver.adapters.kubernetes import Client, KubernetesStore, WebhookConfiguration
+from csidriver.adapters.pki import Pki
+from csidriver.core.certificates import Terms
+from csidriver.core.contract import CERTIFICATE, DRIVER_NAMESPACE, WEBHOOK
+from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import StoreConflict
+from csidriver.webhook.answers import Reply, refusal
+from tests.cluster.cluster import Cluster
+from tests.cluster.controlplane import ControlPlane
+from tests.cluster.hooked import CONFIGURATION, Hooked, Pod, as_by_controllers
+from tests.core.test_admission import ENTRY, pod_with
+from tests.refresher.bench import until
+from tests.webhook.front import Front
+from tests.webhook.replica import Given, Replica
+
+pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
+
+TENANT = "webhook-certificates"
+ANNOTATED = as_by_controllers(pod_with(ENTRY))
+PLAIN = as_by_controllers(pod_with(ENTRY))
+del PLAIN["metadata"]["annotations"]
+# Everything is renewed all the time: each certificate as soon as it is a second old, its authority
+# with it every three; nobody goes over to another authority before it was published for a second.
+HOUR = 3600.0
+RESTLESS = Terms(
+    authority_life=HOUR,
+    authority_lead=HOUR - 3.0,
+    serving_life=HOUR / 2,
+    serving_lead=HOUR / 2 - 1.0,
+    settle=1.0,
+    linger=3.0,
+    poll=0.1,
+)
+
+
+@pytest.fixture(scope="module")
+def of_module(cluster: Cluster) -> Hooked:
+    hooked = Hooked(cluster)
+    hooked.tenant(TENANT)
+    return hooked
+
+
+@pytest.fixture
+def hooked(of_module: Hooked) -> Iterator[Hooked]:
+    """Without configuration and certificate, before and after."""
+    of_module.forget()
+    yield of_module
+    of_module.forget()
+
+
+@contextlib.contextmanager
+def serving(hooked: Hooked, given: Given | None = None) -> Iterator[Replica]:
+    """One replica, registered and ready."""
+    with contextlib.closing(Stage(hooked)) as stage:
+        yield stage.start(given)
+
+
+class Stage:
+    """Replicas behind one Service, which is registered."""
+
+    def __init__(self, hooked: Hooked) -> None:
+        self.front = Front()
+        self._hooked = hooked
+        self._replicas: list[Replica] = []
+        hooked.register(self.front.port)
+
+    def start(self, given: Given | None = None) -> Replica:
+        replica = Replica(self._hooked.store(), self._hooked.configuration(), given)
+        replica.start()
+        self._replicas.append(replica)
+        until(lambda: replica.role.ready() == [], "ready")
+        self.front.ports = [*self.front.ports, replica.port]
+        return replica
+
+    def stop(self, replica: Replica) -> None:
+        """As Kubernetes does: it is told to end, and then gets no more connections."""
+        self.front.ports = [port for port in self.front.ports if port != replica.port]
+        replica.stop()
+        self._replicas.remove(replica)
+
+    def close(self) -> None:
+        for replica in self._replicas:
+            replica.stop()
+        self.front.close()
+
+
+def admitted(hooked: Hooked, pod: Pod = ANNOTATED) -> dict[str, Any]:
+    status, answer = hooked.create(TENANT, pod, dry=True)
+    assert status == 201, answer
+    spec: dict[str, Any] = answer["spec"]
+    return spec
+
+
+def is_served(hooked: Hooked) -> bool:
+    status, answer = hooked.create(TENANT, ANNOTATED, dry=True)
+    return status == 201 and any("csi" in volume for volume in answer["spec"]["volumes"])
+
+
+def test_only_annotated_pods_depend_on_the_webhook(hooked: Hooked) -> None:
+    with serving(hooked):
+        admitted(hooked)
+    assert admitted(hooked, PLAIN)
+    done = hooked.plane.try_kubectl(
+        "create", "--filename=-", f"--namespace={TENANT}", stdin=json.dumps(ANNOTATED)
+    )
+    assert done.returncode != 0
+    assert 'failed calling webhook "to-inject.oauth2.csi.cern.ch"' in done.stderr
+
+
+def too_old(_: bytes) -> Reply:
+    return refusal(HTTPStatus.BAD_REQUEST, "this is why")
+
+
+def trusts_another(hooked: Hooked, port: int) -> None:
+    hooked.register(port)
+    authority, _ = Pki().new_authority(time.time(), HOUR)
+    value = base64.b64encode(authority.pem.encode()).decode()
+    body = [{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": value}]
+    hooked.plane.api("PATCH", CONFIGURATION, body, "application/json-patch+json")
+
+
+@pytest.mark.parametrize(
+    ("given", "spoil", "text"),
+    [
+        pytest.param(Given(answer=too_old), None, "oauth2-csi webhook: this is why", id="refused"),
+        pytest.param(
+            Given(names=frozenset({"another.svc"})),
+            None,
+            "x509: certificate is valid for another.svc, not oauth2-csi-webhook.oauth2-csi.svc",
+            id="name",
+        ),
+        pytest.param(
+            Given(terms=Terms(poll=3600.0)),
+            trusts_another,
+            "x509: certificate signed by unknown authority",
+            id="authority",
+        ),
+    ],
+)
+def test_users_see_why_the_webhook_could_not_be_asked(
+    hooked: Hooked, given: Given, spoil: Callable[[Hooked, int], None] | None, text: str
+) -> None:
+    with contextlib.closing(Stage(hooked)) as stage:
+        stage.start(given)
+        if spoil is not None:
+            spoil(hooked, stage.front.port)
+
+        def told() -> str:
+            return str(hooked.create(TENANT, ANNOTATED, dry=True)[1].get("message", ""))
+
+        assert "failed calling webhook" in until(told)
+        until(lambda: text in told(), text)
+
+
+def applied_again(hooked: Hooked, port: int) -> None:
+    hooked.register(port)
+
+
+def applied_by_the_server(hooked: Hooked, port: int) -> None:
+    hooked.register(port, "--server-side", "--force-conflicts")
+
+
+@pytest.mark.parametrize("change", [applied_again, applied_by_the_server])
+def test_applying_the_manifest_again_takes_nothing_away(
+    hooked: Hooked, change: Callable[[Hooked, int], None]
+) -> None:
+    with contextlib.closing(Stage(hooked)) as stage:
+        stage.start(Given(terms=Terms(poll=3600.0)))
+        before = hooked.ca_bundle()
+        assert before
+        change(hooked, stage.front.port)
+        assert hooked.ca_bundle() == before
+        assert is_served(hooked)
+
+
+def replaced(hooked: Hooked, port: int) -> None:
+    hooked.register(port, verb="replace")
+
+
+def deleted_and_made_again(hooked: Hooked, port: int) -> None:
+    hooked.unregister()
+    hooked.register(port)
+
+
+def spoilt(hooked: Hooked, port: int) -> None:
+    del port
+    body = [{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": ""}]
+    hooked.plane.api("PATCH", CONFIGURATION, body, "application/json-patch+json")
+
+
+@pytest.mark.parametrize("change", [replaced, deleted_and_made_again, spoilt])
+def test_a_bundle_that_is_lost_comes_back(
+    hooked: Hooked, change: Callable[[Hooked, int], None]
+) -> None:
+    with contextlib.closing(Stage(hooked)) as stage:
+        stage.start()
+        before = hooked.ca_bundle()
+        change(hooked, stage.front.port)
+        assert until(hooked.ca_bundle) == before
+        until(lambda: is_served(hooked))
+
+
+def test_nothing_else_of_the_configuration_is_touched(hooked: Hooked) -> None:
+    hooked.register(443)
+    before = hooked.plane.api("GET", CONFIGURATION)["webhooks"]
+    configuration = hooked.configuration()
+    found = configuration.read()
+    assert found is not None
+    authority, _ = Pki().new_authority(time.time(), HOUR)
+    configuration.write(found, authority.pem)
+    stored = hooked.plane.api("GET", CONFIGURATION)
+    (webhook,) = stored["webhooks"]
+    assert webhook["clientConfig"].pop("caBundle")
+    assert [webhook] == before
+    (ours,) = [
+        entry["fieldsV1"]
+        for entry in stored["metadata"]["managedFields"]
+        if entry["manager"] == "oauth2-csi"
+    ]
+    (key,) = [key for key in ours["f:webhooks"] if key != "."]
+    assert set(ours["f:webhooks"][key]["f:clientConfig"]) == {"f:caBundle"}
+
+
+def test_a_write_at_an_old_version_changes_nothing(hooked: Hooked) -> None:
+    hooked.register(443)
+    configuration = hooked.configuration()
+    found = configuration.read()
+    assert found is not None
+    hooked.register(444)
+    authority, _ = Pki().new_authority(time.time(), HOUR)
+    with pytest.raises(StoreConflict):
+        configuration.write(found, authority.pem)
+    assert hooked.ca_bundle() == ""
+
+
+def test_a_missing_configuration_is_told_and_does_not_stop_certificates(hooked: Hooked) -> None:
+    replica = Replica(hooked.store(), hooked.configuration())
+    replica.start()
+    try:
+        until(lambda: replica.certificates.context() is not None)
+        (problem,) = until(replica.role.ready)
+        assert WEBHOOK in problem
+    finally:
+        replica.stop()
+
+
+def test_replicas_that_start_together_agree(hooked: Hooked) -> None:
+    stores = [hooked.store() for _ in range(4)]
+    hooked.register(443)
+    replicas = [Replica(store, hooked.configuration()) for store in stores]
+    for replica in replicas:
+        replica.start()
+    try:
+        until(lambda: all(replica.role.ready() == [] for replica in replicas))
+        (trusted,) = Pki().certificates(hooked.ca_bundle())
+        stored = stores[0].get_secret(DRIVER_NAMESPACE, CERTIFICATE)
+        assert stored is not None
+        (served,) = Pki().certificates(stored.data["tls.crt"].reveal(), [trusted])
+        assert served.issuer == trusted.id
+        expiries = {
+            replica.registry.get_sample_value(
+                "oauth2_csi_webhook_certificate_expiry_timestamp_seconds"
+            )
+            for replica in replicas
+        }
+        assert expiries == {served.expires}
+    finally:
+        for replica in replicas:
+            replica.stop()
+
+
+class Stream:
+    """Pods created without a pause by several threads, and what was refused."""
+
+    def __init__(self, hooked: Hooked) -> None:
+        self.refusals: list[Any] = []
+        self.created = 0
+        self._hooked = hooked
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(3)
+
+    def __enter__(self) -> Self:
+        self._running = [self._pool.submit(self._create) for _ in range(3)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._pool.shutdown()
+        for done in self._running:
+            done.result()
+
+    def _create(self) -> None:
+        while not self._stop.is_set():
+            status, answer = self._hooked.create(TENANT, ANNOTATED, dry=True)
+            served = status == 201 and any("csi" in v for v in answer["spec"]["volumes"])
+            if not served:
+                self.refusals.append((status, answer))
+            self.created += 1
+
+
+def test_rotation_fails_no_pod_of_a_stream(hooked: Hooked) -> None:
+    """Two replicas, and a third that takes the place of the first, renew each other's all."""
+    given = Given(terms=RESTLESS)
+    with contextlib.closing(Stage(hooked)) as stage:
+        first = stage.start(given)
+        stage.start(given)
+        authorities: set[str] = set()
+        certificates: set[str] = set()
+        store = hooked.store()
+
+        def seen(count: int) -> bool:
+            authorities.update(one.id for one in Pki().certificates(hooked.ca_bundle()))
+            stored = store.get_secret(DRIVER_NAMESPACE, CERTIFICATE)
+            assert stored is not None
+            certificates.update(
+                one.id for one in Pki().certificates(stored.data["tls.crt"].reveal())
+            )
+            return len(authorities) >= count
+
+        with Stream(hooked) as stream:
+            until(lambda: seen(3), patience=60)
+            stage.start(given)
+            stage.stop(first)
+            until(lambda: seen(5), patience=60)
+        assert stream.refusals == []
+        assert stream.created > 50
+        assert len(certificates) >= 8
+
+
+def test_a_deleted_certificate_is_made_anew_without_a_failed_pod(hooked: Hooked) -> None:
+    terms = replace(RESTLESS, authority_lead=1.0, serving_lead=1.0)
+    with contextlib.closing(Stage(hooked)) as stage:
+        stage.start(Given(terms=terms))
+        stage.start(Given(terms=terms))
+        (before,) = Pki().certificates(hooked.ca_bundle())
+        with Stream(hooked) as stream:
+            hooked.plane.kubectl("delete", "secret", CERTIFICATE, f"--namespace={DRIVER_NAMESPACE}")
+
+            def only_the_new_one() -> bool:
+                trusted = {one.id for one in Pki().certificates(hooked.ca_bundle())}
+                return len(trusted) == 1 and before.id not in trusted
+
+            until(only_the_new_one, patience=30)
+        assert stream.refusals == []
+        assert stream.created > 10
+
+
+def test_a_damaged_certificate_is_made_anew_without_a_failed_pod(hooked: Hooked) -> None:
+    with contextlib.closing(Stage(hooked)) as stage:
+        stage.start(Given(terms=replace(RESTLESS, authority_lead=1.0, serving_lead=1.0)))
+        store = hooked.store()
+        with Stream(hooked) as stream:
+            found = store.get_secret(DRIVER_NAMESPACE, CERTIFICATE)
+            assert found is not None
+            nonsense = SecretPatch(data={"ca.key": Sensitive("nonsense")})
+            store.patch_secret(found, nonsense)
+
+            def repaired() -> bool:
+                now = store.get_secret(DRIVER_NAMESPACE, CERTIFICATE)
+                return now is not None and now.data["tls.crt"] != found.data["tls.crt"]
+
+            until(repaired)
+            until(lambda: len(Pki().certificates(hooked.ca_bundle())) == 1, patience=30)
+        assert stream.refusals == []
+
+
+def test_a_foreign_secret_of_that_name_is_refused_and_left_alone(hooked: Hooked) -> None:
+    hooked.register(443)
+    store = hooked.store()
+    data = {key: Sensitive("foreign") for key in ("tls.crt", "tls.key")}
+    foreign = Secret(DRIVER_NAMESPACE, CERTIFICATE, type="kubernetes.io/tls", data=data)
+    stored = store.create_secret(foreign)
+    replica = Replica(store, hooked.configuration())
+    replica.start()
+    try:
+        until(lambda: any("--tls-cert-file" in problem for problem in replica.role.ready()))
+        assert store.get_secret(DRIVER_NAMESPACE, CERTIFICATE) == stored
+    finally:
+        replica.stop()
+
+
+def test_a_restart_of_the_api_server_is_survived(fragile_plane: ControlPlane) -> None:
+    hooked = Hooked(Cluster(fragile_plane))
+    hooked.tenant(TENANT)
+    with contextlib.closing(Stage(hooked)) as stage:
+        replica = stage.start(Given(terms=RESTLESS))
+        assert is_served(hooked)
+        before = hooked.ca_bundle()
+        fragile_plane.stop_api_server()
+        assert replica.role.ready() == []
+        assert replica.role.alive() == []
+        fragile_plane.start_api_server()
+        until(lambda: is_served(hooked), patience=60)
+        until(lambda: hooked.ca_bundle() != before, "it goes on renewing", patience=60)
+        assert is_served(hooked)
+
+
+def test_the_rights_are_enough_and_their_lack_is_told(hooked: Hooked) -> None:
+    """`deploy/rbac.yaml` names one configuration."""
+    hooked.register(443)
+    client: Client = hooked.client()
+    foreign = WebhookConfiguration(client, "another-webhook")
+    replica = Replica(KubernetesStore(client), foreign)
+    replica.start()
+    try:
+        until(lambda: replica.certificates.context() is not None)
+        assert until(replica.role.ready)
+    finally:
+        replica.stop()

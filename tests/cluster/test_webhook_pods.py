@@ -1,0 +1,266 @@
+"""Generated pods: what a real API server takes without the annotation it takes with it, too."""
+
+import base64
+import contextlib
+import copy
+import json
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import strategies as st
+
+from csidriver.core.contract import WEBHOOK
+from csidriver.webhook.answers import Reply
+from csidriver.webhook.metrics import Result
+from tests.cluster.cluster import Cluster
+from tests.cluster.hooked import Hooked, Pod
+from tests.core.test_admission import ENTRY, KEY, container, pod_with
+from tests.refresher.bench import until
+from tests.webhook.replica import Given, Replica
+
+pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
+
+TENANT = "webhook-pods"
+
+
+@pytest.fixture(scope="module")
+def hooked(cluster: Cluster) -> Iterator[Hooked]:
+    hooked = Hooked(cluster)
+    hooked.forget()
+    hooked.tenant(TENANT)
+    yield hooked
+    hooked.forget()
+
+
+@pytest.fixture(scope="module")
+def replica(hooked: Hooked) -> Iterator[Replica]:
+    replica = Replica(hooked.store(), hooked.configuration())
+    hooked.register(replica.port)
+    replica.start()
+    until(lambda: replica.role.ready() == [])
+    yield replica
+    replica.stop()
+
+
+NAMES = ["a", "b", "c"]
+VOLUMES: dict[str, dict[str, Any]] = {
+    "scratch": {"emptyDir": {}},
+    "memory": {"emptyDir": {"medium": "Memory"}},
+    "host": {"hostPath": {"path": "/x"}},
+    "settings": {"configMap": {"name": "x"}},
+    "disk": {"persistentVolumeClaim": {"claimName": "x"}},
+    "block": {"persistentVolumeClaim": {"claimName": "y"}},
+    "other": {"csi": {"driver": "other.example", "readOnly": True}},
+    "mixed": {"projected": {"sources": [{"secret": {"name": "x"}}]}},
+    # A user's own use of the driver, and of a name like ours.
+    "oauth2-0000000000": {
+        "csi": {
+            "driver": "oauth2.csi.cern.ch",
+            "readOnly": True,
+            "volumeAttributes": {"secretName": "hello-token", "owner": "0"},
+        }
+    },
+}
+PATHS = ["/tmp", "/tmp/", "/x", "/tmp/oauthtk_1", "//tmp/oauthtk_2", "tmp", "/tmp/a/../oauthtk_0"]
+MOUNTS = st.fixed_dictionaries(
+    {"name": st.sampled_from([name for name in VOLUMES if name != "block"])}
+    | {"mountPath": st.sampled_from(PATHS)},
+    optional={
+        "readOnly": st.booleans(),
+        "subPath": st.just("below"),
+        "mountPropagation": st.just("HostToContainer"),
+    },
+)
+DEVICES = st.fixed_dictionaries(
+    {"name": st.just("block"), "devicePath": st.sampled_from(["/tmp/oauthtk_1", "/dev/x"])}
+)
+PARTS = st.fixed_dictionaries(
+    {"image": st.just("busybox")},
+    optional={
+        "volumeMounts": st.none()
+        | st.lists(MOUNTS, max_size=3, unique_by=lambda m: m["mountPath"]),
+        "volumeDevices": st.lists(DEVICES, max_size=1),
+        "securityContext": st.just({"readOnlyRootFilesystem": True, "runAsUser": 7}),
+        "env": st.just([{"name": "N", "value": "<&\u2028\U0001f600"}]),
+        "resources": st.just({"limits": {"cpu": "1"}}),
+        "lifecycle": st.just({"preStop": {"exec": {"command": ["true"]}}}),
+    },
+)
+
+
+def named(parts: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
+    return [{"name": name} | part for name, part in zip(names, parts, strict=False)]
+
+
+CONTAINERS = st.lists(PARTS, min_size=1, max_size=2).map(lambda parts: named(parts, NAMES))
+INITIAL = st.lists(
+    PARTS | PARTS.map(lambda part: {k: v for k, v in part.items() if k != "lifecycle"}),
+    max_size=2,
+).map(lambda parts: named(parts, ["i", "j"]))
+SPECS = st.fixed_dictionaries(
+    {
+        "containers": CONTAINERS,
+        "volumes": st.just([{"name": name} | source for name, source in VOLUMES.items()]),
+    },
+    optional={
+        "initContainers": INITIAL,
+        "securityContext": st.just({"fsGroup": 2000}),
+        "automountServiceAccountToken": st.booleans(),
+        "hostNetwork": st.just(False),
+        "restartPolicy": st.sampled_from(["Never", "OnFailure", "Always"]),
+        "shareProcessNamespace": st.just(True),
+        "hostUsers": st.just(False),
+        "os": st.just({"name": "linux"}),
+    },
+)
+
+
+def entries_for(spec: dict[str, Any]) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """Entries that are valid in themselves; most of them fit the pod."""
+    names = [one["name"] for one in everyone(spec)]
+    return st.lists(
+        st.fixed_dictionaries(
+            {
+                "secretName": st.sampled_from(["s", "a.b-c", "a" * 253]),
+                "container": st.sampled_from([*names, *names, *names, "absent"]),
+                "owner": st.sampled_from([0, 1, 1, 1, 2, 2**32 - 2]),
+            },
+            optional={"templateConfigMapName": st.just("page"), "unknown": st.just(1)},
+        ),
+        min_size=1,
+        max_size=3,
+        unique_by=lambda entry: (entry["container"], entry["owner"]),
+    )
+
+
+@pytest.mark.usefixtures("replica")
+@settings(
+    max_examples=300,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(spec=SPECS, data=st.data())
+def test_a_pod_that_is_taken_without_the_annotation_is_taken_or_denied_by_us_with_it(
+    hooked: Hooked, spec: dict[str, Any], data: st.DataObject
+) -> None:
+    entries = data.draw(entries_for(spec))
+    pod: Pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "p-"}, "spec": spec}
+    status, plain = hooked.create(TENANT, pod, dry=True)
+    if status != HTTPStatus.CREATED:
+        event("not a valid pod")
+        return
+    pod["metadata"]["annotations"] = {KEY: json.dumps(entries)}
+    status, answer = hooked.create(TENANT, pod, dry=True)
+    if status == HTTPStatus.BAD_REQUEST:
+        event("denied by us")
+        assert "denied the request: annotation" in answer["message"]
+        return
+    event(f"taken, with {len(entries)} entries")
+    assert status == HTTPStatus.CREATED, answer
+    before, after = stripped(plain["spec"]), stripped(answer["spec"])
+    lone = len(before["containers"]) == 1 and not before.get("initContainers")
+    wanted = {entry["container"] for entry in entries}
+    for kind in ("containers", "initContainers"):
+        for old, new in zip(before.get(kind, []), after.get(kind, []), strict=True):
+            if old["name"] in wanted or lone:
+                assert mounts_of(old) == mounts_of(new)[: len(mounts_of(old))]
+                assert old | {"volumeMounts": []} == new | {"volumeMounts": []}
+            else:
+                assert old == new
+    volumes = before.get("volumes", [])
+    assert after.get("volumes", [])[: len(volumes)] == volumes
+    added = sum(len(mounts_of(one)) for one in everyone(after))
+    assert added - sum(len(mounts_of(one)) for one in everyone(before)) == len(entries)
+    once = {key: answer["metadata"][key] for key in ("generateName", "annotations")}
+    status, again = hooked.create(
+        TENANT, pod | {"metadata": once, "spec": answer["spec"]}, dry=True
+    )
+    assert (status, again["spec"]) == (HTTPStatus.CREATED, answer["spec"])
+
+
+def stripped(spec: dict[str, Any]) -> dict[str, Any]:
+    """Without what the API server adds under a name made by chance."""
+    copied = copy.deepcopy(spec)
+    copied["volumes"] = [v for v in spec.get("volumes", []) if not v["name"].startswith("kube-api")]
+    for one in everyone(copied):
+        one["volumeMounts"] = [m for m in mounts_of(one) if not m["name"].startswith("kube-api")]
+    return copied
+
+
+def everyone(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = spec["containers"] + spec.get("initContainers", [])
+    return found
+
+
+def mounts_of(one: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = one.get("volumeMounts", [])
+    return found
+
+
+def adds_a_sidecar(body: bytes) -> Reply:
+    """What another webhook may do after ours: a container, and a mount in every container."""
+    request = json.loads(body)["request"]
+    spec = request["object"]["spec"]
+    operations: list[dict[str, Any]] = []
+    if all(one["name"] != "proxy" for one in spec["containers"]):
+        operations = [
+            {"op": "add", "path": "/spec/containers/0", "value": container("proxy")},
+            {"op": "add", "path": "/spec/volumes/0", "value": {"name": "certs", "emptyDir": {}}},
+        ]
+    patch = base64.b64encode(json.dumps(operations).encode()).decode()
+    response = {"uid": request["uid"], "allowed": True, "patchType": "JSONPatch", "patch": patch}
+    told = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+    return Reply(HTTPStatus.OK, json.dumps(told).encode(), Result.INJECTED)
+
+
+@contextlib.contextmanager
+def another(hooked: Hooked) -> Iterator[None]:
+    """Another webhook, called after ours, with the certificate of ours."""
+    replica = Replica(hooked.store(), None, Given(answer=adds_a_sidecar))
+    replica.start()
+    until(lambda: replica.role.ready() == [])
+    manifest = hooked.manifest(replica.port)
+    ours = hooked.plane.api(
+        "GET",
+        f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{WEBHOOK}",
+    )
+    manifest["metadata"]["name"] = "z-another"
+    manifest["webhooks"][0]["name"] = "another.example.org"
+    bundle = ours["webhooks"][0]["clientConfig"]["caBundle"]
+    manifest["webhooks"][0]["clientConfig"]["caBundle"] = bundle
+    hooked.plane.kubectl("apply", "--filename=-", stdin=json.dumps(manifest))
+    try:
+        yield
+    finally:
+        hooked.plane.kubectl("delete", "mutatingwebhookconfiguration", "z-another")
+        replica.stop()
+
+
+@pytest.mark.parametrize("name", ["main", "slip"])
+def test_a_sidecar_added_later_by_another_webhook_changes_nothing(
+    hooked: Hooked, replica: Replica, name: str
+) -> None:
+    pod = pod_with(ENTRY | {"container": name}, containers=[container("main")])
+    with another(hooked):
+        status, answer = until(lambda: with_proxy(hooked, pod))
+    assert status == HTTPStatus.CREATED
+    labels = {"result": Result.UNCHANGED.value}
+    counted = "oauth2_csi_webhook_admissions_total"
+    assert until(lambda: replica.registry.get_sample_value(counted, labels)), "it is asked again"
+    mounted = {
+        one["name"]: [m["mountPath"] for m in mounts_of(one) if m["mountPath"].startswith("/tmp/")]
+        for one in answer["spec"]["containers"]
+    }
+    assert mounted == {"proxy": [], "main": ["/tmp/oauthtk_0"]}
+    assert len([v for v in answer["spec"]["volumes"] if "csi" in v]) == 1
+
+
+def with_proxy(hooked: Hooked, pod: Pod) -> tuple[int, dict[str, Any]] | None:
+    """The answer, once the other webhook is known to the API server."""
+    status, answer = hooked.create(TENANT, pod, dry=True)
+    known = status != HTTPStatus.CREATED or len(answer["spec"]["containers"]) > 1
+    return (status, answer) if known else None

@@ -1,0 +1,58 @@
+"""Stand-ins for what is around certificates: a clock to turn, a configuration in memory."""
+
+import threading
+from dataclasses import dataclass
+
+from csidriver.errors import StoreConflict, StoreError
+
+
+class Dial:
+    """A clock that goes on only when told to."""
+
+    def __init__(self, now: float) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        return self.time
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Seconds pass at once."""
+        self.time += seconds
+        return event.is_set()
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a configuration said."""
+
+    bundles: tuple[str, ...]
+    version: int
+
+
+class Register:
+    """A MutatingWebhookConfiguration; `refuse` is raised by reads or writes, `busy` by a write."""
+
+    def __init__(self, *bundles: str) -> None:
+        self.bundles: tuple[str, ...] | None = bundles
+        self.version = 1
+        self.unreadable: StoreError | None = None
+        self.unwritable: StoreError | None = None
+
+    def __str__(self) -> str:
+        return "MutatingWebhookConfiguration ours"
+
+    def read(self) -> Told | None:
+        if self.unreadable is not None:
+            raise self.unreadable
+        return None if self.bundles is None else Told(self.bundles, self.version)
+
+    def write(self, base: Told, bundle: str) -> None:
+        if self.unwritable is not None:
+            raise self.unwritable
+        if base.version != self.version:
+            raise StoreConflict("it has changed")
+        self.set(*[bundle] * len(base.bundles))
+
+    def set(self, *bundles: str) -> None:
+        self.bundles = bundles
+        self.version += 1

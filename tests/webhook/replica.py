@@ -1,0 +1,73 @@
+"""A webhook in this process, with certificates of its own making, and what it is made of."""
+
+import threading
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry
+
+from csidriver.adapters.clock import Clock
+from csidriver.adapters.pki import Pki
+from csidriver.core.certificates import Terms
+from csidriver.core.contract import DRIVER_NAMESPACE
+from csidriver.webhook.answers import Answer, answer
+from csidriver.webhook.bundle import Bundle, Configuration
+from csidriver.webhook.certificates import Time
+from csidriver.webhook.exchange import Limits
+from csidriver.webhook.metrics import WebhookMetrics
+from csidriver.webhook.role import Webhook
+from csidriver.webhook.selfmade import SelfMade
+from csidriver.webhook.server import AdmissionServer
+from csidriver.webhook.shelf import Shelf, Store
+
+PROMPT = 10.0  # seconds in which it ends
+NAMES = frozenset({"oauth2-csi-webhook.oauth2-csi.svc"})
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a test chooses."""
+
+    terms: Terms = field(default_factory=lambda: Terms(poll=0.1))
+    names: frozenset[str] = NAMES
+    clock: Time = field(default_factory=Clock)
+    answer: Answer = answer
+    limits: Limits = field(default_factory=Limits)
+
+
+class Replica:
+    """`start` and `stop` it; `certificates` may be looked at in between."""
+
+    def __init__(
+        self, store: Store, configuration: Configuration | None, given: Given | None = None
+    ) -> None:
+        given = given or Given()
+        pki, terms = Pki(), given.terms
+        self.registry = CollectorRegistry()
+        metrics = WebhookMetrics(self.registry)
+        self.certificates = SelfMade(
+            Shelf(store, pki, DRIVER_NAMESPACE, terms),
+            Bundle(configuration, pki, terms),
+            pki,
+            given.clock,
+            metrics,
+            names=given.names,
+            terms=terms,
+        )
+        self.server = AdmissionServer(
+            ("127.0.0.1", 0), self.certificates.context, given.answer, metrics, given.limits
+        )
+        self.role = Webhook(self.certificates, self.server, drain=0.0)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self.role.run, args=(self._stop,), daemon=True)
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(PROMPT)
+        assert not self._thread.is_alive()

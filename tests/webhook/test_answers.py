@@ -1,0 +1,90 @@
+import json
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from csidriver.webhook import answers
+from csidriver.webhook.answers import answer, refusal
+from csidriver.webhook.metrics import Result
+from tests.core.test_admission import ENTRY, pod_with, review_of
+
+GOOD = json.dumps(review_of(pod_with(ENTRY))).encode()
+
+
+@pytest.mark.parametrize(
+    ("pod", "result"),
+    [
+        pytest.param(pod_with(ENTRY), Result.INJECTED, id="injected"),
+        pytest.param(pod_with(), Result.UNCHANGED, id="unchanged"),
+        pytest.param(pod_with({}), Result.DENIED, id="denied"),
+    ],
+)
+def test_reviews_are_answered_and_counted(pod: dict[str, Any], result: Result) -> None:
+    reply = answer(json.dumps(review_of(pod)).encode())
+    assert (reply.status, reply.result) == (200, result)
+    response = json.loads(reply.body)["response"]
+    assert response["allowed"] is (result is not Result.DENIED)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"needle", id="no JSON"),
+        pytest.param(b'["needle"]', id="array"),
+        pytest.param(GOOD + GOOD, id="two documents"),
+        pytest.param(GOOD[:-1], id="cut"),
+        pytest.param(b'{"needle": NaN}', id="NaN"),
+        pytest.param(b'{"needle": -Infinity}', id="infinity"),
+        pytest.param(b'{"needle": 1, "needle": 2}', id="a key twice"),
+        pytest.param(b'{"needle":' * 50_000, id="deep objects"),
+        pytest.param(b"[" * 200_000, id="deep arrays"),
+        pytest.param(b"[" + b"{}," * 1_000_000 + b"{}]", id="wide"),
+        pytest.param(b'{"needle": ' + b"9" * 10_000 + b"}", id="long number"),
+        pytest.param(b'{"needle": "\xff"}', id="no UTF-8"),
+        pytest.param(GOOD.replace(b"/v1", b"/v1beta1", 1), id="old version"),
+        pytest.param(b'{"needle": 1}', id="no review"),
+    ],
+)
+def test_what_is_no_review_gets_a_clear_refusal_that_quotes_nothing(body: bytes) -> None:
+    reply = answer(body)
+    assert (reply.status, reply.result) == (400, Result.REFUSED)
+    status = json.loads(reply.body)
+    assert (status["kind"], status["code"]) == ("Status", 400)
+    assert status["message"].startswith("oauth2-csi webhook: admission review: ")
+    assert b"needle" not in reply.body
+    assert b"Traceback" not in reply.body
+
+
+@given(
+    st.binary(max_size=200) | st.recursive(st.none() | st.text(), st.lists).map(str).map(str.encode)
+)
+def test_nothing_escapes(body: bytes) -> None:
+    assert answer(body).status in {200, 400}
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def fail(_: Any) -> Any:
+        raise ZeroDivisionError("needle")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(answers, "review", fail)
+        yield
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_defect_of_ours_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    reply = answer(GOOD)
+    assert (reply.status, reply.result) == (500, Result.FAILED)
+    assert b"needle" not in reply.body
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def test_refusals_of_ours_and_theirs_are_counted_apart() -> None:
+    assert refusal(HTTPStatus.BAD_REQUEST, "x").result is Result.REFUSED
+    assert refusal(HTTPStatus.SERVICE_UNAVAILABLE, "x").result is Result.FAILED
