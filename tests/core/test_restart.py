@@ -536,3 +536,39 @@ def test_nothing_of_a_restored_token_shows_a_secret(running: Process) -> None:
 def test_a_grant_secret_says_whose_it_is(running: Process) -> None:
     stored: Secret = running.world.secrets[GRANT]
     assert custody.from_secret(stored).ref == REF
+
+
+class TestNamespaces:
+    def test_nothing_is_sent_for_one_that_is_not_enrolled_and_nothing_is_deleted(
+        self, running: Process
+    ) -> None:
+        world = running.world
+        fresh = restart(running)
+        fresh.namespaces = ("elsewhere",)
+        assert cost(world, lambda: fresh.work(10 * LIFE)) == (0, 0)
+        assert cost(world, lambda: fresh.visit(event=True)) == (0, 0)
+        assert live(world) == "alice-1"
+        again = restart(fresh)
+        again.namespaces = ("elsewhere", REF.namespace)
+        world.now += 10 * LIFE
+        again.visit()
+        assert live(world) == mirrored(world) == "alice-2"
+        assert companion(world).status is Status.READY
+
+    def test_an_exchange_that_was_begun_is_settled_all_the_same(self, running: Process) -> None:
+        world = running.world
+
+        def replied(effect: effects.Effect[object]) -> bool:
+            return isinstance(effect, effects.SpoolWrite) and effect.entry.reply is not None
+
+        world.after = once(replied, crash)
+        world.now = running.known.next_visit or 0
+        with pytest.raises(Crashed):
+            running.visit()
+        assert live(world) == "alice-1"
+        fresh = restart(running)
+        fresh.namespaces = ("elsewhere",)
+        fresh.visit()
+        assert live(world) == "alice-2"
+        fresh.work(10 * LIFE)
+        assert world.server.tokens() == ["alice-0", "alice-1"]
