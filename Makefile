@@ -9,6 +9,7 @@ ARGS   ?=
 IMAGE  ?=
 BASE_IMAGE ?=
 SEEDS  ?= 200
+SECONDS ?= 120
 
 # A lock names everything. Without --no-deps pip looks for newer releases of what it names with
 # extras, and then refuses them for having no hash.
@@ -18,7 +19,7 @@ PROTOS := csidriver/_proto/csi.proto csidriver/_proto/pluginregistration.proto
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-annotate --no-emit-index-url
 
-.PHONY: demo test test-keycloak simulate check fix proto manifests lock tools image e2e clean
+.PHONY: demo test test-keycloak simulate soak check fix proto manifests lock tools image e2e clean
 .DELETE_ON_ERROR:
 
 ## demo: the announcement's example comes to life; ARGS="--seconds 30 --json" and more (--help)
@@ -37,6 +38,10 @@ test-keycloak: $(VENV)/.dev
 ## simulate: the refresh protocol under faults in virtual time; SEEDS=2000 for many runs
 simulate: $(VENV)/.dev
 	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulator $(SEEDS)
+
+## soak: two refreshers under load, one killed every few seconds; SECONDS=120 is the default
+soak: $(VENV)/.dev
+	@$(BIN)/python -m tests.cluster.soak $(SECONDS)
 
 ## check: what CI checks before it tests
 check: $(VENV)/.dev

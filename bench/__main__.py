@@ -6,11 +6,11 @@ import sys
 import time
 from pathlib import Path
 
-from bench import node, room, rows, scale
+from bench import node, room, rows, scale, webhook
 from csidriver.demo.sandbox import SandboxRefused
 
 # What can be measured, by name; each part yields its rows.
-PARTS = {"node": node.measure, "scale": scale.measure}
+PARTS = {"node": node.measure, "scale": scale.measure, "webhook": webhook.measure}
 RESULTS = Path(__file__).with_name("results.json")
 
 

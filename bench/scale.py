@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import urllib3
@@ -19,6 +20,7 @@ from bench.rows import Row
 from bench.scale_fill import Aged, Filler, after_this_second
 from bench.scale_issuer import IssuerProcess, Shown
 from bench.scale_process import RefresherProcess
+from bench.scale_reseed import RESEEDS, reseeded
 from csidriver.core import contract
 from csidriver.core.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
@@ -93,9 +95,11 @@ def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
         plane.start()
         plane.install()
         lives = [Sensitive(secrets.token_urlsafe(32)) for _ in range(count)]
-        with IssuerProcess(lives) as issuer:
+        logins = [Sensitive(secrets.token_urlsafe(32)) for _ in range(RESEEDS)]
+        with IssuerProcess([*lives, *logins]) as issuer:
             aged = _fill(plane, issuer.url, lives, say)
-            yield from _watched(plane, issuer, aged, say, quick=quick)
+            then = partial(reseeded, plane, issuer, aged, logins)
+            yield from _watched(plane, issuer, aged, say, then, quick=quick)
     finally:
         plane.close()
 
@@ -123,9 +127,11 @@ def _watched(
     issuer: IssuerProcess,
     aged: Sequence[Aged],
     say: Callable[[str], None],
+    then: Callable[[], Iterator[Row]],
     *,
     quick: bool,
 ) -> Iterator[Row]:
+    """All rows of a running refresher, those of `then` after the window."""
     servers = Servers(plane, issuer)
     kubeconfig = plane.service_account(contract.DRIVER_NAMESPACE, "oauth2-csi-refresher")
     config = {"name": "demo", "issuer": issuer.url, "default": True, "internal": True}
@@ -148,6 +154,7 @@ def _watched(
         yield Row("scale_10k_start_s", f"start, {len(aged)} tokens scheduled", "s", start, 60.0)
         yield from found.rows()
         yield Row("scale_10k_rss_peak_mib", "... the most so far", "MiB", process.most_memory())
+        yield from then()
         yield from _swept(process, issuers, say)
 
 

@@ -203,10 +203,14 @@ class Introspect(Effect[bool | None]):
 
 @dataclass(frozen=True, slots=True)
 class Report(Effect[None]):
-    """Tell users and operators about a change: an Event on the source, and a log line."""
+    """Tell users and operators about a change: an Event on the source, and a log line.
+
+    `of_issuer`: it begins or ends trouble of the issuer, which concerns all of its tokens.
+    """
 
     ref: Ref
     source_uid: str
     reason: str
     message: str
     normal: bool
+    of_issuer: bool = False

@@ -1,6 +1,6 @@
 """What one process knows of one token, and the rules it works by: input and output of a visit."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -18,6 +18,8 @@ from csidriver.errors import InvalidSecret
 
 R = TypeVar("R")
 Steps = Generator[Effect[Any], Any, R]
+
+Versions = Mapping[What, str]
 
 # An adoption writes seven times; whatever a watch tells later than this is read once more.
 _REMEMBERED = 16
@@ -97,15 +99,16 @@ class Known:
         )
         return known if source is None else _seen(known, grant, source)
 
+    @property
+    def versions(self) -> Versions:
+        """What was last read or written of its Secrets, "" of what is not there."""
+        held = zip(What, (self.source, self.grant_secret, self.companion), strict=True)
+        return {what: "" if one is None else one.resource_version for what, one in held}
+
     def stale(self, change: Change) -> "Known":
         """What is to be read again because of a change; versions written here are not news."""
         what, version = change.what, change.resource_version
-        secret = {
-            What.SOURCE: self.source,
-            What.GRANT: self.grant_secret,
-            What.COMPANION: self.companion,
-        }[what]
-        if version == ("" if secret is None else secret.resource_version):
+        if version == self.versions[what]:
             # A watch tells in order: nothing older of ours is still to come.
             return replace(self, written=tuple(w for w in self.written if w[0] is not what))
         if (what, version) in self.written:

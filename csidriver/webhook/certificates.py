@@ -70,9 +70,14 @@ class Certificates(Protocol):
 
 
 def shortcomings(served: Served | None, trouble: str, now: float) -> list[str]:
-    """What is wrong with what is served; `trouble` is why there is nothing, if so."""
+    """What is wrong with what is served; `trouble` is why, if that is known."""
     if served is None:
-        return [f"there is no certificate yet: {trouble}"]
+        return [told("there is no certificate yet", trouble)]
     if served.certificate.expires <= now:
-        return [f"the certificate has expired: {trouble}" if trouble else "it has expired"]
+        return [told("the certificate has expired", trouble)]
     return []
+
+
+def told(problem: str, trouble: str) -> str:
+    """A problem, and why, if that is known and not the same."""
+    return f"{problem}: {trouble}" if trouble and trouble not in problem else problem

@@ -24,6 +24,7 @@ class Guest:
     def __init__(self, connected: socket.socket, now: float) -> None:
         self.socket = connected
         self.doing, self.since = Doing.WAITING, now
+        self.is_cut = False
 
     def turn_to(self, doing: Doing, now: float) -> None:
         """Note what it is at from now on (monotonic seconds)."""
@@ -31,6 +32,7 @@ class Guest:
 
     def cut(self) -> None:
         """Have whatever it waits for end at once."""
+        self.is_cut = True
         with contextlib.suppress(OSError):
             # Of the plain socket: that of TLS would forget its state under its thread's feet.
             socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
@@ -79,7 +81,9 @@ class Crowd:
                     guest.cut()
 
     def _make_room(self) -> None:
-        """Cut who has been idle longest, or else who has kept us waiting longest."""
+        """Cut who has been idle longest, or else who has kept us waiting longest; one at a time."""
+        if any(guest.is_cut for guest in self._guests):
+            return
         too_slow = self._monotonic() - self._patience
         idle = [guest for guest in self._guests if guest.doing is Doing.IDLE]
         slow = [g for g in self._guests if g.doing is Doing.WAITING and g.since <= too_slow]

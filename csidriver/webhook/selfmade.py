@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from csidriver.core.certificates import Step, Terms, may_serve, next_step
 from csidriver.errors import DriverError, StoreConflict, StoreError
 from csidriver.webhook.bundle import Bundle
-from csidriver.webhook.certificates import Pki, Served, Time, shortcomings
+from csidriver.webhook.certificates import Pki, Served, Time, shortcomings, told
 from csidriver.webhook.metrics import WebhookMetrics
 from csidriver.webhook.shelf import Material, Shelf
 
@@ -49,8 +49,10 @@ class SelfMade:
 
     def problems(self) -> list[str]:
         """Why kube-apiserver would not accept us, nothing if it would."""
-        unpublished = [self._bundle.problem] if self._bundle.problem else []
-        return shortcomings(self._served, self._trouble, self._clock.now()) + unpublished
+        problems = shortcomings(self._served, self._trouble, self._clock.now())
+        if self._bundle.problem:
+            problems.append(told(self._bundle.problem, self._trouble))
+        return problems
 
     def run(self, stop: threading.Event) -> None:
         """Look, act, wait, until `stop`."""

@@ -1,5 +1,6 @@
 """Certificates and caBundle over time, against a real API server; replicas run in this process."""
 
+import base64
 import contextlib
 import json
 import threading
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, Self
 
 import pytest
@@ -17,6 +19,8 @@ from csidriver.core.certificates import Terms
 from csidriver.core.contract import CERTIFICATE, DRIVER_NAMESPACE, WEBHOOK
 from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
+from csidriver.errors import StoreConflict
+from csidriver.webhook.answers import Reply, refusal
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.hooked import CONFIGURATION, Hooked, Pod, as_by_controllers
@@ -119,6 +123,51 @@ def test_only_annotated_pods_depend_on_the_webhook(hooked: Hooked) -> None:
     assert 'failed calling webhook "to-inject.oauth2.csi.cern.ch"' in done.stderr
 
 
+def too_old(_: bytes) -> Reply:
+    return refusal(HTTPStatus.BAD_REQUEST, "this is why")
+
+
+def trusts_another(hooked: Hooked, port: int) -> None:
+    hooked.register(port)
+    authority, _ = Pki().new_authority(time.time(), HOUR)
+    value = base64.b64encode(authority.pem.encode()).decode()
+    body = [{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": value}]
+    hooked.plane.api("PATCH", CONFIGURATION, body, "application/json-patch+json")
+
+
+@pytest.mark.parametrize(
+    ("given", "spoil", "text"),
+    [
+        pytest.param(Given(answer=too_old), None, "oauth2-csi webhook: this is why", id="refused"),
+        pytest.param(
+            Given(names=frozenset({"another.svc"})),
+            None,
+            "x509: certificate is valid for another.svc, not oauth2-csi-webhook.oauth2-csi.svc",
+            id="name",
+        ),
+        pytest.param(
+            Given(terms=Terms(poll=3600.0)),
+            trusts_another,
+            "x509: certificate signed by unknown authority",
+            id="authority",
+        ),
+    ],
+)
+def test_users_see_why_the_webhook_could_not_be_asked(
+    hooked: Hooked, given: Given, spoil: Callable[[Hooked, int], None] | None, text: str
+) -> None:
+    with contextlib.closing(Stage(hooked)) as stage:
+        stage.start(given)
+        if spoil is not None:
+            spoil(hooked, stage.front.port)
+
+        def told() -> str:
+            return str(hooked.create(TENANT, ANNOTATED, dry=True)[1].get("message", ""))
+
+        assert "failed calling webhook" in until(told)
+        until(lambda: text in told(), text)
+
+
 def applied_again(hooked: Hooked, port: int) -> None:
     hooked.register(port)
 
@@ -186,6 +235,18 @@ def test_nothing_else_of_the_configuration_is_touched(hooked: Hooked) -> None:
     ]
     (key,) = [key for key in ours["f:webhooks"] if key != "."]
     assert set(ours["f:webhooks"][key]["f:clientConfig"]) == {"f:caBundle"}
+
+
+def test_a_write_at_an_old_version_changes_nothing(hooked: Hooked) -> None:
+    hooked.register(443)
+    configuration = hooked.configuration()
+    found = configuration.read()
+    assert found is not None
+    hooked.register(444)
+    authority, _ = Pki().new_authority(time.time(), HOUR)
+    with pytest.raises(StoreConflict):
+        configuration.write(found, authority.pem)
+    assert hooked.ca_bundle() == ""
 
 
 def test_a_missing_configuration_is_told_and_does_not_stop_certificates(hooked: Hooked) -> None:

@@ -238,6 +238,15 @@ def told_on(connected: socket.socket) -> tuple[int, Any]:
         return response.status, json.loads(response.read())
 
 
+def test_a_body_that_ends_too_early_is_nobodys_request(served: Served) -> None:
+    with served.secure() as connected:
+        connected.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
+        with contextlib.suppress(OSError):
+            connected.unwrap()
+        until(lambda: served.connections == 0)
+    assert served.counted(Result.REFUSED) == 0
+
+
 def is_refused(connected: socket.socket, text: bytes) -> bool:
     """Whether nobody takes another byte."""
     try:

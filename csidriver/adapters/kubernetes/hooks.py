@@ -35,9 +35,9 @@ class WebhookConfiguration:
         answer = self._client.find(self._call("get"))
         if answer is None:
             return None
-        version = answer.document.get("metadata", {}).get("resourceVersion")
-        webhooks = answer.document.get("webhooks") or []
-        if not version or not all(isinstance(one.get("clientConfig"), dict) for one in webhooks):
+        metadata, webhooks = answer.document.get("metadata"), answer.document.get("webhooks") or []
+        version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+        if not version or not isinstance(webhooks, list) or not all(map(_is_webhook, webhooks)):
             raise StoreUnavailable(f"an answer of the API server holds no proper {self}")
         bundles = tuple(_decoded(one["clientConfig"].get("caBundle")) for one in webhooks)
         return Published(bundles, str(version), tuple(webhooks))
@@ -55,6 +55,10 @@ class WebhookConfiguration:
 
     def _call(self, verb: str) -> Call:
         return Call(verb, "mutatingwebhookconfigurations", name=self._name)
+
+
+def _is_webhook(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("clientConfig"), dict)
 
 
 def _decoded(value: Any) -> str:

@@ -1,0 +1,124 @@
+"""What a MutatingWebhookConfiguration may hold; what a real one does is in tests/cluster."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csidriver.adapters.kubernetes import Client, WebhookConfiguration, from_kubeconfig
+from csidriver.errors import StoreConflict, StoreRefused, StoreUnavailable
+from tests.adapters.scripted import Says, Scripted
+from tests.adapters.test_kubernetes import QUICK, config, status
+
+PATH = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/ours"
+
+
+@pytest.fixture
+def api() -> Iterator[Scripted]:
+    with Scripted() as running:
+        yield running
+
+
+@pytest.fixture
+def ours(api: Scripted, tmp_path: Path) -> WebhookConfiguration:
+    client = Client(from_kubeconfig(config(tmp_path, api.url)), QUICK)
+    return WebhookConfiguration(client, "ours")
+
+
+def configured(*bundles: Any) -> dict[str, Any]:
+    webhooks = [
+        {"name": f"w{number}", "clientConfig": {"url": "https://x"} | given, "timeoutSeconds": 5}
+        for number, given in enumerate({"caBundle": b} if b is not None else {} for b in bundles)
+    ]
+    return {"metadata": {"resourceVersion": "7"}, "webhooks": webhooks}
+
+
+def encoded(text: bytes) -> str:
+    return base64.b64encode(text).decode()
+
+
+@pytest.mark.parametrize(
+    ("bundle", "text"),
+    [
+        (None, ""),
+        ("", ""),
+        (encoded(b"PEM"), "PEM"),
+        ("no base64!", ""),
+        (encoded(b"\xff"), ""),
+        (7, ""),
+    ],
+)
+def test_a_bundle_that_is_no_text_counts_as_none(
+    api: Scripted, ours: WebhookConfiguration, bundle: Any, text: str
+) -> None:
+    api.answering = lambda _: Says(configured(bundle, encoded(b"other")))
+    found = ours.read()
+    assert found is not None
+    assert (found.bundles, found.version) == ((text, "other"), "7")
+    assert api.asked[0].path == PATH
+
+
+def test_an_absent_configuration_is_none(api: Scripted, ours: WebhookConfiguration) -> None:
+    api.answering = lambda _: status(404, "NotFound")
+    assert ours.read() is None
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"metadata": []},
+        {"metadata": {}},
+        configured() | {"webhooks": {"x": 1}},
+        configured() | {"webhooks": ["x"]},
+        configured() | {"webhooks": [{}]},
+    ],
+)
+def test_an_improper_answer_is_trouble(
+    api: Scripted, ours: WebhookConfiguration, document: Any
+) -> None:
+    api.answering = lambda _: Says(document)
+    with pytest.raises(StoreUnavailable, match="MutatingWebhookConfiguration ours"):
+        ours.read()
+
+
+def test_a_write_changes_all_bundles_and_nothing_else_at_one_version(
+    api: Scripted, ours: WebhookConfiguration
+) -> None:
+    api.answering = lambda _: Says(configured(None, encoded(b"old")))
+    found = ours.read()
+    assert found is not None
+    ours.write(found, "new")
+    asked = api.asked[1]
+    assert (asked.method, asked.path) == ("PATCH", PATH)
+    assert asked.headers["Content-Type"] == "application/merge-patch+json"
+    assert asked.body == configured(encoded(b"new"), encoded(b"new"))
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "hint"),
+    [
+        (
+            status(409, "Conflict", kind="mutatingwebhookconfigurations"),
+            StoreConflict,
+            "it has changed",
+        ),
+        (status(404, "NotFound"), StoreConflict, "there is none"),
+        (
+            status(403, "Forbidden", 'User "x" cannot patch resource'),
+            StoreRefused,
+            "the right to patch mutatingwebhookconfigurations in the cluster",
+        ),
+    ],
+)
+def test_a_write_that_fails_says_why(
+    api: Scripted, ours: WebhookConfiguration, said: Says, error: type[Exception], hint: str
+) -> None:
+    api.answering = lambda _: Says(configured(None))
+    found = ours.read()
+    assert found is not None
+    api.answering = lambda _: said
+    with pytest.raises(error, match=hint):
+        ours.write(found, "new")

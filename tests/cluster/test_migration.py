@@ -1,0 +1,73 @@
+"""What docs/migration.md has operators type."""
+
+import base64
+import os
+import re
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from csidriver.core.contract import DRIVER_NAMESPACE, GRANT_TYPE, IS_TOKEN, Ref
+from tests.cluster.cluster import Cluster
+from tools.programs import find
+
+pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
+
+PAGE = Path(__file__).parents[2] / "docs/migration.md"
+SOURCE = Ref("physics", "hello-token")
+SEED, LIVE = '{"refresh_token": "seed"}', '{"refresh_token": "live"}'
+
+
+@pytest.fixture
+def physics(cluster: Cluster) -> Cluster:
+    cluster.sweep(SOURCE.namespace)
+    return cluster
+
+
+def put(cluster: Cluster, namespace: str, name: str, **fields: object) -> None:
+    metadata = {"name": name, "annotations": {IS_TOKEN: "true"}}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, **fields}
+    cluster.plane.api("POST", f"/api/v1/namespaces/{namespace}/secrets", secret)
+
+
+def run_script(cluster: Cluster) -> "subprocess.CompletedProcess[str]":
+    (block,) = re.findall(r"^   ```sh\n(.*?)^   ```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    kubectl = find("kubectl")
+    assert kubectl is not None
+    environment = os.environ | {
+        "KUBECONFIG": str(cluster.plane.kubeconfig),
+        "PATH": f"{kubectl.parent}:{os.environ['PATH']}",
+    }
+    command = ["/bin/sh", "-c", textwrap.dedent(block)]
+    return subprocess.run(  # noqa: S603 - the script of the page
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def stored(cluster: Cluster) -> dict[str, str]:
+    path = f"/api/v1/namespaces/{SOURCE.namespace}/secrets/{SOURCE.name}"
+    data = cluster.plane.api("GET", path)["data"]
+    return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+
+@pytest.mark.parametrize("mirror", [SEED, LIVE], ids=["restored seed", "current mirror"])
+def test_rolling_back_brings_the_live_document_into_the_secret(
+    physics: Cluster, mirror: str
+) -> None:
+    put(physics, SOURCE.namespace, SOURCE.name, stringData={"oauth": mirror, "clientID": "my-app"})
+    grant = {"type": GRANT_TYPE, "stringData": {"document": LIVE, "clientID": "my-app"}}
+    put(physics, DRIVER_NAMESPACE, SOURCE.grant, **grant)
+    done = run_script(physics)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert stored(physics) == {"oauth": LIVE, "clientID": "my-app"}
+    assert ("patched" in done.stdout) is (mirror == SEED)
+
+
+def test_rolling_back_without_a_grant_changes_nothing(physics: Cluster) -> None:
+    put(physics, SOURCE.namespace, SOURCE.name, stringData={"oauth": SEED})
+    done = run_script(physics)
+    assert done.returncode != 0
+    assert SOURCE.grant in done.stderr
+    assert stored(physics) == {"oauth": SEED}
