@@ -32,6 +32,8 @@ _NEEDED = (
 
 def main() -> int:
     """Run it all; the exit status of the tests."""
+    # A shell starts what runs in the background with interrupts ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, lambda *_: sys.exit(130))
     tests = sys.argv[1:]
