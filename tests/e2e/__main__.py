@@ -32,9 +32,13 @@ _NEEDED = (
 
 def main() -> int:
     """Run it all; the exit status of the tests."""
+    # A shell starts what runs in the background with interrupts ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, lambda *_: sys.exit(130))
-    tests = sys.argv[1:] or ["tests/e2e"]
+    tests = sys.argv[1:]
+    if not any(Path(argument.split("::")[0]).exists() for argument in tests):
+        tests.append("tests/e2e")
     os.environ["E2E_CLUSTER"] = "1"  # for tests/conftest.py
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)

@@ -4,7 +4,6 @@ For use from within the machine's process and network namespaces (machine.inside
 """
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -19,57 +18,18 @@ import urllib3
 
 from csidriver.core.mountinfo import Mount, parse
 from tests.cluster.controlplane import ControlPlane
+from tests.e2e import configuration
+from tests.e2e.configuration import ADDRESS, NAME
 from tools.programs import program
 
-NAME = "node-1"
-ADDRESS = "10.244.0.1"
 USERS = {
     f"system:node:{NAME}": "system:nodes",
     "system:kube-proxy": "system:node-proxiers",
     "system:kube-controller-manager": "",
     "system:kube-scheduler": "",
 }
-_PODS = "10.244.0.0/24"
-_CONTAINERD = "unix:///run/containerd/containerd.sock"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_TIMEOUTS = ("tcpEstablishedTimeout", "tcpCloseWaitTimeout")
 PATIENCE = 90.0
-
-_CONTAINERD_TOML = """\
-version = 2
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "localhost/pause:e2e"
-  # Root may lack CAP_SYS_RESOURCE, and then cannot ask for less than it has.
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-"""
-_CNI = {
-    "cniVersion": "0.4.0",
-    "name": "pods",
-    "plugins": [
-        {
-            "type": "bridge",
-            "bridge": "cni0",
-            "isGateway": True,
-            "hairpinMode": True,
-            "ipam": {
-                "type": "host-local",
-                "ranges": [[{"subnet": _PODS, "gateway": ADDRESS}]],
-                "routes": [{"dst": "0.0.0.0/0"}],
-            },
-        }
-    ],
-}
-# kubelet sets these for the whole machine. It finds them as it wants them, and writes nothing.
-_SYSCTLS = {
-    "vm/overcommit_memory": 1,
-    "vm/panic_on_oom": 0,
-    "kernel/panic": 10,
-    "kernel/panic_on_oops": 1,
-    "kernel/keys/root_maxkeys": 1000000,
-    "kernel/keys/root_maxbytes": 25000000,
-}
 
 
 class Node:
@@ -98,9 +58,9 @@ class Node:
         self._write("/etc/resolv.conf", f"nameserver {ADDRESS}\n")
         self._write("/etc/hosts", f"127.0.0.1 localhost\n{ADDRESS} {NAME}\n")
         self._write("/etc/machine-id", f"{uuid.uuid4().hex}\n")
-        self._write("/etc/containerd/config.toml", _CONTAINERD_TOML)
-        self._write("/etc/cni/net.d/10-pods.conflist", json.dumps(_CNI))
-        for name, value in _SYSCTLS.items():
+        self._write("/etc/containerd/config.toml", configuration.CONTAINERD)
+        self._write("/etc/cni/net.d/10-pods.conflist", configuration.network())
+        for name, value in configuration.SYSCTLS.items():
             stand_in = f"/run/sysctl/{name}"
             self._write(stand_in, f"{value}\n")
             self.run("mount", "--bind", stand_in, f"/proc/sys/{name}")
@@ -116,8 +76,10 @@ class Node:
 
     def start(self) -> None:
         """Start the rest and wait until the node is ready."""
-        self._write("/etc/kubernetes/kubelet.json", json.dumps(self._kubelet()))
-        self._write("/etc/kubernetes/proxy.json", json.dumps(self._proxy()))
+        self._write("/etc/kubernetes/kubelet.json", configuration.kubelet(self._cgroup))
+        self._write(
+            "/etc/kubernetes/proxy.json", configuration.proxy(self._user("system:kube-proxy"))
+        )
         self._write("/run/dns", "")
         self._run_service(
             "dns",
@@ -220,45 +182,11 @@ class Node:
                 services = self._plane.api("GET", "/api/v1/services")["items"]
             except (urllib3.exceptions.HTTPError, KeyError, ValueError):
                 continue
-            found = "".join(sorted(map(_hosts_line, services)))
+            found = configuration.hosts(services)
             if found != hosts:
                 hosts = found
                 self._write("/run/dns", hosts)
-                os.kill(self._processes["dns"].pid, 1)
-
-    def _kubelet(self) -> dict[str, Any]:
-        return {
-            "apiVersion": "kubelet.config.k8s.io/v1beta1",
-            "kind": "KubeletConfiguration",
-            "address": ADDRESS,
-            "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
-            "authorization": {"mode": "AlwaysAllow"},
-            "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/{self._cgroup}",
-            "failCgroupV1": False,
-            "failSwapOn": False,
-            "clusterDNS": [ADDRESS],
-            "clusterDomain": "cluster.local",
-            "containerRuntimeEndpoint": _CONTAINERD,
-            "evictionHard": dict.fromkeys(("nodefs.available", "imagefs.available"), "0%"),
-            "imageGCHighThresholdPercent": 100,
-            # Brings the republish of a running pod every 10 to 15 s instead of 60 to 90.
-            "syncFrequency": "10s",
-        }
-
-    def _proxy(self) -> dict[str, Any]:
-        return {
-            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-            "kind": "KubeProxyConfiguration",
-            "clientConnection": {"kubeconfig": str(self._user("system:kube-proxy"))},
-            "mode": "iptables",
-            "hostnameOverride": NAME,
-            "clusterCIDR": _PODS,
-            # Pods of one bridge would answer each other past the translation.
-            "iptables": {"masqueradeAll": True},
-            # These are the machine's, not the namespace's.
-            "conntrack": {"maxPerCore": 0, "min": 0} | dict.fromkeys(_TIMEOUTS, "0s"),
-        }
+                os.kill(self._processes["dns"].pid, signal.SIGHUP)
 
 
 _ENTER = ["nsenter", "--target=1", "--mount", "--root", "--wd", "--"]
@@ -266,11 +194,3 @@ _ENTER = ["nsenter", "--target=1", "--mount", "--root", "--wd", "--"]
 
 def _environment() -> dict[str, str]:
     return {"PATH": _PATH, "HOME": "/root", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
-
-
-def _hosts_line(service: dict[str, Any]) -> str:
-    address = service["spec"].get("clusterIP", "None")
-    if address == "None":
-        return ""
-    name = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
-    return f"{address} {name}.cluster.local {name}\n"

@@ -9,8 +9,9 @@ import pytest
 
 from tests.cluster.controlplane import ControlPlane
 from tests.e2e.cluster import Cluster, Machine
+from tests.e2e.configuration import ADDRESS, NAME
 from tests.e2e.evidence import EvidencePlugin
-from tests.e2e.node import ADDRESS, NAME, USERS, Node
+from tests.e2e.node import USERS, Node
 
 _API_FLAGS = (
     "--allow-privileged=true",
