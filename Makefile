@@ -5,7 +5,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# Empty: the name in deploy/, and the base in the Dockerfile (for e2e: made by this machine).
+IMAGE  ?=
+BASE_IMAGE ?=
 SEEDS  ?= 200
+SECONDS ?= 120
 
 # A lock names everything. Without --no-deps pip looks for newer releases of what it names with
 # extras, and then refuses them for having no hash.
@@ -15,7 +19,7 @@ PROTOS := csidriver/_proto/csi.proto csidriver/_proto/pluginregistration.proto
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-annotate --no-emit-index-url
 
-.PHONY: demo test test-keycloak simulate bench check fix proto lock tools clean
+.PHONY: demo test test-keycloak simulate soak bench check fix proto manifests lock tools image e2e clean
 .DELETE_ON_ERROR:
 
 ## demo: the announcement's example comes to life; ARGS="--seconds 30 --json" and more (--help)
@@ -35,6 +39,10 @@ test-keycloak: $(VENV)/.dev
 simulate: $(VENV)/.dev
 	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulator $(SEEDS)
 
+## soak: two refreshers under load, one killed every few seconds; SECONDS=120 is the default
+soak: $(VENV)/.dev
+	@$(BIN)/python -m tests.cluster.soak $(SECONDS)
+
 ## bench: every number of docs/performance.md, as root, after `make tools`; QUICK=1 for a short one
 bench: $(VENV)/.dev
 	@QUICK=$(QUICK) $(BIN)/python -m bench $(ARGS)
@@ -49,6 +57,7 @@ check: $(VENV)/.dev
 	  $(PROTOC) --python_out=$$generated --pyi_out=$$generated --grpc_python_out=$$generated $(PROTOS) && \
 	  diff -r --exclude=__init__.py --exclude=__pycache__ $$generated/csidriver/_proto csidriver/_proto && \
 	  echo "csidriver/_proto is what proto/ generates"
+	@$(BIN)/python -m tools.manifests --check
 
 ## fix: let the tools mend what they can
 fix: $(VENV)/.dev
@@ -59,16 +68,32 @@ fix: $(VENV)/.dev
 proto: $(VENV)/.dev
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
 
+## manifests: render deploy/install.yaml and deploy/cleanup.yaml from deploy/chart
+manifests: $(VENV)/.dev
+	@$(BIN)/python -m tools.manifests
+
 ## lock: pin every dependency with its hashes, from pyproject.toml
 lock: $(VENV)/.dev
 	$(LOCK) pyproject.toml --extra webhook -o requirements/image.lock
 	$(LOCK) pyproject.toml --extra webhook --extra demo --group demo --group test --group proto --group check -o requirements/dev.lock
 	$(LOCK) --group demo --constraint requirements/dev.lock -o requirements/demo.lock
+	$(LOCK) --group build --constraint requirements/dev.lock -o requirements/build.lock
 
-## tools: programs that only some tests use (kube-apiserver, csi-sanity ...), into a cache outside
-## the clone; needs Go, and npm for one of them. KUBEBUILDER_ASSETS and OAUTH2_CSI_TOOLS are honoured
+## tools: programs that only some tests use (kube-apiserver, kubelet, helm, csi-sanity ...), into a
+## cache outside the clone; needs Go, and npm for one of them. KUBEBUILDER_ASSETS and
+## OAUTH2_CSI_TOOLS are honoured
 tools:
 	@$(PYTHON) -m tools
+
+## image: build the image IMAGE on BASE_IMAGE, and write build/oauth2-csi.tar; with docker, podman
+## or buildah. BASE_IMAGE=local makes Debian's Python the base, where no registry can be reached
+image:
+	@IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" $(PYTHON) -m tools.image
+
+## e2e: a throw-away cluster of this machine, which root and `make tools` make possible, with the
+## driver and its tests; nothing of it stays. E2E_EXISTING=1 takes the cluster of KUBECONFIG
+e2e: $(VENV)/.dev
+	@IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" $(BIN)/python -m tests.e2e $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

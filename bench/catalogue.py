@@ -200,6 +200,8 @@ _SCALE = (
     Entry("scale", "scale_10k_refreshes", "... refreshes in the window"),
     Entry("scale", "scale_10k_api_writes_per_refresh", "... writes per refresh", "", at_most=4),
     Entry("scale", "scale_10k_api_reads_per_refresh", "... reads per refresh", "", at_most=0.2),
+    Entry("scale", "reseed_adopted_s", "... a new login adopted and proved, slowest", "s",
+          at_most=2, note="of five, from `kubectl apply` to the exchange"),
     Entry("scale", "scale_10k_sweep_cpu_s", "... CPU of 20 s with a visit to every token", "s"),
 )  # fmt: skip
 _WEBHOOK = (

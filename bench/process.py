@@ -100,12 +100,12 @@ class Plugin:
 
 def environment(folder: Path) -> dict[str, str]:
     """The variables of the image; byte code is kept below the folder."""
-    # A developer's shell may keep Python from writing byte code; compiling takes memory.
+    # The image brings its byte code and lets nobody write any; compiling takes memory.
     own = {"PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
     lines = DOCKERFILE.read_text(encoding="utf-8").splitlines()
     settings = [line.split()[1:] for line in lines if line.startswith("ENV ")]
     image = dict(setting.split("=", 1) for line in settings for setting in line)
-    return os.environ | own | image
+    return os.environ | image | own
 
 
 def memory_of(pid: int) -> dict[str, float]:

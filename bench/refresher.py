@@ -17,7 +17,6 @@ from bench.scale_fill import Aged, Filler, after_this_second
 from bench.scale_issuer import IssuerProcess
 from bench.scale_process import RefresherProcess
 from bench.servers import READS, WRITES, Reading, Servers, of
-from bench.stand import DEPLOY
 from csidriver.core import contract
 from csidriver.core.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
@@ -73,7 +72,7 @@ def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
     try:
         say("starting etcd and kube-apiserver")
         plane.start()
-        plane.apply(DEPLOY / "namespaces.yaml", DEPLOY / "rbac.yaml")
+        plane.install()
         lives = [_secret() for _ in range(counts.batches * counts.tokens)]
         others = [_secret() for _ in range(counts.tokens)]
         with IssuerProcess([*lives, *others]) as issuer:

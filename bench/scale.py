@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.room import MEMORY
@@ -12,8 +13,8 @@ from bench.rows import Row
 from bench.scale_fill import Aged, Filler, after_this_second
 from bench.scale_issuer import IssuerProcess
 from bench.scale_process import RefresherProcess
+from bench.scale_reseed import RESEEDS, reseeded
 from bench.servers import READS, WRITES, Reading, Servers, of, told
-from bench.stand import DEPLOY
 from csidriver.core import contract
 from csidriver.core.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
@@ -39,11 +40,13 @@ def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
     try:
         say("starting etcd and kube-apiserver")
         plane.start()
-        plane.apply(DEPLOY / "namespaces.yaml", DEPLOY / "rbac.yaml")
+        plane.install()
         lives = [Sensitive(secrets.token_urlsafe(32)) for _ in range(count)]
-        with IssuerProcess(lives) as issuer:
+        logins = [Sensitive(secrets.token_urlsafe(32)) for _ in range(RESEEDS)]
+        with IssuerProcess([*lives, *logins]) as issuer:
             aged = _fill(plane, issuer.url, lives, say)
-            yield from _watched(plane, issuer, aged, say, quick=quick)
+            then = partial(reseeded, plane, issuer, aged, logins)
+            yield from _watched(plane, issuer, aged, say, then, quick=quick)
     finally:
         plane.close()
 
@@ -70,9 +73,11 @@ def _watched(
     issuer: IssuerProcess,
     aged: Sequence[Aged],
     say: Callable[[str], None],
+    then: Callable[[], Iterator[Row]],
     *,
     quick: bool,
 ) -> Iterator[Row]:
+    """All rows of a running refresher, those of `then` after the window."""
     servers = Servers(plane, issuer)
     kubeconfig = plane.service_account(contract.DRIVER_NAMESPACE, "oauth2-csi-refresher")
     config = {"name": "demo", "issuer": issuer.url, "default": True, "internal": True}
@@ -95,6 +100,7 @@ def _watched(
         yield Row("scale_10k_start_s", start)
         yield from found.rows()
         yield Row("scale_10k_rss_peak_mib", process.most_memory())
+        yield from then()
         used = _swept(process, issuers, QUICK_SWEEP if quick else SWEEP)
         yield Row("scale_10k_sweep_cpu_s", used)
 

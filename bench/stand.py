@@ -15,7 +15,6 @@ from csidriver.errors import DriverError
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
 from tools.programs import find
 
-DEPLOY = Path(__file__).parents[1] / "deploy"
 SOURCES = tuple(Ref(NAMESPACE, f"source-{number}") for number in range(140))
 # A volume is a number and its source.
 Volume = tuple[int, Ref]
@@ -44,8 +43,7 @@ class Stand(contextlib.ExitStack):
         self.callback(plane.close)
         say("starting etcd and kube-apiserver")
         plane.start()
-        for name in ("namespaces.yaml", "rbac.yaml", "csidriver.yaml"):
-            plane.apply(DEPLOY / name)
+        plane.install()
         refresher = plane.service_account(contract.DRIVER_NAMESPACE, "oauth2-csi-refresher")
         self.companions = Companions(plane.server, refresher, plane.ca)
         self.companions.create(SOURCES)

@@ -1,13 +1,16 @@
 """Puts a role together with its adapters; a role's libraries are imported only when it starts."""
 
 import argparse
+import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from csidriver import settings
+from csidriver.core.contract import REFRESHER, Ref
 from csidriver.core.known import Rules
 from csidriver.core.store import Places
 
@@ -16,14 +19,21 @@ if TYPE_CHECKING:
 
     from csidriver.adapters.clock import Clock
     from csidriver.adapters.directory import DirectoryStore
+    from csidriver.adapters.issuers import IssuerFiles
     from csidriver.adapters.kubernetes import Access, KubernetesStore
     from csidriver.node.plugin import Store as NodeStore
+    from csidriver.refresher.claim import Claim
     from csidriver.refresher.lease import Lease, Seat
     from csidriver.refresher.loop import Refresher
     from csidriver.webhook.certificates import Certificates
     from csidriver.webhook.configuration import WebhookSettings
     from csidriver.webhook.metrics import WebhookMetrics
     from csidriver.webhook.shelf import Store
+
+log = logging.getLogger(__name__)
+
+# Seconds between two looks whether another process has left our spool.
+CLAIM_EVERY = 0.5
 
 Check = Callable[[], list[str]]
 
@@ -70,6 +80,7 @@ def refresher(
     from csidriver.adapters.clock import Clock
     from csidriver.adapters.http import TokenEndpoints
     from csidriver.adapters.issuers import IssuerFiles
+    from csidriver.refresher.claim import Claim
     from csidriver.refresher.interpreter import Interpreter, World
     from csidriver.refresher.lease import Lease
     from csidriver.refresher.loop import Refresher
@@ -79,18 +90,11 @@ def refresher(
     wanted, clock, metrics = settings.refresher(flags), Clock(), RefresherMetrics(registry)
     issuers = IssuerFiles(wanted.issuers)
     issuers.current()
+    claim = Claim(wanted.spool_dir)
+    # Whoever has the spool settles what was announced: no two processes can have this name.
+    wanted = replace(wanted, identity=f"{wanted.identity}.{claim.name()}")
     store, seat = _backend(common, wanted, clock)
     lease = Lease(seat, wanted.term, clock, metrics.leads)
-
-    def rules() -> Rules:
-        return Rules(
-            issuers=issuers.current(),
-            holder=wanted.identity,
-            limits=wanted.limits,
-            driver_namespace=common.driver_namespace,
-            tokens_namespace=common.tokens_namespace,
-        )
-
     world = World(
         store=store,
         spool=Spool(wanted.spool_dir),
@@ -98,26 +102,57 @@ def refresher(
         clock=clock,
         metrics=metrics,
         may_send=lease.holds,
+        home=Ref(common.driver_namespace, REFRESHER),
     )
 
-    return _leased(lease, lambda: Refresher(store, Interpreter(world), rules, clock, metrics))
+    def make() -> Refresher:
+        rules = partial(_rules, common, wanted, issuers)
+        return Refresher(store, Interpreter(world), rules, clock, metrics)
+
+    return _leased(lease, claim, make)
 
 
-def _leased(lease: "Lease", make: Callable[[], "Refresher"]) -> Role:
+def _rules(
+    common: settings.Common, wanted: settings.RefresherSettings, issuers: "IssuerFiles"
+) -> Rules:
+    return Rules(
+        issuers=issuers.current(),
+        holder=wanted.identity,
+        limits=wanted.limits,
+        driver_namespace=common.driver_namespace,
+        tokens_namespace=common.tokens_namespace,
+        namespaces=wanted.namespaces,
+    )
+
+
+def _leased(lease: "Lease", claim: "Claim", make: Callable[[], "Refresher"]) -> Role:
     """A refresher made anew each time the lease is ours: another one has worked meanwhile."""
     working: list[Refresher] = []
+    waiting: list[str] = []
 
     def work(over: threading.Event) -> None:
+        while not claim.take():
+            if not waiting:
+                waiting.append("another refresher works with this --spool-dir")
+                log.warning("%s; waiting for it", waiting[0])
+            if over.wait(CLAIM_EVERY):
+                return
+        waiting.clear()
         working[:] = [make()]
         try:
             working[0].run(over)
         finally:
             working.clear()
+            claim.leave()
 
     return Role(
         run=lambda stop: lease.run(stop, work),
         alive=lambda: [problem for refresher in working[:] for problem in refresher.alive()],
-        ready=lambda: lease.ready() + [p for refresher in working[:] for p in refresher.ready()],
+        ready=lambda: [
+            *lease.ready(),
+            *waiting,
+            *(problem for refresher in working[:] for problem in refresher.ready()),
+        ],
     )
 
 

@@ -167,7 +167,7 @@ def add_refresher(
     parser.add_argument(
         "--identity",
         default=environment.get("POD_UID") or host,
-        help="names this process to others; never give it to two (default %(default)s)",
+        help="names this process to others (default %(default)s)",
     )
     parser.add_argument("--http-timeout", type=values.seconds, default=Limits().http_timeout)
     parser.add_argument("--takeover-after", type=values.seconds, default=Limits().takeover_after)

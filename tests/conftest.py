@@ -13,6 +13,10 @@ from tools.programs import find
 if TYPE_CHECKING:
     from tests.cluster.cluster import Cluster
     from tests.cluster.controlplane import ControlPlane
+    from tests.needles import Everything
+
+# These need a cluster: `make e2e`.
+collect_ignore = [] if os.environ.get("E2E_CLUSTER") else ["e2e"]
 
 _refused = ""
 
@@ -59,6 +63,15 @@ def cluster(control_plane: "ControlPlane") -> "Cluster":
     from tests.cluster.cluster import Cluster
 
     return Cluster(control_plane)
+
+
+@pytest.fixture
+def heard() -> Iterator["Everything"]:
+    """What all loggers say, libraries too, at DEBUG."""
+    from tests.needles import listening
+
+    with listening() as everything:
+        yield everything
 
 
 @pytest.hookimpl(wrapper=True)

@@ -90,7 +90,7 @@ def test_trouble_at_the_start_is_one_line_and_status_1(tmp_path: Path) -> None:
     assert broken.returncode == 1
     assert broken.stderr.startswith("oauth2-csi: issuers: ")
     issuers = tmp_path / "issuers.yaml"
-    issuers.write_text("issuers: []", encoding="ascii")
+    issuers.write_text("issuers: [{name: a, issuer: https://a.example}]", encoding="ascii")
     for role in (["refresher", "--issuers", str(issuers)], ["node"], ["webhook"]):
         outside = started(*role, "--store", "kubernetes", "--listen", "127.0.0.1:0")
         assert (outside.returncode, outside.stderr.count("\n")) == (1, 1)

@@ -10,17 +10,14 @@ import copy
 import json
 import logging
 import os
-import secrets
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 import grpc
 import pytest
@@ -33,73 +30,12 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.core import contract
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import Policy
-from csidriver.demo.faults import Body, Delay, Fault, Redirect, Status, Truncate
-from csidriver.demo.issuer import DEMO_CLIENT
+from csidriver.demo.faults import Delay, Fault
 from csidriver.demo.kubelet import Kubelet, KubeletError
 from tests.adapters.test_http import Peer, certificate, http
+from tests.needles import SECRET, STATUSES, Everything, bad_answers, leaks, needle, spellings
+from tests.node.plugin import Node
 from tests.refresher.bench import NAMESPACE, Bench, manifest, until
-
-
-def needle(kind: str) -> str:
-    return f"Needle-{kind}-{secrets.token_urlsafe(24)}"
-
-
-def spellings(text: str) -> Iterator[str]:
-    """A text as it may stand in logs: plain, in URLs, in JSON, somewhere in base64."""
-    yield text
-    yield quote(text, safe="")
-    yield quote_plus(text)
-    yield json.dumps(text)[1:-1]
-    for shift in range(3):
-        encoded = base64.b64encode(b"\0" * shift + text.encode()).decode()
-        yield encoded[4 : (len(text) + shift) // 3 * 4]
-
-
-def leaks(text: str, needles: Sequence[str]) -> list[str]:
-    """Which needles a text shows, under whatever spelling."""
-    return [n for n in needles if any(spelling in text for spelling in spellings(n))]
-
-
-class Everything(logging.Handler):
-    """Keeps every record with all that standard formatting would show of it, errors included."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        parts = [record.getMessage(), repr(record.args)]
-        if record.exc_info and record.exc_info[1] is not None:
-            error = record.exc_info[1]
-            parts += [str(error), repr(error), *traceback.format_exception(error)]
-        self.lines.append("\n".join(parts))
-
-
-LIBRARIES = (
-    "urllib3",
-    "requests",
-    "grpc",
-    "kubernetes",
-    "prometheus_client",
-    "oauthlib",
-    "requests_oauthlib",
-    "yaml",
-)
-
-
-@pytest.fixture
-def heard() -> Iterator[Everything]:
-    """What all loggers say, libraries too, at DEBUG."""
-    handler, root = Everything(), logging.getLogger()
-    loggers = [root, *(logging.getLogger(name) for name in LIBRARIES)]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.DEBUG)
-    root.addHandler(handler)
-    yield handler
-    root.removeHandler(handler)
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
 
 
 def shown_by_store(root: Path) -> str:
@@ -132,30 +68,6 @@ def live_tokens(bench: Bench, *names: str) -> tuple[list[str], list[str]]:
     return refresh, access
 
 
-SECRET = DEMO_CLIENT.client_secret.reveal() if DEMO_CLIENT.client_secret else ""
-
-
-def bad_answers(n: Mapping[str, str]) -> dict[str, Fault]:
-    """Servers that put secrets where they do not belong."""
-    tokens = json.dumps({"access_token": n["at"], "refresh_token": n["rt"]}).encode()
-    described = {"error_description": n["description"], "error_uri": n["description"]}
-    typed = json.dumps({"access_token": n["at"], "token_type": n["description"]})
-    strange = json.dumps({"access_token": f"{n['at']} ", "token_type": n["at"]})
-    return {
-        "refused": Status(400, json.dumps({"error": "invalid_grant", **described}).encode()),
-        "unknown": Status(400, json.dumps({"error": n["description"], **described}).encode()),
-        "failing": Status(500, tokens, {"X-Token": n["rt"], "WWW-Authenticate": n["at"]}),
-        "cut": Body(tokens[:-1]),
-        "half": Truncate(40),
-        "strange": Body(strange.encode()),
-        "typed": Body(typed.encode()),
-        "moved": Redirect(f"https://as.invalid/?access_token={n['at']}&refresh_token={n['rt']}"),
-        "moved badly": Redirect(f"http://[{n['rt']}"),
-        "later": Status(429, tokens, {"Retry-After": n["rt"]}),
-        "cookie": Status(403, tokens, {"Set-Cookie": f"t={n['at']}; Max-Age={n['rt']}"}),
-    }
-
-
 def test_the_refresher_shows_no_secret(tmp_path: Path, heard: Everything) -> None:  # noqa: PLR0915 - one story
     kinds = ("rt", "at", "description", "id_token", "malformed", "last_applied")
     planted = {kind: needle(kind) for kind in kinds}
@@ -178,12 +90,8 @@ def test_the_refresher_shows_no_secret(tmp_path: Path, heard: Everything) -> Non
             until(lambda: bench.status(name) == wanted if wanted else bench.refreshed(name), name)
 
         add("good")
-        statuses: dict[str, str] = {"refused": "NeedsReauth", "unknown": "Misconfigured"}
-        statuses |= {"typed": "Misconfigured"}
-        statuses |= {"moved": "Misconfigured", "moved badly": "Misconfigured"}
-        statuses |= {"later": "IssuerUnavailable", "cookie": "IssuerUnavailable"}
         for name, fault in bad_answers(planted).items():
-            wanted = statuses.get(name, "Uncertain")
+            wanted = STATUSES.get(name, "Uncertain")
             add(name.replace(" ", "-"), wanted=wanted, fault=fault)
         add("tls", wanted="IssuerUnavailable", issuer="tls")
         add("ca", wanted="Misconfigured", issuer="ca")
@@ -398,3 +306,27 @@ def test_a_leak_in_an_annotation_is_found(tmp_path: Path) -> None:
         assert leaks(shown_by_store(bench.root), [held]) == [held]
         bench.store.apply(manifest("hello", held), NAMESPACE)
         assert leaks(shown_by_store(bench.root), [held]) == []
+
+
+@pytest.mark.mounts
+def test_a_node_shows_no_secret_whatever_its_libraries_say(heard: Everything) -> None:
+    access, held = [needle("at"), needle("at")], needle("reference")
+    node = Node()
+    try:
+        node.give(access[0])
+        node.start()
+        node.publish(node.request())
+        node.give(access[1], 2)
+        until(lambda: node.content() == access[1])
+        request = node.request("v2")
+        request.secrets.update({"refresh_token": held, held: "x"})
+        with pytest.raises(grpc.RpcError) as refused:
+            node.publish(request)
+        metrics = generate_latest(node.registry).decode()
+    finally:
+        node.close()
+    assert heard.lines
+    told = f"{refused.value} {refused.value!r}"
+    assert "nodePublishSecretRef is refused" in told
+    for text in ("\n".join(heard.lines), told, metrics):
+        assert leaks(text, [*access, held]) == []

@@ -1,9 +1,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from tools.programs import MODULES, find, oidc_provider, source
+import pytest
+
+from tools.debian import ALONE, BASE, NODE
+from tools.image import Buildah, find_builder
+from tools.programs import HERE, MODULES, find, oidc_provider, source
 
 
 def program(folder: Path, name: str) -> Path:
@@ -72,3 +77,41 @@ def test_the_lock_names_no_registry() -> None:
     packages = [package for path, package in lock["packages"].items() if path]
     assert len(packages) > 10
     assert all("integrity" in package and "resolved" not in package for package in packages)
+
+
+def test_docker_without_its_daemon_builds_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path, "buildah")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert isinstance(find_builder(), Buildah)
+    program(tmp_path, "docker").write_text("#!/bin/sh\nexit 1\n")
+    assert isinstance(find_builder(), Buildah)
+    program(tmp_path, "docker")
+    assert not isinstance(find_builder(), Buildah)
+
+
+def test_other_packages_have_another_root_file_system() -> None:
+    homes = {NODE.home, BASE.home, replace(BASE, packages=("python3",)).home}
+    assert len(homes) == 3
+
+
+@pytest.mark.other_uids
+def test_a_root_file_system_is_as_if_it_were_the_machine(tmp_path: Path) -> None:
+    # What is bound is seen, what is written goes to the box, and the root stays as it was.
+    root, box, seen = (tmp_path / name for name in ("root", "box", "seen"))
+    for name in ("bin", "dev", "etc", "lib", "lib64", "mnt", "proc", "run", "sys", "tmp", "usr"):
+        (root / name).mkdir(parents=True)
+    pairs = [str(seen), "/given"]
+    for name in ("bin", "lib", "lib64", "usr"):
+        pairs += [f"/{name}", f"/{name}"]
+    seen.mkdir()
+    script = "echo from inside > /given/note; echo x > /etc/changed; ls /mnt"
+    enter = [str(HERE / "enter.sh"), str(root), str(box), *pairs, "--", "/bin/sh", "-c", script]
+    done = subprocess.run(  # noqa: S603 - programs of ours
+        [*ALONE, *enter], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (seen / "note").read_text() == "from inside\n"
+    assert (box / "upper/etc/changed").exists()
+    assert not (root / "etc/changed").exists()

@@ -3,25 +3,21 @@
 `python -m tools keycloak` fetches Keycloak, which only `make test-keycloak` uses.
 """
 
-import contextlib
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from tools import programs
-from tools.programs import ETCD, KEYCLOAK, MODULES, OIDC_PROVIDER, Module, cache, find
-
-
-class Failed(Exception):
-    """A program could not be had; the text says why and what helps."""
+from tools.debian import fetch_etcd
+from tools.programs import ETCD, KEYCLOAK, MODULES, OIDC_PROVIDER, Module, find
+from tools.steps import Failed, draft_of, run
 
 
 def main() -> int:
@@ -65,28 +61,6 @@ def build(module: Module) -> None:
     print(f"* {', '.join(wanted)}: {home} ({time.monotonic() - began:.0f} s)")
 
 
-def fetch_etcd() -> None:
-    """Unpack Debian's etcd-server into the cache; nothing is installed, no service is started."""
-    if (there := find(ETCD)) is not None:
-        print(f"* {ETCD}: {there}")
-        return
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise Failed("install etcd >= 3.4 so that it is on PATH, or name KUBEBUILDER_ASSETS")
-    home = cache(os.environ) / "debian"
-    home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home.parent) as draft:
-        try:
-            run(["apt-get", "download", "etcd-server"], cwd=Path(draft))
-        except Failed:
-            # A new machine has no package lists yet.
-            run(["apt-get", "update"], cwd=Path(draft))
-            run(["apt-get", "download", "etcd-server"], cwd=Path(draft))
-        (package,) = Path(draft).glob("*.deb")
-        run(["dpkg-deb", "--extract", str(package), f"{draft}/tree"], cwd=Path(draft))
-        Path(draft, "tree/usr/bin", ETCD).rename(home / ETCD)
-    print(f"* {ETCD}: {home / ETCD}")
-
-
 def fetch_oidc_provider() -> None:
     """Install oidc-provider from its lock; without npm its tests are skipped."""
     if (there := find(OIDC_PROVIDER)) is not None:
@@ -96,7 +70,7 @@ def fetch_oidc_provider() -> None:
         print(f"* {OIDC_PROVIDER}: left out, for it needs Node.js >= 20 with npm")
         return
     home = programs.oidc_provider(os.environ)
-    with _draft_of(home) as draft:
+    with draft_of(home) as draft:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(programs.source(OIDC_PROVIDER) / name, draft)
         run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=draft)
@@ -112,7 +86,7 @@ def fetch_keycloak() -> None:
         raise Failed("Maven and Java >= 17 are needed to fetch and to run it")
     home = programs.keycloak(os.environ)
     print(f"* fetching {KEYCLOAK}; the first time this takes a minute", flush=True)
-    with _draft_of(home) as draft, tempfile.TemporaryDirectory(dir=home.parent) as box:
+    with draft_of(home) as draft, tempfile.TemporaryDirectory(dir=home.parent) as box:
         copy = ["-DoutputDirectory=.", f"-Dartifact={programs.KEYCLOAK_ARTIFACT}"]
         run(["mvn", "-B", "-q", "dependency:copy", *copy], cwd=Path(box))
         (archive,) = Path(box).glob("*.tar.gz")
@@ -124,28 +98,6 @@ def fetch_keycloak() -> None:
         shutil.copytree(tree, draft, dirs_exist_ok=True)
         run([f"{draft}/bin/kc.sh", "build", "--db=dev-mem"], cwd=draft)
     print(f"* {KEYCLOAK}: {home}")
-
-
-@contextlib.contextmanager
-def _draft_of(home: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `home` in one step; another clone may do the same."""
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home.parent) as top:
-        draft = Path(top, home.name)
-        draft.mkdir()
-        yield draft
-        if not home.exists():
-            draft.rename(home)
-
-
-def run(command: list[str], *, cwd: Path, environment: dict[str, str] | None = None) -> None:
-    """A command, whose output is shown only if it fails."""
-    done = subprocess.run(  # noqa: S603 - the commands are above
-        command, cwd=cwd, env=environment, check=False, capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-        raise Failed(f"{' '.join(command[:2])} ended with {done.returncode}:\n{tail}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.steps import Failed
+
 HERE = Path(__file__).parent
 ETCD = "etcd"
 OIDC_PROVIDER = "oidc-provider"
@@ -39,11 +41,19 @@ class Module:
         return cache(environment) / f"{self.folder}-{digest.hexdigest()[:12]}"
 
 
+def _kubernetes(*names: str) -> Module:
+    packages = {name: f"k8s.io/kubernetes/cmd/{name}" for name in names}
+    return Module("kubernetes", packages, "-X k8s.io/component-base/version.gitVersion=v1.36.2")
+
+
+# What a module has been built for stays when another is added: kube-apiserver takes minutes.
 MODULES = (
+    _kubernetes("kube-apiserver", "kubectl"),
+    _kubernetes("kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet"),
     Module(
-        "kubernetes",
-        {name: f"k8s.io/kubernetes/cmd/{name}" for name in ("kube-apiserver", "kubectl")},
-        "-X k8s.io/component-base/version.gitVersion=v1.36.2",
+        "helm",
+        {"helm": "helm.sh/helm/v3/cmd/helm"},
+        "-X helm.sh/helm/v3/internal/version.version=v3.22.0",
     ),
     Module("csi-sanity", {"csi-sanity": "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity"}),
 )
@@ -90,6 +100,14 @@ def find(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:
         on_path = shutil.which(name, path=environment.get("PATH", ""))
         return Path(on_path) if on_path else None
     return found
+
+
+def program(name: str) -> Path:
+    """The same. Raises Failed where it is missing."""
+    path = find(name)
+    if path is None:
+        raise Failed(f"{name} is missing: make tools")
+    return path
 
 
 def _digest(folder: Path, *names: str) -> "hashlib._Hash":

@@ -37,6 +37,10 @@ class IssuerFiles:
                 return self._issuers
             try:
                 self._issuers = Issuers.parse((str(f), _load(f)) for f in self._files())
+                if not self._issuers.by_name:
+                    # As after an installation: the operator's part is still to come.
+                    places = ", ".join(map(str, self._paths))
+                    log.warning("no issuer is configured in %s; no token is refreshed", places)
             except InvalidSettings as error:
                 if self._seen is None:
                     raise

@@ -37,6 +37,8 @@ GRANT_TYPE = f"{PREFIX}grant"
 COMPANION_TYPE = f"{PREFIX}access-token"
 FIELD_MANAGER = "oauth2-csi"
 
+# The refresher's Deployment and its Lease.
+REFRESHER = "oauth2-csi-refresher"
 # The webhook: its Service and its configuration, the Secret of its certificate, and its path.
 WEBHOOK = "oauth2-csi-webhook"
 CERTIFICATE = "oauth2-csi-webhook-tls"

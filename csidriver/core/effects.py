@@ -146,11 +146,15 @@ class Namesakes(Effect[tuple[Namesake, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class SpoolEntry:
-    """What survives a crash of the process: a nonce whose token was sent, and maybe its reply."""
+    """What survives a crash of the process: a nonce whose token was sent, and maybe its reply.
+
+    `rt` is the hash of that token.
+    """
 
     nonce: str
     sent_at: float
     reply: TokenDocument | None
+    rt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +207,14 @@ class Introspect(Effect[bool | None]):
 
 @dataclass(frozen=True, slots=True)
 class Report(Effect[None]):
-    """Tell users and operators about a change: an Event on the source, and a log line."""
+    """Tell users and operators about a change: an Event on the source, and a log line.
+
+    `of_issuer`: it begins or ends trouble of the issuer, which concerns all of its tokens.
+    """
 
     ref: Ref
     source_uid: str
     reason: str
     message: str
     normal: bool
+    of_issuer: bool = False

@@ -14,6 +14,8 @@ from csidriver.errors import InvalidSettings
 CLIENT_AUTH = ("basic", "basic_raw", "post", "none")
 STRICT = 0.0
 UNLIMITED = float("inf")
+# Half of the refresher's workers: no server may hold all of them.
+MAX_IN_FLIGHT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Issuer:
     min_lead: float = 0.0
     default_lifetime: float = 300.0
     rate: float = 50.0
-    in_flight: int = 16
+    in_flight: int = MAX_IN_FLIGHT
     scope: str = ""
     proxy: str = ""
     endpoint_hosts: tuple[str, ...] = ()
@@ -196,6 +198,8 @@ def _faults(issuer: Issuer) -> list[str]:
         for name in ("rate", "in_flight", "default_lifetime")
         if not getattr(issuer, name) > 0
     ]
+    if issuer.in_flight > MAX_IN_FLIGHT:
+        faults.append(f"inFlight must be at most {MAX_IN_FLIGHT}, half of the refresher's workers")
     if issuer.default_lifetime > MAX_LIFETIME:
         faults.append(f"defaultLifetime must be at most {MAX_LIFETIME:.0f}")
     for name in _URLS:

@@ -1,6 +1,6 @@
 """What one process knows of one token, and the rules it works by: input and output of a visit."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -19,19 +19,30 @@ from csidriver.errors import InvalidSecret
 R = TypeVar("R")
 Steps = Generator[Effect[Any], Any, R]
 
+Versions = Mapping[What, str]
+
 # An adoption writes seven times; whatever a watch tells later than this is read once more.
 _REMEMBERED = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The surroundings of a visit. `holder` names this pod in intents."""
+    """The surroundings of a visit. `holder` names this pod in intents.
+
+    `namespaces` are those whose sources are served, all if there are none.
+    """
 
     issuers: Issuers
     holder: str
     limits: Limits = field(default_factory=Limits)
     driver_namespace: str = contract.DRIVER_NAMESPACE
     tokens_namespace: str = contract.TOKENS_NAMESPACE
+    namespaces: tuple[str, ...] = ()
+
+    def serves(self, known: "Known") -> bool:
+        """Whether a token is ours to refresh; an exchange that was begun is settled in any case."""
+        enrolled = not self.namespaces or known.ref.namespace in self.namespaces
+        return enrolled or (known.grant is not None and known.grant.intent is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +108,22 @@ class Known:
         )
         return known if source is None else _seen(known, grant, source)
 
+    @property
+    def versions(self) -> Versions:
+        """What was last read or written of its Secrets, "" of what is not there."""
+        held = zip(What, (self.source, self.grant_secret, self.companion), strict=True)
+        return {what: "" if one is None else one.resource_version for what, one in held}
+
     def stale(self, change: Change) -> "Known":
         """What is to be read again because of a change; versions written here are not news."""
         what, version = change.what, change.resource_version
-        secret = {
-            What.SOURCE: self.source,
-            What.GRANT: self.grant_secret,
-            What.COMPANION: self.companion,
-        }[what]
-        if version == ("" if secret is None else secret.resource_version):
+        if version == self.versions[what]:
             # A watch tells in order: nothing older of ours is still to come.
             return replace(self, written=tuple(w for w in self.written if w[0] is not what))
         if (what, version) in self.written:
             return self
         if what is not What.SOURCE:
             return replace(self, custody_stale=True)
-        if self.source is not None and self.unread and change.by_us:
-            # Still nothing but ours has happened to it since it was seen.
-            return replace(self, source=replace(self.source, resource_version=version))
         return replace(self, source_stale=True)
 
     def with_grant(self, secret: Secret, grant: Grant) -> "Known":

@@ -163,8 +163,12 @@ def _write_source(
         if not data:
             return known
         # An immutable Secret refuses its data but not its annotations, which can say so.
-        known = replace(known, mirror_refused_at=now)
-        return (yield from _write_source(known, plight, now, mirrors=mirrors))
+        first, known = known.mirror_refused_at is None, replace(known, mirror_refused_at=now)
+        written = yield from _write_source(known, plight, now, mirrors=mirrors)
+        told = written is not known or Warn.MIRROR_REFUSED in warned(source.annotations)
+        # Where even those are refused, an Event is left.
+        yield from _warn(known, source, Warn.MIRROR_REFUSED) if first and not told else ()
+        return written
     yield from _report(known, source, wanted)
     return _settled(cured, stored, mirrors=mirrors)
 
@@ -218,16 +222,23 @@ def _mirror(known: Known, source: Secret, now: float) -> Mapping[str, Sensitive]
 def _report(known: Known, source: Secret, wanted: Mapping[str, str | None]) -> Steps[None]:
     """An Event when the status changes or a warning appears, none for what repeats."""
     status = wanted[contract.STATUS]
-    if status and source.annotations.get(contract.STATUS) != status:
+    before = source.annotations.get(contract.STATUS)
+    if status and before != status:
         message, normal = wanted[contract.MESSAGE] or "", Status(status) in _NORMAL
-        yield from Report(known.ref, source.uid, status, message, normal)
+        unavailable = Status.ISSUER_UNAVAILABLE.value
+        of_issuer = unavailable == status or (unavailable == before and normal)
+        yield from Report(known.ref, source.uid, status, message, normal, of_issuer)
     told = warned(source.annotations)
     for warn in warned(wanted):
         if warn not in told and warn is not Warn.REFRESH_TOKEN_EXPIRING:
             # Who put it back is whom to talk to; a field manager is a name its owner chose.
             restored = warn is Warn.OLD_SEED_RESTORED and source.manager
             by = f" (written by {shown(source.manager)})" if restored else ""
-            yield from Report(known.ref, source.uid, warn.value, WARNINGS[warn] + by, normal=False)
+            yield from _warn(known, source, warn, by)
+
+
+def _warn(known: Known, source: Secret, warn: Warn, by: str = "") -> Steps[None]:
+    yield from Report(known.ref, source.uid, warn.value, WARNINGS[warn] + by, normal=False)
 
 
 def _report_end(source: Secret, grant: Grant) -> Steps[None]:

@@ -41,9 +41,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a user finds under `kubectl describe secret`; one that recurs is counted, not repeated.
+    """What a user finds under `kubectl describe`; one that recurs is counted, not repeated.
 
-    `uid` is that of the Secret, `reason` a CamelCase word, `message` free of secrets.
+    `uid` is that of the object, "" if it was never read; `reason` a CamelCase word, `message` free
+    of secrets. `topic` tells Events of one object and reason apart.
     """
 
     ref: Ref
@@ -51,3 +52,13 @@ class Event:
     reason: str
     message: str
     normal: bool
+    kind: str = "Secret"
+    topic: str = ""
+
+    @property
+    def about(self) -> dict[str, str]:
+        """The reference to the object, as Kubernetes writes it."""
+        place = {"namespace": self.ref.namespace, "name": self.ref.name}
+        version = "apps/v1" if self.kind == "Deployment" else "v1"
+        known = {"uid": self.uid} if self.uid else {}
+        return {"apiVersion": version, "kind": self.kind, **known, **place}

@@ -21,6 +21,13 @@ MAX_DOCUMENT = 256 * 1024
 # a refresh token that exists nowhere else.
 MAX_REPLY = 1 << 20
 MAX_STORED = 4 << 20
+# What is stored at most: a Secret holds 1 MiB, state and credentials stand beside the document.
+MAX_KEPT = 896 * 1024
+# A larger access token would leave no room for anything else.
+MAX_ACCESS_TOKEN = 512 * 1024
+
+# The fields that a document is kept for, the most precious first.
+_PRECIOUS = ("refresh_token", "access_token", "token_type", "expires_at", "refresh_expires_in")
 
 # RFC 6750 section 2.1, b64token: also keeps newlines and `:` out of token files.
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
@@ -72,9 +79,13 @@ class TokenDocument:
 
     @property
     def access_token(self) -> Sensitive | None:
-        """The access token if it is usable as a bearer token (RFC 6750 section 2.1), else None."""
+        """The access token if it is usable as a bearer token (RFC 6750 section 2.1), else None.
+
+        One of over 512 KiB is not: it could not be stored beside its refresh token.
+        """
         value = self.value("access_token")
-        return Sensitive(value) if isinstance(value, str) and _B64TOKEN.fullmatch(value) else None
+        usable = isinstance(value, str) and len(value) <= MAX_ACCESS_TOKEN
+        return Sensitive(value) if usable and _B64TOKEN.fullmatch(value) else None
 
     @property
     def token_type(self) -> str:
@@ -110,7 +121,21 @@ class TokenDocument:
         merged |= {n: raw for n, raw in reply.fields.items() if not _ignored(reply, n, raw)}
         if expires_at is not None:
             merged["expires_at"] = Sensitive(str(int(expires_at)))
-        return TokenDocument(merged)
+        return TokenDocument(merged).bounded()
+
+    def bounded(self) -> "TokenDocument":
+        """As much of it as one Secret holds: all of it, but for fields that are too large."""
+        if len(self.text().reveal().encode("utf-8", "surrogatepass")) <= MAX_KEPT:
+            return self
+        kept: dict[str, Sensitive] = {}
+        room = MAX_KEPT
+        first = [name for name in _PRECIOUS if name in self.fields]
+        for name in dict.fromkeys([*first, *self.fields]):
+            alone = TokenDocument({name: self.fields[name]}).text().reveal()
+            size = len(alone.encode("utf-8", "surrogatepass"))
+            if size <= room:
+                kept[name], room = self.fields[name], room - size
+        return TokenDocument(kept)
 
     @property
     def fits(self) -> bool:

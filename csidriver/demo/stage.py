@@ -90,7 +90,7 @@ class Stage(contextlib.ExitStack):
     def admit(self) -> list[Admitted]:
         """Pass the example pods through the webhook's function; other objects are applied."""
         admitted = []
-        for manifest in [*load("token-printer.yaml"), *load("eos.yaml")]:
+        for manifest in [*load("announcement/token-printer.yaml"), *load("announcement/eos.yaml")]:
             if manifest["kind"] == "Pod":
                 admitted.append(Admitted(manifest, inject(manifest).pod))
             else:

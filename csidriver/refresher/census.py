@@ -1,6 +1,9 @@
 """What there is when a watch begins: which Secrets, and, at a start, what is in our own."""
 
-from collections.abc import Iterable, Iterator
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +17,10 @@ from csidriver.core.contract import (
 from csidriver.core.known import Known, Rules
 from csidriver.core.secret import Secret
 from csidriver.core.store import Change, What
-from csidriver.refresher.register import rested
+from csidriver.errors import StoreError
+from csidriver.refresher.register import Seen, rested
+
+log = logging.getLogger(__name__)
 
 
 class Lists(Protocol):
@@ -22,6 +28,13 @@ class Lists(Protocol):
 
     def list_secrets(self, namespace: str, type: str) -> Iterable[Secret]:  # noqa: A002 - the field's name
         """All Secrets of one type in a namespace."""
+
+
+class Sources(Lists, Protocol):
+    """Where Secrets are found; raises StoreError."""
+
+    def watch_changes(self, stop: threading.Event) -> Generator[Change | None, None, None]:
+        """All Secrets of all tokens, None, then their changes; ends when `stop` is set."""
 
 
 class Clock(Protocol):
@@ -54,6 +67,36 @@ class Census:
             for what in What:
                 if (what, ref) not in self.found:
                     yield Change(ref, what, "")
+
+    def missed(self, before: Seen, after: Seen) -> Iterator[Change]:
+        """What no event has told of, from what was known before the census and after it.
+
+        A token that has moved meanwhile is left to its events, which are still to come.
+        """
+        unmoved = {ref: seen for ref, seen in before.items() if after.get(ref) == seen}
+        for change in self.compared(unmoved):
+            ref, version = change.ref, change.resource_version
+            known = unmoved[ref][change.what] if ref in unmoved else version
+            if version != known or (ref not in before and ref not in after):
+                yield change
+
+
+def find_missed(sources: Sources, seen: Callable[[], Seen], stop: threading.Event) -> list[Change]:
+    """What a fresh list shows and no event has told of (docs/protocol.md section 2.4).
+
+    Nothing if there is no such list: the next look is not far.
+    """
+    before = seen()
+    try:
+        with contextlib.closing(sources.watch_changes(stop)) as changes:
+            census = Census.taken(changes)
+    except StoreError as error:
+        log.warning("cannot look for changes that no event told of: %s", error)
+        return []
+    missed = [] if census is None else list(census.missed(before, seen()))
+    if missed:
+        log.warning("no event told of %d changes of Secrets", len(missed))
+    return missed
 
 
 def take_stock(census: Census, lists: Lists, rules: Rules, clock: Clock) -> Iterator[Known]:

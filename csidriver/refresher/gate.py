@@ -6,6 +6,7 @@ ten thousand tokens that are due at once come back one by one. No clock, no lock
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from csidriver.core.contract import Ref
 from csidriver.core.issuers import Issuer
@@ -24,9 +25,20 @@ _LEAST_SHARE, _RAMP = 1 / 16, 1 / 64
 # Seconds after which what nobody asks for is forgotten, and between two looks for that.
 _FORGET, _TIDY = 3600.0, 60.0
 
+# Seconds after the end of its trouble in which a server's tokens recover one by one.
+_AFTERMATH = 3600.0
+
 _UNANSWERED = frozenset({Signal.UNREACHABLE, Signal.NO_ANSWER, Signal.SERVER_ERROR})
 # They prove that the client was let in.
 _LET_IN = frozenset({Signal.INVALID_GRANT, Signal.LOGIN_REQUIRED, Signal.INVALID_SCOPE})
+
+
+class Trouble(Enum):
+    """What ails a server as a whole; the value is what operators are told."""
+
+    NONE = "answers again"
+    SILENT = "does not answer; no token is sent until it does"
+    SLOWED = "asks several clients to slow down; it is asked less often until it answers again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,8 @@ class Gate:
         self.in_flight = 0
         self.share = 1.0
         self.used_at = 0.0
+        self._slowed = False
+        self._troubled_until = 0.0
         self._paused_until = 0.0
         self._throttled: tuple[str, float] = ("", 0.0)
         self._earliest = 0.0
@@ -120,6 +134,17 @@ class Gate:
     def waiting(self) -> int:
         """How many tokens were told to come back."""
         return len(self._slots)
+
+    @property
+    def trouble(self) -> Trouble:
+        """What ails the server now."""
+        if self.breaker.state is not State.CLOSED:
+            return Trouble.SILENT
+        return Trouble.SLOWED if self._slowed else Trouble.NONE
+
+    def shared(self, now: float) -> bool:
+        """Whether what one token has to tell of this server was told for all of them."""
+        return self.trouble is not Trouble.NONE or now < self._troubled_until
 
     def ask(self, issuer: Issuer, ref: Ref, client: str, now: float) -> Turn:
         """Take a slot, to be given back with `heard` or `give_back`, or be told when to come."""
@@ -153,6 +178,11 @@ class Gate:
     def heard(self, ref: Ref, client: str, outcome: Outcome, now: float) -> None:
         """What was sent is over."""
         self.give_back(client)
+        self._heed(ref, client, outcome, now)
+        if self.trouble is not Trouble.NONE:
+            self._troubled_until = now + _AFTERMATH
+
+    def _heed(self, ref: Ref, client: str, outcome: Outcome, now: float) -> None:
         signal = None if isinstance(outcome, Ok) else outcome.signal
         pause = None if isinstance(outcome, Ok) else outcome.pause
         asked = self._clients[client]
@@ -160,11 +190,13 @@ class Gate:
         self.breaker.heard(ref, now, answered=signal not in _UNANSWERED)
         if signal is None:
             self.share = min(1.0, self.share + _RAMP)
+            self._slowed = False
         if signal is Signal.THROTTLED:
             other, until = self._throttled
             if other not in ("", client) and until > now:
                 self._paused_until = max(self._paused_until, min(until, asked.throttled_until))
                 self.share = max(_LEAST_SHARE, self.share / 2)
+                self._slowed = True
             self._throttled = client, asked.throttled_until
 
     def idle(self, now: float) -> bool:

@@ -46,7 +46,13 @@ def _expiries(summary: Summary) -> Iterator[Metric]:
     for issuer, at in summary.earliest.items():
         earliest.add_metric([issuer], at)
         expired.add_metric([issuer], summary.expired.get(issuer, 0))
-    yield from (earliest, expired)
+    login = _by_issuer(
+        "earliest_refresh_token_expiry_timestamp_seconds",
+        "When the next refresh token ends that no refresh prolongs",
+    )
+    for issuer, at in summary.login_ends.items():
+        login.add_metric([issuer], at)
+    yield from (earliest, expired, login)
 
 
 def _loads(loads: list[Load]) -> Iterator[Metric]:

@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 
 from csidriver.core import effects
 from csidriver.core.contract import GRANT_TYPE
+from csidriver.core.issuers import Issuer
 from csidriver.core.outcome import Failed, Ok, Outcome
 from csidriver.core.secret import Secret
-from csidriver.core.status import Signal
+from csidriver.core.status import Signal, Status
 from csidriver.core.store import Event
 from csidriver.errors import StoreConflict, StoreError
+from csidriver.refresher.gate import Trouble
 from csidriver.refresher.limiter import Limiter
 from csidriver.refresher.names import Names
 from csidriver.refresher.world import Clock, Spooling, Store, TokenEndpoints, World
@@ -28,6 +30,8 @@ R = TypeVar("R")
 
 # Seconds after which a visit goes on that has only just learnt which issuer it has to do with.
 CHANGE_LANES = 0.001
+# The reason of the Event that ends one of IssuerUnavailable.
+ISSUER_AVAILABLE = "IssuerAvailable"
 
 
 class Interpreter:
@@ -62,6 +66,8 @@ class Performance:
         self.world = shared.world
         self._step_aside = step_aside
         self._slot: effects.MaySend | None = None
+        self._issuer = lane or ""
+        self._news: list[Event] = []
         self._refused = False
         # Since when (monotonic) an outcome is to be stored; None if there is none.
         self._owed_since: float | None = None
@@ -73,6 +79,9 @@ class Performance:
             return effects.drive(steps, lambda effect: _HANDLERS[type(effect)](self, effect))
         finally:
             self._give_back()
+            # Not before: what an exchange brought must not wait for an Event.
+            for event in self._news:
+                self._record(event, f"issuer {event.topic}")
             if self.tokens and self._owed_since is not None and not self._doubtful:
                 self.world.metrics.race_lost()
 
@@ -108,6 +117,7 @@ class Performance:
         if self._lane not in (None, effect.issuer.name):
             return CHANGE_LANES
         issuer, limiter = effect.issuer, self._shared.limiter
+        self._issuer = issuer.name
         turn = limiter.ask(issuer, effect.ref, effect.client)
         if turn.probe:
             limiter.probed(issuer, alive=self.world.endpoints.probe(issuer))
@@ -139,8 +149,19 @@ class Performance:
         self.tokens += isinstance(outcome, Ok)
         if self._slot is not None:
             asked, self._slot = self._slot, None
-            self._shared.limiter.heard(asked.issuer, asked.ref, asked.client, outcome)
+            trouble = self._shared.limiter.heard(asked.issuer, asked.ref, asked.client, outcome)
+            if trouble is not None:
+                self._changed(asked.issuer, trouble)
         return outcome
+
+    def _changed(self, issuer: Issuer, trouble: Trouble) -> None:
+        """Operators learn how an issuer is, once for all of its tokens (protocol section 5)."""
+        well = trouble is Trouble.NONE
+        message = f"issuer {issuer.name} {trouble.value}"
+        log.log(logging.INFO if well else logging.WARNING, "%s", message)
+        reason = ISSUER_AVAILABLE if well else Status.ISSUER_UNAVAILABLE.value
+        home = self.world.home
+        self._news.append(Event(home, "", reason, message, well, "Deployment", issuer.name))
 
     def _exchange(self, effect: effects.Send) -> Outcome:
         world, issuer = self.world, effect.issuer
@@ -168,7 +189,7 @@ class Performance:
         return self._shared.names.meet(effect.ref, effect.adopted_at, effect.names)
 
     def report(self, effect: effects.Report) -> None:
-        """A log line, and an Event if the backend takes it."""
+        """A log line, and an Event unless there is one of its issuer for all tokens."""
         level = logging.INFO if effect.normal else logging.WARNING
         log.log(level, "Secret %s: %s: %s", effect.ref, effect.reason, effect.message)
         self.world.metrics.reported(effect.reason)
@@ -179,10 +200,14 @@ class Performance:
             message=effect.message,
             normal=effect.normal,
         )
+        if not (effect.of_issuer and self._shared.limiter.shared(self._issuer)):
+            self._record(event, f"Secret {effect.ref}")
+
+    def _record(self, event: Event, about: str) -> None:
         try:
             self.world.store.create_event(event)
         except StoreError as error:
-            log.warning("no Event for Secret %s: %s", effect.ref, error)
+            log.warning("no Event for %s: %s", about, error)
 
 
 _HANDLERS: Mapping[type, Callable[[Performance, Any], Any]] = {

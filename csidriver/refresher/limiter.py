@@ -1,6 +1,5 @@
 """How often and how much authorization servers are asked (docs/protocol.md section 5)."""
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +9,7 @@ from csidriver.core.issuers import Issuer
 from csidriver.core.outcome import Outcome
 from csidriver.core.source import Client
 from csidriver.refresher.breaker import State
-from csidriver.refresher.gate import Gate, Turn
-
-log = logging.getLogger(__name__)
+from csidriver.refresher.gate import Gate, Trouble, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +51,26 @@ class Limiter:
         with self._lock:
             self._gates[issuer.name][1].give_back(_name(client))
 
-    def heard(self, issuer: Issuer, ref: Ref, client: Client, outcome: Outcome) -> None:
-        """What was sent is over."""
+    def heard(self, issuer: Issuer, ref: Ref, client: Client, outcome: Outcome) -> Trouble | None:
+        """What was sent is over; how the server is now, if that has changed."""
         with self._lock:
             _, gate = self._gates[issuer.name]
-            before = gate.breaker.state
+            before = gate.trouble
             gate.heard(ref, _name(client), outcome, self._now())
-            after = gate.breaker.state
-        _tell(issuer, before, after)
+            after = gate.trouble
+        return None if after is before else after
+
+    def shared(self, name: str) -> bool:
+        """Whether trouble of this issuer was told for all of its tokens, not long ago."""
+        with self._lock:
+            _, gate = self._gates.get(name, (None, None))
+            return gate is not None and gate.shared(self._now())
 
     def probed(self, issuer: Issuer, *, alive: bool) -> None:
         """The sign of life that `ask` wanted is there, or is not."""
         with self._lock:
             _, gate = self._gates[issuer.name]
-            before = gate.breaker.state
             gate.breaker.probed(self._now(), alive=alive)
-            after = gate.breaker.state
-        _tell(issuer, before, after)
 
     def loads(self) -> list[Load]:
         """All gates."""
@@ -91,14 +91,6 @@ class Limiter:
         gone = [name for name, (_, gate) in self._gates.items() if gate.idle(now)]
         for name in gone:
             del self._gates[name]
-
-
-def _tell(issuer: Issuer, before: State, after: State) -> None:
-    if State.CLOSED in (before, after) and before is not after:
-        if after is State.CLOSED:
-            log.info("issuer %s answers again", issuer.name)
-        else:
-            log.warning("issuer %s does not answer; no token is sent until it does", issuer.name)
 
 
 def _name(client: Client) -> str:

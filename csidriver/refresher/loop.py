@@ -2,20 +2,19 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Protocol
 
 from prometheus_client.core import Metric
 
 from csidriver.core.contract import Ref
+from csidriver.core.issuers import MAX_IN_FLIGHT
 from csidriver.core.known import Known, Rules
 from csidriver.core.refresh import visit
 from csidriver.core.schedule import backoff, spread
-from csidriver.core.secret import Secret
 from csidriver.core.store import Change
 from csidriver.errors import DriverError, StoreError
-from csidriver.refresher.census import Census, take_stock
+from csidriver.refresher.census import Census, Sources, find_missed, take_stock
 from csidriver.refresher.crew import Crew
 from csidriver.refresher.gauges import Scene, gauges
 from csidriver.refresher.interpreter import Interpreter, Performance
@@ -26,8 +25,7 @@ from csidriver.refresher.world import Clock
 
 log = logging.getLogger(__name__)
 
-# Half of them at most for one issuer, so as many as its `inFlight` is by default.
-WORKERS = 32
+WORKERS = 2 * MAX_IN_FLIGHT
 # How many may wait for a failing backend besides: each has presented a token before it failed.
 ASIDE = 256
 # Seconds that outcomes of what was begun may take to be stored once nothing new is started.
@@ -39,18 +37,11 @@ LOOK_EVERY = 2.0
 SWEEP_EVERY = 600.0
 
 
-class Sources(Protocol):
-    """Where Secrets are found; raises StoreError."""
-
-    def watch_changes(self, stop: threading.Event) -> Iterator[Change | None]:
-        """All Secrets of all tokens, None, then their changes; ends when `stop` is set."""
-
-    def list_secrets(self, namespace: str, type: str) -> Iterable[Secret]:  # noqa: A002 - the field's name
-        """All Secrets of one type in a namespace."""
-
-
 class Refresher:
-    """Keeps every annotated Secret fresh until stopped. Made anew for each time it is to work."""
+    """Keeps every annotated Secret fresh until stopped. Made anew for each time it is to work.
+
+    `sweep_every`: seconds between two looks for what no event has told of.
+    """
 
     def __init__(
         self,
@@ -59,8 +50,11 @@ class Refresher:
         rules: Callable[[], Rules],
         clock: Clock,
         metrics: RefresherMetrics,
+        *,
+        sweep_every: float = SWEEP_EVERY,
     ) -> None:
         self._sources = sources
+        self._sweep_every = sweep_every
         self._interpreter = interpreter
         self._rules = rules
         self._clock = clock
@@ -106,11 +100,14 @@ class Refresher:
         rules, swept_at = self._rules(), self._clock.monotonic()
         while not stop.wait(LOOK_EVERY):
             now = self._clock.monotonic()
-            current = self._rules()
-            if current.issuers is rules.issuers and now < swept_at + SWEEP_EVERY:
+            current, due = self._rules(), now >= swept_at + self._sweep_every
+            if current.issuers is rules.issuers and not due:
                 continue
             self._heed(current)
-            rules, swept_at = current, now
+            if due and self._started:
+                for change in find_missed(self._sources, self._register.versions, stop):
+                    self._told(change)
+            rules, swept_at = current, now if due else swept_at
             for ref in self._register.refs():
                 self._queue.put(ref, self._clock.now(), self._lane(ref))
 

@@ -2,12 +2,13 @@
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from csidriver.core import contract
 from csidriver.core.contract import Ref
-from csidriver.core.known import Known
+from csidriver.core.expiry import ends
+from csidriver.core.known import Known, Versions
 from csidriver.core.secret import Secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.source import document_key
@@ -20,16 +21,22 @@ _MOST_TOLD = 64
 _RENEWED = frozenset({Status.PENDING, Status.READY, Status.UNCERTAIN, Status.ISSUER_UNAVAILABLE})
 
 
+# The versions that were last seen of tokens.
+Seen = Mapping[Ref, Versions]
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """Tokens counted by status; and by issuer, of those that are renewed, what expires first.
 
-    `earliest` is in epoch seconds.
+    `earliest` of access tokens, `login_ends` of refresh tokens that no refresh prolongs, both in
+    epoch seconds.
     """
 
     statuses: Mapping[Status, int]
     earliest: Mapping[str, float]
     expired: Mapping[str, int]
+    login_ends: Mapping[str, float]
 
 
 class Register:
@@ -86,6 +93,12 @@ class Register:
             after = self._known[change.ref] = before.stale(change)
             return known is None or after.source_stale or after.custody_stale
 
+    def versions(self) -> Seen:
+        """What was last seen of each token that nobody visits and nothing is to be read of."""
+        with self._lock:
+            settled = [k for ref, k in self._known.items() if ref not in self._told]
+        return {k.ref: k.versions for k in settled if not (k.source_stale or k.custody_stale)}
+
     def refs(self) -> list[Ref]:
         """All tokens."""
         with self._lock:
@@ -95,19 +108,29 @@ class Register:
         """Tokens counted, at an instant in epoch seconds."""
         with self._lock:
             grants = [known.grant for known in self._known.values() if known.grant is not None]
-        earliest: dict[str, float] = {}
+        renewed = [grant for grant in grants if grant.status in _RENEWED]
         expired: Counter[str] = Counter()
-        for grant in grants:
-            if grant.status in _RENEWED and grant.expires_at:
-                earliest[grant.issuer] = min(
-                    grant.expires_at, earliest.get(grant.issuer, grant.expires_at)
-                )
+        for grant in renewed:
+            if grant.expires_at:
                 expired[grant.issuer] += grant.expires_at <= now
-        return Summary(Counter(grant.status for grant in grants), earliest, expired)
+        return Summary(
+            statuses=Counter(grant.status for grant in grants),
+            earliest=_first((g.issuer, g.expires_at) for g in renewed if g.expires_at),
+            expired=expired,
+            login_ends=_first((g.issuer, g.refresh_expires_at) for g in renewed if ends(g)),
+        )
 
     def __len__(self) -> int:
         with self._lock:
             return len(self._known)
+
+
+def _first(instants: Iterable[tuple[str, float]]) -> Mapping[str, float]:
+    """The earliest instant of each issuer."""
+    found: dict[str, float] = {}
+    for issuer, at in instants:
+        found[issuer] = min(at, found.get(issuer, at))
+    return found
 
 
 def _heeded(known: Known, told: list[Change]) -> Known:

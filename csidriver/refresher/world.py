@@ -1,9 +1,10 @@
 """What the refresh protocol may touch, as the refresher needs it. The adapters are elsewhere."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from csidriver.core import contract
 from csidriver.core.contract import Ref
 from csidriver.core.effects import SpoolEntry
 from csidriver.core.issuers import Issuer
@@ -82,7 +83,10 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything the protocol may touch. `may_send` says whether exchanges may start."""
+    """Everything the protocol may touch. `may_send` says whether exchanges may start.
+
+    `home` is the refresher's Deployment, which Events about issuers name.
+    """
 
     store: Store
     spool: Spooling
@@ -90,3 +94,4 @@ class World:
     clock: Clock
     metrics: RefresherMetrics
     may_send: Callable[[], bool]
+    home: Ref = field(default=Ref(contract.DRIVER_NAMESPACE, contract.REFRESHER))

@@ -32,6 +32,23 @@ def test_files_and_folders_are_merged(tmp_path: Path) -> None:
     assert names(IssuerFiles([one, folder])) == ["a", "b", "c", "d"]
 
 
+def test_no_issuer_is_a_warning_until_there_is_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As freshly installed: an empty list, and a ConfigMap that is absent, an empty folder."""
+    listed, extra = tmp_path / "issuers", tmp_path / "extra"
+    put(listed / "issuers.yaml", "issuers: []\n")
+    extra.mkdir()
+    files = IssuerFiles([listed, extra])
+    assert names(files) == []
+    assert names(files) == []
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert str(listed) in caplog.text
+    put(extra / "mine.yaml", listing("a"))
+    assert names(files) == ["a"]
+    assert len(caplog.records) == 1
+
+
 def test_the_same_object_until_something_changes(tmp_path: Path) -> None:
     path = put(tmp_path / "one.yaml", listing("a"))
     files = IssuerFiles([path])

@@ -9,6 +9,7 @@ import pytest
 from bench import lease_probe, marked, naive, peer
 from bench.hammer import Tally, _hammer, share_of
 from bench.observer import Observer
+from bench.process import environment
 from bench.review import review
 from csidriver.core import admission
 from csidriver.errors import DriverError
@@ -111,6 +112,13 @@ def test_holds_are_read_from_a_file_that_is_being_written(tmp_path: Path) -> Non
     assert lease_probe.holds(path) == []
     path.write_bytes((1500).to_bytes(8, "little") + (2000).to_bytes(8, "little") + b"\1\2")
     assert lease_probe.holds(path) == [1.5, 2.0]
+
+
+def test_what_is_measured_has_the_variables_of_the_image_and_compiled_byte_code() -> None:
+    variables = environment(Path("/folder"))
+    assert variables["MALLOC_ARENA_MAX"] == "1"
+    assert variables["PYTHONPYCACHEPREFIX"] == "/folder/bytecode"
+    assert variables["PYTHONDONTWRITEBYTECODE"] == ""
 
 
 def test_the_review_of_the_bench_is_one_that_injects() -> None:

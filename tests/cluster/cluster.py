@@ -1,11 +1,7 @@
 """A control plane with what `deploy/` installs, and one client for each role's rights."""
 
-from pathlib import Path
-
 from csidriver.adapters.kubernetes import Client, Timings, from_kubeconfig
 from tests.cluster.controlplane import ControlPlane
-
-DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 class Cluster:
@@ -13,7 +9,7 @@ class Cluster:
 
     def __init__(self, plane: ControlPlane) -> None:
         self.plane = plane
-        plane.apply(DEPLOY / "namespaces.yaml", DEPLOY / "rbac.yaml")
+        plane.install()
         self.refresher = plane.service_account("oauth2-csi", "oauth2-csi-refresher")
         self.node = plane.service_account("oauth2-csi", "oauth2-csi-node")
 

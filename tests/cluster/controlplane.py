@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +17,70 @@ import urllib3
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tools.programs import find
+from tests.cluster.installation import RIGHTS, manifests
+from tests.cluster.kubectl import Kubectl, write_kubeconfig
+from tools.programs import program
 
 PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
 PATIENCE = 60.0
 # Below the ports the kernel gives to clients, so that a restart finds its port free.
 _PORTS = range(20000, 30000)
-_ADMIN = "admin-of-a-test"
 
 
 class ControlPlane:
     """`start` and `stop` it, or only its API server; `close` leaves nothing.
 
-    `flags` are further flags of kube-apiserver, from its next start on.
+    `flags` are further flags of kube-apiserver, from its next start on. `address` is where it
+    serves, `users` have groups and a kubeconfig each, and all lies in a new folder of `folder`.
     """
 
-    def __init__(self, flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        flags: Sequence[str] = (),
+        *,
+        address: str = "127.0.0.1",
+        users: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
         memory = Path("/dev/shm")  # etcd syncs each write
-        self.root = Path(tempfile.mkdtemp(prefix="cp", dir=memory if memory.is_dir() else None))
+        self.root = Path(
+            tempfile.mkdtemp(prefix="cp", dir=folder or (memory if memory.is_dir() else None))
+        )
         self.flags = tuple(flags)
+        self.address = address
+        self._users = {"admin": "system:masters", **(users or {})}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._etcd_port, self._peer_port, self.port = random.SystemRandom().sample(_PORTS, 3)
-        self.kubeconfig = self.root / "admin.kubeconfig"
+        self.kubeconfig = self.kubeconfig_of("admin")
+        self.admin = Kubectl(self.kubeconfig, self.root / "kubectl")
         self.ca = self.root / "certs/apiserver.crt"
 
     @property
     def server(self) -> str:
         """The API server's address."""
-        return f"https://127.0.0.1:{self.port}"
+        return f"https://{self.address}:{self.port}"
+
+    def kubeconfig_of(self, user: str) -> Path:
+        """The kubeconfig of one of the users."""
+        return self.root / f"{user.replace(':', '-')}.kubeconfig"
 
     @property
     def authorization(self) -> str:
         """The administrator's header of that name."""
-        return f"Bearer {_ADMIN}"
+        return f"Bearer {_token('admin')}"
 
     def start(self) -> None:
         """Start both and wait until the API server is ready."""
         while not all(map(_is_free, (self._etcd_port, self._peer_port, self.port))):
             self._etcd_port, self._peer_port, self.port = random.SystemRandom().sample(_PORTS, 3)
         _write_key(self.root / "sa.key")
-        (self.root / "tokens.csv").write_text(f'{_ADMIN},admin,admin,"system:masters"\n')
-        self._write_kubeconfig(self.kubeconfig, _ADMIN)
+        rows = [f'{_token(user)},{user},{user},"{group}"' for user, group in self._users.items()]
+        (self.root / "tokens.csv").write_text("\n".join(rows) + "\n")
+        for user in self._users:
+            write_kubeconfig(self.kubeconfig_of(user), self.server, self.ca, _token(user))
         client = f"http://127.0.0.1:{self._etcd_port}"
         peer = f"http://127.0.0.1:{self._peer_port}"
-        self._run(
+        self.run(
             "etcd",
             f"--data-dir={self.root}/etcd",
             f"--listen-client-urls={client}",
@@ -73,15 +93,15 @@ class ControlPlane:
 
     def start_api_server(self) -> None:
         """Start the API server on its port and wait until it is ready."""
-        self._run(
+        self.run(
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--bind-address={self.address}",
+            f"--advertise-address={self.address}",
             f"--secure-port={self.port}",
             f"--cert-dir={self.root}/certs",
             f"--token-auth-file={self.root}/tokens.csv",
-            f"--service-account-issuer=https://127.0.0.1:{self.port}",
+            f"--service-account-issuer={self.server}",
             f"--service-account-key-file={self.root}/sa.key",
             f"--service-account-signing-key-file={self.root}/sa.key",
             "--service-cluster-ip-range=10.0.0.0/24",
@@ -113,35 +133,35 @@ class ControlPlane:
 
     def close(self) -> None:
         """End both and remove the folder."""
-        for name in ("kube-apiserver", "etcd"):
+        for name in reversed(list(self._processes)):
             self._end(name, kill=True)
         shutil.rmtree(self.root)
 
     def kubectl(self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None) -> str:
         """Run kubectl as administrator, or with another kubeconfig; what it printed."""
-        done = self.try_kubectl(*arguments, stdin=stdin, kubeconfig=kubeconfig)
-        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
-        return done.stdout
+        return self.admin.run(*arguments, stdin=stdin, kubeconfig=kubeconfig)
 
     def try_kubectl(
         self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """The same, whatever comes of it."""
-        command = [str(_program("kubectl")), f"--kubeconfig={kubeconfig or self.kubeconfig}"]
-        command += [f"--cache-dir={self.root}/kubectl", *arguments]
-        return subprocess.run(  # noqa: S603 - a program of ours
-            command, input=stdin, capture_output=True, text=True, check=False
-        )
+        return self.admin.attempt(*arguments, stdin=stdin, kubeconfig=kubeconfig)
 
     def apply(self, *manifests: Path) -> None:
         """Apply files or folders of manifests."""
         self.kubectl("apply", *(f"--filename={path}" for path in manifests))
 
+    def install(self, *kinds: str) -> None:
+        """Apply what `deploy/install.yaml` has of some kinds, namespaces and rights by default."""
+        items = manifests(*(kinds or RIGHTS))
+        content = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+        self.kubectl("apply", "--filename=-", stdin=content)
+
     def service_account(self, namespace: str, name: str) -> Path:
         """A kubeconfig with a fresh token of a ServiceAccount."""
         token = self.kubectl("create", "token", name, f"--namespace={namespace}").strip()
         path = self.root / f"{namespace}.{name}.kubeconfig"
-        self._write_kubeconfig(path, token)
+        write_kubeconfig(path, self.server, self.ca, token)
         return path
 
     def api(self, method: str, path: str, body: Any = None, content_type: str = "") -> Any:
@@ -160,9 +180,10 @@ class ControlPlane:
         """The process id of a running program."""
         return self._processes[name].pid
 
-    def _run(self, name: str, *flags: str) -> None:
+    def run(self, name: str, *flags: str) -> None:
+        """Start a program of the control plane; `close` ends it."""
         # A test run that is killed takes its servers along.
-        command = ["setpriv", "--pdeathsig", "KILL", str(_program(name)), *flags]
+        command = ["setpriv", "--pdeathsig", "KILL", str(program(name)), *flags]
         with (self.root / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(  # noqa: S603 - a program of ours
                 command, stdout=log, stderr=log, cwd=self.root, env=_environment()
@@ -188,33 +209,9 @@ class ControlPlane:
         except urllib3.exceptions.HTTPError:
             return False
 
-    def _write_kubeconfig(self, path: Path, token: str) -> None:
-        path.write_text(
-            json.dumps(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "current-context": "here",
-                    "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
-                    "clusters": [
-                        {
-                            "name": "here",
-                            "cluster": {
-                                "server": self.server,
-                                "certificate-authority": str(self.ca),
-                            },
-                        }
-                    ],
-                    "users": [{"name": "me", "user": {"token": token}}],
-                }
-            )
-        )
 
-
-def _program(name: str) -> Path:
-    path = find(name)
-    assert path is not None, f"{name} is missing: make tools"
-    return path
+def _token(user: str) -> str:
+    return f"{user.replace(':', '-')}-of-a-test"
 
 
 def _environment() -> dict[str, str]:

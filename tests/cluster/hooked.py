@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
-import yaml
 
 from csidriver.adapters.kubernetes import (
     Client,
@@ -20,7 +19,8 @@ from csidriver.adapters.kubernetes import (
     from_kubeconfig,
 )
 from csidriver.core.contract import DRIVER_NAMESPACE, WEBHOOK
-from tests.cluster.cluster import DEPLOY, Cluster
+from tests.cluster.cluster import Cluster
+from tests.cluster.installation import manifests
 
 CONFIGURATION = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{WEBHOOK}"
 _SERVICE = {
@@ -53,8 +53,7 @@ class Hooked:
 
     def manifest(self, port: int) -> dict[str, Any]:
         """The configuration of `deploy/`, but for the port of the Service."""
-        text = (DEPLOY / "mutatingwebhookconfiguration.yaml").read_text(encoding="utf-8")
-        manifest: dict[str, Any] = yaml.safe_load(text)
+        (manifest,) = manifests("MutatingWebhookConfiguration")
         manifest["webhooks"][0]["clientConfig"]["service"]["port"] = port
         return manifest
 
@@ -100,8 +99,7 @@ class Hooked:
 
 def pods_of(path: Path) -> list[Pod]:
     """The pods of a file of manifests."""
-    documents = yaml.safe_load_all(path.read_text(encoding="utf-8"))
-    return [one for one in documents if one["kind"] == "Pod"]
+    return manifests("Pod", path=path)
 
 
 def as_by_controllers(pod: Pod) -> Pod:

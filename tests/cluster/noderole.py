@@ -9,7 +9,6 @@ from csidriver.core.contract import COMPANION_TYPE, Ref
 from csidriver.core.secret import Secret
 from tests.cluster.controlplane import ControlPlane
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
 DRIVER, TOKENS, NAME = "oauth2-csi", "oauth2-csi-tokens", "oauth2-csi-node"
 
 
@@ -28,7 +27,7 @@ class NodeRole:
 
     def deploy(self) -> None:
         """Put namespaces, service accounts and rights in place."""
-        self.plane.apply(DEPLOY / "namespaces.yaml", DEPLOY / "rbac.yaml")
+        self.plane.install()
 
     def kubeconfig(self, name: str = NAME) -> Path:
         """For kubectl, as one of the service accounts."""

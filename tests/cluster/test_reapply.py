@@ -1,7 +1,6 @@
 """Whatever users and their tools do to a Secret of a real API server, its token stays alive."""
 
 import base64
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -146,6 +145,8 @@ def a_policy_that_refuses_everything(served: Served) -> None:
         before = tenant.source("closed")
         tenant.rotates("closed", 2)
         assert tenant.source("closed") == before
+        # Nothing can be written to it, so an Event is where the user finds the reason.
+        assert Warn.MIRROR_REFUSED.value in tenant.events("closed")
         seen = tenant.companion("closed")
         assert seen is not None
         assert seen.status is Status.READY
@@ -177,7 +178,7 @@ def test_a_token_goes_on_rotating_whatever_happens_to_its_secret(
     ends[story].result()
 
 
-def test_a_reseed_is_adopted_promptly(served: Served, ends: Mapping[str, Future[None]]) -> None:
+def test_a_reseed_is_adopted(served: Served, ends: Mapping[str, Future[None]]) -> None:
     wait(ends.values())
     tenant = served.tenant
     served.fresh("again")
@@ -187,12 +188,8 @@ def test_a_reseed_is_adopted_promptly(served: Served, ends: Mapping[str, Future[
         grant = tenant.grant("again")
         return grant is not None and fresh.hash() in grant.spent
 
-    began = time.monotonic()
     tenant.apply("again", fresh)
     until(adopted, "the new login is proved and the only one that is used")
-    took = time.monotonic() - began
-    print(f"reseed adopted after {took:.2f} s")  # noqa: T201 - shown by pytest -rP
-    assert took < 2.0
     until(lambda: tenant.mirrored("again"))
     tenant.rotates("again")
 

@@ -36,10 +36,10 @@ class Replicas(contextlib.ExitStack):
         self._folder = folder
         self.bench = self.enter_context(Bench(folder, Policy(lifetime=12.0)))
 
-    def start(self, name: str) -> tuple["subprocess.Popen[bytes]", Path]:
+    def start(self, name: str, spool: str = "") -> tuple["subprocess.Popen[bytes]", Path]:
         flags = ["--store", "kubernetes", "--kubeconfig", str(self._cluster.refresher)]
         flags += ["--issuers", str(self.bench.issuers), "--listen", "127.0.0.1:0", *TERM]
-        flags += ["--spool-dir", str(self._folder / name), "--identity", name]
+        flags += ["--spool-dir", str(self._folder / (spool or name)), "--identity", name]
         return self.enter_context(running("refresher", *flags))
 
     def seed(self, name: str) -> None:
@@ -100,3 +100,30 @@ def test_the_standby_goes_on_and_no_token_is_presented_twice(
     assert not re.search("Traceback|not handled|failed", text), text
     companion = replicas.secret(TOKENS, Ref(NS, "hello").companion)
     assert base64.b64decode(companion["data"]["access_token"])
+
+
+def test_two_with_one_identity_do_not_take_each_other_for_themselves(replicas: Replicas) -> None:
+    first, first_log = replicas.start("same", "one")
+    until(lambda: leads(first_log))
+    replicas.seed("hello")
+    _, second_log = replicas.start("same", "two")
+    until(lambda: page_of(second_log, "readyz") == (200, "ok\n"))
+    reached = replicas.generation("hello")
+    until(lambda: replicas.generation("hello") >= reached + 2, "it is refreshed again")
+    assert leads(first_log)
+    assert not leads(second_log), "it stands by"
+    first.kill()
+    until(lambda: leads(second_log))
+    assert set(replicas.bench.outcomes()) == {"rotated"}
+
+
+def test_two_on_one_spool_do_not_work_at_once(replicas: Replicas) -> None:
+    first, first_log = replicas.start("same")
+    until(lambda: leads(first_log))
+    _, second_log = replicas.start("same")
+    until(lambda: page_of(second_log, "readyz")[0] == 503)
+    assert "works with this --spool-dir" in page_of(second_log, "readyz")[1]
+    first.kill()
+    until(lambda: page_of(second_log, "readyz") == (200, "ok\n"))
+    replicas.seed("hello")
+    until(lambda: replicas.status("hello") == ("Ready", True))

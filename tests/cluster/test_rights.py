@@ -1,4 +1,4 @@
-"""What deploy/rbac.yaml allows, as a real API server understands it."""
+"""What deploy/install.yaml allows, as a real API server understands it."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""The webhook as a process with the rights of deploy/rbac.yaml, asked by a real API server."""
+"""The webhook as a process with the rights that deploy/ gives it, asked by a real API server."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from tests.refresher.bench import until
 
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples" / "announcement"
 OPEN, STRICT = "webhook-open", "webhook-strict"
 PORT = re.compile(r"admission reviews on port ([0-9]+)")
 MOUNT = {"mountPath": "/tmp/oauthtk_0", "subPath": "oauthtk_0", "readOnly": True}

@@ -21,6 +21,7 @@ from csidriver.core.contract import (
     GRANT_TYPE,
     IS_TOKEN,
     MESSAGE,
+    REFRESHER,
     SOURCE_NAME,
     SOURCE_NAMESPACE,
     STATUS,
@@ -73,7 +74,7 @@ class Harness(Protocol):
     def replace(self, manifest: Mapping[str, Any]) -> None: ...
     def remove(self, kind: str, name: str) -> None: ...
     def stored(self, kind: str, name: str) -> dict[str, Any]: ...
-    def events(self) -> list[dict[str, Any]]: ...
+    def events(self, namespace: str = NS) -> list[dict[str, Any]]: ...
 
 
 class DirectoryHarness:
@@ -98,8 +99,9 @@ class DirectoryHarness:
         loaded: dict[str, Any] = yaml.safe_load(path.read_text())
         return loaded
 
-    def events(self) -> list[dict[str, Any]]:
-        return [yaml.safe_load(path.read_text()) for path in self._folder.glob("event.*.yaml")]
+    def events(self, namespace: str = NS) -> list[dict[str, Any]]:
+        folder = self._folder.parent / namespace
+        return [yaml.safe_load(path.read_text()) for path in folder.glob("event.*.yaml")]
 
 
 class KubernetesHarness:
@@ -125,10 +127,9 @@ class KubernetesHarness:
         found: dict[str, Any] = self._plane.api("GET", path)
         return found
 
-    def events(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._plane.api("GET", f"/api/v1/namespaces/{NS}/events")[
-            "items"
-        ]
+    def events(self, namespace: str = NS) -> list[dict[str, Any]]:
+        path = f"/api/v1/namespaces/{namespace}/events"
+        found: list[dict[str, Any]] = self._plane.api("GET", path)["items"]
         return found
 
     def _kubectl(self, *arguments: str, stdin: str = "") -> None:
@@ -544,6 +545,21 @@ def test_events_are_counted(harness: Harness, store: Store) -> None:
     assert (counted["type"], told["Refreshed"]["type"]) == ("Warning", "Normal")
     assert counted["involvedObject"]["uid"] == uid
     assert counted["firstTimestamp"] <= counted["lastTimestamp"]
+
+
+def test_events_of_a_deployment_are_counted_by_topic(harness: Harness, store: Store) -> None:
+    home = Ref(DRIVER, REFRESHER)
+    silent = Event(home, "", "IssuerUnavailable", "a is silent", False, "Deployment", "a")
+    for event in (silent, silent, replace(silent, topic="b of \u00fc", message="b is silent")):
+        store.create_event(event)
+    told = {event["message"]: event for event in harness.events(DRIVER)}
+    assert {text: event["count"] for text, event in told.items()} == {
+        "a is silent": 2,
+        "b is silent": 1,
+    }
+    place = {"namespace": DRIVER, "name": REFRESHER}
+    about = {"apiVersion": "apps/v1", "kind": "Deployment", **place}
+    assert all(event["involvedObject"] == about for event in told.values())
 
 
 @pytest.mark.parametrize("name", ["", "UPPER", "a/b", "../b", ".", "a..b", "-a", "a" * 254])

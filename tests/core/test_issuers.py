@@ -95,6 +95,7 @@ def test_values_are_read(change: dict[str, Any], field: str, wanted: Any) -> Non
         pytest.param({"namespaces": "a"}, "namespaces", id="namespaces text"),
         pytest.param({"namespaces": [1]}, "namespaces", id="namespaces numbers"),
         pytest.param({"rate": 0}, "rate must be above 0", id="rate 0"),
+        pytest.param({"inFlight": 17}, "inFlight must be at most 16", id="all workers"),
         pytest.param({"inFlight": 0.5}, "inFlight must be above 0", id="half a request"),
         pytest.param({"rate": -1}, "rate", id="rate negative"),
         pytest.param({"rate": float("nan")}, "rate", id="rate nan"),

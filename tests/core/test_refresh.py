@@ -453,6 +453,19 @@ class TestTheServerSaysNo:
         running.work(200)
         assert companion(world).next_refresh == int(grant(world).next_refresh or 0)
 
+    def test_what_begins_and_ends_trouble_of_the_issuer_is_marked(self, running: Process) -> None:
+        world = running.world
+        world.server.script += [Failed(Signal.UNREACHABLE)] * 60
+        running.work(LIFE - 20)
+        world.server.script.clear()
+        running.work(LIFE)
+        world.server.script.append(answer(400, {"error": "invalid_grant"}))
+        running.work(LIFE)
+        told = [e for e in world.done if isinstance(e, effects.Report)]
+        marked = [report.reason for report in told if report.of_issuer]
+        assert marked == ["IssuerUnavailable", "Ready"]
+        assert [report.reason for report in told][-2:] == ["NeedsReauth", "Ready"]
+
     def test_corrected_client_credentials_are_tried_at_once(self, running: Process) -> None:
         world = running.world
         refused = answer(401, {"error": "invalid_client"})
@@ -868,7 +881,9 @@ class TestMirrorAndCompanion:
         process.work(2 * LIFE)
         assert len(world.server.families["alice"]) > 2
         assert companion(world).status is Status.READY
-        assert reasons(world) == []
+        assert reasons(world) == ["MirrorRefused"], (
+            "an Event is all that is left, and one is enough"
+        )
 
     def test_an_event_is_not_repeated_when_the_write_has_to_be(self, process: Process) -> None:
         world = process.world

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.token import MAX_DOCUMENT, Claims, DocumentError, TokenDocument, claims
+from csidriver.core.token import (
+    MAX_ACCESS_TOKEN,
+    MAX_DOCUMENT,
+    MAX_KEPT,
+    Claims,
+    DocumentError,
+    TokenDocument,
+    claims,
+)
 
 SPACES = st.lists(st.sampled_from(["", " ", "\t", "\r\n "]), min_size=4, max_size=4)
 LITERALS = st.sampled_from(
@@ -338,3 +346,33 @@ def test_garbage_has_no_claims(token: str) -> None:
 def test_claims_never_raise(head: str, payload: bytes, tail: str) -> None:
     claims(Sensitive(f"{head}.{base64.urlsafe_b64encode(payload).decode()}.{tail}"))
     claims(Sensitive(head))
+
+
+def document_of(**fields: str) -> TokenDocument:
+    return TokenDocument({name: Sensitive(json.dumps(text)) for name, text in fields.items()})
+
+
+def test_a_merged_document_that_no_secret_holds_keeps_what_matters() -> None:
+    """The commit would be refused for ever, and with it the only copy of the refresh token."""
+    old = document_of(refresh_token="rt-1", note="mine", blob="x" * (MAX_KEPT // 2))
+    reply = document_of(id_token="i" * (MAX_KEPT // 2), access_token="at-2", refresh_token="rt-2")
+    kept = old.merge(reply, 1_800_000_000.0)
+    assert len(kept.text().reveal()) <= MAX_KEPT
+    assert kept.refresh_token == Sensitive("rt-2")
+    assert kept.access_token == Sensitive("at-2")
+    assert kept.value("expires_at") == 1_800_000_000
+    assert kept.value("note") == "mine"
+    assert kept.value("blob") == old.value("blob"), "the first one that still fits"
+    assert "id_token" not in kept.fields
+
+
+def test_a_document_that_a_secret_holds_is_kept_as_it_is() -> None:
+    frame = len(document_of(a="").text().reveal())
+    full = document_of(a="x" * (MAX_KEPT - frame))
+    assert full.bounded() is full
+    assert document_of(a="x" * (MAX_KEPT - frame + 1)).bounded().fields == {}
+
+
+def test_an_access_token_that_leaves_no_room_is_not_usable() -> None:
+    assert document_of(access_token="x" * MAX_ACCESS_TOKEN).access_token is not None
+    assert document_of(access_token="x" * (MAX_ACCESS_TOKEN + 1)).access_token is None

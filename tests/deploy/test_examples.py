@@ -9,7 +9,9 @@ from csidriver.core import contract
 from csidriver.core.admission import inject
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-FILES = sorted(path.name for path in EXAMPLES.glob("*.yaml"))
+# What `kubectl apply -f examples/` applies, then what it does not.
+APPLIED = sorted(path.name for path in EXAMPLES.glob("*.yaml"))
+FILES = [*APPLIED, *sorted(f"announcement/{p.name}" for p in EXAMPLES.glob("announcement/*"))]
 
 Manifest = dict[str, Any]
 
@@ -23,27 +25,55 @@ def one(name: str, kind: str) -> Manifest:
     return manifest
 
 
+def pod_of(name: str) -> Manifest:
+    """The pod of a file, or the one that its Deployment creates."""
+    (manifest,) = [m for m in manifests(name) if m["kind"] in {"Pod", "Deployment"}]
+    if manifest["kind"] == "Pod":
+        return manifest
+    template: Manifest = manifest["spec"]["template"]
+    assert manifest["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"]
+    return {"apiVersion": "v1", "kind": "Pod", **template}
+
+
 def test_the_examples_are_there() -> None:
-    assert {"hello-token.yaml", "token-printer.yaml", "eos.yaml", "csi-volume.yaml"} <= set(FILES)
+    names = {"token-printer.yaml", "eos.yaml"}
+    assert {"hello-token.yaml", "csi-volume.yaml", *names} <= set(APPLIED)
+    assert {f"announcement/{name}" for name in names} <= set(FILES)
+
+
+@pytest.mark.parametrize("name", ["token-printer.yaml", "eos.yaml"])
+def test_a_deployment_runs_the_announced_pod(name: str) -> None:
+    pod, announced = pod_of(name), pod_of(f"announcement/{name}")
+    assert pod["spec"] == announced["spec"]
+    assert pod["metadata"]["annotations"] == announced["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("name", APPLIED)
+def test_an_example_survives_that_the_webhook_is_not_there_yet(name: str) -> None:
+    for pod in [manifest for manifest in manifests(name) if manifest["kind"] == "Pod"]:
+        assert contract.TO_INJECT not in pod["metadata"].get("annotations", {})
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_an_example_can_be_applied_in_any_namespace(name: str) -> None:
     for manifest in manifests(name):
-        assert manifest["apiVersion"] == "v1"
+        assert manifest["apiVersion"] == ("apps/v1" if manifest["kind"] == "Deployment" else "v1")
         assert manifest["metadata"]["name"]
         assert "namespace" not in manifest["metadata"]
 
 
 def test_no_two_examples_are_in_each_others_way() -> None:
-    keys = [(m["kind"], m["metadata"]["name"]) for name in FILES for m in manifests(name)]
-    assert len(keys) == len(set(keys))
+    found: dict[tuple[str, str], Manifest] = {}
+    for manifest in [manifest for name in FILES for manifest in manifests(name)]:
+        key = manifest["kind"], manifest["metadata"]["name"]
+        # Both EOS examples bring the same template.
+        assert found.setdefault(key, manifest) == manifest
+        assert found[key] is manifest or manifest["kind"] == "ConfigMap"
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [name for name in FILES if name != "hello-token.yaml"])
 def test_containers_use_an_image_that_may_already_be_there(name: str) -> None:
-    pods = [manifest for manifest in manifests(name) if manifest["kind"] == "Pod"]
-    for container in [container for pod in pods for container in pod["spec"]["containers"]]:
+    for container in pod_of(name)["spec"]["containers"]:
         assert (container["image"], container["imagePullPolicy"]) == ("busybox", "IfNotPresent")
 
 
@@ -61,8 +91,13 @@ def test_the_secret_is_marked_and_whole() -> None:
 @pytest.mark.parametrize(
     ("name", "pod_name", "template"),
     [
-        pytest.param("token-printer.yaml", "token-printer-pod", None, id="plain"),
-        pytest.param("eos.yaml", "token-printer-eos-pod", "oauth-token-eos-template", id="eos"),
+        pytest.param("announcement/token-printer.yaml", "token-printer-pod", None, id="plain"),
+        pytest.param(
+            "announcement/eos.yaml",
+            "token-printer-eos-pod",
+            "oauth-token-eos-template",
+            id="eos",
+        ),
     ],
 )
 def test_an_annotated_pod_is_admitted_without_a_warning(
@@ -95,8 +130,9 @@ def test_an_annotated_pod_is_admitted_without_a_warning(
     }
 
 
-def test_the_eos_template_is_the_announced_one_to_the_byte() -> None:
-    config_map = one("eos.yaml", "ConfigMap")
+@pytest.mark.parametrize("name", ["eos.yaml", "announcement/eos.yaml"])
+def test_the_eos_template_is_the_announced_one_to_the_byte(name: str) -> None:
+    config_map = one(name, "ConfigMap")
     assert config_map["metadata"]["name"] == "oauth-token-eos-template"
     assert config_map["data"] == {
         contract.TEMPLATE_KEY: (
@@ -106,7 +142,7 @@ def test_the_eos_template_is_the_announced_one_to_the_byte() -> None:
 
 
 def test_the_eos_pod_starts_where_there_is_no_eos() -> None:
-    pod = one("eos.yaml", "Pod")
+    pod = pod_of("eos.yaml")
     host_path = {"path": "/var/eos", "type": "DirectoryOrCreate"}
     assert pod["spec"]["volumes"] == [{"name": "eos", "hostPath": host_path}]
     (container,) = pod["spec"]["containers"]

@@ -1,31 +1,12 @@
-from pathlib import Path
-from typing import Any
-
 import pytest
-import yaml
 
 from csidriver.core import contract
+from tests.cluster.installation import Manifest, manifests
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
-# Named one by one: others may live in the folder that are not plain manifests.
-FILES = ("namespaces", "csidriver", "rbac", "mutatingwebhookconfiguration")
 DRIVER, TOKENS = contract.DRIVER_NAMESPACE, contract.TOKENS_NAMESPACE
 NODE, REFRESHER, WEBHOOK = "oauth2-csi-node", "oauth2-csi-refresher", "oauth2-csi-webhook"
 
-Manifest = dict[str, Any]
 Right = tuple[str, str, str, str, str]
-
-
-def manifests() -> list[Manifest]:
-    return [
-        manifest
-        for name in FILES
-        for manifest in yaml.safe_load_all((DEPLOY / f"{name}.yaml").read_text())
-    ]
-
-
-def of_kind(*kinds: str) -> list[Manifest]:
-    return [manifest for manifest in manifests() if manifest["kind"] in kinds]
 
 
 def key_of(manifest: Manifest) -> tuple[str, str, str]:
@@ -35,10 +16,10 @@ def key_of(manifest: Manifest) -> tuple[str, str, str]:
 
 def rights_of(account: str) -> set[Right]:
     """What bindings give: (namespace, "" being all of them; group; resource; name; verb)."""
-    roles = {key_of(role): role for role in of_kind("Role", "ClusterRole")}
+    roles = {key_of(role): role for role in manifests("Role", "ClusterRole")}
     subject = {"kind": "ServiceAccount", "name": account, "namespace": DRIVER}
     rights: set[Right] = set()
-    for binding in of_kind("RoleBinding", "ClusterRoleBinding"):
+    for binding in manifests("RoleBinding", "ClusterRoleBinding"):
         assert len(binding["subjects"]) == 1
         if binding["subjects"] != [subject]:
             continue
@@ -80,14 +61,14 @@ def test_every_manifest_is_there_once() -> None:
 def test_a_namespace_enforces_its_pod_security_level(namespace: str, level: str) -> None:
     (labels,) = [
         manifest["metadata"]["labels"]
-        for manifest in of_kind("Namespace")
+        for manifest in manifests("Namespace")
         if manifest["metadata"]["name"] == namespace
     ]
     assert labels == {"pod-security.kubernetes.io/enforce": level}
 
 
 def test_the_csi_driver_is_ephemeral_republished_and_told_the_pod() -> None:
-    (driver,) = of_kind("CSIDriver")
+    (driver,) = manifests("CSIDriver")
     assert driver["spec"] == {
         "attachRequired": False,
         "podInfoOnMount": True,
@@ -131,20 +112,20 @@ def test_the_webhook_reaches_its_certificate_and_its_configuration_only() -> Non
 
 
 def test_every_role_is_bound_and_every_binding_finds_its_role() -> None:
-    roles = {key_of(role) for role in of_kind("Role", "ClusterRole")}
+    roles = {key_of(role) for role in manifests("Role", "ClusterRole")}
     bound = {
         (
             binding["roleRef"]["kind"],
             binding["metadata"].get("namespace", ""),
             binding["roleRef"]["name"],
         )
-        for binding in of_kind("RoleBinding", "ClusterRoleBinding")
+        for binding in manifests("RoleBinding", "ClusterRoleBinding")
     }
     assert roles == bound
 
 
 def test_no_rule_holds_a_wildcard_or_rights_on_rights() -> None:
-    rules = [rule for role in of_kind("Role", "ClusterRole") for rule in role["rules"]]
+    rules = [rule for role in manifests("Role", "ClusterRole") for rule in role["rules"]]
     assert rules
     for rule in rules:
         assert set(rule) <= {"apiGroups", "resources", "resourceNames", "verbs"}
@@ -154,7 +135,7 @@ def test_no_rule_holds_a_wildcard_or_rights_on_rights() -> None:
 
 
 def test_the_webhook_is_called_for_annotated_pods_only_and_never_for_our_own() -> None:
-    (configuration,) = of_kind("MutatingWebhookConfiguration")
+    (configuration,) = manifests("MutatingWebhookConfiguration")
     assert configuration["metadata"] == {"name": WEBHOOK}
     (webhook,) = configuration["webhooks"]
     (condition,) = webhook["matchConditions"]
@@ -169,7 +150,7 @@ def test_the_webhook_is_called_for_annotated_pods_only_and_never_for_our_own() -
 
 
 def test_the_webhook_fails_closed_is_reinvoked_and_has_no_side_effects() -> None:
-    (webhook,) = of_kind("MutatingWebhookConfiguration")[0]["webhooks"]
+    (webhook,) = manifests("MutatingWebhookConfiguration")[0]["webhooks"]
     assert webhook["failurePolicy"] == "Fail"
     assert webhook["reinvocationPolicy"] == "IfNeeded"
     assert webhook["sideEffects"] == "None"
@@ -178,7 +159,7 @@ def test_the_webhook_fails_closed_is_reinvoked_and_has_no_side_effects() -> None
 
 
 def test_the_webhook_configuration_leaves_the_ca_to_the_webhook() -> None:
-    (webhook,) = of_kind("MutatingWebhookConfiguration")[0]["webhooks"]
+    (webhook,) = manifests("MutatingWebhookConfiguration")[0]["webhooks"]
     assert webhook["clientConfig"] == {
         "service": {"name": WEBHOOK, "namespace": DRIVER, "path": "/mutate", "port": 443}
     }

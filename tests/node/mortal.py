@@ -25,12 +25,12 @@ CHANNEL = [("grpc.use_local_subchannel_pool", 1)]
 
 
 class Zygote:
-    """Forks plugins, see `victim`; any thread may ask."""
+    """Forks processes that can be killed, see the `module`; any thread may ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = "tests.node.victim") -> None:
         self._lock = threading.Lock()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.node.victim"],
+        self._process = subprocess.Popen(  # noqa: S603 - a module of ours
+            [sys.executable, "-m", module],
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

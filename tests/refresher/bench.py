@@ -4,7 +4,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from csidriver.adapters.clock import Clock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.http import TokenEndpoints
 from csidriver.adapters.issuers import IssuerFiles
+from csidriver.adapters.kubernetes import KubernetesStore
 from csidriver.core import contract, custody
 from csidriver.core.contract import Ref
 from csidriver.core.grant import Grant
@@ -36,13 +37,15 @@ NAMESPACE = "physics"
 LONG = Policy(lifetime=3600.0)
 
 
-def until(condition: Callable[[], Any], what: str = "", patience: float = PATIENCE) -> Any:
-    """Wait for something to become true, and return it."""
+def until(
+    condition: Callable[[], Any], what: str = "", patience: float = PATIENCE, pause: float = 0.01
+) -> Any:
+    """Wait for something to become true, and return it; `pause` is between two looks."""
     deadline = time.monotonic() + patience
-    pause = threading.Event()
+    never = threading.Event()
     while not (result := condition()):
         assert time.monotonic() < deadline, f"never came true: {what or condition}"
-        pause.wait(0.01)
+        never.wait(pause)
     return result
 
 
@@ -72,17 +75,28 @@ def manifest(
 
 
 class Backend(DirectoryStore):
-    """The folder, with a list of what was read, and patches that fail as long as `broken` says."""
+    """The folder, with a list of what was read, and patches that fail as long as `broken` says.
+
+    Of changes to which it is `deaf` no watch tells, but a list does.
+    """
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, poll=0.01)
         self.reads: list[tuple[str, str]] = []
         self.broken: Callable[[Secret, SecretPatch], bool] = lambda _base, _patch: False
         self.told: list[Change | None] = []
+        self.lists = 0
+        self.deaf: Callable[[Change], bool] = lambda _change: False
 
-    def watch_changes(self, stop: threading.Event) -> Iterator[Change | None]:
+    def watch_changes(self, stop: threading.Event) -> Generator[Change | None, None, None]:
         """Listed in `told` once whoever watches has dealt with it."""
+        listed = False
         for change in super().watch_changes(stop):
+            if change is None:
+                listed = True
+                self.lists += 1
+            if listed and change is not None and self.deaf(change):
+                continue
             yield change
             self.told.append(change)
 
@@ -126,12 +140,14 @@ class Bench(contextlib.ExitStack):
         draft.write_text(yaml.safe_dump({"issuers": [dict(e) for e in entries]}), encoding="utf-8")
         draft.rename(self.issuers)
 
-    def start(self) -> None:
+    def start(self, store: KubernetesStore | None = None, sweep_every: float = 600.0) -> None:
+        """Run a refresher over the folder, or over another backend."""
+        backend = store or self.backend
         self.registry = CollectorRegistry()
         stop, clock, metrics = threading.Event(), Clock(), RefresherMetrics(self.registry)
         files = IssuerFiles([self.issuers])
         world = World(
-            store=self.backend,
+            store=backend,
             spool=Spool(self.spool),
             endpoints=TokenEndpoints(),
             clock=clock,
@@ -139,11 +155,12 @@ class Bench(contextlib.ExitStack):
             may_send=lambda: not stop.is_set(),
         )
         refresher = Refresher(
-            self.backend,
+            backend,
             Interpreter(world),
             lambda: Rules(issuers=files.current(), holder="bench"),
             clock,
             metrics,
+            sweep_every=sweep_every,
         )
         thread = threading.Thread(target=refresher.run, args=(stop,), name="refresher")
         thread.start()

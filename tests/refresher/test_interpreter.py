@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.clock import Clock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.http import TokenEndpoints
 from csidriver.core import effects
-from csidriver.core.contract import GRANT_TYPE, Ref
+from csidriver.core.contract import DRIVER_NAMESPACE, GRANT_TYPE, Ref
 from csidriver.core.issuers import Issuer
 from csidriver.core.outcome import Failed, Ok, Outcome
 from csidriver.core.secret import Secret, SecretPatch
@@ -298,6 +299,36 @@ def test_a_dead_server_is_probed_with_nothing_of_anybodys(scene: Scene) -> None:
     scene.endpoints.alive = True
     assert scene.ask(7) == 0
     assert scene.endpoints.asked == ["probe", "probe"]
+
+
+def told(scene: Scene, namespace: str) -> list[tuple[str, str, int]]:
+    events = [yaml.safe_load(p.read_text()) for p in (scene.root / namespace).glob("event.*")]
+    return [(e["reason"], e["message"], e["count"]) for e in events]
+
+
+def test_how_an_issuer_is_stands_in_one_event_on_the_deployment(scene: Scene) -> None:
+    report = effects.Report(REF, "uid", "IssuerUnavailable", "gone", normal=False, of_issuer=True)
+
+    def failing() -> Generator[effects.Effect[Any], Any, None]:
+        yield from effects.MaySend(ISSUER, REF, CLIENT)
+        yield from SEND
+        assert told(scene, DRIVER_NAMESPACE) == [], "what an exchange brought comes first"
+        yield from report
+
+    for number in range(2):
+        scene.exchange(number, FAILED)
+    scene.run(one(report))
+    assert len(told(scene, "ns")) == 1, "it is this token's own trouble as far as anybody knows"
+    scene.endpoints.outcomes = [FAILED]
+    scene.run(failing())
+    trouble = ("IssuerUnavailable", "issuer demo does not answer; no token is sent until it does")
+    assert told(scene, DRIVER_NAMESPACE) == [(*trouble, 1)]
+    assert told(scene, "ns") == [("IssuerUnavailable", "gone", 1)]
+    scene.clock.at += 60.0
+    scene.endpoints.alive = True
+    scene.exchange(5, Failed(Signal.INVALID_GRANT))
+    well = ("IssuerAvailable", "issuer demo answers again")
+    assert sorted(told(scene, DRIVER_NAMESPACE)) == [(*well, 1), (*trouble, 1)]
 
 
 def test_what_is_known_to_be_refused_is_not_asked_again(scene: Scene) -> None:

@@ -14,7 +14,7 @@ from csidriver.core.source import Client
 from csidriver.core.status import Signal
 from csidriver.core.token import TokenDocument
 from csidriver.refresher.breaker import State
-from csidriver.refresher.gate import TOLERANCE, Turn
+from csidriver.refresher.gate import TOLERANCE, Trouble, Turn
 from csidriver.refresher.limiter import Limiter
 
 ANN, BEN = Client("ann", Sensitive("a")), Client("ben", Sensitive("b"))
@@ -43,14 +43,15 @@ class Stage:
     def ask(self, number: int, client: Client = ANN) -> Turn:
         return self.limiter.ask(self.issuer, ref(number), client)
 
-    def hear(self, number: int, outcome: Outcome, client: Client = ANN) -> None:
-        self.limiter.heard(self.issuer, ref(number), client, outcome)
+    def hear(self, number: int, outcome: Outcome, client: Client = ANN) -> Trouble | None:
+        return self.limiter.heard(self.issuer, ref(number), client, outcome)
 
-    def exchange(self, number: int, outcome: Outcome, client: Client = ANN) -> None:
+    def exchange(self, number: int, outcome: Outcome, client: Client = ANN) -> Trouble | None:
         """One that is let through at once."""
         assert self.ask(number, client) == GO
-        self.hear(number, outcome, client)
+        told = self.hear(number, outcome, client)
         self.now += 1.0
+        return told
 
     def state(self) -> State:
         return self.limiter.loads()[0].state
@@ -413,6 +414,36 @@ def test_after_an_outage_everybody_comes_one_by_one() -> None:
     waits = [stage.wait(number) for number in range(100, 1100)]
     stage.now += 10.0
     assert max(waits) - min(waits) == pytest.approx(999 / 50, abs=0.1)
+
+
+def test_each_change_for_better_or_worse_is_told_once() -> None:
+    stage = Stage()
+    told = [stage.exchange(number, GONE) for number in range(3)]
+    assert told == [None, None, Trouble.SILENT]
+    stage.now += 10.0
+    assert stage.ask(5).probe
+    stage.limiter.probed(stage.issuer, alive=True)
+    assert stage.exchange(5, GONE) is None, "it is still as it was"
+    stage.now += 10.0
+    assert stage.ask(6).probe
+    stage.limiter.probed(stage.issuer, alive=True)
+    assert stage.limiter.shared("demo")
+    assert stage.exchange(6, OK) is Trouble.NONE
+    assert stage.limiter.shared("demo"), "its tokens have not all been served yet"
+    stage.now += 3600.0
+    assert not stage.limiter.shared("demo")
+    assert not stage.limiter.shared("unheard of")
+
+
+def test_a_server_that_slows_several_clients_down_is_in_trouble_until_it_serves_one() -> None:
+    stage = Stage()
+    slow = Failed(Signal.THROTTLED, 5.0)
+    assert stage.ask(0, ANN) == stage.ask(1, BEN) == GO
+    assert stage.hear(0, slow, ANN) is None
+    assert not stage.limiter.shared("demo"), "one client is no issuer"
+    assert stage.hear(1, slow, BEN) is Trouble.SLOWED
+    stage.now += 60.0
+    assert stage.exchange(2, OK) is Trouble.NONE
 
 
 def test_issuers_have_nothing_to_do_with_each_other() -> None:

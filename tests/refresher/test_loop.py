@@ -445,6 +445,36 @@ def test_a_backend_that_takes_no_outcomes_holds_up_no_other_token(build: Build) 
     bench.stop()
 
 
+def test_what_no_event_told_of_is_found_by_the_next_look(
+    build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = build()
+    names = ("hello", "gone", "still")
+    for name in names:
+        bench.apply(name, bench.issuer.seed("my-app"))
+    until(lambda: all(map(bench.refreshed, names)))
+    bench.stop()
+    bench.backend.told.clear()
+    bench.start(sweep_every=0.5)
+    until(lambda: None in bench.backend.told)
+    bench.backend.deaf = lambda _change: True
+    reads = bench.backend.reads_of(Ref(NAMESPACE, "still"))
+    fresh = bench.issuer.seed("my-app")
+    bench.apply("hello", fresh)
+    bench.apply("late", bench.issuer.seed("my-app"))
+    bench.store.remove("Secret", contract.TOKENS_NAMESPACE, Ref(NAMESPACE, "gone").companion)
+    until(lambda: bench.grant("hello").seeds[-1] == fresh.hash(), "the login is adopted")
+    until(lambda: bench.refreshed("late"), "the new Secret is found")
+    until(lambda: bench.companion("gone"), "the companion is back")
+    assert "no event told of" in caplog.text
+    caplog.clear()
+    lists = bench.backend.lists
+    until(lambda: bench.backend.lists >= lists + 3, "two looks were over")
+    assert "no event told of" not in caplog.text, "what was found is not found again"
+    assert bench.backend.reads_of(Ref(NAMESPACE, "still")) == reads, "nothing to be read of it"
+    assert bench.issuer.max_presentations() == 1
+
+
 def test_the_gauges_show_what_is_the_case(build: Build) -> None:
     bench = build()
     bench.apply("hello", bench.issuer.seed("my-app"))

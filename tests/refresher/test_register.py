@@ -179,6 +179,24 @@ def test_the_summary_counts_and_finds_the_first_to_expire() -> None:
     assert (summary.earliest, summary.expired) == ({"demo": 50.0}, {"demo": 2})
 
 
+def test_the_summary_finds_the_first_login_that_ends_for_good() -> None:
+    register = Register()
+    for number, (ends, renewed, status) in enumerate(
+        [
+            (0.0, True, Status.READY),
+            (60.0, True, Status.READY),
+            (50.0, False, Status.NEEDS_REAUTH),
+            (80.0, False, Status.READY),
+            (70.0, False, Status.ISSUER_UNAVAILABLE),
+        ]
+    ):
+        ref = Ref("ns", str(number))
+        held = replace(grant(), ref=ref, status=status, refresh_expires_at=ends)
+        held = replace(held, refresh_renewed=renewed)
+        register.restore(replace(known(), ref=ref, grant=held))
+    assert register.summary(100.0).login_ends == {"demo": 70.0}
+
+
 class Lists:
     def __init__(self, *secrets: Secret) -> None:
         self.secrets = secrets

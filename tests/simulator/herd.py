@@ -1,5 +1,6 @@
 """Ten thousand tokens issued in one second, through the real queue and limiter (9, 10, 12)."""
 
+from itertools import pairwise
 from random import Random
 
 from csidriver.core.contract import Ref
@@ -15,7 +16,8 @@ from csidriver.refresher.queue import DueQueue
 from tests.simulator.kernel import START, Kernel
 
 SIZE = 10_000
-HANGS = 20.0
+# Seconds of an exchange with the server that works, and with the one that does not.
+SERVICE, HANGS = 0.2, 20.0
 
 
 def herd() -> tuple[int, list[str]]:
@@ -43,7 +45,11 @@ def _served() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closu
     """All due at once at a server that answers, a hundred at one that hangs."""
     kernel = Kernel()
     limiter = Limiter(lambda: kernel.now)
-    issuers = {n: Issuer(n, token_endpoint=f"https://{n}/token") for n in ("good", "dead")}
+    # Whoever configured the dead one trusted it with more exchanges than there are workers.
+    issuers = {
+        name: Issuer(name, token_endpoint=f"https://{name}/token", in_flight=most)
+        for name, most in (("good", 16), ("dead", 100))
+    }
     shares = {name: issuer.in_flight for name, issuer in issuers.items()}
     queue: DueQueue[Ref] = DueQueue(lambda: kernel.now, 32, lambda lane: shares.get(lane, 32))
     client = Client("my-app", Sensitive("s3cret"))
@@ -62,7 +68,7 @@ def _served() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closu
             over(ref, turn.wait)
         elif ref.namespace == "good":
             served.append(kernel.now)
-            kernel.at(kernel.now + 0.2, lambda: heard(ref, alive=True))
+            kernel.at(kernel.now + SERVICE, lambda: heard(ref, alive=True))
         else:
             kernel.at(kernel.now + HANGS, lambda: heard(ref, alive=False))
 
@@ -92,8 +98,11 @@ def _served() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closu
 def _judged(served: list[float]) -> list[str]:
     wrong = []
     rate = Issuer("good").rate
-    if len(served) < SIZE or served[-1] - START > SIZE / rate + HANGS:
+    if len(served) < SIZE or served[-1] - START > SIZE / rate + SERVICE:
         wrong.append(f"10: {len(served)} of a healthy server's tokens were served in time")
+    pause = max(b - a for a, b in pairwise([START, *served]))
+    if pause > SERVICE:
+        wrong.append(f"10: a dead server held up a healthy one's tokens for {pause:.1f} s")
     for first, last in zip(served, served[int(rate * 1.1) + 1 :], strict=False):
         if last - first < 1.0 - 1e-6:
             wrong.append("9: more than the rate within a second")

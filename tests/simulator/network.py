@@ -61,8 +61,9 @@ class Network:
             reply(refused, 0.2)
             return
         lost = self.hits(self.plan.lost)
-        if lost and self.rng.random() < 0.5:
-            reply(Failed(Signal.NO_ANSWER), effect.timeout)
+        unknown = self._unknown(effect.timeout) if lost else None
+        if unknown is not None and self.rng.random() < 0.5:
+            reply(*unknown)
             return
         delay = self.rng.uniform(0.05, 0.3)
         token = effect.refresh_token.reveal()
@@ -70,13 +71,22 @@ class Network:
         def arrive() -> None:
             outcome = self.server.present(token, self.kernel.now, self.rng)
             self.kernel.note("server", f"{token} -> {_told(outcome)}{' (lost)' if lost else ''}")
-            if lost:
-                reply(Failed(Signal.NO_ANSWER), effect.timeout - delay)
+            if unknown is not None:
+                reply(*unknown)
             else:
                 self.invariants.answered(token, outcome)
                 reply(outcome, delay)
 
         self.kernel.at(self.kernel.now + delay, arrive)
+
+    def _unknown(self, timeout: float) -> tuple[Outcome, float]:
+        """What is heard of an exchange that is cut off, or whose answer a proxy has replaced."""
+        kind = self.rng.randrange(3)
+        if kind == 0:
+            return answer(502, {}, self.kernel.now), 0.3
+        if kind == 1:
+            return answer(500, {"error": "server_error"}, self.kernel.now), 0.3
+        return Failed(Signal.NO_ANSWER), max(0.0, timeout - 0.3)
 
     def _refusal(self) -> Outcome | None:
         if not self.hits(self.plan.refused):

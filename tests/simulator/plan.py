@@ -7,6 +7,8 @@ from csidriver.core.issuers import STRICT, UNLIMITED, Issuer
 from tests.simulator.server import POLICIES
 
 # What may go wrong in a run. A quiet one allows the strictest checks; `chaos` has everything.
+# Seconds between two looks of a replica for what no event told of.
+SWEEP_EVERY = 600.0
 KINDS = ("calm", "takeover", "users", "crashes", "answers", "backend", "freezes", "chaos")
 
 
@@ -31,7 +33,10 @@ class Plan:
     refused: float = 0.0
     lies: float = 0.0
     store_fails: float = 0.0
+    spool_fails: float = 0.0
+    deaf: float = 0.0
     user_acts: int = 0
+    thefts: int = 0
     outages: int = 0
     death_at: float = 0.0
 
@@ -42,8 +47,12 @@ class Plan:
 
     @property
     def peace(self) -> float:
-        """Seconds without faults at the end: a Lease, a takeover, the slowest retry, two lives."""
-        return (3700.0 if self.refused else 400.0) + 2 * self.life
+        """Seconds without faults at the end: a Lease, a takeover, the slowest retry, two lives.
+
+        What no event told of is found by the next sweep.
+        """
+        calm = 3700.0 if self.refused else 400.0
+        return calm + (SWEEP_EVERY if self.deaf else 0.0) + 2 * self.life
 
     @property
     def issuer(self) -> Issuer:
@@ -90,7 +99,11 @@ class Plan:
             refused=odds("answers", 0.1),
             lies=odds("answers", 0.1) if policy == "lying" else 0.0,
             store_fails=odds("backend", 0.1),
-            user_acts=rng.randint(1, 10) if kind in ("users", "chaos", "crashes") else 0,
+            spool_fails=odds("backend", 0.1),
+            deaf=odds("backend", 0.1),
+            user_acts=rng.randint(1, 10) if kind in ("users", "chaos", "crashes", "backend") else 0,
             outages=rng.randint(1, 3) if kind in ("calm", "backend", "chaos", "answers") else 0,
+            # Where a process remembers: else grants that are lost are those of section 8.
+            thefts=rng.randint(0, 3) if kind == "users" else 0,
             death_at=rng.random() if kind == "takeover" else 0.0,
         )

@@ -4,7 +4,8 @@ The queue, the register, the limiter and the index of names are the production's
 are not: any number of visits of both replicas interleave, at the granularity of effects.
 """
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from itertools import count
 
@@ -15,16 +16,15 @@ from csidriver.core.known import Known, Rules
 from csidriver.core.schedule import backoff, spread
 from csidriver.core.secret import Secret
 from csidriver.core.store import Change
-from csidriver.refresher.census import Census, take_stock
+from csidriver.refresher.census import Census, find_missed, take_stock
 from csidriver.refresher.limiter import Limiter
 from csidriver.refresher.names import Names
 from csidriver.refresher.queue import DueQueue
 from csidriver.refresher.register import Register
 from tests.simulator.lease import Seat
 from tests.simulator.network import Network
+from tests.simulator.plan import SWEEP_EVERY
 from tests.simulator.run import Run
-
-SWEEP_EVERY = 600.0
 
 
 class Replica:
@@ -125,11 +125,19 @@ class Replica:
 
     def _sweep(self) -> None:
         if self.working:
+            for change in find_missed(self, self.register.versions, threading.Event()):
+                self._told(change)
             for ref in self.register.refs():
                 self.put(ref, self.now())
             self.later(SWEEP_EVERY, self._sweep)
 
+    def watch_changes(self, _: threading.Event) -> Generator[Change | None, None, None]:
+        """A list; what comes after it is heard."""
+        yield from [*self.cluster.changes(), None]
+
     def _hear(self, change: Change) -> None:
+        if self.network.hits(self.network.plan.deaf):
+            return
         self.later(self.network.rng.uniform(0.01, 0.2), lambda: self._told(change))
 
     def _told(self, change: Change) -> None:

@@ -10,7 +10,7 @@ from csidriver.core.effects import Effect
 from csidriver.core.known import Known
 from csidriver.core.outcome import Failed, Outcome
 from csidriver.core.status import Signal
-from csidriver.errors import DriverError
+from csidriver.errors import DriverError, SpoolFailed
 
 if TYPE_CHECKING:
     from tests.simulator.replica import Replica
@@ -46,7 +46,10 @@ class Run:
             if self.replica.kernel.now < self.replica.frozen_until or _takes_time(effect):
                 self._start(effect)
                 return
-            result, error = self._instantly(effect), None
+            try:
+                result, error = self._instantly(effect), None
+            except DriverError as failure:
+                result, error = None, failure
 
     def _start(self, effect: Effect[Any]) -> None:
         delay = self.network.rng.uniform(0.002, 0.02)
@@ -90,7 +93,12 @@ class Run:
         elif isinstance(effect, effects.Wait):
             self.replica.later(effect.seconds, self.go)
         else:
-            self.go(self._instantly(effect))
+            try:
+                result = self._instantly(effect)
+            except DriverError as failure:
+                self.go(error=failure)
+            else:
+                self.go(result)
 
     def _trip(self) -> float:
         return self.network.rng.uniform(0.002, 0.02)
@@ -136,8 +144,8 @@ class Run:
             effects.Monotonic: lambda _: replica.monotonic(),
             effects.Nonce: lambda _: f"{replica.holder}-{next(replica.nonces)}",
             effects.SpoolRead: lambda e: spool.get(e.ref),
-            effects.SpoolWrite: lambda e: spool.__setitem__(e.ref, e.entry),
-            effects.SpoolClear: lambda e: spool.pop(e.ref, None),
+            effects.SpoolWrite: self._spool,
+            effects.SpoolClear: self._spool,
             effects.MaySend: self._may_send,
             effects.GiveBack: self._give_back,
             effects.Namesakes: lambda e: replica.names.meet(e.ref, e.adopted_at, e.names),
@@ -147,6 +155,14 @@ class Run:
             replica.queue.step_aside(self.ref)
         do = answers.get(type(effect))
         return None if do is None else do(effect)
+
+    def _spool(self, effect: effects.SpoolWrite | effects.SpoolClear) -> None:
+        if self.network.hits(self.network.plan.spool_fails):
+            raise SpoolFailed("no space left")
+        if isinstance(effect, effects.SpoolWrite):
+            self.replica.spool[effect.ref] = effect.entry
+        else:
+            self.replica.spool.pop(effect.ref, None)
 
     def _may_send(self, effect: effects.MaySend) -> float:
         if not self.replica.may_send():

@@ -39,6 +39,8 @@ def simulate(seed: int, kind: str = "") -> Result:
         kernel.at(START + rng.uniform(0.0, 3.0), replica.boot)
     for _ in range(plan.user_acts):
         kernel.at(START + rng.uniform(0.0, plan.horizon), users.act)
+    for _ in range(plan.thefts):
+        kernel.at(START + rng.uniform(0.0, plan.horizon), users.rob)
     if plan.death_at:
         kernel.at(START + plan.death_at * plan.horizon, lambda: _kill(replicas))
     kernel.run(START + plan.horizon + plan.peace)

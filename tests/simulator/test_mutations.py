@@ -1,4 +1,21 @@
-"""Each invariant has a mutation of the production's code that the simulator must notice."""
+"""Each invariant has a mutation of the production's code that the simulator must notice.
+
+| invariant | mutations |
+|---|---|
+| 1 | repeats an unknown outcome at once |
+| 2 | never judges a conflict |
+| 3 | drops a new refresh token; gives up a commit |
+| 4 | ignores reseeds |
+| 5 | rebuilds documents |
+| 6 | despairs at the first refusal; looks at no list again |
+| 7 | ignores the intents of others |
+| 8 | refreshes late |
+| 9 | admits everybody; tries again in no time |
+| 10 | gives a dead server all workers |
+| 11 | never takes an intent over; waits for a dead replica's Lease for ever |
+| 12 | has no jitter |
+| 13 | shows a generation ahead |
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -12,9 +29,12 @@ from csidriver.core.grant import Grant, Verdict
 from csidriver.core.known import Known, Steps
 from csidriver.core.outcome import Failed
 from csidriver.core.status import Signal, Status
+from csidriver.core.tenure import Sighting
 from csidriver.core.token import TokenDocument
 from csidriver.refresher.gate import Gate
-from tests.simulator import herd
+from csidriver.refresher.queue import DueQueue
+from tests.simulator import herd, replica
+from tests.simulator.plan import Plan
 from tests.simulator.scenario import simulate
 
 Patch = pytest.MonkeyPatch
@@ -85,6 +105,17 @@ def _admits_all(patch: Patch) -> None:
     patch.setattr(Gate, "_admitted", lambda _self, _issuer, _asking, now, **_: now)
 
 
+def _is_hasty(patch: Patch) -> None:
+    patch.setattr(schedule, "retry", lambda *_, **__: 0.1)
+
+
+def _never_succeeds(patch: Patch) -> None:
+    def is_free(seen: Sighting, holder: str, _: float) -> bool:
+        return seen.tenure is None or seen.tenure.holder in {"", holder}
+
+    patch.setattr(Sighting, "is_free", is_free)
+
+
 def _never_takes_over(patch: Patch) -> None:
     patch.setattr(exchange, "_age", _ages(0.0))
 
@@ -102,7 +133,7 @@ def _runs_ahead(patch: Patch) -> None:
 MUTATIONS: dict[str, tuple[str, str, Callable[[Patch], None]]] = {
     "repeats an unknown outcome at once": ("1", "answers", _impatient),
     "drops a new refresh token": ("3", "calm", _presents_spent),
-    "never judges a conflict": ("2 4 1", "freezes", _never_judges),
+    "never judges a conflict": ("2", "freezes", _never_judges),
     "gives up a commit": ("3", "backend", _gives_up),
     "ignores reseeds": ("4", "users", _ignores_reseeds),
     "rebuilds documents": ("5", "calm", _rebuilds),
@@ -110,7 +141,9 @@ MUTATIONS: dict[str, tuple[str, str, Callable[[Patch], None]]] = {
     "ignores the intents of others": ("7", "backend freezes", _usurps),
     "refreshes late": ("8", "calm", _is_late),
     "admits everybody": ("9", "answers", _admits_all),
+    "tries again in no time": ("9", "answers", _is_hasty),
     "never takes an intent over": ("11", "crashes", _never_takes_over),
+    "waits for a dead replica's Lease for ever": ("11", "takeover", _never_succeeds),
     "shows a generation ahead": ("13", "calm", _runs_ahead),
 }
 
@@ -128,6 +161,35 @@ def test_a_mutation_is_noticed(
     mutate(monkeypatch)
     found = (number for one in kind.split() for number in broken(one, range(40)))
     assert any(number in numbers.split() for number in found)
+
+
+def test_who_looks_at_no_list_again_is_noticed_where_events_are_lost(monkeypatch: Patch) -> None:
+    drawn = Plan.drawn
+    monkeypatch.setattr(
+        Plan, "drawn", lambda *of: replace(drawn(*of), deaf=0.5, user_acts=20, leased=True)
+    )
+    assert not list(broken("backend", range(6)))
+    monkeypatch.setattr(replica, "find_missed", lambda *_: [])
+    assert "6" in broken("backend", range(6))
+
+
+def test_a_dead_server_that_may_take_all_workers_is_noticed(monkeypatch: Patch) -> None:
+    hand_out, leave = DueQueue._hand_out, DueQueue._leave
+
+    def greedy(queue: DueQueue[Any], lane: Any) -> Any:
+        key = hand_out(queue, lane)
+        lane.running = 0
+        return key
+
+    def forgetful(queue: DueQueue[Any], key: Any) -> None:
+        leave(queue, key)
+        for lane in queue._lanes.values():
+            lane.running = 0
+
+    monkeypatch.setattr(DueQueue, "_hand_out", greedy)
+    monkeypatch.setattr(DueQueue, "_leave", forgetful)
+    _, violations = herd.herd()
+    assert any(text.startswith("10") for text in violations)
 
 
 def test_a_herd_without_jitter_is_noticed(monkeypatch: Patch) -> None:

@@ -40,6 +40,7 @@ class Users:
             self._delete_and_recreate,
             self._spoil,
             self._reseed,
+            self._join,
         ]
         if self.network.plan.leased:
             deeds.append(self._copy)
@@ -47,6 +48,14 @@ class Users:
         self.network.kernel.note("user", f"{deed.__name__.strip('_')} {ref.name}")
         self.network.invariants.stories[ref].acted = True
         deed(ref)
+
+    def rob(self) -> None:
+        """An administrator deletes a grant by mistake."""
+        cluster, ref = self.network.cluster, self.network.rng.choice(sorted(self.manifests))
+        grant = cluster.secrets.get((contract.DRIVER_NAMESPACE, ref.grant))
+        if grant is not None:
+            self.network.kernel.note("admin", f"deletes the grant of {ref.name}")
+            cluster.delete(grant, "user")
 
     def _put(self, ref: Ref, text: str, *, keep: bool = True) -> None:
         cluster = self.network.cluster
@@ -91,13 +100,19 @@ class Users:
         self._put(ref, "no JSON")
         kernel.at(kernel.now + self.network.rng.uniform(0.05, 100.0), lambda: self._reseed(ref))
 
+    def _join(self, ref: Ref) -> None:
+        """A Secret more, with a login of its own."""
+        name = f"{ref.name}-next"
+        if Ref(ref.namespace, name) not in self.manifests and "-next" not in ref.name:
+            self.found(name)
+
     def _copy(self, ref: Ref) -> None:
         cluster, network = self.network.cluster, self.network
         current = cluster.secrets.get((ref.namespace, ref.name))
         if (
             current is None
             or refresh_token(current) is None
-            or (len(self.manifests) > network.plan.secrets)
+            or any(other.name.endswith("-copy") for other in self.manifests)
         ):
             return
         copy = Ref(ref.namespace, f"{ref.name}-copy")

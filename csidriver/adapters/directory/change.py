@@ -4,6 +4,7 @@ Manifests given to these functions are never altered; results share parts with t
 """
 
 import base64
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -61,16 +62,22 @@ def replaced(stored: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str
     return merged(_without_server_fields(manifest), {"metadata": kept})
 
 
+def event_name(event: Event) -> str:
+    """Equal for what is the same again; a topic may hold what no name of an object may."""
+    name = f"{event.ref.name}.{event.reason.lower()}"
+    topic = hashlib.sha256(event.topic.encode()).hexdigest()[:16]
+    return f"{name}.{topic}" if event.topic else name
+
+
 def told(stored: Mapping[str, Any] | None, event: Event, now: str) -> dict[str, Any]:
     """The manifest of an Event that was told `now` (RFC 3339): the first, or one more of it."""
-    about = {"apiVersion": "v1", "kind": "Secret", "uid": event.uid}
-    about |= {"namespace": event.ref.namespace, "name": event.ref.name}
+    about = event.about
     before = stored if stored is not None and stored.get("involvedObject") == about else {}
     count = before.get("count")
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{event.ref.name}.{event.reason.lower()}"},
+        "metadata": {"name": event_name(event)},
         "involvedObject": about,
         "reason": event.reason,
         "message": event.message,

@@ -7,7 +7,7 @@ not fit counts as absent, but nothing the driver does overwrites or removes it; 
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class DirectoryStore:
             if stored is not None and stored.secret.type == type:
                 yield stored.secret
 
-    def watch_changes(self, stop: threading.Event) -> Iterator[Change | None]:
+    def watch_changes(self, stop: threading.Event) -> Generator[Change | None, None, None]:
         """All sources, grants and companions, None, and then their changes, until `stop`."""
         return watch.changes(self._shelf, self._places, stop, poll=self._poll)
 
@@ -98,8 +98,7 @@ class DirectoryStore:
 
     def create_event(self, event: Event) -> None:
         """Record an Event, or count one more of it."""
-        name = f"{event.ref.name}.{event.reason.lower()}"
-        slot = Slot.of(event.ref.namespace, "Event", name)
+        slot = Slot.of(event.ref.namespace, "Event", change.event_name(event))
         with self._shelf.folder.locked():
             stored = self._shelf.load(slot)
             before = None if stored is None else stored.manifest

@@ -7,7 +7,7 @@ may be in the middle of writing it.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from csidriver.adapters.directory.folder import Signature
@@ -87,7 +87,7 @@ def seen(secret: Secret, places: Places) -> Change | None:
 
 def changes(
     shelf: Shelf, places: Places, stop: threading.Event, *, poll: float
-) -> Iterator[Change | None]:
+) -> Generator[Change | None, None, None]:
     """Everything there is, None, then every change, until `stop`; looks every `poll` seconds."""
     glance = Glance(shelf)
     known: dict[tuple[What, Ref], Change] = {}

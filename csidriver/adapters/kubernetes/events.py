@@ -1,4 +1,4 @@
-"""Events, one for each source and reason: what recurs is counted."""
+"""Events, one for each object, reason and topic: what recurs is counted."""
 
 import hashlib
 from typing import Any
@@ -33,19 +33,18 @@ def record(client: Client, event: Event, now: float) -> None:
 
 
 def _name(event: Event) -> str:
-    """Equal for equal sources and reasons, so that the API server finds the one to count."""
-    digest = hashlib.sha256(f"{event.uid} {event.reason}".encode()).hexdigest()[:16]
+    """Equal for what is the same again, so that the API server finds the one to count."""
+    same = f"{event.uid} {event.reason}" + (f" {event.topic}" if event.topic else "")
+    digest = hashlib.sha256(same.encode()).hexdigest()[:16]
     return f"{event.ref.name[:_LONGEST_STEM].rstrip('.-')}.{digest}"
 
 
 def _manifest(event: Event, name: str, now: str) -> dict[str, Any]:
-    about = {"apiVersion": "v1", "kind": "Secret", "uid": event.uid}
-    about |= {"namespace": event.ref.namespace, "name": event.ref.name}
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": name, "namespace": event.ref.namespace},
-        "involvedObject": about,
+        "involvedObject": event.about,
         "reason": event.reason,
         "message": event.message[:_LONGEST_MESSAGE],
         "type": "Normal" if event.normal else "Warning",

@@ -6,17 +6,16 @@ from typing import Any
 
 from csidriver.adapters.kubernetes.call import Call
 from csidriver.adapters.kubernetes.client import Ask, Client, bare
+from csidriver.core.contract import REFRESHER
 from csidriver.core.tenure import Tenure
 from csidriver.core.timestamp import epoch
 from csidriver.errors import StoreUnavailable
-
-NAME = "oauth2-csi-refresher"
 
 
 class LeaseRecords:
     """One Lease of a namespace; every method may raise StoreError."""
 
-    def __init__(self, client: Client, namespace: str, name: str = NAME) -> None:
+    def __init__(self, client: Client, namespace: str, name: str = REFRESHER) -> None:
         self._client = client
         self._namespace = namespace
         self._name = name

@@ -3,7 +3,7 @@
 import logging
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 from csidriver.adapters.kubernetes.client import Client
 from csidriver.adapters.kubernetes.watch import Chance, Scope, Watch
@@ -20,7 +20,7 @@ _LISTS = 4
 
 def changes(
     client: Client, scopes: Sequence[Scope], chance: Chance, stop: threading.Event
-) -> Iterator[Change | None]:
+) -> Generator[Change | None, None, None]:
     """What `KubernetesStore.watch_changes` tells."""
     if stop.is_set():
         return

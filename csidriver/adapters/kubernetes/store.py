@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from csidriver.adapters.kubernetes import events, listing, merge
 from csidriver.adapters.kubernetes.call import Call
@@ -63,7 +63,7 @@ class KubernetesStore:
         except StoreError as error:
             raise error.with_traceback(None) from None
 
-    def watch_changes(self, stop: threading.Event) -> Iterator[Change | None]:
+    def watch_changes(self, stop: threading.Event) -> Generator[Change | None, None, None]:
         """All sources, grants and companions, None, and then their changes, until `stop`.
 
         A namespace that was asked for by name and refuses us is warned about and looked at again

@@ -1,0 +1,240 @@
+"""Two refreshers under load, of which one is killed every few seconds.
+
+`python -m tests.cluster.soak SECONDS [SEED]` does it for so long, waits until every token has come
+to its end, and compares that with the logs of two authorization servers: one that rotates strictly,
+and one that gives an answer again for 30 seconds.
+"""
+
+import contextlib
+import json
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from csidriver.core.grant import Grant
+from csidriver.core.status import Status
+from csidriver.demo.families import Policy
+from csidriver.demo.faults import Delay
+from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
+from csidriver.demo.presentations import Outcome, Presentation
+from tests.cluster.cluster import Cluster
+from tests.cluster.controlplane import PROGRAMS, ControlPlane
+from tests.cluster.tenant import Tenant
+from tests.processes import command
+from tests.refresher.bench import until
+from tools.programs import find
+
+NS = "soak"
+TOKENS = 50  # for each server
+LIFETIME = 20.0  # seconds: a token is refreshed every 8 to 10
+GRACE = {"strict": 0.0, "window": 30.0}
+PAUSE = (2.0, 5.0)  # seconds between two kills
+SERVICE = 0.2  # seconds an exchange takes
+CALM = 180.0  # seconds after the last kill in which all must be well
+TERM = ("--lease-duration", "3", "--lease-renew", "1", "--takeover-after", "1")
+
+
+class Pod:
+    """One replica. Its container is killed and started again; or the pod, which takes its spool."""
+
+    def __init__(self, name: str, folder: Path, flags: Sequence[str]) -> None:
+        self._name, self._folder, self._flags = name, folder, flags
+        self._number = 0
+        self.log = folder / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        identity = f"{self._name}.{self._number}"
+        flags = [*self._flags, "--spool-dir", str(self._folder / identity)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                command("refresher", *flags, "--identity", identity), stdout=log, stderr=log
+            )
+
+    def kill(self, *, pod: bool) -> None:
+        """SIGKILL, at whatever it does just now."""
+        assert self._process is not None
+        assert self._process.poll() is None, f"it has ended by itself: {self.log}"
+        self._process.kill()
+        assert self._process.wait() == -signal.SIGKILL
+        self._number += pod
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+@dataclass
+class Verdict:
+    """What came of it, by server. `wrong` are sentences about what must not be."""
+
+    kills: int = 0
+    calm: float = 0.0
+    told: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        said = f"{self.kills} kills; all settled {self.calm:.1f} s after the last one"
+        return "\n".join([*self.wrong, *self.told, f"{said}; {len(self.wrong)} wrong"])
+
+
+class Served:
+    """The tokens of one authorization server; `grace` is its window in seconds, 0 for none."""
+
+    def __init__(self, name: str, tenant: Tenant, grace: float) -> None:
+        self.name, self._tenant, self._grace = name, tenant, grace
+        policy = Policy(lifetime=LIFETIME, grace=grace)
+        self.issuer = StrictIssuer(clients=[DEMO_CLIENT], policy=policy)
+        # A server takes its time, so that there is always something to be cut off.
+        self.issuer.faults(*[Delay(SERVICE)] * 100_000)
+        self._tokens = [f"{name}-{number}" for number in range(TOKENS)]
+
+    def entry(self) -> dict[str, Any]:
+        """Its configuration."""
+        reuse = {"window": self._grace} if self._grace else "strict"
+        own = {"name": self.name, "issuer": self.issuer.url, "internal": True, "reuse": reuse}
+        return own | {"defaultLifetime": LIFETIME}
+
+    def seed(self) -> None:
+        for token in self._tokens:
+            self._tenant.put(token, self.issuer.seed("my-app"), issuer=self.name)
+
+    def ready(self) -> bool:
+        return all(map(self._proved, self._tokens))
+
+    def _proved(self, token: str) -> bool:
+        """Whether it was refreshed once; on a busy machine an answer may come too late for that."""
+        grant = self._tenant.grant(token)
+        return grant is not None and (grant.generation >= 2 or grant.status is Status.LOST_ROTATION)
+
+    def settled(self) -> bool:
+        """Whether each works, or is reported lost; one that works has an access token that does."""
+        return all(map(self._settled, self._tokens))
+
+    def _settled(self, token: str) -> bool:
+        grant = self._tenant.grant(token)
+        if grant is None or not self._tenant.ended(token):
+            return False
+        return grant.status is Status.LOST_ROTATION or grant.expires_at > time.time()
+
+    def judge(self, verdict: Verdict) -> None:
+        log, by_token = self.issuer.presentations(), dict[str, list[Presentation]]()
+        for row in log:
+            by_token.setdefault(row.rt, []).append(row)
+        verdict.wrong += [text for rows in by_token.values() for text in self._repeats(rows)]
+        ends: Counter[str] = Counter()
+        for token in self._tokens:
+            grant = self._tenant.grant(token)
+            assert grant is not None
+            ends[grant.status.value] += 1
+            verdict.wrong += self._end(token, grant, by_token.get(grant.live, []))
+        told = ", ".join(f"{count} {status}" for status, count in sorted(ends.items()))
+        repeated = len(log) - len(by_token)
+        verdict.told.append(f"{self.name}: {len(log)} presented, {repeated} again; {told}")
+
+    def _repeats(self, rows: Sequence[Presentation]) -> Iterator[str]:
+        """Protocol section 4: both servers can be asked, so no token that is spent is presented.
+
+        Within its window it is, for then the server still gives the token that came after.
+        """
+        for row in rows[1:]:
+            late = row.at - rows[0].at
+            if row.outcome is not Outcome.REUSED or late > self._grace:
+                yield f"{self.name}: {row.rt} is presented after {late:.1f} s: {row.outcome}"
+
+    def _end(self, token: str, grant: Grant, rows: Sequence[Presentation]) -> Iterator[str]:
+        """`rows` are the presentations of the token that is live in the end."""
+        committed = any(row.outcome is Outcome.ROTATED for row in rows)
+        if grant.status is Status.LOST_ROTATION and self._grace:
+            yield f"{token} is lost, though its server has a window"
+        if (grant.status is Status.LOST_ROTATION) is not committed:
+            yield f"{token} is {grant.status.value}, and the server committed: {committed}"
+
+
+class Soak(contextlib.ExitStack):
+    """Everything that runs, on a cluster."""
+
+    def __init__(self, cluster: Cluster, folder: Path, seed: int) -> None:
+        super().__init__()
+        cluster.sweep(NS)
+        self._rng = random.Random(seed)  # noqa: S311 - repeatable, as far as time allows
+        tenant = Tenant(cluster, NS)
+        self._served = [Served(name, tenant, grace) for name, grace in GRACE.items()]
+        for served in self._served:
+            self.enter_context(served.issuer)
+        issuers = folder / "issuers.yaml"
+        issuers.write_text(json.dumps({"issuers": [s.entry() for s in self._served]}))
+        flags = ["--store", "kubernetes", "--kubeconfig", str(cluster.refresher), *TERM]
+        flags += ["--issuers", str(issuers), "--listen", "127.0.0.1:0"]
+        self._pods = [Pod(name, folder, flags) for name in ("one", "two")]
+        for pod in self._pods:
+            self.callback(pod.close)
+
+    def run(self, seconds: float) -> Verdict:
+        """Load, kills for so long, calm, and the judgement. Raises AssertionError if never calm."""
+        for pod in self._pods:
+            pod.start()
+        for served in self._served:
+            served.seed()
+        self._until(Served.ready, "all are refreshed", 60.0)
+        verdict = Verdict()
+        self._kill_for(seconds, verdict)
+        began = time.monotonic()
+        self._until(Served.settled, "all are settled", CALM)
+        verdict.calm = time.monotonic() - began
+        for pod in self._pods:
+            pod.close()
+        for served in self._served:
+            served.judge(verdict)
+        for pod in self._pods:
+            if "Traceback" in (text := pod.log.read_text("utf-8")):
+                verdict.wrong.append(
+                    f"an unexpected error: {text[text.index('Traceback') :][:2000]}"
+                )
+        return verdict
+
+    def _until(self, holds: Callable[[Served], bool], what: str, patience: float) -> None:
+        until(lambda: all(map(holds, self._served)), what, patience, pause=0.5)
+
+    def _kill_for(self, seconds: float, verdict: Verdict) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(self._rng.uniform(*PAUSE))
+            pod = self._rng.choice(self._pods)
+            pod.kill(pod=self._rng.random() < 0.5)
+            verdict.kills += 1
+            time.sleep(self._rng.uniform(0.0, 1.0))
+            pod.start()
+
+
+def main(seconds: float, seed: int) -> int:
+    """Run one and say how it went."""
+    if missing := [name for name in PROGRAMS if find(name) is None]:
+        sys.stderr.write(f"{', '.join(missing)} missing; run `make tools`\n")
+        return 1
+    sys.stdout.write(f"seed {seed}, {seconds:.0f} s\n")
+    with contextlib.closing(ControlPlane()) as plane, tempfile.TemporaryDirectory() as folder:
+        plane.start()
+        with Soak(Cluster(plane), Path(folder), seed) as soak:
+            verdict = soak.run(seconds)
+    sys.stdout.write(f"{verdict}\n")
+    return 1 if verdict.wrong else 0
+
+
+if __name__ == "__main__":
+    drawn = int(sys.argv[2]) if len(sys.argv) > 2 else secrets.randbelow(1 << 16)
+    sys.exit(main(float(sys.argv[1]), drawn))

@@ -1,0 +1,162 @@
+"""`deploy/` on a real API server: what is applied is valid, admitted, and may be applied again."""
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.controlplane import ControlPlane
+from tests.cluster.installation import INSTALL, manifests
+from tools.manifests import CHART
+from tools.programs import find
+
+pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
+
+DEPLOY, EXAMPLES = INSTALL.parent, INSTALL.parents[1] / "examples"
+HOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/oauth2-csi-webhook"
+BUNDLE = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="
+
+
+@contextlib.contextmanager
+def empty_cluster() -> Iterator[ControlPlane]:
+    """An API server that allows privileged pods, as clusters do."""
+    with contextlib.closing(ControlPlane(["--allow-privileged=true"])) as plane:
+        plane.start()
+        account(plane, "default", "default")
+        yield plane
+
+
+def account(plane: ControlPlane, namespace: str, name: str) -> None:
+    """What the controller manager of a real cluster would have made."""
+    body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
+    plane.api("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", body)
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[ControlPlane]:
+    with empty_cluster() as plane:
+        yield plane
+
+
+def apply_all(plane: ControlPlane, *flags: str) -> subprocess.CompletedProcess[str]:
+    """The README's command."""
+    paths = (INSTALL, DEPLOY / "demo-issuer.yaml", EXAMPLES)
+    return plane.try_kubectl("apply", *flags, *(f"--filename={path}" for path in paths))
+
+
+def trust(plane: ControlPlane) -> None:
+    """What the webhook does once it has a certificate."""
+    where = "/webhooks/0/clientConfig/caBundle"
+    patch = [{"op": "add", "path": where, "value": BUNDLE}]
+    plane.api("PATCH", HOOKS, patch, "application/json-patch+json")
+
+
+def trusted(plane: ControlPlane) -> Any:
+    (hook,) = plane.api("GET", HOOKS)["webhooks"]
+    return hook["clientConfig"].get("caBundle")
+
+
+def test_one_apply_brings_everything_to_an_empty_cluster(plane: ControlPlane) -> None:
+    done = apply_all(plane)
+    assert (done.returncode, done.stderr) == (0, "")
+    files = [INSTALL, DEPLOY / "demo-issuer.yaml", *sorted(EXAMPLES.glob("*.yaml"))]
+    assert len(done.stdout.splitlines()) == sum(len(manifests(path=path)) for path in files)
+
+
+@pytest.mark.parametrize("flags", [(), ("--server-side", "--force-conflicts")])
+def test_applying_again_leaves_the_webhook_its_authority(
+    plane: ControlPlane, flags: tuple[str, ...]
+) -> None:
+    assert apply_all(plane, *flags).returncode == 0
+    trust(plane)
+    assert apply_all(plane, *flags).returncode == 0
+    assert trusted(plane) == BUNDLE
+
+
+def test_a_cleanup_replaces_the_node_plugin_and_the_installation_brings_it_back(
+    plane: ControlPlane,
+) -> None:
+    where = "/apis/apps/v1/namespaces/oauth2-csi/daemonsets/oauth2-csi-node"
+
+    def names() -> list[str]:
+        pod = plane.api("GET", where)["spec"]["template"]["spec"]
+        return [c["name"] for c in [*pod.get("initContainers", []), *pod["containers"]]]
+
+    assert apply_all(plane).returncode == 0
+    assert names() == ["node"]
+    plane.kubectl("apply", f"--filename={DEPLOY / 'cleanup.yaml'}")
+    assert names() == ["cleanup", "done"]
+    assert apply_all(plane).returncode == 0
+    assert names() == ["node"]
+
+
+def test_a_pod_by_itself_is_refused_while_there_is_no_webhook(plane: ControlPlane) -> None:
+    """Why the examples are Deployments: those try again."""
+    assert apply_all(plane).returncode == 0
+    done = plane.try_kubectl("create", f"--filename={EXAMPLES / 'announcement/token-printer.yaml'}")
+    assert done.returncode == 1
+    assert "to-inject.oauth2.csi.cern.ch" in done.stderr
+
+
+POD_FILES = ("install.yaml", "cleanup.yaml", "demo-issuer.yaml")
+
+
+@pytest.mark.parametrize("level", ["restricted", "privileged"])
+def test_pods_meet_the_security_level_of_their_role(plane: ControlPlane, level: str) -> None:
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": level,
+            "labels": {"pod-security.kubernetes.io/enforce": level},
+        },
+    }
+    plane.kubectl("apply", "--filename=-", stdin=json.dumps(namespace))
+    refused = set()
+    for name in POD_FILES:
+        for workload in manifests("DaemonSet", "Deployment", path=DEPLOY / name):
+            template = workload["spec"]["template"]
+            account(plane, level, template["spec"].get("serviceAccountName", "default"))
+            pod = {"apiVersion": "v1", "kind": "Pod", **template}
+            pod["metadata"] = {**template["metadata"], "name": "x"}
+            where = f"/api/v1/namespaces/{level}/pods?dryRun=All"
+            answer = plane.api("POST", where, pod)
+            if answer["kind"] != "Pod":
+                assert "violates PodSecurity" in answer["message"], answer
+                refused.add((name, workload["metadata"]["name"]))
+    nodes = {("install.yaml", "oauth2-csi-node"), ("cleanup.yaml", "oauth2-csi-node")}
+    assert refused == (nodes if level == "restricted" else set())
+
+
+@pytest.mark.tools("helm")
+def test_an_upgrade_by_helm_leaves_the_webhook_its_authority(tmp_path: Path) -> None:
+    with empty_cluster() as plane:
+        plane.kubectl("create", "namespace", "oauth2-csi")
+        helm(plane, tmp_path, "install")
+        assert trusted(plane) is None
+        trust(plane)
+        helm(plane, tmp_path, "upgrade", "--set=webhook.timeoutSeconds=7")
+        (hook,) = plane.api("GET", HOOKS)["webhooks"]
+        assert hook["timeoutSeconds"] == 7
+        assert hook["clientConfig"]["caBundle"] == BUNDLE
+        helm(plane, tmp_path, "uninstall")
+        found = plane.api("GET", "/api/v1/namespaces/oauth2-csi")
+        assert found["status"]["phase"] == "Active", "it holds the grants"
+
+
+def helm(plane: ControlPlane, home: Path, command: str, *flags: str) -> None:
+    chart = [] if command == "uninstall" else [str(CHART)]
+    where = [f"--kubeconfig={plane.kubeconfig}", "--namespace=oauth2-csi"]
+    done = subprocess.run(  # noqa: S603 - a program of ours
+        [str(find("helm")), command, "oauth2-csi", *chart, *where, *flags],
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,205 @@
+"""SIGKILL at every step of a refresh, then a restart: of the container, or of a pod that is lost.
+
+A rehearsal tells the steps, of the first refresh of a new Secret and of a later one. Then one
+process after the other dies at each of them. The authorization server is strict: what it commits
+and nobody has written down is lost, and nothing else is.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from csidriver.core import contract
+from csidriver.core.grant import Grant
+from csidriver.core.schedule import gap, lead
+from csidriver.core.status import LOST_MESSAGE, READY_MESSAGE, Status
+from csidriver.demo.families import Policy
+from csidriver.demo.presentations import Outcome
+from tests.cluster.cluster import Cluster
+from tests.cluster.controlplane import PROGRAMS
+from tests.cluster.mortal import LIFETIME, NAME, NEXT, Mortal, Yard
+from tests.cluster.victim import OVER
+from tests.node.mortal import Zygote
+from tests.refresher.bench import Bench, until
+
+pytestmark = pytest.mark.tools(*PROGRAMS)
+# Nearly all of a case is waiting: for an intent to be void, for the last moment of a token.
+SIDE_BY_SIDE = 32
+WINDOW = 120.0
+
+Before = Callable[[Mortal], None]
+
+
+def new(_: Mortal) -> None:
+    """A Secret that nobody has seen yet."""
+
+
+def known(mortal: Mortal) -> None:
+    """A Secret whose token is due for its next refresh."""
+    mortal.settle()
+
+
+# What the last effects of a visit are preceded by, in this order.
+REFRESH = ["PatchSecret grant", "open .draft", "rename .draft", "Send", "connect", "send"]
+REFRESH += ["SpoolWrite", "open .draft", "rename .draft", "PatchSecret grant"]
+REFRESH += ["PatchSecret token", "PatchSecret source", "SpoolClear", "remove .json", OVER]
+STORIES: dict[Before, list[str]] = {
+    new: ["GetSecret source", "CreateSecret grant", "CreateSecret token", *REFRESH],
+    known: REFRESH,
+}
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    with Zygote("tests.cluster.victim") as zygote:
+        yield zygote
+
+
+@contextmanager
+def yard(cluster: Cluster, zygote: Zygote, folder: Path, grace: float) -> Iterator[Yard]:
+    folder.mkdir()
+    # Who cannot be asked about a token is presented it again, late.
+    policy = Policy(lifetime=NEXT, grace=grace, introspection=False)
+    with Bench(folder, policy) as bench:
+        reuse = {"window": grace} if grace else "strict"
+        bench.configure(bench.entry(reuse=reuse, defaultLifetime=LIFETIME))
+        yield Yard(cluster, bench, zygote, folder)
+
+
+@contextmanager
+def mortal(yard: Yard) -> Iterator[Mortal]:
+    one = Mortal(yard)
+    try:
+        yield one
+    finally:
+        one.kill()
+
+
+def rehearsed(yard: Yard, before: Before) -> list[str]:
+    """The steps of a refresh; the essential ones are among them, in this order."""
+    with mortal(yard) as one:
+        before(one)
+        one.launch()
+        one.until_settled()
+        until(lambda: one.recorded()[-1:] == [OVER])
+        steps = one.recorded()
+    left = iter(steps)
+    assert all(step in left for step in STORIES[before]), steps
+    return steps
+
+
+class Death:
+    """What there was when a process died, and so what must become of its token."""
+
+    def __init__(self, one: Mortal, *, pod: bool) -> None:
+        self.grant = one.grant()
+        stored = self.grant is not None and self.grant.live != one.live
+        entry = one.spooled()
+        spooled = entry is not None and entry.reply is not None and not pod
+        outcomes = [row.outcome for row in one.chain() if row.rt == one.live]
+        self.lost = outcomes == [Outcome.ROTATED] and not stored and not spooled
+
+
+def play(yard: Yard, before: Before, at: int, steps: list[str], *, pod: bool) -> bool:
+    """One death and one restart; whether the reply was lost with the process."""
+    with mortal(yard) as one:
+        with yard.starting:
+            before(one)
+            one.launch(at)
+            one.bury()
+        assert one.recorded() == steps[: at + 1]
+        death = Death(one, pod=pod)
+        if pod:
+            one.lose_pod()
+        with yard.starting:
+            one.launch(watched=False)
+        one.until_settled()
+        judge(yard, one, death)
+        return death.lost
+
+
+def judge(yard: Yard, one: Mortal, death: Death) -> None:
+    grant, seen, source = one.grant(), one.tenant.companion(NAME), one.tenant.source(NAME)
+    assert grant is not None
+    assert seen is not None
+    rows = [row for row in one.chain() if row.rt == one.live]
+    outcomes = [row.outcome for row in rows]
+    if death.lost and not yard.bench.issuer.policy.grace:
+        assert (grant.status, grant.message) == (Status.LOST_ROTATION, LOST_MESSAGE)
+        assert outcomes == [Outcome.ROTATED, Outcome.REPLAYED]
+        assert rows[1].at >= max(rows[0].at + gap(LIFETIME), late_try(death.grant)) - 0.1
+    else:
+        assert (grant.status, grant.message) == (Status.READY, READY_MESSAGE)
+        assert outcomes == [Outcome.ROTATED, *([Outcome.REUSED] if death.lost else [])]
+        assert grant.live == rows[-1].successor
+        assert one.tenant.mirrored(NAME)
+    given = None if seen.token is None else seen.token.value
+    assert given == grant.document.access_token
+    assert source.annotations[contract.STATUS] == seen.status.value == grant.status.value
+    assert source.annotations[contract.MESSAGE] == seen.message == grant.message
+    assert "Traceback" not in one.log()
+
+
+def late_try(grant: Grant | None) -> float:
+    """The last moment before the token in hand expires; there is none before the first refresh."""
+    if grant is None or not grant.expires_at:
+        return 0.0
+    return grant.expires_at - lead(LIFETIME) / 4
+
+
+@dataclass(frozen=True)
+class Played:
+    """All deaths of one story, each with its end: whether a reply was lost, or what failed."""
+
+    steps: list[str]
+    cases: list[tuple[int, bool]]
+    ends: list[Future[bool]]
+
+    def losses(self) -> tuple[set[str], set[str]]:
+        """The steps that lost a reply when the container died, and when the pod did."""
+        found: tuple[set[str], set[str]] = set(), set()
+        failures = []
+        for (at, pod), end in zip(self.cases, self.ends, strict=True):
+            if (error := end.exception()) is not None:
+                text = f"{at}, {self.steps[at]}, {'pod' if pod else 'container'}"
+                failures.append(f"{text}: {type(error).__name__}: {error}")
+            elif end.result():
+                found[pod].add(self.steps[at])
+        assert not failures, "\n".join(failures)
+        return found
+
+
+@pytest.fixture(scope="module")
+def played(
+    cluster: Cluster, zygote: Zygote, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Played]]:
+    """All cases of all stories at the same time."""
+    folder, stories = tmp_path_factory.mktemp("kill"), {}
+    with (
+        yard(cluster, zygote, folder / "strict", 0.0) as strict,
+        yard(cluster, zygote, folder / "window", WINDOW) as window,
+        ThreadPoolExecutor(SIDE_BY_SIDE) as pool,
+    ):
+        plays = {"first": (strict, new), "later": (strict, known), "window": (window, known)}
+        for name, (place, before) in plays.items():
+            steps = rehearsed(place, before)
+            cases = [(at, pod) for pod in (True, False) for at in range(len(steps))]
+            ends = [pool.submit(play, place, before, at, steps, pod=pod) for at, pod in cases]
+            stories[name] = Played(steps, cases, ends)
+        yield stories
+
+
+@pytest.mark.parametrize("story", ["first", "later", "window"])
+def test_a_kill_at_any_step_loses_only_what_the_server_committed_and_nobody_wrote(
+    played: dict[str, Played], story: str
+) -> None:
+    """On a server with a window what was lost is asked for again: `judge` wants it Ready."""
+    container, pod = played[story].losses()
+    unspooled = {"SpoolWrite", "open .draft", "rename .draft"}
+    assert container == unspooled
+    # A pod takes its spool along.
+    assert pod == {*unspooled, "PatchSecret grant"}

@@ -1,0 +1,44 @@
+"""Replies that fill a Secret to its brim, and more, on an API server that has a limit."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from csidriver.core.status import Status
+from csidriver.demo.families import Policy
+from tests.cluster.cluster import Cluster
+from tests.cluster.controlplane import PROGRAMS
+from tests.cluster.mortal import NAME, Mortal, Yard
+from tests.node.mortal import Zygote
+from tests.refresher.bench import Bench, until
+
+pytestmark = pytest.mark.tools(*PROGRAMS)
+
+
+@pytest.fixture
+def zygote() -> Iterator[Zygote]:
+    with Zygote("tests.cluster.victim") as zygote:
+        yield zygote
+
+
+@pytest.mark.parametrize("size", [300_000, 600_000, 1_000_000])
+def test_a_reply_of_any_size_is_stored(
+    cluster: Cluster, zygote: Zygote, tmp_path: Path, size: int
+) -> None:
+    policy = Policy(lifetime=20.0, extra={"id_token": "i" * size})
+    with Bench(tmp_path, policy) as bench:
+        one = Mortal(Yard(cluster, bench, zygote, tmp_path))
+        try:
+            one.settle()
+            one.launch(watched=False)
+            until(lambda: one.tenant.generation(NAME) > 2 and one.tenant.ended(NAME), pause=0.3)
+        finally:
+            one.kill()
+        (_, last) = one.chain()
+        grant = one.grant()
+        assert grant is not None
+        assert (grant.status, grant.live) == (Status.READY, last.successor)
+        seen = one.tenant.companion(NAME)
+        assert seen is not None
+        assert seen.generation == grant.generation

@@ -1,0 +1,326 @@
+"""The chart: its values and their schema, and what helm makes of them where helm is."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from csidriver import __version__
+from csidriver.core.issuers import CLIENT_AUTH, Issuer
+from tests.cluster.installation import INSTALL, Manifest
+from tools import manifests
+from tools.manifests import CHART, RENDERED, Refused, difference, render, run, template
+from tools.programs import find
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+ALERTS = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"][0]["rules"]
+OPERATIONS = (INSTALL.parents[1] / "docs/operations.md").read_text()
+METRIC = re.compile(r"oauth2_csi_[a-z_]+")
+
+helm = pytest.mark.tools("helm")
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    name = schema.get("$ref", "").removeprefix("#/definitions/")
+    return resolved(SCHEMA["definitions"][name]) if name else schema
+
+
+def closed_objects(schema: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object of the schema whose properties are named."""
+    if isinstance(schema, dict):
+        if "properties" in schema and "type" in schema:
+            yield where, schema
+        for key, inner in schema.items():
+            yield from closed_objects(inner, f"{where}/{key}")
+    elif isinstance(schema, list):
+        for number, inner in enumerate(schema):
+            yield from closed_objects(inner, f"{where}/{number}")
+
+
+def test_no_object_of_the_schema_takes_a_key_it_does_not_know() -> None:
+    objects = dict(closed_objects(SCHEMA, ""))
+    assert len(objects) > 15
+    assert [where for where, found in objects.items() if found["additionalProperties"]] == []
+
+
+def test_values_and_schema_have_the_same_keys() -> None:
+    def compare(values: dict[str, Any], schema: dict[str, Any], where: str) -> None:
+        properties = schema["properties"]
+        assert set(values) == set(properties), where
+        for key, value in values.items():
+            inner = resolved(properties[key])
+            if "properties" in inner and value:
+                compare(value, inner, f"{where}.{key}")
+
+    # Helm adds the one, and the chart that has this one as a subchart the other.
+    values = {**VALUES, "global": {}, "enabled": True}
+    issuer_ref = {"name": "", "kind": "", "group": ""}
+    values["webhook"]["certManager"]["issuerRef"] = issuer_ref
+    values["webhook"]["namespaceSelector"] = {"matchLabels": {}, "matchExpressions": []}
+    values["node"]["resources"] = values["refresher"]["resources"] = {}
+    values["webhook"]["resources"] = {}
+    compare(values, SCHEMA, "values")
+
+
+def test_an_issuer_in_the_values_has_the_keys_the_refresher_reads() -> None:
+    def camel(name: str) -> str:
+        head, *rest = name.split("_")
+        return head + "".join(part.capitalize() for part in rest)
+
+    issuer = SCHEMA["definitions"]["issuer"]["properties"]
+    assert set(issuer) == {camel(field.name) for field in dataclasses.fields(Issuer)}
+    assert issuer["clientAuth"]["enum"] == ["", *CLIENT_AUTH]
+
+
+def test_chart_and_package_are_one_release() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+
+
+def test_alerts_and_dashboard_use_metrics_that_are_documented() -> None:
+    board = json.loads((CHART / "files/dashboard.json").read_text())
+    queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    used = set(METRIC.findall("\n".join([*queries, *(alert["expr"] for alert in ALERTS)])))
+    assert len(used) > 15
+    documented = set(METRIC.findall(OPERATIONS))
+    # The table has `name_bucket`, `_sum`, `_count` in one row.
+    assert used - documented == set()
+
+
+def test_every_alert_is_explained() -> None:
+    rows = set(re.findall(r"^\| `(OAuth2\w+)` \|", OPERATIONS, flags=re.MULTILINE))
+    assert rows == {alert["alert"] for alert in ALERTS}
+
+
+def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
+    for alert in ALERTS:
+        assert alert["labels"]["severity"] in {"critical", "warning", "info"}
+        assert set(alert["annotations"]) == {"summary", "description"}
+
+
+def rendered(*sets: str) -> list[Manifest]:
+    program = find("helm")
+    assert program is not None
+    flags = [flag for value in sets for flag in ("--set", value)]
+    return [found for found in yaml.safe_load_all(template(program, *flags)) if found]
+
+
+def of_kind(found: list[Manifest], *kinds: str) -> list[Manifest]:
+    return [manifest for manifest in found if manifest["kind"] in kinds]
+
+
+def named(found: list[Manifest], kind: str, name: str) -> Manifest:
+    (manifest,) = [m for m in of_kind(found, kind) if m["metadata"]["name"] == name]
+    return manifest
+
+
+def args_of(found: list[Manifest], kind: str, name: str) -> list[str]:
+    (container,) = named(found, kind, name)["spec"]["template"]["spec"]["containers"]
+    arguments: list[str] = container["args"]
+    return arguments
+
+
+@helm
+@pytest.mark.parametrize("name", RENDERED)
+def test_what_is_rendered_is_what_the_chart_renders(name: str) -> None:
+    program = find("helm")
+    assert program is not None
+    assert difference(INSTALL.parent / name, render(program, name)) == []
+
+
+@helm
+def test_helm_lints_the_chart() -> None:
+    program = find("helm")
+    assert program is not None
+    run(program, "lint", "--strict", str(CHART))
+
+
+@helm
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("node.kubletDir=/x", "kubletDir"),
+        ("node.kubeletDir=/var/lib/kubelet/", "/node/kubeletDir"),
+        ("node.tmpfsSize=64M", "/node/tmpfsSize"),
+        ("node.tmpfsSize=1Gi", "node.resources.limits.memory: 192Mi is less than"),
+        ("node.resources.limits.memory=128Mi", "node.resources.limits.memory: 128Mi is less than"),
+        ("refresher.namespaces={Alice}", "/refresher/namespaces/0"),
+        ("issuers[0].issuer=https://auth.example", "name"),
+        ("issuers[0].name=x", "tokenEndpoint"),
+        ("issuers[0].name=x,issuers[0].isuer=https://auth.example", "isuer"),
+        ("issuerCAs.configMapName=a,issuerCAs.secretName=b", "/issuerCAs"),
+        ("webhook.failurePolicy=Ignore", "failurePolicy"),
+        ("image.digest=latest", "/image/digest"),
+        ("podMonitor.enabled=yes", "/podMonitor/enabled"),
+    ],
+)
+def test_a_value_that_is_wrong_is_refused_by_name(value: str, told: str) -> None:
+    with pytest.raises(Refused, match=re.escape(told)):
+        rendered(value)
+
+
+@helm
+def test_a_subchart_gets_global_and_enabled() -> None:
+    assert rendered("global.anything=1", "enabled=true")
+
+
+@helm
+def test_enrolled_namespaces_are_the_only_ones_with_rights_and_with_a_webhook() -> None:
+    found = rendered("refresher.namespaces={alice,bob}")
+    roles = {"oauth2-csi-refresher", "oauth2-csi-node"}
+    bound = {b["metadata"]["name"] for b in of_kind(found, "ClusterRoleBinding")}
+    assert not bound & roles
+    for name in roles:
+        where = {
+            b["metadata"]["namespace"]
+            for b in of_kind(found, "RoleBinding")
+            if b["roleRef"] == {**b["roleRef"], "kind": "ClusterRole", "name": name}
+        }
+        assert where == {"alice", "bob"}
+    arguments = args_of(found, "Deployment", "oauth2-csi-refresher")
+    assert [a for a in arguments if a.startswith("--namespace=")] == [
+        "--namespace=alice",
+        "--namespace=bob",
+    ]
+    (hook,) = of_kind(found, "MutatingWebhookConfiguration")[0]["webhooks"]
+    assert {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["alice", "bob"]} in (
+        hook["namespaceSelector"]["matchExpressions"]
+    )
+
+
+@helm
+def test_the_namespace_selector_of_the_webhook_is_extended() -> None:
+    found = rendered(
+        "webhook.namespaceSelector.matchLabels.tokens=here",
+        "webhook.namespaceSelector.matchExpressions[0].key=old,"
+        "webhook.namespaceSelector.matchExpressions[0].operator=DoesNotExist",
+    )
+    (hook,) = of_kind(found, "MutatingWebhookConfiguration")[0]["webhooks"]
+    selector = hook["namespaceSelector"]
+    assert selector["matchLabels"] == {"tokens": "here"}
+    assert [e["operator"] for e in selector["matchExpressions"]] == ["NotIn", "DoesNotExist"]
+
+
+@helm
+def test_cert_manager_brings_the_certificate_and_takes_the_rights() -> None:
+    found = rendered("webhook.certManager.enabled=true")
+    configuration = named(found, "MutatingWebhookConfiguration", "oauth2-csi-webhook")
+    certificate = named(found, "Certificate", "oauth2-csi-webhook")
+    assert configuration["metadata"]["annotations"] == {
+        "cert-manager.io/inject-ca-from": "oauth2-csi/oauth2-csi-webhook"
+    }
+    assert certificate["spec"]["issuerRef"] == {"kind": "Issuer", "name": "oauth2-csi-webhook"}
+    assert certificate["spec"]["dnsNames"] == ["oauth2-csi-webhook.oauth2-csi.svc"]
+    assert named(found, "Issuer", "oauth2-csi-webhook")
+    assert not [
+        b
+        for b in of_kind(found, "RoleBinding", "ClusterRoleBinding")
+        if b["subjects"][0]["name"] == "oauth2-csi-webhook"
+    ]
+    pod = named(found, "Deployment", "oauth2-csi-webhook")["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    (secret,) = [v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v]
+    assert secret == certificate["spec"]["secretName"]
+    (container,) = pod["containers"]
+    (folder,) = [m["mountPath"] for m in container["volumeMounts"] if m["name"] == "tls"]
+    assert {f"--tls-cert-file={folder}/tls.crt", f"--tls-key-file={folder}/tls.key"} <= set(
+        container["args"]
+    )
+
+
+@helm
+def test_without_the_webhook_nothing_of_it_is_there() -> None:
+    assert "oauth2-csi-webhook" not in json.dumps(rendered("webhook.enabled=false"))
+
+
+@helm
+def test_another_kubelet_folder_is_another_one_everywhere() -> None:
+    found = rendered("node.kubeletDir=/var/lib/k0s/kubelet")
+    text = json.dumps(named(found, "DaemonSet", "oauth2-csi-node"))
+    assert "/var/lib/kubelet" not in text
+    assert text.count("/var/lib/k0s/kubelet") == 7
+
+
+@helm
+def test_issuers_arrive_as_they_are_given() -> None:
+    found = rendered(
+        "issuers[0].name=x,issuers[0].issuer=https://auth.example/x,issuers[0].reuse.window=30"
+    )
+    text = named(found, "ConfigMap", "oauth2-csi-issuers")["data"]["issuers.yaml"]
+    assert yaml.safe_load(text) == {
+        "issuers": [{"name": "x", "issuer": "https://auth.example/x", "reuse": {"window": 30}}]
+    }
+
+
+@helm
+@pytest.mark.parametrize(
+    ("value", "source"), [("configMapName", "configMap"), ("secretName", "secret")]
+)
+def test_ca_bundles_are_where_the_values_say(value: str, source: str) -> None:
+    found = rendered(f"issuerCAs.{value}=authorities")
+    pod = named(found, "Deployment", "oauth2-csi-refresher")["spec"]["template"]["spec"]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "ca"]
+    assert "authorities" in volume[source].values()
+    (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "ca"]
+    assert mount == {"name": "ca", "mountPath": "/etc/oauth2-csi/ca", "readOnly": True}
+
+
+@helm
+def test_extras_are_off_until_they_are_wanted() -> None:
+    extras = ["podMonitor", "prometheusRule", "grafanaDashboard", "openshift", "criticalPodsQuota"]
+    usual = {(m["kind"], m["metadata"]["name"]) for m in rendered()}
+    more = {
+        (m["kind"], m["metadata"]["name"]) for m in rendered(*(f"{e}.enabled=true" for e in extras))
+    } - usual
+    assert more == {
+        ("PodMonitor", "oauth2-csi"),
+        ("PrometheusRule", "oauth2-csi"),
+        ("ConfigMap", "oauth2-csi-dashboard"),
+        ("RoleBinding", "oauth2-csi-node-scc"),
+        ("RoleBinding", "oauth2-csi-refresher-scc"),
+        ("RoleBinding", "oauth2-csi-webhook-scc"),
+        ("ResourceQuota", "oauth2-csi-critical-pods"),
+    }
+
+
+@helm
+def test_alerts_and_dashboard_arrive_whole() -> None:
+    found = rendered("prometheusRule.enabled=true", "grafanaDashboard.enabled=true")
+    assert named(found, "PrometheusRule", "oauth2-csi")["spec"]["groups"][0]["rules"] == ALERTS
+    (board,) = named(found, "ConfigMap", "oauth2-csi-dashboard")["data"].values()
+    assert json.loads(board) == json.loads((CHART / "files/dashboard.json").read_text())
+
+
+@helm
+def test_egress_is_limited_where_it_is_wanted() -> None:
+    found = rendered("networkPolicy.egress.enabled=true", "networkPolicy.egress.issuerPorts={8443}")
+    ports = {
+        policy["metadata"]["name"]: [
+            [port["port"] for port in rule["ports"]] for rule in policy["spec"]["egress"]
+        ]
+        for policy in of_kind(found, "NetworkPolicy")
+    }
+    api_server = [443, 6443]
+    assert ports == {
+        "oauth2-csi-node": [api_server],
+        "oauth2-csi-webhook": [api_server],
+        "oauth2-csi-refresher": [api_server, [53, 53], [8443]],
+    }
+
+
+def test_rendering_needs_helm_and_checking_passes_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+
+    monkeypatch.setenv("OAUTH2_CSI_TOOLS", str(tmp_path))
+    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
+    for arguments, status in (([], 1), (["--check"], 0)):
+        monkeypatch.setattr("sys.argv", ["manifests", *arguments])
+        assert manifests.main() == status
+        assert "helm missing" in capsys.readouterr().out

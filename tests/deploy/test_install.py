@@ -1,0 +1,316 @@
+"""What `kubectl apply -f deploy/install.yaml` starts, without a cluster and without helm."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from csidriver import cli, settings, values
+from csidriver.core.issuers import Issuers
+from csidriver.webhook import configuration
+from tests.cluster.installation import INSTALL, Manifest, manifests
+from tools.image import IMAGE
+
+DEPLOY = INSTALL.parent
+FILES = ("install.yaml", "cleanup.yaml", "demo-issuer.yaml")
+WORKLOADS = ("DaemonSet", "Deployment")
+NODE, REFRESHER, WEBHOOK = "oauth2-csi-node", "oauth2-csi-refresher", "oauth2-csi-webhook"
+KUBELET = "/var/lib/kubelet"
+MEBIBYTE = 1 << 20
+
+
+def workloads(*files: str) -> Iterator[Manifest]:
+    for name in files or FILES:
+        yield from manifests(*WORKLOADS, path=DEPLOY / name)
+
+
+def pod_of(name: str, file: str = "install.yaml") -> dict[str, Any]:
+    (spec,) = [
+        workload["spec"]["template"]["spec"]
+        for workload in workloads(file)
+        if workload["metadata"]["name"] == name
+    ]
+    assert isinstance(spec, dict)
+    return spec
+
+
+def container_of(name: str, file: str = "install.yaml") -> dict[str, Any]:
+    """The only container of a workload."""
+    (container,) = pod_of(name, file)["containers"]
+    assert isinstance(container, dict)
+    return container
+
+
+def containers(*files: str) -> list[dict[str, Any]]:
+    pods = [workload["spec"]["template"]["spec"] for workload in workloads(*files)]
+    return [c for pod in pods for c in [*pod.get("initContainers", []), *pod["containers"]]]
+
+
+def commands() -> list[dict[str, Any]]:
+    """Those that run a subcommand of ours."""
+    return [container for container in containers() if "command" not in container]
+
+
+def flags_of(container: dict[str, Any]) -> argparse.Namespace:
+    """Its arguments, as the command itself reads them."""
+    return cli._parser().parse_args(cli._joined(container["args"]))
+
+
+def port_of(container: dict[str, Any], name: str) -> int:
+    (port,) = [port["containerPort"] for port in container["ports"] if port["name"] == name]
+    assert isinstance(port, int)
+    return port
+
+
+@pytest.mark.parametrize("container", commands(), ids=lambda container: container["name"])
+def test_the_command_knows_every_argument(container: dict[str, Any]) -> None:
+    assert flags_of(container).run
+    # argparse takes beginnings of names, too; another release may have two that fit.
+    flags = [argument.partition("=")[0] for argument in container["args"]]
+    actions = cli._parser()._actions
+    (commands,) = [a for a in actions if isinstance(a, argparse._SubParsersAction)]
+    known = set(commands.choices[cli._joined(container["args"])[0]]._option_string_actions)
+    assert {flag for flag in flags if flag.startswith("--")} <= known
+
+
+def test_one_image_runs_everything_the_one_that_is_built_here() -> None:
+    assert {container["image"] for container in containers()} == {IMAGE}
+    assert {container["imagePullPolicy"] for container in containers()} == {"IfNotPresent"}
+
+
+@pytest.mark.parametrize("name", [NODE, REFRESHER, WEBHOOK])
+def test_a_pod_is_one_container(name: str) -> None:
+    pod = pod_of(name)
+    assert len(pod["containers"]) == 1
+    assert "initContainers" not in pod
+
+
+def test_namespaces_come_first_and_then_the_webhook_configuration() -> None:
+    """Pods that are applied together with it must not slip past it."""
+    kinds = [manifest["kind"] for manifest in manifests()]
+    assert kinds[:3] == ["Namespace", "Namespace", "MutatingWebhookConfiguration"]
+    assert "Namespace" not in kinds[3:]
+
+
+def test_the_node_plugin_is_replaced_before_another_one_starts() -> None:
+    (daemon_set,) = manifests("DaemonSet")
+    strategy = daemon_set["spec"]["updateStrategy"]
+    assert strategy["type"] == "RollingUpdate"
+    assert strategy["rollingUpdate"]["maxSurge"] == 0
+
+
+def test_the_node_plugin_runs_on_every_linux_node() -> None:
+    pod = pod_of(NODE)
+    assert pod["tolerations"] == [{"operator": "Exists"}]
+    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}
+    assert pod["priorityClassName"] == "system-node-critical"
+    assert "affinity" not in pod
+
+
+def test_the_node_plugin_sees_kubelets_folders_at_their_own_paths() -> None:
+    container, pod = container_of(NODE), pod_of(NODE)
+    configured = settings.node(flags_of(container))
+    assert str(configured.kubelet_dir) == KUBELET
+    host = {v["name"]: v["hostPath"]["path"] for v in pod["volumes"] if "hostPath" in v}
+    mounts = {m["name"]: m for m in container["volumeMounts"]}
+    for name, path in host.items():
+        assert mounts[name]["mountPath"] == path
+    shared = {m["mountPath"] for m in mounts.values() if "mountPropagation" in m}
+    assert shared == {str(configured.plugin_dir), f"{KUBELET}/pods"}
+    assert all(
+        mount["mountPropagation"] == "Bidirectional"
+        for mount in mounts.values()
+        if mount["mountPath"] in shared
+    )
+    assert set(host.values()) == shared | {str(configured.registration_socket.parent)}
+
+
+def test_the_view_lies_where_the_container_may_write() -> None:
+    container, pod = container_of(NODE), pod_of(NODE)
+    view = settings.node(flags_of(container)).view
+    (volume,) = [volume["name"] for volume in pod["volumes"] if "emptyDir" in volume]
+    (mount,) = [m for m in container["volumeMounts"] if m["name"] == volume]
+    assert Path(mount["mountPath"]) in view.parents
+    assert "mountPropagation" not in mount
+
+
+def test_the_node_plugin_has_memory_for_its_tokens_and_no_cpu_limit() -> None:
+    resources = container_of(NODE)["resources"]
+    assert set(resources["limits"]) == {"memory"}
+    tmpfs = settings.node(flags_of(container_of(NODE))).size
+    # The process takes 52 to 60 MiB (docs/performance.md).
+    assert values.size(resources["limits"]["memory"]) >= tmpfs + 60 * MEBIBYTE + 32 * MEBIBYTE
+    assert values.size(resources["requests"]["memory"]) >= 60 * MEBIBYTE
+
+
+def test_only_the_node_plugin_is_privileged() -> None:
+    for container in containers():
+        security = container["securityContext"]
+        assert security["readOnlyRootFilesystem"] is True
+        if security.get("privileged"):
+            assert container["name"] in {"node", "cleanup"}
+            continue
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_no_pod_shares_a_namespace_of_the_host() -> None:
+    for workload in workloads():
+        pod = workload["spec"]["template"]["spec"]
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [(REFRESHER, "install.yaml"), (WEBHOOK, "install.yaml"), ("demo-issuer", "demo-issuer.yaml")],
+)
+def test_the_others_run_as_a_user_that_is_not_root(name: str, file: str) -> None:
+    security = pod_of(name, file)["securityContext"]
+    assert security["runAsNonRoot"] is True
+    assert security["runAsUser"] > 0
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+@pytest.mark.parametrize("name", [NODE, REFRESHER, WEBHOOK])
+def test_probes_and_metrics_are_on_the_port_that_is_served(name: str) -> None:
+    container = container_of(name)
+    assert settings.common(flags_of(container)).listen == ("0.0.0.0", port_of(container, "metrics"))
+    pages = {
+        probe: container[probe]["httpGet"]
+        for probe in ("livenessProbe", "readinessProbe", "startupProbe")
+    }
+    assert {page["port"] for page in pages.values()} == {"metrics"}
+    assert {probe: page["path"] for probe, page in pages.items()} == {
+        "livenessProbe": "/healthz",
+        "readinessProbe": "/readyz",
+        "startupProbe": "/healthz",
+    }
+
+
+@pytest.mark.parametrize("name", [NODE, REFRESHER, WEBHOOK])
+def test_a_pod_knows_who_and_where_it_is(name: str) -> None:
+    environment = container_of(name)["env"]
+    fields = {item["name"]: item["valueFrom"]["fieldRef"]["fieldPath"] for item in environment}
+    assert fields == {
+        "NODE_NAME": "spec.nodeName",
+        "POD_NAME": "metadata.name",
+        "POD_NAMESPACE": "metadata.namespace",
+        "POD_UID": "metadata.uid",
+    }
+
+
+@pytest.mark.parametrize("name", [NODE, REFRESHER, WEBHOOK])
+def test_every_pod_runs_as_its_own_account(name: str) -> None:
+    pod = pod_of(name)
+    assert pod["serviceAccountName"] == name
+    assert pod["automountServiceAccountToken"] is True
+    accounts = {account["metadata"]["name"]: account for account in manifests("ServiceAccount")}
+    assert accounts[name]["automountServiceAccountToken"] is False
+
+
+def test_the_refresher_reads_both_config_maps_of_issuers_one_of_which_may_be_absent() -> None:
+    container, pod = container_of(REFRESHER), pod_of(REFRESHER)
+    volumes = {v["name"]: v["configMap"] for v in pod["volumes"] if "configMap" in v}
+    mounts = {m["mountPath"]: volumes.get(m["name"]) for m in container["volumeMounts"]}
+    assert [mounts[str(path)] for path in settings.refresher(flags_of(container)).issuers] == [
+        {"name": "oauth2-csi-issuers"},
+        {"name": "oauth2-csi-issuers-extra", "optional": True},
+    ]
+
+
+def test_the_spool_is_memory_that_outlives_the_process() -> None:
+    container, pod = container_of(REFRESHER), pod_of(REFRESHER)
+    spool = settings.refresher(flags_of(container)).spool_dir
+    (mount,) = [m for m in container["volumeMounts"] if Path(m["mountPath"]) in spool.parents]
+    (volume,) = [v for v in pod["volumes"] if v["name"] == mount["name"]]
+    assert volume["emptyDir"]["medium"] == "Memory"
+    size = values.size(volume["emptyDir"]["sizeLimit"])
+    # 10,000 tokens take 205 MiB (docs/performance.md).
+    assert values.size(container["resources"]["limits"]["memory"]) >= size + 205 * MEBIBYTE
+
+
+def test_the_refresher_has_time_to_store_what_it_has_begun() -> None:
+    assert pod_of(REFRESHER)["terminationGracePeriodSeconds"] >= 90
+
+
+@pytest.mark.parametrize("name", [REFRESHER, WEBHOOK])
+def test_one_replica_goes_on_through_rollouts_and_drains(name: str) -> None:
+    (deployment,) = [d for d in manifests("Deployment") if d["metadata"]["name"] == name]
+    assert deployment["spec"]["replicas"] == 2
+    assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    (budget,) = [
+        b["spec"] for b in manifests("PodDisruptionBudget") if b["metadata"]["name"] == name
+    ]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"] == deployment["spec"]["selector"]
+    (term,) = pod_of(name)["affinity"]["podAntiAffinity"][
+        "preferredDuringSchedulingIgnoredDuringExecution"
+    ]
+    assert term["podAffinityTerm"]["labelSelector"] == deployment["spec"]["selector"]
+
+
+def test_selectors_find_the_pods_of_their_role_and_no_others() -> None:
+    labels = {
+        w["metadata"]["name"]: w["spec"]["template"]["metadata"]["labels"]
+        for w in workloads("install.yaml")
+    }
+    assert len({tuple(sorted(found.items())) for found in labels.values()}) == len(labels) == 3
+    for workload in workloads("install.yaml"):
+        selector = workload["spec"]["selector"]["matchLabels"]
+        assert selector == labels[workload["metadata"]["name"]]
+    for policy in manifests("NetworkPolicy"):
+        assert policy["spec"]["podSelector"]["matchLabels"] == labels[policy["metadata"]["name"]]
+    (service,) = manifests("Service")
+    assert service["spec"]["selector"] == labels[WEBHOOK]
+
+
+def test_the_api_server_finds_the_webhook() -> None:
+    (service,) = manifests("Service")
+    (port,) = service["spec"]["ports"]
+    (hook,) = manifests("MutatingWebhookConfiguration")[0]["webhooks"]
+    wanted = hook["clientConfig"]["service"]
+    assert (wanted["name"], wanted["port"]) == (service["metadata"]["name"], port["port"])
+    served = configuration.webhook(flags_of(container_of(WEBHOOK)))
+    assert served.listen[1] == port_of(container_of(WEBHOOK), port["targetPort"])
+    assert served.names == {f"{wanted['name']}.{wanted['namespace']}.svc"}
+    assert served.configuration == WEBHOOK
+
+
+def test_network_policies_let_in_what_is_served_and_nothing_else() -> None:
+    assert {p["metadata"]["name"] for p in manifests("NetworkPolicy")} == {NODE, REFRESHER, WEBHOOK}
+    for policy in manifests("NetworkPolicy"):
+        assert policy["spec"]["policyTypes"] == ["Ingress"]
+        allowed = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+        served = container_of(policy["metadata"]["name"])["ports"]
+        assert allowed == {port["containerPort"] for port in served}
+
+
+def test_the_demo_issuer_is_called_what_its_service_and_its_config_map_call_it() -> None:
+    path = DEPLOY / "demo-issuer.yaml"
+    (service,) = manifests("Service", path=path)
+    (config_map,) = manifests("ConfigMap", path=path)
+    flags = flags_of(container_of("demo-issuer", "demo-issuer.yaml"))
+    metadata, (port,) = service["metadata"], service["spec"]["ports"]
+    url = f"http://{metadata['name']}.{metadata['namespace']}.svc:{port['port']}"
+    assert flags.issuer == url
+    assert flags.listen[1] == port_of(container_of("demo-issuer", "demo-issuer.yaml"), "http")
+    assert config_map["metadata"]["name"] == "oauth2-csi-issuers-extra"
+    assert config_map["metadata"]["namespace"] == "oauth2-csi"
+    (text,) = config_map["data"].values()
+    (issuer,) = Issuers.parse([("demo", yaml.safe_load(text))]).by_name.values()
+    assert (issuer.issuer, issuer.default, issuer.internal) == (url, True, True)
+
+
+def test_a_cleanup_takes_the_place_of_the_plugin_and_sees_all_of_kubelets_folder() -> None:
+    pod = pod_of(NODE, "cleanup.yaml")
+    (container,) = pod["initContainers"]
+    cleanup, plugin = settings.cleanup(flags_of(container)), flags_of(container_of(NODE))
+    assert cleanup.kubelet_dir == plugin.kubelet_dir
+    assert cleanup.force is False
+    (mount,) = container["volumeMounts"]
+    assert mount["mountPath"] == str(cleanup.kubelet_dir)
+    assert mount["mountPropagation"] == "Bidirectional"
+    assert pod["automountServiceAccountToken"] is False

@@ -1,0 +1,100 @@
+"""The cluster that tests use, and how pytest gets it."""
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.cluster.controlplane import ControlPlane
+from tests.cluster.kubectl import Kubectl
+from tests.e2e.node import Node
+from tools.programs import program
+
+Found = TypeVar("Found")
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What only a cluster of our own has; `archive` is what the project's image came from."""
+
+    plane: ControlPlane
+    node: Node
+    archive: Path
+
+
+class Cluster:
+    """kubectl and helm as administrator.
+
+    `image` is the name of the project's image, which nodes have.
+    """
+
+    def __init__(self, admin: Kubectl, image: str, machine: Machine | None = None) -> None:
+        self.admin = admin
+        self.image = image
+        self.machine = machine
+
+    @property
+    def own(self) -> Machine:
+        """Our machine; a test that asks for it is skipped on another cluster."""
+        if self.machine is None:
+            pytest.skip("not on an existing cluster: needs its node and control plane")
+        return self.machine
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
+        """Run kubectl; what it printed."""
+        return self.admin.run(*arguments, stdin=stdin)
+
+    def get(self, *arguments: str) -> Any:
+        """`kubectl get` as JSON."""
+        return json.loads(self.kubectl("get", *arguments, "--output=json"))
+
+    def names(self, *arguments: str) -> list[str]:
+        """`kubectl get` as kind/name."""
+        return self.kubectl("get", *arguments, "--output=name", "--ignore-not-found").split()
+
+    def apply(self, *manifests: Manifest) -> None:
+        """Apply objects."""
+        items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+        self.kubectl("apply", "--filename=-", stdin=json.dumps(items))
+
+    def roll_out(self, *workloads: str, seconds: float = 120) -> None:
+        """Wait until workloads of the driver namespace have all their pods ready."""
+        for workload in workloads:
+            self.kubectl(
+                *("rollout", "status", workload, "--namespace=oauth2-csi"), f"--timeout={seconds}s"
+            )
+
+    def helm(self, *arguments: str) -> str:
+        """Run helm; what it printed."""
+        with tempfile.TemporaryDirectory() as home:
+            places = {f"HELM_{name}_HOME": home for name in ("CACHE", "CONFIG", "DATA")}
+            environment = os.environ | places | {"KUBECONFIG": str(self.admin.kubeconfig)}
+            done = subprocess.run(  # noqa: S603 - a program of ours
+                [program("helm"), *arguments],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stderr}"
+        return done.stdout
+
+
+def until(what: str, check: Callable[[], Found | None], seconds: float = 60) -> Found:
+    """Wait until `check` returns something true, and return that."""
+    deadline = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.3)
+    return found
+
+
+CLUSTER = pytest.StashKey[Cluster]()

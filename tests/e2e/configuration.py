@@ -1,0 +1,94 @@
+"""What the programs of a node are told: containerd, the pods' network, kubelet, kube-proxy."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+NAME = "node-1"
+ADDRESS = "10.244.0.1"
+_PODS = "10.244.0.0/24"
+_TIMEOUTS = ("tcpEstablishedTimeout", "tcpCloseWaitTimeout")
+
+# kubelet sets these for the whole machine. It finds them as it wants them, and writes nothing.
+SYSCTLS = {
+    "vm/overcommit_memory": 1,
+    "vm/panic_on_oom": 0,
+    "kernel/panic": 10,
+    "kernel/panic_on_oops": 1,
+    "kernel/keys/root_maxkeys": 1000000,
+    "kernel/keys/root_maxbytes": 25000000,
+}
+CONTAINERD = """\
+version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "localhost/pause:e2e"
+  # Root may lack CAP_SYS_RESOURCE, and then cannot ask for less than it has.
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+"""
+
+
+def network() -> str:
+    """For containerd: every pod gets an address on the bridge cni0, which the node has, too."""
+    addresses: dict[str, Any] = {
+        "type": "host-local",
+        "ranges": [[{"subnet": _PODS, "gateway": ADDRESS}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+    }
+    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "hairpinMode": True}
+    plugins = [bridge | {"ipam": addresses}]
+    return json.dumps({"cniVersion": "0.4.0", "name": "pods", "plugins": plugins})
+
+
+def kubelet(cgroup: str) -> str:
+    """For kubelet, which keeps to a cgroup."""
+    return json.dumps(
+        {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "address": ADDRESS,
+            "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
+            "authorization": {"mode": "AlwaysAllow"},
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": f"/{cgroup}",
+            "failCgroupV1": False,
+            "failSwapOn": False,
+            "clusterDNS": [ADDRESS],
+            "clusterDomain": "cluster.local",
+            "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
+            "evictionHard": dict.fromkeys(("nodefs.available", "imagefs.available"), "0%"),
+            "imageGCHighThresholdPercent": 100,
+            # Brings the republish of a running pod every 10 to 15 s instead of 60 to 90.
+            "syncFrequency": "10s",
+        }
+    )
+
+
+def proxy(kubeconfig: Path) -> str:
+    """For kube-proxy."""
+    return json.dumps(
+        {
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            "clientConnection": {"kubeconfig": str(kubeconfig)},
+            "mode": "iptables",
+            "hostnameOverride": NAME,
+            "clusterCIDR": _PODS,
+            # Pods of one bridge would answer each other past the translation.
+            "iptables": {"masqueradeAll": True},
+            # These are the machine's, not the namespace's.
+            "conntrack": {"maxPerCore": 0, "min": 0} | dict.fromkeys(_TIMEOUTS, "0s"),
+        }
+    )
+
+
+def hosts(services: list[dict[str, Any]]) -> str:
+    """For the name server: the names of Services."""
+    lines = []
+    for service in services:
+        address = service["spec"].get("clusterIP", "None")
+        if address != "None":
+            name = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
+            lines.append(f"{address} {name}.cluster.local {name}\n")
+    return "".join(sorted(lines))

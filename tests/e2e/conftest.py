@@ -1,0 +1,86 @@
+"""Fixtures of the suite that `make e2e` runs; session.py makes the cluster.
+
+A test asks for `tenant`, a namespace of its own on a cluster with the driver, and for `issuer`,
+the authorization server, which gives a fresh sign-in: `issuer.seed(CLIENT)`.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
+from tests.e2e import readers
+from tests.e2e.cluster import CLUSTER, Cluster
+from tests.e2e.installation import install
+from tests.e2e.readers import Reader
+from tests.e2e.tenant import Tenant
+
+# What the README's user does comes first, on a cluster that has nothing yet.
+_ORDER = ("test_readme.py", "test_image.py", "*", "test_disruption.py", "test_uninstall.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the files by `_ORDER`."""
+    items.sort(key=lambda item: _ORDER.index(item.path.name if item.path.name in _ORDER else "*"))
+
+
+@pytest.fixture(scope="session")
+def e2e(pytestconfig: pytest.Config) -> Cluster:
+    """The cluster."""
+    return pytestconfig.stash[CLUSTER]
+
+
+@pytest.fixture(scope="session")
+def issuer(e2e: Cluster) -> Iterator[StrictIssuer]:
+    """The default issuer: access tokens live 20 s, every refresh token works once."""
+    with StrictIssuer(clients=[DEMO_CLIENT], address=(e2e.own.node.address, 0)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def slow_issuer(e2e: Cluster, issuer: StrictIssuer) -> Iterator[StrictIssuer]:
+    """The issuer `slow`: access tokens live 300 s."""
+    policy = replace(issuer.policy, lifetime=300)
+    with StrictIssuer(
+        clients=[DEMO_CLIENT], address=(e2e.own.node.address, 0), policy=policy
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def driver(e2e: Cluster, issuer: StrictIssuer, slow_issuer: StrictIssuer) -> Cluster:
+    """The cluster with the driver, installed with the chart."""
+    issuers = [
+        {"name": "fast", "issuer": issuer.url, "default": True, "internal": True},
+        {"name": "slow", "issuer": slow_issuer.url, "internal": True},
+    ]
+    install(e2e, f"issuers={json.dumps(issuers)}")
+    return e2e
+
+
+@pytest.fixture(scope="session")
+def witnesses(driver: Cluster, slow_issuer: StrictIssuer) -> list[Reader]:
+    """Readers of tokens that live 300 s, which run through all tests but those of the README."""
+    return readers.start(new_tenant(driver, "witnesses"), slow_issuer, named="slow")
+
+
+@pytest.fixture
+def tenant(driver: Cluster, request: pytest.FixtureRequest) -> Iterator[Tenant]:
+    """A namespace of the test's own, which is deleted after it."""
+    if any("witnesses" in item.fixturenames for item in request.session.items):  # type: ignore[attr-defined]
+        request.getfixturevalue("witnesses")
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())
+    found = new_tenant(driver, name[:60].strip("-"))
+    yield found
+    driver.kubectl("delete", "namespace", found.name, "--wait=false")
+
+
+def new_tenant(cluster: Cluster, name: str) -> Tenant:
+    """A new namespace."""
+    cluster.kubectl("create", "namespace", name)
+    ready = ("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
+    cluster.kubectl(*ready, f"--namespace={name}")
+    return Tenant(cluster, name)

@@ -1,0 +1,55 @@
+"""The images of the cluster: ours, and stand-ins for those that a registry would bring."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from tools import image
+from tools.debian import NODE, fetch_root
+from tools.image import Build, find_builder
+from tools.programs import cache
+
+# The announcement's pods run "busybox"; "pause" holds the namespaces of a pod.
+_STAND_INS = {
+    "docker.io/library/busybox:latest": """\
+FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "mkdir", "-p", "/tmp", "/etc", "/root", "/var"]
+RUN ["/bin/busybox", "chmod", "1777", "/tmp"]
+RUN ["/bin/busybox", "--install", "/bin"]
+CMD ["sh"]
+""",
+    "localhost/pause:e2e": """\
+FROM scratch
+COPY busybox /bin/busybox
+ENTRYPOINT ["/bin/busybox", "sleep", "2147483647"]
+""",
+}
+
+
+def stand_ins() -> list[Path]:
+    """Archives of the images that others make."""
+    return [_stand_in(name, recipe) for name, recipe in _STAND_INS.items()]
+
+
+def ours(name: str, folder: Path) -> Path:
+    """An archive of the project's image in `folder`, newly built."""
+    base = os.environ.get("BASE_IMAGE") or image.LOCAL
+    return image.make(name, base, folder / "image.tar")
+
+
+def _stand_in(name: str, recipe: str) -> Path:
+    folder = cache(os.environ) / f"stand-ins-{NODE.home.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    archive = folder / f"{name.replace('/', '_').replace(':', '_')}.tar"
+    if not archive.exists():
+        builder = find_builder()
+        with tempfile.TemporaryDirectory(dir=folder) as box:
+            shutil.copy(fetch_root(NODE) / "bin/busybox", box)
+            Path(box, "Dockerfile").write_text(recipe, encoding="utf-8")
+            builder.build(Build(name, Path(box), {}))
+            draft = Path(box, "image.tar")
+            builder.save(name, draft)
+            draft.rename(archive)
+    return archive

@@ -1,0 +1,54 @@
+"""The driver's coming and going, as docs/operations.md describes it, and what it may leave."""
+
+from tests.e2e.cluster import Cluster
+from tests.e2e.node import Node
+from tools.image import CLONE
+
+CHART = CLONE / "deploy/chart"
+PLUGIN = "oauth2.csi.cern.ch"
+_NAMESPACE = "--namespace=oauth2-csi"
+
+
+def install(cluster: Cluster, values: str) -> None:
+    """Install the chart with values, `key=JSON`, and wait until all its pods are ready."""
+    cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {
+                "name": "oauth2-csi",
+                "labels": {"pod-security.kubernetes.io/enforce": "privileged"},
+            },
+        }
+    )
+    cluster.helm("install", "oauth2-csi", str(CHART), _NAMESPACE, "--set-json", values)
+    cluster.roll_out("daemonset/oauth2-csi-node")
+    cluster.roll_out("deployment/oauth2-csi-refresher", "deployment/oauth2-csi-webhook")
+
+
+def uninstall(cluster: Cluster) -> None:
+    """Have every node cleaned up, and remove the chart; no pod may use a token any more."""
+    flags = ("--reuse-values", "--set=node.cleanup=true")
+    cluster.helm("upgrade", "oauth2-csi", str(CHART), _NAMESPACE, *flags)
+    cluster.roll_out("daemonset/oauth2-csi-node")
+    cluster.helm("uninstall", "oauth2-csi", _NAMESPACE, "--wait")
+    cluster.kubectl("delete", "namespace", "oauth2-csi", "--timeout=120s")
+
+
+def leftovers(cluster: Cluster) -> list[str]:
+    """What of the driver is still on the node or in the cluster, users' objects aside."""
+    kinds = cluster.kubectl("api-resources", "--verbs=list", "--output=name").split()
+    listed = ",".join(kind for kind in kinds if not kind.startswith("events"))
+    found = [name for name in cluster.names(listed, "-A") if "oauth2-csi" in name or PLUGIN in name]
+    for entry in cluster.get("csinodes")["items"]:
+        found += [f"CSINode: {driver['name']}" for driver in entry["spec"]["drivers"] or []]
+    return found + (leftovers_of_node(cluster.machine.node) if cluster.machine else [])
+
+
+def leftovers_of_node(node: Node) -> list[str]:
+    """Mounts and files of the driver's that a node has."""
+    root = "/var/lib/kubelet"
+    marks = (PLUGIN, "/kubernetes.io~csi/", "/volume-subpaths/")
+    found = [m.target for m in node.mounts("") if any(mark in m.target for mark in marks)]
+    places = (f"{root}/plugins/{PLUGIN}", f"{root}/plugins_registry/{PLUGIN}-reg.sock")
+    return found + [place for place in places if node.path(place).exists()]

@@ -1,0 +1,143 @@
+"""The namespaces and folders of a throw-away machine: everything in it ends when it is closed.
+
+Its process 1 does nothing but be the first; its death takes all processes, mounts and network
+devices along. Only folders and cgroups have to be removed by hand.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tools.programs import HERE
+
+PREFIX = "oauth2-csi-e2e-"
+_DISK, _MEMORY = Path("/var/tmp"), Path("/dev/shm")
+_UNSHARE = ["unshare", "--fork", "--kill-child", "--propagation=private"]
+_NAMESPACES = ["--mount", "--pid", "--net", "--uts", "--ipc"]
+PATIENCE = 30.0
+
+
+class Machine:
+    """A machine that can be started; `disk` and `memory` are folders of its own."""
+
+    def __init__(self) -> None:
+        self.disk = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_DISK))
+        self.name = self.disk.name
+        self.memory = _MEMORY / self.name
+        self._lock = _lock(self.disk)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, root: Path, seen: Sequence[Path]) -> int:
+        """Start it with the root file system `root` and the folders `seen`; its process 1."""
+        self.memory.mkdir()
+        for controller in _controllers():
+            (controller / self.name).mkdir()
+        pairs = [str(path) for path in (self.memory, self.disk, *seen) for _ in range(2)]
+        for place in ("/var/lib/containerd", "/var/lib/kubelet"):
+            # Not on an overlay: containerd makes overlays in there, and kubelet measures it.
+            folder = self.disk / Path(place).name
+            folder.mkdir()
+            pairs += [str(folder), place]
+        enter = [f"{HERE}/enter.sh", str(root), str(self.disk), *pairs, "--"]
+        alone = ["setpriv", "--pdeathsig=KILL", *_UNSHARE, *_NAMESPACES]
+        self._process = subprocess.Popen(  # noqa: S603 - programs of ours
+            [*alone, *enter, "tini", "--", "sleep", "infinity"],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + PATIENCE
+        while (first := _first(self._process.pid)) is None:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the machine's namespaces did not come up")
+            time.sleep(0.05)
+        return first
+
+    def stop(self) -> None:
+        """End every process in it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def close(self) -> None:
+        """The same, and remove its cgroups and folders."""
+        self.stop()
+        _remove(self.name)
+        os.close(self._lock)
+
+
+@contextlib.contextmanager
+def closing() -> Iterator[Machine]:
+    """A machine; it is closed whatever happens, and not interrupted in that."""
+    sweep()
+    machine = Machine()
+    try:
+        yield machine
+    finally:
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(name, signal.SIG_IGN)
+        machine.close()
+
+
+def inside(first: int, command: Sequence[str]) -> list[str]:
+    """A command that runs in the machine's namespaces, but sees the files of this one."""
+    enter = ["nsenter", f"--target={first}", "--pid", "--net", "--uts", "--ipc"]
+    return [*enter, "unshare", "--mount", "--mount-proc", "--propagation=private", *command]
+
+
+def sweep() -> None:
+    """Remove what a run left that was killed."""
+    for folder in _DISK.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            lock = _lock(folder)
+            _remove(folder.name)
+            os.close(lock)
+
+
+def _first(parent: int) -> int | None:
+    """Process 1, once it is what it is to be."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
+    if children and Path(f"/proc/{children[0]}/comm").read_text(encoding="ascii") == "tini\n":
+        return int(children[0])
+    return None
+
+
+def _lock(folder: Path) -> int:
+    """Held as long as the folder is in use. Raises BlockingIOError if it is."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _controllers() -> list[Path]:
+    """The cgroup hierarchies: one, or one per controller with cgroup v1."""
+    lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    mounts = [line.split(" ") for line in lines]
+    return [Path(where) for _, where, kind, *_ in mounts if kind in {"cgroup", "cgroup2"}]
+
+
+def _remove(name: str) -> None:
+    """Remove cgroups, which takes until their last process is gone, and folders."""
+    deadline = time.monotonic() + PATIENCE
+    for controller in _controllers():
+        top = controller / name
+        while top.exists():
+            for folder in (*sorted(top.rglob("*/"), reverse=True), top):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            if top.exists():
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{top} could not be removed: processes remain in it")
+                time.sleep(0.1)
+    for place in (_MEMORY, _DISK):
+        shutil.rmtree(place / name, ignore_errors=True)

@@ -1,0 +1,77 @@
+"""Pods that read their token file a thousand times a second and judge every read."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from csidriver.demo.issuer import StrictIssuer
+from tests.e2e.tenant import CLIENT, Tenant, inject, pod, python, secret, volume
+
+_SCRIPT = (Path(__file__).parent / "pods/reader.py").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Names a pod that reads; see `pods/reader.py`."""
+
+    tenant: Tenant
+    name: str
+
+    def tally(self) -> dict[str, Any]:
+        """What it has seen until now; see csidriver.demo.reader."""
+        lines = self.tenant.kubectl("logs", self.name, "--tail=3").splitlines()
+        return tally_of(lines)
+
+    def has_only_read_valid_tokens(self) -> bool:
+        """Whether no read was torn or of an expired token, and the file always the same."""
+        tally = self.tally()
+        return is_clean(tally)
+
+
+def is_clean(tally: dict[str, Any]) -> bool:
+    """Whether nothing bad was read, and something was."""
+    bad = tally["torn"] + tally["expired"] + tally["inode_changes"]
+    return bool(tally["reads"] > 0 and bad == 0)
+
+
+def tally_of(lines: list[str]) -> dict[str, Any]:
+    """The last tally of a log."""
+    tallies = [found for line in lines if "reads" in (found := json.loads(line))]
+    return dict(tallies[-1])
+
+
+def start(
+    tenant: Tenant, issuer: StrictIssuer, *, named: str = "", grace: int = 1, linger: float = 0
+) -> list[Reader]:
+    """Start one reader through a subPath mount and one through a directory mount.
+
+    Tokens come from `issuer`, which the driver knows as `named` (empty: its default). Asked to
+    end, they go on for `linger` of `grace` seconds.
+    """
+    key = issuer.signing_key.hex()
+    image = tenant.cluster.image
+
+    def main(path: str) -> dict[str, Any]:
+        return python(image, _SCRIPT, path, key, str(linger))
+
+    tenant.apply(
+        secret("readers", issuer.seed(CLIENT), issuer=named),
+        pod(
+            "sub-path",
+            inject("readers", 0),
+            main=main("/tmp/oauthtk_0"),
+            securityContext={"runAsUser": 0},
+            terminationGracePeriodSeconds=grace,
+        ),
+        pod(
+            "directory",
+            volumes=[volume("readers", owner="65532")],
+            main=main("/token/token"),
+            terminationGracePeriodSeconds=grace,
+        ),
+    )
+    readers = [Reader(tenant, "sub-path"), Reader(tenant, "directory")]
+    for reader in readers:
+        tenant.running(reader.name)
+    return readers

@@ -1,0 +1,173 @@
+"""A user of the cluster: a namespace, Secrets and pods in it, and what their containers see."""
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from csidriver.core.contract import DRIVER_NAME, IS_TOKEN, ISSUER, STATUS, TO_INJECT
+from csidriver.core.sensitive import Sensitive
+from tests.e2e.cluster import Cluster, Manifest, until
+
+BUSYBOX = "busybox"
+PYTHON = "/opt/oauth2-csi/bin/python"  # of the project's image
+CLIENT = "my-app"  # of the announcement's Secret
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFile:
+    """A token file as a container sees it."""
+
+    content: str
+    mode: str
+    owner: str
+    inode: int
+    mtime: str
+
+
+class Tenant:
+    """Everything happens in the namespace `name`."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self.cluster = cluster
+        self.name = name
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
+        """Run kubectl in the namespace; what it printed."""
+        return self.cluster.kubectl(f"--namespace={self.name}", *arguments, stdin=stdin)
+
+    def get(self, *arguments: str) -> Any:
+        """`kubectl get` as JSON."""
+        return json.loads(self.kubectl("get", *arguments, "--output=json"))
+
+    def apply(self, *manifests: Manifest) -> None:
+        """Apply objects."""
+        items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+        self.kubectl("apply", "--filename=-", stdin=json.dumps(items))
+
+    def try_apply(self, *manifests: Manifest) -> bool:
+        """Apply objects; whether they were taken."""
+        try:
+            self.apply(*manifests)
+        except AssertionError:
+            return False
+        return True
+
+    def access_token(self, secret: str) -> str:
+        """The access token that a Secret holds."""
+        data = self.get("secret", secret)["data"]["oauth"]
+        return str(json.loads(base64.b64decode(data).split(b"}")[0] + b"}")["access_token"])
+
+    def status(self, secret: str) -> str:
+        """What the refresher wrote about a Secret, empty if nothing."""
+        annotations = self.get("secret", secret)["metadata"].get("annotations", {})
+        return str(annotations.get(STATUS, ""))
+
+    def becomes(self, secret: str, status: str, seconds: float = 60) -> None:
+        """Wait for a status."""
+        until(f"{secret} is {status}", lambda: self.status(secret) == status, seconds)
+
+    def next_token(self, secret: str, seconds: float = 60) -> str:
+        """Wait until the refresher has replaced the access token; the new one."""
+        old = self.access_token(secret)
+        until(f"{secret} is refreshed", lambda: self.access_token(secret) != old, seconds)
+        return self.access_token(secret)
+
+    def running(self, pod: str, seconds: float = 120) -> None:
+        """Wait until a pod's containers run."""
+        self.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", f"--timeout={seconds}s")
+
+    def pod_of(self, app: str) -> str:
+        """The running pod of a Deployment whose pods have the label `app`."""
+        select = (f"--selector=app={app}", "--field-selector=status.phase=Running")
+        found = until(f"a pod of {app} runs", lambda: self.get("pods", *select)["items"])
+        return str(found[0]["metadata"]["name"])
+
+    def execute(self, pod: str, *command: str) -> str:
+        """Run a command in a pod; what it printed."""
+        return self.kubectl("exec", pod, "--", *command)
+
+    def file(self, pod: str, path: str) -> TokenFile:
+        """A file of a pod, which has busybox."""
+        script = f"stat -c '%A %u:%g %i %y' {path} && cat {path}"
+        first, _, content = self.execute(pod, "sh", "-c", script).partition("\n")
+        mode, owner, inode, mtime = first.split(" ", 3)
+        return TokenFile(content, mode, owner, int(inode), mtime)
+
+    def changed(self, pod: str, path: str, before: TokenFile) -> TokenFile:
+        """Wait until a file has another content than before; the file then."""
+
+        def look() -> TokenFile | None:
+            found = self.file(pod, path)
+            return None if found.content == before.content else found
+
+        return until(f"{path} of {pod} changes", look)
+
+    def mount_failures(self, pod: str) -> list[str]:
+        """The messages of a pod's FailedMount events."""
+        fields = f"--field-selector=involvedObject.name={pod},reason=FailedMount"
+        return [event["message"] for event in self.get("events", fields)["items"]]
+
+    def remove(self, *what: str) -> None:
+        """Delete objects, `kind/name` each, and wait until they are gone."""
+        self.kubectl("delete", "--wait=true", "--timeout=120s", *what)
+
+
+def secret(name: str, token: Sensitive, *, issuer: str = "", annotated: bool = True) -> Manifest:
+    """A Secret as in the announcement, with the refresh token of a fresh sign-in."""
+    oauth = {"access_token": "eyJhb...", "refresh_token": token.reveal(), "token_type": "Bearer"}
+    annotations = {IS_TOKEN: "true"} if annotated else {}
+    if issuer:
+        annotations[ISSUER] = issuer
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "annotations": annotations},
+        "stringData": {
+            "oauth": json.dumps(oauth),
+            "clientID": "my-app",
+            "clientSecret": "my-app-client-secret",
+        },
+    }
+
+
+def volume(secret_name: str, **attributes: str) -> Manifest:
+    """A volume `token` of a pod, written by hand."""
+    attributes = {"secretName": secret_name} | attributes
+    csi = {"driver": DRIVER_NAME, "readOnly": True, "volumeAttributes": attributes}
+    return {"name": "token", "csi": csi}
+
+
+def inject(secret_name: str, owner: int, container: str = "main", **further: str) -> dict[str, str]:
+    """The annotation that asks for a token in a container."""
+    entry = {"secretName": secret_name, "container": container, "owner": owner, **further}
+    return {TO_INJECT: json.dumps([entry])}
+
+
+def pod(name: str, annotations: dict[str, str] | None = None, **spec: Any) -> Manifest:
+    """A pod that does nothing; a volume is at /token. `main` are fields of its container."""
+    main = spec.pop("main", {})
+    container: Manifest = {
+        "name": "main",
+        "image": BUSYBOX,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done"],
+    }
+    if spec.get("volumes"):
+        container["volumeMounts"] = [{"name": "token", "mountPath": "/token", "readOnly": True}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "annotations": annotations or {}},
+        "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "automountServiceAccountToken": False,
+            "containers": [container | main],
+        }
+        | spec,
+    }
+
+
+def python(image: str, script: str, *arguments: str) -> dict[str, Any]:
+    """Fields of a container that runs Python in the project's image."""
+    return {"image": image, "command": [PYTHON, "-c", script, *arguments]}

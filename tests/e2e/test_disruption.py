@@ -1,0 +1,72 @@
+"""Parts of the driver and of the cluster fail while pods read tokens that live 300 s.
+
+The witnesses began before the other tests and read on until here: none of them ever read a token
+that was torn or expired, whatever happened. After each failure a new pod gets its token.
+"""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from csidriver.demo.issuer import StrictIssuer
+from tests.e2e.cluster import Cluster, until
+from tests.e2e.readers import Reader
+from tests.e2e.tenant import CLIENT, Tenant, inject, pod, secret
+
+
+@pytest.fixture
+def works(tenant: Tenant, issuer: StrictIssuer, witnesses: list[Reader]) -> Iterator[None]:
+    """After the test, the driver does for new pods what it should, and did for the witnesses."""
+    yield
+    tenant.cluster.roll_out("daemonset/oauth2-csi-node")
+    tenant.cluster.roll_out("deployment/oauth2-csi-refresher", "deployment/oauth2-csi-webhook")
+    tenant.apply(secret("mine", issuer.seed(CLIENT)))
+    manifest = pod("main", inject("mine", 0))
+    until("the webhook takes a pod", lambda: tenant.try_apply(manifest))
+    tenant.running("main")
+    assert issuer.verify(tenant.file("main", "/tmp/oauthtk_0").content) is not None
+    assert all(reader.has_only_read_valid_tokens() for reader in witnesses)
+
+
+@pytest.mark.usefixtures("works")
+def test_a_rollout_of_the_node_plugin(driver: Cluster) -> None:
+    driver.kubectl("rollout", "restart", "daemonset/oauth2-csi-node", "--namespace=oauth2-csi")
+    driver.roll_out("daemonset/oauth2-csi-node")
+
+
+@pytest.mark.usefixtures("works")
+@pytest.mark.parametrize("role", ["refresher", "webhook", "node"])
+def test_a_role_is_killed(driver: Cluster, role: str) -> None:
+    assert driver.own.node.kill_processes(f"oauth2-csi\0{role}\0") > 0
+
+
+@pytest.mark.usefixtures("works")
+def test_kubelet_is_killed_and_starts_again(driver: Cluster) -> None:
+    driver.own.node.restart("kubelet")
+    until("kubelet has registered the plugin", lambda: driver.get("csinodes")["items"])
+
+
+@pytest.mark.usefixtures("works")
+def test_the_api_server_is_away_for_a_minute(driver: Cluster) -> None:
+    driver.own.plane.stop_api_server(kill=True)
+    time.sleep(60)  # an outage takes its time
+    driver.own.plane.start_api_server()
+
+
+def test_the_witnesses_got_new_tokens_all_along(
+    witnesses: list[Reader], slow_issuer: StrictIssuer
+) -> None:
+    counts = [(reader, len(reader.tally()["seen"])) for reader in witnesses]
+    for reader, count in counts:
+        until(
+            "one more token",
+            lambda reader=reader, count=count: len(reader.tally()["seen"]) > count,  # type: ignore[misc]
+            seconds=240,
+        )
+        assert reader.has_only_read_valid_tokens()
+    assert slow_issuer.max_presentations() == 1
+
+
+def test_no_refresh_token_was_presented_twice(issuer: StrictIssuer) -> None:
+    assert issuer.max_presentations() == 1

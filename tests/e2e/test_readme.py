@@ -1,0 +1,80 @@
+"""The README, followed literally on a cluster that has the image: kubectl apply, three times -f."""
+
+import pytest
+
+from tests.e2e.cluster import Cluster, until
+from tests.e2e.installation import leftovers
+from tests.e2e.tenant import Tenant
+from tools.image import CLONE
+
+EOS = "auth.cern.ch/auth/realms/cern/protocol/openid-connect/userinfo"
+
+
+@pytest.fixture(scope="module")
+def readme(e2e: Cluster) -> Tenant:
+    """The namespace `default` after the README's command."""
+    files = ("deploy/install.yaml", "deploy/demo-issuer.yaml", "examples/")
+    e2e.kubectl("apply", *(f"--filename={CLONE / name}" for name in files))
+    e2e.roll_out("daemonset/oauth2-csi-node", "deployment/oauth2-csi-refresher")
+    return Tenant(e2e, "default")
+
+
+@pytest.fixture(scope="module")
+def announced(e2e: Cluster, readme: Tenant) -> Tenant:
+    """The same with the announcement's own pods."""
+    e2e.roll_out("deployment/oauth2-csi-webhook")
+    readme.kubectl("apply", f"--filename={CLONE / 'examples/announcement'}")
+    return readme
+
+
+def test_the_examples_run(readme: Tenant) -> None:
+    for deployment in ("token-printer", "token-printer-eos"):
+        readme.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=150s")
+
+
+def test_the_announcements_pod_finds_its_token(announced: Tenant) -> None:
+    announced.running("token-printer-pod")
+    found = announced.file("token-printer-pod", "/tmp/oauthtk_0")
+    assert (found.mode, found.owner) == ("-r--------", "0:0")
+    assert found.content == announced.access_token("hello-token")
+
+
+def test_the_announcements_eos_pod_finds_the_template_filled_in(announced: Tenant) -> None:
+    announced.running("token-printer-eos-pod")
+    found = announced.file("token-printer-eos-pod", "/tmp/oauthtk_0")
+    assert (found.mode, found.owner) == ("-r--------", "0:0")
+    assert found.content == f"oauth2:{announced.access_token('hello-token')}:{EOS}"
+    environment = announced.execute("token-printer-eos-pod", "env")
+    assert "OAUTH2_TOKEN=FILE:/tmp/oauthtk_0" in environment.splitlines()
+
+
+def test_a_refresh_reaches_sub_path_and_directory_mounts_in_the_same_file(
+    announced: Tenant,
+) -> None:
+    places = {
+        "token-printer-pod": "/tmp/oauthtk_0",
+        "token-printer-eos-pod": "/tmp/oauthtk_0",
+        "token-volume-pod": "/token/token",
+    }
+    for pod in places:
+        announced.running(pod)
+    before = {pod: announced.file(pod, path) for pod, path in places.items()}
+    token = announced.next_token("hello-token")
+    for pod, path in places.items():
+        after = announced.changed(pod, path, before[pod])
+        assert token in after.content or announced.access_token("hello-token") in after.content
+        assert after.inode == before[pod].inode
+        assert after.mtime != before[pod].mtime
+
+
+def test_removed_in_the_documented_order_it_leaves_nothing(e2e: Cluster, announced: Tenant) -> None:
+    def delete(*names: str) -> None:
+        files = (f"--filename={CLONE / name}" for name in names)
+        e2e.kubectl("delete", "--ignore-not-found", "--timeout=150s", *files)
+
+    delete("examples/", "examples/announcement")
+    until("the examples' pods are gone", lambda: announced.get("pods")["items"] == [])
+    e2e.kubectl("apply", f"--filename={CLONE / 'deploy/cleanup.yaml'}")
+    e2e.roll_out("daemonset/oauth2-csi-node")
+    delete("deploy/demo-issuer.yaml", "deploy/install.yaml")
+    assert leftovers(e2e) == []

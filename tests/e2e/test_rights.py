@@ -1,0 +1,28 @@
+"""What a stolen credential of a node plugin's shows."""
+
+import subprocess
+
+from csidriver.core.contract import Ref
+from csidriver.demo.issuer import StrictIssuer
+from tests.e2e.tenant import CLIENT, Tenant, secret
+
+
+def test_the_node_reads_companions_but_no_source_and_no_grant(
+    tenant: Tenant, issuer: StrictIssuer
+) -> None:
+    tenant.apply(secret("mine", issuer.seed(CLIENT)))
+    tenant.becomes("mine", "Ready")
+    ref = Ref(tenant.name, "mine")
+    plane = tenant.cluster.own.plane
+    kubeconfig = plane.service_account("oauth2-csi", "oauth2-csi-node")
+
+    def as_node(namespace: str, *command: str) -> "subprocess.CompletedProcess[str]":
+        return plane.try_kubectl(*command, f"--namespace={namespace}", kubeconfig=kubeconfig)
+
+    assert as_node("oauth2-csi-tokens", "get", "secret", ref.companion).returncode == 0
+    for namespace, name in ((tenant.name, "mine"), ("oauth2-csi", ref.grant)):
+        assert plane.try_kubectl("get", "secret", name, f"--namespace={namespace}").returncode == 0
+        for command in (("get", "secret", name), ("get", "secrets"), ("delete", "secret", name)):
+            done = as_node(namespace, *command)
+            assert done.returncode != 0
+            assert "Forbidden" in done.stderr

@@ -1,0 +1,41 @@
+"""The driver goes: before its pods, and after them. Nothing else comes after these tests."""
+
+import json
+
+from csidriver.demo.issuer import StrictIssuer
+from tests.e2e.cluster import Cluster, until
+from tests.e2e.installation import install, leftovers, uninstall
+from tests.e2e.tenant import CLIENT, Tenant, inject, pod, secret
+
+
+def test_removed_before_its_pods_it_strands_nothing_for_good(
+    driver: Cluster, tenant: Tenant, issuer: StrictIssuer
+) -> None:
+    tenant.apply(secret("mine", issuer.seed(CLIENT)), pod("main", inject("mine", 0)))
+    tenant.running("main")
+    uid = tenant.get("pod", "main")["metadata"]["uid"]
+    driver.helm("uninstall", "oauth2-csi", "--namespace=oauth2-csi", "--wait")
+    tenant.file("main", "/tmp/oauthtk_0")
+    tenant.apply(pod("other", inject("mine", 0)))
+    tenant.running("other")
+    tenant.kubectl("delete", "pod", "main", "--wait=false")
+    until(
+        "its container has ended",
+        lambda: all(
+            "terminated" in container["state"]
+            for container in tenant.get("pod", "main")["status"]["containerStatuses"]
+        ),
+    )
+    assert driver.own.node.mounts(uid), "nobody answers kubelet's NodeUnpublishVolume"
+    issuers = [{"name": "fast", "issuer": issuer.url, "default": True, "internal": True}]
+    install(driver, f"issuers={json.dumps(issuers)}")
+    tenant.kubectl("wait", "--for=delete", "pod/main", "--timeout=180s")
+    assert driver.own.node.mounts(uid) == []
+
+
+def test_removed_in_the_documented_order_it_leaves_nothing(driver: Cluster) -> None:
+    for name in driver.names("namespaces"):
+        if not name.startswith(("namespace/kube-", "namespace/default", "namespace/oauth2-csi")):
+            driver.kubectl("delete", name, "--timeout=180s")
+    uninstall(driver)
+    assert leftovers(driver) == []

@@ -1,0 +1,105 @@
+"""Planted secrets: how they are spelt, where they are looked for, and servers that show them."""
+
+import base64
+import contextlib
+import json
+import logging
+import secrets
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import quote, quote_plus
+
+from csidriver.demo.faults import Body, Fault, Redirect, Status, Truncate
+from csidriver.demo.issuer import DEMO_CLIENT
+
+
+def needle(kind: str) -> str:
+    return f"Needle-{kind}-{secrets.token_urlsafe(24)}"
+
+
+def spellings(text: str) -> Iterator[str]:
+    """A text as it may stand in logs: plain, in URLs, in JSON, somewhere in base64."""
+    yield text
+    yield quote(text, safe="")
+    yield quote_plus(text)
+    yield json.dumps(text)[1:-1]
+    for shift in range(3):
+        encoded = base64.b64encode(b"\0" * shift + text.encode()).decode()
+        yield encoded[4 : (len(text) + shift) // 3 * 4]
+
+
+def leaks(text: str, needles: Sequence[str]) -> list[str]:
+    """Which needles a text shows, under whatever spelling."""
+    return [n for n in needles if any(spelling in text for spelling in spellings(n))]
+
+
+class Everything(logging.Handler):
+    """Keeps every record with all that standard formatting would show of it, errors included."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        parts = [record.getMessage(), repr(record.args)]
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            parts += [str(error), repr(error), *traceback.format_exception(error)]
+        self.lines.append("\n".join(parts))
+
+
+LIBRARIES = (
+    "urllib3",
+    "requests",
+    "grpc",
+    "kubernetes",
+    "prometheus_client",
+    "oauthlib",
+    "requests_oauthlib",
+    "yaml",
+)
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[Everything]:
+    """What all loggers say, libraries too, at DEBUG."""
+    handler, root = Everything(), logging.getLogger()
+    loggers = [root, *(logging.getLogger(name) for name in LIBRARIES)]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+    root.addHandler(handler)
+    yield handler
+    root.removeHandler(handler)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+SECRET = DEMO_CLIENT.client_secret.reveal() if DEMO_CLIENT.client_secret else ""
+
+
+def bad_answers(n: Mapping[str, str]) -> dict[str, Fault]:
+    """Servers that put secrets where they do not belong."""
+    tokens = json.dumps({"access_token": n["at"], "refresh_token": n["rt"]}).encode()
+    described = {"error_description": n["description"], "error_uri": n["description"]}
+    typed = json.dumps({"access_token": n["at"], "token_type": n["description"]})
+    strange = json.dumps({"access_token": f"{n['at']} ", "token_type": n["at"]})
+    return {
+        "refused": Status(400, json.dumps({"error": "invalid_grant", **described}).encode()),
+        "unknown": Status(400, json.dumps({"error": n["description"], **described}).encode()),
+        "failing": Status(500, tokens, {"X-Token": n["rt"], "WWW-Authenticate": n["at"]}),
+        "cut": Body(tokens[:-1]),
+        "half": Truncate(40),
+        "strange": Body(strange.encode()),
+        "typed": Body(typed.encode()),
+        "moved": Redirect(f"https://as.invalid/?access_token={n['at']}&refresh_token={n['rt']}"),
+        "moved badly": Redirect(f"http://[{n['rt']}"),
+        "later": Status(429, tokens, {"Retry-After": n["rt"]}),
+        "cookie": Status(403, tokens, {"Set-Cookie": f"t={n['at']}; Max-Age={n['rt']}"}),
+    }
+
+
+# What becomes of a token whose server answers so; of the others the outcome is unknown.
+STATUSES = {"refused": "NeedsReauth", "unknown": "Misconfigured", "typed": "Misconfigured"}
+STATUSES |= {"moved": "Misconfigured", "moved badly": "Misconfigured"}
+STATUSES |= {"later": "IssuerUnavailable", "cookie": "IssuerUnavailable"}

@@ -1,0 +1,40 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from csidriver.errors import SpoolFailed
+from csidriver.refresher.claim import Claim
+
+
+def test_a_folder_keeps_its_name_and_no_other_has_it(tmp_path: Path) -> None:
+    name = Claim(tmp_path / "a" / "spool").name()
+    assert name
+    assert Claim(tmp_path / "a" / "spool").name() == name
+    assert Claim(tmp_path / "b").name() != name
+
+
+def test_processes_that_come_at_once_agree(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        names = set(pool.map(lambda _: Claim(tmp_path / "spool").name(), range(64)))
+    assert len(names) == 1
+    assert [file.name for file in (tmp_path / "spool").iterdir()] == [".owner"]
+
+
+def test_one_at_a_time_works_with_a_folder(tmp_path: Path) -> None:
+    first, second = Claim(tmp_path), Claim(tmp_path)
+    assert first.take()
+    assert first.take()
+    assert not second.take()
+    first.leave()
+    first.leave()
+    assert second.take()
+    assert not first.take()
+
+
+@pytest.mark.parametrize("call", [Claim.name, Claim.take])
+def test_a_folder_that_is_none_is_an_error(tmp_path: Path, call: Callable[[Claim], object]) -> None:
+    (tmp_path / "file").write_text("", encoding="ascii")
+    with pytest.raises(SpoolFailed, match="file"):
+        call(Claim(tmp_path / "file"))

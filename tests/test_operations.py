@@ -1,0 +1,65 @@
+"""docs/operations.md leaves nothing out that an operator may meet."""
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from csidriver import cli
+from csidriver.core.status import Signal, Status, Warn
+from csidriver.node import boundary
+from csidriver.node.metrics import NodeMetrics
+from csidriver.webhook.metrics import WebhookMetrics
+
+PAGE = (Path(__file__).parents[1] / "docs/operations.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    """A part of the page, up to the next one of its level."""
+    level = title.partition(" ")[0]
+    _, _, rest = PAGE.partition(f"\n{title}\n")
+    assert rest, f"there is no section {title!r}"
+    return re.split(rf"^#{{1,{len(level)}}} ", rest, flags=re.MULTILINE)[0]
+
+
+def first_cells(text: str) -> set[str]:
+    """What stands as code in the first column of its tables."""
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("|")]
+    return {code for row in rows for code in re.findall(r"`([^`]+)`", row)}
+
+
+def test_every_status_and_warning_has_its_cure() -> None:
+    cells = first_cells(section("## Statuses"))
+    assert {each.value for each in (*Status, *Warn)} <= cells
+
+
+def test_every_outcome_of_an_exchange_has_its_message() -> None:
+    assert first_cells(section("### Messages")) - {"outcome"} == {each.value for each in Signal}
+
+
+def test_every_code_a_pod_may_see_has_its_row() -> None:
+    codes = {code.name.title().replace("_", "") for code in boundary._CODES.values()}
+    assert first_cells(section("## Events of a pod")) - {"code"} == codes | {"Internal"}
+
+
+@pytest.mark.parametrize("metrics", [NodeMetrics, WebhookMetrics])
+def test_every_metric_is_in_the_table(metrics: type) -> None:
+    registry = CollectorRegistry()
+    metrics(registry)
+    named = {f"{m.name}{_SUFFIX.get(m.type, '')}" for m in registry.collect()}
+    assert named
+    assert named <= first_cells(section("## Metrics"))
+
+
+_SUFFIX = {"counter": "_total", "histogram": "_bucket"}
+
+
+@pytest.mark.parametrize("command", ["node", "refresher", "webhook", "node cleanup"])
+def test_every_flag_is_explained(command: str) -> None:
+    actions = cli._parser()._actions
+    (commands,) = [a for a in actions if isinstance(a, argparse._SubParsersAction)]
+    flags = {f for f in commands.choices[command]._option_string_actions if f.startswith("--")}
+    described = section("## Flags") + section("## Removing the driver from a node")
+    assert flags - set(re.findall(r"--[a-z-]+", described)) == {"--help"}

@@ -1,0 +1,33 @@
+"""What every step of `make tools` does: run a command, fill a folder and put it in its place."""
+
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class Failed(Exception):
+    """A program could not be had; the text says why and what helps."""
+
+
+def run(command: list[str], *, cwd: Path, environment: dict[str, str] | None = None) -> None:
+    """A command, whose output is shown only if it fails."""
+    done = subprocess.run(  # noqa: S603 - the commands are those of this package
+        command, cwd=cwd, env=environment, check=False, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+        raise Failed(f"{' '.join(command[:2])} ended with {done.returncode}:\n{tail}")
+
+
+@contextlib.contextmanager
+def draft_of(home: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `home` in one step; another clone may do the same."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home.parent) as top:
+        draft = Path(top, home.name)
+        draft.mkdir()
+        yield draft
+        if not home.exists():
+            draft.rename(home)
