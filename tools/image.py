@@ -32,11 +32,15 @@ _PIP = ("PIP_CERT", "PIP_INDEX_URL")
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """An image to build: its name, the folder it is built from, and its build arguments."""
+    """An image to build: its name, the folder it is built from, and its build arguments.
+
+    `stage` is one before the last that is worth keeping for the next time.
+    """
 
     name: str
     context: Path
     arguments: Mapping[str, str]
+    stage: str = ""
 
 
 def main() -> int:
@@ -61,7 +65,7 @@ def make(name: str, base: str, archive: Path) -> Path:
             base = LOCAL_BASE
         if base:
             arguments["BASE_IMAGE"] = base
-        builder.build(Build(name, CLONE, arguments))
+        builder.build(Build(name, CLONE, arguments, "build"))
         builder.save(name, archive)
     return archive
 
@@ -114,8 +118,11 @@ class Buildah(Builder):
         flags = [f"--build-arg={key}={value}" for key, value in build.arguments.items()]
         if CERTIFICATES.is_dir():
             flags += [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"]
-        flags += ["--isolation=chroot", "--layers", f"--tag={build.name}"]
-        self._run("bud", *flags, str(build.context), folder=build.context)
+        flags += ["--isolation=chroot", "--layers"]
+        names = {f"{build.name}-{build.stage}": [f"--target={build.stage}"]} if build.stage else {}
+        for name, target in (names | {build.name: []}).items():
+            tag = f"--tag={name}"
+            self._run("bud", *flags, *target, tag, str(build.context), folder=build.context)
 
     def save(self, name: str, archive: Path) -> None:
         """Write an image as an archive."""
@@ -129,6 +136,11 @@ class Buildah(Builder):
 
 class BoxedBuildah(Buildah):
     """Buildah of a root file system of Debian's, in namespaces that end with it."""
+
+    def save(self, name: str, archive: Path) -> None:
+        """Write an image as an archive, and forget what earlier ones consisted of."""
+        super().save(name, archive)
+        self._run("rmi", "--prune", folder=archive.parent)
 
     def _run(self, command: str, *rest: str, folder: Path) -> None:
         store = cache(os.environ) / "images"
