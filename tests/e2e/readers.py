@@ -27,6 +27,10 @@ class Reader:
         """The end of its log."""
         return self.tenant.kubectl("logs", self.name, "--tail=3").splitlines()
 
+    def last_change(self) -> float:
+        """When it first read the token that it reads now, in epoch seconds."""
+        return float(self.tally()["seen"][-1][1])
+
     def has_only_read_valid_tokens(self) -> bool:
         """Whether no read was torn or of an expired token, and the file always the same."""
         tally = self.tally()
