@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from csidriver import settings
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from csidriver.adapters.clock import Clock
     from csidriver.adapters.directory import DirectoryStore
+    from csidriver.adapters.issuers import IssuerFiles
     from csidriver.adapters.kubernetes import Access, KubernetesStore
     from csidriver.node.plugin import Store as NodeStore
     from csidriver.refresher.claim import Claim
@@ -86,23 +88,13 @@ def refresher(
     from csidriver.refresher.spool import Spool
 
     wanted, clock, metrics = settings.refresher(flags), Clock(), RefresherMetrics(registry)
+    issuers = IssuerFiles(wanted.issuers)
+    issuers.current()
     claim = Claim(wanted.spool_dir)
     # Whoever has the spool settles what was announced: no two processes can have this name.
     wanted = replace(wanted, identity=f"{wanted.identity}.{claim.name()}")
-    issuers = IssuerFiles(wanted.issuers)
-    issuers.current()
     store, seat = _backend(common, wanted, clock)
     lease = Lease(seat, wanted.term, clock, metrics.leads)
-
-    def rules() -> Rules:
-        return Rules(
-            issuers=issuers.current(),
-            holder=wanted.identity,
-            limits=wanted.limits,
-            driver_namespace=common.driver_namespace,
-            tokens_namespace=common.tokens_namespace,
-        )
-
     world = World(
         store=store,
         spool=Spool(wanted.spool_dir),
@@ -114,9 +106,23 @@ def refresher(
     )
 
     def make() -> Refresher:
+        rules = partial(_rules, common, wanted, issuers)
         return Refresher(store, Interpreter(world), rules, clock, metrics)
 
     return _leased(lease, claim, make)
+
+
+def _rules(
+    common: settings.Common, wanted: settings.RefresherSettings, issuers: "IssuerFiles"
+) -> Rules:
+    return Rules(
+        issuers=issuers.current(),
+        holder=wanted.identity,
+        limits=wanted.limits,
+        driver_namespace=common.driver_namespace,
+        tokens_namespace=common.tokens_namespace,
+        namespaces=wanted.namespaces,
+    )
 
 
 def _leased(lease: "Lease", claim: "Claim", make: Callable[[], "Refresher"]) -> Role:

@@ -27,13 +27,22 @@ _REMEMBERED = 16
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The surroundings of a visit. `holder` names this pod in intents."""
+    """The surroundings of a visit. `holder` names this pod in intents.
+
+    `namespaces` are those whose sources are served, all if there are none.
+    """
 
     issuers: Issuers
     holder: str
     limits: Limits = field(default_factory=Limits)
     driver_namespace: str = contract.DRIVER_NAMESPACE
     tokens_namespace: str = contract.TOKENS_NAMESPACE
+    namespaces: tuple[str, ...] = ()
+
+    def serves(self, known: "Known") -> bool:
+        """Whether a token is ours to refresh; an exchange that was begun is settled in any case."""
+        enrolled = not self.namespaces or known.ref.namespace in self.namespaces
+        return enrolled or (known.grant is not None and known.grant.intent is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +124,6 @@ class Known:
             return self
         if what is not What.SOURCE:
             return replace(self, custody_stale=True)
-        if self.source is not None and self.unread and change.by_us:
-            # Still nothing but ours has happened to it since it was seen.
-            return replace(self, source=replace(self.source, resource_version=version))
         return replace(self, source_stale=True)
 
     def with_grant(self, secret: Secret, grant: Grant) -> "Known":

@@ -165,8 +165,9 @@ def _write_source(
         # An immutable Secret refuses its data but not its annotations, which can say so.
         first, known = known.mirror_refused_at is None, replace(known, mirror_refused_at=now)
         written = yield from _write_source(known, plight, now, mirrors=mirrors)
-        if first and written is known and Warn.MIRROR_REFUSED not in warned(source.annotations):
-            yield from _warn(known, source, Warn.MIRROR_REFUSED)  # where even those are refused
+        told = written is not known or Warn.MIRROR_REFUSED in warned(source.annotations)
+        # Where even those are refused, an Event is left.
+        yield from _warn(known, source, Warn.MIRROR_REFUSED) if first and not told else ()
         return written
     yield from _report(known, source, wanted)
     return _settled(cured, stored, mirrors=mirrors)

@@ -26,6 +26,9 @@ def visit(known: Known, rules: Rules) -> Steps[Known]:
         StoreError, SpoolFailed: the surroundings failed; everything done so far is safe.
         InvalidSecret: the grant cannot be read; nothing is sent and nothing is overwritten.
     """
+    if not rules.serves(known):
+        # Its grant stays: the operator may enrol the namespace again, and it holds the only copy.
+        return replace(known, next_visit=None)
     try:
         known = yield from learn(known, rules)
         if known.source is None:

@@ -13,9 +13,9 @@ from csidriver.webhook.metrics import Result
 
 log = logging.getLogger(__name__)
 
-# A pod of three MiB, the most kube-apiserver takes, has fewer commas and brackets. What has more
-# is made to fill the memory: three bytes of JSON can make a hundred in Python.
-_MOST_PARTS = 300_000
+# Commas and brackets. A variable of a container has three, and no pod has 30,000 of them; what has
+# more is made to fill the memory, for three bytes of JSON can be a hundred in Python.
+_MOST_PARTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Who is connected: at most so many, so that peers who keep us waiting cost a bounded amount."""
 
 import contextlib
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -29,6 +30,17 @@ class Guest:
     def turn_to(self, doing: Doing, now: float) -> None:
         """Note what it is at from now on (monotonic seconds)."""
         self.doing, self.since = doing, now
+
+    @property
+    def is_idle(self) -> bool:
+        """Between two requests, and nothing has come of the next one."""
+        if self.doing is not Doing.IDLE:
+            return False
+        poll = select.poll()
+        with contextlib.suppress(OSError, ValueError):
+            poll.register(self.socket, select.POLLIN)
+            return not poll.poll(0)
+        return False
 
     def cut(self) -> None:
         """Have whatever it waits for end at once."""
@@ -69,12 +81,12 @@ class Crowd:
             self._changed.notify_all()
 
     def close(self, timeout: float) -> None:
-        """Admit nobody, cut who owes us something, let the others finish for so many seconds."""
+        """Admit nobody, cut the idle, let the others finish for so many seconds."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
             for guest in self._guests:
-                if guest.doing is not Doing.ANSWERING:
+                if guest.is_idle:
                     guest.cut()
             if not self._changed.wait_for(lambda: not self._guests, timeout):
                 for guest in self._guests:
@@ -85,7 +97,7 @@ class Crowd:
         if any(guest.is_cut for guest in self._guests):
             return
         too_slow = self._monotonic() - self._patience
-        idle = [guest for guest in self._guests if guest.doing is Doing.IDLE]
+        idle = [guest for guest in self._guests if guest.is_idle]
         slow = [g for g in self._guests if g.doing is Doing.WAITING and g.since <= too_slow]
         victims = sorted(idle or slow, key=lambda guest: guest.since)
         for victim in victims[:1]:

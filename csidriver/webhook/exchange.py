@@ -26,8 +26,8 @@ class Limits:
     # around the pod come on top.
     body: int = 6 << 20
     head: int = 1 << 16
-    # Bodies above `light` are read few at a time, or they would fill the memory together.
-    light: int = 1 << 18
+    # Larger bodies are read few at a time, or they would fill the memory together.
+    light: int = 1 << 16
     heavy_ones: int = 4
     handshake: float = 5.0
     # From the first byte of a request to the last of its answer; kube-apiserver waits for 5.
@@ -49,6 +49,8 @@ class Desk:
     limits: Limits
     metrics: WebhookMetrics
     heavy: threading.BoundedSemaphore
+    # One answer at a time: parsed JSON is large, and Python would not be faster with two.
+    answering: threading.Lock
     leaving: threading.Event
 
 
@@ -161,7 +163,8 @@ class Exchange(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
             self._guest.turn_to(Doing.ANSWERING, time.monotonic())
-            reply = self._desk.answer(body)
+            with self._desk.answering:
+                reply = self._desk.answer(body)
         finally:
             if not light:
                 self._desk.heavy.release()

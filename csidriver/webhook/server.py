@@ -47,8 +47,14 @@ class AdmissionServer:
         self._context = context
         self._limits = limits
         self._leaving = threading.Event()
-        heavy = threading.BoundedSemaphore(limits.heavy_ones)
-        self._desk = Desk(answer, limits, metrics, heavy, self._leaving)
+        self._desk = Desk(
+            answer,
+            limits,
+            metrics,
+            heavy=threading.BoundedSemaphore(limits.heavy_ones),
+            answering=threading.Lock(),
+            leaving=self._leaving,
+        )
         self._crowd = Crowd(limits.connections, limits.patience, time.monotonic)
         metrics.connections.set_function(lambda: float(len(self._crowd)))
         self._ended = threading.Event()

@@ -35,10 +35,12 @@ from tests.node.mortal import Zygote
 from tests.refresher.bench import Bench, until
 
 NAME = "hello"
-# Of the 20 s an access token lives: what is left of the one in hand when a renewal begins.
-LIFETIME, LEFT = 20.0, 6.0
-# With that lifetime an exchange gets 1.25 s and an intent counts for 7.5 s.
-FLAGS = ("--takeover-after", "1", "--lease-duration", "3", "--lease-renew", "1")
+# Seconds the access token in hand lives, and what is left of it when a renewal begins.
+LIFETIME, LEFT = 30.0, 8.0
+# Seconds the next one lives: long, so that nothing happens after what is looked at.
+NEXT = 3600.0
+# Then an exchange gets 1.9 s, an intent counts for 8.8 s, and 7.5 s lie between two sends.
+FLAGS = ("--takeover-after", "1", "--lease-duration", "8", "--lease-renew", "2")
 _numbers = itertools.count()
 
 

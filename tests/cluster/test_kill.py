@@ -21,7 +21,7 @@ from csidriver.demo.families import Policy
 from csidriver.demo.presentations import Outcome
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
-from tests.cluster.mortal import LIFETIME, NAME, Mortal, Yard
+from tests.cluster.mortal import LIFETIME, NAME, NEXT, Mortal, Yard
 from tests.cluster.victim import OVER
 from tests.node.mortal import Zygote
 from tests.refresher.bench import Bench, until
@@ -29,7 +29,7 @@ from tests.refresher.bench import Bench, until
 pytestmark = pytest.mark.tools(*PROGRAMS)
 # Nearly all of a case is waiting: for an intent to be void, for the last moment of a token.
 SIDE_BY_SIDE = 32
-WINDOW = 30.0
+WINDOW = 120.0
 
 Before = Callable[[Mortal], None]
 
@@ -63,7 +63,7 @@ def zygote() -> Iterator[Zygote]:
 def yard(cluster: Cluster, zygote: Zygote, folder: Path, grace: float) -> Iterator[Yard]:
     folder.mkdir()
     # Who cannot be asked about a token is presented it again, late.
-    policy = Policy(lifetime=LIFETIME, grace=grace, introspection=False)
+    policy = Policy(lifetime=NEXT, grace=grace, introspection=False)
     with Bench(folder, policy) as bench:
         reuse = {"window": grace} if grace else "strict"
         bench.configure(bench.entry(reuse=reuse, defaultLifetime=LIFETIME))

@@ -1,4 +1,4 @@
-"""The webhook as a process with the rights of deploy/rbac.yaml, asked by a real API server."""
+"""The webhook as a process with the rights that deploy/ gives it, asked by a real API server."""
 
 import json
 import re

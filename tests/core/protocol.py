@@ -285,6 +285,7 @@ class Process:
     holder: str = "pod-1"
     issuer: Issuer = ISSUER
     ref: Ref = REF
+    namespaces: tuple[str, ...] = ()
     known: Known = field(default_factory=lambda: Known(REF))
 
     def __post_init__(self) -> None:
@@ -293,7 +294,8 @@ class Process:
 
     def visit(self, crash_after: int | None = None, *, event: bool = False) -> Known:
         """One visit, after an event on the source if so; fails like the real loop does."""
-        rules = Rules(Issuers({self.issuer.name: self.issuer}), self.holder)
+        issuers = Issuers({self.issuer.name: self.issuer})
+        rules = Rules(issuers, self.holder, namespaces=self.namespaces)
         known = replace(self.known, source_stale=True) if event else self.known
         self.known = self.world.run(visit(known, rules), crash_after, self.holder)
         if self.known.grant is None:

@@ -32,6 +32,7 @@ class Given:
     clock: Time = field(default_factory=Clock)
     answer: Answer = answer
     limits: Limits = field(default_factory=Limits)
+    drain: float = 0.0
 
 
 class Replica:
@@ -56,7 +57,7 @@ class Replica:
         self.server = AdmissionServer(
             ("127.0.0.1", 0), self.certificates.context, given.answer, metrics, given.limits
         )
-        self.role = Webhook(self.certificates, self.server, drain=0.0)
+        self.role = Webhook(self.certificates, self.server, given.drain)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.role.run, args=(self._stop,), daemon=True)
 

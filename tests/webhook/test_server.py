@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
@@ -370,6 +371,37 @@ def test_only_so_many_long_bodies_are_read_at_a_time() -> None:
         assert [third.post(long)[0] for _ in range(3)] == [200, 200, 200]
 
 
+class Alone:
+    """Knows how many answers are being made at once."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._now = 0
+
+    def __call__(self, body: bytes) -> Reply:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        threading.Event().wait(0.001)  # lets others in, if anything does
+        reply = answer(body)
+        self._now -= 1
+        return reply
+
+
+def test_one_answer_is_made_at_a_time() -> None:
+    alone = Alone()
+    with serving(reply=alone) as served:
+
+        def ask() -> None:
+            with contextlib.closing(served.client()) as client:
+                for _ in range(20):
+                    assert client.post()[0] == 200
+
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(ask) for _ in range(4)]:
+                done.result(PATIENCE)
+    assert alone.most == 1
+
+
 def test_another_certificate_is_for_the_next_connection(served: Served) -> None:
     def shown(connected: ssl.SSLSocket) -> str:
         return ssl.DER_cert_to_PEM_cert(connected.getpeercert(binary_form=True) or b"")
@@ -408,6 +440,23 @@ def test_a_stop_finishes_what_is_being_answered_and_lets_the_idle_go() -> None:
         assert served.connections == 0
         with pytest.raises(ConnectionRefusedError):
             served.connect()
+
+
+def test_requests_that_have_begun_when_it_stops_are_answered() -> None:
+    for _ in range(10):
+        with serving() as served, contextlib.ExitStack() as stack:
+            whole, half = [stack.enter_context(served.secure()) for _ in range(2)]
+            length = HEAD + f"Content-Length: {len(GOOD)}\r\n\r\n".encode()
+            clients = [Client(whole), Client(half)]
+            assert [client.post()[0] for client in clients] == [200, 200]
+            half.sendall(length + GOOD[:10])
+            whole.sendall(length + GOOD)
+            stopping = threading.Thread(target=served.server.stop)
+            stopping.start()
+            assert told_on(whole)[0] == 200
+            half.sendall(GOOD[10:])
+            assert told_on(half)[0] == 200
+            stopping.join(PATIENCE)
 
 
 def test_who_leaves_sends_clients_elsewhere_with_each_answer(served: Served) -> None:
