@@ -59,7 +59,7 @@ def make(name: str, base: str, archive: Path) -> Path:
     """Build the project's image; `base` empty for the Dockerfile's, LOCAL to make one here."""
     builder = find_builder()
     arguments = {key: os.environ[key] for key in _PIP if os.environ.get(key)}
-    with _alone():
+    with alone():
         if base == LOCAL:
             make_local_base(builder)
             base = LOCAL_BASE
@@ -71,8 +71,8 @@ def make(name: str, base: str, archive: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """While another clone builds an image of the same name, wait."""
+def alone() -> Iterator[None]:
+    """Wait while another clone uses the builder, which may build an image of the same name."""
     cache(os.environ).mkdir(parents=True, exist_ok=True)
     with (cache(os.environ) / "image.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -138,9 +138,10 @@ class BoxedBuildah(Buildah):
     """Buildah of a root file system of Debian's, in namespaces that end with it."""
 
     def save(self, name: str, archive: Path) -> None:
-        """Write an image as an archive, and forget what earlier ones consisted of."""
+        """Write an image as an archive, and forget what earlier and broken builds left."""
         super().save(name, archive)
-        self._run("rmi", "--prune", folder=archive.parent)
+        for command in (("rm", "--all"), ("rmi", "--prune")):
+            self._run(*command, folder=archive.parent)
 
     def _run(self, command: str, *rest: str, folder: Path) -> None:
         store = cache(os.environ) / "images"
