@@ -300,7 +300,11 @@ def test_alerts_and_dashboard_arrive_whole() -> None:
 
 @helm
 def test_egress_is_limited_where_it_is_wanted() -> None:
-    found = rendered("networkPolicy.egress.enabled=true", "networkPolicy.egress.issuerPorts={8443}")
+    found = rendered(
+        "networkPolicy.egress.enabled=true",
+        "networkPolicy.egress.issuerPorts={8443}",
+        "networkPolicy.egress.dnsPorts={53,5353}",
+    )
     ports = {
         policy["metadata"]["name"]: [
             [port["port"] for port in rule["ports"]] for rule in policy["spec"]["egress"]
@@ -311,7 +315,7 @@ def test_egress_is_limited_where_it_is_wanted() -> None:
     assert ports == {
         "oauth2-csi-node": [api_server],
         "oauth2-csi-webhook": [api_server],
-        "oauth2-csi-refresher": [api_server, [53, 53], [8443]],
+        "oauth2-csi-refresher": [api_server, [53, 53, 5353, 5353], [8443]],
     }
 
 
