@@ -32,9 +32,9 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def closed_objects(schema: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object of the schema whose properties are named."""
+    """Every object of the schema whose properties are named, and not only to refuse them."""
     if isinstance(schema, dict):
-        if "properties" in schema and "type" in schema:
+        if "type" in schema and any(schema.get("properties", {}).values()):
             yield where, schema
         for key, inner in schema.items():
             yield from closed_objects(inner, f"{where}/{key}")
@@ -157,6 +157,7 @@ def test_helm_lints_the_chart() -> None:
         ("issuers[0].name=x,issuers[0].isuer=https://auth.example", "isuer"),
         ("issuerCAs.configMapName=a,issuerCAs.secretName=b", "/issuerCAs"),
         ("webhook.failurePolicy=Ignore", "failurePolicy"),
+        (r"node.podLabels.app\.kubernetes\.io/component=x", "/node/podLabels"),
         ("image.digest=latest", "/image/digest"),
         ("podMonitor.enabled=yes", "/podMonitor/enabled"),
     ],
