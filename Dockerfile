@@ -1,6 +1,7 @@
 # One image for every role. `make image` builds it, with docker, podman or buildah.
-# Any image with Python >= 3.11, its venv module and a shell serves as base.
-ARG BASE_IMAGE=python:3.13-slim-bookworm
+# Any image with Python >= 3.11, its venv module and a shell serves as base. Named in full: buildah
+# and podman may refuse a short name.
+ARG BASE_IMAGE=docker.io/library/python:3.13-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 # Where pip finds packages and which authorities it trusts, where that is not the default.

@@ -55,9 +55,9 @@ def main() -> int:
     return 0
 
 
-def make(name: str, base: str, archive: Path) -> Path:
+def make(name: str, base: str, archive: Path, builder: "Builder | None" = None) -> Path:
     """Build the project's image; `base` empty for the Dockerfile's, LOCAL to make one here."""
-    builder = find_builder()
+    builder = builder or find_builder()
     arguments = {key: os.environ[key] for key in _PIP if os.environ.get(key)}
     with alone():
         if base == LOCAL:
@@ -95,7 +95,7 @@ class Builder:
         self._program = program
 
     def build(self, build: Build) -> None:
-        """Build an image into the program's own store."""
+        """Build an image into the program's own store, where its name is taken from another."""
         flags = [f"--build-arg={key}={value}" for key, value in build.arguments.items()]
         run([self._program, "build", f"--tag={build.name}", *flags, str(build.context)])
 
