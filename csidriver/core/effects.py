@@ -146,11 +146,15 @@ class Namesakes(Effect[tuple[Namesake, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class SpoolEntry:
-    """What survives a crash of the process: a nonce whose token was sent, and maybe its reply."""
+    """What survives a crash of the process: a nonce whose token was sent, and maybe its reply.
+
+    `rt` is the hash of that token.
+    """
 
     nonce: str
     sent_at: float
     reply: TokenDocument | None
+    rt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

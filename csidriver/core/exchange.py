@@ -75,6 +75,8 @@ def _settle_intent(known: Known, issuer: Issuer, rules: Rules) -> Steps[Known]:
     """Find out what became of an announced exchange that no outcome was recorded for."""
     grant = known.grant
     intent = None if grant is None else grant.intent
+    if grant is not None and grant.status is Status.LOST_ROTATION:
+        return (yield from _find_reply(known, grant, issuer))
     if grant is None or intent is None or intent.rt != grant.live or intent.recorded:
         return known
     now = yield from Now()
@@ -97,6 +99,16 @@ def _settle_intent(known: Known, issuer: Issuer, rules: Rules) -> Steps[Known]:
         return replace(known, grant=withdraw(grant))
     outcome = Failed(Signal.NO_ANSWER) if entry.reply is None else Ok(entry.reply)
     return (yield from _record(known, grant, outcome, entry.sent_at, issuer))
+
+
+def _find_reply(known: Known, grant: Grant, issuer: Issuer) -> Steps[Known]:
+    """What a peer gave up for lost while we stood still may lie in our spool."""
+    entry = None
+    with contextlib.suppress(SpoolFailed):
+        entry = yield from SpoolRead(known.ref)
+    if entry is None or entry.reply is None or entry.rt != grant.live:
+        return known
+    return (yield from _record(known, grant, Ok(entry.reply), entry.sent_at, issuer))
 
 
 def _age(known: Known, intent: Intent, now: float) -> Steps[float]:
@@ -165,7 +177,7 @@ def _present(
     if isinstance(outcome, Ok):
         # The commit below is the real store, the spool only covers a crash before it.
         with contextlib.suppress(SpoolFailed):
-            yield from SpoolWrite(known.ref, SpoolEntry(nonce, sent_at, outcome.reply))
+            yield from SpoolWrite(known.ref, SpoolEntry(nonce, sent_at, outcome.reply, grant.live))
     elif outcome.kind is not Kind.UNCERTAIN:
         # An intent without a spool entry reads as "not presented", which is what this outcome says.
         with contextlib.suppress(SpoolFailed):

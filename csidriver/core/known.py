@@ -124,9 +124,6 @@ class Known:
             return self
         if what is not What.SOURCE:
             return replace(self, custody_stale=True)
-        if self.source is not None and self.unread and change.by_us:
-            # Still nothing but ours has happened to it since it was seen.
-            return replace(self, source=replace(self.source, resource_version=version))
         return replace(self, source_stale=True)
 
     def with_grant(self, secret: Secret, grant: Grant) -> "Known":

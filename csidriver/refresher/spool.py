@@ -38,6 +38,7 @@ class Spool:
         content = {
             "nonce": entry.nonce,
             "sentAt": entry.sent_at,
+            "rt": entry.rt,
             "reply": None if entry.reply is None else entry.reply.text().reveal(),
         }
         try:
@@ -74,6 +75,7 @@ def _entry(content: dict[str, Any]) -> SpoolEntry:
     return SpoolEntry(
         nonce=str(content["nonce"]),
         sent_at=float(content["sentAt"]),
+        rt=str(content.get("rt", "")),
         # Encoded on the way: what is no text could never be stored.
         reply=None
         if reply is None

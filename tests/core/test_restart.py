@@ -12,7 +12,7 @@ from csidriver.core.secret import Secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.core.store import Change, What
-from csidriver.errors import InvalidSecret, StoreConflict
+from csidriver.errors import InvalidSecret, SpoolFailed, StoreConflict
 from tests.core.looks import (
     COMPANION,
     GRANT,
@@ -281,16 +281,11 @@ class TestStale:
         running.world._store(source(running.world))
         assert running.hear().source_stale
 
-    def test_an_unread_source_stays_seen_while_only_we_write_to_it(self, running: Process) -> None:
-        """A standby sees the other replica work."""
-        world = running.world
-        standby = restart(running)
+    def test_an_unread_source_that_a_peer_wrote_to_is_read(self, running: Process) -> None:
+        """The peer may have seen an edit that no event told this process of."""
+        other = restart(running)
         running.work(LIFE)
-        known = standby.hear()
-        assert not known.source_stale
-        assert known.source is not None
-        assert known.source.resource_version == source(world).resource_version
-        assert standby.known.unread
+        assert other.hear().source_stale
 
     def test_but_not_after_somebody_else_did(self, running: Process) -> None:
         world = running.world
@@ -572,3 +567,54 @@ class TestNamespaces:
         assert live(world) == "alice-2"
         fresh.work(10 * LIFE)
         assert world.server.tokens() == ["alice-0", "alice-1"]
+
+
+class TestGivenUp:
+    """A peer took over, asked the server, and gave a reply up for lost that lay in our spool."""
+
+    @pytest.fixture
+    def lost(self, running: Process) -> Process:
+        world = running.world
+
+        def replied(effect: effects.Effect[object]) -> bool:
+            return isinstance(effect, effects.SpoolWrite) and effect.entry.reply is not None
+
+        world.server.introspects = True
+        world.after = once(replied, crash)
+        world.now = running.known.next_visit or 0
+        with pytest.raises(Crashed):
+            running.visit()
+        kept = dict(world.spool)
+        peer = Process(world, holder="pod-2")
+        peer.restart()
+        peer.visit()
+        peer.work(1200)
+        assert companion(world).status is Status.LOST_ROTATION
+        world.spool.clear()
+        world.spool.update(kept)
+        return running
+
+    def test_it_is_stored_when_its_process_is_back(self, lost: Process) -> None:
+        world = lost.world
+        restart(lost).visit()
+        assert live(world) == mirrored(world) == "alice-2"
+        assert companion(world).status is Status.READY
+        assert world.server.tokens() == ["alice-0", "alice-1"]
+        assert REF not in world.spool
+
+    def test_one_of_another_token_is_not(self, lost: Process) -> None:
+        world = lost.world
+        world.spool[REF] = replace(world.spool[REF], rt="another")
+        restart(lost).visit()
+        assert companion(world).status is Status.LOST_ROTATION
+
+    def test_a_spool_that_cannot_be_read_changes_nothing(self, lost: Process) -> None:
+        world = lost.world
+
+        def before(effect: effects.Effect[object]) -> None:
+            if isinstance(effect, effects.SpoolRead):
+                raise SpoolFailed("unreadable")
+
+        world.before = before
+        restart(lost).visit()
+        assert companion(world).status is Status.LOST_ROTATION
