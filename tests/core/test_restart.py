@@ -31,7 +31,7 @@ from tests.core.looks import (
     reasons,
     source,
 )
-from tests.core.protocol import ISSUER, REF, Crashed, Process, World, answer
+from tests.core.protocol import ISSUER, LOST_BEFORE, REF, Crashed, Process, World, answer
 
 READS = (effects.GetSecret,)
 WRITES = (effects.CreateSecret, effects.PatchSecret, effects.DeleteSecret)
@@ -618,3 +618,62 @@ class TestGivenUp:
         world.before = before
         restart(lost).visit()
         assert companion(world).status is Status.LOST_ROTATION
+
+
+class TestStillInDoubt:
+    """A peer took over and holds the outcome for unknown; the reply lies in our spool."""
+
+    @pytest.fixture
+    def doubted(self, running: Process) -> Process:
+        world = running.world
+
+        def replied(effect: effects.Effect[object]) -> bool:
+            return isinstance(effect, effects.SpoolWrite) and effect.entry.reply is not None
+
+        world.after = once(replied, crash)
+        world.now = running.known.next_visit or 0
+        with pytest.raises(Crashed):
+            running.visit()
+        peer = Process(world, holder="pod-2")
+        peer.restart()
+        peer.visit()
+        peer.work(200)
+        assert companion(world).status is Status.UNCERTAIN
+        return running
+
+    def test_it_is_stored_and_the_old_token_is_not_presented_again(self, doubted: Process) -> None:
+        world = doubted.world
+        fresh = restart(doubted)
+        fresh.visit()
+        assert live(world) == "alice-2"
+        fresh.work(LIFE / 4)
+        assert world.server.tokens() == ["alice-0", "alice-1"]
+        assert companion(world).status is Status.READY
+
+    def test_nor_after_the_peer_announced_the_repetition_and_died(self, doubted: Process) -> None:
+        world = doubted.world
+        peer = Process(world, holder="pod-2")
+        peer.restart()
+        peer.visit()
+        world.now = peer.known.next_visit or 0
+        world.before = once(lambda e: isinstance(e, effects.Send), crash)
+        with pytest.raises(Crashed):
+            peer.visit()
+        fresh = restart(doubted)
+        fresh.visit()
+        fresh.work(200)
+        assert live(world) == "alice-2"
+        assert world.server.tokens() == ["alice-0", "alice-1"]
+
+    def test_nor_when_the_repetition_got_no_answer_either(self, doubted: Process) -> None:
+        world = doubted.world
+        peer = Process(world, holder="pod-2")
+        peer.restart()
+        peer.visit()
+        world.server.script.append(LOST_BEFORE)
+        peer.work(LIFE)
+        assert peer.known.next_visit is None
+        restart(doubted).visit()
+        # By now it is late: what was in the spool is due for its own refresh.
+        assert world.server.tokens() == ["alice-0", "alice-1", "alice-1", "alice-2"]
+        assert companion(world).status is Status.READY
