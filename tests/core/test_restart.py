@@ -677,3 +677,21 @@ class TestStillInDoubt:
         # By now it is late: what was in the spool is due for its own refresh.
         assert world.server.tokens() == ["alice-0", "alice-1", "alice-1", "alice-2"]
         assert companion(world).status is Status.READY
+
+
+class TestBackup:
+    """The driver namespace comes back from a backup; what nodes and users see does not."""
+
+    @pytest.mark.parametrize("cycles", [1, 3])
+    def test_an_older_grant_gives_way_to_the_mirror(self, running: Process, cycles: int) -> None:
+        world = running.world
+        kept = world.secrets[GRANT]
+        running.work(cycles * LIFE)
+        latest = live(world)
+        world._store(kept)
+        fresh = restart(running)
+        fresh.visit()
+        assert presented_twice(world) == []
+        assert live(world) == mirrored(world) != latest
+        assert companion(world).generation == grant(world).generation
+        assert companion(world).status is Status.READY
