@@ -8,9 +8,10 @@ import pytest
 
 from csidriver.core import contract, custody, effects
 from csidriver.core.known import Known
+from csidriver.core.outcome import Failed
 from csidriver.core.secret import Secret
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Status
+from csidriver.core.status import Signal, Status
 from csidriver.core.store import Change, What
 from csidriver.errors import InvalidSecret, SpoolFailed, StoreConflict
 from tests.core.looks import (
@@ -695,3 +696,37 @@ class TestBackup:
         assert live(world) == mirrored(world) != latest
         assert companion(world).generation == grant(world).generation
         assert companion(world).status is Status.READY
+
+
+class TestClock:
+    """A machine's clock was ahead while tokens were refreshed, and is set right."""
+
+    @pytest.fixture
+    def ahead(self, world: World) -> Process:
+        world.offsets["pod-1"] = 7 * 86400.0
+        process = Process(world)
+        process.visit()
+        world.offsets["pod-1"] = 0.0
+        return process
+
+    @pytest.mark.parametrize("again", [restart, lambda process: process])
+    def test_a_token_from_the_future_is_refreshed_soon(
+        self, ahead: Process, again: Callable[[Process], Process]
+    ) -> None:
+        world, process = ahead.world, again(ahead)
+        process.visit()
+        process.work(10.0)
+        assert world.server.tokens() == ["alice-0", "alice-1"]
+        assert companion(world).token.expires_at <= world.now + LIFE  # type: ignore[union-attr]
+
+    def test_failures_keep_their_pace(self, ahead: Process) -> None:
+        ahead.world.server.script.extend([Failed(Signal.FORBIDDEN)] * 3)
+        ahead.visit()
+        ahead.work(1000.0)
+        assert len(ahead.world.server.presented) <= 1 + 4
+
+    def test_the_difference_between_two_machines_is_no_reason(self, ahead: Process) -> None:
+        ahead.world.offsets["pod-1"] = 7 * 86400.0 - 30.0
+        ahead.visit()
+        ahead.work(600.0)
+        assert ahead.world.server.tokens() == ["alice-0"]
