@@ -4,7 +4,14 @@ from dataclasses import replace
 
 from csidriver.core import companion, custody
 from csidriver.core.commit import keep
-from csidriver.core.effects import CreateSecret, DeleteSecret, Now, PatchSecret, SpoolClear
+from csidriver.core.effects import (
+    CreateSecret,
+    DeleteSecret,
+    Namesakes,
+    Now,
+    PatchSecret,
+    SpoolClear,
+)
 from csidriver.core.grant import Grant, Verdict, adopt, judge
 from csidriver.core.issuers import Issuer
 from csidriver.core.known import Known, Rules, Steps
@@ -118,6 +125,9 @@ def _adopt(known: Known, source: Source, issuer: Issuer, rules: Rules) -> Steps[
     grant = replace(adopt(source, issuer, now, known.grant), source_version=version)
     # Grants may have been lost while companions were not: a companion never goes back.
     grant = replace(grant, generation=max(grant.generation, companion.shown(known.companion) + 1))
+    # Announced before anything takes time: a copy that is adopted meanwhile is the younger one, and
+    # must hear of this one before it sends.
+    yield from Namesakes(known.ref, grant.adopted_at, grant.names)
     if known.grant_secret is None:
         stored = yield from CreateSecret(custody.to_secret(grant, rules.driver_namespace))
     else:
