@@ -19,7 +19,7 @@ PROTOS := csidriver/_proto/csi.proto csidriver/_proto/pluginregistration.proto
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-annotate --no-emit-index-url
 
-.PHONY: demo test test-keycloak simulate soak bench check fix proto manifests lock tools image e2e clean
+.PHONY: demo test cover test-keycloak simulate soak bench check fix proto manifests lock tools image e2e clean
 .DELETE_ON_ERROR:
 
 ## demo: the announcement's example comes to life; ARGS="--seconds 30 --json" and more (--help)
@@ -29,6 +29,12 @@ demo: $(VENV)/.demo
 ## test: everything that needs no cluster; names what it skips and why
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest $(ARGS)
+
+## cover: every branch of the admission function is tested
+cover: $(VENV)/.dev
+	@$(BIN)/python -m pytest --quiet tests/core/test_admission.py tests/core/test_injection.py \
+	  --cov=csidriver.core.admission --cov=csidriver.core.injection --cov=csidriver.core.jsonpatch \
+	  --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 $(ARGS)
 
 ## test-keycloak: the refresher against a real Keycloak, which Maven fetches; takes minutes
 test-keycloak: $(VENV)/.dev

@@ -11,6 +11,7 @@ from csidriver import cli
 from csidriver.core.status import Signal, Status, Warn
 from csidriver.node import boundary
 from csidriver.node.metrics import NodeMetrics
+from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.webhook.metrics import WebhookMetrics
 
 PAGE = (Path(__file__).parents[1] / "docs/operations.md").read_text(encoding="utf-8")
@@ -44,7 +45,7 @@ def test_every_code_a_pod_may_see_has_its_row() -> None:
     assert first_cells(section("## Events of a pod")) - {"code"} == codes | {"Internal"}
 
 
-@pytest.mark.parametrize("metrics", [NodeMetrics, WebhookMetrics])
+@pytest.mark.parametrize("metrics", [NodeMetrics, RefresherMetrics, WebhookMetrics])
 def test_every_metric_is_in_the_table(metrics: type) -> None:
     registry = CollectorRegistry()
     metrics(registry)

@@ -30,6 +30,9 @@ _MISDIRECTED = (
 # Mounted read-only whatever the mount says.
 _READ_ONLY_VOLUMES = ("configMap", "downwardAPI", "projected", "secret")
 _LONGEST_MESSAGE = 16_384  # an Event or a terminal shows less
+# Every entry is compared with every container, volume and mount. No pod comes near; the API server
+# itself looks at a pod only after admission, and others wait meanwhile.
+_MOST_COMPARED = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,10 @@ def inject(pod: Mapping[str, Any]) -> Injection:
         raise InvalidRequest("pod", [f"annotation {TO_INJECT} is not a string"])
     reading = read(annotation)
     spec = _object(result, "spec")
+    if (compared := len(reading.entries) * _parts(spec)) > _MOST_COMPARED:
+        problem = f"entries times containers, volumes and mounts of the pod are {compared}"
+        limit = f"{_MOST_COMPARED} are allowed"
+        raise InvalidAnnotation(f"annotation {TO_INJECT}", [f"{problem}, at most {limit}"])
     problems, warnings = list(reading.problems), list(reading.warnings)
     taken: dict[tuple[int, int], str] = {}
     # All seats are chosen before anything is mounted: a mount says where an entry sits.
@@ -205,6 +212,13 @@ def _bounded(warnings: list[str]) -> tuple[str, ...]:
 
 def _containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return _objects(spec, "containers") + _objects(spec, "initContainers")
+
+
+def _parts(spec: dict[str, Any]) -> int:
+    """How many things there are that an entry is compared with."""
+    everyone = _containers(spec)
+    mounts = sum(len(_mounts(one)) + len(_objects(one, "volumeDevices")) for one in everyone)
+    return len(everyone) + len(_objects(spec, "volumes")) + mounts
 
 
 def _object(holder: dict[str, Any], key: str) -> dict[str, Any]:

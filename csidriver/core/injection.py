@@ -8,7 +8,7 @@ here.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
@@ -23,9 +23,14 @@ _REQUIRED = ("secretName", "container", "owner")
 _NAMES = ("secretName", "container", "templateConfigMapName")
 _KNOWN = (*_REQUIRED, "templateConfigMapName")
 _LAST_UID = 2**32 - 2  # the kernel reads 2**32 - 1 as "no id"
-# Far above any pod; keeps one annotation of 256 KiB from occupying the webhook for seconds.
+# What all annotations of an object may have together. The API server looks only after admission.
+_LONGEST = 256 << 10
+# Far above any pod. These, and not only the size, keep one annotation from occupying the webhook,
+# for looking for a similar word is slow.
 _MOST_ENTRIES = 100
 _MOST_UNKNOWN = 16
+# No longer word is similar to a field.
+_LONGEST_FIELD = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,8 @@ def quoted(name: Any) -> str:
 
 
 def _decode(annotation: str) -> list[Any]:
+    if len(annotation) > _LONGEST:
+        raise ValueError(f"is longer than {_LONGEST} characters")
     try:
         value = json.loads(
             annotation, object_pairs_hook=_Object.from_pairs, parse_constant=_refuse_constant
@@ -151,8 +158,8 @@ def _faults(entry: _Object) -> Iterator[str]:
     unknown = [key for key in fields if key not in _KNOWN]
     for key in _REQUIRED:
         if key not in fields:
-            near = get_close_matches(key, unknown, n=1)
-            cure = f"is it what {quoted(near[0])} means?" if near else "add it"
+            near = _nearest(key, unknown[:_MOST_UNKNOWN])
+            cure = f"is it what {quoted(near)} means?" if near else "add it"
             yield f'field "{key}" is missing; {cure}'
     for key in _NAMES:
         if key in fields and not is_subdomain(fields[key]):
@@ -181,6 +188,13 @@ def _is_uid(value: Any) -> bool:
 def _unknown_fields(entry: _Object) -> Iterator[str]:
     unknown = [key for key in entry.fields if key not in _KNOWN]
     for key in unknown[:_MOST_UNKNOWN]:
-        near = get_close_matches(key, _KNOWN, n=1)
-        hint = f'; did you mean "{near[0]}"?' if near else ""
+        near = _nearest(key, _KNOWN)
+        hint = f'; did you mean "{near}"?' if near else ""
         yield f"unknown field {quoted(key)} is ignored{hint}"
+
+
+def _nearest(word: str, words: Sequence[str]) -> str:
+    """The one of the words that is like `word`, "" if none is."""
+    short = [one for one in words if len(one) <= _LONGEST_FIELD]
+    near = get_close_matches(word, short, n=1) if len(word) <= _LONGEST_FIELD else []
+    return near[0] if near else ""

@@ -59,15 +59,21 @@ class Bundle:
             self.problem = f"{self._configuration} does not exist"
             return
         if not found.bundles:
+            self.since = {}
             self.problem = f"{self._configuration} has no webhooks"
             return
         wanted, ids = self._wanted(found, tuple(trusted), now), self._ids(found)
+        everywhere = set.intersection(*ids)
+        # What is there counts, also when no more can be written.
+        self.since = seen_since(self.since, [one for one in wanted if one.id in everywhere], now)
         if any(there != {one.id for one in wanted} for there in ids):
             self._write(self._configuration, found, wanted)
-        everywhere = set.intersection(*ids)
-        before = {key: since for key, since in self.since.items() if key in everywhere}
-        self.since = seen_since(before, wanted, now)
+        self.since = seen_since(self.since, wanted, now)
         self.problem = ""
+
+    def problem_of(self, served: Certificate) -> str:
+        """Why kube-apiserver would not trust this certificate, "" if it does."""
+        return "" if served.issuer in self.since else self.problem
 
     def _wanted(
         self, found: Published, trusted: tuple[Certificate, ...], now: float

@@ -49,10 +49,11 @@ class SelfMade:
 
     def problems(self) -> list[str]:
         """Why kube-apiserver would not accept us, nothing if it would."""
-        problems = shortcomings(self._served, self._trouble, self._clock.now())
-        if self._bundle.problem:
-            problems.append(told(self._bundle.problem, self._trouble))
-        return problems
+        served = self._served
+        problems = shortcomings(served, self._trouble, self._clock.now())
+        bundle = self._bundle
+        problem = bundle.problem if served is None else bundle.problem_of(served.certificate)
+        return [*problems, told(problem, self._trouble)] if problem else problems
 
     def run(self, stop: threading.Event) -> None:
         """Look, act, wait, until `stop`."""

@@ -352,6 +352,51 @@ def test_a_denial_stays_of_readable_size() -> None:
     assert len(response_to(pod)["status"]["message"]) <= 16_384
 
 
+def _volumes(count: int) -> Callable[[Pod], None]:
+    def change(pod: Pod) -> None:
+        pod["spec"]["volumes"] = [{"name": f"v{number}"} for number in range(count)]
+
+    return change
+
+
+def _mounts(count: int) -> Callable[[Pod], None]:
+    def change(pod: Pod) -> None:
+        pod["spec"]["containers"][0]["volumeMounts"] = [
+            {"mountPath": f"/{n}"} for n in range(count)
+        ]
+
+    return change
+
+
+def _devices(count: int) -> Callable[[Pod], None]:
+    def change(pod: Pod) -> None:
+        devices = [{"devicePath": f"/{number}"} for number in range(count)]
+        pod["spec"]["containers"][0]["volumeDevices"] = devices
+
+    return change
+
+
+def _initial(count: int) -> Callable[[Pod], None]:
+    def change(pod: Pod) -> None:
+        pod["spec"]["initContainers"] = [{"name": f"i{number}"} for number in range(count)]
+
+    return change
+
+
+@pytest.mark.parametrize("parts", [_volumes, _mounts, _devices, _initial])
+def test_a_pod_that_is_made_to_keep_us_busy_is_denied(
+    parts: Callable[[int], Callable[[Pod], None]],
+) -> None:
+    entries = [ENTRY | {"owner": number} for number in range(100)]
+    pod = pod_with(*entries)
+    present = len(pod["spec"]["containers"])
+    parts(500 - present)(pod)
+    assert len(inject(pod).pod["spec"]["volumes"]) >= 100
+    parts(501 - present)(pod)
+    (problem,) = problems_of(pod)
+    assert "50000" in problem
+
+
 def test_a_volume_of_our_name_that_is_ours_is_kept() -> None:
     pod = inject(pod_with(ENTRY)).pod
     del pod["spec"]["containers"][0]["volumeMounts"]

@@ -166,6 +166,24 @@ def test_a_hundred_entries_are_allowed_and_more_are_not() -> None:
     assert len(over.problems) == 1
 
 
+def test_an_annotation_longer_than_an_object_may_have_is_not_looked_at() -> None:
+    longest = 256 << 10
+    entry = json.dumps([VALID])
+    assert len(read(entry.ljust(longest)).entries) == 1
+    assert read(entry.ljust(longest + 1)).entries == ()
+    (problem,) = read("[" * (longest + 1)).problems
+    assert str(longest) in problem
+
+
+def test_of_many_fields_only_the_first_are_searched_for_what_was_meant() -> None:
+    """The search is slow: with all of them one annotation would take many seconds."""
+    fields = {f"field{number}": 0 for number in range(20)}
+    (hinted,) = of({"secretname": 0} | fields | {"container": "a", "owner": 0}).problems
+    assert '"secretname"' in hinted
+    (problem,) = of(fields | {"secretname": 0, "container": "a", "owner": 0}).problems
+    assert problem.endswith("add it")
+
+
 def test_the_volume_depends_on_secret_owner_and_template_but_not_on_the_container() -> None:
     changes: list[dict[str, Any]] = [
         {},

@@ -32,9 +32,9 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def closed_objects(schema: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object of the schema whose properties are named."""
+    """Every object of the schema whose properties are named, and not only to refuse them."""
     if isinstance(schema, dict):
-        if "properties" in schema and "type" in schema:
+        if "type" in schema and any(schema.get("properties", {}).values()):
             yield where, schema
         for key, inner in schema.items():
             yield from closed_objects(inner, f"{where}/{key}")
@@ -150,12 +150,14 @@ def test_helm_lints_the_chart() -> None:
         ("node.tmpfsSize=64M", "/node/tmpfsSize"),
         ("node.tmpfsSize=1Gi", "node.resources.limits.memory: 192Mi is less than"),
         ("node.resources.limits.memory=128Mi", "node.resources.limits.memory: 128Mi is less than"),
+        ("tokensNamespace.name=oauth2-csi", "tokensNamespace.name: oauth2-csi is the release's"),
         ("refresher.namespaces={Alice}", "/refresher/namespaces/0"),
         ("issuers[0].issuer=https://auth.example", "name"),
         ("issuers[0].name=x", "tokenEndpoint"),
         ("issuers[0].name=x,issuers[0].isuer=https://auth.example", "isuer"),
         ("issuerCAs.configMapName=a,issuerCAs.secretName=b", "/issuerCAs"),
         ("webhook.failurePolicy=Ignore", "failurePolicy"),
+        (r"node.podLabels.app\.kubernetes\.io/component=x", "/node/podLabels"),
         ("image.digest=latest", "/image/digest"),
         ("podMonitor.enabled=yes", "/podMonitor/enabled"),
     ],
@@ -299,7 +301,11 @@ def test_alerts_and_dashboard_arrive_whole() -> None:
 
 @helm
 def test_egress_is_limited_where_it_is_wanted() -> None:
-    found = rendered("networkPolicy.egress.enabled=true", "networkPolicy.egress.issuerPorts={8443}")
+    found = rendered(
+        "networkPolicy.egress.enabled=true",
+        "networkPolicy.egress.issuerPorts={8443}",
+        "networkPolicy.egress.dnsPorts={53,5353}",
+    )
     ports = {
         policy["metadata"]["name"]: [
             [port["port"] for port in rule["ports"]] for rule in policy["spec"]["egress"]
@@ -310,7 +316,7 @@ def test_egress_is_limited_where_it_is_wanted() -> None:
     assert ports == {
         "oauth2-csi-node": [api_server],
         "oauth2-csi-webhook": [api_server],
-        "oauth2-csi-refresher": [api_server, [53, 53], [8443]],
+        "oauth2-csi-refresher": [api_server, [53, 53, 5353, 5353], [8443]],
     }
 
 

@@ -1,4 +1,8 @@
-"""The images of the cluster: ours, and stand-ins for those that a registry would bring."""
+"""The images of the cluster: ours, and stand-ins for those that a registry would bring.
+
+Always by the boxed buildah: in the store of this machine's docker or podman they would stay, and
+take names like busybox from the images that have them.
+"""
 
 import os
 import shutil
@@ -7,7 +11,7 @@ from pathlib import Path
 
 from tools import image
 from tools.debian import NODE, fetch_root
-from tools.image import Build, find_builder
+from tools.image import BoxedBuildah, Build, alone
 from tools.programs import cache
 
 # The announcement's pods run "busybox"; "pause" holds the namespaces of a pod.
@@ -36,7 +40,7 @@ def stand_ins() -> list[Path]:
 def ours(name: str, folder: Path) -> Path:
     """An archive of the project's image in `folder`, newly built."""
     base = os.environ.get("BASE_IMAGE") or image.LOCAL
-    return image.make(name, base, folder / "image.tar")
+    return image.make(name, base, folder / "image.tar", BoxedBuildah())
 
 
 def _stand_in(name: str, recipe: str) -> Path:
@@ -44,8 +48,8 @@ def _stand_in(name: str, recipe: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"{name.replace('/', '_').replace(':', '_')}.tar"
     if not archive.exists():
-        builder = find_builder()
-        with tempfile.TemporaryDirectory(dir=folder) as box:
+        builder = BoxedBuildah()
+        with alone(), tempfile.TemporaryDirectory(dir=folder) as box:
             shutil.copy(fetch_root(NODE) / "bin/busybox", box)
             Path(box, "Dockerfile").write_text(recipe, encoding="utf-8")
             builder.build(Build(name, Path(box), {}))

@@ -349,6 +349,30 @@ def test_a_bundle_that_may_not_be_written_is_told(rig: Rig, register: Register) 
     assert rig.made.problems() == []
 
 
+def test_what_is_trusted_is_ready_though_the_next_authority_cannot_be_published(
+    rig: Rig, store: DirectoryStore, register: Register
+) -> None:
+    rig.settle()
+    while rig.dial.time < authorities(store)[0].expires - TERMS.authority_lead - 30 * DAY:
+        rig.dial.time += 20 * DAY
+        rig.settle()
+    (old,) = authorities(store)
+    register.unwritable = StoreRefused("we lack the right")
+    rig.dial.time = old.expires - TERMS.authority_lead
+    for _ in range(3):
+        rig.made.look()
+    served = rig.expiry()
+    assert served is not None
+    assert len(authorities(store)) == 2
+    assert published(register) == {old.id}
+    rig.dial.time += TERMS.settle + 1
+    rig.made.look()
+    assert (rig.made.problems(), rig.expiry()) == ([], served)
+    rig.dial.time = served
+    rig.made.look()
+    assert any("we lack the right" in problem for problem in rig.made.problems())
+
+
 @pytest.mark.parametrize("bundles", [None, ()], ids=["no configuration", "no webhooks"])
 def test_a_configuration_that_asks_nobody_is_told(
     rig: Rig, register: Register, bundles: tuple[str, ...] | None
