@@ -10,19 +10,21 @@ ARG PIP_CERT
 ARG PIP_ONLY_BINARY=:all:
 WORKDIR /src
 COPY requirements/build.lock requirements/image.lock requirements/
+# Byte code not by time of change: that would make two builds of the same differ. `kubernetes.aio`
+# is half of that package, and nobody imports it.
 RUN python3 -m venv /build \
  && /build/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements/build.lock \
  && python3 -m venv --without-pip /opt/oauth2-csi \
  && /build/bin/pip --python /opt/oauth2-csi/bin/python install --no-cache-dir --no-compile \
-      --require-hashes --no-deps -r requirements/image.lock
-COPY pyproject.toml README.md LICENSE ./
-COPY csidriver csidriver
-# Byte code not by time of change: that would make two builds of the same differ. `kubernetes.aio`
-# is half of that package, and nobody imports it.
-RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
- && /build/bin/pip --python /opt/oauth2-csi/bin/python install --no-deps --no-compile --no-index /wheels/*.whl \
+      --require-hashes --no-deps -r requirements/image.lock \
  && rm -r /opt/oauth2-csi/lib/python3*/site-packages/kubernetes/aio \
  && /opt/oauth2-csi/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/oauth2-csi/lib
+COPY pyproject.toml README.md LICENSE ./
+COPY csidriver csidriver
+RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
+ && /build/bin/pip --python /opt/oauth2-csi/bin/python install --no-deps --no-compile --no-index /wheels/*.whl \
+ && /opt/oauth2-csi/bin/python -m compileall -q --invalidation-mode unchecked-hash \
+      /opt/oauth2-csi/lib/python3*/site-packages/csidriver
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="oauth2-csi" \

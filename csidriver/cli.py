@@ -166,13 +166,14 @@ def _run_cleanup(flags: argparse.Namespace) -> int:
 
 
 def _run_demo_issuer(flags: argparse.Namespace) -> int:
+    from csidriver.demo.families import Policy
     from csidriver.demo.issuer import serve
 
     logs.setup("info", "text")
     stop = threading.Event()
     stop_on_signals(stop)
     seeds = [Sensitive(seed) for seed in flags.seed]
-    serve(flags.listen, flags.issuer, seeds, stop)
+    serve(flags.listen, flags.issuer, seeds, stop, policy=Policy(lifetime=flags.lifetime))
     return 0
 
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -227,8 +228,14 @@ def test_the_demo_issuer_serves_and_ends() -> None:
             return json.load(answer)
         return None
 
-    with running("demo-issuer", "--listen", address, "--seed", "one") as (process, _):
+    flags = ("--listen", address, "--seed", "one", "--lifetime", "7")
+    with running("demo-issuer", *flags) as (process, _):
         assert until(metadata)["issuer"] == f"http://{address}"
+        form = {"grant_type": "refresh_token", "refresh_token": "one", "client_id": "my-app"}
+        form["client_secret"] = "my-app-client-secret"
+        body = urllib.parse.urlencode(form).encode()
+        with OPENER.open(f"http://{address}/token", data=body, timeout=5) as answer:
+            assert json.load(answer)["expires_in"] == 7
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
 

@@ -32,11 +32,15 @@ _PIP = ("PIP_CERT", "PIP_INDEX_URL")
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """An image to build: its name, the folder it is built from, and its build arguments."""
+    """An image to build: its name, the folder it is built from, and its build arguments.
+
+    `stage` is one before the last that is worth keeping for the next time.
+    """
 
     name: str
     context: Path
     arguments: Mapping[str, str]
+    stage: str = ""
 
 
 def main() -> int:
@@ -55,20 +59,20 @@ def make(name: str, base: str, archive: Path, builder: "Builder | None" = None) 
     """Build the project's image; `base` empty for the Dockerfile's, LOCAL to make one here."""
     builder = builder or find_builder()
     arguments = {key: os.environ[key] for key in _PIP if os.environ.get(key)}
-    with _alone():
+    with alone():
         if base == LOCAL:
             make_local_base(builder)
             base = LOCAL_BASE
         if base:
             arguments["BASE_IMAGE"] = base
-        builder.build(Build(name, CLONE, arguments))
+        builder.build(Build(name, CLONE, arguments, "build"))
         builder.save(name, archive)
     return archive
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """While another clone builds an image of the same name, wait."""
+def alone() -> Iterator[None]:
+    """Wait while another clone uses the builder, which may build an image of the same name."""
     cache(os.environ).mkdir(parents=True, exist_ok=True)
     with (cache(os.environ) / "image.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -114,8 +118,11 @@ class Buildah(Builder):
         flags = [f"--build-arg={key}={value}" for key, value in build.arguments.items()]
         if CERTIFICATES.is_dir():
             flags += [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"]
-        flags += ["--isolation=chroot", "--layers", f"--tag={build.name}"]
-        self._run("bud", *flags, str(build.context), folder=build.context)
+        flags += ["--isolation=chroot", "--layers"]
+        names = {f"{build.name}-{build.stage}": [f"--target={build.stage}"]} if build.stage else {}
+        for name, target in (names | {build.name: []}).items():
+            tag = f"--tag={name}"
+            self._run("bud", *flags, *target, tag, str(build.context), folder=build.context)
 
     def save(self, name: str, archive: Path) -> None:
         """Write an image as an archive."""
@@ -129,6 +136,12 @@ class Buildah(Builder):
 
 class BoxedBuildah(Buildah):
     """Buildah of a root file system of Debian's, in namespaces that end with it."""
+
+    def save(self, name: str, archive: Path) -> None:
+        """Write an image as an archive, and forget what earlier and broken builds left."""
+        super().save(name, archive)
+        for command in (("rm", "--all"), ("rmi", "--prune")):
+            self._run(*command, folder=archive.parent)
 
     def _run(self, command: str, *rest: str, folder: Path) -> None:
         store = cache(os.environ) / "images"

@@ -2,13 +2,20 @@
 
 from dataclasses import replace
 
-from csidriver.core import custody
+from csidriver.core import companion, custody
 from csidriver.core.commit import keep
-from csidriver.core.effects import CreateSecret, DeleteSecret, Now, PatchSecret, SpoolClear
+from csidriver.core.effects import (
+    CreateSecret,
+    DeleteSecret,
+    Namesakes,
+    Now,
+    PatchSecret,
+    SpoolClear,
+)
 from csidriver.core.grant import Grant, Verdict, adopt, judge
 from csidriver.core.issuers import Issuer
 from csidriver.core.known import Known, Rules, Steps
-from csidriver.core.publish import companion_generation, own_companion, publish
+from csidriver.core.publish import own_companion, publish
 from csidriver.core.schedule import gap
 from csidriver.core.secret import SecretPatch
 from csidriver.core.source import Source
@@ -52,7 +59,7 @@ def take_custody(known: Known, rules: Rules) -> Steps[tuple[Known, Plight | None
 
 def _outdone(known: Known) -> Known:
     """A remembered grant is worth nothing once nodes have seen a later one (section 2.7)."""
-    if known.lost and known.grant and companion_generation(known) > known.grant.generation:
+    if known.lost and known.grant and companion.shown(known.companion) > known.grant.generation:
         return replace(known, grant=None, lost=False)
     return known
 
@@ -117,7 +124,10 @@ def _adopt(known: Known, source: Source, issuer: Issuer, rules: Rules) -> Steps[
     version = "" if known.source is None else known.source.resource_version
     grant = replace(adopt(source, issuer, now, known.grant), source_version=version)
     # Grants may have been lost while companions were not: a companion never goes back.
-    grant = replace(grant, generation=max(grant.generation, companion_generation(known) + 1))
+    grant = replace(grant, generation=max(grant.generation, companion.shown(known.companion) + 1))
+    # Announced before anything takes time: a copy that is adopted meanwhile is the younger one, and
+    # must hear of this one before it sends.
+    yield from Namesakes(known.ref, grant.adopted_at, grant.names)
     if known.grant_secret is None:
         stored = yield from CreateSecret(custody.to_secret(grant, rules.driver_namespace))
     else:

@@ -89,6 +89,20 @@ class Companion:
         }
 
 
+def read(secret: Secret | None) -> Companion | None:
+    """What a Secret tells nodes, None if it is absent, none of ours or damaged."""
+    try:
+        return None if secret is None else Companion.from_secret(secret)
+    except InvalidSecret:
+        return None
+
+
+def shown(secret: Secret | None) -> int:
+    """The generation that nodes have seen last, 0 if none."""
+    seen = read(secret)
+    return 0 if seen is None else seen.generation
+
+
 def _token(data: Mapping[str, Sensitive]) -> AccessToken | None:
     if not data.get("access_token"):
         return None

@@ -38,6 +38,8 @@ from csidriver.errors import DriverError, InvalidSecret, SpoolFailed
 RECHECK = 1.0
 # Seconds a token may be held back in its issuer's queue before that is worth telling.
 NOTABLE_PAUSE = 5.0
+# What a process that took over may have made of an exchange whose reply it never saw.
+_DOUBTED = frozenset({Status.UNCERTAIN, Status.NEEDS_REAUTH, Status.LOST_ROTATION})
 
 
 def refresh_if_due(known: Known, issuer: Issuer, rules: Rules) -> Steps[Known]:
@@ -75,10 +77,10 @@ def _settle_intent(known: Known, issuer: Issuer, rules: Rules) -> Steps[Known]:
     """Find out what became of an announced exchange that no outcome was recorded for."""
     grant = known.grant
     intent = None if grant is None else grant.intent
-    if grant is not None and grant.status is Status.LOST_ROTATION:
-        return (yield from _find_reply(known, grant, issuer))
-    if grant is None or intent is None or intent.rt != grant.live or intent.recorded:
+    if grant is None or (intent is not None and intent.rt != grant.live):
         return known
+    if intent is None or intent.recorded:
+        return (yield from _find_reply(known, grant, issuer))
     now = yield from Now()
     age = yield from _age(known, intent, now)
     left = intent.takeover_after - age
@@ -102,7 +104,12 @@ def _settle_intent(known: Known, issuer: Issuer, rules: Rules) -> Steps[Known]:
 
 
 def _find_reply(known: Known, grant: Grant, issuer: Issuer) -> Steps[Known]:
-    """What a peer gave up for lost while we stood still may lie in our spool."""
+    """What a peer did not hear of while we stood still, or were away, may lie in our spool.
+
+    To present the token again would be the second time: the reply says that it is spent.
+    """
+    if grant.status not in _DOUBTED:
+        return known
     entry = None
     with contextlib.suppress(SpoolFailed):
         entry = yield from SpoolRead(known.ref)

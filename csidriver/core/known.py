@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from csidriver.core import contract, custody
+from csidriver.core.companion import shown
 from csidriver.core.contract import Ref
 from csidriver.core.effects import Effect, GetSecret, Monotonic
 from csidriver.core.grant import Grant
@@ -88,7 +89,8 @@ class Known:
         """What a start learns from lists alone, so that a token in order costs no read.
 
         `source` is how the watch found it, None if it did not. It counts as seen at the version
-        the grant recorded, and when its newest write is ours; else the first visit reads it.
+        the grant recorded, and when its newest write is ours; else the first visit reads it. So it
+        does when nodes have seen a later generation: then the grant comes from a backup.
         `read_at` (monotonic) is not before the grant was listed.
         """
         known = cls(ref)
@@ -106,7 +108,9 @@ class Known:
             # If not, the next refresh mirrors: what stands there now may be somebody's choice.
             mirrored=grant.generation,
         )
-        return known if source is None else _seen(known, grant, source)
+        if source is None or shown(companion) > grant.generation:
+            return known
+        return _seen(known, grant, source)
 
     @property
     def versions(self) -> Versions:

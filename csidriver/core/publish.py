@@ -7,7 +7,7 @@ the difference. Nothing here can lose a token, the grant has it already.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from csidriver.core import contract, expiry
+from csidriver.core import companion, contract, expiry
 from csidriver.core.attributes import shown
 from csidriver.core.companion import Companion
 from csidriver.core.effects import CreateSecret, Now, PatchSecret, Report, SpoolClear
@@ -19,7 +19,7 @@ from csidriver.core.source import document_key
 from csidriver.core.status import WARNINGS, Status, Warn
 from csidriver.core.telling import Plight, annotations, quiet, warned
 from csidriver.core.timestamp import rfc3339
-from csidriver.errors import InvalidSecret, StoreRefused
+from csidriver.errors import StoreRefused
 
 # A mirror that admission, a quota or `immutable` refused is tried again after so many seconds.
 MIRROR_RETRY = 600.0
@@ -64,29 +64,16 @@ def _next_visit(known: Known, plight: Plight | None, now: float) -> float | None
     return min((at for at in planned if at is not None), default=None)
 
 
-def companion_generation(known: Known) -> int:
-    """The generation nodes have seen last, 0 if none."""
-    seen = _decoded(known.companion)
-    return 0 if seen is None else seen.generation
-
-
 def own_companion(known: Known) -> Secret | None:
     """The companion, unless the object under its name is somebody else's."""
-    seen = _decoded(known.companion)
+    seen = companion.read(known.companion)
     return known.companion if seen is not None and seen.source == known.ref else None
-
-
-def _decoded(secret: Secret | None) -> Companion | None:
-    try:
-        return None if secret is None else Companion.from_secret(secret)
-    except InvalidSecret:
-        return None
 
 
 def _write_companion(
     known: Known, rules: Rules, plight: Plight | None, now: float
 ) -> Steps[tuple[Known, Plight | None]]:
-    seen = _decoded(known.companion)
+    seen = companion.read(known.companion)
     if known.companion is not own_companion(known):
         message = f"Secret {rules.tokens_namespace}/{known.ref.companion} is not ours; remove it"
         return known, Plight(Status.MISCONFIGURED, message)
@@ -121,7 +108,7 @@ def _companion(known: Known, plight: Plight | None, now: float) -> Companion | N
     return Companion(
         source=known.ref,
         source_uid=source.uid,
-        generation=grant.generation if grant else companion_generation(known),
+        generation=grant.generation if grant else companion.shown(known.companion),
         status=status,
         message=message,
         next_refresh=(grant.next_refresh or 0.0) if grant else 0.0,

@@ -25,6 +25,8 @@ from csidriver.core.token import TokenDocument, claims
 
 # Seconds after the first and second unknown outcome, where the server tolerates repetitions.
 REPEATS = {1: 1.0, 2: 3.0}
+# Seconds by which the clocks of two machines may differ without harm.
+_AHEAD = 60.0
 _COUNTED = (Pace.HALF_HOUR, Pace.UNKNOWN, Pace.SECOND_LOOK)
 
 
@@ -100,12 +102,19 @@ def _unscoped(grant: Grant, issuer: Issuer) -> bool:
 
 
 def reconsider(grant: Grant, issuer: Issuer, now: float) -> Grant:
-    """The grant with an attempt planned soon if what was refused is configured differently now."""
-    if grant.signal is None or grant.next_refresh is None:
-        return grant
-    if grant.fingerprint == issuer.fingerprint or not _configurable(grant.signal):
+    """The grant with an attempt planned soon if its plan rests on what is no longer the case.
+
+    That is an issuer configured otherwise than when it refused, or a clock that was far ahead.
+    """
+    if grant.next_refresh is None:
         return grant
     soon = now + schedule.gap(working_life(grant, issuer))
+    if grant.failures == 0 and grant.issued_at > now + _AHEAD:
+        return replace(grant, next_refresh=min(soon, grant.next_refresh))
+    if grant.signal is None or not _configurable(grant.signal):
+        return grant
+    if grant.fingerprint == issuer.fingerprint:
+        return grant
     return replace(
         grant,
         fingerprint=issuer.fingerprint,

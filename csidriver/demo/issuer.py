@@ -124,10 +124,15 @@ class StrictIssuer:
 
 
 def serve(
-    address: tuple[str, int], issuer: str, seeds: Sequence[Sensitive], stop: threading.Event
+    address: tuple[str, int],
+    issuer: str,
+    seeds: Sequence[Sensitive],
+    stop: threading.Event,
+    *,
+    policy: Policy = _STRICT,
 ) -> None:
     """Serve until `stop`; the announcement's seed and each of `seeds` start a family."""
-    server = StrictIssuer(clients=[DEMO_CLIENT], address=address, issuer=issuer)
+    server = StrictIssuer(clients=[DEMO_CLIENT], policy=policy, address=address, issuer=issuer)
     for seed in dict.fromkeys([DEMO_SEED, *seeds]):
         server.seed(DEMO_CLIENT.client_id, seed)
     with server:

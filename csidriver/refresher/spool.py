@@ -49,6 +49,7 @@ class Spool:
                 file.flush()
                 os.fsync(file.fileno())
             draft.rename(path)
+            self._sync()
         except OSError as error:
             raise SpoolFailed(f"{path}: {error.strerror}") from error
 
@@ -65,6 +66,14 @@ class Spool:
             return sum(path.suffix == ".json" for path in self._folder.iterdir())
         except OSError:
             return 0
+
+    def _sync(self) -> None:
+        """Have the folder's names survive a loss of power, where it is not in memory."""
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def _path(self, ref: Ref) -> Path:
         return self._folder / f"{ref.id}.json"

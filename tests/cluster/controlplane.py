@@ -121,7 +121,7 @@ class ControlPlane:
 
     def stop_api_server(self, *, kill: bool = False) -> None:
         """Stop the API server, or kill it; what is stored stays."""
-        self._end("kube-apiserver", kill=kill)
+        self.end("kube-apiserver", kill=kill)
 
     def compact(self) -> None:
         """Have etcd forget what was before now, as it does every five minutes."""
@@ -134,7 +134,7 @@ class ControlPlane:
     def close(self) -> None:
         """End both and remove the folder."""
         for name in reversed(list(self._processes)):
-            self._end(name, kill=True)
+            self.end(name, kill=True)
         shutil.rmtree(self.root)
 
     def kubectl(self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None) -> str:
@@ -189,7 +189,8 @@ class ControlPlane:
                 command, stdout=log, stderr=log, cwd=self.root, env=_environment()
             )
 
-    def _end(self, name: str, *, kill: bool) -> None:
+    def end(self, name: str, *, kill: bool) -> None:
+        """End a program, or kill it; harmless if it does not run."""
         process = self._processes.pop(name, None)
         if process is None:
             return

@@ -5,8 +5,9 @@ import pytest
 from csidriver.core import contract
 from csidriver.core.companion import Companion
 from csidriver.core.contract import Ref
+from csidriver.core.effects import CreateSecret
 from csidriver.core.status import Status
-from tests.core.looks import LIFE, delete, document, live, mirrored, source
+from tests.core.looks import LIFE, delete, document, live, mirrored, once, source
 from tests.core.protocol import REF, START, Process, World
 
 COPY = Ref("physics", "copy")
@@ -60,6 +61,21 @@ def test_the_elder_goes_on_when_the_younger_came_first_to_ask(running: Process) 
     copy.visit()
     running.work(LIFE)
     assert live(running.world) == "alice-2"
+
+
+@pytest.mark.parametrize("lag", [0.0, 0.5])
+def test_of_two_that_are_adopted_side_by_side_one_is_sent(process: Process, lag: float) -> None:
+    """As when both are in one manifest: the younger may be through before the elder is stored."""
+    world = process.world
+
+    def overtake() -> None:
+        copy = copied(process, COPY)
+        world.now += lag - 1
+        copy.visit()
+
+    world.after = once(lambda effect: isinstance(effect, CreateSecret), overtake)
+    process.visit()
+    assert world.server.tokens() == ["alice-0"]
 
 
 def test_of_two_of_one_instant_the_first_by_name_is_the_elder() -> None:

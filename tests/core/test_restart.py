@@ -8,9 +8,10 @@ import pytest
 
 from csidriver.core import contract, custody, effects
 from csidriver.core.known import Known
+from csidriver.core.outcome import Failed
 from csidriver.core.secret import Secret
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Status
+from csidriver.core.status import Signal, Status
 from csidriver.core.store import Change, What
 from csidriver.errors import InvalidSecret, SpoolFailed, StoreConflict
 from tests.core.looks import (
@@ -31,7 +32,7 @@ from tests.core.looks import (
     reasons,
     source,
 )
-from tests.core.protocol import ISSUER, REF, Crashed, Process, World, answer
+from tests.core.protocol import ISSUER, LOST_BEFORE, REF, Crashed, Process, World, answer
 
 READS = (effects.GetSecret,)
 WRITES = (effects.CreateSecret, effects.PatchSecret, effects.DeleteSecret)
@@ -618,3 +619,114 @@ class TestGivenUp:
         world.before = before
         restart(lost).visit()
         assert companion(world).status is Status.LOST_ROTATION
+
+
+class TestStillInDoubt:
+    """A peer took over and holds the outcome for unknown; the reply lies in our spool."""
+
+    @pytest.fixture
+    def doubted(self, running: Process) -> Process:
+        world = running.world
+
+        def replied(effect: effects.Effect[object]) -> bool:
+            return isinstance(effect, effects.SpoolWrite) and effect.entry.reply is not None
+
+        world.after = once(replied, crash)
+        world.now = running.known.next_visit or 0
+        with pytest.raises(Crashed):
+            running.visit()
+        peer = Process(world, holder="pod-2")
+        peer.restart()
+        peer.visit()
+        peer.work(200)
+        assert companion(world).status is Status.UNCERTAIN
+        return running
+
+    def test_it_is_stored_and_the_old_token_is_not_presented_again(self, doubted: Process) -> None:
+        world = doubted.world
+        fresh = restart(doubted)
+        fresh.visit()
+        assert live(world) == "alice-2"
+        fresh.work(LIFE / 4)
+        assert world.server.tokens() == ["alice-0", "alice-1"]
+        assert companion(world).status is Status.READY
+
+    def test_nor_after_the_peer_announced_the_repetition_and_died(self, doubted: Process) -> None:
+        world = doubted.world
+        peer = Process(world, holder="pod-2")
+        peer.restart()
+        peer.visit()
+        world.now = peer.known.next_visit or 0
+        world.before = once(lambda e: isinstance(e, effects.Send), crash)
+        with pytest.raises(Crashed):
+            peer.visit()
+        fresh = restart(doubted)
+        fresh.visit()
+        fresh.work(200)
+        assert live(world) == "alice-2"
+        assert world.server.tokens() == ["alice-0", "alice-1"]
+
+    def test_nor_when_the_repetition_got_no_answer_either(self, doubted: Process) -> None:
+        world = doubted.world
+        peer = Process(world, holder="pod-2")
+        peer.restart()
+        peer.visit()
+        world.server.script.append(LOST_BEFORE)
+        peer.work(LIFE)
+        assert peer.known.next_visit is None
+        restart(doubted).visit()
+        # By now it is late: what was in the spool is due for its own refresh.
+        assert world.server.tokens() == ["alice-0", "alice-1", "alice-1", "alice-2"]
+        assert companion(world).status is Status.READY
+
+
+class TestBackup:
+    """The driver namespace comes back from a backup; what nodes and users see does not."""
+
+    @pytest.mark.parametrize("cycles", [1, 3])
+    def test_an_older_grant_gives_way_to_the_mirror(self, running: Process, cycles: int) -> None:
+        world = running.world
+        kept = world.secrets[GRANT]
+        running.work(cycles * LIFE)
+        latest = live(world)
+        world._store(kept)
+        fresh = restart(running)
+        fresh.visit()
+        assert presented_twice(world) == []
+        assert live(world) == mirrored(world) != latest
+        assert companion(world).generation == grant(world).generation
+        assert companion(world).status is Status.READY
+
+
+class TestClock:
+    """A machine's clock was ahead while tokens were refreshed, and is set right."""
+
+    @pytest.fixture
+    def ahead(self, world: World) -> Process:
+        world.offsets["pod-1"] = 7 * 86400.0
+        process = Process(world)
+        process.visit()
+        world.offsets["pod-1"] = 0.0
+        return process
+
+    @pytest.mark.parametrize("again", [restart, lambda process: process])
+    def test_a_token_from_the_future_is_refreshed_soon(
+        self, ahead: Process, again: Callable[[Process], Process]
+    ) -> None:
+        world, process = ahead.world, again(ahead)
+        process.visit()
+        process.work(10.0)
+        assert world.server.tokens() == ["alice-0", "alice-1"]
+        assert companion(world).token.expires_at <= world.now + LIFE  # type: ignore[union-attr]
+
+    def test_failures_keep_their_pace(self, ahead: Process) -> None:
+        ahead.world.server.script.extend([Failed(Signal.FORBIDDEN)] * 3)
+        ahead.visit()
+        ahead.work(1000.0)
+        assert len(ahead.world.server.presented) <= 1 + 4
+
+    def test_the_difference_between_two_machines_is_no_reason(self, ahead: Process) -> None:
+        ahead.world.offsets["pod-1"] = 7 * 86400.0 - 30.0
+        ahead.visit()
+        ahead.work(600.0)
+        assert ahead.world.server.tokens() == ["alice-0"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tools import image
 from tools.debian import NODE, fetch_root
-from tools.image import BoxedBuildah, Build
+from tools.image import BoxedBuildah, Build, alone
 from tools.programs import cache
 
 # The announcement's pods run "busybox"; "pause" holds the namespaces of a pod.
@@ -49,7 +49,7 @@ def _stand_in(name: str, recipe: str) -> Path:
     archive = folder / f"{name.replace('/', '_').replace(':', '_')}.tar"
     if not archive.exists():
         builder = BoxedBuildah()
-        with tempfile.TemporaryDirectory(dir=folder) as box:
+        with alone(), tempfile.TemporaryDirectory(dir=folder) as box:
             shutil.copy(fetch_root(NODE) / "bin/busybox", box)
             Path(box, "Dockerfile").write_text(recipe, encoding="utf-8")
             builder.build(Build(name, Path(box), {}))

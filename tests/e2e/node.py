@@ -25,8 +25,6 @@ from tools.programs import program
 USERS = {
     f"system:node:{NAME}": "system:nodes",
     "system:kube-proxy": "system:node-proxiers",
-    "system:kube-controller-manager": "",
-    "system:kube-scheduler": "",
 }
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PATIENCE = 90.0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from csidriver.demo.issuer import StrictIssuer
+from tests.e2e.cluster import until
 from tests.e2e.tenant import CLIENT, Tenant, inject, pod, python, secret, volume
 
 _SCRIPT = (Path(__file__).parent / "pods/reader.py").read_text(encoding="utf-8")
@@ -20,8 +21,15 @@ class Reader:
 
     def tally(self) -> dict[str, Any]:
         """What it has seen until now; see csidriver.demo.reader."""
-        lines = self.tenant.kubectl("logs", self.name, "--tail=3").splitlines()
-        return tally_of(lines)
+        return tally_of(self.log())
+
+    def log(self) -> list[str]:
+        """The end of its log."""
+        return self.tenant.kubectl("logs", self.name, "--tail=3").splitlines()
+
+    def last_change(self) -> float:
+        """When it first read the token that it reads now, in epoch seconds."""
+        return float(self.tally()["seen"][-1][1])
 
     def has_only_read_valid_tokens(self) -> bool:
         """Whether no read was torn or of an expired token, and the file always the same."""
@@ -74,4 +82,5 @@ def start(
     readers = [Reader(tenant, "sub-path"), Reader(tenant, "directory")]
     for reader in readers:
         tenant.running(reader.name)
+        until("it reads", reader.log)
     return readers

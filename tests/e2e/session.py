@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.controlplane import ControlPlane
+from tests.e2e import controllers
 from tests.e2e.cluster import Cluster, Machine
 from tests.e2e.configuration import ADDRESS, NAME
 from tests.e2e.evidence import EvidencePlugin
@@ -37,14 +38,16 @@ def main() -> int:
     def say(text: str) -> None:
         print(f"* {time.monotonic() - began:4.0f} s  {text}", flush=True)
 
-    plane = ControlPlane(_API_FLAGS, address=ADDRESS, users=USERS, folder=flags.memory)
+    plane = ControlPlane(
+        _API_FLAGS, address=ADDRESS, users=USERS | controllers.USERS, folder=flags.memory
+    )
     node = Node(plane, flags.name, flags.logs)
     node.prepare()
     say("containerd, with the images")
     node.start_runtime(*flags.archive)
     say("the control plane")
     plane.start()
-    start_controllers(plane)
+    controllers.start(plane)
     say(f"kubelet of {NAME}")
     node.start()
     machine = Machine(plane, node, flags.archive[-1])
@@ -53,22 +56,6 @@ def main() -> int:
     cluster.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
     say("the tests")
     return int(pytest.main(rest, plugins=[EvidencePlugin(cluster, flags.logs)]))
-
-
-def start_controllers(plane: ControlPlane) -> None:
-    """Start what makes pods of Deployments and finds nodes for pods."""
-    user = plane.kubeconfig_of("system:kube-controller-manager")
-    plane.run(
-        "kube-controller-manager",
-        f"--kubeconfig={user}",
-        f"--service-account-private-key-file={plane.root}/sa.key",
-        f"--root-ca-file={plane.ca}",
-        "--use-service-account-credentials=true",
-        "--leader-elect=false",
-        "--secure-port=0",
-    )
-    user = plane.kubeconfig_of("system:kube-scheduler")
-    plane.run("kube-scheduler", f"--kubeconfig={user}", "--leader-elect=false", "--secure-port=0")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def path(folder: Path, ref: Ref = REF) -> Path:
 
 @pytest.mark.parametrize("reply", [None, REPLY], ids=["sent", "reply"])
 def test_another_process_reads_what_was_written(folder: Path, reply: TokenDocument | None) -> None:
-    entry = SpoolEntry("nonce", 1_800_000_000.25, reply)
+    entry = SpoolEntry("nonce", 1_800_000_000.25, reply, "0123456789abcdef")
     Spool(folder).write(REF, entry)
     assert Spool(folder).read(REF) == entry
     assert Spool(folder).read(Ref("ns", "other")) is None
@@ -109,3 +110,13 @@ def test_a_folder_that_cannot_be_used_is_a_failure(tmp_path: Path) -> None:
         spool.read(REF)
     with pytest.raises(SpoolFailed):
         spool.clear(REF)
+
+
+def test_an_entry_is_on_disk_with_its_name_on_return(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry that a loss of power takes away would read as "nothing was sent"."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+    Spool(folder).write(REF, SpoolEntry("nonce", 1.0, None))
+    assert synced == [path(folder).stat().st_ino, folder.stat().st_ino]
