@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.debian import ALONE, BASE, NODE
+from tools.debian import ALONE, BASE, NODE, fetch_root, keys
 from tools.image import Buildah, find_builder
 from tools.programs import HERE, MODULES, find, oidc_provider, source
 
@@ -94,6 +95,20 @@ def test_docker_without_its_daemon_builds_no_image(
 def test_other_packages_have_another_root_file_system() -> None:
     homes = {NODE.home, BASE.home, replace(BASE, packages=("python3",)).home}
     assert len(homes) == 3
+
+
+@pytest.mark.other_uids
+def test_a_root_file_system_is_made_of_signed_packages_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    program(tmp_path / "bin", "debootstrap").write_text(f'#!/bin/sh\necho "$@" > {told}\n')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("OAUTH2_CSI_TOOLS", str(tmp_path / "cache"))
+    fetch_root(BASE)
+    assert "--force-check-gpg" in told.read_text().split()
+    installed = program(tmp_path, "keys")
+    assert keys(tmp_path, installed) == installed
 
 
 @pytest.mark.other_uids

@@ -16,6 +16,7 @@ from tools.steps import Failed, draft_of, run
 
 SUITE = "bookworm"
 MIRROR = ""
+KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # debootstrap's mounts end with it, however it ends.
 ALONE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation=private"]
 
@@ -71,6 +72,8 @@ def fetch_root(root: Root) -> Path:
     include = f"--include={','.join(root.packages)}"
     with tempfile.TemporaryDirectory(dir=_parent(home)) as box, draft_of(home) as draft:
         command, environment = _debootstrap(Path(box))
+        # Without keys, as on a distribution that is not Debian, it would take anything over http.
+        command += ["--force-check-gpg", f"--keyring={keys(Path(box))}"]
         command += ["--variant=minbase", include, SUITE, str(draft), mirror]
         run([*ALONE, *command], cwd=Path(box), environment=environment)
         for waste in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man"):
@@ -78,6 +81,14 @@ def fetch_root(root: Root) -> Path:
         draft.chmod(0o755)
     print(f"* {root.name}: {home}")
     return home
+
+
+def keys(box: Path, installed: Path = KEYS) -> Path:
+    """The keys that sign Debian's archive, of this machine or unpacked in `box`."""
+    if installed.is_file():
+        return installed
+    _unpack("debian-archive-keyring", box, "install debian-archive-keyring")
+    return Path(f"{box}/tree{KEYS}")
 
 
 def pack(root: Root) -> Path:
