@@ -9,6 +9,10 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.core.token import DocumentError, TokenDocument
 from csidriver.errors import InvalidSecret
 
+# They stand in the grant beside a document of up to 896 KiB, and a Secret holds 1 MiB: larger ones
+# could keep a reply from being stored, when its predecessor is spent.
+MAX_CREDENTIAL = 16 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -37,22 +41,22 @@ class Source:
         problems: list[str] = []
         key = document_key(secret)
         document, trailing = _document(secret, key, problems)
-        client_id = secret.data.get(contract.KEY_CLIENT_ID, Sensitive("")).reveal().strip()
-        if not client_id:
+        client_id = _credential(secret, contract.KEY_CLIENT_ID, problems)
+        client_secret = _credential(secret, contract.KEY_CLIENT_SECRET, problems)
+        if not client_id.reveal():
             problems.append(f"key {contract.KEY_CLIENT_ID} is missing or empty")
         token = document.refresh_token
         if token is None and not problems:
             problems.append(f"key {key}: refresh_token is missing, or no text; log in again")
         if problems or token is None:
             raise InvalidSecret(f"Secret {secret.namespace}/{secret.name}", problems)
-        secret_text = secret.data.get(contract.KEY_CLIENT_SECRET, Sensitive("")).reveal().strip()
         return cls(
             ref=Ref(secret.namespace, secret.name),
             uid=secret.uid,
             refresh_token=token,
             document=document,
             key=key,
-            client=Client(client_id, Sensitive(secret_text)),
+            client=Client(client_id.reveal(), client_secret),
             issuer=secret.annotations.get(contract.ISSUER, ""),
             trailing=trailing,
         )
@@ -67,6 +71,14 @@ def document_key(secret: Secret) -> str:
     """The data key that holds the document: `oauth`, or `oauth2` where only that exists."""
     aliased = contract.KEY_OAUTH not in secret.data and contract.KEY_OAUTH_ALIAS in secret.data
     return contract.KEY_OAUTH_ALIAS if aliased else contract.KEY_OAUTH
+
+
+def _credential(secret: Secret, key: str, problems: list[str]) -> Sensitive:
+    """White space around it comes from `echo`."""
+    text = secret.data.get(key, Sensitive("")).reveal().strip()
+    if len(text.encode()) > MAX_CREDENTIAL:
+        problems.append(f"key {key} is larger than {MAX_CREDENTIAL // 1024} KiB")
+    return Sensitive(text)
 
 
 def _document(secret: Secret, key: str, problems: list[str]) -> tuple[TokenDocument, bool]:

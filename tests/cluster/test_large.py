@@ -9,7 +9,7 @@ from csidriver.core.status import Status
 from csidriver.demo.families import Policy
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
-from tests.cluster.mortal import NAME, Mortal, Yard
+from tests.cluster.mortal import NAME, NEXT, Mortal, Yard
 from tests.node.mortal import Zygote
 from tests.refresher.bench import Bench, until
 
@@ -26,7 +26,7 @@ def zygote() -> Iterator[Zygote]:
 def test_a_reply_of_any_size_is_stored(
     cluster: Cluster, zygote: Zygote, tmp_path: Path, size: int
 ) -> None:
-    policy = Policy(lifetime=20.0, extra={"id_token": "i" * size})
+    policy = Policy(lifetime=NEXT, extra={"id_token": "i" * size})
     with Bench(tmp_path, policy) as bench:
         one = Mortal(Yard(cluster, bench, zygote, tmp_path))
         try:

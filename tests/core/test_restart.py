@@ -554,13 +554,7 @@ class TestNamespaces:
     def test_an_exchange_that_was_begun_is_settled_all_the_same(self, running: Process) -> None:
         world = running.world
 
-        def replied(effect: effects.Effect[object]) -> bool:
-            return isinstance(effect, effects.SpoolWrite) and effect.entry.reply is not None
-
-        world.after = once(replied, crash)
-        world.now = running.known.next_visit or 0
-        with pytest.raises(Crashed):
-            running.visit()
+        die_with_a_reply(running)
         assert live(world) == "alice-1"
         fresh = restart(running)
         fresh.namespaces = ("elsewhere",)
@@ -570,6 +564,18 @@ class TestNamespaces:
         assert world.server.tokens() == ["alice-0", "alice-1"]
 
 
+def die_with_a_reply(process: Process) -> None:
+    """The process ends when its next reply lies in the spool and nowhere else."""
+
+    def replied(effect: effects.Effect[object]) -> bool:
+        return isinstance(effect, effects.SpoolWrite) and effect.entry.reply is not None
+
+    process.world.after = once(replied, crash)
+    process.world.now = process.known.next_visit or 0
+    with pytest.raises(Crashed):
+        process.visit()
+
+
 class TestGivenUp:
     """A peer took over, asked the server, and gave a reply up for lost that lay in our spool."""
 
@@ -577,14 +583,8 @@ class TestGivenUp:
     def lost(self, running: Process) -> Process:
         world = running.world
 
-        def replied(effect: effects.Effect[object]) -> bool:
-            return isinstance(effect, effects.SpoolWrite) and effect.entry.reply is not None
-
         world.server.introspects = True
-        world.after = once(replied, crash)
-        world.now = running.known.next_visit or 0
-        with pytest.raises(Crashed):
-            running.visit()
+        die_with_a_reply(running)
         kept = dict(world.spool)
         peer = Process(world, holder="pod-2")
         peer.restart()
@@ -628,13 +628,7 @@ class TestStillInDoubt:
     def doubted(self, running: Process) -> Process:
         world = running.world
 
-        def replied(effect: effects.Effect[object]) -> bool:
-            return isinstance(effect, effects.SpoolWrite) and effect.entry.reply is not None
-
-        world.after = once(replied, crash)
-        world.now = running.known.next_visit or 0
-        with pytest.raises(Crashed):
-            running.visit()
+        die_with_a_reply(running)
         peer = Process(world, holder="pod-2")
         peer.restart()
         peer.visit()

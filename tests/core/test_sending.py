@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from csidriver.core import effects
+from csidriver.core import custody, effects
 from csidriver.core.effects import Effect, Send, SpoolEntry, SpoolRead, SpoolWrite
+from csidriver.core.grant import begin
 from csidriver.core.outcome import Failed, Ok
 from csidriver.core.status import Signal, Status
 from csidriver.errors import DriverError, SpoolFailed, StoreConflict, StoreUnavailable
@@ -188,6 +189,18 @@ class TestForeignIntent:
             first.visit()
         world.now += 20
         assert peer.visit().next_visit == START + 60
+
+    def test_one_for_another_token_is_void(self, running: Process) -> None:
+        world = running.world
+        announced = begin(grant(world), "nonce", "pod-9", world.now, 1e6)
+        assert announced.intent is not None
+        void = replace(announced, intent=replace(announced.intent, rt="another"))
+        world._store(replace(world.secrets[GRANT], data=custody.to_data(void)))
+        fresh = Process(world)
+        fresh.restart()
+        fresh.visit()
+        fresh.work(LIFE)
+        assert world.server.tokens() == ["alice-0", "alice-1"]
 
     def test_a_window_is_counted_by_this_processs_clock(self, world: World) -> None:
         """The first send is 100 s ago, though the peer's clock calls that the future."""

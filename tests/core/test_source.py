@@ -95,6 +95,10 @@ def test_an_access_token_is_not_needed() -> None:
         pytest.param(oauth(access_token=5), "access_token must be a text", id="number"),
         pytest.param({"clientID": None}, "clientID is missing", id="no client"),
         pytest.param({"clientID": " \n"}, "clientID is missing", id="blank client"),
+        pytest.param({"clientID": "x" * 16385}, "clientID is larger than 16 KiB", id="large id"),
+        pytest.param(
+            {"clientSecret": "\u20ac" * 5462}, "clientSecret is larger", id="large secret"
+        ),
         pytest.param({"oauth": None, "oauth2": "{"}, "key oauth2 is not JSON", id="alias"),
     ],
 )

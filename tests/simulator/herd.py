@@ -1,14 +1,18 @@
 """Ten thousand tokens issued in one second, through the real queue and limiter (9, 10, 12)."""
 
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
+from csidriver.core import effects, exchange
 from csidriver.core.contract import Ref
+from csidriver.core.grant import Grant, adopt
 from csidriver.core.issuers import Issuer
+from csidriver.core.known import Known
 from csidriver.core.outcome import Failed, Ok
-from csidriver.core.schedule import due, spread
+from csidriver.core.secret import Secret
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.source import Client
+from csidriver.core.source import Client, Source
 from csidriver.core.status import Signal
 from csidriver.core.token import TokenDocument
 from csidriver.refresher.limiter import Limiter
@@ -18,6 +22,17 @@ from tests.simulator.kernel import START, Kernel
 SIZE = 10_000
 # Seconds of an exchange with the server that works, and with the one that does not.
 SERVICE, HANGS = 0.2, 20.0
+_REPLY = '{"access_token": "at", "refresh_token": "rt-1", "expires_in": %d}'
+_SOURCE = Source(
+    ref=Ref("physics", "hello"),
+    uid="",
+    refresh_token=Sensitive("rt-0"),
+    document=TokenDocument.parse(Sensitive('{"refresh_token": "rt-0"}'))[0],
+    key="oauth",
+    client=Client("my-app", Sensitive("s3cret")),
+    issuer="",
+    trailing=False,
+)
 
 
 def herd() -> tuple[int, list[str]]:
@@ -28,17 +43,33 @@ def herd() -> tuple[int, list[str]]:
 
 def _spread() -> list[str]:
     rng = Random(1)  # noqa: S311 - repeatable on purpose
-    wrong = []
+    issuer, wrong = Issuer("good"), []
+    grant = adopt(_SOURCE, issuer, START, None)
     for life in (30.0, 60.0, 300.0, 3600.0, 6000.0):
         issued = [START + rng.random() for _ in range(SIZE)]
-        dues = sorted(due(at, life, u=spread(f"uid-{n}", 2)) for n, at in enumerate(issued))
-        again = sorted(due(at, life, u=spread(f"uid-{n}", 2)) for n, at in enumerate(issued))
+        reply = Ok(TokenDocument.parse(Sensitive(_REPLY % life))[0])
+        planned = [
+            _due(replace(grant, source_uid=f"uid-{number}"), reply, at, issuer)
+            for number, at in enumerate(issued)
+        ]
+        again = _due(replace(grant, source_uid="uid-0"), reply, issued[0], issuer)
+        dues = sorted(planned)
         width = dues[-SIZE // 100] - dues[SIZE // 100]
         if dues[-1] - dues[0] < 0.09 * life or width < 0.08 * life:
             wrong.append(f"12: {SIZE} tokens of {life:.0f} s lie within {width:.1f} s")
-        if dues != again:
+        if planned[0] != again:
             wrong.append("12: a restart draws other instants")
     return wrong
+
+
+def _due(grant: Grant, reply: Ok, sent_at: float, issuer: Issuer) -> float:
+    """When production wants a token again whose reply it has just recorded."""
+    known = Known(_SOURCE.ref, grant_secret=Secret("oauth2-csi", "grant"), grant=grant)
+    recorded = exchange._record(known, grant, reply, sent_at, issuer)
+    after = effects.drive(recorded, lambda effect: getattr(effect, "base")).grant  # noqa: B009
+    assert after is not None
+    assert after.next_refresh is not None
+    return after.next_refresh
 
 
 def _served() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closures
