@@ -94,6 +94,15 @@ class Tenant:
         mode, owner, inode, mtime = first.split(" ", 3)
         return TokenFile(content, mode, owner, int(inode), mtime)
 
+    def shows(self, pod: str, path: str, secret: str, text: str = "{}") -> TokenFile:
+        """Wait until a file is `text` with the access token that a Secret has; the file then."""
+
+        def look() -> TokenFile | None:
+            found = self.file(pod, path)
+            return found if found.content == text.format(self.access_token(secret)) else None
+
+        return until(f"{path} of {pod} has the token of {secret}", look)
+
     def changed(self, pod: str, path: str, before: TokenFile) -> TokenFile:
         """Wait until a file has another content than before; the file then."""
 

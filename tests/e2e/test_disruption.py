@@ -59,6 +59,7 @@ def test_kubelet_is_killed_and_starts_again(driver: Cluster) -> None:
 
 @pytest.mark.usefixtures("works")
 def test_the_api_server_is_away_for_a_minute(driver: Cluster) -> None:
+    # kubelet looks again up to a minute later.
     driver.own.plane.stop_api_server(kill=True)
     time.sleep(60)  # an outage takes its time
     driver.own.plane.start_api_server()

@@ -8,7 +8,7 @@ from typing import Any
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.tenant import Tenant, pod, python
 
-_LIMIT = 150 << 20
+_LIMIT = 150_000_000
 _SCRIPT = (Path(__file__).parent / "pods/inventory.py").read_text(encoding="utf-8")
 
 
@@ -27,7 +27,7 @@ def test_it_is_small_and_runs_as_nobody(e2e: Cluster) -> None:
     ours = [step["created_by"] for step in config["history"]].index(_first(config))
     base = sum(not step.get("empty_layer", False) for step in config["history"][:ours])
     added = sum(sizes[base:])
-    assert added < _LIMIT, f"{added >> 20} MiB on a base of {sum(sizes[:base]) >> 20} MiB"
+    assert added < _LIMIT, f"{added / 1e6:.0f} MB on a base of {sum(sizes[:base]) / 1e6:.0f} MB"
 
 
 def _first(config: dict[str, Any]) -> str:

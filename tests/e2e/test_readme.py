@@ -7,7 +7,8 @@ from tests.e2e.installation import leftovers
 from tests.e2e.tenant import Tenant
 from tools.image import CLONE
 
-EOS = "auth.cern.ch/auth/realms/cern/protocol/openid-connect/userinfo"
+SECRET = "hello-token"
+EOS = "oauth2:{}:auth.cern.ch/auth/realms/cern/protocol/openid-connect/userinfo"
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +35,14 @@ def test_the_examples_run(readme: Tenant) -> None:
 
 def test_the_announcements_pod_finds_its_token(announced: Tenant) -> None:
     announced.running("token-printer-pod")
-    found = announced.file("token-printer-pod", "/tmp/oauthtk_0")
+    found = announced.shows("token-printer-pod", "/tmp/oauthtk_0", SECRET)
     assert (found.mode, found.owner) == ("-r--------", "0:0")
-    assert found.content == announced.access_token("hello-token")
 
 
 def test_the_announcements_eos_pod_finds_the_template_filled_in(announced: Tenant) -> None:
     announced.running("token-printer-eos-pod")
-    found = announced.file("token-printer-eos-pod", "/tmp/oauthtk_0")
+    found = announced.shows("token-printer-eos-pod", "/tmp/oauthtk_0", SECRET, EOS)
     assert (found.mode, found.owner) == ("-r--------", "0:0")
-    assert found.content == f"oauth2:{announced.access_token('hello-token')}:{EOS}"
     environment = announced.execute("token-printer-eos-pod", "env")
     assert "OAUTH2_TOKEN=FILE:/tmp/oauthtk_0" in environment.splitlines()
 
@@ -52,17 +51,17 @@ def test_a_refresh_reaches_sub_path_and_directory_mounts_in_the_same_file(
     announced: Tenant,
 ) -> None:
     places = {
-        "token-printer-pod": "/tmp/oauthtk_0",
-        "token-printer-eos-pod": "/tmp/oauthtk_0",
-        "token-volume-pod": "/token/token",
+        "token-printer-pod": ("/tmp/oauthtk_0", "{}"),
+        "token-printer-eos-pod": ("/tmp/oauthtk_0", EOS),
+        "token-volume-pod": ("/token/token", "{}"),
     }
     for pod in places:
         announced.running(pod)
-    before = {pod: announced.file(pod, path) for pod, path in places.items()}
-    token = announced.next_token("hello-token")
-    for pod, path in places.items():
-        after = announced.changed(pod, path, before[pod])
-        assert token in after.content or announced.access_token("hello-token") in after.content
+    before = {pod: announced.file(pod, path) for pod, (path, _) in places.items()}
+    announced.next_token(SECRET)
+    for pod, (path, text) in places.items():
+        after = announced.shows(pod, path, SECRET, text)
+        assert after.content != before[pod].content
         assert after.inode == before[pod].inode
         assert after.mtime != before[pod].mtime
 
