@@ -9,10 +9,11 @@ from dataclasses import replace
 from csidriver.core.adoption import bound_issuer, forget, take_custody
 from csidriver.core.effects import Now
 from csidriver.core.exchange import refresh_if_due
+from csidriver.core.grant import presentable
 from csidriver.core.issuers import Issuer
 from csidriver.core.known import Known, Rules, Steps, learn
 from csidriver.core.publish import publish
-from csidriver.core.status import Status
+from csidriver.core.status import DAMAGED_MESSAGE, EMPTY_MESSAGE, Status
 from csidriver.core.telling import Plight
 from csidriver.errors import StoreConflict
 
@@ -24,7 +25,6 @@ def visit(known: Known, rules: Rules) -> Steps[Known]:
 
     Raises:
         StoreError, SpoolFailed: the surroundings failed; everything done so far is safe.
-        InvalidSecret: the grant cannot be read; nothing is sent and nothing is overwritten.
     """
     if not rules.serves(known):
         # Its grant stays: the operator may enrol the namespace again, and it holds the only copy.
@@ -33,9 +33,12 @@ def visit(known: Known, rules: Rules) -> Steps[Known]:
         known = yield from learn(known, rules)
         if known.source is None:
             return (yield from forget(known))
-        known, plight = yield from take_custody(
-            replace(known, gone_since=None, recheck_at=None), rules
-        )
+        known = replace(known, gone_since=None, recheck_at=None)
+        if known.damaged:
+            return (yield from publish(known, rules, _harm(known, rules, DAMAGED_MESSAGE)))
+        known, plight = yield from take_custody(known, rules)
+        if known.grant is not None and presentable(known.grant) is None:
+            plight = _harm(known, rules, EMPTY_MESSAGE)
         if known.grant is not None and not (plight and plight.blocks):
             issuer = bound_issuer(known.grant, rules)
             if isinstance(issuer, Issuer):
@@ -47,6 +50,12 @@ def visit(known: Known, rules: Rules) -> Steps[Known]:
         return (yield from publish(known, rules, plight))
     except StoreConflict:
         return (yield from _anew(known))
+
+
+def _harm(known: Known, rules: Rules, message: str) -> Plight:
+    """Why nothing is sent for a grant that came to harm; what is left of it is not touched."""
+    grant = f"{rules.driver_namespace}/{known.ref.grant}"
+    return Plight(Status.INVALID, message.format(grant=grant), blocks=True)
 
 
 def _anew(known: Known) -> Steps[Known]:
