@@ -171,10 +171,8 @@ def _seen(known: Known, grant: Grant, source: Change) -> Known:
     return replace(known, source=secret, unread=True, source_stale=False, mirrored=mirrored)
 
 
-def learn(known: Known, rules: Rules) -> Steps[Known]:
-    """Read what changed since the last visit. Raises StoreError."""
-    if known.custody_stale:
-        known = yield from _learn_custody(known, rules)
+def learn_source(known: Known) -> Steps[Known]:
+    """Read the source if it changed since the last visit. Raises StoreError."""
     # Only the source can tell whether a grant that is remembered but gone is still the newest.
     if known.source_stale or known.lost:
         source = yield from GetSecret(known.ref.namespace, known.ref.name)
@@ -183,7 +181,10 @@ def learn(known: Known, rules: Rules) -> Steps[Known]:
     return known
 
 
-def _learn_custody(known: Known, rules: Rules) -> Steps[Known]:
+def learn_custody(known: Known, rules: Rules) -> Steps[Known]:
+    """Read grant and companion if they changed since the last visit. Raises StoreError."""
+    if not known.custody_stale:
+        return known
     secret = yield from GetSecret(rules.driver_namespace, known.ref.grant)
     companion = yield from GetSecret(rules.tokens_namespace, known.ref.companion)
     read_at = yield from Monotonic()
