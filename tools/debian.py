@@ -15,7 +15,6 @@ from tools.programs import ETCD, cache, find
 from tools.steps import Failed, draft_of, run
 
 SUITE = "bookworm"
-MIRROR = ""
 KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # debootstrap's mounts end with it, however it ends.
 ALONE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation=private"]
@@ -68,13 +67,13 @@ def fetch_root(root: Root) -> Path:
     if os.geteuid() != 0:
         raise Failed(f"the root file system {root.name!r} can be made by root only")
     print(f"* debootstrap {root.name}: {', '.join(root.packages)}; this takes a minute", flush=True)
-    mirror = os.environ.get("DEBIAN_MIRROR", MIRROR)
+    mirror = os.environ.get("DEBIAN_MIRROR")  # debootstrap knows Debian's own
     include = f"--include={','.join(root.packages)}"
     with tempfile.TemporaryDirectory(dir=_parent(home)) as box, draft_of(home) as draft:
         command, environment = _debootstrap(Path(box))
         # Without keys, as on a distribution that is not Debian, it would take anything over http.
         command += ["--force-check-gpg", f"--keyring={keys(Path(box))}"]
-        command += ["--variant=minbase", include, SUITE, str(draft), mirror]
+        command += ["--variant=minbase", include, SUITE, str(draft), *([mirror] if mirror else [])]
         run([*ALONE, *command], cwd=Path(box), environment=environment)
         for waste in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man"):
             shutil.rmtree(draft / waste, ignore_errors=True)
