@@ -12,7 +12,7 @@ MODULES = sorted(path for path in (ROOT / "csidriver").rglob("*.py") if "_proto"
 MODULE_CEILING = 250
 FUNCTION_CEILING = 40
 # Flat lists of guards, flags or fields, read from top to bottom; up to 60 lines each.
-FLAT = frozenset({"csidriver/node/plugin.py __init__", "csidriver/core/settlement.py succeed"})
+FLAT = frozenset({"csidriver/node/plugin.py __init__"})
 FLAT_CEILING = 60
 # Split, so that this file does not break its own rule.
 FORBIDDEN = re.compile("|".join([r"\bTO" + "DO", r"\bFIX" + "ME", r"\bX" + "XX\\b"]))

@@ -221,7 +221,7 @@ def publish_with_secrets(kubelet: Kubelet, held: str) -> str:
 @pytest.mark.mounts
 def test_neither_role_shows_a_secret_to_node_and_pod() -> None:
     planted = {kind: needle(kind) for kind in ("rt", "at", "description", "id_token", "reference")}
-    policy = Policy(lifetime=8.0, extra={"id_token": planted["id_token"]})
+    policy = Policy(lifetime=12.0, extra={"id_token": planted["id_token"]})
     with tempfile.TemporaryDirectory() as name, Bench(Path(name), policy) as bench:
         folder = Path(name)
         seeds = [bench.issuer.seed("my-app", Sensitive(needle(f"seed-{n}"))) for n in range(2)]

@@ -64,6 +64,17 @@ def refresh_if_due(known: Known, issuer: Issuer, rules: Rules) -> Steps[Known]:
     return (yield from _exchange(known, token, issuer, rules))
 
 
+def settle_own(known: Known, issuer: Issuer, rules: Rules) -> Steps[Known]:
+    """Settle what this replica left behind, and nothing of another's."""
+    intent = None if known.grant is None else known.grant.intent
+    if intent is not None and not intent.recorded and intent.holder != rules.holder:
+        return known
+    known = yield from _settle_intent(known, issuer, rules)
+    if known.spooled:
+        yield from SpoolClear(known.ref)
+    return replace(known, spooled=False)
+
+
 def _held_back(grant: Grant, pause: float, now: float, issuer: Issuer) -> Grant:
     """The grant while its issuer is spared: users are told once the token in hand runs short."""
     short = grant.expires_at - now < schedule.lead(working_life(grant, issuer)) / 2

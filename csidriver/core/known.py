@@ -52,8 +52,9 @@ class Known:
 
     What is marked stale is read before anything is decided; of an `unread` source only the version
     is known. `read_at` (monotonic) is when the grant was read; `lost`: what is remembered of it is
-    newer than what is stored. `written` are versions of ours that no change has told of yet.
-    `mirrored` is the generation last written to the source; other instants are epoch seconds.
+    newer than what is stored; `damaged`: what is stored cannot be read, and is to be left alone.
+    `written` are versions of ours that no change has told of yet. `mirrored` is the generation
+    last written to the source; other instants are epoch seconds.
     `recheck_at` asks for a visit before the schedule does; `next_visit` is the result, None
     meaning: only on a change.
     """
@@ -65,6 +66,7 @@ class Known:
     grant: Grant | None = None
     read_at: float = 0.0
     lost: bool = False
+    damaged: bool = False
     companion: Secret | None = None
     source_stale: bool = True
     custody_stale: bool = True
@@ -169,10 +171,8 @@ def _seen(known: Known, grant: Grant, source: Change) -> Known:
     return replace(known, source=secret, unread=True, source_stale=False, mirrored=mirrored)
 
 
-def learn(known: Known, rules: Rules) -> Steps[Known]:
-    """Read what changed since the last visit. Raises InvalidSecret for a damaged grant."""
-    if known.custody_stale:
-        known = yield from _learn_custody(known, rules)
+def learn_source(known: Known) -> Steps[Known]:
+    """Read the source if it changed since the last visit. Raises StoreError."""
     # Only the source can tell whether a grant that is remembered but gone is still the newest.
     if known.source_stale or known.lost:
         source = yield from GetSecret(known.ref.namespace, known.ref.name)
@@ -181,17 +181,26 @@ def learn(known: Known, rules: Rules) -> Steps[Known]:
     return known
 
 
-def _learn_custody(known: Known, rules: Rules) -> Steps[Known]:
+def learn_custody(known: Known, rules: Rules) -> Steps[Known]:
+    """Read grant and companion if they changed since the last visit. Raises StoreError."""
+    if not known.custody_stale:
+        return known
     secret = yield from GetSecret(rules.driver_namespace, known.ref.grant)
     companion = yield from GetSecret(rules.tokens_namespace, known.ref.companion)
     read_at = yield from Monotonic()
-    stored = None if secret is None else custody.from_secret(secret)
-    lost = known.grant is not None and _behind(stored, known.grant)
+    stored, damaged = None, False
+    try:
+        stored = None if secret is None else custody.from_secret(secret)
+    except InvalidSecret:
+        damaged = True
+    lost = not damaged and known.grant is not None and _behind(stored, known.grant)
     return replace(
         known,
         grant_secret=secret,
-        grant=known.grant if lost else stored,
+        # Of a damaged one the memory is kept, should it be deleted to have it made again.
+        grant=known.grant if lost or damaged else stored,
         lost=lost,
+        damaged=damaged,
         read_at=read_at,
         companion=companion,
         custody_stale=False,

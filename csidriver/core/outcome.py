@@ -13,8 +13,6 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import MEANINGS, Kind, Signal
 from csidriver.core.token import MAX_REPLY, DocumentError, TokenDocument
 
-OK_STATUS = 200
-
 
 @dataclass(frozen=True, slots=True)
 class Ok:
@@ -84,7 +82,9 @@ def classify(  # noqa: PLR0911 - an ordered list of checks, each with its answer
         reply: TokenDocument | None = TokenDocument.parse(body, limit=MAX_REPLY)[0]
     except DocumentError:
         reply = None
-    if status == OK_STATUS and reply is not None and (reply.refresh_token or reply.access_token):
+    # RFC 6749 section 5.1 says 200; a server that says 201 may have spent the token all the same.
+    success = 200 <= status < 300  # noqa: PLR2004 - RFC 9110 section 15.3
+    if success and reply is not None and (reply.refresh_token or reply.access_token):
         return Ok(reply)
     error = None if reply is None else reply.value("error")
     # Frameworks put an `error` of their own into these, which says nothing about the token.
@@ -99,7 +99,7 @@ def classify(  # noqa: PLR0911 - an ordered list of checks, each with its answer
         return Failed(_STATUSES[status], pause)
     if 400 <= status < 500:  # noqa: PLR2004 - client errors (RFC 9110 section 15.5)
         return Failed(Signal.UNKNOWN_ERROR, pause)
-    return Failed(Signal.BAD_REPLY if status == OK_STATUS else Signal.SERVER_ERROR, pause)
+    return Failed(Signal.BAD_REPLY if success else Signal.SERVER_ERROR, pause)
 
 
 def _pause(retry_after: str, now: float) -> float | None:

@@ -91,7 +91,10 @@ def _write_companion(
         )
         stored = yield from CreateSecret(secret)
     else:
-        data: dict[str, Sensitive | None] = {**dict.fromkeys(known.companion.data), **wanted.data()}
+        data: dict[str, Sensitive | None] = {}
+        # Whatever ails a token, the access token that nodes have is theirs until it expires.
+        if wanted.token is not None or not (plight and plight.blocks):
+            data = {**dict.fromkeys(known.companion.data), **wanted.data()}
         patch = SecretPatch(annotations={**wanted.annotations()}, data=data)
         stored = yield from PatchSecret(known.companion, patch)
     return known.with_companion(stored), None

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 from csidriver.core.adoption import bound_issuer, forget, take_custody
 from csidriver.core.effects import Now
-from csidriver.core.exchange import refresh_if_due
+from csidriver.core.exchange import refresh_if_due, settle_own
+from csidriver.core.grant import presentable
 from csidriver.core.issuers import Issuer
-from csidriver.core.known import Known, Rules, Steps, learn
+from csidriver.core.known import Known, Rules, Steps, learn_custody, learn_source
 from csidriver.core.publish import publish
-from csidriver.core.status import Status
+from csidriver.core.status import DAMAGED_MESSAGE, EMPTY_MESSAGE, Status
 from csidriver.core.telling import Plight
-from csidriver.errors import StoreConflict
+from csidriver.errors import StoreConflict, StoreRefused
 
 
 def visit(known: Known, rules: Rules) -> Steps[Known]:
@@ -24,29 +25,57 @@ def visit(known: Known, rules: Rules) -> Steps[Known]:
 
     Raises:
         StoreError, SpoolFailed: the surroundings failed; everything done so far is safe.
-        InvalidSecret: the grant cannot be read; nothing is sent and nothing is overwritten.
     """
     if not rules.serves(known):
         # Its grant stays: the operator may enrol the namespace again, and it holds the only copy.
         return replace(known, next_visit=None)
     try:
-        known = yield from learn(known, rules)
+        known = yield from learn_custody(known, rules)
+        try:
+            known = yield from learn_source(known)
+        except StoreRefused:
+            # Who took the right away took no token back: what the spool holds is lost with the pod.
+            known = yield from _settle(known, rules)
+            if rules.serves(known):
+                raise
+            return replace(known, next_visit=None)
         if known.source is None:
             return (yield from forget(known))
-        known, plight = yield from take_custody(
-            replace(known, gone_since=None, recheck_at=None), rules
-        )
-        if known.grant is not None and not (plight and plight.blocks):
-            issuer = bound_issuer(known.grant, rules)
-            if isinstance(issuer, Issuer):
-                known = yield from refresh_if_due(known, issuer, rules)
-                if known.custody_stale:
-                    return (yield from _anew(known))
-            else:
-                plight = Plight(Status.MISCONFIGURED, issuer, blocks=True)
-        return (yield from publish(known, rules, plight))
+        return (yield from _tend(replace(known, gone_since=None, recheck_at=None), rules))
     except StoreConflict:
         return (yield from _anew(known))
+
+
+def _tend(known: Known, rules: Rules) -> Steps[Known]:
+    """Custody, refresh, publication of a token whose source is there. Raises StoreConflict."""
+    if known.damaged:
+        return (yield from publish(known, rules, _harm(known, rules, DAMAGED_MESSAGE)))
+    known, plight = yield from take_custody(known, rules)
+    if known.grant is not None and presentable(known.grant) is None:
+        plight = _harm(known, rules, EMPTY_MESSAGE)
+    if known.grant is not None and not (plight and plight.blocks):
+        issuer = bound_issuer(known.grant, rules)
+        if isinstance(issuer, Issuer):
+            known = yield from refresh_if_due(known, issuer, rules)
+            if known.custody_stale:
+                return (yield from _anew(known))
+        else:
+            plight = Plight(Status.MISCONFIGURED, issuer, blocks=True)
+    return (yield from publish(known, rules, plight))
+
+
+def _settle(known: Known, rules: Rules) -> Steps[Known]:
+    """Store what an exchange of ours brought; the source has no part in that."""
+    issuer = None if known.grant is None else bound_issuer(known.grant, rules)
+    if not isinstance(issuer, Issuer) or known.damaged or known.lost:
+        return known
+    return (yield from settle_own(known, issuer, rules))
+
+
+def _harm(known: Known, rules: Rules, message: str) -> Plight:
+    """Why nothing is sent for a grant that came to harm; what is left of it is not touched."""
+    grant = f"{rules.driver_namespace}/{known.ref.grant}"
+    return Plight(Status.INVALID, message.format(grant=grant), blocks=True)
 
 
 def _anew(known: Known) -> Steps[Known]:

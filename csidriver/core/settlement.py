@@ -44,14 +44,7 @@ def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, 
     )
     assumed = life is None
     life = issuer.default_lifetime if life is None else life
-    kept = reply if fresh else reply.without("access_token", "token_type", "expires_in")
-    after = _rotated(grant, reply, sent_at)
-    after = replace(
-        after,
-        document=grant.document.merge(kept, sent_at + life if fresh else None),
-        generation=grant.generation + 1,
-        intent=None,
-    )
+    after = _stored(grant, reply, sent_at, sent_at + life if fresh else None)
     if fresh is None:
         signal = Signal.BAD_REPLY if bearer else Signal.TOKEN_TYPE
         return _failed(after, Failed(signal), sent_at, issuer, u, Status.MISCONFIGURED)
@@ -73,6 +66,18 @@ def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, 
         failures=0,
         signal=None,
         fingerprint="",
+    )
+
+
+def _stored(grant: Grant, reply: TokenDocument, sent_at: float, expiry: float | None) -> Grant:
+    """The grant with what a reply brought; `expiry` is None if its access token is of no use."""
+    usable = expiry is not None
+    kept = reply if usable else reply.without("access_token", "token_type", "expires_in")
+    return replace(
+        _rotated(grant, reply, sent_at),
+        document=grant.document.merge(kept, expiry),
+        generation=grant.generation + 1,
+        intent=None,
     )
 
 

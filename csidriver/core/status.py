@@ -215,6 +215,14 @@ DUPLICATE_MESSAGE = (
     "{other} holds a refresh token of the same login and had it first; log in separately for each "
     "Secret, or delete one of them"
 )
+DAMAGED_MESSAGE = (
+    "Secret {grant}, which holds the live refresh token, cannot be read; restore it from a backup, "
+    "or log in again, put the new token into this Secret and delete that one"
+)
+EMPTY_MESSAGE = (
+    "Secret {grant} holds no refresh token that may be sent; restore it from a backup, or log in "
+    "again and put the new token into this Secret"
+)
 UNSCOPED_MESSAGE = (
     "the access token is fresh; the issuer's scope is refused, so the token has that of the login"
 )

@@ -27,9 +27,7 @@ class Claim:
         path = self._folder / _NAME
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not path.exists():
-                self._make(path)
-            return path.read_text(encoding="ascii")
+            return self._named(path) or self._make(path)
         except (OSError, UnicodeDecodeError) as error:
             raise SpoolFailed(f"{path}: {type(error).__name__}") from error
 
@@ -55,11 +53,25 @@ class Claim:
         if lock is not None:
             os.close(lock)
 
-    def _make(self, path: Path) -> None:
+    def _named(self, path: Path) -> str:
+        """The name in a file, "" if there is none: a power failure may have left it empty."""
+        return path.read_text(encoding="ascii") if path.exists() else ""
+
+    def _make(self, path: Path) -> str:
         """Give the folder its name, whole and once, whoever else does the same."""
-        name = secrets.token_hex(8)
-        draft = path.with_name(f"{_NAME}.{name}")
-        draft.write_text(name, encoding="ascii")
-        with suppress(FileExistsError):
-            path.hardlink_to(draft)
-        draft.unlink()
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            if name := self._named(path):
+                return name
+            name = secrets.token_hex(8)
+            draft = path.with_suffix(".draft")
+            with draft.open("w", encoding="ascii") as file:
+                file.write(name)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+            os.fsync(folder)
+            return name
+        finally:
+            os.close(folder)

@@ -21,6 +21,7 @@ from csidriver.refresher.interpreter import Interpreter, Performance
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.queue import DueQueue
 from csidriver.refresher.register import Register
+from csidriver.refresher.setback import Setback
 from csidriver.refresher.world import Clock
 
 log = logging.getLogger(__name__)
@@ -96,12 +97,12 @@ class Refresher:
             self._metrics.look_at(None)
 
     def _look_after(self, stop: threading.Event) -> None:
-        """Visit everything when the issuers have changed, and now and then for what was missed."""
-        rules, swept_at = self._rules(), self._clock.monotonic()
+        """Visit everything when issuers or clock have changed, now and then for what was missed."""
+        rules, swept_at, setback = self._rules(), self._clock.monotonic(), Setback(self._clock)
         while not stop.wait(LOOK_EVERY):
             now = self._clock.monotonic()
             current, due = self._rules(), now >= swept_at + self._sweep_every
-            if current.issuers is rules.issuers and not due:
+            if not setback.happened() and current.issuers is rules.issuers and not due:
                 continue
             self._heed(current)
             if due and self._started:

@@ -61,7 +61,7 @@ def replica(cluster: Cluster) -> Iterator[Callable[[str], Replica]]:
         each.close()
 
 
-def test_a_standby_starts_within_a_second_of_a_stop(
+def test_a_standby_starts_at_a_stop_and_waits_for_no_term(
     replica: Callable[[str], Replica], cluster: Cluster
 ) -> None:
     first = replica("first")
@@ -70,7 +70,9 @@ def test_a_standby_starts_within_a_second_of_a_stop(
     assert not second.began.wait(2 * TERM.duration)
     assert first.lease.holds()
     first.stop.set()
-    assert second.began.wait(1.0)
+    stopped = time.monotonic()
+    assert second.began.wait(WAIT)
+    assert time.monotonic() - stopped < TERM.duration, "it was told, and need not wait"
     assert not first.ended.is_set(), "it still finishes what it has begun"
     assert not first.lease.holds()
     stored = cluster.plane.api(
@@ -88,7 +90,7 @@ def test_who_cannot_reach_the_api_server_stops_before_the_other_starts(
     cluster.plane.stop_api_server(kill=True)
     cut_off = time.monotonic()
     try:
-        assert first.over.wait(TERM.duration + 1.0)
+        assert first.over.wait(WAIT)
         lasted = time.monotonic() - cut_off
         assert lasted < TERM.duration
         assert not first.lease.holds()
@@ -107,5 +109,5 @@ def test_a_standby_takes_over_from_one_that_went_silent(
     began = time.monotonic()
     second = replica("second")
     assert second.began.wait(WAIT)
-    assert TERM.duration <= time.monotonic() - began < TERM.duration + 3 * TERM.look + 1.0
+    assert time.monotonic() - began >= TERM.duration
     assert not dead.take()

@@ -31,8 +31,9 @@ def outcome(status: int, body: Any = "", retry_after: str = "") -> Ok | Failed:
         pytest.param('{"access_token": "a"}}', id="surplus brace"),
     ],
 )
-def test_tokens_are_ok(body: Any) -> None:
-    assert isinstance(outcome(200, body), Ok)
+@pytest.mark.parametrize("status", [200, 201, 202, 206, 299])
+def test_tokens_are_ok(status: int, body: Any) -> None:
+    assert isinstance(outcome(status, body), Ok)
 
 
 HTML = "<html>"
@@ -54,7 +55,10 @@ HTML = "<html>"
         (504, "", "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
         (522, "", "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
         (400, {"error": "server_error"}, "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
-        (204, "", "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
+        (204, "", "", Signal.BAD_REPLY, Kind.UNCERTAIN),
+        (201, {}, "", Signal.BAD_REPLY, Kind.UNCERTAIN),
+        (199, {"refresh_token": "r"}, "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
+        (500, {"refresh_token": "r"}, "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
         (200, HTML, "", Signal.BAD_REPLY, Kind.UNCERTAIN),
         (200, '{"access_token": "a', "", Signal.BAD_REPLY, Kind.UNCERTAIN),
         (200, {}, "", Signal.BAD_REPLY, Kind.UNCERTAIN),

@@ -15,8 +15,8 @@ from csidriver.core.schedule import lead
 from csidriver.core.secret import Secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import UNSETTLED_MESSAGE, Signal, Status
+from csidriver.core.store import What
 from csidriver.errors import (
-    InvalidSecret,
     SpoolFailed,
     StoreConflict,
     StoreRefused,
@@ -364,13 +364,57 @@ class TestUsers:
         world = running.world
         damaged = replace(world.secrets[GRANT], data={})
         world.secrets[GRANT] = damaged
-        with pytest.raises(InvalidSecret):
-            Process(world).visit()
+        process = Process(world)
+        process.visit()
         assert world.secrets[GRANT] is damaged
         assert world.server.tokens() == ["alice-0"]
+        self.is_told(world, "restore it from a backup")
+        assert process.known.next_visit is None
+
+    def is_told(self, world: World, cure: str) -> None:
+        """Source and companion say what is wrong, by name, and nodes keep their token."""
+        message = note(world, contract.MESSAGE)
+        assert note(world, contract.STATUS) == "Invalid"
+        assert "/".join(GRANT) in message
+        assert cure in message
+        assert companion(world).status is Status.INVALID
+        assert companion(world).message == message
+        token = companion(world).token
+        assert token is not None
+        assert token.value.reveal() == "at-alice-1"
+
+    def test_a_grant_that_is_damaged_while_it_is_remembered_goes_on_once_restored(
+        self, running: Process
+    ) -> None:
+        world = running.world
+        stored = world.secrets[GRANT]
+        world.secrets[GRANT] = replace(stored, data={}, resource_version="damaged")
+        running.hear(What.GRANT)
+        running.visit()
+        self.is_told(world, "restore it from a backup")
+        running.work(2 * LIFE)
+        assert world.server.tokens() == ["alice-0"]
+        world.secrets[GRANT] = replace(stored, resource_version="restored")
+        running.hear(What.GRANT)
+        running.visit()
+        assert note(world, contract.STATUS) == "Ready"
+        assert live(world) == "alice-2"
+
+    def test_a_damaged_grant_that_is_deleted_is_made_again_from_memory(
+        self, running: Process
+    ) -> None:
+        world = running.world
+        world.secrets[GRANT] = replace(world.secrets[GRANT], data={}, resource_version="damaged")
+        running.hear(What.GRANT)
+        running.visit()
+        delete(world, GRANT)
+        running.hear(What.GRANT)
+        running.visit(event=True)
+        assert live(world) == "alice-1"
+        assert note(world, contract.STATUS) == "Ready"
 
     @pytest.mark.parametrize("text", ["{}", '{"refresh_token": "alice-0"}'])
-    def test_a_grant_without_a_token_that_may_be_sent_is_an_error(
+    def test_a_grant_without_a_token_that_may_be_sent_is_told_and_mended_by_a_login(
         self, running: Process, text: str
     ) -> None:
         world = running.world
@@ -378,9 +422,14 @@ class TestUsers:
         world.secrets[GRANT] = replace(stored, data={**stored.data, "document": Sensitive(text)})
         world.now += LIFE
         world.apply(document("alice-0"))
-        with pytest.raises(InvalidSecret):
-            Process(world).visit()
+        process = Process(world)
+        process.visit()
         assert world.server.tokens() == ["alice-0"]
+        self.is_told(world, "log in again")
+        world.apply(document(world.server.login("bob")))
+        process.visit(event=True)
+        assert live(world) == "bob-1"
+        assert note(world, contract.STATUS) == "Ready"
 
 
 class TestTheServerSaysNo:

@@ -13,7 +13,7 @@ from csidriver.core.secret import Secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Signal, Status
 from csidriver.core.store import Change, What
-from csidriver.errors import InvalidSecret, SpoolFailed, StoreConflict
+from csidriver.errors import SpoolFailed, StoreConflict, StoreRefused
 from tests.core.looks import (
     COMPANION,
     GRANT,
@@ -469,8 +469,8 @@ class TestCustodyThatOthersTouched:
             world._store(replace(world.secrets[GRANT], data={}))
 
         world.before = once(lambda e: isinstance(e, effects.Send), damage)
-        with pytest.raises(InvalidSecret):
-            running.work(LIFE)
+        running.work(LIFE)
+        assert note(world, contract.STATUS) == "Invalid"
         assert world.secrets[GRANT].data == {}
 
     def test_an_outage_while_a_lost_grant_is_made_again_is_waited_out(
@@ -724,3 +724,43 @@ class TestClock:
         ahead.visit()
         ahead.work(600.0)
         assert ahead.world.server.tokens() == ["alice-0"]
+
+
+def hide_source(effect: effects.Effect[object]) -> None:
+    """The right to read the source was taken away."""
+    if isinstance(effect, effects.GetSecret) and effect.namespace == REF.namespace:
+        raise StoreRefused("no right")
+
+
+@pytest.mark.parametrize("namespaces", [(), ("other",)], ids=["right gone", "unenrolled"])
+def test_a_spooled_reply_is_stored_though_the_source_may_not_be_read(
+    running: Process, namespaces: tuple[str, ...]
+) -> None:
+    world = running.world
+    die_with_a_reply(running)
+    assert live(world) == "alice-1"
+    world.before = hide_source
+    again = Process(world, namespaces=namespaces)
+    again.restart()
+    if namespaces:
+        again.visit(event=True)
+        assert again.known.next_visit is None
+    else:
+        with pytest.raises(StoreRefused):
+            again.visit(event=True)
+    assert live(world) == "alice-2"
+    assert not world.spool
+    assert world.server.tokens() == ["alice-0", "alice-1"]
+
+
+def test_what_another_replica_began_is_not_settled_where_the_source_may_not_be_read(
+    running: Process,
+) -> None:
+    world = running.world
+    die_with_a_reply(running)
+    before = world.secrets[GRANT]
+    world.before = hide_source
+    world.now += LIFE
+    with pytest.raises(StoreRefused):
+        Process(world, "pod-2").visit()
+    assert world.secrets[GRANT] is before

@@ -150,6 +150,8 @@ def test_helm_lints_the_chart() -> None:
         ("node.tmpfsSize=64M", "/node/tmpfsSize"),
         ("node.tmpfsSize=1Gi", "node.resources.limits.memory: 192Mi is less than"),
         ("node.resources.limits.memory=128Mi", "node.resources.limits.memory: 128Mi is less than"),
+        ("node.resources.limits.memory=64M", "node.resources.limits.memory: 64M is not written in"),
+        ("refresher.terminationGracePeriodSeconds=30", "/refresher/terminationGracePeriodSeconds"),
         ("tokensNamespace.name=oauth2-csi", "tokensNamespace.name: oauth2-csi is the release's"),
         ("refresher.namespaces={Alice}", "/refresher/namespaces/0"),
         ("issuers[0].issuer=https://auth.example", "name"),

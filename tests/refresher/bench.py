@@ -128,6 +128,7 @@ class Bench(contextlib.ExitStack):
         self.issuers = folder / "issuers.yaml"
         self.configure(self.entry())
         self.registry = CollectorRegistry()
+        self.clock = Clock()
         self._running: tuple[threading.Thread, threading.Event] | None = None
         self.callback(self.stop)
 
@@ -144,7 +145,7 @@ class Bench(contextlib.ExitStack):
         """Run a refresher over the folder, or over another backend."""
         backend = store or self.backend
         self.registry = CollectorRegistry()
-        stop, clock, metrics = threading.Event(), Clock(), RefresherMetrics(self.registry)
+        stop, clock, metrics = threading.Event(), self.clock, RefresherMetrics(self.registry)
         files = IssuerFiles([self.issuers])
         world = World(
             store=backend,

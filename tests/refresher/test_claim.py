@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,25 @@ def test_a_folder_keeps_its_name_and_no_other_has_it(tmp_path: Path) -> None:
     assert Claim(tmp_path / "b").name() != name
 
 
-def test_processes_that_come_at_once_agree(tmp_path: Path) -> None:
+def test_a_name_that_a_power_failure_left_empty_is_given_anew(tmp_path: Path) -> None:
+    (tmp_path / ".owner").write_text("", encoding="ascii")
+    name = Claim(tmp_path).name()
+    assert name
+    assert Claim(tmp_path).name() == name
+
+
+def test_a_name_survives_a_power_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+    Claim(tmp_path).name()
+    assert synced == [(tmp_path / ".owner").stat().st_ino, tmp_path.stat().st_ino]
+
+
+@pytest.mark.parametrize("left", [(), (".owner",)], ids=["new", "empty"])
+def test_processes_that_come_at_once_agree(tmp_path: Path, left: tuple[str, ...]) -> None:
+    (tmp_path / "spool").mkdir()
+    for file in left:
+        (tmp_path / "spool" / file).touch()
     with ThreadPoolExecutor(16) as pool:
         names = set(pool.map(lambda _: Claim(tmp_path / "spool").name(), range(64)))
     assert len(names) == 1
