@@ -3,6 +3,7 @@
 import contextlib
 import select
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from enum import Enum, auto
@@ -22,7 +23,7 @@ class Doing(Enum):
 class Guest:
     """A connection. Its own thread says what it is at, any thread may cut it."""
 
-    def __init__(self, connected: socket.socket, now: float) -> None:
+    def __init__(self, connected: ssl.SSLSocket, now: float) -> None:
         self.socket = connected
         self.doing, self.since = Doing.WAITING, now
         self.is_cut = False

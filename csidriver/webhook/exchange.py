@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import select
 import socket
 import threading
 import time
@@ -81,6 +82,12 @@ class _Source(io.RawIOBase):
         return got
 
 
+def _is_readable(connected: socket.socket, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(connected, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
 class Exchange(BaseHTTPRequestHandler):
     """Serves one connection until it ends; `serve` raises OSError for whatever its peer does."""
 
@@ -107,19 +114,30 @@ class Exchange(BaseHTTPRequestHandler):
             while not self.close_connection:
                 self._guest.turn_to(Doing.IDLE, time.monotonic())
                 if self._awaited():
-                    self._guest.turn_to(Doing.WAITING, self._began)
                     self.handle_one_request()
 
     def _awaited(self) -> bool:
         """Whether another request begins."""
         limits, source = self._desk.limits, self._source
-        source.until, source.allowance = time.monotonic() + limits.idle, limits.head
+        source.until = time.monotonic() + limits.idle
+        if not self._has_bytes() and not _is_readable(self._guest.socket, limits.idle):
+            raise TimeoutError
+        # Before a byte is taken: whoever ends idle connections sees either the byte or this.
+        self._began = time.monotonic()
+        self._guest.turn_to(Doing.WAITING, self._began)
+        source.until, source.allowance = self._began + limits.request, limits.head
         if not self._reader.peek(1):
             self.close_connection = True
             return False
-        self._began = time.monotonic()
-        source.until = self._began + limits.request
         return True
+
+    def _has_bytes(self) -> bool:
+        """Whether something of the next request was taken with the one before."""
+        self._source.allowance = 0
+        try:
+            return bool(self._guest.socket.pending() or self._reader.peek(1))
+        except _Exhausted:
+            return False
 
     def handle_one_request(self) -> None:
         """One of them; a head without end is an error of its own."""
