@@ -37,11 +37,15 @@ class Guest:
         """Between two requests, and nothing has come of the next one."""
         if self.doing is not Doing.IDLE:
             return False
-        poll = select.poll()
         with contextlib.suppress(OSError, ValueError):
-            poll.register(self.socket, select.POLLIN)
-            return not poll.poll(0)
+            return not self.has_sent(0)
         return False
+
+    def has_sent(self, seconds: float) -> bool:
+        """Whether something of its peer waits to be read, or comes within so many seconds."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def cut(self) -> None:
         """Have whatever it waits for end at once."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import select
 import socket
 import threading
 import time
@@ -82,12 +81,6 @@ class _Source(io.RawIOBase):
         return got
 
 
-def _is_readable(connected: socket.socket, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(connected, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
-
-
 class Exchange(BaseHTTPRequestHandler):
     """Serves one connection until it ends; `serve` raises OSError for whatever its peer does."""
 
@@ -120,7 +113,7 @@ class Exchange(BaseHTTPRequestHandler):
         """Whether another request begins."""
         limits, source = self._desk.limits, self._source
         source.until = time.monotonic() + limits.idle
-        if not self._has_bytes() and not _is_readable(self._guest.socket, limits.idle):
+        if not self._has_bytes() and not self._guest.has_sent(limits.idle):
             raise TimeoutError
         # Before a byte is taken: whoever ends idle connections sees either the byte or this.
         self._began = time.monotonic()
