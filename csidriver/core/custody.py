@@ -1,7 +1,6 @@
 """How a grant is kept: Grant to Secret and back."""
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 from csidriver.core import contract
@@ -57,7 +56,7 @@ def _tokens(grant: Grant) -> dict[str, Any]:
 def _progress(grant: Grant) -> dict[str, Any]:
     """What was tried, what came of it and what is next."""
     return {
-        "intent": None if grant.intent is None else asdict(grant.intent),
+        "intent": None if grant.intent is None else _announced(grant.intent),
         "nextRefresh": grant.next_refresh,
         "status": grant.status.value,
         "message": grant.message,
@@ -68,6 +67,19 @@ def _progress(grant: Grant) -> dict[str, Any]:
         "fingerprint": grant.fingerprint,
         "unscoped": grant.unscoped,
         "twin": grant.twin,
+    }
+
+
+def _announced(intent: Intent) -> dict[str, Any]:
+    return {
+        "nonce": intent.nonce,
+        "holder": intent.holder,
+        "rt": intent.rt,
+        "first_at": intent.first_at,
+        "started_at": intent.started_at,
+        "takeover_after": intent.takeover_after,
+        "attempt": intent.attempt,
+        "recorded": intent.recorded,
     }
 
 
@@ -117,7 +129,7 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
         expires_at=float(state["expiresAt"]),
         seeds=tuple(state["seeds"]),
         spent=tuple(state["spent"]),
-        intent=None if intent is None else Intent(**intent),
+        intent=None if intent is None else _intent(intent),
         next_refresh=None if following is None else float(following),
         status=Status(state["status"]),
         message=str(state["message"]),
@@ -135,6 +147,22 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
         unscoped=str(state.get("unscoped", "")),
         twin=str(state.get("twin", "")),
     )
+
+
+def _intent(announced: dict[str, Any]) -> Intent:
+    intent = Intent(
+        nonce=announced["nonce"],
+        holder=announced["holder"],
+        rt=announced["rt"],
+        first_at=announced["first_at"],
+        started_at=announced["started_at"],
+        takeover_after=announced["takeover_after"],
+        attempt=announced["attempt"],
+        recorded=announced["recorded"],
+    )
+    if _announced(intent) != announced:
+        raise ValueError("a key is unknown")
+    return intent
 
 
 _READERS = {_VERSION: _grant}
