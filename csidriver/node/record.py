@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -36,10 +36,8 @@ class VolumeRecord:
 
     def save(self, folder: Path) -> None:
         """Write the record so that a crash leaves the whole of it or none."""
-        values = _values(self) | {"attributes": _values(self.attributes)}
-        values["attributes"]["template"] = self.attributes.template.text
         # Not json.dump, which writes piece by piece from Python.
-        content = json.dumps({"version": _VERSION, "volume": values}).encode()
+        content = json.dumps({"version": _VERSION, "volume": _values(self)}).encode()
         draft = folder / f".{FILE_NAME}"
         try:
             with open(draft, "wb", opener=_private) as file:
@@ -70,15 +68,49 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _values(value: VolumeRecord | VolumeAttributes) -> dict[str, Any]:
-    """The fields by name; unlike asdict() it copies none."""
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+def _values(record: VolumeRecord) -> dict[str, Any]:
+    return {
+        "volume_id": record.volume_id,
+        "target_path": record.target_path,
+        "namespace": record.namespace,
+        "pod_name": record.pod_name,
+        "pod_uid": record.pod_uid,
+        "attributes": {
+            "secret_name": record.attributes.secret_name,
+            "file_name": record.attributes.file_name,
+            "owner": record.attributes.owner,
+            "group": record.attributes.group,
+            "mode": record.attributes.mode,
+            "template": record.attributes.template.text,
+            "template_config_map": record.attributes.template_config_map,
+            "min_validity": record.attributes.min_validity,
+        },
+    }
 
 
 def _record(values: dict[str, Any]) -> VolumeRecord:
-    attributes = dict(values.pop("attributes"))
-    attributes["template"] = Template.parse(attributes["template"])
-    return _typed(VolumeRecord(attributes=_typed(VolumeAttributes(**attributes)), **values))
+    attributes = values["attributes"]
+    record = VolumeRecord(
+        volume_id=values["volume_id"],
+        target_path=values["target_path"],
+        namespace=values["namespace"],
+        pod_name=values["pod_name"],
+        pod_uid=values["pod_uid"],
+        attributes=VolumeAttributes(
+            secret_name=attributes["secret_name"],
+            file_name=attributes["file_name"],
+            owner=attributes["owner"],
+            group=attributes["group"],
+            mode=attributes["mode"],
+            template=Template.parse(attributes["template"]),
+            template_config_map=attributes["template_config_map"],
+            min_validity=attributes["min_validity"],
+        ),
+    )
+    if _values(record) != values:
+        raise ValueError("a key is unknown")
+    _typed(record.attributes)
+    return _typed(record)
 
 
 def _typed(value: T) -> T:
