@@ -2,8 +2,9 @@
 
 import difflib
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -56,8 +57,12 @@ class Issuer:
 
     @property
     def fingerprint(self) -> str:
-        """Differs once anything is configured differently, which makes refusals obsolete."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+        """Differs once anything is configured differently, which makes refusals obsolete.
+
+        Grants keep it, so it is made of keys, never of what fields are called here.
+        """
+        said = ", ".join(f"{_snake(key)}={getattr(self, name)!r}" for name, key in KEYS.items())
+        return hashlib.sha256(f"Issuer({said})".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +111,31 @@ class Issuers:
         return chosen
 
 
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(part.capitalize() for part in rest)
+def _snake(key: str) -> str:
+    return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", key)
 
 
-_KEYS = {_camel(f.name): f.name for f in fields(Issuer)}
+# What an operator writes for each field. Fingerprints are made of these keys, in this order.
+KEYS = {
+    "name": "name",
+    "issuer": "issuer",
+    "token_endpoint": "tokenEndpoint",
+    "default": "default",
+    "client_auth": "clientAuth",
+    "reuse": "reuse",
+    "ca_file": "caFile",
+    "internal": "internal",
+    "namespaces": "namespaces",
+    "min_lead": "minLead",
+    "default_lifetime": "defaultLifetime",
+    "rate": "rate",
+    "in_flight": "inFlight",
+    "scope": "scope",
+    "proxy": "proxy",
+    "endpoint_hosts": "endpointHosts",
+    "introspection_endpoint": "introspectionEndpoint",
+}
+_FIELDS = {key: name for name, key in KEYS.items()}
 _TEXTS = {"name", "issuer", "token_endpoint", "client_auth", "ca_file", "scope", "proxy"}
 _TEXTS |= {"introspection_endpoint"}
 _FLAGS = {"default", "internal"}
@@ -139,9 +163,9 @@ def _issuers_of(origin: str, document: Any, problems: list[str]) -> list[Issuer]
 def _values(where: str, entry: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     values = {}
     for key, raw in entry.items():
-        name = _KEYS.get(key)
+        name = _FIELDS.get(key)
         if name is None:
-            near = difflib.get_close_matches(str(key), _KEYS, n=1)
+            near = difflib.get_close_matches(str(key), _FIELDS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             problems.append(f"{where}: unknown key {key!r}{hint}")
             continue
@@ -194,7 +218,7 @@ def _faults(issuer: Issuer) -> list[str]:
     if issuer.introspection_endpoint and not issuer.token_endpoint:
         faults.append("introspectionEndpoint goes with tokenEndpoint only")
     faults += [
-        f"{_camel(name)} must be above 0"
+        f"{KEYS[name]} must be above 0"
         for name in ("rate", "in_flight", "default_lifetime")
         if not getattr(issuer, name) > 0
     ]
@@ -206,7 +230,7 @@ def _faults(issuer: Issuer) -> list[str]:
         url = getattr(issuer, name)
         problem = endpoint_fault(url, internal=issuer.internal) if url else ""
         if problem:
-            faults.append(f"{_camel(name)} {problem}")
+            faults.append(f"{KEYS[name]} {problem}")
     return faults
 
 

@@ -1,6 +1,5 @@
 """The chart: its values and their schema, and what helm makes of them where helm is."""
 
-import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ import pytest
 import yaml
 
 from csidriver import __version__
-from csidriver.core.issuers import CLIENT_AUTH, Issuer
+from csidriver.core.issuers import CLIENT_AUTH, KEYS
 from tests.cluster.installation import INSTALL, Manifest
 from tools import manifests
 from tools.manifests import CHART, RENDERED, Refused, difference, render, run, template
@@ -69,12 +68,8 @@ def test_values_and_schema_have_the_same_keys() -> None:
 
 
 def test_an_issuer_in_the_values_has_the_keys_the_refresher_reads() -> None:
-    def camel(name: str) -> str:
-        head, *rest = name.split("_")
-        return head + "".join(part.capitalize() for part in rest)
-
     issuer = SCHEMA["definitions"]["issuer"]["properties"]
-    assert set(issuer) == {camel(field.name) for field in dataclasses.fields(Issuer)}
+    assert set(issuer) == set(KEYS.values())
     assert issuer["clientAuth"]["enum"] == ["", *CLIENT_AUTH]
 
 
