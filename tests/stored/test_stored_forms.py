@@ -1,0 +1,354 @@
+# What is stored outlives every name in this code. A fixture is never changed: a form that differs
+# needs a version and a reader of its own.
+
+import json
+import ssl
+from dataclasses import fields, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csidriver.adapters.directory.store import DirectoryStore
+from csidriver.adapters.issuers import IssuerFiles
+from csidriver.core import contract, custody
+from csidriver.core.attributes import VolumeAttributes
+from csidriver.core.certificates import Certificate, Plan, Step, Stock, Terms
+from csidriver.core.companion import AccessToken, Companion
+from csidriver.core.contract import Ref
+from csidriver.core.effects import SpoolEntry
+from csidriver.core.grant import Grant, Intent
+from csidriver.core.issuers import KEYS, STRICT, UNLIMITED, Issuer
+from csidriver.core.secret import Secret
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.source import Client
+from csidriver.core.status import Signal, Status, Warn
+from csidriver.core.template import Template
+from csidriver.core.token import TokenDocument
+from csidriver.errors import InvalidSecret, TokenFileFailed
+from csidriver.node.record import VolumeRecord
+from csidriver.refresher.spool import Spool
+from csidriver.webhook.shelf import Holding, Material, Shelf
+
+FIXTURES = Path(__file__).with_name("fixtures")
+REF = Ref("physics", "hello-token")
+
+
+def document(text: str) -> TokenDocument:
+    return TokenDocument.parse(Sensitive(text))[0]
+
+
+# No two values of one kind are equal, so that no field can stand for another.
+GRANT = Grant(
+    ref=REF,
+    source_uid="uid-of-the-source",
+    source_version="4711",
+    issuer="cern",
+    issuer_identity="https://auth.example/realms/cern",
+    client=Client("the-client", Sensitive("planted-client-secret")),
+    document=document('{"access_token":"planted-at","refresh_token":"planted-rt","odd":[1.10]}'),
+    generation=7,
+    issued_at=1_800_000_001.25,
+    expires_at=1_800_000_301.5,
+    seeds=("seed-1", "seed-2"),
+    spent=("spent-1", "spent-2", "spent-3"),
+    intent=Intent(
+        nonce="the-nonce",
+        holder="the-holder",
+        rt="the-hash",
+        first_at=1_800_000_002.5,
+        started_at=1_800_000_003.5,
+        takeover_after=45.5,
+        attempt=2,
+        recorded=True,
+    ),
+    next_refresh=1_800_000_150.5,
+    status=Status.UNCERTAIN,
+    message="the message",
+    warning=Warn.OLD_SEED_RESTORED.value,
+    failures=3,
+    adopted_at=1_799_999_999.125,
+    key=contract.KEY_OAUTH_ALIAS,
+    inherited=1,
+    refresh_expires_at=1_800_086_400.5,
+    refresh_renewed=False,
+    expiry_step=4,
+    signal=Signal.NO_ANSWER,
+    fingerprint="the-fingerprint",
+    unscoped="the-unscoped",
+    twin="the-twin",
+)
+MINIMAL_GRANT = Grant(
+    ref=REF,
+    source_uid="uid-of-the-source",
+    source_version="",
+    issuer="cern",
+    issuer_identity="https://auth.example/realms/cern",
+    client=Client("the-client", Sensitive("")),
+    document=document('{"refresh_token":"planted-rt"}'),
+    generation=1,
+    issued_at=0.0,
+    expires_at=0.0,
+    seeds=(),
+    spent=(),
+    intent=None,
+    next_refresh=None,
+    status=Status.PENDING,
+    message="",
+    warning="",
+    failures=0,
+)
+COMPANION = Companion(
+    source=REF,
+    source_uid="uid-of-the-source",
+    generation=7,
+    status=Status.READY,
+    message="the message",
+    next_refresh=1_800_000_150.0,
+    token=AccessToken(
+        value=Sensitive("planted-at"),
+        token_type="Bearer",
+        issued_at=1_800_000_001.0,
+        expires_at=1_800_000_301.0,
+        written_at=1_800_000_002.125,
+    ),
+)
+SENT = SpoolEntry(nonce="the-nonce", sent_at=1_800_000_002.5, reply=None, rt="the-hash")
+REPLIED = SpoolEntry(
+    nonce="the-nonce",
+    sent_at=1_800_000_002.5,
+    reply=document('{"refresh_token":"planted-rt","odd":[1.10]}'),
+    rt="the-hash",
+)
+VOLUME = VolumeRecord(
+    volume_id="csi-1",
+    target_path="/pods/x/mount",
+    namespace="physics",
+    pod_name="the-pod",
+    pod_uid="uid-of-the-pod",
+    attributes=VolumeAttributes(
+        secret_name="hello-token",
+        file_name="the-file",
+        owner=1001,
+        group=2002,
+        mode=0o440,
+        template=Template.parse("$$ $(ACCESS_TOKEN) \u20ac\n"),
+        template_config_map="the-config-map",
+        min_validity=30.0,
+    ),
+)
+# Of PEM there is none here: a key would look like a real one.
+AUTHORITIES = (
+    Certificate("authority-1", "authority-1", 2e9, frozenset(), "planted authority 1\n"),
+    Certificate("authority-2", "authority-2", 2e9, frozenset(), "planted authority 2\n"),
+)
+SERVING = Certificate("serving", "authority-1", 2e9, frozenset({"name"}), "planted serving\n")
+MATERIAL = Material(
+    Stock(AUTHORITIES, SERVING),
+    authority_key=Sensitive("planted authority key\n"),
+    serving_key=Sensitive("planted serving key\n"),
+)
+
+
+class Papers:
+    """A Pki of the certificates above."""
+
+    def new_authority(self, now: float, life: float) -> tuple[Certificate, Sensitive]:
+        raise NotImplementedError
+
+    def new_serving(self, *_: Any, **__: Any) -> tuple[Certificate, Sensitive]:
+        return SERVING, MATERIAL.serving_key
+
+    def certificates(self, text: str, *_: Any, **__: Any) -> tuple[Certificate, ...]:
+        return tuple(one for one in (*AUTHORITIES, SERVING) if one.pem in text)
+
+    def belongs(self, key: Sensitive, certificate: Certificate) -> bool:
+        wanted = MATERIAL.serving_key if certificate == SERVING else MATERIAL.authority_key
+        return key == wanted
+
+    def context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
+        raise NotImplementedError
+
+
+def fixture(name: str) -> bytes:
+    return (FIXTURES / name).read_bytes()
+
+
+def secret(name: str) -> Secret:
+    return Secret.from_manifest(json.loads(fixture(name)))
+
+
+def manifest(written: Secret) -> bytes:
+    """The body of the request that creates it, in lines for people to read."""
+    return (json.dumps(written.to_manifest(), indent=1) + "\n").encode()
+
+
+@pytest.mark.parametrize(("name", "grant"), [("grant", GRANT), ("grant-minimal", MINIMAL_GRANT)])
+def test_a_grant_is_kept_as_ever(name: str, grant: Grant) -> None:
+    read = custody.from_secret(secret(f"{name}.json"))
+    assert read == grant
+    assert manifest(custody.to_secret(read, "oauth2-csi")) == fixture(f"{name}.json")
+
+
+def test_an_intent_that_says_more_is_refused() -> None:
+    stored = secret("grant.json")
+    state = json.loads(stored.data["state"].reveal())
+    state["intent"]["more"] = 1
+    more = replace(stored, data={**stored.data, "state": Sensitive(json.dumps(state))})
+    with pytest.raises(InvalidSecret):
+        custody.from_secret(more)
+
+
+def test_a_companion_is_kept_as_ever() -> None:
+    read = Companion.from_secret(secret("companion.json"))
+    assert read == COMPANION
+    written = Secret(
+        "oauth2-csi-tokens",
+        read.source.companion,
+        type=contract.COMPANION_TYPE,
+        annotations=read.annotations(),
+        data=read.data(),
+    )
+    assert manifest(written) == fixture("companion.json")
+
+
+@pytest.mark.parametrize(("name", "entry"), [("spool-sent", SENT), ("spool", REPLIED)])
+def test_a_spool_entry_is_kept_as_ever(tmp_path: Path, name: str, entry: SpoolEntry) -> None:
+    file = tmp_path / "c278158a5736f69c40cae8ac2b13e732.json"
+    file.write_bytes(fixture(f"{name}.json"))
+    read = Spool(tmp_path).read(REF)
+    assert read is not None
+    assert read == entry
+    file.unlink()
+    Spool(tmp_path).write(REF, read)
+    assert file.read_bytes() == fixture(f"{name}.json")
+
+
+def test_a_volume_is_kept_as_ever(tmp_path: Path) -> None:
+    file = tmp_path / "volume.json"
+    file.write_bytes(fixture("volume.json"))
+    read = VolumeRecord.load(tmp_path)
+    assert read == VOLUME
+    file.unlink()
+    read.save(tmp_path)
+    assert file.read_bytes() == fixture("volume.json")
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_volume_that_says_more_is_refused(tmp_path: Path, *, deep: bool) -> None:
+    content = json.loads(fixture("volume.json"))
+    volume = content["volume"]
+    (volume["attributes"] if deep else volume)["more"] = 1
+    (tmp_path / "volume.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(TokenFileFailed):
+        VolumeRecord.load(tmp_path)
+
+
+def test_the_webhooks_certificate_is_kept_as_ever(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    store.create_secret(secret("certificate.json"))
+    shelf = Shelf(store, Papers(), "oauth2-csi", Terms())
+    holding = shelf.read()
+    assert holding.material == MATERIAL
+    store.remove("Secret", "oauth2-csi", "oauth2-csi-webhook-tls")
+    again = Plan(Step.RENEW_SERVING, SERVING.names, 0.0)
+    shelf.carry_out(again, Holding(None, holding.material), 0.0)
+    written = store.get_secret("oauth2-csi", "oauth2-csi-webhook-tls")
+    assert written is not None
+    assert manifest(written) == fixture("certificate.json")
+
+
+# Both are stored: the issuer as the operator writes it, its fingerprint in a grant.
+ISSUERS = {
+    "the-name": (
+        Issuer(
+            name="the-name",
+            issuer="https://auth.example/issuer",
+            token_endpoint="https://auth.example/token",
+            default=True,
+            client_auth="post",
+            reuse=30.0,
+            ca_file="/the/ca.crt",
+            internal=True,
+            namespaces=("physics", "biology"),
+            min_lead=1.5,
+            default_lifetime=600.0,
+            rate=5.5,
+            in_flight=3,
+            scope="the-scope",
+            proxy="http://proxy.example",
+            endpoint_hosts=("host-1.example", "host-2.example"),
+            introspection_endpoint="https://auth.example/introspection",
+        ),
+        "4dc4309606f38a8e",
+    ),
+    "strict": (
+        Issuer("strict", "https://strict.example", reuse=STRICT),
+        "96dd6e44e2c0ba33",
+    ),
+    "unlimited": (
+        Issuer("unlimited", "https://unlimited.example", reuse=UNLIMITED),
+        "ebdcdaa47ad4e08c",
+    ),
+}
+
+
+def test_every_key_of_an_issuer_is_read_as_ever() -> None:
+    found = IssuerFiles([FIXTURES / "issuers.yaml"]).current().by_name
+    assert found == {name: issuer for name, (issuer, _) in ISSUERS.items()}
+
+
+@pytest.mark.parametrize(("issuer", "fingerprint"), ISSUERS.values(), ids=ISSUERS)
+def test_an_issuer_has_the_fingerprint_it_ever_had(issuer: Issuer, fingerprint: str) -> None:
+    assert issuer.fingerprint == fingerprint
+
+
+def test_every_field_of_an_issuer_has_a_key() -> None:
+    assert list(KEYS) == [field.name for field in fields(Issuer)]
+
+
+def test_every_volume_attribute_is_read_as_ever() -> None:
+    context = {
+        "secretName": "hello-token",
+        "fileName": "the-file",
+        "owner": "1001",
+        "group": "2002",
+        "mode": "0440",
+        "minValidity": "30",
+    }
+    shapes = (
+        {"template": "$$ $(ACCESS_TOKEN) \u20ac\n"},
+        {"templateConfigMapName": "the-config-map"},
+    )
+    written, named = (VolumeAttributes.parse(context | shape, "") for shape in shapes)
+    whole = replace(written, template_config_map=named.template_config_map)
+    assert whole == VOLUME.attributes
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (
+            Status,
+            """
+            Pending Ready Uncertain IssuerUnavailable NeedsReauth LostRotation DuplicateGrant
+            ClientRejected Misconfigured Invalid
+            """,
+        ),
+        (
+            Warn,
+            "RefreshTokenExpiring OldSeedRestored TrailingBytes DefaultLifetime MirrorRefused",
+        ),
+        (
+            Signal,
+            """
+            unreachable tls throttled no_answer server_error bad_reply redirect invalid_grant
+            login_required invalid_client client_not_allowed invalid_scope invalid_request
+            unsupported_proof forbidden no_endpoint unknown_error token_type metadata
+            """,
+        ),
+    ],
+)
+def test_a_word_of_the_driver_is_spelled_as_ever(kind: type[Enum], words: str) -> None:
+    assert [word.value for word in kind] == words.split()
