@@ -19,12 +19,16 @@ PROTOS := csidriver/_proto/csi.proto csidriver/_proto/pluginregistration.proto
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-annotate --no-emit-index-url
 
-.PHONY: demo test cover test-keycloak simulate soak bench check fix proto manifests lock tools image e2e clean
+.PHONY: demo picture test cover test-keycloak simulate soak bench check fix proto manifests lock tools image e2e clean
 .DELETE_ON_ERROR:
 
 ## demo: the announcement's example comes to life; ARGS="--seconds 30 --json" and more (--help)
 demo: $(VENV)/.demo
 	@$(BIN)/python -m csidriver demo $(ARGS)
+
+## picture: run the demo for 12 seconds and draw its screen, docs/pictures/demo.svg
+picture: $(VENV)/.demo
+	@$(BIN)/python -m tools.picture
 
 ## test: everything that needs no cluster; names what it skips and why
 test: $(VENV)/.dev

@@ -9,6 +9,7 @@ import pytest
 
 from tools.debian import ALONE, BASE, NODE, fetch_root, keys
 from tools.image import Buildah, find_builder
+from tools.picture import last_screen
 from tools.programs import HERE, MODULES, find, oidc_provider, source
 
 
@@ -18,6 +19,13 @@ def program(folder: Path, name: str) -> Path:
     path.write_text("#!/bin/sh\n")
     path.chmod(0o755)
     return path
+
+
+def test_the_picture_shows_the_last_table_and_folds_what_admission_adds() -> None:
+    written = (
+        "* pod\r\n    + a\r\n    + b\r\n* runs\r\n\x1b[?25lold\r\n\r\x1b[2K\x1b[1A\x1b[2Knew\r\n"
+    )
+    assert last_screen(f"{written}\x1b[?25h* kept\r\n") == "* pod\n    ...\n* runs\nnew\n* kept\n"
 
 
 def test_assets_of_the_user_win_over_built_programs(tmp_path: Path) -> None:
