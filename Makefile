@@ -47,7 +47,7 @@ test-keycloak: $(VENV)/.dev
 
 ## simulate: the refresh protocol under faults in virtual time; SEEDS=2000 for many runs
 simulate: $(VENV)/.dev
-	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulator $(SEEDS)
+	@$(BIN)/python -m tests.simulator $(SEEDS)
 
 ## soak: two refreshers under load, one killed every few seconds; SECONDS=120 is the default
 soak: $(VENV)/.dev

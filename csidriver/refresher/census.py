@@ -106,12 +106,12 @@ def take_stock(census: Census, lists: Lists, rules: Rules, clock: Clock) -> Iter
         for secret in lists.list_secrets(rules.tokens_namespace, COMPANION_TYPE)
         if (ref := _source_of(secret)) is not None and secret.name == ref.companion
     }
-    told = {ref for _, ref in census.found}
+    told = dict.fromkeys(ref for _, ref in census.found)  # unlike a set, in an order that repeats
     for secret in lists.list_secrets(rules.driver_namespace, GRANT_TYPE):
         ref = _source_of(secret)
         if ref is None or secret.name != ref.grant:
             continue
-        told.discard(ref)
+        told.pop(ref, None)
         source = census.found.get((What.SOURCE, ref))
         read_at = clock.monotonic()
         yield Known.restored(ref, secret, companions.get(ref), source, read_at=read_at)

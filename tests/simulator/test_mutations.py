@@ -166,7 +166,7 @@ def test_a_mutation_is_noticed(
 def test_who_looks_at_no_list_again_is_noticed_where_events_are_lost(monkeypatch: Patch) -> None:
     drawn = Plan.drawn
     monkeypatch.setattr(
-        Plan, "drawn", lambda *of: replace(drawn(*of), deaf=0.5, user_acts=20, leased=True)
+        Plan, "drawn", lambda *of: replace(drawn(*of), deaf=1.0, user_acts=20, leased=True)
     )
     assert not list(broken("backend", range(6)))
     monkeypatch.setattr(replica, "find_missed", lambda *_: [])
