@@ -6,7 +6,6 @@ from pathlib import Path
 from tests.simulator.herd import herd
 from tests.simulator.scenario import simulate
 
-
 ROOT = Path(__file__).parents[2]
 # A run with faults, and one with many Secrets that are found together.
 TELL = """
