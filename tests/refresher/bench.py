@@ -200,6 +200,11 @@ class Bench(contextlib.ExitStack):
             self.status(name) == "Ready" and contract.REFRESHED_AT in self.source(name).annotations
         )
 
+    def tokens(self, status: str) -> float | None:
+        """How many the gauge shows in a status: of each, what its last visit left behind."""
+        name = "oauth2_csi_refresher_tokens"
+        return self.registry.get_sample_value(name, {"status": status})
+
     def companion(self, name: str) -> Secret | None:
         return self.store.get_secret(contract.TOKENS_NAMESPACE, Ref(NAMESPACE, name).companion)
 
