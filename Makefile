@@ -30,9 +30,9 @@ demo: $(VENV)/.demo
 picture: $(VENV)/.demo
 	@$(BIN)/python -m tools.picture
 
-## test: everything that needs no cluster; names what it skips and why
+## test: everything that needs no cluster, in parallel; names what it skips and why. ARGS="-n 0 -x"
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
 ## cover: every branch of the admission function is tested
 cover: $(VENV)/.dev

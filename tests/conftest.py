@@ -22,15 +22,37 @@ _refused = ""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Enter the namespace before anything has started a thread."""
+    """Enter the namespace before anything has started a thread.
+
+    A worker of pytest-xdist has a thread by now, which forbids a user namespace. It needs none: it
+    was born in that of the process which started it, where it is root, and root may make a mount
+    namespace at any time; all threads but xdist's own come after it and are in it.
+    """
     global _refused  # noqa: PLW0603 - once per process, like the namespace itself
     config.addinivalue_line("markers", "mounts: needs mount(2), in a namespace or as root")
     config.addinivalue_line("markers", "other_uids: needs to give files to other users (root)")
     config.addinivalue_line("markers", "tools(*names): needs programs that `make tools` brings")
+    # Without pytest-xdist (-p no:xdist) nobody else says so.
+    config.addinivalue_line("markers", "xdist_group(name): goes to the worker that has the others")
     try:
         sandbox.enter()
     except sandbox.SandboxRefused as error:
         _refused = str(error)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two workers for each processor, as many tests wait most of the time."""
+    return min(2 * len(os.sched_getaffinity(0)), 8)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the tests of an API server to one worker, which starts it; others go anywhere."""
+    for item in items:
+        if "kube-apiserver" in _tools(item) and not item.get_closest_marker("xdist_group"):
+            fragile = "fragile_plane" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("fragile" if fragile else "cluster"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -39,8 +61,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(_refused)
     if item.get_closest_marker("other_uids") and _mapped_ids() <= 1:
         pytest.skip("an ordinary user cannot give files to other users; run as root")
-    needed = [name for marker in item.iter_markers("tools") for name in marker.args]
-    if missing := [name for name in needed if find(name) is None]:
+    if missing := [name for name in _tools(item) if find(name) is None]:
         pytest.skip(f"{', '.join(missing)} missing; run `make tools`")
 
 
@@ -85,6 +106,11 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     ):
         report.outcome = "failed"
     return report
+
+
+def _tools(item: pytest.Item) -> list[str]:
+    """The programs of `make tools` that a test needs."""
+    return [name for marker in item.iter_markers("tools") for name in marker.args]
 
 
 def _mapped_ids() -> int:

@@ -1,6 +1,9 @@
 """The pair of Go is run, called and ended as it should be; a stand-in answers for it here."""
 
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,10 +48,13 @@ REGISTRAR = "#!/bin/sh\nexec sleep 600\n"
 
 
 @pytest.fixture
-def kubelet(tmp_path: Path) -> Path:
-    made = Kubelet(tmp_path / "kubelet", Mounts(), "physics")
+def kubelet() -> Iterator[Path]:
+    # Not in tmp_path: a unix socket's path has at most 107 bytes.
+    made = Kubelet(Path(tempfile.mkdtemp(prefix="b", dir="/tmp")), Mounts(), "physics")
     made.prepare()
-    return made.root
+    yield made.root
+    Mounts().unmount(made.root)
+    shutil.rmtree(made.root)
 
 
 @pytest.fixture

@@ -13,7 +13,10 @@ import urllib3
 from tests.adapters.apiserver import ApiServer
 from tests.cluster.controlplane import ControlPlane
 
-TOOLS = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
+TOOLS = [
+    pytest.mark.tools("etcd", "kube-apiserver", "kubectl"),
+    pytest.mark.xdist_group("fragile"),
+]
 
 
 class Server(Protocol):
