@@ -36,8 +36,8 @@ test: $(VENV)/.dev
 
 ## cover: every branch of the admission function is tested
 cover: $(VENV)/.dev
-	@$(BIN)/python -m pytest --quiet tests/core/test_admission.py tests/core/test_injection.py \
-	  --cov=csidriver.core.admission --cov=csidriver.core.injection --cov=csidriver.core.jsonpatch \
+	@$(BIN)/python -m pytest --quiet tests/core/admission/test_review.py tests/core/admission/test_annotation.py \
+	  --cov=csidriver.core.admission.review --cov=csidriver.core.admission.annotation --cov=csidriver.core.admission.jsonpatch \
 	  --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 $(ARGS)
 
 ## test-keycloak: the refresher against a real Keycloak, which Maven fetches; takes minutes

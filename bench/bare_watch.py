@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from csidriver.core import contract
+from csidriver.core import names
 from csidriver.errors import DriverError
 
 # How often a watch is asked for, and the seconds between two times.
@@ -65,7 +65,7 @@ class BareWatch:
 
 def _follow(wanted: Mapping[str, Any], name: str, standing: threading.Barrier) -> None:
     trust = ssl.create_default_context(cafile=wanted["authority"])
-    where = f"/api/v1/namespaces/{contract.TOKENS_NAMESPACE}/secrets"
+    where = f"/api/v1/namespaces/{names.TOKENS_NAMESPACE}/secrets"
     # As of any version: for the newest one the API server may wait until another Secret changes.
     query = f"watch=1&resourceVersion=0&fieldSelector=metadata.name%3D{name}"
     headers = {"Authorization": f"Bearer {wanted['token']}"}

@@ -7,8 +7,8 @@ from typing import Any
 import grpc
 
 from csidriver._proto import csi_pb2, csi_pb2_grpc
-from csidriver.core import contract
-from csidriver.core.contract import Ref
+from csidriver.core import names
+from csidriver.core.names import Ref
 
 PATIENCE = 30.0
 # gRPC would hand a new channel the connection of an old one.
@@ -60,11 +60,11 @@ class Caller:
             readonly=True,
             volume_context={
                 **own,
-                contract.POD_NAME: f"pod-{number}",
-                contract.POD_NAMESPACE: ref.namespace if ref else "physics",
-                contract.POD_UID: _pod_uid(number),
+                names.POD_NAME: f"pod-{number}",
+                names.POD_NAMESPACE: ref.namespace if ref else "physics",
+                names.POD_UID: _pod_uid(number),
                 "csi.storage.k8s.io/serviceAccount.name": "default",
-                contract.EPHEMERAL: "true",
+                names.EPHEMERAL: "true",
             },
         )
 

@@ -10,16 +10,16 @@ from typing import Any
 import urllib3
 
 from bench import marked
-from csidriver.core import contract
+from csidriver.core import names
 from csidriver.core.companion import AccessToken, Companion
-from csidriver.core.contract import Ref
-from csidriver.core.secret import Secret
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import Ref
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.errors import DriverError
 
 NAMESPACE = "physics"
-_COLLECTION = f"/api/v1/namespaces/{contract.TOKENS_NAMESPACE}/secrets"
+_COLLECTION = f"/api/v1/namespaces/{names.TOKENS_NAMESPACE}/secrets"
 _MERGE = "application/merge-patch+json"
 
 
@@ -38,9 +38,9 @@ class Companions:
         for ref in refs:
             made = self._companion(ref)
             secret = Secret(
-                contract.TOKENS_NAMESPACE,
+                names.TOKENS_NAMESPACE,
                 ref.companion,
-                type=contract.COMPANION_TYPE,
+                type=names.COMPANION_TYPE,
                 annotations=made.annotations(),
                 data=made.data(),
             )

@@ -17,7 +17,7 @@ from bench.observer import Observer
 from bench.room import MEMORY
 from bench.rows import Row, over_rounds, ratio
 from bench.stand import SOURCES, Stand
-from csidriver.core.contract import Ref
+from csidriver.core.names import Ref
 from csidriver.errors import DriverError
 
 ROUNDS, QUICK_ROUNDS = 5, 3

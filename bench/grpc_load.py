@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.calls import Caller
 from bench.companions import NAMESPACE
-from csidriver.core.contract import Ref
+from csidriver.core.names import Ref
 
 # Volumes of its own, and the seconds between two calls.
 _NUMBERS = range(2000, 2020)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from csidriver.adapters.mounts import Mounts
-from csidriver.core import contract
+from csidriver.core import names
 from csidriver.demo.kubelet import Kubelet
 from csidriver.errors import DriverError
 
@@ -36,7 +36,7 @@ class Plugin:
     def __init__(self, folder: Path, kubeconfig: Path, namespace: str) -> None:
         self.kubelet = Kubelet(folder / "kubelet", Mounts(), namespace)
         self.kubelet.prepare()
-        self.socket = self.kubelet.root / "plugins" / contract.DRIVER_NAME / "csi.sock"
+        self.socket = self.kubelet.root / "plugins" / names.DRIVER_NAME / "csi.sock"
         self._log = folder / "node.log"
         # What Python runs; another program takes effect at the next start.
         self.program: Sequence[str] = PROGRAM

@@ -17,8 +17,8 @@ from bench.scale_fill import Aged, Filler, after_this_second
 from bench.scale_issuer import IssuerProcess
 from bench.scale_process import RefresherProcess
 from bench.servers import READS, WRITES, Reading, Servers, of
-from csidriver.core import contract
-from csidriver.core.issuers import Issuer
+from csidriver.core import names
+from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import DriverError
 from tests.cluster.controlplane import ControlPlane
@@ -117,7 +117,7 @@ def _batches(
     say: Callable[[str], None],
 ) -> list[Batch]:
     servers = Servers(plane, issuer)
-    rights = plane.service_account(contract.DRIVER_NAMESPACE, "oauth2-csi-refresher")
+    rights = plane.service_account(names.DRIVER_NAMESPACE, "oauth2-csi-refresher")
     issuers = MEMORY / "issuers.yaml"
     config = {"name": "demo", "issuer": issuer.url, "default": True, "internal": True}
     # What is measured is the refresher, not how it spares a server.

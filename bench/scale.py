@@ -15,8 +15,8 @@ from bench.scale_issuer import IssuerProcess
 from bench.scale_process import RefresherProcess
 from bench.scale_reseed import RESEEDS, reseeded
 from bench.servers import READS, WRITES, Reading, Servers, of, told
-from csidriver.core import contract
-from csidriver.core.issuers import Issuer
+from csidriver.core import names
+from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.verdict import percentile
 from csidriver.errors import DriverError
@@ -79,7 +79,7 @@ def _watched(
 ) -> Iterator[Row]:
     """All rows of a running refresher, those of `then` after the window."""
     servers = Servers(plane, issuer)
-    kubeconfig = plane.service_account(contract.DRIVER_NAMESPACE, "oauth2-csi-refresher")
+    kubeconfig = plane.service_account(names.DRIVER_NAMESPACE, "oauth2-csi-refresher")
     config = {"name": "demo", "issuer": issuer.url, "default": True, "internal": True}
     issuers = MEMORY / "issuers.yaml"
     issuers.write_text(json.dumps({"issuers": [config]}), encoding="utf-8")

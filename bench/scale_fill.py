@@ -15,18 +15,19 @@ from typing import Any, TypeVar
 import urllib3
 
 from bench.scale_issuer import ID_TOKEN, LIFETIME
-from csidriver.core import contract, custody
+from csidriver.core import names
 from csidriver.core.companion import Companion
-from csidriver.core.contract import Ref
-from csidriver.core.grant import MAX_SPENT, Grant, adopt
-from csidriver.core.issuers import Issuer
-from csidriver.core.schedule import due, spread
-from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import Ref
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.refresh import grant_secret
+from csidriver.core.refresh.grant import MAX_SPENT, Grant, adopt
+from csidriver.core.refresh.outcomes import succeed
+from csidriver.core.refresh.schedule import due, spread
+from csidriver.core.refresh.source import Source
+from csidriver.core.refresh.source_annotations import annotations
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.settlement import succeed
-from csidriver.core.source import Source
-from csidriver.core.telling import annotations
-from csidriver.core.token import TokenDocument
 from csidriver.demo.issuer import DEMO_CLIENT
 from csidriver.demo.jwt import sign_jwt
 from csidriver.errors import DriverError
@@ -81,15 +82,15 @@ class Filler:
         def create(number: int) -> Secret:
             seed = json.dumps({"refresh_token": secrets.token_urlsafe(32)})
             data = {
-                contract.KEY_OAUTH: Sensitive(seed),
-                contract.KEY_CLIENT_ID: Sensitive(DEMO_CLIENT.client_id),
-                contract.KEY_CLIENT_SECRET: DEMO_CLIENT.client_secret or Sensitive(""),
+                names.KEY_OAUTH: Sensitive(seed),
+                names.KEY_CLIENT_ID: Sensitive(DEMO_CLIENT.client_id),
+                names.KEY_CLIENT_SECRET: DEMO_CLIENT.client_secret or Sensitive(""),
             }
             return self._create(
                 Secret(
                     NAMESPACES[number % len(NAMESPACES)],
                     f"{prefix}-{number}",
-                    annotations={contract.IS_TOKEN: "true"},
+                    annotations={names.IS_TOKEN: "true"},
                     data=data,
                 ),
                 "kubectl-create",
@@ -138,13 +139,13 @@ class Filler:
             source = sources[number]
             grant = _grant(source, lives[number], issuer, sent_at[number])
             self._mirror(source, grant)
-            self._create(custody.to_secret(grant, contract.DRIVER_NAMESPACE))
+            self._create(grant_secret.to_secret(grant, names.DRIVER_NAMESPACE))
             self._create(_companion(source, grant))
             return Aged(grant.ref, grant.live, grant.next_refresh or 0.0)
 
         return _all(take, range(len(sources)))
 
-    def _create(self, secret: Secret, manager: str = contract.FIELD_MANAGER) -> Secret:
+    def _create(self, secret: Secret, manager: str = names.FIELD_MANAGER) -> Secret:
         path = f"/api/v1/namespaces/{secret.namespace}/secrets"
         return Secret.from_manifest(
             self._request("POST", path, secret.to_manifest(), _JSON, manager)
@@ -152,10 +153,10 @@ class Filler:
 
     def _mirror(self, source: Secret, grant: Grant) -> None:
         told = annotations(grant, None, mirror_refused=False)
-        patch = SecretPatch(annotations=told, data={contract.KEY_OAUTH: grant.document.text()})
+        patch = SecretPatch(annotations=told, data={names.KEY_OAUTH: grant.document.text()})
         path = f"/api/v1/namespaces/{source.namespace}/secrets/{source.name}"
         body = patch.to_merge_patch(source.resource_version)
-        self._request("PATCH", path, body, _MERGE, contract.FIELD_MANAGER)
+        self._request("PATCH", path, body, _MERGE, names.FIELD_MANAGER)
 
     def _request(self, method: str, path: str, body: Any, kind: str, manager: str) -> Any:
         answer = self._pool.request(
@@ -226,9 +227,9 @@ def _companion(source: Secret, grant: Grant) -> Secret:
         token=grant.token(grant.issued_at),
     )
     return Secret(
-        contract.TOKENS_NAMESPACE,
+        names.TOKENS_NAMESPACE,
         grant.ref.companion,
-        type=contract.COMPANION_TYPE,
+        type=names.COMPANION_TYPE,
         annotations=told.annotations(),
         data=told.data(),
     )

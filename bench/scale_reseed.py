@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from bench.rows import Row
 from bench.scale_fill import Aged
 from bench.scale_issuer import IssuerProcess
-from csidriver.core.contract import Ref
+from csidriver.core.names import Ref
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import DriverError
 from tests.cluster.controlplane import ControlPlane

@@ -9,8 +9,8 @@ from bench.calls import Caller
 from bench.companions import NAMESPACE, Companions
 from bench.process import Plugin
 from bench.room import MEMORY
-from csidriver.core import contract
-from csidriver.core.contract import Ref
+from csidriver.core import names
+from csidriver.core.names import Ref
 from csidriver.errors import DriverError
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
 from tools.programs import find
@@ -44,11 +44,11 @@ class Stand(contextlib.ExitStack):
         say("starting etcd and kube-apiserver")
         plane.start()
         plane.install()
-        refresher = plane.service_account(contract.DRIVER_NAMESPACE, "oauth2-csi-refresher")
+        refresher = plane.service_account(names.DRIVER_NAMESPACE, "oauth2-csi-refresher")
         self.companions = Companions(plane.server, refresher, plane.ca)
         self.companions.create(SOURCES)
         # A kubeconfig with what a node may do.
-        self.rights = plane.service_account(contract.DRIVER_NAMESPACE, "oauth2-csi-node")
+        self.rights = plane.service_account(names.DRIVER_NAMESPACE, "oauth2-csi-node")
         self.plugin = Plugin(MEMORY, self.rights, NAMESPACE)
         self._caller: Caller | None = None
         self._published: set[int] = set()

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from csidriver import settings
-from csidriver.core.contract import REFRESHER, Ref
-from csidriver.core.known import Rules
-from csidriver.core.store import Places
+from csidriver.core.kubernetes.change import Places
+from csidriver.core.names import REFRESHER, Ref
+from csidriver.core.refresh.state import Rules
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -185,7 +185,7 @@ def _self_made(
     common: settings.Common, wanted: "WebhookSettings", clock: "Clock", metrics: "WebhookMetrics"
 ) -> "Certificates":
     from csidriver.adapters.pki import Pki
-    from csidriver.core.certificates import Terms
+    from csidriver.core.admission.certificates import Terms
     from csidriver.webhook.bundle import Bundle
     from csidriver.webhook.selfmade import SelfMade
     from csidriver.webhook.shelf import Shelf

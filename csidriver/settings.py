@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csidriver import values
-from csidriver.core import contract
-from csidriver.core.schedule import Limits
+from csidriver.core import names
+from csidriver.core.refresh.schedule import Limits
 from csidriver.logs import FORMATS, LEVELS
 from csidriver.node.configuration import CleanupSettings, NodeSettings
 from csidriver.refresher.lease import Term
@@ -69,8 +69,8 @@ def add_common(parser: argparse.ArgumentParser, listen: str) -> None:
     )
     parser.add_argument("--log-level", choices=LEVELS, default="info")
     parser.add_argument("--log-format", choices=FORMATS, default="json")
-    parser.add_argument("--driver-namespace", default=contract.DRIVER_NAMESPACE)
-    parser.add_argument("--tokens-namespace", default=contract.TOKENS_NAMESPACE)
+    parser.add_argument("--driver-namespace", default=names.DRIVER_NAMESPACE)
+    parser.add_argument("--tokens-namespace", default=names.TOKENS_NAMESPACE)
 
 
 def common(flags: argparse.Namespace) -> Common:

@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from csidriver.core.names import is_label
+from csidriver.core.kubernetes.validation import is_label
 
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 

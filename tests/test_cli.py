@@ -15,7 +15,7 @@ import yaml
 from csidriver import __version__
 from csidriver.adapters.mounts import Mounts
 from csidriver.cli import main
-from csidriver.core import contract
+from csidriver.core import names as core_names
 from tests.node.plugin import Node
 from tests.processes import OPENER, command, metrics_of, page_of, running
 from tests.refresher.bench import Bench, until
@@ -159,7 +159,7 @@ def test_roles_in_one_process_start_serve_metrics_and_end_promptly() -> None:
             assert not list(kubelet.glob("plugins_registry/*.sock"))
         for line in log.read_text("utf-8").splitlines() if log.exists() else []:
             json.loads(line)
-        for mounted in (kubelet / "plugins" / contract.DRIVER_NAME / "tokens", kubelet):
+        for mounted in (kubelet / "plugins" / core_names.DRIVER_NAME / "tokens", kubelet):
             Mounts().unmount(mounted)
 
 

@@ -27,7 +27,7 @@ from prometheus_client import generate_latest
 from csidriver._proto import csi_pb2, csi_pb2_grpc
 from csidriver.adapters.directory.change import LAST_APPLIED
 from csidriver.adapters.mounts import Mounts
-from csidriver.core import contract
+from csidriver.core import names as core_names
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import Policy
 from csidriver.demo.faults import Delay, Fault
@@ -54,7 +54,7 @@ def companions(root: Path) -> str:
     """The data of all companions, decoded."""
     found = [
         yaml.safe_load(path.read_text(encoding="utf-8"))
-        for path in (root / contract.TOKENS_NAMESPACE).glob("*.yaml")
+        for path in (root / core_names.TOKENS_NAMESPACE).glob("*.yaml")
     ]
     texts = [base64.b64decode(v).decode() for f in found for v in (f.get("data") or {}).values()]
     return "\n".join(texts)
@@ -178,7 +178,7 @@ def leaks_in_data(text: str, needles: Sequence[str]) -> list[str]:
 
 
 def pod(name: str, **attributes: str) -> dict[str, Any]:
-    csi = {"driver": contract.DRIVER_NAME, "readOnly": True, "volumeAttributes": attributes}
+    csi = {"driver": core_names.DRIVER_NAME, "readOnly": True, "volumeAttributes": attributes}
     volume = {"name": "token", "csi": csi}
     mount = {"name": "token", "mountPath": "/token"}
     spec = {"volumes": [volume], "containers": [{"name": "main", "volumeMounts": [mount]}]}
@@ -204,7 +204,7 @@ def roles(bench: Bench, folder: Path, kubelet: Kubelet) -> Iterator[Path]:
 
 def publish_with_secrets(kubelet: Kubelet, held: str) -> str:
     """The status text for a volume with nodePublishSecretRef."""
-    socket = kubelet.root / "plugins" / contract.DRIVER_NAME / "csi.sock"
+    socket = kubelet.root / "plugins" / core_names.DRIVER_NAME / "csi.sock"
     request = csi_pb2.NodePublishVolumeRequest(
         volume_id="csi-secrets",
         target_path=str(kubelet.root / "pods" / "x" / "mount"),
@@ -251,7 +251,7 @@ def test_neither_role_shows_a_secret_to_node_and_pod() -> None:
                 told += [str(refused.value), repr(refused.value.__cause__)]
             told.append(publish_with_secrets(kubelet, planted["reference"]))
             note(bench, refresh, access)
-            plugin = kubelet.root / "plugins" / contract.DRIVER_NAME
+            plugin = kubelet.root / "plugins" / core_names.DRIVER_NAME
             records = [path.read_text(encoding="utf-8") for path in plugin.rglob("volume.json")]
             kept = token.read_text(encoding="ascii")
             kubelet.stop()

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from csidriver import settings, values
-from csidriver.core import contract
-from csidriver.core.schedule import Limits
+from csidriver.core import names
+from csidriver.core.refresh.schedule import Limits
 from csidriver.errors import InvalidSettings
 from csidriver.node.configuration import CleanupSettings
 from csidriver.refresher.lease import Term
@@ -31,8 +31,8 @@ def test_defaults_of_every_role() -> None:
         listen=("0.0.0.0", 9808),
         log_level="info",
         log_format="json",
-        driver_namespace=contract.DRIVER_NAMESPACE,
-        tokens_namespace=contract.TOKENS_NAMESPACE,
+        driver_namespace=names.DRIVER_NAMESPACE,
+        tokens_namespace=names.TOKENS_NAMESPACE,
     )
     node = settings.node(parsed())
     assert (node.node_id, node.kubelet_dir) == ("worker-1", Path("/var/lib/kubelet"))

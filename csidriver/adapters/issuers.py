@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from csidriver.core.issuers import Issuers
+from csidriver.core.oauth.issuers import Issuers
 from csidriver.errors import InvalidSettings
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ import errno
 import os
 from pathlib import Path
 
-from csidriver.core.mountinfo import Mount, parse
+from csidriver.core.volume.mountinfo import Mount, parse
 from csidriver.errors import MountFailed
 
 # <linux/mount.h>

@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from csidriver.core import contract
-from csidriver.core.contract import Ref
-from csidriver.core.secret import Secret
+from csidriver.core import names
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.kubernetes.timestamp import epoch, rfc3339
+from csidriver.core.names import Ref
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from csidriver.core.timestamp import epoch, rfc3339
 from csidriver.errors import InvalidSecret
 
 
@@ -47,15 +47,15 @@ class Companion:
     @classmethod
     def from_secret(cls, secret: Secret) -> "Companion":
         """Raises InvalidSecret when the Secret is none of ours or was damaged."""
-        notes = secret.annotations if secret.type == contract.COMPANION_TYPE else {}
+        notes = secret.annotations if secret.type == names.COMPANION_TYPE else {}
         try:
             return cls(
-                source=Ref(notes[contract.SOURCE_NAMESPACE], notes[contract.SOURCE_NAME]),
-                source_uid=notes[contract.SOURCE_UID],
-                generation=int(notes[contract.GENERATION]),
-                status=Status(notes[contract.STATUS]),
-                message=notes.get(contract.MESSAGE, ""),
-                next_refresh=epoch(notes.get(contract.NEXT_REFRESH, "")) or 0.0,
+                source=Ref(notes[names.SOURCE_NAMESPACE], notes[names.SOURCE_NAME]),
+                source_uid=notes[names.SOURCE_UID],
+                generation=int(notes[names.GENERATION]),
+                status=Status(notes[names.STATUS]),
+                message=notes.get(names.MESSAGE, ""),
+                next_refresh=epoch(notes.get(names.NEXT_REFRESH, "")) or 0.0,
                 token=_token(secret.data),
             )
         except (KeyError, ValueError) as error:
@@ -67,13 +67,13 @@ class Companion:
     def annotations(self) -> dict[str, str]:
         """The annotations of the Secret."""
         return {
-            contract.SOURCE_NAMESPACE: self.source.namespace,
-            contract.SOURCE_NAME: self.source.name,
-            contract.SOURCE_UID: self.source_uid,
-            contract.GENERATION: str(self.generation),
-            contract.STATUS: self.status.value,
-            contract.MESSAGE: self.message,
-            contract.NEXT_REFRESH: rfc3339(self.next_refresh),
+            names.SOURCE_NAMESPACE: self.source.namespace,
+            names.SOURCE_NAME: self.source.name,
+            names.SOURCE_UID: self.source_uid,
+            names.GENERATION: str(self.generation),
+            names.STATUS: self.status.value,
+            names.MESSAGE: self.message,
+            names.NEXT_REFRESH: rfc3339(self.next_refresh),
         }
 
     def data(self) -> dict[str, Sensitive]:

@@ -20,7 +20,7 @@ from csidriver._proto import csi_pb2, csi_pb2_grpc
 from csidriver._proto import pluginregistration_pb2 as registration_pb2
 from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
 from csidriver.adapters.mounts import Mounts
-from csidriver.core import contract
+from csidriver.core import names as core_names
 from csidriver.errors import DriverError
 
 # Kubelet's own deadlines, in seconds.
@@ -110,7 +110,7 @@ class Kubelet:
             path = self._volume_path(pod, volume["name"])
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             data = {
-                "driverName": contract.DRIVER_NAME,
+                "driverName": core_names.DRIVER_NAME,
                 "volumeHandle": _volume_id(pod, volume["name"]),
                 "volumeLifecycleMode": "Ephemeral",
             }
@@ -137,7 +137,7 @@ class Kubelet:
 
     def _csi_volumes(self, pod: Pod) -> list[Mapping[str, Any]]:
         volumes = pod.manifest["spec"].get("volumes", [])
-        return [v for v in volumes if v.get("csi", {}).get("driver") == contract.DRIVER_NAME]
+        return [v for v in volumes if v.get("csi", {}).get("driver") == core_names.DRIVER_NAME]
 
     def _volume_path(self, pod: Pod, volume: str) -> Path:
         return self.root / "pods" / pod.uid / "volumes/kubernetes.io~csi" / volume / "mount"
@@ -150,11 +150,11 @@ class Kubelet:
             mount.volume_mount_group = str(fs_group)
         context = {
             **csi.get("volumeAttributes", {}),
-            contract.POD_NAME: pod.name,
-            contract.POD_NAMESPACE: self._namespace,
-            contract.POD_UID: pod.uid,
+            core_names.POD_NAME: pod.name,
+            core_names.POD_NAMESPACE: self._namespace,
+            core_names.POD_UID: pod.uid,
             "csi.storage.k8s.io/serviceAccount.name": "default",
-            contract.EPHEMERAL: "true",
+            core_names.EPHEMERAL: "true",
         }
         request = csi_pb2.NodePublishVolumeRequest(
             volume_id=_volume_id(pod, volume["name"]),

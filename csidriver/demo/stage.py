@@ -12,9 +12,9 @@ import yaml
 
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.mounts import Mounts
-from csidriver.core import contract
-from csidriver.core.admission import inject
-from csidriver.core.contract import Ref
+from csidriver.core import names as core_names
+from csidriver.core.admission.review import inject
+from csidriver.core.names import Ref
 from csidriver.demo.display import Row
 from csidriver.demo.families import Policy
 from csidriver.demo.issuer import DEMO_CLIENT, DEMO_SEED, StrictIssuer
@@ -80,8 +80,8 @@ class Stage(contextlib.ExitStack):
         deadline = time.monotonic() + PATIENCE
         while not self._stop.wait(0.02):
             secret = self.store.get_secret(SOURCE.namespace, SOURCE.name)
-            status = "" if secret is None else secret.annotations.get(contract.STATUS, "")
-            if status == "Ready" and secret and contract.REFRESHED_AT in secret.annotations:
+            status = "" if secret is None else secret.annotations.get(core_names.STATUS, "")
+            if status == "Ready" and secret and core_names.REFRESHED_AT in secret.annotations:
                 return
             self.check()
             if time.monotonic() > deadline:
@@ -145,14 +145,14 @@ class Stage(contextlib.ExitStack):
 
     def rows(self) -> list[Row]:
         """The table: what each reader sees now."""
-        companion = self.store.get_secret(contract.TOKENS_NAMESPACE, SOURCE.companion)
+        companion = self.store.get_secret(core_names.TOKENS_NAMESPACE, SOURCE.companion)
         notes = {} if companion is None else companion.annotations
         return [
             Row(
                 pod=reader.name,
                 owner=report["owner"],
                 inode=report["inode"],
-                generation=int(notes.get(contract.GENERATION, 0)),
+                generation=int(notes.get(core_names.GENERATION, 0)),
                 left=report["expires_at"] - time.time(),
                 reads=report["reads"],
                 bad=report["torn"] + report["expired"] + report["inode_changes"],
@@ -191,7 +191,7 @@ class Stage(contextlib.ExitStack):
             if "csi" in v
         ]
         data = self.store.get_config_map(NAMESPACE, names[0]) if names[0] else None
-        template = "$(ACCESS_TOKEN)" if data is None else data[contract.TEMPLATE_KEY]
+        template = "$(ACCESS_TOKEN)" if data is None else data[core_names.TEMPLATE_KEY]
         prefix, _, suffix = template.partition("$(ACCESS_TOKEN)")
         return prefix, suffix
 
@@ -200,7 +200,7 @@ class Stage(contextlib.ExitStack):
         ended = threading.Event()
 
         def watch() -> None:
-            changes = self.store.watch_secret(contract.TOKENS_NAMESPACE, SOURCE.companion, ended)
+            changes = self.store.watch_secret(core_names.TOKENS_NAMESPACE, SOURCE.companion, ended)
             for secret in changes:
                 if secret is not None and "access_token" in secret.data:
                     at = float(secret.data["written_at"].reveal())

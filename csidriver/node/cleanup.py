@@ -11,8 +11,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
-from csidriver.core.contract import DRIVER_NAME
-from csidriver.core.mountinfo import Mount
+from csidriver.core.names import DRIVER_NAME
+from csidriver.core.volume.mountinfo import Mount
 from csidriver.errors import DriverError, MountFailed, StillInUse, TokenFileFailed
 from csidriver.node import tokenfile
 from csidriver.node.configuration import CleanupSettings

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from csidriver.core.attributes import VolumeAttributes
+from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.errors import PublishedDifferently
 from csidriver.node.record import VolumeRecord
 from csidriver.node.state import folder_name

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from csidriver.core.contract import DRIVER_NAME
+from csidriver.core.names import DRIVER_NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

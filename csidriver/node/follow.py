@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from csidriver.core.companion import Companion
-from csidriver.core.contract import Ref
-from csidriver.core.schedule import backoff, spread
-from csidriver.core.secret import Secret
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import Ref
+from csidriver.core.refresh.schedule import backoff, spread
 from csidriver.errors import DriverError, InvalidSecret, StoreError
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 
 from csidriver._proto import csi_pb2, csi_pb2_grpc
-from csidriver.core.contract import DRIVER_NAME
+from csidriver.core.names import DRIVER_NAME
 
 # Kubelet's own patience with a plugin, in seconds.
 TIMEOUT = 1.0

@@ -5,7 +5,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from csidriver import __version__
 from csidriver._proto import csi_pb2, csi_pb2_grpc
-from csidriver.core.contract import DRIVER_NAME
+from csidriver.core.names import DRIVER_NAME
 
 
 class IdentityService(csi_pb2_grpc.IdentityServicer):

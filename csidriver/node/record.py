@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from csidriver.core.attributes import VolumeAttributes
-from csidriver.core.contract import Ref
-from csidriver.core.template import Template
+from csidriver.core.names import Ref
+from csidriver.core.volume.attributes import VolumeAttributes
+from csidriver.core.volume.template import Template
 from csidriver.errors import InvalidTemplate, TokenFileFailed
 from csidriver.node.tokenfile import translated
 

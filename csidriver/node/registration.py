@@ -7,7 +7,7 @@ import grpc
 
 from csidriver._proto import pluginregistration_pb2 as registration_pb2
 from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
-from csidriver.core.contract import DRIVER_NAME
+from csidriver.core.names import DRIVER_NAME
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import grpc
 
 from csidriver._proto import csi_pb2, csi_pb2_grpc
-from csidriver.core import contract
-from csidriver.core.attributes import VolumeAttributes, shown
-from csidriver.core.names import is_label, is_subdomain
+from csidriver.core import names
+from csidriver.core.kubernetes.validation import is_label, is_subdomain
+from csidriver.core.volume.attributes import VolumeAttributes, shown
 from csidriver.errors import InvalidRequest
 from csidriver.node.record import VolumeRecord
 from csidriver.node.volumes import Volumes
@@ -77,7 +77,7 @@ def volume_record(request: csi_pb2.NodePublishVolumeRequest, pods: Path) -> Volu
     context = request.volume_context
     problems = _place_problems(request.volume_id, request.target_path, pods)
     if not problems:
-        problems = _pod_folder_problems(request.target_path, context.get(contract.POD_UID), pods)
+        problems = _pod_folder_problems(request.target_path, context.get(names.POD_UID), pods)
     problems += _capability_problems(request)
     problems += _pod_problems(context)
     attributes = None
@@ -92,9 +92,9 @@ def volume_record(request: csi_pb2.NodePublishVolumeRequest, pods: Path) -> Volu
     return VolumeRecord(
         volume_id=request.volume_id,
         target_path=request.target_path,
-        namespace=context[contract.POD_NAMESPACE],
-        pod_name=context[contract.POD_NAME],
-        pod_uid=context[contract.POD_UID],
+        namespace=context[names.POD_NAMESPACE],
+        pod_name=context[names.POD_NAME],
+        pod_uid=context[names.POD_UID],
         attributes=attributes,
     )
 
@@ -126,14 +126,14 @@ def _capability_problems(request: csi_pb2.NodePublishVolumeRequest) -> list[str]
 def _pod_problems(context: Mapping[str, str]) -> list[str]:
     """What is wrong with the keys of kubelet. Without podInfoOnMount a user could forge them."""
     problems = []
-    if context.get(contract.EPHEMERAL) != "true":
+    if context.get(names.EPHEMERAL) != "true":
         problems.append("only ephemeral inline volumes are served; write the volume into the pod")
     problems += [
         f"volume_context has no {key}; the CSIDriver object needs podInfoOnMount: true"
-        for key in (contract.POD_NAMESPACE, contract.POD_NAME, contract.POD_UID)
+        for key in (names.POD_NAMESPACE, names.POD_NAME, names.POD_UID)
         if not context.get(key)
     ]
-    for key, is_name in ((contract.POD_NAMESPACE, is_label), (contract.POD_NAME, is_subdomain)):
+    for key, is_name in ((names.POD_NAMESPACE, is_label), (names.POD_NAME, is_subdomain)):
         if context.get(key) and not is_name(context[key]):
             problems.append(f"{key} must be the name of an object, not {shown(context[key])}")
     return problems

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from csidriver.core.mountinfo import Mount
+from csidriver.core.volume.mountinfo import Mount
 from csidriver.errors import InvalidSettings, MountFailed, TokenFileFailed
 from csidriver.node import tokenfile
 

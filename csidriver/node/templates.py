@@ -7,8 +7,8 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from csidriver.core.contract import TEMPLATE_KEY
-from csidriver.core.template import Template
+from csidriver.core.names import TEMPLATE_KEY
+from csidriver.core.volume.template import Template
 from csidriver.errors import NotReady, TemplateMissing
 from csidriver.node.record import VolumeRecord
 

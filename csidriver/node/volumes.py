@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csidriver.core.companion import AccessToken
+from csidriver.core.volume.readiness import expired, explain, is_good, is_settled, missing
 from csidriver.errors import (
     DriverError,
     InFlight,
@@ -17,7 +18,6 @@ from csidriver.errors import (
     PublishedDifferently,
     TokenFileFailed,
 )
-from csidriver.node.admittance import expired, explain, is_good, is_settled, missing
 from csidriver.node.claims import Claims
 from csidriver.node.compatibility import check_compatible, owners
 from csidriver.node.follow import Follower, Sighting

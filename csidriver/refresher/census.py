@@ -7,16 +7,16 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from csidriver.core.contract import (
+from csidriver.core.kubernetes.change import Change, What
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import (
     COMPANION_TYPE,
     GRANT_TYPE,
     SOURCE_NAME,
     SOURCE_NAMESPACE,
     Ref,
 )
-from csidriver.core.known import Known, Rules
-from csidriver.core.secret import Secret
-from csidriver.core.store import Change, What
+from csidriver.core.refresh.state import Known, Rules
 from csidriver.errors import StoreError
 from csidriver.refresher.register import Seen, rested
 

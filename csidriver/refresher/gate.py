@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from csidriver.core.contract import Ref
-from csidriver.core.issuers import Issuer
-from csidriver.core.outcome import Ok, Outcome
+from csidriver.core.names import Ref
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_response import Ok, Outcome
 from csidriver.core.status import Signal
 from csidriver.refresher.breaker import LOOK_AGAIN, Breaker, State
 

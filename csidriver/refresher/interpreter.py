@@ -9,13 +9,13 @@ import secrets
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
-from csidriver.core import effects
-from csidriver.core.contract import GRANT_TYPE
-from csidriver.core.issuers import Issuer
-from csidriver.core.outcome import Failed, Ok, Outcome
-from csidriver.core.secret import Secret
+from csidriver.core.kubernetes.change import Event
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import GRANT_TYPE
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_response import Failed, Ok, Outcome
+from csidriver.core.refresh import effects
 from csidriver.core.status import Signal, Status
-from csidriver.core.store import Event
 from csidriver.errors import StoreConflict, StoreError
 from csidriver.refresher.gate import Trouble
 from csidriver.refresher.limiter import Limiter

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from csidriver.core.tenure import Sighting, Tenure, claimed, sighted
+from csidriver.core.kubernetes.lease import Sighting, Tenure, claimed, sighted
 from csidriver.errors import InvalidSettings, StoreConflict, StoreError
 
 log = logging.getLogger(__name__)

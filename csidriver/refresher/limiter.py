@@ -4,10 +4,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from csidriver.core.contract import Ref
-from csidriver.core.issuers import Issuer
-from csidriver.core.outcome import Outcome
-from csidriver.core.source import Client
+from csidriver.core.names import Ref
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_response import Outcome
+from csidriver.core.refresh.source import Client
 from csidriver.refresher.breaker import State
 from csidriver.refresher.gate import Gate, Trouble, Turn
 

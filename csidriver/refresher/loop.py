@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from prometheus_client.core import Metric
 
-from csidriver.core.contract import Ref
-from csidriver.core.issuers import MAX_IN_FLIGHT
-from csidriver.core.known import Known, Rules
-from csidriver.core.refresh import visit
-from csidriver.core.schedule import backoff, spread
-from csidriver.core.store import Change
+from csidriver.core.kubernetes.change import Change
+from csidriver.core.names import Ref
+from csidriver.core.oauth.issuers import MAX_IN_FLIGHT
+from csidriver.core.refresh.reconcile import visit
+from csidriver.core.refresh.schedule import backoff, spread
+from csidriver.core.refresh.state import Known, Rules
 from csidriver.errors import DriverError, StoreError
 from csidriver.refresher.census import Census, Sources, find_missed, take_stock
 from csidriver.refresher.crew import Crew

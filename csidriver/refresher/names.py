@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Iterable
 
-from csidriver.core.contract import Ref
-from csidriver.core.effects import Namesake
+from csidriver.core.names import Ref
+from csidriver.core.refresh.effects import Namesake
 
 
 class Names:

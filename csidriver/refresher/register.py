@@ -5,15 +5,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from csidriver.core import contract
-from csidriver.core.contract import Ref
-from csidriver.core.expiry import ends
-from csidriver.core.known import Known, Versions
-from csidriver.core.secret import Secret
+from csidriver.core import names
+from csidriver.core.kubernetes.change import Change
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import Ref
+from csidriver.core.refresh.login_expiry import ends
+from csidriver.core.refresh.source import document_key
+from csidriver.core.refresh.state import Known, Versions
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.source import document_key
 from csidriver.core.status import Status
-from csidriver.core.store import Change
 
 # More changes than this during one visit are not told apart: everything is read again.
 _MOST_TOLD = 64
@@ -157,8 +157,8 @@ def rested(known: Known) -> Known:
     current = (
         document_key(source) == grant.key
         and source.data.get(grant.key) == grant.document.text()
-        and source.annotations.get(contract.STATUS) == grant.status.value
-        and source.annotations.get(contract.ISSUER, grant.issuer) == grant.issuer
+        and source.annotations.get(names.STATUS) == grant.status.value
+        and source.annotations.get(names.ISSUER, grant.issuer) == grant.issuer
     )
     if not current:
         return known

@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from csidriver.core.contract import Ref
-from csidriver.core.effects import SpoolEntry
+from csidriver.core.names import Ref
+from csidriver.core.oauth.token_document import MAX_STORED, DocumentError, TokenDocument
+from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.token import MAX_STORED, DocumentError, TokenDocument
 from csidriver.errors import SpoolFailed
 
 

@@ -4,15 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from csidriver.core import contract
-from csidriver.core.contract import Ref
-from csidriver.core.effects import SpoolEntry
-from csidriver.core.issuers import Issuer
-from csidriver.core.outcome import Outcome
-from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core import names
+from csidriver.core.kubernetes.change import Event
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import Ref
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_response import Outcome
+from csidriver.core.refresh.effects import SpoolEntry
+from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.source import Client
-from csidriver.core.store import Event
 from csidriver.refresher.metrics import RefresherMetrics
 
 
@@ -94,4 +94,4 @@ class World:
     clock: Clock
     metrics: RefresherMetrics
     may_send: Callable[[], bool]
-    home: Ref = field(default=Ref(contract.DRIVER_NAMESPACE, contract.REFRESHER))
+    home: Ref = field(default=Ref(names.DRIVER_NAMESPACE, names.REFRESHER))

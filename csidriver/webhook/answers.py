@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from csidriver.core.admission import review
+from csidriver.core.admission.review import review
 from csidriver.errors import InvalidRequest
 from csidriver.webhook.metrics import Result
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from csidriver.core.certificates import Certificate, Terms, seen_since, to_publish
+from csidriver.core.admission.certificates import Certificate, Terms, seen_since, to_publish
 from csidriver.errors import StoreConflict, StoreError
 from csidriver.webhook.certificates import Pki
 

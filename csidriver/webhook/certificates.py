@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Protocol
 
-from csidriver.core.certificates import Certificate
+from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csidriver import values
-from csidriver.core import contract
-from csidriver.core.names import is_label, is_subdomain
+from csidriver.core import names as core_names
+from csidriver.core.kubernetes.validation import is_label, is_subdomain
 from csidriver.errors import InvalidSettings
 
 
@@ -39,7 +39,7 @@ def add_webhook(parser: argparse.ArgumentParser) -> None:
         type=values.address,
         default=":9443",
         metavar="[HOST]:PORT",
-        help=f"where to serve {contract.ADMISSION_PATH} over HTTPS (default %(default)s)",
+        help=f"where to serve {core_names.ADMISSION_PATH} over HTTPS (default %(default)s)",
     )
     parser.add_argument(
         "--webhook-service",
@@ -47,12 +47,12 @@ def add_webhook(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="SERVICE|HOST|ADDRESS",
         help="the Service in front, in the driver's namespace, or where the configuration has a "
-        f"url its host; repeatable (default {contract.WEBHOOK})",
+        f"url its host; repeatable (default {core_names.WEBHOOK})",
     )
     parser.add_argument(
         "--webhook-config",
         type=_configuration,
-        default=contract.WEBHOOK,
+        default=core_names.WEBHOOK,
         help="the MutatingWebhookConfiguration whose caBundle is kept (default %(default)s)",
     )
     parser.add_argument(
@@ -70,7 +70,7 @@ def webhook(flags: argparse.Namespace) -> WebhookSettings:
     certificate, key = flags.tls_cert_file, flags.tls_key_file
     if (certificate is None) != (key is None):
         raise InvalidSettings("flags", ["--tls-cert-file and --tls-key-file need each other"])
-    reached_by = flags.webhook_service or [contract.WEBHOOK]
+    reached_by = flags.webhook_service or [core_names.WEBHOOK]
     return WebhookSettings(
         listen=flags.webhook_listen,
         names=frozenset(_name(one, flags.driver_namespace) for one in reached_by),

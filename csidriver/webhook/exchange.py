@@ -10,7 +10,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from csidriver.core.contract import ADMISSION_PATH
+from csidriver.core.names import ADMISSION_PATH
 from csidriver.webhook.answers import Answer, Reply, refusal
 from csidriver.webhook.crowd import Doing, Guest
 from csidriver.webhook.metrics import WebhookMetrics

@@ -5,7 +5,7 @@ import ssl
 import threading
 from datetime import UTC, datetime
 
-from csidriver.core.certificates import Step, Terms, may_serve, next_step
+from csidriver.core.admission.certificates import Step, Terms, may_serve, next_step
 from csidriver.errors import DriverError, StoreConflict, StoreError
 from csidriver.webhook.bundle import Bundle
 from csidriver.webhook.certificates import Pki, Served, Time, shortcomings, told

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from csidriver.adapters.directory import DirectoryStore, FileSeat
 from csidriver.adapters.directory.manifest import Unfit, decode, encode
 from csidriver.adapters.directory.slot import Slot
-from csidriver.core.contract import IS_TOKEN, STATUS, Ref
-from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.kubernetes.change import Change, Event, Places
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import IS_TOKEN, STATUS, Ref
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.store import Change, Event, Places
 from csidriver.errors import StoreConflict, StoreRefused, StoreUnavailable
 
 NEEDLE = "needle-in-a-broken-file"
@@ -468,7 +468,7 @@ INCREMENT = """
 import sys
 from pathlib import Path
 from csidriver.adapters.directory import DirectoryStore, FileSeat
-from csidriver.core.secret import SecretPatch
+from csidriver.core.kubernetes.secret import SecretPatch
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict
 

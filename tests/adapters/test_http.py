@@ -26,10 +26,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from csidriver.adapters.http import TokenEndpoints
 from csidriver.adapters.http.exchange import Request
 from csidriver.adapters.http.trust import Trust
-from csidriver.core.issuers import Issuer
-from csidriver.core.outcome import Failed, Ok, Outcome
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_response import Failed, Ok, Outcome
+from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.source import Client
 from csidriver.core.status import Kind, Signal
 from csidriver.demo import families
 from csidriver.demo.faults import (

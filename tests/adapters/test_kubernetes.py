@@ -25,11 +25,11 @@ from csidriver.adapters.kubernetes import (
 )
 from csidriver.adapters.kubernetes.access import Access
 from csidriver.adapters.kubernetes.stream import LARGEST, Items, lines
-from csidriver.core.contract import FIELD_MANAGER, IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE, Ref
-from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.kubernetes.change import Change, Event, Places, What
+from csidriver.core.kubernetes.lease import Tenure
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import FIELD_MANAGER, IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE, Ref
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.store import Change, Event, Places, What
-from csidriver.core.tenure import Tenure
 from csidriver.errors import (
     InvalidSettings,
     StoreConflict,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from csidriver.adapters.mounts import Mounts
-from csidriver.core.mountinfo import Mount
+from csidriver.core.volume.mountinfo import Mount
 from csidriver.errors import MountFailed
 
 pytestmark = pytest.mark.mounts

@@ -11,7 +11,7 @@ from bench.hammer import Tally, _hammer, share_of
 from bench.observer import Observer
 from bench.process import environment
 from bench.review import review
-from csidriver.core import admission
+from csidriver.core.admission import review as admission_review
 from csidriver.errors import DriverError
 from csidriver.node import tokenfile
 
@@ -122,7 +122,7 @@ def test_what_is_measured_has_the_variables_of_the_image_and_compiled_byte_code(
 
 
 def test_the_review_of_the_bench_is_one_that_injects() -> None:
-    response = admission.review(review())["response"]
+    response = admission_review.review(review())["response"]
     assert response["allowed"]
     assert response["patch"]
 

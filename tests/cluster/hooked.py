@@ -18,7 +18,7 @@ from csidriver.adapters.kubernetes import (
     WebhookConfiguration,
     from_kubeconfig,
 )
-from csidriver.core.contract import DRIVER_NAMESPACE, WEBHOOK
+from csidriver.core.names import DRIVER_NAMESPACE, WEBHOOK
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import manifests
 

@@ -15,15 +15,15 @@ from csidriver.adapters.clock import Clock
 from csidriver.adapters.http import TokenEndpoints
 from csidriver.adapters.issuers import IssuerFiles
 from csidriver.adapters.kubernetes import Client, KubernetesStore, from_kubeconfig
-from csidriver.core import custody
-from csidriver.core.contract import Ref
-from csidriver.core.effects import SpoolEntry
-from csidriver.core.grant import Grant
-from csidriver.core.known import Known, Rules
-from csidriver.core.refresh import visit
-from csidriver.core.secret import SecretPatch
+from csidriver.core.kubernetes.change import Places
+from csidriver.core.kubernetes.secret import SecretPatch
+from csidriver.core.names import Ref
+from csidriver.core.refresh import grant_secret
+from csidriver.core.refresh.effects import SpoolEntry
+from csidriver.core.refresh.grant import Grant
+from csidriver.core.refresh.reconcile import visit
+from csidriver.core.refresh.state import Known, Rules
 from csidriver.core.status import Status
-from csidriver.core.store import Places
 from csidriver.demo.presentations import Presentation
 from csidriver.refresher.interpreter import Interpreter, World
 from csidriver.refresher.metrics import RefresherMetrics
@@ -105,7 +105,7 @@ class Mortal:
         now = clock.now()
         started = now + LEFT - LIFETIME
         due = replace(known.grant, issued_at=started, expires_at=now + LEFT, next_refresh=now)
-        store.patch_secret(known.grant_secret, SecretPatch(data=dict(custody.to_data(due))))
+        store.patch_secret(known.grant_secret, SecretPatch(data=dict(grant_secret.to_data(due))))
         self.live = due.live
 
     def launch(self, at: int = -1, *, watched: bool = True) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from csidriver.adapters.rest import Credentials
 from csidriver.core.companion import Companion
-from csidriver.core.contract import COMPANION_TYPE, Ref
-from csidriver.core.secret import Secret
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import COMPANION_TYPE, Ref
 from tests.cluster.controlplane import ControlPlane
 
 DRIVER, TOKENS, NAME = "oauth2-csi", "oauth2-csi-tokens", "oauth2-csi-node"

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from csidriver.core.grant import Grant
+from csidriver.core.refresh.grant import Grant
 from csidriver.core.status import Status
 from csidriver.demo.families import Policy
 from csidriver.demo.faults import Delay

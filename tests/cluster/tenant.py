@@ -6,19 +6,20 @@ from dataclasses import replace
 from typing import Any
 
 from csidriver.adapters.kubernetes import KubernetesStore
-from csidriver.core import contract, custody
+from csidriver.core import names
 from csidriver.core.companion import Companion
-from csidriver.core.contract import Ref
-from csidriver.core.grant import Grant
-from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.kubernetes.change import Places
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import Ref
+from csidriver.core.refresh import grant_secret
+from csidriver.core.refresh.grant import Grant
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from csidriver.core.store import Places
 from csidriver.errors import StoreConflict
 from tests.cluster.cluster import Cluster
 from tests.refresher.bench import manifest, until
 
-PLACES = Places(contract.DRIVER_NAMESPACE, contract.TOKENS_NAMESPACE)
+PLACES = Places(names.DRIVER_NAMESPACE, names.TOKENS_NAMESPACE)
 ENDS = frozenset({Status.READY, Status.LOST_ROTATION})
 
 
@@ -57,7 +58,7 @@ class Tenant:
         return found
 
     def warning(self, name: str) -> str:
-        return self.source(name).annotations.get(contract.WARNING, "")
+        return self.source(name).annotations.get(names.WARNING, "")
 
     def events(self, name: str) -> set[str]:
         """The reasons of its Events."""
@@ -66,7 +67,7 @@ class Tenant:
 
     def grant(self, name: str) -> Grant | None:
         found = self._read(self._places.driver, Ref(self.namespace, name).grant)
-        return None if found is None else custody.from_secret(found)
+        return None if found is None else grant_secret.from_secret(found)
 
     def generation(self, name: str) -> int:
         """How often it was adopted or refreshed, 0 before."""
@@ -78,7 +79,7 @@ class Tenant:
         grant, seen = self.grant(name), self.companion(name)
         if grant is None or seen is None or grant.status not in ENDS or grant.intent is not None:
             return False
-        told = self.source(name).annotations.get(contract.STATUS)
+        told = self.source(name).annotations.get(names.STATUS)
         current = seen.generation == grant.generation and seen.status is grant.status
         return current and told == grant.status.value
 
@@ -89,7 +90,7 @@ class Tenant:
     def mirrored(self, name: str) -> bool:
         """Whether the Secret holds the live document."""
         source, grant = self.source(name), self.grant(name)
-        return grant is not None and source.data[contract.KEY_OAUTH] == grant.document.text()
+        return grant is not None and source.data[names.KEY_OAUTH] == grant.document.text()
 
     def rotates(self, name: str, times: int = 1) -> None:
         """Have it refreshed so many times, each seen by nodes; its own schedule is slow."""
@@ -107,9 +108,9 @@ class Tenant:
         """Make it due now, unless the refresher writes at this moment."""
         held = self._read(self._places.driver, Ref(self.namespace, name).grant)
         assert held is not None
-        due = replace(custody.from_secret(held), next_refresh=time.time())
+        due = replace(grant_secret.from_secret(held), next_refresh=time.time())
         try:
-            self._store.patch_secret(held, SecretPatch(data=dict(custody.to_data(due))))
+            self._store.patch_secret(held, SecretPatch(data=dict(grant_secret.to_data(due))))
         except StoreConflict:
             return False
         return True

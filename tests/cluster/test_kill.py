@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.core import contract
-from csidriver.core.grant import Grant
-from csidriver.core.schedule import gap, lead
+from csidriver.core import names
+from csidriver.core.refresh.grant import Grant
+from csidriver.core.refresh.schedule import gap, lead
 from csidriver.core.status import LOST_MESSAGE, READY_MESSAGE, Status
 from csidriver.demo.families import Policy
 from csidriver.demo.presentations import Outcome
@@ -139,8 +139,8 @@ def judge(yard: Yard, one: Mortal, death: Death) -> None:
         assert one.tenant.mirrored(NAME)
     given = None if seen.token is None else seen.token.value
     assert given == grant.document.access_token
-    assert source.annotations[contract.STATUS] == seen.status.value == grant.status.value
-    assert source.annotations[contract.MESSAGE] == seen.message == grant.message
+    assert source.annotations[names.STATUS] == seen.status.value == grant.status.value
+    assert source.annotations[names.MESSAGE] == seen.message == grant.message
     assert "Traceback" not in one.log()
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from csidriver.adapters.kubernetes import Client, KubernetesStore, Timings, from_kubeconfig
-from csidriver.core.contract import GRANT_TYPE, IS_TOKEN, STATUS, Ref
-from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.kubernetes.change import Change, Event, Places, What
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import GRANT_TYPE, IS_TOKEN, STATUS, Ref
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.store import Change, Event, Places, What
 from csidriver.errors import StoreConflict, StoreError, StoreRefused, StoreUnavailable
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS, ControlPlane

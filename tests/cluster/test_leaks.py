@@ -14,9 +14,9 @@ import pytest
 from prometheus_client import generate_latest
 
 from csidriver.adapters.kubernetes import KubernetesStore
-from csidriver.core import contract
+from csidriver.core import names as core_names
+from csidriver.core.kubernetes.change import Places
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.store import Places
 from csidriver.demo.families import Policy
 from csidriver.demo.faults import Delay, Fault
 from tests.cluster.cluster import Cluster
@@ -54,8 +54,8 @@ class Story:
     def ends(self, name: str, status: str) -> None:
         def ended() -> bool:
             notes = self.tenant.source(name).annotations
-            refreshed = contract.REFRESHED_AT in notes
-            return notes.get(contract.STATUS) == status and (status != "Ready" or refreshed)
+            refreshed = core_names.REFRESHED_AT in notes
+            return notes.get(core_names.STATUS) == status and (status != "Ready" or refreshed)
 
         until(ended, f"{name} is {status}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.core.contract import DRIVER_NAMESPACE, GRANT_TYPE, IS_TOKEN, Ref
+from csidriver.core.names import DRIVER_NAMESPACE, GRANT_TYPE, IS_TOKEN, Ref
 from tests.cluster.cluster import Cluster
 from tools.programs import find
 

@@ -15,8 +15,8 @@ import pytest
 
 from csidriver.adapters.rest import RestStore, Timings
 from csidriver.core.companion import Companion
-from csidriver.core.contract import Ref
-from csidriver.core.secret import Secret
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import Ref
 from csidriver.errors import StoreUnavailable
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.noderole import DRIVER, NAME, TOKENS, NodeRole

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from csidriver.adapters.rest import RestStore, Timings, kubeconfig
-from csidriver.core.contract import Ref
+from csidriver.core.names import Ref
 from csidriver.core.sensitive import Sensitive
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.noderole import TOKENS, NodeRole

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from csidriver.core.contract import REFRESHED_AT, STATUS, Ref
+from csidriver.core.names import REFRESHED_AT, STATUS, Ref
 from csidriver.core.sensitive import Sensitive
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS

@@ -12,7 +12,15 @@ import yaml
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.hooked import Hooked, Pod, as_by_controllers, pods_of
-from tests.core.test_admission import ENTRY, EOS, KEY, TOKEN_PRINTER, container, mounted, pod_with
+from tests.core.admission.test_review import (
+    ENTRY,
+    EOS,
+    KEY,
+    TOKEN_PRINTER,
+    container,
+    mounted,
+    pod_with,
+)
 from tests.processes import page_of, running
 from tests.refresher.bench import until
 

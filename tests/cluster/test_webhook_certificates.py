@@ -15,16 +15,16 @@ import pytest
 
 from csidriver.adapters.kubernetes import Client, KubernetesStore, WebhookConfiguration
 from csidriver.adapters.pki import Pki
-from csidriver.core.certificates import Terms
-from csidriver.core.contract import CERTIFICATE, DRIVER_NAMESPACE, WEBHOOK
-from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.admission.certificates import Terms
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE, WEBHOOK
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict
 from csidriver.webhook.answers import Reply, refusal
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.hooked import CONFIGURATION, Hooked, Pod, as_by_controllers
-from tests.core.test_admission import ENTRY, pod_with
+from tests.core.admission.test_review import ENTRY, pod_with
 from tests.refresher.bench import until
 from tests.webhook.front import Front
 from tests.webhook.replica import Given, Replica

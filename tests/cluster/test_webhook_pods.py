@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
-from csidriver.core.contract import WEBHOOK
+from csidriver.core.names import WEBHOOK
 from csidriver.webhook.answers import Reply
 from csidriver.webhook.metrics import Result
 from tests.cluster.cluster import Cluster
 from tests.cluster.hooked import Hooked, Pod
-from tests.core.test_admission import ENTRY, KEY, container, pod_with
+from tests.core.admission.test_review import ENTRY, KEY, container, pod_with
 from tests.refresher.bench import until
 from tests.webhook.replica import Given, Replica
 

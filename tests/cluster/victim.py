@@ -23,7 +23,7 @@ from typing import Any
 from csidriver import cli
 from csidriver.adapters import directory, issuers, kubernetes, ops
 from csidriver.adapters import http as exchanges
-from csidriver.core import effects
+from csidriver.core.refresh import effects
 from csidriver.demo import sandbox
 from csidriver.refresher import interpreter, loop, spool
 

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from csidriver.adapters.rest import RestStore, kubeconfig
-from csidriver.core.contract import Ref
+from csidriver.core.names import Ref
 from csidriver.node.follow import Follower, Sighting
 from tests.cluster.noderole import TOKENS
 

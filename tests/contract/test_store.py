@@ -15,7 +15,9 @@ import yaml
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.kubernetes import KubernetesStore
 from csidriver.adapters.rest import RestStore, kubeconfig
-from csidriver.core.contract import (
+from csidriver.core.kubernetes.change import Change, Event, What
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import (
     COMPANION_TYPE,
     FIELD_MANAGER,
     GRANT_TYPE,
@@ -27,9 +29,7 @@ from csidriver.core.contract import (
     STATUS,
     Ref,
 )
-from csidriver.core.secret import Secret, SecretPatch
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.store import Change, Event, What
 from csidriver.errors import StoreConflict, StoreError, StoreRefused
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from csidriver import __version__
-from csidriver.core.issuers import CLIENT_AUTH, KEYS
+from csidriver.core.oauth.issuers import CLIENT_AUTH, KEYS
 from tests.cluster.installation import INSTALL, Manifest
 from tools import manifests
 from tools.manifests import CHART, RENDERED, Refused, difference, render, run, template

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from csidriver.core import contract
-from csidriver.core.admission import inject
+from csidriver.core import names as core_names
+from csidriver.core.admission.review import inject
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # What `kubectl apply -f examples/` applies, then what it does not.
@@ -51,7 +51,7 @@ def test_a_deployment_runs_the_announced_pod(name: str) -> None:
 @pytest.mark.parametrize("name", APPLIED)
 def test_an_example_survives_that_the_webhook_is_not_there_yet(name: str) -> None:
     for pod in [manifest for manifest in manifests(name) if manifest["kind"] == "Pod"]:
-        assert contract.TO_INJECT not in pod["metadata"].get("annotations", {})
+        assert core_names.TO_INJECT not in pod["metadata"].get("annotations", {})
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -80,11 +80,11 @@ def test_containers_use_an_image_that_may_already_be_there(name: str) -> None:
 def test_the_secret_is_marked_and_whole() -> None:
     secret = one("hello-token.yaml", "Secret")
     assert secret["metadata"]["name"] == "hello-token"
-    assert secret["metadata"]["annotations"] == {contract.IS_TOKEN: "true"}
+    assert secret["metadata"]["annotations"] == {core_names.IS_TOKEN: "true"}
     data = secret["stringData"]
-    assert data[contract.KEY_CLIENT_ID] == "my-app"
-    assert data[contract.KEY_CLIENT_SECRET] == "my-app-client-secret"
-    document = json.loads(data[contract.KEY_OAUTH])
+    assert data[core_names.KEY_CLIENT_ID] == "my-app"
+    assert data[core_names.KEY_CLIENT_SECRET] == "my-app-client-secret"
+    document = json.loads(data[core_names.KEY_OAUTH])
     assert (document["access_token"], document["refresh_token"]) == ("eyJhb...", "eyJhbG...")
 
 
@@ -118,7 +118,7 @@ def test_an_annotated_pod_is_admitted_without_a_warning(
     if template:
         expected["templateConfigMapName"] = template
     assert volume["csi"] == {
-        "driver": contract.DRIVER_NAME,
+        "driver": core_names.DRIVER_NAME,
         "readOnly": True,
         "volumeAttributes": expected,
     }
@@ -135,7 +135,7 @@ def test_the_eos_template_is_the_announced_one_to_the_byte(name: str) -> None:
     config_map = one(name, "ConfigMap")
     assert config_map["metadata"]["name"] == "oauth-token-eos-template"
     assert config_map["data"] == {
-        contract.TEMPLATE_KEY: (
+        core_names.TEMPLATE_KEY: (
             "oauth2:$(ACCESS_TOKEN):auth.cern.ch/auth/realms/cern/protocol/openid-connect/userinfo"
         )
     }
@@ -155,7 +155,7 @@ def test_the_hand_written_volume_serves_a_user_that_is_not_root() -> None:
     security = pod["spec"]["securityContext"]
     assert (security["runAsUser"], security["fsGroup"]) == (1000, 2000)
     (volume,) = pod["spec"]["volumes"]
-    assert volume["csi"]["driver"] == contract.DRIVER_NAME
+    assert volume["csi"]["driver"] == core_names.DRIVER_NAME
     assert volume["csi"]["readOnly"] is True
     attributes = volume["csi"]["volumeAttributes"]
     assert all(isinstance(value, str) for value in attributes.values())

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from csidriver import cli, settings, values
-from csidriver.core.issuers import Issuers
+from csidriver.core.oauth.issuers import Issuers
 from csidriver.webhook import configuration
 from tests.cluster.installation import INSTALL, Manifest, manifests
 from tools.image import IMAGE

@@ -1,9 +1,9 @@
 import pytest
 
-from csidriver.core import contract
+from csidriver.core import names
 from tests.cluster.installation import Manifest, manifests
 
-DRIVER, TOKENS = contract.DRIVER_NAMESPACE, contract.TOKENS_NAMESPACE
+DRIVER, TOKENS = names.DRIVER_NAMESPACE, names.TOKENS_NAMESPACE
 NODE, REFRESHER, WEBHOOK = "oauth2-csi-node", "oauth2-csi-refresher", "oauth2-csi-webhook"
 
 Right = tuple[str, str, str, str, str]
@@ -50,7 +50,7 @@ def test_every_manifest_is_there_once() -> None:
     assert {key for key in keys if key[0] in {"Namespace", "CSIDriver", "ServiceAccount"}} == {
         ("Namespace", "", DRIVER),
         ("Namespace", "", TOKENS),
-        ("CSIDriver", "", contract.DRIVER_NAME),
+        ("CSIDriver", "", names.DRIVER_NAME),
         ("ServiceAccount", DRIVER, NODE),
         ("ServiceAccount", DRIVER, REFRESHER),
         ("ServiceAccount", DRIVER, WEBHOOK),
@@ -140,7 +140,7 @@ def test_the_webhook_is_called_for_annotated_pods_only_and_never_for_our_own() -
     (webhook,) = configuration["webhooks"]
     (condition,) = webhook["matchConditions"]
     assert condition["expression"] == (
-        f"has(object.metadata.annotations) && '{contract.TO_INJECT}' in object.metadata.annotations"
+        f"has(object.metadata.annotations) && '{names.TO_INJECT}' in object.metadata.annotations"
     )
     assert webhook["namespaceSelector"]["matchExpressions"] == [
         {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [DRIVER, TOKENS]}

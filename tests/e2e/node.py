@@ -16,7 +16,7 @@ from typing import Any
 
 import urllib3
 
-from csidriver.core.mountinfo import Mount, parse
+from csidriver.core.volume.mountinfo import Mount, parse
 from tests.cluster.controlplane import ControlPlane
 from tests.e2e import configuration
 from tests.e2e.configuration import ADDRESS, NAME

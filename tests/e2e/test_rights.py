@@ -2,7 +2,7 @@
 
 import subprocess
 
-from csidriver.core.contract import Ref
+from csidriver.core.names import Ref
 from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.tenant import CLIENT, Tenant, secret
 

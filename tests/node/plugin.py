@@ -16,13 +16,13 @@ from prometheus_client import CollectorRegistry
 from csidriver._proto import csi_pb2, csi_pb2_grpc
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.mounts import Mounts
-from csidriver.core import contract
+from csidriver.core import names as core_names
 from csidriver.core.companion import AccessToken, Companion
-from csidriver.core.contract import Ref
-from csidriver.core.mountinfo import Mount
-from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import Ref
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
+from csidriver.core.volume.mountinfo import Mount
 from csidriver.demo.kubelet import Kubelet
 from csidriver.node.configuration import NodeSettings
 from csidriver.node.plugin import NodePlugin
@@ -97,7 +97,7 @@ class Node:
         )
         self.socket = self.settings.plugin_dir / "csi.sock"
         self.registration = (
-            self.kubelet_dir / "plugins_registry" / f"{contract.DRIVER_NAME}-reg.sock"
+            self.kubelet_dir / "plugins_registry" / f"{core_names.DRIVER_NAME}-reg.sock"
         )
         self.state = self.settings.plugin_dir / "tokens"
         self._thread: threading.Thread | None = None
@@ -192,11 +192,11 @@ class Node:
             "secretName": SOURCE.name,
             "owner": "0",
             **(attributes or {}),
-            contract.POD_NAME: "pod-1",
-            contract.POD_NAMESPACE: NAMESPACE,
-            contract.POD_UID: "uid-1",
+            core_names.POD_NAME: "pod-1",
+            core_names.POD_NAMESPACE: NAMESPACE,
+            core_names.POD_UID: "uid-1",
             "csi.storage.k8s.io/serviceAccount.name": "default",
-            contract.EPHEMERAL: "true",
+            core_names.EPHEMERAL: "true",
         }
         access_mode = csi_pb2.VolumeCapability.AccessMode(
             mode=csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_WRITER
@@ -219,7 +219,7 @@ class Node:
                 Secret(
                     TOKENS,
                     ref.companion,
-                    type=contract.COMPANION_TYPE,
+                    type=core_names.COMPANION_TYPE,
                     annotations=annotations,
                     data=data,
                 )

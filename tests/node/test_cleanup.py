@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.core import contract
+from csidriver.core import names
 from csidriver.errors import StillInUse
 from csidriver.node.cleanup import Cleanup
 from csidriver.node.configuration import CleanupSettings
@@ -17,7 +17,7 @@ from tests.node.plugin import Node
 
 pytestmark = pytest.mark.mounts
 
-OURS = contract.DRIVER_NAME
+OURS = names.DRIVER_NAME
 NOTHING = "nothing of the driver is left here"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from csidriver.core import contract
+from csidriver.core import names as core_names
 from csidriver.demo.kubelet import PUBLISH_TIMEOUT
 from csidriver.node import tokenfile
 from csidriver.node.patience import Patience
@@ -126,7 +126,7 @@ def test_pods_of_one_name_are_told_apart_by_their_uid(node: Node) -> None:
     target.parent.mkdir(parents=True)
     new.target_path = str(target)
     assert node.refused(new)[0] is grpc.StatusCode.INVALID_ARGUMENT
-    new.volume_context[contract.POD_UID] = "uid-2"
+    new.volume_context[core_names.POD_UID] = "uid-2"
     node.publish(new)
     node.unpublish("old")
     node.give("at-2", 2)
@@ -141,7 +141,7 @@ def test_a_republish_with_other_service_account_tokens_changes_nothing(node: Nod
     seen = []
     for value in ("first", "second"):
         tokens = json.dumps({"": {"token": value, "expirationTimestamp": "2030-01-01T00:00:00Z"}})
-        request.volume_context[f"{contract.KUBELET_PREFIX}serviceAccount.tokens"] = tokens
+        request.volume_context[f"{core_names.KUBELET_PREFIX}serviceAccount.tokens"] = tokens
         node.publish(request)
         seen.append((node.file().stat().st_mtime_ns, (node.folder() / "volume.json").read_bytes()))
     assert seen[0] == seen[1]

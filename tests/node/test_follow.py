@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from csidriver.core import contract
-from csidriver.core.contract import Ref
-from csidriver.core.secret import Secret
+from csidriver.core import names
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import Ref
 from csidriver.errors import InvalidSecret, StoreError, StoreRefused, StoreUnavailable
 from csidriver.node.follow import HASTE, Follower, Timing
 from tests.node.plugin import (
@@ -100,7 +100,7 @@ def secret(value: str, generation: int, uid: str = "uid-1", source: Ref = SOURCE
     return Secret(
         TOKENS,
         SOURCE.companion,
-        type=contract.COMPANION_TYPE,
+        type=names.COMPANION_TYPE,
         annotations=made.annotations(),
         data=made.data(),
     )

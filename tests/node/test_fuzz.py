@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 
 from csidriver._proto import csi_pb2, csi_pb2_grpc
 from csidriver._proto import pluginregistration_pb2 as registration_pb2
-from csidriver.core import contract
-from csidriver.core.attributes import KEYS
+from csidriver.core import names as core_names
+from csidriver.core.volume.attributes import KEYS
 from csidriver.node.state import folder_name
 from tests.node.plugin import Node, companion, eventually, follow_threads, names, token
 
@@ -41,7 +41,7 @@ FUZZ = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 NEEDLE = "needle-of-a-refresh-token"
-TOKENS_KEY = f"{contract.KUBELET_PREFIX}serviceAccount.tokens"
+TOKENS_KEY = f"{core_names.KUBELET_PREFIX}serviceAccount.tokens"
 BUGS = (Code.INTERNAL, Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
 PUBLISH = "/csi.v1.Node/NodePublishVolume"
 UNPUBLISH = "/csi.v1.Node/NodeUnpublishVolume"
@@ -203,7 +203,12 @@ TEXTS = (
 )
 PLAUSIBLE = st.from_regex(r"[a-z0-9._-]{1,60}|[0-9]{1,10}", fullmatch=True)
 PATHS = st.builds(lambda root, text: f"{root}/{text}", st.sampled_from(ROOTS), TEXTS) | TEXTS
-KUBELET_KEYS = (contract.POD_NAME, contract.POD_NAMESPACE, contract.POD_UID, contract.EPHEMERAL)
+KUBELET_KEYS = (
+    core_names.POD_NAME,
+    core_names.POD_NAMESPACE,
+    core_names.POD_UID,
+    core_names.EPHEMERAL,
+)
 
 
 def texts_of(field: str, values: Strategy = TEXTS) -> Strategy:
@@ -234,7 +239,7 @@ CHANGES: Strategy = st.one_of(
     entries_of("volume_context", st.sampled_from(KUBELET_KEYS)),
     entries_of("volume_context", st.sampled_from(KEYS), PLAUSIBLE),
     entries_of("volume_context", TEXTS),
-    entries_of("volume_context", TEXTS.map(lambda text: contract.KUBELET_PREFIX + text)),
+    entries_of("volume_context", TEXTS.map(lambda text: core_names.KUBELET_PREFIX + text)),
     entries_of("publish_context", TEXTS),
     entries_of("secrets", TEXTS, st.just(NEEDLE)),
     st.just(lambda r, _: r.volume_context.update({TOKENS_KEY: f'{{"": "{NEEDLE}"}}'})),

@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 import pytest
 
-from csidriver.core import contract
-from csidriver.core.contract import Ref
+from csidriver.core import names as core_names
+from csidriver.core.names import Ref
 from csidriver.core.status import Status
 from tests.node.plugin import (
     NAMESPACE,
@@ -127,10 +127,10 @@ HOSTILE: dict[str, Mutation] = {
     ),
     "key of 1 MiB": context("\u4e2d" * (MEBIBYTE // 3), "x"),
     "thousands of attributes": attributes(**{f"key{n}": "x" for n in range(20_000)}),
-    "pod of another namespace": context(contract.POD_NAMESPACE, "../bob"),
-    "pod of another uid": context(contract.POD_UID, "uid-2"),
-    "pod name that forges a line": context(contract.POD_NAME, "pod-1\nINFO all is well"),
-    "volume that is not ephemeral": context(contract.EPHEMERAL, "True"),
+    "pod of another namespace": context(core_names.POD_NAMESPACE, "../bob"),
+    "pod of another uid": context(core_names.POD_UID, "uid-2"),
+    "pod name that forges a line": context(core_names.POD_NAME, "pod-1\nINFO all is well"),
+    "volume that is not ephemeral": context(core_names.EPHEMERAL, "True"),
     "owner -1": attributes(owner="-1"),
     "owner that wraps around": attributes(owner="4294967296"),
     "owner that chown ignores": attributes(owner="4294967295"),
@@ -191,7 +191,7 @@ def test_a_request_above_4_mib_is_refused_with_its_size(street: Street) -> None:
 
 def test_keys_that_only_look_like_those_of_kubelet_change_nothing(street: Street) -> None:
     forged = {
-        f"{contract.KUBELET_PREFIX}{key}": value
+        f"{core_names.KUBELET_PREFIX}{key}": value
         for key, value in {
             "secretName": "other",
             "mode": "0777",

@@ -11,9 +11,9 @@ import pytest
 
 from csidriver._proto import csi_pb2
 from csidriver.adapters.directory import DirectoryStore
-from csidriver.core import contract
-from csidriver.core.contract import Ref
-from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core import names as core_names
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import Ref
 from csidriver.core.status import Status
 from csidriver.node.state import DATA
 from tests.node.plugin import (
@@ -197,7 +197,7 @@ def state_of(node: Node, *volumes: str) -> list[object]:
         pytest.param({}, {"template": "<$(ACCESS_TOKEN)>"}, "template", id="template"),
         pytest.param({}, {"templateConfigMapName": "x"}, "templateConfigMapName", id="ConfigMap"),
         pytest.param({}, {"minValidity": "7"}, "minValidity", id="minValidity"),
-        pytest.param({}, {contract.POD_NAMESPACE: "bob"}, "pod", id="namespace"),
+        pytest.param({}, {core_names.POD_NAMESPACE: "bob"}, "pod", id="namespace"),
     ],
 )
 def test_a_republish_that_asks_for_something_else_is_refused_and_changes_nothing(
@@ -230,7 +230,7 @@ def test_a_republish_elsewhere_is_refused_and_changes_nothing(node: Node, change
         target = node.kubelet_dir / "pods/uid-2/volumes/kubernetes.io~csi/v2/mount"
         target.parent.mkdir(parents=True)
         other.target_path = str(target)
-        other.volume_context[contract.POD_UID] = "uid-2"
+        other.volume_context[core_names.POD_UID] = "uid-2"
     before = state_of(node, "v1")
     code, text = node.refused(other)
     assert code is Code.ALREADY_EXISTS
@@ -557,7 +557,7 @@ def test_a_publish_without_a_companion_says_what_to_look_at_and_leaves_nothing(
         assert code is Code.UNAVAILABLE
         texts.add(text)
     (text,) = texts
-    for named in (str(SOURCE), contract.IS_TOKEN, "refresher"):
+    for named in (str(SOURCE), core_names.IS_TOKEN, "refresher"):
         assert named in text
     eventually(fresh.nothing_left, "the end of all")
     assert names(fresh.state) == []
@@ -653,7 +653,7 @@ def test_a_companion_that_comes_to_harm_leaves_the_old_token_in_place(
     if harm == "deleted":
         node.store.delete_secret(good)
     elif harm == "damaged":
-        node.store.patch_secret(good, SecretPatch({contract.GENERATION: "many"}))
+        node.store.patch_secret(good, SecretPatch({core_names.GENERATION: "many"}))
     else:
         node.tell(companion(token("at-of-bob"), 2, source=Ref("bob", SOURCE.name)))
     eventually(lambda: unchanged(node) > looks, "a look at the file")

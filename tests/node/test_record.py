@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.core.attributes import VolumeAttributes
-from csidriver.core.contract import Ref
-from csidriver.core.template import Template
+from csidriver.core.names import Ref
+from csidriver.core.volume.attributes import VolumeAttributes
+from csidriver.core.volume.template import Template
 from csidriver.errors import TokenFileFailed
 from csidriver.node.record import VolumeRecord
 from tests.node.plugin import names

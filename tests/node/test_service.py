@@ -12,7 +12,7 @@ from csidriver._proto import csi_pb2
 from csidriver._proto import pluginregistration_pb2 as registration_pb2
 from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
 from csidriver.adapters.mounts import Mounts
-from csidriver.core import contract
+from csidriver.core import names as core_names
 from csidriver.demo.kubelet import Kubelet
 from csidriver.errors import DriverError
 from csidriver.node.registration import RegistrationService
@@ -126,15 +126,15 @@ REQUESTS: dict[str, tuple[Mutation, str]] = {
     ),
     "writable": (lambda r, _: setattr(r, "readonly", False), "readOnly"),
     "secrets": (lambda r, _: r.secrets.update({"oauth": SECRET}), "nodePublishSecretRef"),
-    "no word on ephemeral": (attribute(contract.EPHEMERAL, None), "ephemeral"),
-    "not ephemeral": (attribute(contract.EPHEMERAL, "false"), "ephemeral"),
-    "no pod name": (attribute(contract.POD_NAME, None), contract.POD_NAME),
-    "no pod uid": (attribute(contract.POD_UID, None), contract.POD_UID),
-    "no pod namespace": (attribute(contract.POD_NAMESPACE, None), contract.POD_NAMESPACE),
-    "empty pod namespace": (attribute(contract.POD_NAMESPACE, ""), contract.POD_NAMESPACE),
-    "namespace that climbs": (attribute(contract.POD_NAMESPACE, "alice/../bob"), "namespace"),
-    "two lines of a pod name": (attribute(contract.POD_NAME, "pod-1\nerror: forged"), "pod.name"),
-    "pod uid of another pod": (attribute(contract.POD_UID, "uid-2"), "uid-2"),
+    "no word on ephemeral": (attribute(core_names.EPHEMERAL, None), "ephemeral"),
+    "not ephemeral": (attribute(core_names.EPHEMERAL, "false"), "ephemeral"),
+    "no pod name": (attribute(core_names.POD_NAME, None), core_names.POD_NAME),
+    "no pod uid": (attribute(core_names.POD_UID, None), core_names.POD_UID),
+    "no pod namespace": (attribute(core_names.POD_NAMESPACE, None), core_names.POD_NAMESPACE),
+    "empty pod namespace": (attribute(core_names.POD_NAMESPACE, ""), core_names.POD_NAMESPACE),
+    "namespace that climbs": (attribute(core_names.POD_NAMESPACE, "alice/../bob"), "namespace"),
+    "two lines of a pod name": (attribute(core_names.POD_NAME, "pod-1\nerror: forged"), "pod.name"),
+    "pod uid of another pod": (attribute(core_names.POD_UID, "uid-2"), "uid-2"),
     "target of another pod": (
         target(lambda pods: f"{pods}/uid-2/volumes/kubernetes.io~csi/v1/mount"),
         "uid-1",
@@ -242,7 +242,7 @@ def test_all_problems_of_a_request_are_named_at_once(standing: Node) -> None:
     request.readonly = False
     request.target_path = "/etc"
     request.secrets["oauth"] = SECRET
-    del request.volume_context[contract.EPHEMERAL]
+    del request.volume_context[core_names.EPHEMERAL]
     code, text = standing.refused(request)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     for named in ("mode", "owner", "secretName", "readOnly", "/etc", "nodePublish", "ephemeral"):

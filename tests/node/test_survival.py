@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from csidriver.core import contract
+from csidriver.core import names as core_names
 from csidriver.demo.kubelet import Kubelet
 from tests.node.mortal import Mortal, Zygote, mortal
 from tests.node.plugin import NAMESPACE, PATIENCE, SOURCE, Node, eventually, names
@@ -37,7 +37,7 @@ def node(zygote: Zygote) -> Iterator[Mortal]:
 def pod(name: str) -> dict[str, Any]:
     """Two volumes; a container sees the whole of one and one file of the other."""
     csi = {
-        "driver": contract.DRIVER_NAME,
+        "driver": core_names.DRIVER_NAME,
         "readOnly": True,
         "volumeAttributes": {"secretName": SOURCE.name, "owner": "0"},
     }

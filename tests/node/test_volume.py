@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from csidriver.adapters.mounts import Mounts
-from csidriver.core import contract
-from csidriver.core.secret import Secret
+from csidriver.core import names
+from csidriver.core.kubernetes.secret import Secret
 from csidriver.node.follow import Follower
 from csidriver.node.volume import Volume
 from tests.node.plugin import SOURCE, TOKENS, Node, companion, eventually, follow_threads, token
@@ -38,7 +38,7 @@ def secret(value: str, generation: int) -> Secret:
     return Secret(
         TOKENS,
         SOURCE.companion,
-        type=contract.COMPANION_TYPE,
+        type=names.COMPANION_TYPE,
         annotations=made.annotations(),
         data=made.data(),
     )

@@ -13,9 +13,9 @@ from typing import Any
 
 import requests
 
-from csidriver.core.issuers import Issuer
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.source import Client
 from tests.refresher.bench import until
 from tools.programs import find
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from csidriver.adapters.http import TokenEndpoints
-from csidriver.core.outcome import Failed, Ok
+from csidriver.core.oauth.token_response import Failed, Ok
 from csidriver.core.status import Signal
 from tests.peers.keycloak import CLIENT, Keycloak, Realm
 from tests.peers.rig import Rig

@@ -12,8 +12,8 @@ from typing import Any
 
 import requests
 
+from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.source import Client
 from tools.programs import find, source
 
 # Seconds an access token lives where a test waits for refreshes. An exchange may take a sixteenth.

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from csidriver.core import contract
+from csidriver.core import names
+from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.source import Client
 from tests.refresher.bench import NAMESPACE, Bench, manifest
 
 
@@ -20,8 +20,8 @@ class Rig(Bench):
 
     def apply(self, name: str, refresh_token: Sensitive, **annotations: str) -> None:
         source = manifest(name, refresh_token.reveal(), **annotations)
-        source["stringData"][contract.KEY_CLIENT_ID] = self.client.client_id
-        source["stringData"][contract.KEY_CLIENT_SECRET] = self.client.client_secret.reveal()
+        source["stringData"][names.KEY_CLIENT_ID] = self.client.client_id
+        source["stringData"][names.KEY_CLIENT_SECRET] = self.client.client_secret.reveal()
         self.store.apply(source, NAMESPACE)
 
     def live(self, name: str) -> Sensitive:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from csidriver.adapters.http import TokenEndpoints
-from csidriver.core.issuers import Issuer
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.source import Client
 from tests.peers.oidcprovider import SHORT, OidcProvider, Registered
 from tests.peers.rig import Rig
 from tests.refresher.bench import until

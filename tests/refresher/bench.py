@@ -16,13 +16,14 @@ from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.http import TokenEndpoints
 from csidriver.adapters.issuers import IssuerFiles
 from csidriver.adapters.kubernetes import KubernetesStore
-from csidriver.core import contract, custody
-from csidriver.core.contract import Ref
-from csidriver.core.grant import Grant
-from csidriver.core.known import Rules
-from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core import names
+from csidriver.core.kubernetes.change import Change
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import Ref
+from csidriver.core.refresh import grant_secret
+from csidriver.core.refresh.grant import Grant
+from csidriver.core.refresh.state import Rules
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.store import Change
 from csidriver.demo.families import Policy
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
 from csidriver.errors import StoreUnavailable
@@ -63,13 +64,13 @@ def manifest(
         "kind": "Secret",
         "metadata": {
             "name": name,
-            "annotations": {contract.IS_TOKEN: "true"}
-            | {f"{contract.PREFIX}{key}": value for key, value in annotations.items()},
+            "annotations": {names.IS_TOKEN: "true"}
+            | {f"{names.PREFIX}{key}": value for key, value in annotations.items()},
         },
         "stringData": {
-            contract.KEY_OAUTH: text,
-            contract.KEY_CLIENT_ID: DEMO_CLIENT.client_id,
-            contract.KEY_CLIENT_SECRET: "" if secret is None else secret.reveal(),
+            names.KEY_OAUTH: text,
+            names.KEY_CLIENT_ID: DEMO_CLIENT.client_id,
+            names.KEY_CLIENT_SECRET: "" if secret is None else secret.reveal(),
         },
     }
 
@@ -192,13 +193,11 @@ class Bench(contextlib.ExitStack):
 
     def status(self, name: str) -> str:
         found = self.store.get_secret(NAMESPACE, name)
-        return "" if found is None else found.annotations.get(contract.STATUS, "")
+        return "" if found is None else found.annotations.get(names.STATUS, "")
 
     def refreshed(self, name: str) -> bool:
         """Whether it is Ready because of an exchange, which its mirror shows too."""
-        return (
-            self.status(name) == "Ready" and contract.REFRESHED_AT in self.source(name).annotations
-        )
+        return self.status(name) == "Ready" and names.REFRESHED_AT in self.source(name).annotations
 
     def tokens(self, status: str) -> float | None:
         """How many the gauge shows in a status: of each, what its last visit left behind."""
@@ -206,12 +205,12 @@ class Bench(contextlib.ExitStack):
         return self.registry.get_sample_value(name, {"status": status})
 
     def companion(self, name: str) -> Secret | None:
-        return self.store.get_secret(contract.TOKENS_NAMESPACE, Ref(NAMESPACE, name).companion)
+        return self.store.get_secret(names.TOKENS_NAMESPACE, Ref(NAMESPACE, name).companion)
 
     def grant(self, name: str) -> Grant:
-        found = self.store.get_secret(contract.DRIVER_NAMESPACE, Ref(NAMESPACE, name).grant)
+        found = self.store.get_secret(names.DRIVER_NAMESPACE, Ref(NAMESPACE, name).grant)
         assert found is not None
-        return custody.from_secret(found)
+        return grant_secret.from_secret(found)
 
     def outcomes(self) -> list[str]:
         return [row.outcome for row in self.issuer.presentations()]

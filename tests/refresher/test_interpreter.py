@@ -13,15 +13,15 @@ from prometheus_client import CollectorRegistry
 from csidriver.adapters.clock import Clock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.http import TokenEndpoints
-from csidriver.core import effects
-from csidriver.core.contract import DRIVER_NAMESPACE, GRANT_TYPE, Ref
-from csidriver.core.issuers import Issuer
-from csidriver.core.outcome import Failed, Ok, Outcome
-from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import DRIVER_NAMESPACE, GRANT_TYPE, Ref
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.oauth.token_response import Failed, Ok, Outcome
+from csidriver.core.refresh import effects
+from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.source import Client
 from csidriver.core.status import Signal
-from csidriver.core.token import TokenDocument
 from csidriver.demo.faults import Status
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
 from csidriver.errors import SpoolFailed, StoreConflict, StoreUnavailable

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from csidriver.core.tenure import Tenure
+from csidriver.core.kubernetes.lease import Tenure
 from csidriver.errors import InvalidSettings, StoreConflict, StoreRefused, StoreUnavailable
 from csidriver.refresher.lease import Lease, RecordSeat, Term
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csidriver.core.contract import Ref
-from csidriver.core.issuers import Issuer
-from csidriver.core.outcome import Failed, Ok, Outcome
+from csidriver.core.names import Ref
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.oauth.token_response import Failed, Ok, Outcome
+from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.source import Client
 from csidriver.core.status import Signal
-from csidriver.core.token import TokenDocument
 from csidriver.refresher.breaker import State
 from csidriver.refresher.gate import TOLERANCE, Trouble, Turn
 from csidriver.refresher.limiter import Limiter

@@ -13,13 +13,14 @@ import yaml
 
 from csidriver.adapters.clock import Clock
 from csidriver.adapters.directory import DirectoryStore
-from csidriver.core import contract, custody
-from csidriver.core.contract import Ref
-from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core import names as core_names
+from csidriver.core.kubernetes.change import Change, What
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.kubernetes.timestamp import rfc3339
+from csidriver.core.names import Ref
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.refresh import grant_secret
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.store import Change, What
-from csidriver.core.timestamp import rfc3339
-from csidriver.core.token import TokenDocument
 from csidriver.demo.families import Policy
 from csidriver.demo.faults import Body, Delay, Status
 from tests.refresher.bench import LONG, NAMESPACE, PATIENCE, PROMPT, Bench, manifest, until
@@ -50,7 +51,7 @@ def test_an_annotated_secret_becomes_ready_and_gets_a_companion(build: Build) ->
     assert companion is not None
     token = companion.data["access_token"]
     assert bench.issuer.verify(token.reveal()) is not None
-    document, _ = TokenDocument.parse(bench.source("hello").data[contract.KEY_OAUTH])
+    document, _ = TokenDocument.parse(bench.source("hello").data[core_names.KEY_OAUTH])
     assert document.access_token == token
     assert document.refresh_token not in (None, seed)
     assert bench.grant("hello").document == document
@@ -101,7 +102,9 @@ def test_a_reapplied_manifest_presents_nothing_twice(build: Build) -> None:
     until(lambda: bench.refreshed("hello"))
     for _ in range(3):
         bench.apply("hello", seed)
-        until(lambda: bench.source("hello").annotations.get(contract.WARNING) == "OldSeedRestored")
+        until(
+            lambda: bench.source("hello").annotations.get(core_names.WARNING) == "OldSeedRestored"
+        )
     bench.restart()
     bench.apply("other", bench.issuer.seed("my-app"))
     until(lambda: bench.refreshed("other"))
@@ -131,7 +134,9 @@ def test_a_poisoned_secret_delays_nobody(build: Build) -> None:
     bench.apply("damaged", bench.issuer.seed("my-app"))
     until(lambda: bench.refreshed("damaged"))
     bench.stop()
-    path = bench.root / contract.DRIVER_NAMESPACE / f"secret.{Ref(NAMESPACE, 'damaged').grant}.yaml"
+    path = (
+        bench.root / core_names.DRIVER_NAMESPACE / f"secret.{Ref(NAMESPACE, 'damaged').grant}.yaml"
+    )
     path.write_text(path.read_text(encoding="utf-8").replace("state: ", "state: AAAA"))
     bench.start()
     bench.apply("hello", bench.issuer.seed("my-app"))
@@ -188,9 +193,9 @@ def test_a_source_that_went_while_nobody_watched_is_not_refreshed(build: Build) 
 def due_below(root: Path) -> float:
     """When the grant of `hello` in this store is to be refreshed next."""
     name = Ref(NAMESPACE, "hello").grant
-    secret = DirectoryStore(root).get_secret(contract.DRIVER_NAMESPACE, name)
+    secret = DirectoryStore(root).get_secret(core_names.DRIVER_NAMESPACE, name)
     assert secret is not None
-    due = custody.from_secret(secret).next_refresh
+    due = grant_secret.from_secret(secret).next_refresh
     assert due is not None
     return due
 
@@ -267,7 +272,7 @@ def test_unknown_fields_keep_their_exact_text(build: Build) -> None:
     odd = f'{{"odd": 1.10, "é": "\\ud800",  "refresh_token": {json.dumps(seed)}}}}}\n'
     bench.store.apply(manifest("hello", "", document=odd), NAMESPACE)
     until(lambda: bench.refreshed("hello"))
-    assert bench.source("hello").annotations[contract.STATUS] == "Ready"
+    assert bench.source("hello").annotations[core_names.STATUS] == "Ready"
     document = bench.grant("hello").document
     assert document.fields["odd"] == Sensitive("1.10")
     assert document.fields["é"] == Sensitive('"\\ud800"')
@@ -297,7 +302,7 @@ def age(bench: Bench, name: str) -> None:
     path = bench.root / NAMESPACE / f"secret.{name}.yaml"
     stored = yaml.safe_load(path.read_text(encoding="utf-8"))
     for entry in stored["metadata"]["managedFields"]:
-        if entry["manager"] != contract.FIELD_MANAGER:
+        if entry["manager"] != core_names.FIELD_MANAGER:
             entry["time"] = "2001-01-01T00:00:00Z"
     path.write_text(yaml.safe_dump(stored), encoding="utf-8")
 
@@ -348,7 +353,7 @@ def test_a_deleted_grant_comes_back_as_it_was(build: Build) -> None:
     bench.apply("hello", bench.issuer.seed("my-app"))
     settled(bench, "hello")
     before = bench.grant("hello")
-    secret = bench.store.get_secret(contract.DRIVER_NAMESPACE, Ref(NAMESPACE, "hello").grant)
+    secret = bench.store.get_secret(core_names.DRIVER_NAMESPACE, Ref(NAMESPACE, "hello").grant)
     assert secret is not None
     bench.store.delete_secret(secret)
     until(lambda: bench.store.get_secret(secret.namespace, secret.name))
@@ -420,9 +425,9 @@ def test_dead_issuers_delay_nobody_else(build: Build) -> None:
 
 def commits(base: Secret, patch: SecretPatch) -> bool:
     """Whether a patch stores what an exchange brought."""
-    state = patch.data.get(custody.STATE)
+    state = patch.data.get(grant_secret.STATE)
     return (
-        base.type == contract.GRANT_TYPE and state is not None and '"nonce"' not in state.reveal()
+        base.type == core_names.GRANT_TYPE and state is not None and '"nonce"' not in state.reveal()
     )
 
 
@@ -463,7 +468,7 @@ def test_what_no_event_told_of_is_found_by_the_next_look(
     fresh = bench.issuer.seed("my-app")
     bench.apply("hello", fresh)
     bench.apply("late", bench.issuer.seed("my-app"))
-    bench.store.remove("Secret", contract.TOKENS_NAMESPACE, Ref(NAMESPACE, "gone").companion)
+    bench.store.remove("Secret", core_names.TOKENS_NAMESPACE, Ref(NAMESPACE, "gone").companion)
     until(lambda: bench.grant("hello").seeds[-1] == fresh.hash(), "the login is adopted")
     until(lambda: bench.refreshed("late"), "the new Secret is found")
     until(lambda: bench.companion("gone"), "the companion is back")
@@ -533,7 +538,7 @@ def test_tokens_are_planned_anew_when_the_clock_is_set_back(tmp_path: Path) -> N
         late.back = 86400.0
 
         def following() -> str:
-            return bench.source("hello").annotations[contract.NEXT_REFRESH]
+            return bench.source("hello").annotations[core_names.NEXT_REFRESH]
 
         soon = rfc3339(late.now() + PATIENCE)
         until(lambda: following() < soon, "the refresh is due at once, not in a day")

@@ -3,8 +3,8 @@ import threading
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csidriver.core.contract import Ref
-from csidriver.core.effects import Namesake
+from csidriver.core.names import Ref
+from csidriver.core.refresh.effects import Namesake
 from csidriver.refresher.names import Names
 
 A, B, C = (Ref("ns", name) for name in "abc")

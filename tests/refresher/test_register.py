@@ -2,18 +2,19 @@ from dataclasses import replace
 
 import pytest
 
-from csidriver.core import contract, custody
+from csidriver.core import names
 from csidriver.core.companion import Companion
-from csidriver.core.contract import Ref
-from csidriver.core.grant import Grant, adopt
-from csidriver.core.issuers import Issuer
-from csidriver.core.known import Known, Rules
-from csidriver.core.secret import Secret
+from csidriver.core.kubernetes.change import Change, What
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import Ref
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.refresh import grant_secret
+from csidriver.core.refresh.grant import Grant, adopt
+from csidriver.core.refresh.source import Source
+from csidriver.core.refresh.state import Known, Rules
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.source import Source
 from csidriver.core.status import Status
-from csidriver.core.store import Change, What
-from csidriver.core.token import TokenDocument
 from csidriver.refresher.census import Census, take_stock
 from csidriver.refresher.register import Register, rested
 
@@ -22,13 +23,13 @@ TEXT = '{"access_token":"at","refresh_token":"rt"}'
 
 
 def source(text: str = TEXT, **notes: str) -> Secret:
-    own = {f"{contract.PREFIX}{key}": value for key, value in notes.items()}
+    own = {f"{names.PREFIX}{key}": value for key, value in notes.items()}
     return Secret(
         REF.namespace,
         REF.name,
         uid="uid",
         resource_version="s1",
-        annotations={contract.IS_TOKEN: "true", contract.STATUS: "Pending", **own},
+        annotations={names.IS_TOKEN: "true", names.STATUS: "Pending", **own},
         data={"oauth": Sensitive(text), "clientID": Sensitive("app")},
     )
 
@@ -46,11 +47,11 @@ def known() -> Known:
         REF,
         source=source(),
         grant=held,
-        grant_secret=replace(custody.to_secret(held, "driver"), resource_version="g1"),
+        grant_secret=replace(grant_secret.to_secret(held, "driver"), resource_version="g1"),
         companion=Secret(
             "tokens",
             REF.companion,
-            type=contract.COMPANION_TYPE,
+            type=names.COMPANION_TYPE,
             resource_version="c1",
             annotations=companion.annotations(),
             data=companion.data(),

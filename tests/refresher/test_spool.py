@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.core.contract import Ref
-from csidriver.core.effects import SpoolEntry
+from csidriver.core.names import Ref
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.token import TokenDocument
 from csidriver.errors import SpoolFailed
 from csidriver.refresher.spool import Spool
 

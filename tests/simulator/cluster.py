@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from csidriver.core import contract
-from csidriver.core.contract import Ref
-from csidriver.core.secret import Secret, SecretPatch
-from csidriver.core.source import is_source
-from csidriver.core.store import Change, What
+from csidriver.core import names
+from csidriver.core.kubernetes.change import Change, What
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import Ref
+from csidriver.core.refresh.source import is_source
 from csidriver.errors import StoreConflict, StoreRefused
 from tests.simulator.kernel import Kernel
 
@@ -69,7 +69,7 @@ class Cluster:
         """Store an object as it is."""
         key = secret.namespace, secret.name
         self.writes += 1
-        manager = "kubectl" if writer == "user" else contract.FIELD_MANAGER
+        manager = "kubectl" if writer == "user" else names.FIELD_MANAGER
         stored = replace(secret, resource_version=str(self.writes), manager=manager)
         before, self.secrets[key] = self.secrets.get(key), stored
         if writer != "user":
@@ -95,11 +95,11 @@ class Cluster:
     def _change(self, key: Key, secret: Secret | None) -> Change | None:
         namespace, name = key
         version = "" if secret is None else secret.resource_version
-        if namespace not in (contract.DRIVER_NAMESPACE, contract.TOKENS_NAMESPACE):
+        if namespace not in (names.DRIVER_NAMESPACE, names.TOKENS_NAMESPACE):
             shown = version if secret is not None and is_source(secret) else ""
-            by_us = secret is not None and secret.manager == contract.FIELD_MANAGER
+            by_us = secret is not None and secret.manager == names.FIELD_MANAGER
             return Change(Ref(namespace, name), What.SOURCE, shown, by_us)
-        what = What.GRANT if namespace == contract.DRIVER_NAMESPACE else What.COMPANION
+        what = What.GRANT if namespace == names.DRIVER_NAMESPACE else What.COMPANION
         ref = self.owners.get(key)
         return None if ref is None else Change(ref, what, version)
 
@@ -107,5 +107,5 @@ class Cluster:
 
     def own(self, ref: Ref) -> None:
         """Whose grant and companion these names are."""
-        self.owners[contract.DRIVER_NAMESPACE, ref.grant] = ref
-        self.owners[contract.TOKENS_NAMESPACE, ref.companion] = ref
+        self.owners[names.DRIVER_NAMESPACE, ref.grant] = ref
+        self.owners[names.TOKENS_NAMESPACE, ref.companion] = ref

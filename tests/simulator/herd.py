@@ -4,17 +4,17 @@ from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
-from csidriver.core import effects, exchange
-from csidriver.core.contract import Ref
-from csidriver.core.grant import Grant, adopt
-from csidriver.core.issuers import Issuer
-from csidriver.core.known import Known
-from csidriver.core.outcome import Failed, Ok
-from csidriver.core.secret import Secret
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import Ref
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.oauth.token_response import Failed, Ok
+from csidriver.core.refresh import effects, token_request
+from csidriver.core.refresh.grant import Grant, adopt
+from csidriver.core.refresh.source import Client, Source
+from csidriver.core.refresh.state import Known
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.source import Client, Source
 from csidriver.core.status import Signal
-from csidriver.core.token import TokenDocument
 from csidriver.refresher.limiter import Limiter
 from csidriver.refresher.queue import DueQueue
 from tests.simulator.kernel import START, Kernel
@@ -65,7 +65,7 @@ def _spread() -> list[str]:
 def _due(grant: Grant, reply: Ok, sent_at: float, issuer: Issuer) -> float:
     """When production wants a token again whose reply it has just recorded."""
     known = Known(_SOURCE.ref, grant_secret=Secret("oauth2-csi", "grant"), grant=grant)
-    recorded = exchange._record(known, grant, reply, sent_at, issuer)
+    recorded = token_request._record(known, grant, reply, sent_at, issuer)
     after = effects.drive(recorded, lambda effect: getattr(effect, "base")).grant  # noqa: B009
     assert after is not None
     assert after.next_refresh is not None

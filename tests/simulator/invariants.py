@@ -8,11 +8,12 @@ runs. 10 and 12 need a herd. Not checked: whether readers of the source see a tr
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from csidriver.core import contract, custody, effects
-from csidriver.core.contract import Ref
-from csidriver.core.outcome import Failed, Ok, Outcome
-from csidriver.core.schedule import gap, lead
-from csidriver.core.secret import Secret
+from csidriver.core import names
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import Ref
+from csidriver.core.oauth.token_response import Failed, Ok, Outcome
+from csidriver.core.refresh import effects, grant_secret
+from csidriver.core.refresh.schedule import gap, lead
 from csidriver.core.status import Kind, Signal, Status
 from tests.simulator.kernel import Kernel
 from tests.simulator.plan import Plan
@@ -38,8 +39,8 @@ class Invariants:
         self.refreshes = 0
 
     def own(self, ref: Ref) -> None:
-        self.grants[contract.DRIVER_NAMESPACE, ref.grant] = ref
-        self.companions[contract.TOKENS_NAMESPACE, ref.companion] = ref
+        self.grants[names.DRIVER_NAMESPACE, ref.grant] = ref
+        self.companions[names.TOKENS_NAMESPACE, ref.companion] = ref
 
     def wrote(self, writer: str, before: Secret | None, after: Secret | None) -> None:
         """Each write, as it happens."""
@@ -64,7 +65,7 @@ class Invariants:
             if writer != "user":
                 story.forgotten()
             return
-        grant = custody.from_secret(after)
+        grant = grant_secret.from_secret(after)
         token = grant.document.refresh_token
         assert token is not None
         live = token.reveal()
@@ -208,9 +209,9 @@ class Invariants:
 
 
 def _gist(secret: Secret) -> str:
-    if custody.STATE not in secret.data:
-        return f" ({secret.annotations.get(contract.STATUS, '-')})"
-    grant = custody.from_secret(secret)
+    if grant_secret.STATE not in secret.data:
+        return f" ({secret.annotations.get(names.STATUS, '-')})"
+    grant = grant_secret.from_secret(secret)
     token, intent = grant.document.refresh_token, grant.intent
     said = "" if intent is None else f", intent {intent.holder} {intent.attempt} {intent.recorded}"
     live = "" if token is None else token.reveal()

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from csidriver.core.tenure import Sighting, Tenure, claimed, sighted
+from csidriver.core.kubernetes.lease import Sighting, Tenure, claimed, sighted
 
 DURATION = 15.0
 # A holder trusts its last renewal for less than others wait.

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from csidriver.core import effects
-from csidriver.core.outcome import Failed, Outcome
+from csidriver.core.oauth.token_response import Failed, Outcome
+from csidriver.core.refresh import effects
 from csidriver.core.status import Signal
 from csidriver.errors import StoreUnavailable
 from tests.simulator.cluster import Cluster

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from random import Random
 
-from csidriver.core.issuers import STRICT, UNLIMITED, Issuer
+from csidriver.core.oauth.issuers import STRICT, UNLIMITED, Issuer
 from tests.simulator.server import POLICIES
 
 # What may go wrong in a run. A quiet one allows the strictest checks; `chaos` has everything.

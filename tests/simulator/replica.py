@@ -9,13 +9,13 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from itertools import count
 
-from csidriver.core.contract import Ref
-from csidriver.core.effects import SpoolEntry
-from csidriver.core.issuers import Issuers
-from csidriver.core.known import Known, Rules
-from csidriver.core.schedule import backoff, spread
-from csidriver.core.secret import Secret
-from csidriver.core.store import Change
+from csidriver.core.kubernetes.change import Change
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import Ref
+from csidriver.core.oauth.issuers import Issuers
+from csidriver.core.refresh.effects import SpoolEntry
+from csidriver.core.refresh.schedule import backoff, spread
+from csidriver.core.refresh.state import Known, Rules
 from csidriver.refresher.census import Census, find_missed, take_stock
 from csidriver.refresher.limiter import Limiter
 from csidriver.refresher.names import Names

@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from csidriver.core import effects, refresh
-from csidriver.core.contract import Ref
-from csidriver.core.effects import Effect
-from csidriver.core.known import Known
-from csidriver.core.outcome import Failed, Outcome
+from csidriver.core.names import Ref
+from csidriver.core.oauth.token_response import Failed, Outcome
+from csidriver.core.refresh import effects, reconcile
+from csidriver.core.refresh.effects import Effect
+from csidriver.core.refresh.state import Known
 from csidriver.core.status import Signal
 from csidriver.errors import DriverError, SpoolFailed
 
@@ -24,7 +24,7 @@ class Run:
     def __init__(self, replica: "Replica", ref: Ref, before: Known) -> None:
         self.replica, self.ref, self.before = replica, ref, before
         self.network = replica.network
-        self.steps = refresh.visit(before, replica.rules)
+        self.steps = reconcile.visit(before, replica.rules)
         self.slot: effects.MaySend | None = None
         self.refused = False
         self.aside = False

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from random import Random
 
-from csidriver.core import contract, custody
+from csidriver.core import names
+from csidriver.core.refresh import grant_secret
 from csidriver.core.status import Status
 from tests.simulator.cluster import Cluster
 from tests.simulator.invariants import Invariants
@@ -77,11 +78,11 @@ def _at_the_end(network: Network, kernel: Kernel) -> None:
     cluster = network.cluster
     for ref in cluster.refs():
         story = network.invariants.stories[ref]
-        stored = cluster.secrets.get((contract.DRIVER_NAMESPACE, ref.grant))
+        stored = cluster.secrets.get((names.DRIVER_NAMESPACE, ref.grant))
         if stored is None:
             kernel.violate(f"6: {ref.name} has no grant in the end")
             continue
-        grant = custody.from_secret(stored)
+        grant = grant_secret.from_secret(stored)
         if story.spooled and story.spooled[1] == story.live:
             kernel.violate(f"3: the reply {story.spooled[2]} was left in the spool")
         if story.wanted and story.wanted not in story.known:

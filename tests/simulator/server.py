@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from csidriver.core.outcome import Outcome, classify
+from csidriver.core.oauth.token_response import Outcome, classify
 from csidriver.core.sensitive import Sensitive
 
 POLICIES = ("strict", "window", "unlimited", "forking", "lying")

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from csidriver.core.grant import Grant, Intent
+from csidriver.core.refresh.grant import Grant, Intent
 from csidriver.core.status import Status
 
 Process = tuple[str, int]

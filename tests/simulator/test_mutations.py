@@ -23,14 +23,21 @@ from typing import Any
 
 import pytest
 
-from csidriver.core import adoption, commit, exchange, publish, schedule, settlement
-from csidriver.core.conflict import Conflict
-from csidriver.core.grant import Grant, Verdict
-from csidriver.core.known import Known, Steps
-from csidriver.core.outcome import Failed
+from csidriver.core.kubernetes.lease import Sighting
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.oauth.token_response import Failed
+from csidriver.core.refresh import (
+    adopt,
+    commit,
+    companion_update,
+    outcomes,
+    schedule,
+    token_request,
+)
+from csidriver.core.refresh.conflict import Conflict
+from csidriver.core.refresh.grant import Grant, Verdict
+from csidriver.core.refresh.state import Known, Steps
 from csidriver.core.status import Signal, Status
-from csidriver.core.tenure import Sighting
-from csidriver.core.token import TokenDocument
 from csidriver.refresher.gate import Gate
 from csidriver.refresher.queue import DueQueue
 from tests.simulator import herd, replica
@@ -49,16 +56,16 @@ def _ages(seconds: float) -> Callable[..., Steps[float]]:
 
 
 def _impatient(patch: Patch) -> None:
-    patch.setattr(settlement, "late_try", lambda _, soonest: soonest)
+    patch.setattr(outcomes, "late_try", lambda _, soonest: soonest)
 
 
 def _presents_spent(patch: Patch) -> None:
-    honest = settlement.succeed
+    honest = outcomes.succeed
 
     def succeed(grant: Grant, reply: TokenDocument, *rest: Any) -> Grant:
         return honest(grant, reply.without("refresh_token"), *rest)
 
-    patch.setattr(exchange, "succeed", succeed)
+    patch.setattr(token_request, "succeed", succeed)
 
 
 def _never_judges(patch: Patch) -> None:
@@ -66,11 +73,11 @@ def _never_judges(patch: Patch) -> None:
 
 
 def _gives_up(patch: Patch) -> None:
-    patch.setattr(exchange, "commit", lambda known, _, after: commit.keep(known, after))
+    patch.setattr(token_request, "commit", lambda known, _, after: commit.keep(known, after))
 
 
 def _ignores_reseeds(patch: Patch) -> None:
-    patch.setattr(adoption, "judge", lambda *_: Verdict.SAME)
+    patch.setattr(adopt, "judge", lambda *_: Verdict.SAME)
 
 
 def _rebuilds(patch: Patch) -> None:
@@ -78,7 +85,7 @@ def _rebuilds(patch: Patch) -> None:
 
 
 def _despairs(patch: Patch) -> None:
-    honest = settlement.fail
+    honest = outcomes.fail
 
     def fail(grant: Grant, failed: Failed, *rest: Any) -> Grant:
         after = honest(grant, failed, *rest)
@@ -86,7 +93,7 @@ def _despairs(patch: Patch) -> None:
             return after
         return replace(after, status=Status.LOST_ROTATION, next_refresh=None, intent=None)
 
-    patch.setattr(exchange, "fail", fail)
+    patch.setattr(token_request, "fail", fail)
 
 
 def _usurps(patch: Patch) -> None:
@@ -94,7 +101,7 @@ def _usurps(patch: Patch) -> None:
         yield from ()
         return known
 
-    patch.setattr(exchange, "_settle_intent", settle)
+    patch.setattr(token_request, "_settle_intent", settle)
 
 
 def _is_late(patch: Patch) -> None:
@@ -117,17 +124,17 @@ def _never_succeeds(patch: Patch) -> None:
 
 
 def _never_takes_over(patch: Patch) -> None:
-    patch.setattr(exchange, "_age", _ages(0.0))
+    patch.setattr(token_request, "_age", _ages(0.0))
 
 
 def _runs_ahead(patch: Patch) -> None:
-    honest = publish._companion
+    honest = companion_update._companion
 
     def companion(*args: Any) -> Any:
         told = honest(*args)
         return told and replace(told, generation=told.generation + 1)
 
-    patch.setattr(publish, "_companion", companion)
+    patch.setattr(companion_update, "_companion", companion)
 
 
 MUTATIONS: dict[str, tuple[str, str, Callable[[Patch], None]]] = {

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from csidriver.core import contract
-from csidriver.core.contract import Ref
-from csidriver.core.secret import Secret
+from csidriver.core import names
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import Ref
 from csidriver.core.sensitive import Sensitive
 from tests.simulator.network import Network
 from tests.simulator.writes import refresh_token
@@ -52,7 +52,7 @@ class Users:
     def rob(self) -> None:
         """An administrator deletes a grant by mistake."""
         cluster, ref = self.network.cluster, self.network.rng.choice(sorted(self.manifests))
-        grant = cluster.secrets.get((contract.DRIVER_NAMESPACE, ref.grant))
+        grant = cluster.secrets.get((names.DRIVER_NAMESPACE, ref.grant))
         if grant is not None:
             self.network.kernel.note("admin", f"deletes the grant of {ref.name}")
             cluster.delete(grant, "user")
@@ -65,7 +65,7 @@ class Users:
             "clientID": Sensitive("my-app"),
             "clientSecret": Sensitive("s3cret"),
         }
-        notes = {contract.IS_TOKEN: "true"}
+        notes = {names.IS_TOKEN: "true"}
         if current is None:
             cluster.create(Secret(ref.namespace, ref.name, annotations=notes, data=data), "user")
         else:

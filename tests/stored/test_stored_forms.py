@@ -12,20 +12,21 @@ import pytest
 
 from csidriver.adapters.directory.store import DirectoryStore
 from csidriver.adapters.issuers import IssuerFiles
-from csidriver.core import contract, custody
-from csidriver.core.attributes import VolumeAttributes
-from csidriver.core.certificates import Certificate, Plan, Step, Stock, Terms
+from csidriver.core import names
+from csidriver.core.admission.certificates import Certificate, Plan, Step, Stock, Terms
 from csidriver.core.companion import AccessToken, Companion
-from csidriver.core.contract import Ref
-from csidriver.core.effects import SpoolEntry
-from csidriver.core.grant import Grant, Intent
-from csidriver.core.issuers import KEYS, STRICT, UNLIMITED, Issuer
-from csidriver.core.secret import Secret
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import Ref
+from csidriver.core.oauth.issuers import KEYS, STRICT, UNLIMITED, Issuer
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.refresh import grant_secret
+from csidriver.core.refresh.effects import SpoolEntry
+from csidriver.core.refresh.grant import Grant, Intent
+from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.source import Client
 from csidriver.core.status import Signal, Status, Warn
-from csidriver.core.template import Template
-from csidriver.core.token import TokenDocument
+from csidriver.core.volume.attributes import VolumeAttributes
+from csidriver.core.volume.template import Template
 from csidriver.errors import InvalidSecret, TokenFileFailed
 from csidriver.node.record import VolumeRecord
 from csidriver.refresher.spool import Spool
@@ -69,7 +70,7 @@ GRANT = Grant(
     warning=Warn.OLD_SEED_RESTORED.value,
     failures=3,
     adopted_at=1_799_999_999.125,
-    key=contract.KEY_OAUTH_ALIAS,
+    key=names.KEY_OAUTH_ALIAS,
     inherited=1,
     refresh_expires_at=1_800_086_400.5,
     refresh_renewed=False,
@@ -186,9 +187,9 @@ def manifest(written: Secret) -> bytes:
 
 @pytest.mark.parametrize(("name", "grant"), [("grant", GRANT), ("grant-minimal", MINIMAL_GRANT)])
 def test_a_grant_is_kept_as_ever(name: str, grant: Grant) -> None:
-    read = custody.from_secret(secret(f"{name}.json"))
+    read = grant_secret.from_secret(secret(f"{name}.json"))
     assert read == grant
-    assert manifest(custody.to_secret(read, "oauth2-csi")) == fixture(f"{name}.json")
+    assert manifest(grant_secret.to_secret(read, "oauth2-csi")) == fixture(f"{name}.json")
 
 
 def test_an_intent_that_says_more_is_refused() -> None:
@@ -197,7 +198,7 @@ def test_an_intent_that_says_more_is_refused() -> None:
     state["intent"]["more"] = 1
     more = replace(stored, data={**stored.data, "state": Sensitive(json.dumps(state))})
     with pytest.raises(InvalidSecret):
-        custody.from_secret(more)
+        grant_secret.from_secret(more)
 
 
 def test_a_companion_is_kept_as_ever() -> None:
@@ -206,7 +207,7 @@ def test_a_companion_is_kept_as_ever() -> None:
     written = Secret(
         "oauth2-csi-tokens",
         read.source.companion,
-        type=contract.COMPANION_TYPE,
+        type=names.COMPANION_TYPE,
         annotations=read.annotations(),
         data=read.data(),
     )

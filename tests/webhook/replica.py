@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.clock import Clock
 from csidriver.adapters.pki import Pki
-from csidriver.core.certificates import Terms
-from csidriver.core.contract import DRIVER_NAMESPACE
+from csidriver.core.admission.certificates import Terms
+from csidriver.core.names import DRIVER_NAMESPACE
 from csidriver.webhook.answers import Answer, answer
 from csidriver.webhook.bundle import Bundle, Configuration
 from csidriver.webhook.certificates import Time

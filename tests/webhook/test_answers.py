@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from csidriver.webhook import answers
 from csidriver.webhook.answers import answer, refusal
 from csidriver.webhook.metrics import Result
-from tests.core.test_admission import ENTRY, pod_with, review_of
+from tests.core.admission.test_review import ENTRY, pod_with, review_of
 
 GOOD = json.dumps(review_of(pod_with(ENTRY))).encode()
 

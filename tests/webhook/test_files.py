@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.pki import Pki
-from csidriver.core.certificates import Certificate
+from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
 from csidriver.webhook.configuration import CertificateFiles
 from csidriver.webhook.files import FileCertificates

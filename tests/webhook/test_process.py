@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from csidriver.adapters.pki import Pki
-from csidriver.core.certificates import Certificate
+from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
-from tests.core.test_admission import ENTRY, pod_with, review_of
+from tests.core.admission.test_review import ENTRY, pod_with, review_of
 from tests.processes import metrics_of, page_of, running
 from tests.refresher.bench import until
 

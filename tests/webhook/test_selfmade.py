@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.pki import Pki
-from csidriver.core.certificates import Certificate, Terms
-from csidriver.core.contract import CERTIFICATE, CERTIFICATE_TYPE, DRIVER_NAMESPACE
-from csidriver.core.secret import Secret, SecretPatch
+from csidriver.core.admission.certificates import Certificate, Terms
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import CERTIFICATE, CERTIFICATE_TYPE, DRIVER_NAMESPACE
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict, StoreRefused, StoreUnavailable
 from csidriver.webhook.bundle import Bundle

@@ -22,7 +22,7 @@ from csidriver.webhook.exchange import Limits
 from csidriver.webhook.metrics import Result, WebhookMetrics
 from csidriver.webhook.role import Webhook
 from csidriver.webhook.server import AdmissionServer
-from tests.core.test_admission import ENTRY, pod_with, review_of
+from tests.core.admission.test_review import ENTRY, pod_with, review_of
 from tests.refresher.bench import until
 
 HOST = "hook.ns.svc"

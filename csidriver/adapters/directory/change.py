@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from csidriver.core.contract import FIELD_MANAGER
-from csidriver.core.store import Event
+from csidriver.core.kubernetes.change import Event
+from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreRefused
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"

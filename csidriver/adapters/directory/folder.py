@@ -16,7 +16,7 @@ from pathlib import Path
 
 from csidriver.adapters.directory.manifest import LIMIT, Unfit
 from csidriver.adapters.directory.slot import Slot
-from csidriver.core.names import is_label
+from csidriver.core.kubernetes.validation import is_label
 from csidriver.errors import StoreRefused, StoreUnavailable
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY

@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from csidriver.adapters.directory.slot import Slot
-from csidriver.core.contract import FIELD_MANAGER
-from csidriver.core.secret import Secret
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreRefused
 
 LIMIT = 4 << 20  # bytes; a Secret of 1 MiB in base64, twice, with its annotations

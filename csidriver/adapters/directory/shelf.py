@@ -9,7 +9,7 @@ from typing import Any
 from csidriver.adapters.directory import manifest
 from csidriver.adapters.directory.folder import Folder
 from csidriver.adapters.directory.slot import Slot
-from csidriver.core.secret import Secret
+from csidriver.core.kubernetes.secret import Secret
 
 logger = logging.getLogger(__name__)
 

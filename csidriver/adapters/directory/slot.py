@@ -7,7 +7,7 @@ import re
 import uuid
 from dataclasses import dataclass
 
-from csidriver.core.names import is_label, is_subdomain
+from csidriver.core.kubernetes.validation import is_label, is_subdomain
 from csidriver.errors import StoreRefused
 
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")

@@ -15,10 +15,10 @@ from csidriver.adapters.directory import change, watch
 from csidriver.adapters.directory.manifest import received
 from csidriver.adapters.directory.shelf import Shelf, Stored
 from csidriver.adapters.directory.slot import Slot
-from csidriver.core.contract import FIELD_MANAGER
-from csidriver.core.secret import Secret, SecretPatch
-from csidriver.core.store import Change, Event, Places
-from csidriver.core.timestamp import rfc3339
+from csidriver.core.kubernetes.change import Change, Event, Places
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.kubernetes.timestamp import rfc3339
+from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreConflict, StoreRefused
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from csidriver.adapters.directory.folder import Signature
 from csidriver.adapters.directory.shelf import Shelf
 from csidriver.adapters.directory.slot import Slot
-from csidriver.core import contract
-from csidriver.core.contract import Ref
-from csidriver.core.secret import Secret
-from csidriver.core.store import Change, Places, What
+from csidriver.core import names
+from csidriver.core.kubernetes.change import Change, Places, What
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import Ref
 
 _RESTLESS = 100_000_000  # nanoseconds; ten ticks of the slowest clock in use, 100 Hz
 
@@ -74,13 +74,13 @@ def seen(secret: Secret, places: Places) -> Change | None:
     """A Secret as a watch tells it, None if it is none of ours."""
     version, notes = secret.resource_version, secret.annotations
     enrolled = not places.namespaces or secret.namespace in places.namespaces
-    if enrolled and notes.get(contract.IS_TOKEN) == "true":
-        by_us = secret.manager == contract.FIELD_MANAGER
+    if enrolled and notes.get(names.IS_TOKEN) == "true":
+        by_us = secret.manager == names.FIELD_MANAGER
         return Change(Ref(secret.namespace, secret.name), What.SOURCE, version, by_us)
-    ref = Ref(notes.get(contract.SOURCE_NAMESPACE, ""), notes.get(contract.SOURCE_NAME, ""))
-    if (secret.namespace, secret.type) == (places.driver, contract.GRANT_TYPE):
+    ref = Ref(notes.get(names.SOURCE_NAMESPACE, ""), notes.get(names.SOURCE_NAME, ""))
+    if (secret.namespace, secret.type) == (places.driver, names.GRANT_TYPE):
         return Change(ref, What.GRANT, version) if secret.name == ref.grant else None
-    if (secret.namespace, secret.type) == (places.tokens, contract.COMPANION_TYPE):
+    if (secret.namespace, secret.type) == (places.tokens, names.COMPANION_TYPE):
         return Change(ref, What.COMPANION, version) if secret.name == ref.companion else None
     return None
 

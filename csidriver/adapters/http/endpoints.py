@@ -16,10 +16,10 @@ from urllib.parse import quote_plus
 from csidriver.adapters.http.exchange import Answer, Answerless, Request, exchange
 from csidriver.adapters.http.metadata import Places, configured, discover
 from csidriver.adapters.http.trust import Trust
-from csidriver.core.issuers import Issuer
-from csidriver.core.outcome import Failed, Ok, Outcome, classify
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_response import Failed, Ok, Outcome, classify
+from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.source import Client
 from csidriver.core.status import Signal
 
 log = logging.getLogger(__name__)

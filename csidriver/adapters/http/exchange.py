@@ -18,7 +18,7 @@ import urllib3
 
 from csidriver.adapters.http.line import Adapter, Line
 from csidriver.adapters.http.trust import Trust
-from csidriver.core.issuers import Issuer
+from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Signal
 

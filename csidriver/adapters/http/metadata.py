@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from csidriver.adapters.http.exchange import Answer, Answerless
-from csidriver.core.issuers import Issuer, endpoint_fault
+from csidriver.core.oauth.issuers import Issuer, endpoint_fault
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Signal
 

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from csidriver.core.names import is_label, is_subdomain
+from csidriver.core.kubernetes.validation import is_label, is_subdomain
 from csidriver.errors import StoreConflict, StoreError, StoreRefused, StoreUnavailable
 
 _ROOTS = {

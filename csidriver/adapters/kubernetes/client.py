@@ -23,7 +23,7 @@ from kubernetes.client.exceptions import ApiException
 from csidriver.adapters.kubernetes.access import Access
 from csidriver.adapters.kubernetes.call import Absent, Call, refusal
 from csidriver.adapters.kubernetes.stream import LARGEST
-from csidriver.core.contract import FIELD_MANAGER
+from csidriver.core.names import FIELD_MANAGER
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreError, StoreUnavailable
 

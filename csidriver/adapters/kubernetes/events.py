@@ -5,9 +5,9 @@ from typing import Any
 
 from csidriver.adapters.kubernetes.call import Call
 from csidriver.adapters.kubernetes.client import Ask, Client
-from csidriver.core.contract import FIELD_MANAGER
-from csidriver.core.store import Event
-from csidriver.core.timestamp import rfc3339
+from csidriver.core.kubernetes.change import Event
+from csidriver.core.kubernetes.timestamp import rfc3339
+from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreConflict
 
 _LONGEST_STEM = 200  # of 253 characters; leaves room for the hash

@@ -6,9 +6,9 @@ from typing import Any
 
 from csidriver.adapters.kubernetes.call import Call
 from csidriver.adapters.kubernetes.client import Ask, Client, bare
-from csidriver.core.contract import REFRESHER
-from csidriver.core.tenure import Tenure
-from csidriver.core.timestamp import epoch
+from csidriver.core.kubernetes.lease import Tenure
+from csidriver.core.kubernetes.timestamp import epoch
+from csidriver.core.names import REFRESHER
 from csidriver.errors import StoreUnavailable
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from csidriver.adapters.kubernetes.call import Call
 from csidriver.adapters.kubernetes.client import JSON, Ask, Client, clock
 from csidriver.adapters.kubernetes.stream import Items
-from csidriver.core.secret import Secret
+from csidriver.core.kubernetes.secret import Secret
 from csidriver.errors import StoreUnavailable
 
 PAGE = "500"

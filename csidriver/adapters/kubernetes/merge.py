@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 
 from csidriver.adapters.kubernetes.client import Client
 from csidriver.adapters.kubernetes.watch import Chance, Scope, Watch
-from csidriver.core.store import Change
+from csidriver.core.kubernetes.change import Change
 from csidriver.errors import StoreError, StoreRefused, StoreUnavailable
 
 log = logging.getLogger(__name__)

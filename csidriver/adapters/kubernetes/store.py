@@ -9,9 +9,9 @@ from csidriver.adapters.kubernetes import events, listing, merge
 from csidriver.adapters.kubernetes.call import Call
 from csidriver.adapters.kubernetes.client import Ask, Client, bare
 from csidriver.adapters.kubernetes.watch import Chance, Scope
-from csidriver.core import contract
-from csidriver.core.secret import Secret, SecretPatch
-from csidriver.core.store import Change, Event, Places, What
+from csidriver.core import names
+from csidriver.core.kubernetes.change import Change, Event, Places, What
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.errors import StoreError, StoreRefused
 
 
@@ -80,8 +80,8 @@ class KubernetesStore:
         places = self._places
         of_sources = places.namespaces or ("",)
         return [
-            Scope(What.GRANT, places.driver, f"type={contract.GRANT_TYPE}"),
-            Scope(What.COMPANION, places.tokens, f"type={contract.COMPANION_TYPE}"),
+            Scope(What.GRANT, places.driver, f"type={names.GRANT_TYPE}"),
+            Scope(What.COMPANION, places.tokens, f"type={names.COMPANION_TYPE}"),
             *(Scope(What.SOURCE, namespace) for namespace in dict.fromkeys(of_sources)),
         ]
 

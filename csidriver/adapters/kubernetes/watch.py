@@ -19,9 +19,9 @@ from csidriver.adapters.kubernetes.call import Call, Expired
 from csidriver.adapters.kubernetes.client import Ask, Client, parsed
 from csidriver.adapters.kubernetes.listing import METADATA_LIST, Pages
 from csidriver.adapters.kubernetes.stream import lines
-from csidriver.core.contract import FIELD_MANAGER, IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE, Ref
-from csidriver.core.secret import newest_manager, own_annotations
-from csidriver.core.store import Change, What
+from csidriver.core.kubernetes.change import Change, What
+from csidriver.core.kubernetes.secret import newest_manager, own_annotations
+from csidriver.core.names import FIELD_MANAGER, IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE, Ref
 from csidriver.errors import StoreUnavailable
 
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"

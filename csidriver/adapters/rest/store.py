@@ -11,8 +11,8 @@ from csidriver.adapters.rest.closer import Closer
 from csidriver.adapters.rest.credentials import Credentials
 from csidriver.adapters.rest.identity import Identity
 from csidriver.adapters.rest.watch import Chance, SecretWatch
-from csidriver.core.names import is_label, is_subdomain
-from csidriver.core.secret import Secret
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.kubernetes.validation import is_label, is_subdomain
 from csidriver.errors import StoreError, StoreRefused, StoreUnavailable
 
 

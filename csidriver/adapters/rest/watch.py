@@ -13,7 +13,7 @@ from typing import Any
 
 from csidriver.adapters.rest.api import LARGEST, Api, Call, parsed, section
 from csidriver.adapters.rest.line import Line
-from csidriver.core.secret import Secret
+from csidriver.core.kubernetes.secret import Secret
 from csidriver.errors import StoreUnavailable
 
 # A watch that ends within a second (as client-go has it) and told nothing is the server's trouble,

@@ -1,0 +1,1 @@
+"""What the admission webhook answers, and when its certificates are replaced. Pure."""

@@ -1,0 +1,200 @@
+"""Reads a `to-inject` annotation into entries, each of which knows its volume and its mount.
+
+All faults are reported at once. Texts quote keys, never a value that failed its check: a token
+pasted into the wrong field must not travel on. Whether a pod has room for an entry is not known
+here.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from csidriver.core.kubernetes.validation import LONGEST_NAME, is_subdomain
+from csidriver.core.names import DRIVER_NAME
+
+FOLDER = "/tmp"  # noqa: S108 - where users of the announced system look, in their own container
+
+_EXAMPLE = '[{"secretName": "hello-token", "container": "main", "owner": 0}]'
+_REQUIRED = ("secretName", "container", "owner")
+_NAMES = ("secretName", "container", "templateConfigMapName")
+_KNOWN = (*_REQUIRED, "templateConfigMapName")
+_LAST_UID = 2**32 - 2  # the kernel reads 2**32 - 1 as "no id"
+# What all annotations of an object may have together. The API server looks only after admission.
+_LONGEST = 256 << 10
+# Far above any pod. These, and not only the size, keep one annotation from occupying the webhook,
+# for looking for a similar word is slow.
+_MOST_ENTRIES = 100
+_MOST_UNKNOWN = 16
+# No longer word is similar to a field.
+_LONGEST_FIELD = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One valid element of the annotation; `label` is what texts call it."""
+
+    label: str
+    secret_name: str
+    container: str
+    owner: int
+    template: str | None
+
+    @property
+    def file_name(self) -> str:
+        """The token file, in the volume and in the container's folder alike."""
+        return f"oauthtk_{self.owner}"
+
+    @property
+    def volume(self) -> dict[str, Any]:
+        """The pod volume; entries that agree in all but the container share it."""
+        key = json.dumps([self.secret_name, self.owner, self.template], separators=(",", ":"))
+        attributes = {
+            "secretName": self.secret_name,
+            "fileName": self.file_name,
+            "owner": str(self.owner),
+            # Spelled out, or a pod's fsGroup would change both.
+            "group": str(self.owner),
+            "mode": "0400",
+        }
+        if self.template is not None:
+            attributes["templateConfigMapName"] = self.template
+        return {
+            "name": f"oauth2-{hashlib.sha256(key.encode()).hexdigest()[:10]}",
+            "csi": {"driver": DRIVER_NAME, "readOnly": True, "volumeAttributes": attributes},
+        }
+
+    @property
+    def mount(self) -> dict[str, Any]:
+        """The container's volumeMount."""
+        return {
+            "name": self.volume["name"],
+            "mountPath": f"{FOLDER}/{self.file_name}",
+            "subPath": self.file_name,
+            "readOnly": True,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an annotation says: its valid entries, the faults of the others, and doubts."""
+
+    entries: tuple[Entry, ...]
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """A JSON object, with the keys it holds more than once."""
+
+    fields: dict[str, Any]
+    repeated: tuple[str, ...]
+
+    @classmethod
+    def from_pairs(cls, pairs: list[tuple[str, Any]]) -> "_Object":
+        counts = Counter(key for key, _ in pairs)
+        return cls(dict(pairs), tuple(key for key, count in counts.items() if count > 1))
+
+
+def read(annotation: str) -> Reading:
+    """Parse the annotation; never raises, never quotes the text itself."""
+    try:
+        elements = _decode(annotation)
+    except ValueError as error:
+        return Reading((), (f"{error}; write an array such as {_EXAMPLE}",))
+    entries: list[Entry] = []
+    problems: list[str] = []
+    warnings: list[str] = []
+    for number, element in enumerate(elements, start=1):
+        label = f"entry {number} of {len(elements)}"
+        if not isinstance(element, _Object):
+            problems.append(f"{label} is not an object; write it as in {_EXAMPLE}")
+            continue
+        faults = [f"{label}: {fault}" for fault in _faults(element)]
+        problems += faults
+        warnings += [f"{label}: {doubt}" for doubt in _unknown_fields(element)]
+        if not faults:
+            entries.append(_entry(label, element.fields))
+    return Reading(tuple(entries), tuple(problems), tuple(warnings))
+
+
+def quoted(name: Any) -> str:
+    """Any text as short, printable ASCII in quotes, fit for a header and a status."""
+    return f'"{ascii(str(name)[:64])[1:-1]}"'
+
+
+def _decode(annotation: str) -> list[Any]:
+    if len(annotation) > _LONGEST:
+        raise ValueError(f"is longer than {_LONGEST} characters")
+    try:
+        value = json.loads(
+            annotation, object_pairs_hook=_Object.from_pairs, parse_constant=_refuse_constant
+        )
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise ValueError(f"not JSON at {place}: {error.msg}") from None
+    except (ValueError, RecursionError):
+        raise ValueError("holds NaN, Infinity, or a number or nesting without end") from None
+    if not isinstance(value, list):
+        raise ValueError("is not an array")  # noqa: TRY004 - it is about data, not about a type
+    if len(value) > _MOST_ENTRIES:
+        raise ValueError(f"has {len(value)} entries, at most {_MOST_ENTRIES} are allowed")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _faults(entry: _Object) -> Iterator[str]:
+    fields = entry.fields
+    if entry.repeated:
+        keys = ", ".join(quoted(key) for key in entry.repeated[:_MOST_UNKNOWN])
+        yield f"given more than once: {keys}; keep one of each"
+    unknown = [key for key in fields if key not in _KNOWN]
+    for key in _REQUIRED:
+        if key not in fields:
+            near = _nearest(key, unknown[:_MOST_UNKNOWN])
+            cure = f"is it what {quoted(near)} means?" if near else "add it"
+            yield f'field "{key}" is missing; {cure}'
+    for key in _NAMES:
+        if key in fields and not is_subdomain(fields[key]):
+            yield (
+                f'field "{key}" must be a name of lower case letters, digits, "-" and ".", '
+                f"at most {LONGEST_NAME} characters"
+            )
+    if "owner" in fields and not _is_uid(fields["owner"]):
+        yield f'field "owner" must be a uid: an integer from 0 to {_LAST_UID}, without quotes'
+
+
+def _entry(label: str, fields: dict[str, Any]) -> Entry:
+    return Entry(
+        label=label,
+        secret_name=fields["secretName"],
+        container=fields["container"],
+        owner=fields["owner"],
+        template=fields.get("templateConfigMapName"),
+    )
+
+
+def _is_uid(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _LAST_UID  # isinstance would let true pass
+
+
+def _unknown_fields(entry: _Object) -> Iterator[str]:
+    unknown = [key for key in entry.fields if key not in _KNOWN]
+    for key in unknown[:_MOST_UNKNOWN]:
+        near = _nearest(key, _KNOWN)
+        hint = f'; did you mean "{near}"?' if near else ""
+        yield f"unknown field {quoted(key)} is ignored{hint}"
+
+
+def _nearest(word: str, words: Sequence[str]) -> str:
+    """The one of the words that is like `word`, "" if none is."""
+    short = [one for one in words if len(one) <= _LONGEST_FIELD]
+    near = get_close_matches(word, short, n=1) if len(word) <= _LONGEST_FIELD else []
+    return near[0] if near else ""

@@ -1,0 +1,1 @@
+"""Values of the Kubernetes API: Secrets, Leases, Events, names and times. Pure."""

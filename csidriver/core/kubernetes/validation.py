@@ -1,0 +1,19 @@
+"""Names as Kubernetes defines them (RFC 1123, as its API conventions use it)."""
+
+import re
+from typing import TypeGuard
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+LONGEST_NAME = 253
+
+
+def is_label(value: object) -> TypeGuard[str]:
+    """Whether this may name a namespace."""
+    return isinstance(value, str) and _LABEL.fullmatch(value) is not None
+
+
+def is_subdomain(value: object) -> TypeGuard[str]:
+    """Whether this may name most other objects, Secrets and ConfigMaps among them."""
+    short = isinstance(value, str) and len(value) <= LONGEST_NAME
+    return short and _SUBDOMAIN.fullmatch(str(value)) is not None

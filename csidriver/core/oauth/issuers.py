@@ -1,0 +1,248 @@
+"""Issuers: the authorization servers the operator trusts. Tenants choose them by name only."""
+
+import difflib
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from csidriver.core.refresh.schedule import MAX_LIFETIME
+from csidriver.core.volume.attributes import shown
+from csidriver.errors import InvalidSettings
+
+CLIENT_AUTH = ("basic", "basic_raw", "post", "none")
+STRICT = 0.0
+UNLIMITED = float("inf")
+# Half of the refresher's workers: no server may hold all of them.
+MAX_IN_FLIGHT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """One configured issuer. Durations in seconds.
+
+    `reuse` is for how long after the first send the same refresh token may be presented again when
+    an outcome is unknown: 0 is `strict`, infinity `unlimited` (the server never rotates).
+    """
+
+    name: str
+    issuer: str = ""
+    token_endpoint: str = ""
+    default: bool = False
+    client_auth: str = ""
+    reuse: float = STRICT
+    ca_file: str = ""
+    internal: bool = False
+    namespaces: tuple[str, ...] = ()
+    min_lead: float = 0.0
+    default_lifetime: float = 300.0
+    rate: float = 50.0
+    in_flight: int = MAX_IN_FLIGHT
+    scope: str = ""
+    proxy: str = ""
+    endpoint_hosts: tuple[str, ...] = ()
+    introspection_endpoint: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What a refresh token is bound to: it is never sent anywhere else."""
+        return self.issuer or self.token_endpoint
+
+    @property
+    def introspects(self) -> bool:
+        """Whether asking about a token is worth an attempt: metadata may offer it."""
+        return bool(self.introspection_endpoint or not self.token_endpoint)
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs once anything is configured differently, which makes refusals obsolete.
+
+        Grants keep it, so it is made of keys, never of what fields are called here.
+        """
+        said = ", ".join(f"{_snake(key)}={getattr(self, name)!r}" for name, key in KEYS.items())
+        return hashlib.sha256(f"Issuer({said})".encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Issuers:
+    """All issuers of a deployment."""
+
+    by_name: Mapping[str, Issuer] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, documents: Iterable[tuple[str, Any]]) -> "Issuers":
+        """Merge configuration documents given as (file name, decoded YAML).
+
+        Raises InvalidSettings with every problem of every file.
+        """
+        problems: list[str] = []
+        found: dict[str, Issuer] = {}
+        for origin, document in documents:
+            for issuer in _issuers_of(origin, document, problems):
+                if issuer.name and issuer.name in found:
+                    problems.append(f"{origin}: issuer {issuer.name!r} is configured twice")
+                found[issuer.name] = issuer
+        defaults = sorted(issuer.name for issuer in found.values() if issuer.default)
+        if len(defaults) > 1:
+            problems.append(f"more than one default issuer: {', '.join(defaults)}")
+        if problems:
+            raise InvalidSettings("issuers", problems)
+        return cls(found)
+
+    def resolve(self, namespace: str, wanted: str, iss: str) -> Issuer | str:
+        """The issuer of a Secret, or why it has none.
+
+        `wanted` is the Secret's annotation ("" if absent), `iss` the claim of its access token.
+        """
+        if wanted:
+            chosen = self.by_name.get(wanted)
+            reason = f"issuer {shown(wanted)} is not configured"
+        else:
+            by_claim = [i for i in self.by_name.values() if iss and i.issuer == iss]
+            fallback = [i for i in self.by_name.values() if i.default]
+            chosen = next(iter(by_claim + fallback), None)
+            reason = "no issuer is configured as default"
+        if chosen is None:
+            return f"{reason}; ask the operator, or name one in the annotation issuer"
+        if chosen.namespaces and namespace not in chosen.namespaces:
+            return f"issuer {chosen.name!r} is not open to namespace {namespace!r}"
+        return chosen
+
+
+def _snake(key: str) -> str:
+    return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", key)
+
+
+# What an operator writes for each field. Fingerprints are made of these keys, in this order.
+KEYS = {
+    "name": "name",
+    "issuer": "issuer",
+    "token_endpoint": "tokenEndpoint",
+    "default": "default",
+    "client_auth": "clientAuth",
+    "reuse": "reuse",
+    "ca_file": "caFile",
+    "internal": "internal",
+    "namespaces": "namespaces",
+    "min_lead": "minLead",
+    "default_lifetime": "defaultLifetime",
+    "rate": "rate",
+    "in_flight": "inFlight",
+    "scope": "scope",
+    "proxy": "proxy",
+    "endpoint_hosts": "endpointHosts",
+    "introspection_endpoint": "introspectionEndpoint",
+}
+_FIELDS = {key: name for name, key in KEYS.items()}
+_TEXTS = {"name", "issuer", "token_endpoint", "client_auth", "ca_file", "scope", "proxy"}
+_TEXTS |= {"introspection_endpoint"}
+_FLAGS = {"default", "internal"}
+_LISTS = {"namespaces", "endpoint_hosts"}
+_URLS = ("issuer", "token_endpoint", "introspection_endpoint")
+
+
+def _issuers_of(origin: str, document: Any, problems: list[str]) -> list[Issuer]:
+    entries = document.get("issuers") if isinstance(document, Mapping) else None
+    if not isinstance(entries, list):
+        problems.append(f"{origin}: has no list `issuers`")
+        return []
+    parsed = []
+    for number, entry in enumerate(entries):
+        where = f"{origin}: issuers[{number}]"
+        if not isinstance(entry, Mapping):
+            problems.append(f"{where}: is not a mapping")
+            continue
+        issuer = Issuer(**({"name": ""} | _values(where, entry, problems)))
+        problems.extend(f"{where}: {problem}" for problem in _faults(issuer))
+        parsed.append(issuer)
+    return parsed
+
+
+def _values(where: str, entry: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    values = {}
+    for key, raw in entry.items():
+        name = _FIELDS.get(key)
+        if name is None:
+            near = difflib.get_close_matches(str(key), _FIELDS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            problems.append(f"{where}: unknown key {key!r}{hint}")
+            continue
+        try:
+            values[name] = _convert(name, raw)
+        except (ValueError, OverflowError) as error:
+            problems.append(f"{where}: {key} {error}")
+    if not values.get("name"):
+        problems.append(f"{where}: name is missing")
+    return values
+
+
+def _convert(name: str, raw: Any) -> Any:
+    if name in _TEXTS:
+        if raw is None or isinstance(raw, str):
+            return raw or ""
+        raise ValueError("must be a text")
+    if name in _FLAGS:
+        if isinstance(raw, bool):
+            return raw
+        raise ValueError("must be true or false")
+    if name in _LISTS:
+        if isinstance(raw, list) and all(isinstance(item, str) for item in raw):
+            return tuple(raw)
+        raise ValueError("must be a list of texts")
+    if name == "reuse":
+        return _reuse(raw)
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 <= raw < float("inf"):
+        raise ValueError("must be a number that is not negative")
+    return int(raw) if name == "in_flight" else float(raw)
+
+
+def _reuse(raw: Any) -> float:
+    if raw == "strict":
+        return STRICT
+    if raw == "unlimited":
+        return UNLIMITED
+    window = raw.get("window") if isinstance(raw, Mapping) and set(raw) == {"window"} else None
+    if isinstance(window, int | float) and not isinstance(window, bool) and 0 < window < UNLIMITED:
+        return float(window)
+    raise ValueError("must be strict, unlimited or {window: SECONDS}")
+
+
+def _faults(issuer: Issuer) -> list[str]:
+    faults = []
+    if not issuer.identity:
+        faults.append("needs issuer or tokenEndpoint")
+    if issuer.client_auth and issuer.client_auth not in CLIENT_AUTH:
+        faults.append(f"clientAuth must be one of {', '.join(CLIENT_AUTH)}")
+    if issuer.introspection_endpoint and not issuer.token_endpoint:
+        faults.append("introspectionEndpoint goes with tokenEndpoint only")
+    faults += [
+        f"{KEYS[name]} must be above 0"
+        for name in ("rate", "in_flight", "default_lifetime")
+        if not getattr(issuer, name) > 0
+    ]
+    if issuer.in_flight > MAX_IN_FLIGHT:
+        faults.append(f"inFlight must be at most {MAX_IN_FLIGHT}, half of the refresher's workers")
+    if issuer.default_lifetime > MAX_LIFETIME:
+        faults.append(f"defaultLifetime must be at most {MAX_LIFETIME:.0f}")
+    for name in _URLS:
+        url = getattr(issuer, name)
+        problem = endpoint_fault(url, internal=issuer.internal) if url else ""
+        if problem:
+            faults.append(f"{KEYS[name]} {problem}")
+    return faults
+
+
+def endpoint_fault(url: str, *, internal: bool) -> str:
+    """What makes a URL unfit to receive a refresh token, "" if nothing does."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "is not a URL"
+    if parts.scheme not in (("https", "http") if internal else ("https",)):
+        return "must be an https URL" + ("" if internal else " (http needs internal: true)")
+    if not host or parts.username is not None or parts.password is not None or parts.fragment:
+        return "must have a host, no user and no fragment"
+    return ""

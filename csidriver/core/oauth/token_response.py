@@ -1,0 +1,115 @@
+"""What an answer of the token endpoint means: tokens, or a signal of the status table.
+
+Consumption comes first: the question is not which HTTP status it was but whether the refresh token
+may have been spent. RFC 6749 sections 5.1 and 5.2; the order of the checks is part of the rule.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from csidriver.core.oauth.token_document import MAX_REPLY, DocumentError, TokenDocument
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import MEANINGS, Kind, Signal
+
+
+@dataclass(frozen=True, slots=True)
+class Ok:
+    """The server rotated, or answered with a usable access token."""
+
+    reply: TokenDocument
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No tokens. `pause` is what Retry-After asks for, in seconds."""
+
+    signal: Signal
+    pause: float | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the refresh token was sent, refused, or possibly spent."""
+        return MEANINGS[self.signal].kind
+
+
+Outcome = Ok | Failed
+
+# The `error` codes of RFC 6749 section 5.2 and its successors, wherever the status says otherwise.
+_ERRORS: Mapping[str, Signal] = {
+    "invalid_grant": Signal.INVALID_GRANT,
+    "interaction_required": Signal.LOGIN_REQUIRED,
+    "consent_required": Signal.LOGIN_REQUIRED,
+    "login_required": Signal.LOGIN_REQUIRED,
+    "mfa_required": Signal.LOGIN_REQUIRED,
+    "invalid_client": Signal.INVALID_CLIENT,
+    "unauthorized_client": Signal.CLIENT_NOT_ALLOWED,
+    "unsupported_grant_type": Signal.CLIENT_NOT_ALLOWED,
+    "invalid_scope": Signal.INVALID_SCOPE,
+    "invalid_target": Signal.INVALID_SCOPE,
+    "invalid_request": Signal.INVALID_REQUEST,
+    "use_dpop_nonce": Signal.UNSUPPORTED_PROOF,
+    "invalid_dpop_proof": Signal.UNSUPPORTED_PROOF,
+    "slow_down": Signal.THROTTLED,
+    "temporarily_unavailable": Signal.THROTTLED,
+    "server_error": Signal.SERVER_ERROR,
+}
+_STATUSES: Mapping[int, Signal] = {
+    400: Signal.INVALID_REQUEST,
+    401: Signal.INVALID_CLIENT,
+    403: Signal.FORBIDDEN,
+    404: Signal.NO_ENDPOINT,
+    405: Signal.NO_ENDPOINT,
+    410: Signal.NO_ENDPOINT,
+    429: Signal.THROTTLED,
+}
+
+
+def classify(  # noqa: PLR0911 - an ordered list of checks, each with its answer
+    status: int, body: Sensitive, retry_after: str, now: float
+) -> Outcome:
+    """The meaning of a complete HTTP answer.
+
+    Args:
+        status: HTTP status code.
+        body: the body as text.
+        retry_after: the header's value, "" if absent (RFC 9110 section 10.2.3).
+        now: epoch seconds, for a Retry-After that is a date.
+    """
+    pause = _pause(retry_after, now)
+    try:
+        reply: TokenDocument | None = TokenDocument.parse(body, limit=MAX_REPLY)[0]
+    except DocumentError:
+        reply = None
+    # RFC 6749 section 5.1 says 200; a server that says 201 may have spent the token all the same.
+    success = 200 <= status < 300  # noqa: PLR2004 - RFC 9110 section 15.3
+    if success and reply is not None and (reply.refresh_token or reply.access_token):
+        return Ok(reply)
+    error = None if reply is None else reply.value("error")
+    # Frameworks put an `error` of their own into these, which says nothing about the token.
+    unclear = status == 429 or status >= 500  # noqa: PLR2004 - RFC 6585 section 4, RFC 9110 15.6
+    if isinstance(error, str) and error and (error in _ERRORS or not unclear):
+        return Failed(_ERRORS.get(error, Signal.UNKNOWN_ERROR), pause)
+    if status == 503 and pause is not None:  # noqa: PLR2004 - RFC 9110 section 15.6.4
+        return Failed(Signal.THROTTLED, pause)
+    if 300 <= status < 400:  # noqa: PLR2004 - redirection (RFC 9110 section 15.4)
+        return Failed(Signal.REDIRECT, pause)
+    if status in _STATUSES:
+        return Failed(_STATUSES[status], pause)
+    if 400 <= status < 500:  # noqa: PLR2004 - client errors (RFC 9110 section 15.5)
+        return Failed(Signal.UNKNOWN_ERROR, pause)
+    return Failed(Signal.BAD_REPLY if success else Signal.SERVER_ERROR, pause)
+
+
+def _pause(retry_after: str, now: float) -> float | None:
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        date = parsedate_to_datetime(text)
+        if date.tzinfo is None:  # HTTP knows GMT only (RFC 9110 section 5.6.7)
+            date = date.replace(tzinfo=UTC)
+        return max(0.0, date.timestamp() - now)
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,239 @@
+"""Telling nodes and users: the companion, the mirror in the source, the status annotations.
+
+Level-triggered: every visit compares what should be there with what was last seen and writes only
+the difference. Nothing here can lose a token, the grant has it already.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from csidriver.core import companion, names
+from csidriver.core.companion import Companion
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.kubernetes.timestamp import rfc3339
+from csidriver.core.refresh import login_expiry
+from csidriver.core.refresh.effects import CreateSecret, Now, PatchSecret, Report, SpoolClear
+from csidriver.core.refresh.grant import Grant
+from csidriver.core.refresh.source import document_key
+from csidriver.core.refresh.source_annotations import Plight, annotations, quiet, warned
+from csidriver.core.refresh.state import Known, Rules, Steps
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import WARNINGS, Status, Warn
+from csidriver.core.volume.attributes import shown
+from csidriver.errors import StoreRefused
+
+# A mirror that admission, a quota or `immutable` refused is tried again after so many seconds.
+MIRROR_RETRY = 600.0
+
+_NORMAL = (Status.READY, Status.PENDING)
+
+
+def publish(known: Known, rules: Rules, plight: Plight | None) -> Steps[Known]:
+    """Write companion and mirror where they lag behind, then plan the next visit."""
+    now = yield from Now()
+    known, foreign = yield from _write_companion(known, rules, plight, now)
+    known, step = _count_steps(known, now)
+    # A document that could not be adopted may hold a human's new token: leave it to its author.
+    known = yield from _write_source(known, foreign or plight, now, mirrors=plight is None)
+    if known.source is not None and known.grant is not None and step:
+        yield from _report_end(known.source, known.grant)
+    if known.spooled:
+        yield from SpoolClear(known.ref)
+        known = replace(known, spooled=False)
+    return replace(known, next_visit=_next_visit(known, plight, now))
+
+
+def _count_steps(known: Known, now: float) -> tuple[Known, bool]:
+    """The grant with the warnings of its end that are due, and whether one of them is new."""
+    grant = known.grant
+    due = 0 if grant is None else login_expiry.step(grant, now)
+    if grant is None or grant.expiry_step == due:
+        return known, False
+    return replace(known, grant=replace(grant, expiry_step=due)), due > grant.expiry_step
+
+
+def _next_visit(known: Known, plight: Plight | None, now: float) -> float | None:
+    """When to come again (epoch seconds), None if only a change can help."""
+    if known.grant is None or (plight is not None and plight.blocks):
+        return known.recheck_at
+    following, refused_at = known.grant.next_refresh, known.mirror_refused_at
+    if known.recheck_at is not None and following is not None and following <= now:
+        following = None  # due, but something is to be waited for first
+    owed = plight is None and known.mirrored < known.grant.generation
+    retry = refused_at + MIRROR_RETRY if owed and refused_at is not None else None
+    planned = (known.recheck_at, following, retry, login_expiry.next_step(known.grant, now))
+    return min((at for at in planned if at is not None), default=None)
+
+
+def own_companion(known: Known) -> Secret | None:
+    """The companion, unless the object under its name is somebody else's."""
+    seen = companion.read(known.companion)
+    return known.companion if seen is not None and seen.source == known.ref else None
+
+
+def _write_companion(
+    known: Known, rules: Rules, plight: Plight | None, now: float
+) -> Steps[tuple[Known, Plight | None]]:
+    seen = companion.read(known.companion)
+    if known.companion is not own_companion(known):
+        message = f"Secret {rules.tokens_namespace}/{known.ref.companion} is not ours; remove it"
+        return known, Plight(Status.MISCONFIGURED, message)
+    wanted = _companion(known, plight, now)
+    quietly = known.grant is not None and quiet(known.grant)
+    if wanted is None or (seen is not None and not _lags(seen, wanted, quietly=quietly)):
+        return known, None
+    if known.companion is None:
+        secret = Secret(
+            rules.tokens_namespace,
+            known.ref.companion,
+            type=names.COMPANION_TYPE,
+            annotations=wanted.annotations(),
+            data=wanted.data(),
+        )
+        stored = yield from CreateSecret(secret)
+    else:
+        data: dict[str, Sensitive | None] = {}
+        # Whatever ails a token, the access token that nodes have is theirs until it expires.
+        if wanted.token is not None or not (plight and plight.blocks):
+            data = {**dict.fromkeys(known.companion.data), **wanted.data()}
+        patch = SecretPatch(annotations={**wanted.annotations()}, data=data)
+        stored = yield from PatchSecret(known.companion, patch)
+    return known.with_companion(stored), None
+
+
+def _companion(known: Known, plight: Plight | None, now: float) -> Companion | None:
+    grant, source = known.grant, known.source
+    if source is None or (grant is None and plight is None):
+        return None
+    if grant is None or (plight is not None and plight.blocks):
+        status, message = (plight.status, plight.message) if plight else (Status.PENDING, "")
+    else:
+        status, message = grant.status, grant.message
+    return Companion(
+        source=known.ref,
+        source_uid=source.uid,
+        generation=grant.generation if grant else companion.shown(known.companion),
+        status=status,
+        message=message,
+        next_refresh=(grant.next_refresh or 0.0) if grant else 0.0,
+        token=grant.token(now) if grant else None,
+    )
+
+
+def _lags(seen: Companion, wanted: Companion, *, quietly: bool) -> bool:
+    """Whether nodes should be told; never with an older generation than they have seen."""
+    if wanted.generation < seen.generation:
+        return False
+    return (
+        seen.generation != wanted.generation
+        or seen.source_uid != wanted.source_uid
+        or seen.status is not wanted.status
+        or seen.message != wanted.message
+        or (not quietly and int(seen.next_refresh) != int(wanted.next_refresh))
+    )
+
+
+def _write_source(
+    known: Known, plight: Plight | None, now: float, *, mirrors: bool
+) -> Steps[Known]:
+    source, grant = known.source, known.grant
+    if source is None:
+        return known
+    if grant is not None and source.data.get(document_key(source)) == grant.document.text():
+        known = _cured(known, grant)
+    known = _too_large(known, now) if mirrors else known
+    data = _mirror(known, source, now) if mirrors else {}
+    cured = _cured(known, grant) if data and grant is not None else known
+    wanted = annotations(cured.grant, plight, mirror_refused=cured.mirror_refused_at is not None)
+    notes = _notes(cured, source, wanted)
+    if not notes and not data:
+        return known
+    try:
+        stored = yield from PatchSecret(source, SecretPatch(annotations=notes, data=data))
+    except StoreRefused:
+        if not data:
+            return known
+        # An immutable Secret refuses its data but not its annotations, which can say so.
+        first, known = known.mirror_refused_at is None, replace(known, mirror_refused_at=now)
+        written = yield from _write_source(known, plight, now, mirrors=mirrors)
+        told = written is not known or Warn.MIRROR_REFUSED in warned(source.annotations)
+        # Where even those are refused, an Event is left.
+        yield from _warn(known, source, Warn.MIRROR_REFUSED) if first and not told else ()
+        return written
+    yield from _report(known, source, wanted)
+    return _settled(cured, stored, mirrors=mirrors)
+
+
+def _notes(
+    known: Known, source: Secret, wanted: Mapping[str, str | None]
+) -> Mapping[str, str | None]:
+    """The annotations that differ; all of them where what there is was never read."""
+    skipped = names.NEXT_REFRESH if known.grant and quiet(known.grant) else ""
+    differ = {
+        key: value
+        for key, value in wanted.items()
+        if source.annotations.get(key) != value and key != skipped
+    }
+    return wanted if differ and known.unread else differ
+
+
+def _settled(known: Known, stored: Secret, *, mirrors: bool) -> Known:
+    """The source was written: its version goes into the grant with that one's next patch."""
+    if known.grant is not None and mirrors:
+        grant = replace(known.grant, source_version=stored.resource_version)
+        known = replace(known, grant=grant)
+    return known.with_source(stored)
+
+
+def _cured(known: Known, grant: Grant) -> Known:
+    """What is known once the source holds the live document."""
+    if grant.warning == Warn.OLD_SEED_RESTORED.value:
+        grant = replace(grant, warning="")
+    return replace(known, grant=grant, mirrored=grant.generation, mirror_refused_at=None)
+
+
+def _too_large(known: Known, now: float) -> Known:
+    """A document that nobody could read back as a source counts as refused before it is sent."""
+    grant = known.grant
+    if grant is None or known.mirrored >= grant.generation or grant.document.fits:
+        return known
+    return replace(known, mirror_refused_at=now)
+
+
+def _mirror(known: Known, source: Secret, now: float) -> Mapping[str, Sensitive]:
+    """The live document, once per refresh: no fight with a GitOps tool over a restored seed."""
+    grant = known.grant
+    if grant is None or known.mirrored >= grant.generation:
+        return {}
+    if known.mirror_refused_at is not None and now < known.mirror_refused_at + MIRROR_RETRY:
+        return {}
+    return {grant.key if known.unread else document_key(source): grant.document.text()}
+
+
+def _report(known: Known, source: Secret, wanted: Mapping[str, str | None]) -> Steps[None]:
+    """An Event when the status changes or a warning appears, none for what repeats."""
+    status = wanted[names.STATUS]
+    before = source.annotations.get(names.STATUS)
+    if status and before != status:
+        message, normal = wanted[names.MESSAGE] or "", Status(status) in _NORMAL
+        unavailable = Status.ISSUER_UNAVAILABLE.value
+        of_issuer = unavailable == status or (unavailable == before and normal)
+        yield from Report(known.ref, source.uid, status, message, normal, of_issuer)
+    told = warned(source.annotations)
+    for warn in warned(wanted):
+        if warn not in told and warn is not Warn.REFRESH_TOKEN_EXPIRING:
+            # Who put it back is whom to talk to; a field manager is a name its owner chose.
+            restored = warn is Warn.OLD_SEED_RESTORED and source.manager
+            by = f" (written by {shown(source.manager)})" if restored else ""
+            yield from _warn(known, source, warn, by)
+
+
+def _warn(known: Known, source: Secret, warn: Warn, by: str = "") -> Steps[None]:
+    yield from Report(known.ref, source.uid, warn.value, WARNINGS[warn] + by, normal=False)
+
+
+def _report_end(source: Secret, grant: Grant) -> Steps[None]:
+    """One Event at each step, though the annotation stays the same."""
+    warn = Warn.REFRESH_TOKEN_EXPIRING
+    ref, at = grant.ref, rfc3339(grant.refresh_expires_at)
+    yield from Report(ref, source.uid, warn.value, f"{WARNINGS[warn]} (at {at})", normal=False)

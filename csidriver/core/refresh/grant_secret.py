@@ -1,0 +1,168 @@
+"""How a grant is kept: Grant to Secret and back."""
+
+import json
+from typing import Any
+
+from csidriver.core import names
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import Ref
+from csidriver.core.oauth.token_document import MAX_STORED, DocumentError, TokenDocument
+from csidriver.core.refresh.grant import Grant, Intent
+from csidriver.core.refresh.source import Client
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import Signal, Status
+from csidriver.errors import InvalidSecret
+
+DOCUMENT = "document"
+STATE = "state"
+_VERSION = 1
+
+
+def to_data(grant: Grant) -> dict[str, Sensitive]:
+    """The data of the grant's Secret. Client credentials go along: a restart reads no source."""
+    return {
+        DOCUMENT: grant.document.text(),
+        STATE: Sensitive(json.dumps(_tokens(grant) | _progress(grant))),
+        names.KEY_CLIENT_ID: Sensitive(grant.client.client_id),
+        names.KEY_CLIENT_SECRET: grant.client.client_secret,
+    }
+
+
+def _tokens(grant: Grant) -> dict[str, Any]:
+    """Where the tokens came from and how long they last."""
+    return {
+        "version": _VERSION,
+        "source": {
+            "namespace": grant.ref.namespace,
+            "name": grant.ref.name,
+            "uid": grant.source_uid,
+            "key": grant.key,
+            "resourceVersion": grant.source_version,
+        },
+        "issuer": {"name": grant.issuer, "identity": grant.issuer_identity},
+        "adoptedAt": grant.adopted_at,
+        "generation": grant.generation,
+        "issuedAt": grant.issued_at,
+        "expiresAt": grant.expires_at,
+        "refreshExpiresAt": grant.refresh_expires_at,
+        "refreshRenewed": grant.refresh_renewed,
+        "rt": grant.live,
+        "seeds": list(grant.seeds),
+        "spent": list(grant.spent),
+        "inherited": grant.inherited,
+    }
+
+
+def _progress(grant: Grant) -> dict[str, Any]:
+    """What was tried, what came of it and what is next."""
+    return {
+        "intent": None if grant.intent is None else _announced(grant.intent),
+        "nextRefresh": grant.next_refresh,
+        "status": grant.status.value,
+        "message": grant.message,
+        "warning": grant.warning,
+        "expiryStep": grant.expiry_step,
+        "failures": grant.failures,
+        "signal": None if grant.signal is None else grant.signal.value,
+        "fingerprint": grant.fingerprint,
+        "unscoped": grant.unscoped,
+        "twin": grant.twin,
+    }
+
+
+def _announced(intent: Intent) -> dict[str, Any]:
+    return {
+        "nonce": intent.nonce,
+        "holder": intent.holder,
+        "rt": intent.rt,
+        "first_at": intent.first_at,
+        "started_at": intent.started_at,
+        "takeover_after": intent.takeover_after,
+        "attempt": intent.attempt,
+        "recorded": intent.recorded,
+    }
+
+
+def to_secret(grant: Grant, namespace: str) -> Secret:
+    """The Secret to create for a new grant."""
+    return Secret(
+        namespace=namespace,
+        name=grant.ref.grant,
+        type=names.GRANT_TYPE,
+        annotations={
+            names.SOURCE_NAMESPACE: grant.ref.namespace,
+            names.SOURCE_NAME: grant.ref.name,
+        },
+        data=to_data(grant),
+    )
+
+
+def from_secret(secret: Secret) -> Grant:
+    """Raises InvalidSecret when the Secret is none of ours or was damaged."""
+    data = secret.data if secret.type == names.GRANT_TYPE else {}
+    try:
+        document, _ = TokenDocument.parse(data[DOCUMENT], limit=MAX_STORED)
+        state = json.loads(data[STATE].reveal())
+        return _READERS[state["version"]](state, document, secret)
+    except (KeyError, TypeError, ValueError, DocumentError) as error:
+        raise InvalidSecret(
+            f"Secret {secret.namespace}/{secret.name}",
+            [f"is no grant this version can read ({type(error).__name__}); restore it"],
+        ) from None
+
+
+def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Grant:
+    source, intent, following = state["source"], state["intent"], state["nextRefresh"]
+    signal = state.get("signal")
+    return Grant(
+        ref=Ref(source["namespace"], source["name"]),
+        source_uid=source["uid"],
+        source_version=source["resourceVersion"],
+        issuer=state["issuer"]["name"],
+        issuer_identity=state["issuer"]["identity"],
+        client=Client(
+            secret.data[names.KEY_CLIENT_ID].reveal(), secret.data[names.KEY_CLIENT_SECRET]
+        ),
+        document=document,
+        generation=int(state["generation"]),
+        issued_at=float(state["issuedAt"]),
+        expires_at=float(state["expiresAt"]),
+        seeds=tuple(state["seeds"]),
+        spent=tuple(state["spent"]),
+        intent=None if intent is None else _intent(intent),
+        next_refresh=None if following is None else float(following),
+        status=Status(state["status"]),
+        message=str(state["message"]),
+        warning=str(state["warning"]),
+        failures=int(state["failures"]),
+        # What earlier releases did not store has the value of a grant that knows nothing of it.
+        adopted_at=float(state.get("adoptedAt", 0.0)),
+        key=str(source.get("key", "")),
+        inherited=int(state.get("inherited", 0)),
+        refresh_expires_at=float(state.get("refreshExpiresAt", 0.0)),
+        refresh_renewed=bool(state.get("refreshRenewed", True)),
+        expiry_step=int(state.get("expiryStep", 0)),
+        signal=None if signal is None else Signal(signal),
+        fingerprint=str(state.get("fingerprint", "")),
+        unscoped=str(state.get("unscoped", "")),
+        twin=str(state.get("twin", "")),
+    )
+
+
+def _intent(announced: dict[str, Any]) -> Intent:
+    intent = Intent(
+        nonce=announced["nonce"],
+        holder=announced["holder"],
+        rt=announced["rt"],
+        first_at=announced["first_at"],
+        started_at=announced["started_at"],
+        takeover_after=announced["takeover_after"],
+        attempt=announced["attempt"],
+        recorded=announced["recorded"],
+    )
+    if _announced(intent) != announced:
+        raise ValueError("a key is unknown")
+    return intent
+
+
+_READERS = {_VERSION: _grant}

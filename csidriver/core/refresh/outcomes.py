@@ -1,0 +1,238 @@
+"""What an exchange does to a grant: tokens arrived, or did not (docs/protocol.md 4.5, 5)."""
+
+import math
+from dataclasses import replace
+
+from csidriver.core.oauth.issuers import UNLIMITED, Issuer
+from csidriver.core.oauth.token_document import TokenDocument, claims
+from csidriver.core.oauth.token_response import Failed
+from csidriver.core.refresh import schedule
+from csidriver.core.refresh.grant import MAX_SPENT, Grant, withdraw, working_life
+from csidriver.core.refresh.login_expiry import refresh_expiry
+from csidriver.core.status import (
+    LOST_MESSAGE,
+    MEANINGS,
+    READY_MESSAGE,
+    UNCERTAIN_MESSAGE,
+    UNSCOPED_MESSAGE,
+    UNSETTLED_MESSAGE,
+    Kind,
+    Pace,
+    Signal,
+    Status,
+    Warn,
+)
+
+# Seconds after the first and second unknown outcome, where the server tolerates repetitions.
+REPEATS = {1: 1.0, 2: 3.0}
+# Seconds by which the clocks of two machines may differ without harm.
+_AHEAD = 60.0
+_COUNTED = (Pace.HALF_HOUR, Pace.UNKNOWN, Pace.SECOND_LOOK)
+
+
+def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, u: float) -> Grant:
+    """The grant after tokens arrived. A new refresh token is kept whatever is wrong with the rest.
+
+    `sent_at` is the instant before sending, so that expiry is never later than the server's;
+    `u` in [0, 1) spreads the next refresh.
+    """
+    bearer = reply.token_type.lower() == "bearer"
+    fresh = reply.access_token if bearer else None
+    said = claims(fresh) if fresh is not None else None
+    life = schedule.lifetime(
+        reply.seconds("expires_in"), said.iat if said else None, said.exp if said else None
+    )
+    assumed = life is None
+    life = issuer.default_lifetime if life is None else life
+    after = _stored(grant, reply, sent_at, sent_at + life if fresh else None)
+    if fresh is None:
+        signal = Signal.BAD_REPLY if bearer else Signal.TOKEN_TYPE
+        return _failed(after, Failed(signal), sent_at, issuer, u, Status.MISCONFIGURED)
+    ends = after.refresh_expires_at
+    return replace(
+        after,
+        issued_at=sent_at,
+        expires_at=sent_at + life,
+        next_refresh=schedule.due(
+            sent_at,
+            life,
+            u=u,
+            minimum=issuer.min_lead,
+            refresh_life=max(0.0, ends - sent_at) if ends else 0.0,
+        ),
+        status=Status.READY,
+        message=UNSCOPED_MESSAGE if _unscoped(grant, issuer) else READY_MESSAGE,
+        warning=Warn.DEFAULT_LIFETIME.value if assumed else "",
+        failures=0,
+        signal=None,
+        fingerprint="",
+    )
+
+
+def _stored(grant: Grant, reply: TokenDocument, sent_at: float, expiry: float | None) -> Grant:
+    """The grant with what a reply brought; `expiry` is None if its access token is of no use."""
+    usable = expiry is not None
+    kept = reply if usable else reply.without("access_token", "token_type", "expires_in")
+    return replace(
+        _rotated(grant, reply, sent_at),
+        document=grant.document.merge(kept, expiry),
+        generation=grant.generation + 1,
+        intent=None,
+    )
+
+
+def _rotated(grant: Grant, reply: TokenDocument, sent_at: float) -> Grant:
+    """What a reply says about refresh tokens: which was replaced, and when the live one ends.
+
+    A server with a grace window may hand out again one that was replaced.
+    """
+    ends, renewed = refresh_expiry(grant, reply, sent_at)
+    after = replace(grant, refresh_expires_at=ends, refresh_renewed=renewed)
+    fresh = reply.refresh_token
+    if fresh is None or fresh.hash() == grant.live:
+        return after
+    earlier = [h for h in grant.spent[: grant.inherited] if h != fresh.hash()]
+    own = [h for h in (*grant.spent[grant.inherited :], grant.live) if h != fresh.hash()]
+    spent = (*earlier, *own)[-MAX_SPENT:]
+    return replace(after, spent=spent, inherited=max(0, len(spent) - len(own)))
+
+
+def scoped(grant: Grant, issuer: Issuer) -> Issuer:
+    """The issuer as a request for this grant needs it: less a scope that it has refused."""
+    return replace(issuer, scope="") if _unscoped(grant, issuer) else issuer
+
+
+def _unscoped(grant: Grant, issuer: Issuer) -> bool:
+    return bool(issuer.scope) and grant.unscoped == issuer.fingerprint
+
+
+def reconsider(grant: Grant, issuer: Issuer, now: float) -> Grant:
+    """The grant with an attempt planned soon if its plan rests on what is no longer the case.
+
+    That is an issuer configured otherwise than when it refused, or a clock that was far ahead.
+    """
+    if grant.next_refresh is None:
+        return grant
+    soon = now + schedule.gap(working_life(grant, issuer))
+    if grant.failures == 0 and grant.issued_at > now + _AHEAD:
+        return replace(grant, next_refresh=min(soon, grant.next_refresh))
+    if grant.signal is None or not _configurable(grant.signal):
+        return grant
+    if grant.fingerprint == issuer.fingerprint:
+        return grant
+    return replace(
+        grant,
+        fingerprint=issuer.fingerprint,
+        failures=0,
+        signal=None,
+        next_refresh=min(soon, grant.next_refresh),
+    )
+
+
+def _configurable(signal: Signal) -> bool:
+    """Whether the operator of the issuer may have caused this, and may have mended it."""
+    status = MEANINGS[signal].status
+    mended = (Status.MISCONFIGURED, Status.CLIENT_REJECTED)
+    return status in mended or signal is Signal.FORBIDDEN
+
+
+def fail(grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float) -> Grant:
+    """The grant after an exchange without tokens. Nothing is ever deleted here."""
+    if failed.kind is Kind.UNCERTAIN and issuer.reuse != UNLIMITED:
+        return _uncertain(grant, now, issuer, u)
+    repeated = grant.intent is not None and grant.intent.attempt > 1
+    final = (Signal.INVALID_GRANT, Signal.LOGIN_REQUIRED)
+    if repeated and failed.signal not in final:
+        return _still_uncertain(grant, failed, now, issuer, u)
+    if repeated and failed.signal is Signal.INVALID_GRANT:
+        return replace(
+            grant,
+            intent=None,
+            status=Status.LOST_ROTATION,
+            message=LOST_MESSAGE,
+            next_refresh=None,
+            failures=grant.failures + 1,
+        )
+    status = MEANINGS[failed.signal].status
+    if failed.kind is Kind.UNCERTAIN:  # the server never rotates: nothing can have been spent
+        status = Status.ISSUER_UNAVAILABLE
+    return _failed(replace(grant, intent=None), failed, now, issuer, u, status)
+
+
+def _failed(
+    grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float, status: Status
+) -> Grant:
+    meaning = MEANINGS[failed.signal]
+    alike = grant.signal is failed.signal
+    # "A few quick tries" counts tries that ended alike, not an outage before them.
+    failures = grant.failures + 1 if alike or meaning.pace not in _COUNTED else 1
+    # Only a repeated refusal confirms one; failures of another kind before it prove nothing.
+    counted = int(alike) + 1 if meaning.pace is Pace.ONCE_LATER else failures
+    remaining = grant.expires_at - now
+    life = working_life(grant, issuer)
+    wait = schedule.retry(
+        meaning.pace, counted, u=u, remaining=remaining, life=life, pause=failed.pause
+    )
+    unscoping = failed.signal is Signal.INVALID_SCOPE and scoped(grant, issuer).scope != ""
+    if unscoping:
+        grant, wait = replace(grant, unscoped=issuer.fingerprint), schedule.gap(life)
+    # A first look at what may have moved, and trouble of the issuer, concern the user only when
+    # the token in hand runs short.
+    first = unscoping or (meaning.pace is Pace.SECOND_LOOK and failures == 1)
+    minor = first or status is Status.ISSUER_UNAVAILABLE
+    hidden = minor and remaining > schedule.lead(life, issuer.min_lead) / 2
+    return replace(
+        grant,
+        failures=failures,
+        signal=failed.signal,
+        fingerprint=issuer.fingerprint,
+        next_refresh=None if wait is None else now + wait,
+        status=grant.status if hidden else status,
+        message=grant.message if hidden else meaning.message,
+    )
+
+
+def _still_uncertain(grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float) -> Grant:
+    """A repetition that proved nothing does not count; what the first send did is still unknown."""
+    waiting = _failed(withdraw(grant), failed, now, issuer, u, Status.UNCERTAIN)
+    return replace(waiting, message=UNCERTAIN_MESSAGE)
+
+
+def _uncertain(grant: Grant, now: float, issuer: Issuer, u: float) -> Grant:
+    """Keep the intent, plan the one more presentation that the issuer tolerates (section 4).
+
+    Where the server can be asked about the token it is asked soon; `doubt` says what follows.
+    """
+    again: float | None = None
+    intent = grant.intent
+    if intent is not None:
+        planned = now + REPEATS.get(intent.attempt, math.inf)
+        life = working_life(grant, issuer)
+        ask = schedule.retry(
+            Pace.BACKOFF,
+            intent.attempt,
+            u=u,
+            remaining=grant.expires_at - now,
+            life=life,
+            pause=None,
+        )
+        if planned < intent.first_at + issuer.reuse:
+            again = planned
+        elif issuer.introspects and ask is not None:
+            again = now + ask
+        elif intent.attempt <= 1:
+            again = late_try(grant, now + schedule.gap(life))
+    return replace(
+        grant,
+        intent=None if intent is None else replace(intent, recorded=True),
+        status=Status.UNCERTAIN,
+        message=UNSETTLED_MESSAGE if again is None else UNCERTAIN_MESSAGE,
+        next_refresh=again,
+        failures=grant.failures + 1,
+        signal=None,
+    )
+
+
+def late_try(grant: Grant, soonest: float) -> float:
+    """When a token that may be spent is presented blindly: late, a human may reseed till then."""
+    return max(soonest, grant.expires_at - schedule.lead(grant.life) / 4)

@@ -1,0 +1,99 @@
+"""The source: a user's annotated Secret, parsed into a value or into all of its problems."""
+
+from dataclasses import dataclass
+
+from csidriver.core import names
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import Ref
+from csidriver.core.oauth.token_document import DocumentError, TokenDocument
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import InvalidSecret
+
+# They stand in the grant beside a document of up to 896 KiB, and a Secret holds 1 MiB: larger ones
+# could keep a reply from being stored, when its predecessor is spent.
+MAX_CREDENTIAL = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Client credentials; an empty secret means a public client (RFC 6749 section 2.1)."""
+
+    client_id: str
+    client_secret: Sensitive
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a user's Secret says. `key` is the data key the document was found under."""
+
+    ref: Ref
+    uid: str
+    refresh_token: Sensitive
+    document: TokenDocument
+    key: str
+    client: Client
+    issuer: str
+    trailing: bool
+
+    @classmethod
+    def parse(cls, secret: Secret) -> "Source":
+        """Raises InvalidSecret with every problem; none of its texts quotes a value."""
+        problems: list[str] = []
+        key = document_key(secret)
+        document, trailing = _document(secret, key, problems)
+        client_id = _credential(secret, names.KEY_CLIENT_ID, problems)
+        client_secret = _credential(secret, names.KEY_CLIENT_SECRET, problems)
+        if not client_id.reveal():
+            problems.append(f"key {names.KEY_CLIENT_ID} is missing or empty")
+        token = document.refresh_token
+        if token is None and not problems:
+            problems.append(f"key {key}: refresh_token is missing, or no text; log in again")
+        if problems or token is None:
+            raise InvalidSecret(f"Secret {secret.namespace}/{secret.name}", problems)
+        return cls(
+            ref=Ref(secret.namespace, secret.name),
+            uid=secret.uid,
+            refresh_token=token,
+            document=document,
+            key=key,
+            client=Client(client_id.reveal(), client_secret),
+            issuer=secret.annotations.get(names.ISSUER, ""),
+            trailing=trailing,
+        )
+
+
+def is_source(secret: Secret) -> bool:
+    """Whether the user asked for this Secret to be refreshed."""
+    return secret.annotations.get(names.IS_TOKEN) == "true"
+
+
+def document_key(secret: Secret) -> str:
+    """The data key that holds the document: `oauth`, or `oauth2` where only that exists."""
+    aliased = names.KEY_OAUTH not in secret.data and names.KEY_OAUTH_ALIAS in secret.data
+    return names.KEY_OAUTH_ALIAS if aliased else names.KEY_OAUTH
+
+
+def _credential(secret: Secret, key: str, problems: list[str]) -> Sensitive:
+    """White space around it comes from `echo`."""
+    text = secret.data.get(key, Sensitive("")).reveal().strip()
+    if len(text.encode()) > MAX_CREDENTIAL:
+        problems.append(f"key {key} is larger than {MAX_CREDENTIAL // 1024} KiB")
+    return Sensitive(text)
+
+
+def _document(secret: Secret, key: str, problems: list[str]) -> tuple[TokenDocument, bool]:
+    text = secret.data.get(key)
+    if text is None:
+        problems.append(f"key {key} is missing, or not UTF-8 text")
+        return TokenDocument({}), False
+    try:
+        document, trailing = TokenDocument.parse(text)
+    except DocumentError as error:
+        problems.append(f"key {key} {error}")
+        return TokenDocument({}), False
+    problems.extend(
+        f"key {key}: {name} must be a text"
+        for name in ("access_token", "refresh_token")
+        if not isinstance(document.value(name), str | None)
+    )
+    return document, trailing

@@ -1,0 +1,183 @@
+"""Volume attributes: what a user writes under `csi.volumeAttributes`, parsed once into a value."""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from csidriver.core.kubernetes.validation import is_subdomain
+from csidriver.core.names import KUBELET_PREFIX
+from csidriver.core.volume.template import DEFAULT, Template
+from csidriver.errors import InvalidRequest, InvalidTemplate
+
+T = TypeVar("T")
+
+KEYS = (
+    "secretName",
+    "fileName",
+    "owner",
+    "group",
+    "mode",
+    "template",
+    "templateConfigMapName",
+    "minValidity",
+)
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
+_MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
+# A gRPC status has room for a few KiB.
+_MAX_UNKNOWN = 8
+# The highest 32 bit id means "no change" to chown(2).
+_MAX_ID = 2**32 - 2
+# Seconds, unless a quarter of the token's lifetime is less.
+DEFAULT_MIN_VALIDITY = 30.0
+_FORBIDDEN_BITS = 0o337
+_OWNER_READS = 0o400
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeAttributes:
+    """A checked request for one token file. `mode` in octal bits, `min_validity` in seconds.
+
+    `template_config_map` names the ConfigMap that replaces `template`, "" if there is none;
+    `min_validity` is None unless the user set it.
+    """
+
+    secret_name: str
+    file_name: str
+    owner: int
+    group: int
+    mode: int
+    template: Template
+    template_config_map: str
+    min_validity: float | None
+
+    @classmethod
+    def parse(cls, context: Mapping[str, str], fs_group: str) -> "VolumeAttributes":
+        """Parse a CSI volume_context; keys that kubelet adds are passed over.
+
+        Args:
+            context: the volume_context of NodePublishVolume.
+            fs_group: the pod's fsGroup as kubelet passes it in volume_mount_group, "" if unset.
+
+        Raises:
+            InvalidRequest: with every problem: the key, its fault, the nearest known key.
+        """
+        given = {k: v for k, v in context.items() if not k.startswith(KUBELET_PREFIX)}
+        problems = _unknown(given)
+        reader = _Reader(given, problems)
+        pod_group = _pod_group(fs_group, problems)
+        if "owner" not in given and pod_group is None:
+            problems.append("owner is required unless the pod sets fsGroup: the uid of the file")
+        if "secretName" not in given:
+            problems.append("secretName is required: the annotated Secret")
+        if "template" in given and "templateConfigMapName" in given:
+            problems.append("template and templateConfigMapName exclude each other; keep one")
+        owner = reader.take("owner", _id, 0)
+        shared = pod_group is not None and "group" not in given
+        attributes = cls(
+            secret_name=reader.take("secretName", _object_name, ""),
+            file_name=reader.take("fileName", _file_name, "token"),
+            owner=owner,
+            group=reader.take("group", _id, owner if pod_group is None else pod_group),
+            mode=reader.take("mode", _mode, 0o440 if shared else 0o400),
+            template=reader.take("template", _template, DEFAULT),
+            template_config_map=reader.take("templateConfigMapName", _object_name, ""),
+            min_validity=reader.take("minValidity", _seconds, None),
+        )
+        if problems:
+            raise InvalidRequest("volumeAttributes", problems)
+        return attributes
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads values and notes what is wrong with them."""
+
+    given: Mapping[str, str]
+    problems: list[str]
+
+    def take(self, key: str, convert: Callable[[str], T], default: T) -> T:
+        """The converted value of a key; the default if it is absent or, with a note, wrong."""
+        if key not in self.given:
+            return default
+        try:
+            return convert(self.given[key])
+        except ValueError as error:
+            self.problems.append(f"{key} {error}")
+        except InvalidTemplate as error:
+            self.problems.extend(f"{key} {problem}" for problem in error.problems)
+        return default
+
+
+def _unknown(given: Mapping[str, str]) -> list[str]:
+    problems = []
+    unknown = sorted(set(given) - set(KEYS))
+    for key in unknown[:_MAX_UNKNOWN]:
+        near = difflib.get_close_matches(key, KEYS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(KEYS)}"
+        problems.append(f"{shown(key)} is unknown{hint}")
+    if len(unknown) > _MAX_UNKNOWN:
+        problems.append(f"{len(unknown) - _MAX_UNKNOWN} more keys are unknown")
+    return problems
+
+
+def shown(text: str) -> str:
+    """A user's text for an error message: quoted, escaped, at most 64 characters of it."""
+    return repr(text if len(text) <= 64 else text[:61] + "...")  # noqa: PLR2004 - one line of text
+
+
+def _pod_group(fs_group: str, problems: list[str]) -> int | None:
+    if not fs_group:
+        return None
+    try:
+        return _id(fs_group)
+    except ValueError as error:
+        problems.append(f"the pod's fsGroup {error}")
+        return None
+
+
+def _object_name(text: str) -> str:
+    if not is_subdomain(text):
+        raise ValueError(f"must be the name of a Kubernetes object, not {shown(text)}")
+    return text
+
+
+def _file_name(text: str) -> str:
+    if not _FILE_NAME.fullmatch(text) or text.startswith(".."):
+        raise ValueError(
+            "must be a file name of letters, digits, '.', '_' and '-', at most 255 of them, "
+            f"not {shown(text)}"
+        )
+    if text == ".":
+        raise ValueError("must name a file, not '.'")
+    return text
+
+
+def _id(text: str) -> int:
+    if not _NUMBER.fullmatch(text) or int(text) > _MAX_ID:
+        raise ValueError(f"must be a number from 0 to {_MAX_ID}, not {shown(text)}")
+    return int(text)
+
+
+def _mode(text: str) -> int:
+    if not _MODE.fullmatch(text):
+        raise ValueError(f"must be three octal digits such as 0400, not {shown(text)}")
+    mode = int(text, 8)
+    if mode & _FORBIDDEN_BITS or not mode & _OWNER_READS:
+        raise ValueError(
+            f"must be 0400 or 0440: read bits for owner and group only, not {shown(text)}"
+        )
+    return mode
+
+
+def _seconds(text: str) -> float:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"must be a number of seconds, not {shown(text)}")
+    return float(text)
+
+
+def _template(text: str) -> Template:
+    return Template.parse(text)

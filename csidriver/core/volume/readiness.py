@@ -1,0 +1,90 @@
+"""Whether a pod may start with what was seen of its token, and if not, what its user is told.
+
+The texts end up verbatim in FailedMount events: they name the Secret and the cure, are stable
+while the cause is, and carry no secret.
+"""
+
+from csidriver.core.companion import AccessToken, Companion
+from csidriver.core.kubernetes.timestamp import rfc3339
+from csidriver.core.names import IS_TOKEN, Ref
+from csidriver.core.status import Status
+from csidriver.core.volume.attributes import DEFAULT_MIN_VALIDITY
+from csidriver.errors import DriverError, NotReady, StoreError, StoreRefused, TokenUnavailable
+from csidriver.node.follow import Sighting
+
+# Statuses that end by themselves.
+_MAY_PASS = (Status.READY, Status.PENDING, Status.UNCERTAIN, Status.ISSUER_UNAVAILABLE)
+
+
+def least_validity(token: AccessToken, wanted: float | None) -> float:
+    """Seconds a token must still live at a pod's first start."""
+    return min(DEFAULT_MIN_VALIDITY, token.lifetime / 4) if wanted is None else wanted
+
+
+def is_good(sighting: Sighting, now: float, wanted: float | None) -> bool:
+    """Whether a pod may start with this token."""
+    token = None if sighting.companion is None else sighting.companion.token
+    return token is not None and token.expires_at - now >= max(least_validity(token, wanted), 0.001)
+
+
+def is_settled(sighting: Sighting, now: float, wanted: float | None) -> bool:
+    """Whether waiting a little longer is pointless: all is good, or only a user can help."""
+    hopeless = sighting.companion is not None and sighting.companion.status not in _MAY_PASS
+    refused = isinstance(sighting.error, StoreRefused) and sighting.companion is None
+    return hopeless or refused or is_good(sighting, now, wanted)
+
+
+def explain(ref: Ref, sighting: Sighting, now: float, wanted: float | None = None) -> DriverError:
+    """The error for a volume without a good token."""
+    companion = sighting.companion
+    if companion is None:
+        if sighting.error is not None:
+            return _unread(ref, sighting.error)
+        return NotReady(
+            f"there is no token for Secret {ref} yet: does the Secret exist, is it annotated "
+            f'{IS_TOKEN}: "true", and is the refresher running?'
+        )
+    if companion.status not in (Status.READY, Status.PENDING):
+        return TokenUnavailable(f"Secret {ref} is {companion.status.value}: {companion.message}")
+    if companion.token is None:
+        return NotReady(f"Secret {ref} is {companion.status.value}: {companion.message}")
+    if isinstance(sighting.error, StoreError):
+        return _unread(ref, sighting.error)
+    least = least_validity(companion.token, wanted)
+    return TokenUnavailable(
+        f"the access token of Secret {ref} expires at {rfc3339(companion.token.expires_at)}, "
+        f"but minValidity asks for {least:.0f} s; {_outlook(companion, now)}"
+    )
+
+
+def expired(ref: Ref, sighting: Sighting, now: float) -> NotReady:
+    """The error for a published volume whose file holds a token that no server takes any more."""
+    return _unserved(f"the access token of Secret {ref} has expired", ref, sighting, now)
+
+
+def missing(ref: Ref, sighting: Sighting, now: float) -> NotReady:
+    """The error for a published volume whose file is gone, while no token can make a new one."""
+    return _unserved(f"the token file of Secret {ref} is gone", ref, sighting, now)
+
+
+def _unserved(text: str, ref: Ref, sighting: Sighting, now: float) -> NotReady:
+    companion = sighting.companion
+    if companion is None:
+        return NotReady(f"{text}, and nothing is known of a new one: {explain(ref, sighting, now)}")
+    state = f"{companion.status.value}: {companion.message}"
+    trouble = f"; {sighting.error}" if isinstance(sighting.error, StoreError) else ""
+    return NotReady(f"{text}; it is {state}; {_outlook(companion, now)}{trouble}")
+
+
+def _unread(ref: Ref, error: DriverError) -> DriverError:
+    """The same error with what it is about; its code stays."""
+    if not isinstance(error, StoreError):
+        return error
+    return type(error)(f"the token of Secret {ref} cannot be read: {error}; it is tried again")
+
+
+def _outlook(companion: Companion, now: float) -> str:
+    """When the refresher means to try again."""
+    if companion.next_refresh > now:
+        return f"next refresh: {rfc3339(companion.next_refresh)}"
+    return "next refresh: due" if companion.next_refresh else "no refresh is planned"

@@ -1,0 +1,211 @@
+import json
+from typing import Any
+
+import pytest
+
+from csidriver.core.admission.annotation import Reading, quoted, read
+
+VALID = {"secretName": "hello-token", "container": "main", "owner": 0}
+
+
+def of(*elements: Any) -> Reading:
+    return read(json.dumps(elements))
+
+
+def test_a_valid_entry_is_read() -> None:
+    reading = of(VALID)
+    (entry,) = reading.entries
+    assert (entry.secret_name, entry.container, entry.owner) == ("hello-token", "main", 0)
+    assert entry.template is None
+    assert reading.problems == reading.warnings == ()
+
+
+def test_an_empty_array_asks_for_nothing() -> None:
+    assert read(" [ ] ") == Reading(())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"owner": 2**32 - 2}, id="last uid"),
+        pytest.param({"secretName": "a"}, id="name of one character"),
+        pytest.param({"secretName": "a.b-c.0"}, id="name with dots"),
+        pytest.param({"secretName": "a" * 253}, id="longest name"),
+        pytest.param({"templateConfigMapName": "eos"}, id="template"),
+    ],
+)
+def test_values_at_the_edge_are_taken(change: dict[str, Any]) -> None:
+    reading = of(VALID | change)
+    assert reading.problems == ()
+    assert len(reading.entries) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        pytest.param({"owner": -1}, "owner", id="negative owner"),
+        pytest.param({"owner": 2**32 - 1}, "owner", id="owner that means no id"),
+        pytest.param({"owner": True}, "owner", id="bool owner"),
+        pytest.param({"owner": "0"}, "owner", id="owner in quotes"),
+        pytest.param({"owner": 0.0}, "owner", id="float owner"),
+        pytest.param({"owner": None}, "owner", id="null owner"),
+        pytest.param({"secretName": "Hello"}, "secretName", id="upper case"),
+        pytest.param({"secretName": ""}, "secretName", id="empty name"),
+        pytest.param({"secretName": "a" * 254}, "secretName", id="name too long"),
+        pytest.param({"secretName": "a..b"}, "secretName", id="empty label"),
+        pytest.param({"secretName": "-a"}, "secretName", id="leading dash"),
+        pytest.param({"secretName": "a\n"}, "secretName", id="trailing newline"),
+        pytest.param({"secretName": "ns/a"}, "secretName", id="slash"),
+        pytest.param({"secretName": ["a"]}, "secretName", id="list as name"),
+        pytest.param({"container": 7}, "container", id="number as container"),
+        pytest.param({"container": "\ud800"}, "container", id="surrogate"),
+        pytest.param({"templateConfigMapName": None}, "templateConfigMapName", id="null template"),
+        pytest.param({"templateConfigMapName": ""}, "templateConfigMapName", id="empty template"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_field_and_entry(
+    change: dict[str, Any], field: str
+) -> None:
+    reading = of(VALID, VALID | change)
+    assert len(reading.entries) == 1
+    (problem,) = reading.problems
+    assert problem.startswith(f'entry 2 of 2: field "{field}" ')
+
+
+@pytest.mark.parametrize("field", list(VALID))
+def test_a_missing_field_is_named(field: str) -> None:
+    reading = of({key: value for key, value in VALID.items() if key != field})
+    assert reading.entries == ()
+    assert reading.problems == (f'entry 1 of 1: field "{field}" is missing; add it',)
+
+
+def test_a_misspelt_required_field_is_recognised() -> None:
+    reading = of({"secretname": "hello-token", "container": "main", "owner": 0})
+    (problem,) = reading.problems
+    assert '"secretName" is missing' in problem
+    assert '"secretname"' in problem
+
+
+def test_all_faults_are_reported_at_once() -> None:
+    reading = of({}, {"secretName": "A", "container": 1, "owner": "x"}, 7)
+    assert len(reading.problems) == 7
+
+
+@pytest.mark.parametrize("element", [1, "hello-token", None, [], True])
+def test_an_element_that_is_no_object_is_a_problem(element: Any) -> None:
+    (problem,) = of(element).problems
+    assert problem.startswith("entry 1 of 1 is not an object")
+
+
+@pytest.mark.parametrize("text", ["{}", "7", '"a"', "null"])
+def test_anything_but_an_array_is_a_problem(text: str) -> None:
+    reading = read(text)
+    assert reading.entries == ()
+    assert len(reading.problems) == 1
+
+
+def test_bad_json_is_located_and_never_echoed() -> None:
+    (problem,) = read('[\n  {"secretName": "eyJsecret" "container": 1}\n]').problems
+    assert "line 2 column " in problem
+    assert "eyJsecret" not in problem
+
+
+def test_a_value_that_fails_its_check_is_never_echoed() -> None:
+    reading = of(dict.fromkeys([*VALID, "templateConfigMapName"], "eyJ.NEEDLE"))
+    assert len(reading.problems) == 4
+    assert "NEEDLE" not in repr(reading)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="empty"),
+        pytest.param('[{"owner": NaN}]', id="NaN"),
+        pytest.param("[-Infinity]", id="infinity"),
+        pytest.param("[" + "9" * 5000 + "]", id="endless number"),
+        pytest.param("[" * 200_000, id="endless nesting"),
+        pytest.param("\ufeff[]", id="byte order mark"),
+        pytest.param("[{},]", id="trailing comma"),
+    ],
+)
+def test_what_is_not_json_is_one_problem(text: str) -> None:
+    reading = read(text)
+    assert reading.entries == ()
+    assert len(reading.problems) == 1
+
+
+def test_a_field_given_twice_is_a_problem() -> None:
+    reading = read('[{"secretName": "a", "secretName": "b", "container": "c", "owner": 0}]')
+    assert reading.entries == ()
+    (problem,) = reading.problems
+    assert '"secretName"' in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        pytest.param("templateConfigmapName", "templateConfigMapName", id="near"),
+        pytest.param("zzz", None, id="far"),
+    ],
+)
+def test_an_unknown_field_is_a_warning_with_the_nearest_known_one(
+    key: str, hint: str | None
+) -> None:
+    reading = of(VALID | {key: "x"})
+    assert len(reading.entries) == 1
+    (warning,) = reading.warnings
+    assert f'"{key}"' in warning
+    assert ("did you mean" in warning) is (hint is not None)
+    assert hint is None or f'"{hint}"' in warning
+
+
+def test_a_hundred_entries_are_allowed_and_more_are_not() -> None:
+    assert len(of(*[VALID] * 100).entries) == 100
+    over = of(*[VALID] * 101)
+    assert over.entries == ()
+    assert len(over.problems) == 1
+
+
+def test_an_annotation_longer_than_an_object_may_have_is_not_looked_at() -> None:
+    longest = 256 << 10
+    entry = json.dumps([VALID])
+    assert len(read(entry.ljust(longest)).entries) == 1
+    assert read(entry.ljust(longest + 1)).entries == ()
+    (problem,) = read("[" * (longest + 1)).problems
+    assert str(longest) in problem
+
+
+def test_of_many_fields_only_the_first_are_searched_for_what_was_meant() -> None:
+    """The search is slow: with all of them one annotation would take many seconds."""
+    fields = {f"field{number}": 0 for number in range(20)}
+    (hinted,) = of({"secretname": 0} | fields | {"container": "a", "owner": 0}).problems
+    assert '"secretname"' in hinted
+    (problem,) = of(fields | {"secretname": 0, "container": "a", "owner": 0}).problems
+    assert problem.endswith("add it")
+
+
+def test_the_volume_depends_on_secret_owner_and_template_but_not_on_the_container() -> None:
+    changes: list[dict[str, Any]] = [
+        {},
+        {"secretName": "other"},
+        {"owner": 1},
+        {"templateConfigMapName": "eos"},
+    ]
+    names = [entry.volume["name"] for entry in of(*[VALID | c for c in changes]).entries]
+    assert len(set(names)) == 4
+    (moved,) = of(VALID | {"container": "side"}).entries
+    assert moved.volume["name"] == names[0]
+
+
+def test_the_volume_name_never_changes_between_releases() -> None:
+    """Idempotence across webhook versions hangs on it, so the value is written out."""
+    (entry,) = of(VALID).entries
+    assert entry.volume["name"] == "oauth2-50d83a19b6"
+
+
+@pytest.mark.parametrize("name", ["a\x7f\n\u2028", "\ud800", "x" * 1000, "\U0001f600" * 100])
+def test_quoted_text_is_short_printable_ascii(name: str) -> None:
+    text = quoted(name)
+    assert text.isascii()
+    assert text.isprintable()
+    assert len(text) <= 642

@@ -1,0 +1,163 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from csidriver.core.admission.certificates import (
+    Certificate,
+    Plan,
+    Step,
+    Stock,
+    Terms,
+    may_serve,
+    next_step,
+    seen_since,
+    still_trusted,
+    to_publish,
+)
+
+NOW = 1_000_000.0
+NAMES = frozenset({"hook.ns.svc"})
+TERMS = Terms(
+    authority_life=1000.0,
+    authority_lead=400.0,
+    serving_life=100.0,
+    serving_lead=30.0,
+    settle=5.0,
+    linger=15.0,
+    poll=1.0,
+)
+
+
+def authority(name: str, expires: float) -> Certificate:
+    return Certificate(name, name, expires, frozenset(), f"pem of {name}")
+
+
+def serving(issuer: str, expires: float, names: frozenset[str] = NAMES) -> Certificate:
+    return Certificate(f"serving by {issuer}", issuer, expires, names, "pem")
+
+
+NEW, OLD = authority("new", NOW + 900), authority("old", NOW + 300)
+FRESH = Stock((NEW, OLD), serving("new", NOW + 80))
+
+
+@pytest.mark.parametrize(
+    ("stock", "step", "at"),
+    [
+        pytest.param(None, Step.RENEW_ALL, NOW, id="nothing there"),
+        pytest.param(FRESH, Step.KEEP, NOW + 50, id="fresh; the certificate is due first"),
+        pytest.param(
+            replace(FRESH, authorities=(authority("new", NOW + 420), OLD)),
+            Step.KEEP,
+            NOW + 20,
+            id="fresh; the authority is due first",
+        ),
+        pytest.param(
+            replace(FRESH, authorities=(authority("new", NOW + 400), OLD)),
+            Step.RENEW_ALL,
+            NOW,
+            id="authority due",
+        ),
+        pytest.param(
+            replace(FRESH, serving=serving("new", NOW + 30)),
+            Step.RENEW_SERVING,
+            NOW,
+            id="certificate due",
+        ),
+        pytest.param(
+            replace(FRESH, serving=serving("old", NOW + 80)),
+            Step.RENEW_SERVING,
+            NOW,
+            id="certificate of an authority that signs no more",
+        ),
+    ],
+)
+def test_the_next_step(stock: Stock | None, step: Step, at: float) -> None:
+    assert next_step(stock, NAMES, NOW, TERMS) == Plan(step, NAMES, at)
+
+
+def test_names_that_lack_are_added_so_that_replicas_of_two_configurations_agree() -> None:
+    other = frozenset({"other.ns.svc"})
+    assert next_step(FRESH, other, NOW, TERMS) == Plan(Step.RENEW_SERVING, NAMES | other, NOW)
+    both = replace(FRESH, serving=serving("new", NOW + 80, NAMES | other))
+    for names in (NAMES, other):
+        assert next_step(both, names, NOW, TERMS).step is Step.KEEP
+
+
+def test_names_that_are_not_asked_for_go_with_the_next_certificate() -> None:
+    wide = serving("new", NOW + 30, NAMES | {"former.ns.svc"})
+    assert next_step(replace(FRESH, serving=wide), NAMES, NOW, TERMS).names == NAMES
+
+
+@given(st.floats(1, 2000), st.floats(1, 2000), st.floats(1, 200))
+def test_what_is_kept_is_looked_at_before_it_is_due(
+    first: float, second: float, leaf: float
+) -> None:
+    stock = Stock(
+        (authority("new", NOW + first), authority("old", NOW + second)), serving("new", NOW + leaf)
+    )
+    plan = next_step(stock, NAMES, NOW, TERMS)
+    if plan.step is Step.KEEP:
+        assert plan.at > NOW
+        assert next_step(stock, NAMES, plan.at, TERMS).step is not Step.KEEP
+
+
+def test_authorities_are_trusted_until_they_expire() -> None:
+    assert still_trusted([NEW, OLD], OLD.expires - 1) == (NEW, OLD)
+    assert still_trusted([NEW, OLD], OLD.expires) == (NEW,)
+
+
+def test_what_is_seen_is_remembered_since_its_first_sight_without_a_break() -> None:
+    once = seen_since({}, [OLD], NOW)
+    twice = seen_since(once, [NEW, OLD], NOW + 1)
+    assert twice == {"old": NOW, "new": NOW + 1}
+    assert seen_since(seen_since(twice, [NEW], NOW + 2), [OLD], NOW + 3) == {"old": NOW + 3}
+
+
+@pytest.mark.parametrize(
+    ("age", "published"), [(0.0, ["new", "old"]), (14.9, ["new", "old"]), (15.0, ["new"])]
+)
+def test_strangers_stay_published_for_a_while(age: float, published: list[str]) -> None:
+    found = to_publish([NEW], [OLD], {"old": NOW - age}, NOW, TERMS)
+    assert [one.id for one in found] == published
+
+
+def test_a_stranger_seen_for_the_first_time_stays() -> None:
+    assert to_publish([NEW], [OLD], {}, NOW, TERMS) == (NEW, OLD)
+
+
+def test_what_has_expired_is_not_published() -> None:
+    ended = authority("ended", NOW)
+    assert to_publish([NEW, ended], [replace(ended, id="too")], {}, NOW, TERMS) == (NEW,)
+
+
+BY_OLD, BY_NEW = serving("old", NOW + 50), serving("new", NOW + 80)
+
+
+@pytest.mark.parametrize(
+    ("served", "published", "answer"),
+    [
+        pytest.param(None, {}, True, id="nothing is served"),
+        pytest.param(BY_OLD, {"old": 0, "new": NOW - 4.9}, False, id="not published long enough"),
+        pytest.param(BY_OLD, {"old": 0, "new": NOW - 5}, True, id="published long enough"),
+        pytest.param(BY_OLD, {"old": 0}, False, id="not published"),
+        pytest.param(replace(BY_OLD, expires=NOW), {"old": 0}, True, id="ours has expired"),
+        pytest.param(BY_OLD, {"new": NOW}, True, id="ours is trusted no more"),
+        pytest.param(serving("new", NOW + 9), {"new": NOW}, True, id="the same authority"),
+    ],
+)
+def test_who_serves_goes_over_when_the_other_authority_has_settled(
+    *, served: Certificate | None, published: dict[str, float], answer: bool
+) -> None:
+    assert may_serve(BY_NEW, served, published, NOW, TERMS) is answer
+
+
+def test_the_terms_leave_time_for_everything() -> None:
+    terms = Terms()
+    # A replica may be a look behind in seeing another authority, and then lets it settle.
+    assert terms.linger > 2 * terms.poll + terms.settle
+    assert terms.settle > terms.poll
+    # A certificate ends with its authority, which must not cut it short.
+    assert terms.authority_lead > terms.serving_life
+    assert terms.serving_life > terms.serving_lead > terms.settle

@@ -1,0 +1,16 @@
+from csidriver.core.kubernetes.change import Event
+from csidriver.core.names import Ref
+
+REF = Ref("alice", "hello")
+
+
+def test_an_event_refers_to_the_secret_that_was_read() -> None:
+    about = Event(REF, "uid-1", "Ready", "fresh", normal=True).about
+    place = {"namespace": "alice", "name": "hello"}
+    assert about == {"apiVersion": "v1", "kind": "Secret", "uid": "uid-1", **place}
+
+
+def test_an_event_refers_to_a_deployment_without_ever_having_read_it() -> None:
+    about = Event(REF, "", "Ready", "fresh", normal=True, kind="Deployment").about
+    place = {"namespace": "alice", "name": "hello"}
+    assert about == {"apiVersion": "apps/v1", "kind": "Deployment", **place}

@@ -1,0 +1,170 @@
+import base64
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import FIELD_MANAGER
+from csidriver.core.sensitive import Sensitive
+
+MANIFEST: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "type": "Opaque",
+    "metadata": {
+        "namespace": "physics",
+        "name": "hello-token",
+        "uid": "u1",
+        "resourceVersion": "42",
+        "annotations": {
+            "oauth2-refresh-controller.cern.ch/is-token": "true",
+            "oauth2.csi.cern.ch/status": "Ready",
+            "kubectl.kubernetes.io/last-applied-configuration": '{"stringData":{"oauth":"RT"}}',
+            "oauth2.csi.cern.ch.evil/x": "no",
+        },
+    },
+    "data": {"oauth": base64.b64encode(b'{"a": "\xc3\xa9"}').decode()},
+}
+
+
+def of(**change: Any) -> Secret:
+    return Secret.from_manifest(MANIFEST | change)
+
+
+def texts(secret: Secret) -> dict[str, str]:
+    return {key: value.reveal() for key, value in secret.data.items()}
+
+
+def test_a_manifest_is_decoded() -> None:
+    secret = of()
+    assert (secret.namespace, secret.name, secret.uid) == ("physics", "hello-token", "u1")
+    assert secret.resource_version == "42"
+    assert secret.type == "Opaque"
+    assert texts(secret) == {"oauth": '{"a": "é"}'}
+
+
+def test_only_our_annotations_survive() -> None:
+    """kubectl's last-applied-configuration is a copy of the user's refresh token."""
+    assert set(of().annotations) == {
+        "oauth2-refresh-controller.cern.ch/is-token",
+        "oauth2.csi.cern.ch/status",
+    }
+    assert "RT" not in repr(of())
+
+
+def test_string_data_overrides_data() -> None:
+    secret = of(stringData={"oauth": "{}", "clientID": 5, "clientSecret": None})
+    assert texts(secret) == {"oauth": "{}", "clientID": "5", "clientSecret": ""}
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        pytest.param("YQ==", "a", id="base64"),
+        pytest.param("", "", id="empty"),
+        pytest.param(None, "", id="null"),
+        pytest.param("YWFh\nYWFh\r\n", "aaaaaa", id="wrapped"),
+        pytest.param("YQ", None, id="padding missing"),
+        pytest.param("not base64!", None, id="garbage"),
+        pytest.param("/w==", None, id="not utf-8"),
+        pytest.param("é", None, id="not ascii"),
+        pytest.param(5, None, id="number"),
+    ],
+)
+def test_data_is_base64_of_text_or_absent(value: Any, wanted: str | None) -> None:
+    assert texts(of(data={"k": value})) == ({} if wanted is None else {"k": wanted})
+
+
+@pytest.mark.parametrize("manifest", [{}, {"metadata": None, "data": None, "stringData": None}])
+def test_an_empty_manifest_is_an_empty_secret(manifest: dict[str, Any]) -> None:
+    assert Secret.from_manifest(manifest) == Secret("", "")
+
+
+def test_the_manager_is_that_of_the_newest_write() -> None:
+    entries = [
+        {"manager": "kubectl", "time": "2026-11-23T18:00:00Z"},
+        {"manager": "argocd", "time": "2026-11-23T19:00:00Z"},
+        {"manager": "old"},
+    ]
+    metadata = MANIFEST["metadata"] | {"managedFields": entries}
+    assert of(metadata=metadata).manager == "argocd"
+    assert of().manager == ""
+
+
+def managed(*entries: tuple[str, str]) -> dict[str, Any]:
+    """Metadata with these managers and the times of their writes."""
+    fields = [{"manager": manager, "time": time} for manager, time in entries]
+    return {**MANIFEST["metadata"], "managedFields": fields}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_writes_in_one_second_the_stranger_s_is_the_newest(order: int) -> None:
+    """Else a user's edit next to one of ours would pass for ours, and never be looked at."""
+    entries = [(FIELD_MANAGER, "2026-11-23T18:00:00Z"), ("kubectl", "2026-11-23T18:00:00Z")]
+    assert of(metadata=managed(*entries[::order])).manager == "kubectl"
+
+
+NINE = datetime(2026, 11, 23, 9, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("entries", "now", "age"),
+    [
+        pytest.param([(FIELD_MANAGER, "2026-11-23T08:59:30Z")], NINE, 30.0, id="ours"),
+        pytest.param(
+            [("kubectl", "2026-11-23T08:59:59Z"), (FIELD_MANAGER, "2026-11-23T08:59:30Z")],
+            NINE,
+            30.0,
+            id="a newer one of somebody else",
+        ),
+        pytest.param(
+            [(FIELD_MANAGER, "2026-11-23T08:00:00Z"), (FIELD_MANAGER, "2026-11-23T08:59:30Z")],
+            NINE,
+            30.0,
+            id="two of ours, as for data and for a status",
+        ),
+        pytest.param([(FIELD_MANAGER, "2026-11-23T09:00:01Z")], NINE, 0.0, id="from the future"),
+        pytest.param([(FIELD_MANAGER, "2026-11-23T08:59:30Z")], None, None, id="no clock"),
+        pytest.param([("kubectl", "2026-11-23T08:59:30Z")], NINE, None, id="none of ours"),
+        pytest.param([(FIELD_MANAGER, "yesterday")], NINE, None, id="no time"),
+        pytest.param([], NINE, None, id="no entries"),
+    ],
+)
+def test_the_age_is_that_of_our_newest_write(
+    entries: list[tuple[str, str]], now: float | None, age: float | None
+) -> None:
+    manifest = MANIFEST | {"metadata": managed(*entries)}
+    assert Secret.from_manifest(manifest, now).age == age
+
+
+def test_two_reads_of_one_version_are_equal() -> None:
+    manifest = MANIFEST | {"metadata": managed((FIELD_MANAGER, "2026-11-23T08:59:30Z"))}
+    assert Secret.from_manifest(manifest, NINE) == Secret.from_manifest(manifest, NINE + 1)
+
+
+@given(st.dictionaries(st.text(min_size=1), st.text(st.characters(codec="utf-8"))))
+def test_data_survives_the_round_trip(data: dict[str, str]) -> None:
+    secret = Secret("ns", "n", data={k: Sensitive(v) for k, v in data.items()})
+    assert Secret.from_manifest(secret.to_manifest()) == secret
+
+
+def test_a_patch_names_the_version_it_was_computed_from_and_what_changes() -> None:
+    patch = SecretPatch(annotations={"a": "1", "b": None}, data={"k": Sensitive("v"), "gone": None})
+    assert patch.to_merge_patch("7") == {
+        "metadata": {"resourceVersion": "7", "annotations": {"a": "1", "b": None}},
+        "data": {"k": "dg==", "gone": None},
+    }
+    assert SecretPatch().to_merge_patch("7") == {"metadata": {"resourceVersion": "7"}}
+
+
+def test_nothing_of_it_shows() -> None:
+    patch = SecretPatch(data={"k": Sensitive("hidden")})
+    assert "hidden" not in repr(patch)
+    assert "hidden" not in repr(Secret("ns", "n", data=patch_data()))
+
+
+def patch_data() -> dict[str, Sensitive]:
+    return {"k": Sensitive("hidden")}

@@ -1,0 +1,23 @@
+import pytest
+
+from csidriver.core.kubernetes.validation import is_label, is_subdomain
+
+
+@pytest.mark.parametrize(
+    ("value", "label", "subdomain"),
+    [
+        ("physics", True, True),
+        ("a" * 63, True, True),
+        ("a" * 64, False, True),
+        ("a.b", False, True),
+        ("a" * 254, False, False),
+        ("Physics", False, False),
+        ("-a", False, False),
+        ("a\n", False, False),
+        ("", False, False),
+        (5, False, False),
+    ],
+)
+def test_names_of_kubernetes(value: object, *, label: bool, subdomain: bool) -> None:
+    assert is_label(value) is label
+    assert is_subdomain(value) is subdomain

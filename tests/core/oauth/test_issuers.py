@@ -1,0 +1,199 @@
+from typing import Any
+
+import pytest
+
+from csidriver.core.oauth.issuers import STRICT, UNLIMITED, Issuer, Issuers, endpoint_fault
+from csidriver.errors import InvalidSettings
+
+ENTRY = {"name": "cern", "issuer": "https://auth.example/realms/x"}
+DESIGN = ENTRY | {
+    "tokenEndpoint": "",
+    "default": True,
+    "clientAuth": "basic",
+    "reuse": "strict",
+    "caFile": "",
+    "internal": False,
+    "namespaces": [],
+    "minLead": 0,
+    "defaultLifetime": 300,
+    "rate": 50,
+    "inFlight": 16,
+    "scope": "",
+    "proxy": "",
+    "endpointHosts": [],
+    "introspectionEndpoint": "",
+}
+
+
+def parse(*entries: Any) -> Issuers:
+    return Issuers.parse([("issuers.yaml", {"issuers": list(entries)})])
+
+
+def problems(*entries: Any) -> tuple[str, ...]:
+    with pytest.raises(InvalidSettings) as caught:
+        parse(*entries)
+    return caught.value.problems
+
+
+def test_the_example_of_the_design_parses() -> None:
+    (issuer,) = parse(DESIGN).by_name.values()
+    wanted = Issuer("cern", ENTRY["issuer"], default=True, client_auth="basic")
+    assert issuer == wanted
+
+
+def test_the_defaults_are_those_of_the_design() -> None:
+    (issuer,) = parse(ENTRY).by_name.values()
+    assert issuer == Issuer("cern", ENTRY["issuer"])
+    assert (issuer.rate, issuer.in_flight, issuer.default_lifetime) == (50, 16, 300)
+    assert issuer.reuse == STRICT
+    assert issuer.identity == ENTRY["issuer"]
+    assert Issuer("x", token_endpoint="https://a/t").identity == "https://a/t"
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "wanted"),
+    [
+        ({"reuse": "unlimited"}, "reuse", UNLIMITED),
+        ({"reuse": {"window": 30}}, "reuse", 30.0),
+        ({"namespaces": ["a", "b"]}, "namespaces", ("a", "b")),
+        ({"scope": None}, "scope", ""),
+        ({"minLead": 1.5}, "min_lead", 1.5),
+        ({"clientAuth": "none"}, "client_auth", "none"),
+        ({"issuer": "http://as", "internal": True}, "internal", True),
+        ({"issuer": "https://a:8443/x?y=z"}, "issuer", "https://a:8443/x?y=z"),
+    ],
+)
+def test_values_are_read(change: dict[str, Any], field: str, wanted: Any) -> None:
+    (issuer,) = parse(ENTRY | change).by_name.values()
+    assert getattr(issuer, field) == wanted
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        pytest.param({"name": ""}, "name is missing", id="name empty"),
+        pytest.param({"issuer": ""}, "needs issuer or tokenEndpoint", id="no server"),
+        pytest.param({"issuer": "http://as"}, "internal: true", id="http"),
+        pytest.param({"issuer": "ftp://as", "internal": True}, "https", id="ftp"),
+        pytest.param({"issuer": "https://"}, "host", id="no host"),
+        pytest.param({"issuer": "https://u@as"}, "no user", id="user"),
+        pytest.param({"issuer": "https://:p@as"}, "no user", id="password"),
+        pytest.param({"issuer": "https://as#x"}, "fragment", id="fragment"),
+        pytest.param({"issuer": "https://[::1"}, "is not a URL", id="bracket"),
+        pytest.param({"issuer": "https://as:99999"}, "is not a URL", id="port"),
+        pytest.param({"tokenEndpoint": "x"}, "tokenEndpoint", id="endpoint"),
+        pytest.param(
+            {"introspectionEndpoint": "https://as/i"}, "tokenEndpoint only", id="introspection"
+        ),
+        pytest.param({"clientAuth": "jwt"}, "clientAuth", id="client auth"),
+        pytest.param({"reuse": "window"}, "reuse", id="reuse word"),
+        pytest.param({"reuse": {"window": 0}}, "reuse", id="window 0"),
+        pytest.param({"reuse": {"window": True}}, "reuse", id="window true"),
+        pytest.param({"reuse": {"window": float("nan")}}, "reuse", id="window nan"),
+        pytest.param({"reuse": {"window": 1, "x": 2}}, "reuse", id="window and more"),
+        pytest.param({"default": "yes"}, "default", id="default text"),
+        pytest.param({"namespaces": "a"}, "namespaces", id="namespaces text"),
+        pytest.param({"namespaces": [1]}, "namespaces", id="namespaces numbers"),
+        pytest.param({"rate": 0}, "rate must be above 0", id="rate 0"),
+        pytest.param({"inFlight": 17}, "inFlight must be at most 16", id="all workers"),
+        pytest.param({"inFlight": 0.5}, "inFlight must be above 0", id="half a request"),
+        pytest.param({"rate": -1}, "rate", id="rate negative"),
+        pytest.param({"rate": float("nan")}, "rate", id="rate nan"),
+        pytest.param({"minLead": "5"}, "minLead", id="text number"),
+        pytest.param({"minLead": True}, "minLead", id="bool number"),
+        pytest.param({"defaultLifetime": 0}, "defaultLifetime", id="lifetime 0"),
+        pytest.param({"defaultLifetime": 1e9}, "defaultLifetime", id="lifetime of 30 years"),
+        pytest.param({"scope": 5}, "scope", id="scope number"),
+        pytest.param({"tokenEndpiont": "x"}, "did you mean 'tokenEndpoint'?", id="typo"),
+        pytest.param({"zzz": 1}, "unknown key 'zzz'", id="unknown"),
+        pytest.param({5: 1}, "unknown key 5", id="number as key"),
+    ],
+)
+def test_one_fault_is_one_problem(change: dict[Any, Any], says: str) -> None:
+    (problem,) = problems(ENTRY | change)
+    assert problem.startswith("issuers.yaml: issuers[0]: ")
+    assert says in problem
+
+
+def test_all_problems_of_all_files_at_once() -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        Issuers.parse(
+            [
+                (
+                    "a",
+                    {
+                        "issuers": [
+                            ENTRY | {"name": "one", "default": True, "rate": 0, "zzz": 1},
+                            "text",
+                        ]
+                    },
+                ),
+                ("b", None),
+                ("c", {"issuers": {}}),
+                ("d", {"issuers": [ENTRY, ENTRY, ENTRY | {"name": "two", "default": True}]}),
+            ]
+        )
+    found = caught.value.problems
+    assert len(found) == 7
+    for says in ("zzz", "rate", "mapping", "b: has no list", "c: has no list"):
+        assert any(says in problem for problem in found)
+    assert any("'cern' is configured twice" in problem for problem in found)
+    assert any("more than one default issuer: one, two" in problem for problem in found)
+
+
+def test_files_are_merged() -> None:
+    merged = Issuers.parse(
+        [("a", {"issuers": [ENTRY]}), ("b", {"issuers": [ENTRY | {"name": "x"}]})]
+    )
+    assert sorted(merged.by_name) == ["cern", "x"]
+    assert Issuers.parse([]).by_name == {}
+
+
+CHOICE = parse(
+    {"name": "a", "issuer": "https://a"},
+    {"name": "b", "issuer": "https://b", "namespaces": ["physics"]},
+    {"name": "d", "tokenEndpoint": "https://d/token", "default": True},
+)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "wanted", "iss", "name"),
+    [
+        pytest.param("x", "a", "https://b", "a", id="the annotation wins"),
+        pytest.param("x", "", "https://a", "a", id="then the claim"),
+        pytest.param("x", "", "https://a/", "d", id="the claim byte for byte"),
+        pytest.param("x", "", "", "d", id="then the default"),
+        pytest.param("x", "", "https://unknown", "d", id="an unknown claim"),
+        pytest.param("physics", "", "https://b", "b", id="an open namespace"),
+    ],
+)
+def test_resolve_order(namespace: str, wanted: str, iss: str, name: str) -> None:
+    assert CHOICE.resolve(namespace, wanted, iss) == CHOICE.by_name[name]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "wanted", "iss", "says"),
+    [
+        pytest.param("x", "nope", "https://a", "'nope' is not configured", id="unknown name"),
+        pytest.param("x", "b", "", "not open to namespace 'x'", id="closed by name"),
+        pytest.param("x", "", "https://b", "not open to namespace 'x'", id="closed by claim"),
+        pytest.param("x", "n" * 9999, "", "is not configured", id="endless name"),
+    ],
+)
+def test_why_there_is_no_issuer(namespace: str, wanted: str, iss: str, says: str) -> None:
+    reason = CHOICE.resolve(namespace, wanted, iss)
+    assert isinstance(reason, str)
+    assert says in reason
+    assert len(reason) < 200
+
+
+def test_an_issuer_without_issuer_is_never_chosen_by_an_empty_claim() -> None:
+    issuers = parse({"name": "d", "tokenEndpoint": "https://d/token"})
+    reason = issuers.resolve("x", "", "")
+    assert isinstance(reason, str)
+    assert "no issuer is configured as default" in reason
+
+
+def test_endpoint_fault_is_empty_for_what_is_fit() -> None:
+    assert endpoint_fault("https://as.example/token", internal=False) == ""
+    assert endpoint_fault("http://as.example:8080/token", internal=True) == ""

@@ -1,0 +1,234 @@
+"""Properties of what an exchange does to a grant, and the table of docs/protocol.md section 6."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from csidriver.core import names
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.oauth.issuers import UNLIMITED, Issuer
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.oauth.token_response import Failed
+from csidriver.core.refresh.conflict import Conflict, judge_conflict
+from csidriver.core.refresh.grant import Grant, adopt, begin
+from csidriver.core.refresh.outcomes import fail, reconsider, scoped, succeed
+from csidriver.core.refresh.schedule import MAX_LIFETIME, gap
+from csidriver.core.refresh.source import Source
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import MEANINGS, Pace, Signal, Status
+from csidriver.errors import InvalidSecret
+from tests.core.oauth.test_token_document import objects
+from tests.core.refresh.test_grant import GRANT, INTENT, NOW, document, source
+
+PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
+ISSUERS = st.sampled_from(
+    [
+        Issuer("cern", "https://auth.example"),
+        Issuer("cern", "https://auth.example", scope="read"),
+        Issuer("cern", token_endpoint="https://auth.example/token"),
+        Issuer("cern", "https://auth.example", reuse=30.0),
+        Issuer("cern", "https://auth.example", reuse=UNLIMITED),
+        Issuer("cern", "https://auth.example", min_lead=1e6),
+    ]
+)
+UNIT = st.floats(0.0, 1.0, exclude_max=True)
+NEXT = {
+    Pace.BACKOFF: ("backoff", "section 4"),
+    Pace.RETRY_AFTER: ("Retry-After, at most 1 h",),
+    Pace.MINUTES: ("5 min",),
+    Pace.HALF_HOUR: ("3 quick, then 30 min",),
+    Pace.HOURLY: ("1 h", "once at once without the configured scope, else 1 h"),
+    Pace.SECOND_LOOK: ("once at once, then 1 h",),
+    Pace.UNKNOWN: ("5 quick, then 1 h",),
+    Pace.ONCE_LATER: ("once after 5 min",),
+    Pace.STOP: ("a new token only",),
+}
+
+
+def rows() -> list[tuple[str, str, str, str]]:
+    """Signal, what it proves, status and next attempt, as the document has them."""
+    text = PROTOCOL.read_text(encoding="utf-8")
+    table = text[text.index("| signal (metric label") :].split("\n\n")[0]
+    lines = [re.split(r"\s*\|\s*", line.strip("| ")) for line in table.splitlines()[2:]]
+    return [(line[0].strip("`"), line[2], line[3], line[4]) for line in lines]
+
+
+def test_every_signal_has_its_row() -> None:
+    assert sorted(row[0] for row in rows()) == sorted(signal.value for signal in Signal)
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
+def test_the_table_says_what_the_code_does(row: tuple[str, str, str, str]) -> None:
+    signal, proves, status, following = row
+    meaning = MEANINGS[Signal(signal)]
+    assert meaning.kind.value == proves.replace(" ", "_")
+    assert meaning.status.value == status
+    assert following in NEXT[meaning.pace]
+
+
+HOSTILE: st.SearchStrategy[Any] = st.one_of(
+    st.sampled_from([0, -1, 1, None, "300", "soon", 1e12, True, [], 1e308, -0.0, 0.5]),
+    st.integers(-(10**12), 10**12),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+
+
+@given(HOSTILE, HOSTILE, UNIT, ISSUERS)
+def test_no_lifetime_makes_a_hot_loop_or_a_refresh_that_never_comes(
+    expires_in: Any, refresh_expires_in: Any, u: float, issuer: Issuer
+) -> None:
+    """F17."""
+    reply = document(access_token="a", expires_in=expires_in, refresh_expires_in=refresh_expires_in)
+    after = succeed(INTENT, reply, NOW, issuer, u)
+    assert after.status is Status.READY
+    assert 1 <= after.life <= MAX_LIFETIME + 1e-3
+    assert after.next_refresh is not None
+    wait = after.next_refresh - NOW
+    assert max(1.0, min(10.0, after.life / 4)) - 1e-5 <= wait
+    assert wait <= max(1.0, after.life) + 1e-5
+
+
+def grants() -> st.SearchStrategy[Grant]:
+    """Grants in the middle of something."""
+    return st.builds(
+        lambda base, status, failures, signal, issued, life: replace(
+            base,
+            status=status,
+            failures=failures,
+            signal=signal,
+            issued_at=issued,
+            expires_at=issued + life,
+        ),
+        st.sampled_from([GRANT, INTENT, begin(INTENT, "n2", "pod-1", NOW - 100, 60.0)]),
+        st.sampled_from([Status.READY, Status.UNCERTAIN, Status.NEEDS_REAUTH, Status.PENDING]),
+        st.integers(0, 10),
+        st.none() | st.sampled_from(Signal),
+        st.floats(NOW - 86400, NOW),
+        st.sampled_from([0.0, 1.0, 20.0, 300.0, 3600.0, 86400.0]),
+    )
+
+
+@given(grants(), st.sampled_from(Signal), st.none() | st.floats(0, 1e9), ISSUERS, UNIT)
+def test_no_failure_hastens_or_loses_anything(
+    grant: Grant, signal: Signal, pause: float | None, issuer: Issuer, u: float
+) -> None:
+    after = fail(grant, Failed(signal, pause), NOW, issuer, u)
+    assert after.document == grant.document
+    assert (after.generation, after.spent, after.seeds) == (
+        grant.generation,
+        grant.spent,
+        grant.seeds,
+    )
+    if after.next_refresh is not None:
+        quickest = 1.0 if issuer.reuse not in (0.0, UNLIMITED) else gap(grant.life or 300.0)
+        assert after.next_refresh >= NOW + quickest - 1e-5
+        assert after.next_refresh <= max(NOW + 3600, grant.expires_at) + 1e-5
+    lost = after.status is Status.LOST_ROTATION
+    attempts = grant.intent.attempt if grant.intent else 0
+    assert not lost or (attempts > 1 and signal is Signal.INVALID_GRANT)
+
+
+@given(grants(), ISSUERS, ISSUERS)
+def test_a_new_configuration_only_ever_hastens_and_only_once(
+    grant: Grant, old: Issuer, new: Issuer
+) -> None:
+    grant = replace(grant, fingerprint=old.fingerprint, next_refresh=NOW + 1800)
+    after = reconsider(grant, new, NOW)
+    assert reconsider(after, new, NOW + 5) == after
+    assert after.next_refresh in (NOW + 1800, NOW + gap(grant.life or new.default_lifetime))
+    if old == new:
+        assert after == grant
+    if after != grant:
+        assert (after.failures, after.signal) == (0, None)
+
+
+@pytest.mark.parametrize(
+    "signal", [Signal.THROTTLED, Signal.UNREACHABLE, Signal.INVALID_GRANT, Signal.LOGIN_REQUIRED]
+)
+def test_what_no_configuration_can_mend_is_not_hastened(signal: Signal) -> None:
+    grant = replace(GRANT, signal=signal, fingerprint="before", next_refresh=NOW + 1800)
+    assert reconsider(grant, Issuer("cern", "https://auth.example"), NOW) == grant
+
+
+@given(grants(), ISSUERS)
+def test_a_request_differs_from_the_configuration_in_a_refused_scope_alone(
+    grant: Grant, issuer: Issuer
+) -> None:
+    refused = fail(grant, Failed(Signal.INVALID_SCOPE), NOW, issuer, 0.0)
+    assert scoped(refused, issuer) == replace(issuer, scope="")
+    assert scoped(grant, issuer) == issuer
+
+
+def histories() -> st.SearchStrategy[list[str]]:
+    """What others may do to a grant while our exchange is under way."""
+    return st.lists(
+        st.sampled_from(["label", "intent", "refuse", "rotate", "renew", "reseed"]), max_size=6
+    )
+
+
+def happened(grant: Grant, history: list[str], issuer: Issuer) -> Grant:
+    for number, event in enumerate(history):
+        if event == "intent":
+            grant = begin(grant, f"peer-{number}", "pod-2", NOW, 60.0)
+        elif event == "refuse":
+            grant = fail(grant, Failed(Signal.FORBIDDEN), NOW, issuer, 0.0)
+        elif event == "rotate":
+            fresh = document(access_token="a", refresh_token=f"theirs-{number}")
+            grant = succeed(grant, fresh, NOW, issuer, 0.0)
+        elif event == "renew":
+            grant = succeed(grant, document(access_token="b"), NOW, issuer, 0.0)
+        elif event == "reseed":
+            grant = adopt(source(f"human-{number}"), issuer, NOW + number, grant)
+    return grant
+
+
+@given(histories(), st.booleans(), ISSUERS)
+def test_a_commit_is_rebased_exactly_when_nobody_else_got_tokens_or_a_login(
+    history: list[str],
+    rotates: bool,  # noqa: FBT001 - hypothesis
+    issuer: Issuer,
+) -> None:
+    """Section 4.6: a reply in hand is never dropped for anything less."""
+    fields = {"access_token": "mine"} | ({"refresh_token": "mine"} if rotates else {})
+    after = succeed(INTENT, document(**fields), NOW, issuer, 0.0)
+    stored = happened(INTENT, history, issuer)
+    conflict = judge_conflict(stored, INTENT, after)
+    theirs = {"rotate", "renew", "reseed"} & set(history)
+    assert (conflict is Conflict.REBASE) is not bool(theirs)
+    if conflict is Conflict.ARRIVED:
+        assert (stored.live, stored.generation) == (after.live, after.generation)
+    if theirs:
+        assert stored.generation >= after.generation
+    if history[-1:] == ["reseed"]:
+        assert conflict is Conflict.RESEEDED
+
+
+@given(objects(), objects())
+def test_a_mirror_that_is_written_can_be_read_back_as_a_source(
+    old: tuple[str, dict[str, str]], said: tuple[str, dict[str, str]]
+) -> None:
+    def secret(text: str) -> Secret:
+        texts = {"oauth": text, "clientID": "my-app"}
+        return Secret(
+            "ns",
+            "name",
+            annotations={names.IS_TOKEN: "true"},
+            data={key: Sensitive(value) for key, value in texts.items()},
+        )
+
+    try:
+        seed = Source.parse(secret(old[0]))
+    except InvalidSecret:
+        return
+    reply, _ = TokenDocument.parse(Sensitive(said[0]))
+    merged = seed.document.merge(reply, NOW)
+    mirror = Source.parse(secret(merged.text().reveal()))
+    assert merged.fits
+    assert mirror.refresh_token == (reply.refresh_token or seed.refresh_token)
+    assert json.loads(merged.text().reveal())["expires_at"] == NOW

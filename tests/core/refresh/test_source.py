@@ -1,0 +1,125 @@
+import json
+from typing import Any
+
+import pytest
+
+from csidriver.core import names
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import Ref
+from csidriver.core.refresh.source import Client, Source, is_source
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import InvalidSecret
+
+VALID = {
+    "oauth": '{"access_token": "at-secret", "refresh_token": "rt-secret"}',
+    "clientID": "my-app",
+    "clientSecret": "cs-secret",
+}
+
+
+def secret(change: dict[str, str | None] | None = None, issuer: str = "") -> Secret:
+    texts = VALID | (change or {})
+    data = {key: Sensitive(text) for key, text in texts.items() if text is not None}
+    annotations = {names.IS_TOKEN: "true", names.ISSUER: issuer}
+    return Secret("physics", "hello-token", uid="u", annotations=annotations, data=data)
+
+
+def problems(change: dict[str, str | None]) -> tuple[str, ...]:
+    with pytest.raises(InvalidSecret) as caught:
+        Source.parse(secret(change))
+    assert "secret" not in str(caught.value).replace("Secret physics/hello-token", "")
+    return caught.value.problems
+
+
+def test_a_source_is_read() -> None:
+    source = Source.parse(secret(issuer="cern"))
+    assert source.ref == Ref("physics", "hello-token")
+    assert source.uid == "u"
+    assert source.refresh_token == Sensitive("rt-secret")
+    assert source.document.access_token == Sensitive("at-secret")
+    assert source.client == Client("my-app", Sensitive("cs-secret"))
+    assert (source.key, source.issuer, source.trailing) == ("oauth", "cern", False)
+    assert "-secret" not in repr(source)
+
+
+def test_the_announcements_example_works_with_a_note() -> None:
+    assert Source.parse(secret({"oauth": VALID["oauth"] + "\n}\n"})).trailing
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"oauth": None, "oauth2": VALID["oauth"]}, "oauth2"),
+        ({"oauth2": "{"}, "oauth"),
+    ],
+)
+def test_the_alias_counts_only_where_oauth_is_absent(
+    change: dict[str, str | None], key: str
+) -> None:
+    assert Source.parse(secret(change)).key == key
+
+
+@pytest.mark.parametrize("change", [{"clientSecret": None}, {"clientSecret": ""}])
+def test_without_client_secret_the_client_is_public(change: dict[str, str | None]) -> None:
+    assert Source.parse(secret(change)).client.client_secret == Sensitive("")
+
+
+def test_white_space_around_client_credentials_is_not_theirs() -> None:
+    """`echo secret | base64` ends in a newline."""
+    source = Source.parse(secret({"clientID": "my-app\n", "clientSecret": " cs \n"}))
+    assert source.client == Client("my-app", Sensitive("cs"))
+
+
+def oauth(**change: Any) -> dict[str, str | None]:
+    document = json.loads(VALID["oauth"]) | change
+    return {"oauth": json.dumps(document)}
+
+
+def test_an_access_token_is_not_needed() -> None:
+    assert Source.parse(secret(oauth(access_token=None))).document.access_token is None
+    assert Source.parse(secret({"oauth": '{"refresh_token": "rt"}'})).refresh_token
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        pytest.param({"oauth": None}, "key oauth is missing", id="no document"),
+        pytest.param({"oauth": ""}, "is not JSON", id="empty document"),
+        pytest.param({"oauth": '{"refresh_token": rt-secret}'}, "is not JSON", id="no json"),
+        pytest.param({"oauth": "[]"}, "is not a JSON object", id="array"),
+        pytest.param({"oauth": "{}"}, "refresh_token is missing", id="no refresh token"),
+        pytest.param(oauth(refresh_token=""), "refresh_token is missing", id="empty token"),
+        pytest.param(oauth(refresh_token=None), "refresh_token is missing", id="null token"),
+        pytest.param(oauth(refresh_token="\ud800"), "no text", id="token not to be sent"),
+        pytest.param(oauth(refresh_token=["rt-secret"]), "refresh_token must be", id="list"),
+        pytest.param(oauth(access_token=5), "access_token must be a text", id="number"),
+        pytest.param({"clientID": None}, "clientID is missing", id="no client"),
+        pytest.param({"clientID": " \n"}, "clientID is missing", id="blank client"),
+        pytest.param({"clientID": "x" * 16385}, "clientID is larger than 16 KiB", id="large id"),
+        pytest.param(
+            {"clientSecret": "\u20ac" * 5462}, "clientSecret is larger", id="large secret"
+        ),
+        pytest.param({"oauth": None, "oauth2": "{"}, "key oauth2 is not JSON", id="alias"),
+    ],
+)
+def test_one_fault_is_one_problem(change: dict[str, str | None], says: str) -> None:
+    (problem,) = problems(change)
+    assert says in problem
+
+
+def test_all_problems_at_once() -> None:
+    change = oauth(refresh_token=5, access_token=[]) | {"clientID": ""}
+    assert len(problems(change)) == 3
+
+
+@pytest.mark.parametrize(
+    ("notes", "wanted"),
+    [
+        ({names.IS_TOKEN: "true"}, True),
+        ({names.IS_TOKEN: "false"}, False),
+        ({names.IS_TOKEN: "True"}, False),
+        ({}, False),
+    ],
+)
+def test_only_the_annotation_makes_a_source(notes: dict[str, str], *, wanted: bool) -> None:
+    assert is_source(Secret("ns", "n", annotations=notes)) is wanted

@@ -1,0 +1,353 @@
+"""A small world for the refresh protocol: Kubernetes, one authorization server, users, a clock.
+
+It interprets the effects of `csidriver.core.refresh.effects` in memory and virtual time. No rule of the
+protocol is repeated here: the world only does what it is asked, fails when told, and keeps score.
+"""
+
+import itertools
+import json
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from csidriver.core import names as core_names
+from csidriver.core.kubernetes.change import Change, What
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import Ref
+from csidriver.core.oauth.issuers import Issuer, Issuers
+from csidriver.core.oauth.token_response import Failed, Outcome, classify
+from csidriver.core.refresh import effects
+from csidriver.core.refresh.effects import Effect, Namesake, SpoolEntry
+from csidriver.core.refresh.reconcile import visit
+from csidriver.core.refresh.state import Known, Rules, Steps
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import Signal
+from csidriver.errors import StoreConflict, StoreRefused
+
+R = TypeVar("R")
+REF = Ref("physics", "hello-token")
+START = 1_800_000_000.0
+LOST_BEFORE = "the request never arrives, the client cannot know"
+LOST_AFTER = "the request is served, the answer is lost"
+
+
+class Crashed(Exception):
+    """The process ended; what it knew is gone."""
+
+
+@dataclass
+class Server:
+    """A strict authorization server: a spent refresh token kills its family (RFC 9700 4.14).
+
+    `window` seconds long the predecessor of the newest token is still served; `script` holds
+    what happens to the next requests: LOST_BEFORE, LOST_AFTER, or a ready outcome.
+    """
+
+    lifetime: float = 3600.0
+    window: float = 0.0
+    families: dict[str, list[str]] = field(default_factory=dict)
+    script: deque[str | Outcome] = field(default_factory=deque)
+    presented: list[tuple[float, str]] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)
+    rotated_at: float = 0.0
+    introspects: bool = False
+    asked: list[tuple[float, str]] = field(default_factory=list)
+
+    def login(self, name: str) -> str:
+        """A new family; its first refresh token."""
+        self.families[name] = [f"{name}-0"]
+        return f"{name}-0"
+
+    def tokens(self) -> list[str]:
+        """The refresh tokens that were presented, in order."""
+        return [token for _, token in self.presented]
+
+    def present(self, token: str, now: float) -> Outcome:
+        """Answer a refresh request as the script or the rules say."""
+        self.presented.append((now, token))
+        step = self.script.popleft() if self.script else ""
+        if not isinstance(step, str):
+            return step
+        if step == LOST_BEFORE:
+            return Failed(Signal.NO_ANSWER)
+        outcome = self._serve(token, now)
+        if step == LOST_AFTER:
+            return Failed(Signal.NO_ANSWER)
+        self.answered.add(token)
+        return outcome
+
+    def further(self, now: float) -> dict[str, Any]:  # noqa: ARG002 - for servers that say more
+        """Further fields of a reply."""
+        return {}
+
+    def introspect(self, token: str, now: float) -> bool | None:
+        """Whether a token is the newest of its family (RFC 7662); None if that is not offered."""
+        self.asked.append((now, token))
+        if not self.introspects:
+            return None
+        return self.families.get(token.rpartition("-")[0], [])[-1:] == [token]
+
+    def _serve(self, token: str, now: float) -> Outcome:
+        name = token.rpartition("-")[0]
+        family = self.families.get(name, [])
+        in_window = token in family[-2:-1] and now < self.rotated_at + self.window
+        if not family or (token != family[-1] and not in_window):
+            self.families.pop(name, None)
+            return answer(400, {"error": "invalid_grant"}, now)
+        if not in_window:
+            family.append(f"{name}-{len(family)}")
+            self.rotated_at = now
+        fresh = {"refresh_token": family[-1], "access_token": f"at-{family[-1]}"}
+        fresh |= self.further(now)
+        return answer(200, fresh | {"expires_in": self.lifetime, "token_type": "Bearer"}, now)
+
+
+def answer(status: int, body: Mapping[str, Any], now: float = START) -> Outcome:
+    """An answer as it comes off the wire."""
+    return classify(status, Sensitive(json.dumps(body)), "", now)
+
+
+def nothing(_: Effect[Any]) -> None:
+    """The hook that does not interfere."""
+
+
+@dataclass
+class World:
+    """Everything outside of the protocol. `before` and `after` see each effect and may raise."""
+
+    server: Server = field(default_factory=Server)
+    now: float = START
+    secrets: dict[tuple[str, str], Secret] = field(default_factory=dict)
+    spools: dict[str, dict[Ref, SpoolEntry]] = field(default_factory=dict)
+    immutable: set[Ref] = field(default_factory=set)
+    may_send: bool = True
+    pauses: deque[float] = field(default_factory=deque)
+    slots: list[Ref] = field(default_factory=list)
+    tokens: dict[Ref, tuple[float, frozenset[str]]] = field(default_factory=dict)
+    offsets: dict[str, float] = field(default_factory=dict)
+    ages: bool = True
+    before: Callable[[Effect[Any]], None] = nothing
+    after: Callable[[Effect[Any]], None] = nothing
+    done: list[Effect[Any]] = field(default_factory=list)
+    writes: int = 0
+    written: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    @property
+    def spool(self) -> dict[Ref, SpoolEntry]:
+        """The spool of the first pod."""
+        return self.spools.setdefault("pod-1", {})
+
+    def run(self, steps: Steps[R], crash_after: int | None = None, holder: str = "pod-1") -> R:
+        """Drive a generator to its end, or until so many effects are done: raises Crashed."""
+        spool = self.spools.setdefault(holder, {})
+        left = itertools.count(-1 if crash_after is None else crash_after, -1)
+
+        def perform(effect: Effect[Any]) -> Any:
+            self.done.append(effect)
+            try:
+                self.before(effect)
+                result = self._do(effect, spool, holder)
+                self.after(effect)
+            finally:
+                if next(left) == 1:
+                    steps.close()
+                    raise Crashed
+            return result
+
+        return effects.drive(steps, perform)
+
+    def _do(  # noqa: C901, PLR0911, PLR0912 - one line per effect
+        self, effect: Effect[Any], spool: dict[Ref, SpoolEntry], holder: str
+    ) -> Any:
+        match effect:
+            case effects.GetSecret(namespace, name):
+                return self.read((namespace, name))
+            case effects.CreateSecret(secret):
+                self.written[secret.namespace, secret.name] = self.now
+                return self.create(secret)
+            case effects.PatchSecret(base, patch):
+                return self._patch(base, patch)
+            case effects.DeleteSecret(base):
+                return self._delete(base)
+            case effects.Now():
+                return self.now + self.offsets.get(holder, 0.0)
+            case effects.Monotonic():
+                return self.now - START
+            case effects.Nonce():
+                return f"nonce-{len(self.done)}"
+            case effects.Wait(seconds):
+                self.now += seconds
+            case effects.StepAside():
+                return None
+            case effects.MaySend(_, ref, _):
+                return self._grant_slot(ref)
+            case effects.GiveBack(_, ref):
+                self.slots.remove(ref)
+            case effects.Namesakes(ref, adopted_at, names):
+                self.tokens[ref] = (adopted_at, names)
+                return self.namesakes(ref, names)
+            case effects.Introspect(_, _, token, _):
+                return self.server.introspect(token.reveal(), self.now)
+            case effects.SpoolRead(ref):
+                return spool.get(ref)
+            case effects.SpoolWrite(ref, entry):
+                spool[ref] = entry
+            case effects.SpoolClear(ref):
+                spool.pop(ref, None)
+            case effects.Send(_, _, token, _):
+                self.slots.pop()
+                return self.server.present(token.reveal(), self.now)
+            case effects.Report():
+                return None
+            case _:
+                raise AssertionError(effect)
+        return None
+
+    def read(self, key: tuple[str, str]) -> Secret | None:
+        """A Secret with its age by the clock of the API server, which is the world's."""
+        secret = self.secrets.get(key)
+        written_at = self.written.get(key)
+        if secret is None or written_at is None or not self.ages:
+            return secret
+        return replace(secret, age=self.now - written_at)
+
+    def _grant_slot(self, ref: Ref) -> float:
+        pause = self.pauses.popleft() if self.pauses else 0.0
+        if pause or not self.may_send:
+            return pause or math.inf
+        self.slots.append(ref)
+        return 0.0
+
+    def namesakes(self, ref: Ref, names: frozenset[str]) -> tuple[Namesake, ...]:
+        """Which other tokens share a name with this one."""
+        return tuple(
+            Namesake(adopted_at, other)
+            for other, (adopted_at, theirs) in self.tokens.items()
+            if other != ref and names & theirs
+        )
+
+    def create(self, secret: Secret) -> Secret:
+        """Store a new Secret as the API server would hand it back."""
+        if (secret.namespace, secret.name) in self.secrets:
+            raise StoreConflict("exists")
+        self.writes += 1
+        stored = Secret.from_manifest(secret.to_manifest())
+        return self._store(replace(stored, uid=f"uid-{self.writes}"))
+
+    def _patch(self, base: Secret, patch: SecretPatch) -> Secret:
+        current = self.secrets.get((base.namespace, base.name))
+        if current is None or current.resource_version != base.resource_version:
+            raise StoreConflict("moved on")
+        if patch.data and Ref(base.namespace, base.name) in self.immutable:
+            raise StoreRefused("field is immutable")
+        notes = {
+            k: v for k, v in {**current.annotations, **patch.annotations}.items() if v is not None
+        }
+        data = {k: v for k, v in {**current.data, **patch.data}.items() if v is not None}
+        self.written[base.namespace, base.name] = self.now
+        return self._store(
+            replace(current, annotations=notes, data=data, manager=core_names.FIELD_MANAGER)
+        )
+
+    def _delete(self, base: Secret) -> None:
+        current = self.secrets.get((base.namespace, base.name))
+        if current is not None and current.resource_version != base.resource_version:
+            raise StoreConflict("moved on")
+        self.secrets.pop((base.namespace, base.name), None)
+
+    def _store(self, secret: Secret) -> Secret:
+        self.writes += 1
+        stored = replace(secret, resource_version=str(self.writes))
+        self.secrets[secret.namespace, secret.name] = stored
+        return stored
+
+    def apply(self, document: str, issuer: str = "", ref: Ref = REF, **keys: str) -> Secret:
+        """A user applies a manifest: our annotations stay, the data becomes theirs."""
+        named = {core_names.ISSUER: issuer} if issuer else {}
+        texts = {"clientID": "my-app", "clientSecret": "s3cret", "oauth": document} | keys
+        data = {key: Sensitive(text) for key, text in texts.items()}
+        current = self.secrets.get((ref.namespace, ref.name))
+        if current is None:
+            current = self.create(Secret(ref.namespace, ref.name))
+        notes = {**current.annotations, core_names.IS_TOKEN: "true", **named}
+        return self._store(replace(current, annotations=notes, data=data, manager="kubectl"))
+
+
+ISSUER = Issuer("cern", issuer="https://auth.example", default=True)
+
+
+@dataclass
+class Process:
+    """One refresher process: it remembers, visits when it said it would, and may crash."""
+
+    world: World
+    holder: str = "pod-1"
+    issuer: Issuer = ISSUER
+    ref: Ref = REF
+    namespaces: tuple[str, ...] = ()
+    known: Known = field(default_factory=lambda: Known(REF))
+
+    def __post_init__(self) -> None:
+        if self.known.ref != self.ref:
+            self.known = Known(self.ref)
+
+    def visit(self, crash_after: int | None = None, *, event: bool = False) -> Known:
+        """One visit, after an event on the source if so; fails like the real loop does."""
+        issuers = Issuers({self.issuer.name: self.issuer})
+        rules = Rules(issuers, self.holder, namespaces=self.namespaces)
+        known = replace(self.known, source_stale=True) if event else self.known
+        self.known = self.world.run(visit(known, rules), crash_after, self.holder)
+        if self.known.grant is None:
+            self.world.tokens.pop(self.ref, None)
+        else:
+            self.world.tokens[self.ref] = self.known.grant.adopted_at, self.known.grant.names
+        return self.known
+
+    def restart(self) -> Known:
+        """A new process that has listed what there is, and has visited nothing yet."""
+        world, ref = self.world, self.ref
+        grant = world.read((core_names.DRIVER_NAMESPACE, ref.grant))
+        companion = world.read((core_names.TOKENS_NAMESPACE, ref.companion))
+        source = world.secrets.get((ref.namespace, ref.name))
+        change = None
+        if source is not None:
+            by_us = source.manager == core_names.FIELD_MANAGER
+            change = Change(ref, What.SOURCE, source.resource_version, by_us)
+        self.known = Known(ref)
+        if grant is not None:
+            read_at = world.now - START
+            self.known = Known.restored(ref, grant, companion, change, read_at=read_at)
+        return self.known
+
+    def hear(self, what: What = What.SOURCE) -> Known:
+        """A watch tells how one of the token's Secrets is now; nothing is visited yet."""
+        ref = self.ref
+        key = {
+            What.SOURCE: (ref.namespace, ref.name),
+            What.GRANT: (core_names.DRIVER_NAMESPACE, ref.grant),
+            What.COMPANION: (core_names.TOKENS_NAMESPACE, ref.companion),
+        }[what]
+        secret = self.world.secrets.get(key)
+        version = "" if secret is None else secret.resource_version
+        by_us = secret is not None and secret.manager == core_names.FIELD_MANAGER
+        self.known = self.known.stale(Change(ref, what, version, by_us))
+        return self.known
+
+    @property
+    def clock(self) -> float:
+        """What this process takes for the time."""
+        return self.world.now + self.world.offsets.get(self.holder, 0.0)
+
+    def work(self, seconds: float) -> None:
+        """Follow the schedule for so long; more than 1000 visits are a hot loop."""
+        until = self.clock + seconds
+        for _ in range(1000):
+            following = self.known.next_visit
+            if following is None or following > until:
+                self.world.now += max(0.0, until - self.clock)
+                return
+            self.world.now += max(0.0, following - self.clock)
+            self.visit()
+        raise AssertionError("hot loop")

@@ -1,0 +1,113 @@
+import contextlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from csidriver.core.companion import AccessToken
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.volume.template import DEFAULT, MAX_CONTENT, Template
+from csidriver.errors import InvalidTemplate
+
+TOKEN = AccessToken(Sensitive("tok.en"), "Bearer", 1000.0, 4600.9, 1000.5)
+
+
+def rendered(text: str) -> bytes:
+    return Template.parse(text).render(TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", b""),
+        ("$(ACCESS_TOKEN)", b"tok.en"),
+        ("$(ACCESS_TOKEN)\n", b"tok.en\n"),
+        ("oauth2:$(ACCESS_TOKEN):$(EXPIRES_AT)", b"oauth2:tok.en:4600"),
+        ("$(TOKEN_TYPE) $(ACCESS_TOKEN)", b"Bearer tok.en"),
+        ("$$(ACCESS_TOKEN)", b"$(ACCESS_TOKEN)"),
+        ("$$$(ACCESS_TOKEN)", b"$tok.en"),
+        ("$$$$", b"$$"),
+        ("cost: 5$", b"cost: 5$"),
+        ("$ACCESS_TOKEN ${ACCESS_TOKEN} (x)", b"$ACCESS_TOKEN ${ACCESS_TOKEN} (x)"),
+        ("caf\u00e9\r\n\t", "caf\u00e9\r\n\t".encode()),
+    ],
+)
+def test_exact_bytes(text: str, wanted: bytes) -> None:
+    assert rendered(text) == wanted
+
+
+def test_the_default_is_the_token_and_nothing_else() -> None:
+    assert DEFAULT.render(TOKEN) == b"tok.en"
+
+
+def test_what_a_token_contains_is_not_expanded() -> None:
+    sneaky = AccessToken(Sensitive("$(EXPIRES_AT)$$"), "$(ACCESS_TOKEN)", 0.0, 1.0)
+    assert Template.parse("$(ACCESS_TOKEN) $(TOKEN_TYPE)").render(sneaky) == (
+        b"$(EXPIRES_AT)$$ $(ACCESS_TOKEN)"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$(REFRESH_TOKEN)",
+        "$(CLIENT_SECRET)",
+        "$(access_token)",
+        "$( ACCESS_TOKEN )",
+        "$()",
+        "$(ACCESS_TOKEN",
+        "$(",
+        "$(A\n)",
+    ],
+)
+def test_other_names_are_errors(text: str) -> None:
+    with pytest.raises(InvalidTemplate) as caught:
+        Template.parse(text)
+    assert len(caught.value.problems) == 1
+
+
+def test_all_faults_are_told_once_each_and_in_one_go() -> None:
+    with pytest.raises(InvalidTemplate) as caught:
+        Template.parse("$(A) $(B) $(A) $(" + "x" * MAX_CONTENT)
+    size, a, b, unclosed = caught.value.problems
+    assert "64 KiB" in size
+    assert "$(A)" in a
+    assert "$(B)" in b
+    assert "without )" in unclosed
+
+
+@settings(max_examples=20)
+@given(st.lists(st.text(max_size=200)))
+def test_the_error_stays_short(names: list[str]) -> None:
+    text = "".join(f"$({name})" for name in names) + "".join(f"$({n})" for n in range(100))
+    with pytest.raises(InvalidTemplate) as caught:
+        Template.parse(text)
+    assert len(str(caught.value)) < 2048
+
+
+def test_the_limit_counts_bytes() -> None:
+    assert rendered("é" * (MAX_CONTENT // 2)) == ("é" * (MAX_CONTENT // 2)).encode()
+    with pytest.raises(InvalidTemplate):
+        Template.parse("é" * (MAX_CONTENT // 2) + "x")
+    with pytest.raises(InvalidTemplate):
+        Template.parse("\ud800" * MAX_CONTENT)
+
+
+@pytest.mark.parametrize("name", ["ACCESS_TOKEN", "TOKEN_TYPE"])
+def test_the_expansion_is_limited_too(name: str) -> None:
+    half = "x" * (MAX_CONTENT // 2)
+    token = AccessToken(Sensitive(half), half, 0.0, 1.0)
+    assert len(Template.parse(f"$({name})$({name})").render(token)) == MAX_CONTENT
+    with pytest.raises(InvalidTemplate):
+        Template.parse(f"$({name})$({name})x").render(token)
+
+
+def test_escaped_names_do_not_count_as_expansions() -> None:
+    text = "$$(ACCESS_TOKEN)" * 4000
+    assert len(rendered(text)) == 15 * 4000
+
+
+@given(st.text())
+def test_parse_says_yes_or_invalid_template(text: str) -> None:
+    with contextlib.suppress(InvalidTemplate):
+        assert rendered(text).count(b"$") <= text.count("$")
