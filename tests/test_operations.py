@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from csidriver import cli
 from csidriver.core.status import Signal, Status, Warn
-from csidriver.node import boundary
+from csidriver.node import error_interceptor
 from csidriver.node.metrics import NodeMetrics
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.webhook.metrics import WebhookMetrics
@@ -41,7 +41,7 @@ def test_every_outcome_of_an_exchange_has_its_message() -> None:
 
 
 def test_every_code_a_pod_may_see_has_its_row() -> None:
-    codes = {code.name.title().replace("_", "") for code in boundary._CODES.values()}
+    codes = {code.name.title().replace("_", "") for code in error_interceptor._CODES.values()}
     assert first_cells(section("## Events of a pod")) - {"code"} == codes | {"Internal"}
 
 

@@ -17,8 +17,8 @@ from csidriver.errors import DriverError, MountFailed, StillInUse, TokenFileFail
 from csidriver.node import tokenfile
 from csidriver.node.configuration import CleanupSettings
 from csidriver.node.health import is_served
-from csidriver.node.record import VolumeRecord
-from csidriver.node.state import DATA, Mounter
+from csidriver.node.token_fs import DATA, Mounter
+from csidriver.node.volume_record import VolumeRecord
 
 _FOLDER = re.compile(r"[0-9a-f]{32}")
 # The root of a bind of one volume, or of the file in it (subPath), as mountinfo shows it.

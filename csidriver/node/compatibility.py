@@ -6,8 +6,8 @@ from pathlib import Path
 
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.errors import PublishedDifferently
-from csidriver.node.record import VolumeRecord
-from csidriver.node.state import folder_name
+from csidriver.node.token_fs import folder_name
+from csidriver.node.volume_record import VolumeRecord
 
 # What a request says that says nothing. A driver of another version, which wrote the record, may
 # have had other defaults: they are no difference, and neither are group and mode, whose defaults

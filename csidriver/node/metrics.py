@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from csidriver.node.record import VolumeRecord
 from csidriver.node.tokenfile import Rewrite
+from csidriver.node.volume_record import VolumeRecord
 
 Remaining = Callable[[], Iterable[tuple[VolumeRecord, float]]]
 

@@ -7,19 +7,19 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from csidriver.errors import DriverError
-from csidriver.node.boundary import Boundary
+from csidriver.node.companion_watcher import Companions, Follower, Timing
 from csidriver.node.configuration import NodeSettings
-from csidriver.node.follow import Companions, Follower, Timing
+from csidriver.node.error_interceptor import Boundary
+from csidriver.node.grpc_server import THREADS, Server
 from csidriver.node.health import socket_problems
-from csidriver.node.identity import IdentityService
+from csidriver.node.identity_service import IdentityService
 from csidriver.node.metrics import NodeMetrics
+from csidriver.node.node_service import NodeService
 from csidriver.node.registration import RegistrationService
 from csidriver.node.rotation import Clock, Rotation
-from csidriver.node.server import THREADS, Server
-from csidriver.node.service import NodeService
-from csidriver.node.state import Mounter, State, StateSettings
-from csidriver.node.templates import ConfigMaps
-from csidriver.node.volumes import Surroundings, Volumes
+from csidriver.node.template_config_map import ConfigMaps
+from csidriver.node.token_fs import Mounter, State, StateSettings
+from csidriver.node.volume_manager import Surroundings, Volumes
 
 log = logging.getLogger(__name__)
 

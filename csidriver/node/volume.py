@@ -7,11 +7,11 @@ from pathlib import Path
 from csidriver.core.companion import AccessToken
 from csidriver.errors import NotReady, TokenFileFailed
 from csidriver.node import tokenfile
-from csidriver.node.follow import Follower
-from csidriver.node.record import VolumeRecord
+from csidriver.node.companion_watcher import Follower
 from csidriver.node.rotation import Clock
-from csidriver.node.state import DATA
+from csidriver.node.token_fs import DATA
 from csidriver.node.tokenfile import Rewrite
+from csidriver.node.volume_record import VolumeRecord
 
 
 class Volume:

@@ -26,7 +26,7 @@ from csidriver.core.volume.mountinfo import Mount
 from csidriver.demo.kubelet import Kubelet
 from csidriver.node.configuration import NodeSettings
 from csidriver.node.plugin import NodePlugin
-from csidriver.node.state import folder_name
+from csidriver.node.token_fs import folder_name
 
 NAMESPACE = "alice"
 TOKENS = "oauth2-csi-tokens"

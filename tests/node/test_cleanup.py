@@ -12,7 +12,7 @@ from csidriver.core import names
 from csidriver.errors import StillInUse
 from csidriver.node.cleanup import Cleanup
 from csidriver.node.configuration import CleanupSettings
-from csidriver.node.state import DATA
+from csidriver.node.token_fs import DATA
 from tests.node.plugin import Node
 
 pytestmark = pytest.mark.mounts

@@ -15,8 +15,8 @@ import pytest
 from csidriver.core import names as core_names
 from csidriver.demo.kubelet import PUBLISH_TIMEOUT
 from csidriver.node import tokenfile
-from csidriver.node.patience import Patience
-from csidriver.node.state import DATA
+from csidriver.node.publish_wait import Patience
+from csidriver.node.token_fs import DATA
 from tests.node.plugin import Node, ShiftedClock, eventually, names
 
 mounts = pytest.mark.mounts

@@ -24,7 +24,7 @@ from csidriver._proto import csi_pb2, csi_pb2_grpc
 from csidriver._proto import pluginregistration_pb2 as registration_pb2
 from csidriver.core import names as core_names
 from csidriver.core.volume.attributes import KEYS
-from csidriver.node.state import folder_name
+from csidriver.node.token_fs import folder_name
 from tests.node.plugin import Node, companion, eventually, follow_threads, names, token
 
 pytestmark = pytest.mark.mounts

@@ -15,7 +15,7 @@ from csidriver.core import names as core_names
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import Ref
 from csidriver.core.status import Status
-from csidriver.node.state import DATA
+from csidriver.node.token_fs import DATA
 from tests.node.plugin import (
     NAMESPACE,
     PATIENCE,
@@ -773,7 +773,7 @@ def test_waiting_publishes_do_not_hold_up_others(
     fresh: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So that nobody's patience ends by itself.
-    monkeypatch.setattr("csidriver.node.volumes.FIRST_LOOK", 60.0)
+    monkeypatch.setattr("csidriver.node.volume_manager.FIRST_LOOK", 60.0)
     fresh.plugin_store = SlowStore(fresh.store_root, poll=0.005)
     fresh.start(publish_wait=60.0)
     calls = [

@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry
 from csidriver.adapters.clock import Clock
 from csidriver.core.status import Status
 from csidriver.errors import InvalidSettings
+from csidriver.node.grpc_server import remove_if_ours
 from csidriver.node.plugin import NodePlugin
-from csidriver.node.server import remove_if_ours
-from csidriver.node.state import DATA
+from csidriver.node.token_fs import DATA
 from tests.node.plugin import PATIENCE, SOURCE, Node, companion, eventually, follow_threads, names
 
 pytestmark = pytest.mark.mounts

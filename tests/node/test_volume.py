@@ -8,11 +8,11 @@ import pytest
 from csidriver.adapters.mounts import Mounts
 from csidriver.core import names
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.node.follow import Follower
+from csidriver.node.companion_watcher import Follower
 from csidriver.node.volume import Volume
 from tests.node.plugin import SOURCE, TOKENS, Node, companion, eventually, follow_threads, token
-from tests.node.test_follow import Scripted
-from tests.node.test_record import RECORD
+from tests.node.test_companion_watcher import Scripted
+from tests.node.test_volume_record import RECORD
 
 pytestmark = pytest.mark.mounts
 

@@ -68,7 +68,7 @@ class Steps:
         for name in ("mount", "umount2"):
             setattr(mounts._libc, name, self._around(name, getattr(mounts._libc, name)))
         os.write = self._around("write", os.write)
-        boundary = logging.getLogger("csidriver.node.boundary")
+        boundary = logging.getLogger("csidriver.node.error_interceptor")
         boundary.setLevel(logging.DEBUG)
         boundary.addHandler(Answers(self.step))
 

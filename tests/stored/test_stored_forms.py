@@ -28,7 +28,7 @@ from csidriver.core.status import Signal, Status, Warn
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.core.volume.template import Template
 from csidriver.errors import InvalidSecret, TokenFileFailed
-from csidriver.node.record import VolumeRecord
+from csidriver.node.volume_record import VolumeRecord
 from csidriver.refresher.spool import Spool
 from csidriver.webhook.shelf import Holding, Material, Shelf
 

@@ -10,7 +10,7 @@ from csidriver.core.names import IS_TOKEN, Ref
 from csidriver.core.status import Status
 from csidriver.core.volume.attributes import DEFAULT_MIN_VALIDITY
 from csidriver.errors import DriverError, NotReady, StoreError, StoreRefused, TokenUnavailable
-from csidriver.node.follow import Sighting
+from csidriver.node.companion_watcher import Sighting
 
 # Statuses that end by themselves.
 _MAY_PASS = (Status.READY, Status.PENDING, Status.UNCERTAIN, Status.ISSUER_UNAVAILABLE)

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import grpc
 import pytest
 
-from csidriver.node.patience import LONGEST_WAIT, REMEMBERED, REMEMBERED_FOR, Patience
+from csidriver.node.publish_wait import LONGEST_WAIT, REMEMBERED, REMEMBERED_FOR, Patience
 from tests.node.plugin import Node
 
 

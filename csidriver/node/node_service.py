@@ -12,8 +12,8 @@ from csidriver.core import names
 from csidriver.core.kubernetes.validation import is_label, is_subdomain
 from csidriver.core.volume.attributes import VolumeAttributes, shown
 from csidriver.errors import InvalidRequest
-from csidriver.node.record import VolumeRecord
-from csidriver.node.volumes import Volumes
+from csidriver.node.volume_manager import Volumes
+from csidriver.node.volume_record import VolumeRecord
 
 # CSI spec, "Size Limits": 128 bytes for a string; some orchestrators are more generous.
 _MAX_ID = 256

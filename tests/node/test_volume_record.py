@@ -9,7 +9,7 @@ from csidriver.core.names import Ref
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.core.volume.template import Template
 from csidriver.errors import TokenFileFailed
-from csidriver.node.record import VolumeRecord
+from csidriver.node.volume_record import VolumeRecord
 from tests.node.plugin import names
 
 ATTRIBUTES = VolumeAttributes(

@@ -12,11 +12,11 @@ import grpc
 from csidriver._proto import csi_pb2_grpc
 from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
 from csidriver.errors import InvalidSettings
-from csidriver.node.boundary import Boundary
+from csidriver.node.error_interceptor import Boundary
 from csidriver.node.health import is_served
-from csidriver.node.identity import IdentityService
+from csidriver.node.identity_service import IdentityService
+from csidriver.node.node_service import NodeService
 from csidriver.node.registration import RegistrationService
-from csidriver.node.service import NodeService
 
 # Kubelet calls one volume at a time per pod; half of the threads may wait for tokens.
 THREADS = 16

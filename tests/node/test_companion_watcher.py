@@ -9,7 +9,7 @@ from csidriver.core import names
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
 from csidriver.errors import InvalidSecret, StoreError, StoreRefused, StoreUnavailable
-from csidriver.node.follow import HASTE, Follower, Timing
+from csidriver.node.companion_watcher import HASTE, Follower, Timing
 from tests.node.plugin import (
     PATIENCE,
     SOURCE,

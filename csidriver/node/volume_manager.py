@@ -18,17 +18,17 @@ from csidriver.errors import (
     PublishedDifferently,
     TokenFileFailed,
 )
-from csidriver.node.claims import Claims
+from csidriver.node.companion_watcher import Follower, Sighting
 from csidriver.node.compatibility import check_compatible, owners
-from csidriver.node.follow import Follower, Sighting
 from csidriver.node.metrics import NodeMetrics
-from csidriver.node.patience import Patience
-from csidriver.node.record import VolumeRecord
+from csidriver.node.publish_wait import Patience
 from csidriver.node.rotation import Clock
-from csidriver.node.state import State, folder_name
-from csidriver.node.templates import ConfigMaps, with_template
+from csidriver.node.template_config_map import ConfigMaps, with_template
+from csidriver.node.token_fs import State, folder_name
 from csidriver.node.tokenfile import Rewrite
 from csidriver.node.volume import Volume
+from csidriver.node.volume_locks import Claims
+from csidriver.node.volume_record import VolumeRecord
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from csidriver.core.names import TEMPLATE_KEY
 from csidriver.core.volume.template import Template
 from csidriver.errors import NotReady, TemplateMissing
-from csidriver.node.record import VolumeRecord
+from csidriver.node.volume_record import VolumeRecord
 
 T = TypeVar("T")
 
