@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from csidriver.adapters.issuers import IssuerFiles
     from csidriver.adapters.kubernetes import Access, KubernetesStore
     from csidriver.node.plugin import Store as NodeStore
-    from csidriver.refresher.claim import Claim
-    from csidriver.refresher.lease import Lease, Seat
-    from csidriver.refresher.loop import Refresher
+    from csidriver.refresher.controller import Refresher
+    from csidriver.refresher.leader_election import Lease, Seat
+    from csidriver.refresher.spool_lock import Claim
     from csidriver.webhook.certificates import Certificates
     from csidriver.webhook.configuration import WebhookSettings
     from csidriver.webhook.metrics import WebhookMetrics
@@ -80,12 +80,12 @@ def refresher(
     from csidriver.adapters.clock import Clock
     from csidriver.adapters.http import TokenEndpoints
     from csidriver.adapters.issuers import IssuerFiles
-    from csidriver.refresher.claim import Claim
-    from csidriver.refresher.interpreter import Interpreter, World
-    from csidriver.refresher.lease import Lease
-    from csidriver.refresher.loop import Refresher
+    from csidriver.refresher.controller import Refresher
+    from csidriver.refresher.effect_interpreter import Interpreter, World
+    from csidriver.refresher.leader_election import Lease
     from csidriver.refresher.metrics import RefresherMetrics
     from csidriver.refresher.spool import Spool
+    from csidriver.refresher.spool_lock import Claim
 
     wanted, clock, metrics = settings.refresher(flags), Clock(), RefresherMetrics(registry)
     issuers = IssuerFiles(wanted.issuers)
@@ -224,7 +224,7 @@ def _backend(
 
         return DirectoryStore(common.store, places=places), FileSeat(common.store)
     from csidriver.adapters import kubernetes
-    from csidriver.refresher.lease import RecordSeat
+    from csidriver.refresher.leader_election import RecordSeat
 
     access = _access(common)
     store = kubernetes.KubernetesStore(kubernetes.Client(access), places)

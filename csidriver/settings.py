@@ -13,7 +13,7 @@ from csidriver.core import names
 from csidriver.core.refresh.schedule import Limits
 from csidriver.logs import FORMATS, LEVELS
 from csidriver.node.configuration import CleanupSettings, NodeSettings
-from csidriver.refresher.lease import Term
+from csidriver.refresher.leader_election import Term
 
 # Where a pod mounts its memory: what is spooled must not outlive it on a disk.
 SPOOL = Path("/run/oauth2-csi/spool")

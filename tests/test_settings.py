@@ -9,7 +9,7 @@ from csidriver.core import names
 from csidriver.core.refresh.schedule import Limits
 from csidriver.errors import InvalidSettings
 from csidriver.node.configuration import CleanupSettings
-from csidriver.refresher.lease import Term
+from csidriver.refresher.leader_election import Term
 
 ENVIRONMENT = {"NODE_NAME": "worker-1", "POD_UID": "pod-uid", "HOME": "/root"}
 STORE = ["--store", "dir:/store"]

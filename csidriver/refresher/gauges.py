@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from csidriver.core.status import Status
-from csidriver.refresher.limiter import Load
-from csidriver.refresher.register import Summary
+from csidriver.refresher.rate_limiter import Load
+from csidriver.refresher.state_cache import Summary
 
 _NAME = "oauth2_csi_refresher"
 

@@ -8,7 +8,7 @@ import pytest
 
 from csidriver.adapters.clock import Clock
 from csidriver.adapters.kubernetes import LeaseRecords, Timings
-from csidriver.refresher.lease import Lease, RecordSeat, Term
+from csidriver.refresher.leader_election import Lease, RecordSeat, Term
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 

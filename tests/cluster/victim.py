@@ -25,10 +25,10 @@ from csidriver.adapters import directory, issuers, kubernetes, ops
 from csidriver.adapters import http as exchanges
 from csidriver.core.refresh import effects
 from csidriver.demo import sandbox
-from csidriver.refresher import interpreter, loop, spool
+from csidriver.refresher import controller, effect_interpreter, spool
 
 # What a role imports only when it starts is here before the first fork.
-IMPORTED = (directory, exchanges, issuers, kubernetes, ops, loop, spool)
+IMPORTED = (directory, exchanges, issuers, kubernetes, ops, controller, spool)
 # Effects that stay within the process: to die before one is to die before the next one that counts.
 INNER = {
     *(effects.Now, effects.Monotonic, effects.Nonce, effects.Wait, effects.StepAside),
@@ -62,19 +62,19 @@ class Steps:
 
     def watch(self) -> None:
         """See everything from now on."""
-        table: Mapping[type, Callable[..., Any]] = interpreter._HANDLERS
-        interpreter._HANDLERS = {
+        table: Mapping[type, Callable[..., Any]] = effect_interpreter._HANDLERS
+        effect_interpreter._HANDLERS = {
             kind: do if kind in INNER else self._before(kind.__name__, do)
             for kind, do in table.items()
         }
-        run = interpreter.Performance.run
+        run = effect_interpreter.Performance.run
 
         def running(performance: Any, steps: Any) -> Any:
             result = run(performance, steps)
             self.step(OVER)
             return result
 
-        setattr(interpreter.Performance, "run", running)  # noqa: B010 - mypy takes no other way
+        setattr(effect_interpreter.Performance, "run", running)  # noqa: B010 - mypy takes no other way
         sys.addaudithook(self._audit)
 
     def step(self, name: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from csidriver.adapters.clock import Clock
 from csidriver.adapters.directory import FileSeat
 from csidriver.adapters.kubernetes import LeaseRecords
-from csidriver.refresher.lease import RecordSeat, Seat, Term
+from csidriver.refresher.leader_election import RecordSeat, Seat, Term
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 

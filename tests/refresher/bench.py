@@ -27,8 +27,8 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import Policy
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
 from csidriver.errors import StoreUnavailable
-from csidriver.refresher.interpreter import Interpreter, World
-from csidriver.refresher.loop import Refresher
+from csidriver.refresher.controller import Refresher
+from csidriver.refresher.effect_interpreter import Interpreter, World
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.spool import Spool
 

@@ -15,8 +15,8 @@ from csidriver.core.refresh.source import Client, Source
 from csidriver.core.refresh.state import Known
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Signal
-from csidriver.refresher.limiter import Limiter
-from csidriver.refresher.queue import DueQueue
+from csidriver.refresher.rate_limiter import Limiter
+from csidriver.refresher.workqueue import DueQueue
 from tests.simulator.kernel import START, Kernel
 
 SIZE = 10_000

@@ -16,11 +16,11 @@ from csidriver.core.oauth.issuers import Issuers
 from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.refresh.schedule import backoff, spread
 from csidriver.core.refresh.state import Known, Rules
-from csidriver.refresher.census import Census, find_missed, take_stock
-from csidriver.refresher.limiter import Limiter
-from csidriver.refresher.names import Names
-from csidriver.refresher.queue import DueQueue
-from csidriver.refresher.register import Register
+from csidriver.refresher.duplicate_index import Names
+from csidriver.refresher.rate_limiter import Limiter
+from csidriver.refresher.resync import Census, find_missed, take_stock
+from csidriver.refresher.state_cache import Register
+from csidriver.refresher.workqueue import DueQueue
 from tests.simulator.lease import Seat
 from tests.simulator.network import Network
 from tests.simulator.plan import SWEEP_EVERY

@@ -38,8 +38,8 @@ from csidriver.core.refresh.conflict import Conflict
 from csidriver.core.refresh.grant import Grant, Verdict
 from csidriver.core.refresh.state import Known, Steps
 from csidriver.core.status import Signal, Status
-from csidriver.refresher.gate import Gate
-from csidriver.refresher.queue import DueQueue
+from csidriver.refresher.issuer_limits import Gate
+from csidriver.refresher.workqueue import DueQueue
 from tests.simulator import herd, replica
 from tests.simulator.plan import Plan
 from tests.simulator.scenario import simulate

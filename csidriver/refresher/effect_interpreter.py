@@ -17,10 +17,10 @@ from csidriver.core.oauth.token_response import Failed, Ok, Outcome
 from csidriver.core.refresh import effects
 from csidriver.core.status import Signal, Status
 from csidriver.errors import StoreConflict, StoreError
-from csidriver.refresher.gate import Trouble
-from csidriver.refresher.limiter import Limiter
-from csidriver.refresher.names import Names
-from csidriver.refresher.world import Clock, Spooling, Store, TokenEndpoints, World
+from csidriver.refresher.duplicate_index import Names
+from csidriver.refresher.issuer_limits import Trouble
+from csidriver.refresher.ports import Clock, Spooling, Store, TokenEndpoints, World
+from csidriver.refresher.rate_limiter import Limiter
 
 __all__ = ["Clock", "Interpreter", "Performance", "Spooling", "Store", "TokenEndpoints", "World"]
 

@@ -25,7 +25,7 @@ from csidriver.core.status import Signal
 from csidriver.demo.faults import Status
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
 from csidriver.errors import SpoolFailed, StoreConflict, StoreUnavailable
-from csidriver.refresher.interpreter import Interpreter, World
+from csidriver.refresher.effect_interpreter import Interpreter, World
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.spool import Spool
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csidriver.refresher.queue import DueQueue
+from csidriver.refresher.workqueue import DueQueue
 
 PATIENCE = 10.0  # seconds; only a defect waits for it
 

@@ -1,7 +1,7 @@
 import pytest
 
 from csidriver.adapters.clock import Clock
-from csidriver.refresher.setback import Setback
+from csidriver.refresher.clock_jump import Setback
 
 
 class Steered(Clock):

@@ -13,9 +13,9 @@ from csidriver.core.oauth.token_response import Failed, Ok, Outcome
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Signal
-from csidriver.refresher.breaker import State
-from csidriver.refresher.gate import TOLERANCE, Trouble, Turn
-from csidriver.refresher.limiter import Limiter
+from csidriver.refresher.circuit_breaker import State
+from csidriver.refresher.issuer_limits import TOLERANCE, Trouble, Turn
+from csidriver.refresher.rate_limiter import Limiter
 
 ANN, BEN = Client("ann", Sensitive("a")), Client("ben", Sensitive("b"))
 OK = Ok(TokenDocument({}))

@@ -15,8 +15,8 @@ from csidriver.core.refresh.source import Source
 from csidriver.core.refresh.state import Known, Rules
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from csidriver.refresher.census import Census, take_stock
-from csidriver.refresher.register import Register, rested
+from csidriver.refresher.resync import Census, take_stock
+from csidriver.refresher.state_cache import Register, rested
 
 REF = Ref("ns", "hello")
 TEXT = '{"access_token":"at","refresh_token":"rt"}'

@@ -12,7 +12,7 @@ from csidriver.core.names import Ref
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Ok, Outcome
 from csidriver.core.status import Signal
-from csidriver.refresher.breaker import LOOK_AGAIN, Breaker, State
+from csidriver.refresher.circuit_breaker import LOOK_AGAIN, Breaker, State
 
 # A worker comes a little late, and the next one not later because of that: seconds of the rate.
 TOLERANCE = 0.1

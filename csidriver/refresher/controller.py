@@ -14,15 +14,15 @@ from csidriver.core.refresh.reconcile import visit
 from csidriver.core.refresh.schedule import backoff, spread
 from csidriver.core.refresh.state import Known, Rules
 from csidriver.errors import DriverError, StoreError
-from csidriver.refresher.census import Census, Sources, find_missed, take_stock
-from csidriver.refresher.crew import Crew
+from csidriver.refresher.clock_jump import Setback
+from csidriver.refresher.effect_interpreter import Interpreter, Performance
 from csidriver.refresher.gauges import Scene, gauges
-from csidriver.refresher.interpreter import Interpreter, Performance
 from csidriver.refresher.metrics import RefresherMetrics
-from csidriver.refresher.queue import DueQueue
-from csidriver.refresher.register import Register
-from csidriver.refresher.setback import Setback
-from csidriver.refresher.world import Clock
+from csidriver.refresher.ports import Clock
+from csidriver.refresher.resync import Census, Sources, find_missed, take_stock
+from csidriver.refresher.state_cache import Register
+from csidriver.refresher.worker_pool import Crew
+from csidriver.refresher.workqueue import DueQueue
 
 log = logging.getLogger(__name__)
 

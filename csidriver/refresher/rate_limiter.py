@@ -8,8 +8,8 @@ from csidriver.core.names import Ref
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Outcome
 from csidriver.core.refresh.source import Client
-from csidriver.refresher.breaker import State
-from csidriver.refresher.gate import Gate, Trouble, Turn
+from csidriver.refresher.circuit_breaker import State
+from csidriver.refresher.issuer_limits import Gate, Trouble, Turn
 
 
 @dataclass(frozen=True, slots=True)

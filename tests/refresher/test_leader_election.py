@@ -8,7 +8,7 @@ import pytest
 
 from csidriver.core.kubernetes.lease import Tenure
 from csidriver.errors import InvalidSettings, StoreConflict, StoreRefused, StoreUnavailable
-from csidriver.refresher.lease import Lease, RecordSeat, Term
+from csidriver.refresher.leader_election import Lease, RecordSeat, Term
 
 TERM = Term(16.0, 4.0)
 PATIENCE = 20.0  # real seconds; only a defect waits for it

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from csidriver.refresher.crew import Crew
+from csidriver.refresher.worker_pool import Crew
 
 PATIENCE = 10.0
 

@@ -204,7 +204,7 @@ def due_below(root: Path) -> float:
 def store_away(bench: Bench) -> Iterator[Path]:
     """The store is out of reach, and the refresher has noticed; yields where it is meanwhile."""
     away = bench.root.with_name("away")
-    logger, noticed = logging.getLogger("csidriver.refresher.loop"), threading.Event()
+    logger, noticed = logging.getLogger("csidriver.refresher.controller"), threading.Event()
     handler = Watching(noticed)
     logger.addHandler(handler)
     bench.root.rename(away)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from csidriver.core.names import Ref
 from csidriver.core.refresh.effects import Namesake
-from csidriver.refresher.names import Names
+from csidriver.refresher.duplicate_index import Names
 
 A, B, C = (Ref("ns", name) for name in "abc")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from csidriver.errors import SpoolFailed
-from csidriver.refresher.claim import Claim
+from csidriver.refresher.spool_lock import Claim
 
 
 def test_a_folder_keeps_its_name_and_no_other_has_it(tmp_path: Path) -> None:

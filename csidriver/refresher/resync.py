@@ -18,7 +18,7 @@ from csidriver.core.names import (
 )
 from csidriver.core.refresh.state import Known, Rules
 from csidriver.errors import StoreError
-from csidriver.refresher.register import Seen, rested
+from csidriver.refresher.state_cache import Seen, rested
 
 log = logging.getLogger(__name__)
 
