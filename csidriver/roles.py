@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from csidriver.refresher.controller import Refresher
     from csidriver.refresher.leader_election import Lease, Seat
     from csidriver.refresher.spool_lock import Claim
-    from csidriver.webhook.certificates import Certificates
+    from csidriver.webhook.certificate_secret import Store
+    from csidriver.webhook.certificate_source import Certificates
     from csidriver.webhook.configuration import WebhookSettings
     from csidriver.webhook.metrics import WebhookMetrics
-    from csidriver.webhook.shelf import Store
 
 log = logging.getLogger(__name__)
 
@@ -163,11 +163,11 @@ def webhook(
     from csidriver.adapters.clock import Clock
     from csidriver.adapters.pki import Pki
     from csidriver.webhook import configuration
-    from csidriver.webhook.answers import answer
-    from csidriver.webhook.files import FileCertificates
+    from csidriver.webhook.certificate_files import FileCertificates
+    from csidriver.webhook.https_server import AdmissionServer
     from csidriver.webhook.metrics import WebhookMetrics
-    from csidriver.webhook.role import Webhook
-    from csidriver.webhook.server import AdmissionServer
+    from csidriver.webhook.review_handler import answer
+    from csidriver.webhook.webhook import Webhook
 
     wanted, clock, metrics = configuration.webhook(flags), Clock(), WebhookMetrics(registry)
     certificates: Certificates
@@ -186,9 +186,9 @@ def _self_made(
 ) -> "Certificates":
     from csidriver.adapters.pki import Pki
     from csidriver.core.admission.certificates import Terms
-    from csidriver.webhook.bundle import Bundle
-    from csidriver.webhook.selfmade import SelfMade
-    from csidriver.webhook.shelf import Shelf
+    from csidriver.webhook.ca_bundle import Bundle
+    from csidriver.webhook.certificate_secret import Shelf
+    from csidriver.webhook.managed_certificates import SelfMade
 
     pki, terms = Pki(), Terms()
     if common.store is not None:

@@ -20,7 +20,7 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE, WEBHOOK
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict
-from csidriver.webhook.answers import Reply, refusal
+from csidriver.webhook.review_handler import Reply, refusal
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.hooked import CONFIGURATION, Hooked, Pod, as_by_controllers

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from csidriver.core.names import WEBHOOK
-from csidriver.webhook.answers import Reply
 from csidriver.webhook.metrics import Result
+from csidriver.webhook.review_handler import Reply
 from tests.cluster.cluster import Cluster
 from tests.cluster.hooked import Hooked, Pod
 from tests.core.admission.test_review import ENTRY, KEY, container, pod_with

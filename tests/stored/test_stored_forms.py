@@ -30,7 +30,7 @@ from csidriver.core.volume.template import Template
 from csidriver.errors import InvalidSecret, TokenFileFailed
 from csidriver.node.volume_record import VolumeRecord
 from csidriver.refresher.spool import Spool
-from csidriver.webhook.shelf import Holding, Material, Shelf
+from csidriver.webhook.certificate_secret import Holding, Material, Shelf
 
 FIXTURES = Path(__file__).with_name("fixtures")
 REF = Ref("physics", "hello-token")

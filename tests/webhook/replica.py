@@ -9,15 +9,15 @@ from csidriver.adapters.clock import Clock
 from csidriver.adapters.pki import Pki
 from csidriver.core.admission.certificates import Terms
 from csidriver.core.names import DRIVER_NAMESPACE
-from csidriver.webhook.answers import Answer, answer
-from csidriver.webhook.bundle import Bundle, Configuration
-from csidriver.webhook.certificates import Time
-from csidriver.webhook.exchange import Limits
+from csidriver.webhook.ca_bundle import Bundle, Configuration
+from csidriver.webhook.certificate_secret import Shelf, Store
+from csidriver.webhook.certificate_source import Time
+from csidriver.webhook.http_handler import Limits
+from csidriver.webhook.https_server import AdmissionServer
+from csidriver.webhook.managed_certificates import SelfMade
 from csidriver.webhook.metrics import WebhookMetrics
-from csidriver.webhook.role import Webhook
-from csidriver.webhook.selfmade import SelfMade
-from csidriver.webhook.server import AdmissionServer
-from csidriver.webhook.shelf import Shelf, Store
+from csidriver.webhook.review_handler import Answer, answer
+from csidriver.webhook.webhook import Webhook
 
 PROMPT = 10.0  # seconds in which it ends
 NAMES = frozenset({"oauth2-csi-webhook.oauth2-csi.svc"})

@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from csidriver.webhook.answers import Answer
-from csidriver.webhook.crowd import Crowd, Guest
-from csidriver.webhook.exchange import Desk, Exchange, Limits
+from csidriver.webhook.connections import Crowd, Guest
+from csidriver.webhook.http_handler import Desk, Exchange, Limits
 from csidriver.webhook.metrics import WebhookMetrics
+from csidriver.webhook.review_handler import Answer
 
 log = logging.getLogger(__name__)
 

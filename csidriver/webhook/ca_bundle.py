@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from csidriver.core.admission.certificates import Certificate, Terms, seen_since, to_publish
 from csidriver.errors import StoreConflict, StoreError
-from csidriver.webhook.certificates import Pki
+from csidriver.webhook.certificate_source import Pki
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE, CERTIFICATE_TYPE, DRIVER_NAMESPACE
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict, StoreRefused, StoreUnavailable
-from csidriver.webhook.bundle import Bundle
+from csidriver.webhook.ca_bundle import Bundle
+from csidriver.webhook.certificate_secret import Shelf
+from csidriver.webhook.managed_certificates import SelfMade
 from csidriver.webhook.metrics import WebhookMetrics
-from csidriver.webhook.selfmade import SelfMade
-from csidriver.webhook.shelf import Shelf
 from tests.refresher.bench import until
 from tests.webhook.places import Dial, Register
 from tests.webhook.replica import NAMES

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csidriver.webhook import answers
-from csidriver.webhook.answers import answer, refusal
+from csidriver.webhook import review_handler
 from csidriver.webhook.metrics import Result
+from csidriver.webhook.review_handler import answer, refusal
 from tests.core.admission.test_review import ENTRY, pod_with, review_of
 
 GOOD = json.dumps(review_of(pod_with(ENTRY))).encode()
@@ -73,7 +73,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise ZeroDivisionError("needle")
 
     with monkeypatch.context() as patched:
-        patched.setattr(answers, "review", fail)
+        patched.setattr(review_handler, "review", fail)
         yield
 
 

@@ -3,8 +3,8 @@
 import logging
 import threading
 
-from csidriver.webhook.certificates import Certificates
-from csidriver.webhook.server import AdmissionServer
+from csidriver.webhook.certificate_source import Certificates
+from csidriver.webhook.https_server import AdmissionServer
 
 log = logging.getLogger(__name__)
 

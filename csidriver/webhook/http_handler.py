@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from csidriver.core.names import ADMISSION_PATH
-from csidriver.webhook.answers import Answer, Reply, refusal
-from csidriver.webhook.crowd import Doing, Guest
+from csidriver.webhook.connections import Doing, Guest
 from csidriver.webhook.metrics import WebhookMetrics
+from csidriver.webhook.review_handler import Answer, Reply, refusal
 
 _BUFFER = 1 << 16
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from csidriver.core.admission.certificates import Step, Terms, may_serve, next_step
 from csidriver.errors import DriverError, StoreConflict, StoreError
-from csidriver.webhook.bundle import Bundle
-from csidriver.webhook.certificates import Pki, Served, Time, shortcomings, told
+from csidriver.webhook.ca_bundle import Bundle
+from csidriver.webhook.certificate_secret import Material, Shelf
+from csidriver.webhook.certificate_source import Pki, Served, Time, shortcomings, told
 from csidriver.webhook.metrics import WebhookMetrics
-from csidriver.webhook.shelf import Material, Shelf
 
 log = logging.getLogger(__name__)
 

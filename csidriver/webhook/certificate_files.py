@@ -7,7 +7,7 @@ from pathlib import Path
 
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSettings
-from csidriver.webhook.certificates import Pki, Served, Time, shortcomings
+from csidriver.webhook.certificate_source import Pki, Served, Time, shortcomings
 from csidriver.webhook.configuration import CertificateFiles
 from csidriver.webhook.metrics import WebhookMetrics
 

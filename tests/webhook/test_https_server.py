@@ -17,11 +17,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.pki import Pki
-from csidriver.webhook.answers import Answer, Reply, answer
-from csidriver.webhook.exchange import Limits
+from csidriver.webhook.http_handler import Limits
+from csidriver.webhook.https_server import AdmissionServer
 from csidriver.webhook.metrics import Result, WebhookMetrics
-from csidriver.webhook.role import Webhook
-from csidriver.webhook.server import AdmissionServer
+from csidriver.webhook.review_handler import Answer, Reply, answer
+from csidriver.webhook.webhook import Webhook
 from tests.core.admission.test_review import ENTRY, pod_with, review_of
 from tests.refresher.bench import until
 

@@ -8,7 +8,7 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE, CERTIFICATE_TYPE
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
-from csidriver.webhook.certificates import Pki
+from csidriver.webhook.certificate_source import Pki
 
 # Names as in Secrets of type kubernetes.io/tls. The first authority is the one that signs.
 _AUTHORITIES, _AUTHORITY_KEY = "ca.crt", "ca.key"
