@@ -15,7 +15,7 @@ from bench.process import PATIENCE, PROGRAM, environment, memory_of
 from bench.review import review
 from bench.room import MEMORY
 from bench.rows import Row, over_rounds, ratio
-from csidriver.adapters.pki import Pki
+from csidriver.adapters.x509 import Pki
 from csidriver.errors import DriverError
 
 ROUNDS, QUICK_ROUNDS = 9, 3

@@ -107,7 +107,7 @@ def _roles(text: str) -> list[str]:
 def _run_roles(flags: argparse.Namespace) -> int:
     from prometheus_client import CollectorRegistry
 
-    from csidriver.adapters.ops import OpsServer
+    from csidriver.adapters.probe_server import OpsServer
 
     common = settings.common(flags)
     if common.store is None and len(flags.roles) > 1:

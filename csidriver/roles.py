@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from csidriver.adapters.clock import Clock
     from csidriver.adapters.directory import DirectoryStore
-    from csidriver.adapters.issuers import IssuerFiles
+    from csidriver.adapters.issuer_files import IssuerFiles
     from csidriver.adapters.kubernetes import Access, KubernetesStore
     from csidriver.node.plugin import Store as NodeStore
     from csidriver.refresher.controller import Refresher
@@ -78,8 +78,8 @@ def refresher(
 ) -> Role:
     """The refresher, as soon as no other one works."""
     from csidriver.adapters.clock import Clock
-    from csidriver.adapters.http import TokenEndpoints
-    from csidriver.adapters.issuers import IssuerFiles
+    from csidriver.adapters.issuer_files import IssuerFiles
+    from csidriver.adapters.oauth import TokenEndpoints
     from csidriver.refresher.controller import Refresher
     from csidriver.refresher.effect_interpreter import Interpreter, World
     from csidriver.refresher.leader_election import Lease
@@ -161,7 +161,7 @@ def webhook(
 ) -> Role:
     """The admission webhook."""
     from csidriver.adapters.clock import Clock
-    from csidriver.adapters.pki import Pki
+    from csidriver.adapters.x509 import Pki
     from csidriver.webhook import configuration
     from csidriver.webhook.certificate_files import FileCertificates
     from csidriver.webhook.https_server import AdmissionServer
@@ -184,7 +184,7 @@ def webhook(
 def _self_made(
     common: settings.Common, wanted: "WebhookSettings", clock: "Clock", metrics: "WebhookMetrics"
 ) -> "Certificates":
-    from csidriver.adapters.pki import Pki
+    from csidriver.adapters.x509 import Pki
     from csidriver.core.admission.certificates import Terms
     from csidriver.webhook.ca_bundle import Bundle
     from csidriver.webhook.certificate_secret import Shelf

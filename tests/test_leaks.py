@@ -25,7 +25,7 @@ import yaml
 from prometheus_client import generate_latest
 
 from csidriver._proto import csi_pb2, csi_pb2_grpc
-from csidriver.adapters.directory.change import LAST_APPLIED
+from csidriver.adapters.directory.objects import LAST_APPLIED
 from csidriver.adapters.mounts import Mounts
 from csidriver.core import names as core_names
 from csidriver.core.sensitive import Sensitive

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from csidriver.adapters.directory import DirectoryStore, FileSeat
 from csidriver.adapters.directory.manifest import Unfit, decode, encode
-from csidriver.adapters.directory.slot import Slot
+from csidriver.adapters.directory.object_key import Slot
 from csidriver.core.kubernetes.change import Change, Event, Places
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import IS_TOKEN, STATUS, Ref

@@ -23,9 +23,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from csidriver.adapters.http import TokenEndpoints
-from csidriver.adapters.http.exchange import Request
-from csidriver.adapters.http.trust import Trust
+from csidriver.adapters.oauth import TokenEndpoints
+from csidriver.adapters.oauth.http_client import Request
+from csidriver.adapters.oauth.tls_contexts import Trust
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failed, Ok, Outcome
 from csidriver.core.refresh.source import Client

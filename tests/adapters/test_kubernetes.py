@@ -23,8 +23,8 @@ from csidriver.adapters.kubernetes import (
     from_kubeconfig,
     from_pod,
 )
-from csidriver.adapters.kubernetes.access import Access
-from csidriver.adapters.kubernetes.stream import LARGEST, Items, lines
+from csidriver.adapters.kubernetes.credentials import Access
+from csidriver.adapters.kubernetes.json_stream import LARGEST, Items, lines
 from csidriver.core.kubernetes.change import Change, Event, Places, What
 from csidriver.core.kubernetes.lease import Tenure
 from csidriver.core.kubernetes.secret import Secret, SecretPatch

@@ -12,9 +12,9 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.clock import Clock
-from csidriver.adapters.http import TokenEndpoints
-from csidriver.adapters.issuers import IssuerFiles
+from csidriver.adapters.issuer_files import IssuerFiles
 from csidriver.adapters.kubernetes import Client, KubernetesStore, from_kubeconfig
+from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.kubernetes.change import Places
 from csidriver.core.kubernetes.secret import SecretPatch
 from csidriver.core.names import Ref

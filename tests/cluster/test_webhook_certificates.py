@@ -14,7 +14,7 @@ from typing import Any, Self
 import pytest
 
 from csidriver.adapters.kubernetes import Client, KubernetesStore, WebhookConfiguration
-from csidriver.adapters.pki import Pki
+from csidriver.adapters.x509 import Pki
 from csidriver.core.admission.certificates import Terms
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE, WEBHOOK

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from csidriver import cli
-from csidriver.adapters import directory, issuers, kubernetes, ops
-from csidriver.adapters import http as exchanges
+from csidriver.adapters import directory, issuer_files, kubernetes, probe_server
+from csidriver.adapters import oauth as exchanges
 from csidriver.core.refresh import effects
 from csidriver.demo import sandbox
 from csidriver.refresher import controller, effect_interpreter, spool
 
 # What a role imports only when it starts is here before the first fork.
-IMPORTED = (directory, exchanges, issuers, kubernetes, ops, controller, spool)
+IMPORTED = (directory, exchanges, issuer_files, kubernetes, probe_server, controller, spool)
 # Effects that stay within the process: to die before one is to die before the next one that counts.
 INNER = {
     *(effects.Now, effects.Monotonic, effects.Nonce, effects.Wait, effects.StepAside),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.adapters.http import TokenEndpoints
+from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.token_response import Failed, Ok
 from csidriver.core.status import Signal
 from tests.peers.keycloak import CLIENT, Keycloak, Realm

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from csidriver.adapters.http import TokenEndpoints
+from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive

@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.clock import Clock
 from csidriver.adapters.directory import DirectoryStore
-from csidriver.adapters.http import TokenEndpoints
-from csidriver.adapters.issuers import IssuerFiles
+from csidriver.adapters.issuer_files import IssuerFiles
 from csidriver.adapters.kubernetes import KubernetesStore
+from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core import names
 from csidriver.core.kubernetes.change import Change
 from csidriver.core.kubernetes.secret import Secret, SecretPatch

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.clock import Clock
 from csidriver.adapters.directory import DirectoryStore
-from csidriver.adapters.http import TokenEndpoints
+from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import DRIVER_NAMESPACE, GRANT_TYPE, Ref
 from csidriver.core.oauth.issuers import Issuer

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from csidriver.adapters.directory.store import DirectoryStore
-from csidriver.adapters.issuers import IssuerFiles
+from csidriver.adapters.issuer_files import IssuerFiles
 from csidriver.core import names
 from csidriver.core.admission.certificates import Certificate, Plan, Step, Stock, Terms
 from csidriver.core.companion import AccessToken, Companion

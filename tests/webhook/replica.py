@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.clock import Clock
-from csidriver.adapters.pki import Pki
+from csidriver.adapters.x509 import Pki
 from csidriver.core.admission.certificates import Terms
 from csidriver.core.names import DRIVER_NAMESPACE
 from csidriver.webhook.ca_bundle import Bundle, Configuration

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.directory import DirectoryStore
-from csidriver.adapters.pki import Pki
+from csidriver.adapters.x509 import Pki
 from csidriver.core.admission.certificates import Certificate, Terms
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE, CERTIFICATE_TYPE, DRIVER_NAMESPACE

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from csidriver.adapters.pki import Pki
+from csidriver.adapters.x509 import Pki
 from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
 from tests.core.admission.test_review import ENTRY, pod_with, review_of

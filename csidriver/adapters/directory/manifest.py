@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from csidriver.adapters.directory.slot import Slot
+from csidriver.adapters.directory.object_key import Slot
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreRefused

@@ -11,10 +11,10 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from csidriver.adapters.directory import change, watch
+from csidriver.adapters.directory import objects, polling_watch
 from csidriver.adapters.directory.manifest import received
-from csidriver.adapters.directory.shelf import Shelf, Stored
-from csidriver.adapters.directory.slot import Slot
+from csidriver.adapters.directory.manifest_files import Shelf, Stored
+from csidriver.adapters.directory.object_key import Slot
 from csidriver.core.kubernetes.change import Change, Event, Places
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.kubernetes.timestamp import rfc3339
@@ -61,7 +61,7 @@ class DirectoryStore:
             stored = self._still(slot, base)
             if stored is None:
                 raise StoreConflict(f"{slot.path} is gone")
-            changed = change.merged(change.settled(stored.manifest), body)
+            changed = objects.merged(objects.settled(stored.manifest), body)
             return self._put(stored, changed, slot, FIELD_MANAGER).secret
 
     def delete_secret(self, base: Secret) -> None:
@@ -82,14 +82,14 @@ class DirectoryStore:
 
     def watch_changes(self, stop: threading.Event) -> Generator[Change | None, None, None]:
         """All sources, grants and companions, None, and then their changes, until `stop`."""
-        return watch.changes(self._shelf, self._places, stop, poll=self._poll)
+        return polling_watch.changes(self._shelf, self._places, stop, poll=self._poll)
 
     def watch_secret(
         self, namespace: str, name: str, stop: threading.Event
     ) -> Iterator[Secret | None]:
         """One Secret as it is (None while absent), then every change of it, until `stop`."""
         slot = Slot.of(namespace, "Secret", name)
-        return watch.secret(self._shelf, slot, stop, poll=self._poll)
+        return polling_watch.secret(self._shelf, slot, stop, poll=self._poll)
 
     def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """The texts of a ConfigMap, None if there is none."""
@@ -98,11 +98,11 @@ class DirectoryStore:
 
     def create_event(self, event: Event) -> None:
         """Record an Event, or count one more of it."""
-        slot = Slot.of(event.ref.namespace, "Event", change.event_name(event))
+        slot = Slot.of(event.ref.namespace, "Event", objects.event_name(event))
         with self._shelf.folder.locked():
             stored = self._shelf.load(slot)
             before = None if stored is None else stored.manifest
-            written = change.told(before, event, rfc3339(time.time()))
+            written = objects.told(before, event, rfc3339(time.time()))
             self._put(stored, written, slot, FIELD_MANAGER)
 
     def apply(
@@ -115,8 +115,8 @@ class DirectoryStore:
         copy, slot = received(manifest, namespace)
         with self._shelf.folder.locked():
             stored = self._shelf.load(slot)
-            before = None if stored is None else change.settled(stored.manifest)
-            self._put(stored, change.applied(before, copy), slot, manager)
+            before = None if stored is None else objects.settled(stored.manifest)
+            self._put(stored, objects.applied(before, copy), slot, manager)
 
     def replace(
         self, manifest: Mapping[str, Any], namespace: str, manager: str = "kubectl-replace"
@@ -127,7 +127,7 @@ class DirectoryStore:
             stored = self._shelf.load(slot)
             if stored is None:
                 raise StoreConflict(f"{slot.path} is gone")
-            self._put(stored, change.replaced(stored.manifest, copy), slot, manager)
+            self._put(stored, objects.replaced(stored.manifest, copy), slot, manager)
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """What `kubectl delete` does, to an object of any kind, fit or not; absent is fine."""
@@ -149,10 +149,10 @@ class DirectoryStore:
         own = {"namespace": slot.namespace, **written["metadata"]}
         if stored is None:
             own |= {"uid": str(uuid.uuid4()), "creationTimestamp": now}
-        changed = change.settled({**written, "metadata": own})
+        changed = objects.settled({**written, "metadata": own})
         if stored is not None:
-            before = change.settled(stored.manifest)
-            change.guard_immutable(before, changed)
-            if change.unsigned(before) == change.unsigned(changed):
+            before = objects.settled(stored.manifest)
+            objects.guard_immutable(before, changed)
+            if objects.unsigned(before) == objects.unsigned(changed):
                 return stored
-        return self._shelf.store(slot, change.signed(changed, manager, now))
+        return self._shelf.store(slot, objects.signed(changed, manager, now))

@@ -20,9 +20,9 @@ import urllib3
 from kubernetes.client.api_client import ApiClient
 from kubernetes.client.exceptions import ApiException
 
-from csidriver.adapters.kubernetes.access import Access
-from csidriver.adapters.kubernetes.call import Absent, Call, refusal
-from csidriver.adapters.kubernetes.stream import LARGEST
+from csidriver.adapters.kubernetes.credentials import Access
+from csidriver.adapters.kubernetes.json_stream import LARGEST
+from csidriver.adapters.kubernetes.request import Absent, Call, refusal
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreError, StoreUnavailable

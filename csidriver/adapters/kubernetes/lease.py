@@ -4,8 +4,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from csidriver.adapters.kubernetes.call import Call
 from csidriver.adapters.kubernetes.client import Ask, Client, bare
+from csidriver.adapters.kubernetes.request import Call
 from csidriver.core.kubernetes.lease import Tenure
 from csidriver.core.kubernetes.timestamp import epoch
 from csidriver.core.names import REFRESHER

@@ -15,10 +15,10 @@ from typing import Any
 
 import urllib3
 
-from csidriver.adapters.kubernetes.call import Call, Expired
 from csidriver.adapters.kubernetes.client import Ask, Client, parsed
-from csidriver.adapters.kubernetes.listing import METADATA_LIST, Pages
-from csidriver.adapters.kubernetes.stream import lines
+from csidriver.adapters.kubernetes.json_stream import lines
+from csidriver.adapters.kubernetes.paged_list import METADATA_LIST, Pages
+from csidriver.adapters.kubernetes.request import Call, Expired
 from csidriver.core.kubernetes.change import Change, What
 from csidriver.core.kubernetes.secret import newest_manager, own_annotations
 from csidriver.core.names import FIELD_MANAGER, IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE, Ref

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import quote_plus
 
-from csidriver.adapters.http.exchange import Answer, Answerless, Request, exchange
-from csidriver.adapters.http.metadata import Places, configured, discover
-from csidriver.adapters.http.trust import Trust
+from csidriver.adapters.oauth.http_client import Answer, Answerless, Request, exchange
+from csidriver.adapters.oauth.metadata import Places, configured, discover
+from csidriver.adapters.oauth.tls_contexts import Trust
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failed, Ok, Outcome, classify
 from csidriver.core.refresh.source import Client

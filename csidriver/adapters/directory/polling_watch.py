@@ -10,9 +10,9 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
-from csidriver.adapters.directory.folder import Signature
-from csidriver.adapters.directory.shelf import Shelf
-from csidriver.adapters.directory.slot import Slot
+from csidriver.adapters.directory.files import Signature
+from csidriver.adapters.directory.manifest_files import Shelf
+from csidriver.adapters.directory.object_key import Slot
 from csidriver.core import names
 from csidriver.core.kubernetes.change import Change, Places, What
 from csidriver.core.kubernetes.secret import Secret

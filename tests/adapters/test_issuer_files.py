@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.adapters.issuers import IssuerFiles
+from csidriver.adapters.issuer_files import IssuerFiles
 from csidriver.errors import InvalidSettings
 
 

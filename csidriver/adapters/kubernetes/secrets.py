@@ -5,9 +5,9 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 
-from csidriver.adapters.kubernetes import events, listing, merge
-from csidriver.adapters.kubernetes.call import Call
+from csidriver.adapters.kubernetes import events, merged_watch, paged_list
 from csidriver.adapters.kubernetes.client import Ask, Client, bare
+from csidriver.adapters.kubernetes.request import Call
 from csidriver.adapters.kubernetes.watch import Chance, Scope
 from csidriver.core import names
 from csidriver.core.kubernetes.change import Change, Event, Places, What
@@ -32,21 +32,21 @@ class KubernetesStore:
     def get_secret(self, namespace: str, name: str) -> Secret | None:
         """The Secret, None if there is none."""
         answer = self._client.find(_call("get", namespace, name))
-        return None if answer is None else listing.secret(answer.document, answer.now)
+        return None if answer is None else paged_list.secret(answer.document, answer.now)
 
     @bare
     def create_secret(self, secret: Secret) -> Secret:
         """Store a new Secret; raises StoreConflict if it exists."""
         call = _call("create", secret.namespace, secret.name)
         answer = self._client.ask(call, Ask(body=secret.to_manifest()))
-        return listing.secret(answer.document, answer.now)
+        return paged_list.secret(answer.document, answer.now)
 
     @bare
     def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret:
         """Change a Secret; raises StoreConflict unless it is still the one in `base`."""
         body = patch.to_merge_patch(base.resource_version)
         answer = self._client.ask(_call("patch", base.namespace, base.name), Ask(body=body))
-        return listing.secret(answer.document, answer.now)
+        return paged_list.secret(answer.document, answer.now)
 
     @bare
     def delete_secret(self, base: Secret) -> None:
@@ -57,7 +57,7 @@ class KubernetesStore:
 
     def list_secrets(self, namespace: str, type: str) -> Iterator[Secret]:  # noqa: A002 - its name
         """All Secrets of one type in a namespace, as they come."""
-        found = listing.secrets(self._client, namespace, type)
+        found = paged_list.secrets(self._client, namespace, type)
         try:
             yield from found
         except StoreError as error:
@@ -69,7 +69,7 @@ class KubernetesStore:
         A namespace that was asked for by name and refuses us is warned about and looked at again
         later; nothing is told of it meanwhile, neither that its sources exist nor that they do not.
         """
-        return merge.changes(self._client, self._scopes(), self._chance, stop)
+        return merged_watch.changes(self._client, self._scopes(), self._chance, stop)
 
     @bare
     def create_event(self, event: Event) -> None:

@@ -15,7 +15,7 @@ from errno import EACCES, ELOOP, ENOENT, ENOTDIR, ENXIO
 from pathlib import Path
 
 from csidriver.adapters.directory.manifest import LIMIT, Unfit
-from csidriver.adapters.directory.slot import Slot
+from csidriver.adapters.directory.object_key import Slot
 from csidriver.core.kubernetes.validation import is_label
 from csidriver.errors import StoreRefused, StoreUnavailable
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 import requests
 import urllib3
 
-from csidriver.adapters.http.line import Adapter, Line
-from csidriver.adapters.http.trust import Trust
+from csidriver.adapters.oauth.connection import Adapter, Line
+from csidriver.adapters.oauth.tls_contexts import Trust
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Signal

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from csidriver.adapters.http.exchange import Answer, Answerless
+from csidriver.adapters.oauth.http_client import Answer, Answerless
 from csidriver.core.oauth.issuers import Issuer, endpoint_fault
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Signal

@@ -1,5 +1,5 @@
 """Token endpoints over HTTP (RFC 6749 section 6, RFC 8414), on `requests`."""
 
-from csidriver.adapters.http.endpoints import TokenEndpoints
+from csidriver.adapters.oauth.token_endpoint import TokenEndpoints
 
 __all__ = ["TokenEndpoints"]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from csidriver.adapters.directory import manifest
-from csidriver.adapters.directory.folder import Folder
-from csidriver.adapters.directory.slot import Slot
+from csidriver.adapters.directory.files import Folder
+from csidriver.adapters.directory.object_key import Slot
 from csidriver.core.kubernetes.secret import Secret
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ import binascii
 from dataclasses import dataclass, field
 from typing import Any
 
-from csidriver.adapters.kubernetes.call import Call
 from csidriver.adapters.kubernetes.client import Ask, Client, bare
+from csidriver.adapters.kubernetes.request import Call
 from csidriver.errors import StoreUnavailable
 
 

@@ -6,7 +6,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from csidriver.adapters.pki import Pki
+from csidriver.adapters.x509 import Pki
 from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSettings

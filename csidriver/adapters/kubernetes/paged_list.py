@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from csidriver.adapters.kubernetes.call import Call
 from csidriver.adapters.kubernetes.client import JSON, Ask, Client, clock
-from csidriver.adapters.kubernetes.stream import Items
+from csidriver.adapters.kubernetes.json_stream import Items
+from csidriver.adapters.kubernetes.request import Call
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.errors import StoreUnavailable
 
