@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from bench.catalogue import BY_KEY, Entry
-from csidriver.demo.verdict import percentile
+from csidriver.demo.report import percentile
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from bench.servers import READS, WRITES, Reading, Servers, of, told
 from csidriver.core import names
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.verdict import percentile
+from csidriver.demo.report import percentile
 from csidriver.errors import DriverError
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
 from tools.programs import find

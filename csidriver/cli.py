@@ -178,6 +178,6 @@ def _run_demo_issuer(flags: argparse.Namespace) -> int:
 
 
 def _run_demo(flags: argparse.Namespace) -> int:
-    from csidriver.demo.story import DemoSettings, tell
+    from csidriver.demo.demo import DemoSettings, tell
 
     return tell(DemoSettings(flags.seconds, flags.lifetime, flags.json, flags.chaos == "reapply"))

@@ -13,7 +13,7 @@ from tools.programs import find
 if TYPE_CHECKING:
     from tests.cluster.cluster import Cluster
     from tests.cluster.controlplane import ControlPlane
-    from tests.needles import Everything
+    from tests.leak_detection import Everything
 
 # These need a cluster: `make e2e`.
 collect_ignore = [] if os.environ.get("E2E_CLUSTER") else ["e2e"]
@@ -89,7 +89,7 @@ def cluster(control_plane: "ControlPlane") -> "Cluster":
 @pytest.fixture
 def heard() -> Iterator["Everything"]:
     """What all loggers say, libraries too, at DEBUG."""
-    from tests.needles import listening
+    from tests.leak_detection import listening
 
     with listening() as everything:
         yield everything

@@ -33,7 +33,7 @@ from csidriver.demo.families import Policy
 from csidriver.demo.faults import Delay, Fault
 from csidriver.demo.kubelet import Kubelet, KubeletError
 from tests.adapters.test_http import Peer, certificate, http
-from tests.needles import SECRET, STATUSES, Everything, bad_answers, leaks, needle, spellings
+from tests.leak_detection import SECRET, STATUSES, Everything, bad_answers, leaks, needle, spellings
 from tests.node.plugin import Node
 from tests.refresher.bench import NAMESPACE, Bench, manifest, until
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from csidriver.demo.verdict import Verdict
+from csidriver.demo.report import Verdict
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from csidriver.demo.stage import Admitted
+    from csidriver.demo.environment import Admitted
 
 # Seconds between two lines where there is no terminal to repaint.
 PLAIN_EVERY = 2.0

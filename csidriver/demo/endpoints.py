@@ -6,14 +6,14 @@ from urllib.parse import parse_qs, urlsplit
 
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import Client, Families, Refused
-from csidriver.demo.presentations import Outcome
-from csidriver.demo.wire import (
+from csidriver.demo.http_messages import (
     Reply,
     Request,
     json_reply,
     read_credentials,
     read_form,
 )
+from csidriver.demo.presentation_log import Outcome
 
 
 class Endpoints:

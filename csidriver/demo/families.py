@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.jwt import sign_jwt, verify_jwt
-from csidriver.demo.presentations import Outcome, Presentation
+from csidriver.demo.presentation_log import Outcome, Presentation
 from csidriver.errors import DriverError
 
 SCOPE = "offline_access profile email"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from types import MappingProxyType
 
-from csidriver.demo.wire import JSON, Reply
+from csidriver.demo.http_messages import JSON, Reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from csidriver.demo.endpoints import Endpoints
 from csidriver.demo.families import Client, Families, Policy
 from csidriver.demo.faults import Fault, Faults
 from csidriver.demo.jwt import verify_jwt
-from csidriver.demo.presentations import Presentation, most_presentations
+from csidriver.demo.presentation_log import Presentation, most_presentations
 from csidriver.demo.server import Server
 
 log = logging.getLogger(__name__)

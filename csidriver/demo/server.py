@@ -24,8 +24,8 @@ from csidriver.demo.faults import (
     reply_instead,
     spoil,
 )
-from csidriver.demo.presentations import Outcome
-from csidriver.demo.wire import Reply, Request
+from csidriver.demo.http_messages import Reply, Request
+from csidriver.demo.presentation_log import Outcome
 
 _log = logging.getLogger(__name__)
 

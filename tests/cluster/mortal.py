@@ -24,7 +24,7 @@ from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.reconcile import visit
 from csidriver.core.refresh.state import Known, Rules
 from csidriver.core.status import Status
-from csidriver.demo.presentations import Presentation
+from csidriver.demo.presentation_log import Presentation
 from csidriver.refresher.effect_interpreter import Interpreter, World
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.spool import Spool

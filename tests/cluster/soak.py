@@ -25,7 +25,7 @@ from csidriver.core.status import Status
 from csidriver.demo.families import Policy
 from csidriver.demo.faults import Delay
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
-from csidriver.demo.presentations import Outcome, Presentation
+from csidriver.demo.presentation_log import Outcome, Presentation
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
 from tests.cluster.tenant import Tenant

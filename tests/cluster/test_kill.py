@@ -18,7 +18,7 @@ from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.schedule import gap, lead
 from csidriver.core.status import LOST_MESSAGE, READY_MESSAGE, Status
 from csidriver.demo.families import Policy
-from csidriver.demo.presentations import Outcome
+from csidriver.demo.presentation_log import Outcome
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 from tests.cluster.mortal import LIFETIME, NAME, NEXT, Mortal, Yard

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from csidriver.core.status import Status, Warn
-from csidriver.demo.presentations import Outcome
+from csidriver.demo.presentation_log import Outcome
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 from tests.cluster.tenant import Tenant

@@ -9,7 +9,7 @@ import pytest
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import SCOPE, Client, Families, Policy, Refused
 from csidriver.demo.jwt import verify_jwt
-from csidriver.demo.presentations import most_presentations
+from csidriver.demo.presentation_log import most_presentations
 
 KEY = b"k" * 32
 ISSUER = "https://as.example"

@@ -40,7 +40,7 @@ from csidriver.core.refresh.state import Known, Steps
 from csidriver.core.status import Signal, Status
 from csidriver.refresher.issuer_limits import Gate
 from csidriver.refresher.workqueue import DueQueue
-from tests.simulator import herd, replica
+from tests.simulator import many_tokens, replica
 from tests.simulator.plan import Plan
 from tests.simulator.scenario import simulate
 
@@ -195,10 +195,10 @@ def test_a_dead_server_that_may_take_all_workers_is_noticed(monkeypatch: Patch) 
 
     monkeypatch.setattr(DueQueue, "_hand_out", greedy)
     monkeypatch.setattr(DueQueue, "_leave", forgetful)
-    _, violations = herd.herd()
+    _, violations = many_tokens.herd()
     assert any(text.startswith("10") for text in violations)
 
 
 def test_a_herd_without_jitter_is_noticed(monkeypatch: Patch) -> None:
     monkeypatch.setattr(schedule, "spread", lambda *_: 0.5)
-    assert any(text.startswith("12") for text in herd._spread())
+    assert any(text.startswith("12") for text in many_tokens._spread())

@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.simulator.herd import herd
+from tests.simulator.many_tokens import herd
 from tests.simulator.scenario import simulate
 
 ROOT = Path(__file__).parents[2]

@@ -23,8 +23,8 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.adapters.signals import STOP_SIGNALS, stop_on_signals
 from csidriver.demo import sandbox
 from csidriver.demo.display import Display
-from csidriver.demo.stage import SOURCE, Stage
-from csidriver.demo.verdict import Verdict
+from csidriver.demo.environment import SOURCE, Stage
+from csidriver.demo.report import Verdict
 from csidriver.errors import DriverError
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.demo.verdict import Verdict
+from csidriver.demo.report import Verdict
 
 pytestmark = pytest.mark.mounts
 ROOT = Path(__file__).parents[2]

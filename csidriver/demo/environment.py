@@ -19,9 +19,9 @@ from csidriver.demo.display import Row
 from csidriver.demo.families import Policy
 from csidriver.demo.issuer import DEMO_CLIENT, DEMO_SEED, StrictIssuer
 from csidriver.demo.kubelet import Container, Kubelet
-from csidriver.demo.presentations import Outcome
+from csidriver.demo.presentation_log import Outcome
 from csidriver.demo.processes import ReaderProcess, Role
-from csidriver.demo.verdict import Verdict, percentile, propagations
+from csidriver.demo.report import Verdict, percentile, propagations
 from csidriver.errors import DriverError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from csidriver.demo.verdict import Verdict, percentile, propagations
+from csidriver.demo.report import Verdict, percentile, propagations
 
 KEPT = Verdict(
     refreshes=1,
