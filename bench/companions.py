@@ -10,7 +10,7 @@ from typing import Any
 import urllib3
 
 from bench import marked
-from csidriver.core import names
+from csidriver.core import annotations, names
 from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
@@ -40,7 +40,7 @@ class Companions:
             secret = Secret(
                 names.TOKENS_NAMESPACE,
                 ref.companion,
-                type=names.COMPANION_TYPE,
+                type=annotations.COMPANION_TYPE,
                 annotations=made.annotations(),
                 data=made.data(),
             )

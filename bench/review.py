@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from csidriver.core import names
+from csidriver.core import annotations
 
 _CONTAINERS = ("web", "worker", "metrics")
 
@@ -18,7 +18,7 @@ def review(size: int = 0) -> dict[str, Any]:
             "generateName": "analysis-7c9f8d6b54-",
             "namespace": "physics",
             "labels": {"app": "analysis", "pod-template-hash": "7c9f8d6b54"},
-            "annotations": {names.TO_INJECT: json.dumps(wanted), "size": "x" * size},
+            "annotations": {annotations.TO_INJECT: json.dumps(wanted), "size": "x" * size},
         },
         "spec": {
             "containers": [_container(name) for name in _CONTAINERS],

@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 import urllib3
 
 from bench.scale_issuer import ID_TOKEN, LIFETIME
+from csidriver.core import annotations as core_annotations
 from csidriver.core import names
+from csidriver.core.backoff import spread
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import Ref
@@ -24,7 +26,7 @@ from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.grant import MAX_SPENT, Grant, adopt
 from csidriver.core.refresh.outcomes import succeed
-from csidriver.core.refresh.schedule import due, spread
+from csidriver.core.refresh.schedule import due
 from csidriver.core.refresh.source import Source
 from csidriver.core.refresh.source_annotations import annotations
 from csidriver.core.sensitive import Sensitive
@@ -82,15 +84,15 @@ class Filler:
         def create(number: int) -> Secret:
             seed = json.dumps({"refresh_token": secrets.token_urlsafe(32)})
             data = {
-                names.KEY_OAUTH: Sensitive(seed),
-                names.KEY_CLIENT_ID: Sensitive(DEMO_CLIENT.client_id),
-                names.KEY_CLIENT_SECRET: DEMO_CLIENT.client_secret or Sensitive(""),
+                core_annotations.KEY_OAUTH: Sensitive(seed),
+                core_annotations.KEY_CLIENT_ID: Sensitive(DEMO_CLIENT.client_id),
+                core_annotations.KEY_CLIENT_SECRET: DEMO_CLIENT.client_secret or Sensitive(""),
             }
             return self._create(
                 Secret(
                     NAMESPACES[number % len(NAMESPACES)],
                     f"{prefix}-{number}",
-                    annotations={names.IS_TOKEN: "true"},
+                    annotations={core_annotations.IS_TOKEN: "true"},
                     data=data,
                 ),
                 "kubectl-create",
@@ -153,7 +155,9 @@ class Filler:
 
     def _mirror(self, source: Secret, grant: Grant) -> None:
         told = annotations(grant, None, mirror_refused=False)
-        patch = SecretPatch(annotations=told, data={names.KEY_OAUTH: grant.document.text()})
+        patch = SecretPatch(
+            annotations=told, data={core_annotations.KEY_OAUTH: grant.document.text()}
+        )
         path = f"/api/v1/namespaces/{source.namespace}/secrets/{source.name}"
         body = patch.to_merge_patch(source.resource_version)
         self._request("PATCH", path, body, _MERGE, names.FIELD_MANAGER)
@@ -229,7 +233,7 @@ def _companion(source: Secret, grant: Grant) -> Secret:
     return Secret(
         names.TOKENS_NAMESPACE,
         grant.ref.companion,
-        type=names.COMPANION_TYPE,
+        type=core_annotations.COMPANION_TYPE,
         annotations=told.annotations(),
         data=told.data(),
     )

@@ -8,7 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from csidriver import cli
-from csidriver.core.status import Signal, Status, Warn
+from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.status import Status, Warn
 from csidriver.node import error_interceptor
 from csidriver.node.metrics import NodeMetrics
 from csidriver.refresher.metrics import RefresherMetrics

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from csidriver.core import names
+from csidriver.core import annotations as core_annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.kubernetes.timestamp import epoch, rfc3339
 from csidriver.core.names import Ref
@@ -47,15 +47,17 @@ class Companion:
     @classmethod
     def from_secret(cls, secret: Secret) -> "Companion":
         """Raises InvalidSecret when the Secret is none of ours or was damaged."""
-        notes = secret.annotations if secret.type == names.COMPANION_TYPE else {}
+        notes = secret.annotations if secret.type == core_annotations.COMPANION_TYPE else {}
         try:
             return cls(
-                source=Ref(notes[names.SOURCE_NAMESPACE], notes[names.SOURCE_NAME]),
-                source_uid=notes[names.SOURCE_UID],
-                generation=int(notes[names.GENERATION]),
-                status=Status(notes[names.STATUS]),
-                message=notes.get(names.MESSAGE, ""),
-                next_refresh=epoch(notes.get(names.NEXT_REFRESH, "")) or 0.0,
+                source=Ref(
+                    notes[core_annotations.SOURCE_NAMESPACE], notes[core_annotations.SOURCE_NAME]
+                ),
+                source_uid=notes[core_annotations.SOURCE_UID],
+                generation=int(notes[core_annotations.GENERATION]),
+                status=Status(notes[core_annotations.STATUS]),
+                message=notes.get(core_annotations.MESSAGE, ""),
+                next_refresh=epoch(notes.get(core_annotations.NEXT_REFRESH, "")) or 0.0,
                 token=_token(secret.data),
             )
         except (KeyError, ValueError) as error:
@@ -67,13 +69,13 @@ class Companion:
     def annotations(self) -> dict[str, str]:
         """The annotations of the Secret."""
         return {
-            names.SOURCE_NAMESPACE: self.source.namespace,
-            names.SOURCE_NAME: self.source.name,
-            names.SOURCE_UID: self.source_uid,
-            names.GENERATION: str(self.generation),
-            names.STATUS: self.status.value,
-            names.MESSAGE: self.message,
-            names.NEXT_REFRESH: rfc3339(self.next_refresh),
+            core_annotations.SOURCE_NAMESPACE: self.source.namespace,
+            core_annotations.SOURCE_NAME: self.source.name,
+            core_annotations.SOURCE_UID: self.source_uid,
+            core_annotations.GENERATION: str(self.generation),
+            core_annotations.STATUS: self.status.value,
+            core_annotations.MESSAGE: self.message,
+            core_annotations.NEXT_REFRESH: rfc3339(self.next_refresh),
         }
 
     def data(self) -> dict[str, Sensitive]:

@@ -1,40 +1,12 @@
-"""The names users, Kubernetes and this driver's roles agree on. This file is the user interface.
+"""Names of the driver, its namespaces and its objects, and of the Secrets of one token.
 
-The specification behind each name is `docs/architecture.md`.
+`docs/architecture.md` specifies them.
 """
 
 import hashlib
 from dataclasses import dataclass
 
 DRIVER_NAME = "oauth2.csi.cern.ch"
-PREFIX = f"{DRIVER_NAME}/"
-COMPAT_PREFIX = "oauth2-refresh-controller.cern.ch/"
-
-# On a user's Secret.
-IS_TOKEN = f"{COMPAT_PREFIX}is-token"
-ISSUER = f"{PREFIX}issuer"
-KEY_OAUTH = "oauth"
-KEY_OAUTH_ALIAS = "oauth2"  # what CERN's eosxd-csi documentation calls it
-KEY_CLIENT_ID = "clientID"
-KEY_CLIENT_SECRET = "clientSecret"  # noqa: S105 - the key's name, not a secret
-
-# On a user's pod.
-TO_INJECT = f"{COMPAT_PREFIX}to-inject"
-
-# Written by the refresher: on sources and companions.
-STATUS = f"{PREFIX}status"
-MESSAGE = f"{PREFIX}message"
-WARNING = f"{PREFIX}warning"
-EXPIRES_AT = f"{PREFIX}expires-at"
-REFRESHED_AT = f"{PREFIX}refreshed-at"
-NEXT_REFRESH = f"{PREFIX}next-refresh"
-GENERATION = f"{PREFIX}generation"
-SOURCE_NAMESPACE = f"{PREFIX}source-namespace"
-SOURCE_NAME = f"{PREFIX}source-name"
-SOURCE_UID = f"{PREFIX}source-uid"
-
-GRANT_TYPE = f"{PREFIX}grant"
-COMPANION_TYPE = f"{PREFIX}access-token"
 FIELD_MANAGER = "oauth2-csi"
 
 # The refresher's Deployment and its Lease.
@@ -42,7 +14,6 @@ REFRESHER = "oauth2-csi-refresher"
 # The webhook: its Service and its configuration, the Secret of its certificate, and its path.
 WEBHOOK = "oauth2-csi-webhook"
 CERTIFICATE = "oauth2-csi-webhook-tls"
-CERTIFICATE_TYPE = f"{PREFIX}webhook-certificate"
 ADMISSION_PATH = "/mutate"
 
 DRIVER_NAMESPACE = "oauth2-csi"

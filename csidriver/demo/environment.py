@@ -12,6 +12,7 @@ import yaml
 
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.mounts import Mounts
+from csidriver.core import annotations
 from csidriver.core import names as core_names
 from csidriver.core.admission.review import inject
 from csidriver.core.names import Ref
@@ -80,8 +81,8 @@ class Stage(contextlib.ExitStack):
         deadline = time.monotonic() + PATIENCE
         while not self._stop.wait(0.02):
             secret = self.store.get_secret(SOURCE.namespace, SOURCE.name)
-            status = "" if secret is None else secret.annotations.get(core_names.STATUS, "")
-            if status == "Ready" and secret and core_names.REFRESHED_AT in secret.annotations:
+            status = "" if secret is None else secret.annotations.get(annotations.STATUS, "")
+            if status == "Ready" and secret and annotations.REFRESHED_AT in secret.annotations:
                 return
             self.check()
             if time.monotonic() > deadline:
@@ -152,7 +153,7 @@ class Stage(contextlib.ExitStack):
                 pod=reader.name,
                 owner=report["owner"],
                 inode=report["inode"],
-                generation=int(notes.get(core_names.GENERATION, 0)),
+                generation=int(notes.get(annotations.GENERATION, 0)),
                 left=report["expires_at"] - time.time(),
                 reads=report["reads"],
                 bad=report["torn"] + report["expired"] + report["inode_changes"],

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from csidriver.core.backoff import backoff, spread
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
-from csidriver.core.refresh.schedule import backoff, spread
-from csidriver.errors import DriverError, InvalidSecret, StoreError
+from csidriver.core.volume.readiness import Sighting
+from csidriver.errors import InvalidSecret, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -33,21 +34,9 @@ class Companions(Protocol):
         """The Secret as it is (None if absent), then as it becomes; raises StoreError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """What is known of one companion: `looked` once the backend has answered at all.
-
-    `error` is the backend's refusal or failure that came after the last answer.
-    """
-
-    looked: bool = False
-    companion: Companion | None = None
-    error: DriverError | None = None
-
-
 @dataclass(slots=True)
 class _Followed:
-    sighting: Sighting = Sighting()
+    sighting: Sighting = field(default_factory=Sighting)
     volumes: set[str] = field(default_factory=set)
     stop: threading.Event = field(default_factory=threading.Event)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csidriver.core.companion import AccessToken
-from csidriver.core.volume.readiness import expired, explain, is_good, is_settled, missing
+from csidriver.core.volume.readiness import Sighting, expired, explain, is_good, is_settled, missing
 from csidriver.errors import (
     DriverError,
     InFlight,
@@ -18,7 +18,7 @@ from csidriver.errors import (
     PublishedDifferently,
     TokenFileFailed,
 )
-from csidriver.node.companion_watcher import Follower, Sighting
+from csidriver.node.companion_watcher import Follower
 from csidriver.node.compatibility import check_compatible, owners
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.publish_wait import Patience

@@ -6,8 +6,8 @@ fail is not to stop the others. What closes it is a harmless request, not somebo
 
 from enum import IntEnum
 
+from csidriver.core.backoff import spread
 from csidriver.core.names import Ref
-from csidriver.core.refresh.schedule import spread
 
 # So many different tokens in a row.
 _STREAK = 3

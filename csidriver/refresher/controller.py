@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from prometheus_client.core import Metric
 
+from csidriver.core.backoff import backoff, spread
 from csidriver.core.kubernetes.change import Change
 from csidriver.core.names import Ref
 from csidriver.core.oauth.issuers import MAX_IN_FLIGHT
 from csidriver.core.refresh.reconcile import visit
-from csidriver.core.refresh.schedule import backoff, spread
 from csidriver.core.refresh.state import Known, Rules
 from csidriver.errors import DriverError, StoreError
 from csidriver.refresher.clock_jump import Setback

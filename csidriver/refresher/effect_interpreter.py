@@ -9,13 +9,14 @@ import secrets
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
-from csidriver.core.kubernetes.change import Event
+from csidriver.core.annotations import GRANT_TYPE
+from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import GRANT_TYPE
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failed, Ok, Outcome
 from csidriver.core.refresh import effects
-from csidriver.core.status import Signal, Status
+from csidriver.core.status import Status
 from csidriver.errors import StoreConflict, StoreError
 from csidriver.refresher.duplicate_index import Names
 from csidriver.refresher.issuer_limits import Trouble

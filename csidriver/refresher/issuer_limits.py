@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from csidriver.core.names import Ref
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Ok, Outcome
-from csidriver.core.status import Signal
 from csidriver.refresher.circuit_breaker import LOOK_AGAIN, Breaker, State
 
 # A worker comes a little late, and the next one not later because of that: seconds of the rate.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from csidriver.core import names
-from csidriver.core.kubernetes.change import Event
+from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import Ref
 from csidriver.core.oauth.issuers import Issuer

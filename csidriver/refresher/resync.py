@@ -7,15 +7,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from csidriver.core.annotations import COMPANION_TYPE, GRANT_TYPE, SOURCE_NAME, SOURCE_NAMESPACE
 from csidriver.core.kubernetes.change import Change, What
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import (
-    COMPANION_TYPE,
-    GRANT_TYPE,
-    SOURCE_NAME,
-    SOURCE_NAMESPACE,
-    Ref,
-)
+from csidriver.core.names import Ref
 from csidriver.core.refresh.state import Known, Rules
 from csidriver.errors import StoreError
 from csidriver.refresher.state_cache import Seen, rested

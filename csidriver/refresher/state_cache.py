@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from csidriver.core import names
+from csidriver.core import annotations
 from csidriver.core.kubernetes.change import Change
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
@@ -157,8 +157,8 @@ def rested(known: Known) -> Known:
     current = (
         document_key(source) == grant.key
         and source.data.get(grant.key) == grant.document.text()
-        and source.annotations.get(names.STATUS) == grant.status.value
-        and source.annotations.get(names.ISSUER, grant.issuer) == grant.issuer
+        and source.annotations.get(annotations.STATUS) == grant.status.value
+        and source.annotations.get(annotations.ISSUER, grant.issuer) == grant.issuer
     )
     if not current:
         return known

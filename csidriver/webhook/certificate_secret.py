@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from csidriver.core.admission.certificates import Plan, Step, Stock, Terms, still_trusted
+from csidriver.core.annotations import CERTIFICATE_TYPE
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import CERTIFICATE, CERTIFICATE_TYPE
+from csidriver.core.names import CERTIFICATE
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
 from csidriver.webhook.certificate_source import Pki

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from csidriver.adapters.directory import DirectoryStore, FileSeat
 from csidriver.adapters.directory.manifest import Unfit, decode, encode
 from csidriver.adapters.directory.object_key import Slot
-from csidriver.core.kubernetes.change import Change, Event, Places
+from csidriver.core.annotations import IS_TOKEN, STATUS
+from csidriver.core.kubernetes.change import Change, Places
+from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import IS_TOKEN, STATUS, Ref
+from csidriver.core.names import Ref
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict, StoreRefused, StoreUnavailable
 

@@ -26,11 +26,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.adapters.oauth.http_client import Request
 from csidriver.adapters.oauth.tls_contexts import Trust
+from csidriver.core.oauth.failure_reason import Kind, Signal
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failed, Ok, Outcome
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Kind, Signal
 from csidriver.demo import families
 from csidriver.demo.faults import (
     Body,

@@ -25,10 +25,12 @@ from csidriver.adapters.kubernetes import (
 )
 from csidriver.adapters.kubernetes.credentials import Access
 from csidriver.adapters.kubernetes.json_stream import LARGEST, Items, lines
-from csidriver.core.kubernetes.change import Change, Event, Places, What
+from csidriver.core.annotations import IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE
+from csidriver.core.kubernetes.change import Change, Places, What
+from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.lease import Tenure
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import FIELD_MANAGER, IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE, Ref
+from csidriver.core.names import FIELD_MANAGER, Ref
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import (
     InvalidSettings,

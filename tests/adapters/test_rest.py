@@ -18,8 +18,8 @@ from csidriver.adapters.rest.api import LARGEST
 from csidriver.adapters.rest.identity import Identity
 from csidriver.adapters.rest.line import SOCKET_OPTIONS, Line
 from csidriver.adapters.rest.watch import lines
+from csidriver.core.annotations import STATUS
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import STATUS
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreError, StoreRefused, StoreUnavailable
 from tests.adapters.apiserver import PATIENCE, ApiServer, End, Reply, event, write_pem

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 from csidriver.adapters.rest import Credentials
+from csidriver.core.annotations import COMPANION_TYPE
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import COMPANION_TYPE, Ref
+from csidriver.core.names import Ref
 from tests.cluster.controlplane import ControlPlane
 
 DRIVER, TOKENS, NAME = "oauth2-csi", "oauth2-csi-tokens", "oauth2-csi-node"

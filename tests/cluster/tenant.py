@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from csidriver.adapters.kubernetes import KubernetesStore
+from csidriver.core import annotations as core_annotations
 from csidriver.core import names
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.change import Places
@@ -58,7 +59,7 @@ class Tenant:
         return found
 
     def warning(self, name: str) -> str:
-        return self.source(name).annotations.get(names.WARNING, "")
+        return self.source(name).annotations.get(core_annotations.WARNING, "")
 
     def events(self, name: str) -> set[str]:
         """The reasons of its Events."""
@@ -79,7 +80,7 @@ class Tenant:
         grant, seen = self.grant(name), self.companion(name)
         if grant is None or seen is None or grant.status not in ENDS or grant.intent is not None:
             return False
-        told = self.source(name).annotations.get(names.STATUS)
+        told = self.source(name).annotations.get(core_annotations.STATUS)
         current = seen.generation == grant.generation and seen.status is grant.status
         return current and told == grant.status.value
 
@@ -90,7 +91,9 @@ class Tenant:
     def mirrored(self, name: str) -> bool:
         """Whether the Secret holds the live document."""
         source, grant = self.source(name), self.grant(name)
-        return grant is not None and source.data[names.KEY_OAUTH] == grant.document.text()
+        return (
+            grant is not None and source.data[core_annotations.KEY_OAUTH] == grant.document.text()
+        )
 
     def rotates(self, name: str, times: int = 1) -> None:
         """Have it refreshed so many times, each seen by nodes; its own schedule is slow."""

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.core import names
+from csidriver.core import annotations
 from csidriver.core.refresh.grant import Grant
+from csidriver.core.refresh.messages import LOST_MESSAGE, READY_MESSAGE
 from csidriver.core.refresh.schedule import gap, lead
-from csidriver.core.status import LOST_MESSAGE, READY_MESSAGE, Status
+from csidriver.core.status import Status
 from csidriver.demo.families import Policy
 from csidriver.demo.presentation_log import Outcome
 from tests.cluster.cluster import Cluster
@@ -139,8 +140,8 @@ def judge(yard: Yard, one: Mortal, death: Death) -> None:
         assert one.tenant.mirrored(NAME)
     given = None if seen.token is None else seen.token.value
     assert given == grant.document.access_token
-    assert source.annotations[names.STATUS] == seen.status.value == grant.status.value
-    assert source.annotations[names.MESSAGE] == seen.message == grant.message
+    assert source.annotations[annotations.STATUS] == seen.status.value == grant.status.value
+    assert source.annotations[annotations.MESSAGE] == seen.message == grant.message
     assert "Traceback" not in one.log()
 
 

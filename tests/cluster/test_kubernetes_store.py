@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from csidriver.adapters.kubernetes import Client, KubernetesStore, Timings, from_kubeconfig
-from csidriver.core.kubernetes.change import Change, Event, Places, What
+from csidriver.core.annotations import GRANT_TYPE, IS_TOKEN, STATUS
+from csidriver.core.kubernetes.change import Change, Places, What
+from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import GRANT_TYPE, IS_TOKEN, STATUS, Ref
+from csidriver.core.names import Ref
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict, StoreError, StoreRefused, StoreUnavailable
 from tests.cluster.cluster import Cluster

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from csidriver.adapters.kubernetes import KubernetesStore
-from csidriver.core import names as core_names
+from csidriver.core import annotations
 from csidriver.core.kubernetes.change import Places
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import Policy
@@ -54,8 +54,8 @@ class Story:
     def ends(self, name: str, status: str) -> None:
         def ended() -> bool:
             notes = self.tenant.source(name).annotations
-            refreshed = core_names.REFRESHED_AT in notes
-            return notes.get(core_names.STATUS) == status and (status != "Ready" or refreshed)
+            refreshed = annotations.REFRESHED_AT in notes
+            return notes.get(annotations.STATUS) == status and (status != "Ready" or refreshed)
 
         until(ended, f"{name} is {status}")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.core.names import DRIVER_NAMESPACE, GRANT_TYPE, IS_TOKEN, Ref
+from csidriver.core.annotations import GRANT_TYPE, IS_TOKEN
+from csidriver.core.names import DRIVER_NAMESPACE, Ref
 from tests.cluster.cluster import Cluster
 from tools.programs import find
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from csidriver.core.names import REFRESHED_AT, STATUS, Ref
+from csidriver.core.annotations import REFRESHED_AT, STATUS
+from csidriver.core.names import Ref
 from csidriver.core.sensitive import Sensitive
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS

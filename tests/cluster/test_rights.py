@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from csidriver.adapters.rest import RestStore
+from csidriver.core.annotations import GRANT_TYPE
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import GRANT_TYPE
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreRefused
 from tests.cluster.controlplane import ControlPlane

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from csidriver.adapters.rest import RestStore, kubeconfig
 from csidriver.core.names import Ref
-from csidriver.node.companion_watcher import Follower, Sighting
+from csidriver.core.volume.readiness import Sighting
+from csidriver.node.companion_watcher import Follower
 from tests.cluster.noderole import TOKENS
 
 PATIENCE = 30.0

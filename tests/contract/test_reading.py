@@ -14,8 +14,8 @@ import pytest
 
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.rest import Credentials, RestStore, Timings
+from csidriver.core.annotations import COMPANION_TYPE, IS_TOKEN
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import COMPANION_TYPE, IS_TOKEN
 from tests.adapters.apiserver import ApiServer
 from tests.contract.test_store import NS, ODD, manifest, watched
 

@@ -15,20 +15,19 @@ import yaml
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.kubernetes import KubernetesStore
 from csidriver.adapters.rest import RestStore, kubeconfig
-from csidriver.core.kubernetes.change import Change, Event, What
-from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import (
+from csidriver.core.annotations import (
     COMPANION_TYPE,
-    FIELD_MANAGER,
     GRANT_TYPE,
     IS_TOKEN,
     MESSAGE,
-    REFRESHER,
     SOURCE_NAME,
     SOURCE_NAMESPACE,
     STATUS,
-    Ref,
 )
+from csidriver.core.kubernetes.change import Change, What
+from csidriver.core.kubernetes.event import Event
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import FIELD_MANAGER, REFRESHER, Ref
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict, StoreError, StoreRefused
 from tests.cluster.cluster import Cluster

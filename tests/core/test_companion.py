@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from csidriver.core import names
+from csidriver.core import annotations, names
 from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
@@ -20,7 +20,7 @@ def stored(companion: Companion) -> Secret:
     return Secret(
         names.TOKENS_NAMESPACE,
         REF.companion,
-        type=names.COMPANION_TYPE,
+        type=annotations.COMPANION_TYPE,
         annotations=companion.annotations(),
         data=companion.data(),
     )
@@ -63,12 +63,12 @@ def holding(key: str, value: str | None) -> Secret:
     "damaged",
     [
         pytest.param(replace(stored(COMPANION), type="Opaque"), id="type"),
-        pytest.param(annotated(names.SOURCE_NAMESPACE, None), id="no namespace"),
-        pytest.param(annotated(names.SOURCE_NAME, None), id="no name"),
-        pytest.param(annotated(names.SOURCE_UID, None), id="no uid"),
-        pytest.param(annotated(names.GENERATION, None), id="no generation"),
-        pytest.param(annotated(names.GENERATION, "at-secret"), id="generation"),
-        pytest.param(annotated(names.STATUS, "at-secret"), id="status"),
+        pytest.param(annotated(annotations.SOURCE_NAMESPACE, None), id="no namespace"),
+        pytest.param(annotated(annotations.SOURCE_NAME, None), id="no name"),
+        pytest.param(annotated(annotations.SOURCE_UID, None), id="no uid"),
+        pytest.param(annotated(annotations.GENERATION, None), id="no generation"),
+        pytest.param(annotated(annotations.GENERATION, "at-secret"), id="generation"),
+        pytest.param(annotated(annotations.STATUS, "at-secret"), id="status"),
         pytest.param(holding("token_type", None), id="no token type"),
         pytest.param(holding("issued_at", None), id="no instant"),
         pytest.param(holding("expires_at", "at-secret"), id="instant"),
@@ -85,4 +85,4 @@ def test_a_damaged_one_is_refused_without_quoting(damaged: Secret) -> None:
 
 def test_an_empty_access_token_is_none() -> None:
     assert Companion.from_secret(holding("access_token", "")).token is None
-    assert Companion.from_secret(annotated(names.NEXT_REFRESH, None)).next_refresh == 0.0
+    assert Companion.from_secret(annotated(annotations.NEXT_REFRESH, None)).next_refresh == 0.0

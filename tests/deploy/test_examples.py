@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
+from csidriver.core import annotations
 from csidriver.core import names as core_names
 from csidriver.core.admission.review import inject
 
@@ -51,7 +52,7 @@ def test_a_deployment_runs_the_announced_pod(name: str) -> None:
 @pytest.mark.parametrize("name", APPLIED)
 def test_an_example_survives_that_the_webhook_is_not_there_yet(name: str) -> None:
     for pod in [manifest for manifest in manifests(name) if manifest["kind"] == "Pod"]:
-        assert core_names.TO_INJECT not in pod["metadata"].get("annotations", {})
+        assert annotations.TO_INJECT not in pod["metadata"].get("annotations", {})
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -80,11 +81,11 @@ def test_containers_use_an_image_that_may_already_be_there(name: str) -> None:
 def test_the_secret_is_marked_and_whole() -> None:
     secret = one("hello-token.yaml", "Secret")
     assert secret["metadata"]["name"] == "hello-token"
-    assert secret["metadata"]["annotations"] == {core_names.IS_TOKEN: "true"}
+    assert secret["metadata"]["annotations"] == {annotations.IS_TOKEN: "true"}
     data = secret["stringData"]
-    assert data[core_names.KEY_CLIENT_ID] == "my-app"
-    assert data[core_names.KEY_CLIENT_SECRET] == "my-app-client-secret"
-    document = json.loads(data[core_names.KEY_OAUTH])
+    assert data[annotations.KEY_CLIENT_ID] == "my-app"
+    assert data[annotations.KEY_CLIENT_SECRET] == "my-app-client-secret"
+    document = json.loads(data[annotations.KEY_OAUTH])
     assert (document["access_token"], document["refresh_token"]) == ("eyJhb...", "eyJhbG...")
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from csidriver.core import names
+from csidriver.core import annotations, names
 from tests.cluster.installation import Manifest, manifests
 
 DRIVER, TOKENS = names.DRIVER_NAMESPACE, names.TOKENS_NAMESPACE
@@ -140,7 +140,8 @@ def test_the_webhook_is_called_for_annotated_pods_only_and_never_for_our_own() -
     (webhook,) = configuration["webhooks"]
     (condition,) = webhook["matchConditions"]
     assert condition["expression"] == (
-        f"has(object.metadata.annotations) && '{names.TO_INJECT}' in object.metadata.annotations"
+        f"has(object.metadata.annotations) && '{annotations.TO_INJECT}' in "
+        "object.metadata.annotations"
     )
     assert webhook["namespaceSelector"]["matchExpressions"] == [
         {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [DRIVER, TOKENS]}

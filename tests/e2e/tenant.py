@@ -5,7 +5,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from csidriver.core.names import DRIVER_NAME, IS_TOKEN, ISSUER, STATUS, TO_INJECT
+from csidriver.core.annotations import IS_TOKEN, ISSUER, STATUS, TO_INJECT
+from csidriver.core.names import DRIVER_NAME
 from csidriver.core.sensitive import Sensitive
 from tests.e2e.cluster import Cluster, Manifest, until
 

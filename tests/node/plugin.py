@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from csidriver._proto import csi_pb2, csi_pb2_grpc
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.mounts import Mounts
+from csidriver.core import annotations as core_annotations
 from csidriver.core import names as core_names
 from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
@@ -219,7 +220,7 @@ class Node:
                 Secret(
                     TOKENS,
                     ref.companion,
-                    type=core_names.COMPANION_TYPE,
+                    type=core_annotations.COMPANION_TYPE,
                     annotations=annotations,
                     data=data,
                 )

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from csidriver.core import names
+from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
 from csidriver.errors import InvalidSecret, StoreError, StoreRefused, StoreUnavailable
@@ -100,7 +100,7 @@ def secret(value: str, generation: int, uid: str = "uid-1", source: Ref = SOURCE
     return Secret(
         TOKENS,
         SOURCE.companion,
-        type=names.COMPANION_TYPE,
+        type=annotations.COMPANION_TYPE,
         annotations=made.annotations(),
         data=made.data(),
     )

@@ -11,6 +11,7 @@ import pytest
 
 from csidriver._proto import csi_pb2
 from csidriver.adapters.directory import DirectoryStore
+from csidriver.core import annotations
 from csidriver.core import names as core_names
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import Ref
@@ -557,7 +558,7 @@ def test_a_publish_without_a_companion_says_what_to_look_at_and_leaves_nothing(
         assert code is Code.UNAVAILABLE
         texts.add(text)
     (text,) = texts
-    for named in (str(SOURCE), core_names.IS_TOKEN, "refresher"):
+    for named in (str(SOURCE), annotations.IS_TOKEN, "refresher"):
         assert named in text
     eventually(fresh.nothing_left, "the end of all")
     assert names(fresh.state) == []
@@ -653,7 +654,7 @@ def test_a_companion_that_comes_to_harm_leaves_the_old_token_in_place(
     if harm == "deleted":
         node.store.delete_secret(good)
     elif harm == "damaged":
-        node.store.patch_secret(good, SecretPatch({core_names.GENERATION: "many"}))
+        node.store.patch_secret(good, SecretPatch({annotations.GENERATION: "many"}))
     else:
         node.tell(companion(token("at-of-bob"), 2, source=Ref("bob", SOURCE.name)))
     eventually(lambda: unchanged(node) > looks, "a look at the file")

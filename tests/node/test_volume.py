@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from csidriver.adapters.mounts import Mounts
-from csidriver.core import names
+from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.node.companion_watcher import Follower
 from csidriver.node.volume import Volume
@@ -38,7 +38,7 @@ def secret(value: str, generation: int) -> Secret:
     return Secret(
         TOKENS,
         SOURCE.companion,
-        type=names.COMPANION_TYPE,
+        type=annotations.COMPANION_TYPE,
         annotations=made.annotations(),
         data=made.data(),
     )

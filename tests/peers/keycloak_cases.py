@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from csidriver.adapters.oauth import TokenEndpoints
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.token_response import Failed, Ok
-from csidriver.core.status import Signal
 from tests.peers.keycloak import CLIENT, Keycloak, Realm
 from tests.peers.rig import Rig
 from tests.refresher.bench import until

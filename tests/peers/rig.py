@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from csidriver.core import names
+from csidriver.core import annotations as core_annotations
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from tests.refresher.bench import NAMESPACE, Bench, manifest
@@ -20,8 +20,10 @@ class Rig(Bench):
 
     def apply(self, name: str, refresh_token: Sensitive, **annotations: str) -> None:
         source = manifest(name, refresh_token.reveal(), **annotations)
-        source["stringData"][names.KEY_CLIENT_ID] = self.client.client_id
-        source["stringData"][names.KEY_CLIENT_SECRET] = self.client.client_secret.reveal()
+        source["stringData"][core_annotations.KEY_CLIENT_ID] = self.client.client_id
+        source["stringData"][core_annotations.KEY_CLIENT_SECRET] = (
+            self.client.client_secret.reveal()
+        )
         self.store.apply(source, NAMESPACE)
 
     def live(self, name: str) -> Sensitive:

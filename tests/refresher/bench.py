@@ -16,6 +16,7 @@ from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.issuer_files import IssuerFiles
 from csidriver.adapters.kubernetes import KubernetesStore
 from csidriver.adapters.oauth import TokenEndpoints
+from csidriver.core import annotations as core_annotations
 from csidriver.core import names
 from csidriver.core.kubernetes.change import Change
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
@@ -64,13 +65,13 @@ def manifest(
         "kind": "Secret",
         "metadata": {
             "name": name,
-            "annotations": {names.IS_TOKEN: "true"}
-            | {f"{names.PREFIX}{key}": value for key, value in annotations.items()},
+            "annotations": {core_annotations.IS_TOKEN: "true"}
+            | {f"{core_annotations.PREFIX}{key}": value for key, value in annotations.items()},
         },
         "stringData": {
-            names.KEY_OAUTH: text,
-            names.KEY_CLIENT_ID: DEMO_CLIENT.client_id,
-            names.KEY_CLIENT_SECRET: "" if secret is None else secret.reveal(),
+            core_annotations.KEY_OAUTH: text,
+            core_annotations.KEY_CLIENT_ID: DEMO_CLIENT.client_id,
+            core_annotations.KEY_CLIENT_SECRET: "" if secret is None else secret.reveal(),
         },
     }
 
@@ -193,11 +194,14 @@ class Bench(contextlib.ExitStack):
 
     def status(self, name: str) -> str:
         found = self.store.get_secret(NAMESPACE, name)
-        return "" if found is None else found.annotations.get(names.STATUS, "")
+        return "" if found is None else found.annotations.get(core_annotations.STATUS, "")
 
     def refreshed(self, name: str) -> bool:
         """Whether it is Ready because of an exchange, which its mirror shows too."""
-        return self.status(name) == "Ready" and names.REFRESHED_AT in self.source(name).annotations
+        return (
+            self.status(name) == "Ready"
+            and core_annotations.REFRESHED_AT in self.source(name).annotations
+        )
 
     def tokens(self, status: str) -> float | None:
         """How many the gauge shows in a status: of each, what its last visit left behind."""

@@ -13,6 +13,7 @@ import yaml
 
 from csidriver.adapters.clock import Clock
 from csidriver.adapters.directory import DirectoryStore
+from csidriver.core import annotations
 from csidriver.core import names as core_names
 from csidriver.core.kubernetes.change import Change, What
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
@@ -51,7 +52,7 @@ def test_an_annotated_secret_becomes_ready_and_gets_a_companion(build: Build) ->
     assert companion is not None
     token = companion.data["access_token"]
     assert bench.issuer.verify(token.reveal()) is not None
-    document, _ = TokenDocument.parse(bench.source("hello").data[core_names.KEY_OAUTH])
+    document, _ = TokenDocument.parse(bench.source("hello").data[annotations.KEY_OAUTH])
     assert document.access_token == token
     assert document.refresh_token not in (None, seed)
     assert bench.grant("hello").document == document
@@ -103,7 +104,7 @@ def test_a_reapplied_manifest_presents_nothing_twice(build: Build) -> None:
     for _ in range(3):
         bench.apply("hello", seed)
         until(
-            lambda: bench.source("hello").annotations.get(core_names.WARNING) == "OldSeedRestored"
+            lambda: bench.source("hello").annotations.get(annotations.WARNING) == "OldSeedRestored"
         )
     bench.restart()
     bench.apply("other", bench.issuer.seed("my-app"))
@@ -272,7 +273,7 @@ def test_unknown_fields_keep_their_exact_text(build: Build) -> None:
     odd = f'{{"odd": 1.10, "é": "\\ud800",  "refresh_token": {json.dumps(seed)}}}}}\n'
     bench.store.apply(manifest("hello", "", document=odd), NAMESPACE)
     until(lambda: bench.refreshed("hello"))
-    assert bench.source("hello").annotations[core_names.STATUS] == "Ready"
+    assert bench.source("hello").annotations[annotations.STATUS] == "Ready"
     document = bench.grant("hello").document
     assert document.fields["odd"] == Sensitive("1.10")
     assert document.fields["é"] == Sensitive('"\\ud800"')
@@ -427,7 +428,9 @@ def commits(base: Secret, patch: SecretPatch) -> bool:
     """Whether a patch stores what an exchange brought."""
     state = patch.data.get(grant_secret.STATE)
     return (
-        base.type == core_names.GRANT_TYPE and state is not None and '"nonce"' not in state.reveal()
+        base.type == annotations.GRANT_TYPE
+        and state is not None
+        and '"nonce"' not in state.reveal()
     )
 
 
@@ -538,7 +541,7 @@ def test_tokens_are_planned_anew_when_the_clock_is_set_back(tmp_path: Path) -> N
         late.back = 86400.0
 
         def following() -> str:
-            return bench.source("hello").annotations[core_names.NEXT_REFRESH]
+            return bench.source("hello").annotations[annotations.NEXT_REFRESH]
 
         soon = rfc3339(late.now() + PATIENCE)
         until(lambda: following() < soon, "the refresh is due at once, not in a day")

@@ -13,15 +13,16 @@ from prometheus_client import CollectorRegistry
 from csidriver.adapters.clock import Clock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.oauth import TokenEndpoints
+from csidriver.core.annotations import GRANT_TYPE
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import DRIVER_NAMESPACE, GRANT_TYPE, Ref
+from csidriver.core.names import DRIVER_NAMESPACE, Ref
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failed, Ok, Outcome
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Signal
 from csidriver.demo.faults import Status
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
 from csidriver.errors import SpoolFailed, StoreConflict, StoreUnavailable

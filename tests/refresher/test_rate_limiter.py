@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csidriver.core.names import Ref
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failed, Ok, Outcome
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Signal
 from csidriver.refresher.circuit_breaker import State
 from csidriver.refresher.issuer_limits import TOLERANCE, Trouble, Turn
 from csidriver.refresher.rate_limiter import Limiter

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from csidriver.core import names
+from csidriver.core import annotations
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.change import Change, What
 from csidriver.core.kubernetes.secret import Secret
@@ -23,13 +23,13 @@ TEXT = '{"access_token":"at","refresh_token":"rt"}'
 
 
 def source(text: str = TEXT, **notes: str) -> Secret:
-    own = {f"{names.PREFIX}{key}": value for key, value in notes.items()}
+    own = {f"{annotations.PREFIX}{key}": value for key, value in notes.items()}
     return Secret(
         REF.namespace,
         REF.name,
         uid="uid",
         resource_version="s1",
-        annotations={names.IS_TOKEN: "true", names.STATUS: "Pending", **own},
+        annotations={annotations.IS_TOKEN: "true", annotations.STATUS: "Pending", **own},
         data={"oauth": Sensitive(text), "clientID": Sensitive("app")},
     )
 
@@ -51,7 +51,7 @@ def known() -> Known:
         companion=Secret(
             "tokens",
             REF.companion,
-            type=names.COMPANION_TYPE,
+            type=annotations.COMPANION_TYPE,
             resource_version="c1",
             annotations=companion.annotations(),
             data=companion.data(),

@@ -8,13 +8,14 @@ runs. 10 and 12 need a herd. Not checked: whether readers of the source see a tr
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from csidriver.core import names
+from csidriver.core import annotations, names
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
+from csidriver.core.oauth.failure_reason import Kind, Signal
 from csidriver.core.oauth.token_response import Failed, Ok, Outcome
 from csidriver.core.refresh import effects, grant_secret
 from csidriver.core.refresh.schedule import gap, lead
-from csidriver.core.status import Kind, Signal, Status
+from csidriver.core.status import Status
 from tests.simulator.kernel import Kernel
 from tests.simulator.plan import Plan
 from tests.simulator.story import Flight, Story
@@ -210,7 +211,7 @@ class Invariants:
 
 def _gist(secret: Secret) -> str:
     if grant_secret.STATE not in secret.data:
-        return f" ({secret.annotations.get(names.STATUS, '-')})"
+        return f" ({secret.annotations.get(annotations.STATUS, '-')})"
     grant = grant_secret.from_secret(secret)
     token, intent = grant.document.refresh_token, grant.intent
     said = "" if intent is None else f", intent {intent.holder} {intent.attempt} {intent.recorded}"

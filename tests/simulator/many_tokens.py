@@ -6,6 +6,7 @@ from random import Random
 
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failed, Ok
@@ -14,7 +15,6 @@ from csidriver.core.refresh.grant import Grant, adopt
 from csidriver.core.refresh.source import Client, Source
 from csidriver.core.refresh.state import Known
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Signal
 from csidriver.refresher.rate_limiter import Limiter
 from csidriver.refresher.workqueue import DueQueue
 from tests.simulator.kernel import START, Kernel

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.token_response import Failed, Outcome
 from csidriver.core.refresh import effects
-from csidriver.core.status import Signal
 from csidriver.errors import StoreUnavailable
 from tests.simulator.cluster import Cluster
 from tests.simulator.invariants import Invariants

@@ -9,12 +9,12 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from itertools import count
 
+from csidriver.core.backoff import backoff, spread
 from csidriver.core.kubernetes.change import Change
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
 from csidriver.core.oauth.issuers import Issuers
 from csidriver.core.refresh.effects import SpoolEntry
-from csidriver.core.refresh.schedule import backoff, spread
 from csidriver.core.refresh.state import Known, Rules
 from csidriver.refresher.duplicate_index import Names
 from csidriver.refresher.rate_limiter import Limiter

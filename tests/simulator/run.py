@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from csidriver.core.names import Ref
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.token_response import Failed, Outcome
 from csidriver.core.refresh import effects, reconcile
 from csidriver.core.refresh.effects import Effect
 from csidriver.core.refresh.state import Known
-from csidriver.core.status import Signal
 from csidriver.errors import DriverError, SpoolFailed
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 from csidriver.core.kubernetes.lease import Sighting
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failed
 from csidriver.core.refresh import (
@@ -37,7 +38,7 @@ from csidriver.core.refresh import (
 from csidriver.core.refresh.conflict import Conflict
 from csidriver.core.refresh.grant import Grant, Verdict
 from csidriver.core.refresh.state import Known, Steps
-from csidriver.core.status import Signal, Status
+from csidriver.core.status import Status
 from csidriver.refresher.issuer_limits import Gate
 from csidriver.refresher.workqueue import DueQueue
 from tests.simulator import many_tokens, replica

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from csidriver.core import names
+from csidriver.core import annotations, names
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
 from csidriver.core.sensitive import Sensitive
@@ -65,7 +65,7 @@ class Users:
             "clientID": Sensitive("my-app"),
             "clientSecret": Sensitive("s3cret"),
         }
-        notes = {names.IS_TOKEN: "true"}
+        notes = {annotations.IS_TOKEN: "true"}
         if current is None:
             cluster.create(Secret(ref.namespace, ref.name, annotations=notes, data=data), "user")
         else:

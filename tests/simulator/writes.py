@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from csidriver.core import names
+from csidriver.core import annotations
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
@@ -14,7 +14,7 @@ from tests.simulator.story import Story
 def refresh_token(secret: Secret) -> str | None:
     """The refresh token in a source, None if its document cannot be read."""
     try:
-        token = TokenDocument.parse(secret.data[names.KEY_OAUTH])[0].refresh_token
+        token = TokenDocument.parse(secret.data[annotations.KEY_OAUTH])[0].refresh_token
     except (KeyError, DocumentError):
         return None
     return None if token is None else token.reveal()
@@ -28,7 +28,7 @@ def check_source(story: Story, before: Secret | None, after: Secret | None) -> I
     if after is None:
         yield "5: a source is deleted"
         return
-    for key in (names.KEY_CLIENT_ID, names.KEY_CLIENT_SECRET):
+    for key in (annotations.KEY_CLIENT_ID, annotations.KEY_CLIENT_SECRET):
         if before.data.get(key) != after.data.get(key):
             yield f"5: {key} is written"
     if before.data == after.data:
@@ -38,7 +38,7 @@ def check_source(story: Story, before: Secret | None, after: Secret | None) -> I
         yield "5: a mirror without a refresh token"
     elif was is None or was not in story.known:
         yield f"4: {was} of a human is overwritten"
-    if '"extra":1.50' not in after.data[names.KEY_OAUTH].reveal():
+    if '"extra":1.50' not in after.data[annotations.KEY_OAUTH].reveal():
         yield "5: an unknown field is lost"
 
 

@@ -12,11 +12,12 @@ import pytest
 
 from csidriver.adapters.directory.store import DirectoryStore
 from csidriver.adapters.issuer_files import IssuerFiles
-from csidriver.core import names
+from csidriver.core import annotations
 from csidriver.core.admission.certificates import Certificate, Plan, Step, Stock, Terms
 from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.issuers import KEYS, STRICT, UNLIMITED, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
@@ -24,7 +25,7 @@ from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.refresh.grant import Grant, Intent
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Signal, Status, Warn
+from csidriver.core.status import Status, Warn
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.core.volume.template import Template
 from csidriver.errors import InvalidSecret, TokenFileFailed
@@ -70,7 +71,7 @@ GRANT = Grant(
     warning=Warn.OLD_SEED_RESTORED.value,
     failures=3,
     adopted_at=1_799_999_999.125,
-    key=names.KEY_OAUTH_ALIAS,
+    key=annotations.KEY_OAUTH_ALIAS,
     inherited=1,
     refresh_expires_at=1_800_086_400.5,
     refresh_renewed=False,
@@ -207,7 +208,7 @@ def test_a_companion_is_kept_as_ever() -> None:
     written = Secret(
         "oauth2-csi-tokens",
         read.source.companion,
-        type=names.COMPANION_TYPE,
+        type=annotations.COMPANION_TYPE,
         annotations=read.annotations(),
         data=read.data(),
     )

@@ -12,8 +12,9 @@ from prometheus_client import CollectorRegistry
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.x509 import Pki
 from csidriver.core.admission.certificates import Certificate, Terms
+from csidriver.core.annotations import CERTIFICATE_TYPE
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import CERTIFICATE, CERTIFICATE_TYPE, DRIVER_NAMESPACE
+from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict, StoreRefused, StoreUnavailable
 from csidriver.webhook.ca_bundle import Bundle

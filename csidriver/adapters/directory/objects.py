@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from csidriver.core.kubernetes.change import Event
+from csidriver.core.kubernetes.event import Event
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreRefused
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from csidriver.adapters.directory.files import Signature
 from csidriver.adapters.directory.manifest_files import Shelf
 from csidriver.adapters.directory.object_key import Slot
-from csidriver.core import names
+from csidriver.core import annotations, names
 from csidriver.core.kubernetes.change import Change, Places, What
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
@@ -74,13 +74,13 @@ def seen(secret: Secret, places: Places) -> Change | None:
     """A Secret as a watch tells it, None if it is none of ours."""
     version, notes = secret.resource_version, secret.annotations
     enrolled = not places.namespaces or secret.namespace in places.namespaces
-    if enrolled and notes.get(names.IS_TOKEN) == "true":
+    if enrolled and notes.get(annotations.IS_TOKEN) == "true":
         by_us = secret.manager == names.FIELD_MANAGER
         return Change(Ref(secret.namespace, secret.name), What.SOURCE, version, by_us)
-    ref = Ref(notes.get(names.SOURCE_NAMESPACE, ""), notes.get(names.SOURCE_NAME, ""))
-    if (secret.namespace, secret.type) == (places.driver, names.GRANT_TYPE):
+    ref = Ref(notes.get(annotations.SOURCE_NAMESPACE, ""), notes.get(annotations.SOURCE_NAME, ""))
+    if (secret.namespace, secret.type) == (places.driver, annotations.GRANT_TYPE):
         return Change(ref, What.GRANT, version) if secret.name == ref.grant else None
-    if (secret.namespace, secret.type) == (places.tokens, names.COMPANION_TYPE):
+    if (secret.namespace, secret.type) == (places.tokens, annotations.COMPANION_TYPE):
         return Change(ref, What.COMPANION, version) if secret.name == ref.companion else None
     return None
 

@@ -15,7 +15,8 @@ from csidriver.adapters.directory import objects, polling_watch
 from csidriver.adapters.directory.manifest import received
 from csidriver.adapters.directory.manifest_files import Shelf, Stored
 from csidriver.adapters.directory.object_key import Slot
-from csidriver.core.kubernetes.change import Change, Event, Places
+from csidriver.core.kubernetes.change import Change, Places
+from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.kubernetes.timestamp import rfc3339
 from csidriver.core.names import FIELD_MANAGER

@@ -5,7 +5,7 @@ from typing import Any
 
 from csidriver.adapters.kubernetes.client import Ask, Client
 from csidriver.adapters.kubernetes.request import Call
-from csidriver.core.kubernetes.change import Event
+from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.timestamp import rfc3339
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreConflict

@@ -9,8 +9,9 @@ from csidriver.adapters.kubernetes import events, merged_watch, paged_list
 from csidriver.adapters.kubernetes.client import Ask, Client, bare
 from csidriver.adapters.kubernetes.request import Call
 from csidriver.adapters.kubernetes.watch import Chance, Scope
-from csidriver.core import names
-from csidriver.core.kubernetes.change import Change, Event, Places, What
+from csidriver.core import annotations
+from csidriver.core.kubernetes.change import Change, Places, What
+from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.errors import StoreError, StoreRefused
 
@@ -80,8 +81,8 @@ class KubernetesStore:
         places = self._places
         of_sources = places.namespaces or ("",)
         return [
-            Scope(What.GRANT, places.driver, f"type={names.GRANT_TYPE}"),
-            Scope(What.COMPANION, places.tokens, f"type={names.COMPANION_TYPE}"),
+            Scope(What.GRANT, places.driver, f"type={annotations.GRANT_TYPE}"),
+            Scope(What.COMPANION, places.tokens, f"type={annotations.COMPANION_TYPE}"),
             *(Scope(What.SOURCE, namespace) for namespace in dict.fromkeys(of_sources)),
         ]
 

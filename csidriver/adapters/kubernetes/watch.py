@@ -19,9 +19,10 @@ from csidriver.adapters.kubernetes.client import Ask, Client, parsed
 from csidriver.adapters.kubernetes.json_stream import lines
 from csidriver.adapters.kubernetes.paged_list import METADATA_LIST, Pages
 from csidriver.adapters.kubernetes.request import Call, Expired
+from csidriver.core.annotations import IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE
 from csidriver.core.kubernetes.change import Change, What
 from csidriver.core.kubernetes.secret import newest_manager, own_annotations
-from csidriver.core.names import FIELD_MANAGER, IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE, Ref
+from csidriver.core.names import FIELD_MANAGER, Ref
 from csidriver.errors import StoreUnavailable
 
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"

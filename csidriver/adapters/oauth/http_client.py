@@ -18,9 +18,9 @@ import urllib3
 
 from csidriver.adapters.oauth.connection import Adapter, Line
 from csidriver.adapters.oauth.tls_contexts import Trust
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Signal
 
 log = logging.getLogger(__name__)
 

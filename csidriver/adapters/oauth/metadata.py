@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from csidriver.adapters.oauth.http_client import Answer, Answerless
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.issuers import Issuer, endpoint_fault
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Signal
 
 log = logging.getLogger(__name__)
 

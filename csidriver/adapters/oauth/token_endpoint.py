@@ -16,11 +16,11 @@ from urllib.parse import quote_plus
 from csidriver.adapters.oauth.http_client import Answer, Answerless, Request, exchange
 from csidriver.adapters.oauth.metadata import Places, configured, discover
 from csidriver.adapters.oauth.tls_contexts import Trust
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failed, Ok, Outcome, classify
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Signal
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from csidriver.core.admission.annotation import FOLDER, Entry, quoted, read
 from csidriver.core.admission.jsonpatch import patch
-from csidriver.core.names import TO_INJECT
+from csidriver.core.annotations import TO_INJECT
 from csidriver.errors import InvalidAnnotation, InvalidRequest
 
 _API_VERSION = "admission.k8s.io/v1"

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from csidriver.core.annotations import COMPAT_PREFIX, PREFIX
 from csidriver.core.kubernetes.timestamp import epoch
-from csidriver.core.names import COMPAT_PREFIX, FIELD_MANAGER, PREFIX
+from csidriver.core.names import FIELD_MANAGER
 from csidriver.core.sensitive import Sensitive
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
+from csidriver.core.oauth.failure_reason import Kind, Signal
 from csidriver.core.oauth.token_document import MAX_REPLY, DocumentError, TokenDocument
+from csidriver.core.refresh.failures import MEANINGS
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import MEANINGS, Kind, Signal
 
 
 @dataclass(frozen=True, slots=True)

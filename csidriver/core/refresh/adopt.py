@@ -5,7 +5,7 @@ from dataclasses import replace
 from csidriver.core import companion
 from csidriver.core.kubernetes.secret import SecretPatch
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.token_document import claims
+from csidriver.core.oauth.jwt import claims
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.commit import keep
 from csidriver.core.refresh.companion_update import own_companion, publish

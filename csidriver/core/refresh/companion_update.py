@@ -7,18 +7,20 @@ the difference. Nothing here can lose a token, the grant has it already.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from csidriver.core import companion, names
+from csidriver.core import annotations as core_annotations
+from csidriver.core import companion
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.kubernetes.timestamp import rfc3339
 from csidriver.core.refresh import login_expiry
 from csidriver.core.refresh.effects import CreateSecret, Now, PatchSecret, Report, SpoolClear
 from csidriver.core.refresh.grant import Grant
+from csidriver.core.refresh.messages import WARNINGS
 from csidriver.core.refresh.source import document_key
 from csidriver.core.refresh.source_annotations import Plight, annotations, quiet, warned
 from csidriver.core.refresh.state import Known, Rules, Steps
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import WARNINGS, Status, Warn
+from csidriver.core.status import Status, Warn
 from csidriver.core.volume.attributes import shown
 from csidriver.errors import StoreRefused
 
@@ -86,7 +88,7 @@ def _write_companion(
         secret = Secret(
             rules.tokens_namespace,
             known.ref.companion,
-            type=names.COMPANION_TYPE,
+            type=core_annotations.COMPANION_TYPE,
             annotations=wanted.annotations(),
             data=wanted.data(),
         )
@@ -168,7 +170,7 @@ def _notes(
     known: Known, source: Secret, wanted: Mapping[str, str | None]
 ) -> Mapping[str, str | None]:
     """The annotations that differ; all of them where what there is was never read."""
-    skipped = names.NEXT_REFRESH if known.grant and quiet(known.grant) else ""
+    skipped = core_annotations.NEXT_REFRESH if known.grant and quiet(known.grant) else ""
     differ = {
         key: value
         for key, value in wanted.items()
@@ -212,10 +214,10 @@ def _mirror(known: Known, source: Secret, now: float) -> Mapping[str, Sensitive]
 
 def _report(known: Known, source: Secret, wanted: Mapping[str, str | None]) -> Steps[None]:
     """An Event when the status changes or a warning appears, none for what repeats."""
-    status = wanted[names.STATUS]
-    before = source.annotations.get(names.STATUS)
+    status = wanted[core_annotations.STATUS]
+    before = source.annotations.get(core_annotations.STATUS)
     if status and before != status:
-        message, normal = wanted[names.MESSAGE] or "", Status(status) in _NORMAL
+        message, normal = wanted[core_annotations.MESSAGE] or "", Status(status) in _NORMAL
         unavailable = Status.ISSUER_UNAVAILABLE.value
         of_issuer = unavailable == status or (unavailable == before and normal)
         yield from Report(known.ref, source.uid, status, message, normal, of_issuer)

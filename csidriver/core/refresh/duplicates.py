@@ -6,13 +6,9 @@ from csidriver.core.names import Ref
 from csidriver.core.refresh.commit import commit
 from csidriver.core.refresh.effects import Namesake, Namesakes, Now
 from csidriver.core.refresh.grant import Grant, lineage
+from csidriver.core.refresh.messages import DUPLICATE_MESSAGE, PENDING_MESSAGE, READY_MESSAGE
 from csidriver.core.refresh.state import Known, Steps
-from csidriver.core.status import (
-    DUPLICATE_MESSAGE,
-    PENDING_MESSAGE,
-    READY_MESSAGE,
-    Status,
-)
+from csidriver.core.status import Status
 
 # Seconds between two looks whether the elder has gone; looking costs no request.
 LOOK_AGAIN = 60.0

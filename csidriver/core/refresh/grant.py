@@ -9,17 +9,14 @@ from enum import Enum
 
 from csidriver.core.companion import AccessToken
 from csidriver.core.names import Ref
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.token_document import TokenDocument, claims
+from csidriver.core.oauth.jwt import claims
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.refresh.messages import PENDING_MESSAGE, READY_MESSAGE
 from csidriver.core.refresh.source import Client, Source
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import (
-    PENDING_MESSAGE,
-    READY_MESSAGE,
-    Signal,
-    Status,
-    Warn,
-)
+from csidriver.core.status import Status, Warn
 
 MAX_SEEDS = 256
 MAX_SPENT = 16

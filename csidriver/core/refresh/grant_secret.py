@@ -3,14 +3,15 @@
 import json
 from typing import Any
 
-from csidriver.core import names
+from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.token_document import MAX_STORED, DocumentError, TokenDocument
 from csidriver.core.refresh.grant import Grant, Intent
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Signal, Status
+from csidriver.core.status import Status
 from csidriver.errors import InvalidSecret
 
 DOCUMENT = "document"
@@ -23,8 +24,8 @@ def to_data(grant: Grant) -> dict[str, Sensitive]:
     return {
         DOCUMENT: grant.document.text(),
         STATE: Sensitive(json.dumps(_tokens(grant) | _progress(grant))),
-        names.KEY_CLIENT_ID: Sensitive(grant.client.client_id),
-        names.KEY_CLIENT_SECRET: grant.client.client_secret,
+        annotations.KEY_CLIENT_ID: Sensitive(grant.client.client_id),
+        annotations.KEY_CLIENT_SECRET: grant.client.client_secret,
     }
 
 
@@ -88,10 +89,10 @@ def to_secret(grant: Grant, namespace: str) -> Secret:
     return Secret(
         namespace=namespace,
         name=grant.ref.grant,
-        type=names.GRANT_TYPE,
+        type=annotations.GRANT_TYPE,
         annotations={
-            names.SOURCE_NAMESPACE: grant.ref.namespace,
-            names.SOURCE_NAME: grant.ref.name,
+            annotations.SOURCE_NAMESPACE: grant.ref.namespace,
+            annotations.SOURCE_NAME: grant.ref.name,
         },
         data=to_data(grant),
     )
@@ -99,7 +100,7 @@ def to_secret(grant: Grant, namespace: str) -> Secret:
 
 def from_secret(secret: Secret) -> Grant:
     """Raises InvalidSecret when the Secret is none of ours or was damaged."""
-    data = secret.data if secret.type == names.GRANT_TYPE else {}
+    data = secret.data if secret.type == annotations.GRANT_TYPE else {}
     try:
         document, _ = TokenDocument.parse(data[DOCUMENT], limit=MAX_STORED)
         state = json.loads(data[STATE].reveal())
@@ -121,7 +122,8 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
         issuer=state["issuer"]["name"],
         issuer_identity=state["issuer"]["identity"],
         client=Client(
-            secret.data[names.KEY_CLIENT_ID].reveal(), secret.data[names.KEY_CLIENT_SECRET]
+            secret.data[annotations.KEY_CLIENT_ID].reveal(),
+            secret.data[annotations.KEY_CLIENT_SECRET],
         ),
         document=document,
         generation=int(state["generation"]),

@@ -11,13 +11,10 @@ from csidriver.core.refresh import schedule
 from csidriver.core.refresh.commit import commit
 from csidriver.core.refresh.effects import Introspect
 from csidriver.core.refresh.grant import Grant, presentable, working_life
+from csidriver.core.refresh.messages import LOST_MESSAGE, UNSETTLED_MESSAGE
 from csidriver.core.refresh.outcomes import REPEATS, late_try
 from csidriver.core.refresh.state import Known, Rules, Steps
-from csidriver.core.status import (
-    LOST_MESSAGE,
-    UNSETTLED_MESSAGE,
-    Status,
-)
+from csidriver.core.status import Status
 
 
 def consult(known: Known, issuer: Issuer, rules: Rules, now: float) -> Steps[tuple[Known, bool]]:

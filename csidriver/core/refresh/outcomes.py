@@ -3,25 +3,23 @@
 import math
 from dataclasses import replace
 
+from csidriver.core.oauth.failure_reason import Kind, Signal
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
-from csidriver.core.oauth.token_document import TokenDocument, claims
+from csidriver.core.oauth.jwt import claims
+from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failed
 from csidriver.core.refresh import schedule
+from csidriver.core.refresh.failures import MEANINGS, Pace
 from csidriver.core.refresh.grant import MAX_SPENT, Grant, withdraw, working_life
 from csidriver.core.refresh.login_expiry import refresh_expiry
-from csidriver.core.status import (
+from csidriver.core.refresh.messages import (
     LOST_MESSAGE,
-    MEANINGS,
     READY_MESSAGE,
     UNCERTAIN_MESSAGE,
     UNSCOPED_MESSAGE,
     UNSETTLED_MESSAGE,
-    Kind,
-    Pace,
-    Signal,
-    Status,
-    Warn,
 )
+from csidriver.core.status import Status, Warn
 
 # Seconds after the first and second unknown outcome, where the server tolerates repetitions.
 REPEATS = {1: 1.0, 2: 3.0}

@@ -11,10 +11,11 @@ from csidriver.core.refresh.adopt import bound_issuer, forget, take_custody
 from csidriver.core.refresh.companion_update import publish
 from csidriver.core.refresh.effects import Now
 from csidriver.core.refresh.grant import presentable
+from csidriver.core.refresh.messages import DAMAGED_MESSAGE, EMPTY_MESSAGE
 from csidriver.core.refresh.source_annotations import Plight
 from csidriver.core.refresh.state import Known, Rules, Steps, learn_custody, learn_source
 from csidriver.core.refresh.token_request import refresh_if_due, settle_own
-from csidriver.core.status import DAMAGED_MESSAGE, EMPTY_MESSAGE, Status
+from csidriver.core.status import Status
 from csidriver.errors import StoreConflict, StoreRefused
 
 

@@ -3,10 +3,10 @@
 The rules are docs/protocol.md section 5; the numbers stand here once.
 """
 
-import hashlib
 from dataclasses import dataclass
 
-from csidriver.core.status import Pace
+from csidriver.core.backoff import backoff
+from csidriver.core.refresh.failures import Pace
 
 MAX_LIFETIME = 400 * 86400.0
 REFRESH_TOKEN_CEILING = 7 * 86400.0
@@ -37,12 +37,6 @@ def lead(life: float, minimum: float = 0.0) -> float:
     return min(0.5 * life, max(0.2 * life, min(120.0, 0.5 * life), minimum))
 
 
-def spread(uid: str, generation: int) -> float:
-    """A number in [0, 1) that is fixed per token and refresh, so a restart does not redraw it."""
-    digest = hashlib.sha256(f"{uid}/{generation}".encode()).digest()
-    return int.from_bytes(digest[:7], "big") / float(1 << 56)
-
-
 def due(
     issued_at: float, life: float, *, u: float, minimum: float = 0.0, refresh_life: float = 0.0
 ) -> float:
@@ -71,11 +65,6 @@ def takeover_after(life: float, limits: Limits, minimum: float = 0.0) -> float:
     """Seconds after which another replica may consider an intent abandoned."""
     wanted = min(limits.takeover_after, lead(life, minimum) / 2)
     return max(wanted, 2 * http_timeout(life, limits, minimum) + 5.0)
-
-
-def backoff(failures: int, u: float, cap: float) -> float:
-    """Seconds to wait after so many failures in a row: 2 s doubling, full jitter, capped."""
-    return max(0.5, u * min(2.0 * 2.0 ** min(failures - 1, 20), cap))
 
 
 def retry(

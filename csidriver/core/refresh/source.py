@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from csidriver.core import names
+from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
 from csidriver.core.oauth.token_document import DocumentError, TokenDocument
@@ -41,10 +41,10 @@ class Source:
         problems: list[str] = []
         key = document_key(secret)
         document, trailing = _document(secret, key, problems)
-        client_id = _credential(secret, names.KEY_CLIENT_ID, problems)
-        client_secret = _credential(secret, names.KEY_CLIENT_SECRET, problems)
+        client_id = _credential(secret, annotations.KEY_CLIENT_ID, problems)
+        client_secret = _credential(secret, annotations.KEY_CLIENT_SECRET, problems)
         if not client_id.reveal():
-            problems.append(f"key {names.KEY_CLIENT_ID} is missing or empty")
+            problems.append(f"key {annotations.KEY_CLIENT_ID} is missing or empty")
         token = document.refresh_token
         if token is None and not problems:
             problems.append(f"key {key}: refresh_token is missing, or no text; log in again")
@@ -57,20 +57,22 @@ class Source:
             document=document,
             key=key,
             client=Client(client_id.reveal(), client_secret),
-            issuer=secret.annotations.get(names.ISSUER, ""),
+            issuer=secret.annotations.get(annotations.ISSUER, ""),
             trailing=trailing,
         )
 
 
 def is_source(secret: Secret) -> bool:
     """Whether the user asked for this Secret to be refreshed."""
-    return secret.annotations.get(names.IS_TOKEN) == "true"
+    return secret.annotations.get(annotations.IS_TOKEN) == "true"
 
 
 def document_key(secret: Secret) -> str:
     """The data key that holds the document: `oauth`, or `oauth2` where only that exists."""
-    aliased = names.KEY_OAUTH not in secret.data and names.KEY_OAUTH_ALIAS in secret.data
-    return names.KEY_OAUTH_ALIAS if aliased else names.KEY_OAUTH
+    aliased = (
+        annotations.KEY_OAUTH not in secret.data and annotations.KEY_OAUTH_ALIAS in secret.data
+    )
+    return annotations.KEY_OAUTH_ALIAS if aliased else annotations.KEY_OAUTH
 
 
 def _credential(secret: Secret, key: str, problems: list[str]) -> Sensitive:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from csidriver.core import names
+from csidriver.core import annotations as core_annotations
 from csidriver.core.kubernetes.timestamp import rfc3339
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.status import Status, Warn
@@ -30,12 +30,16 @@ def annotations(
     said = plight or grant
     following = grant.next_refresh if grant is not None else None
     return {
-        names.STATUS: said.status.value if said else Status.PENDING.value,
-        names.MESSAGE: said.message if said else "",
-        names.WARNING: _SEPARATOR.join(_warnings(grant, mirror_refused)) or None,
-        names.EXPIRES_AT: rfc3339(grant.expires_at) if grant and grant.expires_at else None,
-        names.REFRESHED_AT: rfc3339(grant.issued_at) if grant and grant.issued_at else None,
-        names.NEXT_REFRESH: rfc3339(following) if following else None,
+        core_annotations.STATUS: said.status.value if said else Status.PENDING.value,
+        core_annotations.MESSAGE: said.message if said else "",
+        core_annotations.WARNING: _SEPARATOR.join(_warnings(grant, mirror_refused)) or None,
+        core_annotations.EXPIRES_AT: rfc3339(grant.expires_at)
+        if grant and grant.expires_at
+        else None,
+        core_annotations.REFRESHED_AT: rfc3339(grant.issued_at)
+        if grant and grant.issued_at
+        else None,
+        core_annotations.NEXT_REFRESH: rfc3339(following) if following else None,
     }
 
 
@@ -52,7 +56,7 @@ def _warnings(grant: Grant | None, mirror_refused: bool) -> list[str]:  # noqa: 
 
 def warned(notes: Mapping[str, str | None]) -> list[Warn]:
     """The warnings an annotation names; what else a user may have written there counts for none."""
-    said = (notes.get(names.WARNING) or "").split(_SEPARATOR)
+    said = (notes.get(core_annotations.WARNING) or "").split(_SEPARATOR)
     return [warn for warn in Warn if warn.value in said]
 
 

@@ -7,7 +7,9 @@ import contextlib
 import math
 from dataclasses import replace
 
+from csidriver.core import backoff
 from csidriver.core.kubernetes.secret import SecretPatch
+from csidriver.core.oauth.failure_reason import Kind, Signal
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_response import Failed, Ok, Outcome
 from csidriver.core.refresh import grant_secret, schedule
@@ -28,10 +30,11 @@ from csidriver.core.refresh.effects import (
 )
 from csidriver.core.refresh.grant import Grant, Intent, begin, presentable, withdraw, working_life
 from csidriver.core.refresh.introspect import consult
+from csidriver.core.refresh.messages import HELD_BACK_MESSAGE
 from csidriver.core.refresh.outcomes import fail, reconsider, scoped, succeed
 from csidriver.core.refresh.state import Known, Rules, Steps
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import HELD_BACK_MESSAGE, Kind, Signal, Status
+from csidriver.core.status import Status
 from csidriver.errors import DriverError, InvalidSecret, SpoolFailed
 
 # Seconds until a second look when this process may not send: it stops, or another one works.
@@ -208,12 +211,12 @@ def _record(
 ) -> Steps[Known]:
     """Store what an exchange brought. `sent_at` is the instant before sending (epoch seconds)."""
     if isinstance(outcome, Ok):
-        u = schedule.spread(grant.source_uid, grant.generation + 1)
+        u = backoff.spread(grant.source_uid, grant.generation + 1)
         after = succeed(grant, outcome.reply, sent_at, issuer, u)
         known = replace(known, spooled=True)
         return (yield from commit(known, grant, after))
     now = yield from Now()
-    u = schedule.spread(f"{grant.source_uid}/{grant.failures}", grant.generation)
+    u = backoff.spread(f"{grant.source_uid}/{grant.failures}", grant.generation)
     known = yield from commit(known, grant, fail(grant, outcome, now, issuer, u))
     if outcome.signal is Signal.INVALID_GRANT:
         # Somebody may have put a new token into the source while we presented the old one.

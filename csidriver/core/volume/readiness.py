@@ -4,16 +4,36 @@ The texts end up verbatim in FailedMount events: they name the Secret and the cu
 while the cause is, and carry no secret.
 """
 
+from dataclasses import dataclass
+
+from csidriver.core.annotations import IS_TOKEN
 from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.kubernetes.timestamp import rfc3339
-from csidriver.core.names import IS_TOKEN, Ref
+from csidriver.core.names import Ref
 from csidriver.core.status import Status
 from csidriver.core.volume.attributes import DEFAULT_MIN_VALIDITY
-from csidriver.errors import DriverError, NotReady, StoreError, StoreRefused, TokenUnavailable
-from csidriver.node.companion_watcher import Sighting
+from csidriver.errors import (
+    DriverError,
+    NotReady,
+    StoreError,
+    StoreRefused,
+    TokenUnavailable,
+)
 
 # Statuses that end by themselves.
 _MAY_PASS = (Status.READY, Status.PENDING, Status.UNCERTAIN, Status.ISSUER_UNAVAILABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What is known of one companion: `looked` once the backend has answered at all.
+
+    `error` is the backend's refusal or failure that came after the last answer.
+    """
+
+    looked: bool = False
+    companion: Companion | None = None
+    error: DriverError | None = None
 
 
 def least_validity(token: AccessToken, wanted: float | None) -> float:

@@ -1,4 +1,4 @@
-from csidriver.core.kubernetes.change import Event
+from csidriver.core.kubernetes.event import Event
 from csidriver.core.names import Ref
 
 REF = Ref("alice", "hello")

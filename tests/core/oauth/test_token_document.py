@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from csidriver.core.oauth.jwt import Claims, claims
 from csidriver.core.oauth.token_document import (
     MAX_ACCESS_TOKEN,
     MAX_DOCUMENT,
     MAX_KEPT,
-    Claims,
     DocumentError,
     TokenDocument,
-    claims,
 )
 from csidriver.core.sensitive import Sensitive
 

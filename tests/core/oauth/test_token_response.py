@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from csidriver.core.oauth.failure_reason import Kind, Signal
 from csidriver.core.oauth.token_response import Failed, Ok, classify
+from csidriver.core.refresh.failures import MEANINGS
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import MEANINGS, Kind, Signal
 
 NOW = 1_800_000_000.0
 

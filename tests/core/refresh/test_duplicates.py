@@ -2,7 +2,7 @@
 
 import pytest
 
-from csidriver.core import names
+from csidriver.core import annotations, names
 from csidriver.core.companion import Companion
 from csidriver.core.names import Ref
 from csidriver.core.refresh.effects import CreateSecret
@@ -49,7 +49,7 @@ def test_a_copied_secret_says_so_and_sends_nothing(running: Process, ref: Ref) -
     assert told.status is Status.DUPLICATE_GRANT
     assert (REF.name in told.message) is (ref.namespace == REF.namespace)
     notes = world.secrets[ref.namespace, ref.name].annotations
-    assert notes[names.STATUS] == "DuplicateGrant"
+    assert notes[annotations.STATUS] == "DuplicateGrant"
     together(10 * LIFE, running, copy)
     assert live(world) == mirrored(world) == world.server.families["alice"][-1]
     assert len(set(world.server.tokens())) == len(world.server.tokens())

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from csidriver.core import names
+from csidriver.core import annotations
 from csidriver.core.names import Ref
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.token_response import Failed
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.effects import Effect, Send, SpoolWrite
 from csidriver.core.refresh.schedule import lead
-from csidriver.core.status import Signal, Status
+from csidriver.core.status import Status
 from csidriver.errors import StoreConflict, StoreUnavailable
 from tests.core.refresh.assertions import (
     GRANT,
@@ -253,7 +254,7 @@ def test_f19_a_restored_old_seed_neither_wins_nor_is_presented(running: Process)
         running.work(LIFE)
         world.apply(document("alice-0"))
         running.visit(event=True)
-        assert note(world, names.WARNING) == "OldSeedRestored"
+        assert note(world, annotations.WARNING) == "OldSeedRestored"
     assert world.server.tokens().count("alice-0") == 1
     assert live(world) == world.server.families["alice"][-1]
 
@@ -287,7 +288,7 @@ def test_f22_one_login_in_two_secrets_is_used_in_one(running: Process) -> None:
     assert live(world) == world.server.families["alice"][-1]
 
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "failure-modes.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "failure-modes.md"
 
 
 def claims() -> list[tuple[str, str]]:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from csidriver.core import names
+from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failed
@@ -28,7 +29,7 @@ from csidriver.core.refresh.grant import (
 from csidriver.core.refresh.outcomes import fail, succeed
 from csidriver.core.refresh.source import Client, Source
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Signal, Status, Warn
+from csidriver.core.status import Status, Warn
 from csidriver.errors import InvalidSecret
 
 NOW = 1_800_000_000.0
@@ -381,5 +382,5 @@ class TestCustody:
 
     def test_the_secret_names_its_source(self) -> None:
         stored = grant_secret.to_secret(GRANT, "oauth2-csi")
-        assert stored.annotations[names.SOURCE_NAME] == REF.name
+        assert stored.annotations[annotations.SOURCE_NAME] == REF.name
         assert (stored.namespace, stored.name) == ("oauth2-csi", f"grant-{REF.id}")

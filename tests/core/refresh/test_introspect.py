@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.token_response import Failed
 from csidriver.core.refresh import effects
+from csidriver.core.refresh.messages import UNSETTLED_MESSAGE
 from csidriver.core.refresh.schedule import lead
-from csidriver.core.status import UNSETTLED_MESSAGE, Signal, Status
+from csidriver.core.status import Status
 from tests.core.refresh.assertions import LIFE, companion, document, grant, live, reasons
 from tests.core.refresh.world import (
     ISSUER,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csidriver.core import names
+from csidriver.core import annotations
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.grant import Grant
@@ -60,9 +60,9 @@ def events(world: World) -> int:
 def test_a_login_that_ends_is_announced_a_week_a_day_and_an_hour_ahead(ending: Process) -> None:
     world = ending.world
     ending.work(23 * DAY - 60)
-    assert (events(world), note(world, names.WARNING)) == (0, "")
+    assert (events(world), note(world, annotations.WARNING)) == (0, "")
     ending.work(120)
-    assert (events(world), note(world, names.WARNING)) == (1, EXPIRING)
+    assert (events(world), note(world, annotations.WARNING)) == (1, EXPIRING)
     ending.work(6 * DAY - 120)
     assert events(world) == 1
     ending.work(120)
@@ -70,7 +70,7 @@ def test_a_login_that_ends_is_announced_a_week_a_day_and_an_hour_ahead(ending: P
     ending.work(23 * 3600 - 120)
     assert events(world) == 2
     ending.work(120)
-    assert (events(world), note(world, names.WARNING)) == (3, EXPIRING)
+    assert (events(world), note(world, annotations.WARNING)) == (3, EXPIRING)
     messages = [e.message for e in world.done if isinstance(e, effects.Report)]
     assert "2027-02-14T07:59:59Z" in messages[-1]
 
@@ -92,7 +92,7 @@ def test_a_new_login_ends_the_warning(ending: Process) -> None:
     world.server.ends_at = world.now + 30 * DAY
     world.apply(json.dumps({"refresh_token": world.server.login("bob")}))
     ending.visit(event=True)
-    assert note(world, names.WARNING) == ""
+    assert note(world, annotations.WARNING) == ""
     assert grant(world).expiry_step == 0
 
 
@@ -102,7 +102,7 @@ def test_an_end_that_was_put_off_ends_the_warning(ending: Process) -> None:
     assert isinstance(world.server, Ending)
     world.server.ends_at = world.now + 30 * DAY
     ending.work(DAY)
-    assert note(world, names.WARNING) == ""
+    assert note(world, annotations.WARNING) == ""
     assert events(world) == 1
 
 
@@ -116,7 +116,7 @@ def test_an_end_that_moves_with_every_refresh_concerns_nobody(world: World, slid
     process.visit()
     process.work(3 * DAY)
     assert events(world) == 0
-    assert note(world, names.WARNING) == ""
+    assert note(world, annotations.WARNING) == ""
 
 
 def test_several_warnings_stand_side_by_side(ending: Process) -> None:
@@ -124,7 +124,7 @@ def test_several_warnings_stand_side_by_side(ending: Process) -> None:
     ending.work(24 * DAY)
     world.apply(json.dumps({"refresh_token": "alice-0"}))
     ending.visit(event=True)
-    assert note(world, names.WARNING) == f"OldSeedRestored, {EXPIRING}"
+    assert note(world, annotations.WARNING) == f"OldSeedRestored, {EXPIRING}"
     reasons = [e.reason for e in world.done if isinstance(e, effects.Report)]
     assert reasons.count("OldSeedRestored") == 1
     assert events(world) == 1

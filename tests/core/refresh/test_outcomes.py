@@ -10,23 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csidriver.core import names
+from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failed
 from csidriver.core.refresh.conflict import Conflict, judge_conflict
+from csidriver.core.refresh.failures import MEANINGS, Pace
 from csidriver.core.refresh.grant import Grant, adopt, begin
 from csidriver.core.refresh.outcomes import fail, reconsider, scoped, succeed
 from csidriver.core.refresh.schedule import MAX_LIFETIME, gap
 from csidriver.core.refresh.source import Source
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import MEANINGS, Pace, Signal, Status
+from csidriver.core.status import Status
 from csidriver.errors import InvalidSecret
 from tests.core.oauth.test_token_document import objects
 from tests.core.refresh.test_grant import GRANT, INTENT, NOW, document, source
 
-PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
+PROTOCOL = Path(__file__).parents[3] / "docs" / "protocol.md"
 ISSUERS = st.sampled_from(
     [
         Issuer("cern", "https://auth.example"),
@@ -218,7 +220,7 @@ def test_a_mirror_that_is_written_can_be_read_back_as_a_source(
         return Secret(
             "ns",
             "name",
-            annotations={names.IS_TOKEN: "true"},
+            annotations={annotations.IS_TOKEN: "true"},
             data={key: Sensitive(value) for key, value in texts.items()},
         )
 

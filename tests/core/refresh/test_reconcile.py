@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from csidriver.core import names
+from csidriver.core import annotations
 from csidriver.core.kubernetes.change import What
 from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.issuers import Issuers
 from csidriver.core.oauth.token_response import Failed, Ok
 from csidriver.core.refresh import effects
@@ -20,10 +21,11 @@ from csidriver.core.refresh.effects import (
     SpoolEntry,
     SpoolWrite,
 )
+from csidriver.core.refresh.messages import UNSETTLED_MESSAGE
 from csidriver.core.refresh.schedule import lead
 from csidriver.core.refresh.state import Known, Rules
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import UNSETTLED_MESSAGE, Signal, Status
+from csidriver.core.status import Status
 from csidriver.errors import (
     SpoolFailed,
     StoreConflict,
@@ -71,7 +73,7 @@ class TestTheQuietLife:
         assert grant(world).intent is None
         assert companion(world).status is Status.READY
         assert companion(world).source_uid == source(world).uid
-        assert note(world, names.STATUS) == "Ready"
+        assert note(world, annotations.STATUS) == "Ready"
         assert world.spool == {}
         assert reasons(world) == ["Pending", "Ready"]
 
@@ -157,11 +159,11 @@ class TestUsers:
         world.apply(document("alice-0"))
         running.visit(event=True)
         assert live(world) == "alice-1"
-        assert note(world, names.WARNING) == "OldSeedRestored"
+        assert note(world, annotations.WARNING) == "OldSeedRestored"
         assert mirrored(world) == "alice-0"
         running.work(LIFE)
         assert mirrored(world) == live(world) == "alice-2"
-        assert note(world, names.WARNING) == ""
+        assert note(world, annotations.WARNING) == ""
         assert world.server.tokens() == ["alice-0", "alice-1"]
 
     def test_a_gitops_loop_is_not_fought(self, running: Process) -> None:
@@ -189,7 +191,7 @@ class TestUsers:
         running.visit(event=True)
         assert live(world) == "alice-1"
         assert companion(world).source_uid == recreated.uid
-        assert note(world, names.WARNING) == "OldSeedRestored"
+        assert note(world, annotations.WARNING) == "OldSeedRestored"
         running.work(LIFE)
         assert mirrored(world) == "alice-2"
         assert presented_twice(world) == []
@@ -249,7 +251,7 @@ class TestUsers:
         process = Process(world)
         assert process.visit().next_visit is None
         assert companion(world).status is Status.INVALID
-        assert note(world, names.STATUS) == "Invalid"
+        assert note(world, annotations.STATUS) == "Invalid"
         assert GRANT not in world.secrets
         world.apply(seed)
         process.visit(event=True)
@@ -262,7 +264,7 @@ class TestUsers:
         broken = '{"refresh_token": "bob-0",'
         world.apply(broken)
         running.visit(event=True)
-        assert note(world, names.STATUS) == "Invalid"
+        assert note(world, annotations.STATUS) == "Invalid"
         assert companion(world).status is Status.READY
         running.work(LIFE)
         assert live(world) == "alice-2"
@@ -279,7 +281,7 @@ class TestUsers:
         world.apply(document("carol-0"))
         running.issuer = replace(ISSUER, default=False)
         running.visit(event=True)
-        assert note(world, names.STATUS) == "Misconfigured"
+        assert note(world, annotations.STATUS) == "Misconfigured"
         running.work(LIFE)
         assert world.server.tokens() == ["alice-0", "alice-1"]
         assert mirrored(world) == "carol-0"
@@ -309,7 +311,7 @@ class TestUsers:
         world.now += LIFE
         running.visit(event=True)
         assert world.server.tokens() == ["alice-0"]
-        assert note(world, names.STATUS) == "Misconfigured"
+        assert note(world, annotations.STATUS) == "Misconfigured"
         assert companion(world).status is Status.MISCONFIGURED
         assert companion(world).token is not None
         running.issuer = ISSUER
@@ -381,8 +383,8 @@ class TestUsers:
 
     def is_told(self, world: World, cure: str) -> None:
         """Source and companion say what is wrong, by name, and nodes keep their token."""
-        message = note(world, names.MESSAGE)
-        assert note(world, names.STATUS) == "Invalid"
+        message = note(world, annotations.MESSAGE)
+        assert note(world, annotations.STATUS) == "Invalid"
         assert "/".join(GRANT) in message
         assert cure in message
         assert companion(world).status is Status.INVALID
@@ -405,7 +407,7 @@ class TestUsers:
         world.secrets[GRANT] = replace(stored, resource_version="restored")
         running.hear(What.GRANT)
         running.visit()
-        assert note(world, names.STATUS) == "Ready"
+        assert note(world, annotations.STATUS) == "Ready"
         assert live(world) == "alice-2"
 
     def test_a_damaged_grant_that_is_deleted_is_made_again_from_memory(
@@ -419,7 +421,7 @@ class TestUsers:
         running.hear(What.GRANT)
         running.visit(event=True)
         assert live(world) == "alice-1"
-        assert note(world, names.STATUS) == "Ready"
+        assert note(world, annotations.STATUS) == "Ready"
 
     @pytest.mark.parametrize("text", ["{}", '{"refresh_token": "alice-0"}'])
     def test_a_grant_without_a_token_that_may_be_sent_is_told_and_mended_by_a_login(
@@ -437,7 +439,7 @@ class TestUsers:
         world.apply(document(world.server.login("bob")))
         process.visit(event=True)
         assert live(world) == "bob-1"
-        assert note(world, names.STATUS) == "Ready"
+        assert note(world, annotations.STATUS) == "Ready"
 
 
 class TestTheServerSaysNo:
@@ -446,7 +448,7 @@ class TestTheServerSaysNo:
         world.server.families.clear()
         running.work(LIFE)
         assert companion(world).status is Status.NEEDS_REAUTH
-        assert note(world, names.STATUS) == "NeedsReauth"
+        assert note(world, annotations.STATUS) == "NeedsReauth"
         assert live(world) == mirrored(world) == "alice-1"
         assert companion(world).token is not None
         assert source(world).data["clientSecret"].reveal() == "s3cret"
@@ -506,7 +508,7 @@ class TestTheServerSaysNo:
         assert (source(world), companion(world)) == told
         running.work(400)
         assert companion(world).status is Status.ISSUER_UNAVAILABLE
-        assert note(world, names.STATUS) == "IssuerUnavailable"
+        assert note(world, annotations.STATUS) == "IssuerUnavailable"
         running.work(200)
         assert companion(world).next_refresh == int(grant(world).next_refresh or 0)
 
@@ -569,7 +571,7 @@ class TestUncertain:
         world.server.script.append(LOST_BEFORE)
         running.work(LIFE - lead(LIFE))
         assert companion(world).status is Status.UNCERTAIN
-        assert note(world, names.STATUS) == "Uncertain"
+        assert note(world, annotations.STATUS) == "Uncertain"
         assert len(world.server.presented) == 2
         running.work(LIFE)
         at, token = world.server.presented[2]
@@ -733,11 +735,11 @@ class TestConflictsAndOutages:
         world = process.world
         world.immutable.add(REF)
         process.visit()
-        assert note(world, names.WARNING) == "MirrorRefused"
+        assert note(world, annotations.WARNING) == "MirrorRefused"
         world.apply("no JSON")
         process.visit(event=True)
         process.work(3 * LIFE)
-        assert note(world, names.STATUS) == "Invalid"
+        assert note(world, annotations.STATUS) == "Invalid"
         assert companion(world).status is Status.READY
 
     def test_a_conflict_at_the_intent_sends_nothing(self, process: Process) -> None:
@@ -887,8 +889,8 @@ class TestMirrorAndCompanion:
         world = process.world
         world.immutable.add(REF)
         process.visit()
-        assert note(world, names.WARNING) == "MirrorRefused"
-        assert note(world, names.STATUS) == "Ready"
+        assert note(world, annotations.WARNING) == "MirrorRefused"
+        assert note(world, annotations.STATUS) == "Ready"
         assert reasons(world) == ["Pending", "Ready", "MirrorRefused"]
         process.work(2 * LIFE)
         assert mirrored(world) == "alice-0"
@@ -897,7 +899,7 @@ class TestMirrorAndCompanion:
         world.immutable.clear()
         process.work(601)
         assert mirrored(world) == live(world)
-        assert note(world, names.WARNING) == ""
+        assert note(world, annotations.WARNING) == ""
         assert presented_twice(world) == []
 
     def test_a_mirror_too_large_to_be_read_back_is_not_written(self, running: Process) -> None:
@@ -909,11 +911,11 @@ class TestMirrorAndCompanion:
         running.work(LIFE)
         assert live(world) == "big"
         assert mirrored(world) == "alice-1"
-        assert note(world, names.WARNING) == "MirrorRefused"
-        assert note(world, names.STATUS) == "Ready"
+        assert note(world, annotations.WARNING) == "MirrorRefused"
+        assert note(world, annotations.STATUS) == "Ready"
         Process(world).visit()
         assert live(world) == "big"
-        assert note(world, names.STATUS) == "Ready"
+        assert note(world, annotations.STATUS) == "Ready"
 
     def test_whoever_restored_an_old_seed_is_named(self, running: Process) -> None:
         world = running.world
@@ -957,13 +959,13 @@ class TestMirrorAndCompanion:
             pytest.param(
                 Secret(
                     *COMPANION,
-                    type=names.COMPANION_TYPE,
+                    type=annotations.COMPANION_TYPE,
                     annotations={
-                        names.SOURCE_NAMESPACE: "other",
-                        names.SOURCE_NAME: "source",
-                        names.SOURCE_UID: "u",
-                        names.GENERATION: "1",
-                        names.STATUS: "Ready",
+                        annotations.SOURCE_NAMESPACE: "other",
+                        annotations.SOURCE_NAME: "source",
+                        annotations.SOURCE_UID: "u",
+                        annotations.GENERATION: "1",
+                        annotations.STATUS: "Ready",
                     },
                 ),
                 id="another source",
@@ -976,7 +978,7 @@ class TestMirrorAndCompanion:
         stored = world.create(foreign)
         process = Process(world)
         process.visit()
-        assert note(world, names.STATUS) == "Misconfigured"
+        assert note(world, annotations.STATUS) == "Misconfigured"
         process.work(2 * LIFE)
         assert mirrored(world) == live(world)
         delete(world, SOURCE)
@@ -997,7 +999,7 @@ class TestMirrorAndCompanion:
 
     def test_a_companion_never_goes_back(self, running: Process) -> None:
         world = running.world
-        ahead = {**world.secrets[COMPANION].annotations, names.GENERATION: "9"}
+        ahead = {**world.secrets[COMPANION].annotations, annotations.GENERATION: "9"}
         world.secrets[COMPANION] = replace(world.secrets[COMPANION], annotations=ahead)
         Process(world).visit()
         assert companion(world).generation == 9

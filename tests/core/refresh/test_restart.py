@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from csidriver.core import names
+from csidriver.core import annotations, names
 from csidriver.core.kubernetes.change import Change, What
 from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.token_response import Failed
 from csidriver.core.refresh import effects, grant_secret
 from csidriver.core.refresh.state import Known
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Signal, Status
+from csidriver.core.status import Status
 from csidriver.errors import SpoolFailed, StoreConflict, StoreRefused
 from tests.core.refresh.assertions import (
     COMPANION,
@@ -121,7 +122,7 @@ class TestRestored:
             world.apply(document("alice-0"))
         fresh = restart(running)
         assert cost(world, fresh.visit)[0] == 1
-        assert (note(world, names.WARNING) == "OldSeedRestored") is (edit == "old seed")
+        assert (note(world, annotations.WARNING) == "OldSeedRestored") is (edit == "old seed")
         assert live(world) == "alice-1"
 
     def test_a_reseed_while_nobody_watched_is_adopted(self, running: Process) -> None:
@@ -160,10 +161,10 @@ class TestRestored:
         )
         with pytest.raises(Crashed):
             running.work(LIFE)
-        assert note(world, names.STATUS) == "Ready"
+        assert note(world, annotations.STATUS) == "Ready"
         restart(running).visit()
-        assert note(world, names.STATUS) == "NeedsReauth"
-        assert note(world, names.NEXT_REFRESH) == ""
+        assert note(world, annotations.STATUS) == "NeedsReauth"
+        assert note(world, annotations.NEXT_REFRESH) == ""
 
     def test_what_is_known_by_its_version_alone_still_shows_what_is_owed(
         self, running: Process
@@ -187,12 +188,12 @@ class TestRestored:
         world = running.world
         running.world.immutable.add(REF)
         running.work(LIFE)
-        assert note(world, names.WARNING) == "MirrorRefused"
+        assert note(world, annotations.WARNING) == "MirrorRefused"
         world.immutable.clear()
         fresh = restart(running)
         fresh.visit()
         fresh.work(LIFE)
-        assert note(world, names.WARNING) == ""
+        assert note(world, annotations.WARNING) == ""
         assert mirrored(world) == live(world)
 
     def test_a_status_is_not_told_twice(self, running: Process) -> None:
@@ -209,12 +210,12 @@ class TestRestored:
         broken = '{"refresh_token": "bob-0",'
         world.apply(broken)
         running.visit(event=True)
-        assert note(world, names.STATUS) == "Invalid"
+        assert note(world, annotations.STATUS) == "Invalid"
         fresh = restart(running)
         fresh.visit()
         fresh.work(LIFE)
         assert source(world).data["oauth"].reveal() == broken
-        assert note(world, names.STATUS) == "Invalid"
+        assert note(world, annotations.STATUS) == "Invalid"
         assert live(world) != "alice-1"
 
     def test_ones_own_note_does_not_hide_another_issuer_from_a_restart(
@@ -325,12 +326,12 @@ class TestCustodyThatOthersTouched:
         self, running: Process
     ) -> None:
         world = running.world
-        spoilt = {**world.secrets[COMPANION].annotations, names.STATUS: "NeedsReauth"}
+        spoilt = {**world.secrets[COMPANION].annotations, annotations.STATUS: "NeedsReauth"}
         world._store(replace(world.secrets[COMPANION], annotations=spoilt))
         running.hear(What.COMPANION)
         running.visit()
         assert companion(world).status is Status.READY
-        ahead = {**world.secrets[COMPANION].annotations, names.GENERATION: "9"}
+        ahead = {**world.secrets[COMPANION].annotations, annotations.GENERATION: "9"}
         world._store(replace(world.secrets[COMPANION], annotations=ahead))
         running.hear(What.COMPANION)
         running.visit()
@@ -471,7 +472,7 @@ class TestCustodyThatOthersTouched:
 
         world.before = once(lambda e: isinstance(e, effects.Send), damage)
         running.work(LIFE)
-        assert note(world, names.STATUS) == "Invalid"
+        assert note(world, annotations.STATUS) == "Invalid"
         assert world.secrets[GRANT].data == {}
 
     def test_an_outage_while_a_lost_grant_is_made_again_is_waited_out(
@@ -516,12 +517,12 @@ def test_a_start_from_lists_after_any_crash_ends_in_order(
     survivor.visit()
     survivor.work(3 * LIFE)
     assert companion(world).status is (Status.LOST_ROTATION if lost else Status.READY)
-    assert note(world, names.STATUS) == companion(world).status.value
+    assert note(world, annotations.STATUS) == companion(world).status.value
     assert companion(world).generation == grant(world).generation
     if not lost:
         assert presented_twice(world) == []
         assert live(world) == mirrored(world) == world.server.families["alice"][-1]
-        assert note(world, names.WARNING) == ""
+        assert note(world, annotations.WARNING) == ""
 
 
 def test_nothing_of_a_restored_token_shows_a_secret(running: Process) -> None:

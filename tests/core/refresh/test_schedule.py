@@ -2,20 +2,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from csidriver.core.backoff import backoff, spread
+from csidriver.core.refresh.failures import Pace
 from csidriver.core.refresh.schedule import (
     MAX_LIFETIME,
     Limits,
-    backoff,
     due,
     gap,
     http_timeout,
     lead,
     lifetime,
     retry,
-    spread,
     takeover_after,
 )
-from csidriver.core.status import Pace
 
 T0 = 1_800_000_000.0
 LIVES = st.floats(1.0, MAX_LIFETIME)

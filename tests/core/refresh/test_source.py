@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from csidriver.core import names
+from csidriver.core import annotations as core_annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import Ref
 from csidriver.core.refresh.source import Client, Source, is_source
@@ -20,7 +20,7 @@ VALID = {
 def secret(change: dict[str, str | None] | None = None, issuer: str = "") -> Secret:
     texts = VALID | (change or {})
     data = {key: Sensitive(text) for key, text in texts.items() if text is not None}
-    annotations = {names.IS_TOKEN: "true", names.ISSUER: issuer}
+    annotations = {core_annotations.IS_TOKEN: "true", core_annotations.ISSUER: issuer}
     return Secret("physics", "hello-token", uid="u", annotations=annotations, data=data)
 
 
@@ -115,9 +115,9 @@ def test_all_problems_at_once() -> None:
 @pytest.mark.parametrize(
     ("notes", "wanted"),
     [
-        ({names.IS_TOKEN: "true"}, True),
-        ({names.IS_TOKEN: "false"}, False),
-        ({names.IS_TOKEN: "True"}, False),
+        ({core_annotations.IS_TOKEN: "true"}, True),
+        ({core_annotations.IS_TOKEN: "false"}, False),
+        ({core_annotations.IS_TOKEN: "True"}, False),
         ({}, False),
     ],
 )

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.token_response import Failed, Ok
 from csidriver.core.refresh import effects, grant_secret
 from csidriver.core.refresh.effects import Effect, Send, SpoolEntry, SpoolRead, SpoolWrite
 from csidriver.core.refresh.grant import begin
-from csidriver.core.status import Signal, Status
+from csidriver.core.status import Status
 from csidriver.errors import DriverError, SpoolFailed, StoreConflict, StoreUnavailable
 from tests.core.refresh.assertions import (
     GRANT,

@@ -1,6 +1,6 @@
 """A small world for the refresh protocol: Kubernetes, one authorization server, users, a clock.
 
-It interprets the effects of `csidriver.core.refresh.effects` in memory and virtual time. No rule of the
+It interprets the effects of `core.refresh.effects` in memory and virtual time. No rule of the
 protocol is repeated here: the world only does what it is asked, fails when told, and keeps score.
 """
 
@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from csidriver.core import annotations
 from csidriver.core import names as core_names
 from csidriver.core.kubernetes.change import Change, What
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import Ref
+from csidriver.core.oauth.failure_reason import Signal
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.oauth.token_response import Failed, Outcome, classify
 from csidriver.core.refresh import effects
@@ -23,7 +25,6 @@ from csidriver.core.refresh.effects import Effect, Namesake, SpoolEntry
 from csidriver.core.refresh.reconcile import visit
 from csidriver.core.refresh.state import Known, Rules, Steps
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Signal
 from csidriver.errors import StoreConflict, StoreRefused
 
 R = TypeVar("R")
@@ -265,13 +266,13 @@ class World:
 
     def apply(self, document: str, issuer: str = "", ref: Ref = REF, **keys: str) -> Secret:
         """A user applies a manifest: our annotations stay, the data becomes theirs."""
-        named = {core_names.ISSUER: issuer} if issuer else {}
+        named = {annotations.ISSUER: issuer} if issuer else {}
         texts = {"clientID": "my-app", "clientSecret": "s3cret", "oauth": document} | keys
         data = {key: Sensitive(text) for key, text in texts.items()}
         current = self.secrets.get((ref.namespace, ref.name))
         if current is None:
             current = self.create(Secret(ref.namespace, ref.name))
-        notes = {**current.annotations, core_names.IS_TOKEN: "true", **named}
+        notes = {**current.annotations, annotations.IS_TOKEN: "true", **named}
         return self._store(replace(current, annotations=notes, data=data, manager="kubectl"))
 
 

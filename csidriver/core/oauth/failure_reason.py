@@ -1,0 +1,35 @@
+"""Why a token request brought no token, and whether the refresh token was consumed."""
+
+from enum import Enum
+
+
+class Kind(Enum):
+    """What a failed exchange proves: was the refresh token possibly consumed?"""
+
+    NOT_SENT = "not_sent"
+    REJECTED = "rejected"
+    UNCERTAIN = "uncertain"
+
+
+class Signal(Enum):
+    """How an exchange ended when it did not bring a token; the value is the metric class."""
+
+    UNREACHABLE = "unreachable"
+    TLS = "tls"
+    THROTTLED = "throttled"
+    NO_ANSWER = "no_answer"
+    SERVER_ERROR = "server_error"
+    BAD_REPLY = "bad_reply"
+    REDIRECT = "redirect"
+    INVALID_GRANT = "invalid_grant"
+    LOGIN_REQUIRED = "login_required"
+    INVALID_CLIENT = "invalid_client"
+    CLIENT_NOT_ALLOWED = "client_not_allowed"
+    INVALID_SCOPE = "invalid_scope"
+    INVALID_REQUEST = "invalid_request"
+    UNSUPPORTED_PROOF = "unsupported_proof"
+    FORBIDDEN = "forbidden"
+    NO_ENDPOINT = "no_endpoint"
+    UNKNOWN_ERROR = "unknown_error"
+    TOKEN_TYPE = "token_type"  # noqa: S105 - a name
+    METADATA = "metadata"

@@ -1,0 +1,43 @@
+"""The claims of a JSON Web Token (RFC 7519), read without verifying the signature."""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from csidriver.core.sensitive import Sensitive
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a JWT access token says of itself, unverified: the node and user only gain hints."""
+
+    iss: str = ""
+    iat: float | None = None
+    exp: float | None = None
+
+
+def claims(token: Sensitive) -> Claims:
+    """Claims of a JWT, empty for an opaque token. No signature is checked, no trust is derived."""
+    parts = token.reveal().split(".")
+    if len(parts) != 3:  # noqa: PLR2004 - header, claims, signature (RFC 7515 section 3.1)
+        return Claims()
+    try:
+        payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError, RecursionError):
+        return Claims()
+    if not isinstance(payload, dict):
+        return Claims()
+    iss = payload.get("iss")
+    return Claims(
+        iss=iss if isinstance(iss, str) else "",
+        iat=_numeric_date(payload.get("iat")),
+        exp=_numeric_date(payload.get("exp")),
+    )
+
+
+def _numeric_date(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 < value < 1e11 else None  # noqa: PLR2004 - the year 5138
