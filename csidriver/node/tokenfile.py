@@ -32,12 +32,12 @@ _F_WRLCK = 1
 _F_UNLCK = 2
 _SIGURG = 23  # ignored by default; the default SIGIO of a lease break would end the process
 _FALLOC_FL_KEEP_SIZE = 1
+_BLOCK = 512  # of st_blocks, stat(2)
 _MAP_FIXED = 0x10  # <asm-generic/mman-common.h>
 _WRITABLE = mmap.PROT_READ | mmap.PROT_WRITE
 _OVER_RESERVED = mmap.MAP_SHARED | mmap.MAP_POPULATE | _MAP_FIXED
 
 _holding_gil = ctypes.PyDLL(None, use_errno=True)
-_releasing_gil = ctypes.CDLL(None, use_errno=True)
 _fcntl = _holding_gil.fcntl
 _fcntl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int)
 _pwrite = _holding_gil.pwrite
@@ -51,7 +51,7 @@ _mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.
 _mmap.restype = ctypes.c_void_p
 _ftruncate = _holding_gil.ftruncate
 _ftruncate.argtypes = (ctypes.c_int, ctypes.c_long)
-_fallocate = _releasing_gil.fallocate
+_fallocate = _holding_gil.fallocate
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
 
 # A system call to make and the result it must have for the next one to be made.
@@ -111,8 +111,9 @@ def rewrite(path: Path, content: bytes, *, leased: bool = True) -> Rewrite:
     """Replace the content of a file that others read, keeping its inode, owner and mode.
 
     Equal bytes touch nothing: eosxd takes a new mtime for a new login. BUSY means that somebody
-    has the file open; the caller tries again. With `leased=False` the bytes are written although
-    readers may see them half-way, the last resort when the old token is about to expire.
+    has the file open, and touches nothing either; the caller tries again. With `leased=False` the
+    bytes are written although readers may see them half-way, the last resort when the old token is
+    about to expire.
 
     Raises:
         StorageFull: there is no room; the old content is untouched.
@@ -151,21 +152,17 @@ def erase(path: Path) -> None:
 
 
 def _rewrite_open(fd: int, content: bytes, *, leased: bool) -> Rewrite:
-    size = os.fstat(fd).st_size
-    if size == len(content) and os.pread(fd, size, 0) == content:
+    # Read whatever the sizes are: no page is to be swapped in again under the lease.
+    if os.pread(fd, os.fstat(fd).st_size, 0) == content:
         return Rewrite.UNCHANGED
-    # Reserve room first: on a full tmpfs a write stops in the middle of a token. The size must
-    # not change yet, or readers would see zeros behind the old bytes.
-    if _fallocate(fd, _FALLOC_FL_KEEP_SIZE, 0, max(len(content), 1)) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    if not leased:
-        with _write_calls(fd, content) as writing:
-            if not in_one_go(writing):
-                raise OSError(errno.EIO, "short write")
-        return Rewrite.UNLEASED
-    _fcntl(fd, _F_SETSIG, _SIGURG)
-    return replace_under_lease(fd, content)
+    if leased:
+        _fcntl(fd, _F_SETSIG, _SIGURG)
+        return replace_under_lease(fd, content)
+    with _write_calls(fd, content) as writing:
+        ctypes.set_errno(0)
+        if not in_one_go(writing):
+            raise _said(ctypes.get_errno())
+    return Rewrite.UNLEASED
 
 
 def replace_under_lease(fd: int, content: bytes) -> Rewrite:
@@ -181,7 +178,7 @@ def replace_under_lease(fd: int, content: bytes) -> Rewrite:
         release[0]()
     if number in (errno.EAGAIN, errno.EBUSY):
         return Rewrite.BUSY
-    raise OSError(number or errno.EIO, os.strerror(number or errno.EIO))
+    raise _said(number)
 
 
 def in_one_go(calls: list[_Call]) -> bool:
@@ -190,15 +187,33 @@ def in_one_go(calls: list[_Call]) -> bool:
     return all(map(eq, map(call, functions), expected))
 
 
+def _said(number: int) -> OSError:
+    """Turn an errno into an error; without one a write fell short."""
+    return OSError(number or errno.EIO, os.strerror(number or errno.EIO))
+
+
+def _reserve_calls(fd: int, length: int) -> list[_Call]:
+    """Reserve the pages that a file still lacks: a call to make, or none.
+
+    Without it a write on a full tmpfs stops in the middle of a token. It keeps the size, or readers
+    would see zeros behind the old bytes. Once it succeeds mtime and ctime have moved: so it belongs
+    under the lease.
+    """
+    if length <= os.fstat(fd).st_blocks * _BLOCK:
+        return []
+    return [(partial(_fallocate, fd, _FALLOC_FL_KEEP_SIZE, 0, length), 0)]
+
+
 @contextlib.contextmanager
 def _write_calls(fd: int, content: bytes) -> Iterator[list[_Call]]:
     """The calls that replace the content, no matter after which one a SIGKILL comes."""
     size = os.fstat(fd).st_size
+    reserve = _reserve_calls(fd, len(content))
     padded = content.ljust(size, b"\n")
     length = len(padded)
     cut = (partial(_ftruncate, fd, len(content)), 0)
     if length <= mmap.PAGESIZE:
-        yield [(partial(_pwrite, fd, padded, length, 0), length), cut]
+        yield [*reserve, (partial(_pwrite, fd, padded, length, 0), length), cut]
         return
     # A SIGKILL stops pwrite(2) between two pages (measured: a quarter of all SIGKILLs during writes
     # of 64 KiB), but not pread(2) into pages that are mapped already.
@@ -207,6 +222,7 @@ def _write_calls(fd: int, content: bytes) -> Iterator[list[_Call]]:
         source.write(padded)
         address = ctypes.addressof(ctypes.c_char.from_buffer(reserved))
         yield [
+            *reserve,
             (partial(_pwrite, fd, newlines, len(newlines), size), len(newlines)),
             (partial(_mmap, address, length, _WRITABLE, _OVER_RESERVED, fd, 0), address),
             (partial(_pread, source.fileno(), address, length, 0), length),

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.mounts
 
 OLD, LONGER, SHORTER = b"o" * 1200, b"n" * 6000, b"s" * 7
 PAGE = 4096
+FITTING = b"f" * PAGE  # longer than the old one, and in no more pages
 
 # Reads until its time is over, then says how many reads it made and how many saw neither content.
 READER = """
@@ -79,6 +80,17 @@ def file(folder: Path) -> Path:
 def made(path: Path, content: bytes = OLD) -> Path:
     tokenfile.create(path, content, uid=0, gid=0, mode=0o400)
     return path
+
+
+def aged(path: Path) -> tuple[int, int]:
+    """Give a file an mtime that no write gives it; its times."""
+    os.utime(path, ns=(1, 1))
+    return times(path)
+
+
+def times(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_ctime_ns
 
 
 def fill(folder: Path) -> None:
@@ -200,12 +212,21 @@ def test_rewrite_releases_its_lease(file: Path) -> None:
 
 
 def test_rewrite_with_equal_bytes_touches_nothing(file: Path) -> None:
-    before = file.stat()
+    before = aged(file)
     with opened(file):
         assert tokenfile.rewrite(file, OLD) is Rewrite.UNCHANGED
         assert tokenfile.rewrite(file, OLD, leased=False) is Rewrite.UNCHANGED
-    after = file.stat()
-    assert (after.st_mtime_ns, after.st_ctime_ns) == (before.st_mtime_ns, before.st_ctime_ns)
+    assert times(file) == before
+
+
+@pytest.mark.parametrize("content", [LONGER, FITTING, SHORTER])
+def test_a_busy_file_keeps_its_times_until_it_has_its_bytes(file: Path, content: bytes) -> None:
+    before = aged(file)
+    with opened(file):
+        assert [tokenfile.rewrite(file, content) for _ in range(3)] == [Rewrite.BUSY] * 3
+        assert times(file) == before
+    assert tokenfile.rewrite(file, content) is Rewrite.LEASED
+    assert all(now > then for now, then in zip(times(file), before, strict=True))
 
 
 def test_rewrite_is_busy_while_a_reader_has_the_file_open(file: Path) -> None:
@@ -239,17 +260,20 @@ def test_rewrite_without_a_lease_ignores_readers(file: Path, content: bytes) -> 
 
 
 @pytest.mark.parametrize("leased", [True, False])
+@pytest.mark.parametrize("old", [OLD, LONGER])
 def test_rewrite_on_a_full_file_system_leaves_the_old_content_whole(
-    tiny: Path, *, leased: bool
+    tiny: Path, old: bytes, *, leased: bool
 ) -> None:
-    file = made(tiny / "token")
+    file = made(tiny / "token", old)
     fill(tiny)
+    before = aged(file)
     with pytest.raises(StorageFull):
-        tokenfile.rewrite(file, LONGER, leased=leased)
-    assert file.read_bytes() == OLD
-    assert file.stat().st_size == len(OLD)
-    assert tokenfile.rewrite(file, SHORTER, leased=leased) is not Rewrite.BUSY
-    assert file.read_bytes() == SHORTER
+        tokenfile.rewrite(file, b"n" * (3 * PAGE), leased=leased)
+    assert promptly(file.read_bytes) == old, "the lease is given back"
+    assert times(file) == before
+    for content in (FITTING, SHORTER):
+        assert tokenfile.rewrite(file, content, leased=leased) is not Rewrite.BUSY
+        assert file.read_bytes() == content
 
 
 def test_a_rewrite_that_shrinks_gives_the_room_back(tiny: Path) -> None:
