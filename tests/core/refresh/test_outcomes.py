@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.oauth.failure_reason import Kind, Signal
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failed
@@ -40,6 +40,11 @@ ISSUERS = st.sampled_from(
     ]
 )
 UNIT = st.floats(0.0, 1.0, exclude_max=True)
+PROVES = {
+    "not sent": Kind.NOT_SENT,
+    "not consumed": Kind.REJECTED,
+    "unknown": Kind.UNCERTAIN,
+}
 NEXT = {
     Pace.BACKOFF: ("backoff", "section 4"),
     Pace.RETRY_AFTER: ("Retry-After, at most 1 h",),
@@ -56,7 +61,7 @@ NEXT = {
 def rows() -> list[tuple[str, str, str, str]]:
     """Signal, what it proves, status and next attempt, as the document has them."""
     text = PROTOCOL.read_text(encoding="utf-8")
-    table = text[text.index("| signal (metric label") :].split("\n\n")[0]
+    table = text[text.index("| reason (metric label") :].split("\n\n")[0]
     lines = [re.split(r"\s*\|\s*", line.strip("| ")) for line in table.splitlines()[2:]]
     return [(line[0].strip("`"), line[2], line[3], line[4]) for line in lines]
 
@@ -69,7 +74,7 @@ def test_every_signal_has_its_row() -> None:
 def test_the_table_says_what_the_code_does(row: tuple[str, str, str, str]) -> None:
     signal, proves, status, following = row
     meaning = MEANINGS[Signal(signal)]
-    assert meaning.kind.value == proves.replace(" ", "_")
+    assert meaning.kind is PROVES[proves]
     assert meaning.status.value == status
     assert following in NEXT[meaning.pace]
 
