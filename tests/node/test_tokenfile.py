@@ -46,6 +46,9 @@ while time.monotonic() < end:
 print(reads, bad)
 """
 A, B = b"a" * 1200, b"b" * 6000
+# Whether the others get going at all differs from batch to batch: of threads one in ten sees
+# nothing, and on a busy machine processes get a part of their time only.
+BATCHES = 8
 
 # fcntl(2) through a handle that keeps the GIL: whoever asks is running Python code.
 F_GETLEASE, F_WRLCK = 1025, 1
@@ -363,8 +366,7 @@ def hammer(file: Path, write: Callable[[bytes], object], seconds: float) -> tupl
 def test_the_hammer_finds_torn_reads_of_truncate_and_write(file: Path) -> None:
     file.chmod(0o600)
     tokenfile.rewrite(file, A)
-    _, bad = hammer(file, file.write_bytes, 0.8)
-    assert bad > 0
+    assert any(hammer(file, file.write_bytes, 0.8)[1] for _ in range(BATCHES))
 
 
 def test_the_hammer_finds_torn_reads_of_pwrite_and_ftruncate(file: Path) -> None:
@@ -375,17 +377,20 @@ def test_the_hammer_finds_torn_reads_of_pwrite_and_ftruncate(file: Path) -> None
             os.pwrite(fd, content, 0)
             os.ftruncate(fd, len(content))
 
-    _, bad = hammer(file, write, 1.5)
-    assert bad > 0
+    assert any(hammer(file, write, 1.5)[1] for _ in range(BATCHES))
 
 
 def test_the_hammer_finds_no_torn_reads_of_rewrite(file: Path) -> None:
     tokenfile.rewrite(file, A)
     outcomes: list[Rewrite] = []
-    reads, bad = hammer(file, lambda content: outcomes.append(tokenfile.rewrite(file, content)), 2)
-    assert outcomes.count(Rewrite.LEASED) > 20
-    assert reads > 1000
-    assert bad == 0
+    reads = 0
+    for _ in range(BATCHES):
+        more, bad = hammer(file, lambda c: outcomes.append(tokenfile.rewrite(file, c)), 2)
+        assert bad == 0
+        reads += more
+        if outcomes.count(Rewrite.LEASED) > 20 and reads > 1000:
+            return
+    raise AssertionError(f"{reads} reads met {outcomes.count(Rewrite.LEASED)} rewrites")
 
 
 def leases_seen(fd: int, write: Callable[[int, bytes], object], rounds: int) -> int:
@@ -413,10 +418,6 @@ def leases_seen(fd: int, write: Callable[[int, bytes], object], rounds: int) -> 
             return sum(watcher.result() for watcher in watchers)
     finally:
         sys.setswitchinterval(before)
-
-
-# Whether the other threads get going at all differs from batch to batch: one in ten sees nothing.
-BATCHES = 8
 
 
 def test_no_python_code_runs_while_the_lease_is_held(file: Path) -> None:
