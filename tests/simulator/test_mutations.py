@@ -196,10 +196,10 @@ def test_a_dead_server_that_may_take_all_workers_is_noticed(monkeypatch: Patch) 
 
     monkeypatch.setattr(DueQueue, "_hand_out", greedy)
     monkeypatch.setattr(DueQueue, "_leave", forgetful)
-    _, violations = many_tokens.herd()
+    _, violations = many_tokens.served()
     assert any(text.startswith("10") for text in violations)
 
 
 def test_a_herd_without_jitter_is_noticed(monkeypatch: Patch) -> None:
     monkeypatch.setattr(schedule, "spread", lambda *_: 0.5)
-    assert any(text.startswith("12") for text in many_tokens._spread())
+    assert any(text.startswith("12") for text in many_tokens.spread())
