@@ -26,6 +26,8 @@ SEED = int(os.environ.get("STORM_SEED", "0")) or random.SystemRandom().randrange
 LIFE = 0.15
 # Seconds between two tries of a kubelet in a hurry; the real one waits 500 ms to two minutes.
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.005, 0.04
+# What a kubelet counts; a storm has a tenth as many of each as kills, at least.
+KINDS = ("publish", "unpublish", "rotation", "dead")
 LETTERS = string.ascii_letters + string.digits
 
 
@@ -139,15 +141,28 @@ class Kubelet:
         return False
 
 
-def kill_and_restart(node: Mortal, rng: random.Random, threads: list[Future[None]]) -> None:
-    """At any instant: while it starts, serves, or does nothing."""
+def kill_and_restart(
+    node: Mortal, kubelets: list[Kubelet], rng: random.Random, threads: list[Future[None]]
+) -> None:
+    """At any instant: while it starts, serves, or does nothing.
+
+    On a loaded machine few plugins live long enough to answer; then more of them are killed.
+    """
     pause = threading.Event()
-    for _ in range(KILLS):
+    for kills in range(20 * KILLS):
+        if kills >= KILLS and all(answers_of(kubelets)[kind] >= KILLS / 10 for kind in KINDS):
+            return
         node.launch()
         pause.wait(rng.uniform(0, LIFE))
         node.kill()
         ended = [thread.exception() for thread in threads if thread.done()]
         assert not ended, ended
+    pytest.fail(f"hardly anything happens: {answers_of(kubelets)}")
+
+
+def answers_of(kubelets: list[Kubelet]) -> Counter[str]:
+    """What has happened so far, and how often."""
+    return sum((kubelet.answers.copy() for kubelet in kubelets), Counter[str]())
 
 
 def rage(node: Mortal, tokens: Tokens, kubelets: list[Kubelet], rng: random.Random) -> None:
@@ -157,7 +172,7 @@ def rage(node: Mortal, tokens: Tokens, kubelets: list[Kubelet], rng: random.Rand
         runs = [tokens.run, *(k.run for k in kubelets), *(k.read for k in kubelets)]
         threads = [pool.submit(run, stop) for run in runs]
         try:
-            kill_and_restart(node, rng, threads)
+            kill_and_restart(node, kubelets, rng, threads)
         finally:
             stop.set()
             # A kubelet may be in the middle of a call that needs a plugin.
@@ -201,7 +216,4 @@ def test_a_storm_of_kills_leaves_nothing_but_what_is_wanted(zygote: Zygote) -> N
         # The plugin itself has answered no call with an error.
         assert "Volume:" not in node.log()
         assert "Traceback" not in node.log()
-        answers = sum((kubelet.answers for kubelet in kubelets), Counter[str]())
-        print(answers, len(tokens.given))  # noqa: T201 - pytest shows it when the test fails
-        for kind in ("publish", "unpublish", "rotation", "dead"):
-            assert answers[kind] >= KILLS / 10
+        assert sum((kubelet.answers for kubelet in kubelets), Counter[str]()).keys() >= set(KINDS)
