@@ -19,6 +19,9 @@ PROTOS := csidriver/_proto/csi.proto csidriver/_proto/pluginregistration.proto
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-annotate --no-emit-index-url
 
+# Tests start hundreds of processes of ours; each compiles what it imports where none may keep it.
+BYTECODE := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/bytecode
+
 .PHONY: demo picture test cover test-keycloak simulate soak bench check fix proto manifests lock tools image e2e clean
 .DELETE_ON_ERROR:
 
@@ -32,7 +35,7 @@ picture: $(VENV)/.demo
 
 ## test: everything that needs no cluster, in parallel; names what it skips and why. ARGS="-n 0 -x"
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	@$(BYTECODE) $(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
 ## cover: every branch of the admission function is tested
 cover: $(VENV)/.dev
