@@ -8,7 +8,7 @@ import grpc
 
 from csidriver._proto import csi_pb2, csi_pb2_grpc
 from csidriver.core import names
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 
 PATIENCE = 30.0
 # gRPC would hand a new channel the connection of an old one.
@@ -41,7 +41,7 @@ class Caller:
         """Where kubelet wants a volume: each is that of a pod of its own."""
         return self._pods / _pod_uid(number) / "volumes/kubernetes.io~csi/token/mount"
 
-    def publish_request(self, number: int, ref: Ref | None) -> Any:
+    def publish_request(self, number: int, ref: SourceRef | None) -> Any:
         """What kubelet sends; the folder it makes before is made here.
 
         Without a source it is a volume of a driver that knows nothing of tokens.

@@ -13,7 +13,7 @@ from bench import marked
 from csidriver.core import annotations, names
 from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.errors import DriverError
@@ -33,7 +33,7 @@ class Companions:
         self._pool = urllib3.PoolManager(ca_certs=str(authority), maxsize=1)
         self._generation = 1
 
-    def create(self, refs: Iterable[Ref]) -> None:
+    def create(self, refs: Iterable[SourceRef]) -> None:
         """Make the companions of these sources, each with a token."""
         for ref in refs:
             made = self._companion(ref)
@@ -46,7 +46,7 @@ class Companions:
             )
             self._request("POST", _COLLECTION, secret.to_manifest(), "application/json")
 
-    def change(self, ref: Ref, size: int = marked.SIZE) -> str:
+    def change(self, ref: SourceRef, size: int = marked.SIZE) -> str:
         """Bring a new token of so many bytes; returns it when the API server has answered."""
         self._generation += 1
         made = self._companion(ref, size)
@@ -55,7 +55,7 @@ class Companions:
         self._request("PATCH", f"{_COLLECTION}/{ref.companion}", body, _MERGE)
         return made.token.value.reveal() if made.token else ""
 
-    def _companion(self, ref: Ref, size: int = marked.SIZE) -> Companion:
+    def _companion(self, ref: SourceRef, size: int = marked.SIZE) -> Companion:
         now = time.time()
         value = Sensitive(marked.token(size))
         token = AccessToken(value, "Bearer", now, now + 3600, now)

@@ -17,7 +17,7 @@ from bench.observer import Observer
 from bench.room import MEMORY
 from bench.rows import Row, over_rounds, ratio
 from bench.stand import SOURCES, Stand
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.errors import DriverError
 
 ROUNDS, QUICK_ROUNDS = 5, 3
@@ -31,7 +31,7 @@ PATIENCE, LONGEST_PAUSE = 10.0, 0.02
 class Group:
     """Files that show the token of one companion; written by the plugin or by the bare watcher."""
 
-    ref: Ref
+    ref: SourceRef
     files: tuple[str, ...]
     ours: bool
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.calls import Caller
 from bench.companions import NAMESPACE
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 
 # Volumes of its own, and the seconds between two calls.
 _NUMBERS = range(2000, 2020)
@@ -20,7 +20,7 @@ _PAUSE = 0.002
 def main() -> None:
     """Call until killed."""
     _, pods, socket, source = sys.argv
-    caller, ref = Caller(Path(pods), Path(socket)), Ref(NAMESPACE, source)
+    caller, ref = Caller(Path(pods), Path(socket)), SourceRef(NAMESPACE, source)
     for number in itertools.cycle(_NUMBERS):
         request = caller.publish_request(number, ref)
         for method, message in (

@@ -17,18 +17,18 @@ import urllib3
 from bench.scale_issuer import ID_TOKEN, LIFETIME
 from csidriver.core import annotations as core_annotations
 from csidriver.core import names
-from csidriver.core.backoff import spread
+from csidriver.core.backoff import stable_jitter
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.grant import MAX_SPENT, Grant, adopt
-from csidriver.core.refresh.outcomes import succeed
-from csidriver.core.refresh.schedule import due
+from csidriver.core.refresh.outcomes import after_success
+from csidriver.core.refresh.schedule import next_refresh_at
 from csidriver.core.refresh.source import Source
-from csidriver.core.refresh.source_annotations import annotations
+from csidriver.core.refresh.source_annotations import status_annotations
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.issuer import DEMO_CLIENT
 from csidriver.demo.jwt import sign_jwt
@@ -52,7 +52,7 @@ T = TypeVar("T")
 class Aged:
     """A token in custody: the hash of its live refresh token, and when it is due."""
 
-    ref: Ref
+    ref: SourceRef
     live: str
     due: float
 
@@ -143,7 +143,7 @@ class Filler:
             self._mirror(source, grant)
             self._create(grant_secret.to_secret(grant, names.DRIVER_NAMESPACE))
             self._create(_companion(source, grant))
-            return Aged(grant.ref, grant.live, grant.next_refresh or 0.0)
+            return Aged(grant.ref, grant.live_hash, grant.next_refresh or 0.0)
 
         return _all(take, range(len(sources)))
 
@@ -154,9 +154,9 @@ class Filler:
         )
 
     def _mirror(self, source: Secret, grant: Grant) -> None:
-        told = annotations(grant, None, mirror_refused=False)
+        told = status_annotations(grant, None, mirror_refused=False)
         patch = SecretPatch(
-            annotations=told, data={core_annotations.KEY_OAUTH: grant.document.text()}
+            annotations=told, data={core_annotations.KEY_OAUTH: grant.document.to_json()}
         )
         path = f"/api/v1/namespaces/{source.namespace}/secrets/{source.name}"
         body = patch.to_merge_patch(source.resource_version)
@@ -176,12 +176,12 @@ class Filler:
 
 def _between(source: Secret) -> float:
     """Seconds from one refresh of a token to the next."""
-    return due(0.0, LIFETIME, u=spread(source.uid, GENERATION))
+    return next_refresh_at(0.0, LIFETIME, u=stable_jitter(source.uid, GENERATION))
 
 
 def _grant(source: Secret, live: Sensitive, issuer: Issuer, sent_at: float) -> Grant:
     """A grant after many refreshes, the last of which was sent at an instant."""
-    u = spread(source.uid, GENERATION)
+    u = stable_jitter(source.uid, GENERATION)
     adopted = adopt(Source.parse(source), issuer, sent_at - GENERATION * LIFETIME, None)
     spent = tuple(Sensitive(secrets.token_hex(16)).hash() for _ in range(MAX_SPENT - 1))
     before = replace(
@@ -190,7 +190,7 @@ def _grant(source: Secret, live: Sensitive, issuer: Issuer, sent_at: float) -> G
         spent=spent,
         source_version=source.resource_version,
     )
-    return succeed(before, _reply(live, issuer, sent_at), sent_at, issuer, u)
+    return after_success(before, _reply(live, issuer, sent_at), sent_at, issuer, u)
 
 
 def _reply(live: Sensitive, issuer: Issuer, sent_at: float) -> TokenDocument:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from bench.rows import Row
 from bench.scale_fill import Aged
 from bench.scale_issuer import IssuerProcess
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import DriverError
 from tests.cluster.controlplane import ControlPlane
@@ -28,7 +28,7 @@ def reseeded(
     yield Row("reseed_adopted_s", max(took), (min(took), max(took)))
 
 
-def _adopted(plane: ControlPlane, issuer: IssuerProcess, ref: Ref, seed: Sensitive) -> float:
+def _adopted(plane: ControlPlane, issuer: IssuerProcess, ref: SourceRef, seed: Sensitive) -> float:
     began = time.time()
     text = json.dumps(manifest(ref.name, seed.reveal()))
     plane.kubectl("apply", "--filename=-", f"--namespace={ref.namespace}", stdin=text)

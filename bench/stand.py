@@ -10,14 +10,14 @@ from bench.companions import NAMESPACE, Companions
 from bench.process import Plugin
 from bench.room import MEMORY
 from csidriver.core import names
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.errors import DriverError
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
 from tools.programs import find
 
-SOURCES = tuple(Ref(NAMESPACE, f"source-{number}") for number in range(140))
+SOURCES = tuple(SourceRef(NAMESPACE, f"source-{number}") for number in range(140))
 # A volume is a number and its source.
-Volume = tuple[int, Ref]
+Volume = tuple[int, SourceRef]
 # Takes an RPC's name and its request, returns milliseconds.
 Call = Callable[[str, Any], float]
 

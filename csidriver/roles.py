@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from csidriver import settings
-from csidriver.core.kubernetes.change import Places
-from csidriver.core.names import REFRESHER, Ref
-from csidriver.core.refresh.state import Rules
+from csidriver.core.kubernetes.change import Namespaces
+from csidriver.core.names import REFRESHER, SourceRef
+from csidriver.core.refresh.state import RefreshContext
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -102,7 +102,7 @@ def refresher(
         clock=clock,
         metrics=metrics,
         may_send=lease.holds,
-        home=Ref(common.driver_namespace, REFRESHER),
+        home=SourceRef(common.driver_namespace, REFRESHER),
     )
 
     def make() -> Refresher:
@@ -114,8 +114,8 @@ def refresher(
 
 def _rules(
     common: settings.Common, wanted: settings.RefresherSettings, issuers: "IssuerFiles"
-) -> Rules:
-    return Rules(
+) -> RefreshContext:
+    return RefreshContext(
         issuers=issuers.current(),
         holder=wanted.identity,
         limits=wanted.limits,
@@ -185,12 +185,12 @@ def _self_made(
     common: settings.Common, wanted: "WebhookSettings", clock: "Clock", metrics: "WebhookMetrics"
 ) -> "Certificates":
     from csidriver.adapters.x509 import Pki
-    from csidriver.core.admission.certificates import Terms
+    from csidriver.core.admission.certificates import RotationPolicy
     from csidriver.webhook.ca_bundle import Bundle
     from csidriver.webhook.certificate_secret import Shelf
     from csidriver.webhook.managed_certificates import SelfMade
 
-    pki, terms = Pki(), Terms()
+    pki, terms = Pki(), RotationPolicy()
     if common.store is not None:
         from csidriver.adapters.directory import DirectoryStore
 
@@ -218,7 +218,7 @@ def _access(common: settings.Common) -> "Access":
 def _backend(
     common: settings.Common, wanted: settings.RefresherSettings, clock: "Clock"
 ) -> tuple["DirectoryStore | KubernetesStore", "Seat"]:
-    places = Places(common.driver_namespace, common.tokens_namespace, wanted.namespaces)
+    places = Namespaces(common.driver_namespace, common.tokens_namespace, wanted.namespaces)
     if common.store is not None:
         from csidriver.adapters.directory import DirectoryStore, FileSeat
 

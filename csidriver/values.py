@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from csidriver.core.kubernetes.validation import is_label
+from csidriver.core.kubernetes.validation import is_dns1123_label
 
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
@@ -34,7 +34,7 @@ def size(text: str) -> int:
 
 def namespace(text: str) -> str:
     """The name of a Kubernetes namespace."""
-    if not is_label(text):
+    if not is_dns1123_label(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no namespace")
     return text
 

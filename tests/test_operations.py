@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from csidriver import cli
-from csidriver.core.oauth.failure_reason import Signal
-from csidriver.core.status import Status, Warn
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.status import Status, TokenWarning
 from csidriver.node import error_interceptor
 from csidriver.node.metrics import NodeMetrics
 from csidriver.refresher.metrics import RefresherMetrics
@@ -34,11 +34,13 @@ def first_cells(text: str) -> set[str]:
 
 def test_every_status_and_warning_has_its_cure() -> None:
     cells = first_cells(section("## Statuses"))
-    assert {each.value for each in (*Status, *Warn)} <= cells
+    assert {each.value for each in (*Status, *TokenWarning)} <= cells
 
 
 def test_every_outcome_of_an_exchange_has_its_message() -> None:
-    assert first_cells(section("### Messages")) - {"outcome"} == {each.value for each in Signal}
+    assert first_cells(section("### Messages")) - {"outcome"} == {
+        each.value for each in FailureReason
+    }
 
 
 def test_every_code_a_pod_may_see_has_its_row() -> None:

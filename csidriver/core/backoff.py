@@ -3,7 +3,7 @@
 import hashlib
 
 
-def spread(uid: str, generation: int) -> float:
+def stable_jitter(uid: str, generation: int) -> float:
     """A number in [0, 1) that is fixed per token and refresh, so a restart does not redraw it."""
     digest = hashlib.sha256(f"{uid}/{generation}".encode()).digest()
     return int.from_bytes(digest[:7], "big") / float(1 << 56)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from csidriver.core import annotations as core_annotations
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.kubernetes.timestamp import epoch, rfc3339
-from csidriver.core.names import Ref
+from csidriver.core.kubernetes.timestamp import format_rfc3339, parse_rfc3339
+from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.errors import InvalidSecret
@@ -36,7 +36,7 @@ class AccessToken:
 class Companion:
     """What the refresher tells nodes about one source."""
 
-    source: Ref
+    source: SourceRef
     source_uid: str
     generation: int
     status: Status
@@ -50,14 +50,14 @@ class Companion:
         notes = secret.annotations if secret.type == core_annotations.COMPANION_TYPE else {}
         try:
             return cls(
-                source=Ref(
+                source=SourceRef(
                     notes[core_annotations.SOURCE_NAMESPACE], notes[core_annotations.SOURCE_NAME]
                 ),
                 source_uid=notes[core_annotations.SOURCE_UID],
                 generation=int(notes[core_annotations.GENERATION]),
                 status=Status(notes[core_annotations.STATUS]),
                 message=notes.get(core_annotations.MESSAGE, ""),
-                next_refresh=epoch(notes.get(core_annotations.NEXT_REFRESH, "")) or 0.0,
+                next_refresh=parse_rfc3339(notes.get(core_annotations.NEXT_REFRESH, "")) or 0.0,
                 token=_token(secret.data),
             )
         except (KeyError, ValueError) as error:
@@ -75,7 +75,7 @@ class Companion:
             core_annotations.GENERATION: str(self.generation),
             core_annotations.STATUS: self.status.value,
             core_annotations.MESSAGE: self.message,
-            core_annotations.NEXT_REFRESH: rfc3339(self.next_refresh),
+            core_annotations.NEXT_REFRESH: format_rfc3339(self.next_refresh),
         }
 
     def data(self) -> dict[str, Sensitive]:

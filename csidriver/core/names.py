@@ -30,7 +30,7 @@ TEMPLATE_KEY = "template"
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Ref:
+class SourceRef:
     """Names one annotated Secret, the source of a token."""
 
     namespace: str

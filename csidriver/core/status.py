@@ -22,7 +22,7 @@ class Status(Enum):
     INVALID = "Invalid"
 
 
-class Warn(Enum):
+class TokenWarning(Enum):
     """Something a user should know while the token works, as the annotation `warning` spells it."""
 
     REFRESH_TOKEN_EXPIRING = "RefreshTokenExpiring"  # noqa: S105 - a name

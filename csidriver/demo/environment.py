@@ -15,7 +15,7 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.core import annotations
 from csidriver.core import names as core_names
 from csidriver.core.admission.review import inject
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.demo.display import Row
 from csidriver.demo.families import Policy
 from csidriver.demo.issuer import DEMO_CLIENT, DEMO_SEED, StrictIssuer
@@ -27,7 +27,7 @@ from csidriver.errors import DriverError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMESPACE = "default"
-SOURCE = Ref(NAMESPACE, "hello-token")
+SOURCE = SourceRef(NAMESPACE, "hello-token")
 TOKEN_FILE = "tmp/oauthtk_0"  # noqa: S105 - a path
 PATIENCE = 20.0
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from csidriver.core.backoff import backoff, spread
+from csidriver.core.backoff import backoff, stable_jitter
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
-from csidriver.core.volume.readiness import Sighting
+from csidriver.core.names import SourceRef
+from csidriver.core.volume.readiness import ObservedCompanion
 from csidriver.errors import InvalidSecret, StoreError
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Companions(Protocol):
 
 @dataclass(slots=True)
 class _Followed:
-    sighting: Sighting = field(default_factory=Sighting)
+    sighting: ObservedCompanion = field(default_factory=ObservedCompanion)
     volumes: set[str] = field(default_factory=set)
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -75,9 +75,9 @@ class Follower:
         self._timing = timing or Timing()
         self._renewing = renewing
         self._lock = threading.Condition()
-        self._followed: dict[Ref, _Followed] = {}
+        self._followed: dict[SourceRef, _Followed] = {}
 
-    def follow(self, ref: Ref, volume_id: str) -> None:
+    def follow(self, ref: SourceRef, volume_id: str) -> None:
         """Keep a volume's companion in sight until `unfollow`. Harmless when repeated."""
         with self._lock:
             followed = self._followed.get(ref)
@@ -92,7 +92,7 @@ class Follower:
         """Have a volume's file brought up to date, as if its companion had changed."""
         self._changed(frozenset({volume_id}))
 
-    def unfollow(self, ref: Ref, volume_id: str) -> None:
+    def unfollow(self, ref: SourceRef, volume_id: str) -> None:
         """The volume is gone; the last one ends the watch."""
         with self._lock:
             followed = self._followed.get(ref)
@@ -104,15 +104,19 @@ class Follower:
                 del self._followed[ref]
             self._lock.notify_all()
 
-    def latest(self, ref: Ref) -> Sighting:
+    def latest(self, ref: SourceRef) -> ObservedCompanion:
         """What was seen last, without waiting."""
         with self._lock:
             followed = self._followed.get(ref)
-            return Sighting() if followed is None else followed.sighting
+            return ObservedCompanion() if followed is None else followed.sighting
 
     def wait(
-        self, ref: Ref, good: Callable[[Sighting], bool], seconds: float, cancel: threading.Event
-    ) -> Sighting:
+        self,
+        ref: SourceRef,
+        good: Callable[[ObservedCompanion], bool],
+        seconds: float,
+        cancel: threading.Event,
+    ) -> ObservedCompanion:
         """The first good sighting, or the last one when time is over or `cancel` is set."""
 
         def over() -> bool:
@@ -122,7 +126,7 @@ class Follower:
         with self._lock:
             self._lock.wait_for(over, seconds)
             followed = self._followed.get(ref)
-            return Sighting() if followed is None else followed.sighting
+            return ObservedCompanion() if followed is None else followed.sighting
 
     def problems(self) -> list[str]:
         """Companions that cannot be read and were never seen; the others are served from memory."""
@@ -143,7 +147,7 @@ class Follower:
             self._followed.clear()
             self._lock.notify_all()
 
-    def _run(self, ref: Ref, followed: _Followed) -> None:
+    def _run(self, ref: SourceRef, followed: _Followed) -> None:
         failures = 0
         while not followed.stop.is_set():
             began, before, heard = self._timing.monotonic(), followed.sighting, False
@@ -162,11 +166,11 @@ class Follower:
             except Exception:
                 log.exception("following the companion of Secret %s failed", ref)
             failures = 1 if heard else failures + 1
-            pause = self._timing.pause(failures, spread(ref.id, failures))
+            pause = self._timing.pause(failures, stable_jitter(ref.id, failures))
             if not followed.stop.wait(pause):
                 self._renewing()
 
-    def _saw(self, followed: _Followed, sighting: Sighting) -> None:
+    def _saw(self, followed: _Followed, sighting: ObservedCompanion) -> None:
         with self._lock:
             followed.sighting = sighting
             volumes = frozenset(followed.volumes)
@@ -174,12 +178,14 @@ class Follower:
         self._changed(volumes)
 
 
-def _is_news(before: Sighting, after: Sighting) -> bool:
+def _is_news(before: ObservedCompanion, after: ObservedCompanion) -> bool:
     """Whether a watch has told more than was known; a damaged companion is no news twice."""
     return (before.looked, before.companion) != (after.looked, after.companion)
 
 
-def _sighting(before: Sighting, ref: Ref, secret: Secret | None) -> Sighting:
+def _sighting(
+    before: ObservedCompanion, ref: SourceRef, secret: Secret | None
+) -> ObservedCompanion:
     """The next sighting: never an older generation, never another source's token."""
     if secret is None:
         return replace(before, looked=True, error=None)
@@ -195,4 +201,4 @@ def _sighting(before: Sighting, ref: Ref, secret: Secret | None) -> Sighting:
     # A Secret that was deleted and made again has another uid and starts again with 1.
     if known is not None and known.source_uid == companion.source_uid:
         companion = known if known.generation > companion.generation else companion
-    return Sighting(looked=True, companion=companion)
+    return ObservedCompanion(looked=True, companion=companion)

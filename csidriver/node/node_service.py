@@ -9,8 +9,8 @@ import grpc
 
 from csidriver._proto import csi_pb2, csi_pb2_grpc
 from csidriver.core import names
-from csidriver.core.kubernetes.validation import is_label, is_subdomain
-from csidriver.core.volume.attributes import VolumeAttributes, shown
+from csidriver.core.kubernetes.validation import is_dns1123_label, is_dns1123_subdomain
+from csidriver.core.volume.attributes import VolumeAttributes, quote_untrusted
 from csidriver.errors import InvalidRequest
 from csidriver.node.volume_manager import Volumes
 from csidriver.node.volume_record import VolumeRecord
@@ -133,9 +133,14 @@ def _pod_problems(context: Mapping[str, str]) -> list[str]:
         for key in (names.POD_NAMESPACE, names.POD_NAME, names.POD_UID)
         if not context.get(key)
     ]
-    for key, is_name in ((names.POD_NAMESPACE, is_label), (names.POD_NAME, is_subdomain)):
+    for key, is_name in (
+        (names.POD_NAMESPACE, is_dns1123_label),
+        (names.POD_NAME, is_dns1123_subdomain),
+    ):
         if context.get(key) and not is_name(context[key]):
-            problems.append(f"{key} must be the name of an object, not {shown(context[key])}")
+            problems.append(
+                f"{key} must be the name of an object, not {quote_untrusted(context[key])}"
+            )
     return problems
 
 
@@ -147,9 +152,13 @@ def _place_problems(volume_id: str, target_path: str, pods: Path) -> list[str]:
     if not target_path:
         problems.append("target_path is missing")
     elif not _inside(target_path, pods):
-        problems.append(f"target_path {shown(target_path)} is not inside {pods}")
-    elif not (match := _TARGET.fullmatch(_below(target_path, pods))) or not is_label(match[2]):
-        problems.append(f"target_path {shown(target_path)} is not where kubelet mounts a volume")
+        problems.append(f"target_path {quote_untrusted(target_path)} is not inside {pods}")
+    elif not (match := _TARGET.fullmatch(_below(target_path, pods))) or not is_dns1123_label(
+        match[2]
+    ):
+        problems.append(
+            f"target_path {quote_untrusted(target_path)} is not where kubelet mounts a volume"
+        )
     return problems
 
 
@@ -157,7 +166,7 @@ def _pod_folder_problems(target_path: str, pod_uid: str | None, pods: Path) -> l
     """Whether a well placed target is that of the pod, and whether kubelet has prepared it."""
     problems = []
     if pod_uid and _below(target_path, pods).partition("/")[0] != pod_uid:
-        problems.append(f"target_path is not in the folder of the pod {shown(pod_uid)}")
+        problems.append(f"target_path is not in the folder of the pod {quote_untrusted(pod_uid)}")
     if not Path(target_path).parent.is_dir():
         problems.append("the folder of target_path does not exist; kubelet makes it beforehand")
     return problems

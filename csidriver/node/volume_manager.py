@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csidriver.core.companion import AccessToken
-from csidriver.core.volume.readiness import Sighting, expired, explain, is_good, is_settled, missing
+from csidriver.core.volume.readiness import (
+    ObservedCompanion,
+    can_stop_waiting,
+    expired,
+    is_valid_for_start,
+    missing,
+    unavailable_error,
+)
 from csidriver.errors import (
     DriverError,
     InFlight,
@@ -214,17 +221,21 @@ class Volumes:
         # The others still take one look: a token that is there must not wait for any that is not.
         with self._patience.turn(record.volume_id) as patience:
 
-            def over(sighting: Sighting) -> bool:
+            def over(sighting: ObservedCompanion) -> bool:
                 seen = sighting.looked or sighting.error is not None
-                settled = is_settled(sighting, around.clock.now(), minimum)
+                settled = can_stop_waiting(sighting, around.clock.now(), minimum)
                 return settled or (seen and not patience)
 
             look = min(around.publish_wait, FIRST_LOOK)
             sighting = around.follower.wait(ref, over, patience or look, cancel)
         now = around.clock.now()
         companion = sighting.companion
-        if companion is None or companion.token is None or not is_good(sighting, now, minimum):
-            raise explain(ref, sighting, now, minimum)
+        if (
+            companion is None
+            or companion.token is None
+            or not is_valid_for_start(sighting, now, minimum)
+        ):
+            raise unavailable_error(ref, sighting, now, minimum)
         return companion.token
 
     def _volume(self, record: VolumeRecord) -> Volume:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.core.volume.template import Template
 from csidriver.errors import InvalidTemplate, TokenFileFailed
@@ -30,9 +30,9 @@ class VolumeRecord:
     attributes: VolumeAttributes
 
     @property
-    def source(self) -> Ref:
+    def source(self) -> SourceRef:
         """The Secret whose token the volume shows."""
-        return Ref(self.namespace, self.attributes.secret_name)
+        return SourceRef(self.namespace, self.attributes.secret_name)
 
     def save(self, folder: Path) -> None:
         """Write the record so that a crash leaves the whole of it or none."""

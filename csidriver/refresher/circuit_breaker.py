@@ -6,8 +6,8 @@ fail is not to stop the others. What closes it is a harmless request, not somebo
 
 from enum import IntEnum
 
-from csidriver.core.backoff import spread
-from csidriver.core.names import Ref
+from csidriver.core.backoff import stable_jitter
+from csidriver.core.names import SourceRef
 
 # So many different tokens in a row.
 _STREAK = 3
@@ -34,7 +34,7 @@ class Breaker:
     def __init__(self, name: str) -> None:
         self.state = State.CLOSED
         self._name = name
-        self._unanswered: set[Ref] = set()
+        self._unanswered: set[SourceRef] = set()
         self._openings = 0
         self._retry_at = 0.0
         self._probing = False
@@ -63,7 +63,7 @@ class Breaker:
             else:
                 self._open(now)
 
-    def heard(self, ref: Ref, now: float, *, answered: bool) -> None:
+    def heard(self, ref: SourceRef, now: float, *, answered: bool) -> None:
         """An exchange for a token ended."""
         if answered:
             self.state = State.CLOSED
@@ -78,6 +78,6 @@ class Breaker:
     def _open(self, now: float) -> None:
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._openings, 10))
         self.state = State.OPEN
-        self._retry_at = now + pause * (0.5 + spread(self._name, self._openings) / 2)
+        self._retry_at = now + pause * (0.5 + stable_jitter(self._name, self._openings) / 2)
         self._openings += 1
         self._unanswered.clear()

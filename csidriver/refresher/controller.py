@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from prometheus_client.core import Metric
 
-from csidriver.core.backoff import backoff, spread
-from csidriver.core.kubernetes.change import Change
-from csidriver.core.names import Ref
+from csidriver.core.backoff import backoff, stable_jitter
+from csidriver.core.kubernetes.change import SecretChange
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import MAX_IN_FLIGHT
-from csidriver.core.refresh.reconcile import visit
-from csidriver.core.refresh.state import Known, Rules
+from csidriver.core.refresh.reconcile import reconcile
+from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.errors import DriverError, StoreError
 from csidriver.refresher.clock_jump import Setback
 from csidriver.refresher.effect_interpreter import Interpreter, Performance
@@ -48,7 +48,7 @@ class Refresher:
         self,
         sources: Sources,
         interpreter: Interpreter,
-        rules: Callable[[], Rules],
+        rules: Callable[[], RefreshContext],
         clock: Clock,
         metrics: RefresherMetrics,
         *,
@@ -62,11 +62,11 @@ class Refresher:
         self._metrics = metrics
         self._register = Register()
         self._shares: Mapping[str, float] = {}
-        self._queue: DueQueue[Ref] = DueQueue(
+        self._queue: DueQueue[SourceRef] = DueQueue(
             clock.now, WORKERS, lambda lane: self._shares.get(lane, WORKERS)
         )
         self._crew = Crew(self._work, WORKERS, ASIDE)
-        self._failures: dict[Ref, int] = {}
+        self._failures: dict[SourceRef, int] = {}
         self._started = False
         self._trouble = "Secrets have not been listed yet"
 
@@ -112,7 +112,7 @@ class Refresher:
             for ref in self._register.refs():
                 self._queue.put(ref, self._clock.now(), self._lane(ref))
 
-    def _heed(self, rules: Rules) -> None:
+    def _heed(self, rules: RefreshContext) -> None:
         self._shares = {name: i.in_flight for name, i in rules.issuers.by_name.items()}
 
     def _watch(self, stop: threading.Event) -> None:
@@ -131,7 +131,7 @@ class Refresher:
                 log.exception("watching Secrets failed")
             stop.wait(backoff(max(1, failures), 1.0, RETRY_CAP))
 
-    def _census(self, stop: threading.Event) -> Iterator[Change]:
+    def _census(self, stop: threading.Event) -> Iterator[SecretChange]:
         """Learn what there is, then yield the changes."""
         changes = self._sources.watch_changes(stop)
         census = Census.taken(changes)
@@ -157,7 +157,7 @@ class Refresher:
             self._queue.put(known.ref, min(now, due or now), _lane(known))
         self._started = True
 
-    def _told(self, change: Change) -> None:
+    def _told(self, change: SecretChange) -> None:
         if self._register.tell(change):
             self._queue.put(change.ref, self._clock.now(), self._lane(change.ref))
 
@@ -168,7 +168,7 @@ class Refresher:
             if not self._visit(ref):
                 return
 
-    def _visit(self, ref: Ref) -> bool:
+    def _visit(self, ref: SourceRef) -> bool:
         """One visit; whether the worker is still one of the crew."""
         stays = True
 
@@ -187,12 +187,12 @@ class Refresher:
             self._queue.put(ref, again, self._lane(ref))
         return stays
 
-    def _visited(self, ref: Ref, step_aside: Callable[[], None]) -> float | None:
+    def _visited(self, ref: SourceRef, step_aside: Callable[[], None]) -> float | None:
         """When to come again (epoch seconds), None if only on a change."""
         before = self._register.take(ref)
         performance = self._interpreter.perform(step_aside, _lane(before))
         try:
-            known = performance.run(visit(before, self._rules()))
+            known = performance.run(reconcile(before, self._rules()))
         except DriverError as error:
             log.warning("Secret %s: %s", ref, error)
         except Exception:
@@ -200,33 +200,35 @@ class Refresher:
         else:
             self._failures.pop(ref, None)
             self._compare(before, known, performance)
-            return self._clock.now() if self._keep(known) else known.next_visit
+            return self._clock.now() if self._keep(known) else known.next_reconcile
         failures = self._failures[ref] = self._failures.get(ref, 0) + 1
         self._metrics.visit_failed()
         # What was written before the trouble is not known here: read it again.
-        self._keep(replace(before, source_stale=True, custody_stale=True))
-        return self._clock.now() + backoff(failures, spread(ref.id, failures), RETRY_CAP)
+        self._keep(replace(before, source_stale=True, grant_stale=True))
+        return self._clock.now() + backoff(failures, stable_jitter(ref.id, failures), RETRY_CAP)
 
-    def _keep(self, known: Known) -> bool:
+    def _keep(self, known: TokenState) -> bool:
         self._follow(known)
         return self._register.keep(known)
 
-    def _follow(self, known: Known) -> None:
+    def _follow(self, known: TokenState) -> None:
         """Let other tokens know what this one is called by now."""
         if known.grant is None:
             self._interpreter.names.withdraw(known.ref)
         else:
-            self._interpreter.names.announce(known.ref, known.grant.adopted_at, known.grant.names)
+            self._interpreter.names.announce(
+                known.ref, known.grant.adopted_at, known.grant.token_hashes
+            )
 
-    def _compare(self, before: Known, after: Known, performance: Performance) -> None:
+    def _compare(self, before: TokenState, after: TokenState, performance: Performance) -> None:
         """Count what another process has refreshed meanwhile."""
         if before.grant is None or after.grant is None or performance.tokens:
             return
         moved = after.grant.generation > before.grant.generation
-        if moved and after.grant.live not in after.grant.seeds:
+        if moved and after.grant.live_hash not in after.grant.seeds:
             self._metrics.race_adopted()
 
-    def _lane(self, ref: Ref) -> str:
+    def _lane(self, ref: SourceRef) -> str:
         return _lane(self._register.look(ref))
 
     def _gauges(self) -> Iterator[Metric]:
@@ -241,6 +243,6 @@ class Refresher:
         )
 
 
-def _lane(known: Known) -> str:
+def _lane(known: TokenState) -> str:
     """A token whose issuer is not known yet shares a lane with its like."""
     return "" if known.grant is None else known.grant.issuer

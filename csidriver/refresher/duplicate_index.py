@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Iterable
 
-from csidriver.core.names import Ref
-from csidriver.core.refresh.effects import Namesake
+from csidriver.core.names import SourceRef
+from csidriver.core.refresh.effects import Duplicate
 
 
 class Names:
@@ -15,31 +15,33 @@ class Names:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tokens: dict[Ref, tuple[float, tuple[int, ...]]] = {}
+        self._tokens: dict[SourceRef, tuple[float, tuple[int, ...]]] = {}
         # Nearly all names belong to one token; only the others take a set.
-        self._holders: dict[int, Ref] = {}
-        self._shared: dict[int, set[Ref]] = {}
+        self._holders: dict[int, SourceRef] = {}
+        self._shared: dict[int, set[SourceRef]] = {}
 
-    def announce(self, ref: Ref, adopted_at: float, names: Iterable[str]) -> None:
+    def announce(self, ref: SourceRef, adopted_at: float, names: Iterable[str]) -> None:
         """These are all names of a token now."""
         with self._lock:
             self._replace(ref, adopted_at, names)
 
-    def meet(self, ref: Ref, adopted_at: float, names: Iterable[str]) -> tuple[Namesake, ...]:
+    def meet(
+        self, ref: SourceRef, adopted_at: float, names: Iterable[str]
+    ) -> tuple[Duplicate, ...]:
         """The other tokens that share a name with this one, which is announced."""
         with self._lock:
             held = self._replace(ref, adopted_at, names)
             others = {other for name in held for other in self._others(name, ref)}
             return tuple(
-                Namesake(self._tokens[other][0], other) for other in sorted(others, key=str)
+                Duplicate(self._tokens[other][0], other) for other in sorted(others, key=str)
             )
 
-    def withdraw(self, ref: Ref) -> None:
+    def withdraw(self, ref: SourceRef) -> None:
         """The token is gone."""
         with self._lock:
             self._drop(ref, self._tokens.pop(ref, (0.0, ()))[1])
 
-    def _replace(self, ref: Ref, adopted_at: float, names: Iterable[str]) -> tuple[int, ...]:
+    def _replace(self, ref: SourceRef, adopted_at: float, names: Iterable[str]) -> tuple[int, ...]:
         _, before = self._tokens.get(ref, (0.0, ()))
         wanted = {hash(name) for name in names}
         kept = tuple(name for name in before if name in wanted)
@@ -51,7 +53,7 @@ class Names:
         self._tokens[ref] = adopted_at, kept + fresh
         return kept + fresh
 
-    def _drop(self, ref: Ref, names: Iterable[int]) -> None:
+    def _drop(self, ref: SourceRef, names: Iterable[int]) -> None:
         for name in names:
             others = self._shared.get(name, set())
             others.discard(ref)
@@ -62,5 +64,5 @@ class Names:
             if not others:
                 self._shared.pop(name, None)
 
-    def _others(self, name: int, ref: Ref) -> set[Ref]:
+    def _others(self, name: int, ref: SourceRef) -> set[SourceRef]:
         return {self._holders[name], *self._shared.get(name, ())} - {ref}

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from csidriver.core.annotations import GRANT_TYPE
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.token_response import Failed, Ok, Outcome
+from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh import effects
 from csidriver.core.status import Status
 from csidriver.errors import StoreConflict, StoreError
@@ -66,7 +66,7 @@ class Performance:
         self._shared = shared
         self.world = shared.world
         self._step_aside = step_aside
-        self._slot: effects.MaySend | None = None
+        self._slot: effects.AcquireSendSlot | None = None
         self._issuer = lane or ""
         self._news: list[Event] = []
         self._refused = False
@@ -111,7 +111,7 @@ class Performance:
             self.world.metrics.committed(self.world.clock.monotonic() - self._owed_since)
             self._owed_since = None
 
-    def may_send(self, effect: effects.MaySend) -> float:
+    def may_send(self, effect: effects.AcquireSendSlot) -> float:
         """Seconds to wait; whoever meets a silent server first looks whether it still lives."""
         if not self.world.may_send():
             return math.inf
@@ -130,7 +130,7 @@ class Performance:
             self._slot = effect
         return turn.wait
 
-    def give_back(self, _: effects.GiveBack) -> None:
+    def give_back(self, _: effects.ReleaseSendSlot) -> None:
         """Nothing is sent after all."""
         self._refused = False
         self._give_back()
@@ -140,14 +140,14 @@ class Performance:
             self._shared.limiter.give_back(self._slot.issuer, self._slot.client)
             self._slot = None
 
-    def send(self, effect: effects.Send) -> Outcome:
+    def send(self, effect: effects.RequestToken) -> TokenResponse:
         """Present a refresh token, unless the server is known to refuse its client."""
         if self._refused:
             self._refused = False
-            return Failed(Signal.INVALID_CLIENT)
+            return Failure(FailureReason.INVALID_CLIENT)
         outcome = self._exchange(effect)
         self._owed_since = self.world.clock.monotonic()
-        self.tokens += isinstance(outcome, Ok)
+        self.tokens += isinstance(outcome, Success)
         if self._slot is not None:
             asked, self._slot = self._slot, None
             trouble = self._shared.limiter.heard(asked.issuer, asked.ref, asked.client, outcome)
@@ -164,7 +164,7 @@ class Performance:
         home = self.world.home
         self._news.append(Event(home, "", reason, message, well, "Deployment", issuer.name))
 
-    def _exchange(self, effect: effects.Send) -> Outcome:
+    def _exchange(self, effect: effects.RequestToken) -> TokenResponse:
         world, issuer = self.world, effect.issuer
         started = world.clock.monotonic()
         outcome = world.endpoints.refresh(
@@ -181,15 +181,15 @@ class Performance:
         self.world.metrics.introspected(effect.issuer.name, active)
         return active
 
-    def step_aside(self, _: effects.StepAside) -> None:
+    def step_aside(self, _: effects.YieldWorker) -> None:
         """Let another worker in."""
         self._step_aside()
 
-    def namesakes(self, effect: effects.Namesakes) -> tuple[effects.Namesake, ...]:
+    def namesakes(self, effect: effects.FindDuplicates) -> tuple[effects.Duplicate, ...]:
         """Ask for other tokens of the same login."""
         return self._shared.names.meet(effect.ref, effect.adopted_at, effect.names)
 
-    def report(self, effect: effects.Report) -> None:
+    def report(self, effect: effects.EmitEvent) -> None:
         """A log line, and an Event unless there is one of its issuer for all tokens."""
         level = logging.INFO if effect.normal else logging.WARNING
         log.log(level, "Secret %s: %s: %s", effect.ref, effect.reason, effect.message)
@@ -220,14 +220,14 @@ _HANDLERS: Mapping[type, Callable[[Performance, Any], Any]] = {
     effects.Monotonic: lambda p, _: p.world.clock.monotonic(),
     effects.Nonce: lambda _p, _e: secrets.token_hex(16),
     effects.Wait: lambda p, e: p.world.clock.sleep(e.seconds),
-    effects.StepAside: Performance.step_aside,
-    effects.MaySend: Performance.may_send,
-    effects.GiveBack: Performance.give_back,
-    effects.Namesakes: Performance.namesakes,
+    effects.YieldWorker: Performance.step_aside,
+    effects.AcquireSendSlot: Performance.may_send,
+    effects.ReleaseSendSlot: Performance.give_back,
+    effects.FindDuplicates: Performance.namesakes,
     effects.Introspect: Performance.introspect,
     effects.SpoolRead: lambda p, e: p.world.spool.read(e.ref),
     effects.SpoolWrite: lambda p, e: p.world.spool.write(e.ref, e.entry),
     effects.SpoolClear: lambda p, e: p.world.spool.clear(e.ref),
-    effects.Send: Performance.send,
-    effects.Report: Performance.report,
+    effects.RequestToken: Performance.send,
+    effects.EmitEvent: Performance.report,
 }

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from csidriver.core.names import Ref
-from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.token_response import Ok, Outcome
+from csidriver.core.oauth.token_response import Success, TokenResponse
 from csidriver.refresher.circuit_breaker import LOOK_AGAIN, Breaker, State
 
 # A worker comes a little late, and the next one not later because of that: seconds of the rate.
@@ -28,9 +28,13 @@ _FORGET, _TIDY = 3600.0, 60.0
 # Seconds after the end of its trouble in which a server's tokens recover one by one.
 _AFTERMATH = 3600.0
 
-_UNANSWERED = frozenset({Signal.UNREACHABLE, Signal.NO_ANSWER, Signal.SERVER_ERROR})
+_UNANSWERED = frozenset(
+    {FailureReason.UNREACHABLE, FailureReason.NO_ANSWER, FailureReason.SERVER_ERROR}
+)
 # They prove that the client was let in.
-_LET_IN = frozenset({Signal.INVALID_GRANT, Signal.LOGIN_REQUIRED, Signal.INVALID_SCOPE})
+_LET_IN = frozenset(
+    {FailureReason.INVALID_GRANT, FailureReason.LOGIN_REQUIRED, FailureReason.INVALID_SCOPE}
+)
 
 
 class Trouble(Enum):
@@ -75,7 +79,7 @@ class _Client:
     rejections: int = 0
     rejected_until: float = 0.0
     in_flight: int = 0
-    told: set[Ref] = field(default_factory=set)
+    told: set[SourceRef] = field(default_factory=set)
     used_at: float = 0.0
 
     def until(self, now: float) -> float:
@@ -84,7 +88,7 @@ class _Client:
             return now + LOOK_AGAIN  # one of them tries for all
         return closed
 
-    def refuses(self, ref: Ref, now: float) -> bool:
+    def refuses(self, ref: SourceRef, now: float) -> bool:
         """Whether a token is to be told now; it is told once, its own schedule knows the rest."""
         known = self.rejections > _QUICK_TRIES and now < self.rejected_until
         if not known or ref in self.told:
@@ -92,15 +96,15 @@ class _Client:
         self.told.add(ref)
         return True
 
-    def heard(self, signal: Signal | None, pause: float | None, now: float) -> None:
-        if signal is Signal.THROTTLED:
+    def heard(self, signal: FailureReason | None, pause: float | None, now: float) -> None:
+        if signal is FailureReason.THROTTLED:
             if now >= self.throttled_until:  # else it was under way when another one was told
                 self.throttles += 1
             untold = min(_MOST_UNTOLD, _UNTOLD ** min(self.throttles, 10))
             wanted = untold if pause is None else pause
             bounded = min(max(wanted, _LEAST_PAUSE), _MOST_PAUSE)
             self.throttled_until = max(self.throttled_until, now + bounded)
-        elif signal is Signal.INVALID_CLIENT:
+        elif signal is FailureReason.INVALID_CLIENT:
             if now >= self.rejected_until:  # else it was under way when another one was refused
                 self.rejections += 1
                 quick = self.rejections <= _QUICK_TRIES
@@ -126,7 +130,7 @@ class Gate:
         self._throttled: tuple[str, float] = ("", 0.0)
         self._earliest = 0.0
         self._line, self._late = _Line(), _Line()
-        self._slots: dict[Ref, tuple[float, str]] = {}
+        self._slots: dict[SourceRef, tuple[float, str]] = {}
         self._clients: dict[str, _Client] = {}
         self._tidied_at = 0.0
 
@@ -146,7 +150,7 @@ class Gate:
         """Whether what one token has to tell of this server was told for all of them."""
         return self.trouble is not Trouble.NONE or now < self._troubled_until
 
-    def ask(self, issuer: Issuer, ref: Ref, client: str, now: float) -> Turn:
+    def ask(self, issuer: Issuer, ref: SourceRef, client: str, now: float) -> Turn:
         """Take a slot, to be given back with `heard` or `give_back`, or be told when to come."""
         self._tidy(now)
         at, who = self._slots.get(ref, (0.0, ""))
@@ -175,23 +179,23 @@ class Gate:
         self.in_flight -= 1
         self._clients[client].in_flight -= 1
 
-    def heard(self, ref: Ref, client: str, outcome: Outcome, now: float) -> None:
+    def heard(self, ref: SourceRef, client: str, outcome: TokenResponse, now: float) -> None:
         """What was sent is over."""
         self.give_back(client)
         self._heed(ref, client, outcome, now)
         if self.trouble is not Trouble.NONE:
             self._troubled_until = now + _AFTERMATH
 
-    def _heed(self, ref: Ref, client: str, outcome: Outcome, now: float) -> None:
-        signal = None if isinstance(outcome, Ok) else outcome.signal
-        pause = None if isinstance(outcome, Ok) else outcome.pause
+    def _heed(self, ref: SourceRef, client: str, outcome: TokenResponse, now: float) -> None:
+        signal = None if isinstance(outcome, Success) else outcome.reason
+        pause = None if isinstance(outcome, Success) else outcome.pause
         asked = self._clients[client]
         asked.heard(signal, pause, now)
         self.breaker.heard(ref, now, answered=signal not in _UNANSWERED)
         if signal is None:
             self.share = min(1.0, self.share + _RAMP)
             self._slowed = False
-        if signal is Signal.THROTTLED:
+        if signal is FailureReason.THROTTLED:
             other, until = self._throttled
             if other not in ("", client) and until > now:
                 self._paused_until = max(self._paused_until, min(until, asked.throttled_until))

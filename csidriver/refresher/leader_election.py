@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from csidriver.core.kubernetes.lease import Sighting, Tenure, claimed, sighted
+from csidriver.core.kubernetes.lease import LeaseRecord, ObservedLease, acquired, observe
 from csidriver.errors import InvalidSettings, StoreConflict, StoreError
 
 log = logging.getLogger(__name__)
@@ -29,10 +29,10 @@ class Seat(Protocol):
 class Records(Protocol):
     """Where a lease is stored; every method raises StoreError."""
 
-    def read(self) -> Tenure | None:
+    def read(self) -> LeaseRecord | None:
         """The lease, None if there is none."""
 
-    def write(self, tenure: Tenure) -> Tenure:
+    def write(self, tenure: LeaseRecord) -> LeaseRecord:
         """Store it at its version, "" to create it; StoreConflict if it has moved."""
 
 
@@ -86,8 +86,8 @@ class RecordSeat:
         self._holder = holder
         self._term = term
         self._clock = clock
-        self._held: Tenure | None = None
-        self._sighting: Sighting | None = None
+        self._held: LeaseRecord | None = None
+        self._sighting: ObservedLease | None = None
 
     def take(self) -> bool:
         """Take or renew the lease; False while it is somebody else's."""
@@ -100,8 +100,8 @@ class RecordSeat:
                 return True
         stored = self._records.read()
         now = self._clock.monotonic()
-        self._sighting = sighted(self._sighting, stored, now)
-        if not self._sighting.is_free(self._holder, now):
+        self._sighting = observe(self._sighting, stored, now)
+        if not self._sighting.is_expired_for(self._holder, now):
             return False
         try:
             self._held = self._claim(stored)
@@ -121,9 +121,9 @@ class RecordSeat:
             if stored is not None and stored.holder == self._holder:
                 self._records.write(replace(stored, holder="", renewed_at=self._clock.now()))
 
-    def _claim(self, stored: Tenure | None) -> Tenure:
+    def _claim(self, stored: LeaseRecord | None) -> LeaseRecord:
         now = self._clock.now()
-        return self._records.write(claimed(stored, self._holder, self._term.duration, now))
+        return self._records.write(acquired(stored, self._holder, self._term.duration, now))
 
 
 class Lease:

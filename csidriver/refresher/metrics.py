@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import Metric
 
-from csidriver.core.oauth.token_response import Ok, Outcome
+from csidriver.core.oauth.token_response import Success, TokenResponse
 
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 _NAME = "oauth2_csi_refresher"
@@ -64,9 +64,9 @@ class RefresherMetrics:
         """This process works, or stands by."""
         self._leader.set(working)
 
-    def exchanged(self, issuer: str, outcome: Outcome, seconds: float) -> None:
+    def exchanged(self, issuer: str, outcome: TokenResponse, seconds: float) -> None:
         """An exchange ended after so many seconds."""
-        label = "ok" if isinstance(outcome, Ok) else outcome.signal.value
+        label = "ok" if isinstance(outcome, Success) else outcome.reason.value
         self._exchanges.labels(issuer, label).inc()
         self._seconds.labels(issuer).observe(seconds)
 

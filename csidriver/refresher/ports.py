@@ -7,9 +7,9 @@ from typing import Protocol
 from csidriver.core import names
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.token_response import Outcome
+from csidriver.core.oauth.token_response import TokenResponse
 from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
@@ -38,13 +38,13 @@ class Store(Protocol):
 class Spooling(Protocol):
     """What survives a crash; every method but `count` raises SpoolFailed."""
 
-    def read(self, ref: Ref) -> SpoolEntry | None:
+    def read(self, ref: SourceRef) -> SpoolEntry | None:
         """The entry of a grant."""
 
-    def write(self, ref: Ref, entry: SpoolEntry) -> None:
+    def write(self, ref: SourceRef, entry: SpoolEntry) -> None:
         """Write an entry and wait until it is safe."""
 
-    def clear(self, ref: Ref) -> None:
+    def clear(self, ref: SourceRef) -> None:
         """Forget an entry."""
 
     def count(self) -> int:
@@ -56,7 +56,7 @@ class TokenEndpoints(Protocol):
 
     def refresh(
         self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
-    ) -> Outcome:
+    ) -> TokenResponse:
         """Present a refresh token; the outcome says it all."""
 
     def introspect(
@@ -94,4 +94,4 @@ class World:
     clock: Clock
     metrics: RefresherMetrics
     may_send: Callable[[], bool]
-    home: Ref = field(default=Ref(names.DRIVER_NAMESPACE, names.REFRESHER))
+    home: SourceRef = field(default=SourceRef(names.DRIVER_NAMESPACE, names.REFRESHER))

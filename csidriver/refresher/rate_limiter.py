@@ -4,9 +4,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.token_response import Outcome
+from csidriver.core.oauth.token_response import TokenResponse
 from csidriver.core.refresh.source import Client
 from csidriver.refresher.circuit_breaker import State
 from csidriver.refresher.issuer_limits import Gate, Trouble, Turn
@@ -35,7 +35,7 @@ class Limiter:
         self._lock = threading.Lock()
         self._gates: dict[str, tuple[Issuer, Gate]] = {}
 
-    def ask(self, issuer: Issuer, ref: Ref, client: Client) -> Turn:
+    def ask(self, issuer: Issuer, ref: SourceRef, client: Client) -> Turn:
         """Whether an exchange may start now. A slot is taken if so; `heard` gives it back."""
         with self._lock:
             now = self._now()
@@ -51,7 +51,9 @@ class Limiter:
         with self._lock:
             self._gates[issuer.name][1].give_back(_name(client))
 
-    def heard(self, issuer: Issuer, ref: Ref, client: Client, outcome: Outcome) -> Trouble | None:
+    def heard(
+        self, issuer: Issuer, ref: SourceRef, client: Client, outcome: TokenResponse
+    ) -> Trouble | None:
         """What was sent is over; how the server is now, if that has changed."""
         with self._lock:
             _, gate = self._gates[issuer.name]

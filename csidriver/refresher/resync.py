@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from csidriver.core.annotations import COMPANION_TYPE, GRANT_TYPE, SOURCE_NAME, SOURCE_NAMESPACE
-from csidriver.core.kubernetes.change import Change, What
+from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
-from csidriver.core.refresh.state import Known, Rules
+from csidriver.core.names import SourceRef
+from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.errors import StoreError
 from csidriver.refresher.state_cache import Seen, rested
 
@@ -28,7 +28,7 @@ class Lists(Protocol):
 class Sources(Lists, Protocol):
     """Where Secrets are found; raises StoreError."""
 
-    def watch_changes(self, stop: threading.Event) -> Generator[Change | None, None, None]:
+    def watch_changes(self, stop: threading.Event) -> Generator[SecretChange | None, None, None]:
         """All Secrets of all tokens, None, then their changes; ends when `stop` is set."""
 
 
@@ -43,27 +43,27 @@ class Clock(Protocol):
 class Census:
     """The Secrets a watch found before it said that this was all."""
 
-    found: dict[tuple[What, Ref], Change]
+    found: dict[tuple[TokenObject, SourceRef], SecretChange]
 
     @classmethod
-    def taken(cls, changes: Iterator[Change | None]) -> "Census | None":
+    def taken(cls, changes: Iterator[SecretChange | None]) -> "Census | None":
         """Read a watch up to its None; None if it ends before that."""
-        found: dict[tuple[What, Ref], Change] = {}
+        found: dict[tuple[TokenObject, SourceRef], SecretChange] = {}
         for change in changes:
             if change is None:
                 return cls(found)
-            found[change.what, change.ref] = change
+            found[change.token_object, change.ref] = change
         return None
 
-    def compared(self, refs: Iterable[Ref]) -> Iterator[Change]:
+    def compared(self, refs: Iterable[SourceRef]) -> Iterator[SecretChange]:
         """What was found, and, of tokens known before, what was not."""
         yield from self.found.values()
         for ref in refs:
-            for what in What:
+            for what in TokenObject:
                 if (what, ref) not in self.found:
-                    yield Change(ref, what, "")
+                    yield SecretChange(ref, what, "")
 
-    def missed(self, before: Seen, after: Seen) -> Iterator[Change]:
+    def missed(self, before: Seen, after: Seen) -> Iterator[SecretChange]:
         """What no event has told of, from what was known before the census and after it.
 
         A token that has moved meanwhile is left to its events, which are still to come.
@@ -71,12 +71,14 @@ class Census:
         unmoved = {ref: seen for ref, seen in before.items() if after.get(ref) == seen}
         for change in self.compared(unmoved):
             ref, version = change.ref, change.resource_version
-            known = unmoved[ref][change.what] if ref in unmoved else version
+            known = unmoved[ref][change.token_object] if ref in unmoved else version
             if version != known or (ref not in before and ref not in after):
                 yield change
 
 
-def find_missed(sources: Sources, seen: Callable[[], Seen], stop: threading.Event) -> list[Change]:
+def find_missed(
+    sources: Sources, seen: Callable[[], Seen], stop: threading.Event
+) -> list[SecretChange]:
     """What a fresh list shows and no event has told of (docs/protocol.md section 2.4).
 
     Nothing if there is no such list: the next look is not far.
@@ -94,10 +96,12 @@ def find_missed(sources: Sources, seen: Callable[[], Seen], stop: threading.Even
     return missed
 
 
-def take_stock(census: Census, lists: Lists, rules: Rules, clock: Clock) -> Iterator[Known]:
+def take_stock(
+    census: Census, lists: Lists, rules: RefreshContext, clock: Clock
+) -> Iterator[TokenState]:
     """Everything that is known of all tokens, from two paged lists and a census alone."""
     companions = {
-        ref: rested(Known(ref, companion=secret)).companion
+        ref: rested(TokenState(ref, companion=secret)).companion
         for secret in lists.list_secrets(rules.tokens_namespace, COMPANION_TYPE)
         if (ref := _source_of(secret)) is not None and secret.name == ref.companion
     }
@@ -107,14 +111,14 @@ def take_stock(census: Census, lists: Lists, rules: Rules, clock: Clock) -> Iter
         if ref is None or secret.name != ref.grant:
             continue
         told.pop(ref, None)
-        source = census.found.get((What.SOURCE, ref))
+        source = census.found.get((TokenObject.SOURCE, ref))
         read_at = clock.monotonic()
-        yield Known.restored(ref, secret, companions.get(ref), source, read_at=read_at)
-    yield from (Known(ref) for ref in told)
+        yield TokenState.restored(ref, secret, companions.get(ref), source, read_at=read_at)
+    yield from (TokenState(ref) for ref in told)
 
 
-def _source_of(secret: Secret) -> Ref | None:
+def _source_of(secret: Secret) -> SourceRef | None:
     notes = secret.annotations
     if SOURCE_NAMESPACE not in notes or SOURCE_NAME not in notes:
         return None
-    return Ref(notes[SOURCE_NAMESPACE], notes[SOURCE_NAME])
+    return SourceRef(notes[SOURCE_NAMESPACE], notes[SOURCE_NAME])

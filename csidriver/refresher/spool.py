@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.token_document import MAX_STORED, DocumentError, TokenDocument
 from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.sensitive import Sensitive
@@ -22,7 +22,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def read(self, ref: Ref) -> SpoolEntry | None:
+    def read(self, ref: SourceRef) -> SpoolEntry | None:
         """The entry of a grant, None if there is none. Raises SpoolFailed if it is unreadable."""
         try:
             return _entry(json.loads(self._path(ref).read_text(encoding="utf-8")))
@@ -31,7 +31,7 @@ class Spool:
         except (OSError, ValueError, KeyError, TypeError, DocumentError) as error:
             raise SpoolFailed(f"{self._path(ref)}: {type(error).__name__}") from None
 
-    def write(self, ref: Ref, entry: SpoolEntry) -> None:
+    def write(self, ref: SourceRef, entry: SpoolEntry) -> None:
         """Write an entry; it is safe on return. Raises SpoolFailed."""
         path = self._path(ref)
         draft = path.with_suffix(".draft")
@@ -39,7 +39,7 @@ class Spool:
             "nonce": entry.nonce,
             "sentAt": entry.sent_at,
             "rt": entry.rt,
-            "reply": None if entry.reply is None else entry.reply.text().reveal(),
+            "reply": None if entry.reply is None else entry.reply.to_json().reveal(),
         }
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ class Spool:
         except OSError as error:
             raise SpoolFailed(f"{path}: {error.strerror}") from error
 
-    def clear(self, ref: Ref) -> None:
+    def clear(self, ref: SourceRef) -> None:
         """Forget an entry; fine if there is none. Raises SpoolFailed."""
         try:
             self._path(ref).unlink(missing_ok=True)
@@ -75,7 +75,7 @@ class Spool:
         finally:
             os.close(folder)
 
-    def _path(self, ref: Ref) -> Path:
+    def _path(self, ref: SourceRef) -> Path:
         return self._folder / f"{ref.id}.json"
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from csidriver.core import annotations
-from csidriver.core.kubernetes.change import Change
+from csidriver.core.kubernetes.change import SecretChange
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
-from csidriver.core.refresh.login_expiry import ends
+from csidriver.core.names import SourceRef
+from csidriver.core.refresh.login_expiry import is_final
 from csidriver.core.refresh.source import document_key
-from csidriver.core.refresh.state import Known, Versions
+from csidriver.core.refresh.state import TokenState, Versions
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 
@@ -22,7 +22,7 @@ _RENEWED = frozenset({Status.PENDING, Status.READY, Status.UNCERTAIN, Status.ISS
 
 
 # The versions that were last seen of tokens.
-Seen = Mapping[Ref, Versions]
+Seen = Mapping[SourceRef, Versions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,39 +47,39 @@ class Register:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[Ref, Known] = {}
-        self._told: dict[Ref, list[Change]] = {}
+        self._known: dict[SourceRef, TokenState] = {}
+        self._told: dict[SourceRef, list[SecretChange]] = {}
 
-    def take(self, ref: Ref) -> Known:
+    def take(self, ref: SourceRef) -> TokenState:
         """What is known of a token, for a visit."""
         with self._lock:
             self._told.setdefault(ref, [])
-            return self._known.get(ref, Known(ref))
+            return self._known.get(ref, TokenState(ref))
 
-    def look(self, ref: Ref) -> Known:
+    def look(self, ref: SourceRef) -> TokenState:
         """What is known of a token, at a glance."""
         with self._lock:
-            return self._known.get(ref, Known(ref))
+            return self._known.get(ref, TokenState(ref))
 
-    def keep(self, known: Known) -> bool:
+    def keep(self, known: TokenState) -> bool:
         """What a visit came to know; whether something has changed meanwhile."""
         known = rested(known)
         with self._lock:
             told = self._told.pop(known.ref, [])
             stale = _heeded(known, told)
-            empty = known.source is None and known.grant is None and known.next_visit is None
+            empty = known.source is None and known.grant is None and known.next_reconcile is None
             if empty and not known.source_stale and stale is known:
                 self._known.pop(known.ref, None)
             else:
                 self._known[known.ref] = stale
-        return stale is not known and (stale.source_stale or stale.custody_stale)
+        return stale is not known and (stale.source_stale or stale.grant_stale)
 
-    def restore(self, known: Known) -> None:
+    def restore(self, known: TokenState) -> None:
         """What a start learnt from lists."""
         with self._lock:
             self._known[known.ref] = rested(known)
 
-    def tell(self, change: Change) -> bool:
+    def tell(self, change: SecretChange) -> bool:
         """A change was seen; whether the token is to be visited because of it."""
         with self._lock:
             told = self._told.get(change.ref)
@@ -89,17 +89,17 @@ class Register:
             known = self._known.get(change.ref)
             if known is None and not change.resource_version:
                 return False
-            before = Known(change.ref) if known is None else known
-            after = self._known[change.ref] = before.stale(change)
-            return known is None or after.source_stale or after.custody_stale
+            before = TokenState(change.ref) if known is None else known
+            after = self._known[change.ref] = before.with_change(change)
+            return known is None or after.source_stale or after.grant_stale
 
     def versions(self) -> Seen:
         """What was last seen of each token that nobody visits and nothing is to be read of."""
         with self._lock:
             settled = [k for ref, k in self._known.items() if ref not in self._told]
-        return {k.ref: k.versions for k in settled if not (k.source_stale or k.custody_stale)}
+        return {k.ref: k.versions for k in settled if not (k.source_stale or k.grant_stale)}
 
-    def refs(self) -> list[Ref]:
+    def refs(self) -> list[SourceRef]:
         """All tokens."""
         with self._lock:
             return list(self._known)
@@ -117,7 +117,7 @@ class Register:
             statuses=Counter(grant.status for grant in grants),
             earliest=_first((g.issuer, g.expires_at) for g in renewed if g.expires_at),
             expired=expired,
-            login_ends=_first((g.issuer, g.refresh_expires_at) for g in renewed if ends(g)),
+            login_ends=_first((g.issuer, g.refresh_expires_at) for g in renewed if is_final(g)),
         )
 
     def __len__(self) -> int:
@@ -133,15 +133,15 @@ def _first(instants: Iterable[tuple[str, float]]) -> Mapping[str, float]:
     return found
 
 
-def _heeded(known: Known, told: list[Change]) -> Known:
+def _heeded(known: TokenState, told: list[SecretChange]) -> TokenState:
     if len(told) > _MOST_TOLD:
-        return replace(known, source_stale=True, custody_stale=True)
+        return replace(known, source_stale=True, grant_stale=True)
     for change in told:
-        known = known.stale(change)
+        known = known.with_change(change)
     return known
 
 
-def rested(known: Known) -> Known:
+def rested(known: TokenState) -> TokenState:
     """The same, less what can be told from the grant: ten thousand of these lie in memory.
 
     A source that holds the live document and the grant's status is like one that a start found at
@@ -152,17 +152,17 @@ def rested(known: Known) -> Known:
         known = replace(known, grant_secret=replace(known.grant_secret, data={}))
     if known.companion is not None:
         known = replace(known, companion=_emptied(known.companion))
-    if source is None or grant is None or known.unread or not grant.key:
+    if source is None or grant is None or known.source_data_omitted or not grant.key:
         return known
     current = (
         document_key(source) == grant.key
-        and source.data.get(grant.key) == grant.document.text()
+        and source.data.get(grant.key) == grant.document.to_json()
         and source.annotations.get(annotations.STATUS) == grant.status.value
         and source.annotations.get(annotations.ISSUER, grant.issuer) == grant.issuer
     )
     if not current:
         return known
-    return replace(known, source=replace(source, data={}), unread=True)
+    return replace(known, source=replace(source, data={}), source_data_omitted=True)
 
 
 def _emptied(companion: Secret) -> Secret:

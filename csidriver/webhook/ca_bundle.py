@@ -4,7 +4,12 @@ import logging
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from csidriver.core.admission.certificates import Certificate, Terms, seen_since, to_publish
+from csidriver.core.admission.certificates import (
+    Certificate,
+    RotationPolicy,
+    first_seen,
+    to_publish,
+)
 from csidriver.errors import StoreConflict, StoreError
 from csidriver.webhook.certificate_source import Pki
 
@@ -36,7 +41,9 @@ class Bundle:
     the next look. Without a configuration everything counts as published.
     """
 
-    def __init__(self, configuration: Configuration | None, pki: Pki, terms: Terms) -> None:
+    def __init__(
+        self, configuration: Configuration | None, pki: Pki, terms: RotationPolicy
+    ) -> None:
         self.since: dict[str, float] = {}
         self.problem = "" if configuration is None else "caBundle was not looked at yet"
         self._configuration = configuration
@@ -51,7 +58,7 @@ class Bundle:
         outage of the API server is no reason to call a working webhook not ready.
         """
         if self._configuration is None:
-            self.since = seen_since(self.since, trusted, now)
+            self.since = first_seen(self.since, trusted, now)
             return
         found: Published | None = self._configuration.read()
         if found is None:
@@ -65,10 +72,10 @@ class Bundle:
         wanted, ids = self._wanted(found, tuple(trusted), now), self._ids(found)
         everywhere = set.intersection(*ids)
         # What is there counts, also when no more can be written.
-        self.since = seen_since(self.since, [one for one in wanted if one.id in everywhere], now)
+        self.since = first_seen(self.since, [one for one in wanted if one.id in everywhere], now)
         if any(there != {one.id for one in wanted} for there in ids):
             self._write(self._configuration, found, wanted)
-        self.since = seen_since(self.since, wanted, now)
+        self.since = first_seen(self.since, wanted, now)
         self.problem = ""
 
     def problem_of(self, served: Certificate) -> str:
@@ -81,7 +88,7 @@ class Bundle:
         ours = {one.id for one in trusted}
         present = [one for text in found.bundles for one in self._pki.certificates(text)]
         strangers = {one.id: one for one in present if one.id not in ours}
-        self._strangers = seen_since(self._strangers, strangers.values(), now)
+        self._strangers = first_seen(self._strangers, strangers.values(), now)
         return to_publish(trusted, strangers.values(), self._strangers, now, self._terms)
 
     def _ids(self, found: Published) -> list[set[str]]:

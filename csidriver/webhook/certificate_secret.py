@@ -3,7 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from csidriver.core.admission.certificates import Plan, Step, Stock, Terms, still_trusted
+from csidriver.core.admission.certificates import (
+    CertificateSet,
+    RotationPlan,
+    RotationPolicy,
+    RotationStep,
+    still_trusted,
+)
 from csidriver.core.annotations import CERTIFICATE_TYPE
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE
@@ -33,7 +39,7 @@ class Store(Protocol):
 class Material:
     """Certificates with the keys of the authority that signs and of the server."""
 
-    stock: Stock
+    stock: CertificateSet
     authority_key: Sensitive
     serving_key: Sensitive
 
@@ -50,7 +56,7 @@ class Holding:
 class Shelf:
     """Reads and writes that Secret; every method may raise StoreError."""
 
-    def __init__(self, store: Store, pki: Pki, namespace: str, terms: Terms) -> None:
+    def __init__(self, store: Store, pki: Pki, namespace: str, terms: RotationPolicy) -> None:
         self._store = store
         self._pki = pki
         self._namespace = namespace
@@ -91,9 +97,9 @@ class Shelf:
             ]
         if damages:
             return Holding(secret, None, tuple(damages))
-        return Holding(secret, Material(Stock(authorities, serving[0]), *keys))
+        return Holding(secret, Material(CertificateSet(authorities, serving[0]), *keys))
 
-    def carry_out(self, plan: Plan, holding: Holding, now: float) -> None:
+    def carry_out(self, plan: RotationPlan, holding: Holding, now: float) -> None:
         """Take a step and store what it makes; raises StoreConflict if another replica was faster.
 
         The API server decides which of two replicas that take the same step has taken it.
@@ -112,9 +118,9 @@ class Shelf:
         else:
             self._store.patch_secret(holding.secret, SecretPatch(data=dict(data)))
 
-    def _made(self, plan: Plan, held: Material | None, now: float) -> Material:
+    def _made(self, plan: RotationPlan, held: Material | None, now: float) -> Material:
         terms, before = self._terms, () if held is None else held.stock.authorities
-        if held is None or plan.step is Step.RENEW_ALL:
+        if held is None or plan.step is RotationStep.RENEW_ALL:
             authority, key = self._pki.new_authority(now, terms.authority_life)
             authorities = (authority, *still_trusted(before, now))
         else:
@@ -123,4 +129,4 @@ class Shelf:
         serving, serving_key = self._pki.new_serving(
             authority, key, plan.names, now, terms.serving_life
         )
-        return Material(Stock(authorities, serving), key, serving_key)
+        return Material(CertificateSet(authorities, serving), key, serving_key)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from csidriver import values
 from csidriver.core import names as core_names
-from csidriver.core.kubernetes.validation import is_label, is_subdomain
+from csidriver.core.kubernetes.validation import is_dns1123_label, is_dns1123_subdomain
 from csidriver.errors import InvalidSettings
 
 
@@ -80,20 +80,20 @@ def webhook(flags: argparse.Namespace) -> WebhookSettings:
 
 
 def _reached_by(text: str) -> str:
-    if is_subdomain(text) or _is_address(text):
+    if is_dns1123_subdomain(text) or _is_address(text):
         return text
     raise argparse.ArgumentTypeError(f"{text!r} is no Service, host or address")
 
 
 def _configuration(text: str) -> str:
-    if not is_subdomain(text):
+    if not is_dns1123_subdomain(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no name of an object")
     return text
 
 
 def _name(reached_by: str, namespace: str) -> str:
     """What kube-apiserver verifies: for a Service it is this form, however it finds the pod."""
-    return f"{reached_by}.{namespace}.svc" if is_label(reached_by) else reached_by
+    return f"{reached_by}.{namespace}.svc" if is_dns1123_label(reached_by) else reached_by
 
 
 def _is_address(text: str) -> bool:

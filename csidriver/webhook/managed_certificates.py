@@ -5,7 +5,7 @@ import ssl
 import threading
 from datetime import UTC, datetime
 
-from csidriver.core.admission.certificates import Step, Terms, may_serve, next_step
+from csidriver.core.admission.certificates import RotationPolicy, RotationStep, may_serve, next_step
 from csidriver.errors import DriverError, StoreConflict, StoreError
 from csidriver.webhook.ca_bundle import Bundle
 from csidriver.webhook.certificate_secret import Material, Shelf
@@ -29,7 +29,7 @@ class SelfMade:
         metrics: WebhookMetrics,
         *,
         names: frozenset[str],
-        terms: Terms,
+        terms: RotationPolicy,
     ) -> None:
         self._shelf = shelf
         self._bundle = bundle
@@ -95,14 +95,14 @@ class SelfMade:
             self._serve(holding.material, now)
         stock = None if holding.material is None else holding.material.stock
         plan = next_step(stock, self._names, now, self._terms)
-        if plan.step is not Step.KEEP:
+        if plan.step is not RotationStep.KEEP:
             if holding.damages:
                 log.warning("%s is made anew: %s", self._shelf, "; ".join(holding.damages))
             self._shelf.carry_out(plan, holding, now)
             log.info("%s: %s", self._shelf, plan.step.value)
         if unpublished is not None:
             raise unpublished
-        return plan.at if plan.step is Step.KEEP else now
+        return plan.at if plan.step is RotationStep.KEEP else now
 
     def _serve(self, material: Material, now: float) -> None:
         served = None if self._served is None else self._served.certificate

@@ -19,10 +19,10 @@ from csidriver.adapters.directory import DirectoryStore, FileSeat
 from csidriver.adapters.directory.manifest import Unfit, decode, encode
 from csidriver.adapters.directory.object_key import Slot
 from csidriver.core.annotations import IS_TOKEN, STATUS
-from csidriver.core.kubernetes.change import Change, Places
+from csidriver.core.kubernetes.change import Namespaces, SecretChange
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict, StoreRefused, StoreUnavailable
 
@@ -195,7 +195,7 @@ def test_a_namespace_that_is_none_is_refused(
         lambda: list(store.list_secrets(namespace, "Opaque")),
         lambda: store.watch_secret(namespace, "x", threading.Event()),
         lambda: store.get_config_map(namespace, "x"),
-        lambda: store.create_event(Event(Ref(namespace, "x"), "", "Reason", "", normal=True)),
+        lambda: store.create_event(Event(SourceRef(namespace, "x"), "", "Reason", "", normal=True)),
         lambda: store.apply({"kind": "Secret", "metadata": {"name": "x"}}, namespace),
         lambda: store.replace({"kind": "Secret", "metadata": {"name": "x"}}, namespace),
         lambda: store.remove("Secret", namespace, "x"),
@@ -377,7 +377,7 @@ def test_a_watch_sees_edits_by_hand_and_survives_broken_ones(
     put("[", "secret.broken.yaml")
     put(BY_HAND, "x.yaml")
     put(BY_HAND, "configmap.x.yaml")
-    seen: queue.Queue[Change] = queue.Queue()
+    seen: queue.Queue[SecretChange] = queue.Queue()
     stop = threading.Event()
 
     def collect() -> None:
@@ -391,7 +391,7 @@ def test_a_watch_sees_edits_by_hand_and_survives_broken_ones(
     for content in (BY_HAND.replace("r1", "r2"), BY_HAND.replace("r1", "r3"), "[", BY_HAND):
         put(content)
         change = seen.get(timeout=WAIT)
-        assert change.ref == Ref("ns", "x")
+        assert change.ref == SourceRef("ns", "x")
         versions.append(change.resource_version)
     stop.set()
     thread.join(WAIT)
@@ -404,14 +404,14 @@ def test_a_watch_sees_edits_by_hand_and_survives_broken_ones(
 
 
 def test_only_enrolled_namespaces_are_watched(tmp_path: Path) -> None:
-    store = DirectoryStore(tmp_path, places=Places(namespaces=("bob",)))
+    store = DirectoryStore(tmp_path, places=Namespaces(namespaces=("bob",)))
     for namespace in ("alice", "bob"):
         annotated = {"name": "x", "annotations": {IS_TOKEN: "true"}}
         store.apply({"kind": "Secret", "metadata": annotated}, namespace)
     watch = store.watch_changes(threading.Event())
     first = next(watch)
     assert first is not None
-    assert first.ref == Ref("bob", "x")
+    assert first.ref == SourceRef("bob", "x")
     assert next(watch) is None
 
 

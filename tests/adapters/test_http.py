@@ -26,9 +26,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.adapters.oauth.http_client import Request
 from csidriver.adapters.oauth.tls_contexts import Trust
-from csidriver.core.oauth.failure_reason import Kind, Signal
+from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.token_response import Failed, Ok, Outcome
+from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo import families
@@ -158,7 +158,7 @@ def at(strict: StrictIssuer, **options: Any) -> Issuer:
 
 def refresh(
     issuer: Issuer, token: Sensitive = RT, client: Client = APP, timeout: float = PATIENT
-) -> Outcome:
+) -> TokenResponse:
     return TokenEndpoints().refresh(issuer, client, token, timeout)
 
 
@@ -167,9 +167,9 @@ def at_peer(peer: Peer, scheme: str = "http", **options: Any) -> Issuer:
     return Issuer("peer", token_endpoint=url, internal=True, **options)
 
 
-def signal(outcome: Outcome) -> Signal:
-    assert isinstance(outcome, Failed)
-    return outcome.signal
+def signal(outcome: TokenResponse) -> FailureReason:
+    assert isinstance(outcome, Failure)
+    return outcome.reason
 
 
 def outcomes(strict: StrictIssuer) -> list[str]:
@@ -185,12 +185,12 @@ def free_port() -> int:
 def test_tokens_arrive_and_rotate(strict: StrictIssuer) -> None:
     endpoints, issuer = TokenEndpoints(), at(strict)
     first = endpoints.refresh(issuer, APP, strict.seed("app"), PATIENT)
-    assert isinstance(first, Ok)
+    assert isinstance(first, Success)
     assert first.reply.access_token is not None
     assert strict.verify(first.reply.access_token.reveal()) is not None
     assert first.reply.refresh_token is not None
     second = endpoints.refresh(issuer, APP, first.reply.refresh_token, PATIENT)
-    assert isinstance(second, Ok)
+    assert isinstance(second, Success)
     assert outcomes(strict) == ["rotated", "rotated"]
 
 
@@ -200,12 +200,14 @@ def test_confidential_clients_authenticate(
     strict: StrictIssuer, client: Client, method: str
 ) -> None:
     token = strict.seed(client.client_id)
-    assert isinstance(refresh(at(strict, client_auth=method), token, client), Ok)
+    assert isinstance(refresh(at(strict, client_auth=method), token, client), Success)
 
 
 @pytest.mark.parametrize("method", ["", "basic", "post", "none"])
 def test_public_clients_only_say_who_they_are(strict: StrictIssuer, method: str) -> None:
-    assert isinstance(refresh(at(strict, client_auth=method), strict.seed("public"), PUBLIC), Ok)
+    assert isinstance(
+        refresh(at(strict, client_auth=method), strict.seed("public"), PUBLIC), Success
+    )
 
 
 @pytest.mark.parametrize(
@@ -217,7 +219,7 @@ def test_public_clients_only_say_who_they_are(strict: StrictIssuer, method: str)
 )
 def test_basic_credentials_are_form_encoded_unless_raw(method: str, pair: str) -> None:
     with Peer(http()) as peer:
-        assert isinstance(refresh(at_peer(peer, client_auth=method), client=ODD), Ok)
+        assert isinstance(refresh(at_peer(peer, client_auth=method), client=ODD), Success)
         scheme, _, encoded = peer.headers()["authorization"].partition(" ")
     assert (scheme, base64.b64decode(encoded).decode()) == ("Basic", pair)
     assert peer.form() == {"grant_type": ["refresh_token"], "refresh_token": [RT.reveal()]}
@@ -225,7 +227,7 @@ def test_basic_credentials_are_form_encoded_unless_raw(method: str, pair: str) -
 
 def test_none_sends_no_secret_even_if_there_is_one() -> None:
     with Peer(http()) as peer:
-        assert isinstance(refresh(at_peer(peer, client_auth="none")), Ok)
+        assert isinstance(refresh(at_peer(peer, client_auth="none")), Success)
     assert "authorization" not in peer.headers()
     assert peer.form()["client_id"] == ["app"]
     assert APP.client_secret.reveal() not in peer.requests[0]
@@ -244,43 +246,68 @@ THROTTLE = {"Retry-After": "7"}
 @pytest.mark.parametrize(
     ("fault", "expected", "kind", "server_says"),
     [
-        (Status(400), Signal.INVALID_REQUEST, Kind.REJECTED, "answered_before"),
+        (Status(400), FailureReason.INVALID_REQUEST, Consumption.NOT_CONSUMED, "answered_before"),
         (
             Status(400, b'{"error":"invalid_grant"}'),
-            Signal.INVALID_GRANT,
-            Kind.REJECTED,
+            FailureReason.INVALID_GRANT,
+            Consumption.NOT_CONSUMED,
             "answered_before",
         ),
-        (Status(401), Signal.INVALID_CLIENT, Kind.REJECTED, "answered_before"),
-        (Status(403), Signal.FORBIDDEN, Kind.REJECTED, "answered_before"),
-        (Status(404), Signal.NO_ENDPOINT, Kind.REJECTED, "answered_before"),
-        (Status(429, b"", THROTTLE), Signal.THROTTLED, Kind.REJECTED, "answered_before"),
-        (Status(503, b"", THROTTLE), Signal.THROTTLED, Kind.REJECTED, "answered_before"),
-        (Status(503), Signal.SERVER_ERROR, Kind.UNCERTAIN, "answered_before"),
-        (Status(500, b"<html>"), Signal.SERVER_ERROR, Kind.UNCERTAIN, "answered_before"),
-        (Redirect("http://[", 302), Signal.REDIRECT, Kind.REJECTED, "answered_before"),
-        (Redirect("/\xff\xfe"), Signal.REDIRECT, Kind.REJECTED, "answered_before"),
-        (Body(b"<html>", "text/html"), Signal.BAD_REPLY, Kind.UNCERTAIN, "rotated"),
-        (Body(b'{"access_token":'), Signal.BAD_REPLY, Kind.UNCERTAIN, "rotated"),
-        (Body(b"\xff\xfe\x00"), Signal.BAD_REPLY, Kind.UNCERTAIN, "rotated"),
-        (Body(b"[" * 100_000), Signal.BAD_REPLY, Kind.UNCERTAIN, "rotated"),
-        (Body(b""), Signal.BAD_REPLY, Kind.UNCERTAIN, "rotated"),
-        (Oversized(3_000_000), Signal.BAD_REPLY, Kind.UNCERTAIN, "rotated"),
-        (Truncate(10), Signal.NO_ANSWER, Kind.UNCERTAIN, "rotated"),
-        (DropBefore(), Signal.NO_ANSWER, Kind.UNCERTAIN, "dropped_before"),
-        (DropAfter(), Signal.NO_ANSWER, Kind.UNCERTAIN, "rotated"),
+        (Status(401), FailureReason.INVALID_CLIENT, Consumption.NOT_CONSUMED, "answered_before"),
+        (Status(403), FailureReason.FORBIDDEN, Consumption.NOT_CONSUMED, "answered_before"),
+        (Status(404), FailureReason.NO_ENDPOINT, Consumption.NOT_CONSUMED, "answered_before"),
+        (
+            Status(429, b"", THROTTLE),
+            FailureReason.THROTTLED,
+            Consumption.NOT_CONSUMED,
+            "answered_before",
+        ),
+        (
+            Status(503, b"", THROTTLE),
+            FailureReason.THROTTLED,
+            Consumption.NOT_CONSUMED,
+            "answered_before",
+        ),
+        (Status(503), FailureReason.SERVER_ERROR, Consumption.UNKNOWN, "answered_before"),
+        (
+            Status(500, b"<html>"),
+            FailureReason.SERVER_ERROR,
+            Consumption.UNKNOWN,
+            "answered_before",
+        ),
+        (
+            Redirect("http://[", 302),
+            FailureReason.REDIRECT,
+            Consumption.NOT_CONSUMED,
+            "answered_before",
+        ),
+        (
+            Redirect("/\xff\xfe"),
+            FailureReason.REDIRECT,
+            Consumption.NOT_CONSUMED,
+            "answered_before",
+        ),
+        (Body(b"<html>", "text/html"), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
+        (Body(b'{"access_token":'), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
+        (Body(b"\xff\xfe\x00"), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
+        (Body(b"[" * 100_000), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
+        (Body(b""), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
+        (Oversized(3_000_000), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
+        (Truncate(10), FailureReason.NO_ANSWER, Consumption.UNKNOWN, "rotated"),
+        (DropBefore(), FailureReason.NO_ANSWER, Consumption.UNKNOWN, "dropped_before"),
+        (DropAfter(), FailureReason.NO_ANSWER, Consumption.UNKNOWN, "rotated"),
     ],
     ids=lambda value: re.sub(r"\W+", " ", repr(value))[:24],
 )
 def test_every_fault_has_its_signal(
-    strict: StrictIssuer, fault: Fault, expected: Signal, kind: Kind, server_says: str
+    strict: StrictIssuer, fault: Fault, expected: FailureReason, kind: Consumption, server_says: str
 ) -> None:
     token = strict.seed("app")
     strict.faults(fault)
     outcome = refresh(at(strict), token)
-    assert isinstance(outcome, Failed)
-    assert (outcome.signal, outcome.kind) == (expected, kind)
-    assert outcome.pause == (7.0 if expected is Signal.THROTTLED else None)
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, outcome.consumption) == (expected, kind)
+    assert outcome.pause == (7.0 if expected is FailureReason.THROTTLED else None)
     assert outcomes(strict) == [server_says]
 
 
@@ -289,7 +316,7 @@ def test_the_deadline_holds_before_the_body(strict: StrictIssuer, fault: Fault) 
     token = strict.seed("app")
     strict.faults(fault)
     began = time.monotonic()
-    assert signal(refresh(at(strict), token, timeout=BRIEF)) is Signal.NO_ANSWER
+    assert signal(refresh(at(strict), token, timeout=BRIEF)) is FailureReason.NO_ANSWER
     assert time.monotonic() - began < LATE
 
 
@@ -302,7 +329,7 @@ def test_a_dripping_answer_ends_at_the_deadline_and_proves_nothing(
     for slowly in (20, len(reply) - 5000):
         with Peer(reply, slowly=slowly) as peer:
             began = time.monotonic()
-            assert signal(refresh(at_peer(peer), timeout=BRIEF)) is Signal.NO_ANSWER
+            assert signal(refresh(at_peer(peer), timeout=BRIEF)) is FailureReason.NO_ANSWER
             assert time.monotonic() - began < LATE
 
 
@@ -310,33 +337,38 @@ def test_tokens_that_arrived_before_the_deadline_are_kept_whatever_drips_behind_
     head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
     with Peer(head + TOKENS + b" " * 5000, slowly=len(head + TOKENS)) as peer:
         outcome = refresh(at_peer(peer), timeout=BRIEF)
-    assert isinstance(outcome, Ok)
+    assert isinstance(outcome, Success)
     assert outcome.reply.refresh_token == Sensitive("rt2")
 
 
 def test_nobody_listens() -> None:
     issuer = Issuer("x", token_endpoint=f"http://127.0.0.1:{free_port()}/token", internal=True)
     outcome = refresh(issuer)
-    assert isinstance(outcome, Failed)
-    assert (outcome.signal, outcome.kind) == (Signal.UNREACHABLE, Kind.NOT_SENT)
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, outcome.consumption) == (
+        FailureReason.UNREACHABLE,
+        Consumption.NOT_SENT,
+    )
 
 
 @pytest.mark.parametrize(
     "url", ["http://nowhere.invalid/token", "http://\u00e4\u0300..x/", f"http://{'a' * 70}.x/"]
 )
 def test_names_that_lead_nowhere(url: str) -> None:
-    assert signal(refresh(Issuer("x", token_endpoint=url, internal=True))) is Signal.UNREACHABLE
+    assert (
+        signal(refresh(Issuer("x", token_endpoint=url, internal=True))) is FailureReason.UNREACHABLE
+    )
 
 
 def test_a_scope_that_is_no_text_is_not_sent() -> None:
     with Peer(http()) as peer:
-        assert signal(refresh(at_peer(peer, scope="\ud800"))) is Signal.UNREACHABLE
+        assert signal(refresh(at_peer(peer, scope="\ud800"))) is FailureReason.UNREACHABLE
     assert peer.connections == 0
 
 
 def test_no_time_left_sends_nothing() -> None:
     with Peer(http()) as peer:
-        assert signal(refresh(at_peer(peer), timeout=0.0)) is Signal.UNREACHABLE
+        assert signal(refresh(at_peer(peer), timeout=0.0)) is FailureReason.UNREACHABLE
     assert peer.connections == 0
 
 
@@ -345,9 +377,9 @@ def test_a_redirect_is_not_followed_and_its_body_not_read_without_bound() -> Non
         location = f"Location: http://{target.address}/token\r\n"
         with Peer(http(b"x" * 3_000_000, "307 Temporary Redirect", location)) as peer:
             outcome = refresh(at_peer(peer))
-        assert signal(outcome) is Signal.BAD_REPLY
+        assert signal(outcome) is FailureReason.BAD_REPLY
         with Peer(http(b"", "307 Temporary Redirect", location)) as peer:
-            assert signal(refresh(at_peer(peer))) is Signal.REDIRECT
+            assert signal(refresh(at_peer(peer))) is FailureReason.REDIRECT
         assert len(peer.requests) == 1
         assert target.connections == 0
 
@@ -364,7 +396,7 @@ def test_netrc_and_proxies_of_the_environment_are_ignored(
     with Peer(http()) as peer, Peer(http()) as proxy:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://{proxy.address}")
-        assert isinstance(refresh(at_peer(peer), client=PUBLIC), Ok)
+        assert isinstance(refresh(at_peer(peer), client=PUBLIC), Success)
         assert "authorization" not in peer.headers()
         assert proxy.connections == 0
 
@@ -373,14 +405,14 @@ def test_a_configured_proxy_is_used() -> None:
     with Peer(http()) as proxy:
         url = "http://as.invalid/token"
         issuer = Issuer("x", token_endpoint=url, internal=True, proxy=f"http://{proxy.address}")
-        assert isinstance(refresh(issuer), Ok)
+        assert isinstance(refresh(issuer), Success)
         assert proxy.requests[0].startswith(f"POST {url} HTTP/1.1\r\n")
 
 
 def test_a_proxy_that_refuses_to_connect_is_never_sent_the_token() -> None:
     with Peer(http(b"", "403 Forbidden")) as proxy:
         issuer = Issuer("x", token_endpoint="https://as.invalid/t", proxy=f"http://{proxy.address}")
-        assert signal(refresh(issuer)) is Signal.UNREACHABLE
+        assert signal(refresh(issuer)) is FailureReason.UNREACHABLE
         assert RT.reveal() not in "".join(proxy.requests)
 
 
@@ -418,11 +450,14 @@ def test_a_certificate_is_trusted_only_through_ca_file(tmp_path: Path) -> None:
     other, _ = certificate(tmp_path / "other")
     with Peer(http(), tls=context) as peer:
         distrusted = refresh(at_peer(peer, "https"))
-        assert isinstance(distrusted, Failed)
-        assert (distrusted.signal, distrusted.kind) == (Signal.TLS, Kind.NOT_SENT)
-        assert signal(refresh(at_peer(peer, "https", ca_file=str(other)))) is Signal.TLS
+        assert isinstance(distrusted, Failure)
+        assert (distrusted.reason, distrusted.consumption) == (
+            FailureReason.TLS,
+            Consumption.NOT_SENT,
+        )
+        assert signal(refresh(at_peer(peer, "https", ca_file=str(other)))) is FailureReason.TLS
         assert peer.requests == []
-        assert isinstance(refresh(at_peer(peer, "https", ca_file=str(ca_file))), Ok)
+        assert isinstance(refresh(at_peer(peer, "https", ca_file=str(ca_file))), Success)
 
 
 def test_a_changed_ca_file_counts_from_the_next_exchange_on(tmp_path: Path) -> None:
@@ -439,7 +474,7 @@ def test_a_changed_ca_file_counts_from_the_next_exchange_on(tmp_path: Path) -> N
             if content is not None:
                 current.write_text(content, encoding="ascii")
             outcome = endpoints.refresh(issuer, APP, RT, PATIENT)
-            assert isinstance(outcome, Ok) if good else signal(outcome) is Signal.TLS
+            assert isinstance(outcome, Success) if good else signal(outcome) is FailureReason.TLS
     assert len(peer.requests) == 1
 
 
@@ -454,8 +489,11 @@ def test_what_fails_before_tls_stands_was_not_sent(greeting: bytes) -> None:
         began = time.monotonic()
         outcome = refresh(at_peer(peer, "https"), timeout=BRIEF)
         assert time.monotonic() - began < LATE
-    assert isinstance(outcome, Failed)
-    assert (outcome.signal, outcome.kind) == (Signal.UNREACHABLE, Kind.NOT_SENT)
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, outcome.consumption) == (
+        FailureReason.UNREACHABLE,
+        Consumption.NOT_SENT,
+    )
 
 
 @pytest.mark.parametrize("path", ["", "/realms/x", "/realms/x/"])
@@ -463,7 +501,7 @@ def test_discovery_finds_issuers_with_and_without_a_path(path: str) -> None:
     client = families.Client(APP.client_id, APP.client_secret)
     with StrictIssuer(clients=[client], issuer=path) as strict:
         issuer = Issuer("found", issuer=strict.url, internal=True)
-        assert isinstance(refresh(issuer, strict.seed("app")), Ok)
+        assert isinstance(refresh(issuer, strict.seed("app")), Success)
 
 
 def described(peer: Peer, **fields: object) -> bytes:
@@ -498,8 +536,11 @@ def test_metadata_that_does_not_fit_is_refused(fields: dict[str, object]) -> Non
     with Peer(b"") as peer:
         peer.reply = described(peer, **fields)
         outcome = refresh(discoverable(peer))
-        assert isinstance(outcome, Failed)
-        assert (outcome.signal, outcome.kind) == (Signal.METADATA, Kind.NOT_SENT)
+        assert isinstance(outcome, Failure)
+        assert (outcome.reason, outcome.consumption) == (
+            FailureReason.METADATA,
+            Consumption.NOT_SENT,
+        )
         assert len(peer.requests) == 1
         assert RT.reveal() not in peer.requests[0]
 
@@ -507,41 +548,41 @@ def test_metadata_that_does_not_fit_is_refused(fields: dict[str, object]) -> Non
 def test_the_issuer_is_compared_byte_for_byte() -> None:
     with Peer(b"") as peer:
         peer.reply = described(peer, issuer=f"http://{peer.address}/")
-        assert signal(refresh(discoverable(peer))) is Signal.METADATA
+        assert signal(refresh(discoverable(peer))) is FailureReason.METADATA
 
 
 def test_an_endpoint_on_another_host_is_used_only_if_listed() -> None:
     with Peer(b"") as peer:
         elsewhere = f"http://{peer.address.replace('127.0.0.1', 'localhost')}/t"
         peer.reply = described(peer, token_endpoint=elsewhere)
-        assert signal(refresh(discoverable(peer))) is Signal.METADATA
-        assert isinstance(refresh(discoverable(peer, endpoint_hosts=("localhost",))), Ok)
+        assert signal(refresh(discoverable(peer))) is FailureReason.METADATA
+        assert isinstance(refresh(discoverable(peer, endpoint_hosts=("localhost",))), Success)
         assert peer.headers()["host"].startswith("localhost:")
 
 
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        (http(b"<html>"), Signal.METADATA),
-        (http(b"[]"), Signal.METADATA),
-        (http(b"[" * 100_000), Signal.METADATA),
-        (http(b"\xff"), Signal.METADATA),
-        (http(b"", "404 Not Found"), Signal.METADATA),
-        (http(b"", "302 Found", "Location: http://[\r\n"), Signal.METADATA),
-        (http(b"", "429 Too Many Requests"), Signal.UNREACHABLE),
-        (http(b"", "500 Oops"), Signal.UNREACHABLE),
-        (http(b" " * 2_000_000), Signal.UNREACHABLE),
-        (http()[:-5], Signal.UNREACHABLE),
-        (b"", Signal.UNREACHABLE),
-        (b"\x00\xff garbage\r\n\r\n", Signal.UNREACHABLE),
+        (http(b"<html>"), FailureReason.METADATA),
+        (http(b"[]"), FailureReason.METADATA),
+        (http(b"[" * 100_000), FailureReason.METADATA),
+        (http(b"\xff"), FailureReason.METADATA),
+        (http(b"", "404 Not Found"), FailureReason.METADATA),
+        (http(b"", "302 Found", "Location: http://[\r\n"), FailureReason.METADATA),
+        (http(b"", "429 Too Many Requests"), FailureReason.UNREACHABLE),
+        (http(b"", "500 Oops"), FailureReason.UNREACHABLE),
+        (http(b" " * 2_000_000), FailureReason.UNREACHABLE),
+        (http()[:-5], FailureReason.UNREACHABLE),
+        (b"", FailureReason.UNREACHABLE),
+        (b"\x00\xff garbage\r\n\r\n", FailureReason.UNREACHABLE),
     ],
     ids=range(12),
 )
-def test_no_failure_of_discovery_is_uncertain(reply: bytes, expected: Signal) -> None:
+def test_no_failure_of_discovery_is_uncertain(reply: bytes, expected: FailureReason) -> None:
     with Peer(reply) as peer:
         outcome = refresh(discoverable(peer))
-        assert isinstance(outcome, Failed)
-        assert (outcome.signal, outcome.kind) == (expected, Kind.NOT_SENT)
+        assert isinstance(outcome, Failure)
+        assert (outcome.reason, outcome.consumption) == (expected, Consumption.NOT_SENT)
         assert RT.reveal() not in "".join(peer.requests)
 
 
@@ -549,7 +590,7 @@ def test_dripping_metadata_ends_at_the_deadline() -> None:
     for slowly in (3, 60):
         with Peer(http(b" " * 5000), slowly=slowly) as peer:
             began = time.monotonic()
-            assert signal(refresh(discoverable(peer), timeout=BRIEF)) is Signal.UNREACHABLE
+            assert signal(refresh(discoverable(peer), timeout=BRIEF)) is FailureReason.UNREACHABLE
             assert time.monotonic() - began < LATE
 
 
@@ -569,7 +610,7 @@ def test_the_method_is_what_metadata_offers(offered: object, *, header: bool) ->
     with Peer(b"") as peer:
         name = "token_endpoint_auth_methods_supported"
         peer.reply = described(peer, **({} if offered is None else {name: offered}))
-        assert isinstance(refresh(discoverable(peer)), Ok)
+        assert isinstance(refresh(discoverable(peer)), Success)
         assert ("authorization" in peer.headers()) is header
         assert ("client_secret" in peer.form()) is not header
 
@@ -586,14 +627,14 @@ def test_metadata_is_read_once_and_again_when_the_endpoint_is_in_doubt() -> None
         endpoints, issuer = TokenEndpoints(), discoverable(peer)
         good = peer.reply = described(peer)
         for _ in range(2):
-            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Ok)
+            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
         assert paths(peer) == [WELL_KNOWN, "/t", "/t"]
         for doubt in ("404 Not Found", "307 Temporary Redirect"):
             peer.requests.clear()
             peer.reply = http(b"", doubt)
-            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Failed)
+            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Failure)
             peer.reply = good
-            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Ok)
+            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
             assert paths(peer) == ["/t", WELL_KNOWN, "/t"]
 
 
@@ -601,8 +642,10 @@ def test_a_reconfigured_issuer_of_the_same_name_is_discovered_anew() -> None:
     with Peer(b"") as old, Peer(b"") as new:
         old.reply, new.reply = described(old), described(new)
         endpoints = TokenEndpoints()
-        assert isinstance(endpoints.refresh(discoverable(old), APP, RT, PATIENT), Ok)
-        assert isinstance(endpoints.refresh(discoverable(new), APP, Sensitive("new"), PATIENT), Ok)
+        assert isinstance(endpoints.refresh(discoverable(old), APP, RT, PATIENT), Success)
+        assert isinstance(
+            endpoints.refresh(discoverable(new), APP, Sensitive("new"), PATIENT), Success
+        )
         assert paths(new) == [WELL_KNOWN, "/t"]
         assert len(old.requests) == 2
 
@@ -615,28 +658,28 @@ def test_a_dead_issuer_is_probed_with_metadata_not_with_a_token() -> None:
     with strict:
         token = strict.seed("app")
         strict.faults(Status(403))
-        assert signal(endpoints.refresh(issuer, APP, token, PATIENT)) is Signal.FORBIDDEN
-    assert signal(endpoints.refresh(issuer, APP, token, PATIENT)) is Signal.UNREACHABLE
+        assert signal(endpoints.refresh(issuer, APP, token, PATIENT)) is FailureReason.FORBIDDEN
+    assert signal(endpoints.refresh(issuer, APP, token, PATIENT)) is FailureReason.UNREACHABLE
     with Peer(b"") as peer:  # what comes up first is not the token endpoint
         impostor = Issuer("s", issuer=f"http://{peer.address}", internal=True)
-        assert signal(endpoints.refresh(impostor, APP, token, PATIENT)) is Signal.UNREACHABLE
+        assert signal(endpoints.refresh(impostor, APP, token, PATIENT)) is FailureReason.UNREACHABLE
         assert token.reveal() not in "".join(peer.requests)
     with strict:
-        assert isinstance(endpoints.refresh(issuer, APP, token, PATIENT), Ok)
+        assert isinstance(endpoints.refresh(issuer, APP, token, PATIENT), Success)
 
 
 def test_a_reply_with_escaped_surrogates_can_be_stored() -> None:
     odd = json.dumps({**json.loads(TOKENS), "odd": "\ud800", "\udfff": 1, "token_type": "\ud800"})
     with Peer(http(odd.encode())) as peer:
         outcome = refresh(at_peer(peer))
-    assert isinstance(outcome, Ok)
-    for text in (outcome.reply.text().reveal(), outcome.reply.token_type):
+    assert isinstance(outcome, Success)
+    for text in (outcome.reply.to_json().reveal(), outcome.reply.token_type):
         assert text.encode()
     for unsendable in ("refresh_token", "access_token"):
         lone = json.dumps({"refresh_token": "ok", unsendable: "\ud800"})
         with Peer(http(lone.encode())) as peer:
             outcome = refresh(at_peer(peer))
-        assert isinstance(outcome, Ok) is (unsendable == "access_token")
+        assert isinstance(outcome, Success) is (unsendable == "access_token")
 
 
 def test_the_context_of_a_ca_file_is_made_once_for_each_state_of_the_file(tmp_path: Path) -> None:
@@ -661,7 +704,7 @@ def test_an_exchange_adds_nothing_to_the_context_it_shares(tmp_path: Path) -> No
     with Peer(http(), tls=context) as peer:
         endpoints, issuer = TokenEndpoints(), at_peer(peer, "https", ca_file=str(ca_file))
         for _ in range(3):
-            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Ok)
+            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
         shared = endpoints._trust.context(str(ca_file))
     assert [len(shared.get_ca_certs()), shared.check_hostname] == [1, True]
 
@@ -683,7 +726,7 @@ def test_the_host_name_is_verified(tmp_path: Path, *, wrong_host: bool) -> None:
         host = peer.address.replace("127.0.0.1", "localhost") if wrong_host else peer.address
         issuer = Issuer("x", token_endpoint=f"https://{host}/t", ca_file=str(ca_file))
         outcome = refresh(issuer)
-    assert signal(outcome) is Signal.TLS if wrong_host else isinstance(outcome, Ok)
+    assert signal(outcome) is FailureReason.TLS if wrong_host else isinstance(outcome, Success)
 
 
 def test_old_tls_is_not_spoken(tmp_path: Path) -> None:
@@ -695,7 +738,7 @@ def test_old_tls_is_not_spoken(tmp_path: Path) -> None:
     context.set_ciphers("ALL:@SECLEVEL=0")
     with Peer(http(), tls=context) as peer:
         outcome = refresh(at_peer(peer, "https", ca_file=str(ca_file)))
-    assert signal(outcome) is Signal.UNREACHABLE
+    assert signal(outcome) is FailureReason.UNREACHABLE
     assert peer.requests == []
 
 
@@ -706,7 +749,7 @@ def test_tls_secrets_are_not_written_where_the_environment_says(
     secrets_file = tmp_path / "keys.log"
     monkeypatch.setenv("SSLKEYLOGFILE", str(secrets_file))
     with Peer(http(), tls=context) as peer:
-        assert isinstance(refresh(at_peer(peer, "https", ca_file=str(ca_file))), Ok)
+        assert isinstance(refresh(at_peer(peer, "https", ca_file=str(ca_file))), Success)
     assert not secrets_file.exists()
 
 
@@ -726,12 +769,12 @@ def test_a_moved_endpoint_is_found_by_the_next_refresh(gone: str) -> None:
     with Peer(b"") as peer:
         endpoints, issuer = TokenEndpoints(), discoverable(peer)
         peer.reply = described(peer)
-        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Ok)
+        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
         moved = described(peer, token_endpoint=f"http://{peer.address}/new")
         peer.by_path = {WELL_KNOWN: moved, "/new": http()}
         peer.reply = http(b"", gone)
-        assert signal(endpoints.refresh(issuer, APP, RT, PATIENT)) is Signal.NO_ENDPOINT
-        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Ok)
+        assert signal(endpoints.refresh(issuer, APP, RT, PATIENT)) is FailureReason.NO_ENDPOINT
+        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
         assert paths(peer) == [WELL_KNOWN, "/t", "/t", WELL_KNOWN, "/new"]
 
 
@@ -740,7 +783,7 @@ def test_a_request_without_the_scope_needs_no_metadata_of_its_own() -> None:
         endpoints, issuer = TokenEndpoints(), discoverable(peer, scope="a b")
         peer.reply = described(peer)
         for asked in (issuer, replace(issuer, scope=""), issuer):
-            assert isinstance(endpoints.refresh(asked, APP, RT, PATIENT), Ok)
+            assert isinstance(endpoints.refresh(asked, APP, RT, PATIENT), Success)
         assert paths(peer) == [WELL_KNOWN, "/t", "/t", "/t"]
 
 
@@ -822,7 +865,7 @@ def test_an_unfit_introspection_endpoint_is_not_asked_and_spoils_nothing(endpoin
         peer.reply = described(peer, introspection_endpoint=endpoint)
         endpoints, issuer = TokenEndpoints(), discoverable(peer)
         assert endpoints.introspect(issuer, APP, RT, PATIENT) is None
-        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Ok)
+        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
         assert paths(peer) == [WELL_KNOWN, "/t"]
 
 
@@ -856,7 +899,7 @@ def test_a_probe_looks_for_a_sign_of_life(replies: Mapping[str, bytes], *, alive
         endpoints, issuer = TokenEndpoints(), discoverable(peer)
         peer.reply = described(peer)
         assert endpoints.probe(issuer)
-        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Ok)
+        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
         peer.requests.clear()
         peer.reply, peer.by_path = b"", dict(replies)
         assert endpoints.probe(issuer) is alive

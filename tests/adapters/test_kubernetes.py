@@ -26,11 +26,11 @@ from csidriver.adapters.kubernetes import (
 from csidriver.adapters.kubernetes.credentials import Access
 from csidriver.adapters.kubernetes.json_stream import LARGEST, Items, lines
 from csidriver.core.annotations import IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE
-from csidriver.core.kubernetes.change import Change, Places, What
+from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
 from csidriver.core.kubernetes.event import Event
-from csidriver.core.kubernetes.lease import Tenure
+from csidriver.core.kubernetes.lease import LeaseRecord
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import FIELD_MANAGER, Ref
+from csidriver.core.names import FIELD_MANAGER, SourceRef
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import (
     InvalidSettings,
@@ -45,7 +45,7 @@ from tests.adapters.scripted import PATIENCE, Asked, Says, Scripted, Stream
 NEEDLE = "needle-that-nobody-may-see"
 TOKEN = "tok-needle-that-nobody-may-see"
 QUICK = Timings(2.0, 5.0, watch=(5, 5), silence=5.0, pause=0.01, patience=0.05, poll=0.02)
-REF = Ref("alice", "token")
+REF = SourceRef("alice", "token")
 BASE = Secret("alice", "token", uid="u1", resource_version="7")
 PATCH = SecretPatch(data={"oauth": Sensitive(NEEDLE)})
 
@@ -465,7 +465,7 @@ class Following:
     def __init__(self, store: KubernetesStore) -> None:
         self.stop = threading.Event()
         self.error: StoreError | None = None
-        self._said: list[Change | None] = []
+        self._said: list[SecretChange | None] = []
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, args=(store,))
         self._thread.start()
@@ -479,7 +479,7 @@ class Following:
         except StoreError as error:
             self.error = error
 
-    def next(self) -> Change | None:
+    def next(self) -> SecretChange | None:
         with self._changed:
             assert self._changed.wait_for(lambda: self._said, PATIENCE), "nothing was told"
             return self._said.pop(0)
@@ -511,8 +511,8 @@ def told(kind: str, document: dict[str, Any]) -> dict[str, Any]:
     return {"type": kind, "object": document}
 
 
-def of_source(version: str, name: str = "token") -> Change:
-    return Change(Ref("alice", name), What.SOURCE, version)
+def of_source(version: str, name: str = "token") -> SecretChange:
+    return SecretChange(SourceRef("alice", name), TokenObject.SOURCE, version)
 
 
 def test_only_metadata_is_asked_for(
@@ -557,7 +557,7 @@ def test_nothing_is_told_twice_and_the_end_of_the_beginning_once(
         told("ADDED", source("15")),
         told("DELETED", source("16")),
     )
-    assert seen.next() == Change(REF, What.SOURCE, "12", by_us=True)
+    assert seen.next() == SecretChange(REF, TokenObject.SOURCE, "12", written_by_driver=True)
     assert [seen.next() for _ in range(3)] == [of_source(""), of_source("15"), of_source("")]
 
 
@@ -569,10 +569,10 @@ def test_a_grant_is_told_by_its_annotations(
     stream = Stream()
     world.next(GRANTS, stream, watch=True)
     seen = following()
-    assert seen.next() == Change(REF, What.GRANT, "8")
+    assert seen.next() == SecretChange(REF, TokenObject.GRANT, "8")
     assert seen.next() is None
     stream.tell(told("MODIFIED", manifest("9", name=REF.grant)))
-    assert seen.next() == Change(REF, What.GRANT, "")
+    assert seen.next() == SecretChange(REF, TokenObject.GRANT, "")
 
 
 @pytest.mark.parametrize("how", ["properly", "by a cut", "in silence"])
@@ -683,7 +683,7 @@ def test_a_namespace_that_refuses_us_stops_no_other(
     world: World, client: Client, caplog: pytest.LogCaptureFixture, *, watch: bool
 ) -> None:
     """Its sources may or may not exist: neither is told, or their grants would be deleted."""
-    places = Places(namespaces=("alice", "bob"))
+    places = Namespaces(namespaces=("alice", "bob"))
     forbidden = status(403, "Forbidden", "User x cannot list resource")
     world.items[path("alice")] = [source("8")]
     world.items[path("bob")] = [source("9", namespace="bob")]
@@ -694,7 +694,7 @@ def test_a_namespace_that_refuses_us_stops_no_other(
         world.next(path("bob"), forbidden, forbidden, watch=False)
     world.next(path("bob"), later, watch=True)
     seen = Following(KubernetesStore(client, places))
-    bob = Change(Ref("bob", "token"), What.SOURCE, "9")
+    bob = SecretChange(SourceRef("bob", "token"), TokenObject.SOURCE, "9")
     try:
         first = [seen.next() for _ in range(3 if watch else 2)]
         assert of_source("8") in first
@@ -703,7 +703,7 @@ def test_a_namespace_that_refuses_us_stops_no_other(
         if not watch:
             assert seen.next() == bob
         later.tell(told("DELETED", source("10", namespace="bob")))
-        assert seen.next() == Change(Ref("bob", "token"), What.SOURCE, "")
+        assert seen.next() == SecretChange(SourceRef("bob", "token"), TokenObject.SOURCE, "")
         assert world.count(ALL, watch=False) == 0, "no right to see all namespaces is needed"
     finally:
         seen.end()
@@ -738,7 +738,7 @@ def test_a_stop_ends_a_blocked_list_at_once(world: World, store: KubernetesStore
 
 @pytest.mark.parametrize("name", ["a" * 253, "a" * 199 + ".b", "a" * 198 + "-.b"])
 def test_an_event_of_a_long_name_fits(api: Scripted, store: KubernetesStore, name: str) -> None:
-    event = Event(Ref("alice", name), "u1", "Ready", "m" * 5000, normal=True)
+    event = Event(SourceRef("alice", name), "u1", "Ready", "m" * 5000, normal=True)
     store.create_event(event)
     body = api.asked[0].body
     assert len(body["metadata"]["name"]) < 253
@@ -752,8 +752,8 @@ def test_a_lease_promises_whole_seconds_and_drops_an_empty_holder(
         asked.body | {"metadata": asked.body["metadata"] | {"resourceVersion": "8"}}
     )
     records = LeaseRecords(client, "oauth2-csi")
-    stored = records.write(Tenure("us", 2.5, 10.25, 20.5, 3, "7"))
-    assert stored == Tenure("us", 3.0, 10.25, 20.5, 3, "8")
+    stored = records.write(LeaseRecord("us", 2.5, 10.25, 20.5, 3, "7"))
+    assert stored == LeaseRecord("us", 3.0, 10.25, 20.5, 3, "8")
     [asked] = api.asked
     assert (asked.method, asked.body["metadata"]["resourceVersion"]) == ("PUT", "7")
     assert (
@@ -761,7 +761,7 @@ def test_a_lease_promises_whole_seconds_and_drops_an_empty_holder(
         == "/apis/coordination.k8s.io/v1/namespaces/oauth2-csi/leases/oauth2-csi-refresher"
     )
     assert asked.body["spec"]["renewTime"] == "1970-01-01T00:00:20.500000Z"
-    records.write(Tenure("", 3.0))
+    records.write(LeaseRecord("", 3.0))
     assert api.asked[1].method == "POST"
     assert "holderIdentity" not in api.asked[1].body["spec"]
 

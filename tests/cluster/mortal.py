@@ -15,14 +15,14 @@ from csidriver.adapters.clock import Clock
 from csidriver.adapters.issuer_files import IssuerFiles
 from csidriver.adapters.kubernetes import Client, KubernetesStore, from_kubeconfig
 from csidriver.adapters.oauth import TokenEndpoints
-from csidriver.core.kubernetes.change import Places
+from csidriver.core.kubernetes.change import Namespaces
 from csidriver.core.kubernetes.secret import SecretPatch
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.refresh.grant import Grant
-from csidriver.core.refresh.reconcile import visit
-from csidriver.core.refresh.state import Known, Rules
+from csidriver.core.refresh.reconcile import reconcile
+from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.core.status import Status
 from csidriver.demo.presentation_log import Presentation
 from csidriver.refresher.effect_interpreter import Interpreter, World
@@ -67,8 +67,8 @@ class Mortal:
         manifest = {"apiVersion": "v1", "kind": "Namespace"}
         manifest |= {"metadata": {"name": self._namespace}}  # type: ignore[dict-item]
         yard.cluster.plane.api("POST", "/api/v1/namespaces", manifest)
-        self.ref = Ref(self._namespace, NAME)
-        self._places = Places(self._namespace, self._namespace, (self._namespace,))
+        self.ref = SourceRef(self._namespace, NAME)
+        self._places = Namespaces(self._namespace, self._namespace, (self._namespace,))
         self.tenant = Tenant(yard.cluster, self._namespace, self._places)
         self._folder = yard.folder / self._namespace
         self._folder.mkdir()
@@ -97,8 +97,8 @@ class Mortal:
         )
         issuers = IssuerFiles([self._yard.bench.issuers]).current()
         place = self._namespace
-        rules = Rules(issuers, "book", driver_namespace=place, tokens_namespace=place)
-        known = Interpreter(world).run(visit(Known(self.ref), rules))
+        rules = RefreshContext(issuers, "book", driver_namespace=place, tokens_namespace=place)
+        known = Interpreter(world).run(reconcile(TokenState(self.ref), rules))
         assert known.grant is not None
         assert known.grant_secret is not None
         assert known.grant.generation == 2, known.grant.message
@@ -106,7 +106,7 @@ class Mortal:
         started = now + LEFT - LIFETIME
         due = replace(known.grant, issued_at=started, expires_at=now + LEFT, next_refresh=now)
         store.patch_secret(known.grant_secret, SecretPatch(data=dict(grant_secret.to_data(due))))
-        self.live = due.live
+        self.live = due.live_hash
 
     def launch(self, at: int = -1, *, watched: bool = True) -> None:
         """Start a process. If `watched` its steps are recorded; it dies before step `at`."""
@@ -161,7 +161,7 @@ class Mortal:
             if grant is None or not self.tenant.ended(NAME):
                 return False
             lost = grant.status is Status.LOST_ROTATION
-            return lost or (grant.live != self.live and self.tenant.mirrored(NAME))
+            return lost or (grant.live_hash != self.live and self.tenant.mirrored(NAME))
 
         # Many wait side by side: asking all the time would keep what they wait for from coming.
         until(settled, f"an end, see {self._log}", 60.0, pause=0.3)

@@ -7,7 +7,7 @@ from csidriver.adapters.rest import Credentials
 from csidriver.core.annotations import COMPANION_TYPE
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from tests.cluster.controlplane import ControlPlane
 
 DRIVER, TOKENS, NAME = "oauth2-csi", "oauth2-csi-tokens", "oauth2-csi-node"
@@ -39,7 +39,7 @@ class NodeRole:
         config = json.loads(self.kubeconfig().read_text())
         self.token_file.write_text(config["users"][0]["user"]["token"], encoding="ascii")
 
-    def tell(self, companion: Companion, ref: Ref) -> None:
+    def tell(self, companion: Companion, ref: SourceRef) -> None:
         """Write a companion, as the refresher does."""
         notes, data = companion.annotations(), companion.data()
         self.store(Secret(TOKENS, ref.companion, "", "", COMPANION_TYPE, notes, data))

@@ -141,7 +141,7 @@ class Served:
             grant = self._tenant.grant(token)
             assert grant is not None
             ends[grant.status.value] += 1
-            verdict.wrong += self._end(token, grant, by_token.get(grant.live, []))
+            verdict.wrong += self._end(token, grant, by_token.get(grant.live_hash, []))
         told = ", ".join(f"{count} {status}" for status, count in sorted(ends.items()))
         repeated = len(log) - len(by_token)
         verdict.told.append(f"{self.name}: {len(log)} presented, {repeated} again; {told}")

@@ -9,9 +9,9 @@ from csidriver.adapters.kubernetes import KubernetesStore
 from csidriver.core import annotations as core_annotations
 from csidriver.core import names
 from csidriver.core.companion import Companion
-from csidriver.core.kubernetes.change import Places
+from csidriver.core.kubernetes.change import Namespaces
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.sensitive import Sensitive
@@ -20,14 +20,14 @@ from csidriver.errors import StoreConflict
 from tests.cluster.cluster import Cluster
 from tests.refresher.bench import manifest, until
 
-PLACES = Places(names.DRIVER_NAMESPACE, names.TOKENS_NAMESPACE)
+PLACES = Namespaces(names.DRIVER_NAMESPACE, names.TOKENS_NAMESPACE)
 ENDS = frozenset({Status.READY, Status.LOST_ROTATION})
 
 
 class Tenant:
     """`places` is where the refresher keeps what is its own."""
 
-    def __init__(self, cluster: Cluster, namespace: str, places: Places = PLACES) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, places: Namespaces = PLACES) -> None:
         self.namespace = namespace
         self.plane = cluster.plane
         self._cluster = cluster
@@ -67,7 +67,7 @@ class Tenant:
         return {e["reason"] for e in found if e["involvedObject"]["name"] == name}
 
     def grant(self, name: str) -> Grant | None:
-        found = self._read(self._places.driver, Ref(self.namespace, name).grant)
+        found = self._read(self._places.driver, SourceRef(self.namespace, name).grant)
         return None if found is None else grant_secret.from_secret(found)
 
     def generation(self, name: str) -> int:
@@ -85,14 +85,15 @@ class Tenant:
         return current and told == grant.status.value
 
     def companion(self, name: str) -> Companion | None:
-        found = self._read(self._places.tokens, Ref(self.namespace, name).companion)
+        found = self._read(self._places.tokens, SourceRef(self.namespace, name).companion)
         return None if found is None else Companion.from_secret(found)
 
     def mirrored(self, name: str) -> bool:
         """Whether the Secret holds the live document."""
         source, grant = self.source(name), self.grant(name)
         return (
-            grant is not None and source.data[core_annotations.KEY_OAUTH] == grant.document.text()
+            grant is not None
+            and source.data[core_annotations.KEY_OAUTH] == grant.document.to_json()
         )
 
     def rotates(self, name: str, times: int = 1) -> None:
@@ -109,7 +110,7 @@ class Tenant:
 
     def _hasten(self, name: str) -> bool:
         """Make it due now, unless the refresher writes at this moment."""
-        held = self._read(self._places.driver, Ref(self.namespace, name).grant)
+        held = self._read(self._places.driver, SourceRef(self.namespace, name).grant)
         assert held is not None
         due = replace(grant_secret.from_secret(held), next_refresh=time.time())
         try:

@@ -16,7 +16,7 @@ import pytest
 from csidriver.core import annotations
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.messages import LOST_MESSAGE, READY_MESSAGE
-from csidriver.core.refresh.schedule import gap, lead
+from csidriver.core.refresh.schedule import lead_time, min_interval
 from csidriver.core.status import Status
 from csidriver.demo.families import Policy
 from csidriver.demo.presentation_log import Outcome
@@ -98,7 +98,7 @@ class Death:
 
     def __init__(self, one: Mortal, *, pod: bool) -> None:
         self.grant = one.grant()
-        stored = self.grant is not None and self.grant.live != one.live
+        stored = self.grant is not None and self.grant.live_hash != one.live
         entry = one.spooled()
         spooled = entry is not None and entry.reply is not None and not pod
         outcomes = [row.outcome for row in one.chain() if row.rt == one.live]
@@ -132,11 +132,11 @@ def judge(yard: Yard, one: Mortal, death: Death) -> None:
     if death.lost and not yard.bench.issuer.policy.grace:
         assert (grant.status, grant.message) == (Status.LOST_ROTATION, LOST_MESSAGE)
         assert outcomes == [Outcome.ROTATED, Outcome.REPLAYED]
-        assert rows[1].at >= max(rows[0].at + gap(LIFETIME), late_try(death.grant)) - 0.1
+        assert rows[1].at >= max(rows[0].at + min_interval(LIFETIME), late_try(death.grant)) - 0.1
     else:
         assert (grant.status, grant.message) == (Status.READY, READY_MESSAGE)
         assert outcomes == [Outcome.ROTATED, *([Outcome.REUSED] if death.lost else [])]
-        assert grant.live == rows[-1].successor
+        assert grant.live_hash == rows[-1].successor
         assert one.tenant.mirrored(NAME)
     given = None if seen.token is None else seen.token.value
     assert given == grant.document.access_token
@@ -149,7 +149,7 @@ def late_try(grant: Grant | None) -> float:
     """The last moment before the token in hand expires; there is none before the first refresh."""
     if grant is None or not grant.expires_at:
         return 0.0
-    return grant.expires_at - lead(LIFETIME) / 4
+    return grant.expires_at - lead_time(LIFETIME) / 4
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import pytest
 
 from csidriver.adapters.kubernetes import Client, KubernetesStore, Timings, from_kubeconfig
 from csidriver.core.annotations import GRANT_TYPE, IS_TOKEN, STATUS
-from csidriver.core.kubernetes.change import Change, Places, What
+from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict, StoreError, StoreRefused, StoreUnavailable
 from tests.cluster.cluster import Cluster
@@ -48,8 +48,8 @@ def read(store: KubernetesStore, name: str) -> Secret:
 
 
 @contextmanager
-def watched(store: KubernetesStore) -> Iterator["Queue[Change | StoreError | None]"]:
-    said: Queue[Change | StoreError | None] = Queue()
+def watched(store: KubernetesStore) -> Iterator["Queue[SecretChange | StoreError | None]"]:
+    said: Queue[SecretChange | StoreError | None] = Queue()
     stop = threading.Event()
 
     def run() -> None:
@@ -137,7 +137,7 @@ def test_users_secrets_are_neither_created_nor_deleted(
 
 def test_a_namespace_that_does_not_exist_takes_nothing(store: KubernetesStore) -> None:
     with pytest.raises(StoreRefused):
-        store.create_event(Event(Ref("nowhere", "x"), "u", "Ready", "m", normal=True))
+        store.create_event(Event(SourceRef("nowhere", "x"), "u", "Ready", "m", normal=True))
 
 
 def test_what_is_no_service_account_token_is_refused(cluster: Cluster) -> None:
@@ -228,17 +228,17 @@ def test_enrolled_namespaces_need_no_right_to_all(cluster: Cluster, store: Kuber
             while not isinstance(refused, StoreRefused):  # rights are taken away with a delay
                 refused = said.get(timeout=WAIT)
             assert "in all namespaces" in str(refused)
-        places = Places(namespaces=(NS, "dave"))
+        places = Namespaces(namespaces=(NS, "dave"))
         enrolled = KubernetesStore(cluster.client(QUICK), places)
         with watched(enrolled) as said:
             first = said.get(timeout=WAIT)
-            assert isinstance(first, Change)
-            assert first.ref == Ref(NS, "token")
+            assert isinstance(first, SecretChange)
+            assert first.ref == SourceRef(NS, "token")
             assert said.get(timeout=WAIT) is None
             made = make(cluster.plane, "later")
             told = said.get(timeout=WAIT)
-            assert told == Change(
-                Ref(NS, "later"), What.SOURCE, made["metadata"]["resourceVersion"]
+            assert told == SecretChange(
+                SourceRef(NS, "later"), TokenObject.SOURCE, made["metadata"]["resourceVersion"]
             )
 
 
@@ -248,14 +248,16 @@ def test_a_watch_survives_a_crash_of_the_api_server_or_says_so(
     """Nothing is lost either way: a watch that starts anew tells everything first."""
     make(cluster.plane, "token")
     with watched(store) as said:
-        assert isinstance(said.get(timeout=WAIT), Change)
+        assert isinstance(said.get(timeout=WAIT), SecretChange)
         assert said.get(timeout=WAIT) is None
         cluster.plane.stop_api_server(kill=True)
         with pytest.raises(StoreUnavailable):
             store.get_secret(NS, "token")
         cluster.plane.start_api_server()
         made = make(cluster.plane, "later")
-        wanted = Change(Ref(NS, "later"), What.SOURCE, made["metadata"]["resourceVersion"])
+        wanted = SecretChange(
+            SourceRef(NS, "later"), TokenObject.SOURCE, made["metadata"]["resourceVersion"]
+        )
         told = said.get(timeout=WAIT)
         if isinstance(told, StoreError):
             # Until it has read its RBAC, an API server that starts refuses everybody.
@@ -264,10 +266,10 @@ def test_a_watch_survives_a_crash_of_the_api_server_or_says_so(
             assert told == wanted
 
 
-def told_anew(store: KubernetesStore) -> list[Change]:
+def told_anew(store: KubernetesStore) -> list[SecretChange]:
     """What a new watch tells at first."""
     seen = []
     with watched(store) as said:
-        while isinstance(word := said.get(timeout=WAIT), Change):
+        while isinstance(word := said.get(timeout=WAIT), SecretChange):
             seen.append(word)
     return seen

@@ -15,7 +15,7 @@ from prometheus_client import generate_latest
 
 from csidriver.adapters.kubernetes import KubernetesStore
 from csidriver.core import annotations
-from csidriver.core.kubernetes.change import Places
+from csidriver.core.kubernetes.change import Namespaces
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import Policy
 from csidriver.demo.faults import Delay, Fault
@@ -129,7 +129,7 @@ def test_the_refresher_shows_no_secret(cluster: Cluster, tmp_path: Path, heard: 
     with Bench(tmp_path, policy) as bench:
         story = Story(tenant, bench)
         story.planted.append(str(policy.extra["id_token"]))
-        bench.start(KubernetesStore(cluster.client(), Places(namespaces=(NS,))))
+        bench.start(KubernetesStore(cluster.client(), Namespaces(namespaces=(NS,))))
         story.grieve("good")
         for name, fault, seed in echoes(story):
             story.grieve(name, fault, seed)

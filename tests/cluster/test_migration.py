@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from csidriver.core.annotations import GRANT_TYPE, IS_TOKEN
-from csidriver.core.names import DRIVER_NAMESPACE, Ref
+from csidriver.core.names import DRIVER_NAMESPACE, SourceRef
 from tests.cluster.cluster import Cluster
 from tools.programs import find
 
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
 
 PAGE = Path(__file__).parents[2] / "docs/migration.md"
-SOURCE = Ref("physics", "hello-token")
+SOURCE = SourceRef("physics", "hello-token")
 SEED, LIVE = '{"refresh_token": "seed"}', '{"refresh_token": "live"}'
 
 

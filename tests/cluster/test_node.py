@@ -16,7 +16,7 @@ import pytest
 from csidriver.adapters.rest import RestStore, Timings
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.errors import StoreUnavailable
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.noderole import DRIVER, NAME, TOKENS, NodeRole
@@ -38,7 +38,7 @@ class ClusterNode(Node):
         self.plugin_store = RestStore(role.credentials, QUICK)  # type: ignore[assignment] # narrower
         self.settings = replace(self.settings, publish_wait=1.0)
 
-    def tell(self, new: Companion, ref: Ref = SOURCE) -> None:
+    def tell(self, new: Companion, ref: SourceRef = SOURCE) -> None:
         self.role.tell(new, ref)
 
 
@@ -184,7 +184,7 @@ def test_a_compacted_version_leads_to_a_new_list(
 def assert_listed_anew(
     role: NodeRole, caplog: pytest.LogCaptureFixture, forget: Callable[[ControlPlane], object]
 ) -> None:
-    ref = Ref("alice", secrets.token_hex(4))
+    ref = SourceRef("alice", secrets.token_hex(4))
     role.tell(companion(token("at-1")), ref)
     with watching(role, ref) as watch:
         assert value(next(watch)) == "at-1"
@@ -201,7 +201,7 @@ def assert_listed_anew(
 
 
 @contextlib.contextmanager
-def watching(role: NodeRole, ref: Ref) -> Iterator[Iterator[Secret | None]]:
+def watching(role: NodeRole, ref: SourceRef) -> Iterator[Iterator[Secret | None]]:
     """A watch; one that waits for ever ends as a failure, too."""
     over = threading.Event()
     limit = threading.Timer(BACK, over.set)
@@ -220,7 +220,7 @@ def value(secret: Secret | None) -> str | None:
 
 def test_a_frozen_server_is_noticed(role: NodeRole, caplog: pytest.LogCaptureFixture) -> None:
     """Its kernel still acknowledges what is sent to it: only patience ends this."""
-    ref = Ref("alice", secrets.token_hex(4))
+    ref = SourceRef("alice", secrets.token_hex(4))
     caplog.set_level(logging.DEBUG, logger="urllib3.connectionpool")
     with watching(role, ref) as watch, ThreadPoolExecutor() as pool:
         assert next(watch) is None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from csidriver.adapters.rest import RestStore, Timings, kubeconfig
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.noderole import TOKENS, NodeRole
@@ -21,7 +21,7 @@ from tests.node.plugin import companion, token
 
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
 
-REF = Ref("alice-of-reading", "hello")
+REF = SourceRef("alice-of-reading", "hello")
 
 
 class RealHarness:

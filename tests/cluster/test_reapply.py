@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from csidriver.core.status import Status, Warn
+from csidriver.core.status import Status, TokenWarning
 from csidriver.demo.presentation_log import Outcome
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
@@ -85,7 +85,7 @@ def a_restored_seed(served: Served, strike: Callable[[Tenant, Manifest], None]) 
     tenant, name = served.tenant, strike.__name__.replace("_", "-")
     original = served.fresh(name)
     strike(tenant, original)
-    until(lambda: Warn.OLD_SEED_RESTORED.value in tenant.warning(name), "the user is told")
+    until(lambda: TokenWarning.OLD_SEED_RESTORED.value in tenant.warning(name), "the user is told")
     tenant.rotates(name)
     until(lambda: tenant.mirrored(name), "the live document is back")
     assert not tenant.warning(name)
@@ -98,7 +98,7 @@ def an_immutable_secret(served: Served) -> None:
     tenant.kubectl("patch", "secret", "stone", "--patch", '{"immutable": true}')
     before = tenant.source("stone").data
     tenant.rotates("stone")
-    until(lambda: tenant.warning("stone") == Warn.MIRROR_REFUSED.value, "the user is told")
+    until(lambda: tenant.warning("stone") == TokenWarning.MIRROR_REFUSED.value, "the user is told")
     tenant.rotates("stone", 2)
     assert tenant.source("stone").data == before
     assert not tenant.mirrored("stone")
@@ -134,7 +134,7 @@ def a_policy_that_guards_data(served: Served) -> None:
     def refused() -> bool:
         tenant.rotates("guarded")
         until(lambda: tenant.mirrored("guarded") or tenant.warning("guarded"))
-        return tenant.warning("guarded") == Warn.MIRROR_REFUSED.value
+        return tenant.warning("guarded") == TokenWarning.MIRROR_REFUSED.value
 
     with policy(served, "guarded", "object.data == oldObject.data"):
         until(refused, "the policy is in force, and the user is told")
@@ -149,7 +149,7 @@ def a_policy_that_refuses_everything(served: Served) -> None:
     def refused() -> bool:
         tenant.rotates("closed")
         # Nothing can be written to it, so an Event is where the user finds the reason.
-        told = Warn.MIRROR_REFUSED.value
+        told = TokenWarning.MIRROR_REFUSED.value
         until(lambda: tenant.mirrored("closed") or told in tenant.events("closed"))
         return not tenant.mirrored("closed")
 

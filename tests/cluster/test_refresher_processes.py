@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from csidriver.core.annotations import REFRESHED_AT, STATUS
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
@@ -95,7 +95,7 @@ def test_the_standby_goes_on_and_no_token_is_presented_twice(
     assert set(replicas.bench.outcomes()) == {"rotated"}
     text = log.read_text("utf-8") + first_log.read_text("utf-8")
     assert not re.search("Traceback|not handled|failed", text), text
-    companion = replicas.secret(TOKENS, Ref(NS, "hello").companion)
+    companion = replicas.secret(TOKENS, SourceRef(NS, "hello").companion)
     assert base64.b64decode(companion["data"]["access_token"])
 
 

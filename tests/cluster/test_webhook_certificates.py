@@ -15,7 +15,7 @@ import pytest
 
 from csidriver.adapters.kubernetes import Client, KubernetesStore, WebhookConfiguration
 from csidriver.adapters.x509 import Pki
-from csidriver.core.admission.certificates import Terms
+from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE, WEBHOOK
 from csidriver.core.sensitive import Sensitive
@@ -38,7 +38,7 @@ del PLAIN["metadata"]["annotations"]
 # Everything is renewed all the time: each certificate as soon as it is a second old, its authority
 # with it every three; nobody goes over to another authority before it was published for a second.
 HOUR = 3600.0
-RESTLESS = Terms(
+RESTLESS = RotationPolicy(
     authority_life=HOUR,
     authority_lead=HOUR - 3.0,
     serving_life=HOUR / 2,
@@ -146,7 +146,7 @@ def trusts_another(hooked: Hooked, port: int) -> None:
             id="name",
         ),
         pytest.param(
-            Given(terms=Terms(poll=3600.0)),
+            Given(terms=RotationPolicy(poll=3600.0)),
             trusts_another,
             "x509: certificate signed by unknown authority",
             id="authority",
@@ -181,7 +181,7 @@ def test_applying_the_manifest_again_takes_nothing_away(
     hooked: Hooked, change: Callable[[Hooked, int], None]
 ) -> None:
     with contextlib.closing(Stage(hooked)) as stage:
-        stage.start(Given(terms=Terms(poll=3600.0)))
+        stage.start(Given(terms=RotationPolicy(poll=3600.0)))
         before = hooked.ca_bundle()
         assert before
         change(hooked, stage.front.port)

@@ -31,8 +31,8 @@ from csidriver.refresher import controller, effect_interpreter, spool
 IMPORTED = (directory, exchanges, issuer_files, kubernetes, probe_server, controller, spool)
 # Effects that stay within the process: to die before one is to die before the next one that counts.
 INNER = {
-    *(effects.Now, effects.Monotonic, effects.Nonce, effects.Wait, effects.StepAside),
-    *(effects.MaySend, effects.GiveBack, effects.Namesakes),
+    *(effects.Now, effects.Monotonic, effects.Nonce, effects.Wait, effects.YieldWorker),
+    *(effects.AcquireSendSlot, effects.ReleaseSendSlot, effects.FindDuplicates),
 }
 SPOOLED = {"open", "os.rename", "os.remove"}
 OVER = "visit over"

@@ -9,16 +9,16 @@ import threading
 from pathlib import Path
 
 from csidriver.adapters.rest import RestStore, kubeconfig
-from csidriver.core.names import Ref
-from csidriver.core.volume.readiness import Sighting
+from csidriver.core.names import SourceRef
+from csidriver.core.volume.readiness import ObservedCompanion
 from csidriver.node.companion_watcher import Follower
 from tests.cluster.noderole import TOKENS
 
 PATIENCE = 30.0
 
 
-def ref(number: int) -> Ref:
-    return Ref("alice-of-memory", f"hello-{number}")
+def ref(number: int) -> SourceRef:
+    return SourceRef("alice-of-memory", f"hello-{number}")
 
 
 def main(config: Path, counts: list[int]) -> None:
@@ -36,7 +36,7 @@ def main(config: Path, counts: list[int]) -> None:
         print(resident())  # noqa: T201 - what the parent reads
 
 
-def is_there(sighting: Sighting) -> bool:
+def is_there(sighting: ObservedCompanion) -> bool:
     return sighting.companion is not None and sighting.error is None
 
 

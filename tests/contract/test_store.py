@@ -24,10 +24,10 @@ from csidriver.core.annotations import (
     SOURCE_NAMESPACE,
     STATUS,
 )
-from csidriver.core.kubernetes.change import Change, What
+from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import FIELD_MANAGER, REFRESHER, Ref
+from csidriver.core.names import FIELD_MANAGER, REFRESHER, SourceRef
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict, StoreError, StoreRefused
 from tests.cluster.cluster import Cluster
@@ -50,7 +50,7 @@ class Store(Protocol):
     def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret: ...
     def delete_secret(self, base: Secret) -> None: ...
     def list_secrets(self, namespace: str, type: str) -> Iterable[Secret]: ...  # noqa: A002 - its name
-    def watch_changes(self, stop: threading.Event) -> Iterator[Change | None]: ...
+    def watch_changes(self, stop: threading.Event) -> Iterator[SecretChange | None]: ...
     def create_event(self, event: Event) -> None: ...
 
 
@@ -395,8 +395,8 @@ def test_a_config_map_is_its_texts(harness: Harness, reader: Reader) -> None:
     assert reader.get_config_map(NS, "eos") == {}
 
 
-def source(resource_version: str, name: str = "token") -> Change:
-    return Change(Ref(NS, name), What.SOURCE, resource_version)
+def source(resource_version: str, name: str = "token") -> SecretChange:
+    return SecretChange(SourceRef(NS, name), TokenObject.SOURCE, resource_version)
 
 
 def test_sources_are_told_first_and_then_their_changes(harness: Harness, store: Store) -> None:
@@ -411,7 +411,7 @@ def test_sources_are_told_first_and_then_their_changes(harness: Harness, store: 
         patched = store.patch_secret(read(store), SecretPatch(annotations={STATUS: "Valid"}))
         seen = following()
         assert seen is not None
-        assert replace(seen, by_us=False) == source(patched.resource_version)
+        assert replace(seen, written_by_driver=False) == source(patched.resource_version)
         harness.apply(unannotated())
         assert following() == source("")
         harness.apply(manifest())
@@ -436,7 +436,7 @@ def test_a_source_is_by_us_when_nobody_wrote_since(harness: Harness, store: Stor
             assert seen is not None
             assert seen.resource_version == patched.resource_version
             assert attempts < 10_000
-            by_us = seen.by_us
+            by_us = seen.written_by_driver
             assert (patched.manager == FIELD_MANAGER) is by_us
         harness.apply(manifest(data={"oauth": SEED}))
         assert following() == source(read(store).resource_version)
@@ -446,34 +446,34 @@ def test_a_source_is_by_us_when_nobody_wrote_since(harness: Harness, store: Stor
 
 
 def test_grants_and_companions_are_told_with_their_token(store: Store) -> None:
-    ref = Ref(NS, "token")
+    ref = SourceRef(NS, "token")
     notes = {SOURCE_NAMESPACE: ref.namespace, SOURCE_NAME: ref.name}
     kept = store.create_secret(replace(grant(ref.grant), annotations=notes))
     shown = store.create_secret(replace(companion(ref.companion), annotations=notes))
     strangers = [
-        replace(grant(Ref(NS, "a").grant), annotations=notes),
+        replace(grant(SourceRef(NS, "a").grant), annotations=notes),
         replace(grant("no-notes")),
-        replace(companion(Ref(NS, "b").companion), annotations=notes, type="Opaque"),
+        replace(companion(SourceRef(NS, "b").companion), annotations=notes, type="Opaque"),
         replace(companion(ref.grant), annotations=notes),
     ]
     for stranger in strangers:
         store.create_secret(stranger)
     with watched(store.watch_changes) as following:
         assert {following(), following()} == {
-            Change(ref, What.GRANT, kept.resource_version),
-            Change(ref, What.COMPANION, shown.resource_version),
+            SecretChange(ref, TokenObject.GRANT, kept.resource_version),
+            SecretChange(ref, TokenObject.COMPANION, shown.resource_version),
         }
         assert following() is None
         shown = store.patch_secret(shown, document("d2"))
-        assert following() == Change(ref, What.COMPANION, shown.resource_version)
+        assert following() == SecretChange(ref, TokenObject.COMPANION, shown.resource_version)
         kept = store.patch_secret(kept, SecretPatch(annotations={SOURCE_NAME: None}))
-        assert following() == Change(ref, What.GRANT, "")
+        assert following() == SecretChange(ref, TokenObject.GRANT, "")
         kept = store.patch_secret(kept, SecretPatch(annotations={SOURCE_NAME: ref.name}))
-        assert following() == Change(ref, What.GRANT, kept.resource_version)
+        assert following() == SecretChange(ref, TokenObject.GRANT, kept.resource_version)
         store.delete_secret(kept)
-        assert following() == Change(ref, What.GRANT, "")
+        assert following() == SecretChange(ref, TokenObject.GRANT, "")
         store.delete_secret(shown)
-        assert following() == Change(ref, What.COMPANION, "")
+        assert following() == SecretChange(ref, TokenObject.COMPANION, "")
 
 
 def test_the_end_of_an_empty_beginning_is_told(harness: Harness, store: Store) -> None:
@@ -532,7 +532,7 @@ def test_a_watch_that_is_stopped_beforehand_says_nothing(harness: Harness, which
 def test_events_are_counted(harness: Harness, store: Store) -> None:
     harness.apply(manifest())
     uid = read(store).uid
-    failed = Event(Ref(NS, "token"), uid, "RefreshFailed", "no answer", normal=False)
+    failed = Event(SourceRef(NS, "token"), uid, "RefreshFailed", "no answer", normal=False)
     store.create_event(failed)
     store.create_event(replace(failed, message="still no answer"))
     store.create_event(replace(failed, message="still no answer"))
@@ -547,7 +547,7 @@ def test_events_are_counted(harness: Harness, store: Store) -> None:
 
 
 def test_events_of_a_deployment_are_counted_by_topic(harness: Harness, store: Store) -> None:
-    home = Ref(DRIVER, REFRESHER)
+    home = SourceRef(DRIVER, REFRESHER)
     silent = Event(home, "", "IssuerUnavailable", "a is silent", False, "Deployment", "a")
     for event in (silent, silent, replace(silent, topic="b of \u00fc", message="b is silent")):
         store.create_event(event)

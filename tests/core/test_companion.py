@@ -6,12 +6,12 @@ import pytest
 from csidriver.core import annotations, names
 from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.errors import InvalidSecret
 
-REF = Ref("physics", "hello-token")
+REF = SourceRef("physics", "hello-token")
 TOKEN = AccessToken(Sensitive("at-secret"), "Bearer", 1000.0, 4600.0, 1000.125)
 COMPANION = Companion(REF, "u1", 7, Status.READY, "all is well", 3000.0, TOKEN)
 

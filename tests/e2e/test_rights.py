@@ -2,7 +2,7 @@
 
 import subprocess
 
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.tenant import CLIENT, Tenant, secret
 
@@ -12,7 +12,7 @@ def test_the_node_reads_companions_but_no_source_and_no_grant(
 ) -> None:
     tenant.apply(secret("mine", issuer.seed(CLIENT)))
     tenant.becomes("mine", "Ready")
-    ref = Ref(tenant.name, "mine")
+    ref = SourceRef(tenant.name, "mine")
     plane = tenant.cluster.own.plane
     kubeconfig = plane.service_account("oauth2-csi", "oauth2-csi-node")
 

@@ -20,7 +20,7 @@ from csidriver.core import annotations as core_annotations
 from csidriver.core import names as core_names
 from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.core.volume.mountinfo import Mount
@@ -31,7 +31,7 @@ from csidriver.node.token_fs import folder_name
 
 NAMESPACE = "alice"
 TOKENS = "oauth2-csi-tokens"
-SOURCE = Ref(NAMESPACE, "hello-token")
+SOURCE = SourceRef(NAMESPACE, "hello-token")
 PATIENCE = 10.0
 
 
@@ -211,7 +211,7 @@ class Node:
             volume_context=context,
         )
 
-    def tell(self, new: Companion, ref: Ref = SOURCE) -> None:
+    def tell(self, new: Companion, ref: SourceRef = SOURCE) -> None:
         """Write a companion, as the refresher does, under the name that belongs to `ref`."""
         old = self.store.get_secret(TOKENS, ref.companion)
         if old is None:

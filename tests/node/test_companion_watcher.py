@@ -7,7 +7,7 @@ import pytest
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret, StoreError, StoreRefused, StoreUnavailable
 from csidriver.node.companion_watcher import HASTE, Follower, Timing
 from tests.node.plugin import (
@@ -95,7 +95,7 @@ def watched() -> Iterator[Watched]:
     eventually(lambda: not follow_threads(), "the end of the watch")
 
 
-def secret(value: str, generation: int, uid: str = "uid-1", source: Ref = SOURCE) -> Secret:
+def secret(value: str, generation: int, uid: str = "uid-1", source: SourceRef = SOURCE) -> Secret:
     made = companion(token(value), generation, source_uid=uid, source=source)
     return Secret(
         TOKENS,
@@ -140,7 +140,7 @@ def test_a_source_that_was_made_again_starts_again(watched: Watched) -> None:
 
 def test_a_companion_of_another_source_is_an_error_and_no_token(watched: Watched) -> None:
     watched.say(secret("at-1", 1))
-    watched.say(secret("at-of-bob", 2, source=Ref("bob", SOURCE.name)))
+    watched.say(secret("at-of-bob", 2, source=SourceRef("bob", SOURCE.name)))
     assert watched.value() == "at-1"
     assert isinstance(watched.error(), InvalidSecret)
 

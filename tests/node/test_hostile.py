@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from csidriver.core import names as core_names
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.status import Status
 from tests.node.plugin import (
     NAMESPACE,
@@ -48,7 +48,7 @@ class Street:
     def meanwhile(self, hostile: Callable[[], None]) -> None:
         """Do something while the neighbour waits for its token; all else is as before."""
         node = self.node
-        late = Ref(NAMESPACE, f"late-{next(self.numbers)}")
+        late = SourceRef(NAMESPACE, f"late-{next(self.numbers)}")
         before = self.traces()
         call = node.publishing(node.request("neighbour", {"secretName": late.name}))
         eventually(follow_threads, "the wait of the neighbour")
@@ -227,7 +227,7 @@ def test_junk_on_the_sockets_disturbs_nobody(street: Street, junk: bytes) -> Non
 def test_a_hostile_reason_of_the_authorization_server_is_told_tamely(
     street: Street, caplog: pytest.LogCaptureFixture, message: str
 ) -> None:
-    ref = Ref(NAMESPACE, f"refused-{next(street.numbers)}")
+    ref = SourceRef(NAMESPACE, f"refused-{next(street.numbers)}")
     street.node.tell(companion(None, source=ref, status=Status.NEEDS_REAUTH, message=message), ref)
     request = street.node.request(attributes={"secretName": ref.name})
 

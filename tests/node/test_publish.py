@@ -14,7 +14,7 @@ from csidriver.adapters.directory import DirectoryStore
 from csidriver.core import annotations
 from csidriver.core import names as core_names
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.status import Status
 from csidriver.node.token_fs import DATA
 from tests.node.plugin import (
@@ -648,7 +648,7 @@ def test_an_expired_token_never_replaces_another(node: Node) -> None:
 
 def test_the_companion_of_another_source_is_refused(fresh: Node) -> None:
     fresh.start(publish_wait=0.1)
-    fresh.tell(companion(token("at-of-bob"), source=Ref("bob", SOURCE.name)))
+    fresh.tell(companion(token("at-of-bob"), source=SourceRef("bob", SOURCE.name)))
     code, text = refusal(fresh, fresh.request())
     assert code is Code.FAILED_PRECONDITION
     assert "at-of-bob" not in text
@@ -669,7 +669,7 @@ def test_a_companion_that_comes_to_harm_leaves_the_old_token_in_place(
     elif harm == "damaged":
         node.store.patch_secret(good, SecretPatch({annotations.GENERATION: "many"}))
     else:
-        node.tell(companion(token("at-of-bob"), 2, source=Ref("bob", SOURCE.name)))
+        node.tell(companion(token("at-of-bob"), 2, source=SourceRef("bob", SOURCE.name)))
     eventually(lambda: unchanged(node) > looks, "a look at the file")
     node.publish(node.request())
     assert node.content() == "at-1"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.core.volume.template import Template
 from csidriver.errors import TokenFileFailed
@@ -51,7 +51,7 @@ def test_a_record_says_its_version(tmp_path: Path) -> None:
 
 
 def test_a_record_names_its_source() -> None:
-    assert RECORD.source == Ref("alice", "hello-token")
+    assert RECORD.source == SourceRef("alice", "hello-token")
 
 
 def test_a_record_that_cannot_be_written_or_read_is_an_error(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from csidriver.adapters.oauth import TokenEndpoints
-from csidriver.core.oauth.failure_reason import Signal
-from csidriver.core.oauth.token_response import Failed, Ok
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.token_response import Failure, Success
 from tests.peers.keycloak import CLIENT, Keycloak, Realm
 from tests.peers.rig import Rig
 from tests.refresher.bench import until
@@ -72,7 +72,7 @@ def test_a_replay_ends_in_needs_reauth_and_a_new_seed_helps(
     rig.apply("hello", seed)
     until(lambda: rig.refreshed("hello"))
     outcome = TokenEndpoints().refresh(realm.issuer, CLIENT, seed, 10.0)
-    assert outcome == Failed(Signal.INVALID_GRANT)
+    assert outcome == Failure(FailureReason.INVALID_GRANT)
     until(lambda: rig.status("hello") == "NeedsReauth", "the newest token died with its session")
     rig.apply("hello", realm.seed(offline=offline))
     until(lambda: rig.status("hello") == "Ready")
@@ -82,9 +82,9 @@ def test_max_reuse_1_lets_the_last_token_be_presented_twice(keycloak: Keycloak) 
     realm = keycloak.realm("twice", refreshTokenMaxReuse=1)
     seed, endpoints = realm.seed(), TokenEndpoints()
     outcomes = [endpoints.refresh(realm.issuer, CLIENT, seed, 10.0) for _ in range(3)]
-    assert isinstance(outcomes[0], Ok)
-    assert isinstance(outcomes[1], Ok)
-    assert outcomes[2] == Failed(Signal.INVALID_GRANT)
+    assert isinstance(outcomes[0], Success)
+    assert isinstance(outcomes[1], Success)
+    assert outcomes[2] == Failure(FailureReason.INVALID_GRANT)
 
 
 def test_introspection_knows_a_live_token_and_a_dead_session(keycloak: Keycloak) -> None:
@@ -94,4 +94,6 @@ def test_introspection_knows_a_live_token_and_a_dead_session(keycloak: Keycloak)
     (user,) = keycloak.administer("GET", "/admin/realms/asked/users")
     keycloak.administer("POST", f"/admin/realms/asked/users/{user['id']}/logout")
     assert endpoints.introspect(realm.issuer, CLIENT, seed, 10.0) is False
-    assert endpoints.refresh(realm.issuer, CLIENT, seed, 10.0) == Failed(Signal.INVALID_GRANT)
+    assert endpoints.refresh(realm.issuer, CLIENT, seed, 10.0) == Failure(
+        FailureReason.INVALID_GRANT
+    )

@@ -18,12 +18,12 @@ from csidriver.adapters.kubernetes import KubernetesStore
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core import annotations as core_annotations
 from csidriver.core import names
-from csidriver.core.kubernetes.change import Change
+from csidriver.core.kubernetes.change import SecretChange
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.grant import Grant
-from csidriver.core.refresh.state import Rules
+from csidriver.core.refresh.state import RefreshContext
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import Policy
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
@@ -86,11 +86,11 @@ class Backend(DirectoryStore):
         super().__init__(root, poll=0.01)
         self.reads: list[tuple[str, str]] = []
         self.broken: Callable[[Secret, SecretPatch], bool] = lambda _base, _patch: False
-        self.told: list[Change | None] = []
+        self.told: list[SecretChange | None] = []
         self.lists = 0
-        self.deaf: Callable[[Change], bool] = lambda _change: False
+        self.deaf: Callable[[SecretChange], bool] = lambda _change: False
 
-    def watch_changes(self, stop: threading.Event) -> Generator[Change | None, None, None]:
+    def watch_changes(self, stop: threading.Event) -> Generator[SecretChange | None, None, None]:
         """Listed in `told` once whoever watches has dealt with it."""
         listed = False
         for change in super().watch_changes(stop):
@@ -111,7 +111,7 @@ class Backend(DirectoryStore):
             raise StoreUnavailable("the test says so")
         return super().patch_secret(base, patch)
 
-    def reads_of(self, ref: Ref) -> int:
+    def reads_of(self, ref: SourceRef) -> int:
         """How often one of a token's three Secrets was read."""
         return sum(name in (ref.name, ref.grant, ref.companion) for _, name in self.reads)
 
@@ -160,7 +160,7 @@ class Bench(contextlib.ExitStack):
         refresher = Refresher(
             backend,
             Interpreter(world),
-            lambda: Rules(issuers=files.current(), holder="bench"),
+            lambda: RefreshContext(issuers=files.current(), holder="bench"),
             clock,
             metrics,
             sweep_every=sweep_every,
@@ -209,10 +209,10 @@ class Bench(contextlib.ExitStack):
         return self.registry.get_sample_value(name, {"status": status})
 
     def companion(self, name: str) -> Secret | None:
-        return self.store.get_secret(names.TOKENS_NAMESPACE, Ref(NAMESPACE, name).companion)
+        return self.store.get_secret(names.TOKENS_NAMESPACE, SourceRef(NAMESPACE, name).companion)
 
     def grant(self, name: str) -> Grant:
-        found = self.store.get_secret(names.DRIVER_NAMESPACE, Ref(NAMESPACE, name).grant)
+        found = self.store.get_secret(names.DRIVER_NAMESPACE, SourceRef(NAMESPACE, name).grant)
         assert found is not None
         return grant_secret.from_secret(found)
 

@@ -15,10 +15,10 @@ from csidriver.adapters.clock import Clock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.core import annotations
 from csidriver.core import names as core_names
-from csidriver.core.kubernetes.change import Change, What
+from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.kubernetes.timestamp import rfc3339
-from csidriver.core.names import Ref
+from csidriver.core.kubernetes.timestamp import format_rfc3339
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
 from csidriver.core.sensitive import Sensitive
@@ -136,7 +136,9 @@ def test_a_poisoned_secret_delays_nobody(build: Build) -> None:
     until(lambda: bench.refreshed("damaged"))
     bench.stop()
     path = (
-        bench.root / core_names.DRIVER_NAMESPACE / f"secret.{Ref(NAMESPACE, 'damaged').grant}.yaml"
+        bench.root
+        / core_names.DRIVER_NAMESPACE
+        / f"secret.{SourceRef(NAMESPACE, 'damaged').grant}.yaml"
     )
     path.write_text(path.read_text(encoding="utf-8").replace("state: ", "state: AAAA"))
     bench.start()
@@ -193,7 +195,7 @@ def test_a_source_that_went_while_nobody_watched_is_not_refreshed(build: Build) 
 
 def due_below(root: Path) -> float:
     """When the grant of `hello` in this store is to be refreshed next."""
-    name = Ref(NAMESPACE, "hello").grant
+    name = SourceRef(NAMESPACE, "hello").grant
     secret = DirectoryStore(root).get_secret(core_names.DRIVER_NAMESPACE, name)
     assert secret is not None
     due = grant_secret.from_secret(secret).next_refresh
@@ -243,13 +245,13 @@ def test_an_exchange_in_flight_is_stored_before_the_refresher_ends(build: Build)
     seed = bench.issuer.seed("my-app")
     bench.issuer.faults(Delay(0.5))
     bench.apply("hello", seed)
-    spooled = bench.spool / f"{Ref(NAMESPACE, 'hello').id}.json"
+    spooled = bench.spool / f"{SourceRef(NAMESPACE, 'hello').id}.json"
     until(spooled.exists, "the token is about to be sent")
     bench.ask_to_stop()
     bench.stop()
     assert bench.outcomes() == ["rotated"]
     successor = bench.issuer.presentations()[0].successor
-    assert bench.grant("hello").live == successor
+    assert bench.grant("hello").live_hash == successor
     assert not spooled.exists()
     bench.start()
     bench.apply("other", bench.issuer.seed("my-app"))
@@ -292,7 +294,7 @@ def test_the_echo_of_our_own_writes_costs_no_reads(build: Build) -> None:
     bench = build()
     bench.apply("hello", bench.issuer.seed("my-app"))
     settled(bench, "hello")
-    assert bench.backend.reads_of(Ref(NAMESPACE, "hello")) == 3, "source, grant, companion"
+    assert bench.backend.reads_of(SourceRef(NAMESPACE, "hello")) == 3, "source, grant, companion"
 
 
 def age(bench: Bench, name: str) -> None:
@@ -320,10 +322,10 @@ def test_a_restart_reads_nothing_of_tokens_in_order(build: Build) -> None:
     bench.backend.reads.clear()
     bench.start()
     settled(bench)
-    assert [bench.backend.reads_of(Ref(NAMESPACE, name)) for name in names] == [0] * 5
+    assert [bench.backend.reads_of(SourceRef(NAMESPACE, name)) for name in names] == [0] * 5
     bench.apply(names[0], bench.issuer.seed("my-app"))
     until(lambda: bench.outcomes() == ["rotated"] * 8)
-    assert bench.backend.reads_of(Ref(NAMESPACE, names[1])) == 0
+    assert bench.backend.reads_of(SourceRef(NAMESPACE, names[1])) == 0
 
 
 def test_a_restart_reads_a_source_that_was_changed_meanwhile(build: Build) -> None:
@@ -354,7 +356,9 @@ def test_a_deleted_grant_comes_back_as_it_was(build: Build) -> None:
     bench.apply("hello", bench.issuer.seed("my-app"))
     settled(bench, "hello")
     before = bench.grant("hello")
-    secret = bench.store.get_secret(core_names.DRIVER_NAMESPACE, Ref(NAMESPACE, "hello").grant)
+    secret = bench.store.get_secret(
+        core_names.DRIVER_NAMESPACE, SourceRef(NAMESPACE, "hello").grant
+    )
     assert secret is not None
     bench.store.delete_secret(secret)
     until(lambda: bench.store.get_secret(secret.namespace, secret.name))
@@ -389,7 +393,7 @@ def test_a_copy_of_the_live_token_is_known_for_what_it_is(build: Build) -> None:
 
 def test_what_happens_at_the_end_of_a_visit_is_seen_after_it(build: Build) -> None:
     bench = build()
-    ref = Ref(NAMESPACE, "hello")
+    ref = SourceRef(NAMESPACE, "hello")
 
     def interfere(base: Secret, patch: SecretPatch) -> bool:
         """As the mirror is written, which comes last, somebody deletes the companion."""
@@ -397,7 +401,7 @@ def test_what_happens_at_the_end_of_a_visit_is_seen_after_it(build: Build) -> No
         if base.name == "hello" and patch.data and companion is not None:
             bench.backend.broken = lambda _base, _patch: False
             bench.store.delete_secret(companion)
-            until(lambda: Change(ref, What.COMPANION, "") in bench.backend.told)
+            until(lambda: SecretChange(ref, TokenObject.COMPANION, "") in bench.backend.told)
         return False
 
     bench.backend.broken = interfere
@@ -436,7 +440,7 @@ def commits(base: Secret, patch: SecretPatch) -> bool:
 
 def test_a_backend_that_takes_no_outcomes_holds_up_no_other_token(build: Build) -> None:
     bench = build()
-    stuck = [Ref(NAMESPACE, f"stuck-{number}") for number in range(40)]
+    stuck = [SourceRef(NAMESPACE, f"stuck-{number}") for number in range(40)]
     grants = {ref.grant for ref in stuck}
     bench.backend.broken = lambda base, patch: base.name in grants and commits(base, patch)
     for ref in stuck:
@@ -467,11 +471,13 @@ def test_what_no_event_told_of_is_found_by_the_next_look(
     bench.start(sweep_every=0.5)
     until(lambda: None in bench.backend.told)
     bench.backend.deaf = lambda _change: True
-    reads = bench.backend.reads_of(Ref(NAMESPACE, "still"))
+    reads = bench.backend.reads_of(SourceRef(NAMESPACE, "still"))
     fresh = bench.issuer.seed("my-app")
     bench.apply("hello", fresh)
     bench.apply("late", bench.issuer.seed("my-app"))
-    bench.store.remove("Secret", core_names.TOKENS_NAMESPACE, Ref(NAMESPACE, "gone").companion)
+    bench.store.remove(
+        "Secret", core_names.TOKENS_NAMESPACE, SourceRef(NAMESPACE, "gone").companion
+    )
     until(lambda: bench.grant("hello").seeds[-1] == fresh.hash(), "the login is adopted")
     until(lambda: bench.refreshed("late"), "the new Secret is found")
     until(lambda: bench.companion("gone"), "the companion is back")
@@ -480,7 +486,9 @@ def test_what_no_event_told_of_is_found_by_the_next_look(
     lists = bench.backend.lists
     until(lambda: bench.backend.lists >= lists + 3, "two looks were over")
     assert "no event told of" not in caplog.text, "what was found is not found again"
-    assert bench.backend.reads_of(Ref(NAMESPACE, "still")) == reads, "nothing to be read of it"
+    assert bench.backend.reads_of(SourceRef(NAMESPACE, "still")) == reads, (
+        "nothing to be read of it"
+    )
     assert bench.issuer.max_presentations() == 1
 
 
@@ -543,5 +551,5 @@ def test_tokens_are_planned_anew_when_the_clock_is_set_back(tmp_path: Path) -> N
         def following() -> str:
             return bench.source("hello").annotations[annotations.NEXT_REFRESH]
 
-        soon = rfc3339(late.now() + PATIENCE)
+        soon = format_rfc3339(late.now() + PATIENCE)
         until(lambda: following() < soon, "the refresh is due at once, not in a day")

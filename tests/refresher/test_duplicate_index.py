@@ -3,25 +3,25 @@ import threading
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csidriver.core.names import Ref
-from csidriver.core.refresh.effects import Namesake
+from csidriver.core.names import SourceRef
+from csidriver.core.refresh.effects import Duplicate
 from csidriver.refresher.duplicate_index import Names
 
-A, B, C = (Ref("ns", name) for name in "abc")
+A, B, C = (SourceRef("ns", name) for name in "abc")
 
 
 def test_tokens_that_share_a_name_meet() -> None:
     names = Names()
     names.announce(A, 1.0, ["x", "y"])
     names.announce(B, 2.0, ["z"])
-    assert names.meet(C, 3.0, ["y", "z", "c"]) == (Namesake(1.0, A), Namesake(2.0, B))
+    assert names.meet(C, 3.0, ["y", "z", "c"]) == (Duplicate(1.0, A), Duplicate(2.0, B))
     assert names.meet(A, 1.0, ["x"]) == ()
 
 
 def test_asking_announces() -> None:
     names = Names()
     assert names.meet(A, 1.0, ["x"]) == ()
-    assert names.meet(B, 2.0, ["x"]) == (Namesake(1.0, A),)
+    assert names.meet(B, 2.0, ["x"]) == (Duplicate(1.0, A),)
 
 
 def test_names_that_are_gone_are_forgotten() -> None:
@@ -31,8 +31,11 @@ def test_names_that_are_gone_are_forgotten() -> None:
     names.announce(A, 1.0, ["fresh"])
     names.withdraw(B)
     names.withdraw(B)
-    assert names.meet(Ref("ns", "d"), 4.0, ["x", "fresh"]) == (Namesake(1.0, A), Namesake(1.0, C))
-    for ref in (A, C, Ref("ns", "d")):
+    assert names.meet(SourceRef("ns", "d"), 4.0, ["x", "fresh"]) == (
+        Duplicate(1.0, A),
+        Duplicate(1.0, C),
+    )
+    for ref in (A, C, SourceRef("ns", "d")):
         names.withdraw(ref)
     assert (names._holders, names._shared, names._tokens) == ({}, {}, {})
 
@@ -42,7 +45,7 @@ def test_of_two_that_ask_at_once_one_learns_of_the_other() -> None:
         names, together = Names(), threading.Barrier(2)
         seen: list[bool] = []
 
-        def ask(ref: Ref, names: Names = names, seen: list[bool] = seen) -> None:
+        def ask(ref: SourceRef, names: Names = names, seen: list[bool] = seen) -> None:
             together.wait()  # noqa: B023 - joined before the next round
             seen.append(bool(names.meet(ref, 1.0, ["x"])))
 
@@ -60,8 +63,8 @@ def test_of_two_that_ask_at_once_one_learns_of_the_other() -> None:
         st.tuples(st.sampled_from([A, B, C]), st.frozensets(st.sampled_from("uvwxyz"))), max_size=20
     )
 )
-def test_the_index_says_what_a_search_would(steps: list[tuple[Ref, frozenset[str]]]) -> None:
-    names, plain = Names(), dict[Ref, frozenset[str]]()
+def test_the_index_says_what_a_search_would(steps: list[tuple[SourceRef, frozenset[str]]]) -> None:
+    names, plain = Names(), dict[SourceRef, frozenset[str]]()
     for ref, held in steps:
         if held:
             plain[ref] = held

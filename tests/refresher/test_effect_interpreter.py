@@ -15,11 +15,11 @@ from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.annotations import GRANT_TYPE
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import DRIVER_NAMESPACE, Ref
-from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.names import DRIVER_NAMESPACE, SourceRef
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.oauth.token_response import Failed, Ok, Outcome
+from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
@@ -30,7 +30,7 @@ from csidriver.refresher.effect_interpreter import Interpreter, World
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.spool import Spool
 
-REF = Ref("ns", "hello")
+REF = SourceRef("ns", "hello")
 CLIENT = Client("my-app", Sensitive("s3cret"))
 ENTRY = effects.SpoolEntry("nonce", 1.0, None)
 
@@ -83,7 +83,7 @@ def test_clocks_nonces_and_permission(around: Surroundings) -> None:
     nonces = {around.run(one(effects.Nonce())) for _ in range(10)}
     assert len(nonces) == 10
     assert all(re.fullmatch("[0-9a-f]{32}", nonce) for nonce in nonces)
-    asking = effects.MaySend(Issuer("demo"), REF, CLIENT)
+    asking = effects.AcquireSendSlot(Issuer("demo"), REF, CLIENT)
     for allowed, pause in ((True, 0.0), (False, math.inf)):
         around.may_send = allowed
         assert around.run(one(asking)) == pause
@@ -127,14 +127,14 @@ def test_send_presents_once_and_counts(around: Surroundings) -> None:
     client = Client(DEMO_CLIENT.client_id, secret)
     with StrictIssuer(clients=[DEMO_CLIENT]) as strict:
         issuer = Issuer("demo", issuer=strict.url, internal=True)
-        outcomes: list[Outcome] = []
+        outcomes: list[TokenResponse] = []
         for fault in (None, Status(500)):
             strict.faults(*([fault] if fault else []))
-            send = effects.Send(issuer, client, strict.seed("my-app"), 10.0)
+            send = effects.RequestToken(issuer, client, strict.seed("my-app"), 10.0)
             outcomes.append(around.run(one(send)))
         assert len(strict.presentations()) == 2
-    assert isinstance(outcomes[0], Ok)
-    assert outcomes[1] == Failed(Signal.SERVER_ERROR)
+    assert isinstance(outcomes[0], Success)
+    assert outcomes[1] == Failure(FailureReason.SERVER_ERROR)
     for outcome in ("ok", "server_error"):
         labels = {"issuer": "demo", "outcome": outcome}
         name = "oauth2_csi_refresher_exchanges_total"
@@ -148,7 +148,7 @@ def test_a_report_is_an_event_and_a_log_line(
     around: Surroundings, caplog: pytest.LogCaptureFixture, *, normal: bool
 ) -> None:
     caplog.set_level(logging.INFO)
-    around.run(one(effects.Report(REF, "uid-1", "NeedsReauth", "log in again", normal)))
+    around.run(one(effects.EmitEvent(REF, "uid-1", "NeedsReauth", "log in again", normal)))
     event = (around.root / "ns" / "event.hello.needsreauth.yaml").read_text(encoding="utf-8")
     for part in ("uid-1", "NeedsReauth", "log in again", "Normal" if normal else "Warning"):
         assert part in event
@@ -161,7 +161,7 @@ def test_an_event_that_cannot_be_written_stops_nothing(
     around: Surroundings, caplog: pytest.LogCaptureFixture
 ) -> None:
     around.root.write_text("no folder", encoding="ascii")
-    around.run(one(effects.Report(REF, "uid-1", "Ready", "fine", True)))
+    around.run(one(effects.EmitEvent(REF, "uid-1", "Ready", "fine", True)))
     assert "no Event for Secret ns/hello" in caplog.text
 
 
@@ -169,14 +169,14 @@ class Endpoints:
     """Servers that answer as told; `asked` is what was asked of them."""
 
     def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[TokenResponse] = []
         self.asked: list[str] = []
         self.alive = True
         self.active: bool | None = None
 
     def refresh(
         self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
-    ) -> Outcome:
+    ) -> TokenResponse:
         self.asked.append("refresh")
         assert (issuer, client, refresh_token.reveal(), timeout) == (ISSUER, CLIENT, "rt", 10.0)
         return self.outcomes.pop(0)
@@ -205,8 +205,8 @@ class Hands(Clock):
 
 
 ISSUER = Issuer("demo", token_endpoint="https://as.example/token")
-SEND = effects.Send(ISSUER, CLIENT, Sensitive("rt"), 10.0)
-FAILED = Failed(Signal.UNREACHABLE)
+SEND = effects.RequestToken(ISSUER, CLIENT, Sensitive("rt"), 10.0)
+FAILED = Failure(FailureReason.UNREACHABLE)
 
 
 class Scene:
@@ -232,14 +232,16 @@ class Scene:
 
     def ask(self, number: int = 0) -> float:
         """What MaySend says, in a run that then does nothing."""
-        return float(self.run(one(effects.MaySend(ISSUER, Ref("ns", str(number)), CLIENT))))
+        return float(
+            self.run(one(effects.AcquireSendSlot(ISSUER, SourceRef("ns", str(number)), CLIENT)))
+        )
 
-    def exchange(self, number: int, outcome: Outcome) -> Outcome | float:
+    def exchange(self, number: int, outcome: TokenResponse) -> TokenResponse | float:
         """What comes of an exchange; the seconds to wait if it may not be."""
         self.endpoints.outcomes = [outcome]
 
-        def steps() -> Generator[effects.Effect[Any], Any, Outcome | float]:
-            pause = yield from effects.MaySend(ISSUER, Ref("ns", str(number)), CLIENT)
+        def steps() -> Generator[effects.Effect[Any], Any, TokenResponse | float]:
+            pause = yield from effects.AcquireSendSlot(ISSUER, SourceRef("ns", str(number)), CLIENT)
             return pause or (yield from SEND)
 
         self.clock.at += 1.0
@@ -258,7 +260,7 @@ def scene(tmp_path: Path) -> Scene:
 
 
 def test_what_a_server_answers_decides_who_may_ask_next(scene: Scene) -> None:
-    throttled = Failed(Signal.THROTTLED, 60.0)
+    throttled = Failure(FailureReason.THROTTLED, 60.0)
     assert scene.exchange(0, throttled) == throttled
     pause = scene.exchange(1, FAILED)
     assert isinstance(pause, float)
@@ -268,18 +270,18 @@ def test_what_a_server_answers_decides_who_may_ask_next(scene: Scene) -> None:
 
 def test_a_slot_is_given_back_however_a_run_ends(scene: Scene) -> None:
     def steps(end: str) -> Generator[effects.Effect[Any], Any, None]:
-        assert not (yield from effects.MaySend(ISSUER, REF, CLIENT))
+        assert not (yield from effects.AcquireSendSlot(ISSUER, REF, CLIENT))
         assert scene.in_flight() == 1
         if end == "send":
             yield from SEND
         elif end == "give back":
-            yield from effects.GiveBack(ISSUER, REF)
+            yield from effects.ReleaseSendSlot(ISSUER, REF)
             assert scene.in_flight() == 0
         elif end == "fail":
             raise StoreConflict("somebody was faster")
 
     for end in ("send", "give back", "nothing"):
-        scene.endpoints.outcomes = [Failed(Signal.INVALID_GRANT)]
+        scene.endpoints.outcomes = [Failure(FailureReason.INVALID_GRANT)]
         scene.run(steps(end))
         assert scene.in_flight() == 0
         scene.clock.at += 1.0
@@ -308,10 +310,12 @@ def told(scene: Scene, namespace: str) -> list[tuple[str, str, int]]:
 
 
 def test_how_an_issuer_is_stands_in_one_event_on_the_deployment(scene: Scene) -> None:
-    report = effects.Report(REF, "uid", "IssuerUnavailable", "gone", normal=False, of_issuer=True)
+    report = effects.EmitEvent(
+        REF, "uid", "IssuerUnavailable", "gone", normal=False, of_issuer=True
+    )
 
     def failing() -> Generator[effects.Effect[Any], Any, None]:
-        yield from effects.MaySend(ISSUER, REF, CLIENT)
+        yield from effects.AcquireSendSlot(ISSUER, REF, CLIENT)
         yield from SEND
         assert told(scene, DRIVER_NAMESPACE) == [], "what an exchange brought comes first"
         yield from report
@@ -327,13 +331,13 @@ def test_how_an_issuer_is_stands_in_one_event_on_the_deployment(scene: Scene) ->
     assert told(scene, "ns") == [("IssuerUnavailable", "gone", 1)]
     scene.clock.at += 60.0
     scene.endpoints.alive = True
-    scene.exchange(5, Failed(Signal.INVALID_GRANT))
+    scene.exchange(5, Failure(FailureReason.INVALID_GRANT))
     well = ("IssuerAvailable", "issuer demo answers again")
     assert sorted(told(scene, DRIVER_NAMESPACE)) == [(*well, 1), (*trouble, 1)]
 
 
 def test_what_is_known_to_be_refused_is_not_asked_again(scene: Scene) -> None:
-    refused = Failed(Signal.INVALID_CLIENT)
+    refused = Failure(FailureReason.INVALID_CLIENT)
     for number in range(4):
         assert scene.exchange(number, refused) == refused
         scene.clock.at += 20.0
@@ -347,10 +351,10 @@ def test_what_is_known_to_be_refused_is_not_asked_again(scene: Scene) -> None:
 
 
 def test_a_visit_waits_only_for_the_server_whose_share_it_uses(scene: Scene) -> None:
-    asking = one(effects.MaySend(ISSUER, REF, CLIENT))
+    asking = one(effects.AcquireSendSlot(ISSUER, REF, CLIENT))
     pause = scene.interpreter.perform(lambda: None, "").run(asking)
     assert 0 < pause < 0.01
-    asking = one(effects.MaySend(ISSUER, REF, CLIENT))
+    asking = one(effects.AcquireSendSlot(ISSUER, REF, CLIENT))
     assert scene.interpreter.perform(lambda: None, "demo").run(asking) == 0
 
 
@@ -367,15 +371,15 @@ def test_a_question_about_a_token_is_passed_on(
 
 
 def test_tokens_of_one_login_hear_of_each_other(scene: Scene) -> None:
-    for number, others in ((0, ()), (1, (effects.Namesake(0.0, Ref("ns", "0")),))):
-        ref = Ref("ns", str(number))
-        asking = effects.Namesakes(ref, float(number), frozenset({"live"}))
+    for number, others in ((0, ()), (1, (effects.Duplicate(0.0, SourceRef("ns", "0")),))):
+        ref = SourceRef("ns", str(number))
+        asking = effects.FindDuplicates(ref, float(number), frozenset({"live"}))
         assert scene.run(one(asking)) == others
 
 
 def test_stepping_aside_is_passed_on(scene: Scene) -> None:
     aside: list[bool] = []
-    scene.interpreter.perform(lambda: aside.append(True)).run(one(effects.StepAside()))
+    scene.interpreter.perform(lambda: aside.append(True)).run(one(effects.YieldWorker()))
     assert aside == [True]
 
 
@@ -397,7 +401,7 @@ def test_the_time_until_an_outcome_is_stored_is_measured(scene: Scene) -> None:
         away.rename(scene.root)
         yield from effects.PatchSecret(stored, SecretPatch(data={"a": Sensitive("2")}))
 
-    scene.endpoints.outcomes = [Ok(TokenDocument({}))]
+    scene.endpoints.outcomes = [Success(TokenDocument({}))]
     scene.run(steps())
     assert scene.value("commit_seconds_count") == 1
     assert scene.value("commit_seconds_sum") == pytest.approx(3.0)
@@ -406,7 +410,7 @@ def test_the_time_until_an_outcome_is_stored_is_measured(scene: Scene) -> None:
 
 
 def test_tokens_that_nobody_stored_lost_a_race(scene: Scene) -> None:
-    for outcome, lost in ((Ok(TokenDocument({})), 1), (FAILED, 1)):
+    for outcome, lost in ((Success(TokenDocument({})), 1), (FAILED, 1)):
         scene.endpoints.outcomes = [outcome]
         scene.run(one(SEND))
         assert scene.value("races_total", outcome="lost") == lost
@@ -422,11 +426,11 @@ def test_tokens_that_may_have_been_stored_are_not_said_to_be_lost(scene: Scene) 
         with contextlib.suppress(StoreUnavailable):
             yield from effects.PatchSecret(grant, SecretPatch(data={"a": Sensitive("1")}))
 
-    scene.endpoints.outcomes = [Ok(TokenDocument({}))]
+    scene.endpoints.outcomes = [Success(TokenDocument({}))]
     scene.run(steps())
     assert scene.value("races_total", outcome="lost") == 0
 
 
 def test_what_is_reported_is_counted(scene: Scene) -> None:
-    scene.run(one(effects.Report(REF, "uid-1", "LostRotation", "log in again", False)))
+    scene.run(one(effects.EmitEvent(REF, "uid-1", "LostRotation", "log in again", False)))
     assert scene.value("changes_total", reason="LostRotation") == 1

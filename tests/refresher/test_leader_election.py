@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from csidriver.core.kubernetes.lease import Tenure
+from csidriver.core.kubernetes.lease import LeaseRecord
 from csidriver.errors import InvalidSettings, StoreConflict, StoreRefused, StoreUnavailable
 from csidriver.refresher.leader_election import Lease, RecordSeat, Term
 
@@ -236,14 +236,14 @@ class Records:
     """A stored lease with compare and swap; a write may be stored and yet fail."""
 
     def __init__(self) -> None:
-        self.stored: Tenure | None = None
+        self.stored: LeaseRecord | None = None
         self.lose_answers = 0
         self._writes = 0
 
-    def read(self) -> Tenure | None:
+    def read(self) -> LeaseRecord | None:
         return self.stored
 
-    def write(self, tenure: Tenure) -> Tenure:
+    def write(self, tenure: LeaseRecord) -> LeaseRecord:
         if tenure.version != ("" if self.stored is None else self.stored.version):
             raise StoreConflict("moved")
         self._writes += 1
@@ -355,7 +355,7 @@ def test_who_loses_a_race_stands_by(records: Records, clock: Clock) -> None:
             return None
 
     late = Late()
-    late.write(Tenure("them", 15.0))
+    late.write(LeaseRecord("them", 15.0))
     assert not RecordSeat(late, "us", TERM, clock).take()
     assert holder(late) == "them"
     assert records.stored is None

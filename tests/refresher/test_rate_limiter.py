@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csidriver.core.names import Ref
-from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.oauth.token_response import Failed, Ok, Outcome
+from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.refresher.circuit_breaker import State
@@ -18,14 +18,14 @@ from csidriver.refresher.issuer_limits import TOLERANCE, Trouble, Turn
 from csidriver.refresher.rate_limiter import Limiter
 
 ANN, BEN = Client("ann", Sensitive("a")), Client("ben", Sensitive("b"))
-OK = Ok(TokenDocument({}))
-GONE, SILENT = Failed(Signal.UNREACHABLE), Failed(Signal.NO_ANSWER)
-REFUSED = Failed(Signal.INVALID_CLIENT)
+OK = Success(TokenDocument({}))
+GONE, SILENT = Failure(FailureReason.UNREACHABLE), Failure(FailureReason.NO_ANSWER)
+REFUSED = Failure(FailureReason.INVALID_CLIENT)
 GO = Turn()
 
 
-def ref(number: int) -> Ref:
-    return Ref("ns", f"token-{number}")
+def ref(number: int) -> SourceRef:
+    return SourceRef("ns", f"token-{number}")
 
 
 def issuer(name: str = "demo", **options: Any) -> Issuer:
@@ -43,10 +43,10 @@ class Stage:
     def ask(self, number: int, client: Client = ANN) -> Turn:
         return self.limiter.ask(self.issuer, ref(number), client)
 
-    def hear(self, number: int, outcome: Outcome, client: Client = ANN) -> Trouble | None:
+    def hear(self, number: int, outcome: TokenResponse, client: Client = ANN) -> Trouble | None:
         return self.limiter.heard(self.issuer, ref(number), client, outcome)
 
-    def exchange(self, number: int, outcome: Outcome, client: Client = ANN) -> Trouble | None:
+    def exchange(self, number: int, outcome: TokenResponse, client: Client = ANN) -> Trouble | None:
         """One that is let through at once."""
         assert self.ask(number, client) == GO
         told = self.hear(number, outcome, client)
@@ -173,7 +173,7 @@ def test_nobody_overtakes_those_who_wait() -> None:
 
 def test_retry_after_pauses_the_client_and_nobody_else() -> None:
     stage = Stage()
-    stage.exchange(0, Failed(Signal.THROTTLED, 30.0))
+    stage.exchange(0, Failure(FailureReason.THROTTLED, 30.0))
     assert 28.9 < stage.wait(1) < 29.5
     stage.exchange(2, OK, BEN)
     stage.now += 30.0
@@ -182,8 +182,8 @@ def test_retry_after_pauses_the_client_and_nobody_else() -> None:
 
 def test_a_second_client_that_is_throttled_pauses_the_issuer() -> None:
     stage = Stage()
-    stage.exchange(0, Failed(Signal.THROTTLED, 30.0))
-    stage.exchange(1, Failed(Signal.THROTTLED, 40.0), BEN)
+    stage.exchange(0, Failure(FailureReason.THROTTLED, 30.0))
+    stage.exchange(1, Failure(FailureReason.THROTTLED, 40.0), BEN)
     other = Client("third", Sensitive(""))
     assert stage.wait(2, other) == pytest.approx(28.0)
     rate = stage.limiter.loads()[0].allowed
@@ -200,7 +200,7 @@ def test_a_client_that_is_throttled_twice_pauses_only_itself() -> None:
         assert stage.ask(number) == GO
         stage.now += 1.0
     for number in range(2):
-        stage.hear(number, Failed(Signal.THROTTLED, 30.0))
+        stage.hear(number, Failure(FailureReason.THROTTLED, 30.0))
     assert stage.wait(3, BEN) == 0
 
 
@@ -210,7 +210,7 @@ def test_a_batch_that_is_throttled_at_once_counts_as_one() -> None:
         assert stage.ask(number) == GO
         stage.now += 0.001
     for number in range(10):
-        stage.hear(number, Failed(Signal.THROTTLED))
+        stage.hear(number, Failure(FailureReason.THROTTLED))
     assert stage.wait(50) == pytest.approx(2.0, abs=0.1)
 
 
@@ -222,7 +222,7 @@ def test_a_pause_is_neither_nothing_nor_for_ever(
 ) -> None:
     stage = Stage()
     assert stage.ask(0) == GO
-    stage.hear(0, Failed(Signal.THROTTLED, said))
+    stage.hear(0, Failure(FailureReason.THROTTLED, said))
     assert least <= stage.wait(1) <= most
 
 
@@ -231,14 +231,14 @@ def test_pauses_without_a_word_grow_and_end_with_a_success() -> None:
     seen = []
     for number in range(8):
         assert stage.ask(number) == GO
-        stage.hear(number, Failed(Signal.THROTTLED))
+        stage.hear(number, Failure(FailureReason.THROTTLED))
         seen.append(stage.wait(100 + number))
         stage.now += 100.0
     assert seen[:3] == [2.0, 4.0, 8.0]
     assert seen[-1] == 60.0
     stage.exchange(50, OK)
     assert stage.ask(51) == GO
-    stage.hear(51, Failed(Signal.THROTTLED))
+    stage.hear(51, Failure(FailureReason.THROTTLED))
     assert stage.wait(52) == 2.0
 
 
@@ -275,11 +275,11 @@ def test_a_refused_client_hurts_no_other_one() -> None:
 
 @pytest.mark.parametrize(
     ("between", "pause"),
-    [(GONE, 8.0), (SILENT, 8.0), (OK, 2.0), (Failed(Signal.INVALID_GRANT), 2.0)],
+    [(GONE, 8.0), (SILENT, 8.0), (OK, 2.0), (Failure(FailureReason.INVALID_GRANT), 2.0)],
     ids=repr,
 )
 def test_only_an_answer_to_a_client_that_was_let_in_makes_up_for_refusals(
-    between: Outcome, pause: float
+    between: TokenResponse, pause: float
 ) -> None:
     stage = Stage()
     reject(stage, 2)
@@ -329,8 +329,8 @@ def test_a_batch_that_is_refused_at_once_counts_as_one_try() -> None:
     assert stage.wait(50) == pytest.approx(2.0, abs=0.1)
 
 
-@pytest.mark.parametrize("silence", [GONE, SILENT, Failed(Signal.SERVER_ERROR)], ids=repr)
-def test_a_dead_issuer_is_probed_and_nobody_sends(silence: Outcome) -> None:
+@pytest.mark.parametrize("silence", [GONE, SILENT, Failure(FailureReason.SERVER_ERROR)], ids=repr)
+def test_a_dead_issuer_is_probed_and_nobody_sends(silence: TokenResponse) -> None:
     stage = Stage()
     for number in range(3):
         stage.exchange(number, silence)
@@ -371,7 +371,7 @@ def test_one_token_does_not_kill_an_issuer() -> None:
 def test_failures_with_an_answer_in_between_do_not_kill_an_issuer() -> None:
     stage = Stage()
     for number in range(20):
-        stage.exchange(number, Failed(Signal.INVALID_GRANT) if number % 3 == 2 else GONE)
+        stage.exchange(number, Failure(FailureReason.INVALID_GRANT) if number % 3 == 2 else GONE)
     assert stage.state() is State.CLOSED
 
 
@@ -437,7 +437,7 @@ def test_each_change_for_better_or_worse_is_told_once() -> None:
 
 def test_a_server_that_slows_several_clients_down_is_in_trouble_until_it_serves_one() -> None:
     stage = Stage()
-    slow = Failed(Signal.THROTTLED, 5.0)
+    slow = Failure(FailureReason.THROTTLED, 5.0)
     assert stage.ask(0, ANN) == stage.ask(1, BEN) == GO
     assert stage.hear(0, slow, ANN) is None
     assert not stage.limiter.shared("demo"), "one client is no issuer"

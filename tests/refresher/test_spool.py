@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import SpoolFailed
 from csidriver.refresher.spool import Spool
 
-REF = Ref("ns", "hello")
+REF = SourceRef("ns", "hello")
 REPLY = TokenDocument.parse(Sensitive('{"refresh_token": "planted", "odd": [1.10, "\\ud800"]}'))[0]
 
 
@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "deep" / "spool"
 
 
-def path(folder: Path, ref: Ref = REF) -> Path:
+def path(folder: Path, ref: SourceRef = REF) -> Path:
     return folder / f"{ref.id}.json"
 
 
@@ -30,7 +30,7 @@ def test_another_process_reads_what_was_written(folder: Path, reply: TokenDocume
     entry = SpoolEntry("nonce", 1_800_000_000.25, reply, "0123456789abcdef")
     Spool(folder).write(REF, entry)
     assert Spool(folder).read(REF) == entry
-    assert Spool(folder).read(Ref("ns", "other")) is None
+    assert Spool(folder).read(SourceRef("ns", "other")) is None
 
 
 def test_a_later_entry_replaces_an_earlier_one(folder: Path) -> None:

@@ -4,21 +4,21 @@ import pytest
 
 from csidriver.core import annotations
 from csidriver.core.companion import Companion
-from csidriver.core.kubernetes.change import Change, What
+from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.grant import Grant, adopt
 from csidriver.core.refresh.source import Source
-from csidriver.core.refresh.state import Known, Rules
+from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.refresher.resync import Census, take_stock
 from csidriver.refresher.state_cache import Register, rested
 
-REF = Ref("ns", "hello")
+REF = SourceRef("ns", "hello")
 TEXT = '{"access_token":"at","refresh_token":"rt"}'
 
 
@@ -38,12 +38,12 @@ def grant() -> Grant:
     return adopt(Source.parse(source()), Issuer("demo", token_endpoint="https://x/t"), 1.0, None)
 
 
-def known() -> Known:
+def known() -> TokenState:
     held = grant()
     companion = Companion(
         REF, "uid", 1, Status.READY, "", 0.0, replace(held, expires_at=9).token(1)
     )
-    return Known(
+    return TokenState(
         REF,
         source=source(),
         grant=held,
@@ -57,39 +57,39 @@ def known() -> Known:
             data=companion.data(),
         ),
         source_stale=False,
-        custody_stale=False,
+        grant_stale=False,
     )
 
 
-def version(what: What) -> str:
-    return {What.SOURCE: "s1", What.GRANT: "g1", What.COMPANION: "c1"}[what]
+def version(what: TokenObject) -> str:
+    return {TokenObject.SOURCE: "s1", TokenObject.GRANT: "g1", TokenObject.COMPANION: "c1"}[what]
 
 
-@pytest.mark.parametrize("what", What)
-def test_a_version_that_was_seen_is_no_news(what: What) -> None:
+@pytest.mark.parametrize("what", TokenObject)
+def test_a_version_that_was_seen_is_no_news(what: TokenObject) -> None:
     register = Register()
     register.take(REF)
     assert not register.keep(known())
-    assert not register.tell(Change(REF, what, version(what)))
+    assert not register.tell(SecretChange(REF, what, version(what)))
     for other in ("new", ""):
         register.take(REF)
         register.keep(known())
-        assert register.tell(Change(REF, what, other))
+        assert register.tell(SecretChange(REF, what, other))
 
 
-@pytest.mark.parametrize("what", What)
-def test_what_is_told_during_a_visit_counts_after_it(what: What) -> None:
+@pytest.mark.parametrize("what", TokenObject)
+def test_what_is_told_during_a_visit_counts_after_it(what: TokenObject) -> None:
     register = Register()
     register.take(REF)
-    assert not register.tell(Change(REF, what, "new"))
+    assert not register.tell(SecretChange(REF, what, "new"))
     assert register.keep(known())
     stale = register.look(REF)
-    assert (stale.source_stale, stale.custody_stale) == (
-        what is What.SOURCE,
-        what is not What.SOURCE,
+    assert (stale.source_stale, stale.grant_stale) == (
+        what is TokenObject.SOURCE,
+        what is not TokenObject.SOURCE,
     )
     register.take(REF)
-    assert not register.tell(Change(REF, what, version(what)))
+    assert not register.tell(SecretChange(REF, what, version(what)))
     assert not register.keep(known()), "it was read meanwhile"
 
 
@@ -97,17 +97,17 @@ def test_a_storm_of_changes_is_not_kept() -> None:
     register = Register()
     register.take(REF)
     for number in range(1000):
-        register.tell(Change(REF, What.SOURCE, str(number)))
-    register.tell(Change(REF, What.SOURCE, "s1"))
+        register.tell(SecretChange(REF, TokenObject.SOURCE, str(number)))
+    register.tell(SecretChange(REF, TokenObject.SOURCE, "s1"))
     assert register.keep(known())
-    assert register.look(REF).custody_stale
+    assert register.look(REF).grant_stale
 
 
 def test_a_token_nobody_has_heard_of_is_visited_unless_it_is_gone() -> None:
     register = Register()
-    assert not register.tell(Change(REF, What.SOURCE, ""))
+    assert not register.tell(SecretChange(REF, TokenObject.SOURCE, ""))
     assert len(register) == 0
-    assert register.tell(Change(REF, What.COMPANION, "c1"))
+    assert register.tell(SecretChange(REF, TokenObject.COMPANION, "c1"))
 
 
 def test_a_token_that_is_gone_is_forgotten() -> None:
@@ -116,10 +116,10 @@ def test_a_token_that_is_gone_is_forgotten() -> None:
     register.keep(known())
     assert register.refs() == [REF]
     register.take(REF)
-    register.keep(Known(REF, source_stale=False, custody_stale=False))
+    register.keep(TokenState(REF, source_stale=False, grant_stale=False))
     assert register.refs() == []
     register.take(REF)
-    register.keep(Known(REF, source_stale=True))
+    register.keep(TokenState(REF, source_stale=True))
     assert register.refs() == [REF], "this one could not be read"
 
 
@@ -132,7 +132,7 @@ def test_what_lies_in_memory_holds_no_document_twice() -> None:
         assert not any(value for value in secret.data.values())
     assert lying.companion is not None
     assert "access_token" in lying.companion.data, "a patch must be able to remove it"
-    assert lying.unread
+    assert lying.source_data_omitted
     assert rested(lying) == lying
 
 
@@ -152,7 +152,7 @@ def test_a_source_that_says_something_else_is_kept_whole(secret: Secret) -> None
     key = "oauth2" if "oauth" in secret.data and "oauth2" in secret.data else "oauth"
     lying = rested(replace(known(), source=secret, grant=replace(grant(), key=key)))
     assert lying.source == secret
-    assert not lying.unread
+    assert not lying.source_data_omitted
 
 
 def test_a_damaged_grant_is_kept_whole() -> None:
@@ -171,7 +171,7 @@ def test_the_summary_counts_and_finds_the_first_to_expire() -> None:
             (Status.PENDING, 0.0),
         ]
     ):
-        ref = Ref("ns", str(number))
+        ref = SourceRef("ns", str(number))
         held = replace(grant(), ref=ref, status=status, expires_at=expires_at)
         register.restore(replace(known(), ref=ref, grant=held))
     summary = register.summary(100.0)
@@ -191,7 +191,7 @@ def test_the_summary_finds_the_first_login_that_ends_for_good() -> None:
             (70.0, False, Status.ISSUER_UNAVAILABLE),
         ]
     ):
-        ref = Ref("ns", str(number))
+        ref = SourceRef("ns", str(number))
         held = replace(grant(), ref=ref, status=status, refresh_expires_at=ends)
         held = replace(held, refresh_renewed=renewed)
         register.restore(replace(known(), ref=ref, grant=held))
@@ -210,8 +210,14 @@ class Lists:
 
 
 def test_stock_is_taken_of_everything_that_was_found_anywhere() -> None:
-    rules = Rules(issuers=None, holder="me", driver_namespace="driver", tokens_namespace="tokens")  # type: ignore[arg-type]
-    lone, orphan, stray = Ref("ns", "lone"), Ref("ns", "orphan"), Ref("ns", "stray")
+    rules = RefreshContext(
+        issuers=None, holder="me", driver_namespace="driver", tokens_namespace="tokens"
+    )  # type: ignore[arg-type]
+    lone, orphan, stray = (
+        SourceRef("ns", "lone"),
+        SourceRef("ns", "orphan"),
+        SourceRef("ns", "stray"),
+    )
     kept = known()
     assert kept.grant_secret is not None
     assert kept.companion is not None
@@ -220,11 +226,11 @@ def test_stock_is_taken_of_everything_that_was_found_anywhere() -> None:
     misnamed = replace(kept.grant_secret, name=stray.grant)
     lists = Lists(listed, kept.grant_secret, foreign, misnamed)
     changes = [
-        Change(REF, What.SOURCE, "s1", by_us=True),
-        Change(lone, What.SOURCE, "s2"),
-        Change(orphan, What.COMPANION, "c2"),
+        SecretChange(REF, TokenObject.SOURCE, "s1", written_by_driver=True),
+        SecretChange(lone, TokenObject.SOURCE, "s2"),
+        SecretChange(orphan, TokenObject.COMPANION, "c2"),
         None,
-        Change(stray, What.SOURCE, "later"),
+        SecretChange(stray, TokenObject.SOURCE, "later"),
     ]
     rest = iter(changes)
     census = Census.taken(rest)
@@ -232,7 +238,7 @@ def test_stock_is_taken_of_everything_that_was_found_anywhere() -> None:
     assert next(rest) == changes[-1]
     found = {one.ref: one for one in take_stock(census, lists, rules, lists)}
     assert set(found) == {REF, lone, orphan}
-    assert found[lone] == Known(lone)
+    assert found[lone] == TokenState(lone)
     assert found[REF].grant == grant()
     assert found[REF].grant_secret == kept.grant_secret
     assert found[REF].companion == rested(kept).companion
@@ -241,17 +247,17 @@ def test_stock_is_taken_of_everything_that_was_found_anywhere() -> None:
 
 
 def test_a_census_also_says_what_is_gone() -> None:
-    census = Census.taken(iter([Change(REF, What.SOURCE, "s1"), None]))
+    census = Census.taken(iter([SecretChange(REF, TokenObject.SOURCE, "s1"), None]))
     assert census is not None
-    assert set(census.compared([REF, Ref("ns", "gone")])) == {
-        Change(REF, What.SOURCE, "s1"),
-        Change(REF, What.GRANT, ""),
-        Change(REF, What.COMPANION, ""),
-        *(Change(Ref("ns", "gone"), what, "") for what in What),
+    assert set(census.compared([REF, SourceRef("ns", "gone")])) == {
+        SecretChange(REF, TokenObject.SOURCE, "s1"),
+        SecretChange(REF, TokenObject.GRANT, ""),
+        SecretChange(REF, TokenObject.COMPANION, ""),
+        *(SecretChange(SourceRef("ns", "gone"), what, "") for what in TokenObject),
     }
 
 
 def test_a_document_with_a_space_more_is_not_the_live_one() -> None:
     text, _ = TokenDocument.parse(Sensitive(TEXT))
-    assert text.text().reveal() == TEXT
-    assert not rested(replace(known(), source=source(TEXT + " "))).unread
+    assert text.to_json().reveal() == TEXT
+    assert not rested(replace(known(), source=source(TEXT + " "))).source_data_omitted

@@ -4,15 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from csidriver.core import names
-from csidriver.core.kubernetes.change import Change, What
+from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.refresh.source import is_source
 from csidriver.errors import StoreConflict, StoreRefused
 from tests.simulator.kernel import Kernel
 
 Key = tuple[str, str]
-Watcher = Callable[[Change], None]
+Watcher = Callable[[SecretChange], None]
 Witness = Callable[[str, Secret | None, Secret | None], None]
 
 
@@ -78,13 +78,13 @@ class Cluster:
         self._tell(key, stored)
         return stored
 
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[SecretChange]:
         """All there is, by version only."""
         return [change for key, s in self.secrets.items() if (change := self._change(key, s))]
 
-    def refs(self) -> list[Ref]:
+    def refs(self) -> list[SourceRef]:
         """All sources there are."""
-        return [Ref(*key) for key, s in self.secrets.items() if is_source(s)]
+        return [SourceRef(*key) for key, s in self.secrets.items() if is_source(s)]
 
     def _tell(self, key: Key, secret: Secret | None) -> None:
         change = self._change(key, secret)
@@ -92,20 +92,20 @@ class Cluster:
             for watcher in self.watchers:
                 watcher(change)
 
-    def _change(self, key: Key, secret: Secret | None) -> Change | None:
+    def _change(self, key: Key, secret: Secret | None) -> SecretChange | None:
         namespace, name = key
         version = "" if secret is None else secret.resource_version
         if namespace not in (names.DRIVER_NAMESPACE, names.TOKENS_NAMESPACE):
             shown = version if secret is not None and is_source(secret) else ""
             by_us = secret is not None and secret.manager == names.FIELD_MANAGER
-            return Change(Ref(namespace, name), What.SOURCE, shown, by_us)
-        what = What.GRANT if namespace == names.DRIVER_NAMESPACE else What.COMPANION
+            return SecretChange(SourceRef(namespace, name), TokenObject.SOURCE, shown, by_us)
+        what = TokenObject.GRANT if namespace == names.DRIVER_NAMESPACE else TokenObject.COMPANION
         ref = self.owners.get(key)
-        return None if ref is None else Change(ref, what, version)
+        return None if ref is None else SecretChange(ref, what, version)
 
-    owners: dict[Key, Ref] = field(default_factory=dict)
+    owners: dict[Key, SourceRef] = field(default_factory=dict)
 
-    def own(self, ref: Ref) -> None:
+    def own(self, ref: SourceRef) -> None:
         """Whose grant and companion these names are."""
         self.owners[names.DRIVER_NAMESPACE, ref.grant] = ref
         self.owners[names.TOKENS_NAMESPACE, ref.companion] = ref

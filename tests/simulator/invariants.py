@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from csidriver.core import annotations, names
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
-from csidriver.core.oauth.failure_reason import Kind, Signal
-from csidriver.core.oauth.token_response import Failed, Ok, Outcome
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.failure_reason import Consumption, FailureReason
+from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh import effects, grant_secret
-from csidriver.core.refresh.schedule import gap, lead
+from csidriver.core.refresh.schedule import lead_time, min_interval
 from csidriver.core.status import Status
 from tests.simulator.kernel import Kernel
 from tests.simulator.plan import Plan
@@ -30,16 +30,16 @@ class Invariants:
 
     def __init__(self, kernel: Kernel, plan: Plan) -> None:
         self.kernel, self.plan = kernel, plan
-        self.stories: dict[Ref, Story] = defaultdict(Story)
-        self.grants: dict[tuple[str, str], Ref] = {}
-        self.companions: dict[tuple[str, str], Ref] = {}
+        self.stories: dict[SourceRef, Story] = defaultdict(Story)
+        self.grants: dict[tuple[str, str], SourceRef] = {}
+        self.companions: dict[tuple[str, str], SourceRef] = {}
         self.handed: set[str] = set()
         self.paused: dict[tuple[int, int], tuple[float, float]] = {}
         self.emissions: dict[tuple[int, int], list[float]] = defaultdict(list)
         self.deaths: list[float] = []
         self.refreshes = 0
 
-    def own(self, ref: Ref) -> None:
+    def own(self, ref: SourceRef) -> None:
         self.grants[names.DRIVER_NAMESPACE, ref.grant] = ref
         self.companions[names.TOKENS_NAMESPACE, ref.companion] = ref
 
@@ -57,7 +57,7 @@ class Invariants:
             for problem in check_companion(ref, story, before, after, self.kernel.now, self.plan):
                 self.kernel.violate(problem)
         elif writer != "user":
-            for problem in check_source(self.stories[Ref(*key)], before, after):
+            for problem in check_source(self.stories[SourceRef(*key)], before, after):
                 self.kernel.violate(problem)
 
     def _grant(self, story: Story, writer: str, after: Secret | None) -> None:
@@ -91,7 +91,7 @@ class Invariants:
             story.wanted = ""
         story.moves_to(live)
 
-    def sends(self, replica: "Replica", ref: Ref, effect: effects.Send) -> None:
+    def sends(self, replica: "Replica", ref: SourceRef, effect: effects.RequestToken) -> None:
         """A token is about to leave a process."""
         story, token, now = self.stories[ref], effect.refresh_token.reveal(), self.kernel.now
         self.kernel.note(replica.holder, f"{ref.name}: presents {token}")
@@ -126,7 +126,7 @@ class Invariants:
             self.kernel.violate(f"1: {token} is presented after {unknown} unknown outcomes")
         strict = self.plan.policy != "window" and not self.plan.introspects
         if strict and unknown == 1 and story.expires:
-            late = story.expires - lead(story.expires - story.issued) / 4
+            late = story.expires - lead_time(story.expires - story.issued) / 4
             if self.kernel.now < late - 0.5 - max(map(abs, self.plan.offsets)):
                 self.kernel.violate(f"1: {token} is repeated before the last moment")
         story.active.discard(token)
@@ -144,18 +144,24 @@ class Invariants:
         story.sent.append(now)
         hour = [at for at in story.sent if at > now - 3600]
         story.sent = hour
-        if len(hour) > 3600 / gap(self.plan.life) + 40:
+        if len(hour) > 3600 / min_interval(self.plan.life) + 40:
             self.kernel.violate("9: too many attempts in an hour")
 
-    def replied(self, replica: "Replica", ref: Ref, effect: effects.Send, outcome: Outcome) -> None:
+    def replied(
+        self,
+        replica: "Replica",
+        ref: SourceRef,
+        effect: effects.RequestToken,
+        outcome: TokenResponse,
+    ) -> None:
         """A process that lives has heard an outcome."""
         story, token = self.stories[ref], effect.refresh_token.reveal()
         process = replica.holder, replica.life
         story.flights.pop(process, None)
-        if isinstance(outcome, Failed):
-            self.kernel.note(replica.holder, f"{ref.name}: hears {outcome.signal.value}")
-            story.unknown[token] += outcome.kind is Kind.UNCERTAIN
-            if outcome.signal is Signal.THROTTLED and outcome.pause:
+        if isinstance(outcome, Failure):
+            self.kernel.note(replica.holder, f"{ref.name}: hears {outcome.reason.value}")
+            story.unknown[token] += outcome.consumption is Consumption.UNKNOWN
+            if outcome.reason is FailureReason.THROTTLED and outcome.pause:
                 until = self.kernel.now + max(1.0, outcome.pause)
                 since, paused = self.paused.get((id(replica), replica.life), (0.0, 0.0))
                 since = since if self.kernel.now < paused else self.kernel.now
@@ -165,9 +171,9 @@ class Invariants:
         if fresh is not None and fresh.reveal() != token:
             story.owed[process] = token, fresh.reveal()
 
-    def answered(self, token: str, outcome: Outcome) -> None:
+    def answered(self, token: str, outcome: TokenResponse) -> None:
         """The server has answered."""
-        if isinstance(outcome, Ok):
+        if isinstance(outcome, Success):
             fresh = outcome.reply.refresh_token
             self.handed.add(token if fresh is None else fresh.reveal())
 
@@ -177,7 +183,7 @@ class Invariants:
             if active:
                 story.active.add(token)
 
-    def visited(self, replica: "Replica", ref: Ref) -> None:
+    def visited(self, replica: "Replica", ref: SourceRef) -> None:
         """A visit is over."""
         story = self.stories[ref]
         owed = story.owed.pop((replica.holder, replica.life), None)

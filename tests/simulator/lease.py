@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from csidriver.core.kubernetes.lease import Sighting, Tenure, claimed, sighted
+from csidriver.core.kubernetes.lease import LeaseRecord, ObservedLease, acquired, observe
 
 DURATION = 15.0
 # A holder trusts its last renewal for less than others wait.
@@ -24,8 +24,8 @@ class Seat:
     """The stored Lease, and what each candidate saw of it last."""
 
     def __init__(self) -> None:
-        self._stored: Tenure | None = None
-        self._seen: dict[str, Sighting] = {}
+        self._stored: LeaseRecord | None = None
+        self._seen: dict[str, ObservedLease] = {}
         self._renewed: dict[str, float] = {}
         self._writes = 0
 
@@ -35,13 +35,13 @@ class Seat:
         known = self._seen.get(one.holder)
         if known is not None and known.since > now:
             known = None  # of an earlier container
-        seen = self._seen[one.holder] = sighted(known, self._stored, now)
-        if not seen.is_free(one.holder, now):
+        seen = self._seen[one.holder] = observe(known, self._stored, now)
+        if not seen.is_expired_for(one.holder, now):
             self._renewed.pop(one.holder, None)
             return False
         self._writes += 1
-        written = claimed(self._stored, one.holder, DURATION, one.now())
-        self._stored = Tenure(
+        written = acquired(self._stored, one.holder, DURATION, one.now())
+        self._stored = LeaseRecord(
             written.holder,
             written.duration,
             written.acquired_at,

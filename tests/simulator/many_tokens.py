@@ -8,15 +8,15 @@ from itertools import pairwise
 from random import Random
 
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
-from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.oauth.token_response import Failed, Ok
+from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.refresh import effects, token_request
 from csidriver.core.refresh.grant import Grant, adopt
 from csidriver.core.refresh.source import Client, Source
-from csidriver.core.refresh.state import Known
+from csidriver.core.refresh.state import TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.refresher.rate_limiter import Limiter
 from csidriver.refresher.workqueue import DueQueue
@@ -27,7 +27,7 @@ SIZE = 10_000
 SERVICE, HANGS = 0.2, 20.0
 _REPLY = '{"access_token": "at", "refresh_token": "rt-1", "expires_in": %d}'
 _SOURCE = Source(
-    ref=Ref("physics", "hello"),
+    ref=SourceRef("physics", "hello"),
     uid="",
     refresh_token=Sensitive("rt-0"),
     document=TokenDocument.parse(Sensitive('{"refresh_token": "rt-0"}'))[0],
@@ -51,7 +51,7 @@ def spread(size: int = 2_000) -> list[str]:
     grant = adopt(_SOURCE, issuer, START, None)
     for life in (30.0, 60.0, 300.0, 3600.0, 6000.0):
         issued = [START + rng.random() for _ in range(size)]
-        reply = Ok(TokenDocument.parse(Sensitive(_REPLY % life))[0])
+        reply = Success(TokenDocument.parse(Sensitive(_REPLY % life))[0])
         planned = [
             _due(replace(grant, source_uid=f"uid-{number}"), reply, at, issuer)
             for number, at in enumerate(issued)
@@ -66,10 +66,10 @@ def spread(size: int = 2_000) -> list[str]:
     return wrong
 
 
-def _due(grant: Grant, reply: Ok, sent_at: float, issuer: Issuer) -> float:
+def _due(grant: Grant, reply: Success, sent_at: float, issuer: Issuer) -> float:
     """When production wants a token again whose reply it has just recorded."""
-    known = Known(_SOURCE.ref, grant_secret=Secret("oauth2-csi", "grant"), grant=grant)
-    recorded = token_request._record(known, grant, reply, sent_at, issuer)
+    known = TokenState(_SOURCE.ref, grant_secret=Secret("oauth2-csi", "grant"), grant=grant)
+    recorded = token_request._store_outcome(known, grant, reply, sent_at, issuer)
     after = effects.drive(recorded, lambda effect: getattr(effect, "base")).grant  # noqa: B009
     assert after is not None
     assert after.next_refresh is not None
@@ -86,16 +86,16 @@ def served() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closur
         for name, most in (("good", 16), ("dead", 100))
     }
     shares = {name: issuer.in_flight for name, issuer in issuers.items()}
-    queue: DueQueue[Ref] = DueQueue(lambda: kernel.now, 32, lambda lane: shares.get(lane, 32))
+    queue: DueQueue[SourceRef] = DueQueue(lambda: kernel.now, 32, lambda lane: shares.get(lane, 32))
     client = Client("my-app", Sensitive("s3cret"))
     answered: list[float] = []
-    ok = Ok(TokenDocument({}))
+    ok = Success(TokenDocument({}))
 
     def pump() -> None:
         while (ref := queue._pop()[0]) is not None:
             work(ref)
 
-    def work(ref: Ref) -> None:
+    def work(ref: SourceRef) -> None:
         turn = limiter.ask(issuers[ref.namespace], ref, client)
         if turn.probe:
             kernel.at(kernel.now + 5.0, lambda: over(ref, 1.0, probed=True))
@@ -107,12 +107,12 @@ def served() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closur
         else:
             kernel.at(kernel.now + HANGS, lambda: heard(ref, alive=False))
 
-    def heard(ref: Ref, *, alive: bool) -> None:
-        outcome = ok if alive else Failed(Signal.NO_ANSWER)
+    def heard(ref: SourceRef, *, alive: bool) -> None:
+        outcome = ok if alive else Failure(FailureReason.NO_ANSWER)
         limiter.heard(issuers[ref.namespace], ref, client, outcome)
         over(ref, 0.0 if alive else 60.0)
 
-    def over(ref: Ref, again: float, *, probed: bool = False) -> None:
+    def over(ref: SourceRef, again: float, *, probed: bool = False) -> None:
         if probed:
             limiter.probed(issuers[ref.namespace], alive=False)
         queue.done(ref)
@@ -122,9 +122,9 @@ def served() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closur
         kernel.at(kernel.now, pump)
 
     for number in range(100):
-        queue.put(Ref("dead", f"t-{number}"), START, "dead")
+        queue.put(SourceRef("dead", f"t-{number}"), START, "dead")
     for number in range(SIZE):
-        queue.put(Ref("good", f"t-{number}"), START, "good")
+        queue.put(SourceRef("good", f"t-{number}"), START, "good")
     pump()
     kernel.run(START + 400.0)
     return len(answered), [*kernel.violations, *_judged(answered)]

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from csidriver.core.oauth.failure_reason import Signal
-from csidriver.core.oauth.token_response import Failed, Outcome
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.token_response import Failure, TokenResponse
 from csidriver.core.refresh import effects
 from csidriver.errors import StoreUnavailable
 from tests.simulator.cluster import Cluster
@@ -51,10 +51,12 @@ class Network:
             raise StoreUnavailable("no answer")
         return result
 
-    def send(self, effect: effects.Send, reply: Callable[[Outcome, float], None]) -> None:
+    def send(
+        self, effect: effects.RequestToken, reply: Callable[[TokenResponse, float], None]
+    ) -> None:
         """Present a token: `reply` is called with the outcome and the seconds it took."""
         if self._within(self.server_outages):
-            reply(Failed(Signal.UNREACHABLE), 0.1)
+            reply(Failure(FailureReason.UNREACHABLE), 0.1)
             return
         refused = self._refusal()
         if refused is not None:
@@ -79,16 +81,16 @@ class Network:
 
         self.kernel.at(self.kernel.now + delay, arrive)
 
-    def _unknown(self, timeout: float) -> tuple[Outcome, float]:
+    def _unknown(self, timeout: float) -> tuple[TokenResponse, float]:
         """What is heard of an exchange that is cut off, or whose answer a proxy has replaced."""
         kind = self.rng.randrange(3)
         if kind == 0:
             return answer(502, {}, self.kernel.now), 0.3
         if kind == 1:
             return answer(500, {"error": "server_error"}, self.kernel.now), 0.3
-        return Failed(Signal.NO_ANSWER), max(0.0, timeout - 0.3)
+        return Failure(FailureReason.NO_ANSWER), max(0.0, timeout - 0.3)
 
-    def _refusal(self) -> Outcome | None:
+    def _refusal(self) -> TokenResponse | None:
         if not self.hits(self.plan.refused):
             return None
         now, kind = self.kernel.now, self.rng.randrange(5)
@@ -110,8 +112,8 @@ class Network:
         return any(start <= self.kernel.now < end for start, end in windows)
 
 
-def _told(outcome: Outcome) -> str:
-    if isinstance(outcome, Failed):
-        return outcome.signal.value
+def _told(outcome: TokenResponse) -> str:
+    if isinstance(outcome, Failure):
+        return outcome.reason.value
     token = outcome.reply.refresh_token
     return "Ok" if token is None else f"Ok {token.reveal()}"

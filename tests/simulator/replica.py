@@ -9,13 +9,13 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from itertools import count
 
-from csidriver.core.backoff import backoff, spread
-from csidriver.core.kubernetes.change import Change
+from csidriver.core.backoff import backoff, stable_jitter
+from csidriver.core.kubernetes.change import SecretChange
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuers
 from csidriver.core.refresh.effects import SpoolEntry
-from csidriver.core.refresh.state import Known, Rules
+from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.refresher.duplicate_index import Names
 from csidriver.refresher.rate_limiter import Limiter
 from csidriver.refresher.resync import Census, find_missed, take_stock
@@ -33,14 +33,14 @@ class Replica:
     def __init__(self, network: Network, holder: str, offset: float, seat: Seat) -> None:
         self.network, self.kernel, self.cluster = network, network.kernel, network.cluster
         self.holder, self.offset, self.seat = holder, offset, seat
-        self.rules = Rules(Issuers({"cern": network.plan.issuer}), holder)
-        self.spool: dict[Ref, SpoolEntry] = {}
+        self.rules = RefreshContext(Issuers({"cern": network.plan.issuer}), holder)
+        self.spool: dict[SourceRef, SpoolEntry] = {}
         self.life, self.pods = 0, 0
         self.booted_at = self.frozen_until = 0.0
         self.up = self.working = False
         self.nonces = count()
         self.cluster.watchers.append(self._hear)
-        self.runs: dict[Ref, Run] = {}
+        self.runs: dict[SourceRef, Run] = {}
 
     def now(self) -> float:
         return self.kernel.now + self.offset
@@ -111,8 +111,8 @@ class Replica:
     def _start(self) -> None:
         self.kernel.note(self.holder, "starts to work")
         self.working = True
-        self.register, self.failures = Register(), dict[Ref, int]()
-        self.queue: DueQueue[Ref] = DueQueue(self.now, 32)
+        self.register, self.failures = Register(), dict[SourceRef, int]()
+        self.queue: DueQueue[SourceRef] = DueQueue(self.now, 32)
         census = Census.taken(iter([*self.cluster.changes(), None]))
         assert census is not None
         for known in take_stock(census, self, self.rules, self):
@@ -131,20 +131,20 @@ class Replica:
                 self.put(ref, self.now())
             self.later(SWEEP_EVERY, self._sweep)
 
-    def watch_changes(self, _: threading.Event) -> Generator[Change | None, None, None]:
+    def watch_changes(self, _: threading.Event) -> Generator[SecretChange | None, None, None]:
         """A list; what comes after it is heard."""
         yield from [*self.cluster.changes(), None]
 
-    def _hear(self, change: Change) -> None:
+    def _hear(self, change: SecretChange) -> None:
         if self.network.hits(self.network.plan.deaf):
             return
         self.later(self.network.rng.uniform(0.01, 0.2), lambda: self._told(change))
 
-    def _told(self, change: Change) -> None:
+    def _told(self, change: SecretChange) -> None:
         if self.working and self.register.tell(change):
             self.put(change.ref, self.now())
 
-    def put(self, ref: Ref, at: float) -> None:
+    def put(self, ref: SourceRef, at: float) -> None:
         """Visit a token at an instant of this process's clock."""
         self.queue.put(ref, at)
         self.later(max(0.0, at - self.now()) + 1e-5, self._pump)
@@ -157,28 +157,30 @@ class Replica:
             self.runs[ref] = Run(self, ref, self.register.take(ref))
             self.runs[ref].go()
 
-    def finished(self, ref: Ref, before: Known, known: Known | None) -> None:
+    def finished(self, ref: SourceRef, before: TokenState, known: TokenState | None) -> None:
         """A visit is over; None if it failed."""
         del self.runs[ref]
         self.queue.done(ref)
         if known is None:
             failures = self.failures[ref] = self.failures.get(ref, 0) + 1
-            again: float | None = self.now() + backoff(failures, spread(ref.id, failures), 30.0)
-            self._keep(replace(before, source_stale=True, custody_stale=True))
+            again: float | None = self.now() + backoff(
+                failures, stable_jitter(ref.id, failures), 30.0
+            )
+            self._keep(replace(before, source_stale=True, grant_stale=True))
         else:
             self.failures.pop(ref, None)
-            again = self.now() if self._keep(known) else known.next_visit
+            again = self.now() if self._keep(known) else known.next_reconcile
         if again is not None and self.working:
             self.put(ref, again)
         elif self.working:
             self.later(0.0, self._pump)
 
-    def _keep(self, known: Known) -> bool:
+    def _keep(self, known: TokenState) -> bool:
         self._follow(known)
         return self.register.keep(known)
 
-    def _follow(self, known: Known) -> None:
+    def _follow(self, known: TokenState) -> None:
         if known.grant is None:
             self.names.withdraw(known.ref)
         else:
-            self.names.announce(known.ref, known.grant.adopted_at, known.grant.names)
+            self.names.announce(known.ref, known.grant.adopted_at, known.grant.token_hashes)

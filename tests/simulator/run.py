@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from csidriver.core.names import Ref
-from csidriver.core.oauth.failure_reason import Signal
-from csidriver.core.oauth.token_response import Failed, Outcome
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.token_response import Failure, TokenResponse
 from csidriver.core.refresh import effects, reconcile
 from csidriver.core.refresh.effects import Effect
-from csidriver.core.refresh.state import Known
+from csidriver.core.refresh.state import TokenState
 from csidriver.errors import DriverError, SpoolFailed
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ _STORE = (effects.GetSecret, effects.CreateSecret, effects.PatchSecret, effects.
 class Run:
     """A visit of one replica to one token."""
 
-    def __init__(self, replica: "Replica", ref: Ref, before: Known) -> None:
+    def __init__(self, replica: "Replica", ref: SourceRef, before: TokenState) -> None:
         self.replica, self.ref, self.before = replica, ref, before
         self.network = replica.network
-        self.steps = reconcile.visit(before, replica.rules)
-        self.slot: effects.MaySend | None = None
+        self.steps = reconcile.reconcile(before, replica.rules)
+        self.slot: effects.AcquireSendSlot | None = None
         self.refused = False
         self.aside = False
 
@@ -66,7 +66,7 @@ class Run:
             self.replica.freeze(network.rng.uniform(0.1, 150.0))
         return False
 
-    def _over(self, known: Known | None) -> None:
+    def _over(self, known: TokenState | None) -> None:
         if self.slot is not None:
             self.replica.limiter.give_back(self.slot.issuer, self.slot.client)
         self.network.invariants.visited(self.replica, self.ref)
@@ -83,7 +83,7 @@ class Run:
                 self.replica.later(self._trip(), lambda: self.go(error=error))
             else:
                 self.replica.later(self._trip(), lambda: self.go(found))
-        elif isinstance(effect, effects.Send):
+        elif isinstance(effect, effects.RequestToken):
             self._send(effect)
         elif isinstance(effect, effects.Introspect):
             token = effect.refresh_token.reveal()
@@ -116,21 +116,21 @@ class Run:
                 cluster.delete(base, holder)
         return None
 
-    def _send(self, effect: effects.Send) -> None:
+    def _send(self, effect: effects.RequestToken) -> None:
         if self.refused:
             self.refused = False
-            self.go(Failed(Signal.INVALID_CLIENT))
+            self.go(Failure(FailureReason.INVALID_CLIENT))
             return
         self.network.invariants.sends(self.replica, self.ref, effect)
         life = self.replica.life
 
-        def reply(outcome: Outcome, after: float) -> None:
+        def reply(outcome: TokenResponse, after: float) -> None:
             if life == self.replica.life:
                 self.replica.later(after, lambda: self._replied(effect, outcome))
 
         self.network.send(effect, reply)
 
-    def _replied(self, effect: effects.Send, outcome: Outcome) -> None:
+    def _replied(self, effect: effects.RequestToken, outcome: TokenResponse) -> None:
         self.network.invariants.replied(self.replica, self.ref, effect, outcome)
         if self.slot is not None:
             slot, self.slot = self.slot, None
@@ -146,11 +146,11 @@ class Run:
             effects.SpoolRead: lambda e: spool.get(e.ref),
             effects.SpoolWrite: self._spool,
             effects.SpoolClear: self._spool,
-            effects.MaySend: self._may_send,
-            effects.GiveBack: self._give_back,
-            effects.Namesakes: lambda e: replica.names.meet(e.ref, e.adopted_at, e.names),
+            effects.AcquireSendSlot: self._may_send,
+            effects.ReleaseSendSlot: self._give_back,
+            effects.FindDuplicates: lambda e: replica.names.meet(e.ref, e.adopted_at, e.names),
         }
-        if isinstance(effect, effects.StepAside) and not self.aside:
+        if isinstance(effect, effects.YieldWorker) and not self.aside:
             self.aside = True
             replica.queue.step_aside(self.ref)
         do = answers.get(type(effect))
@@ -164,7 +164,7 @@ class Run:
         else:
             self.replica.spool.pop(effect.ref, None)
 
-    def _may_send(self, effect: effects.MaySend) -> float:
+    def _may_send(self, effect: effects.AcquireSendSlot) -> float:
         if not self.replica.may_send():
             return math.inf
         limiter = self.replica.limiter
@@ -179,7 +179,7 @@ class Run:
             self.slot = effect
         return turn.wait
 
-    def _give_back(self, _: effects.GiveBack) -> None:
+    def _give_back(self, _: effects.ReleaseSendSlot) -> None:
         self.refused = False
         if self.slot is not None:
             self.replica.limiter.give_back(self.slot.issuer, self.slot.client)
@@ -187,4 +187,4 @@ class Run:
 
 
 def _takes_time(effect: Effect[Any]) -> bool:
-    return isinstance(effect, (*_STORE, effects.Send, effects.Introspect, effects.Wait))
+    return isinstance(effect, (*_STORE, effects.RequestToken, effects.Introspect, effects.Wait))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from csidriver.core.oauth.token_response import Outcome, classify
+from csidriver.core.oauth.token_response import TokenResponse, parse_token_response
 from csidriver.core.sensitive import Sensitive
 
 POLICIES = ("strict", "window", "unlimited", "forking", "lying")
@@ -43,7 +43,7 @@ class Server:
             return True
         return token in family[-2:-1] and now < self.rotated_at.get(name, 0.0) + self.window
 
-    def present(self, token: str, now: float, rng: Random) -> Outcome:
+    def present(self, token: str, now: float, rng: Random) -> TokenResponse:
         """Serve a refresh request, which may spend the token or kill the family."""
         name = token.rpartition("-")[0]
         if not self.accepts(token, now):
@@ -72,6 +72,8 @@ class Server:
         return name not in self.dead and (token in family if kept else family[-1:] == [token])
 
 
-def answer(status: int, body: Mapping[str, Any], now: float, retry_after: str = "") -> Outcome:
+def answer(
+    status: int, body: Mapping[str, Any], now: float, retry_after: str = ""
+) -> TokenResponse:
     """An answer as it comes off the wire."""
-    return classify(status, Sensitive(json.dumps(body)), retry_after, now)
+    return parse_token_response(status, Sensitive(json.dumps(body)), retry_after, now)

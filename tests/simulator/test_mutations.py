@@ -23,10 +23,10 @@ from typing import Any
 
 import pytest
 
-from csidriver.core.kubernetes.lease import Sighting
-from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.kubernetes.lease import ObservedLease
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.oauth.token_response import Failed
+from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import (
     adopt,
     commit,
@@ -36,8 +36,8 @@ from csidriver.core.refresh import (
     token_request,
 )
 from csidriver.core.refresh.conflict import Conflict
-from csidriver.core.refresh.grant import Grant, Verdict
-from csidriver.core.refresh.state import Known, Steps
+from csidriver.core.refresh.grant import Grant, SourceToken
+from csidriver.core.refresh.state import Effects, TokenState
 from csidriver.core.status import Status
 from csidriver.refresher.issuer_limits import Gate
 from csidriver.refresher.workqueue import DueQueue
@@ -48,8 +48,8 @@ from tests.simulator.scenario import simulate
 Patch = pytest.MonkeyPatch
 
 
-def _ages(seconds: float) -> Callable[..., Steps[float]]:
-    def age(*_: Any) -> Steps[float]:
+def _ages(seconds: float) -> Callable[..., Effects[float]]:
+    def age(*_: Any) -> Effects[float]:
         yield from ()
         return seconds
 
@@ -57,16 +57,16 @@ def _ages(seconds: float) -> Callable[..., Steps[float]]:
 
 
 def _impatient(patch: Patch) -> None:
-    patch.setattr(outcomes, "late_try", lambda _, soonest: soonest)
+    patch.setattr(outcomes, "last_attempt_at", lambda _, soonest: soonest)
 
 
 def _presents_spent(patch: Patch) -> None:
-    honest = outcomes.succeed
+    honest = outcomes.after_success
 
     def succeed(grant: Grant, reply: TokenDocument, *rest: Any) -> Grant:
-        return honest(grant, reply.without("refresh_token"), *rest)
+        return honest(grant, reply.drop("refresh_token"), *rest)
 
-    patch.setattr(token_request, "succeed", succeed)
+    patch.setattr(token_request, "after_success", succeed)
 
 
 def _never_judges(patch: Patch) -> None:
@@ -74,11 +74,11 @@ def _never_judges(patch: Patch) -> None:
 
 
 def _gives_up(patch: Patch) -> None:
-    patch.setattr(token_request, "commit", lambda known, _, after: commit.keep(known, after))
+    patch.setattr(token_request, "commit", lambda known, _, after: commit.store_grant(known, after))
 
 
 def _ignores_reseeds(patch: Patch) -> None:
-    patch.setattr(adopt, "judge", lambda *_: Verdict.SAME)
+    patch.setattr(adopt, "compare_source", lambda *_: SourceToken.LIVE)
 
 
 def _rebuilds(patch: Patch) -> None:
@@ -86,27 +86,27 @@ def _rebuilds(patch: Patch) -> None:
 
 
 def _despairs(patch: Patch) -> None:
-    honest = outcomes.fail
+    honest = outcomes.after_failure
 
-    def fail(grant: Grant, failed: Failed, *rest: Any) -> Grant:
+    def fail(grant: Grant, failed: Failure, *rest: Any) -> Grant:
         after = honest(grant, failed, *rest)
-        if failed.signal is not Signal.INVALID_GRANT:
+        if failed.reason is not FailureReason.INVALID_GRANT:
             return after
         return replace(after, status=Status.LOST_ROTATION, next_refresh=None, intent=None)
 
-    patch.setattr(token_request, "fail", fail)
+    patch.setattr(token_request, "after_failure", fail)
 
 
 def _usurps(patch: Patch) -> None:
-    def settle(known: Known, *_: Any) -> Steps[Known]:
+    def settle(known: TokenState, *_: Any) -> Effects[TokenState]:
         yield from ()
         return known
 
-    patch.setattr(token_request, "_settle_intent", settle)
+    patch.setattr(token_request, "_recover_intent", settle)
 
 
 def _is_late(patch: Patch) -> None:
-    patch.setattr(schedule, "lead", lambda *_: 0.1)
+    patch.setattr(schedule, "lead_time", lambda *_: 0.1)
 
 
 def _admits_all(patch: Patch) -> None:
@@ -118,10 +118,10 @@ def _is_hasty(patch: Patch) -> None:
 
 
 def _never_succeeds(patch: Patch) -> None:
-    def is_free(seen: Sighting, holder: str, _: float) -> bool:
-        return seen.tenure is None or seen.tenure.holder in {"", holder}
+    def is_free(seen: ObservedLease, holder: str, _: float) -> bool:
+        return seen.record is None or seen.record.holder in {"", holder}
 
-    patch.setattr(Sighting, "is_free", is_free)
+    patch.setattr(ObservedLease, "is_expired_for", is_free)
 
 
 def _never_takes_over(patch: Patch) -> None:
@@ -201,5 +201,5 @@ def test_a_dead_server_that_may_take_all_workers_is_noticed(monkeypatch: Patch) 
 
 
 def test_a_herd_without_jitter_is_noticed(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(schedule, "spread", lambda *_: 0.5)
+    monkeypatch.setattr(schedule, "stable_jitter", lambda *_: 0.5)
     assert any(text.startswith("12") for text in many_tokens.spread())

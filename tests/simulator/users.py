@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from csidriver.core import annotations, names
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from tests.simulator.network import Network
 from tests.simulator.writes import refresh_token
@@ -18,12 +18,12 @@ class Users:
     """They remember the manifest that they applied last."""
 
     network: Network
-    manifests: dict[Ref, str] = field(default_factory=dict)
+    manifests: dict[SourceRef, str] = field(default_factory=dict)
     logins: int = 0
 
-    def found(self, name: str) -> Ref:
+    def found(self, name: str) -> SourceRef:
         """A new Secret with a login of its own."""
-        ref = Ref(NAMESPACE, name)
+        ref = SourceRef(NAMESPACE, name)
         self.network.cluster.own(ref)
         self.network.invariants.own(ref)
         self._reseed(ref)
@@ -33,7 +33,7 @@ class Users:
         """Somebody does something to some Secret."""
         rng, refs = self.network.rng, sorted(self.manifests)
         ref = rng.choice(refs)
-        deeds: list[Callable[[Ref], None]] = [
+        deeds: list[Callable[[SourceRef], None]] = [
             self._reseed,
             self._reapply,
             self._replace,
@@ -57,7 +57,7 @@ class Users:
             self.network.kernel.note("admin", f"deletes the grant of {ref.name}")
             cluster.delete(grant, "user")
 
-    def _put(self, ref: Ref, text: str, *, keep: bool = True) -> None:
+    def _put(self, ref: SourceRef, text: str, *, keep: bool = True) -> None:
         cluster = self.network.cluster
         current = cluster.secrets.get((ref.namespace, ref.name))
         data = {
@@ -72,7 +72,7 @@ class Users:
             kept = {**current.annotations, **notes} if keep else notes
             cluster.put(replace(current, annotations=kept, data=data), "user")
 
-    def _reseed(self, ref: Ref) -> None:
+    def _reseed(self, ref: SourceRef) -> None:
         self.logins += 1
         token = self.network.server.login(f"{ref.name}.{self.logins}")
         self.manifests[ref] = f'{{"refresh_token":"{token}","extra":1.50}}'
@@ -81,13 +81,13 @@ class Users:
         story.wanted = token
         self._put(ref, self.manifests[ref])
 
-    def _reapply(self, ref: Ref) -> None:
+    def _reapply(self, ref: SourceRef) -> None:
         self._put(ref, self.manifests[ref])
 
-    def _replace(self, ref: Ref) -> None:
+    def _replace(self, ref: SourceRef) -> None:
         self._put(ref, self.manifests[ref], keep=False)
 
-    def _delete_and_recreate(self, ref: Ref) -> None:
+    def _delete_and_recreate(self, ref: SourceRef) -> None:
         cluster, kernel = self.network.cluster, self.network.kernel
         current = cluster.secrets.get((ref.namespace, ref.name))
         if current is not None:
@@ -95,18 +95,18 @@ class Users:
             away = self.network.rng.uniform(0.05, 500.0)
             kernel.at(kernel.now + away, lambda: self._put(ref, self.manifests[ref]))
 
-    def _spoil(self, ref: Ref) -> None:
+    def _spoil(self, ref: SourceRef) -> None:
         kernel = self.network.kernel
         self._put(ref, "no JSON")
         kernel.at(kernel.now + self.network.rng.uniform(0.05, 100.0), lambda: self._reseed(ref))
 
-    def _join(self, ref: Ref) -> None:
+    def _join(self, ref: SourceRef) -> None:
         """A Secret more, with a login of its own."""
         name = f"{ref.name}-next"
-        if Ref(ref.namespace, name) not in self.manifests and "-next" not in ref.name:
+        if SourceRef(ref.namespace, name) not in self.manifests and "-next" not in ref.name:
             self.found(name)
 
-    def _copy(self, ref: Ref) -> None:
+    def _copy(self, ref: SourceRef) -> None:
         cluster, network = self.network.cluster, self.network
         current = cluster.secrets.get((ref.namespace, ref.name))
         if (
@@ -115,7 +115,7 @@ class Users:
             or any(other.name.endswith("-copy") for other in self.manifests)
         ):
             return
-        copy = Ref(ref.namespace, f"{ref.name}-copy")
+        copy = SourceRef(ref.namespace, f"{ref.name}-copy")
         cluster.own(copy)
         network.invariants.own(copy)
         text = current.data["oauth"].reveal()

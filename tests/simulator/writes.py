@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from csidriver.core import annotations
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.token_document import DocumentError, TokenDocument
 from tests.simulator.plan import Plan
 from tests.simulator.story import Story
@@ -43,7 +43,12 @@ def check_source(story: Story, before: Secret | None, after: Secret | None) -> I
 
 
 def check_companion(
-    ref: Ref, story: Story, before: Secret | None, after: Secret | None, now: float, plan: Plan
+    ref: SourceRef,
+    story: Story,
+    before: Secret | None,
+    after: Secret | None,
+    now: float,
+    plan: Plan,
 ) -> Iterator[str]:
     """A write of ours to a companion."""
     if after is None:

@@ -13,11 +13,17 @@ import pytest
 from csidriver.adapters.directory.store import DirectoryStore
 from csidriver.adapters.issuer_files import IssuerFiles
 from csidriver.core import annotations
-from csidriver.core.admission.certificates import Certificate, Plan, Step, Stock, Terms
+from csidriver.core.admission.certificates import (
+    Certificate,
+    CertificateSet,
+    RotationPlan,
+    RotationPolicy,
+    RotationStep,
+)
 from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
-from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import KEYS, STRICT, UNLIMITED, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
@@ -25,7 +31,7 @@ from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.refresh.grant import Grant, Intent
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Status, Warn
+from csidriver.core.status import Status, TokenWarning
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.core.volume.template import Template
 from csidriver.errors import InvalidSecret, TokenFileFailed
@@ -34,7 +40,7 @@ from csidriver.refresher.spool import Spool
 from csidriver.webhook.certificate_secret import Holding, Material, Shelf
 
 FIXTURES = Path(__file__).with_name("fixtures")
-REF = Ref("physics", "hello-token")
+REF = SourceRef("physics", "hello-token")
 
 
 def document(text: str) -> TokenDocument:
@@ -58,7 +64,7 @@ GRANT = Grant(
     intent=Intent(
         nonce="the-nonce",
         holder="the-holder",
-        rt="the-hash",
+        refresh_token_hash="the-hash",
         first_at=1_800_000_002.5,
         started_at=1_800_000_003.5,
         takeover_after=45.5,
@@ -68,7 +74,7 @@ GRANT = Grant(
     next_refresh=1_800_000_150.5,
     status=Status.UNCERTAIN,
     message="the message",
-    warning=Warn.OLD_SEED_RESTORED.value,
+    warning=TokenWarning.OLD_SEED_RESTORED.value,
     failures=3,
     adopted_at=1_799_999_999.125,
     key=annotations.KEY_OAUTH_ALIAS,
@@ -76,7 +82,7 @@ GRANT = Grant(
     refresh_expires_at=1_800_086_400.5,
     refresh_renewed=False,
     expiry_step=4,
-    signal=Signal.NO_ANSWER,
+    failure_reason=FailureReason.NO_ANSWER,
     fingerprint="the-fingerprint",
     unscoped="the-unscoped",
     twin="the-twin",
@@ -147,7 +153,7 @@ AUTHORITIES = (
 )
 SERVING = Certificate("serving", "authority-1", 2e9, frozenset({"name"}), "planted serving\n")
 MATERIAL = Material(
-    Stock(AUTHORITIES, SERVING),
+    CertificateSet(AUTHORITIES, SERVING),
     authority_key=Sensitive("planted authority key\n"),
     serving_key=Sensitive("planted serving key\n"),
 )
@@ -250,11 +256,11 @@ def test_a_volume_that_says_more_is_refused(tmp_path: Path, *, deep: bool) -> No
 def test_the_webhooks_certificate_is_kept_as_ever(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
     store.create_secret(secret("certificate.json"))
-    shelf = Shelf(store, Papers(), "oauth2-csi", Terms())
+    shelf = Shelf(store, Papers(), "oauth2-csi", RotationPolicy())
     holding = shelf.read()
     assert holding.material == MATERIAL
     store.remove("Secret", "oauth2-csi", "oauth2-csi-webhook-tls")
-    again = Plan(Step.RENEW_SERVING, SERVING.names, 0.0)
+    again = RotationPlan(RotationStep.RENEW_SERVING, SERVING.names, 0.0)
     shelf.carry_out(again, Holding(None, holding.material), 0.0)
     written = store.get_secret("oauth2-csi", "oauth2-csi-webhook-tls")
     assert written is not None
@@ -339,11 +345,11 @@ def test_every_volume_attribute_is_read_as_ever() -> None:
             """,
         ),
         (
-            Warn,
+            TokenWarning,
             "RefreshTokenExpiring OldSeedRestored TrailingBytes DefaultLifetime MirrorRefused",
         ),
         (
-            Signal,
+            FailureReason,
             """
             unreachable tls throttled no_answer server_error bad_reply redirect invalid_grant
             login_required invalid_client client_not_allowed invalid_scope invalid_request

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.clock import Clock
 from csidriver.adapters.x509 import Pki
-from csidriver.core.admission.certificates import Terms
+from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.core.names import DRIVER_NAMESPACE
 from csidriver.webhook.ca_bundle import Bundle, Configuration
 from csidriver.webhook.certificate_secret import Shelf, Store
@@ -27,7 +27,7 @@ NAMES = frozenset({"oauth2-csi-webhook.oauth2-csi.svc"})
 class Given:
     """What a test chooses."""
 
-    terms: Terms = field(default_factory=lambda: Terms(poll=0.1))
+    terms: RotationPolicy = field(default_factory=lambda: RotationPolicy(poll=0.1))
     names: frozenset[str] = NAMES
     clock: Time = field(default_factory=Clock)
     answer: Answer = answer

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.x509 import Pki
-from csidriver.core.admission.certificates import Certificate, Terms
+from csidriver.core.admission.certificates import Certificate, RotationPolicy
 from csidriver.core.annotations import CERTIFICATE_TYPE
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE
@@ -26,7 +26,7 @@ from tests.webhook.places import Dial, Register
 from tests.webhook.replica import NAMES
 
 PKI = Pki()
-TERMS = Terms()
+TERMS = RotationPolicy()
 DAY = 86_400.0
 
 

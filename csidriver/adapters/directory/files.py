@@ -16,7 +16,7 @@ from pathlib import Path
 
 from csidriver.adapters.directory.manifest import LIMIT, Unfit
 from csidriver.adapters.directory.object_key import Slot
-from csidriver.core.kubernetes.validation import is_label
+from csidriver.core.kubernetes.validation import is_dns1123_label
 from csidriver.errors import StoreRefused, StoreUnavailable
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
@@ -40,7 +40,7 @@ class Folder:
                     found = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
             except FileNotFoundError:
                 return []
-            return sorted(filter(is_label, found))
+            return sorted(filter(is_dns1123_label, found))
 
     def files(self, namespace: str) -> dict[str, Signature]:
         """Signatures of all `*.yaml` in a namespace, by file name."""

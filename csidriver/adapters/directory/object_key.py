@@ -7,7 +7,7 @@ import re
 import uuid
 from dataclasses import dataclass
 
-from csidriver.core.kubernetes.validation import is_label, is_subdomain
+from csidriver.core.kubernetes.validation import is_dns1123_label, is_dns1123_subdomain
 from csidriver.errors import StoreRefused
 
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
@@ -26,11 +26,11 @@ class Slot:
     @classmethod
     def of(cls, namespace: object, kind: object, name: object) -> "Slot":
         """The slot of an object; raises StoreRefused for names that Kubernetes would not take."""
-        if not is_label(namespace):
+        if not is_dns1123_label(namespace):
             raise StoreRefused(f"namespace {namespace!r:.80} is no DNS-1123 label")
         if not (isinstance(kind, str) and _KIND.fullmatch(kind)):
             raise StoreRefused(f"kind {kind!r:.80} is no kind")
-        if not is_subdomain(name):
+        if not is_dns1123_subdomain(name):
             raise StoreRefused(f"name {name!r:.80} is no DNS-1123 subdomain")
         slot = cls(namespace, kind.lower(), name)
         if len(slot.file) > _FILE_LENGTH:

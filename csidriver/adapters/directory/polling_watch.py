@@ -14,9 +14,9 @@ from csidriver.adapters.directory.files import Signature
 from csidriver.adapters.directory.manifest_files import Shelf
 from csidriver.adapters.directory.object_key import Slot
 from csidriver.core import annotations, names
-from csidriver.core.kubernetes.change import Change, Places, What
+from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 
 _RESTLESS = 100_000_000  # nanoseconds; ten ticks of the slowest clock in use, 100 Hz
 
@@ -70,33 +70,41 @@ class Glance:
                     yield slot, signature
 
 
-def seen(secret: Secret, places: Places) -> Change | None:
+def seen(secret: Secret, places: Namespaces) -> SecretChange | None:
     """A Secret as a watch tells it, None if it is none of ours."""
     version, notes = secret.resource_version, secret.annotations
     enrolled = not places.namespaces or secret.namespace in places.namespaces
     if enrolled and notes.get(annotations.IS_TOKEN) == "true":
         by_us = secret.manager == names.FIELD_MANAGER
-        return Change(Ref(secret.namespace, secret.name), What.SOURCE, version, by_us)
-    ref = Ref(notes.get(annotations.SOURCE_NAMESPACE, ""), notes.get(annotations.SOURCE_NAME, ""))
+        return SecretChange(
+            SourceRef(secret.namespace, secret.name), TokenObject.SOURCE, version, by_us
+        )
+    ref = SourceRef(
+        notes.get(annotations.SOURCE_NAMESPACE, ""), notes.get(annotations.SOURCE_NAME, "")
+    )
     if (secret.namespace, secret.type) == (places.driver, annotations.GRANT_TYPE):
-        return Change(ref, What.GRANT, version) if secret.name == ref.grant else None
+        return SecretChange(ref, TokenObject.GRANT, version) if secret.name == ref.grant else None
     if (secret.namespace, secret.type) == (places.tokens, annotations.COMPANION_TYPE):
-        return Change(ref, What.COMPANION, version) if secret.name == ref.companion else None
+        return (
+            SecretChange(ref, TokenObject.COMPANION, version)
+            if secret.name == ref.companion
+            else None
+        )
     return None
 
 
 def changes(
-    shelf: Shelf, places: Places, stop: threading.Event, *, poll: float
-) -> Generator[Change | None, None, None]:
+    shelf: Shelf, places: Namespaces, stop: threading.Event, *, poll: float
+) -> Generator[SecretChange | None, None, None]:
     """Everything there is, None, then every change, until `stop`; looks every `poll` seconds."""
     glance = Glance(shelf)
-    known: dict[tuple[What, Ref], Change] = {}
+    known: dict[tuple[TokenObject, SourceRef], SecretChange] = {}
     first = True
     while not stop.is_set():
         found = [change for s in glance.secrets() if (change := seen(s, places)) is not None]
-        now = {(change.what, change.ref): change for change in found}
+        now = {(change.token_object, change.ref): change for change in found}
         yield from (change for key, change in now.items() if known.get(key) != change)
-        yield from (Change(ref, what, "") for what, ref in known.keys() - now.keys())
+        yield from (SecretChange(ref, what, "") for what, ref in known.keys() - now.keys())
         if first:
             yield None
         known, first = now, False

@@ -15,10 +15,10 @@ from csidriver.adapters.directory import objects, polling_watch
 from csidriver.adapters.directory.manifest import received
 from csidriver.adapters.directory.manifest_files import Shelf, Stored
 from csidriver.adapters.directory.object_key import Slot
-from csidriver.core.kubernetes.change import Change, Places
+from csidriver.core.kubernetes.change import Namespaces, SecretChange
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.kubernetes.timestamp import rfc3339
+from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreConflict, StoreRefused
 
@@ -30,10 +30,10 @@ class DirectoryStore:
     StoreRefused for names no Kubernetes would take.
     """
 
-    def __init__(self, root: Path, *, poll: float = 0.05, places: Places | None = None) -> None:
+    def __init__(self, root: Path, *, poll: float = 0.05, places: Namespaces | None = None) -> None:
         self._shelf = Shelf(root)
         self._poll = poll
-        self._places = places or Places()
+        self._places = places or Namespaces()
 
     def get_secret(self, namespace: str, name: str) -> Secret | None:
         """The Secret, None if there is none."""
@@ -81,7 +81,7 @@ class DirectoryStore:
             if stored is not None and stored.secret.type == type:
                 yield stored.secret
 
-    def watch_changes(self, stop: threading.Event) -> Generator[Change | None, None, None]:
+    def watch_changes(self, stop: threading.Event) -> Generator[SecretChange | None, None, None]:
         """All sources, grants and companions, None, and then their changes, until `stop`."""
         return polling_watch.changes(self._shelf, self._places, stop, poll=self._poll)
 
@@ -103,7 +103,7 @@ class DirectoryStore:
         with self._shelf.folder.locked():
             stored = self._shelf.load(slot)
             before = None if stored is None else stored.manifest
-            written = objects.told(before, event, rfc3339(time.time()))
+            written = objects.told(before, event, format_rfc3339(time.time()))
             self._put(stored, written, slot, FIELD_MANAGER)
 
     def apply(
@@ -146,7 +146,7 @@ class DirectoryStore:
         self, stored: Stored | None, written: Mapping[str, Any], slot: Slot, manager: str
     ) -> Stored:
         """Write an object as its server would; one that does not change keeps its version."""
-        now = rfc3339(time.time())
+        now = format_rfc3339(time.time())
         own = {"namespace": slot.namespace, **written["metadata"]}
         if stored is None:
             own |= {"uid": str(uuid.uuid4()), "creationTimestamp": now}

@@ -6,7 +6,7 @@ from typing import Any
 from csidriver.adapters.kubernetes.client import Ask, Client
 from csidriver.adapters.kubernetes.request import Call
 from csidriver.core.kubernetes.event import Event
-from csidriver.core.kubernetes.timestamp import rfc3339
+from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreConflict
 
@@ -21,9 +21,9 @@ def record(client: Client, event: Event, now: float) -> None:
     """
     call = Call("create", "events", event.ref.namespace, _name(event))
     try:
-        client.ask(call, Ask(body=_manifest(event, call.name, rfc3339(now))))
+        client.ask(call, Ask(body=_manifest(event, call.name, format_rfc3339(now))))
     except StoreConflict:
-        told = {"message": event.message[:_LONGEST_MESSAGE], "lastTimestamp": rfc3339(now)}
+        told = {"message": event.message[:_LONGEST_MESSAGE], "lastTimestamp": format_rfc3339(now)}
         again = Call("patch", "events", call.namespace, call.name)
         before = client.ask(again, Ask(body=told)).document
         count = before.get("count")

@@ -6,8 +6,8 @@ from typing import Any
 
 from csidriver.adapters.kubernetes.client import Ask, Client, bare
 from csidriver.adapters.kubernetes.request import Call
-from csidriver.core.kubernetes.lease import Tenure
-from csidriver.core.kubernetes.timestamp import epoch
+from csidriver.core.kubernetes.lease import LeaseRecord
+from csidriver.core.kubernetes.timestamp import parse_rfc3339
 from csidriver.core.names import REFRESHER
 from csidriver.errors import StoreUnavailable
 
@@ -21,13 +21,13 @@ class LeaseRecords:
         self._name = name
 
     @bare
-    def read(self) -> Tenure | None:
+    def read(self) -> LeaseRecord | None:
         """The lease, None if there is none."""
         answer = self._client.find(self._call("get"))
         return None if answer is None else _tenure(answer.document)
 
     @bare
-    def write(self, tenure: Tenure) -> Tenure:
+    def write(self, tenure: LeaseRecord) -> LeaseRecord:
         """Store it at its version, "" to create it; StoreConflict if it has moved."""
         metadata = {"name": self._name, "namespace": self._namespace}
         if tenure.version:
@@ -45,7 +45,7 @@ class LeaseRecords:
         return Call(verb, "leases", self._namespace, self._name)
 
 
-def _spec(tenure: Tenure) -> dict[str, Any]:
+def _spec(tenure: LeaseRecord) -> dict[str, Any]:
     # An empty holder is left out, whole seconds are all that a Lease can promise.
     holder = {"holderIdentity": tenure.holder} if tenure.holder else {}
     return holder | {
@@ -56,15 +56,15 @@ def _spec(tenure: Tenure) -> dict[str, Any]:
     }
 
 
-def _tenure(document: dict[str, Any]) -> Tenure:
+def _tenure(document: dict[str, Any]) -> LeaseRecord:
     metadata, spec = document.get("metadata"), document.get("spec") or {}
     if not isinstance(metadata, dict) or not isinstance(spec, dict):
         raise StoreUnavailable("an answer of the API server holds no proper Lease")
-    return Tenure(
+    return LeaseRecord(
         holder=str(spec.get("holderIdentity") or ""),
         duration=float(spec.get("leaseDurationSeconds") or 0),
-        acquired_at=epoch(str(spec.get("acquireTime"))) or 0.0,
-        renewed_at=epoch(str(spec.get("renewTime"))) or 0.0,
+        acquired_at=parse_rfc3339(str(spec.get("acquireTime"))) or 0.0,
+        renewed_at=parse_rfc3339(str(spec.get("renewTime"))) or 0.0,
         transitions=int(spec.get("leaseTransitions") or 0),
         version=str(metadata.get("resourceVersion") or ""),
     )

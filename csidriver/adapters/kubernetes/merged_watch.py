@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 
 from csidriver.adapters.kubernetes.client import Client
 from csidriver.adapters.kubernetes.watch import Chance, Scope, Watch
-from csidriver.core.kubernetes.change import Change
+from csidriver.core.kubernetes.change import SecretChange
 from csidriver.errors import StoreError, StoreRefused, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ _LISTS = 4
 
 def changes(
     client: Client, scopes: Sequence[Scope], chance: Chance, stop: threading.Event
-) -> Generator[Change | None, None, None]:
+) -> Generator[SecretChange | None, None, None]:
     """What `KubernetesStore.watch_changes` tells."""
     if stop.is_set():
         return
@@ -40,7 +40,7 @@ class _Merge:
         self._timings = client.timings
         self._watches = watches
         self._chance = chance
-        self._queue: queue.Queue[Change | StoreError | None] = queue.Queue(_ROOM)
+        self._queue: queue.Queue[SecretChange | StoreError | None] = queue.Queue(_ROOM)
         self._lists = threading.Semaphore(_LISTS)
         self._listed = threading.Barrier(len(watches), action=self._tell_end)
         self._ended = threading.Event()
@@ -51,7 +51,7 @@ class _Merge:
             name = f"watch-{watch.scope.what.name.lower()}"
             threading.Thread(target=self._run, args=(watch,), name=name, daemon=True).start()
 
-    def told(self, stop: threading.Event) -> Iterator[Change | None]:
+    def told(self, stop: threading.Event) -> Iterator[SecretChange | None]:
         """All that is told, until `stop`; raises the StoreError that ends a watch."""
         while not stop.is_set():
             try:
@@ -101,7 +101,7 @@ class _Merge:
             pause = self._timings.patience if refused else self._timings.pause
             self._ended.wait(pause * (1 + self._chance.random.random()))
 
-    def _ventured(self, watch: Watch, words: Iterable[Change], *, refused: bool) -> bool:
+    def _ventured(self, watch: Watch, words: Iterable[SecretChange], *, refused: bool) -> bool:
         """Tell what there is; whether it is refused, which is said when it was not before."""
         try:
             self._tell(words)
@@ -113,7 +113,7 @@ class _Merge:
             return True
         return False
 
-    def _tell(self, words: Iterable[Change]) -> None:
+    def _tell(self, words: Iterable[SecretChange]) -> None:
         for word in words:
             self._put(word)
             if self._ended.is_set():
@@ -122,7 +122,7 @@ class _Merge:
     def _tell_end(self) -> None:
         self._put(None)
 
-    def _put(self, word: Change | StoreError | None) -> None:
+    def _put(self, word: SecretChange | StoreError | None) -> None:
         while not self._ended.is_set():
             try:
                 self._queue.put(word, timeout=self._timings.poll)

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from csidriver.core.kubernetes.validation import is_label, is_subdomain
+from csidriver.core.kubernetes.validation import is_dns1123_label, is_dns1123_subdomain
 from csidriver.errors import StoreConflict, StoreError, StoreRefused, StoreUnavailable
 
 _ROOTS = {
@@ -51,8 +51,8 @@ class Call:
     def __post_init__(self) -> None:
         """Raises StoreRefused for names that no object can have, which could form another URL."""
         nowhere = not self.name or self.resource in _OF_CLUSTER
-        fit = is_label(self.namespace) if self.namespace else nowhere
-        if not fit or (self.name and not is_subdomain(self.name)):
+        fit = is_dns1123_label(self.namespace) if self.namespace else nowhere
+        if not fit or (self.name and not is_dns1123_subdomain(self.name)):
             raise StoreRefused(f"cannot {self}: no object has such a name")
 
     def __str__(self) -> str:

@@ -10,7 +10,7 @@ from csidriver.adapters.kubernetes.client import Ask, Client, bare
 from csidriver.adapters.kubernetes.request import Call
 from csidriver.adapters.kubernetes.watch import Chance, Scope
 from csidriver.core import annotations
-from csidriver.core.kubernetes.change import Change, Places, What
+from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.errors import StoreError, StoreRefused
@@ -23,10 +23,10 @@ class KubernetesStore:
     """
 
     def __init__(
-        self, client: Client, places: Places | None = None, chance: random.Random | None = None
+        self, client: Client, places: Namespaces | None = None, chance: random.Random | None = None
     ) -> None:
         self._client = client
-        self._places = places or Places()
+        self._places = places or Namespaces()
         self._chance = Chance(time.monotonic, chance or random.SystemRandom())
 
     @bare
@@ -64,7 +64,7 @@ class KubernetesStore:
         except StoreError as error:
             raise error.with_traceback(None) from None
 
-    def watch_changes(self, stop: threading.Event) -> Generator[Change | None, None, None]:
+    def watch_changes(self, stop: threading.Event) -> Generator[SecretChange | None, None, None]:
         """All sources, grants and companions, None, and then their changes, until `stop`.
 
         A namespace that was asked for by name and refuses us is warned about and looked at again
@@ -81,9 +81,9 @@ class KubernetesStore:
         places = self._places
         of_sources = places.namespaces or ("",)
         return [
-            Scope(What.GRANT, places.driver, f"type={annotations.GRANT_TYPE}"),
-            Scope(What.COMPANION, places.tokens, f"type={annotations.COMPANION_TYPE}"),
-            *(Scope(What.SOURCE, namespace) for namespace in dict.fromkeys(of_sources)),
+            Scope(TokenObject.GRANT, places.driver, f"type={annotations.GRANT_TYPE}"),
+            Scope(TokenObject.COMPANION, places.tokens, f"type={annotations.COMPANION_TYPE}"),
+            *(Scope(TokenObject.SOURCE, namespace) for namespace in dict.fromkeys(of_sources)),
         ]
 
 

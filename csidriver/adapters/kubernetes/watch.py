@@ -20,9 +20,9 @@ from csidriver.adapters.kubernetes.json_stream import lines
 from csidriver.adapters.kubernetes.paged_list import METADATA_LIST, Pages
 from csidriver.adapters.kubernetes.request import Call, Expired
 from csidriver.core.annotations import IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE
-from csidriver.core.kubernetes.change import Change, What
+from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import newest_manager, own_annotations
-from csidriver.core.names import FIELD_MANAGER, Ref
+from csidriver.core.names import FIELD_MANAGER, SourceRef
 from csidriver.errors import StoreUnavailable
 
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -42,23 +42,27 @@ class Chance:
 class Scope:
     """One collection: the Secrets of a namespace ("": of all), maybe of one type only."""
 
-    what: What
+    what: TokenObject
     namespace: str
     selector: str = ""
 
     @property
     def is_enrolled(self) -> bool:
         """Whether this is one of several namespaces of users, none of which may stop the others."""
-        return self.what is What.SOURCE and bool(self.namespace)
+        return self.what is TokenObject.SOURCE and bool(self.namespace)
 
-    def ref(self, metadata: Mapping[str, Any]) -> Ref | None:
+    def ref(self, metadata: Mapping[str, Any]) -> SourceRef | None:
         """Which token an object belongs to, None if to none."""
         notes = own_annotations(metadata.get("annotations") or {})
         namespace, name = str(metadata.get("namespace", "")), str(metadata.get("name", ""))
-        if self.what is What.SOURCE:
-            return Ref(namespace, name) if notes.get(IS_TOKEN) == "true" else None
-        ref = Ref(notes.get(SOURCE_NAMESPACE, ""), notes.get(SOURCE_NAME, ""))
-        return ref if name == (ref.grant if self.what is What.GRANT else ref.companion) else None
+        if self.what is TokenObject.SOURCE:
+            return SourceRef(namespace, name) if notes.get(IS_TOKEN) == "true" else None
+        ref = SourceRef(notes.get(SOURCE_NAMESPACE, ""), notes.get(SOURCE_NAME, ""))
+        return (
+            ref
+            if name == (ref.grant if self.what is TokenObject.GRANT else ref.companion)
+            else None
+        )
 
 
 class Watch:
@@ -73,7 +77,7 @@ class Watch:
         self._client = client
         self._chance = chance
         self._version = ""
-        self._told: dict[Ref, str] = {}
+        self._told: dict[SourceRef, str] = {}
         self._lock = threading.Lock()
         self._cut = False
         self._socket: socket.socket | None = None
@@ -86,10 +90,10 @@ class Watch:
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
 
-    def catch_up(self) -> Iterator[Change]:
+    def catch_up(self) -> Iterator[SecretChange]:
         """List, and tell what differs from what was told; raises StoreError."""
         call = Call("list", "secrets", self.scope.namespace)
-        found: set[Ref] = set()
+        found: set[SourceRef] = set()
         listed = Pages(self._client, call, self.scope.selector, METADATA_LIST)
         for item, _ in listed:
             metadata = _metadata(item)
@@ -101,7 +105,7 @@ class Watch:
             yield from self._gone(ref)
         self._version = listed.version
 
-    def follow(self) -> Iterator[Change]:
+    def follow(self) -> Iterator[SecretChange]:
         """What changes during one connection; ends without a word, or raises StoreError."""
         if not self._version:
             yield from self.catch_up()
@@ -121,22 +125,24 @@ class Watch:
     def _call(self) -> Call:
         return Call("watch", "secrets", self.scope.namespace)
 
-    def _seen(self, ref: Ref, metadata: Mapping[str, Any]) -> Iterator[Change]:
+    def _seen(self, ref: SourceRef, metadata: Mapping[str, Any]) -> Iterator[SecretChange]:
         version = _version(metadata)
         if self._told.get(ref) != version:
             self._told[ref] = version
-            by_us = self.scope.what is What.SOURCE and newest_manager(metadata) == FIELD_MANAGER
-            yield Change(ref, self.scope.what, version, by_us)
+            by_us = (
+                self.scope.what is TokenObject.SOURCE and newest_manager(metadata) == FIELD_MANAGER
+            )
+            yield SecretChange(ref, self.scope.what, version, by_us)
 
-    def _gone(self, ref: Ref | None) -> Iterator[Change]:
+    def _gone(self, ref: SourceRef | None) -> Iterator[SecretChange]:
         if ref is not None and self._told.pop(ref, None) is not None:
-            yield Change(ref, self.scope.what, "")
+            yield SecretChange(ref, self.scope.what, "")
 
-    def _known(self, metadata: Mapping[str, Any]) -> Ref | None:
+    def _known(self, metadata: Mapping[str, Any]) -> SourceRef | None:
         """The token of an object whose annotations no longer tell it."""
         name = str(metadata.get("name", ""))
-        if self.scope.what is What.SOURCE:
-            return Ref(str(metadata.get("namespace", "")), name)
+        if self.scope.what is TokenObject.SOURCE:
+            return SourceRef(str(metadata.get("namespace", "")), name)
         return next((ref for ref in self._told if name in {ref.grant, ref.companion}), None)
 
     def _events(self) -> Iterator[tuple[str, Mapping[str, Any]]]:

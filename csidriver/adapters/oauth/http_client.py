@@ -18,7 +18,7 @@ import urllib3
 
 from csidriver.adapters.oauth.connection import Adapter, Line
 from csidriver.adapters.oauth.tls_contexts import Trust
-from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
 
@@ -38,7 +38,7 @@ _HEADERS = {
 class Answerless(Exception):
     """The exchange ended without an answer."""
 
-    def __init__(self, signal: Signal) -> None:
+    def __init__(self, signal: FailureReason) -> None:
         self.signal = signal
         super().__init__(signal.value)
 
@@ -70,7 +70,7 @@ def exchange(issuer: Issuer, trust: Trust, request: Request, deadline: float) ->
     """
     left = deadline - time.monotonic()
     if left <= 0:
-        raise Answerless(Signal.UNREACHABLE)
+        raise Answerless(FailureReason.UNREACHABLE)
     context = _context(issuer, trust, request.url)
     proxies = {"http": issuer.proxy, "https": issuer.proxy} if issuer.proxy else {}
     # For whoever compares our log with the server's; drawn at random, it says nothing.
@@ -108,7 +108,7 @@ def _context(issuer: Issuer, trust: Trust, url: str) -> ssl.SSLContext | None:
     try:
         return trust.context(issuer.ca_file)
     except OSError:
-        raise Answerless(Signal.TLS) from None
+        raise Answerless(FailureReason.TLS) from None
 
 
 def _read(response: requests.Response) -> tuple[Sensitive, bool]:
@@ -118,17 +118,17 @@ def _read(response: requests.Response) -> tuple[Sensitive, bool]:
         while chunk := response.raw.read1(_CHUNK):
             body += chunk
             if len(body) > MAX_BODY:
-                raise Answerless(Signal.BAD_REPLY)
+                raise Answerless(FailureReason.BAD_REPLY)
     except (urllib3.exceptions.HTTPError, OSError):
         whole = False
     return Sensitive(body.decode("utf-8-sig", "replace")), whole
 
 
-def _signal(error: Exception, *, sent: bool) -> Signal:
+def _signal(error: Exception, *, sent: bool) -> FailureReason:
     if sent:
-        return Signal.NO_ANSWER
+        return FailureReason.NO_ANSWER
     distrusted = any(isinstance(link, ssl.SSLCertVerificationError) for link in _chain(error))
-    return Signal.TLS if distrusted else Signal.UNREACHABLE
+    return FailureReason.TLS if distrusted else FailureReason.UNREACHABLE
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

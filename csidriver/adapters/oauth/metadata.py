@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from csidriver.adapters.oauth.http_client import Answer, Answerless
-from csidriver.core.oauth.failure_reason import Signal
-from csidriver.core.oauth.issuers import Issuer, endpoint_fault
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.issuers import Issuer, validate_endpoint
 from csidriver.core.sensitive import Sensitive
 
 log = logging.getLogger(__name__)
@@ -42,15 +42,17 @@ def discover(issuer: Issuer, get: Callable[[str], Answer]) -> Places:
         try:
             answer = get(url)
         except Answerless as end:
-            signal = Signal.TLS if end.signal is Signal.TLS else Signal.UNREACHABLE
+            signal = (
+                FailureReason.TLS if end.signal is FailureReason.TLS else FailureReason.UNREACHABLE
+            )
             raise Answerless(signal) from None
         in_trouble = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         if in_trouble or answer.status == HTTPStatus.TOO_MANY_REQUESTS or not answer.whole:
-            raise Answerless(Signal.UNREACHABLE)
+            raise Answerless(FailureReason.UNREACHABLE)
         if answer.status == HTTPStatus.OK:
             return _places(issuer, answer.body)
     log.error("issuer %s serves no metadata", issuer.name)
-    raise Answerless(Signal.METADATA)
+    raise Answerless(FailureReason.METADATA)
 
 
 def _urls(issuer: str) -> list[str]:
@@ -73,7 +75,7 @@ def _places(issuer: Issuer, body: Sensitive) -> Places:
     fault = fault or _fault(issuer, metadata)
     if fault:
         log.error("metadata of issuer %s: %s", issuer.name, fault)
-        raise Answerless(Signal.METADATA)
+        raise Answerless(FailureReason.METADATA)
     offered = metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
     post_only = isinstance(offered, list) and "client_secret_basic" not in offered
     auth = "post" if post_only and "client_secret_post" in offered else "basic"
@@ -105,7 +107,7 @@ def _introspection(issuer: Issuer, metadata: Mapping[str, Any]) -> str:
 def _endpoint_fault(issuer: Issuer, endpoint: object) -> str:
     if not isinstance(endpoint, str) or not endpoint:
         return "is missing or no text"
-    fault = endpoint_fault(endpoint, internal=issuer.internal)
+    fault = validate_endpoint(endpoint, internal=issuer.internal)
     if fault:
         return fault
     if urlsplit(endpoint).hostname not in (

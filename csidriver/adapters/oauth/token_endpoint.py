@@ -16,9 +16,14 @@ from urllib.parse import quote_plus
 from csidriver.adapters.oauth.http_client import Answer, Answerless, Request, exchange
 from csidriver.adapters.oauth.metadata import Places, configured, discover
 from csidriver.adapters.oauth.tls_contexts import Trust
-from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.token_response import Failed, Ok, Outcome, classify
+from csidriver.core.oauth.token_response import (
+    Failure,
+    Success,
+    TokenResponse,
+    parse_token_response,
+)
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 
@@ -27,7 +32,14 @@ log = logging.getLogger(__name__)
 # Seconds a sign of life may take.
 PROBE_TIMEOUT = 5.0
 # After these the metadata is read again: the endpoint may have moved.
-_DOUBTS = frozenset({Signal.UNREACHABLE, Signal.TLS, Signal.REDIRECT, Signal.NO_ENDPOINT})
+_DOUBTS = frozenset(
+    {
+        FailureReason.UNREACHABLE,
+        FailureReason.TLS,
+        FailureReason.REDIRECT,
+        FailureReason.NO_ENDPOINT,
+    }
+)
 # What stands before a server says these while the server itself is away.
 _AWAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 
@@ -51,7 +63,7 @@ class TokenEndpoints:
 
     def refresh(
         self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
-    ) -> Outcome:
+    ) -> TokenResponse:
         """Present a refresh token once. `timeout` bounds the whole exchange, in seconds."""
         task = _Task(issuer, client, time.monotonic() + timeout)
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
@@ -61,8 +73,8 @@ class TokenEndpoints:
             places = self._find(issuer, task.deadline)
             outcome = _judge(self._post(task, places.token, places.client_auth, form))
         except Answerless as end:
-            outcome = Failed(end.signal)
-        if isinstance(outcome, Failed) and outcome.signal in _DOUBTS:
+            outcome = Failure(end.signal)
+        if isinstance(outcome, Failure) and outcome.reason in _DOUBTS:
             with self._lock:
                 self._places.pop(issuer.name, None)
         return outcome
@@ -96,7 +108,7 @@ class TokenEndpoints:
             try:
                 self._learn(issuer, deadline)
             except Answerless as end:
-                if end.signal is not Signal.UNREACHABLE:
+                if end.signal is not FailureReason.UNREACHABLE:
                     return True  # it answers; what is wrong with it, an exchange will tell
             else:
                 return True
@@ -106,7 +118,7 @@ class TokenEndpoints:
         try:
             answer = exchange(issuer, self._trust, Request("GET", url), deadline)
         except Answerless as end:
-            return end.signal is Signal.TLS
+            return end.signal is FailureReason.TLS
         return answer.status not in _AWAY
 
     def _post(self, task: _Task, url: str, auth: str, form: Mapping[str, str]) -> Answer:
@@ -138,10 +150,14 @@ def _asked_alike(one: Issuer, other: Issuer) -> bool:
     return replace(one, scope="") == replace(other, scope="")
 
 
-def _judge(answer: Answer) -> Outcome:
-    outcome = classify(answer.status, answer.body, answer.retry_after, time.time())
+def _judge(answer: Answer) -> TokenResponse:
+    outcome = parse_token_response(answer.status, answer.body, answer.retry_after, time.time())
     # Half an answer proves nothing, unless what it lacks was not needed.
-    return outcome if answer.whole or isinstance(outcome, Ok) else Failed(Signal.NO_ANSWER)
+    return (
+        outcome
+        if answer.whole or isinstance(outcome, Success)
+        else Failure(FailureReason.NO_ANSWER)
+    )
 
 
 def _active(answer: Answer) -> bool | None:

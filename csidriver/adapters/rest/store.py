@@ -12,7 +12,7 @@ from csidriver.adapters.rest.credentials import Credentials
 from csidriver.adapters.rest.identity import Identity
 from csidriver.adapters.rest.watch import Chance, SecretWatch
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.kubernetes.validation import is_label, is_subdomain
+from csidriver.core.kubernetes.validation import is_dns1123_label, is_dns1123_subdomain
 from csidriver.errors import StoreError, StoreRefused, StoreUnavailable
 
 
@@ -75,6 +75,6 @@ class RestStore:
 def _call(verb: str, resource: str, namespace: str, name: str) -> Call:
     """A request for an object that may exist; its names are safe in a URL and a selector."""
     call = Call(verb, resource, namespace, name)
-    if not is_label(namespace) or not is_subdomain(name):
+    if not is_dns1123_label(namespace) or not is_dns1123_subdomain(name):
         raise StoreRefused(f"cannot {call}: no object has such a name")
     return call

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from csidriver.core.kubernetes.validation import LONGEST_NAME, is_subdomain
+from csidriver.core.kubernetes.validation import LONGEST_NAME, is_dns1123_subdomain
 from csidriver.core.names import DRIVER_NAME
 
 FOLDER = "/tmp"  # noqa: S108 - where users of the announced system look, in their own container
@@ -34,7 +34,7 @@ _LONGEST_FIELD = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class InjectionEntry:
     """One valid element of the annotation; `label` is what texts call it."""
 
     label: str
@@ -79,10 +79,10 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParsedAnnotation:
     """What an annotation says: its valid entries, the faults of the others, and doubts."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[InjectionEntry, ...]
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -100,13 +100,13 @@ class _Object:
         return cls(dict(pairs), tuple(key for key, count in counts.items() if count > 1))
 
 
-def read(annotation: str) -> Reading:
+def parse(annotation: str) -> ParsedAnnotation:
     """Parse the annotation; never raises, never quotes the text itself."""
     try:
         elements = _decode(annotation)
     except ValueError as error:
-        return Reading((), (f"{error}; write an array such as {_EXAMPLE}",))
-    entries: list[Entry] = []
+        return ParsedAnnotation((), (f"{error}; write an array such as {_EXAMPLE}",))
+    entries: list[InjectionEntry] = []
     problems: list[str] = []
     warnings: list[str] = []
     for number, element in enumerate(elements, start=1):
@@ -119,10 +119,10 @@ def read(annotation: str) -> Reading:
         warnings += [f"{label}: {doubt}" for doubt in _unknown_fields(element)]
         if not faults:
             entries.append(_entry(label, element.fields))
-    return Reading(tuple(entries), tuple(problems), tuple(warnings))
+    return ParsedAnnotation(tuple(entries), tuple(problems), tuple(warnings))
 
 
-def quoted(name: Any) -> str:
+def quote_untrusted(name: Any) -> str:
     """Any text as short, printable ASCII in quotes, fit for a header and a status."""
     return f'"{ascii(str(name)[:64])[1:-1]}"'
 
@@ -153,16 +153,16 @@ def _refuse_constant(name: str) -> NoReturn:
 def _faults(entry: _Object) -> Iterator[str]:
     fields = entry.fields
     if entry.repeated:
-        keys = ", ".join(quoted(key) for key in entry.repeated[:_MOST_UNKNOWN])
+        keys = ", ".join(quote_untrusted(key) for key in entry.repeated[:_MOST_UNKNOWN])
         yield f"given more than once: {keys}; keep one of each"
     unknown = [key for key in fields if key not in _KNOWN]
     for key in _REQUIRED:
         if key not in fields:
             near = _nearest(key, unknown[:_MOST_UNKNOWN])
-            cure = f"is it what {quoted(near)} means?" if near else "add it"
+            cure = f"is it what {quote_untrusted(near)} means?" if near else "add it"
             yield f'field "{key}" is missing; {cure}'
     for key in _NAMES:
-        if key in fields and not is_subdomain(fields[key]):
+        if key in fields and not is_dns1123_subdomain(fields[key]):
             yield (
                 f'field "{key}" must be a name of lower case letters, digits, "-" and ".", '
                 f"at most {LONGEST_NAME} characters"
@@ -171,8 +171,8 @@ def _faults(entry: _Object) -> Iterator[str]:
         yield f'field "owner" must be a uid: an integer from 0 to {_LAST_UID}, without quotes'
 
 
-def _entry(label: str, fields: dict[str, Any]) -> Entry:
-    return Entry(
+def _entry(label: str, fields: dict[str, Any]) -> InjectionEntry:
+    return InjectionEntry(
         label=label,
         secret_name=fields["secretName"],
         container=fields["container"],
@@ -190,7 +190,7 @@ def _unknown_fields(entry: _Object) -> Iterator[str]:
     for key in unknown[:_MOST_UNKNOWN]:
         near = _nearest(key, _KNOWN)
         hint = f'; did you mean "{near}"?' if near else ""
-        yield f"unknown field {quoted(key)} is ignored{hint}"
+        yield f"unknown field {quote_untrusted(key)} is ignored{hint}"
 
 
 def _nearest(word: str, words: Sequence[str]) -> str:

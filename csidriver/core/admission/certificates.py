@@ -15,7 +15,7 @@ _DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class RotationPolicy:
     """How long things last.
 
     `authority_lead` and `serving_lead` say how long before its end a certificate is replaced.
@@ -48,14 +48,14 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
-class Stock:
+class CertificateSet:
     """All certificates of a Secret; the first of the authorities is the one that signs."""
 
     authorities: tuple[Certificate, ...]
     serving: Certificate
 
 
-class Step(Enum):
+class RotationStep(Enum):
     """What to do with a Secret, in words for a log."""
 
     KEEP = "nothing to do"
@@ -65,29 +65,31 @@ class Step(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RotationPlan:
     """A step, the names for the certificate that it makes, and when to ask for the next one."""
 
-    step: Step
+    step: RotationStep
     names: frozenset[str]
     at: float
 
 
-def next_step(stock: Stock | None, names: frozenset[str], now: float, terms: Terms) -> Plan:
+def next_step(
+    stock: CertificateSet | None, names: frozenset[str], now: float, terms: RotationPolicy
+) -> RotationPlan:
     """What a Secret with these certificates needs; None is one that holds nothing of use."""
     if stock is None:
-        return Plan(Step.RENEW_ALL, names, now)
+        return RotationPlan(RotationStep.RENEW_ALL, names, now)
     serving, signer = stock.serving, stock.authorities[0]
     renew_authority = signer.expires - terms.authority_lead
     renew_serving = serving.expires - terms.serving_lead
     if now >= renew_authority:
-        return Plan(Step.RENEW_ALL, names, now)
+        return RotationPlan(RotationStep.RENEW_ALL, names, now)
     if now >= renew_serving or serving.issuer != signer.id:
-        return Plan(Step.RENEW_SERVING, names, now)
+        return RotationPlan(RotationStep.RENEW_SERVING, names, now)
     if not names <= serving.names:
         # Replicas of two configurations, during an update, must not take turns.
-        return Plan(Step.RENEW_SERVING, names | serving.names, now)
-    return Plan(Step.KEEP, names, min(renew_authority, renew_serving))
+        return RotationPlan(RotationStep.RENEW_SERVING, names | serving.names, now)
+    return RotationPlan(RotationStep.KEEP, names, min(renew_authority, renew_serving))
 
 
 def still_trusted(authorities: Iterable[Certificate], now: float) -> tuple[Certificate, ...]:
@@ -95,7 +97,7 @@ def still_trusted(authorities: Iterable[Certificate], now: float) -> tuple[Certi
     return tuple(authority for authority in authorities if authority.expires > now)
 
 
-def seen_since(
+def first_seen(
     before: Mapping[str, float], present: Iterable[Certificate], now: float
 ) -> dict[str, float]:
     """Since when each of the certificates that are present has been, by id."""
@@ -107,7 +109,7 @@ def to_publish(
     strangers: Iterable[Certificate],
     strangers_since: Mapping[str, float],
     now: float,
-    terms: Terms,
+    terms: RotationPolicy,
 ) -> tuple[Certificate, ...]:
     """The authorities that kube-apiserver shall trust.
 
@@ -127,7 +129,7 @@ def may_serve(
     served: Certificate | None,
     published_since: Mapping[str, float],
     now: float,
-    terms: Terms,
+    terms: RotationPolicy,
 ) -> bool:
     """Whether to go over from the certificate that is served (None: none) to the one offered."""
     if served is None or served.expires <= now or served.issuer not in published_since:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from csidriver.core.admission.annotation import FOLDER, Entry, quoted, read
+from csidriver.core.admission.annotation import FOLDER, InjectionEntry, parse, quote_untrusted
 from csidriver.core.admission.jsonpatch import patch
 from csidriver.core.annotations import TO_INJECT
 from csidriver.errors import InvalidAnnotation, InvalidRequest
@@ -52,7 +52,7 @@ def review(request: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidRequest: it is not a v1 review, or its pod is none; nothing can be said about it.
     """
-    uid, inner = _opened(request)
+    uid, inner = _unwrap(request)
     if not _creates_pod(inner):
         return _answer(uid, {"allowed": True, "warnings": [_MISDIRECTED]})
     pod = inner["object"]
@@ -85,32 +85,34 @@ def inject(pod: Mapping[str, Any]) -> Injection:
         return Injection(result, ())
     if not isinstance(annotation, str):
         raise InvalidRequest("pod", [f"annotation {TO_INJECT} is not a string"])
-    reading = read(annotation)
+    reading = parse(annotation)
     spec = _object(result, "spec")
-    if (compared := len(reading.entries) * _parts(spec)) > _MOST_COMPARED:
+    if (compared := len(reading.entries) * _complexity(spec)) > _MOST_COMPARED:
         problem = f"entries times containers, volumes and mounts of the pod are {compared}"
         limit = f"{_MOST_COMPARED} are allowed"
         raise InvalidAnnotation(f"annotation {TO_INJECT}", [f"{problem}, at most {limit}"])
     problems, warnings = list(reading.problems), list(reading.warnings)
     taken: dict[tuple[int, int], str] = {}
     # All seats are chosen before anything is mounted: a mount says where an entry sits.
-    for entry, container in [(entry, _seat(entry, spec)) for entry in reading.entries]:
+    for entry, container in [(entry, _target_container(entry, spec)) for entry in reading.entries]:
         if container is None:
             problems.append(_unknown_container(entry, spec))
             continue
         first = taken.setdefault((id(container), entry.owner), entry.label)
         if first != entry.label:
-            where = f"{entry.mount['mountPath']} in container {quoted(container.get('name'))}"
+            where = (
+                f"{entry.mount['mountPath']} in container {quote_untrusted(container.get('name'))}"
+            )
             problems.append(f"{entry.label}: {where} is taken by {first}; remove one of the two")
             continue
-        problems += _place(entry, spec, container)
-        warnings += _doubts(entry, spec, container)
+        problems += _add_volume_and_mount(entry, spec, container)
+        warnings += _warnings(entry, spec, container)
     if problems:
         raise InvalidAnnotation(f"annotation {TO_INJECT}", problems)
-    return Injection(result, _bounded(warnings))
+    return Injection(result, _truncate(warnings))
 
 
-def _opened(request: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+def _unwrap(request: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """The review's uid, and the request in it."""
     problems: list[str] = []
     if (request.get("apiVersion"), request.get("kind")) != (_API_VERSION, _KIND):
@@ -136,7 +138,7 @@ def _answer(uid: str, answer: Mapping[str, Any]) -> dict[str, Any]:
     return {"apiVersion": _API_VERSION, "kind": _KIND, "response": {"uid": uid, **answer}}
 
 
-def _seat(entry: Entry, spec: dict[str, Any]) -> dict[str, Any] | None:
+def _target_container(entry: InjectionEntry, spec: dict[str, Any]) -> dict[str, Any] | None:
     """The container an entry goes to.
 
     A name the pod does not have means its only container (the announcement's own EOS pod has
@@ -150,14 +152,14 @@ def _seat(entry: Entry, spec: dict[str, Any]) -> dict[str, Any] | None:
     return candidates[0] if len(candidates) == 1 else None
 
 
-def _unknown_container(entry: Entry, spec: dict[str, Any]) -> str:
-    names = ", ".join(quoted(one.get("name")) for one in _containers(spec))
-    return (
-        f"{entry.label}: the pod has no container {quoted(entry.container)}; name one of: {names}"
-    )
+def _unknown_container(entry: InjectionEntry, spec: dict[str, Any]) -> str:
+    names = ", ".join(quote_untrusted(one.get("name")) for one in _containers(spec))
+    return f"{entry.label}: the pod has no container {quote_untrusted(entry.container)}; name one of: {names}"
 
 
-def _place(entry: Entry, spec: dict[str, Any], container: dict[str, Any]) -> Iterator[str]:
+def _add_volume_and_mount(
+    entry: InjectionEntry, spec: dict[str, Any], container: dict[str, Any]
+) -> Iterator[str]:
     """Add volume and mount where they are not there yet; yield what stands in their place."""
     volume, mount = entry.volume, entry.mount
     volumes, mounts = _objects(spec, "volumes"), _mounts(container)
@@ -169,16 +171,18 @@ def _place(entry: Entry, spec: dict[str, Any], container: dict[str, Any]) -> Ite
         path = mount["mountPath"]
         devices = [one.get("devicePath") for one in _objects(container, "volumeDevices")]
         if any(_path(other) == path for other in mounts) or path in devices:
-            name = quoted(container.get("name"))
+            name = quote_untrusted(container.get("name"))
             yield f"{entry.label}: container {name} has a mount of its own at {path}; move that one"
         container["volumeMounts"] = [*mounts, mount]
 
 
-def _doubts(entry: Entry, spec: dict[str, Any], container: dict[str, Any]) -> Iterator[str]:
-    name = quoted(container.get("name"))
+def _warnings(
+    entry: InjectionEntry, spec: dict[str, Any], container: dict[str, Any]
+) -> Iterator[str]:
+    name = quote_untrusted(container.get("name"))
     if container.get("name") != entry.container:
         yield (
-            f"{entry.label}: the pod has no container {quoted(entry.container)}, "
+            f"{entry.label}: the pod has no container {quote_untrusted(entry.container)}, "
             f"the token goes to {name}; correct the annotation"
         )
     # The runtime makes the mount point: a file in the image, or in what is mounted on its folder.
@@ -188,7 +192,7 @@ def _doubts(entry: Entry, spec: dict[str, Any], container: dict[str, Any]) -> It
     for volume in _objects(spec, "volumes"):
         if (name_of_volume := str(volume.get("name"))) not in here:
             continue
-        shown = quoted(name_of_volume)
+        shown = quote_untrusted(name_of_volume)
         fixed = any(volume.get(kind) is not None for kind in _READ_ONLY_VOLUMES)
         if fixed or here[name_of_volume].get("readOnly"):
             yield (
@@ -202,7 +206,7 @@ def _doubts(entry: Entry, spec: dict[str, Any], container: dict[str, Any]) -> It
             )
 
 
-def _bounded(warnings: list[str]) -> tuple[str, ...]:
+def _truncate(warnings: list[str]) -> tuple[str, ...]:
     """The warnings within what kube-apiserver passes on."""
     cut = [text[:_LONGEST_WARNING] for text in warnings]
     if len(cut) > _MOST_WARNINGS:
@@ -214,7 +218,7 @@ def _containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return _objects(spec, "containers") + _objects(spec, "initContainers")
 
 
-def _parts(spec: dict[str, Any]) -> int:
+def _complexity(spec: dict[str, Any]) -> int:
     """How many things there are that an entry is compared with."""
     everyone = _containers(spec)
     mounts = sum(len(_mounts(one)) + len(_objects(one, "volumeDevices")) for one in everyone)

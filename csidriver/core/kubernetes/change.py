@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from csidriver.core import names
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Namespaces:
     """Where Secrets are: grants, companions, and the `namespaces` of sources (all if empty)."""
 
     driver: str = names.DRIVER_NAMESPACE
@@ -16,7 +16,7 @@ class Places:
     namespaces: tuple[str, ...] = ()
 
 
-class What(Enum):
+class TokenObject(Enum):
     """Which of the three Secrets of a token a change is about."""
 
     SOURCE = auto()
@@ -25,15 +25,15 @@ class What(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SecretChange:
     """A Secret as a watch saw it: `resource_version` is "" when it is gone.
 
-    A source that is no longer annotated is gone, too. `by_us` says of a source that its newest
+    A source that is no longer annotated is gone, too. `written_by_driver` says of a source that its newest
     write is our own, so that whatever stood before it has been seen. A change holds no content;
     whoever cares reads the Secret, and may find it changed once more.
     """
 
-    ref: Ref
-    what: What
+    ref: SourceRef
+    token_object: TokenObject
     resource_version: str
-    by_us: bool = False
+    written_by_driver: bool = False

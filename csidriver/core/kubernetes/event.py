@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Event:
     of secrets. `topic` tells Events of one object and reason apart.
     """
 
-    ref: Ref
+    ref: SourceRef
     uid: str
     reason: str
     message: str

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
-class Tenure:
+class LeaseRecord:
     """A lease. `holder` "" means nobody; `version` changes with every write, "" is not stored.
 
     `duration` in seconds; the instants, in epoch seconds, are for people to read.
@@ -23,39 +23,39 @@ class Tenure:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ObservedLease:
     """A lease as it is (None: there is none) and since when it has looked like that.
 
     `since` is an instant of the observer's monotonic clock, taken after the look.
     """
 
-    tenure: Tenure | None
+    record: LeaseRecord | None
     since: float
 
-    def is_free(self, holder: str, now: float) -> bool:
+    def is_expired_for(self, holder: str, now: float) -> bool:
         """Whether `holder` may take it."""
-        tenure = self.tenure
+        tenure = self.record
         if tenure is None or tenure.holder in {"", holder}:
             return True
         return now >= self.since + tenure.duration
 
 
-def sighted(before: Sighting | None, tenure: Tenure | None, now: float) -> Sighting:
+def observe(before: ObservedLease | None, tenure: LeaseRecord | None, now: float) -> ObservedLease:
     """What a look at `now` makes of an earlier one: an unchanged lease keeps its age."""
-    if before is not None and _version(before.tenure) == _version(tenure):
+    if before is not None and _version(before.record) == _version(tenure):
         return before
-    return Sighting(tenure, now)
+    return ObservedLease(tenure, now)
 
 
-def claimed(stored: Tenure | None, holder: str, duration: float, now: float) -> Tenure:
+def acquired(stored: LeaseRecord | None, holder: str, duration: float, now: float) -> LeaseRecord:
     """What `holder` writes at `now` (epoch seconds) to take a lease, or to keep it."""
     if stored is None:
-        return Tenure(holder, duration, now, now)
+        return LeaseRecord(holder, duration, now, now)
     renewed = replace(stored, duration=duration, renewed_at=now)
     if stored.holder == holder:
         return renewed
     return replace(renewed, holder=holder, acquired_at=now, transitions=stored.transitions + 1)
 
 
-def _version(tenure: Tenure | None) -> str:
+def _version(tenure: LeaseRecord | None) -> str:
     return "" if tenure is None else tenure.version

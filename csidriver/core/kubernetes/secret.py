@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from csidriver.core.annotations import COMPAT_PREFIX, PREFIX
-from csidriver.core.kubernetes.timestamp import epoch
+from csidriver.core.kubernetes.timestamp import parse_rfc3339
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.core.sensitive import Sensitive
 
@@ -132,5 +132,5 @@ def _age(metadata: Mapping[str, Any], now: float | None) -> float | None:
         return None
     entries = metadata.get("managedFields") or []
     told = [str(e.get("time", "")) for e in entries if e.get("manager") == FIELD_MANAGER]
-    written_at = max((at for at in map(epoch, told) if at is not None), default=None)
+    written_at = max((at for at in map(parse_rfc3339, told) if at is not None), default=None)
     return None if written_at is None else max(0.0, now - written_at)

@@ -3,12 +3,12 @@
 from datetime import UTC, datetime
 
 
-def rfc3339(instant: float) -> str:
+def format_rfc3339(instant: float) -> str:
     """Epoch seconds as `2026-11-23T18:51:00Z`; fractions are cut off."""
     return datetime.fromtimestamp(int(instant), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def epoch(text: str) -> float | None:
+def parse_rfc3339(text: str) -> float | None:
     """Epoch seconds of an RFC 3339 instant, None if it is none."""
     try:
         parsed = datetime.fromisoformat(text)

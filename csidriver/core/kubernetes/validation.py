@@ -8,12 +8,12 @@ _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 LONGEST_NAME = 253
 
 
-def is_label(value: object) -> TypeGuard[str]:
+def is_dns1123_label(value: object) -> TypeGuard[str]:
     """Whether this may name a namespace."""
     return isinstance(value, str) and _LABEL.fullmatch(value) is not None
 
 
-def is_subdomain(value: object) -> TypeGuard[str]:
+def is_dns1123_subdomain(value: object) -> TypeGuard[str]:
     """Whether this may name most other objects, Secrets and ConfigMaps among them."""
     short = isinstance(value, str) and len(value) <= LONGEST_NAME
     return short and _SUBDOMAIN.fullmatch(str(value)) is not None

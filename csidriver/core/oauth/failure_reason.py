@@ -3,15 +3,15 @@
 from enum import Enum
 
 
-class Kind(Enum):
+class Consumption(Enum):
     """What a failed exchange proves: was the refresh token possibly consumed?"""
 
     NOT_SENT = "not_sent"
-    REJECTED = "rejected"
-    UNCERTAIN = "uncertain"
+    NOT_CONSUMED = "rejected"
+    UNKNOWN = "uncertain"
 
 
-class Signal(Enum):
+class FailureReason(Enum):
     """How an exchange ended when it did not bring a token; the value is the metric class."""
 
     UNREACHABLE = "unreachable"

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from csidriver.core.refresh.schedule import MAX_LIFETIME
-from csidriver.core.volume.attributes import shown
+from csidriver.core.volume.attributes import quote_untrusted
 from csidriver.errors import InvalidSettings
 
 CLIENT_AUTH = ("basic", "basic_raw", "post", "none")
@@ -51,7 +51,7 @@ class Issuer:
         return self.issuer or self.token_endpoint
 
     @property
-    def introspects(self) -> bool:
+    def supports_introspection(self) -> bool:
         """Whether asking about a token is worth an attempt: metadata may offer it."""
         return bool(self.introspection_endpoint or not self.token_endpoint)
 
@@ -91,14 +91,14 @@ class Issuers:
             raise InvalidSettings("issuers", problems)
         return cls(found)
 
-    def resolve(self, namespace: str, wanted: str, iss: str) -> Issuer | str:
+    def select_issuer(self, namespace: str, wanted: str, iss: str) -> Issuer | str:
         """The issuer of a Secret, or why it has none.
 
         `wanted` is the Secret's annotation ("" if absent), `iss` the claim of its access token.
         """
         if wanted:
             chosen = self.by_name.get(wanted)
-            reason = f"issuer {shown(wanted)} is not configured"
+            reason = f"issuer {quote_untrusted(wanted)} is not configured"
         else:
             by_claim = [i for i in self.by_name.values() if iss and i.issuer == iss]
             fallback = [i for i in self.by_name.values() if i.default]
@@ -228,13 +228,13 @@ def _faults(issuer: Issuer) -> list[str]:
         faults.append(f"defaultLifetime must be at most {MAX_LIFETIME:.0f}")
     for name in _URLS:
         url = getattr(issuer, name)
-        problem = endpoint_fault(url, internal=issuer.internal) if url else ""
+        problem = validate_endpoint(url, internal=issuer.internal) if url else ""
         if problem:
             faults.append(f"{KEYS[name]} {problem}")
     return faults
 
 
-def endpoint_fault(url: str, *, internal: bool) -> str:
+def validate_endpoint(url: str, *, internal: bool) -> str:
     """What makes a URL unfit to receive a refresh token, "" if nothing does."""
     try:
         parts = urlsplit(url)

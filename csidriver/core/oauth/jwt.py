@@ -10,7 +10,7 @@ from csidriver.core.sensitive import Sensitive
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
+class JwtClaims:
     """What a JWT access token says of itself, unverified: the node and user only gain hints."""
 
     iss: str = ""
@@ -18,19 +18,19 @@ class Claims:
     exp: float | None = None
 
 
-def claims(token: Sensitive) -> Claims:
+def unverified_claims(token: Sensitive) -> JwtClaims:
     """Claims of a JWT, empty for an opaque token. No signature is checked, no trust is derived."""
     parts = token.reveal().split(".")
     if len(parts) != 3:  # noqa: PLR2004 - header, claims, signature (RFC 7515 section 3.1)
-        return Claims()
+        return JwtClaims()
     try:
         payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (binascii.Error, ValueError, RecursionError):
-        return Claims()
+        return JwtClaims()
     if not isinstance(payload, dict):
-        return Claims()
+        return JwtClaims()
     iss = payload.get("iss")
-    return Claims(
+    return JwtClaims(
         iss=iss if isinstance(iss, str) else "",
         iat=_numeric_date(payload.get("iat")),
         exp=_numeric_date(payload.get("exp")),

@@ -91,7 +91,7 @@ class TokenDocument:
         value = self.value("token_type")
         return value if isinstance(value, str) and value and _sendable(value) else "Bearer"
 
-    def seconds(self, name: str) -> float | None:
+    def number(self, name: str) -> float | None:
         """A numeric field (seconds), None if absent or no finite number; text numbers count."""
         value = self.value(name)
         if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -102,7 +102,7 @@ class TokenDocument:
             return None
         return number if math.isfinite(number) else None
 
-    def without(self, *names: str) -> "TokenDocument":
+    def drop(self, *names: str) -> "TokenDocument":
         """This document less some fields."""
         return TokenDocument({k: v for k, v in self.fields.items() if k not in names})
 
@@ -112,35 +112,35 @@ class TokenDocument:
         RFC 6749 section 6: a reply without a refresh token leaves the old one valid.
         `expires_at` is the new access token's expiry in epoch seconds, None if it brought none.
         """
-        merged = dict(self.without(*_DROPPED_WHEN_ABSENT).fields)
+        merged = dict(self.drop(*_DROPPED_WHEN_ABSENT).fields)
         rotated = reply.refresh_token is not None and reply.refresh_token != self.refresh_token
         if rotated and "refresh_expires_in" not in reply.fields:
             merged.pop("refresh_expires_in", None)
         merged |= {n: raw for n, raw in reply.fields.items() if not _ignored(reply, n, raw)}
         if expires_at is not None:
             merged["expires_at"] = Sensitive(str(int(expires_at)))
-        return TokenDocument(merged).bounded()
+        return TokenDocument(merged).truncated()
 
-    def bounded(self) -> "TokenDocument":
+    def truncated(self) -> "TokenDocument":
         """As much of it as one Secret holds: all of it, but for fields that are too large."""
-        if len(self.text().reveal().encode("utf-8", "surrogatepass")) <= MAX_KEPT:
+        if len(self.to_json().reveal().encode("utf-8", "surrogatepass")) <= MAX_KEPT:
             return self
         kept: dict[str, Sensitive] = {}
         room = MAX_KEPT
         first = [name for name in _PRECIOUS if name in self.fields]
         for name in dict.fromkeys([*first, *self.fields]):
-            alone = TokenDocument({name: self.fields[name]}).text().reveal()
+            alone = TokenDocument({name: self.fields[name]}).to_json().reveal()
             size = len(alone.encode("utf-8", "surrogatepass"))
             if size <= room:
                 kept[name], room = self.fields[name], room - size
         return TokenDocument(kept)
 
     @property
-    def fits(self) -> bool:
+    def is_mirrorable(self) -> bool:
         """Whether `parse` would read it back where a user may have written it."""
-        return len(self.text().reveal().encode("utf-8", "surrogatepass")) <= MAX_DOCUMENT
+        return len(self.to_json().reveal().encode("utf-8", "surrogatepass")) <= MAX_DOCUMENT
 
-    def text(self) -> Sensitive:
+    def to_json(self) -> Sensitive:
         """The JSON text; a field that was parsed keeps its exact spelling."""
         parts = (f"{json.dumps(name)}:{raw.reveal()}" for name, raw in self.fields.items())
         return Sensitive("{" + ",".join(parts) + "}")
@@ -153,7 +153,7 @@ def _ignored(reply: TokenDocument, name: str, raw: Sensitive) -> bool:
     if name == "access_token":
         return reply.access_token is None
     if name == "expires_in":
-        return reply.seconds(name) is None
+        return reply.number(name) is None
     return name in ("token_type", "scope", "id_token") and raw.reveal() == "null"
 
 

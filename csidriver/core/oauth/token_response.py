@@ -9,67 +9,67 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from csidriver.core.oauth.failure_reason import Kind, Signal
+from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.token_document import MAX_REPLY, DocumentError, TokenDocument
-from csidriver.core.refresh.failures import MEANINGS
+from csidriver.core.refresh.failures import FAILURE_RULES
 from csidriver.core.sensitive import Sensitive
 
 
 @dataclass(frozen=True, slots=True)
-class Ok:
+class Success:
     """The server rotated, or answered with a usable access token."""
 
     reply: TokenDocument
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Failure:
     """No tokens. `pause` is what Retry-After asks for, in seconds."""
 
-    signal: Signal
+    reason: FailureReason
     pause: float | None = None
 
     @property
-    def kind(self) -> Kind:
+    def consumption(self) -> Consumption:
         """Whether the refresh token was sent, refused, or possibly spent."""
-        return MEANINGS[self.signal].kind
+        return FAILURE_RULES[self.reason].consumption
 
 
-Outcome = Ok | Failed
+TokenResponse = Success | Failure
 
 # The `error` codes of RFC 6749 section 5.2 and its successors, wherever the status says otherwise.
-_ERRORS: Mapping[str, Signal] = {
-    "invalid_grant": Signal.INVALID_GRANT,
-    "interaction_required": Signal.LOGIN_REQUIRED,
-    "consent_required": Signal.LOGIN_REQUIRED,
-    "login_required": Signal.LOGIN_REQUIRED,
-    "mfa_required": Signal.LOGIN_REQUIRED,
-    "invalid_client": Signal.INVALID_CLIENT,
-    "unauthorized_client": Signal.CLIENT_NOT_ALLOWED,
-    "unsupported_grant_type": Signal.CLIENT_NOT_ALLOWED,
-    "invalid_scope": Signal.INVALID_SCOPE,
-    "invalid_target": Signal.INVALID_SCOPE,
-    "invalid_request": Signal.INVALID_REQUEST,
-    "use_dpop_nonce": Signal.UNSUPPORTED_PROOF,
-    "invalid_dpop_proof": Signal.UNSUPPORTED_PROOF,
-    "slow_down": Signal.THROTTLED,
-    "temporarily_unavailable": Signal.THROTTLED,
-    "server_error": Signal.SERVER_ERROR,
+_ERRORS: Mapping[str, FailureReason] = {
+    "invalid_grant": FailureReason.INVALID_GRANT,
+    "interaction_required": FailureReason.LOGIN_REQUIRED,
+    "consent_required": FailureReason.LOGIN_REQUIRED,
+    "login_required": FailureReason.LOGIN_REQUIRED,
+    "mfa_required": FailureReason.LOGIN_REQUIRED,
+    "invalid_client": FailureReason.INVALID_CLIENT,
+    "unauthorized_client": FailureReason.CLIENT_NOT_ALLOWED,
+    "unsupported_grant_type": FailureReason.CLIENT_NOT_ALLOWED,
+    "invalid_scope": FailureReason.INVALID_SCOPE,
+    "invalid_target": FailureReason.INVALID_SCOPE,
+    "invalid_request": FailureReason.INVALID_REQUEST,
+    "use_dpop_nonce": FailureReason.UNSUPPORTED_PROOF,
+    "invalid_dpop_proof": FailureReason.UNSUPPORTED_PROOF,
+    "slow_down": FailureReason.THROTTLED,
+    "temporarily_unavailable": FailureReason.THROTTLED,
+    "server_error": FailureReason.SERVER_ERROR,
 }
-_STATUSES: Mapping[int, Signal] = {
-    400: Signal.INVALID_REQUEST,
-    401: Signal.INVALID_CLIENT,
-    403: Signal.FORBIDDEN,
-    404: Signal.NO_ENDPOINT,
-    405: Signal.NO_ENDPOINT,
-    410: Signal.NO_ENDPOINT,
-    429: Signal.THROTTLED,
+_STATUSES: Mapping[int, FailureReason] = {
+    400: FailureReason.INVALID_REQUEST,
+    401: FailureReason.INVALID_CLIENT,
+    403: FailureReason.FORBIDDEN,
+    404: FailureReason.NO_ENDPOINT,
+    405: FailureReason.NO_ENDPOINT,
+    410: FailureReason.NO_ENDPOINT,
+    429: FailureReason.THROTTLED,
 }
 
 
-def classify(  # noqa: PLR0911 - an ordered list of checks, each with its answer
+def parse_token_response(  # noqa: PLR0911 - an ordered list of checks, each with its answer
     status: int, body: Sensitive, retry_after: str, now: float
-) -> Outcome:
+) -> TokenResponse:
     """The meaning of a complete HTTP answer.
 
     Args:
@@ -86,21 +86,21 @@ def classify(  # noqa: PLR0911 - an ordered list of checks, each with its answer
     # RFC 6749 section 5.1 says 200; a server that says 201 may have spent the token all the same.
     success = 200 <= status < 300  # noqa: PLR2004 - RFC 9110 section 15.3
     if success and reply is not None and (reply.refresh_token or reply.access_token):
-        return Ok(reply)
+        return Success(reply)
     error = None if reply is None else reply.value("error")
     # Frameworks put an `error` of their own into these, which says nothing about the token.
     unclear = status == 429 or status >= 500  # noqa: PLR2004 - RFC 6585 section 4, RFC 9110 15.6
     if isinstance(error, str) and error and (error in _ERRORS or not unclear):
-        return Failed(_ERRORS.get(error, Signal.UNKNOWN_ERROR), pause)
+        return Failure(_ERRORS.get(error, FailureReason.UNKNOWN_ERROR), pause)
     if status == 503 and pause is not None:  # noqa: PLR2004 - RFC 9110 section 15.6.4
-        return Failed(Signal.THROTTLED, pause)
+        return Failure(FailureReason.THROTTLED, pause)
     if 300 <= status < 400:  # noqa: PLR2004 - redirection (RFC 9110 section 15.4)
-        return Failed(Signal.REDIRECT, pause)
+        return Failure(FailureReason.REDIRECT, pause)
     if status in _STATUSES:
-        return Failed(_STATUSES[status], pause)
+        return Failure(_STATUSES[status], pause)
     if 400 <= status < 500:  # noqa: PLR2004 - client errors (RFC 9110 section 15.5)
-        return Failed(Signal.UNKNOWN_ERROR, pause)
-    return Failed(Signal.BAD_REPLY if success else Signal.SERVER_ERROR, pause)
+        return Failure(FailureReason.UNKNOWN_ERROR, pause)
+    return Failure(FailureReason.BAD_REPLY if success else FailureReason.SERVER_ERROR, pause)
 
 
 def _pause(retry_after: str, now: float) -> float | None:

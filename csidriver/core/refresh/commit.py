@@ -8,28 +8,28 @@ from dataclasses import replace
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.conflict import Conflict, judge_conflict
-from csidriver.core.refresh.effects import CreateSecret, GetSecret, PatchSecret, StepAside, Wait
+from csidriver.core.refresh.effects import CreateSecret, GetSecret, PatchSecret, Wait, YieldWorker
 from csidriver.core.refresh.grant import Grant
-from csidriver.core.refresh.state import Known, Steps
+from csidriver.core.refresh.state import Effects, TokenState
 from csidriver.errors import InvalidSecret, StoreConflict, StoreError
 
 # Most seconds between two tries to store an outcome; storing it is never given up.
 COMMIT_PAUSE = 5.0
 
 
-def keep(known: Known, grant: Grant) -> Steps[Known]:
+def store_grant(known: TokenState, grant: Grant) -> Effects[TokenState]:
     """Store a grant whose loss would cost nothing. Raises StoreError."""
-    base = held(known)
+    base = grant_secret_or_conflict(known)
     stored = yield from PatchSecret(base, SecretPatch(data=dict(grant_secret.to_data(grant))))
     return known.with_grant(stored, grant)
 
 
-def commit(known: Known, before: Grant, after: Grant) -> Steps[Known]:
+def commit(known: TokenState, before: Grant, after: Grant) -> Effects[TokenState]:
     """Store a grant computed from `before`, however long it takes and whoever writes in between.
 
     A conflict never drops a reply: it is rebased unless the grant has moved on without us.
     """
-    base = held(known)
+    base = grant_secret_or_conflict(known)
     pause = 0.0
     while True:
         try:
@@ -51,23 +51,23 @@ def commit(known: Known, before: Grant, after: Grant) -> Steps[Known]:
         except StoreError:
             pause = yield from _wait(pause)
             continue
-        conflict = _judge(fresh, before, after)
+        conflict = _conflict_of(fresh, before, after)
         if fresh is None or conflict is not Conflict.REBASE:
             kept = conflict is Conflict.PEER_WON
             return replace(
-                known, source_stale=True, custody_stale=True, spooled=known.spooled and not kept
+                known, source_stale=True, grant_stale=True, spooled=known.spooled and not kept
             )
         base = fresh
 
 
-def held(known: Known) -> Secret:
+def grant_secret_or_conflict(known: TokenState) -> Secret:
     """The grant's Secret as this process knows it. Raises StoreConflict if it knows none."""
     if known.grant_secret is None:
         raise StoreConflict(f"the grant of Secret {known.ref} is gone")
     return known.grant_secret
 
 
-def _judge(fresh: Secret | None, before: Grant, after: Grant) -> Conflict:
+def _conflict_of(fresh: Secret | None, before: Grant, after: Grant) -> Conflict:
     try:
         stored = None if fresh is None else grant_secret.from_secret(fresh)
     except InvalidSecret:
@@ -77,10 +77,10 @@ def _judge(fresh: Secret | None, before: Grant, after: Grant) -> Conflict:
     return judge_conflict(stored, before, after)
 
 
-def _wait(pause: float) -> Steps[float]:
+def _wait(pause: float) -> Effects[float]:
     """Wait, the first time after stepping aside; returns the pause that was made."""
     if not pause:
-        yield from StepAside()
+        yield from YieldWorker()
     pause = min(COMMIT_PAUSE, pause * 2 or COMMIT_PAUSE / 16)
     yield from Wait(pause)
     return pause

@@ -11,17 +11,22 @@ from csidriver.core import annotations as core_annotations
 from csidriver.core import companion
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.kubernetes.timestamp import rfc3339
+from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.refresh import login_expiry
-from csidriver.core.refresh.effects import CreateSecret, Now, PatchSecret, Report, SpoolClear
+from csidriver.core.refresh.effects import CreateSecret, EmitEvent, Now, PatchSecret, SpoolClear
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.messages import WARNINGS
 from csidriver.core.refresh.source import document_key
-from csidriver.core.refresh.source_annotations import Plight, annotations, quiet, warned
-from csidriver.core.refresh.state import Known, Rules, Steps
+from csidriver.core.refresh.source_annotations import (
+    StatusOverride,
+    hides_failures,
+    parse_warnings,
+    status_annotations,
+)
+from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Status, Warn
-from csidriver.core.volume.attributes import shown
+from csidriver.core.status import Status, TokenWarning
+from csidriver.core.volume.attributes import quote_untrusted
 from csidriver.errors import StoreRefused
 
 # A mirror that admission, a quota or `immutable` refused is tried again after so many seconds.
@@ -30,7 +35,9 @@ MIRROR_RETRY = 600.0
 _NORMAL = (Status.READY, Status.PENDING)
 
 
-def publish(known: Known, rules: Rules, plight: Plight | None) -> Steps[Known]:
+def store_companion_and_mirror(
+    known: TokenState, rules: RefreshContext, plight: StatusOverride | None
+) -> Effects[TokenState]:
     """Write companion and mirror where they lag behind, then plan the next visit."""
     now = yield from Now()
     known, foreign = yield from _write_companion(known, rules, plight, now)
@@ -42,47 +49,47 @@ def publish(known: Known, rules: Rules, plight: Plight | None) -> Steps[Known]:
     if known.spooled:
         yield from SpoolClear(known.ref)
         known = replace(known, spooled=False)
-    return replace(known, next_visit=_next_visit(known, plight, now))
+    return replace(known, next_reconcile=_next_visit(known, plight, now))
 
 
-def _count_steps(known: Known, now: float) -> tuple[Known, bool]:
+def _count_steps(known: TokenState, now: float) -> tuple[TokenState, bool]:
     """The grant with the warnings of its end that are due, and whether one of them is new."""
     grant = known.grant
-    due = 0 if grant is None else login_expiry.step(grant, now)
+    due = 0 if grant is None else login_expiry.warnings_due(grant, now)
     if grant is None or grant.expiry_step == due:
         return known, False
     return replace(known, grant=replace(grant, expiry_step=due)), due > grant.expiry_step
 
 
-def _next_visit(known: Known, plight: Plight | None, now: float) -> float | None:
+def _next_visit(known: TokenState, plight: StatusOverride | None, now: float) -> float | None:
     """When to come again (epoch seconds), None if only a change can help."""
     if known.grant is None or (plight is not None and plight.blocks):
-        return known.recheck_at
+        return known.requeue_at
     following, refused_at = known.grant.next_refresh, known.mirror_refused_at
-    if known.recheck_at is not None and following is not None and following <= now:
+    if known.requeue_at is not None and following is not None and following <= now:
         following = None  # due, but something is to be waited for first
-    owed = plight is None and known.mirrored < known.grant.generation
+    owed = plight is None and known.mirrored_generation < known.grant.generation
     retry = refused_at + MIRROR_RETRY if owed and refused_at is not None else None
-    planned = (known.recheck_at, following, retry, login_expiry.next_step(known.grant, now))
+    planned = (known.requeue_at, following, retry, login_expiry.next_warning(known.grant, now))
     return min((at for at in planned if at is not None), default=None)
 
 
-def own_companion(known: Known) -> Secret | None:
+def own_companion(known: TokenState) -> Secret | None:
     """The companion, unless the object under its name is somebody else's."""
     seen = companion.read(known.companion)
     return known.companion if seen is not None and seen.source == known.ref else None
 
 
 def _write_companion(
-    known: Known, rules: Rules, plight: Plight | None, now: float
-) -> Steps[tuple[Known, Plight | None]]:
+    known: TokenState, rules: RefreshContext, plight: StatusOverride | None, now: float
+) -> Effects[tuple[TokenState, StatusOverride | None]]:
     seen = companion.read(known.companion)
     if known.companion is not own_companion(known):
         message = f"Secret {rules.tokens_namespace}/{known.ref.companion} is not ours; remove it"
-        return known, Plight(Status.MISCONFIGURED, message)
+        return known, StatusOverride(Status.MISCONFIGURED, message)
     wanted = _companion(known, plight, now)
-    quietly = known.grant is not None and quiet(known.grant)
-    if wanted is None or (seen is not None and not _lags(seen, wanted, quietly=quietly)):
+    quietly = known.grant is not None and hides_failures(known.grant)
+    if wanted is None or (seen is not None and not _differs(seen, wanted, quietly=quietly)):
         return known, None
     if known.companion is None:
         secret = Secret(
@@ -103,7 +110,7 @@ def _write_companion(
     return known.with_companion(stored), None
 
 
-def _companion(known: Known, plight: Plight | None, now: float) -> Companion | None:
+def _companion(known: TokenState, plight: StatusOverride | None, now: float) -> Companion | None:
     grant, source = known.grant, known.source
     if source is None or (grant is None and plight is None):
         return None
@@ -122,7 +129,7 @@ def _companion(known: Known, plight: Plight | None, now: float) -> Companion | N
     )
 
 
-def _lags(seen: Companion, wanted: Companion, *, quietly: bool) -> bool:
+def _differs(seen: Companion, wanted: Companion, *, quietly: bool) -> bool:
     """Whether nodes should be told; never with an older generation than they have seen."""
     if wanted.generation < seen.generation:
         return False
@@ -136,18 +143,20 @@ def _lags(seen: Companion, wanted: Companion, *, quietly: bool) -> bool:
 
 
 def _write_source(
-    known: Known, plight: Plight | None, now: float, *, mirrors: bool
-) -> Steps[Known]:
+    known: TokenState, plight: StatusOverride | None, now: float, *, mirrors: bool
+) -> Effects[TokenState]:
     source, grant = known.source, known.grant
     if source is None:
         return known
-    if grant is not None and source.data.get(document_key(source)) == grant.document.text():
-        known = _cured(known, grant)
+    if grant is not None and source.data.get(document_key(source)) == grant.document.to_json():
+        known = _after_mirror(known, grant)
     known = _too_large(known, now) if mirrors else known
     data = _mirror(known, source, now) if mirrors else {}
-    cured = _cured(known, grant) if data and grant is not None else known
-    wanted = annotations(cured.grant, plight, mirror_refused=cured.mirror_refused_at is not None)
-    notes = _notes(cured, source, wanted)
+    cured = _after_mirror(known, grant) if data and grant is not None else known
+    wanted = status_annotations(
+        cured.grant, plight, mirror_refused=cured.mirror_refused_at is not None
+    )
+    notes = _changed_annotations(cured, source, wanted)
     if not notes and not data:
         return known
     try:
@@ -158,28 +167,30 @@ def _write_source(
         # An immutable Secret refuses its data but not its annotations, which can say so.
         first, known = known.mirror_refused_at is None, replace(known, mirror_refused_at=now)
         written = yield from _write_source(known, plight, now, mirrors=mirrors)
-        told = written is not known or Warn.MIRROR_REFUSED in warned(source.annotations)
+        told = written is not known or TokenWarning.MIRROR_REFUSED in parse_warnings(
+            source.annotations
+        )
         # Where even those are refused, an Event is left.
-        yield from _warn(known, source, Warn.MIRROR_REFUSED) if first and not told else ()
+        yield from _warn(known, source, TokenWarning.MIRROR_REFUSED) if first and not told else ()
         return written
     yield from _report(known, source, wanted)
     return _settled(cured, stored, mirrors=mirrors)
 
 
-def _notes(
-    known: Known, source: Secret, wanted: Mapping[str, str | None]
+def _changed_annotations(
+    known: TokenState, source: Secret, wanted: Mapping[str, str | None]
 ) -> Mapping[str, str | None]:
     """The annotations that differ; all of them where what there is was never read."""
-    skipped = core_annotations.NEXT_REFRESH if known.grant and quiet(known.grant) else ""
+    skipped = core_annotations.NEXT_REFRESH if known.grant and hides_failures(known.grant) else ""
     differ = {
         key: value
         for key, value in wanted.items()
         if source.annotations.get(key) != value and key != skipped
     }
-    return wanted if differ and known.unread else differ
+    return wanted if differ and known.source_data_omitted else differ
 
 
-def _settled(known: Known, stored: Secret, *, mirrors: bool) -> Known:
+def _settled(known: TokenState, stored: Secret, *, mirrors: bool) -> TokenState:
     """The source was written: its version goes into the grant with that one's next patch."""
     if known.grant is not None and mirrors:
         grant = replace(known.grant, source_version=stored.resource_version)
@@ -187,32 +198,38 @@ def _settled(known: Known, stored: Secret, *, mirrors: bool) -> Known:
     return known.with_source(stored)
 
 
-def _cured(known: Known, grant: Grant) -> Known:
+def _after_mirror(known: TokenState, grant: Grant) -> TokenState:
     """What is known once the source holds the live document."""
-    if grant.warning == Warn.OLD_SEED_RESTORED.value:
+    if grant.warning == TokenWarning.OLD_SEED_RESTORED.value:
         grant = replace(grant, warning="")
-    return replace(known, grant=grant, mirrored=grant.generation, mirror_refused_at=None)
+    return replace(known, grant=grant, mirrored_generation=grant.generation, mirror_refused_at=None)
 
 
-def _too_large(known: Known, now: float) -> Known:
+def _too_large(known: TokenState, now: float) -> TokenState:
     """A document that nobody could read back as a source counts as refused before it is sent."""
     grant = known.grant
-    if grant is None or known.mirrored >= grant.generation or grant.document.fits:
+    if (
+        grant is None
+        or known.mirrored_generation >= grant.generation
+        or grant.document.is_mirrorable
+    ):
         return known
     return replace(known, mirror_refused_at=now)
 
 
-def _mirror(known: Known, source: Secret, now: float) -> Mapping[str, Sensitive]:
+def _mirror(known: TokenState, source: Secret, now: float) -> Mapping[str, Sensitive]:
     """The live document, once per refresh: no fight with a GitOps tool over a restored seed."""
     grant = known.grant
-    if grant is None or known.mirrored >= grant.generation:
+    if grant is None or known.mirrored_generation >= grant.generation:
         return {}
     if known.mirror_refused_at is not None and now < known.mirror_refused_at + MIRROR_RETRY:
         return {}
-    return {grant.key if known.unread else document_key(source): grant.document.text()}
+    return {
+        grant.key if known.source_data_omitted else document_key(source): grant.document.to_json()
+    }
 
 
-def _report(known: Known, source: Secret, wanted: Mapping[str, str | None]) -> Steps[None]:
+def _report(known: TokenState, source: Secret, wanted: Mapping[str, str | None]) -> Effects[None]:
     """An Event when the status changes or a warning appears, none for what repeats."""
     status = wanted[core_annotations.STATUS]
     before = source.annotations.get(core_annotations.STATUS)
@@ -220,22 +237,22 @@ def _report(known: Known, source: Secret, wanted: Mapping[str, str | None]) -> S
         message, normal = wanted[core_annotations.MESSAGE] or "", Status(status) in _NORMAL
         unavailable = Status.ISSUER_UNAVAILABLE.value
         of_issuer = unavailable == status or (unavailable == before and normal)
-        yield from Report(known.ref, source.uid, status, message, normal, of_issuer)
-    told = warned(source.annotations)
-    for warn in warned(wanted):
-        if warn not in told and warn is not Warn.REFRESH_TOKEN_EXPIRING:
+        yield from EmitEvent(known.ref, source.uid, status, message, normal, of_issuer)
+    told = parse_warnings(source.annotations)
+    for warn in parse_warnings(wanted):
+        if warn not in told and warn is not TokenWarning.REFRESH_TOKEN_EXPIRING:
             # Who put it back is whom to talk to; a field manager is a name its owner chose.
-            restored = warn is Warn.OLD_SEED_RESTORED and source.manager
-            by = f" (written by {shown(source.manager)})" if restored else ""
+            restored = warn is TokenWarning.OLD_SEED_RESTORED and source.manager
+            by = f" (written by {quote_untrusted(source.manager)})" if restored else ""
             yield from _warn(known, source, warn, by)
 
 
-def _warn(known: Known, source: Secret, warn: Warn, by: str = "") -> Steps[None]:
-    yield from Report(known.ref, source.uid, warn.value, WARNINGS[warn] + by, normal=False)
+def _warn(known: TokenState, source: Secret, warn: TokenWarning, by: str = "") -> Effects[None]:
+    yield from EmitEvent(known.ref, source.uid, warn.value, WARNINGS[warn] + by, normal=False)
 
 
-def _report_end(source: Secret, grant: Grant) -> Steps[None]:
+def _report_end(source: Secret, grant: Grant) -> Effects[None]:
     """One Event at each step, though the annotation stays the same."""
-    warn = Warn.REFRESH_TOKEN_EXPIRING
-    ref, at = grant.ref, rfc3339(grant.refresh_expires_at)
-    yield from Report(ref, source.uid, warn.value, f"{WARNINGS[warn]} (at {at})", normal=False)
+    warn = TokenWarning.REFRESH_TOKEN_EXPIRING
+    ref, at = grant.ref, format_rfc3339(grant.refresh_expires_at)
+    yield from EmitEvent(ref, source.uid, warn.value, f"{WARNINGS[warn]} (at {at})", normal=False)

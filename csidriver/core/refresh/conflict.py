@@ -24,10 +24,10 @@ def judge_conflict(stored: Grant | None, before: Grant, after: Grant) -> Conflic
     )
     # Whoever took our intent over, tokens in hand are worth more than an attempt in flight.
     ours = fenced or after.generation > before.generation
-    if ours and stored.live == before.live and stored.generation == before.generation:
+    if ours and stored.live_hash == before.live_hash and stored.generation == before.generation:
         return Conflict.REBASE
-    if stored.generation == after.generation and stored.live == after.live:
+    if stored.generation == after.generation and stored.live_hash == after.live_hash:
         return Conflict.ARRIVED
-    if stored.live != before.live and stored.live in stored.seeds:
+    if stored.live_hash != before.live_hash and stored.live_hash in stored.seeds:
         return Conflict.RESEEDED
     return Conflict.PEER_WON

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.oauth.token_response import Outcome
+from csidriver.core.oauth.token_response import TokenResponse
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import DriverError
@@ -100,46 +100,46 @@ class Wait(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class StepAside(Effect[None]):
+class YieldWorker(Effect[None]):
     """From here on this may take long, and holds nothing that others wait for."""
 
 
 @dataclass(frozen=True, slots=True)
-class MaySend(Effect[float]):
+class AcquireSendSlot(Effect[float]):
     """Seconds to wait before an exchange may start; infinity: not as things are now.
 
     0 takes a slot, which the Send that follows gives back, or GiveBack if none does.
     """
 
     issuer: Issuer
-    ref: Ref
+    ref: SourceRef
     client: Client
 
 
 @dataclass(frozen=True, slots=True)
-class GiveBack(Effect[None]):
+class ReleaseSendSlot(Effect[None]):
     """Nothing will be sent after all: free the slot that MaySend took."""
 
     issuer: Issuer
-    ref: Ref
+    ref: SourceRef
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Namesake:
+class Duplicate:
     """A token by its age: the elder of two sorts first."""
 
     adopted_at: float
-    ref: Ref
+    ref: SourceRef
 
 
 @dataclass(frozen=True, slots=True)
-class Namesakes(Effect[tuple[Namesake, ...]]):
+class FindDuplicates(Effect[tuple[Duplicate, ...]]):
     """The other tokens this process knows of whose `names` meet these (docs/protocol.md 2.5).
 
     Asking announces, too: whoever asks next is told of this one.
     """
 
-    ref: Ref
+    ref: SourceRef
     adopted_at: float
     names: frozenset[str]
 
@@ -161,14 +161,14 @@ class SpoolEntry:
 class SpoolRead(Effect[SpoolEntry | None]):
     """The entry of one grant, None if nothing was sent."""
 
-    ref: Ref
+    ref: SourceRef
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolWrite(Effect[None]):
     """Write the entry of one grant and wait until it is safe."""
 
-    ref: Ref
+    ref: SourceRef
     entry: SpoolEntry
 
 
@@ -176,11 +176,11 @@ class SpoolWrite(Effect[None]):
 class SpoolClear(Effect[None]):
     """Everything of this grant is stored: forget its entry."""
 
-    ref: Ref
+    ref: SourceRef
 
 
 @dataclass(frozen=True, slots=True)
-class Send(Effect[Outcome]):
+class RequestToken(Effect[TokenResponse]):
     """Present a refresh token at the issuer's token endpoint (RFC 6749 section 6).
 
     `timeout` bounds the whole exchange, in seconds.
@@ -206,13 +206,13 @@ class Introspect(Effect[bool | None]):
 
 
 @dataclass(frozen=True, slots=True)
-class Report(Effect[None]):
+class EmitEvent(Effect[None]):
     """Tell users and operators about a change: an Event on the source, and a log line.
 
     `of_issuer`: it begins or ends trouble of the issuer, which concerns all of its tokens.
     """
 
-    ref: Ref
+    ref: SourceRef
     source_uid: str
     reason: str
     message: str

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from csidriver.core.oauth.failure_reason import Kind, Signal
+from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.status import Status
 
 
-class Pace(Enum):
+class RetryPolicy(Enum):
     """When the next attempt may come."""
 
     BACKOFF = "backoff"  # 2 s doubling, capped by the token's remaining life
@@ -23,118 +23,130 @@ class Pace(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class FailureRule:
     """One row of the table. `message` ends in what to do about it."""
 
-    kind: Kind
+    consumption: Consumption
     status: Status
-    pace: Pace
+    retry_policy: RetryPolicy
     message: str
 
 
 _ISSUER = Status.ISSUER_UNAVAILABLE
 _CONFIG = Status.MISCONFIGURED
-MEANINGS: Mapping[Signal, Meaning] = {
-    Signal.UNREACHABLE: Meaning(
-        Kind.NOT_SENT, _ISSUER, Pace.BACKOFF, "the authorization server cannot be reached"
+FAILURE_RULES: Mapping[FailureReason, FailureRule] = {
+    FailureReason.UNREACHABLE: FailureRule(
+        Consumption.NOT_SENT,
+        _ISSUER,
+        RetryPolicy.BACKOFF,
+        "the authorization server cannot be reached",
     ),
-    Signal.TLS: Meaning(
-        Kind.NOT_SENT,
+    FailureReason.TLS: FailureRule(
+        Consumption.NOT_SENT,
         _CONFIG,
-        Pace.MINUTES,
+        RetryPolicy.MINUTES,
         "the authorization server's certificate is not trusted; check the issuer's caFile",
     ),
-    Signal.METADATA: Meaning(
-        Kind.NOT_SENT,
+    FailureReason.METADATA: FailureRule(
+        Consumption.NOT_SENT,
         _CONFIG,
-        Pace.MINUTES,
+        RetryPolicy.MINUTES,
         "the issuer's metadata does not fit its configuration; check issuer and endpointHosts",
     ),
-    Signal.THROTTLED: Meaning(
-        Kind.REJECTED, _ISSUER, Pace.RETRY_AFTER, "the authorization server asks to slow down"
+    FailureReason.THROTTLED: FailureRule(
+        Consumption.NOT_CONSUMED,
+        _ISSUER,
+        RetryPolicy.RETRY_AFTER,
+        "the authorization server asks to slow down",
     ),
-    Signal.NO_ANSWER: Meaning(
-        Kind.UNCERTAIN,
+    FailureReason.NO_ANSWER: FailureRule(
+        Consumption.UNKNOWN,
         Status.UNCERTAIN,
-        Pace.BACKOFF,
+        RetryPolicy.BACKOFF,
         "the authorization server took the refresh token and never answered",
     ),
-    Signal.SERVER_ERROR: Meaning(
-        Kind.UNCERTAIN, Status.UNCERTAIN, Pace.BACKOFF, "the authorization server failed"
-    ),
-    Signal.BAD_REPLY: Meaning(
-        Kind.UNCERTAIN,
+    FailureReason.SERVER_ERROR: FailureRule(
+        Consumption.UNKNOWN,
         Status.UNCERTAIN,
-        Pace.BACKOFF,
+        RetryPolicy.BACKOFF,
+        "the authorization server failed",
+    ),
+    FailureReason.BAD_REPLY: FailureRule(
+        Consumption.UNKNOWN,
+        Status.UNCERTAIN,
+        RetryPolicy.BACKOFF,
         "the authorization server's answer holds no token",
     ),
-    Signal.REDIRECT: Meaning(
-        Kind.REJECTED,
+    FailureReason.REDIRECT: FailureRule(
+        Consumption.NOT_CONSUMED,
         _CONFIG,
-        Pace.MINUTES,
+        RetryPolicy.MINUTES,
         "the token endpoint redirects, which is never followed; check the issuer's tokenEndpoint",
     ),
-    Signal.INVALID_GRANT: Meaning(
-        Kind.REJECTED,
+    FailureReason.INVALID_GRANT: FailureRule(
+        Consumption.NOT_CONSUMED,
         Status.NEEDS_REAUTH,
-        Pace.ONCE_LATER,
+        RetryPolicy.ONCE_LATER,
         "the refresh token is no longer valid; log in again and put the new token into the Secret",
     ),
-    Signal.LOGIN_REQUIRED: Meaning(
-        Kind.REJECTED,
+    FailureReason.LOGIN_REQUIRED: FailureRule(
+        Consumption.NOT_CONSUMED,
         Status.NEEDS_REAUTH,
-        Pace.STOP,
+        RetryPolicy.STOP,
         "the user must log in again; put the new token into the Secret",
     ),
-    Signal.INVALID_CLIENT: Meaning(
-        Kind.REJECTED,
+    FailureReason.INVALID_CLIENT: FailureRule(
+        Consumption.NOT_CONSUMED,
         Status.CLIENT_REJECTED,
-        Pace.HALF_HOUR,
+        RetryPolicy.HALF_HOUR,
         "clientID or clientSecret is refused; correct them in the Secret",
     ),
-    Signal.CLIENT_NOT_ALLOWED: Meaning(
-        Kind.REJECTED,
+    FailureReason.CLIENT_NOT_ALLOWED: FailureRule(
+        Consumption.NOT_CONSUMED,
         Status.CLIENT_REJECTED,
-        Pace.HOURLY,
+        RetryPolicy.HOURLY,
         "the client may not use refresh tokens; allow the refresh_token grant for it",
     ),
-    Signal.INVALID_SCOPE: Meaning(
-        Kind.REJECTED,
+    FailureReason.INVALID_SCOPE: FailureRule(
+        Consumption.NOT_CONSUMED,
         _CONFIG,
-        Pace.HOURLY,
+        RetryPolicy.HOURLY,
         "the requested scope is refused; check the issuer's scope",
     ),
-    Signal.INVALID_REQUEST: Meaning(
-        Kind.REJECTED,
+    FailureReason.INVALID_REQUEST: FailureRule(
+        Consumption.NOT_CONSUMED,
         _CONFIG,
-        Pace.HOURLY,
+        RetryPolicy.HOURLY,
         "the authorization server does not understand the request; check the issuer's clientAuth",
     ),
-    Signal.UNSUPPORTED_PROOF: Meaning(
-        Kind.REJECTED,
+    FailureReason.UNSUPPORTED_PROOF: FailureRule(
+        Consumption.NOT_CONSUMED,
         _CONFIG,
-        Pace.HOURLY,
+        RetryPolicy.HOURLY,
         "the client demands DPoP, which token files cannot carry; turn it off for this client",
     ),
-    Signal.FORBIDDEN: Meaning(
-        Kind.REJECTED, _ISSUER, Pace.MINUTES, "the authorization server forbids the request"
+    FailureReason.FORBIDDEN: FailureRule(
+        Consumption.NOT_CONSUMED,
+        _ISSUER,
+        RetryPolicy.MINUTES,
+        "the authorization server forbids the request",
     ),
-    Signal.NO_ENDPOINT: Meaning(
-        Kind.REJECTED,
+    FailureReason.NO_ENDPOINT: FailureRule(
+        Consumption.NOT_CONSUMED,
         _CONFIG,
-        Pace.SECOND_LOOK,
+        RetryPolicy.SECOND_LOOK,
         "there is no token endpoint at the configured address; check the issuer",
     ),
-    Signal.UNKNOWN_ERROR: Meaning(
-        Kind.REJECTED,
+    FailureReason.UNKNOWN_ERROR: FailureRule(
+        Consumption.NOT_CONSUMED,
         _CONFIG,
-        Pace.UNKNOWN,
+        RetryPolicy.UNKNOWN,
         "the authorization server answers with an error this driver does not know",
     ),
-    Signal.TOKEN_TYPE: Meaning(
-        Kind.REJECTED,
+    FailureReason.TOKEN_TYPE: FailureRule(
+        Consumption.NOT_CONSUMED,
         _CONFIG,
-        Pace.HOURLY,
+        RetryPolicy.HOURLY,
         "the authorization server issues no Bearer tokens to this client",
     ),
 }

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from csidriver.core.companion import AccessToken
-from csidriver.core.names import Ref
-from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.jwt import claims
+from csidriver.core.oauth.jwt import unverified_claims
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh.messages import PENDING_MESSAGE, READY_MESSAGE
 from csidriver.core.refresh.source import Client, Source
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Status, Warn
+from csidriver.core.status import Status, TokenWarning
 
 MAX_SEEDS = 256
 MAX_SPENT = 16
@@ -32,7 +32,7 @@ class Intent:
 
     nonce: str
     holder: str
-    rt: str
+    refresh_token_hash: str
     first_at: float
     started_at: float
     takeover_after: float
@@ -51,7 +51,7 @@ class Grant:
     `fingerprint`; `unscoped` is the one whose scope was refused. `twin` is the elder of this login.
     """
 
-    ref: Ref
+    ref: SourceRef
     source_uid: str
     source_version: str
     issuer: str
@@ -75,30 +75,30 @@ class Grant:
     refresh_expires_at: float = 0.0
     refresh_renewed: bool = True
     expiry_step: int = 0
-    signal: Signal | None = None
+    failure_reason: FailureReason | None = None
     fingerprint: str = ""
     unscoped: str = ""
     twin: str = ""
 
     @property
-    def live(self) -> str:
+    def live_hash(self) -> str:
         """Hash of the refresh token that may be presented."""
         token = self.document.refresh_token
         return "" if token is None else token.hash()
 
     @property
-    def lineage(self) -> str:
+    def login_id(self) -> str:
         """Names this login for as long as it is the one in custody."""
-        return lineage(self.ref, self.adopted_at)
+        return login_id(self.ref, self.adopted_at)
 
     @property
-    def names(self) -> frozenset[str]:
+    def token_hashes(self) -> frozenset[str]:
         """What this token shares with any other Secret that came from the same login."""
-        own = (self.live, self.lineage, *self.seeds[-1:], *self.spent[self.inherited :])
+        own = (self.live_hash, self.login_id, *self.seeds[-1:], *self.spent[self.inherited :])
         return frozenset(name for name in (*own, self.twin) if name)
 
     @property
-    def life(self) -> float:
+    def lifetime(self) -> float:
         """Seconds the access token lives in all, 0 when there is none."""
         return max(0.0, self.expires_at - self.issued_at)
 
@@ -112,26 +112,26 @@ class Grant:
         )
 
 
-def lineage(ref: Ref, adopted_at: float) -> str:
+def login_id(ref: SourceRef, adopted_at: float) -> str:
     """Names one adoption of one Secret."""
     return f"{ref.id}@{adopted_at:.3f}"
 
 
-class Verdict(Enum):
+class SourceToken(Enum):
     """What a source's refresh token says about the grant (protocol section 2)."""
 
-    SAME = "same"
-    OLD_SEED = "old_seed"
-    RESEED = "reseed"
+    LIVE = "same"
+    OLD = "old_seed"
+    NEW = "reseed"
 
 
-def judge(grant: Grant, source: Source) -> Verdict:
+def compare_source(grant: Grant, source: Source) -> SourceToken:
     """Whether the source holds the live token, a restored old one, or a human's new one."""
     presented = source.refresh_token.hash()
-    if presented == grant.live:
-        return Verdict.SAME
+    if presented == grant.live_hash:
+        return SourceToken.LIVE
     old = presented in grant.seeds or presented in grant.spent
-    return Verdict.OLD_SEED if old else Verdict.RESEED
+    return SourceToken.OLD if old else SourceToken.NEW
 
 
 def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) -> Grant:
@@ -139,12 +139,12 @@ def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) ->
 
     The seed's own access token is used while it provably lives another 30 s or half its life.
     """
-    said = claims(source.document.access_token) if source.document.access_token else None
+    said = unverified_claims(source.document.access_token) if source.document.access_token else None
     issued, expiry = (said.iat or 0.0, said.exp or 0.0) if said else (0.0, 0.0)
     usable = 0 < issued < expiry and expiry - now > min(30.0, (expiry - issued) / 2)
     seeds, spent = (previous.seeds, previous.spent) if previous else ((), ())
     if previous is not None:
-        spent = (*spent, previous.live)[-MAX_SPENT:]
+        spent = (*spent, previous.live_hash)[-MAX_SPENT:]
     return Grant(
         ref=source.ref,
         source_uid=source.uid,
@@ -162,7 +162,7 @@ def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) ->
         next_refresh=now,
         status=Status.READY if usable else Status.PENDING,
         message=READY_MESSAGE if usable else PENDING_MESSAGE,
-        warning=Warn.TRAILING_BYTES.value if source.trailing else "",
+        warning=TokenWarning.TRAILING_BYTES.value if source.trailing else "",
         failures=0,
         adopted_at=now,
         key=source.key,
@@ -170,24 +170,28 @@ def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) ->
     )
 
 
-def working_life(grant: Grant, issuer: Issuer) -> float:
+def effective_lifetime(grant: Grant, issuer: Issuer) -> float:
     """Seconds to derive time-outs from: the token's lifetime, or a guess before the first one."""
-    return grant.life or issuer.default_lifetime
+    return grant.lifetime or issuer.default_lifetime
 
 
-def begin(grant: Grant, nonce: str, holder: str, now: float, takeover_after: float) -> Grant:
+def with_intent(grant: Grant, nonce: str, holder: str, now: float, takeover_after: float) -> Grant:
     """The grant with the intent to present its live refresh token.
 
     An intent left for the same token means that an earlier outcome is unknown: the attempt counts
     up and keeps the instant of the first send.
     """
-    earlier = grant.intent if grant.intent is not None and grant.intent.rt == grant.live else None
+    earlier = (
+        grant.intent
+        if grant.intent is not None and grant.intent.refresh_token_hash == grant.live_hash
+        else None
+    )
     return replace(
         grant,
         intent=Intent(
             nonce=nonce,
             holder=holder,
-            rt=grant.live,
+            refresh_token_hash=grant.live_hash,
             first_at=earlier.first_at if earlier else now,
             started_at=now,
             takeover_after=takeover_after,
@@ -197,7 +201,7 @@ def begin(grant: Grant, nonce: str, holder: str, now: float, takeover_after: flo
     )
 
 
-def withdraw(grant: Grant) -> Grant:
+def without_unsent_attempt(grant: Grant) -> Grant:
     """The grant after an announced attempt that sent nothing: an earlier one stays unsettled."""
     intent = grant.intent
     if intent is None or intent.attempt <= 1:
@@ -205,6 +209,6 @@ def withdraw(grant: Grant) -> Grant:
     return replace(grant, intent=replace(intent, attempt=intent.attempt - 1, recorded=True))
 
 
-def presentable(grant: Grant) -> Sensitive | None:
+def sendable_refresh_token(grant: Grant) -> Sensitive | None:
     """The live token, None if there is none or a later one replaced it (protocol section 2.6)."""
-    return None if grant.live in grant.spent else grant.document.refresh_token
+    return None if grant.live_hash in grant.spent else grant.document.refresh_token

@@ -5,8 +5,8 @@ from typing import Any
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
-from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_document import MAX_STORED, DocumentError, TokenDocument
 from csidriver.core.refresh.grant import Grant, Intent
 from csidriver.core.refresh.source import Client
@@ -22,7 +22,7 @@ _VERSION = 1
 def to_data(grant: Grant) -> dict[str, Sensitive]:
     """The data of the grant's Secret. Client credentials go along: a restart reads no source."""
     return {
-        DOCUMENT: grant.document.text(),
+        DOCUMENT: grant.document.to_json(),
         STATE: Sensitive(json.dumps(_tokens(grant) | _progress(grant))),
         annotations.KEY_CLIENT_ID: Sensitive(grant.client.client_id),
         annotations.KEY_CLIENT_SECRET: grant.client.client_secret,
@@ -47,7 +47,7 @@ def _tokens(grant: Grant) -> dict[str, Any]:
         "expiresAt": grant.expires_at,
         "refreshExpiresAt": grant.refresh_expires_at,
         "refreshRenewed": grant.refresh_renewed,
-        "rt": grant.live,
+        "rt": grant.live_hash,
         "seeds": list(grant.seeds),
         "spent": list(grant.spent),
         "inherited": grant.inherited,
@@ -64,7 +64,7 @@ def _progress(grant: Grant) -> dict[str, Any]:
         "warning": grant.warning,
         "expiryStep": grant.expiry_step,
         "failures": grant.failures,
-        "signal": None if grant.signal is None else grant.signal.value,
+        "signal": None if grant.failure_reason is None else grant.failure_reason.value,
         "fingerprint": grant.fingerprint,
         "unscoped": grant.unscoped,
         "twin": grant.twin,
@@ -75,7 +75,7 @@ def _announced(intent: Intent) -> dict[str, Any]:
     return {
         "nonce": intent.nonce,
         "holder": intent.holder,
-        "rt": intent.rt,
+        "rt": intent.refresh_token_hash,
         "first_at": intent.first_at,
         "started_at": intent.started_at,
         "takeover_after": intent.takeover_after,
@@ -116,7 +116,7 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
     source, intent, following = state["source"], state["intent"], state["nextRefresh"]
     signal = state.get("signal")
     return Grant(
-        ref=Ref(source["namespace"], source["name"]),
+        ref=SourceRef(source["namespace"], source["name"]),
         source_uid=source["uid"],
         source_version=source["resourceVersion"],
         issuer=state["issuer"]["name"],
@@ -144,7 +144,7 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
         refresh_expires_at=float(state.get("refreshExpiresAt", 0.0)),
         refresh_renewed=bool(state.get("refreshRenewed", True)),
         expiry_step=int(state.get("expiryStep", 0)),
-        signal=None if signal is None else Signal(signal),
+        failure_reason=None if signal is None else FailureReason(signal),
         fingerprint=str(state.get("fingerprint", "")),
         unscoped=str(state.get("unscoped", "")),
         twin=str(state.get("twin", "")),
@@ -155,7 +155,7 @@ def _intent(announced: dict[str, Any]) -> Intent:
     intent = Intent(
         nonce=announced["nonce"],
         holder=announced["holder"],
-        rt=announced["rt"],
+        refresh_token_hash=announced["rt"],
         first_at=announced["first_at"],
         started_at=announced["started_at"],
         takeover_after=announced["takeover_after"],

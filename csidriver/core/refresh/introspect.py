@@ -10,44 +10,48 @@ from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.refresh import schedule
 from csidriver.core.refresh.commit import commit
 from csidriver.core.refresh.effects import Introspect
-from csidriver.core.refresh.grant import Grant, presentable, working_life
+from csidriver.core.refresh.grant import Grant, effective_lifetime, sendable_refresh_token
 from csidriver.core.refresh.messages import LOST_MESSAGE, UNSETTLED_MESSAGE
-from csidriver.core.refresh.outcomes import REPEATS, late_try
-from csidriver.core.refresh.state import Known, Rules, Steps
+from csidriver.core.refresh.outcomes import REPEATS, last_attempt_at
+from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.status import Status
 
 
-def consult(known: Known, issuer: Issuer, rules: Rules, now: float) -> Steps[tuple[Known, bool]]:
+def check_before_sending(
+    known: TokenState, issuer: Issuer, rules: RefreshContext, now: float
+) -> Effects[tuple[TokenState, bool]]:
     """Whether the live token may be presented now, and what is known after asking."""
     grant = known.grant
-    token = None if grant is None else presentable(grant)
-    if grant is None or token is None or not issuer.introspects:
+    token = None if grant is None else sendable_refresh_token(grant)
+    if grant is None or token is None or not issuer.supports_introspection:
         return known, True
-    if not doubtful(grant, issuer, now):
+    if not needs_introspection(grant, issuer, now):
         return known, True
-    timeout = schedule.http_timeout(working_life(grant, issuer), rules.limits, issuer.min_lead)
+    timeout = schedule.http_timeout(
+        effective_lifetime(grant, issuer), rules.limits, issuer.min_lead
+    )
     active = yield from Introspect(issuer, grant.client, token, timeout)
     if active is None:
         return _unanswered(known, grant, now)
     if active:
         return known, True
-    return (yield from commit(known, grant, _refuted(grant))), False
+    return (yield from commit(known, grant, _after_inactive(grant))), False
 
 
-def doubtful(grant: Grant, issuer: Issuer, now: float) -> bool:
+def needs_introspection(grant: Grant, issuer: Issuer, now: float) -> bool:
     """Whether presenting this token could be the second time, or in vain."""
     intent = grant.intent
-    if intent is not None and intent.rt == grant.live:
+    if intent is not None and intent.refresh_token_hash == grant.live_hash:
         # Within its window the server serves a spent token, too, which brings the new one.
         return intent.attempt not in REPEATS or now >= intent.first_at + issuer.reuse
     return grant.status is Status.NEEDS_REAUTH
 
 
-def _unanswered(known: Known, grant: Grant, now: float) -> tuple[Known, bool]:
+def _unanswered(known: TokenState, grant: Grant, now: float) -> tuple[TokenState, bool]:
     """The server does not say: what section 4 allows without asking."""
     if grant.intent is None:
         return known, True
-    late: float | None = late_try(grant, 0.0)
+    late: float | None = last_attempt_at(grant, 0.0)
     if grant.intent.attempt > 1:
         late = None
     elif late is not None and late <= now:
@@ -56,7 +60,7 @@ def _unanswered(known: Known, grant: Grant, now: float) -> tuple[Known, bool]:
     return replace(known, grant=replace(grant, next_refresh=late, message=message)), False
 
 
-def _refuted(grant: Grant) -> Grant:
+def _after_inactive(grant: Grant) -> Grant:
     """The server no longer knows the token: a new login is needed, whoever spent it."""
     if grant.intent is None:
         return replace(grant, next_refresh=None)

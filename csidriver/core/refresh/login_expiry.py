@@ -17,9 +17,9 @@ def refresh_expiry(grant: Grant, reply: TokenDocument, sent_at: float) -> tuple[
     Call it with the grant as it was before. What a server says first is taken for renewable until
     the next refresh shows otherwise; Keycloak sends 0 for "never".
     """
-    said = reply.seconds("refresh_expires_in")
+    said = reply.number("refresh_expires_in")
     fresh = reply.refresh_token
-    if said is None and (fresh is None or fresh.hash() == grant.live):
+    if said is None and (fresh is None or fresh.hash() == grant.live_hash):
         return grant.refresh_expires_at, grant.refresh_expires_at <= 0
     if said is None or said <= 0:
         return 0.0, True
@@ -29,18 +29,18 @@ def refresh_expiry(grant: Grant, reply: TokenDocument, sent_at: float) -> tuple[
     return expiry, grant.refresh_expires_at <= 0 or moved > passed / 2
 
 
-def ends(grant: Grant) -> bool:
+def is_final(grant: Grant) -> bool:
     """Whether no refresh will move the end of the refresh token out."""
     return grant.refresh_expires_at > 0 and not grant.refresh_renewed
 
 
-def step(grant: Grant, now: float) -> int:
+def warnings_due(grant: Grant, now: float) -> int:
     """How many of the warnings are due."""
-    return sum(grant.refresh_expires_at - s <= now for s in STEPS) if ends(grant) else 0
+    return sum(grant.refresh_expires_at - s <= now for s in STEPS) if is_final(grant) else 0
 
 
-def next_step(grant: Grant, now: float) -> float | None:
+def next_warning(grant: Grant, now: float) -> float | None:
     """When the next warning is due (epoch seconds), None if there is none."""
-    if not ends(grant):
+    if not is_final(grant):
         return None
     return min((at for s in STEPS if (at := grant.refresh_expires_at - s) > now), default=None)

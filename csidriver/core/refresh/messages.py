@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from csidriver.core.status import Warn
+from csidriver.core.status import TokenWarning
 
 READY_MESSAGE = "the access token is fresh"
 PENDING_MESSAGE = "the first refresh is under way"
@@ -36,17 +36,17 @@ UNSETTLED_MESSAGE = (
     "the outcome of a refresh is unknown, and so is that of its repetition; log in again and put "
     "the new token into the Secret"
 )
-WARNINGS: Mapping[Warn, str] = {
-    Warn.REFRESH_TOKEN_EXPIRING: "the refresh token expires soon; log in again",
-    Warn.OLD_SEED_RESTORED: (
+WARNINGS: Mapping[TokenWarning, str] = {
+    TokenWarning.REFRESH_TOKEN_EXPIRING: "the refresh token expires soon; log in again",
+    TokenWarning.OLD_SEED_RESTORED: (
         "the Secret holds a refresh token that was replaced long ago; the live one is kept and "
         "comes back with the next refresh"
     ),
-    Warn.TRAILING_BYTES: "the document ends in a brace too many; the next refresh corrects it",
-    Warn.DEFAULT_LIFETIME: (
+    TokenWarning.TRAILING_BYTES: "the document ends in a brace too many; the next refresh corrects it",
+    TokenWarning.DEFAULT_LIFETIME: (
         "the authorization server says no credible lifetime; the issuer's defaultLifetime is used"
     ),
-    Warn.MIRROR_REFUSED: (
+    TokenWarning.MIRROR_REFUSED: (
         "the Secret cannot be updated (immutable, a quota or an admission policy); pods get fresh "
         "tokens all the same"
     ),

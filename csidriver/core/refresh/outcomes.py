@@ -3,14 +3,19 @@
 import math
 from dataclasses import replace
 
-from csidriver.core.oauth.failure_reason import Kind, Signal
+from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
-from csidriver.core.oauth.jwt import claims
+from csidriver.core.oauth.jwt import unverified_claims
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.oauth.token_response import Failed
+from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import schedule
-from csidriver.core.refresh.failures import MEANINGS, Pace
-from csidriver.core.refresh.grant import MAX_SPENT, Grant, withdraw, working_life
+from csidriver.core.refresh.failures import FAILURE_RULES, RetryPolicy
+from csidriver.core.refresh.grant import (
+    MAX_SPENT,
+    Grant,
+    effective_lifetime,
+    without_unsent_attempt,
+)
 from csidriver.core.refresh.login_expiry import refresh_expiry
 from csidriver.core.refresh.messages import (
     LOST_MESSAGE,
@@ -19,16 +24,18 @@ from csidriver.core.refresh.messages import (
     UNSCOPED_MESSAGE,
     UNSETTLED_MESSAGE,
 )
-from csidriver.core.status import Status, Warn
+from csidriver.core.status import Status, TokenWarning
 
 # Seconds after the first and second unknown outcome, where the server tolerates repetitions.
 REPEATS = {1: 1.0, 2: 3.0}
 # Seconds by which the clocks of two machines may differ without harm.
 _AHEAD = 60.0
-_COUNTED = (Pace.HALF_HOUR, Pace.UNKNOWN, Pace.SECOND_LOOK)
+_COUNTED = (RetryPolicy.HALF_HOUR, RetryPolicy.UNKNOWN, RetryPolicy.SECOND_LOOK)
 
 
-def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, u: float) -> Grant:
+def after_success(
+    grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, u: float
+) -> Grant:
     """The grant after tokens arrived. A new refresh token is kept whatever is wrong with the rest.
 
     `sent_at` is the instant before sending, so that expiry is never later than the server's;
@@ -36,22 +43,22 @@ def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, 
     """
     bearer = reply.token_type.lower() == "bearer"
     fresh = reply.access_token if bearer else None
-    said = claims(fresh) if fresh is not None else None
+    said = unverified_claims(fresh) if fresh is not None else None
     life = schedule.lifetime(
-        reply.seconds("expires_in"), said.iat if said else None, said.exp if said else None
+        reply.number("expires_in"), said.iat if said else None, said.exp if said else None
     )
     assumed = life is None
     life = issuer.default_lifetime if life is None else life
     after = _stored(grant, reply, sent_at, sent_at + life if fresh else None)
     if fresh is None:
-        signal = Signal.BAD_REPLY if bearer else Signal.TOKEN_TYPE
-        return _failed(after, Failed(signal), sent_at, issuer, u, Status.MISCONFIGURED)
+        signal = FailureReason.BAD_REPLY if bearer else FailureReason.TOKEN_TYPE
+        return _failed(after, Failure(signal), sent_at, issuer, u, Status.MISCONFIGURED)
     ends = after.refresh_expires_at
     return replace(
         after,
         issued_at=sent_at,
         expires_at=sent_at + life,
-        next_refresh=schedule.due(
+        next_refresh=schedule.next_refresh_at(
             sent_at,
             life,
             u=u,
@@ -60,9 +67,9 @@ def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, 
         ),
         status=Status.READY,
         message=UNSCOPED_MESSAGE if _unscoped(grant, issuer) else READY_MESSAGE,
-        warning=Warn.DEFAULT_LIFETIME.value if assumed else "",
+        warning=TokenWarning.DEFAULT_LIFETIME.value if assumed else "",
         failures=0,
-        signal=None,
+        failure_reason=None,
         fingerprint="",
     )
 
@@ -70,7 +77,7 @@ def succeed(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, 
 def _stored(grant: Grant, reply: TokenDocument, sent_at: float, expiry: float | None) -> Grant:
     """The grant with what a reply brought; `expiry` is None if its access token is of no use."""
     usable = expiry is not None
-    kept = reply if usable else reply.without("access_token", "token_type", "expires_in")
+    kept = reply if usable else reply.drop("access_token", "token_type", "expires_in")
     return replace(
         _rotated(grant, reply, sent_at),
         document=grant.document.merge(kept, expiry),
@@ -87,15 +94,15 @@ def _rotated(grant: Grant, reply: TokenDocument, sent_at: float) -> Grant:
     ends, renewed = refresh_expiry(grant, reply, sent_at)
     after = replace(grant, refresh_expires_at=ends, refresh_renewed=renewed)
     fresh = reply.refresh_token
-    if fresh is None or fresh.hash() == grant.live:
+    if fresh is None or fresh.hash() == grant.live_hash:
         return after
     earlier = [h for h in grant.spent[: grant.inherited] if h != fresh.hash()]
-    own = [h for h in (*grant.spent[grant.inherited :], grant.live) if h != fresh.hash()]
+    own = [h for h in (*grant.spent[grant.inherited :], grant.live_hash) if h != fresh.hash()]
     spent = (*earlier, *own)[-MAX_SPENT:]
     return replace(after, spent=spent, inherited=max(0, len(spent) - len(own)))
 
 
-def scoped(grant: Grant, issuer: Issuer) -> Issuer:
+def without_refused_scope(grant: Grant, issuer: Issuer) -> Issuer:
     """The issuer as a request for this grant needs it: less a scope that it has refused."""
     return replace(issuer, scope="") if _unscoped(grant, issuer) else issuer
 
@@ -104,17 +111,17 @@ def _unscoped(grant: Grant, issuer: Issuer) -> bool:
     return bool(issuer.scope) and grant.unscoped == issuer.fingerprint
 
 
-def reconsider(grant: Grant, issuer: Issuer, now: float) -> Grant:
+def reschedule_if_obsolete(grant: Grant, issuer: Issuer, now: float) -> Grant:
     """The grant with an attempt planned soon if its plan rests on what is no longer the case.
 
     That is an issuer configured otherwise than when it refused, or a clock that was far ahead.
     """
     if grant.next_refresh is None:
         return grant
-    soon = now + schedule.gap(working_life(grant, issuer))
+    soon = now + schedule.min_interval(effective_lifetime(grant, issuer))
     if grant.failures == 0 and grant.issued_at > now + _AHEAD:
         return replace(grant, next_refresh=min(soon, grant.next_refresh))
-    if grant.signal is None or not _configurable(grant.signal):
+    if grant.failure_reason is None or not _configurable(grant.failure_reason):
         return grant
     if grant.fingerprint == issuer.fingerprint:
         return grant
@@ -122,27 +129,27 @@ def reconsider(grant: Grant, issuer: Issuer, now: float) -> Grant:
         grant,
         fingerprint=issuer.fingerprint,
         failures=0,
-        signal=None,
+        failure_reason=None,
         next_refresh=min(soon, grant.next_refresh),
     )
 
 
-def _configurable(signal: Signal) -> bool:
+def _configurable(signal: FailureReason) -> bool:
     """Whether the operator of the issuer may have caused this, and may have mended it."""
-    status = MEANINGS[signal].status
+    status = FAILURE_RULES[signal].status
     mended = (Status.MISCONFIGURED, Status.CLIENT_REJECTED)
-    return status in mended or signal is Signal.FORBIDDEN
+    return status in mended or signal is FailureReason.FORBIDDEN
 
 
-def fail(grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float) -> Grant:
+def after_failure(grant: Grant, failed: Failure, now: float, issuer: Issuer, u: float) -> Grant:
     """The grant after an exchange without tokens. Nothing is ever deleted here."""
-    if failed.kind is Kind.UNCERTAIN and issuer.reuse != UNLIMITED:
-        return _uncertain(grant, now, issuer, u)
+    if failed.consumption is Consumption.UNKNOWN and issuer.reuse != UNLIMITED:
+        return _after_unknown_outcome(grant, now, issuer, u)
     repeated = grant.intent is not None and grant.intent.attempt > 1
-    final = (Signal.INVALID_GRANT, Signal.LOGIN_REQUIRED)
-    if repeated and failed.signal not in final:
+    final = (FailureReason.INVALID_GRANT, FailureReason.LOGIN_REQUIRED)
+    if repeated and failed.reason not in final:
         return _still_uncertain(grant, failed, now, issuer, u)
-    if repeated and failed.signal is Signal.INVALID_GRANT:
+    if repeated and failed.reason is FailureReason.INVALID_GRANT:
         return replace(
             grant,
             intent=None,
@@ -151,38 +158,43 @@ def fail(grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float) -> 
             next_refresh=None,
             failures=grant.failures + 1,
         )
-    status = MEANINGS[failed.signal].status
-    if failed.kind is Kind.UNCERTAIN:  # the server never rotates: nothing can have been spent
+    status = FAILURE_RULES[failed.reason].status
+    if (
+        failed.consumption is Consumption.UNKNOWN
+    ):  # the server never rotates: nothing can have been spent
         status = Status.ISSUER_UNAVAILABLE
     return _failed(replace(grant, intent=None), failed, now, issuer, u, status)
 
 
 def _failed(
-    grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float, status: Status
+    grant: Grant, failed: Failure, now: float, issuer: Issuer, u: float, status: Status
 ) -> Grant:
-    meaning = MEANINGS[failed.signal]
-    alike = grant.signal is failed.signal
+    meaning = FAILURE_RULES[failed.reason]
+    alike = grant.failure_reason is failed.reason
     # "A few quick tries" counts tries that ended alike, not an outage before them.
-    failures = grant.failures + 1 if alike or meaning.pace not in _COUNTED else 1
+    failures = grant.failures + 1 if alike or meaning.retry_policy not in _COUNTED else 1
     # Only a repeated refusal confirms one; failures of another kind before it prove nothing.
-    counted = int(alike) + 1 if meaning.pace is Pace.ONCE_LATER else failures
+    counted = int(alike) + 1 if meaning.retry_policy is RetryPolicy.ONCE_LATER else failures
     remaining = grant.expires_at - now
-    life = working_life(grant, issuer)
+    life = effective_lifetime(grant, issuer)
     wait = schedule.retry(
-        meaning.pace, counted, u=u, remaining=remaining, life=life, pause=failed.pause
+        meaning.retry_policy, counted, u=u, remaining=remaining, life=life, pause=failed.pause
     )
-    unscoping = failed.signal is Signal.INVALID_SCOPE and scoped(grant, issuer).scope != ""
+    unscoping = (
+        failed.reason is FailureReason.INVALID_SCOPE
+        and without_refused_scope(grant, issuer).scope != ""
+    )
     if unscoping:
-        grant, wait = replace(grant, unscoped=issuer.fingerprint), schedule.gap(life)
+        grant, wait = replace(grant, unscoped=issuer.fingerprint), schedule.min_interval(life)
     # A first look at what may have moved, and trouble of the issuer, concern the user only when
     # the token in hand runs short.
-    first = unscoping or (meaning.pace is Pace.SECOND_LOOK and failures == 1)
+    first = unscoping or (meaning.retry_policy is RetryPolicy.SECOND_LOOK and failures == 1)
     minor = first or status is Status.ISSUER_UNAVAILABLE
-    hidden = minor and remaining > schedule.lead(life, issuer.min_lead) / 2
+    hidden = minor and remaining > schedule.lead_time(life, issuer.min_lead) / 2
     return replace(
         grant,
         failures=failures,
-        signal=failed.signal,
+        failure_reason=failed.reason,
         fingerprint=issuer.fingerprint,
         next_refresh=None if wait is None else now + wait,
         status=grant.status if hidden else status,
@@ -190,13 +202,13 @@ def _failed(
     )
 
 
-def _still_uncertain(grant: Grant, failed: Failed, now: float, issuer: Issuer, u: float) -> Grant:
+def _still_uncertain(grant: Grant, failed: Failure, now: float, issuer: Issuer, u: float) -> Grant:
     """A repetition that proved nothing does not count; what the first send did is still unknown."""
-    waiting = _failed(withdraw(grant), failed, now, issuer, u, Status.UNCERTAIN)
+    waiting = _failed(without_unsent_attempt(grant), failed, now, issuer, u, Status.UNCERTAIN)
     return replace(waiting, message=UNCERTAIN_MESSAGE)
 
 
-def _uncertain(grant: Grant, now: float, issuer: Issuer, u: float) -> Grant:
+def _after_unknown_outcome(grant: Grant, now: float, issuer: Issuer, u: float) -> Grant:
     """Keep the intent, plan the one more presentation that the issuer tolerates (section 4).
 
     Where the server can be asked about the token it is asked soon; `doubt` says what follows.
@@ -205,9 +217,9 @@ def _uncertain(grant: Grant, now: float, issuer: Issuer, u: float) -> Grant:
     intent = grant.intent
     if intent is not None:
         planned = now + REPEATS.get(intent.attempt, math.inf)
-        life = working_life(grant, issuer)
+        life = effective_lifetime(grant, issuer)
         ask = schedule.retry(
-            Pace.BACKOFF,
+            RetryPolicy.BACKOFF,
             intent.attempt,
             u=u,
             remaining=grant.expires_at - now,
@@ -216,10 +228,10 @@ def _uncertain(grant: Grant, now: float, issuer: Issuer, u: float) -> Grant:
         )
         if planned < intent.first_at + issuer.reuse:
             again = planned
-        elif issuer.introspects and ask is not None:
+        elif issuer.supports_introspection and ask is not None:
             again = now + ask
         elif intent.attempt <= 1:
-            again = late_try(grant, now + schedule.gap(life))
+            again = last_attempt_at(grant, now + schedule.min_interval(life))
     return replace(
         grant,
         intent=None if intent is None else replace(intent, recorded=True),
@@ -227,10 +239,10 @@ def _uncertain(grant: Grant, now: float, issuer: Issuer, u: float) -> Grant:
         message=UNSETTLED_MESSAGE if again is None else UNCERTAIN_MESSAGE,
         next_refresh=again,
         failures=grant.failures + 1,
-        signal=None,
+        failure_reason=None,
     )
 
 
-def late_try(grant: Grant, soonest: float) -> float:
+def last_attempt_at(grant: Grant, soonest: float) -> float:
     """When a token that may be spent is presented blindly: late, a human may reseed till then."""
-    return max(soonest, grant.expires_at - schedule.lead(grant.life) / 4)
+    return max(soonest, grant.expires_at - schedule.lead_time(grant.lifetime) / 4)

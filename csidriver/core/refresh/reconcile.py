@@ -7,79 +7,93 @@ may come at any time and for any reason, and does only what is missing.
 from dataclasses import replace
 
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.refresh.adopt import bound_issuer, forget, take_custody
-from csidriver.core.refresh.companion_update import publish
+from csidriver.core.refresh.adopt import bound_issuer, delete_after_grace, sync_from_source
+from csidriver.core.refresh.companion_update import store_companion_and_mirror
 from csidriver.core.refresh.effects import Now
-from csidriver.core.refresh.grant import presentable
+from csidriver.core.refresh.grant import sendable_refresh_token
 from csidriver.core.refresh.messages import DAMAGED_MESSAGE, EMPTY_MESSAGE
-from csidriver.core.refresh.source_annotations import Plight
-from csidriver.core.refresh.state import Known, Rules, Steps, learn_custody, learn_source
-from csidriver.core.refresh.token_request import refresh_if_due, settle_own
+from csidriver.core.refresh.source_annotations import StatusOverride
+from csidriver.core.refresh.state import (
+    Effects,
+    RefreshContext,
+    TokenState,
+    learn_grant,
+    learn_source,
+)
+from csidriver.core.refresh.token_request import recover_own_intent, refresh_if_due
 from csidriver.core.status import Status
 from csidriver.errors import StoreConflict, StoreRefused
 
 
-def visit(known: Known, rules: Rules) -> Steps[Known]:
+def reconcile(known: TokenState, rules: RefreshContext) -> Effects[TokenState]:
     """Bring one token up to date with its source, its schedule and its companion.
 
-    Returns what is known afterwards; `next_visit` says when to come again.
+    Returns what is known afterwards; `next_reconcile` says when to come again.
 
     Raises:
         StoreError, SpoolFailed: the surroundings failed; everything done so far is safe.
     """
     if not rules.serves(known):
         # Its grant stays: the operator may enrol the namespace again, and it holds the only copy.
-        return replace(known, next_visit=None)
+        return replace(known, next_reconcile=None)
     try:
-        known = yield from learn_custody(known, rules)
+        known = yield from learn_grant(known, rules)
         try:
             known = yield from learn_source(known)
         except StoreRefused:
             # Who took the right away took no token back: what the spool holds is lost with the pod.
-            known = yield from _settle(known, rules)
+            known = yield from _recover_only(known, rules)
             if rules.serves(known):
                 raise
-            return replace(known, next_visit=None)
+            return replace(known, next_reconcile=None)
         if known.source is None:
-            return (yield from forget(known))
-        return (yield from _tend(replace(known, gone_since=None, recheck_at=None), rules))
+            return (yield from delete_after_grace(known))
+        return (
+            yield from _reconcile_present(
+                replace(known, source_deleted_at=None, requeue_at=None), rules
+            )
+        )
     except StoreConflict:
-        return (yield from _anew(known))
+        return (yield from _restart(known))
 
 
-def _tend(known: Known, rules: Rules) -> Steps[Known]:
+def _reconcile_present(known: TokenState, rules: RefreshContext) -> Effects[TokenState]:
     """Custody, refresh, publication of a token whose source is there. Raises StoreConflict."""
-    if known.damaged:
-        return (yield from publish(known, rules, _harm(known, rules, DAMAGED_MESSAGE)))
-    known, plight = yield from take_custody(known, rules)
-    if known.grant is not None and presentable(known.grant) is None:
-        plight = _harm(known, rules, EMPTY_MESSAGE)
+    if known.grant_unreadable:
+        return (
+            yield from store_companion_and_mirror(
+                known, rules, _unusable_grant(known, rules, DAMAGED_MESSAGE)
+            )
+        )
+    known, plight = yield from sync_from_source(known, rules)
+    if known.grant is not None and sendable_refresh_token(known.grant) is None:
+        plight = _unusable_grant(known, rules, EMPTY_MESSAGE)
     if known.grant is not None and not (plight and plight.blocks):
         issuer = bound_issuer(known.grant, rules)
         if isinstance(issuer, Issuer):
             known = yield from refresh_if_due(known, issuer, rules)
-            if known.custody_stale:
-                return (yield from _anew(known))
+            if known.grant_stale:
+                return (yield from _restart(known))
         else:
-            plight = Plight(Status.MISCONFIGURED, issuer, blocks=True)
-    return (yield from publish(known, rules, plight))
+            plight = StatusOverride(Status.MISCONFIGURED, issuer, blocks=True)
+    return (yield from store_companion_and_mirror(known, rules, plight))
 
 
-def _settle(known: Known, rules: Rules) -> Steps[Known]:
+def _recover_only(known: TokenState, rules: RefreshContext) -> Effects[TokenState]:
     """Store what an exchange of ours brought; the source has no part in that."""
     issuer = None if known.grant is None else bound_issuer(known.grant, rules)
-    if not isinstance(issuer, Issuer) or known.damaged or known.lost:
+    if not isinstance(issuer, Issuer) or known.grant_unreadable or known.grant_missing_in_store:
         return known
-    return (yield from settle_own(known, issuer, rules))
+    return (yield from recover_own_intent(known, issuer, rules))
 
 
-def _harm(known: Known, rules: Rules, message: str) -> Plight:
+def _unusable_grant(known: TokenState, rules: RefreshContext, message: str) -> StatusOverride:
     """Why nothing is sent for a grant that came to harm; what is left of it is not touched."""
     grant = f"{rules.driver_namespace}/{known.ref.grant}"
-    return Plight(Status.INVALID, message.format(grant=grant), blocks=True)
+    return StatusOverride(Status.INVALID, message.format(grant=grant), blocks=True)
 
 
-def _anew(known: Known) -> Steps[Known]:
+def _restart(known: TokenState) -> Effects[TokenState]:
     """Somebody else wrote first: read everything again, at once, and decide anew."""
     now = yield from Now()
-    return replace(known, source_stale=True, custody_stale=True, next_visit=now)
+    return replace(known, source_stale=True, grant_stale=True, next_reconcile=now)

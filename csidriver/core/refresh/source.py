@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.token_document import DocumentError, TokenDocument
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
@@ -26,7 +26,7 @@ class Client:
 class Source:
     """What a user's Secret says. `key` is the data key the document was found under."""
 
-    ref: Ref
+    ref: SourceRef
     uid: str
     refresh_token: Sensitive
     document: TokenDocument
@@ -51,7 +51,7 @@ class Source:
         if problems or token is None:
             raise InvalidSecret(f"Secret {secret.namespace}/{secret.name}", problems)
         return cls(
-            ref=Ref(secret.namespace, secret.name),
+            ref=SourceRef(secret.namespace, secret.name),
             uid=secret.uid,
             refresh_token=token,
             document=document,

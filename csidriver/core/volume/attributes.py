@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from csidriver.core.kubernetes.validation import is_subdomain
+from csidriver.core.kubernetes.validation import is_dns1123_subdomain
 from csidriver.core.names import KUBELET_PREFIX
 from csidriver.core.volume.template import DEFAULT, Template
 from csidriver.errors import InvalidRequest, InvalidTemplate
@@ -118,13 +118,13 @@ def _unknown(given: Mapping[str, str]) -> list[str]:
     for key in unknown[:_MAX_UNKNOWN]:
         near = difflib.get_close_matches(key, KEYS, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(KEYS)}"
-        problems.append(f"{shown(key)} is unknown{hint}")
+        problems.append(f"{quote_untrusted(key)} is unknown{hint}")
     if len(unknown) > _MAX_UNKNOWN:
         problems.append(f"{len(unknown) - _MAX_UNKNOWN} more keys are unknown")
     return problems
 
 
-def shown(text: str) -> str:
+def quote_untrusted(text: str) -> str:
     """A user's text for an error message: quoted, escaped, at most 64 characters of it."""
     return repr(text if len(text) <= 64 else text[:61] + "...")  # noqa: PLR2004 - one line of text
 
@@ -140,8 +140,8 @@ def _pod_group(fs_group: str, problems: list[str]) -> int | None:
 
 
 def _object_name(text: str) -> str:
-    if not is_subdomain(text):
-        raise ValueError(f"must be the name of a Kubernetes object, not {shown(text)}")
+    if not is_dns1123_subdomain(text):
+        raise ValueError(f"must be the name of a Kubernetes object, not {quote_untrusted(text)}")
     return text
 
 
@@ -149,7 +149,7 @@ def _file_name(text: str) -> str:
     if not _FILE_NAME.fullmatch(text) or text.startswith(".."):
         raise ValueError(
             "must be a file name of letters, digits, '.', '_' and '-', at most 255 of them, "
-            f"not {shown(text)}"
+            f"not {quote_untrusted(text)}"
         )
     if text == ".":
         raise ValueError("must name a file, not '.'")
@@ -158,24 +158,24 @@ def _file_name(text: str) -> str:
 
 def _id(text: str) -> int:
     if not _NUMBER.fullmatch(text) or int(text) > _MAX_ID:
-        raise ValueError(f"must be a number from 0 to {_MAX_ID}, not {shown(text)}")
+        raise ValueError(f"must be a number from 0 to {_MAX_ID}, not {quote_untrusted(text)}")
     return int(text)
 
 
 def _mode(text: str) -> int:
     if not _MODE.fullmatch(text):
-        raise ValueError(f"must be three octal digits such as 0400, not {shown(text)}")
+        raise ValueError(f"must be three octal digits such as 0400, not {quote_untrusted(text)}")
     mode = int(text, 8)
     if mode & _FORBIDDEN_BITS or not mode & _OWNER_READS:
         raise ValueError(
-            f"must be 0400 or 0440: read bits for owner and group only, not {shown(text)}"
+            f"must be 0400 or 0440: read bits for owner and group only, not {quote_untrusted(text)}"
         )
     return mode
 
 
 def _seconds(text: str) -> float:
     if not _NUMBER.fullmatch(text):
-        raise ValueError(f"must be a number of seconds, not {shown(text)}")
+        raise ValueError(f"must be a number of seconds, not {quote_untrusted(text)}")
     return float(text)
 
 

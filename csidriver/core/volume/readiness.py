@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from csidriver.core.annotations import IS_TOKEN
 from csidriver.core.companion import AccessToken, Companion
-from csidriver.core.kubernetes.timestamp import rfc3339
-from csidriver.core.names import Ref
+from csidriver.core.kubernetes.timestamp import format_rfc3339
+from csidriver.core.names import SourceRef
 from csidriver.core.status import Status
 from csidriver.core.volume.attributes import DEFAULT_MIN_VALIDITY
 from csidriver.errors import (
@@ -25,7 +25,7 @@ _MAY_PASS = (Status.READY, Status.PENDING, Status.UNCERTAIN, Status.ISSUER_UNAVA
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ObservedCompanion:
     """What is known of one companion: `looked` once the backend has answered at all.
 
     `error` is the backend's refusal or failure that came after the last answer.
@@ -36,25 +36,27 @@ class Sighting:
     error: DriverError | None = None
 
 
-def least_validity(token: AccessToken, wanted: float | None) -> float:
+def min_validity(token: AccessToken, wanted: float | None) -> float:
     """Seconds a token must still live at a pod's first start."""
     return min(DEFAULT_MIN_VALIDITY, token.lifetime / 4) if wanted is None else wanted
 
 
-def is_good(sighting: Sighting, now: float, wanted: float | None) -> bool:
+def is_valid_for_start(sighting: ObservedCompanion, now: float, wanted: float | None) -> bool:
     """Whether a pod may start with this token."""
     token = None if sighting.companion is None else sighting.companion.token
-    return token is not None and token.expires_at - now >= max(least_validity(token, wanted), 0.001)
+    return token is not None and token.expires_at - now >= max(min_validity(token, wanted), 0.001)
 
 
-def is_settled(sighting: Sighting, now: float, wanted: float | None) -> bool:
+def can_stop_waiting(sighting: ObservedCompanion, now: float, wanted: float | None) -> bool:
     """Whether waiting a little longer is pointless: all is good, or only a user can help."""
     hopeless = sighting.companion is not None and sighting.companion.status not in _MAY_PASS
     refused = isinstance(sighting.error, StoreRefused) and sighting.companion is None
-    return hopeless or refused or is_good(sighting, now, wanted)
+    return hopeless or refused or is_valid_for_start(sighting, now, wanted)
 
 
-def explain(ref: Ref, sighting: Sighting, now: float, wanted: float | None = None) -> DriverError:
+def unavailable_error(
+    ref: SourceRef, sighting: ObservedCompanion, now: float, wanted: float | None = None
+) -> DriverError:
     """The error for a volume without a good token."""
     companion = sighting.companion
     if companion is None:
@@ -70,41 +72,43 @@ def explain(ref: Ref, sighting: Sighting, now: float, wanted: float | None = Non
         return NotReady(f"Secret {ref} is {companion.status.value}: {companion.message}")
     if isinstance(sighting.error, StoreError):
         return _unread(ref, sighting.error)
-    least = least_validity(companion.token, wanted)
+    least = min_validity(companion.token, wanted)
     return TokenUnavailable(
-        f"the access token of Secret {ref} expires at {rfc3339(companion.token.expires_at)}, "
-        f"but minValidity asks for {least:.0f} s; {_outlook(companion, now)}"
+        f"the access token of Secret {ref} expires at {format_rfc3339(companion.token.expires_at)}, "
+        f"but minValidity asks for {least:.0f} s; {_next_refresh_text(companion, now)}"
     )
 
 
-def expired(ref: Ref, sighting: Sighting, now: float) -> NotReady:
+def expired(ref: SourceRef, sighting: ObservedCompanion, now: float) -> NotReady:
     """The error for a published volume whose file holds a token that no server takes any more."""
     return _unserved(f"the access token of Secret {ref} has expired", ref, sighting, now)
 
 
-def missing(ref: Ref, sighting: Sighting, now: float) -> NotReady:
+def missing(ref: SourceRef, sighting: ObservedCompanion, now: float) -> NotReady:
     """The error for a published volume whose file is gone, while no token can make a new one."""
     return _unserved(f"the token file of Secret {ref} is gone", ref, sighting, now)
 
 
-def _unserved(text: str, ref: Ref, sighting: Sighting, now: float) -> NotReady:
+def _unserved(text: str, ref: SourceRef, sighting: ObservedCompanion, now: float) -> NotReady:
     companion = sighting.companion
     if companion is None:
-        return NotReady(f"{text}, and nothing is known of a new one: {explain(ref, sighting, now)}")
+        return NotReady(
+            f"{text}, and nothing is known of a new one: {unavailable_error(ref, sighting, now)}"
+        )
     state = f"{companion.status.value}: {companion.message}"
     trouble = f"; {sighting.error}" if isinstance(sighting.error, StoreError) else ""
-    return NotReady(f"{text}; it is {state}; {_outlook(companion, now)}{trouble}")
+    return NotReady(f"{text}; it is {state}; {_next_refresh_text(companion, now)}{trouble}")
 
 
-def _unread(ref: Ref, error: DriverError) -> DriverError:
+def _unread(ref: SourceRef, error: DriverError) -> DriverError:
     """The same error with what it is about; its code stays."""
     if not isinstance(error, StoreError):
         return error
     return type(error)(f"the token of Secret {ref} cannot be read: {error}; it is tried again")
 
 
-def _outlook(companion: Companion, now: float) -> str:
+def _next_refresh_text(companion: Companion, now: float) -> str:
     """When the refresher means to try again."""
     if companion.next_refresh > now:
-        return f"next refresh: {rfc3339(companion.next_refresh)}"
+        return f"next refresh: {format_rfc3339(companion.next_refresh)}"
     return "next refresh: due" if companion.next_refresh else "no refresh is planned"

@@ -3,13 +3,13 @@ from typing import Any
 
 import pytest
 
-from csidriver.core.admission.annotation import Reading, quoted, read
+from csidriver.core.admission.annotation import ParsedAnnotation, parse, quote_untrusted
 
 VALID = {"secretName": "hello-token", "container": "main", "owner": 0}
 
 
-def of(*elements: Any) -> Reading:
-    return read(json.dumps(elements))
+def of(*elements: Any) -> ParsedAnnotation:
+    return parse(json.dumps(elements))
 
 
 def test_a_valid_entry_is_read() -> None:
@@ -21,7 +21,7 @@ def test_a_valid_entry_is_read() -> None:
 
 
 def test_an_empty_array_asks_for_nothing() -> None:
-    assert read(" [ ] ") == Reading(())
+    assert parse(" [ ] ") == ParsedAnnotation(())
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ def test_an_element_that_is_no_object_is_a_problem(element: Any) -> None:
 
 @pytest.mark.parametrize("text", ["{}", "7", '"a"', "null"])
 def test_anything_but_an_array_is_a_problem(text: str) -> None:
-    reading = read(text)
+    reading = parse(text)
     assert reading.entries == ()
     assert len(reading.problems) == 1
 
 
 def test_bad_json_is_located_and_never_echoed() -> None:
-    (problem,) = read('[\n  {"secretName": "eyJsecret" "container": 1}\n]').problems
+    (problem,) = parse('[\n  {"secretName": "eyJsecret" "container": 1}\n]').problems
     assert "line 2 column " in problem
     assert "eyJsecret" not in problem
 
@@ -129,13 +129,13 @@ def test_a_value_that_fails_its_check_is_never_echoed() -> None:
     ],
 )
 def test_what_is_not_json_is_one_problem(text: str) -> None:
-    reading = read(text)
+    reading = parse(text)
     assert reading.entries == ()
     assert len(reading.problems) == 1
 
 
 def test_a_field_given_twice_is_a_problem() -> None:
-    reading = read('[{"secretName": "a", "secretName": "b", "container": "c", "owner": 0}]')
+    reading = parse('[{"secretName": "a", "secretName": "b", "container": "c", "owner": 0}]')
     assert reading.entries == ()
     (problem,) = reading.problems
     assert '"secretName"' in problem
@@ -169,9 +169,9 @@ def test_a_hundred_entries_are_allowed_and_more_are_not() -> None:
 def test_an_annotation_longer_than_an_object_may_have_is_not_looked_at() -> None:
     longest = 256 << 10
     entry = json.dumps([VALID])
-    assert len(read(entry.ljust(longest)).entries) == 1
-    assert read(entry.ljust(longest + 1)).entries == ()
-    (problem,) = read("[" * (longest + 1)).problems
+    assert len(parse(entry.ljust(longest)).entries) == 1
+    assert parse(entry.ljust(longest + 1)).entries == ()
+    (problem,) = parse("[" * (longest + 1)).problems
     assert str(longest) in problem
 
 
@@ -205,7 +205,7 @@ def test_the_volume_name_never_changes_between_releases() -> None:
 
 @pytest.mark.parametrize("name", ["a\x7f\n\u2028", "\ud800", "x" * 1000, "\U0001f600" * 100])
 def test_quoted_text_is_short_printable_ascii(name: str) -> None:
-    text = quoted(name)
+    text = quote_untrusted(name)
     assert text.isascii()
     assert text.isprintable()
     assert len(text) <= 642

@@ -6,20 +6,20 @@ from hypothesis import strategies as st
 
 from csidriver.core.admission.certificates import (
     Certificate,
-    Plan,
-    Step,
-    Stock,
-    Terms,
+    CertificateSet,
+    RotationPlan,
+    RotationPolicy,
+    RotationStep,
+    first_seen,
     may_serve,
     next_step,
-    seen_since,
     still_trusted,
     to_publish,
 )
 
 NOW = 1_000_000.0
 NAMES = frozenset({"hook.ns.svc"})
-TERMS = Terms(
+TERMS = RotationPolicy(
     authority_life=1000.0,
     authority_lead=400.0,
     serving_life=100.0,
@@ -39,50 +39,52 @@ def serving(issuer: str, expires: float, names: frozenset[str] = NAMES) -> Certi
 
 
 NEW, OLD = authority("new", NOW + 900), authority("old", NOW + 300)
-FRESH = Stock((NEW, OLD), serving("new", NOW + 80))
+FRESH = CertificateSet((NEW, OLD), serving("new", NOW + 80))
 
 
 @pytest.mark.parametrize(
     ("stock", "step", "at"),
     [
-        pytest.param(None, Step.RENEW_ALL, NOW, id="nothing there"),
-        pytest.param(FRESH, Step.KEEP, NOW + 50, id="fresh; the certificate is due first"),
+        pytest.param(None, RotationStep.RENEW_ALL, NOW, id="nothing there"),
+        pytest.param(FRESH, RotationStep.KEEP, NOW + 50, id="fresh; the certificate is due first"),
         pytest.param(
             replace(FRESH, authorities=(authority("new", NOW + 420), OLD)),
-            Step.KEEP,
+            RotationStep.KEEP,
             NOW + 20,
             id="fresh; the authority is due first",
         ),
         pytest.param(
             replace(FRESH, authorities=(authority("new", NOW + 400), OLD)),
-            Step.RENEW_ALL,
+            RotationStep.RENEW_ALL,
             NOW,
             id="authority due",
         ),
         pytest.param(
             replace(FRESH, serving=serving("new", NOW + 30)),
-            Step.RENEW_SERVING,
+            RotationStep.RENEW_SERVING,
             NOW,
             id="certificate due",
         ),
         pytest.param(
             replace(FRESH, serving=serving("old", NOW + 80)),
-            Step.RENEW_SERVING,
+            RotationStep.RENEW_SERVING,
             NOW,
             id="certificate of an authority that signs no more",
         ),
     ],
 )
-def test_the_next_step(stock: Stock | None, step: Step, at: float) -> None:
-    assert next_step(stock, NAMES, NOW, TERMS) == Plan(step, NAMES, at)
+def test_the_next_step(stock: CertificateSet | None, step: RotationStep, at: float) -> None:
+    assert next_step(stock, NAMES, NOW, TERMS) == RotationPlan(step, NAMES, at)
 
 
 def test_names_that_lack_are_added_so_that_replicas_of_two_configurations_agree() -> None:
     other = frozenset({"other.ns.svc"})
-    assert next_step(FRESH, other, NOW, TERMS) == Plan(Step.RENEW_SERVING, NAMES | other, NOW)
+    assert next_step(FRESH, other, NOW, TERMS) == RotationPlan(
+        RotationStep.RENEW_SERVING, NAMES | other, NOW
+    )
     both = replace(FRESH, serving=serving("new", NOW + 80, NAMES | other))
     for names in (NAMES, other):
-        assert next_step(both, names, NOW, TERMS).step is Step.KEEP
+        assert next_step(both, names, NOW, TERMS).step is RotationStep.KEEP
 
 
 def test_names_that_are_not_asked_for_go_with_the_next_certificate() -> None:
@@ -94,13 +96,13 @@ def test_names_that_are_not_asked_for_go_with_the_next_certificate() -> None:
 def test_what_is_kept_is_looked_at_before_it_is_due(
     first: float, second: float, leaf: float
 ) -> None:
-    stock = Stock(
+    stock = CertificateSet(
         (authority("new", NOW + first), authority("old", NOW + second)), serving("new", NOW + leaf)
     )
     plan = next_step(stock, NAMES, NOW, TERMS)
-    if plan.step is Step.KEEP:
+    if plan.step is RotationStep.KEEP:
         assert plan.at > NOW
-        assert next_step(stock, NAMES, plan.at, TERMS).step is not Step.KEEP
+        assert next_step(stock, NAMES, plan.at, TERMS).step is not RotationStep.KEEP
 
 
 def test_authorities_are_trusted_until_they_expire() -> None:
@@ -109,10 +111,10 @@ def test_authorities_are_trusted_until_they_expire() -> None:
 
 
 def test_what_is_seen_is_remembered_since_its_first_sight_without_a_break() -> None:
-    once = seen_since({}, [OLD], NOW)
-    twice = seen_since(once, [NEW, OLD], NOW + 1)
+    once = first_seen({}, [OLD], NOW)
+    twice = first_seen(once, [NEW, OLD], NOW + 1)
     assert twice == {"old": NOW, "new": NOW + 1}
-    assert seen_since(seen_since(twice, [NEW], NOW + 2), [OLD], NOW + 3) == {"old": NOW + 3}
+    assert first_seen(first_seen(twice, [NEW], NOW + 2), [OLD], NOW + 3) == {"old": NOW + 3}
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_who_serves_goes_over_when_the_other_authority_has_settled(
 
 
 def test_the_terms_leave_time_for_everything() -> None:
-    terms = Terms()
+    terms = RotationPolicy()
     # A replica may be a look behind in seeing another authority, and then lets it settle.
     assert terms.linger > 2 * terms.poll + terms.settle
     assert terms.settle > terms.poll

@@ -1,7 +1,7 @@
 from csidriver.core.kubernetes.event import Event
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 
-REF = Ref("alice", "hello")
+REF = SourceRef("alice", "hello")
 
 
 def test_an_event_refers_to_the_secret_that_was_read() -> None:

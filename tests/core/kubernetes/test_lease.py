@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from csidriver.core.kubernetes.lease import Sighting, Tenure, claimed, sighted
+from csidriver.core.kubernetes.lease import LeaseRecord, ObservedLease, acquired, observe
 
-THEIRS = Tenure("them", 15.0, acquired_at=100.0, renewed_at=200.0, transitions=3, version="7")
+THEIRS = LeaseRecord("them", 15.0, acquired_at=100.0, renewed_at=200.0, transitions=3, version="7")
 
 
 @pytest.mark.parametrize(
@@ -21,22 +21,22 @@ THEIRS = Tenure("them", 15.0, acquired_at=100.0, renewed_at=200.0, transitions=3
     ],
 )
 def test_a_lease_is_free_when_it_has_not_changed_for_as_long_as_it_lasts(
-    tenure: Tenure | None, now: float, *, free: bool
+    tenure: LeaseRecord | None, now: float, *, free: bool
 ) -> None:
-    assert Sighting(tenure, 50.0).is_free("us", now) is free
+    assert ObservedLease(tenure, 50.0).is_expired_for("us", now) is free
 
 
 def test_an_unchanged_lease_keeps_its_age_and_a_changed_one_starts_anew() -> None:
-    first = sighted(None, THEIRS, 10.0)
-    assert first == Sighting(THEIRS, 10.0)
-    assert sighted(first, replace(THEIRS, renewed_at=999.0), 20.0) is first
+    first = observe(None, THEIRS, 10.0)
+    assert first == ObservedLease(THEIRS, 10.0)
+    assert observe(first, replace(THEIRS, renewed_at=999.0), 20.0) is first
     renewed = replace(THEIRS, version="8")
-    assert sighted(first, renewed, 20.0) == Sighting(renewed, 20.0)
-    assert sighted(first, None, 20.0) == Sighting(None, 20.0)
-    assert sighted(Sighting(None, 10.0), None, 20.0) == Sighting(None, 10.0)
+    assert observe(first, renewed, 20.0) == ObservedLease(renewed, 20.0)
+    assert observe(first, None, 20.0) == ObservedLease(None, 20.0)
+    assert observe(ObservedLease(None, 10.0), None, 20.0) == ObservedLease(None, 10.0)
 
 
 def test_a_claim_counts_transitions_and_keeps_the_version() -> None:
-    assert claimed(None, "us", 15.0, 300.0) == Tenure("us", 15.0, 300.0, 300.0)
-    assert claimed(THEIRS, "us", 20.0, 300.0) == Tenure("us", 20.0, 300.0, 300.0, 4, "7")
-    assert claimed(THEIRS, "them", 20.0, 300.0) == Tenure("them", 20.0, 100.0, 300.0, 3, "7")
+    assert acquired(None, "us", 15.0, 300.0) == LeaseRecord("us", 15.0, 300.0, 300.0)
+    assert acquired(THEIRS, "us", 20.0, 300.0) == LeaseRecord("us", 20.0, 300.0, 300.0, 4, "7")
+    assert acquired(THEIRS, "them", 20.0, 300.0) == LeaseRecord("them", 20.0, 100.0, 300.0, 3, "7")

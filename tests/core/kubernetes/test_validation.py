@@ -1,6 +1,6 @@
 import pytest
 
-from csidriver.core.kubernetes.validation import is_label, is_subdomain
+from csidriver.core.kubernetes.validation import is_dns1123_label, is_dns1123_subdomain
 
 
 @pytest.mark.parametrize(
@@ -19,5 +19,5 @@ from csidriver.core.kubernetes.validation import is_label, is_subdomain
     ],
 )
 def test_names_of_kubernetes(value: object, *, label: bool, subdomain: bool) -> None:
-    assert is_label(value) is label
-    assert is_subdomain(value) is subdomain
+    assert is_dns1123_label(value) is label
+    assert is_dns1123_subdomain(value) is subdomain

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from csidriver.core.oauth.issuers import STRICT, UNLIMITED, Issuer, Issuers, endpoint_fault
+from csidriver.core.oauth.issuers import STRICT, UNLIMITED, Issuer, Issuers, validate_endpoint
 from csidriver.errors import InvalidSettings
 
 ENTRY = {"name": "cern", "issuer": "https://auth.example/realms/x"}
@@ -168,7 +168,7 @@ CHOICE = parse(
     ],
 )
 def test_resolve_order(namespace: str, wanted: str, iss: str, name: str) -> None:
-    assert CHOICE.resolve(namespace, wanted, iss) == CHOICE.by_name[name]
+    assert CHOICE.select_issuer(namespace, wanted, iss) == CHOICE.by_name[name]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_resolve_order(namespace: str, wanted: str, iss: str, name: str) -> None
     ],
 )
 def test_why_there_is_no_issuer(namespace: str, wanted: str, iss: str, says: str) -> None:
-    reason = CHOICE.resolve(namespace, wanted, iss)
+    reason = CHOICE.select_issuer(namespace, wanted, iss)
     assert isinstance(reason, str)
     assert says in reason
     assert len(reason) < 200
@@ -189,11 +189,11 @@ def test_why_there_is_no_issuer(namespace: str, wanted: str, iss: str, says: str
 
 def test_an_issuer_without_issuer_is_never_chosen_by_an_empty_claim() -> None:
     issuers = parse({"name": "d", "tokenEndpoint": "https://d/token"})
-    reason = issuers.resolve("x", "", "")
+    reason = issuers.select_issuer("x", "", "")
     assert isinstance(reason, str)
     assert "no issuer is configured as default" in reason
 
 
 def test_endpoint_fault_is_empty_for_what_is_fit() -> None:
-    assert endpoint_fault("https://as.example/token", internal=False) == ""
-    assert endpoint_fault("http://as.example:8080/token", internal=True) == ""
+    assert validate_endpoint("https://as.example/token", internal=False) == ""
+    assert validate_endpoint("http://as.example:8080/token", internal=True) == ""

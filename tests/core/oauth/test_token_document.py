@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csidriver.core.oauth.jwt import Claims, claims
+from csidriver.core.oauth.jwt import JwtClaims, unverified_claims
 from csidriver.core.oauth.token_document import (
     MAX_ACCESS_TOKEN,
     MAX_DOCUMENT,
@@ -68,10 +68,10 @@ def test_every_field_keeps_its_exact_text(sample: tuple[str, dict[str, str]]) ->
     text, fields = sample
     document = parsed(text)
     assert exact(document) == fields
-    rendered = document.text().reveal()
+    rendered = document.to_json().reveal()
     assert json.loads(rendered) == json.loads(text)
     assert exact(parsed(rendered)) == fields
-    assert parsed(rendered).text().reveal() == rendered
+    assert parsed(rendered).to_json().reveal() == rendered
 
 
 @settings(max_examples=60)
@@ -209,8 +209,8 @@ def test_a_token_type_that_says_nothing_is_bearer(raw: str) -> None:
     ],
 )
 def test_seconds_survive_hostile_values(raw: str, seconds: float | None) -> None:
-    assert parsed('{"expires_in": ' + raw + "}").seconds("expires_in") == seconds
-    assert of().seconds("expires_in") is None
+    assert parsed('{"expires_in": ' + raw + "}").number("expires_in") == seconds
+    assert of().number("expires_in") is None
 
 
 OLD = {
@@ -293,7 +293,7 @@ def test_merge_without_an_access_token_leaves_the_old_expiry() -> None:
 
 
 def test_without_removes_only_what_is_named() -> None:
-    assert of(a=1, b=2).without("b", "c") == of(a=1)
+    assert of(a=1, b=2).drop("b", "c") == of(a=1)
 
 
 def jwt(payload: Any) -> Sensitive:
@@ -304,21 +304,21 @@ def jwt(payload: Any) -> Sensitive:
 @pytest.mark.parametrize(
     ("payload", "wanted"),
     [
-        ({"iss": "https://a", "iat": 100, "exp": 400.5}, Claims("https://a", 100.0, 400.5)),
-        ({}, Claims()),
-        ({"iss": 5, "iat": "100", "exp": None}, Claims()),
-        ({"iat": True, "exp": True}, Claims()),
-        ({"iat": -1, "exp": 0}, Claims()),
-        ({"iat": 10**400, "exp": float("inf")}, Claims()),
-        ({"exp": float("nan")}, Claims()),
-        ({"exp": 1e11}, Claims()),
-        ([], Claims()),
-        ("text", Claims()),
-        (None, Claims()),
+        ({"iss": "https://a", "iat": 100, "exp": 400.5}, JwtClaims("https://a", 100.0, 400.5)),
+        ({}, JwtClaims()),
+        ({"iss": 5, "iat": "100", "exp": None}, JwtClaims()),
+        ({"iat": True, "exp": True}, JwtClaims()),
+        ({"iat": -1, "exp": 0}, JwtClaims()),
+        ({"iat": 10**400, "exp": float("inf")}, JwtClaims()),
+        ({"exp": float("nan")}, JwtClaims()),
+        ({"exp": 1e11}, JwtClaims()),
+        ([], JwtClaims()),
+        ("text", JwtClaims()),
+        (None, JwtClaims()),
     ],
 )
-def test_claims_of_a_jwt(payload: Any, wanted: Claims) -> None:
-    assert claims(jwt(payload)) == wanted
+def test_claims_of_a_jwt(payload: Any, wanted: JwtClaims) -> None:
+    assert unverified_claims(jwt(payload)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -338,13 +338,13 @@ def test_claims_of_a_jwt(payload: Any, wanted: Claims) -> None:
     ids=lambda token: token[:20],
 )
 def test_garbage_has_no_claims(token: str) -> None:
-    assert claims(Sensitive(token)) == Claims()
+    assert unverified_claims(Sensitive(token)) == JwtClaims()
 
 
 @given(st.text(), st.binary(), st.text())
 def test_claims_never_raise(head: str, payload: bytes, tail: str) -> None:
-    claims(Sensitive(f"{head}.{base64.urlsafe_b64encode(payload).decode()}.{tail}"))
-    claims(Sensitive(head))
+    unverified_claims(Sensitive(f"{head}.{base64.urlsafe_b64encode(payload).decode()}.{tail}"))
+    unverified_claims(Sensitive(head))
 
 
 def document_of(**fields: str) -> TokenDocument:
@@ -356,7 +356,7 @@ def test_a_merged_document_that_no_secret_holds_keeps_what_matters() -> None:
     old = document_of(refresh_token="rt-1", note="mine", blob="x" * (MAX_KEPT // 2))
     reply = document_of(id_token="i" * (MAX_KEPT // 2), access_token="at-2", refresh_token="rt-2")
     kept = old.merge(reply, 1_800_000_000.0)
-    assert len(kept.text().reveal()) <= MAX_KEPT
+    assert len(kept.to_json().reveal()) <= MAX_KEPT
     assert kept.refresh_token == Sensitive("rt-2")
     assert kept.access_token == Sensitive("at-2")
     assert kept.value("expires_at") == 1_800_000_000
@@ -366,10 +366,10 @@ def test_a_merged_document_that_no_secret_holds_keeps_what_matters() -> None:
 
 
 def test_a_document_that_a_secret_holds_is_kept_as_it_is() -> None:
-    frame = len(document_of(a="").text().reveal())
+    frame = len(document_of(a="").to_json().reveal())
     full = document_of(a="x" * (MAX_KEPT - frame))
-    assert full.bounded() is full
-    assert document_of(a="x" * (MAX_KEPT - frame + 1)).bounded().fields == {}
+    assert full.truncated() is full
+    assert document_of(a="x" * (MAX_KEPT - frame + 1)).truncated().fields == {}
 
 
 def test_an_access_token_that_leaves_no_room_is_not_usable() -> None:

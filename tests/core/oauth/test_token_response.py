@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csidriver.core.oauth.failure_reason import Kind, Signal
-from csidriver.core.oauth.token_response import Failed, Ok, classify
-from csidriver.core.refresh.failures import MEANINGS
+from csidriver.core.oauth.failure_reason import Consumption, FailureReason
+from csidriver.core.oauth.token_response import Failure, Success, parse_token_response
+from csidriver.core.refresh.failures import FAILURE_RULES
 from csidriver.core.sensitive import Sensitive
 
 NOW = 1_800_000_000.0
 
 
-def outcome(status: int, body: Any = "", retry_after: str = "") -> Ok | Failed:
+def outcome(status: int, body: Any = "", retry_after: str = "") -> Success | Failure:
     text = body if isinstance(body, str) else json.dumps(body)
-    return classify(status, Sensitive(text), retry_after, NOW)
+    return parse_token_response(status, Sensitive(text), retry_after, NOW)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def outcome(status: int, body: Any = "", retry_after: str = "") -> Ok | Failed:
 )
 @pytest.mark.parametrize("status", [200, 201, 202, 206, 299])
 def test_tokens_are_ok(status: int, body: Any) -> None:
-    assert isinstance(outcome(status, body), Ok)
+    assert isinstance(outcome(status, body), Success)
 
 
 HTML = "<html>"
@@ -43,81 +43,183 @@ HTML = "<html>"
 @pytest.mark.parametrize(
     ("status", "body", "retry_after", "signal", "kind"),
     [
-        (429, "", "", Signal.THROTTLED, Kind.REJECTED),
-        (429, HTML, "5", Signal.THROTTLED, Kind.REJECTED),
-        (503, HTML, "5", Signal.THROTTLED, Kind.REJECTED),
-        (400, {"error": "slow_down"}, "", Signal.THROTTLED, Kind.REJECTED),
-        (503, {"error": "temporarily_unavailable"}, "", Signal.THROTTLED, Kind.REJECTED),
-        (503, HTML, "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
-        (500, {"error": "unknown_error"}, "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
-        (429, {"error": "too_many_requests"}, "7", Signal.THROTTLED, Kind.REJECTED),
-        (500, HTML, "5", Signal.SERVER_ERROR, Kind.UNCERTAIN),
-        (502, "", "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
-        (504, "", "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
-        (522, "", "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
-        (400, {"error": "server_error"}, "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
-        (204, "", "", Signal.BAD_REPLY, Kind.UNCERTAIN),
-        (201, {}, "", Signal.BAD_REPLY, Kind.UNCERTAIN),
-        (199, {"refresh_token": "r"}, "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
-        (500, {"refresh_token": "r"}, "", Signal.SERVER_ERROR, Kind.UNCERTAIN),
-        (200, HTML, "", Signal.BAD_REPLY, Kind.UNCERTAIN),
-        (200, '{"access_token": "a', "", Signal.BAD_REPLY, Kind.UNCERTAIN),
-        (200, {}, "", Signal.BAD_REPLY, Kind.UNCERTAIN),
-        (200, {"access_token": "a\nb"}, "", Signal.BAD_REPLY, Kind.UNCERTAIN),
-        (200, {"refresh_token": ""}, "", Signal.BAD_REPLY, Kind.UNCERTAIN),
-        (200, {"error": ""}, "", Signal.BAD_REPLY, Kind.UNCERTAIN),
-        (200, {"error": 5}, "", Signal.BAD_REPLY, Kind.UNCERTAIN),
-        (301, "", "", Signal.REDIRECT, Kind.REJECTED),
-        (307, {"access_token": "a"}, "", Signal.REDIRECT, Kind.REJECTED),
-        (400, {"error": "invalid_grant"}, "", Signal.INVALID_GRANT, Kind.REJECTED),
-        (200, {"error": "invalid_grant"}, "", Signal.INVALID_GRANT, Kind.REJECTED),
-        (401, {"error": "invalid_client"}, "", Signal.INVALID_CLIENT, Kind.REJECTED),
-        (400, {"error": "invalid_client"}, "", Signal.INVALID_CLIENT, Kind.REJECTED),
-        (401, "", "", Signal.INVALID_CLIENT, Kind.REJECTED),
-        (400, {"error": "unauthorized_client"}, "", Signal.CLIENT_NOT_ALLOWED, Kind.REJECTED),
-        (400, {"error": "unsupported_grant_type"}, "", Signal.CLIENT_NOT_ALLOWED, Kind.REJECTED),
-        (400, {"error": "invalid_scope"}, "", Signal.INVALID_SCOPE, Kind.REJECTED),
-        (400, {"error": "invalid_target"}, "", Signal.INVALID_SCOPE, Kind.REJECTED),
-        (400, {"error": "invalid_request"}, "", Signal.INVALID_REQUEST, Kind.REJECTED),
-        (400, HTML, "", Signal.INVALID_REQUEST, Kind.REJECTED),
-        (400, {"error": "interaction_required"}, "", Signal.LOGIN_REQUIRED, Kind.REJECTED),
-        (400, {"error": "consent_required"}, "", Signal.LOGIN_REQUIRED, Kind.REJECTED),
-        (400, {"error": "login_required"}, "", Signal.LOGIN_REQUIRED, Kind.REJECTED),
-        (400, {"error": "mfa_required"}, "", Signal.LOGIN_REQUIRED, Kind.REJECTED),
-        (400, {"error": "use_dpop_nonce"}, "", Signal.UNSUPPORTED_PROOF, Kind.REJECTED),
-        (400, {"error": "invalid_dpop_proof"}, "", Signal.UNSUPPORTED_PROOF, Kind.REJECTED),
-        (403, HTML, "", Signal.FORBIDDEN, Kind.REJECTED),
-        (404, HTML, "", Signal.NO_ENDPOINT, Kind.REJECTED),
-        (405, "", "", Signal.NO_ENDPOINT, Kind.REJECTED),
-        (410, "", "", Signal.NO_ENDPOINT, Kind.REJECTED),
-        (400, {"error": "what"}, "", Signal.UNKNOWN_ERROR, Kind.REJECTED),
-        (418, "", "", Signal.UNKNOWN_ERROR, Kind.REJECTED),
+        (429, "", "", FailureReason.THROTTLED, Consumption.NOT_CONSUMED),
+        (429, HTML, "5", FailureReason.THROTTLED, Consumption.NOT_CONSUMED),
+        (503, HTML, "5", FailureReason.THROTTLED, Consumption.NOT_CONSUMED),
+        (400, {"error": "slow_down"}, "", FailureReason.THROTTLED, Consumption.NOT_CONSUMED),
+        (
+            503,
+            {"error": "temporarily_unavailable"},
+            "",
+            FailureReason.THROTTLED,
+            Consumption.NOT_CONSUMED,
+        ),
+        (503, HTML, "", FailureReason.SERVER_ERROR, Consumption.UNKNOWN),
+        (500, {"error": "unknown_error"}, "", FailureReason.SERVER_ERROR, Consumption.UNKNOWN),
+        (
+            429,
+            {"error": "too_many_requests"},
+            "7",
+            FailureReason.THROTTLED,
+            Consumption.NOT_CONSUMED,
+        ),
+        (500, HTML, "5", FailureReason.SERVER_ERROR, Consumption.UNKNOWN),
+        (502, "", "", FailureReason.SERVER_ERROR, Consumption.UNKNOWN),
+        (504, "", "", FailureReason.SERVER_ERROR, Consumption.UNKNOWN),
+        (522, "", "", FailureReason.SERVER_ERROR, Consumption.UNKNOWN),
+        (400, {"error": "server_error"}, "", FailureReason.SERVER_ERROR, Consumption.UNKNOWN),
+        (204, "", "", FailureReason.BAD_REPLY, Consumption.UNKNOWN),
+        (201, {}, "", FailureReason.BAD_REPLY, Consumption.UNKNOWN),
+        (199, {"refresh_token": "r"}, "", FailureReason.SERVER_ERROR, Consumption.UNKNOWN),
+        (500, {"refresh_token": "r"}, "", FailureReason.SERVER_ERROR, Consumption.UNKNOWN),
+        (200, HTML, "", FailureReason.BAD_REPLY, Consumption.UNKNOWN),
+        (200, '{"access_token": "a', "", FailureReason.BAD_REPLY, Consumption.UNKNOWN),
+        (200, {}, "", FailureReason.BAD_REPLY, Consumption.UNKNOWN),
+        (200, {"access_token": "a\nb"}, "", FailureReason.BAD_REPLY, Consumption.UNKNOWN),
+        (200, {"refresh_token": ""}, "", FailureReason.BAD_REPLY, Consumption.UNKNOWN),
+        (200, {"error": ""}, "", FailureReason.BAD_REPLY, Consumption.UNKNOWN),
+        (200, {"error": 5}, "", FailureReason.BAD_REPLY, Consumption.UNKNOWN),
+        (301, "", "", FailureReason.REDIRECT, Consumption.NOT_CONSUMED),
+        (307, {"access_token": "a"}, "", FailureReason.REDIRECT, Consumption.NOT_CONSUMED),
+        (
+            400,
+            {"error": "invalid_grant"},
+            "",
+            FailureReason.INVALID_GRANT,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            200,
+            {"error": "invalid_grant"},
+            "",
+            FailureReason.INVALID_GRANT,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            401,
+            {"error": "invalid_client"},
+            "",
+            FailureReason.INVALID_CLIENT,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            400,
+            {"error": "invalid_client"},
+            "",
+            FailureReason.INVALID_CLIENT,
+            Consumption.NOT_CONSUMED,
+        ),
+        (401, "", "", FailureReason.INVALID_CLIENT, Consumption.NOT_CONSUMED),
+        (
+            400,
+            {"error": "unauthorized_client"},
+            "",
+            FailureReason.CLIENT_NOT_ALLOWED,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            400,
+            {"error": "unsupported_grant_type"},
+            "",
+            FailureReason.CLIENT_NOT_ALLOWED,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            400,
+            {"error": "invalid_scope"},
+            "",
+            FailureReason.INVALID_SCOPE,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            400,
+            {"error": "invalid_target"},
+            "",
+            FailureReason.INVALID_SCOPE,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            400,
+            {"error": "invalid_request"},
+            "",
+            FailureReason.INVALID_REQUEST,
+            Consumption.NOT_CONSUMED,
+        ),
+        (400, HTML, "", FailureReason.INVALID_REQUEST, Consumption.NOT_CONSUMED),
+        (
+            400,
+            {"error": "interaction_required"},
+            "",
+            FailureReason.LOGIN_REQUIRED,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            400,
+            {"error": "consent_required"},
+            "",
+            FailureReason.LOGIN_REQUIRED,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            400,
+            {"error": "login_required"},
+            "",
+            FailureReason.LOGIN_REQUIRED,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            400,
+            {"error": "mfa_required"},
+            "",
+            FailureReason.LOGIN_REQUIRED,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            400,
+            {"error": "use_dpop_nonce"},
+            "",
+            FailureReason.UNSUPPORTED_PROOF,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            400,
+            {"error": "invalid_dpop_proof"},
+            "",
+            FailureReason.UNSUPPORTED_PROOF,
+            Consumption.NOT_CONSUMED,
+        ),
+        (403, HTML, "", FailureReason.FORBIDDEN, Consumption.NOT_CONSUMED),
+        (404, HTML, "", FailureReason.NO_ENDPOINT, Consumption.NOT_CONSUMED),
+        (405, "", "", FailureReason.NO_ENDPOINT, Consumption.NOT_CONSUMED),
+        (410, "", "", FailureReason.NO_ENDPOINT, Consumption.NOT_CONSUMED),
+        (400, {"error": "what"}, "", FailureReason.UNKNOWN_ERROR, Consumption.NOT_CONSUMED),
+        (418, "", "", FailureReason.UNKNOWN_ERROR, Consumption.NOT_CONSUMED),
     ],
 )
 def test_answers_without_tokens_follow_the_table(
-    status: int, body: Any, retry_after: str, signal: Signal, kind: Kind
+    status: int, body: Any, retry_after: str, signal: FailureReason, kind: Consumption
 ) -> None:
     failed = outcome(status, body, retry_after)
-    assert isinstance(failed, Failed)
-    assert failed.signal is signal
-    assert failed.kind is kind
+    assert isinstance(failed, Failure)
+    assert failed.reason is signal
+    assert failed.consumption is kind
 
 
 @pytest.mark.parametrize(
     ("signal", "kind"),
     [
-        (Signal.UNREACHABLE, Kind.NOT_SENT),
-        (Signal.TLS, Kind.NOT_SENT),
-        (Signal.METADATA, Kind.NOT_SENT),
-        (Signal.NO_ANSWER, Kind.UNCERTAIN),
+        (FailureReason.UNREACHABLE, Consumption.NOT_SENT),
+        (FailureReason.TLS, Consumption.NOT_SENT),
+        (FailureReason.METADATA, Consumption.NOT_SENT),
+        (FailureReason.NO_ANSWER, Consumption.UNKNOWN),
     ],
 )
-def test_failures_without_an_answer(signal: Signal, kind: Kind) -> None:
-    assert Failed(signal).kind is kind
+def test_failures_without_an_answer(signal: FailureReason, kind: Consumption) -> None:
+    assert Failure(signal).consumption is kind
 
 
 def test_every_signal_has_a_meaning() -> None:
-    assert set(MEANINGS) == set(Signal)
+    assert set(FAILURE_RULES) == set(FailureReason)
 
 
 @pytest.fixture
@@ -149,10 +251,10 @@ def far_from_greenwich() -> Iterator[None]:
 @pytest.mark.usefixtures("far_from_greenwich")
 def test_retry_after(header: str, pause: float | None) -> None:
     failed = outcome(429, "", header)
-    assert isinstance(failed, Failed)
+    assert isinstance(failed, Failure)
     assert failed.pause == pause
 
 
 @given(st.integers(100, 599), st.text(), st.text())
 def test_no_answer_is_too_strange(status: int, body: str, retry_after: str) -> None:
-    assert isinstance(outcome(status, body, retry_after), Ok | Failed)
+    assert isinstance(outcome(status, body, retry_after), Success | Failure)

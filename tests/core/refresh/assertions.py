@@ -55,7 +55,7 @@ def companion(world: World) -> Companion:
 
 
 def reasons(world: World) -> list[str]:
-    return [e.reason for e in world.done if isinstance(e, effects.Report)]
+    return [e.reason for e in world.done if isinstance(e, effects.EmitEvent)]
 
 
 def presented_twice(world: World) -> list[str]:

@@ -4,21 +4,21 @@ import pytest
 
 from csidriver.core import annotations, names
 from csidriver.core.companion import Companion
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.refresh.effects import CreateSecret
 from csidriver.core.status import Status
 from tests.core.refresh.assertions import LIFE, delete, document, live, mirrored, once, source
 from tests.core.refresh.world import REF, START, Process, World
 
-COPY = Ref("physics", "copy")
-ABROAD = Ref("chemistry", "copy")
+COPY = SourceRef("physics", "copy")
+ABROAD = SourceRef("chemistry", "copy")
 
 
-def status(world: World, ref: Ref) -> Companion:
+def status(world: World, ref: SourceRef) -> Companion:
     return Companion.from_secret(world.secrets[names.TOKENS_NAMESPACE, ref.companion])
 
 
-def copied(elder: Process, ref: Ref, text: str = "") -> Process:
+def copied(elder: Process, ref: SourceRef, text: str = "") -> Process:
     """Another Secret with the same document, or with another one."""
     world = elder.world
     world.now += 1
@@ -31,17 +31,17 @@ def together(seconds: float, *processes: Process) -> None:
     world = processes[0].world
     until = world.now + seconds
     while True:
-        due = [p for p in processes if p.known.next_visit is not None]
-        first = min(due, key=lambda p: p.known.next_visit or 0.0, default=None)
-        if first is None or (first.known.next_visit or 0.0) > until:
+        due = [p for p in processes if p.known.next_reconcile is not None]
+        first = min(due, key=lambda p: p.known.next_reconcile or 0.0, default=None)
+        if first is None or (first.known.next_reconcile or 0.0) > until:
             world.now = until
             return
-        world.now = max(world.now, first.known.next_visit or 0.0)
+        world.now = max(world.now, first.known.next_reconcile or 0.0)
         first.visit()
 
 
 @pytest.mark.parametrize("ref", [COPY, ABROAD])
-def test_a_copied_secret_says_so_and_sends_nothing(running: Process, ref: Ref) -> None:
+def test_a_copied_secret_says_so_and_sends_nothing(running: Process, ref: SourceRef) -> None:
     world = running.world
     copy = copied(running, ref)
     copy.visit()
@@ -176,7 +176,7 @@ def test_healing_shows_a_token_that_lives_as_ready_and_respects_who_may_send(
     world.now += 60
     copy.visit()
     assert status(world, COPY).status is Status.PENDING
-    assert copy.known.next_visit == START + 1 + 60 + 1
+    assert copy.known.next_reconcile == START + 1 + 60 + 1
 
 
 def test_a_reseed_with_anothers_login_makes_the_reseeded_one_the_younger(

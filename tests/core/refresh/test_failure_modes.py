@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from csidriver.core import annotations
-from csidriver.core.names import Ref
-from csidriver.core.oauth.failure_reason import Signal
-from csidriver.core.oauth.token_response import Failed
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import effects
-from csidriver.core.refresh.effects import Effect, Send, SpoolWrite
-from csidriver.core.refresh.schedule import lead
+from csidriver.core.refresh.effects import Effect, RequestToken, SpoolWrite
+from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.status import Status
 from csidriver.errors import StoreConflict, StoreUnavailable
 from tests.core.refresh.assertions import (
@@ -51,7 +51,7 @@ from tests.core.refresh.world import (
 
 def test_f01_two_processes_present_a_token_once(world: World) -> None:
     first, second = Process(world), Process(world, holder="pod-2")
-    world.before = once(lambda e: isinstance(e, Send), second.visit)
+    world.before = once(lambda e: isinstance(e, RequestToken), second.visit)
     first.visit()
     second.work(300)
     assert world.server.tokens() == ["alice-0"]
@@ -138,7 +138,7 @@ def test_f08_stopping_during_an_exchange_does_not_discard_it(running: Process) -
     def stop() -> None:
         world.may_send = False
 
-    world.before = once(lambda e: isinstance(e, Send), stop)
+    world.before = once(lambda e: isinstance(e, RequestToken), stop)
     running.work(LIFE)
     assert live(world) == mirrored(world) == "alice-2"
     assert companion(world).generation == grant(world).generation
@@ -213,7 +213,7 @@ def test_f15_a_grace_period_is_used_for_the_token_in_hand_alone(running: Process
     world = running.world
     same = {"refresh_token": "alice-0", "access_token": "b", "expires_in": LIFE}
     world.server.script.append(answer(200, same))
-    running.work(LIFE - lead(LIFE))
+    running.work(LIFE - lead_time(LIFE))
     assert live(world) == "alice-0"
     world.apply(document("alice-1"))
     running.visit(event=True)
@@ -233,7 +233,7 @@ def test_f16_a_false_invalid_grant_is_cleared(running: Process) -> None:
 def test_f17_no_lifetime_makes_a_hot_loop_or_none_at_all(running: Process, said: Any) -> None:
     world = running.world
     world.server.script += [answer(200, {"access_token": "a", "expires_in": said})] * 2000
-    world.now = running.known.next_visit or 0
+    world.now = running.known.next_reconcile or 0
     running.visit()
     before = len(world.server.presented)
     running.work(300)
@@ -242,7 +242,7 @@ def test_f17_no_lifetime_makes_a_hot_loop_or_none_at_all(running: Process, said:
 
 def test_f18_a_token_that_always_fails_takes_bounded_visits(running: Process) -> None:
     world = running.world
-    world.server.script += [Failed(Signal.SERVER_ERROR)] * 1000
+    world.server.script += [Failure(FailureReason.SERVER_ERROR)] * 1000
     visits = len([e for e in world.done if isinstance(e, effects.Now)])
     running.work(86400)
     assert len([e for e in world.done if isinstance(e, effects.Now)]) - visits < 100
@@ -261,7 +261,7 @@ def test_f19_a_restored_old_seed_neither_wins_nor_is_presented(running: Process)
 
 def test_f20_several_attempts_fit_between_the_first_and_expiry(running: Process) -> None:
     world = running.world
-    world.server.script += [Failed(Signal.UNREACHABLE)] * 3
+    world.server.script += [Failure(FailureReason.UNREACHABLE)] * 3
     running.work(LIFE)
     assert len(world.server.presented) == 5
     assert world.server.presented[-1][0] < START + LIFE - 60
@@ -277,7 +277,7 @@ def test_f21_a_refresh_token_is_used_before_it_dies_of_idleness(running: Process
 
 
 def test_f22_one_login_in_two_secrets_is_used_in_one(running: Process) -> None:
-    world, copy = running.world, Ref("physics", "copy")
+    world, copy = running.world, SourceRef("physics", "copy")
     world.now += 1
     world.apply(source(world).data["oauth"].reveal(), ref=copy)
     second = Process(world, ref=copy)

@@ -7,33 +7,33 @@ import pytest
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
-from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.oauth.token_response import Failed
+from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.conflict import Conflict, judge_conflict
 from csidriver.core.refresh.grant import (
     MAX_SEEDS,
     MAX_SPENT,
     Grant,
-    Verdict,
+    SourceToken,
     adopt,
-    begin,
-    judge,
-    presentable,
-    withdraw,
-    working_life,
+    compare_source,
+    effective_lifetime,
+    sendable_refresh_token,
+    with_intent,
+    without_unsent_attempt,
 )
-from csidriver.core.refresh.outcomes import fail, succeed
+from csidriver.core.refresh.outcomes import after_failure, after_success
 from csidriver.core.refresh.source import Client, Source
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Status, Warn
+from csidriver.core.status import Status, TokenWarning
 from csidriver.errors import InvalidSecret
 
 NOW = 1_800_000_000.0
-REF = Ref("physics", "hello-token")
+REF = SourceRef("physics", "hello-token")
 ISSUER = Issuer("cern", "https://auth.example")
 
 
@@ -65,8 +65,8 @@ def jwt(issued: float, expiry: float) -> str:
 
 
 GRANT = adopt(source(), ISSUER, NOW, None)
-LIVE = GRANT.live
-INTENT = begin(GRANT, "n1", "pod-1", NOW, 60.0)
+LIVE = GRANT.live_hash
+INTENT = with_intent(GRANT, "n1", "pod-1", NOW, 60.0)
 
 
 class TestAdopt:
@@ -76,7 +76,7 @@ class TestAdopt:
         assert grant.token(NOW) is None
         assert grant.next_refresh == NOW
         assert (grant.generation, grant.seeds, grant.spent) == (1, (LIVE,), ())
-        assert working_life(grant, ISSUER) == ISSUER.default_lifetime
+        assert effective_lifetime(grant, ISSUER) == ISSUER.default_lifetime
 
     @pytest.mark.parametrize(
         ("issued", "left", "usable"),
@@ -96,28 +96,33 @@ class TestAdopt:
         grant = adopt(source(access_token=jwt(issued, NOW + left)), ISSUER, NOW, None)
         assert (grant.token(NOW) is not None) is usable
         assert grant.status is (Status.READY if usable else Status.PENDING)
-        assert grant.life == pytest.approx(NOW + left - issued if usable else 0)
+        assert grant.lifetime == pytest.approx(NOW + left - issued if usable else 0)
 
     def test_a_surplus_brace_is_told(self) -> None:
-        assert adopt(source(trailing=True), ISSUER, NOW, None).warning == Warn.TRAILING_BYTES.value
+        assert (
+            adopt(source(trailing=True), ISSUER, NOW, None).warning
+            == TokenWarning.TRAILING_BYTES.value
+        )
 
     def test_a_reseed_spends_what_was_live_and_counts_on(self) -> None:
         grant = adopt(source("second"), ISSUER, NOW, GRANT)
         assert grant.generation == GRANT.generation + 1
         assert grant.spent == (LIVE,)
-        assert grant.seeds == (LIVE, grant.live)
+        assert grant.seeds == (LIVE, grant.live_hash)
 
     def test_what_earlier_seeds_spent_is_told_apart(self) -> None:
-        grant = succeed(GRANT, document(access_token="a", refresh_token="r1"), NOW, ISSUER, 0.0)
+        grant = after_success(
+            GRANT, document(access_token="a", refresh_token="r1"), NOW, ISSUER, 0.0
+        )
         assert (len(grant.spent), grant.inherited) == (1, 0)
         grant = adopt(source("second"), ISSUER, NOW + 1, grant)
         assert (len(grant.spent), grant.inherited) == (2, 2)
-        assert LIVE not in grant.names
+        assert LIVE not in grant.token_hashes
         for number in range(MAX_SPENT + 2):
             reply = document(access_token="a", refresh_token=f"s{number}")
-            grant = succeed(grant, reply, NOW, ISSUER, 0.0)
+            grant = after_success(grant, reply, NOW, ISSUER, 0.0)
             assert grant.inherited == max(0, min(2, MAX_SPENT - number - 1))
-            assert {grant.live, *grant.spent[-5:][grant.inherited :]} <= grant.names
+            assert {grant.live_hash, *grant.spent[-5:][grant.inherited :]} <= grant.token_hashes
         assert len(grant.spent) == MAX_SPENT
 
     def test_memories_are_bounded(self) -> None:
@@ -126,7 +131,7 @@ class TestAdopt:
             grant = adopt(source(f"seed-{number}"), ISSUER, NOW, grant)
         assert len(grant.seeds) == MAX_SEEDS
         assert len(grant.spent) == MAX_SPENT
-        assert grant.live == grant.seeds[-1]
+        assert grant.live_hash == grant.seeds[-1]
 
     def test_no_secret_shows(self) -> None:
         shown = repr(adopt(source("rt-secret", access_token="at-secret"), ISSUER, NOW, None))
@@ -136,12 +141,12 @@ class TestAdopt:
 class TestJudge:
     @pytest.mark.parametrize(
         ("token", "verdict"),
-        [("rotated", Verdict.SAME), ("seed", Verdict.OLD_SEED), ("fresh", Verdict.RESEED)],
+        [("rotated", SourceToken.LIVE), ("seed", SourceToken.OLD), ("fresh", SourceToken.NEW)],
     )
-    def test_verdicts(self, token: str, verdict: Verdict) -> None:
-        grant = succeed(GRANT, document(refresh_token="rotated"), NOW, ISSUER, 0.0)
-        assert judge(grant, source(token)) is verdict
-        assert judge(replace(grant, seeds=()), source(token)) is verdict
+    def test_verdicts(self, token: str, verdict: SourceToken) -> None:
+        grant = after_success(GRANT, document(refresh_token="rotated"), NOW, ISSUER, 0.0)
+        assert compare_source(grant, source(token)) is verdict
+        assert compare_source(replace(grant, seeds=()), source(token)) is verdict
 
     @pytest.mark.parametrize(
         ("spent", "sendable"),
@@ -150,40 +155,40 @@ class TestJudge:
     def test_a_replaced_token_is_not_presentable(
         self, spent: tuple[str, ...], *, sendable: bool
     ) -> None:
-        assert (presentable(replace(GRANT, spent=spent)) is not None) is sendable
+        assert (sendable_refresh_token(replace(GRANT, spent=spent)) is not None) is sendable
 
     def test_no_token_is_not_presentable(self) -> None:
-        assert presentable(replace(GRANT, document=document())) is None
+        assert sendable_refresh_token(replace(GRANT, document=document())) is None
 
 
 class TestIntent:
     def test_a_second_attempt_counts_up_and_keeps_the_first_instant(self) -> None:
-        again = begin(INTENT, "n2", "pod-2", NOW + 50, 60.0).intent
+        again = with_intent(INTENT, "n2", "pod-2", NOW + 50, 60.0).intent
         assert again is not None
         assert (again.attempt, again.first_at, again.started_at) == (2, NOW, NOW + 50)
         assert (again.nonce, again.holder, again.recorded) == ("n2", "pod-2", False)
 
     def test_an_intent_for_another_token_is_void(self) -> None:
         moved = replace(INTENT, document=document(refresh_token="other"))
-        again = begin(moved, "n2", "pod-1", NOW + 50, 60.0).intent
+        again = with_intent(moved, "n2", "pod-1", NOW + 50, 60.0).intent
         assert again is not None
         assert (again.attempt, again.first_at) == (1, NOW + 50)
 
     def test_withdrawing_the_first_attempt_leaves_nothing(self) -> None:
-        assert withdraw(INTENT).intent is None
-        assert withdraw(GRANT).intent is None
+        assert without_unsent_attempt(INTENT).intent is None
+        assert without_unsent_attempt(GRANT).intent is None
 
     def test_withdrawing_a_second_attempt_leaves_the_first_unsettled(self) -> None:
-        left = withdraw(begin(INTENT, "n2", "pod-1", NOW, 60.0)).intent
+        left = without_unsent_attempt(with_intent(INTENT, "n2", "pod-1", NOW, 60.0)).intent
         assert left is not None
         assert (left.attempt, left.recorded) == (1, True)
 
 
-AFTER = succeed(INTENT, document(refresh_token="mine", access_token="a"), NOW, ISSUER, 0.0)
-PEER = succeed(INTENT, document(refresh_token="theirs", access_token="a"), NOW, ISSUER, 0.0)
-TAKEN = begin(INTENT, "n2", "pod-2", NOW + 100, 60.0)
-REFUSED = fail(INTENT, Failed(Signal.FORBIDDEN), NOW, ISSUER, 0.0)
-SAME_RT = succeed(INTENT, document(access_token="a"), NOW, ISSUER, 0.0)
+AFTER = after_success(INTENT, document(refresh_token="mine", access_token="a"), NOW, ISSUER, 0.0)
+PEER = after_success(INTENT, document(refresh_token="theirs", access_token="a"), NOW, ISSUER, 0.0)
+TAKEN = with_intent(INTENT, "n2", "pod-2", NOW + 100, 60.0)
+REFUSED = after_failure(INTENT, Failure(FailureReason.FORBIDDEN), NOW, ISSUER, 0.0)
+SAME_RT = after_success(INTENT, document(access_token="a"), NOW, ISSUER, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -209,14 +214,14 @@ def test_conflicts_at_commit(stored: Grant | None, after: Grant, wanted: Conflic
 
 
 def test_without_intents_only_the_token_and_generation_count() -> None:
-    after = succeed(GRANT, document(access_token="a"), NOW, ISSUER, 0.0)
+    after = after_success(GRANT, document(access_token="a"), NOW, ISSUER, 0.0)
     assert judge_conflict(GRANT, GRANT, after) is Conflict.REBASE
 
 
 class TestSucceed:
     def test_expiry_counts_from_before_sending(self) -> None:
         reply = document(access_token="a", refresh_token="r", expires_in=600)
-        after = succeed(replace(INTENT, failures=5), reply, NOW, ISSUER, 0.0)
+        after = after_success(replace(INTENT, failures=5), reply, NOW, ISSUER, 0.0)
         assert (after.issued_at, after.expires_at) == (NOW, NOW + 600)
         assert after.document.value("expires_at") == NOW + 600
         assert after.intent is None
@@ -226,27 +231,33 @@ class TestSucceed:
     @pytest.mark.parametrize("expires_in", [0, -1, "soon", None, 1e12, 400 * 86400 + 1])
     def test_a_hostile_lifetime_is_replaced_with_a_warning(self, expires_in: Any) -> None:
         reply = document(access_token="a", expires_in=expires_in)
-        after = succeed(INTENT, reply, NOW, ISSUER, 0.0)
-        assert after.life == ISSUER.default_lifetime
-        assert after.warning == Warn.DEFAULT_LIFETIME.value
+        after = after_success(INTENT, reply, NOW, ISSUER, 0.0)
+        assert after.lifetime == ISSUER.default_lifetime
+        assert after.warning == TokenWarning.DEFAULT_LIFETIME.value
 
     def test_the_shorter_of_reply_and_jwt_counts(self) -> None:
         reply = document(access_token=jwt(NOW, NOW + 120), expires_in=600)
-        assert succeed(INTENT, reply, NOW, ISSUER, 0.0).life == 120
+        assert after_success(INTENT, reply, NOW, ISSUER, 0.0).lifetime == 120
 
     def test_an_unchanged_token_is_not_spent(self) -> None:
         reply = document(access_token="a", refresh_token="seed")
-        assert succeed(INTENT, reply, NOW, ISSUER, 0.0).spent == ()
+        assert after_success(INTENT, reply, NOW, ISSUER, 0.0).spent == ()
 
     def test_a_server_with_a_grace_window_may_hand_an_old_token_out_again(self) -> None:
-        rotated = succeed(GRANT, document(access_token="a", refresh_token="r"), NOW, ISSUER, 0.0)
-        back = succeed(rotated, document(access_token="a", refresh_token="seed"), NOW, ISSUER, 0.0)
-        assert back.live == LIVE
+        rotated = after_success(
+            GRANT, document(access_token="a", refresh_token="r"), NOW, ISSUER, 0.0
+        )
+        back = after_success(
+            rotated, document(access_token="a", refresh_token="seed"), NOW, ISSUER, 0.0
+        )
+        assert back.live_hash == LIVE
         assert LIVE not in back.spent
-        assert presentable(back) is not None
+        assert sendable_refresh_token(back) is not None
 
     def test_without_a_usable_access_token_the_refresh_token_is_kept(self) -> None:
-        after = succeed(INTENT, document(access_token="a b", refresh_token="r"), NOW, ISSUER, 0.0)
+        after = after_success(
+            INTENT, document(access_token="a b", refresh_token="r"), NOW, ISSUER, 0.0
+        )
         assert after.document.refresh_token == Sensitive("r")
         assert after.status is Status.MISCONFIGURED
         assert after.next_refresh is not None
@@ -255,59 +266,67 @@ class TestSucceed:
     @pytest.mark.parametrize("token_type", ["bearer", "BEARER", None])
     def test_bearer_in_any_case(self, token_type: str | None) -> None:
         reply = document(access_token="a", token_type=token_type)
-        assert succeed(INTENT, reply, NOW, ISSUER, 0.0).status is Status.READY
+        assert after_success(INTENT, reply, NOW, ISSUER, 0.0).status is Status.READY
 
 
 class TestFail:
     def test_trouble_of_the_issuer_is_quiet_while_the_token_lives(self) -> None:
         grant = replace(AFTER, issued_at=NOW, expires_at=NOW + 3600)
-        early = fail(grant, Failed(Signal.UNREACHABLE), NOW, ISSUER, 0.0)
+        early = after_failure(grant, Failure(FailureReason.UNREACHABLE), NOW, ISSUER, 0.0)
         assert (early.status, early.message) == (grant.status, grant.message)
-        late = fail(grant, Failed(Signal.UNREACHABLE), NOW + 3300, ISSUER, 0.0)
+        late = after_failure(grant, Failure(FailureReason.UNREACHABLE), NOW + 3300, ISSUER, 0.0)
         assert late.status is Status.ISSUER_UNAVAILABLE
 
     def test_a_server_that_never_rotates_has_no_unknown_outcome(self) -> None:
         unlimited = replace(ISSUER, reuse=UNLIMITED)
-        after = fail(GRANT, Failed(Signal.NO_ANSWER), NOW, unlimited, 0.0)
+        after = after_failure(GRANT, Failure(FailureReason.NO_ANSWER), NOW, unlimited, 0.0)
         assert after.status is Status.ISSUER_UNAVAILABLE
         assert after.next_refresh is not None
 
     def test_a_second_unknown_outcome_waits_for_a_human_where_nobody_can_be_asked(self) -> None:
         silent = Issuer("cern", token_endpoint="https://auth.example/token")
-        second = begin(INTENT, "n2", "pod-1", NOW, 60.0)
-        after = fail(second, Failed(Signal.NO_ANSWER), NOW, silent, 0.0)
+        second = with_intent(INTENT, "n2", "pod-1", NOW, 60.0)
+        after = after_failure(second, Failure(FailureReason.NO_ANSWER), NOW, silent, 0.0)
         assert (after.status, after.next_refresh) == (Status.UNCERTAIN, None)
 
     def test_unknown_without_an_intent_waits_for_a_human(self) -> None:
-        after = fail(GRANT, Failed(Signal.NO_ANSWER), NOW, ISSUER, 0.0)
+        after = after_failure(GRANT, Failure(FailureReason.NO_ANSWER), NOW, ISSUER, 0.0)
         assert (after.status, after.next_refresh) == (Status.UNCERTAIN, None)
 
     @pytest.mark.parametrize(
-        "signal", [s for s in Signal if s not in (Signal.INVALID_GRANT, Signal.LOGIN_REQUIRED)]
+        "signal",
+        [
+            s
+            for s in FailureReason
+            if s not in (FailureReason.INVALID_GRANT, FailureReason.LOGIN_REQUIRED)
+        ],
     )
-    def test_only_a_refused_repetition_is_a_lost_rotation(self, signal: Signal) -> None:
-        second = begin(INTENT, "n2", "pod-1", NOW, 60.0)
-        assert fail(second, Failed(signal), NOW, ISSUER, 0.0).status is Status.UNCERTAIN
-        lost = fail(second, Failed(Signal.INVALID_GRANT), NOW, ISSUER, 0.0)
+    def test_only_a_refused_repetition_is_a_lost_rotation(self, signal: FailureReason) -> None:
+        second = with_intent(INTENT, "n2", "pod-1", NOW, 60.0)
+        assert after_failure(second, Failure(signal), NOW, ISSUER, 0.0).status is Status.UNCERTAIN
+        lost = after_failure(second, Failure(FailureReason.INVALID_GRANT), NOW, ISSUER, 0.0)
         assert (lost.status, lost.next_refresh) == (Status.LOST_ROTATION, None)
-        assert fail(INTENT, Failed(signal), NOW, ISSUER, 0.0).status is not Status.LOST_ROTATION
+        assert (
+            after_failure(INTENT, Failure(signal), NOW, ISSUER, 0.0).status
+            is not Status.LOST_ROTATION
+        )
 
     def test_a_repetition_that_demands_a_login_says_so(self) -> None:
-        second = begin(INTENT, "n2", "pod-1", NOW, 60.0)
-        after = fail(second, Failed(Signal.LOGIN_REQUIRED), NOW, ISSUER, 0.0)
+        second = with_intent(INTENT, "n2", "pod-1", NOW, 60.0)
+        after = after_failure(second, Failure(FailureReason.LOGIN_REQUIRED), NOW, ISSUER, 0.0)
         assert (after.status, after.next_refresh) == (Status.NEEDS_REAUTH, None)
 
     def test_quick_tries_are_not_used_up_by_an_outage_before_them(self) -> None:
         grant = GRANT
         for _ in range(6):
-            grant = fail(grant, Failed(Signal.UNREACHABLE), NOW, ISSUER, 0.0)
-        after = fail(grant, Failed(Signal.INVALID_CLIENT), NOW, ISSUER, 0.0)
+            grant = after_failure(grant, Failure(FailureReason.UNREACHABLE), NOW, ISSUER, 0.0)
+        after = after_failure(grant, Failure(FailureReason.INVALID_CLIENT), NOW, ISSUER, 0.0)
         assert after.next_refresh is not None
         assert after.next_refresh - NOW < 60
 
-    @pytest.mark.parametrize("signal", Signal)
-    def test_a_failure_takes_nothing_away(self, signal: Signal) -> None:
-        after = fail(INTENT, Failed(signal), NOW, ISSUER, 0.5)
+    @pytest.mark.parametrize("signal", FailureReason)
+    def test_a_failure_takes_nothing_away(self, signal: FailureReason) -> None:
+        after = after_failure(INTENT, Failure(signal), NOW, ISSUER, 0.5)
         assert after.document == INTENT.document
         assert (after.generation, after.seeds, after.spent) == (
             INTENT.generation,
@@ -323,7 +342,10 @@ class TestCustody:
             pytest.param(GRANT, id="new"),
             pytest.param(INTENT, id="with intent"),
             pytest.param(AFTER, id="refreshed"),
-            pytest.param(fail(INTENT, Failed(Signal.NO_ANSWER), NOW, ISSUER, 0.0), id="uncertain"),
+            pytest.param(
+                after_failure(INTENT, Failure(FailureReason.NO_ANSWER), NOW, ISSUER, 0.0),
+                id="uncertain",
+            ),
             pytest.param(replace(AFTER, next_refresh=None, warning="W", message="é"), id="stopped"),
             pytest.param(
                 replace(GRANT, client=Client("public", Sensitive("")), source_version="7"),

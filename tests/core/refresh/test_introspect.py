@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from csidriver.core.oauth.failure_reason import Signal
-from csidriver.core.oauth.token_response import Failed
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.messages import UNSETTLED_MESSAGE
-from csidriver.core.refresh.schedule import lead
+from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.status import Status
 from tests.core.refresh.assertions import LIFE, companion, document, grant, live, reasons
 from tests.core.refresh.world import (
@@ -21,7 +21,7 @@ from tests.core.refresh.world import (
     answer,
 )
 
-LATE = START + LIFE - lead(LIFE) / 4
+LATE = START + LIFE - lead_time(LIFE) / 4
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def asked(running: Process) -> Process:
     return running
 
 
-def refused() -> Failed:
+def refused() -> Failure:
     failed = answer(400, {"error": "invalid_grant"})
-    assert isinstance(failed, Failed)
+    assert isinstance(failed, Failure)
     return failed
 
 
@@ -90,7 +90,7 @@ class TestUncertain:
         assert len(world.server.presented) == 3
         told = companion(world)
         assert (told.status, told.message) == (Status.UNCERTAIN, UNSETTLED_MESSAGE)
-        assert running.known.next_visit is None
+        assert running.known.next_reconcile is None
 
     def test_every_further_presentation_needs_a_word_of_its_own(self, asked: Process) -> None:
         world = asked.world
@@ -141,7 +141,7 @@ class TestInvalidGrant:
 
     def test_an_outage_in_between_does_not_spare_the_question(self, asked: Process) -> None:
         world = asked.world
-        world.server.script += [refused(), Failed(Signal.UNREACHABLE)]
+        world.server.script += [refused(), Failure(FailureReason.UNREACHABLE)]
         asked.work(LIFE)
         assert len(world.server.asked) == 2
         assert live(world) == "alice-2"
@@ -173,7 +173,7 @@ class TestInvalidGrant:
 
 
 def test_an_outage_is_no_reason_to_ask(asked: Process) -> None:
-    asked.world.server.script += [Failed(Signal.UNREACHABLE)] * 3
+    asked.world.server.script += [Failure(FailureReason.UNREACHABLE)] * 3
     asked.work(LIFE)
     assert asked.world.server.asked == []
 

@@ -12,15 +12,15 @@ from csidriver.core import annotations
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.grant import Grant
-from csidriver.core.refresh.login_expiry import next_step, refresh_expiry, step
+from csidriver.core.refresh.login_expiry import next_warning, refresh_expiry, warnings_due
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Warn
+from csidriver.core.status import TokenWarning
 from tests.core.refresh.assertions import grant, note, source
 from tests.core.refresh.test_grant import GRANT
 from tests.core.refresh.world import Process, Server, World
 
 DAY = 86400.0
-EXPIRING = Warn.REFRESH_TOKEN_EXPIRING.value
+EXPIRING = TokenWarning.REFRESH_TOKEN_EXPIRING.value
 
 
 class Ending(Server):
@@ -50,7 +50,9 @@ def ending(world: World) -> Process:
 def told(world: World) -> list[float]:
     """How long before the end each Event of it came, in seconds."""
     end, now = grant(world).refresh_expires_at, world.now
-    return [end - now for e in world.done if isinstance(e, effects.Report) and e.reason == EXPIRING]
+    return [
+        end - now for e in world.done if isinstance(e, effects.EmitEvent) and e.reason == EXPIRING
+    ]
 
 
 def events(world: World) -> int:
@@ -71,7 +73,7 @@ def test_a_login_that_ends_is_announced_a_week_a_day_and_an_hour_ahead(ending: P
     assert events(world) == 2
     ending.work(120)
     assert (events(world), note(world, annotations.WARNING)) == (3, EXPIRING)
-    messages = [e.message for e in world.done if isinstance(e, effects.Report)]
+    messages = [e.message for e in world.done if isinstance(e, effects.EmitEvent)]
     assert "2027-02-14T07:59:59Z" in messages[-1]
 
 
@@ -125,7 +127,7 @@ def test_several_warnings_stand_side_by_side(ending: Process) -> None:
     world.apply(json.dumps({"refresh_token": "alice-0"}))
     ending.visit(event=True)
     assert note(world, annotations.WARNING) == f"OldSeedRestored, {EXPIRING}"
-    reasons = [e.reason for e in world.done if isinstance(e, effects.Report)]
+    reasons = [e.reason for e in world.done if isinstance(e, effects.EmitEvent)]
     assert reasons.count("OldSeedRestored") == 1
     assert events(world) == 1
 
@@ -167,12 +169,12 @@ def grant_of(process: Process, **changes: Any) -> Grant:
 @given(st.floats(0, 1e10), st.floats(0, 1e10), st.booleans())
 def test_a_next_step_is_ahead_and_counts_one_more(end: float, now: float, renewed: bool) -> None:  # noqa: FBT001 - hypothesis
     of = replace(GRANT, refresh_expires_at=end, refresh_renewed=renewed)
-    following = next_step(of, now)
+    following = next_warning(of, now)
     if following is None:
-        assert step(of, now) in (0, 3)
+        assert warnings_due(of, now) in (0, 3)
     else:
         assert following > now
-        assert step(of, following) > step(of, now)
+        assert warnings_due(of, following) > warnings_due(of, now)
 
 
 def test_a_source_says_when(ending: Process) -> None:

@@ -12,15 +12,20 @@ from hypothesis import strategies as st
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.oauth.failure_reason import Kind, Signal
+from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.oauth.token_response import Failed
+from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh.conflict import Conflict, judge_conflict
-from csidriver.core.refresh.failures import MEANINGS, Pace
-from csidriver.core.refresh.grant import Grant, adopt, begin
-from csidriver.core.refresh.outcomes import fail, reconsider, scoped, succeed
-from csidriver.core.refresh.schedule import MAX_LIFETIME, gap
+from csidriver.core.refresh.failures import FAILURE_RULES, RetryPolicy
+from csidriver.core.refresh.grant import Grant, adopt, with_intent
+from csidriver.core.refresh.outcomes import (
+    after_failure,
+    after_success,
+    reschedule_if_obsolete,
+    without_refused_scope,
+)
+from csidriver.core.refresh.schedule import MAX_LIFETIME, min_interval
 from csidriver.core.refresh.source import Source
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
@@ -41,20 +46,20 @@ ISSUERS = st.sampled_from(
 )
 UNIT = st.floats(0.0, 1.0, exclude_max=True)
 PROVES = {
-    "not sent": Kind.NOT_SENT,
-    "not consumed": Kind.REJECTED,
-    "unknown": Kind.UNCERTAIN,
+    "not sent": Consumption.NOT_SENT,
+    "not consumed": Consumption.NOT_CONSUMED,
+    "unknown": Consumption.UNKNOWN,
 }
 NEXT = {
-    Pace.BACKOFF: ("backoff", "section 4"),
-    Pace.RETRY_AFTER: ("Retry-After, at most 1 h",),
-    Pace.MINUTES: ("5 min",),
-    Pace.HALF_HOUR: ("3 quick, then 30 min",),
-    Pace.HOURLY: ("1 h", "once at once without the configured scope, else 1 h"),
-    Pace.SECOND_LOOK: ("once at once, then 1 h",),
-    Pace.UNKNOWN: ("5 quick, then 1 h",),
-    Pace.ONCE_LATER: ("once after 5 min",),
-    Pace.STOP: ("a new token only",),
+    RetryPolicy.BACKOFF: ("backoff", "section 4"),
+    RetryPolicy.RETRY_AFTER: ("Retry-After, at most 1 h",),
+    RetryPolicy.MINUTES: ("5 min",),
+    RetryPolicy.HALF_HOUR: ("3 quick, then 30 min",),
+    RetryPolicy.HOURLY: ("1 h", "once at once without the configured scope, else 1 h"),
+    RetryPolicy.SECOND_LOOK: ("once at once, then 1 h",),
+    RetryPolicy.UNKNOWN: ("5 quick, then 1 h",),
+    RetryPolicy.ONCE_LATER: ("once after 5 min",),
+    RetryPolicy.STOP: ("a new token only",),
 }
 
 
@@ -67,16 +72,16 @@ def rows() -> list[tuple[str, str, str, str]]:
 
 
 def test_every_signal_has_its_row() -> None:
-    assert sorted(row[0] for row in rows()) == sorted(signal.value for signal in Signal)
+    assert sorted(row[0] for row in rows()) == sorted(signal.value for signal in FailureReason)
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
 def test_the_table_says_what_the_code_does(row: tuple[str, str, str, str]) -> None:
     signal, proves, status, following = row
-    meaning = MEANINGS[Signal(signal)]
-    assert meaning.kind is PROVES[proves]
+    meaning = FAILURE_RULES[FailureReason(signal)]
+    assert meaning.consumption is PROVES[proves]
     assert meaning.status.value == status
-    assert following in NEXT[meaning.pace]
+    assert following in NEXT[meaning.retry_policy]
 
 
 HOSTILE: st.SearchStrategy[Any] = st.one_of(
@@ -92,13 +97,13 @@ def test_no_lifetime_makes_a_hot_loop_or_a_refresh_that_never_comes(
 ) -> None:
     """F17."""
     reply = document(access_token="a", expires_in=expires_in, refresh_expires_in=refresh_expires_in)
-    after = succeed(INTENT, reply, NOW, issuer, u)
+    after = after_success(INTENT, reply, NOW, issuer, u)
     assert after.status is Status.READY
-    assert 1 <= after.life <= MAX_LIFETIME + 1e-3
+    assert 1 <= after.lifetime <= MAX_LIFETIME + 1e-3
     assert after.next_refresh is not None
     wait = after.next_refresh - NOW
-    assert max(1.0, min(10.0, after.life / 4)) - 1e-5 <= wait
-    assert wait <= max(1.0, after.life) + 1e-5
+    assert max(1.0, min(10.0, after.lifetime / 4)) - 1e-5 <= wait
+    assert wait <= max(1.0, after.lifetime) + 1e-5
 
 
 def grants() -> st.SearchStrategy[Grant]:
@@ -112,20 +117,20 @@ def grants() -> st.SearchStrategy[Grant]:
             issued_at=issued,
             expires_at=issued + life,
         ),
-        st.sampled_from([GRANT, INTENT, begin(INTENT, "n2", "pod-1", NOW - 100, 60.0)]),
+        st.sampled_from([GRANT, INTENT, with_intent(INTENT, "n2", "pod-1", NOW - 100, 60.0)]),
         st.sampled_from([Status.READY, Status.UNCERTAIN, Status.NEEDS_REAUTH, Status.PENDING]),
         st.integers(0, 10),
-        st.none() | st.sampled_from(Signal),
+        st.none() | st.sampled_from(FailureReason),
         st.floats(NOW - 86400, NOW),
         st.sampled_from([0.0, 1.0, 20.0, 300.0, 3600.0, 86400.0]),
     )
 
 
-@given(grants(), st.sampled_from(Signal), st.none() | st.floats(0, 1e9), ISSUERS, UNIT)
+@given(grants(), st.sampled_from(FailureReason), st.none() | st.floats(0, 1e9), ISSUERS, UNIT)
 def test_no_failure_hastens_or_loses_anything(
-    grant: Grant, signal: Signal, pause: float | None, issuer: Issuer, u: float
+    grant: Grant, signal: FailureReason, pause: float | None, issuer: Issuer, u: float
 ) -> None:
-    after = fail(grant, Failed(signal, pause), NOW, issuer, u)
+    after = after_failure(grant, Failure(signal, pause), NOW, issuer, u)
     assert after.document == grant.document
     assert (after.generation, after.spent, after.seeds) == (
         grant.generation,
@@ -133,12 +138,14 @@ def test_no_failure_hastens_or_loses_anything(
         grant.seeds,
     )
     if after.next_refresh is not None:
-        quickest = 1.0 if issuer.reuse not in (0.0, UNLIMITED) else gap(grant.life or 300.0)
+        quickest = (
+            1.0 if issuer.reuse not in (0.0, UNLIMITED) else min_interval(grant.lifetime or 300.0)
+        )
         assert after.next_refresh >= NOW + quickest - 1e-5
         assert after.next_refresh <= max(NOW + 3600, grant.expires_at) + 1e-5
     lost = after.status is Status.LOST_ROTATION
     attempts = grant.intent.attempt if grant.intent else 0
-    assert not lost or (attempts > 1 and signal is Signal.INVALID_GRANT)
+    assert not lost or (attempts > 1 and signal is FailureReason.INVALID_GRANT)
 
 
 @given(grants(), ISSUERS, ISSUERS)
@@ -146,30 +153,39 @@ def test_a_new_configuration_only_ever_hastens_and_only_once(
     grant: Grant, old: Issuer, new: Issuer
 ) -> None:
     grant = replace(grant, fingerprint=old.fingerprint, next_refresh=NOW + 1800)
-    after = reconsider(grant, new, NOW)
-    assert reconsider(after, new, NOW + 5) == after
-    assert after.next_refresh in (NOW + 1800, NOW + gap(grant.life or new.default_lifetime))
+    after = reschedule_if_obsolete(grant, new, NOW)
+    assert reschedule_if_obsolete(after, new, NOW + 5) == after
+    assert after.next_refresh in (
+        NOW + 1800,
+        NOW + min_interval(grant.lifetime or new.default_lifetime),
+    )
     if old == new:
         assert after == grant
     if after != grant:
-        assert (after.failures, after.signal) == (0, None)
+        assert (after.failures, after.failure_reason) == (0, None)
 
 
 @pytest.mark.parametrize(
-    "signal", [Signal.THROTTLED, Signal.UNREACHABLE, Signal.INVALID_GRANT, Signal.LOGIN_REQUIRED]
+    "signal",
+    [
+        FailureReason.THROTTLED,
+        FailureReason.UNREACHABLE,
+        FailureReason.INVALID_GRANT,
+        FailureReason.LOGIN_REQUIRED,
+    ],
 )
-def test_what_no_configuration_can_mend_is_not_hastened(signal: Signal) -> None:
-    grant = replace(GRANT, signal=signal, fingerprint="before", next_refresh=NOW + 1800)
-    assert reconsider(grant, Issuer("cern", "https://auth.example"), NOW) == grant
+def test_what_no_configuration_can_mend_is_not_hastened(signal: FailureReason) -> None:
+    grant = replace(GRANT, failure_reason=signal, fingerprint="before", next_refresh=NOW + 1800)
+    assert reschedule_if_obsolete(grant, Issuer("cern", "https://auth.example"), NOW) == grant
 
 
 @given(grants(), ISSUERS)
 def test_a_request_differs_from_the_configuration_in_a_refused_scope_alone(
     grant: Grant, issuer: Issuer
 ) -> None:
-    refused = fail(grant, Failed(Signal.INVALID_SCOPE), NOW, issuer, 0.0)
-    assert scoped(refused, issuer) == replace(issuer, scope="")
-    assert scoped(grant, issuer) == issuer
+    refused = after_failure(grant, Failure(FailureReason.INVALID_SCOPE), NOW, issuer, 0.0)
+    assert without_refused_scope(refused, issuer) == replace(issuer, scope="")
+    assert without_refused_scope(grant, issuer) == issuer
 
 
 def histories() -> st.SearchStrategy[list[str]]:
@@ -182,14 +198,14 @@ def histories() -> st.SearchStrategy[list[str]]:
 def happened(grant: Grant, history: list[str], issuer: Issuer) -> Grant:
     for number, event in enumerate(history):
         if event == "intent":
-            grant = begin(grant, f"peer-{number}", "pod-2", NOW, 60.0)
+            grant = with_intent(grant, f"peer-{number}", "pod-2", NOW, 60.0)
         elif event == "refuse":
-            grant = fail(grant, Failed(Signal.FORBIDDEN), NOW, issuer, 0.0)
+            grant = after_failure(grant, Failure(FailureReason.FORBIDDEN), NOW, issuer, 0.0)
         elif event == "rotate":
             fresh = document(access_token="a", refresh_token=f"theirs-{number}")
-            grant = succeed(grant, fresh, NOW, issuer, 0.0)
+            grant = after_success(grant, fresh, NOW, issuer, 0.0)
         elif event == "renew":
-            grant = succeed(grant, document(access_token="b"), NOW, issuer, 0.0)
+            grant = after_success(grant, document(access_token="b"), NOW, issuer, 0.0)
         elif event == "reseed":
             grant = adopt(source(f"human-{number}"), issuer, NOW + number, grant)
     return grant
@@ -203,13 +219,13 @@ def test_a_commit_is_rebased_exactly_when_nobody_else_got_tokens_or_a_login(
 ) -> None:
     """Section 4.6: a reply in hand is never dropped for anything less."""
     fields = {"access_token": "mine"} | ({"refresh_token": "mine"} if rotates else {})
-    after = succeed(INTENT, document(**fields), NOW, issuer, 0.0)
+    after = after_success(INTENT, document(**fields), NOW, issuer, 0.0)
     stored = happened(INTENT, history, issuer)
     conflict = judge_conflict(stored, INTENT, after)
     theirs = {"rotate", "renew", "reseed"} & set(history)
     assert (conflict is Conflict.REBASE) is not bool(theirs)
     if conflict is Conflict.ARRIVED:
-        assert (stored.live, stored.generation) == (after.live, after.generation)
+        assert (stored.live_hash, stored.generation) == (after.live_hash, after.generation)
     if theirs:
         assert stored.generation >= after.generation
     if history[-1:] == ["reseed"]:
@@ -235,7 +251,7 @@ def test_a_mirror_that_is_written_can_be_read_back_as_a_source(
         return
     reply, _ = TokenDocument.parse(Sensitive(said[0]))
     merged = seed.document.merge(reply, NOW)
-    mirror = Source.parse(secret(merged.text().reveal()))
-    assert merged.fits
+    mirror = Source.parse(secret(merged.to_json().reveal()))
+    assert merged.is_mirrorable
     assert mirror.refresh_token == (reply.refresh_token or seed.refresh_token)
-    assert json.loads(merged.text().reveal())["expires_at"] == NOW
+    assert json.loads(merged.to_json().reveal())["expires_at"] == NOW

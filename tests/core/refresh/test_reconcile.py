@@ -5,25 +5,25 @@ from typing import Any
 import pytest
 
 from csidriver.core import annotations
-from csidriver.core.kubernetes.change import What
+from csidriver.core.kubernetes.change import TokenObject
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuers
-from csidriver.core.oauth.token_response import Failed, Ok
+from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.refresh import effects
-from csidriver.core.refresh.adopt import take_custody
-from csidriver.core.refresh.companion_update import publish
+from csidriver.core.refresh.adopt import sync_from_source
+from csidriver.core.refresh.companion_update import store_companion_and_mirror
 from csidriver.core.refresh.effects import (
     Effect,
     PatchSecret,
-    Send,
+    RequestToken,
     SpoolClear,
     SpoolEntry,
     SpoolWrite,
 )
 from csidriver.core.refresh.messages import UNSETTLED_MESSAGE
-from csidriver.core.refresh.schedule import lead
-from csidriver.core.refresh.state import Known, Rules
+from csidriver.core.refresh.schedule import lead_time
+from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.errors import (
@@ -82,7 +82,7 @@ class TestTheQuietLife:
     ) -> None:
         seen: list[Status] = []
         process.world.before = lambda e: (
-            seen.append(companion(process.world).status) if isinstance(e, Send) else None
+            seen.append(companion(process.world).status) if isinstance(e, RequestToken) else None
         )
         process.visit()
         assert seen == [Status.PENDING]
@@ -111,7 +111,7 @@ class TestTheQuietLife:
         assert 27 <= len(world.server.presented) <= 34
         times = [at for at, _ in world.server.presented]
         gaps = [b - a for a, b in itertools.pairwise(times)]
-        assert max(gaps) <= LIFE - lead(LIFE)
+        assert max(gaps) <= LIFE - lead_time(LIFE)
         assert live(world) == mirrored(world) == world.server.families["alice"][-1]
 
     def test_a_visit_with_nothing_to_do_writes_nothing(self, running: Process) -> None:
@@ -123,7 +123,7 @@ class TestTheQuietLife:
     def test_who_may_not_send_sends_nothing_and_does_not_spin(self, process: Process) -> None:
         process.world.may_send = False
         known = process.visit()
-        assert known.next_visit == START + 1
+        assert known.next_reconcile == START + 1
         process.work(60)
         assert process.world.server.presented == []
         process.world.may_send = True
@@ -133,20 +133,20 @@ class TestTheQuietLife:
     def test_what_is_no_source_is_left_alone(self) -> None:
         world = World()
         world.create(Secret(*SOURCE, data={"oauth": Sensitive(document("x"))}))
-        assert Process(world).visit().next_visit is None
+        assert Process(world).visit().next_reconcile is None
         assert world.writes == 2
 
     def test_without_a_source_there_is_nothing_to_adopt_or_to_tell(self, world: World) -> None:
-        nothing, rules = Known(REF), Rules(Issuers(), "pod-1")
-        assert world.run(take_custody(nothing, rules)) == (nothing, None)
-        assert world.run(publish(nothing, rules, None)) == nothing
+        nothing, rules = TokenState(REF), RefreshContext(Issuers(), "pod-1")
+        assert world.run(sync_from_source(nothing, rules)) == (nothing, None)
+        assert world.run(store_companion_and_mirror(nothing, rules, None)) == nothing
 
     def test_a_process_whose_knowledge_has_a_hole_reads_everything_again(
         self, running: Process
     ) -> None:
         running.world.now += LIFE
         running.known = replace(running.known, grant_secret=None)
-        assert running.visit().custody_stale
+        assert running.visit().grant_stale
         running.work(1)
         assert live(running.world) == "alice-2"
 
@@ -227,7 +227,7 @@ class TestUsers:
             other.visit()
             world.may_send = True
 
-        world.before = once(lambda e: isinstance(e, Send), reseed)
+        world.before = once(lambda e: isinstance(e, RequestToken), reseed)
         process.visit()
         assert live(world) == mirrored(world) == "bob-0"
         process.work(1)
@@ -249,7 +249,7 @@ class TestUsers:
         seed = document(world.server.login("alice"))
         world.apply(broken, clientID=client)
         process = Process(world)
-        assert process.visit().next_visit is None
+        assert process.visit().next_reconcile is None
         assert companion(world).status is Status.INVALID
         assert note(world, annotations.STATUS) == "Invalid"
         assert GRANT not in world.secrets
@@ -288,7 +288,7 @@ class TestUsers:
 
     def test_a_new_source_without_issuer_is_misconfigured(self, process: Process) -> None:
         process.issuer = replace(ISSUER, default=False)
-        assert process.visit().next_visit is None
+        assert process.visit().next_reconcile is None
         assert companion(process.world).status is Status.MISCONFIGURED
         assert process.world.server.presented == []
 
@@ -307,7 +307,7 @@ class TestUsers:
         world = running.world
         world.apply(document("alice-1"), issuer=annotation)
         running.issuer = issuer
-        assert running.visit(event=True).next_visit is None
+        assert running.visit(event=True).next_reconcile is None
         world.now += LIFE
         running.visit(event=True)
         assert world.server.tokens() == ["alice-0"]
@@ -328,7 +328,7 @@ class TestUsers:
         assert {GRANT, COMPANION} <= set(world.secrets)
         running.work(2)
         assert world.secrets == {}
-        assert running.known.next_visit is None
+        assert running.known.next_reconcile is None
         assert world.server.tokens() == ["alice-0"]
 
     def test_a_source_that_returned_unnoticed_is_not_forgotten(self, running: Process) -> None:
@@ -379,7 +379,7 @@ class TestUsers:
         assert world.secrets[GRANT] is damaged
         assert world.server.tokens() == ["alice-0"]
         self.is_told(world, "restore it from a backup")
-        assert process.known.next_visit is None
+        assert process.known.next_reconcile is None
 
     def is_told(self, world: World, cure: str) -> None:
         """Source and companion say what is wrong, by name, and nodes keep their token."""
@@ -399,13 +399,13 @@ class TestUsers:
         world = running.world
         stored = world.secrets[GRANT]
         world.secrets[GRANT] = replace(stored, data={}, resource_version="damaged")
-        running.hear(What.GRANT)
+        running.hear(TokenObject.GRANT)
         running.visit()
         self.is_told(world, "restore it from a backup")
         running.work(2 * LIFE)
         assert world.server.tokens() == ["alice-0"]
         world.secrets[GRANT] = replace(stored, resource_version="restored")
-        running.hear(What.GRANT)
+        running.hear(TokenObject.GRANT)
         running.visit()
         assert note(world, annotations.STATUS) == "Ready"
         assert live(world) == "alice-2"
@@ -415,10 +415,10 @@ class TestUsers:
     ) -> None:
         world = running.world
         world.secrets[GRANT] = replace(world.secrets[GRANT], data={}, resource_version="damaged")
-        running.hear(What.GRANT)
+        running.hear(TokenObject.GRANT)
         running.visit()
         delete(world, GRANT)
-        running.hear(What.GRANT)
+        running.hear(TokenObject.GRANT)
         running.visit(event=True)
         assert live(world) == "alice-1"
         assert note(world, annotations.STATUS) == "Ready"
@@ -470,7 +470,7 @@ class TestTheServerSaysNo:
 
     def test_an_outage_before_it_does_not_cost_the_second_look(self, running: Process) -> None:
         world = running.world
-        world.server.script += [Failed(Signal.UNREACHABLE)] * 3
+        world.server.script += [Failure(FailureReason.UNREACHABLE)] * 3
         world.server.script.append(answer(400, {"error": "invalid_grant"}))
         running.work(LIFE)
         assert live(world) == "alice-2"
@@ -485,7 +485,7 @@ class TestTheServerSaysNo:
 
     def test_an_outage_is_retried_several_times_within_the_lead(self, running: Process) -> None:
         world = running.world
-        world.server.script += [Failed(Signal.UNREACHABLE)] * 1000
+        world.server.script += [Failure(FailureReason.UNREACHABLE)] * 1000
         running.work(LIFE)
         attempts = [at for at, _ in world.server.presented[1:]]
         assert len(attempts) >= 3
@@ -500,10 +500,10 @@ class TestTheServerSaysNo:
         self, running: Process
     ) -> None:
         world = running.world
-        world.server.script += [Failed(Signal.UNREACHABLE)] * 1000
-        running.work(LIFE - lead(LIFE))
+        world.server.script += [Failure(FailureReason.UNREACHABLE)] * 1000
+        running.work(LIFE - lead_time(LIFE))
         before, told = len(world.server.presented), (source(world), companion(world))
-        running.work(lead(LIFE) / 2 - 200)
+        running.work(lead_time(LIFE) / 2 - 200)
         assert len(world.server.presented) > before + 1
         assert (source(world), companion(world)) == told
         running.work(400)
@@ -514,13 +514,13 @@ class TestTheServerSaysNo:
 
     def test_what_begins_and_ends_trouble_of_the_issuer_is_marked(self, running: Process) -> None:
         world = running.world
-        world.server.script += [Failed(Signal.UNREACHABLE)] * 60
+        world.server.script += [Failure(FailureReason.UNREACHABLE)] * 60
         running.work(LIFE - 20)
         world.server.script.clear()
         running.work(LIFE)
         world.server.script.append(answer(400, {"error": "invalid_grant"}))
         running.work(LIFE)
-        told = [e for e in world.done if isinstance(e, effects.Report)]
+        told = [e for e in world.done if isinstance(e, effects.EmitEvent)]
         marked = [report.reason for report in told if report.of_issuer]
         assert marked == ["IssuerUnavailable", "Ready"]
         assert [report.reason for report in told][-2:] == ["NeedsReauth", "Ready"]
@@ -537,7 +537,7 @@ class TestTheServerSaysNo:
         running.visit(event=True)
         running.work(11)
         assert companion(world).status is Status.READY
-        sent = [e for e in world.done if isinstance(e, Send)]
+        sent = [e for e in world.done if isinstance(e, RequestToken)]
         assert sent[-1].client.client_secret == Sensitive("better")
 
     def test_a_login_that_is_required_stops_the_attempts(self, running: Process) -> None:
@@ -564,12 +564,12 @@ class TestTheServerSaysNo:
 
 class TestUncertain:
     def expiry_less_a_quarter_lead(self) -> float:
-        return START + LIFE - lead(LIFE) / 4
+        return START + LIFE - lead_time(LIFE) / 4
 
     def test_strict_presents_once_more_and_late(self, running: Process) -> None:
         world = running.world
         world.server.script.append(LOST_BEFORE)
-        running.work(LIFE - lead(LIFE))
+        running.work(LIFE - lead_time(LIFE))
         assert companion(world).status is Status.UNCERTAIN
         assert note(world, annotations.STATUS) == "Uncertain"
         assert len(world.server.presented) == 2
@@ -601,7 +601,11 @@ class TestUncertain:
         self, running: Process
     ) -> None:
         world = running.world
-        world.server.script += [LOST_BEFORE, Failed(Signal.UNREACHABLE), Failed(Signal.UNREACHABLE)]
+        world.server.script += [
+            LOST_BEFORE,
+            Failure(FailureReason.UNREACHABLE),
+            Failure(FailureReason.UNREACHABLE),
+        ]
         running.work(LIFE)
         assert companion(world).status is Status.READY
         assert live(world) == "alice-2"
@@ -649,7 +653,7 @@ class TestUncertain:
     def test_a_reseed_settles_it_at_once(self, running: Process) -> None:
         world = running.world
         world.server.script.append(LOST_AFTER)
-        running.work(LIFE - lead(LIFE))
+        running.work(LIFE - lead_time(LIFE))
         assert world.spool != {}
         world.apply(document(world.server.login("bob")))
         world.may_send = False
@@ -803,7 +807,7 @@ class TestConflictsAndOutages:
         first.visit()
         second.visit()
         world.may_send = True
-        world.before = once(lambda e: isinstance(e, Send), second.visit)
+        world.before = once(lambda e: isinstance(e, RequestToken), second.visit)
         first.work(1)
         assert world.server.tokens() == ["alice-0"]
         assert "Uncertain" not in reasons(world)
@@ -813,9 +817,9 @@ class TestConflictsAndOutages:
 
     def test_an_intent_in_flight_is_waited_for(self, world: World) -> None:
         first, peer = Process(world), Process(world, holder="pod-2")
-        world.before = once(lambda e: isinstance(e, Send), peer.visit)
+        world.before = once(lambda e: isinstance(e, RequestToken), peer.visit)
         first.visit()
-        assert peer.known.next_visit == START + 60
+        assert peer.known.next_reconcile == START + 60
         assert "Uncertain" not in reasons(world)
         peer.work(LIFE)
         assert world.server.tokens() == ["alice-0", "alice-1"]
@@ -874,7 +878,7 @@ class TestConflictsAndOutages:
             peer.work(10)
 
         world.before = once(is_commit, take_over)
-        running.work(LIFE - lead(LIFE))
+        running.work(LIFE - lead_time(LIFE))
         assert live(world) == mirrored(world) == "theirs"
         running.work(1)
         kept = world.spool[REF].reply
@@ -922,7 +926,7 @@ class TestMirrorAndCompanion:
         stored = world.apply(document("alice-0"))
         world._store(replace(stored, manager="argocd-controller"))
         running.visit(event=True)
-        told = [e for e in world.done if isinstance(e, effects.Report)][-1]
+        told = [e for e in world.done if isinstance(e, effects.EmitEvent)][-1]
         assert told.reason == "OldSeedRestored"
         assert "'argocd-controller'" in told.message
 
@@ -930,7 +934,7 @@ class TestMirrorAndCompanion:
         world = running.world
         world._store(replace(world.apply(document("alice-0")), manager=""))
         running.visit(event=True)
-        told = [e for e in world.done if isinstance(e, effects.Report)][-1]
+        told = [e for e in world.done if isinstance(e, effects.EmitEvent)][-1]
         assert "written by" not in told.message
 
     def test_a_source_that_refuses_even_annotations_stops_nothing(self, process: Process) -> None:
@@ -1029,12 +1033,12 @@ class TestCrashes:
             return
         intent = grant(world).intent if GRANT in world.secrets else None
         in_flight = intent is not None and not isinstance(last, PatchSecret)
-        sent = any(isinstance(e, Send) for e in world.done[-2:])
+        sent = any(isinstance(e, RequestToken) for e in world.done[-2:])
         if not spool_survives:
             world.spool.clear()
         survivor = Process(world, holder="pod-1" if spool_survives else "pod-2")
         survivor.visit()
-        uncertain = isinstance(last, Send) or (sent and not spool_survives and in_flight)
+        uncertain = isinstance(last, RequestToken) or (sent and not spool_survives and in_flight)
         survivor.work(3 * LIFE)
         if uncertain:
             assert "Uncertain" in reasons(world)
@@ -1059,10 +1063,10 @@ class TestCrashes:
         process = Process(world)
         process.visit()
         world.server.script.append(LOST_BEFORE)
-        process.work(LIFE - lead(LIFE))
+        process.work(LIFE - lead_time(LIFE))
         assert world.server.tokens() == ["alice-0", "alice-1"]
-        assert process.known.next_visit is not None
-        world.now = process.known.next_visit
+        assert process.known.next_reconcile is not None
+        world.now = process.known.next_reconcile
         try:
             process.visit(crash_after=count)
         except Crashed:
@@ -1081,11 +1085,11 @@ class TestCrashes:
         """The age of an intent counts from this attempt, not from the first one long ago."""
         world = running.world
         world.server.script.append(LOST_BEFORE)
-        running.work(LIFE - lead(LIFE))
-        assert running.known.next_visit is not None
-        world.now = running.known.next_visit
+        running.work(LIFE - lead_time(LIFE))
+        assert running.known.next_reconcile is not None
+        world.now = running.known.next_reconcile
         peer = Process(world, holder="pod-2")
-        world.before = once(lambda e: isinstance(e, Send), peer.visit)
+        world.before = once(lambda e: isinstance(e, RequestToken), peer.visit)
         running.visit()
         assert world.server.tokens() == ["alice-0", "alice-1", "alice-1"]
         assert live(world) == "alice-2"
@@ -1107,7 +1111,7 @@ class TestCrashes:
     def test_an_entry_of_another_attempt_is_not_believed(self, process: Process) -> None:
         world = process.world
         reply = answer(200, {"refresh_token": "stolen"})
-        assert isinstance(reply, Ok)
+        assert isinstance(reply, Success)
         fail_next(world, SpoolWrite, SpoolFailed("full"))
         with pytest.raises(SpoolFailed):
             process.visit()

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from csidriver.core import annotations, names
-from csidriver.core.kubernetes.change import Change, What
+from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.oauth.failure_reason import Signal
-from csidriver.core.oauth.token_response import Failed
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import effects, grant_secret
-from csidriver.core.refresh.state import Known
+from csidriver.core.refresh.state import TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.errors import SpoolFailed, StoreConflict, StoreRefused
@@ -56,13 +56,13 @@ def restart(process: Process) -> Process:
 
 class TestCost:
     def test_a_refresh_takes_four_writes_and_no_read(self, running: Process) -> None:
-        running.world.now = running.known.next_visit or 0
+        running.world.now = running.known.next_reconcile or 0
         assert cost(running.world, running.visit) == (0, 4)
         assert live(running.world) == "alice-2"
 
     def test_a_server_that_never_rotates_saves_the_intent(self, running: Process) -> None:
         running.issuer = replace(ISSUER, reuse=float("inf"))
-        running.world.now = running.known.next_visit or 0
+        running.world.now = running.known.next_reconcile or 0
         assert cost(running.world, running.visit) == (0, 3)
 
     def test_a_day_of_refreshes_reads_nothing(self, running: Process) -> None:
@@ -76,26 +76,26 @@ class TestCost:
         running.work(refreshes * LIFE)
         fresh = restart(running)
         assert cost(running.world, fresh.visit) == (0, 0)
-        assert fresh.known.next_visit == running.known.next_visit
-        fresh.world.now = fresh.known.next_visit or 0
+        assert fresh.known.next_reconcile == running.known.next_reconcile
+        fresh.world.now = fresh.known.next_reconcile or 0
         before = live(fresh.world)
         assert cost(running.world, fresh.visit) == (0, 4)
         assert live(fresh.world) == mirrored(fresh.world) != before
         fresh.hear()
         assert cost(running.world, fresh.visit) == (0, 0)
 
-    @pytest.mark.parametrize("what", What)
-    def test_ones_own_writes_are_no_news(self, running: Process, what: What) -> None:
+    @pytest.mark.parametrize("what", TokenObject)
+    def test_ones_own_writes_are_no_news(self, running: Process, what: TokenObject) -> None:
         known = running.known
-        for version in [v for w, v in known.written if w is what]:
-            known = known.stale(Change(REF, what, version))
+        for version in [v for w, v in known.own_versions if w is what]:
+            known = known.with_change(SecretChange(REF, what, version))
         assert not known.source_stale
-        assert not known.custody_stale
-        assert all(w is not what for w, _ in known.written)
+        assert not known.grant_stale
+        assert all(w is not what for w, _ in known.own_versions)
 
     def test_only_so_many_of_them_are_remembered(self, running: Process) -> None:
         running.work(86400)
-        assert len(running.known.written) == 16
+        assert len(running.known.own_versions) == 16
 
 
 class TestRestored:
@@ -172,10 +172,10 @@ class TestRestored:
         """A process may forget what a source holds; the grant gets its version all the same."""
         world = running.world
         for _ in range(3):
-            running.known = replace(running.known, unread=True)
-            world.now = running.known.next_visit or 0
+            running.known = replace(running.known, source_data_omitted=True)
+            world.now = running.known.next_reconcile or 0
             running.visit()
-        running.known = replace(running.known, unread=True)
+        running.known = replace(running.known, source_data_omitted=True)
         world.before = once(
             lambda e: isinstance(e, effects.PatchSecret) and e.base.name == REF.name, crash
         )
@@ -242,14 +242,16 @@ class TestRestored:
         fresh = restart(running)
         assert cost(world, fresh.visit) == (0, 0)
         fresh.work(LIFE)
-        sent = [e for e in world.done if isinstance(e, effects.Send)]
+        sent = [e for e in world.done if isinstance(e, effects.RequestToken)]
         assert sent[-1].client.client_secret == Sensitive("better")
         assert companion(world).source_uid == recreated.uid
 
     def test_a_damaged_grant_is_left_to_the_first_visit(self, running: Process) -> None:
         damaged = replace(running.world.secrets[GRANT], data={})
-        change = Change(REF, What.SOURCE, source(running.world).resource_version, by_us=True)
-        assert Known.restored(REF, damaged, None, change, read_at=0.0) == Known(REF)
+        change = SecretChange(
+            REF, TokenObject.SOURCE, source(running.world).resource_version, written_by_driver=True
+        )
+        assert TokenState.restored(REF, damaged, None, change, read_at=0.0) == TokenState(REF)
 
     def test_a_grant_of_an_earlier_release_is_read(self, running: Process) -> None:
         """It does not say where the source keeps the document."""
@@ -272,11 +274,11 @@ class TestRestored:
 
     @pytest.mark.parametrize("version", ["", "gone"])
     def test_a_source_the_watch_did_not_find_is_read(self, running: Process, version: str) -> None:
-        change = Change(REF, What.SOURCE, version) if version != "gone" else None
+        change = SecretChange(REF, TokenObject.SOURCE, version) if version != "gone" else None
         stored = running.world.secrets[GRANT]
-        known = Known.restored(REF, stored, None, change, read_at=0.0)
+        known = TokenState.restored(REF, stored, None, change, read_at=0.0)
         assert known.source_stale
-        assert not known.custody_stale
+        assert not known.grant_stale
 
 
 class TestStale:
@@ -299,18 +301,18 @@ class TestStale:
         assert standby.hear().source_stale
 
     def test_a_source_that_is_gone_is_no_news_to_who_knows_none(self) -> None:
-        known = replace(Known(REF), source_stale=False, custody_stale=False)
-        assert known.stale(Change(REF, What.SOURCE, "")) == known
-        assert known.stale(Change(REF, What.SOURCE, "5")).source_stale
+        known = replace(TokenState(REF), source_stale=False, grant_stale=False)
+        assert known.with_change(SecretChange(REF, TokenObject.SOURCE, "")) == known
+        assert known.with_change(SecretChange(REF, TokenObject.SOURCE, "5")).source_stale
 
     def test_a_restored_version_is_news_although_it_was_ours_once(self, running: Process) -> None:
         """The directory backend names a version by its content."""
         world = running.world
         old = world.secrets[COMPANION]
         running.work(LIFE)
-        running.hear(What.COMPANION)
+        running.hear(TokenObject.COMPANION)
         world.secrets[COMPANION] = old
-        assert running.hear(What.COMPANION).custody_stale
+        assert running.hear(TokenObject.COMPANION).grant_stale
 
 
 class TestCustodyThatOthersTouched:
@@ -318,7 +320,7 @@ class TestCustodyThatOthersTouched:
         world = running.world
         before = companion(world)
         delete(world, COMPANION)
-        running.hear(What.COMPANION)
+        running.hear(TokenObject.COMPANION)
         assert cost(world, running.visit) == (2, 1)
         assert companion(world) == before
 
@@ -328,12 +330,12 @@ class TestCustodyThatOthersTouched:
         world = running.world
         spoilt = {**world.secrets[COMPANION].annotations, annotations.STATUS: "NeedsReauth"}
         world._store(replace(world.secrets[COMPANION], annotations=spoilt))
-        running.hear(What.COMPANION)
+        running.hear(TokenObject.COMPANION)
         running.visit()
         assert companion(world).status is Status.READY
         ahead = {**world.secrets[COMPANION].annotations, annotations.GENERATION: "9"}
         world._store(replace(world.secrets[COMPANION], annotations=ahead))
-        running.hear(What.COMPANION)
+        running.hear(TokenObject.COMPANION)
         running.visit()
         assert companion(world).generation == 9
 
@@ -344,7 +346,7 @@ class TestCustodyThatOthersTouched:
         assert (live(world), mirrored(world)) == ("alice-2", "alice-1")
         generation = grant(world).generation
         delete(world, GRANT)
-        running.hear(What.GRANT)
+        running.hear(TokenObject.GRANT)
         running.visit()
         assert live(world) == "alice-2"
         assert grant(world).generation == generation
@@ -362,7 +364,7 @@ class TestCustodyThatOthersTouched:
             running.issuer = replace(ISSUER, default=False)
         world.apply(text)
         delete(world, GRANT)
-        running.hear(What.GRANT)
+        running.hear(TokenObject.GRANT)
         running.visit()
         assert live(world) == "alice-1"
 
@@ -371,7 +373,7 @@ class TestCustodyThatOthersTouched:
         before = grant(world).generation
         delete(world, GRANT)
         world.apply(document(world.server.login("bob")))
-        running.hear(What.GRANT)
+        running.hear(TokenObject.GRANT)
         running.visit()
         assert live(world) == mirrored(world) == "bob-1"
         assert grant(world).generation > before
@@ -387,7 +389,7 @@ class TestCustodyThatOthersTouched:
         peer.visit()
         peer.work(LIFE)
         delete(world, GRANT)
-        running.hear(What.GRANT)
+        running.hear(TokenObject.GRANT)
         running.visit()
         assert world.server.tokens() == ["alice-0", "alice-1", "alice-2"]
         assert live(world) == "alice-3"
@@ -402,7 +404,7 @@ class TestCustodyThatOthersTouched:
         peer.work(LIFE)
         before = companion(world).generation
         delete(world, GRANT)
-        running.hear(What.GRANT)
+        running.hear(TokenObject.GRANT)
         running.visit()
         assert companion(world).generation == grant(world).generation > before
 
@@ -420,7 +422,7 @@ class TestCustodyThatOthersTouched:
             backup = replace(backup, data=data)
         world._store(backup)
         assert live(world) == "alice-1"
-        running.hear(What.GRANT)
+        running.hear(TokenObject.GRANT)
         running.visit()
         assert live(world) == "alice-2"
         running.work(LIFE)
@@ -431,11 +433,11 @@ class TestCustodyThatOthersTouched:
         peer = Process(world, holder="pod-2")
         peer.visit()
         peer.work(LIFE)
-        running.hear(What.GRANT)
+        running.hear(TokenObject.GRANT)
         running.hear()
         running.visit()
         assert running.known.grant is not None
-        assert running.known.grant.live == grant(world).live
+        assert running.known.grant.live_hash == grant(world).live_hash
         assert world.server.tokens() == ["alice-0", "alice-1"]
 
     def test_source_and_grant_deleted_by_hand_are_forgotten_in_ten_minutes(
@@ -444,9 +446,9 @@ class TestCustodyThatOthersTouched:
         world = running.world
         for key in (SOURCE, GRANT, COMPANION):
             delete(world, key)
-        running.hear(What.GRANT)
+        running.hear(TokenObject.GRANT)
         running.visit(event=True)
-        assert running.known.lost
+        assert running.known.grant_missing_in_store
         running.work(601)
         assert running.known.grant is None
         assert world.secrets == {}
@@ -459,7 +461,7 @@ class TestCustodyThatOthersTouched:
         def damage() -> None:
             world._store(replace(world.secrets[GRANT], data={}))
 
-        world.before = once(lambda e: isinstance(e, effects.Send), damage)
+        world.before = once(lambda e: isinstance(e, effects.RequestToken), damage)
         process.visit()
         assert live(world) == mirrored(world) == "alice-1"
 
@@ -470,7 +472,7 @@ class TestCustodyThatOthersTouched:
         def damage() -> None:
             world._store(replace(world.secrets[GRANT], data={}))
 
-        world.before = once(lambda e: isinstance(e, effects.Send), damage)
+        world.before = once(lambda e: isinstance(e, effects.RequestToken), damage)
         running.work(LIFE)
         assert note(world, annotations.STATUS) == "Invalid"
         assert world.secrets[GRANT].data == {}
@@ -482,11 +484,13 @@ class TestCustodyThatOthersTouched:
         left = [StoreConflict("exists")]
 
         def before(effect: effects.Effect[object]) -> None:
-            sent = any(isinstance(e, effects.Send) for e in world.done)
+            sent = any(isinstance(e, effects.RequestToken) for e in world.done)
             if sent and isinstance(effect, effects.CreateSecret) and left:
                 raise left.pop()
 
-        world.after = once(lambda e: isinstance(e, effects.Send), lambda: delete(world, GRANT))
+        world.after = once(
+            lambda e: isinstance(e, effects.RequestToken), lambda: delete(world, GRANT)
+        )
         world.before = before
         process.visit()
         assert not left
@@ -508,7 +512,7 @@ def test_a_start_from_lists_after_any_crash_ends_in_order(
     try:
         process.visit(crash_after=count)
     except Crashed:
-        lost = isinstance(world.done[-1], effects.Send)
+        lost = isinstance(world.done[-1], effects.RequestToken)
     else:
         return
     if edit == "re-apply":
@@ -573,7 +577,7 @@ def die_with_a_reply(process: Process) -> None:
         return isinstance(effect, effects.SpoolWrite) and effect.entry.reply is not None
 
     process.world.after = once(replied, crash)
-    process.world.now = process.known.next_visit or 0
+    process.world.now = process.known.next_reconcile or 0
     with pytest.raises(Crashed):
         process.visit()
 
@@ -652,8 +656,8 @@ class TestStillInDoubt:
         peer = Process(world, holder="pod-2")
         peer.restart()
         peer.visit()
-        world.now = peer.known.next_visit or 0
-        world.before = once(lambda e: isinstance(e, effects.Send), crash)
+        world.now = peer.known.next_reconcile or 0
+        world.before = once(lambda e: isinstance(e, effects.RequestToken), crash)
         with pytest.raises(Crashed):
             peer.visit()
         fresh = restart(doubted)
@@ -669,7 +673,7 @@ class TestStillInDoubt:
         peer.visit()
         world.server.script.append(LOST_BEFORE)
         peer.work(LIFE)
-        assert peer.known.next_visit is None
+        assert peer.known.next_reconcile is None
         restart(doubted).visit()
         # By now it is late: what was in the spool is due for its own refresh.
         assert world.server.tokens() == ["alice-0", "alice-1", "alice-1", "alice-2"]
@@ -716,7 +720,7 @@ class TestClock:
         assert companion(world).token.expires_at <= world.now + LIFE  # type: ignore[union-attr]
 
     def test_failures_keep_their_pace(self, ahead: Process) -> None:
-        ahead.world.server.script.extend([Failed(Signal.FORBIDDEN)] * 3)
+        ahead.world.server.script.extend([Failure(FailureReason.FORBIDDEN)] * 3)
         ahead.visit()
         ahead.work(1000.0)
         assert len(ahead.world.server.presented) <= 1 + 4
@@ -746,7 +750,7 @@ def test_a_spooled_reply_is_stored_though_the_source_may_not_be_read(
     again.restart()
     if namespaces:
         again.visit(event=True)
-        assert again.known.next_visit is None
+        assert again.known.next_reconcile is None
     else:
         with pytest.raises(StoreRefused):
             again.visit(event=True)

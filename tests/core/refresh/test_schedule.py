@@ -2,16 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csidriver.core.backoff import backoff, spread
-from csidriver.core.refresh.failures import Pace
+from csidriver.core.backoff import backoff, stable_jitter
+from csidriver.core.refresh.failures import RetryPolicy
 from csidriver.core.refresh.schedule import (
     MAX_LIFETIME,
-    Limits,
-    due,
-    gap,
+    ExchangeTimeouts,
     http_timeout,
-    lead,
+    lead_time,
     lifetime,
+    min_interval,
+    next_refresh_at,
     retry,
     takeover_after,
 )
@@ -36,18 +36,18 @@ MINIMUM = st.floats(0.0, 1e6)
     ],
 )
 def test_lead(life: float, minimum: float, wanted: float) -> None:
-    assert lead(life, minimum) == wanted
+    assert lead_time(life, minimum) == wanted
 
 
 @given(LIVES, UNIT, MINIMUM, st.floats(-1e12, 1e12))
 def test_due_is_neither_too_early_nor_too_late(
     life: float, u: float, minimum: float, refresh_life: float
 ) -> None:
-    at = due(T0, life, u=u, minimum=minimum, refresh_life=refresh_life) - T0
+    at = next_refresh_at(T0, life, u=u, minimum=minimum, refresh_life=refresh_life) - T0
     slack = 1e-5
     assert at >= life / 4 - slack
-    assert at >= gap(life) - slack
-    assert at <= max(life - lead(life, minimum), gap(life)) + slack
+    assert at >= min_interval(life) - slack
+    assert at <= max(life - lead_time(life, minimum), min_interval(life)) + slack
     assert at <= 7 * 86400 or refresh_life > 0 or at == pytest.approx(life / 4)
 
 
@@ -60,13 +60,13 @@ def test_a_refresh_token_is_used_at_half_of_its_life_or_weekly(
 ) -> None:
     """An access token of 8 days; never before a quarter of its life."""
     life = 8 * 86400.0 if refresh_life > 0 else 20 * 86400.0
-    at = due(T0, life, u=0.0, refresh_life=refresh_life) - T0
+    at = next_refresh_at(T0, life, u=0.0, refresh_life=refresh_life) - T0
     assert at == wanted
 
 
 @pytest.mark.parametrize("life", [30.0, 60.0, 300.0, 3600.0, 6000.0])
 def test_ten_thousand_tokens_of_one_second_are_spread(life: float) -> None:
-    times = [due(T0, life, u=spread(f"uid-{n}", 7)) for n in range(10_000)]
+    times = [next_refresh_at(T0, life, u=stable_jitter(f"uid-{n}", 7)) for n in range(10_000)]
     assert max(times) - min(times) >= 0.09 * life
     width = 0.1 * life / 10
     start = min(times)
@@ -75,24 +75,24 @@ def test_ten_thousand_tokens_of_one_second_are_spread(life: float) -> None:
 
 
 def test_spread_is_fixed_and_differs_by_generation() -> None:
-    assert spread("uid", 1) == spread("uid", 1)
-    assert spread("uid", 1) != spread("uid", 2)
-    assert 0 <= spread("", 0) < 1
+    assert stable_jitter("uid", 1) == stable_jitter("uid", 1)
+    assert stable_jitter("uid", 1) != stable_jitter("uid", 2)
+    assert 0 <= stable_jitter("", 0) < 1
 
 
 @given(LIVES, MINIMUM)
 def test_timeouts_follow_their_formulas(life: float, minimum: float) -> None:
-    limits = Limits()
+    limits = ExchangeTimeouts()
     http, takeover = http_timeout(life, limits, minimum), takeover_after(life, limits, minimum)
-    assert http == min(20.0, lead(life, minimum) / 8)
-    assert takeover == max(min(100.0, lead(life, minimum) / 2), 2 * http + 5)
+    assert http == min(20.0, lead_time(life, minimum) / 8)
+    assert takeover == max(min(100.0, lead_time(life, minimum) / 2), 2 * http + 5)
     assert takeover > 2 * http
 
 
 def test_the_operators_limits_lower_the_timeouts() -> None:
-    assert http_timeout(86400, Limits(http_timeout=3)) == 3
-    assert takeover_after(86400, Limits(http_timeout=3, takeover_after=30)) == 30
-    assert takeover_after(86400, Limits(http_timeout=20, takeover_after=1)) == 45
+    assert http_timeout(86400, ExchangeTimeouts(http_timeout=3)) == 3
+    assert takeover_after(86400, ExchangeTimeouts(http_timeout=3, takeover_after=30)) == 30
+    assert takeover_after(86400, ExchangeTimeouts(http_timeout=20, takeover_after=1)) == 45
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_lifetime_is_the_shorter_of_what_is_credible(
 
 @pytest.mark.parametrize(("life", "wanted"), [(20, 5), (39, 9.75), (40, 10), (3600, 10)])
 def test_gap_between_two_sends(life: float, wanted: float) -> None:
-    assert gap(life) == wanted
+    assert min_interval(life) == wanted
 
 
 @given(st.integers(1, 10_000), UNIT, st.floats(1, 300))
@@ -131,7 +131,7 @@ def test_backoff_is_bounded(failures: int, u: float, cap: float) -> None:
 
 
 def wait(
-    pace: Pace, failures: int = 1, *, remaining: float = 1000.0, pause: float | None = None
+    pace: RetryPolicy, failures: int = 1, *, remaining: float = 1000.0, pause: float | None = None
 ) -> float | None:
     return retry(pace, failures, u=1.0, remaining=remaining, life=3600.0, pause=pause)
 
@@ -139,36 +139,36 @@ def wait(
 @pytest.mark.parametrize(
     ("pace", "waits"),
     [
-        (Pace.BACKOFF, [10, 10, 10, 16, 32, 64, 128, 180, 180]),
-        (Pace.MINUTES, [300, 300, 300]),
-        (Pace.HALF_HOUR, [10, 10, 10, 1800, 1800]),
-        (Pace.HOURLY, [3600, 3600]),
-        (Pace.UNKNOWN, [10, 10, 10, 16, 32, 3600]),
-        (Pace.ONCE_LATER, [300, None, None]),
-        (Pace.STOP, [None, None]),
+        (RetryPolicy.BACKOFF, [10, 10, 10, 16, 32, 64, 128, 180, 180]),
+        (RetryPolicy.MINUTES, [300, 300, 300]),
+        (RetryPolicy.HALF_HOUR, [10, 10, 10, 1800, 1800]),
+        (RetryPolicy.HOURLY, [3600, 3600]),
+        (RetryPolicy.UNKNOWN, [10, 10, 10, 16, 32, 3600]),
+        (RetryPolicy.ONCE_LATER, [300, None, None]),
+        (RetryPolicy.STOP, [None, None]),
     ],
 )
-def test_retries_follow_their_pace(pace: Pace, waits: list[float | None]) -> None:
+def test_retries_follow_their_pace(pace: RetryPolicy, waits: list[float | None]) -> None:
     assert [wait(pace, failures) for failures in range(1, len(waits) + 1)] == waits
 
 
 def test_an_expired_token_is_retried_at_least_every_minute() -> None:
-    assert wait(Pace.BACKOFF, 20, remaining=0.0) == 60
+    assert wait(RetryPolicy.BACKOFF, 20, remaining=0.0) == 60
 
 
 @pytest.mark.parametrize(
     ("pause", "wanted"), [(None, 10), (0, 10), (30, 30), (86400, 3600), (-5, 10)]
 )
 def test_retry_after_is_followed_within_bounds(pause: float | None, wanted: float) -> None:
-    assert wait(Pace.RETRY_AFTER, pause=pause) == wanted
+    assert wait(RetryPolicy.RETRY_AFTER, pause=pause) == wanted
 
 
 @given(
-    st.sampled_from(Pace), st.integers(1, 100), UNIT, LIVES, st.floats(-1e6, 1e6),
+    st.sampled_from(RetryPolicy), st.integers(1, 100), UNIT, LIVES, st.floats(-1e6, 1e6),
     st.none() | st.floats(0, 1e9),
 )  # fmt: skip
 def test_no_retry_comes_sooner_than_the_gap(
-    pace: Pace, failures: int, u: float, life: float, remaining: float, pause: float | None
+    pace: RetryPolicy, failures: int, u: float, life: float, remaining: float, pause: float | None
 ) -> None:
     seconds = retry(pace, failures, u=u, remaining=remaining, life=life, pause=pause)
-    assert seconds is None or gap(life) <= seconds <= 3600
+    assert seconds is None or min_interval(life) <= seconds <= 3600

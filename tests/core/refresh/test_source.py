@@ -5,7 +5,7 @@ import pytest
 
 from csidriver.core import annotations as core_annotations
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import Ref
+from csidriver.core.names import SourceRef
 from csidriver.core.refresh.source import Client, Source, is_source
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
@@ -33,7 +33,7 @@ def problems(change: dict[str, str | None]) -> tuple[str, ...]:
 
 def test_a_source_is_read() -> None:
     source = Source.parse(secret(issuer="cern"))
-    assert source.ref == Ref("physics", "hello-token")
+    assert source.ref == SourceRef("physics", "hello-token")
     assert source.uid == "u"
     assert source.refresh_token == Sensitive("rt-secret")
     assert source.document.access_token == Sensitive("at-secret")

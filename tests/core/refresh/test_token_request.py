@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from csidriver.core.oauth.failure_reason import Signal
-from csidriver.core.oauth.token_response import Failed, Ok
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.refresh import effects, grant_secret
-from csidriver.core.refresh.effects import Effect, Send, SpoolEntry, SpoolRead, SpoolWrite
-from csidriver.core.refresh.grant import begin
+from csidriver.core.refresh.effects import Effect, RequestToken, SpoolEntry, SpoolRead, SpoolWrite
+from csidriver.core.refresh.grant import with_intent
 from csidriver.core.status import Status
 from csidriver.errors import DriverError, SpoolFailed, StoreConflict, StoreUnavailable
 from tests.core.refresh.assertions import (
@@ -31,7 +31,7 @@ from tests.core.refresh.world import ISSUER, LOST_BEFORE, START, Crashed, Proces
 
 
 def any_sent(world: World) -> bool:
-    return any(isinstance(e, Send) for e in world.done)
+    return any(isinstance(e, RequestToken) for e in world.done)
 
 
 def count(world: World, kind: type[Effect[Any]]) -> int:
@@ -41,11 +41,11 @@ def count(world: World, kind: type[Effect[Any]]) -> int:
 class TestSlots:
     def test_a_slot_goes_to_the_send(self, running: Process) -> None:
         assert running.world.slots == []
-        assert count(running.world, effects.GiveBack) == 0
+        assert count(running.world, effects.ReleaseSendSlot) == 0
 
     def test_who_has_to_wait_comes_again_when_told(self, process: Process) -> None:
         process.world.pauses.append(7.5)
-        assert process.visit().next_visit == START + 7.5
+        assert process.visit().next_reconcile == START + 7.5
         assert process.world.server.presented == []
         process.work(7.5)
         assert live(process.world) == "alice-1"
@@ -82,7 +82,7 @@ class TestSlots:
 
     def test_who_may_not_send_at_all_looks_again_soon(self, process: Process) -> None:
         process.world.pauses.append(math.inf)
-        assert process.visit().next_visit == START + 1
+        assert process.visit().next_reconcile == START + 1
 
     @pytest.mark.parametrize(
         ("kind", "error", "on"),
@@ -101,7 +101,7 @@ class TestSlots:
             process.visit()
         assert process.world.server.presented == []
         assert process.world.slots == []
-        assert count(process.world, effects.GiveBack) == 1
+        assert count(process.world, effects.ReleaseSendSlot) == 1
 
     def test_so_does_one_that_stood_still(self, process: Process) -> None:
         world = process.world
@@ -127,12 +127,12 @@ class TestStepAside:
         world.before = before
         process.visit()
         assert live(world) == "alice-1"
-        assert count(world, effects.StepAside) == 1
+        assert count(world, effects.YieldWorker) == 1
         order = [type(e) for e in world.done]
-        assert order.index(effects.StepAside) < order.index(effects.Wait)
+        assert order.index(effects.YieldWorker) < order.index(effects.Wait)
 
     def test_one_that_succeeds_at_once_does_not(self, running: Process) -> None:
-        assert count(running.world, effects.StepAside) == 0
+        assert count(running.world, effects.YieldWorker) == 0
 
     def test_waits_grow_while_reading_after_a_conflict_fails(self, process: Process) -> None:
         world, left = process.world, 5
@@ -164,7 +164,7 @@ class TestForeignIntent:
             first.visit()
         world.now += 20
         peer.visit()
-        assert peer.known.next_visit == pytest.approx(peer.clock + 40)
+        assert peer.known.next_reconcile == pytest.approx(peer.clock + 40)
         peer.work(39)
         assert grant(world).status is not Status.UNCERTAIN
         peer.work(2)
@@ -189,13 +189,13 @@ class TestForeignIntent:
         with pytest.raises(Crashed):
             first.visit()
         world.now += 20
-        assert peer.visit().next_visit == START + 60
+        assert peer.visit().next_reconcile == START + 60
 
     def test_one_for_another_token_is_void(self, running: Process) -> None:
         world = running.world
-        announced = begin(grant(world), "nonce", "pod-9", world.now, 1e6)
+        announced = with_intent(grant(world), "nonce", "pod-9", world.now, 1e6)
         assert announced.intent is not None
-        void = replace(announced, intent=replace(announced.intent, rt="another"))
+        void = replace(announced, intent=replace(announced.intent, refresh_token_hash="another"))
         world._store(replace(world.secrets[GRANT], data=grant_secret.to_data(void)))
         fresh = Process(world)
         fresh.restart()
@@ -208,7 +208,7 @@ class TestForeignIntent:
         window = replace(ISSUER, reuse=90.0, token_endpoint="https://auth.example/token")
         first = Process(world, issuer=window)
         world.offsets["pod-1"] = 3600.0
-        world.after = once(lambda e: isinstance(e, Send), crash)
+        world.after = once(lambda e: isinstance(e, RequestToken), crash)
         with pytest.raises(Crashed):
             first.visit()
         world.now += 100
@@ -224,7 +224,7 @@ class TestSpool:
     ) -> None:
         world = process.world
         world.server.script.append(LOST_BEFORE)
-        world.after = once(lambda e: isinstance(e, Send), crash)
+        world.after = once(lambda e: isinstance(e, RequestToken), crash)
         with pytest.raises(Crashed):
             process.visit()
         fail_next(world, SpoolRead, SpoolFailed("torn"), times=10**6)
@@ -257,7 +257,7 @@ class TestScope:
     SCOPED = replace(ISSUER, scope="storage.read")
 
     def scopes(self, world: World) -> list[str]:
-        return [e.issuer.scope for e in world.done if isinstance(e, Send)]
+        return [e.issuer.scope for e in world.done if isinstance(e, RequestToken)]
 
     def test_a_refused_scope_is_left_out_once_and_for_as_long_as_it_is_configured(
         self, running: Process
@@ -308,7 +308,7 @@ class TestNoEndpoint:
         world.server.script.append(answer(404, {}))
         running.work(LIFE)
         assert live(world) == "alice-2"
-        assert [e.reason for e in world.done if isinstance(e, effects.Report)][1:] == ["Ready"]
+        assert [e.reason for e in world.done if isinstance(e, effects.EmitEvent)][1:] == ["Ready"]
 
 
 class TestConfigurationChanges:
@@ -318,13 +318,13 @@ class TestConfigurationChanges:
             answer(400, {"error": "invalid_request"}),
             answer(400, {"error": "unauthorized_client"}),
             answer(403, {}),
-            Failed(Signal.TLS),
-            Failed(Signal.METADATA),
+            Failure(FailureReason.TLS),
+            Failure(FailureReason.METADATA),
         ],
         ids=lambda failed: failed.signal.value,
     )
     def test_what_was_refused_is_tried_soon_after_the_issuer_was_configured_anew(
-        self, running: Process, refusal: Failed
+        self, running: Process, refusal: Failure
     ) -> None:
         world = running.world
         world.server.script += [refusal] * 3
@@ -365,9 +365,9 @@ class TestConfigurationChanges:
 
 
 REPLIES: dict[str, Any] = {
-    **{signal.value: Failed(signal) for signal in Signal},
-    "throttled for no time": Failed(Signal.THROTTLED, 0.0),
-    "throttled for ever": Failed(Signal.THROTTLED, 1e12),
+    **{signal.value: Failure(signal) for signal in FailureReason},
+    "throttled for no time": Failure(FailureReason.THROTTLED, 0.0),
+    "throttled for ever": Failure(FailureReason.THROTTLED, 1e12),
     "expires at once": answer(200, {"access_token": "a", "expires_in": 1}),
     "expired": answer(200, {"access_token": "a", "expires_in": -1}),
     "never says": answer(200, {"access_token": "a"}),
@@ -409,10 +409,10 @@ def test_attempts_per_hour_are_bounded_for_every_reply(
 
 def test_a_backoff_ends_with_a_success(running: Process) -> None:
     world = running.world
-    world.server.script += [Failed(Signal.UNREACHABLE)] * 6
+    world.server.script += [Failure(FailureReason.UNREACHABLE)] * 6
     running.work(LIFE + 300)
     assert live(world) == "alice-2"
-    assert (grant(world).failures, grant(world).signal) == (0, None)
+    assert (grant(world).failures, grant(world).failure_reason) == (0, None)
 
 
 def test_a_reply_in_hand_outlives_a_grant_deleted_and_an_outage(process: Process) -> None:
@@ -423,7 +423,7 @@ def test_a_reply_in_hand_outlives_a_grant_deleted_and_an_outage(process: Process
             raise left.pop()
 
     world.before = before
-    world.after = once(lambda e: isinstance(e, Send), lambda: delete(world, GRANT))
+    world.after = once(lambda e: isinstance(e, RequestToken), lambda: delete(world, GRANT))
     process.visit()
     assert left == []
     assert live(world) == "alice-1"
@@ -432,5 +432,5 @@ def test_a_reply_in_hand_outlives_a_grant_deleted_and_an_outage(process: Process
 
 def test_an_entry_names_what_was_sent() -> None:
     reply = answer(200, {"refresh_token": "x"})
-    assert isinstance(reply, Ok)
+    assert isinstance(reply, Success)
     assert "x" not in repr(SpoolEntry("n", START, reply.reply)).replace("expires", "")

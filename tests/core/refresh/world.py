@@ -14,21 +14,21 @@ from typing import Any, TypeVar
 
 from csidriver.core import annotations
 from csidriver.core import names as core_names
-from csidriver.core.kubernetes.change import Change, What
+from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.names import Ref
-from csidriver.core.oauth.failure_reason import Signal
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer, Issuers
-from csidriver.core.oauth.token_response import Failed, Outcome, classify
+from csidriver.core.oauth.token_response import Failure, TokenResponse, parse_token_response
 from csidriver.core.refresh import effects
-from csidriver.core.refresh.effects import Effect, Namesake, SpoolEntry
-from csidriver.core.refresh.reconcile import visit
-from csidriver.core.refresh.state import Known, Rules, Steps
+from csidriver.core.refresh.effects import Duplicate, Effect, SpoolEntry
+from csidriver.core.refresh.reconcile import reconcile
+from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict, StoreRefused
 
 R = TypeVar("R")
-REF = Ref("physics", "hello-token")
+REF = SourceRef("physics", "hello-token")
 START = 1_800_000_000.0
 LOST_BEFORE = "the request never arrives, the client cannot know"
 LOST_AFTER = "the request is served, the answer is lost"
@@ -49,7 +49,7 @@ class Server:
     lifetime: float = 3600.0
     window: float = 0.0
     families: dict[str, list[str]] = field(default_factory=dict)
-    script: deque[str | Outcome] = field(default_factory=deque)
+    script: deque[str | TokenResponse] = field(default_factory=deque)
     presented: list[tuple[float, str]] = field(default_factory=list)
     answered: set[str] = field(default_factory=set)
     rotated_at: float = 0.0
@@ -65,17 +65,17 @@ class Server:
         """The refresh tokens that were presented, in order."""
         return [token for _, token in self.presented]
 
-    def present(self, token: str, now: float) -> Outcome:
+    def present(self, token: str, now: float) -> TokenResponse:
         """Answer a refresh request as the script or the rules say."""
         self.presented.append((now, token))
         step = self.script.popleft() if self.script else ""
         if not isinstance(step, str):
             return step
         if step == LOST_BEFORE:
-            return Failed(Signal.NO_ANSWER)
+            return Failure(FailureReason.NO_ANSWER)
         outcome = self._serve(token, now)
         if step == LOST_AFTER:
-            return Failed(Signal.NO_ANSWER)
+            return Failure(FailureReason.NO_ANSWER)
         self.answered.add(token)
         return outcome
 
@@ -90,7 +90,7 @@ class Server:
             return None
         return self.families.get(token.rpartition("-")[0], [])[-1:] == [token]
 
-    def _serve(self, token: str, now: float) -> Outcome:
+    def _serve(self, token: str, now: float) -> TokenResponse:
         name = token.rpartition("-")[0]
         family = self.families.get(name, [])
         in_window = token in family[-2:-1] and now < self.rotated_at + self.window
@@ -105,9 +105,9 @@ class Server:
         return answer(200, fresh | {"expires_in": self.lifetime, "token_type": "Bearer"}, now)
 
 
-def answer(status: int, body: Mapping[str, Any], now: float = START) -> Outcome:
+def answer(status: int, body: Mapping[str, Any], now: float = START) -> TokenResponse:
     """An answer as it comes off the wire."""
-    return classify(status, Sensitive(json.dumps(body)), "", now)
+    return parse_token_response(status, Sensitive(json.dumps(body)), "", now)
 
 
 def nothing(_: Effect[Any]) -> None:
@@ -121,12 +121,12 @@ class World:
     server: Server = field(default_factory=Server)
     now: float = START
     secrets: dict[tuple[str, str], Secret] = field(default_factory=dict)
-    spools: dict[str, dict[Ref, SpoolEntry]] = field(default_factory=dict)
-    immutable: set[Ref] = field(default_factory=set)
+    spools: dict[str, dict[SourceRef, SpoolEntry]] = field(default_factory=dict)
+    immutable: set[SourceRef] = field(default_factory=set)
     may_send: bool = True
     pauses: deque[float] = field(default_factory=deque)
-    slots: list[Ref] = field(default_factory=list)
-    tokens: dict[Ref, tuple[float, frozenset[str]]] = field(default_factory=dict)
+    slots: list[SourceRef] = field(default_factory=list)
+    tokens: dict[SourceRef, tuple[float, frozenset[str]]] = field(default_factory=dict)
     offsets: dict[str, float] = field(default_factory=dict)
     ages: bool = True
     before: Callable[[Effect[Any]], None] = nothing
@@ -136,11 +136,11 @@ class World:
     written: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property
-    def spool(self) -> dict[Ref, SpoolEntry]:
+    def spool(self) -> dict[SourceRef, SpoolEntry]:
         """The spool of the first pod."""
         return self.spools.setdefault("pod-1", {})
 
-    def run(self, steps: Steps[R], crash_after: int | None = None, holder: str = "pod-1") -> R:
+    def run(self, steps: Effects[R], crash_after: int | None = None, holder: str = "pod-1") -> R:
         """Drive a generator to its end, or until so many effects are done: raises Crashed."""
         spool = self.spools.setdefault(holder, {})
         left = itertools.count(-1 if crash_after is None else crash_after, -1)
@@ -160,7 +160,7 @@ class World:
         return effects.drive(steps, perform)
 
     def _do(  # noqa: C901, PLR0911, PLR0912 - one line per effect
-        self, effect: Effect[Any], spool: dict[Ref, SpoolEntry], holder: str
+        self, effect: Effect[Any], spool: dict[SourceRef, SpoolEntry], holder: str
     ) -> Any:
         match effect:
             case effects.GetSecret(namespace, name):
@@ -180,13 +180,13 @@ class World:
                 return f"nonce-{len(self.done)}"
             case effects.Wait(seconds):
                 self.now += seconds
-            case effects.StepAside():
+            case effects.YieldWorker():
                 return None
-            case effects.MaySend(_, ref, _):
+            case effects.AcquireSendSlot(_, ref, _):
                 return self._grant_slot(ref)
-            case effects.GiveBack(_, ref):
+            case effects.ReleaseSendSlot(_, ref):
                 self.slots.remove(ref)
-            case effects.Namesakes(ref, adopted_at, names):
+            case effects.FindDuplicates(ref, adopted_at, names):
                 self.tokens[ref] = (adopted_at, names)
                 return self.namesakes(ref, names)
             case effects.Introspect(_, _, token, _):
@@ -197,10 +197,10 @@ class World:
                 spool[ref] = entry
             case effects.SpoolClear(ref):
                 spool.pop(ref, None)
-            case effects.Send(_, _, token, _):
+            case effects.RequestToken(_, _, token, _):
                 self.slots.pop()
                 return self.server.present(token.reveal(), self.now)
-            case effects.Report():
+            case effects.EmitEvent():
                 return None
             case _:
                 raise AssertionError(effect)
@@ -214,17 +214,17 @@ class World:
             return secret
         return replace(secret, age=self.now - written_at)
 
-    def _grant_slot(self, ref: Ref) -> float:
+    def _grant_slot(self, ref: SourceRef) -> float:
         pause = self.pauses.popleft() if self.pauses else 0.0
         if pause or not self.may_send:
             return pause or math.inf
         self.slots.append(ref)
         return 0.0
 
-    def namesakes(self, ref: Ref, names: frozenset[str]) -> tuple[Namesake, ...]:
+    def namesakes(self, ref: SourceRef, names: frozenset[str]) -> tuple[Duplicate, ...]:
         """Which other tokens share a name with this one."""
         return tuple(
-            Namesake(adopted_at, other)
+            Duplicate(adopted_at, other)
             for other, (adopted_at, theirs) in self.tokens.items()
             if other != ref and names & theirs
         )
@@ -241,7 +241,7 @@ class World:
         current = self.secrets.get((base.namespace, base.name))
         if current is None or current.resource_version != base.resource_version:
             raise StoreConflict("moved on")
-        if patch.data and Ref(base.namespace, base.name) in self.immutable:
+        if patch.data and SourceRef(base.namespace, base.name) in self.immutable:
             raise StoreRefused("field is immutable")
         notes = {
             k: v for k, v in {**current.annotations, **patch.annotations}.items() if v is not None
@@ -264,7 +264,7 @@ class World:
         self.secrets[secret.namespace, secret.name] = stored
         return stored
 
-    def apply(self, document: str, issuer: str = "", ref: Ref = REF, **keys: str) -> Secret:
+    def apply(self, document: str, issuer: str = "", ref: SourceRef = REF, **keys: str) -> Secret:
         """A user applies a manifest: our annotations stay, the data becomes theirs."""
         named = {annotations.ISSUER: issuer} if issuer else {}
         texts = {"clientID": "my-app", "clientSecret": "s3cret", "oauth": document} | keys
@@ -286,27 +286,27 @@ class Process:
     world: World
     holder: str = "pod-1"
     issuer: Issuer = ISSUER
-    ref: Ref = REF
+    ref: SourceRef = REF
     namespaces: tuple[str, ...] = ()
-    known: Known = field(default_factory=lambda: Known(REF))
+    known: TokenState = field(default_factory=lambda: TokenState(REF))
 
     def __post_init__(self) -> None:
         if self.known.ref != self.ref:
-            self.known = Known(self.ref)
+            self.known = TokenState(self.ref)
 
-    def visit(self, crash_after: int | None = None, *, event: bool = False) -> Known:
+    def visit(self, crash_after: int | None = None, *, event: bool = False) -> TokenState:
         """One visit, after an event on the source if so; fails like the real loop does."""
         issuers = Issuers({self.issuer.name: self.issuer})
-        rules = Rules(issuers, self.holder, namespaces=self.namespaces)
+        rules = RefreshContext(issuers, self.holder, namespaces=self.namespaces)
         known = replace(self.known, source_stale=True) if event else self.known
-        self.known = self.world.run(visit(known, rules), crash_after, self.holder)
+        self.known = self.world.run(reconcile(known, rules), crash_after, self.holder)
         if self.known.grant is None:
             self.world.tokens.pop(self.ref, None)
         else:
-            self.world.tokens[self.ref] = self.known.grant.adopted_at, self.known.grant.names
+            self.world.tokens[self.ref] = self.known.grant.adopted_at, self.known.grant.token_hashes
         return self.known
 
-    def restart(self) -> Known:
+    def restart(self) -> TokenState:
         """A new process that has listed what there is, and has visited nothing yet."""
         world, ref = self.world, self.ref
         grant = world.read((core_names.DRIVER_NAMESPACE, ref.grant))
@@ -315,25 +315,25 @@ class Process:
         change = None
         if source is not None:
             by_us = source.manager == core_names.FIELD_MANAGER
-            change = Change(ref, What.SOURCE, source.resource_version, by_us)
-        self.known = Known(ref)
+            change = SecretChange(ref, TokenObject.SOURCE, source.resource_version, by_us)
+        self.known = TokenState(ref)
         if grant is not None:
             read_at = world.now - START
-            self.known = Known.restored(ref, grant, companion, change, read_at=read_at)
+            self.known = TokenState.restored(ref, grant, companion, change, read_at=read_at)
         return self.known
 
-    def hear(self, what: What = What.SOURCE) -> Known:
+    def hear(self, what: TokenObject = TokenObject.SOURCE) -> TokenState:
         """A watch tells how one of the token's Secrets is now; nothing is visited yet."""
         ref = self.ref
         key = {
-            What.SOURCE: (ref.namespace, ref.name),
-            What.GRANT: (core_names.DRIVER_NAMESPACE, ref.grant),
-            What.COMPANION: (core_names.TOKENS_NAMESPACE, ref.companion),
+            TokenObject.SOURCE: (ref.namespace, ref.name),
+            TokenObject.GRANT: (core_names.DRIVER_NAMESPACE, ref.grant),
+            TokenObject.COMPANION: (core_names.TOKENS_NAMESPACE, ref.companion),
         }[what]
         secret = self.world.secrets.get(key)
         version = "" if secret is None else secret.resource_version
         by_us = secret is not None and secret.manager == core_names.FIELD_MANAGER
-        self.known = self.known.stale(Change(ref, what, version, by_us))
+        self.known = self.known.with_change(SecretChange(ref, what, version, by_us))
         return self.known
 
     @property
@@ -345,7 +345,7 @@ class Process:
         """Follow the schedule for so long; more than 1000 visits are a hot loop."""
         until = self.clock + seconds
         for _ in range(1000):
-            following = self.known.next_visit
+            following = self.known.next_reconcile
             if following is None or following > until:
                 self.world.now += max(0.0, until - self.clock)
                 return
