@@ -33,7 +33,7 @@ class _Timespec(ctypes.Structure):
 
 def probe(tell: Callable[[int], None]) -> None:
     """From now on tell, in this process, how long each lease was held (nanoseconds)."""
-    in_one_go = tokenfile.in_one_go
+    in_one_go = tokenfile.call_chain
 
     def timed(calls: _Calls) -> bool:
         taking = getattr(calls[0][0], "args", ())[1:]
@@ -45,7 +45,7 @@ def probe(tell: Callable[[int], None]) -> None:
             tell(ended.total() - began.total())
         return whole
 
-    tokenfile.in_one_go = timed
+    tokenfile.call_chain = timed
 
 
 def holds(path: Path) -> list[float]:
@@ -57,14 +57,14 @@ def holds(path: Path) -> list[float]:
 
 def alone(path: Path, contents: Iterator[bytes], count: int) -> list[float]:
     """Microseconds of so many holds by a process that does nothing else: this one."""
-    before, told = tokenfile.in_one_go, list[int]()
+    before, told = tokenfile.call_chain, list[int]()
     probe(told.append)
     try:
         tokenfile.create(path, b"-", uid=0, gid=0, mode=0o400)
         for _ in range(count):
             tokenfile.rewrite(path, next(contents))
     finally:
-        tokenfile.in_one_go = before
+        tokenfile.call_chain = before
     return [hold / 1000 for hold in told]
 
 

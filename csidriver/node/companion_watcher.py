@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 # Seconds between two attempts to watch while the backend refuses or is away, at most.
 RECONNECT_CAP = 30.0
 # A watch that ends sooner (as client-go has it) and told nothing new is as good as a failed one.
-HASTE = 1.0
+MIN_WATCH_SECONDS = 1.0
 
 
 class Companions(Protocol):
@@ -35,7 +35,7 @@ class Companions(Protocol):
 
 
 @dataclass(slots=True)
-class _Followed:
+class _WatchedSource:
     sighting: ObservedCompanion = field(default_factory=ObservedCompanion)
     volumes: set[str] = field(default_factory=set)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -54,7 +54,7 @@ class Timing:
     pause: Callable[[int, float], float] = _pause
 
 
-class Follower:
+class CompanionWatcher:
     """Owns the watches. From their threads it calls `changed` with the volumes to rewrite.
 
     `renewing` is called when a watch begins again after a failure.
@@ -75,20 +75,20 @@ class Follower:
         self._timing = timing or Timing()
         self._renewing = renewing
         self._lock = threading.Condition()
-        self._followed: dict[SourceRef, _Followed] = {}
+        self._followed: dict[SourceRef, _WatchedSource] = {}
 
     def follow(self, ref: SourceRef, volume_id: str) -> None:
         """Keep a volume's companion in sight until `unfollow`. Harmless when repeated."""
         with self._lock:
             followed = self._followed.get(ref)
             if followed is None:
-                followed = _Followed()
+                followed = _WatchedSource()
                 name, args = f"follow-{ref.id[:8]}", (ref, followed)
                 threading.Thread(target=self._run, args=args, name=name, daemon=True).start()
                 self._followed[ref] = followed
             followed.volumes.add(volume_id)
 
-    def nudge(self, volume_id: str) -> None:
+    def request_rewrite(self, volume_id: str) -> None:
         """Have a volume's file brought up to date, as if its companion had changed."""
         self._changed(frozenset({volume_id}))
 
@@ -147,7 +147,7 @@ class Follower:
             self._followed.clear()
             self._lock.notify_all()
 
-    def _run(self, ref: SourceRef, followed: _Followed) -> None:
+    def _run(self, ref: SourceRef, followed: _WatchedSource) -> None:
         failures = 0
         while not followed.stop.is_set():
             began, before, heard = self._timing.monotonic(), followed.sighting, False
@@ -156,13 +156,15 @@ class Follower:
                     self._namespace, ref.companion, followed.stop
                 ):
                     heard = True
-                    self._saw(followed, _sighting(followed.sighting, ref, secret))
-                if self._timing.monotonic() - began >= HASTE or _is_news(before, followed.sighting):
+                    self._update(followed, _sighting(followed.sighting, ref, secret))
+                if self._timing.monotonic() - began >= MIN_WATCH_SECONDS or _is_news(
+                    before, followed.sighting
+                ):
                     failures = 0
                     continue
             except StoreError as error:
                 log.warning("cannot watch the companion of Secret %s: %s", ref, error)
-                self._saw(followed, replace(followed.sighting, error=error))
+                self._update(followed, replace(followed.sighting, error=error))
             except Exception:
                 log.exception("following the companion of Secret %s failed", ref)
             failures = 1 if heard else failures + 1
@@ -170,7 +172,7 @@ class Follower:
             if not followed.stop.wait(pause):
                 self._renewing()
 
-    def _saw(self, followed: _Followed, sighting: ObservedCompanion) -> None:
+    def _update(self, followed: _WatchedSource, sighting: ObservedCompanion) -> None:
         with self._lock:
             followed.sighting = sighting
             volumes = frozenset(followed.volumes)

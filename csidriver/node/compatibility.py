@@ -24,7 +24,7 @@ _WORDS = {
 }
 
 
-def check_compatible(known: VolumeRecord, wanted: VolumeRecord, *, shown: bool) -> None:
+def check_same_request(known: VolumeRecord, wanted: VolumeRecord, *, shown: bool) -> None:
     """Whether `known` may stand for `wanted`; `shown` says that the wanted target shows it now.
 
     Nothing of an inline volume changes during the life of its pod, so kubelet never differs.
@@ -43,7 +43,9 @@ def check_compatible(known: VolumeRecord, wanted: VolumeRecord, *, shown: bool) 
         )
 
 
-def owners(target: Path, real: str, shown: set[str], published: Iterable[VolumeRecord]) -> set[str]:
+def volumes_at_target(
+    target: Path, real: str, shown: set[str], published: Iterable[VolumeRecord]
+) -> set[str]:
     """Folder names of the volumes a target belongs to: `shown` on it, or published there.
 
     `real` is the target's real path.

@@ -50,12 +50,12 @@ _SENT_AS_IT_IS = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 _UNDECODABLE = object()
 
 
-def code_of(error: DriverError) -> grpc.StatusCode:
+def status_code(error: DriverError) -> grpc.StatusCode:
     """The status code of an error; INTERNAL for what concerns neither user nor operator."""
     return _CODES.get(type(error), grpc.StatusCode.INTERNAL)
 
 
-def text_of(error: DriverError) -> str:
+def status_message(error: DriverError) -> str:
     """What is told of an error: one printable line, short enough to arrive.
 
     Texts quote pods and Secrets, whose authors must not write lines of a log or to a terminal.
@@ -75,7 +75,7 @@ def text_of(error: DriverError) -> str:
     return told.removesuffix("; ")
 
 
-class Boundary(grpc.ServerInterceptor):
+class ErrorInterceptor(grpc.ServerInterceptor):
     """Turns errors into statuses, counts and logs calls. Requests are never logged."""
 
     def __init__(self, metrics: NodeMetrics) -> None:
@@ -122,7 +122,7 @@ class Boundary(grpc.ServerInterceptor):
         try:
             reply = behaviour(request, context)
         except DriverError as error:
-            code, text = code_of(error), text_of(error)
+            code, text = status_code(error), status_message(error)
             log.warning("%s: %s: %s", method, code.name, text)
         except Exception:
             code, text = grpc.StatusCode.INTERNAL, _INTERNAL

@@ -12,7 +12,7 @@ import grpc
 from csidriver._proto import csi_pb2_grpc
 from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
 from csidriver.errors import InvalidSettings
-from csidriver.node.error_interceptor import Boundary
+from csidriver.node.error_interceptor import ErrorInterceptor
 from csidriver.node.health import is_served
 from csidriver.node.identity_service import IdentityService
 from csidriver.node.node_service import NodeService
@@ -26,12 +26,12 @@ _MAX_SOCKET_PATH = 107
 _DRAFT = re.compile(r"\.([1-9][0-9]{0,6})([01])", re.ASCII)
 
 
-class Server:
+class GrpcServer:
     """Serves CSI and registration until `stop`. Start it when the node's state is prepared."""
 
     def __init__(
         self,
-        boundary: Boundary,
+        boundary: ErrorInterceptor,
         identity: IdentityService,
         node: NodeService,
         registration: RegistrationService,

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from csidriver.node.tokenfile import Rewrite
+from csidriver.node.tokenfile import RewriteResult
 from csidriver.node.volume_record import VolumeRecord
 
 Remaining = Callable[[], Iterable[tuple[VolumeRecord, float]]]
@@ -48,7 +48,7 @@ class NodeMetrics:
             registry=registry,
         )
         self._volumes = Gauge("oauth2_csi_node_volumes", "Published volumes", registry=registry)
-        for outcome in (Rewrite.LEASED, Rewrite.UNLEASED, Rewrite.UNCHANGED):
+        for outcome in (RewriteResult.LEASED, RewriteResult.UNLEASED, RewriteResult.UNCHANGED):
             self._rewrites.labels(outcome.value)
 
     def answered(self, method: str, code: str, seconds: float) -> None:
@@ -57,10 +57,10 @@ class NodeMetrics:
         if method == "NodePublishVolume":
             self._publish.observe(seconds)
 
-    def rewrote(self, outcome: Rewrite, propagation: float) -> None:
+    def rewrote(self, outcome: RewriteResult, propagation: float) -> None:
         """A file holds the newest token, `propagation` seconds after the refresher wrote it."""
         self._rewrites.labels(outcome.value).inc()
-        if outcome is not Rewrite.UNCHANGED:
+        if outcome is not RewriteResult.UNCHANGED:
             self._propagation.observe(max(0.0, propagation))
 
     def rewrite_failed(self) -> None:

@@ -12,7 +12,7 @@ from csidriver.core import names
 from csidriver.core.kubernetes.validation import is_dns1123_label, is_dns1123_subdomain
 from csidriver.core.volume.attributes import VolumeAttributes, quote_untrusted
 from csidriver.errors import InvalidRequest
-from csidriver.node.volume_manager import Volumes
+from csidriver.node.volume_manager import VolumeManager
 from csidriver.node.volume_record import VolumeRecord
 
 # CSI spec, "Size Limits": 128 bytes for a string; some orchestrators are more generous.
@@ -32,7 +32,7 @@ _ACCESS_MODES = (
 class NodeService(csi_pb2_grpc.NodeServicer):
     """`pods` is kubelet's folder of pods; targets outside it are refused."""
 
-    def __init__(self, volumes: Volumes, *, node_id: str, pods: Path) -> None:
+    def __init__(self, volumes: VolumeManager, *, node_id: str, pods: Path) -> None:
         self._volumes = volumes
         self._node_id = node_id
         self._pods = pods

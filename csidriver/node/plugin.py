@@ -7,10 +7,10 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from csidriver.errors import DriverError
-from csidriver.node.companion_watcher import Companions, Follower, Timing
+from csidriver.node.companion_watcher import Companions, CompanionWatcher, Timing
 from csidriver.node.configuration import NodeSettings
-from csidriver.node.error_interceptor import Boundary
-from csidriver.node.grpc_server import THREADS, Server
+from csidriver.node.error_interceptor import ErrorInterceptor
+from csidriver.node.grpc_server import THREADS, GrpcServer
 from csidriver.node.health import socket_problems
 from csidriver.node.identity_service import IdentityService
 from csidriver.node.metrics import NodeMetrics
@@ -18,8 +18,8 @@ from csidriver.node.node_service import NodeService
 from csidriver.node.registration import RegistrationService
 from csidriver.node.rotation import Clock, Rotation
 from csidriver.node.template_config_map import ConfigMaps
-from csidriver.node.token_fs import Mounter, State, StateSettings
-from csidriver.node.volume_manager import Surroundings, Volumes
+from csidriver.node.token_fs import Mounter, TokenFilesystem, TokenFilesystemSettings
+from csidriver.node.volume_manager import Surroundings, VolumeManager
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ class NodePlugin:
         self._stop = threading.Event()
         metrics = NodeMetrics(registry)
         pods = settings.kubelet_dir / "pods"
-        self._state = State(
-            StateSettings(
+        self._state = TokenFilesystem(
+            TokenFilesystemSettings(
                 settings.plugin_dir,
                 pods,
                 settings.view,
@@ -60,7 +60,7 @@ class NodePlugin:
             ),
             mounter,
         )
-        self._follower = Follower(
+        self._follower = CompanionWatcher(
             store,
             settings.tokens_namespace,
             self._changed,
@@ -76,12 +76,12 @@ class NodePlugin:
             publish_wait=settings.publish_wait,
             waiters=THREADS // 2,
         )
-        self._volumes = Volumes(surroundings)
+        self._volumes = VolumeManager(surroundings)
         metrics.show_remaining(self._volumes.remaining)
         self._rotation = Rotation(self._volumes, metrics, clock)
         self._registration = RegistrationService(str(settings.socket), self._refuse)
-        self._server = Server(
-            Boundary(metrics),
+        self._server = GrpcServer(
+            ErrorInterceptor(metrics),
             IdentityService(),
             NodeService(self._volumes, node_id=settings.node_id, pods=pods),
             self._registration,

@@ -22,7 +22,7 @@ class _Calls:
     latest: float
 
 
-class Patience:
+class PublishWaitLimiter:
     """A first call may wait `first` seconds, each further call for its volume twice as long.
 
     Kubelet pauses ever longer between its calls; a token that comes in such a pause starts no pod.
@@ -36,7 +36,7 @@ class Patience:
         self._calls: OrderedDict[str, _Calls] = OrderedDict()
 
     @contextlib.contextmanager
-    def turn(self, volume_id: str) -> Iterator[float]:
+    def slot(self, volume_id: str) -> Iterator[float]:
         """Seconds the call may wait inside; 0, and the call does not count, if too many wait."""
         if not self._turns.acquire(blocking=False):
             yield 0.0

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from csidriver.errors import DriverError
 from csidriver.node.metrics import NodeMetrics
-from csidriver.node.tokenfile import Rewrite
+from csidriver.node.tokenfile import RewriteResult
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Clock(Protocol):
 class Rewritable(Protocol):
     """The file of one volume."""
 
-    def rewrite(self, *, leased: bool) -> tuple[Rewrite, float]:
+    def rewrite(self, *, leased: bool) -> tuple[RewriteResult, float]:
         """Write the newest token; says how, and the token's written_at in epoch seconds."""
 
     def remaining(self) -> float:
@@ -127,7 +127,7 @@ class Rotation:
         now = self._clock.monotonic()
         until = attempt.until
         outcome, written_at = file.rewrite(leased=until is None or now < until)
-        if outcome is not Rewrite.BUSY:
+        if outcome is not RewriteResult.BUSY:
             self._metrics.rewrote(outcome, self._clock.now() - written_at)
             return
         if until is None:

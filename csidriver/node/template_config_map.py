@@ -25,7 +25,7 @@ class ConfigMaps(Protocol):
         """The `data` of a ConfigMap, None if there is none; raises StoreError."""
 
 
-def with_template(
+def resolve_template(
     record: VolumeRecord, config_maps: ConfigMaps, cancel: threading.Event
 ) -> VolumeRecord:
     """The record with the text of its template ConfigMap, read once for the pod's life.
@@ -38,7 +38,9 @@ def with_template(
     if not name:
         return record
     place = f"ConfigMap {record.namespace}/{name}"
-    data = _unless(cancel, lambda: config_maps.get_config_map(record.namespace, name), place)
+    data = _run_cancellable(
+        cancel, lambda: config_maps.get_config_map(record.namespace, name), place
+    )
     if data is None or TEMPLATE_KEY not in data:
         missing = "does not exist" if data is None else f"has no key {TEMPLATE_KEY!r}"
         raise TemplateMissing(f"{place} {missing}; create it")
@@ -46,7 +48,7 @@ def with_template(
     return replace(record, attributes=replace(record.attributes, template=template))
 
 
-def _unless(cancel: threading.Event, read: Callable[[], T], place: str) -> T:
+def _run_cancellable(cancel: threading.Event, read: Callable[[], T], place: str) -> T:
     """What `read` returns or raises. It cannot be ended: on `cancel` it is left to itself."""
     answer: Future[T] = Future()
 

@@ -44,7 +44,7 @@ class Mounter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class StateSettings:
+class TokenFilesystemSettings:
     """Where the state lies and how large it may grow; `size` in bytes.
 
     Volumes are mounted below `pods`.
@@ -58,10 +58,10 @@ class StateSettings:
     selinux_context: str = ""
 
 
-class State:
+class TokenFilesystem:
     """The folders of all volumes. `prepare` comes first, once per process."""
 
-    def __init__(self, settings: StateSettings, mounter: Mounter) -> None:
+    def __init__(self, settings: TokenFilesystemSettings, mounter: Mounter) -> None:
         self._settings = settings
         self._mounter = mounter
         self.root = settings.plugin_dir / _TMPFS
@@ -120,7 +120,7 @@ class State:
         """Folders of all volumes, complete or not."""
         yield from (path for path in self.root.iterdir() if path.is_dir())
 
-    def make(self, volume_id: str) -> Path:
+    def create_folder(self, volume_id: str) -> Path:
         """Create a volume's folders; harmless when repeated. Raises TokenFileFailed."""
         folder = self.folder(volume_id)
         try:
@@ -128,7 +128,7 @@ class State:
             (folder / DATA).mkdir(mode=0o555, exist_ok=True)
             (folder / DATA).chmod(0o555)
         except OSError as error:
-            raise tokenfile.translated(folder, error) from error
+            raise tokenfile.as_driver_error(folder, error) from error
         return folder
 
     def remove(self, name: str) -> None:
@@ -140,17 +140,17 @@ class State:
                 tokenfile.erase(file)
         shutil.rmtree(folder, ignore_errors=True)
 
-    def show(self, volume_id: str, target: Path) -> None:
+    def bind(self, volume_id: str, target: Path) -> None:
         """Mount a volume's data on a target, creating it; raises MountFailed."""
         try:
             target.mkdir(mode=0o750, exist_ok=True)
         except OSError as error:
             raise MountFailed("mkdir", str(target), error.strerror or "failed") from error
         self._mounter.bind(self._settings.view / folder_name(volume_id) / DATA, target)
-        if not self.shown_at(volume_id, target):
+        if not self.is_bound_at(volume_id, target):
             raise MountFailed("mount", str(target), "does not show the volume")
 
-    def hide(self, target: Path) -> None:
+    def unbind(self, target: Path) -> None:
         """Unmount what is ours and remove the target; raises MountFailed."""
         while self._is_ours(target) and self._mounter.unmount(target):
             """An earlier driver may have mounted more than once."""
@@ -161,10 +161,10 @@ class State:
         except OSError as error:
             raise MountFailed("rmdir", str(target), error.strerror or "failed") from error
 
-    def hide_if_possible(self, target: Path) -> None:
+    def unbind_if_possible(self, target: Path) -> None:
         """The same while something else has failed already, which is the error to tell."""
         try:
-            self.hide(target)
+            self.unbind(target)
         except MountFailed as error:
             log.warning("undoing a publish: %s", error)
 
@@ -177,7 +177,7 @@ class State:
         shown = {name for _, name in binds}
         return [name for name in names if name not in shown]
 
-    def shown_on(self, target: Path) -> set[str]:
+    def volumes_bound_at(self, target: Path) -> set[str]:
         """Names of the folders that are mounted on a target, also of those that are gone."""
         if not self._is_ours(target):
             # Reading the table takes much longer, and most targets have nothing on them.
@@ -185,7 +185,7 @@ class State:
         real = str(target.resolve())
         return {name for place, name in self._binds() or [] if place == real}
 
-    def shown_at(self, volume_id: str, target: Path) -> bool:
+    def is_bound_at(self, volume_id: str, target: Path) -> bool:
         """Whether the target shows this volume's data now."""
         try:
             there, data = target.lstat(), (self.folder(volume_id) / DATA).lstat()

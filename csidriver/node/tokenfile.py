@@ -58,7 +58,7 @@ _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
 _Call = tuple[Callable[[], int | None], int]
 
 
-class Rewrite(Enum):
+class RewriteResult(Enum):
     """How a rewrite ended; the values are metric labels."""
 
     UNCHANGED = "unchanged"
@@ -92,7 +92,7 @@ def create(path: Path, content: bytes, *, uid: int, gid: int, mode: int) -> None
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink()
-        raise translated(path, error) from error
+        raise as_driver_error(path, error) from error
 
 
 def read(path: Path) -> bytes:
@@ -104,10 +104,10 @@ def read(path: Path) -> bytes:
         finally:
             os.close(fd)
     except OSError as error:
-        raise translated(path, error) from error
+        raise as_driver_error(path, error) from error
 
 
-def rewrite(path: Path, content: bytes, *, leased: bool = True) -> Rewrite:
+def rewrite(path: Path, content: bytes, *, leased: bool = True) -> RewriteResult:
     """Replace the content of a file that others read, keeping its inode, owner and mode.
 
     Equal bytes touch nothing: eosxd takes a new mtime for a new login. BUSY means that somebody
@@ -123,13 +123,13 @@ def rewrite(path: Path, content: bytes, *, leased: bool = True) -> Rewrite:
         # O_NONBLOCK: a reader that owns the file may hold a lease of its own and must not stop us.
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except BlockingIOError:
-        return Rewrite.BUSY
+        return RewriteResult.BUSY
     except OSError as error:
-        raise translated(path, error) from error
+        raise as_driver_error(path, error) from error
     try:
         return _rewrite_open(fd, content, leased=leased)
     except OSError as error:
-        raise translated(path, error) from error
+        raise as_driver_error(path, error) from error
     finally:
         os.close(fd)
 
@@ -148,40 +148,40 @@ def erase(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise translated(path, error) from error
+        raise as_driver_error(path, error) from error
 
 
-def _rewrite_open(fd: int, content: bytes, *, leased: bool) -> Rewrite:
+def _rewrite_open(fd: int, content: bytes, *, leased: bool) -> RewriteResult:
     # Read whatever the sizes are: no page is to be swapped in again under the lease.
     if os.pread(fd, os.fstat(fd).st_size, 0) == content:
-        return Rewrite.UNCHANGED
+        return RewriteResult.UNCHANGED
     if leased:
         _fcntl(fd, _F_SETSIG, _SIGURG)
         return replace_under_lease(fd, content)
     with _write_calls(fd, content) as writing:
         ctypes.set_errno(0)
-        if not in_one_go(writing):
+        if not call_chain(writing):
             raise _said(ctypes.get_errno())
-    return Rewrite.UNLEASED
+    return RewriteResult.UNLEASED
 
 
-def replace_under_lease(fd: int, content: bytes) -> Rewrite:
+def replace_under_lease(fd: int, content: bytes) -> RewriteResult:
     """Take the lease, write, release, all without running Python code in between."""
     take = (partial(_fcntl, fd, _F_SETLEASE, _F_WRLCK), 0)
     release = (partial(_fcntl, fd, _F_SETLEASE, _F_UNLCK), 0)
     with _write_calls(fd, content) as writing:
         ctypes.set_errno(0)
-        if in_one_go([take, *writing, release]):
-            return Rewrite.LEASED
+        if call_chain([take, *writing, release]):
+            return RewriteResult.LEASED
         number = ctypes.get_errno()
         # Taking failed, and this changes nothing; or a write fell short, and nobody may wait.
         release[0]()
     if number in (errno.EAGAIN, errno.EBUSY):
-        return Rewrite.BUSY
+        return RewriteResult.BUSY
     raise _said(number)
 
 
-def in_one_go(calls: list[_Call]) -> bool:
+def call_chain(calls: list[_Call]) -> bool:
     """Call in order while results are as expected; a chain of C iterators, no bytecode between."""
     functions, expected = zip(*calls, strict=True)
     return all(map(eq, map(call, functions), expected))
@@ -230,7 +230,7 @@ def _write_calls(fd: int, content: bytes) -> Iterator[list[_Call]]:
         ]
 
 
-def translated(path: Path, error: OSError) -> DriverError:
+def as_driver_error(path: Path, error: OSError) -> DriverError:
     """Our error for what the token file system answered."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull("the token file system of this node is full; raise --tmpfs-size")

@@ -7,10 +7,10 @@ from pathlib import Path
 from csidriver.core.companion import AccessToken
 from csidriver.errors import NotReady, TokenFileFailed
 from csidriver.node import tokenfile
-from csidriver.node.companion_watcher import Follower
+from csidriver.node.companion_watcher import CompanionWatcher
 from csidriver.node.rotation import Clock
 from csidriver.node.token_fs import DATA
-from csidriver.node.tokenfile import Rewrite
+from csidriver.node.tokenfile import RewriteResult
 from csidriver.node.volume_record import VolumeRecord
 
 
@@ -18,7 +18,7 @@ class Volume:
     """A volume and what its file holds. `lock` keeps writers of the file apart."""
 
     def __init__(
-        self, record: VolumeRecord, folder: Path, follower: Follower, clock: Clock
+        self, record: VolumeRecord, folder: Path, follower: CompanionWatcher, clock: Clock
     ) -> None:
         self.record = record
         self.folder = folder
@@ -29,7 +29,7 @@ class Volume:
         self._clock = clock
         self._expires_at: float | None = None
 
-    def newest(self) -> AccessToken | None:
+    def latest_token(self) -> AccessToken | None:
         """The newest token of the volume's source, None if none was ever seen."""
         companion = self._follower.latest(self.record.source).companion
         return None if companion is None else companion.token
@@ -41,7 +41,7 @@ class Volume:
         """
         return math.inf if self._expires_at is None else self._expires_at - self._clock.now()
 
-    def write_first(self, token: AccessToken, *, shown: bool) -> bool:
+    def write_initial(self, token: AccessToken, *, shown: bool) -> bool:
         """Put a token into the file before anybody can read it, creating the file if need be.
 
         Where a pod is `shown` the file already and reads it just now, it stays as it is, and the
@@ -51,7 +51,7 @@ class Volume:
         with self.lock:
             if not self.file.exists():
                 self._create(content)
-            elif tokenfile.rewrite(self.file, content) is Rewrite.BUSY:
+            elif tokenfile.rewrite(self.file, content) is RewriteResult.BUSY:
                 if shown:
                     return False
                 raise NotReady(f"the token file of volume {self.record.volume_id} is being read")
@@ -64,7 +64,7 @@ class Volume:
         with self.lock:
             if self.file.exists():
                 return True
-            token = self.newest()
+            token = self.latest_token()
             if token is None or self.gone or token.expires_at <= self._clock.now():
                 return False
             content = self.record.attributes.template.render(token)
@@ -73,24 +73,24 @@ class Volume:
             self._expires_at = token.expires_at
         return True
 
-    def rewrite(self, *, leased: bool) -> tuple[Rewrite, float]:
+    def rewrite(self, *, leased: bool) -> tuple[RewriteResult, float]:
         """Bring the newest token into the file in place; see `tokenfile.rewrite`.
 
         Returns how it ended and when the refresher wrote the token (epoch seconds).
         """
         with self.lock:
             # Looked up under the lock, or a slower writer would put an older token back.
-            token = self.newest()
+            token = self.latest_token()
             if token is None or self.gone:
-                return Rewrite.UNCHANGED, 0.0
+                return RewriteResult.UNCHANGED, 0.0
             if token.expires_at <= self._clock.now():
                 # No improvement on what the file holds, which after a restart is no younger.
                 if self._expires_at is None:
                     self._expires_at = token.expires_at
-                return Rewrite.UNCHANGED, 0.0
+                return RewriteResult.UNCHANGED, 0.0
             content = self.record.attributes.template.render(token)
             outcome = tokenfile.rewrite(self.file, content, leased=leased)
-            if outcome is not Rewrite.BUSY:
+            if outcome is not RewriteResult.BUSY:
                 self._expires_at = token.expires_at
         return outcome, token.written_at
 

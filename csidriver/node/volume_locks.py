@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from csidriver.errors import InFlight
 
 
-class Claims:
+class VolumeLocks:
     """Volumes, by `folder_name`, and targets, by their real paths, that calls have claimed."""
 
     def __init__(self) -> None:
@@ -16,7 +16,7 @@ class Claims:
         self._ending = False
 
     @contextlib.contextmanager
-    def claim(self, name: str) -> Iterator[threading.Event]:
+    def acquire(self, name: str) -> Iterator[threading.Event]:
         """Keep others away; the event is set when this call is to end early. Raises InFlight."""
         cancel = threading.Event()
         with self._lock:
@@ -31,13 +31,13 @@ class Claims:
             with self._lock:
                 del self._cancels[name]
 
-    def end(self, name: str) -> None:
+    def cancel(self, name: str) -> None:
         """Have the call that claims this, if there is one, end early."""
         with self._lock:
             if (cancel := self._cancels.get(name)) is not None:
                 cancel.set()
 
-    def end_all(self) -> None:
+    def cancel_all(self) -> None:
         """Have every call end early, also those that are yet to begin."""
         with self._lock:
             self._ending = True

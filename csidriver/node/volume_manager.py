@@ -25,16 +25,16 @@ from csidriver.errors import (
     PublishedDifferently,
     TokenFileFailed,
 )
-from csidriver.node.companion_watcher import Follower
-from csidriver.node.compatibility import check_compatible, owners
+from csidriver.node.companion_watcher import CompanionWatcher
+from csidriver.node.compatibility import check_same_request, volumes_at_target
 from csidriver.node.metrics import NodeMetrics
-from csidriver.node.publish_wait import Patience
+from csidriver.node.publish_wait import PublishWaitLimiter
 from csidriver.node.rotation import Clock
-from csidriver.node.template_config_map import ConfigMaps, with_template
-from csidriver.node.token_fs import State, folder_name
-from csidriver.node.tokenfile import Rewrite
+from csidriver.node.template_config_map import ConfigMaps, resolve_template
+from csidriver.node.token_fs import TokenFilesystem, folder_name
+from csidriver.node.tokenfile import RewriteResult
 from csidriver.node.volume import Volume
-from csidriver.node.volume_locks import Claims
+from csidriver.node.volume_locks import VolumeLocks
 from csidriver.node.volume_record import VolumeRecord
 
 log = logging.getLogger(__name__)
@@ -50,24 +50,24 @@ class Surroundings:
     The first call for a volume may wait `publish_wait` seconds, `waiters` calls at once.
     """
 
-    state: State
+    state: TokenFilesystem
     config_maps: ConfigMaps
-    follower: Follower
+    follower: CompanionWatcher
     clock: Clock
     metrics: NodeMetrics
     publish_wait: float = 10.0
     waiters: int = 8
 
 
-class Volumes:
+class VolumeManager:
     """All volumes of the node. Calls for different volumes run side by side."""
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._around = surroundings
         self._lock = threading.Lock()
         self._volumes: dict[str, Volume] = {}
-        self._claims = Claims()
-        self._patience = Patience(
+        self._claims = VolumeLocks()
+        self._patience = PublishWaitLimiter(
             surroundings.publish_wait, surroundings.waiters, surroundings.clock
         )
 
@@ -85,10 +85,10 @@ class Volumes:
             if self._around.state.folder(record.volume_id) != folder:
                 log.warning("volume set aside until kubelet asks for it: %s: misplaced", folder)
                 continue
-            self._keep(self._volume(record))
+            self._add(self._volume(record))
             self._around.follower.follow(record.source, record.volume_id)
 
-    def rewritable(self, volume_id: str) -> Volume | None:
+    def get(self, volume_id: str) -> Volume | None:
         """The volume if it is published."""
         with self._lock:
             return self._volumes.get(volume_id)
@@ -100,12 +100,12 @@ class Volumes:
         """
         volume_id, target = wanted.volume_id, Path(wanted.target_path)
         name, real = folder_name(volume_id), os.path.realpath(target)
-        with self._claims.claim(name) as cancel, self._claims.claim(real):
-            known = self.rewritable(volume_id)
+        with self._claims.acquire(name) as cancel, self._claims.acquire(real):
+            known = self.get(volume_id)
             # Without a record when that was lost, in a crash or later.
-            shown = self._around.state.shown_at(volume_id, target)
+            shown = self._around.state.is_bound_at(volume_id, target)
             if known is not None:
-                check_compatible(known.record, wanted, shown=shown)
+                check_same_request(known.record, wanted, shown=shown)
             try:
                 if not shown and self._owners(target, real) - {name}:
                     raise PublishedDifferently(
@@ -115,7 +115,7 @@ class Volumes:
                     self._publish_first(wanted, cancel, shown=shown)
                     self._patience.forget(volume_id)
                 else:
-                    self._publish_again(known, target, shown=shown)
+                    self._republish(known, target, shown=shown)
             except DriverError as error:
                 if known is None and not shown:
                     raise
@@ -129,22 +129,22 @@ class Volumes:
             InvalidRequest: the target belongs to another volume, and was left alone.
         """
         name, real = folder_name(volume_id), os.path.realpath(target)
-        self._claims.end(name)
+        self._claims.cancel(name)
         self._around.follower.wake()
-        with self._claims.claim(name), self._claims.claim(real):
-            own = self._around.state.shown_at(volume_id, target)
+        with self._claims.acquire(name), self._claims.acquire(real):
+            own = self._around.state.is_bound_at(volume_id, target)
             if not own and (found := self._owners(target, real)) and name not in found:
                 problem = f"target_path {target} belongs to another volume"
                 raise InvalidRequest("NodeUnpublishVolume", [problem])
             self._patience.forget(volume_id)
-            volume = self.rewritable(volume_id)
+            volume = self.get(volume_id)
             if volume is not None:
                 self._around.follower.unfollow(volume.record.source, volume_id)
                 volume.erase()
                 # Without its file it is not published any more, whatever fails from here on.
-                self._forget(volume_id)
-                self._around.state.hide(Path(volume.record.target_path))
-            self._around.state.hide(target)
+                self._remove(volume_id)
+                self._around.state.unbind(Path(volume.record.target_path))
+            self._around.state.unbind(target)
             self._around.state.remove(name)
 
     def sweep(self, stop: threading.Event) -> None:
@@ -152,7 +152,7 @@ class Volumes:
         for name in self._around.state.orphans():
             if stop.is_set():
                 return
-            with contextlib.suppress(InFlight), self._claims.claim(name):
+            with contextlib.suppress(InFlight), self._claims.acquire(name):
                 with self._lock:
                     wanted = any(folder_name(volume_id) == name for volume_id in self._volumes)
                 # A call may have mounted it, and ended, since it was found.
@@ -168,49 +168,49 @@ class Volumes:
 
     def cancel(self) -> None:
         """End every wait of a publish, also of one that is yet to begin; the process stops."""
-        self._claims.end_all()
+        self._claims.cancel_all()
         self._around.follower.wake()
 
     def _owners(self, target: Path, real: str) -> set[str]:
         with self._lock:
             records = [volume.record for volume in self._volumes.values()]
-        return owners(target, real, self._around.state.shown_on(target), records)
+        return volumes_at_target(target, real, self._around.state.volumes_bound_at(target), records)
 
-    def _publish_again(self, volume: Volume, target: Path, *, shown: bool) -> None:
+    def _republish(self, volume: Volume, target: Path, *, shown: bool) -> None:
         """A republish: no network, no second mount, an error only when the token has expired."""
         around, ref = self._around, volume.record.source
         if not volume.restore():
             raise missing(ref, around.follower.latest(ref), around.clock.now())
         # The file may be busy, or the new token not fit: the old one serves while it lives.
-        around.follower.nudge(volume.record.volume_id)
+        around.follower.request_rewrite(volume.record.volume_id)
         if not shown:
-            around.state.show(volume.record.volume_id, target)
+            around.state.bind(volume.record.volume_id, target)
         if volume.remaining() <= 0:
             raise expired(ref, around.follower.latest(ref), around.clock.now())
 
     def _publish_first(self, wanted: VolumeRecord, cancel: threading.Event, *, shown: bool) -> None:
         """All of it, or nothing; what is `shown` already stays, a pod may be using it."""
         around, volume_id, target = self._around, wanted.volume_id, Path(wanted.target_path)
-        record = with_template(wanted, around.config_maps, cancel)
+        record = resolve_template(wanted, around.config_maps, cancel)
         with contextlib.ExitStack() as undo:
             around.follower.follow(record.source, volume_id)
             undo.callback(around.follower.unfollow, record.source, volume_id)
             token = self._token(record, cancel)
             volume = self._volume(record)
-            undo.callback(self._forget, volume_id)
+            undo.callback(self._remove, volume_id)
             if not shown:
                 undo.callback(around.state.remove, folder_name(volume_id))
-            around.state.make(volume_id)
-            written = volume.write_first(token, shown=shown)
+            around.state.create_folder(volume_id)
+            written = volume.write_initial(token, shown=shown)
             if not shown:
-                undo.callback(around.state.hide_if_possible, target)
-                around.state.show(volume_id, target)
+                undo.callback(around.state.unbind_if_possible, target)
+                around.state.bind(volume_id, target)
             record.save(volume.folder)
-            self._keep(volume)
+            self._add(volume)
             # A token that came since `_token` found no volume to rewrite.
-            late = volume.newest() is not token
-            if not written or (late and volume.rewrite(leased=True)[0] is Rewrite.BUSY):
-                around.follower.nudge(volume_id)
+            late = volume.latest_token() is not token
+            if not written or (late and volume.rewrite(leased=True)[0] is RewriteResult.BUSY):
+                around.follower.request_rewrite(volume_id)
             undo.pop_all()
 
     def _token(self, record: VolumeRecord, cancel: threading.Event) -> AccessToken:
@@ -219,7 +219,7 @@ class Volumes:
         minimum = record.attributes.min_validity
         # Half of the server's threads stay free, or waiting pods would block unpublishing ones.
         # The others still take one look: a token that is there must not wait for any that is not.
-        with self._patience.turn(record.volume_id) as patience:
+        with self._patience.slot(record.volume_id) as patience:
 
             def over(sighting: ObservedCompanion) -> bool:
                 seen = sighting.looked or sighting.error is not None
@@ -242,12 +242,12 @@ class Volumes:
         folder = self._around.state.folder(record.volume_id)
         return Volume(record, folder, self._around.follower, self._around.clock)
 
-    def _keep(self, volume: Volume) -> None:
+    def _add(self, volume: Volume) -> None:
         with self._lock:
             self._volumes[volume.record.volume_id] = volume
             self._around.metrics.volumes(len(self._volumes))
 
-    def _forget(self, volume_id: str) -> None:
+    def _remove(self, volume_id: str) -> None:
         with self._lock:
             self._volumes.pop(volume_id, None)
             self._around.metrics.volumes(len(self._volumes))

@@ -10,7 +10,7 @@ from csidriver.core.names import SourceRef
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.core.volume.template import Template
 from csidriver.errors import InvalidTemplate, TokenFileFailed
-from csidriver.node.tokenfile import translated
+from csidriver.node.tokenfile import as_driver_error
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class VolumeRecord:
                 file.write(content)
             draft.rename(folder / FILE_NAME)
         except OSError as error:
-            raise translated(folder / FILE_NAME, error) from error
+            raise as_driver_error(folder / FILE_NAME, error) from error
 
     @classmethod
     def load(cls, folder: Path) -> "VolumeRecord":
@@ -61,7 +61,7 @@ class VolumeRecord:
         try:
             (folder / FILE_NAME).unlink(missing_ok=True)
         except OSError as error:
-            raise translated(folder / FILE_NAME, error) from error
+            raise as_driver_error(folder / FILE_NAME, error) from error
 
 
 def _private(path: str, flags: int) -> int:

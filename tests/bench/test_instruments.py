@@ -89,20 +89,20 @@ def test_the_probe_tells_of_every_lease_and_changes_no_bytes(tmp_path: Path) -> 
     assert len(holds) == 3
     assert all(0 < hold < 1e6 for hold in holds)
     assert path.read_bytes() == contents[-1]
-    assert tokenfile.in_one_go.__module__ == tokenfile.__name__, "it is put back"
+    assert tokenfile.call_chain.__module__ == tokenfile.__name__, "it is put back"
 
 
 def test_the_probe_tells_of_no_lease_that_was_refused(tmp_path: Path) -> None:
     path, told = tmp_path / "token", list[int]()
     path.write_bytes(b"old")
-    before = tokenfile.in_one_go
+    before = tokenfile.call_chain
     lease_probe.probe(told.append)
     reading = os.open(path, os.O_RDONLY)
     try:
-        assert tokenfile.rewrite(path, b"new") is tokenfile.Rewrite.BUSY
+        assert tokenfile.rewrite(path, b"new") is tokenfile.RewriteResult.BUSY
     finally:
         os.close(reading)
-        tokenfile.in_one_go = before
+        tokenfile.call_chain = before
     assert told == []
     assert path.read_bytes() == b"old"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from csidriver.adapters.rest import RestStore, kubeconfig
 from csidriver.core.names import SourceRef
 from csidriver.core.volume.readiness import ObservedCompanion
-from csidriver.node.companion_watcher import Follower
+from csidriver.node.companion_watcher import CompanionWatcher
 from tests.cluster.noderole import TOKENS
 
 PATIENCE = 30.0
@@ -24,7 +24,7 @@ def ref(number: int) -> SourceRef:
 def main(config: Path, counts: list[int]) -> None:
     watched = threading.Semaphore(0)
     store = RestStore(kubeconfig(config))
-    follower = Follower(store, TOKENS, lambda _: watched.release())
+    follower = CompanionWatcher(store, TOKENS, lambda _: watched.release())
     followed = 0
     for count in counts:
         for number in range(followed, count):

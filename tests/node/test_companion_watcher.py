@@ -9,7 +9,7 @@ from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret, StoreError, StoreRefused, StoreUnavailable
-from csidriver.node.companion_watcher import HASTE, Follower, Timing
+from csidriver.node.companion_watcher import MIN_WATCH_SECONDS, CompanionWatcher, Timing
 from tests.node.plugin import (
     PATIENCE,
     SOURCE,
@@ -57,7 +57,7 @@ class Watched:
         self.pauses: list[int] = []
         self.renewals = 0
         timing = Timing(lambda: self.seconds, self._pause)
-        self.follower = Follower(
+        self.follower = CompanionWatcher(
             self.store, TOKENS, self.told.append, timing=timing, renewing=self._renew
         )
 
@@ -215,7 +215,10 @@ def test_a_watch_that_soon_ends_without_news_has_failed(watched: Watched) -> Non
 
 @pytest.mark.parametrize(
     ("lasted", "renewals"),
-    [pytest.param(HASTE, 0, id="long enough"), pytest.param(HASTE - 0.01, 1, id="too short")],
+    [
+        pytest.param(MIN_WATCH_SECONDS, 0, id="long enough"),
+        pytest.param(MIN_WATCH_SECONDS - 0.01, 1, id="too short"),
+    ],
 )
 def test_a_watch_that_lasted_is_renewed_at_once_also_without_news(
     watched: Watched, lasted: float, renewals: int

@@ -15,7 +15,7 @@ import pytest
 from csidriver.core import names as core_names
 from csidriver.demo.kubelet import PUBLISH_TIMEOUT
 from csidriver.node import tokenfile
-from csidriver.node.publish_wait import Patience
+from csidriver.node.publish_wait import PublishWaitLimiter
 from csidriver.node.token_fs import DATA
 from tests.node.plugin import Node, ShiftedClock, eventually, names
 
@@ -110,9 +110,9 @@ def test_a_mount_of_a_folder_that_is_gone_is_never_called_good(
 
 
 def test_the_longest_wait_leaves_time_to_tell_kubelet_the_reason() -> None:
-    patience = Patience(10 * PUBLISH_TIMEOUT, 1, ShiftedClock())
+    patience = PublishWaitLimiter(10 * PUBLISH_TIMEOUT, 1, ShiftedClock())
     for _ in range(10):
-        with patience.turn("csi-v1") as seconds:
+        with patience.slot("csi-v1") as seconds:
             assert 0 < seconds <= PUBLISH_TIMEOUT - 30
 
 

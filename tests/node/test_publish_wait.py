@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import grpc
 import pytest
 
-from csidriver.node.publish_wait import LONGEST_WAIT, REMEMBERED, REMEMBERED_FOR, Patience
+from csidriver.node.publish_wait import LONGEST_WAIT, REMEMBERED, REMEMBERED_FOR, PublishWaitLimiter
 from tests.node.plugin import Node
 
 
@@ -22,11 +22,11 @@ class Standing:
         return self.seconds
 
 
-def waits(patience: Patience, volume_id: str = "csi-v1", calls: int = 1) -> list[float]:
+def waits(patience: PublishWaitLimiter, volume_id: str = "csi-v1", calls: int = 1) -> list[float]:
     """How long so many calls, one after the other, may wait."""
     found = []
     for _ in range(calls):
-        with patience.turn(volume_id) as seconds:
+        with patience.slot(volume_id) as seconds:
             found.append(seconds)
     return found
 
@@ -43,15 +43,15 @@ def waits(patience: Patience, volume_id: str = "csi-v1", calls: int = 1) -> list
 def test_each_call_waits_twice_as_long_as_the_one_before(
     first: float, expected: list[float]
 ) -> None:
-    assert waits(Patience(first, 1, Standing()), calls=5) == expected
+    assert waits(PublishWaitLimiter(first, 1, Standing()), calls=5) == expected
 
 
 def test_calls_without_end_wait_the_longest() -> None:
-    assert waits(Patience(0.001, 1, Standing()), calls=2000)[-1] == LONGEST_WAIT
+    assert waits(PublishWaitLimiter(0.001, 1, Standing()), calls=2000)[-1] == LONGEST_WAIT
 
 
 def test_volumes_are_counted_apart() -> None:
-    patience = Patience(1.0, 1, Standing())
+    patience = PublishWaitLimiter(1.0, 1, Standing())
     assert waits(patience, "csi-v1", 3) == [1, 2, 4]
     assert waits(patience, "csi-v2", 2) == [1, 2]
     patience.forget("csi-v1")
@@ -60,7 +60,7 @@ def test_volumes_are_counted_apart() -> None:
 
 
 def test_a_volume_nobody_has_counted_can_be_forgotten() -> None:
-    patience = Patience(1.0, 1, Standing())
+    patience = PublishWaitLimiter(1.0, 1, Standing())
     patience.forget("csi-v1")
     assert waits(patience) == [1]
 
@@ -74,7 +74,7 @@ def test_a_volume_nobody_has_counted_can_be_forgotten() -> None:
 )
 def test_a_volume_starts_again_after_ten_idle_minutes(idle: float, expected: float) -> None:
     clock = Standing()
-    patience = Patience(1.0, 1, clock)
+    patience = PublishWaitLimiter(1.0, 1, clock)
     waits(patience, calls=2)
     clock.seconds += idle
     assert waits(patience) == [expected]
@@ -82,7 +82,7 @@ def test_a_volume_starts_again_after_ten_idle_minutes(idle: float, expected: flo
 
 def test_every_call_begins_the_ten_minutes_anew() -> None:
     clock = Standing()
-    patience = Patience(1.0, 1, clock)
+    patience = PublishWaitLimiter(1.0, 1, clock)
     waits(patience, "csi-v1")
     waits(patience, "csi-v2")
     clock.seconds += REMEMBERED_FOR - 1
@@ -99,7 +99,7 @@ def test_every_call_begins_the_ten_minutes_anew() -> None:
 def test_of_too_many_volumes_the_one_idle_longest_is_forgotten(
     others: int, expected: float
 ) -> None:
-    patience = Patience(1.0, 1, Standing())
+    patience = PublishWaitLimiter(1.0, 1, Standing())
     waits(patience, "csi-v1")
     for number in range(others):
         waits(patience, f"csi-other-{number}")
@@ -107,17 +107,17 @@ def test_of_too_many_volumes_the_one_idle_longest_is_forgotten(
 
 
 def test_a_call_without_a_free_slot_neither_waits_nor_counts() -> None:
-    patience = Patience(1.0, 2, Standing())
+    patience = PublishWaitLimiter(1.0, 2, Standing())
     with ExitStack() as running:
         for volume in ("csi-a", "csi-b"):
-            running.enter_context(patience.turn(volume))
+            running.enter_context(patience.slot(volume))
         assert waits(patience, calls=3) == [0, 0, 0]
     assert waits(patience, calls=2) == [1, 2]
 
 
 def test_a_slot_is_free_again_after_a_call_that_failed() -> None:
-    patience = Patience(1.0, 1, Standing())
-    with pytest.raises(RuntimeError), patience.turn("csi-a"):
+    patience = PublishWaitLimiter(1.0, 1, Standing())
+    with pytest.raises(RuntimeError), patience.slot("csi-a"):
         raise RuntimeError
     assert waits(patience) == [1]
 

@@ -8,7 +8,7 @@ from csidriver.adapters.clock import Clock
 from csidriver.errors import TokenFileFailed
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.rotation import Rotation
-from csidriver.node.tokenfile import Rewrite
+from csidriver.node.tokenfile import RewriteResult
 from tests.node.plugin import Node, eventually
 
 REWRITES = "oauth2_csi_node_rewrites_total"
@@ -17,17 +17,17 @@ REWRITES = "oauth2_csi_node_rewrites_total"
 class File:
     """A file whose rewrites end as scripted; the last word is repeated."""
 
-    def __init__(self, *script: Rewrite | Exception, remaining: float = 3600.0) -> None:
+    def __init__(self, *script: RewriteResult | Exception, remaining: float = 3600.0) -> None:
         self.script = list(script)
         self.leased: list[bool] = []
         self._remaining = remaining
 
-    def rewrite(self, *, leased: bool) -> tuple[Rewrite, float]:
+    def rewrite(self, *, leased: bool) -> tuple[RewriteResult, float]:
         self.leased.append(leased)
         word = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if isinstance(word, Exception):
             raise word
-        return (word if leased else Rewrite.UNLEASED), 0.0
+        return (word if leased else RewriteResult.UNLEASED), 0.0
 
     def remaining(self) -> float:
         return self._remaining
@@ -67,15 +67,15 @@ def running() -> Iterator[Running]:
 
 
 def test_a_busy_file_is_tried_until_it_is_free(running: Running) -> None:
-    file = running.files["v1"] = File(Rewrite.BUSY, Rewrite.BUSY, Rewrite.LEASED)
+    file = running.files["v1"] = File(RewriteResult.BUSY, RewriteResult.BUSY, RewriteResult.LEASED)
     running.rotation.request(["v1"])
     eventually(lambda: running.count("leased") == 1, "the rewrite")
     assert file.leased == [True, True, True]
 
 
 def test_a_busy_file_is_written_without_a_lease_when_patience_ends(running: Running) -> None:
-    busy = running.files["busy"] = File(Rewrite.BUSY, remaining=1.0)
-    running.files["free"] = File(Rewrite.LEASED)
+    busy = running.files["busy"] = File(RewriteResult.BUSY, remaining=1.0)
+    running.files["free"] = File(RewriteResult.LEASED)
     running.rotation.request(["busy", "free"])
     eventually(lambda: running.count("unleased") == 1, "the rewrite")
     assert running.count("leased") == 1
@@ -86,14 +86,14 @@ def test_a_busy_file_is_written_without_a_lease_when_patience_ends(running: Runn
 
 
 def test_a_file_whose_token_has_run_out_waits_for_nobody(running: Running) -> None:
-    file = running.files["v1"] = File(Rewrite.BUSY, remaining=-1.0)
+    file = running.files["v1"] = File(RewriteResult.BUSY, remaining=-1.0)
     running.rotation.request(["v1"])
     eventually(lambda: running.count("unleased") == 1, "the rewrite")
     assert file.leased == [True, False]
 
 
 def test_a_request_does_not_renew_the_patience_with_a_busy_file(running: Running) -> None:
-    running.files["v1"] = File(Rewrite.BUSY, remaining=1.0)
+    running.files["v1"] = File(RewriteResult.BUSY, remaining=1.0)
 
     def request() -> bool:
         running.rotation.request(["v1"])
@@ -106,8 +106,8 @@ def test_a_request_does_not_renew_the_patience_with_a_busy_file(running: Running
 def test_a_failed_rewrite_is_tried_again_and_harms_no_other(
     running: Running, error: Exception
 ) -> None:
-    running.files["bad"] = File(error, Rewrite.LEASED)
-    running.files["good"] = File(Rewrite.UNCHANGED)
+    running.files["bad"] = File(error, RewriteResult.LEASED)
+    running.files["good"] = File(RewriteResult.UNCHANGED)
     running.rotation.request(["bad", "good"])
     eventually(lambda: running.count("unchanged") == 1, "a look at the other file")
     eventually(lambda: running.count("leased") == 1, "the rewrite")
@@ -115,7 +115,7 @@ def test_a_failed_rewrite_is_tried_again_and_harms_no_other(
 
 
 def test_a_volume_that_is_gone_is_passed_over(running: Running) -> None:
-    running.files["v2"] = File(Rewrite.LEASED)
+    running.files["v2"] = File(RewriteResult.LEASED)
     running.rotation.request(["v1", "v2"])
     eventually(lambda: running.count("leased") == 1, "the rewrite")
 

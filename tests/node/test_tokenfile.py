@@ -18,7 +18,7 @@ import pytest
 from csidriver.adapters.mounts import Mounts
 from csidriver.errors import StorageFull, TokenFileFailed
 from csidriver.node import tokenfile
-from csidriver.node.tokenfile import Rewrite
+from csidriver.node.tokenfile import RewriteResult
 from tests.node.plugin import names
 
 pytestmark = pytest.mark.mounts
@@ -190,7 +190,7 @@ def test_create_that_only_half_fits_leaves_nothing(tiny: Path) -> None:
 def test_rewrite_replaces_the_content_and_keeps_the_file(file: Path, content: bytes) -> None:
     before = file.stat()
     with opened(file, os.O_PATH) as beside:
-        assert tokenfile.rewrite(file, content) is Rewrite.LEASED
+        assert tokenfile.rewrite(file, content) is RewriteResult.LEASED
         assert os.fstat(beside).st_size == len(content)
     after = file.stat()
     assert file.read_bytes() == content
@@ -204,12 +204,12 @@ def test_rewrite_replaces_the_content_and_keeps_the_file(file: Path, content: by
 @pytest.mark.other_uids
 def test_rewrite_leases_files_of_other_owners(folder: Path) -> None:
     tokenfile.create(folder / "token", OLD, uid=1001, gid=1001, mode=0o400)
-    assert tokenfile.rewrite(folder / "token", LONGER) is Rewrite.LEASED
+    assert tokenfile.rewrite(folder / "token", LONGER) is RewriteResult.LEASED
 
 
 def test_rewrite_releases_its_lease(file: Path) -> None:
     tokenfile.rewrite(file, LONGER)
-    assert tokenfile.rewrite(file, SHORTER) is Rewrite.LEASED
+    assert tokenfile.rewrite(file, SHORTER) is RewriteResult.LEASED
     with opened(file) as fd:
         assert os.read(fd, 100) == SHORTER
 
@@ -217,8 +217,8 @@ def test_rewrite_releases_its_lease(file: Path) -> None:
 def test_rewrite_with_equal_bytes_touches_nothing(file: Path) -> None:
     before = aged(file)
     with opened(file):
-        assert tokenfile.rewrite(file, OLD) is Rewrite.UNCHANGED
-        assert tokenfile.rewrite(file, OLD, leased=False) is Rewrite.UNCHANGED
+        assert tokenfile.rewrite(file, OLD) is RewriteResult.UNCHANGED
+        assert tokenfile.rewrite(file, OLD, leased=False) is RewriteResult.UNCHANGED
     assert times(file) == before
 
 
@@ -226,38 +226,38 @@ def test_rewrite_with_equal_bytes_touches_nothing(file: Path) -> None:
 def test_a_busy_file_keeps_its_times_until_it_has_its_bytes(file: Path, content: bytes) -> None:
     before = aged(file)
     with opened(file):
-        assert [tokenfile.rewrite(file, content) for _ in range(3)] == [Rewrite.BUSY] * 3
+        assert [tokenfile.rewrite(file, content) for _ in range(3)] == [RewriteResult.BUSY] * 3
         assert times(file) == before
-    assert tokenfile.rewrite(file, content) is Rewrite.LEASED
+    assert tokenfile.rewrite(file, content) is RewriteResult.LEASED
     assert all(now > then for now, then in zip(times(file), before, strict=True))
 
 
 def test_rewrite_is_busy_while_a_reader_has_the_file_open(file: Path) -> None:
     with opened(file) as reader:
-        assert tokenfile.rewrite(file, LONGER) is Rewrite.BUSY
+        assert tokenfile.rewrite(file, LONGER) is RewriteResult.BUSY
         assert os.read(reader, 10_000) == OLD
     assert file.read_bytes() == OLD
-    assert tokenfile.rewrite(file, LONGER) is Rewrite.LEASED
+    assert tokenfile.rewrite(file, LONGER) is RewriteResult.LEASED
 
 
 def test_rewrite_is_busy_while_the_file_is_mapped(file: Path) -> None:
     with opened(file) as fd:
         mapped = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
     with mapped:
-        assert tokenfile.rewrite(file, LONGER) is Rewrite.BUSY
-    assert tokenfile.rewrite(file, LONGER) is Rewrite.LEASED
+        assert tokenfile.rewrite(file, LONGER) is RewriteResult.BUSY
+    assert tokenfile.rewrite(file, LONGER) is RewriteResult.LEASED
 
 
 def test_rewrite_does_not_mind_who_only_looks(file: Path) -> None:
     with opened(file, os.O_PATH):
         file.stat()
-        assert tokenfile.rewrite(file, LONGER) is Rewrite.LEASED
+        assert tokenfile.rewrite(file, LONGER) is RewriteResult.LEASED
 
 
 @pytest.mark.parametrize("content", [LONGER, SHORTER])
 def test_rewrite_without_a_lease_ignores_readers(file: Path, content: bytes) -> None:
     with opened(file) as reader:
-        assert tokenfile.rewrite(file, content, leased=False) is Rewrite.UNLEASED
+        assert tokenfile.rewrite(file, content, leased=False) is RewriteResult.UNLEASED
         assert os.read(reader, 10_000) == content
     assert file.read_bytes() == content
 
@@ -275,7 +275,7 @@ def test_rewrite_on_a_full_file_system_leaves_the_old_content_whole(
     assert promptly(file.read_bytes) == old, "the lease is given back"
     assert times(file) == before
     for content in (FITTING, SHORTER):
-        assert tokenfile.rewrite(file, content, leased=leased) is not Rewrite.BUSY
+        assert tokenfile.rewrite(file, content, leased=leased) is not RewriteResult.BUSY
         assert file.read_bytes() == content
 
 
@@ -313,8 +313,8 @@ def test_a_missing_file_is_an_error_to_rewrite_and_to_read(folder: Path) -> None
 def test_a_readers_own_lease_does_not_block_a_rewrite(file: Path, *, leased: bool) -> None:
     with read_leased(file):
         outcome = promptly(lambda: tokenfile.rewrite(file, LONGER, leased=leased))
-        assert outcome is Rewrite.BUSY
-    assert tokenfile.rewrite(file, LONGER) is Rewrite.LEASED
+        assert outcome is RewriteResult.BUSY
+    assert tokenfile.rewrite(file, LONGER) is RewriteResult.LEASED
 
 
 def test_a_readers_own_lease_does_not_block_erase(file: Path) -> None:
@@ -421,7 +421,7 @@ def leases_seen(fd: int, write: Callable[[int, bytes], object], rounds: int) -> 
 
 
 def test_no_python_code_runs_while_the_lease_is_held(file: Path) -> None:
-    outcomes: list[Rewrite] = []
+    outcomes: list[RewriteResult] = []
     with opened(file, os.O_RDWR) as fd:
         seen = [
             leases_seen(
@@ -431,7 +431,7 @@ def test_no_python_code_runs_while_the_lease_is_held(file: Path) -> None:
             )
             for _ in range(BATCHES)
         ]
-    assert outcomes == [Rewrite.LEASED] * 300 * BATCHES
+    assert outcomes == [RewriteResult.LEASED] * 300 * BATCHES
     assert seen == [0] * BATCHES
 
 

@@ -8,7 +8,7 @@ import pytest
 from csidriver.adapters.mounts import Mounts
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.node.companion_watcher import Follower
+from csidriver.node.companion_watcher import CompanionWatcher
 from csidriver.node.volume import Volume
 from tests.node.plugin import SOURCE, TOKENS, Node, companion, eventually, follow_threads, token
 from tests.node.test_companion_watcher import Scripted
@@ -47,7 +47,7 @@ def secret(value: str, generation: int) -> Secret:
 def test_of_two_rewrites_at_once_the_newer_token_stays(tmp_path: Path) -> None:
     store, clock = Scripted(), Interrupted()
     told: list[frozenset[str]] = []
-    follower = Follower(store, TOKENS, told.append)
+    follower = CompanionWatcher(store, TOKENS, told.append)
     plain = replace(RECORD.attributes, owner=0, group=0)
     volume = Volume(replace(RECORD, attributes=plain), tmp_path, follower, clock)
     volume.file.parent.mkdir()
@@ -55,7 +55,7 @@ def test_of_two_rewrites_at_once_the_newer_token_stays(tmp_path: Path) -> None:
     try:
         store.words.put(secret("at-1", 1))
         eventually(lambda: len(told) == 1, "hearing")
-        volume.write_first(token("at-0"), shown=False)
+        volume.write_initial(token("at-0"), shown=False)
 
         def newer() -> None:
             store.words.put(secret("at-2", 2))
