@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from csidriver.adapters.issuer_files import IssuerFiles
     from csidriver.adapters.kubernetes import Access, KubernetesStore
     from csidriver.node.plugin import Store as NodeStore
-    from csidriver.refresher.controller import Refresher
-    from csidriver.refresher.leader_election import Lease, Seat
-    from csidriver.refresher.spool_lock import Claim
+    from csidriver.refresher.controller import Controller
+    from csidriver.refresher.leader_election import LeaderElector, LeaderLock
+    from csidriver.refresher.spool_lock import SpoolLock
     from csidriver.webhook.certificate_secret import Store
     from csidriver.webhook.certificate_source import Certificates
     from csidriver.webhook.configuration import WebhookSettings
@@ -80,34 +80,34 @@ def refresher(
     from csidriver.adapters.clock import Clock
     from csidriver.adapters.issuer_files import IssuerFiles
     from csidriver.adapters.oauth import TokenEndpoints
-    from csidriver.refresher.controller import Refresher
-    from csidriver.refresher.effect_interpreter import Interpreter, World
-    from csidriver.refresher.leader_election import Lease
+    from csidriver.refresher.controller import Controller
+    from csidriver.refresher.effect_interpreter import Interpreter, Ports
+    from csidriver.refresher.leader_election import LeaderElector
     from csidriver.refresher.metrics import RefresherMetrics
     from csidriver.refresher.spool import Spool
-    from csidriver.refresher.spool_lock import Claim
+    from csidriver.refresher.spool_lock import SpoolLock
 
     wanted, clock, metrics = settings.refresher(flags), Clock(), RefresherMetrics(registry)
     issuers = IssuerFiles(wanted.issuers)
     issuers.current()
-    claim = Claim(wanted.spool_dir)
+    claim = SpoolLock(wanted.spool_dir)
     # Whoever has the spool settles what was announced: no two processes can have this name.
     wanted = replace(wanted, identity=f"{wanted.identity}.{claim.name()}")
     store, seat = _backend(common, wanted, clock)
-    lease = Lease(seat, wanted.term, clock, metrics.leads)
-    world = World(
+    lease = LeaderElector(seat, wanted.term, clock, metrics.leads)
+    world = Ports(
         store=store,
         spool=Spool(wanted.spool_dir),
         endpoints=TokenEndpoints(),
         clock=clock,
         metrics=metrics,
         may_send=lease.holds,
-        home=SourceRef(common.driver_namespace, REFRESHER),
+        deployment=SourceRef(common.driver_namespace, REFRESHER),
     )
 
-    def make() -> Refresher:
+    def make() -> Controller:
         rules = partial(_rules, common, wanted, issuers)
-        return Refresher(store, Interpreter(world), rules, clock, metrics)
+        return Controller(store, Interpreter(world), rules, clock, metrics)
 
     return _leased(lease, claim, make)
 
@@ -125,13 +125,13 @@ def _rules(
     )
 
 
-def _leased(lease: "Lease", claim: "Claim", make: Callable[[], "Refresher"]) -> Role:
+def _leased(lease: "LeaderElector", claim: "SpoolLock", make: Callable[[], "Controller"]) -> Role:
     """A refresher made anew each time the lease is ours: another one has worked meanwhile."""
-    working: list[Refresher] = []
+    working: list[Controller] = []
     waiting: list[str] = []
 
     def work(over: threading.Event) -> None:
-        while not claim.take():
+        while not claim.acquire():
             if not waiting:
                 waiting.append("another refresher works with this --spool-dir")
                 log.warning("%s; waiting for it", waiting[0])
@@ -143,7 +143,7 @@ def _leased(lease: "Lease", claim: "Claim", make: Callable[[], "Refresher"]) -> 
             working[0].run(over)
         finally:
             working.clear()
-            claim.leave()
+            claim.release()
 
     return Role(
         run=lambda stop: lease.run(stop, work),
@@ -217,17 +217,17 @@ def _access(common: settings.Common) -> "Access":
 
 def _backend(
     common: settings.Common, wanted: settings.RefresherSettings, clock: "Clock"
-) -> tuple["DirectoryStore | KubernetesStore", "Seat"]:
+) -> tuple["DirectoryStore | KubernetesStore", "LeaderLock"]:
     places = Namespaces(common.driver_namespace, common.tokens_namespace, wanted.namespaces)
     if common.store is not None:
         from csidriver.adapters.directory import DirectoryStore, FileSeat
 
         return DirectoryStore(common.store, places=places), FileSeat(common.store)
     from csidriver.adapters import kubernetes
-    from csidriver.refresher.leader_election import RecordSeat
+    from csidriver.refresher.leader_election import LeaseLock
 
     access = _access(common)
     store = kubernetes.KubernetesStore(kubernetes.Client(access), places)
     brief = kubernetes.Client(access, kubernetes.Timings.within(wanted.term.renew))
     records = kubernetes.LeaseRecords(brief, common.driver_namespace)
-    return store, RecordSeat(records, wanted.identity, wanted.term, clock)
+    return store, LeaseLock(records, wanted.identity, wanted.term, clock)

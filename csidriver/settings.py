@@ -13,7 +13,7 @@ from csidriver.core import names
 from csidriver.core.refresh.schedule import ExchangeTimeouts
 from csidriver.logs import FORMATS, LEVELS
 from csidriver.node.configuration import CleanupSettings, NodeSettings
-from csidriver.refresher.leader_election import Term
+from csidriver.refresher.leader_election import LeaseTimings
 
 # Where a pod mounts its memory: what is spooled must not outlive it on a disk.
 SPOOL = Path("/run/oauth2-csi/spool")
@@ -45,7 +45,7 @@ class RefresherSettings:
     spool_dir: Path
     identity: str
     limits: ExchangeTimeouts
-    term: Term
+    term: LeaseTimings
 
 
 def add_common(parser: argparse.ArgumentParser, listen: str) -> None:
@@ -182,13 +182,13 @@ def _add_lease(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lease-duration",
         type=values.seconds,
-        default=Term().duration,
+        default=LeaseTimings().duration,
         help="how long a refresher that went silent keeps others waiting (default %(default)s)",
     )
     parser.add_argument(
         "--lease-renew",
         type=values.seconds,
-        default=Term().renew,
+        default=LeaseTimings().renew,
         help="how often that is put off, in seconds (default %(default)s)",
     )
 
@@ -201,7 +201,7 @@ def refresher(flags: argparse.Namespace) -> RefresherSettings:
         spool_dir=flags.spool_dir or (flags.store / ".spool" if flags.store else SPOOL),
         identity=flags.identity,
         limits=ExchangeTimeouts(flags.http_timeout, flags.takeover_after),
-        term=Term(flags.lease_duration, flags.lease_renew),
+        term=LeaseTimings(flags.lease_duration, flags.lease_renew),
     )
 
 

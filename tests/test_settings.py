@@ -9,7 +9,7 @@ from csidriver.core import names
 from csidriver.core.refresh.schedule import ExchangeTimeouts
 from csidriver.errors import InvalidSettings
 from csidriver.node.configuration import CleanupSettings
-from csidriver.refresher.leader_election import Term
+from csidriver.refresher.leader_election import LeaseTimings
 
 ENVIRONMENT = {"NODE_NAME": "worker-1", "POD_UID": "pod-uid", "HOME": "/root"}
 STORE = ["--store", "dir:/store"]
@@ -43,7 +43,7 @@ def test_defaults_of_every_role() -> None:
         spool_dir=Path("/store/.spool"),
         identity="pod-uid",
         limits=ExchangeTimeouts(20.0, 100.0),
-        term=Term(15.0, 5.0),
+        term=LeaseTimings(15.0, 5.0),
     )
 
 
@@ -109,7 +109,7 @@ def test_flags_win() -> None:
     assert (refresher.spool_dir, refresher.identity) == (Path("/spool"), "i")
     assert refresher.limits == ExchangeTimeouts(3.0, 30.0)
     assert refresher.namespaces == ("a", "b")
-    assert refresher.term == Term(4.0, 1.5)
+    assert refresher.term == LeaseTimings(4.0, 1.5)
 
 
 @pytest.mark.parametrize(

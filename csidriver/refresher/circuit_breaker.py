@@ -20,19 +20,19 @@ _PROBE_ENDS = 30.0
 LOOK_AGAIN = 0.5
 
 
-class State(IntEnum):
+class BreakerState(IntEnum):
     """What a breaker lets through; the value is that of the metric."""
 
     CLOSED = 0  # everything
-    TRIAL = 1  # one exchange at a time: the server answers probes again
+    HALF_OPEN = 1  # one exchange at a time: the server answers probes again
     OPEN = 2  # nothing
 
 
-class Breaker:
+class CircuitBreaker:
     """One server's. `name` spreads the probes of many clusters."""
 
     def __init__(self, name: str) -> None:
-        self.state = State.CLOSED
+        self.state = BreakerState.CLOSED
         self._name = name
         self._unanswered: set[SourceRef] = set()
         self._openings = 0
@@ -41,43 +41,43 @@ class Breaker:
 
     def until(self, now: float) -> float:
         """When to ask again, `now` if an exchange may start."""
-        if self.state is not State.OPEN:
+        if self.state is not BreakerState.OPEN:
             return now
         return now + LOOK_AGAIN if self._probing else self._retry_at
 
-    def claim_probe(self, now: float) -> bool:
+    def acquire_probe(self, now: float) -> bool:
         """Whether the caller is to probe; if so, nobody else is until `probed`."""
-        if self.state is not State.OPEN or now < self._retry_at:
+        if self.state is not BreakerState.OPEN or now < self._retry_at:
             return False
         # Should the prober get lost, the next one takes over.
         self._retry_at = now + _PROBE_ENDS
         self._probing = True
         return True
 
-    def probed(self, now: float, *, alive: bool) -> None:
+    def record_probe(self, now: float, *, alive: bool) -> None:
         """The probe is over."""
-        if self.state is State.OPEN and self._probing:
+        if self.state is BreakerState.OPEN and self._probing:
             self._probing = False
             if alive:
-                self.state = State.TRIAL
+                self.state = BreakerState.HALF_OPEN
             else:
                 self._open(now)
 
-    def heard(self, ref: SourceRef, now: float, *, answered: bool) -> None:
+    def record_outcome(self, ref: SourceRef, now: float, *, answered: bool) -> None:
         """An exchange for a token ended."""
         if answered:
-            self.state = State.CLOSED
+            self.state = BreakerState.CLOSED
             self._unanswered.clear()
             self._openings = 0
             return
         self._unanswered.add(ref)
-        enough = 1 if self.state is State.TRIAL else _STREAK
-        if self.state is not State.OPEN and len(self._unanswered) >= enough:
+        enough = 1 if self.state is BreakerState.HALF_OPEN else _STREAK
+        if self.state is not BreakerState.OPEN and len(self._unanswered) >= enough:
             self._open(now)
 
     def _open(self, now: float) -> None:
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._openings, 10))
-        self.state = State.OPEN
+        self.state = BreakerState.OPEN
         self._retry_at = now + pause * (0.5 + stable_jitter(self._name, self._openings) / 2)
         self._openings += 1
         self._unanswered.clear()

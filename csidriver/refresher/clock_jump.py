@@ -6,14 +6,14 @@ from csidriver.refresher.ports import Clock
 HARMLESS = 60.0
 
 
-class Setback:
+class ClockJumpDetector:
     """The wall clock, held against one that never jumps; not shared between threads."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ahead = self._measure()
 
-    def happened(self) -> bool:
+    def check(self) -> bool:
         """Whether it was set back by more than a minute, at once or by and by; true once for it."""
         ahead = self._measure()
         fell = ahead < self._ahead - HARMLESS

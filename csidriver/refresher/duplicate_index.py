@@ -7,7 +7,7 @@ from csidriver.core.names import SourceRef
 from csidriver.core.refresh.effects import Duplicate
 
 
-class Names:
+class DuplicateIndex:
     """Tokens by their names; safe to share between threads.
 
     Kept are 64-bit hashes of the names: a grant has up to 20 of them, most for its whole life.
@@ -20,12 +20,12 @@ class Names:
         self._holders: dict[int, SourceRef] = {}
         self._shared: dict[int, set[SourceRef]] = {}
 
-    def announce(self, ref: SourceRef, adopted_at: float, names: Iterable[str]) -> None:
+    def update(self, ref: SourceRef, adopted_at: float, names: Iterable[str]) -> None:
         """These are all names of a token now."""
         with self._lock:
             self._replace(ref, adopted_at, names)
 
-    def meet(
+    def find_and_update(
         self, ref: SourceRef, adopted_at: float, names: Iterable[str]
     ) -> tuple[Duplicate, ...]:
         """The other tokens that share a name with this one, which is announced."""
@@ -36,7 +36,7 @@ class Names:
                 Duplicate(self._tokens[other][0], other) for other in sorted(others, key=str)
             )
 
-    def withdraw(self, ref: SourceRef) -> None:
+    def remove(self, ref: SourceRef) -> None:
         """The token is gone."""
         with self._lock:
             self._drop(ref, self._tokens.pop(ref, (0.0, ()))[1])

@@ -18,12 +18,12 @@ from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh import effects
 from csidriver.core.status import Status
 from csidriver.errors import StoreConflict, StoreError
-from csidriver.refresher.duplicate_index import Names
-from csidriver.refresher.issuer_limits import Trouble
-from csidriver.refresher.ports import Clock, Spooling, Store, TokenEndpoints, World
-from csidriver.refresher.rate_limiter import Limiter
+from csidriver.refresher.duplicate_index import DuplicateIndex
+from csidriver.refresher.issuer_limits import IssuerHealth
+from csidriver.refresher.ports import Clock, Ports, SpoolStore, Store, TokenEndpoints
+from csidriver.refresher.rate_limiter import RateLimiter
 
-__all__ = ["Clock", "Interpreter", "Performance", "Spooling", "Store", "TokenEndpoints", "World"]
+__all__ = ["Clock", "EffectRunner", "Interpreter", "Ports", "SpoolStore", "Store", "TokenEndpoints"]
 
 log = logging.getLogger(__name__)
 
@@ -38,24 +38,24 @@ ISSUER_AVAILABLE = "IssuerAvailable"
 class Interpreter:
     """What all visits share: the world, the limits of its servers, the names of its tokens."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Ports) -> None:
         self.world = world
-        self.limiter = Limiter(world.clock.monotonic)
-        self.names = Names()
+        self.limiter = RateLimiter(world.clock.monotonic)
+        self.names = DuplicateIndex()
 
     def run(self, steps: Generator[effects.Effect[Any], Any, R]) -> R:
         """Drive a generator to its end. Raises what it raises."""
         return self.perform(lambda: None).run(steps)
 
-    def perform(self, step_aside: Callable[[], None], lane: str | None = None) -> "Performance":
-        """For one run; `step_aside` is called when it will take long and hold up nobody.
+    def perform(self, step_aside: Callable[[], None], lane: str | None = None) -> "EffectRunner":
+        """For one run; `yield_worker` is called when it will take long and hold up nobody.
 
         `lane` is the issuer whose share of workers it uses, and so the only one it may wait for.
         """
-        return Performance(self, step_aside, lane)
+        return EffectRunner(self, step_aside, lane)
 
 
-class Performance:
+class EffectRunner:
     """One run of one generator, in one thread. `tokens` counts the replies that brought some."""
 
     def __init__(
@@ -68,11 +68,11 @@ class Performance:
         self._step_aside = step_aside
         self._slot: effects.AcquireSendSlot | None = None
         self._issuer = lane or ""
-        self._news: list[Event] = []
+        self._deferred_events: list[Event] = []
         self._refused = False
         # Since when (monotonic) an outcome is to be stored; None if there is none.
-        self._owed_since: float | None = None
-        self._doubtful = False
+        self._commit_pending_since: float | None = None
+        self._commit_may_have_arrived = False
 
     def run(self, steps: Generator[effects.Effect[Any], Any, R]) -> R:
         """Drive a generator to its end. Raises what it raises."""
@@ -81,9 +81,13 @@ class Performance:
         finally:
             self._give_back()
             # Not before: what an exchange brought must not wait for an Event.
-            for event in self._news:
+            for event in self._deferred_events:
                 self._record(event, f"issuer {event.topic}")
-            if self.tokens and self._owed_since is not None and not self._doubtful:
+            if (
+                self.tokens
+                and self._commit_pending_since is not None
+                and not self._commit_may_have_arrived
+            ):
                 self.world.metrics.race_lost()
 
     def create_secret(self, effect: effects.CreateSecret) -> Secret:
@@ -99,19 +103,19 @@ class Performance:
         except StoreConflict:
             raise
         except StoreError:
-            if self._owed_since is not None and effect.base.type == GRANT_TYPE:
-                self._doubtful = True  # it may have arrived all the same
+            if self._commit_pending_since is not None and effect.base.type == GRANT_TYPE:
+                self._commit_may_have_arrived = True  # it may have arrived all the same
                 self.world.metrics.commit_failed()
             raise
         self._stored(effect.base)
         return stored
 
     def _stored(self, secret: Secret) -> None:
-        if self._owed_since is not None and secret.type == GRANT_TYPE:
-            self.world.metrics.committed(self.world.clock.monotonic() - self._owed_since)
-            self._owed_since = None
+        if self._commit_pending_since is not None and secret.type == GRANT_TYPE:
+            self.world.metrics.committed(self.world.clock.monotonic() - self._commit_pending_since)
+            self._commit_pending_since = None
 
-    def may_send(self, effect: effects.AcquireSendSlot) -> float:
+    def acquire_send_slot(self, effect: effects.AcquireSendSlot) -> float:
         """Seconds to wait; whoever meets a silent server first looks whether it still lives."""
         if not self.world.may_send():
             return math.inf
@@ -119,10 +123,10 @@ class Performance:
             return CHANGE_LANES
         issuer, limiter = effect.issuer, self._shared.limiter
         self._issuer = issuer.name
-        turn = limiter.ask(issuer, effect.ref, effect.client)
+        turn = limiter.acquire(issuer, effect.ref, effect.client)
         if turn.probe:
             limiter.probed(issuer, alive=self.world.endpoints.probe(issuer))
-            turn = limiter.ask(issuer, effect.ref, effect.client)
+            turn = limiter.acquire(issuer, effect.ref, effect.client)
         self._refused = turn.refused
         if turn.probe:
             return 1.0  # somebody else was faster, and found it dead
@@ -130,39 +134,43 @@ class Performance:
             self._slot = effect
         return turn.wait
 
-    def give_back(self, _: effects.ReleaseSendSlot) -> None:
+    def release_send_slot(self, _: effects.ReleaseSendSlot) -> None:
         """Nothing is sent after all."""
         self._refused = False
         self._give_back()
 
     def _give_back(self) -> None:
         if self._slot is not None:
-            self._shared.limiter.give_back(self._slot.issuer, self._slot.client)
+            self._shared.limiter.release(self._slot.issuer, self._slot.client)
             self._slot = None
 
-    def send(self, effect: effects.RequestToken) -> TokenResponse:
+    def request_token(self, effect: effects.RequestToken) -> TokenResponse:
         """Present a refresh token, unless the server is known to refuse its client."""
         if self._refused:
             self._refused = False
             return Failure(FailureReason.INVALID_CLIENT)
         outcome = self._exchange(effect)
-        self._owed_since = self.world.clock.monotonic()
+        self._commit_pending_since = self.world.clock.monotonic()
         self.tokens += isinstance(outcome, Success)
         if self._slot is not None:
             asked, self._slot = self._slot, None
-            trouble = self._shared.limiter.heard(asked.issuer, asked.ref, asked.client, outcome)
+            trouble = self._shared.limiter.record_outcome(
+                asked.issuer, asked.ref, asked.client, outcome
+            )
             if trouble is not None:
                 self._changed(asked.issuer, trouble)
         return outcome
 
-    def _changed(self, issuer: Issuer, trouble: Trouble) -> None:
+    def _changed(self, issuer: Issuer, trouble: IssuerHealth) -> None:
         """Operators learn how an issuer is, once for all of its tokens (protocol section 5)."""
-        well = trouble is Trouble.NONE
+        well = trouble is IssuerHealth.NONE
         message = f"issuer {issuer.name} {trouble.value}"
         log.log(logging.INFO if well else logging.WARNING, "%s", message)
         reason = ISSUER_AVAILABLE if well else Status.ISSUER_UNAVAILABLE.value
-        home = self.world.home
-        self._news.append(Event(home, "", reason, message, well, "Deployment", issuer.name))
+        home = self.world.deployment
+        self._deferred_events.append(
+            Event(home, "", reason, message, well, "Deployment", issuer.name)
+        )
 
     def _exchange(self, effect: effects.RequestToken) -> TokenResponse:
         world, issuer = self.world, effect.issuer
@@ -185,11 +193,11 @@ class Performance:
         """Let another worker in."""
         self._step_aside()
 
-    def namesakes(self, effect: effects.FindDuplicates) -> tuple[effects.Duplicate, ...]:
+    def find_duplicates(self, effect: effects.FindDuplicates) -> tuple[effects.Duplicate, ...]:
         """Ask for other tokens of the same login."""
-        return self._shared.names.meet(effect.ref, effect.adopted_at, effect.names)
+        return self._shared.names.find_and_update(effect.ref, effect.adopted_at, effect.names)
 
-    def report(self, effect: effects.EmitEvent) -> None:
+    def emit_event(self, effect: effects.EmitEvent) -> None:
         """A log line, and an Event unless there is one of its issuer for all tokens."""
         level = logging.INFO if effect.normal else logging.WARNING
         log.log(level, "Secret %s: %s: %s", effect.ref, effect.reason, effect.message)
@@ -201,7 +209,7 @@ class Performance:
             message=effect.message,
             normal=effect.normal,
         )
-        if not (effect.of_issuer and self._shared.limiter.shared(self._issuer)):
+        if not (effect.of_issuer and self._shared.limiter.rate_shares(self._issuer)):
             self._record(event, f"Secret {effect.ref}")
 
     def _record(self, event: Event, about: str) -> None:
@@ -211,23 +219,23 @@ class Performance:
             log.warning("no Event for %s: %s", about, error)
 
 
-_HANDLERS: Mapping[type, Callable[[Performance, Any], Any]] = {
+_HANDLERS: Mapping[type, Callable[[EffectRunner, Any], Any]] = {
     effects.GetSecret: lambda p, e: p.world.store.get_secret(e.namespace, e.name),
-    effects.CreateSecret: Performance.create_secret,
-    effects.PatchSecret: Performance.patch_secret,
+    effects.CreateSecret: EffectRunner.create_secret,
+    effects.PatchSecret: EffectRunner.patch_secret,
     effects.DeleteSecret: lambda p, e: p.world.store.delete_secret(e.base),
     effects.Now: lambda p, _: p.world.clock.now(),
     effects.Monotonic: lambda p, _: p.world.clock.monotonic(),
     effects.Nonce: lambda _p, _e: secrets.token_hex(16),
     effects.Wait: lambda p, e: p.world.clock.sleep(e.seconds),
-    effects.YieldWorker: Performance.step_aside,
-    effects.AcquireSendSlot: Performance.may_send,
-    effects.ReleaseSendSlot: Performance.give_back,
-    effects.FindDuplicates: Performance.namesakes,
-    effects.Introspect: Performance.introspect,
+    effects.YieldWorker: EffectRunner.step_aside,
+    effects.AcquireSendSlot: EffectRunner.acquire_send_slot,
+    effects.ReleaseSendSlot: EffectRunner.release_send_slot,
+    effects.FindDuplicates: EffectRunner.find_duplicates,
+    effects.Introspect: EffectRunner.introspect,
     effects.SpoolRead: lambda p, e: p.world.spool.read(e.ref),
     effects.SpoolWrite: lambda p, e: p.world.spool.write(e.ref, e.entry),
     effects.SpoolClear: lambda p, e: p.world.spool.clear(e.ref),
-    effects.RequestToken: Performance.send,
-    effects.EmitEvent: Performance.report,
+    effects.RequestToken: EffectRunner.request_token,
+    effects.EmitEvent: EffectRunner.emit_event,
 }

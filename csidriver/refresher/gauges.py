@@ -6,24 +6,24 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from csidriver.core.status import Status
-from csidriver.refresher.rate_limiter import Load
-from csidriver.refresher.state_cache import Summary
+from csidriver.refresher.rate_limiter import IssuerLoad
+from csidriver.refresher.state_cache import CacheSummary
 
 _NAME = "oauth2_csi_refresher"
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class MetricsSnapshot:
     """`overdue`: how many tokens are due and not worked on, and for how many seconds the first."""
 
     known: int
-    summary: Summary
+    summary: CacheSummary
     overdue: tuple[int, float]
     spooled: int
-    loads: list[Load]
+    loads: list[IssuerLoad]
 
 
-def gauges(scene: Scene) -> Iterator[Metric]:
+def gauges(scene: MetricsSnapshot) -> Iterator[Metric]:
     """Everything a scene shows. Labels are bounded: configured issuers, the table of statuses."""
     yield _gauge("sources", "Annotated Secrets known", scene.known)
     depth, seconds = scene.overdue
@@ -38,7 +38,7 @@ def gauges(scene: Scene) -> Iterator[Metric]:
     yield from _loads(scene.loads)
 
 
-def _expiries(summary: Summary) -> Iterator[Metric]:
+def _expiries(summary: CacheSummary) -> Iterator[Metric]:
     earliest = _by_issuer(
         "earliest_expiry_timestamp_seconds", "When the next access token in use expires"
     )
@@ -55,7 +55,7 @@ def _expiries(summary: Summary) -> Iterator[Metric]:
     yield from (earliest, expired, login)
 
 
-def _loads(loads: list[Load]) -> Iterator[Metric]:
+def _loads(loads: list[IssuerLoad]) -> Iterator[Metric]:
     demanded = CounterMetricFamily(
         f"{_NAME}_demanded_exchanges", "Exchanges that tokens asked for", labels=["issuer"]
     )

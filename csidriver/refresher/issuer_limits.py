@@ -12,7 +12,7 @@ from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Success, TokenResponse
-from csidriver.refresher.circuit_breaker import LOOK_AGAIN, Breaker, State
+from csidriver.refresher.circuit_breaker import LOOK_AGAIN, BreakerState, CircuitBreaker
 
 # A worker comes a little late, and the next one not later because of that: seconds of the rate.
 TOLERANCE = 0.1
@@ -37,7 +37,7 @@ _LET_IN = frozenset(
 )
 
 
-class Trouble(Enum):
+class IssuerHealth(Enum):
     """What ails a server as a whole; the value is what operators are told."""
 
     NONE = "answers again"
@@ -46,7 +46,7 @@ class Trouble(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class SlotDecision:
     """An answer: go ahead, or wait so many seconds.
 
     `probe`: look for a sign of life first, report it, and ask again. `refused`: the client is known
@@ -59,7 +59,7 @@ class Turn:
 
 
 @dataclass(slots=True)
-class _Line:
+class _Pacer:
     """Instants handed out one after the other."""
 
     last: float = 0.0
@@ -73,13 +73,13 @@ class _Line:
 class _Client:
     """One client at this server. `told`: tokens that know that it is refused."""
 
-    line: _Line = field(default_factory=_Line)
+    line: _Pacer = field(default_factory=_Pacer)
     throttles: int = 0
     throttled_until: float = 0.0
     rejections: int = 0
     rejected_until: float = 0.0
     in_flight: int = 0
-    told: set[SourceRef] = field(default_factory=set)
+    informed: set[SourceRef] = field(default_factory=set)
     used_at: float = 0.0
 
     def until(self, now: float) -> float:
@@ -91,9 +91,9 @@ class _Client:
     def refuses(self, ref: SourceRef, now: float) -> bool:
         """Whether a token is to be told now; it is told once, its own schedule knows the rest."""
         known = self.rejections > _QUICK_TRIES and now < self.rejected_until
-        if not known or ref in self.told:
+        if not known or ref in self.informed:
             return False
-        self.told.add(ref)
+        self.informed.add(ref)
         return True
 
     def heard(self, signal: FailureReason | None, pause: float | None, now: float) -> None:
@@ -112,14 +112,14 @@ class _Client:
         elif signal is None or signal in _LET_IN:
             self.throttles = self.rejections = 0
             self.rejected_until = 0.0
-            self.told.clear()
+            self.informed.clear()
 
 
-class Gate:
+class IssuerLimits:
     """One server's rate, slots, pauses and breaker."""
 
     def __init__(self, name: str) -> None:
-        self.breaker = Breaker(name)
+        self.breaker = CircuitBreaker(name)
         self.demanded = 0
         self.in_flight = 0
         self.share = 1.0
@@ -129,7 +129,7 @@ class Gate:
         self._paused_until = 0.0
         self._throttled: tuple[str, float] = ("", 0.0)
         self._earliest = 0.0
-        self._line, self._late = _Line(), _Line()
+        self._line, self._late = _Pacer(), _Pacer()
         self._slots: dict[SourceRef, tuple[float, str]] = {}
         self._clients: dict[str, _Client] = {}
         self._tidied_at = 0.0
@@ -140,50 +140,52 @@ class Gate:
         return len(self._slots)
 
     @property
-    def trouble(self) -> Trouble:
+    def trouble(self) -> IssuerHealth:
         """What ails the server now."""
-        if self.breaker.state is not State.CLOSED:
-            return Trouble.SILENT
-        return Trouble.SLOWED if self._slowed else Trouble.NONE
+        if self.breaker.state is not BreakerState.CLOSED:
+            return IssuerHealth.SILENT
+        return IssuerHealth.SLOWED if self._slowed else IssuerHealth.NONE
 
-    def shared(self, now: float) -> bool:
+    def set_rate_factor(self, now: float) -> bool:
         """Whether what one token has to tell of this server was told for all of them."""
-        return self.trouble is not Trouble.NONE or now < self._troubled_until
+        return self.trouble is not IssuerHealth.NONE or now < self._troubled_until
 
-    def ask(self, issuer: Issuer, ref: SourceRef, client: str, now: float) -> Turn:
+    def acquire(self, issuer: Issuer, ref: SourceRef, client: str, now: float) -> SlotDecision:
         """Take a slot, to be given back with `heard` or `give_back`, or be told when to come."""
         self._tidy(now)
         at, who = self._slots.get(ref, (0.0, ""))
         waited = who == client
         if waited and now < at:
-            return Turn(at - now)
-        if self.breaker.claim_probe(now):
-            return Turn(probe=True)
+            return SlotDecision(at - now)
+        if self.breaker.acquire_probe(now):
+            return SlotDecision(probe=True)
         self._slots.pop(ref, None)
         self.demanded += not waited
         asking = self._clients.setdefault(client, _Client())
         asking.used_at = self.used_at = now
         if asking.refuses(ref, now):
-            return Turn(refused=True)
+            return SlotDecision(refused=True)
         at = self._admitted(issuer, asking, now, waited=waited)
         if at > now:
             self._slots[ref] = at, client
-            return Turn(at - now)
+            return SlotDecision(at - now)
         self._earliest = max(self._earliest, now) + self._step(issuer)
         self.in_flight += 1
         asking.in_flight += 1
-        return Turn()
+        return SlotDecision()
 
-    def give_back(self, client: str) -> None:
+    def release(self, client: str) -> None:
         """Nothing is sent after all."""
         self.in_flight -= 1
         self._clients[client].in_flight -= 1
 
-    def heard(self, ref: SourceRef, client: str, outcome: TokenResponse, now: float) -> None:
+    def record_outcome(
+        self, ref: SourceRef, client: str, outcome: TokenResponse, now: float
+    ) -> None:
         """What was sent is over."""
-        self.give_back(client)
+        self.release(client)
         self._heed(ref, client, outcome, now)
-        if self.trouble is not Trouble.NONE:
+        if self.trouble is not IssuerHealth.NONE:
             self._troubled_until = now + _AFTERMATH
 
     def _heed(self, ref: SourceRef, client: str, outcome: TokenResponse, now: float) -> None:
@@ -191,7 +193,7 @@ class Gate:
         pause = None if isinstance(outcome, Success) else outcome.pause
         asked = self._clients[client]
         asked.heard(signal, pause, now)
-        self.breaker.heard(ref, now, answered=signal not in _UNANSWERED)
+        self.breaker.record_outcome(ref, now, answered=signal not in _UNANSWERED)
         if signal is None:
             self.share = min(1.0, self.share + _RAMP)
             self._slowed = False
@@ -218,7 +220,7 @@ class Gate:
         if closed > now:
             # A line of its own: what one client waits for is no place in the line of the others.
             return asking.line.reserve(closed, step)
-        trying = self.breaker.state is State.TRIAL
+        trying = self.breaker.state is BreakerState.HALF_OPEN
         if self.in_flight >= (1 if trying else issuer.in_flight):
             return line.reserve(now + LOOK_AGAIN, step)
         behind = not waited and max(self._line.last, self._late.last) > now

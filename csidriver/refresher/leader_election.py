@@ -16,17 +16,17 @@ from csidriver.errors import InvalidSettings, StoreConflict, StoreError
 log = logging.getLogger(__name__)
 
 
-class Seat(Protocol):
+class LeaderLock(Protocol):
     """What only one refresher can have; every method raises StoreError."""
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Take it, or renew it; False if somebody else has it."""
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Give it up, so that another one can have it at once; fine if it is not ours."""
 
 
-class Records(Protocol):
+class LeaseStore(Protocol):
     """Where a lease is stored; every method raises StoreError."""
 
     def read(self) -> LeaseRecord | None:
@@ -50,7 +50,7 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class LeaseTimings:
     """How long a lease lasts and how often it is renewed, in seconds.
 
     Whoever cannot renew it stops `renew` seconds before others may take it.
@@ -65,23 +65,23 @@ class Term:
             raise InvalidSettings("--lease-duration", ["must be twice --lease-renew, or more"])
 
     @property
-    def patience(self) -> float:
+    def renew_deadline(self) -> float:
         """How long after the last renewal was sent the seat still counts as ours."""
         return self.duration - self.renew
 
     @property
-    def look(self) -> float:
+    def retry_period(self) -> float:
         """Time between two looks of one who stands by, and between two tries of a renewal."""
         return self.renew / 8
 
 
-class RecordSeat:
+class LeaseLock:
     """The seat as a stored lease; `holder` names this process and outlives it by nobody else's use.
 
     Not shared between threads.
     """
 
-    def __init__(self, records: Records, holder: str, term: Term, clock: Clock) -> None:
+    def __init__(self, records: LeaseStore, holder: str, term: LeaseTimings, clock: Clock) -> None:
         self._records = records
         self._holder = holder
         self._term = term
@@ -89,11 +89,11 @@ class RecordSeat:
         self._held: LeaseRecord | None = None
         self._sighting: ObservedLease | None = None
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Take or renew the lease; False while it is somebody else's."""
         if self._held is not None:
             try:
-                self._held = self._claim(self._held)
+                self._held = self._write_record(self._held)
             except StoreConflict:
                 self._held = None
             else:
@@ -104,12 +104,12 @@ class RecordSeat:
         if not self._sighting.is_expired_for(self._holder, now):
             return False
         try:
-            self._held = self._claim(stored)
+            self._held = self._write_record(stored)
         except StoreConflict:
             return False
         return True
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Clear the holder, unless somebody else wrote since."""
         held, self._held = self._held, None
         if held is None:
@@ -121,16 +121,20 @@ class RecordSeat:
             if stored is not None and stored.holder == self._holder:
                 self._records.write(replace(stored, holder="", renewed_at=self._clock.now()))
 
-    def _claim(self, stored: LeaseRecord | None) -> LeaseRecord:
+    def _write_record(self, stored: LeaseRecord | None) -> LeaseRecord:
         now = self._clock.now()
         return self._records.write(acquired(stored, self._holder, self._term.duration, now))
 
 
-class Lease:
+class LeaderElector:
     """Runs work while this process has the seat; `told` hears when that begins and ends."""
 
     def __init__(
-        self, seat: Seat, term: Term, clock: Clock, told: Callable[[bool], None] = lambda _: None
+        self,
+        seat: LeaderLock,
+        term: LeaseTimings,
+        clock: Clock,
+        told: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._seat = seat
         self._term = term
@@ -158,7 +162,7 @@ class Lease:
                 log.info("holding the lease")
                 self._serve(stop, work)
             else:
-                self._clock.wait(stop, self._term.look)
+                self._clock.wait(stop, self._term.retry_period)
 
     def _serve(self, stop: threading.Event, work: Callable[[threading.Event], None]) -> None:
         over, done = threading.Event(), threading.Event()
@@ -183,7 +187,7 @@ class Lease:
     def _renew(self, stop: threading.Event, done: threading.Event) -> None:
         """Renew again and again, until the seat is lost, or nobody needs it any more."""
         renewed_at = self._clock.monotonic()
-        while not self._clock.wait(stop, self._term.look) and not done.is_set():
+        while not self._clock.wait(stop, self._term.retry_period) and not done.is_set():
             if self._clock.monotonic() < renewed_at + self._term.renew:
                 continue
             if self._take():
@@ -196,18 +200,18 @@ class Lease:
         """Whether the seat is ours now; when it cannot be told, what was known stays."""
         asked = self._clock.monotonic()
         try:
-            taken = self._seat.take()
+            taken = self._seat.acquire()
         except StoreError as error:
             if not self._trouble:
                 log.warning("cannot renew the lease: %s", error)
             self._trouble = f"cannot renew the lease: {error}"
             return False
         self._trouble = ""
-        self._until = asked + self._term.patience if taken else float("-inf")
+        self._until = asked + self._term.renew_deadline if taken else float("-inf")
         return taken
 
     def _leave(self) -> None:
         try:
-            self._seat.leave()
+            self._seat.release()
         except StoreError as error:
             log.warning("cannot give up the lease, it will expire: %s", error)

@@ -35,7 +35,7 @@ class Store(Protocol):
         """Record an Event about a source."""
 
 
-class Spooling(Protocol):
+class SpoolStore(Protocol):
     """What survives a crash; every method but `count` raises SpoolFailed."""
 
     def read(self, ref: SourceRef) -> SpoolEntry | None:
@@ -82,16 +82,16 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """Everything the protocol may touch. `may_send` says whether exchanges may start.
+class Ports:
+    """Everything the protocol may touch. `acquire_send_slot` says whether exchanges may start.
 
     `home` is the refresher's Deployment, which Events about issuers name.
     """
 
     store: Store
-    spool: Spooling
+    spool: SpoolStore
     endpoints: TokenEndpoints
     clock: Clock
     metrics: RefresherMetrics
     may_send: Callable[[], bool]
-    home: SourceRef = field(default=SourceRef(names.DRIVER_NAMESPACE, names.REFRESHER))
+    deployment: SourceRef = field(default=SourceRef(names.DRIVER_NAMESPACE, names.REFRESHER))

@@ -13,7 +13,7 @@ from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.errors import StoreError
-from csidriver.refresher.state_cache import Seen, rested
+from csidriver.refresher.state_cache import Seen, compact
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +40,13 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class Snapshot:
     """The Secrets a watch found before it said that this was all."""
 
     found: dict[tuple[TokenObject, SourceRef], SecretChange]
 
     @classmethod
-    def taken(cls, changes: Iterator[SecretChange | None]) -> "Census | None":
+    def read(cls, changes: Iterator[SecretChange | None]) -> "Snapshot | None":
         """Read a watch up to its None; None if it ends before that."""
         found: dict[tuple[TokenObject, SourceRef], SecretChange] = {}
         for change in changes:
@@ -55,7 +55,7 @@ class Census:
             found[change.token_object, change.ref] = change
         return None
 
-    def compared(self, refs: Iterable[SourceRef]) -> Iterator[SecretChange]:
+    def diff(self, refs: Iterable[SourceRef]) -> Iterator[SecretChange]:
         """What was found, and, of tokens known before, what was not."""
         yield from self.found.values()
         for ref in refs:
@@ -63,22 +63,20 @@ class Census:
                 if (what, ref) not in self.found:
                     yield SecretChange(ref, what, "")
 
-    def missed(self, before: Seen, after: Seen) -> Iterator[SecretChange]:
+    def changes_missed_by_watch(self, before: Seen, after: Seen) -> Iterator[SecretChange]:
         """What no event has told of, from what was known before the census and after it.
 
         A token that has moved meanwhile is left to its events, which are still to come.
         """
         unmoved = {ref: seen for ref, seen in before.items() if after.get(ref) == seen}
-        for change in self.compared(unmoved):
+        for change in self.diff(unmoved):
             ref, version = change.ref, change.resource_version
             known = unmoved[ref][change.token_object] if ref in unmoved else version
             if version != known or (ref not in before and ref not in after):
                 yield change
 
 
-def find_missed(
-    sources: Sources, seen: Callable[[], Seen], stop: threading.Event
-) -> list[SecretChange]:
+def resync(sources: Sources, seen: Callable[[], Seen], stop: threading.Event) -> list[SecretChange]:
     """What a fresh list shows and no event has told of (docs/protocol.md section 2.4).
 
     Nothing if there is no such list: the next look is not far.
@@ -86,22 +84,22 @@ def find_missed(
     before = seen()
     try:
         with contextlib.closing(sources.watch_changes(stop)) as changes:
-            census = Census.taken(changes)
+            census = Snapshot.read(changes)
     except StoreError as error:
         log.warning("cannot look for changes that no event told of: %s", error)
         return []
-    missed = [] if census is None else list(census.missed(before, seen()))
+    missed = [] if census is None else list(census.changes_missed_by_watch(before, seen()))
     if missed:
         log.warning("no event told of %d changes of Secrets", len(missed))
     return missed
 
 
-def take_stock(
-    census: Census, lists: Lists, rules: RefreshContext, clock: Clock
+def initial_states(
+    census: Snapshot, lists: Lists, rules: RefreshContext, clock: Clock
 ) -> Iterator[TokenState]:
     """Everything that is known of all tokens, from two paged lists and a census alone."""
     companions = {
-        ref: rested(TokenState(ref, companion=secret)).companion
+        ref: compact(TokenState(ref, companion=secret)).companion
         for secret in lists.list_secrets(rules.tokens_namespace, COMPANION_TYPE)
         if (ref := _source_of(secret)) is not None and secret.name == ref.companion
     }

@@ -15,7 +15,7 @@ from csidriver.errors import SpoolFailed
 _NAME, _LOCK = ".owner", ".lock"
 
 
-class Claim:
+class SpoolLock:
     """One process's claim to a folder; not shared between threads."""
 
     def __init__(self, folder: Path) -> None:
@@ -31,7 +31,7 @@ class Claim:
         except (OSError, UnicodeDecodeError) as error:
             raise SpoolFailed(f"{path}: {type(error).__name__}") from error
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Keep other processes from working with it; False while one does. Raises SpoolFailed."""
         if self._lock is not None:
             return True
@@ -47,7 +47,7 @@ class Claim:
             os.close(lock)
         return self._lock is not None
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Let another process work with it; the kernel does that for whoever dies."""
         lock, self._lock = self._lock, None
         if lock is not None:

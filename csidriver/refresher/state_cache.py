@@ -26,7 +26,7 @@ Seen = Mapping[SourceRef, Versions]
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class CacheSummary:
     """Tokens counted by status; and by issuer, of those that are renewed, what expires first.
 
     `earliest` of access tokens, `login_ends` of refresh tokens that no refresh prolongs, both in
@@ -39,7 +39,7 @@ class Summary:
     login_ends: Mapping[str, float]
 
 
-class Register:
+class StateCache:
     """One Known for each token; safe to share between threads.
 
     A token that is being visited is `take`n: changes told meanwhile wait until it is kept.
@@ -50,20 +50,20 @@ class Register:
         self._known: dict[SourceRef, TokenState] = {}
         self._told: dict[SourceRef, list[SecretChange]] = {}
 
-    def take(self, ref: SourceRef) -> TokenState:
+    def checkout(self, ref: SourceRef) -> TokenState:
         """What is known of a token, for a visit."""
         with self._lock:
             self._told.setdefault(ref, [])
             return self._known.get(ref, TokenState(ref))
 
-    def look(self, ref: SourceRef) -> TokenState:
+    def peek(self, ref: SourceRef) -> TokenState:
         """What is known of a token, at a glance."""
         with self._lock:
             return self._known.get(ref, TokenState(ref))
 
-    def keep(self, known: TokenState) -> bool:
+    def store(self, known: TokenState) -> bool:
         """What a visit came to know; whether something has changed meanwhile."""
-        known = rested(known)
+        known = compact(known)
         with self._lock:
             told = self._told.pop(known.ref, [])
             stale = _heeded(known, told)
@@ -77,9 +77,9 @@ class Register:
     def restore(self, known: TokenState) -> None:
         """What a start learnt from lists."""
         with self._lock:
-            self._known[known.ref] = rested(known)
+            self._known[known.ref] = compact(known)
 
-    def tell(self, change: SecretChange) -> bool:
+    def apply_change(self, change: SecretChange) -> bool:
         """A change was seen; whether the token is to be visited because of it."""
         with self._lock:
             told = self._told.get(change.ref)
@@ -104,7 +104,7 @@ class Register:
         with self._lock:
             return list(self._known)
 
-    def summary(self, now: float) -> Summary:
+    def summary(self, now: float) -> CacheSummary:
         """Tokens counted, at an instant in epoch seconds."""
         with self._lock:
             grants = [known.grant for known in self._known.values() if known.grant is not None]
@@ -113,7 +113,7 @@ class Register:
         for grant in renewed:
             if grant.expires_at:
                 expired[grant.issuer] += grant.expires_at <= now
-        return Summary(
+        return CacheSummary(
             statuses=Counter(grant.status for grant in grants),
             earliest=_first((g.issuer, g.expires_at) for g in renewed if g.expires_at),
             expired=expired,
@@ -141,7 +141,7 @@ def _heeded(known: TokenState, told: list[SecretChange]) -> TokenState:
     return known
 
 
-def rested(known: TokenState) -> TokenState:
+def compact(known: TokenState) -> TokenState:
     """The same, less what can be told from the grant: ten thousand of these lie in memory.
 
     A source that holds the live document and the grant's status is like one that a start found at

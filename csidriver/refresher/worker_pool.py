@@ -8,7 +8,7 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 
-class Crew:
+class WorkerPool:
     """At most `most` threads that run `work`, which returns when there is no more of it.
 
     Whoever steps aside counts no more, so that somebody else may be hired; at most `aside` may.
@@ -24,7 +24,7 @@ class Crew:
         self._aside: set[threading.Thread] = set()
         self._lost: list[str] = []
 
-    def hire(self) -> None:
+    def start_worker(self) -> None:
         """Have one more, unless there are enough."""
         with self._lock:
             if len(self._working) >= self._most:
@@ -35,7 +35,7 @@ class Crew:
             self._working.add(worker)
         worker.start()
 
-    def step_aside(self) -> bool:
+    def yield_worker(self) -> bool:
         """The calling worker is busy for long; whether another one may take its place."""
         with self._lock:
             if len(self._aside) >= self._most_aside:
@@ -43,15 +43,15 @@ class Crew:
             worker = threading.current_thread()
             self._working.discard(worker)
             self._aside.add(worker)
-        self.hire()
+        self.start_worker()
         return True
 
-    def lost(self) -> list[str]:
+    def crashed(self) -> list[str]:
         """Threads that ended though they should not have."""
         with self._lock:
             return list(self._lost)
 
-    def leave(self, grace: float) -> bool:
+    def join(self, grace: float) -> bool:
         """Wait for all of them to end, so many seconds at most; whether they have."""
         deadline = time.monotonic() + grace
         with self._lock:

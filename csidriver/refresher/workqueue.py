@@ -18,12 +18,12 @@ LONGEST_WAIT = 5.0
 
 
 @dataclass(slots=True)
-class _Lane(Generic[K]):
+class _IssuerQueue(Generic[K]):
     heap: list[tuple[float, int, K]] = field(default_factory=list)
     running: int = 0
 
 
-class DueQueue(Generic[K]):
+class WorkQueue(Generic[K]):
     """Keys and when they are due. A key is handed out to one worker at a time.
 
     Instants are seconds of the clock given here. Of `workers` a lane gets at most `share`, and
@@ -44,13 +44,13 @@ class DueQueue(Generic[K]):
         self._next, self._rest = (threading.Condition(self._lock) for _ in range(2))
         self._awaited = False
         self._due: dict[K, tuple[float, str]] = {}
-        self._lanes: dict[str, _Lane[K]] = {}
+        self._lanes: dict[str, _IssuerQueue[K]] = {}
         self._entries = 0
-        self._running: dict[K, _Lane[K]] = {}
+        self._running: dict[K, _IssuerQueue[K]] = {}
         self._aside: set[K] = set()
         self._closed = False
 
-    def put(self, key: K, at: float, lane: str = "") -> None:
+    def add_at(self, key: K, at: float, lane: str = "") -> None:
         """Have a key handed out at an instant, or earlier if it already was to be."""
         with self._lock:
             before = self._due.get(key)
@@ -61,7 +61,7 @@ class DueQueue(Generic[K]):
                 if key not in self._running:
                     self._push(key)
 
-    def take(self) -> K | None:
+    def get(self) -> K | None:
         """Wait for the next due key; None once the queue is closed. Answer with `done`."""
         with self._lock:
             while not self._closed:
@@ -117,7 +117,7 @@ class DueQueue(Generic[K]):
     def _push(self, key: K) -> None:
         at, lane = self._due[key]
         self._entries += 1
-        heapq.heappush(self._lanes.setdefault(lane, _Lane()).heap, (at, self._entries, key))
+        heapq.heappush(self._lanes.setdefault(lane, _IssuerQueue()).heap, (at, self._entries, key))
         self._forget_replaced()
         self._next.notify()
 
@@ -151,7 +151,7 @@ class DueQueue(Generic[K]):
                 return self._hand_out(lane), 0.0
         return None, pause
 
-    def _skip_replaced(self, name: str, lane: _Lane[K]) -> None:
+    def _skip_replaced(self, name: str, lane: _IssuerQueue[K]) -> None:
         heap = lane.heap
         while heap and (self._due.get(heap[0][2]) != (heap[0][0], name) or self._held(heap[0][2])):
             heapq.heappop(heap)
@@ -159,7 +159,7 @@ class DueQueue(Generic[K]):
     def _held(self, key: K) -> bool:
         return key in self._running
 
-    def _hand_out(self, lane: _Lane[K]) -> K:
+    def _hand_out(self, lane: _IssuerQueue[K]) -> K:
         _, _, key = heapq.heappop(lane.heap)
         del self._due[key]
         self._running[key] = lane

@@ -25,7 +25,7 @@ from csidriver.core.refresh.reconcile import reconcile
 from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.core.status import Status
 from csidriver.demo.presentation_log import Presentation
-from csidriver.refresher.effect_interpreter import Interpreter, World
+from csidriver.refresher.effect_interpreter import Interpreter, Ports
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.spool import Spool
 from tests.cluster.cluster import Cluster
@@ -87,7 +87,7 @@ class Mortal:
     def settle(self) -> None:
         """Have the token adopted and refreshed by the book, and due for its next refresh now."""
         store, clock = KubernetesStore(self._yard.client, self._places), Clock()
-        world = World(
+        world = Ports(
             store=store,
             spool=Spool(self._folder / "book"),
             endpoints=TokenEndpoints(),

@@ -8,13 +8,13 @@ import pytest
 
 from csidriver.adapters.clock import Clock
 from csidriver.adapters.kubernetes import LeaseRecords, Timings
-from csidriver.refresher.leader_election import Lease, RecordSeat, Term
+from csidriver.refresher.leader_election import LeaderElector, LeaseLock, LeaseTimings
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 
 pytestmark = pytest.mark.tools(*PROGRAMS)
 DRIVER = "oauth2-csi"
-TERM = Term(3.0, 1.0)
+TERM = LeaseTimings(3.0, 1.0)
 WAIT = 20.0  # seconds; only a defect waits for it
 
 
@@ -24,8 +24,8 @@ class Replica:
     def __init__(self, cluster: Cluster, name: str) -> None:
         clock = Clock()
         client = cluster.client(Timings.within(TERM.renew))
-        seat = RecordSeat(LeaseRecords(client, DRIVER), name, TERM, clock)
-        self.lease = Lease(seat, TERM, clock)
+        seat = LeaseLock(LeaseRecords(client, DRIVER), name, TERM, clock)
+        self.lease = LeaderElector(seat, TERM, clock)
         self.stop = threading.Event()
         self.began, self.over, self.ended = (threading.Event() for _ in range(3))
         self.drained = threading.Event()
@@ -104,10 +104,10 @@ def test_a_standby_takes_over_from_one_that_went_silent(
     replica: Callable[[str], Replica], cluster: Cluster
 ) -> None:
     client = cluster.client()
-    dead = RecordSeat(LeaseRecords(client, DRIVER), "dead", TERM, Clock())
-    assert dead.take()
+    dead = LeaseLock(LeaseRecords(client, DRIVER), "dead", TERM, Clock())
+    assert dead.acquire()
     began = time.monotonic()
     second = replica("second")
     assert second.began.wait(WAIT)
     assert time.monotonic() - began >= TERM.duration
-    assert not dead.take()
+    assert not dead.acquire()

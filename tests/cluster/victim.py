@@ -67,14 +67,14 @@ class Steps:
             kind: do if kind in INNER else self._before(kind.__name__, do)
             for kind, do in table.items()
         }
-        run = effect_interpreter.Performance.run
+        run = effect_interpreter.EffectRunner.run
 
         def running(performance: Any, steps: Any) -> Any:
             result = run(performance, steps)
             self.step(OVER)
             return result
 
-        setattr(effect_interpreter.Performance, "run", running)  # noqa: B010 - mypy takes no other way
+        setattr(effect_interpreter.EffectRunner, "run", running)  # noqa: B010 - mypy takes no other way
         sys.addaudithook(self._audit)
 
     def step(self, name: str) -> None:

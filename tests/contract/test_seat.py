@@ -8,18 +8,18 @@ import pytest
 from csidriver.adapters.clock import Clock
 from csidriver.adapters.directory import FileSeat
 from csidriver.adapters.kubernetes import LeaseRecords
-from csidriver.refresher.leader_election import RecordSeat, Seat, Term
+from csidriver.refresher.leader_election import LeaderLock, LeaseLock, LeaseTimings
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 
-Seats = Callable[[str], Seat]
+Seats = Callable[[str], LeaderLock]
 DRIVER = "oauth2-csi"
 
 
 def kubernetes_seats(cluster: Cluster) -> Seats:
     cluster.sweep(DRIVER)
-    return lambda holder: RecordSeat(
-        LeaseRecords(cluster.client(), DRIVER), holder, Term(60.0, 20.0), Clock()
+    return lambda holder: LeaseLock(
+        LeaseRecords(cluster.client(), DRIVER), holder, LeaseTimings(60.0, 20.0), Clock()
     )
 
 
@@ -35,29 +35,29 @@ def seats(request: pytest.FixtureRequest, tmp_path: Path) -> Seats:
 
 def test_one_has_it_as_long_as_it_likes(seats: Seats) -> None:
     one, other = seats("one"), seats("other")
-    assert one.take()
-    assert not other.take()
-    assert one.take()
-    assert not other.take()
+    assert one.acquire()
+    assert not other.acquire()
+    assert one.acquire()
+    assert not other.acquire()
 
 
 def test_what_is_given_up_is_free_at_once(seats: Seats) -> None:
     one, other = seats("one"), seats("other")
-    assert one.take()
-    one.leave()
-    assert other.take()
-    assert not one.take()
-    other.leave()
-    assert one.take()
+    assert one.acquire()
+    one.release()
+    assert other.acquire()
+    assert not one.acquire()
+    other.release()
+    assert one.acquire()
 
 
 def test_what_one_does_not_have_one_cannot_give_up(seats: Seats) -> None:
     one, other = seats("one"), seats("other")
-    other.leave()
-    assert one.take()
-    assert not other.take()
-    other.leave()
-    assert not other.take()
-    one.leave()
-    one.leave()
-    assert other.take()
+    other.release()
+    assert one.acquire()
+    assert not other.acquire()
+    other.release()
+    assert not other.acquire()
+    one.release()
+    one.release()
+    assert other.acquire()

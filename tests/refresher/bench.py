@@ -28,8 +28,8 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import Policy
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
 from csidriver.errors import StoreUnavailable
-from csidriver.refresher.controller import Refresher
-from csidriver.refresher.effect_interpreter import Interpreter, World
+from csidriver.refresher.controller import Controller
+from csidriver.refresher.effect_interpreter import Interpreter, Ports
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.spool import Spool
 
@@ -149,7 +149,7 @@ class Bench(contextlib.ExitStack):
         self.registry = CollectorRegistry()
         stop, clock, metrics = threading.Event(), self.clock, RefresherMetrics(self.registry)
         files = IssuerFiles([self.issuers])
-        world = World(
+        world = Ports(
             store=backend,
             spool=Spool(self.spool),
             endpoints=TokenEndpoints(),
@@ -157,7 +157,7 @@ class Bench(contextlib.ExitStack):
             metrics=metrics,
             may_send=lambda: not stop.is_set(),
         )
-        refresher = Refresher(
+        refresher = Controller(
             backend,
             Interpreter(world),
             lambda: RefreshContext(issuers=files.current(), holder="bench"),

@@ -1,7 +1,7 @@
 import pytest
 
 from csidriver.adapters.clock import Clock
-from csidriver.refresher.clock_jump import Setback
+from csidriver.refresher.clock_jump import ClockJumpDetector
 
 
 class Steered(Clock):
@@ -33,9 +33,9 @@ class Steered(Clock):
 )
 def test_a_clock_that_is_set_back_is_noticed(steps: list[float], told: list[bool]) -> None:
     clock = Steered()
-    setback = Setback(clock)
+    setback = ClockJumpDetector(clock)
     seen = []
     for step in steps:
         clock.run(2.0, step)
-        seen.append(setback.happened())
+        seen.append(setback.check())
     assert seen == told

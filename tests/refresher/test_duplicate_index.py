@@ -5,49 +5,49 @@ from hypothesis import strategies as st
 
 from csidriver.core.names import SourceRef
 from csidriver.core.refresh.effects import Duplicate
-from csidriver.refresher.duplicate_index import Names
+from csidriver.refresher.duplicate_index import DuplicateIndex
 
 A, B, C = (SourceRef("ns", name) for name in "abc")
 
 
 def test_tokens_that_share_a_name_meet() -> None:
-    names = Names()
-    names.announce(A, 1.0, ["x", "y"])
-    names.announce(B, 2.0, ["z"])
-    assert names.meet(C, 3.0, ["y", "z", "c"]) == (Duplicate(1.0, A), Duplicate(2.0, B))
-    assert names.meet(A, 1.0, ["x"]) == ()
+    names = DuplicateIndex()
+    names.update(A, 1.0, ["x", "y"])
+    names.update(B, 2.0, ["z"])
+    assert names.find_and_update(C, 3.0, ["y", "z", "c"]) == (Duplicate(1.0, A), Duplicate(2.0, B))
+    assert names.find_and_update(A, 1.0, ["x"]) == ()
 
 
 def test_asking_announces() -> None:
-    names = Names()
-    assert names.meet(A, 1.0, ["x"]) == ()
-    assert names.meet(B, 2.0, ["x"]) == (Duplicate(1.0, A),)
+    names = DuplicateIndex()
+    assert names.find_and_update(A, 1.0, ["x"]) == ()
+    assert names.find_and_update(B, 2.0, ["x"]) == (Duplicate(1.0, A),)
 
 
 def test_names_that_are_gone_are_forgotten() -> None:
-    names = Names()
+    names = DuplicateIndex()
     for ref in (A, B, C):
-        names.announce(ref, 1.0, ["x"])
-    names.announce(A, 1.0, ["fresh"])
-    names.withdraw(B)
-    names.withdraw(B)
-    assert names.meet(SourceRef("ns", "d"), 4.0, ["x", "fresh"]) == (
+        names.update(ref, 1.0, ["x"])
+    names.update(A, 1.0, ["fresh"])
+    names.remove(B)
+    names.remove(B)
+    assert names.find_and_update(SourceRef("ns", "d"), 4.0, ["x", "fresh"]) == (
         Duplicate(1.0, A),
         Duplicate(1.0, C),
     )
     for ref in (A, C, SourceRef("ns", "d")):
-        names.withdraw(ref)
+        names.remove(ref)
     assert (names._holders, names._shared, names._tokens) == ({}, {}, {})
 
 
 def test_of_two_that_ask_at_once_one_learns_of_the_other() -> None:
     for _ in range(50):
-        names, together = Names(), threading.Barrier(2)
+        names, together = DuplicateIndex(), threading.Barrier(2)
         seen: list[bool] = []
 
-        def ask(ref: SourceRef, names: Names = names, seen: list[bool] = seen) -> None:
+        def ask(ref: SourceRef, names: DuplicateIndex = names, seen: list[bool] = seen) -> None:
             together.wait()  # noqa: B023 - joined before the next round
-            seen.append(bool(names.meet(ref, 1.0, ["x"])))
+            seen.append(bool(names.find_and_update(ref, 1.0, ["x"])))
 
         threads = [threading.Thread(target=ask, args=(ref,)) for ref in (A, B)]
         for thread in threads:
@@ -64,12 +64,12 @@ def test_of_two_that_ask_at_once_one_learns_of_the_other() -> None:
     )
 )
 def test_the_index_says_what_a_search_would(steps: list[tuple[SourceRef, frozenset[str]]]) -> None:
-    names, plain = Names(), dict[SourceRef, frozenset[str]]()
+    names, plain = DuplicateIndex(), dict[SourceRef, frozenset[str]]()
     for ref, held in steps:
         if held:
             plain[ref] = held
-            met = {other.ref for other in names.meet(ref, 1.0, held)}
+            met = {other.ref for other in names.find_and_update(ref, 1.0, held)}
             assert met == {o for o, theirs in plain.items() if o != ref and theirs & held}
         else:
             plain.pop(ref, None)
-            names.withdraw(ref)
+            names.remove(ref)

@@ -26,7 +26,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.demo.faults import Status
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
 from csidriver.errors import SpoolFailed, StoreConflict, StoreUnavailable
-from csidriver.refresher.effect_interpreter import Interpreter, World
+from csidriver.refresher.effect_interpreter import Interpreter, Ports
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.spool import Spool
 
@@ -36,7 +36,7 @@ ENTRY = effects.SpoolEntry("nonce", 1.0, None)
 
 
 class Surroundings:
-    """An interpreter over a folder; `may_send` is passed on."""
+    """An interpreter over a folder; `acquire_send_slot` is passed on."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "store"
@@ -44,7 +44,7 @@ class Surroundings:
         self.registry = CollectorRegistry()
         self.may_send = True
         self.run = Interpreter(
-            World(
+            Ports(
                 store=DirectoryStore(self.root),
                 spool=Spool(self.spool),
                 endpoints=TokenEndpoints(),
@@ -219,7 +219,7 @@ class Scene:
         self.root = folder / "store"
         self.store = DirectoryStore(self.root)
         self.interpreter = Interpreter(
-            World(
+            Ports(
                 store=self.store,
                 spool=Spool(folder / "spool"),
                 endpoints=self.endpoints,

@@ -8,9 +8,9 @@ import pytest
 
 from csidriver.core.kubernetes.lease import LeaseRecord
 from csidriver.errors import InvalidSettings, StoreConflict, StoreRefused, StoreUnavailable
-from csidriver.refresher.leader_election import Lease, RecordSeat, Term
+from csidriver.refresher.leader_election import LeaderElector, LeaseLock, LeaseTimings
 
-TERM = Term(16.0, 4.0)
+TERM = LeaseTimings(16.0, 4.0)
 PATIENCE = 20.0  # real seconds; only a defect waits for it
 
 
@@ -49,7 +49,7 @@ class Seat:
         self.takes: list[float] = []
         self.left = threading.Event()
         self.held_when_left: bool | None = None
-        self.lease: Lease | None = None
+        self.lease: LeaderElector | None = None
         self._clock = clock
 
     def take(self) -> bool:
@@ -74,7 +74,7 @@ class Stage:
         self.stop = threading.Event()
         self.told: list[bool] = []
         self._told_at: list[float] = []
-        self.lease = self.seat.lease = Lease(self.seat, TERM, self.clock, self._hear)
+        self.lease = self.seat.lease = LeaderElector(self.seat, TERM, self.clock, self._hear)
 
     def run(self, work: Callable[[threading.Event], None] | None = None) -> None:
         self.lease.run(self.stop, work or self.work)
@@ -105,7 +105,7 @@ def test_work_lasts_until_stop_and_the_seat_is_renewed_meanwhile(stage: Stage) -
     assert stage.told == [True, False]
     gaps = [b - a for a, b in zip(stage.seat.takes, stage.seat.takes[1:], strict=False)]
     assert len(gaps) == 14
-    assert all(TERM.renew <= gap <= TERM.renew + TERM.look for gap in gaps)
+    assert all(TERM.renew <= gap <= TERM.renew + TERM.retry_period for gap in gaps)
 
 
 def test_a_standby_waits_and_starts_within_a_look(stage: Stage) -> None:
@@ -114,7 +114,7 @@ def test_a_standby_waits_and_starts_within_a_look(stage: Stage) -> None:
     stage.clock.plan(50.0, stage.stop.set)
     stage.run()
     [(began, _)] = stage.spans
-    assert 1030.0 <= began <= 1030.0 + TERM.look
+    assert 1030.0 <= began <= 1030.0 + TERM.retry_period
     assert stage.lease.ready() == []
 
 
@@ -171,7 +171,7 @@ def test_who_cannot_renew_starts_nothing_new_before_others_may(
 
     def note() -> None:
         held.append((stage.clock.at, stage.lease.holds()))
-        stage.clock.plan(TERM.look, note)
+        stage.clock.plan(TERM.retry_period, note)
 
     def fail() -> None:
         stage.seat.error = error
@@ -182,8 +182,10 @@ def test_who_cannot_renew_starts_nothing_new_before_others_may(
     stage.run()
     renewed = max(at for at in stage.seat.takes if at < 1010.0)
     [(_, ended)] = stage.spans
-    assert renewed + TERM.patience <= ended <= renewed + TERM.patience + TERM.look
-    assert all(holds == (at < renewed + TERM.patience) for at, holds in held)
+    assert (
+        renewed + TERM.renew_deadline <= ended <= renewed + TERM.renew_deadline + TERM.retry_period
+    )
+    assert all(holds == (at < renewed + TERM.renew_deadline) for at, holds in held)
     assert stage.lease.ready() == [f"cannot renew the lease: {error}"]
     assert stage.told == [True, False]
 
@@ -194,8 +196,8 @@ def test_a_seat_that_somebody_else_has_is_lost_at_once_and_may_come_back(stage: 
     stage.clock.plan(60.0, stage.stop.set)
     stage.run()
     [first, second] = stage.spans
-    assert 1010.0 <= first[1] <= 1010.0 + TERM.renew + TERM.look
-    assert 1030.0 <= second[0] <= 1030.0 + TERM.look
+    assert 1010.0 <= first[1] <= 1010.0 + TERM.renew + TERM.retry_period
+    assert 1030.0 <= second[0] <= 1030.0 + TERM.retry_period
     assert stage.told == [True, False, True, False]
 
 
@@ -228,8 +230,8 @@ def test_a_standby_that_sees_nothing_is_not_ready(stage: Stage) -> None:
 
 def test_a_term_leaves_room_for_a_failed_renewal() -> None:
     with pytest.raises(InvalidSettings):
-        Term(15.0, 7.6)
-    assert Term(15.0, 7.5).patience == 7.5
+        LeaseTimings(15.0, 7.6)
+    assert LeaseTimings(15.0, 7.5).renew_deadline == 7.5
 
 
 class Records:
@@ -270,13 +272,13 @@ def records() -> Records:
 
 
 @pytest.fixture
-def ours(records: Records, clock: Clock) -> RecordSeat:
-    return RecordSeat(records, "us", TERM, clock)
+def ours(records: Records, clock: Clock) -> LeaseLock:
+    return LeaseLock(records, "us", TERM, clock)
 
 
 @pytest.fixture
-def theirs(records: Records, clock: Clock) -> RecordSeat:
-    return RecordSeat(records, "them", TERM, clock)
+def theirs(records: Records, clock: Clock) -> LeaseLock:
+    return LeaseLock(records, "them", TERM, clock)
 
 
 def holder(records: Records) -> str:
@@ -284,69 +286,69 @@ def holder(records: Records) -> str:
 
 
 def test_one_has_the_seat_until_it_gives_it_up(
-    records: Records, ours: RecordSeat, theirs: RecordSeat
+    records: Records, ours: LeaseLock, theirs: LeaseLock
 ) -> None:
-    assert ours.take()
-    assert ours.take()
-    assert not theirs.take()
-    ours.leave()
+    assert ours.acquire()
+    assert ours.acquire()
+    assert not theirs.acquire()
+    ours.release()
     assert holder(records) == ""
-    assert theirs.take()
-    assert not ours.take()
+    assert theirs.acquire()
+    assert not ours.acquire()
 
 
 def test_who_is_silent_for_as_long_as_promised_loses_it(
-    clock: Clock, ours: RecordSeat, theirs: RecordSeat
+    clock: Clock, ours: LeaseLock, theirs: LeaseLock
 ) -> None:
-    assert theirs.take()
-    assert not ours.take()
+    assert theirs.acquire()
+    assert not ours.acquire()
     clock.at += TERM.duration - 0.1
-    assert not ours.take()
-    assert theirs.take()
+    assert not ours.acquire()
+    assert theirs.acquire()
     clock.at += TERM.duration - 0.1
-    assert not ours.take()
+    assert not ours.acquire()
     clock.at += TERM.duration - 0.1
-    assert not ours.take()
+    assert not ours.acquire()
     clock.at += 0.1
-    assert ours.take()
-    assert not theirs.take()
+    assert ours.acquire()
+    assert not theirs.acquire()
 
 
-def test_no_wall_clock_decides(clock: Clock, ours: RecordSeat, theirs: RecordSeat) -> None:
-    assert theirs.take()
+def test_no_wall_clock_decides(clock: Clock, ours: LeaseLock, theirs: LeaseLock) -> None:
+    assert theirs.acquire()
     for clock.wall in (1e9, 0.0):
-        assert not ours.take()
+        assert not ours.acquire()
 
 
 def test_a_long_absence_of_ours_is_no_silence_of_theirs(
-    clock: Clock, ours: RecordSeat, theirs: RecordSeat
+    clock: Clock, ours: LeaseLock, theirs: LeaseLock
 ) -> None:
     """The lease may have been renewed all the time while nobody here looked."""
-    assert theirs.take()
+    assert theirs.acquire()
     clock.at += 1000.0
-    assert not ours.take()
+    assert not ours.acquire()
 
 
 def test_a_process_of_the_same_name_goes_on_at_once(
-    records: Records, clock: Clock, ours: RecordSeat
+    records: Records, clock: Clock, ours: LeaseLock
 ) -> None:
-    assert ours.take()
-    assert RecordSeat(records, "us", TERM, clock).take()
+    assert ours.acquire()
+    assert LeaseLock(records, "us", TERM, clock).acquire()
 
 
 def test_a_write_whose_answer_was_lost_is_found_to_be_ours(
-    records: Records, ours: RecordSeat, theirs: RecordSeat
+    records: Records, ours: LeaseLock, theirs: LeaseLock
 ) -> None:
     for _ in range(2):
         records.lose_answers = 1
         with pytest.raises(StoreUnavailable):
-            ours.take()
-        assert not theirs.take()
-        assert ours.take()
+            ours.acquire()
+        assert not theirs.acquire()
+        assert ours.acquire()
     records.lose_answers = 1
     with pytest.raises(StoreUnavailable):
-        ours.leave()
-    assert theirs.take()
+        ours.release()
+    assert theirs.acquire()
 
 
 def test_who_loses_a_race_stands_by(records: Records, clock: Clock) -> None:
@@ -356,31 +358,31 @@ def test_who_loses_a_race_stands_by(records: Records, clock: Clock) -> None:
 
     late = Late()
     late.write(LeaseRecord("them", 15.0))
-    assert not RecordSeat(late, "us", TERM, clock).take()
+    assert not LeaseLock(late, "us", TERM, clock).acquire()
     assert holder(late) == "them"
     assert records.stored is None
 
 
 def test_a_change_by_an_administrator_costs_nothing(
-    records: Records, ours: RecordSeat, theirs: RecordSeat
+    records: Records, ours: LeaseLock, theirs: LeaseLock
 ) -> None:
-    assert ours.take()
+    assert ours.acquire()
     records.touch()
-    assert ours.take()
+    assert ours.acquire()
     records.touch()
-    ours.leave()
+    ours.release()
     assert holder(records) == ""
-    assert theirs.take()
+    assert theirs.acquire()
 
 
 def test_what_is_not_ours_is_not_given_up(
-    records: Records, clock: Clock, ours: RecordSeat, theirs: RecordSeat
+    records: Records, clock: Clock, ours: LeaseLock, theirs: LeaseLock
 ) -> None:
-    ours.leave()
+    ours.release()
     assert records.stored is None
-    assert ours.take()
-    assert not theirs.take()
+    assert ours.acquire()
+    assert not theirs.acquire()
     clock.at += TERM.duration
-    assert theirs.take()
-    ours.leave()
+    assert theirs.acquire()
+    ours.release()
     assert holder(records) == "them"

@@ -13,15 +13,15 @@ from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.refresher.circuit_breaker import State
-from csidriver.refresher.issuer_limits import TOLERANCE, Trouble, Turn
-from csidriver.refresher.rate_limiter import Limiter
+from csidriver.refresher.circuit_breaker import BreakerState
+from csidriver.refresher.issuer_limits import TOLERANCE, IssuerHealth, SlotDecision
+from csidriver.refresher.rate_limiter import RateLimiter
 
 ANN, BEN = Client("ann", Sensitive("a")), Client("ben", Sensitive("b"))
 OK = Success(TokenDocument({}))
 GONE, SILENT = Failure(FailureReason.UNREACHABLE), Failure(FailureReason.NO_ANSWER)
 REFUSED = Failure(FailureReason.INVALID_CLIENT)
-GO = Turn()
+GO = SlotDecision()
 
 
 def ref(number: int) -> SourceRef:
@@ -38,29 +38,33 @@ class Stage:
     def __init__(self, **options: Any) -> None:
         self.now = 1000.0
         self.issuer = issuer(**options)
-        self.limiter = Limiter(lambda: self.now)
+        self.limiter = RateLimiter(lambda: self.now)
 
-    def ask(self, number: int, client: Client = ANN) -> Turn:
-        return self.limiter.ask(self.issuer, ref(number), client)
+    def ask(self, number: int, client: Client = ANN) -> SlotDecision:
+        return self.limiter.acquire(self.issuer, ref(number), client)
 
-    def hear(self, number: int, outcome: TokenResponse, client: Client = ANN) -> Trouble | None:
-        return self.limiter.heard(self.issuer, ref(number), client, outcome)
+    def hear(
+        self, number: int, outcome: TokenResponse, client: Client = ANN
+    ) -> IssuerHealth | None:
+        return self.limiter.record_outcome(self.issuer, ref(number), client, outcome)
 
-    def exchange(self, number: int, outcome: TokenResponse, client: Client = ANN) -> Trouble | None:
+    def exchange(
+        self, number: int, outcome: TokenResponse, client: Client = ANN
+    ) -> IssuerHealth | None:
         """One that is let through at once."""
         assert self.ask(number, client) == GO
         told = self.hear(number, outcome, client)
         self.now += 1.0
         return told
 
-    def state(self) -> State:
+    def state(self) -> BreakerState:
         return self.limiter.loads()[0].state
 
     def kill(self) -> None:
         for number in range(3):
             self.exchange(number, GONE)
         self.now -= 1.0
-        assert self.state() is State.OPEN
+        assert self.state() is BreakerState.OPEN
 
     def wait(self, number: int, client: Client = ANN) -> float:
         turn = self.ask(number, client)
@@ -159,7 +163,7 @@ def test_a_slot_that_is_given_back_is_free() -> None:
     stage = Stage(in_flight=1, rate=1000.0)
     assert stage.wait(0) == 0
     assert stage.wait(1) > 0
-    stage.limiter.give_back(stage.issuer, ANN)
+    stage.limiter.release(stage.issuer, ANN)
     stage.now += 1.0
     assert stage.wait(1) == 0
 
@@ -334,20 +338,20 @@ def test_a_dead_issuer_is_probed_and_nobody_sends(silence: TokenResponse) -> Non
     stage = Stage()
     for number in range(3):
         stage.exchange(number, silence)
-    assert stage.state() is State.OPEN
+    assert stage.state() is BreakerState.OPEN
     stage.now += 10.0
-    assert stage.ask(5) == Turn(probe=True)
+    assert stage.ask(5) == SlotDecision(probe=True)
     assert 0 < stage.wait(6) <= 1.0, "one looks for all"
     stage.limiter.probed(stage.issuer, alive=False)
     assert 0 < stage.wait(7) <= 5.0
     stage.now += 10.0
     assert stage.ask(8).probe
     stage.limiter.probed(stage.issuer, alive=True)
-    assert stage.state() is State.TRIAL
+    assert stage.state() is BreakerState.HALF_OPEN
     assert stage.ask(8) == GO
     assert stage.wait(9) > 0, "one tries for all"
     stage.hear(8, OK)
-    assert stage.state() is State.CLOSED
+    assert stage.state() is BreakerState.CLOSED
 
 
 def test_a_trial_that_fails_opens_it_again() -> None:
@@ -357,7 +361,7 @@ def test_a_trial_that_fails_opens_it_again() -> None:
     assert stage.ask(5).probe
     stage.limiter.probed(stage.issuer, alive=True)
     stage.exchange(5, SILENT)
-    assert stage.state() is State.OPEN
+    assert stage.state() is BreakerState.OPEN
 
 
 def test_one_token_does_not_kill_an_issuer() -> None:
@@ -365,14 +369,14 @@ def test_one_token_does_not_kill_an_issuer() -> None:
     for _ in range(20):
         stage.exchange(1, SILENT)
         stage.exchange(2, GONE)
-    assert stage.state() is State.CLOSED
+    assert stage.state() is BreakerState.CLOSED
 
 
 def test_failures_with_an_answer_in_between_do_not_kill_an_issuer() -> None:
     stage = Stage()
     for number in range(20):
         stage.exchange(number, Failure(FailureReason.INVALID_GRANT) if number % 3 == 2 else GONE)
-    assert stage.state() is State.CLOSED
+    assert stage.state() is BreakerState.CLOSED
 
 
 def test_a_dead_issuer_is_looked_at_every_few_seconds_at_most() -> None:
@@ -405,7 +409,7 @@ def test_an_answer_that_was_under_way_closes_the_breaker() -> None:
     stage.now += 1.0
     stage.kill()
     stage.hear(9, OK)
-    assert stage.state() is State.CLOSED
+    assert stage.state() is BreakerState.CLOSED
 
 
 def test_after_an_outage_everybody_comes_one_by_one() -> None:
@@ -419,7 +423,7 @@ def test_after_an_outage_everybody_comes_one_by_one() -> None:
 def test_each_change_for_better_or_worse_is_told_once() -> None:
     stage = Stage()
     told = [stage.exchange(number, GONE) for number in range(3)]
-    assert told == [None, None, Trouble.SILENT]
+    assert told == [None, None, IssuerHealth.SILENT]
     stage.now += 10.0
     assert stage.ask(5).probe
     stage.limiter.probed(stage.issuer, alive=True)
@@ -427,12 +431,12 @@ def test_each_change_for_better_or_worse_is_told_once() -> None:
     stage.now += 10.0
     assert stage.ask(6).probe
     stage.limiter.probed(stage.issuer, alive=True)
-    assert stage.limiter.shared("demo")
-    assert stage.exchange(6, OK) is Trouble.NONE
-    assert stage.limiter.shared("demo"), "its tokens have not all been served yet"
+    assert stage.limiter.rate_shares("demo")
+    assert stage.exchange(6, OK) is IssuerHealth.NONE
+    assert stage.limiter.rate_shares("demo"), "its tokens have not all been served yet"
     stage.now += 3600.0
-    assert not stage.limiter.shared("demo")
-    assert not stage.limiter.shared("unheard of")
+    assert not stage.limiter.rate_shares("demo")
+    assert not stage.limiter.rate_shares("unheard of")
 
 
 def test_a_server_that_slows_several_clients_down_is_in_trouble_until_it_serves_one() -> None:
@@ -440,20 +444,20 @@ def test_a_server_that_slows_several_clients_down_is_in_trouble_until_it_serves_
     slow = Failure(FailureReason.THROTTLED, 5.0)
     assert stage.ask(0, ANN) == stage.ask(1, BEN) == GO
     assert stage.hear(0, slow, ANN) is None
-    assert not stage.limiter.shared("demo"), "one client is no issuer"
-    assert stage.hear(1, slow, BEN) is Trouble.SLOWED
+    assert not stage.limiter.rate_shares("demo"), "one client is no issuer"
+    assert stage.hear(1, slow, BEN) is IssuerHealth.SLOWED
     stage.now += 60.0
-    assert stage.exchange(2, OK) is Trouble.NONE
+    assert stage.exchange(2, OK) is IssuerHealth.NONE
 
 
 def test_issuers_have_nothing_to_do_with_each_other() -> None:
     stage = Stage()
     stage.kill()
     other = issuer("other")
-    assert stage.limiter.ask(other, ref(0), ANN) == GO
+    assert stage.limiter.acquire(other, ref(0), ANN) == GO
     assert {load.issuer: load.state for load in stage.limiter.loads()} == {
-        "demo": State.OPEN,
-        "other": State.CLOSED,
+        "demo": BreakerState.OPEN,
+        "other": BreakerState.CLOSED,
     }
 
 
@@ -469,11 +473,11 @@ def test_what_nobody_asks_for_is_forgotten() -> None:
     stage = Stage()
     for number in range(2000):
         stage.ask(number, Client(f"client-{number}", Sensitive("")))
-        stage.limiter.ask(issuer(f"issuer-{number}"), ref(0), ANN)
+        stage.limiter.acquire(issuer(f"issuer-{number}"), ref(0), ANN)
     for number in range(2000):
-        stage.limiter.give_back(issuer(f"issuer-{number}"), ANN)
+        stage.limiter.release(issuer(f"issuer-{number}"), ANN)
     stage.now += 4000.0
-    stage.limiter.ask(issuer("fresh"), ref(0), ANN)
+    stage.limiter.acquire(issuer("fresh"), ref(0), ANN)
     stage.wait(0)
     gates = stage.limiter._gates
     assert set(gates) <= {"fresh", "demo"}

@@ -15,8 +15,8 @@ from csidriver.core.refresh.source import Source
 from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from csidriver.refresher.resync import Census, take_stock
-from csidriver.refresher.state_cache import Register, rested
+from csidriver.refresher.resync import Snapshot, initial_states
+from csidriver.refresher.state_cache import StateCache, compact
 
 REF = SourceRef("ns", "hello")
 TEXT = '{"access_token":"at","refresh_token":"rt"}'
@@ -67,64 +67,64 @@ def version(what: TokenObject) -> str:
 
 @pytest.mark.parametrize("what", TokenObject)
 def test_a_version_that_was_seen_is_no_news(what: TokenObject) -> None:
-    register = Register()
-    register.take(REF)
-    assert not register.keep(known())
-    assert not register.tell(SecretChange(REF, what, version(what)))
+    register = StateCache()
+    register.checkout(REF)
+    assert not register.store(known())
+    assert not register.apply_change(SecretChange(REF, what, version(what)))
     for other in ("new", ""):
-        register.take(REF)
-        register.keep(known())
-        assert register.tell(SecretChange(REF, what, other))
+        register.checkout(REF)
+        register.store(known())
+        assert register.apply_change(SecretChange(REF, what, other))
 
 
 @pytest.mark.parametrize("what", TokenObject)
 def test_what_is_told_during_a_visit_counts_after_it(what: TokenObject) -> None:
-    register = Register()
-    register.take(REF)
-    assert not register.tell(SecretChange(REF, what, "new"))
-    assert register.keep(known())
-    stale = register.look(REF)
+    register = StateCache()
+    register.checkout(REF)
+    assert not register.apply_change(SecretChange(REF, what, "new"))
+    assert register.store(known())
+    stale = register.peek(REF)
     assert (stale.source_stale, stale.grant_stale) == (
         what is TokenObject.SOURCE,
         what is not TokenObject.SOURCE,
     )
-    register.take(REF)
-    assert not register.tell(SecretChange(REF, what, version(what)))
-    assert not register.keep(known()), "it was read meanwhile"
+    register.checkout(REF)
+    assert not register.apply_change(SecretChange(REF, what, version(what)))
+    assert not register.store(known()), "it was read meanwhile"
 
 
 def test_a_storm_of_changes_is_not_kept() -> None:
-    register = Register()
-    register.take(REF)
+    register = StateCache()
+    register.checkout(REF)
     for number in range(1000):
-        register.tell(SecretChange(REF, TokenObject.SOURCE, str(number)))
-    register.tell(SecretChange(REF, TokenObject.SOURCE, "s1"))
-    assert register.keep(known())
-    assert register.look(REF).grant_stale
+        register.apply_change(SecretChange(REF, TokenObject.SOURCE, str(number)))
+    register.apply_change(SecretChange(REF, TokenObject.SOURCE, "s1"))
+    assert register.store(known())
+    assert register.peek(REF).grant_stale
 
 
 def test_a_token_nobody_has_heard_of_is_visited_unless_it_is_gone() -> None:
-    register = Register()
-    assert not register.tell(SecretChange(REF, TokenObject.SOURCE, ""))
+    register = StateCache()
+    assert not register.apply_change(SecretChange(REF, TokenObject.SOURCE, ""))
     assert len(register) == 0
-    assert register.tell(SecretChange(REF, TokenObject.COMPANION, "c1"))
+    assert register.apply_change(SecretChange(REF, TokenObject.COMPANION, "c1"))
 
 
 def test_a_token_that_is_gone_is_forgotten() -> None:
-    register = Register()
-    register.take(REF)
-    register.keep(known())
+    register = StateCache()
+    register.checkout(REF)
+    register.store(known())
     assert register.refs() == [REF]
-    register.take(REF)
-    register.keep(TokenState(REF, source_stale=False, grant_stale=False))
+    register.checkout(REF)
+    register.store(TokenState(REF, source_stale=False, grant_stale=False))
     assert register.refs() == []
-    register.take(REF)
-    register.keep(TokenState(REF, source_stale=True))
+    register.checkout(REF)
+    register.store(TokenState(REF, source_stale=True))
     assert register.refs() == [REF], "this one could not be read"
 
 
 def test_what_lies_in_memory_holds_no_document_twice() -> None:
-    lying = rested(known())
+    lying = compact(known())
     assert lying.grant is not None
     assert lying.grant.document == grant().document
     for secret in (lying.source, lying.grant_secret, lying.companion):
@@ -133,7 +133,7 @@ def test_what_lies_in_memory_holds_no_document_twice() -> None:
     assert lying.companion is not None
     assert "access_token" in lying.companion.data, "a patch must be able to remove it"
     assert lying.source_data_omitted
-    assert rested(lying) == lying
+    assert compact(lying) == lying
 
 
 @pytest.mark.parametrize(
@@ -150,18 +150,18 @@ def test_what_lies_in_memory_holds_no_document_twice() -> None:
 )
 def test_a_source_that_says_something_else_is_kept_whole(secret: Secret) -> None:
     key = "oauth2" if "oauth" in secret.data and "oauth2" in secret.data else "oauth"
-    lying = rested(replace(known(), source=secret, grant=replace(grant(), key=key)))
+    lying = compact(replace(known(), source=secret, grant=replace(grant(), key=key)))
     assert lying.source == secret
     assert not lying.source_data_omitted
 
 
 def test_a_damaged_grant_is_kept_whole() -> None:
     damaged = replace(known(), grant=None)
-    assert rested(damaged).grant_secret == damaged.grant_secret
+    assert compact(damaged).grant_secret == damaged.grant_secret
 
 
 def test_the_summary_counts_and_finds_the_first_to_expire() -> None:
-    register = Register()
+    register = StateCache()
     for number, (status, expires_at) in enumerate(
         [
             (Status.READY, 50.0),
@@ -181,7 +181,7 @@ def test_the_summary_counts_and_finds_the_first_to_expire() -> None:
 
 
 def test_the_summary_finds_the_first_login_that_ends_for_good() -> None:
-    register = Register()
+    register = StateCache()
     for number, (ends, renewed, status) in enumerate(
         [
             (0.0, True, Status.READY),
@@ -233,23 +233,23 @@ def test_stock_is_taken_of_everything_that_was_found_anywhere() -> None:
         SecretChange(stray, TokenObject.SOURCE, "later"),
     ]
     rest = iter(changes)
-    census = Census.taken(rest)
+    census = Snapshot.read(rest)
     assert census is not None
     assert next(rest) == changes[-1]
-    found = {one.ref: one for one in take_stock(census, lists, rules, lists)}
+    found = {one.ref: one for one in initial_states(census, lists, rules, lists)}
     assert set(found) == {REF, lone, orphan}
     assert found[lone] == TokenState(lone)
     assert found[REF].grant == grant()
     assert found[REF].grant_secret == kept.grant_secret
-    assert found[REF].companion == rested(kept).companion
+    assert found[REF].companion == compact(kept).companion
     assert found[REF].read_at == 7.0
-    assert Census.taken(iter(changes[:2])) is None, "a watch that ended early tells nothing"
+    assert Snapshot.read(iter(changes[:2])) is None, "a watch that ended early tells nothing"
 
 
 def test_a_census_also_says_what_is_gone() -> None:
-    census = Census.taken(iter([SecretChange(REF, TokenObject.SOURCE, "s1"), None]))
+    census = Snapshot.read(iter([SecretChange(REF, TokenObject.SOURCE, "s1"), None]))
     assert census is not None
-    assert set(census.compared([REF, SourceRef("ns", "gone")])) == {
+    assert set(census.diff([REF, SourceRef("ns", "gone")])) == {
         SecretChange(REF, TokenObject.SOURCE, "s1"),
         SecretChange(REF, TokenObject.GRANT, ""),
         SecretChange(REF, TokenObject.COMPANION, ""),
@@ -260,4 +260,4 @@ def test_a_census_also_says_what_is_gone() -> None:
 def test_a_document_with_a_space_more_is_not_the_live_one() -> None:
     text, _ = TokenDocument.parse(Sensitive(TEXT))
     assert text.to_json().reveal() == TEXT
-    assert not rested(replace(known(), source=source(TEXT + " "))).source_data_omitted
+    assert not compact(replace(known(), source=source(TEXT + " "))).source_data_omitted

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csidriver.refresher.workqueue import DueQueue
+from csidriver.refresher.workqueue import WorkQueue
 
 PATIENCE = 10.0  # seconds; only a defect waits for it
 
@@ -29,56 +29,56 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
 
 
 def test_keys_come_in_the_order_they_are_due() -> None:
-    queue: DueQueue[str] = DueQueue(Hands())
+    queue: WorkQueue[str] = WorkQueue(Hands())
     for key, at in (("c", 99.0), ("a", 1.0), ("b", 2.0), ("b2", 2.0)):
-        queue.put(key, at)
-    assert [queue.take() for _ in range(4)] == ["a", "b", "b2", "c"]
+        queue.add_at(key, at)
+    assert [queue.get() for _ in range(4)] == ["a", "b", "b2", "c"]
 
 
 def test_an_earlier_instant_wins_whichever_came_first() -> None:
     hands = Hands()
-    queue: DueQueue[str] = DueQueue(hands)
+    queue: WorkQueue[str] = WorkQueue(hands)
     for first, second in ((90.0, 500.0), (500.0, 90.0)):
-        queue.put("key", first)
-        queue.put("key", second)
-        assert queue.take() == "key"
+        queue.add_at("key", first)
+        queue.add_at("key", second)
+        assert queue.get() == "key"
         queue.done("key")
         hands.at = 1000.0
-        queue.put("sentinel", 1000.0)
-        assert queue.take() == "sentinel", "the later instant is forgotten"
+        queue.add_at("sentinel", 1000.0)
+        assert queue.get() == "sentinel", "the later instant is forgotten"
         queue.done("sentinel")
         hands.at = 100.0
 
 
 def test_a_key_is_not_due_before_its_time() -> None:
-    queue: DueQueue[str] = DueQueue(time.monotonic)
+    queue: WorkQueue[str] = WorkQueue(time.monotonic)
     at = time.monotonic() + 0.2
-    queue.put("key", at)
-    assert queue.take() == "key"
+    queue.add_at("key", at)
+    assert queue.get() == "key"
     assert time.monotonic() >= at
 
 
 def test_a_put_wakes_whoever_waits_for_a_later_one() -> None:
-    queue: DueQueue[str] = DueQueue(time.monotonic)
-    queue.put("late", time.monotonic() + 3600)
+    queue: WorkQueue[str] = WorkQueue(time.monotonic)
+    queue.add_at("late", time.monotonic() + 3600)
     taken: list[str | None] = []
-    thread = in_thread(lambda: taken.append(queue.take()))
+    thread = in_thread(lambda: taken.append(queue.get()))
     began = time.monotonic()
-    queue.put("now", time.monotonic())
+    queue.add_at("now", time.monotonic())
     thread.join(PATIENCE)
     assert taken == ["now"]
     assert time.monotonic() - began < 2
 
 
 def test_a_key_is_with_one_worker_at_a_time_and_a_put_meanwhile_is_not_lost() -> None:
-    queue: DueQueue[str] = DueQueue(Hands())
-    queue.put("key", 1.0)
-    assert queue.take() == "key"
-    queue.put("key", 2.0)
-    queue.put("other", 3.0)
-    assert queue.take() == "other", "others are not held up"
+    queue: WorkQueue[str] = WorkQueue(Hands())
+    queue.add_at("key", 1.0)
+    assert queue.get() == "key"
+    queue.add_at("key", 2.0)
+    queue.add_at("other", 3.0)
+    assert queue.get() == "other", "others are not held up"
     taken: list[str | None] = []
-    thread = in_thread(lambda: taken.append(queue.take()))
+    thread = in_thread(lambda: taken.append(queue.get()))
     assert taken == []
     queue.done("key")
     thread.join(PATIENCE)
@@ -86,19 +86,19 @@ def test_a_key_is_with_one_worker_at_a_time_and_a_put_meanwhile_is_not_lost() ->
 
 
 def test_workers_never_share_a_key() -> None:
-    queue: DueQueue[int] = DueQueue(Hands())
+    queue: WorkQueue[int] = WorkQueue(Hands())
     lock, held, clashes = threading.Lock(), Counter[int](), []
     left, finished = [400], threading.Event()
 
     def work() -> None:
-        while (key := queue.take()) is not None:
+        while (key := queue.get()) is not None:
             with lock:
                 held[key] += 1
                 if held[key] > 1:
                     clashes.append(key)
                 left[0] -= 1
                 over = left[0] <= 0
-            queue.put(key, 1.0)  # due again while it is still in hand
+            queue.add_at(key, 1.0)  # due again while it is still in hand
             with lock:
                 held[key] -= 1
             queue.done(key)
@@ -106,7 +106,7 @@ def test_workers_never_share_a_key() -> None:
                 finished.set()
 
     for key in range(3):
-        queue.put(key, 1.0)
+        queue.add_at(key, 1.0)
     threads = [in_thread(work) for _ in range(6)]
     assert finished.wait(PATIENCE)
     queue.close()
@@ -116,23 +116,23 @@ def test_workers_never_share_a_key() -> None:
 
 
 def test_closing_ends_every_wait_and_hands_out_nothing_more() -> None:
-    queue: DueQueue[str] = DueQueue(time.monotonic)
+    queue: WorkQueue[str] = WorkQueue(time.monotonic)
     taken: list[str | None] = []
-    threads = [in_thread(lambda: taken.append(queue.take())) for _ in range(3)]
+    threads = [in_thread(lambda: taken.append(queue.get())) for _ in range(3)]
     queue.close()
     for thread in threads:
         thread.join(2)
         assert not thread.is_alive()
     assert taken == [None] * 3
-    queue.put("key", 0.0)
-    assert queue.take() is None
+    queue.add_at("key", 0.0)
+    assert queue.get() is None
 
 
-def taken(queue: DueQueue[str], most: int) -> list[str]:
+def taken(queue: WorkQueue[str], most: int) -> list[str]:
     """What so many workers get without waiting."""
     found = []
     for _ in range(most):
-        queue.put("sentinel", 1e6, "sentinel")
+        queue.add_at("sentinel", 1e6, "sentinel")
         key, _ = queue._pop()
         if key is None:
             break
@@ -141,20 +141,20 @@ def taken(queue: DueQueue[str], most: int) -> list[str]:
 
 
 def test_lanes_take_turns_each_with_its_earliest() -> None:
-    queue: DueQueue[str] = DueQueue(Hands())
+    queue: WorkQueue[str] = WorkQueue(Hands())
     for number in range(100):
-        queue.put(f"a{number:02}", 1.0 + number / 1000, "a")
+        queue.add_at(f"a{number:02}", 1.0 + number / 1000, "a")
     for key, at in (("b1", 50.0), ("b0", 40.0)):
-        queue.put(key, at, "b")
-    queue.put("c0", 99.0, "c")
-    assert [queue.take() for _ in range(7)] == ["a00", "b0", "c0", "a01", "b1", "a02", "a03"]
+        queue.add_at(key, at, "b")
+    queue.add_at("c0", 99.0, "c")
+    assert [queue.get() for _ in range(7)] == ["a00", "b0", "c0", "a01", "b1", "a02", "a03"]
 
 
 def test_a_lane_gets_its_share_of_workers_and_no_more() -> None:
-    queue: DueQueue[str] = DueQueue(Hands(), 32, lambda lane: {"a": 3}.get(lane, 16))
+    queue: WorkQueue[str] = WorkQueue(Hands(), 32, lambda lane: {"a": 3}.get(lane, 16))
     for number in range(50):
-        queue.put(f"a{number}", 1.0, "a")
-        queue.put(f"b{number}", 1.0, "b")
+        queue.add_at(f"a{number}", 1.0, "a")
+        queue.add_at(f"b{number}", 1.0, "b")
     found = taken(queue, 32)
     assert Counter(key[0] for key in found) == {"a": 3, "b": 15}
     queue.done("a0")
@@ -162,38 +162,38 @@ def test_a_lane_gets_its_share_of_workers_and_no_more() -> None:
 
 
 def test_dead_lanes_never_hold_the_last_half_of_the_free_workers() -> None:
-    queue: DueQueue[str] = DueQueue(Hands(), 32)
+    queue: WorkQueue[str] = WorkQueue(Hands(), 32)
     shares = []
     for lane in "abcde":
         for number in range(40):
-            queue.put(f"{lane}{number}", 1.0, lane)
+            queue.add_at(f"{lane}{number}", 1.0, lane)
         shares.append(len(taken(queue, 40)))
     assert shares == [16, 8, 4, 2, 1]
-    queue.put("other", 1.0, "other")
+    queue.add_at("other", 1.0, "other")
     assert taken(queue, 1) == ["other"], "there is always one left for another one"
 
 
 def test_whoever_steps_aside_makes_room_and_keeps_the_key() -> None:
-    queue: DueQueue[str] = DueQueue(Hands(), 2)
-    queue.put("a0", 1.0, "a")
-    queue.put("a1", 1.0, "a")
+    queue: WorkQueue[str] = WorkQueue(Hands(), 2)
+    queue.add_at("a0", 1.0, "a")
+    queue.add_at("a1", 1.0, "a")
     assert taken(queue, 2) == ["a0"]
     queue.step_aside("a0")
-    queue.put("a0", 1.0, "a")
+    queue.add_at("a0", 1.0, "a")
     assert taken(queue, 2) == ["a1"]
     queue.done("a1")
     assert taken(queue, 1) == []
     queue.done("a0")
     assert taken(queue, 1) == ["a0"]
-    queue.put("a1", 1.0, "a")
+    queue.add_at("a1", 1.0, "a")
     assert taken(queue, 1) == [], "room was made once"
 
 
 def test_a_key_that_changes_its_lane_is_handed_out_once() -> None:
     hands = Hands()
-    queue: DueQueue[str] = DueQueue(hands)
-    queue.put("key", 1.0)
-    queue.put("key", 2.0, "issuer")
+    queue: WorkQueue[str] = WorkQueue(hands)
+    queue.add_at("key", 1.0)
+    queue.add_at("key", 2.0, "issuer")
     assert taken(queue, 5) == ["key"]
     queue.done("key")
     hands.at = 1000.0
@@ -201,23 +201,23 @@ def test_a_key_that_changes_its_lane_is_handed_out_once() -> None:
 
 
 def test_a_key_in_hand_is_not_handed_out_by_an_entry_that_was_left_behind() -> None:
-    queue: DueQueue[str] = DueQueue(Hands())
-    queue.put("key", 5.0)
-    queue.put("key", 3.0)
+    queue: WorkQueue[str] = WorkQueue(Hands())
+    queue.add_at("key", 5.0)
+    queue.add_at("key", 3.0)
     assert taken(queue, 1) == ["key"]
-    queue.put("key", 5.0)
+    queue.add_at("key", 5.0)
     assert taken(queue, 1) == []
     queue.done("key")
     assert taken(queue, 2) == ["key"]
 
 
 def test_while_one_works_another_waits_for_the_next() -> None:
-    queue: DueQueue[int] = DueQueue(time.monotonic)
+    queue: WorkQueue[int] = WorkQueue(time.monotonic)
     order: list[int] = []
     second, end = threading.Event(), threading.Event()
 
     def work() -> None:
-        while (key := queue.take()) is not None:
+        while (key := queue.get()) is not None:
             order.append(key)
             if len(order) == 2:
                 second.set()
@@ -225,8 +225,8 @@ def test_while_one_works_another_waits_for_the_next() -> None:
             queue.done(key)
 
     threads = [in_thread(work) for _ in range(3)]
-    queue.put(1, time.monotonic() + 0.05)
-    queue.put(2, time.monotonic() + 0.1)
+    queue.add_at(1, time.monotonic() + 0.05)
+    queue.add_at(2, time.monotonic() + 0.1)
     assert second.wait(PATIENCE / 2)
     end.set()
     queue.close()
@@ -236,19 +236,19 @@ def test_while_one_works_another_waits_for_the_next() -> None:
 
 def test_how_late_the_queue_is() -> None:
     hands = Hands()
-    queue: DueQueue[str] = DueQueue(hands)
+    queue: WorkQueue[str] = WorkQueue(hands)
     assert queue.overdue() == (0, 0.0)
     for key, at in (("a", 70.0), ("b", 90.0), ("c", 100.5)):
-        queue.put(key, at)
+        queue.add_at(key, at)
     assert queue.overdue() == (2, 30.0)
-    queue.take()
+    queue.get()
     assert queue.overdue() == (1, 10.0)
 
 
 def test_replaced_entries_do_not_pile_up() -> None:
-    queue: DueQueue[int] = DueQueue(Hands())
+    queue: WorkQueue[int] = WorkQueue(Hands())
     for at in range(10_000, 0, -1):
-        queue.put(at % 7, float(at), "ab"[at % 2])
+        queue.add_at(at % 7, float(at), "ab"[at % 2])
     assert sum(len(lane.heap) for lane in queue._lanes.values()) < 200
 
 
@@ -270,12 +270,12 @@ def test_no_key_is_lost_handed_out_twice_or_early(  # noqa: C901 - four kinds of
 ) -> None:
     hands = Hands()
     hands.at = 0.0
-    queue: DueQueue[int] = DueQueue(hands, 4)
+    queue: WorkQueue[int] = WorkQueue(hands, 4)
     due: dict[int, float] = {}
     held: list[int] = []
     for kind, *rest in steps:
         if kind == "put":
-            queue.put(rest[0], hands.at + rest[1], rest[2])
+            queue.add_at(rest[0], hands.at + rest[1], rest[2])
             due[rest[0]] = min(due.get(rest[0], 1e9), hands.at + rest[1])
         elif kind == "take":
             key, _ = queue._pop()
@@ -303,12 +303,12 @@ def test_no_key_is_lost_handed_out_twice_or_early(  # noqa: C901 - four kinds of
 
 
 def test_one_worker_waits_with_an_eye_on_the_clock_and_the_others_sleep() -> None:
-    queue: DueQueue[int] = DueQueue(time.monotonic)
+    queue: WorkQueue[int] = WorkQueue(time.monotonic)
     order: list[int] = []
     lock = threading.Lock()
 
     def work() -> None:
-        while (key := queue.take()) is not None:
+        while (key := queue.get()) is not None:
             with lock:
                 order.append(key)
             queue.done(key)
@@ -316,7 +316,7 @@ def test_one_worker_waits_with_an_eye_on_the_clock_and_the_others_sleep() -> Non
     threads = [in_thread(work) for _ in range(8)]
     began = time.monotonic()
     for number in range(50):
-        queue.put(number, began + 0.1 + number / 500)
+        queue.add_at(number, began + 0.1 + number / 500)
     deadline = began + PATIENCE
     while len(order) < 50 and time.monotonic() < deadline:
         threading.Event().wait(0.01)

@@ -18,8 +18,8 @@ from csidriver.core.refresh.grant import Grant, adopt
 from csidriver.core.refresh.source import Client, Source
 from csidriver.core.refresh.state import TokenState
 from csidriver.core.sensitive import Sensitive
-from csidriver.refresher.rate_limiter import Limiter
-from csidriver.refresher.workqueue import DueQueue
+from csidriver.refresher.rate_limiter import RateLimiter
+from csidriver.refresher.workqueue import WorkQueue
 from tests.simulator.kernel import START, Kernel
 
 SIZE = 10_000
@@ -79,14 +79,16 @@ def _due(grant: Grant, reply: Success, sent_at: float, issuer: Issuer) -> float:
 def served() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closures
     """All due at once at a server that answers, a hundred at one that hangs."""
     kernel = Kernel()
-    limiter = Limiter(lambda: kernel.now)
+    limiter = RateLimiter(lambda: kernel.now)
     # Whoever configured the dead one trusted it with more exchanges than there are workers.
     issuers = {
         name: Issuer(name, token_endpoint=f"https://{name}/token", in_flight=most)
         for name, most in (("good", 16), ("dead", 100))
     }
     shares = {name: issuer.in_flight for name, issuer in issuers.items()}
-    queue: DueQueue[SourceRef] = DueQueue(lambda: kernel.now, 32, lambda lane: shares.get(lane, 32))
+    queue: WorkQueue[SourceRef] = WorkQueue(
+        lambda: kernel.now, 32, lambda lane: shares.get(lane, 32)
+    )
     client = Client("my-app", Sensitive("s3cret"))
     answered: list[float] = []
     ok = Success(TokenDocument({}))
@@ -96,7 +98,7 @@ def served() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closur
             work(ref)
 
     def work(ref: SourceRef) -> None:
-        turn = limiter.ask(issuers[ref.namespace], ref, client)
+        turn = limiter.acquire(issuers[ref.namespace], ref, client)
         if turn.probe:
             kernel.at(kernel.now + 5.0, lambda: over(ref, 1.0, probed=True))
         elif turn.wait:
@@ -109,7 +111,7 @@ def served() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closur
 
     def heard(ref: SourceRef, *, alive: bool) -> None:
         outcome = ok if alive else Failure(FailureReason.NO_ANSWER)
-        limiter.heard(issuers[ref.namespace], ref, client, outcome)
+        limiter.record_outcome(issuers[ref.namespace], ref, client, outcome)
         over(ref, 0.0 if alive else 60.0)
 
     def over(ref: SourceRef, again: float, *, probed: bool = False) -> None:
@@ -117,14 +119,14 @@ def served() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closur
             limiter.probed(issuers[ref.namespace], alive=False)
         queue.done(ref)
         if again:
-            queue.put(ref, kernel.now + again, ref.namespace)
+            queue.add_at(ref, kernel.now + again, ref.namespace)
             kernel.at(kernel.now + again, pump)
         kernel.at(kernel.now, pump)
 
     for number in range(100):
-        queue.put(SourceRef("dead", f"t-{number}"), START, "dead")
+        queue.add_at(SourceRef("dead", f"t-{number}"), START, "dead")
     for number in range(SIZE):
-        queue.put(SourceRef("good", f"t-{number}"), START, "good")
+        queue.add_at(SourceRef("good", f"t-{number}"), START, "good")
     pump()
     kernel.run(START + 400.0)
     return len(answered), [*kernel.violations, *_judged(answered)]

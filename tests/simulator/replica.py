@@ -16,11 +16,11 @@ from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuers
 from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.refresh.state import RefreshContext, TokenState
-from csidriver.refresher.duplicate_index import Names
-from csidriver.refresher.rate_limiter import Limiter
-from csidriver.refresher.resync import Census, find_missed, take_stock
-from csidriver.refresher.state_cache import Register
-from csidriver.refresher.workqueue import DueQueue
+from csidriver.refresher.duplicate_index import DuplicateIndex
+from csidriver.refresher.rate_limiter import RateLimiter
+from csidriver.refresher.resync import Snapshot, initial_states, resync
+from csidriver.refresher.state_cache import StateCache
+from csidriver.refresher.workqueue import WorkQueue
 from tests.simulator.lease import Seat
 from tests.simulator.network import Network
 from tests.simulator.plan import SWEEP_EVERY
@@ -57,7 +57,7 @@ class Replica:
         """A new container."""
         self.life += 1
         self.up, self.working, self.booted_at = True, False, self.kernel.now
-        self.limiter, self.names = Limiter(self.monotonic), Names()
+        self.limiter, self.names = RateLimiter(self.monotonic), DuplicateIndex()
         self.kernel.note(self.holder, f"boots, container {self.life}")
         self._tick()
 
@@ -111,21 +111,21 @@ class Replica:
     def _start(self) -> None:
         self.kernel.note(self.holder, "starts to work")
         self.working = True
-        self.register, self.failures = Register(), dict[SourceRef, int]()
-        self.queue: DueQueue[SourceRef] = DueQueue(self.now, 32)
-        census = Census.taken(iter([*self.cluster.changes(), None]))
+        self.register, self.failures = StateCache(), dict[SourceRef, int]()
+        self.queue: WorkQueue[SourceRef] = WorkQueue(self.now, 32)
+        census = Snapshot.read(iter([*self.cluster.changes(), None]))
         assert census is not None
-        for known in take_stock(census, self, self.rules, self):
+        for known in initial_states(census, self, self.rules, self):
             self.register.restore(known)
             self._follow(known)
             due = None if known.grant is None else known.grant.next_refresh
-            self.queue.put(known.ref, min(self.now(), due or self.now()))
+            self.queue.add_at(known.ref, min(self.now(), due or self.now()))
         self._pump()
         self.later(SWEEP_EVERY, self._sweep)
 
     def _sweep(self) -> None:
         if self.working:
-            for change in find_missed(self, self.register.versions, threading.Event()):
+            for change in resync(self, self.register.versions, threading.Event()):
                 self._told(change)
             for ref in self.register.refs():
                 self.put(ref, self.now())
@@ -141,12 +141,12 @@ class Replica:
         self.later(self.network.rng.uniform(0.01, 0.2), lambda: self._told(change))
 
     def _told(self, change: SecretChange) -> None:
-        if self.working and self.register.tell(change):
+        if self.working and self.register.apply_change(change):
             self.put(change.ref, self.now())
 
     def put(self, ref: SourceRef, at: float) -> None:
         """Visit a token at an instant of this process's clock."""
-        self.queue.put(ref, at)
+        self.queue.add_at(ref, at)
         self.later(max(0.0, at - self.now()) + 1e-5, self._pump)
 
     def _pump(self) -> None:
@@ -154,7 +154,7 @@ class Replica:
             ref, _ = self.queue._pop()
             if ref is None:
                 return
-            self.runs[ref] = Run(self, ref, self.register.take(ref))
+            self.runs[ref] = Run(self, ref, self.register.checkout(ref))
             self.runs[ref].go()
 
     def finished(self, ref: SourceRef, before: TokenState, known: TokenState | None) -> None:
@@ -177,10 +177,10 @@ class Replica:
 
     def _keep(self, known: TokenState) -> bool:
         self._follow(known)
-        return self.register.keep(known)
+        return self.register.store(known)
 
     def _follow(self, known: TokenState) -> None:
         if known.grant is None:
-            self.names.withdraw(known.ref)
+            self.names.remove(known.ref)
         else:
-            self.names.announce(known.ref, known.grant.adopted_at, known.grant.token_hashes)
+            self.names.update(known.ref, known.grant.adopted_at, known.grant.token_hashes)

@@ -68,7 +68,7 @@ class Run:
 
     def _over(self, known: TokenState | None) -> None:
         if self.slot is not None:
-            self.replica.limiter.give_back(self.slot.issuer, self.slot.client)
+            self.replica.limiter.release(self.slot.issuer, self.slot.client)
         self.network.invariants.visited(self.replica, self.ref)
         self.replica.finished(self.ref, self.before, known)
 
@@ -134,7 +134,7 @@ class Run:
         self.network.invariants.replied(self.replica, self.ref, effect, outcome)
         if self.slot is not None:
             slot, self.slot = self.slot, None
-            self.replica.limiter.heard(slot.issuer, slot.ref, slot.client, outcome)
+            self.replica.limiter.record_outcome(slot.issuer, slot.ref, slot.client, outcome)
         self.go(outcome)
 
     def _instantly(self, effect: Effect[Any]) -> Any:
@@ -148,7 +148,9 @@ class Run:
             effects.SpoolClear: self._spool,
             effects.AcquireSendSlot: self._may_send,
             effects.ReleaseSendSlot: self._give_back,
-            effects.FindDuplicates: lambda e: replica.names.meet(e.ref, e.adopted_at, e.names),
+            effects.FindDuplicates: lambda e: replica.names.find_and_update(
+                e.ref, e.adopted_at, e.names
+            ),
         }
         if isinstance(effect, effects.YieldWorker) and not self.aside:
             self.aside = True
@@ -168,10 +170,10 @@ class Run:
         if not self.replica.may_send():
             return math.inf
         limiter = self.replica.limiter
-        turn = limiter.ask(effect.issuer, effect.ref, effect.client)
+        turn = limiter.acquire(effect.issuer, effect.ref, effect.client)
         if turn.probe:
             limiter.probed(effect.issuer, alive=self.network.reachable())
-            turn = limiter.ask(effect.issuer, effect.ref, effect.client)
+            turn = limiter.acquire(effect.issuer, effect.ref, effect.client)
         self.refused = turn.refused
         if turn.probe:
             return 1.0
@@ -182,7 +184,7 @@ class Run:
     def _give_back(self, _: effects.ReleaseSendSlot) -> None:
         self.refused = False
         if self.slot is not None:
-            self.replica.limiter.give_back(self.slot.issuer, self.slot.client)
+            self.replica.limiter.release(self.slot.issuer, self.slot.client)
             self.slot = None
 
 

@@ -39,8 +39,8 @@ from csidriver.core.refresh.conflict import Conflict
 from csidriver.core.refresh.grant import Grant, SourceToken
 from csidriver.core.refresh.state import Effects, TokenState
 from csidriver.core.status import Status
-from csidriver.refresher.issuer_limits import Gate
-from csidriver.refresher.workqueue import DueQueue
+from csidriver.refresher.issuer_limits import IssuerLimits
+from csidriver.refresher.workqueue import WorkQueue
 from tests.simulator import many_tokens, replica
 from tests.simulator.plan import Plan
 from tests.simulator.scenario import simulate
@@ -110,7 +110,7 @@ def _is_late(patch: Patch) -> None:
 
 
 def _admits_all(patch: Patch) -> None:
-    patch.setattr(Gate, "_admitted", lambda _self, _issuer, _asking, now, **_: now)
+    patch.setattr(IssuerLimits, "_admitted", lambda _self, _issuer, _asking, now, **_: now)
 
 
 def _is_hasty(patch: Patch) -> None:
@@ -177,25 +177,25 @@ def test_who_looks_at_no_list_again_is_noticed_where_events_are_lost(monkeypatch
         Plan, "drawn", lambda *of: replace(drawn(*of), deaf=1.0, user_acts=20, leased=True)
     )
     assert not list(broken("backend", range(6)))
-    monkeypatch.setattr(replica, "find_missed", lambda *_: [])
+    monkeypatch.setattr(replica, "resync", lambda *_: [])
     assert "6" in broken("backend", range(6))
 
 
 def test_a_dead_server_that_may_take_all_workers_is_noticed(monkeypatch: Patch) -> None:
-    hand_out, leave = DueQueue._hand_out, DueQueue._leave
+    hand_out, leave = WorkQueue._hand_out, WorkQueue._leave
 
-    def greedy(queue: DueQueue[Any], lane: Any) -> Any:
+    def greedy(queue: WorkQueue[Any], lane: Any) -> Any:
         key = hand_out(queue, lane)
         lane.running = 0
         return key
 
-    def forgetful(queue: DueQueue[Any], key: Any) -> None:
+    def forgetful(queue: WorkQueue[Any], key: Any) -> None:
         leave(queue, key)
         for lane in queue._lanes.values():
             lane.running = 0
 
-    monkeypatch.setattr(DueQueue, "_hand_out", greedy)
-    monkeypatch.setattr(DueQueue, "_leave", forgetful)
+    monkeypatch.setattr(WorkQueue, "_hand_out", greedy)
+    monkeypatch.setattr(WorkQueue, "_leave", forgetful)
     _, violations = many_tokens.served()
     assert any(text.startswith("10") for text in violations)
 

@@ -33,7 +33,7 @@ class Chance:
 
 
 class SecretWatch:
-    """Where one watch stands: `_version` of the collection ("": list), `_told` of the Secret."""
+    """Where one watch stands: `_version` of the collection ("": list), `_enqueue` of the Secret."""
 
     def __init__(self, api: Api, line: Line, where: tuple[str, str], chance: Chance) -> None:
         self._api = api
