@@ -15,7 +15,7 @@ from bench.process import PATIENCE, PROGRAM, environment, memory_of
 from bench.review import review
 from bench.room import MEMORY
 from bench.rows import Row, over_rounds, ratio
-from csidriver.adapters.x509 import Pki
+from csidriver.adapters.x509 import CertificateFactory
 from csidriver.errors import DriverError
 
 ROUNDS, QUICK_ROUNDS = 9, 3
@@ -125,9 +125,9 @@ def _check(answer: bytes) -> None:
 
 def _prepared() -> ssl.SSLContext:
     """Write certificate and key; a client's context that trusts them."""
-    pki, now = Pki(), time.time()
+    pki, now = CertificateFactory(), time.time()
     authority, signing_key = pki.new_authority(now, 7200.0)
-    made, key = pki.new_serving(authority, signing_key, [_HOST], now, 3600.0)
+    made, key = pki.issue_serving_certificate(authority, signing_key, [_HOST], now, 3600.0)
     _FILES[0].write_text(made.pem, encoding="ascii")
     _FILES[1].write_text(key.reveal(), encoding="ascii")
     return ssl.create_default_context(cadata=authority.pem)

@@ -107,7 +107,7 @@ def _roles(text: str) -> list[str]:
 def _run_roles(flags: argparse.Namespace) -> int:
     from prometheus_client import CollectorRegistry
 
-    from csidriver.adapters.probe_server import OpsServer
+    from csidriver.adapters.probe_server import ProbeServer
 
     common = settings.common(flags)
     if common.store is None and len(flags.roles) > 1:
@@ -122,7 +122,7 @@ def _run_roles(flags: argparse.Namespace) -> int:
         "healthz": lambda: [problem for role in running for problem in role.alive()],
         "readyz": lambda: [problem for role in running for problem in role.ready()],
     }
-    server = OpsServer(common.listen, registry, checks)
+    server = ProbeServer(common.listen, registry, checks)
     server.start()
     log.info("metrics on http://%s:%d/metrics", common.listen[0], server.port)
     try:
@@ -178,6 +178,6 @@ def _run_demo_issuer(flags: argparse.Namespace) -> int:
 
 
 def _run_demo(flags: argparse.Namespace) -> int:
-    from csidriver.demo.demo import DemoSettings, tell
+    from csidriver.demo.demo import DemoSettings, run
 
-    return tell(DemoSettings(flags.seconds, flags.lifetime, flags.json, flags.chaos == "reapply"))
+    return run(DemoSettings(flags.seconds, flags.lifetime, flags.json, flags.chaos == "reapply"))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from csidriver.adapters.clock import Clock
     from csidriver.adapters.directory import DirectoryStore
     from csidriver.adapters.issuer_files import IssuerFiles
-    from csidriver.adapters.kubernetes import Access, KubernetesStore
+    from csidriver.adapters.kubernetes import CredentialSource, KubernetesStore
     from csidriver.node.plugin import Store as NodeStore
     from csidriver.refresher.controller import Controller
     from csidriver.refresher.leader_election import LeaderElector, LeaderLock
@@ -161,21 +161,21 @@ def webhook(
 ) -> Role:
     """The admission webhook."""
     from csidriver.adapters.clock import Clock
-    from csidriver.adapters.x509 import Pki
+    from csidriver.adapters.x509 import CertificateFactory
     from csidriver.webhook import configuration
     from csidriver.webhook.certificate_files import FileCertificates
     from csidriver.webhook.https_server import AdmissionServer
     from csidriver.webhook.metrics import WebhookMetrics
-    from csidriver.webhook.review_handler import answer
+    from csidriver.webhook.review_handler import handle_review
     from csidriver.webhook.webhook import Webhook
 
     wanted, clock, metrics = configuration.webhook(flags), Clock(), WebhookMetrics(registry)
     certificates: Certificates
     if wanted.files is not None:
-        certificates = FileCertificates(wanted.files, Pki(), clock, metrics)
+        certificates = FileCertificates(wanted.files, CertificateFactory(), clock, metrics)
     else:
         certificates = _self_made(common, wanted, clock, metrics)
-    server = AdmissionServer(wanted.listen, certificates.context, answer, metrics)
+    server = AdmissionServer(wanted.listen, certificates.context, handle_review, metrics)
     # On a cluster only there are others to go on meanwhile.
     role = Webhook(certificates, server, drain=5.0 if common.store is None else 0.0)
     return Role(role.run, role.alive, role.ready)
@@ -184,30 +184,30 @@ def webhook(
 def _self_made(
     common: settings.Common, wanted: "WebhookSettings", clock: "Clock", metrics: "WebhookMetrics"
 ) -> "Certificates":
-    from csidriver.adapters.x509 import Pki
+    from csidriver.adapters.x509 import CertificateFactory
     from csidriver.core.admission.certificates import RotationPolicy
-    from csidriver.webhook.ca_bundle import Bundle
-    from csidriver.webhook.certificate_secret import Shelf
-    from csidriver.webhook.managed_certificates import SelfMade
+    from csidriver.webhook.ca_bundle import CaBundle
+    from csidriver.webhook.certificate_secret import CertificateSecret
+    from csidriver.webhook.managed_certificates import ManagedCertificates
 
-    pki, terms = Pki(), RotationPolicy()
+    pki, terms = CertificateFactory(), RotationPolicy()
     if common.store is not None:
         from csidriver.adapters.directory import DirectoryStore
 
         store: Store = DirectoryStore(common.store)
-        bundle = Bundle(None, pki, terms)
+        bundle = CaBundle(None, pki, terms)
     else:
         from csidriver.adapters import kubernetes
 
         client = kubernetes.Client(_access(common))
         store = kubernetes.KubernetesStore(client)
         found = kubernetes.WebhookConfiguration(client, wanted.configuration)
-        bundle = Bundle(found, pki, terms)
-    shelf = Shelf(store, pki, common.driver_namespace, terms)
-    return SelfMade(shelf, bundle, pki, clock, metrics, names=wanted.names, terms=terms)
+        bundle = CaBundle(found, pki, terms)
+    shelf = CertificateSecret(store, pki, common.driver_namespace, terms)
+    return ManagedCertificates(shelf, bundle, pki, clock, metrics, names=wanted.names, terms=terms)
 
 
-def _access(common: settings.Common) -> "Access":
+def _access(common: settings.Common) -> "CredentialSource":
     from csidriver.adapters import kubernetes
 
     if common.kubeconfig is None:
@@ -220,14 +220,14 @@ def _backend(
 ) -> tuple["DirectoryStore | KubernetesStore", "LeaderLock"]:
     places = Namespaces(common.driver_namespace, common.tokens_namespace, wanted.namespaces)
     if common.store is not None:
-        from csidriver.adapters.directory import DirectoryStore, FileSeat
+        from csidriver.adapters.directory import DirectoryStore, FileLock
 
-        return DirectoryStore(common.store, places=places), FileSeat(common.store)
+        return DirectoryStore(common.store, places=places), FileLock(common.store)
     from csidriver.adapters import kubernetes
     from csidriver.refresher.leader_election import LeaseLock
 
     access = _access(common)
     store = kubernetes.KubernetesStore(kubernetes.Client(access), places)
-    brief = kubernetes.Client(access, kubernetes.Timings.within(wanted.term.renew))
-    records = kubernetes.LeaseRecords(brief, common.driver_namespace)
+    brief = kubernetes.Client(access, kubernetes.Timeouts.within(wanted.term.renew))
+    records = kubernetes.LeaseStore(brief, common.driver_namespace)
     return store, LeaseLock(records, wanted.identity, wanted.term, clock)

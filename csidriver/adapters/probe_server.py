@@ -11,14 +11,14 @@ Check = Callable[[], list[str]]
 _TEXT = "text/plain; charset=utf-8"
 
 
-class OpsServer:
+class ProbeServer:
     """Serves until `stop`. A check answers 200, or 503 with its problems, one a line."""
 
     def __init__(
         self, address: tuple[str, int], registry: CollectorRegistry, checks: Mapping[str, Check]
     ) -> None:
         pages: dict[str, Callable[[], tuple[int, str, bytes]]] = {
-            f"/{name}": lambda check=check: _judged(check())  # type: ignore[misc]
+            f"/{name}": lambda check=check: _check_result(check())  # type: ignore[misc]
             for name, check in checks.items()
         }
         pages["/metrics"] = lambda: (200, CONTENT_TYPE_LATEST, generate_latest(registry))
@@ -67,7 +67,7 @@ class OpsServer:
         self._thread.join()
 
 
-def _judged(problems: list[str]) -> tuple[int, str, bytes]:
+def _check_result(problems: list[str]) -> tuple[int, str, bytes]:
     if not problems:
         return 200, _TEXT, b"ok\n"
     return 503, _TEXT, "".join(f"{problem}\n" for problem in problems).encode()

@@ -24,7 +24,7 @@ _EARLY = 3600.0
 _NAME = "oauth2-csi-webhook"
 
 
-class Pki:
+class CertificateFactory:
     """All methods are free of side effects, and safe to call from any thread."""
 
     def new_authority(self, now: float, life: float) -> tuple[Certificate, Sensitive]:
@@ -43,7 +43,7 @@ class Pki:
         made = built.sign(key, hashes.SHA256())
         return _certificate(made, [made]), _pem_of(key)
 
-    def new_serving(
+    def issue_serving_certificate(
         self,
         authority: Certificate,
         authority_key: Sensitive,
@@ -84,7 +84,7 @@ class Pki:
         except ValueError:
             return ()
 
-    def belongs(self, key: Sensitive, certificate: Certificate) -> bool:
+    def matches_key(self, key: Sensitive, certificate: Certificate) -> bool:
         """Whether this is the private key of the certificate."""
         try:
             public = _key(key).public_key()

@@ -23,8 +23,8 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.adapters.signals import STOP_SIGNALS, stop_on_signals
 from csidriver.demo import sandbox
 from csidriver.demo.display import Display
-from csidriver.demo.environment import SOURCE, Stage
-from csidriver.demo.report import Verdict
+from csidriver.demo.environment import SOURCE, Environment
+from csidriver.demo.report import Report
 from csidriver.errors import DriverError
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class DemoSettings:
     reapply: bool
 
 
-def tell(settings: DemoSettings) -> int:
+def run(settings: DemoSettings) -> int:
     """Run the demo; 0 when every promise was kept, 1 when not, or when it could not run."""
     logs.setup("warning", "text")
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
@@ -115,7 +115,7 @@ def _perform(settings: DemoSettings, place: Path) -> int:
     Mounts().mount_tmpfs(place, size=256 << 20, inodes=65536)
     display = Display(live=not settings.as_json and sys.stdout.isatty())
     verdict = None
-    with Stage(place, settings.lifetime, stop) as stage:
+    with Environment(place, settings.lifetime, stop) as stage:
         try:
             _set_up(settings, stage, display)
             if not stop.is_set():
@@ -131,7 +131,7 @@ def _perform(settings: DemoSettings, place: Path) -> int:
     return 0 if verdict.kept else 1
 
 
-def _set_up(settings: DemoSettings, stage: Stage, display: Display) -> None:
+def _set_up(settings: DemoSettings, stage: Environment, display: Display) -> None:
     """Tell the story up to the running pods."""
     plugin = stage.start_roles()
     display.say(
@@ -151,7 +151,9 @@ def _set_up(settings: DemoSettings, stage: Stage, display: Display) -> None:
         display.say(f"pod {container.pod} runs and reads /tmp/oauthtk_0 as fast as it can")
 
 
-def _run(settings: DemoSettings, stage: Stage, display: Display, stop: threading.Event) -> Verdict:
+def _run(
+    settings: DemoSettings, stage: Environment, display: Display, stop: threading.Event
+) -> Report:
     """Watch the readers until the time is over or somebody has seen enough."""
     started = time.monotonic()
     end = None if settings.seconds is None else started + settings.seconds

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from csidriver.demo.report import Verdict
+from csidriver.demo.report import Report
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -72,7 +72,7 @@ class Display:
             yield
         self._live = None
 
-    def rows(self, rows: Sequence[Row], verdict: Verdict) -> None:
+    def rows(self, rows: Sequence[Row], verdict: Report) -> None:
         """Show the state of every container, and the numbers so far."""
         if self._live is not None:
             self._live.update(_painted(rows, verdict), refresh=True)
@@ -81,7 +81,7 @@ class Display:
             for row in rows:
                 print("  " + "  ".join(_cells(row)), flush=True)  # noqa: T201 - as above
 
-    def result(self, verdict: Verdict) -> None:
+    def result(self, verdict: Report) -> None:
         """The end of the story."""
         self.say(
             f"{verdict.refreshes} refreshes, {verdict.rewrites} rewrites in place "
@@ -105,7 +105,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _painted(rows: Sequence[Row], verdict: Verdict) -> "Table":
+def _painted(rows: Sequence[Row], verdict: Report) -> "Table":
     from rich.table import Table  # noqa: PLC0415 - an optional library
 
     table = Table(

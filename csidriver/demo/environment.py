@@ -22,7 +22,7 @@ from csidriver.demo.issuer import DEMO_CLIENT, DEMO_SEED, StrictIssuer
 from csidriver.demo.kubelet import Container, Kubelet
 from csidriver.demo.presentation_log import Outcome
 from csidriver.demo.processes import ReaderProcess, Role
-from csidriver.demo.report import Verdict, percentile, propagations
+from csidriver.demo.report import Report, percentile, propagations
 from csidriver.errors import DriverError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -40,7 +40,7 @@ class Admitted:
     after: Mapping[str, Any]
 
 
-class Stage(contextlib.ExitStack):
+class Environment(contextlib.ExitStack):
     """The running demo. Closing it ends everything, in the order a node would."""
 
     def __init__(self, root: Path, lifetime: float, stop: threading.Event) -> None:
@@ -114,7 +114,7 @@ class Stage(contextlib.ExitStack):
         for reader in self.readers:
             reader.check()
 
-    def measure(self) -> Verdict:
+    def measure(self) -> Report:
         """The numbers so far."""
         node = next(role for role in self.roles if role.name == "node").metrics()
         rewrites = {
@@ -127,7 +127,7 @@ class Stage(contextlib.ExitStack):
             for key in ("reads", "torn", "expired", "inode_changes")
         }
         log = self.issuer.presentations()
-        return Verdict(
+        return Report(
             refreshes=sum(row.outcome is Outcome.ROTATED for row in log),
             rewrites=sum(rewrites.values()),
             leased_rewrites=rewrites["leased"],

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Report:
     """The demo's result; the fields are the keys of its JSON line. Times in milliseconds."""
 
     refreshes: int

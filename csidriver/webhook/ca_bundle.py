@@ -11,12 +11,12 @@ from csidriver.core.admission.certificates import (
     to_publish,
 )
 from csidriver.errors import StoreConflict, StoreError
-from csidriver.webhook.certificate_source import Pki
+from csidriver.webhook.certificate_source import CertificateFactory
 
 log = logging.getLogger(__name__)
 
 
-class Published(Protocol):
+class PublishedBundles(Protocol):
     """What a configuration says, one PEM text for each of its webhooks."""
 
     @property
@@ -28,13 +28,13 @@ class Configuration(Protocol):
     """A MutatingWebhookConfiguration; every method may raise StoreError."""
 
     def read(self) -> Any:
-        """What is `Published`, None if there is no such configuration."""
+        """What is `PublishedBundles`, None if there is no such configuration."""
 
     def write(self, base: Any, bundle: str) -> None:
         """Publish; StoreConflict if the configuration has changed."""
 
 
-class Bundle:
+class CaBundle:
     """Keeps it right. `since` is for how long authorities have been published, by id.
 
     Whoever applies the configuration again leaves caBundle alone or removes it; either is seen at
@@ -42,7 +42,7 @@ class Bundle:
     """
 
     def __init__(
-        self, configuration: Configuration | None, pki: Pki, terms: RotationPolicy
+        self, configuration: Configuration | None, pki: CertificateFactory, terms: RotationPolicy
     ) -> None:
         self.since: dict[str, float] = {}
         self.problem = "" if configuration is None else "caBundle was not looked at yet"
@@ -60,7 +60,7 @@ class Bundle:
         if self._configuration is None:
             self.since = first_seen(self.since, trusted, now)
             return
-        found: Published | None = self._configuration.read()
+        found: PublishedBundles | None = self._configuration.read()
         if found is None:
             self.since, self._strangers = {}, {}
             self.problem = f"{self._configuration} does not exist"
@@ -83,7 +83,7 @@ class Bundle:
         return "" if served.issuer in self.since else self.problem
 
     def _wanted(
-        self, found: Published, trusted: tuple[Certificate, ...], now: float
+        self, found: PublishedBundles, trusted: tuple[Certificate, ...], now: float
     ) -> tuple[Certificate, ...]:
         ours = {one.id for one in trusted}
         present = [one for text in found.bundles for one in self._pki.certificates(text)]
@@ -91,11 +91,11 @@ class Bundle:
         self._strangers = first_seen(self._strangers, strangers.values(), now)
         return to_publish(trusted, strangers.values(), self._strangers, now, self._terms)
 
-    def _ids(self, found: Published) -> list[set[str]]:
+    def _ids(self, found: PublishedBundles) -> list[set[str]]:
         return [{one.id for one in self._pki.certificates(text)} for text in found.bundles]
 
     def _write(
-        self, configuration: Configuration, found: Published, wanted: Iterable[Certificate]
+        self, configuration: Configuration, found: PublishedBundles, wanted: Iterable[Certificate]
     ) -> None:
         try:
             configuration.write(found, "".join(one.pem for one in wanted))

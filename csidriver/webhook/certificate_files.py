@@ -7,7 +7,12 @@ from pathlib import Path
 
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSettings
-from csidriver.webhook.certificate_source import Pki, Served, Time, shortcomings
+from csidriver.webhook.certificate_source import (
+    CertificateFactory,
+    Clock,
+    ServingCertificate,
+    certificate_problems,
+)
 from csidriver.webhook.configuration import CertificateFiles
 from csidriver.webhook.metrics import WebhookMetrics
 
@@ -24,13 +29,17 @@ class FileCertificates:
     """What stands in two files. What cannot be used changes nothing: the former stays in use."""
 
     def __init__(
-        self, files: CertificateFiles, pki: Pki, clock: Time, metrics: WebhookMetrics
+        self,
+        files: CertificateFiles,
+        pki: CertificateFactory,
+        clock: Clock,
+        metrics: WebhookMetrics,
     ) -> None:
         self._files = files
         self._pki = pki
         self._clock = clock
         self._metrics = metrics
-        self._served: Served | None = None
+        self._served: ServingCertificate | None = None
         self._stamps: list[_Stamp | None] = []
         self._trouble = "the files were not read yet"
 
@@ -41,7 +50,7 @@ class FileCertificates:
 
     def problems(self) -> list[str]:
         """Why kube-apiserver would not accept us, nothing if it would."""
-        return shortcomings(self._served, self._trouble, self._clock.now())
+        return certificate_problems(self._served, self._trouble, self._clock.now())
 
     def run(self, stop: threading.Event) -> None:
         """Read them again whenever they change, until `stop`."""
@@ -67,7 +76,7 @@ class FileCertificates:
         self._metrics.expiry.set(self._served.certificate.expires)
         log.info("serving the certificate in %s", files[0])
 
-    def _read(self) -> Served:
+    def _read(self) -> ServingCertificate:
         """Raises InvalidSettings, which names files and shows nothing of them."""
         certificate, key = self._files.certificate, self._files.key
         texts = [_text(file) for file in (certificate, key)]
@@ -79,7 +88,9 @@ class FileCertificates:
             problems.append(f"{key} is not the key of {certificate}")
         if problems:
             raise InvalidSettings("certificate files", problems)
-        return Served(found[0], self._pki.context(str(texts[0]), Sensitive(str(texts[1]))))
+        return ServingCertificate(
+            found[0], self._pki.context(str(texts[0]), Sensitive(str(texts[1])))
+        )
 
     def _unread(self, texts: list[str | None]) -> list[Path]:
         files = (self._files.certificate, self._files.key)

@@ -15,7 +15,7 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
-from csidriver.webhook.certificate_source import Pki
+from csidriver.webhook.certificate_source import CertificateFactory
 
 # Names as in Secrets of type kubernetes.io/tls. The first authority is the one that signs.
 _AUTHORITIES, _AUTHORITY_KEY = "ca.crt", "ca.key"
@@ -36,7 +36,7 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class KeyedCertificates:
     """Certificates with the keys of the authority that signs and of the server."""
 
     stock: CertificateSet
@@ -45,18 +45,20 @@ class Material:
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class StoredCertificates:
     """The Secret as read (None: absent), and what it holds; None if it is `damaged` in some way."""
 
     secret: Secret | None
-    material: Material | None
+    material: KeyedCertificates | None
     damages: tuple[str, ...] = field(default=())
 
 
-class Shelf:
+class CertificateSecret:
     """Reads and writes that Secret; every method may raise StoreError."""
 
-    def __init__(self, store: Store, pki: Pki, namespace: str, terms: RotationPolicy) -> None:
+    def __init__(
+        self, store: Store, pki: CertificateFactory, namespace: str, terms: RotationPolicy
+    ) -> None:
         self._store = store
         self._pki = pki
         self._namespace = namespace
@@ -65,11 +67,11 @@ class Shelf:
     def __str__(self) -> str:
         return f"Secret {self._namespace}/{CERTIFICATE}"
 
-    def read(self) -> Holding:
+    def read(self) -> StoredCertificates:
         """What there is; raises InvalidSecret for a Secret that is not ours to repair."""
         secret = self._store.get_secret(self._namespace, CERTIFICATE)
         if secret is None:
-            return Holding(None, None)
+            return StoredCertificates(None, None)
         if secret.type != CERTIFICATE_TYPE:
             cure = "delete it, or serve what it holds with --tls-cert-file and --tls-key-file"
             raise InvalidSecret(f"{self}", [f"somebody else made it, it is not touched; {cure}"])
@@ -96,10 +98,12 @@ class Shelf:
                 if holds
             ]
         if damages:
-            return Holding(secret, None, tuple(damages))
-        return Holding(secret, Material(CertificateSet(authorities, serving[0]), *keys))
+            return StoredCertificates(secret, None, tuple(damages))
+        return StoredCertificates(
+            secret, KeyedCertificates(CertificateSet(authorities, serving[0]), *keys)
+        )
 
-    def carry_out(self, plan: RotationPlan, holding: Holding, now: float) -> None:
+    def apply(self, plan: RotationPlan, holding: StoredCertificates, now: float) -> None:
         """Take a step and store what it makes; raises StoreConflict if another replica was faster.
 
         The API server decides which of two replicas that take the same step has taken it.
@@ -118,7 +122,9 @@ class Shelf:
         else:
             self._store.patch_secret(holding.secret, SecretPatch(data=dict(data)))
 
-    def _made(self, plan: RotationPlan, held: Material | None, now: float) -> Material:
+    def _made(
+        self, plan: RotationPlan, held: KeyedCertificates | None, now: float
+    ) -> KeyedCertificates:
         terms, before = self._terms, () if held is None else held.stock.authorities
         if held is None or plan.step is RotationStep.RENEW_ALL:
             authority, key = self._pki.new_authority(now, terms.authority_life)
@@ -129,4 +135,4 @@ class Shelf:
         serving, serving_key = self._pki.new_serving(
             authority, key, plan.names, now, terms.serving_life
         )
-        return Material(CertificateSet(authorities, serving), key, serving_key)
+        return KeyedCertificates(CertificateSet(authorities, serving), key, serving_key)

@@ -10,7 +10,7 @@ from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
 
 
-class Pki(Protocol):
+class CertificateFactory(Protocol):
     """Makes and reads certificates; see `adapters.pki`."""
 
     def new_authority(self, now: float, life: float) -> tuple[Certificate, Sensitive]:
@@ -38,7 +38,7 @@ class Pki(Protocol):
         """A server's side of TLS; raises InvalidSettings."""
 
 
-class Time(Protocol):
+class Clock(Protocol):
     """The clock, see `adapters.clock`."""
 
     def now(self) -> float:
@@ -49,7 +49,7 @@ class Time(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServingCertificate:
     """A certificate in use."""
 
     certificate: Certificate
@@ -69,7 +69,7 @@ class Certificates(Protocol):
         """Keep it current until `stop`."""
 
 
-def shortcomings(served: Served | None, trouble: str, now: float) -> list[str]:
+def certificate_problems(served: ServingCertificate | None, trouble: str, now: float) -> list[str]:
     """What is wrong with what is served; `trouble` is why, if that is known."""
     if served is None:
         return [told("there is no certificate yet", trouble)]

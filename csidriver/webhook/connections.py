@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 
-class Doing(Enum):
+class ConnectionState(Enum):
     """What a connection is at."""
 
     # Between two requests: may be ended at any time.
@@ -20,22 +20,22 @@ class Doing(Enum):
     ANSWERING = auto()
 
 
-class Guest:
+class Connection:
     """A connection. Its own thread says what it is at, any thread may cut it."""
 
     def __init__(self, connected: ssl.SSLSocket, now: float) -> None:
         self.socket = connected
-        self.doing, self.since = Doing.WAITING, now
+        self.doing, self.since = ConnectionState.WAITING, now
         self.is_cut = False
 
-    def turn_to(self, doing: Doing, now: float) -> None:
+    def turn_to(self, doing: ConnectionState, now: float) -> None:
         """Note what it is at from now on (monotonic seconds)."""
         self.doing, self.since = doing, now
 
     @property
     def is_idle(self) -> bool:
         """Between two requests, and nothing has come of the next one."""
-        if self.doing is not Doing.IDLE:
+        if self.doing is not ConnectionState.IDLE:
             return False
         with contextlib.suppress(OSError, ValueError):
             return not self.has_sent(0)
@@ -47,7 +47,7 @@ class Guest:
         poll.register(self.socket, select.POLLIN)
         return bool(poll.poll(seconds * 1000))
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Have whatever it waits for end at once."""
         self.is_cut = True
         with contextlib.suppress(OSError):
@@ -55,21 +55,21 @@ class Guest:
             socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
 
-class Crowd:
+class ConnectionLimiter:
     """All connections. `patience` is how long a peer may be slow when others want its place."""
 
     def __init__(self, most: int, patience: float, monotonic: Callable[[], float]) -> None:
         self._most = most
         self._patience = patience
         self._monotonic = monotonic
-        self._guests: set[Guest] = set()
+        self._guests: set[Connection] = set()
         self._changed = threading.Condition()
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._guests)
 
-    def admit(self, guest: Guest) -> bool:
+    def add(self, guest: Connection) -> bool:
         """Give it a place, someone else's if need be; False once it is closed."""
         with self._changed:
             while len(self._guests) >= self._most and not self._closed:
@@ -79,7 +79,7 @@ class Crowd:
                 self._guests.add(guest)
             return not self._closed
 
-    def leave(self, guest: Guest) -> None:
+    def remove(self, guest: Connection) -> None:
         """It has ended."""
         with self._changed:
             self._guests.discard(guest)
@@ -92,10 +92,10 @@ class Crowd:
             self._changed.notify_all()
             for guest in self._guests:
                 if guest.is_idle:
-                    guest.cut()
+                    guest.abort()
             if not self._changed.wait_for(lambda: not self._guests, timeout):
                 for guest in self._guests:
-                    guest.cut()
+                    guest.abort()
 
     def _make_room(self) -> None:
         """Cut who has been idle longest, or else who has kept us waiting longest; one at a time."""
@@ -103,7 +103,9 @@ class Crowd:
             return
         too_slow = self._monotonic() - self._patience
         idle = [guest for guest in self._guests if guest.is_idle]
-        slow = [g for g in self._guests if g.doing is Doing.WAITING and g.since <= too_slow]
+        slow = [
+            g for g in self._guests if g.doing is ConnectionState.WAITING and g.since <= too_slow
+        ]
         victims = sorted(idle or slow, key=lambda guest: guest.since)
         for victim in victims[:1]:
-            victim.cut()
+            victim.abort()

@@ -11,15 +11,15 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from csidriver.core.names import ADMISSION_PATH
-from csidriver.webhook.connections import Doing, Guest
+from csidriver.webhook.connections import Connection, ConnectionState
 from csidriver.webhook.metrics import WebhookMetrics
-from csidriver.webhook.review_handler import Answer, Reply, refusal
+from csidriver.webhook.review_handler import Handler, HttpResponse, error_response
 
 _BUFFER = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class HttpLimits:
     """Sizes in bytes, times in seconds."""
 
     # Three MiB is what kube-apiserver takes of its clients; escaping, defaults and the review
@@ -27,8 +27,8 @@ class Limits:
     body: int = 6 << 20
     head: int = 1 << 16
     # Larger bodies are read few at a time, or they would fill the memory together.
-    light: int = 1 << 16
-    heavy_ones: int = 4
+    large_body_threshold: int = 1 << 16
+    large_bodies: int = 4
     handshake: float = 5.0
     # From the first byte of a request to the last of its answer; kube-apiserver waits for 5.
     request: float = 10.0
@@ -42,11 +42,11 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ServerContext:
     """What all connections share. `leaving` once clients shall look for another replica."""
 
-    answer: Answer
-    limits: Limits
+    answer: Handler
+    limits: HttpLimits
     metrics: WebhookMetrics
     heavy: threading.BoundedSemaphore
     # One answer at a time: parsed JSON is large, and Python would not be faster with two.
@@ -58,7 +58,7 @@ class _Exhausted(OSError):
     """More bytes than a request may have."""
 
 
-class _Source(io.RawIOBase):
+class _BoundedReader(io.RawIOBase):
     """Bytes of a socket until a moment that does not move, and no more of them than allowed."""
 
     def __init__(self, connected: socket.socket) -> None:
@@ -81,17 +81,17 @@ class _Source(io.RawIOBase):
         return got
 
 
-class Exchange(BaseHTTPRequestHandler):
+class AdmissionHandler(BaseHTTPRequestHandler):
     """Serves one connection until it ends; `serve` raises OSError for whatever its peer does."""
 
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "oauth2-csi", ""
 
-    def __init__(self, guest: Guest, desk: Desk) -> None:  # pylint: disable=super-init-not-called
+    def __init__(self, guest: Connection, desk: ServerContext) -> None:  # pylint: disable=super-init-not-called
         # Not that of the base class, which serves at once and knows no limits.
         self._guest = guest
         self._desk = desk
-        self._source = _Source(guest.socket)
+        self._source = _BoundedReader(guest.socket)
         self._began = 0.0
         self.connection = self.request = guest.socket
         self.rfile = self._reader = io.BufferedReader(self._source, _BUFFER)
@@ -105,7 +105,7 @@ class Exchange(BaseHTTPRequestHandler):
         """Answer requests until the peer or a limit ends it."""
         with contextlib.closing(self.wfile):
             while not self.close_connection:
-                self._guest.turn_to(Doing.IDLE, time.monotonic())
+                self._guest.turn_to(ConnectionState.IDLE, time.monotonic())
                 if self._awaited():
                     self.handle_one_request()
 
@@ -117,7 +117,7 @@ class Exchange(BaseHTTPRequestHandler):
             raise TimeoutError
         # Before a byte is taken: whoever ends idle connections sees either the byte or this.
         self._began = time.monotonic()
-        self._guest.turn_to(Doing.WAITING, self._began)
+        self._guest.turn_to(ConnectionState.WAITING, self._began)
         source.until, source.allowance = self._began + limits.request, limits.head
         if not self._reader.peek(1):
             self.close_connection = True
@@ -162,7 +162,7 @@ class Exchange(BaseHTTPRequestHandler):
 
     def _take(self, length: int) -> None:
         """Read a body and answer it."""
-        light = length <= self._desk.limits.light
+        light = length <= self._desk.limits.large_body_threshold
         left = self._source.until - time.monotonic()
         if not light and not self._desk.heavy.acquire(timeout=max(0.0, left)):
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "busy with other requests of this size")
@@ -173,7 +173,7 @@ class Exchange(BaseHTTPRequestHandler):
             if len(body) < length:
                 self.close_connection = True
                 return
-            self._guest.turn_to(Doing.ANSWERING, time.monotonic())
+            self._guest.turn_to(ConnectionState.ANSWERING, time.monotonic())
             with self._desk.answering:
                 reply = self._desk.answer(body)
         finally:
@@ -192,7 +192,7 @@ class Exchange(BaseHTTPRequestHandler):
     def _refuse(self, status: HTTPStatus, problem: str) -> None:
         """Answer without having read the body: the connection is of no use after that."""
         self.close_connection = True
-        self._send(refusal(status, problem))
+        self._send(error_response(status, problem))
         # A close with bytes unread makes the kernel throw away our answer.
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self._guest.socket, socket.SHUT_WR)
@@ -201,7 +201,7 @@ class Exchange(BaseHTTPRequestHandler):
             while self._source.readinto(bytearray(_BUFFER)):
                 pass
 
-    def _send(self, reply: Reply) -> None:
+    def _send(self, reply: HttpResponse) -> None:
         if self._desk.leaving.is_set():
             self.close_connection = True
         # Without a version that can be read the base class would leave out status and headers.

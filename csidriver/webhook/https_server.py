@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from csidriver.webhook.connections import Crowd, Guest
-from csidriver.webhook.http_handler import Desk, Exchange, Limits
+from csidriver.webhook.connections import Connection, ConnectionLimiter
+from csidriver.webhook.http_handler import AdmissionHandler, HttpLimits, ServerContext
 from csidriver.webhook.metrics import WebhookMetrics
-from csidriver.webhook.review_handler import Answer
+from csidriver.webhook.review_handler import Handler
 
 log = logging.getLogger(__name__)
 
@@ -36,26 +36,26 @@ class AdmissionServer:
         self,
         address: tuple[str, int],
         context: Context,
-        answer: Answer,
+        answer: Handler,
         metrics: WebhookMetrics,
-        limits: Limits | None = None,
+        limits: HttpLimits | None = None,
     ) -> None:
-        limits = limits or Limits()
+        limits = limits or HttpLimits()
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._listener = socket.create_server(address, family=family, backlog=_BACKLOG)
         self.port: int = self._listener.getsockname()[1]
         self._context = context
         self._limits = limits
         self._leaving = threading.Event()
-        self._desk = Desk(
+        self._desk = ServerContext(
             answer,
             limits,
             metrics,
-            heavy=threading.BoundedSemaphore(limits.heavy_ones),
+            heavy=threading.BoundedSemaphore(limits.large_bodies),
             answering=threading.Lock(),
             leaving=self._leaving,
         )
-        self._crowd = Crowd(limits.connections, limits.patience, time.monotonic)
+        self._crowd = ConnectionLimiter(limits.connections, limits.patience, time.monotonic)
         metrics.connections.set_function(lambda: float(len(self._crowd)))
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._accept, name="admission", daemon=True)
@@ -102,8 +102,8 @@ class AdmissionServer:
             return
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         secured = context.wrap_socket(connected, server_side=True, do_handshake_on_connect=False)
-        guest = Guest(secured, time.monotonic())
-        if not self._crowd.admit(guest):
+        guest = Connection(secured, time.monotonic())
+        if not self._crowd.add(guest):
             secured.close()
             return
         try:
@@ -112,19 +112,19 @@ class AdmissionServer:
                 target=self._serve, args=(secured, guest), name=name, daemon=True
             ).start()
         except RuntimeError:
-            self._crowd.leave(guest)
+            self._crowd.remove(guest)
             secured.close()
             raise
 
-    def _serve(self, secured: ssl.SSLSocket, guest: Guest) -> None:
+    def _serve(self, secured: ssl.SSLSocket, guest: Connection) -> None:
         try:
             secured.settimeout(self._limits.handshake)
             secured.do_handshake()
-            Exchange(guest, self._desk).serve()
+            AdmissionHandler(guest, self._desk).serve()
         except OSError:
             pass  # whatever a peer does is its own business
         except Exception:
             log.exception("a connection failed")
         finally:
-            self._crowd.leave(guest)
+            self._crowd.remove(guest)
             secured.close()

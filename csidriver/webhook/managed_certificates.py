@@ -7,9 +7,15 @@ from datetime import UTC, datetime
 
 from csidriver.core.admission.certificates import RotationPolicy, RotationStep, may_serve, next_step
 from csidriver.errors import DriverError, StoreConflict, StoreError
-from csidriver.webhook.ca_bundle import Bundle
-from csidriver.webhook.certificate_secret import Material, Shelf
-from csidriver.webhook.certificate_source import Pki, Served, Time, shortcomings, told
+from csidriver.webhook.ca_bundle import CaBundle
+from csidriver.webhook.certificate_secret import CertificateSecret, KeyedCertificates
+from csidriver.webhook.certificate_source import (
+    CertificateFactory,
+    Clock,
+    ServingCertificate,
+    certificate_problems,
+    told,
+)
 from csidriver.webhook.metrics import WebhookMetrics
 
 log = logging.getLogger(__name__)
@@ -17,15 +23,15 @@ log = logging.getLogger(__name__)
 _FIRST_PAUSE = 0.5  # seconds after a failure, then twice as long each time
 
 
-class SelfMade:
+class ManagedCertificates:
     """Follows the Secret that replicas share; what any of them has made, all of them serve."""
 
     def __init__(  # noqa: PLR0913 - two halves of a story and what they are told with
         self,
-        shelf: Shelf,
-        bundle: Bundle,
-        pki: Pki,
-        clock: Time,
+        shelf: CertificateSecret,
+        bundle: CaBundle,
+        pki: CertificateFactory,
+        clock: Clock,
         metrics: WebhookMetrics,
         *,
         names: frozenset[str],
@@ -38,7 +44,7 @@ class SelfMade:
         self._metrics = metrics
         self._names = names
         self._terms = terms
-        self._served: Served | None = None
+        self._served: ServingCertificate | None = None
         self._trouble = ""
         self._failures = 0
 
@@ -50,7 +56,7 @@ class SelfMade:
     def problems(self) -> list[str]:
         """Why kube-apiserver would not accept us, nothing if it would."""
         served = self._served
-        problems = shortcomings(served, self._trouble, self._clock.now())
+        problems = certificate_problems(served, self._trouble, self._clock.now())
         bundle = self._bundle
         problem = bundle.problem if served is None else bundle.problem_of(served.certificate)
         return [*problems, told(problem, self._trouble)] if problem else problems
@@ -98,20 +104,22 @@ class SelfMade:
         if plan.step is not RotationStep.KEEP:
             if holding.damages:
                 log.warning("%s is made anew: %s", self._shelf, "; ".join(holding.damages))
-            self._shelf.carry_out(plan, holding, now)
+            self._shelf.apply(plan, holding, now)
             log.info("%s: %s", self._shelf, plan.step.value)
         if unpublished is not None:
             raise unpublished
         return plan.at if plan.step is RotationStep.KEEP else now
 
-    def _serve(self, material: Material, now: float) -> None:
+    def _serve(self, material: KeyedCertificates, now: float) -> None:
         served = None if self._served is None else self._served.certificate
         offered = material.stock.serving
         if served is not None and served.id == offered.id:
             return
         if not may_serve(offered, served, self._bundle.since, now, self._terms):
             return
-        self._served = Served(offered, self._pki.context(offered.pem, material.serving_key))
+        self._served = ServingCertificate(
+            offered, self._pki.context(offered.pem, material.serving_key)
+        )
         self._metrics.expiry.set(offered.expires)
         until = datetime.fromtimestamp(offered.expires, UTC)
         log.info("serving certificate %.16s, until %s", offered.id, until.isoformat())

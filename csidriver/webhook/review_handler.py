@@ -19,7 +19,7 @@ _MOST_PARTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpResponse:
     """A status and a JSON body, and how to count it."""
 
     status: HTTPStatus
@@ -27,19 +27,19 @@ class Reply:
     result: Result
 
 
-def answer(body: bytes) -> Reply:
+def handle_review(body: bytes) -> HttpResponse:
     """What to reply to the body of a request; never raises."""
     try:
         told = review(_decoded(body))
     except InvalidRequest as error:
-        return refusal(HTTPStatus.BAD_REQUEST, str(error))
+        return error_response(HTTPStatus.BAD_REQUEST, str(error))
     except Exception:
         log.exception("an admission review could not be answered")
-        return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "see the log of the webhook")
-    return Reply(HTTPStatus.OK, json.dumps(told).encode(), _result(told["response"]))
+        return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "see the log of the webhook")
+    return HttpResponse(HTTPStatus.OK, json.dumps(told).encode(), _result(told["response"]))
 
 
-def refusal(status: HTTPStatus, problem: str) -> Reply:
+def error_response(status: HTTPStatus, problem: str) -> HttpResponse:
     """An error in the shape that kube-apiserver passes on to its client."""
     told = {
         "apiVersion": "v1",
@@ -49,7 +49,7 @@ def refusal(status: HTTPStatus, problem: str) -> Reply:
         "message": f"oauth2-csi webhook: {problem}",
     }
     result = Result.FAILED if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Result.REFUSED
-    return Reply(status, json.dumps(told).encode(), result)
+    return HttpResponse(status, json.dumps(told).encode(), result)
 
 
 def _result(response: dict[str, Any]) -> Result:
@@ -68,7 +68,9 @@ def _decoded(body: bytes) -> dict[str, Any]:
         )
     except (ValueError, RecursionError) as error:
         # Only texts of our own are shown.
-        problem = str(error) if type(error) is _Unfit else "it is no JSON, or nested without end"
+        problem = (
+            str(error) if type(error) is _InvalidJson else "it is no JSON, or nested without end"
+        )
     else:
         if isinstance(document, dict):
             return document
@@ -76,19 +78,19 @@ def _decoded(body: bytes) -> dict[str, Any]:
     raise InvalidRequest("admission review", [problem])
 
 
-class _Unfit(ValueError):
+class _InvalidJson(ValueError):
     """JSON that no Kubernetes writes."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise _Unfit("a key stands twice in one object")
+        raise _InvalidJson("a key stands twice in one object")
     return found
 
 
 def _refuse_constant(_: str) -> NoReturn:
-    raise _Unfit("it holds NaN or Infinity")
+    raise _InvalidJson("it holds NaN or Infinity")
 
 
-Answer = Callable[[bytes], Reply]
+Handler = Callable[[bytes], HttpResponse]

@@ -15,9 +15,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csidriver.adapters.directory import DirectoryStore, FileSeat
-from csidriver.adapters.directory.manifest import Unfit, decode, encode
-from csidriver.adapters.directory.object_key import Slot
+from csidriver.adapters.directory import DirectoryStore, FileLock
+from csidriver.adapters.directory.manifest import InvalidManifest, decode, encode
+from csidriver.adapters.directory.object_key import ObjectKey
 from csidriver.core.annotations import IS_TOKEN, STATUS
 from csidriver.core.kubernetes.change import Namespaces, SecretChange
 from csidriver.core.kubernetes.event import Event
@@ -351,7 +351,7 @@ def test_a_root_that_is_a_file_makes_the_store_unavailable(tmp_path: Path) -> No
         lambda: store.create_secret(Secret("ns", "x")),
         lambda: list(store.list_secrets("ns", "Opaque")),
         lambda: next(store.watch_changes(threading.Event())),
-        FileSeat(tmp_path / "root").take,
+        FileLock(tmp_path / "root").acquire,
         lambda: next(store.watch_secret("ns", "x", threading.Event())),
         lambda: store.remove("Secret", "ns", "x"),
     ]
@@ -426,20 +426,20 @@ def test_the_age_is_that_of_the_file_if_we_wrote_it(tmp_path: Path, store: Direc
 
 
 def test_a_seat_whose_lock_was_removed_is_taken_anew_or_lost(tmp_path: Path) -> None:
-    one, other = FileSeat(tmp_path), FileSeat(tmp_path)
-    assert one.take()
+    one, other = FileLock(tmp_path), FileLock(tmp_path)
+    assert one.acquire()
     (tmp_path / ".refresher").unlink()
-    assert one.take()
-    assert not other.take()
+    assert one.acquire()
+    assert not other.acquire()
     (tmp_path / ".refresher").unlink()
-    assert other.take()
-    assert not one.take()
+    assert other.acquire()
+    assert not one.acquire()
 
 
 def test_a_seat_behind_a_symlink_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / ".refresher").symlink_to(tmp_path / "victim")
     with pytest.raises(StoreUnavailable):
-        FileSeat(tmp_path).take()
+        FileLock(tmp_path).acquire()
     assert not (tmp_path / "victim").exists()
 
 
@@ -460,10 +460,10 @@ def test_the_seat_of_a_process_that_dies_is_free_at_once(tmp_path: Path) -> None
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:  # noqa: S603 - our own text
         assert process.stdout is not None
         assert process.stdout.readline() == b"True\n"
-        assert not FileSeat(tmp_path).take()
+        assert not FileLock(tmp_path).acquire()
         process.kill()
         process.wait(WAIT)
-        assert FileSeat(tmp_path).take()
+        assert FileLock(tmp_path).acquire()
 
 
 INCREMENT = """
@@ -503,13 +503,13 @@ def test_nothing_shows_content_when_it_is_shown(
     store: DirectoryStore, put: Callable[..., Path]
 ) -> None:
     put(HEAD + f"stringData: {{oauth: {NEEDLE}}}\n")
-    stored = store._shelf.load(Slot.of("ns", "Secret", "x"))
+    stored = store._shelf.load(ObjectKey.of("ns", "Secret", "x"))
     assert stored is not None
     assert NEEDLE not in repr(stored) + str(stored) + repr(stored.secret)
 
 
 TEXTS = st.text(st.characters(codec="utf-8"))
-SLOT = Slot.of("ns", "Secret", "x")
+SLOT = ObjectKey.of("ns", "Secret", "x")
 
 
 @given(st.dictionaries(TEXTS, TEXTS), st.dictionaries(TEXTS, TEXTS))
@@ -527,5 +527,5 @@ def test_no_content_raises_anything_else(content: str | bytes) -> None:
     for start in (b"", HEAD.encode()):
         try:
             decode(start + raw, SLOT)
-        except Unfit as unfit:
+        except InvalidManifest as unfit:
             assert unfit.__cause__ is None  # noqa: PT017 - either outcome is right

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.adapters.oauth.http_client import Request
-from csidriver.adapters.oauth.tls_contexts import Trust
+from csidriver.adapters.oauth.tls_contexts import TlsContexts
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
@@ -686,7 +686,7 @@ def test_the_context_of_a_ca_file_is_made_once_for_each_state_of_the_file(tmp_pa
     ca_file, _ = certificate(tmp_path)
     (tmp_path / "other").mkdir()
     other, _ = certificate(tmp_path / "other")
-    trust = Trust()
+    trust = TlsContexts()
     first = trust.context(str(ca_file))
     assert trust.context(str(ca_file)) is first
     assert trust.context("") is trust.context("")
@@ -711,7 +711,7 @@ def test_an_exchange_adds_nothing_to_the_context_it_shares(tmp_path: Path) -> No
 
 def test_many_files_of_authorities_are_not_kept_for_ever(tmp_path: Path) -> None:
     ca_file, _ = certificate(tmp_path)
-    trust = Trust()
+    trust = TlsContexts()
     for number in range(200):
         copy = tmp_path / f"{number}.pem"
         copy.write_bytes(ca_file.read_bytes())

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from csidriver.adapters.kubernetes import (
     Client,
     KubernetesStore,
-    LeaseRecords,
-    Timings,
+    LeaseStore,
+    Timeouts,
     from_kubeconfig,
     from_pod,
 )
-from csidriver.adapters.kubernetes.credentials import Access
-from csidriver.adapters.kubernetes.json_stream import LARGEST, Items, lines
+from csidriver.adapters.kubernetes.credentials import CredentialSource
+from csidriver.adapters.kubernetes.json_stream import LARGEST, ListItemStream, lines
 from csidriver.core.annotations import IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE
 from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
 from csidriver.core.kubernetes.event import Event
@@ -44,7 +44,7 @@ from tests.adapters.scripted import PATIENCE, Asked, Says, Scripted, Stream
 
 NEEDLE = "needle-that-nobody-may-see"
 TOKEN = "tok-needle-that-nobody-may-see"
-QUICK = Timings(2.0, 5.0, watch=(5, 5), silence=5.0, pause=0.01, patience=0.05, poll=0.02)
+QUICK = Timeouts(2.0, 5.0, watch=(5, 5), silence=5.0, pause=0.01, patience=0.05, poll=0.02)
 REF = SourceRef("alice", "token")
 BASE = Secret("alice", "token", uid="u1", resource_version="7")
 PATCH = SecretPatch(data={"oauth": Sensitive(NEEDLE)})
@@ -185,7 +185,7 @@ def test_what_becomes_of_a_create_that_fails(
 def test_a_server_that_says_nothing_is_unavailable(api: Scripted, tmp_path: Path) -> None:
     api.answering = lambda _: Says(status=None)
     access = from_kubeconfig(config(tmp_path, api.url))
-    store = KubernetesStore(Client(access, Timings.within(0.2)))
+    store = KubernetesStore(Client(access, Timeouts.within(0.2)))
     with pytest.raises(StoreUnavailable, match="no answer in time"):
         store.patch_secret(BASE, PATCH)
     assert len(api.asked) == 1
@@ -256,7 +256,7 @@ def test_what_somebody_else_has_renewed_is_not_loaded_once_more() -> None:
         loads.append(configuration)
         configuration.api_key["authorization"] = str(len(loads))
 
-    access = Access(load)
+    access = CredentialSource(load)
     assert access.renew(Sensitive("1"))
     assert access.renew(Sensitive("1"))
     assert (len(loads), access.authorization()) == (2, Sensitive("2"))
@@ -402,13 +402,13 @@ def test_a_list_may_come_in_any_pieces(
         size = sizes[len(pieces) % len(sizes)]
         pieces.append(raw[at : at + size])
         at += size
-    found = Items(pieces)
+    found = ListItemStream(pieces)
     assert list(found) == items
     assert found.metadata == metadata
 
 
 def test_a_list_without_items_is_empty() -> None:
-    found = Items([b' { "items" : null , "metadata" : {"a": 1} } '])
+    found = ListItemStream([b' { "items" : null , "metadata" : {"a": 1} } '])
     assert list(found) == []
     assert found.metadata == {"a": 1}
 
@@ -582,7 +582,7 @@ def test_a_watch_that_ends_goes_on_where_it_was(
     first = Stream(told("ADDED", source("101")), told("BOOKMARK", manifest("150")))
     last = Stream(told("MODIFIED", source("151")))
     world.next(ALL, first, last, watch=True)
-    timings = Timings(2.0, 2 * PATIENCE, watch=(5, 5), silence=0.2, pause=0.01, poll=0.02)
+    timings = Timeouts(2.0, 2 * PATIENCE, watch=(5, 5), silence=0.2, pause=0.01, poll=0.02)
     quick = Client(from_kubeconfig(config(tmp_path, world.api.url)), timings)
     seen = Following(KubernetesStore(quick if how == "in silence" else client))
     try:
@@ -751,7 +751,7 @@ def test_a_lease_promises_whole_seconds_and_drops_an_empty_holder(
     api.answering = lambda asked: Says(
         asked.body | {"metadata": asked.body["metadata"] | {"resourceVersion": "8"}}
     )
-    records = LeaseRecords(client, "oauth2-csi")
+    records = LeaseStore(client, "oauth2-csi")
     stored = records.write(LeaseRecord("us", 2.5, 10.25, 20.5, 3, "7"))
     assert stored == LeaseRecord("us", 3.0, 10.25, 20.5, 3, "8")
     [asked] = api.asked
@@ -772,5 +772,5 @@ def test_an_odd_lease_is_unavailable(
 ) -> None:
     api.answering = lambda _: Says(document)
     with pytest.raises(StoreUnavailable) as caught:
-        LeaseRecords(client, "oauth2-csi").read()
+        LeaseStore(client, "oauth2-csi").read()
     assert NEEDLE not in shown(caught.value)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from csidriver.adapters.kubernetes import Client, KubernetesStore, Timings, from_kubeconfig
+from csidriver.adapters.kubernetes import Client, KubernetesStore, Timeouts, from_kubeconfig
 from csidriver.core.annotations import GRANT_TYPE, IS_TOKEN, STATUS
 from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
 from csidriver.core.kubernetes.event import Event
@@ -24,7 +24,7 @@ from tests.refresher.bench import until
 pytestmark = pytest.mark.tools(*PROGRAMS)
 NS, DRIVER = "carol", "oauth2-csi"
 WAIT = 20.0  # seconds; only a defect waits for it
-QUICK = Timings(pause=0.05, patience=0.2, poll=0.02)
+QUICK = Timeouts(pause=0.05, patience=0.2, poll=0.02)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from csidriver.adapters.clock import Clock
-from csidriver.adapters.kubernetes import LeaseRecords, Timings
+from csidriver.adapters.kubernetes import LeaseStore, Timeouts
 from csidriver.refresher.leader_election import LeaderElector, LeaseLock, LeaseTimings
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
@@ -23,8 +23,8 @@ class Replica:
 
     def __init__(self, cluster: Cluster, name: str) -> None:
         clock = Clock()
-        client = cluster.client(Timings.within(TERM.renew))
-        seat = LeaseLock(LeaseRecords(client, DRIVER), name, TERM, clock)
+        client = cluster.client(Timeouts.within(TERM.renew))
+        seat = LeaseLock(LeaseStore(client, DRIVER), name, TERM, clock)
         self.lease = LeaderElector(seat, TERM, clock)
         self.stop = threading.Event()
         self.began, self.over, self.ended = (threading.Event() for _ in range(3))
@@ -104,7 +104,7 @@ def test_a_standby_takes_over_from_one_that_went_silent(
     replica: Callable[[str], Replica], cluster: Cluster
 ) -> None:
     client = cluster.client()
-    dead = LeaseLock(LeaseRecords(client, DRIVER), "dead", TERM, Clock())
+    dead = LeaseLock(LeaseStore(client, DRIVER), "dead", TERM, Clock())
     assert dead.acquire()
     began = time.monotonic()
     second = replica("second")

@@ -14,13 +14,13 @@ from typing import Any, Self
 import pytest
 
 from csidriver.adapters.kubernetes import Client, KubernetesStore, WebhookConfiguration
-from csidriver.adapters.x509 import Pki
+from csidriver.adapters.x509 import CertificateFactory
 from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE, WEBHOOK
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict
-from csidriver.webhook.review_handler import Reply, refusal
+from csidriver.webhook.review_handler import HttpResponse, error_response
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.hooked import CONFIGURATION, Hooked, Pod, as_by_controllers
@@ -123,13 +123,13 @@ def test_only_annotated_pods_depend_on_the_webhook(hooked: Hooked) -> None:
     assert 'failed calling webhook "to-inject.oauth2.csi.cern.ch"' in done.stderr
 
 
-def too_old(_: bytes) -> Reply:
-    return refusal(HTTPStatus.BAD_REQUEST, "this is why")
+def too_old(_: bytes) -> HttpResponse:
+    return error_response(HTTPStatus.BAD_REQUEST, "this is why")
 
 
 def trusts_another(hooked: Hooked, port: int) -> None:
     hooked.register(port)
-    authority, _ = Pki().new_authority(time.time(), HOUR)
+    authority, _ = CertificateFactory().new_authority(time.time(), HOUR)
     value = base64.b64encode(authority.pem.encode()).decode()
     body = [{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": value}]
     hooked.plane.api("PATCH", CONFIGURATION, body, "application/json-patch+json")
@@ -222,7 +222,7 @@ def test_nothing_else_of_the_configuration_is_touched(hooked: Hooked) -> None:
     configuration = hooked.configuration()
     found = configuration.read()
     assert found is not None
-    authority, _ = Pki().new_authority(time.time(), HOUR)
+    authority, _ = CertificateFactory().new_authority(time.time(), HOUR)
     configuration.write(found, authority.pem)
     stored = hooked.plane.api("GET", CONFIGURATION)
     (webhook,) = stored["webhooks"]
@@ -243,7 +243,7 @@ def test_a_write_at_an_old_version_changes_nothing(hooked: Hooked) -> None:
     found = configuration.read()
     assert found is not None
     hooked.register(444)
-    authority, _ = Pki().new_authority(time.time(), HOUR)
+    authority, _ = CertificateFactory().new_authority(time.time(), HOUR)
     with pytest.raises(StoreConflict):
         configuration.write(found, authority.pem)
     assert hooked.ca_bundle() == ""
@@ -268,10 +268,10 @@ def test_replicas_that_start_together_agree(hooked: Hooked) -> None:
         replica.start()
     try:
         until(lambda: all(replica.role.ready() == [] for replica in replicas))
-        (trusted,) = Pki().certificates(hooked.ca_bundle())
+        (trusted,) = CertificateFactory().certificates(hooked.ca_bundle())
         stored = stores[0].get_secret(DRIVER_NAMESPACE, CERTIFICATE)
         assert stored is not None
-        (served,) = Pki().certificates(stored.data["tls.crt"].reveal(), [trusted])
+        (served,) = CertificateFactory().certificates(stored.data["tls.crt"].reveal(), [trusted])
         assert served.issuer == trusted.id
         expiries = {
             replica.registry.get_sample_value(
@@ -325,11 +325,13 @@ def test_rotation_fails_no_pod_of_a_stream(hooked: Hooked) -> None:
         store = hooked.store()
 
         def seen(count: int) -> bool:
-            authorities.update(one.id for one in Pki().certificates(hooked.ca_bundle()))
+            authorities.update(
+                one.id for one in CertificateFactory().certificates(hooked.ca_bundle())
+            )
             stored = store.get_secret(DRIVER_NAMESPACE, CERTIFICATE)
             assert stored is not None
             certificates.update(
-                one.id for one in Pki().certificates(stored.data["tls.crt"].reveal())
+                one.id for one in CertificateFactory().certificates(stored.data["tls.crt"].reveal())
             )
             return len(authorities) >= count
 
@@ -348,12 +350,12 @@ def test_a_deleted_certificate_is_made_anew_without_a_failed_pod(hooked: Hooked)
     with contextlib.closing(Stage(hooked)) as stage:
         stage.start(Given(terms=terms))
         stage.start(Given(terms=terms))
-        (before,) = Pki().certificates(hooked.ca_bundle())
+        (before,) = CertificateFactory().certificates(hooked.ca_bundle())
         with Stream(hooked) as stream:
             hooked.plane.kubectl("delete", "secret", CERTIFICATE, f"--namespace={DRIVER_NAMESPACE}")
 
             def only_the_new_one() -> bool:
-                trusted = {one.id for one in Pki().certificates(hooked.ca_bundle())}
+                trusted = {one.id for one in CertificateFactory().certificates(hooked.ca_bundle())}
                 return len(trusted) == 1 and before.id not in trusted
 
             until(only_the_new_one, patience=30)
@@ -376,7 +378,9 @@ def test_a_damaged_certificate_is_made_anew_without_a_failed_pod(hooked: Hooked)
                 return now is not None and now.data["tls.crt"] != found.data["tls.crt"]
 
             until(repaired)
-            until(lambda: len(Pki().certificates(hooked.ca_bundle())) == 1, patience=30)
+            until(
+                lambda: len(CertificateFactory().certificates(hooked.ca_bundle())) == 1, patience=30
+            )
         assert [str(r[1].get("message")) for r in stream.refusals] == []
 
 

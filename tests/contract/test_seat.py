@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from csidriver.adapters.clock import Clock
-from csidriver.adapters.directory import FileSeat
-from csidriver.adapters.kubernetes import LeaseRecords
+from csidriver.adapters.directory import FileLock
+from csidriver.adapters.kubernetes import LeaseStore
 from csidriver.refresher.leader_election import LeaderLock, LeaseLock, LeaseTimings
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
@@ -19,7 +19,7 @@ DRIVER = "oauth2-csi"
 def kubernetes_seats(cluster: Cluster) -> Seats:
     cluster.sweep(DRIVER)
     return lambda holder: LeaseLock(
-        LeaseRecords(cluster.client(), DRIVER), holder, LeaseTimings(60.0, 20.0), Clock()
+        LeaseStore(cluster.client(), DRIVER), holder, LeaseTimings(60.0, 20.0), Clock()
     )
 
 
@@ -29,7 +29,7 @@ def kubernetes_seats(cluster: Cluster) -> Seats:
 def seats(request: pytest.FixtureRequest, tmp_path: Path) -> Seats:
     """Makes a seat for a process of this name; all are one and the same."""
     if request.param == "directory":
-        return lambda _: FileSeat(tmp_path / "made" / "on demand")
+        return lambda _: FileLock(tmp_path / "made" / "on demand")
     return kubernetes_seats(request.getfixturevalue("cluster"))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.demo.report import Verdict
+from csidriver.demo.report import Report
 
 pytestmark = pytest.mark.mounts
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def test_the_demo_keeps_its_promises_while_the_secret_is_reapplied(folder: Path)
 
 
 def test_the_json_line_has_the_promised_keys() -> None:
-    assert set(Verdict.__dataclass_fields__) == {
+    assert set(Report.__dataclass_fields__) == {
         "refreshes",
         "rewrites",
         "leased_rewrites",

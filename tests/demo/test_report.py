@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from csidriver.demo.report import Verdict, percentile, propagations
+from csidriver.demo.report import Report, percentile, propagations
 
-KEPT = Verdict(
+KEPT = Report(
     refreshes=1,
     rewrites=2,
     leased_rewrites=2,

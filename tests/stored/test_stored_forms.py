@@ -37,7 +37,11 @@ from csidriver.core.volume.template import Template
 from csidriver.errors import InvalidSecret, TokenFileFailed
 from csidriver.node.volume_record import VolumeRecord
 from csidriver.refresher.spool import Spool
-from csidriver.webhook.certificate_secret import Holding, Material, Shelf
+from csidriver.webhook.certificate_secret import (
+    CertificateSecret,
+    KeyedCertificates,
+    StoredCertificates,
+)
 
 FIXTURES = Path(__file__).with_name("fixtures")
 REF = SourceRef("physics", "hello-token")
@@ -152,7 +156,7 @@ AUTHORITIES = (
     Certificate("authority-2", "authority-2", 2e9, frozenset(), "planted authority 2\n"),
 )
 SERVING = Certificate("serving", "authority-1", 2e9, frozenset({"name"}), "planted serving\n")
-MATERIAL = Material(
+MATERIAL = KeyedCertificates(
     CertificateSet(AUTHORITIES, SERVING),
     authority_key=Sensitive("planted authority key\n"),
     serving_key=Sensitive("planted serving key\n"),
@@ -256,12 +260,12 @@ def test_a_volume_that_says_more_is_refused(tmp_path: Path, *, deep: bool) -> No
 def test_the_webhooks_certificate_is_kept_as_ever(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
     store.create_secret(secret("certificate.json"))
-    shelf = Shelf(store, Papers(), "oauth2-csi", RotationPolicy())
+    shelf = CertificateSecret(store, Papers(), "oauth2-csi", RotationPolicy())
     holding = shelf.read()
     assert holding.material == MATERIAL
     store.remove("Secret", "oauth2-csi", "oauth2-csi-webhook-tls")
     again = RotationPlan(RotationStep.RENEW_SERVING, SERVING.names, 0.0)
-    shelf.carry_out(again, Holding(None, holding.material), 0.0)
+    shelf.apply(again, StoredCertificates(None, holding.material), 0.0)
     written = store.get_secret("oauth2-csi", "oauth2-csi-webhook-tls")
     assert written is not None
     assert manifest(written) == fixture("certificate.json")

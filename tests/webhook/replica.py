@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.clock import Clock
-from csidriver.adapters.x509 import Pki
+from csidriver.adapters.x509 import CertificateFactory
 from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.core.names import DRIVER_NAMESPACE
-from csidriver.webhook.ca_bundle import Bundle, Configuration
-from csidriver.webhook.certificate_secret import Shelf, Store
-from csidriver.webhook.certificate_source import Time
-from csidriver.webhook.http_handler import Limits
+from csidriver.webhook.ca_bundle import CaBundle, Configuration
+from csidriver.webhook.certificate_secret import CertificateSecret, Store
+from csidriver.webhook.certificate_source import Clock
+from csidriver.webhook.http_handler import HttpLimits
 from csidriver.webhook.https_server import AdmissionServer
-from csidriver.webhook.managed_certificates import SelfMade
+from csidriver.webhook.managed_certificates import ManagedCertificates
 from csidriver.webhook.metrics import WebhookMetrics
-from csidriver.webhook.review_handler import Answer, answer
+from csidriver.webhook.review_handler import Handler, handle_review
 from csidriver.webhook.webhook import Webhook
 
 PROMPT = 10.0  # seconds in which it ends
@@ -29,9 +29,9 @@ class Given:
 
     terms: RotationPolicy = field(default_factory=lambda: RotationPolicy(poll=0.1))
     names: frozenset[str] = NAMES
-    clock: Time = field(default_factory=Clock)
-    answer: Answer = answer
-    limits: Limits = field(default_factory=Limits)
+    clock: Clock = field(default_factory=Clock)
+    answer: Handler = handle_review
+    limits: HttpLimits = field(default_factory=HttpLimits)
     drain: float = 0.0
 
 
@@ -42,12 +42,12 @@ class Replica:
         self, store: Store, configuration: Configuration | None, given: Given | None = None
     ) -> None:
         given = given or Given()
-        pki, terms = Pki(), given.terms
+        pki, terms = CertificateFactory(), given.terms
         self.registry = CollectorRegistry()
         metrics = WebhookMetrics(self.registry)
-        self.certificates = SelfMade(
-            Shelf(store, pki, DRIVER_NAMESPACE, terms),
-            Bundle(configuration, pki, terms),
+        self.certificates = ManagedCertificates(
+            CertificateSecret(store, pki, DRIVER_NAMESPACE, terms),
+            CaBundle(configuration, pki, terms),
             pki,
             given.clock,
             metrics,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from csidriver.adapters.x509 import Pki
+from csidriver.adapters.x509 import CertificateFactory
 from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
 from csidriver.webhook.certificate_files import FileCertificates
@@ -16,7 +16,7 @@ from csidriver.webhook.metrics import WebhookMetrics
 from tests.refresher.bench import until
 from tests.webhook.places import Dial
 
-PKI = Pki()
+PKI = CertificateFactory()
 Pair = tuple[Certificate, Sensitive]
 
 
@@ -32,7 +32,9 @@ class Rig:
         self.given = FileCertificates(self.files, PKI, self.dial, metrics)
 
     def pair(self, life: float = 1000.0) -> Pair:
-        return PKI.new_serving(*self._authority, ["hook.ns.svc"], self.dial.time, life)
+        return PKI.issue_serving_certificate(
+            *self._authority, ["hook.ns.svc"], self.dial.time, life
+        )
 
     def put(self, pair: Pair) -> Pair:
         self.replace(self.files.certificate, pair[0].pem)

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from csidriver.adapters.x509 import Pki
-from csidriver.webhook.http_handler import Limits
+from csidriver.adapters.x509 import CertificateFactory
+from csidriver.webhook.http_handler import HttpLimits
 from csidriver.webhook.https_server import AdmissionServer
 from csidriver.webhook.metrics import Result, WebhookMetrics
-from csidriver.webhook.review_handler import Answer, Reply, answer
+from csidriver.webhook.review_handler import Handler, HttpResponse, handle_review
 from csidriver.webhook.webhook import Webhook
 from tests.core.admission.test_review import ENTRY, pod_with, review_of
 from tests.refresher.bench import until
@@ -28,15 +28,15 @@ from tests.refresher.bench import until
 HOST = "hook.ns.svc"
 GOOD = json.dumps(review_of(pod_with(ENTRY))).encode()
 KIND = {"Content-Type": "application/json"}
-BRIEF = Limits(handshake=0.3, request=0.5, idle=0.7, linger=0.3)
+BRIEF = HttpLimits(handshake=0.3, request=0.5, idle=0.7, linger=0.3)
 PATIENCE = 20
 
 
 class Served:
     """A server with a certificate of its own authority."""
 
-    def __init__(self, limits: Limits, reply: Answer = answer) -> None:
-        self._pki = Pki()
+    def __init__(self, limits: HttpLimits, reply: Handler = handle_review) -> None:
+        self._pki = CertificateFactory()
         self._authority = self._pki.new_authority(time.time(), 3600.0)
         self.certificate = ""
         self.context: ssl.SSLContext | None = None
@@ -48,7 +48,9 @@ class Served:
         self.server.start()
 
     def renew(self) -> None:
-        made, key = self._pki.new_serving(*self._authority, [HOST], time.time(), 3600.0)
+        made, key = self._pki.issue_serving_certificate(
+            *self._authority, [HOST], time.time(), 3600.0
+        )
         self.certificate, self.context = made.pem, self._pki.context(made.pem, key)
 
     def connect(self) -> socket.socket:
@@ -92,8 +94,8 @@ class Client(http.client.HTTPConnection):
 
 
 @contextlib.contextmanager
-def serving(limits: Limits | None = None, reply: Answer = answer) -> Iterator[Served]:
-    served = Served(limits or Limits(), reply)
+def serving(limits: HttpLimits | None = None, reply: Handler = handle_review) -> Iterator[Served]:
+    served = Served(limits or HttpLimits(), reply)
     try:
         yield served
     finally:
@@ -200,7 +202,7 @@ def test_bad_http_gets_a_status_and_no_more(served: Served, text: bytes, status:
 
 def test_a_body_that_is_too_long_is_refused_although_it_was_sent(served: Served) -> None:
     with contextlib.closing(served.client()) as client:
-        status, _ = client.post(b" " * (Limits().body + 1))
+        status, _ = client.post(b" " * (HttpLimits().body + 1))
         assert status == 413
 
 
@@ -313,7 +315,7 @@ def test_a_peer_that_drips_does_not_gain_time_with_each_byte(part: bytes) -> Non
 
 
 def test_when_all_places_are_taken_who_was_idle_longest_makes_room() -> None:
-    with serving(Limits(connections=3)) as served, contextlib.ExitStack() as stack:
+    with serving(HttpLimits(connections=3)) as served, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(contextlib.closing(served.client())) for _ in range(3)]
         for client in (clients[1], clients[0], clients[2]):
             assert client.post()[0] == 200
@@ -323,7 +325,10 @@ def test_when_all_places_are_taken_who_was_idle_longest_makes_room() -> None:
 
 
 def test_when_all_are_slow_who_was_slow_longest_makes_room() -> None:
-    with serving(Limits(connections=3, patience=0.3)) as served, contextlib.ExitStack() as stack:
+    with (
+        serving(HttpLimits(connections=3, patience=0.3)) as served,
+        contextlib.ExitStack() as stack,
+    ):
         slow = [stack.enter_context(_half_a_head(served)) for _ in range(3)]
         assert stack.enter_context(contextlib.closing(served.client())).post()[0] == 200
         assert is_closed(slow[0])
@@ -336,15 +341,15 @@ class Held:
         self.go = threading.Event()
         self.asked = threading.Semaphore(0)
 
-    def __call__(self, body: bytes) -> Reply:
+    def __call__(self, body: bytes) -> HttpResponse:
         self.asked.release()
         assert self.go.wait(PATIENCE)
-        return answer(body)
+        return handle_review(body)
 
 
 def test_who_is_being_answered_is_never_cut() -> None:
     held = Held()
-    limits = Limits(connections=1, patience=0.01)
+    limits = HttpLimits(connections=1, patience=0.01)
     with serving(limits, held) as served, contextlib.closing(served.client()) as client:
         client.request("POST", "/mutate", GOOD, KIND)
         assert held.asked.acquire(timeout=PATIENCE)
@@ -357,7 +362,7 @@ def test_who_is_being_answered_is_never_cut() -> None:
 
 
 def test_only_so_many_long_bodies_are_read_at_a_time() -> None:
-    limits = Limits(light=1000, heavy_ones=1, request=0.5)
+    limits = HttpLimits(large_body_threshold=1000, large_bodies=1, request=0.5)
     long = GOOD + b" " * 2000
     with serving(limits) as served, contextlib.ExitStack() as stack:
         first, second, third = [
@@ -378,11 +383,11 @@ class Alone:
         self.most = 0
         self._now = 0
 
-    def __call__(self, body: bytes) -> Reply:
+    def __call__(self, body: bytes) -> HttpResponse:
         self._now += 1
         self.most = max(self.most, self._now)
         threading.Event().wait(0.001)  # lets others in, if anything does
-        reply = answer(body)
+        reply = handle_review(body)
         self._now -= 1
         return reply
 
@@ -481,10 +486,10 @@ def test_the_role_is_not_ready_before_it_ends() -> None:
         def run(self, stop: threading.Event) -> None:
             stop.wait(PATIENCE)
 
-    served = Served(Limits())
+    served = Served(HttpLimits())
     served.server.stop()
     fresh = AdmissionServer(
-        ("127.0.0.1", 0), lambda: None, answer, WebhookMetrics(CollectorRegistry())
+        ("127.0.0.1", 0), lambda: None, handle_review, WebhookMetrics(CollectorRegistry())
     )
     role, stop = Webhook(Given(), fresh, drain=0.5), threading.Event()
     assert role.alive() != []
@@ -502,7 +507,7 @@ def test_the_role_is_not_ready_before_it_ends() -> None:
 def test_a_defect_in_a_connection_is_logged_without_its_bytes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def broken(_: bytes) -> Reply:
+    def broken(_: bytes) -> HttpResponse:
         raise ZeroDivisionError
 
     with serving(reply=broken) as served, contextlib.closing(served.client()) as client:

@@ -10,22 +10,22 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.directory import DirectoryStore
-from csidriver.adapters.x509 import Pki
+from csidriver.adapters.x509 import CertificateFactory
 from csidriver.core.admission.certificates import Certificate, RotationPolicy
 from csidriver.core.annotations import CERTIFICATE_TYPE
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict, StoreRefused, StoreUnavailable
-from csidriver.webhook.ca_bundle import Bundle
-from csidriver.webhook.certificate_secret import Shelf
-from csidriver.webhook.managed_certificates import SelfMade
+from csidriver.webhook.ca_bundle import CaBundle
+from csidriver.webhook.certificate_secret import CertificateSecret
+from csidriver.webhook.managed_certificates import ManagedCertificates
 from csidriver.webhook.metrics import WebhookMetrics
 from tests.refresher.bench import until
 from tests.webhook.places import Dial, Register
 from tests.webhook.replica import NAMES
 
-PKI = Pki()
+PKI = CertificateFactory()
 TERMS = RotationPolicy()
 DAY = 86_400.0
 
@@ -37,9 +37,9 @@ class Rig:
         self.store = store
         self.dial = dial
         self.registry = CollectorRegistry()
-        self.made = SelfMade(
-            Shelf(store, PKI, DRIVER_NAMESPACE, TERMS),
-            Bundle(register, PKI, TERMS),
+        self.made = ManagedCertificates(
+            CertificateSecret(store, PKI, DRIVER_NAMESPACE, TERMS),
+            CaBundle(register, PKI, TERMS),
             PKI,
             dial,
             WebhookMetrics(self.registry),
@@ -417,7 +417,7 @@ def test_a_name_that_is_added_is_in_the_next_certificate_at_once(
 
 def test_keys_are_shown_nowhere(rig: Rig, store: DirectoryStore) -> None:
     rig.settle()
-    material = Shelf(store, PKI, DRIVER_NAMESPACE, replace(TERMS)).read()
+    material = CertificateSecret(store, PKI, DRIVER_NAMESPACE, replace(TERMS)).read()
     for key in ("ca.key", "tls.key"):
         secret = stored(store).data[key].reveal().splitlines()[1]
         assert secret not in repr(material)

@@ -10,20 +10,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from csidriver.adapters.x509 import Pki
+from csidriver.adapters.x509 import CertificateFactory
 from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
 from tests.core.admission.test_review import ENTRY, pod_with, review_of
 from tests.processes import metrics_of, page_of, running
 from tests.refresher.bench import until
 
-PKI = Pki()
+PKI = CertificateFactory()
 PORT = re.compile(r"admission reviews on port ([0-9]+)")
 
 
 def put(folder: Path, authority: tuple[Certificate, Sensitive]) -> Certificate:
     """As kubelet does for a projected Secret: both at once, by replacing a link."""
-    made, key = PKI.new_serving(*authority, ["localhost"], time.time(), 3600.0)
+    made, key = PKI.issue_serving_certificate(*authority, ["localhost"], time.time(), 3600.0)
     version = folder / made.id
     version.mkdir()
     (version / "tls.crt").write_text(made.pem, encoding="ascii")

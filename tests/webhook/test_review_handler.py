@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from csidriver.webhook import review_handler
 from csidriver.webhook.metrics import Result
-from csidriver.webhook.review_handler import answer, refusal
+from csidriver.webhook.review_handler import error_response, handle_review
 from tests.core.admission.test_review import ENTRY, pod_with, review_of
 
 GOOD = json.dumps(review_of(pod_with(ENTRY))).encode()
@@ -24,7 +24,7 @@ GOOD = json.dumps(review_of(pod_with(ENTRY))).encode()
     ],
 )
 def test_reviews_are_answered_and_counted(pod: dict[str, Any], result: Result) -> None:
-    reply = answer(json.dumps(review_of(pod)).encode())
+    reply = handle_review(json.dumps(review_of(pod)).encode())
     assert (reply.status, reply.result) == (200, result)
     response = json.loads(reply.body)["response"]
     assert response["allowed"] is (result is not Result.DENIED)
@@ -51,7 +51,7 @@ def test_reviews_are_answered_and_counted(pod: dict[str, Any], result: Result) -
     ],
 )
 def test_what_is_no_review_gets_a_clear_refusal_that_quotes_nothing(body: bytes) -> None:
-    reply = answer(body)
+    reply = handle_review(body)
     assert (reply.status, reply.result) == (400, Result.REFUSED)
     status = json.loads(reply.body)
     assert (status["kind"], status["code"]) == ("Status", 400)
@@ -64,7 +64,7 @@ def test_what_is_no_review_gets_a_clear_refusal_that_quotes_nothing(body: bytes)
     st.binary(max_size=200) | st.recursive(st.none() | st.text(), st.lists).map(str).map(str.encode)
 )
 def test_nothing_escapes(body: bytes) -> None:
-    assert answer(body).status in {200, 400}
+    assert handle_review(body).status in {200, 400}
 
 
 @pytest.fixture
@@ -79,12 +79,12 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("broken")
 def test_a_defect_of_ours_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
-    reply = answer(GOOD)
+    reply = handle_review(GOOD)
     assert (reply.status, reply.result) == (500, Result.FAILED)
     assert b"needle" not in reply.body
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
 def test_refusals_of_ours_and_theirs_are_counted_apart() -> None:
-    assert refusal(HTTPStatus.BAD_REQUEST, "x").result is Result.REFUSED
-    assert refusal(HTTPStatus.SERVICE_UNAVAILABLE, "x").result is Result.FAILED
+    assert error_response(HTTPStatus.BAD_REQUEST, "x").result is Result.REFUSED
+    assert error_response(HTTPStatus.SERVICE_UNAVAILABLE, "x").result is Result.FAILED

@@ -10,24 +10,24 @@ from csidriver.errors import StoreUnavailable
 NAME = ".refresher"
 
 
-class FileSeat:
+class FileLock:
     """A locked file in a folder; not shared between threads."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
         self._lock: int | None = None
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Take the lock, or find that it is still ours; False if another process has it."""
         try:
             if self._lock is not None and self._is_in_place(self._lock):
                 return True
-            self.leave()
+            self.release()
             return self._taken()
         except OSError as error:
             raise StoreUnavailable(f"cannot lock {self._path}: {error.strerror}") from error
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Let another process have it."""
         lock, self._lock = self._lock, None
         if lock is not None:

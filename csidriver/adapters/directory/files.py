@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from errno import EACCES, ELOOP, ENOENT, ENOTDIR, ENXIO
 from pathlib import Path
 
-from csidriver.adapters.directory.manifest import LIMIT, Unfit
-from csidriver.adapters.directory.object_key import Slot
+from csidriver.adapters.directory.manifest import LIMIT, InvalidManifest
+from csidriver.adapters.directory.object_key import ObjectKey
 from csidriver.core.kubernetes.validation import is_dns1123_label
 from csidriver.errors import StoreRefused, StoreUnavailable
 
@@ -26,7 +26,7 @@ _FOLDER_MODE = 0o700
 Signature = tuple[int, int, int]  # mtime in nanoseconds, inode, size in bytes
 
 
-class Folder:
+class Files:
     """Reads and writes whole files; a missing root or namespace is an empty one."""
 
     def __init__(self, root: Path) -> None:
@@ -56,7 +56,7 @@ class Folder:
                 os.close(folder)
             return {name: found for name, found in signatures.items() if found is not None}
 
-    def signature(self, slot: Slot) -> Signature | None:
+    def signature(self, slot: ObjectKey) -> Signature | None:
         """What changes whenever the file changes, None if there is no file."""
         with _translated(f"look at {slot.path}"):
             folder = self._open(slot.namespace)
@@ -67,7 +67,7 @@ class Folder:
             finally:
                 os.close(folder)
 
-    def read(self, slot: Slot) -> tuple[bytes, float] | None:
+    def read(self, slot: ObjectKey) -> tuple[bytes, float] | None:
         """The file's content and its age in seconds, None if there is no file.
 
         Raises Unfit for what is no file.
@@ -95,7 +95,7 @@ class Folder:
         finally:
             os.close(lock)
 
-    def write(self, slot: Slot, content: bytes) -> None:
+    def write(self, slot: ObjectKey, content: bytes) -> None:
         """Put a file in place at once; call with the lock held. A crash leaves old or new."""
         with _translated(f"write {slot.path}"):
             folder = self._made(slot.namespace)
@@ -105,7 +105,7 @@ class Folder:
             finally:
                 os.close(folder)
 
-    def unlink(self, slot: Slot) -> None:
+    def unlink(self, slot: ObjectKey) -> None:
         """Remove a file, or the symlink that stands in its place; absent is fine."""
         with _translated(f"remove {slot.path}"):
             folder = self._open(slot.namespace)
@@ -161,22 +161,22 @@ def _read(file: str, folder: int) -> tuple[bytes, float] | None:
         return None
     except OSError as error:
         if error.errno in {ELOOP, ENXIO, EACCES}:
-            raise Unfit("it is a symlink or a socket, or not readable") from None
+            raise InvalidManifest("it is a symlink or a socket, or not readable") from None
         raise
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise Unfit("it is no regular file")
+            raise InvalidManifest("it is no regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as opened:
             content = opened.read(LIMIT + 1)
     finally:
         os.close(descriptor)
     if len(content) > LIMIT:
-        raise Unfit(f"it is larger than {LIMIT} bytes")
+        raise InvalidManifest(f"it is larger than {LIMIT} bytes")
     return content, max(0.0, time.time() - found.st_mtime)
 
 
-def _refuse_irregular(slot: Slot, folder: int) -> None:
+def _refuse_irregular(slot: ObjectKey, folder: int) -> None:
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(os.stat(slot.file, dir_fd=folder, follow_symlinks=False).st_mode):
             raise StoreRefused(f"{slot.path} is no regular file")

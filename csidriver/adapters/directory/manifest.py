@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from csidriver.adapters.directory.object_key import Slot
+from csidriver.adapters.directory.object_key import ObjectKey
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreRefused
@@ -33,7 +33,7 @@ class _Loader(_FastLoader):  # type: ignore[misc]
     }
 
 
-class Unfit(Exception):
+class InvalidManifest(Exception):
     """A file that counts as absent, and why; safe to log."""
 
 
@@ -42,30 +42,30 @@ def version(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def decode(content: bytes, slot: Slot) -> dict[str, Any]:
+def decode(content: bytes, slot: ObjectKey) -> dict[str, Any]:
     """The object of a file, proven to belong in `slot`; raises Unfit."""
     try:
         text = content.decode()
-        _turn_away_the_devious(text)
+        _reject_aliases_and_tags(text)
         loaded = yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from the safe loader
         manifest: dict[str, Any] = _as_json(loaded)
     except yaml.MarkedYAMLError as error:
-        raise Unfit(f"{type(error).__name__}{_line(error.problem_mark)}") from None
+        raise InvalidManifest(f"{type(error).__name__}{_line(error.problem_mark)}") from None
     except (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError) as error:
         # Not chained: these, too, quote what they choke on.
-        raise Unfit(type(error).__name__) from None
+        raise InvalidManifest(type(error).__name__) from None
     check(manifest, slot)
     metadata: dict[str, Any] = manifest["metadata"]
     return manifest | {"metadata": metadata | {"namespace": slot.namespace}}
 
 
-def encode(manifest: Mapping[str, Any], slot: Slot) -> bytes:
+def encode(manifest: Mapping[str, Any], slot: ObjectKey) -> bytes:
     """The bytes to store; raises StoreRefused for what could not be read back as it is."""
     try:
         text: str = yaml.dump(dict(manifest), Dumper=_Dumper, width=1 << 30)
         content = text.encode()
         faithful = len(content) <= LIMIT and decode(content, slot) == manifest
-    except Unfit as unfit:
+    except InvalidManifest as unfit:
         raise StoreRefused(f"{slot.path} would not be valid: {unfit}") from None
     except (UnicodeError, RecursionError):
         raise StoreRefused(f"{slot.path} would be no text, or nested too deeply") from None
@@ -74,7 +74,7 @@ def encode(manifest: Mapping[str, Any], slot: Slot) -> bytes:
     return content
 
 
-def received(manifest: Mapping[str, Any], namespace: str) -> tuple[dict[str, Any], Slot]:
+def received(manifest: Mapping[str, Any], namespace: str) -> tuple[dict[str, Any], ObjectKey]:
     """A deep copy of a person's manifest, and its slot; raises StoreRefused if it is not fit."""
     try:
         copy = _as_json(dict(manifest))
@@ -82,35 +82,35 @@ def received(manifest: Mapping[str, Any], namespace: str) -> tuple[dict[str, Any
         raise StoreRefused("the manifest cannot be written as JSON") from None
     metadata = copy.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
-    slot = Slot.of(namespace, copy.get("kind"), name)
+    slot = ObjectKey.of(namespace, copy.get("kind"), name)
     try:
         check(copy, slot)
-    except Unfit as unfit:
+    except InvalidManifest as unfit:
         raise StoreRefused(f"{slot.path} is not valid: {unfit}") from None
     return copy, slot
 
 
-def check(manifest: Any, slot: Slot) -> None:
+def check(manifest: Any, slot: ObjectKey) -> None:
     """Raises Unfit unless the fields that anybody here reads have their types and fit `slot`."""
     if not isinstance(manifest, dict) or not isinstance(manifest.get("metadata"), dict):
-        raise Unfit("it holds no object with metadata")
+        raise InvalidManifest("it holds no object with metadata")
     metadata = manifest["metadata"]
     if str(manifest.get("kind")).lower() != slot.kind or metadata.get("name") != slot.name:
-        raise Unfit("its kind or name is not that of the file name")
+        raise InvalidManifest("its kind or name is not that of the file name")
     if metadata.get("namespace", slot.namespace) != slot.namespace:
-        raise Unfit("its namespace is not that of the folder")
+        raise InvalidManifest("its namespace is not that of the folder")
     if not all(isinstance(metadata.get(key, ""), str) for key in ("uid", "creationTimestamp")):
-        raise Unfit("its uid or creationTimestamp is no text")
+        raise InvalidManifest("its uid or creationTimestamp is no text")
     entries = metadata.get("managedFields", [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise Unfit("its managedFields are no list of objects")
+        raise InvalidManifest("its managedFields are no list of objects")
     if not all(_is_texts(metadata.get(key)) for key in ("annotations", "labels")):
-        raise Unfit("its annotations or labels are no map of texts")
+        raise InvalidManifest("its annotations or labels are no map of texts")
     if slot.kind in {"secret", "configmap"}:
         _check_content(manifest)
 
 
-def to_secret(manifest: Mapping[str, Any], slot: Slot, resource_version: str) -> Secret:
+def to_secret(manifest: Mapping[str, Any], slot: ObjectKey, resource_version: str) -> Secret:
     """A stored Secret as the driver sees it."""
     metadata = manifest["metadata"]
     own = {"uid": metadata.get("uid") or slot.uid, "resourceVersion": resource_version}
@@ -130,11 +130,11 @@ def _as_json(value: Any) -> Any:
 
 def _check_content(manifest: Mapping[str, Any]) -> None:
     if not all(_is_texts(manifest.get(key)) for key in ("data", "stringData", "binaryData")):
-        raise Unfit("its data is no map of texts")
+        raise InvalidManifest("its data is no map of texts")
     if not isinstance(manifest.get("type", ""), str):
-        raise Unfit("its type is no text")
+        raise InvalidManifest("its type is no text")
     if not isinstance(manifest.get("immutable", False), bool):
-        raise Unfit("its immutable is neither true nor false")
+        raise InvalidManifest("its immutable is neither true nor false")
 
 
 def _is_texts(value: Any) -> bool:
@@ -144,17 +144,17 @@ def _is_texts(value: Any) -> bool:
     )
 
 
-def _turn_away_the_devious(text: str) -> None:
+def _reject_aliases_and_tags(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
-            raise Unfit(f"alias or tag{_line(event.start_mark)}")
+            raise InvalidManifest(f"alias or tag{_line(event.start_mark)}")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > _DEPTH:
-            raise Unfit(f"nested too deeply{_line(event.start_mark)}")
+            raise InvalidManifest(f"nested too deeply{_line(event.start_mark)}")
 
 
 def _line(mark: Any) -> str:

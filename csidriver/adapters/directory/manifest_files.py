@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from csidriver.adapters.directory import manifest
-from csidriver.adapters.directory.files import Folder
-from csidriver.adapters.directory.object_key import Slot
+from csidriver.adapters.directory.files import Files
+from csidriver.adapters.directory.object_key import ObjectKey
 from csidriver.core.kubernetes.secret import Secret
 
 logger = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 class Stored:
     """One object as its file has it, in the clear: never to be logged."""
 
-    slot: Slot
+    slot: ObjectKey
     manifest: dict[str, Any]
     version: str
     age: float
@@ -35,15 +35,15 @@ class Stored:
         return f"Stored({self.slot.path}, {self.version})"
 
 
-class Shelf:
+class ManifestFiles:
     """Reads objects and warns, once for each content, about files that are none."""
 
     def __init__(self, root: Path) -> None:
-        self.folder = Folder(root)
+        self.folder = Files(root)
         self._lock = threading.Lock()
         self._warned: dict[str, str] = {}
 
-    def load(self, slot: Slot) -> Stored | None:
+    def load(self, slot: ObjectKey) -> Stored | None:
         """The object in this slot, None if there is none."""
         version = ""
         try:
@@ -53,11 +53,11 @@ class Shelf:
             content, age = found
             version = manifest.version(content)
             return Stored(slot, manifest.decode(content, slot), version, age)
-        except manifest.Unfit as unfit:
+        except manifest.InvalidManifest as unfit:
             self.warn(slot.path, reason=str(unfit), version=version)
             return None
 
-    def store(self, slot: Slot, content: dict[str, Any]) -> Stored:
+    def store(self, slot: ObjectKey, content: dict[str, Any]) -> Stored:
         """Write an object and return it as stored; call with the folder's lock held."""
         encoded = manifest.encode(content, slot)
         self.folder.write(slot, encoded)

@@ -1,6 +1,6 @@
 """Where an object lives: the one place that turns names into file names.
 
-A `Slot` exists only for names that Kubernetes allows, so no path built from one leaves its folder.
+A `ObjectKey` exists only for names that Kubernetes allows, so no path built from one leaves its folder.
 """
 
 import re
@@ -16,7 +16,7 @@ _SUFFIX = ".yaml"
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Slot:
+class ObjectKey:
     """One object's namespace, lower case kind and name."""
 
     namespace: str
@@ -24,7 +24,7 @@ class Slot:
     name: str
 
     @classmethod
-    def of(cls, namespace: object, kind: object, name: object) -> "Slot":
+    def of(cls, namespace: object, kind: object, name: object) -> "ObjectKey":
         """The slot of an object; raises StoreRefused for names that Kubernetes would not take."""
         if not is_dns1123_label(namespace):
             raise StoreRefused(f"namespace {namespace!r:.80} is no DNS-1123 label")
@@ -38,7 +38,7 @@ class Slot:
         return slot
 
     @classmethod
-    def of_file(cls, namespace: str, file: str) -> "Slot | None":
+    def of_file(cls, namespace: str, file: str) -> "ObjectKey | None":
         """The slot that a file name means, None if it means none."""
         kind, _, name = file.removesuffix(_SUFFIX).partition(".")
         try:

@@ -17,7 +17,7 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _SERVER_FIELDS = ("uid", "creationTimestamp", "managedFields", "resourceVersion")
 
 
-def settled(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def normalize(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The form in which an API server keeps it: `stringData` folded, nothing empty, no version."""
     metadata = dict(manifest["metadata"])
     metadata.pop("resourceVersion", None)
@@ -30,7 +30,7 @@ def settled(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def merged(manifest: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+def merge_patch(manifest: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     """RFC 7396, a JSON merge patch applied."""
     result = dict(manifest)
     for key, value in patch.items():
@@ -38,28 +38,28 @@ def merged(manifest: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, A
             result.pop(key, None)
         elif isinstance(value, Mapping):
             old = result.get(key)
-            result[key] = merged(old if isinstance(old, Mapping) else {}, value)
+            result[key] = merge_patch(old if isinstance(old, Mapping) else {}, value)
         else:
             result[key] = value
     return result
 
 
-def applied(stored: Mapping[str, Any] | None, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def kubectl_apply(stored: Mapping[str, Any] | None, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """`kubectl apply`: what the manifest says, without what it no longer says; the rest stays."""
     manifest = _without_server_fields(manifest)
     text = json.dumps(manifest, separators=(",", ":"))
-    patch = merged(manifest, {"metadata": {"annotations": {LAST_APPLIED: text}}})
+    patch = merge_patch(manifest, {"metadata": {"annotations": {LAST_APPLIED: text}}})
     if stored is None:
-        return merged({}, patch)
+        return merge_patch({}, patch)
     # Compared with the patch, which always has annotations: those of others must not go when the
     # manifest has no annotations any more.
-    return merged(merged(stored, _removals(_last_applied(stored), patch)), patch)
+    return merge_patch(merge_patch(stored, _removals(_last_applied(stored), patch)), patch)
 
 
-def replaced(stored: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+def kubectl_replace(stored: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
     """`kubectl replace`: the manifest, with what only a server may set kept from before."""
     kept = {k: v for k, v in stored["metadata"].items() if k in _SERVER_FIELDS}
-    return merged(_without_server_fields(manifest), {"metadata": kept})
+    return merge_patch(_without_server_fields(manifest), {"metadata": kept})
 
 
 def event_name(event: Event) -> str:
@@ -96,7 +96,7 @@ def guard_immutable(stored: Mapping[str, Any], changed: Mapping[str, Any]) -> No
         raise StoreRefused(f"{changed['metadata']['name']} is immutable")
 
 
-def signed(manifest: Mapping[str, Any], manager: str, now: str) -> dict[str, Any]:
+def with_manager(manifest: Mapping[str, Any], manager: str, now: str) -> dict[str, Any]:
     """With `manager` recorded as a writer at `now` (RFC 3339)."""
     metadata = manifest["metadata"]
     others = [e for e in metadata.get("managedFields", []) if e.get("manager") != manager]
@@ -104,7 +104,7 @@ def signed(manifest: Mapping[str, Any], manager: str, now: str) -> dict[str, Any
     return {**manifest, "metadata": metadata | {"managedFields": [*others, entry]}}
 
 
-def unsigned(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def without_manager(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Without its writers: what decides whether a write changes anything."""
     metadata = {k: v for k, v in manifest["metadata"].items() if k != "managedFields"}
     return {**manifest, "metadata": metadata}

@@ -11,8 +11,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from csidriver.adapters.directory.files import Signature
-from csidriver.adapters.directory.manifest_files import Shelf
-from csidriver.adapters.directory.object_key import Slot
+from csidriver.adapters.directory.manifest_files import ManifestFiles
+from csidriver.adapters.directory.object_key import ObjectKey
 from csidriver.core import annotations, names
 from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret
@@ -28,14 +28,14 @@ class _Look:
     secret: Secret | None
 
 
-class Glance:
+class PollingWatch:
     """What one watch saw last; not shared between threads."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: ManifestFiles) -> None:
         self._shelf = shelf
-        self._looks: dict[Slot, _Look] = {}
+        self._looks: dict[ObjectKey, _Look] = {}
 
-    def secret(self, slot: Slot, signature: Signature | None) -> Secret | None:
+    def secret(self, slot: ObjectKey, signature: Signature | None) -> Secret | None:
         """The Secret in a file of this signature, None without a file or if it is unfit."""
         if signature is None:
             self._looks.pop(slot, None)
@@ -59,10 +59,10 @@ class Glance:
         secrets = [self.secret(slot, signature) for slot, signature in seen.items()]
         return [secret for secret in secrets if secret is not None]
 
-    def _files(self) -> Iterator[tuple[Slot, Signature]]:
+    def _files(self) -> Iterator[tuple[ObjectKey, Signature]]:
         for namespace in self._shelf.folder.namespaces():
             for file, signature in self._shelf.folder.files(namespace).items():
-                slot = Slot.of_file(namespace, file)
+                slot = ObjectKey.of_file(namespace, file)
                 if slot is None:
                     path = f"{namespace}/{file}"
                     self._shelf.warn(path, reason="its name is not <kind>.<name>.yaml")
@@ -94,10 +94,10 @@ def seen(secret: Secret, places: Namespaces) -> SecretChange | None:
 
 
 def changes(
-    shelf: Shelf, places: Namespaces, stop: threading.Event, *, poll: float
+    shelf: ManifestFiles, places: Namespaces, stop: threading.Event, *, poll: float
 ) -> Generator[SecretChange | None, None, None]:
     """Everything there is, None, then every change, until `stop`; looks every `poll` seconds."""
-    glance = Glance(shelf)
+    glance = PollingWatch(shelf)
     known: dict[tuple[TokenObject, SourceRef], SecretChange] = {}
     first = True
     while not stop.is_set():
@@ -112,10 +112,10 @@ def changes(
 
 
 def secret(
-    shelf: Shelf, slot: Slot, stop: threading.Event, *, poll: float
+    shelf: ManifestFiles, slot: ObjectKey, stop: threading.Event, *, poll: float
 ) -> Iterator[Secret | None]:
     """The Secret in a slot, None while it is absent, then every change of it, until `stop`."""
-    glance = Glance(shelf)
+    glance = PollingWatch(shelf)
     known: Secret | None = None
     first = True
     while not stop.is_set():

@@ -13,8 +13,8 @@ from typing import Any
 
 from csidriver.adapters.directory import objects, polling_watch
 from csidriver.adapters.directory.manifest import received
-from csidriver.adapters.directory.manifest_files import Shelf, Stored
-from csidriver.adapters.directory.object_key import Slot
+from csidriver.adapters.directory.manifest_files import ManifestFiles, Stored
+from csidriver.adapters.directory.object_key import ObjectKey
 from csidriver.core.kubernetes.change import Namespaces, SecretChange
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
@@ -31,18 +31,18 @@ class DirectoryStore:
     """
 
     def __init__(self, root: Path, *, poll: float = 0.05, places: Namespaces | None = None) -> None:
-        self._shelf = Shelf(root)
+        self._shelf = ManifestFiles(root)
         self._poll = poll
         self._places = places or Namespaces()
 
     def get_secret(self, namespace: str, name: str) -> Secret | None:
         """The Secret, None if there is none."""
-        stored = self._shelf.load(Slot.of(namespace, "Secret", name))
+        stored = self._shelf.load(ObjectKey.of(namespace, "Secret", name))
         return None if stored is None else stored.secret
 
     def create_secret(self, secret: Secret) -> Secret:
         """Store a new Secret; raises StoreConflict if it exists. Namespaces come into being."""
-        slot = Slot.of(secret.namespace, "Secret", secret.name)
+        slot = ObjectKey.of(secret.namespace, "Secret", secret.name)
         with self._shelf.folder.locked():
             if self._shelf.load(slot) is not None:
                 raise StoreConflict(f"{slot.path} exists")
@@ -56,26 +56,26 @@ class DirectoryStore:
         All that the patch does not name stays as it is. Raises StoreRefused for a change of the
         data of an immutable Secret.
         """
-        slot = Slot.of(base.namespace, "Secret", base.name)
+        slot = ObjectKey.of(base.namespace, "Secret", base.name)
         body = patch.to_merge_patch(base.resource_version)
         with self._shelf.folder.locked():
             stored = self._still(slot, base)
             if stored is None:
                 raise StoreConflict(f"{slot.path} is gone")
-            changed = objects.merged(objects.settled(stored.manifest), body)
+            changed = objects.merge_patch(objects.normalize(stored.manifest), body)
             return self._put(stored, changed, slot, FIELD_MANAGER).secret
 
     def delete_secret(self, base: Secret) -> None:
         """Remove a Secret, absent is fine; raises StoreConflict if it is not the one in `base`."""
-        slot = Slot.of(base.namespace, "Secret", base.name)
+        slot = ObjectKey.of(base.namespace, "Secret", base.name)
         with self._shelf.folder.locked():
             if self._still(slot, base) is not None:
                 self._shelf.folder.unlink(slot)
 
     def list_secrets(self, namespace: str, type: str) -> Iterator[Secret]:  # noqa: A002 - its name
         """All Secrets of one type in a namespace, by name."""
-        Slot.of(namespace, "Secret", "any")
-        slots = [Slot.of_file(namespace, file) for file in self._shelf.folder.files(namespace)]
+        ObjectKey.of(namespace, "Secret", "any")
+        slots = [ObjectKey.of_file(namespace, file) for file in self._shelf.folder.files(namespace)]
         for slot in sorted(s for s in slots if s is not None and s.kind == "secret"):
             stored = self._shelf.load(slot)
             if stored is not None and stored.secret.type == type:
@@ -89,17 +89,17 @@ class DirectoryStore:
         self, namespace: str, name: str, stop: threading.Event
     ) -> Iterator[Secret | None]:
         """One Secret as it is (None while absent), then every change of it, until `stop`."""
-        slot = Slot.of(namespace, "Secret", name)
+        slot = ObjectKey.of(namespace, "Secret", name)
         return polling_watch.secret(self._shelf, slot, stop, poll=self._poll)
 
     def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """The texts of a ConfigMap, None if there is none."""
-        stored = self._shelf.load(Slot.of(namespace, "ConfigMap", name))
+        stored = self._shelf.load(ObjectKey.of(namespace, "ConfigMap", name))
         return None if stored is None else dict(stored.manifest.get("data") or {})
 
     def create_event(self, event: Event) -> None:
         """Record an Event, or count one more of it."""
-        slot = Slot.of(event.ref.namespace, "Event", objects.event_name(event))
+        slot = ObjectKey.of(event.ref.namespace, "Event", objects.event_name(event))
         with self._shelf.folder.locked():
             stored = self._shelf.load(slot)
             before = None if stored is None else stored.manifest
@@ -116,8 +116,8 @@ class DirectoryStore:
         copy, slot = received(manifest, namespace)
         with self._shelf.folder.locked():
             stored = self._shelf.load(slot)
-            before = None if stored is None else objects.settled(stored.manifest)
-            self._put(stored, objects.applied(before, copy), slot, manager)
+            before = None if stored is None else objects.normalize(stored.manifest)
+            self._put(stored, objects.kubectl_apply(before, copy), slot, manager)
 
     def replace(
         self, manifest: Mapping[str, Any], namespace: str, manager: str = "kubectl-replace"
@@ -128,32 +128,32 @@ class DirectoryStore:
             stored = self._shelf.load(slot)
             if stored is None:
                 raise StoreConflict(f"{slot.path} is gone")
-            self._put(stored, objects.replaced(stored.manifest, copy), slot, manager)
+            self._put(stored, objects.kubectl_replace(stored.manifest, copy), slot, manager)
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """What `kubectl delete` does, to an object of any kind, fit or not; absent is fine."""
-        slot = Slot.of(namespace, kind, name)
+        slot = ObjectKey.of(namespace, kind, name)
         with self._shelf.folder.locked():
             self._shelf.folder.unlink(slot)
 
-    def _still(self, slot: Slot, base: Secret) -> Stored | None:
+    def _still(self, slot: ObjectKey, base: Secret) -> Stored | None:
         stored = self._shelf.load(slot)
         if stored is not None and stored.version != base.resource_version:
             raise StoreConflict(f"{slot.path} has changed")
         return stored
 
     def _put(
-        self, stored: Stored | None, written: Mapping[str, Any], slot: Slot, manager: str
+        self, stored: Stored | None, written: Mapping[str, Any], slot: ObjectKey, manager: str
     ) -> Stored:
         """Write an object as its server would; one that does not change keeps its version."""
         now = format_rfc3339(time.time())
         own = {"namespace": slot.namespace, **written["metadata"]}
         if stored is None:
             own |= {"uid": str(uuid.uuid4()), "creationTimestamp": now}
-        changed = objects.settled({**written, "metadata": own})
+        changed = objects.normalize({**written, "metadata": own})
         if stored is not None:
-            before = objects.settled(stored.manifest)
+            before = objects.normalize(stored.manifest)
             objects.guard_immutable(before, changed)
-            if objects.unsigned(before) == objects.unsigned(changed):
+            if objects.without_manager(before) == objects.without_manager(changed):
                 return stored
-        return self._shelf.store(slot, objects.signed(changed, manager, now))
+        return self._shelf.store(slot, objects.with_manager(changed, manager, now))

@@ -20,9 +20,9 @@ import urllib3
 from kubernetes.client.api_client import ApiClient
 from kubernetes.client.exceptions import ApiException
 
-from csidriver.adapters.kubernetes.credentials import Access
+from csidriver.adapters.kubernetes.credentials import CredentialSource
 from csidriver.adapters.kubernetes.json_stream import LARGEST
-from csidriver.adapters.kubernetes.request import Absent, Call, refusal
+from csidriver.adapters.kubernetes.request import ApiRequest, NotFound, error_for
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreError, StoreUnavailable
@@ -48,7 +48,7 @@ _P = ParamSpec("_P")
 
 
 @dataclass(frozen=True, slots=True)
-class Timings:
+class Timeouts:
     """How long to wait, in seconds."""
 
     connect: float = 5.0
@@ -65,13 +65,13 @@ class Timings:
     poll: float = 0.2
 
     @classmethod
-    def within(cls, seconds: float) -> "Timings":
+    def within(cls, seconds: float) -> "Timeouts":
         """For requests that are of no use once so much time has passed."""
         return cls(connect=0.4 * seconds, read=0.6 * seconds)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class RequestOptions:
     """What goes along with a call; `accept` other than JSON is a way of showing objects."""
 
     query: Mapping[str, str] = field(default_factory=dict)
@@ -80,14 +80,14 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """The object of an answer, and the API server's clock when it answered (epoch seconds)."""
 
     document: dict[str, Any] = field(repr=False)
     now: float | None
 
 
-def bare(method: Callable[_P, _T]) -> Callable[_P, _T]:
+def without_traceback(method: Callable[_P, _T]) -> Callable[_P, _T]:
     """Have errors leave a method without the frames they come from.
 
     Variables there hold tokens and bodies, and a caller may keep an error for long.
@@ -106,8 +106,8 @@ def bare(method: Callable[_P, _T]) -> Callable[_P, _T]:
 class Client:
     """One API server, spoken to as one identity, by as many threads as like."""
 
-    def __init__(self, access: Access, timings: Timings | None = None) -> None:
-        self.timings = timings or Timings()
+    def __init__(self, access: CredentialSource, timings: Timeouts | None = None) -> None:
+        self.timings = timings or Timeouts()
         self._access = access
         configuration = access.configuration
         # A request that may have arrived is not for the transport to repeat.
@@ -116,21 +116,23 @@ class Client:
         configuration.socket_options = _SOCKET_OPTIONS
         self._api = ApiClient(configuration)
 
-    def ask(self, call: Call, ask: Ask | None = None) -> Answer:
+    def request(self, call: ApiRequest, ask: RequestOptions | None = None) -> ApiResponse:
         """Send a request and read its answer; raises StoreError for all but a success."""
-        with self.open(call, ask or Ask()) as response:
+        with self.open(call, ask or RequestOptions()) as response:
             body = self._translated(partial(response.read, LARGEST + 1))
-            return Answer(parsed(body), clock(response))
+            return ApiResponse(parsed(body), clock(response))
 
-    def find(self, call: Call, ask: Ask | None = None) -> Answer | None:
+    def request_or_none(
+        self, call: ApiRequest, ask: RequestOptions | None = None
+    ) -> ApiResponse | None:
         """The same, None if there is no such object."""
         try:
-            return self.ask(call, ask)
-        except Absent:
+            return self.request(call, ask)
+        except NotFound:
             return None
 
     @contextlib.contextmanager
-    def open(self, call: Call, ask: Ask) -> Iterator[urllib3.BaseHTTPResponse]:
+    def open(self, call: ApiRequest, ask: RequestOptions) -> Iterator[urllib3.BaseHTTPResponse]:
         """The answer to a request, a success, its body unread; raises StoreError."""
         authorization = self._access.authorization()
         response = self._send(call, ask, authorization)
@@ -140,7 +142,7 @@ class Client:
         try:
             if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
                 told = self._translated(partial(response.read, _TELLING))
-                raise refusal(call, response.status, told)
+                raise error_for(call, response.status, told)
             yield response
         finally:
             # Read to its end, its connection is back in the pool; otherwise it is of no use.
@@ -152,7 +154,9 @@ class Client:
         while chunk := self._translated(partial(response.read1, _CHUNK)):
             yield chunk
 
-    def _send(self, call: Call, ask: Ask, authorization: Sensitive) -> urllib3.BaseHTTPResponse:
+    def _send(
+        self, call: ApiRequest, ask: RequestOptions, authorization: Sensitive
+    ) -> urllib3.BaseHTTPResponse:
         manager = {"fieldManager": FIELD_MANAGER} if call.method in _WRITES else {}
         url = self._access.server + call.path({**ask.query, **manager})
         headers = {"Accept": ask.accept, "User-Agent": FIELD_MANAGER}

@@ -21,7 +21,7 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _ENVIRONMENT = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
 
 
-class Access:
+class CredentialSource:
     """Credentials, renewed by the package as they age, and read anew when they are refused."""
 
     def __init__(self, load: Callable[[Any], None]) -> None:
@@ -65,7 +65,7 @@ class Access:
         return configuration
 
 
-def from_pod(environment: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> Access:
+def from_pod(environment: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> CredentialSource:
     """What kubelet gives a pod with a service account; raises InvalidSettings elsewhere."""
     problems = [f"{key} is not set" for key in _ENVIRONMENT if not environment.get(key)]
     files = [folder / "token", folder / "ca.crt"]
@@ -78,7 +78,7 @@ def from_pod(environment: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> 
     return _checked("credentials of a pod", problems, load)
 
 
-def from_kubeconfig(path: Path) -> Access:
+def from_kubeconfig(path: Path) -> CredentialSource:
     """The current context of a kubeconfig; raises InvalidSettings."""
 
     def load(configuration: Any) -> None:
@@ -88,8 +88,8 @@ def from_kubeconfig(path: Path) -> Access:
     return _checked(f"kubeconfig {path}", problems, load)
 
 
-def _checked(subject: str, problems: list[str], load: Callable[[Any], None]) -> Access:
-    access: Access | None = None if problems else _quiet(lambda: Access(load))
+def _checked(subject: str, problems: list[str], load: Callable[[Any], None]) -> CredentialSource:
+    access: CredentialSource | None = None if problems else _quiet(lambda: CredentialSource(load))
     if access is None:
         raise InvalidSettings(subject, problems or ["cannot be used"])
     url = urlsplit(access.server)

@@ -3,8 +3,8 @@
 import hashlib
 from typing import Any
 
-from csidriver.adapters.kubernetes.client import Ask, Client
-from csidriver.adapters.kubernetes.request import Call
+from csidriver.adapters.kubernetes.client import Client, RequestOptions
+from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.names import FIELD_MANAGER
@@ -19,17 +19,19 @@ def record(client: Client, event: Event, now: float) -> None:
 
     Reading Events is not among our rights, so the count so far comes with the answer to a patch.
     """
-    call = Call("create", "events", event.ref.namespace, _name(event))
+    call = ApiRequest("create", "events", event.ref.namespace, _name(event))
     try:
-        client.ask(call, Ask(body=_manifest(event, call.name, format_rfc3339(now))))
+        client.request(call, RequestOptions(body=_manifest(event, call.name, format_rfc3339(now))))
     except StoreConflict:
         told = {"message": event.message[:_LONGEST_MESSAGE], "lastTimestamp": format_rfc3339(now)}
-        again = Call("patch", "events", call.namespace, call.name)
-        before = client.ask(again, Ask(body=told)).document
+        again = ApiRequest("patch", "events", call.namespace, call.name)
+        before = client.request(again, RequestOptions(body=told)).document
         count = before.get("count")
         version = before["metadata"]["resourceVersion"]
         counted = {"count": (count if isinstance(count, int) else 0) + 1}
-        client.ask(again, Ask(body={"metadata": {"resourceVersion": version}, **counted}))
+        client.request(
+            again, RequestOptions(body={"metadata": {"resourceVersion": version}, **counted})
+        )
 
 
 def _name(event: Event) -> str:

@@ -15,13 +15,13 @@ LARGEST = 4 << 20
 _CONSUMED = 1 << 16  # characters kept before they are let go of
 
 
-class Items:
+class ListItemStream:
     """The items of a list, whole objects, once; `metadata` of the list is complete after them."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self.metadata: dict[str, Any] = {}
         self._chunks = iter(chunks)
-        self._text = _Text(self._chunks)
+        self._text = _JsonCursor(self._chunks)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         text = self._text
@@ -69,7 +69,7 @@ def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
             raise StoreUnavailable(f"an event of the API server has over {LARGEST} bytes")
 
 
-class _Text:
+class _JsonCursor:
     """What has come of a JSON text and is not consumed yet."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:

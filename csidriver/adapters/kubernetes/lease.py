@@ -4,15 +4,15 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from csidriver.adapters.kubernetes.client import Ask, Client, bare
-from csidriver.adapters.kubernetes.request import Call
+from csidriver.adapters.kubernetes.client import Client, RequestOptions, without_traceback
+from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.core.kubernetes.lease import LeaseRecord
 from csidriver.core.kubernetes.timestamp import parse_rfc3339
 from csidriver.core.names import REFRESHER
 from csidriver.errors import StoreUnavailable
 
 
-class LeaseRecords:
+class LeaseStore:
     """One Lease of a namespace; every method may raise StoreError."""
 
     def __init__(self, client: Client, namespace: str, name: str = REFRESHER) -> None:
@@ -20,13 +20,13 @@ class LeaseRecords:
         self._namespace = namespace
         self._name = name
 
-    @bare
+    @without_traceback
     def read(self) -> LeaseRecord | None:
         """The lease, None if there is none."""
-        answer = self._client.find(self._call("get"))
+        answer = self._client.request_or_none(self._call("get"))
         return None if answer is None else _tenure(answer.document)
 
-    @bare
+    @without_traceback
     def write(self, tenure: LeaseRecord) -> LeaseRecord:
         """Store it at its version, "" to create it; StoreConflict if it has moved."""
         metadata = {"name": self._name, "namespace": self._namespace}
@@ -39,10 +39,10 @@ class LeaseRecords:
             "spec": _spec(tenure),
         }
         verb = "update" if tenure.version else "create"
-        return _tenure(self._client.ask(self._call(verb), Ask(body=body)).document)
+        return _tenure(self._client.request(self._call(verb), RequestOptions(body=body)).document)
 
-    def _call(self, verb: str) -> Call:
-        return Call(verb, "leases", self._namespace, self._name)
+    def _call(self, verb: str) -> ApiRequest:
+        return ApiRequest(verb, "leases", self._namespace, self._name)
 
 
 def _spec(tenure: LeaseRecord) -> dict[str, Any]:

@@ -18,14 +18,14 @@ _ROOM = 1000
 _LISTS = 4
 
 
-def changes(
+def watch_all(
     client: Client, scopes: Sequence[Scope], chance: Chance, stop: threading.Event
 ) -> Generator[SecretChange | None, None, None]:
     """What `KubernetesStore.watch_changes` tells."""
     if stop.is_set():
         return
     watches = [Watch(client, scope, chance) for scope in scopes]
-    merged = _Merge(client, watches, chance)
+    merged = _MergedWatch(client, watches, chance)
     merged.start()
     try:
         yield from merged.told(stop)
@@ -33,7 +33,7 @@ def changes(
         merged.end()
 
 
-class _Merge:
+class _MergedWatch:
     """A thread for each watch, and the queue through which they tell."""
 
     def __init__(self, client: Client, watches: Sequence[Watch], chance: Chance) -> None:
@@ -85,14 +85,14 @@ class _Merge:
     def _list(self, watch: Watch) -> bool:
         """Whether it was refused, where that is no reason to give up."""
         with self._lists:
-            return self._ventured(watch, watch.catch_up(), refused=False)
+            return self._tolerating_refusal(watch, watch.catch_up(), refused=False)
 
     def _follow(self, watch: Watch, *, refused: bool) -> None:
         """Go on for as long as anybody wants to know; a failure alone is passed over once."""
         failed = False
         while not self._ended.is_set():
             try:
-                refused = self._ventured(watch, watch.follow(), refused=refused)
+                refused = self._tolerating_refusal(watch, watch.follow(), refused=refused)
                 failed = False
             except StoreUnavailable:
                 if failed and not watch.lively:
@@ -101,7 +101,9 @@ class _Merge:
             pause = self._timings.patience if refused else self._timings.pause
             self._ended.wait(pause * (1 + self._chance.random.random()))
 
-    def _ventured(self, watch: Watch, words: Iterable[SecretChange], *, refused: bool) -> bool:
+    def _tolerating_refusal(
+        self, watch: Watch, words: Iterable[SecretChange], *, refused: bool
+    ) -> bool:
         """Tell what there is; whether it is refused, which is said when it was not before."""
         try:
             self._tell(words)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from csidriver.adapters.kubernetes.client import JSON, Ask, Client, clock
-from csidriver.adapters.kubernetes.json_stream import Items
-from csidriver.adapters.kubernetes.request import Call
+from csidriver.adapters.kubernetes.client import JSON, Client, RequestOptions, clock
+from csidriver.adapters.kubernetes.json_stream import ListItemStream
+from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.errors import StoreUnavailable
 
@@ -13,13 +13,15 @@ PAGE = "500"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
-class Pages:
+class PagedList:
     """Every object of a list with the API server's clock, once; `version` is known after them.
 
     All pages show one moment. A list that takes too long for that raises StoreUnavailable.
     """
 
-    def __init__(self, client: Client, call: Call, selector: str = "", accept: str = JSON) -> None:
+    def __init__(
+        self, client: Client, call: ApiRequest, selector: str = "", accept: str = JSON
+    ) -> None:
         self.version = ""
         self._client = client
         self._call = call
@@ -29,9 +31,9 @@ class Pages:
     def __iter__(self) -> Iterator[tuple[dict[str, Any], float | None]]:
         more = True
         while more:
-            ask = Ask(self._query, accept=self._accept)
+            ask = RequestOptions(self._query, accept=self._accept)
             with self._client.open(self._call, ask) as response:
-                found = Items(self._client.chunks(response))
+                found = ListItemStream(self._client.chunks(response))
                 now = clock(response)
                 for item in found:
                     yield item, now
@@ -44,7 +46,9 @@ class Pages:
 
 def secrets(client: Client, namespace: str, kind: str) -> Iterator[Secret]:
     """All Secrets of one type in a namespace."""
-    for manifest, now in Pages(client, Call("list", "secrets", namespace), f"type={kind}"):
+    for manifest, now in PagedList(
+        client, ApiRequest("list", "secrets", namespace), f"type={kind}"
+    ):
         yield secret(manifest, now)
 
 

@@ -31,16 +31,16 @@ _TROUBLE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 _OUR_FAULT = HTTPStatus.INTERNAL_SERVER_ERROR  # below it
 
 
-class Absent(StoreRefused):
+class NotFound(StoreRefused):
     """There is nothing of that name, or no such namespace."""
 
 
-class Expired(StoreUnavailable):
+class ResourceExpired(StoreUnavailable):
     """The API server no longer knows the version that a watch or a list was to go on from."""
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiRequest:
     """A verb on a resource; no `namespace` means all of them, no `name` their collection."""
 
     verb: str
@@ -74,22 +74,22 @@ class Call:
         return f"{path}?{urlencode(query)}" if query else path
 
 
-def refusal(call: Call, status: int, body: bytes) -> StoreError:
+def error_for(call: ApiRequest, status: int, body: bytes) -> StoreError:
     """The error for an answer that is no success."""
-    told = _Told.of(body)
+    told = ApiStatus.of(body)
     if status == HTTPStatus.CONFLICT:
         return _conflict(call, told)
     if status == HTTPStatus.NOT_FOUND:
         gone = call.verb in {"patch", "update"}
-        return (StoreConflict if gone else Absent)(f"cannot {call}: there is none")
+        return (StoreConflict if gone else NotFound)(f"cannot {call}: there is none")
     if status == HTTPStatus.GONE:
-        return Expired(f"cannot {call}: what the API server had to tell has expired (410)")
+        return ResourceExpired(f"cannot {call}: what the API server had to tell has expired (410)")
     if status in _TROUBLE or not HTTPStatus.BAD_REQUEST <= status < _OUR_FAULT:
         return StoreUnavailable(f"cannot {call}: the API server answered {status}")
     return StoreRefused(f"cannot {call}: {_reason(call, status, told)} ({int(status)})")
 
 
-def _conflict(call: Call, told: "_Told") -> StoreError:
+def _conflict(call: ApiRequest, told: "ApiStatus") -> StoreError:
     """What a 409 means: also a quota in the middle of a change, or any word of a webhook."""
     if told.by_webhook:
         return StoreRefused(f"cannot {call}: an admission webhook says no (409)")
@@ -100,7 +100,7 @@ def _conflict(call: Call, told: "_Told") -> StoreError:
     return StoreConflict(f"cannot {call}: {'it exists' if exists else 'it has changed'}")
 
 
-def _reason(call: Call, status: int, told: "_Told") -> str:
+def _reason(call: ApiRequest, status: int, told: "ApiStatus") -> str:
     if told.by_webhook:
         return "an admission webhook says no"
     if status == HTTPStatus.UNAUTHORIZED:
@@ -117,7 +117,7 @@ def _reason(call: Call, status: int, told: "_Told") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class ApiStatus:
     """What a Status object says; its `message` is for looking at, not for showing."""
 
     reason: str
@@ -125,7 +125,7 @@ class _Told:
     kind: str
 
     @classmethod
-    def of(cls, body: bytes) -> "_Told":
+    def of(cls, body: bytes) -> "ApiStatus":
         status: Any = None
         with contextlib.suppress(ValueError, RecursionError):
             status = json.loads(body)

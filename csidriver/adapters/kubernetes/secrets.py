@@ -6,8 +6,8 @@ import time
 from collections.abc import Generator, Iterator
 
 from csidriver.adapters.kubernetes import events, merged_watch, paged_list
-from csidriver.adapters.kubernetes.client import Ask, Client, bare
-from csidriver.adapters.kubernetes.request import Call
+from csidriver.adapters.kubernetes.client import Client, RequestOptions, without_traceback
+from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.adapters.kubernetes.watch import Chance, Scope
 from csidriver.core import annotations
 from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
@@ -29,32 +29,34 @@ class KubernetesStore:
         self._places = places or Namespaces()
         self._chance = Chance(time.monotonic, chance or random.SystemRandom())
 
-    @bare
+    @without_traceback
     def get_secret(self, namespace: str, name: str) -> Secret | None:
         """The Secret, None if there is none."""
-        answer = self._client.find(_call("get", namespace, name))
+        answer = self._client.request_or_none(_call("get", namespace, name))
         return None if answer is None else paged_list.secret(answer.document, answer.now)
 
-    @bare
+    @without_traceback
     def create_secret(self, secret: Secret) -> Secret:
         """Store a new Secret; raises StoreConflict if it exists."""
         call = _call("create", secret.namespace, secret.name)
-        answer = self._client.ask(call, Ask(body=secret.to_manifest()))
+        answer = self._client.request(call, RequestOptions(body=secret.to_manifest()))
         return paged_list.secret(answer.document, answer.now)
 
-    @bare
+    @without_traceback
     def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret:
         """Change a Secret; raises StoreConflict unless it is still the one in `base`."""
         body = patch.to_merge_patch(base.resource_version)
-        answer = self._client.ask(_call("patch", base.namespace, base.name), Ask(body=body))
+        answer = self._client.request(
+            _call("patch", base.namespace, base.name), RequestOptions(body=body)
+        )
         return paged_list.secret(answer.document, answer.now)
 
-    @bare
+    @without_traceback
     def delete_secret(self, base: Secret) -> None:
         """Remove a Secret, absent is fine; raises StoreConflict if it is not the one in `base`."""
         preconditions = {"resourceVersion": base.resource_version, "uid": base.uid}
         call = _call("delete", base.namespace, base.name)
-        self._client.find(call, Ask(body={"preconditions": preconditions}))
+        self._client.request_or_none(call, RequestOptions(body={"preconditions": preconditions}))
 
     def list_secrets(self, namespace: str, type: str) -> Iterator[Secret]:  # noqa: A002 - its name
         """All Secrets of one type in a namespace, as they come."""
@@ -70,9 +72,9 @@ class KubernetesStore:
         A namespace that was asked for by name and refuses us is warned about and looked at again
         later; nothing is told of it meanwhile, neither that its sources exist nor that they do not.
         """
-        return merged_watch.changes(self._client, self._scopes(), self._chance, stop)
+        return merged_watch.watch_all(self._client, self._scopes(), self._chance, stop)
 
-    @bare
+    @without_traceback
     def create_event(self, event: Event) -> None:
         """Record an Event, or count one more of it."""
         events.record(self._client, event, time.time())
@@ -87,8 +89,8 @@ class KubernetesStore:
         ]
 
 
-def _call(verb: str, namespace: str, name: str) -> Call:
-    call = Call(verb, "secrets", namespace, name)
+def _call(verb: str, namespace: str, name: str) -> ApiRequest:
+    call = ApiRequest(verb, "secrets", namespace, name)
     if not namespace or not name:
         raise StoreRefused(f"cannot {call}: no Secret is without namespace or name")
     return call

@@ -15,10 +15,10 @@ from typing import Any
 
 import urllib3
 
-from csidriver.adapters.kubernetes.client import Ask, Client, parsed
+from csidriver.adapters.kubernetes.client import Client, RequestOptions, parsed
 from csidriver.adapters.kubernetes.json_stream import lines
-from csidriver.adapters.kubernetes.paged_list import METADATA_LIST, Pages
-from csidriver.adapters.kubernetes.request import Call, Expired
+from csidriver.adapters.kubernetes.paged_list import METADATA_LIST, PagedList
+from csidriver.adapters.kubernetes.request import ApiRequest, ResourceExpired
 from csidriver.core.annotations import IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import newest_manager, own_annotations
@@ -92,9 +92,9 @@ class Watch:
 
     def catch_up(self) -> Iterator[SecretChange]:
         """List, and tell what differs from what was told; raises StoreError."""
-        call = Call("list", "secrets", self.scope.namespace)
+        call = ApiRequest("list", "secrets", self.scope.namespace)
         found: set[SourceRef] = set()
-        listed = Pages(self._client, call, self.scope.selector, METADATA_LIST)
+        listed = PagedList(self._client, call, self.scope.selector, METADATA_LIST)
         for item, _ in listed:
             metadata = _metadata(item)
             ref = self.scope.ref(metadata)
@@ -122,8 +122,8 @@ class Watch:
         if not self.lively and self._version and self._chance.monotonic() - began < _HASTE:
             raise StoreUnavailable(f"cannot {self._call()}: it ended at once")
 
-    def _call(self) -> Call:
-        return Call("watch", "secrets", self.scope.namespace)
+    def _call(self) -> ApiRequest:
+        return ApiRequest("watch", "secrets", self.scope.namespace)
 
     def _seen(self, ref: SourceRef, metadata: Mapping[str, Any]) -> Iterator[SecretChange]:
         version = _version(metadata)
@@ -156,11 +156,13 @@ class Watch:
         if self.scope.selector:
             query["fieldSelector"] = self.scope.selector
         try:
-            yield from self._connected(call, Ask(query, accept=_METADATA))
-        except Expired:
+            yield from self._connected(call, RequestOptions(query, accept=_METADATA))
+        except ResourceExpired:
             self._version = ""
 
-    def _connected(self, call: Call, ask: Ask) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _connected(
+        self, call: ApiRequest, ask: RequestOptions
+    ) -> Iterator[tuple[str, Mapping[str, Any]]]:
         with self._opened(call, ask) as response:
             for line in lines(self._client.chunks(response)):
                 event = parsed(line)
@@ -172,7 +174,7 @@ class Watch:
                 yield kind, metadata
 
     @contextlib.contextmanager
-    def _opened(self, call: Call, ask: Ask) -> Iterator[urllib3.BaseHTTPResponse]:
+    def _opened(self, call: ApiRequest, ask: RequestOptions) -> Iterator[urllib3.BaseHTTPResponse]:
         try:
             with self._client.open(call, ask) as response:
                 self._hold(response)
@@ -193,10 +195,10 @@ class Watch:
             self._socket = socket.fromfd(connected.fileno(), socket.AF_INET, socket.SOCK_STREAM)
 
 
-def _failure(call: Call, status: Mapping[str, Any]) -> StoreUnavailable:
+def _failure(call: ApiRequest, status: Mapping[str, Any]) -> StoreUnavailable:
     """What an ERROR event means."""
     code = status.get("code")
-    kind = Expired if code == HTTPStatus.GONE else StoreUnavailable
+    kind = ResourceExpired if code == HTTPStatus.GONE else StoreUnavailable
     told = f" {code}" if isinstance(code, int) else ""
     return kind(f"cannot {call}: the API server reported error{told}")
 

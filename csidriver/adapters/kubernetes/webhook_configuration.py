@@ -5,8 +5,8 @@ import binascii
 from dataclasses import dataclass, field
 from typing import Any
 
-from csidriver.adapters.kubernetes.client import Ask, Client, bare
-from csidriver.adapters.kubernetes.request import Call
+from csidriver.adapters.kubernetes.client import Client, RequestOptions, without_traceback
+from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.errors import StoreUnavailable
 
 
@@ -29,10 +29,10 @@ class WebhookConfiguration:
     def __str__(self) -> str:
         return f"MutatingWebhookConfiguration {self._name}"
 
-    @bare
+    @without_traceback
     def read(self) -> Published | None:
         """What is published, None if there is no such configuration."""
-        answer = self._client.find(self._call("get"))
+        answer = self._client.request_or_none(self._call("get"))
         if answer is None:
             return None
         metadata, webhooks = answer.document.get("metadata"), answer.document.get("webhooks") or []
@@ -42,7 +42,7 @@ class WebhookConfiguration:
         bundles = tuple(_decoded(one["clientConfig"].get("caBundle")) for one in webhooks)
         return Published(bundles, str(version), tuple(webhooks))
 
-    @bare
+    @without_traceback
     def write(self, base: Published, bundle: str) -> None:
         """Publish for all of its webhooks; StoreConflict if the configuration has changed."""
         encoded = base64.b64encode(bundle.encode()).decode("ascii")
@@ -51,10 +51,10 @@ class WebhookConfiguration:
             for one in base.webhooks
         ]
         body = {"metadata": {"resourceVersion": base.version}, "webhooks": webhooks}
-        self._client.ask(self._call("patch"), Ask(body=body))
+        self._client.request(self._call("patch"), RequestOptions(body=body))
 
-    def _call(self, verb: str) -> Call:
-        return Call(verb, "mutatingwebhookconfigurations", name=self._name)
+    def _call(self, verb: str) -> ApiRequest:
+        return ApiRequest(verb, "mutatingwebhookconfigurations", name=self._name)
 
 
 def _is_webhook(value: Any) -> bool:

@@ -12,7 +12,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 
-class Line:
+class AbortableConnection:
     """What may be known of a connection: `stands` once it can carry bytes, `cut` at the deadline.
 
     `deadline` is an instant of `time.monotonic`. Per-read timeouts would not do: a server that
@@ -24,17 +24,17 @@ class Line:
         self.cut = False
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self._timer = threading.Timer(deadline - time.monotonic(), self._cut)
+        self._timer = threading.Timer(deadline - time.monotonic(), self._abort)
         self._timer.daemon = True
 
-    def hold(self, connected: socket.socket) -> None:
+    def attach(self, connected: socket.socket) -> None:
         """Remember the socket, so that the deadline ends the TLS handshake too."""
         with self._lock:
             self._refuse_if_late()
             # A duplicate: TLS takes the descriptor away from the socket it wraps.
             self._socket = connected.dup()
 
-    def stand(self) -> None:
+    def established(self) -> None:
         """From here on something may have been sent."""
         with self._lock:
             self._refuse_if_late()
@@ -44,7 +44,7 @@ class Line:
         if self.cut:
             raise TimeoutError("the deadline has passed")
 
-    def _cut(self) -> None:
+    def _abort(self) -> None:
         with self._lock:
             self.cut = True
             if self._socket is not None:
@@ -71,14 +71,14 @@ class Line:
 class _Connection(HTTPConnection):
     """A connection that tells its line how far it got."""
 
-    def __init__(self, *args: Any, line: Line, **options: Any) -> None:
+    def __init__(self, *args: Any, line: AbortableConnection, **options: Any) -> None:
         self._line = line
         super().__init__(*args, **options)
 
     def _new_conn(self) -> socket.socket:
         connected = super()._new_conn()
         try:
-            self._line.hold(connected)
+            self._line.attach(connected)
         except OSError:
             connected.close()
             raise
@@ -86,7 +86,7 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         super().connect()
-        self._line.stand()
+        self._line.established()
 
 
 class _SecureConnection(_Connection, HTTPSConnection):
@@ -96,7 +96,7 @@ class _SecureConnection(_Connection, HTTPSConnection):
 class Adapter(HTTPAdapter):
     """Makes connections on one line, with one TLS context (None for plain HTTP); no retries."""
 
-    def __init__(self, line: Line, context: ssl.SSLContext | None) -> None:
+    def __init__(self, line: AbortableConnection, context: ssl.SSLContext | None) -> None:
         super().__init__()
         self._line = line
         self._context = context

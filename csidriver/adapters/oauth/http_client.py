@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 import requests
 import urllib3
 
-from csidriver.adapters.oauth.connection import Adapter, Line
-from csidriver.adapters.oauth.tls_contexts import Trust
+from csidriver.adapters.oauth.connection import AbortableConnection, Adapter
+from csidriver.adapters.oauth.tls_contexts import TlsContexts
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
@@ -35,7 +35,7 @@ _HEADERS = {
 }
 
 
-class Answerless(Exception):
+class RequestFailed(Exception):
     """The exchange ended without an answer."""
 
     def __init__(self, signal: FailureReason) -> None:
@@ -54,7 +54,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """What came back; not `whole` if the deadline cut it short."""
 
     status: int
@@ -63,20 +63,22 @@ class Answer:
     whole: bool
 
 
-def exchange(issuer: Issuer, trust: Trust, request: Request, deadline: float) -> Answer:
+def send_request(
+    issuer: Issuer, trust: TlsContexts, request: Request, deadline: float
+) -> HttpResponse:
     """Send one request and read its answer; `deadline` is an instant of `time.monotonic`.
 
     No redirect is followed, and neither netrc nor the environment is asked for anything.
     """
     left = deadline - time.monotonic()
     if left <= 0:
-        raise Answerless(FailureReason.UNREACHABLE)
+        raise RequestFailed(FailureReason.UNREACHABLE)
     context = _context(issuer, trust, request.url)
     proxies = {"http": issuer.proxy, "https": issuer.proxy} if issuer.proxy else {}
     # For whoever compares our log with the server's; drawn at random, it says nothing.
     name = secrets.token_hex(8)
     own = {**_HEADERS, "X-Request-ID": name}
-    line = Line(deadline)
+    line = AbortableConnection(deadline)
     try:
         # Not through a Session: it would look for credentials and prepare to follow redirects.
         prepared = requests.Request(
@@ -95,20 +97,20 @@ def exchange(issuer: Issuer, trust: Trust, request: Request, deadline: float) ->
             body, whole = _read(response)
             after = response.headers.get("Retry-After", "")
             log.debug("issuer %s: request %s: %d", issuer.name, name, response.status_code)
-            return Answer(response.status_code, body, after, whole and not line.cut)
+            return HttpResponse(response.status_code, body, after, whole and not line.cut)
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        end = Answerless(_signal(error, sent=line.stands))
+        end = RequestFailed(_signal(error, sent=line.stands))
         log.debug("issuer %s: request %s: %s", issuer.name, name, end)
         raise end from None
 
 
-def _context(issuer: Issuer, trust: Trust, url: str) -> ssl.SSLContext | None:
+def _context(issuer: Issuer, trust: TlsContexts, url: str) -> ssl.SSLContext | None:
     if not (url.startswith("https:") or issuer.proxy.startswith("https:")):
         return None
     try:
         return trust.context(issuer.ca_file)
     except OSError:
-        raise Answerless(FailureReason.TLS) from None
+        raise RequestFailed(FailureReason.TLS) from None
 
 
 def _read(response: requests.Response) -> tuple[Sensitive, bool]:
@@ -118,7 +120,7 @@ def _read(response: requests.Response) -> tuple[Sensitive, bool]:
         while chunk := response.raw.read1(_CHUNK):
             body += chunk
             if len(body) > MAX_BODY:
-                raise Answerless(FailureReason.BAD_REPLY)
+                raise RequestFailed(FailureReason.BAD_REPLY)
     except (urllib3.exceptions.HTTPError, OSError):
         whole = False
     return Sensitive(body.decode("utf-8-sig", "replace")), whole

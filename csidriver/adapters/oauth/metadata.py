@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from csidriver.adapters.oauth.http_client import Answer, Answerless
+from csidriver.adapters.oauth.http_client import HttpResponse, RequestFailed
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer, validate_endpoint
 from csidriver.core.sensitive import Sensitive
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Endpoints:
     """Where to ask one issuer, and how to authenticate; `introspection` is "" without RFC 7662."""
 
     token: str
@@ -25,15 +25,15 @@ class Places:
     introspection: str = ""
 
 
-def configured(issuer: Issuer) -> Places | None:
+def configured(issuer: Issuer) -> Endpoints | None:
     """The places of an issuer that the operator has written down, None if it is to be asked."""
     if not issuer.token_endpoint:
         return None
     auth = issuer.client_auth or "basic"
-    return Places(issuer.token_endpoint, auth, issuer.introspection_endpoint)
+    return Endpoints(issuer.token_endpoint, auth, issuer.introspection_endpoint)
 
 
-def discover(issuer: Issuer, get: Callable[[str], Answer]) -> Places:
+def discover(issuer: Issuer, get: Callable[[str], HttpResponse]) -> Endpoints:
     """Read the issuer's metadata. Nothing of anybody's was sent, so every failure is NOT_SENT.
 
     Raises Answerless: METADATA if it answers but not as configured, else UNREACHABLE or TLS.
@@ -41,18 +41,18 @@ def discover(issuer: Issuer, get: Callable[[str], Answer]) -> Places:
     for url in _urls(issuer.issuer):
         try:
             answer = get(url)
-        except Answerless as end:
+        except RequestFailed as end:
             signal = (
                 FailureReason.TLS if end.signal is FailureReason.TLS else FailureReason.UNREACHABLE
             )
-            raise Answerless(signal) from None
+            raise RequestFailed(signal) from None
         in_trouble = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         if in_trouble or answer.status == HTTPStatus.TOO_MANY_REQUESTS or not answer.whole:
-            raise Answerless(FailureReason.UNREACHABLE)
+            raise RequestFailed(FailureReason.UNREACHABLE)
         if answer.status == HTTPStatus.OK:
             return _places(issuer, answer.body)
     log.error("issuer %s serves no metadata", issuer.name)
-    raise Answerless(FailureReason.METADATA)
+    raise RequestFailed(FailureReason.METADATA)
 
 
 def _urls(issuer: str) -> list[str]:
@@ -66,7 +66,7 @@ def _urls(issuer: str) -> list[str]:
     ]
 
 
-def _places(issuer: Issuer, body: Sensitive) -> Places:
+def _places(issuer: Issuer, body: Sensitive) -> Endpoints:
     try:
         metadata = json.loads(body.reveal())
         fault = "" if isinstance(metadata, dict) else "is no JSON object"
@@ -75,11 +75,11 @@ def _places(issuer: Issuer, body: Sensitive) -> Places:
     fault = fault or _fault(issuer, metadata)
     if fault:
         log.error("metadata of issuer %s: %s", issuer.name, fault)
-        raise Answerless(FailureReason.METADATA)
+        raise RequestFailed(FailureReason.METADATA)
     offered = metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
     post_only = isinstance(offered, list) and "client_secret_basic" not in offered
     auth = "post" if post_only and "client_secret_post" in offered else "basic"
-    return Places(
+    return Endpoints(
         metadata["token_endpoint"], issuer.client_auth or auth, _introspection(issuer, metadata)
     )
 

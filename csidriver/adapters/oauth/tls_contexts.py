@@ -12,7 +12,7 @@ _MOST = 64
 _Version = tuple[int, int, int]
 
 
-class Trust:
+class TlsContexts:
     """TLS contexts by file. Reading a bundle takes 40 ms, far too much for every exchange."""
 
     def __init__(self) -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import quote_plus
 
-from csidriver.adapters.oauth.http_client import Answer, Answerless, Request, exchange
-from csidriver.adapters.oauth.metadata import Places, configured, discover
-from csidriver.adapters.oauth.tls_contexts import Trust
+from csidriver.adapters.oauth.http_client import HttpResponse, Request, RequestFailed, send_request
+from csidriver.adapters.oauth.metadata import Endpoints, configured, discover
+from csidriver.adapters.oauth.tls_contexts import TlsContexts
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import (
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 # Seconds a sign of life may take.
 PROBE_TIMEOUT = 5.0
 # After these the metadata is read again: the endpoint may have moved.
-_DOUBTS = frozenset(
+_REDISCOVER_AFTER = frozenset(
     {
         FailureReason.UNREACHABLE,
         FailureReason.TLS,
@@ -57,9 +57,9 @@ class TokenEndpoints:
     """All issuers' endpoints. Metadata is kept until an endpoint fails or is reconfigured."""
 
     def __init__(self) -> None:
-        self._trust = Trust()
+        self._trust = TlsContexts()
         self._lock = threading.Lock()
-        self._places: dict[str, tuple[Issuer, Places]] = {}
+        self._places: dict[str, tuple[Issuer, Endpoints]] = {}
 
     def refresh(
         self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
@@ -71,10 +71,10 @@ class TokenEndpoints:
             form["scope"] = issuer.scope
         try:
             places = self._find(issuer, task.deadline)
-            outcome = _judge(self._post(task, places.token, places.client_auth, form))
-        except Answerless as end:
+            outcome = _to_response(self._post(task, places.token, places.client_auth, form))
+        except RequestFailed as end:
             outcome = Failure(end.signal)
-        if isinstance(outcome, Failure) and outcome.reason in _DOUBTS:
+        if isinstance(outcome, Failure) and outcome.reason in _REDISCOVER_AFTER:
             with self._lock:
                 self._places.pop(issuer.name, None)
         return outcome
@@ -95,7 +95,7 @@ class TokenEndpoints:
             if not places.introspection:
                 return None
             answer = self._post(task, places.introspection, places.client_auth, form)
-        except Answerless:
+        except RequestFailed:
             return None
         return _active(answer)
 
@@ -107,7 +107,7 @@ class TokenEndpoints:
             known = self._known(issuer)
             try:
                 self._learn(issuer, deadline)
-            except Answerless as end:
+            except RequestFailed as end:
                 if end.signal is not FailureReason.UNREACHABLE:
                     return True  # it answers; what is wrong with it, an exchange will tell
             else:
@@ -116,29 +116,29 @@ class TokenEndpoints:
 
     def _answers(self, issuer: Issuer, url: str, deadline: float) -> bool:
         try:
-            answer = exchange(issuer, self._trust, Request("GET", url), deadline)
-        except Answerless as end:
+            answer = send_request(issuer, self._trust, Request("GET", url), deadline)
+        except RequestFailed as end:
             return end.signal is FailureReason.TLS
         return answer.status not in _AWAY
 
-    def _post(self, task: _Task, url: str, auth: str, form: Mapping[str, str]) -> Answer:
+    def _post(self, task: _Task, url: str, auth: str, form: Mapping[str, str]) -> HttpResponse:
         body = dict(form)
         headers = _authenticate(auth, task.client, body)
         request = Request("POST", url, body, headers)
-        return exchange(task.issuer, self._trust, request, task.deadline)
+        return send_request(task.issuer, self._trust, request, task.deadline)
 
-    def _find(self, issuer: Issuer, deadline: float) -> Places:
+    def _find(self, issuer: Issuer, deadline: float) -> Endpoints:
         return configured(issuer) or self._known(issuer) or self._learn(issuer, deadline)
 
-    def _known(self, issuer: Issuer) -> Places | None:
+    def _known(self, issuer: Issuer) -> Endpoints | None:
         """What was learnt about an issuer configured exactly like this one."""
         with self._lock:
             asked, places = self._places.get(issuer.name, (None, None))
         return places if asked is not None and _asked_alike(asked, issuer) else None
 
-    def _learn(self, issuer: Issuer, deadline: float) -> Places:
+    def _learn(self, issuer: Issuer, deadline: float) -> Endpoints:
         places = discover(
-            issuer, lambda url: exchange(issuer, self._trust, Request("GET", url), deadline)
+            issuer, lambda url: send_request(issuer, self._trust, Request("GET", url), deadline)
         )
         with self._lock:
             self._places[issuer.name] = issuer, places
@@ -150,7 +150,7 @@ def _asked_alike(one: Issuer, other: Issuer) -> bool:
     return replace(one, scope="") == replace(other, scope="")
 
 
-def _judge(answer: Answer) -> TokenResponse:
+def _to_response(answer: HttpResponse) -> TokenResponse:
     outcome = parse_token_response(answer.status, answer.body, answer.retry_after, time.time())
     # Half an answer proves nothing, unless what it lacks was not needed.
     return (
@@ -160,7 +160,7 @@ def _judge(answer: Answer) -> TokenResponse:
     )
 
 
-def _active(answer: Answer) -> bool | None:
+def _active(answer: HttpResponse) -> bool | None:
     if answer.status != HTTPStatus.OK or not answer.whole:
         return None
     try:
