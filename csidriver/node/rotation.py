@@ -50,7 +50,7 @@ class Rewritable(Protocol):
 class Files(Protocol):
     """All volumes of the node."""
 
-    def rewritable(self, volume_id: str) -> Rewritable | None:
+    def get(self, volume_id: str) -> Rewritable | None:
         """The file of a volume, None once it is unpublished."""
 
 
@@ -121,7 +121,7 @@ class Rotation:
         return None
 
     def _attempt(self, attempt: _Try) -> None:
-        file = self._files.rewritable(attempt.volume_id)
+        file = self._files.get(attempt.volume_id)
         if file is None:
             return
         now = self._clock.monotonic()

@@ -84,7 +84,11 @@ class FileCertificates:
         found = self._pki.certificates(texts[0] or "")
         if texts[0] is not None and not found:
             problems.append(f"{certificate} holds no certificate")
-        if found and texts[1] is not None and not self._pki.belongs(Sensitive(texts[1]), found[0]):
+        if (
+            found
+            and texts[1] is not None
+            and not self._pki.matches_key(Sensitive(texts[1]), found[0])
+        ):
             problems.append(f"{key} is not the key of {certificate}")
         if problems:
             raise InvalidSettings("certificate files", problems)

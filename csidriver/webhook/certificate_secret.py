@@ -91,9 +91,12 @@ class CertificateSecret:
                     (f"{_SERVING} is signed by none of {_AUTHORITIES}", not serving[0].issuer),
                     (
                         f"{_AUTHORITY_KEY} does not fit",
-                        not self._pki.belongs(keys[0], authorities[0]),
+                        not self._pki.matches_key(keys[0], authorities[0]),
                     ),
-                    (f"{_SERVING_KEY} does not fit", not self._pki.belongs(keys[1], serving[0])),
+                    (
+                        f"{_SERVING_KEY} does not fit",
+                        not self._pki.matches_key(keys[1], serving[0]),
+                    ),
                 )
                 if holds
             ]
@@ -132,7 +135,7 @@ class CertificateSecret:
         else:
             authority, key = before[0], held.authority_key
             authorities = (authority, *still_trusted(before[1:], now))
-        serving, serving_key = self._pki.new_serving(
+        serving, serving_key = self._pki.issue_serving_certificate(
             authority, key, plan.names, now, terms.serving_life
         )
         return KeyedCertificates(CertificateSet(authorities, serving), key, serving_key)

@@ -16,7 +16,7 @@ class CertificateFactory(Protocol):
     def new_authority(self, now: float, life: float) -> tuple[Certificate, Sensitive]:
         """An authority, and its key."""
 
-    def new_serving(
+    def issue_serving_certificate(
         self,
         authority: Certificate,
         authority_key: Sensitive,
@@ -31,7 +31,7 @@ class CertificateFactory(Protocol):
     ) -> tuple[Certificate, ...]:
         """The certificates of a PEM text, () if it is none."""
 
-    def belongs(self, key: Sensitive, certificate: Certificate) -> bool:
+    def matches_key(self, key: Sensitive, certificate: Certificate) -> bool:
         """Whether this is the private key of the certificate."""
 
     def context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:

@@ -42,7 +42,7 @@ class Running:
         self.registry = CollectorRegistry()
         self.rotation = Rotation(self, NodeMetrics(self.registry), Clock())
 
-    def rewritable(self, volume_id: str) -> File | None:
+    def get(self, volume_id: str) -> File | None:
         self.tried.append(volume_id)
         return self.files.get(volume_id)
 

@@ -40,7 +40,7 @@ class Clock:
         return event.is_set()
 
 
-class Seat:
+class FakeLeaderLock:
     """Free or not, or broken; `takes` are the instants at which it was asked for."""
 
     def __init__(self, clock: Clock) -> None:
@@ -52,13 +52,13 @@ class Seat:
         self.lease: LeaderElector | None = None
         self._clock = clock
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         self.takes.append(self._clock.at)
         if self.error is not None:
             raise self.error
         return self.free
 
-    def leave(self) -> None:
+    def release(self) -> None:
         self.held_when_left = self.lease is not None and self.lease.holds()
         self.left.set()
         if self.error is not None:
@@ -70,7 +70,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.seat = Seat(self.clock)
+        self.seat = FakeLeaderLock(self.clock)
         self.stop = threading.Event()
         self.told: list[bool] = []
         self._told_at: list[float] = []
@@ -149,7 +149,7 @@ def test_a_release_that_hangs_keeps_nobody_from_finishing(stage: Stage) -> None:
         assert finishing.wait(PATIENCE / 2)
         stage.seat.left.set()
 
-    stage.seat.leave = leave  # type: ignore[method-assign] # for this one seat
+    stage.seat.release = leave  # type: ignore[method-assign] # for this one seat
     stage.clock.plan(10.0, stage.stop.set)
     stage.run(work)
     assert stage.seat.left.is_set()

@@ -7,7 +7,7 @@ from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
-from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.grant import Grant, adopt
@@ -211,8 +211,8 @@ class Lists:
 
 def test_stock_is_taken_of_everything_that_was_found_anywhere() -> None:
     rules = RefreshContext(
-        issuers=None, holder="me", driver_namespace="driver", tokens_namespace="tokens"
-    )  # type: ignore[arg-type]
+        issuers=Issuers(), holder="me", driver_namespace="driver", tokens_namespace="tokens"
+    )
     lone, orphan, stray = (
         SourceRef("ns", "lone"),
         SourceRef("ns", "orphan"),

@@ -169,13 +169,13 @@ class Papers:
     def new_authority(self, now: float, life: float) -> tuple[Certificate, Sensitive]:
         raise NotImplementedError
 
-    def new_serving(self, *_: Any, **__: Any) -> tuple[Certificate, Sensitive]:
+    def issue_serving_certificate(self, *_: Any, **__: Any) -> tuple[Certificate, Sensitive]:
         return SERVING, MATERIAL.serving_key
 
     def certificates(self, text: str, *_: Any, **__: Any) -> tuple[Certificate, ...]:
         return tuple(one for one in (*AUTHORITIES, SERVING) if one.pem in text)
 
-    def belongs(self, key: Sensitive, certificate: Certificate) -> bool:
+    def matches_key(self, key: Sensitive, certificate: Certificate) -> bool:
         wanted = MATERIAL.serving_key if certificate == SERVING else MATERIAL.authority_key
         return key == wanted
 

@@ -11,7 +11,6 @@ from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.core.names import DRIVER_NAMESPACE
 from csidriver.webhook.ca_bundle import CaBundle, Configuration
 from csidriver.webhook.certificate_secret import CertificateSecret, Store
-from csidriver.webhook.certificate_source import Clock
 from csidriver.webhook.http_handler import HttpLimits
 from csidriver.webhook.https_server import AdmissionServer
 from csidriver.webhook.managed_certificates import ManagedCertificates

@@ -1,6 +1,6 @@
-"""Where an object lives: the one place that turns names into file names.
+"""Keys of stored objects: the one place that turns names into file names.
 
-A `ObjectKey` exists only for names that Kubernetes allows, so no path built from one leaves its folder.
+An `ObjectKey` exists only for names that Kubernetes allows, so its path stays in its folder.
 """
 
 import re

@@ -76,7 +76,7 @@ class ApiRequest:
 
 def error_for(call: ApiRequest, status: int, body: bytes) -> StoreError:
     """The error for an answer that is no success."""
-    told = ApiStatus.of(body)
+    told = _ApiStatus.of(body)
     if status == HTTPStatus.CONFLICT:
         return _conflict(call, told)
     if status == HTTPStatus.NOT_FOUND:
@@ -89,7 +89,7 @@ def error_for(call: ApiRequest, status: int, body: bytes) -> StoreError:
     return StoreRefused(f"cannot {call}: {_reason(call, status, told)} ({int(status)})")
 
 
-def _conflict(call: ApiRequest, told: "ApiStatus") -> StoreError:
+def _conflict(call: ApiRequest, told: "_ApiStatus") -> StoreError:
     """What a 409 means: also a quota in the middle of a change, or any word of a webhook."""
     if told.by_webhook:
         return StoreRefused(f"cannot {call}: an admission webhook says no (409)")
@@ -100,7 +100,7 @@ def _conflict(call: ApiRequest, told: "ApiStatus") -> StoreError:
     return StoreConflict(f"cannot {call}: {'it exists' if exists else 'it has changed'}")
 
 
-def _reason(call: ApiRequest, status: int, told: "ApiStatus") -> str:
+def _reason(call: ApiRequest, status: int, told: "_ApiStatus") -> str:
     if told.by_webhook:
         return "an admission webhook says no"
     if status == HTTPStatus.UNAUTHORIZED:
@@ -117,7 +117,7 @@ def _reason(call: ApiRequest, status: int, told: "ApiStatus") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class ApiStatus:
+class _ApiStatus:
     """What a Status object says; its `message` is for looking at, not for showing."""
 
     reason: str
@@ -125,7 +125,7 @@ class ApiStatus:
     kind: str
 
     @classmethod
-    def of(cls, body: bytes) -> "ApiStatus":
+    def of(cls, body: bytes) -> "_ApiStatus":
         status: Any = None
         with contextlib.suppress(ValueError, RecursionError):
             status = json.loads(body)

@@ -154,7 +154,8 @@ def _target_container(entry: InjectionEntry, spec: dict[str, Any]) -> dict[str, 
 
 def _unknown_container(entry: InjectionEntry, spec: dict[str, Any]) -> str:
     names = ", ".join(quote_untrusted(one.get("name")) for one in _containers(spec))
-    return f"{entry.label}: the pod has no container {quote_untrusted(entry.container)}; name one of: {names}"
+    unknown = quote_untrusted(entry.container)
+    return f"{entry.label}: the pod has no container {unknown}; name one of: {names}"
 
 
 def _add_volume_and_mount(

@@ -28,9 +28,9 @@ class TokenObject(Enum):
 class SecretChange:
     """A Secret as a watch saw it: `resource_version` is "" when it is gone.
 
-    A source that is no longer annotated is gone, too. `written_by_driver` says of a source that its newest
-    write is our own, so that whatever stood before it has been seen. A change holds no content;
-    whoever cares reads the Secret, and may find it changed once more.
+    A source that is no longer annotated is gone, too. `written_by_driver` says of a source that
+    its newest write is our own, so that all earlier content has been seen. A change holds no
+    content: a reader of the Secret may find it changed once more.
     """
 
     ref: SourceRef

@@ -42,7 +42,9 @@ WARNINGS: Mapping[TokenWarning, str] = {
         "the Secret holds a refresh token that was replaced long ago; the live one is kept and "
         "comes back with the next refresh"
     ),
-    TokenWarning.TRAILING_BYTES: "the document ends in a brace too many; the next refresh corrects it",
+    TokenWarning.TRAILING_BYTES: (
+        "the document ends in a brace too many; the next refresh corrects it"
+    ),
     TokenWarning.DEFAULT_LIFETIME: (
         "the authorization server says no credible lifetime; the issuer's defaultLifetime is used"
     ),

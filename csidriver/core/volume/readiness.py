@@ -73,8 +73,9 @@ def unavailable_error(
     if isinstance(sighting.error, StoreError):
         return _unread(ref, sighting.error)
     least = min_validity(companion.token, wanted)
+    expiry = format_rfc3339(companion.token.expires_at)
     return TokenUnavailable(
-        f"the access token of Secret {ref} expires at {format_rfc3339(companion.token.expires_at)}, "
+        f"the access token of Secret {ref} expires at {expiry}, "
         f"but minValidity asks for {least:.0f} s; {_next_refresh_text(companion, now)}"
     )
 
