@@ -382,15 +382,15 @@ def test_the_hammer_finds_torn_reads_of_pwrite_and_ftruncate(file: Path) -> None
 
 def test_the_hammer_finds_no_torn_reads_of_rewrite(file: Path) -> None:
     tokenfile.rewrite(file, A)
-    outcomes: list[Rewrite] = []
+    outcomes: list[RewriteResult] = []
     reads = 0
     for _ in range(BATCHES):
         more, bad = hammer(file, lambda c: outcomes.append(tokenfile.rewrite(file, c)), 2)
         assert bad == 0
         reads += more
-        if outcomes.count(Rewrite.LEASED) > 20 and reads > 1000:
+        if outcomes.count(RewriteResult.LEASED) > 20 and reads > 1000:
             return
-    raise AssertionError(f"{reads} reads met {outcomes.count(Rewrite.LEASED)} rewrites")
+    raise AssertionError(f"{reads} reads met {outcomes.count(RewriteResult.LEASED)} rewrites")
 
 
 def leases_seen(fd: int, write: Callable[[int, bytes], object], rounds: int) -> int:

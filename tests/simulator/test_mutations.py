@@ -201,5 +201,5 @@ def test_a_dead_server_that_may_take_all_workers_is_noticed(monkeypatch: Patch) 
 
 
 def test_a_herd_without_jitter_is_noticed(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(schedule, "stable_jitter", lambda *_: 0.5)
+    monkeypatch.setattr(backoff, "stable_jitter", lambda *_: 0.5)
     assert any(text.startswith("12") for text in many_tokens.spread())

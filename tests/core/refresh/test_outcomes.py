@@ -109,11 +109,11 @@ def test_no_lifetime_makes_a_hot_loop_or_a_refresh_that_never_comes(
 def grants() -> st.SearchStrategy[Grant]:
     """Grants in the middle of something."""
     return st.builds(
-        lambda base, status, failures, signal, issued, life: replace(
+        lambda base, status, failures, reason, issued, life: replace(
             base,
             status=status,
             failures=failures,
-            signal=signal,
+            failure_reason=reason,
             issued_at=issued,
             expires_at=issued + life,
         ),

@@ -321,7 +321,7 @@ class TestConfigurationChanges:
             Failure(FailureReason.TLS),
             Failure(FailureReason.METADATA),
         ],
-        ids=lambda failed: failed.signal.value,
+        ids=lambda failed: failed.reason.value,
     )
     def test_what_was_refused_is_tried_soon_after_the_issuer_was_configured_anew(
         self, running: Process, refusal: Failure
