@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from csidriver.core import backoff
 from csidriver.core.kubernetes.lease import ObservedLease
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_document import TokenDocument
