@@ -465,13 +465,14 @@ def test_what_no_event_told_of_is_found_by_the_next_look(
     names = ("hello", "gone", "still")
     for name in names:
         bench.apply(name, bench.issuer.seed("my-app"))
-    until(lambda: all(map(bench.refreshed, names)))
+    settled(bench, *names)
     bench.stop()
+    age(bench, "still")
     bench.backend.told.clear()
+    reads = bench.backend.reads_of(SourceRef(NAMESPACE, "still"))
     bench.start(sweep_every=0.5)
     until(lambda: None in bench.backend.told)
     bench.backend.deaf = lambda _change: True
-    reads = bench.backend.reads_of(SourceRef(NAMESPACE, "still"))
     fresh = bench.issuer.seed("my-app")
     bench.apply("hello", fresh)
     bench.apply("late", bench.issuer.seed("my-app"))
