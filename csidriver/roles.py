@@ -17,7 +17,7 @@ from csidriver.core.refresh.state import RefreshContext
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from csidriver.adapters.clock import Clock
+    from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.directory import DirectoryStore
     from csidriver.adapters.issuer_files import IssuerFiles
     from csidriver.adapters.kubernetes import CredentialSource, KubernetesStore
@@ -52,12 +52,12 @@ Builder = Callable[[argparse.Namespace, settings.Common, "CollectorRegistry"], R
 
 def node(flags: argparse.Namespace, common: settings.Common, registry: "CollectorRegistry") -> Role:
     """The CSI node plugin."""
-    from csidriver.adapters.clock import Clock
+    from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.mounts import Mounts
     from csidriver.node.plugin import NodePlugin
 
     store = _node_store(common)
-    plugin = NodePlugin(settings.node(flags), store, Mounts(), Clock(), registry)
+    plugin = NodePlugin(settings.node(flags), store, Mounts(), SystemClock(), registry)
     return Role(plugin.run, plugin.alive, plugin.ready)
 
 
@@ -77,7 +77,7 @@ def refresher(
     flags: argparse.Namespace, common: settings.Common, registry: "CollectorRegistry"
 ) -> Role:
     """The refresher, as soon as no other one works."""
-    from csidriver.adapters.clock import Clock
+    from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.issuer_files import IssuerFiles
     from csidriver.adapters.oauth import TokenEndpoints
     from csidriver.refresher.controller import Controller
@@ -87,7 +87,7 @@ def refresher(
     from csidriver.refresher.spool import Spool
     from csidriver.refresher.spool_lock import SpoolLock
 
-    wanted, clock, metrics = settings.refresher(flags), Clock(), RefresherMetrics(registry)
+    wanted, clock, metrics = settings.refresher(flags), SystemClock(), RefresherMetrics(registry)
     issuers = IssuerFiles(wanted.issuers)
     issuers.current()
     claim = SpoolLock(wanted.spool_dir)
@@ -160,7 +160,7 @@ def webhook(
     flags: argparse.Namespace, common: settings.Common, registry: "CollectorRegistry"
 ) -> Role:
     """The admission webhook."""
-    from csidriver.adapters.clock import Clock
+    from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.x509 import CertificateFactory
     from csidriver.webhook import configuration
     from csidriver.webhook.certificate_files import FileCertificates
@@ -169,7 +169,7 @@ def webhook(
     from csidriver.webhook.review_handler import handle_review
     from csidriver.webhook.webhook import Webhook
 
-    wanted, clock, metrics = configuration.webhook(flags), Clock(), WebhookMetrics(registry)
+    wanted, clock, metrics = configuration.webhook(flags), SystemClock(), WebhookMetrics(registry)
     certificates: Certificates
     if wanted.files is not None:
         certificates = FileCertificates(wanted.files, CertificateFactory(), clock, metrics)
@@ -182,7 +182,10 @@ def webhook(
 
 
 def _self_made(
-    common: settings.Common, wanted: "WebhookSettings", clock: "Clock", metrics: "WebhookMetrics"
+    common: settings.Common,
+    wanted: "WebhookSettings",
+    clock: "SystemClock",
+    metrics: "WebhookMetrics",
 ) -> "Certificates":
     from csidriver.adapters.x509 import CertificateFactory
     from csidriver.core.admission.certificates import RotationPolicy
@@ -216,7 +219,7 @@ def _access(common: settings.Common) -> "CredentialSource":
 
 
 def _backend(
-    common: settings.Common, wanted: settings.RefresherSettings, clock: "Clock"
+    common: settings.Common, wanted: settings.RefresherSettings, clock: "SystemClock"
 ) -> tuple["DirectoryStore | KubernetesStore", "LeaderLock"]:
     places = Namespaces(common.driver_namespace, common.tokens_namespace, wanted.namespaces)
     if common.store is not None:

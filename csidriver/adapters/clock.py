@@ -4,7 +4,7 @@ import threading
 import time
 
 
-class Clock:
+class SystemClock:
     """The machine's clocks. All values in seconds."""
 
     def now(self) -> float:

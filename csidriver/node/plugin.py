@@ -6,6 +6,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
+from csidriver.clock import Clock
 from csidriver.errors import DriverError
 from csidriver.node.companion_watcher import Companions, CompanionWatcher, Timing
 from csidriver.node.configuration import NodeSettings
@@ -16,7 +17,7 @@ from csidriver.node.identity_service import IdentityService
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.node_service import NodeService
 from csidriver.node.registration import RegistrationService
-from csidriver.node.rotation import Clock, Rotation
+from csidriver.node.rotation import Rotation
 from csidriver.node.template_config_map import ConfigMaps
 from csidriver.node.token_fs import Mounter, TokenFilesystem, TokenFilesystemSettings
 from csidriver.node.volume_manager import Surroundings, VolumeManager

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from csidriver.node.rotation import Clock
+from csidriver.clock import Clock
 
 # Seconds: kubelet gives a call up after 120.
 LONGEST_WAIT = 60.0

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from csidriver.clock import Clock
 from csidriver.errors import DriverError
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.tokenfile import RewriteResult
@@ -25,16 +26,6 @@ FIRST_PAUSE, LONGEST_PAUSE, PATIENCE = 0.001, 0.1, 60.0
 SHARE = 0.1
 # Seconds until a file that could not be written at all is tried again, at first and at most.
 FAILURE_PAUSE, LONGEST_FAILURE_PAUSE = 1.0, 60.0
-
-
-class Clock(Protocol):
-    """Time, in seconds."""
-
-    def now(self) -> float:
-        """Wall clock, epoch seconds."""
-
-    def monotonic(self) -> float:
-        """A clock that never jumps."""
 
 
 class Rewritable(Protocol):

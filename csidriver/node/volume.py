@@ -4,11 +4,11 @@ import math
 import threading
 from pathlib import Path
 
+from csidriver.clock import Clock
 from csidriver.core.companion import AccessToken
 from csidriver.errors import NotReady, TokenFileFailed
 from csidriver.node import tokenfile
 from csidriver.node.companion_watcher import CompanionWatcher
-from csidriver.node.rotation import Clock
 from csidriver.node.token_fs import DATA
 from csidriver.node.tokenfile import RewriteResult
 from csidriver.node.volume_record import VolumeRecord

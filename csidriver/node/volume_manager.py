@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from csidriver.clock import Clock
 from csidriver.core.companion import AccessToken
 from csidriver.core.volume.readiness import (
     ObservedCompanion,
@@ -29,7 +30,6 @@ from csidriver.node.companion_watcher import CompanionWatcher
 from csidriver.node.compatibility import check_same_request, volumes_at_target
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.publish_wait import PublishWaitLimiter
-from csidriver.node.rotation import Clock
 from csidriver.node.template_config_map import ConfigMaps, resolve_template
 from csidriver.node.token_fs import TokenFilesystem, folder_name
 from csidriver.node.tokenfile import RewriteResult

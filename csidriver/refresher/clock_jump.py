@@ -1,6 +1,6 @@
 """Notices that the machine's clock was set back, which leaves every due time in the future."""
 
-from csidriver.refresher.ports import Clock
+from csidriver.clock import Clock
 
 # Seconds by which a clock may be corrected without anything that is planned suffering.
 HARMLESS = 60.0

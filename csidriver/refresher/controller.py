@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from prometheus_client.core import Metric
 
+from csidriver.clock import Clock
 from csidriver.core.backoff import backoff, stable_jitter
 from csidriver.core.kubernetes.change import SecretChange
 from csidriver.core.names import SourceRef
@@ -18,7 +19,6 @@ from csidriver.refresher.clock_jump import ClockJumpDetector
 from csidriver.refresher.effect_interpreter import EffectRunner, Interpreter
 from csidriver.refresher.gauges import MetricsSnapshot, gauges
 from csidriver.refresher.metrics import RefresherMetrics
-from csidriver.refresher.ports import Clock
 from csidriver.refresher.resync import Snapshot, Sources, initial_states, resync
 from csidriver.refresher.state_cache import StateCache
 from csidriver.refresher.worker_pool import WorkerPool

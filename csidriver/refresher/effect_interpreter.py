@@ -20,10 +20,10 @@ from csidriver.core.status import Status
 from csidriver.errors import StoreConflict, StoreError
 from csidriver.refresher.duplicate_index import DuplicateIndex
 from csidriver.refresher.issuer_limits import IssuerHealth
-from csidriver.refresher.ports import Clock, Ports, SpoolStore, Store, TokenEndpoints
+from csidriver.refresher.ports import Ports, SpoolStore, Store, TokenEndpoints
 from csidriver.refresher.rate_limiter import RateLimiter
 
-__all__ = ["Clock", "EffectRunner", "Interpreter", "Ports", "SpoolStore", "Store", "TokenEndpoints"]
+__all__ = ["EffectRunner", "Interpreter", "Ports", "SpoolStore", "Store", "TokenEndpoints"]
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from csidriver.clock import WaitingClock
 from csidriver.core.kubernetes.lease import LeaseRecord, ObservedLease, acquired, observe
 from csidriver.errors import InvalidSettings, StoreConflict, StoreError
 
@@ -34,19 +35,6 @@ class LeaseStore(Protocol):
 
     def write(self, tenure: LeaseRecord) -> LeaseRecord:
         """Store it at its version, "" to create it; StoreConflict if it has moved."""
-
-
-class Clock(Protocol):
-    """Time, in seconds."""
-
-    def now(self) -> float:
-        """Wall clock, epoch seconds."""
-
-    def monotonic(self) -> float:
-        """A clock that never jumps."""
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Let time pass, or less if the event is set; whether it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +69,9 @@ class LeaseLock:
     Not shared between threads.
     """
 
-    def __init__(self, records: LeaseStore, holder: str, term: LeaseTimings, clock: Clock) -> None:
+    def __init__(
+        self, records: LeaseStore, holder: str, term: LeaseTimings, clock: WaitingClock
+    ) -> None:
         self._records = records
         self._holder = holder
         self._term = term
@@ -133,7 +123,7 @@ class LeaderElector:
         self,
         seat: LeaderLock,
         term: LeaseTimings,
-        clock: Clock,
+        clock: WaitingClock,
         told: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._seat = seat

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from csidriver.clock import Clock
 from csidriver.core import names
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
@@ -68,17 +69,11 @@ class TokenEndpoints(Protocol):
         """Whether there is a sign of life; takes a few seconds at most."""
 
 
-class Clock(Protocol):
-    """Time, in seconds."""
-
-    def now(self) -> float:
-        """Wall clock, epoch seconds."""
-
-    def monotonic(self) -> float:
-        """A clock that never jumps."""
+class SleepingClock(Clock, Protocol):
+    """A clock that can also sleep."""
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Sleep for so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +86,7 @@ class Ports:
     store: Store
     spool: SpoolStore
     endpoints: TokenEndpoints
-    clock: Clock
+    clock: SleepingClock
     metrics: RefresherMetrics
     may_send: Callable[[], bool]
     deployment: SourceRef = field(default=SourceRef(names.DRIVER_NAMESPACE, names.REFRESHER))

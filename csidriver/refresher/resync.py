@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from csidriver.clock import Clock
 from csidriver.core.annotations import COMPANION_TYPE, GRANT_TYPE, SOURCE_NAME, SOURCE_NAMESPACE
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret
@@ -30,13 +31,6 @@ class Sources(Lists, Protocol):
 
     def watch_changes(self, stop: threading.Event) -> Generator[SecretChange | None, None, None]:
         """All Secrets of all tokens, None, then their changes; ends when `stop` is set."""
-
-
-class Clock(Protocol):
-    """Time, in seconds."""
-
-    def monotonic(self) -> float:
-        """A clock that never jumps."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ import ssl
 import threading
 from pathlib import Path
 
+from csidriver.clock import WaitingClock
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSettings
 from csidriver.webhook.certificate_source import (
     CertificateFactory,
-    Clock,
     ServingCertificate,
     certificate_problems,
 )
@@ -32,7 +32,7 @@ class FileCertificates:
         self,
         files: CertificateFiles,
         pki: CertificateFactory,
-        clock: Clock,
+        clock: WaitingClock,
         metrics: WebhookMetrics,
     ) -> None:
         self._files = files

@@ -38,16 +38,6 @@ class CertificateFactory(Protocol):
         """A server's side of TLS; raises InvalidSettings."""
 
 
-class Clock(Protocol):
-    """The clock, see `adapters.clock`."""
-
-    def now(self) -> float:
-        """Epoch seconds."""
-
-    def wait(self, event: Event, seconds: float) -> bool:
-        """Let time pass, or less if the event is set; whether it is."""
-
-
 @dataclass(frozen=True, slots=True)
 class ServingCertificate:
     """A certificate in use."""

@@ -5,13 +5,13 @@ import ssl
 import threading
 from datetime import UTC, datetime
 
+from csidriver.clock import WaitingClock
 from csidriver.core.admission.certificates import RotationPolicy, RotationStep, may_serve, next_step
 from csidriver.errors import DriverError, StoreConflict, StoreError
 from csidriver.webhook.ca_bundle import CaBundle
 from csidriver.webhook.certificate_secret import CertificateSecret, KeyedCertificates
 from csidriver.webhook.certificate_source import (
     CertificateFactory,
-    Clock,
     ServingCertificate,
     certificate_problems,
     told,
@@ -31,7 +31,7 @@ class ManagedCertificates:
         shelf: CertificateSecret,
         bundle: CaBundle,
         pki: CertificateFactory,
-        clock: Clock,
+        clock: WaitingClock,
         metrics: WebhookMetrics,
         *,
         names: frozenset[str],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from csidriver.adapters.clock import Clock
+from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.issuer_files import IssuerFiles
 from csidriver.adapters.kubernetes import Client, KubernetesStore, from_kubeconfig
 from csidriver.adapters.oauth import TokenEndpoints
@@ -86,7 +86,7 @@ class Mortal:
 
     def settle(self) -> None:
         """Have the token adopted and refreshed by the book, and due for its next refresh now."""
-        store, clock = KubernetesStore(self._yard.client, self._places), Clock()
+        store, clock = KubernetesStore(self._yard.client, self._places), SystemClock()
         world = Ports(
             store=store,
             spool=Spool(self._folder / "book"),

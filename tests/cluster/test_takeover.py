@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from csidriver.adapters.clock import Clock
+from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.kubernetes import LeaseStore, Timeouts
 from csidriver.refresher.leader_election import LeaderElector, LeaseLock, LeaseTimings
 from tests.cluster.cluster import Cluster
@@ -22,7 +22,7 @@ class Replica:
     """A process of a Deployment, as far as the Lease goes."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
-        clock = Clock()
+        clock = SystemClock()
         client = cluster.client(Timeouts.within(TERM.renew))
         seat = LeaseLock(LeaseStore(client, DRIVER), name, TERM, clock)
         self.lease = LeaderElector(seat, TERM, clock)
@@ -104,7 +104,7 @@ def test_a_standby_takes_over_from_one_that_went_silent(
     replica: Callable[[str], Replica], cluster: Cluster
 ) -> None:
     client = cluster.client()
-    dead = LeaseLock(LeaseStore(client, DRIVER), "dead", TERM, Clock())
+    dead = LeaseLock(LeaseStore(client, DRIVER), "dead", TERM, SystemClock())
     assert dead.acquire()
     began = time.monotonic()
     second = replica("second")

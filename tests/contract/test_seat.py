@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.adapters.clock import Clock
+from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.directory import FileLock
 from csidriver.adapters.kubernetes import LeaseStore
 from csidriver.refresher.leader_election import LeaderLock, LeaseLock, LeaseTimings
@@ -19,7 +19,7 @@ DRIVER = "oauth2-csi"
 def kubernetes_seats(cluster: Cluster) -> Seats:
     cluster.sweep(DRIVER)
     return lambda holder: LeaseLock(
-        LeaseStore(cluster.client(), DRIVER), holder, LeaseTimings(60.0, 20.0), Clock()
+        LeaseStore(cluster.client(), DRIVER), holder, LeaseTimings(60.0, 20.0), SystemClock()
     )
 
 

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from prometheus_client import CollectorRegistry
 
-from csidriver.adapters.clock import Clock
+from csidriver.adapters.clock import SystemClock
 from csidriver.core.status import Status
 from csidriver.errors import InvalidSettings
 from csidriver.node.grpc_server import remove_if_ours
@@ -238,7 +238,9 @@ def test_a_kubelet_folder_behind_a_symlink_is_recognised(node: Node) -> None:
     settings = replace(node.settings, kubelet_dir=link)
     mounts = len(node.mounts.table())
     for _ in range(2):
-        plugin = NodePlugin(settings, node.plugin_store, node.mounts, Clock(), CollectorRegistry())
+        plugin = NodePlugin(
+            settings, node.plugin_store, node.mounts, SystemClock(), CollectorRegistry()
+        )
         stop = threading.Event()
         stop.set()
         plugin.run(stop)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry
 
-from csidriver.adapters.clock import Clock
+from csidriver.adapters.clock import SystemClock
 from csidriver.errors import TokenFileFailed
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.rotation import Rotation
@@ -40,7 +40,7 @@ class Running:
         self.files: dict[str, File] = {}
         self.tried: list[str] = []
         self.registry = CollectorRegistry()
-        self.rotation = Rotation(self, NodeMetrics(self.registry), Clock())
+        self.rotation = Rotation(self, NodeMetrics(self.registry), SystemClock())
 
     def get(self, volume_id: str) -> File | None:
         self.tried.append(volume_id)

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from csidriver._proto import pluginregistration_pb2 as registration_pb2
 from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
-from csidriver.adapters.clock import Clock
+from csidriver.adapters.clock import SystemClock
 from csidriver.node.plugin import NodePlugin
 from tests.node.plugin import NAMESPACE, Node, eventually
 
@@ -67,7 +67,9 @@ def test_the_life_left_in_a_file_is_reported_while_it_is_published(node: Node) -
 
 
 def plugin_of(node: Node) -> NodePlugin:
-    return NodePlugin(node.settings, node.plugin_store, node.mounts, Clock(), CollectorRegistry())
+    return NodePlugin(
+        node.settings, node.plugin_store, node.mounts, SystemClock(), CollectorRegistry()
+    )
 
 
 def test_ready_means_registered_and_alive_means_that_the_socket_answers(node: Node) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters import mounts
-from csidriver.adapters.clock import Clock
+from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.mounts import Mounts
 from csidriver.demo import sandbox
@@ -134,7 +134,9 @@ def _live(command: Mapping[str, Any]) -> None:
     for name in ("kubelet_dir", "view"):
         settings[name] = Path(settings[name])
     store = DirectoryStore(Path(command["store"]), poll=0.005)
-    plugin = NodePlugin(NodeSettings(**settings), store, Mounts(), Clock(), CollectorRegistry())
+    plugin = NodePlugin(
+        NodeSettings(**settings), store, Mounts(), SystemClock(), CollectorRegistry()
+    )
     if command["doom"]:
         Steps(Doom(**command["doom"])).watch()
     plugin.run(threading.Event())

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry
 
-from csidriver.adapters.clock import Clock
+from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.issuer_files import IssuerFiles
 from csidriver.adapters.kubernetes import KubernetesStore
@@ -130,7 +130,7 @@ class Bench(contextlib.ExitStack):
         self.issuers = folder / "issuers.yaml"
         self.configure(self.entry())
         self.registry = CollectorRegistry()
-        self.clock = Clock()
+        self.clock = SystemClock()
         self._running: tuple[threading.Thread, threading.Event] | None = None
         self.callback(self.stop)
 

@@ -1,10 +1,10 @@
 import pytest
 
-from csidriver.adapters.clock import Clock
+from csidriver.adapters.clock import SystemClock
 from csidriver.refresher.clock_jump import ClockJumpDetector
 
 
-class Steered(Clock):
+class Steered(SystemClock):
     """A clock with hands."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from csidriver.adapters.clock import Clock
+from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.core import annotations
 from csidriver.core import names as core_names
@@ -532,7 +532,7 @@ def test_every_metric_is_documented(build: Build) -> None:
         assert f"| `{family.name}{suffix}`" in page, family.name
 
 
-class Late(Clock):
+class Late(SystemClock):
     """A clock that can be set back."""
 
     back = 0.0

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from csidriver.adapters.clock import Clock
+from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.annotations import GRANT_TYPE
@@ -48,7 +48,7 @@ class Surroundings:
                 store=DirectoryStore(self.root),
                 spool=Spool(self.spool),
                 endpoints=TokenEndpoints(),
-                clock=Clock(),
+                clock=SystemClock(),
                 metrics=RefresherMetrics(self.registry),
                 may_send=lambda: self.may_send,
             )
@@ -194,7 +194,7 @@ class Endpoints:
         return self.alive
 
 
-class Hands(Clock):
+class Hands(SystemClock):
     """A clock that moves when told."""
 
     def __init__(self) -> None:

@@ -205,6 +205,9 @@ class Lists:
     def list_secrets(self, namespace: str, type: str) -> list[Secret]:  # noqa: A002 - its name
         return [s for s in self.secrets if (s.namespace, s.type) == (namespace, type)]
 
+    def now(self) -> float:
+        raise NotImplementedError
+
     def monotonic(self) -> float:
         return 7.0
 

@@ -15,6 +15,9 @@ class Dial:
     def now(self) -> float:
         return self.time
 
+    def monotonic(self) -> float:
+        return self.time
+
     def wait(self, event: threading.Event, seconds: float) -> bool:
         """Seconds pass at once."""
         self.time += seconds

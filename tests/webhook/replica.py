@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
-from csidriver.adapters.clock import Clock
+from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.x509 import CertificateFactory
 from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.core.names import DRIVER_NAMESPACE
@@ -28,7 +28,7 @@ class Given:
 
     terms: RotationPolicy = field(default_factory=lambda: RotationPolicy(poll=0.1))
     names: frozenset[str] = NAMES
-    clock: Clock = field(default_factory=Clock)
+    clock: SystemClock = field(default_factory=SystemClock)
     answer: Handler = handle_review
     limits: HttpLimits = field(default_factory=HttpLimits)
     drain: float = 0.0
