@@ -33,10 +33,12 @@ from csidriver.core.refresh import (
     commit,
     companion_update,
     outcomes,
+    reconcile,
+    recovery,
     schedule,
     token_request,
 )
-from csidriver.core.refresh.conflict import Conflict
+from csidriver.core.refresh.commit import Conflict
 from csidriver.core.refresh.grant import Grant, SourceToken
 from csidriver.core.refresh.state import Effects, TokenState
 from csidriver.core.status import Status
@@ -103,7 +105,7 @@ def _usurps(patch: Patch) -> None:
         yield from ()
         return known
 
-    patch.setattr(token_request, "_recover_intent", settle)
+    patch.setattr(reconcile, "recover_intent", settle)
 
 
 def _is_late(patch: Patch) -> None:
@@ -126,7 +128,7 @@ def _never_succeeds(patch: Patch) -> None:
 
 
 def _never_takes_over(patch: Patch) -> None:
-    patch.setattr(token_request, "_age", _ages(0.0))
+    patch.setattr(recovery, "_age", _ages(0.0))
 
 
 def _runs_ahead(patch: Patch) -> None:

@@ -4,10 +4,10 @@ The rules are docs/protocol.md section 4.6; what a conflict means is decided in 
 """
 
 from dataclasses import replace
+from enum import Enum
 
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.refresh import grant_secret
-from csidriver.core.refresh.conflict import Conflict, judge_conflict
 from csidriver.core.refresh.effects import CreateSecret, GetSecret, PatchSecret, Wait, YieldWorker
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.state import Effects, TokenState
@@ -15,6 +15,16 @@ from csidriver.errors import InvalidSecret, StoreConflict, StoreError
 
 # Most seconds between two tries to store an outcome; storing it is never given up.
 COMMIT_PAUSE = 5.0
+
+
+class Conflict(Enum):
+    """Why a commit met a different grant than it was computed from (protocol section 4.6)."""
+
+    REBASE = "rebase"
+    ARRIVED = "arrived"
+    PEER_WON = "peer_won"
+    RESEEDED = "reseeded"
+    GONE = "gone"
 
 
 def store_grant(known: TokenState, grant: Grant) -> Effects[TokenState]:
@@ -75,6 +85,24 @@ def _conflict_of(fresh: Secret | None, before: Grant, after: Grant) -> Conflict:
         tokens = after.generation > before.generation
         return Conflict.REBASE if tokens else Conflict.ARRIVED
     return judge_conflict(stored, before, after)
+
+
+def judge_conflict(stored: Grant | None, before: Grant, after: Grant) -> Conflict:
+    """What happened to the grant since our intent, seen from the reply we hold."""
+    if stored is None:
+        return Conflict.GONE
+    fenced = before.intent is None or (
+        stored.intent is not None and stored.intent.nonce == before.intent.nonce
+    )
+    # Whoever took our intent over, tokens in hand are worth more than an attempt in flight.
+    ours = fenced or after.generation > before.generation
+    if ours and stored.live_hash == before.live_hash and stored.generation == before.generation:
+        return Conflict.REBASE
+    if stored.generation == after.generation and stored.live_hash == after.live_hash:
+        return Conflict.ARRIVED
+    if stored.live_hash != before.live_hash and stored.live_hash in stored.seeds:
+        return Conflict.RESEEDED
+    return Conflict.PEER_WON
 
 
 def _wait(pause: float) -> Effects[float]:

@@ -4,35 +4,22 @@ Level-triggered: every visit compares what should be there with what was last se
 the difference. Nothing here can lose a token, the grant has it already.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from csidriver.core import annotations as core_annotations
 from csidriver.core import companion
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.refresh import login_expiry
-from csidriver.core.refresh.effects import CreateSecret, EmitEvent, Now, PatchSecret, SpoolClear
-from csidriver.core.refresh.grant import Grant
-from csidriver.core.refresh.messages import WARNINGS
-from csidriver.core.refresh.source import document_key
+from csidriver.core.refresh.effects import CreateSecret, Now, PatchSecret, SpoolClear
+from csidriver.core.refresh.mirror import MIRROR_RETRY, store_mirror
 from csidriver.core.refresh.source_annotations import (
     StatusOverride,
     hides_failures,
-    parse_warnings,
-    status_annotations,
 )
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Status, TokenWarning
-from csidriver.core.volume.attributes import quote_untrusted
-from csidriver.errors import StoreRefused
-
-# A mirror that admission, a quota or `immutable` refused is tried again after so many seconds.
-MIRROR_RETRY = 600.0
-
-_NORMAL = (Status.READY, Status.PENDING)
+from csidriver.core.status import Status
 
 
 def store_companion_and_mirror(
@@ -40,25 +27,13 @@ def store_companion_and_mirror(
 ) -> Effects[TokenState]:
     """Write companion and mirror where they lag behind, then plan the next visit."""
     now = yield from Now()
-    known, foreign = yield from _write_companion(known, rules, plight, now)
-    known, step = _count_steps(known, now)
+    known, foreign = yield from store_companion(known, rules, plight, now)
     # A document that could not be adopted may hold a human's new token: leave it to its author.
-    known = yield from _write_source(known, foreign or plight, now, mirrors=plight is None)
-    if known.source is not None and known.grant is not None and step:
-        yield from _report_end(known.source, known.grant)
+    known = yield from store_mirror(known, foreign or plight, now, mirrors=plight is None)
     if known.spooled:
         yield from SpoolClear(known.ref)
         known = replace(known, spooled=False)
     return replace(known, next_reconcile=_next_visit(known, plight, now))
-
-
-def _count_steps(known: TokenState, now: float) -> tuple[TokenState, bool]:
-    """The grant with the warnings of its end that are due, and whether one of them is new."""
-    grant = known.grant
-    due = 0 if grant is None else login_expiry.warnings_due(grant, now)
-    if grant is None or grant.expiry_step == due:
-        return known, False
-    return replace(known, grant=replace(grant, expiry_step=due)), due > grant.expiry_step
 
 
 def _next_visit(known: TokenState, plight: StatusOverride | None, now: float) -> float | None:
@@ -80,9 +55,10 @@ def own_companion(known: TokenState) -> Secret | None:
     return known.companion if seen is not None and seen.source == known.ref else None
 
 
-def _write_companion(
+def store_companion(
     known: TokenState, rules: RefreshContext, plight: StatusOverride | None, now: float
 ) -> Effects[tuple[TokenState, StatusOverride | None]]:
+    """Write the companion where it differs; return a status that overrides if it is not ours."""
     seen = companion.read(known.companion)
     if known.companion is not own_companion(known):
         message = f"Secret {rules.tokens_namespace}/{known.ref.companion} is not ours; remove it"
@@ -140,119 +116,3 @@ def _differs(seen: Companion, wanted: Companion, *, quietly: bool) -> bool:
         or seen.message != wanted.message
         or (not quietly and int(seen.next_refresh) != int(wanted.next_refresh))
     )
-
-
-def _write_source(
-    known: TokenState, plight: StatusOverride | None, now: float, *, mirrors: bool
-) -> Effects[TokenState]:
-    source, grant = known.source, known.grant
-    if source is None:
-        return known
-    if grant is not None and source.data.get(document_key(source)) == grant.document.to_json():
-        known = _after_mirror(known, grant)
-    known = _too_large(known, now) if mirrors else known
-    data = _mirror(known, source, now) if mirrors else {}
-    cured = _after_mirror(known, grant) if data and grant is not None else known
-    wanted = status_annotations(
-        cured.grant, plight, mirror_refused=cured.mirror_refused_at is not None
-    )
-    notes = _changed_annotations(cured, source, wanted)
-    if not notes and not data:
-        return known
-    try:
-        stored = yield from PatchSecret(source, SecretPatch(annotations=notes, data=data))
-    except StoreRefused:
-        if not data:
-            return known
-        # An immutable Secret refuses its data but not its annotations, which can say so.
-        first, known = known.mirror_refused_at is None, replace(known, mirror_refused_at=now)
-        written = yield from _write_source(known, plight, now, mirrors=mirrors)
-        told = written is not known or TokenWarning.MIRROR_REFUSED in parse_warnings(
-            source.annotations
-        )
-        # Where even those are refused, an Event is left.
-        yield from _warn(known, source, TokenWarning.MIRROR_REFUSED) if first and not told else ()
-        return written
-    yield from _report(known, source, wanted)
-    return _settled(cured, stored, mirrors=mirrors)
-
-
-def _changed_annotations(
-    known: TokenState, source: Secret, wanted: Mapping[str, str | None]
-) -> Mapping[str, str | None]:
-    """The annotations that differ; all of them where what there is was never read."""
-    skipped = core_annotations.NEXT_REFRESH if known.grant and hides_failures(known.grant) else ""
-    differ = {
-        key: value
-        for key, value in wanted.items()
-        if source.annotations.get(key) != value and key != skipped
-    }
-    return wanted if differ and known.source_data_omitted else differ
-
-
-def _settled(known: TokenState, stored: Secret, *, mirrors: bool) -> TokenState:
-    """The source was written: its version goes into the grant with that one's next patch."""
-    if known.grant is not None and mirrors:
-        grant = replace(known.grant, source_version=stored.resource_version)
-        known = replace(known, grant=grant)
-    return known.with_source(stored)
-
-
-def _after_mirror(known: TokenState, grant: Grant) -> TokenState:
-    """What is known once the source holds the live document."""
-    if grant.warning == TokenWarning.OLD_SEED_RESTORED.value:
-        grant = replace(grant, warning="")
-    return replace(known, grant=grant, mirrored_generation=grant.generation, mirror_refused_at=None)
-
-
-def _too_large(known: TokenState, now: float) -> TokenState:
-    """A document that nobody could read back as a source counts as refused before it is sent."""
-    grant = known.grant
-    if (
-        grant is None
-        or known.mirrored_generation >= grant.generation
-        or grant.document.is_mirrorable
-    ):
-        return known
-    return replace(known, mirror_refused_at=now)
-
-
-def _mirror(known: TokenState, source: Secret, now: float) -> Mapping[str, Sensitive]:
-    """The live document, once per refresh: no fight with a GitOps tool over a restored seed."""
-    grant = known.grant
-    if grant is None or known.mirrored_generation >= grant.generation:
-        return {}
-    if known.mirror_refused_at is not None and now < known.mirror_refused_at + MIRROR_RETRY:
-        return {}
-    return {
-        grant.key if known.source_data_omitted else document_key(source): grant.document.to_json()
-    }
-
-
-def _report(known: TokenState, source: Secret, wanted: Mapping[str, str | None]) -> Effects[None]:
-    """An Event when the status changes or a warning appears, none for what repeats."""
-    status = wanted[core_annotations.STATUS]
-    before = source.annotations.get(core_annotations.STATUS)
-    if status and before != status:
-        message, normal = wanted[core_annotations.MESSAGE] or "", Status(status) in _NORMAL
-        unavailable = Status.ISSUER_UNAVAILABLE.value
-        of_issuer = unavailable == status or (unavailable == before and normal)
-        yield from EmitEvent(known.ref, source.uid, status, message, normal, of_issuer)
-    told = parse_warnings(source.annotations)
-    for warn in parse_warnings(wanted):
-        if warn not in told and warn is not TokenWarning.REFRESH_TOKEN_EXPIRING:
-            # Who put it back is whom to talk to; a field manager is a name its owner chose.
-            restored = warn is TokenWarning.OLD_SEED_RESTORED and source.manager
-            by = f" (written by {quote_untrusted(source.manager)})" if restored else ""
-            yield from _warn(known, source, warn, by)
-
-
-def _warn(known: TokenState, source: Secret, warn: TokenWarning, by: str = "") -> Effects[None]:
-    yield from EmitEvent(known.ref, source.uid, warn.value, WARNINGS[warn] + by, normal=False)
-
-
-def _report_end(source: Secret, grant: Grant) -> Effects[None]:
-    """One Event at each step, though the annotation stays the same."""
-    warn = TokenWarning.REFRESH_TOKEN_EXPIRING
-    ref, at = grant.ref, format_rfc3339(grant.refresh_expires_at)
-    yield from EmitEvent(ref, source.uid, warn.value, f"{WARNINGS[warn]} (at {at})", normal=False)

@@ -13,7 +13,7 @@ from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import grant_secret
-from csidriver.core.refresh.conflict import Conflict, judge_conflict
+from csidriver.core.refresh.commit import Conflict, judge_conflict
 from csidriver.core.refresh.grant import (
     MAX_SEEDS,
     MAX_SPENT,

@@ -16,7 +16,7 @@ from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure
-from csidriver.core.refresh.conflict import Conflict, judge_conflict
+from csidriver.core.refresh.commit import Conflict, judge_conflict
 from csidriver.core.refresh.failures import FAILURE_RULES, RetryPolicy
 from csidriver.core.refresh.grant import Grant, adopt, with_intent
 from csidriver.core.refresh.outcomes import (
