@@ -10,7 +10,8 @@ import grpc
 from csidriver._proto import csi_pb2, csi_pb2_grpc
 from csidriver.core import names
 from csidriver.core.kubernetes.validation import is_dns1123_label, is_dns1123_subdomain
-from csidriver.core.volume.attributes import VolumeAttributes, quote_untrusted
+from csidriver.core.quoting import quote_untrusted
+from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.errors import InvalidRequest
 from csidriver.node.volume_manager import VolumeManager
 from csidriver.node.volume_record import VolumeRecord

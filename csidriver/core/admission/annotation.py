@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, NoReturn
 
 from csidriver.core.kubernetes.validation import LONGEST_NAME, is_dns1123_subdomain
 from csidriver.core.names import DRIVER_NAME
+from csidriver.core.quoting import quote_untrusted
 
 FOLDER = "/tmp"  # noqa: S108 - where users of the announced system look, in their own container
 
@@ -31,6 +33,9 @@ _MOST_ENTRIES = 100
 _MOST_UNKNOWN = 16
 # No longer word is similar to a field.
 _LONGEST_FIELD = 64
+
+# The annotation is JSON, so texts about it use the quotes of JSON.
+quoted = partial(quote_untrusted, mark='"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +127,6 @@ def parse(annotation: str) -> ParsedAnnotation:
     return ParsedAnnotation(tuple(entries), tuple(problems), tuple(warnings))
 
 
-def quote_untrusted(name: Any) -> str:
-    """Any text as short, printable ASCII in quotes, fit for a header and a status."""
-    return f'"{ascii(str(name)[:64])[1:-1]}"'
-
-
 def _decode(annotation: str) -> list[Any]:
     if len(annotation) > _LONGEST:
         raise ValueError(f"is longer than {_LONGEST} characters")
@@ -153,13 +153,13 @@ def _refuse_constant(name: str) -> NoReturn:
 def _faults(entry: _Object) -> Iterator[str]:
     fields = entry.fields
     if entry.repeated:
-        keys = ", ".join(quote_untrusted(key) for key in entry.repeated[:_MOST_UNKNOWN])
+        keys = ", ".join(quoted(key) for key in entry.repeated[:_MOST_UNKNOWN])
         yield f"given more than once: {keys}; keep one of each"
     unknown = [key for key in fields if key not in _KNOWN]
     for key in _REQUIRED:
         if key not in fields:
             near = _nearest(key, unknown[:_MOST_UNKNOWN])
-            cure = f"is it what {quote_untrusted(near)} means?" if near else "add it"
+            cure = f"is it what {quoted(near)} means?" if near else "add it"
             yield f'field "{key}" is missing; {cure}'
     for key in _NAMES:
         if key in fields and not is_dns1123_subdomain(fields[key]):
@@ -190,7 +190,7 @@ def _unknown_fields(entry: _Object) -> Iterator[str]:
     for key in unknown[:_MOST_UNKNOWN]:
         near = _nearest(key, _KNOWN)
         hint = f'; did you mean "{near}"?' if near else ""
-        yield f"unknown field {quote_untrusted(key)} is ignored{hint}"
+        yield f"unknown field {quoted(key)} is ignored{hint}"
 
 
 def _nearest(word: str, words: Sequence[str]) -> str:

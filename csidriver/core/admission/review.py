@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from csidriver.core.admission.annotation import FOLDER, InjectionEntry, parse, quote_untrusted
+from csidriver.core.admission.annotation import FOLDER, InjectionEntry, parse, quoted
 from csidriver.core.admission.jsonpatch import patch
 from csidriver.core.annotations import TO_INJECT
 from csidriver.errors import InvalidAnnotation, InvalidRequest
@@ -100,9 +100,7 @@ def inject(pod: Mapping[str, Any]) -> Injection:
             continue
         first = taken.setdefault((id(container), entry.owner), entry.label)
         if first != entry.label:
-            where = (
-                f"{entry.mount['mountPath']} in container {quote_untrusted(container.get('name'))}"
-            )
+            where = f"{entry.mount['mountPath']} in container {quoted(container.get('name'))}"
             problems.append(f"{entry.label}: {where} is taken by {first}; remove one of the two")
             continue
         problems += _add_volume_and_mount(entry, spec, container)
@@ -153,8 +151,8 @@ def _target_container(entry: InjectionEntry, spec: dict[str, Any]) -> dict[str, 
 
 
 def _unknown_container(entry: InjectionEntry, spec: dict[str, Any]) -> str:
-    names = ", ".join(quote_untrusted(one.get("name")) for one in _containers(spec))
-    unknown = quote_untrusted(entry.container)
+    names = ", ".join(quoted(one.get("name")) for one in _containers(spec))
+    unknown = quoted(entry.container)
     return f"{entry.label}: the pod has no container {unknown}; name one of: {names}"
 
 
@@ -172,7 +170,7 @@ def _add_volume_and_mount(
         path = mount["mountPath"]
         devices = [one.get("devicePath") for one in _objects(container, "volumeDevices")]
         if any(_path(other) == path for other in mounts) or path in devices:
-            name = quote_untrusted(container.get("name"))
+            name = quoted(container.get("name"))
             yield f"{entry.label}: container {name} has a mount of its own at {path}; move that one"
         container["volumeMounts"] = [*mounts, mount]
 
@@ -180,10 +178,10 @@ def _add_volume_and_mount(
 def _warnings(
     entry: InjectionEntry, spec: dict[str, Any], container: dict[str, Any]
 ) -> Iterator[str]:
-    name = quote_untrusted(container.get("name"))
+    name = quoted(container.get("name"))
     if container.get("name") != entry.container:
         yield (
-            f"{entry.label}: the pod has no container {quote_untrusted(entry.container)}, "
+            f"{entry.label}: the pod has no container {quoted(entry.container)}, "
             f"the token goes to {name}; correct the annotation"
         )
     # The runtime makes the mount point: a file in the image, or in what is mounted on its folder.
@@ -193,7 +191,7 @@ def _warnings(
     for volume in _objects(spec, "volumes"):
         if (name_of_volume := str(volume.get("name"))) not in here:
             continue
-        shown = quote_untrusted(name_of_volume)
+        shown = quoted(name_of_volume)
         fixed = any(volume.get(kind) is not None for kind in _READ_ONLY_VOLUMES)
         if fixed or here[name_of_volume].get("readOnly"):
             yield (

@@ -33,3 +33,14 @@ class FailureReason(Enum):
     UNKNOWN_ERROR = "unknown_error"
     TOKEN_TYPE = "token_type"  # noqa: S105 - a name
     METADATA = "metadata"
+
+    @property
+    def consumption(self) -> Consumption:
+        """What this failure proves about the refresh token."""
+        if self in _NOT_SENT:
+            return Consumption.NOT_SENT
+        return Consumption.UNKNOWN if self in _UNKNOWN else Consumption.NOT_CONSUMED
+
+
+_NOT_SENT = (FailureReason.UNREACHABLE, FailureReason.TLS, FailureReason.METADATA)
+_UNKNOWN = (FailureReason.NO_ANSWER, FailureReason.SERVER_ERROR, FailureReason.BAD_REPLY)

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from csidriver.core.refresh.schedule import MAX_LIFETIME
-from csidriver.core.volume.attributes import quote_untrusted
+from csidriver.core.quoting import quote_untrusted
 from csidriver.errors import InvalidSettings
 
 CLIENT_AUTH = ("basic", "basic_raw", "post", "none")
 STRICT = 0.0
 UNLIMITED = float("inf")
+# Seconds; no access token lives longer, whatever its server or its configuration says.
+MAX_LIFETIME = 400 * 86400.0
 # Half of the refresher's workers: no server may hold all of them.
 MAX_IN_FLIGHT = 16
 

@@ -11,7 +11,6 @@ from email.utils import parsedate_to_datetime
 
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.token_document import MAX_REPLY, DocumentError, TokenDocument
-from csidriver.core.refresh.failures import FAILURE_RULES
 from csidriver.core.sensitive import Sensitive
 
 
@@ -32,7 +31,7 @@ class Failure:
     @property
     def consumption(self) -> Consumption:
         """Whether the refresh token was sent, refused, or possibly spent."""
-        return FAILURE_RULES[self.reason].consumption
+        return self.reason.consumption
 
 
 TokenResponse = Success | Failure

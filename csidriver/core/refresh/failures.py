@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from csidriver.core.oauth.failure_reason import Consumption, FailureReason
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.status import Status
 
 
@@ -26,7 +26,6 @@ class RetryPolicy(Enum):
 class FailureRule:
     """One row of the table. `message` ends in what to do about it."""
 
-    consumption: Consumption
     status: Status
     retry_policy: RetryPolicy
     message: str
@@ -36,115 +35,96 @@ _ISSUER = Status.ISSUER_UNAVAILABLE
 _CONFIG = Status.MISCONFIGURED
 FAILURE_RULES: Mapping[FailureReason, FailureRule] = {
     FailureReason.UNREACHABLE: FailureRule(
-        Consumption.NOT_SENT,
         _ISSUER,
         RetryPolicy.BACKOFF,
         "the authorization server cannot be reached",
     ),
     FailureReason.TLS: FailureRule(
-        Consumption.NOT_SENT,
         _CONFIG,
         RetryPolicy.MINUTES,
         "the authorization server's certificate is not trusted; check the issuer's caFile",
     ),
     FailureReason.METADATA: FailureRule(
-        Consumption.NOT_SENT,
         _CONFIG,
         RetryPolicy.MINUTES,
         "the issuer's metadata does not fit its configuration; check issuer and endpointHosts",
     ),
     FailureReason.THROTTLED: FailureRule(
-        Consumption.NOT_CONSUMED,
         _ISSUER,
         RetryPolicy.RETRY_AFTER,
         "the authorization server asks to slow down",
     ),
     FailureReason.NO_ANSWER: FailureRule(
-        Consumption.UNKNOWN,
         Status.UNCERTAIN,
         RetryPolicy.BACKOFF,
         "the authorization server took the refresh token and never answered",
     ),
     FailureReason.SERVER_ERROR: FailureRule(
-        Consumption.UNKNOWN,
         Status.UNCERTAIN,
         RetryPolicy.BACKOFF,
         "the authorization server failed",
     ),
     FailureReason.BAD_REPLY: FailureRule(
-        Consumption.UNKNOWN,
         Status.UNCERTAIN,
         RetryPolicy.BACKOFF,
         "the authorization server's answer holds no token",
     ),
     FailureReason.REDIRECT: FailureRule(
-        Consumption.NOT_CONSUMED,
         _CONFIG,
         RetryPolicy.MINUTES,
         "the token endpoint redirects, which is never followed; check the issuer's tokenEndpoint",
     ),
     FailureReason.INVALID_GRANT: FailureRule(
-        Consumption.NOT_CONSUMED,
         Status.NEEDS_REAUTH,
         RetryPolicy.ONCE_LATER,
         "the refresh token is no longer valid; log in again and put the new token into the Secret",
     ),
     FailureReason.LOGIN_REQUIRED: FailureRule(
-        Consumption.NOT_CONSUMED,
         Status.NEEDS_REAUTH,
         RetryPolicy.STOP,
         "the user must log in again; put the new token into the Secret",
     ),
     FailureReason.INVALID_CLIENT: FailureRule(
-        Consumption.NOT_CONSUMED,
         Status.CLIENT_REJECTED,
         RetryPolicy.HALF_HOUR,
         "clientID or clientSecret is refused; correct them in the Secret",
     ),
     FailureReason.CLIENT_NOT_ALLOWED: FailureRule(
-        Consumption.NOT_CONSUMED,
         Status.CLIENT_REJECTED,
         RetryPolicy.HOURLY,
         "the client may not use refresh tokens; allow the refresh_token grant for it",
     ),
     FailureReason.INVALID_SCOPE: FailureRule(
-        Consumption.NOT_CONSUMED,
         _CONFIG,
         RetryPolicy.HOURLY,
         "the requested scope is refused; check the issuer's scope",
     ),
     FailureReason.INVALID_REQUEST: FailureRule(
-        Consumption.NOT_CONSUMED,
         _CONFIG,
         RetryPolicy.HOURLY,
         "the authorization server does not understand the request; check the issuer's clientAuth",
     ),
     FailureReason.UNSUPPORTED_PROOF: FailureRule(
-        Consumption.NOT_CONSUMED,
         _CONFIG,
         RetryPolicy.HOURLY,
         "the client demands DPoP, which token files cannot carry; turn it off for this client",
     ),
     FailureReason.FORBIDDEN: FailureRule(
-        Consumption.NOT_CONSUMED,
         _ISSUER,
         RetryPolicy.MINUTES,
         "the authorization server forbids the request",
     ),
     FailureReason.NO_ENDPOINT: FailureRule(
-        Consumption.NOT_CONSUMED,
         _CONFIG,
         RetryPolicy.SECOND_LOOK,
         "there is no token endpoint at the configured address; check the issuer",
     ),
     FailureReason.UNKNOWN_ERROR: FailureRule(
-        Consumption.NOT_CONSUMED,
         _CONFIG,
         RetryPolicy.UNKNOWN,
         "the authorization server answers with an error this driver does not know",
     ),
     FailureReason.TOKEN_TYPE: FailureRule(
-        Consumption.NOT_CONSUMED,
         _CONFIG,
         RetryPolicy.HOURLY,
         "the authorization server issues no Bearer tokens to this client",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from csidriver.core import annotations as core_annotations
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.kubernetes.timestamp import format_rfc3339
+from csidriver.core.quoting import quote_untrusted
 from csidriver.core.refresh import login_expiry
 from csidriver.core.refresh.effects import EmitEvent, PatchSecret
 from csidriver.core.refresh.grant import Grant
@@ -20,7 +21,6 @@ from csidriver.core.refresh.source_annotations import (
 from csidriver.core.refresh.state import Effects, TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status, TokenWarning
-from csidriver.core.volume.attributes import quote_untrusted
 from csidriver.errors import StoreRefused
 
 # A mirror that admission, a quota or `immutable` refused is tried again after so many seconds.

@@ -6,9 +6,9 @@ The rules are docs/protocol.md section 5; the numbers stand here once.
 from dataclasses import dataclass
 
 from csidriver.core.backoff import backoff
+from csidriver.core.oauth.issuers import MAX_LIFETIME
 from csidriver.core.refresh.failures import RetryPolicy
 
-MAX_LIFETIME = 400 * 86400.0
 REFRESH_TOKEN_CEILING = 7 * 86400.0
 SHORT_LIFETIME = 40.0
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from csidriver.core.kubernetes.validation import is_dns1123_subdomain
 from csidriver.core.names import KUBELET_PREFIX
+from csidriver.core.quoting import quote_untrusted
 from csidriver.core.volume.template import DEFAULT, Template
 from csidriver.errors import InvalidRequest, InvalidTemplate
 
@@ -122,11 +123,6 @@ def _unknown(given: Mapping[str, str]) -> list[str]:
     if len(unknown) > _MAX_UNKNOWN:
         problems.append(f"{len(unknown) - _MAX_UNKNOWN} more keys are unknown")
     return problems
-
-
-def quote_untrusted(text: str) -> str:
-    """A user's text for an error message: quoted, escaped, at most 64 characters of it."""
-    return repr(text if len(text) <= 64 else text[:61] + "...")  # noqa: PLR2004 - one line of text
 
 
 def _pod_group(fs_group: str, problems: list[str]) -> int | None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
-from csidriver.core.oauth.issuers import UNLIMITED, Issuer
+from csidriver.core.oauth.issuers import MAX_LIFETIME, UNLIMITED, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh.commit import Conflict, judge_conflict
@@ -25,7 +25,7 @@ from csidriver.core.refresh.outcomes import (
     reschedule_if_obsolete,
     without_refused_scope,
 )
-from csidriver.core.refresh.schedule import MAX_LIFETIME, min_interval
+from csidriver.core.refresh.schedule import min_interval
 from csidriver.core.refresh.source import Source
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
@@ -79,7 +79,7 @@ def test_every_signal_has_its_row() -> None:
 def test_the_table_says_what_the_code_does(row: tuple[str, str, str, str]) -> None:
     signal, proves, status, following = row
     meaning = FAILURE_RULES[FailureReason(signal)]
-    assert meaning.consumption is PROVES[proves]
+    assert FailureReason(signal).consumption is PROVES[proves]
     assert meaning.status.value == status
     assert following in NEXT[meaning.retry_policy]
 

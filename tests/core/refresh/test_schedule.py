@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csidriver.core.backoff import backoff, stable_jitter
+from csidriver.core.oauth.issuers import MAX_LIFETIME
 from csidriver.core.refresh.failures import RetryPolicy
 from csidriver.core.refresh.schedule import (
-    MAX_LIFETIME,
     ExchangeTimeouts,
     http_timeout,
     lead_time,

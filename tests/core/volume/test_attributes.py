@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from csidriver.core.volume.attributes import KEYS, VolumeAttributes, quote_untrusted
+from csidriver.core.volume.attributes import KEYS, VolumeAttributes
 from csidriver.core.volume.template import DEFAULT, Template
 from csidriver.errors import InvalidRequest
 
@@ -200,9 +200,3 @@ def test_the_error_stays_short_and_printable(context: dict[str, str]) -> None:
 
 def test_ten_thousand_unknown_keys_make_no_novel() -> None:
     assert sum(map(len, problems({f"key-{n}": "" for n in range(10_000)}))) < 4096
-
-
-@given(st.text())
-def test_shown_is_one_short_line(text: str) -> None:
-    assert quote_untrusted(text).isprintable()
-    assert len(quote_untrusted("x" * 10_000)) == 66
