@@ -13,7 +13,7 @@ from bench.catalogue import ENTRIES
 from bench.machine import Machine
 from bench.report import Report
 from csidriver.demo import sandbox
-from csidriver.demo.sandbox import SandboxRefused
+from csidriver.demo.sandbox import SandboxUnavailable
 
 # Each part is a module of this package with `measure(say, *, quick)`, which yields its rows.
 PARTS = tuple(dict.fromkeys(entry.part for entry in ENTRIES))
@@ -70,7 +70,7 @@ def _one(name: str, descriptor: int, *, quick: bool) -> int:
     sandbox.die_with_parent()
     try:
         return room.run(work)
-    except SandboxRefused as error:
+    except SandboxUnavailable as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
 

@@ -78,7 +78,10 @@ def _serve() -> None:
             if json.loads(line) == "cpu":
                 print(json.dumps(time.process_time()), flush=True)
             else:
-                rows = [(row.at, row.rt, row.outcome) for row in server.presentations()]
+                rows = [
+                    (row.presented_at, row.token_hash, row.outcome)
+                    for row in server.presentations()
+                ]
                 print(json.dumps(rows), flush=True)
 
 

@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "xdist_group(name): goes to the worker that has the others")
     try:
         sandbox.enter()
-    except sandbox.SandboxRefused as error:
+    except sandbox.SandboxUnavailable as error:
         _refused = str(error)
 
 

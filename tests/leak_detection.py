@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote, quote_plus
 
-from csidriver.demo.faults import Body, Fault, Redirect, Status, Truncate
+from csidriver.demo.faults import Fault, Redirect, ReplacedBody, StatusReply, Truncate
 from csidriver.demo.issuer import DEMO_CLIENT
 
 
@@ -85,17 +85,17 @@ def bad_answers(n: Mapping[str, str]) -> dict[str, Fault]:
     typed = json.dumps({"access_token": n["at"], "token_type": n["description"]})
     strange = json.dumps({"access_token": f"{n['at']} ", "token_type": n["at"]})
     return {
-        "refused": Status(400, json.dumps({"error": "invalid_grant", **described}).encode()),
-        "unknown": Status(400, json.dumps({"error": n["description"], **described}).encode()),
-        "failing": Status(500, tokens, {"X-Token": n["rt"], "WWW-Authenticate": n["at"]}),
-        "cut": Body(tokens[:-1]),
+        "refused": StatusReply(400, json.dumps({"error": "invalid_grant", **described}).encode()),
+        "unknown": StatusReply(400, json.dumps({"error": n["description"], **described}).encode()),
+        "failing": StatusReply(500, tokens, {"X-Token": n["rt"], "WWW-Authenticate": n["at"]}),
+        "cut": ReplacedBody(tokens[:-1]),
         "half": Truncate(40),
-        "strange": Body(strange.encode()),
-        "typed": Body(typed.encode()),
+        "strange": ReplacedBody(strange.encode()),
+        "typed": ReplacedBody(typed.encode()),
         "moved": Redirect(f"https://as.invalid/?access_token={n['at']}&refresh_token={n['rt']}"),
         "moved badly": Redirect(f"http://[{n['rt']}"),
-        "later": Status(429, tokens, {"Retry-After": n["rt"]}),
-        "cookie": Status(403, tokens, {"Set-Cookie": f"t={n['at']}; Max-Age={n['rt']}"}),
+        "later": StatusReply(429, tokens, {"Retry-After": n["rt"]}),
+        "cookie": StatusReply(403, tokens, {"Set-Cookie": f"t={n['at']}; Max-Age={n['rt']}"}),
     }
 
 

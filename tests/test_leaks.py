@@ -85,7 +85,7 @@ def test_the_refresher_shows_no_secret(tmp_path: Path, heard: Everything) -> Non
         def add(name: str, *, wanted: str = "", fault: Fault | None = None, **notes: str) -> None:
             seed = bench.issuer.seed("my-app", Sensitive(needle(f"seed-{len(seeds)}")))
             seeds.append(seed.reveal())
-            bench.issuer.faults(*([fault] if fault else []))
+            bench.issuer.add_faults(*([fault] if fault else []))
             bench.apply(name, seed, **notes)
             until(lambda: bench.status(name) == wanted if wanted else bench.refreshed(name), name)
 
@@ -102,7 +102,7 @@ def test_the_refresher_shows_no_secret(tmp_path: Path, heard: Everything) -> Non
 
         conflicting = bench.issuer.seed("my-app", Sensitive(needle("conflict")))
         seeds.append(conflicting.reveal())
-        bench.issuer.faults(Delay(0.3))
+        bench.issuer.add_faults(Delay(0.3))
         bench.apply("conflicting", conflicting)
         until(lambda: bench.companion("conflicting"))
         for number in range(5):
@@ -233,7 +233,7 @@ def test_neither_role_shows_a_secret_to_node_and_pod() -> None:
         access: set[str] = set()
         with roles(bench, folder, kubelet) as log:
             kubelet.register(threading.Event(), 20.0, lambda: None)
-            bench.issuer.faults(bad_answers(planted)["refused"])
+            bench.issuer.add_faults(bad_answers(planted)["refused"])
             bench.apply("refused", seeds[0])
             until(lambda: bench.status("refused") == "NeedsReauth")
             bench.apply("hello", seeds[1])

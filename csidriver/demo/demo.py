@@ -30,7 +30,7 @@ from csidriver.errors import DriverError
 log = logging.getLogger(__name__)
 
 # Seconds between two looks, two republishes and two re-applied Secrets.
-LOOK_EVERY, REPUBLISH_EVERY, REAPPLY_EVERY = 0.5, 5.0, 3.0
+CHECK_SECONDS, REPUBLISH_SECONDS, REAPPLY_SECONDS = 0.5, 5.0, 3.0
 _INTERRUPTED = 130
 # Sockets lie 60 bytes below our folder, and their paths may have 107 (unix(7)).
 _LONGEST_FOLDER = 30
@@ -52,20 +52,20 @@ def run(settings: DemoSettings) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     parent = os.path.realpath(tempfile.gettempdir())
     # gRPC reads the path of a socket as part of a URI.
-    plain = parent.isascii() and not set("%#?") & set(parent)
-    short = len(parent) <= _LONGEST_FOLDER
-    where = parent if plain and short else "/tmp"  # noqa: S108 - mkdtemp makes a folder of its own
-    place = Path(tempfile.mkdtemp(prefix="oauth2-csi-", dir=where))
+    needs_no_escaping = parent.isascii() and not set("%#?") & set(parent)
+    is_short = len(parent) <= _LONGEST_FOLDER
+    folder_parent = parent if needs_no_escaping and is_short else "/tmp"  # noqa: S108 - mkdtemp makes a folder of its own
+    folder = Path(tempfile.mkdtemp(prefix="oauth2-csi-", dir=folder_parent))
     try:
-        return _in_child(lambda: _inside(settings, place))
+        return _in_child(lambda: _run_in_sandbox(settings, folder))
     finally:
         # Empty: what was in it lay on a tmpfs of the sandbox.
-        place.rmdir()
+        folder.rmdir()
 
 
-def _inside(settings: DemoSettings, place: Path) -> int:
+def _run_in_sandbox(settings: DemoSettings, folder: Path) -> int:
     sandbox.enter(with_children=True)
-    return _in_child(lambda: _perform(settings, place))
+    return _in_child(lambda: _run_demo(settings, folder))
 
 
 def _in_child(work: Callable[[], int]) -> int:
@@ -109,65 +109,67 @@ def _status_of(work: Callable[[], int]) -> int:
         sys.stderr.flush()
 
 
-def _perform(settings: DemoSettings, place: Path) -> int:
+def _run_demo(settings: DemoSettings, folder: Path) -> int:
     stop = threading.Event()
     stop_on_signals(stop)
-    Mounts().mount_tmpfs(place, size=256 << 20, inodes=65536)
+    Mounts().mount_tmpfs(folder, size=256 << 20, inodes=65536)
     display = Display(live=not settings.as_json and sys.stdout.isatty())
-    verdict = None
-    with Environment(place, settings.lifetime, stop) as stage:
+    report = None
+    with Environment(folder, settings.lifetime, stop) as environment:
         try:
-            _set_up(settings, stage, display)
+            _start_pods(settings, environment, display)
             if not stop.is_set():
-                verdict = _run(settings, stage, display, stop)
+                report = _watch_readers(settings, environment, display, stop)
         except DriverError:
             if not stop.is_set():
                 raise
-    if verdict is None:
+    if report is None:
         return _INTERRUPTED
-    display.result(verdict)
+    display.print_report(report)
     if settings.as_json:
-        print(json.dumps(verdict.as_dict()))  # noqa: T201 - the promised last line
-    return 0 if verdict.kept else 1
+        print(json.dumps(report.as_dict()))  # noqa: T201 - the promised last line
+    return 0 if report.promises_kept else 1
 
 
-def _set_up(settings: DemoSettings, stage: Environment, display: Display) -> None:
+def _start_pods(settings: DemoSettings, environment: Environment, display: Display) -> None:
     """Tell the story up to the running pods."""
-    plugin = stage.start_roles()
-    display.say(
-        f"authorization server {stage.issuer.url}: every refresh token works once, "
+    plugin = environment.start_roles()
+    display.print_step(
+        f"authorization server {environment.issuer.url}: every refresh token works once, "
         f"access tokens live {settings.lifetime:g} s"
     )
-    display.say(f"refresher and node plugin are up; the kubelet stand-in registered {plugin}")
-    stage.apply_secret()
-    stage.await_ready()
-    display.say(f"applied examples/hello-token.yaml: Secret {SOURCE} is Ready")
-    admitted = stage.admit()
-    for pod in admitted:
+    display.print_step(
+        f"refresher and node plugin are up; the kubelet stand-in registered {plugin}"
+    )
+    environment.apply_secret()
+    environment.wait_until_ready()
+    display.print_step(f"applied examples/hello-token.yaml: Secret {SOURCE} is Ready")
+    pods = environment.admit_pods()
+    for pod in pods:
         name = pod.before["metadata"]["name"]
-        display.say(f"pod {name}: what the admission webhook adds to it")
-        display.changes(pod)
-    for container in stage.start_pods(admitted):
-        display.say(f"pod {container.pod} runs and reads /tmp/oauthtk_0 as fast as it can")
+        display.print_step(f"pod {name}: what the admission webhook adds to it")
+        display.print_diff(pod)
+    for container in environment.start_pods(pods):
+        display.print_step(f"pod {container.pod} runs and reads /tmp/oauthtk_0 as fast as it can")
 
 
-def _run(
-    settings: DemoSettings, stage: Environment, display: Display, stop: threading.Event
+def _watch_readers(
+    settings: DemoSettings, environment: Environment, display: Display, stop: threading.Event
 ) -> Report:
     """Watch the readers until the time is over or somebody has seen enough."""
     started = time.monotonic()
     end = None if settings.seconds is None else started + settings.seconds
-    republish, reapply = started + REPUBLISH_EVERY, started + REAPPLY_EVERY
+    republish, reapply = started + REPUBLISH_SECONDS, started + REAPPLY_SECONDS
     with display.table():
-        while not stop.wait(LOOK_EVERY) and (end is None or time.monotonic() < end):
+        while not stop.wait(CHECK_SECONDS) and (end is None or time.monotonic() < end):
             now = time.monotonic()
             if now >= republish:
-                republish = now + REPUBLISH_EVERY
-                stage.kubelet.republish()
+                republish = now + REPUBLISH_SECONDS
+                environment.kubelet.republish()
             if settings.reapply and now >= reapply:
-                reapply = now + REAPPLY_EVERY
-                stage.apply_secret()
-            stage.check()
-            display.rows(stage.rows(), stage.measure())
-    stage.stop_readers()
-    return stage.measure()
+                reapply = now + REAPPLY_SECONDS
+                environment.apply_secret()
+            environment.check()
+            display.update(environment.rows(), environment.report())
+    environment.stop_readers()
+    return environment.report()

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from csidriver.demo.environment import Admitted
+    from csidriver.demo.environment import AdmittedPod
 
 # Seconds between two lines where there is no terminal to repaint.
-PLAIN_EVERY = 2.0
+PLAIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Row:
     owner: str
     inode: int
     generation: int
-    left: float
+    expires_in: float
     reads: int
-    bad: int
+    bad_reads: int
 
 
 _COLUMNS = ("pod", "token file", "inode", "generation", "expires in", "reads", "bad reads")
@@ -41,19 +41,19 @@ class Display:
     """Writes to standard output. `live` asks for a table that repaints itself."""
 
     def __init__(self, *, live: bool) -> None:
-        self._live_wanted = live
+        self._wants_live = live
         self._live: Live | None = None
-        self._printed = 0.0
+        self._printed_at = 0.0
 
-    def say(self, text: str) -> None:
+    def print_step(self, text: str) -> None:
         """One line of the story."""
         print(f"* {text}", flush=True)  # noqa: T201 - the terminal is the place
 
-    def changes(self, pod: "Admitted") -> None:
+    def print_diff(self, admitted: "AdmittedPod") -> None:
         """What admission added to a pod, as a diff of its YAML."""
         before, after = (
             yaml.safe_dump(manifest["spec"], sort_keys=False).splitlines()
-            for manifest in (pod.before, pod.after)
+            for manifest in (admitted.before, admitted.after)
         )
         for line in difflib.ndiff(before, after):
             if line.startswith(("+ ", "- ")):
@@ -63,7 +63,7 @@ class Display:
     def table(self) -> Iterator[None]:
         """While open, `rows` repaints the table, or prints lines where nothing can be repainted."""
         with contextlib.ExitStack() as stack:
-            if self._live_wanted:
+            if self._wants_live:
                 # An extra: without it the demo is plain, not broken.
                 with contextlib.suppress(ImportError):
                     from rich.live import Live  # noqa: PLC0415 - an optional library
@@ -72,25 +72,27 @@ class Display:
             yield
         self._live = None
 
-    def rows(self, rows: Sequence[Row], verdict: Report) -> None:
+    def update(self, rows: Sequence[Row], report: Report) -> None:
         """Show the state of every container, and the numbers so far."""
         if self._live is not None:
-            self._live.update(_painted(rows, verdict), refresh=True)
-        elif time.monotonic() >= self._printed + PLAIN_EVERY:
-            self._printed = time.monotonic()
+            self._live.update(_table(rows, report), refresh=True)
+        elif time.monotonic() >= self._printed_at + PLAIN_SECONDS:
+            self._printed_at = time.monotonic()
             for row in rows:
                 print("  " + "  ".join(_cells(row)), flush=True)  # noqa: T201 - as above
 
-    def result(self, verdict: Report) -> None:
+    def print_report(self, report: Report) -> None:
         """The end of the story."""
-        self.say(
-            f"{verdict.refreshes} refreshes, {verdict.rewrites} rewrites in place "
-            f"({verdict.leased_rewrites} under a lease), {verdict.reads} reads: "
-            f"{verdict.torn_reads} torn, {verdict.expired_reads} expired, "
-            f"{verdict.inode_changes} inode changes; no refresh token was presented more than "
-            f"{verdict.max_presentations_per_refresh_token} time(s)"
+        self.print_step(
+            f"{report.refreshes} refreshes, {report.rewrites} rewrites in place "
+            f"({report.leased_rewrites} under a lease), {report.reads} reads: "
+            f"{report.torn_reads} torn, {report.expired_reads} expired, "
+            f"{report.inode_changes} inode changes; no refresh token was presented more than "
+            f"{report.max_presentations_per_refresh_token} time(s)"
         )
-        self.say("every promise was kept" if verdict.kept else "A PROMISE WAS BROKEN")
+        self.print_step(
+            "every promise was kept" if report.promises_kept else "A PROMISE WAS BROKEN"
+        )
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -99,21 +101,21 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.owner,
         f"inode {row.inode}",
         f"generation {row.generation}",
-        f"{row.left:.0f} s left",
+        f"{row.expires_in:.0f} s left",
         f"{row.reads:,} reads",
-        f"{row.bad} bad",
+        f"{row.bad_reads} bad",
     )
 
 
-def _painted(rows: Sequence[Row], verdict: Report) -> "Table":
+def _table(rows: Sequence[Row], report: Report) -> "Table":
     from rich.table import Table  # noqa: PLC0415 - an optional library
 
     table = Table(
-        *_COLUMNS, caption=f"{verdict.refreshes} refreshes, {verdict.rewrites} rewrites; ^C ends"
+        *_COLUMNS, caption=f"{report.refreshes} refreshes, {report.rewrites} rewrites; ^C ends"
     )
     for row in rows:
-        owner, inode, generation, left = row.owner, row.inode, row.generation, row.left
-        style = "bold red" if row.bad else ""
+        owner, inode, generation, left = row.owner, row.inode, row.generation, row.expires_in
+        style = "bold red" if row.bad_reads else ""
         table.add_row(
             row.pod,
             owner,
@@ -121,7 +123,7 @@ def _painted(rows: Sequence[Row], verdict: Report) -> "Table":
             str(generation),
             f"{left:.0f} s",
             f"{row.reads:,}",
-            str(row.bad),
+            str(row.bad_reads),
             style=style,
         )
     return table

@@ -5,10 +5,10 @@ from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.families import Client, Families, Refused
+from csidriver.demo.families import OAuthError, RegisteredClient, TokenFamilies
 from csidriver.demo.http_messages import (
-    Reply,
-    Request,
+    HttpReply,
+    HttpRequest,
     json_reply,
     read_credentials,
     read_form,
@@ -16,43 +16,43 @@ from csidriver.demo.http_messages import (
 from csidriver.demo.presentation_log import Outcome
 
 
-class Endpoints:
+class IssuerEndpoints:
     """Metadata, token and introspection endpoint of one issuer."""
 
-    def __init__(self, families: Families, issuer: str) -> None:
+    def __init__(self, families: TokenFamilies, issuer: str) -> None:
         self._families = families
         self._issuer = issuer
         self._base = issuer.rstrip("/")
         self._prefix = urlsplit(self._base).path
 
-    def answer(self, request: Request) -> Reply:
+    def handle(self, request: HttpRequest) -> HttpReply:
         """The reply to any request."""
         route = self._routes().get(request.path)
         if route is None:
-            return Reply(HTTPStatus.NOT_FOUND)
+            return HttpReply(HTTPStatus.NOT_FOUND)
         method, endpoint = route
         if request.method != method:
-            return Reply(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": method})
+            return HttpReply(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": method})
         return endpoint(request)
 
-    def takes_grants(self, request: Request) -> bool:
+    def is_token_request(self, request: HttpRequest) -> bool:
         """Whether this is a token request, the kind that faults apply to."""
         return (request.method, request.path) == ("POST", f"{self._prefix}/token")
 
-    def note(self, request: Request, outcome: Outcome) -> None:
+    def log_unhandled(self, request: HttpRequest, outcome: Outcome) -> None:
         """Log the refresh token that a token request presented without being handled."""
         # More lenient than `read_form`: a faulty request discloses its token all the same.
         fields = parse_qs(request.body.decode("latin-1"))
         try:
             form = {name: values[0] for name, values in fields.items()}
             client_id = read_credentials(request.headers.get("authorization"), form).client_id
-        except Refused:
+        except OAuthError:
             client_id = ""
         for token in fields.get("refresh_token", []):
-            self._families.note(client_id, Sensitive(token), outcome)
+            self._families.log_presentation(client_id, Sensitive(token), outcome)
 
-    def _routes(self) -> Mapping[str, tuple[str, Callable[[Request], Reply]]]:
-        routes: dict[str, tuple[str, Callable[[Request], Reply]]] = {
+    def _routes(self) -> Mapping[str, tuple[str, Callable[[HttpRequest], HttpReply]]]:
+        routes: dict[str, tuple[str, Callable[[HttpRequest], HttpReply]]] = {
             f"{self._prefix}/token": ("POST", self._token),
             # RFC 8414 section 3.1 inserts the well-known part, OpenID Connect appends it.
             f"/.well-known/oauth-authorization-server{self._prefix}": ("GET", self._metadata),
@@ -62,7 +62,7 @@ class Endpoints:
             routes[f"{self._prefix}/introspect"] = ("POST", self._introspect)
         return routes
 
-    def _metadata(self, _request: Request) -> Reply:
+    def _metadata(self, _request: HttpRequest) -> HttpReply:
         methods = ["client_secret_basic", "client_secret_post", "none"]
         document: dict[str, object] = {
             "issuer": self._issuer,
@@ -75,58 +75,60 @@ class Endpoints:
             document["introspection_endpoint_auth_methods_supported"] = methods[:2]
         return json_reply(document)
 
-    def _token(self, request: Request) -> Reply:
+    def _token(self, request: HttpRequest) -> HttpReply:
         try:
             form = read_form(request)
             client = self._authenticate(request, form)
             token = _refresh_token(form)
-        except Refused as refused:
+        except OAuthError as refused:
             denied = refused.error == Outcome.INVALID_CLIENT
-            self.note(request, Outcome.INVALID_CLIENT if denied else Outcome.INVALID_REQUEST)
+            self.log_unhandled(
+                request, Outcome.INVALID_CLIENT if denied else Outcome.INVALID_REQUEST
+            )
             return _error(refused, request)
         try:
             scope = form.get("scope", "")
             reply = self._families.refresh(
                 client.client_id, token, scope=scope, issuer=self._issuer
             )
-        except Refused as refused:
+        except OAuthError as refused:
             return _error(refused, request)
         return json_reply(reply)
 
-    def _introspect(self, request: Request) -> Reply:
+    def _introspect(self, request: HttpRequest) -> HttpReply:
         try:
             form = read_form(request)
             client = self._authenticate(request, form)
-            token = _inspected_token(client, form)
-        except Refused as refused:
+            token = _introspected_token(client, form)
+        except OAuthError as refused:
             return _error(refused, request)
         return json_reply(self._families.introspect(client.client_id, token))
 
-    def _authenticate(self, request: Request, form: Mapping[str, str]) -> Client:
-        claimed = read_credentials(request.headers.get("authorization"), form)
-        return self._families.authenticate(claimed.client_id, claimed.secret)
+    def _authenticate(self, request: HttpRequest, form: Mapping[str, str]) -> RegisteredClient:
+        credentials = read_credentials(request.headers.get("authorization"), form)
+        return self._families.authenticate(credentials.client_id, credentials.secret)
 
 
 def _refresh_token(form: Mapping[str, str]) -> Sensitive:
     if "grant_type" not in form:
-        raise Refused("invalid_request", "grant_type is missing")
+        raise OAuthError("invalid_request", "grant_type is missing")
     if form["grant_type"] != "refresh_token":
-        raise Refused("unsupported_grant_type", "only refresh_token is supported")
+        raise OAuthError("unsupported_grant_type", "only refresh_token is supported")
     if "refresh_token" not in form:
-        raise Refused("invalid_request", "refresh_token is missing")
+        raise OAuthError("invalid_request", "refresh_token is missing")
     return Sensitive(form["refresh_token"])
 
 
-def _inspected_token(client: Client, form: Mapping[str, str]) -> Sensitive:
+def _introspected_token(client: RegisteredClient, form: Mapping[str, str]) -> Sensitive:
     if client.client_secret is None:
         # RFC 7662 section 2.1: else anyone could probe for tokens.
-        raise Refused("invalid_client", "a public client may not introspect")
+        raise OAuthError("invalid_client", "a public client may not introspect")
     if "token" not in form:
-        raise Refused("invalid_request", "token is missing")
+        raise OAuthError("invalid_request", "token is missing")
     return Sensitive(form["token"])
 
 
-def _error(refused: Refused, request: Request) -> Reply:
+def _error(refused: OAuthError, request: HttpRequest) -> HttpReply:
     content = {"error": refused.error, "error_description": refused.description}
     if refused.error != "invalid_client":
         return json_reply(content, HTTPStatus.BAD_REQUEST)

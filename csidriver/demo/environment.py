@@ -21,19 +21,19 @@ from csidriver.demo.families import Policy
 from csidriver.demo.issuer import DEMO_CLIENT, DEMO_SEED, StrictIssuer
 from csidriver.demo.kubelet import Container, Kubelet
 from csidriver.demo.presentation_log import Outcome
-from csidriver.demo.processes import ReaderProcess, Role
-from csidriver.demo.report import Report, percentile, propagations
+from csidriver.demo.processes import ReaderProcess, RoleProcess
+from csidriver.demo.report import Report, percentile, propagation_seconds
 from csidriver.errors import DriverError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMESPACE = "default"
 SOURCE = SourceRef(NAMESPACE, "hello-token")
 TOKEN_FILE = "tmp/oauthtk_0"  # noqa: S105 - a path
-PATIENCE = 20.0
+START_TIMEOUT = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class AdmittedPod:
     """A pod before and after the webhook's function."""
 
     before: Mapping[str, Any]
@@ -49,8 +49,8 @@ class Environment(contextlib.ExitStack):
         self.issuer = StrictIssuer(clients=[DEMO_CLIENT], policy=Policy(lifetime=lifetime))
         self.kubelet = Kubelet(root / "kubelet", Mounts(), NAMESPACE)
         self.readers: list[ReaderProcess] = []
-        self.roles: list[Role] = []
-        self.written: dict[str, float] = {}
+        self.roles: list[RoleProcess] = []
+        self.written_at: dict[str, float] = {}
         self._root = root
         self._stop = stop
 
@@ -63,22 +63,22 @@ class Environment(contextlib.ExitStack):
         issuers.write_text(yaml.safe_dump({"issuers": [entry]}), encoding="utf-8")
         self.kubelet.prepare()
         store = f"dir:{self._root / 'store'}"
-        self._start("refresher", ["--store", store, "--issuers", str(issuers)])
+        self._start_role("refresher", ["--store", store, "--issuers", str(issuers)])
         node = ["--kubelet-dir", str(self.kubelet.root), "--view-dir", str(self._root / "view")]
-        self._start("node", ["--store", store, *node, "--node-id", "demo-node"])
-        name = self.kubelet.register(self._stop, PATIENCE, self.check)
+        self._start_role("node", ["--store", store, *node, "--node-id", "demo-node"])
+        name = self.kubelet.register(self._stop, START_TIMEOUT, self.check)
         self.callback(self.kubelet.stop)
-        self._watch_companion()
+        self._watch_for_writes()
         return name
 
     def apply_secret(self) -> None:
         """What `kubectl apply -f examples/hello-token.yaml` does."""
-        for manifest in load("hello-token.yaml"):
+        for manifest in load_example("hello-token.yaml"):
             self.store.apply(manifest, NAMESPACE)
 
-    def await_ready(self) -> None:
+    def wait_until_ready(self) -> None:
         """Wait until the refresher has proved the Secret. Raises DriverError when it does not."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + START_TIMEOUT
         while not self._stop.wait(0.02):
             secret = self.store.get_secret(SOURCE.namespace, SOURCE.name)
             status = "" if secret is None else secret.annotations.get(annotations.STATUS, "")
@@ -88,17 +88,20 @@ class Environment(contextlib.ExitStack):
             if time.monotonic() > deadline:
                 raise DriverError(f"Secret {SOURCE} is {status or 'untouched'}, not Ready")
 
-    def admit(self) -> list[Admitted]:
+    def admit_pods(self) -> list[AdmittedPod]:
         """Pass the example pods through the webhook's function; other objects are applied."""
         admitted = []
-        for manifest in [*load("announcement/token-printer.yaml"), *load("announcement/eos.yaml")]:
+        for manifest in [
+            *load_example("announcement/token-printer.yaml"),
+            *load_example("announcement/eos.yaml"),
+        ]:
             if manifest["kind"] == "Pod":
-                admitted.append(Admitted(manifest, inject(manifest).pod))
+                admitted.append(AdmittedPod(manifest, inject(manifest).pod))
             else:
                 self.store.apply(manifest, NAMESPACE)
         return admitted
 
-    def start_pods(self, admitted: Sequence[Admitted]) -> list[Container]:
+    def start_pods(self, admitted: Sequence[AdmittedPod]) -> list[Container]:
         """Have the kubelet stand-in start the pods, and a reader in each container."""
         containers = []
         for pod in admitted:
@@ -114,7 +117,7 @@ class Environment(contextlib.ExitStack):
         for reader in self.readers:
             reader.check()
 
-    def measure(self) -> Report:
+    def report(self) -> Report:
         """The numbers so far."""
         node = next(role for role in self.roles if role.name == "node").metrics()
         rewrites = {
@@ -137,26 +140,26 @@ class Environment(contextlib.ExitStack):
             inode_changes=totals["inode_changes"],
             max_presentations_per_refresh_token=self.issuer.max_presentations(),
             publish_ms=round(
-                1000 * percentile(self.kubelet.seconds.get("NodePublishVolume", []), 0.5), 3
+                1000 * percentile(self.kubelet.call_seconds.get("NodePublishVolume", []), 0.5), 3
             ),
             propagation_ms_p99=round(
-                1000 * percentile(propagations(reports, self.written), 0.99), 3
+                1000 * percentile(propagation_seconds(reports, self.written_at), 0.99), 3
             ),
         )
 
     def rows(self) -> list[Row]:
         """The table: what each reader sees now."""
         companion = self.store.get_secret(core_names.TOKENS_NAMESPACE, SOURCE.companion)
-        notes = {} if companion is None else companion.annotations
+        annotation_values = {} if companion is None else companion.annotations
         return [
             Row(
                 pod=reader.name,
                 owner=report["owner"],
                 inode=report["inode"],
-                generation=int(notes.get(annotations.GENERATION, 0)),
-                left=report["expires_at"] - time.time(),
+                generation=int(annotation_values.get(annotations.GENERATION, 0)),
+                expires_in=report["expires_at"] - time.time(),
                 reads=report["reads"],
-                bad=report["torn"] + report["expired"] + report["inode_changes"],
+                bad_reads=report["torn"] + report["expired"] + report["inode_changes"],
             )
             for reader in self.readers
             if (report := reader.report())
@@ -167,24 +170,24 @@ class Environment(contextlib.ExitStack):
         for reader in self.readers:
             reader.stop()
 
-    def _start(self, name: str, arguments: list[str]) -> None:
-        role = Role(name, self._root / f"{name}.log", arguments)
+    def _start_role(self, name: str, arguments: list[str]) -> None:
+        role = RoleProcess(name, self._root / f"{name}.log", arguments)
         self.callback(role.stop)
         self.roles.append(role)
 
     def _start_reader(self, container: Container, pod: Mapping[str, Any]) -> None:
-        prefix, suffix = self._around_token(pod)
-        wanted = {
+        prefix, suffix = self._text_around_token(pod)
+        parameters = {
             "path": str(container.root / TOKEN_FILE),
             "key": self.issuer.signing_key.hex(),
             "prefix": prefix,
             "suffix": suffix,
         }
-        reader = ReaderProcess(container.pod, wanted)
+        reader = ReaderProcess(container.pod, parameters)
         self.callback(reader.stop)
         self.readers.append(reader)
 
-    def _around_token(self, pod: Mapping[str, Any]) -> tuple[str, str]:
+    def _text_around_token(self, pod: Mapping[str, Any]) -> tuple[str, str]:
         """The text before and after the token in a pod's file, from its template."""
         names = [
             v["csi"]["volumeAttributes"].get("templateConfigMapName")
@@ -196,7 +199,7 @@ class Environment(contextlib.ExitStack):
         prefix, _, suffix = template.partition("$(ACCESS_TOKEN)")
         return prefix, suffix
 
-    def _watch_companion(self) -> None:
+    def _watch_for_writes(self) -> None:
         """Note when each token was written for the nodes."""
         ended = threading.Event()
 
@@ -205,7 +208,7 @@ class Environment(contextlib.ExitStack):
             for secret in changes:
                 if secret is not None and "access_token" in secret.data:
                     at = float(secret.data["written_at"].reveal())
-                    self.written.setdefault(secret.data["access_token"].hash(), at)
+                    self.written_at.setdefault(secret.data["access_token"].hash(), at)
 
         thread = threading.Thread(target=watch, name="companion")
         thread.start()
@@ -213,7 +216,7 @@ class Environment(contextlib.ExitStack):
         self.callback(ended.set)
 
 
-def load(name: str) -> list[dict[str, Any]]:
+def load_example(name: str) -> list[dict[str, Any]]:
     """The manifests of one example file."""
     text = (EXAMPLES / name).read_text(encoding="utf-8")
     return [manifest for manifest in yaml.safe_load_all(text) if manifest]

@@ -32,14 +32,14 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class RegisteredClient:
     """A registered client; without a secret it is a public one."""
 
     client_id: str
     client_secret: Sensitive | None
 
 
-class Refused(DriverError):
+class OAuthError(DriverError):
     """An error reply of RFC 6749, section 5.2."""
 
     def __init__(self, error: str, description: str) -> None:
@@ -70,11 +70,16 @@ class _Family:
     revoked: bool = False
 
 
-class Families:
+class TokenFamilies:
     """All clients, families and presentations of one authorization server."""
 
     def __init__(
-        self, clients: Iterable[Client], *, key: bytes, policy: Policy, now: Callable[[], float]
+        self,
+        clients: Iterable[RegisteredClient],
+        *,
+        key: bytes,
+        policy: Policy,
+        now: Callable[[], float],
     ) -> None:
         self.policy = policy
         self._clients = {client.client_id: client for client in clients}
@@ -85,18 +90,18 @@ class Families:
         self._by_session: dict[str, _Family] = {}
         self._log: list[Presentation] = []
 
-    def authenticate(self, client_id: str, secret: Sensitive | None) -> Client:
+    def authenticate(self, client_id: str, secret: Sensitive | None) -> RegisteredClient:
         """The client with exactly this secret (None for a public one), or raises Refused."""
         client = self._clients.get(client_id)
         if client is None or client.client_secret != secret:
-            raise Refused("invalid_client", "client is unknown, or its authentication failed")
+            raise OAuthError("invalid_client", "client is unknown, or its authentication failed")
         return client
 
     def seed(self, client_id: str, refresh_token: Sensitive | None) -> Sensitive:
         """Start a family with this refresh token, or a fresh one."""
         if client_id not in self._clients:
             raise ValueError(f"no such client: {client_id}")
-        token = refresh_token or _fresh()
+        token = refresh_token or _new_refresh_token()
         with self._lock:
             if token in self._by_token:
                 raise ValueError("this refresh token started a family already")
@@ -120,17 +125,17 @@ class Families:
         """
         with self._lock:
             now = self._now()
-            family, outcome = self._judge(client_id, token, now)
+            family, outcome = self._find(client_id, token, now)
             if outcome in _ACCEPTED and not set(scope.split()) <= set(SCOPE.split()):
                 outcome = Outcome.INVALID_SCOPE
             if family is None or outcome not in _ACCEPTED:
                 if family and outcome is Outcome.REPLAYED:
                     family.revoked = True
                 self._log.append(Presentation(now, client_id, token.hash(), outcome, ""))
-                raise Refused(*_REFUSALS[outcome])
+                raise OAuthError(*_REFUSALS[outcome])
             if outcome is Outcome.ROTATED:
                 self._rotate(family, now)
-            reply = self._reply(family, now, scope=scope or SCOPE, issuer=issuer)
+            reply = self._token_response(family, now, scope=scope or SCOPE, issuer=issuer)
             answered = reply.get("refresh_token")
             successor = Sensitive(answered).hash() if answered and isinstance(answered, str) else ""
             self._log.append(Presentation(now, client_id, token.hash(), outcome, successor))
@@ -140,7 +145,7 @@ class Families:
         """RFC 7662: what the client may know of one of its tokens; consumes nothing."""
         with self._lock:
             now = self._now()
-            family, outcome = self._judge(client_id, token, now)
+            family, outcome = self._find(client_id, token, now)
             if family and outcome in _ACCEPTED:
                 known = {"active": True, "client_id": client_id, "sid": family.session}
                 return known | ({"exp": int(family.expires_at)} if family.expires_at else {})
@@ -152,7 +157,7 @@ class Families:
                 return {"active": True, "client_id": client_id, "token_type": "Bearer", **claims}
         return {"active": False}
 
-    def note(self, client_id: str, token: Sensitive, outcome: Outcome) -> None:
+    def log_presentation(self, client_id: str, token: Sensitive, outcome: Outcome) -> None:
         """Log a presentation that never reached `refresh`."""
         known = client_id if client_id in self._clients else ""
         with self._lock:
@@ -163,9 +168,7 @@ class Families:
         with self._lock:
             return tuple(self._log)
 
-    def _judge(
-        self, client_id: str, token: Sensitive, now: float
-    ) -> tuple[_Family | None, Outcome]:
+    def _find(self, client_id: str, token: Sensitive, now: float) -> tuple[_Family | None, Outcome]:
         family = self._by_token.get(token)
         if family is None:
             return None, Outcome.UNKNOWN
@@ -182,14 +185,16 @@ class Families:
         return family, Outcome.ROTATED if current and self.policy.rotate else Outcome.REUSED
 
     def _rotate(self, family: _Family, now: float) -> None:
-        family.previous, family.current = family.current, _fresh()
+        family.previous, family.current = family.current, _new_refresh_token()
         family.replaced_at, family.expires_at = now, self._expiry(now)
         self._by_token[family.current] = family
 
     def _expiry(self, now: float) -> float:
         return now + self.policy.refresh_lifetime if self.policy.refresh_lifetime else 0
 
-    def _reply(self, family: _Family, now: float, *, scope: str, issuer: str) -> dict[str, object]:
+    def _token_response(
+        self, family: _Family, now: float, *, scope: str, issuer: str
+    ) -> dict[str, object]:
         policy = self.policy
         claims = {
             "iss": issuer,
@@ -215,5 +220,5 @@ class Families:
         return {k: v for k, v in {**fields, **policy.extra}.items() if k not in policy.omit}
 
 
-def _fresh() -> Sensitive:
+def _new_refresh_token() -> Sensitive:
     return Sensitive(secrets.token_urlsafe(32))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from types import MappingProxyType
 
-from csidriver.demo.http_messages import JSON, Reply
+from csidriver.demo.http_messages import JSON, HttpReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class DropAfter:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class StatusReply:
     """Answer this instead of handling."""
 
     code: int
@@ -43,7 +43,7 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class ReplacedBody:
     """Handle, then answer with this body in place of the true one."""
 
     content: bytes = field(repr=False)
@@ -54,7 +54,7 @@ class Body:
 class Oversized:
     """Handle, then pad the reply with blanks: it parses, for whoever reads all of it."""
 
-    bytes_count: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,46 +69,56 @@ class Redirect:
 class Truncate:
     """Handle, announce the whole reply, send the first n bytes of its body and hang up."""
 
-    n: int
+    size: int
 
 
-Fault = Delay | Drip | DropBefore | DropAfter | Status | Body | Oversized | Redirect | Truncate
+Fault = (
+    Delay
+    | Drip
+    | DropBefore
+    | DropAfter
+    | StatusReply
+    | ReplacedBody
+    | Oversized
+    | Redirect
+    | Truncate
+)
 
 
-class Faults:
+class FaultQueue:
     """The faults still to be committed, in order; safe to share between threads."""
 
     def __init__(self) -> None:
-        self._waiting: queue.SimpleQueue[Fault] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Fault] = queue.SimpleQueue()
 
     def add(self, *faults: Fault) -> None:
         """Queue faults behind those that wait already."""
         for fault in faults:
-            self._waiting.put(fault)
+            self._queue.put(fault)
 
     def take(self) -> Fault | None:
         """The next fault, which is then spent; None if there is none."""
         try:
-            return self._waiting.get_nowait()
+            return self._queue.get_nowait()
         except queue.Empty:
             return None
 
 
-def reply_instead(fault: Fault | None) -> Reply | None:
+def replacement_reply(fault: Fault | None) -> HttpReply | None:
     """What a fault answers in place of handling, None if it lets the request be handled."""
     match fault:
-        case Status(code, body, headers):
-            return Reply(code, headers, body)
+        case StatusReply(code, body, headers):
+            return HttpReply(code, headers, body)
         case Redirect(location, code):
-            return Reply(code, {"Location": location})
+            return HttpReply(code, {"Location": location})
         case _:
             return None
 
 
-def spoil(reply: Reply, fault: Fault | None) -> Reply:
+def with_fault(reply: HttpReply, fault: Fault | None) -> HttpReply:
     """The reply as a fault on its content leaves it; other faults leave it alone."""
     match fault:
-        case Body(content, content_type):
+        case ReplacedBody(content, content_type):
             headers = {**reply.headers, "Content-Type": content_type}
             return replace(reply, headers=headers, body=content)
         case Oversized(bytes_count):

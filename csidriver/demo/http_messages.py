@@ -12,7 +12,7 @@ from types import MappingProxyType
 from urllib.parse import parse_qsl, unquote_plus
 
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.families import Refused
+from csidriver.demo.families import OAuthError
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
@@ -20,7 +20,7 @@ _MAX_FIELDS = 32  # a refresh request has five; parsing cost stays bounded
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """One HTTP request, read to its end."""
 
     method: str
@@ -31,7 +31,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpReply:
     """One HTTP reply; Content-Length follows from the body."""
 
     status: int
@@ -49,10 +49,10 @@ class Reply:
 
 def json_reply(
     content: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
-) -> Reply:
+) -> HttpReply:
     """A JSON reply that no cache may keep (RFC 6749, section 5.1)."""
     fixed = {"Content-Type": JSON, "Cache-Control": "no-store", "Pragma": "no-cache"}
-    return Reply(status, {**fixed, **(headers or {})}, json.dumps(content).encode())
+    return HttpReply(status, {**fixed, **(headers or {})}, json.dumps(content).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ class Credentials:
     secret: Sensitive | None
 
 
-def read_form(request: Request) -> Mapping[str, str]:
+def read_form(request: HttpRequest) -> Mapping[str, str]:
     """The parameters of a token or introspection request, or raises Refused."""
     if request.query:
-        raise Refused("invalid_request", "parameters belong into the body")
+        raise OAuthError("invalid_request", "parameters belong into the body")
     media_type = request.headers.get("content-type", "").partition(";")[0]
     if media_type.strip().lower() != FORM:
-        raise Refused("invalid_request", f"the body must be {FORM}")
+        raise OAuthError("invalid_request", f"the body must be {FORM}")
     try:
         pairs = parse_qsl(
             request.body.decode("ascii"),
@@ -79,9 +79,9 @@ def read_form(request: Request) -> Mapping[str, str]:
             max_num_fields=_MAX_FIELDS,
         )
     except ValueError:
-        raise Refused("invalid_request", "the body does not parse") from None
+        raise OAuthError("invalid_request", "the body does not parse") from None
     if len({name for name, _ in pairs}) < len(pairs):
-        raise Refused("invalid_request", "a parameter is repeated")
+        raise OAuthError("invalid_request", "a parameter is repeated")
     # RFC 6749 section 3.2: a parameter without a value counts as omitted.
     return {name: value for name, value in pairs if value}
 
@@ -91,11 +91,11 @@ def read_credentials(authorization: str | None, form: Mapping[str, str]) -> Cred
     client_id, secret = form.get("client_id"), form.get("client_secret")
     if authorization is None:
         if client_id is None:
-            raise Refused("invalid_client", "no client authentication")
+            raise OAuthError("invalid_client", "no client authentication")
         return Credentials(client_id, Sensitive(secret) if secret else None)
     basic = _read_basic(authorization)
     if secret or client_id not in {None, basic.client_id}:
-        raise Refused("invalid_request", "more than one client authentication method")
+        raise OAuthError("invalid_request", "more than one client authentication method")
     return basic
 
 
@@ -108,5 +108,5 @@ def _read_basic(authorization: str) -> Credentials:
     except ValueError:
         scheme, client_id, secret = "", "", ""
     if scheme.lower() != "basic" or not client_id:
-        raise Refused("invalid_client", "the Authorization header is not Basic credentials")
+        raise OAuthError("invalid_client", "the Authorization header is not Basic credentials")
     return Credentials(client_id, Sensitive(secret))

@@ -9,19 +9,21 @@ from types import TracebackType
 from typing import Self
 
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.endpoints import Endpoints
-from csidriver.demo.families import Client, Families, Policy
-from csidriver.demo.faults import Fault, Faults
+from csidriver.demo.endpoints import IssuerEndpoints
+from csidriver.demo.families import Policy, RegisteredClient, TokenFamilies
+from csidriver.demo.faults import Fault, FaultQueue
 from csidriver.demo.jwt import verify_jwt
 from csidriver.demo.presentation_log import Presentation, most_presentations
-from csidriver.demo.server import Server
+from csidriver.demo.server import IssuerServer
 
 log = logging.getLogger(__name__)
 
-DEMO_CLIENT = Client("my-app", Sensitive("my-app-client-secret"))  # as the announcement has it
+DEMO_CLIENT = RegisteredClient(
+    "my-app", Sensitive("my-app-client-secret")
+)  # as the announcement has it
 DEMO_SEED = Sensitive("eyJhbG...")
 _STRICT = Policy()
-_POLL = 0.02  # seconds until the accepting thread notices that it is to stop
+_POLL_SECONDS = 0.02  # seconds until the accepting thread notices that it is to stop
 
 
 class StrictIssuer:
@@ -34,18 +36,18 @@ class StrictIssuer:
     def __init__(
         self,
         *,
-        clients: Iterable[Client],
+        clients: Iterable[RegisteredClient],
         policy: Policy = _STRICT,
         address: tuple[str, int] = ("127.0.0.1", 0),
         issuer: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:
         self.signing_key = secrets.token_bytes(32)
-        self._families = Families(clients, key=self.signing_key, policy=policy, now=now)
-        self._faults = Faults()
+        self._families = TokenFamilies(clients, key=self.signing_key, policy=policy, now=now)
+        self._fault_queue = FaultQueue()
         self._address = address
         self._issuer = issuer
-        self._running: tuple[Server, threading.Thread] | None = None
+        self._server_and_thread: tuple[IssuerServer, threading.Thread] | None = None
 
     @property
     def url(self) -> str:
@@ -68,21 +70,21 @@ class StrictIssuer:
 
     def start(self) -> None:
         """Bind and serve in a thread of its own."""
-        if self._running:
+        if self._server_and_thread:
             raise RuntimeError("this issuer runs already")
-        server = Server(self._address)
+        server = IssuerServer(self._address)
         self._address = self._address[0], server.server_address[1]
-        server.attach(Endpoints(self._families, self.url), self._faults)
+        server.attach(IssuerEndpoints(self._families, self.url), self._fault_queue)
         thread = threading.Thread(
-            target=server.serve_forever, args=(_POLL,), name="demo-issuer", daemon=False
+            target=server.serve_forever, args=(_POLL_SECONDS,), name="demo-issuer", daemon=False
         )
         thread.start()
-        self._running = server, thread
+        self._server_and_thread = server, thread
 
     def stop(self) -> None:
         """Cut all connections, delayed ones too, and wait for every thread; harmless if stopped."""
-        if self._running:
-            (server, thread), self._running = self._running, None
+        if self._server_and_thread:
+            (server, thread), self._server_and_thread = self._server_and_thread, None
             server.stop()
             thread.join()
 
@@ -114,9 +116,9 @@ class StrictIssuer:
         """How often the most presented one of all rotated refresh tokens was presented."""
         return most_presentations(self.presentations())
 
-    def faults(self, *faults: Fault) -> None:
+    def add_faults(self, *faults: Fault) -> None:
         """Queue faults; each next token request consumes one."""
-        self._faults.add(*faults)
+        self._fault_queue.add(*faults)
 
     def verify(self, access_token: str) -> Mapping[str, object] | None:
         """The claims of an access token signed by this issuer, else None; expiry is not checked."""

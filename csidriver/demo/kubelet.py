@@ -64,7 +64,7 @@ class Kubelet:
 
     def __init__(self, root: Path, mounts: Mounts, namespace: str) -> None:
         self.root = root
-        self.seconds: dict[str, list[float]] = {}
+        self.call_seconds: dict[str, list[float]] = {}
         self._mounts = mounts
         self._namespace = namespace
         self._endpoint = ""
@@ -77,12 +77,12 @@ class Kubelet:
         for name in ("pods", "plugins", "plugins_registry"):
             (self.root / name).mkdir(mode=0o750, exist_ok=True)
 
-    def register(self, stop: threading.Event, patience: float, check: Callable[[], None]) -> str:
+    def register(self, stop: threading.Event, timeout: float, check: Callable[[], None]) -> str:
         """Wait for a registration socket, register the plugin found there, return its name.
 
         `check` is called while waiting and raises if waiting is pointless.
         """
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         registry = self.root / "plugins_registry"
         while not (sockets := sorted(registry.glob("[!.]*-reg.sock"))):
             check()
@@ -109,12 +109,12 @@ class Kubelet:
         for volume in self._csi_volumes(pod):
             path = self._volume_path(pod, volume["name"])
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            data = {
+            volume_data = {
                 "driverName": core_names.DRIVER_NAME,
                 "volumeHandle": _volume_id(pod, volume["name"]),
                 "volumeLifecycleMode": "Ephemeral",
             }
-            (path.parent / "vol_data.json").write_text(json.dumps(data), encoding="utf-8")
+            (path.parent / "vol_data.json").write_text(json.dumps(volume_data), encoding="utf-8")
             pod.volumes.append(volume["name"])
             self._publish(pod, volume)
         return [self._start_container(pod, c, rootfs) for c in manifest["spec"]["containers"]]
@@ -192,7 +192,7 @@ class Kubelet:
             except grpc.RpcError as error:
                 text = f"rpc error: code = {error.code().name} desc = {error.details()}"
                 raise KubeletError(f"{method}: {text}") from error
-        self.seconds.setdefault(method, []).append(time.monotonic() - started)
+        self.call_seconds.setdefault(method, []).append(time.monotonic() - started)
         return reply
 
     def _start_container(self, pod: Pod, container: Mapping[str, Any], rootfs: Path) -> Container:
@@ -211,16 +211,16 @@ class Kubelet:
         source = self._volume_path(pod, mount["name"]) / mount.get("subPath", "")
         target = root / str(mount["mountPath"]).lstrip("/")
         if "subPath" in mount:
-            place = self.root / "pods" / pod.uid / "volume-subpaths" / mount["name"] / container
-            place.mkdir(mode=0o750, parents=True, exist_ok=True)
-            (place / str(index)).touch()
+            folder = self.root / "pods" / pod.uid / "volume-subpaths" / mount["name"] / container
+            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            (folder / str(index)).touch()
             descriptor = os.open(source, os.O_PATH | os.O_NOFOLLOW)
             try:
-                self._mounts.bind(Path(f"/proc/self/fd/{descriptor}"), place / str(index))
+                self._mounts.bind(Path(f"/proc/self/fd/{descriptor}"), folder / str(index))
             finally:
                 os.close(descriptor)
-            pod.mounts.append(place / str(index))
-            source = place / str(index)
+            pod.mounts.append(folder / str(index))
+            source = folder / str(index)
             target.touch()
         else:
             target.mkdir(parents=True, exist_ok=True)

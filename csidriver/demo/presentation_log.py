@@ -30,14 +30,16 @@ class Outcome(StrEnum):
 class Presentation:
     """One row of the log."""
 
-    at: float  # epoch seconds
+    presented_at: float  # epoch seconds
     client_id: str  # empty if no such client is registered
-    rt: str  # hash
+    token_hash: str  # hash
     outcome: Outcome
-    successor: str  # hash of the refresh token answered with, empty if none
+    successor_hash: str  # hash of the refresh token answered with, empty if none
 
 
 def most_presentations(log: Collection[Presentation]) -> int:
     """Most presentations, whatever became of them, of any one token that was rotated."""
-    rotated = {row.rt for row in log if row.outcome is Outcome.ROTATED}
-    return max(Counter(row.rt for row in log if row.rt in rotated).values(), default=0)
+    rotated = {row.token_hash for row in log if row.outcome is Outcome.ROTATED}
+    return max(
+        Counter(row.token_hash for row in log if row.token_hash in rotated).values(), default=0
+    )

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from csidriver.errors import DriverError
 
 # Seconds a process gets to end before it is killed.
-GRACE = 5.0
+STOP_TIMEOUT = 5.0
 # Never through a proxy of the environment: the roles listen on loopback.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _METRICS = re.compile(r"metrics on (http://[^\s\"]+)")
@@ -27,7 +27,7 @@ class ProcessFailed(DriverError):
     """A process of the demo ended by itself, or never got ready."""
 
 
-class Role:
+class RoleProcess:
     """One role of the driver, run by its command. Its log goes to a file."""
 
     def __init__(self, name: str, log: Path, arguments: list[str]) -> None:
@@ -61,22 +61,22 @@ class Role:
         """Raises ProcessFailed, with the end of its log, if it has ended."""
         if self._process.poll() is not None:
             raise ProcessFailed(
-                f"{self.name} ended with status {self._process.returncode}:\n{self.tail()}"
+                f"{self.name} ended with status {self._process.returncode}:\n{self.log_tail()}"
             )
 
-    def tail(self, lines: int = 15) -> str:
+    def log_tail(self, lines: int = 15) -> str:
         """The end of its log."""
         return "\n".join(self._log.read_text(encoding="utf-8").splitlines()[-lines:])
 
     def stop(self) -> None:
         """End it: politely, then not."""
-        _end(self._process)
+        _stop(self._process)
 
 
 class ReaderProcess:
     """A reader of one token file, and the last thing it reported."""
 
-    def __init__(self, name: str, wanted: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, parameters: Mapping[str, Any]) -> None:
         self.name = name
         self._report: Mapping[str, Any] = {}
         self._process = subprocess.Popen(
@@ -87,9 +87,9 @@ class ReaderProcess:
             start_new_session=True,
         )
         if self._process.stdin is not None:
-            self._process.stdin.write(json.dumps(wanted) + "\n")
+            self._process.stdin.write(json.dumps(parameters) + "\n")
             self._process.stdin.flush()
-        self._thread = threading.Thread(target=self._collect, name=f"reports-{name}")
+        self._thread = threading.Thread(target=self._collect_reports, name=f"reports-{name}")
         self._thread.start()
 
     def report(self) -> Mapping[str, Any]:
@@ -103,13 +103,13 @@ class ReaderProcess:
 
     def stop(self) -> None:
         """End it and wait for its last report."""
-        _end(self._process)
+        _stop(self._process)
         self._thread.join()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()
 
-    def _collect(self) -> None:
+    def _collect_reports(self) -> None:
         for line in self._lines():
             self._report = json.loads(line)
 
@@ -118,10 +118,10 @@ class ReaderProcess:
             yield from self._process.stdout
 
 
-def _end(process: "subprocess.Popen[Any]") -> None:
+def _stop(process: "subprocess.Popen[Any]") -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + STOP_TIMEOUT
         try:
             process.wait(deadline - time.monotonic())
         except subprocess.TimeoutExpired:

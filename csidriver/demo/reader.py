@@ -15,7 +15,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.demo.jwt import verify_jwt
 
 # Seconds between two reports.
-REPORT_EVERY = 0.2
+REPORT_SECONDS = 0.2
 # Readers are to find every gap, not to starve the machine of a demo.
 _NICENESS = 10
 
@@ -34,7 +34,7 @@ class Tally:
     owner: str = ""
     inode: int = 0
     expires_at: float = 0.0
-    seen: list[tuple[str, float]] = field(default_factory=list)
+    first_reads: list[tuple[str, float]] = field(default_factory=list)
 
 
 class Reader:
@@ -46,7 +46,7 @@ class Reader:
         self._key = key
         self._prefix = prefix.encode()
         self._suffix = suffix.encode()
-        self._last: bytes | None = None
+        self._last_content: bytes | None = None
 
     def read(self, *, chunk: int) -> None:
         """Open, read in chunks of so many bytes, close, judge."""
@@ -55,23 +55,23 @@ class Reader:
         descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
             status = os.fstat(descriptor)
-            parts = []
+            chunks = []
             while part := os.read(descriptor, chunk):
-                parts.append(part)
+                chunks.append(part)
         finally:
             os.close(descriptor)
         tally.reads += 1
         if status.st_ino != tally.inode:
             tally.inode_changes += bool(tally.inode)
             tally.inode = status.st_ino
-        content = b"".join(parts)
-        if content != self._last:
-            tally.owner = f"{_mode(status.st_mode)} {status.st_uid}:{status.st_gid}"
-            self._judge(content)
+        content = b"".join(chunks)
+        if content != self._last_content:
+            tally.owner = f"{_format_mode(status.st_mode)} {status.st_uid}:{status.st_gid}"
+            self._check_content(content)
         if 0 < tally.expires_at <= before:
             tally.expired += 1
 
-    def _judge(self, content: bytes) -> None:
+    def _check_content(self, content: bytes) -> None:
         """Content that was not there before: a whole token, or a torn read."""
         whole = content.startswith(self._prefix) and content.endswith(self._suffix)
         end = len(content) - len(self._suffix)
@@ -81,21 +81,24 @@ class Reader:
         if not isinstance(expiry, int | float):
             self.tally.torn += 1
             return
-        self._last = content
+        self._last_content = content
         self.tally.expires_at = float(expiry)
-        self.tally.seen.append((Sensitive(token).hash(), time.time()))
+        self.tally.first_reads.append((Sensitive(token).hash(), time.time()))
 
 
-def _mode(mode: int) -> str:
+def _format_mode(mode: int) -> str:
     bits = "rwxrwxrwx"
     return "-" + "".join(b if mode & (1 << (8 - i)) else "-" for i, b in enumerate(bits))
 
 
 def main() -> None:
     """Read until SIGTERM."""
-    wanted = json.loads(sys.stdin.readline())
+    parameters = json.loads(sys.stdin.readline())
     reader = Reader(
-        wanted["path"], bytes.fromhex(wanted["key"]), wanted["prefix"], wanted["suffix"]
+        parameters["path"],
+        bytes.fromhex(parameters["key"]),
+        parameters["prefix"],
+        parameters["suffix"],
     )
     os.nice(_NICENESS)
     running = [True]
@@ -106,7 +109,7 @@ def main() -> None:
         # Whole reads and small ones take turns: both are what programs do.
         reader.read(chunk=65536 if reader.tally.reads % 2 else 512)
         if time.monotonic() >= due:
-            due = time.monotonic() + REPORT_EVERY
+            due = time.monotonic() + REPORT_SECONDS
             print(json.dumps(asdict(reader.tally)), flush=True)  # noqa: T201 - the report
     print(json.dumps(asdict(reader.tally)), flush=True)  # noqa: T201 - the report
 

@@ -22,7 +22,7 @@ class Report:
     propagation_ms_p99: float
 
     @property
-    def kept(self) -> bool:
+    def promises_kept(self) -> bool:
         """Whether every promise was kept and there was something to keep."""
         broken = self.torn_reads + self.expired_reads + self.inode_changes
         return (
@@ -48,12 +48,14 @@ class Report:
         }
 
 
-def propagations(reports: Iterable[Mapping[str, Any]], written: Mapping[str, float]) -> list[float]:
+def propagation_seconds(
+    reports: Iterable[Mapping[str, Any]], written: Mapping[str, float]
+) -> list[float]:
     """Seconds from the refresher's write to the first read, of every token but each first one."""
     return [
-        seen - written[token]
+        read_at - written[token]
         for report in reports
-        for token, seen in report.get("seen", [])[1:]
+        for token, read_at in report.get("first_reads", [])[1:]
         if token in written
     ]
 

@@ -21,7 +21,7 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class SandboxRefused(DriverError):
+class SandboxUnavailable(DriverError):
     """This machine allows neither mounts nor user namespaces."""
 
 
@@ -32,10 +32,10 @@ def enter(*, with_children: bool = False) -> None:
     and when it ends so does everything it has started (pid_namespaces(7)).
     """
     uid, gid = os.getuid(), os.getgid()
-    wanted = _CLONE_NEWNS | (_CLONE_NEWPID if with_children else 0)
-    if not (uid == 0 and _unshare(wanted)):
-        if not _unshare(_CLONE_NEWUSER | wanted):
-            raise SandboxRefused(
+    flags = _CLONE_NEWNS | (_CLONE_NEWPID if with_children else 0)
+    if not (uid == 0 and _unshare(flags)):
+        if not _unshare(_CLONE_NEWUSER | flags):
+            raise SandboxUnavailable(
                 "cannot make a mount namespace: run as root, or allow unprivileged user "
                 "namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)"
             )
@@ -44,7 +44,7 @@ def enter(*, with_children: bool = False) -> None:
             Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="ascii")
             Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="ascii")
         except OSError as error:
-            raise SandboxRefused(
+            raise SandboxUnavailable(
                 "user namespaces are restricted here: run as root, or allow them "
                 "(sysctl kernel.apparmor_restrict_unprivileged_userns=0)"
             ) from error

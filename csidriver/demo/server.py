@@ -12,19 +12,19 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from csidriver.demo.endpoints import Endpoints
+from csidriver.demo.endpoints import IssuerEndpoints
 from csidriver.demo.faults import (
     Delay,
     Drip,
     DropAfter,
     DropBefore,
     Fault,
-    Faults,
+    FaultQueue,
     Truncate,
-    reply_instead,
-    spoil,
+    replacement_reply,
+    with_fault,
 )
-from csidriver.demo.http_messages import Reply, Request
+from csidriver.demo.http_messages import HttpReply, HttpRequest
 from csidriver.demo.presentation_log import Outcome
 
 _log = logging.getLogger(__name__)
@@ -35,32 +35,32 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _LINGER_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds: close() sends RST
 
 
-class Server(ThreadingHTTPServer):
+class IssuerServer(ThreadingHTTPServer):
     """Accepts connections, and can end all of them at once."""
 
     daemon_threads = False  # server_close() joins them
     request_queue_size = 128  # a burst of test threads must not meet a full backlog
 
-    endpoints: Endpoints
-    faults: Faults
+    endpoints: IssuerEndpoints
+    fault_queue: FaultQueue
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.stopping = threading.Event()
-        self._open: set[socket.socket] = set()
-        self._open_lock = threading.Lock()
+        self._connections: set[socket.socket] = set()
+        self._connections_lock = threading.Lock()
         super().__init__(address, _Handler)
 
-    def attach(self, endpoints: Endpoints, faults: Faults) -> None:
+    def attach(self, endpoints: IssuerEndpoints, faults: FaultQueue) -> None:
         """Say what to serve: apart from the constructor, as URLs hold the port bound there."""
         self.endpoints = endpoints
-        self.faults = faults
+        self.fault_queue = faults
 
     def stop(self) -> None:
         """Stop accepting, cut every connection, wait for their threads."""
         self.stopping.set()
         self.shutdown()
-        with self._open_lock:
-            for connection in self._open:
+        with self._connections_lock:
+            for connection in self._connections:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
         self.server_close()
@@ -71,14 +71,14 @@ class Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Remember the connection, for `stop`."""
-        with self._open_lock:
-            self._open.add(request)
+        with self._connections_lock:
+            self._connections.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         """Close the connection, without a polite FIN if its handler asked for a reset."""
-        with self._open_lock:
-            self._open.discard(request)
+        with self._connections_lock:
+            self._connections.discard(request)
         size = len(_LINGER_RESET)
         if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, size) == _LINGER_RESET:
             self.close_request(request)
@@ -87,14 +87,16 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Log what ended a connection: a client that left is no news, all else is a defect."""
-        left = isinstance(sys.exception(), ConnectionError)
-        _log.log(logging.DEBUG if left else logging.ERROR, "connection failed", exc_info=True)
+        disconnected = isinstance(sys.exception(), ConnectionError)
+        _log.log(
+            logging.DEBUG if disconnected else logging.ERROR, "connection failed", exc_info=True
+        )
 
 
 class _Handler(BaseHTTPRequestHandler):
     """Reads requests of one connection and writes what the endpoints, or a fault, answer."""
 
-    server: Server
+    server: IssuerServer
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # Drip means every byte by itself
 
@@ -107,14 +109,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         path, _, query = self.path.partition("?")
-        request = Request(self.command, path, query, headers, body)
+        request = HttpRequest(self.command, path, query, headers, body)
         endpoints = self.server.endpoints
-        if not endpoints.takes_grants(request):
-            self._send(endpoints.answer(request))
+        if not endpoints.is_token_request(request):
+            self._send(endpoints.handle(request))
             return
-        fault = self.server.faults.take()
-        if self._spared(request, fault):
-            self._send_with(spoil(endpoints.answer(request), fault), fault)
+        fault = self.server.fault_queue.take()
+        if self._handles_despite(request, fault):
+            self._send_with(with_fault(endpoints.handle(request), fault), fault)
 
     # http.server looks its methods up by these names.
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815
@@ -141,24 +143,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: HTTPStatus) -> None:
         self.close_connection = True
-        self._send(Reply(status, {"Connection": "close"}))
+        self._send(HttpReply(status, {"Connection": "close"}))
 
-    def _spared(self, request: Request, fault: Fault | None) -> bool:
+    def _handles_despite(self, request: HttpRequest, fault: Fault | None) -> bool:
         """Commit a fault that comes before handling; False if it ended the request."""
         if isinstance(fault, Delay):
             dropped = self.server.stopping.wait(fault.seconds)
         else:
             dropped = isinstance(fault, DropBefore)
-        instead = reply_instead(fault)
+        replacement = replacement_reply(fault)
         if dropped:
-            self.server.endpoints.note(request, Outcome.DROPPED_BEFORE)
+            self.server.endpoints.log_unhandled(request, Outcome.DROPPED_BEFORE)
             self.close_connection = True
-        elif instead:
-            self.server.endpoints.note(request, Outcome.ANSWERED_BEFORE)
-            self._send(instead)
-        return not (dropped or instead)
+        elif replacement:
+            self.server.endpoints.log_unhandled(request, Outcome.ANSWERED_BEFORE)
+            self._send(replacement)
+        return not (dropped or replacement)
 
-    def _send_with(self, reply: Reply, fault: Fault | None) -> None:
+    def _send_with(self, reply: HttpReply, fault: Fault | None) -> None:
         """Send the reply as a fault of the connection lets it pass."""
         match fault:
             case DropAfter():
@@ -179,5 +181,5 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
 
-    def _send(self, reply: Reply) -> None:
+    def _send(self, reply: HttpReply) -> None:
         self.wfile.write(reply.head() + reply.body)

@@ -33,7 +33,6 @@ from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo import families
 from csidriver.demo.faults import (
-    Body,
     Delay,
     Drip,
     DropAfter,
@@ -41,7 +40,8 @@ from csidriver.demo.faults import (
     Fault,
     Oversized,
     Redirect,
-    Status,
+    ReplacedBody,
+    StatusReply,
     Truncate,
 )
 from csidriver.demo.issuer import StrictIssuer
@@ -144,9 +144,9 @@ def read_request(connection: socket.socket) -> str:
 @pytest.fixture
 def strict() -> Iterator[StrictIssuer]:
     clients = [
-        families.Client(APP.client_id, APP.client_secret),
-        families.Client(ODD.client_id, ODD.client_secret),
-        families.Client(PUBLIC.client_id, None),
+        families.RegisteredClient(APP.client_id, APP.client_secret),
+        families.RegisteredClient(ODD.client_id, ODD.client_secret),
+        families.RegisteredClient(PUBLIC.client_id, None),
     ]
     with StrictIssuer(clients=clients) as running:
         yield running
@@ -246,31 +246,41 @@ THROTTLE = {"Retry-After": "7"}
 @pytest.mark.parametrize(
     ("fault", "expected", "kind", "server_says"),
     [
-        (Status(400), FailureReason.INVALID_REQUEST, Consumption.NOT_CONSUMED, "answered_before"),
         (
-            Status(400, b'{"error":"invalid_grant"}'),
+            StatusReply(400),
+            FailureReason.INVALID_REQUEST,
+            Consumption.NOT_CONSUMED,
+            "answered_before",
+        ),
+        (
+            StatusReply(400, b'{"error":"invalid_grant"}'),
             FailureReason.INVALID_GRANT,
             Consumption.NOT_CONSUMED,
             "answered_before",
         ),
-        (Status(401), FailureReason.INVALID_CLIENT, Consumption.NOT_CONSUMED, "answered_before"),
-        (Status(403), FailureReason.FORBIDDEN, Consumption.NOT_CONSUMED, "answered_before"),
-        (Status(404), FailureReason.NO_ENDPOINT, Consumption.NOT_CONSUMED, "answered_before"),
         (
-            Status(429, b"", THROTTLE),
+            StatusReply(401),
+            FailureReason.INVALID_CLIENT,
+            Consumption.NOT_CONSUMED,
+            "answered_before",
+        ),
+        (StatusReply(403), FailureReason.FORBIDDEN, Consumption.NOT_CONSUMED, "answered_before"),
+        (StatusReply(404), FailureReason.NO_ENDPOINT, Consumption.NOT_CONSUMED, "answered_before"),
+        (
+            StatusReply(429, b"", THROTTLE),
             FailureReason.THROTTLED,
             Consumption.NOT_CONSUMED,
             "answered_before",
         ),
         (
-            Status(503, b"", THROTTLE),
+            StatusReply(503, b"", THROTTLE),
             FailureReason.THROTTLED,
             Consumption.NOT_CONSUMED,
             "answered_before",
         ),
-        (Status(503), FailureReason.SERVER_ERROR, Consumption.UNKNOWN, "answered_before"),
+        (StatusReply(503), FailureReason.SERVER_ERROR, Consumption.UNKNOWN, "answered_before"),
         (
-            Status(500, b"<html>"),
+            StatusReply(500, b"<html>"),
             FailureReason.SERVER_ERROR,
             Consumption.UNKNOWN,
             "answered_before",
@@ -287,11 +297,21 @@ THROTTLE = {"Retry-After": "7"}
             Consumption.NOT_CONSUMED,
             "answered_before",
         ),
-        (Body(b"<html>", "text/html"), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
-        (Body(b'{"access_token":'), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
-        (Body(b"\xff\xfe\x00"), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
-        (Body(b"[" * 100_000), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
-        (Body(b""), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
+        (
+            ReplacedBody(b"<html>", "text/html"),
+            FailureReason.BAD_REPLY,
+            Consumption.UNKNOWN,
+            "rotated",
+        ),
+        (
+            ReplacedBody(b'{"access_token":'),
+            FailureReason.BAD_REPLY,
+            Consumption.UNKNOWN,
+            "rotated",
+        ),
+        (ReplacedBody(b"\xff\xfe\x00"), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
+        (ReplacedBody(b"[" * 100_000), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
+        (ReplacedBody(b""), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
         (Oversized(3_000_000), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
         (Truncate(10), FailureReason.NO_ANSWER, Consumption.UNKNOWN, "rotated"),
         (DropBefore(), FailureReason.NO_ANSWER, Consumption.UNKNOWN, "dropped_before"),
@@ -303,7 +323,7 @@ def test_every_fault_has_its_signal(
     strict: StrictIssuer, fault: Fault, expected: FailureReason, kind: Consumption, server_says: str
 ) -> None:
     token = strict.seed("app")
-    strict.faults(fault)
+    strict.add_faults(fault)
     outcome = refresh(at(strict), token)
     assert isinstance(outcome, Failure)
     assert (outcome.reason, outcome.consumption) == (expected, kind)
@@ -314,7 +334,7 @@ def test_every_fault_has_its_signal(
 @pytest.mark.parametrize("fault", [Delay(FOR_EVER), Drip(0.02)], ids=["silence", "headers drip"])
 def test_the_deadline_holds_before_the_body(strict: StrictIssuer, fault: Fault) -> None:
     token = strict.seed("app")
-    strict.faults(fault)
+    strict.add_faults(fault)
     began = time.monotonic()
     assert signal(refresh(at(strict), token, timeout=BRIEF)) is FailureReason.NO_ANSWER
     assert time.monotonic() - began < LATE
@@ -498,7 +518,7 @@ def test_what_fails_before_tls_stands_was_not_sent(greeting: bytes) -> None:
 
 @pytest.mark.parametrize("path", ["", "/realms/x", "/realms/x/"])
 def test_discovery_finds_issuers_with_and_without_a_path(path: str) -> None:
-    client = families.Client(APP.client_id, APP.client_secret)
+    client = families.RegisteredClient(APP.client_id, APP.client_secret)
     with StrictIssuer(clients=[client], issuer=path) as strict:
         issuer = Issuer("found", issuer=strict.url, internal=True)
         assert isinstance(refresh(issuer, strict.seed("app")), Success)
@@ -652,12 +672,12 @@ def test_a_reconfigured_issuer_of_the_same_name_is_discovered_anew() -> None:
 
 def test_a_dead_issuer_is_probed_with_metadata_not_with_a_token() -> None:
     port = free_port()
-    client = families.Client(APP.client_id, APP.client_secret)
+    client = families.RegisteredClient(APP.client_id, APP.client_secret)
     strict = StrictIssuer(clients=[client], address=("127.0.0.1", port))
     endpoints, issuer = TokenEndpoints(), Issuer("s", issuer=strict.url, internal=True)
     with strict:
         token = strict.seed("app")
-        strict.faults(Status(403))
+        strict.add_faults(StatusReply(403))
         assert signal(endpoints.refresh(issuer, APP, token, PATIENT)) is FailureReason.FORBIDDEN
     assert signal(endpoints.refresh(issuer, APP, token, PATIENT)) is FailureReason.UNREACHABLE
     with Peer(b"") as peer:  # what comes up first is not the token endpoint

@@ -173,7 +173,7 @@ class Mortal:
         """All presentations of the login's tokens so far, oldest first."""
         names, rows = {self.seed.hash()}, []
         for row in self._yard.bench.issuer.presentations():
-            if row.rt in names:
+            if row.token_hash in names:
                 rows.append(row)
-                names.add(row.successor)
+                names.add(row.successor_hash)
         return rows

@@ -100,7 +100,7 @@ class Served:
         policy = Policy(lifetime=LIFETIME, grace=grace)
         self.issuer = StrictIssuer(clients=[DEMO_CLIENT], policy=policy)
         # A server takes its time, so that there is always something to be cut off.
-        self.issuer.faults(*[Delay(SERVICE)] * 100_000)
+        self.issuer.add_faults(*[Delay(SERVICE)] * 100_000)
         self._tokens = [f"{name}-{number}" for number in range(TOKENS)]
 
     def entry(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class Served:
     def judge(self, verdict: Verdict) -> None:
         log, by_token = self.issuer.presentations(), dict[str, list[Presentation]]()
         for row in log:
-            by_token.setdefault(row.rt, []).append(row)
+            by_token.setdefault(row.token_hash, []).append(row)
         verdict.wrong += [text for rows in by_token.values() for text in self._repeats(rows)]
         ends: Counter[str] = Counter()
         for token in self._tokens:
@@ -152,9 +152,10 @@ class Served:
         Within its window it is, for then the server still gives the token that came after.
         """
         for row in rows[1:]:
-            late = row.at - rows[0].at
+            late = row.presented_at - rows[0].presented_at
             if row.outcome is not Outcome.REUSED or late > self._grace:
-                yield f"{self.name}: {row.rt} is presented after {late:.1f} s: {row.outcome}"
+                outcome = f"{row.token_hash} is presented after {late:.1f} s: {row.outcome}"
+                yield f"{self.name}: {outcome}"
 
     def _end(self, token: str, grant: Grant, rows: Sequence[Presentation]) -> Iterator[str]:
         """`rows` are the presentations of the token that is live in the end."""

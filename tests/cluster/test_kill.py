@@ -101,7 +101,7 @@ class Death:
         stored = self.grant is not None and self.grant.live_hash != one.live
         entry = one.spooled()
         spooled = entry is not None and entry.reply is not None and not pod
-        outcomes = [row.outcome for row in one.chain() if row.rt == one.live]
+        outcomes = [row.outcome for row in one.chain() if row.token_hash == one.live]
         self.lost = outcomes == [Outcome.ROTATED] and not stored and not spooled
 
 
@@ -127,16 +127,19 @@ def judge(yard: Yard, one: Mortal, death: Death) -> None:
     grant, seen, source = one.grant(), one.tenant.companion(NAME), one.tenant.source(NAME)
     assert grant is not None
     assert seen is not None
-    rows = [row for row in one.chain() if row.rt == one.live]
+    rows = [row for row in one.chain() if row.token_hash == one.live]
     outcomes = [row.outcome for row in rows]
     if death.lost and not yard.bench.issuer.policy.grace:
         assert (grant.status, grant.message) == (Status.LOST_ROTATION, LOST_MESSAGE)
         assert outcomes == [Outcome.ROTATED, Outcome.REPLAYED]
-        assert rows[1].at >= max(rows[0].at + min_interval(LIFETIME), late_try(death.grant)) - 0.1
+        assert (
+            rows[1].presented_at
+            >= max(rows[0].presented_at + min_interval(LIFETIME), late_try(death.grant)) - 0.1
+        )
     else:
         assert (grant.status, grant.message) == (Status.READY, READY_MESSAGE)
         assert outcomes == [Outcome.ROTATED, *([Outcome.REUSED] if death.lost else [])]
-        assert grant.live_hash == rows[-1].successor
+        assert grant.live_hash == rows[-1].successor_hash
         assert one.tenant.mirrored(NAME)
     given = None if seen.token is None else seen.token.value
     assert given == grant.document.access_token

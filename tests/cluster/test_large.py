@@ -38,7 +38,7 @@ def test_a_reply_of_any_size_is_stored(
         (_, last) = one.chain()
         grant = one.grant()
         assert grant is not None
-        assert (grant.status, grant.live_hash) == (Status.READY, last.successor)
+        assert (grant.status, grant.live_hash) == (Status.READY, last.successor_hash)
         seen = one.tenant.companion(NAME)
         assert seen is not None
         assert seen.generation == grant.generation

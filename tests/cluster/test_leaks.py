@@ -46,7 +46,7 @@ class Story:
     def grieve(self, name: str, fault: Fault | None = None, token: Sensitive | None = None) -> None:
         """A Secret whose first exchange goes wrong, and its end."""
         seed = token or self.seed(name)
-        self._bench.issuer.faults(*([fault] if fault else []))
+        self._bench.issuer.add_faults(*([fault] if fault else []))
         self.tenant.apply(name.replace(" ", "-"), seed)
         wanted = STATUSES.get(name, "Uncertain") if fault else "Ready"
         self.ends(name.replace(" ", "-"), wanted)
@@ -73,7 +73,7 @@ def echoes(story: Story) -> Iterator[tuple[str, Fault, Sensitive]]:
 def an_edit_during_an_exchange(story: Story, bench: Bench) -> None:
     """The API server refuses our writes, with the object in its answer."""
     seed = story.seed("conflict")
-    bench.issuer.faults(Delay(0.3))
+    bench.issuer.add_faults(Delay(0.3))
     story.tenant.apply("conflict", seed)
     until(lambda: story.tenant.companion("conflict"))
     for number in range(3):

@@ -10,14 +10,14 @@ import pytest
 import requests
 
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.families import Client
+from csidriver.demo.families import RegisteredClient
 from csidriver.demo.issuer import StrictIssuer
 
 ODD_ID, ODD_SECRET = "a:b+c%d", "p%+w:x y%41/ü"
 CLIENTS = [
-    Client("app", Sensitive("s3cret")),
-    Client(ODD_ID, Sensitive(ODD_SECRET)),
-    Client("public", None),
+    RegisteredClient("app", Sensitive("s3cret")),
+    RegisteredClient(ODD_ID, Sensitive(ODD_SECRET)),
+    RegisteredClient("public", None),
 ]
 TIMEOUT = 10.0  # seconds; only a defect waits for it
 
@@ -90,7 +90,7 @@ def test_failed_client_authentication_spends_nothing(
     assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
     assert ("WWW-Authenticate" in refused.headers) == bool(headers)
     (row,) = issuer.presentations()
-    assert (row.rt, row.outcome) == (seed.hash(), "invalid_client")
+    assert (row.token_hash, row.outcome) == (seed.hash(), "invalid_client")
     assert refresh(issuer, seed).status_code == 200
 
 
@@ -138,7 +138,7 @@ def test_only_one_clean_form_is_accepted(
     refused = post(url, body.encode(), headers=headers, auth=("app", "s3cret"))
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
     row = issuer.presentations()[0]
-    assert (row.rt, row.outcome) == (seed.hash(), "invalid_request")
+    assert (row.token_hash, row.outcome) == (seed.hash(), "invalid_request")
     assert refresh(issuer, seed).status_code == 200
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.families import SCOPE, Client, Families, Policy, Refused
+from csidriver.demo.families import SCOPE, OAuthError, Policy, RegisteredClient, TokenFamilies
 from csidriver.demo.jwt import verify_jwt
 from csidriver.demo.presentation_log import most_presentations
 
@@ -31,15 +31,15 @@ def clock() -> Clock:
     return Clock()
 
 
-def families(clock: Callable[[], float], policy: Policy | None = None) -> Families:
-    clients = [Client("app", Sensitive("s3cret")), Client("other", None)]
-    made = Families(clients, key=KEY, policy=policy or Policy(), now=clock)
+def families(clock: Callable[[], float], policy: Policy | None = None) -> TokenFamilies:
+    clients = [RegisteredClient("app", Sensitive("s3cret")), RegisteredClient("other", None)]
+    made = TokenFamilies(clients, key=KEY, policy=policy or Policy(), now=clock)
     made.seed("app", SEED)
     return made
 
 
 def refresh(
-    state: Families, token: Sensitive, *, client: str = "app", scope: str = ""
+    state: TokenFamilies, token: Sensitive, *, client: str = "app", scope: str = ""
 ) -> Sensitive:
     reply = state.refresh(client, token, scope=scope, issuer=ISSUER)
     answered = reply["refresh_token"]
@@ -48,10 +48,10 @@ def refresh(
 
 
 def refusal(
-    state: Families, token: Sensitive, *, client: str = "app", scope: str = ""
+    state: TokenFamilies, token: Sensitive, *, client: str = "app", scope: str = ""
 ) -> tuple[str, str]:
     """The error code, and the outcome as it was logged."""
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(OAuthError) as refused:
         refresh(state, token, client=client, scope=scope)
     return refused.value.error, state.presentations()[-1].outcome
 
@@ -62,9 +62,9 @@ def test_each_refresh_token_is_replaced_and_the_chain_goes_on(clock: Clock) -> N
     third = refresh(state, second)
     assert len({SEED, second, third}) == 3
     first_row, second_row = state.presentations()
-    assert (first_row.rt, first_row.outcome) == (SEED.hash(), "rotated")
-    assert first_row.successor == second.hash() == second_row.rt
-    assert (first_row.at, first_row.client_id) == (clock.at, "app")
+    assert (first_row.token_hash, first_row.outcome) == (SEED.hash(), "rotated")
+    assert first_row.successor_hash == second.hash() == second_row.token_hash
+    assert (first_row.presented_at, first_row.client_id) == (clock.at, "app")
     assert most_presentations(state.presentations()) == 1
 
 
@@ -127,7 +127,7 @@ def test_one_of_many_concurrent_presentations_wins_and_its_family_dies(clock: Cl
         barrier.wait()
         try:
             won.append(refresh(state, SEED))
-        except Refused:
+        except OAuthError:
             return
 
     threads = [threading.Thread(target=present) for _ in range(8)]
@@ -200,7 +200,7 @@ def test_omitted_and_extra_fields_shape_the_reply_but_not_the_state(clock: Clock
     assert not omit & set(reply)
     assert (reply["id_token"], reply["scope"]) == ("x", None)
     (row,) = state.presentations()
-    assert (row.outcome, row.successor) == ("rotated", "")
+    assert (row.outcome, row.successor_hash) == ("rotated", "")
 
 
 def test_introspection_knows_live_tokens_and_consumes_none(clock: Clock) -> None:
@@ -238,6 +238,8 @@ def test_nothing_shows_a_token(clock: Clock) -> None:
     state = families(clock)
     second = refresh(state, SEED)
     family = state._by_token[second]
-    shown = repr([state, state.presentations(), family, Client("app", Sensitive("s3cret"))])
+    shown = repr(
+        [state, state.presentations(), family, RegisteredClient("app", Sensitive("s3cret"))]
+    )
     for secret in (SEED.reveal(), second.reveal(), "s3cret"):
         assert secret not in shown

@@ -7,9 +7,8 @@ import pytest
 import requests
 
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.families import Client
+from csidriver.demo.families import RegisteredClient
 from csidriver.demo.faults import (
-    Body,
     Delay,
     Drip,
     DropAfter,
@@ -17,7 +16,8 @@ from csidriver.demo.faults import (
     Fault,
     Oversized,
     Redirect,
-    Status,
+    ReplacedBody,
+    StatusReply,
     Truncate,
 )
 from csidriver.demo.issuer import StrictIssuer
@@ -28,7 +28,7 @@ FOR_EVER = 30.0  # seconds; as good as, and yet a defect ends in a failure
 
 @pytest.fixture
 def issuer() -> Iterator[StrictIssuer]:
-    with StrictIssuer(clients=[Client("app", Sensitive("s3cret"))]) as running:
+    with StrictIssuer(clients=[RegisteredClient("app", Sensitive("s3cret"))]) as running:
         yield running
 
 
@@ -50,7 +50,7 @@ def outcomes(issuer: StrictIssuer) -> list[str]:
 
 def test_delay_comes_before_handling(issuer: StrictIssuer) -> None:
     seed = issuer.seed("app")
-    issuer.faults(Delay(0.2))
+    issuer.add_faults(Delay(0.2))
     began = time.monotonic()
     assert refresh(issuer, seed).status_code == 200
     assert time.monotonic() - began >= 0.2
@@ -59,7 +59,7 @@ def test_delay_comes_before_handling(issuer: StrictIssuer) -> None:
 
 def test_stop_ends_a_delay_without_handling(issuer: StrictIssuer) -> None:
     seed = issuer.seed("app")
-    issuer.faults(Delay(FOR_EVER))
+    issuer.add_faults(Delay(FOR_EVER))
     with pytest.raises(requests.ReadTimeout):
         refresh(issuer, seed, timeout=0.2)
     began = time.monotonic()
@@ -70,7 +70,7 @@ def test_stop_ends_a_delay_without_handling(issuer: StrictIssuer) -> None:
 
 def test_drip_sends_every_byte_slowly(issuer: StrictIssuer) -> None:
     seed = issuer.seed("app")
-    issuer.faults(Drip(0.0005))
+    issuer.add_faults(Drip(0.0005))
     began = time.monotonic()
     reply = refresh(issuer, seed)
     assert reply.json()["token_type"] == "Bearer"
@@ -79,7 +79,7 @@ def test_drip_sends_every_byte_slowly(issuer: StrictIssuer) -> None:
 
 def test_stop_ends_a_drip_that_has_committed(issuer: StrictIssuer) -> None:
     seed = issuer.seed("app")
-    issuer.faults(Drip(FOR_EVER))
+    issuer.add_faults(Drip(FOR_EVER))
     with pytest.raises(requests.ReadTimeout):
         refresh(issuer, seed, timeout=0.2)
     began = time.monotonic()
@@ -90,18 +90,20 @@ def test_stop_ends_a_drip_that_has_committed(issuer: StrictIssuer) -> None:
 
 def test_drop_before_spends_nothing(issuer: StrictIssuer) -> None:
     seed = issuer.seed("app")
-    issuer.faults(DropBefore())
+    issuer.add_faults(DropBefore())
     with pytest.raises(requests.ConnectionError):
         refresh(issuer, seed)
     assert refresh(issuer, seed).status_code == 200
     assert outcomes(issuer) == ["dropped_before", "rotated"]
-    assert {(row.rt, row.client_id) for row in issuer.presentations()} == {(seed.hash(), "app")}
+    assert {(row.token_hash, row.client_id) for row in issuer.presentations()} == {
+        (seed.hash(), "app")
+    }
     assert issuer.max_presentations() == 2
 
 
 def test_drop_after_has_committed_and_resets(issuer: StrictIssuer) -> None:
     seed = issuer.seed("app")
-    issuer.faults(DropAfter())
+    issuer.add_faults(DropAfter())
     with pytest.raises(requests.ConnectionError, match="reset"):
         refresh(issuer, seed)
     assert refresh(issuer, seed).json()["error"] == "invalid_grant"
@@ -111,8 +113,8 @@ def test_drop_after_has_committed_and_resets(issuer: StrictIssuer) -> None:
 @pytest.mark.parametrize(
     ("fault", "status", "headers", "body"),
     [
-        (Status(503, b"later", {"Retry-After": "7"}), 503, {"Retry-After": "7"}, b"later"),
-        (Status(599), 599, {}, b""),
+        (StatusReply(503, b"later", {"Retry-After": "7"}), 503, {"Retry-After": "7"}, b"later"),
+        (StatusReply(599), 599, {}, b""),
         (Redirect("http://127.0.0.1:1/"), 307, {"Location": "http://127.0.0.1:1/"}, b""),
         (Redirect("/other", 302), 302, {"Location": "/other"}, b""),
     ],
@@ -122,7 +124,7 @@ def test_answers_instead_of_handling_spend_nothing(
     issuer: StrictIssuer, fault: Fault, status: int, headers: dict[str, str], body: bytes
 ) -> None:
     seed = issuer.seed("app")
-    issuer.faults(fault)
+    issuer.add_faults(fault)
     reply = refresh(issuer, seed)
     assert (reply.status_code, reply.content) == (status, body)
     assert headers.items() <= dict(reply.headers).items()
@@ -132,7 +134,7 @@ def test_answers_instead_of_handling_spend_nothing(
 
 def test_body_replaces_the_reply_after_committing(issuer: StrictIssuer) -> None:
     seed = issuer.seed("app")
-    issuer.faults(Body(b"<html>", "text/html"))
+    issuer.add_faults(ReplacedBody(b"<html>", "text/html"))
     reply = refresh(issuer, seed)
     assert (reply.status_code, reply.content) == (200, b"<html>")
     assert reply.headers["Content-Type"] == "text/html"
@@ -141,7 +143,7 @@ def test_body_replaces_the_reply_after_committing(issuer: StrictIssuer) -> None:
 
 def test_oversized_reply_is_whole_huge_and_committed(issuer: StrictIssuer) -> None:
     seed = issuer.seed("app")
-    issuer.faults(Oversized(3_000_000))
+    issuer.add_faults(Oversized(3_000_000))
     reply = refresh(issuer, seed)
     assert len(reply.content) == 3_000_000
     second = Sensitive(reply.json()["refresh_token"])
@@ -150,7 +152,7 @@ def test_oversized_reply_is_whole_huge_and_committed(issuer: StrictIssuer) -> No
 
 def test_truncated_reply_has_committed(issuer: StrictIssuer) -> None:
     seed = issuer.seed("app")
-    issuer.faults(Truncate(10))
+    issuer.add_faults(Truncate(10))
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="10 bytes read"):
         refresh(issuer, seed)
     assert outcomes(issuer) == ["rotated"]
@@ -158,8 +160,8 @@ def test_truncated_reply_has_committed(issuer: StrictIssuer) -> None:
 
 def test_faults_come_in_order_and_to_token_requests_only(issuer: StrictIssuer) -> None:
     seed = issuer.seed("app")
-    issuer.faults(Status(500), Status(502))
-    issuer.faults(Status(503))
+    issuer.add_faults(StatusReply(500), StatusReply(502))
+    issuer.add_faults(StatusReply(503))
     seen = [refresh(issuer, seed).status_code]
     seen += [requests.get(f"{issuer.url}/token", timeout=TIMEOUT).status_code]
     seen += [requests.get(issuer.url, timeout=TIMEOUT).status_code]
@@ -168,5 +170,5 @@ def test_faults_come_in_order_and_to_token_requests_only(issuer: StrictIssuer) -
 
 
 def test_faults_show_no_body() -> None:
-    shown = repr([Status(200, b"planted"), Body(b"planted")])
+    shown = repr([StatusReply(200, b"planted"), ReplacedBody(b"planted")])
     assert "planted" not in shown

@@ -14,13 +14,13 @@ import requests
 from oauthlib.oauth2 import WebApplicationClient
 
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.families import Client, Policy
+from csidriver.demo.families import Policy, RegisteredClient
 from csidriver.demo.issuer import StrictIssuer, serve
 from csidriver.demo.jwt import verify_jwt
 
 CLIENTS = [
-    Client("app", Sensitive("s3cret")),
-    Client("public", None),
+    RegisteredClient("app", Sensitive("s3cret")),
+    RegisteredClient("public", None),
 ]
 TIMEOUT = 10.0  # seconds; only a defect waits for it
 
@@ -56,7 +56,7 @@ def test_reply_is_one_that_oauthlib_and_the_verifier_accept(issuer: StrictIssuer
     assert claims["iss"] == issuer.url
     assert verify_jwt(parsed["access_token"], issuer.signing_key) == claims
     assert (parsed["token_type"], parsed["expires_in"]) == ("Bearer", 20)
-    assert issuer.presentations()[0].successor == Sensitive(parsed["refresh_token"]).hash()
+    assert issuer.presentations()[0].successor_hash == Sensitive(parsed["refresh_token"]).hash()
     assert refresh(issuer, Sensitive(parsed["refresh_token"])).status_code == 200
 
 

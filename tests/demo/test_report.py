@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from csidriver.demo.report import Report, percentile, propagations
+from csidriver.demo.report import Report, percentile, propagation_seconds
 
 KEPT = Report(
     refreshes=1,
@@ -21,7 +21,7 @@ KEPT = Report(
 
 
 def test_a_run_that_kept_every_promise_passes() -> None:
-    assert KEPT.kept
+    assert KEPT.promises_kept
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_run_that_kept_every_promise_passes() -> None:
     ids=lambda broken: next(iter(broken)),
 )
 def test_a_run_that_broke_one_promise_fails(broken: dict[str, int]) -> None:
-    assert not replace(KEPT, **broken).kept
+    assert not replace(KEPT, **broken).promises_kept
 
 
 def test_the_json_line_has_the_promised_keys() -> None:
@@ -56,8 +56,8 @@ def test_the_json_line_has_the_promised_keys() -> None:
 
 
 def test_propagation_counts_every_token_but_the_one_a_reader_started_with() -> None:
-    report = {"seen": [["first", 5.0], ["second", 10.5], ["unknown", 11.0]]}
-    assert propagations([report, {}], {"first": 1.0, "second": 10.0}) == [0.5]
+    report = {"first_reads": [["first", 5.0], ["second", 10.5], ["unknown", 11.0]]}
+    assert propagation_seconds([report, {}], {"first": 1.0, "second": 10.0}) == [0.5]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import Policy
-from csidriver.demo.faults import Body, Delay, Status
+from csidriver.demo.faults import Delay, ReplacedBody, StatusReply
 from tests.refresher.bench import LONG, NAMESPACE, PATIENCE, PROMPT, Bench, manifest, until
 
 Build = Callable[..., Bench]
@@ -92,7 +92,7 @@ def test_a_reseed_is_adopted(build: Build) -> None:
     fresh = bench.issuer.seed("my-app")
     bench.apply("hello", fresh)
     until(lambda: bench.grant("hello").generation >= generation + 2)
-    assert bench.issuer.presentations()[-1].rt == fresh.hash()
+    assert bench.issuer.presentations()[-1].token_hash == fresh.hash()
     assert bench.outcomes() == ["rotated", "rotated"]
 
 
@@ -189,8 +189,8 @@ def test_a_source_that_went_while_nobody_watched_is_not_refreshed(build: Build) 
     bench.apply("clock", bench.issuer.seed("my-app"))
     until(lambda: bench.refreshed("clock"))
     until(lambda: bench.grant("clock").issued_at > due + 0.5, "another one was refreshed later")
-    gone = bench.issuer.presentations()[0].successor
-    assert gone not in {row.rt for row in bench.issuer.presentations()}
+    gone = bench.issuer.presentations()[0].successor_hash
+    assert gone not in {row.token_hash for row in bench.issuer.presentations()}
 
 
 def due_below(root: Path) -> float:
@@ -243,14 +243,14 @@ def test_an_idle_refresher_ends_promptly(build: Build) -> None:
 def test_an_exchange_in_flight_is_stored_before_the_refresher_ends(build: Build) -> None:
     bench = build()
     seed = bench.issuer.seed("my-app")
-    bench.issuer.faults(Delay(0.5))
+    bench.issuer.add_faults(Delay(0.5))
     bench.apply("hello", seed)
     spooled = bench.spool / f"{SourceRef(NAMESPACE, 'hello').id}.json"
     until(spooled.exists, "the token is about to be sent")
     bench.ask_to_stop()
     bench.stop()
     assert bench.outcomes() == ["rotated"]
-    successor = bench.issuer.presentations()[0].successor
+    successor = bench.issuer.presentations()[0].successor_hash
     assert bench.grant("hello").live_hash == successor
     assert not spooled.exists()
     bench.start()
@@ -261,7 +261,7 @@ def test_an_exchange_in_flight_is_stored_before_the_refresher_ends(build: Build)
 
 def test_an_uncertain_exchange_is_told_at_once_and_not_repeated_at_once(build: Build) -> None:
     bench = build()
-    bench.issuer.faults(Body(b"<html>"))
+    bench.issuer.add_faults(ReplacedBody(b"<html>"))
     bench.apply("hello", bench.issuer.seed("my-app"))
     until(lambda: bench.status("hello") == "Uncertain")
     bench.apply("other", bench.issuer.seed("my-app"))
@@ -336,7 +336,7 @@ def test_a_restart_reads_a_source_that_was_changed_meanwhile(build: Build) -> No
     fresh = bench.issuer.seed("my-app")
     bench.apply("hello", fresh)
     bench.start()
-    until(lambda: fresh.hash() in {row.rt for row in bench.issuer.presentations()})
+    until(lambda: fresh.hash() in {row.token_hash for row in bench.issuer.presentations()})
 
 
 def test_a_deleted_companion_comes_back_at_once_and_costs_no_exchange(build: Build) -> None:
@@ -496,7 +496,7 @@ def test_what_no_event_told_of_is_found_by_the_next_look(
 def test_the_gauges_show_what_is_the_case(build: Build) -> None:
     bench = build()
     bench.apply("hello", bench.issuer.seed("my-app"))
-    bench.issuer.faults(Status(400, b'{"error":"invalid_grant"}'))
+    bench.issuer.add_faults(StatusReply(400, b'{"error":"invalid_grant"}'))
     bench.apply("bad", bench.issuer.seed("my-app"))
     until(lambda: {bench.status("hello"), bench.status("bad")} == {"Ready", "NeedsReauth"})
     name = "hello" if bench.status("hello") == "Ready" else "bad"

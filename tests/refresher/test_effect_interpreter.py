@@ -23,7 +23,7 @@ from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.faults import Status
+from csidriver.demo.faults import StatusReply
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
 from csidriver.errors import SpoolFailed, StoreConflict, StoreUnavailable
 from csidriver.refresher.effect_interpreter import Interpreter, Ports
@@ -128,8 +128,8 @@ def test_send_presents_once_and_counts(around: Surroundings) -> None:
     with StrictIssuer(clients=[DEMO_CLIENT]) as strict:
         issuer = Issuer("demo", issuer=strict.url, internal=True)
         outcomes: list[TokenResponse] = []
-        for fault in (None, Status(500)):
-            strict.faults(*([fault] if fault else []))
+        for fault in (None, StatusReply(500)):
+            strict.add_faults(*([fault] if fault else []))
             send = effects.RequestToken(issuer, client, strict.seed("my-app"), 10.0)
             outcomes.append(around.run(one(send)))
         assert len(strict.presentations()) == 2
