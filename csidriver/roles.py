@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from csidriver.refresher.controller import Controller
     from csidriver.refresher.leader_election import LeaderElector, LeaderLock
     from csidriver.refresher.spool_lock import SpoolLock
-    from csidriver.webhook.certificate_secret import Store
+    from csidriver.webhook.certificate_secret import SecretStore
     from csidriver.webhook.certificate_source import Certificates
     from csidriver.webhook.configuration import WebhookSettings
     from csidriver.webhook.metrics import WebhookMetrics
@@ -197,17 +197,17 @@ def _self_made(
     if common.store is not None:
         from csidriver.adapters.directory import DirectoryStore
 
-        store: Store = DirectoryStore(common.store)
+        store: SecretStore = DirectoryStore(common.store)
         bundle = CaBundle(None, pki, terms)
     else:
         from csidriver.adapters import kubernetes
 
-        client = kubernetes.Client(_access(common))
+        client = kubernetes.KubernetesClient(_access(common))
         store = kubernetes.KubernetesStore(client)
         found = kubernetes.WebhookConfiguration(client, wanted.configuration)
         bundle = CaBundle(found, pki, terms)
     shelf = CertificateSecret(store, pki, common.driver_namespace, terms)
-    return ManagedCertificates(shelf, bundle, pki, clock, metrics, names=wanted.names, terms=terms)
+    return ManagedCertificates(shelf, bundle, pki, clock, metrics, names=wanted.names, policy=terms)
 
 
 def _access(common: settings.Common) -> "CredentialSource":
@@ -225,12 +225,12 @@ def _backend(
     if common.store is not None:
         from csidriver.adapters.directory import DirectoryStore, FileLock
 
-        return DirectoryStore(common.store, places=places), FileLock(common.store)
+        return DirectoryStore(common.store, namespaces=places), FileLock(common.store)
     from csidriver.adapters import kubernetes
     from csidriver.refresher.leader_election import LeaseLock
 
     access = _access(common)
-    store = kubernetes.KubernetesStore(kubernetes.Client(access), places)
-    brief = kubernetes.Client(access, kubernetes.Timeouts.within(wanted.term.renew))
+    store = kubernetes.KubernetesStore(kubernetes.KubernetesClient(access), places)
+    brief = kubernetes.KubernetesClient(access, kubernetes.Timeouts.within(wanted.term.renew))
     records = kubernetes.LeaseStore(brief, common.driver_namespace)
     return store, LeaseLock(records, wanted.identity, wanted.term, clock)

@@ -20,7 +20,7 @@ class IssuerFiles:
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
         self._lock = threading.Lock()
-        self._seen: tuple[tuple[str, int, int, int], ...] | None = None
+        self._fingerprints: tuple[tuple[str, int, int, int], ...] | None = None
         self._issuers = Issuers()
 
     def current(self) -> Issuers:
@@ -33,7 +33,7 @@ class IssuerFiles:
         """
         with self._lock:
             seen = tuple(_fingerprint(file) for file in self._files())
-            if seen == self._seen:
+            if seen == self._fingerprints:
                 return self._issuers
             try:
                 self._issuers = Issuers.parse((str(f), _load(f)) for f in self._files())
@@ -42,10 +42,10 @@ class IssuerFiles:
                     places = ", ".join(map(str, self._paths))
                     log.warning("no issuer is configured in %s; no token is refreshed", places)
             except InvalidSettings as error:
-                if self._seen is None:
+                if self._fingerprints is None:
                     raise
                 log.error("%s; the previous issuers stay in force", error)  # noqa: TRY400
-            self._seen = seen
+            self._fingerprints = seen
             return self._issuers
 
     def _files(self) -> list[Path]:

@@ -79,9 +79,9 @@ class Mounts:
         raise MountFailed("umount", str(target), os.strerror(number))
 
 
-def _mount(source: str, target: Path, kind: str, flags: int, options: str) -> None:
+def _mount(source: str, target: Path, fstype: str, flags: int, options: str) -> None:
     done = _libc.mount(
-        os.fsencode(source), os.fsencode(target), kind.encode(), flags, options.encode()
+        os.fsencode(source), os.fsencode(target), fstype.encode(), flags, options.encode()
     )
     if done != 0:
         raise MountFailed("mount", str(target), os.strerror(ctypes.get_errno()))

@@ -20,28 +20,28 @@ from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSettings
 
-_EARLY = 3600.0
+_BACKDATED = 3600.0
 _NAME = "oauth2-csi-webhook"
 
 
 class CertificateFactory:
     """All methods are free of side effects, and safe to call from any thread."""
 
-    def new_authority(self, now: float, life: float) -> tuple[Certificate, Sensitive]:
+    def new_authority(self, now: float, lifetime: float) -> tuple[Certificate, Sensitive]:
         """An authority that signs itself, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         # Two authorities of one name are told apart by their keys; a number helps people.
-        name = _named(f"{_NAME}-ca-{int(now)}")
+        name = _common_name(f"{_NAME}-ca-{int(now)}")
         public = key.public_key()
         built = (
-            _builder(name, public, now, now + life)
+            _builder(name, public, now, now + lifetime)
             .issuer_name(name)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(signs_certificates=True), critical=True)
+            .add_extension(_key_usage(signs_certificates=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         )
         made = built.sign(key, hashes.SHA256())
-        return _certificate(made, [made]), _pem_of(key)
+        return _certificate(made, [made]), _to_pem(key)
 
     def issue_serving_certificate(
         self,
@@ -49,29 +49,29 @@ class CertificateFactory:
         authority_key: Sensitive,
         names: Iterable[str],
         now: float,
-        life: float,
+        lifetime: float,
     ) -> tuple[Certificate, Sensitive]:
         """A server's certificate for DNS names and IP addresses, and its key."""
         signer = x509.load_pem_x509_certificate(authority.pem.encode())
-        signing_key = _key(authority_key)
+        signing_key = _load_key(authority_key)
         if not isinstance(signing_key, ec.EllipticCurvePrivateKey):
             raise InvalidSettings("authority", ["its key is not of an elliptic curve"])
         key = ec.generate_private_key(ec.SECP256R1())
         public = key.public_key()
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key())
-        alternatives = x509.SubjectAlternativeName([_general(name) for name in sorted(names)])
+        alternatives = x509.SubjectAlternativeName([_general_name(name) for name in sorted(names)])
         purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
         built = (
-            _builder(_named(_NAME), public, now, min(now + life, authority.expires))
+            _builder(_common_name(_NAME), public, now, min(now + lifetime, authority.expires))
             .issuer_name(signer.subject)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(signs_certificates=False), critical=True)
+            .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(purposes, critical=False)
             .add_extension(alternatives, critical=False)
             .add_extension(identifier, critical=False)
         )
         made = built.sign(signing_key, hashes.SHA256())
-        return _certificate(made, [signer]), _pem_of(key)
+        return _certificate(made, [signer]), _to_pem(key)
 
     def certificates(
         self, text: str, authorities: Sequence[Certificate] = ()
@@ -87,19 +87,19 @@ class CertificateFactory:
     def matches_key(self, key: Sensitive, certificate: Certificate) -> bool:
         """Whether this is the private key of the certificate."""
         try:
-            public = _key(key).public_key()
+            public = _load_key(key).public_key()
             known = x509.load_pem_x509_certificate(certificate.pem.encode()).public_key()
         except (ValueError, TypeError):
             return False
-        return _spki(public) == _spki(known)
+        return _public_bytes(public) == _public_bytes(known)
 
-    def context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
+    def server_context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
         """A server's side of TLS; raises InvalidSettings if certificates and key do not fit."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
         try:
-            _load(context, certificates, key)
+            _load_pair(context, certificates, key)
         except (OSError, ValueError):  # an SSLError is an OSError
             pass
         else:
@@ -108,7 +108,7 @@ class CertificateFactory:
         raise InvalidSettings("certificate", ["it cannot be used with its key"])
 
 
-def _load(context: ssl.SSLContext, certificates: str, key: Sensitive) -> None:
+def _load_pair(context: ssl.SSLContext, certificates: str, key: Sensitive) -> None:
     """`ssl` reads files only; these are in memory and have no name."""
     text = f"{certificates.rstrip()}\n{key.reveal()}".encode()
     file = os.memfd_create("certificate", os.MFD_CLOEXEC)
@@ -128,7 +128,7 @@ def _builder(
         .subject_name(subject)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.fromtimestamp(int(now - _EARLY), UTC))
+        .not_valid_before(datetime.fromtimestamp(int(now - _BACKDATED), UTC))
         .not_valid_after(datetime.fromtimestamp(int(end), UTC))
     )
 
@@ -165,18 +165,18 @@ def _id(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
-def _named(name: str) -> x509.Name:
+def _common_name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _general(name: str) -> x509.GeneralName:
+def _general_name(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
 
 
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         content_commitment=False,
@@ -190,11 +190,11 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _key(text: Sensitive) -> PrivateKeyTypes:
+def _load_key(text: Sensitive) -> PrivateKeyTypes:
     return serialization.load_pem_private_key(text.reveal().encode(), password=None)
 
 
-def _pem_of(key: ec.EllipticCurvePrivateKey) -> Sensitive:
+def _to_pem(key: ec.EllipticCurvePrivateKey) -> Sensitive:
     text = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -203,7 +203,7 @@ def _pem_of(key: ec.EllipticCurvePrivateKey) -> Sensitive:
     return Sensitive(text.decode("ascii"))
 
 
-def _spki(key: object) -> bytes:
+def _public_bytes(key: object) -> bytes:
     encode = getattr(key, "public_bytes")  # noqa: B009 - of every kind of key
     found: bytes = encode(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo

@@ -42,14 +42,17 @@ class CaBundle:
     """
 
     def __init__(
-        self, configuration: Configuration | None, pki: CertificateFactory, terms: RotationPolicy
+        self,
+        configuration: Configuration | None,
+        factory: CertificateFactory,
+        policy: RotationPolicy,
     ) -> None:
-        self.since: dict[str, float] = {}
+        self.published_since: dict[str, float] = {}
         self.problem = "" if configuration is None else "caBundle was not looked at yet"
         self._configuration = configuration
-        self._pki = pki
-        self._terms = terms
-        self._strangers: dict[str, float] = {}
+        self._factory = factory
+        self._policy = policy
+        self._unknown_since: dict[str, float] = {}
 
     def publish(self, trusted: Iterable[Certificate], now: float) -> None:
         """Have these authorities trusted.
@@ -58,41 +61,43 @@ class CaBundle:
         outage of the API server is no reason to call a working webhook not ready.
         """
         if self._configuration is None:
-            self.since = first_seen(self.since, trusted, now)
+            self.published_since = first_seen(self.published_since, trusted, now)
             return
         found: PublishedBundles | None = self._configuration.read()
         if found is None:
-            self.since, self._strangers = {}, {}
+            self.published_since, self._unknown_since = {}, {}
             self.problem = f"{self._configuration} does not exist"
             return
         if not found.bundles:
-            self.since = {}
+            self.published_since = {}
             self.problem = f"{self._configuration} has no webhooks"
             return
         wanted, ids = self._wanted(found, tuple(trusted), now), self._ids(found)
         everywhere = set.intersection(*ids)
         # What is there counts, also when no more can be written.
-        self.since = first_seen(self.since, [one for one in wanted if one.id in everywhere], now)
+        self.published_since = first_seen(
+            self.published_since, [one for one in wanted if one.id in everywhere], now
+        )
         if any(there != {one.id for one in wanted} for there in ids):
             self._write(self._configuration, found, wanted)
-        self.since = first_seen(self.since, wanted, now)
+        self.published_since = first_seen(self.published_since, wanted, now)
         self.problem = ""
 
-    def problem_of(self, served: Certificate) -> str:
+    def problem_for(self, served: Certificate) -> str:
         """Why kube-apiserver would not trust this certificate, "" if it does."""
-        return "" if served.issuer in self.since else self.problem
+        return "" if served.issuer in self.published_since else self.problem
 
     def _wanted(
         self, found: PublishedBundles, trusted: tuple[Certificate, ...], now: float
     ) -> tuple[Certificate, ...]:
         ours = {one.id for one in trusted}
-        present = [one for text in found.bundles for one in self._pki.certificates(text)]
+        present = [one for text in found.bundles for one in self._factory.certificates(text)]
         strangers = {one.id: one for one in present if one.id not in ours}
-        self._strangers = first_seen(self._strangers, strangers.values(), now)
-        return to_publish(trusted, strangers.values(), self._strangers, now, self._terms)
+        self._unknown_since = first_seen(self._unknown_since, strangers.values(), now)
+        return to_publish(trusted, strangers.values(), self._unknown_since, now, self._policy)
 
     def _ids(self, found: PublishedBundles) -> list[set[str]]:
-        return [{one.id for one in self._pki.certificates(text)} for text in found.bundles]
+        return [{one.id for one in self._factory.certificates(text)} for text in found.bundles]
 
     def _write(
         self, configuration: Configuration, found: PublishedBundles, wanted: Iterable[Certificate]

@@ -22,7 +22,7 @@ _AUTHORITIES, _AUTHORITY_KEY = "ca.crt", "ca.key"
 _SERVING, _SERVING_KEY = "tls.crt", "tls.key"
 
 
-class Store(Protocol):
+class SecretStore(Protocol):
     """Secrets of a backend; every method may raise StoreError."""
 
     def get_secret(self, namespace: str, name: str) -> Secret | None:
@@ -39,7 +39,7 @@ class Store(Protocol):
 class KeyedCertificates:
     """Certificates with the keys of the authority that signs and of the server."""
 
-    stock: CertificateSet
+    certificates: CertificateSet
     authority_key: Sensitive
     serving_key: Sensitive
 
@@ -49,20 +49,24 @@ class StoredCertificates:
     """The Secret as read (None: absent), and what it holds; None if it is `damaged` in some way."""
 
     secret: Secret | None
-    material: KeyedCertificates | None
-    damages: tuple[str, ...] = field(default=())
+    keyed: KeyedCertificates | None
+    problems: tuple[str, ...] = field(default=())
 
 
 class CertificateSecret:
     """Reads and writes that Secret; every method may raise StoreError."""
 
     def __init__(
-        self, store: Store, pki: CertificateFactory, namespace: str, terms: RotationPolicy
+        self,
+        store: SecretStore,
+        factory: CertificateFactory,
+        namespace: str,
+        policy: RotationPolicy,
     ) -> None:
         self._store = store
-        self._pki = pki
+        self._factory = factory
         self._namespace = namespace
-        self._terms = terms
+        self._policy = policy
 
     def __str__(self) -> str:
         return f"Secret {self._namespace}/{CERTIFICATE}"
@@ -76,8 +80,8 @@ class CertificateSecret:
             cure = "delete it, or serve what it holds with --tls-cert-file and --tls-key-file"
             raise InvalidSecret(f"{self}", [f"somebody else made it, it is not touched; {cure}"])
         texts = {key: value.reveal() for key, value in secret.data.items()}
-        authorities = self._pki.certificates(texts.get(_AUTHORITIES, ""))
-        serving = self._pki.certificates(texts.get(_SERVING, ""), authorities)
+        authorities = self._factory.certificates(texts.get(_AUTHORITIES, ""))
+        serving = self._factory.certificates(texts.get(_SERVING, ""), authorities)
         keys = [secret.data.get(key, Sensitive("")) for key in (_AUTHORITY_KEY, _SERVING_KEY)]
         damages = [
             f"{key} is missing or no certificate"
@@ -91,11 +95,11 @@ class CertificateSecret:
                     (f"{_SERVING} is signed by none of {_AUTHORITIES}", not serving[0].issuer),
                     (
                         f"{_AUTHORITY_KEY} does not fit",
-                        not self._pki.matches_key(keys[0], authorities[0]),
+                        not self._factory.matches_key(keys[0], authorities[0]),
                     ),
                     (
                         f"{_SERVING_KEY} does not fit",
-                        not self._pki.matches_key(keys[1], serving[0]),
+                        not self._factory.matches_key(keys[1], serving[0]),
                     ),
                 )
                 if holds
@@ -106,36 +110,36 @@ class CertificateSecret:
             secret, KeyedCertificates(CertificateSet(authorities, serving[0]), *keys)
         )
 
-    def apply(self, plan: RotationPlan, holding: StoredCertificates, now: float) -> None:
+    def apply(self, plan: RotationPlan, stored: StoredCertificates, now: float) -> None:
         """Take a step and store what it makes; raises StoreConflict if another replica was faster.
 
         The API server decides which of two replicas that take the same step has taken it.
         """
-        made = self._made(plan, holding.material, now)
+        made = self._issue(plan, stored.keyed, now)
         data = {
-            _AUTHORITIES: Sensitive("".join(one.pem for one in made.stock.authorities)),
+            _AUTHORITIES: Sensitive("".join(one.pem for one in made.certificates.authorities)),
             _AUTHORITY_KEY: made.authority_key,
-            _SERVING: Sensitive(made.stock.serving.pem),
+            _SERVING: Sensitive(made.certificates.serving.pem),
             _SERVING_KEY: made.serving_key,
         }
-        if holding.secret is None:
+        if stored.secret is None:
             self._store.create_secret(
                 Secret(self._namespace, CERTIFICATE, type=CERTIFICATE_TYPE, data=data)
             )
         else:
-            self._store.patch_secret(holding.secret, SecretPatch(data=dict(data)))
+            self._store.patch_secret(stored.secret, SecretPatch(data=dict(data)))
 
-    def _made(
+    def _issue(
         self, plan: RotationPlan, held: KeyedCertificates | None, now: float
     ) -> KeyedCertificates:
-        terms, before = self._terms, () if held is None else held.stock.authorities
+        terms, before = self._policy, () if held is None else held.certificates.authorities
         if held is None or plan.step is RotationStep.RENEW_ALL:
-            authority, key = self._pki.new_authority(now, terms.authority_life)
+            authority, key = self._factory.new_authority(now, terms.authority_life)
             authorities = (authority, *still_trusted(before, now))
         else:
             authority, key = before[0], held.authority_key
             authorities = (authority, *still_trusted(before[1:], now))
-        serving, serving_key = self._pki.issue_serving_certificate(
+        serving, serving_key = self._factory.issue_serving_certificate(
             authority, key, plan.names, now, terms.serving_life
         )
         return KeyedCertificates(CertificateSet(authorities, serving), key, serving_key)

@@ -13,7 +13,7 @@ from csidriver.core.sensitive import Sensitive
 class CertificateFactory(Protocol):
     """Makes and reads certificates; see `adapters.pki`."""
 
-    def new_authority(self, now: float, life: float) -> tuple[Certificate, Sensitive]:
+    def new_authority(self, now: float, lifetime: float) -> tuple[Certificate, Sensitive]:
         """An authority, and its key."""
 
     def issue_serving_certificate(
@@ -22,7 +22,7 @@ class CertificateFactory(Protocol):
         authority_key: Sensitive,
         names: Iterable[str],
         now: float,
-        life: float,
+        lifetime: float,
     ) -> tuple[Certificate, Sensitive]:
         """A server's certificate, and its key."""
 
@@ -34,7 +34,7 @@ class CertificateFactory(Protocol):
     def matches_key(self, key: Sensitive, certificate: Certificate) -> bool:
         """Whether this is the private key of the certificate."""
 
-    def context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
+    def server_context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
         """A server's side of TLS; raises InvalidSettings."""
 
 
@@ -59,15 +59,15 @@ class Certificates(Protocol):
         """Keep it current until `stop`."""
 
 
-def certificate_problems(served: ServingCertificate | None, trouble: str, now: float) -> list[str]:
+def certificate_problems(served: ServingCertificate | None, cause: str, now: float) -> list[str]:
     """What is wrong with what is served; `trouble` is why, if that is known."""
     if served is None:
-        return [told("there is no certificate yet", trouble)]
+        return [with_cause("there is no certificate yet", cause)]
     if served.certificate.expires <= now:
-        return [told("the certificate has expired", trouble)]
+        return [with_cause("the certificate has expired", cause)]
     return []
 
 
-def told(problem: str, trouble: str) -> str:
+def with_cause(problem: str, cause: str) -> str:
     """A problem, and why, if that is known and not the same."""
-    return f"{problem}: {trouble}" if trouble and trouble not in problem else problem
+    return f"{problem}: {cause}" if cause and cause not in problem else problem

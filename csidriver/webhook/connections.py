@@ -25,23 +25,23 @@ class Connection:
 
     def __init__(self, connected: ssl.SSLSocket, now: float) -> None:
         self.socket = connected
-        self.doing, self.since = ConnectionState.WAITING, now
-        self.is_cut = False
+        self.state, self.since = ConnectionState.WAITING, now
+        self.is_aborted = False
 
-    def turn_to(self, doing: ConnectionState, now: float) -> None:
+    def set_state(self, doing: ConnectionState, now: float) -> None:
         """Note what it is at from now on (monotonic seconds)."""
-        self.doing, self.since = doing, now
+        self.state, self.since = doing, now
 
     @property
     def is_idle(self) -> bool:
         """Between two requests, and nothing has come of the next one."""
-        if self.doing is not ConnectionState.IDLE:
+        if self.state is not ConnectionState.IDLE:
             return False
         with contextlib.suppress(OSError, ValueError):
-            return not self.has_sent(0)
+            return not self.is_readable(0)
         return False
 
-    def has_sent(self, seconds: float) -> bool:
+    def is_readable(self, seconds: float) -> bool:
         """Whether something of its peer waits to be read, or comes within so many seconds."""
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
@@ -49,7 +49,7 @@ class Connection:
 
     def abort(self) -> None:
         """Have whatever it waits for end at once."""
-        self.is_cut = True
+        self.is_aborted = True
         with contextlib.suppress(OSError):
             # Of the plain socket: that of TLS would forget its state under its thread's feet.
             socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
@@ -59,30 +59,30 @@ class ConnectionLimiter:
     """All connections. `patience` is how long a peer may be slow when others want its place."""
 
     def __init__(self, most: int, patience: float, monotonic: Callable[[], float]) -> None:
-        self._most = most
-        self._patience = patience
+        self._max_connections = most
+        self._max_wait = patience
         self._monotonic = monotonic
-        self._guests: set[Connection] = set()
+        self._connections: set[Connection] = set()
         self._changed = threading.Condition()
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._guests)
+        return len(self._connections)
 
     def add(self, guest: Connection) -> bool:
         """Give it a place, someone else's if need be; False once it is closed."""
         with self._changed:
-            while len(self._guests) >= self._most and not self._closed:
-                self._make_room()
+            while len(self._connections) >= self._max_connections and not self._closed:
+                self._abort_one()
                 self._changed.wait(0.05)
             if not self._closed:
-                self._guests.add(guest)
+                self._connections.add(guest)
             return not self._closed
 
     def remove(self, guest: Connection) -> None:
         """It has ended."""
         with self._changed:
-            self._guests.discard(guest)
+            self._connections.discard(guest)
             self._changed.notify_all()
 
     def close(self, timeout: float) -> None:
@@ -90,21 +90,23 @@ class ConnectionLimiter:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            for guest in self._guests:
+            for guest in self._connections:
                 if guest.is_idle:
                     guest.abort()
-            if not self._changed.wait_for(lambda: not self._guests, timeout):
-                for guest in self._guests:
+            if not self._changed.wait_for(lambda: not self._connections, timeout):
+                for guest in self._connections:
                     guest.abort()
 
-    def _make_room(self) -> None:
+    def _abort_one(self) -> None:
         """Cut who has been idle longest, or else who has kept us waiting longest; one at a time."""
-        if any(guest.is_cut for guest in self._guests):
+        if any(guest.is_aborted for guest in self._connections):
             return
-        too_slow = self._monotonic() - self._patience
-        idle = [guest for guest in self._guests if guest.is_idle]
+        too_slow = self._monotonic() - self._max_wait
+        idle = [guest for guest in self._connections if guest.is_idle]
         slow = [
-            g for g in self._guests if g.doing is ConnectionState.WAITING and g.since <= too_slow
+            g
+            for g in self._connections
+            if g.state is ConnectionState.WAITING and g.since <= too_slow
         ]
         victims = sorted(idle or slow, key=lambda guest: guest.since)
         for victim in victims[:1]:

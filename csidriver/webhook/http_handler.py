@@ -13,7 +13,7 @@ from typing import Any
 from csidriver.core.names import ADMISSION_PATH
 from csidriver.webhook.connections import Connection, ConnectionState
 from csidriver.webhook.metrics import WebhookMetrics
-from csidriver.webhook.review_handler import Handler, HttpResponse, error_response
+from csidriver.webhook.review_handler import Handler, ReviewResponse, error_response
 
 _BUFFER = 1 << 16
 
@@ -36,25 +36,25 @@ class HttpLimits:
     # way, and a POST is not repeated.
     idle: float = 180.0
     # How long the rest of a request is thrown away that was answered before it was read.
-    linger: float = 1.0
+    discard: float = 1.0
     connections: int = 256
-    patience: float = 1.0
+    max_wait: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ServerContext:
     """What all connections share. `leaving` once clients shall look for another replica."""
 
-    answer: Handler
+    handler: Handler
     limits: HttpLimits
     metrics: WebhookMetrics
-    heavy: threading.BoundedSemaphore
+    large_bodies: threading.BoundedSemaphore
     # One answer at a time: parsed JSON is large, and Python would not be faster with two.
-    answering: threading.Lock
-    leaving: threading.Event
+    handler_lock: threading.Lock
+    draining: threading.Event
 
 
-class _Exhausted(OSError):
+class _TooManyBytes(OSError):
     """More bytes than a request may have."""
 
 
@@ -63,21 +63,21 @@ class _BoundedReader(io.RawIOBase):
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
-        self.until = 0.0
-        self.allowance = 0
+        self.deadline = 0.0
+        self.remaining = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = self.until - time.monotonic()
+        left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        if self.allowance <= 0:
-            raise _Exhausted
+        if self.remaining <= 0:
+            raise _TooManyBytes
         self._socket.settimeout(left)
-        got = self._socket.recv_into(memoryview(buffer)[: self.allowance])
-        self.allowance -= got
+        got = self._socket.recv_into(memoryview(buffer)[: self.remaining])
+        self.remaining -= got
         return got
 
 
@@ -89,12 +89,12 @@ class AdmissionHandler(BaseHTTPRequestHandler):
 
     def __init__(self, guest: Connection, desk: ServerContext) -> None:  # pylint: disable=super-init-not-called
         # Not that of the base class, which serves at once and knows no limits.
-        self._guest = guest
-        self._desk = desk
-        self._source = _BoundedReader(guest.socket)
-        self._began = 0.0
+        self._peer = guest
+        self._server = desk
+        self._bounded = _BoundedReader(guest.socket)
+        self._started = 0.0
         self.connection = self.request = guest.socket
-        self.rfile = self._reader = io.BufferedReader(self._source, _BUFFER)
+        self.rfile = self._reader = io.BufferedReader(self._bounded, _BUFFER)
         self.wfile = io.BufferedWriter(guest.socket.makefile("wb", 0), _BUFFER)
         self.client_address = ("", 0)
         self.close_connection = False
@@ -105,38 +105,38 @@ class AdmissionHandler(BaseHTTPRequestHandler):
         """Answer requests until the peer or a limit ends it."""
         with contextlib.closing(self.wfile):
             while not self.close_connection:
-                self._guest.turn_to(ConnectionState.IDLE, time.monotonic())
-                if self._awaited():
+                self._peer.set_state(ConnectionState.IDLE, time.monotonic())
+                if self._wait_for_request():
                     self.handle_one_request()
 
-    def _awaited(self) -> bool:
+    def _wait_for_request(self) -> bool:
         """Whether another request begins."""
-        limits, source = self._desk.limits, self._source
-        source.until = time.monotonic() + limits.idle
-        if not self._has_bytes() and not self._guest.has_sent(limits.idle):
+        limits, source = self._server.limits, self._bounded
+        source.deadline = time.monotonic() + limits.idle
+        if not self._has_buffered_bytes() and not self._peer.is_readable(limits.idle):
             raise TimeoutError
         # Before a byte is taken: whoever ends idle connections sees either the byte or this.
-        self._began = time.monotonic()
-        self._guest.turn_to(ConnectionState.WAITING, self._began)
-        source.until, source.allowance = self._began + limits.request, limits.head
+        self._started = time.monotonic()
+        self._peer.set_state(ConnectionState.WAITING, self._started)
+        source.deadline, source.remaining = self._started + limits.request, limits.head
         if not self._reader.peek(1):
             self.close_connection = True
             return False
         return True
 
-    def _has_bytes(self) -> bool:
+    def _has_buffered_bytes(self) -> bool:
         """Whether something of the next request was taken with the one before."""
-        self._source.allowance = 0
+        self._bounded.remaining = 0
         try:
-            return bool(self._guest.socket.pending() or self._reader.peek(1))
-        except _Exhausted:
+            return bool(self._peer.socket.pending() or self._reader.peek(1))
+        except _TooManyBytes:
             return False
 
     def handle_one_request(self) -> None:
         """One of them; a head without end is an error of its own."""
         try:
             super().handle_one_request()
-        except _Exhausted:
+        except _TooManyBytes:
             self.send_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def do_POST(self) -> None:
@@ -154,31 +154,31 @@ class AdmissionHandler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.LENGTH_REQUIRED, "a Content-Length is required")
         elif len(lengths) > 1 or not lengths[0].isascii() or not lengths[0].isdigit():
             self._refuse(HTTPStatus.BAD_REQUEST, "one Content-Length is required, a number")
-        elif len(lengths[0]) > 9 or int(lengths[0]) > self._desk.limits.body:  # noqa: PLR2004
-            problem = f"more than {self._desk.limits.body} bytes"
+        elif len(lengths[0]) > 9 or int(lengths[0]) > self._server.limits.body:  # noqa: PLR2004
+            problem = f"more than {self._server.limits.body} bytes"
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem)
         else:
-            self._take(int(lengths[0]))
+            self._answer_review(int(lengths[0]))
 
-    def _take(self, length: int) -> None:
+    def _answer_review(self, length: int) -> None:
         """Read a body and answer it."""
-        light = length <= self._desk.limits.large_body_threshold
-        left = self._source.until - time.monotonic()
-        if not light and not self._desk.heavy.acquire(timeout=max(0.0, left)):
+        light = length <= self._server.limits.large_body_threshold
+        left = self._bounded.deadline - time.monotonic()
+        if not light and not self._server.large_bodies.acquire(timeout=max(0.0, left)):
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "busy with other requests of this size")
             return
         try:
-            self._source.allowance = length
+            self._bounded.remaining = length
             body = self.rfile.read(length)
             if len(body) < length:
                 self.close_connection = True
                 return
-            self._guest.turn_to(ConnectionState.ANSWERING, time.monotonic())
-            with self._desk.answering:
-                reply = self._desk.answer(body)
+            self._peer.set_state(ConnectionState.ANSWERING, time.monotonic())
+            with self._server.handler_lock:
+                reply = self._server.handler(body)
         finally:
             if not light:
-                self._desk.heavy.release()
+                self._server.large_bodies.release()
         self._send(reply)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
@@ -195,14 +195,14 @@ class AdmissionHandler(BaseHTTPRequestHandler):
         self._send(error_response(status, problem))
         # A close with bytes unread makes the kernel throw away our answer.
         with contextlib.suppress(OSError):
-            socket.socket.shutdown(self._guest.socket, socket.SHUT_WR)
-            self._source.until = time.monotonic() + self._desk.limits.linger
-            self._source.allowance = 2 * self._desk.limits.body
-            while self._source.readinto(bytearray(_BUFFER)):
+            socket.socket.shutdown(self._peer.socket, socket.SHUT_WR)
+            self._bounded.deadline = time.monotonic() + self._server.limits.discard
+            self._bounded.remaining = 2 * self._server.limits.body
+            while self._bounded.readinto(bytearray(_BUFFER)):
                 pass
 
-    def _send(self, reply: HttpResponse) -> None:
-        if self._desk.leaving.is_set():
+    def _send(self, reply: ReviewResponse) -> None:
+        if self._server.draining.is_set():
             self.close_connection = True
         # Without a version that can be read the base class would leave out status and headers.
         self.request_version = self.protocol_version
@@ -217,10 +217,10 @@ class AdmissionHandler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(reply.body)
-        self._guest.socket.settimeout(max(0.01, self._source.until - time.monotonic()))
+        self._peer.socket.settimeout(max(0.01, self._bounded.deadline - time.monotonic()))
         self.wfile.flush()
-        self._desk.metrics.count(reply.result)
-        self._desk.metrics.seconds.observe(time.monotonic() - self._began)
+        self._server.metrics.count(reply.result)
+        self._server.metrics.seconds.observe(time.monotonic() - self._started)
 
     def handle_expect_100(self) -> bool:
         """The client waits for it, so it must leave the buffer."""

@@ -19,10 +19,10 @@ from csidriver.webhook.review_handler import Handler
 log = logging.getLogger(__name__)
 
 _BACKLOG = 128
-_DRAIN = 2.0  # seconds for what is being answered at the end
-_PAUSE = 0.05  # seconds after an accept that failed: descriptors, memory
+_STOP_TIMEOUT = 2.0  # seconds for what is being answered at the end
+_ACCEPT_PAUSE = 0.05  # seconds after an accept that failed: descriptors, memory
 
-Context = Callable[[], ssl.SSLContext | None]
+TlsContextProvider = Callable[[], ssl.SSLContext | None]
 
 
 class AdmissionServer:
@@ -35,8 +35,8 @@ class AdmissionServer:
     def __init__(
         self,
         address: tuple[str, int],
-        context: Context,
-        answer: Handler,
+        tls_context: TlsContextProvider,
+        handler: Handler,
         metrics: WebhookMetrics,
         limits: HttpLimits | None = None,
     ) -> None:
@@ -44,20 +44,20 @@ class AdmissionServer:
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._listener = socket.create_server(address, family=family, backlog=_BACKLOG)
         self.port: int = self._listener.getsockname()[1]
-        self._context = context
+        self._tls_context = tls_context
         self._limits = limits
-        self._leaving = threading.Event()
-        self._desk = ServerContext(
-            answer,
+        self._draining = threading.Event()
+        self._shared = ServerContext(
+            handler,
             limits,
             metrics,
-            heavy=threading.BoundedSemaphore(limits.large_bodies),
-            answering=threading.Lock(),
-            leaving=self._leaving,
+            large_bodies=threading.BoundedSemaphore(limits.large_bodies),
+            handler_lock=threading.Lock(),
+            draining=self._draining,
         )
-        self._crowd = ConnectionLimiter(limits.connections, limits.patience, time.monotonic)
-        metrics.connections.set_function(lambda: float(len(self._crowd)))
-        self._ended = threading.Event()
+        self._connections = ConnectionLimiter(limits.connections, limits.max_wait, time.monotonic)
+        metrics.connections.set_function(lambda: float(len(self._connections)))
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._accept, name="admission", daemon=True)
 
     @property
@@ -69,41 +69,41 @@ class AdmissionServer:
         """Answer from now on."""
         self._thread.start()
 
-    def leave(self) -> None:
+    def drain(self) -> None:
         """Tell clients with each answer to connect anew next time, to another replica."""
-        self._leaving.set()
+        self._draining.set()
 
     def stop(self) -> None:
         """Take no more connections, finish what is being answered, and end."""
-        self.leave()
-        self._ended.set()
+        self.drain()
+        self._stopped.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
-        self._crowd.close(_DRAIN)
+        self._connections.close(_STOP_TIMEOUT)
         self._thread.join()
         self._listener.close()
 
     def _accept(self) -> None:
-        while not self._ended.is_set():
+        while not self._stopped.is_set():
             try:
                 connected, _ = self._listener.accept()
             except OSError:
-                self._ended.wait(_PAUSE)
+                self._stopped.wait(_ACCEPT_PAUSE)
                 continue
             try:
-                self._receive(connected)
+                self._start_connection(connected)
             except (OSError, RuntimeError):  # the peer is gone, or there are no more threads
                 connected.close()
 
-    def _receive(self, connected: socket.socket) -> None:
-        context = self._context()
+    def _start_connection(self, connected: socket.socket) -> None:
+        context = self._tls_context()
         if context is None:
             connected.close()
             return
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         secured = context.wrap_socket(connected, server_side=True, do_handshake_on_connect=False)
         guest = Connection(secured, time.monotonic())
-        if not self._crowd.add(guest):
+        if not self._connections.add(guest):
             secured.close()
             return
         try:
@@ -112,7 +112,7 @@ class AdmissionServer:
                 target=self._serve, args=(secured, guest), name=name, daemon=True
             ).start()
         except RuntimeError:
-            self._crowd.remove(guest)
+            self._connections.remove(guest)
             secured.close()
             raise
 
@@ -120,11 +120,11 @@ class AdmissionServer:
         try:
             secured.settimeout(self._limits.handshake)
             secured.do_handshake()
-            AdmissionHandler(guest, self._desk).serve()
+            AdmissionHandler(guest, self._shared).serve()
         except OSError:
             pass  # whatever a peer does is its own business
         except Exception:
             log.exception("a connection failed")
         finally:
-            self._crowd.remove(guest)
+            self._connections.remove(guest)
             secured.close()

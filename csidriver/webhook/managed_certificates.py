@@ -14,7 +14,7 @@ from csidriver.webhook.certificate_source import (
     CertificateFactory,
     ServingCertificate,
     certificate_problems,
-    told,
+    with_cause,
 )
 from csidriver.webhook.metrics import WebhookMetrics
 
@@ -28,24 +28,24 @@ class ManagedCertificates:
 
     def __init__(  # noqa: PLR0913 - two halves of a story and what they are told with
         self,
-        shelf: CertificateSecret,
+        secret: CertificateSecret,
         bundle: CaBundle,
-        pki: CertificateFactory,
+        factory: CertificateFactory,
         clock: WaitingClock,
         metrics: WebhookMetrics,
         *,
         names: frozenset[str],
-        terms: RotationPolicy,
+        policy: RotationPolicy,
     ) -> None:
-        self._shelf = shelf
+        self._secret = secret
         self._bundle = bundle
-        self._pki = pki
+        self._factory = factory
         self._clock = clock
         self._metrics = metrics
         self._names = names
-        self._terms = terms
+        self._policy = policy
         self._served: ServingCertificate | None = None
-        self._trouble = ""
+        self._error = ""
         self._failures = 0
 
     def context(self) -> ssl.SSLContext | None:
@@ -56,69 +56,69 @@ class ManagedCertificates:
     def problems(self) -> list[str]:
         """Why kube-apiserver would not accept us, nothing if it would."""
         served = self._served
-        problems = certificate_problems(served, self._trouble, self._clock.now())
+        problems = certificate_problems(served, self._error, self._clock.now())
         bundle = self._bundle
-        problem = bundle.problem if served is None else bundle.problem_of(served.certificate)
-        return [*problems, told(problem, self._trouble)] if problem else problems
+        problem = bundle.problem if served is None else bundle.problem_for(served.certificate)
+        return [*problems, with_cause(problem, self._error)] if problem else problems
 
     def run(self, stop: threading.Event) -> None:
         """Look, act, wait, until `stop`."""
         while not stop.is_set():
-            self._clock.wait(stop, self.look())
+            self._clock.wait(stop, self.reconcile())
 
-    def look(self) -> float:
+    def reconcile(self) -> float:
         """Do what is to be done; in how many seconds to look again."""
         now = self._clock.now()
         try:
-            at = self._follow(now)
+            at = self._reconcile(now)
         except StoreConflict:
-            return self._retried()  # another replica was faster; what it has made is there
+            return self._retry_delay()  # another replica was faster; what it has made is there
         except DriverError as error:
-            if str(error) != self._trouble:
-                self._trouble = str(error)
+            if str(error) != self._error:
+                self._error = str(error)
                 log.warning("%s", error)
-            return self._retried()
-        self._trouble = ""
+            return self._retry_delay()
+        self._error = ""
         if at > now and self._bundle.problem:
-            return self._retried()  # installed in whatever order, it is soon seen
+            return self._retry_delay()  # installed in whatever order, it is soon seen
         self._failures = 0
-        return min(self._terms.poll, max(0.0, at - now))
+        return min(self._policy.poll, max(0.0, at - now))
 
-    def _retried(self) -> float:
+    def _retry_delay(self) -> float:
         self._failures += 1
-        return min(self._terms.poll, _FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10))
+        return min(self._policy.poll, _FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10))
 
-    def _follow(self, now: float) -> float:
+    def _reconcile(self, now: float) -> float:
         """When to look again (epoch seconds)."""
-        holding = self._shelf.read()
+        holding = self._secret.read()
         unpublished = None
-        if holding.material is not None:
+        if holding.keyed is not None:
             try:
-                self._bundle.publish(holding.material.stock.authorities, now)
+                self._bundle.publish(holding.keyed.certificates.authorities, now)
             except StoreError as error:
                 # Certificates are served and renewed all the same.
                 unpublished = error
-            self._serve(holding.material, now)
-        stock = None if holding.material is None else holding.material.stock
-        plan = next_step(stock, self._names, now, self._terms)
+            self._serve(holding.keyed, now)
+        stock = None if holding.keyed is None else holding.keyed.certificates
+        plan = next_step(stock, self._names, now, self._policy)
         if plan.step is not RotationStep.KEEP:
-            if holding.damages:
-                log.warning("%s is made anew: %s", self._shelf, "; ".join(holding.damages))
-            self._shelf.apply(plan, holding, now)
-            log.info("%s: %s", self._shelf, plan.step.value)
+            if holding.problems:
+                log.warning("%s is made anew: %s", self._secret, "; ".join(holding.problems))
+            self._secret.apply(plan, holding, now)
+            log.info("%s: %s", self._secret, plan.step.value)
         if unpublished is not None:
             raise unpublished
         return plan.at if plan.step is RotationStep.KEEP else now
 
     def _serve(self, material: KeyedCertificates, now: float) -> None:
         served = None if self._served is None else self._served.certificate
-        offered = material.stock.serving
+        offered = material.certificates.serving
         if served is not None and served.id == offered.id:
             return
-        if not may_serve(offered, served, self._bundle.since, now, self._terms):
+        if not may_serve(offered, served, self._bundle.published_since, now, self._policy):
             return
         self._served = ServingCertificate(
-            offered, self._pki.context(offered.pem, material.serving_key)
+            offered, self._factory.server_context(offered.pem, material.serving_key)
         )
         self._metrics.expiry.set(offered.expires)
         until = datetime.fromtimestamp(offered.expires, UTC)

@@ -19,7 +19,7 @@ _MOST_PARTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class HttpResponse:
+class ReviewResponse:
     """A status and a JSON body, and how to count it."""
 
     status: HTTPStatus
@@ -27,7 +27,7 @@ class HttpResponse:
     result: Result
 
 
-def handle_review(body: bytes) -> HttpResponse:
+def handle_review(body: bytes) -> ReviewResponse:
     """What to reply to the body of a request; never raises."""
     try:
         told = review(_decoded(body))
@@ -36,10 +36,10 @@ def handle_review(body: bytes) -> HttpResponse:
     except Exception:
         log.exception("an admission review could not be answered")
         return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "see the log of the webhook")
-    return HttpResponse(HTTPStatus.OK, json.dumps(told).encode(), _result(told["response"]))
+    return ReviewResponse(HTTPStatus.OK, json.dumps(told).encode(), _result(told["response"]))
 
 
-def error_response(status: HTTPStatus, problem: str) -> HttpResponse:
+def error_response(status: HTTPStatus, problem: str) -> ReviewResponse:
     """An error in the shape that kube-apiserver passes on to its client."""
     told = {
         "apiVersion": "v1",
@@ -49,7 +49,7 @@ def error_response(status: HTTPStatus, problem: str) -> HttpResponse:
         "message": f"oauth2-csi webhook: {problem}",
     }
     result = Result.FAILED if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Result.REFUSED
-    return HttpResponse(status, json.dumps(told).encode(), result)
+    return ReviewResponse(status, json.dumps(told).encode(), result)
 
 
 def _result(response: dict[str, Any]) -> Result:
@@ -93,4 +93,4 @@ def _refuse_constant(_: str) -> NoReturn:
     raise _InvalidJson("it holds NaN or Infinity")
 
 
-Handler = Callable[[bytes], HttpResponse]
+Handler = Callable[[bytes], ReviewResponse]

@@ -29,7 +29,7 @@ class Webhook:
             self._certificates.run(stop)
         finally:
             self._ending.set()
-            self._server.leave()
+            self._server.drain()
             threading.Event().wait(self._drain)
             self._server.stop()
 

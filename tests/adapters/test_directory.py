@@ -404,7 +404,7 @@ def test_a_watch_sees_edits_by_hand_and_survives_broken_ones(
 
 
 def test_only_enrolled_namespaces_are_watched(tmp_path: Path) -> None:
-    store = DirectoryStore(tmp_path, places=Namespaces(namespaces=("bob",)))
+    store = DirectoryStore(tmp_path, namespaces=Namespaces(namespaces=("bob",)))
     for namespace in ("alice", "bob"):
         annotated = {"name": "x", "annotations": {IS_TOKEN: "true"}}
         store.apply({"kind": "Secret", "metadata": annotated}, namespace)
@@ -446,10 +446,10 @@ def test_a_seat_behind_a_symlink_is_not_taken(tmp_path: Path) -> None:
 SIT = """
 import sys, time
 from pathlib import Path
-from csidriver.adapters.directory import FileSeat
+from csidriver.adapters.directory import FileLock
 
-seat = FileSeat(Path(sys.argv[1]))
-print(seat.take(), flush=True)
+lock = FileLock(Path(sys.argv[1]))
+print(lock.acquire(), flush=True)
 sys.stdin.read()
 """
 
@@ -469,7 +469,7 @@ def test_the_seat_of_a_process_that_dies_is_free_at_once(tmp_path: Path) -> None
 INCREMENT = """
 import sys
 from pathlib import Path
-from csidriver.adapters.directory import DirectoryStore, FileSeat
+from csidriver.adapters.directory import DirectoryStore
 from csidriver.core.kubernetes.secret import SecretPatch
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict
@@ -503,7 +503,7 @@ def test_nothing_shows_content_when_it_is_shown(
     store: DirectoryStore, put: Callable[..., Path]
 ) -> None:
     put(HEAD + f"stringData: {{oauth: {NEEDLE}}}\n")
-    stored = store._shelf.load(ObjectKey.of("ns", "Secret", "x"))
+    stored = store._manifests.load(ObjectKey.of("ns", "Secret", "x"))
     assert stored is not None
     assert NEEDLE not in repr(stored) + str(stored) + repr(stored.secret)
 

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from csidriver.adapters.oauth import TokenEndpoints
-from csidriver.adapters.oauth.http_client import Request
+from csidriver.adapters.oauth.http_client import HttpRequest
 from csidriver.adapters.oauth.tls_contexts import TlsContexts
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.issuers import Issuer
@@ -725,7 +725,7 @@ def test_an_exchange_adds_nothing_to_the_context_it_shares(tmp_path: Path) -> No
         endpoints, issuer = TokenEndpoints(), at_peer(peer, "https", ca_file=str(ca_file))
         for _ in range(3):
             assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
-        shared = endpoints._trust.context(str(ca_file))
+        shared = endpoints._tls_contexts.context(str(ca_file))
     assert [len(shared.get_ca_certs()), shared.check_hostname] == [1, True]
 
 
@@ -941,5 +941,7 @@ def test_a_server_whose_certificate_is_not_trusted_is_alive(tmp_path: Path) -> N
 
 
 def test_what_is_to_be_sent_is_not_shown() -> None:
-    request = Request("POST", "u", {"refresh_token": RT.reveal()}, {"Authorization": RT.reveal()})
+    request = HttpRequest(
+        "POST", "u", {"refresh_token": RT.reveal()}, {"Authorization": RT.reveal()}
+    )
     assert RT.reveal() not in repr(request)

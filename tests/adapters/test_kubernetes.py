@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csidriver.adapters.kubernetes import (
-    Client,
+    KubernetesClient,
     KubernetesStore,
     LeaseStore,
     Timeouts,
@@ -24,7 +24,7 @@ from csidriver.adapters.kubernetes import (
     from_pod,
 )
 from csidriver.adapters.kubernetes.credentials import CredentialSource
-from csidriver.adapters.kubernetes.json_stream import LARGEST, ListItemStream, lines
+from csidriver.adapters.kubernetes.json_stream import MAX_OBJECT_BYTES, ListItemStream, lines
 from csidriver.core.annotations import IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE
 from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
 from csidriver.core.kubernetes.event import Event
@@ -44,7 +44,9 @@ from tests.adapters.scripted import PATIENCE, Asked, Says, Scripted, Stream
 
 NEEDLE = "needle-that-nobody-may-see"
 TOKEN = "tok-needle-that-nobody-may-see"
-QUICK = Timeouts(2.0, 5.0, watch=(5, 5), silence=5.0, pause=0.01, patience=0.05, poll=0.02)
+QUICK = Timeouts(
+    2.0, 5.0, watch=(5, 5), watch_silence=5.0, watch_retry=0.01, refused_retry=0.05, poll=0.02
+)
 REF = SourceRef("alice", "token")
 BASE = Secret("alice", "token", uid="u1", resource_version="7")
 PATCH = SecretPatch(data={"oauth": Sensitive(NEEDLE)})
@@ -74,12 +76,12 @@ def config(folder: Path, url: str, **user: Any) -> Path:
 
 
 @pytest.fixture
-def client(api: Scripted, tmp_path: Path) -> Client:
-    return Client(from_kubeconfig(config(tmp_path, api.url)), QUICK)
+def client(api: Scripted, tmp_path: Path) -> KubernetesClient:
+    return KubernetesClient(from_kubeconfig(config(tmp_path, api.url)), QUICK)
 
 
 @pytest.fixture
-def store(client: Client) -> KubernetesStore:
+def store(client: KubernetesClient) -> KubernetesStore:
     return KubernetesStore(client)
 
 
@@ -147,7 +149,7 @@ PATCHES: dict[str, tuple[Says, type[StoreError], str]] = {
     "odd data": (Says(manifest() | {"data": [NEEDLE]}), StoreUnavailable, "Secret"),
     "no version": (Says({"metadata": {"name": "token"}}), StoreUnavailable, "Secret"),
     "deep": (Says(b"[" * 100_000), StoreUnavailable, "JSON"),
-    "too long": (Says(b'{"x": "' + b"x" * LARGEST + b'"}'), StoreUnavailable, "too long"),
+    "too long": (Says(b'{"x": "' + b"x" * MAX_OBJECT_BYTES + b'"}'), StoreUnavailable, "too long"),
 }
 
 
@@ -185,14 +187,16 @@ def test_what_becomes_of_a_create_that_fails(
 def test_a_server_that_says_nothing_is_unavailable(api: Scripted, tmp_path: Path) -> None:
     api.answering = lambda _: Says(status=None)
     access = from_kubeconfig(config(tmp_path, api.url))
-    store = KubernetesStore(Client(access, Timeouts.within(0.2)))
+    store = KubernetesStore(KubernetesClient(access, Timeouts.within(0.2)))
     with pytest.raises(StoreUnavailable, match="no answer in time"):
         store.patch_secret(BASE, PATCH)
     assert len(api.asked) == 1
 
 
 def test_nobody_listening_is_unavailable(tmp_path: Path) -> None:
-    store = KubernetesStore(Client(from_kubeconfig(config(tmp_path, "http://127.0.0.1:1"))))
+    store = KubernetesStore(
+        KubernetesClient(from_kubeconfig(config(tmp_path, "http://127.0.0.1:1")))
+    )
     with pytest.raises(StoreUnavailable, match="connection refused"):
         store.get_secret("alice", "token")
 
@@ -240,12 +244,12 @@ def test_a_new_token_is_read_at_once_after_a_refusal(api: Scripted, tmp_path: Pa
     assert access.authorization() == Sensitive("bearer old")
     (tmp_path / "token").write_text("new", encoding="ascii")
     assert access.authorization() == Sensitive("bearer old"), "it is looked at once a minute"
-    assert access.renew(Sensitive("bearer old"))
+    assert access.reload(Sensitive("bearer old"))
     assert access.authorization() == Sensitive("bearer new")
-    assert access.renew(Sensitive("bearer old")), "somebody else has renewed it"
-    assert not access.renew(Sensitive("bearer new"))
+    assert access.reload(Sensitive("bearer old")), "somebody else has renewed it"
+    assert not access.reload(Sensitive("bearer new"))
     (tmp_path / "token").unlink()
-    assert not access.renew(Sensitive("bearer new"))
+    assert not access.reload(Sensitive("bearer new"))
     assert api.asked == []
 
 
@@ -257,15 +261,15 @@ def test_what_somebody_else_has_renewed_is_not_loaded_once_more() -> None:
         configuration.api_key["authorization"] = str(len(loads))
 
     access = CredentialSource(load)
-    assert access.renew(Sensitive("1"))
-    assert access.renew(Sensitive("1"))
+    assert access.reload(Sensitive("1"))
+    assert access.reload(Sensitive("1"))
     assert (len(loads), access.authorization()) == (2, Sensitive("2"))
 
 
 def test_a_refusal_leads_to_one_more_request_with_another_token(
     api: Scripted, tmp_path: Path
 ) -> None:
-    store = KubernetesStore(Client(from_kubeconfig(config(tmp_path, api.url)), QUICK))
+    store = KubernetesStore(KubernetesClient(from_kubeconfig(config(tmp_path, api.url)), QUICK))
     config(tmp_path, api.url, token="new")
     api.answering = lambda asked: (
         Says(manifest()) if asked.headers["Authorization"] == "Bearer new" else Says(b"", 401)
@@ -279,7 +283,7 @@ def test_a_refusal_leads_to_one_more_request_with_another_token(
 def test_a_token_that_is_no_header_is_not_shown(api: Scripted, tmp_path: Path) -> None:
     access = from_kubeconfig(config(tmp_path, api.url, token=f"{NEEDLE}\n{NEEDLE}"))
     with pytest.raises(StoreUnavailable) as caught:
-        KubernetesStore(Client(access, QUICK)).get_secret("alice", "token")
+        KubernetesStore(KubernetesClient(access, QUICK)).get_secret("alice", "token")
     assert NEEDLE not in shown(caught.value)
     assert api.asked == []
 
@@ -328,7 +332,7 @@ def test_proxies_of_the_environment_are_for_others(
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     api.answering = lambda _: Says(manifest())
-    store = KubernetesStore(Client(from_kubeconfig(config(tmp_path, api.url)), QUICK))
+    store = KubernetesStore(KubernetesClient(from_kubeconfig(config(tmp_path, api.url)), QUICK))
     assert store.get_secret("alice", "token") is not None
 
 
@@ -372,7 +376,7 @@ def test_a_bad_list_is_unavailable(api: Scripted, store: KubernetesStore, said: 
 
 
 def test_an_item_without_end_is_not_waited_for(api: Scripted, store: KubernetesStore) -> None:
-    api.answering = lambda _: Says(b'{"items": [{"a": "' + b"x" * (3 * LARGEST) + b'"}]}')
+    api.answering = lambda _: Says(b'{"items": [{"a": "' + b"x" * (3 * MAX_OBJECT_BYTES) + b'"}]}')
     with pytest.raises(StoreUnavailable, match="over"):
         list(store.list_secrets("alice", "Opaque"))
 
@@ -416,7 +420,7 @@ def test_a_list_without_items_is_empty() -> None:
 def test_lines_may_come_in_any_pieces() -> None:
     assert list(lines([b"a", b"b\n\nc\n", b"d"])) == [b"ab", b"c"]
     with pytest.raises(StoreUnavailable):
-        list(lines([b"x" * LARGEST, b"x"]))
+        list(lines([b"x" * MAX_OBJECT_BYTES, b"x"]))
 
 
 # --- watches
@@ -577,13 +581,15 @@ def test_a_grant_is_told_by_its_annotations(
 
 @pytest.mark.parametrize("how", ["properly", "by a cut", "in silence"])
 def test_a_watch_that_ends_goes_on_where_it_was(
-    world: World, client: Client, tmp_path: Path, how: str
+    world: World, client: KubernetesClient, tmp_path: Path, how: str
 ) -> None:
     first = Stream(told("ADDED", source("101")), told("BOOKMARK", manifest("150")))
     last = Stream(told("MODIFIED", source("151")))
     world.next(ALL, first, last, watch=True)
-    timings = Timeouts(2.0, 2 * PATIENCE, watch=(5, 5), silence=0.2, pause=0.01, poll=0.02)
-    quick = Client(from_kubeconfig(config(tmp_path, world.api.url)), timings)
+    timings = Timeouts(
+        2.0, 2 * PATIENCE, watch=(5, 5), watch_silence=0.2, watch_retry=0.01, poll=0.02
+    )
+    quick = KubernetesClient(from_kubeconfig(config(tmp_path, world.api.url)), timings)
     seen = Following(KubernetesStore(quick if how == "in silence" else client))
     try:
         assert seen.next() is None
@@ -637,7 +643,7 @@ GARBAGE = {
     "no version": told("ADDED", {"metadata": {"name": "token"}}),
     "error": told("ERROR", {"code": 500, "message": NEEDLE}),
     "odd error": {"type": "ERROR", "object": NEEDLE},
-    "too long": b"x" * (LARGEST + 1),
+    "too long": b"x" * (MAX_OBJECT_BYTES + 1),
 }
 
 
@@ -680,7 +686,7 @@ def path(namespace: str) -> str:
 
 @pytest.mark.parametrize("watch", [True, False], ids=["watch", "list"])
 def test_a_namespace_that_refuses_us_stops_no_other(
-    world: World, client: Client, caplog: pytest.LogCaptureFixture, *, watch: bool
+    world: World, client: KubernetesClient, caplog: pytest.LogCaptureFixture, *, watch: bool
 ) -> None:
     """Its sources may or may not exist: neither is told, or their grants would be deleted."""
     places = Namespaces(namespaces=("alice", "bob"))
@@ -746,7 +752,7 @@ def test_an_event_of_a_long_name_fits(api: Scripted, store: KubernetesStore, nam
 
 
 def test_a_lease_promises_whole_seconds_and_drops_an_empty_holder(
-    api: Scripted, client: Client
+    api: Scripted, client: KubernetesClient
 ) -> None:
     api.answering = lambda asked: Says(
         asked.body | {"metadata": asked.body["metadata"] | {"resourceVersion": "8"}}
@@ -768,7 +774,7 @@ def test_a_lease_promises_whole_seconds_and_drops_an_empty_holder(
 
 @pytest.mark.parametrize("document", [{"metadata": NEEDLE}, {"metadata": {}, "spec": [NEEDLE]}])
 def test_an_odd_lease_is_unavailable(
-    api: Scripted, client: Client, document: dict[str, Any]
+    api: Scripted, client: KubernetesClient, document: dict[str, Any]
 ) -> None:
     api.answering = lambda _: Says(document)
     with pytest.raises(StoreUnavailable) as caught:

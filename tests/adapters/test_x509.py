@@ -87,13 +87,13 @@ def test_a_context_takes_a_pair_and_tells_nothing_of_one_that_does_not_fit(
     authority: tuple[Certificate, Sensitive],
 ) -> None:
     served, key = PKI.issue_serving_certificate(*authority, NAMES, NOW, 100.0)
-    context = PKI.context(served.pem, key)
+    context = PKI.server_context(served.pem, key)
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     with pytest.raises(InvalidSettings) as caught:
-        PKI.context(served.pem, authority[1])
+        PKI.server_context(served.pem, authority[1])
     assert caught.value.__context__ is None
     with pytest.raises(InvalidSettings):
-        PKI.context("nonsense", key)
+        PKI.server_context("nonsense", key)
 
 
 def test_only_keys_like_ours_sign(authority: tuple[Certificate, Sensitive]) -> None:

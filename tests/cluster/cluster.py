@@ -1,6 +1,6 @@
 """A control plane with what `deploy/` installs, and one client for each role's rights."""
 
-from csidriver.adapters.kubernetes import Client, Timeouts, from_kubeconfig
+from csidriver.adapters.kubernetes import KubernetesClient, Timeouts, from_kubeconfig
 from tests.cluster.controlplane import ControlPlane
 
 
@@ -13,9 +13,9 @@ class Cluster:
         self.refresher = plane.service_account("oauth2-csi", "oauth2-csi-refresher")
         self.node = plane.service_account("oauth2-csi", "oauth2-csi-node")
 
-    def client(self, timings: Timeouts | None = None) -> Client:
+    def client(self, timings: Timeouts | None = None) -> KubernetesClient:
         """A client with the refresher's rights."""
-        return Client(from_kubeconfig(self.refresher), timings)
+        return KubernetesClient(from_kubeconfig(self.refresher), timings)
 
     def sweep(self, *namespaces: str) -> None:
         """Have these namespaces, and nothing of a test before in any."""

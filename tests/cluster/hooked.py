@@ -13,7 +13,7 @@ from typing import Any
 import urllib3
 
 from csidriver.adapters.kubernetes import (
-    Client,
+    KubernetesClient,
     KubernetesStore,
     WebhookConfiguration,
     from_kubeconfig,
@@ -41,9 +41,9 @@ class Hooked:
         self.kubeconfig = self.plane.service_account(DRIVER_NAMESPACE, WEBHOOK)
         self._pool = urllib3.PoolManager(ca_certs=str(self.plane.ca), maxsize=8)
 
-    def client(self) -> Client:
+    def client(self) -> KubernetesClient:
         """A client with the rights of the webhook."""
-        return Client(from_kubeconfig(self.kubeconfig))
+        return KubernetesClient(from_kubeconfig(self.kubeconfig))
 
     def store(self) -> KubernetesStore:
         return KubernetesStore(self.client())

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.issuer_files import IssuerFiles
-from csidriver.adapters.kubernetes import Client, KubernetesStore, from_kubeconfig
+from csidriver.adapters.kubernetes import KubernetesClient, KubernetesStore, from_kubeconfig
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.kubernetes.change import Namespaces
 from csidriver.core.kubernetes.secret import SecretPatch
@@ -50,7 +50,7 @@ class Yard:
     def __init__(self, cluster: Cluster, bench: Bench, zygote: Zygote, folder: Path) -> None:
         self.cluster, self.bench, self.zygote, self.folder = cluster, bench, zygote, folder
         self.port = int(bench.issuer.url.rpartition(":")[2])
-        self.client = Client(from_kubeconfig(cluster.plane.kubeconfig))
+        self.client = KubernetesClient(from_kubeconfig(cluster.plane.kubeconfig))
         # A process that starts is busy; more at a time would make each other's exchanges late.
         self.starting = threading.Semaphore(3)
 

@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from csidriver.adapters.kubernetes import Client, KubernetesStore, Timeouts, from_kubeconfig
+from csidriver.adapters.kubernetes import (
+    KubernetesClient,
+    KubernetesStore,
+    Timeouts,
+    from_kubeconfig,
+)
 from csidriver.core.annotations import GRANT_TYPE, IS_TOKEN, STATUS
 from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
 from csidriver.core.kubernetes.event import Event
@@ -24,7 +29,7 @@ from tests.refresher.bench import until
 pytestmark = pytest.mark.tools(*PROGRAMS)
 NS, DRIVER = "carol", "oauth2-csi"
 WAIT = 20.0  # seconds; only a defect waits for it
-QUICK = Timeouts(pause=0.05, patience=0.2, poll=0.02)
+QUICK = Timeouts(watch_retry=0.05, refused_retry=0.2, poll=0.02)
 
 
 @pytest.fixture
@@ -145,7 +150,7 @@ def test_what_is_no_service_account_token_is_refused(cluster: Cluster) -> None:
     loaded["users"][0]["user"]["token"] = "nonsense"
     path = cluster.plane.root / "nonsense.kubeconfig"
     path.write_text(json.dumps(loaded))
-    store = KubernetesStore(Client(from_kubeconfig(path)))
+    store = KubernetesStore(KubernetesClient(from_kubeconfig(path)))
     with pytest.raises(StoreRefused, match="credentials"):
         store.get_secret(NS, "token")
 
@@ -155,7 +160,7 @@ def test_a_server_of_another_authority_is_not_spoken_to(cluster: Cluster) -> Non
     del loaded["clusters"][0]["cluster"]["certificate-authority"]
     path = cluster.plane.root / "untrusted.kubeconfig"
     path.write_text(json.dumps(loaded))
-    store = KubernetesStore(Client(from_kubeconfig(path)))
+    store = KubernetesStore(KubernetesClient(from_kubeconfig(path)))
     with pytest.raises(StoreUnavailable, match="not trusted"):
         store.get_secret(NS, "token")
 

@@ -13,14 +13,14 @@ from typing import Any, Self
 
 import pytest
 
-from csidriver.adapters.kubernetes import Client, KubernetesStore, WebhookConfiguration
+from csidriver.adapters.kubernetes import KubernetesClient, KubernetesStore, WebhookConfiguration
 from csidriver.adapters.x509 import CertificateFactory
 from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE, WEBHOOK
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict
-from csidriver.webhook.review_handler import HttpResponse, error_response
+from csidriver.webhook.review_handler import ReviewResponse, error_response
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.hooked import CONFIGURATION, Hooked, Pod, as_by_controllers
@@ -123,7 +123,7 @@ def test_only_annotated_pods_depend_on_the_webhook(hooked: Hooked) -> None:
     assert 'failed calling webhook "to-inject.oauth2.csi.cern.ch"' in done.stderr
 
 
-def too_old(_: bytes) -> HttpResponse:
+def too_old(_: bytes) -> ReviewResponse:
     return error_response(HTTPStatus.BAD_REQUEST, "this is why")
 
 
@@ -418,7 +418,7 @@ def test_a_restart_of_the_api_server_is_survived(fragile_plane: ControlPlane) ->
 def test_the_rights_are_enough_and_their_lack_is_told(hooked: Hooked) -> None:
     """`deploy/` names one configuration."""
     hooked.register(443)
-    client: Client = hooked.client()
+    client: KubernetesClient = hooked.client()
     foreign = WebhookConfiguration(client, "another-webhook")
     replica = Replica(KubernetesStore(client), foreign)
     replica.start()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from csidriver.core.names import WEBHOOK
 from csidriver.webhook.metrics import Result
-from csidriver.webhook.review_handler import HttpResponse
+from csidriver.webhook.review_handler import ReviewResponse
 from tests.cluster.cluster import Cluster
 from tests.cluster.hooked import Hooked, Pod
 from tests.core.admission.test_review import ENTRY, KEY, container, pod_with
@@ -201,7 +201,7 @@ def mounts_of(one: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def adds_a_sidecar(body: bytes) -> HttpResponse:
+def adds_a_sidecar(body: bytes) -> ReviewResponse:
     """What another webhook may do after ours: a container, and a mount in every container."""
     request = json.loads(body)["request"]
     spec = request["object"]["spec"]
@@ -214,7 +214,7 @@ def adds_a_sidecar(body: bytes) -> HttpResponse:
     patch = base64.b64encode(json.dumps(operations).encode()).decode()
     response = {"uid": request["uid"], "allowed": True, "patchType": "JSONPatch", "patch": patch}
     told = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
-    return HttpResponse(HTTPStatus.OK, json.dumps(told).encode(), Result.INJECTED)
+    return ReviewResponse(HTTPStatus.OK, json.dumps(told).encode(), Result.INJECTED)
 
 
 @contextlib.contextmanager

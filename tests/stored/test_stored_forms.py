@@ -179,7 +179,7 @@ class Papers:
         wanted = MATERIAL.serving_key if certificate == SERVING else MATERIAL.authority_key
         return key == wanted
 
-    def context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
+    def server_context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
         raise NotImplementedError
 
 
@@ -262,10 +262,10 @@ def test_the_webhooks_certificate_is_kept_as_ever(tmp_path: Path) -> None:
     store.create_secret(secret("certificate.json"))
     shelf = CertificateSecret(store, Papers(), "oauth2-csi", RotationPolicy())
     holding = shelf.read()
-    assert holding.material == MATERIAL
+    assert holding.keyed == MATERIAL
     store.remove("Secret", "oauth2-csi", "oauth2-csi-webhook-tls")
     again = RotationPlan(RotationStep.RENEW_SERVING, SERVING.names, 0.0)
-    shelf.apply(again, StoredCertificates(None, holding.material), 0.0)
+    shelf.apply(again, StoredCertificates(None, holding.keyed), 0.0)
     written = store.get_secret("oauth2-csi", "oauth2-csi-webhook-tls")
     assert written is not None
     assert manifest(written) == fixture("certificate.json")

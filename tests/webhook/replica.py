@@ -10,7 +10,7 @@ from csidriver.adapters.x509 import CertificateFactory
 from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.core.names import DRIVER_NAMESPACE
 from csidriver.webhook.ca_bundle import CaBundle, Configuration
-from csidriver.webhook.certificate_secret import CertificateSecret, Store
+from csidriver.webhook.certificate_secret import CertificateSecret, SecretStore
 from csidriver.webhook.http_handler import HttpLimits
 from csidriver.webhook.https_server import AdmissionServer
 from csidriver.webhook.managed_certificates import ManagedCertificates
@@ -38,7 +38,7 @@ class Replica:
     """`start` and `stop` it; `certificates` may be looked at in between."""
 
     def __init__(
-        self, store: Store, configuration: Configuration | None, given: Given | None = None
+        self, store: SecretStore, configuration: Configuration | None, given: Given | None = None
     ) -> None:
         given = given or Given()
         pki, terms = CertificateFactory(), given.terms
@@ -51,7 +51,7 @@ class Replica:
             given.clock,
             metrics,
             names=given.names,
-            terms=terms,
+            policy=terms,
         )
         self.server = AdmissionServer(
             ("127.0.0.1", 0), self.certificates.context, given.answer, metrics, given.limits

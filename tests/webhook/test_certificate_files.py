@@ -61,7 +61,7 @@ def test_files_are_served(rig: Rig) -> None:
     assert rig.given.context() is None
     assert len(rig.given.problems()) == 1
     certificate, _ = rig.put(rig.pair())
-    rig.given.look()
+    rig.given.reload()
     assert isinstance(rig.given.context(), ssl.SSLContext)
     assert rig.given.problems() == []
     assert rig.expiry() == certificate.expires
@@ -69,12 +69,12 @@ def test_files_are_served(rig: Rig) -> None:
 
 def test_files_that_have_changed_are_served_and_others_are_not_read(rig: Rig) -> None:
     rig.put(rig.pair())
-    rig.given.look()
+    rig.given.reload()
     first = rig.given.context()
-    rig.given.look()
+    rig.given.reload()
     assert rig.given.context() is first
     later, _ = rig.put(rig.pair(2000.0))
-    rig.given.look()
+    rig.given.reload()
     assert rig.given.context() is not first
     assert rig.expiry() == later.expires
 
@@ -113,30 +113,30 @@ def test_what_cannot_be_used_is_told_once_and_the_former_stays(
     rig: Rig, damage: Callable[[Rig], None], named: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     rig.put(rig.pair())
-    rig.given.look()
+    rig.given.reload()
     context = rig.given.context()
     damage(rig)
     for _ in range(3):
-        rig.given.look()
+        rig.given.reload()
     assert rig.given.context() is context
     assert rig.given.problems() == []
     (record,) = [one for one in caplog.records if one.levelname == "ERROR"]
     assert named in record.getMessage()
     assert "PRIVATE" not in record.getMessage()
     later, _ = rig.put(rig.pair(3000.0))
-    rig.given.look()
+    rig.given.reload()
     assert rig.expiry() == later.expires
 
 
 def test_what_cannot_be_used_from_the_start_is_why_it_is_not_ready(rig: Rig) -> None:
     _nonsense(rig)
-    rig.given.look()
+    rig.given.reload()
     assert "tls.crt" in rig.given.problems()[0]
 
 
 def test_a_certificate_that_has_expired_is_why_it_is_not_ready(rig: Rig) -> None:
     rig.put(rig.pair(1000.0))
-    rig.given.look()
+    rig.given.reload()
     rig.dial.time += 1000
     assert len(rig.given.problems()) == 1
 

@@ -20,7 +20,7 @@ from csidriver.adapters.x509 import CertificateFactory
 from csidriver.webhook.http_handler import HttpLimits
 from csidriver.webhook.https_server import AdmissionServer
 from csidriver.webhook.metrics import Result, WebhookMetrics
-from csidriver.webhook.review_handler import Handler, HttpResponse, handle_review
+from csidriver.webhook.review_handler import Handler, ReviewResponse, handle_review
 from csidriver.webhook.webhook import Webhook
 from tests.core.admission.test_review import ENTRY, pod_with, review_of
 from tests.refresher.bench import until
@@ -28,7 +28,7 @@ from tests.refresher.bench import until
 HOST = "hook.ns.svc"
 GOOD = json.dumps(review_of(pod_with(ENTRY))).encode()
 KIND = {"Content-Type": "application/json"}
-BRIEF = HttpLimits(handshake=0.3, request=0.5, idle=0.7, linger=0.3)
+BRIEF = HttpLimits(handshake=0.3, request=0.5, idle=0.7, discard=0.3)
 PATIENCE = 20
 
 
@@ -51,7 +51,7 @@ class Served:
         made, key = self._pki.issue_serving_certificate(
             *self._authority, [HOST], time.time(), 3600.0
         )
-        self.certificate, self.context = made.pem, self._pki.context(made.pem, key)
+        self.certificate, self.context = made.pem, self._pki.server_context(made.pem, key)
 
     def connect(self) -> socket.socket:
         """A connection without a handshake."""
@@ -326,7 +326,7 @@ def test_when_all_places_are_taken_who_was_idle_longest_makes_room() -> None:
 
 def test_when_all_are_slow_who_was_slow_longest_makes_room() -> None:
     with (
-        serving(HttpLimits(connections=3, patience=0.3)) as served,
+        serving(HttpLimits(connections=3, max_wait=0.3)) as served,
         contextlib.ExitStack() as stack,
     ):
         slow = [stack.enter_context(_half_a_head(served)) for _ in range(3)]
@@ -341,7 +341,7 @@ class Held:
         self.go = threading.Event()
         self.asked = threading.Semaphore(0)
 
-    def __call__(self, body: bytes) -> HttpResponse:
+    def __call__(self, body: bytes) -> ReviewResponse:
         self.asked.release()
         assert self.go.wait(PATIENCE)
         return handle_review(body)
@@ -349,7 +349,7 @@ class Held:
 
 def test_who_is_being_answered_is_never_cut() -> None:
     held = Held()
-    limits = HttpLimits(connections=1, patience=0.01)
+    limits = HttpLimits(connections=1, max_wait=0.01)
     with serving(limits, held) as served, contextlib.closing(served.client()) as client:
         client.request("POST", "/mutate", GOOD, KIND)
         assert held.asked.acquire(timeout=PATIENCE)
@@ -368,7 +368,7 @@ def test_only_so_many_long_bodies_are_read_at_a_time() -> None:
         first, second, third = [
             stack.enter_context(contextlib.closing(served.client())) for _ in range(3)
         ]
-        with served.server._desk.heavy:  # as by somebody who is slow
+        with served.server._shared.large_bodies:  # as by somebody who is slow
             assert first.post()[0] == 200
             second.request("POST", "/mutate", long, KIND)
             with second.getresponse() as response:
@@ -383,7 +383,7 @@ class Alone:
         self.most = 0
         self._now = 0
 
-    def __call__(self, body: bytes) -> HttpResponse:
+    def __call__(self, body: bytes) -> ReviewResponse:
         self._now += 1
         self.most = max(self.most, self._now)
         threading.Event().wait(0.001)  # lets others in, if anything does
@@ -468,7 +468,7 @@ def test_who_leaves_sends_clients_elsewhere_with_each_answer(served: Served) -> 
     with served.secure() as connected:
         client = Client(connected)
         assert client.post()[0] == 200
-        served.server.leave()
+        served.server.drain()
         client.request("POST", "/mutate", GOOD, KIND)
         with client.getresponse() as response:
             assert (response.status, response.headers["Connection"]) == (200, "close")
@@ -507,7 +507,7 @@ def test_the_role_is_not_ready_before_it_ends() -> None:
 def test_a_defect_in_a_connection_is_logged_without_its_bytes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def broken(_: bytes) -> HttpResponse:
+    def broken(_: bytes) -> ReviewResponse:
         raise ZeroDivisionError
 
     with serving(reply=broken) as served, contextlib.closing(served.client()) as client:

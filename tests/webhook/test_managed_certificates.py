@@ -44,13 +44,13 @@ class Rig:
             dial,
             WebhookMetrics(self.registry),
             names=NAMES,
-            terms=TERMS,
+            policy=TERMS,
         )
 
     def settle(self) -> float:
         """Look until there is nothing to be done at once; in how many seconds there is."""
         for _ in range(5):
-            if pause := self.made.look():
+            if pause := self.made.reconcile():
                 return pause
         raise AssertionError("it never comes to rest")
 
@@ -255,7 +255,7 @@ def test_a_secret_of_somebody_else_is_left_alone(
     data = {"tls.crt": Sensitive("theirs")}
     foreign = store.create_secret(Secret(DRIVER_NAMESPACE, CERTIFICATE, data=data))
     for _ in range(3):
-        rig.made.look()
+        rig.made.reconcile()
     assert stored(store) == foreign
     assert published(register) == set()
     assert rig.made.context() is None
@@ -288,7 +288,7 @@ def test_of_two_replicas_that_begin_at_once_one_takes_what_the_other_made(
     late = Late(tmp_path)
     late.other = Rig(store, dial, register)
     rig = Rig(late, dial, register)
-    assert 0 < rig.made.look() < TERMS.poll
+    assert 0 < rig.made.reconcile() < TERMS.poll
     rig.settle()
     assert rig.expiry() == late.other.expiry() == offered(store).expires
 
@@ -297,8 +297,8 @@ def test_a_configuration_that_changes_meanwhile_is_looked_at_again(
     rig: Rig, store: DirectoryStore, register: Register
 ) -> None:
     register.unwritable = StoreConflict("it has changed")
-    rig.made.look()
-    assert 0 < rig.made.look() < TERMS.poll
+    rig.made.reconcile()
+    assert 0 < rig.made.reconcile() < TERMS.poll
     assert "not looked at" in rig.made.problems()[0]
     register.unwritable = None
     rig.settle()
@@ -318,12 +318,12 @@ def test_it_looks_until_it_is_told_to_stop(rig: Rig) -> None:
 def test_an_outage_is_no_reason_to_be_unready(rig: Rig, register: Register) -> None:
     rig.settle()
     register.unreadable = StoreUnavailable("away")
-    pauses = [rig.made.look() for _ in range(12)]
+    pauses = [rig.made.reconcile() for _ in range(12)]
     assert rig.made.problems() == []
     assert pauses == sorted(pauses)
     assert pauses[-1] == TERMS.poll
     register.unreadable = None
-    assert rig.made.look() == TERMS.poll
+    assert rig.made.reconcile() == TERMS.poll
 
 
 def test_certificates_are_renewed_while_the_configuration_cannot_be_read(
@@ -334,7 +334,7 @@ def test_certificates_are_renewed_while_the_configuration_cannot_be_read(
     register.unreadable = StoreRefused("no")
     rig.dial.time += TERMS.serving_life - TERMS.serving_lead
     for _ in range(2):
-        rig.made.look()
+        rig.made.reconcile()
     assert offered(store).expires > first.expires
     assert rig.expiry() == offered(store).expires
 
@@ -342,7 +342,7 @@ def test_certificates_are_renewed_while_the_configuration_cannot_be_read(
 def test_a_bundle_that_may_not_be_written_is_told(rig: Rig, register: Register) -> None:
     register.unwritable = StoreRefused("we lack the right")
     for _ in range(3):
-        rig.made.look()
+        rig.made.reconcile()
     (problem,) = rig.made.problems()
     assert "we lack the right" in problem
     register.unwritable = None
@@ -361,16 +361,16 @@ def test_what_is_trusted_is_ready_though_the_next_authority_cannot_be_published(
     register.unwritable = StoreRefused("we lack the right")
     rig.dial.time = old.expires - TERMS.authority_lead
     for _ in range(3):
-        rig.made.look()
+        rig.made.reconcile()
     served = rig.expiry()
     assert served is not None
     assert len(authorities(store)) == 2
     assert published(register) == {old.id}
     rig.dial.time += TERMS.settle + 1
-    rig.made.look()
+    rig.made.reconcile()
     assert (rig.made.problems(), rig.expiry()) == ([], served)
     rig.dial.time = served
-    rig.made.look()
+    rig.made.reconcile()
     assert any("we lack the right" in problem for problem in rig.made.problems())
 
 

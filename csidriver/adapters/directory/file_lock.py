@@ -7,14 +7,14 @@ from pathlib import Path
 
 from csidriver.errors import StoreUnavailable
 
-NAME = ".refresher"
+LOCK_FILE = ".refresher"
 
 
 class FileLock:
     """A locked file in a folder; not shared between threads."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
+        self._path = folder / LOCK_FILE
         self._lock: int | None = None
 
     def acquire(self) -> bool:
@@ -23,7 +23,7 @@ class FileLock:
             if self._lock is not None and self._is_in_place(self._lock):
                 return True
             self.release()
-            return self._taken()
+            return self._try_lock()
         except OSError as error:
             raise StoreUnavailable(f"cannot lock {self._path}: {error.strerror}") from error
 
@@ -33,7 +33,7 @@ class FileLock:
         if lock is not None:
             os.close(lock)
 
-    def _taken(self) -> bool:
+    def _try_lock(self) -> bool:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
         lock = os.open(self._path, flags, 0o600)

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from errno import EACCES, ELOOP, ENOENT, ENOTDIR, ENXIO
 from pathlib import Path
 
-from csidriver.adapters.directory.manifest import LIMIT, InvalidManifest
+from csidriver.adapters.directory.manifest import MAX_SIZE, InvalidManifest
 from csidriver.adapters.directory.object_key import ObjectKey
 from csidriver.core.kubernetes.validation import is_dns1123_label
 from csidriver.errors import StoreRefused, StoreUnavailable
@@ -26,7 +26,7 @@ _FOLDER_MODE = 0o700
 Signature = tuple[int, int, int]  # mtime in nanoseconds, inode, size in bytes
 
 
-class Files:
+class FileTree:
     """Reads and writes whole files; a missing root or namespace is an empty one."""
 
     def __init__(self, root: Path) -> None:
@@ -98,7 +98,7 @@ class Files:
     def write(self, slot: ObjectKey, content: bytes) -> None:
         """Put a file in place at once; call with the lock held. A crash leaves old or new."""
         with _translated(f"write {slot.path}"):
-            folder = self._made(slot.namespace)
+            folder = self._create_namespace(slot.namespace)
             try:
                 _refuse_irregular(slot, folder)
                 _replace(slot.file, folder, content)
@@ -117,7 +117,7 @@ class Files:
             finally:
                 os.close(folder)
 
-    def _made(self, namespace: str) -> int:
+    def _create_namespace(self, namespace: str) -> int:
         root = os.open(self._root, _FOLDER)
         try:
             with suppress(FileExistsError):
@@ -168,11 +168,11 @@ def _read(file: str, folder: int) -> tuple[bytes, float] | None:
         if not stat.S_ISREG(found.st_mode):
             raise InvalidManifest("it is no regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as opened:
-            content = opened.read(LIMIT + 1)
+            content = opened.read(MAX_SIZE + 1)
     finally:
         os.close(descriptor)
-    if len(content) > LIMIT:
-        raise InvalidManifest(f"it is larger than {LIMIT} bytes")
+    if len(content) > MAX_SIZE:
+        raise InvalidManifest(f"it is larger than {MAX_SIZE} bytes")
     return content, max(0.0, time.time() - found.st_mtime)
 
 

@@ -17,8 +17,8 @@ from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreRefused
 
-LIMIT = 4 << 20  # bytes; a Secret of 1 MiB in base64, twice, with its annotations
-_DEPTH = 64  # no manifest that means something nests deeper
+MAX_SIZE = 4 << 20  # bytes; a Secret of 1 MiB in base64, twice, with its annotations
+_MAX_DEPTH = 64  # no manifest that means something nests deeper
 
 _FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -64,7 +64,7 @@ def encode(manifest: Mapping[str, Any], slot: ObjectKey) -> bytes:
     try:
         text: str = yaml.dump(dict(manifest), Dumper=_Dumper, width=1 << 30)
         content = text.encode()
-        faithful = len(content) <= LIMIT and decode(content, slot) == manifest
+        faithful = len(content) <= MAX_SIZE and decode(content, slot) == manifest
     except InvalidManifest as unfit:
         raise StoreRefused(f"{slot.path} would not be valid: {unfit}") from None
     except (UnicodeError, RecursionError):
@@ -74,7 +74,7 @@ def encode(manifest: Mapping[str, Any], slot: ObjectKey) -> bytes:
     return content
 
 
-def received(manifest: Mapping[str, Any], namespace: str) -> tuple[dict[str, Any], ObjectKey]:
+def validated(manifest: Mapping[str, Any], namespace: str) -> tuple[dict[str, Any], ObjectKey]:
     """A deep copy of a person's manifest, and its slot; raises StoreRefused if it is not fit."""
     try:
         copy = _as_json(dict(manifest))
@@ -104,7 +104,7 @@ def check(manifest: Any, slot: ObjectKey) -> None:
     entries = metadata.get("managedFields", [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InvalidManifest("its managedFields are no list of objects")
-    if not all(_is_texts(metadata.get(key)) for key in ("annotations", "labels")):
+    if not all(_is_string_map(metadata.get(key)) for key in ("annotations", "labels")):
         raise InvalidManifest("its annotations or labels are no map of texts")
     if slot.kind in {"secret", "configmap"}:
         _check_content(manifest)
@@ -117,7 +117,7 @@ def to_secret(manifest: Mapping[str, Any], slot: ObjectKey, resource_version: st
     return Secret.from_manifest({**manifest, "metadata": metadata | own})
 
 
-def is_written_by_us(manifest: Mapping[str, Any]) -> bool:
+def is_written_by_driver(manifest: Mapping[str, Any]) -> bool:
     """Whether we are among those who wrote this object."""
     entries = manifest["metadata"].get("managedFields", [])
     return any(entry.get("manager") == FIELD_MANAGER for entry in entries)
@@ -129,7 +129,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _check_content(manifest: Mapping[str, Any]) -> None:
-    if not all(_is_texts(manifest.get(key)) for key in ("data", "stringData", "binaryData")):
+    if not all(_is_string_map(manifest.get(key)) for key in ("data", "stringData", "binaryData")):
         raise InvalidManifest("its data is no map of texts")
     if not isinstance(manifest.get("type", ""), str):
         raise InvalidManifest("its type is no text")
@@ -137,7 +137,7 @@ def _check_content(manifest: Mapping[str, Any]) -> None:
         raise InvalidManifest("its immutable is neither true nor false")
 
 
-def _is_texts(value: Any) -> bool:
+def _is_string_map(value: Any) -> bool:
     """Whether this is a map of texts, or absent."""
     return value is None or (
         isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
@@ -153,7 +153,7 @@ def _reject_aliases_and_tags(text: str) -> None:
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        if depth > _DEPTH:
+        if depth > _MAX_DEPTH:
             raise InvalidManifest(f"nested too deeply{_line(event.start_mark)}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from csidriver.adapters.directory import manifest
-from csidriver.adapters.directory.files import Files
+from csidriver.adapters.directory.files import FileTree
 from csidriver.adapters.directory.object_key import ObjectKey
 from csidriver.core.kubernetes.secret import Secret
 
@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredObject:
     """One object as its file has it, in the clear: never to be logged."""
 
-    slot: ObjectKey
+    key: ObjectKey
     manifest: dict[str, Any]
     version: str
     age: float
@@ -26,42 +26,42 @@ class Stored:
     @property
     def secret(self) -> Secret:
         """The object, a Secret, as the driver sees it."""
-        secret = manifest.to_secret(self.manifest, self.slot, self.version)
+        secret = manifest.to_secret(self.manifest, self.key, self.version)
         # The file's time is that of the newest write, and finer than what managers are told with.
-        ours = manifest.is_written_by_us(self.manifest)
+        ours = manifest.is_written_by_driver(self.manifest)
         return replace(secret, age=self.age if ours else None)
 
     def __repr__(self) -> str:
-        return f"Stored({self.slot.path}, {self.version})"
+        return f"Stored({self.key.path}, {self.version})"
 
 
 class ManifestFiles:
     """Reads objects and warns, once for each content, about files that are none."""
 
     def __init__(self, root: Path) -> None:
-        self.folder = Files(root)
+        self.tree = FileTree(root)
         self._lock = threading.Lock()
         self._warned: dict[str, str] = {}
 
-    def load(self, slot: ObjectKey) -> Stored | None:
+    def load(self, slot: ObjectKey) -> StoredObject | None:
         """The object in this slot, None if there is none."""
         version = ""
         try:
-            found = self.folder.read(slot)
+            found = self.tree.read(slot)
             if found is None:
                 return None
             content, age = found
             version = manifest.version(content)
-            return Stored(slot, manifest.decode(content, slot), version, age)
+            return StoredObject(slot, manifest.decode(content, slot), version, age)
         except manifest.InvalidManifest as unfit:
             self.warn(slot.path, reason=str(unfit), version=version)
             return None
 
-    def store(self, slot: ObjectKey, content: dict[str, Any]) -> Stored:
+    def store(self, slot: ObjectKey, content: dict[str, Any]) -> StoredObject:
         """Write an object and return it as stored; call with the folder's lock held."""
         encoded = manifest.encode(content, slot)
-        self.folder.write(slot, encoded)
-        return Stored(slot, content, manifest.version(encoded), 0.0)
+        self.tree.write(slot, encoded)
+        return StoredObject(slot, content, manifest.version(encoded), 0.0)
 
     def warn(self, path: str, *, reason: str, version: str = "") -> None:
         """Say that a file is ignored, unless that was said for this version of it."""

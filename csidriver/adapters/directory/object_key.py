@@ -38,7 +38,7 @@ class ObjectKey:
         return slot
 
     @classmethod
-    def of_file(cls, namespace: str, file: str) -> "ObjectKey | None":
+    def from_file(cls, namespace: str, file: str) -> "ObjectKey | None":
         """The slot that a file name means, None if it means none."""
         kind, _, name = file.removesuffix(_SUFFIX).partition(".")
         try:

@@ -69,7 +69,7 @@ def event_name(event: Event) -> str:
     return f"{name}.{topic}" if event.topic else name
 
 
-def told(stored: Mapping[str, Any] | None, event: Event, now: str) -> dict[str, Any]:
+def event_manifest(stored: Mapping[str, Any] | None, event: Event, now: str) -> dict[str, Any]:
     """The manifest of an Event that was told `now` (RFC 3339): the first, or one more of it."""
     about = event.about
     before = stored if stored is not None and stored.get("involvedObject") == about else {}

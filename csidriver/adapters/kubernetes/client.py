@@ -21,7 +21,7 @@ from kubernetes.client.api_client import ApiClient
 from kubernetes.client.exceptions import ApiException
 
 from csidriver.adapters.kubernetes.credentials import CredentialSource
-from csidriver.adapters.kubernetes.json_stream import LARGEST
+from csidriver.adapters.kubernetes.json_stream import MAX_OBJECT_BYTES
 from csidriver.adapters.kubernetes.request import ApiRequest, NotFound, error_for
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.core.sensitive import Sensitive
@@ -40,7 +40,7 @@ _SOCKET_OPTIONS = [
 # Workers, watches and the lease; a connection beyond that is closed after its request.
 _CONNECTIONS = 64
 _CHUNK = 1 << 16
-_TELLING = 1 << 16  # bytes of an error's body that are looked at
+_MAX_ERROR_BODY = 1 << 16  # bytes of an error's body that are looked at
 JSON = "application/json"
 _WRITES = frozenset({"POST", "PUT", "PATCH"})
 _T = TypeVar("_T")
@@ -56,11 +56,11 @@ class Timeouts:
     # How long one watch may last: apart, so that those of one process do not end together.
     watch: tuple[int, int] = (240, 480)
     # How long a watch may be silent: bookmarks come about once a minute.
-    silence: float = 150.0
+    watch_silence: float = 150.0
     # Between two tries of a watch, at least; as much again by chance.
-    pause: float = 0.5
+    watch_retry: float = 0.5
     # Between two looks at a namespace that refuses us.
-    patience: float = 20.0
+    refused_retry: float = 20.0
     # Between two looks at whether a watch is to end.
     poll: float = 0.2
 
@@ -84,7 +84,7 @@ class ApiResponse:
     """The object of an answer, and the API server's clock when it answered (epoch seconds)."""
 
     document: dict[str, Any] = field(repr=False)
-    now: float | None
+    server_time: float | None
 
 
 def without_traceback(method: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -103,46 +103,48 @@ def without_traceback(method: Callable[_P, _T]) -> Callable[_P, _T]:
     return shielded
 
 
-class Client:
+class KubernetesClient:
     """One API server, spoken to as one identity, by as many threads as like."""
 
-    def __init__(self, access: CredentialSource, timings: Timeouts | None = None) -> None:
-        self.timings = timings or Timeouts()
-        self._access = access
-        configuration = access.configuration
+    def __init__(self, credentials: CredentialSource, timeouts: Timeouts | None = None) -> None:
+        self.timeouts = timeouts or Timeouts()
+        self._credentials = credentials
+        configuration = credentials.configuration
         # A request that may have arrived is not for the transport to repeat.
         configuration.retries = False
         configuration.connection_pool_maxsize = _CONNECTIONS
         configuration.socket_options = _SOCKET_OPTIONS
         self._api = ApiClient(configuration)
 
-    def request(self, call: ApiRequest, ask: RequestOptions | None = None) -> ApiResponse:
+    def send(self, request: ApiRequest, options: RequestOptions | None = None) -> ApiResponse:
         """Send a request and read its answer; raises StoreError for all but a success."""
-        with self.open(call, ask or RequestOptions()) as response:
-            body = self._translated(partial(response.read, LARGEST + 1))
-            return ApiResponse(parsed(body), clock(response))
+        with self.open(request, options or RequestOptions()) as response:
+            body = self._translated(partial(response.read, MAX_OBJECT_BYTES + 1))
+            return ApiResponse(parse_object(body), server_time(response))
 
-    def request_or_none(
-        self, call: ApiRequest, ask: RequestOptions | None = None
+    def send_or_none(
+        self, request: ApiRequest, options: RequestOptions | None = None
     ) -> ApiResponse | None:
         """The same, None if there is no such object."""
         try:
-            return self.request(call, ask)
+            return self.send(request, options)
         except NotFound:
             return None
 
     @contextlib.contextmanager
-    def open(self, call: ApiRequest, ask: RequestOptions) -> Iterator[urllib3.BaseHTTPResponse]:
+    def open(
+        self, request: ApiRequest, options: RequestOptions
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
         """The answer to a request, a success, its body unread; raises StoreError."""
-        authorization = self._access.authorization()
-        response = self._send(call, ask, authorization)
-        if response.status == HTTPStatus.UNAUTHORIZED and self._access.renew(authorization):
+        authorization = self._credentials.authorization()
+        response = self._send_once(request, options, authorization)
+        if response.status == HTTPStatus.UNAUTHORIZED and self._credentials.reload(authorization):
             response.close()
-            response = self._send(call, ask, self._access.authorization())
+            response = self._send_once(request, options, self._credentials.authorization())
         try:
             if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
-                told = self._translated(partial(response.read, _TELLING))
-                raise error_for(call, response.status, told)
+                told = self._translated(partial(response.read, _MAX_ERROR_BODY))
+                raise error_for(request, response.status, told)
             yield response
         finally:
             # Read to its end, its connection is back in the pool; otherwise it is of no use.
@@ -154,19 +156,21 @@ class Client:
         while chunk := self._translated(partial(response.read1, _CHUNK)):
             yield chunk
 
-    def _send(
-        self, call: ApiRequest, ask: RequestOptions, authorization: Sensitive
+    def _send_once(
+        self, request: ApiRequest, options: RequestOptions, authorization: Sensitive
     ) -> urllib3.BaseHTTPResponse:
-        manager = {"fieldManager": FIELD_MANAGER} if call.method in _WRITES else {}
-        url = self._access.server + call.path({**ask.query, **manager})
-        headers = {"Accept": ask.accept, "User-Agent": FIELD_MANAGER}
-        if ask.body is not None:
-            patching = call.method == "PATCH"
+        manager = {"fieldManager": FIELD_MANAGER} if request.method in _WRITES else {}
+        url = self._credentials.server + request.path({**options.query, **manager})
+        headers = {"Accept": options.accept, "User-Agent": FIELD_MANAGER}
+        if options.body is not None:
+            patching = request.method == "PATCH"
             headers["Content-Type"] = "application/merge-patch+json" if patching else JSON
         if authorization:
             headers["Authorization"] = authorization.reveal()
-        timeouts = (self.timings.connect, self.timings.read)
-        sent = partial(self._api.call_api, call.method, url, headers, ask.body, None, timeouts)
+        timeouts = (self.timeouts.connect, self.timeouts.read)
+        sent = partial(
+            self._api.call_api, request.method, url, headers, options.body, None, timeouts
+        )
         response: urllib3.BaseHTTPResponse = self._translated(sent).response
         return response
 
@@ -176,10 +180,10 @@ class Client:
         except (urllib3.exceptions.HTTPError, ApiException, OSError, ValueError) as error:
             reason = _reason(error)
         # Outside of the handler, or Python would attach the foreign error to ours.
-        raise StoreUnavailable(f"API server {self._access.server}: {reason}")
+        raise StoreUnavailable(f"API server {self._credentials.server}: {reason}")
 
 
-def parsed(text: bytes) -> dict[str, Any]:
+def parse_object(text: bytes) -> dict[str, Any]:
     """A JSON object; raises StoreUnavailable if it is none."""
     document: object = None
     # What json raises holds the text and must not stay attached to our error.
@@ -190,7 +194,7 @@ def parsed(text: bytes) -> dict[str, Any]:
     return document
 
 
-def clock(response: urllib3.BaseHTTPResponse) -> float | None:
+def server_time(response: urllib3.BaseHTTPResponse) -> float | None:
     """What the API server's clock said when it answered, epoch seconds; None if it did not."""
     try:
         return email.utils.parsedate_to_datetime(response.headers.get("Date", "")).timestamp()

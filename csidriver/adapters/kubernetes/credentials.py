@@ -27,7 +27,7 @@ class CredentialSource:
     def __init__(self, load: Callable[[Any], None]) -> None:
         self._load = load
         self._lock = threading.Lock()
-        self.configuration = self._loaded()
+        self.configuration = self._load_configuration()
 
     @property
     def server(self) -> str:
@@ -39,11 +39,11 @@ class CredentialSource:
         with self._lock:
             return self._authorization()
 
-    def renew(self, refused: Sensitive) -> bool:
+    def reload(self, refused: Sensitive) -> bool:
         """Read everything anew, unless that was done since; whether there is something else now."""
         with self._lock:
             if self._authorization() == refused:
-                fresh = _quiet(self._loaded)
+                fresh = _or_none(self._load_configuration)
                 if fresh is None:
                     return False
                 self.configuration.api_key = fresh.api_key
@@ -52,12 +52,12 @@ class CredentialSource:
 
     def _authorization(self) -> Sensitive:
         # The package asks its source again here, a file for one, once a minute.
-        settings = _quiet(self.configuration.auth_settings)
+        settings = _or_none(self.configuration.auth_settings)
         if settings is None:
             raise StoreUnavailable(f"API server {self.server}: our credentials cannot be read")
         return Sensitive(str(settings.get("BearerToken", {}).get("value") or ""))
 
-    def _loaded(self) -> Any:
+    def _load_configuration(self) -> Any:
         configuration = Configuration()
         # Proxies of the environment are for others; a kubeconfig may name one.
         configuration.proxy = configuration.no_proxy = None
@@ -75,7 +75,7 @@ def from_pod(environment: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> 
         loader = InClusterConfigLoader(*map(str, files), environ=environment)
         loader.load_and_set(configuration)
 
-    return _checked("credentials of a pod", problems, load)
+    return _validate("credentials of a pod", problems, load)
 
 
 def from_kubeconfig(path: Path) -> CredentialSource:
@@ -85,11 +85,11 @@ def from_kubeconfig(path: Path) -> CredentialSource:
         load_kube_config(str(path), client_configuration=configuration, persist_config=False)
 
     problems = [] if path.is_file() else ["is no file"]
-    return _checked(f"kubeconfig {path}", problems, load)
+    return _validate(f"kubeconfig {path}", problems, load)
 
 
-def _checked(subject: str, problems: list[str], load: Callable[[Any], None]) -> CredentialSource:
-    access: CredentialSource | None = None if problems else _quiet(lambda: CredentialSource(load))
+def _validate(subject: str, problems: list[str], load: Callable[[Any], None]) -> CredentialSource:
+    access: CredentialSource | None = None if problems else _or_none(lambda: CredentialSource(load))
     if access is None:
         raise InvalidSettings(subject, problems or ["cannot be used"])
     url = urlsplit(access.server)
@@ -102,7 +102,7 @@ def _checked(subject: str, problems: list[str], load: Callable[[Any], None]) -> 
     return access
 
 
-def _quiet(call: Callable[[], Any]) -> Any:
+def _or_none(call: Callable[[], Any]) -> Any:
     """The result of a call into the package, None if it fails in whatever way."""
     try:
         return call()

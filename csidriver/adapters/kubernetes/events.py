@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from csidriver.adapters.kubernetes.client import Client, RequestOptions
+from csidriver.adapters.kubernetes.client import KubernetesClient, RequestOptions
 from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.timestamp import format_rfc3339
@@ -14,22 +14,22 @@ _LONGEST_STEM = 200  # of 253 characters; leaves room for the hash
 _LONGEST_MESSAGE = 1024  # what the newer API of Events takes
 
 
-def record(client: Client, event: Event, now: float) -> None:
+def record(client: KubernetesClient, event: Event, now: float) -> None:
     """Store an Event that happened `now` (epoch seconds); raises StoreError.
 
     Reading Events is not among our rights, so the count so far comes with the answer to a patch.
     """
     call = ApiRequest("create", "events", event.ref.namespace, _name(event))
     try:
-        client.request(call, RequestOptions(body=_manifest(event, call.name, format_rfc3339(now))))
+        client.send(call, RequestOptions(body=_manifest(event, call.name, format_rfc3339(now))))
     except StoreConflict:
         told = {"message": event.message[:_LONGEST_MESSAGE], "lastTimestamp": format_rfc3339(now)}
         again = ApiRequest("patch", "events", call.namespace, call.name)
-        before = client.request(again, RequestOptions(body=told)).document
+        before = client.send(again, RequestOptions(body=told)).document
         count = before.get("count")
         version = before["metadata"]["resourceVersion"]
         counted = {"count": (count if isinstance(count, int) else 0) + 1}
-        client.request(
+        client.send(
             again, RequestOptions(body={"metadata": {"resourceVersion": version}, **counted})
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 from csidriver.errors import StoreUnavailable
 
 # An object has at most 1.5 MiB in etcd; base64 and metadata come on top.
-LARGEST = 4 << 20
+MAX_OBJECT_BYTES = 4 << 20
 _CONSUMED = 1 << 16  # characters kept before they are let go of
 
 
@@ -21,16 +21,16 @@ class ListItemStream:
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self.metadata: dict[str, Any] = {}
         self._chunks = iter(chunks)
-        self._text = _JsonCursor(self._chunks)
+        self._cursor = _JsonCursor(self._chunks)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        text = self._text
+        text = self._cursor
         text.expect("{")
         while text.symbol() != "}":
             key = text.value()
             text.expect(":")
             if key == "items" and text.symbol() == "[":
-                yield from self._elements()
+                yield from self._items()
             else:
                 value = text.value()
                 if key == "metadata" and isinstance(value, dict):
@@ -41,8 +41,8 @@ class ListItemStream:
         for _ in self._chunks:
             pass
 
-    def _elements(self) -> Iterator[dict[str, Any]]:
-        text = self._text
+    def _items(self) -> Iterator[dict[str, Any]]:
+        text = self._cursor
         text.expect("[")
         while text.symbol() != "]":
             element = text.value()
@@ -65,8 +65,8 @@ def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
                 yield bytes(rest)
             rest.clear()
         rest += begun
-        if len(rest) > LARGEST:
-            raise StoreUnavailable(f"an event of the API server has over {LARGEST} bytes")
+        if len(rest) > MAX_OBJECT_BYTES:
+            raise StoreUnavailable(f"an event of the API server has over {MAX_OBJECT_BYTES} bytes")
 
 
 class _JsonCursor:
@@ -86,7 +86,7 @@ class _JsonCursor:
                 if self._text[self._at] not in " \t\r\n":
                     return self._text[self._at]
                 self._at += 1
-            self._more()
+            self._read_more()
 
     def expect(self, symbol: str) -> None:
         """Pass over this one character."""
@@ -98,14 +98,14 @@ class _JsonCursor:
         """The next value, however long it takes to come."""
         self.symbol()
         while True:
-            end, value = self._decoded()
+            end, value = self._decode()
             # A number at the end of what has come may have further digits.
             if end is not None and end < len(self._text):
                 self._at = end
                 return value
-            self._more()
+            self._read_more()
 
-    def _decoded(self) -> tuple[int | None, Any]:
+    def _decode(self) -> tuple[int | None, Any]:
         try:
             value, end = self._decoder.raw_decode(self._text, self._at)
         except (ValueError, RecursionError):
@@ -113,13 +113,15 @@ class _JsonCursor:
             return None, None
         return end, value
 
-    def _more(self) -> None:
+    def _read_more(self) -> None:
         """Take at least as much as is pending, so that a long value is not parsed too often."""
         if self._at > _CONSUMED:
             self._text, self._at = self._text[self._at :], 0
         pending = len(self._text) - self._at
-        if pending > LARGEST:
-            raise StoreUnavailable(f"an item of the API server has over {LARGEST} characters")
+        if pending > MAX_OBJECT_BYTES:
+            raise StoreUnavailable(
+                f"an item of the API server has over {MAX_OBJECT_BYTES} characters"
+            )
         parts: list[str] = []
         while sum(map(len, parts)) <= pending:
             chunk = next(self._chunks, b"")

@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from csidriver.adapters.kubernetes.client import Client, RequestOptions, without_traceback
+from csidriver.adapters.kubernetes.client import KubernetesClient, RequestOptions, without_traceback
 from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.core.kubernetes.lease import LeaseRecord
 from csidriver.core.kubernetes.timestamp import parse_rfc3339
@@ -15,7 +15,7 @@ from csidriver.errors import StoreUnavailable
 class LeaseStore:
     """One Lease of a namespace; every method may raise StoreError."""
 
-    def __init__(self, client: Client, namespace: str, name: str = REFRESHER) -> None:
+    def __init__(self, client: KubernetesClient, namespace: str, name: str = REFRESHER) -> None:
         self._client = client
         self._namespace = namespace
         self._name = name
@@ -23,40 +23,40 @@ class LeaseStore:
     @without_traceback
     def read(self) -> LeaseRecord | None:
         """The lease, None if there is none."""
-        answer = self._client.request_or_none(self._call("get"))
-        return None if answer is None else _tenure(answer.document)
+        answer = self._client.send_or_none(self._call("get"))
+        return None if answer is None else _record(answer.document)
 
     @without_traceback
-    def write(self, tenure: LeaseRecord) -> LeaseRecord:
+    def write(self, record: LeaseRecord) -> LeaseRecord:
         """Store it at its version, "" to create it; StoreConflict if it has moved."""
         metadata = {"name": self._name, "namespace": self._namespace}
-        if tenure.version:
-            metadata["resourceVersion"] = tenure.version
+        if record.version:
+            metadata["resourceVersion"] = record.version
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             "metadata": metadata,
-            "spec": _spec(tenure),
+            "spec": _spec(record),
         }
-        verb = "update" if tenure.version else "create"
-        return _tenure(self._client.request(self._call(verb), RequestOptions(body=body)).document)
+        verb = "update" if record.version else "create"
+        return _record(self._client.send(self._call(verb), RequestOptions(body=body)).document)
 
     def _call(self, verb: str) -> ApiRequest:
         return ApiRequest(verb, "leases", self._namespace, self._name)
 
 
-def _spec(tenure: LeaseRecord) -> dict[str, Any]:
+def _spec(record: LeaseRecord) -> dict[str, Any]:
     # An empty holder is left out, whole seconds are all that a Lease can promise.
-    holder = {"holderIdentity": tenure.holder} if tenure.holder else {}
+    holder = {"holderIdentity": record.holder} if record.holder else {}
     return holder | {
-        "leaseDurationSeconds": max(1, math.ceil(tenure.duration)),
-        "leaseTransitions": tenure.transitions,
-        "acquireTime": _instant(tenure.acquired_at),
-        "renewTime": _instant(tenure.renewed_at),
+        "leaseDurationSeconds": max(1, math.ceil(record.duration)),
+        "leaseTransitions": record.transitions,
+        "acquireTime": _format_time(record.acquired_at),
+        "renewTime": _format_time(record.renewed_at),
     }
 
 
-def _tenure(document: dict[str, Any]) -> LeaseRecord:
+def _record(document: dict[str, Any]) -> LeaseRecord:
     metadata, spec = document.get("metadata"), document.get("spec") or {}
     if not isinstance(metadata, dict) or not isinstance(spec, dict):
         raise StoreUnavailable("an answer of the API server holds no proper Lease")
@@ -70,5 +70,5 @@ def _tenure(document: dict[str, Any]) -> LeaseRecord:
     )
 
 
-def _instant(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

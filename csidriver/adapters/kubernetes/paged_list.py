@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from csidriver.adapters.kubernetes.client import JSON, Client, RequestOptions, clock
+from csidriver.adapters.kubernetes.client import JSON, KubernetesClient, RequestOptions, server_time
 from csidriver.adapters.kubernetes.json_stream import ListItemStream
 from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.core.kubernetes.secret import Secret
@@ -20,11 +20,11 @@ class PagedList:
     """
 
     def __init__(
-        self, client: Client, call: ApiRequest, selector: str = "", accept: str = JSON
+        self, client: KubernetesClient, request: ApiRequest, selector: str = "", accept: str = JSON
     ) -> None:
         self.version = ""
         self._client = client
-        self._call = call
+        self._request = request
         self._query = {"limit": PAGE} | ({"fieldSelector": selector} if selector else {})
         self._accept = accept
 
@@ -32,9 +32,9 @@ class PagedList:
         more = True
         while more:
             ask = RequestOptions(self._query, accept=self._accept)
-            with self._client.open(self._call, ask) as response:
+            with self._client.open(self._request, ask) as response:
                 found = ListItemStream(self._client.chunks(response))
-                now = clock(response)
+                now = server_time(response)
                 for item in found:
                     yield item, now
             version, following = map(found.metadata.get, ("resourceVersion", "continue"))
@@ -44,15 +44,15 @@ class PagedList:
             self._query = self._query | {"continue": str(following)}
 
 
-def secrets(client: Client, namespace: str, kind: str) -> Iterator[Secret]:
+def list_secrets(client: KubernetesClient, namespace: str, kind: str) -> Iterator[Secret]:
     """All Secrets of one type in a namespace."""
     for manifest, now in PagedList(
         client, ApiRequest("list", "secrets", namespace), f"type={kind}"
     ):
-        yield secret(manifest, now)
+        yield parse_secret(manifest, now)
 
 
-def secret(manifest: dict[str, Any], now: float | None) -> Secret:
+def parse_secret(manifest: dict[str, Any], now: float | None) -> Secret:
     """A Secret as the driver sees it; raises StoreUnavailable for what is none."""
     decoded = None
     try:

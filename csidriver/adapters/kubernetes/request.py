@@ -27,7 +27,7 @@ _KINDS = {
 }
 _OF_CLUSTER = frozenset({"mutatingwebhookconfigurations"})  # in no namespace
 _METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
-_TROUBLE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+_RETRYABLE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 _OUR_FAULT = HTTPStatus.INTERNAL_SERVER_ERROR  # below it
 
 
@@ -76,7 +76,7 @@ class ApiRequest:
 
 def error_for(call: ApiRequest, status: int, body: bytes) -> StoreError:
     """The error for an answer that is no success."""
-    told = _ApiStatus.of(body)
+    told = ApiStatus.of(body)
     if status == HTTPStatus.CONFLICT:
         return _conflict(call, told)
     if status == HTTPStatus.NOT_FOUND:
@@ -84,12 +84,12 @@ def error_for(call: ApiRequest, status: int, body: bytes) -> StoreError:
         return (StoreConflict if gone else NotFound)(f"cannot {call}: there is none")
     if status == HTTPStatus.GONE:
         return ResourceExpired(f"cannot {call}: what the API server had to tell has expired (410)")
-    if status in _TROUBLE or not HTTPStatus.BAD_REQUEST <= status < _OUR_FAULT:
+    if status in _RETRYABLE or not HTTPStatus.BAD_REQUEST <= status < _OUR_FAULT:
         return StoreUnavailable(f"cannot {call}: the API server answered {status}")
     return StoreRefused(f"cannot {call}: {_reason(call, status, told)} ({int(status)})")
 
 
-def _conflict(call: ApiRequest, told: "_ApiStatus") -> StoreError:
+def _conflict(call: ApiRequest, told: "ApiStatus") -> StoreError:
     """What a 409 means: also a quota in the middle of a change, or any word of a webhook."""
     if told.by_webhook:
         return StoreRefused(f"cannot {call}: an admission webhook says no (409)")
@@ -100,7 +100,7 @@ def _conflict(call: ApiRequest, told: "_ApiStatus") -> StoreError:
     return StoreConflict(f"cannot {call}: {'it exists' if exists else 'it has changed'}")
 
 
-def _reason(call: ApiRequest, status: int, told: "_ApiStatus") -> str:
+def _reason(call: ApiRequest, status: int, told: "ApiStatus") -> str:
     if told.by_webhook:
         return "an admission webhook says no"
     if status == HTTPStatus.UNAUTHORIZED:
@@ -117,7 +117,7 @@ def _reason(call: ApiRequest, status: int, told: "_ApiStatus") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _ApiStatus:
+class ApiStatus:
     """What a Status object says; its `message` is for looking at, not for showing."""
 
     reason: str
@@ -125,7 +125,7 @@ class _ApiStatus:
     kind: str
 
     @classmethod
-    def of(cls, body: bytes) -> "_ApiStatus":
+    def of(cls, body: bytes) -> "ApiStatus":
         status: Any = None
         with contextlib.suppress(ValueError, RecursionError):
             status = json.loads(body)

@@ -5,13 +5,13 @@ import binascii
 from dataclasses import dataclass, field
 from typing import Any
 
-from csidriver.adapters.kubernetes.client import Client, RequestOptions, without_traceback
+from csidriver.adapters.kubernetes.client import KubernetesClient, RequestOptions, without_traceback
 from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.errors import StoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedCaBundles:
     """What a configuration says: PEM texts, one for each of its webhooks, and its version."""
 
     bundles: tuple[str, ...]
@@ -22,7 +22,7 @@ class Published:
 class WebhookConfiguration:
     """One configuration; every method may raise StoreError."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: KubernetesClient, name: str) -> None:
         self._client = client
         self._name = name
 
@@ -30,9 +30,9 @@ class WebhookConfiguration:
         return f"MutatingWebhookConfiguration {self._name}"
 
     @without_traceback
-    def read(self) -> Published | None:
+    def read(self) -> PublishedCaBundles | None:
         """What is published, None if there is no such configuration."""
-        answer = self._client.request_or_none(self._call("get"))
+        answer = self._client.send_or_none(self._request("get"))
         if answer is None:
             return None
         metadata, webhooks = answer.document.get("metadata"), answer.document.get("webhooks") or []
@@ -40,10 +40,10 @@ class WebhookConfiguration:
         if not version or not isinstance(webhooks, list) or not all(map(_is_webhook, webhooks)):
             raise StoreUnavailable(f"an answer of the API server holds no proper {self}")
         bundles = tuple(_decoded(one["clientConfig"].get("caBundle")) for one in webhooks)
-        return Published(bundles, str(version), tuple(webhooks))
+        return PublishedCaBundles(bundles, str(version), tuple(webhooks))
 
     @without_traceback
-    def write(self, base: Published, bundle: str) -> None:
+    def write(self, base: PublishedCaBundles, bundle: str) -> None:
         """Publish for all of its webhooks; StoreConflict if the configuration has changed."""
         encoded = base64.b64encode(bundle.encode()).decode("ascii")
         webhooks = [
@@ -51,9 +51,9 @@ class WebhookConfiguration:
             for one in base.webhooks
         ]
         body = {"metadata": {"resourceVersion": base.version}, "webhooks": webhooks}
-        self._client.request(self._call("patch"), RequestOptions(body=body))
+        self._client.send(self._request("patch"), RequestOptions(body=body))
 
-    def _call(self, verb: str) -> ApiRequest:
+    def _request(self, verb: str) -> ApiRequest:
         return ApiRequest(verb, "mutatingwebhookconfigurations", name=self._name)
 
 

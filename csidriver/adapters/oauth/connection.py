@@ -20,8 +20,8 @@ class AbortableConnection:
     """
 
     def __init__(self, deadline: float) -> None:
-        self.stands = False
-        self.cut = False
+        self.is_established = False
+        self.is_aborted = False
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._timer = threading.Timer(deadline - time.monotonic(), self._abort)
@@ -34,19 +34,19 @@ class AbortableConnection:
             # A duplicate: TLS takes the descriptor away from the socket it wraps.
             self._socket = connected.dup()
 
-    def established(self) -> None:
+    def mark_established(self) -> None:
         """From here on something may have been sent."""
         with self._lock:
             self._refuse_if_late()
-            self.stands = True
+            self.is_established = True
 
     def _refuse_if_late(self) -> None:
-        if self.cut:
+        if self.is_aborted:
             raise TimeoutError("the deadline has passed")
 
     def _abort(self) -> None:
         with self._lock:
-            self.cut = True
+            self.is_aborted = True
             if self._socket is not None:
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
@@ -71,14 +71,14 @@ class AbortableConnection:
 class _Connection(HTTPConnection):
     """A connection that tells its line how far it got."""
 
-    def __init__(self, *args: Any, line: AbortableConnection, **options: Any) -> None:
-        self._line = line
+    def __init__(self, *args: Any, abortable: AbortableConnection, **options: Any) -> None:
+        self._abortable = abortable
         super().__init__(*args, **options)
 
     def _new_conn(self) -> socket.socket:
         connected = super()._new_conn()
         try:
-            self._line.attach(connected)
+            self._abortable.attach(connected)
         except OSError:
             connected.close()
             raise
@@ -86,25 +86,25 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         super().connect()
-        self._line.established()
+        self._abortable.mark_established()
 
 
 class _SecureConnection(_Connection, HTTPSConnection):
     """The same over TLS."""
 
 
-class Adapter(HTTPAdapter):
+class AbortableAdapter(HTTPAdapter):
     """Makes connections on one line, with one TLS context (None for plain HTTP); no retries."""
 
-    def __init__(self, line: AbortableConnection, context: ssl.SSLContext | None) -> None:
+    def __init__(self, abortable: AbortableConnection, context: ssl.SSLContext | None) -> None:
         super().__init__()
-        self._line = line
+        self._abortable = abortable
         self._context = context
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         """The pool whose only connection will be on our line."""
         pool: Any = super().get_connection_with_tls_context(*args, **options)
-        pool.conn_kw["line"] = self._line
+        pool.conn_kw["abortable"] = self._abortable
         if pool.scheme == "https":
             pool.ConnectionCls = _SecureConnection
             pool.conn_kw["ssl_context"] = self._context

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import requests
 import urllib3
 
-from csidriver.adapters.oauth.connection import AbortableConnection, Adapter
+from csidriver.adapters.oauth.connection import AbortableAdapter, AbortableConnection
 from csidriver.adapters.oauth.tls_contexts import TlsContexts
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
@@ -38,13 +38,13 @@ _HEADERS = {
 class RequestFailed(Exception):
     """The exchange ended without an answer."""
 
-    def __init__(self, signal: FailureReason) -> None:
-        self.signal = signal
-        super().__init__(signal.value)
+    def __init__(self, reason: FailureReason) -> None:
+        self.reason = reason
+        super().__init__(reason.value)
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """What to send. Not to be shown: form and headers hold secrets."""
 
     method: str
@@ -60,11 +60,11 @@ class HttpResponse:
     status: int
     body: Sensitive
     retry_after: str
-    whole: bool
+    is_complete: bool
 
 
 def send_request(
-    issuer: Issuer, trust: TlsContexts, request: Request, deadline: float
+    issuer: Issuer, tls_contexts: TlsContexts, request: HttpRequest, deadline: float
 ) -> HttpResponse:
     """Send one request and read its answer; `deadline` is an instant of `time.monotonic`.
 
@@ -73,20 +73,20 @@ def send_request(
     left = deadline - time.monotonic()
     if left <= 0:
         raise RequestFailed(FailureReason.UNREACHABLE)
-    context = _context(issuer, trust, request.url)
+    context = _tls_context(issuer, tls_contexts, request.url)
     proxies = {"http": issuer.proxy, "https": issuer.proxy} if issuer.proxy else {}
     # For whoever compares our log with the server's; drawn at random, it says nothing.
     name = secrets.token_hex(8)
     own = {**_HEADERS, "X-Request-ID": name}
-    line = AbortableConnection(deadline)
+    connection = AbortableConnection(deadline)
     try:
         # Not through a Session: it would look for credentials and prepare to follow redirects.
         prepared = requests.Request(
             request.method, request.url, {**own, **request.headers}, data=request.form
         ).prepare()
         with (
-            line,
-            contextlib.closing(Adapter(line, context)) as adapter,
+            connection,
+            contextlib.closing(AbortableAdapter(connection, context)) as adapter,
             adapter.send(
                 prepared,
                 stream=True,
@@ -97,18 +97,20 @@ def send_request(
             body, whole = _read(response)
             after = response.headers.get("Retry-After", "")
             log.debug("issuer %s: request %s: %d", issuer.name, name, response.status_code)
-            return HttpResponse(response.status_code, body, after, whole and not line.cut)
+            return HttpResponse(
+                response.status_code, body, after, whole and not connection.is_aborted
+            )
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        end = RequestFailed(_signal(error, sent=line.stands))
+        end = RequestFailed(_failure_reason(error, sent=connection.is_established))
         log.debug("issuer %s: request %s: %s", issuer.name, name, end)
         raise end from None
 
 
-def _context(issuer: Issuer, trust: TlsContexts, url: str) -> ssl.SSLContext | None:
+def _tls_context(issuer: Issuer, tls_contexts: TlsContexts, url: str) -> ssl.SSLContext | None:
     if not (url.startswith("https:") or issuer.proxy.startswith("https:")):
         return None
     try:
-        return trust.context(issuer.ca_file)
+        return tls_contexts.context(issuer.ca_file)
     except OSError:
         raise RequestFailed(FailureReason.TLS) from None
 
@@ -126,14 +128,14 @@ def _read(response: requests.Response) -> tuple[Sensitive, bool]:
     return Sensitive(body.decode("utf-8-sig", "replace")), whole
 
 
-def _signal(error: Exception, *, sent: bool) -> FailureReason:
+def _failure_reason(error: Exception, *, sent: bool) -> FailureReason:
     if sent:
         return FailureReason.NO_ANSWER
-    distrusted = any(isinstance(link, ssl.SSLCertVerificationError) for link in _chain(error))
+    distrusted = any(isinstance(link, ssl.SSLCertVerificationError) for link in _error_chain(error))
     return FailureReason.TLS if distrusted else FailureReason.UNREACHABLE
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _error_chain(error: BaseException) -> Iterator[BaseException]:
     """An error and what it came from, however the libraries have linked it."""
     link: object = error
     while isinstance(link, BaseException):

@@ -43,11 +43,11 @@ def discover(issuer: Issuer, get: Callable[[str], HttpResponse]) -> Endpoints:
             answer = get(url)
         except RequestFailed as end:
             signal = (
-                FailureReason.TLS if end.signal is FailureReason.TLS else FailureReason.UNREACHABLE
+                FailureReason.TLS if end.reason is FailureReason.TLS else FailureReason.UNREACHABLE
             )
             raise RequestFailed(signal) from None
         in_trouble = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        if in_trouble or answer.status == HTTPStatus.TOO_MANY_REQUESTS or not answer.whole:
+        if in_trouble or answer.status == HTTPStatus.TOO_MANY_REQUESTS or not answer.is_complete:
             raise RequestFailed(FailureReason.UNREACHABLE)
         if answer.status == HTTPStatus.OK:
             return _places(issuer, answer.body)

@@ -7,7 +7,7 @@ from pathlib import Path
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH
 
 # Configured issuers have few; more means that files were renamed and old ones are not used again.
-_MOST = 64
+_MAX_CONTEXTS = 64
 
 _Version = tuple[int, int, int]
 
@@ -30,15 +30,15 @@ class TlsContexts:
         with self._lock:
             seen, context = self._contexts.get(path, (None, None))
         if context is None or seen != version:
-            context = _context(path)
+            context = _new_context(path)
             with self._lock:
-                if len(self._contexts) >= _MOST:
+                if len(self._contexts) >= _MAX_CONTEXTS:
                     self._contexts.clear()
                 self._contexts[path] = version, context
         return context
 
 
-def _context(path: str) -> ssl.SSLContext:
+def _new_context(path: str) -> ssl.SSLContext:
     # By hand: what `ssl` and urllib3 make would also write TLS secrets where SSLKEYLOGFILE says.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificates and host names
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -13,7 +13,12 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import quote_plus
 
-from csidriver.adapters.oauth.http_client import HttpResponse, Request, RequestFailed, send_request
+from csidriver.adapters.oauth.http_client import (
+    HttpRequest,
+    HttpResponse,
+    RequestFailed,
+    send_request,
+)
 from csidriver.adapters.oauth.metadata import Endpoints, configured, discover
 from csidriver.adapters.oauth.tls_contexts import TlsContexts
 from csidriver.core.oauth.failure_reason import FailureReason
@@ -41,7 +46,11 @@ _REDISCOVER_AFTER = frozenset(
     }
 )
 # What stands before a server says these while the server itself is away.
-_AWAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+_GATEWAY_ERRORS = (
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +66,9 @@ class TokenEndpoints:
     """All issuers' endpoints. Metadata is kept until an endpoint fails or is reconfigured."""
 
     def __init__(self) -> None:
-        self._trust = TlsContexts()
+        self._tls_contexts = TlsContexts()
         self._lock = threading.Lock()
-        self._places: dict[str, tuple[Issuer, Endpoints]] = {}
+        self._endpoints: dict[str, tuple[Issuer, Endpoints]] = {}
 
     def refresh(
         self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
@@ -70,13 +79,13 @@ class TokenEndpoints:
         if issuer.scope:
             form["scope"] = issuer.scope
         try:
-            places = self._find(issuer, task.deadline)
+            places = self._endpoints_of(issuer, task.deadline)
             outcome = _to_response(self._post(task, places.token, places.client_auth, form))
         except RequestFailed as end:
-            outcome = Failure(end.signal)
+            outcome = Failure(end.reason)
         if isinstance(outcome, Failure) and outcome.reason in _REDISCOVER_AFTER:
             with self._lock:
-                self._places.pop(issuer.name, None)
+                self._endpoints.pop(issuer.name, None)
         return outcome
 
     def introspect(
@@ -91,7 +100,7 @@ class TokenEndpoints:
         task = _Task(issuer, client, time.monotonic() + timeout)
         form = {"token": refresh_token.reveal(), "token_type_hint": "refresh_token"}
         try:
-            places = self._find(issuer, task.deadline)
+            places = self._endpoints_of(issuer, task.deadline)
             if not places.introspection:
                 return None
             answer = self._post(task, places.introspection, places.client_auth, form)
@@ -104,48 +113,49 @@ class TokenEndpoints:
         deadline = time.monotonic() + PROBE_TIMEOUT
         known = configured(issuer)
         if known is None:
-            known = self._known(issuer)
+            known = self._cached(issuer)
             try:
-                self._learn(issuer, deadline)
+                self._discover(issuer, deadline)
             except RequestFailed as end:
-                if end.signal is not FailureReason.UNREACHABLE:
+                if end.reason is not FailureReason.UNREACHABLE:
                     return True  # it answers; what is wrong with it, an exchange will tell
             else:
                 return True
-        return known is not None and self._answers(issuer, known.token, deadline)
+        return known is not None and self._responds(issuer, known.token, deadline)
 
-    def _answers(self, issuer: Issuer, url: str, deadline: float) -> bool:
+    def _responds(self, issuer: Issuer, url: str, deadline: float) -> bool:
         try:
-            answer = send_request(issuer, self._trust, Request("GET", url), deadline)
+            answer = send_request(issuer, self._tls_contexts, HttpRequest("GET", url), deadline)
         except RequestFailed as end:
-            return end.signal is FailureReason.TLS
-        return answer.status not in _AWAY
+            return end.reason is FailureReason.TLS
+        return answer.status not in _GATEWAY_ERRORS
 
     def _post(self, task: _Task, url: str, auth: str, form: Mapping[str, str]) -> HttpResponse:
         body = dict(form)
         headers = _authenticate(auth, task.client, body)
-        request = Request("POST", url, body, headers)
-        return send_request(task.issuer, self._trust, request, task.deadline)
+        request = HttpRequest("POST", url, body, headers)
+        return send_request(task.issuer, self._tls_contexts, request, task.deadline)
 
-    def _find(self, issuer: Issuer, deadline: float) -> Endpoints:
-        return configured(issuer) or self._known(issuer) or self._learn(issuer, deadline)
+    def _endpoints_of(self, issuer: Issuer, deadline: float) -> Endpoints:
+        return configured(issuer) or self._cached(issuer) or self._discover(issuer, deadline)
 
-    def _known(self, issuer: Issuer) -> Endpoints | None:
+    def _cached(self, issuer: Issuer) -> Endpoints | None:
         """What was learnt about an issuer configured exactly like this one."""
         with self._lock:
-            asked, places = self._places.get(issuer.name, (None, None))
-        return places if asked is not None and _asked_alike(asked, issuer) else None
+            asked, places = self._endpoints.get(issuer.name, (None, None))
+        return places if asked is not None and _have_same_metadata(asked, issuer) else None
 
-    def _learn(self, issuer: Issuer, deadline: float) -> Endpoints:
+    def _discover(self, issuer: Issuer, deadline: float) -> Endpoints:
         places = discover(
-            issuer, lambda url: send_request(issuer, self._trust, Request("GET", url), deadline)
+            issuer,
+            lambda url: send_request(issuer, self._tls_contexts, HttpRequest("GET", url), deadline),
         )
         with self._lock:
-            self._places[issuer.name] = issuer, places
+            self._endpoints[issuer.name] = issuer, places
         return places
 
 
-def _asked_alike(one: Issuer, other: Issuer) -> bool:
+def _have_same_metadata(one: Issuer, other: Issuer) -> bool:
     """Whether two configurations lead to the same metadata; a request may leave its scope out."""
     return replace(one, scope="") == replace(other, scope="")
 
@@ -155,13 +165,13 @@ def _to_response(answer: HttpResponse) -> TokenResponse:
     # Half an answer proves nothing, unless what it lacks was not needed.
     return (
         outcome
-        if answer.whole or isinstance(outcome, Success)
+        if answer.is_complete or isinstance(outcome, Success)
         else Failure(FailureReason.NO_ANSWER)
     )
 
 
 def _active(answer: HttpResponse) -> bool | None:
-    if answer.status != HTTPStatus.OK or not answer.whole:
+    if answer.status != HTTPStatus.OK or not answer.is_complete:
         return None
     try:
         said = json.loads(answer.body.reveal())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from csidriver.adapters.kubernetes import Client, WebhookConfiguration, from_kubeconfig
+from csidriver.adapters.kubernetes import KubernetesClient, WebhookConfiguration, from_kubeconfig
 from csidriver.errors import StoreConflict, StoreRefused, StoreUnavailable
 from tests.adapters.scripted import Says, Scripted
 from tests.adapters.test_kubernetes import QUICK, config, status
@@ -23,7 +23,7 @@ def api() -> Iterator[Scripted]:
 
 @pytest.fixture
 def ours(api: Scripted, tmp_path: Path) -> WebhookConfiguration:
-    client = Client(from_kubeconfig(config(tmp_path, api.url)), QUICK)
+    client = KubernetesClient(from_kubeconfig(config(tmp_path, api.url)), QUICK)
     return WebhookConfiguration(client, "ours")
 
 
