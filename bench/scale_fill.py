@@ -228,7 +228,7 @@ def _companion(source: Secret, grant: Grant) -> Secret:
         status=grant.status,
         message=grant.message,
         next_refresh=grant.next_refresh or 0.0,
-        token=grant.token(grant.issued_at),
+        token=grant.access_token(grant.issued_at),
     )
     return Secret(
         names.TOKENS_NAMESPACE,

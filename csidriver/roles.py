@@ -118,7 +118,7 @@ def _rules(
     return RefreshContext(
         issuers=issuers.current(),
         holder=wanted.identity,
-        limits=wanted.limits,
+        timeouts=wanted.limits,
         driver_namespace=common.driver_namespace,
         tokens_namespace=common.tokens_namespace,
         namespaces=wanted.namespaces,

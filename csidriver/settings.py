@@ -10,7 +10,7 @@ from pathlib import Path
 
 from csidriver import values
 from csidriver.core import names
-from csidriver.core.refresh.schedule import ExchangeTimeouts
+from csidriver.core.refresh.schedule import RequestTimeouts
 from csidriver.logs import FORMATS, LEVELS
 from csidriver.node.configuration import CleanupSettings, NodeSettings
 from csidriver.refresher.leader_election import LeaseTimings
@@ -44,7 +44,7 @@ class RefresherSettings:
     namespaces: tuple[str, ...]
     spool_dir: Path
     identity: str
-    limits: ExchangeTimeouts
+    limits: RequestTimeouts
     term: LeaseTimings
 
 
@@ -170,10 +170,10 @@ def add_refresher(
         help="names this process to others (default %(default)s)",
     )
     parser.add_argument(
-        "--http-timeout", type=values.seconds, default=ExchangeTimeouts().http_timeout
+        "--http-timeout", type=values.seconds, default=RequestTimeouts().http_timeout
     )
     parser.add_argument(
-        "--takeover-after", type=values.seconds, default=ExchangeTimeouts().takeover_after
+        "--takeover-after", type=values.seconds, default=RequestTimeouts().takeover_after
     )
     _add_lease(parser)
 
@@ -200,7 +200,7 @@ def refresher(flags: argparse.Namespace) -> RefresherSettings:
         namespaces=tuple(dict.fromkeys(flags.namespace)),
         spool_dir=flags.spool_dir or (flags.store / ".spool" if flags.store else SPOOL),
         identity=flags.identity,
-        limits=ExchangeTimeouts(flags.http_timeout, flags.takeover_after),
+        limits=RequestTimeouts(flags.http_timeout, flags.takeover_after),
         term=LeaseTimings(flags.lease_duration, flags.lease_renew),
     )
 

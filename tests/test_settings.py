@@ -6,7 +6,7 @@ import pytest
 
 from csidriver import settings, values
 from csidriver.core import names
-from csidriver.core.refresh.schedule import ExchangeTimeouts
+from csidriver.core.refresh.schedule import RequestTimeouts
 from csidriver.errors import InvalidSettings
 from csidriver.node.configuration import CleanupSettings
 from csidriver.refresher.leader_election import LeaseTimings
@@ -42,7 +42,7 @@ def test_defaults_of_every_role() -> None:
         namespaces=(),
         spool_dir=Path("/store/.spool"),
         identity="pod-uid",
-        limits=ExchangeTimeouts(20.0, 100.0),
+        limits=RequestTimeouts(20.0, 100.0),
         term=LeaseTimings(15.0, 5.0),
     )
 
@@ -107,7 +107,7 @@ def test_flags_win() -> None:
     assert (node.tokens_namespace, node.selinux_context) == ("t", "s")
     assert refresher.issuers == (Path("/issuers"), Path("/more"))
     assert (refresher.spool_dir, refresher.identity) == (Path("/spool"), "i")
-    assert refresher.limits == ExchangeTimeouts(3.0, 30.0)
+    assert refresher.limits == RequestTimeouts(3.0, 30.0)
     assert refresher.namespaces == ("a", "b")
     assert refresher.term == LeaseTimings(4.0, 1.5)
 

@@ -195,7 +195,9 @@ class EffectRunner:
 
     def find_duplicates(self, effect: effects.FindDuplicates) -> tuple[effects.Duplicate, ...]:
         """Ask for other tokens of the same login."""
-        return self._shared.names.find_and_update(effect.ref, effect.adopted_at, effect.names)
+        return self._shared.names.find_and_update(
+            effect.ref, effect.adopted_at, effect.token_hashes
+        )
 
     def emit_event(self, effect: effects.EmitEvent) -> None:
         """A log line, and an Event unless there is one of its issuer for all tokens."""

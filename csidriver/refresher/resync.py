@@ -105,7 +105,7 @@ def initial_states(
         told.pop(ref, None)
         source = census.found.get((TokenObject.SOURCE, ref))
         read_at = clock.monotonic()
-        yield TokenState.restored(ref, secret, companions.get(ref), source, read_at=read_at)
+        yield TokenState.from_lists(ref, secret, companions.get(ref), source, read_at=read_at)
     yield from (TokenState(ref) for ref in told)
 
 

@@ -38,7 +38,7 @@ class Spool:
         content = {
             "nonce": entry.nonce,
             "sentAt": entry.sent_at,
-            "rt": entry.rt,
+            "rt": entry.refresh_token_hash,
             "reply": None if entry.reply is None else entry.reply.to_json().reveal(),
         }
         try:
@@ -84,7 +84,7 @@ def _entry(content: dict[str, Any]) -> SpoolEntry:
     return SpoolEntry(
         nonce=str(content["nonce"]),
         sent_at=float(content["sentAt"]),
-        rt=str(content.get("rt", "")),
+        refresh_token_hash=str(content.get("rt", "")),
         # Encoded on the way: what is no text could never be stored.
         reply=None
         if reply is None

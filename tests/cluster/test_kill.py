@@ -15,7 +15,7 @@ import pytest
 
 from csidriver.core import annotations
 from csidriver.core.refresh.grant import Grant
-from csidriver.core.refresh.messages import LOST_MESSAGE, READY_MESSAGE
+from csidriver.core.refresh.messages import LOST_ROTATION_MESSAGE, READY_MESSAGE
 from csidriver.core.refresh.schedule import lead_time, min_interval
 from csidriver.core.status import Status
 from csidriver.demo.families import Policy
@@ -130,7 +130,7 @@ def judge(yard: Yard, one: Mortal, death: Death) -> None:
     rows = [row for row in one.chain() if row.token_hash == one.live]
     outcomes = [row.outcome for row in rows]
     if death.lost and not yard.bench.issuer.policy.grace:
-        assert (grant.status, grant.message) == (Status.LOST_ROTATION, LOST_MESSAGE)
+        assert (grant.status, grant.message) == (Status.LOST_ROTATION, LOST_ROTATION_MESSAGE)
         assert outcomes == [Outcome.ROTATED, Outcome.REPLAYED]
         assert (
             rows[1].presented_at

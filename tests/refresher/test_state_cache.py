@@ -41,7 +41,7 @@ def grant() -> Grant:
 def known() -> TokenState:
     held = grant()
     companion = Companion(
-        REF, "uid", 1, Status.READY, "", 0.0, replace(held, expires_at=9).token(1)
+        REF, "uid", 1, Status.READY, "", 0.0, replace(held, expires_at=9).access_token(1)
     )
     return TokenState(
         REF,

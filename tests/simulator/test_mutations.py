@@ -73,7 +73,7 @@ def _presents_spent(patch: Patch) -> None:
 
 
 def _never_judges(patch: Patch) -> None:
-    patch.setattr(commit, "judge_conflict", lambda *_: Conflict.REBASE)
+    patch.setattr(commit, "classify_conflict", lambda *_: Conflict.REBASE)
 
 
 def _gives_up(patch: Patch) -> None:
@@ -117,7 +117,7 @@ def _admits_all(patch: Patch) -> None:
 
 
 def _is_hasty(patch: Patch) -> None:
-    patch.setattr(schedule, "retry", lambda *_, **__: 0.1)
+    patch.setattr(schedule, "retry_delay", lambda *_, **__: 0.1)
 
 
 def _never_succeeds(patch: Patch) -> None:
@@ -128,17 +128,17 @@ def _never_succeeds(patch: Patch) -> None:
 
 
 def _never_takes_over(patch: Patch) -> None:
-    patch.setattr(recovery, "_age", _ages(0.0))
+    patch.setattr(recovery, "_intent_age", _ages(0.0))
 
 
 def _runs_ahead(patch: Patch) -> None:
-    honest = companion_update._companion
+    honest = companion_update._desired_companion
 
     def companion(*args: Any) -> Any:
         told = honest(*args)
         return told and replace(told, generation=told.generation + 1)
 
-    patch.setattr(companion_update, "_companion", companion)
+    patch.setattr(companion_update, "_desired_companion", companion)
 
 
 MUTATIONS: dict[str, tuple[str, str, Callable[[Patch], None]]] = {

@@ -85,11 +85,11 @@ GRANT = Grant(
     inherited=1,
     refresh_expires_at=1_800_086_400.5,
     refresh_renewed=False,
-    expiry_step=4,
+    expiry_warnings=4,
     failure_reason=FailureReason.NO_ANSWER,
     fingerprint="the-fingerprint",
-    unscoped="the-unscoped",
-    twin="the-twin",
+    refused_scope_fingerprint="the-unscoped",
+    duplicate_of="the-twin",
 )
 MINIMAL_GRANT = Grant(
     ref=REF,
@@ -126,12 +126,14 @@ COMPANION = Companion(
         written_at=1_800_000_002.125,
     ),
 )
-SENT = SpoolEntry(nonce="the-nonce", sent_at=1_800_000_002.5, reply=None, rt="the-hash")
+SENT = SpoolEntry(
+    nonce="the-nonce", sent_at=1_800_000_002.5, reply=None, refresh_token_hash="the-hash"
+)
 REPLIED = SpoolEntry(
     nonce="the-nonce",
     sent_at=1_800_000_002.5,
     reply=document('{"refresh_token":"planted-rt","odd":[1.10]}'),
-    rt="the-hash",
+    refresh_token_hash="the-hash",
 )
 VOLUME = VolumeRecord(
     volume_id="csi-1",

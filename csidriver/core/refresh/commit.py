@@ -14,7 +14,7 @@ from csidriver.core.refresh.state import Effects, TokenState
 from csidriver.errors import InvalidSecret, StoreConflict, StoreError
 
 # Most seconds between two tries to store an outcome; storing it is never given up.
-COMMIT_PAUSE = 5.0
+MAX_COMMIT_PAUSE = 5.0
 
 
 class Conflict(Enum):
@@ -27,26 +27,26 @@ class Conflict(Enum):
     GONE = "gone"
 
 
-def store_grant(known: TokenState, grant: Grant) -> Effects[TokenState]:
+def store_grant(state: TokenState, grant: Grant) -> Effects[TokenState]:
     """Store a grant whose loss would cost nothing. Raises StoreError."""
-    base = grant_secret_or_conflict(known)
+    base = grant_secret_or_conflict(state)
     stored = yield from PatchSecret(base, SecretPatch(data=dict(grant_secret.to_data(grant))))
-    return known.with_grant(stored, grant)
+    return state.with_grant(stored, grant)
 
 
-def commit(known: TokenState, before: Grant, after: Grant) -> Effects[TokenState]:
+def commit(state: TokenState, before: Grant, after: Grant) -> Effects[TokenState]:
     """Store a grant computed from `before`, however long it takes and whoever writes in between.
 
     A conflict never drops a reply: it is rebased unless the grant has moved on without us.
     """
-    base = grant_secret_or_conflict(known)
+    base = grant_secret_or_conflict(state)
     pause = 0.0
     while True:
         try:
             stored = yield from PatchSecret(
                 base, SecretPatch(data=dict(grant_secret.to_data(after)))
             )
-            return known.with_grant(stored, after)
+            return state.with_grant(stored, after)
         except StoreConflict:
             pass
         except StoreError:
@@ -57,37 +57,37 @@ def commit(known: TokenState, before: Grant, after: Grant) -> Effects[TokenState
             if fresh is None and after.generation > before.generation:
                 # Deleted under our hands; the refresh token we hold exists nowhere else.
                 stored = yield from CreateSecret(grant_secret.to_secret(after, base.namespace))
-                return known.with_grant(stored, after)
+                return state.with_grant(stored, after)
         except StoreError:
             pause = yield from _wait(pause)
             continue
-        conflict = _conflict_of(fresh, before, after)
+        conflict = _read_conflict(fresh, before, after)
         if fresh is None or conflict is not Conflict.REBASE:
             kept = conflict is Conflict.PEER_WON
             return replace(
-                known, source_stale=True, grant_stale=True, spooled=known.spooled and not kept
+                state, source_stale=True, grant_stale=True, spooled=state.spooled and not kept
             )
         base = fresh
 
 
-def grant_secret_or_conflict(known: TokenState) -> Secret:
+def grant_secret_or_conflict(state: TokenState) -> Secret:
     """The grant's Secret as this process knows it. Raises StoreConflict if it knows none."""
-    if known.grant_secret is None:
-        raise StoreConflict(f"the grant of Secret {known.ref} is gone")
-    return known.grant_secret
+    if state.grant_secret is None:
+        raise StoreConflict(f"the grant of Secret {state.ref} is gone")
+    return state.grant_secret
 
 
-def _conflict_of(fresh: Secret | None, before: Grant, after: Grant) -> Conflict:
+def _read_conflict(fresh: Secret | None, before: Grant, after: Grant) -> Conflict:
     try:
         stored = None if fresh is None else grant_secret.from_secret(fresh)
     except InvalidSecret:
         # Damaged under our hands: tokens in hand mend it, anything else leaves it to its reader.
         tokens = after.generation > before.generation
         return Conflict.REBASE if tokens else Conflict.ARRIVED
-    return judge_conflict(stored, before, after)
+    return classify_conflict(stored, before, after)
 
 
-def judge_conflict(stored: Grant | None, before: Grant, after: Grant) -> Conflict:
+def classify_conflict(stored: Grant | None, before: Grant, after: Grant) -> Conflict:
     """What happened to the grant since our intent, seen from the reply we hold."""
     if stored is None:
         return Conflict.GONE
@@ -109,6 +109,6 @@ def _wait(pause: float) -> Effects[float]:
     """Wait, the first time after stepping aside; returns the pause that was made."""
     if not pause:
         yield from YieldWorker()
-    pause = min(COMMIT_PAUSE, pause * 2 or COMMIT_PAUSE / 16)
+    pause = min(MAX_COMMIT_PAUSE, pause * 2 or MAX_COMMIT_PAUSE / 16)
     yield from Wait(pause)
     return pause

@@ -23,54 +23,54 @@ from csidriver.core.status import Status
 
 
 def store_companion_and_mirror(
-    known: TokenState, rules: RefreshContext, plight: StatusOverride | None
+    state: TokenState, context: RefreshContext, override: StatusOverride | None
 ) -> Effects[TokenState]:
     """Write companion and mirror where they lag behind, then plan the next visit."""
     now = yield from Now()
-    known, foreign = yield from store_companion(known, rules, plight, now)
+    state, foreign = yield from store_companion(state, context, override, now)
     # A document that could not be adopted may hold a human's new token: leave it to its author.
-    known = yield from store_mirror(known, foreign or plight, now, mirrors=plight is None)
-    if known.spooled:
-        yield from SpoolClear(known.ref)
-        known = replace(known, spooled=False)
-    return replace(known, next_reconcile=_next_visit(known, plight, now))
+    state = yield from store_mirror(state, foreign or override, now, mirrors=override is None)
+    if state.spooled:
+        yield from SpoolClear(state.ref)
+        state = replace(state, spooled=False)
+    return replace(state, next_reconcile=_next_reconcile(state, override, now))
 
 
-def _next_visit(known: TokenState, plight: StatusOverride | None, now: float) -> float | None:
+def _next_reconcile(state: TokenState, override: StatusOverride | None, now: float) -> float | None:
     """When to come again (epoch seconds), None if only a change can help."""
-    if known.grant is None or (plight is not None and plight.blocks):
-        return known.requeue_at
-    following, refused_at = known.grant.next_refresh, known.mirror_refused_at
-    if known.requeue_at is not None and following is not None and following <= now:
+    if state.grant is None or (override is not None and override.blocks):
+        return state.requeue_at
+    following, refused_at = state.grant.next_refresh, state.mirror_refused_at
+    if state.requeue_at is not None and following is not None and following <= now:
         following = None  # due, but something is to be waited for first
-    owed = plight is None and known.mirrored_generation < known.grant.generation
+    owed = override is None and state.mirrored_generation < state.grant.generation
     retry = refused_at + MIRROR_RETRY if owed and refused_at is not None else None
-    planned = (known.requeue_at, following, retry, login_expiry.next_warning(known.grant, now))
+    planned = (state.requeue_at, following, retry, login_expiry.next_warning(state.grant, now))
     return min((at for at in planned if at is not None), default=None)
 
 
-def own_companion(known: TokenState) -> Secret | None:
+def own_companion(state: TokenState) -> Secret | None:
     """The companion, unless the object under its name is somebody else's."""
-    seen = companion.read(known.companion)
-    return known.companion if seen is not None and seen.source == known.ref else None
+    seen = companion.read(state.companion)
+    return state.companion if seen is not None and seen.source == state.ref else None
 
 
 def store_companion(
-    known: TokenState, rules: RefreshContext, plight: StatusOverride | None, now: float
+    state: TokenState, context: RefreshContext, override: StatusOverride | None, now: float
 ) -> Effects[tuple[TokenState, StatusOverride | None]]:
     """Write the companion where it differs; return a status that overrides if it is not ours."""
-    seen = companion.read(known.companion)
-    if known.companion is not own_companion(known):
-        message = f"Secret {rules.tokens_namespace}/{known.ref.companion} is not ours; remove it"
-        return known, StatusOverride(Status.MISCONFIGURED, message)
-    wanted = _companion(known, plight, now)
-    quietly = known.grant is not None and hides_failures(known.grant)
+    seen = companion.read(state.companion)
+    if state.companion is not own_companion(state):
+        message = f"Secret {context.tokens_namespace}/{state.ref.companion} is not ours; remove it"
+        return state, StatusOverride(Status.MISCONFIGURED, message)
+    wanted = _desired_companion(state, override, now)
+    quietly = state.grant is not None and hides_failures(state.grant)
     if wanted is None or (seen is not None and not _differs(seen, wanted, quietly=quietly)):
-        return known, None
-    if known.companion is None:
+        return state, None
+    if state.companion is None:
         secret = Secret(
-            rules.tokens_namespace,
-            known.ref.companion,
+            context.tokens_namespace,
+            state.ref.companion,
             type=core_annotations.COMPANION_TYPE,
             annotations=wanted.annotations(),
             data=wanted.data(),
@@ -79,29 +79,31 @@ def store_companion(
     else:
         data: dict[str, Sensitive | None] = {}
         # Whatever ails a token, the access token that nodes have is theirs until it expires.
-        if wanted.token is not None or not (plight and plight.blocks):
-            data = {**dict.fromkeys(known.companion.data), **wanted.data()}
+        if wanted.token is not None or not (override and override.blocks):
+            data = {**dict.fromkeys(state.companion.data), **wanted.data()}
         patch = SecretPatch(annotations={**wanted.annotations()}, data=data)
-        stored = yield from PatchSecret(known.companion, patch)
-    return known.with_companion(stored), None
+        stored = yield from PatchSecret(state.companion, patch)
+    return state.with_companion(stored), None
 
 
-def _companion(known: TokenState, plight: StatusOverride | None, now: float) -> Companion | None:
-    grant, source = known.grant, known.source
-    if source is None or (grant is None and plight is None):
+def _desired_companion(
+    state: TokenState, override: StatusOverride | None, now: float
+) -> Companion | None:
+    grant, source = state.grant, state.source
+    if source is None or (grant is None and override is None):
         return None
-    if grant is None or (plight is not None and plight.blocks):
-        status, message = (plight.status, plight.message) if plight else (Status.PENDING, "")
+    if grant is None or (override is not None and override.blocks):
+        status, message = (override.status, override.message) if override else (Status.PENDING, "")
     else:
         status, message = grant.status, grant.message
     return Companion(
-        source=known.ref,
+        source=state.ref,
         source_uid=source.uid,
-        generation=grant.generation if grant else companion.shown(known.companion),
+        generation=grant.generation if grant else companion.shown(state.companion),
         status=status,
         message=message,
         next_refresh=(grant.next_refresh or 0.0) if grant else 0.0,
-        token=grant.token(now) if grant else None,
+        token=grant.access_token(now) if grant else None,
     )
 
 

@@ -141,7 +141,7 @@ class FindDuplicates(Effect[tuple[Duplicate, ...]]):
 
     ref: SourceRef
     adopted_at: float
-    names: frozenset[str]
+    token_hashes: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class SpoolEntry:
     nonce: str
     sent_at: float
     reply: TokenDocument | None
-    rt: str = ""
+    refresh_token_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ class RetryPolicy(Enum):
 
     BACKOFF = "backoff"  # 2 s doubling, capped by the token's remaining life
     RETRY_AFTER = "retry_after"  # as the server says
-    MINUTES = "minutes"  # every 5 minutes
-    HALF_HOUR = "half_hour"  # 3 quick tries, then every 30 minutes
-    SECOND_LOOK = "second_look"  # once more at once, then hourly
+    FIVE_MINUTES = "minutes"  # every 5 minutes
+    THREE_QUICK = "half_hour"  # 3 quick tries, then every 30 minutes
+    ONE_QUICK = "second_look"  # once more at once, then hourly
     HOURLY = "hourly"
-    UNKNOWN = "unknown"  # 5 tries with backoff, then hourly
+    FIVE_QUICK = "unknown"  # 5 tries with backoff, then hourly
     ONCE_LATER = "once_later"  # one more look after 5 minutes, then only a change helps
-    STOP = "stop"  # only a change of the Secret helps
+    NEVER = "stop"  # only a change of the Secret helps
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ FAILURE_RULES: Mapping[FailureReason, FailureRule] = {
     ),
     FailureReason.TLS: FailureRule(
         _CONFIG,
-        RetryPolicy.MINUTES,
+        RetryPolicy.FIVE_MINUTES,
         "the authorization server's certificate is not trusted; check the issuer's caFile",
     ),
     FailureReason.METADATA: FailureRule(
         _CONFIG,
-        RetryPolicy.MINUTES,
+        RetryPolicy.FIVE_MINUTES,
         "the issuer's metadata does not fit its configuration; check issuer and endpointHosts",
     ),
     FailureReason.THROTTLED: FailureRule(
@@ -71,7 +71,7 @@ FAILURE_RULES: Mapping[FailureReason, FailureRule] = {
     ),
     FailureReason.REDIRECT: FailureRule(
         _CONFIG,
-        RetryPolicy.MINUTES,
+        RetryPolicy.FIVE_MINUTES,
         "the token endpoint redirects, which is never followed; check the issuer's tokenEndpoint",
     ),
     FailureReason.INVALID_GRANT: FailureRule(
@@ -81,12 +81,12 @@ FAILURE_RULES: Mapping[FailureReason, FailureRule] = {
     ),
     FailureReason.LOGIN_REQUIRED: FailureRule(
         Status.NEEDS_REAUTH,
-        RetryPolicy.STOP,
+        RetryPolicy.NEVER,
         "the user must log in again; put the new token into the Secret",
     ),
     FailureReason.INVALID_CLIENT: FailureRule(
         Status.CLIENT_REJECTED,
-        RetryPolicy.HALF_HOUR,
+        RetryPolicy.THREE_QUICK,
         "clientID or clientSecret is refused; correct them in the Secret",
     ),
     FailureReason.CLIENT_NOT_ALLOWED: FailureRule(
@@ -111,17 +111,17 @@ FAILURE_RULES: Mapping[FailureReason, FailureRule] = {
     ),
     FailureReason.FORBIDDEN: FailureRule(
         _ISSUER,
-        RetryPolicy.MINUTES,
+        RetryPolicy.FIVE_MINUTES,
         "the authorization server forbids the request",
     ),
     FailureReason.NO_ENDPOINT: FailureRule(
         _CONFIG,
-        RetryPolicy.SECOND_LOOK,
+        RetryPolicy.ONE_QUICK,
         "there is no token endpoint at the configured address; check the issuer",
     ),
     FailureReason.UNKNOWN_ERROR: FailureRule(
         _CONFIG,
-        RetryPolicy.UNKNOWN,
+        RetryPolicy.FIVE_QUICK,
         "the authorization server answers with an error this driver does not know",
     ),
     FailureReason.TOKEN_TYPE: FailureRule(

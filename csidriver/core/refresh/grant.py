@@ -44,11 +44,12 @@ class Intent:
 class Grant:
     """One live document and its state; instants in epoch seconds, 0 for never.
 
-    `next_refresh` is None when only a change of the source or its issuer can help. Of `spent`, the
-    first `inherited` belong to seeds before this one; `key` is where the source keeps the document.
-    `refresh_renewed`: the last refresh moved the refresh token's expiry out; `expiry_step`: so many
-    warnings of it were given. `signal` ended the last attempt, under the configuration with this
-    `fingerprint`; `unscoped` is the one whose scope was refused. `twin` is the elder of this login.
+    `next_refresh` is None if only a change of the source or its issuer can help. The first
+    `inherited` hashes of `spent` are of earlier seeds. `key` is the document's key in the source.
+    `refresh_renewed`: the last refresh moved the refresh token's expiry; `expiry_warnings`: number
+    of warnings of it that were given. `failure_reason` ended the last attempt, `fingerprint` is the
+    issuer's configuration then; `refused_scope_fingerprint` is the one whose scope was refused.
+    `duplicate_of` is the login ID of the older grant of the same login.
     """
 
     ref: SourceRef
@@ -74,11 +75,11 @@ class Grant:
     inherited: int = 0
     refresh_expires_at: float = 0.0
     refresh_renewed: bool = True
-    expiry_step: int = 0
+    expiry_warnings: int = 0
     failure_reason: FailureReason | None = None
     fingerprint: str = ""
-    unscoped: str = ""
-    twin: str = ""
+    refused_scope_fingerprint: str = ""
+    duplicate_of: str = ""
 
     @property
     def live_hash(self) -> str:
@@ -95,14 +96,14 @@ class Grant:
     def token_hashes(self) -> frozenset[str]:
         """What this token shares with any other Secret that came from the same login."""
         own = (self.live_hash, self.login_id, *self.seeds[-1:], *self.spent[self.inherited :])
-        return frozenset(name for name in (*own, self.twin) if name)
+        return frozenset(name for name in (*own, self.duplicate_of) if name)
 
     @property
     def lifetime(self) -> float:
         """Seconds the access token lives in all, 0 when there is none."""
         return max(0.0, self.expires_at - self.issued_at)
 
-    def token(self, written_at: float) -> AccessToken | None:
+    def access_token(self, written_at: float) -> AccessToken | None:
         """The access token for the companion, None when there is none with a known expiry."""
         value = self.document.access_token
         if value is None or self.expires_at <= 0:

@@ -23,13 +23,13 @@ def to_data(grant: Grant) -> dict[str, Sensitive]:
     """The data of the grant's Secret. Client credentials go along: a restart reads no source."""
     return {
         DOCUMENT: grant.document.to_json(),
-        STATE: Sensitive(json.dumps(_tokens(grant) | _progress(grant))),
+        STATE: Sensitive(json.dumps(_tokens_json(grant) | _progress_json(grant))),
         annotations.KEY_CLIENT_ID: Sensitive(grant.client.client_id),
         annotations.KEY_CLIENT_SECRET: grant.client.client_secret,
     }
 
 
-def _tokens(grant: Grant) -> dict[str, Any]:
+def _tokens_json(grant: Grant) -> dict[str, Any]:
     """Where the tokens came from and how long they last."""
     return {
         "version": _VERSION,
@@ -54,24 +54,24 @@ def _tokens(grant: Grant) -> dict[str, Any]:
     }
 
 
-def _progress(grant: Grant) -> dict[str, Any]:
+def _progress_json(grant: Grant) -> dict[str, Any]:
     """What was tried, what came of it and what is next."""
     return {
-        "intent": None if grant.intent is None else _announced(grant.intent),
+        "intent": None if grant.intent is None else _intent_json(grant.intent),
         "nextRefresh": grant.next_refresh,
         "status": grant.status.value,
         "message": grant.message,
         "warning": grant.warning,
-        "expiryStep": grant.expiry_step,
+        "expiryStep": grant.expiry_warnings,
         "failures": grant.failures,
         "signal": None if grant.failure_reason is None else grant.failure_reason.value,
         "fingerprint": grant.fingerprint,
-        "unscoped": grant.unscoped,
-        "twin": grant.twin,
+        "unscoped": grant.refused_scope_fingerprint,
+        "twin": grant.duplicate_of,
     }
 
 
-def _announced(intent: Intent) -> dict[str, Any]:
+def _intent_json(intent: Intent) -> dict[str, Any]:
     return {
         "nonce": intent.nonce,
         "holder": intent.holder,
@@ -143,11 +143,11 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
         inherited=int(state.get("inherited", 0)),
         refresh_expires_at=float(state.get("refreshExpiresAt", 0.0)),
         refresh_renewed=bool(state.get("refreshRenewed", True)),
-        expiry_step=int(state.get("expiryStep", 0)),
+        expiry_warnings=int(state.get("expiryStep", 0)),
         failure_reason=None if signal is None else FailureReason(signal),
         fingerprint=str(state.get("fingerprint", "")),
-        unscoped=str(state.get("unscoped", "")),
-        twin=str(state.get("twin", "")),
+        refused_scope_fingerprint=str(state.get("unscoped", "")),
+        duplicate_of=str(state.get("twin", "")),
     )
 
 
@@ -162,7 +162,7 @@ def _intent(announced: dict[str, Any]) -> Intent:
         attempt=announced["attempt"],
         recorded=announced["recorded"],
     )
-    if _announced(intent) != announced:
+    if _intent_json(intent) != announced:
         raise ValueError("a key is unknown")
     return intent
 

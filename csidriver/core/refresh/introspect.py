@@ -11,31 +11,31 @@ from csidriver.core.refresh import schedule
 from csidriver.core.refresh.commit import commit
 from csidriver.core.refresh.effects import Introspect
 from csidriver.core.refresh.grant import Grant, effective_lifetime, sendable_refresh_token
-from csidriver.core.refresh.messages import LOST_MESSAGE, UNSETTLED_MESSAGE
-from csidriver.core.refresh.outcomes import REPEATS, last_attempt_at
+from csidriver.core.refresh.messages import LOST_ROTATION_MESSAGE, UNCERTAIN_TWICE_MESSAGE
+from csidriver.core.refresh.outcomes import REPEAT_DELAYS, last_attempt_at
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.status import Status
 
 
 def check_before_sending(
-    known: TokenState, issuer: Issuer, rules: RefreshContext, now: float
+    state: TokenState, issuer: Issuer, context: RefreshContext, now: float
 ) -> Effects[tuple[TokenState, bool]]:
     """Whether the live token may be presented now, and what is known after asking."""
-    grant = known.grant
+    grant = state.grant
     token = None if grant is None else sendable_refresh_token(grant)
     if grant is None or token is None or not issuer.supports_introspection:
-        return known, True
+        return state, True
     if not needs_introspection(grant, issuer, now):
-        return known, True
+        return state, True
     timeout = schedule.http_timeout(
-        effective_lifetime(grant, issuer), rules.limits, issuer.min_lead
+        effective_lifetime(grant, issuer), context.timeouts, issuer.min_lead
     )
     active = yield from Introspect(issuer, grant.client, token, timeout)
     if active is None:
-        return _unanswered(known, grant, now)
+        return _after_no_answer(state, grant, now)
     if active:
-        return known, True
-    return (yield from commit(known, grant, _after_inactive(grant))), False
+        return state, True
+    return (yield from commit(state, grant, _after_inactive(grant))), False
 
 
 def needs_introspection(grant: Grant, issuer: Issuer, now: float) -> bool:
@@ -43,21 +43,21 @@ def needs_introspection(grant: Grant, issuer: Issuer, now: float) -> bool:
     intent = grant.intent
     if intent is not None and intent.refresh_token_hash == grant.live_hash:
         # Within its window the server serves a spent token, too, which brings the new one.
-        return intent.attempt not in REPEATS or now >= intent.first_at + issuer.reuse
+        return intent.attempt not in REPEAT_DELAYS or now >= intent.first_at + issuer.reuse
     return grant.status is Status.NEEDS_REAUTH
 
 
-def _unanswered(known: TokenState, grant: Grant, now: float) -> tuple[TokenState, bool]:
+def _after_no_answer(state: TokenState, grant: Grant, now: float) -> tuple[TokenState, bool]:
     """The server does not say: what section 4 allows without asking."""
     if grant.intent is None:
-        return known, True
+        return state, True
     late: float | None = last_attempt_at(grant, 0.0)
     if grant.intent.attempt > 1:
         late = None
     elif late is not None and late <= now:
-        return known, True
-    message = grant.message if late else UNSETTLED_MESSAGE
-    return replace(known, grant=replace(grant, next_refresh=late, message=message)), False
+        return state, True
+    message = grant.message if late else UNCERTAIN_TWICE_MESSAGE
+    return replace(state, grant=replace(grant, next_refresh=late, message=message)), False
 
 
 def _after_inactive(grant: Grant) -> Grant:
@@ -68,6 +68,6 @@ def _after_inactive(grant: Grant) -> Grant:
         grant,
         intent=None,
         status=Status.LOST_ROTATION,
-        message=LOST_MESSAGE,
+        message=LOST_ROTATION_MESSAGE,
         next_refresh=None,
     )

@@ -8,7 +8,7 @@ from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh.grant import Grant
 
 # Seconds before the end at which a user is told.
-STEPS = (7 * 86400.0, 86400.0, 3600.0)
+WARNING_TIMES = (7 * 86400.0, 86400.0, 3600.0)
 
 
 def refresh_expiry(grant: Grant, reply: TokenDocument, sent_at: float) -> tuple[float, bool]:
@@ -36,11 +36,13 @@ def is_final(grant: Grant) -> bool:
 
 def warnings_due(grant: Grant, now: float) -> int:
     """How many of the warnings are due."""
-    return sum(grant.refresh_expires_at - s <= now for s in STEPS) if is_final(grant) else 0
+    return sum(grant.refresh_expires_at - s <= now for s in WARNING_TIMES) if is_final(grant) else 0
 
 
 def next_warning(grant: Grant, now: float) -> float | None:
     """When the next warning is due (epoch seconds), None if there is none."""
     if not is_final(grant):
         return None
-    return min((at for s in STEPS if (at := grant.refresh_expires_at - s) > now), default=None)
+    return min(
+        (at for s in WARNING_TIMES if (at := grant.refresh_expires_at - s) > now), default=None
+    )

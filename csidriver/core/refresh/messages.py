@@ -6,10 +6,10 @@ from csidriver.core.status import TokenWarning
 
 READY_MESSAGE = "the access token is fresh"
 PENDING_MESSAGE = "the first refresh is under way"
-HELD_BACK_MESSAGE = (
+DELAYED_MESSAGE = (
     "the authorization server fails or asks to slow down; the refresh is tried as soon as it allows"
 )
-LOST_MESSAGE = (
+LOST_ROTATION_MESSAGE = (
     "a refresh was cut off and the authorization server no longer knows the refresh token; "
     "log in again and put the new token into the Secret"
 )
@@ -21,18 +21,18 @@ DUPLICATE_MESSAGE = (
     "{other} holds a refresh token of the same login and had it first; log in separately for each "
     "Secret, or delete one of them"
 )
-DAMAGED_MESSAGE = (
+UNREADABLE_GRANT_MESSAGE = (
     "Secret {grant}, which holds the live refresh token, cannot be read; restore it from a backup, "
     "or log in again, put the new token into this Secret and delete that one"
 )
-EMPTY_MESSAGE = (
+EMPTY_GRANT_MESSAGE = (
     "Secret {grant} holds no refresh token that may be sent; restore it from a backup, or log in "
     "again and put the new token into this Secret"
 )
-UNSCOPED_MESSAGE = (
+SCOPE_REFUSED_MESSAGE = (
     "the access token is fresh; the issuer's scope is refused, so the token has that of the login"
 )
-UNSETTLED_MESSAGE = (
+UNCERTAIN_TWICE_MESSAGE = (
     "the outcome of a refresh is unknown, and so is that of its repetition; log in again and put "
     "the new token into the Secret"
 )

@@ -18,19 +18,19 @@ from csidriver.core.refresh.grant import (
 )
 from csidriver.core.refresh.login_expiry import refresh_expiry
 from csidriver.core.refresh.messages import (
-    LOST_MESSAGE,
+    LOST_ROTATION_MESSAGE,
     READY_MESSAGE,
+    SCOPE_REFUSED_MESSAGE,
     UNCERTAIN_MESSAGE,
-    UNSCOPED_MESSAGE,
-    UNSETTLED_MESSAGE,
+    UNCERTAIN_TWICE_MESSAGE,
 )
 from csidriver.core.status import Status, TokenWarning
 
 # Seconds after the first and second unknown outcome, where the server tolerates repetitions.
-REPEATS = {1: 1.0, 2: 3.0}
+REPEAT_DELAYS = {1: 1.0, 2: 3.0}
 # Seconds by which the clocks of two machines may differ without harm.
-_AHEAD = 60.0
-_COUNTED = (RetryPolicy.HALF_HOUR, RetryPolicy.UNKNOWN, RetryPolicy.SECOND_LOOK)
+MAX_CLOCK_SKEW = 60.0
+_COUNTED_BY_REASON = (RetryPolicy.THREE_QUICK, RetryPolicy.FIVE_QUICK, RetryPolicy.ONE_QUICK)
 
 
 def after_success(
@@ -44,15 +44,15 @@ def after_success(
     bearer = reply.token_type.lower() == "bearer"
     fresh = reply.access_token if bearer else None
     said = unverified_claims(fresh) if fresh is not None else None
-    life = schedule.lifetime(
+    life = schedule.token_lifetime(
         reply.number("expires_in"), said.iat if said else None, said.exp if said else None
     )
     assumed = life is None
     life = issuer.default_lifetime if life is None else life
-    after = _stored(grant, reply, sent_at, sent_at + life if fresh else None)
+    after = _with_reply(grant, reply, sent_at, sent_at + life if fresh else None)
     if fresh is None:
         signal = FailureReason.BAD_REPLY if bearer else FailureReason.TOKEN_TYPE
-        return _failed(after, Failure(signal), sent_at, issuer, u, Status.MISCONFIGURED)
+        return _with_failure(after, Failure(signal), sent_at, issuer, u, Status.MISCONFIGURED)
     ends = after.refresh_expires_at
     return replace(
         after,
@@ -63,10 +63,10 @@ def after_success(
             life,
             u=u,
             minimum=issuer.min_lead,
-            refresh_life=max(0.0, ends - sent_at) if ends else 0.0,
+            refresh_token_lifetime=max(0.0, ends - sent_at) if ends else 0.0,
         ),
         status=Status.READY,
-        message=UNSCOPED_MESSAGE if _unscoped(grant, issuer) else READY_MESSAGE,
+        message=SCOPE_REFUSED_MESSAGE if _is_scope_refused(grant, issuer) else READY_MESSAGE,
         warning=TokenWarning.DEFAULT_LIFETIME.value if assumed else "",
         failures=0,
         failure_reason=None,
@@ -74,19 +74,19 @@ def after_success(
     )
 
 
-def _stored(grant: Grant, reply: TokenDocument, sent_at: float, expiry: float | None) -> Grant:
+def _with_reply(grant: Grant, reply: TokenDocument, sent_at: float, expiry: float | None) -> Grant:
     """The grant with what a reply brought; `expiry` is None if its access token is of no use."""
     usable = expiry is not None
     kept = reply if usable else reply.drop("access_token", "token_type", "expires_in")
     return replace(
-        _rotated(grant, reply, sent_at),
+        _with_refresh_token(grant, reply, sent_at),
         document=grant.document.merge(kept, expiry),
         generation=grant.generation + 1,
         intent=None,
     )
 
 
-def _rotated(grant: Grant, reply: TokenDocument, sent_at: float) -> Grant:
+def _with_refresh_token(grant: Grant, reply: TokenDocument, sent_at: float) -> Grant:
     """What a reply says about refresh tokens: which was replaced, and when the live one ends.
 
     A server with a grace window may hand out again one that was replaced.
@@ -104,11 +104,11 @@ def _rotated(grant: Grant, reply: TokenDocument, sent_at: float) -> Grant:
 
 def without_refused_scope(grant: Grant, issuer: Issuer) -> Issuer:
     """The issuer as a request for this grant needs it: less a scope that it has refused."""
-    return replace(issuer, scope="") if _unscoped(grant, issuer) else issuer
+    return replace(issuer, scope="") if _is_scope_refused(grant, issuer) else issuer
 
 
-def _unscoped(grant: Grant, issuer: Issuer) -> bool:
-    return bool(issuer.scope) and grant.unscoped == issuer.fingerprint
+def _is_scope_refused(grant: Grant, issuer: Issuer) -> bool:
+    return bool(issuer.scope) and grant.refused_scope_fingerprint == issuer.fingerprint
 
 
 def reschedule_if_obsolete(grant: Grant, issuer: Issuer, now: float) -> Grant:
@@ -119,9 +119,9 @@ def reschedule_if_obsolete(grant: Grant, issuer: Issuer, now: float) -> Grant:
     if grant.next_refresh is None:
         return grant
     soon = now + schedule.min_interval(effective_lifetime(grant, issuer))
-    if grant.failures == 0 and grant.issued_at > now + _AHEAD:
+    if grant.failures == 0 and grant.issued_at > now + MAX_CLOCK_SKEW:
         return replace(grant, next_refresh=min(soon, grant.next_refresh))
-    if grant.failure_reason is None or not _configurable(grant.failure_reason):
+    if grant.failure_reason is None or not _is_configuration_failure(grant.failure_reason):
         return grant
     if grant.fingerprint == issuer.fingerprint:
         return grant
@@ -134,7 +134,7 @@ def reschedule_if_obsolete(grant: Grant, issuer: Issuer, now: float) -> Grant:
     )
 
 
-def _configurable(signal: FailureReason) -> bool:
+def _is_configuration_failure(signal: FailureReason) -> bool:
     """Whether the operator of the issuer may have caused this, and may have mended it."""
     status = FAILURE_RULES[signal].status
     mended = (Status.MISCONFIGURED, Status.CLIENT_REJECTED)
@@ -148,13 +148,13 @@ def after_failure(grant: Grant, failed: Failure, now: float, issuer: Issuer, u: 
     repeated = grant.intent is not None and grant.intent.attempt > 1
     final = (FailureReason.INVALID_GRANT, FailureReason.LOGIN_REQUIRED)
     if repeated and failed.reason not in final:
-        return _still_uncertain(grant, failed, now, issuer, u)
+        return _after_inconclusive_repeat(grant, failed, now, issuer, u)
     if repeated and failed.reason is FailureReason.INVALID_GRANT:
         return replace(
             grant,
             intent=None,
             status=Status.LOST_ROTATION,
-            message=LOST_MESSAGE,
+            message=LOST_ROTATION_MESSAGE,
             next_refresh=None,
             failures=grant.failures + 1,
         )
@@ -163,32 +163,35 @@ def after_failure(grant: Grant, failed: Failure, now: float, issuer: Issuer, u: 
         failed.consumption is Consumption.UNKNOWN
     ):  # the server never rotates: nothing can have been spent
         status = Status.ISSUER_UNAVAILABLE
-    return _failed(replace(grant, intent=None), failed, now, issuer, u, status)
+    return _with_failure(replace(grant, intent=None), failed, now, issuer, u, status)
 
 
-def _failed(
+def _with_failure(
     grant: Grant, failed: Failure, now: float, issuer: Issuer, u: float, status: Status
 ) -> Grant:
     meaning = FAILURE_RULES[failed.reason]
     alike = grant.failure_reason is failed.reason
     # "A few quick tries" counts tries that ended alike, not an outage before them.
-    failures = grant.failures + 1 if alike or meaning.retry_policy not in _COUNTED else 1
+    failures = grant.failures + 1 if alike or meaning.retry_policy not in _COUNTED_BY_REASON else 1
     # Only a repeated refusal confirms one; failures of another kind before it prove nothing.
     counted = int(alike) + 1 if meaning.retry_policy is RetryPolicy.ONCE_LATER else failures
     remaining = grant.expires_at - now
     life = effective_lifetime(grant, issuer)
-    wait = schedule.retry(
-        meaning.retry_policy, counted, u=u, remaining=remaining, life=life, pause=failed.pause
+    wait = schedule.retry_delay(
+        meaning.retry_policy, counted, u=u, remaining=remaining, lifetime=life, pause=failed.pause
     )
     unscoping = (
         failed.reason is FailureReason.INVALID_SCOPE
         and without_refused_scope(grant, issuer).scope != ""
     )
     if unscoping:
-        grant, wait = replace(grant, unscoped=issuer.fingerprint), schedule.min_interval(life)
+        grant, wait = (
+            replace(grant, refused_scope_fingerprint=issuer.fingerprint),
+            schedule.min_interval(life),
+        )
     # A first look at what may have moved, and trouble of the issuer, concern the user only when
     # the token in hand runs short.
-    first = unscoping or (meaning.retry_policy is RetryPolicy.SECOND_LOOK and failures == 1)
+    first = unscoping or (meaning.retry_policy is RetryPolicy.ONE_QUICK and failures == 1)
     minor = first or status is Status.ISSUER_UNAVAILABLE
     hidden = minor and remaining > schedule.lead_time(life, issuer.min_lead) / 2
     return replace(
@@ -202,9 +205,11 @@ def _failed(
     )
 
 
-def _still_uncertain(grant: Grant, failed: Failure, now: float, issuer: Issuer, u: float) -> Grant:
+def _after_inconclusive_repeat(
+    grant: Grant, failed: Failure, now: float, issuer: Issuer, u: float
+) -> Grant:
     """A repetition that proved nothing does not count; what the first send did is still unknown."""
-    waiting = _failed(without_unsent_attempt(grant), failed, now, issuer, u, Status.UNCERTAIN)
+    waiting = _with_failure(without_unsent_attempt(grant), failed, now, issuer, u, Status.UNCERTAIN)
     return replace(waiting, message=UNCERTAIN_MESSAGE)
 
 
@@ -216,14 +221,14 @@ def _after_unknown_outcome(grant: Grant, now: float, issuer: Issuer, u: float) -
     again: float | None = None
     intent = grant.intent
     if intent is not None:
-        planned = now + REPEATS.get(intent.attempt, math.inf)
+        planned = now + REPEAT_DELAYS.get(intent.attempt, math.inf)
         life = effective_lifetime(grant, issuer)
-        ask = schedule.retry(
+        ask = schedule.retry_delay(
             RetryPolicy.BACKOFF,
             intent.attempt,
             u=u,
             remaining=grant.expires_at - now,
-            life=life,
+            lifetime=life,
             pause=None,
         )
         if planned < intent.first_at + issuer.reuse:
@@ -236,7 +241,7 @@ def _after_unknown_outcome(grant: Grant, now: float, issuer: Issuer, u: float) -
         grant,
         intent=None if intent is None else replace(intent, recorded=True),
         status=Status.UNCERTAIN,
-        message=UNSETTLED_MESSAGE if again is None else UNCERTAIN_MESSAGE,
+        message=UNCERTAIN_TWICE_MESSAGE if again is None else UNCERTAIN_MESSAGE,
         next_refresh=again,
         failures=grant.failures + 1,
         failure_reason=None,

@@ -24,10 +24,10 @@ class StatusOverride:
 
 
 def status_annotations(
-    grant: Grant | None, plight: StatusOverride | None, *, mirror_refused: bool
+    grant: Grant | None, override: StatusOverride | None, *, mirror_refused: bool
 ) -> dict[str, str | None]:
     """Our annotations of the source; None for those that must not be there."""
-    said = plight or grant
+    said = override or grant
     following = grant.next_refresh if grant is not None else None
     return {
         core_annotations.STATUS: said.status.value if said else Status.PENDING.value,
@@ -49,7 +49,7 @@ def _warnings(grant: Grant | None, mirror_refused: bool) -> list[str]:  # noqa: 
         # Then nobody has restored the old token that stands there: it was never replaced.
         held = [warning for warning in held if warning != TokenWarning.OLD_SEED_RESTORED.value]
         held.append(TokenWarning.MIRROR_REFUSED.value)
-    if grant is not None and grant.expiry_step:
+    if grant is not None and grant.expiry_warnings:
         held.append(TokenWarning.REFRESH_TOKEN_EXPIRING.value)
     return held
 

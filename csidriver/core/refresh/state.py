@@ -13,7 +13,7 @@ from csidriver.core.oauth.issuers import Issuers
 from csidriver.core.refresh import grant_secret as refresh_grant_secret
 from csidriver.core.refresh.effects import Effect, GetSecret, Monotonic
 from csidriver.core.refresh.grant import Grant
-from csidriver.core.refresh.schedule import ExchangeTimeouts
+from csidriver.core.refresh.schedule import RequestTimeouts
 from csidriver.core.refresh.source import is_source
 from csidriver.core.refresh.source_annotations import status_annotations
 from csidriver.errors import InvalidSecret
@@ -24,7 +24,7 @@ Effects = Generator[Effect[Any], Any, R]
 Versions = Mapping[TokenObject, str]
 
 # An adoption writes seven times; whatever a watch tells later than this is read once more.
-_REMEMBERED = 16
+MAX_OWN_VERSIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,15 @@ class RefreshContext:
 
     issuers: Issuers
     holder: str
-    limits: ExchangeTimeouts = field(default_factory=ExchangeTimeouts)
+    timeouts: RequestTimeouts = field(default_factory=RequestTimeouts)
     driver_namespace: str = names.DRIVER_NAMESPACE
     tokens_namespace: str = names.TOKENS_NAMESPACE
     namespaces: tuple[str, ...] = ()
 
-    def serves(self, known: "TokenState") -> bool:
+    def serves(self, state: "TokenState") -> bool:
         """Whether a token is ours to refresh; an exchange that was begun is settled in any case."""
-        enrolled = not self.namespaces or known.ref.namespace in self.namespaces
-        return enrolled or (known.grant is not None and known.grant.intent is not None)
+        enrolled = not self.namespaces or state.ref.namespace in self.namespaces
+        return enrolled or (state.grant is not None and state.grant.intent is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class TokenState:
     next_reconcile: float | None = None
 
     @classmethod
-    def restored(
+    def from_lists(
         cls,
         ref: SourceRef,
         grant_secret: Secret,
@@ -96,13 +96,13 @@ class TokenState:
         does when nodes have seen a later generation: then the grant comes from a backup.
         `read_at` (monotonic) is not before the grant was listed.
         """
-        known = cls(ref)
+        state = cls(ref)
         try:
             grant = refresh_grant_secret.from_secret(grant_secret)
         except InvalidSecret:
-            return known  # the first visit reads it again and says what is wrong
-        known = replace(
-            known,
+            return state  # the first visit reads it again and says what is wrong
+        state = replace(
+            state,
             grant_secret=grant_secret,
             grant=grant,
             read_at=read_at,
@@ -112,8 +112,8 @@ class TokenState:
             mirrored_generation=grant.generation,
         )
         if source is None or shown(companion) > grant.generation:
-            return known
-        return _seen(known, grant, source)
+            return state
+        return _with_source_version(state, grant, source)
 
     @property
     def versions(self) -> Versions:
@@ -158,29 +158,29 @@ class TokenState:
         return replace(self, source=secret, source_data_omitted=False, own_versions=written)
 
     def _written(self, what: TokenObject, secret: Secret) -> tuple[tuple[TokenObject, str], ...]:
-        return (*self.own_versions, (what, secret.resource_version))[-_REMEMBERED:]
+        return (*self.own_versions, (what, secret.resource_version))[-MAX_OWN_VERSIONS:]
 
 
-def _seen(known: TokenState, grant: Grant, source: SecretChange) -> TokenState:
+def _with_source_version(state: TokenState, grant: Grant, source: SecretChange) -> TokenState:
     """With the source by its version alone, if there is nothing to be learnt from reading."""
     version = source.resource_version
     if not grant.source_version or not grant.key:
-        return known
+        return state
     # Our write to the source follows the grant's: at the version recorded there it is owed.
     owed = version == grant.source_version
     if not owed and not source.written_by_driver:
-        return known
+        return state
     told = {} if owed else status_annotations(grant, None, mirror_refused=False)
     secret = Secret(
-        known.ref.namespace,
-        known.ref.name,
+        state.ref.namespace,
+        state.ref.name,
         uid=grant.source_uid,
         resource_version=version,
         annotations={key: value for key, value in told.items() if value is not None},
     )
-    mirrored = known.mirrored_generation - int(owed)
+    mirrored = state.mirrored_generation - int(owed)
     return replace(
-        known,
+        state,
         source=secret,
         source_data_omitted=True,
         source_stale=False,
@@ -188,36 +188,36 @@ def _seen(known: TokenState, grant: Grant, source: SecretChange) -> TokenState:
     )
 
 
-def learn_source(known: TokenState) -> Effects[TokenState]:
+def load_source(state: TokenState) -> Effects[TokenState]:
     """Read the source if it changed since the last visit. Raises StoreError."""
     # Only the source can tell whether a grant that is remembered but gone is still the newest.
-    if known.source_stale or known.grant_missing_in_store:
-        source = yield from GetSecret(known.ref.namespace, known.ref.name)
+    if state.source_stale or state.grant_missing_in_store:
+        source = yield from GetSecret(state.ref.namespace, state.ref.name)
         wanted = source is not None and is_source(source)
-        known = replace(
-            known, source=source if wanted else None, source_data_omitted=False, source_stale=False
+        state = replace(
+            state, source=source if wanted else None, source_data_omitted=False, source_stale=False
         )
-    return known
+    return state
 
 
-def learn_grant(known: TokenState, rules: RefreshContext) -> Effects[TokenState]:
+def load_grant(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
     """Read grant and companion if they changed since the last visit. Raises StoreError."""
-    if not known.grant_stale:
-        return known
-    secret = yield from GetSecret(rules.driver_namespace, known.ref.grant)
-    companion = yield from GetSecret(rules.tokens_namespace, known.ref.companion)
+    if not state.grant_stale:
+        return state
+    secret = yield from GetSecret(context.driver_namespace, state.ref.grant)
+    companion = yield from GetSecret(context.tokens_namespace, state.ref.companion)
     read_at = yield from Monotonic()
     stored, damaged = None, False
     try:
         stored = None if secret is None else refresh_grant_secret.from_secret(secret)
     except InvalidSecret:
         damaged = True
-    lost = not damaged and known.grant is not None and _behind(stored, known.grant)
+    lost = not damaged and state.grant is not None and _is_older(stored, state.grant)
     return replace(
-        known,
+        state,
         grant_secret=secret,
         # Of a damaged one the memory is kept, should it be deleted to have it made again.
-        grant=known.grant if lost or damaged else stored,
+        grant=state.grant if lost or damaged else stored,
         grant_missing_in_store=lost,
         grant_unreadable=damaged,
         read_at=read_at,
@@ -226,7 +226,7 @@ def learn_grant(known: TokenState, rules: RefreshContext) -> Effects[TokenState]
     )
 
 
-def _behind(stored: Grant | None, remembered: Grant) -> bool:
+def _is_older(stored: Grant | None, remembered: Grant) -> bool:
     """Whether what is stored was deleted or put back to an earlier state; no write of ours does."""
     if stored is None or stored.generation < remembered.generation:
         return True

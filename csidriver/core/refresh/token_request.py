@@ -41,7 +41,7 @@ from csidriver.errors import DriverError, SpoolFailed
 
 
 def request_token(
-    known: TokenState, token: Sensitive, issuer: Issuer, rules: RefreshContext
+    state: TokenState, token: Sensitive, issuer: Issuer, context: RefreshContext
 ) -> Effects[TokenState]:
     """Announce, send, record. Raises StoreConflict before anything was sent, never after.
 
@@ -50,48 +50,48 @@ def request_token(
     nonce = ""
     try:
         now = yield from Now()
-        known, allowed = yield from check_before_sending(known, issuer, rules, now)
-        grant = known.grant
+        state, allowed = yield from check_before_sending(state, issuer, context, now)
+        grant = state.grant
         if allowed and grant is not None:
-            known, grant, nonce = yield from _write_intent(known, grant, now, issuer, rules)
+            state, grant, nonce = yield from _write_intent(state, grant, now, issuer, context)
     except DriverError:
-        yield from ReleaseSendSlot(issuer, known.ref)
+        yield from ReleaseSendSlot(issuer, state.ref)
         raise
     if grant is None or not nonce:
-        yield from ReleaseSendSlot(issuer, known.ref)
-        return known
-    return (yield from _send(known, grant, nonce, token, issuer, rules))
+        yield from ReleaseSendSlot(issuer, state.ref)
+        return state
+    return (yield from _send(state, grant, nonce, token, issuer, context))
 
 
 def _write_intent(
-    known: TokenState, grant: Grant, now: float, issuer: Issuer, rules: RefreshContext
+    state: TokenState, grant: Grant, now: float, issuer: Issuer, context: RefreshContext
 ) -> Effects[tuple[TokenState, Grant, str]]:
     """Store the intent, spool its nonce; "" if that took so long that it may not be relied on."""
     takeover_after = schedule.takeover_after(
-        effective_lifetime(grant, issuer), rules.limits, issuer.min_lead
+        effective_lifetime(grant, issuer), context.timeouts, issuer.min_lead
     )
     announced = yield from Monotonic()
     nonce = yield from Nonce()
     if issuer.reuse != UNLIMITED:
-        grant = with_intent(grant, nonce, rules.holder, now, takeover_after)
+        grant = with_intent(grant, nonce, context.holder, now, takeover_after)
         patch = SecretPatch(data=dict(grant_secret.to_data(grant)))
-        stored = yield from PatchSecret(grant_secret_or_conflict(known), patch)
-        known = known.with_grant(stored, grant)
-    yield from SpoolWrite(known.ref, SpoolEntry(nonce, now, None))
+        stored = yield from PatchSecret(grant_secret_or_conflict(state), patch)
+        state = state.with_grant(stored, grant)
+    yield from SpoolWrite(state.ref, SpoolEntry(nonce, now, None))
     if (yield from Monotonic()) - announced > takeover_after / 4:
         # Another replica may soon believe that we are dead: announce again instead of sending.
-        yield from SpoolClear(known.ref)
-        return replace(known, requeue_at=now), grant, ""
-    return known, grant, nonce
+        yield from SpoolClear(state.ref)
+        return replace(state, requeue_at=now), grant, ""
+    return state, grant, nonce
 
 
 def _send(
-    known: TokenState,
+    state: TokenState,
     grant: Grant,
     nonce: str,
     token: Sensitive,
     issuer: Issuer,
-    rules: RefreshContext,
+    context: RefreshContext,
 ) -> Effects[TokenState]:
     life = effective_lifetime(grant, issuer)
     sent_at = yield from Now()
@@ -99,34 +99,34 @@ def _send(
         without_refused_scope(grant, issuer),
         grant.client,
         token,
-        schedule.http_timeout(life, rules.limits, issuer.min_lead),
+        schedule.http_timeout(life, context.timeouts, issuer.min_lead),
     )
     if isinstance(outcome, Success):
         # The commit below is the real store, the spool only covers a crash before it.
         with contextlib.suppress(SpoolFailed):
             yield from SpoolWrite(
-                known.ref, SpoolEntry(nonce, sent_at, outcome.reply, grant.live_hash)
+                state.ref, SpoolEntry(nonce, sent_at, outcome.reply, grant.live_hash)
             )
     elif outcome.consumption is not Consumption.UNKNOWN:
         # An intent without a spool entry reads as "not presented", which is what this outcome says.
         with contextlib.suppress(SpoolFailed):
-            yield from SpoolClear(known.ref)
-    return (yield from store_outcome(known, grant, outcome, sent_at, issuer))
+            yield from SpoolClear(state.ref)
+    return (yield from store_outcome(state, grant, outcome, sent_at, issuer))
 
 
 def store_outcome(
-    known: TokenState, grant: Grant, outcome: TokenResponse, sent_at: float, issuer: Issuer
+    state: TokenState, grant: Grant, outcome: TokenResponse, sent_at: float, issuer: Issuer
 ) -> Effects[TokenState]:
     """Store what an exchange brought. `sent_at` is the instant before sending (epoch seconds)."""
     if isinstance(outcome, Success):
         u = backoff.stable_jitter(grant.source_uid, grant.generation + 1)
         after = after_success(grant, outcome.reply, sent_at, issuer, u)
-        known = replace(known, spooled=True)
-        return (yield from commit(known, grant, after))
+        state = replace(state, spooled=True)
+        return (yield from commit(state, grant, after))
     now = yield from Now()
     u = backoff.stable_jitter(f"{grant.source_uid}/{grant.failures}", grant.generation)
-    known = yield from commit(known, grant, after_failure(grant, outcome, now, issuer, u))
+    state = yield from commit(state, grant, after_failure(grant, outcome, now, issuer, u))
     if outcome.reason is FailureReason.INVALID_GRANT:
         # Somebody may have put a new token into the source while we presented the old one.
-        known = replace(known, source_stale=True, requeue_at=now)
-    return known
+        state = replace(state, source_stale=True, requeue_at=now)
+    return state

@@ -139,7 +139,7 @@ def test_it_is_healed_when_the_elder_goes(running: Process) -> None:
     together(601 + 60, running, copy)
     assert status(world, COPY).status is Status.READY
     assert copy.known.grant is not None
-    assert copy.known.grant.twin == ""
+    assert copy.known.grant.duplicate_of == ""
     assert world.server.tokens() == ["alice-0", "alice-1"]
 
 

@@ -13,7 +13,7 @@ from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import grant_secret
-from csidriver.core.refresh.commit import Conflict, judge_conflict
+from csidriver.core.refresh.commit import Conflict, classify_conflict
 from csidriver.core.refresh.grant import (
     MAX_SEEDS,
     MAX_SPENT,
@@ -73,7 +73,7 @@ class TestAdopt:
     def test_an_opaque_access_token_leaves_nodes_waiting(self) -> None:
         grant = adopt(source(access_token="opaque"), ISSUER, NOW, None)
         assert grant.status is Status.PENDING
-        assert grant.token(NOW) is None
+        assert grant.access_token(NOW) is None
         assert grant.next_refresh == NOW
         assert (grant.generation, grant.seeds, grant.spent) == (1, (LIVE,), ())
         assert effective_lifetime(grant, ISSUER) == ISSUER.default_lifetime
@@ -94,7 +94,7 @@ class TestAdopt:
         self, issued: float, left: float, *, usable: bool
     ) -> None:
         grant = adopt(source(access_token=jwt(issued, NOW + left)), ISSUER, NOW, None)
-        assert (grant.token(NOW) is not None) is usable
+        assert (grant.access_token(NOW) is not None) is usable
         assert grant.status is (Status.READY if usable else Status.PENDING)
         assert grant.lifetime == pytest.approx(NOW + left - issued if usable else 0)
 
@@ -210,12 +210,12 @@ SAME_RT = after_success(INTENT, document(access_token="a"), NOW, ISSUER, 0.0)
     ],
 )
 def test_conflicts_at_commit(stored: Grant | None, after: Grant, wanted: Conflict) -> None:
-    assert judge_conflict(stored, INTENT, after) is wanted
+    assert classify_conflict(stored, INTENT, after) is wanted
 
 
 def test_without_intents_only_the_token_and_generation_count() -> None:
     after = after_success(GRANT, document(access_token="a"), NOW, ISSUER, 0.0)
-    assert judge_conflict(GRANT, GRANT, after) is Conflict.REBASE
+    assert classify_conflict(GRANT, GRANT, after) is Conflict.REBASE
 
 
 class TestSucceed:

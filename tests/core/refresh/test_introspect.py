@@ -7,7 +7,7 @@ import pytest
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import effects
-from csidriver.core.refresh.messages import UNSETTLED_MESSAGE
+from csidriver.core.refresh.messages import UNCERTAIN_TWICE_MESSAGE
 from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.status import Status
 from tests.core.refresh.assertions import LIFE, companion, document, grant, live, reasons
@@ -89,7 +89,7 @@ class TestUncertain:
         running.work(2 * LIFE)
         assert len(world.server.presented) == 3
         told = companion(world)
-        assert (told.status, told.message) == (Status.UNCERTAIN, UNSETTLED_MESSAGE)
+        assert (told.status, told.message) == (Status.UNCERTAIN, UNCERTAIN_TWICE_MESSAGE)
         assert running.known.next_reconcile is None
 
     def test_every_further_presentation_needs_a_word_of_its_own(self, asked: Process) -> None:

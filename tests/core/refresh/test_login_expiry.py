@@ -95,7 +95,7 @@ def test_a_new_login_ends_the_warning(ending: Process) -> None:
     world.apply(json.dumps({"refresh_token": world.server.login("bob")}))
     ending.visit(event=True)
     assert note(world, annotations.WARNING) == ""
-    assert grant(world).expiry_step == 0
+    assert grant(world).expiry_warnings == 0
 
 
 def test_an_end_that_was_put_off_ends_the_warning(ending: Process) -> None:

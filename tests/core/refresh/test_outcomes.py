@@ -16,7 +16,7 @@ from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.issuers import MAX_LIFETIME, UNLIMITED, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure
-from csidriver.core.refresh.commit import Conflict, judge_conflict
+from csidriver.core.refresh.commit import Conflict, classify_conflict
 from csidriver.core.refresh.failures import FAILURE_RULES, RetryPolicy
 from csidriver.core.refresh.grant import Grant, adopt, with_intent
 from csidriver.core.refresh.outcomes import (
@@ -53,13 +53,13 @@ PROVES = {
 NEXT = {
     RetryPolicy.BACKOFF: ("backoff", "section 4"),
     RetryPolicy.RETRY_AFTER: ("Retry-After, at most 1 h",),
-    RetryPolicy.MINUTES: ("5 min",),
-    RetryPolicy.HALF_HOUR: ("3 quick, then 30 min",),
+    RetryPolicy.FIVE_MINUTES: ("5 min",),
+    RetryPolicy.THREE_QUICK: ("3 quick, then 30 min",),
     RetryPolicy.HOURLY: ("1 h", "once at once without the configured scope, else 1 h"),
-    RetryPolicy.SECOND_LOOK: ("once at once, then 1 h",),
-    RetryPolicy.UNKNOWN: ("5 quick, then 1 h",),
+    RetryPolicy.ONE_QUICK: ("once at once, then 1 h",),
+    RetryPolicy.FIVE_QUICK: ("5 quick, then 1 h",),
     RetryPolicy.ONCE_LATER: ("once after 5 min",),
-    RetryPolicy.STOP: ("a new token only",),
+    RetryPolicy.NEVER: ("a new token only",),
 }
 
 
@@ -221,7 +221,7 @@ def test_a_commit_is_rebased_exactly_when_nobody_else_got_tokens_or_a_login(
     fields = {"access_token": "mine"} | ({"refresh_token": "mine"} if rotates else {})
     after = after_success(INTENT, document(**fields), NOW, issuer, 0.0)
     stored = happened(INTENT, history, issuer)
-    conflict = judge_conflict(stored, INTENT, after)
+    conflict = classify_conflict(stored, INTENT, after)
     theirs = {"rotate", "renew", "reseed"} & set(history)
     assert (conflict is Conflict.REBASE) is not bool(theirs)
     if conflict is Conflict.ARRIVED:

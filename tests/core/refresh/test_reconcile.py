@@ -21,7 +21,7 @@ from csidriver.core.refresh.effects import (
     SpoolEntry,
     SpoolWrite,
 )
-from csidriver.core.refresh.messages import UNSETTLED_MESSAGE
+from csidriver.core.refresh.messages import UNCERTAIN_TWICE_MESSAGE
 from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
@@ -641,7 +641,7 @@ class TestUncertain:
         _, first, late = (at for at, _ in world.server.presented)
         assert late - first > 60
         assert companion(world).status is Status.UNCERTAIN
-        assert companion(world).message == UNSETTLED_MESSAGE
+        assert companion(world).message == UNCERTAIN_TWICE_MESSAGE
 
     def test_a_server_that_never_rotates_is_simply_asked_again(self, running: Process) -> None:
         world, running.issuer = running.world, replace(ISSUER, reuse=float("inf"))

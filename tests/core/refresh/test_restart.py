@@ -251,7 +251,7 @@ class TestRestored:
         change = SecretChange(
             REF, TokenObject.SOURCE, source(running.world).resource_version, written_by_driver=True
         )
-        assert TokenState.restored(REF, damaged, None, change, read_at=0.0) == TokenState(REF)
+        assert TokenState.from_lists(REF, damaged, None, change, read_at=0.0) == TokenState(REF)
 
     def test_a_grant_of_an_earlier_release_is_read(self, running: Process) -> None:
         """It does not say where the source keeps the document."""
@@ -276,7 +276,7 @@ class TestRestored:
     def test_a_source_the_watch_did_not_find_is_read(self, running: Process, version: str) -> None:
         change = SecretChange(REF, TokenObject.SOURCE, version) if version != "gone" else None
         stored = running.world.secrets[GRANT]
-        known = TokenState.restored(REF, stored, None, change, read_at=0.0)
+        known = TokenState.from_lists(REF, stored, None, change, read_at=0.0)
         assert known.source_stale
         assert not known.grant_stale
 
@@ -611,7 +611,7 @@ class TestGivenUp:
 
     def test_one_of_another_token_is_not(self, lost: Process) -> None:
         world = lost.world
-        world.spool[REF] = replace(world.spool[REF], rt="another")
+        world.spool[REF] = replace(world.spool[REF], refresh_token_hash="another")
         restart(lost).visit()
         assert companion(world).status is Status.LOST_ROTATION
 

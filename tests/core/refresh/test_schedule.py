@@ -6,14 +6,14 @@ from csidriver.core.backoff import backoff, stable_jitter
 from csidriver.core.oauth.issuers import MAX_LIFETIME
 from csidriver.core.refresh.failures import RetryPolicy
 from csidriver.core.refresh.schedule import (
-    ExchangeTimeouts,
+    RequestTimeouts,
     http_timeout,
     lead_time,
-    lifetime,
     min_interval,
     next_refresh_at,
-    retry,
+    retry_delay,
     takeover_after,
+    token_lifetime,
 )
 
 T0 = 1_800_000_000.0
@@ -43,7 +43,7 @@ def test_lead(life: float, minimum: float, wanted: float) -> None:
 def test_due_is_neither_too_early_nor_too_late(
     life: float, u: float, minimum: float, refresh_life: float
 ) -> None:
-    at = next_refresh_at(T0, life, u=u, minimum=minimum, refresh_life=refresh_life) - T0
+    at = next_refresh_at(T0, life, u=u, minimum=minimum, refresh_token_lifetime=refresh_life) - T0
     slack = 1e-5
     assert at >= life / 4 - slack
     assert at >= min_interval(life) - slack
@@ -60,7 +60,7 @@ def test_a_refresh_token_is_used_at_half_of_its_life_or_weekly(
 ) -> None:
     """An access token of 8 days; never before a quarter of its life."""
     life = 8 * 86400.0 if refresh_life > 0 else 20 * 86400.0
-    at = next_refresh_at(T0, life, u=0.0, refresh_life=refresh_life) - T0
+    at = next_refresh_at(T0, life, u=0.0, refresh_token_lifetime=refresh_life) - T0
     assert at == wanted
 
 
@@ -82,7 +82,7 @@ def test_spread_is_fixed_and_differs_by_generation() -> None:
 
 @given(LIVES, MINIMUM)
 def test_timeouts_follow_their_formulas(life: float, minimum: float) -> None:
-    limits = ExchangeTimeouts()
+    limits = RequestTimeouts()
     http, takeover = http_timeout(life, limits, minimum), takeover_after(life, limits, minimum)
     assert http == min(20.0, lead_time(life, minimum) / 8)
     assert takeover == max(min(100.0, lead_time(life, minimum) / 2), 2 * http + 5)
@@ -90,9 +90,9 @@ def test_timeouts_follow_their_formulas(life: float, minimum: float) -> None:
 
 
 def test_the_operators_limits_lower_the_timeouts() -> None:
-    assert http_timeout(86400, ExchangeTimeouts(http_timeout=3)) == 3
-    assert takeover_after(86400, ExchangeTimeouts(http_timeout=3, takeover_after=30)) == 30
-    assert takeover_after(86400, ExchangeTimeouts(http_timeout=20, takeover_after=1)) == 45
+    assert http_timeout(86400, RequestTimeouts(http_timeout=3)) == 3
+    assert takeover_after(86400, RequestTimeouts(http_timeout=3, takeover_after=30)) == 30
+    assert takeover_after(86400, RequestTimeouts(http_timeout=20, takeover_after=1)) == 45
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_the_operators_limits_lower_the_timeouts() -> None:
 def test_lifetime_is_the_shorter_of_what_is_credible(
     said: float | None, issued: float | None, expiry: float | None, wanted: float | None
 ) -> None:
-    assert lifetime(said, issued, expiry) == wanted
+    assert token_lifetime(said, issued, expiry) == wanted
 
 
 @pytest.mark.parametrize(("life", "wanted"), [(20, 5), (39, 9.75), (40, 10), (3600, 10)])
@@ -133,19 +133,19 @@ def test_backoff_is_bounded(failures: int, u: float, cap: float) -> None:
 def wait(
     pace: RetryPolicy, failures: int = 1, *, remaining: float = 1000.0, pause: float | None = None
 ) -> float | None:
-    return retry(pace, failures, u=1.0, remaining=remaining, life=3600.0, pause=pause)
+    return retry_delay(pace, failures, u=1.0, remaining=remaining, lifetime=3600.0, pause=pause)
 
 
 @pytest.mark.parametrize(
     ("pace", "waits"),
     [
         (RetryPolicy.BACKOFF, [10, 10, 10, 16, 32, 64, 128, 180, 180]),
-        (RetryPolicy.MINUTES, [300, 300, 300]),
-        (RetryPolicy.HALF_HOUR, [10, 10, 10, 1800, 1800]),
+        (RetryPolicy.FIVE_MINUTES, [300, 300, 300]),
+        (RetryPolicy.THREE_QUICK, [10, 10, 10, 1800, 1800]),
         (RetryPolicy.HOURLY, [3600, 3600]),
-        (RetryPolicy.UNKNOWN, [10, 10, 10, 16, 32, 3600]),
+        (RetryPolicy.FIVE_QUICK, [10, 10, 10, 16, 32, 3600]),
         (RetryPolicy.ONCE_LATER, [300, None, None]),
-        (RetryPolicy.STOP, [None, None]),
+        (RetryPolicy.NEVER, [None, None]),
     ],
 )
 def test_retries_follow_their_pace(pace: RetryPolicy, waits: list[float | None]) -> None:
@@ -170,5 +170,5 @@ def test_retry_after_is_followed_within_bounds(pause: float | None, wanted: floa
 def test_no_retry_comes_sooner_than_the_gap(
     pace: RetryPolicy, failures: int, u: float, life: float, remaining: float, pause: float | None
 ) -> None:
-    seconds = retry(pace, failures, u=u, remaining=remaining, life=life, pause=pause)
+    seconds = retry_delay(pace, failures, u=u, remaining=remaining, lifetime=life, pause=pause)
     assert seconds is None or min_interval(life) <= seconds <= 3600

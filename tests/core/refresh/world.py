@@ -319,7 +319,7 @@ class Process:
         self.known = TokenState(ref)
         if grant is not None:
             read_at = world.now - START
-            self.known = TokenState.restored(ref, grant, companion, change, read_at=read_at)
+            self.known = TokenState.from_lists(ref, grant, companion, change, read_at=read_at)
         return self.known
 
     def hear(self, what: TokenObject = TokenObject.SOURCE) -> TokenState:
