@@ -47,17 +47,19 @@ class Companion:
     @classmethod
     def from_secret(cls, secret: Secret) -> "Companion":
         """Raises InvalidSecret when the Secret is none of ours or was damaged."""
-        notes = secret.annotations if secret.type == core_annotations.COMPANION_TYPE else {}
+        annotations = secret.annotations if secret.type == core_annotations.COMPANION_TYPE else {}
         try:
             return cls(
                 source=SourceRef(
-                    notes[core_annotations.SOURCE_NAMESPACE], notes[core_annotations.SOURCE_NAME]
+                    annotations[core_annotations.SOURCE_NAMESPACE],
+                    annotations[core_annotations.SOURCE_NAME],
                 ),
-                source_uid=notes[core_annotations.SOURCE_UID],
-                generation=int(notes[core_annotations.GENERATION]),
-                status=Status(notes[core_annotations.STATUS]),
-                message=notes.get(core_annotations.MESSAGE, ""),
-                next_refresh=parse_rfc3339(notes.get(core_annotations.NEXT_REFRESH, "")) or 0.0,
+                source_uid=annotations[core_annotations.SOURCE_UID],
+                generation=int(annotations[core_annotations.GENERATION]),
+                status=Status(annotations[core_annotations.STATUS]),
+                message=annotations.get(core_annotations.MESSAGE, ""),
+                next_refresh=parse_rfc3339(annotations.get(core_annotations.NEXT_REFRESH, ""))
+                or 0.0,
                 token=_token(secret.data),
             )
         except (KeyError, ValueError) as error:
@@ -91,7 +93,7 @@ class Companion:
         }
 
 
-def read(secret: Secret | None) -> Companion | None:
+def parse_or_none(secret: Secret | None) -> Companion | None:
     """What a Secret tells nodes, None if it is absent, none of ours or damaged."""
     try:
         return None if secret is None else Companion.from_secret(secret)
@@ -99,9 +101,9 @@ def read(secret: Secret | None) -> Companion | None:
         return None
 
 
-def shown(secret: Secret | None) -> int:
+def generation_of(secret: Secret | None) -> int:
     """The generation that nodes have seen last, 0 if none."""
-    seen = read(secret)
+    seen = parse_or_none(secret)
     return 0 if seen is None else seen.generation
 
 

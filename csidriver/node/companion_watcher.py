@@ -182,7 +182,7 @@ class CompanionWatcher:
 
 def _is_news(before: ObservedCompanion, after: ObservedCompanion) -> bool:
     """Whether a watch has told more than was known; a damaged companion is no news twice."""
-    return (before.looked, before.companion) != (after.looked, after.companion)
+    return (before.answered, before.companion) != (after.answered, after.companion)
 
 
 def _sighting(
@@ -190,17 +190,17 @@ def _sighting(
 ) -> ObservedCompanion:
     """The next sighting: never an older generation, never another source's token."""
     if secret is None:
-        return replace(before, looked=True, error=None)
+        return replace(before, answered=True, error=None)
     try:
         companion = Companion.from_secret(secret)
     except InvalidSecret as damaged:
-        return replace(before, looked=True, error=damaged)
+        return replace(before, answered=True, error=damaged)
     if companion.source != ref:
         problem = f"belongs to {companion.source}, not to {ref}"
         foreign = InvalidSecret(f"Secret {secret.namespace}/{secret.name}", [problem])
-        return replace(before, looked=True, error=foreign)
+        return replace(before, answered=True, error=foreign)
     known = before.companion
     # A Secret that was deleted and made again has another uid and starts again with 1.
     if known is not None and known.source_uid == companion.source_uid:
         companion = known if known.generation > companion.generation else companion
-    return ObservedCompanion(looked=True, companion=companion)
+    return ObservedCompanion(answered=True, companion=companion)

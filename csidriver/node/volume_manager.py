@@ -13,9 +13,9 @@ from csidriver.core.companion import AccessToken
 from csidriver.core.volume.readiness import (
     ObservedCompanion,
     can_stop_waiting,
-    expired,
+    expired_error,
     is_valid_for_start,
-    missing,
+    missing_error,
     unavailable_error,
 )
 from csidriver.errors import (
@@ -180,13 +180,13 @@ class VolumeManager:
         """A republish: no network, no second mount, an error only when the token has expired."""
         around, ref = self._around, volume.record.source
         if not volume.restore():
-            raise missing(ref, around.follower.latest(ref), around.clock.now())
+            raise missing_error(ref, around.follower.latest(ref), around.clock.now())
         # The file may be busy, or the new token not fit: the old one serves while it lives.
         around.follower.request_rewrite(volume.record.volume_id)
         if not shown:
             around.state.bind(volume.record.volume_id, target)
         if volume.remaining() <= 0:
-            raise expired(ref, around.follower.latest(ref), around.clock.now())
+            raise expired_error(ref, around.follower.latest(ref), around.clock.now())
 
     def _publish_first(self, wanted: VolumeRecord, cancel: threading.Event, *, shown: bool) -> None:
         """All of it, or nothing; what is `shown` already stays, a pod may be using it."""
@@ -222,7 +222,7 @@ class VolumeManager:
         with self._patience.slot(record.volume_id) as patience:
 
             def over(sighting: ObservedCompanion) -> bool:
-                seen = sighting.looked or sighting.error is not None
+                seen = sighting.answered or sighting.error is not None
                 settled = can_stop_waiting(sighting, around.clock.now(), minimum)
                 return settled or (seen and not patience)
 

@@ -134,12 +134,12 @@ class CertificateSecret:
     ) -> KeyedCertificates:
         terms, before = self._policy, () if held is None else held.certificates.authorities
         if held is None or plan.step is RotationStep.RENEW_ALL:
-            authority, key = self._factory.new_authority(now, terms.authority_life)
+            authority, key = self._factory.new_authority(now, terms.authority_lifetime)
             authorities = (authority, *still_trusted(before, now))
         else:
             authority, key = before[0], held.authority_key
             authorities = (authority, *still_trusted(before[1:], now))
         serving, serving_key = self._factory.issue_serving_certificate(
-            authority, key, plan.names, now, terms.serving_life
+            authority, key, plan.names, now, terms.serving_lifetime
         )
         return KeyedCertificates(CertificateSet(authorities, serving), key, serving_key)

@@ -82,11 +82,11 @@ class ManagedCertificates:
         if at > now and self._bundle.problem:
             return self._retry_delay()  # installed in whatever order, it is soon seen
         self._failures = 0
-        return min(self._policy.poll, max(0.0, at - now))
+        return min(self._policy.poll_interval, max(0.0, at - now))
 
     def _retry_delay(self) -> float:
         self._failures += 1
-        return min(self._policy.poll, _FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10))
+        return min(self._policy.poll_interval, _FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10))
 
     def _reconcile(self, now: float) -> float:
         """When to look again (epoch seconds)."""
@@ -108,7 +108,7 @@ class ManagedCertificates:
             log.info("%s: %s", self._secret, plan.step.value)
         if unpublished is not None:
             raise unpublished
-        return plan.at if plan.step is RotationStep.KEEP else now
+        return plan.due_at if plan.step is RotationStep.KEEP else now
 
     def _serve(self, material: KeyedCertificates, now: float) -> None:
         served = None if self._served is None else self._served.certificate

@@ -404,7 +404,7 @@ def test_a_watch_sees_edits_by_hand_and_survives_broken_ones(
 
 
 def test_only_enrolled_namespaces_are_watched(tmp_path: Path) -> None:
-    store = DirectoryStore(tmp_path, namespaces=Namespaces(namespaces=("bob",)))
+    store = DirectoryStore(tmp_path, namespaces=Namespaces(sources=("bob",)))
     for namespace in ("alice", "bob"):
         annotated = {"name": "x", "annotations": {IS_TOKEN: "true"}}
         store.apply({"kind": "Secret", "metadata": annotated}, namespace)

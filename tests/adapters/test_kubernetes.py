@@ -689,7 +689,7 @@ def test_a_namespace_that_refuses_us_stops_no_other(
     world: World, client: KubernetesClient, caplog: pytest.LogCaptureFixture, *, watch: bool
 ) -> None:
     """Its sources may or may not exist: neither is told, or their grants would be deleted."""
-    places = Namespaces(namespaces=("alice", "bob"))
+    places = Namespaces(sources=("alice", "bob"))
     forbidden = status(403, "Forbidden", "User x cannot list resource")
     world.items[path("alice")] = [source("8")]
     world.items[path("bob")] = [source("9", namespace="bob")]

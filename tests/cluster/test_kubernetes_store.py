@@ -233,7 +233,7 @@ def test_enrolled_namespaces_need_no_right_to_all(cluster: Cluster, store: Kuber
             while not isinstance(refused, StoreRefused):  # rights are taken away with a delay
                 refused = said.get(timeout=WAIT)
             assert "in all namespaces" in str(refused)
-        places = Namespaces(namespaces=(NS, "dave"))
+        places = Namespaces(sources=(NS, "dave"))
         enrolled = KubernetesStore(cluster.client(QUICK), places)
         with watched(enrolled) as said:
             first = said.get(timeout=WAIT)

@@ -129,7 +129,7 @@ def test_the_refresher_shows_no_secret(cluster: Cluster, tmp_path: Path, heard: 
     with Bench(tmp_path, policy) as bench:
         story = Story(tenant, bench)
         story.planted.append(str(policy.extra["id_token"]))
-        bench.start(KubernetesStore(cluster.client(), Namespaces(namespaces=(NS,))))
+        bench.start(KubernetesStore(cluster.client(), Namespaces(sources=(NS,))))
         story.grieve("good")
         for name, fault, seed in echoes(story):
             story.grieve(name, fault, seed)

@@ -39,13 +39,13 @@ del PLAIN["metadata"]["annotations"]
 # with it every three; nobody goes over to another authority before it was published for a second.
 HOUR = 3600.0
 RESTLESS = RotationPolicy(
-    authority_life=HOUR,
+    authority_lifetime=HOUR,
     authority_lead=HOUR - 3.0,
-    serving_life=HOUR / 2,
+    serving_lifetime=HOUR / 2,
     serving_lead=HOUR / 2 - 1.0,
-    settle=1.0,
-    linger=3.0,
-    poll=0.1,
+    propagation_delay=1.0,
+    unknown_ca_ttl=3.0,
+    poll_interval=0.1,
 )
 
 
@@ -146,7 +146,7 @@ def trusts_another(hooked: Hooked, port: int) -> None:
             id="name",
         ),
         pytest.param(
-            Given(terms=RotationPolicy(poll=3600.0)),
+            Given(terms=RotationPolicy(poll_interval=3600.0)),
             trusts_another,
             "x509: certificate signed by unknown authority",
             id="authority",
@@ -181,7 +181,7 @@ def test_applying_the_manifest_again_takes_nothing_away(
     hooked: Hooked, change: Callable[[Hooked, int], None]
 ) -> None:
     with contextlib.closing(Stage(hooked)) as stage:
-        stage.start(Given(terms=RotationPolicy(poll=3600.0)))
+        stage.start(Given(terms=RotationPolicy(poll_interval=3600.0)))
         before = hooked.ca_bundle()
         assert before
         change(hooked, stage.front.port)

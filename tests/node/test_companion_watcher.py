@@ -109,7 +109,7 @@ def secret(value: str, generation: int, uid: str = "uid-1", source: SourceRef = 
 def test_the_companion_is_looked_for_under_its_name(watched: Watched) -> None:
     watched.say(None)
     assert watched.store.asked == [(TOKENS, SOURCE.companion)]
-    assert watched.follower.latest(SOURCE).looked
+    assert watched.follower.latest(SOURCE).answered
 
 
 def test_every_volume_of_the_source_is_told(watched: Watched) -> None:

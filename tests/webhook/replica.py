@@ -26,7 +26,7 @@ NAMES = frozenset({"oauth2-csi-webhook.oauth2-csi.svc"})
 class Given:
     """What a test chooses."""
 
-    terms: RotationPolicy = field(default_factory=lambda: RotationPolicy(poll=0.1))
+    terms: RotationPolicy = field(default_factory=lambda: RotationPolicy(poll_interval=0.1))
     names: frozenset[str] = NAMES
     clock: SystemClock = field(default_factory=SystemClock)
     answer: Handler = handle_review

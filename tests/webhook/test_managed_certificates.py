@@ -110,7 +110,7 @@ def test_the_first_look_makes_publishes_and_serves(
 ) -> None:
     assert rig.made.context() is None
     assert len(rig.made.problems()) == 2
-    assert rig.settle() == TERMS.poll
+    assert rig.settle() == TERMS.poll_interval
     secret = stored(store)
     assert secret.type == CERTIFICATE_TYPE
     assert set(secret.data) == {"ca.crt", "ca.key", "tls.crt", "tls.key"}
@@ -148,7 +148,7 @@ def test_a_certificate_is_renewed_and_served_before_it_ends(
 ) -> None:
     rig.settle()
     first, context = offered(store), presented(rig.made.context())
-    rig.dial.time += TERMS.serving_life - TERMS.serving_lead
+    rig.dial.time += TERMS.serving_lifetime - TERMS.serving_lead
     rig.settle()
     second = offered(store)
     assert second.issuer == first.issuer
@@ -164,14 +164,14 @@ def test_another_authority_is_published_at_once_and_served_once_it_has_settled(
     second = Rig(store, dial, register)
     second.settle()
     (old,) = authorities(store)
-    dial.time += TERMS.authority_life - TERMS.authority_lead
+    dial.time += TERMS.authority_lifetime - TERMS.authority_lead
     # Certificates were renewed meanwhile; only the last of them counts here.
     for one in (rig, second):
         one.settle()
     before = second.expiry()
     assert [one.id for one in authorities(store)][1:] == [old.id]
     assert published(register) == {one.id for one in authorities(store)}
-    dial.time += TERMS.settle - 1
+    dial.time += TERMS.propagation_delay - 1
     second.settle()
     assert second.expiry() == before
     dial.time += 2
@@ -231,10 +231,10 @@ def test_a_damaged_secret_is_made_anew_while_the_former_certificate_is_served(
     assert new.id != old.id
     assert published(register) == {new.id, old.id}
     assert rig.expiry() == expiry
-    rig.dial.time += TERMS.settle + 1
+    rig.dial.time += TERMS.propagation_delay + 1
     rig.settle()
     assert rig.expiry() == offered(store).expires
-    rig.dial.time += TERMS.linger
+    rig.dial.time += TERMS.unknown_ca_ttl
     rig.settle()
     assert published(register) == {new.id}
 
@@ -288,7 +288,7 @@ def test_of_two_replicas_that_begin_at_once_one_takes_what_the_other_made(
     late = Late(tmp_path)
     late.other = Rig(store, dial, register)
     rig = Rig(late, dial, register)
-    assert 0 < rig.made.reconcile() < TERMS.poll
+    assert 0 < rig.made.reconcile() < TERMS.poll_interval
     rig.settle()
     assert rig.expiry() == late.other.expiry() == offered(store).expires
 
@@ -298,7 +298,7 @@ def test_a_configuration_that_changes_meanwhile_is_looked_at_again(
 ) -> None:
     register.unwritable = StoreConflict("it has changed")
     rig.made.reconcile()
-    assert 0 < rig.made.reconcile() < TERMS.poll
+    assert 0 < rig.made.reconcile() < TERMS.poll_interval
     assert "not looked at" in rig.made.problems()[0]
     register.unwritable = None
     rig.settle()
@@ -321,9 +321,9 @@ def test_an_outage_is_no_reason_to_be_unready(rig: Rig, register: Register) -> N
     pauses = [rig.made.reconcile() for _ in range(12)]
     assert rig.made.problems() == []
     assert pauses == sorted(pauses)
-    assert pauses[-1] == TERMS.poll
+    assert pauses[-1] == TERMS.poll_interval
     register.unreadable = None
-    assert rig.made.reconcile() == TERMS.poll
+    assert rig.made.reconcile() == TERMS.poll_interval
 
 
 def test_certificates_are_renewed_while_the_configuration_cannot_be_read(
@@ -332,7 +332,7 @@ def test_certificates_are_renewed_while_the_configuration_cannot_be_read(
     rig.settle()
     first = offered(store)
     register.unreadable = StoreRefused("no")
-    rig.dial.time += TERMS.serving_life - TERMS.serving_lead
+    rig.dial.time += TERMS.serving_lifetime - TERMS.serving_lead
     for _ in range(2):
         rig.made.reconcile()
     assert offered(store).expires > first.expires
@@ -366,7 +366,7 @@ def test_what_is_trusted_is_ready_though_the_next_authority_cannot_be_published(
     assert served is not None
     assert len(authorities(store)) == 2
     assert published(register) == {old.id}
-    rig.dial.time += TERMS.settle + 1
+    rig.dial.time += TERMS.propagation_delay + 1
     rig.made.reconcile()
     assert (rig.made.problems(), rig.expiry()) == ([], served)
     rig.dial.time = served
@@ -393,9 +393,9 @@ def test_without_a_configuration_certificates_are_made_all_the_same(
     assert rig.made.problems() == []
     presented(rig.made.context())
     (old,) = authorities(store)
-    dial.time += TERMS.authority_life - TERMS.authority_lead
+    dial.time += TERMS.authority_lifetime - TERMS.authority_lead
     rig.settle()
-    dial.time += TERMS.settle
+    dial.time += TERMS.propagation_delay
     rig.settle()
     assert rig.expiry() == offered(store).expires
     assert offered(store).issuer != old.id

@@ -71,7 +71,7 @@ def event_name(event: Event) -> str:
 
 def event_manifest(stored: Mapping[str, Any] | None, event: Event, now: str) -> dict[str, Any]:
     """The manifest of an Event that was told `now` (RFC 3339): the first, or one more of it."""
-    about = event.about
+    about = event.object_reference
     before = stored if stored is not None and stored.get("involvedObject") == about else {}
     count = before.get("count")
     return {

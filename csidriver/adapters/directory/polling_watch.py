@@ -73,7 +73,7 @@ class PollingWatch:
 def to_change(secret: Secret, namespaces: Namespaces) -> SecretChange | None:
     """A Secret as a watch tells it, None if it is none of ours."""
     version, notes = secret.resource_version, secret.annotations
-    enrolled = not namespaces.namespaces or secret.namespace in namespaces.namespaces
+    enrolled = not namespaces.sources or secret.namespace in namespaces.sources
     if enrolled and notes.get(annotations.IS_TOKEN) == "true":
         by_us = secret.manager == names.FIELD_MANAGER
         return SecretChange(

@@ -46,7 +46,7 @@ def _manifest(event: Event, name: str, now: str) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": name, "namespace": event.ref.namespace},
-        "involvedObject": event.about,
+        "involvedObject": event.object_reference,
         "reason": event.reason,
         "message": event.message[:_LONGEST_MESSAGE],
         "type": "Normal" if event.normal else "Warning",

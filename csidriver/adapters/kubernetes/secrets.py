@@ -86,7 +86,7 @@ class KubernetesStore:
 
     def _scopes(self) -> list[WatchScope]:
         places = self._namespaces
-        of_sources = places.namespaces or ("",)
+        of_sources = places.sources or ("",)
         return [
             WatchScope(TokenObject.GRANT, places.driver, f"type={annotations.GRANT_TYPE}"),
             WatchScope(TokenObject.COMPANION, places.tokens, f"type={annotations.COMPANION_TYPE}"),

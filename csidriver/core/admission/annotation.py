@@ -18,7 +18,7 @@ from csidriver.core.kubernetes.validation import LONGEST_NAME, is_dns1123_subdom
 from csidriver.core.names import DRIVER_NAME
 from csidriver.core.quoting import quote_untrusted
 
-FOLDER = "/tmp"  # noqa: S108 - where users of the announced system look, in their own container
+MOUNT_FOLDER = "/tmp"  # noqa: S108 - where users of the announced system look, in their own container
 
 _EXAMPLE = '[{"secretName": "hello-token", "container": "main", "owner": 0}]'
 _REQUIRED = ("secretName", "container", "owner")
@@ -46,7 +46,7 @@ class InjectionEntry:
     secret_name: str
     container: str
     owner: int
-    template: str | None
+    template_config_map: str | None
 
     @property
     def file_name(self) -> str:
@@ -56,7 +56,9 @@ class InjectionEntry:
     @property
     def volume(self) -> dict[str, Any]:
         """The pod volume; entries that agree in all but the container share it."""
-        key = json.dumps([self.secret_name, self.owner, self.template], separators=(",", ":"))
+        key = json.dumps(
+            [self.secret_name, self.owner, self.template_config_map], separators=(",", ":")
+        )
         attributes = {
             "secretName": self.secret_name,
             "fileName": self.file_name,
@@ -65,8 +67,8 @@ class InjectionEntry:
             "group": str(self.owner),
             "mode": "0400",
         }
-        if self.template is not None:
-            attributes["templateConfigMapName"] = self.template
+        if self.template_config_map is not None:
+            attributes["templateConfigMapName"] = self.template_config_map
         return {
             "name": f"oauth2-{hashlib.sha256(key.encode()).hexdigest()[:10]}",
             "csi": {"driver": DRIVER_NAME, "readOnly": True, "volumeAttributes": attributes},
@@ -77,7 +79,7 @@ class InjectionEntry:
         """The container's volumeMount."""
         return {
             "name": self.volume["name"],
-            "mountPath": f"{FOLDER}/{self.file_name}",
+            "mountPath": f"{MOUNT_FOLDER}/{self.file_name}",
             "subPath": self.file_name,
             "readOnly": True,
         }
@@ -93,14 +95,14 @@ class ParsedAnnotation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Object:
+class _JsonObject:
     """A JSON object, with the keys it holds more than once."""
 
     fields: dict[str, Any]
     repeated: tuple[str, ...]
 
     @classmethod
-    def from_pairs(cls, pairs: list[tuple[str, Any]]) -> "_Object":
+    def from_pairs(cls, pairs: list[tuple[str, Any]]) -> "_JsonObject":
         counts = Counter(key for key, _ in pairs)
         return cls(dict(pairs), tuple(key for key, count in counts.items() if count > 1))
 
@@ -116,10 +118,10 @@ def parse(annotation: str) -> ParsedAnnotation:
     warnings: list[str] = []
     for number, element in enumerate(elements, start=1):
         label = f"entry {number} of {len(elements)}"
-        if not isinstance(element, _Object):
+        if not isinstance(element, _JsonObject):
             problems.append(f"{label} is not an object; write it as in {_EXAMPLE}")
             continue
-        faults = [f"{label}: {fault}" for fault in _faults(element)]
+        faults = [f"{label}: {fault}" for fault in _problems(element)]
         problems += faults
         warnings += [f"{label}: {doubt}" for doubt in _unknown_fields(element)]
         if not faults:
@@ -132,7 +134,7 @@ def _decode(annotation: str) -> list[Any]:
         raise ValueError(f"is longer than {_LONGEST} characters")
     try:
         value = json.loads(
-            annotation, object_pairs_hook=_Object.from_pairs, parse_constant=_refuse_constant
+            annotation, object_pairs_hook=_JsonObject.from_pairs, parse_constant=_refuse_constant
         )
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
@@ -150,7 +152,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def _faults(entry: _Object) -> Iterator[str]:
+def _problems(entry: _JsonObject) -> Iterator[str]:
     fields = entry.fields
     if entry.repeated:
         keys = ", ".join(quoted(key) for key in entry.repeated[:_MOST_UNKNOWN])
@@ -177,7 +179,7 @@ def _entry(label: str, fields: dict[str, Any]) -> InjectionEntry:
         secret_name=fields["secretName"],
         container=fields["container"],
         owner=fields["owner"],
-        template=fields.get("templateConfigMapName"),
+        template_config_map=fields.get("templateConfigMapName"),
     )
 
 
@@ -185,7 +187,7 @@ def _is_uid(value: Any) -> bool:
     return type(value) is int and 0 <= value <= _LAST_UID  # isinstance would let true pass
 
 
-def _unknown_fields(entry: _Object) -> Iterator[str]:
+def _unknown_fields(entry: _JsonObject) -> Iterator[str]:
     unknown = [key for key in entry.fields if key not in _KNOWN]
     for key in unknown[:_MOST_UNKNOWN]:
         near = _nearest(key, _KNOWN)

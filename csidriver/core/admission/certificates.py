@@ -21,16 +21,16 @@ class RotationPolicy:
     `authority_lead` and `serving_lead` say how long before its end a certificate is replaced.
     """
 
-    authority_life: float = 730 * _DAY
+    authority_lifetime: float = 730 * _DAY
     authority_lead: float = 180 * _DAY
-    serving_life: float = 90 * _DAY
+    serving_lifetime: float = 90 * _DAY
     serving_lead: float = 30 * _DAY
     # An API server whose view is older than that cannot create pods either.
-    settle: float = 300.0
+    propagation_delay: float = 300.0
     # More than a process needs to notice another authority and to let it settle.
-    linger: float = 900.0
+    unknown_ca_ttl: float = 900.0
     # Between two looks at Secret and configuration.
-    poll: float = 30.0
+    poll_interval: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +70,18 @@ class RotationPlan:
 
     step: RotationStep
     names: frozenset[str]
-    at: float
+    due_at: float
 
 
 def next_step(
-    stock: CertificateSet | None, names: frozenset[str], now: float, terms: RotationPolicy
+    certificates: CertificateSet | None, names: frozenset[str], now: float, policy: RotationPolicy
 ) -> RotationPlan:
     """What a Secret with these certificates needs; None is one that holds nothing of use."""
-    if stock is None:
+    if certificates is None:
         return RotationPlan(RotationStep.RENEW_ALL, names, now)
-    serving, signer = stock.serving, stock.authorities[0]
-    renew_authority = signer.expires - terms.authority_lead
-    renew_serving = serving.expires - terms.serving_lead
+    serving, signer = certificates.serving, certificates.authorities[0]
+    renew_authority = signer.expires - policy.authority_lead
+    renew_serving = serving.expires - policy.serving_lead
     if now >= renew_authority:
         return RotationPlan(RotationStep.RENEW_ALL, names, now)
     if now >= renew_serving or serving.issuer != signer.id:
@@ -106,10 +106,10 @@ def first_seen(
 
 def to_publish(
     trusted: Iterable[Certificate],
-    strangers: Iterable[Certificate],
-    strangers_since: Mapping[str, float],
+    unknown: Iterable[Certificate],
+    unknown_since: Mapping[str, float],
     now: float,
-    terms: RotationPolicy,
+    policy: RotationPolicy,
 ) -> tuple[Certificate, ...]:
     """The authorities that kube-apiserver shall trust.
 
@@ -118,8 +118,9 @@ def to_publish(
     """
     lingering = [
         stranger
-        for stranger in strangers
-        if stranger.expires > now and now - strangers_since.get(stranger.id, now) < terms.linger
+        for stranger in unknown
+        if stranger.expires > now
+        and now - unknown_since.get(stranger.id, now) < policy.unknown_ca_ttl
     ]
     return (*still_trusted(trusted, now), *lingering)
 
@@ -129,10 +130,10 @@ def may_serve(
     served: Certificate | None,
     published_since: Mapping[str, float],
     now: float,
-    terms: RotationPolicy,
+    policy: RotationPolicy,
 ) -> bool:
     """Whether to go over from the certificate that is served (None: none) to the one offered."""
     if served is None or served.expires <= now or served.issuer not in published_since:
         return True  # nothing to lose
     since = published_since.get(offered.issuer, now)
-    return served.issuer == offered.issuer or now - since >= terms.settle
+    return served.issuer == offered.issuer or now - since >= policy.propagation_delay

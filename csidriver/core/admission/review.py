@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from csidriver.core.admission.annotation import FOLDER, InjectionEntry, parse, quoted
+from csidriver.core.admission.annotation import MOUNT_FOLDER, InjectionEntry, parse, quoted
 from csidriver.core.admission.jsonpatch import patch
 from csidriver.core.annotations import TO_INJECT
 from csidriver.errors import InvalidAnnotation, InvalidRequest
@@ -185,7 +185,7 @@ def _warnings(
             f"the token goes to {name}; correct the annotation"
         )
     # The runtime makes the mount point: a file in the image, or in what is mounted on its folder.
-    here = {str(one.get("name")): one for one in _mounts(container) if _path(one) == FOLDER}
+    here = {str(one.get("name")): one for one in _mounts(container) if _path(one) == MOUNT_FOLDER}
     others = [one for one in _containers(spec) if one is not container]
     shared = {str(mount.get("name")) for one in others for mount in _mounts(one)}
     for volume in _objects(spec, "volumes"):
@@ -195,12 +195,12 @@ def _warnings(
         fixed = any(volume.get(kind) is not None for kind in _READ_ONLY_VOLUMES)
         if fixed or here[name_of_volume].get("readOnly"):
             yield (
-                f"container {name} mounts {shown} on {FOLDER} read-only; "
+                f"container {name} mounts {shown} on {MOUNT_FOLDER} read-only; "
                 f"it cannot start unless there is a file {entry.file_name} in it"
             )
         elif volume.get("emptyDir") is not None and name_of_volume in shared:
             yield (
-                f"container {name} shares its {FOLDER}, emptyDir {shown}, "
+                f"container {name} shares its {MOUNT_FOLDER}, emptyDir {shown}, "
                 f"with other containers; they will see an empty file {entry.file_name} there"
             )
 

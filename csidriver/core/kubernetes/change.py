@@ -13,7 +13,7 @@ class Namespaces:
 
     driver: str = names.DRIVER_NAMESPACE
     tokens: str = names.TOKENS_NAMESPACE
-    namespaces: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 class TokenObject(Enum):

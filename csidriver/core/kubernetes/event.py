@@ -22,7 +22,7 @@ class Event:
     topic: str = ""
 
     @property
-    def about(self) -> dict[str, str]:
+    def object_reference(self) -> dict[str, str]:
         """The reference to the object, as Kubernetes writes it."""
         place = {"namespace": self.ref.namespace, "name": self.ref.name}
         version = "apps/v1" if self.kind == "Deployment" else "v1"

@@ -34,17 +34,17 @@ class ObservedLease:
 
     def is_expired_for(self, holder: str, now: float) -> bool:
         """Whether `holder` may take it."""
-        tenure = self.record
-        if tenure is None or tenure.holder in {"", holder}:
+        record = self.record
+        if record is None or record.holder in {"", holder}:
             return True
-        return now >= self.since + tenure.duration
+        return now >= self.since + record.duration
 
 
-def observe(before: ObservedLease | None, tenure: LeaseRecord | None, now: float) -> ObservedLease:
+def observe(before: ObservedLease | None, record: LeaseRecord | None, now: float) -> ObservedLease:
     """What a look at `now` makes of an earlier one: an unchanged lease keeps its age."""
-    if before is not None and _version(before.record) == _version(tenure):
+    if before is not None and _version(before.record) == _version(record):
         return before
-    return ObservedLease(tenure, now)
+    return ObservedLease(record, now)
 
 
 def acquired(stored: LeaseRecord | None, holder: str, duration: float, now: float) -> LeaseRecord:
@@ -57,5 +57,5 @@ def acquired(stored: LeaseRecord | None, holder: str, duration: float, now: floa
     return replace(renewed, holder=holder, acquired_at=now, transitions=stored.transitions + 1)
 
 
-def _version(tenure: LeaseRecord | None) -> str:
-    return "" if tenure is None else tenure.version
+def _version(record: LeaseRecord | None) -> str:
+    return "" if record is None else record.version

@@ -47,7 +47,7 @@ class Issuer:
     introspection_endpoint: str = ""
 
     @property
-    def identity(self) -> str:
+    def identifier(self) -> str:
         """What a refresh token is bound to: it is never sent anywhere else."""
         return self.issuer or self.token_endpoint
 
@@ -156,7 +156,7 @@ def _issuers_of(origin: str, document: Any, problems: list[str]) -> list[Issuer]
             problems.append(f"{where}: is not a mapping")
             continue
         issuer = Issuer(**({"name": ""} | _values(where, entry, problems)))
-        problems.extend(f"{where}: {problem}" for problem in _faults(issuer))
+        problems.extend(f"{where}: {problem}" for problem in _problems(issuer))
         parsed.append(issuer)
     return parsed
 
@@ -210,9 +210,9 @@ def _reuse(raw: Any) -> float:
     raise ValueError("must be strict, unlimited or {window: SECONDS}")
 
 
-def _faults(issuer: Issuer) -> list[str]:
+def _problems(issuer: Issuer) -> list[str]:
     faults = []
-    if not issuer.identity:
+    if not issuer.identifier:
         faults.append("needs issuer or tokenEndpoint")
     if issuer.client_auth and issuer.client_auth not in CLIENT_AUTH:
         faults.append(f"clientAuth must be one of {', '.join(CLIENT_AUTH)}")

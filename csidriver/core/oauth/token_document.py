@@ -25,7 +25,7 @@ MAX_KEPT = 896 * 1024
 MAX_ACCESS_TOKEN = 512 * 1024
 
 # The fields that a document is kept for, the most precious first.
-_PRECIOUS = ("refresh_token", "access_token", "token_type", "expires_at", "refresh_expires_in")
+_KEPT_FIRST = ("refresh_token", "access_token", "token_type", "expires_at", "refresh_expires_in")
 
 # RFC 6750 section 2.1, b64token: also keeps newlines and `:` out of token files.
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
@@ -116,7 +116,7 @@ class TokenDocument:
         rotated = reply.refresh_token is not None and reply.refresh_token != self.refresh_token
         if rotated and "refresh_expires_in" not in reply.fields:
             merged.pop("refresh_expires_in", None)
-        merged |= {n: raw for n, raw in reply.fields.items() if not _ignored(reply, n, raw)}
+        merged |= {n: raw for n, raw in reply.fields.items() if not _is_ignorable(reply, n, raw)}
         if expires_at is not None:
             merged["expires_at"] = Sensitive(str(int(expires_at)))
         return TokenDocument(merged).truncated()
@@ -127,7 +127,7 @@ class TokenDocument:
             return self
         kept: dict[str, Sensitive] = {}
         room = MAX_KEPT
-        first = [name for name in _PRECIOUS if name in self.fields]
+        first = [name for name in _KEPT_FIRST if name in self.fields]
         for name in dict.fromkeys([*first, *self.fields]):
             alone = TokenDocument({name: self.fields[name]}).to_json().reveal()
             size = len(alone.encode("utf-8", "surrogatepass"))
@@ -146,7 +146,7 @@ class TokenDocument:
         return Sensitive("{" + ",".join(parts) + "}")
 
 
-def _ignored(reply: TokenDocument, name: str, raw: Sensitive) -> bool:
+def _is_ignorable(reply: TokenDocument, name: str, raw: Sensitive) -> bool:
     """Whether a field of a reply says nothing: null, or a token that cannot be used."""
     if name == "refresh_token":
         return reply.refresh_token is None

@@ -65,7 +65,7 @@ def _drop_if_superseded(state: TokenState) -> TokenState:
     if (
         state.grant_missing_in_store
         and state.grant
-        and companion.shown(state.companion) > state.grant.generation
+        and companion.generation_of(state.companion) > state.grant.generation
     ):
         return replace(state, grant=None, grant_missing_in_store=False)
     return state
@@ -135,7 +135,9 @@ def _adopt(
     version = "" if state.source is None else state.source.resource_version
     grant = replace(adopt(source, issuer, now, state.grant), source_version=version)
     # Grants may have been lost while companions were not: a companion never goes back.
-    grant = replace(grant, generation=max(grant.generation, companion.shown(state.companion) + 1))
+    grant = replace(
+        grant, generation=max(grant.generation, companion.generation_of(state.companion) + 1)
+    )
     # Announced before anything takes time: a copy that is adopted meanwhile is the younger one, and
     # must hear of this one before it sends.
     yield from FindDuplicates(state.ref, grant.adopted_at, grant.token_hashes)
@@ -169,7 +171,7 @@ def bound_issuer(grant: Grant, context: RefreshContext) -> Issuer | str:
     Secret can have it sent to another one.
     """
     bound = context.issuers.by_name.get(grant.issuer)
-    if bound is None or bound.identity != grant.issuer_identity:
+    if bound is None or bound.identifier != grant.issuer_identity:
         return (
             f"issuer {grant.issuer!r} is not configured as it was when the token was adopted; "
             "restore its configuration, or log in again"

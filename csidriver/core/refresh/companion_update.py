@@ -51,7 +51,7 @@ def _next_reconcile(state: TokenState, override: StatusOverride | None, now: flo
 
 def own_companion(state: TokenState) -> Secret | None:
     """The companion, unless the object under its name is somebody else's."""
-    seen = companion.read(state.companion)
+    seen = companion.parse_or_none(state.companion)
     return state.companion if seen is not None and seen.source == state.ref else None
 
 
@@ -59,7 +59,7 @@ def store_companion(
     state: TokenState, context: RefreshContext, override: StatusOverride | None, now: float
 ) -> Effects[tuple[TokenState, StatusOverride | None]]:
     """Write the companion where it differs; return a status that overrides if it is not ours."""
-    seen = companion.read(state.companion)
+    seen = companion.parse_or_none(state.companion)
     if state.companion is not own_companion(state):
         message = f"Secret {context.tokens_namespace}/{state.ref.companion} is not ours; remove it"
         return state, StatusOverride(Status.MISCONFIGURED, message)
@@ -99,7 +99,7 @@ def _desired_companion(
     return Companion(
         source=state.ref,
         source_uid=source.uid,
-        generation=grant.generation if grant else companion.shown(state.companion),
+        generation=grant.generation if grant else companion.generation_of(state.companion),
         status=status,
         message=message,
         next_refresh=(grant.next_refresh or 0.0) if grant else 0.0,

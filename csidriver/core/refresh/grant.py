@@ -151,7 +151,7 @@ def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) ->
         source_uid=source.uid,
         source_version="",
         issuer=issuer.name,
-        issuer_identity=issuer.identity,
+        issuer_identity=issuer.identifier,
         client=source.client,
         document=source.document,
         generation=previous.generation + 1 if previous else 1,

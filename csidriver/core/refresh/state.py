@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from csidriver.core import names
-from csidriver.core.companion import shown
+from csidriver.core.companion import generation_of
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
@@ -111,7 +111,7 @@ class TokenState:
             # If not, the next refresh mirrors: what stands there now may be somebody's choice.
             mirrored_generation=grant.generation,
         )
-        if source is None or shown(companion) > grant.generation:
+        if source is None or generation_of(companion) > grant.generation:
             return state
         return _with_source_version(state, grant, source)
 

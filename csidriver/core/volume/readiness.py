@@ -31,7 +31,7 @@ class ObservedCompanion:
     `error` is the backend's refusal or failure that came after the last answer.
     """
 
-    looked: bool = False
+    answered: bool = False
     companion: Companion | None = None
     error: DriverError | None = None
 
@@ -41,27 +41,27 @@ def min_validity(token: AccessToken, wanted: float | None) -> float:
     return min(DEFAULT_MIN_VALIDITY, token.lifetime / 4) if wanted is None else wanted
 
 
-def is_valid_for_start(sighting: ObservedCompanion, now: float, wanted: float | None) -> bool:
+def is_valid_for_start(observed: ObservedCompanion, now: float, wanted: float | None) -> bool:
     """Whether a pod may start with this token."""
-    token = None if sighting.companion is None else sighting.companion.token
+    token = None if observed.companion is None else observed.companion.token
     return token is not None and token.expires_at - now >= max(min_validity(token, wanted), 0.001)
 
 
-def can_stop_waiting(sighting: ObservedCompanion, now: float, wanted: float | None) -> bool:
+def can_stop_waiting(observed: ObservedCompanion, now: float, wanted: float | None) -> bool:
     """Whether waiting a little longer is pointless: all is good, or only a user can help."""
-    hopeless = sighting.companion is not None and sighting.companion.status not in _MAY_PASS
-    refused = isinstance(sighting.error, StoreRefused) and sighting.companion is None
-    return hopeless or refused or is_valid_for_start(sighting, now, wanted)
+    hopeless = observed.companion is not None and observed.companion.status not in _MAY_PASS
+    refused = isinstance(observed.error, StoreRefused) and observed.companion is None
+    return hopeless or refused or is_valid_for_start(observed, now, wanted)
 
 
 def unavailable_error(
-    ref: SourceRef, sighting: ObservedCompanion, now: float, wanted: float | None = None
+    ref: SourceRef, observed: ObservedCompanion, now: float, wanted: float | None = None
 ) -> DriverError:
     """The error for a volume without a good token."""
-    companion = sighting.companion
+    companion = observed.companion
     if companion is None:
-        if sighting.error is not None:
-            return _unread(ref, sighting.error)
+        if observed.error is not None:
+            return _read_error(ref, observed.error)
         return NotReady(
             f"there is no token for Secret {ref} yet: does the Secret exist, is it annotated "
             f'{IS_TOKEN}: "true", and is the refresher running?'
@@ -70,8 +70,8 @@ def unavailable_error(
         return TokenUnavailable(f"Secret {ref} is {companion.status.value}: {companion.message}")
     if companion.token is None:
         return NotReady(f"Secret {ref} is {companion.status.value}: {companion.message}")
-    if isinstance(sighting.error, StoreError):
-        return _unread(ref, sighting.error)
+    if isinstance(observed.error, StoreError):
+        return _read_error(ref, observed.error)
     least = min_validity(companion.token, wanted)
     expiry = format_rfc3339(companion.token.expires_at)
     return TokenUnavailable(
@@ -80,28 +80,28 @@ def unavailable_error(
     )
 
 
-def expired(ref: SourceRef, sighting: ObservedCompanion, now: float) -> NotReady:
+def expired_error(ref: SourceRef, observed: ObservedCompanion, now: float) -> NotReady:
     """The error for a published volume whose file holds a token that no server takes any more."""
-    return _unserved(f"the access token of Secret {ref} has expired", ref, sighting, now)
+    return _not_ready(f"the access token of Secret {ref} has expired", ref, observed, now)
 
 
-def missing(ref: SourceRef, sighting: ObservedCompanion, now: float) -> NotReady:
+def missing_error(ref: SourceRef, observed: ObservedCompanion, now: float) -> NotReady:
     """The error for a published volume whose file is gone, while no token can make a new one."""
-    return _unserved(f"the token file of Secret {ref} is gone", ref, sighting, now)
+    return _not_ready(f"the token file of Secret {ref} is gone", ref, observed, now)
 
 
-def _unserved(text: str, ref: SourceRef, sighting: ObservedCompanion, now: float) -> NotReady:
-    companion = sighting.companion
+def _not_ready(text: str, ref: SourceRef, observed: ObservedCompanion, now: float) -> NotReady:
+    companion = observed.companion
     if companion is None:
         return NotReady(
-            f"{text}, and nothing is known of a new one: {unavailable_error(ref, sighting, now)}"
+            f"{text}, and nothing is known of a new one: {unavailable_error(ref, observed, now)}"
         )
     state = f"{companion.status.value}: {companion.message}"
-    trouble = f"; {sighting.error}" if isinstance(sighting.error, StoreError) else ""
-    return NotReady(f"{text}; it is {state}; {_next_refresh_text(companion, now)}{trouble}")
+    failure = f"; {observed.error}" if isinstance(observed.error, StoreError) else ""
+    return NotReady(f"{text}; it is {state}; {_next_refresh_text(companion, now)}{failure}")
 
 
-def _unread(ref: SourceRef, error: DriverError) -> DriverError:
+def _read_error(ref: SourceRef, error: DriverError) -> DriverError:
     """The same error with what it is about; its code stays."""
     if not isinstance(error, StoreError):
         return error

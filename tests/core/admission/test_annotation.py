@@ -16,7 +16,7 @@ def test_a_valid_entry_is_read() -> None:
     reading = of(VALID)
     (entry,) = reading.entries
     assert (entry.secret_name, entry.container, entry.owner) == ("hello-token", "main", 0)
-    assert entry.template is None
+    assert entry.template_config_map is None
     assert reading.problems == reading.warnings == ()
 
 

@@ -20,13 +20,13 @@ from csidriver.core.admission.certificates import (
 NOW = 1_000_000.0
 NAMES = frozenset({"hook.ns.svc"})
 TERMS = RotationPolicy(
-    authority_life=1000.0,
+    authority_lifetime=1000.0,
     authority_lead=400.0,
-    serving_life=100.0,
+    serving_lifetime=100.0,
     serving_lead=30.0,
-    settle=5.0,
-    linger=15.0,
-    poll=1.0,
+    propagation_delay=5.0,
+    unknown_ca_ttl=15.0,
+    poll_interval=1.0,
 )
 
 
@@ -101,8 +101,8 @@ def test_what_is_kept_is_looked_at_before_it_is_due(
     )
     plan = next_step(stock, NAMES, NOW, TERMS)
     if plan.step is RotationStep.KEEP:
-        assert plan.at > NOW
-        assert next_step(stock, NAMES, plan.at, TERMS).step is not RotationStep.KEEP
+        assert plan.due_at > NOW
+        assert next_step(stock, NAMES, plan.due_at, TERMS).step is not RotationStep.KEEP
 
 
 def test_authorities_are_trusted_until_they_expire() -> None:
@@ -158,8 +158,8 @@ def test_who_serves_goes_over_when_the_other_authority_has_settled(
 def test_the_terms_leave_time_for_everything() -> None:
     terms = RotationPolicy()
     # A replica may be a look behind in seeing another authority, and then lets it settle.
-    assert terms.linger > 2 * terms.poll + terms.settle
-    assert terms.settle > terms.poll
+    assert terms.unknown_ca_ttl > 2 * terms.poll_interval + terms.propagation_delay
+    assert terms.propagation_delay > terms.poll_interval
     # A certificate ends with its authority, which must not cut it short.
-    assert terms.authority_lead > terms.serving_life
-    assert terms.serving_life > terms.serving_lead > terms.settle
+    assert terms.authority_lead > terms.serving_lifetime
+    assert terms.serving_lifetime > terms.serving_lead > terms.propagation_delay

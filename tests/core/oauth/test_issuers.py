@@ -46,8 +46,8 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert issuer == Issuer("cern", ENTRY["issuer"])
     assert (issuer.rate, issuer.in_flight, issuer.default_lifetime) == (50, 16, 300)
     assert issuer.reuse == STRICT
-    assert issuer.identity == ENTRY["issuer"]
-    assert Issuer("x", token_endpoint="https://a/t").identity == "https://a/t"
+    assert issuer.identifier == ENTRY["issuer"]
+    assert Issuer("x", token_endpoint="https://a/t").identifier == "https://a/t"
 
 
 @pytest.mark.parametrize(
