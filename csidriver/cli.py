@@ -8,12 +8,11 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from csidriver import __version__, logs, roles, settings
+from csidriver import __version__, flags, logs, roles
 from csidriver.adapters.signals import stop_on_signals
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import DriverError, InvalidSettings
 from csidriver.roles import Role
-from csidriver.webhook.configuration import add_webhook
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +27,10 @@ CLEANUP = "node cleanup"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; the exit status is 0 when it ended as it was meant to."""
     parser = _parser()
-    flags = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
-    run: Callable[[argparse.Namespace], int] = flags.run
+    args = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
+    run: Callable[[argparse.Namespace], int] = args.run
     try:
-        return run(flags)
+        return run(args)
     except DriverError as error:
         print(f"oauth2-csi: {error}", file=sys.stderr)  # noqa: T201 - the terminal is the place
         return 1
@@ -55,31 +54,31 @@ def _parser() -> argparse.ArgumentParser:
 
     epilog = f"See also: oauth2-csi {CLEANUP} --help, removes the driver from a node."
     node = commands.add_parser("node", help="the CSI node plugin", epilog=epilog)
-    settings.add_common(node, ":9808")
-    settings.add_node(node, environment, host)
+    flags.add_common(node, ":9808")
+    flags.add_node(node, environment, host)
     node.set_defaults(run=_run_roles, roles=["node"])
 
     about = "remove the driver from a node: mounts, token files, folders, sockets"
     cleanup = commands.add_parser(CLEANUP, help=about, description=about)
-    settings.add_cleanup(cleanup)
+    flags.add_cleanup(cleanup)
     cleanup.set_defaults(run=_run_cleanup)
 
     refresher = commands.add_parser("refresher", help="keeps annotated Secrets fresh")
-    settings.add_common(refresher, ":9809")
-    settings.add_refresher(refresher, environment, host)
+    flags.add_common(refresher, ":9809")
+    flags.add_refresher(refresher, environment, host)
     refresher.set_defaults(run=_run_roles, roles=["refresher"])
 
     webhook = commands.add_parser("webhook", help="serves the annotation of pods")
-    settings.add_common(webhook, ":9810")
-    add_webhook(webhook)
+    flags.add_common(webhook, ":9810")
+    flags.add_webhook(webhook)
     webhook.set_defaults(run=_run_roles, roles=["webhook"])
 
     both = commands.add_parser("run", help="several roles in one process, for development")
     both.add_argument("--roles", type=_roles, required=True, help=f"of {', '.join(ROLES)}")
-    settings.add_common(both, ":9808")
-    settings.add_node(both, environment, host)
-    settings.add_refresher(both, environment, host)
-    add_webhook(both)
+    flags.add_common(both, ":9808")
+    flags.add_node(both, environment, host)
+    flags.add_refresher(both, environment, host)
+    flags.add_webhook(both)
     both.set_defaults(run=_run_roles)
 
     _add_demos(commands)
@@ -88,11 +87,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_demos(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     issuer = commands.add_parser("demo-issuer", help="the demo's authorization server")
-    settings.add_demo_issuer(issuer)
+    flags.add_demo_issuer(issuer)
     issuer.set_defaults(run=_run_demo_issuer)
 
     demo = commands.add_parser("demo", help="the announcement's example, come to life")
-    settings.add_demo(demo)
+    flags.add_demo(demo)
     demo.set_defaults(run=_run_demo)
 
 
@@ -104,20 +103,20 @@ def _roles(text: str) -> list[str]:
     return names
 
 
-def _run_roles(flags: argparse.Namespace) -> int:
+def _run_roles(args: argparse.Namespace) -> int:
     from prometheus_client import CollectorRegistry
 
     from csidriver.adapters.probe_server import ProbeServer
 
-    common = settings.common(flags)
-    if common.store is None and len(flags.roles) > 1:
+    common = flags.common_settings(args)
+    if common.store is None and len(args.roles) > 1:
         # On a cluster each role has rights of its own, and only those.
         raise InvalidSettings("run", ["several roles in one process need --store dir:PATH"])
     logs.setup(common.log_level, common.log_format)
     registry = CollectorRegistry()
     stop = threading.Event()
     stop_on_signals(stop)  # first: gRPC starts threads as soon as a server exists
-    running = [ROLES[name](flags, common, registry) for name in flags.roles]
+    running = [ROLES[name](args, common, registry) for name in args.roles]
     checks = {
         "healthz": lambda: [problem for role in running for problem in role.alive()],
         "readyz": lambda: [problem for role in running for problem in role.ready()],
@@ -155,29 +154,29 @@ def _run_all(running: Sequence[Role], stop: threading.Event) -> int:
     return 1 if failed else 0
 
 
-def _run_cleanup(flags: argparse.Namespace) -> int:
+def _run_cleanup(args: argparse.Namespace) -> int:
     from csidriver.adapters.mounts import Mounts
     from csidriver.node.cleanup import Cleanup
 
-    problems = Cleanup(settings.cleanup(flags), Mounts(), print).run()
+    problems = Cleanup(flags.cleanup_settings(args), Mounts(), print).run()
     for problem in problems:
         print(f"oauth2-csi: {problem}", file=sys.stderr)  # noqa: T201 - as above
     return 1 if problems else 0
 
 
-def _run_demo_issuer(flags: argparse.Namespace) -> int:
+def _run_demo_issuer(args: argparse.Namespace) -> int:
     from csidriver.demo.families import Policy
     from csidriver.demo.issuer import serve
 
     logs.setup("info", "text")
     stop = threading.Event()
     stop_on_signals(stop)
-    seeds = [Sensitive(seed) for seed in flags.seed]
-    serve(flags.listen, flags.issuer, seeds, stop, policy=Policy(lifetime=flags.lifetime))
+    seeds = [Sensitive(seed) for seed in args.seed]
+    serve(args.listen, args.issuer, seeds, stop, policy=Policy(lifetime=args.lifetime))
     return 0
 
 
-def _run_demo(flags: argparse.Namespace) -> int:
+def _run_demo(args: argparse.Namespace) -> int:
     from csidriver.demo.demo import DemoSettings, run
 
-    return run(DemoSettings(flags.seconds, flags.lifetime, flags.json, flags.chaos == "reapply"))
+    return run(DemoSettings(args.seconds, args.lifetime, args.json, args.chaos == "reapply"))

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from csidriver import settings
+from csidriver import config, flags
 from csidriver.core.kubernetes.change import Namespaces
 from csidriver.core.names import REFRESHER, SourceRef
+from csidriver.core.refresh.schedule import RequestTimeouts
 from csidriver.core.refresh.state import RefreshContext
 
 if TYPE_CHECKING:
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     from csidriver.adapters.directory import DirectoryStore
     from csidriver.adapters.issuer_files import IssuerFiles
     from csidriver.adapters.kubernetes import CredentialSource, KubernetesStore
+    from csidriver.config import WebhookSettings
     from csidriver.node.plugin import Store as NodeStore
     from csidriver.refresher.controller import Controller
     from csidriver.refresher.leader_election import LeaderElector, LeaderLock
     from csidriver.refresher.spool_lock import SpoolLock
     from csidriver.webhook.certificate_secret import SecretStore
     from csidriver.webhook.certificate_source import Certificates
-    from csidriver.webhook.configuration import WebhookSettings
     from csidriver.webhook.metrics import WebhookMetrics
 
 log = logging.getLogger(__name__)
@@ -47,21 +48,23 @@ class Role:
     ready: Check
 
 
-Builder = Callable[[argparse.Namespace, settings.Common, "CollectorRegistry"], Role]
+Builder = Callable[[argparse.Namespace, config.CommonSettings, "CollectorRegistry"], Role]
 
 
-def node(flags: argparse.Namespace, common: settings.Common, registry: "CollectorRegistry") -> Role:
+def node(
+    args: argparse.Namespace, common: config.CommonSettings, registry: "CollectorRegistry"
+) -> Role:
     """The CSI node plugin."""
     from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.mounts import Mounts
     from csidriver.node.plugin import NodePlugin
 
     store = _node_store(common)
-    plugin = NodePlugin(settings.node(flags), store, Mounts(), SystemClock(), registry)
+    plugin = NodePlugin(flags.node_settings(args), store, Mounts(), SystemClock(), registry)
     return Role(plugin.run, plugin.alive, plugin.ready)
 
 
-def _node_store(common: settings.Common) -> "NodeStore":
+def _node_store(common: config.CommonSettings) -> "NodeStore":
     if common.store is not None:
         from csidriver.adapters.directory import DirectoryStore
 
@@ -74,7 +77,7 @@ def _node_store(common: settings.Common) -> "NodeStore":
 
 
 def refresher(
-    flags: argparse.Namespace, common: settings.Common, registry: "CollectorRegistry"
+    args: argparse.Namespace, common: config.CommonSettings, registry: "CollectorRegistry"
 ) -> Role:
     """The refresher, as soon as no other one works."""
     from csidriver.adapters.clock import SystemClock
@@ -87,14 +90,18 @@ def refresher(
     from csidriver.refresher.spool import Spool
     from csidriver.refresher.spool_lock import SpoolLock
 
-    wanted, clock, metrics = settings.refresher(flags), SystemClock(), RefresherMetrics(registry)
+    wanted, clock, metrics = (
+        flags.refresher_settings(args),
+        SystemClock(),
+        RefresherMetrics(registry),
+    )
     issuers = IssuerFiles(wanted.issuers)
     issuers.current()
     claim = SpoolLock(wanted.spool_dir)
     # Whoever has the spool settles what was announced: no two processes can have this name.
     wanted = replace(wanted, identity=f"{wanted.identity}.{claim.name()}")
     store, seat = _backend(common, wanted, clock)
-    lease = LeaderElector(seat, wanted.term, clock, metrics.leads)
+    lease = LeaderElector(seat, wanted.lease, clock, metrics.leads)
     world = Ports(
         store=store,
         spool=Spool(wanted.spool_dir),
@@ -113,12 +120,12 @@ def refresher(
 
 
 def _rules(
-    common: settings.Common, wanted: settings.RefresherSettings, issuers: "IssuerFiles"
+    common: config.CommonSettings, wanted: config.RefresherSettings, issuers: "IssuerFiles"
 ) -> RefreshContext:
     return RefreshContext(
         issuers=issuers.current(),
         holder=wanted.identity,
-        timeouts=wanted.limits,
+        timeouts=RequestTimeouts(wanted.http_timeout, wanted.takeover_after),
         driver_namespace=common.driver_namespace,
         tokens_namespace=common.tokens_namespace,
         namespaces=wanted.namespaces,
@@ -157,19 +164,22 @@ def _leased(lease: "LeaderElector", claim: "SpoolLock", make: Callable[[], "Cont
 
 
 def webhook(
-    flags: argparse.Namespace, common: settings.Common, registry: "CollectorRegistry"
+    args: argparse.Namespace, common: config.CommonSettings, registry: "CollectorRegistry"
 ) -> Role:
     """The admission webhook."""
     from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.x509 import CertificateFactory
-    from csidriver.webhook import configuration
     from csidriver.webhook.certificate_files import FileCertificates
     from csidriver.webhook.https_server import AdmissionServer
     from csidriver.webhook.metrics import WebhookMetrics
     from csidriver.webhook.review_handler import handle_review
     from csidriver.webhook.webhook import Webhook
 
-    wanted, clock, metrics = configuration.webhook(flags), SystemClock(), WebhookMetrics(registry)
+    wanted, clock, metrics = (
+        flags.webhook_settings(args),
+        SystemClock(),
+        WebhookMetrics(registry),
+    )
     certificates: Certificates
     if wanted.files is not None:
         certificates = FileCertificates(wanted.files, CertificateFactory(), clock, metrics)
@@ -182,7 +192,7 @@ def webhook(
 
 
 def _self_made(
-    common: settings.Common,
+    common: config.CommonSettings,
     wanted: "WebhookSettings",
     clock: "SystemClock",
     metrics: "WebhookMetrics",
@@ -204,13 +214,13 @@ def _self_made(
 
         client = kubernetes.KubernetesClient(_access(common))
         store = kubernetes.KubernetesStore(client)
-        found = kubernetes.WebhookConfiguration(client, wanted.configuration)
+        found = kubernetes.WebhookConfiguration(client, wanted.configuration_name)
         bundle = CaBundle(found, pki, terms)
     shelf = CertificateSecret(store, pki, common.driver_namespace, terms)
     return ManagedCertificates(shelf, bundle, pki, clock, metrics, names=wanted.names, policy=terms)
 
 
-def _access(common: settings.Common) -> "CredentialSource":
+def _access(common: config.CommonSettings) -> "CredentialSource":
     from csidriver.adapters import kubernetes
 
     if common.kubeconfig is None:
@@ -219,7 +229,7 @@ def _access(common: settings.Common) -> "CredentialSource":
 
 
 def _backend(
-    common: settings.Common, wanted: settings.RefresherSettings, clock: "SystemClock"
+    common: config.CommonSettings, wanted: config.RefresherSettings, clock: "SystemClock"
 ) -> tuple["DirectoryStore | KubernetesStore", "LeaderLock"]:
     places = Namespaces(common.driver_namespace, common.tokens_namespace, wanted.namespaces)
     if common.store is not None:
@@ -231,6 +241,6 @@ def _backend(
 
     access = _access(common)
     store = kubernetes.KubernetesStore(kubernetes.KubernetesClient(access), places)
-    brief = kubernetes.KubernetesClient(access, kubernetes.Timeouts.within(wanted.term.renew))
+    brief = kubernetes.KubernetesClient(access, kubernetes.Timeouts.within(wanted.lease.renew))
     records = kubernetes.LeaseStore(brief, common.driver_namespace)
-    return store, LeaseLock(records, wanted.identity, wanted.term, clock)
+    return store, LeaseLock(records, wanted.identity, wanted.lease, clock)

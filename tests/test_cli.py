@@ -243,10 +243,10 @@ def test_the_demo_issuer_serves_and_ends() -> None:
 IMPORTS = """
 import sys
 from csidriver import cli
-flags = cli._parser().parse_args(sys.argv[1:])
+args = cli._parser().parse_args(sys.argv[1:])
 from prometheus_client import CollectorRegistry
 from csidriver import settings
-cli.ROLES[flags.roles[0]](flags, settings.common(flags), CollectorRegistry())
+cli.ROLES[args.roles[0]](args, settings.common_settings(args), CollectorRegistry())
 print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 

@@ -11,11 +11,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
+from csidriver.config import CleanupSettings
 from csidriver.core.names import DRIVER_NAME
 from csidriver.core.volume.mountinfo import Mount
 from csidriver.errors import DriverError, MountFailed, StillInUse, TokenFileFailed
 from csidriver.node import tokenfile
-from csidriver.node.configuration import CleanupSettings
 from csidriver.node.health import is_served
 from csidriver.node.token_fs import DATA, Mounter
 from csidriver.node.volume_record import VolumeRecord

@@ -7,9 +7,9 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from csidriver.clock import Clock
+from csidriver.config import NodeSettings
 from csidriver.errors import DriverError
 from csidriver.node.companion_watcher import Companions, CompanionWatcher, Timing
-from csidriver.node.configuration import NodeSettings
 from csidriver.node.error_interceptor import ErrorInterceptor
 from csidriver.node.grpc_server import THREADS, GrpcServer
 from csidriver.node.health import socket_problems

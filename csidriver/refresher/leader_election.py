@@ -7,12 +7,13 @@ each other's intents all the time.
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from csidriver.clock import WaitingClock
+from csidriver.config import LeaseTimings
 from csidriver.core.kubernetes.lease import LeaseRecord, ObservedLease, acquired, observe
-from csidriver.errors import InvalidSettings, StoreConflict, StoreError
+from csidriver.errors import StoreConflict, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -35,32 +36,6 @@ class LeaseStore(Protocol):
 
     def write(self, tenure: LeaseRecord) -> LeaseRecord:
         """Store it at its version, "" to create it; StoreConflict if it has moved."""
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseTimings:
-    """How long a lease lasts and how often it is renewed, in seconds.
-
-    Whoever cannot renew it stops `renew` seconds before others may take it.
-    """
-
-    duration: float = 15.0
-    renew: float = 5.0
-
-    def __post_init__(self) -> None:
-        """Raises InvalidSettings unless a renewal may fail without harm."""
-        if self.duration < 2 * self.renew:
-            raise InvalidSettings("--lease-duration", ["must be twice --lease-renew, or more"])
-
-    @property
-    def renew_deadline(self) -> float:
-        """How long after the last renewal was sent the seat still counts as ours."""
-        return self.duration - self.renew
-
-    @property
-    def retry_period(self) -> float:
-        """Time between two looks of one who stands by, and between two tries of a renewal."""
-        return self.renew / 8
 
 
 class LeaseLock:

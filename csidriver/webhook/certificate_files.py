@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 from csidriver.clock import WaitingClock
+from csidriver.config import CertificateFiles
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSettings
 from csidriver.webhook.certificate_source import (
@@ -13,7 +14,6 @@ from csidriver.webhook.certificate_source import (
     ServingCertificate,
     certificate_problems,
 )
-from csidriver.webhook.configuration import CertificateFiles
 from csidriver.webhook.metrics import WebhookMetrics
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ import pytest
 from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.directory import FileLock
 from csidriver.adapters.kubernetes import LeaseStore
-from csidriver.refresher.leader_election import LeaderLock, LeaseLock, LeaseTimings
+from csidriver.config import LeaseTimings
+from csidriver.refresher.leader_election import LeaderLock, LeaseLock
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from csidriver import cli, settings, values
+from csidriver import cli, flag_values, flags
 from csidriver.core.oauth.issuers import Issuers
-from csidriver.webhook import configuration
 from tests.cluster.installation import INSTALL, Manifest, manifests
 from tools.image import IMAGE
 
@@ -69,11 +68,11 @@ def port_of(container: dict[str, Any], name: str) -> int:
 def test_the_command_knows_every_argument(container: dict[str, Any]) -> None:
     assert flags_of(container).run
     # argparse takes beginnings of names, too; another release may have two that fit.
-    flags = [argument.partition("=")[0] for argument in container["args"]]
+    given = [argument.partition("=")[0] for argument in container["args"]]
     actions = cli._parser()._actions
     (commands,) = [a for a in actions if isinstance(a, argparse._SubParsersAction)]
     known = set(commands.choices[cli._joined(container["args"])[0]]._option_string_actions)
-    assert {flag for flag in flags if flag.startswith("--")} <= known
+    assert {flag for flag in given if flag.startswith("--")} <= known
 
 
 def test_one_image_runs_everything_the_one_that_is_built_here() -> None:
@@ -112,7 +111,7 @@ def test_the_node_plugin_runs_on_every_linux_node() -> None:
 
 def test_the_node_plugin_sees_kubelets_folders_at_their_own_paths() -> None:
     container, pod = container_of(NODE), pod_of(NODE)
-    configured = settings.node(flags_of(container))
+    configured = flags.node_settings(flags_of(container))
     assert str(configured.kubelet_dir) == KUBELET
     host = {v["name"]: v["hostPath"]["path"] for v in pod["volumes"] if "hostPath" in v}
     mounts = {m["name"]: m for m in container["volumeMounts"]}
@@ -130,7 +129,7 @@ def test_the_node_plugin_sees_kubelets_folders_at_their_own_paths() -> None:
 
 def test_the_view_lies_where_the_container_may_write() -> None:
     container, pod = container_of(NODE), pod_of(NODE)
-    view = settings.node(flags_of(container)).view
+    view = flags.node_settings(flags_of(container)).view
     (volume,) = [volume["name"] for volume in pod["volumes"] if "emptyDir" in volume]
     (mount,) = [m for m in container["volumeMounts"] if m["name"] == volume]
     assert Path(mount["mountPath"]) in view.parents
@@ -140,10 +139,10 @@ def test_the_view_lies_where_the_container_may_write() -> None:
 def test_the_node_plugin_has_memory_for_its_tokens_and_no_cpu_limit() -> None:
     resources = container_of(NODE)["resources"]
     assert set(resources["limits"]) == {"memory"}
-    tmpfs = settings.node(flags_of(container_of(NODE))).size
+    tmpfs = flags.node_settings(flags_of(container_of(NODE))).size
     # The process takes 52 to 60 MiB (docs/performance.md).
-    assert values.size(resources["limits"]["memory"]) >= tmpfs + 60 * MEBIBYTE + 32 * MEBIBYTE
-    assert values.size(resources["requests"]["memory"]) >= 60 * MEBIBYTE
+    assert flag_values.size(resources["limits"]["memory"]) >= tmpfs + 60 * MEBIBYTE + 32 * MEBIBYTE
+    assert flag_values.size(resources["requests"]["memory"]) >= 60 * MEBIBYTE
 
 
 def test_only_the_node_plugin_is_privileged() -> None:
@@ -177,7 +176,10 @@ def test_the_others_run_as_a_user_that_is_not_root(name: str, file: str) -> None
 @pytest.mark.parametrize("name", [NODE, REFRESHER, WEBHOOK])
 def test_probes_and_metrics_are_on_the_port_that_is_served(name: str) -> None:
     container = container_of(name)
-    assert settings.common(flags_of(container)).listen == ("0.0.0.0", port_of(container, "metrics"))
+    assert flags.common_settings(flags_of(container)).listen == (
+        "0.0.0.0",
+        port_of(container, "metrics"),
+    )
     pages = {
         probe: container[probe]["httpGet"]
         for probe in ("livenessProbe", "readinessProbe", "startupProbe")
@@ -215,7 +217,9 @@ def test_the_refresher_reads_both_config_maps_of_issuers_one_of_which_may_be_abs
     container, pod = container_of(REFRESHER), pod_of(REFRESHER)
     volumes = {v["name"]: v["configMap"] for v in pod["volumes"] if "configMap" in v}
     mounts = {m["mountPath"]: volumes.get(m["name"]) for m in container["volumeMounts"]}
-    assert [mounts[str(path)] for path in settings.refresher(flags_of(container)).issuers] == [
+    assert [
+        mounts[str(path)] for path in flags.refresher_settings(flags_of(container)).issuers
+    ] == [
         {"name": "oauth2-csi-issuers"},
         {"name": "oauth2-csi-issuers-extra", "optional": True},
     ]
@@ -223,13 +227,13 @@ def test_the_refresher_reads_both_config_maps_of_issuers_one_of_which_may_be_abs
 
 def test_the_spool_is_memory_that_outlives_the_process() -> None:
     container, pod = container_of(REFRESHER), pod_of(REFRESHER)
-    spool = settings.refresher(flags_of(container)).spool_dir
+    spool = flags.refresher_settings(flags_of(container)).spool_dir
     (mount,) = [m for m in container["volumeMounts"] if Path(m["mountPath"]) in spool.parents]
     (volume,) = [v for v in pod["volumes"] if v["name"] == mount["name"]]
     assert volume["emptyDir"]["medium"] == "Memory"
-    size = values.size(volume["emptyDir"]["sizeLimit"])
+    size = flag_values.size(volume["emptyDir"]["sizeLimit"])
     # 10,000 tokens take 205 MiB (docs/performance.md).
-    assert values.size(container["resources"]["limits"]["memory"]) >= size + 205 * MEBIBYTE
+    assert flag_values.size(container["resources"]["limits"]["memory"]) >= size + 205 * MEBIBYTE
 
 
 def test_the_refresher_has_time_to_store_what_it_has_begun() -> None:
@@ -273,10 +277,10 @@ def test_the_api_server_finds_the_webhook() -> None:
     (hook,) = manifests("MutatingWebhookConfiguration")[0]["webhooks"]
     wanted = hook["clientConfig"]["service"]
     assert (wanted["name"], wanted["port"]) == (service["metadata"]["name"], port["port"])
-    served = configuration.webhook(flags_of(container_of(WEBHOOK)))
+    served = flags.webhook_settings(flags_of(container_of(WEBHOOK)))
     assert served.listen[1] == port_of(container_of(WEBHOOK), port["targetPort"])
     assert served.names == {f"{wanted['name']}.{wanted['namespace']}.svc"}
-    assert served.configuration == WEBHOOK
+    assert served.configuration_name == WEBHOOK
 
 
 def test_network_policies_let_in_what_is_served_and_nothing_else() -> None:
@@ -292,11 +296,11 @@ def test_the_demo_issuer_is_called_what_its_service_and_its_config_map_call_it()
     path = DEPLOY / "demo-issuer.yaml"
     (service,) = manifests("Service", path=path)
     (config_map,) = manifests("ConfigMap", path=path)
-    flags = flags_of(container_of("demo-issuer", "demo-issuer.yaml"))
+    args = flags_of(container_of("demo-issuer", "demo-issuer.yaml"))
     metadata, (port,) = service["metadata"], service["spec"]["ports"]
     url = f"http://{metadata['name']}.{metadata['namespace']}.svc:{port['port']}"
-    assert flags.issuer == url
-    assert flags.listen[1] == port_of(container_of("demo-issuer", "demo-issuer.yaml"), "http")
+    assert args.issuer == url
+    assert args.listen[1] == port_of(container_of("demo-issuer", "demo-issuer.yaml"), "http")
     assert config_map["metadata"]["name"] == "oauth2-csi-issuers-extra"
     assert config_map["metadata"]["namespace"] == "oauth2-csi"
     (text,) = config_map["data"].values()
@@ -307,7 +311,7 @@ def test_the_demo_issuer_is_called_what_its_service_and_its_config_map_call_it()
 def test_a_cleanup_takes_the_place_of_the_plugin_and_sees_all_of_kubelets_folder() -> None:
     pod = pod_of(NODE, "cleanup.yaml")
     (container,) = pod["initContainers"]
-    cleanup, plugin = settings.cleanup(flags_of(container)), flags_of(container_of(NODE))
+    cleanup, plugin = flags.cleanup_settings(flags_of(container)), flags_of(container_of(NODE))
     assert cleanup.kubelet_dir == plugin.kubelet_dir
     assert cleanup.force is False
     (mount,) = container["volumeMounts"]

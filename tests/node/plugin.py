@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from csidriver._proto import csi_pb2, csi_pb2_grpc
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.mounts import Mounts
+from csidriver.config import NodeSettings
 from csidriver.core import annotations as core_annotations
 from csidriver.core import names as core_names
 from csidriver.core.companion import AccessToken, Companion
@@ -25,7 +26,6 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.core.volume.mountinfo import Mount
 from csidriver.demo.kubelet import Kubelet
-from csidriver.node.configuration import NodeSettings
 from csidriver.node.plugin import NodePlugin
 from csidriver.node.token_fs import folder_name
 

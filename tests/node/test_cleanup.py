@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from csidriver.config import CleanupSettings
 from csidriver.core import names
 from csidriver.errors import StillInUse
 from csidriver.node.cleanup import Cleanup
-from csidriver.node.configuration import CleanupSettings
 from csidriver.node.token_fs import DATA
 from tests.node.plugin import Node
 

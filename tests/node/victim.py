@@ -26,9 +26,9 @@ from csidriver.adapters import mounts
 from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.mounts import Mounts
+from csidriver.config import NodeSettings
 from csidriver.demo import sandbox
 from csidriver.node import tokenfile
-from csidriver.node.configuration import NodeSettings
 from csidriver.node.plugin import NodePlugin
 
 CHANGES = {"mkdir", "rename", "link", "symlink", "remove", "rmdir", "chmod", "chown", "truncate"}

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from csidriver.config import LeaseTimings
 from csidriver.core.kubernetes.lease import LeaseRecord
 from csidriver.errors import InvalidSettings, StoreConflict, StoreRefused, StoreUnavailable
-from csidriver.refresher.leader_election import LeaderElector, LeaseLock, LeaseTimings
+from csidriver.refresher.leader_election import LeaderElector, LeaseLock
 
 TERM = LeaseTimings(16.0, 4.0)
 PATIENCE = 20.0  # real seconds; only a defect waits for it

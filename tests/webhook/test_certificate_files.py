@@ -8,10 +8,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.x509 import CertificateFactory
+from csidriver.config import CertificateFiles
 from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
 from csidriver.webhook.certificate_files import FileCertificates
-from csidriver.webhook.configuration import CertificateFiles
 from csidriver.webhook.metrics import WebhookMetrics
 from tests.refresher.bench import until
 from tests.webhook.places import Dial

@@ -1,15 +1,18 @@
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from csidriver import settings, values
+from csidriver import flags
+from csidriver.config import (
+    CleanupSettings,
+    CommonSettings,
+    LeaseTimings,
+    RefresherSettings,
+    WebhookSettings,
+)
 from csidriver.core import names
-from csidriver.core.refresh.schedule import RequestTimeouts
 from csidriver.errors import InvalidSettings
-from csidriver.node.configuration import CleanupSettings
-from csidriver.refresher.leader_election import LeaseTimings
 
 ENVIRONMENT = {"NODE_NAME": "worker-1", "POD_UID": "pod-uid", "HOME": "/root"}
 STORE = ["--store", "dir:/store"]
@@ -18,14 +21,15 @@ ISSUERS = ["--issuers", "/issuers"]
 
 def parsed(*arguments: str, environment: dict[str, str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(exit_on_error=False)
-    settings.add_common(parser, ":9808")
-    settings.add_node(parser, ENVIRONMENT if environment is None else environment, "host")
-    settings.add_refresher(parser, ENVIRONMENT if environment is None else environment, "host")
+    flags.add_common(parser, ":9808")
+    flags.add_node(parser, ENVIRONMENT if environment is None else environment, "host")
+    flags.add_refresher(parser, ENVIRONMENT if environment is None else environment, "host")
+    flags.add_webhook(parser)
     return parser.parse_args([*STORE, *ISSUERS, *arguments])
 
 
 def test_defaults_of_every_role() -> None:
-    assert settings.common(parsed()) == settings.Common(
+    assert flags.common_settings(parsed()) == CommonSettings(
         store=Path("/store"),
         kubeconfig=None,
         listen=("0.0.0.0", 9808),
@@ -34,54 +38,55 @@ def test_defaults_of_every_role() -> None:
         driver_namespace=names.DRIVER_NAMESPACE,
         tokens_namespace=names.TOKENS_NAMESPACE,
     )
-    node = settings.node(parsed())
+    node = flags.node_settings(parsed())
     assert (node.node_id, node.kubelet_dir) == ("worker-1", Path("/var/lib/kubelet"))
     assert (node.publish_wait, node.size, node.inodes) == (10.0, 64 << 20, 16384)
-    assert settings.refresher(parsed()) == settings.RefresherSettings(
+    assert flags.refresher_settings(parsed()) == RefresherSettings(
         issuers=(Path("/issuers"),),
         namespaces=(),
         spool_dir=Path("/store/.spool"),
         identity="pod-uid",
-        limits=RequestTimeouts(20.0, 100.0),
-        term=LeaseTimings(15.0, 5.0),
+        http_timeout=20.0,
+        takeover_after=100.0,
+        lease=LeaseTimings(15.0, 5.0),
     )
 
 
 def cleanup(*arguments: str) -> CleanupSettings:
     parser = argparse.ArgumentParser(exit_on_error=False)
-    settings.add_cleanup(parser)
-    return settings.cleanup(parser.parse_args(arguments))
+    flags.add_cleanup(parser)
+    return flags.cleanup_settings(parser.parse_args(arguments))
 
 
 def test_a_cleanup_looks_where_the_plugin_worked_unless_told_otherwise() -> None:
-    plugin, cleaned = settings.node(parsed()), cleanup()
+    plugin, cleaned = flags.node_settings(parsed()), cleanup()
     assert (cleaned.kubelet_dir, cleaned.view) == (plugin.kubelet_dir, plugin.view)
     assert not cleaned.force
-    told = cleanup("--kubelet-dir", "/k", "--view-dir", "/v", "--force")
-    assert told == CleanupSettings(kubelet_dir=Path("/k"), view=Path("/v"), force=True)
+    moved = cleanup("--kubelet-dir", "/k", "--view-dir", "/v", "--force")
+    assert moved == CleanupSettings(kubelet_dir=Path("/k"), view=Path("/v"), force=True)
 
 
 @pytest.mark.parametrize("environment", [{}, {"NODE_NAME": "", "POD_UID": ""}])
 def test_without_the_downward_api_the_host_stands_in(environment: dict[str, str]) -> None:
-    flags = parsed(environment=environment)
-    assert settings.node(flags).node_id == "host"
-    assert settings.refresher(flags).identity == "host"
+    args = parsed(environment=environment)
+    assert flags.node_settings(args).node_id == "host"
+    assert flags.refresher_settings(args).identity == "host"
 
 
 def test_with_the_kubernetes_api_the_spool_is_a_mount_of_the_pod() -> None:
-    flags = parsed("--store", "kubernetes", "--kubeconfig", "/config")
-    common = settings.common(flags)
+    args = parsed("--store", "kubernetes", "--kubeconfig", "/config")
+    common = flags.common_settings(args)
     assert (common.store, common.kubeconfig) == (None, Path("/config"))
-    assert settings.refresher(flags).spool_dir == Path("/run/oauth2-csi/spool")
+    assert flags.refresher_settings(args).spool_dir == Path("/run/oauth2-csi/spool")
 
 
 def test_a_lease_that_no_renewal_can_save_is_refused() -> None:
     with pytest.raises(InvalidSettings, match="--lease-duration"):
-        settings.refresher(parsed("--lease-duration", "5"))
+        flags.refresher_settings(parsed("--lease-duration", "5"))
 
 
 def test_flags_win() -> None:
-    flags = parsed(
+    args = parsed(
         *("--listen", "127.0.0.1:0", "--log-level", "debug", "--log-format", "text"),
         *("--driver-namespace", "d", "--tokens-namespace", "t"),
         *("--kubelet-dir", "/k", "--node-id", "n", "--view-dir", "/v", "--publish-wait", "1.5"),
@@ -92,9 +97,9 @@ def test_flags_win() -> None:
         *("--lease-duration", "4", "--lease-renew", "1.5"),
     )
     common, node, refresher = (
-        settings.common(flags),
-        settings.node(flags),
-        settings.refresher(flags),
+        flags.common_settings(args),
+        flags.node_settings(args),
+        flags.refresher_settings(args),
     )
     assert (common.listen, common.log_level, common.log_format) == (
         ("127.0.0.1", 0),
@@ -107,27 +112,9 @@ def test_flags_win() -> None:
     assert (node.tokens_namespace, node.selinux_context) == ("t", "s")
     assert refresher.issuers == (Path("/issuers"), Path("/more"))
     assert (refresher.spool_dir, refresher.identity) == (Path("/spool"), "i")
-    assert refresher.limits == RequestTimeouts(3.0, 30.0)
+    assert (refresher.http_timeout, refresher.takeover_after) == (3.0, 30.0)
     assert refresher.namespaces == ("a", "b")
-    assert refresher.term == LeaseTimings(4.0, 1.5)
-
-
-@pytest.mark.parametrize(
-    ("convert", "text", "value"),
-    [
-        (values.address, ":9808", ("0.0.0.0", 9808)),
-        (values.address, "localhost:0", ("localhost", 0)),
-        (values.address, "[::1]:65535", ("::1", 65535)),
-        (values.seconds, "0.25", 0.25),
-        (values.seconds, "10", 10.0),
-        (values.size, "1", 1),
-        (values.size, "64Mi", 64 << 20),
-        (values.size, "2Gi", 2 << 30),
-        (values.size, "3Ki", 3 << 10),
-    ],
-)
-def test_values(convert: Callable[[str], object], text: str, value: object) -> None:
-    assert convert(text) == value
+    assert refresher.lease == LeaseTimings(4.0, 1.5)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +126,8 @@ def test_values(convert: Callable[[str], object], text: str, value: object) -> N
         *(("--store", bad) for bad in ("", "dir:", "/path", "Kubernetes", "Dir:/x")),
         *(("--namespace", bad) for bad in ("", "A", "a/b", "*")),
         *(("--lease-duration", bad) for bad in ("", "0", "15s")),
+        *(("--webhook-service", bad) for bad in ("", "a_b", "10.0.0.7:80")),
+        *(("--webhook-config", bad) for bad in ("", "A", "a/b")),
         ("--tmpfs-inodes", "many"),
         ("--log-level", "trace"),
         ("--log-format", "xml"),
@@ -150,4 +139,47 @@ def test_bad_values_are_refused_by_name(flag: str, bad: str) -> None:
 
 
 def test_a_relative_store_is_made_absolute() -> None:
-    assert settings.common(parsed("--store", "dir:here")).store == Path.cwd() / "here"
+    assert flags.common_settings(parsed("--store", "dir:here")).store == Path.cwd() / "here"
+
+
+def webhook(*arguments: str) -> WebhookSettings:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--driver-namespace", default="oauth2-csi")
+    flags.add_webhook(parser)
+    return flags.webhook_settings(parser.parse_args(arguments))
+
+
+def test_defaults_of_the_webhook_are_those_of_the_manifests() -> None:
+    assert webhook() == WebhookSettings(
+        listen=("0.0.0.0", 9443),
+        names=frozenset({"oauth2-csi-webhook.oauth2-csi.svc"}),
+        configuration_name="oauth2-csi-webhook",
+        files=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("hook", "hook.elsewhere.svc"),
+        ("hook.example.org", "hook.example.org"),
+        ("10.0.0.7", "10.0.0.7"),
+        ("fd00::7", "fd00::7"),
+    ],
+)
+def test_the_certificate_is_for_a_service_a_host_or_an_address(given: str, name: str) -> None:
+    settings = webhook("--driver-namespace", "elsewhere", "--webhook-service", given)
+    assert settings.names == {name}
+
+
+def test_the_certificate_may_have_several_names() -> None:
+    assert len(webhook("--webhook-service", "a", "--webhook-service", "10.0.0.7").names) == 2
+
+
+def test_certificate_and_key_files_come_in_pairs() -> None:
+    files = webhook("--tls-cert-file", "/c", "--tls-key-file", "/k").files
+    assert files is not None
+    assert (files.certificate, files.key) == (Path("/c"), Path("/k"))
+    for half in (["--tls-cert-file", "/c"], ["--tls-key-file", "/k"]):
+        with pytest.raises(InvalidSettings, match="need each other"):
+            webhook(*half)

@@ -1,0 +1,72 @@
+"""The spelling of flag values. Each function raises ArgumentTypeError for a value it rejects."""
+
+import argparse
+import ipaddress
+import re
+from pathlib import Path
+
+from csidriver.core.kubernetes.validation import is_dns1123_label, is_dns1123_subdomain
+
+_UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+
+
+def address(text: str) -> tuple[str, int]:
+    """Read `host:port`, or `:port` for all addresses."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - 16 bits
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.strip("[]") or "0.0.0.0", int(port)
+
+
+def seconds(text: str) -> float:
+    """Read a positive number of seconds."""
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or float(text) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return float(text)
+
+
+def size(text: str) -> int:
+    """Read a number of bytes, written as a Kubernetes quantity such as `64Mi`."""
+    match = re.fullmatch(r"([1-9][0-9]*)(|Ki|Mi|Gi)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 64Mi")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def namespace(text: str) -> str:
+    """Read the name of a Kubernetes namespace."""
+    if not is_dns1123_label(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid namespace name")
+    return text
+
+
+def object_name(text: str) -> str:
+    """Read the name of a Kubernetes object."""
+    if not is_dns1123_subdomain(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid object name")
+    return text
+
+
+def service_or_host(text: str) -> str:
+    """Read the name of a Service, a host name or an IP address."""
+    if not is_dns1123_subdomain(text) and not _is_ip_address(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a Service, a host name or an address")
+    return text
+
+
+def store(text: str) -> Path | None:
+    """Read `dir:PATH`, or `kubernetes`, which is None."""
+    if text == "kubernetes":
+        return None
+    scheme, _, path = text.partition(":")
+    if scheme != "dir" or not path:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither kubernetes nor dir:PATH")
+    return Path(path).absolute()
+
+
+def _is_ip_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

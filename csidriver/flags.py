@@ -1,0 +1,251 @@
+"""Command-line flags of every subcommand, and the settings that they make.
+
+The environment gives defaults only for values of Kubernetes' downward API.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from csidriver.config import (
+    CertificateFiles,
+    CleanupSettings,
+    CommonSettings,
+    LeaseTimings,
+    NodeSettings,
+    RefresherSettings,
+    WebhookSettings,
+)
+from csidriver.core import names
+from csidriver.core.kubernetes.validation import is_dns1123_label
+from csidriver.core.refresh.schedule import RequestTimeouts
+from csidriver.errors import InvalidSettings
+from csidriver.flag_values import (
+    address,
+    namespace,
+    object_name,
+    seconds,
+    service_or_host,
+    size,
+    store,
+)
+from csidriver.logs import FORMATS, LEVELS
+
+# Where a pod mounts a file system in memory: the spool must not outlive the pod on a disk.
+SPOOL = Path("/run/oauth2-csi/spool")
+
+
+def add_common(parser: argparse.ArgumentParser, listen: str) -> None:
+    """Add the flags that every role has; `listen` is the role's default address."""
+    parser.add_argument(
+        "--store",
+        type=store,
+        required=True,
+        metavar="kubernetes|dir:PATH",
+        help="the backend: the Kubernetes API, or a folder of manifests",
+    )
+    parser.add_argument("--kubeconfig", type=Path, help="default: the pod's own service account")
+    parser.add_argument(
+        "--listen",
+        type=address,
+        default=listen,
+        metavar="[HOST]:PORT",
+        help="where to serve /metrics, /healthz and /readyz (default %(default)s)",
+    )
+    parser.add_argument("--log-level", choices=LEVELS, default="info")
+    parser.add_argument("--log-format", choices=FORMATS, default="json")
+    parser.add_argument("--driver-namespace", default=names.DRIVER_NAMESPACE)
+    parser.add_argument("--tokens-namespace", default=names.TOKENS_NAMESPACE)
+
+
+def common_settings(args: argparse.Namespace) -> CommonSettings:
+    """Return the values of `add_common`'s flags."""
+    return CommonSettings(
+        store=args.store,
+        kubeconfig=args.kubeconfig,
+        listen=args.listen,
+        log_level=args.log_level,
+        log_format=args.log_format,
+        driver_namespace=args.driver_namespace,
+        tokens_namespace=args.tokens_namespace,
+    )
+
+
+def add_node(parser: argparse.ArgumentParser, environment: Mapping[str, str], host: str) -> None:
+    """Add the flags of the node role."""
+    _add_folders(parser)
+    parser.add_argument("--node-id", default=environment.get("NODE_NAME") or host)
+    parser.add_argument(
+        "--publish-wait",
+        type=seconds,
+        default=10.0,
+        help="how long a pod's first publish waits for a token, in seconds (default %(default)s); "
+        "each further try waits twice as long, 60 s at most",
+    )
+    parser.add_argument("--tmpfs-size", type=size, default=64 << 20, help="default 64Mi")
+    parser.add_argument("--tmpfs-inodes", type=int, default=16384)
+    parser.add_argument("--selinux-context", default="", help="label of token files")
+
+
+def node_settings(args: argparse.Namespace) -> NodeSettings:
+    """Return the values of `add_node`'s flags."""
+    return NodeSettings(
+        kubelet_dir=args.kubelet_dir,
+        node_id=args.node_id,
+        view=args.view_dir,
+        tokens_namespace=args.tokens_namespace,
+        publish_wait=args.publish_wait,
+        size=args.tmpfs_size,
+        inodes=args.tmpfs_inodes,
+        selinux_context=args.selinux_context,
+    )
+
+
+def add_cleanup(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a cleanup."""
+    _add_folders(parser)
+    parser.add_argument(
+        "--force", action="store_true", help="take volumes away from pods that still have them"
+    )
+
+
+def cleanup_settings(args: argparse.Namespace) -> CleanupSettings:
+    """Return the values of `add_cleanup`'s flags."""
+    return CleanupSettings(kubelet_dir=args.kubelet_dir, view=args.view_dir, force=args.force)
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kubelet-dir", type=Path, default=Path("/var/lib/kubelet"))
+    parser.add_argument(
+        "--view-dir",
+        type=Path,
+        default=Path("/run/oauth2-csi/view"),
+        help="a private folder of this container for the read-only view (default %(default)s)",
+    )
+
+
+def add_refresher(
+    parser: argparse.ArgumentParser, environment: Mapping[str, str], host: str
+) -> None:
+    """Add the flags of the refresher role."""
+    parser.add_argument(
+        "--issuers",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="FILE|FOLDER",
+        help="issuer configuration, repeatable, read again on change",
+    )
+    parser.add_argument(
+        "--namespace",
+        type=namespace,
+        action="append",
+        default=[],
+        help="a namespace whose annotated Secrets are served, repeatable (default: all)",
+    )
+    parser.add_argument(
+        "--spool-dir",
+        type=Path,
+        help=f"default: {SPOOL} with the Kubernetes API, else the folder .spool of the store",
+    )
+    parser.add_argument(
+        "--identity",
+        default=environment.get("POD_UID") or host,
+        help="the name of this process for other replicas (default %(default)s)",
+    )
+    timeouts, lease = RequestTimeouts(), LeaseTimings()
+    parser.add_argument("--http-timeout", type=seconds, default=timeouts.http_timeout)
+    parser.add_argument("--takeover-after", type=seconds, default=timeouts.takeover_after)
+    parser.add_argument(
+        "--lease-duration",
+        type=seconds,
+        default=lease.duration,
+        help="seconds after which another replica takes the lease of one that does not renew it "
+        "(default %(default)s)",
+    )
+    parser.add_argument(
+        "--lease-renew",
+        type=seconds,
+        default=lease.renew,
+        help="seconds between two renewals of the lease (default %(default)s)",
+    )
+
+
+def refresher_settings(args: argparse.Namespace) -> RefresherSettings:
+    """Return the values of `add_refresher`'s flags; raise InvalidSettings if they disagree."""
+    return RefresherSettings(
+        issuers=tuple(args.issuers),
+        namespaces=tuple(dict.fromkeys(args.namespace)),
+        spool_dir=args.spool_dir or (args.store / ".spool" if args.store else SPOOL),
+        identity=args.identity,
+        http_timeout=args.http_timeout,
+        takeover_after=args.takeover_after,
+        lease=LeaseTimings(args.lease_duration, args.lease_renew),
+    )
+
+
+def add_webhook(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the webhook role."""
+    parser.add_argument(
+        "--webhook-listen",
+        type=address,
+        default=":9443",
+        metavar="[HOST]:PORT",
+        help=f"where to serve {names.ADMISSION_PATH} over HTTPS (default %(default)s)",
+    )
+    parser.add_argument(
+        "--webhook-service",
+        type=service_or_host,
+        action="append",
+        metavar="SERVICE|HOST|ADDRESS",
+        help="the webhook's Service in the driver's namespace, or the host of the url in the "
+        f"webhook's configuration; repeatable (default {names.WEBHOOK})",
+    )
+    parser.add_argument(
+        "--webhook-config",
+        type=object_name,
+        default=names.WEBHOOK,
+        help="the MutatingWebhookConfiguration whose caBundle is kept (default %(default)s)",
+    )
+    parser.add_argument(
+        "--tls-cert-file",
+        type=Path,
+        help="a certificate that another program renews, read again on change; that program then "
+        "keeps caBundle, too (default: the webhook makes its own certificates)",
+    )
+    parser.add_argument("--tls-key-file", type=Path, help="its key")
+
+
+def webhook_settings(args: argparse.Namespace) -> WebhookSettings:
+    """Return the values of `add_webhook`'s flags; raise InvalidSettings if they disagree."""
+    certificate, key = args.tls_cert_file, args.tls_key_file
+    if (certificate is None) != (key is None):
+        raise InvalidSettings("flags", ["--tls-cert-file and --tls-key-file need each other"])
+    hosts = args.webhook_service or [names.WEBHOOK]
+    return WebhookSettings(
+        listen=args.webhook_listen,
+        names=frozenset(_certificate_name(host, args.driver_namespace) for host in hosts),
+        configuration_name=args.webhook_config,
+        files=None if certificate is None else CertificateFiles(certificate, key),
+    )
+
+
+def _certificate_name(host: str, namespace: str) -> str:
+    # kube-apiserver verifies this form of a Service's name, however it finds the pod.
+    return f"{host}.{namespace}.svc" if is_dns1123_label(host) else host
+
+
+def add_demo_issuer(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the demo's authorization server."""
+    parser.add_argument("--listen", type=address, default="127.0.0.1:8080")
+    parser.add_argument("--issuer", default="", help="its name, if not the address it listens on")
+    parser.add_argument("--seed", action="append", default=[], help="a first refresh token")
+    parser.add_argument("--lifetime", type=seconds, default=20.0, help="of access tokens")
+
+
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    """Add the demo's flags."""
+    parser.add_argument("--seconds", type=seconds, help="default: until ^C")
+    parser.add_argument("--lifetime", type=seconds, default=20.0, help="of access tokens")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--chaos", choices=["reapply"], help="re-apply the Secret all the time")
