@@ -99,16 +99,16 @@ def refresher(
     issuers.current()
     claim = SpoolLock(wanted.spool_dir)
     # Whoever has the spool settles what was announced: no two processes can have this name.
-    wanted = replace(wanted, identity=f"{wanted.identity}.{claim.name()}")
+    wanted = replace(wanted, identity=f"{wanted.identity}.{claim.folder_id()}")
     store, seat = _backend(common, wanted, clock)
-    lease = LeaderElector(seat, wanted.lease, clock, metrics.leads)
+    lease = LeaderElector(seat, wanted.lease, clock, metrics.set_leader)
     world = Ports(
         store=store,
         spool=Spool(wanted.spool_dir),
-        endpoints=TokenEndpoints(),
+        token_client=TokenEndpoints(),
         clock=clock,
         metrics=metrics,
-        may_send=lease.holds,
+        may_send=lease.is_leader,
         deployment=SourceRef(common.driver_namespace, REFRESHER),
     )
 

@@ -10,14 +10,14 @@ from csidriver.core.backoff import stable_jitter
 from csidriver.core.names import SourceRef
 
 # So many different tokens in a row.
-_STREAK = 3
+_FAILURE_THRESHOLD = 3
 # Seconds between two probes: doubling, and never longer than a token of a minute can wait.
-_FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 5.0
+_MIN_PAUSE = 1.0
+_MAX_PAUSE = 5.0
 # A probe that did not come back after so many seconds never will.
-_PROBE_ENDS = 30.0
+_PROBE_TIMEOUT = 30.0
 # Seconds others wait for one that is probing or trying.
-LOOK_AGAIN = 0.5
+RECHECK_SECONDS = 0.5
 
 
 class BreakerState(IntEnum):
@@ -39,18 +39,18 @@ class CircuitBreaker:
         self._retry_at = 0.0
         self._probing = False
 
-    def until(self, now: float) -> float:
+    def blocked_until(self, now: float) -> float:
         """When to ask again, `now` if an exchange may start."""
         if self.state is not BreakerState.OPEN:
             return now
-        return now + LOOK_AGAIN if self._probing else self._retry_at
+        return now + RECHECK_SECONDS if self._probing else self._retry_at
 
     def acquire_probe(self, now: float) -> bool:
         """Whether the caller is to probe; if so, nobody else is until `probed`."""
         if self.state is not BreakerState.OPEN or now < self._retry_at:
             return False
         # Should the prober get lost, the next one takes over.
-        self._retry_at = now + _PROBE_ENDS
+        self._retry_at = now + _PROBE_TIMEOUT
         self._probing = True
         return True
 
@@ -71,12 +71,12 @@ class CircuitBreaker:
             self._openings = 0
             return
         self._unanswered.add(ref)
-        enough = 1 if self.state is BreakerState.HALF_OPEN else _STREAK
-        if self.state is not BreakerState.OPEN and len(self._unanswered) >= enough:
+        threshold = 1 if self.state is BreakerState.HALF_OPEN else _FAILURE_THRESHOLD
+        if self.state is not BreakerState.OPEN and len(self._unanswered) >= threshold:
             self._open(now)
 
     def _open(self, now: float) -> None:
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._openings, 10))
+        pause = min(_MAX_PAUSE, _MIN_PAUSE * 2.0 ** min(self._openings, 10))
         self.state = BreakerState.OPEN
         self._retry_at = now + pause * (0.5 + stable_jitter(self._name, self._openings) / 2)
         self._openings += 1

@@ -3,7 +3,7 @@
 from csidriver.clock import Clock
 
 # Seconds by which a clock may be corrected without anything that is planned suffering.
-HARMLESS = 60.0
+TOLERATED_SECONDS = 60.0
 
 
 class ClockJumpDetector:
@@ -11,14 +11,14 @@ class ClockJumpDetector:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._ahead = self._measure()
+        self._offset = self._current_offset()
 
-    def check(self) -> bool:
+    def was_set_back(self) -> bool:
         """Whether it was set back by more than a minute, at once or by and by; true once for it."""
-        ahead = self._measure()
-        fell = ahead < self._ahead - HARMLESS
-        self._ahead = ahead if fell else max(ahead, self._ahead)
-        return fell
+        offset = self._current_offset()
+        set_back = offset < self._offset - TOLERATED_SECONDS
+        self._offset = offset if set_back else max(offset, self._offset)
+        return set_back
 
-    def _measure(self) -> float:
+    def _current_offset(self) -> float:
         return self._clock.now() - self._clock.monotonic()

@@ -17,21 +17,21 @@ class DuplicateIndex:
         self._lock = threading.Lock()
         self._tokens: dict[SourceRef, tuple[float, tuple[int, ...]]] = {}
         # Nearly all names belong to one token; only the others take a set.
-        self._holders: dict[int, SourceRef] = {}
-        self._shared: dict[int, set[SourceRef]] = {}
+        self._owners: dict[int, SourceRef] = {}
+        self._other_owners: dict[int, set[SourceRef]] = {}
 
-    def update(self, ref: SourceRef, adopted_at: float, names: Iterable[str]) -> None:
+    def update(self, ref: SourceRef, adopted_at: float, hashes: Iterable[str]) -> None:
         """These are all names of a token now."""
         with self._lock:
-            self._replace(ref, adopted_at, names)
+            self._replace(ref, adopted_at, hashes)
 
     def find_and_update(
-        self, ref: SourceRef, adopted_at: float, names: Iterable[str]
+        self, ref: SourceRef, adopted_at: float, hashes: Iterable[str]
     ) -> tuple[Duplicate, ...]:
         """The other tokens that share a name with this one, which is announced."""
         with self._lock:
-            held = self._replace(ref, adopted_at, names)
-            others = {other for name in held for other in self._others(name, ref)}
+            indexed = self._replace(ref, adopted_at, hashes)
+            others = {other for name in indexed for other in self._others(name, ref)}
             return tuple(
                 Duplicate(self._tokens[other][0], other) for other in sorted(others, key=str)
             )
@@ -41,28 +41,28 @@ class DuplicateIndex:
         with self._lock:
             self._drop(ref, self._tokens.pop(ref, (0.0, ()))[1])
 
-    def _replace(self, ref: SourceRef, adopted_at: float, names: Iterable[str]) -> tuple[int, ...]:
+    def _replace(self, ref: SourceRef, adopted_at: float, hashes: Iterable[str]) -> tuple[int, ...]:
         _, before = self._tokens.get(ref, (0.0, ()))
-        wanted = {hash(name) for name in names}
+        wanted = {hash(name) for name in hashes}
         kept = tuple(name for name in before if name in wanted)
-        fresh = tuple(wanted.difference(kept))
+        added = tuple(wanted.difference(kept))
         self._drop(ref, [name for name in before if name not in wanted])
-        for name in fresh:
-            if self._holders.setdefault(name, ref) != ref:
-                self._shared.setdefault(name, set()).add(ref)
-        self._tokens[ref] = adopted_at, kept + fresh
-        return kept + fresh
+        for name in added:
+            if self._owners.setdefault(name, ref) != ref:
+                self._other_owners.setdefault(name, set()).add(ref)
+        self._tokens[ref] = adopted_at, kept + added
+        return kept + added
 
-    def _drop(self, ref: SourceRef, names: Iterable[int]) -> None:
-        for name in names:
-            others = self._shared.get(name, set())
+    def _drop(self, ref: SourceRef, keys: Iterable[int]) -> None:
+        for name in keys:
+            others = self._other_owners.get(name, set())
             others.discard(ref)
-            if self._holders[name] == ref:
-                del self._holders[name]
+            if self._owners[name] == ref:
+                del self._owners[name]
                 if others:
-                    self._holders[name] = others.pop()
+                    self._owners[name] = others.pop()
             if not others:
-                self._shared.pop(name, None)
+                self._other_owners.pop(name, None)
 
-    def _others(self, name: int, ref: SourceRef) -> set[SourceRef]:
-        return {self._holders[name], *self._shared.get(name, ())} - {ref}
+    def _others(self, key: int, ref: SourceRef) -> set[SourceRef]:
+        return {self._owners[key], *self._other_owners.get(key, ())} - {ref}

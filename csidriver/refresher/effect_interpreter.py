@@ -20,17 +20,17 @@ from csidriver.core.status import Status
 from csidriver.errors import StoreConflict, StoreError
 from csidriver.refresher.duplicate_index import DuplicateIndex
 from csidriver.refresher.issuer_limits import IssuerHealth
-from csidriver.refresher.ports import Ports, SpoolStore, Store, TokenEndpoints
+from csidriver.refresher.ports import Ports, SecretStore, SpoolStore, TokenClient
 from csidriver.refresher.rate_limiter import RateLimiter
 
-__all__ = ["EffectRunner", "Interpreter", "Ports", "SpoolStore", "Store", "TokenEndpoints"]
+__all__ = ["EffectRunner", "Interpreter", "Ports", "SecretStore", "SpoolStore", "TokenClient"]
 
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
 # Seconds after which a visit goes on that has only just learnt which issuer it has to do with.
-CHANGE_LANES = 0.001
+REQUEUE_SECONDS = 0.001
 # The reason of the Event that ends one of IssuerUnavailable.
 ISSUER_AVAILABLE = "IssuerAvailable"
 
@@ -38,38 +38,38 @@ ISSUER_AVAILABLE = "IssuerAvailable"
 class Interpreter:
     """What all visits share: the world, the limits of its servers, the names of its tokens."""
 
-    def __init__(self, world: Ports) -> None:
-        self.world = world
-        self.limiter = RateLimiter(world.clock.monotonic)
-        self.names = DuplicateIndex()
+    def __init__(self, ports: Ports) -> None:
+        self.ports = ports
+        self.limiter = RateLimiter(ports.clock.monotonic)
+        self.duplicates = DuplicateIndex()
 
     def run(self, steps: Generator[effects.Effect[Any], Any, R]) -> R:
         """Drive a generator to its end. Raises what it raises."""
-        return self.perform(lambda: None).run(steps)
+        return self.runner(lambda: None).run(steps)
 
-    def perform(self, step_aside: Callable[[], None], lane: str | None = None) -> "EffectRunner":
+    def runner(self, yield_worker: Callable[[], None], issuer: str | None = None) -> "EffectRunner":
         """For one run; `yield_worker` is called when it will take long and hold up nobody.
 
         `lane` is the issuer whose share of workers it uses, and so the only one it may wait for.
         """
-        return EffectRunner(self, step_aside, lane)
+        return EffectRunner(self, yield_worker, issuer)
 
 
 class EffectRunner:
     """One run of one generator, in one thread. `tokens` counts the replies that brought some."""
 
     def __init__(
-        self, shared: Interpreter, step_aside: Callable[[], None], lane: str | None
+        self, interpreter: Interpreter, yield_worker: Callable[[], None], issuer: str | None
     ) -> None:
-        self.tokens = 0
-        self._lane = lane
-        self._shared = shared
-        self.world = shared.world
-        self._step_aside = step_aside
+        self.tokens_received = 0
+        self._queue_issuer = issuer
+        self._interpreter = interpreter
+        self.ports = interpreter.ports
+        self._yield_worker = yield_worker
         self._slot: effects.AcquireSendSlot | None = None
-        self._issuer = lane or ""
+        self._issuer = issuer or ""
         self._deferred_events: list[Event] = []
-        self._refused = False
+        self._client_refused = False
         # Since when (monotonic) an outcome is to be stored; None if there is none.
         self._commit_pending_since: float | None = None
         self._commit_may_have_arrived = False
@@ -79,123 +79,123 @@ class EffectRunner:
         try:
             return effects.drive(steps, lambda effect: _HANDLERS[type(effect)](self, effect))
         finally:
-            self._give_back()
+            self._release_slot()
             # Not before: what an exchange brought must not wait for an Event.
             for event in self._deferred_events:
-                self._record(event, f"issuer {event.topic}")
+                self._create_event(event, f"issuer {event.topic}")
             if (
-                self.tokens
+                self.tokens_received
                 and self._commit_pending_since is not None
                 and not self._commit_may_have_arrived
             ):
-                self.world.metrics.race_lost()
+                self.ports.metrics.race_lost()
 
     def create_secret(self, effect: effects.CreateSecret) -> Secret:
         """A grant that is created holds what an exchange brought, if one did."""
-        stored = self.world.store.create_secret(effect.secret)
-        self._stored(effect.secret)
+        stored = self.ports.store.create_secret(effect.secret)
+        self._count_commit(effect.secret)
         return stored
 
     def patch_secret(self, effect: effects.PatchSecret) -> Secret:
         """Once an exchange is over, the first patch of a grant that arrives is its commit."""
         try:
-            stored = self.world.store.patch_secret(effect.base, effect.patch)
+            stored = self.ports.store.patch_secret(effect.base, effect.patch)
         except StoreConflict:
             raise
         except StoreError:
             if self._commit_pending_since is not None and effect.base.type == GRANT_TYPE:
                 self._commit_may_have_arrived = True  # it may have arrived all the same
-                self.world.metrics.commit_failed()
+                self.ports.metrics.commit_failed()
             raise
-        self._stored(effect.base)
+        self._count_commit(effect.base)
         return stored
 
-    def _stored(self, secret: Secret) -> None:
+    def _count_commit(self, secret: Secret) -> None:
         if self._commit_pending_since is not None and secret.type == GRANT_TYPE:
-            self.world.metrics.committed(self.world.clock.monotonic() - self._commit_pending_since)
+            self.ports.metrics.committed(self.ports.clock.monotonic() - self._commit_pending_since)
             self._commit_pending_since = None
 
     def acquire_send_slot(self, effect: effects.AcquireSendSlot) -> float:
         """Seconds to wait; whoever meets a silent server first looks whether it still lives."""
-        if not self.world.may_send():
+        if not self.ports.may_send():
             return math.inf
-        if self._lane not in (None, effect.issuer.name):
-            return CHANGE_LANES
-        issuer, limiter = effect.issuer, self._shared.limiter
+        if self._queue_issuer not in (None, effect.issuer.name):
+            return REQUEUE_SECONDS
+        issuer, limiter = effect.issuer, self._interpreter.limiter
         self._issuer = issuer.name
-        turn = limiter.acquire(issuer, effect.ref, effect.client)
-        if turn.probe:
-            limiter.probed(issuer, alive=self.world.endpoints.probe(issuer))
-            turn = limiter.acquire(issuer, effect.ref, effect.client)
-        self._refused = turn.refused
-        if turn.probe:
+        decision = limiter.acquire(issuer, effect.ref, effect.client)
+        if decision.probe:
+            limiter.record_probe(issuer, alive=self.ports.token_client.probe(issuer))
+            decision = limiter.acquire(issuer, effect.ref, effect.client)
+        self._client_refused = decision.client_refused
+        if decision.probe:
             return 1.0  # somebody else was faster, and found it dead
-        if not turn.wait and not turn.refused:
+        if not decision.wait and not decision.client_refused:
             self._slot = effect
-        return turn.wait
+        return decision.wait
 
     def release_send_slot(self, _: effects.ReleaseSendSlot) -> None:
         """Nothing is sent after all."""
-        self._refused = False
-        self._give_back()
+        self._client_refused = False
+        self._release_slot()
 
-    def _give_back(self) -> None:
+    def _release_slot(self) -> None:
         if self._slot is not None:
-            self._shared.limiter.release(self._slot.issuer, self._slot.client)
+            self._interpreter.limiter.release(self._slot.issuer, self._slot.client)
             self._slot = None
 
     def request_token(self, effect: effects.RequestToken) -> TokenResponse:
         """Present a refresh token, unless the server is known to refuse its client."""
-        if self._refused:
-            self._refused = False
+        if self._client_refused:
+            self._client_refused = False
             return Failure(FailureReason.INVALID_CLIENT)
-        outcome = self._exchange(effect)
-        self._commit_pending_since = self.world.clock.monotonic()
-        self.tokens += isinstance(outcome, Success)
+        outcome = self._send(effect)
+        self._commit_pending_since = self.ports.clock.monotonic()
+        self.tokens_received += isinstance(outcome, Success)
         if self._slot is not None:
-            asked, self._slot = self._slot, None
-            trouble = self._shared.limiter.record_outcome(
-                asked.issuer, asked.ref, asked.client, outcome
+            slot, self._slot = self._slot, None
+            health = self._interpreter.limiter.record_outcome(
+                slot.issuer, slot.ref, slot.client, outcome
             )
-            if trouble is not None:
-                self._changed(asked.issuer, trouble)
+            if health is not None:
+                self._report_health(slot.issuer, health)
         return outcome
 
-    def _changed(self, issuer: Issuer, trouble: IssuerHealth) -> None:
+    def _report_health(self, issuer: Issuer, health: IssuerHealth) -> None:
         """Operators learn how an issuer is, once for all of its tokens (protocol section 5)."""
-        well = trouble is IssuerHealth.NONE
-        message = f"issuer {issuer.name} {trouble.value}"
-        log.log(logging.INFO if well else logging.WARNING, "%s", message)
-        reason = ISSUER_AVAILABLE if well else Status.ISSUER_UNAVAILABLE.value
-        home = self.world.deployment
+        available = health is IssuerHealth.AVAILABLE
+        message = f"issuer {issuer.name} {health.value}"
+        log.log(logging.INFO if available else logging.WARNING, "%s", message)
+        reason = ISSUER_AVAILABLE if available else Status.ISSUER_UNAVAILABLE.value
+        deployment = self.ports.deployment
         self._deferred_events.append(
-            Event(home, "", reason, message, well, "Deployment", issuer.name)
+            Event(deployment, "", reason, message, available, "Deployment", issuer.name)
         )
 
-    def _exchange(self, effect: effects.RequestToken) -> TokenResponse:
-        world, issuer = self.world, effect.issuer
-        started = world.clock.monotonic()
-        outcome = world.endpoints.refresh(
+    def _send(self, effect: effects.RequestToken) -> TokenResponse:
+        ports, issuer = self.ports, effect.issuer
+        started = ports.clock.monotonic()
+        outcome = ports.token_client.refresh(
             issuer, effect.client, effect.refresh_token, effect.timeout
         )
-        world.metrics.exchanged(issuer.name, outcome, world.clock.monotonic() - started)
+        ports.metrics.token_requested(issuer.name, outcome, ports.clock.monotonic() - started)
         return outcome
 
     def introspect(self, effect: effects.Introspect) -> bool | None:
         """Ask about a refresh token."""
-        active = self.world.endpoints.introspect(
+        active = self.ports.token_client.introspect(
             effect.issuer, effect.client, effect.refresh_token, effect.timeout
         )
-        self.world.metrics.introspected(effect.issuer.name, active)
+        self.ports.metrics.introspected(effect.issuer.name, active)
         return active
 
-    def step_aside(self, _: effects.YieldWorker) -> None:
+    def yield_worker(self, _: effects.YieldWorker) -> None:
         """Let another worker in."""
-        self._step_aside()
+        self._yield_worker()
 
     def find_duplicates(self, effect: effects.FindDuplicates) -> tuple[effects.Duplicate, ...]:
         """Ask for other tokens of the same login."""
-        return self._shared.names.find_and_update(
+        return self._interpreter.duplicates.find_and_update(
             effect.ref, effect.adopted_at, effect.token_hashes
         )
 
@@ -203,7 +203,7 @@ class EffectRunner:
         """A log line, and an Event unless there is one of its issuer for all tokens."""
         level = logging.INFO if effect.normal else logging.WARNING
         log.log(level, "Secret %s: %s: %s", effect.ref, effect.reason, effect.message)
-        self.world.metrics.reported(effect.reason)
+        self.ports.metrics.status_changed(effect.reason)
         event = Event(
             ref=effect.ref,
             uid=effect.source_uid,
@@ -211,33 +211,35 @@ class EffectRunner:
             message=effect.message,
             normal=effect.normal,
         )
-        if not (effect.of_issuer and self._shared.limiter.rate_shares(self._issuer)):
-            self._record(event, f"Secret {effect.ref}")
+        if not (
+            effect.of_issuer and self._interpreter.limiter.reports_for_all_tokens(self._issuer)
+        ):
+            self._create_event(event, f"Secret {effect.ref}")
 
-    def _record(self, event: Event, about: str) -> None:
+    def _create_event(self, event: Event, subject: str) -> None:
         try:
-            self.world.store.create_event(event)
+            self.ports.store.create_event(event)
         except StoreError as error:
-            log.warning("no Event for %s: %s", about, error)
+            log.warning("no Event for %s: %s", subject, error)
 
 
 _HANDLERS: Mapping[type, Callable[[EffectRunner, Any], Any]] = {
-    effects.GetSecret: lambda p, e: p.world.store.get_secret(e.namespace, e.name),
+    effects.GetSecret: lambda p, e: p.ports.store.get_secret(e.namespace, e.name),
     effects.CreateSecret: EffectRunner.create_secret,
     effects.PatchSecret: EffectRunner.patch_secret,
-    effects.DeleteSecret: lambda p, e: p.world.store.delete_secret(e.base),
-    effects.Now: lambda p, _: p.world.clock.now(),
-    effects.Monotonic: lambda p, _: p.world.clock.monotonic(),
+    effects.DeleteSecret: lambda p, e: p.ports.store.delete_secret(e.base),
+    effects.Now: lambda p, _: p.ports.clock.now(),
+    effects.Monotonic: lambda p, _: p.ports.clock.monotonic(),
     effects.Nonce: lambda _p, _e: secrets.token_hex(16),
-    effects.Wait: lambda p, e: p.world.clock.sleep(e.seconds),
-    effects.YieldWorker: EffectRunner.step_aside,
+    effects.Wait: lambda p, e: p.ports.clock.sleep(e.seconds),
+    effects.YieldWorker: EffectRunner.yield_worker,
     effects.AcquireSendSlot: EffectRunner.acquire_send_slot,
     effects.ReleaseSendSlot: EffectRunner.release_send_slot,
     effects.FindDuplicates: EffectRunner.find_duplicates,
     effects.Introspect: EffectRunner.introspect,
-    effects.SpoolRead: lambda p, e: p.world.spool.read(e.ref),
-    effects.SpoolWrite: lambda p, e: p.world.spool.write(e.ref, e.entry),
-    effects.SpoolClear: lambda p, e: p.world.spool.clear(e.ref),
+    effects.SpoolRead: lambda p, e: p.ports.spool.read(e.ref),
+    effects.SpoolWrite: lambda p, e: p.ports.spool.write(e.ref, e.entry),
+    effects.SpoolClear: lambda p, e: p.ports.spool.clear(e.ref),
     effects.RequestToken: EffectRunner.request_token,
     effects.EmitEvent: EffectRunner.emit_event,
 }

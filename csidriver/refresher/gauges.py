@@ -16,37 +16,39 @@ _NAME = "oauth2_csi_refresher"
 class MetricsSnapshot:
     """`overdue`: how many tokens are due and not worked on, and for how many seconds the first."""
 
-    known: int
+    sources: int
     summary: CacheSummary
     overdue: tuple[int, float]
-    spooled: int
+    spool_entries: int
     loads: list[IssuerLoad]
 
 
-def gauges(scene: MetricsSnapshot) -> Iterator[Metric]:
+def collect_gauges(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     """Everything a scene shows. Labels are bounded: configured issuers, the table of statuses."""
-    yield _gauge("sources", "Annotated Secrets known", scene.known)
-    depth, seconds = scene.overdue
+    yield _gauge("sources", "Annotated Secrets known", snapshot.sources)
+    depth, seconds = snapshot.overdue
     yield _gauge("queue_depth", "Tokens that are due and wait for a worker", depth)
     yield _gauge("queue_oldest_seconds", "Since when the first of them waits", seconds)
-    yield _gauge("spool_entries", "Exchanges that are not stored everywhere yet", scene.spooled)
+    yield _gauge(
+        "spool_entries", "Exchanges that are not stored everywhere yet", snapshot.spool_entries
+    )
     tokens = GaugeMetricFamily(f"{_NAME}_tokens", "Tokens by status", labels=["status"])
     for status in Status:
-        tokens.add_metric([status.value], scene.summary.statuses.get(status, 0))
+        tokens.add_metric([status.value], snapshot.summary.statuses.get(status, 0))
     yield tokens
-    yield from _expiries(scene.summary)
-    yield from _loads(scene.loads)
+    yield from _expiry_gauges(snapshot.summary)
+    yield from _load_gauges(snapshot.loads)
 
 
-def _expiries(summary: CacheSummary) -> Iterator[Metric]:
-    earliest = _by_issuer(
+def _expiry_gauges(summary: CacheSummary) -> Iterator[Metric]:
+    earliest = _issuer_gauge(
         "earliest_expiry_timestamp_seconds", "When the next access token in use expires"
     )
-    expired = _by_issuer("expired_tokens", "Tokens in use whose access token has expired")
+    expired = _issuer_gauge("expired_tokens", "Tokens in use whose access token has expired")
     for issuer, at in summary.earliest.items():
         earliest.add_metric([issuer], at)
         expired.add_metric([issuer], summary.expired.get(issuer, 0))
-    login = _by_issuer(
+    login = _issuer_gauge(
         "earliest_refresh_token_expiry_timestamp_seconds",
         "When the next refresh token ends that no refresh prolongs",
     )
@@ -55,14 +57,14 @@ def _expiries(summary: CacheSummary) -> Iterator[Metric]:
     yield from (earliest, expired, login)
 
 
-def _loads(loads: list[IssuerLoad]) -> Iterator[Metric]:
+def _load_gauges(loads: list[IssuerLoad]) -> Iterator[Metric]:
     demanded = CounterMetricFamily(
         f"{_NAME}_demanded_exchanges", "Exchanges that tokens asked for", labels=["issuer"]
     )
-    allowed = _by_issuer("allowed_rate", "Exchanges a second that the issuer may be asked for")
-    running = _by_issuer("in_flight", "Exchanges under way")
-    waiting = _by_issuer("waiting_tokens", "Tokens that were told to wait for their turn")
-    breaker = _by_issuer("breaker_state", "0 closed, 1 one exchange at a time, 2 open")
+    allowed = _issuer_gauge("allowed_rate", "Exchanges a second that the issuer may be asked for")
+    running = _issuer_gauge("in_flight", "Exchanges under way")
+    waiting = _issuer_gauge("waiting_tokens", "Tokens that were told to wait for their turn")
+    breaker = _issuer_gauge("breaker_state", "0 closed, 1 one exchange at a time, 2 open")
     for load in loads:
         demanded.add_metric([load.issuer], load.demanded)
         allowed.add_metric([load.issuer], load.allowed)
@@ -76,5 +78,5 @@ def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(f"{_NAME}_{name}", text, value=value)
 
 
-def _by_issuer(name: str, text: str) -> GaugeMetricFamily:
+def _issuer_gauge(name: str, text: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"{_NAME}_{name}", text, labels=["issuer"])

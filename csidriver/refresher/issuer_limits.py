@@ -12,27 +12,27 @@ from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Success, TokenResponse
-from csidriver.refresher.circuit_breaker import LOOK_AGAIN, BreakerState, CircuitBreaker
+from csidriver.refresher.circuit_breaker import RECHECK_SECONDS, BreakerState, CircuitBreaker
 
 # A worker comes a little late, and the next one not later because of that: seconds of the rate.
-TOLERANCE = 0.1
-# Retry-After within these bounds, in seconds; `_UNTOLD` doubles where the server names none.
-_LEAST_PAUSE, _MOST_PAUSE, _UNTOLD, _MOST_UNTOLD = 1.0, 3600.0, 2.0, 60.0
+LATENESS_SECONDS = 0.1
+# Retry-After within these bounds, in seconds; without one the pause doubles from `_THROTTLE_BASE`.
+_MIN_RETRY_AFTER, _MAX_RETRY_AFTER, _THROTTLE_BASE, _MAX_THROTTLE = 1.0, 3600.0, 2.0, 60.0
 # A client that is refused: so many quick tries after 2, 4, 8 s, then one every half an hour.
-_QUICK_TRIES, _HALF_HOUR = 3, 1800.0
+_QUICK_RETRIES, _SLOW_RETRY = 3, 1800.0
 # After a pause of the whole server the rate is halved, and comes back with so many successes.
-_LEAST_SHARE, _RAMP = 1 / 16, 1 / 64
+_MIN_RATE_FACTOR, _RATE_RECOVERY = 1 / 16, 1 / 64
 # Seconds after which what nobody asks for is forgotten, and between two looks for that.
-_FORGET, _TIDY = 3600.0, 60.0
+_UNUSED_SECONDS, _CLEANUP_SECONDS = 3600.0, 60.0
 
 # Seconds after the end of its trouble in which a server's tokens recover one by one.
-_AFTERMATH = 3600.0
+_RECOVERY_SECONDS = 3600.0
 
 _UNANSWERED = frozenset(
     {FailureReason.UNREACHABLE, FailureReason.NO_ANSWER, FailureReason.SERVER_ERROR}
 )
 # They prove that the client was let in.
-_LET_IN = frozenset(
+_CLIENT_ACCEPTED = frozenset(
     {FailureReason.INVALID_GRANT, FailureReason.LOGIN_REQUIRED, FailureReason.INVALID_SCOPE}
 )
 
@@ -40,9 +40,9 @@ _LET_IN = frozenset(
 class IssuerHealth(Enum):
     """What ails a server as a whole; the value is what operators are told."""
 
-    NONE = "answers again"
-    SILENT = "does not answer; no token is sent until it does"
-    SLOWED = "asks several clients to slow down; it is asked less often until it answers again"
+    AVAILABLE = "answers again"
+    UNREACHABLE = "does not answer; no token is sent until it does"
+    THROTTLED = "asks several clients to slow down; it is asked less often until it answers again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +55,25 @@ class SlotDecision:
 
     wait: float = 0.0
     probe: bool = False
-    refused: bool = False
+    client_refused: bool = False
 
 
 @dataclass(slots=True)
 class _Pacer:
     """Instants handed out one after the other."""
 
-    last: float = 0.0
+    last_reserved: float = 0.0
 
-    def reserve(self, earliest: float, step: float) -> float:
-        self.last = max(earliest, self.last + step)
-        return self.last
+    def reserve(self, earliest: float, interval: float) -> float:
+        self.last_reserved = max(earliest, self.last_reserved + interval)
+        return self.last_reserved
 
 
 @dataclass(slots=True)
 class _Client:
     """One client at this server. `told`: tokens that know that it is refused."""
 
-    line: _Pacer = field(default_factory=_Pacer)
+    pacer: _Pacer = field(default_factory=_Pacer)
     throttles: int = 0
     throttled_until: float = 0.0
     rejections: int = 0
@@ -82,34 +82,34 @@ class _Client:
     informed: set[SourceRef] = field(default_factory=set)
     used_at: float = 0.0
 
-    def until(self, now: float) -> float:
-        closed = max(self.throttled_until, self.rejected_until)
-        if closed <= now and self.rejections and self.in_flight:
-            return now + LOOK_AGAIN  # one of them tries for all
-        return closed
+    def blocked_until(self, now: float) -> float:
+        blocked = max(self.throttled_until, self.rejected_until)
+        if blocked <= now and self.rejections and self.in_flight:
+            return now + RECHECK_SECONDS  # one of them tries for all
+        return blocked
 
-    def refuses(self, ref: SourceRef, now: float) -> bool:
+    def reports_refusal(self, ref: SourceRef, now: float) -> bool:
         """Whether a token is to be told now; it is told once, its own schedule knows the rest."""
-        known = self.rejections > _QUICK_TRIES and now < self.rejected_until
-        if not known or ref in self.informed:
+        refused = self.rejections > _QUICK_RETRIES and now < self.rejected_until
+        if not refused or ref in self.informed:
             return False
         self.informed.add(ref)
         return True
 
-    def heard(self, signal: FailureReason | None, pause: float | None, now: float) -> None:
-        if signal is FailureReason.THROTTLED:
+    def record_outcome(self, reason: FailureReason | None, pause: float | None, now: float) -> None:
+        if reason is FailureReason.THROTTLED:
             if now >= self.throttled_until:  # else it was under way when another one was told
                 self.throttles += 1
-            untold = min(_MOST_UNTOLD, _UNTOLD ** min(self.throttles, 10))
-            wanted = untold if pause is None else pause
-            bounded = min(max(wanted, _LEAST_PAUSE), _MOST_PAUSE)
+            default = min(_MAX_THROTTLE, _THROTTLE_BASE ** min(self.throttles, 10))
+            wanted = default if pause is None else pause
+            bounded = min(max(wanted, _MIN_RETRY_AFTER), _MAX_RETRY_AFTER)
             self.throttled_until = max(self.throttled_until, now + bounded)
-        elif signal is FailureReason.INVALID_CLIENT:
+        elif reason is FailureReason.INVALID_CLIENT:
             if now >= self.rejected_until:  # else it was under way when another one was refused
                 self.rejections += 1
-                quick = self.rejections <= _QUICK_TRIES
-                self.rejected_until = now + (2.0**self.rejections if quick else _HALF_HOUR)
-        elif signal is None or signal in _LET_IN:
+                quick = self.rejections <= _QUICK_RETRIES
+                self.rejected_until = now + (2.0**self.rejections if quick else _SLOW_RETRY)
+        elif reason is None or reason in _CLIENT_ACCEPTED:
             self.throttles = self.rejections = 0
             self.rejected_until = 0.0
             self.informed.clear()
@@ -122,56 +122,56 @@ class IssuerLimits:
         self.breaker = CircuitBreaker(name)
         self.demanded = 0
         self.in_flight = 0
-        self.share = 1.0
+        self.rate_factor = 1.0
         self.used_at = 0.0
-        self._slowed = False
-        self._troubled_until = 0.0
+        self._throttles_all = False
+        self._recovering_until = 0.0
         self._paused_until = 0.0
-        self._throttled: tuple[str, float] = ("", 0.0)
-        self._earliest = 0.0
-        self._line, self._late = _Pacer(), _Pacer()
-        self._slots: dict[SourceRef, tuple[float, str]] = {}
+        self._last_throttled: tuple[str, float] = ("", 0.0)
+        self._next_send_at = 0.0
+        self._first_pacer, self._returning_pacer = _Pacer(), _Pacer()
+        self._reservations: dict[SourceRef, tuple[float, str]] = {}
         self._clients: dict[str, _Client] = {}
-        self._tidied_at = 0.0
+        self._cleaned_at = 0.0
 
     @property
     def waiting(self) -> int:
         """How many tokens were told to come back."""
-        return len(self._slots)
+        return len(self._reservations)
 
     @property
-    def trouble(self) -> IssuerHealth:
+    def health(self) -> IssuerHealth:
         """What ails the server now."""
         if self.breaker.state is not BreakerState.CLOSED:
-            return IssuerHealth.SILENT
-        return IssuerHealth.SLOWED if self._slowed else IssuerHealth.NONE
+            return IssuerHealth.UNREACHABLE
+        return IssuerHealth.THROTTLED if self._throttles_all else IssuerHealth.AVAILABLE
 
-    def set_rate_factor(self, now: float) -> bool:
+    def reports_for_all_tokens(self, now: float) -> bool:
         """Whether what one token has to tell of this server was told for all of them."""
-        return self.trouble is not IssuerHealth.NONE or now < self._troubled_until
+        return self.health is not IssuerHealth.AVAILABLE or now < self._recovering_until
 
     def acquire(self, issuer: Issuer, ref: SourceRef, client: str, now: float) -> SlotDecision:
         """Take a slot, to be given back with `heard` or `give_back`, or be told when to come."""
-        self._tidy(now)
-        at, who = self._slots.get(ref, (0.0, ""))
-        waited = who == client
-        if waited and now < at:
+        self._drop_unused(now)
+        at, reserved_client = self._reservations.get(ref, (0.0, ""))
+        returning = reserved_client == client
+        if returning and now < at:
             return SlotDecision(at - now)
         if self.breaker.acquire_probe(now):
             return SlotDecision(probe=True)
-        self._slots.pop(ref, None)
-        self.demanded += not waited
-        asking = self._clients.setdefault(client, _Client())
-        asking.used_at = self.used_at = now
-        if asking.refuses(ref, now):
-            return SlotDecision(refused=True)
-        at = self._admitted(issuer, asking, now, waited=waited)
+        self._reservations.pop(ref, None)
+        self.demanded += not returning
+        client_limits = self._clients.setdefault(client, _Client())
+        client_limits.used_at = self.used_at = now
+        if client_limits.reports_refusal(ref, now):
+            return SlotDecision(client_refused=True)
+        at = self._start_at(issuer, client_limits, now, returning=returning)
         if at > now:
-            self._slots[ref] = at, client
+            self._reservations[ref] = at, client
             return SlotDecision(at - now)
-        self._earliest = max(self._earliest, now) + self._step(issuer)
+        self._next_send_at = max(self._next_send_at, now) + self._interval(issuer)
         self.in_flight += 1
-        asking.in_flight += 1
+        client_limits.in_flight += 1
         return SlotDecision()
 
     def release(self, client: str) -> None:
@@ -184,64 +184,77 @@ class IssuerLimits:
     ) -> None:
         """What was sent is over."""
         self.release(client)
-        self._heed(ref, client, outcome, now)
-        if self.trouble is not IssuerHealth.NONE:
-            self._troubled_until = now + _AFTERMATH
+        self._apply_outcome(ref, client, outcome, now)
+        if self.health is not IssuerHealth.AVAILABLE:
+            self._recovering_until = now + _RECOVERY_SECONDS
 
-    def _heed(self, ref: SourceRef, client: str, outcome: TokenResponse, now: float) -> None:
-        signal = None if isinstance(outcome, Success) else outcome.reason
+    def _apply_outcome(
+        self, ref: SourceRef, client: str, outcome: TokenResponse, now: float
+    ) -> None:
+        reason = None if isinstance(outcome, Success) else outcome.reason
         pause = None if isinstance(outcome, Success) else outcome.pause
-        asked = self._clients[client]
-        asked.heard(signal, pause, now)
-        self.breaker.record_outcome(ref, now, answered=signal not in _UNANSWERED)
-        if signal is None:
-            self.share = min(1.0, self.share + _RAMP)
-            self._slowed = False
-        if signal is FailureReason.THROTTLED:
-            other, until = self._throttled
-            if other not in ("", client) and until > now:
-                self._paused_until = max(self._paused_until, min(until, asked.throttled_until))
-                self.share = max(_LEAST_SHARE, self.share / 2)
-                self._slowed = True
-            self._throttled = client, asked.throttled_until
+        client_limits = self._clients[client]
+        client_limits.record_outcome(reason, pause, now)
+        self.breaker.record_outcome(ref, now, answered=reason not in _UNANSWERED)
+        if reason is None:
+            self.rate_factor = min(1.0, self.rate_factor + _RATE_RECOVERY)
+            self._throttles_all = False
+        if reason is FailureReason.THROTTLED:
+            other_client, until = self._last_throttled
+            if other_client not in ("", client) and until > now:
+                self._paused_until = max(
+                    self._paused_until, min(until, client_limits.throttled_until)
+                )
+                self.rate_factor = max(_MIN_RATE_FACTOR, self.rate_factor / 2)
+                self._throttles_all = True
+            self._last_throttled = client, client_limits.throttled_until
 
-    def idle(self, now: float) -> bool:
+    def is_unused(self, now: float) -> bool:
         """Whether nobody has asked for long."""
-        return not self.in_flight and now > self.used_at + _FORGET
+        return not self.in_flight and now > self.used_at + _UNUSED_SECONDS
 
-    def _admitted(self, issuer: Issuer, asking: _Client, now: float, *, waited: bool) -> float:
+    def _start_at(
+        self, issuer: Issuer, client_limits: _Client, now: float, *, returning: bool
+    ) -> float:
         """When this one may go: `now`, or an instant that is reserved for it."""
-        step = self._step(issuer)
-        line = self._late if waited else self._line
-        closed = max(self.breaker.until(now), self._paused_until)
-        if closed > now:
-            return line.reserve(closed, step)
-        closed = asking.until(now)
-        if closed > now:
+        interval = self._interval(issuer)
+        pacer = self._returning_pacer if returning else self._first_pacer
+        blocked = max(self.breaker.blocked_until(now), self._paused_until)
+        if blocked > now:
+            return pacer.reserve(blocked, interval)
+        blocked = client_limits.blocked_until(now)
+        if blocked > now:
             # A line of its own: what one client waits for is no place in the line of the others.
-            return asking.line.reserve(closed, step)
-        trying = self.breaker.state is BreakerState.HALF_OPEN
-        if self.in_flight >= (1 if trying else issuer.in_flight):
-            return line.reserve(now + LOOK_AGAIN, step)
-        behind = not waited and max(self._line.last, self._late.last) > now
-        if behind or now < self._earliest - TOLERANCE:
-            return line.reserve(max(now, self._earliest), step)
+            return client_limits.pacer.reserve(blocked, interval)
+        half_open = self.breaker.state is BreakerState.HALF_OPEN
+        if self.in_flight >= (1 if half_open else issuer.in_flight):
+            return pacer.reserve(now + RECHECK_SECONDS, interval)
+        others_wait = (
+            not returning
+            and max(self._first_pacer.last_reserved, self._returning_pacer.last_reserved) > now
+        )
+        if others_wait or now < self._next_send_at - LATENESS_SECONDS:
+            return pacer.reserve(max(now, self._next_send_at), interval)
         return now
 
-    def _step(self, issuer: Issuer) -> float:
-        return 1.0 / (issuer.rate * self.share)
+    def _interval(self, issuer: Issuer) -> float:
+        return 1.0 / (issuer.rate * self.rate_factor)
 
-    def _tidy(self, now: float) -> None:
-        if now < self._tidied_at + _TIDY:
+    def _drop_unused(self, now: float) -> None:
+        if now < self._cleaned_at + _CLEANUP_SECONDS:
             return
-        self._tidied_at = now
-        self._slots = {r: slot for r, slot in self._slots.items() if slot[0] > now - _TIDY}
-        self._clients = dict(_used(self._clients, now))
+        self._cleaned_at = now
+        self._reservations = {
+            r: reservation
+            for r, reservation in self._reservations.items()
+            if reservation[0] > now - _CLEANUP_SECONDS
+        }
+        self._clients = dict(_used_clients(self._clients, now))
 
 
-def _used(clients: Mapping[str, _Client], now: float) -> list[tuple[str, _Client]]:
+def _used_clients(clients: Mapping[str, _Client], now: float) -> list[tuple[str, _Client]]:
     return [
         (name, one)
         for name, one in clients.items()
-        if one.in_flight or one.until(now) > now or now < one.used_at + _FORGET
+        if one.in_flight or one.blocked_until(now) > now or now < one.used_at + _UNUSED_SECONDS
     ]

@@ -34,7 +34,7 @@ class LeaseStore(Protocol):
     def read(self) -> LeaseRecord | None:
         """The lease, None if there is none."""
 
-    def write(self, tenure: LeaseRecord) -> LeaseRecord:
+    def write(self, record: LeaseRecord) -> LeaseRecord:
         """Store it at its version, "" to create it; StoreConflict if it has moved."""
 
 
@@ -45,14 +45,14 @@ class LeaseLock:
     """
 
     def __init__(
-        self, records: LeaseStore, holder: str, term: LeaseTimings, clock: WaitingClock
+        self, records: LeaseStore, holder: str, timings: LeaseTimings, clock: WaitingClock
     ) -> None:
         self._records = records
         self._holder = holder
-        self._term = term
+        self._timings = timings
         self._clock = clock
         self._held: LeaseRecord | None = None
-        self._sighting: ObservedLease | None = None
+        self._observed: ObservedLease | None = None
 
     def acquire(self) -> bool:
         """Take or renew the lease; False while it is somebody else's."""
@@ -65,8 +65,8 @@ class LeaseLock:
                 return True
         stored = self._records.read()
         now = self._clock.monotonic()
-        self._sighting = observe(self._sighting, stored, now)
-        if not self._sighting.is_expired_for(self._holder, now):
+        self._observed = observe(self._observed, stored, now)
+        if not self._observed.is_expired_for(self._holder, now):
             return False
         try:
             self._held = self._write_record(stored)
@@ -88,7 +88,7 @@ class LeaseLock:
 
     def _write_record(self, stored: LeaseRecord | None) -> LeaseRecord:
         now = self._clock.now()
-        return self._records.write(acquired(stored, self._holder, self._term.duration, now))
+        return self._records.write(acquired(stored, self._holder, self._timings.duration, now))
 
 
 class LeaderElector:
@@ -96,25 +96,25 @@ class LeaderElector:
 
     def __init__(
         self,
-        seat: LeaderLock,
-        term: LeaseTimings,
+        lock: LeaderLock,
+        timings: LeaseTimings,
         clock: WaitingClock,
-        told: Callable[[bool], None] = lambda _: None,
+        on_change: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        self._seat = seat
-        self._term = term
+        self._lock = lock
+        self._timings = timings
         self._clock = clock
-        self._told = told
-        self._until = float("-inf")
-        self._trouble = ""
+        self._on_change = on_change
+        self._leader_until = float("-inf")
+        self._problem = ""
 
-    def holds(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this process may start something new."""
-        return self._clock.monotonic() < self._until
+        return self._clock.monotonic() < self._leader_until
 
     def ready(self) -> list[str]:
         """What keeps this process from working or standing by; empty while all is well."""
-        return [self._trouble] if self._trouble else []
+        return [self._problem] if self._problem else []
 
     def run(self, stop: threading.Event, work: Callable[[threading.Event], None]) -> None:
         """Stand by, and call `work` each time the seat is ours, until `stop` is set.
@@ -123,60 +123,64 @@ class LeaderElector:
         given up because of `stop`. What it has begun it may finish; the next turn waits for it.
         """
         while not stop.is_set():
-            if self._take():
+            if self._acquire():
                 log.info("holding the lease")
-                self._serve(stop, work)
+                self._lead(stop, work)
             else:
-                self._clock.wait(stop, self._term.retry_period)
+                self._clock.wait(stop, self._timings.retry_period)
 
-    def _serve(self, stop: threading.Event, work: Callable[[threading.Event], None]) -> None:
-        over, done = threading.Event(), threading.Event()
-        keeper = threading.Thread(target=self._keep, args=(stop, over, done), name="lease")
-        self._told(True)
-        keeper.start()
+    def _lead(self, stop: threading.Event, work: Callable[[threading.Event], None]) -> None:
+        stop_work, done = threading.Event(), threading.Event()
+        renewer = threading.Thread(
+            target=self._renew_until_lost, args=(stop, stop_work, done), name="lease"
+        )
+        self._on_change(True)
+        renewer.start()
         try:
-            work(over)
+            work(stop_work)
         finally:
             done.set()
-            keeper.join()
+            renewer.join()
 
-    def _keep(self, stop: threading.Event, over: threading.Event, done: threading.Event) -> None:
+    def _renew_until_lost(
+        self, stop: threading.Event, stop_work: threading.Event, done: threading.Event
+    ) -> None:
         try:
             self._renew(stop, done)
         finally:
-            self._until = float("-inf")
-            self._told(False)
-            over.set()
-            self._leave()
+            self._leader_until = float("-inf")
+            self._on_change(False)
+            stop_work.set()
+            self._release()
 
     def _renew(self, stop: threading.Event, done: threading.Event) -> None:
         """Renew again and again, until the seat is lost, or nobody needs it any more."""
         renewed_at = self._clock.monotonic()
-        while not self._clock.wait(stop, self._term.retry_period) and not done.is_set():
-            if self._clock.monotonic() < renewed_at + self._term.renew:
+        while not self._clock.wait(stop, self._timings.retry_period) and not done.is_set():
+            if self._clock.monotonic() < renewed_at + self._timings.renew:
                 continue
-            if self._take():
+            if self._acquire():
                 renewed_at = self._clock.monotonic()
-            elif not self.holds():
+            elif not self.is_leader():
                 log.warning("lost the lease; what was begun is finished, nothing new is started")
                 return
 
-    def _take(self) -> bool:
+    def _acquire(self) -> bool:
         """Whether the seat is ours now; when it cannot be told, what was known stays."""
-        asked = self._clock.monotonic()
+        sent_at = self._clock.monotonic()
         try:
-            taken = self._seat.acquire()
+            acquired = self._lock.acquire()
         except StoreError as error:
-            if not self._trouble:
+            if not self._problem:
                 log.warning("cannot renew the lease: %s", error)
-            self._trouble = f"cannot renew the lease: {error}"
+            self._problem = f"cannot renew the lease: {error}"
             return False
-        self._trouble = ""
-        self._until = asked + self._term.renew_deadline if taken else float("-inf")
-        return taken
+        self._problem = ""
+        self._leader_until = sent_at + self._timings.renew_deadline if acquired else float("-inf")
+        return acquired
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         try:
-            self._seat.release()
+            self._lock.release()
         except StoreError as error:
             log.warning("cannot give up the lease, it will expire: %s", error)

@@ -21,10 +21,10 @@ class RefresherMetrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"{_NAME}_{name}", text, labels, registry=registry)
 
-        self._exchanges = counter(
+        self._token_requests = counter(
             "exchanges", "Refresh tokens presented, by what came of it", "issuer", "outcome"
         )
-        self._seconds = Histogram(
+        self._request_seconds = Histogram(
             f"{_NAME}_exchange_seconds",
             "Time of one exchange at the token endpoint",
             ["issuer"],
@@ -34,7 +34,7 @@ class RefresherMetrics:
         self._introspections = counter(
             "introspections", "Questions about a refresh token", "issuer", "answer"
         )
-        self._commit = Histogram(
+        self._commit_seconds = Histogram(
             f"{_NAME}_commit_seconds",
             "Time from the end of an exchange until its outcome is stored",
             buckets=_BUCKETS,
@@ -47,28 +47,28 @@ class RefresherMetrics:
         )
         for outcome in ("lost", "adopted"):
             self._races.labels(outcome)
-        self._failed_visits = counter(
+        self._failed_reconciles = counter(
             "failed_visits", "Visits ended by trouble of the backend or the spool"
         )
         self._leader = Gauge(
             f"{_NAME}_leader", "1 while this process works, 0 while it stands by", registry=registry
         )
-        self._looking = _Looking()
-        registry.register(self._looking)
+        self._gauges = _GaugeCollector()
+        registry.register(self._gauges)
 
-    def look_at(self, look: Callable[[], Iterator[Metric]] | None) -> None:
+    def collect_with(self, collect: Callable[[], Iterator[Metric]] | None) -> None:
         """From now on also show what this finds each time; None for nothing."""
-        self._looking.look = look
+        self._gauges.collector = collect
 
-    def leads(self, working: bool) -> None:  # noqa: FBT001 - a gauge takes what is the case
+    def set_leader(self, leading: bool) -> None:  # noqa: FBT001 - a gauge takes what is the case
         """This process works, or stands by."""
-        self._leader.set(working)
+        self._leader.set(leading)
 
-    def exchanged(self, issuer: str, outcome: TokenResponse, seconds: float) -> None:
+    def token_requested(self, issuer: str, outcome: TokenResponse, seconds: float) -> None:
         """An exchange ended after so many seconds."""
         label = "ok" if isinstance(outcome, Success) else outcome.reason.value
-        self._exchanges.labels(issuer, label).inc()
-        self._seconds.labels(issuer).observe(seconds)
+        self._token_requests.labels(issuer, label).inc()
+        self._request_seconds.labels(issuer).observe(seconds)
 
     def introspected(self, issuer: str, active: bool | None) -> None:  # noqa: FBT001 - the answer
         """A server was asked about a refresh token."""
@@ -77,7 +77,7 @@ class RefresherMetrics:
 
     def committed(self, seconds: float) -> None:
         """An outcome was stored so many seconds after the exchange ended."""
-        self._commit.observe(seconds)
+        self._commit_seconds.observe(seconds)
 
     def commit_failed(self) -> None:
         """An attempt to store an outcome failed; it is repeated."""
@@ -91,21 +91,21 @@ class RefresherMetrics:
         """Another process's tokens were taken over."""
         self._races.labels("adopted").inc()
 
-    def reported(self, reason: str) -> None:
+    def status_changed(self, reason: str) -> None:
         """A status or a warning of the status table was told."""
         self._changes.labels(reason).inc()
 
-    def visit_failed(self) -> None:
+    def reconcile_failed(self) -> None:
         """A visit ended early; it is repeated."""
-        self._failed_visits.inc()
+        self._failed_reconciles.inc()
 
 
-class _Looking:
+class _GaugeCollector:
     """A collector as prometheus_client wants it."""
 
     def __init__(self) -> None:
-        self.look: Callable[[], Iterator[Metric]] | None = None
+        self.collector: Callable[[], Iterator[Metric]] | None = None
 
     def collect(self) -> Iterator[Metric]:
         """What there is at this moment."""
-        return iter(()) if self.look is None else self.look()
+        return iter(()) if self.collector is None else self.collector()

@@ -17,7 +17,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.refresher.metrics import RefresherMetrics
 
 
-class Store(Protocol):
+class SecretStore(Protocol):
     """Secrets and Events; every method raises StoreError."""
 
     def get_secret(self, namespace: str, name: str) -> Secret | None:
@@ -52,7 +52,7 @@ class SpoolStore(Protocol):
         """How many entries there are."""
 
 
-class TokenEndpoints(Protocol):
+class TokenClient(Protocol):
     """Authorization servers; nothing here raises. Timeouts in seconds."""
 
     def refresh(
@@ -83,9 +83,9 @@ class Ports:
     `home` is the refresher's Deployment, which Events about issuers name.
     """
 
-    store: Store
+    store: SecretStore
     spool: SpoolStore
-    endpoints: TokenEndpoints
+    token_client: TokenClient
     clock: SleepingClock
     metrics: RefresherMetrics
     may_send: Callable[[], bool]

@@ -33,46 +33,46 @@ class RateLimiter:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._lock = threading.Lock()
-        self._gates: dict[str, tuple[Issuer, IssuerLimits]] = {}
+        self._limits: dict[str, tuple[Issuer, IssuerLimits]] = {}
 
     def acquire(self, issuer: Issuer, ref: SourceRef, client: Client) -> SlotDecision:
         """Whether an exchange may start now. A slot is taken if so; `heard` gives it back."""
         with self._lock:
             now = self._now()
-            _, gate = self._gates.get(issuer.name, (None, None))
-            if gate is None:
-                self._forget(now)
-                gate = IssuerLimits(issuer.name)
-            self._gates[issuer.name] = issuer, gate
-            return gate.acquire(issuer, ref, _name(client), now)
+            _, limits = self._limits.get(issuer.name, (None, None))
+            if limits is None:
+                self._drop_unused(now)
+                limits = IssuerLimits(issuer.name)
+            self._limits[issuer.name] = issuer, limits
+            return limits.acquire(issuer, ref, _client_key(client), now)
 
     def release(self, issuer: Issuer, client: Client) -> None:
         """Nothing was sent after all."""
         with self._lock:
-            self._gates[issuer.name][1].release(_name(client))
+            self._limits[issuer.name][1].release(_client_key(client))
 
     def record_outcome(
         self, issuer: Issuer, ref: SourceRef, client: Client, outcome: TokenResponse
     ) -> IssuerHealth | None:
         """What was sent is over; how the server is now, if that has changed."""
         with self._lock:
-            _, gate = self._gates[issuer.name]
-            before = gate.trouble
-            gate.record_outcome(ref, _name(client), outcome, self._now())
-            after = gate.trouble
+            _, limits = self._limits[issuer.name]
+            before = limits.health
+            limits.record_outcome(ref, _client_key(client), outcome, self._now())
+            after = limits.health
         return None if after is before else after
 
-    def rate_shares(self, name: str) -> bool:
+    def reports_for_all_tokens(self, name: str) -> bool:
         """Whether trouble of this issuer was told for all of its tokens, not long ago."""
         with self._lock:
-            _, gate = self._gates.get(name, (None, None))
-            return gate is not None and gate.set_rate_factor(self._now())
+            _, limits = self._limits.get(name, (None, None))
+            return limits is not None and limits.reports_for_all_tokens(self._now())
 
-    def probed(self, issuer: Issuer, *, alive: bool) -> None:
+    def record_probe(self, issuer: Issuer, *, alive: bool) -> None:
         """The sign of life that `ask` wanted is there, or is not."""
         with self._lock:
-            _, gate = self._gates[issuer.name]
-            gate.breaker.record_probe(self._now(), alive=alive)
+            _, limits = self._limits[issuer.name]
+            limits.breaker.record_probe(self._now(), alive=alive)
 
     def loads(self) -> list[IssuerLoad]:
         """All gates."""
@@ -81,20 +81,20 @@ class RateLimiter:
                 IssuerLoad(
                     issuer=issuer.name,
                     state=gate.breaker.state,
-                    allowed=issuer.rate * gate.share,
+                    allowed=issuer.rate * gate.rate_factor,
                     demanded=gate.demanded,
                     in_flight=gate.in_flight,
                     waiting=gate.waiting,
                 )
-                for issuer, gate in self._gates.values()
+                for issuer, gate in self._limits.values()
             ]
 
-    def _forget(self, now: float) -> None:
-        gone = [name for name, (_, gate) in self._gates.items() if gate.idle(now)]
-        for name in gone:
-            del self._gates[name]
+    def _drop_unused(self, now: float) -> None:
+        unused = [name for name, (_, gate) in self._limits.items() if gate.is_unused(now)]
+        for name in unused:
+            del self._limits[name]
 
 
-def _name(client: Client) -> str:
+def _client_key(client: Client) -> str:
     """Whose requests a server counts: other credentials are another client."""
     return f"{client.client_id}/{client.client_secret.hash()}"

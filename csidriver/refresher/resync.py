@@ -14,19 +14,19 @@ from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.errors import StoreError
-from csidriver.refresher.state_cache import Seen, compact
+from csidriver.refresher.state_cache import ObservedVersions, compact
 
 log = logging.getLogger(__name__)
 
 
-class Lists(Protocol):
+class SecretLister(Protocol):
     """Where our own Secrets are listed; raises StoreError."""
 
     def list_secrets(self, namespace: str, type: str) -> Iterable[Secret]:  # noqa: A002 - the field's name
         """All Secrets of one type in a namespace."""
 
 
-class Sources(Lists, Protocol):
+class SecretListerWatcher(SecretLister, Protocol):
     """Where Secrets are found; raises StoreError."""
 
     def watch_changes(self, stop: threading.Event) -> Generator[SecretChange | None, None, None]:
@@ -37,7 +37,7 @@ class Sources(Lists, Protocol):
 class Snapshot:
     """The Secrets a watch found before it said that this was all."""
 
-    found: dict[tuple[TokenObject, SourceRef], SecretChange]
+    secrets: dict[tuple[TokenObject, SourceRef], SecretChange]
 
     @classmethod
     def read(cls, changes: Iterator[SecretChange | None]) -> "Snapshot | None":
@@ -51,62 +51,68 @@ class Snapshot:
 
     def diff(self, refs: Iterable[SourceRef]) -> Iterator[SecretChange]:
         """What was found, and, of tokens known before, what was not."""
-        yield from self.found.values()
+        yield from self.secrets.values()
         for ref in refs:
-            for what in TokenObject:
-                if (what, ref) not in self.found:
-                    yield SecretChange(ref, what, "")
+            for token_object in TokenObject:
+                if (token_object, ref) not in self.secrets:
+                    yield SecretChange(ref, token_object, "")
 
-    def changes_missed_by_watch(self, before: Seen, after: Seen) -> Iterator[SecretChange]:
+    def changes_missed_by_watch(
+        self, before: ObservedVersions, after: ObservedVersions
+    ) -> Iterator[SecretChange]:
         """What no event has told of, from what was known before the census and after it.
 
         A token that has moved meanwhile is left to its events, which are still to come.
         """
-        unmoved = {ref: seen for ref, seen in before.items() if after.get(ref) == seen}
+        unmoved = {ref: versions for ref, versions in before.items() if after.get(ref) == versions}
         for change in self.diff(unmoved):
             ref, version = change.ref, change.resource_version
-            known = unmoved[ref][change.token_object] if ref in unmoved else version
-            if version != known or (ref not in before and ref not in after):
+            expected = unmoved[ref][change.token_object] if ref in unmoved else version
+            if version != expected or (ref not in before and ref not in after):
                 yield change
 
 
-def resync(sources: Sources, seen: Callable[[], Seen], stop: threading.Event) -> list[SecretChange]:
+def resync(
+    secrets: SecretListerWatcher, versions: Callable[[], ObservedVersions], stop: threading.Event
+) -> list[SecretChange]:
     """What a fresh list shows and no event has told of (docs/protocol.md section 2.4).
 
     Nothing if there is no such list: the next look is not far.
     """
-    before = seen()
+    before = versions()
     try:
-        with contextlib.closing(sources.watch_changes(stop)) as changes:
-            census = Snapshot.read(changes)
+        with contextlib.closing(secrets.watch_changes(stop)) as changes:
+            snapshot = Snapshot.read(changes)
     except StoreError as error:
         log.warning("cannot look for changes that no event told of: %s", error)
         return []
-    missed = [] if census is None else list(census.changes_missed_by_watch(before, seen()))
+    missed = [] if snapshot is None else list(snapshot.changes_missed_by_watch(before, versions()))
     if missed:
         log.warning("no event told of %d changes of Secrets", len(missed))
     return missed
 
 
 def initial_states(
-    census: Snapshot, lists: Lists, rules: RefreshContext, clock: Clock
+    snapshot: Snapshot, lister: SecretLister, context: RefreshContext, clock: Clock
 ) -> Iterator[TokenState]:
     """Everything that is known of all tokens, from two paged lists and a census alone."""
     companions = {
         ref: compact(TokenState(ref, companion=secret)).companion
-        for secret in lists.list_secrets(rules.tokens_namespace, COMPANION_TYPE)
+        for secret in lister.list_secrets(context.tokens_namespace, COMPANION_TYPE)
         if (ref := _source_of(secret)) is not None and secret.name == ref.companion
     }
-    told = dict.fromkeys(ref for _, ref in census.found)  # unlike a set, in an order that repeats
-    for secret in lists.list_secrets(rules.driver_namespace, GRANT_TYPE):
+    without_grant = dict.fromkeys(
+        ref for _, ref in snapshot.secrets
+    )  # unlike a set, in an order that repeats
+    for secret in lister.list_secrets(context.driver_namespace, GRANT_TYPE):
         ref = _source_of(secret)
         if ref is None or secret.name != ref.grant:
             continue
-        told.pop(ref, None)
-        source = census.found.get((TokenObject.SOURCE, ref))
+        without_grant.pop(ref, None)
+        source = snapshot.secrets.get((TokenObject.SOURCE, ref))
         read_at = clock.monotonic()
         yield TokenState.from_lists(ref, secret, companions.get(ref), source, read_at=read_at)
-    yield from (TokenState(ref) for ref in told)
+    yield from (TokenState(ref) for ref in without_grant)
 
 
 def _source_of(secret: Secret) -> SourceRef | None:

@@ -25,7 +25,7 @@ class Spool:
     def read(self, ref: SourceRef) -> SpoolEntry | None:
         """The entry of a grant, None if there is none. Raises SpoolFailed if it is unreadable."""
         try:
-            return _entry(json.loads(self._path(ref).read_text(encoding="utf-8")))
+            return _parse_entry(json.loads(self._path(ref).read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, DocumentError) as error:
@@ -49,7 +49,7 @@ class Spool:
                 file.flush()
                 os.fsync(file.fileno())
             draft.rename(path)
-            self._sync()
+            self._sync_folder()
         except OSError as error:
             raise SpoolFailed(f"{path}: {error.strerror}") from error
 
@@ -67,7 +67,7 @@ class Spool:
         except OSError:
             return 0
 
-    def _sync(self) -> None:
+    def _sync_folder(self) -> None:
         """Have the folder's names survive a loss of power, where it is not in memory."""
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -79,7 +79,7 @@ class Spool:
         return self._folder / f"{ref.id}.json"
 
 
-def _entry(content: dict[str, Any]) -> SpoolEntry:
+def _parse_entry(content: dict[str, Any]) -> SpoolEntry:
     reply = content["reply"]
     return SpoolEntry(
         nonce=str(content["nonce"]),

@@ -22,12 +22,12 @@ class SpoolLock:
         self._folder = folder
         self._lock: int | None = None
 
-    def name(self) -> str:
+    def folder_id(self) -> str:
         """Names the folder, the same for every process that finds it. Raises SpoolFailed."""
         path = self._folder / _NAME
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return self._named(path) or self._make(path)
+            return self._read_id(path) or self._create_id(path)
         except (OSError, UnicodeDecodeError) as error:
             raise SpoolFailed(f"{path}: {type(error).__name__}") from error
 
@@ -53,25 +53,25 @@ class SpoolLock:
         if lock is not None:
             os.close(lock)
 
-    def _named(self, path: Path) -> str:
+    def _read_id(self, path: Path) -> str:
         """The name in a file, "" if there is none: a power failure may have left it empty."""
         return path.read_text(encoding="ascii") if path.exists() else ""
 
-    def _make(self, path: Path) -> str:
+    def _create_id(self, path: Path) -> str:
         """Give the folder its name, whole and once, whoever else does the same."""
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
-            if name := self._named(path):
-                return name
-            name = secrets.token_hex(8)
+            if folder_id := self._read_id(path):
+                return folder_id
+            folder_id = secrets.token_hex(8)
             draft = path.with_suffix(".draft")
             with draft.open("w", encoding="ascii") as file:
-                file.write(name)
+                file.write(folder_id)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)
             os.fsync(folder)
-            return name
+            return folder_id
         finally:
             os.close(folder)

@@ -16,13 +16,13 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 
 # More changes than this during one visit are not told apart: everything is read again.
-_MOST_TOLD = 64
+_MAX_PENDING_CHANGES = 64
 # These are renewed by the schedule; the others wait for people.
-_RENEWED = frozenset({Status.PENDING, Status.READY, Status.UNCERTAIN, Status.ISSUER_UNAVAILABLE})
+_REFRESHED = frozenset({Status.PENDING, Status.READY, Status.UNCERTAIN, Status.ISSUER_UNAVAILABLE})
 
 
 # The versions that were last seen of tokens.
-Seen = Mapping[SourceRef, Versions]
+ObservedVersions = Mapping[SourceRef, Versions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,113 +47,115 @@ class StateCache:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[SourceRef, TokenState] = {}
-        self._told: dict[SourceRef, list[SecretChange]] = {}
+        self._states: dict[SourceRef, TokenState] = {}
+        self._pending_changes: dict[SourceRef, list[SecretChange]] = {}
 
     def checkout(self, ref: SourceRef) -> TokenState:
         """What is known of a token, for a visit."""
         with self._lock:
-            self._told.setdefault(ref, [])
-            return self._known.get(ref, TokenState(ref))
+            self._pending_changes.setdefault(ref, [])
+            return self._states.get(ref, TokenState(ref))
 
     def peek(self, ref: SourceRef) -> TokenState:
         """What is known of a token, at a glance."""
         with self._lock:
-            return self._known.get(ref, TokenState(ref))
+            return self._states.get(ref, TokenState(ref))
 
-    def store(self, known: TokenState) -> bool:
+    def store(self, state: TokenState) -> bool:
         """What a visit came to know; whether something has changed meanwhile."""
-        known = compact(known)
+        state = compact(state)
         with self._lock:
-            told = self._told.pop(known.ref, [])
-            stale = _heeded(known, told)
-            empty = known.source is None and known.grant is None and known.next_reconcile is None
-            if empty and not known.source_stale and stale is known:
-                self._known.pop(known.ref, None)
+            changes = self._pending_changes.pop(state.ref, [])
+            updated = _with_changes(state, changes)
+            empty = state.source is None and state.grant is None and state.next_reconcile is None
+            if empty and not state.source_stale and updated is state:
+                self._states.pop(state.ref, None)
             else:
-                self._known[known.ref] = stale
-        return stale is not known and (stale.source_stale or stale.grant_stale)
+                self._states[state.ref] = updated
+        return updated is not state and (updated.source_stale or updated.grant_stale)
 
-    def restore(self, known: TokenState) -> None:
+    def restore(self, state: TokenState) -> None:
         """What a start learnt from lists."""
         with self._lock:
-            self._known[known.ref] = compact(known)
+            self._states[state.ref] = compact(state)
 
     def apply_change(self, change: SecretChange) -> bool:
         """A change was seen; whether the token is to be visited because of it."""
         with self._lock:
-            told = self._told.get(change.ref)
-            if told is not None:
-                told.append(change)
+            pending = self._pending_changes.get(change.ref)
+            if pending is not None:
+                pending.append(change)
                 return False
-            known = self._known.get(change.ref)
-            if known is None and not change.resource_version:
+            cached = self._states.get(change.ref)
+            if cached is None and not change.resource_version:
                 return False
-            before = TokenState(change.ref) if known is None else known
-            after = self._known[change.ref] = before.with_change(change)
-            return known is None or after.source_stale or after.grant_stale
+            before = TokenState(change.ref) if cached is None else cached
+            after = self._states[change.ref] = before.with_change(change)
+            return cached is None or after.source_stale or after.grant_stale
 
-    def versions(self) -> Seen:
+    def versions(self) -> ObservedVersions:
         """What was last seen of each token that nobody visits and nothing is to be read of."""
         with self._lock:
-            settled = [k for ref, k in self._known.items() if ref not in self._told]
-        return {k.ref: k.versions for k in settled if not (k.source_stale or k.grant_stale)}
+            idle = [k for ref, k in self._states.items() if ref not in self._pending_changes]
+        return {k.ref: k.versions for k in idle if not (k.source_stale or k.grant_stale)}
 
     def refs(self) -> list[SourceRef]:
         """All tokens."""
         with self._lock:
-            return list(self._known)
+            return list(self._states)
 
     def summary(self, now: float) -> CacheSummary:
         """Tokens counted, at an instant in epoch seconds."""
         with self._lock:
-            grants = [known.grant for known in self._known.values() if known.grant is not None]
-        renewed = [grant for grant in grants if grant.status in _RENEWED]
+            grants = [known.grant for known in self._states.values() if known.grant is not None]
+        refreshed = [grant for grant in grants if grant.status in _REFRESHED]
         expired: Counter[str] = Counter()
-        for grant in renewed:
+        for grant in refreshed:
             if grant.expires_at:
                 expired[grant.issuer] += grant.expires_at <= now
         return CacheSummary(
             statuses=Counter(grant.status for grant in grants),
-            earliest=_first((g.issuer, g.expires_at) for g in renewed if g.expires_at),
+            earliest=_earliest((g.issuer, g.expires_at) for g in refreshed if g.expires_at),
             expired=expired,
-            login_ends=_first((g.issuer, g.refresh_expires_at) for g in renewed if is_final(g)),
+            login_ends=_earliest(
+                (g.issuer, g.refresh_expires_at) for g in refreshed if is_final(g)
+            ),
         )
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._known)
+            return len(self._states)
 
 
-def _first(instants: Iterable[tuple[str, float]]) -> Mapping[str, float]:
+def _earliest(instants: Iterable[tuple[str, float]]) -> Mapping[str, float]:
     """The earliest instant of each issuer."""
-    found: dict[str, float] = {}
+    earliest: dict[str, float] = {}
     for issuer, at in instants:
-        found[issuer] = min(at, found.get(issuer, at))
-    return found
+        earliest[issuer] = min(at, earliest.get(issuer, at))
+    return earliest
 
 
-def _heeded(known: TokenState, told: list[SecretChange]) -> TokenState:
-    if len(told) > _MOST_TOLD:
-        return replace(known, source_stale=True, grant_stale=True)
-    for change in told:
-        known = known.with_change(change)
-    return known
+def _with_changes(state: TokenState, changes: list[SecretChange]) -> TokenState:
+    if len(changes) > _MAX_PENDING_CHANGES:
+        return replace(state, source_stale=True, grant_stale=True)
+    for change in changes:
+        state = state.with_change(change)
+    return state
 
 
-def compact(known: TokenState) -> TokenState:
+def compact(state: TokenState) -> TokenState:
     """The same, less what can be told from the grant: ten thousand of these lie in memory.
 
     A source that holds the live document and the grant's status is like one that a start found at
     the recorded version; of a companion's data only the keys count.
     """
-    source, grant = known.source, known.grant
-    if known.grant_secret is not None and known.grant_secret.data and grant is not None:
-        known = replace(known, grant_secret=replace(known.grant_secret, data={}))
-    if known.companion is not None:
-        known = replace(known, companion=_emptied(known.companion))
-    if source is None or grant is None or known.source_data_omitted or not grant.key:
-        return known
+    source, grant = state.source, state.grant
+    if state.grant_secret is not None and state.grant_secret.data and grant is not None:
+        state = replace(state, grant_secret=replace(state.grant_secret, data={}))
+    if state.companion is not None:
+        state = replace(state, companion=_without_values(state.companion))
+    if source is None or grant is None or state.source_data_omitted or not grant.key:
+        return state
     current = (
         document_key(source) == grant.key
         and source.data.get(grant.key) == grant.document.to_json()
@@ -161,11 +163,11 @@ def compact(known: TokenState) -> TokenState:
         and source.annotations.get(annotations.ISSUER, grant.issuer) == grant.issuer
     )
     if not current:
-        return known
-    return replace(known, source=replace(source, data={}), source_data_omitted=True)
+        return state
+    return replace(state, source=replace(source, data={}), source_data_omitted=True)
 
 
-def _emptied(companion: Secret) -> Secret:
+def _without_values(companion: Secret) -> Secret:
     return replace(companion, data=dict.fromkeys(companion.data, _NOTHING))
 
 

@@ -90,7 +90,7 @@ class Mortal:
         world = Ports(
             store=store,
             spool=Spool(self._folder / "book"),
-            endpoints=TokenEndpoints(),
+            token_client=TokenEndpoints(),
             clock=clock,
             metrics=RefresherMetrics(CollectorRegistry()),
             may_send=lambda: True,

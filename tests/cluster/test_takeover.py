@@ -69,13 +69,13 @@ def test_a_standby_starts_at_a_stop_and_waits_for_no_term(
     assert first.began.wait(WAIT)
     second = replica("second")
     assert not second.began.wait(2 * TERM.duration)
-    assert first.lease.holds()
+    assert first.lease.is_leader()
     first.stop.set()
     stopped = time.monotonic()
     assert second.began.wait(WAIT)
     assert time.monotonic() - stopped < TERM.duration, "it was told, and need not wait"
     assert not first.ended.is_set(), "it still finishes what it has begun"
-    assert not first.lease.holds()
+    assert not first.lease.is_leader()
     stored = cluster.plane.api(
         "GET", f"/apis/coordination.k8s.io/v1/namespaces/{DRIVER}/leases/oauth2-csi-refresher"
     )
@@ -94,7 +94,7 @@ def test_who_cannot_reach_the_api_server_stops_before_the_other_starts(
         assert first.over.wait(WAIT)
         lasted = time.monotonic() - cut_off
         assert lasted < TERM.duration
-        assert not first.lease.holds()
+        assert not first.lease.is_leader()
         assert first.lease.ready()
         assert not first.ended.is_set(), "it still finishes what it has begun"
     finally:

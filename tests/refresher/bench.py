@@ -152,7 +152,7 @@ class Bench(contextlib.ExitStack):
         world = Ports(
             store=backend,
             spool=Spool(self.spool),
-            endpoints=TokenEndpoints(),
+            token_client=TokenEndpoints(),
             clock=clock,
             metrics=metrics,
             may_send=lambda: not stop.is_set(),
@@ -163,7 +163,7 @@ class Bench(contextlib.ExitStack):
             lambda: RefreshContext(issuers=files.current(), holder="bench"),
             clock,
             metrics,
-            sweep_every=sweep_every,
+            resync_seconds=sweep_every,
         )
         thread = threading.Thread(target=refresher.run, args=(stop,), name="refresher")
         thread.start()

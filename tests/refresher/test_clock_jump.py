@@ -37,5 +37,5 @@ def test_a_clock_that_is_set_back_is_noticed(steps: list[float], told: list[bool
     seen = []
     for step in steps:
         clock.run(2.0, step)
-        seen.append(setback.check())
+        seen.append(setback.was_set_back())
     assert seen == told

@@ -37,7 +37,7 @@ def test_names_that_are_gone_are_forgotten() -> None:
     )
     for ref in (A, C, SourceRef("ns", "d")):
         names.remove(ref)
-    assert (names._holders, names._shared, names._tokens) == ({}, {}, {})
+    assert (names._owners, names._other_owners, names._tokens) == ({}, {}, {})
 
 
 def test_of_two_that_ask_at_once_one_learns_of_the_other() -> None:

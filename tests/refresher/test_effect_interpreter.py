@@ -47,7 +47,7 @@ class Surroundings:
             Ports(
                 store=DirectoryStore(self.root),
                 spool=Spool(self.spool),
-                endpoints=TokenEndpoints(),
+                token_client=TokenEndpoints(),
                 clock=SystemClock(),
                 metrics=RefresherMetrics(self.registry),
                 may_send=lambda: self.may_send,
@@ -222,7 +222,7 @@ class Scene:
             Ports(
                 store=self.store,
                 spool=Spool(folder / "spool"),
-                endpoints=self.endpoints,
+                token_client=self.endpoints,
                 clock=self.clock,
                 metrics=RefresherMetrics(self.registry),
                 may_send=lambda: True,
@@ -352,10 +352,10 @@ def test_what_is_known_to_be_refused_is_not_asked_again(scene: Scene) -> None:
 
 def test_a_visit_waits_only_for_the_server_whose_share_it_uses(scene: Scene) -> None:
     asking = one(effects.AcquireSendSlot(ISSUER, REF, CLIENT))
-    pause = scene.interpreter.perform(lambda: None, "").run(asking)
+    pause = scene.interpreter.runner(lambda: None, "").run(asking)
     assert 0 < pause < 0.01
     asking = one(effects.AcquireSendSlot(ISSUER, REF, CLIENT))
-    assert scene.interpreter.perform(lambda: None, "demo").run(asking) == 0
+    assert scene.interpreter.runner(lambda: None, "demo").run(asking) == 0
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ def test_tokens_of_one_login_hear_of_each_other(scene: Scene) -> None:
 
 def test_stepping_aside_is_passed_on(scene: Scene) -> None:
     aside: list[bool] = []
-    scene.interpreter.perform(lambda: aside.append(True)).run(one(effects.YieldWorker()))
+    scene.interpreter.runner(lambda: aside.append(True)).run(one(effects.YieldWorker()))
     assert aside == [True]
 
 

@@ -60,7 +60,7 @@ class FakeLeaderLock:
         return self.free
 
     def release(self) -> None:
-        self.held_when_left = self.lease is not None and self.lease.holds()
+        self.held_when_left = self.lease is not None and self.lease.is_leader()
         self.left.set()
         if self.error is not None:
             raise self.error
@@ -79,7 +79,7 @@ class Stage:
 
     def run(self, work: Callable[[threading.Event], None] | None = None) -> None:
         self.lease.run(self.stop, work or self.work)
-        assert not self.lease.holds()
+        assert not self.lease.is_leader()
 
     def work(self, over: threading.Event) -> None:
         assert over.wait(PATIENCE)
@@ -131,7 +131,7 @@ def test_the_seat_is_given_up_before_what_was_begun_is_finished(stage: Stage) ->
 
     def work(over: threading.Event) -> None:
         assert over.wait(PATIENCE)
-        assert not stage.lease.holds()
+        assert not stage.lease.is_leader()
         assert stage.seat.left.wait(PATIENCE)
 
     stage.clock.plan(10.0, stage.stop.set)
@@ -171,7 +171,7 @@ def test_who_cannot_renew_starts_nothing_new_before_others_may(
     held: list[tuple[float, bool]] = []
 
     def note() -> None:
-        held.append((stage.clock.at, stage.lease.holds()))
+        held.append((stage.clock.at, stage.lease.is_leader()))
         stage.clock.plan(TERM.retry_period, note)
 
     def fail() -> None:

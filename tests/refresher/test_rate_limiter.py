@@ -14,7 +14,7 @@ from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.refresher.circuit_breaker import BreakerState
-from csidriver.refresher.issuer_limits import TOLERANCE, IssuerHealth, SlotDecision
+from csidriver.refresher.issuer_limits import LATENESS_SECONDS, IssuerHealth, SlotDecision
 from csidriver.refresher.rate_limiter import RateLimiter
 
 ANN, BEN = Client("ann", Sensitive("a")), Client("ben", Sensitive("b"))
@@ -69,7 +69,7 @@ class Stage:
     def wait(self, number: int, client: Client = ANN) -> float:
         turn = self.ask(number, client)
         assert not turn.probe
-        assert not turn.refused
+        assert not turn.client_refused
         return turn.wait
 
 
@@ -144,7 +144,7 @@ def test_rate_and_slots_hold_over_every_window(
     for first in range(len(times)):
         for last in range(first, len(times)):
             window = times[last] - times[first]
-            assert last - first + 1 <= rate * (window + TOLERANCE) + 1 + 1e-6
+            assert last - first + 1 <= rate * (window + LATENESS_SECONDS) + 1 + 1e-6
     assert times[-1] - times[0] <= 10 + len(times) * (1 / rate + service / in_flight + 1)
 
 
@@ -271,7 +271,7 @@ def test_a_refused_client_hurts_no_other_one() -> None:
     stage = Stage()
     reject(stage, 4)
     assert stage.wait(50, BEN) == 0
-    assert stage.ask(7).refused
+    assert stage.ask(7).client_refused
     assert stage.wait(7) > 1700
     corrected = Client(ANN.client_id, Sensitive("corrected"))
     assert stage.wait(7, corrected) == 0, "other credentials are another client"
@@ -307,7 +307,7 @@ def test_who_comes_back_too_late_is_not_sent_to_the_end_of_the_line() -> None:
 def test_each_token_of_a_refused_client_is_told_once_without_a_request() -> None:
     stage = Stage()
     reject(stage, 4)
-    assert [stage.ask(number).refused for number in (7, 8, 7)] == [True, True, False]
+    assert [stage.ask(number).client_refused for number in (7, 8, 7)] == [True, True, False]
     assert stage.limiter.loads()[0].in_flight == 0
     assert stage.wait(7) > 1700
 
@@ -342,11 +342,11 @@ def test_a_dead_issuer_is_probed_and_nobody_sends(silence: TokenResponse) -> Non
     stage.now += 10.0
     assert stage.ask(5) == SlotDecision(probe=True)
     assert 0 < stage.wait(6) <= 1.0, "one looks for all"
-    stage.limiter.probed(stage.issuer, alive=False)
+    stage.limiter.record_probe(stage.issuer, alive=False)
     assert 0 < stage.wait(7) <= 5.0
     stage.now += 10.0
     assert stage.ask(8).probe
-    stage.limiter.probed(stage.issuer, alive=True)
+    stage.limiter.record_probe(stage.issuer, alive=True)
     assert stage.state() is BreakerState.HALF_OPEN
     assert stage.ask(8) == GO
     assert stage.wait(9) > 0, "one tries for all"
@@ -359,7 +359,7 @@ def test_a_trial_that_fails_opens_it_again() -> None:
     stage.kill()
     stage.now += 10.0
     assert stage.ask(5).probe
-    stage.limiter.probed(stage.issuer, alive=True)
+    stage.limiter.record_probe(stage.issuer, alive=True)
     stage.exchange(5, SILENT)
     assert stage.state() is BreakerState.OPEN
 
@@ -387,7 +387,7 @@ def test_a_dead_issuer_is_looked_at_every_few_seconds_at_most() -> None:
         turn = stage.ask(99)
         if turn.probe:
             probes += 1
-            stage.limiter.probed(stage.issuer, alive=False)
+            stage.limiter.record_probe(stage.issuer, alive=False)
         else:
             assert 0 < turn.wait <= 5.1
             stage.now += turn.wait
@@ -423,20 +423,20 @@ def test_after_an_outage_everybody_comes_one_by_one() -> None:
 def test_each_change_for_better_or_worse_is_told_once() -> None:
     stage = Stage()
     told = [stage.exchange(number, GONE) for number in range(3)]
-    assert told == [None, None, IssuerHealth.SILENT]
+    assert told == [None, None, IssuerHealth.UNREACHABLE]
     stage.now += 10.0
     assert stage.ask(5).probe
-    stage.limiter.probed(stage.issuer, alive=True)
+    stage.limiter.record_probe(stage.issuer, alive=True)
     assert stage.exchange(5, GONE) is None, "it is still as it was"
     stage.now += 10.0
     assert stage.ask(6).probe
-    stage.limiter.probed(stage.issuer, alive=True)
-    assert stage.limiter.rate_shares("demo")
-    assert stage.exchange(6, OK) is IssuerHealth.NONE
-    assert stage.limiter.rate_shares("demo"), "its tokens have not all been served yet"
+    stage.limiter.record_probe(stage.issuer, alive=True)
+    assert stage.limiter.reports_for_all_tokens("demo")
+    assert stage.exchange(6, OK) is IssuerHealth.AVAILABLE
+    assert stage.limiter.reports_for_all_tokens("demo"), "its tokens have not all been served yet"
     stage.now += 3600.0
-    assert not stage.limiter.rate_shares("demo")
-    assert not stage.limiter.rate_shares("unheard of")
+    assert not stage.limiter.reports_for_all_tokens("demo")
+    assert not stage.limiter.reports_for_all_tokens("unheard of")
 
 
 def test_a_server_that_slows_several_clients_down_is_in_trouble_until_it_serves_one() -> None:
@@ -444,10 +444,10 @@ def test_a_server_that_slows_several_clients_down_is_in_trouble_until_it_serves_
     slow = Failure(FailureReason.THROTTLED, 5.0)
     assert stage.ask(0, ANN) == stage.ask(1, BEN) == GO
     assert stage.hear(0, slow, ANN) is None
-    assert not stage.limiter.rate_shares("demo"), "one client is no issuer"
-    assert stage.hear(1, slow, BEN) is IssuerHealth.SLOWED
+    assert not stage.limiter.reports_for_all_tokens("demo"), "one client is no issuer"
+    assert stage.hear(1, slow, BEN) is IssuerHealth.THROTTLED
     stage.now += 60.0
-    assert stage.exchange(2, OK) is IssuerHealth.NONE
+    assert stage.exchange(2, OK) is IssuerHealth.AVAILABLE
 
 
 def test_issuers_have_nothing_to_do_with_each_other() -> None:
@@ -479,9 +479,9 @@ def test_what_nobody_asks_for_is_forgotten() -> None:
     stage.now += 4000.0
     stage.limiter.acquire(issuer("fresh"), ref(0), ANN)
     stage.wait(0)
-    gates = stage.limiter._gates
+    gates = stage.limiter._limits
     assert set(gates) <= {"fresh", "demo"}
-    assert len(gates["demo"][1]._slots) <= 1
+    assert len(gates["demo"][1]._reservations) <= 1
     assert sum(len(gate._clients) for _, gate in gates.values()) < 100
 
 

@@ -10,23 +10,23 @@ from csidriver.refresher.spool_lock import SpoolLock
 
 
 def test_a_folder_keeps_its_name_and_no_other_has_it(tmp_path: Path) -> None:
-    name = SpoolLock(tmp_path / "a" / "spool").name()
+    name = SpoolLock(tmp_path / "a" / "spool").folder_id()
     assert name
-    assert SpoolLock(tmp_path / "a" / "spool").name() == name
-    assert SpoolLock(tmp_path / "b").name() != name
+    assert SpoolLock(tmp_path / "a" / "spool").folder_id() == name
+    assert SpoolLock(tmp_path / "b").folder_id() != name
 
 
 def test_a_name_that_a_power_failure_left_empty_is_given_anew(tmp_path: Path) -> None:
     (tmp_path / ".owner").write_text("", encoding="ascii")
-    name = SpoolLock(tmp_path).name()
+    name = SpoolLock(tmp_path).folder_id()
     assert name
-    assert SpoolLock(tmp_path).name() == name
+    assert SpoolLock(tmp_path).folder_id() == name
 
 
 def test_a_name_survives_a_power_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
-    SpoolLock(tmp_path).name()
+    SpoolLock(tmp_path).folder_id()
     assert synced == [(tmp_path / ".owner").stat().st_ino, tmp_path.stat().st_ino]
 
 
@@ -36,7 +36,7 @@ def test_processes_that_come_at_once_agree(tmp_path: Path, left: tuple[str, ...]
     for file in left:
         (tmp_path / "spool" / file).touch()
     with ThreadPoolExecutor(16) as pool:
-        names = set(pool.map(lambda _: SpoolLock(tmp_path / "spool").name(), range(64)))
+        names = set(pool.map(lambda _: SpoolLock(tmp_path / "spool").folder_id(), range(64)))
     assert len(names) == 1
     assert [file.name for file in (tmp_path / "spool").iterdir()] == [".owner"]
 
@@ -52,7 +52,7 @@ def test_one_at_a_time_works_with_a_folder(tmp_path: Path) -> None:
     assert not first.acquire()
 
 
-@pytest.mark.parametrize("call", [SpoolLock.name, SpoolLock.acquire])
+@pytest.mark.parametrize("call", [SpoolLock.folder_id, SpoolLock.acquire])
 def test_a_folder_that_is_none_is_an_error(
     tmp_path: Path, call: Callable[[SpoolLock], object]
 ) -> None:

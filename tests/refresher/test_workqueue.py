@@ -178,7 +178,7 @@ def test_whoever_steps_aside_makes_room_and_keeps_the_key() -> None:
     queue.add_at("a0", 1.0, "a")
     queue.add_at("a1", 1.0, "a")
     assert taken(queue, 2) == ["a0"]
-    queue.step_aside("a0")
+    queue.yield_worker("a0")
     queue.add_at("a0", 1.0, "a")
     assert taken(queue, 2) == ["a1"]
     queue.done("a1")
@@ -249,7 +249,7 @@ def test_replaced_entries_do_not_pile_up() -> None:
     queue: WorkQueue[int] = WorkQueue(Hands())
     for at in range(10_000, 0, -1):
         queue.add_at(at % 7, float(at), "ab"[at % 2])
-    assert sum(len(lane.heap) for lane in queue._lanes.values()) < 200
+    assert sum(len(lane.heap) for lane in queue._queues.values()) < 200
 
 
 @settings(max_examples=200, deadline=None)
@@ -290,8 +290,8 @@ def test_no_key_is_lost_handed_out_twice_or_early(  # noqa: C901 - four kinds of
             if kind == "done":
                 held.remove(key)
                 queue.done(key)
-            elif key not in queue._aside:
-                queue.step_aside(key)
+            elif key not in queue._yielded:
+                queue.yield_worker(key)
     hands.at += 100.0
     for key in held:
         queue.done(key)

@@ -116,7 +116,7 @@ def served() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closur
 
     def over(ref: SourceRef, again: float, *, probed: bool = False) -> None:
         if probed:
-            limiter.probed(issuers[ref.namespace], alive=False)
+            limiter.record_probe(issuers[ref.namespace], alive=False)
         queue.done(ref)
         if again:
             queue.add_at(ref, kernel.now + again, ref.namespace)

@@ -154,7 +154,7 @@ class Run:
         }
         if isinstance(effect, effects.YieldWorker) and not self.aside:
             self.aside = True
-            replica.queue.step_aside(self.ref)
+            replica.queue.yield_worker(self.ref)
         do = answers.get(type(effect))
         return None if do is None else do(effect)
 
@@ -172,12 +172,12 @@ class Run:
         limiter = self.replica.limiter
         turn = limiter.acquire(effect.issuer, effect.ref, effect.client)
         if turn.probe:
-            limiter.probed(effect.issuer, alive=self.network.reachable())
+            limiter.record_probe(effect.issuer, alive=self.network.reachable())
             turn = limiter.acquire(effect.issuer, effect.ref, effect.client)
-        self.refused = turn.refused
+        self.refused = turn.client_refused
         if turn.probe:
             return 1.0
-        if not turn.wait and not turn.refused:
+        if not turn.wait and not turn.client_refused:
             self.slot = effect
         return turn.wait
 

@@ -113,7 +113,7 @@ def _is_late(patch: Patch) -> None:
 
 
 def _admits_all(patch: Patch) -> None:
-    patch.setattr(IssuerLimits, "_admitted", lambda _self, _issuer, _asking, now, **_: now)
+    patch.setattr(IssuerLimits, "_start_at", lambda _self, _issuer, _asking, now, **_: now)
 
 
 def _is_hasty(patch: Patch) -> None:
@@ -185,7 +185,7 @@ def test_who_looks_at_no_list_again_is_noticed_where_events_are_lost(monkeypatch
 
 
 def test_a_dead_server_that_may_take_all_workers_is_noticed(monkeypatch: Patch) -> None:
-    hand_out, leave = WorkQueue._hand_out, WorkQueue._leave
+    hand_out, leave = WorkQueue._start, WorkQueue._release_worker
 
     def greedy(queue: WorkQueue[Any], lane: Any) -> Any:
         key = hand_out(queue, lane)
@@ -194,11 +194,11 @@ def test_a_dead_server_that_may_take_all_workers_is_noticed(monkeypatch: Patch) 
 
     def forgetful(queue: WorkQueue[Any], key: Any) -> None:
         leave(queue, key)
-        for lane in queue._lanes.values():
+        for lane in queue._queues.values():
             lane.running = 0
 
-    monkeypatch.setattr(WorkQueue, "_hand_out", greedy)
-    monkeypatch.setattr(WorkQueue, "_leave", forgetful)
+    monkeypatch.setattr(WorkQueue, "_start", greedy)
+    monkeypatch.setattr(WorkQueue, "_release_worker", forgetful)
     _, violations = many_tokens.served()
     assert any(text.startswith("10") for text in violations)
 
