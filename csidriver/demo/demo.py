@@ -1,8 +1,8 @@
-"""The story `make demo` tells: the announcement's example, from the pasted Secret to the rotation.
+"""The course of `make demo`: the announcement's example, from the applied Secret to the rotation.
 
-Three processes deep: this one stays outside, forwards Ctrl-C and removes the one folder it made;
-its child owns the namespaces; the grandchild is process 1 in them, so that whatever ends it ends
-everything it started, and every mount goes with it.
+The demo uses three processes. This one stays outside the sandbox, forwards Ctrl-C and removes the
+folder that it made. Its child makes the namespaces. The grandchild is process 1 in them: when it
+ends, for whatever reason, the kernel ends all its processes and removes all its mounts.
 """
 
 import contextlib
@@ -29,37 +29,36 @@ from csidriver.errors import DriverError
 
 log = logging.getLogger(__name__)
 
-# Seconds between two looks, two republishes and two re-applied Secrets.
 CHECK_SECONDS, REPUBLISH_SECONDS, REAPPLY_SECONDS = 0.5, 5.0, 3.0
 _INTERRUPTED = 130
-# Sockets lie 60 bytes below our folder, and their paths may have 107 (unix(7)).
+# The path of a socket has at most 107 bytes (unix(7)); 60 of them come after our folder.
 _LONGEST_FOLDER = 30
 
 
 @dataclass(frozen=True, slots=True)
 class DemoSettings:
-    """The demo's flags; `seconds` is None for: until Ctrl-C. Times in seconds."""
+    """The demo's flags. Times in seconds."""
 
-    seconds: float | None
+    seconds: float | None  # None: until Ctrl-C
     lifetime: float
     as_json: bool
     reapply: bool
 
 
 def run(settings: DemoSettings) -> int:
-    """Run the demo; 0 when every promise was kept, 1 when not, or when it could not run."""
+    """Run the demo; return 0 if every promise was kept, 1 if one was broken or the demo failed."""
     logs.setup("warning", "text")
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     parent = os.path.realpath(tempfile.gettempdir())
     # gRPC reads the path of a socket as part of a URI.
-    needs_no_escaping = parent.isascii() and not set("%#?") & set(parent)
-    is_short = len(parent) <= _LONGEST_FOLDER
-    folder_parent = parent if needs_no_escaping and is_short else "/tmp"  # noqa: S108 - mkdtemp makes a folder of its own
-    folder = Path(tempfile.mkdtemp(prefix="oauth2-csi-", dir=folder_parent))
+    is_plain = parent.isascii() and not set("%#?") & set(parent)
+    if not is_plain or len(parent) > _LONGEST_FOLDER:
+        parent = "/tmp"  # noqa: S108 - mkdtemp makes a folder that only we can enter
+    folder = Path(tempfile.mkdtemp(prefix="oauth2-csi-", dir=parent))
     try:
         return _in_child(lambda: _run_in_sandbox(settings, folder))
     finally:
-        # Empty: what was in it lay on a tmpfs of the sandbox.
+        # The folder is empty: the demo's files were on a tmpfs of the sandbox.
         folder.rmdir()
 
 
@@ -69,11 +68,11 @@ def _run_in_sandbox(settings: DemoSettings, folder: Path) -> int:
 
 
 def _in_child(work: Callable[[], int]) -> int:
-    """Do the work in a child process, hand on signals, return its exit status."""
+    """Do the work in a child process, forward signals to it, return its exit status."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        # Whatever happens, the stack above belongs to the parent and must not unwind here.
+        # The stack above belongs to the parent: the child must never unwind it.
         try:
             os._exit(_status_of(work))
         finally:
@@ -132,7 +131,6 @@ def _run_demo(settings: DemoSettings, folder: Path) -> int:
 
 
 def _start_pods(settings: DemoSettings, environment: Environment, display: Display) -> None:
-    """Tell the story up to the running pods."""
     plugin = environment.start_roles()
     display.print_step(
         f"authorization server {environment.issuer.url}: every refresh token works once, "
@@ -156,7 +154,7 @@ def _start_pods(settings: DemoSettings, environment: Environment, display: Displ
 def _watch_readers(
     settings: DemoSettings, environment: Environment, display: Display, stop: threading.Event
 ) -> Report:
-    """Watch the readers until the time is over or somebody has seen enough."""
+    """Watch the readers until the time is over or `stop` is set; return the final report."""
     started = time.monotonic()
     end = None if settings.seconds is None else started + settings.seconds
     republish, reapply = started + REPUBLISH_SECONDS, started + REAPPLY_SECONDS

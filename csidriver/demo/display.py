@@ -1,10 +1,9 @@
-"""What the demo shows: a story in lines, and a table that lives on a terminal."""
+"""The demo's output: a line per step, and a table that a terminal repaints."""
 
 import contextlib
 import difflib
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import yaml
@@ -17,28 +16,17 @@ if TYPE_CHECKING:
 
     from csidriver.demo.environment import AdmittedPod
 
-# Seconds between two lines where there is no terminal to repaint.
+# Seconds between two prints of the table without a terminal.
 PLAIN_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table: one container's token file. `left` in seconds."""
-
-    pod: str
-    owner: str
-    inode: int
-    generation: int
-    expires_in: float
-    reads: int
-    bad_reads: int
-
-
-_COLUMNS = ("pod", "token file", "inode", "generation", "expires in", "reads", "bad reads")
+# A row of the table, one for each container's token file: texts by column.
+Row = Mapping[str, str]
+BAD_READS = "bad reads"
 
 
 class Display:
-    """Writes to standard output. `live` asks for a table that repaints itself."""
+    """Writes to standard output. If `live`, a terminal repaints the table."""
 
     def __init__(self, *, live: bool) -> None:
         self._wants_live = live
@@ -46,11 +34,11 @@ class Display:
         self._printed_at = 0.0
 
     def print_step(self, text: str) -> None:
-        """One line of the story."""
+        """Print a line that reports a finished step."""
         print(f"* {text}", flush=True)  # noqa: T201 - the terminal is the place
 
     def print_diff(self, admitted: "AdmittedPod") -> None:
-        """What admission added to a pod, as a diff of its YAML."""
+        """Print what admission added to a pod, as a diff of its YAML."""
         before, after = (
             yaml.safe_dump(manifest["spec"], sort_keys=False).splitlines()
             for manifest in (admitted.before, admitted.after)
@@ -61,10 +49,10 @@ class Display:
 
     @contextlib.contextmanager
     def table(self) -> Iterator[None]:
-        """While open, `rows` repaints the table, or prints lines where nothing can be repainted."""
+        """Open the table that `update` repaints."""
         with contextlib.ExitStack() as stack:
             if self._wants_live:
-                # An extra: without it the demo is plain, not broken.
+                # rich is an extra: without it the demo prints plain lines.
                 with contextlib.suppress(ImportError):
                     from rich.live import Live  # noqa: PLC0415 - an optional library
 
@@ -73,16 +61,17 @@ class Display:
         self._live = None
 
     def update(self, rows: Sequence[Row], report: Report) -> None:
-        """Show the state of every container, and the numbers so far."""
+        """Repaint or print the table."""
         if self._live is not None:
             self._live.update(_table(rows, report), refresh=True)
         elif time.monotonic() >= self._printed_at + PLAIN_SECONDS:
             self._printed_at = time.monotonic()
             for row in rows:
-                print("  " + "  ".join(_cells(row)), flush=True)  # noqa: T201 - as above
+                cells = "  ".join(f"{column}: {text}" for column, text in row.items())
+                print(f"  {cells}", flush=True)  # noqa: T201 - as above
 
     def print_report(self, report: Report) -> None:
-        """The end of the story."""
+        """Print the final numbers and the result."""
         self.print_step(
             f"{report.refreshes} refreshes, {report.rewrites} rewrites in place "
             f"({report.leased_rewrites} under a lease), {report.reads} reads: "
@@ -95,35 +84,11 @@ class Display:
         )
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    return (
-        row.pod,
-        row.owner,
-        f"inode {row.inode}",
-        f"generation {row.generation}",
-        f"{row.expires_in:.0f} s left",
-        f"{row.reads:,} reads",
-        f"{row.bad_reads} bad",
-    )
-
-
 def _table(rows: Sequence[Row], report: Report) -> "Table":
     from rich.table import Table  # noqa: PLC0415 - an optional library
 
-    table = Table(
-        *_COLUMNS, caption=f"{report.refreshes} refreshes, {report.rewrites} rewrites; ^C ends"
-    )
+    caption = f"{report.refreshes} refreshes, {report.rewrites} rewrites; ^C ends"
+    table = Table(*(column for row in rows[:1] for column in row), caption=caption)
     for row in rows:
-        owner, inode, generation, left = row.owner, row.inode, row.generation, row.expires_in
-        style = "bold red" if row.bad_reads else ""
-        table.add_row(
-            row.pod,
-            owner,
-            str(inode),
-            str(generation),
-            f"{left:.0f} s",
-            f"{row.reads:,}",
-            str(row.bad_reads),
-            style=style,
-        )
+        table.add_row(*row.values(), style="" if row[BAD_READS] == "0" else "bold red")
     return table

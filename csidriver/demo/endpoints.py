@@ -1,4 +1,4 @@
-"""What each URL of the strict authorization server answers; sockets and faults are not here."""
+"""The endpoints of the strict authorization server: an HTTP request in, an HTTP reply out."""
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -26,7 +26,7 @@ class IssuerEndpoints:
         self._prefix = urlsplit(self._base).path
 
     def handle(self, request: HttpRequest) -> HttpReply:
-        """The reply to any request."""
+        """Return the reply to a request."""
         route = self._routes().get(request.path)
         if route is None:
             return HttpReply(HTTPStatus.NOT_FOUND)
@@ -36,12 +36,12 @@ class IssuerEndpoints:
         return endpoint(request)
 
     def is_token_request(self, request: HttpRequest) -> bool:
-        """Whether this is a token request, the kind that faults apply to."""
+        """Return True for a token request; faults apply only to these."""
         return (request.method, request.path) == ("POST", f"{self._prefix}/token")
 
     def log_unhandled(self, request: HttpRequest, outcome: Outcome) -> None:
-        """Log the refresh token that a token request presented without being handled."""
-        # More lenient than `read_form`: a faulty request discloses its token all the same.
+        """Log the refresh token of a token request that the endpoint did not handle."""
+        # More lenient than `read_form`, because a malformed request shows its token too.
         fields = parse_qs(request.body.decode("latin-1"))
         try:
             form = {name: values[0] for name, values in fields.items()}
@@ -121,7 +121,7 @@ def _refresh_token(form: Mapping[str, str]) -> Sensitive:
 
 def _introspected_token(client: RegisteredClient, form: Mapping[str, str]) -> Sensitive:
     if client.client_secret is None:
-        # RFC 7662 section 2.1: else anyone could probe for tokens.
+        # RFC 7662 section 2.1: otherwise anyone could probe for tokens.
         raise OAuthError("invalid_client", "a public client may not introspect")
     if "token" not in form:
         raise OAuthError("invalid_request", "token is missing")

@@ -1,4 +1,4 @@
-"""Everything the demo runs, inside its sandbox: server, roles, kubelet stand-in, readers."""
+"""The processes and threads of the demo: server, roles, kubelet stand-in, readers."""
 
 import contextlib
 import threading
@@ -16,7 +16,7 @@ from csidriver.core import annotations
 from csidriver.core import names as core_names
 from csidriver.core.admission.review import inject
 from csidriver.core.names import SourceRef
-from csidriver.demo.display import Row
+from csidriver.demo.display import BAD_READS, Row
 from csidriver.demo.families import Policy
 from csidriver.demo.issuer import DEMO_CLIENT, DEMO_SEED, StrictIssuer
 from csidriver.demo.kubelet import Container, Kubelet
@@ -34,14 +34,14 @@ START_TIMEOUT = 20.0
 
 @dataclass(frozen=True, slots=True)
 class AdmittedPod:
-    """A pod before and after the webhook's function."""
+    """A pod before and after admission."""
 
     before: Mapping[str, Any]
     after: Mapping[str, Any]
 
 
 class Environment(contextlib.ExitStack):
-    """The running demo. Closing it ends everything, in the order a node would."""
+    """The running demo. `close` ends all its parts, in the order of a node's shutdown."""
 
     def __init__(self, root: Path, lifetime: float, stop: threading.Event) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Environment(contextlib.ExitStack):
         self._stop = stop
 
     def start_roles(self) -> str:
-        """Start server, refresher and node plugin; returns the name the plugin registered under."""
+        """Start server, refresher and node plugin; return the plugin's registered name."""
         self.issuer.seed(DEMO_CLIENT.client_id, DEMO_SEED)
         self.enter_context(self.issuer)
         issuers = self._root / "issuers.yaml"
@@ -72,12 +72,12 @@ class Environment(contextlib.ExitStack):
         return name
 
     def apply_secret(self) -> None:
-        """What `kubectl apply -f examples/hello-token.yaml` does."""
+        """Do what `kubectl apply -f examples/hello-token.yaml` does."""
         for manifest in load_example("hello-token.yaml"):
             self.store.apply(manifest, NAMESPACE)
 
     def wait_until_ready(self) -> None:
-        """Wait until the refresher has proved the Secret. Raises DriverError when it does not."""
+        """Wait for the first refresh of the Secret, or raise DriverError."""
         deadline = time.monotonic() + START_TIMEOUT
         while not self._stop.wait(0.02):
             secret = self.store.get_secret(SOURCE.namespace, SOURCE.name)
@@ -89,7 +89,7 @@ class Environment(contextlib.ExitStack):
                 raise DriverError(f"Secret {SOURCE} is {status or 'untouched'}, not Ready")
 
     def admit_pods(self) -> list[AdmittedPod]:
-        """Pass the example pods through the webhook's function; other objects are applied."""
+        """Pass the example pods through admission; apply the other example objects."""
         admitted = []
         for manifest in [
             *load_example("announcement/token-printer.yaml"),
@@ -102,7 +102,7 @@ class Environment(contextlib.ExitStack):
         return admitted
 
     def start_pods(self, admitted: Sequence[AdmittedPod]) -> list[Container]:
-        """Have the kubelet stand-in start the pods, and a reader in each container."""
+        """Start the pods, and a reader in each container."""
         containers = []
         for pod in admitted:
             for container in self.kubelet.start(pod.after, self._root / "containers"):
@@ -111,62 +111,59 @@ class Environment(contextlib.ExitStack):
         return containers
 
     def check(self) -> None:
-        """Raises DriverError if a process has ended."""
+        """Raise DriverError if a process has ended."""
         for role in self.roles:
             role.check()
         for reader in self.readers:
             reader.check()
 
     def report(self) -> Report:
-        """The numbers so far."""
+        """Return the numbers so far."""
         node = next(role for role in self.roles if role.name == "node").metrics()
-        rewrites = {
-            outcome: int(node.get(f"oauth2_csi_node_rewrites_total{{{outcome}}}", 0))
+        leased, unleased = (
+            int(node.get(f"oauth2_csi_node_rewrites_total{{{outcome}}}", 0))
             for outcome in ("leased", "unleased")
-        }
+        )
         reports = [reader.report() for reader in self.readers]
-        totals = {
-            key: sum(int(report.get(key, 0)) for report in reports)
-            for key in ("reads", "torn", "expired", "inode_changes")
-        }
-        log = self.issuer.presentations()
+        publishes = self.kubelet.call_seconds.get("NodePublishVolume", [])
+        propagations = propagation_seconds(reports, self.written_at)
+
+        def total(key: str) -> int:
+            return sum(int(report.get(key, 0)) for report in reports)
+
         return Report(
-            refreshes=sum(row.outcome is Outcome.ROTATED for row in log),
-            rewrites=sum(rewrites.values()),
-            leased_rewrites=rewrites["leased"],
-            reads=totals["reads"],
-            torn_reads=totals["torn"],
-            expired_reads=totals["expired"],
-            inode_changes=totals["inode_changes"],
+            refreshes=sum(row.outcome is Outcome.ROTATED for row in self.issuer.presentations()),
+            rewrites=leased + unleased,
+            leased_rewrites=leased,
+            reads=total("reads"),
+            torn_reads=total("torn"),
+            expired_reads=total("expired"),
+            inode_changes=total("inode_changes"),
             max_presentations_per_refresh_token=self.issuer.max_presentations(),
-            publish_ms=round(
-                1000 * percentile(self.kubelet.call_seconds.get("NodePublishVolume", []), 0.5), 3
-            ),
-            propagation_ms_p99=round(
-                1000 * percentile(propagation_seconds(reports, self.written_at), 0.99), 3
-            ),
+            publish_ms=round(1000 * percentile(publishes, 0.5), 3),
+            propagation_ms_p99=round(1000 * percentile(propagations, 0.99), 3),
         )
 
     def rows(self) -> list[Row]:
-        """The table: what each reader sees now."""
+        """Return a row of the table for each reader that has reported."""
         companion = self.store.get_secret(core_names.TOKENS_NAMESPACE, SOURCE.companion)
-        annotation_values = {} if companion is None else companion.annotations
+        generation = "0" if companion is None else companion.annotations[annotations.GENERATION]
         return [
-            Row(
-                pod=reader.name,
-                owner=report["owner"],
-                inode=report["inode"],
-                generation=int(annotation_values.get(annotations.GENERATION, 0)),
-                expires_in=report["expires_at"] - time.time(),
-                reads=report["reads"],
-                bad_reads=report["torn"] + report["expired"] + report["inode_changes"],
-            )
+            {
+                "pod": reader.name,
+                "token file": report["owner"],
+                "inode": str(report["inode"]),
+                "generation": generation,
+                "expires in": f"{report['expires_at'] - time.time():.0f} s",
+                "reads": f"{report['reads']:,}",
+                BAD_READS: str(report["torn"] + report["expired"] + report["inode_changes"]),
+            }
             for reader in self.readers
             if (report := reader.report())
         ]
 
     def stop_readers(self) -> None:
-        """End the readers; what they reported last stays."""
+        """Stop the readers; their last reports stay available."""
         for reader in self.readers:
             reader.stop()
 
@@ -188,7 +185,7 @@ class Environment(contextlib.ExitStack):
         self.readers.append(reader)
 
     def _text_around_token(self, pod: Mapping[str, Any]) -> tuple[str, str]:
-        """The text before and after the token in a pod's file, from its template."""
+        """Return the text before and after the token in a pod's file."""
         names = [
             v["csi"]["volumeAttributes"].get("templateConfigMapName")
             for v in pod["spec"]["volumes"]
@@ -200,7 +197,7 @@ class Environment(contextlib.ExitStack):
         return prefix, suffix
 
     def _watch_for_writes(self) -> None:
-        """Note when each token was written for the nodes."""
+        """Record when the refresher wrote each token to the companion."""
         ended = threading.Event()
 
         def watch() -> None:
@@ -217,6 +214,6 @@ class Environment(contextlib.ExitStack):
 
 
 def load_example(name: str) -> list[dict[str, Any]]:
-    """The manifests of one example file."""
+    """Return the manifests of an example file."""
     text = (EXAMPLES / name).read_text(encoding="utf-8")
     return [manifest for manifest in yaml.safe_load_all(text) if manifest]

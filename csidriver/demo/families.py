@@ -1,7 +1,7 @@
-"""Refresh token families under strict rotation: who may present what, and what it answers.
+"""Refresh token families under strict rotation, without HTTP.
 
-Pure state behind one lock, time passed in; nothing here knows HTTP. A family is all refresh
-tokens that descend from one sign-in; presenting a replaced one kills it (RFC 9700, 4.14.2).
+A family is all refresh tokens that descend from one sign-in. The presentation of a replaced token
+revokes its family (RFC 9700, section 4.14.2).
 """
 
 import secrets
@@ -20,20 +20,20 @@ SCOPE = "offline_access profile email"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How the server behaves from the next request on."""
+    """The server's behaviour. Times in seconds."""
 
-    lifetime: float = 20.0  # seconds an access token lives; short, so that a demo shows renewals
-    refresh_lifetime: float = 0  # seconds a refresh token lives; 0: no expiry
-    rotate: bool = True  # False: the same refresh token again and again
-    grace: float = 0.0  # seconds in which the immediate predecessor still gets the same successor
-    omit: frozenset[str] = frozenset()  # reply fields left out; what is committed stays the same
+    lifetime: float = 20.0  # of an access token; short, so that the demo shows renewals
+    refresh_lifetime: float = 0  # of a refresh token; 0: no expiry
+    rotate: bool = True
+    grace: float = 0.0  # after a rotation the replaced token still gets the same successor
+    omit: frozenset[str] = frozenset()  # fields left out of replies; the server's state is the same
     extra: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     introspection: bool = True  # advertised in the metadata, and served
 
 
 @dataclass(frozen=True, slots=True)
 class RegisteredClient:
-    """A registered client; without a secret it is a public one."""
+    """A registered client; a public client has no secret."""
 
     client_id: str
     client_secret: Sensitive | None
@@ -91,14 +91,14 @@ class TokenFamilies:
         self._log: list[Presentation] = []
 
     def authenticate(self, client_id: str, secret: Sensitive | None) -> RegisteredClient:
-        """The client with exactly this secret (None for a public one), or raises Refused."""
+        """Return the client with exactly this secret (None if public), or raise OAuthError."""
         client = self._clients.get(client_id)
         if client is None or client.client_secret != secret:
             raise OAuthError("invalid_client", "client is unknown, or its authentication failed")
         return client
 
     def seed(self, client_id: str, refresh_token: Sensitive | None) -> Sensitive:
-        """Start a family with this refresh token, or a fresh one."""
+        """Start a family with this refresh token, or a new one."""
         if client_id not in self._clients:
             raise ValueError(f"no such client: {client_id}")
         token = refresh_token or _new_refresh_token()
@@ -110,7 +110,7 @@ class TokenFamilies:
         return token
 
     def revoke(self, refresh_token: Sensitive) -> None:
-        """Kill the family of any of its refresh tokens."""
+        """Revoke the family of this refresh token."""
         with self._lock:
             if refresh_token not in self._by_token:
                 raise ValueError("no family has this refresh token")
@@ -119,9 +119,9 @@ class TokenFamilies:
     def refresh(
         self, client_id: str, token: Sensitive, *, scope: str, issuer: str
     ) -> dict[str, object]:
-        """Exchange a refresh token for the fields of a token reply, or raise Refused.
+        """Return the fields of a token response, or raise OAuthError.
 
-        Judgement, rotation and log entry are one atomic step. An empty `scope` means all of it.
+        Decision, rotation and log entry are one atomic step. An empty `scope` means the full scope.
         """
         with self._lock:
             now = self._now()
@@ -142,7 +142,7 @@ class TokenFamilies:
             return reply
 
     def introspect(self, client_id: str, token: Sensitive) -> dict[str, object]:
-        """RFC 7662: what the client may know of one of its tokens; consumes nothing."""
+        """Return the introspection response for one of the client's tokens (RFC 7662)."""
         with self._lock:
             now = self._now()
             family, outcome = self._find(client_id, token, now)
@@ -158,13 +158,13 @@ class TokenFamilies:
         return {"active": False}
 
     def log_presentation(self, client_id: str, token: Sensitive, outcome: Outcome) -> None:
-        """Log a presentation that never reached `refresh`."""
+        """Log a presentation that did not reach `refresh`."""
         known = client_id if client_id in self._clients else ""
         with self._lock:
             self._log.append(Presentation(self._now(), known, token.hash(), outcome, ""))
 
     def presentations(self) -> tuple[Presentation, ...]:
-        """All presentations so far, oldest first."""
+        """Return all presentations so far, oldest first."""
         with self._lock:
             return tuple(self._log)
 

@@ -1,4 +1,4 @@
-"""Faults that the strict authorization server commits when told to, one per token request."""
+"""Faults that tests inject into the strict authorization server, one per token request."""
 
 import queue
 from collections.abc import Mapping
@@ -11,31 +11,31 @@ from csidriver.demo.http_messages import JSON, HttpReply
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """Wait before handling; a server that is stopped meanwhile hangs up instead."""
+    """Wait before handling; a server that stops meanwhile closes the connection instead."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Drip:
-    """Handle, then send the reply, status line included, byte by byte."""
+    """Handle, then send the reply byte by byte."""
 
     seconds_per_byte: float
 
 
 @dataclass(frozen=True, slots=True)
 class DropBefore:
-    """Close the connection without handling."""
+    """Close the connection; do not handle the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class DropAfter:
-    """Handle, rotation included, then reset the connection without a reply."""
+    """Handle, which rotates the token, then reset the connection without a reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusReply:
-    """Answer this instead of handling."""
+    """Send this reply; do not handle the request."""
 
     code: int
     body: bytes = field(default=b"", repr=False)
@@ -44,7 +44,7 @@ class StatusReply:
 
 @dataclass(frozen=True, slots=True)
 class ReplacedBody:
-    """Handle, then answer with this body in place of the true one."""
+    """Handle, then send this body instead of the real one."""
 
     content: bytes = field(repr=False)
     content_type: str = JSON
@@ -52,14 +52,14 @@ class ReplacedBody:
 
 @dataclass(frozen=True, slots=True)
 class Oversized:
-    """Handle, then pad the reply with blanks: it parses, for whoever reads all of it."""
+    """Handle, then pad the body with spaces to `size` bytes; it still parses."""
 
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Answer a redirect instead of handling."""
+    """Send a redirect; do not handle the request."""
 
     location: str
     code: int = HTTPStatus.TEMPORARY_REDIRECT
@@ -67,7 +67,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """Handle, announce the whole reply, send the first n bytes of its body and hang up."""
+    """Handle, send the head and the first `size` bytes of the body, close the connection."""
 
     size: int
 
@@ -86,18 +86,18 @@ Fault = (
 
 
 class FaultQueue:
-    """The faults still to be committed, in order; safe to share between threads."""
+    """The faults of the next token requests, in order; thread-safe."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Fault] = queue.SimpleQueue()
 
     def add(self, *faults: Fault) -> None:
-        """Queue faults behind those that wait already."""
+        """Append faults to the queue."""
         for fault in faults:
             self._queue.put(fault)
 
     def take(self) -> Fault | None:
-        """The next fault, which is then spent; None if there is none."""
+        """Remove and return the next fault, None if the queue is empty."""
         try:
             return self._queue.get_nowait()
         except queue.Empty:
@@ -105,7 +105,7 @@ class FaultQueue:
 
 
 def replacement_reply(fault: Fault | None) -> HttpReply | None:
-    """What a fault answers in place of handling, None if it lets the request be handled."""
+    """Return the reply that a fault sends instead of handling, None for other faults."""
     match fault:
         case StatusReply(code, body, headers):
             return HttpReply(code, headers, body)
@@ -116,7 +116,7 @@ def replacement_reply(fault: Fault | None) -> HttpReply | None:
 
 
 def with_fault(reply: HttpReply, fault: Fault | None) -> HttpReply:
-    """The reply as a fault on its content leaves it; other faults leave it alone."""
+    """Return the reply, changed if the fault changes its content."""
     match fault:
         case ReplacedBody(content, content_type):
             headers = {**reply.headers, "Content-Type": content_type}

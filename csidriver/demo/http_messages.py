@@ -1,7 +1,4 @@
-"""HTTP requests and replies as values, and what a token request's body and credentials say.
-
-No sockets and no decisions about tokens: bytes in, verdict out.
-"""
+"""HTTP requests and replies as values; parsers of a token request's form and credentials."""
 
 import base64
 import json
@@ -16,12 +13,12 @@ from csidriver.demo.families import OAuthError
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
-_MAX_FIELDS = 32  # a refresh request has five; parsing cost stays bounded
+_MAX_FIELDS = 32  # a refresh request has five; bounds the cost of parsing
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One HTTP request, read to its end."""
+    """One HTTP request with its whole body."""
 
     method: str
     path: str
@@ -32,14 +29,14 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """One HTTP reply; Content-Length follows from the body."""
+    """One HTTP reply; `head` computes Content-Length from the body."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     body: bytes = field(default=b"", repr=False)
 
     def head(self) -> bytes:
-        """Status line and header fields as they go over the wire."""
+        """Return status line and header fields as bytes."""
         known = self.status in {status.value for status in HTTPStatus}
         lines = [f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase if known else ''}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
@@ -50,21 +47,21 @@ class HttpReply:
 def json_reply(
     content: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> HttpReply:
-    """A JSON reply that no cache may keep (RFC 6749, section 5.1)."""
+    """Return a JSON reply that caches must not store (RFC 6749, section 5.1)."""
     fixed = {"Content-Type": JSON, "Cache-Control": "no-store", "Pragma": "no-cache"}
     return HttpReply(status, {**fixed, **(headers or {})}, json.dumps(content).encode())
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who a client says it is, and its proof; a public client has none."""
+    """A client's id and secret; a public client sends no secret."""
 
     client_id: str
     secret: Sensitive | None
 
 
 def read_form(request: HttpRequest) -> Mapping[str, str]:
-    """The parameters of a token or introspection request, or raises Refused."""
+    """Return the parameters of a token or introspection request, or raise OAuthError."""
     if request.query:
         raise OAuthError("invalid_request", "parameters belong into the body")
     media_type = request.headers.get("content-type", "").partition(";")[0]
@@ -87,7 +84,7 @@ def read_form(request: HttpRequest) -> Mapping[str, str]:
 
 
 def read_credentials(authorization: str | None, form: Mapping[str, str]) -> Credentials:
-    """Credentials by Basic, by post or none (RFC 6749, section 2.3), or raises Refused."""
+    """Return the client credentials (RFC 6749, section 2.3), or raise OAuthError."""
     client_id, secret = form.get("client_id"), form.get("client_secret")
     if authorization is None:
         if client_id is None:

@@ -1,4 +1,4 @@
-"""The strict authorization server: its sockets, its threads, and its programmable front."""
+"""The strict authorization server, as tests and the demo use it."""
 
 import logging
 import secrets
@@ -23,14 +23,14 @@ DEMO_CLIENT = RegisteredClient(
 )  # as the announcement has it
 DEMO_SEED = Sensitive("eyJhbG...")
 _STRICT = Policy()
-_POLL_SECONDS = 0.02  # seconds until the accepting thread notices that it is to stop
+_POLL_SECONDS = 0.02  # the accepting thread notices a stop after this time
 
 
 class StrictIssuer:
-    """An authorization server on loopback that rotates strictly and errs on demand.
+    """An authorization server with strict rotation and injected faults.
 
     `issuer` is its identifier: empty for the bound address, a path below it ("/realms/x"), or a
-    whole URL. Stopped and started again it keeps its port, its families and its faults.
+    whole URL. A restarted server keeps its port, its families and its faults.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class StrictIssuer:
 
     @property
     def policy(self) -> Policy:
-        """What holds from the next request on; assign a new one at any time."""
+        """The behaviour from the next request on; assign a new one at any time."""
         return self._families.policy
 
     @policy.setter
@@ -69,9 +69,9 @@ class StrictIssuer:
         self._families.policy = policy
 
     def start(self) -> None:
-        """Bind and serve in a thread of its own."""
+        """Bind, and serve in a new thread."""
         if self._server_and_thread:
-            raise RuntimeError("this issuer runs already")
+            raise RuntimeError("the issuer is already running")
         server = IssuerServer(self._address)
         self._address = self._address[0], server.server_address[1]
         server.attach(IssuerEndpoints(self._families, self.url), self._fault_queue)
@@ -82,7 +82,7 @@ class StrictIssuer:
         self._server_and_thread = server, thread
 
     def stop(self) -> None:
-        """Cut all connections, delayed ones too, and wait for every thread; harmless if stopped."""
+        """Close all connections and wait for every thread; harmless if stopped already."""
         if self._server_and_thread:
             (server, thread), self._server_and_thread = self._server_and_thread, None
             server.stop()
@@ -101,27 +101,27 @@ class StrictIssuer:
         self.stop()
 
     def seed(self, client_id: str, refresh_token: Sensitive | None = None) -> Sensitive:
-        """Start one family with the given refresh token, or a fresh one; works before start()."""
+        """Start a family with this refresh token, or a new one; works before start()."""
         return self._families.seed(client_id, refresh_token)
 
     def revoke(self, refresh_token: Sensitive) -> None:
-        """Kill the token's family, as an administrator would."""
+        """Revoke the token's family, as an administrator would."""
         self._families.revoke(refresh_token)
 
     def presentations(self) -> tuple[Presentation, ...]:
-        """Every refresh token presented so far, oldest first."""
+        """Return all presentations of refresh tokens so far, oldest first."""
         return self._families.presentations()
 
     def max_presentations(self) -> int:
-        """How often the most presented one of all rotated refresh tokens was presented."""
+        """Return the largest number of presentations of one rotated refresh token."""
         return most_presentations(self.presentations())
 
     def add_faults(self, *faults: Fault) -> None:
-        """Queue faults; each next token request consumes one."""
+        """Queue faults; each token request consumes one."""
         self._fault_queue.add(*faults)
 
     def verify(self, access_token: str) -> Mapping[str, object] | None:
-        """The claims of an access token signed by this issuer, else None; expiry is not checked."""
+        """Return the claims of an access token of this issuer, else None; ignores its expiry."""
         return verify_jwt(access_token, self.signing_key)
 
 

@@ -10,14 +10,14 @@ _ALGORITHM = "HS256"
 
 
 def sign_jwt(claims: Mapping[str, object], key: bytes) -> str:
-    """The compact serialisation of `claims`, signed with `key`."""
+    """Return the compact serialisation of `claims`, signed with `key`."""
     header = {"alg": _ALGORITHM, "typ": "JWT"}
     signed = f"{_encode(_dump(header))}.{_encode(_dump(claims))}"
     return f"{signed}.{_signature(signed, key)}"
 
 
 def verify_jwt(token: str, key: bytes) -> Mapping[str, object] | None:
-    """The claims of a token signed with `key`, else None; whether it expired is not checked."""
+    """Return the claims of a token signed with `key`, else None; ignores its expiry."""
     signed, _, signature = token.rpartition(".")
     head, _, payload = signed.partition(".")
     try:

@@ -1,7 +1,7 @@
-"""A stand-in for kubelet: calls the plugin as kubelet does, and gives containers their files.
+"""A stand-in for kubelet: calls the plugin as kubelet does, and mounts volumes in containers.
 
-Which fields are sent, in which order and over which connections, is what kubelet 1.36 was seen to
-do; only the clock runs faster.
+Fields, order of calls and connections are those of kubelet 1.36, as observed; republishes come more
+often.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import json
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.core import names as core_names
 from csidriver.errors import DriverError
 
-# Kubelet's own deadlines, in seconds.
+# Kubelet's deadlines, in seconds.
 GET_INFO_TIMEOUT = 1.0
 PUBLISH_TIMEOUT = 120.0
 
@@ -34,7 +35,7 @@ class KubeletError(DriverError):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A started container: `root` is its file system as seen from outside."""
+    """A started container; `root` is its file system, seen from the node."""
 
     pod: str
     name: str
@@ -43,7 +44,7 @@ class Container:
 
 @dataclass(slots=True)
 class Pod:
-    """A pod as admitted, and what was mounted for it."""
+    """An admitted pod, and its published volumes and mounts."""
 
     manifest: Mapping[str, Any]
     uid: str
@@ -57,9 +58,9 @@ class Pod:
 
 
 class Kubelet:
-    """Owns `<root>/pods` and `<root>/plugins_registry`. One thread may use it at a time.
+    """Owns `<root>/pods` and `<root>/plugins_registry`; not thread-safe.
 
-    `seconds` collects how long each successful RPC took, by method.
+    `call_seconds` collects the durations of successful RPCs by method.
     """
 
     def __init__(self, root: Path, mounts: Mounts, namespace: str) -> None:
@@ -71,16 +72,16 @@ class Kubelet:
         self._pods: list[Pod] = []
 
     def prepare(self) -> None:
-        """Lay out the folders; mounts made below them propagate, as on a node."""
+        """Make the folders, with shared mount propagation as on a node."""
         self.root.mkdir(parents=True, exist_ok=True)
         self._mounts.share(self.root)
         for name in ("pods", "plugins", "plugins_registry"):
             (self.root / name).mkdir(mode=0o750, exist_ok=True)
 
     def register(self, stop: threading.Event, timeout: float, check: Callable[[], None]) -> str:
-        """Wait for a registration socket, register the plugin found there, return its name.
+        """Wait for a registration socket, register its plugin, return the plugin's name.
 
-        `check` is called while waiting and raises if waiting is pointless.
+        `check` runs during the wait, and may raise to end it.
         """
         deadline = time.monotonic() + timeout
         registry = self.root / "plugins_registry"
@@ -101,10 +102,8 @@ class Kubelet:
         return str(info.name)
 
     def start(self, manifest: Mapping[str, Any], rootfs: Path) -> list[Container]:
-        """Mount a pod's volumes and start its containers below `rootfs`. Raises KubeletError."""
-        name = manifest["metadata"]["name"]
-        uid = hashlib.sha256(name.encode()).hexdigest()[:32]
-        pod = Pod(manifest, f"{uid[:8]}-{uid[8:12]}-{uid[12:16]}-{uid[16:20]}-{uid[20:]}")
+        """Publish a pod's volumes and start its containers below `rootfs`."""
+        pod = Pod(manifest, str(uuid.uuid5(uuid.NAMESPACE_DNS, manifest["metadata"]["name"])))
         self._pods.append(pod)
         for volume in self._csi_volumes(pod):
             path = self._volume_path(pod, volume["name"])
@@ -120,13 +119,13 @@ class Kubelet:
         return [self._start_container(pod, c, rootfs) for c in manifest["spec"]["containers"]]
 
     def republish(self) -> None:
-        """What requiresRepublish brings every minute or so."""
+        """Publish every volume again, as kubelet does because of requiresRepublish."""
         for pod in self._pods:
             for volume in self._csi_volumes(pod):
                 self._publish(pod, volume)
 
     def stop(self) -> None:
-        """Remove every pod: containers first, then subPath binds, then the volumes."""
+        """Remove every pod: first its containers' mounts, then its volumes."""
         while self._pods:
             pod = self._pods[-1]
             while pod.mounts:
@@ -182,7 +181,7 @@ class Kubelet:
             raise KubeletError(f"{path} is still there after NodeUnpublishVolume")
 
     def _call(self, method: str, request: Any) -> Any:
-        """One RPC over a connection of its own, as kubelet does it."""
+        """Make one RPC over a new connection, as kubelet does."""
         with grpc.insecure_channel(f"unix:{self._endpoint}") as channel:
             started = time.monotonic()
             try:
@@ -207,7 +206,7 @@ class Kubelet:
     def _bind(
         self, pod: Pod, container: str, index: int, mount: Mapping[str, Any], root: Path
     ) -> None:
-        """Bind a volume, or a subPath of it by way of an O_PATH descriptor as kubelet does."""
+        """Bind a volume, or a subPath of it through an O_PATH descriptor, as kubelet does."""
         source = self._volume_path(pod, mount["name"]) / mount.get("subPath", "")
         target = root / str(mount["mountPath"]).lstrip("/")
         if "subPath" in mount:

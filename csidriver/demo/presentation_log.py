@@ -1,6 +1,6 @@
-"""The record of every refresh token presented to the strict authorization server.
+"""The log of refresh tokens presented to the strict authorization server.
 
-It names tokens by `Sensitive.hash()` only, so it can be shown and kept.
+It holds only hashes of tokens, so that tests can print it.
 """
 
 from collections import Counter
@@ -10,20 +10,20 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What became of one presentation of a refresh token."""
+    """The result of one presentation of a refresh token."""
 
     ROTATED = "rotated"
-    REUSED = "reused"  # within grace, or not rotating
-    REPLAYED = "replayed"  # a replaced token: this presentation killed the family
-    REVOKED = "revoked"  # the family was dead already
+    REUSED = "reused"  # within the grace period, or the policy does not rotate
+    REPLAYED = "replayed"  # a replaced token: this presentation revoked the family
+    REVOKED = "revoked"  # the family had been revoked before
     EXPIRED = "expired"
     FOREIGN = "foreign"  # another client's token
     UNKNOWN = "unknown"
     INVALID_SCOPE = "invalid_scope"
     INVALID_CLIENT = "invalid_client"
     INVALID_REQUEST = "invalid_request"
-    DROPPED_BEFORE = "dropped_before"  # a fault closed the connection, nothing was handled
-    ANSWERED_BEFORE = "answered_before"  # a fault answered, nothing was handled
+    DROPPED_BEFORE = "dropped_before"  # a fault closed the connection before handling
+    ANSWERED_BEFORE = "answered_before"  # a fault replied instead of handling
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class Presentation:
 
     presented_at: float  # epoch seconds
     client_id: str  # empty if no such client is registered
-    token_hash: str  # hash
+    token_hash: str
     outcome: Outcome
-    successor_hash: str  # hash of the refresh token answered with, empty if none
+    successor_hash: str  # of the refresh token in the reply, empty without one
 
 
 def most_presentations(log: Collection[Presentation]) -> int:
-    """Most presentations, whatever became of them, of any one token that was rotated."""
+    """Return the largest number of presentations, of any outcome, of one rotated token."""
     rotated = {row.token_hash for row in log if row.outcome is Outcome.ROTATED}
     return max(
         Counter(row.token_hash for row in log if row.token_hash in rotated).values(), default=0

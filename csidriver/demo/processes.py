@@ -1,14 +1,12 @@
-"""The demo's child processes: roles and readers, started, watched and ended."""
+"""The demo's child processes: roles and readers."""
 
 import json
 import re
-import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +14,26 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from csidriver.errors import DriverError
 
-# Seconds a process gets to end before it is killed.
+# Seconds between SIGTERM and SIGKILL.
 STOP_TIMEOUT = 5.0
-# Never through a proxy of the environment: the roles listen on loopback.
+# The roles listen on loopback, so proxies of the environment must not apply.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _METRICS = re.compile(r"metrics on (http://[^\s\"]+)")
 
 
 class ProcessFailed(DriverError):
-    """A process of the demo ended by itself, or never got ready."""
+    """A process of the demo ended unexpectedly."""
 
 
 class RoleProcess:
-    """One role of the driver, run by its command. Its log goes to a file."""
+    """One role of the driver, started by its command, with its log in a file."""
 
     def __init__(self, name: str, log: Path, arguments: list[str]) -> None:
         self.name = name
         self._log = log
         command = [sys.executable, "-m", "csidriver", name, "--listen", "127.0.0.1:0", *arguments]
         with log.open("wb") as output:
-            # A session of its own: Ctrl-C reaches the demo, which ends its children in order.
+            # In its own session Ctrl-C does not reach it: the demo stops its children in order.
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 command,
                 stdin=subprocess.DEVNULL,
@@ -45,12 +43,12 @@ class RoleProcess:
             )
 
     def metrics(self) -> Mapping[str, float]:
-        """Samples by name and label values, `name{a,b}`; empty until the role serves them."""
+        """Return samples by name and label values, `name{a,b}`; empty until the role serves."""
         match = _METRICS.search(self._log.read_text(encoding="utf-8"))
         if match is None:
             return {}
-        with _DIRECT.open(match[1], timeout=5) as answer:
-            text = answer.read().decode()
+        with _DIRECT.open(match[1], timeout=5) as response:
+            text = response.read().decode()
         return {
             f"{sample.name}{{{','.join(sample.labels.values())}}}": sample.value
             for family in text_string_to_metric_families(text)
@@ -58,23 +56,18 @@ class RoleProcess:
         }
 
     def check(self) -> None:
-        """Raises ProcessFailed, with the end of its log, if it has ended."""
+        """Raise ProcessFailed, with the end of the log, if the role has ended."""
         if self._process.poll() is not None:
-            raise ProcessFailed(
-                f"{self.name} ended with status {self._process.returncode}:\n{self.log_tail()}"
-            )
-
-    def log_tail(self, lines: int = 15) -> str:
-        """The end of its log."""
-        return "\n".join(self._log.read_text(encoding="utf-8").splitlines()[-lines:])
+            end = "\n".join(self._log.read_text(encoding="utf-8").splitlines()[-15:])
+            raise ProcessFailed(f"{self.name} ended with status {self._process.returncode}:\n{end}")
 
     def stop(self) -> None:
-        """End it: politely, then not."""
+        """Stop the process with SIGTERM, then with SIGKILL."""
         _stop(self._process)
 
 
 class ReaderProcess:
-    """A reader of one token file, and the last thing it reported."""
+    """A reader of one token file, and its last report."""
 
     def __init__(self, name: str, parameters: Mapping[str, Any]) -> None:
         self.name = name
@@ -93,16 +86,16 @@ class ReaderProcess:
         self._thread.start()
 
     def report(self) -> Mapping[str, Any]:
-        """The newest report, empty before the first one."""
+        """Return the newest report, empty before the first one."""
         return self._report
 
     def check(self) -> None:
-        """Raises ProcessFailed if it has ended."""
+        """Raise ProcessFailed if the reader has ended."""
         if self._process.poll() is not None:
             raise ProcessFailed(f"the reader of {self.name} could not read its file")
 
     def stop(self) -> None:
-        """End it and wait for its last report."""
+        """Stop the reader and wait for its last report."""
         _stop(self._process)
         self._thread.join()
         for stream in (self._process.stdin, self._process.stdout):
@@ -110,20 +103,15 @@ class ReaderProcess:
                 stream.close()
 
     def _collect_reports(self) -> None:
-        for line in self._lines():
+        for line in self._process.stdout or ():
             self._report = json.loads(line)
-
-    def _lines(self) -> Iterator[str]:
-        if self._process.stdout is not None:
-            yield from self._process.stdout
 
 
 def _stop(process: "subprocess.Popen[Any]") -> None:
     if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_TIMEOUT
+        process.terminate()
         try:
-            process.wait(deadline - time.monotonic())
+            process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

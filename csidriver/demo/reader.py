@@ -1,7 +1,7 @@
-"""A program that reads its token file as fast as it can and judges every read.
+"""A program that reads a token file as fast as it can and checks every read.
 
-Runs as a process of its own: `python -m csidriver.demo.reader` takes one JSON object on standard
-input and reports a running total, one JSON object a line, until it is told to end.
+`python -m csidriver.demo.reader` takes its parameters as one JSON object on standard input, and
+prints its running totals, one JSON object per line, until SIGTERM.
 """
 
 import json
@@ -14,18 +14,14 @@ from dataclasses import asdict, dataclass, field
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.jwt import verify_jwt
 
-# Seconds between two reports.
 REPORT_SECONDS = 0.2
-# Readers are to find every gap, not to starve the machine of a demo.
+# The readers must leave processor time to the demo.
 _NICENESS = 10
 
 
 @dataclass(slots=True)
 class Tally:
-    """What one reader has seen, in reads.
-
-    `seen` lists the hash of each new token and when it was first read, in epoch seconds.
-    """
+    """The totals of one reader, and its last read."""
 
     reads: int = 0
     torn: int = 0
@@ -34,11 +30,12 @@ class Tally:
     owner: str = ""
     inode: int = 0
     expires_at: float = 0.0
+    # Hash of each token, and the epoch seconds of its first read.
     first_reads: list[tuple[str, float]] = field(default_factory=list)
 
 
 class Reader:
-    """Reads one file. `prefix` and `suffix` surround the token in it."""
+    """Reads one file, in which `prefix` and `suffix` surround the token."""
 
     def __init__(self, path: str, key: bytes, prefix: str, suffix: str) -> None:
         self.tally = Tally()
@@ -49,7 +46,7 @@ class Reader:
         self._last_content: bytes | None = None
 
     def read(self, *, chunk: int) -> None:
-        """Open, read in chunks of so many bytes, close, judge."""
+        """Open, read in chunks of so many bytes, close, and check the content."""
         tally = self.tally
         before = time.time()
         descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -72,7 +69,7 @@ class Reader:
             tally.expired += 1
 
     def _check_content(self, content: bytes) -> None:
-        """Content that was not there before: a whole token, or a torn read."""
+        """Count changed content as a whole token or a torn read."""
         whole = content.startswith(self._prefix) and content.endswith(self._suffix)
         end = len(content) - len(self._suffix)
         token = content[len(self._prefix) : end].decode("ascii", "replace")
@@ -101,15 +98,13 @@ def main() -> None:
         parameters["suffix"],
     )
     os.nice(_NICENESS)
-    running = [True]
-    signal.signal(signal.SIGTERM, lambda *_: running.clear())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    due = 0.0
-    while running:
-        # Whole reads and small ones take turns: both are what programs do.
+    next_report = 0.0
+    # The demo has blocked SIGTERM, so that it stays pending until the loop asks.
+    while not signal.sigpending() & {signal.SIGTERM}:
+        # Programs read files whole or in small chunks: do both, in turn.
         reader.read(chunk=65536 if reader.tally.reads % 2 else 512)
-        if time.monotonic() >= due:
-            due = time.monotonic() + REPORT_SECONDS
+        if time.monotonic() >= next_report:
+            next_report = time.monotonic() + REPORT_SECONDS
             print(json.dumps(asdict(reader.tally)), flush=True)  # noqa: T201 - the report
     print(json.dumps(asdict(reader.tally)), flush=True)  # noqa: T201 - the report
 

@@ -1,4 +1,4 @@
-"""What the demo found: numbers, and whether they are what was promised."""
+"""The numbers of the demo, and the check of its promises."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ class Report:
 
     @property
     def promises_kept(self) -> bool:
-        """Whether every promise was kept and there was something to keep."""
+        """Return True if the demo saw refreshes and reads, and nothing bad."""
         broken = self.torn_reads + self.expired_reads + self.inode_changes
         return (
             broken == 0
@@ -51,7 +51,10 @@ class Report:
 def propagation_seconds(
     reports: Iterable[Mapping[str, Any]], written: Mapping[str, float]
 ) -> list[float]:
-    """Seconds from the refresher's write to the first read, of every token but each first one."""
+    """Return the seconds from each write of a companion to each first read of its token.
+
+    A reader's first token does not count: it may be older than the reader.
+    """
     return [
         read_at - written[token]
         for report in reports
@@ -61,6 +64,6 @@ def propagation_seconds(
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The smallest value that so great a share is not above (nearest rank); 0 of none."""
+    """Return a percentile by nearest rank, 0 without values."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0

@@ -1,7 +1,7 @@
-"""A mount namespace of our own, so that nothing mounted here is seen or left outside.
+"""A private mount namespace, so that mounts are not visible outside and disappear with it.
 
-As root that is all; an ordinary user gets a user namespace around it, in which he is root over his
-own files. Call `enter` before any thread exists (user_namespaces(7)).
+An ordinary user also gets a user namespace with root rights over their own files. Call `enter`
+before any thread exists (user_namespaces(7)).
 """
 
 import ctypes
@@ -26,10 +26,10 @@ class SandboxUnavailable(DriverError):
 
 
 def enter(*, with_children: bool = False) -> None:
-    """Move this process into a mount namespace of its own. Raises SandboxRefused.
+    """Move this process into a new mount namespace, or raise SandboxUnavailable.
 
-    `with_children` gives its next child a process namespace too: that child is process 1 there,
-    and when it ends so does everything it has started (pid_namespaces(7)).
+    `with_children` puts its next child into a new process namespace. That child is process 1 there:
+    when it ends, the kernel ends all its descendants (pid_namespaces(7)).
     """
     uid, gid = os.getuid(), os.getgid()
     flags = _CLONE_NEWNS | (_CLONE_NEWPID if with_children else 0)
@@ -52,7 +52,7 @@ def enter(*, with_children: bool = False) -> None:
 
 
 def die_with_parent() -> None:
-    """Have the kernel end this process when its parent dies (prctl(2))."""
+    """Let the kernel kill this process when its parent dies (prctl(2))."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 

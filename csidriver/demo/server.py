@@ -1,4 +1,4 @@
-"""Sockets and threads of the strict authorization server, and the faults that happen there."""
+"""Sockets and threads of the strict authorization server, and faults of its connections."""
 
 import contextlib
 import logging
@@ -30,13 +30,13 @@ from csidriver.demo.presentation_log import Outcome
 _log = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 1024  # bytes; a refresh request is below 8 KiB even with large tokens
-_MAX_DRAIN = 1024 * 1024  # bytes read and forgotten, so that the refusal is not lost in a reset
+_MAX_DRAIN = 1024 * 1024  # bytes; an unread body would reset the connection before the reply
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _LINGER_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds: close() sends RST
 
 
 class IssuerServer(ThreadingHTTPServer):
-    """Accepts connections, and can end all of them at once."""
+    """Accepts connections; `stop` closes all of them."""
 
     daemon_threads = False  # server_close() joins them
     request_queue_size = 128  # a burst of test threads must not meet a full backlog
@@ -51,12 +51,12 @@ class IssuerServer(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def attach(self, endpoints: IssuerEndpoints, faults: FaultQueue) -> None:
-        """Say what to serve: apart from the constructor, as URLs hold the port bound there."""
+        """Set what to serve; not in the constructor, because URLs contain the port bound there."""
         self.endpoints = endpoints
         self.fault_queue = faults
 
     def stop(self) -> None:
-        """Stop accepting, cut every connection, wait for their threads."""
+        """Stop accepting, close every connection, wait for their threads."""
         self.stopping.set()
         self.shutdown()
         with self._connections_lock:
@@ -66,7 +66,7 @@ class IssuerServer(ThreadingHTTPServer):
         self.server_close()
 
     def server_bind(self) -> None:
-        """Bind without the reverse name look-up of HTTPServer, which can hang."""
+        """Bind without HTTPServer's reverse name lookup, which can hang."""
         socketserver.TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -76,7 +76,7 @@ class IssuerServer(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Close the connection, without a polite FIN if its handler asked for a reset."""
+        """Close the connection; send no FIN if its handler asked for a reset."""
         with self._connections_lock:
             self._connections.discard(request)
         size = len(_LINGER_RESET)
@@ -86,7 +86,7 @@ class IssuerServer(ThreadingHTTPServer):
             super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Log what ended a connection: a client that left is no news, all else is a defect."""
+        """Log why a connection failed: as an error, unless the client closed it."""
         disconnected = isinstance(sys.exception(), ConnectionError)
         _log.log(
             logging.DEBUG if disconnected else logging.ERROR, "connection failed", exc_info=True
@@ -94,14 +94,14 @@ class IssuerServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Reads requests of one connection and writes what the endpoints, or a fault, answer."""
+    """Reads the requests of one connection and sends the reply of an endpoint or a fault."""
 
     server: IssuerServer
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # Drip means every byte by itself
+    disable_nagle_algorithm = True  # Drip sends single bytes
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Nothing: request lines may hold secrets, and the presentation log says it better."""
+        """Log nothing: request lines may contain secrets."""
 
     def _serve(self) -> None:
         body = self._read_body()
@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815
 
     def _read_body(self) -> bytes | None:
-        """The whole body, or None after refusing it or losing the client."""
+        """Return the whole body, or None if it was refused or the client closed."""
         announced = self.headers.get("Content-Length", "" if self.command == "POST" else "0")
         if "Transfer-Encoding" in self.headers or not announced:
             self._refuse(HTTPStatus.LENGTH_REQUIRED)
@@ -146,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(HttpReply(status, {"Connection": "close"}))
 
     def _handles_despite(self, request: HttpRequest, fault: Fault | None) -> bool:
-        """Commit a fault that comes before handling; False if it ended the request."""
+        """Apply a fault before handling; return False if the fault ended the request."""
         if isinstance(fault, Delay):
             dropped = self.server.stopping.wait(fault.seconds)
         else:
@@ -161,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
         return not (dropped or replacement)
 
     def _send_with(self, reply: HttpReply, fault: Fault | None) -> None:
-        """Send the reply as a fault of the connection lets it pass."""
+        """Send the reply, subject to a fault of the connection."""
         match fault:
             case DropAfter():
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)

@@ -64,7 +64,7 @@ def test_the_demo_keeps_its_promises_while_the_secret_is_reapplied(folder: Path)
 
 @pytest.mark.parametrize(
     "milestone",
-    ["", "authorization server", "kubelet stand-in", "is Ready", "runs and reads", "reads  0 bad"],
+    ["", "authorization server", "kubelet stand-in", "is Ready", "runs and reads", "bad reads: 0"],
     ids=["start", "server", "registered", "refreshed", "pods", "reading"],
 )
 def test_ctrl_c_leaves_no_process_and_no_folder(folder: Path, milestone: str) -> None:
