@@ -14,7 +14,7 @@ from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.mounts import Mounts
 from csidriver.core import annotations
 from csidriver.core import names as core_names
-from csidriver.core.admission.review import inject
+from csidriver.core.admission.inject import inject
 from csidriver.core.names import SourceRef
 from csidriver.demo.display import BAD_READS, Row
 from csidriver.demo.families import Policy

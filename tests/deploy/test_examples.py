@@ -7,7 +7,7 @@ import yaml
 
 from csidriver.core import annotations
 from csidriver.core import names as core_names
-from csidriver.core.admission.review import inject
+from csidriver.core.admission.inject import inject
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # What `kubectl apply -f examples/` applies, then what it does not.
