@@ -37,10 +37,11 @@ picture: $(VENV)/.demo
 test: $(VENV)/.dev
 	@$(BYTECODE) $(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
-## cover: every branch of the admission function is tested
+## cover: every branch of what changes a pod is tested
+COVERED := review inject annotation jsonpatch
 cover: $(VENV)/.dev
-	@$(BIN)/python -m pytest --quiet tests/core/admission/test_review.py tests/core/admission/test_annotation.py \
-	  --cov=csidriver.core.admission.review --cov=csidriver.core.admission.annotation --cov=csidriver.core.admission.jsonpatch \
+	@$(BIN)/python -m pytest --quiet $(COVERED:%=tests/core/admission/test_%.py) \
+	  $(COVERED:%=--cov=csidriver.core.admission.%) \
 	  --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 $(ARGS)
 
 ## test-keycloak: the refresher against a real Keycloak, which Maven fetches; takes minutes

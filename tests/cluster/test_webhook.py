@@ -12,7 +12,7 @@ import yaml
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.hooked import Hooked, Pod, as_by_controllers, pods_of
-from tests.core.admission.test_review import (
+from tests.core.admission.pods import (
     ENTRY,
     EOS,
     KEY,

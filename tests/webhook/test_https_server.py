@@ -22,7 +22,8 @@ from csidriver.webhook.https_server import AdmissionServer
 from csidriver.webhook.metrics import Result, WebhookMetrics
 from csidriver.webhook.review_handler import Handler, ReviewResponse, handle_review
 from csidriver.webhook.webhook import Webhook
-from tests.core.admission.test_review import ENTRY, pod_with, review_of
+from tests.core.admission.pods import ENTRY, pod_with
+from tests.core.admission.reviews import review_of
 from tests.refresher.bench import until
 
 HOST = "hook.ns.svc"

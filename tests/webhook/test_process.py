@@ -13,7 +13,8 @@ from typing import Any
 from csidriver.adapters.x509 import CertificateFactory
 from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
-from tests.core.admission.test_review import ENTRY, pod_with, review_of
+from tests.core.admission.pods import ENTRY, pod_with
+from tests.core.admission.reviews import review_of
 from tests.processes import metrics_of, page_of, running
 from tests.refresher.bench import until
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from csidriver.webhook import review_handler
 from csidriver.webhook.metrics import Result
 from csidriver.webhook.review_handler import error_response, handle_review
-from tests.core.admission.test_review import ENTRY, pod_with, review_of
+from tests.core.admission.pods import ENTRY, pod_with
+from tests.core.admission.reviews import review_of
 
 GOOD = json.dumps(review_of(pod_with(ENTRY))).encode()
 

@@ -1,0 +1,243 @@
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+
+from csidriver.core.admission.inject import inject
+from csidriver.errors import InvalidAnnotation
+from tests.core.admission.pods import ENTRY, EOS, KEY, PODS, TMP, Pod, container, mounted, pod_with
+from tests.core.admission.reviews import problems_of, response_to
+
+
+@pytest.mark.parametrize("place", ["containers", "initContainers"])
+def test_the_slip_is_still_forgiven_after_another_webhook_added_its_sidecar(place: str) -> None:
+    first = inject(yaml.safe_load(EOS))
+    pod = copy.deepcopy(first.pod)
+    pod["spec"][place] = [container("istio"), *pod["spec"].get(place, [])]
+    again = inject(pod)
+    assert again.pod == pod
+    assert again.warnings == first.warnings
+
+
+def test_a_pod_without_the_annotation_is_left_alone() -> None:
+    for metadata in ({}, {"annotations": None}, {"annotations": {"other": "[]"}}):
+        pod = pod_with() | {"metadata": metadata}
+        assert inject(pod).pod == pod
+        assert response_to(pod) == {"uid": "705ab4f5", "allowed": True}
+
+
+def test_init_containers_count() -> None:
+    result = inject(pod_with(ENTRY | {"container": "init"}, initContainers=[container("init")]))
+    assert len(result.pod["spec"]["initContainers"][0]["volumeMounts"]) == 1
+    assert result.pod["spec"]["containers"] == [container("main"), container("side")]
+
+
+def test_containers_share_a_volume_when_only_the_container_differs() -> None:
+    spec = inject(pod_with(ENTRY, ENTRY | {"container": "side"})).pod["spec"]
+    assert len(spec["volumes"]) == 1
+    assert spec["containers"][0]["volumeMounts"] == spec["containers"][1]["volumeMounts"]
+
+
+def test_one_container_may_have_several_owners() -> None:
+    spec = inject(pod_with(ENTRY, ENTRY | {"owner": 1000})).pod["spec"]
+    assert len(spec["volumes"]) == 2
+    paths = [mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]]
+    assert paths == ["/tmp/oauthtk_0", "/tmp/oauthtk_1000"]
+
+
+def _own_volume(pod: Pod) -> None:
+    name = inject(pod).pod["spec"]["volumes"][0]["name"]
+    pod["spec"]["volumes"] = [{"name": name, "emptyDir": {}}]
+
+
+def _mount_at(path: str) -> Callable[[Pod], None]:
+    def change(pod: Pod) -> None:
+        pod["spec"]["containers"][0]["volumeMounts"] = [mounted("own", path)]
+
+    return change
+
+
+def _device(pod: Pod) -> None:
+    device = {"name": "disk", "devicePath": "/tmp/oauthtk_0"}
+    pod["spec"]["containers"][0]["volumeDevices"] = [device]
+
+
+def _entries(*entries: Any) -> Callable[[Pod], None]:
+    def change(pod: Pod) -> None:
+        pod["metadata"]["annotations"][KEY] = json.dumps(entries)
+
+    return change
+
+
+def _lone_with_init(pod: Pod) -> None:
+    pod["spec"]["containers"] = [container("other")]
+    pod["spec"]["initContainers"] = [container("init")]
+
+
+def _no_containers(pod: Pod) -> None:
+    pod["spec"] = None
+
+
+@pytest.mark.parametrize(
+    ("change", "hints"),
+    [
+        pytest.param(_own_volume, ["oauth2-50d83a19b6"], id="own volume of our name"),
+        pytest.param(_mount_at("/tmp/oauthtk_0"), ['"main"', "/tmp/oauthtk_0"], id="path taken"),
+        pytest.param(
+            _mount_at("//tmp/./oauthtk_0/"), ["/tmp/oauthtk_0"], id="path taken, spelt oddly"
+        ),
+        pytest.param(_mount_at("tmp/oauthtk_0"), ["/tmp/oauthtk_0"], id="path taken, relative"),
+        pytest.param(
+            _entries(ENTRY, ENTRY | {"secretName": "b"}), ["entry 1 of 2", "entry 2 of 2"], id="two"
+        ),
+        pytest.param(_entries(ENTRY, ENTRY), ["entry 1 of 2", "entry 2 of 2"], id="same twice"),
+        pytest.param(
+            _entries(ENTRY | {"container": "x"}),
+            ['"x"', '"main"', '"side"'],
+            id="unknown container",
+        ),
+        pytest.param(
+            _lone_with_init, ['"other"', '"init"'], id="lone container beside an init one"
+        ),
+        pytest.param(_device, ['"main"', "/tmp/oauthtk_0"], id="path taken by a device"),
+        pytest.param(_no_containers, ['"main"'], id="no containers"),
+        pytest.param(_entries(7), ["entry 1 of 1"], id="entry is no object"),
+    ],
+)
+def test_what_does_not_fit_is_denied(change: Callable[[Pod], None], hints: list[str]) -> None:
+    pod = pod_with(ENTRY)
+    change(pod)
+    (problem,) = problems_of(pod)
+    assert [hint for hint in hints if hint not in problem] == []
+
+
+def test_all_reasons_are_given_at_once() -> None:
+    entries = [{}, ENTRY | {"container": "x"}, ENTRY, ENTRY, ENTRY | {"owner": 5}]
+    pod = pod_with(*entries)
+    _mount_at("/tmp/oauthtk_5")(pod)
+    assert len(problems_of(pod)) == 6
+
+
+def _volumes(count: int) -> Callable[[Pod], None]:
+    def change(pod: Pod) -> None:
+        pod["spec"]["volumes"] = [{"name": f"v{number}"} for number in range(count)]
+
+    return change
+
+
+def _mounts(count: int) -> Callable[[Pod], None]:
+    def change(pod: Pod) -> None:
+        pod["spec"]["containers"][0]["volumeMounts"] = [
+            {"mountPath": f"/{n}"} for n in range(count)
+        ]
+
+    return change
+
+
+def _devices(count: int) -> Callable[[Pod], None]:
+    def change(pod: Pod) -> None:
+        devices = [{"devicePath": f"/{number}"} for number in range(count)]
+        pod["spec"]["containers"][0]["volumeDevices"] = devices
+
+    return change
+
+
+def _initial(count: int) -> Callable[[Pod], None]:
+    def change(pod: Pod) -> None:
+        pod["spec"]["initContainers"] = [{"name": f"i{number}"} for number in range(count)]
+
+    return change
+
+
+@pytest.mark.parametrize("parts", [_volumes, _mounts, _devices, _initial])
+def test_a_pod_that_is_made_to_keep_us_busy_is_denied(
+    parts: Callable[[int], Callable[[Pod], None]],
+) -> None:
+    entries = [ENTRY | {"owner": number} for number in range(100)]
+    pod = pod_with(*entries)
+    present = len(pod["spec"]["containers"])
+    parts(500 - present)(pod)
+    assert len(inject(pod).pod["spec"]["volumes"]) >= 100
+    parts(501 - present)(pod)
+    (problem,) = problems_of(pod)
+    assert "50000" in problem
+
+
+def test_a_volume_of_our_name_that_is_ours_is_kept() -> None:
+    pod = inject(pod_with(ENTRY)).pod
+    del pod["spec"]["containers"][0]["volumeMounts"]
+    spec = inject(pod).pod["spec"]
+    assert len(spec["volumes"]) == 1
+    assert len(spec["containers"][0]["volumeMounts"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("volume", "mine", "other", "count"),
+    [
+        pytest.param(TMP, "/tmp", "/scratch", 1, id="shared emptyDir"),
+        pytest.param(TMP, "/tmp/", "/tmp", 1, id="shared emptyDir, spelt oddly"),
+        pytest.param(TMP, "/tmp", None, 0, id="emptyDir of its own"),
+        pytest.param(TMP, "/cache", "/tmp", 0, id="shared elsewhere"),
+        pytest.param({"name": "tmp", "hostPath": {"path": "/x"}}, "/tmp", "/tmp", 0, id="host"),
+    ],
+)
+def test_an_emptydir_on_tmp_shared_with_others_is_a_warning(
+    volume: dict[str, Any], mine: str, other: str | None, count: int
+) -> None:
+    side = container("side", mounted("tmp", other)) if other else container("side")
+    main = container("main", mounted("tmp", mine))
+    warnings = inject(pod_with(ENTRY, volumes=[volume], containers=[main, side])).warnings
+    assert len(warnings) == count
+    assert all('"main"' in text and '"tmp"' in text for text in warnings)
+
+
+@pytest.mark.parametrize(
+    ("volume", "mount", "count"),
+    [
+        pytest.param({"emptyDir": {}}, {"readOnly": True}, 1, id="read-only mount"),
+        pytest.param({"configMap": {"name": "x"}}, {}, 1, id="config map"),
+        pytest.param({"secret": {"secretName": "x"}}, {}, 1, id="secret"),
+        pytest.param({"projected": {"sources": []}}, {}, 1, id="projected"),
+        pytest.param({"downwardAPI": {}}, {}, 1, id="downward API"),
+        pytest.param({"emptyDir": {}}, {"readOnly": False}, 0, id="writable"),
+        pytest.param({"emptyDir": {}}, {"readOnly": True, "mountPath": "/x"}, 0, id="elsewhere"),
+    ],
+)
+def test_a_read_only_tmp_is_a_warning(
+    volume: dict[str, Any], mount: dict[str, Any], count: int
+) -> None:
+    main = container("main", mounted("own", "/tmp") | mount)
+    pod = pod_with(ENTRY, volumes=[{"name": "own"} | volume], containers=[main])
+    warnings = inject(pod).warnings
+    assert len(warnings) == count
+    assert all("read-only" in text and "oauthtk_0" in text for text in warnings)
+
+
+def test_unknown_fields_are_warnings() -> None:
+    (warning,) = response_to(pod_with(ENTRY | {"templateConfigmap": "x"}))["warnings"]
+    assert '"templateConfigMapName"' in warning
+
+
+def test_warnings_fit_what_the_api_server_passes_on() -> None:
+    keys = {"\x7f\n\U0001f600" * n: 0 for n in range(1, 10)}
+    warnings = inject(pod_with(ENTRY | keys, ENTRY | keys | {"owner": 1})).warnings
+    assert len(warnings) == 16
+    assert all(len(text) <= 256 and text.isascii() and text.isprintable() for text in warnings)
+    assert "left out" in warnings[-1]
+
+
+@given(PODS)
+def test_containers_not_named_are_untouched(pod: Pod) -> None:
+    try:
+        after = inject(pod).pod["spec"]
+    except InvalidAnnotation:
+        return
+    named = {entry["container"] for entry in json.loads(pod["metadata"]["annotations"][KEY])}
+    lone = len(pod["spec"]["containers"]) == 1
+    for before, now in zip(pod["spec"]["containers"], after["containers"], strict=True):
+        assert before["name"] in named or lone or before == now
+    assert pod["spec"]["initContainers"] == after["initContainers"]
