@@ -149,7 +149,7 @@ class Run:
             effects.AcquireSendSlot: self._may_send,
             effects.ReleaseSendSlot: self._give_back,
             effects.FindDuplicates: lambda e: replica.names.find_and_update(
-                e.ref, e.adopted_at, e.names
+                e.ref, e.adopted_at, e.token_hashes
             ),
         }
         if isinstance(effect, effects.YieldWorker) and not self.aside:
