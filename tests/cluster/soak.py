@@ -28,7 +28,7 @@ from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
 from csidriver.demo.presentation_log import Outcome, Presentation
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
-from tests.cluster.tenant import Tenant
+from tests.cluster.user_namespace import Tenant
 from tests.processes import command
 from tests.refresher.bench import until
 from tools.programs import find

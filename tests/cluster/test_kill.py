@@ -22,9 +22,9 @@ from csidriver.demo.families import Policy
 from csidriver.demo.presentation_log import Outcome
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
-from tests.cluster.mortal import LIFETIME, NAME, NEXT, Mortal, Yard
-from tests.cluster.victim import OVER
-from tests.node.mortal import Zygote
+from tests.cluster.killable_child import OVER
+from tests.cluster.killable_refresher import LIFETIME, NAME, NEXT, Mortal, Yard
+from tests.node.killable_plugin import Zygote
 from tests.refresher.bench import Bench, until
 
 pytestmark = pytest.mark.tools(*PROGRAMS)
@@ -56,7 +56,7 @@ STORIES: dict[Before, list[str]] = {
 
 @pytest.fixture(scope="module")
 def zygote() -> Iterator[Zygote]:
-    with Zygote("tests.cluster.victim") as zygote:
+    with Zygote("tests.cluster.killable_child") as zygote:
         yield zygote
 
 

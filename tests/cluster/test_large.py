@@ -9,8 +9,8 @@ from csidriver.core.status import Status
 from csidriver.demo.families import Policy
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
-from tests.cluster.mortal import NAME, NEXT, Mortal, Yard
-from tests.node.mortal import Zygote
+from tests.cluster.killable_refresher import NAME, NEXT, Mortal, Yard
+from tests.node.killable_plugin import Zygote
 from tests.refresher.bench import Bench, until
 
 pytestmark = pytest.mark.tools(*PROGRAMS)
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.tools(*PROGRAMS)
 
 @pytest.fixture
 def zygote() -> Iterator[Zygote]:
-    with Zygote("tests.cluster.victim") as zygote:
+    with Zygote("tests.cluster.killable_child") as zygote:
         yield zygote
 
 

@@ -21,7 +21,7 @@ from csidriver.demo.families import Policy
 from csidriver.demo.faults import Delay, Fault
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
-from tests.cluster.tenant import Tenant
+from tests.cluster.user_namespace import Tenant
 from tests.leak_detection import SECRET, STATUSES, Everything, bad_answers, leaks, needle
 from tests.processes import metrics_of, running
 from tests.refresher.bench import Bench, manifest, until

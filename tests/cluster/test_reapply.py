@@ -13,7 +13,7 @@ from csidriver.core.status import Status, TokenWarning
 from csidriver.demo.presentation_log import Outcome
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
-from tests.cluster.tenant import Tenant
+from tests.cluster.user_namespace import Tenant
 from tests.processes import running
 from tests.refresher.bench import Bench, until
 

@@ -17,7 +17,7 @@ from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
-from tests.cluster.tenant import Tenant
+from tests.cluster.user_namespace import Tenant
 from tests.processes import metrics_of, page_of, running
 from tests.refresher.bench import Bench, manifest, until
 

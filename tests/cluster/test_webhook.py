@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.hooked import Hooked, Pod, as_by_controllers, pods_of
+from tests.cluster.webhook_cluster import Hooked, Pod, as_by_controllers, pods_of
 from tests.core.admission.pods import (
     ENTRY,
     EOS,

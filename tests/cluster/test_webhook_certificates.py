@@ -23,7 +23,7 @@ from csidriver.errors import StoreConflict
 from csidriver.webhook.review_handler import ReviewResponse, error_response
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import ControlPlane
-from tests.cluster.hooked import CONFIGURATION, Hooked, Pod, as_by_controllers
+from tests.cluster.webhook_cluster import CONFIGURATION, Hooked, Pod, as_by_controllers
 from tests.core.admission.pods import ENTRY, pod_with
 from tests.refresher.bench import until
 from tests.webhook.front import Front

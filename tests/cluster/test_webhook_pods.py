@@ -16,7 +16,7 @@ from csidriver.core.names import WEBHOOK
 from csidriver.webhook.metrics import Result
 from csidriver.webhook.review_handler import ReviewResponse
 from tests.cluster.cluster import Cluster
-from tests.cluster.hooked import Hooked, Pod
+from tests.cluster.webhook_cluster import Hooked, Pod
 from tests.core.admission.pods import ENTRY, KEY, container, pod_with
 from tests.refresher.bench import until
 from tests.webhook.replica import Given, Replica

@@ -17,7 +17,7 @@ import pytest
 from tests.cluster.kubectl import Kubectl
 from tests.e2e import images, machine
 from tests.e2e.cluster import Cluster
-from tests.e2e.evidence import EvidencePlugin
+from tests.e2e.failure_reports import EvidencePlugin
 from tools.debian import NODE, fetch_root
 from tools.image import CLONE, IMAGE
 from tools.programs import cache, find

@@ -16,7 +16,7 @@ from tests.e2e import readers
 from tests.e2e.cluster import CLUSTER, Cluster
 from tests.e2e.installation import install
 from tests.e2e.readers import Reader
-from tests.e2e.tenant import Tenant
+from tests.e2e.user_namespace import Tenant
 
 # What the README's user does comes first, on a cluster that has nothing yet.
 _ORDER = ("test_readme.py", "test_image.py", "*", "test_disruption.py", "test_uninstall.py")

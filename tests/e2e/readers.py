@@ -7,7 +7,7 @@ from typing import Any
 
 from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.cluster import until
-from tests.e2e.tenant import CLIENT, Tenant, inject, pod, python, secret, volume
+from tests.e2e.user_namespace import CLIENT, Tenant, inject, pod, python, secret, volume
 
 _SCRIPT = (Path(__file__).parent / "pods/reader.py").read_text(encoding="utf-8")
 

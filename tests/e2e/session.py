@@ -11,7 +11,7 @@ from tests.cluster.controlplane import ControlPlane
 from tests.e2e import controllers
 from tests.e2e.cluster import Cluster, Machine
 from tests.e2e.configuration import ADDRESS, NAME
-from tests.e2e.evidence import EvidencePlugin
+from tests.e2e.failure_reports import EvidencePlugin
 from tests.e2e.node import USERS, Node
 
 _API_FLAGS = (

@@ -13,7 +13,7 @@ from csidriver.demo.issuer import StrictIssuer
 from tests.e2e import controllers
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.readers import Reader
-from tests.e2e.tenant import CLIENT, Tenant, inject, pod, secret
+from tests.e2e.user_namespace import CLIENT, Tenant, inject, pod, secret
 
 
 @pytest.fixture(scope="module")

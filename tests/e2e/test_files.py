@@ -7,7 +7,7 @@ import pytest
 
 from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.cluster import until
-from tests.e2e.tenant import CLIENT, PYTHON, Tenant, inject, pod, python, secret, volume
+from tests.e2e.user_namespace import CLIENT, PYTHON, Tenant, inject, pod, python, secret, volume
 
 PODS = "/var/lib/kubelet/pods"
 _EOSXD = (Path(__file__).parent / "pods/eosxd.py").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.cluster import Cluster, until
-from tests.e2e.tenant import Tenant, pod, python
+from tests.e2e.user_namespace import Tenant, pod, python
 
 _LIMIT = 150_000_000
 _SCRIPT = (Path(__file__).parent / "pods/inventory.py").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ import subprocess
 from csidriver.demo.issuer import StrictIssuer
 from tests.e2e import readers
 from tests.e2e.cluster import Cluster
-from tests.e2e.tenant import CLIENT, Tenant, inject, pod, secret, volume
+from tests.e2e.user_namespace import CLIENT, Tenant, inject, pod, secret, volume
 
 
 def test_a_terminating_pod_reads_valid_tokens_until_it_ends(

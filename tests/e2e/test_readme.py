@@ -4,7 +4,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.installation import leftovers
-from tests.e2e.tenant import Tenant
+from tests.e2e.user_namespace import Tenant
 from tools.image import CLONE
 
 SECRET = "hello-token"

@@ -3,7 +3,7 @@
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.cluster import until
-from tests.e2e.tenant import CLIENT, Tenant, inject, pod, secret
+from tests.e2e.user_namespace import CLIENT, Tenant, inject, pod, secret
 
 PATH = "/tmp/oauthtk_0"
 

@@ -4,7 +4,7 @@ import subprocess
 
 from csidriver.core.names import SourceRef
 from csidriver.demo.issuer import StrictIssuer
-from tests.e2e.tenant import CLIENT, Tenant, secret
+from tests.e2e.user_namespace import CLIENT, Tenant, secret
 
 
 def test_the_node_reads_companions_but_no_source_and_no_grant(

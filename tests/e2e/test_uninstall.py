@@ -5,7 +5,7 @@ import json
 from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.installation import install, leftovers, uninstall
-from tests.e2e.tenant import CLIENT, Tenant, inject, pod, secret
+from tests.e2e.user_namespace import CLIENT, Tenant, inject, pod, secret
 
 
 def test_removed_before_its_pods_it_strands_nothing_for_good(

@@ -3,7 +3,7 @@
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.cluster import until
-from tests.e2e.tenant import CLIENT, Tenant, inject, pod, secret, volume
+from tests.e2e.user_namespace import CLIENT, Tenant, inject, pod, secret, volume
 
 
 def test_a_pod_waits_for_a_secret_that_comes_later(tenant: Tenant, issuer: StrictIssuer) -> None:

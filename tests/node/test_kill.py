@@ -17,9 +17,9 @@ import grpc
 import pytest
 
 from csidriver.adapters.mounts import Mounts
-from tests.node.mortal import Mortal, Zygote, mortal
+from tests.node.killable_child import ANSWER
+from tests.node.killable_plugin import Mortal, Zygote, mortal
 from tests.node.plugin import eventually, names
-from tests.node.victim import ANSWER
 
 pytestmark = pytest.mark.mounts
 

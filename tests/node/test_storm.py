@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import grpc
 import pytest
 
-from tests.node.mortal import Mortal, Zygote, mortal
+from tests.node.killable_plugin import Mortal, Zygote, mortal
 from tests.node.plugin import eventually
 
 pytestmark = pytest.mark.mounts

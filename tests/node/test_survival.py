@@ -11,7 +11,7 @@ import pytest
 
 from csidriver.core import names as core_names
 from csidriver.demo.kubelet import Kubelet
-from tests.node.mortal import Mortal, Zygote, mortal
+from tests.node.killable_plugin import Mortal, Zygote, mortal
 from tests.node.plugin import NAMESPACE, PATIENCE, SOURCE, Node, eventually, names
 
 pytestmark = pytest.mark.mounts

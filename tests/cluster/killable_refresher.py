@@ -29,9 +29,9 @@ from csidriver.refresher.effect_interpreter import Interpreter, Ports
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.spool import Spool
 from tests.cluster.cluster import Cluster
-from tests.cluster.tenant import Tenant
-from tests.cluster.victim import Doom
-from tests.node.mortal import Zygote
+from tests.cluster.killable_child import Doom
+from tests.cluster.user_namespace import Tenant
+from tests.node.killable_plugin import Zygote
 from tests.refresher.bench import Bench, until
 
 NAME = "hello"

@@ -16,8 +16,8 @@ from typing import Any, Self
 import grpc
 
 from csidriver._proto import csi_pb2_grpc
+from tests.node.killable_child import Doom
 from tests.node.plugin import Node, _inode, eventually, names
-from tests.node.victim import Doom
 
 REPOSITORY = Path(__file__).parents[2]
 # Of a channel that does not remember how earlier ones fared with the same socket.
@@ -27,7 +27,7 @@ CHANNEL = [("grpc.use_local_subchannel_pool", 1)]
 class Zygote:
     """Forks processes that can be killed, see the `module`; any thread may ask."""
 
-    def __init__(self, module: str = "tests.node.victim") -> None:
+    def __init__(self, module: str = "tests.node.killable_child") -> None:
         self._lock = threading.Lock()
         self._process = subprocess.Popen(  # noqa: S603 - a module of ours
             [sys.executable, "-m", module],

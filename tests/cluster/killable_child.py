@@ -1,7 +1,7 @@
 """Refreshers that end themselves with SIGKILL at a chosen step of a visit, or wait to be killed.
 
-Run as a module it is a zygote, as `tests.node.victim` is one: it has imported everything, starts no
-thread, and forks one process per line of its standard input, which runs the command `refresher`.
+Run as a module it is a fork server, like `tests.node.killable_child`: it imports everything, starts
+no thread, and forks one process per line of its standard input, which runs `refresher`.
 
 A step is an effect of the protocol that leaves the process, a change to the spool's folder, or a
 part of a request to the authorization server. The effects come from the interpreter's own table, so
