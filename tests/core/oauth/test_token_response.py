@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.token_response import Failure, Success, parse_token_response
-from csidriver.core.refresh.failures import FAILURE_RULES
 from csidriver.core.sensitive import Sensitive
 
 NOW = 1_800_000_000.0
@@ -41,7 +40,7 @@ HTML = "<html>"
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "retry_after", "signal", "kind"),
+    ("status", "body", "retry_after", "reason", "consumption"),
     [
         (429, "", "", FailureReason.THROTTLED, Consumption.NOT_CONSUMED),
         (429, HTML, "5", FailureReason.THROTTLED, Consumption.NOT_CONSUMED),
@@ -197,29 +196,12 @@ HTML = "<html>"
     ],
 )
 def test_answers_without_tokens_follow_the_table(
-    status: int, body: Any, retry_after: str, signal: FailureReason, kind: Consumption
+    status: int, body: Any, retry_after: str, reason: FailureReason, consumption: Consumption
 ) -> None:
     failed = outcome(status, body, retry_after)
     assert isinstance(failed, Failure)
-    assert failed.reason is signal
-    assert failed.consumption is kind
-
-
-@pytest.mark.parametrize(
-    ("signal", "kind"),
-    [
-        (FailureReason.UNREACHABLE, Consumption.NOT_SENT),
-        (FailureReason.TLS, Consumption.NOT_SENT),
-        (FailureReason.METADATA, Consumption.NOT_SENT),
-        (FailureReason.NO_ANSWER, Consumption.UNKNOWN),
-    ],
-)
-def test_failures_without_an_answer(signal: FailureReason, kind: Consumption) -> None:
-    assert Failure(signal).consumption is kind
-
-
-def test_every_signal_has_a_meaning() -> None:
-    assert set(FAILURE_RULES) == set(FailureReason)
+    assert failed.reason is reason
+    assert failed.consumption is consumption
 
 
 @pytest.fixture

@@ -1,0 +1,18 @@
+import pytest
+
+from csidriver.core.oauth.failure_reason import Consumption, FailureReason
+
+
+@pytest.mark.parametrize(
+    ("reason", "consumption"),
+    [
+        (FailureReason.UNREACHABLE, Consumption.NOT_SENT),
+        (FailureReason.TLS, Consumption.NOT_SENT),
+        (FailureReason.METADATA, Consumption.NOT_SENT),
+        (FailureReason.NO_ANSWER, Consumption.UNKNOWN),
+    ],
+)
+def test_a_failure_without_a_response_proves_something_too(
+    reason: FailureReason, consumption: Consumption
+) -> None:
+    assert reason.consumption is consumption

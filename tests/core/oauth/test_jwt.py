@@ -1,0 +1,61 @@
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from csidriver.core.oauth.jwt import JwtClaims, unverified_claims
+from csidriver.core.sensitive import Sensitive
+
+
+def jwt(payload: Any) -> Sensitive:
+    part = base64.urlsafe_b64encode(json.dumps(payload).encode()).decode().rstrip("=")
+    return Sensitive(f"eyJhbGciOiJub25lIn0.{part}.c2ln")
+
+
+@pytest.mark.parametrize(
+    ("payload", "wanted"),
+    [
+        ({"iss": "https://a", "iat": 100, "exp": 400.5}, JwtClaims("https://a", 100.0, 400.5)),
+        ({}, JwtClaims()),
+        ({"iss": 5, "iat": "100", "exp": None}, JwtClaims()),
+        ({"iat": True, "exp": True}, JwtClaims()),
+        ({"iat": -1, "exp": 0}, JwtClaims()),
+        ({"iat": 10**400, "exp": float("inf")}, JwtClaims()),
+        ({"exp": float("nan")}, JwtClaims()),
+        ({"exp": 1e11}, JwtClaims()),
+        ([], JwtClaims()),
+        ("text", JwtClaims()),
+        (None, JwtClaims()),
+    ],
+)
+def test_claims_of_a_jwt(payload: Any, wanted: JwtClaims) -> None:
+    assert unverified_claims(jwt(payload)) == wanted
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "opaque",
+        "a.b",
+        "a.b.c.d",
+        "..",
+        "a.!.c",
+        "a.é.c",
+        "a.e30x.c",
+        "a." + base64.urlsafe_b64encode(b"\xff\xfe{").decode() + ".c",
+        "a." + base64.urlsafe_b64encode(b"[" * 100_000).decode() + ".c",
+        "a." + base64.urlsafe_b64encode(b'{"exp": ' + b"9" * 5000 + b"}").decode() + ".c",
+    ],
+    ids=lambda token: token[:20],
+)
+def test_garbage_has_no_claims(token: str) -> None:
+    assert unverified_claims(Sensitive(token)) == JwtClaims()
+
+
+@given(st.text(), st.binary(), st.text())
+def test_claims_never_raise(head: str, payload: bytes, tail: str) -> None:
+    unverified_claims(Sensitive(f"{head}.{base64.urlsafe_b64encode(payload).decode()}.{tail}"))
+    unverified_claims(Sensitive(head))

@@ -1,0 +1,13 @@
+from csidriver.core import annotations
+from csidriver.core.kubernetes.secret import own_annotations
+
+KEYS = [
+    value
+    for name, value in vars(annotations).items()
+    if name.isupper() and "/" in str(value) and not name.endswith(("PREFIX", "_TYPE"))
+]
+
+
+def test_a_decoded_secret_keeps_every_annotation_of_the_driver() -> None:
+    assert len(KEYS) == 13
+    assert list(own_annotations(dict.fromkeys(KEYS, ""))) == KEYS

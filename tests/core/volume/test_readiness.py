@@ -1,0 +1,139 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from csidriver.core.companion import AccessToken, Companion
+from csidriver.core.names import SourceRef
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import Status
+from csidriver.core.volume.readiness import (
+    ObservedCompanion,
+    can_stop_waiting,
+    expired_error,
+    is_valid_for_start,
+    min_validity,
+    missing_error,
+    unavailable_error,
+)
+from csidriver.errors import (
+    DriverError,
+    InvalidSecret,
+    NotReady,
+    StoreRefused,
+    StoreUnavailable,
+    TokenUnavailable,
+)
+
+NOW = 1_800_000_000.0
+REF = SourceRef("physics", "hello-token")
+TOKEN = AccessToken(Sensitive("planted-at"), "Bearer", NOW - 60, NOW + 3600)
+COMPANION = Companion(REF, "u1", 7, Status.READY, "ready", NOW + 1800, TOKEN)
+NO_TOKEN = replace(COMPANION, status=Status.PENDING, message="not yet", token=None)
+OVER = replace(COMPANION, status=Status.NEEDS_REAUTH, message="log in again", next_refresh=0.0)
+
+READY = ObservedCompanion(answered=True, companion=COMPANION)
+REFUSED = ObservedCompanion(error=StoreRefused("forbidden"))
+UNREACHABLE = ObservedCompanion(error=StoreUnavailable("no route"))
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "wanted", "seconds"),
+    [
+        pytest.param(3600.0, None, 30.0, id="by default"),
+        pytest.param(60.0, None, 15.0, id="a quarter of a short life"),
+        pytest.param(60.0, 600.0, 600.0, id="as the user wants"),
+        pytest.param(60.0, 0.0, 0.0, id="none"),
+    ],
+)
+def test_min_validity(lifetime: float, wanted: float | None, seconds: float) -> None:
+    assert min_validity(replace(TOKEN, issued_at=TOKEN.expires_at - lifetime), wanted) == seconds
+
+
+@pytest.mark.parametrize(
+    ("left", "wanted", "valid"),
+    [
+        pytest.param(30.0, None, True, id="just long enough"),
+        pytest.param(29.9, None, False, id="too short"),
+        pytest.param(29.9, 20.0, True, id="long enough for this pod"),
+        pytest.param(0.0, 0.0, False, id="expired, whatever the pod wants"),
+    ],
+)
+def test_a_pod_starts_with_a_token_that_lives_long_enough(
+    left: float, wanted: float | None, *, valid: bool
+) -> None:
+    assert is_valid_for_start(READY, TOKEN.expires_at - left, wanted) is valid
+
+
+@pytest.mark.parametrize(
+    ("observed", "stop"),
+    [
+        pytest.param(READY, True, id="valid"),
+        pytest.param(ObservedCompanion(), False, id="nothing known"),
+        pytest.param(ObservedCompanion(answered=True), False, id="no companion"),
+        pytest.param(replace(READY, companion=NO_TOKEN), False, id="no token yet"),
+        pytest.param(replace(READY, companion=OVER), True, id="only the user can help"),
+        pytest.param(REFUSED, True, id="no access"),
+        pytest.param(UNREACHABLE, False, id="backend down"),
+        pytest.param(replace(REFUSED, companion=NO_TOKEN), False, id="no access any more"),
+    ],
+)
+def test_waiting_ends_when_it_cannot_help(observed: ObservedCompanion, *, stop: bool) -> None:
+    assert can_stop_waiting(observed, NOW, None) is stop
+
+
+@pytest.mark.parametrize(
+    ("observed", "error", "text"),
+    [
+        pytest.param(ObservedCompanion(), NotReady, "is it annotated", id="no companion"),
+        pytest.param(replace(READY, companion=NO_TOKEN), NotReady, "not yet", id="no token"),
+        pytest.param(replace(READY, companion=OVER), TokenUnavailable, "log in again", id="status"),
+        pytest.param(REFUSED, StoreRefused, "cannot be read: forbidden", id="no access"),
+        pytest.param(UNREACHABLE, StoreUnavailable, "cannot be read: no route", id="backend"),
+        pytest.param(
+            ObservedCompanion(error=InvalidSecret("Secret a/b", ["is damaged"])),
+            InvalidSecret,
+            "is damaged",
+            id="damaged",
+        ),
+        pytest.param(READY, TokenUnavailable, "next refresh: 2027-01-15T08:30:00Z", id="short"),
+        pytest.param(
+            replace(READY, error=StoreUnavailable("no route")),
+            StoreUnavailable,
+            "no route",
+            id="short, and no news",
+        ),
+    ],
+)
+def test_the_error_names_the_secret_and_the_cause(
+    observed: ObservedCompanion, error: type[DriverError], text: str
+) -> None:
+    found = unavailable_error(REF, observed, NOW, wanted=7200.0)
+    assert type(found) is error
+    assert text in str(found)
+    assert error is InvalidSecret or str(REF) in str(found)
+    assert "planted-at" not in str(found)
+
+
+@pytest.mark.parametrize("make", [expired_error, missing_error])
+@pytest.mark.parametrize(
+    ("observed", "text"),
+    [
+        pytest.param(ObservedCompanion(), "is it annotated", id="no companion"),
+        pytest.param(READY, "Ready: ready; next refresh: 2027-01-15T08:30:00Z", id="planned"),
+        pytest.param(
+            replace(READY, companion=replace(COMPANION, next_refresh=1.0)), "due", id="due"
+        ),
+        pytest.param(replace(READY, companion=OVER), "no refresh is planned", id="over"),
+        pytest.param(replace(UNREACHABLE, companion=OVER), "planned; no route", id="backend"),
+    ],
+)
+def test_a_published_volume_is_not_ready_and_says_why(
+    make: Callable[[SourceRef, ObservedCompanion, float], NotReady],
+    observed: ObservedCompanion,
+    text: str,
+) -> None:
+    found = make(REF, observed, NOW)
+    assert isinstance(found, NotReady)
+    assert str(REF) in str(found)
+    assert text in str(found)
