@@ -9,6 +9,9 @@ from pathlib import Path
 from csidriver.core.names import DRIVER_NAME
 from csidriver.errors import InvalidSettings
 
+# The default: a pod mounts memory there, for the spool must not outlive the pod on a disk.
+SPOOL = Path("/run/oauth2-csi/spool")
+
 
 @dataclass(frozen=True, slots=True)
 class CommonSettings:

@@ -7,15 +7,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from csidriver.config import (
-    CertificateFiles,
-    CleanupSettings,
-    CommonSettings,
-    LeaseTimings,
-    NodeSettings,
-    RefresherSettings,
-    WebhookSettings,
-)
+from csidriver import config
 from csidriver.core import names
 from csidriver.core.kubernetes.validation import is_dns1123_label
 from csidriver.core.refresh.schedule import RequestTimeouts
@@ -30,9 +22,6 @@ from csidriver.flag_values import (
     store,
 )
 from csidriver.logs import FORMATS, LEVELS
-
-# Where a pod mounts a file system in memory: the spool must not outlive the pod on a disk.
-SPOOL = Path("/run/oauth2-csi/spool")
 
 
 def add_common(parser: argparse.ArgumentParser, listen: str) -> None:
@@ -58,9 +47,9 @@ def add_common(parser: argparse.ArgumentParser, listen: str) -> None:
     parser.add_argument("--tokens-namespace", default=names.TOKENS_NAMESPACE)
 
 
-def common_settings(args: argparse.Namespace) -> CommonSettings:
+def common_settings(args: argparse.Namespace) -> config.CommonSettings:
     """Return the values of `add_common`'s flags."""
-    return CommonSettings(
+    return config.CommonSettings(
         store=args.store,
         kubeconfig=args.kubeconfig,
         listen=args.listen,
@@ -87,9 +76,9 @@ def add_node(parser: argparse.ArgumentParser, environment: Mapping[str, str], ho
     parser.add_argument("--selinux-context", default="", help="label of token files")
 
 
-def node_settings(args: argparse.Namespace) -> NodeSettings:
+def node_settings(args: argparse.Namespace) -> config.NodeSettings:
     """Return the values of `add_node`'s flags."""
-    return NodeSettings(
+    return config.NodeSettings(
         kubelet_dir=args.kubelet_dir,
         node_id=args.node_id,
         view=args.view_dir,
@@ -109,9 +98,11 @@ def add_cleanup(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def cleanup_settings(args: argparse.Namespace) -> CleanupSettings:
+def cleanup_settings(args: argparse.Namespace) -> config.CleanupSettings:
     """Return the values of `add_cleanup`'s flags."""
-    return CleanupSettings(kubelet_dir=args.kubelet_dir, view=args.view_dir, force=args.force)
+    return config.CleanupSettings(
+        kubelet_dir=args.kubelet_dir, view=args.view_dir, force=args.force
+    )
 
 
 def _add_folders(parser: argparse.ArgumentParser) -> None:
@@ -146,16 +137,21 @@ def add_refresher(
     parser.add_argument(
         "--spool-dir",
         type=Path,
-        help=f"default: {SPOOL} with the Kubernetes API, else the folder .spool of the store",
+        help=f"default: {config.SPOOL} with the Kubernetes API, else .spool in the store's folder",
     )
     parser.add_argument(
         "--identity",
         default=environment.get("POD_UID") or host,
         help="the name of this process for other replicas (default %(default)s)",
     )
-    timeouts, lease = RequestTimeouts(), LeaseTimings()
+    timeouts = RequestTimeouts()
     parser.add_argument("--http-timeout", type=seconds, default=timeouts.http_timeout)
     parser.add_argument("--takeover-after", type=seconds, default=timeouts.takeover_after)
+    _add_lease(parser)
+
+
+def _add_lease(parser: argparse.ArgumentParser) -> None:
+    lease = config.LeaseTimings()
     parser.add_argument(
         "--lease-duration",
         type=seconds,
@@ -171,16 +167,16 @@ def add_refresher(
     )
 
 
-def refresher_settings(args: argparse.Namespace) -> RefresherSettings:
+def refresher_settings(args: argparse.Namespace) -> config.RefresherSettings:
     """Return the values of `add_refresher`'s flags; raise InvalidSettings if they disagree."""
-    return RefresherSettings(
+    return config.RefresherSettings(
         issuers=tuple(args.issuers),
         namespaces=tuple(dict.fromkeys(args.namespace)),
-        spool_dir=args.spool_dir or (args.store / ".spool" if args.store else SPOOL),
+        spool_dir=args.spool_dir or (args.store / ".spool" if args.store else config.SPOOL),
         identity=args.identity,
         http_timeout=args.http_timeout,
         takeover_after=args.takeover_after,
-        lease=LeaseTimings(args.lease_duration, args.lease_renew),
+        lease=config.LeaseTimings(args.lease_duration, args.lease_renew),
     )
 
 
@@ -216,17 +212,17 @@ def add_webhook(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-key-file", type=Path, help="its key")
 
 
-def webhook_settings(args: argparse.Namespace) -> WebhookSettings:
+def webhook_settings(args: argparse.Namespace) -> config.WebhookSettings:
     """Return the values of `add_webhook`'s flags; raise InvalidSettings if they disagree."""
     certificate, key = args.tls_cert_file, args.tls_key_file
     if (certificate is None) != (key is None):
         raise InvalidSettings("flags", ["--tls-cert-file and --tls-key-file need each other"])
     hosts = args.webhook_service or [names.WEBHOOK]
-    return WebhookSettings(
+    return config.WebhookSettings(
         listen=args.webhook_listen,
         names=frozenset(_certificate_name(host, args.driver_namespace) for host in hosts),
         configuration_name=args.webhook_config,
-        files=None if certificate is None else CertificateFiles(certificate, key),
+        files=None if certificate is None else config.CertificateFiles(certificate, key),
     )
 
 

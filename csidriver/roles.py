@@ -1,70 +1,61 @@
-"""Puts a role together with its adapters; a role's libraries are imported only when it starts."""
+"""Builds each role from its adapters, and imports a role's libraries only when it starts."""
 
 import argparse
-import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
-from csidriver import config, flags
+from csidriver import flags
+from csidriver.config import CommonSettings, RefresherSettings, WebhookSettings
 from csidriver.core.kubernetes.change import Namespaces
 from csidriver.core.names import REFRESHER, SourceRef
-from csidriver.core.refresh.schedule import RequestTimeouts
-from csidriver.core.refresh.state import RefreshContext
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.directory import DirectoryStore
-    from csidriver.adapters.issuer_files import IssuerFiles
     from csidriver.adapters.kubernetes import CredentialSource, KubernetesStore
-    from csidriver.config import WebhookSettings
-    from csidriver.node.plugin import Store as NodeStore
-    from csidriver.refresher.controller import Controller
-    from csidriver.refresher.leader_election import LeaderElector, LeaderLock
-    from csidriver.refresher.spool_lock import SpoolLock
+    from csidriver.adapters.x509 import CertificateFactory
+    from csidriver.node.plugin import NodeStore
+    from csidriver.refresher.leader_election import LeaderLock
     from csidriver.webhook.certificate_secret import SecretStore
     from csidriver.webhook.certificate_source import Certificates
     from csidriver.webhook.metrics import WebhookMetrics
 
-log = logging.getLogger(__name__)
-
-# Seconds between two looks whether another process has left our spool.
-CLAIM_EVERY = 0.5
-
-Check = Callable[[], list[str]]
+# Seconds for which the webhook serves on after a stop, until no client is sent to it any more.
+DRAIN = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
-    """A role ready to run. `alive` and `ready` name what is wrong, nothing if all is well."""
+class Role(Protocol):
+    """A role that is ready to run."""
 
-    run: Callable[[threading.Event], None]
-    alive: Check
-    ready: Check
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set."""
+
+    def alive(self) -> list[str]:
+        """Return problems that a restart may solve."""
+
+    def ready(self) -> list[str]:
+        """Return problems that keep the role from doing its work."""
 
 
-Builder = Callable[[argparse.Namespace, config.CommonSettings, "CollectorRegistry"], Role]
+Builder = Callable[[argparse.Namespace, CommonSettings, "CollectorRegistry"], Role]
 
 
-def node(
-    args: argparse.Namespace, common: config.CommonSettings, registry: "CollectorRegistry"
-) -> Role:
-    """The CSI node plugin."""
+def node(args: argparse.Namespace, common: CommonSettings, registry: "CollectorRegistry") -> Role:
+    """Build the CSI node plugin."""
     from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.mounts import Mounts
     from csidriver.node.plugin import NodePlugin
 
-    store = _node_store(common)
-    plugin = NodePlugin(flags.node_settings(args), store, Mounts(), SystemClock(), registry)
-    return Role(plugin.run, plugin.alive, plugin.ready)
+    settings = flags.node_settings(args)
+    return NodePlugin(settings, _node_store(common), Mounts(), SystemClock(), registry)
 
 
-def _node_store(common: config.CommonSettings) -> "NodeStore":
+def _node_store(common: CommonSettings) -> "NodeStore":
     if common.store is not None:
         from csidriver.adapters.directory import DirectoryStore
 
@@ -77,96 +68,86 @@ def _node_store(common: config.CommonSettings) -> "NodeStore":
 
 
 def refresher(
-    args: argparse.Namespace, common: config.CommonSettings, registry: "CollectorRegistry"
+    args: argparse.Namespace, common: CommonSettings, registry: "CollectorRegistry"
 ) -> Role:
-    """The refresher, as soon as no other one works."""
+    """Build the refresher, which works while it holds the lease."""
     from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.issuer_files import IssuerFiles
     from csidriver.adapters.oauth import TokenEndpoints
+    from csidriver.core.refresh.schedule import RequestTimeouts
+    from csidriver.core.refresh.state import RefreshContext
     from csidriver.refresher.controller import Controller
     from csidriver.refresher.effect_interpreter import Interpreter, Ports
     from csidriver.refresher.leader_election import LeaderElector
     from csidriver.refresher.metrics import RefresherMetrics
+    from csidriver.refresher.refresher import Refresher
     from csidriver.refresher.spool import Spool
     from csidriver.refresher.spool_lock import SpoolLock
 
-    wanted, clock, metrics = (
-        flags.refresher_settings(args),
-        SystemClock(),
-        RefresherMetrics(registry),
-    )
-    issuers = IssuerFiles(wanted.issuers)
+    settings = flags.refresher_settings(args)
+    clock, metrics = SystemClock(), RefresherMetrics(registry)
+    issuers = IssuerFiles(settings.issuers)
     issuers.current()
-    claim = SpoolLock(wanted.spool_dir)
-    # Whoever has the spool settles what was announced: no two processes can have this name.
-    wanted = replace(wanted, identity=f"{wanted.identity}.{claim.folder_id()}")
-    store, seat = _backend(common, wanted, clock)
-    lease = LeaderElector(seat, wanted.lease, clock, metrics.set_leader)
-    world = Ports(
+    spool_lock = SpoolLock(settings.spool_dir)
+    # A process recovers an intent of its own identity from its spool, so no other process may
+    # have that identity, whatever the flags say.
+    settings = replace(settings, identity=f"{settings.identity}.{spool_lock.folder_id()}")
+    store, leader_lock = _refresher_backend(common, settings, clock)
+    elector = LeaderElector(leader_lock, settings.lease, clock, metrics.set_leader)
+    ports = Ports(
         store=store,
-        spool=Spool(wanted.spool_dir),
+        spool=Spool(settings.spool_dir),
         token_client=TokenEndpoints(),
         clock=clock,
         metrics=metrics,
-        may_send=lease.is_leader,
+        may_send=elector.is_leader,
         deployment=SourceRef(common.driver_namespace, REFRESHER),
     )
 
-    def make() -> Controller:
-        rules = partial(_rules, common, wanted, issuers)
-        return Controller(store, Interpreter(world), rules, clock, metrics)
+    def context() -> RefreshContext:
+        return RefreshContext(
+            issuers=issuers.current(),
+            holder=settings.identity,
+            timeouts=RequestTimeouts(settings.http_timeout, settings.takeover_after),
+            driver_namespace=common.driver_namespace,
+            tokens_namespace=common.tokens_namespace,
+            namespaces=settings.namespaces,
+        )
 
-    return _leased(lease, claim, make)
+    def new_controller() -> Controller:
+        return Controller(store, Interpreter(ports), context, clock, metrics)
+
+    return Refresher(elector, spool_lock, new_controller)
 
 
-def _rules(
-    common: config.CommonSettings, wanted: config.RefresherSettings, issuers: "IssuerFiles"
-) -> RefreshContext:
-    return RefreshContext(
-        issuers=issuers.current(),
-        holder=wanted.identity,
-        timeouts=RequestTimeouts(wanted.http_timeout, wanted.takeover_after),
-        driver_namespace=common.driver_namespace,
-        tokens_namespace=common.tokens_namespace,
-        namespaces=wanted.namespaces,
+def _refresher_backend(
+    common: CommonSettings, settings: RefresherSettings, clock: "SystemClock"
+) -> tuple["DirectoryStore | KubernetesStore", "LeaderLock"]:
+    namespaces = Namespaces(common.driver_namespace, common.tokens_namespace, settings.namespaces)
+    if common.store is not None:
+        from csidriver.adapters.directory import DirectoryStore, FileLock
+
+        return DirectoryStore(common.store, namespaces=namespaces), FileLock(common.store)
+    from csidriver.adapters.kubernetes import (
+        KubernetesClient,
+        KubernetesStore,
+        LeaseStore,
+        Timeouts,
     )
+    from csidriver.refresher.leader_election import LeaseLock
 
-
-def _leased(lease: "LeaderElector", claim: "SpoolLock", make: Callable[[], "Controller"]) -> Role:
-    """A refresher made anew each time the lease is ours: another one has worked meanwhile."""
-    working: list[Controller] = []
-    waiting: list[str] = []
-
-    def work(over: threading.Event) -> None:
-        while not claim.acquire():
-            if not waiting:
-                waiting.append("another refresher works with this --spool-dir")
-                log.warning("%s; waiting for it", waiting[0])
-            if over.wait(CLAIM_EVERY):
-                return
-        waiting.clear()
-        working[:] = [make()]
-        try:
-            working[0].run(over)
-        finally:
-            working.clear()
-            claim.release()
-
-    return Role(
-        run=lambda stop: lease.run(stop, work),
-        alive=lambda: [problem for refresher in working[:] for problem in refresher.alive()],
-        ready=lambda: [
-            *lease.ready(),
-            *waiting,
-            *(problem for refresher in working[:] for problem in refresher.ready()),
-        ],
-    )
+    credentials = _credentials(common)
+    store = KubernetesStore(KubernetesClient(credentials), namespaces)
+    # A renewal that takes longer than the time between two of them is of no use.
+    brief = KubernetesClient(credentials, Timeouts.within(settings.lease.renew))
+    leases = LeaseStore(brief, common.driver_namespace)
+    return store, LeaseLock(leases, settings.identity, settings.lease, clock)
 
 
 def webhook(
-    args: argparse.Namespace, common: config.CommonSettings, registry: "CollectorRegistry"
+    args: argparse.Namespace, common: CommonSettings, registry: "CollectorRegistry"
 ) -> Role:
-    """The admission webhook."""
+    """Build the admission webhook."""
     from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.x509 import CertificateFactory
     from csidriver.webhook.certificate_files import FileCertificates
@@ -175,72 +156,54 @@ def webhook(
     from csidriver.webhook.review_handler import handle_review
     from csidriver.webhook.webhook import Webhook
 
-    wanted, clock, metrics = (
-        flags.webhook_settings(args),
-        SystemClock(),
-        WebhookMetrics(registry),
-    )
+    settings = flags.webhook_settings(args)
+    clock, factory, metrics = SystemClock(), CertificateFactory(), WebhookMetrics(registry)
     certificates: Certificates
-    if wanted.files is not None:
-        certificates = FileCertificates(wanted.files, CertificateFactory(), clock, metrics)
+    if settings.files is not None:
+        certificates = FileCertificates(settings.files, factory, clock, metrics)
     else:
-        certificates = _self_made(common, wanted, clock, metrics)
-    server = AdmissionServer(wanted.listen, certificates.context, handle_review, metrics)
-    # On a cluster only there are others to go on meanwhile.
-    role = Webhook(certificates, server, drain=5.0 if common.store is None else 0.0)
-    return Role(role.run, role.alive, role.ready)
+        certificates = _managed_certificates(common, settings, factory, clock, metrics)
+    server = AdmissionServer(settings.listen, certificates.context, handle_review, metrics)
+    # Only on a cluster do other replicas take over the requests.
+    return Webhook(certificates, server, drain=DRAIN if common.store is None else 0.0)
 
 
-def _self_made(
-    common: config.CommonSettings,
-    wanted: "WebhookSettings",
+def _managed_certificates(
+    common: CommonSettings,
+    settings: WebhookSettings,
+    factory: "CertificateFactory",
     clock: "SystemClock",
     metrics: "WebhookMetrics",
 ) -> "Certificates":
-    from csidriver.adapters.x509 import CertificateFactory
     from csidriver.core.admission.certificates import RotationPolicy
     from csidriver.webhook.ca_bundle import CaBundle
     from csidriver.webhook.certificate_secret import CertificateSecret
     from csidriver.webhook.managed_certificates import ManagedCertificates
 
-    pki, terms = CertificateFactory(), RotationPolicy()
+    policy = RotationPolicy()
     if common.store is not None:
         from csidriver.adapters.directory import DirectoryStore
 
         store: SecretStore = DirectoryStore(common.store)
-        bundle = CaBundle(None, pki, terms)
+        bundle = CaBundle(None, factory, policy)
     else:
-        from csidriver.adapters import kubernetes
+        from csidriver.adapters.kubernetes import (
+            KubernetesClient,
+            KubernetesStore,
+            WebhookConfiguration,
+        )
 
-        client = kubernetes.KubernetesClient(_access(common))
-        store = kubernetes.KubernetesStore(client)
-        found = kubernetes.WebhookConfiguration(client, wanted.configuration_name)
-        bundle = CaBundle(found, pki, terms)
-    shelf = CertificateSecret(store, pki, common.driver_namespace, terms)
-    return ManagedCertificates(shelf, bundle, pki, clock, metrics, names=wanted.names, policy=terms)
-
-
-def _access(common: config.CommonSettings) -> "CredentialSource":
-    from csidriver.adapters import kubernetes
-
-    if common.kubeconfig is None:
-        return kubernetes.from_pod(os.environ)
-    return kubernetes.from_kubeconfig(common.kubeconfig)
+        client = KubernetesClient(_credentials(common))
+        store = KubernetesStore(client)
+        configuration = WebhookConfiguration(client, settings.configuration_name)
+        bundle = CaBundle(configuration, factory, policy)
+    secret = CertificateSecret(store, factory, common.driver_namespace, policy)
+    return ManagedCertificates(
+        secret, bundle, factory, clock, metrics, names=settings.names, policy=policy
+    )
 
 
-def _backend(
-    common: config.CommonSettings, wanted: config.RefresherSettings, clock: "SystemClock"
-) -> tuple["DirectoryStore | KubernetesStore", "LeaderLock"]:
-    places = Namespaces(common.driver_namespace, common.tokens_namespace, wanted.namespaces)
-    if common.store is not None:
-        from csidriver.adapters.directory import DirectoryStore, FileLock
+def _credentials(common: CommonSettings) -> "CredentialSource":
+    from csidriver.adapters.kubernetes import from_kubeconfig, from_pod
 
-        return DirectoryStore(common.store, namespaces=places), FileLock(common.store)
-    from csidriver.adapters import kubernetes
-    from csidriver.refresher.leader_election import LeaseLock
-
-    access = _access(common)
-    store = kubernetes.KubernetesStore(kubernetes.KubernetesClient(access), places)
-    brief = kubernetes.KubernetesClient(access, kubernetes.Timeouts.within(wanted.lease.renew))
-    records = kubernetes.LeaseStore(brief, common.driver_namespace)
-    return store, LeaseLock(records, wanted.identity, wanted.lease, clock)
+    return from_pod(os.environ) if common.kubeconfig is None else from_kubeconfig(common.kubeconfig)

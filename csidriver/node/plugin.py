@@ -30,7 +30,7 @@ GRACE = 1.0
 SWEEP_EVERY = 600.0
 
 
-class Store(Companions, ConfigMaps, Protocol):
+class NodeStore(Companions, ConfigMaps, Protocol):
     """The backend as a node sees it."""
 
 
@@ -40,7 +40,7 @@ class NodePlugin:
     def __init__(
         self,
         settings: NodeSettings,
-        store: Store,
+        store: NodeStore,
         mounter: Mounter,
         clock: Clock,
         registry: CollectorRegistry,

@@ -38,7 +38,7 @@ class Rewritable(Protocol):
         """Seconds of life the token in the file has left."""
 
 
-class Files(Protocol):
+class RewritableVolumes(Protocol):
     """All volumes of the node."""
 
     def get(self, volume_id: str) -> Rewritable | None:
@@ -61,7 +61,7 @@ class _Try:
 class Rotation:
     """The queue of files to rewrite. `run` works through it until `stop` is set."""
 
-    def __init__(self, files: Files, metrics: NodeMetrics, clock: Clock) -> None:
+    def __init__(self, files: RewritableVolumes, metrics: NodeMetrics, clock: Clock) -> None:
         self._files = files
         self._metrics = metrics
         self._clock = clock
