@@ -41,6 +41,10 @@ class InvalidSettings(Invalid):
     """Flags or issuer configuration that the operator must mend."""
 
 
+class NoIssuer(DriverError):
+    """No configured issuer may serve a source; the text says why."""
+
+
 class NotReady(DriverError):
     """Nothing is wrong yet: what was asked for may exist a little later."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from csidriver.core.quoting import quote_untrusted
-from csidriver.errors import InvalidSettings
+from csidriver.errors import InvalidSettings, NoIssuer
 
 CLIENT_AUTH = ("basic", "basic_raw", "post", "none")
 STRICT = 0.0
@@ -92,10 +92,10 @@ class Issuers:
             raise InvalidSettings("issuers", problems)
         return cls(found)
 
-    def select_issuer(self, namespace: str, wanted: str, iss: str) -> Issuer | str:
-        """The issuer of a Secret, or why it has none.
+    def select_issuer(self, namespace: str, wanted: str, iss: str) -> Issuer:
+        """Return the issuer of a source, or raise NoIssuer.
 
-        `wanted` is the Secret's annotation ("" if absent), `iss` the claim of its access token.
+        `wanted` is the source's annotation ("" if absent), `iss` the claim of its access token.
         """
         if wanted:
             chosen = self.by_name.get(wanted)
@@ -106,9 +106,9 @@ class Issuers:
             chosen = next(iter(by_claim + fallback), None)
             reason = "no issuer is configured as default"
         if chosen is None:
-            return f"{reason}; ask the operator, or name one in the annotation issuer"
+            raise NoIssuer(f"{reason}; ask the operator, or name one in the annotation issuer")
         if chosen.namespaces and namespace not in chosen.namespaces:
-            return f"issuer {chosen.name!r} is not open to namespace {namespace!r}"
+            raise NoIssuer(f"issuer {chosen.name!r} is not open to namespace {namespace!r}")
         return chosen
 
 

@@ -23,7 +23,7 @@ from csidriver.core.refresh.source import Source
 from csidriver.core.refresh.source_annotations import StatusOverride
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.status import Status, TokenWarning
-from csidriver.errors import InvalidSecret
+from csidriver.errors import InvalidSecret, NoIssuer
 
 # A deleted source may be on its way back: re-created by hand or by a GitOps tool. Seconds.
 DELETE_GRACE = 600.0
@@ -53,10 +53,11 @@ def sync_from_source(
             return (yield from _store_source_edit(state, before, source, verdict))
     hint = source.document.access_token
     iss = "" if hint is None else unverified_claims(hint).iss
-    issuer = context.issuers.select_issuer(source.ref.namespace, source.issuer, iss)
-    if isinstance(issuer, str):
+    try:
+        issuer = context.issuers.select_issuer(source.ref.namespace, source.issuer, iss)
+    except NoIssuer as error:
         state = yield from _force_reread_after_restart((yield from _recreate_grant(state, context)))
-        return state, StatusOverride(Status.MISCONFIGURED, issuer, blocks=state.grant is None)
+        return state, StatusOverride(Status.MISCONFIGURED, str(error), blocks=state.grant is None)
     return (yield from _adopt(state, source, issuer, context)), None
 
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from csidriver.core.oauth.issuers import STRICT, UNLIMITED, Issuer, Issuers, validate_endpoint
-from csidriver.errors import InvalidSettings
+from csidriver.errors import InvalidSettings, NoIssuer
 
 ENTRY = {"name": "cern", "issuer": "https://auth.example/realms/x"}
 DESIGN = ENTRY | {
@@ -167,7 +167,7 @@ CHOICE = parse(
         pytest.param("physics", "", "https://b", "b", id="an open namespace"),
     ],
 )
-def test_resolve_order(namespace: str, wanted: str, iss: str, name: str) -> None:
+def test_the_order_of_the_choice(namespace: str, wanted: str, iss: str, name: str) -> None:
     assert CHOICE.select_issuer(namespace, wanted, iss) == CHOICE.by_name[name]
 
 
@@ -181,17 +181,16 @@ def test_resolve_order(namespace: str, wanted: str, iss: str, name: str) -> None
     ],
 )
 def test_why_there_is_no_issuer(namespace: str, wanted: str, iss: str, says: str) -> None:
-    reason = CHOICE.select_issuer(namespace, wanted, iss)
-    assert isinstance(reason, str)
-    assert says in reason
-    assert len(reason) < 200
+    with pytest.raises(NoIssuer) as caught:
+        CHOICE.select_issuer(namespace, wanted, iss)
+    assert says in str(caught.value)
+    assert len(str(caught.value)) < 200
 
 
 def test_an_issuer_without_issuer_is_never_chosen_by_an_empty_claim() -> None:
     issuers = parse({"name": "d", "tokenEndpoint": "https://d/token"})
-    reason = issuers.select_issuer("x", "", "")
-    assert isinstance(reason, str)
-    assert "no issuer is configured as default" in reason
+    with pytest.raises(NoIssuer, match="no issuer is configured as default"):
+        issuers.select_issuer("x", "", "")
 
 
 def test_endpoint_fault_is_empty_for_what_is_fit() -> None:
