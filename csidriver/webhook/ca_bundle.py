@@ -1,4 +1,4 @@
-"""The authorities that kube-apiserver trusts: `caBundle` of the webhook's configuration."""
+"""The CAs that kube-apiserver trusts: `caBundle` of the MutatingWebhookConfiguration."""
 
 import logging
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class PublishedBundles(Protocol):
-    """What a configuration says, one PEM text for each of its webhooks."""
+    """The PEM texts of a configuration, one for each of its webhooks."""
 
     @property
     def bundles(self) -> tuple[str, ...]:
@@ -28,17 +28,17 @@ class Configuration(Protocol):
     """A MutatingWebhookConfiguration; every method may raise StoreError."""
 
     def read(self) -> Any:
-        """What is `PublishedBundles`, None if there is no such configuration."""
+        """Return its `PublishedBundles`, None if it does not exist."""
 
     def write(self, base: Any, bundle: str) -> None:
-        """Publish; StoreConflict if the configuration has changed."""
+        """Set `caBundle` of every webhook; raises StoreConflict if `base` is outdated."""
 
 
 class CaBundle:
-    """Keeps it right. `since` is for how long authorities have been published, by id.
+    """Keeps `caBundle` up to date. `published_since[id]` is when CA `id` was first seen there.
 
-    Whoever applies the configuration again leaves caBundle alone or removes it; either is seen at
-    the next look. Without a configuration everything counts as published.
+    Users who apply the configuration again leave caBundle alone or remove it; the next `publish`
+    repairs that. Without a configuration every CA counts as published.
     """
 
     def __init__(
@@ -48,65 +48,65 @@ class CaBundle:
         policy: RotationPolicy,
     ) -> None:
         self.published_since: dict[str, float] = {}
-        self.problem = "" if configuration is None else "caBundle was not looked at yet"
+        self.problem = "" if configuration is None else "caBundle has not been read yet"
         self._configuration = configuration
         self._factory = factory
         self._policy = policy
         self._unknown_since: dict[str, float] = {}
 
     def publish(self, trusted: Iterable[Certificate], now: float) -> None:
-        """Have these authorities trusted.
+        """Add these CAs to `caBundle`; raises StoreError.
 
-        Raises StoreError. A look that fails proves nothing, so `problem` stays as it is then: an
-        outage of the API server is no reason to call a working webhook not ready.
+        A failed read proves nothing and leaves `problem` as it was: an outage of the API server
+        does not make a working webhook unready.
         """
         if self._configuration is None:
             self.published_since = first_seen(self.published_since, trusted, now)
             return
-        found: PublishedBundles | None = self._configuration.read()
-        if found is None:
+        published: PublishedBundles | None = self._configuration.read()
+        if published is None:
             self.published_since, self._unknown_since = {}, {}
             self.problem = f"{self._configuration} does not exist"
             return
-        if not found.bundles:
+        if not published.bundles:
             self.published_since = {}
             self.problem = f"{self._configuration} has no webhooks"
             return
-        wanted, ids = self._wanted(found, tuple(trusted), now), self._ids(found)
-        everywhere = set.intersection(*ids)
-        # What is there counts, also when no more can be written.
-        self.published_since = first_seen(
-            self.published_since, [one for one in wanted if one.id in everywhere], now
-        )
-        if any(there != {one.id for one in wanted} for there in ids):
-            self._write(self._configuration, found, wanted)
+        found = [self._factory.certificates(text) for text in published.bundles]
+        wanted = self._wanted([ca for bundle in found for ca in bundle], tuple(trusted), now)
+        ids = [{ca.id for ca in bundle} for bundle in found]
+        in_all = set.intersection(*ids)
+        # Before the write, so that it counts also if the write fails.
+        present = [ca for ca in wanted if ca.id in in_all]
+        self.published_since = first_seen(self.published_since, present, now)
+        if any(bundle != {ca.id for ca in wanted} for bundle in ids):
+            self._write(self._configuration, published, wanted)
         self.published_since = first_seen(self.published_since, wanted, now)
         self.problem = ""
 
     def problem_for(self, served: Certificate) -> str:
-        """Why kube-apiserver would not trust this certificate, "" if it does."""
+        """Return why kube-apiserver would not trust this certificate, "" if it does."""
         return "" if served.issuer in self.published_since else self.problem
 
     def _wanted(
-        self, found: PublishedBundles, trusted: tuple[Certificate, ...], now: float
+        self, found: Iterable[Certificate], trusted: tuple[Certificate, ...], now: float
     ) -> tuple[Certificate, ...]:
-        ours = {one.id for one in trusted}
-        present = [one for text in found.bundles for one in self._factory.certificates(text)]
-        strangers = {one.id: one for one in present if one.id not in ours}
-        self._unknown_since = first_seen(self._unknown_since, strangers.values(), now)
-        return to_publish(trusted, strangers.values(), self._unknown_since, now, self._policy)
-
-    def _ids(self, found: PublishedBundles) -> list[set[str]]:
-        return [{one.id for one in self._factory.certificates(text)} for text in found.bundles]
+        ours = {ca.id for ca in trusted}
+        unknown = {ca.id: ca for ca in found if ca.id not in ours}.values()
+        self._unknown_since = first_seen(self._unknown_since, unknown, now)
+        return to_publish(trusted, unknown, self._unknown_since, now, self._policy)
 
     def _write(
-        self, configuration: Configuration, found: PublishedBundles, wanted: Iterable[Certificate]
+        self,
+        configuration: Configuration,
+        published: PublishedBundles,
+        wanted: Iterable[Certificate],
     ) -> None:
         try:
-            configuration.write(found, "".join(one.pem for one in wanted))
+            configuration.write(published, "".join(ca.pem for ca in wanted))
         except StoreConflict:
             raise
         except StoreError as error:
-            self.problem = f"caBundle of {configuration} is not ours: {error}"
+            self.problem = f"cannot update caBundle of {configuration}: {error}"
             raise
         log.info("caBundle of %s is up to date", configuration)

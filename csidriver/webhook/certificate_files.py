@@ -1,4 +1,4 @@
-"""Certificates from files that somebody else renews, such as cert-manager."""
+"""Certificates from files that another program renews, such as cert-manager."""
 
 import logging
 import ssl
@@ -18,7 +18,7 @@ from csidriver.webhook.metrics import WebhookMetrics
 
 log = logging.getLogger(__name__)
 
-# Seconds between two looks. Kubelet itself needs a minute to bring a change.
+# Seconds between two checks. Kubelet itself needs a minute to update a mounted file.
 _POLL = 2.0
 _MAX_SIZE = 1 << 20
 
@@ -26,7 +26,7 @@ _Version = tuple[int, int, int]
 
 
 class FileCertificates:
-    """What stands in two files. What cannot be used changes nothing: the former stays in use."""
+    """The certificate in two files. While they are not usable, the previous one stays in use."""
 
     def __init__(
         self,
@@ -41,28 +41,27 @@ class FileCertificates:
         self._metrics = metrics
         self._served: ServingCertificate | None = None
         self._versions: list[_Version | None] = []
-        self._error = "the files were not read yet"
+        self._error = "the files have not been read yet"
 
     def context(self) -> ssl.SSLContext | None:
-        """What to serve new connections with, None as long as there is nothing."""
+        """Return the TLS context for new connections, None without a certificate."""
         served = self._served
         return None if served is None else served.context
 
     def problems(self) -> list[str]:
-        """Why kube-apiserver would not accept us, nothing if it would."""
+        """Return why kube-apiserver would reject the certificate."""
         return certificate_problems(self._served, self._error, self._clock.now())
 
     def run(self, stop: threading.Event) -> None:
-        """Read them again whenever they change, until `stop`."""
+        """Read the files again whenever they change, until `stop`."""
         while not stop.is_set():
             self.reload()
             self._clock.wait(stop, _POLL)
 
     def reload(self) -> None:
-        """Take what is there now, if it has changed."""
-        files = self._files.certificate, self._files.key
-        stamps = [_version(file) for file in files]
-        if stamps == self._versions:
+        """Read the files if they have changed."""
+        versions = [_version(self._files.certificate), _version(self._files.key)]
+        if versions == self._versions:
             return
         try:
             self._served = self._read()
@@ -71,38 +70,32 @@ class FileCertificates:
                 log.error("%s", error)  # noqa: TRY400 - the text is all there is to say
             self._error = str(error)
             return
-        # The two change one after the other: only a pair that fits counts as seen.
-        self._versions, self._error = stamps, ""
+        # The files change one after the other: only a matching pair ends the reading.
+        self._versions, self._error = versions, ""
         self._metrics.expiry.set(self._served.certificate.expires)
-        log.info("serving the certificate in %s", files[0])
+        log.info("serving the certificate in %s", self._files.certificate)
 
     def _read(self) -> ServingCertificate:
-        """Raises InvalidSettings, which names files and shows nothing of them."""
+        """Read both files; raises InvalidSettings, which names them and quotes nothing of them."""
         certificate, key = self._files.certificate, self._files.key
-        texts = [_read_text(file) for file in (certificate, key)]
-        problems = [f"{file} cannot be read" for file in self._unread(texts)]
-        found = self._factory.certificates(texts[0] or "")
-        if texts[0] is not None and not found:
-            problems.append(f"{certificate} holds no certificate")
-        if (
-            found
-            and texts[1] is not None
-            and not self._factory.matches_key(Sensitive(texts[1]), found[0])
-        ):
+        text, key_text = _read_text(certificate), _read_text(key)
+        found = self._factory.certificates(text or "")
+        problems = []
+        if text is None:
+            problems.append(f"{certificate} cannot be read")
+        elif not found:
+            problems.append(f"{certificate} contains no certificate")
+        if key_text is None:
+            problems.append(f"{key} cannot be read")
+        elif found and not self._factory.matches_key(Sensitive(key_text), found[0]):
             problems.append(f"{key} is not the key of {certificate}")
-        if problems:
+        if problems or text is None or key_text is None:
             raise InvalidSettings("certificate files", problems)
-        return ServingCertificate(
-            found[0], self._factory.server_context(str(texts[0]), Sensitive(str(texts[1])))
-        )
-
-    def _unread(self, texts: list[str | None]) -> list[Path]:
-        files = (self._files.certificate, self._files.key)
-        return [file for file, text in zip(files, texts, strict=True) if text is None]
+        context = self._factory.server_context(text, Sensitive(key_text))
+        return ServingCertificate(found[0], context)
 
 
 def _read_text(file: Path) -> str | None:
-    """The text of a PEM file, None if it is not to be had."""
     try:
         with file.open(encoding="ascii") as opened:
             return opened.read(_MAX_SIZE)

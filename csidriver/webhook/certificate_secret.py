@@ -1,4 +1,4 @@
-"""The Secret in which replicas share authority, certificate and their keys."""
+"""The Secret in which replicas share the CA, the serving certificate and their keys."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,8 +17,8 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
 from csidriver.webhook.certificate_source import CertificateFactory
 
-# Names as in Secrets of type kubernetes.io/tls. The first authority is the one that signs.
-_AUTHORITIES, _AUTHORITY_KEY = "ca.crt", "ca.key"
+# Keys as in Secrets of type kubernetes.io/tls. The first CA is the one that signs.
+_CAS, _CA_KEY = "ca.crt", "ca.key"
 _SERVING, _SERVING_KEY = "tls.crt", "tls.key"
 
 
@@ -26,18 +26,18 @@ class SecretStore(Protocol):
     """Secrets of a backend; every method may raise StoreError."""
 
     def get_secret(self, namespace: str, name: str) -> Secret | None:
-        """The Secret, None if there is none."""
+        """Return the Secret, None if it does not exist."""
 
     def create_secret(self, secret: Secret) -> Secret:
         """Store a new Secret; raises StoreConflict if it exists."""
 
     def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret:
-        """Change a Secret; raises StoreConflict unless it is still the one in `base`."""
+        """Change a Secret; raises StoreConflict if `base` is outdated."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyedCertificates:
-    """Certificates with the keys of the authority that signs and of the server."""
+    """Certificates with the keys of the signing CA and of the server."""
 
     certificates: CertificateSet
     authority_key: Sensitive
@@ -46,7 +46,7 @@ class KeyedCertificates:
 
 @dataclass(frozen=True, slots=True)
 class StoredCertificates:
-    """The Secret as read (None: absent), and what it holds; None if it is `damaged` in some way."""
+    """The Secret (None: absent) and its content, None if the content has `problems`."""
 
     secret: Secret | None
     keyed: KeyedCertificates | None
@@ -72,55 +72,48 @@ class CertificateSecret:
         return f"Secret {self._namespace}/{CERTIFICATE}"
 
     def read(self) -> StoredCertificates:
-        """What there is; raises InvalidSecret for a Secret that is not ours to repair."""
+        """Read the Secret; raises InvalidSecret if it has another type."""
         secret = self._store.get_secret(self._namespace, CERTIFICATE)
         if secret is None:
             return StoredCertificates(None, None)
         if secret.type != CERTIFICATE_TYPE:
-            cure = "delete it, or serve what it holds with --tls-cert-file and --tls-key-file"
-            raise InvalidSecret(f"{self}", [f"somebody else made it, it is not touched; {cure}"])
+            cure = "delete it, or use its content with --tls-cert-file and --tls-key-file"
+            problem = f"its type is not {CERTIFICATE_TYPE}, so the webhook does not touch it"
+            raise InvalidSecret(f"{self}", [f"{problem}; {cure}"])
+        data = {key: secret.data.get(key, Sensitive("")) for key in (_CA_KEY, _SERVING_KEY)}
         texts = {key: value.reveal() for key, value in secret.data.items()}
-        authorities = self._factory.certificates(texts.get(_AUTHORITIES, ""))
+        authorities = self._factory.certificates(texts.get(_CAS, ""))
         serving = self._factory.certificates(texts.get(_SERVING, ""), authorities)
-        keys = [secret.data.get(key, Sensitive("")) for key in (_AUTHORITY_KEY, _SERVING_KEY)]
-        damages = [
-            f"{key} is missing or no certificate"
-            for key, found in ((_AUTHORITIES, authorities), (_SERVING, serving))
+        problems = [
+            f"{key} is missing or not a certificate"
+            for key, found in ((_CAS, authorities), (_SERVING, serving))
             if not found
         ]
-        if not damages:
-            damages = [
-                fault
-                for fault, holds in (
-                    (f"{_SERVING} is signed by none of {_AUTHORITIES}", not serving[0].issuer),
-                    (
-                        f"{_AUTHORITY_KEY} does not fit",
-                        not self._factory.matches_key(keys[0], authorities[0]),
-                    ),
-                    (
-                        f"{_SERVING_KEY} does not fit",
-                        not self._factory.matches_key(keys[1], serving[0]),
-                    ),
-                )
-                if holds
-            ]
-        if damages:
-            return StoredCertificates(secret, None, tuple(damages))
+        if not problems:
+            if not serving[0].issuer:
+                problems.append(f"{_SERVING} is not signed by a CA of {_CAS}")
+            if not self._factory.matches_key(data[_CA_KEY], authorities[0]):
+                problems.append(f"{_CA_KEY} is not the key of {_CAS}")
+            if not self._factory.matches_key(data[_SERVING_KEY], serving[0]):
+                problems.append(f"{_SERVING_KEY} is not the key of {_SERVING}")
+        if problems:
+            return StoredCertificates(secret, None, tuple(problems))
+        certificates = CertificateSet(authorities, serving[0])
         return StoredCertificates(
-            secret, KeyedCertificates(CertificateSet(authorities, serving[0]), *keys)
+            secret, KeyedCertificates(certificates, data[_CA_KEY], data[_SERVING_KEY])
         )
 
     def apply(self, plan: RotationPlan, stored: StoredCertificates, now: float) -> None:
-        """Take a step and store what it makes; raises StoreConflict if another replica was faster.
+        """Issue what `plan` says and store it; raises StoreConflict if `stored` is outdated.
 
-        The API server decides which of two replicas that take the same step has taken it.
+        If two replicas do the same, the API server accepts the write of one of them.
         """
-        made = self._issue(plan, stored.keyed, now)
+        issued = self._issue(plan, stored.keyed, now)
         data = {
-            _AUTHORITIES: Sensitive("".join(one.pem for one in made.certificates.authorities)),
-            _AUTHORITY_KEY: made.authority_key,
-            _SERVING: Sensitive(made.certificates.serving.pem),
-            _SERVING_KEY: made.serving_key,
+            _CAS: Sensitive("".join(ca.pem for ca in issued.certificates.authorities)),
+            _CA_KEY: issued.authority_key,
+            _SERVING: Sensitive(issued.certificates.serving.pem),
+            _SERVING_KEY: issued.serving_key,
         }
         if stored.secret is None:
             self._store.create_secret(
@@ -130,16 +123,17 @@ class CertificateSecret:
             self._store.patch_secret(stored.secret, SecretPatch(data=dict(data)))
 
     def _issue(
-        self, plan: RotationPlan, held: KeyedCertificates | None, now: float
+        self, plan: RotationPlan, current: KeyedCertificates | None, now: float
     ) -> KeyedCertificates:
-        terms, before = self._policy, () if held is None else held.certificates.authorities
-        if held is None or plan.step is RotationStep.RENEW_ALL:
-            authority, key = self._factory.new_authority(now, terms.authority_lifetime)
-            authorities = (authority, *still_trusted(before, now))
+        policy = self._policy
+        authorities = () if current is None else current.certificates.authorities
+        if current is None or plan.step is RotationStep.RENEW_ALL:
+            authority, key = self._factory.new_authority(now, policy.authority_lifetime)
         else:
-            authority, key = before[0], held.authority_key
-            authorities = (authority, *still_trusted(before[1:], now))
+            authority, key = authorities[0], current.authority_key
+            authorities = authorities[1:]
         serving, serving_key = self._factory.issue_serving_certificate(
-            authority, key, plan.names, now, terms.serving_lifetime
+            authority, key, plan.names, now, policy.serving_lifetime
         )
-        return KeyedCertificates(CertificateSet(authorities, serving), key, serving_key)
+        trusted = (authority, *still_trusted(authorities, now))
+        return KeyedCertificates(CertificateSet(trusted, serving), key, serving_key)

@@ -1,4 +1,4 @@
-"""What the webhook identifies itself with, wherever it comes from, and what that is made with."""
+"""Protocols of a source of serving certificates, and of the code that makes certificates."""
 
 import ssl
 from collections.abc import Iterable, Sequence
@@ -11,10 +11,10 @@ from csidriver.core.sensitive import Sensitive
 
 
 class CertificateFactory(Protocol):
-    """Makes and reads certificates; see `adapters.pki`."""
+    """Makes and reads certificates; see `adapters.x509`."""
 
     def new_authority(self, now: float, lifetime: float) -> tuple[Certificate, Sensitive]:
-        """An authority, and its key."""
+        """Return a new CA certificate and its key."""
 
     def issue_serving_certificate(
         self,
@@ -24,18 +24,18 @@ class CertificateFactory(Protocol):
         now: float,
         lifetime: float,
     ) -> tuple[Certificate, Sensitive]:
-        """A server's certificate, and its key."""
+        """Return a server's certificate and its key."""
 
     def certificates(
         self, text: str, authorities: Sequence[Certificate] = ()
     ) -> tuple[Certificate, ...]:
-        """The certificates of a PEM text, () if it is none."""
+        """Return the certificates of a PEM text, () if it is invalid."""
 
     def matches_key(self, key: Sensitive, certificate: Certificate) -> bool:
-        """Whether this is the private key of the certificate."""
+        """Return True if this is the private key of the certificate."""
 
     def server_context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
-        """A server's side of TLS; raises InvalidSettings."""
+        """Return a TLS context for a server; raises InvalidSettings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +47,20 @@ class ServingCertificate:
 
 
 class Certificates(Protocol):
-    """A source of certificates."""
+    """A source of serving certificates."""
 
     def context(self) -> ssl.SSLContext | None:
-        """What to serve new connections with, None as long as there is nothing."""
+        """Return the TLS context for new connections, None without a certificate."""
 
     def problems(self) -> list[str]:
-        """Why kube-apiserver would not accept us, nothing if it would."""
+        """Return why kube-apiserver would reject the certificate."""
 
     def run(self, stop: Event) -> None:
-        """Keep it current until `stop`."""
+        """Keep the certificate current until `stop`."""
 
 
 def certificate_problems(served: ServingCertificate | None, cause: str, now: float) -> list[str]:
-    """What is wrong with what is served; `trouble` is why, if that is known."""
+    """Return the problems of the served certificate, with their `cause` if it is known."""
     if served is None:
         return [with_cause("there is no certificate yet", cause)]
     if served.certificate.expires <= now:
@@ -69,5 +69,5 @@ def certificate_problems(served: ServingCertificate | None, cause: str, now: flo
 
 
 def with_cause(problem: str, cause: str) -> str:
-    """A problem, and why, if that is known and not the same."""
+    """Append a cause that is not empty and not yet part of the text."""
     return f"{problem}: {cause}" if cause and cause not in problem else problem

@@ -1,4 +1,7 @@
-"""Who is connected: at most so many, so that peers who keep us waiting cost a bounded amount."""
+"""Limit on concurrent connections, so that slow peers cost a bounded amount.
+
+When the limit is reached, the connection that has been idle longest is closed, else the slowest.
+"""
 
 import contextlib
 import select
@@ -10,31 +13,31 @@ from enum import Enum, auto
 
 
 class ConnectionState(Enum):
-    """What a connection is at."""
+    """The state of a connection."""
 
-    # Between two requests: may be ended at any time.
+    # Between two requests: may be closed at any time.
     IDLE = auto()
-    # Its peer has begun something, a handshake or a request, and owes us the rest.
+    # The peer has begun a handshake or a request, and we wait for the rest.
     WAITING = auto()
-    # We owe the answer.
+    # The peer waits for our answer.
     ANSWERING = auto()
 
 
 class Connection:
-    """A connection. Its own thread says what it is at, any thread may cut it."""
+    """A connection. Its own thread sets its state, any thread may abort it."""
 
     def __init__(self, connected: ssl.SSLSocket, now: float) -> None:
         self.socket = connected
         self.state, self.since = ConnectionState.WAITING, now
         self.is_aborted = False
 
-    def set_state(self, doing: ConnectionState, now: float) -> None:
-        """Note what it is at from now on (monotonic seconds)."""
-        self.state, self.since = doing, now
+    def set_state(self, state: ConnectionState, now: float) -> None:
+        """Set the state and since when it holds (monotonic seconds)."""
+        self.state, self.since = state, now
 
     @property
     def is_idle(self) -> bool:
-        """Between two requests, and nothing has come of the next one."""
+        """True between two requests, as long as no byte of the next one has arrived."""
         if self.state is not ConnectionState.IDLE:
             return False
         with contextlib.suppress(OSError, ValueError):
@@ -42,25 +45,27 @@ class Connection:
         return False
 
     def is_readable(self, seconds: float) -> bool:
-        """Whether something of its peer waits to be read, or comes within so many seconds."""
+        """Return True if the peer has sent bytes, or sends some within `seconds`."""
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
         return bool(poll.poll(seconds * 1000))
 
     def abort(self) -> None:
-        """Have whatever it waits for end at once."""
+        """End reads and writes of the connection's thread at once."""
         self.is_aborted = True
         with contextlib.suppress(OSError):
-            # Of the plain socket: that of TLS would forget its state under its thread's feet.
+            # On the plain socket: the TLS method would drop the state that the thread still uses.
             socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
 
 class ConnectionLimiter:
-    """All connections. `patience` is how long a peer may be slow when others want its place."""
+    """All connections. `max_wait` is how long a peer may be slow while others wait for a place."""
 
-    def __init__(self, most: int, patience: float, monotonic: Callable[[], float]) -> None:
-        self._max_connections = most
-        self._max_wait = patience
+    def __init__(
+        self, max_connections: int, max_wait: float, monotonic: Callable[[], float]
+    ) -> None:
+        self._max_connections = max_connections
+        self._max_wait = max_wait
         self._monotonic = monotonic
         self._connections: set[Connection] = set()
         self._changed = threading.Condition()
@@ -69,45 +74,44 @@ class ConnectionLimiter:
     def __len__(self) -> int:
         return len(self._connections)
 
-    def add(self, guest: Connection) -> bool:
-        """Give it a place, someone else's if need be; False once it is closed."""
+    def add(self, connection: Connection) -> bool:
+        """Add a connection, aborting another one if necessary; return False once closed."""
         with self._changed:
             while len(self._connections) >= self._max_connections and not self._closed:
                 self._abort_one()
                 self._changed.wait(0.05)
             if not self._closed:
-                self._connections.add(guest)
+                self._connections.add(connection)
             return not self._closed
 
-    def remove(self, guest: Connection) -> None:
-        """It has ended."""
+    def remove(self, connection: Connection) -> None:
+        """Remove a connection that has ended."""
         with self._changed:
-            self._connections.discard(guest)
+            self._connections.discard(connection)
             self._changed.notify_all()
 
     def close(self, timeout: float) -> None:
-        """Admit nobody, cut the idle, let the others finish for so many seconds."""
+        """Refuse new connections, abort the idle ones, and the others after `timeout` seconds."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            for guest in self._connections:
-                if guest.is_idle:
-                    guest.abort()
+            for connection in self._connections:
+                if connection.is_idle:
+                    connection.abort()
             if not self._changed.wait_for(lambda: not self._connections, timeout):
-                for guest in self._connections:
-                    guest.abort()
+                for connection in self._connections:
+                    connection.abort()
 
     def _abort_one(self) -> None:
-        """Cut who has been idle longest, or else who has kept us waiting longest; one at a time."""
-        if any(guest.is_aborted for guest in self._connections):
+        """Abort the connection idle longest, else the slowest; wait until the last one is gone."""
+        if any(connection.is_aborted for connection in self._connections):
             return
         too_slow = self._monotonic() - self._max_wait
-        idle = [guest for guest in self._connections if guest.is_idle]
+        idle = [c for c in self._connections if c.is_idle]
         slow = [
-            g
-            for g in self._connections
-            if g.state is ConnectionState.WAITING and g.since <= too_slow
+            c
+            for c in self._connections
+            if c.state is ConnectionState.WAITING and c.since <= too_slow
         ]
-        victims = sorted(idle or slow, key=lambda guest: guest.since)
-        for victim in victims[:1]:
-            victim.abort()
+        if idle or slow:
+            min(idle or slow, key=lambda connection: connection.since).abort()

@@ -1,6 +1,7 @@
-"""HTTPS for kube-apiserver: a thread for each connection, and a bounded number of them.
+"""HTTPS server for kube-apiserver with one thread per connection and a limit on connections.
 
-Handshakes run in those threads, never in the one that accepts: one silent peer would keep out all.
+TLS handshakes run in those threads, never in the accepting thread: there, one silent peer would
+block all others.
 """
 
 import contextlib
@@ -19,17 +20,17 @@ from csidriver.webhook.review_handler import Handler
 log = logging.getLogger(__name__)
 
 _BACKLOG = 128
-_STOP_TIMEOUT = 2.0  # seconds for what is being answered at the end
-_ACCEPT_PAUSE = 0.05  # seconds after an accept that failed: descriptors, memory
+_STOP_TIMEOUT = 2.0  # seconds for requests in progress
+_ACCEPT_PAUSE = 0.05  # seconds after a failed accept: out of descriptors or memory
 
 TlsContextProvider = Callable[[], ssl.SSLContext | None]
 
 
 class AdmissionServer:
-    """Listens on `port` from its making on, answers between `start` and `stop`.
+    """Listens from its construction, answers between `start` and `stop`.
 
-    `context` is asked for each connection, so that certificates change without a restart; while
-    it has none, connections are closed.
+    `tls_context` is called for each connection, so that certificates change without a restart.
+    While it returns None, new connections are closed.
     """
 
     def __init__(
@@ -62,23 +63,23 @@ class AdmissionServer:
 
     @property
     def alive(self) -> bool:
-        """Whether connections are taken."""
+        """True while the server accepts connections."""
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Answer from now on."""
+        """Begin to accept connections."""
         self._thread.start()
 
     def drain(self) -> None:
-        """Tell clients with each answer to connect anew next time, to another replica."""
+        """Close each connection after its next answer, so that clients go to other replicas."""
         self._draining.set()
 
     def stop(self) -> None:
-        """Take no more connections, finish what is being answered, and end."""
+        """Stop accepting connections, finish requests in progress, and return."""
         self.drain()
         self._stopped.set()
         with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
         self._connections.close(_STOP_TIMEOUT)
         self._thread.join()
         self._listener.close()
@@ -86,45 +87,45 @@ class AdmissionServer:
     def _accept(self) -> None:
         while not self._stopped.is_set():
             try:
-                connected, _ = self._listener.accept()
+                accepted, _ = self._listener.accept()
             except OSError:
                 self._stopped.wait(_ACCEPT_PAUSE)
                 continue
             try:
-                self._start_connection(connected)
-            except (OSError, RuntimeError):  # the peer is gone, or there are no more threads
-                connected.close()
+                self._start_connection(accepted)
+            except (OSError, RuntimeError):  # the peer has closed, or no thread can be started
+                accepted.close()
 
-    def _start_connection(self, connected: socket.socket) -> None:
-        context = self._tls_context()
-        if context is None:
-            connected.close()
+    def _start_connection(self, accepted: socket.socket) -> None:
+        tls_context = self._tls_context()
+        if tls_context is None:
+            accepted.close()
             return
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        secured = context.wrap_socket(connected, server_side=True, do_handshake_on_connect=False)
-        guest = Connection(secured, time.monotonic())
-        if not self._connections.add(guest):
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        secured = tls_context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+        connection = Connection(secured, time.monotonic())
+        if not self._connections.add(connection):
             secured.close()
             return
         try:
-            name = "admission-connection"
             threading.Thread(
-                target=self._serve, args=(secured, guest), name=name, daemon=True
+                target=self._serve, args=(connection,), name="admission-connection", daemon=True
             ).start()
         except RuntimeError:
-            self._connections.remove(guest)
+            self._connections.remove(connection)
             secured.close()
             raise
 
-    def _serve(self, secured: ssl.SSLSocket, guest: Connection) -> None:
+    def _serve(self, connection: Connection) -> None:
+        secured = connection.socket
         try:
             secured.settimeout(self._limits.handshake)
             secured.do_handshake()
-            AdmissionHandler(guest, self._shared).serve()
+            AdmissionHandler(connection, self._shared).serve()
         except OSError:
-            pass  # whatever a peer does is its own business
+            pass  # the peer's fault
         except Exception:
             log.exception("a connection failed")
         finally:
-            self._connections.remove(guest)
+            self._connections.remove(connection)
             secured.close()

@@ -1,4 +1,4 @@
-"""Certificates of the webhook's own making: made, shared, renewed and published without restart."""
+"""Certificates that the webhook makes itself: issued, shared, renewed and published."""
 
 import logging
 import ssl
@@ -20,13 +20,13 @@ from csidriver.webhook.metrics import WebhookMetrics
 
 log = logging.getLogger(__name__)
 
-_FIRST_PAUSE = 0.5  # seconds after a failure, then twice as long each time
+_FIRST_RETRY = 0.5  # seconds after a failure, doubled with each further one
 
 
 class ManagedCertificates:
-    """Follows the Secret that replicas share; what any of them has made, all of them serve."""
+    """Serves the certificate in a Secret that all replicas share, and renews it there."""
 
-    def __init__(  # noqa: PLR0913 - two halves of a story and what they are told with
+    def __init__(  # noqa: PLR0913 - the Secret, the bundle and their tools
         self,
         secret: CertificateSecret,
         bundle: CaBundle,
@@ -49,77 +49,75 @@ class ManagedCertificates:
         self._failures = 0
 
     def context(self) -> ssl.SSLContext | None:
-        """What to serve new connections with, None as long as there is nothing."""
+        """Return the TLS context for new connections, None without a certificate."""
         served = self._served
         return None if served is None else served.context
 
     def problems(self) -> list[str]:
-        """Why kube-apiserver would not accept us, nothing if it would."""
-        served = self._served
+        """Return why kube-apiserver would reject the certificate."""
+        served, bundle = self._served, self._bundle
         problems = certificate_problems(served, self._error, self._clock.now())
-        bundle = self._bundle
         problem = bundle.problem if served is None else bundle.problem_for(served.certificate)
         return [*problems, with_cause(problem, self._error)] if problem else problems
 
     def run(self, stop: threading.Event) -> None:
-        """Look, act, wait, until `stop`."""
+        """Reconcile until `stop`."""
         while not stop.is_set():
             self._clock.wait(stop, self.reconcile())
 
     def reconcile(self) -> float:
-        """Do what is to be done; in how many seconds to look again."""
+        """Do what is due; return in how many seconds to reconcile again."""
         now = self._clock.now()
         try:
-            at = self._reconcile(now)
+            due = self._reconcile(now)
         except StoreConflict:
-            return self._retry_delay()  # another replica was faster; what it has made is there
+            return self._retry_delay()  # another replica was faster; the next read shows its work
         except DriverError as error:
             if str(error) != self._error:
                 self._error = str(error)
                 log.warning("%s", error)
             return self._retry_delay()
         self._error = ""
-        if at > now and self._bundle.problem:
-            return self._retry_delay()  # installed in whatever order, it is soon seen
+        if due > now and self._bundle.problem:
+            return self._retry_delay()  # the configuration may be installed after the webhook
         self._failures = 0
-        return min(self._policy.poll_interval, max(0.0, at - now))
+        return min(self._policy.poll_interval, max(0.0, due - now))
 
     def _retry_delay(self) -> float:
         self._failures += 1
-        return min(self._policy.poll_interval, _FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10))
+        return min(self._policy.poll_interval, _FIRST_RETRY * 2.0 ** min(self._failures - 1, 10))
 
     def _reconcile(self, now: float) -> float:
-        """When to look again (epoch seconds)."""
-        holding = self._secret.read()
-        unpublished = None
-        if holding.keyed is not None:
+        """Return when something is due next (epoch seconds)."""
+        stored = self._secret.read()
+        certificates, unpublished = None, None
+        if stored.keyed is not None:
+            certificates = stored.keyed.certificates
             try:
-                self._bundle.publish(holding.keyed.certificates.authorities, now)
+                self._bundle.publish(certificates.authorities, now)
             except StoreError as error:
-                # Certificates are served and renewed all the same.
+                # Serving and renewing go on.
                 unpublished = error
-            self._serve(holding.keyed, now)
-        stock = None if holding.keyed is None else holding.keyed.certificates
-        plan = next_step(stock, self._names, now, self._policy)
+            self._serve(stored.keyed, now)
+        plan = next_step(certificates, self._names, now, self._policy)
         if plan.step is not RotationStep.KEEP:
-            if holding.problems:
-                log.warning("%s is made anew: %s", self._secret, "; ".join(holding.problems))
-            self._secret.apply(plan, holding, now)
+            if stored.problems:
+                log.warning("replacing damaged %s: %s", self._secret, "; ".join(stored.problems))
+            self._secret.apply(plan, stored, now)
             log.info("%s: %s", self._secret, plan.step.value)
         if unpublished is not None:
             raise unpublished
         return plan.due_at if plan.step is RotationStep.KEEP else now
 
-    def _serve(self, material: KeyedCertificates, now: float) -> None:
+    def _serve(self, keyed: KeyedCertificates, now: float) -> None:
         served = None if self._served is None else self._served.certificate
-        offered = material.certificates.serving
+        offered = keyed.certificates.serving
         if served is not None and served.id == offered.id:
             return
         if not may_serve(offered, served, self._bundle.published_since, now, self._policy):
             return
-        self._served = ServingCertificate(
-            offered, self._factory.server_context(offered.pem, material.serving_key)
-        )
+        context = self._factory.server_context(offered.pem, keyed.serving_key)
+        self._served = ServingCertificate(offered, context)
         self._metrics.expiry.set(offered.expires)
         until = datetime.fromtimestamp(offered.expires, UTC)
         log.info("serving certificate %.16s, until %s", offered.id, until.isoformat())

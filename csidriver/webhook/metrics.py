@@ -1,4 +1,4 @@
-"""The webhook role's metrics; their meaning is in `docs/operations.md`."""
+"""Metrics of the webhook role; `docs/operations.md` explains them."""
 
 from enum import Enum
 
@@ -8,18 +8,18 @@ _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)
 
 
 class Result(Enum):
-    """What came of a request."""
+    """The result of a request."""
 
     INJECTED = "injected"
     UNCHANGED = "unchanged"
     DENIED = "denied"
-    # It is no admission review.
+    # The body is not an AdmissionReview.
     REFUSED = "refused"
     FAILED = "failed"
 
 
 class WebhookMetrics:
-    """One set for a process."""
+    """The metrics of one process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._admissions = Counter(
@@ -46,5 +46,5 @@ class WebhookMetrics:
         )
 
     def count(self, result: Result) -> None:
-        """Count one answer."""
+        """Count one response."""
         self._admissions.labels(result.value).inc()

@@ -1,4 +1,4 @@
-"""From the body of a request to the body of its answer; never quotes either in an error."""
+"""The answer to the body of an admission request; errors never quote the body."""
 
 import json
 import logging
@@ -13,35 +13,38 @@ from csidriver.webhook.metrics import Result
 
 log = logging.getLogger(__name__)
 
-# Commas and brackets. A variable of a container has three, and no pod has 30,000 of them; what has
-# more is made to fill the memory, for three bytes of JSON can be a hundred in Python.
-_MOST_PARTS = 100_000
+# Commas and brackets. A variable of a container has three, and no pod has 30,000 variables. A body
+# with more is an attack on our memory: three bytes of JSON can become a hundred in Python.
+_MAX_PARTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewResponse:
-    """A status and a JSON body, and how to count it."""
+    """An HTTP status with a JSON body, and the metric that counts it."""
 
     status: HTTPStatus
     body: bytes = field(repr=False)
     result: Result
 
 
+Handler = Callable[[bytes], ReviewResponse]
+
+
 def handle_review(body: bytes) -> ReviewResponse:
-    """What to reply to the body of a request; never raises."""
+    """Return the response to the body of a request; never raises."""
     try:
-        told = review(_decoded(body))
+        answer = review(_parse(body))
     except InvalidRequest as error:
         return error_response(HTTPStatus.BAD_REQUEST, str(error))
     except Exception:
         log.exception("an admission review could not be answered")
         return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "see the log of the webhook")
-    return ReviewResponse(HTTPStatus.OK, json.dumps(told).encode(), _result(told["response"]))
+    return ReviewResponse(HTTPStatus.OK, json.dumps(answer).encode(), _result(answer["response"]))
 
 
 def error_response(status: HTTPStatus, problem: str) -> ReviewResponse:
-    """An error in the shape that kube-apiserver passes on to its client."""
-    told = {
+    """Return an error as a Status object, whose message kube-apiserver shows to its client."""
+    document = {
         "apiVersion": "v1",
         "kind": "Status",
         "status": "Failure",
@@ -49,7 +52,7 @@ def error_response(status: HTTPStatus, problem: str) -> ReviewResponse:
         "message": f"oauth2-csi webhook: {problem}",
     }
     result = Result.FAILED if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Result.REFUSED
-    return ReviewResponse(status, json.dumps(told).encode(), result)
+    return ReviewResponse(status, json.dumps(document).encode(), result)
 
 
 def _result(response: dict[str, Any]) -> Result:
@@ -58,39 +61,35 @@ def _result(response: dict[str, Any]) -> Result:
     return Result.INJECTED if "patch" in response else Result.UNCHANGED
 
 
-def _decoded(body: bytes) -> dict[str, Any]:
-    problem = "it is no JSON object"
-    if sum(map(body.count, (b",", b"[", b"{"))) > _MOST_PARTS:
-        raise InvalidRequest("admission review", ["it has too many parts"])
+class _InvalidJson(ValueError):
+    """JSON that Kubernetes never writes; the message quotes nothing."""
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    problem = "the body is not a JSON object"
+    if sum(map(body.count, (b",", b"[", b"{"))) > _MAX_PARTS:
+        raise InvalidRequest("admission review", ["the body has too many parts"])
     try:
         document: object = json.loads(
-            body, object_pairs_hook=_once, parse_constant=_refuse_constant
+            body, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
         )
-    except (ValueError, RecursionError) as error:
-        # Only texts of our own are shown.
-        problem = (
-            str(error) if type(error) is _InvalidJson else "it is no JSON, or nested without end"
-        )
+    except _InvalidJson as error:
+        problem = str(error)
+    except (ValueError, RecursionError):
+        problem = "the body is not JSON, or is nested too deeply"
     else:
         if isinstance(document, dict):
             return document
-    # Outside of the handler, or Python would attach an error that holds the body.
+    # Outside of the handler, or Python would attach an error that contains the body.
     raise InvalidRequest("admission review", [problem])
 
 
-class _InvalidJson(ValueError):
-    """JSON that no Kubernetes writes."""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise _InvalidJson("a key stands twice in one object")
+        raise _InvalidJson("the body has an object with a duplicate key")
     return found
 
 
 def _refuse_constant(_: str) -> NoReturn:
-    raise _InvalidJson("it holds NaN or Infinity")
-
-
-Handler = Callable[[bytes], ReviewResponse]
+    raise _InvalidJson("the body contains NaN or Infinity")

@@ -1,4 +1,4 @@
-"""The webhook role as a whole: certificates and server, from start to a quiet end."""
+"""The webhook role: its certificates and its server, from start to shutdown."""
 
 import logging
 import threading
@@ -10,34 +10,34 @@ log = logging.getLogger(__name__)
 
 
 class Webhook:
-    """`drain` is for how long it goes on after `stop`, in seconds.
+    """Serves admission reviews, also for `drain` seconds after `stop`.
 
-    Kubernetes takes an ending pod out of its Service only after it has told the pod to end.
+    Kubernetes removes a terminating pod from its Service only after it has signalled the pod.
     """
 
     def __init__(self, certificates: Certificates, server: AdmissionServer, drain: float) -> None:
         self._certificates = certificates
         self._server = server
         self._drain = drain
-        self._ending = threading.Event()
+        self._stopping = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
-        """Serve until `stop`, and a little longer."""
+        """Serve until `stop`, and `drain` seconds longer."""
         self._server.start()
         log.info("admission reviews on port %d", self._server.port)
         try:
             self._certificates.run(stop)
         finally:
-            self._ending.set()
+            self._stopping.set()
             self._server.drain()
             threading.Event().wait(self._drain)
             self._server.stop()
 
     def alive(self) -> list[str]:
-        """What would be mended by a restart."""
-        return [] if self._server.alive else ["no connections are taken"]
+        """Return the problems that a restart would solve."""
+        return [] if self._server.alive else ["the server does not accept connections"]
 
     def ready(self) -> list[str]:
-        """Why kube-apiserver should ask another replica."""
-        ending = ["it is ending"] if self._ending.is_set() else []
-        return self._certificates.problems() + ending
+        """Return why kube-apiserver should ask another replica."""
+        stopping = ["the webhook is shutting down"] if self._stopping.is_set() else []
+        return self._certificates.problems() + stopping

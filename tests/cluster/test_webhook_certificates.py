@@ -26,8 +26,8 @@ from tests.cluster.controlplane import ControlPlane
 from tests.cluster.webhook_cluster import CONFIGURATION, Hooked, Pod, as_by_controllers
 from tests.core.admission.pods import ENTRY, pod_with
 from tests.refresher.bench import until
-from tests.webhook.front import Front
-from tests.webhook.replica import Given, Replica
+from tests.webhook.service_proxy import ServiceProxy
+from tests.webhook.replica import ReplicaOptions, Replica
 
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
 
@@ -65,7 +65,7 @@ def hooked(of_module: Hooked) -> Iterator[Hooked]:
 
 
 @contextlib.contextmanager
-def serving(hooked: Hooked, given: Given | None = None) -> Iterator[Replica]:
+def serving(hooked: Hooked, given: ReplicaOptions | None = None) -> Iterator[Replica]:
     """One replica, registered and ready."""
     with contextlib.closing(Stage(hooked)) as stage:
         yield stage.start(given)
@@ -75,12 +75,12 @@ class Stage:
     """Replicas behind one Service, which is registered."""
 
     def __init__(self, hooked: Hooked) -> None:
-        self.front = Front()
+        self.front = ServiceProxy()
         self._hooked = hooked
         self._replicas: list[Replica] = []
         hooked.register(self.front.port)
 
-    def start(self, given: Given | None = None) -> Replica:
+    def start(self, given: ReplicaOptions | None = None) -> Replica:
         replica = Replica(self._hooked.store(), self._hooked.configuration(), given)
         replica.start()
         self._replicas.append(replica)
@@ -138,15 +138,17 @@ def trusts_another(hooked: Hooked, port: int) -> None:
 @pytest.mark.parametrize(
     ("given", "spoil", "text"),
     [
-        pytest.param(Given(answer=too_old), None, "oauth2-csi webhook: this is why", id="refused"),
         pytest.param(
-            Given(names=frozenset({"another.svc"})),
+            ReplicaOptions(handler=too_old), None, "oauth2-csi webhook: this is why", id="refused"
+        ),
+        pytest.param(
+            ReplicaOptions(names=frozenset({"another.svc"})),
             None,
             "x509: certificate is valid for another.svc, not oauth2-csi-webhook.oauth2-csi.svc",
             id="name",
         ),
         pytest.param(
-            Given(terms=RotationPolicy(poll_interval=3600.0)),
+            ReplicaOptions(policy=RotationPolicy(poll_interval=3600.0)),
             trusts_another,
             "x509: certificate signed by unknown authority",
             id="authority",
@@ -154,7 +156,7 @@ def trusts_another(hooked: Hooked, port: int) -> None:
     ],
 )
 def test_users_see_why_the_webhook_could_not_be_asked(
-    hooked: Hooked, given: Given, spoil: Callable[[Hooked, int], None] | None, text: str
+    hooked: Hooked, given: ReplicaOptions, spoil: Callable[[Hooked, int], None] | None, text: str
 ) -> None:
     with contextlib.closing(Stage(hooked)) as stage:
         stage.start(given)
@@ -181,7 +183,7 @@ def test_applying_the_manifest_again_takes_nothing_away(
     hooked: Hooked, change: Callable[[Hooked, int], None]
 ) -> None:
     with contextlib.closing(Stage(hooked)) as stage:
-        stage.start(Given(terms=RotationPolicy(poll_interval=3600.0)))
+        stage.start(ReplicaOptions(policy=RotationPolicy(poll_interval=3600.0)))
         before = hooked.ca_bundle()
         assert before
         change(hooked, stage.front.port)
@@ -316,7 +318,7 @@ class Stream:
 
 def test_rotation_fails_no_pod_of_a_stream(hooked: Hooked) -> None:
     """Two replicas, and a third that takes the place of the first, renew each other's all."""
-    given = Given(terms=RESTLESS)
+    given = ReplicaOptions(policy=RESTLESS)
     with contextlib.closing(Stage(hooked)) as stage:
         first = stage.start(replace(given, drain=2.0))
         stage.start(given)
@@ -348,8 +350,8 @@ def test_rotation_fails_no_pod_of_a_stream(hooked: Hooked) -> None:
 def test_a_deleted_certificate_is_made_anew_without_a_failed_pod(hooked: Hooked) -> None:
     terms = replace(RESTLESS, authority_lead=1.0, serving_lead=1.0)
     with contextlib.closing(Stage(hooked)) as stage:
-        stage.start(Given(terms=terms))
-        stage.start(Given(terms=terms))
+        stage.start(ReplicaOptions(policy=terms))
+        stage.start(ReplicaOptions(policy=terms))
         (before,) = CertificateFactory().certificates(hooked.ca_bundle())
         with Stream(hooked) as stream:
             hooked.plane.kubectl("delete", "secret", CERTIFICATE, f"--namespace={DRIVER_NAMESPACE}")
@@ -365,7 +367,7 @@ def test_a_deleted_certificate_is_made_anew_without_a_failed_pod(hooked: Hooked)
 
 def test_a_damaged_certificate_is_made_anew_without_a_failed_pod(hooked: Hooked) -> None:
     with contextlib.closing(Stage(hooked)) as stage:
-        stage.start(Given(terms=replace(RESTLESS, authority_lead=1.0, serving_lead=1.0)))
+        stage.start(ReplicaOptions(policy=replace(RESTLESS, authority_lead=1.0, serving_lead=1.0)))
         store = hooked.store()
         with Stream(hooked) as stream:
             found = store.get_secret(DRIVER_NAMESPACE, CERTIFICATE)
@@ -403,7 +405,7 @@ def test_a_restart_of_the_api_server_is_survived(fragile_plane: ControlPlane) ->
     hooked = Hooked(Cluster(fragile_plane))
     hooked.tenant(TENANT)
     with contextlib.closing(Stage(hooked)) as stage:
-        replica = stage.start(Given(terms=RESTLESS))
+        replica = stage.start(ReplicaOptions(policy=RESTLESS))
         assert is_served(hooked)
         before = hooked.ca_bundle()
         fragile_plane.stop_api_server()

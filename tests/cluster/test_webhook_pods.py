@@ -19,7 +19,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.webhook_cluster import Hooked, Pod
 from tests.core.admission.pods import ENTRY, KEY, container, pod_with
 from tests.refresher.bench import until
-from tests.webhook.replica import Given, Replica
+from tests.webhook.replica import ReplicaOptions, Replica
 
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
 
@@ -220,7 +220,7 @@ def adds_a_sidecar(body: bytes) -> ReviewResponse:
 @contextlib.contextmanager
 def another(hooked: Hooked) -> Iterator[None]:
     """Another webhook, called after ours, with the certificate of ours."""
-    replica = Replica(hooked.store(), None, Given(answer=adds_a_sidecar))
+    replica = Replica(hooked.store(), None, ReplicaOptions(handler=adds_a_sidecar))
     replica.start()
     until(lambda: replica.role.ready() == [])
     manifest = hooked.manifest(replica.port)

@@ -23,13 +23,13 @@ NAMES = frozenset({"oauth2-csi-webhook.oauth2-csi.svc"})
 
 
 @dataclass(frozen=True)
-class Given:
+class ReplicaOptions:
     """What a test chooses."""
 
-    terms: RotationPolicy = field(default_factory=lambda: RotationPolicy(poll_interval=0.1))
+    policy: RotationPolicy = field(default_factory=lambda: RotationPolicy(poll_interval=0.1))
     names: frozenset[str] = NAMES
     clock: SystemClock = field(default_factory=SystemClock)
-    answer: Handler = handle_review
+    handler: Handler = handle_review
     limits: HttpLimits = field(default_factory=HttpLimits)
     drain: float = 0.0
 
@@ -38,10 +38,13 @@ class Replica:
     """`start` and `stop` it; `certificates` may be looked at in between."""
 
     def __init__(
-        self, store: SecretStore, configuration: Configuration | None, given: Given | None = None
+        self,
+        store: SecretStore,
+        configuration: Configuration | None,
+        given: ReplicaOptions | None = None,
     ) -> None:
-        given = given or Given()
-        pki, terms = CertificateFactory(), given.terms
+        given = given or ReplicaOptions()
+        pki, terms = CertificateFactory(), given.policy
         self.registry = CollectorRegistry()
         metrics = WebhookMetrics(self.registry)
         self.certificates = ManagedCertificates(
@@ -54,7 +57,7 @@ class Replica:
             policy=terms,
         )
         self.server = AdmissionServer(
-            ("127.0.0.1", 0), self.certificates.context, given.answer, metrics, given.limits
+            ("127.0.0.1", 0), self.certificates.context, given.handler, metrics, given.limits
         )
         self.role = Webhook(self.certificates, self.server, given.drain)
         self._stop = threading.Event()

@@ -14,7 +14,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.webhook.certificate_files import FileCertificates
 from csidriver.webhook.metrics import WebhookMetrics
 from tests.refresher.bench import until
-from tests.webhook.places import Dial
+from tests.webhook.fakes import FakeClock
 
 PKI = CertificateFactory()
 Pair = tuple[Certificate, Sensitive]
@@ -25,7 +25,7 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.files = CertificateFiles(folder / "tls.crt", folder / "tls.key")
-        self.dial = Dial(float(int(time.time())))
+        self.dial = FakeClock(float(int(time.time())))
         self.registry = CollectorRegistry()
         self._authority = PKI.new_authority(self.dial.time, 9000.0)
         metrics = WebhookMetrics(self.registry)

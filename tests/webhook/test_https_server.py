@@ -499,7 +499,7 @@ def test_the_role_is_not_ready_before_it_ends() -> None:
     until(lambda: role.alive() == [])
     assert role.ready() == []
     stop.set()
-    assert until(role.ready) == ["it is ending"]
+    assert until(role.ready) == ["the webhook is shutting down"]
     assert role.alive() == [], "it goes on for a while"
     thread.join(PATIENCE)
     assert role.alive() != []

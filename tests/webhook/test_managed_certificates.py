@@ -22,7 +22,7 @@ from csidriver.webhook.certificate_secret import CertificateSecret
 from csidriver.webhook.managed_certificates import ManagedCertificates
 from csidriver.webhook.metrics import WebhookMetrics
 from tests.refresher.bench import until
-from tests.webhook.places import Dial, Register
+from tests.webhook.fakes import FakeClock, FakeConfiguration
 from tests.webhook.replica import NAMES
 
 PKI = CertificateFactory()
@@ -33,7 +33,9 @@ DAY = 86_400.0
 class Rig:
     """One replica, and what it shares with others."""
 
-    def __init__(self, store: DirectoryStore, dial: Dial, register: Register | None) -> None:
+    def __init__(
+        self, store: DirectoryStore, dial: FakeClock, register: FakeConfiguration | None
+    ) -> None:
         self.store = store
         self.dial = dial
         self.registry = CollectorRegistry()
@@ -65,17 +67,17 @@ def store(tmp_path: Path) -> DirectoryStore:
 
 
 @pytest.fixture
-def dial() -> Dial:
-    return Dial(float(int(time.time())))
+def dial() -> FakeClock:
+    return FakeClock(float(int(time.time())))
 
 
 @pytest.fixture
-def register() -> Register:
-    return Register("", "")
+def register() -> FakeConfiguration:
+    return FakeConfiguration("", "")
 
 
 @pytest.fixture
-def rig(store: DirectoryStore, dial: Dial, register: Register) -> Rig:
+def rig(store: DirectoryStore, dial: FakeClock, register: FakeConfiguration) -> Rig:
     return Rig(store, dial, register)
 
 
@@ -94,7 +96,7 @@ def offered(store: DirectoryStore) -> Certificate:
     return PKI.certificates(text, authorities(store))[0]
 
 
-def published(register: Register) -> set[str]:
+def published(register: FakeConfiguration) -> set[str]:
     assert register.bundles is not None
     (text,) = set(register.bundles)
     return {one.id for one in PKI.certificates(text)}
@@ -106,7 +108,7 @@ def presented(context: ssl.SSLContext | None) -> ssl.SSLContext:
 
 
 def test_the_first_look_makes_publishes_and_serves(
-    rig: Rig, store: DirectoryStore, register: Register
+    rig: Rig, store: DirectoryStore, register: FakeConfiguration
 ) -> None:
     assert rig.made.context() is None
     assert len(rig.made.problems()) == 2
@@ -123,7 +125,7 @@ def test_the_first_look_makes_publishes_and_serves(
 
 
 def test_nothing_is_written_when_nothing_is_due(
-    rig: Rig, store: DirectoryStore, register: Register
+    rig: Rig, store: DirectoryStore, register: FakeConfiguration
 ) -> None:
     rig.settle()
     before, version = stored(store), register.version
@@ -133,7 +135,7 @@ def test_nothing_is_written_when_nothing_is_due(
 
 
 def test_a_second_replica_takes_what_is_there(
-    rig: Rig, store: DirectoryStore, register: Register, dial: Dial
+    rig: Rig, store: DirectoryStore, register: FakeConfiguration, dial: FakeClock
 ) -> None:
     rig.settle()
     before = stored(store)
@@ -158,7 +160,7 @@ def test_a_certificate_is_renewed_and_served_before_it_ends(
 
 
 def test_another_authority_is_published_at_once_and_served_once_it_has_settled(
-    rig: Rig, store: DirectoryStore, register: Register, dial: Dial
+    rig: Rig, store: DirectoryStore, register: FakeConfiguration, dial: FakeClock
 ) -> None:
     rig.settle()
     second = Rig(store, dial, register)
@@ -181,7 +183,7 @@ def test_another_authority_is_published_at_once_and_served_once_it_has_settled(
 
 
 def test_an_authority_is_forgotten_when_it_has_expired(
-    rig: Rig, store: DirectoryStore, register: Register
+    rig: Rig, store: DirectoryStore, register: FakeConfiguration
 ) -> None:
     rig.settle()
     (old,) = authorities(store)
@@ -194,7 +196,7 @@ def test_an_authority_is_forgotten_when_it_has_expired(
 
 
 def test_after_a_long_outage_everything_is_made_anew(
-    rig: Rig, store: DirectoryStore, register: Register
+    rig: Rig, store: DirectoryStore, register: FakeConfiguration
 ) -> None:
     rig.settle()
     (old,) = authorities(store)
@@ -219,7 +221,7 @@ def test_after_a_long_outage_everything_is_made_anew(
     ],
 )
 def test_a_damaged_secret_is_made_anew_while_the_former_certificate_is_served(
-    rig: Rig, store: DirectoryStore, register: Register, key: str, value: str | None
+    rig: Rig, store: DirectoryStore, register: FakeConfiguration, key: str, value: str | None
 ) -> None:
     rig.settle()
     before, (old,), expiry = stored(store), authorities(store), rig.expiry()
@@ -250,7 +252,7 @@ def test_parts_that_do_not_belong_together_are_damage(rig: Rig, store: Directory
 
 
 def test_a_secret_of_somebody_else_is_left_alone(
-    rig: Rig, store: DirectoryStore, register: Register
+    rig: Rig, store: DirectoryStore, register: FakeConfiguration
 ) -> None:
     data = {"tls.crt": Sensitive("theirs")}
     foreign = store.create_secret(Secret(DRIVER_NAMESPACE, CERTIFICATE, data=data))
@@ -263,7 +265,7 @@ def test_a_secret_of_somebody_else_is_left_alone(
 
 
 def test_a_bundle_with_nonsense_and_one_that_lacks_are_put_right(
-    rig: Rig, store: DirectoryStore, register: Register
+    rig: Rig, store: DirectoryStore, register: FakeConfiguration
 ) -> None:
     rig.settle()
     (signer,) = authorities(store)
@@ -283,7 +285,7 @@ class Late(DirectoryStore):
 
 
 def test_of_two_replicas_that_begin_at_once_one_takes_what_the_other_made(
-    store: DirectoryStore, register: Register, dial: Dial, tmp_path: Path
+    store: DirectoryStore, register: FakeConfiguration, dial: FakeClock, tmp_path: Path
 ) -> None:
     late = Late(tmp_path)
     late.other = Rig(store, dial, register)
@@ -294,12 +296,12 @@ def test_of_two_replicas_that_begin_at_once_one_takes_what_the_other_made(
 
 
 def test_a_configuration_that_changes_meanwhile_is_looked_at_again(
-    rig: Rig, store: DirectoryStore, register: Register
+    rig: Rig, store: DirectoryStore, register: FakeConfiguration
 ) -> None:
     register.unwritable = StoreConflict("it has changed")
     rig.made.reconcile()
     assert 0 < rig.made.reconcile() < TERMS.poll_interval
-    assert "not looked at" in rig.made.problems()[0]
+    assert "not been read" in rig.made.problems()[0]
     register.unwritable = None
     rig.settle()
     assert published(register) == {one.id for one in authorities(store)}
@@ -315,7 +317,7 @@ def test_it_looks_until_it_is_told_to_stop(rig: Rig) -> None:
     assert not thread.is_alive()
 
 
-def test_an_outage_is_no_reason_to_be_unready(rig: Rig, register: Register) -> None:
+def test_an_outage_is_no_reason_to_be_unready(rig: Rig, register: FakeConfiguration) -> None:
     rig.settle()
     register.unreadable = StoreUnavailable("away")
     pauses = [rig.made.reconcile() for _ in range(12)]
@@ -327,7 +329,7 @@ def test_an_outage_is_no_reason_to_be_unready(rig: Rig, register: Register) -> N
 
 
 def test_certificates_are_renewed_while_the_configuration_cannot_be_read(
-    rig: Rig, store: DirectoryStore, register: Register
+    rig: Rig, store: DirectoryStore, register: FakeConfiguration
 ) -> None:
     rig.settle()
     first = offered(store)
@@ -339,7 +341,7 @@ def test_certificates_are_renewed_while_the_configuration_cannot_be_read(
     assert rig.expiry() == offered(store).expires
 
 
-def test_a_bundle_that_may_not_be_written_is_told(rig: Rig, register: Register) -> None:
+def test_a_bundle_that_may_not_be_written_is_told(rig: Rig, register: FakeConfiguration) -> None:
     register.unwritable = StoreRefused("we lack the right")
     for _ in range(3):
         rig.made.reconcile()
@@ -351,7 +353,7 @@ def test_a_bundle_that_may_not_be_written_is_told(rig: Rig, register: Register) 
 
 
 def test_what_is_trusted_is_ready_though_the_next_authority_cannot_be_published(
-    rig: Rig, store: DirectoryStore, register: Register
+    rig: Rig, store: DirectoryStore, register: FakeConfiguration
 ) -> None:
     rig.settle()
     while rig.dial.time < authorities(store)[0].expires - TERMS.authority_lead - 30 * DAY:
@@ -376,7 +378,7 @@ def test_what_is_trusted_is_ready_though_the_next_authority_cannot_be_published(
 
 @pytest.mark.parametrize("bundles", [None, ()], ids=["no configuration", "no webhooks"])
 def test_a_configuration_that_asks_nobody_is_told(
-    rig: Rig, register: Register, bundles: tuple[str, ...] | None
+    rig: Rig, register: FakeConfiguration, bundles: tuple[str, ...] | None
 ) -> None:
     rig.settle()
     register.bundles = bundles
@@ -386,7 +388,7 @@ def test_a_configuration_that_asks_nobody_is_told(
 
 
 def test_without_a_configuration_certificates_are_made_all_the_same(
-    store: DirectoryStore, dial: Dial
+    store: DirectoryStore, dial: FakeClock
 ) -> None:
     rig = Rig(store, dial, None)
     rig.settle()
@@ -402,7 +404,7 @@ def test_without_a_configuration_certificates_are_made_all_the_same(
 
 
 def test_a_name_that_is_added_is_in_the_next_certificate_at_once(
-    rig: Rig, store: DirectoryStore, register: Register, dial: Dial
+    rig: Rig, store: DirectoryStore, register: FakeConfiguration, dial: FakeClock
 ) -> None:
     rig.settle()
     other = Rig(store, dial, register)

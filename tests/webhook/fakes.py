@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from csidriver.errors import StoreConflict, StoreError
 
 
-class Dial:
+class FakeClock:
     """A clock that goes on only when told to."""
 
     def __init__(self, now: float) -> None:
@@ -25,14 +25,14 @@ class Dial:
 
 
 @dataclass(frozen=True)
-class Told:
+class FakeBundles:
     """What a configuration said."""
 
     bundles: tuple[str, ...]
     version: int
 
 
-class Register:
+class FakeConfiguration:
     """A MutatingWebhookConfiguration; `refuse` is raised by reads or writes, `busy` by a write."""
 
     def __init__(self, *bundles: str) -> None:
@@ -44,12 +44,12 @@ class Register:
     def __str__(self) -> str:
         return "MutatingWebhookConfiguration ours"
 
-    def read(self) -> Told | None:
+    def read(self) -> FakeBundles | None:
         if self.unreadable is not None:
             raise self.unreadable
-        return None if self.bundles is None else Told(self.bundles, self.version)
+        return None if self.bundles is None else FakeBundles(self.bundles, self.version)
 
-    def write(self, base: Told, bundle: str) -> None:
+    def write(self, base: FakeBundles, bundle: str) -> None:
         if self.unwritable is not None:
             raise self.unwritable
         if base.version != self.version:

@@ -6,13 +6,13 @@ import socket
 import threading
 
 
-class Front:
+class ServiceProxy:
     """Passes bytes on, on loopback; `ports` are those of the replicas, and may change."""
 
     def __init__(self) -> None:
         self.ports: list[int] = []
         self._turn = itertools.count()
-        self._carriers: list[_Carrier] = []
+        self._forwarders: list[_Forwarder] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -24,8 +24,8 @@ class Front:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._listener.close()
-        for carrier in self._carriers:
-            carrier.cut()
+        for carrier in self._forwarders:
+            carrier.abort()
             carrier.join()
 
     def _accept(self) -> None:
@@ -36,8 +36,8 @@ class Front:
                 if server is None:
                     client.close()
                     continue
-                self._carriers.append(_Carrier(client, server))
-                self._carriers[-1].start()
+                self._forwarders.append(_Forwarder(client, server))
+                self._forwarders[-1].start()
 
     def _connected(self) -> socket.socket | None:
         ports, turn = self.ports, next(self._turn)
@@ -47,7 +47,7 @@ class Front:
         return None
 
 
-class _Carrier(threading.Thread):
+class _Forwarder(threading.Thread):
     """One connection, both ways."""
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
@@ -63,7 +63,7 @@ class _Carrier(threading.Thread):
         for end in self._ends:
             end.close()
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         for end in self._ends:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -72,4 +72,4 @@ class _Carrier(threading.Thread):
         with contextlib.suppress(OSError):
             while chunk := source.recv(65536):
                 target.sendall(chunk)
-        self.cut()
+        self.abort()
