@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from csidriver.demo import sandbox
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 
 # These need a cluster: `make e2e`.
 collect_ignore = [] if os.environ.get("E2E_CLUSTER") else ["e2e"]
+
+# The same examples in every run, however slow the machine: what fails for one fails for all.
+hypothesis.settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("repeatable")
 
 _refused = ""
 
