@@ -12,7 +12,7 @@ class DriverError(Exception):
     """Root of all errors that this package raises on purpose."""
 
 
-class Invalid(DriverError):
+class InvalidInput(DriverError):
     """Input that its author must change; `problems` holds all of its faults, not the first one."""
 
     def __init__(self, subject: str, problems: Iterable[str]) -> None:
@@ -21,23 +21,23 @@ class Invalid(DriverError):
         super().__init__(f"{subject}: {'; '.join(self.problems)}")
 
 
-class InvalidRequest(Invalid):
+class InvalidRequest(InvalidInput):
     """A CSI call that breaks the contract, or volume attributes that make no sense."""
 
 
-class InvalidAnnotation(Invalid):
+class InvalidAnnotation(InvalidInput):
     """A `to-inject` annotation, or a pod that it does not fit."""
 
 
-class InvalidSecret(Invalid):
+class InvalidSecret(InvalidInput):
     """A source, grant or companion Secret whose content does not parse."""
 
 
-class InvalidTemplate(Invalid):
+class InvalidTemplate(InvalidInput):
     """A token file template that names something unknown."""
 
 
-class InvalidSettings(Invalid):
+class InvalidSettings(InvalidInput):
     """Flags or issuer configuration that the operator must mend."""
 
 
@@ -65,7 +65,7 @@ class PublishedDifferently(DriverError):
     """The volume is published already, but not as it is asked for now."""
 
 
-class StillInUse(DriverError):
+class CleanupRefused(DriverError):
     """The driver cannot be removed from a node: a process or pods still use it."""
 
 

@@ -21,19 +21,19 @@ FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 
 # They log headers, bodies or addresses when asked for details.
-_TALKATIVE = ("kubernetes", "oauthlib", "requests", "requests_oauthlib", "urllib3", "grpc")
+_VERBOSE_LIBRARIES = ("kubernetes", "oauthlib", "requests", "requests_oauthlib", "urllib3", "grpc")
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
-def setup(level: str, form: str) -> None:
+def setup(level: str, log_format: str) -> None:
     """Log to standard error from now on; `level` is one of LEVELS, `form` one of FORMATS."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in _TALKATIVE:
+    for name in _VERBOSE_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.raiseExceptions = False  # the complaint about a faulty log call quotes its arguments
     threading.excepthook = _unhandled_in_thread
@@ -55,11 +55,11 @@ def message(record: logging.LogRecord) -> str:
 
 
 def _unhandled(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    error_type: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    if issubclass(kind, KeyboardInterrupt):
+    if issubclass(error_type, KeyboardInterrupt):
         return
-    log.critical("not handled", exc_info=(kind, error, trace))
+    log.critical("not handled", exc_info=(error_type, error, trace))
 
 
 def _unhandled_in_thread(args: threading.ExceptHookArgs) -> None:
@@ -67,7 +67,7 @@ def _unhandled_in_thread(args: threading.ExceptHookArgs) -> None:
         _unhandled(args.exc_type, args.exc_value, args.exc_traceback)
 
 
-def _places(info: _ExcInfo) -> list[str]:
+def _frames(info: _ExcInfo) -> list[str]:
     return [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(info[2])]
 
 
@@ -92,7 +92,7 @@ class JsonFormatter(logging.Formatter):
         }
         info = _error_of(record)
         if info is not None:
-            entry |= {"error": describe(info[1]), "at": _places(info)}
+            entry |= {"error": describe(info[1]), "at": _frames(info)}
         return json.dumps(entry)
 
 
@@ -106,4 +106,4 @@ class TextFormatter(logging.Formatter):
         info = _error_of(record)
         if info is None:
             return line
-        return "\n    ".join([f"{line}: {describe(info[1])}", *_places(info)])
+        return "\n    ".join([f"{line}: {describe(info[1])}", *_frames(info)])

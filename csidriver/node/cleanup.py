@@ -14,15 +14,15 @@ from pathlib import Path, PurePath
 from csidriver.config import CleanupSettings
 from csidriver.core.names import DRIVER_NAME
 from csidriver.core.volume.mountinfo import Mount
-from csidriver.errors import DriverError, MountFailed, StillInUse, TokenFileFailed
+from csidriver.errors import CleanupRefused, DriverError, MountFailed, TokenFileFailed
 from csidriver.node import tokenfile
 from csidriver.node.health import is_served
-from csidriver.node.token_fs import DATA, Mounter
+from csidriver.node.token_fs import DATA_FOLDER, Mounter
 from csidriver.node.volume_record import VolumeRecord
 
 _FOLDER = re.compile(r"[0-9a-f]{32}")
 # The root of a bind of one volume, or of the file in it (subPath), as mountinfo shows it.
-_BIND = re.compile(rf"/(?P<folder>{_FOLDER.pattern})/{DATA}(/[^/]+)?(//deleted)?")
+_BIND = re.compile(rf"/(?P<folder>{_FOLDER.pattern})/{DATA_FOLDER}(/[^/]+)?(//deleted)?")
 # What a crash may leave of `Server.start`: sockets that had not got their names yet.
 _DRAFT = re.compile(r"\.[0-9]+[01]")
 
@@ -51,7 +51,7 @@ class Cleanup:
         sockets = [self._settings.registration_socket, self._settings.socket]
         for path in sockets:
             if is_served(path):
-                raise StillInUse(
+                raise CleanupRefused(
                     f"a node plugin is running, it answers on {path}; stop it first, "
                     "e.g. delete its DaemonSet"
                 )
@@ -80,7 +80,7 @@ class Cleanup:
     def _refuse_while_mounted(self) -> None:
         names = sorted({self._name(mount) for mount in self._mounts_of_pods()})
         if names and not self._settings.force:
-            raise StillInUse(
+            raise CleanupRefused(
                 f"pods still have volumes of this driver: {', '.join(names)}; delete these pods "
                 "first, or take the volumes away from them with --force"
             )
@@ -129,7 +129,7 @@ class Cleanup:
 
     def _erase(self, folder: Path) -> None:
         with self._noting(folder):
-            for file in (folder / DATA).iterdir() if (folder / DATA).is_dir() else ():
+            for file in (folder / DATA_FOLDER).iterdir() if (folder / DATA_FOLDER).is_dir() else ():
                 with self._noting(file):
                     tokenfile.erase(file)
                     self._done(f"erased {file}")

@@ -20,7 +20,7 @@ from csidriver.errors import InvalidSecret, StoreError
 log = logging.getLogger(__name__)
 
 # Seconds between two attempts to watch while the backend refuses or is away, at most.
-RECONNECT_CAP = 30.0
+MAX_RECONNECT_PAUSE = 30.0
 # A watch that ends sooner (as client-go has it) and told nothing new is as good as a failed one.
 MIN_WATCH_SECONDS = 1.0
 
@@ -36,18 +36,18 @@ class Companions(Protocol):
 
 @dataclass(slots=True)
 class _WatchedSource:
-    sighting: ObservedCompanion = field(default_factory=ObservedCompanion)
+    observed: ObservedCompanion = field(default_factory=ObservedCompanion)
     volumes: set[str] = field(default_factory=set)
     stop: threading.Event = field(default_factory=threading.Event)
 
 
 def _pause(failures: int, u: float) -> float:
     """Seconds until the next attempt after so many failures; `u` in [0, 1) spreads the nodes."""
-    return backoff(failures, u, RECONNECT_CAP)
+    return backoff(failures, u, MAX_RECONNECT_PAUSE)
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class WatchTiming:
     """What a follower knows of time: a clock that never jumps, and how long to pause."""
 
     monotonic: Callable[[], float] = time.monotonic
@@ -64,75 +64,75 @@ class CompanionWatcher:
         self,
         companions: Companions,
         namespace: str,
-        changed: Callable[[frozenset[str]], None],
+        on_change: Callable[[frozenset[str]], None],
         *,
-        timing: Timing | None = None,
-        renewing: Callable[[], None] = lambda: None,
+        timing: WatchTiming | None = None,
+        on_reconnect: Callable[[], None] = lambda: None,
     ) -> None:
         self._companions = companions
         self._namespace = namespace
-        self._changed = changed
-        self._timing = timing or Timing()
-        self._renewing = renewing
+        self._on_change = on_change
+        self._timing = timing or WatchTiming()
+        self._on_reconnect = on_reconnect
         self._lock = threading.Condition()
-        self._followed: dict[SourceRef, _WatchedSource] = {}
+        self._watched: dict[SourceRef, _WatchedSource] = {}
 
     def follow(self, ref: SourceRef, volume_id: str) -> None:
         """Keep a volume's companion in sight until `unfollow`. Harmless when repeated."""
         with self._lock:
-            followed = self._followed.get(ref)
-            if followed is None:
-                followed = _WatchedSource()
-                name, args = f"follow-{ref.id[:8]}", (ref, followed)
+            watched = self._watched.get(ref)
+            if watched is None:
+                watched = _WatchedSource()
+                name, args = f"follow-{ref.id[:8]}", (ref, watched)
                 threading.Thread(target=self._run, args=args, name=name, daemon=True).start()
-                self._followed[ref] = followed
-            followed.volumes.add(volume_id)
+                self._watched[ref] = watched
+            watched.volumes.add(volume_id)
 
     def request_rewrite(self, volume_id: str) -> None:
         """Have a volume's file brought up to date, as if its companion had changed."""
-        self._changed(frozenset({volume_id}))
+        self._on_change(frozenset({volume_id}))
 
     def unfollow(self, ref: SourceRef, volume_id: str) -> None:
         """The volume is gone; the last one ends the watch."""
         with self._lock:
-            followed = self._followed.get(ref)
-            if followed is None:
+            watched = self._watched.get(ref)
+            if watched is None:
                 return
-            followed.volumes.discard(volume_id)
-            if not followed.volumes:
-                followed.stop.set()
-                del self._followed[ref]
+            watched.volumes.discard(volume_id)
+            if not watched.volumes:
+                watched.stop.set()
+                del self._watched[ref]
             self._lock.notify_all()
 
     def latest(self, ref: SourceRef) -> ObservedCompanion:
         """What was seen last, without waiting."""
         with self._lock:
-            followed = self._followed.get(ref)
-            return ObservedCompanion() if followed is None else followed.sighting
+            watched = self._watched.get(ref)
+            return ObservedCompanion() if watched is None else watched.observed
 
     def wait(
         self,
         ref: SourceRef,
-        good: Callable[[ObservedCompanion], bool],
+        is_enough: Callable[[ObservedCompanion], bool],
         seconds: float,
         cancel: threading.Event,
     ) -> ObservedCompanion:
         """The first good sighting, or the last one when time is over or `cancel` is set."""
 
         def over() -> bool:
-            followed = self._followed.get(ref)
-            return cancel.is_set() or followed is None or good(followed.sighting)
+            watched = self._watched.get(ref)
+            return cancel.is_set() or watched is None or is_enough(watched.observed)
 
         with self._lock:
             self._lock.wait_for(over, seconds)
-            followed = self._followed.get(ref)
-            return ObservedCompanion() if followed is None else followed.sighting
+            followed = self._watched.get(ref)
+            return ObservedCompanion() if followed is None else followed.observed
 
     def problems(self) -> list[str]:
         """Companions that cannot be read and were never seen; the others are served from memory."""
         with self._lock:
-            sightings = [followed.sighting for followed in self._followed.values()]
-        return [str(s.error) for s in sightings if s.error is not None and s.companion is None]
+            observed = [followed.observed for followed in self._watched.values()]
+        return [str(s.error) for s in observed if s.error is not None and s.companion is None]
 
     def wake(self) -> None:
         """Let every `wait` look at its `cancel` again."""
@@ -142,52 +142,50 @@ class CompanionWatcher:
     def stop(self) -> None:
         """End every watch."""
         with self._lock:
-            for followed in self._followed.values():
+            for followed in self._watched.values():
                 followed.stop.set()
-            self._followed.clear()
+            self._watched.clear()
             self._lock.notify_all()
 
-    def _run(self, ref: SourceRef, followed: _WatchedSource) -> None:
+    def _run(self, ref: SourceRef, watched: _WatchedSource) -> None:
         failures = 0
-        while not followed.stop.is_set():
-            began, before, heard = self._timing.monotonic(), followed.sighting, False
+        while not watched.stop.is_set():
+            began, before, received = self._timing.monotonic(), watched.observed, False
             try:
                 for secret in self._companions.watch_secret(
-                    self._namespace, ref.companion, followed.stop
+                    self._namespace, ref.companion, watched.stop
                 ):
-                    heard = True
-                    self._update(followed, _sighting(followed.sighting, ref, secret))
-                if self._timing.monotonic() - began >= MIN_WATCH_SECONDS or _is_news(
-                    before, followed.sighting
+                    received = True
+                    self._update(watched, _observe(watched.observed, ref, secret))
+                if self._timing.monotonic() - began >= MIN_WATCH_SECONDS or _has_changed(
+                    before, watched.observed
                 ):
                     failures = 0
                     continue
             except StoreError as error:
                 log.warning("cannot watch the companion of Secret %s: %s", ref, error)
-                self._update(followed, replace(followed.sighting, error=error))
+                self._update(watched, replace(watched.observed, error=error))
             except Exception:
                 log.exception("following the companion of Secret %s failed", ref)
-            failures = 1 if heard else failures + 1
+            failures = 1 if received else failures + 1
             pause = self._timing.pause(failures, stable_jitter(ref.id, failures))
-            if not followed.stop.wait(pause):
-                self._renewing()
+            if not watched.stop.wait(pause):
+                self._on_reconnect()
 
-    def _update(self, followed: _WatchedSource, sighting: ObservedCompanion) -> None:
+    def _update(self, watched: _WatchedSource, observed: ObservedCompanion) -> None:
         with self._lock:
-            followed.sighting = sighting
-            volumes = frozenset(followed.volumes)
+            watched.observed = observed
+            volumes = frozenset(watched.volumes)
             self._lock.notify_all()
-        self._changed(volumes)
+        self._on_change(volumes)
 
 
-def _is_news(before: ObservedCompanion, after: ObservedCompanion) -> bool:
+def _has_changed(before: ObservedCompanion, after: ObservedCompanion) -> bool:
     """Whether a watch has told more than was known; a damaged companion is no news twice."""
     return (before.answered, before.companion) != (after.answered, after.companion)
 
 
-def _sighting(
-    before: ObservedCompanion, ref: SourceRef, secret: Secret | None
-) -> ObservedCompanion:
+def _observe(before: ObservedCompanion, ref: SourceRef, secret: Secret | None) -> ObservedCompanion:
     """The next sighting: never an older generation, never another source's token."""
     if secret is None:
         return replace(before, answered=True, error=None)

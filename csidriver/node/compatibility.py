@@ -24,7 +24,7 @@ _WORDS = {
 }
 
 
-def check_same_request(known: VolumeRecord, wanted: VolumeRecord, *, shown: bool) -> None:
+def check_same_request(published: VolumeRecord, wanted: VolumeRecord, *, bound: bool) -> None:
     """Whether `known` may stand for `wanted`; `shown` says that the wanted target shows it now.
 
     Nothing of an inline volume changes during the life of its pod, so kubelet never differs.
@@ -32,9 +32,11 @@ def check_same_request(known: VolumeRecord, wanted: VolumeRecord, *, shown: bool
     Raises:
         PublishedDifferently: it names what differs, and no value.
     """
-    differences = list(_differences(known, wanted))
+    differences = list(_differences(published, wanted))
     # One place may have several names: a symlink on the way to kubelet's folder.
-    if not shown and os.path.realpath(known.target_path) != os.path.realpath(wanted.target_path):
+    if not bound and os.path.realpath(published.target_path) != os.path.realpath(
+        wanted.target_path
+    ):
         differences.insert(0, "target_path")
     if differences:
         raise PublishedDifferently(
@@ -44,7 +46,7 @@ def check_same_request(known: VolumeRecord, wanted: VolumeRecord, *, shown: bool
 
 
 def volumes_at_target(
-    target: Path, real: str, shown: set[str], published: Iterable[VolumeRecord]
+    target: Path, real_target: str, bound: set[str], published: Iterable[VolumeRecord]
 ) -> set[str]:
     """Folder names of the volumes a target belongs to: `shown` on it, or published there.
 
@@ -53,16 +55,18 @@ def volumes_at_target(
     tail = "/".join(target.parts[-_OWN_PARTS:])
     # Most paths differ in their text already; resolving each would cost system calls.
     near = (record for record in published if record.target_path.endswith(tail))
-    there = {folder_name(r.volume_id) for r in near if os.path.realpath(r.target_path) == real}
-    return shown | there
+    there = {
+        folder_name(r.volume_id) for r in near if os.path.realpath(r.target_path) == real_target
+    }
+    return bound | there
 
 
-def _differences(known: VolumeRecord, wanted: VolumeRecord) -> Iterator[str]:
-    if (known.namespace, known.pod_uid) != (wanted.namespace, wanted.pod_uid):
+def _differences(published: VolumeRecord, wanted: VolumeRecord) -> Iterator[str]:
+    if (published.namespace, published.pod_uid) != (wanted.namespace, wanted.pod_uid):
         yield "pod"
-    if known.attributes.secret_name != wanted.attributes.secret_name:
+    if published.attributes.secret_name != wanted.attributes.secret_name:
         yield "secretName"
     for field, word in _WORDS.items():
         value = getattr(wanted.attributes, field)
-        if value not in (getattr(known.attributes, field), getattr(_DEFAULTS, field)):
+        if value not in (getattr(published.attributes, field), getattr(_DEFAULTS, field)):
             yield word

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from csidriver.errors import (
     DriverError,
     InFlight,
-    Invalid,
+    InvalidInput,
     InvalidRequest,
     InvalidSecret,
     InvalidTemplate,
@@ -46,7 +46,7 @@ _INTERNAL = "internal error of the node plugin; its log has the details"
 # A client takes 8 KiB of trailers; of more it makes a RESOURCE_EXHAUSTED of its own, and our text
 # is lost. Counted in bytes as sent (percent-encoded); the note on what is left out comes on top.
 MAX_TEXT = 3072
-_SENT_AS_IT_IS = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+_UNESCAPED = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 _UNDECODABLE = object()
 
 
@@ -63,16 +63,16 @@ def status_message(error: DriverError) -> str:
     text = _printable(str(error))
     if _sent_size(text) <= MAX_TEXT:
         return text
-    if not isinstance(error, Invalid):
-        return _cut(text, MAX_TEXT)
-    told = f"{error.subject}: "
+    if not isinstance(error, InvalidInput):
+        return _truncated(text, MAX_TEXT)
+    message = f"{error.subject}: "
     for index, problem in enumerate(error.problems):
-        longer = f"{told}{_cut(_printable(problem), MAX_TEXT // 3)}; "
+        longer = f"{message}{_truncated(_printable(problem), MAX_TEXT // 3)}; "
         left = len(error.problems) - index
         if _sent_size(longer) > MAX_TEXT:
-            return f"{told}and {left} more problem{'s' if left > 1 else ''}"
-        told = longer
-    return told.removesuffix("; ")
+            return f"{message}and {left} more problem{'s' if left > 1 else ''}"
+        message = longer
+    return message.removesuffix("; ")
 
 
 class ErrorInterceptor(grpc.ServerInterceptor):
@@ -127,7 +127,7 @@ class ErrorInterceptor(grpc.ServerInterceptor):
         except Exception:
             code, text = grpc.StatusCode.INTERNAL, _INTERNAL
             log.exception("%s failed", method)
-        self._metrics.answered(method, code.name, time.monotonic() - started)
+        self._metrics.count_rpc(method, code.name, time.monotonic() - started)
         if reply is None:
             context.abort(code, text)
         log.debug("%s: OK", method)
@@ -140,10 +140,10 @@ def _printable(text: str) -> str:
 
 
 def _sent_size(text: str) -> int:
-    return len(quote(text, safe=_SENT_AS_IT_IS))
+    return len(quote(text, safe=_UNESCAPED))
 
 
-def _cut(text: str, room: int) -> str:
+def _truncated(text: str, room: int) -> str:
     """As much of a text as can be sent in so many bytes."""
     size = 0
     for index, character in enumerate(text):

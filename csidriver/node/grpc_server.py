@@ -31,20 +31,20 @@ class GrpcServer:
 
     def __init__(
         self,
-        boundary: ErrorInterceptor,
+        interceptor: ErrorInterceptor,
         identity: IdentityService,
         node: NodeService,
         registration: RegistrationService,
     ) -> None:
         self._server = grpc.server(
             futures.ThreadPoolExecutor(THREADS, thread_name_prefix="rpc"),
-            interceptors=[boundary],
+            interceptors=[interceptor],
             options=[("grpc.so_reuseport", 0)],
         )
         csi_pb2_grpc.add_IdentityServicer_to_server(identity, self._server)
         csi_pb2_grpc.add_NodeServicer_to_server(node, self._server)
         registration_pb2_grpc.add_RegistrationServicer_to_server(registration, self._server)
-        self._published: list[tuple[Path, os.stat_result]] = []
+        self._sockets: list[tuple[Path, os.stat_result]] = []
 
     def start(self, csi_socket: Path, registration_socket: Path) -> None:
         """Answer on both sockets; the registration socket appears last, when all else works.
@@ -68,13 +68,13 @@ class GrpcServer:
         for path, draft in zip(sockets, drafts, strict=True):
             ours = draft.lstat()
             draft.rename(path)
-            self._published.append((path, ours))
+            self._sockets.append((path, ours))
 
     def stop(self, grace: float) -> None:
         """Take the sockets away, registration first, and let running calls end (seconds)."""
-        for path, ours in reversed(self._published):
+        for path, ours in reversed(self._sockets):
             remove_if_ours(path, ours)
-        self._published.clear()
+        self._sockets.clear()
         done: threading.Event = self._server.stop(grace)
         done.wait()
 

@@ -51,31 +51,31 @@ class NodeMetrics:
         for outcome in (RewriteResult.LEASED, RewriteResult.UNLEASED, RewriteResult.UNCHANGED):
             self._rewrites.labels(outcome.value)
 
-    def answered(self, method: str, code: str, seconds: float) -> None:
+    def count_rpc(self, method: str, code: str, seconds: float) -> None:
         """An RPC ended with a gRPC status code after so many seconds."""
         self._calls.labels(method, code).inc()
         if method == "NodePublishVolume":
             self._publish.observe(seconds)
 
-    def rewrote(self, outcome: RewriteResult, propagation: float) -> None:
+    def count_rewrite(self, outcome: RewriteResult, propagation: float) -> None:
         """A file holds the newest token, `propagation` seconds after the refresher wrote it."""
         self._rewrites.labels(outcome.value).inc()
         if outcome is not RewriteResult.UNCHANGED:
             self._propagation.observe(max(0.0, propagation))
 
-    def rewrite_failed(self) -> None:
+    def count_rewrite_failure(self) -> None:
         """A file could not be rewritten; it is tried again."""
         self._failures.inc()
 
-    def watch_renewed(self) -> None:
+    def count_watch_reconnect(self) -> None:
         """A companion is watched again after a failure."""
         self._reconnects.inc()
 
-    def volumes(self, count: int) -> None:
+    def set_volumes(self, count: int) -> None:
         """So many volumes are published now."""
         self._volumes.set(count)
 
-    def show_remaining(self, remaining: Remaining) -> None:
+    def collect_remaining(self, remaining: Remaining) -> None:
         """Report the life left in each file at every scrape; call it once."""
         self._registry.register(_RemainingCollector(remaining))
 

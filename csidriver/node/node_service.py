@@ -66,7 +66,7 @@ class NodeService(csi_pb2_grpc.NodeServicer):
         self, request: csi_pb2.NodeUnpublishVolumeRequest, _context: grpc.ServicerContext
     ) -> csi_pb2.NodeUnpublishVolumeResponse:
         """Unmount it; see `Volumes.unpublish`."""
-        problems = _place_problems(request.volume_id, request.target_path, self._pods)
+        problems = _path_problems(request.volume_id, request.target_path, self._pods)
         if problems:
             raise InvalidRequest("NodeUnpublishVolume", problems)
         self._volumes.unpublish(request.volume_id, Path(request.target_path))
@@ -76,7 +76,7 @@ class NodeService(csi_pb2_grpc.NodeServicer):
 def volume_record(request: csi_pb2.NodePublishVolumeRequest, pods: Path) -> VolumeRecord:
     """The checked content of a publish request. Raises InvalidRequest with all problems."""
     context = request.volume_context
-    problems = _place_problems(request.volume_id, request.target_path, pods)
+    problems = _path_problems(request.volume_id, request.target_path, pods)
     if not problems:
         problems = _pod_folder_problems(request.target_path, context.get(names.POD_UID), pods)
     problems += _capability_problems(request)
@@ -145,7 +145,7 @@ def _pod_problems(context: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def _place_problems(volume_id: str, target_path: str, pods: Path) -> list[str]:
+def _path_problems(volume_id: str, target_path: str, pods: Path) -> list[str]:
     """What is wrong with an id and a target; hostile paths never reach a system call that acts."""
     problems = []
     if not volume_id or len(volume_id) > _MAX_ID or not volume_id.isprintable():

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from csidriver.clock import Clock
 from csidriver.config import NodeSettings
 from csidriver.errors import DriverError
-from csidriver.node.companion_watcher import Companions, CompanionWatcher, Timing
+from csidriver.node.companion_watcher import Companions, CompanionWatcher, WatchTiming
 from csidriver.node.error_interceptor import ErrorInterceptor
 from csidriver.node.grpc_server import THREADS, GrpcServer
 from csidriver.node.health import socket_problems
@@ -50,7 +50,7 @@ class NodePlugin:
         self._stop = threading.Event()
         metrics = NodeMetrics(registry)
         pods = settings.kubelet_dir / "pods"
-        self._state = TokenFilesystem(
+        self._token_fs = TokenFilesystem(
             TokenFilesystemSettings(
                 settings.plugin_dir,
                 pods,
@@ -61,24 +61,24 @@ class NodePlugin:
             ),
             mounter,
         )
-        self._follower = CompanionWatcher(
+        self._watcher = CompanionWatcher(
             store,
             settings.tokens_namespace,
             self._changed,
-            timing=Timing(clock.monotonic),
-            renewing=metrics.watch_renewed,
+            timing=WatchTiming(clock.monotonic),
+            on_reconnect=metrics.count_watch_reconnect,
         )
         surroundings = Surroundings(
-            state=self._state,
+            state=self._token_fs,
             config_maps=store,
-            follower=self._follower,
+            follower=self._watcher,
             clock=clock,
             metrics=metrics,
             publish_wait=settings.publish_wait,
             waiters=THREADS // 2,
         )
         self._volumes = VolumeManager(surroundings)
-        metrics.show_remaining(self._volumes.remaining)
+        metrics.collect_remaining(self._volumes.remaining)
         self._rotation = Rotation(self._volumes, metrics, clock)
         self._registration = RegistrationService(str(settings.socket), self._refuse)
         self._server = GrpcServer(
@@ -95,7 +95,7 @@ class NodePlugin:
     def ready(self) -> list[str]:
         """What keeps new pods from getting their tokens; empty while all is well."""
         waiting = [] if self._registration.registered else ["kubelet has not registered the plugin"]
-        return waiting + self._state.problems() + self._follower.problems()
+        return waiting + self._token_fs.problems() + self._watcher.problems()
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set.
@@ -104,7 +104,7 @@ class NodePlugin:
             DriverError: the node cannot be prepared, or kubelet refused the plugin.
         """
         self._stop = stop
-        self._state.prepare()
+        self._token_fs.prepare()
         rotating = threading.Thread(target=self._rotation.run, args=(stop,), name="rotation")
         rotating.start()
         try:
@@ -119,10 +119,10 @@ class NodePlugin:
             stop.set()
             self._volumes.cancel()
             self._server.stop(GRACE)
-            self._follower.stop()
+            self._watcher.stop()
             self._rotation.wake()
             rotating.join()
-            self._state.close()
+            self._token_fs.close()
         if self._refused:
             raise DriverError("kubelet refused to register the plugin; see the message above")
 

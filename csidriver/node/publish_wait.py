@@ -12,7 +12,7 @@ from csidriver.clock import Clock
 LONGEST_WAIT = 60.0
 # Volumes whose earlier calls are remembered, and for how many seconds: kubelet pauses up to 122
 # between two calls, and never says that it has given a volume up.
-REMEMBERED = 1024
+MAX_REMEMBERED = 1024
 REMEMBERED_FOR = 600.0
 
 
@@ -31,20 +31,20 @@ class PublishWaitLimiter:
     def __init__(self, first: float, waiters: int, clock: Clock) -> None:
         self._first = first
         self._clock = clock
-        self._turns = threading.Semaphore(waiters)
+        self._waiters = threading.Semaphore(waiters)
         self._lock = threading.Lock()
         self._calls: OrderedDict[str, _Calls] = OrderedDict()
 
     @contextlib.contextmanager
-    def slot(self, volume_id: str) -> Iterator[float]:
+    def allowed_wait(self, volume_id: str) -> Iterator[float]:
         """Seconds the call may wait inside; 0, and the call does not count, if too many wait."""
-        if not self._turns.acquire(blocking=False):
+        if not self._waiters.acquire(blocking=False):
             yield 0.0
             return
         try:
             yield self._count(volume_id)
         finally:
-            self._turns.release()
+            self._waiters.release()
 
     def forget(self, volume_id: str) -> None:
         """The volume is published, or gone: its next call is a first one."""
@@ -54,16 +54,16 @@ class PublishWaitLimiter:
     def _count(self, volume_id: str) -> float:
         now = self._clock.monotonic()
         with self._lock:
-            while self._calls and self._is_over(next(iter(self._calls.values())), now):
+            while self._calls and self._is_forgotten(next(iter(self._calls.values())), now):
                 self._calls.popitem(last=False)
-            before = self._calls.pop(volume_id, _Calls(0, now)).count
+            earlier = self._calls.pop(volume_id, _Calls(0, now)).count
             # At the end: the volumes of the oldest calls come first.
-            self._calls[volume_id] = _Calls(before + 1, now)
-            if len(self._calls) > REMEMBERED:
+            self._calls[volume_id] = _Calls(earlier + 1, now)
+            if len(self._calls) > MAX_REMEMBERED:
                 self._calls.popitem(last=False)
         # A float of 2 to the power of more would not fit.
-        return float(min(self._first * 2.0 ** min(before, 60), LONGEST_WAIT))
+        return float(min(self._first * 2.0 ** min(earlier, 60), LONGEST_WAIT))
 
     @staticmethod
-    def _is_over(calls: _Calls, now: float) -> bool:
+    def _is_forgotten(calls: _Calls, now: float) -> bool:
         return now - calls.latest > REMEMBERED_FOR

@@ -22,9 +22,9 @@ class RegistrationService(registration_pb2_grpc.RegistrationServicer):
     the plugin: the process is to end with an error and be restarted.
     """
 
-    def __init__(self, endpoint: str, refused: Callable[[], None]) -> None:
+    def __init__(self, endpoint: str, on_refused: Callable[[], None]) -> None:
         self._endpoint = endpoint
-        self._refused = refused
+        self._on_refused = on_refused
         self.registered = False
 
     def GetInfo(  # noqa: N802 - the RPC's name
@@ -48,5 +48,5 @@ class RegistrationService(registration_pb2_grpc.RegistrationServicer):
         else:
             # Escaped and cut: whoever reaches the socket could write lines of the log otherwise.
             log.error("kubelet refuses to register the plugin: %.1000r", request.error)
-            self._refused()
+            self._on_refused()
         return registration_pb2.RegistrationStatusResponse()

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 # Seconds: the first and the longest pause after a busy file, and for how long it may be busy. In
 # between a pause is a tenth of the time already lost: somebody who reads without end is met at one
 # of many tries soon, somebody who never closes the file costs little.
-FIRST_PAUSE, LONGEST_PAUSE, PATIENCE = 0.001, 0.1, 60.0
-SHARE = 0.1
+FIRST_PAUSE, LONGEST_PAUSE, MAX_BUSY = 0.001, 0.1, 60.0
+PAUSE_SHARE = 0.1
 # Seconds until a file that could not be written at all is tried again, at first and at most.
 FAILURE_PAUSE, LONGEST_FAILURE_PAUSE = 1.0, 60.0
 
@@ -46,7 +46,7 @@ class RewritableVolumes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Try:
+class _Attempt:
     """A file to rewrite: trying `since` an instant, under a lease `until` another one."""
 
     volume_id: str
@@ -55,18 +55,18 @@ class _Try:
 
     def pause(self, now: float, shortest: float, longest: float) -> float:
         """Seconds until the next try."""
-        return min(longest, max(shortest, SHARE * (now - self.since)))
+        return min(longest, max(shortest, PAUSE_SHARE * (now - self.since)))
 
 
 class Rotation:
     """The queue of files to rewrite. `run` works through it until `stop` is set."""
 
-    def __init__(self, files: RewritableVolumes, metrics: NodeMetrics, clock: Clock) -> None:
-        self._files = files
+    def __init__(self, volumes: RewritableVolumes, metrics: NodeMetrics, clock: Clock) -> None:
+        self._volumes = volumes
         self._metrics = metrics
         self._clock = clock
         self._wake = threading.Condition()
-        self._queue: list[tuple[float, int, _Try]] = []
+        self._queue: list[tuple[float, int, _Attempt]] = []
         self._pending: set[str] = set()
         self._order = itertools.count()
 
@@ -76,7 +76,7 @@ class Rotation:
             now = self._clock.monotonic()
             for volume_id in volume_ids:
                 if volume_id not in self._pending:
-                    self._push(now, _Try(volume_id, now))
+                    self._push(now, _Attempt(volume_id, now))
             self._wake.notify()
 
     def wake(self) -> None:
@@ -91,16 +91,16 @@ class Rotation:
                 self._attempt(attempt)
             except DriverError as error:
                 log.warning("volume %s: %s", attempt.volume_id, error)
-                self._failed(attempt)
+                self._retry_after_failure(attempt)
             except Exception:
                 log.exception("rewriting a token file failed")
-                self._failed(attempt)
+                self._retry_after_failure(attempt)
 
-    def _push(self, due: float, attempt: _Try) -> None:
+    def _push(self, due: float, attempt: _Attempt) -> None:
         self._pending.add(attempt.volume_id)
         heapq.heappush(self._queue, (due, next(self._order), attempt))
 
-    def _next(self, stop: threading.Event) -> _Try | None:
+    def _next(self, stop: threading.Event) -> _Attempt | None:
         with self._wake:
             while not stop.is_set():
                 wait = self._queue[0][0] - self._clock.monotonic() if self._queue else None
@@ -111,27 +111,27 @@ class Rotation:
                 self._wake.wait(wait)
         return None
 
-    def _attempt(self, attempt: _Try) -> None:
-        file = self._files.get(attempt.volume_id)
+    def _attempt(self, attempt: _Attempt) -> None:
+        file = self._volumes.get(attempt.volume_id)
         if file is None:
             return
         now = self._clock.monotonic()
         until = attempt.until
         outcome, written_at = file.rewrite(leased=until is None or now < until)
         if outcome is not RewriteResult.BUSY:
-            self._metrics.rewrote(outcome, self._clock.now() - written_at)
+            self._metrics.count_rewrite(outcome, self._clock.now() - written_at)
             return
         if until is None:
-            until = now + min(PATIENCE, file.remaining() / 2)
+            until = now + min(MAX_BUSY, file.remaining() / 2)
         again = replace(attempt, until=until)
-        self._again(again, attempt.pause(now, FIRST_PAUSE, LONGEST_PAUSE))
+        self._requeue(again, attempt.pause(now, FIRST_PAUSE, LONGEST_PAUSE))
 
-    def _failed(self, attempt: _Try) -> None:
-        self._metrics.rewrite_failed()
+    def _retry_after_failure(self, attempt: _Attempt) -> None:
+        self._metrics.count_rewrite_failure()
         now = self._clock.monotonic()
-        self._again(attempt, attempt.pause(now, FAILURE_PAUSE, LONGEST_FAILURE_PAUSE))
+        self._requeue(attempt, attempt.pause(now, FAILURE_PAUSE, LONGEST_FAILURE_PAUSE))
 
-    def _again(self, attempt: _Try, pause: float) -> None:
+    def _requeue(self, attempt: _Attempt, pause: float) -> None:
         with self._wake:
             # A request that came in the meantime is as good as ours, but knows no deadline.
             if attempt.volume_id not in self._pending:

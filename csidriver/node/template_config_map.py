@@ -15,7 +15,7 @@ from csidriver.node.volume_record import VolumeRecord
 T = TypeVar("T")
 
 # Seconds between two looks at whether anybody still wants the answer.
-_LOOK_EVERY = 0.05
+_CHECK_CANCEL_EVERY = 0.05
 
 
 class ConfigMaps(Protocol):
@@ -60,7 +60,7 @@ def _run_cancellable(cancel: threading.Event, read: Callable[[], T], place: str)
 
     # A daemon: a process that stops does not wait for a backend that keeps silent.
     threading.Thread(target=run, name="template", daemon=True).start()
-    while not futures.wait([answer], _LOOK_EVERY).done:
+    while not futures.wait([answer], _CHECK_CANCEL_EVERY).done:
         if cancel.is_set():
             raise NotReady(f"the call was ended while {place} was being read")
     return answer.result()

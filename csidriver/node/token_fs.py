@@ -20,7 +20,7 @@ from csidriver.node import tokenfile
 
 log = logging.getLogger(__name__)
 
-DATA = "data"
+DATA_FOLDER = "data"
 _TMPFS = "tokens"
 
 
@@ -78,11 +78,11 @@ class TokenFilesystem:
         settings.view.mkdir(mode=0o700, parents=True, exist_ok=True)
         table = self._mounter.table()
         for folder in (settings.plugin_dir, settings.pods):
-            if not _covering(table, folder).shared:
+            if not _mount_of(table, folder).shared:
                 problem = f"{folder} is not on a shared mount; pods would see no volumes"
                 cure = "mount it with mountPropagation: Bidirectional"
                 raise InvalidSettings("mount propagation", [problem, cure])
-        top = _top(table, self.root)
+        top = _topmost_mount(table, self.root)
         if top is None:
             self._mounter.mount_tmpfs(
                 self.root,
@@ -125,8 +125,8 @@ class TokenFilesystem:
         folder = self.folder(volume_id)
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            (folder / DATA).mkdir(mode=0o555, exist_ok=True)
-            (folder / DATA).chmod(0o555)
+            (folder / DATA_FOLDER).mkdir(mode=0o555, exist_ok=True)
+            (folder / DATA_FOLDER).chmod(0o555)
         except OSError as error:
             raise tokenfile.as_driver_error(folder, error) from error
         return folder
@@ -134,7 +134,7 @@ class TokenFilesystem:
     def remove(self, name: str) -> None:
         """Remove a volume's folders and what lies in them, by `folder_name`; fine if gone."""
         folder = self.root / name
-        for file in (folder / DATA).glob("*"):
+        for file in (folder / DATA_FOLDER).glob("*"):
             # Without a record nobody knew of it, and somebody may have it open.
             with contextlib.suppress(TokenFileFailed):
                 tokenfile.erase(file)
@@ -146,7 +146,7 @@ class TokenFilesystem:
             target.mkdir(mode=0o750, exist_ok=True)
         except OSError as error:
             raise MountFailed("mkdir", str(target), error.strerror or "failed") from error
-        self._mounter.bind(self._settings.view / folder_name(volume_id) / DATA, target)
+        self._mounter.bind(self._settings.view / folder_name(volume_id) / DATA_FOLDER, target)
         if not self.is_bound_at(volume_id, target):
             raise MountFailed("mount", str(target), "does not show the volume")
 
@@ -174,8 +174,8 @@ class TokenFilesystem:
         binds = self._binds()
         if binds is None:
             return []
-        shown = {name for _, name in binds}
-        return [name for name in names if name not in shown]
+        bound = {name for _, name in binds}
+        return [name for name in names if name not in bound]
 
     def volumes_bound_at(self, target: Path) -> set[str]:
         """Names of the folders that are mounted on a target, also of those that are gone."""
@@ -188,7 +188,7 @@ class TokenFilesystem:
     def is_bound_at(self, volume_id: str, target: Path) -> bool:
         """Whether the target shows this volume's data now."""
         try:
-            there, data = target.lstat(), (self.folder(volume_id) / DATA).lstat()
+            there, data = target.lstat(), (self.folder(volume_id) / DATA_FOLDER).lstat()
         except OSError:
             return False
         return (there.st_dev, there.st_ino) == (data.st_dev, data.st_ino)
@@ -196,7 +196,7 @@ class TokenFilesystem:
     def _binds(self) -> list[tuple[str, str]] | None:
         """Targets of all binds, each with its folder's name; None without a token file system."""
         table = self._mounter.table()
-        tmpfs = _top(table, self.root)
+        tmpfs = _topmost_mount(table, self.root)
         if tmpfs is None:
             return None
         # A bind of `<root>/<name>/data` has `/<name>/data` as its root (proc(5), mountinfo).
@@ -216,12 +216,12 @@ def folder_name(volume_id: str) -> str:
     return hashlib.sha256(volume_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _top(table: list[Mount], target: Path) -> Mount | None:
+def _topmost_mount(table: list[Mount], target: Path) -> Mount | None:
     real = str(target.resolve())  # mountinfo knows no symlinks
     return next((mount for mount in reversed(table) if mount.target == real), None)
 
 
-def _covering(table: list[Mount], path: Path) -> Mount:
+def _mount_of(table: list[Mount], path: Path) -> Mount:
     """The mount a path lies on: the longest prefix, the topmost of several."""
     covering = [m for m in table if path.resolve().is_relative_to(m.target)]
     return max(reversed(covering), key=lambda mount: len(mount.target))

@@ -37,21 +37,21 @@ _MAP_FIXED = 0x10  # <asm-generic/mman-common.h>
 _WRITABLE = mmap.PROT_READ | mmap.PROT_WRITE
 _OVER_RESERVED = mmap.MAP_SHARED | mmap.MAP_POPULATE | _MAP_FIXED
 
-_holding_gil = ctypes.PyDLL(None, use_errno=True)
-_fcntl = _holding_gil.fcntl
+_libc_keeping_gil = ctypes.PyDLL(None, use_errno=True)
+_fcntl = _libc_keeping_gil.fcntl
 _fcntl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int)
-_pwrite = _holding_gil.pwrite
+_pwrite = _libc_keeping_gil.pwrite
 _pwrite.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long)
 _pwrite.restype = ctypes.c_ssize_t
-_pread = _holding_gil.pread
+_pread = _libc_keeping_gil.pread
 _pread.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long)
 _pread.restype = ctypes.c_ssize_t
-_mmap = _holding_gil.mmap
+_mmap = _libc_keeping_gil.mmap
 _mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
 _mmap.restype = ctypes.c_void_p
-_ftruncate = _holding_gil.ftruncate
+_ftruncate = _libc_keeping_gil.ftruncate
 _ftruncate.argtypes = (ctypes.c_int, ctypes.c_long)
-_fallocate = _holding_gil.fallocate
+_fallocate = _libc_keeping_gil.fallocate
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
 
 # A system call to make and the result it must have for the next one to be made.
@@ -161,7 +161,7 @@ def _rewrite_open(fd: int, content: bytes, *, leased: bool) -> RewriteResult:
     with _write_calls(fd, content) as writing:
         ctypes.set_errno(0)
         if not call_chain(writing):
-            raise _said(ctypes.get_errno())
+            raise _os_error(ctypes.get_errno())
     return RewriteResult.UNLEASED
 
 
@@ -178,7 +178,7 @@ def replace_under_lease(fd: int, content: bytes) -> RewriteResult:
         release[0]()
     if number in (errno.EAGAIN, errno.EBUSY):
         return RewriteResult.BUSY
-    raise _said(number)
+    raise _os_error(number)
 
 
 def call_chain(calls: list[_Call]) -> bool:
@@ -187,7 +187,7 @@ def call_chain(calls: list[_Call]) -> bool:
     return all(map(eq, map(call, functions), expected))
 
 
-def _said(number: int) -> OSError:
+def _os_error(number: int) -> OSError:
     """Turn an errno into an error; without one a write fell short."""
     return OSError(number or errno.EIO, os.strerror(number or errno.EIO))
 

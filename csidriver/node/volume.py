@@ -9,7 +9,7 @@ from csidriver.core.companion import AccessToken
 from csidriver.errors import NotReady, TokenFileFailed
 from csidriver.node import tokenfile
 from csidriver.node.companion_watcher import CompanionWatcher
-from csidriver.node.token_fs import DATA
+from csidriver.node.token_fs import DATA_FOLDER
 from csidriver.node.tokenfile import RewriteResult
 from csidriver.node.volume_record import VolumeRecord
 
@@ -18,20 +18,20 @@ class Volume:
     """A volume and what its file holds. `lock` keeps writers of the file apart."""
 
     def __init__(
-        self, record: VolumeRecord, folder: Path, follower: CompanionWatcher, clock: Clock
+        self, record: VolumeRecord, folder: Path, watcher: CompanionWatcher, clock: Clock
     ) -> None:
         self.record = record
         self.folder = folder
-        self.file = folder / DATA / record.attributes.file_name
+        self.file = folder / DATA_FOLDER / record.attributes.file_name
         self.lock = threading.Lock()
-        self.gone = False
-        self._follower = follower
+        self.unpublished = False
+        self._watcher = watcher
         self._clock = clock
         self._expires_at: float | None = None
 
     def latest_token(self) -> AccessToken | None:
         """The newest token of the volume's source, None if none was ever seen."""
-        companion = self._follower.latest(self.record.source).companion
+        companion = self._watcher.latest(self.record.source).companion
         return None if companion is None else companion.token
 
     def remaining(self) -> float:
@@ -41,7 +41,7 @@ class Volume:
         """
         return math.inf if self._expires_at is None else self._expires_at - self._clock.now()
 
-    def write_initial(self, token: AccessToken, *, shown: bool) -> bool:
+    def write_initial(self, token: AccessToken, *, bound: bool) -> bool:
         """Put a token into the file before anybody can read it, creating the file if need be.
 
         Where a pod is `shown` the file already and reads it just now, it stays as it is, and the
@@ -52,7 +52,7 @@ class Volume:
             if not self.file.exists():
                 self._create(content)
             elif tokenfile.rewrite(self.file, content) is RewriteResult.BUSY:
-                if shown:
+                if bound:
                     return False
                 raise NotReady(f"the token file of volume {self.record.volume_id} is being read")
             self._check(content)
@@ -65,7 +65,7 @@ class Volume:
             if self.file.exists():
                 return True
             token = self.latest_token()
-            if token is None or self.gone or token.expires_at <= self._clock.now():
+            if token is None or self.unpublished or token.expires_at <= self._clock.now():
                 return False
             content = self.record.attributes.template.render(token)
             self._create(content)
@@ -81,7 +81,7 @@ class Volume:
         with self.lock:
             # Looked up under the lock, or a slower writer would put an older token back.
             token = self.latest_token()
-            if token is None or self.gone:
+            if token is None or self.unpublished:
                 return RewriteResult.UNCHANGED, 0.0
             if token.expires_at <= self._clock.now():
                 # No improvement on what the file holds, which after a restart is no younger.
@@ -97,7 +97,7 @@ class Volume:
     def erase(self) -> None:
         """Empty and remove the file: even a mount that stays behind shows no token then."""
         with self.lock:
-            self.gone = True
+            self.unpublished = True
             # First: a process that finds a record takes the file for good.
             VolumeRecord.discard(self.folder)
             tokenfile.erase(self.file)

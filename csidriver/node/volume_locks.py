@@ -13,7 +13,7 @@ class VolumeLocks:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._cancels: dict[str, threading.Event] = {}
-        self._ending = False
+        self._stopping = False
 
     @contextlib.contextmanager
     def acquire(self, name: str) -> Iterator[threading.Event]:
@@ -22,7 +22,7 @@ class VolumeLocks:
         with self._lock:
             if name in self._cancels:
                 raise InFlight("another call for this volume is running")
-            if self._ending:
+            if self._stopping:
                 cancel.set()
             self._cancels[name] = cancel
         try:
@@ -40,6 +40,6 @@ class VolumeLocks:
     def cancel_all(self) -> None:
         """Have every call end early, also those that are yet to begin."""
         with self._lock:
-            self._ending = True
+            self._stopping = True
             for cancel in self._cancels.values():
                 cancel.set()

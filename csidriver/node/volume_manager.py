@@ -66,8 +66,8 @@ class VolumeManager:
         self._around = surroundings
         self._lock = threading.Lock()
         self._volumes: dict[str, Volume] = {}
-        self._claims = VolumeLocks()
-        self._patience = PublishWaitLimiter(
+        self._locks = VolumeLocks()
+        self._waits = PublishWaitLimiter(
             surroundings.publish_wait, surroundings.waiters, surroundings.clock
         )
 
@@ -100,20 +100,20 @@ class VolumeManager:
         """
         volume_id, target = wanted.volume_id, Path(wanted.target_path)
         name, real = folder_name(volume_id), os.path.realpath(target)
-        with self._claims.acquire(name) as cancel, self._claims.acquire(real):
+        with self._locks.acquire(name) as cancel, self._locks.acquire(real):
             known = self.get(volume_id)
             # Without a record when that was lost, in a crash or later.
             shown = self._around.state.is_bound_at(volume_id, target)
             if known is not None:
-                check_same_request(known.record, wanted, shown=shown)
+                check_same_request(known.record, wanted, bound=shown)
             try:
-                if not shown and self._owners(target, real) - {name}:
+                if not shown and self._volumes_at(target, real) - {name}:
                     raise PublishedDifferently(
                         f"target_path {target} belongs to another volume; unpublish that first"
                     )
                 if known is None:
                     self._publish_first(wanted, cancel, shown=shown)
-                    self._patience.forget(volume_id)
+                    self._waits.forget(volume_id)
                 else:
                     self._republish(known, target, shown=shown)
             except DriverError as error:
@@ -129,14 +129,14 @@ class VolumeManager:
             InvalidRequest: the target belongs to another volume, and was left alone.
         """
         name, real = folder_name(volume_id), os.path.realpath(target)
-        self._claims.cancel(name)
+        self._locks.cancel(name)
         self._around.follower.wake()
-        with self._claims.acquire(name), self._claims.acquire(real):
+        with self._locks.acquire(name), self._locks.acquire(real):
             own = self._around.state.is_bound_at(volume_id, target)
-            if not own and (found := self._owners(target, real)) and name not in found:
+            if not own and (found := self._volumes_at(target, real)) and name not in found:
                 problem = f"target_path {target} belongs to another volume"
                 raise InvalidRequest("NodeUnpublishVolume", [problem])
-            self._patience.forget(volume_id)
+            self._waits.forget(volume_id)
             volume = self.get(volume_id)
             if volume is not None:
                 self._around.follower.unfollow(volume.record.source, volume_id)
@@ -152,7 +152,7 @@ class VolumeManager:
         for name in self._around.state.orphans():
             if stop.is_set():
                 return
-            with contextlib.suppress(InFlight), self._claims.acquire(name):
+            with contextlib.suppress(InFlight), self._locks.acquire(name):
                 with self._lock:
                     wanted = any(folder_name(volume_id) == name for volume_id in self._volumes)
                 # A call may have mounted it, and ended, since it was found.
@@ -168,10 +168,10 @@ class VolumeManager:
 
     def cancel(self) -> None:
         """End every wait of a publish, also of one that is yet to begin; the process stops."""
-        self._claims.cancel_all()
+        self._locks.cancel_all()
         self._around.follower.wake()
 
-    def _owners(self, target: Path, real: str) -> set[str]:
+    def _volumes_at(self, target: Path, real: str) -> set[str]:
         with self._lock:
             records = [volume.record for volume in self._volumes.values()]
         return volumes_at_target(target, real, self._around.state.volumes_bound_at(target), records)
@@ -201,7 +201,7 @@ class VolumeManager:
             if not shown:
                 undo.callback(around.state.remove, folder_name(volume_id))
             around.state.create_folder(volume_id)
-            written = volume.write_initial(token, shown=shown)
+            written = volume.write_initial(token, bound=shown)
             if not shown:
                 undo.callback(around.state.unbind_if_possible, target)
                 around.state.bind(volume_id, target)
@@ -219,7 +219,7 @@ class VolumeManager:
         minimum = record.attributes.min_validity
         # Half of the server's threads stay free, or waiting pods would block unpublishing ones.
         # The others still take one look: a token that is there must not wait for any that is not.
-        with self._patience.slot(record.volume_id) as patience:
+        with self._waits.allowed_wait(record.volume_id) as patience:
 
             def over(sighting: ObservedCompanion) -> bool:
                 seen = sighting.answered or sighting.error is not None
@@ -245,9 +245,9 @@ class VolumeManager:
     def _add(self, volume: Volume) -> None:
         with self._lock:
             self._volumes[volume.record.volume_id] = volume
-            self._around.metrics.volumes(len(self._volumes))
+            self._around.metrics.set_volumes(len(self._volumes))
 
     def _remove(self, volume_id: str) -> None:
         with self._lock:
             self._volumes.pop(volume_id, None)
-            self._around.metrics.volumes(len(self._volumes))
+            self._around.metrics.set_volumes(len(self._volumes))

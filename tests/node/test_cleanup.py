@@ -10,9 +10,9 @@ import pytest
 
 from csidriver.config import CleanupSettings
 from csidriver.core import names
-from csidriver.errors import StillInUse
+from csidriver.errors import CleanupRefused
 from csidriver.node.cleanup import Cleanup
-from csidriver.node.token_fs import DATA
+from csidriver.node.token_fs import DATA_FOLDER
 from tests.node.plugin import Node
 
 pytestmark = pytest.mark.mounts
@@ -136,7 +136,10 @@ def test_it_leaves_nothing_of_the_driver(used: Node) -> None:
 
 def test_it_says_what_it_removed_a_line_each_and_in_which_order(used: Node) -> None:
     """Kubelet is told first, and no token is left in what a container may still have."""
-    view, tokens = used.settings.view, [used.folder(v) / DATA / "token" for v in ("v1", "v2")]
+    view, tokens = (
+        used.settings.view,
+        [used.folder(v) / DATA_FOLDER / "token" for v in ("v1", "v2")],
+    )
     said = cleaned(used)[1]
     assert said[:2] == [f"removed {used.registration}", f"removed {used.socket}"]
     assert set(said[2:4]) == {f"erased {token}" for token in tokens}
@@ -165,13 +168,13 @@ def test_it_is_refused_while_a_process_listens(
     path = getattr(used, which)
     with served(path, busy=busy):
         before = (mounted(used), present(used))
-        with pytest.raises(StillInUse, match=str(path)):
+        with pytest.raises(CleanupRefused, match=str(path)):
             cleaned(used, force=force)
         assert (mounted(used), present(used)) == before
 
 
 def test_it_is_refused_while_the_plugin_runs(node: Node) -> None:
-    with pytest.raises(StillInUse, match="a node plugin is running"):
+    with pytest.raises(CleanupRefused, match="a node plugin is running"):
         cleaned(node)
     node.give("at-1")
     node.publish(node.request())
@@ -180,7 +183,7 @@ def test_it_is_refused_while_the_plugin_runs(node: Node) -> None:
 
 def test_it_is_refused_while_pods_have_volumes_and_touches_nothing(used: Node) -> None:
     before = (mounted(used), present(used))
-    with pytest.raises(StillInUse, match="of this driver: alice/pod-1/v1, alice/pod-1/v2; "):
+    with pytest.raises(CleanupRefused, match="of this driver: alice/pod-1/v1, alice/pod-1/v2; "):
         cleaned(used, force=False)
     assert (mounted(used), present(used)) == before
     assert used.content() == used.content("v2") == "at-1"
@@ -189,14 +192,14 @@ def test_it_is_refused_while_pods_have_volumes_and_touches_nothing(used: Node) -
 def test_a_sub_path_mount_alone_counts_as_a_volume(used: Node) -> None:
     for volume in ("v1", "v2"):
         used.mounts.unmount(used.target(volume))
-    with pytest.raises(StillInUse, match="of this driver: alice/pod-1/v1; "):
+    with pytest.raises(CleanupRefused, match="of this driver: alice/pod-1/v1; "):
         cleaned(used, force=False)
     assert sub_path(used).read_bytes() == b"at-1"
 
 
 def test_a_volume_without_a_record_is_known_by_its_place(used: Node) -> None:
     (used.folder("v2") / "volume.json").unlink()
-    with pytest.raises(StillInUse, match=f"{used.target('v2')}, alice/pod-1/v1; "):
+    with pytest.raises(CleanupRefused, match=f"{used.target('v2')}, alice/pod-1/v1; "):
         cleaned(used, force=False)
 
 
@@ -273,7 +276,7 @@ def test_volumes_are_found_after_their_file_system_was_unmounted(
     if view == "unmounted":
         used.mounts.unmount(used.settings.view)
     used.mounts.unmount(used.state)
-    with pytest.raises(StillInUse) as refusal:
+    with pytest.raises(CleanupRefused) as refusal:
         cleaned(used, force=False)
     places = (sub_path(used), used.target(), used.target("v2"))
     assert all(str(place) in str(refusal.value) for place in places)
@@ -293,7 +296,7 @@ def test_a_view_that_is_left_alone_is_taken_away(used: Node) -> None:
 
 def test_token_files_without_a_file_system_of_their_own_are_erased(used: Node) -> None:
     reboot(used)
-    file = used.folder() / DATA / "token"
+    file = used.folder() / DATA_FOLDER / "token"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"at-0")
     with file.open("rb") as reader:
@@ -304,7 +307,7 @@ def test_token_files_without_a_file_system_of_their_own_are_erased(used: Node) -
 
 def test_token_files_below_the_file_system_are_erased(used: Node) -> None:
     reboot(used)
-    file = used.folder() / DATA / "token"
+    file = used.folder() / DATA_FOLDER / "token"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"at-0")
     with file.open("rb") as reader:
@@ -331,7 +334,7 @@ def test_a_foreign_mount_over_a_target_is_left_alone_and_named(used: Node, ours:
 def test_a_foreign_mount_below_ours_stays(used: Node) -> None:
     used.mounts.unmount(used.target())
     precious = foreign(used, used.target())
-    used.mounts.bind(used.folder() / DATA, used.target())
+    used.mounts.bind(used.folder() / DATA_FOLDER, used.target())
     problems, _ = cleaned(used)
     assert [str(used.target()) in problem for problem in problems] == [True]
     assert precious.read_bytes() == b"theirs"
@@ -351,7 +354,7 @@ def test_a_foreign_mount_on_the_state_is_left_alone_and_named(used: Node) -> Non
 def test_folders_that_look_like_ours_stay_on_a_foreign_mount(used: Node) -> None:
     reboot(used)
     precious = foreign(used, used.state)
-    file = used.folder() / DATA / "token"
+    file = used.folder() / DATA_FOLDER / "token"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"theirs")
     problems, _ = cleaned(used)
@@ -420,7 +423,7 @@ def test_a_kubelet_folder_behind_a_symlink_is_cleaned(used: Node) -> None:
     link = used.root / "link"
     link.symlink_to(used.kubelet_dir)
     used.settings = replace(used.settings, kubelet_dir=link)
-    with pytest.raises(StillInUse, match="alice/pod-1/v1, alice/pod-1/v2"):
+    with pytest.raises(CleanupRefused, match="alice/pod-1/v1, alice/pod-1/v2"):
         cleaned(used, force=False)
     assert cleaned(used)[0] == []
     assert mounted(used) == []

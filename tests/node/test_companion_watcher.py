@@ -9,7 +9,7 @@ from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret, StoreError, StoreRefused, StoreUnavailable
-from csidriver.node.companion_watcher import MIN_WATCH_SECONDS, CompanionWatcher, Timing
+from csidriver.node.companion_watcher import MIN_WATCH_SECONDS, CompanionWatcher, WatchTiming
 from tests.node.plugin import (
     PATIENCE,
     SOURCE,
@@ -56,9 +56,9 @@ class Watched:
         self.seconds = 0.0
         self.pauses: list[int] = []
         self.renewals = 0
-        timing = Timing(lambda: self.seconds, self._pause)
+        timing = WatchTiming(lambda: self.seconds, self._pause)
         self.follower = CompanionWatcher(
-            self.store, TOKENS, self.told.append, timing=timing, renewing=self._renew
+            self.store, TOKENS, self.told.append, timing=timing, on_reconnect=self._renew
         )
 
     def _pause(self, failures: int, _u: float) -> float:

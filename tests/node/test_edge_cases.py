@@ -16,7 +16,7 @@ from csidriver.core import names as core_names
 from csidriver.demo.kubelet import PUBLISH_TIMEOUT
 from csidriver.node import tokenfile
 from csidriver.node.publish_wait import PublishWaitLimiter
-from csidriver.node.token_fs import DATA
+from csidriver.node.token_fs import DATA_FOLDER
 from tests.node.plugin import Node, ShiftedClock, eventually, names
 
 mounts = pytest.mark.mounts
@@ -80,7 +80,7 @@ def test_a_mount_without_content_is_not_taken_for_a_published_volume(node: Node)
     node.publish(node.request())
     node.stop()
     (node.folder() / "volume.json").unlink()
-    (node.folder() / DATA / "token").unlink()
+    (node.folder() / DATA_FOLDER / "token").unlink()
     node.start()
     assert names(node.target()) == []
     node.publish(node.request())
@@ -112,7 +112,7 @@ def test_a_mount_of_a_folder_that_is_gone_is_never_called_good(
 def test_the_longest_wait_leaves_time_to_tell_kubelet_the_reason() -> None:
     patience = PublishWaitLimiter(10 * PUBLISH_TIMEOUT, 1, ShiftedClock())
     for _ in range(10):
-        with patience.slot("csi-v1") as seconds:
+        with patience.allowed_wait("csi-v1") as seconds:
             assert 0 < seconds <= PUBLISH_TIMEOUT - 30
 
 

@@ -16,7 +16,7 @@ from csidriver.core import names as core_names
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
 from csidriver.core.status import Status
-from csidriver.node.token_fs import DATA
+from csidriver.node.token_fs import DATA_FOLDER
 from tests.node.plugin import (
     NAMESPACE,
     PATIENCE,
@@ -181,7 +181,7 @@ def test_a_republish_touches_nothing_when_the_token_is_the_same(node: Node) -> N
 def test_a_republish_puts_the_right_bytes_back(node: Node) -> None:
     node.give("at-1")
     node.publish(node.request())
-    file = node.folder() / DATA / "token"
+    file = node.folder() / DATA_FOLDER / "token"
     file.chmod(0o600)
     file.write_bytes(b"at-1 and more")
     node.publish(node.request())
@@ -358,7 +358,7 @@ def test_a_republish_puts_a_missing_file_back(node: Node) -> None:
     node.give("at-1")
     node.publish(node.request())
     before = node.file().stat()
-    (node.folder() / DATA / "token").unlink()
+    (node.folder() / DATA_FOLDER / "token").unlink()
     node.publish(node.request())
     assert node.content() == "at-1"
     after = node.file().stat()
@@ -376,7 +376,7 @@ def test_a_republish_puts_a_missing_file_back(node: Node) -> None:
 def test_a_republish_without_a_file_and_without_a_token_is_uncertain(node: Node, why: str) -> None:
     node.give("at-1")
     node.publish(node.request())
-    (node.folder() / DATA / "token").unlink()
+    (node.folder() / DATA_FOLDER / "token").unlink()
     if why == "expired":
         node.clock.ahead = 4000
     else:

@@ -5,7 +5,12 @@ from contextlib import ExitStack
 import grpc
 import pytest
 
-from csidriver.node.publish_wait import LONGEST_WAIT, REMEMBERED, REMEMBERED_FOR, PublishWaitLimiter
+from csidriver.node.publish_wait import (
+    LONGEST_WAIT,
+    MAX_REMEMBERED,
+    REMEMBERED_FOR,
+    PublishWaitLimiter,
+)
 from tests.node.plugin import Node
 
 
@@ -26,7 +31,7 @@ def waits(patience: PublishWaitLimiter, volume_id: str = "csi-v1", calls: int = 
     """How long so many calls, one after the other, may wait."""
     found = []
     for _ in range(calls):
-        with patience.slot(volume_id) as seconds:
+        with patience.allowed_wait(volume_id) as seconds:
             found.append(seconds)
     return found
 
@@ -94,7 +99,7 @@ def test_every_call_begins_the_ten_minutes_anew() -> None:
 
 @pytest.mark.parametrize(
     ("others", "expected"),
-    [pytest.param(REMEMBERED - 1, 2, id="room"), pytest.param(REMEMBERED, 1, id="no room")],
+    [pytest.param(MAX_REMEMBERED - 1, 2, id="room"), pytest.param(MAX_REMEMBERED, 1, id="no room")],
 )
 def test_of_too_many_volumes_the_one_idle_longest_is_forgotten(
     others: int, expected: float
@@ -110,14 +115,14 @@ def test_a_call_without_a_free_slot_neither_waits_nor_counts() -> None:
     patience = PublishWaitLimiter(1.0, 2, Standing())
     with ExitStack() as running:
         for volume in ("csi-a", "csi-b"):
-            running.enter_context(patience.slot(volume))
+            running.enter_context(patience.allowed_wait(volume))
         assert waits(patience, calls=3) == [0, 0, 0]
     assert waits(patience, calls=2) == [1, 2]
 
 
 def test_a_slot_is_free_again_after_a_call_that_failed() -> None:
     patience = PublishWaitLimiter(1.0, 1, Standing())
-    with pytest.raises(RuntimeError), patience.slot("csi-a"):
+    with pytest.raises(RuntimeError), patience.allowed_wait("csi-a"):
         raise RuntimeError
     assert waits(patience) == [1]
 

@@ -15,7 +15,7 @@ from csidriver.core.status import Status
 from csidriver.errors import InvalidSettings
 from csidriver.node.grpc_server import remove_if_ours
 from csidriver.node.plugin import NodePlugin
-from csidriver.node.token_fs import DATA
+from csidriver.node.token_fs import DATA_FOLDER
 from tests.node.plugin import PATIENCE, SOURCE, Node, companion, eventually, follow_threads, names
 
 pytestmark = pytest.mark.mounts
@@ -195,7 +195,7 @@ def test_a_crash_between_mount_and_record_converges(published: Node) -> None:
 def test_a_crash_before_the_mount_converges(node: Node, crash: str) -> None:
     node.give("at-1")
     node.stop()
-    data = node.folder() / DATA
+    data = node.folder() / DATA_FOLDER
     (node.folder() if crash == "folder" else data).mkdir(parents=True)
     if crash == "draft":
         (data / "..draft").write_bytes(b"half")

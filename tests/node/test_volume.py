@@ -55,7 +55,7 @@ def test_of_two_rewrites_at_once_the_newer_token_stays(tmp_path: Path) -> None:
     try:
         store.words.put(secret("at-1", 1))
         eventually(lambda: len(told) == 1, "hearing")
-        volume.write_initial(token("at-0"), shown=False)
+        volume.write_initial(token("at-0"), bound=False)
 
         def newer() -> None:
             store.words.put(secret("at-2", 2))
