@@ -14,7 +14,7 @@ from tools.programs import find
 if TYPE_CHECKING:
     from tests.cluster.cluster import Cluster
     from tests.cluster.controlplane import ControlPlane
-    from tests.leak_detection import Everything
+    from tests.leak_detection import LogCollector
 
 # These need a cluster: `make e2e`.
 collect_ignore = [] if os.environ.get("E2E_CLUSTER") else ["e2e"]
@@ -28,7 +28,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("repeatable")
 
-_refused = ""
+_sandbox_error = ""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     was born in that of the process which started it, where it is root, and root may make a mount
     namespace at any time; all threads but xdist's own come after it and are in it.
     """
-    global _refused  # noqa: PLW0603 - once per process, like the namespace itself
+    global _sandbox_error  # noqa: PLW0603 - once per process, like the namespace itself
     config.addinivalue_line("markers", "mounts: needs mount(2), in a namespace or as root")
     config.addinivalue_line("markers", "other_uids: needs to give files to other users (root)")
     config.addinivalue_line("markers", "tools(*names): needs programs that `make tools` brings")
@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         sandbox.enter()
     except sandbox.SandboxUnavailable as error:
-        _refused = str(error)
+        _sandbox_error = str(error)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -67,8 +67,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, by name and with the reason, what this machine does not allow."""
-    if item.get_closest_marker("mounts") and _refused:
-        pytest.skip(_refused)
+    if item.get_closest_marker("mounts") and _sandbox_error:
+        pytest.skip(_sandbox_error)
     if item.get_closest_marker("other_uids") and _mapped_ids() <= 1:
         pytest.skip("an ordinary user cannot give files to other users; run as root")
     if missing := [name for name in _tools(item) if find(name) is None]:
@@ -97,11 +97,11 @@ def cluster(control_plane: "ControlPlane") -> "Cluster":
 
 
 @pytest.fixture
-def heard() -> Iterator["Everything"]:
+def heard() -> Iterator["LogCollector"]:
     """What all loggers say, libraries too, at DEBUG."""
-    from tests.leak_detection import listening
+    from tests.leak_detection import collect_logs
 
-    with listening() as everything:
+    with collect_logs() as everything:
         yield everything
 
 

@@ -13,8 +13,8 @@ from csidriver.demo.faults import Fault, Redirect, ReplacedBody, StatusReply, Tr
 from csidriver.demo.issuer import DEMO_CLIENT
 
 
-def needle(kind: str) -> str:
-    return f"Needle-{kind}-{secrets.token_urlsafe(24)}"
+def planted_secret(name: str) -> str:
+    return f"Planted-{name}-{secrets.token_urlsafe(24)}"
 
 
 def spellings(text: str) -> Iterator[str]:
@@ -28,12 +28,12 @@ def spellings(text: str) -> Iterator[str]:
         yield encoded[4 : (len(text) + shift) // 3 * 4]
 
 
-def leaks(text: str, needles: Sequence[str]) -> list[str]:
-    """Which needles a text shows, under whatever spelling."""
-    return [n for n in needles if any(spelling in text for spelling in spellings(n))]
+def leaked(text: str, planted: Sequence[str]) -> list[str]:
+    """Return the planted secrets that a text contains, in any spelling."""
+    return [n for n in planted if any(spelling in text for spelling in spellings(n))]
 
 
-class Everything(logging.Handler):
+class LogCollector(logging.Handler):
     """Keeps every record with all that standard formatting would show of it, errors included."""
 
     def __init__(self) -> None:
@@ -61,9 +61,9 @@ LIBRARIES = (
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[Everything]:
+def collect_logs() -> Iterator[LogCollector]:
     """What all loggers say, libraries too, at DEBUG."""
-    handler, root = Everything(), logging.getLogger()
+    handler, root = LogCollector(), logging.getLogger()
     loggers = [root, *(logging.getLogger(name) for name in LIBRARIES)]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -75,10 +75,10 @@ def listening() -> Iterator[Everything]:
         logger.setLevel(level)
 
 
-SECRET = DEMO_CLIENT.client_secret.reveal() if DEMO_CLIENT.client_secret else ""
+CLIENT_SECRET = DEMO_CLIENT.client_secret.reveal() if DEMO_CLIENT.client_secret else ""
 
 
-def bad_answers(n: Mapping[str, str]) -> dict[str, Fault]:
+def leaking_replies(n: Mapping[str, str]) -> dict[str, Fault]:
     """Servers that put secrets where they do not belong."""
     tokens = json.dumps({"access_token": n["at"], "refresh_token": n["rt"]}).encode()
     described = {"error_description": n["description"], "error_uri": n["description"]}

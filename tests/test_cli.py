@@ -167,7 +167,7 @@ def test_roles_in_one_process_start_serve_metrics_and_end_promptly() -> None:
 def test_cleanup_takes_volumes_away_by_force_only_and_says_what_is_gone() -> None:
     with contextlib.closing(Node()) as node:
         node.start()
-        node.give("at-1")
+        node.write_token("at-1")
         node.publish(node.request())
         cleanup = ["node", "cleanup", "--kubelet-dir", str(node.kubelet_dir)]
         cleanup += ["--view-dir", str(node.settings.view)]
@@ -193,7 +193,7 @@ def test_cleanup_takes_volumes_away_by_force_only_and_says_what_is_gone() -> Non
 def test_cleanup_names_what_it_could_not_remove_with_status_1() -> None:
     with contextlib.closing(Node()) as node:
         node.start()
-        node.give("at-1")
+        node.write_token("at-1")
         node.publish(node.request())
         node.stop()
         places = [node.target(), node.settings.view]

@@ -1,7 +1,7 @@
 """The leak test: planted secrets, every path that may show them, every place where they would show.
 
-A needle may stand in the data of the source and of the grant; an access token in the companion and
-in the token file too. Nowhere else, at any log level, encoded or not.
+A planted secret may stand in the data of the source and of the grant; an access token in the
+companion and in the token file too. Nowhere else, at any log level, encoded or not.
 """
 
 import base64
@@ -33,7 +33,15 @@ from csidriver.demo.families import Policy
 from csidriver.demo.faults import Delay, Fault
 from csidriver.demo.kubelet import Kubelet, KubeletError
 from tests.adapters.test_http import Peer, certificate, http
-from tests.leak_detection import SECRET, STATUSES, Everything, bad_answers, leaks, needle, spellings
+from tests.leak_detection import (
+    CLIENT_SECRET,
+    STATUSES,
+    LogCollector,
+    leaked,
+    leaking_replies,
+    planted_secret,
+    spellings,
+)
 from tests.node.plugin import Node
 from tests.refresher.bench import NAMESPACE, Bench, manifest, until
 
@@ -68,9 +76,9 @@ def live_tokens(bench: Bench, *names: str) -> tuple[list[str], list[str]]:
     return refresh, access
 
 
-def test_the_refresher_shows_no_secret(tmp_path: Path, heard: Everything) -> None:  # noqa: PLR0915 - one story
+def test_the_refresher_shows_no_secret(tmp_path: Path, logs: LogCollector) -> None:  # noqa: PLR0915 - one story
     kinds = ("rt", "at", "description", "id_token", "malformed", "last_applied")
-    planted = {kind: needle(kind) for kind in kinds}
+    planted = {kind: planted_secret(kind) for kind in kinds}
     policy = Policy(lifetime=3600.0, extra={"id_token": planted["id_token"]})
     seeds: list[str] = []
     with Bench(tmp_path, policy) as bench:
@@ -83,14 +91,14 @@ def test_the_refresher_shows_no_secret(tmp_path: Path, heard: Everything) -> Non
         bench.start()
 
         def add(name: str, *, wanted: str = "", fault: Fault | None = None, **notes: str) -> None:
-            seed = bench.issuer.seed("my-app", Sensitive(needle(f"seed-{len(seeds)}")))
+            seed = bench.issuer.seed("my-app", Sensitive(planted_secret(f"seed-{len(seeds)}")))
             seeds.append(seed.reveal())
             bench.issuer.add_faults(*([fault] if fault else []))
             bench.apply(name, seed, **notes)
             until(lambda: bench.status(name) == wanted if wanted else bench.refreshed(name), name)
 
         add("good")
-        for name, fault in bad_answers(planted).items():
+        for name, fault in leaking_replies(planted).items():
             wanted = STATUSES.get(name, "Uncertain")
             add(name.replace(" ", "-"), wanted=wanted, fault=fault)
         add("tls", wanted="IssuerUnavailable", issuer="tls")
@@ -100,7 +108,7 @@ def test_the_refresher_shows_no_secret(tmp_path: Path, heard: Everything) -> Non
         bench.store.apply(broken, NAMESPACE)
         until(lambda: bench.status("broken") == "Invalid")
 
-        conflicting = bench.issuer.seed("my-app", Sensitive(needle("conflict")))
+        conflicting = bench.issuer.seed("my-app", Sensitive(planted_secret("conflict")))
         seeds.append(conflicting.reveal())
         bench.issuer.add_faults(Delay(0.3))
         bench.apply("conflicting", conflicting)
@@ -114,7 +122,7 @@ def test_the_refresher_shows_no_secret(tmp_path: Path, heard: Everything) -> Non
         until(lambda: not list(bench.spool.glob("*.draft")))
         bench.spool.rename(tmp_path / "spooled")
         bench.spool.write_text("no folder", encoding="ascii")
-        spoilt = bench.issuer.seed("my-app", Sensitive(needle("spool")))
+        spoilt = bench.issuer.seed("my-app", Sensitive(planted_secret("spool")))
         seeds.append(spoilt.reveal())
         bench.apply("spoilt", spoilt)
         failed = "oauth2_csi_refresher_failed_visits_total"
@@ -125,13 +133,13 @@ def test_the_refresher_shows_no_secret(tmp_path: Path, heard: Everything) -> Non
         metrics = generate_latest(bench.registry).decode()
 
     assert len(refresh) == len(access) == 2
-    never = [*planted.values(), *seeds, *refresh, SECRET]
-    said = "\n".join(heard.lines)
+    never = [*planted.values(), *seeds, *refresh, CLIENT_SECRET]
+    said = "\n".join(logs.lines)
     assert "POST /token" in said, "the libraries were listened to as well"
-    assert leaks(said, [*never, *access]) == []
-    assert leaks(metrics, [*never, *access]) == []
-    assert leaks(shown_by_store(bench.root), [*never, *access]) == []
-    assert sorted(leaks(companions(bench.root), [*never, *access])) == sorted(access)
+    assert leaked(said, [*never, *access]) == []
+    assert leaked(metrics, [*never, *access]) == []
+    assert leaked(shown_by_store(bench.root), [*never, *access]) == []
+    assert sorted(leaked(companions(bench.root), [*never, *access])) == sorted(access)
     grants = "".join(
         p.read_text(encoding="utf-8") for p in (bench.root / "oauth2-csi").glob("secret.*")
     )
@@ -139,9 +147,9 @@ def test_the_refresher_shows_no_secret(tmp_path: Path, heard: Everything) -> Non
 
 
 def test_an_https_issuer_that_is_asked_about_a_token_shows_no_secret(
-    tmp_path: Path, heard: Everything
+    tmp_path: Path, logs: LogCollector
 ) -> None:
-    planted = {kind: needle(kind) for kind in ("rt", "at", "username", "header", "seed")}
+    planted = {kind: planted_secret(kind) for kind in ("rt", "at", "username", "header", "seed")}
     ca_file, context = certificate(tmp_path)
     said_of_token = {"active": False, "username": planted["username"], "token": planted["rt"]}
     tokens = {"access_token": planted["at"], "refresh_token": planted["rt"]}
@@ -167,15 +175,15 @@ def test_an_https_issuer_that_is_asked_about_a_token_shows_no_secret(
     assert "POST /introspect" in sent
     assert 'answer="inactive"' in metrics
     assert 'status="LostRotation"} 1.0' in metrics, "the gauges were there to be searched"
-    for text in ("\n".join(heard.lines), metrics, shown_by_store(bench.root)):
-        assert leaks(text, [*planted.values(), SECRET]) == []
+    for text in ("\n".join(logs.lines), metrics, shown_by_store(bench.root)):
+        assert leaked(text, [*planted.values(), CLIENT_SECRET]) == []
 
 
-def leaks_in_data(text: str, needles: Sequence[str]) -> list[str]:
+def leaks_in_data(text: str, planted: Sequence[str]) -> list[str]:
     """The same search over the base64 of YAML data."""
     stored = yaml.safe_load_all(text.replace("apiVersion", "---\napiVersion"))
     values = [value for one in stored for value in (one.get("data") or {}).values()]
-    return leaks("\n".join(base64.b64decode(v).decode() for v in values), needles)
+    return leaked("\n".join(base64.b64decode(v).decode() for v in values), planted)
 
 
 def pod(name: str, **attributes: str) -> dict[str, Any]:
@@ -222,11 +230,15 @@ def publish_with_secrets(kubelet: Kubelet, held: str) -> str:
 
 @pytest.mark.mounts
 def test_neither_role_shows_a_secret_to_node_and_pod() -> None:
-    planted = {kind: needle(kind) for kind in ("rt", "at", "description", "id_token", "reference")}
+    planted = {
+        kind: planted_secret(kind) for kind in ("rt", "at", "description", "id_token", "reference")
+    }
     policy = Policy(lifetime=12.0, extra={"id_token": planted["id_token"]})
     with tempfile.TemporaryDirectory() as name, Bench(Path(name), policy) as bench:
         folder = Path(name)
-        seeds = [bench.issuer.seed("my-app", Sensitive(needle(f"seed-{n}"))) for n in range(2)]
+        seeds = [
+            bench.issuer.seed("my-app", Sensitive(planted_secret(f"seed-{n}"))) for n in range(2)
+        ]
         kubelet = Kubelet(folder / "kubelet", Mounts(), NAMESPACE)
         kubelet.prepare()
         told: list[str] = []
@@ -234,7 +246,7 @@ def test_neither_role_shows_a_secret_to_node_and_pod() -> None:
         access: set[str] = set()
         with roles(bench, folder, kubelet) as log:
             kubelet.register(threading.Event(), 20.0, lambda: None)
-            bench.issuer.add_faults(bad_answers(planted)["refused"])
+            bench.issuer.add_faults(leaking_replies(planted)["refused"])
             bench.apply("refused", seeds[0])
             until(lambda: bench.status("refused") == "NeedsReauth")
             bench.apply("hello", seeds[1])
@@ -261,16 +273,16 @@ def test_neither_role_shows_a_secret_to_node_and_pod() -> None:
         for mounted in (plugin / "tokens", kubelet.root):
             Mounts().unmount(mounted)
 
-    never = [*planted.values(), *(seed.reveal() for seed in seeds), *refresh, SECRET]
+    never = [*planted.values(), *(seed.reveal() for seed in seeds), *refresh, CLIENT_SECRET]
     assert len(access) >= 2
     assert "nodePublishSecretRef is refused" in "".join(told)
     assert "FAILED_PRECONDITION" in "".join(told)
     assert "INVALID_ARGUMENT" in said
     assert records
     for text in (said, "\n".join(told), "\n".join(records)):
-        assert leaks(text, [*never, *access]) == []
-    assert leaks(kept, never) == []
-    assert leaks(kept, sorted(access)) == [kept]
+        assert leaked(text, [*never, *access]) == []
+    assert leaked(kept, never) == []
+    assert leaked(kept, sorted(access)) == [kept]
 
 
 def note(bench: Bench, refresh: set[str], access: set[str]) -> bool:
@@ -282,43 +294,43 @@ def note(bench: Bench, refresh: set[str], access: set[str]) -> bool:
 
 
 @pytest.mark.parametrize("spell", range(7))
-def test_a_deliberate_leak_is_found(heard: Everything, spell: int) -> None:
-    held = needle("de/li+be rate")
+def test_a_deliberate_leak_is_found(logs: LogCollector, spell: int) -> None:
+    held = planted_secret("de/li+be rate")
     forms = [held, *spellings(f"token={held}&more")]
     logging.getLogger("csidriver.x").warning("oops: %s", forms[min(spell, len(forms) - 1)])
-    assert leaks("\n".join(heard.lines), [held]) == [held]
+    assert leaked("\n".join(logs.lines), [held]) == [held]
 
 
-def test_a_leak_in_an_error_or_a_library_is_found(heard: Everything) -> None:
-    held = needle("x")
+def test_a_leak_in_an_error_or_a_library_is_found(logs: LogCollector) -> None:
+    held = planted_secret("x")
     try:
         int(held)
     except ValueError:
         logging.getLogger("csidriver.x").exception("went wrong")
-    assert leaks("\n".join(heard.lines), [held]) == [held]
-    heard.lines.clear()
+    assert leaked("\n".join(logs.lines), [held]) == [held]
+    logs.lines.clear()
     logging.getLogger("urllib3.connectionpool").debug("header %s", held)
-    assert leaks("\n".join(heard.lines), [held]) == [held]
+    assert leaked("\n".join(logs.lines), [held]) == [held]
 
 
 def test_a_leak_in_an_annotation_is_found(tmp_path: Path) -> None:
-    held = needle("x")
+    held = planted_secret("x")
     with Bench(tmp_path) as bench:
         bench.store.apply(manifest("hello", held, message=held), NAMESPACE)
-        assert leaks(shown_by_store(bench.root), [held]) == [held]
+        assert leaked(shown_by_store(bench.root), [held]) == [held]
         bench.store.apply(manifest("hello", held), NAMESPACE)
-        assert leaks(shown_by_store(bench.root), [held]) == []
+        assert leaked(shown_by_store(bench.root), [held]) == []
 
 
 @pytest.mark.mounts
-def test_a_node_shows_no_secret_whatever_its_libraries_say(heard: Everything) -> None:
-    access, held = [needle("at"), needle("at")], needle("reference")
+def test_a_node_shows_no_secret_whatever_its_libraries_say(logs: LogCollector) -> None:
+    access, held = [planted_secret("at"), planted_secret("at")], planted_secret("reference")
     node = Node()
     try:
-        node.give(access[0])
+        node.write_token(access[0])
         node.start()
         node.publish(node.request())
-        node.give(access[1], 2)
+        node.write_token(access[1], 2)
         until(lambda: node.content() == access[1])
         request = node.request("v2")
         request.secrets.update({"refresh_token": held, held: "x"})
@@ -327,8 +339,8 @@ def test_a_node_shows_no_secret_whatever_its_libraries_say(heard: Everything) ->
         metrics = generate_latest(node.registry).decode()
     finally:
         node.close()
-    assert heard.lines
+    assert logs.lines
     told = f"{refused.value} {refused.value!r}"
     assert "nodePublishSecretRef is refused" in told
-    for text in ("\n".join(heard.lines), told, metrics):
-        assert leaks(text, [*access, held]) == []
+    for text in ("\n".join(logs.lines), told, metrics):
+        assert leaked(text, [*access, held]) == []

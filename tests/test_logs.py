@@ -10,7 +10,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.errors import DriverError, InvalidSettings
 from csidriver.logs import FORMATS, JsonFormatter, TextFormatter, describe
 
-NEEDLE = "needle-in-a-foreign-text"
+PLANTED = "planted-in-a-foreign-text"
 FORMATTERS = (JsonFormatter(), TextFormatter())
 
 
@@ -30,8 +30,8 @@ def record(
 def test_a_foreign_error_shows_its_type_and_place_but_never_its_text(
     formatter: logging.Formatter,
 ) -> None:
-    line = formatter.format(record(ValueError(NEEDLE)))
-    assert NEEDLE not in line
+    line = formatter.format(record(ValueError(PLANTED)))
+    assert PLANTED not in line
     assert "hello you" in line
     assert "ValueError" in line
     assert __file__ in line
@@ -42,10 +42,10 @@ def test_our_own_error_shows_its_text_but_not_that_of_its_cause(
     formatter: logging.Formatter,
 ) -> None:
     ours = InvalidSettings("issuers", ["has no name"])
-    ours.__cause__ = ValueError(NEEDLE)
+    ours.__cause__ = ValueError(PLANTED)
     line = formatter.format(record(ours))
     assert "InvalidSettings: issuers: has no name" in line
-    assert NEEDLE not in line
+    assert PLANTED not in line
 
 
 @pytest.mark.parametrize("formatter", FORMATTERS, ids=FORMATS[::-1])
@@ -53,8 +53,8 @@ def test_our_own_error_shows_its_text_but_not_that_of_its_cause(
 def test_a_library_shows_its_place_but_never_its_text(
     formatter: logging.Formatter, name: str
 ) -> None:
-    line = formatter.format(record(name=name, text=f"{NEEDLE} %s"))
-    assert NEEDLE not in line
+    line = formatter.format(record(name=name, text=f"{PLANTED} %s"))
+    assert PLANTED not in line
     assert "here.py:7" in line
     assert name in line
 
@@ -73,7 +73,7 @@ def test_a_json_line_is_one_object_with_everything() -> None:
 
 
 def test_describe_tells_of_no_error_more_than_is_safe() -> None:
-    assert describe(KeyError(NEEDLE)) == "KeyError"
+    assert describe(KeyError(PLANTED)) == "KeyError"
     assert describe(DriverError("fine")) == "DriverError: fine"
 
 
@@ -93,9 +93,9 @@ logs.setup("debug", {form!r})
 logging.getLogger("csidriver.x").debug("ours at debug")
 for name in ("urllib3", "urllib3.connectionpool", "requests", "oauthlib", "kubernetes", "grpc",
              "requests_oauthlib"):
-    logging.getLogger(name).debug("{NEEDLE}")
-    logging.getLogger(name).info("{NEEDLE}")
-    logging.getLogger(name).warning("{NEEDLE} %s", "{NEEDLE}")
+    logging.getLogger(name).debug("{PLANTED}")
+    logging.getLogger(name).info("{PLANTED}")
+    logging.getLogger(name).warning("{PLANTED} %s", "{PLANTED}")
 logs.setup("warning", {form!r})
 logging.getLogger("csidriver.x").info("too quiet")
 """
@@ -103,7 +103,7 @@ logging.getLogger("csidriver.x").info("too quiet")
     assert done.returncode == 0
     assert done.stdout == ""
     assert "ours at debug" in done.stderr
-    assert NEEDLE not in done.stderr
+    assert PLANTED not in done.stderr
     assert "too quiet" not in done.stderr
     assert len(done.stderr.splitlines()) == 1 + 7, "one line each, also after a second set-up"
 
@@ -114,9 +114,9 @@ def test_errors_that_nobody_handled_keep_their_text_to_themselves() -> None:
 import logging, threading
 from csidriver import logs
 logs.setup("info", "json")
-logging.getLogger("csidriver.x").info("%d", "{NEEDLE}")
+logging.getLogger("csidriver.x").info("%d", "{PLANTED}")
 def fail():
-    raise ValueError("{NEEDLE}")
+    raise ValueError("{PLANTED}")
 thread = threading.Thread(target=fail)
 thread.start()
 thread.join()
@@ -124,15 +124,15 @@ fail()
 """
     )
     assert done.returncode == 1
-    assert NEEDLE not in done.stderr + done.stdout
+    assert PLANTED not in done.stderr + done.stdout
     entries = [json.loads(line) for line in done.stderr.splitlines()]
     assert [entry["error"] for entry in entries] == ["ValueError", "ValueError"]
     assert all("fail" in entry["at"][-1] for entry in entries)
 
 
 def test_a_sensitive_argument_stays_hidden() -> None:
-    held = (Sensitive(NEEDLE),) * 2
+    held = (Sensitive(PLANTED),) * 2
     line = JsonFormatter().format(
         logging.LogRecord("csidriver", logging.INFO, "p", 1, "%s %r", held, None)
     )
-    assert NEEDLE not in line
+    assert PLANTED not in line

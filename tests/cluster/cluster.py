@@ -17,7 +17,7 @@ class Cluster:
         """A client with the refresher's rights."""
         return KubernetesClient(from_kubeconfig(self.refresher), timings)
 
-    def sweep(self, *namespaces: str) -> None:
+    def reset_namespaces(self, *namespaces: str) -> None:
         """Have these namespaces, and nothing of a test before in any."""
         api = self.plane.api
         for namespace in namespaces:

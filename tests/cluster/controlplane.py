@@ -22,7 +22,7 @@ from tests.cluster.kubectl import Kubectl, write_kubeconfig
 from tools.programs import program
 
 PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
-PATIENCE = 60.0
+TIMEOUT = 60.0
 # Below the ports the kernel gives to clients, so that a restart finds its port free.
 _PORTS = range(20000, 30000)
 
@@ -111,7 +111,7 @@ class ControlPlane:
             "--shutdown-watch-termination-grace-period=1s",
             *self.flags,
         )
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         pause = threading.Event()
         while not self._ready():
             for name, process in self._processes.items():
@@ -198,7 +198,7 @@ class ControlPlane:
             process.kill()
         else:
             process.terminate()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
 
     def _ready(self) -> bool:
         if not self.ca.exists():

@@ -1,11 +1,11 @@
-"""Refreshers that end themselves with SIGKILL at a chosen step of a visit, or wait to be killed.
+"""Refreshers that kill themselves with SIGKILL at a chosen step, or run until they are killed.
 
 Run as a module it is a fork server, like `tests.node.killable_child`: it imports everything, starts
 no thread, and forks one process per line of its standard input, which runs `refresher`.
 
-A step is an effect of the protocol that leaves the process, a change to the spool's folder, or a
+A step is an effect of the protocol that leaves the process, a change of the spool's folder, or a
 part of a request to the authorization server. The effects come from the interpreter's own table, so
-that a new one is a new step without anybody's doing.
+that a new effect becomes a new step by itself.
 """
 
 import http.client
@@ -27,22 +27,22 @@ from csidriver.core.refresh import effects
 from csidriver.demo import sandbox
 from csidriver.refresher import controller, effect_interpreter, spool
 
-# What a role imports only when it starts is here before the first fork.
+# A role imports these only when it starts; here they are loaded before the first fork.
 IMPORTED = (directory, exchanges, issuer_files, kubernetes, probe_server, controller, spool)
-# Effects that stay within the process: to die before one is to die before the next one that counts.
-INNER = {
+# Effects within the process: a kill before one equals a kill before the next step.
+IN_PROCESS_EFFECTS = {
     *(effects.Now, effects.Monotonic, effects.Nonce, effects.Wait, effects.YieldWorker),
     *(effects.AcquireSendSlot, effects.ReleaseSendSlot, effects.FindDuplicates),
 }
-SPOOLED = {"open", "os.rename", "os.remove"}
-OVER = "visit over"
+SPOOL_OPERATIONS = {"open", "os.rename", "os.remove"}
+RECONCILED = "reconciled"
 
 
 @dataclass(frozen=True, slots=True)
-class Doom:
-    """Where a process is to die: before the `at`-th step, from 0, of its workers; -1: nowhere.
+class KillPlan:
+    """Kill the process before step `at` (from 0) of its workers; -1: never.
 
-    Their names go to the file `steps`.
+    The names of the steps go to the file `steps`.
     """
 
     spool: str
@@ -51,78 +51,77 @@ class Doom:
     at: int
 
 
-class Steps:
-    """Writes down every step, and ends the process before the one it is not to make."""
+class StepRecorder:
+    """Writes the name of each step to a file, and kills the process before the planned step."""
 
-    def __init__(self, doom: Doom) -> None:
-        self._doom = doom
+    def __init__(self, plan: KillPlan) -> None:
+        self._plan = plan
         self._count = 0
         self._lock = threading.Lock()
-        self._out = os.open(doom.steps, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+        self._out = os.open(plan.steps, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
 
-    def watch(self) -> None:
-        """See everything from now on."""
+    def install(self) -> None:
         table: Mapping[type, Callable[..., Any]] = effect_interpreter._HANDLERS
         effect_interpreter._HANDLERS = {
-            kind: do if kind in INNER else self._before(kind.__name__, do)
+            kind: do if kind in IN_PROCESS_EFFECTS else self._recording(kind.__name__, do)
             for kind, do in table.items()
         }
         run = effect_interpreter.EffectRunner.run
 
         def running(performance: Any, steps: Any) -> Any:
             result = run(performance, steps)
-            self.step(OVER)
+            self.record(RECONCILED)
             return result
 
         setattr(effect_interpreter.EffectRunner, "run", running)  # noqa: B010 - mypy takes no other way
         sys.addaudithook(self._audit)
 
-    def step(self, name: str) -> None:
-        """The current thread is about to make a step."""
+    def record(self, name: str) -> None:
+        """Record that the current thread is about to make a step."""
         if not threading.current_thread().name.startswith("refresh-"):
             return
         with self._lock:
             os.write(self._out, f"{name}\n".encode())
-            if self._count == self._doom.at:
+            if self._count == self._plan.at:
                 os.kill(os.getpid(), signal.SIGKILL)
             self._count += 1
 
-    def _before(self, name: str, do: Callable[..., Any]) -> Callable[..., Any]:
+    def _recording(self, name: str, do: Callable[..., Any]) -> Callable[..., Any]:
         def stepping(performance: Any, effect: Any) -> Any:
-            self.step(f"{name}{_object(effect)}")
+            self.record(f"{name}{_secret_kind(effect)}")
             return do(performance, effect)
 
         return stepping
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event in SPOOLED:
+        if event in SPOOL_OPERATIONS:
             path = str(arguments[0])
-            if path.startswith(f"{self._doom.spool}/"):
-                self.step(f"{event.removeprefix('os.')} {Path(path).suffix}")
-        elif event == "http.client.connect" and arguments[2] == self._doom.port:
-            self.step("connect")
-        elif event == "http.client.send" and _port(arguments[0]) == self._doom.port:
-            self.step("send")
+            if path.startswith(f"{self._plan.spool}/"):
+                self.record(f"{event.removeprefix('os.')} {Path(path).suffix}")
+        elif event == "http.client.connect" and arguments[2] == self._plan.port:
+            self.record("connect")
+        elif event == "http.client.send" and _port(arguments[0]) == self._plan.port:
+            self.record("send")
 
 
 def _port(connection: http.client.HTTPConnection) -> int | None:
     return connection.port
 
 
-def _object(effect: Any) -> str:
-    """Which of a token's Secrets a step is about; names differ from case to case."""
+def _secret_kind(effect: Any) -> str:
+    """Return which of a token's Secrets a step concerns."""
     secret = getattr(effect, "base", None) or getattr(effect, "secret", None)
     name = str(getattr(effect, "name", "") or getattr(secret, "name", ""))
     kind = name.partition("-")[0] if name.startswith(("grant-", "token-")) else "source"
     return f" {kind}" if name else ""
 
 
-def _live(command: Mapping[str, Any]) -> int:
+def _run_refresher(command: Mapping[str, Any]) -> int:
     sandbox.die_with_parent()
     log = os.open(command["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 2)
-    if command["doom"]:
-        Steps(Doom(**command["doom"])).watch()
+    if command["plan"]:
+        StepRecorder(KillPlan(**command["plan"])).install()
     return cli.main(command["arguments"])
 
 
@@ -131,24 +130,24 @@ def _fork(command: Mapping[str, Any]) -> int:
     if pid == 0:
         status = 1
         try:
-            status = _live(command)
+            status = _run_refresher(command)
         except BaseException:
-            logging.getLogger(__name__).exception("the victim has failed")
+            logging.getLogger(__name__).exception("the child has failed")
         finally:
             os._exit(status)
     return pid
 
 
 def main() -> None:
-    """Answer each command with one line: the pid of a new process, or how one has ended."""
+    """Reply to each command with one line: the pid of a new process, or an exit status."""
     sandbox.die_with_parent()
     for line in sys.stdin:
         command = json.loads(line)
         if "wait" in command:
-            answer = os.waitstatus_to_exitcode(os.waitpid(command["wait"], 0)[1])
+            reply = os.waitstatus_to_exitcode(os.waitpid(command["wait"], 0)[1])
         else:
-            answer = _fork(command)
-        sys.stdout.write(f"{answer}\n")
+            reply = _fork(command)
+        sys.stdout.write(f"{reply}\n")
         sys.stdout.flush()
 
 

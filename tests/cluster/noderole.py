@@ -39,12 +39,12 @@ class NodeRole:
         config = json.loads(self.kubeconfig().read_text())
         self.token_file.write_text(config["users"][0]["user"]["token"], encoding="ascii")
 
-    def tell(self, companion: Companion, ref: SourceRef) -> None:
+    def write_companion(self, companion: Companion, ref: SourceRef) -> None:
         """Write a companion, as the refresher does."""
         notes, data = companion.annotations(), companion.data()
-        self.store(Secret(TOKENS, ref.companion, "", "", COMPANION_TYPE, notes, data))
+        self.write_secret(Secret(TOKENS, ref.companion, "", "", COMPANION_TYPE, notes, data))
 
-    def store(self, secret: Secret) -> None:
+    def write_secret(self, secret: Secret) -> None:
         """Make a Secret of this content, or give it to the one of this name."""
         path = f"/api/v1/namespaces/{secret.namespace}/secrets/{secret.name}"
         query, kind = "?fieldManager=oauth2-csi&force=true", "application/apply-patch+yaml"

@@ -28,7 +28,7 @@ from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
 from csidriver.demo.presentation_log import Outcome, Presentation
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
-from tests.cluster.user_namespace import Tenant
+from tests.cluster.user_namespace import UserNamespace
 from tests.processes import command
 from tests.refresher.bench import until
 from tools.programs import find
@@ -37,9 +37,9 @@ NS = "soak"
 TOKENS = 50  # for each server
 LIFETIME = 20.0  # seconds: a token is refreshed every 8 to 10
 GRACE = {"strict": 0.0, "window": 30.0}
-PAUSE = (2.0, 5.0)  # seconds between two kills
-SERVICE = 0.2  # seconds an exchange takes
-CALM = 180.0  # seconds after the last kill in which all must be well
+KILL_PAUSE = (2.0, 5.0)  # seconds between two kills
+ISSUER_DELAY = 0.2  # seconds an exchange takes
+RECOVERY_TIMEOUT = 180.0  # seconds after the last kill in which all must be well
 TERM = ("--lease-duration", "3", "--lease-renew", "1", "--takeover-after", "1")
 
 
@@ -79,28 +79,28 @@ class Pod:
 
 
 @dataclass
-class Verdict:
+class SoakResult:
     """What came of it, by server. `wrong` are sentences about what must not be."""
 
     kills: int = 0
-    calm: float = 0.0
-    told: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
+    recovery_seconds: float = 0.0
+    summary: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        said = f"{self.kills} kills; all settled {self.calm:.1f} s after the last one"
-        return "\n".join([*self.wrong, *self.told, f"{said}; {len(self.wrong)} wrong"])
+        said = f"{self.kills} kills; all settled {self.recovery_seconds:.1f} s after the last one"
+        return "\n".join([*self.violations, *self.summary, f"{said}; {len(self.violations)} wrong"])
 
 
-class Served:
+class IssuerTokens:
     """The tokens of one authorization server; `grace` is its window in seconds, 0 for none."""
 
-    def __init__(self, name: str, tenant: Tenant, grace: float) -> None:
-        self.name, self._tenant, self._grace = name, tenant, grace
+    def __init__(self, name: str, user: UserNamespace, grace: float) -> None:
+        self.name, self._user, self._grace = name, user, grace
         policy = Policy(lifetime=LIFETIME, grace=grace)
         self.issuer = StrictIssuer(clients=[DEMO_CLIENT], policy=policy)
         # A server takes its time, so that there is always something to be cut off.
-        self.issuer.add_faults(*[Delay(SERVICE)] * 100_000)
+        self.issuer.add_faults(*[Delay(ISSUER_DELAY)] * 100_000)
         self._tokens = [f"{name}-{number}" for number in range(TOKENS)]
 
     def entry(self) -> dict[str, Any]:
@@ -111,40 +111,40 @@ class Served:
 
     def seed(self) -> None:
         for token in self._tokens:
-            self._tenant.put(token, self.issuer.seed("my-app"), issuer=self.name)
+            self._user.create(token, self.issuer.seed("my-app"), issuer=self.name)
 
-    def ready(self) -> bool:
-        return all(map(self._proved, self._tokens))
+    def all_refreshed(self) -> bool:
+        return all(map(self._was_refreshed, self._tokens))
 
-    def _proved(self, token: str) -> bool:
+    def _was_refreshed(self, token: str) -> bool:
         """Whether it was refreshed once; on a busy machine an answer may come too late for that."""
-        grant = self._tenant.grant(token)
+        grant = self._user.grant(token)
         return grant is not None and (grant.generation >= 2 or grant.status is Status.LOST_ROTATION)
 
-    def settled(self) -> bool:
+    def all_final(self) -> bool:
         """Whether each works, or is reported lost; one that works has an access token that does."""
-        return all(map(self._settled, self._tokens))
+        return all(map(self._is_final, self._tokens))
 
-    def _settled(self, token: str) -> bool:
-        grant = self._tenant.grant(token)
-        if grant is None or not self._tenant.ended(token):
+    def _is_final(self, token: str) -> bool:
+        grant = self._user.grant(token)
+        if grant is None or not self._user.is_final(token):
             return False
         return grant.status is Status.LOST_ROTATION or grant.expires_at > time.time()
 
-    def judge(self, verdict: Verdict) -> None:
+    def check(self, result: SoakResult) -> None:
         log, by_token = self.issuer.presentations(), dict[str, list[Presentation]]()
         for row in log:
             by_token.setdefault(row.token_hash, []).append(row)
-        verdict.wrong += [text for rows in by_token.values() for text in self._repeats(rows)]
+        result.violations += [text for rows in by_token.values() for text in self._repeats(rows)]
         ends: Counter[str] = Counter()
         for token in self._tokens:
-            grant = self._tenant.grant(token)
+            grant = self._user.grant(token)
             assert grant is not None
             ends[grant.status.value] += 1
-            verdict.wrong += self._end(token, grant, by_token.get(grant.live_hash, []))
+            result.violations += self._end(token, grant, by_token.get(grant.live_hash, []))
         told = ", ".join(f"{count} {status}" for status, count in sorted(ends.items()))
         repeated = len(log) - len(by_token)
-        verdict.told.append(f"{self.name}: {len(log)} presented, {repeated} again; {told}")
+        result.summary.append(f"{self.name}: {len(log)} presented, {repeated} again; {told}")
 
     def _repeats(self, rows: Sequence[Presentation]) -> Iterator[str]:
         """Protocol section 4: both servers can be asked, so no token that is spent is presented.
@@ -171,53 +171,55 @@ class Soak(contextlib.ExitStack):
 
     def __init__(self, cluster: Cluster, folder: Path, seed: int) -> None:
         super().__init__()
-        cluster.sweep(NS)
+        cluster.reset_namespaces(NS)
         self._rng = random.Random(seed)  # noqa: S311 - repeatable, as far as time allows
-        tenant = Tenant(cluster, NS)
-        self._served = [Served(name, tenant, grace) for name, grace in GRACE.items()]
-        for served in self._served:
+        user = UserNamespace(cluster, NS)
+        self._issuers = [IssuerTokens(name, user, grace) for name, grace in GRACE.items()]
+        for served in self._issuers:
             self.enter_context(served.issuer)
         issuers = folder / "issuers.yaml"
-        issuers.write_text(json.dumps({"issuers": [s.entry() for s in self._served]}))
+        issuers.write_text(json.dumps({"issuers": [s.entry() for s in self._issuers]}))
         flags = ["--store", "kubernetes", "--kubeconfig", str(cluster.refresher), *TERM]
         flags += ["--issuers", str(issuers), "--listen", "127.0.0.1:0"]
         self._pods = [Pod(name, folder, flags) for name in ("one", "two")]
         for pod in self._pods:
             self.callback(pod.close)
 
-    def run(self, seconds: float) -> Verdict:
+    def run(self, seconds: float) -> SoakResult:
         """Load, kills for so long, calm, and the judgement. Raises AssertionError if never calm."""
         for pod in self._pods:
             pod.start()
-        for served in self._served:
+        for served in self._issuers:
             served.seed()
-        self._until(Served.ready, "all are refreshed", 60.0)
-        verdict = Verdict()
-        self._kill_for(seconds, verdict)
+        self._until(IssuerTokens.all_refreshed, "all are refreshed", 60.0)
+        result = SoakResult()
+        self._kill_for(seconds, result)
         began = time.monotonic()
-        self._until(Served.settled, "all are settled", CALM)
-        verdict.calm = time.monotonic() - began
+        self._until(IssuerTokens.all_final, "all are settled", RECOVERY_TIMEOUT)
+        result.recovery_seconds = time.monotonic() - began
         for pod in self._pods:
             pod.close()
-        for served in self._served:
-            served.judge(verdict)
+        for served in self._issuers:
+            served.check(result)
         for pod in self._pods:
             if "Traceback" in (text := pod.log.read_text("utf-8")):
-                verdict.wrong.append(
+                result.violations.append(
                     f"an unexpected error: {text[text.index('Traceback') :][:2000]}"
                 )
-        return verdict
+        return result
 
-    def _until(self, holds: Callable[[Served], bool], what: str, patience: float) -> None:
-        until(lambda: all(map(holds, self._served)), what, patience, pause=0.5)
+    def _until(
+        self, holds: Callable[[IssuerTokens], bool], description: str, timeout: float
+    ) -> None:
+        until(lambda: all(map(holds, self._issuers)), description, timeout, pause=0.5)
 
-    def _kill_for(self, seconds: float, verdict: Verdict) -> None:
+    def _kill_for(self, seconds: float, result: SoakResult) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            time.sleep(self._rng.uniform(*PAUSE))
+            time.sleep(self._rng.uniform(*KILL_PAUSE))
             pod = self._rng.choice(self._pods)
             pod.kill(pod=self._rng.random() < 0.5)
-            verdict.kills += 1
+            result.kills += 1
             time.sleep(self._rng.uniform(0.0, 1.0))
             pod.start()
 
@@ -231,9 +233,9 @@ def main(seconds: float, seed: int) -> int:
     with contextlib.closing(ControlPlane()) as plane, tempfile.TemporaryDirectory() as folder:
         plane.start()
         with Soak(Cluster(plane), Path(folder), seed) as soak:
-            verdict = soak.run(seconds)
-    sys.stdout.write(f"{verdict}\n")
-    return 1 if verdict.wrong else 0
+            result = soak.run(seconds)
+    sys.stdout.write(f"{result}\n")
+    return 1 if result.violations else 0
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from csidriver.demo.families import Policy
 from csidriver.demo.presentation_log import Outcome
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
-from tests.cluster.killable_child import OVER
-from tests.cluster.killable_refresher import LIFETIME, NAME, NEXT, Mortal, Yard
-from tests.node.killable_plugin import Zygote
+from tests.cluster.killable_child import RECONCILED
+from tests.cluster.killable_refresher import LIFETIME, NAME, NEXT, KillableRefresher, KillTestSetup
+from tests.node.killable_plugin import ForkServer
 from tests.refresher.bench import Bench, until
 
 pytestmark = pytest.mark.tools(*PROGRAMS)
@@ -32,22 +32,22 @@ pytestmark = pytest.mark.tools(*PROGRAMS)
 SIDE_BY_SIDE = 32
 WINDOW = 120.0
 
-Before = Callable[[Mortal], None]
+Before = Callable[[KillableRefresher], None]
 
 
-def new(_: Mortal) -> None:
+def new(_: KillableRefresher) -> None:
     """A Secret that nobody has seen yet."""
 
 
-def known(mortal: Mortal) -> None:
+def known(mortal: KillableRefresher) -> None:
     """A Secret whose token is due for its next refresh."""
-    mortal.settle()
+    mortal.prepare_due_token()
 
 
 # What the last effects of a visit are preceded by, in this order.
 REFRESH = ["PatchSecret grant", "open .draft", "rename .draft", "Send", "connect", "send"]
 REFRESH += ["SpoolWrite", "open .draft", "rename .draft", "PatchSecret grant"]
-REFRESH += ["PatchSecret token", "PatchSecret source", "SpoolClear", "remove .json", OVER]
+REFRESH += ["PatchSecret token", "PatchSecret source", "SpoolClear", "remove .json", RECONCILED]
 STORIES: dict[Before, list[str]] = {
     new: ["GetSecret source", "CreateSecret grant", "CreateSecret token", *REFRESH],
     known: REFRESH,
@@ -55,39 +55,41 @@ STORIES: dict[Before, list[str]] = {
 
 
 @pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote("tests.cluster.killable_child") as zygote:
-        yield zygote
+def fork_server() -> Iterator[ForkServer]:
+    with ForkServer("tests.cluster.killable_child") as fork_server:
+        yield fork_server
 
 
 @contextmanager
-def yard(cluster: Cluster, zygote: Zygote, folder: Path, grace: float) -> Iterator[Yard]:
+def setup(
+    cluster: Cluster, fork_server: ForkServer, folder: Path, grace: float
+) -> Iterator[KillTestSetup]:
     folder.mkdir()
     # Who cannot be asked about a token is presented it again, late.
     policy = Policy(lifetime=NEXT, grace=grace, introspection=False)
     with Bench(folder, policy) as bench:
         reuse = {"window": grace} if grace else "strict"
         bench.configure(bench.entry(reuse=reuse, defaultLifetime=LIFETIME))
-        yield Yard(cluster, bench, zygote, folder)
+        yield KillTestSetup(cluster, bench, fork_server, folder)
 
 
 @contextmanager
-def mortal(yard: Yard) -> Iterator[Mortal]:
-    one = Mortal(yard)
+def mortal(setup: KillTestSetup) -> Iterator[KillableRefresher]:
+    one = KillableRefresher(setup)
     try:
         yield one
     finally:
         one.kill()
 
 
-def rehearsed(yard: Yard, before: Before) -> list[str]:
+def rehearsed(setup: KillTestSetup, before: Before) -> list[str]:
     """The steps of a refresh; the essential ones are among them, in this order."""
-    with mortal(yard) as one:
+    with mortal(setup) as one:
         before(one)
         one.launch()
-        one.until_settled()
-        until(lambda: one.recorded()[-1:] == [OVER])
-        steps = one.recorded()
+        one.wait_until_done()
+        until(lambda: one.recorded_steps()[-1:] == [RECONCILED])
+        steps = one.recorded_steps()
     left = iter(steps)
     assert all(step in left for step in STORIES[before]), steps
     return steps
@@ -96,40 +98,40 @@ def rehearsed(yard: Yard, before: Before) -> list[str]:
 class Death:
     """What there was when a process died, and so what must become of its token."""
 
-    def __init__(self, one: Mortal, *, pod: bool) -> None:
+    def __init__(self, one: KillableRefresher, *, pod: bool) -> None:
         self.grant = one.grant()
-        stored = self.grant is not None and self.grant.live_hash != one.live
-        entry = one.spooled()
+        stored = self.grant is not None and self.grant.live_hash != one.live_hash
+        entry = one.spool_entry()
         spooled = entry is not None and entry.reply is not None and not pod
-        outcomes = [row.outcome for row in one.chain() if row.token_hash == one.live]
+        outcomes = [row.outcome for row in one.presentations() if row.token_hash == one.live_hash]
         self.lost = outcomes == [Outcome.ROTATED] and not stored and not spooled
 
 
-def play(yard: Yard, before: Before, at: int, steps: list[str], *, pod: bool) -> bool:
+def play(setup: KillTestSetup, before: Before, at: int, steps: list[str], *, pod: bool) -> bool:
     """One death and one restart; whether the reply was lost with the process."""
-    with mortal(yard) as one:
-        with yard.starting:
+    with mortal(setup) as one:
+        with setup.starting:
             before(one)
             one.launch(at)
-            one.bury()
-        assert one.recorded() == steps[: at + 1]
+            one.wait_until_killed()
+        assert one.recorded_steps() == steps[: at + 1]
         death = Death(one, pod=pod)
         if pod:
-            one.lose_pod()
-        with yard.starting:
+            one.replace_pod()
+        with setup.starting:
             one.launch(watched=False)
-        one.until_settled()
-        judge(yard, one, death)
+        one.wait_until_done()
+        judge(setup, one, death)
         return death.lost
 
 
-def judge(yard: Yard, one: Mortal, death: Death) -> None:
-    grant, seen, source = one.grant(), one.tenant.companion(NAME), one.tenant.source(NAME)
+def judge(setup: KillTestSetup, one: KillableRefresher, death: Death) -> None:
+    grant, seen, source = one.grant(), one.user.companion(NAME), one.user.source(NAME)
     assert grant is not None
     assert seen is not None
-    rows = [row for row in one.chain() if row.token_hash == one.live]
+    rows = [row for row in one.presentations() if row.token_hash == one.live_hash]
     outcomes = [row.outcome for row in rows]
-    if death.lost and not yard.bench.issuer.policy.grace:
+    if death.lost and not setup.bench.issuer.policy.grace:
         assert (grant.status, grant.message) == (Status.LOST_ROTATION, LOST_ROTATION_MESSAGE)
         assert outcomes == [Outcome.ROTATED, Outcome.REPLAYED]
         assert (
@@ -140,7 +142,7 @@ def judge(yard: Yard, one: Mortal, death: Death) -> None:
         assert (grant.status, grant.message) == (Status.READY, READY_MESSAGE)
         assert outcomes == [Outcome.ROTATED, *([Outcome.REUSED] if death.lost else [])]
         assert grant.live_hash == rows[-1].successor_hash
-        assert one.tenant.mirrored(NAME)
+        assert one.user.is_mirrored(NAME)
     given = None if seen.token is None else seen.token.value
     assert given == grant.document.access_token
     assert source.annotations[annotations.STATUS] == seen.status.value == grant.status.value
@@ -179,13 +181,13 @@ class Played:
 
 @pytest.fixture(scope="module")
 def played(
-    cluster: Cluster, zygote: Zygote, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Played]]:
     """All cases of all stories at the same time."""
     folder, stories = tmp_path_factory.mktemp("kill"), {}
     with (
-        yard(cluster, zygote, folder / "strict", 0.0) as strict,
-        yard(cluster, zygote, folder / "window", WINDOW) as window,
+        setup(cluster, fork_server, folder / "strict", 0.0) as strict,
+        setup(cluster, fork_server, folder / "window", WINDOW) as window,
         ThreadPoolExecutor(SIDE_BY_SIDE) as pool,
     ):
         plays = {"first": (strict, new), "later": (strict, known), "window": (window, known)}

@@ -34,7 +34,7 @@ QUICK = Timeouts(watch_retry=0.05, refused_retry=0.2, poll=0.02)
 
 @pytest.fixture
 def store(cluster: Cluster) -> KubernetesStore:
-    cluster.sweep(NS, DRIVER, "oauth2-csi-tokens")
+    cluster.reset_namespaces(NS, DRIVER, "oauth2-csi-tokens")
     return KubernetesStore(cluster.client(QUICK))
 
 
@@ -224,7 +224,7 @@ REFRESHER = "oauth2-csi-refresher"
 
 
 def test_enrolled_namespaces_need_no_right_to_all(cluster: Cluster, store: KubernetesStore) -> None:
-    cluster.sweep("dave")
+    cluster.reset_namespaces("dave")
     for namespace in (NS, "dave"):
         make(cluster.plane, "token", namespace)
     with narrow(cluster, NS):

@@ -21,8 +21,15 @@ from csidriver.demo.families import Policy
 from csidriver.demo.faults import Delay, Fault
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
-from tests.cluster.user_namespace import Tenant
-from tests.leak_detection import SECRET, STATUSES, Everything, bad_answers, leaks, needle
+from tests.cluster.user_namespace import UserNamespace
+from tests.leak_detection import (
+    CLIENT_SECRET,
+    STATUSES,
+    LogCollector,
+    leaked,
+    leaking_replies,
+    planted_secret,
+)
 from tests.processes import metrics_of, running
 from tests.refresher.bench import Bench, manifest, until
 
@@ -34,12 +41,12 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 class Story:
     """A user whose tokens come to grief in every way; `planted` is what nobody may see."""
 
-    def __init__(self, tenant: Tenant, bench: Bench) -> None:
-        self.tenant, self._bench = tenant, bench
-        self.planted: list[str] = [SECRET]
+    def __init__(self, user: UserNamespace, bench: Bench) -> None:
+        self.user, self._bench = user, bench
+        self.planted: list[str] = [CLIENT_SECRET]
 
     def seed(self, kind: str) -> Sensitive:
-        token = self._bench.issuer.seed("my-app", Sensitive(needle(kind)))
+        token = self._bench.issuer.seed("my-app", Sensitive(planted_secret(kind)))
         self.planted.append(token.reveal())
         return token
 
@@ -47,13 +54,13 @@ class Story:
         """A Secret whose first exchange goes wrong, and its end."""
         seed = token or self.seed(name)
         self._bench.issuer.add_faults(*([fault] if fault else []))
-        self.tenant.apply(name.replace(" ", "-"), seed)
+        self.user.apply(name.replace(" ", "-"), seed)
         wanted = STATUSES.get(name, "Uncertain") if fault else "Ready"
         self.ends(name.replace(" ", "-"), wanted)
 
     def ends(self, name: str, status: str) -> None:
         def ended() -> bool:
-            notes = self.tenant.source(name).annotations
+            notes = self.user.source(name).annotations
             refreshed = annotations.REFRESHED_AT in notes
             return notes.get(annotations.STATUS) == status and (status != "Ready" or refreshed)
 
@@ -63,36 +70,40 @@ class Story:
 def echoes(story: Story) -> Iterator[tuple[str, Fault, Sensitive]]:
     """Servers that tell in every place what they were sent, and what they would have answered."""
     kinds = ("rt", "at", "description")
-    for name in bad_answers(dict.fromkeys(kinds, "")):
-        seed, access = story.seed(f"echo {name}"), needle("at")
+    for name in leaking_replies(dict.fromkeys(kinds, "")):
+        seed, access = story.seed(f"echo {name}"), planted_secret("at")
         story.planted.append(access)
-        said = {"rt": seed.reveal(), "at": access, "description": f"{seed.reveal()} of {SECRET}"}
-        yield name, bad_answers(said)[name], seed
+        said = {
+            "rt": seed.reveal(),
+            "at": access,
+            "description": f"{seed.reveal()} of {CLIENT_SECRET}",
+        }
+        yield name, leaking_replies(said)[name], seed
 
 
 def an_edit_during_an_exchange(story: Story, bench: Bench) -> None:
     """The API server refuses our writes, with the object in its answer."""
     seed = story.seed("conflict")
     bench.issuer.add_faults(Delay(0.3))
-    story.tenant.apply("conflict", seed)
-    until(lambda: story.tenant.companion("conflict"))
+    story.user.apply("conflict", seed)
+    until(lambda: story.user.companion("conflict"))
     for number in range(3):
         changed = manifest("conflict", seed.reveal())
         changed["metadata"]["labels"] = {"round": str(number)}
-        story.tenant.kubectl("apply", stdin=changed)
+        story.user.kubectl("apply", stdin=changed)
     story.ends("conflict", "Ready")
 
 
 def a_refused_mirror(story: Story) -> None:
     stone = manifest("stone", story.seed("stone").reveal())
-    story.tenant.kubectl("apply", stdin=stone | {"immutable": True})
-    until(lambda: "MirrorRefused" in story.tenant.warning("stone"))
+    story.user.kubectl("apply", stdin=stone | {"immutable": True})
+    until(lambda: "MirrorRefused" in story.user.warning("stone"))
 
 
 def a_broken_document(story: Story) -> None:
-    story.planted.append(malformed := needle("malformed"))
+    story.planted.append(malformed := planted_secret("malformed"))
     broken = manifest("broken", "", document=f'{{"refresh_token": "{malformed}"')
-    story.tenant.kubectl("apply", stdin=broken)
+    story.user.kubectl("apply", stdin=broken)
     story.ends("broken", "Invalid")
 
 
@@ -115,19 +126,21 @@ def data(cluster: Cluster, namespace: str) -> str:
     return "\n".join(base64.b64decode(value).decode() for value in values)
 
 
-def live(tenant: Tenant, *names: str) -> tuple[list[str], list[str]]:
+def live(user: UserNamespace, *names: str) -> tuple[list[str], list[str]]:
     """The refresh and the access tokens in custody."""
-    documents = [grant.document for name in names if (grant := tenant.grant(name))]
+    documents = [grant.document for name in names if (grant := user.grant(name))]
     refresh = [d.refresh_token.reveal() for d in documents if d.refresh_token]
     return refresh, [d.access_token.reveal() for d in documents if d.access_token]
 
 
-def test_the_refresher_shows_no_secret(cluster: Cluster, tmp_path: Path, heard: Everything) -> None:
-    cluster.sweep(NS)
-    tenant = Tenant(cluster, NS)
-    policy = Policy(lifetime=3600.0, extra={"id_token": needle("id_token")})
+def test_the_refresher_shows_no_secret(
+    cluster: Cluster, tmp_path: Path, logs: LogCollector
+) -> None:
+    cluster.reset_namespaces(NS)
+    user = UserNamespace(cluster, NS)
+    policy = Policy(lifetime=3600.0, extra={"id_token": planted_secret("id_token")})
     with Bench(tmp_path, policy) as bench:
-        story = Story(tenant, bench)
+        story = Story(user, bench)
         story.planted.append(str(policy.extra["id_token"]))
         bench.start(KubernetesStore(cluster.client(), Namespaces(sources=(NS,))))
         story.grieve("good")
@@ -147,15 +160,15 @@ def test_the_refresher_shows_no_secret(cluster: Cluster, tmp_path: Path, heard: 
             metrics += metrics_of(log)
             logged = log.read_text("utf-8")
 
-    refresh, access = live(tenant, "good", "conflict", "stone", "later-good")
+    refresh, access = live(user, "good", "conflict", "stone", "later-good")
     assert len(refresh) == len(access) == 4
     never = [*story.planted, *refresh]
-    said = "\n".join(heard.lines)
+    said = "\n".join(logs.lines)
     assert "POST /token" in said, "the libraries were listened to as well"
     assert f"/api/v1/namespaces/{NS}/secrets/good" in said, "the one to the API server, too"
     seen = shown(cluster)
     assert "NeedsReauth" in seen, "Events and annotations are there to be searched"
     for text in (said, logged, metrics, seen):
-        assert leaks(text, [*never, *access]) == []
-    assert sorted(leaks(data(cluster, "oauth2-csi-tokens"), [*never, *access])) == sorted(access)
-    assert set(leaks(data(cluster, "oauth2-csi"), refresh)) == set(refresh), "the search sees them"
+        assert leaked(text, [*never, *access]) == []
+    assert sorted(leaked(data(cluster, "oauth2-csi-tokens"), [*never, *access])) == sorted(access)
+    assert set(leaked(data(cluster, "oauth2-csi"), refresh)) == set(refresh), "the search sees them"

@@ -22,7 +22,7 @@ def test_a_companion_more_costs_little_memory(control_plane: ControlPlane, tmp_p
     role = NodeRole(control_plane, tmp_path)
     for number in range(MANY):
         ref = watch_memory.ref(number)
-        role.tell(companion(token("x" * 1500), source=ref), ref)
+        role.write_companion(companion(token("x" * 1500), source=ref), ref)
     command = [sys.executable, "-m", "tests.cluster.watch_memory", role.kubeconfig(), FEW, MANY]
     done = subprocess.run(  # noqa: S603 - a program of ours
         list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False

@@ -23,7 +23,7 @@ SEED, LIVE = '{"refresh_token": "seed"}', '{"refresh_token": "live"}'
 
 @pytest.fixture
 def physics(cluster: Cluster) -> Cluster:
-    cluster.sweep(SOURCE.namespace)
+    cluster.reset_namespaces(SOURCE.namespace)
     return cluster
 
 

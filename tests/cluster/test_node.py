@@ -39,7 +39,7 @@ class ClusterNode(Node):
         self.settings = replace(self.settings, publish_wait=1.0)
 
     def tell(self, new: Companion, ref: SourceRef = SOURCE) -> None:
-        self.role.tell(new, ref)
+        self.role.write_companion(new, ref)
 
 
 @pytest.fixture(scope="module")
@@ -185,18 +185,18 @@ def assert_listed_anew(
     role: NodeRole, caplog: pytest.LogCaptureFixture, forget: Callable[[ControlPlane], object]
 ) -> None:
     ref = SourceRef("alice", secrets.token_hex(4))
-    role.tell(companion(token("at-1")), ref)
+    role.write_companion(companion(token("at-1")), ref)
     with watching(role, ref) as watch:
         assert value(next(watch)) == "at-1"
         # The list was answered, and its version has not been used.
         for generation in (2, 3):
-            role.tell(companion(token(f"at-{generation}"), generation), ref)
+            role.write_companion(companion(token(f"at-{generation}"), generation), ref)
         forget(role.plane)
         caplog.set_level(logging.DEBUG, logger="urllib3.connectionpool")
         assert value(next(watch)) == "at-3"
         asked = ["watch=true" in line for line in caplog.messages if "/secrets?" in line]
         assert asked == [True, False]
-        role.tell(companion(token("at-4"), 4), ref)
+        role.write_companion(companion(token("at-4"), 4), ref)
         assert value(next(watch)) == "at-4"
 
 
@@ -228,7 +228,7 @@ def test_a_frozen_server_is_noticed(role: NodeRole, caplog: pytest.LogCaptureFix
         eventually(lambda: any("watch=true" in line for line in caplog.messages), "the watch")
         with frozen(role.plane), pytest.raises(StoreUnavailable, match="no answer in time"):
             news.result()
-    role.tell(companion(token("at-1")), ref)
+    role.write_companion(companion(token("at-1")), ref)
     with watching(role, ref) as watch:
         assert value(next(watch)) == "at-1"
 

@@ -64,7 +64,7 @@ def test_nothing_is_lost_or_told_twice_while_watches_end(
         written, end = 0, time.monotonic() + 2.2
         while time.monotonic() < end:
             written += 1
-            role.tell(companion(token(f"at-{written}"), written), REF)
+            role.write_companion(companion(token(f"at-{written}"), written), REF)
         for number in range(1, written + 1):
             secret = told()
             assert secret is not None

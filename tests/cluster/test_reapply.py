@@ -13,7 +13,7 @@ from csidriver.core.status import Status, TokenWarning
 from csidriver.demo.presentation_log import Outcome
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
-from tests.cluster.user_namespace import Tenant
+from tests.cluster.user_namespace import UserNamespace
 from tests.processes import running
 from tests.refresher.bench import Bench, until
 
@@ -28,28 +28,28 @@ Manifest = dict[str, Any]
 class Served:
     """A user whose tokens a refresher with the rights of `deploy/` keeps fresh."""
 
-    def __init__(self, tenant: Tenant, bench: Bench) -> None:
-        self.tenant = tenant
+    def __init__(self, user: UserNamespace, bench: Bench) -> None:
+        self.user = user
         self.issuer = bench.issuer
 
     def fresh(self, name: str) -> Manifest:
         """The manifest of a Secret whose token was just refreshed, not for the first time."""
-        original = self.tenant.apply(name, self.issuer.seed("my-app"))
-        until(lambda: self.tenant.generation(name) >= 2, "it is adopted and refreshed")
-        self.tenant.rotates(name)
+        original = self.user.apply(name, self.issuer.seed("my-app"))
+        until(lambda: self.user.generation(name) >= 2, "it is adopted and refreshed")
+        self.user.refresh_repeatedly(name)
         return original
 
 
 @pytest.fixture(scope="module")
 def served(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("reapply")
-    cluster.sweep(NS)
+    cluster.reset_namespaces(NS)
     flags = ["--store", "kubernetes", "--kubeconfig", str(cluster.refresher)]
     flags += ["--spool-dir", str(folder / "spool"), "--identity", "pod", "--listen", "127.0.0.1:0"]
     with Bench(folder) as bench:
         flags += ["--issuers", str(bench.issuers)]
         with running("refresher", *flags) as (_, log):
-            yield Served(Tenant(cluster, NS), bench)
+            yield Served(UserNamespace(cluster, NS), bench)
             assert "Traceback" not in log.read_text("utf-8")
 
 
@@ -60,48 +60,48 @@ def encoded(original: Manifest) -> Manifest:
     return {key: original[key] for key in original if key != "stringData"} | {"data": data}
 
 
-def apply(tenant: Tenant, original: Manifest) -> None:
-    tenant.kubectl("apply", stdin=original)
+def apply(user: UserNamespace, original: Manifest) -> None:
+    user.kubectl("apply", stdin=original)
 
 
-def server_side_text(tenant: Tenant, original: Manifest) -> None:
-    tenant.kubectl("apply", "--server-side", "--force-conflicts", stdin=original)
+def server_side_text(user: UserNamespace, original: Manifest) -> None:
+    user.kubectl("apply", "--server-side", "--force-conflicts", stdin=original)
 
 
-def server_side_data(tenant: Tenant, original: Manifest) -> None:
-    tenant.kubectl("apply", "--server-side", "--force-conflicts", stdin=encoded(original))
+def server_side_data(user: UserNamespace, original: Manifest) -> None:
+    user.kubectl("apply", "--server-side", "--force-conflicts", stdin=encoded(original))
 
 
-def replace(tenant: Tenant, original: Manifest) -> None:
-    tenant.kubectl("replace", stdin=original)
+def replace(user: UserNamespace, original: Manifest) -> None:
+    user.kubectl("replace", stdin=original)
 
 
-def recreate(tenant: Tenant, original: Manifest) -> None:
-    tenant.kubectl("delete", "secret", original["metadata"]["name"])
-    tenant.kubectl("create", stdin=original)
+def recreate(user: UserNamespace, original: Manifest) -> None:
+    user.kubectl("delete", "secret", original["metadata"]["name"])
+    user.kubectl("create", stdin=original)
 
 
-def a_restored_seed(served: Served, strike: Callable[[Tenant, Manifest], None]) -> None:
-    tenant, name = served.tenant, strike.__name__.replace("_", "-")
+def a_restored_seed(served: Served, strike: Callable[[UserNamespace, Manifest], None]) -> None:
+    user, name = served.user, strike.__name__.replace("_", "-")
     original = served.fresh(name)
-    strike(tenant, original)
-    until(lambda: TokenWarning.OLD_SEED_RESTORED.value in tenant.warning(name), "the user is told")
-    tenant.rotates(name)
-    until(lambda: tenant.mirrored(name), "the live document is back")
-    assert not tenant.warning(name)
-    tenant.rotates(name)
+    strike(user, original)
+    until(lambda: TokenWarning.OLD_SEED_RESTORED.value in user.warning(name), "the user is told")
+    user.refresh_repeatedly(name)
+    until(lambda: user.is_mirrored(name), "the live document is back")
+    assert not user.warning(name)
+    user.refresh_repeatedly(name)
 
 
 def an_immutable_secret(served: Served) -> None:
-    tenant = served.tenant
+    user = served.user
     served.fresh("stone")
-    tenant.kubectl("patch", "secret", "stone", "--patch", '{"immutable": true}')
-    before = tenant.source("stone").data
-    tenant.rotates("stone")
-    until(lambda: tenant.warning("stone") == TokenWarning.MIRROR_REFUSED.value, "the user is told")
-    tenant.rotates("stone", 2)
-    assert tenant.source("stone").data == before
-    assert not tenant.mirrored("stone")
+    user.kubectl("patch", "secret", "stone", "--patch", '{"immutable": true}')
+    before = user.source("stone").data
+    user.refresh_repeatedly("stone")
+    until(lambda: user.warning("stone") == TokenWarning.MIRROR_REFUSED.value, "the user is told")
+    user.refresh_repeatedly("stone", 2)
+    assert user.source("stone").data == before
+    assert not user.is_mirrored("stone")
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def policy(served: Served, name: str, expression: str) -> Iterator[None]:
     }
     bound = {"policyName": f"{name}.example", "validationActions": ["Deny"]}
     objects: Mapping[str, Any] = {"ies": spec, "ybindings": bound}
-    api = served.tenant.plane.api
+    api = served.user.plane.api
     for path, content in objects.items():
         api("POST", ADMISSION + path, {"metadata": {"name": f"{name}.example"}, "spec": content})
     try:
@@ -128,37 +128,37 @@ def policy(served: Served, name: str, expression: str) -> Iterator[None]:
 
 
 def a_policy_that_guards_data(served: Served) -> None:
-    tenant = served.tenant
+    user = served.user
     served.fresh("guarded")
 
     def refused() -> bool:
-        tenant.rotates("guarded")
-        until(lambda: tenant.mirrored("guarded") or tenant.warning("guarded"))
-        return tenant.warning("guarded") == TokenWarning.MIRROR_REFUSED.value
+        user.refresh_repeatedly("guarded")
+        until(lambda: user.is_mirrored("guarded") or user.warning("guarded"))
+        return user.warning("guarded") == TokenWarning.MIRROR_REFUSED.value
 
     with policy(served, "guarded", "object.data == oldObject.data"):
         until(refused, "the policy is in force, and the user is told")
-        tenant.rotates("guarded", 2)
-        assert not tenant.mirrored("guarded")
+        user.refresh_repeatedly("guarded", 2)
+        assert not user.is_mirrored("guarded")
 
 
 def a_policy_that_refuses_everything(served: Served) -> None:
-    tenant = served.tenant
+    user = served.user
     served.fresh("closed")
 
     def refused() -> bool:
-        tenant.rotates("closed")
+        user.refresh_repeatedly("closed")
         # Nothing can be written to it, so an Event is where the user finds the reason.
         told = TokenWarning.MIRROR_REFUSED.value
-        until(lambda: tenant.mirrored("closed") or told in tenant.events("closed"))
-        return not tenant.mirrored("closed")
+        until(lambda: user.is_mirrored("closed") or told in user.events("closed"))
+        return not user.is_mirrored("closed")
 
     with policy(served, "closed", "false"):
         until(refused, "the policy is in force, and the user is told")
-        before = tenant.source("closed")
-        tenant.rotates("closed", 2)
-        assert tenant.source("closed") == before
-        seen = tenant.companion("closed")
+        before = user.source("closed")
+        user.refresh_repeatedly("closed", 2)
+        assert user.source("closed") == before
+        seen = user.companion("closed")
         assert seen is not None
         assert seen.status is Status.READY
 
@@ -191,18 +191,18 @@ def test_a_token_goes_on_rotating_whatever_happens_to_its_secret(
 
 def test_a_reseed_is_adopted(served: Served, ends: Mapping[str, Future[None]]) -> None:
     wait(ends.values())
-    tenant = served.tenant
+    user = served.user
     served.fresh("again")
     fresh = served.issuer.seed("my-app")
 
     def adopted() -> bool:
-        grant = tenant.grant("again")
+        grant = user.grant("again")
         return grant is not None and fresh.hash() in grant.spent
 
-    tenant.apply("again", fresh)
+    user.apply("again", fresh)
     until(adopted, "the new login is proved and the only one that is used")
-    until(lambda: tenant.mirrored("again"))
-    tenant.rotates("again")
+    until(lambda: user.is_mirrored("again"))
+    user.refresh_repeatedly("again")
 
 
 def test_nothing_was_spent_twice(served: Served, ends: Mapping[str, Future[None]]) -> None:

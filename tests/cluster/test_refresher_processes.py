@@ -17,7 +17,7 @@ from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
-from tests.cluster.user_namespace import Tenant
+from tests.cluster.user_namespace import UserNamespace
 from tests.processes import metrics_of, page_of, running
 from tests.refresher.bench import Bench, manifest, until
 
@@ -32,10 +32,10 @@ class Replicas(contextlib.ExitStack):
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         super().__init__()
-        cluster.sweep(NS)
+        cluster.reset_namespaces(NS)
         self._cluster = cluster
         self._folder = folder
-        self.tenant = Tenant(cluster, NS)
+        self.user = UserNamespace(cluster, NS)
         self.bench = self.enter_context(Bench(folder))
 
     def start(
@@ -88,7 +88,7 @@ def test_the_standby_goes_on_and_no_token_is_presented_twice(
     assert not leads(log)
     first.send_signal(end)
     until(lambda: leads(log), "the second works")
-    replicas.tenant.rotates("hello", 2)
+    replicas.user.refresh_repeatedly("hello", 2)
     replicas.seed("later")
     until(lambda: replicas.status("later") == ("Ready", True))
     assert first.wait(10) == (0 if end == signal.SIGTERM else -end)
@@ -106,7 +106,7 @@ def test_two_with_one_identity_do_not_take_each_other_for_themselves(replicas: R
     _, second_log = replicas.start("same", "two")
     until(lambda: page_of(second_log, "readyz") == (200, "ok\n"))
     until(lambda: replicas.status("hello") == ("Ready", True), "the first works")
-    replicas.tenant.rotates("hello", 2)
+    replicas.user.refresh_repeatedly("hello", 2)
     assert leads(first_log)
     assert not leads(second_log), "it stands by"
     first.kill()

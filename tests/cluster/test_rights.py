@@ -19,7 +19,7 @@ from tests.cluster.noderole import DRIVER, NAME, TOKENS, NodeRole
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
 
 ALICE = "alice-of-rights"
-NEEDLE = "needle-that-no-node-may-see"
+PLANTED = "planted-that-no-node-may-see"
 NOBODY = "nobody"
 OBJECTS = ((DRIVER, "grant-1"), (TOKENS, "token-1"), (ALICE, "source"))
 
@@ -29,8 +29,8 @@ def role(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) 
     role = NodeRole(control_plane, tmp_path_factory.mktemp("role"))
     control_plane.kubectl("create", "namespace", ALICE)
     for namespace, name in OBJECTS:
-        data = {"document": Sensitive(NEEDLE)}
-        role.store(Secret(namespace, name, type=GRANT_TYPE, data=data))
+        data = {"document": Sensitive(PLANTED)}
+        role.write_secret(Secret(namespace, name, type=GRANT_TYPE, data=data))
     control_plane.kubectl("create", "serviceaccount", NOBODY, f"--namespace={DRIVER}")
     page = "--from-literal=template=$(ACCESS_TOKEN)"
     control_plane.kubectl("create", "configmap", "page", page, f"--namespace={ALICE}")
@@ -55,7 +55,7 @@ def look(store: RestStore, namespace: str, name: str) -> Secret | None:
 def test_a_node_reads_companions_and_config_maps(store: RestStore) -> None:
     secret = look(store, TOKENS, "token-1")
     assert secret is not None
-    assert secret.data == {"document": Sensitive(NEEDLE)}
+    assert secret.data == {"document": Sensitive(PLANTED)}
     assert store.get_config_map(ALICE, "page") == {"template": "$(ACCESS_TOKEN)"}
     assert store.get_config_map(ALICE, "absent") is None
 
@@ -99,7 +99,7 @@ def test_a_node_may_not(role: NodeRole, accounts: dict[str, Path], command: str)
     done = role.plane.try_kubectl(*command.split(), kubeconfig=accounts[NAME])
     assert done.returncode != 0
     assert "forbidden" in done.stderr.lower()
-    assert NEEDLE not in done.stdout + done.stderr
+    assert PLANTED not in done.stdout + done.stderr
     assert stored(role) == before
 
 

@@ -22,4 +22,4 @@ def test_no_kill_of_a_replica_costs_more_than_what_the_server_never_told(
         verdict = soak.run(SECONDS)
     print(verdict)  # noqa: T201 - shown by pytest -rP
     assert verdict.kills >= 2
-    assert verdict.wrong == []
+    assert verdict.violations == []

@@ -50,7 +50,7 @@ class Replica:
 
 @pytest.fixture
 def replica(cluster: Cluster) -> Iterator[Callable[[str], Replica]]:
-    cluster.sweep(DRIVER)
+    cluster.reset_namespaces(DRIVER)
     made: list[Replica] = []
 
     def make(name: str) -> Replica:

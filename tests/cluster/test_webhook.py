@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.webhook_cluster import Hooked, Pod, as_by_controllers, pods_of
+from tests.cluster.webhook_cluster import Pod, WebhookCluster, as_created_by_controllers, pods_of
 from tests.core.admission.pods import (
     ENTRY,
     EOS,
@@ -33,26 +33,26 @@ MOUNT = {"mountPath": "/tmp/oauthtk_0", "subPath": "oauthtk_0", "readOnly": True
 
 
 @pytest.fixture(scope="module")
-def hooked(cluster: Cluster) -> Iterator[Hooked]:
+def webhook_cluster(cluster: Cluster) -> Iterator[WebhookCluster]:
     """With the webhook up and trusted."""
-    hooked = Hooked(cluster)
-    hooked.forget()
-    hooked.tenant(OPEN)
-    hooked.tenant(STRICT, **{"pod-security.kubernetes.io/enforce": "restricted"})
-    flags = ["--store", "kubernetes", "--kubeconfig", str(hooked.kubeconfig)]
+    webhook_cluster = WebhookCluster(cluster)
+    webhook_cluster.reset()
+    webhook_cluster.create_namespace(OPEN)
+    webhook_cluster.create_namespace(STRICT, **{"pod-security.kubernetes.io/enforce": "restricted"})
+    flags = ["--store", "kubernetes", "--kubeconfig", str(webhook_cluster.kubeconfig)]
     flags += ["--listen", "127.0.0.1:0", "--webhook-listen", "127.0.0.1:0"]
     try:
         with running("webhook", *flags) as (process, log):
             found = until(lambda: PORT.search(log.read_text(encoding="utf-8")), "it listens")
             assert "does not exist" in until(lambda: not_ready(log), "it looks for it")
-            hooked.register(int(found[1]))
+            webhook_cluster.register(int(found[1]))
             until(lambda: page_of(log, "readyz") == (200, "ok\n"), "ready")
-            yield hooked
+            yield webhook_cluster
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0, log.read_text(encoding="utf-8")
             assert "Traceback" not in log.read_text(encoding="utf-8")
     finally:
-        hooked.forget()
+        webhook_cluster.reset()
 
 
 def not_ready(log: Path) -> str:
@@ -61,8 +61,8 @@ def not_ready(log: Path) -> str:
     return text if "not looked at" not in text else ""
 
 
-def created(hooked: Hooked, namespace: str, pod: Pod) -> dict[str, Any]:
-    status, answer = hooked.create(namespace, pod)
+def created(webhook_cluster: WebhookCluster, namespace: str, pod: Pod) -> dict[str, Any]:
+    status, answer = webhook_cluster.create_pod(namespace, pod)
     assert status == 201, answer
     spec: dict[str, Any] = answer["spec"]
     return spec
@@ -87,13 +87,15 @@ def of_ours(spec: dict[str, Any]) -> list[dict[str, Any]]:
         ),
     ],
 )
-@pytest.mark.parametrize("made", [dict, as_by_controllers], ids=["by hand", "by a controller"])
+@pytest.mark.parametrize(
+    "made", [dict, as_created_by_controllers], ids=["by hand", "by a controller"]
+)
 def test_the_announced_pods_get_volume_and_mount(
-    hooked: Hooked, manifest: str, template: str | None, made: Callable[[Pod], Pod]
+    webhook_cluster: WebhookCluster, manifest: str, template: str | None, made: Callable[[Pod], Pod]
 ) -> None:
     pod = made(yaml.safe_load(manifest))
-    hooked.plane.api("DELETE", f"/api/v1/namespaces/{OPEN}/pods?gracePeriodSeconds=0")
-    spec = created(hooked, OPEN, pod)
+    webhook_cluster.plane.api("DELETE", f"/api/v1/namespaces/{OPEN}/pods?gracePeriodSeconds=0")
+    spec = created(webhook_cluster, OPEN, pod)
     (volume,) = of_ours(spec)
     attributes = {"secretName": "hello-token", "fileName": "oauthtk_0", "owner": "0"}
     attributes |= {"group": "0", "mode": "0400"}
@@ -160,11 +162,11 @@ OWNER = {"apiVersion": "apps/v1", "controller": True, "name": "web", "uid": "u"}
     ],
 )
 def test_pods_of_all_kinds_get_mounts_where_they_are_named(
-    hooked: Hooked, pod: Pod, named: list[str]
+    webhook_cluster: WebhookCluster, pod: Pod, named: list[str]
 ) -> None:
-    pod = as_by_controllers(pod)
+    pod = as_created_by_controllers(pod)
     pod["metadata"]["ownerReferences"] = [OWNER | {"kind": "ReplicaSet"}]
-    spec = created(hooked, OPEN, pod)
+    spec = created(webhook_cluster, OPEN, pod)
     everyone = spec["containers"] + spec.get("initContainers", [])
     ours = {volume["name"] for volume in of_ours(spec)}
     assert ours
@@ -178,7 +180,7 @@ def test_pods_of_all_kinds_get_mounts_where_they_are_named(
     assert all(volume["csi"]["readOnly"] for volume in of_ours(spec))
 
 
-def test_a_restricted_namespace_takes_the_result(hooked: Hooked) -> None:
+def test_a_restricted_namespace_takes_the_result(webhook_cluster: WebhookCluster) -> None:
     secured = {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -188,9 +190,9 @@ def test_a_restricted_namespace_takes_the_result(hooked: Hooked) -> None:
     }
     main = container("main") | {"securityContext": secured}
     pod = pod_with(ENTRY | {"owner": 1000}, containers=[main])
-    assert of_ours(created(hooked, STRICT, as_by_controllers(pod)))
+    assert of_ours(created(webhook_cluster, STRICT, as_created_by_controllers(pod)))
     del main["securityContext"]
-    status, answer = hooked.create(STRICT, as_by_controllers(pod))
+    status, answer = webhook_cluster.create_pod(STRICT, as_created_by_controllers(pod))
     assert (status, "PodSecurity" in answer["message"]) == (403, True), "it is enforced"
 
 
@@ -239,18 +241,20 @@ def entries(*changes: dict[str, Any]) -> str:
     ],
 )
 def test_a_malformed_annotation_is_refused_by_name(
-    hooked: Hooked, pod: Pod, hints: list[str]
+    webhook_cluster: WebhookCluster, pod: Pod, hints: list[str]
 ) -> None:
     arguments = ("create", "--filename=-", f"--namespace={OPEN}")
-    done = hooked.plane.try_kubectl(*arguments, stdin=json.dumps(as_by_controllers(pod)))
+    done = webhook_cluster.plane.try_kubectl(
+        *arguments, stdin=json.dumps(as_created_by_controllers(pod))
+    )
     assert done.returncode != 0
     assert [hint for hint in [KEY, *hints] if hint not in done.stderr] == []
     assert "Traceback" not in done.stderr
 
 
-def test_kubectl_shows_warnings(hooked: Hooked) -> None:
-    pod = as_by_controllers(yaml.safe_load(EOS))
-    done = hooked.plane.try_kubectl(
+def test_kubectl_shows_warnings(webhook_cluster: WebhookCluster) -> None:
+    pod = as_created_by_controllers(yaml.safe_load(EOS))
+    done = webhook_cluster.plane.try_kubectl(
         "create", "--filename=-", f"--namespace={OPEN}", stdin=json.dumps(pod)
     )
     assert done.returncode == 0
@@ -258,10 +262,10 @@ def test_kubectl_shows_warnings(hooked: Hooked) -> None:
     assert "eos-printer" in done.stderr
 
 
-def test_a_dry_run_shows_the_result_and_stores_nothing(hooked: Hooked) -> None:
+def test_a_dry_run_shows_the_result_and_stores_nothing(webhook_cluster: WebhookCluster) -> None:
     pod = pod_with(ENTRY)
     pod["metadata"]["name"] = "dry"
-    shown = hooked.plane.kubectl(
+    shown = webhook_cluster.plane.kubectl(
         "create",
         "--dry-run=server",
         "--output=json",
@@ -270,21 +274,27 @@ def test_a_dry_run_shows_the_result_and_stores_nothing(hooked: Hooked) -> None:
         stdin=json.dumps(pod),
     )
     assert of_ours(json.loads(shown)["spec"])
-    assert hooked.plane.api("GET", f"/api/v1/namespaces/{OPEN}/pods/dry")["code"] == 404
+    assert webhook_cluster.plane.api("GET", f"/api/v1/namespaces/{OPEN}/pods/dry")["code"] == 404
 
 
-def test_a_pod_that_was_admitted_may_be_created_again_as_it_is(hooked: Hooked) -> None:
+def test_a_pod_that_was_admitted_may_be_created_again_as_it_is(
+    webhook_cluster: WebhookCluster,
+) -> None:
     """As by `kubectl get --output=yaml`, an edit and `kubectl replace --force`."""
-    status, first = hooked.create(OPEN, as_by_controllers(pod_with(ENTRY)))
+    status, first = webhook_cluster.create_pod(OPEN, as_created_by_controllers(pod_with(ENTRY)))
     assert status == 201
     kept = {key: first["metadata"][key] for key in ("generateName", "annotations")}
-    again = created(hooked, OPEN, first | {"metadata": kept, "status": {}})
+    again = created(webhook_cluster, OPEN, first | {"metadata": kept, "status": {}})
     assert of_ours(again) == of_ours(first["spec"])
 
 
-def test_updates_and_other_objects_never_come_here(hooked: Hooked) -> None:
-    status, pod = hooked.create(OPEN, as_by_controllers(pod_with(ENTRY)))
+def test_updates_and_other_objects_never_come_here(webhook_cluster: WebhookCluster) -> None:
+    status, pod = webhook_cluster.create_pod(OPEN, as_created_by_controllers(pod_with(ENTRY)))
     assert status == 201
     name = pod["metadata"]["name"]
-    hooked.plane.kubectl("annotate", "pod", name, f"{KEY}=broken", "--overwrite", f"-n{OPEN}")
-    assert of_ours(hooked.plane.api("GET", f"/api/v1/namespaces/{OPEN}/pods/{name}")["spec"])
+    webhook_cluster.plane.kubectl(
+        "annotate", "pod", name, f"{KEY}=broken", "--overwrite", f"-n{OPEN}"
+    )
+    assert of_ours(
+        webhook_cluster.plane.api("GET", f"/api/v1/namespaces/{OPEN}/pods/{name}")["spec"]
+    )

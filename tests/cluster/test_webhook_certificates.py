@@ -23,17 +23,22 @@ from csidriver.errors import StoreConflict
 from csidriver.webhook.review_handler import ReviewResponse, error_response
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import ControlPlane
-from tests.cluster.webhook_cluster import CONFIGURATION, Hooked, Pod, as_by_controllers
+from tests.cluster.webhook_cluster import (
+    CONFIGURATION,
+    Pod,
+    WebhookCluster,
+    as_created_by_controllers,
+)
 from tests.core.admission.pods import ENTRY, pod_with
 from tests.refresher.bench import until
+from tests.webhook.replica import Replica, ReplicaOptions
 from tests.webhook.service_proxy import ServiceProxy
-from tests.webhook.replica import ReplicaOptions, Replica
 
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
 
-TENANT = "webhook-certificates"
-ANNOTATED = as_by_controllers(pod_with(ENTRY))
-PLAIN = as_by_controllers(pod_with(ENTRY))
+NAMESPACE = "webhook-certificates"
+ANNOTATED = as_created_by_controllers(pod_with(ENTRY))
+PLAIN = as_created_by_controllers(pod_with(ENTRY))
 del PLAIN["metadata"]["annotations"]
 # Everything is renewed all the time: each certificate as soon as it is a second old, its authority
 # with it every three; nobody goes over to another authority before it was published for a second.
@@ -50,38 +55,42 @@ RESTLESS = RotationPolicy(
 
 
 @pytest.fixture(scope="module")
-def of_module(cluster: Cluster) -> Hooked:
-    hooked = Hooked(cluster)
-    hooked.tenant(TENANT)
-    return hooked
+def of_module(cluster: Cluster) -> WebhookCluster:
+    webhook_cluster = WebhookCluster(cluster)
+    webhook_cluster.create_namespace(NAMESPACE)
+    return webhook_cluster
 
 
 @pytest.fixture
-def hooked(of_module: Hooked) -> Iterator[Hooked]:
+def webhook_cluster(of_module: WebhookCluster) -> Iterator[WebhookCluster]:
     """Without configuration and certificate, before and after."""
-    of_module.forget()
+    of_module.reset()
     yield of_module
-    of_module.forget()
+    of_module.reset()
 
 
 @contextlib.contextmanager
-def serving(hooked: Hooked, given: ReplicaOptions | None = None) -> Iterator[Replica]:
+def serving(
+    webhook_cluster: WebhookCluster, given: ReplicaOptions | None = None
+) -> Iterator[Replica]:
     """One replica, registered and ready."""
-    with contextlib.closing(Stage(hooked)) as stage:
+    with contextlib.closing(Stage(webhook_cluster)) as stage:
         yield stage.start(given)
 
 
 class Stage:
     """Replicas behind one Service, which is registered."""
 
-    def __init__(self, hooked: Hooked) -> None:
+    def __init__(self, webhook_cluster: WebhookCluster) -> None:
         self.front = ServiceProxy()
-        self._hooked = hooked
+        self._webhook_cluster = webhook_cluster
         self._replicas: list[Replica] = []
-        hooked.register(self.front.port)
+        webhook_cluster.register(self.front.port)
 
     def start(self, given: ReplicaOptions | None = None) -> Replica:
-        replica = Replica(self._hooked.store(), self._hooked.configuration(), given)
+        replica = Replica(
+            self._webhook_cluster.store(), self._webhook_cluster.configuration(), given
+        )
         replica.start()
         self._replicas.append(replica)
         until(lambda: replica.role.ready() == [], "ready")
@@ -100,24 +109,24 @@ class Stage:
         self.front.close()
 
 
-def admitted(hooked: Hooked, pod: Pod = ANNOTATED) -> dict[str, Any]:
-    status, answer = hooked.create(TENANT, pod, dry=True)
+def admitted(webhook_cluster: WebhookCluster, pod: Pod = ANNOTATED) -> dict[str, Any]:
+    status, answer = webhook_cluster.create_pod(NAMESPACE, pod, dry=True)
     assert status == 201, answer
     spec: dict[str, Any] = answer["spec"]
     return spec
 
 
-def is_served(hooked: Hooked) -> bool:
-    status, answer = hooked.create(TENANT, ANNOTATED, dry=True)
+def is_served(webhook_cluster: WebhookCluster) -> bool:
+    status, answer = webhook_cluster.create_pod(NAMESPACE, ANNOTATED, dry=True)
     return status == 201 and any("csi" in volume for volume in answer["spec"]["volumes"])
 
 
-def test_only_annotated_pods_depend_on_the_webhook(hooked: Hooked) -> None:
-    with serving(hooked):
-        admitted(hooked)
-    assert admitted(hooked, PLAIN)
-    done = hooked.plane.try_kubectl(
-        "create", "--filename=-", f"--namespace={TENANT}", stdin=json.dumps(ANNOTATED)
+def test_only_annotated_pods_depend_on_the_webhook(webhook_cluster: WebhookCluster) -> None:
+    with serving(webhook_cluster):
+        admitted(webhook_cluster)
+    assert admitted(webhook_cluster, PLAIN)
+    done = webhook_cluster.plane.try_kubectl(
+        "create", "--filename=-", f"--namespace={NAMESPACE}", stdin=json.dumps(ANNOTATED)
     )
     assert done.returncode != 0
     assert 'failed calling webhook "to-inject.oauth2.csi.cern.ch"' in done.stderr
@@ -127,12 +136,12 @@ def too_old(_: bytes) -> ReviewResponse:
     return error_response(HTTPStatus.BAD_REQUEST, "this is why")
 
 
-def trusts_another(hooked: Hooked, port: int) -> None:
-    hooked.register(port)
+def trusts_another(webhook_cluster: WebhookCluster, port: int) -> None:
+    webhook_cluster.register(port)
     authority, _ = CertificateFactory().new_authority(time.time(), HOUR)
     value = base64.b64encode(authority.pem.encode()).decode()
     body = [{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": value}]
-    hooked.plane.api("PATCH", CONFIGURATION, body, "application/json-patch+json")
+    webhook_cluster.plane.api("PATCH", CONFIGURATION, body, "application/json-patch+json")
 
 
 @pytest.mark.parametrize(
@@ -156,77 +165,82 @@ def trusts_another(hooked: Hooked, port: int) -> None:
     ],
 )
 def test_users_see_why_the_webhook_could_not_be_asked(
-    hooked: Hooked, given: ReplicaOptions, spoil: Callable[[Hooked, int], None] | None, text: str
+    webhook_cluster: WebhookCluster,
+    given: ReplicaOptions,
+    spoil: Callable[[WebhookCluster, int], None] | None,
+    text: str,
 ) -> None:
-    with contextlib.closing(Stage(hooked)) as stage:
+    with contextlib.closing(Stage(webhook_cluster)) as stage:
         stage.start(given)
         if spoil is not None:
-            spoil(hooked, stage.front.port)
+            spoil(webhook_cluster, stage.front.port)
 
         def told() -> str:
-            return str(hooked.create(TENANT, ANNOTATED, dry=True)[1].get("message", ""))
+            return str(
+                webhook_cluster.create_pod(NAMESPACE, ANNOTATED, dry=True)[1].get("message", "")
+            )
 
         assert "failed calling webhook" in until(told)
         until(lambda: text in told(), text)
 
 
-def applied_again(hooked: Hooked, port: int) -> None:
-    hooked.register(port)
+def applied_again(webhook_cluster: WebhookCluster, port: int) -> None:
+    webhook_cluster.register(port)
 
 
-def applied_by_the_server(hooked: Hooked, port: int) -> None:
-    hooked.register(port, "--server-side", "--force-conflicts")
+def applied_by_the_server(webhook_cluster: WebhookCluster, port: int) -> None:
+    webhook_cluster.register(port, "--server-side", "--force-conflicts")
 
 
 @pytest.mark.parametrize("change", [applied_again, applied_by_the_server])
 def test_applying_the_manifest_again_takes_nothing_away(
-    hooked: Hooked, change: Callable[[Hooked, int], None]
+    webhook_cluster: WebhookCluster, change: Callable[[WebhookCluster, int], None]
 ) -> None:
-    with contextlib.closing(Stage(hooked)) as stage:
+    with contextlib.closing(Stage(webhook_cluster)) as stage:
         stage.start(ReplicaOptions(policy=RotationPolicy(poll_interval=3600.0)))
-        before = hooked.ca_bundle()
+        before = webhook_cluster.ca_bundle()
         assert before
-        change(hooked, stage.front.port)
-        assert hooked.ca_bundle() == before
-        assert is_served(hooked)
+        change(webhook_cluster, stage.front.port)
+        assert webhook_cluster.ca_bundle() == before
+        assert is_served(webhook_cluster)
 
 
-def replaced(hooked: Hooked, port: int) -> None:
-    hooked.register(port, verb="replace")
+def replaced(webhook_cluster: WebhookCluster, port: int) -> None:
+    webhook_cluster.register(port, verb="replace")
 
 
-def deleted_and_made_again(hooked: Hooked, port: int) -> None:
-    hooked.unregister()
-    hooked.register(port)
+def deleted_and_made_again(webhook_cluster: WebhookCluster, port: int) -> None:
+    webhook_cluster.unregister()
+    webhook_cluster.register(port)
 
 
-def spoilt(hooked: Hooked, port: int) -> None:
+def spoilt(webhook_cluster: WebhookCluster, port: int) -> None:
     del port
     body = [{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": ""}]
-    hooked.plane.api("PATCH", CONFIGURATION, body, "application/json-patch+json")
+    webhook_cluster.plane.api("PATCH", CONFIGURATION, body, "application/json-patch+json")
 
 
 @pytest.mark.parametrize("change", [replaced, deleted_and_made_again, spoilt])
 def test_a_bundle_that_is_lost_comes_back(
-    hooked: Hooked, change: Callable[[Hooked, int], None]
+    webhook_cluster: WebhookCluster, change: Callable[[WebhookCluster, int], None]
 ) -> None:
-    with contextlib.closing(Stage(hooked)) as stage:
+    with contextlib.closing(Stage(webhook_cluster)) as stage:
         stage.start()
-        before = hooked.ca_bundle()
-        change(hooked, stage.front.port)
-        assert until(hooked.ca_bundle) == before
-        until(lambda: is_served(hooked))
+        before = webhook_cluster.ca_bundle()
+        change(webhook_cluster, stage.front.port)
+        assert until(webhook_cluster.ca_bundle) == before
+        until(lambda: is_served(webhook_cluster))
 
 
-def test_nothing_else_of_the_configuration_is_touched(hooked: Hooked) -> None:
-    hooked.register(443)
-    before = hooked.plane.api("GET", CONFIGURATION)["webhooks"]
-    configuration = hooked.configuration()
+def test_nothing_else_of_the_configuration_is_touched(webhook_cluster: WebhookCluster) -> None:
+    webhook_cluster.register(443)
+    before = webhook_cluster.plane.api("GET", CONFIGURATION)["webhooks"]
+    configuration = webhook_cluster.configuration()
     found = configuration.read()
     assert found is not None
     authority, _ = CertificateFactory().new_authority(time.time(), HOUR)
     configuration.write(found, authority.pem)
-    stored = hooked.plane.api("GET", CONFIGURATION)
+    stored = webhook_cluster.plane.api("GET", CONFIGURATION)
     (webhook,) = stored["webhooks"]
     assert webhook["clientConfig"].pop("caBundle")
     assert [webhook] == before
@@ -239,20 +253,22 @@ def test_nothing_else_of_the_configuration_is_touched(hooked: Hooked) -> None:
     assert set(ours["f:webhooks"][key]["f:clientConfig"]) == {"f:caBundle"}
 
 
-def test_a_write_at_an_old_version_changes_nothing(hooked: Hooked) -> None:
-    hooked.register(443)
-    configuration = hooked.configuration()
+def test_a_write_at_an_old_version_changes_nothing(webhook_cluster: WebhookCluster) -> None:
+    webhook_cluster.register(443)
+    configuration = webhook_cluster.configuration()
     found = configuration.read()
     assert found is not None
-    hooked.register(444)
+    webhook_cluster.register(444)
     authority, _ = CertificateFactory().new_authority(time.time(), HOUR)
     with pytest.raises(StoreConflict):
         configuration.write(found, authority.pem)
-    assert hooked.ca_bundle() == ""
+    assert webhook_cluster.ca_bundle() == ""
 
 
-def test_a_missing_configuration_is_told_and_does_not_stop_certificates(hooked: Hooked) -> None:
-    replica = Replica(hooked.store(), hooked.configuration())
+def test_a_missing_configuration_is_told_and_does_not_stop_certificates(
+    webhook_cluster: WebhookCluster,
+) -> None:
+    replica = Replica(webhook_cluster.store(), webhook_cluster.configuration())
     replica.start()
     try:
         until(lambda: replica.certificates.context() is not None)
@@ -262,15 +278,15 @@ def test_a_missing_configuration_is_told_and_does_not_stop_certificates(hooked: 
         replica.stop()
 
 
-def test_replicas_that_start_together_agree(hooked: Hooked) -> None:
-    stores = [hooked.store() for _ in range(4)]
-    hooked.register(443)
-    replicas = [Replica(store, hooked.configuration()) for store in stores]
+def test_replicas_that_start_together_agree(webhook_cluster: WebhookCluster) -> None:
+    stores = [webhook_cluster.store() for _ in range(4)]
+    webhook_cluster.register(443)
+    replicas = [Replica(store, webhook_cluster.configuration()) for store in stores]
     for replica in replicas:
         replica.start()
     try:
         until(lambda: all(replica.role.ready() == [] for replica in replicas))
-        (trusted,) = CertificateFactory().certificates(hooked.ca_bundle())
+        (trusted,) = CertificateFactory().certificates(webhook_cluster.ca_bundle())
         stored = stores[0].get_secret(DRIVER_NAMESPACE, CERTIFICATE)
         assert stored is not None
         (served,) = CertificateFactory().certificates(stored.data["tls.crt"].reveal(), [trusted])
@@ -290,10 +306,10 @@ def test_replicas_that_start_together_agree(hooked: Hooked) -> None:
 class Stream:
     """Pods created without a pause by several threads, and what was refused."""
 
-    def __init__(self, hooked: Hooked) -> None:
+    def __init__(self, webhook_cluster: WebhookCluster) -> None:
         self.refusals: list[Any] = []
         self.created = 0
-        self._hooked = hooked
+        self._webhook_cluster = webhook_cluster
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(3)
 
@@ -309,26 +325,26 @@ class Stream:
 
     def _create(self) -> None:
         while not self._stop.is_set():
-            status, answer = self._hooked.create(TENANT, ANNOTATED, dry=True)
+            status, answer = self._webhook_cluster.create_pod(NAMESPACE, ANNOTATED, dry=True)
             served = status == 201 and any("csi" in v for v in answer["spec"]["volumes"])
             if not served:
                 self.refusals.append((status, answer))
             self.created += 1
 
 
-def test_rotation_fails_no_pod_of_a_stream(hooked: Hooked) -> None:
+def test_rotation_fails_no_pod_of_a_stream(webhook_cluster: WebhookCluster) -> None:
     """Two replicas, and a third that takes the place of the first, renew each other's all."""
     given = ReplicaOptions(policy=RESTLESS)
-    with contextlib.closing(Stage(hooked)) as stage:
+    with contextlib.closing(Stage(webhook_cluster)) as stage:
         first = stage.start(replace(given, drain=2.0))
         stage.start(given)
         authorities: set[str] = set()
         certificates: set[str] = set()
-        store = hooked.store()
+        store = webhook_cluster.store()
 
         def seen(count: int) -> bool:
             authorities.update(
-                one.id for one in CertificateFactory().certificates(hooked.ca_bundle())
+                one.id for one in CertificateFactory().certificates(webhook_cluster.ca_bundle())
             )
             stored = store.get_secret(DRIVER_NAMESPACE, CERTIFICATE)
             assert stored is not None
@@ -337,7 +353,7 @@ def test_rotation_fails_no_pod_of_a_stream(hooked: Hooked) -> None:
             )
             return len(authorities) >= count
 
-        with Stream(hooked) as stream:
+        with Stream(webhook_cluster) as stream:
             until(lambda: seen(3), patience=60)
             stage.start(given)
             stage.stop(first)
@@ -347,17 +363,23 @@ def test_rotation_fails_no_pod_of_a_stream(hooked: Hooked) -> None:
         assert len(certificates) >= 8
 
 
-def test_a_deleted_certificate_is_made_anew_without_a_failed_pod(hooked: Hooked) -> None:
+def test_a_deleted_certificate_is_made_anew_without_a_failed_pod(
+    webhook_cluster: WebhookCluster,
+) -> None:
     terms = replace(RESTLESS, authority_lead=1.0, serving_lead=1.0)
-    with contextlib.closing(Stage(hooked)) as stage:
+    with contextlib.closing(Stage(webhook_cluster)) as stage:
         stage.start(ReplicaOptions(policy=terms))
         stage.start(ReplicaOptions(policy=terms))
-        (before,) = CertificateFactory().certificates(hooked.ca_bundle())
-        with Stream(hooked) as stream:
-            hooked.plane.kubectl("delete", "secret", CERTIFICATE, f"--namespace={DRIVER_NAMESPACE}")
+        (before,) = CertificateFactory().certificates(webhook_cluster.ca_bundle())
+        with Stream(webhook_cluster) as stream:
+            webhook_cluster.plane.kubectl(
+                "delete", "secret", CERTIFICATE, f"--namespace={DRIVER_NAMESPACE}"
+            )
 
             def only_the_new_one() -> bool:
-                trusted = {one.id for one in CertificateFactory().certificates(hooked.ca_bundle())}
+                trusted = {
+                    one.id for one in CertificateFactory().certificates(webhook_cluster.ca_bundle())
+                }
                 return len(trusted) == 1 and before.id not in trusted
 
             until(only_the_new_one, patience=30)
@@ -365,11 +387,13 @@ def test_a_deleted_certificate_is_made_anew_without_a_failed_pod(hooked: Hooked)
         assert stream.created > 10
 
 
-def test_a_damaged_certificate_is_made_anew_without_a_failed_pod(hooked: Hooked) -> None:
-    with contextlib.closing(Stage(hooked)) as stage:
+def test_a_damaged_certificate_is_made_anew_without_a_failed_pod(
+    webhook_cluster: WebhookCluster,
+) -> None:
+    with contextlib.closing(Stage(webhook_cluster)) as stage:
         stage.start(ReplicaOptions(policy=replace(RESTLESS, authority_lead=1.0, serving_lead=1.0)))
-        store = hooked.store()
-        with Stream(hooked) as stream:
+        store = webhook_cluster.store()
+        with Stream(webhook_cluster) as stream:
             found = store.get_secret(DRIVER_NAMESPACE, CERTIFICATE)
             assert found is not None
             nonsense = SecretPatch(data={"ca.key": Sensitive("nonsense")})
@@ -381,18 +405,21 @@ def test_a_damaged_certificate_is_made_anew_without_a_failed_pod(hooked: Hooked)
 
             until(repaired)
             until(
-                lambda: len(CertificateFactory().certificates(hooked.ca_bundle())) == 1, patience=30
+                lambda: len(CertificateFactory().certificates(webhook_cluster.ca_bundle())) == 1,
+                patience=30,
             )
         assert [str(r[1].get("message")) for r in stream.refusals] == []
 
 
-def test_a_foreign_secret_of_that_name_is_refused_and_left_alone(hooked: Hooked) -> None:
-    hooked.register(443)
-    store = hooked.store()
+def test_a_foreign_secret_of_that_name_is_refused_and_left_alone(
+    webhook_cluster: WebhookCluster,
+) -> None:
+    webhook_cluster.register(443)
+    store = webhook_cluster.store()
     data = {key: Sensitive("foreign") for key in ("tls.crt", "tls.key")}
     foreign = Secret(DRIVER_NAMESPACE, CERTIFICATE, type="kubernetes.io/tls", data=data)
     stored = store.create_secret(foreign)
-    replica = Replica(store, hooked.configuration())
+    replica = Replica(store, webhook_cluster.configuration())
     replica.start()
     try:
         until(lambda: any("--tls-cert-file" in problem for problem in replica.role.ready()))
@@ -402,25 +429,25 @@ def test_a_foreign_secret_of_that_name_is_refused_and_left_alone(hooked: Hooked)
 
 
 def test_a_restart_of_the_api_server_is_survived(fragile_plane: ControlPlane) -> None:
-    hooked = Hooked(Cluster(fragile_plane))
-    hooked.tenant(TENANT)
-    with contextlib.closing(Stage(hooked)) as stage:
+    webhook_cluster = WebhookCluster(Cluster(fragile_plane))
+    webhook_cluster.create_namespace(NAMESPACE)
+    with contextlib.closing(Stage(webhook_cluster)) as stage:
         replica = stage.start(ReplicaOptions(policy=RESTLESS))
-        assert is_served(hooked)
-        before = hooked.ca_bundle()
+        assert is_served(webhook_cluster)
+        before = webhook_cluster.ca_bundle()
         fragile_plane.stop_api_server()
         assert replica.role.ready() == []
         assert replica.role.alive() == []
         fragile_plane.start_api_server()
-        until(lambda: is_served(hooked), patience=60)
-        until(lambda: hooked.ca_bundle() != before, "it goes on renewing", patience=60)
-        assert is_served(hooked)
+        until(lambda: is_served(webhook_cluster), patience=60)
+        until(lambda: webhook_cluster.ca_bundle() != before, "it goes on renewing", patience=60)
+        assert is_served(webhook_cluster)
 
 
-def test_the_rights_are_enough_and_their_lack_is_told(hooked: Hooked) -> None:
+def test_the_rights_are_enough_and_their_lack_is_told(webhook_cluster: WebhookCluster) -> None:
     """`deploy/` names one configuration."""
-    hooked.register(443)
-    client: KubernetesClient = hooked.client()
+    webhook_cluster.register(443)
+    client: KubernetesClient = webhook_cluster.client()
     foreign = WebhookConfiguration(client, "another-webhook")
     replica = Replica(KubernetesStore(client), foreign)
     replica.start()

@@ -16,29 +16,29 @@ from csidriver.core.names import WEBHOOK
 from csidriver.webhook.metrics import Result
 from csidriver.webhook.review_handler import ReviewResponse
 from tests.cluster.cluster import Cluster
-from tests.cluster.webhook_cluster import Hooked, Pod
+from tests.cluster.webhook_cluster import Pod, WebhookCluster
 from tests.core.admission.pods import ENTRY, KEY, container, pod_with
 from tests.refresher.bench import until
-from tests.webhook.replica import ReplicaOptions, Replica
+from tests.webhook.replica import Replica, ReplicaOptions
 
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
 
-TENANT = "webhook-pods"
+NAMESPACE = "webhook-pods"
 
 
 @pytest.fixture(scope="module")
-def hooked(cluster: Cluster) -> Iterator[Hooked]:
-    hooked = Hooked(cluster)
-    hooked.forget()
-    hooked.tenant(TENANT)
-    yield hooked
-    hooked.forget()
+def webhook_cluster(cluster: Cluster) -> Iterator[WebhookCluster]:
+    webhook_cluster = WebhookCluster(cluster)
+    webhook_cluster.reset()
+    webhook_cluster.create_namespace(NAMESPACE)
+    yield webhook_cluster
+    webhook_cluster.reset()
 
 
 @pytest.fixture(scope="module")
-def replica(hooked: Hooked) -> Iterator[Replica]:
-    replica = Replica(hooked.store(), hooked.configuration())
-    hooked.register(replica.port)
+def replica(webhook_cluster: WebhookCluster) -> Iterator[Replica]:
+    replica = Replica(webhook_cluster.store(), webhook_cluster.configuration())
+    webhook_cluster.register(replica.port)
     replica.start()
     until(lambda: replica.role.ready() == [])
     yield replica
@@ -145,16 +145,16 @@ def entries_for(spec: dict[str, Any]) -> st.SearchStrategy[list[dict[str, Any]]]
 )
 @given(spec=SPECS, data=st.data())
 def test_a_pod_that_is_taken_without_the_annotation_is_taken_or_denied_by_us_with_it(
-    hooked: Hooked, spec: dict[str, Any], data: st.DataObject
+    webhook_cluster: WebhookCluster, spec: dict[str, Any], data: st.DataObject
 ) -> None:
     entries = data.draw(entries_for(spec))
     pod: Pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "p-"}, "spec": spec}
-    status, plain = hooked.create(TENANT, pod, dry=True)
+    status, plain = webhook_cluster.create_pod(NAMESPACE, pod, dry=True)
     if status != HTTPStatus.CREATED:
         event("not a valid pod")
         return
     pod["metadata"]["annotations"] = {KEY: json.dumps(entries)}
-    status, answer = hooked.create(TENANT, pod, dry=True)
+    status, answer = webhook_cluster.create_pod(NAMESPACE, pod, dry=True)
     if status == HTTPStatus.BAD_REQUEST:
         event("denied by us")
         assert "denied the request: annotation" in answer["message"]
@@ -176,8 +176,8 @@ def test_a_pod_that_is_taken_without_the_annotation_is_taken_or_denied_by_us_wit
     added = sum(len(mounts_of(one)) for one in everyone(after))
     assert added - sum(len(mounts_of(one)) for one in everyone(before)) == len(entries)
     once = {key: answer["metadata"][key] for key in ("generateName", "annotations")}
-    status, again = hooked.create(
-        TENANT, pod | {"metadata": once, "spec": answer["spec"]}, dry=True
+    status, again = webhook_cluster.create_pod(
+        NAMESPACE, pod | {"metadata": once, "spec": answer["spec"]}, dry=True
     )
     assert (status, again["spec"]) == (HTTPStatus.CREATED, answer["spec"])
 
@@ -218,13 +218,13 @@ def adds_a_sidecar(body: bytes) -> ReviewResponse:
 
 
 @contextlib.contextmanager
-def another(hooked: Hooked) -> Iterator[None]:
+def another(webhook_cluster: WebhookCluster) -> Iterator[None]:
     """Another webhook, called after ours, with the certificate of ours."""
-    replica = Replica(hooked.store(), None, ReplicaOptions(handler=adds_a_sidecar))
+    replica = Replica(webhook_cluster.store(), None, ReplicaOptions(handler=adds_a_sidecar))
     replica.start()
     until(lambda: replica.role.ready() == [])
-    manifest = hooked.manifest(replica.port)
-    ours = hooked.plane.api(
+    manifest = webhook_cluster.manifest(replica.port)
+    ours = webhook_cluster.plane.api(
         "GET",
         f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{WEBHOOK}",
     )
@@ -232,21 +232,21 @@ def another(hooked: Hooked) -> Iterator[None]:
     manifest["webhooks"][0]["name"] = "another.example.org"
     bundle = ours["webhooks"][0]["clientConfig"]["caBundle"]
     manifest["webhooks"][0]["clientConfig"]["caBundle"] = bundle
-    hooked.plane.kubectl("apply", "--filename=-", stdin=json.dumps(manifest))
+    webhook_cluster.plane.kubectl("apply", "--filename=-", stdin=json.dumps(manifest))
     try:
         yield
     finally:
-        hooked.plane.kubectl("delete", "mutatingwebhookconfiguration", "z-another")
+        webhook_cluster.plane.kubectl("delete", "mutatingwebhookconfiguration", "z-another")
         replica.stop()
 
 
 @pytest.mark.parametrize("name", ["main", "slip"])
 def test_a_sidecar_added_later_by_another_webhook_changes_nothing(
-    hooked: Hooked, replica: Replica, name: str
+    webhook_cluster: WebhookCluster, replica: Replica, name: str
 ) -> None:
     pod = pod_with(ENTRY | {"container": name}, containers=[container("main")])
-    with another(hooked):
-        status, answer = until(lambda: with_proxy(hooked, pod))
+    with another(webhook_cluster):
+        status, answer = until(lambda: with_proxy(webhook_cluster, pod))
     assert status == HTTPStatus.CREATED
     labels = {"result": Result.UNCHANGED.value}
     counted = "oauth2_csi_webhook_admissions_total"
@@ -259,8 +259,8 @@ def test_a_sidecar_added_later_by_another_webhook_changes_nothing(
     assert len([v for v in answer["spec"]["volumes"] if "csi" in v]) == 1
 
 
-def with_proxy(hooked: Hooked, pod: Pod) -> tuple[int, dict[str, Any]] | None:
+def with_proxy(webhook_cluster: WebhookCluster, pod: Pod) -> tuple[int, dict[str, Any]] | None:
     """The answer, once the other webhook is known to the API server."""
-    status, answer = hooked.create(TENANT, pod, dry=True)
+    status, answer = webhook_cluster.create_pod(NAMESPACE, pod, dry=True)
     known = status != HTTPStatus.CREATED or len(answer["spec"]["containers"]) > 1
     return (status, answer) if known else None

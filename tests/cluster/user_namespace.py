@@ -20,18 +20,20 @@ from csidriver.errors import StoreConflict
 from tests.cluster.cluster import Cluster
 from tests.refresher.bench import manifest, until
 
-PLACES = Namespaces(names.DRIVER_NAMESPACE, names.TOKENS_NAMESPACE)
-ENDS = frozenset({Status.READY, Status.LOST_ROTATION})
+NAMESPACES = Namespaces(names.DRIVER_NAMESPACE, names.TOKENS_NAMESPACE)
+FINAL_STATUSES = frozenset({Status.READY, Status.LOST_ROTATION})
 
 
-class Tenant:
+class UserNamespace:
     """`places` is where the refresher keeps what is its own."""
 
-    def __init__(self, cluster: Cluster, namespace: str, places: Namespaces = PLACES) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, namespaces: Namespaces = NAMESPACES
+    ) -> None:
         self.namespace = namespace
         self.plane = cluster.plane
         self._cluster = cluster
-        self._places = places
+        self._namespaces = namespaces
         self._store = KubernetesStore(cluster.client())
 
     def kubectl(self, *arguments: str, stdin: dict[str, Any] | None = None) -> str:
@@ -47,7 +49,7 @@ class Tenant:
         self.kubectl("apply", stdin=original)
         return original
 
-    def put(self, name: str, token: Sensitive, **annotations: str) -> None:
+    def create(self, name: str, token: Sensitive, **annotations: str) -> None:
         """The same without kubectl, which takes a tenth of a second."""
         path = f"/api/v1/namespaces/{self.namespace}/secrets?fieldManager=user"
         answer = self.plane.api("POST", path, manifest(name, token.reveal(), **annotations))
@@ -67,7 +69,7 @@ class Tenant:
         return {e["reason"] for e in found if e["involvedObject"]["name"] == name}
 
     def grant(self, name: str) -> Grant | None:
-        found = self._read(self._places.driver, SourceRef(self.namespace, name).grant)
+        found = self._read(self._namespaces.driver, SourceRef(self.namespace, name).grant)
         return None if found is None else grant_secret.from_secret(found)
 
     def generation(self, name: str) -> int:
@@ -75,20 +77,25 @@ class Tenant:
         grant = self.grant(name)
         return 0 if grant is None else grant.generation
 
-    def ended(self, name: str) -> bool:
+    def is_final(self, name: str) -> bool:
         """Whether it works, or says that it is lost, and nodes and user have been told."""
-        grant, seen = self.grant(name), self.companion(name)
-        if grant is None or seen is None or grant.status not in ENDS or grant.intent is not None:
+        grant, companion = self.grant(name), self.companion(name)
+        if (
+            grant is None
+            or companion is None
+            or grant.status not in FINAL_STATUSES
+            or grant.intent is not None
+        ):
             return False
-        told = self.source(name).annotations.get(core_annotations.STATUS)
-        current = seen.generation == grant.generation and seen.status is grant.status
-        return current and told == grant.status.value
+        source_status = self.source(name).annotations.get(core_annotations.STATUS)
+        current = companion.generation == grant.generation and companion.status is grant.status
+        return current and source_status == grant.status.value
 
     def companion(self, name: str) -> Companion | None:
-        found = self._read(self._places.tokens, SourceRef(self.namespace, name).companion)
+        found = self._read(self._namespaces.tokens, SourceRef(self.namespace, name).companion)
         return None if found is None else Companion.from_secret(found)
 
-    def mirrored(self, name: str) -> bool:
+    def is_mirrored(self, name: str) -> bool:
         """Whether the Secret holds the live document."""
         source, grant = self.source(name), self.grant(name)
         return (
@@ -96,11 +103,11 @@ class Tenant:
             and source.data[core_annotations.KEY_OAUTH] == grant.document.to_json()
         )
 
-    def rotates(self, name: str, times: int = 1) -> None:
+    def refresh_repeatedly(self, name: str, times: int = 1) -> None:
         """Have it refreshed so many times, each seen by nodes; its own schedule is slow."""
         for _ in range(times):
             wanted = self.generation(name) + 1
-            until(lambda: self._hasten(name), f"{name} is due")
+            until(lambda: self._make_due(name), f"{name} is due")
 
             def seen(wanted: int = wanted) -> bool:
                 companion = self.companion(name)
@@ -108,13 +115,13 @@ class Tenant:
 
             until(seen, f"{name} is refreshed")
 
-    def _hasten(self, name: str) -> bool:
+    def _make_due(self, name: str) -> bool:
         """Make it due now, unless the refresher writes at this moment."""
-        held = self._read(self._places.driver, SourceRef(self.namespace, name).grant)
-        assert held is not None
-        due = replace(grant_secret.from_secret(held), next_refresh=time.time())
+        stored = self._read(self._namespaces.driver, SourceRef(self.namespace, name).grant)
+        assert stored is not None
+        due = replace(grant_secret.from_secret(stored), next_refresh=time.time())
         try:
-            self._store.patch_secret(held, SecretPatch(data=dict(grant_secret.to_data(due))))
+            self._store.patch_secret(stored, SecretPatch(data=dict(grant_secret.to_data(due))))
         except StoreConflict:
             return False
         return True

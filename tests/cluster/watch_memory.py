@@ -14,7 +14,7 @@ from csidriver.core.volume.readiness import ObservedCompanion
 from csidriver.node.companion_watcher import CompanionWatcher
 from tests.cluster.noderole import TOKENS
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 def ref(number: int) -> SourceRef:
@@ -30,17 +30,17 @@ def main(config: Path, counts: list[int]) -> None:
         for number in range(followed, count):
             follower.follow(ref(number), f"volume-{number}")
         for _ in range(followed, count):
-            assert watched.acquire(timeout=PATIENCE)
-        assert all(is_there(follower.latest(ref(number))) for number in range(count))
+            assert watched.acquire(timeout=TIMEOUT)
+        assert all(is_present(follower.latest(ref(number))) for number in range(count))
         followed = count
-        print(resident())  # noqa: T201 - what the parent reads
+        print(resident_kib())  # noqa: T201 - what the parent reads
 
 
-def is_there(sighting: ObservedCompanion) -> bool:
-    return sighting.companion is not None and sighting.error is None
+def is_present(observed: ObservedCompanion) -> bool:
+    return observed.companion is not None and observed.error is None
 
 
-def resident() -> int:
+def resident_kib() -> int:
     found = re.search(r"VmRSS:\s*(\d+) kB", Path("/proc/self/status").read_text())
     assert found
     return int(found[1])

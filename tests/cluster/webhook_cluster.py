@@ -33,7 +33,7 @@ _SERVICE = {
 Pod = dict[str, Any]
 
 
-class Hooked:
+class WebhookCluster:
     """`register` the webhook at a port, and `unregister` it."""
 
     def __init__(self, cluster: Cluster) -> None:
@@ -69,13 +69,13 @@ class Hooked:
         (webhook,) = self.plane.api("GET", CONFIGURATION)["webhooks"]
         return base64.b64decode(webhook["clientConfig"].get("caBundle", "")).decode()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Remove configuration and certificate."""
         self.unregister()
         path = f"/api/v1/namespaces/{DRIVER_NAMESPACE}/secrets/{WEBHOOK}-tls"
         self.plane.api("DELETE", path)
 
-    def tenant(self, name: str, **labels: str) -> None:
+    def create_namespace(self, name: str, **labels: str) -> None:
         """A namespace in which pods can be created."""
         metadata = {"name": name, "labels": labels}
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
@@ -84,7 +84,9 @@ class Hooked:
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
         self.plane.api("POST", f"/api/v1/namespaces/{name}/serviceaccounts", account)
 
-    def create(self, namespace: str, pod: Pod, *, dry: bool = False) -> tuple[int, dict[str, Any]]:
+    def create_pod(
+        self, namespace: str, pod: Pod, *, dry: bool = False
+    ) -> tuple[int, dict[str, Any]]:
         """Create a pod as administrator; the HTTP status and the answer. Fast, and threads may."""
         query = "?dryRun=All" if dry else ""
         answer = self._pool.request(
@@ -102,7 +104,7 @@ def pods_of(path: Path) -> list[Pod]:
     return manifests("Pod", path=path)
 
 
-def as_by_controllers(pod: Pod) -> Pod:
+def as_created_by_controllers(pod: Pod) -> Pod:
     """Without a name of its own, as ReplicaSets, DaemonSets and Jobs create it."""
     made = copy.deepcopy(pod)
     made["metadata"]["generateName"] = f"{made['metadata'].pop('name')}-"

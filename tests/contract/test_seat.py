@@ -18,7 +18,7 @@ DRIVER = "oauth2-csi"
 
 
 def kubernetes_seats(cluster: Cluster) -> Seats:
-    cluster.sweep(DRIVER)
+    cluster.reset_namespaces(DRIVER)
     return lambda holder: LeaseLock(
         LeaseStore(cluster.client(), DRIVER), holder, LeaseTimings(60.0, 20.0), SystemClock()
     )

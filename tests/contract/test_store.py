@@ -107,7 +107,7 @@ class KubernetesHarness:
     """A real API server: each role with its own ServiceAccount and no right beyond deploy/."""
 
     def __init__(self, cluster: Cluster) -> None:
-        cluster.sweep(NS, DRIVER, TOKENS)
+        cluster.reset_namespaces(NS, DRIVER, TOKENS)
         self._plane = cluster.plane
         self.store: Store = KubernetesStore(cluster.client())
         self.reader: Reader = RestStore(kubeconfig(cluster.node))

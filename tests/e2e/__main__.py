@@ -17,7 +17,7 @@ import pytest
 from tests.cluster.kubectl import Kubectl
 from tests.e2e import images, machine
 from tests.e2e.cluster import Cluster
-from tests.e2e.failure_reports import EvidencePlugin
+from tests.e2e.failure_reports import FailureReportPlugin
 from tools.debian import NODE, fetch_root
 from tools.image import CLONE, IMAGE
 from tools.programs import cache, find
@@ -63,7 +63,7 @@ def on_existing(tests: list[str]) -> int:
         raise Failed("kubectl missing; run `make tools`")
     kubectl = Kubectl(Path(config), LOGS / "kubectl")
     cluster = Cluster(kubectl, os.environ.get("IMAGE") or IMAGE)
-    return int(pytest.main(tests, plugins=[EvidencePlugin(cluster, LOGS)]))
+    return int(pytest.main(tests, plugins=[FailureReportPlugin(cluster, LOGS)]))
 
 
 def on_own(tests: list[str]) -> int:
@@ -75,9 +75,9 @@ def on_own(tests: list[str]) -> int:
     began = time.monotonic()
     root = fetch_root(NODE)
     name = os.environ.get("IMAGE") or IMAGE
-    with machine.closing() as here:
+    with machine.temporary_machine() as here:
         print(f"* building {name}", flush=True)
-        archives = [*images.stand_ins(), images.ours(name, here.disk)]
+        archives = [*images.stand_ins(), images.build_image(name, here.disk)]
         print(f"* {time.monotonic() - began:4.0f} s  the image is built", flush=True)
         first = here.start(root, [cache(os.environ)])
         command = [sys.executable, "-m", "tests.e2e.session", f"--name={here.name}"]

@@ -1,6 +1,6 @@
 """Fixtures of the suite that `make e2e` runs; session.py makes the cluster.
 
-A test asks for `tenant`, a namespace of its own on a cluster with the driver, and for `issuer`,
+A test asks for `user`, a namespace of its own on a cluster with the driver, and for `issuer`,
 the authorization server, which gives a fresh sign-in: `issuer.seed(CLIENT)`.
 """
 
@@ -16,7 +16,7 @@ from tests.e2e import readers
 from tests.e2e.cluster import CLUSTER, Cluster
 from tests.e2e.installation import install
 from tests.e2e.readers import Reader
-from tests.e2e.user_namespace import Tenant
+from tests.e2e.user_namespace import UserNamespace
 
 # What the README's user does comes first, on a cluster that has nothing yet.
 _ORDER = ("test_readme.py", "test_image.py", "*", "test_disruption.py", "test_uninstall.py")
@@ -64,23 +64,23 @@ def driver(e2e: Cluster, issuer: StrictIssuer, slow_issuer: StrictIssuer) -> Clu
 @pytest.fixture(scope="session")
 def witnesses(driver: Cluster, slow_issuer: StrictIssuer) -> list[Reader]:
     """Readers of tokens that live 300 s, which run through all tests but those of the README."""
-    return readers.start(new_tenant(driver, "witnesses"), slow_issuer, named="slow")
+    return readers.start(new_user_namespace(driver, "witnesses"), slow_issuer, named="slow")
 
 
 @pytest.fixture
-def tenant(driver: Cluster, request: pytest.FixtureRequest) -> Iterator[Tenant]:
+def user(driver: Cluster, request: pytest.FixtureRequest) -> Iterator[UserNamespace]:
     """A namespace of the test's own, which is deleted after it."""
     if any("witnesses" in item.fixturenames for item in request.session.items):  # type: ignore[attr-defined]
         request.getfixturevalue("witnesses")
     name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())
-    found = new_tenant(driver, name[:60].strip("-"))
+    found = new_user_namespace(driver, name[:60].strip("-"))
     yield found
     driver.kubectl("delete", "namespace", found.name, "--wait=false")
 
 
-def new_tenant(cluster: Cluster, name: str) -> Tenant:
+def new_user_namespace(cluster: Cluster, name: str) -> UserNamespace:
     """A new namespace."""
     cluster.kubectl("create", "namespace", name)
     ready = ("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
     cluster.kubectl(*ready, f"--namespace={name}")
-    return Tenant(cluster, name)
+    return UserNamespace(cluster, name)

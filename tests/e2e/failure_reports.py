@@ -16,7 +16,7 @@ _VIEWS = {
 }
 
 
-class EvidencePlugin:
+class FailureReportPlugin:
     """Hands the cluster to the fixtures of conftest.py, and looks at it after a failure."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:

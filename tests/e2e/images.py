@@ -37,7 +37,7 @@ def stand_ins() -> list[Path]:
     return [_stand_in(name, recipe) for name, recipe in _STAND_INS.items()]
 
 
-def ours(name: str, folder: Path) -> Path:
+def build_image(name: str, folder: Path) -> Path:
     """An archive of the project's image in `folder`, newly built."""
     base = os.environ.get("BASE_IMAGE") or image.LOCAL
     return image.make(name, base, folder / "image.tar", BoxedBuildah())

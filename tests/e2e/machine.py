@@ -73,9 +73,9 @@ class Machine:
 
 
 @contextlib.contextmanager
-def closing() -> Iterator[Machine]:
+def temporary_machine() -> Iterator[Machine]:
     """A machine; it is closed whatever happens, and not interrupted in that."""
-    sweep()
+    remove_leftovers()
     machine = Machine()
     try:
         yield machine
@@ -91,7 +91,7 @@ def inside(first: int, command: Sequence[str]) -> list[str]:
     return [*enter, "unshare", "--mount", "--mount-proc", "--propagation=private", *command]
 
 
-def sweep() -> None:
+def remove_leftovers() -> None:
     """Remove what a run left that was killed."""
     for folder in _DISK.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):

@@ -7,7 +7,7 @@ from typing import Any
 
 from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.cluster import until
-from tests.e2e.user_namespace import CLIENT, Tenant, inject, pod, python, secret, volume
+from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, python, secret, volume
 
 _SCRIPT = (Path(__file__).parent / "pods/reader.py").read_text(encoding="utf-8")
 
@@ -16,7 +16,7 @@ _SCRIPT = (Path(__file__).parent / "pods/reader.py").read_text(encoding="utf-8")
 class Reader:
     """Names a pod that reads; see `pods/reader.py`."""
 
-    tenant: Tenant
+    user: UserNamespace
     name: str
 
     def tally(self) -> dict[str, Any]:
@@ -25,7 +25,7 @@ class Reader:
 
     def log(self) -> list[str]:
         """The end of its log."""
-        return self.tenant.kubectl("logs", self.name, "--tail=3").splitlines()
+        return self.user.kubectl("logs", self.name, "--tail=3").splitlines()
 
     def last_change(self) -> float:
         """When it first read the token that it reads now, in epoch seconds."""
@@ -50,7 +50,7 @@ def tally_of(lines: list[str]) -> dict[str, Any]:
 
 
 def start(
-    tenant: Tenant, issuer: StrictIssuer, *, named: str = "", grace: int = 1, linger: float = 0
+    user: UserNamespace, issuer: StrictIssuer, *, named: str = "", grace: int = 1, linger: float = 0
 ) -> list[Reader]:
     """Start one reader through a subPath mount and one through a directory mount.
 
@@ -58,12 +58,12 @@ def start(
     end, they go on for `linger` of `grace` seconds.
     """
     key = issuer.signing_key.hex()
-    image = tenant.cluster.image
+    image = user.cluster.image
 
     def main(path: str) -> dict[str, Any]:
         return python(image, _SCRIPT, path, key, str(linger))
 
-    tenant.apply(
+    user.apply(
         secret("readers", issuer.seed(CLIENT), issuer=named),
         pod(
             "sub-path",
@@ -79,8 +79,8 @@ def start(
             terminationGracePeriodSeconds=grace,
         ),
     )
-    readers = [Reader(tenant, "sub-path"), Reader(tenant, "directory")]
+    readers = [Reader(user, "sub-path"), Reader(user, "directory")]
     for reader in readers:
-        tenant.running(reader.name)
+        user.wait_until_running(reader.name)
         until("it reads", reader.log)
     return readers

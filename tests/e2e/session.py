@@ -11,7 +11,7 @@ from tests.cluster.controlplane import ControlPlane
 from tests.e2e import controllers
 from tests.e2e.cluster import Cluster, Machine
 from tests.e2e.configuration import ADDRESS, NAME
-from tests.e2e.failure_reports import EvidencePlugin
+from tests.e2e.failure_reports import FailureReportPlugin
 from tests.e2e.node import USERS, Node
 
 _API_FLAGS = (
@@ -55,7 +55,7 @@ def main() -> int:
     # Without it nobody can make a pod.
     cluster.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
     say("the tests")
-    return int(pytest.main(rest, plugins=[EvidencePlugin(cluster, flags.logs)]))
+    return int(pytest.main(rest, plugins=[FailureReportPlugin(cluster, flags.logs)]))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from csidriver.demo.issuer import StrictIssuer
 from tests.e2e import controllers
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.readers import Reader
-from tests.e2e.user_namespace import CLIENT, Tenant, inject, pod, secret
+from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, secret
 
 
 @pytest.fixture(scope="module")
@@ -24,18 +24,18 @@ def ends() -> list[float]:
 
 @pytest.fixture
 def works(
-    tenant: Tenant, issuer: StrictIssuer, witnesses: list[Reader], ends: list[float]
+    user: UserNamespace, issuer: StrictIssuer, witnesses: list[Reader], ends: list[float]
 ) -> Iterator[None]:
     """After the test, the driver does for new pods what it should, and did for the witnesses."""
     yield
     ends.append(time.time())
-    tenant.cluster.roll_out("daemonset/oauth2-csi-node")
-    tenant.cluster.roll_out("deployment/oauth2-csi-refresher", "deployment/oauth2-csi-webhook")
-    tenant.apply(secret("mine", issuer.seed(CLIENT)))
+    user.cluster.roll_out("daemonset/oauth2-csi-node")
+    user.cluster.roll_out("deployment/oauth2-csi-refresher", "deployment/oauth2-csi-webhook")
+    user.apply(secret("mine", issuer.seed(CLIENT)))
     manifest = pod("main", inject("mine", 0))
-    until("the webhook takes a pod", lambda: tenant.try_apply(manifest))
-    tenant.running("main")
-    assert issuer.verify(tenant.file("main", "/tmp/oauthtk_0").content) is not None
+    until("the webhook takes a pod", lambda: user.try_apply(manifest))
+    user.wait_until_running("main")
+    assert issuer.verify(user.file("main", "/tmp/oauthtk_0").content) is not None
     assert all(reader.has_only_read_valid_tokens() for reader in witnesses)
 
 

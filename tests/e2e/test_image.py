@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.cluster import Cluster, until
-from tests.e2e.user_namespace import Tenant, pod, python
+from tests.e2e.user_namespace import UserNamespace, pod, python
 
 _LIMIT = 150_000_000
 _SCRIPT = (Path(__file__).parent / "pods/inventory.py").read_text(encoding="utf-8")
@@ -36,7 +36,7 @@ def _first(config: dict[str, Any]) -> str:
     return str(next(step for step in steps if "org.opencontainers.image.title" in step))
 
 
-def test_it_has_nothing_to_build_or_install_with(tenant: Tenant) -> None:
+def test_it_has_nothing_to_build_or_install_with(user: UserNamespace) -> None:
     restricted = {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -44,10 +44,10 @@ def test_it_has_nothing_to_build_or_install_with(tenant: Tenant) -> None:
         "runAsNonRoot": True,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    main = python(tenant.cluster.image, _SCRIPT) | {"securityContext": restricted}
-    tenant.apply(pod("inventory", main=main, restartPolicy="Never"))
-    until("it ran", lambda: tenant.get("pod", "inventory")["status"]["phase"] == "Succeeded")
-    assert json.loads(tenant.kubectl("logs", "inventory")) == {
+    main = python(user.cluster.image, _SCRIPT) | {"securityContext": restricted}
+    user.apply(pod("inventory", main=main, restartPolicy="Never"))
+    until("it ran", lambda: user.get("pod", "inventory")["status"]["phase"] == "Succeeded")
+    assert json.loads(user.kubectl("logs", "inventory")) == {
         "programs": [],
         "modules": [],
         "gain_rights": [],

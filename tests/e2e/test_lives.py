@@ -5,25 +5,23 @@ import subprocess
 from csidriver.demo.issuer import StrictIssuer
 from tests.e2e import readers
 from tests.e2e.cluster import Cluster
-from tests.e2e.user_namespace import CLIENT, Tenant, inject, pod, secret, volume
+from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, secret, volume
 
 
 def test_a_terminating_pod_reads_valid_tokens_until_it_ends(
-    tenant: Tenant, issuer: StrictIssuer
+    user: UserNamespace, issuer: StrictIssuer
 ) -> None:
     # Of 60 s grace it uses 45: more than two lives of a token.
-    found = readers.start(tenant, issuer, grace=60, linger=45)
+    found = readers.start(user, issuer, grace=60, linger=45)
     logs = [
         subprocess.Popen(  # noqa: S603 - a program of ours
-            tenant.cluster.admin.command(
-                "logs", "--follow", reader.name, f"--namespace={tenant.name}"
-            ),
+            user.cluster.admin.command("logs", "--follow", reader.name, f"--namespace={user.name}"),
             stdout=subprocess.PIPE,
             text=True,
         )
         for reader in found
     ]
-    tenant.kubectl("delete", "pod", *(reader.name for reader in found), "--wait=false")
+    user.kubectl("delete", "pod", *(reader.name for reader in found), "--wait=false")
     for log in logs:
         lines = log.communicate(timeout=120)[0].splitlines()
         (asked,) = [line for line in lines if "terminating" in line]
@@ -36,26 +34,26 @@ def test_a_terminating_pod_reads_valid_tokens_until_it_ends(
 
 
 def test_old_volumes_rotate_after_the_plugin_pod_is_replaced(
-    tenant: Tenant, issuer: StrictIssuer
+    user: UserNamespace, issuer: StrictIssuer
 ) -> None:
-    tenant.apply(
+    user.apply(
         secret("mine", issuer.seed(CLIENT)),
         pod("main", inject("mine", 0), volumes=[volume("mine", owner="0")]),
     )
-    tenant.running("main")
+    user.wait_until_running("main")
     paths = ("/tmp/oauthtk_0", "/token/token")
-    before = {path: tenant.file("main", path) for path in paths}
-    replace_plugin(tenant.cluster)
+    before = {path: user.file("main", path) for path in paths}
+    replace_plugin(user.cluster)
     for path in paths:
-        after = tenant.changed("main", path, before[path])
+        after = user.wait_for_change("main", path, before[path])
         assert issuer.verify(after.content) is not None
         assert after.inode == before[path].inode
-    uid = tenant.get("pod", "main")["metadata"]["uid"]
-    node = tenant.cluster.own.node
+    uid = user.get("pod", "main")["metadata"]["uid"]
+    node = user.cluster.own.node
     targets = [mount for mount in node.mounts(uid) if "/volumes/kubernetes.io~csi/" in mount.target]
     assert len(targets) == 2
     assert all(mount.read_only for mount in targets)
-    tenant.remove("pod/main")
+    user.remove("pod/main")
     assert node.mounts(uid) == []
 
 

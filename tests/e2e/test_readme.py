@@ -4,7 +4,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.installation import leftovers
-from tests.e2e.user_namespace import Tenant
+from tests.e2e.user_namespace import UserNamespace
 from tools.image import CLONE
 
 SECRET = "hello-token"
@@ -12,43 +12,43 @@ EOS = "oauth2:{}:auth.cern.ch/auth/realms/cern/protocol/openid-connect/userinfo"
 
 
 @pytest.fixture(scope="module")
-def readme(e2e: Cluster) -> Tenant:
+def readme(e2e: Cluster) -> UserNamespace:
     """The namespace `default` after the README's command."""
     files = ("deploy/install.yaml", "deploy/demo-issuer.yaml", "examples/")
     e2e.kubectl("apply", *(f"--filename={CLONE / name}" for name in files))
     e2e.roll_out("daemonset/oauth2-csi-node", "deployment/oauth2-csi-refresher")
-    return Tenant(e2e, "default")
+    return UserNamespace(e2e, "default")
 
 
 @pytest.fixture(scope="module")
-def announced(e2e: Cluster, readme: Tenant) -> Tenant:
+def announced(e2e: Cluster, readme: UserNamespace) -> UserNamespace:
     """The same with the announcement's own pods."""
     e2e.roll_out("deployment/oauth2-csi-webhook")
     readme.kubectl("apply", f"--filename={CLONE / 'examples/announcement'}")
     return readme
 
 
-def test_the_examples_run(readme: Tenant) -> None:
+def test_the_examples_run(readme: UserNamespace) -> None:
     for deployment in ("token-printer", "token-printer-eos"):
         readme.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=150s")
 
 
-def test_the_announcements_pod_finds_its_token(announced: Tenant) -> None:
-    announced.running("token-printer-pod")
-    found = announced.shows("token-printer-pod", "/tmp/oauthtk_0", SECRET)
+def test_the_announcements_pod_finds_its_token(announced: UserNamespace) -> None:
+    announced.wait_until_running("token-printer-pod")
+    found = announced.wait_for_content("token-printer-pod", "/tmp/oauthtk_0", SECRET)
     assert (found.mode, found.owner) == ("-r--------", "0:0")
 
 
-def test_the_announcements_eos_pod_finds_the_template_filled_in(announced: Tenant) -> None:
-    announced.running("token-printer-eos-pod")
-    found = announced.shows("token-printer-eos-pod", "/tmp/oauthtk_0", SECRET, EOS)
+def test_the_announcements_eos_pod_finds_the_template_filled_in(announced: UserNamespace) -> None:
+    announced.wait_until_running("token-printer-eos-pod")
+    found = announced.wait_for_content("token-printer-eos-pod", "/tmp/oauthtk_0", SECRET, EOS)
     assert (found.mode, found.owner) == ("-r--------", "0:0")
     environment = announced.execute("token-printer-eos-pod", "env")
     assert "OAUTH2_TOKEN=FILE:/tmp/oauthtk_0" in environment.splitlines()
 
 
 def test_a_refresh_reaches_sub_path_and_directory_mounts_in_the_same_file(
-    announced: Tenant,
+    announced: UserNamespace,
 ) -> None:
     places = {
         "token-printer-pod": ("/tmp/oauthtk_0", "{}"),
@@ -56,17 +56,19 @@ def test_a_refresh_reaches_sub_path_and_directory_mounts_in_the_same_file(
         "token-volume-pod": ("/token/token", "{}"),
     }
     for pod in places:
-        announced.running(pod)
+        announced.wait_until_running(pod)
     before = {pod: announced.file(pod, path) for pod, (path, _) in places.items()}
-    announced.next_token(SECRET)
+    announced.wait_for_next_token(SECRET)
     for pod, (path, text) in places.items():
-        after = announced.shows(pod, path, SECRET, text)
+        after = announced.wait_for_content(pod, path, SECRET, text)
         assert after.content != before[pod].content
         assert after.inode == before[pod].inode
         assert after.mtime != before[pod].mtime
 
 
-def test_removed_in_the_documented_order_it_leaves_nothing(e2e: Cluster, announced: Tenant) -> None:
+def test_removed_in_the_documented_order_it_leaves_nothing(
+    e2e: Cluster, announced: UserNamespace
+) -> None:
     def delete(*names: str) -> None:
         files = (f"--filename={CLONE / name}" for name in names)
         e2e.kubectl("delete", "--ignore-not-found", "--timeout=150s", *files)

@@ -3,53 +3,53 @@
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.cluster import until
-from tests.e2e.user_namespace import CLIENT, Tenant, inject, pod, secret
+from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, secret
 
 PATH = "/tmp/oauthtk_0"
 
 
-def restarts(tenant: Tenant, name: str) -> int:
-    return sum(c["restartCount"] for c in tenant.get("pod", name)["status"]["containerStatuses"])
+def restarts(user: UserNamespace, name: str) -> int:
+    return sum(c["restartCount"] for c in user.get("pod", name)["status"]["containerStatuses"])
 
 
 def test_a_revoked_sign_in_is_replaced_under_the_running_pod(
-    tenant: Tenant, issuer: StrictIssuer
+    user: UserNamespace, issuer: StrictIssuer
 ) -> None:
     seed = issuer.seed(CLIENT)
-    tenant.apply(secret("mine", seed), pod("main", inject("mine", 0)))
-    tenant.running("main")
+    user.apply(secret("mine", seed), pod("main", inject("mine", 0)))
+    user.wait_until_running("main")
     issuer.revoke(seed)
-    tenant.becomes("mine", "NeedsReauth")
-    kept = tenant.file("main", PATH)
+    user.wait_for_status("mine", "NeedsReauth")
+    kept = user.file("main", PATH)
     claims = issuer.verify(kept.content)
     assert claims is not None, "the pod keeps what it has"
-    tenant.apply(secret("mine", issuer.seed(CLIENT)))
-    tenant.becomes("mine", "Ready")
-    now = tenant.changed("main", PATH, kept)
+    user.apply(secret("mine", issuer.seed(CLIENT)))
+    user.wait_for_status("mine", "Ready")
+    now = user.wait_for_change("main", PATH, kept)
     assert issuer.verify(now.content) is not None
     assert now.inode == kept.inode
-    assert restarts(tenant, "main") == 0
+    assert restarts(user, "main") == 0
 
 
 def test_the_original_manifest_applied_again_costs_nothing(
-    tenant: Tenant, issuer: StrictIssuer
+    user: UserNamespace, issuer: StrictIssuer
 ) -> None:
     original = secret("mine", issuer.seed(CLIENT))
-    tenant.apply(original, pod("main", inject("mine", 0)))
-    tenant.running("main")
-    tenant.next_token("mine")
-    before = tenant.file("main", PATH)
-    tenant.apply(original)
-    until("the Secret is repaired", lambda: tenant.access_token("mine") != "eyJhb...")
-    tenant.becomes("mine", "Ready")
-    tenant.next_token("mine")
-    assert issuer.verify(tenant.changed("main", PATH, before).content) is not None
+    user.apply(original, pod("main", inject("mine", 0)))
+    user.wait_until_running("main")
+    user.wait_for_next_token("mine")
+    before = user.file("main", PATH)
+    user.apply(original)
+    until("the Secret is repaired", lambda: user.access_token("mine") != "eyJhb...")
+    user.wait_for_status("mine", "Ready")
+    user.wait_for_next_token("mine")
+    assert issuer.verify(user.wait_for_change("main", PATH, before).content) is not None
     assert issuer.max_presentations() == 1
 
 
-def test_a_secret_put_right_brings_its_pod_up(tenant: Tenant, issuer: StrictIssuer) -> None:
-    tenant.apply(secret("mine", Sensitive("never-issued-either")), pod("main", inject("mine", 0)))
-    tenant.becomes("mine", "NeedsReauth")
-    tenant.apply(secret("mine", issuer.seed(CLIENT)))
-    tenant.running("main", seconds=150)
-    assert issuer.verify(tenant.file("main", PATH).content) is not None
+def test_a_secret_put_right_brings_its_pod_up(user: UserNamespace, issuer: StrictIssuer) -> None:
+    user.apply(secret("mine", Sensitive("never-issued-either")), pod("main", inject("mine", 0)))
+    user.wait_for_status("mine", "NeedsReauth")
+    user.apply(secret("mine", issuer.seed(CLIENT)))
+    user.wait_until_running("main", seconds=150)
+    assert issuer.verify(user.file("main", PATH).content) is not None

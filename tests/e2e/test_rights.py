@@ -4,23 +4,23 @@ import subprocess
 
 from csidriver.core.names import SourceRef
 from csidriver.demo.issuer import StrictIssuer
-from tests.e2e.user_namespace import CLIENT, Tenant, secret
+from tests.e2e.user_namespace import CLIENT, UserNamespace, secret
 
 
 def test_the_node_reads_companions_but_no_source_and_no_grant(
-    tenant: Tenant, issuer: StrictIssuer
+    user: UserNamespace, issuer: StrictIssuer
 ) -> None:
-    tenant.apply(secret("mine", issuer.seed(CLIENT)))
-    tenant.becomes("mine", "Ready")
-    ref = SourceRef(tenant.name, "mine")
-    plane = tenant.cluster.own.plane
+    user.apply(secret("mine", issuer.seed(CLIENT)))
+    user.wait_for_status("mine", "Ready")
+    ref = SourceRef(user.name, "mine")
+    plane = user.cluster.own.plane
     kubeconfig = plane.service_account("oauth2-csi", "oauth2-csi-node")
 
     def as_node(namespace: str, *command: str) -> "subprocess.CompletedProcess[str]":
         return plane.try_kubectl(*command, f"--namespace={namespace}", kubeconfig=kubeconfig)
 
     assert as_node("oauth2-csi-tokens", "get", "secret", ref.companion).returncode == 0
-    for namespace, name in ((tenant.name, "mine"), ("oauth2-csi", ref.grant)):
+    for namespace, name in ((user.name, "mine"), ("oauth2-csi", ref.grant)):
         assert plane.try_kubectl("get", "secret", name, f"--namespace={namespace}").returncode == 0
         for command in (("get", "secret", name), ("get", "secrets"), ("delete", "secret", name)):
             done = as_node(namespace, *command)

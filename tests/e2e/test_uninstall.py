@@ -5,31 +5,31 @@ import json
 from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.installation import install, leftovers, uninstall
-from tests.e2e.user_namespace import CLIENT, Tenant, inject, pod, secret
+from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, secret
 
 
 def test_removed_before_its_pods_it_strands_nothing_for_good(
-    driver: Cluster, tenant: Tenant, issuer: StrictIssuer
+    driver: Cluster, user: UserNamespace, issuer: StrictIssuer
 ) -> None:
-    tenant.apply(secret("mine", issuer.seed(CLIENT)), pod("main", inject("mine", 0)))
-    tenant.running("main")
-    uid = tenant.get("pod", "main")["metadata"]["uid"]
+    user.apply(secret("mine", issuer.seed(CLIENT)), pod("main", inject("mine", 0)))
+    user.wait_until_running("main")
+    uid = user.get("pod", "main")["metadata"]["uid"]
     driver.helm("uninstall", "oauth2-csi", "--namespace=oauth2-csi", "--wait")
-    tenant.file("main", "/tmp/oauthtk_0")
-    tenant.apply(pod("other", inject("mine", 0)))
-    tenant.running("other")
-    tenant.kubectl("delete", "pod", "main", "--wait=false")
+    user.file("main", "/tmp/oauthtk_0")
+    user.apply(pod("other", inject("mine", 0)))
+    user.wait_until_running("other")
+    user.kubectl("delete", "pod", "main", "--wait=false")
     until(
         "its container has ended",
         lambda: all(
             "terminated" in container["state"]
-            for container in tenant.get("pod", "main")["status"]["containerStatuses"]
+            for container in user.get("pod", "main")["status"]["containerStatuses"]
         ),
     )
     assert driver.own.node.mounts(uid), "nobody answers kubelet's NodeUnpublishVolume"
     issuers = [{"name": "fast", "issuer": issuer.url, "default": True, "internal": True}]
     install(driver, f"issuers={json.dumps(issuers)}")
-    tenant.kubectl("wait", "--for=delete", "pod/main", "--timeout=180s")
+    user.kubectl("wait", "--for=delete", "pod/main", "--timeout=180s")
     assert driver.own.node.mounts(uid) == []
 
 

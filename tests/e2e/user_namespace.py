@@ -26,7 +26,7 @@ class TokenFile:
     mtime: str
 
 
-class Tenant:
+class UserNamespace:
     """Everything happens in the namespace `name`."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
@@ -64,17 +64,17 @@ class Tenant:
         annotations = self.get("secret", secret)["metadata"].get("annotations", {})
         return str(annotations.get(STATUS, ""))
 
-    def becomes(self, secret: str, status: str, seconds: float = 60) -> None:
+    def wait_for_status(self, secret: str, status: str, seconds: float = 60) -> None:
         """Wait for a status."""
         until(f"{secret} is {status}", lambda: self.status(secret) == status, seconds)
 
-    def next_token(self, secret: str, seconds: float = 60) -> str:
+    def wait_for_next_token(self, secret: str, seconds: float = 60) -> str:
         """Wait until the refresher has replaced the access token; the new one."""
         old = self.access_token(secret)
         until(f"{secret} is refreshed", lambda: self.access_token(secret) != old, seconds)
         return self.access_token(secret)
 
-    def running(self, pod: str, seconds: float = 120) -> None:
+    def wait_until_running(self, pod: str, seconds: float = 120) -> None:
         """Wait until a pod's containers run."""
         self.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", f"--timeout={seconds}s")
 
@@ -95,7 +95,7 @@ class Tenant:
         mode, owner, inode, mtime = first.split(" ", 3)
         return TokenFile(content, mode, owner, int(inode), mtime)
 
-    def shows(self, pod: str, path: str, secret: str, text: str = "{}") -> TokenFile:
+    def wait_for_content(self, pod: str, path: str, secret: str, text: str = "{}") -> TokenFile:
         """Wait until a file is `text` with the access token that a Secret has; the file then."""
 
         def look() -> TokenFile | None:
@@ -104,7 +104,7 @@ class Tenant:
 
         return until(f"{path} of {pod} has the token of {secret}", look)
 
-    def changed(self, pod: str, path: str, before: TokenFile) -> TokenFile:
+    def wait_for_change(self, pod: str, path: str, before: TokenFile) -> TokenFile:
         """Wait until a file has another content than before; the file then."""
 
         def look() -> TokenFile | None:

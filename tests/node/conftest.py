@@ -6,7 +6,7 @@ from tests.node.plugin import Node
 
 
 @pytest.fixture
-def fresh() -> Iterator[Node]:
+def stopped_node() -> Iterator[Node]:
     """A node whose plugin has not been started."""
     node = Node()
     try:
@@ -16,7 +16,7 @@ def fresh() -> Iterator[Node]:
 
 
 @pytest.fixture
-def node(fresh: Node) -> Node:
+def node(stopped_node: Node) -> Node:
     """A node with a running plugin."""
-    fresh.start()
-    return fresh
+    stopped_node.start()
+    return stopped_node

@@ -1,10 +1,10 @@
-"""Node plugins that end themselves with SIGKILL at a chosen step, or wait for somebody to do it.
+"""Node plugins that kill themselves with SIGKILL at a chosen step, or run until they are killed.
 
-Run as a module it is a zygote: it has imported everything, starts no thread, and forks one process
-per line of its standard input. So a plugin is there in no time, and is a process of its own.
+`python -m tests.node.killable_child` is a fork server: it imports everything, starts no thread, and
+forks one process for each line of its standard input, so that a plugin starts fast.
 
-A step is a system call that changes the node: seen by an audit hook where Python makes it, by a
-wrapper where ctypes does. A new call of either kind is a new step without anybody's doing.
+A step is a system call that changes the node. An audit hook sees the calls of Python, wrappers see
+the calls of ctypes. A new call of either kind becomes a new step by itself.
 """
 
 import ctypes
@@ -31,17 +31,27 @@ from csidriver.demo import sandbox
 from csidriver.node import tokenfile
 from csidriver.node.plugin import NodePlugin
 
-CHANGES = {"mkdir", "rename", "link", "symlink", "remove", "rmdir", "chmod", "chown", "truncate"}
-# The step after the last one: the call has succeeded, the answer is not on its way yet.
-ANSWER = "answer"
+FILE_OPERATIONS = {
+    "mkdir",
+    "rename",
+    "link",
+    "symlink",
+    "remove",
+    "rmdir",
+    "chmod",
+    "chown",
+    "truncate",
+}
+# The step after the last one: the call has succeeded, its response is not sent yet.
+RESPONSE = "response"
 _write = os.write
 
 
 @dataclass(frozen=True, slots=True)
-class Doom:
-    """Where a process is to die: before the `at`-th step, from 0, of its threads named `thread`...
+class KillPlan:
+    """Kill the process before step `at` (from 0) of the threads whose names begin with `thread`.
 
-    Steps are those below `root`; their names go to the file `steps`.
+    Only steps below `root` count. Their names go to the file `steps`.
     """
 
     root: str
@@ -50,64 +60,63 @@ class Doom:
     at: int = -1
 
 
-class Steps:
-    """Writes down every step, and ends the process before the one it is not to make."""
+class StepRecorder:
+    """Writes the name of each step to a file, and kills the process before the planned step."""
 
-    def __init__(self, doom: Doom) -> None:
-        self._doom = doom
+    def __init__(self, plan: KillPlan) -> None:
+        self._plan = plan
         self._count = 0
         self._lock = threading.Lock()
-        self._out = os.open(doom.steps, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+        self._out = os.open(plan.steps, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
 
-    def watch(self) -> None:
-        """See everything from now on."""
+    def install(self) -> None:
         sys.addaudithook(self._audit)
         for name, function in vars(tokenfile).copy().items():
             if hasattr(function, "argtypes"):  # a function of ctypes
-                setattr(tokenfile, name, self._around(name.strip("_"), function))
+                setattr(tokenfile, name, self._recording(name.strip("_"), function))
         for name in ("mount", "umount2"):
-            setattr(mounts._libc, name, self._around(name, getattr(mounts._libc, name)))
-        os.write = self._around("write", os.write)
-        boundary = logging.getLogger("csidriver.node.error_interceptor")
-        boundary.setLevel(logging.DEBUG)
-        boundary.addHandler(Answers(self.step))
+            setattr(mounts._libc, name, self._recording(name, getattr(mounts._libc, name)))
+        os.write = self._recording("write", os.write)
+        rpc_log = logging.getLogger("csidriver.node.error_interceptor")
+        rpc_log.setLevel(logging.DEBUG)
+        rpc_log.addHandler(ResponseLogHandler(self.record))
 
-    def step(self, name: str) -> None:
-        """The current thread is about to make a step."""
-        if not threading.current_thread().name.startswith(self._doom.thread):
+    def record(self, name: str) -> None:
+        """Record that the current thread is about to make a step."""
+        if not threading.current_thread().name.startswith(self._plan.thread):
             return
         with self._lock:
             _write(self._out, f"{name}\n".encode())
-            if self._count == self._doom.at:
+            if self._count == self._plan.at:
                 os.kill(os.getpid(), signal.SIGKILL)
             self._count += 1
 
-    def _around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _recording(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def stepping(*arguments: Any) -> Any:
             named = " ".join([name, *map(str, arguments[1:])]) if name == "fcntl" else name
-            self.step(named)
+            self.record(named)
             result = function(*arguments)
             errno = ctypes.get_errno()
-            self.step(f"{named} done")
+            self.record(f"{named} done")
             ctypes.set_errno(errno)
             return result
 
         return stepping
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        kind = event.removeprefix("os.")
-        if event != "open" and kind not in CHANGES:
+        operation = event.removeprefix("os.")
+        if event != "open" and operation not in FILE_OPERATIONS:
             return
-        # Of two paths the second one is what appears; numbers are descriptors.
-        place = arguments[1] if kind in ("rename", "link", "symlink") else arguments[0]
-        path = f"/proc/self/fd/{place}" if isinstance(place, int) else os.fsdecode(place)
+        # Of two paths the second one is new; a number is a descriptor.
+        target = arguments[1] if operation in ("rename", "link", "symlink") else arguments[0]
+        path = f"/proc/self/fd/{target}" if isinstance(target, int) else os.fsdecode(target)
         path = str(Path(path).readlink()) if path.startswith("/proc/self/fd/") else path
-        if path.startswith(f"{self._doom.root}/") or not path.startswith("/"):
-            self.step(f"{kind} {_plain(path.replace(self._doom.root, '/NODE'))}")
+        if path.startswith(f"{self._plan.root}/") or not path.startswith("/"):
+            self.record(f"{operation} {_stable_name(path.replace(self._plan.root, '/NODE'))}")
 
 
-class Answers(logging.Handler):
-    """Takes the boundary's "OK" for the step it is."""
+class ResponseLogHandler(logging.Handler):
+    """Records the RPC's log line "OK" as a step."""
 
     def __init__(self, step: Callable[[str], None]) -> None:
         super().__init__()
@@ -115,18 +124,17 @@ class Answers(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.getMessage().endswith(": OK"):
-            self._step(ANSWER)
+            self._step(RESPONSE)
 
 
-def _plain(path: str) -> str:
-    """The end of a path, without what differs from run to run."""
+def _stable_name(path: str) -> str:
+    """Return the end of a path, without the parts that differ between runs."""
     path = re.sub(r"/\.\d+(\d)$", r"/.socket-\1", path)
     path = re.sub(r"[0-9a-f]{32}", "VOLUME", path)
     return "/".join(path.split("/")[-2:])
 
 
-def _live(command: Mapping[str, Any]) -> None:
-    """What the command does for the role `node`, until a signal ends it."""
+def _run_plugin(command: Mapping[str, Any]) -> None:
     sandbox.die_with_parent()
     log = os.open(command["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 2)
@@ -137,8 +145,8 @@ def _live(command: Mapping[str, Any]) -> None:
     plugin = NodePlugin(
         NodeSettings(**settings), store, Mounts(), SystemClock(), CollectorRegistry()
     )
-    if command["doom"]:
-        Steps(Doom(**command["doom"])).watch()
+    if command["plan"]:
+        StepRecorder(KillPlan(**command["plan"])).install()
     plugin.run(threading.Event())
 
 
@@ -162,24 +170,24 @@ def _fork(command: Mapping[str, Any]) -> int:
     pid = os.fork()
     if pid == 0:
         try:
-            (_rewrite if "rewrite" in command else _live)(command)
+            (_rewrite if "rewrite" in command else _run_plugin)(command)
         except BaseException:
-            logging.getLogger(__name__).exception("the victim has failed")
+            logging.getLogger(__name__).exception("the child has failed")
         finally:
             os._exit(1)
     return pid
 
 
 def main() -> None:
-    """Answer each command with one line: the pid of a new process, or how one has ended."""
+    """Reply to each command with one line: the pid of a new process, or an exit status."""
     sandbox.die_with_parent()
     for line in sys.stdin:
         command = json.loads(line)
         if "wait" in command:
-            answer = os.waitstatus_to_exitcode(os.waitpid(command["wait"], 0)[1])
+            reply = os.waitstatus_to_exitcode(os.waitpid(command["wait"], 0)[1])
         else:
-            answer = _fork(command)
-        sys.stdout.write(f"{answer}\n")
+            reply = _fork(command)
+        sys.stdout.write(f"{reply}\n")
         sys.stdout.flush()
 
 

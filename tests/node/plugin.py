@@ -32,16 +32,16 @@ from csidriver.node.token_fs import folder_name
 NAMESPACE = "alice"
 TOKENS = "oauth2-csi-tokens"
 SOURCE = SourceRef(NAMESPACE, "hello-token")
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
 def eventually(
-    predicate: Callable[[], object], what: str = "it", seconds: float = PATIENCE
+    predicate: Callable[[], object], description: str = "it", seconds: float = TIMEOUT
 ) -> None:
     deadline = time.monotonic() + seconds
     pause = threading.Event()
     while not predicate():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
+        assert time.monotonic() < deadline, f"{description} did not happen within {seconds} s"
         pause.wait(0.002)
 
 
@@ -59,8 +59,8 @@ def token(value: str, *, left: float = 3600.0, lifetime: float = 3600.0) -> Acce
 
 
 def companion(access: AccessToken | None, generation: int = 1, **changes: Any) -> Companion:
-    made = Companion(SOURCE, "uid-1", generation, Status.READY, "", time.time() + 1800, access)
-    return replace(made, **changes)
+    result = Companion(SOURCE, "uid-1", generation, Status.READY, "", time.time() + 1800, access)
+    return replace(result, **changes)
 
 
 class ShiftedClock:
@@ -94,13 +94,13 @@ class Node:
             node_id="node-1",
             view=self.root / "v",
             tokens_namespace=TOKENS,
-            publish_wait=PATIENCE,
+            publish_wait=TIMEOUT,
         )
         self.socket = self.settings.plugin_dir / "csi.sock"
         self.registration = (
             self.kubelet_dir / "plugins_registry" / f"{core_names.DRIVER_NAME}-reg.sock"
         )
-        self.state = self.settings.plugin_dir / "tokens"
+        self.token_folder = self.settings.plugin_dir / "tokens"
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._failure: list[BaseException] = []
@@ -133,7 +133,7 @@ class Node:
         """Wait until the plugin has ended; raises what it raised."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT)
             assert not thread.is_alive(), "the plugin does not end"
         if self._channel is not None:
             self._channel.close()
@@ -159,7 +159,7 @@ class Node:
     def publish(self, request: Any) -> None:
         self.call("NodePublishVolume", request)
 
-    def publishing(self, request: Any) -> Any:
+    def publish_async(self, request: Any) -> Any:
         """A publish that runs; the future of its reply."""
         return csi_pb2_grpc.NodeStub(self._channel).NodePublishVolume.future(request, timeout=30)
 
@@ -182,7 +182,7 @@ class Node:
         return self.file(volume).read_text(encoding="utf-8")
 
     def folder(self, volume: str = "v1") -> Path:
-        return self.state / folder_name(f"csi-{volume}")
+        return self.token_folder / folder_name(f"csi-{volume}")
 
     def request(
         self, volume: str = "v1", attributes: Mapping[str, str] | None = None, group: str = ""
@@ -211,7 +211,7 @@ class Node:
             volume_context=context,
         )
 
-    def tell(self, new: Companion, ref: SourceRef = SOURCE) -> None:
+    def write_companion(self, new: Companion, ref: SourceRef = SOURCE) -> None:
         """Write a companion, as the refresher does, under the name that belongs to `ref`."""
         old = self.store.get_secret(TOKENS, ref.companion)
         if old is None:
@@ -226,12 +226,12 @@ class Node:
                 )
             )
         else:
-            gone: dict[str, Sensitive | None] = dict.fromkeys(old.data)
-            self.store.patch_secret(old, SecretPatch(new.annotations(), {**gone, **new.data()}))
+            removed: dict[str, Sensitive | None] = dict.fromkeys(old.data)
+            self.store.patch_secret(old, SecretPatch(new.annotations(), {**removed, **new.data()}))
 
-    def give(self, value: str, generation: int = 1, **token_changes: float) -> None:
+    def write_token(self, value: str, generation: int = 1, **token_changes: float) -> None:
         """Have the refresher bring a new token."""
-        self.tell(companion(token(value, **token_changes), generation))
+        self.write_companion(companion(token(value, **token_changes), generation))
 
     def break_store(self) -> None:
         """From now on every look at the store fails."""
@@ -239,11 +239,11 @@ class Node:
             self.store_root.rename(self.root / "away")
         self.store_root.write_bytes(b"no folder")
 
-    def mend_store(self) -> None:
+    def repair_store(self) -> None:
         self.store_root.unlink()
         (self.root / "away").rename(self.store_root)
 
-    def mounted(self, path: Path | None = None) -> list[Mount]:
+    def mounts_at(self, path: Path | None = None) -> list[Mount]:
         wanted = str(self.target() if path is None else path)
         return [mount for mount in self.mounts.table() if mount.target == wanted]
 
@@ -255,7 +255,7 @@ class Node:
         return not (
             self.target(volume).exists()
             or self.folder(volume).exists()
-            or self.mounted(self.target(volume))
+            or self.mounts_at(self.target(volume))
             or follow_threads()
         )
 

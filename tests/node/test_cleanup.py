@@ -24,7 +24,7 @@ NOTHING = "nothing of the driver is left here"
 @pytest.fixture
 def used(node: Node) -> Node:
     """The plugin was killed; a pod has the volumes v1 and v2, and a subPath mount of v1."""
-    node.give("at-1")
+    node.write_token("at-1")
     for volume in ("v1", "v2"):
         node.publish(node.request(volume))
         vol_data(node, volume)
@@ -32,7 +32,7 @@ def used(node: Node) -> Node:
     sub_path(node).touch()
     node.mounts.bind(node.file(), sub_path(node))
     node.stop()
-    node.mounts.bind_read_only(node.state, node.settings.view)
+    node.mounts.bind_read_only(node.token_folder, node.settings.view)
     for path in (node.registration, node.socket):
         stale(path)
     return node
@@ -144,7 +144,7 @@ def test_it_says_what_it_removed_a_line_each_and_in_which_order(used: Node) -> N
     assert said[:2] == [f"removed {used.registration}", f"removed {used.socket}"]
     assert set(said[2:4]) == {f"erased {token}" for token in tokens}
     hidden = [sub_path(used), used.target("v2"), used.target()]
-    ends = [view, used.state]
+    ends = [view, used.token_folder]
     rest = [f"{did} {path}" for path in hidden + ends for did in ("unmounted", "removed")]
     assert said[4:] == [*rest, f"removed {used.settings.plugin_dir}"]
 
@@ -176,7 +176,7 @@ def test_it_is_refused_while_a_process_listens(
 def test_it_is_refused_while_the_plugin_runs(node: Node) -> None:
     with pytest.raises(CleanupRefused, match="a node plugin is running"):
         cleaned(node)
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     assert node.content() == "at-1"
 
@@ -220,11 +220,11 @@ def test_it_may_be_repeated(used: Node) -> None:
     assert (mounted(used), present(used)) == before
 
 
-def test_a_host_that_never_had_the_driver_is_fine(fresh: Node) -> None:
-    assert cleaned(fresh, force=False) == ([], [NOTHING])
-    gone = replace(fresh.settings, kubelet_dir=fresh.root / "gone")
-    fresh.settings = gone
-    assert cleaned(fresh, force=False) == ([], [NOTHING])
+def test_a_host_that_never_had_the_driver_is_fine(stopped_node: Node) -> None:
+    assert cleaned(stopped_node, force=False) == ([], [NOTHING])
+    gone = replace(stopped_node.settings, kubelet_dir=stopped_node.root / "gone")
+    stopped_node.settings = gone
+    assert cleaned(stopped_node, force=False) == ([], [NOTHING])
 
 
 def test_after_a_reboot_only_sockets_and_folders_are_removed(used: Node) -> None:
@@ -233,7 +233,7 @@ def test_after_a_reboot_only_sockets_and_folders_are_removed(used: Node) -> None
     problems, said = cleaned(used, force=False)
     assert problems == []
     removed = [used.registration, used.socket, used.target(), used.target("v2")]
-    removed += [used.settings.view, used.state, used.settings.plugin_dir]
+    removed += [used.settings.view, used.token_folder, used.settings.plugin_dir]
     assert sorted(said) == sorted(f"removed {path}" for path in removed)
     left = present(used)
     assert set(left) == kubelets(used)
@@ -275,7 +275,7 @@ def test_volumes_are_found_after_their_file_system_was_unmounted(
             shutil.rmtree(used.folder(volume))
     if view == "unmounted":
         used.mounts.unmount(used.settings.view)
-    used.mounts.unmount(used.state)
+    used.mounts.unmount(used.token_folder)
     with pytest.raises(CleanupRefused) as refusal:
         cleaned(used, force=False)
     places = (sub_path(used), used.target(), used.target("v2"))
@@ -286,7 +286,7 @@ def test_volumes_are_found_after_their_file_system_was_unmounted(
 
 
 def test_a_view_that_is_left_alone_is_taken_away(used: Node) -> None:
-    for target in (sub_path(used), used.target(), used.target("v2"), used.state):
+    for target in (sub_path(used), used.target(), used.target("v2"), used.token_folder):
         used.mounts.unmount(target)
     sub_path(used).unlink()
     assert cleaned(used, force=False)[0] == []
@@ -311,7 +311,7 @@ def test_token_files_below_the_file_system_are_erased(used: Node) -> None:
     file.parent.mkdir(parents=True)
     file.write_bytes(b"at-0")
     with file.open("rb") as reader:
-        used.mounts.mount_tmpfs(used.state, size=1 << 16, inodes=10)
+        used.mounts.mount_tmpfs(used.token_folder, size=1 << 16, inodes=10)
         assert cleaned(used)[0] == []
         assert reader.read() == b""
     assert not used.settings.plugin_dir.exists()
@@ -342,18 +342,18 @@ def test_a_foreign_mount_below_ours_stays(used: Node) -> None:
 
 
 def test_a_foreign_mount_on_the_state_is_left_alone_and_named(used: Node) -> None:
-    precious = foreign(used, used.state)
+    precious = foreign(used, used.token_folder)
     problems, _ = cleaned(used)
-    assert [str(used.state) in problem for problem in problems] == [True]
+    assert [str(used.token_folder) in problem for problem in problems] == [True]
     assert precious.read_bytes() == b"theirs"
-    assert {target for target, _ in mounted(used)} == {str(used.state)}
+    assert {target for target, _ in mounted(used)} == {str(used.token_folder)}
     assert not used.target().exists()
     assert not used.settings.view.exists()
 
 
 def test_folders_that_look_like_ours_stay_on_a_foreign_mount(used: Node) -> None:
     reboot(used)
-    precious = foreign(used, used.state)
+    precious = foreign(used, used.token_folder)
     file = used.folder() / DATA_FOLDER / "token"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"theirs")
@@ -375,7 +375,7 @@ def test_a_foreign_mount_on_the_view_is_left_alone_and_named(used: Node, ours: s
 
 
 def test_all_problems_are_told_at_once_and_the_rest_is_removed(used: Node) -> None:
-    places = [used.target(), used.settings.view, used.state]
+    places = [used.target(), used.settings.view, used.token_folder]
     kept = [foreign(used, place) for place in places]
     unknown = used.registration.parent / ".12341"
     unknown.mkdir()

@@ -11,8 +11,8 @@ from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret, StoreError, StoreRefused, StoreUnavailable
 from csidriver.node.companion_watcher import MIN_WATCH_SECONDS, CompanionWatcher, WatchTiming
 from tests.node.plugin import (
-    PATIENCE,
     SOURCE,
+    TIMEOUT,
     TOKENS,
     Node,
     companion,
@@ -73,7 +73,7 @@ class Watched:
         eventually(lambda: len(self.store.asked) == count, f"watch {count}")
 
     def say(self, word: Secret | Exception | str | None) -> None:
-        """Say it, and wait until it has been heard."""
+        """Say it, and wait until it has been received."""
         before = len(self.told)
         self.store.words.put(word)
         eventually(lambda: len(self.told) > before, "hearing")
@@ -243,7 +243,7 @@ def test_the_pauses_begin_anew_after_a_watch_that_went_well(watched: Watched) ->
 
 @pytest.mark.mounts
 def test_the_node_counts_watches_that_begin_again(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     name = "oauth2_csi_node_watch_reconnects_total"
     assert node.metric(name) == 0
@@ -267,7 +267,7 @@ def test_the_last_volume_ends_the_watch_and_nothing_is_remembered(watched: Watch
 def test_a_wait_ends_when_there_is_nothing_to_wait_for(watched: Watched, how: str) -> None:
     cancel = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(watched.follower.wait, SOURCE, lambda _: False, 10 * PATIENCE, cancel)
+        waiting = pool.submit(watched.follower.wait, SOURCE, lambda _: False, 10 * TIMEOUT, cancel)
         watched.say(None)
         assert not waiting.done()
         if how == "cancel":
@@ -277,7 +277,7 @@ def test_a_wait_ends_when_there_is_nothing_to_wait_for(watched: Watched, how: st
             watched.follower.unfollow(SOURCE, "v1")
         else:
             watched.follower.stop()
-        assert waiting.result(timeout=PATIENCE).companion is None
+        assert waiting.result(timeout=TIMEOUT).companion is None
 
 
 def test_a_wait_ends_with_the_first_good_sighting(watched: Watched) -> None:
@@ -286,11 +286,11 @@ def test_a_wait_ends_with_the_first_good_sighting(watched: Watched) -> None:
             watched.follower.wait,
             SOURCE,
             lambda seen: seen.companion is not None and seen.companion.generation == 2,
-            10 * PATIENCE,
+            10 * TIMEOUT,
             threading.Event(),
         )
         watched.say(secret("at-1", 1))
         watched.say(secret("at-2", 2))
-        found = waiting.result(timeout=PATIENCE).companion
+        found = waiting.result(timeout=TIMEOUT).companion
     assert found is not None
     assert found.generation == 2

@@ -61,7 +61,7 @@ def test_every_test_of_this_file_is_in_the_table() -> None:
 
 @mounts
 def test_a_target_that_kubelet_has_not_made_is_made_and_taken_away_again(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     request = node.request()
     parent = node.target().parent
     before = parent.stat()
@@ -76,7 +76,7 @@ def test_a_target_that_kubelet_has_not_made_is_made_and_taken_away_again(node: N
 
 @mounts
 def test_a_mount_without_content_is_not_taken_for_a_published_volume(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     node.stop()
     (node.folder() / "volume.json").unlink()
@@ -85,7 +85,7 @@ def test_a_mount_without_content_is_not_taken_for_a_published_volume(node: Node)
     assert names(node.target()) == []
     node.publish(node.request())
     assert node.content() == "at-1"
-    assert len(node.mounted()) == 1
+    assert len(node.mounts_at()) == 1
 
 
 @mounts
@@ -93,7 +93,7 @@ def test_a_mount_without_content_is_not_taken_for_a_published_volume(node: Node)
 def test_a_mount_of_a_folder_that_is_gone_is_never_called_good(
     node: Node, *, restarted: bool
 ) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     if restarted:
         node.stop()
@@ -119,7 +119,7 @@ def test_the_longest_wait_leaves_time_to_tell_kubelet_the_reason() -> None:
 @mounts
 def test_pods_of_one_name_are_told_apart_by_their_uid(node: Node) -> None:
     """A StatefulSet starts its pod anew under the same name; the old one may not be gone yet."""
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request("old"))
     new = node.request("new")
     target = node.kubelet_dir / "pods/uid-2/volumes/kubernetes.io~csi/new/mount"
@@ -129,14 +129,14 @@ def test_pods_of_one_name_are_told_apart_by_their_uid(node: Node) -> None:
     new.volume_context[core_names.POD_UID] = "uid-2"
     node.publish(new)
     node.unpublish("old")
-    node.give("at-2", 2)
+    node.write_token("at-2", 2)
     eventually(lambda: (target / "token").read_text(encoding="utf-8") == "at-2", "rotation")
     assert node.metric("oauth2_csi_node_volumes") == 1
 
 
 @mounts
 def test_a_republish_with_other_service_account_tokens_changes_nothing(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     request = node.request()
     seen = []
     for value in ("first", "second"):
@@ -164,14 +164,14 @@ def test_a_file_has_its_owner_and_mode_before_it_has_its_name(
 @mounts
 def test_a_pod_that_shuts_down_gets_new_tokens_until_its_volume_is_unpublished(node: Node) -> None:
     """Kubelet stops republishing the volumes of such a pod, which may go on for an hour."""
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     node.publish(node.request("other"))
     for generation in (2, 3):
-        node.give(f"at-{generation}", generation)
+        node.write_token(f"at-{generation}", generation)
         eventually(lambda g=generation: node.content() == f"at-{g}", "rotation")  # type: ignore[misc]
     node.unpublish()
-    node.give("at-4", 4)
+    node.write_token("at-4", 4)
     eventually(lambda: node.content("other") == "at-4", "rotation")
     assert not node.folder().exists()
     assert not node.target().exists()

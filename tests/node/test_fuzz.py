@@ -40,7 +40,7 @@ FUZZ = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-NEEDLE = "needle-of-a-refresh-token"
+PLANTED = "planted-refresh-token"
 TOKENS_KEY = f"{core_names.KUBELET_PREFIX}serviceAccount.tokens"
 BUGS = (Code.INTERNAL, Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
 PUBLISH = "/csi.v1.Node/NodePublishVolume"
@@ -79,7 +79,7 @@ class Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        if record.exc_info or NEEDLE in text or "\n" in text or len(text) > 8192:
+        if record.exc_info or PLANTED in text or "\n" in text or len(text) > 8192:
             self.found.append(f"{record.name}: {text[:1000]}")
 
 
@@ -107,7 +107,7 @@ class Target:
             if not any(folder == p or folder.startswith(f"{p}/") for p in plugin)
         ]
         mounts = [f"{m.target} {m.root} {m.device}" for m in self.node.mounts.table()]
-        return sorted(files), mounts, names(self.node.state)
+        return sorted(files), mounts, names(self.node.token_folder)
 
     def call(self, method: str, sent: bytes) -> tuple[grpc.StatusCode, str]:
         call = self.node._channel.unary_unary(method)
@@ -120,7 +120,7 @@ class Target:
         assert code not in BUGS, text
         assert text.isprintable()
         assert len(text.encode()) < 4096
-        assert NEEDLE not in text
+        assert PLANTED not in text
         event(f"{method}: {code.name}")
         return code
 
@@ -137,7 +137,7 @@ def standing() -> Iterator[Target]:
     level = logging.getLogger("csidriver").level
     try:
         node.start(publish_wait=0.01)
-        node.give("at-1")
+        node.write_token("at-1")
         target = Target(node)
         logging.getLogger().addHandler(target.complaints)
         logging.getLogger("csidriver").setLevel(logging.DEBUG)
@@ -241,8 +241,8 @@ CHANGES: Strategy = st.one_of(
     entries_of("volume_context", TEXTS),
     entries_of("volume_context", TEXTS.map(lambda text: core_names.KUBELET_PREFIX + text)),
     entries_of("publish_context", TEXTS),
-    entries_of("secrets", TEXTS, st.just(NEEDLE)),
-    st.just(lambda r, _: r.volume_context.update({TOKENS_KEY: f'{{"": "{NEEDLE}"}}'})),
+    entries_of("secrets", TEXTS, st.just(PLANTED)),
+    st.just(lambda r, _: r.volume_context.update({TOKENS_KEY: f'{{"": "{PLANTED}"}}'})),
     st.just(lambda r, _: r.volume_context.update({f"key-{n}": "x" for n in range(5000)})),
     st.sampled_from([*KEYS, *KUBELET_KEYS]).map(lambda k: lambda r, _: r.volume_context.pop(k, "")),
     CAPABILITIES.map(lambda c: lambda r, _: r.volume_capability.CopyFrom(c)),
@@ -278,7 +278,7 @@ def test_publish_requests_are_answered(standing: Target, changes: list[Change]) 
     assume(chown_is_possible(request))
     sent = request.SerializeToString()
     if standing.answers(PUBLISH, sent) is Code.OK:
-        assert len(standing.node.mounted(Path(request.target_path))) == 1
+        assert len(standing.node.mounts_at(Path(request.target_path))) == 1
         undo(standing, PUBLISH, sent)
     standing.as_before()
 
@@ -323,10 +323,10 @@ class Story(RuleBasedStateMachine):
         self.value = f"at-{self.generation}-" + "x" * (self.generation * 97 % 500)
         # Another uid: the generations of another story do not count.
         new = companion(token(self.value), self.generation, source_uid=f"uid-{id(self)}")
-        self.node.tell(new)
+        self.node.write_companion(new)
         eventually(lambda: self.contents() <= {self.value}, "rotation")
 
-    @rule(volume=VOLUME, tokens=st.sampled_from(["", "{}", NEEDLE]))
+    @rule(volume=VOLUME, tokens=st.sampled_from(["", "{}", PLANTED]))
     def publish(self, volume: str, tokens: str) -> None:
         request = self.node.request(volume)
         request.volume_context[TOKENS_KEY] = tokens
@@ -378,7 +378,7 @@ class Story(RuleBasedStateMachine):
             volume_id=f"csi-{volume}", target_path=str(self.node.target(volume))
         )
         calls = [
-            lambda: self.node.publishing(self.node.request(volume)),
+            lambda: self.node.publish_async(self.node.request(volume)),
             lambda: stub.NodeUnpublishVolume.future(end, timeout=30),
         ]
         running = [call() for call in (calls if publish_first else reversed(calls))]
@@ -395,11 +395,11 @@ class Story(RuleBasedStateMachine):
     @invariant()
     def published_volumes_are_mounted_once_and_the_others_not_at_all(self) -> None:
         for volume in USED:
-            mounts = self.node.mounted(self.node.target(volume))
+            mounts = self.node.mounts_at(self.node.target(volume))
             assert len(mounts) == (1 if volume in self.published else 0)
             assert self.node.target(volume).exists() == (volume in self.published)
         folders = sorted(folder_name(f"csi-{volume}") for volume in self.published)
-        assert names(self.node.state) == folders
+        assert names(self.node.token_folder) == folders
         eventually(lambda: self.contents() <= {self.value}, "rotation")
         eventually(lambda: len(follow_threads()) == bool(self.published), "one watch or none")
         assert self.target.complaints.found == []

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.mounts
 
 Code = grpc.StatusCode
 Mutation = Callable[[Any, Node], object]
-SECRET = "needle-of-a-refresh-token"
+SECRET = "planted-refresh-token"
 MEBIBYTE = 1 << 20
 BIDI = "\u202egnp.exe"
 
@@ -50,11 +50,11 @@ class Street:
         node = self.node
         late = SourceRef(NAMESPACE, f"late-{next(self.numbers)}")
         before = self.traces()
-        call = node.publishing(node.request("neighbour", {"secretName": late.name}))
+        call = node.publish_async(node.request("neighbour", {"secretName": late.name}))
         eventually(follow_threads, "the wait of the neighbour")
         hostile()
         assert not call.done()
-        node.tell(companion(token("at-late"), source=late), late)
+        node.write_companion(companion(token("at-late"), source=late), late)
         assert call.exception(timeout=5) is None
         assert node.content("neighbour") == "at-late"
         node.unpublish("neighbour")
@@ -72,7 +72,7 @@ def street() -> Iterator[Street]:
     node = Node()
     try:
         node.start()
-        node.give("at-1")
+        node.write_token("at-1")
         yield Street(node)
     finally:
         node.close()
@@ -173,7 +173,7 @@ def test_a_hostile_request_for_a_mounted_volume_leaves_it_as_it_is(street: Stree
         mutate(request, node)
         assert node.refused(request)[0] is Code.INVALID_ARGUMENT
         assert node.content() == "at-1"
-        assert len(node.mounted()) == 1
+        assert len(node.mounts_at()) == 1
     node.unpublish()
     eventually(lambda: not follow_threads(), "the end of all watches")
 
@@ -228,7 +228,9 @@ def test_a_hostile_reason_of_the_authorization_server_is_told_tamely(
     street: Street, caplog: pytest.LogCaptureFixture, message: str
 ) -> None:
     ref = SourceRef(NAMESPACE, f"refused-{next(street.numbers)}")
-    street.node.tell(companion(None, source=ref, status=Status.NEEDS_REAUTH, message=message), ref)
+    street.node.write_companion(
+        companion(None, source=ref, status=Status.NEEDS_REAUTH, message=message), ref
+    )
     request = street.node.request(attributes={"secretName": ref.name})
 
     def hostile() -> None:

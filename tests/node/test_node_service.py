@@ -33,7 +33,7 @@ def standing() -> Iterator[Node]:
     node = Node()
     try:
         node.start(publish_wait=0.05)
-        node.give("at-1")
+        node.write_token("at-1")
         yield node
     finally:
         node.close()
@@ -215,7 +215,7 @@ def link_to(pods: Path, elsewhere: Path) -> None:
 
 
 def test_the_request_that_the_table_starts_from_is_fine(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     assert node.content() == "at-1"
 

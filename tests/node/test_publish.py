@@ -19,8 +19,8 @@ from csidriver.core.status import Status
 from csidriver.node.token_fs import DATA_FOLDER
 from tests.node.plugin import (
     NAMESPACE,
-    PATIENCE,
     SOURCE,
+    TIMEOUT,
     TOKENS,
     Node,
     companion,
@@ -69,7 +69,7 @@ def refuses_writes(path: Path) -> bool:
 
 def waiting(node: Node, volume: str = "v1") -> Any:
     """A publish that waits for its token."""
-    call = node.publishing(node.request(volume))
+    call = node.publish_async(node.request(volume))
     eventually(follow_threads, "a watch")
     return call
 
@@ -93,7 +93,7 @@ def refusal(node: Node, request: Any) -> tuple[grpc.StatusCode, str]:
 
 
 def test_a_published_file_holds_the_exact_token_for_its_owner_alone(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     found = node.file().stat()
     assert node.file().read_bytes() == b"at-1"
@@ -117,7 +117,7 @@ def test_a_published_file_holds_the_exact_token_for_its_owner_alone(node: Node) 
 def test_owner_group_and_mode_are_those_asked_for(
     node: Node, attributes: dict[str, str], group: str, expected: tuple[int, int, int]
 ) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     request = node.request(attributes=attributes, group=group)
     if "owner" not in attributes:
         del request.volume_context["owner"]
@@ -127,17 +127,17 @@ def test_owner_group_and_mode_are_those_asked_for(
 
 
 def test_nobody_writes_through_a_volume(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     assert stat.S_IMODE(node.target().stat().st_mode) == 0o555
     assert refuses_writes(node.file())
     assert refuses_writes(node.target() / "new")
     assert refuses_writes(bound(node))
-    assert [mount.read_only for mount in node.mounted()] == [True]
+    assert [mount.read_only for mount in node.mounts_at()] == [True]
 
 
 def test_a_volume_can_be_listed_whatever_the_umask(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     before = os.umask(0o077)
     try:
         node.publish(node.request())
@@ -147,13 +147,13 @@ def test_a_volume_can_be_listed_whatever_the_umask(node: Node) -> None:
 
 
 def test_only_root_may_enter_the_folder_of_all_tokens(node: Node) -> None:
-    assert stat.S_IMODE(node.state.stat().st_mode) == 0o700
-    assert [mount.fs_type for mount in node.mounted(node.state)] == ["tmpfs"]
+    assert stat.S_IMODE(node.token_folder.stat().st_mode) == 0o700
+    assert [mount.fs_type for mount in node.mounts_at(node.token_folder)] == ["tmpfs"]
 
 
 @pytest.mark.parametrize("name", ["-rf", ".draft", ".volume.json", "data", "x" * 255])
 def test_odd_file_names_are_just_names(node: Node, name: str) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request(attributes={"fileName": name}))
     assert names(node.target()) == [name]
     assert (node.target() / name).read_bytes() == b"at-1"
@@ -162,15 +162,15 @@ def test_odd_file_names_are_just_names(node: Node, name: str) -> None:
 
 
 def test_five_publishes_make_one_mount(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     for _ in range(5):
         node.publish(node.request())
-    assert len(node.mounted()) == 1
+    assert len(node.mounts_at()) == 1
     assert len(follow_threads()) == 1
 
 
 def test_a_republish_touches_nothing_when_the_token_is_the_same(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     before = node.file().stat()
     node.publish(node.request())
@@ -179,7 +179,7 @@ def test_a_republish_touches_nothing_when_the_token_is_the_same(node: Node) -> N
 
 
 def test_a_republish_puts_the_right_bytes_back(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     file = node.folder() / DATA_FOLDER / "token"
     file.chmod(0o600)
@@ -192,7 +192,7 @@ def state_of(node: Node, *volumes: str) -> list[object]:
     """What must not change: mounts, files, records."""
     return [
         (
-            node.mounted(node.target(volume)),
+            node.mounts_at(node.target(volume)),
             node.file(volume).stat(),
             node.content(volume),
             (node.folder(volume) / "volume.json").read_bytes(),
@@ -216,7 +216,7 @@ def state_of(node: Node, *volumes: str) -> list[object]:
 def test_a_republish_that_asks_for_something_else_is_refused_and_changes_nothing(
     node: Node, first: dict[str, str], second: dict[str, str], word: str
 ) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request(attributes={"owner": "0"}))
     record = node.folder() / "volume.json"
     if first:
@@ -235,7 +235,7 @@ def test_a_republish_that_asks_for_something_else_is_refused_and_changes_nothing
 
 @pytest.mark.parametrize("change", ["target", "pod"])
 def test_a_republish_elsewhere_is_refused_and_changes_nothing(node: Node, change: str) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     other = node.request("v2")
     other.volume_id = "csi-v1"
@@ -265,7 +265,7 @@ def test_a_republish_elsewhere_is_refused_and_changes_nothing(node: Node, change
 def test_a_republish_that_says_less_or_the_default_is_tolerated(
     node: Node, second: dict[str, str]
 ) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     first = {"fileName": "special", "template": "<$(ACCESS_TOKEN)>", "minValidity": "5"}
     node.publish(node.request(attributes=first))
     node.publish(node.request(attributes=second))
@@ -274,14 +274,14 @@ def test_a_republish_that_says_less_or_the_default_is_tolerated(
 
 
 def test_a_target_that_shows_the_volume_is_no_other_target(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     other = node.request("v2")
     other.volume_id = "csi-v1"
     node.target("v2").mkdir()
     node.mounts.bind(node.target(), node.target("v2"))
     node.publish(other)
-    assert len(node.mounted(node.target("v2"))) == 1
+    assert len(node.mounts_at(node.target("v2"))) == 1
 
 
 @pytest.mark.parametrize("mounted", [True, False])
@@ -289,7 +289,7 @@ def test_a_target_that_shows_the_volume_is_no_other_target(node: Node) -> None:
 def test_a_publish_on_the_target_of_another_volume_is_refused(
     node: Node, *, mounted: bool, restarted: bool
 ) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     if restarted:
         node.stop()
@@ -302,13 +302,13 @@ def test_a_publish_on_the_target_of_another_volume_is_refused(
     assert code is Code.ALREADY_EXISTS
     assert str(node.target()) in text
     assert not node.folder("v2").exists()
-    assert len(node.mounted()) == mounted
+    assert len(node.mounts_at()) == mounted
     node.publish(node.request())
     assert node.content() == "at-1"
 
 
 def test_a_publish_over_a_volume_without_a_record_is_refused(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     node.stop()
     (node.folder() / "volume.json").unlink()
@@ -316,7 +316,7 @@ def test_a_publish_over_a_volume_without_a_record_is_refused(node: Node) -> None
     request = node.request()
     request.volume_id = "csi-v2"
     assert node.refused(request)[0] is Code.ALREADY_EXISTS
-    assert len(node.mounted()) == 1
+    assert len(node.mounts_at()) == 1
     assert node.content() == "at-1"
 
 
@@ -325,7 +325,7 @@ def test_a_publish_over_a_volume_without_a_record_is_refused(node: Node) -> None
 def test_unpublish_with_the_id_of_another_volume_is_refused(
     node: Node, other: str, *, mounted: bool
 ) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     if other != "unknown":
         node.publish(node.request("v2"))
@@ -335,7 +335,7 @@ def test_unpublish_with_the_id_of_another_volume_is_refused(
     code, text = refused(lambda: node.call("NodeUnpublishVolume", request))
     assert code is Code.INVALID_ARGUMENT
     assert str(node.target()) in text
-    assert len(node.mounted()) == mounted
+    assert len(node.mounts_at()) == mounted
     node.publish(node.request())
     assert node.content() == "at-1"
     assert other == "unknown" or node.content("v2") == "at-1"
@@ -349,13 +349,13 @@ def test_calls_for_one_target_do_not_overlap(node: Node) -> None:
     request = node.request()
     request.volume_id = "csi-v2"
     assert node.refused(request)[0] is Code.ABORTED
-    node.give("at-1")
+    node.write_token("at-1")
     assert outcome(first)[0] is Code.OK
     assert node.refused(request)[0] is Code.ALREADY_EXISTS
 
 
 def test_a_republish_puts_a_missing_file_back(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     before = node.file().stat()
     (node.folder() / DATA_FOLDER / "token").unlink()
@@ -367,14 +367,14 @@ def test_a_republish_puts_a_missing_file_back(node: Node) -> None:
         before.st_gid,
         before.st_mode,
     )
-    assert len(node.mounted()) == 1
-    node.give("at-2", 2)
+    assert len(node.mounts_at()) == 1
+    node.write_token("at-2", 2)
     eventually(lambda: node.content() == "at-2", "rotation")
 
 
 @pytest.mark.parametrize("why", ["never seen", "expired"])
 def test_a_republish_without_a_file_and_without_a_token_is_uncertain(node: Node, why: str) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     (node.folder() / DATA_FOLDER / "token").unlink()
     if why == "expired":
@@ -388,12 +388,12 @@ def test_a_republish_without_a_file_and_without_a_token_is_uncertain(node: Node,
     assert str(SOURCE) in text
     assert "gone" in text
     assert names(node.target()) == []
-    assert len(node.mounted()) == 1
+    assert len(node.mounts_at()) == 1
 
 
 def test_a_republish_needs_no_store(node: Node) -> None:
     give_template(node, "<$(ACCESS_TOKEN)>")
-    node.give("at-1")
+    node.write_token("at-1")
     request = node.request(attributes={"templateConfigMapName": "shape"})
     node.publish(request)
     node.break_store()
@@ -403,20 +403,20 @@ def test_a_republish_needs_no_store(node: Node) -> None:
 
 
 def test_a_republish_mounts_again_what_somebody_unmounted(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     node.mounts.unmount(node.target())
     node.publish(node.request())
     assert node.content() == "at-1"
-    assert len(node.mounted()) == 1
+    assert len(node.mounts_at()) == 1
 
 
 def test_a_new_token_reaches_volume_and_sub_path_in_the_same_file(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     bind, inode = bound(node), node.file().stat().st_ino
     for generation, value in enumerate(["at-2-" + "x" * 6000, "at-3"], 2):
-        node.give(value, generation)
+        node.write_token(value, generation)
         eventually(lambda value=value: node.content() == value, "rotation")  # type: ignore[misc]
         assert bind.read_text(encoding="utf-8") == value
         assert {node.file().stat().st_ino, bind.stat().st_ino} == {inode}
@@ -426,31 +426,31 @@ def test_a_new_token_reaches_volume_and_sub_path_in_the_same_file(node: Node) ->
 
 
 def test_volumes_of_one_secret_share_one_watch_to_the_last(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     for volume in ("v1", "v2"):
         node.publish(node.request(volume))
     assert len(follow_threads()) == 1
-    node.give("at-2", 2)
+    node.write_token("at-2", 2)
     eventually(lambda: {node.content("v1"), node.content("v2")} == {"at-2"}, "rotation")
     node.unpublish("v1")
-    node.give("at-3", 3)
+    node.write_token("at-3", 3)
     eventually(lambda: node.content("v2") == "at-3", "rotation")
     node.unpublish("v2")
     eventually(lambda: not follow_threads(), "the end of the watch")
 
 
 def test_unpublish_leaves_nothing(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     node.unpublish()
     eventually(node.nothing_left, "the end of all")
-    assert names(node.state) == []
+    assert names(node.token_folder) == []
     assert node.target().parent.is_dir()
     assert node.metric("oauth2_csi_node_volumes") == 0
 
 
 def test_unpublish_empties_what_stays_open_or_bound(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     bind = bound(node)
     fd = os.open(node.file(), os.O_RDONLY)
@@ -463,7 +463,7 @@ def test_unpublish_empties_what_stays_open_or_bound(node: Node) -> None:
 
 
 def test_unpublish_may_be_repeated(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     for _ in range(3):
         node.unpublish()
@@ -479,7 +479,7 @@ def test_unpublish_of_an_unknown_volume_is_fine(node: Node) -> None:
 
 @pytest.mark.parametrize("gone", ["mount", "target", "folder of the pod"])
 def test_unpublish_is_fine_with_what_is_gone_already(node: Node, gone: str) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     node.mounts.unmount(node.target())
     if gone != "mount":
@@ -491,16 +491,16 @@ def test_unpublish_is_fine_with_what_is_gone_already(node: Node, gone: str) -> N
 
 
 def test_unpublish_takes_away_every_mount_of_ours(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     node.mounts.bind(node.target(), node.target())
-    assert len(node.mounted()) == 2
+    assert len(node.mounts_at()) == 2
     node.unpublish()
     eventually(node.nothing_left, "the end of all")
 
 
 def test_unpublish_empties_the_file_although_it_cannot_finish(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     bind = bound(node)
     node.mounts.unmount(node.target())
@@ -529,7 +529,7 @@ def _unpublish_refused(node: Node, volume: str) -> tuple[grpc.StatusCode, str]:
 
 
 def test_a_volume_may_be_published_again_after_its_end(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     for _ in range(3):
         node.publish(node.request())
         assert node.content() == "at-1"
@@ -548,40 +548,40 @@ def test_calls_for_one_volume_do_not_overlap_and_unpublish_ends_the_wait(node: N
 
 def test_a_first_publish_waits_for_the_companion(node: Node) -> None:
     call = waiting(node)
-    node.give("at-1")
+    node.write_token("at-1")
     assert outcome(call)[0] is Code.OK
     assert node.content() == "at-1"
 
 
 def test_a_first_publish_waits_for_a_token_in_the_companion(node: Node) -> None:
-    node.tell(companion(None, status=Status.PENDING))
+    node.write_companion(companion(None, status=Status.PENDING))
     call = waiting(node)
-    node.give("at-1", 2)
+    node.write_token("at-1", 2)
     assert outcome(call)[0] is Code.OK
 
 
 def test_a_publish_without_a_companion_says_what_to_look_at_and_leaves_nothing(
-    fresh: Node,
+    stopped_node: Node,
 ) -> None:
-    fresh.start(publish_wait=0.1)
+    stopped_node.start(publish_wait=0.1)
     texts = set()
     for _ in range(2):
-        code, text = fresh.refused(fresh.request())
+        code, text = stopped_node.refused(stopped_node.request())
         assert code is Code.UNAVAILABLE
         texts.add(text)
     (text,) = texts
     for named in (str(SOURCE), annotations.IS_TOKEN, "refresher"):
         assert named in text
-    eventually(fresh.nothing_left, "the end of all")
-    assert names(fresh.state) == []
+    eventually(stopped_node.nothing_left, "the end of all")
+    assert names(stopped_node.token_folder) == []
 
 
 @pytest.mark.parametrize(
     "status", [Status.NEEDS_REAUTH, Status.MISCONFIGURED, Status.INVALID, Status.CLIENT_REJECTED]
 )
 def test_a_publish_that_only_a_user_can_help_fails_at_once(node: Node, status: Status) -> None:
-    node.tell(companion(None, status=status, message="log in again"))
-    code, text = outcome(node.publishing(node.request()))
+    node.write_companion(companion(None, status=status, message="log in again"))
+    code, text = outcome(node.publish_async(node.request()))
     assert code is Code.FAILED_PRECONDITION
     assert str(SOURCE) in text
     assert "log in again" in text
@@ -589,7 +589,9 @@ def test_a_publish_that_only_a_user_can_help_fails_at_once(node: Node, status: S
 
 
 def test_a_pod_may_start_with_a_token_that_lives_although_a_user_must_log_in(node: Node) -> None:
-    node.tell(companion(token("at-1"), status=Status.NEEDS_REAUTH, message="log in again"))
+    node.write_companion(
+        companion(token("at-1"), status=Status.NEEDS_REAUTH, message="log in again")
+    )
     node.publish(node.request())
     assert node.content() == "at-1"
 
@@ -607,22 +609,22 @@ def test_a_pod_may_start_with_a_token_that_lives_although_a_user_must_log_in(nod
     ],
 )
 def test_a_pod_starts_only_with_a_token_that_lives_long_enough(
-    fresh: Node, left: float, lifetime: float, wanted: str, code: grpc.StatusCode
+    stopped_node: Node, left: float, lifetime: float, wanted: str, code: grpc.StatusCode
 ) -> None:
-    fresh.start(publish_wait=PATIENCE if code is Code.OK else 0.1)
-    fresh.give("at-1", left=left, lifetime=lifetime)
-    request = fresh.request(attributes={"minValidity": wanted} if wanted else {})
+    stopped_node.start(publish_wait=TIMEOUT if code is Code.OK else 0.1)
+    stopped_node.write_token("at-1", left=left, lifetime=lifetime)
+    request = stopped_node.request(attributes={"minValidity": wanted} if wanted else {})
     if code is Code.OK:
-        fresh.publish(request)
+        stopped_node.publish(request)
     else:
-        found, text = refusal(fresh, request)
+        found, text = refusal(stopped_node, request)
         assert found is code
         assert "next refresh" in text
-    assert fresh.file().exists() == (code is Code.OK)
+    assert stopped_node.file().exists() == (code is Code.OK)
 
 
 def test_a_republish_fails_softly_once_the_token_has_expired(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     node.clock.ahead = 3000
     node.publish(node.request())
@@ -630,36 +632,38 @@ def test_a_republish_fails_softly_once_the_token_has_expired(node: Node) -> None
     code, text = node.refused(node.request())
     assert code is Code.UNAVAILABLE
     assert str(SOURCE) in text
-    assert len(node.mounted()) == 1
+    assert len(node.mounts_at()) == 1
     assert node.content() == "at-1"
-    node.give("at-2", 2, left=9000, lifetime=9000)
+    node.write_token("at-2", 2, left=9000, lifetime=9000)
     eventually(lambda: node.content() == "at-2", "rotation")
     node.publish(node.request())
 
 
 def test_an_expired_token_never_replaces_another(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     looks = unchanged(node)
-    node.give("at-2", 2, left=-1)
+    node.write_token("at-2", 2, left=-1)
     eventually(lambda: unchanged(node) > looks, "a look at the file")
     assert node.content() == "at-1"
 
 
-def test_the_companion_of_another_source_is_refused(fresh: Node) -> None:
-    fresh.start(publish_wait=0.1)
-    fresh.tell(companion(token("at-of-bob"), source=SourceRef("bob", SOURCE.name)))
-    code, text = refusal(fresh, fresh.request())
+def test_the_companion_of_another_source_is_refused(stopped_node: Node) -> None:
+    stopped_node.start(publish_wait=0.1)
+    stopped_node.write_companion(
+        companion(token("at-of-bob"), source=SourceRef("bob", SOURCE.name))
+    )
+    code, text = refusal(stopped_node, stopped_node.request())
     assert code is Code.FAILED_PRECONDITION
     assert "at-of-bob" not in text
-    eventually(fresh.nothing_left, "the end of all")
+    eventually(stopped_node.nothing_left, "the end of all")
 
 
 @pytest.mark.parametrize("harm", ["deleted", "damaged", "another's"])
 def test_a_companion_that_comes_to_harm_leaves_the_old_token_in_place(
     node: Node, harm: str
 ) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     looks = unchanged(node)
     good = node.store.get_secret(TOKENS, SOURCE.companion)
@@ -669,28 +673,28 @@ def test_a_companion_that_comes_to_harm_leaves_the_old_token_in_place(
     elif harm == "damaged":
         node.store.patch_secret(good, SecretPatch({annotations.GENERATION: "many"}))
     else:
-        node.tell(companion(token("at-of-bob"), 2, source=SourceRef("bob", SOURCE.name)))
+        node.write_companion(companion(token("at-of-bob"), 2, source=SourceRef("bob", SOURCE.name)))
     eventually(lambda: unchanged(node) > looks, "a look at the file")
     node.publish(node.request())
     assert node.content() == "at-1"
-    node.give("at-2", 2)
+    node.write_token("at-2", 2)
     eventually(lambda: node.content() == "at-2", "rotation")
 
 
 @pytest.mark.parametrize("uid", ["uid-1", "uid-2"])
 def test_a_secret_that_was_deleted_and_made_again_is_followed(node: Node, uid: str) -> None:
-    node.give("at-1", 7)
+    node.write_token("at-1", 7)
     node.publish(node.request())
     old = node.store.get_secret(TOKENS, SOURCE.companion)
     assert old is not None
     node.store.delete_secret(old)
-    node.tell(companion(token("at-2"), 7 if uid == "uid-1" else 1, source_uid=uid))
+    node.write_companion(companion(token("at-2"), 7 if uid == "uid-1" else 1, source_uid=uid))
     eventually(lambda: node.content() == "at-2", "rotation")
 
 
 def test_an_inline_template_shapes_the_exact_content(node: Node) -> None:
     access = token("at-1")
-    node.tell(companion(access))
+    node.write_companion(companion(access))
     node.publish(
         node.request(attributes={"template": "$$x=$(ACCESS_TOKEN):$(EXPIRES_AT) $(TOKEN_TYPE)"})
     )
@@ -699,18 +703,18 @@ def test_an_inline_template_shapes_the_exact_content(node: Node) -> None:
 
 def test_a_template_of_a_config_map_is_kept_for_the_life_of_the_pod(node: Node) -> None:
     give_template(node, "first $(ACCESS_TOKEN)\n")
-    node.give("at-1")
+    node.write_token("at-1")
     request = node.request(attributes={"templateConfigMapName": "shape"})
     node.publish(request)
     assert node.content() == "first at-1\n"
     give_template(node, "second $(ACCESS_TOKEN)")
     node.publish(request)
-    node.give("at-2", 2)
+    node.write_token("at-2", 2)
     eventually(lambda: node.content() == "first at-2\n", "rotation")
     node.store.remove("ConfigMap", NAMESPACE, "shape")
     node.stop()
     node.start()
-    node.give("at-3", 3)
+    node.write_token("at-3", 3)
     eventually(lambda: node.content() == "first at-3\n", "rotation")
 
 
@@ -726,45 +730,45 @@ def test_a_template_of_a_config_map_is_kept_for_the_life_of_the_pod(node: Node) 
 def test_a_template_that_does_not_work_fails_the_first_publish(
     node: Node, template: str | None, code: grpc.StatusCode
 ) -> None:
-    node.give("at-" + "1" * 100)
+    node.write_token("at-" + "1" * 100)
     give_template(node, template)
-    call = node.publishing(node.request(attributes={"templateConfigMapName": "shape"}))
+    call = node.publish_async(node.request(attributes={"templateConfigMapName": "shape"}))
     assert outcome(call)[0] is code
     assert code is Code.OK or not node.target().exists()
 
 
 def test_a_missing_template_config_map_is_named(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     code, text = node.refused(node.request(attributes={"templateConfigMapName": "shape"}))
     assert code is Code.NOT_FOUND
     assert f"{NAMESPACE}/shape" in text
     eventually(node.nothing_left, "the end of all")
 
 
-def test_a_store_that_fails_is_unavailable(fresh: Node) -> None:
-    fresh.start(publish_wait=0.1)
-    fresh.break_store()
-    code, text = refusal(fresh, fresh.request())
+def test_a_store_that_fails_is_unavailable(stopped_node: Node) -> None:
+    stopped_node.start(publish_wait=0.1)
+    stopped_node.break_store()
+    code, text = refusal(stopped_node, stopped_node.request())
     assert code is Code.UNAVAILABLE
     assert f"Secret {SOURCE} " in text
     assert "tried again" in text
-    eventually(fresh.nothing_left, "the end of all")
+    eventually(stopped_node.nothing_left, "the end of all")
 
 
-def test_a_full_file_system_is_said_and_harms_no_other_volume(fresh: Node) -> None:
-    fresh.start(size=8 * 4096)
-    fresh.give("at-1")
-    fresh.publish(fresh.request("v1"))
-    request = fresh.request("v2", {"template": "x" * 40_000})
-    assert fresh.refused(request)[0] is Code.RESOURCE_EXHAUSTED
-    assert not fresh.target("v2").exists()
-    assert not fresh.folder("v2").exists()
-    fresh.publish(fresh.request("v3"))
-    assert fresh.content("v1") == fresh.content("v3") == "at-1"
+def test_a_full_file_system_is_said_and_harms_no_other_volume(stopped_node: Node) -> None:
+    stopped_node.start(size=8 * 4096)
+    stopped_node.write_token("at-1")
+    stopped_node.publish(stopped_node.request("v1"))
+    request = stopped_node.request("v2", {"template": "x" * 40_000})
+    assert stopped_node.refused(request)[0] is Code.RESOURCE_EXHAUSTED
+    assert not stopped_node.target("v2").exists()
+    assert not stopped_node.folder("v2").exists()
+    stopped_node.publish(stopped_node.request("v3"))
+    assert stopped_node.content("v1") == stopped_node.content("v3") == "at-1"
 
 
 def test_a_target_that_cannot_be_made_leaves_nothing(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     request = node.request()
     node.target().write_bytes(b"in the way")
     assert node.refused(request)[0] is Code.INTERNAL
@@ -784,30 +788,32 @@ class SlowStore(DirectoryStore):
 
 
 def test_waiting_publishes_do_not_hold_up_others(
-    fresh: Node, monkeypatch: pytest.MonkeyPatch
+    stopped_node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So that nobody's patience ends by itself.
     monkeypatch.setattr("csidriver.node.volume_manager.FIRST_LOOK", 60.0)
-    fresh.plugin_store = SlowStore(fresh.store_root, poll=0.005)
-    fresh.start(publish_wait=60.0)
+    stopped_node.plugin_store = SlowStore(stopped_node.store_root, poll=0.005)
+    stopped_node.start(publish_wait=60.0)
     calls = [
-        fresh.publishing(fresh.request(f"w{number}", {"secretName": f"none-{number}"}))
+        stopped_node.publish_async(
+            stopped_node.request(f"w{number}", {"secretName": f"none-{number}"})
+        )
         for number in range(14)
     ]
     eventually(lambda: sum(call.done() for call in calls) == 6, "that half of the threads wait")
     assert {outcome(call)[0] for call in calls if call.done()} == {Code.UNAVAILABLE}
-    fresh.give("at-1")
-    assert outcome(fresh.publishing(fresh.request()))[0] is Code.OK
-    fresh.unpublish()
+    stopped_node.write_token("at-1")
+    assert outcome(stopped_node.publish_async(stopped_node.request()))[0] is Code.OK
+    stopped_node.unpublish()
     assert sum(call.done() for call in calls) == 6
-    fresh.stop()
+    stopped_node.stop()
     assert {outcome(call)[0] for call in calls} == {Code.UNAVAILABLE}
 
 
 def test_publishes_of_many_volumes_run_side_by_side(node: Node) -> None:
-    node.give("at-1")
-    calls = [node.publishing(node.request(f"v{number}")) for number in range(30)]
+    node.write_token("at-1")
+    calls = [node.publish_async(node.request(f"v{number}")) for number in range(30)]
     assert {outcome(call)[0] for call in calls} == {Code.OK}
     assert len(follow_threads()) == 1
-    node.give("at-2", 2)
+    node.write_token("at-2", 2)
     eventually(lambda: {node.content(f"v{number}") for number in range(30)} == {"at-2"}, "rotation")

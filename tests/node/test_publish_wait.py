@@ -134,14 +134,14 @@ def seconds_of(call: Callable[[], object]) -> float:
 
 
 @pytest.mark.mounts
-def test_a_volume_waits_longer_each_time_until_it_is_unpublished(fresh: Node) -> None:
-    fresh.start(publish_wait=0.05)
-    request = fresh.request()
+def test_a_volume_waits_longer_each_time_until_it_is_unpublished(stopped_node: Node) -> None:
+    stopped_node.start(publish_wait=0.05)
+    request = stopped_node.request()
 
     def refuse() -> None:
-        assert fresh.refused(request)[0] is grpc.StatusCode.UNAVAILABLE
+        assert stopped_node.refused(request)[0] is grpc.StatusCode.UNAVAILABLE
 
     for wait in (0.05, 0.1, 0.2, 0.4, 0.8):
         assert seconds_of(refuse) >= wait
-    fresh.unpublish()
+    stopped_node.unpublish()
     assert seconds_of(refuse) < 1.6

@@ -16,7 +16,7 @@ from csidriver.errors import InvalidSettings
 from csidriver.node.grpc_server import remove_if_ours
 from csidriver.node.plugin import NodePlugin
 from csidriver.node.token_fs import DATA_FOLDER
-from tests.node.plugin import PATIENCE, SOURCE, Node, companion, eventually, follow_threads, names
+from tests.node.plugin import SOURCE, TIMEOUT, Node, companion, eventually, follow_threads, names
 
 pytestmark = pytest.mark.mounts
 
@@ -26,20 +26,20 @@ Code = grpc.StatusCode
 @pytest.fixture
 def published(node: Node) -> Node:
     """A node with one published volume."""
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     return node
 
 
 def rotates(node: Node, value: str, generation: int) -> None:
-    node.give(value, generation)
+    node.write_token(value, generation)
     eventually(lambda: node.content() == value, "rotation")
 
 
 def converged(node: Node) -> None:
     """The volume is as after a plain publish."""
-    assert len(node.mounted()) == 1
-    assert len(node.mounted(node.state)) == 1
+    assert len(node.mounts_at()) == 1
+    assert len(node.mounts_at(node.token_folder)) == 1
     assert names(node.target()) == ["token"]
     rotates(node, "at-converged", 99)
     node.stop()
@@ -50,29 +50,29 @@ def converged(node: Node) -> None:
 
 
 def test_a_new_process_goes_on_without_a_call_of_kubelet(published: Node) -> None:
-    inode, mounts = published.file().stat().st_ino, published.mounted()
+    inode, mounts = published.file().stat().st_ino, published.mounts_at()
     published.stop()
     assert published.content() == "at-1"
     eventually(lambda: not follow_threads(), "the end of the watch")
-    published.give("at-2", 2)
+    published.write_token("at-2", 2)
     published.start()
     eventually(lambda: published.content() == "at-2", "rotation")
     assert published.file().stat().st_ino == inode
-    assert published.mounted() == mounts
+    assert published.mounts_at() == mounts
     converged(published)
 
 
 def test_the_view_is_the_only_mount_that_ends_with_the_process(published: Node) -> None:
     published.stop()
-    assert not published.mounted(published.settings.view)
-    assert len(published.mounted(published.state)) == len(published.mounted()) == 1
+    assert not published.mounts_at(published.settings.view)
+    assert len(published.mounts_at(published.token_folder)) == len(published.mounts_at()) == 1
 
 
 def test_a_view_that_a_killed_process_left_is_replaced(published: Node) -> None:
     published.stop()
-    published.mounts.bind_read_only(published.state, published.settings.view)
+    published.mounts.bind_read_only(published.token_folder, published.settings.view)
     published.start()
-    assert len(published.mounted(published.settings.view)) == 1
+    assert len(published.mounts_at(published.settings.view)) == 1
     published.publish(published.request("v2"))
     assert published.content("v2") == "at-1"
 
@@ -82,7 +82,7 @@ def test_sockets_are_replaced_and_taken_away(node: Node) -> None:
     node.stop()
     assert not any(path.exists() for path in both)
     leftovers = [listening(path) for path in both]
-    node.give("at-1")
+    node.write_token("at-1")
     node.start()
     node.publish(node.request())
     for leftover in leftovers:
@@ -164,7 +164,7 @@ def test_a_damaged_record_is_set_aside_and_the_next_publish_converges(
     assert record.read_text(encoding="utf-8") != good
     published.start()
     assert published.metric("oauth2_csi_node_volumes") == 1
-    published.give("at-2", 2)
+    published.write_token("at-2", 2)
     eventually(lambda: published.content("v2") == "at-2", "rotation of the other volume")
     published.unpublish("v2")
     published.publish(published.request())
@@ -180,7 +180,7 @@ def test_a_volume_with_a_damaged_record_can_be_unpublished(published: Node) -> N
         published.unpublish()
         assert reader.read() == b""
     eventually(published.nothing_left, "the end of all")
-    assert names(published.state) == []
+    assert names(published.token_folder) == []
 
 
 def test_a_crash_between_mount_and_record_converges(published: Node) -> None:
@@ -193,7 +193,7 @@ def test_a_crash_between_mount_and_record_converges(published: Node) -> None:
 
 @pytest.mark.parametrize("crash", ["folder", "data", "draft", "file"])
 def test_a_crash_before_the_mount_converges(node: Node, crash: str) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.stop()
     data = node.folder() / DATA_FOLDER
     (node.folder() if crash == "folder" else data).mkdir(parents=True)
@@ -212,7 +212,7 @@ def test_a_volume_without_a_record_is_adopted_while_a_pod_keeps_its_file_open(
 ) -> None:
     published.stop()
     (published.folder() / "volume.json").unlink()
-    published.give("at-2", 2)
+    published.write_token("at-2", 2)
     published.start()
     with published.file().open("rb") as reader:
         published.publish(published.request())
@@ -258,7 +258,7 @@ def test_a_running_pod_keeps_its_file_when_adopting_it_fails(published: Node, ha
     if harm == "no store":
         published.break_store()
     else:
-        published.tell(companion(None, 2, status=Status.NEEDS_REAUTH))
+        published.write_companion(companion(None, 2, status=Status.NEEDS_REAUTH))
     published.start(publish_wait=0.1)
     with bind.open("rb") as reader:
         code, _ = published.refused(published.request())
@@ -266,12 +266,12 @@ def test_a_running_pod_keeps_its_file_when_adopting_it_fails(published: Node, ha
         assert reader.read() == b"at-1"
     assert bind.read_bytes() == b"at-1"
     assert published.content() == "at-1"
-    assert len(published.mounted()) == 1
+    assert len(published.mounts_at()) == 1
     if harm == "no store":
-        published.mend_store()
-    published.give("at-3", 3)
+        published.repair_store()
+    published.write_token("at-3", 3)
     published.stop()
-    published.start(publish_wait=PATIENCE)
+    published.start(publish_wait=TIMEOUT)
     published.publish(published.request())
     assert bind.read_bytes() == b"at-3"
     converged(published)
@@ -302,30 +302,30 @@ def test_a_restart_without_a_store_keeps_volumes_and_their_republish(published: 
 
 
 @pytest.mark.parametrize("private", ["plugins", "pods"])
-def test_a_node_without_mount_propagation_is_refused(fresh: Node, private: str) -> None:
-    folder = fresh.kubelet_dir / private
-    fresh.mounts.bind(folder, folder)
-    fresh.mounts.make_private(folder)
+def test_a_node_without_mount_propagation_is_refused(stopped_node: Node, private: str) -> None:
+    folder = stopped_node.kubelet_dir / private
+    stopped_node.mounts.bind(folder, folder)
+    stopped_node.mounts.make_private(folder)
     with pytest.raises(InvalidSettings, match="shared"):
-        fresh.start()
-    assert not fresh.mounted(fresh.state)
-    assert not fresh.socket.exists()
+        stopped_node.start()
+    assert not stopped_node.mounts_at(stopped_node.token_folder)
+    assert not stopped_node.socket.exists()
 
 
-def test_a_file_system_of_another_kind_in_our_place_is_refused(fresh: Node) -> None:
-    fresh.state.mkdir(parents=True)
-    fresh.mounts.bind(fresh.kubelet_dir / "pods", fresh.state)
+def test_a_file_system_of_another_kind_in_our_place_is_refused(stopped_node: Node) -> None:
+    stopped_node.token_folder.mkdir(parents=True)
+    stopped_node.mounts.bind(stopped_node.kubelet_dir / "pods", stopped_node.token_folder)
     with pytest.raises(InvalidSettings, match="unmount"):
-        fresh.start()
+        stopped_node.start()
 
 
-def test_a_stop_ends_waiting_publishes_soon(fresh: Node) -> None:
-    fresh.settings = replace(fresh.settings, publish_wait=60.0)
-    fresh.start()
-    call = fresh.publishing(fresh.request())
+def test_a_stop_ends_waiting_publishes_soon(stopped_node: Node) -> None:
+    stopped_node.settings = replace(stopped_node.settings, publish_wait=60.0)
+    stopped_node.start()
+    call = stopped_node.publish_async(stopped_node.request())
     eventually(follow_threads, "a watch")
-    fresh.stop()
+    stopped_node.stop()
     error = call.exception(timeout=5)
     assert error.code() is Code.UNAVAILABLE
     assert str(SOURCE) in error.details()
-    eventually(fresh.nothing_left, "the end of all")
+    eventually(stopped_node.nothing_left, "the end of all")

@@ -122,11 +122,11 @@ def test_a_volume_that_is_gone_is_passed_over(running: Running) -> None:
 
 @pytest.mark.mounts
 def test_a_reader_that_never_closes_delays_no_other_file(node: Node) -> None:
-    node.give("at-1", left=3, lifetime=3)
+    node.write_token("at-1", left=3, lifetime=3)
     for volume in ("v1", "v2"):
         node.publish(node.request(volume))
     with node.file("v1").open("rb") as reader:
-        node.give("at-2-longer", 2)
+        node.write_token("at-2-longer", 2)
         eventually(lambda: node.content("v2") == "at-2-longer", "rotation of the other file")
         assert reader.read() == b"at-1"
         eventually(lambda: node.content("v1") == "at-2-longer", "rotation without a lease", 5)

@@ -153,7 +153,7 @@ class WholeDriver:
         reply = send(message.SerializeToString())
         target = self._node.target(VOLUME)
         files = {path.name: path.read_bytes() for path in target.glob("*")}
-        self.published.append((files, len(self._node.mounted(target))))
+        self.published.append((files, len(self._node.mounts_at(target))))
         return reply
 
     def _unpublish(self, request: bytes, send: Send) -> bytes:
@@ -235,7 +235,7 @@ def csi_sanity(node: Node, socket: Path) -> list[Spec]:
 @pytest.mark.mounts
 @pytest.mark.tools("csi-sanity")
 def test_csi_sanity_finds_no_fault_and_nothing_left_behind(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     socket = node.root / "whole.sock"
     with whole_driver(node, socket) as driver:
         specs = csi_sanity(node, socket)
@@ -246,4 +246,4 @@ def test_csi_sanity_finds_no_fault_and_nothing_left_behind(node: Node) -> None:
     assert Counter(s.container for s in not_run if not s.message) == DESELECTED
     assert driver.published == [({"token": b"at-1"}, 1)] * PUBLISHES
     assert not node.target(VOLUME).parent.exists()
-    assert (names(node.state), follow_threads()) == ([], [])
+    assert (names(node.token_folder), follow_threads()) == ([], [])

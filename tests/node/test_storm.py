@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import grpc
 import pytest
 
-from tests.node.killable_plugin import Mortal, Zygote, mortal
+from tests.node.killable_plugin import ForkServer, KillablePlugin, killable_plugin
 from tests.node.plugin import eventually
 
 pytestmark = pytest.mark.mounts
@@ -33,15 +33,15 @@ LETTERS = string.ascii_letters + string.digits
 
 
 @pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as zygote:
-        yield zygote
+def fork_server() -> Iterator[ForkServer]:
+    with ForkServer() as fork_server:
+        yield fork_server
 
 
 class Tokens:
     """Brings a new token every few milliseconds and knows them all, in order."""
 
-    def __init__(self, node: Mortal, rng: random.Random) -> None:
+    def __init__(self, node: KillablePlugin, rng: random.Random) -> None:
         self._node = node
         self._rng = rng
         self.given: dict[str, int] = {}
@@ -53,7 +53,7 @@ class Tokens:
         length = self._rng.choice((10, 900, 1300, 3000, 6000, 9000))
         value = f"at-{generation}-" + "".join(self._rng.choices(LETTERS, k=length))
         self.given[value] = generation
-        self._node.give(value, generation)
+        self._node.write_token(value, generation)
         self.newest = value
 
     def run(self, stop: threading.Event) -> None:
@@ -74,7 +74,9 @@ class Pod:
 class Kubelet:
     """Publishes and unpublishes some pods, one call at a time, until the plugin says OK."""
 
-    def __init__(self, node: Mortal, tokens: Tokens, pods: list[Pod], rng: random.Random) -> None:
+    def __init__(
+        self, node: KillablePlugin, tokens: Tokens, pods: list[Pod], rng: random.Random
+    ) -> None:
         self._node = node
         self._tokens = tokens
         self.pods = pods
@@ -143,7 +145,7 @@ class Kubelet:
 
 
 def kill_and_restart(
-    node: Mortal, kubelets: list[Kubelet], rng: random.Random, threads: list[Future[None]]
+    node: KillablePlugin, kubelets: list[Kubelet], rng: random.Random, threads: list[Future[None]]
 ) -> None:
     """At any instant: while it starts, serves, or does nothing.
 
@@ -157,7 +159,7 @@ def kill_and_restart(
         node.launch()
         began, life = time.monotonic(), LIFE
         if kills % 2:
-            assert node.serves(), f"the plugin has died by itself: {node.log()[-2000:]}"
+            assert node.wait_until_serving(), f"the plugin has died by itself: {node.log()[-2000:]}"
             life = time.monotonic() - began
         pause.wait(rng.uniform(0, life))
         node.kill()
@@ -171,7 +173,7 @@ def answers_of(kubelets: list[Kubelet]) -> Counter[str]:
     return sum((kubelet.answers.copy() for kubelet in kubelets), Counter[str]())
 
 
-def rage(node: Mortal, tokens: Tokens, kubelets: list[Kubelet], rng: random.Random) -> None:
+def rage(node: KillablePlugin, tokens: Tokens, kubelets: list[Kubelet], rng: random.Random) -> None:
     """The storm itself; raises what any thread of it raises. A plugin serves in the end."""
     stop = threading.Event()
     with ThreadPoolExecutor(1 + 2 * len(kubelets)) as pool:
@@ -201,10 +203,10 @@ def settle(kubelets: list[Kubelet], rng: random.Random) -> list[str]:
     return wanted
 
 
-def test_a_storm_of_kills_leaves_nothing_but_what_is_wanted(zygote: Zygote) -> None:
+def test_a_storm_of_kills_leaves_nothing_but_what_is_wanted(fork_server: ForkServer) -> None:
     print(f"STORM_SEED={SEED}")  # noqa: T201 - pytest shows it when the test fails
     rng, *others = [random.Random(seed) for seed in range(SEED, SEED + 5)]  # noqa: S311 - repeatable
-    with mortal(zygote) as node:
+    with killable_plugin(fork_server) as node:
         tokens = Tokens(node, others.pop())
         tokens.bring()
         kubelets = [
@@ -215,10 +217,10 @@ def test_a_storm_of_kills_leaves_nothing_but_what_is_wanted(zygote: Zygote) -> N
         wanted = settle(kubelets, rng)
         tokens.bring()
         eventually(lambda: {node.content(v) for v in wanted} <= {tokens.newest}, "the rotation")
-        node.tidy(*wanted)
+        node.assert_only_published(*wanted)
         for volume in wanted:
             node.unpublish(volume)
-        node.tidy()
+        node.assert_only_published()
         # The plugin itself has answered no call with an error.
         assert "Volume:" not in node.log()
         assert "Traceback" not in node.log()

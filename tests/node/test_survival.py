@@ -11,8 +11,8 @@ import pytest
 
 from csidriver.core import names as core_names
 from csidriver.demo.kubelet import Kubelet
-from tests.node.killable_plugin import Mortal, Zygote, mortal
-from tests.node.plugin import NAMESPACE, PATIENCE, SOURCE, Node, eventually, names
+from tests.node.killable_plugin import ForkServer, KillablePlugin, killable_plugin
+from tests.node.plugin import NAMESPACE, SOURCE, TIMEOUT, Node, eventually, names
 
 pytestmark = pytest.mark.mounts
 
@@ -20,16 +20,16 @@ PAGE = 4096
 
 
 @pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as zygote:
-        yield zygote
+def fork_server() -> Iterator[ForkServer]:
+    with ForkServer() as fork_server:
+        yield fork_server
 
 
 @pytest.fixture
-def node(zygote: Zygote) -> Iterator[Mortal]:
+def node(fork_server: ForkServer) -> Iterator[KillablePlugin]:
     """A node with a running plugin, and a token."""
-    with mortal(zygote) as node:
-        node.give("at-1")
+    with killable_plugin(fork_server) as node:
+        node.write_token("at-1")
         node.start()
         yield node
 
@@ -55,12 +55,12 @@ def pod(name: str) -> dict[str, Any]:
 
 
 def registered(kubelet: Kubelet) -> None:
-    kubelet.register(threading.Event(), PATIENCE, lambda: None)
+    kubelet.register(threading.Event(), TIMEOUT, lambda: None)
 
 
-def rotates(node: Mortal, files: list[Path], generation: int) -> None:
+def rotates(node: KillablePlugin, files: list[Path], generation: int) -> None:
     value = f"at-{generation}"
-    node.give(value, generation)
+    node.write_token(value, generation)
     eventually(lambda: {file.read_text() for file in files} == {value}, "the rotation")
 
 
@@ -69,7 +69,7 @@ def mounts_of(node: Node) -> Counter[str]:
 
 
 @pytest.mark.parametrize("plugin", ["stays", "restarts too"])
-def test_three_restarts_of_kubelet_change_no_mount(node: Mortal, plugin: str) -> None:
+def test_three_restarts_of_kubelet_change_no_mount(node: KillablePlugin, plugin: str) -> None:
     """A restarted kubelet registers every plugin it finds and publishes every volume again."""
     kubelet = Kubelet(node.kubelet_dir, node.mounts, NAMESPACE)
     registered(kubelet)
@@ -92,10 +92,10 @@ def test_three_restarts_of_kubelet_change_no_mount(node: Mortal, plugin: str) ->
         rotates(node, files, generation)
     kubelet.stop()
     assert mounts_of(node) == idle
-    node.tidy()
+    node.assert_only_published()
 
 
-def reboot(node: Mortal) -> None:
+def reboot(node: KillablePlugin) -> None:
     """Processes and mounts are gone; folders and sockets stay, as they do on a disk."""
     node.kill()
     for mount in reversed(node.mounts.table()):
@@ -104,26 +104,28 @@ def reboot(node: Mortal) -> None:
     Kubelet(node.kubelet_dir, node.mounts, NAMESPACE).prepare()
 
 
-def test_a_reboot_leaves_no_token_and_volumes_come_and_go_afterwards(node: Mortal) -> None:
+def test_a_reboot_leaves_no_token_and_volumes_come_and_go_afterwards(node: KillablePlugin) -> None:
     for volume in ("v1", "v2"):
         node.publish(node.request(volume))
     reboot(node)
     assert node.socket.is_socket()
     assert node.registration.is_socket()
-    for folder in (node.target("v1"), node.target("v2"), node.state):
+    for folder in (node.target("v1"), node.target("v2"), node.token_folder):
         assert names(folder) == []
-    node.give("at-2", 2)
+    node.write_token("at-2", 2)
     node.start()
     node.publish(node.request("v1"))
     node.unpublish("v2")
     assert node.content("v1") == "at-2"
     assert not node.target("v2").exists()
-    node.tidy("v1")
+    node.assert_only_published("v1")
     rotates(node, [node.file("v1")], 3)
 
 
 @pytest.mark.parametrize("plugin", ["lives on", "is killed meanwhile"])
-def test_a_pod_that_shuts_down_gets_new_tokens_to_its_end(node: Mortal, plugin: str) -> None:
+def test_a_pod_that_shuts_down_gets_new_tokens_to_its_end(
+    node: KillablePlugin, plugin: str
+) -> None:
     """Kubelet publishes no volume of such a pod again, neither soon nor after a restart."""
     node.publish(node.request())
     file = node.root / "in-the-container"
@@ -132,7 +134,7 @@ def test_a_pod_that_shuts_down_gets_new_tokens_to_its_end(node: Mortal, plugin: 
     for generation in (2, 4):
         if plugin == "is killed meanwhile":
             node.kill()
-            node.give("at-meanwhile", generation)
+            node.write_token("at-meanwhile", generation)
             node.start()
             eventually(lambda: file.read_text() == "at-meanwhile", "the rotation after a restart")
         rotates(node, [file, node.file()], generation + 1)
@@ -140,17 +142,19 @@ def test_a_pod_that_shuts_down_gets_new_tokens_to_its_end(node: Mortal, plugin: 
     assert file.read_text() == ""
 
 
-def test_a_full_file_system_tears_no_file_and_stops_no_rotation_that_fits(zygote: Zygote) -> None:
-    with mortal(zygote) as node:
+def test_a_full_file_system_tears_no_file_and_stops_no_rotation_that_fits(
+    fork_server: ForkServer,
+) -> None:
+    with killable_plugin(fork_server) as node:
         node.settings = replace(node.settings, size=8 * PAGE)
-        node.give("at-1")
+        node.write_token("at-1")
         node.start()
         node.publish(node.request())
-        filler = node.state / "filler"
+        filler = node.token_folder / "filler"
         with pytest.raises(OSError, match="No space"):
             filler.write_bytes(b"x" * 9 * PAGE)
         rotates(node, [node.file()], 2)
-        node.give("n" * 2 * PAGE, 3)
+        node.write_token("n" * 2 * PAGE, 3)
         eventually(lambda: "file system of this node is full" in node.log(), "the refusal")
         assert node.content() == "at-2"
         filler.unlink()

@@ -22,10 +22,10 @@ def remaining(node: Node) -> float | None:
 
 
 def test_folders_that_belong_to_nothing_are_swept_at_start(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request("kept"))
     node.stop()
-    orphan = node.state / ("0" * 32)
+    orphan = node.token_folder / ("0" * 32)
     (orphan / "data").mkdir(parents=True)
     (orphan / "data" / "token").write_text("a token of a publish that was cut off")
     node.start()
@@ -36,12 +36,12 @@ def test_folders_that_belong_to_nothing_are_swept_at_start(node: Node) -> None:
 
 
 def test_a_mounted_folder_without_a_record_is_not_swept(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     node.publish(node.request())
     node.stop()
     (node.folder() / "volume.json").unlink()
     node.start()
-    orphan = node.state / ("0" * 32)
+    orphan = node.token_folder / ("0" * 32)
     orphan.mkdir()
     node.stop()
     node.start()
@@ -52,7 +52,7 @@ def test_a_mounted_folder_without_a_record_is_not_swept(node: Node) -> None:
 
 
 def test_the_life_left_in_a_file_is_reported_while_it_is_published(node: Node) -> None:
-    node.give("at-1")
+    node.write_token("at-1")
     assert remaining(node) is None
     node.publish(node.request())
     left = remaining(node)
@@ -86,9 +86,9 @@ def test_ready_means_registered_and_alive_means_that_the_socket_answers(node: No
                 registration_pb2.RegistrationStatus(plugin_registered=True), timeout=10
             )
         assert plugin.ready() == []
-        (node.state / ".probe").mkdir()
+        (node.token_folder / ".probe").mkdir()
         assert any("cannot be written" in problem for problem in plugin.ready())
-        (node.state / ".probe").rmdir()
+        (node.token_folder / ".probe").rmdir()
     finally:
         stop.set()
         thread.join()

@@ -80,15 +80,15 @@ class Interrupting(Mounts):
 
     def bind(self, source: Path, target: Path) -> None:
         if target == self._node.target("v2"):
-            self._node.give("at-2", 2)
+            self._node.write_token("at-2", 2)
             eventually(lambda: self._node.content("v1") == "at-2", "rotation of the other volume")
         super().bind(source, target)
 
 
-def test_a_token_that_comes_during_a_publish_is_not_missed(fresh: Node) -> None:
-    fresh.mounts = Interrupting(fresh)
-    fresh.start()
-    fresh.give("at-1")
-    fresh.publish(fresh.request("v1"))
-    fresh.publish(fresh.request("v2"))
-    assert fresh.content("v2") == "at-2"
+def test_a_token_that_comes_during_a_publish_is_not_missed(stopped_node: Node) -> None:
+    stopped_node.mounts = Interrupting(stopped_node)
+    stopped_node.start()
+    stopped_node.write_token("at-1")
+    stopped_node.publish(stopped_node.request("v1"))
+    stopped_node.publish(stopped_node.request("v2"))
+    assert stopped_node.content("v2") == "at-2"

@@ -132,7 +132,7 @@ class Replica:
             self.later(SWEEP_EVERY, self._sweep)
 
     def watch_changes(self, _: threading.Event) -> Generator[SecretChange | None, None, None]:
-        """A list; what comes after it is heard."""
+        """A list; what comes after it is received."""
         yield from [*self.cluster.changes(), None]
 
     def _hear(self, change: SecretChange) -> None:

@@ -512,17 +512,17 @@ def test_a_defect_in_a_connection_is_logged_without_its_bytes(
         raise ZeroDivisionError
 
     with serving(reply=broken) as served, contextlib.closing(served.client()) as client:
-        client.request("POST", "/mutate", b'{"needle": 1}', KIND)
+        client.request("POST", "/mutate", b'{"planted": 1}', KIND)
         assert is_closed(client.sock)
         until(lambda: served.connections == 0)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert "needle" not in caplog.text
+    assert "planted" not in caplog.text
 
 
 def test_nothing_of_a_request_is_logged(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG), contextlib.closing(served.client()) as client:
-        client.post(b'{"needle": 1}', "/mutate?needle", X="needle")
+        client.post(b'{"planted": 1}', "/mutate?planted", X="planted")
         with served.secure() as connected:
-            connected.sendall(b"needle\r\n\r\n")
+            connected.sendall(b"planted\r\n\r\n")
             assert told_on(connected)[0] == HTTPStatus.BAD_REQUEST
     assert caplog.records == []

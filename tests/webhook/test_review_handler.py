@@ -35,20 +35,20 @@ def test_reviews_are_answered_and_counted(pod: dict[str, Any], result: Result) -
     "body",
     [
         pytest.param(b"", id="empty"),
-        pytest.param(b"needle", id="no JSON"),
-        pytest.param(b'["needle"]', id="array"),
+        pytest.param(b"planted", id="no JSON"),
+        pytest.param(b'["planted"]', id="array"),
         pytest.param(GOOD + GOOD, id="two documents"),
         pytest.param(GOOD[:-1], id="cut"),
-        pytest.param(b'{"needle": NaN}', id="NaN"),
-        pytest.param(b'{"needle": -Infinity}', id="infinity"),
-        pytest.param(b'{"needle": 1, "needle": 2}', id="a key twice"),
-        pytest.param(b'{"needle":' * 50_000, id="deep objects"),
+        pytest.param(b'{"planted": NaN}', id="NaN"),
+        pytest.param(b'{"planted": -Infinity}', id="infinity"),
+        pytest.param(b'{"planted": 1, "planted": 2}', id="a key twice"),
+        pytest.param(b'{"planted":' * 50_000, id="deep objects"),
         pytest.param(b"[" * 200_000, id="deep arrays"),
         pytest.param(b"[" + b"{}," * 1_000_000 + b"{}]", id="wide"),
-        pytest.param(b'{"needle": ' + b"9" * 10_000 + b"}", id="long number"),
-        pytest.param(b'{"needle": "\xff"}', id="no UTF-8"),
+        pytest.param(b'{"planted": ' + b"9" * 10_000 + b"}", id="long number"),
+        pytest.param(b'{"planted": "\xff"}', id="no UTF-8"),
         pytest.param(GOOD.replace(b"/v1", b"/v1beta1", 1), id="old version"),
-        pytest.param(b'{"needle": 1}', id="no review"),
+        pytest.param(b'{"planted": 1}', id="no review"),
     ],
 )
 def test_what_is_no_review_gets_a_clear_refusal_that_quotes_nothing(body: bytes) -> None:
@@ -57,7 +57,7 @@ def test_what_is_no_review_gets_a_clear_refusal_that_quotes_nothing(body: bytes)
     status = json.loads(reply.body)
     assert (status["kind"], status["code"]) == ("Status", 400)
     assert status["message"].startswith("oauth2-csi webhook: admission review: ")
-    assert b"needle" not in reply.body
+    assert b"planted" not in reply.body
     assert b"Traceback" not in reply.body
 
 
@@ -71,7 +71,7 @@ def test_nothing_escapes(body: bytes) -> None:
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def fail(_: Any) -> Any:
-        raise ZeroDivisionError("needle")
+        raise ZeroDivisionError("planted")
 
     with monkeypatch.context() as patched:
         patched.setattr(review_handler, "review", fail)
@@ -82,7 +82,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_defect_of_ours_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     reply = handle_review(GOOD)
     assert (reply.status, reply.result) == (500, Result.FAILED)
-    assert b"needle" not in reply.body
+    assert b"planted" not in reply.body
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
