@@ -27,7 +27,6 @@ from csidriver.errors import (
     TokenFileFailed,
 )
 from csidriver.node.companion_watcher import CompanionWatcher
-from csidriver.node.compatibility import check_same_request, volumes_at_target
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.publish_wait import PublishWaitLimiter
 from csidriver.node.template_config_map import ConfigMaps, resolve_template
@@ -35,7 +34,7 @@ from csidriver.node.token_fs import TokenFilesystem, folder_name
 from csidriver.node.tokenfile import RewriteResult
 from csidriver.node.volume import Volume
 from csidriver.node.volume_locks import VolumeLocks
-from csidriver.node.volume_record import VolumeRecord
+from csidriver.node.volume_record import VolumeRecord, check_same_request, volumes_at_target
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,8 @@
-"""What is kept of a published volume: enough to go on after a restart, and no token."""
+"""The record of a published volume, which a restarted plugin goes on from. It holds no token."""
 
 import json
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -9,13 +10,27 @@ from typing import Any, TypeVar, get_type_hints
 from csidriver.core.names import SourceRef
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.core.volume.template import Template
-from csidriver.errors import InvalidTemplate, TokenFileFailed
+from csidriver.errors import InvalidTemplate, PublishedDifferently, TokenFileFailed
+from csidriver.node.token_fs import folder_name
 from csidriver.node.tokenfile import as_driver_error
 
 T = TypeVar("T")
 
 FILE_NAME = "volume.json"
 _VERSION = 1
+# A request with a default asks for nothing. The plugin that wrote the record may have had other
+# defaults, so a default is no difference. Group and mode never are: their defaults depend on the
+# pod.
+_DEFAULTS = VolumeAttributes.parse({"secretName": "any"}, "0")
+_COMPARED = {
+    "file_name": "fileName",
+    "owner": "owner",
+    "template": "template",
+    "template_config_map": "templateConfigMapName",
+    "min_validity": "minValidity",
+}
+# Parts of a target's path below kubelet's folder of pods, where no symlink is allowed.
+_PARTS_BELOW_PODS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +46,16 @@ class VolumeRecord:
 
     @property
     def source(self) -> SourceRef:
-        """The Secret whose token the volume shows."""
+        """The Secret whose token the volume holds."""
         return SourceRef(self.namespace, self.attributes.secret_name)
 
     def save(self, folder: Path) -> None:
-        """Write the record so that a crash leaves the whole of it or none."""
+        """Write the record; a crash leaves all of it or nothing."""
         # Not json.dump, which writes piece by piece from Python.
         content = json.dumps({"version": _VERSION, "volume": _values(self)}).encode()
         draft = folder / f".{FILE_NAME}"
         try:
-            with open(draft, "wb", opener=_private) as file:
+            with open(draft, "wb", opener=_open_private) as file:
                 file.write(content)
             draft.rename(folder / FILE_NAME)
         except OSError as error:
@@ -48,23 +63,74 @@ class VolumeRecord:
 
     @classmethod
     def load(cls, folder: Path) -> "VolumeRecord":
-        """Raises TokenFileFailed when there is no record, or a damaged one."""
+        """Read a record. Raise TokenFileFailed if it is missing or damaged."""
         try:
             content = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
             return _READERS[content["version"]](content["volume"])
-        except _DAMAGES as error:
+        except _READ_ERRORS as error:
             raise TokenFileFailed(f"{folder / FILE_NAME}: {type(error).__name__}") from error
 
     @staticmethod
     def discard(folder: Path) -> None:
-        """Remove the record; fine if there is none. Raises TokenFileFailed."""
+        """Remove a folder's record, if there is one."""
         try:
             (folder / FILE_NAME).unlink(missing_ok=True)
         except OSError as error:
             raise as_driver_error(folder / FILE_NAME, error) from error
 
 
-def _private(path: str, flags: int) -> int:
+def check_same_request(published: VolumeRecord, wanted: VolumeRecord, *, bound: bool) -> None:
+    """Check that `published` fulfils the request `wanted`, whose target is `bound` to it or not.
+
+    Kubelet never asks for something else: an inline volume does not change while its pod lives.
+
+    Raises:
+        PublishedDifferently: its text names the differing fields, but not their values.
+    """
+    differences = list(_differences(published, wanted))
+    # One target may have several paths: a symlink may lead to kubelet's folder.
+    if not bound and not _same_path(published.target_path, wanted.target_path):
+        differences.insert(0, "target_path")
+    if differences:
+        raise PublishedDifferently(
+            f"the volume is already published with another {', '.join(differences)}; "
+            "unpublish it first"
+        )
+
+
+def volumes_at_target(
+    target: Path, real_target: str, bound: set[str], published: Iterable[VolumeRecord]
+) -> set[str]:
+    """Return the folder names of the volumes that are `bound` to a target or published there.
+
+    `real_target` is the target's path without symlinks.
+    """
+    tail = "/".join(target.parts[-_PARTS_BELOW_PODS:])
+    # Comparing the text first saves the system calls that resolve the paths of other targets.
+    candidates = (record for record in published if record.target_path.endswith(tail))
+    return bound | {
+        folder_name(record.volume_id)
+        for record in candidates
+        if os.path.realpath(record.target_path) == real_target
+    }
+
+
+def _same_path(first: str, second: str) -> bool:
+    return os.path.realpath(first) == os.path.realpath(second)
+
+
+def _differences(published: VolumeRecord, wanted: VolumeRecord) -> Iterator[str]:
+    if (published.namespace, published.pod_uid) != (wanted.namespace, wanted.pod_uid):
+        yield "pod"
+    if published.attributes.secret_name != wanted.attributes.secret_name:
+        yield "secretName"
+    for field, attribute in _COMPARED.items():
+        value = getattr(wanted.attributes, field)
+        if value not in (getattr(published.attributes, field), getattr(_DEFAULTS, field)):
+            yield attribute
+
+
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
@@ -114,15 +180,15 @@ def _record(values: dict[str, Any]) -> VolumeRecord:
 
 
 def _typed(value: T) -> T:
-    """Raises TypeError unless every field holds what its class says."""
-    for name, kind in get_type_hints(type(value)).items():
-        if not isinstance(getattr(value, name), kind):
+    """Raise TypeError unless every field has a value of its declared type."""
+    for name, declared in get_type_hints(type(value)).items():
+        if not isinstance(getattr(value, name), declared):
             raise TypeError(name)
     return value
 
 
 _READERS = {_VERSION: _record}
-_DAMAGES = (
+_READ_ERRORS = (
     OSError,
     ValueError,
     KeyError,
