@@ -1,11 +1,14 @@
-"""The one connection of an exchange: cut at its deadline, and honest about how far it got."""
+"""The connection of one request: aborted at its deadline; knows whether bytes can have been sent.
+
+The deadline is a timer, because a server that sends single bytes would extend per-read timeouts
+for ever.
+"""
 
 import contextlib
 import socket
 import ssl
 import threading
 import time
-from types import TracebackType
 from typing import Any, Self
 
 from requests.adapters import HTTPAdapter
@@ -13,11 +16,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 
 class AbortableConnection:
-    """What may be known of a connection: `stands` once it can carry bytes, `cut` at the deadline.
-
-    `deadline` is an instant of `time.monotonic`. Per-read timeouts would not do: a server that
-    drips holds them up for ever.
-    """
+    """Aborts its socket at `deadline`, an instant of `time.monotonic`."""
 
     def __init__(self, deadline: float) -> None:
         self.is_established = False
@@ -30,17 +29,17 @@ class AbortableConnection:
     def attach(self, connected: socket.socket) -> None:
         """Remember the socket, so that the deadline ends the TLS handshake too."""
         with self._lock:
-            self._refuse_if_late()
-            # A duplicate: TLS takes the descriptor away from the socket it wraps.
+            self._raise_if_aborted()
+            # A duplicate, because TLS takes the descriptor away from the socket that it wraps.
             self._socket = connected.dup()
 
     def mark_established(self) -> None:
-        """From here on something may have been sent."""
+        """Note that from now on bytes of the request may be sent."""
         with self._lock:
-            self._refuse_if_late()
+            self._raise_if_aborted()
             self.is_established = True
 
-    def _refuse_if_late(self) -> None:
+    def _raise_if_aborted(self) -> None:
         if self.is_aborted:
             raise TimeoutError("the deadline has passed")
 
@@ -55,12 +54,7 @@ class AbortableConnection:
         self._timer.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._timer.cancel()
         with self._lock:
             if self._socket is not None:
@@ -69,8 +63,6 @@ class AbortableConnection:
 
 
 class _Connection(HTTPConnection):
-    """A connection that tells its line how far it got."""
-
     def __init__(self, *args: Any, abortable: AbortableConnection, **options: Any) -> None:
         self._abortable = abortable
         super().__init__(*args, **options)
@@ -90,11 +82,11 @@ class _Connection(HTTPConnection):
 
 
 class _SecureConnection(_Connection, HTTPSConnection):
-    """The same over TLS."""
+    pass
 
 
 class AbortableAdapter(HTTPAdapter):
-    """Makes connections on one line, with one TLS context (None for plain HTTP); no retries."""
+    """Makes one connection, with a TLS context (None for plain HTTP); never retries."""
 
     def __init__(self, abortable: AbortableConnection, context: ssl.SSLContext | None) -> None:
         super().__init__()
@@ -102,7 +94,7 @@ class AbortableAdapter(HTTPAdapter):
         self._context = context
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
-        """The pool whose only connection will be on our line."""
+        """Return the pool that makes the connection."""
         pool: Any = super().get_connection_with_tls_context(*args, **options)
         pool.conn_kw["abortable"] = self._abortable
         if pool.scheme == "https":
@@ -113,11 +105,11 @@ class AbortableAdapter(HTTPAdapter):
         return pool
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """A proxy reached over TLS is trusted like the issuer."""
+        """Trust the issuer's CAs also for a proxy reached over TLS."""
         if proxy.lower().startswith("https:"):
             options["proxy_ssl_context"] = self._context
         return super().proxy_manager_for(proxy, **options)
 
     def cert_verify(self, conn: Any, *_: Any) -> None:
-        """Leave authorities to the context: what is named here would be added to it each time."""
+        """Verify with the context alone: CAs named here would be added to it each time."""
         conn.cert_reqs = "CERT_REQUIRED"

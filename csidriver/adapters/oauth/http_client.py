@@ -1,8 +1,8 @@
-"""One HTTP exchange over a connection of its own, under a deadline that nobody can stretch.
+"""One HTTP request over a connection of its own, with a deadline that no server can extend.
 
-Whether anything can have been sent is known, not guessed: until the connection stands, its TLS
-included, every failure means that nothing was. No text of a foreign exception leaves, for it may
-quote a URL, a header or a body.
+Whether anything can have been sent is known, not guessed: until the connection and its TLS are
+established, every failure means that nothing was sent. No text of a foreign exception leaves this
+module, because it may quote a URL, a header or a body.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from csidriver.core.sensitive import Sensitive
 
 log = logging.getLogger(__name__)
 
-# Real answers have 2-8 KiB; whoever sends more is not a token endpoint.
+# Real responses have 2-8 KiB; a server that sends more is not a token endpoint.
 MAX_BODY = 1 << 20
 CONNECT_TIMEOUT = 5.0
 _CHUNK = 16384
@@ -36,7 +36,7 @@ _HEADERS = {
 
 
 class RequestFailed(Exception):
-    """The exchange ended without an answer."""
+    """The request brought no response."""
 
     def __init__(self, reason: FailureReason) -> None:
         self.reason = reason
@@ -45,7 +45,7 @@ class RequestFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What to send. Not to be shown: form and headers hold secrets."""
+    """A request. Its form and headers contain secrets and are never shown."""
 
     method: str
     url: str
@@ -55,7 +55,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """What came back; not `whole` if the deadline cut it short."""
+    """A response; not `is_complete` if its body was cut off."""
 
     status: int
     body: Sensitive
@@ -66,23 +66,23 @@ class HttpResponse:
 def send_request(
     issuer: Issuer, tls_contexts: TlsContexts, request: HttpRequest, deadline: float
 ) -> HttpResponse:
-    """Send one request and read its answer; `deadline` is an instant of `time.monotonic`.
+    """Send one request and read its response until `deadline`, an instant of `time.monotonic`.
 
-    No redirect is followed, and neither netrc nor the environment is asked for anything.
+    Follows no redirect, and uses neither netrc nor proxies of the environment.
     """
-    left = deadline - time.monotonic()
-    if left <= 0:
+    timeout = deadline - time.monotonic()
+    if timeout <= 0:
         raise RequestFailed(FailureReason.UNREACHABLE)
     context = _tls_context(issuer, tls_contexts, request.url)
     proxies = {"http": issuer.proxy, "https": issuer.proxy} if issuer.proxy else {}
-    # For whoever compares our log with the server's; drawn at random, it says nothing.
-    name = secrets.token_hex(8)
-    own = {**_HEADERS, "X-Request-ID": name}
+    # Random, for comparing our log with the server's.
+    request_id = secrets.token_hex(8)
+    headers = {**_HEADERS, "X-Request-ID": request_id, **request.headers}
     connection = AbortableConnection(deadline)
     try:
         # Not through a Session: it would look for credentials and prepare to follow redirects.
         prepared = requests.Request(
-            request.method, request.url, {**own, **request.headers}, data=request.form
+            request.method, request.url, headers, data=request.form
         ).prepare()
         with (
             connection,
@@ -90,20 +90,19 @@ def send_request(
             adapter.send(
                 prepared,
                 stream=True,
-                timeout=(min(CONNECT_TIMEOUT, left), left),
+                timeout=(min(CONNECT_TIMEOUT, timeout), timeout),
                 proxies=proxies,
             ) as response,
         ):
-            body, whole = _read(response)
-            after = response.headers.get("Retry-After", "")
-            log.debug("issuer %s: request %s: %d", issuer.name, name, response.status_code)
-            return HttpResponse(
-                response.status_code, body, after, whole and not connection.is_aborted
-            )
+            body, is_complete = _read_body(response)
+            is_complete = is_complete and not connection.is_aborted
+            retry_after = response.headers.get("Retry-After", "")
+            log.debug("issuer %s: request %s: %d", issuer.name, request_id, response.status_code)
+            return HttpResponse(response.status_code, body, retry_after, is_complete)
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        end = RequestFailed(_failure_reason(error, sent=connection.is_established))
-        log.debug("issuer %s: request %s: %s", issuer.name, name, end)
-        raise end from None
+        failure = RequestFailed(_failure_reason(error, sent=connection.is_established))
+        log.debug("issuer %s: request %s: %s", issuer.name, request_id, failure)
+        raise failure from None
 
 
 def _tls_context(issuer: Issuer, tls_contexts: TlsContexts, url: str) -> ssl.SSLContext | None:
@@ -115,28 +114,28 @@ def _tls_context(issuer: Issuer, tls_contexts: TlsContexts, url: str) -> ssl.SSL
         raise RequestFailed(FailureReason.TLS) from None
 
 
-def _read(response: requests.Response) -> tuple[Sensitive, bool]:
-    """The body, and whether it ended as its headers said; tokens in a broken one are kept."""
-    body, whole = b"", True
+def _read_body(response: requests.Response) -> tuple[Sensitive, bool]:
+    """Return the body, and whether it is complete; a broken one may still contain tokens."""
+    body, is_complete = b"", True
     try:
         while chunk := response.raw.read1(_CHUNK):
             body += chunk
             if len(body) > MAX_BODY:
                 raise RequestFailed(FailureReason.BAD_REPLY)
     except (urllib3.exceptions.HTTPError, OSError):
-        whole = False
-    return Sensitive(body.decode("utf-8-sig", "replace")), whole
+        is_complete = False
+    return Sensitive(body.decode("utf-8-sig", "replace")), is_complete
 
 
 def _failure_reason(error: Exception, *, sent: bool) -> FailureReason:
     if sent:
         return FailureReason.NO_ANSWER
-    distrusted = any(isinstance(link, ssl.SSLCertVerificationError) for link in _error_chain(error))
-    return FailureReason.TLS if distrusted else FailureReason.UNREACHABLE
+    untrusted = any(isinstance(e, ssl.SSLCertVerificationError) for e in _error_chain(error))
+    return FailureReason.TLS if untrusted else FailureReason.UNREACHABLE
 
 
 def _error_chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it came from, however the libraries have linked it."""
+    """Yield an error and its causes, however the libraries have linked them."""
     link: object = error
     while isinstance(link, BaseException):
         yield link

@@ -1,4 +1,4 @@
-"""Whom to trust: one TLS context per file of authorities, made anew when the file changes."""
+"""TLS contexts of issuers: one per file of CA certificates, replaced when the file changes."""
 
 import ssl
 import threading
@@ -6,30 +6,30 @@ from pathlib import Path
 
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH
 
-# Configured issuers have few; more means that files were renamed and old ones are not used again.
+# Issuers use few files; more means that files were renamed and the old names are obsolete.
 _MAX_CONTEXTS = 64
 
 _Version = tuple[int, int, int]
 
 
 class TlsContexts:
-    """TLS contexts by file. Reading a bundle takes 40 ms, far too much for every exchange."""
+    """A cache: reading a file of CA certificates takes 40 ms, too long for every request."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._contexts: dict[str, tuple[_Version, ssl.SSLContext]] = {}
 
     def context(self, ca_file: str) -> ssl.SSLContext:
-        """The context that trusts the authorities in a file, by default requests' own.
+        """Return a context that trusts the CAs of a file, those of requests if it is "".
 
-        Raises OSError (ssl.SSLError is one) if the file holds none; that is not remembered.
+        Raises OSError (ssl.SSLError is one) if the file cannot be used.
         """
         path = ca_file or DEFAULT_CA_BUNDLE_PATH
         found = Path(path).stat()
         version = found.st_mtime_ns, found.st_size, found.st_ino
         with self._lock:
-            seen, context = self._contexts.get(path, (None, None))
-        if context is None or seen != version:
+            cached_version, context = self._contexts.get(path, (None, None))
+        if context is None or cached_version != version:
             context = _new_context(path)
             with self._lock:
                 if len(self._contexts) >= _MAX_CONTEXTS:
@@ -39,7 +39,7 @@ class TlsContexts:
 
 
 def _new_context(path: str) -> ssl.SSLContext:
-    # By hand: what `ssl` and urllib3 make would also write TLS secrets where SSLKEYLOGFILE says.
+    # The contexts that `ssl` and urllib3 make would write TLS secrets to the file SSLKEYLOGFILE.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificates and host names
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False

@@ -1,17 +1,14 @@
-"""Authorization servers: presenting a refresh token, asking about one, asking for a sign of life.
+"""Requests to authorization servers: refresh a token, introspect it, probe whether one responds.
 
-Every answer and every failure becomes a value; nothing here raises.
+Every response and every failure becomes a value; nothing here raises.
 """
 
-import base64
-import json
 import logging
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from urllib.parse import quote_plus
 
 from csidriver.adapters.oauth.http_client import (
     HttpRequest,
@@ -19,9 +16,17 @@ from csidriver.adapters.oauth.http_client import (
     RequestFailed,
     send_request,
 )
-from csidriver.adapters.oauth.metadata import Endpoints, configured, discover
 from csidriver.adapters.oauth.tls_contexts import TlsContexts
+from csidriver.core.oauth.client_auth import authenticate
+from csidriver.core.oauth.discovery import (
+    Endpoints,
+    MetadataError,
+    configured_endpoints,
+    metadata_urls,
+    parse_metadata,
+)
 from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.introspection import parse_active
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import (
     Failure,
@@ -34,8 +39,7 @@ from csidriver.core.sensitive import Sensitive
 
 log = logging.getLogger(__name__)
 
-# Seconds a sign of life may take.
-PROBE_TIMEOUT = 5.0
+PROBE_TIMEOUT = 5.0  # seconds
 # After these the metadata is read again: the endpoint may have moved.
 _REDISCOVER_AFTER = frozenset(
     {
@@ -45,7 +49,7 @@ _REDISCOVER_AFTER = frozenset(
         FailureReason.NO_ENDPOINT,
     }
 )
-# What stands before a server says these while the server itself is away.
+# From a gateway in front of a server that is down.
 _GATEWAY_ERRORS = (
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE,
@@ -55,7 +59,7 @@ _GATEWAY_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """On whose behalf something is asked, and until when (an instant of `time.monotonic`)."""
+    """The client for which a request is sent, and its deadline on `time.monotonic`."""
 
     issuer: Issuer
     client: Client
@@ -63,7 +67,7 @@ class _Task:
 
 
 class TokenEndpoints:
-    """All issuers' endpoints. Metadata is kept until an endpoint fails or is reconfigured."""
+    """The endpoints of all issuers. Metadata is kept until an endpoint fails or is reconfigured."""
 
     def __init__(self) -> None:
         self._tls_contexts = TlsContexts()
@@ -73,123 +77,122 @@ class TokenEndpoints:
     def refresh(
         self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
     ) -> TokenResponse:
-        """Present a refresh token once. `timeout` bounds the whole exchange, in seconds."""
+        """Send a refresh token once; all requests together take at most `timeout` seconds."""
         task = _Task(issuer, client, time.monotonic() + timeout)
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
         if issuer.scope:
             form["scope"] = issuer.scope
         try:
-            places = self._endpoints_of(issuer, task.deadline)
-            outcome = _to_response(self._post(task, places.token, places.client_auth, form))
-        except RequestFailed as end:
-            outcome = Failure(end.reason)
-        if isinstance(outcome, Failure) and outcome.reason in _REDISCOVER_AFTER:
+            endpoints = self._endpoints_of(issuer, task.deadline)
+            result = _to_response(self._post(task, endpoints.token, endpoints.client_auth, form))
+        except RequestFailed as error:
+            result = Failure(error.reason)
+        if isinstance(result, Failure) and result.reason in _REDISCOVER_AFTER:
             with self._lock:
                 self._endpoints.pop(issuer.name, None)
-        return outcome
+        return result
 
     def introspect(
         self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
     ) -> bool | None:
-        """Whether a refresh token is active (RFC 7662), None if the server does not say.
+        """Return whether a refresh token is active (RFC 7662), None if the server does not say.
 
-        Not asked for a public client: whoever may not ask is told "inactive", too (section 2.2).
+        Nothing is sent for a public client: the response to a client that is not authorized to
+        introspect is "inactive", too (section 2.2).
         """
         if not client.client_secret:
             return None
         task = _Task(issuer, client, time.monotonic() + timeout)
         form = {"token": refresh_token.reveal(), "token_type_hint": "refresh_token"}
         try:
-            places = self._endpoints_of(issuer, task.deadline)
-            if not places.introspection:
+            endpoints = self._endpoints_of(issuer, task.deadline)
+            if not endpoints.introspection:
                 return None
-            answer = self._post(task, places.introspection, places.client_auth, form)
+            response = self._post(task, endpoints.introspection, endpoints.client_auth, form)
         except RequestFailed:
             return None
-        return _active(answer)
+        return parse_active(response.status, response.body) if response.is_complete else None
 
     def probe(self, issuer: Issuer) -> bool:
-        """Whether an issuer shows signs of life; asked with nothing of anybody's."""
+        """Return True if the issuer responds to a request that contains no credentials."""
         deadline = time.monotonic() + PROBE_TIMEOUT
-        known = configured(issuer)
-        if known is None:
-            known = self._cached(issuer)
+        endpoints = configured_endpoints(issuer)
+        if endpoints is None:
+            endpoints = self._cached(issuer)
             try:
                 self._discover(issuer, deadline)
-            except RequestFailed as end:
-                if end.reason is not FailureReason.UNREACHABLE:
-                    return True  # it answers; what is wrong with it, an exchange will tell
+            except RequestFailed as error:
+                if error.reason is not FailureReason.UNREACHABLE:
+                    return True  # it responds; the next refresh reports its fault
             else:
                 return True
-        return known is not None and self._responds(issuer, known.token, deadline)
+        return endpoints is not None and self._responds(issuer, endpoints.token, deadline)
 
     def _responds(self, issuer: Issuer, url: str, deadline: float) -> bool:
         try:
-            answer = send_request(issuer, self._tls_contexts, HttpRequest("GET", url), deadline)
-        except RequestFailed as end:
-            return end.reason is FailureReason.TLS
-        return answer.status not in _GATEWAY_ERRORS
+            response = self._get(issuer, url, deadline)
+        except RequestFailed as error:
+            return error.reason is FailureReason.TLS
+        return response.status not in _GATEWAY_ERRORS
 
-    def _post(self, task: _Task, url: str, auth: str, form: Mapping[str, str]) -> HttpResponse:
-        body = dict(form)
-        headers = _authenticate(auth, task.client, body)
-        request = HttpRequest("POST", url, body, headers)
+    def _get(self, issuer: Issuer, url: str, deadline: float) -> HttpResponse:
+        return send_request(issuer, self._tls_contexts, HttpRequest("GET", url), deadline)
+
+    def _post(self, task: _Task, url: str, method: str, form: Mapping[str, str]) -> HttpResponse:
+        auth = authenticate(method, task.client.client_id, task.client.client_secret)
+        request = HttpRequest("POST", url, {**form, **auth.form}, auth.headers)
         return send_request(task.issuer, self._tls_contexts, request, task.deadline)
 
     def _endpoints_of(self, issuer: Issuer, deadline: float) -> Endpoints:
-        return configured(issuer) or self._cached(issuer) or self._discover(issuer, deadline)
+        configured = configured_endpoints(issuer)
+        return configured or self._cached(issuer) or self._discover(issuer, deadline)
 
     def _cached(self, issuer: Issuer) -> Endpoints | None:
-        """What was learnt about an issuer configured exactly like this one."""
         with self._lock:
-            asked, places = self._endpoints.get(issuer.name, (None, None))
-        return places if asked is not None and _have_same_metadata(asked, issuer) else None
+            cached_for, endpoints = self._endpoints.get(issuer.name, (None, None))
+        # Requests for the same metadata may differ in their scope.
+        same = cached_for is not None and replace(cached_for, scope="") == replace(issuer, scope="")
+        return endpoints if same else None
 
     def _discover(self, issuer: Issuer, deadline: float) -> Endpoints:
-        places = discover(
-            issuer,
-            lambda url: send_request(issuer, self._tls_contexts, HttpRequest("GET", url), deadline),
-        )
+        """Read the metadata; raises RequestFailed with UNREACHABLE, TLS or METADATA.
+
+        None of these can have consumed a refresh token, because none was sent.
+        """
+        body = self._read_metadata(issuer, deadline)
+        try:
+            endpoints = parse_metadata(issuer, body)
+        except MetadataError as error:
+            log.error("metadata of issuer %s: %s", issuer.name, error)  # noqa: TRY400
+            raise RequestFailed(FailureReason.METADATA) from None
+        if endpoints.introspection_fault:
+            fault = endpoints.introspection_fault
+            log.warning("metadata of issuer %s: its introspection_endpoint %s", issuer.name, fault)
         with self._lock:
-            self._endpoints[issuer.name] = issuer, places
-        return places
+            self._endpoints[issuer.name] = issuer, endpoints
+        return endpoints
+
+    def _read_metadata(self, issuer: Issuer, deadline: float) -> Sensitive:
+        for url in metadata_urls(issuer):
+            try:
+                response = self._get(issuer, url, deadline)
+            except RequestFailed as error:
+                is_tls = error.reason is FailureReason.TLS
+                reason = FailureReason.TLS if is_tls else FailureReason.UNREACHABLE
+                raise RequestFailed(reason) from None
+            failed = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            throttled = response.status == HTTPStatus.TOO_MANY_REQUESTS
+            if failed or throttled or not response.is_complete:
+                raise RequestFailed(FailureReason.UNREACHABLE)
+            if response.status == HTTPStatus.OK:
+                return response.body
+        log.error("issuer %s has no metadata", issuer.name)
+        raise RequestFailed(FailureReason.METADATA)
 
 
-def _have_same_metadata(one: Issuer, other: Issuer) -> bool:
-    """Whether two configurations lead to the same metadata; a request may leave its scope out."""
-    return replace(one, scope="") == replace(other, scope="")
-
-
-def _to_response(answer: HttpResponse) -> TokenResponse:
-    outcome = parse_token_response(answer.status, answer.body, answer.retry_after, time.time())
-    # Half an answer proves nothing, unless what it lacks was not needed.
-    return (
-        outcome
-        if answer.is_complete or isinstance(outcome, Success)
-        else Failure(FailureReason.NO_ANSWER)
-    )
-
-
-def _active(answer: HttpResponse) -> bool | None:
-    if answer.status != HTTPStatus.OK or not answer.is_complete:
-        return None
-    try:
-        said = json.loads(answer.body.reveal())
-    except (ValueError, RecursionError):
-        return None
-    active = said.get("active") if isinstance(said, dict) else None
-    return active if isinstance(active, bool) else None
-
-
-def _authenticate(method: str, client: Client, form: dict[str, str]) -> dict[str, str]:
-    """Client authentication (RFC 6749 section 2.3.1); may add to the form."""
-    secret = client.client_secret.reveal()
-    if not secret or method == "none":
-        form["client_id"] = client.client_id
-        return {}
-    if method == "post":
-        form |= {"client_id": client.client_id, "client_secret": secret}
-        return {}
-    encode = str if method == "basic_raw" else quote_plus
-    pair = f"{encode(client.client_id)}:{encode(secret)}".encode()
-    return {"Authorization": f"Basic {base64.b64encode(pair).decode('ascii')}"}
+def _to_response(response: HttpResponse) -> TokenResponse:
+    parsed = parse_token_response(response.status, response.body, response.retry_after, time.time())
+    # An incomplete response proves nothing, unless it contains the tokens.
+    if response.is_complete or isinstance(parsed, Success):
+        return parsed
+    return Failure(FailureReason.NO_ANSWER)
