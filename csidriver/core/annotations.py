@@ -1,6 +1,6 @@
-"""The annotations, Secret types and Secret keys that users and the driver's roles agree on.
+"""Annotations, Secret types and Secret keys: the interface to users, and between the roles.
 
-This file is the user interface; `docs/architecture.md` specifies each key.
+`docs/architecture.md` specifies each of them.
 """
 
 from csidriver.core.names import DRIVER_NAME

@@ -1,13 +1,22 @@
 """The companion: the Secret in the tokens namespace that nodes read.
 
-It holds an access token and a status, never anything that renews.
+It holds an access token and a status, never a refresh token.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from csidriver.core import annotations as core_annotations
+from csidriver.core.annotations import (
+    COMPANION_TYPE,
+    GENERATION,
+    MESSAGE,
+    NEXT_REFRESH,
+    SOURCE_NAME,
+    SOURCE_NAMESPACE,
+    SOURCE_UID,
+    STATUS,
+)
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.kubernetes.timestamp import format_rfc3339, parse_rfc3339
 from csidriver.core.names import SourceRef
@@ -18,7 +27,7 @@ from csidriver.errors import InvalidSecret
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """An access token; all instants in epoch seconds, `written_at` with milliseconds."""
+    """An access token. Instants are epoch seconds, `written_at` with milliseconds."""
 
     value: Sensitive
     token_type: str
@@ -28,13 +37,12 @@ class AccessToken:
 
     @property
     def lifetime(self) -> float:
-        """Seconds from issue to expiry."""
         return self.expires_at - self.issued_at
 
 
 @dataclass(frozen=True, slots=True)
 class Companion:
-    """What the refresher tells nodes about one source."""
+    """The content of a companion."""
 
     source: SourceRef
     source_uid: str
@@ -46,42 +54,39 @@ class Companion:
 
     @classmethod
     def from_secret(cls, secret: Secret) -> "Companion":
-        """Raises InvalidSecret when the Secret is none of ours or was damaged."""
-        annotations = secret.annotations if secret.type == core_annotations.COMPANION_TYPE else {}
+        """Raise InvalidSecret if the Secret is not a companion, or is damaged."""
+        annotations = secret.annotations if secret.type == COMPANION_TYPE else {}
         try:
             return cls(
-                source=SourceRef(
-                    annotations[core_annotations.SOURCE_NAMESPACE],
-                    annotations[core_annotations.SOURCE_NAME],
-                ),
-                source_uid=annotations[core_annotations.SOURCE_UID],
-                generation=int(annotations[core_annotations.GENERATION]),
-                status=Status(annotations[core_annotations.STATUS]),
-                message=annotations.get(core_annotations.MESSAGE, ""),
-                next_refresh=parse_rfc3339(annotations.get(core_annotations.NEXT_REFRESH, ""))
-                or 0.0,
+                source=SourceRef(annotations[SOURCE_NAMESPACE], annotations[SOURCE_NAME]),
+                source_uid=annotations[SOURCE_UID],
+                generation=int(annotations[GENERATION]),
+                status=Status(annotations[STATUS]),
+                message=annotations.get(MESSAGE, ""),
+                next_refresh=parse_rfc3339(annotations.get(NEXT_REFRESH, "")) or 0.0,
                 token=_token(secret.data),
             )
         except (KeyError, ValueError) as error:
             raise InvalidSecret(
                 f"Secret {secret.namespace}/{secret.name}",
-                [f"is no companion ({type(error).__name__}); delete it, the refresher restores it"],
+                [
+                    f"is not a companion ({type(error).__name__}); "
+                    "delete it, the refresher restores it"
+                ],
             ) from None
 
     def annotations(self) -> dict[str, str]:
-        """The annotations of the Secret."""
         return {
-            core_annotations.SOURCE_NAMESPACE: self.source.namespace,
-            core_annotations.SOURCE_NAME: self.source.name,
-            core_annotations.SOURCE_UID: self.source_uid,
-            core_annotations.GENERATION: str(self.generation),
-            core_annotations.STATUS: self.status.value,
-            core_annotations.MESSAGE: self.message,
-            core_annotations.NEXT_REFRESH: format_rfc3339(self.next_refresh),
+            SOURCE_NAMESPACE: self.source.namespace,
+            SOURCE_NAME: self.source.name,
+            SOURCE_UID: self.source_uid,
+            GENERATION: str(self.generation),
+            STATUS: self.status.value,
+            MESSAGE: self.message,
+            NEXT_REFRESH: format_rfc3339(self.next_refresh),
         }
 
     def data(self) -> dict[str, Sensitive]:
-        """The data of the Secret; empty while there is no access token."""
         if self.token is None:
             return {}
         return {
@@ -94,7 +99,7 @@ class Companion:
 
 
 def parse_or_none(secret: Secret | None) -> Companion | None:
-    """What a Secret tells nodes, None if it is absent, none of ours or damaged."""
+    """Return None if the Secret is absent, is not a companion, or is damaged."""
     try:
         return None if secret is None else Companion.from_secret(secret)
     except InvalidSecret:
@@ -102,9 +107,9 @@ def parse_or_none(secret: Secret | None) -> Companion | None:
 
 
 def generation_of(secret: Secret | None) -> int:
-    """The generation that nodes have seen last, 0 if none."""
-    seen = parse_or_none(secret)
-    return 0 if seen is None else seen.generation
+    """Return the generation that nodes have seen last, 0 if they have seen no companion."""
+    companion = parse_or_none(secret)
+    return 0 if companion is None else companion.generation
 
 
 def _token(data: Mapping[str, Sensitive]) -> AccessToken | None:
@@ -122,5 +127,5 @@ def _token(data: Mapping[str, Sensitive]) -> AccessToken | None:
 def _instant(text: Sensitive) -> float:
     instant = float(text.reveal())
     if not math.isfinite(instant):
-        raise ValueError("no instant")
+        raise ValueError("not an instant")
     return instant

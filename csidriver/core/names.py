@@ -11,7 +11,7 @@ FIELD_MANAGER = "oauth2-csi"
 
 # The refresher's Deployment and its Lease.
 REFRESHER = "oauth2-csi-refresher"
-# The webhook: its Service and its configuration, the Secret of its certificate, and its path.
+# The webhook's Service and configuration, the Secret of its certificates, and its path.
 WEBHOOK = "oauth2-csi-webhook"
 CERTIFICATE = "oauth2-csi-webhook-tls"
 ADMISSION_PATH = "/mutate"
@@ -19,7 +19,7 @@ ADMISSION_PATH = "/mutate"
 DRIVER_NAMESPACE = "oauth2-csi"
 TOKENS_NAMESPACE = "oauth2-csi-tokens"
 
-# Keys kubelet puts into volume_context (podInfoOnMount); users cannot forge them.
+# Keys that kubelet puts into volume_context (podInfoOnMount); users cannot forge them.
 POD_NAME = "csi.storage.k8s.io/pod.name"
 POD_NAMESPACE = "csi.storage.k8s.io/pod.namespace"
 POD_UID = "csi.storage.k8s.io/pod.uid"
@@ -31,24 +31,23 @@ TEMPLATE_KEY = "template"
 
 @dataclass(frozen=True, slots=True, order=True)
 class SourceRef:
-    """Names one annotated Secret, the source of a token."""
+    """Reference to a source."""
 
     namespace: str
     name: str
 
     @property
     def id(self) -> str:
-        """First 32 hex digits of SHA-256 of `namespace/name`."""
         return hashlib.sha256(str(self).encode()).hexdigest()[:32]
 
     @property
     def grant(self) -> str:
-        """Name of the Secret in the driver's namespace that holds the live document."""
+        """Name of the grant, in the driver namespace."""
         return f"grant-{self.id}"
 
     @property
     def companion(self) -> str:
-        """Name of the Secret in the tokens namespace that nodes read."""
+        """Name of the companion, in the tokens namespace."""
         return f"token-{self.id}"
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The type in which secrets live: it shows itself to nobody who did not ask by name."""
+"""The type that holds secrets and keeps them out of logs, messages and serialised forms."""
 
 import hashlib
 import hmac
@@ -7,7 +7,7 @@ from typing import NoReturn, final
 
 @final
 class Sensitive:
-    """A secret text. `reveal()` is the one way to it, so a search for that word finds every use."""
+    """A secret text. Only `reveal` returns it, so a search for that word finds every use."""
 
     __slots__ = ("_text",)
 
@@ -15,11 +15,11 @@ class Sensitive:
         self._text = text
 
     def reveal(self) -> str:
-        """The secret itself; callers hand it on to the wire, a file or a parser, nowhere else."""
+        """Return the secret, which callers pass only to a connection, a file or a parser."""
         return self._text
 
     def hash(self) -> str:
-        """First 16 hex digits of SHA-256: names a high-entropy token without disclosing it."""
+        """Return 16 hex digits of SHA-256, which identify a token without disclosing it."""
         return hashlib.sha256(self._text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def __bool__(self) -> bool:
@@ -43,4 +43,4 @@ class Sensitive:
         return repr(self)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Sensitive value is not to be serialised")
+        raise TypeError("a Sensitive value must not be serialised")

@@ -1,8 +1,4 @@
-"""What users and operators are told: statuses, warnings, and the signals that lead to them.
-
-One table maps every signal an exchange can end with to what it proves about the refresh token,
-the status a user sees, the pace of further attempts and the metric class.
-"""
+"""The statuses and warnings of a token, as users and operators see them."""
 
 from enum import Enum
 
@@ -23,7 +19,7 @@ class Status(Enum):
 
 
 class TokenWarning(Enum):
-    """Something a user should know while the token works, as the annotation `warning` spells it."""
+    """A problem of a token that still works, as the annotation `warning` spells it."""
 
     REFRESH_TOKEN_EXPIRING = "RefreshTokenExpiring"  # noqa: S105 - a name
     OLD_SEED_RESTORED = "OldSeedRestored"

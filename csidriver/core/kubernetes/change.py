@@ -1,4 +1,4 @@
-"""What every backend of Secrets tells and is told besides Secrets themselves."""
+"""Changes of Secrets as a watch reports them, and the namespaces that it watches."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -9,7 +9,7 @@ from csidriver.core.names import SourceRef
 
 @dataclass(frozen=True, slots=True)
 class Namespaces:
-    """Where Secrets are: grants, companions, and the `namespaces` of sources (all if empty)."""
+    """The namespaces of grants (`driver`), companions (`tokens`) and sources; no `sources`: all."""
 
     driver: str = names.DRIVER_NAMESPACE
     tokens: str = names.TOKENS_NAMESPACE
@@ -17,7 +17,7 @@ class Namespaces:
 
 
 class TokenObject(Enum):
-    """Which of the three Secrets of a token a change is about."""
+    """The three kinds of Secrets."""
 
     SOURCE = auto()
     GRANT = auto()
@@ -26,11 +26,10 @@ class TokenObject(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SecretChange:
-    """A Secret as a watch saw it: `resource_version` is "" when it is gone.
+    """A change of a Secret. `resource_version` is "" if it, or the annotation of a source, is gone.
 
-    A source that is no longer annotated is gone, too. `written_by_driver` says of a source that
-    its newest write is our own, so that all earlier content has been seen. A change holds no
-    content: a reader of the Secret may find it changed once more.
+    `written_by_driver` is true for a source whose newest write is our own: the refresher knows its
+    content. A change holds no content: the Secret may have changed again when it is read.
     """
 
     ref: SourceRef

@@ -1,4 +1,4 @@
-"""Kubernetes Events, as the driver reports them."""
+"""Kubernetes Events of the driver."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from csidriver.core.names import SourceRef
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a user finds under `kubectl describe`; one that recurs is counted, not repeated.
+    """An Event as `kubectl describe` shows it. The backend counts one that recurs.
 
-    `uid` is that of the object, "" if it was never read; `reason` a CamelCase word, `message` free
-    of secrets. `topic` tells Events of one object and reason apart.
+    `uid` is that of the object, "" if unknown. `reason` is a CamelCase word. `message` contains no
+    secret. `topic` distinguishes Events of the same object and reason.
     """
 
     ref: SourceRef
@@ -23,8 +23,10 @@ class Event:
 
     @property
     def object_reference(self) -> dict[str, str]:
-        """The reference to the object, as Kubernetes writes it."""
-        place = {"namespace": self.ref.namespace, "name": self.ref.name}
-        version = "apps/v1" if self.kind == "Deployment" else "v1"
-        known = {"uid": self.uid} if self.uid else {}
-        return {"apiVersion": version, "kind": self.kind, **known, **place}
+        """The ObjectReference of the Kubernetes API."""
+        return {
+            "apiVersion": "apps/v1" if self.kind == "Deployment" else "v1",
+            "kind": self.kind,
+            "namespace": self.ref.namespace,
+            "name": self.ref.name,
+        } | ({"uid": self.uid} if self.uid else {})

@@ -1,7 +1,7 @@
-"""Which of several refreshers may work: a lease as it is stored, and when it counts as free.
+"""Leases: the record that elects one of several refreshers, and when it has expired.
 
-Clocks of two machines are never compared. A lease is free once it has not changed for as long as
-its holder promised, on the monotonic clock of whoever looks at it.
+Clocks of two machines are never compared. A lease has expired when it has not changed for its
+`duration`, on the monotonic clock of the process that observes it.
 """
 
 from dataclasses import dataclass, replace
@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """A lease. `holder` "" means nobody; `version` changes with every write, "" is not stored.
+    """A lease. `holder` is "" after a release; `version` changes with every write.
 
-    `duration` in seconds; the instants, in epoch seconds, are for people to read.
+    `duration` is in seconds. The instants, in epoch seconds, are information for people.
     """
 
     holder: str
@@ -24,31 +24,29 @@ class LeaseRecord:
 
 @dataclass(frozen=True, slots=True)
 class ObservedLease:
-    """A lease as it is (None: there is none) and since when it has looked like that.
+    """A lease (None if absent) and the instant since which the observer knows this version.
 
-    `since` is an instant of the observer's monotonic clock, taken after the look.
+    `since` is an instant of the observer's monotonic clock, taken after the read.
     """
 
     record: LeaseRecord | None
     since: float
 
     def is_expired_for(self, holder: str, now: float) -> bool:
-        """Whether `holder` may take it."""
-        record = self.record
-        if record is None or record.holder in {"", holder}:
+        if self.record is None or self.record.holder in {"", holder}:
             return True
-        return now >= self.since + record.duration
+        return now >= self.since + self.record.duration
 
 
 def observe(before: ObservedLease | None, record: LeaseRecord | None, now: float) -> ObservedLease:
-    """What a look at `now` makes of an earlier one: an unchanged lease keeps its age."""
+    """Return the observation after a read at `now`: an unchanged lease keeps its `since`."""
     if before is not None and _version(before.record) == _version(record):
         return before
     return ObservedLease(record, now)
 
 
 def acquired(stored: LeaseRecord | None, holder: str, duration: float, now: float) -> LeaseRecord:
-    """What `holder` writes at `now` (epoch seconds) to take a lease, or to keep it."""
+    """Return the record that `holder` writes at `now` (epoch seconds) to acquire or renew."""
     if stored is None:
         return LeaseRecord(holder, duration, now, now)
     renewed = replace(stored, duration=duration, renewed_at=now)

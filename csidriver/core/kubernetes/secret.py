@@ -1,7 +1,8 @@
-"""Kubernetes Secrets as this driver sees them, and the patches it writes.
+"""Kubernetes Secrets and patches of them.
 
-Only annotations under our two prefixes survive decoding: kubectl's `last-applied-configuration`
-holds a copy of the user's refresh token and must not travel through our memory or logs.
+Decoding keeps only the annotations with the driver's two prefixes: kubectl's
+`last-applied-configuration` holds a copy of the user's refresh token, which must not reach our
+memory or logs.
 """
 
 import base64
@@ -18,13 +19,11 @@ from csidriver.core.sensitive import Sensitive
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A Secret as read: metadata that concerns us, and its data as text.
+    """A Secret as read. A data value that is not base64 of UTF-8 text is left out.
 
-    A data value that is not base64 of UTF-8 text is left out, as if the key were absent.
-    `manager` is the field manager of the newest write ("" if the backend does not say), `age` the
-    seconds between the newest write of ours and the moment of reading, both by the backend's own
-    clock (None if it does not say). Two reads of one version differ in nothing but age, so they
-    are equal.
+    `manager` is the field manager of the newest write, "" if unknown. `age` is the number of
+    seconds from the driver's newest write to the read, by the backend's clock, None if unknown.
+    Two reads of one version differ in their age only, so they are equal.
     """
 
     namespace: str
@@ -39,9 +38,9 @@ class Secret:
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any], now: float | None = None) -> "Secret":
-        """Decode the JSON (or YAML) form of a `v1` Secret; `stringData` overrides `data`.
+        """Decode a `v1` Secret; `stringData` overrides `data`.
 
-        `now` is the instant of reading by the backend's clock, in epoch seconds.
+        `now` is the instant of the read by the backend's clock, in epoch seconds.
         """
         metadata = manifest.get("metadata") or {}
         data = {key: _decoded(value) for key, value in (manifest.get("data") or {}).items()}
@@ -60,7 +59,7 @@ class Secret:
         )
 
     def to_manifest(self) -> dict[str, Any]:
-        """The JSON form for a create request; the result holds secrets in the clear."""
+        """Return the JSON of a create request, which holds secrets in the clear."""
         return {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -76,13 +75,13 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class SecretPatch:
-    """Changes to one Secret; None removes a key, keys not named stay as they are."""
+    """A change of one Secret. None removes a key; keys that are not named stay."""
 
     annotations: Mapping[str, str | None] = field(default_factory=dict)
     data: Mapping[str, Sensitive | None] = field(default_factory=dict)
 
     def to_merge_patch(self, resource_version: str) -> dict[str, Any]:
-        """A JSON merge patch (RFC 7396) that fails with 409 unless the version still holds."""
+        """Return a JSON merge patch (RFC 7396), which fails with 409 if the version is old."""
         body: dict[str, Any] = {"metadata": {"resourceVersion": resource_version}}
         if self.annotations:
             body["metadata"]["annotations"] = dict(self.annotations)
@@ -92,7 +91,6 @@ class SecretPatch:
 
 
 def own_annotations(annotations: Mapping[str, Any]) -> dict[str, str]:
-    """Those annotations that are ours to read."""
     return {
         key: str(value)
         for key, value in annotations.items()
@@ -101,10 +99,10 @@ def own_annotations(annotations: Mapping[str, Any]) -> dict[str, str]:
 
 
 def newest_manager(metadata: Mapping[str, Any]) -> str:
-    """The field manager of the newest write, "" if the backend does not say.
+    """Return the field manager of the newest write, "" if the backend does not say.
 
-    Kubernetes tells the second only. Of two writes in one second ours counts as the older one:
-    then nobody takes a stranger's write for one of ours.
+    Times have a resolution of one second. Of two writes in one second ours counts as the older
+    one, so that the write of another manager is never taken for ours.
     """
 
     def rank(entry: Mapping[str, Any]) -> tuple[str, bool]:
@@ -119,7 +117,7 @@ def _encoded(value: Sensitive) -> str:
 
 
 def _decoded(value: Any) -> Sensitive | None:
-    # The API server takes wrapped base64 too: Go's decoder passes over line breaks.
+    # The API server accepts wrapped base64: Go's decoder ignores line breaks.
     text = "" if value is None else str(value).replace("\r", "").replace("\n", "")
     try:
         return Sensitive(base64.b64decode(text, validate=True).decode())
@@ -131,6 +129,6 @@ def _age(metadata: Mapping[str, Any], now: float | None) -> float | None:
     if now is None:
         return None
     entries = metadata.get("managedFields") or []
-    told = [str(e.get("time", "")) for e in entries if e.get("manager") == FIELD_MANAGER]
-    written_at = max((at for at in map(parse_rfc3339, told) if at is not None), default=None)
+    times = [str(e.get("time", "")) for e in entries if e.get("manager") == FIELD_MANAGER]
+    written_at = max((at for at in map(parse_rfc3339, times) if at is not None), default=None)
     return None if written_at is None else max(0.0, now - written_at)

@@ -1,15 +1,15 @@
-"""Instants as users read them: RFC 3339 in UTC. Everywhere else an instant is epoch seconds."""
+"""Instants in RFC 3339, for annotations and messages; elsewhere they are epoch seconds."""
 
 from datetime import UTC, datetime
 
 
 def format_rfc3339(instant: float) -> str:
-    """Epoch seconds as `2026-11-23T18:51:00Z`; fractions are cut off."""
+    """Format epoch seconds in UTC, without fractions, such as `2026-11-23T18:51:00Z`."""
     return datetime.fromtimestamp(int(instant), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_rfc3339(text: str) -> float | None:
-    """Epoch seconds of an RFC 3339 instant, None if it is none."""
+    """Return epoch seconds, None if the text is not an instant with an offset."""
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:

@@ -9,11 +9,12 @@ LONGEST_NAME = 253
 
 
 def is_dns1123_label(value: object) -> TypeGuard[str]:
-    """Whether this may name a namespace."""
+    """Return whether this is a valid name of a namespace."""
     return isinstance(value, str) and _LABEL.fullmatch(value) is not None
 
 
 def is_dns1123_subdomain(value: object) -> TypeGuard[str]:
-    """Whether this may name most other objects, Secrets and ConfigMaps among them."""
-    short = isinstance(value, str) and len(value) <= LONGEST_NAME
-    return short and _SUBDOMAIN.fullmatch(str(value)) is not None
+    """Return whether this is a valid name of a Secret or ConfigMap."""
+    if not isinstance(value, str) or len(value) > LONGEST_NAME:
+        return False
+    return _SUBDOMAIN.fullmatch(value) is not None

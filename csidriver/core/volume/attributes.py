@@ -1,4 +1,4 @@
-"""Volume attributes: what a user writes under `csi.volumeAttributes`, parsed once into a value."""
+"""Volume attributes: the `csi.volumeAttributes` of a pod, parsed once into a value."""
 
 import difflib
 import re
@@ -34,16 +34,16 @@ _MAX_UNKNOWN = 8
 _MAX_ID = 2**32 - 2
 # Seconds, unless a quarter of the token's lifetime is less.
 DEFAULT_MIN_VALIDITY = 30.0
-_FORBIDDEN_BITS = 0o337
-_OWNER_READS = 0o400
+# Nobody writes a token file, and only the owner and the group read it.
+_MODES = (0o400, 0o440)
 
 
 @dataclass(frozen=True, slots=True)
 class VolumeAttributes:
-    """A checked request for one token file. `mode` in octal bits, `min_validity` in seconds.
+    """A valid request for one token file.
 
-    `template_config_map` names the ConfigMap that replaces `template`, "" if there is none;
-    `min_validity` is None unless the user set it.
+    If `template_config_map` is not "", that ConfigMap replaces `template`. `min_validity` is in
+    seconds, None unless the user set it.
     """
 
     secret_name: str
@@ -57,14 +57,10 @@ class VolumeAttributes:
 
     @classmethod
     def parse(cls, context: Mapping[str, str], fs_group: str) -> "VolumeAttributes":
-        """Parse a CSI volume_context; keys that kubelet adds are passed over.
+        """Parse a CSI volume_context, without the keys that kubelet adds.
 
-        Args:
-            context: the volume_context of NodePublishVolume.
-            fs_group: the pod's fsGroup as kubelet passes it in volume_mount_group, "" if unset.
-
-        Raises:
-            InvalidRequest: with every problem: the key, its fault, the nearest known key.
+        `fs_group` is the pod's fsGroup as kubelet passes it in volume_mount_group, "" if unset.
+        Raises InvalidRequest with every problem.
         """
         given = {k: v for k, v in context.items() if not k.startswith(KUBELET_PREFIX)}
         problems = _unknown(given)
@@ -84,7 +80,7 @@ class VolumeAttributes:
             owner=owner,
             group=reader.take("group", _id, owner if pod_group is None else pod_group),
             mode=reader.take("mode", _mode, 0o440 if shared else 0o400),
-            template=reader.take("template", _template, DEFAULT),
+            template=reader.take("template", Template.parse, DEFAULT),
             template_config_map=reader.take("templateConfigMapName", _object_name, ""),
             min_validity=reader.take("minValidity", _seconds, None),
         )
@@ -95,13 +91,12 @@ class VolumeAttributes:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads values and notes what is wrong with them."""
+    """Converts values, and collects the problems of those that it cannot convert."""
 
     given: Mapping[str, str]
     problems: list[str]
 
     def take(self, key: str, convert: Callable[[str], T], default: T) -> T:
-        """The converted value of a key; the default if it is absent or, with a note, wrong."""
         if key not in self.given:
             return default
         try:
@@ -161,19 +156,14 @@ def _id(text: str) -> int:
 def _mode(text: str) -> int:
     if not _MODE.fullmatch(text):
         raise ValueError(f"must be three octal digits such as 0400, not {quote_untrusted(text)}")
-    mode = int(text, 8)
-    if mode & _FORBIDDEN_BITS or not mode & _OWNER_READS:
+    if int(text, 8) not in _MODES:
         raise ValueError(
             f"must be 0400 or 0440: read bits for owner and group only, not {quote_untrusted(text)}"
         )
-    return mode
+    return int(text, 8)
 
 
 def _seconds(text: str) -> float:
     if not _NUMBER.fullmatch(text):
         raise ValueError(f"must be a number of seconds, not {quote_untrusted(text)}")
     return float(text)
-
-
-def _template(text: str) -> Template:
-    return Template.parse(text)

@@ -1,4 +1,4 @@
-"""Parses `/proc/self/mountinfo`, whose format proc(5) describes."""
+"""The mounts in `/proc/self/mountinfo`, in the format of proc(5)."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One mount: which directory of which file system appears where."""
+    """One mount: the directory `root` of the file system on `device` appears at `target`."""
 
     mount_id: int
     device: str
@@ -21,7 +21,7 @@ class Mount:
 
 
 def parse(lines: Iterable[str]) -> Iterator[Mount]:
-    """Mounts in the order of the file: of several on one target, the last one is on top."""
+    """Yield mounts in the order of the file: of several on one target, the last is on top."""
     for line in lines:
         # The kernel escapes space, tab and newline only: other white space is part of a path.
         fields = line.rstrip("\n").split(" ")
@@ -41,5 +41,4 @@ def parse(lines: Iterable[str]) -> Iterator[Mount]:
 
 
 def _unescape(path: str) -> str:
-    """Undo the kernel's octal escapes of space, tab, newline and backslash."""
     return _OCTAL.sub(lambda match: chr(int(match[1], 8)), path)

@@ -1,7 +1,7 @@
-"""Whether a pod may start with what was seen of its token, and if not, what its user is told.
+"""The decision whether a pod may start with its token, and the error if it may not.
 
-The texts end up verbatim in FailedMount events: they name the Secret and the cure, are stable
-while the cause is, and carry no secret.
+Kubelet copies the texts into FailedMount events. So they name the Secret and the remedy, stay the
+same while the cause stays, and contain no secret.
 """
 
 from dataclasses import dataclass
@@ -12,23 +12,17 @@ from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.names import SourceRef
 from csidriver.core.status import Status
 from csidriver.core.volume.attributes import DEFAULT_MIN_VALIDITY
-from csidriver.errors import (
-    DriverError,
-    NotReady,
-    StoreError,
-    StoreRefused,
-    TokenUnavailable,
-)
+from csidriver.errors import DriverError, NotReady, StoreError, StoreRefused, TokenUnavailable
 
-# Statuses that end by themselves.
-_MAY_PASS = (Status.READY, Status.PENDING, Status.UNCERTAIN, Status.ISSUER_UNAVAILABLE)
+# The refresher can leave these statuses without the user.
+_TEMPORARY = (Status.READY, Status.PENDING, Status.UNCERTAIN, Status.ISSUER_UNAVAILABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedCompanion:
-    """What is known of one companion: `looked` once the backend has answered at all.
+    """The last state of a companion that a watch has reported.
 
-    `error` is the backend's refusal or failure that came after the last answer.
+    `answered` is true once the backend has answered. `error` is newer than the last answer.
     """
 
     answered: bool = False
@@ -37,27 +31,26 @@ class ObservedCompanion:
 
 
 def min_validity(token: AccessToken, wanted: float | None) -> float:
-    """Seconds a token must still live at a pod's first start."""
+    """Return the seconds that a token must still live when its pod starts."""
     return min(DEFAULT_MIN_VALIDITY, token.lifetime / 4) if wanted is None else wanted
 
 
 def is_valid_for_start(observed: ObservedCompanion, now: float, wanted: float | None) -> bool:
-    """Whether a pod may start with this token."""
     token = None if observed.companion is None else observed.companion.token
     return token is not None and token.expires_at - now >= max(min_validity(token, wanted), 0.001)
 
 
 def can_stop_waiting(observed: ObservedCompanion, now: float, wanted: float | None) -> bool:
-    """Whether waiting a little longer is pointless: all is good, or only a user can help."""
-    hopeless = observed.companion is not None and observed.companion.status not in _MAY_PASS
+    """Return whether waiting cannot help: the token is valid, or only the user can fix it."""
+    final = observed.companion is not None and observed.companion.status not in _TEMPORARY
     refused = isinstance(observed.error, StoreRefused) and observed.companion is None
-    return hopeless or refused or is_valid_for_start(observed, now, wanted)
+    return final or refused or is_valid_for_start(observed, now, wanted)
 
 
 def unavailable_error(
     ref: SourceRef, observed: ObservedCompanion, now: float, wanted: float | None = None
 ) -> DriverError:
-    """The error for a volume without a good token."""
+    """Return the error for a volume that cannot be published yet."""
     companion = observed.companion
     if companion is None:
         if observed.error is not None:
@@ -81,12 +74,12 @@ def unavailable_error(
 
 
 def expired_error(ref: SourceRef, observed: ObservedCompanion, now: float) -> NotReady:
-    """The error for a published volume whose file holds a token that no server takes any more."""
+    """Return the error for a published volume whose token has expired."""
     return _not_ready(f"the access token of Secret {ref} has expired", ref, observed, now)
 
 
 def missing_error(ref: SourceRef, observed: ObservedCompanion, now: float) -> NotReady:
-    """The error for a published volume whose file is gone, while no token can make a new one."""
+    """Return the error for a published volume whose file was removed, without a new token."""
     return _not_ready(f"the token file of Secret {ref} is gone", ref, observed, now)
 
 
@@ -102,14 +95,12 @@ def _not_ready(text: str, ref: SourceRef, observed: ObservedCompanion, now: floa
 
 
 def _read_error(ref: SourceRef, error: DriverError) -> DriverError:
-    """The same error with what it is about; its code stays."""
     if not isinstance(error, StoreError):
         return error
     return type(error)(f"the token of Secret {ref} cannot be read: {error}; it is tried again")
 
 
 def _next_refresh_text(companion: Companion, now: float) -> str:
-    """When the refresher means to try again."""
     if companion.next_refresh > now:
         return f"next refresh: {format_rfc3339(companion.next_refresh)}"
     return "next refresh: due" if companion.next_refresh else "no refresh is planned"

@@ -1,7 +1,7 @@
-"""Templates of token files: which bytes a reader finds.
+"""Templates of token files.
 
-Three names expand, `$$` is a literal dollar sign, everything else stays byte for byte; nothing is
-added, no newline either. Names that would expose a refresh token or client secret do not exist.
+Three names expand, `$$` becomes a dollar sign, everything else stays byte for byte, and nothing is
+added, not even a newline. No name expands to a refresh token or a client secret.
 """
 
 import re
@@ -12,7 +12,7 @@ from csidriver.core.companion import AccessToken
 from csidriver.errors import InvalidTemplate
 
 MAX_CONTENT = 64 * 1024
-# A gRPC status has room for a few KiB, a template for thousands of faults.
+# A gRPC status has room for a few KiB; a template can have thousands of problems.
 _MAX_PROBLEMS = 8
 
 _NAMES: Mapping[str, Callable[[AccessToken], str]] = {
@@ -25,13 +25,13 @@ _PIECE = re.compile(r"\$\$|\$\(([^)]*)(\)?)")
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A template that was checked. Build it with `parse`."""
+    """A valid template. Build it with `parse`."""
 
     text: str
 
     @classmethod
     def parse(cls, text: str) -> "Template":
-        """Raises InvalidTemplate, with every fault, unless each name is known."""
+        """Raise InvalidTemplate with every problem, unless each name is known."""
         problems = []
         if len(text.encode("utf-8", "surrogatepass")) > MAX_CONTENT:
             problems.append(f"is larger than {MAX_CONTENT // 1024} KiB")
@@ -51,10 +51,10 @@ class Template:
         return cls(text)
 
     def render(self, token: AccessToken) -> bytes:
-        """The exact bytes of the file.
+        """Return the exact bytes of the file, or raise InvalidTemplate if they exceed 64 KiB.
 
-        Raises InvalidTemplate when they would be more than 64 KiB: a template may name the token
-        thousands of times, and the file system is shared by every volume of the node.
+        A template can name the token thousands of times, and all volumes of a node share one file
+        system.
         """
         values = {f"$({name})": value(token) for name, value in _NAMES.items()} | {"$$": "$"}
         pieces = (match[0] for match in _PIECE.finditer(self.text))
