@@ -7,16 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from csidriver.core.annotations import (
-    COMPANION_TYPE,
-    GENERATION,
-    MESSAGE,
-    NEXT_REFRESH,
-    SOURCE_NAME,
-    SOURCE_NAMESPACE,
-    SOURCE_UID,
-    STATUS,
-)
+from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.kubernetes.timestamp import format_rfc3339, parse_rfc3339
 from csidriver.core.names import SourceRef
@@ -55,35 +46,34 @@ class Companion:
     @classmethod
     def from_secret(cls, secret: Secret) -> "Companion":
         """Raise InvalidSecret if the Secret is not a companion, or is damaged."""
-        annotations = secret.annotations if secret.type == COMPANION_TYPE else {}
+        values = secret.annotations if secret.type == annotations.COMPANION_TYPE else {}
         try:
             return cls(
-                source=SourceRef(annotations[SOURCE_NAMESPACE], annotations[SOURCE_NAME]),
-                source_uid=annotations[SOURCE_UID],
-                generation=int(annotations[GENERATION]),
-                status=Status(annotations[STATUS]),
-                message=annotations.get(MESSAGE, ""),
-                next_refresh=parse_rfc3339(annotations.get(NEXT_REFRESH, "")) or 0.0,
+                source=SourceRef(
+                    values[annotations.SOURCE_NAMESPACE], values[annotations.SOURCE_NAME]
+                ),
+                source_uid=values[annotations.SOURCE_UID],
+                generation=int(values[annotations.GENERATION]),
+                status=Status(values[annotations.STATUS]),
+                message=values.get(annotations.MESSAGE, ""),
+                next_refresh=parse_rfc3339(values.get(annotations.NEXT_REFRESH, "")) or 0.0,
                 token=_token(secret.data),
             )
         except (KeyError, ValueError) as error:
-            raise InvalidSecret(
-                f"Secret {secret.namespace}/{secret.name}",
-                [
-                    f"is not a companion ({type(error).__name__}); "
-                    "delete it, the refresher restores it"
-                ],
-            ) from None
+            problem = f"is not a companion ({type(error).__name__})"
+            subject = f"Secret {secret.namespace}/{secret.name}"
+            cure = "delete it, the refresher restores it"
+            raise InvalidSecret(subject, [f"{problem}; {cure}"]) from None
 
     def annotations(self) -> dict[str, str]:
         return {
-            SOURCE_NAMESPACE: self.source.namespace,
-            SOURCE_NAME: self.source.name,
-            SOURCE_UID: self.source_uid,
-            GENERATION: str(self.generation),
-            STATUS: self.status.value,
-            MESSAGE: self.message,
-            NEXT_REFRESH: format_rfc3339(self.next_refresh),
+            annotations.SOURCE_NAMESPACE: self.source.namespace,
+            annotations.SOURCE_NAME: self.source.name,
+            annotations.SOURCE_UID: self.source_uid,
+            annotations.GENERATION: str(self.generation),
+            annotations.STATUS: self.status.value,
+            annotations.MESSAGE: self.message,
+            annotations.NEXT_REFRESH: format_rfc3339(self.next_refresh),
         }
 
     def data(self) -> dict[str, Sensitive]:

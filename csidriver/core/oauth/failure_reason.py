@@ -1,10 +1,10 @@
-"""Why a token request brought no token, and whether the refresh token was consumed."""
+"""The reasons for which a token request fails, and whether the refresh token was consumed."""
 
 from enum import Enum
 
 
 class Consumption(Enum):
-    """What a failed exchange proves: was the refresh token possibly consumed?"""
+    """What a failed token request proves about the refresh token."""
 
     NOT_SENT = "not_sent"
     NOT_CONSUMED = "rejected"
@@ -12,7 +12,7 @@ class Consumption(Enum):
 
 
 class FailureReason(Enum):
-    """How an exchange ended when it did not bring a token; the value is the metric class."""
+    """The reason of a failed token request; the value is a label of the metrics."""
 
     UNREACHABLE = "unreachable"
     TLS = "tls"
@@ -36,7 +36,6 @@ class FailureReason(Enum):
 
     @property
     def consumption(self) -> Consumption:
-        """What this failure proves about the refresh token."""
         if self in _NOT_SENT:
             return Consumption.NOT_SENT
         return Consumption.UNKNOWN if self in _UNKNOWN else Consumption.NOT_CONSUMED

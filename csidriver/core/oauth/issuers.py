@@ -1,4 +1,4 @@
-"""Issuers: the authorization servers the operator trusts. Tenants choose them by name only."""
+"""Issuers: the configuration of the authorization servers that the operator trusts."""
 
 import difflib
 import hashlib
@@ -14,18 +14,18 @@ from csidriver.errors import InvalidSettings, NoIssuer
 CLIENT_AUTH = ("basic", "basic_raw", "post", "none")
 STRICT = 0.0
 UNLIMITED = float("inf")
-# Seconds; no access token lives longer, whatever its server or its configuration says.
+# Seconds; a server that reports a longer lifetime is not believed.
 MAX_LIFETIME = 400 * 86400.0
-# Half of the refresher's workers: no server may hold all of them.
+# Half of the refresher's workers, so that a slow server does not block the others.
 MAX_IN_FLIGHT = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """One configured issuer. Durations in seconds.
+    """One configured issuer. Durations are in seconds.
 
-    `reuse` is for how long after the first send the same refresh token may be presented again when
-    an outcome is unknown: 0 is `strict`, infinity `unlimited` (the server never rotates).
+    `reuse` is the time after the first send in which the same refresh token may be sent again if
+    the outcome is unknown: 0 is `strict`, infinity `unlimited` (the server never rotates).
     """
 
     name: str
@@ -48,22 +48,22 @@ class Issuer:
 
     @property
     def identifier(self) -> str:
-        """What a refresh token is bound to: it is never sent anywhere else."""
+        """Names the server: a refresh token is never sent to another one."""
         return self.issuer or self.token_endpoint
 
     @property
     def supports_introspection(self) -> bool:
-        """Whether asking about a token is worth an attempt: metadata may offer it."""
+        """Whether introspection is possible; without `token_endpoint` the metadata may offer it."""
         return bool(self.introspection_endpoint or not self.token_endpoint)
 
     @property
     def fingerprint(self) -> str:
-        """Differs once anything is configured differently, which makes refusals obsolete.
+        """Changes with the configuration, which makes earlier refusals obsolete.
 
-        Grants keep it, so it is made of keys, never of what fields are called here.
+        Grants store it, so it depends on configuration keys, not on the names of fields.
         """
-        said = ", ".join(f"{_snake(key)}={getattr(self, name)!r}" for name, key in KEYS.items())
-        return hashlib.sha256(f"Issuer({said})".encode()).hexdigest()[:16]
+        values = ", ".join(f"{_snake(key)}={getattr(self, name)!r}" for name, key in KEYS.items())
+        return hashlib.sha256(f"Issuer({values})".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Issuers:
 
     @classmethod
     def parse(cls, documents: Iterable[tuple[str, Any]]) -> "Issuers":
-        """Merge configuration documents given as (file name, decoded YAML).
+        """Merge documents, given as (file name, decoded YAML).
 
         Raises InvalidSettings with every problem of every file.
         """
@@ -116,7 +116,7 @@ def _snake(key: str) -> str:
     return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", key)
 
 
-# What an operator writes for each field. Fingerprints are made of these keys, in this order.
+# The configuration key of each field. Fingerprints depend on these keys and their order.
 KEYS = {
     "name": "name",
     "issuer": "issuer",
@@ -211,32 +211,34 @@ def _reuse(raw: Any) -> float:
 
 
 def _problems(issuer: Issuer) -> list[str]:
-    faults = []
+    problems = []
     if not issuer.identifier:
-        faults.append("needs issuer or tokenEndpoint")
+        problems.append("needs issuer or tokenEndpoint")
     if issuer.client_auth and issuer.client_auth not in CLIENT_AUTH:
-        faults.append(f"clientAuth must be one of {', '.join(CLIENT_AUTH)}")
+        problems.append(f"clientAuth must be one of {', '.join(CLIENT_AUTH)}")
     if issuer.introspection_endpoint and not issuer.token_endpoint:
-        faults.append("introspectionEndpoint goes with tokenEndpoint only")
-    faults += [
+        problems.append("introspectionEndpoint goes with tokenEndpoint only")
+    problems += [
         f"{KEYS[name]} must be above 0"
         for name in ("rate", "in_flight", "default_lifetime")
         if not getattr(issuer, name) > 0
     ]
     if issuer.in_flight > MAX_IN_FLIGHT:
-        faults.append(f"inFlight must be at most {MAX_IN_FLIGHT}, half of the refresher's workers")
+        problems.append(
+            f"inFlight must be at most {MAX_IN_FLIGHT}, half of the refresher's workers"
+        )
     if issuer.default_lifetime > MAX_LIFETIME:
-        faults.append(f"defaultLifetime must be at most {MAX_LIFETIME:.0f}")
+        problems.append(f"defaultLifetime must be at most {MAX_LIFETIME:.0f}")
     for name in _URLS:
         url = getattr(issuer, name)
         problem = validate_endpoint(url, internal=issuer.internal) if url else ""
         if problem:
-            faults.append(f"{KEYS[name]} {problem}")
-    return faults
+            problems.append(f"{KEYS[name]} {problem}")
+    return problems
 
 
 def validate_endpoint(url: str, *, internal: bool) -> str:
-    """What makes a URL unfit to receive a refresh token, "" if nothing does."""
+    """Return why a refresh token must not be sent to this URL, "" if it may."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

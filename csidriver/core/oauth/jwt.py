@@ -11,7 +11,7 @@ from csidriver.core.sensitive import Sensitive
 
 @dataclass(frozen=True, slots=True)
 class JwtClaims:
-    """What a JWT access token says of itself, unverified: the node and user only gain hints."""
+    """Claims of a JWT access token. They are unverified: use them as hints only."""
 
     iss: str = ""
     iat: float | None = None
@@ -19,7 +19,7 @@ class JwtClaims:
 
 
 def unverified_claims(token: Sensitive) -> JwtClaims:
-    """Claims of a JWT, empty for an opaque token. No signature is checked, no trust is derived."""
+    """Return the claims of a JWT without checking its signature, or none for an opaque token."""
     parts = token.reveal().split(".")
     if len(parts) != 3:  # noqa: PLR2004 - header, claims, signature (RFC 7515 section 3.1)
         return JwtClaims()

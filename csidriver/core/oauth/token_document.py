@@ -1,7 +1,7 @@
-"""Token documents: the JSON a user pastes, the JSON an authorization server answers with.
+"""Token documents: the JSON that a user pastes, or that an authorization server replies with.
 
-A document keeps the exact text of every field, so that merging a reply never reformats or drops
-what this driver does not understand. What a reply means for the schedule is not decided here.
+A document keeps the exact text of every field, so that merging a reply changes no field that this
+driver does not understand.
 """
 
 import json
@@ -13,30 +13,29 @@ from typing import Any, NoReturn
 
 from csidriver.core.sensitive import Sensitive
 
-# Kubernetes caps a Secret at 1 MiB and the document is stored three times; real ones have 2-8 KiB.
+# In a source. Kubernetes limits a Secret to 1 MiB; real documents have 2-8 KiB.
 MAX_DOCUMENT = 256 * 1024
-# A reply may be larger, and what was stored once is read whatever its size: in both there may be
-# a refresh token that exists nowhere else.
+# Replies and stored documents may be larger: they may hold the only copy of a refresh token.
 MAX_REPLY = 1 << 20
 MAX_STORED = 4 << 20
-# What is stored at most: a Secret holds 1 MiB, state and credentials stand beside the document.
+# The most that is written, so that the grant has room for its state and the client credentials.
 MAX_KEPT = 896 * 1024
-# A larger access token would leave no room for anything else.
+# A larger access token would leave no room for the refresh token.
 MAX_ACCESS_TOKEN = 512 * 1024
 
-# The fields that a document is kept for, the most precious first.
+# Fields that a document keeps if not all fit, the most important first.
 _KEPT_FIRST = ("refresh_token", "access_token", "token_type", "expires_at", "refresh_expires_in")
 
 # RFC 6750 section 2.1, b64token: also keeps newlines and `:` out of token files.
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
 _SPACE = re.compile(r"[ \t\n\r]*")
 
-# RFC 6749 section 5.1 and Keycloak's additions, by what a missing field in a reply means.
+# Fields of an old document that describe its old access token only.
 _DROPPED_WHEN_ABSENT = ("expires_in", "id_token")
 
 
 class DocumentError(ValueError):
-    """A text that is no token document; the message never quotes it."""
+    """A text is not a token document. The message does not quote the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +46,9 @@ class TokenDocument:
 
     @classmethod
     def parse(cls, text: Sensitive, limit: int = MAX_DOCUMENT) -> "tuple[TokenDocument, bool]":
-        """The document, and whether surplus `}` followed it (the announcement's own example).
+        """Return the document, and whether surplus `}` follow it, as in the announced example.
 
-        Raises:
-            DocumentError: not one JSON object of at most `limit` bytes, or NaN and Infinity in it.
+        Raises DocumentError unless the text is one JSON object of at most `limit` bytes.
         """
         raw = text.reveal()
         if len(raw.encode("utf-8", "surrogatepass")) > limit:
@@ -62,7 +60,7 @@ class TokenDocument:
         return cls(fields), "}" in rest
 
     def value(self, name: str) -> Any:
-        """A field decoded, None if absent or nested deeper than this stack can follow."""
+        """Decode a field; None if it is absent or nested too deeply."""
         raw = self.fields.get(name)
         try:
             return None if raw is None else json.loads(raw.reveal())
@@ -71,28 +69,25 @@ class TokenDocument:
 
     @property
     def refresh_token(self) -> Sensitive | None:
-        """The refresh token: a non-empty string that can be sent, else None."""
+        """The refresh token, None if it is not a text that can be sent."""
         value = self.value("refresh_token")
         return Sensitive(value) if isinstance(value, str) and value and _sendable(value) else None
 
     @property
     def access_token(self) -> Sensitive | None:
-        """The access token if it is usable as a bearer token (RFC 6750 section 2.1), else None.
-
-        One of over 512 KiB is not: it could not be stored beside its refresh token.
-        """
+        """The access token, None if it is no bearer token (RFC 6750 section 2.1) or too large."""
         value = self.value("access_token")
         usable = isinstance(value, str) and len(value) <= MAX_ACCESS_TOKEN
         return Sensitive(value) if usable and _B64TOKEN.fullmatch(value) else None
 
     @property
     def token_type(self) -> str:
-        """`Bearer` when absent, as in a document that a user wrote by hand."""
+        """The token type; `Bearer` if absent, as in a document that a user wrote."""
         value = self.value("token_type")
         return value if isinstance(value, str) and value and _sendable(value) else "Bearer"
 
     def number(self, name: str) -> float | None:
-        """A numeric field (seconds), None if absent or no finite number; text numbers count."""
+        """Return a field as a finite number, None if it is neither a number nor a text of one."""
         value = self.value(name)
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             return None
@@ -103,14 +98,13 @@ class TokenDocument:
         return number if math.isfinite(number) else None
 
     def drop(self, *names: str) -> "TokenDocument":
-        """This document less some fields."""
         return TokenDocument({k: v for k, v in self.fields.items() if k not in names})
 
     def merge(self, reply: "TokenDocument", expires_at: float | None) -> "TokenDocument":
-        """This document after a refresh: the reply wins, what it does not name stays verbatim.
+        """Return this document after a refresh; fields that the reply lacks stay verbatim.
 
-        RFC 6749 section 6: a reply without a refresh token leaves the old one valid.
-        `expires_at` is the new access token's expiry in epoch seconds, None if it brought none.
+        RFC 6749 section 6: if the reply has no refresh token, the old one stays valid.
+        `expires_at` is the expiry of the new access token in epoch seconds, None if unknown.
         """
         merged = dict(self.drop(*_DROPPED_WHEN_ABSENT).fields)
         rotated = reply.refresh_token is not None and reply.refresh_token != self.refresh_token
@@ -122,7 +116,7 @@ class TokenDocument:
         return TokenDocument(merged).truncated()
 
     def truncated(self) -> "TokenDocument":
-        """As much of it as one Secret holds: all of it, but for fields that are too large."""
+        """Return the document, without the fields for which one Secret has no room."""
         if len(self.to_json().reveal().encode("utf-8", "surrogatepass")) <= MAX_KEPT:
             return self
         kept: dict[str, Sensitive] = {}
@@ -137,17 +131,15 @@ class TokenDocument:
 
     @property
     def is_mirrorable(self) -> bool:
-        """Whether `parse` would read it back where a user may have written it."""
+        """Whether the document is small enough for a source."""
         return len(self.to_json().reveal().encode("utf-8", "surrogatepass")) <= MAX_DOCUMENT
 
     def to_json(self) -> Sensitive:
-        """The JSON text; a field that was parsed keeps its exact spelling."""
         parts = (f"{json.dumps(name)}:{raw.reveal()}" for name, raw in self.fields.items())
         return Sensitive("{" + ",".join(parts) + "}")
 
 
 def _is_ignorable(reply: TokenDocument, name: str, raw: Sensitive) -> bool:
-    """Whether a field of a reply says nothing: null, or a token that cannot be used."""
     if name == "refresh_token":
         return reply.refresh_token is None
     if name == "access_token":
@@ -158,7 +150,7 @@ def _is_ignorable(reply: TokenDocument, name: str, raw: Sensitive) -> bool:
 
 
 def _sendable(token: str) -> bool:
-    """Whether a token survives encoding: a lone surrogate does not."""
+    # A lone surrogate cannot be encoded.
     return token.isascii() or not any("\ud800" <= char <= "\udfff" for char in token)
 
 
@@ -170,7 +162,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _scan(text: str) -> tuple[dict[str, Sensitive], int]:
-    """Fields of the JSON object at the start of a text with their exact text, and where it ends."""
+    """Return the fields of the JSON object at the start of a text, and the object's end."""
     start = _skip(text, 0)
     try:
         whole, end = _DECODER.raw_decode(text, start)

@@ -1,7 +1,6 @@
-"""What an answer of the token endpoint means: tokens, or a signal of the status table.
+"""Responses of the token endpoint (RFC 6749 sections 5.1 and 5.2).
 
-Consumption comes first: the question is not which HTTP status it was but whether the refresh token
-may have been spent. RFC 6749 sections 5.1 and 5.2; the order of the checks is part of the rule.
+The decisive question is whether the server may have consumed the refresh token.
 """
 
 from collections.abc import Mapping
@@ -16,27 +15,26 @@ from csidriver.core.sensitive import Sensitive
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """The server rotated, or answered with a usable access token."""
+    """The response has a new refresh token, a usable access token, or both."""
 
     reply: TokenDocument
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No tokens. `pause` is what Retry-After asks for, in seconds."""
+    """No tokens. `pause` is the value of Retry-After, in seconds."""
 
     reason: FailureReason
     pause: float | None = None
 
     @property
     def consumption(self) -> Consumption:
-        """Whether the refresh token was sent, refused, or possibly spent."""
         return self.reason.consumption
 
 
 TokenResponse = Success | Failure
 
-# The `error` codes of RFC 6749 section 5.2 and its successors, wherever the status says otherwise.
+# `error` codes of RFC 6749 section 5.2 and its successors. They override the HTTP status.
 _ERRORS: Mapping[str, FailureReason] = {
     "invalid_grant": FailureReason.INVALID_GRANT,
     "interaction_required": FailureReason.LOGIN_REQUIRED,
@@ -66,28 +64,25 @@ _STATUSES: Mapping[int, FailureReason] = {
 }
 
 
-def parse_token_response(  # noqa: PLR0911 - an ordered list of checks, each with its answer
+def parse_token_response(  # noqa: PLR0911 - the order of the checks is part of the rule
     status: int, body: Sensitive, retry_after: str, now: float
 ) -> TokenResponse:
-    """The meaning of a complete HTTP answer.
+    """Interpret a complete HTTP response.
 
-    Args:
-        status: HTTP status code.
-        body: the body as text.
-        retry_after: the header's value, "" if absent (RFC 9110 section 10.2.3).
-        now: epoch seconds, for a Retry-After that is a date.
+    `retry_after` is the header's value, "" if absent; if it is a date, `now` (epoch seconds) makes
+    it a delay (RFC 9110 section 10.2.3).
     """
     pause = _pause(retry_after, now)
     try:
         reply: TokenDocument | None = TokenDocument.parse(body, limit=MAX_REPLY)[0]
     except DocumentError:
         reply = None
-    # RFC 6749 section 5.1 says 200; a server that says 201 may have spent the token all the same.
+    # RFC 6749 section 5.1 demands 200, but a server that answers 201 may have consumed the token.
     success = 200 <= status < 300  # noqa: PLR2004 - RFC 9110 section 15.3
     if success and reply is not None and (reply.refresh_token or reply.access_token):
         return Success(reply)
     error = None if reply is None else reply.value("error")
-    # Frameworks put an `error` of their own into these, which says nothing about the token.
+    # With these statuses the `error` may come from a framework, which knows nothing of the token.
     unclear = status == 429 or status >= 500  # noqa: PLR2004 - RFC 6585 section 4, RFC 9110 15.6
     if isinstance(error, str) and error and (error in _ERRORS or not unclear):
         return Failure(_ERRORS.get(error, FailureReason.UNKNOWN_ERROR), pause)
@@ -108,7 +103,7 @@ def _pause(retry_after: str, now: float) -> float | None:
         return float(text[:9])
     try:
         date = parsedate_to_datetime(text)
-        if date.tzinfo is None:  # HTTP knows GMT only (RFC 9110 section 5.6.7)
+        if date.tzinfo is None:  # HTTP dates are in GMT (RFC 9110 section 5.6.7)
             date = date.replace(tzinfo=UTC)
         return max(0.0, date.timestamp() - now)
     except (ValueError, OverflowError):
