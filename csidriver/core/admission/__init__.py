@@ -1,1 +1,1 @@
-"""What the admission webhook answers, and when its certificates are replaced. Pure."""
+"""The admission webhook's responses, and the rotation of its certificates. Pure."""

@@ -1,8 +1,7 @@
-"""Reads a `to-inject` annotation into entries, each of which knows its volume and its mount.
+"""The `to-inject` annotation of a pod, parsed into entries.
 
-All faults are reported at once. Texts quote keys, never a value that failed its check: a token
-pasted into the wrong field must not travel on. Whether a pod has room for an entry is not known
-here.
+All problems are reported at once. Texts quote keys, but never an invalid value, because it may be
+a token that was pasted into the wrong field.
 """
 
 import hashlib
@@ -18,20 +17,20 @@ from csidriver.core.kubernetes.validation import LONGEST_NAME, is_dns1123_subdom
 from csidriver.core.names import DRIVER_NAME
 from csidriver.core.quoting import quote_untrusted
 
-MOUNT_FOLDER = "/tmp"  # noqa: S108 - where users of the announced system look, in their own container
+MOUNT_FOLDER = "/tmp"  # noqa: S108 - in the user's container, as the announced system has it
 
 _EXAMPLE = '[{"secretName": "hello-token", "container": "main", "owner": 0}]'
 _REQUIRED = ("secretName", "container", "owner")
 _NAMES = ("secretName", "container", "templateConfigMapName")
 _KNOWN = (*_REQUIRED, "templateConfigMapName")
 _LAST_UID = 2**32 - 2  # the kernel reads 2**32 - 1 as "no id"
-# What all annotations of an object may have together. The API server looks only after admission.
+# The limit for all annotations of an object. The API server checks it only after admission.
 _LONGEST = 256 << 10
-# Far above any pod. These, and not only the size, keep one annotation from occupying the webhook,
-# for looking for a similar word is slow.
+# No pod comes near. These limits keep one annotation from occupying the webhook: searching for
+# similar words is slow.
 _MOST_ENTRIES = 100
 _MOST_UNKNOWN = 16
-# No longer word is similar to a field.
+# No longer word is similar to the name of a field.
 _LONGEST_FIELD = 64
 
 # The annotation is JSON, so texts about it use the quotes of JSON.
@@ -40,7 +39,7 @@ quoted = partial(quote_untrusted, mark='"')
 
 @dataclass(frozen=True, slots=True)
 class InjectionEntry:
-    """One valid element of the annotation; `label` is what texts call it."""
+    """One valid element of the annotation. Messages refer to it by its `label`."""
 
     label: str
     secret_name: str
@@ -50,12 +49,12 @@ class InjectionEntry:
 
     @property
     def file_name(self) -> str:
-        """The token file, in the volume and in the container's folder alike."""
+        """Name of the token file, in the volume and in the container."""
         return f"oauthtk_{self.owner}"
 
     @property
     def volume(self) -> dict[str, Any]:
-        """The pod volume; entries that agree in all but the container share it."""
+        """The pod's volume; entries that differ in the container only share it."""
         key = json.dumps(
             [self.secret_name, self.owner, self.template_config_map], separators=(",", ":")
         )
@@ -63,7 +62,7 @@ class InjectionEntry:
             "secretName": self.secret_name,
             "fileName": self.file_name,
             "owner": str(self.owner),
-            # Spelled out, or a pod's fsGroup would change both.
+            # Explicit, because a pod's fsGroup would change both.
             "group": str(self.owner),
             "mode": "0400",
         }
@@ -76,7 +75,6 @@ class InjectionEntry:
 
     @property
     def mount(self) -> dict[str, Any]:
-        """The container's volumeMount."""
         return {
             "name": self.volume["name"],
             "mountPath": f"{MOUNT_FOLDER}/{self.file_name}",
@@ -87,7 +85,7 @@ class InjectionEntry:
 
 @dataclass(frozen=True, slots=True)
 class ParsedAnnotation:
-    """What an annotation says: its valid entries, the faults of the others, and doubts."""
+    """The valid entries of an annotation, the problems of the others, and warnings."""
 
     entries: tuple[InjectionEntry, ...]
     problems: tuple[str, ...] = ()
@@ -96,7 +94,7 @@ class ParsedAnnotation:
 
 @dataclass(frozen=True, slots=True)
 class _JsonObject:
-    """A JSON object, with the keys it holds more than once."""
+    """A JSON object, and the keys that it has more than once."""
 
     fields: dict[str, Any]
     repeated: tuple[str, ...]
@@ -108,7 +106,7 @@ class _JsonObject:
 
 
 def parse(annotation: str) -> ParsedAnnotation:
-    """Parse the annotation; never raises, never quotes the text itself."""
+    """Parse the annotation, without ever raising an error."""
     try:
         elements = _decode(annotation)
     except ValueError as error:
@@ -121,10 +119,10 @@ def parse(annotation: str) -> ParsedAnnotation:
         if not isinstance(element, _JsonObject):
             problems.append(f"{label} is not an object; write it as in {_EXAMPLE}")
             continue
-        faults = [f"{label}: {fault}" for fault in _problems(element)]
-        problems += faults
-        warnings += [f"{label}: {doubt}" for doubt in _unknown_fields(element)]
-        if not faults:
+        found = [f"{label}: {problem}" for problem in _problems(element)]
+        problems += found
+        warnings += [f"{label}: {warning}" for warning in _warnings(element)]
+        if not found:
             entries.append(_entry(label, element.fields))
     return ParsedAnnotation(tuple(entries), tuple(problems), tuple(warnings))
 
@@ -137,12 +135,12 @@ def _decode(annotation: str) -> list[Any]:
             annotation, object_pairs_hook=_JsonObject.from_pairs, parse_constant=_refuse_constant
         )
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno} column {error.colno}"
-        raise ValueError(f"not JSON at {place}: {error.msg}") from None
+        position = f"line {error.lineno} column {error.colno}"
+        raise ValueError(f"is not JSON at {position}: {error.msg}") from None
     except (ValueError, RecursionError):
         raise ValueError("holds NaN, Infinity, or a number or nesting without end") from None
     if not isinstance(value, list):
-        raise ValueError("is not an array")  # noqa: TRY004 - it is about data, not about a type
+        raise ValueError("is not an array")  # noqa: TRY004 - the type of data, not of an argument
     if len(value) > _MOST_ENTRIES:
         raise ValueError(f"has {len(value)} entries, at most {_MOST_ENTRIES} are allowed")
     return value
@@ -187,7 +185,7 @@ def _is_uid(value: Any) -> bool:
     return type(value) is int and 0 <= value <= _LAST_UID  # isinstance would let true pass
 
 
-def _unknown_fields(entry: _JsonObject) -> Iterator[str]:
+def _warnings(entry: _JsonObject) -> Iterator[str]:
     unknown = [key for key in entry.fields if key not in _KNOWN]
     for key in unknown[:_MOST_UNKNOWN]:
         near = _nearest(key, _KNOWN)
@@ -196,7 +194,7 @@ def _unknown_fields(entry: _JsonObject) -> Iterator[str]:
 
 
 def _nearest(word: str, words: Sequence[str]) -> str:
-    """The one of the words that is like `word`, "" if none is."""
-    short = [one for one in words if len(one) <= _LONGEST_FIELD]
-    near = get_close_matches(word, short, n=1) if len(word) <= _LONGEST_FIELD else []
-    return near[0] if near else ""
+    if len(word) > _LONGEST_FIELD:
+        return ""
+    short = [candidate for candidate in words if len(candidate) <= _LONGEST_FIELD]
+    return next(iter(get_close_matches(word, short, n=1)), "")

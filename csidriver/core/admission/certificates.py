@@ -1,10 +1,8 @@
-"""Decides when the webhook's authority and certificate are replaced, trusted, published and used.
+"""The rotation of the webhook's certificate authority (CA) and serving certificate.
 
-kube-apiserver must trust an authority before anybody shows it a certificate of that authority, and
-for as long as anybody does. So an authority stays trusted until it expires, and a process that
-serves already goes over to another authority only when it has seen it published for a while.
-
-Instants are epoch seconds, durations seconds.
+kube-apiserver must trust a CA before and while a webhook serves a certificate of it. So a CA stays
+trusted until it expires, and a webhook that serves switches to another CA only when that one has
+been published for a while. Instants are epoch seconds, durations seconds.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,29 +14,23 @@ _DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class RotationPolicy:
-    """How long things last.
-
-    `authority_lead` and `serving_lead` say how long before its end a certificate is replaced.
-    """
+    """Lifetimes of certificates, and the `lead` by which they are replaced before they expire."""
 
     authority_lifetime: float = 730 * _DAY
     authority_lead: float = 180 * _DAY
     serving_lifetime: float = 90 * _DAY
     serving_lead: float = 30 * _DAY
-    # An API server whose view is older than that cannot create pods either.
+    # Until all API servers know a new CA. One with an older view cannot create pods either.
     propagation_delay: float = 300.0
-    # More than a process needs to notice another authority and to let it settle.
+    # For how long an unknown CA stays published. A replica switches to another CA in less time.
     unknown_ca_ttl: float = 900.0
-    # Between two looks at Secret and configuration.
+    # Between two reads of the Secret and the webhook configuration.
     poll_interval: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate, of an authority or of a server.
-
-    `id` is the SHA-256 of it, `issuer` the id of the authority that signed it.
-    """
+    """A CA or serving certificate. `id` is its SHA-256, `issuer` the id of the CA that signed it."""
 
     id: str
     issuer: str
@@ -49,24 +41,24 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class CertificateSet:
-    """All certificates of a Secret; the first of the authorities is the one that signs."""
+    """All certificates of a Secret; the first CA signs."""
 
     authorities: tuple[Certificate, ...]
     serving: Certificate
 
 
 class RotationStep(Enum):
-    """What to do with a Secret, in words for a log."""
+    """What to renew, in words for a log."""
 
     KEEP = "nothing to do"
-    # What was trusted before stays so.
+    # The CAs of before stay trusted.
     RENEW_ALL = "a new authority and a certificate of it"
     RENEW_SERVING = "a new certificate"
 
 
 @dataclass(frozen=True, slots=True)
 class RotationPlan:
-    """A step, the names for the certificate that it makes, and when to ask for the next one."""
+    """A step, the names of the new serving certificate, and when to plan the next step."""
 
     step: RotationStep
     names: frozenset[str]
@@ -76,7 +68,7 @@ class RotationPlan:
 def next_step(
     certificates: CertificateSet | None, names: frozenset[str], now: float, policy: RotationPolicy
 ) -> RotationPlan:
-    """What a Secret with these certificates needs; None is one that holds nothing of use."""
+    """Plan the rotation of the certificates of a Secret, None if it has none that are usable."""
     if certificates is None:
         return RotationPlan(RotationStep.RENEW_ALL, names, now)
     serving, signer = certificates.serving, certificates.authorities[0]
@@ -87,21 +79,20 @@ def next_step(
     if now >= renew_serving or serving.issuer != signer.id:
         return RotationPlan(RotationStep.RENEW_SERVING, names, now)
     if not names <= serving.names:
-        # Replicas of two configurations, during an update, must not take turns.
+        # During an update replicas have two configurations, and must not renew alternately.
         return RotationPlan(RotationStep.RENEW_SERVING, names | serving.names, now)
     return RotationPlan(RotationStep.KEEP, names, min(renew_authority, renew_serving))
 
 
 def still_trusted(authorities: Iterable[Certificate], now: float) -> tuple[Certificate, ...]:
-    """Those that have not expired."""
     return tuple(authority for authority in authorities if authority.expires > now)
 
 
 def first_seen(
     before: Mapping[str, float], present: Iterable[Certificate], now: float
 ) -> dict[str, float]:
-    """Since when each of the certificates that are present has been, by id."""
-    return {one.id: before.get(one.id, now) for one in present}
+    """Return since when each present certificate has been present, by id."""
+    return {certificate.id: before.get(certificate.id, now) for certificate in present}
 
 
 def to_publish(
@@ -111,18 +102,13 @@ def to_publish(
     now: float,
     policy: RotationPolicy,
 ) -> tuple[Certificate, ...]:
-    """The authorities that kube-apiserver shall trust.
+    """Return the CAs that kube-apiserver shall trust.
 
-    `strangers` are published, but not in the Secret: it was deleted, restored, or is newer than
-    our look at it. Others may serve certificates of theirs for a moment.
+    `unknown` CAs are published, but not in the Secret, which may have been deleted or restored
+    since, or be newer than our read. Other replicas may still serve certificates of them.
     """
-    lingering = [
-        stranger
-        for stranger in unknown
-        if stranger.expires > now
-        and now - unknown_since.get(stranger.id, now) < policy.unknown_ca_ttl
-    ]
-    return (*still_trusted(trusted, now), *lingering)
+    recent = [ca for ca in unknown if now - unknown_since.get(ca.id, now) < policy.unknown_ca_ttl]
+    return (*still_trusted(trusted, now), *still_trusted(recent, now))
 
 
 def may_serve(
@@ -132,8 +118,8 @@ def may_serve(
     now: float,
     policy: RotationPolicy,
 ) -> bool:
-    """Whether to go over from the certificate that is served (None: none) to the one offered."""
+    """Return whether to switch from the certificate `served`, None at the start, to `offered`."""
     if served is None or served.expires <= now or served.issuer not in published_since:
-        return True  # nothing to lose
+        return True  # kube-apiserver trusts no certificate in use
     since = published_since.get(offered.issuer, now)
     return served.issuer == offered.issuer or now - since >= policy.propagation_delay

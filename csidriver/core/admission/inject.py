@@ -1,6 +1,6 @@
-"""Adds the volumes and mounts to a pod that its annotation asks for.
+"""The injection of volumes and mounts into an annotated pod.
 
-It does not check that the Secret exists: users may create Secret and pod in any order.
+The Secret need not exist yet: users may create Secret and pod in any order.
 """
 
 import copy
@@ -13,33 +13,32 @@ from csidriver.core.admission.annotation import MOUNT_FOLDER, InjectionEntry, pa
 from csidriver.core.annotations import TO_INJECT
 from csidriver.errors import InvalidAnnotation, InvalidRequest
 
-# kube-apiserver may cut what exceeds 256 characters each and 4096 in all.
+# kube-apiserver may cut warnings above 256 characters each and 4096 in all.
 _LONGEST_WARNING = 256
 _MOST_WARNINGS = 16
 _MORE_WARNINGS = "further warnings are left out"
 
-# Mounted read-only whatever the mount says.
+# Volumes that are read-only whatever the mount says.
 _READ_ONLY_VOLUMES = ("configMap", "downwardAPI", "projected", "secret")
 
 # Every entry is compared with every container, volume and mount. No pod comes near; the API server
-# itself looks at a pod only after admission, and others wait meanwhile.
+# checks a pod only after admission.
 _MOST_COMPARED = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """A pod as it shall be created, and what its author should know."""
+    """The changed pod, and warnings for its author."""
 
     pod: dict[str, Any]
     warnings: tuple[str, ...]
 
 
 def inject(pod: Mapping[str, Any]) -> Injection:
-    """A copy of the pod with the volumes and mounts its annotation asks for; idempotent.
+    """Return a copy of the pod with the volumes and mounts that its annotation asks for.
 
-    Raises:
-        InvalidAnnotation: with all faults of the annotation and of the pod it does not fit.
-        InvalidRequest: this does not have the shape of a pod.
+    The result of a second call is the same. Raises InvalidAnnotation with all problems, and
+    InvalidRequest if this is not a pod.
     """
     result = copy.deepcopy(dict(pod))
     annotation = _object(_object(result, "metadata"), "annotations").get(TO_INJECT)
@@ -47,16 +46,16 @@ def inject(pod: Mapping[str, Any]) -> Injection:
         return Injection(result, ())
     if not isinstance(annotation, str):
         raise InvalidRequest("pod", [f"annotation {TO_INJECT} is not a string"])
-    reading = parse(annotation)
+    parsed = parse(annotation)
     spec = _object(result, "spec")
-    if (compared := len(reading.entries) * _complexity(spec)) > _MOST_COMPARED:
+    if (compared := len(parsed.entries) * _complexity(spec)) > _MOST_COMPARED:
         problem = f"entries times containers, volumes and mounts of the pod are {compared}"
         limit = f"{_MOST_COMPARED} are allowed"
         raise InvalidAnnotation(f"annotation {TO_INJECT}", [f"{problem}, at most {limit}"])
-    problems, warnings = list(reading.problems), list(reading.warnings)
+    problems, warnings = list(parsed.problems), list(parsed.warnings)
     taken: dict[tuple[int, int], str] = {}
-    # All seats are chosen before anything is mounted: a mount says where an entry sits.
-    for entry, container in [(entry, _target_container(entry, spec)) for entry in reading.entries]:
+    # All containers are chosen before the first mount is added, because the choice reads mounts.
+    for entry, container in [(entry, _target_container(entry, spec)) for entry in parsed.entries]:
         if container is None:
             problems.append(_unknown_container(entry, spec))
             continue
@@ -73,21 +72,21 @@ def inject(pod: Mapping[str, Any]) -> Injection:
 
 
 def _target_container(entry: InjectionEntry, spec: dict[str, Any]) -> dict[str, Any] | None:
-    """The container an entry goes to.
+    """Return the container of an entry.
 
-    A name the pod does not have means its only container (the announcement's own EOS pod has
-    that slip), and still that one after another webhook has added a sidecar next to it.
+    An unknown name means the only container of the pod, as in the announced EOS example, even if
+    another webhook has added a sidecar since our mount was added.
     """
-    everyone, mount = _containers(spec), entry.mount
-    named = [one for one in everyone if one.get("name") == entry.container]
-    holding = [one for one in everyone if mount in _mounts(one)]
-    lone = [] if _objects(spec, "initContainers") else everyone
-    candidates = named[:1] or holding or lone
+    containers, mount = _containers(spec), entry.mount
+    named = [container for container in containers if container.get("name") == entry.container]
+    mounting = [container for container in containers if mount in _mounts(container)]
+    only = [] if _objects(spec, "initContainers") else containers
+    candidates = named[:1] or mounting or only
     return candidates[0] if len(candidates) == 1 else None
 
 
 def _unknown_container(entry: InjectionEntry, spec: dict[str, Any]) -> str:
-    names = ", ".join(quoted(one.get("name")) for one in _containers(spec))
+    names = ", ".join(quoted(container.get("name")) for container in _containers(spec))
     unknown = quoted(entry.container)
     return f"{entry.label}: the pod has no container {unknown}; name one of: {names}"
 
@@ -95,7 +94,7 @@ def _unknown_container(entry: InjectionEntry, spec: dict[str, Any]) -> str:
 def _add_volume_and_mount(
     entry: InjectionEntry, spec: dict[str, Any], container: dict[str, Any]
 ) -> Iterator[str]:
-    """Add volume and mount where they are not there yet; yield what stands in their place."""
+    """Add volume and mount unless they are there; yield what is in their place."""
     volume, mount = entry.volume, entry.mount
     volumes, mounts = _objects(spec, "volumes"), _mounts(container)
     if volume not in volumes:
@@ -104,7 +103,7 @@ def _add_volume_and_mount(
         spec["volumes"] = [*volumes, volume]
     if mount not in mounts:
         path = mount["mountPath"]
-        devices = [one.get("devicePath") for one in _objects(container, "volumeDevices")]
+        devices = [device.get("devicePath") for device in _objects(container, "volumeDevices")]
         if any(_path(other) == path for other in mounts) or path in devices:
             name = quoted(container.get("name"))
             yield f"{entry.label}: container {name} has a mount of its own at {path}; move that one"
@@ -120,29 +119,32 @@ def _warnings(
             f"{entry.label}: the pod has no container {quoted(entry.container)}, "
             f"the token goes to {name}; correct the annotation"
         )
-    # The runtime makes the mount point: a file in the image, or in what is mounted on its folder.
-    here = {str(one.get("name")): one for one in _mounts(container) if _path(one) == MOUNT_FOLDER}
-    others = [one for one in _containers(spec) if one is not container]
-    shared = {str(mount.get("name")) for one in others for mount in _mounts(one)}
+    # The runtime creates the mount point, a file, in the image or in a volume on its folder.
+    on_folder = {
+        str(mount.get("name")): mount
+        for mount in _mounts(container)
+        if _path(mount) == MOUNT_FOLDER
+    }
+    others = [other for other in _containers(spec) if other is not container]
+    shared = {str(mount.get("name")) for other in others for mount in _mounts(other)}
     for volume in _objects(spec, "volumes"):
-        if (name_of_volume := str(volume.get("name"))) not in here:
+        volume_name = str(volume.get("name"))
+        if volume_name not in on_folder:
             continue
-        shown = quoted(name_of_volume)
-        fixed = any(volume.get(kind) is not None for kind in _READ_ONLY_VOLUMES)
-        if fixed or here[name_of_volume].get("readOnly"):
+        read_only = any(volume.get(source) is not None for source in _READ_ONLY_VOLUMES)
+        if read_only or on_folder[volume_name].get("readOnly"):
             yield (
-                f"container {name} mounts {shown} on {MOUNT_FOLDER} read-only; "
+                f"container {name} mounts {quoted(volume_name)} on {MOUNT_FOLDER} read-only; "
                 f"it cannot start unless there is a file {entry.file_name} in it"
             )
-        elif volume.get("emptyDir") is not None and name_of_volume in shared:
+        elif volume.get("emptyDir") is not None and volume_name in shared:
             yield (
-                f"container {name} shares its {MOUNT_FOLDER}, emptyDir {shown}, "
+                f"container {name} shares its {MOUNT_FOLDER}, emptyDir {quoted(volume_name)}, "
                 f"with other containers; they will see an empty file {entry.file_name} there"
             )
 
 
 def _truncate(warnings: list[str]) -> tuple[str, ...]:
-    """The warnings within what kube-apiserver passes on."""
     cut = [text[:_LONGEST_WARNING] for text in warnings]
     if len(cut) > _MOST_WARNINGS:
         cut = [*cut[: _MOST_WARNINGS - 1], _MORE_WARNINGS]
@@ -154,10 +156,9 @@ def _containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _complexity(spec: dict[str, Any]) -> int:
-    """How many things there are that an entry is compared with."""
-    everyone = _containers(spec)
-    mounts = sum(len(_mounts(one)) + len(_objects(one, "volumeDevices")) for one in everyone)
-    return len(everyone) + len(_objects(spec, "volumes")) + mounts
+    containers = _containers(spec)
+    mounts = sum(len(_mounts(each)) + len(_objects(each, "volumeDevices")) for each in containers)
+    return len(containers) + len(_objects(spec, "volumes")) + mounts
 
 
 def _object(holder: dict[str, Any], key: str) -> dict[str, Any]:
@@ -181,5 +182,5 @@ def _objects(holder: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def _path(mount: dict[str, Any]) -> str:
-    """The mount's path the way the container runtime sees it."""
+    # As the container runtime reads it.
     return posixpath.normpath("/" + str(mount.get("mountPath")).lstrip("/"))

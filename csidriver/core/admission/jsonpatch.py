@@ -1,14 +1,14 @@
-"""A JSONPatch (RFC 6902) from what shall change, for documents that only grow."""
+"""JSONPatch (RFC 6902) for documents that only grow."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def patch(before: Any, after: Any, path: str = "") -> list[dict[str, Any]]:
-    """JSONPatch (RFC 6902) of add and replace operations that makes `after` of `before`.
+    """Return the add and replace operations that turn `before` into `after`.
 
-    What is absent or null is added whole: adding to the end of an absent array is an error
-    that rejects a pod whatever the failure policy says.
+    A value that was absent or null is added whole. Appending to an absent array is an error, with
+    which the API server rejects the pod whatever the failure policy is.
     """
     if before == after:
         return []

@@ -19,13 +19,9 @@ _LONGEST_MESSAGE = 16_384  # an Event or a terminal shows less
 
 
 def review(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The AdmissionReview that answers the one given.
+    """Return the AdmissionReview that answers `request`; raises InvalidRequest if it is malformed.
 
-    What is not the creation of a pod is allowed as it is, with a warning: whoever sent it here by
-    mistake shall notice, but not be stopped.
-
-    Raises:
-        InvalidRequest: it is not a v1 review, or its pod is none; nothing can be said about it.
+    Anything but the creation of a pod is allowed, with a warning about the webhook's rules.
     """
     uid, inner = _unwrap(request)
     if not _creates_pod(inner):
@@ -48,7 +44,6 @@ def review(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unwrap(request: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """The review's uid, and the request in it."""
     problems: list[str] = []
     if (request.get("apiVersion"), request.get("kind")) != (_API_VERSION, _KIND):
         problems.append(f"it is not an {_API_VERSION} {_KIND}")

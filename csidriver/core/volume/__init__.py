@@ -1,1 +1,1 @@
-"""What a pod asks of a volume, and whether its token lets the pod start. Pure."""
+"""The volume that a pod asks for, and the conditions under which the pod may start. Pure."""
