@@ -122,7 +122,7 @@ PATCHES: dict[str, tuple[Says, type[StoreError], str]] = {
     "changed, in other words": (status(409, "Conflict", kind="Secret"), StoreConflict, "changed"),
     "changed, in no words": (Says(b"", 409), StoreConflict, "changed"),
     "quota is changing": (status(409, "Conflict", kind="resourcequotas"), StoreUnavailable, "busy"),
-    "gone": (status(404, "NotFound"), StoreConflict, "none"),
+    "gone": (status(404, "NotFound"), StoreConflict, "does not exist"),
     "no right": (
         status(403, "Forbidden", "secrets is forbidden: User x cannot patch resource"),
         StoreRefused,
@@ -300,7 +300,7 @@ def test_a_pod_without_service_account_is_told_all_that_is_missing(tmp_path: Pat
         ("{", "cannot be used"),
         ("[]", "cannot be used"),
         ("{current-context: x}", "cannot be used"),
-        (None, "no file"),
+        (None, "not a file"),
     ],
 )
 def test_a_bad_kubeconfig_is_named_and_not_quoted(

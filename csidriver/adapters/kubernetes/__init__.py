@@ -1,6 +1,6 @@
-"""The Kubernetes API as refresher and webhook need it, on the `kubernetes` package's raw client.
+"""The Kubernetes API for refresher and webhook, on the raw client of the `kubernetes` package.
 
-Only this folder imports that package, and only these roles with `--store kubernetes` this folder.
+Only this folder imports that package. Only these roles use this folder, with `--store kubernetes`.
 """
 
 from csidriver.adapters.kubernetes.client import KubernetesClient, Timeouts

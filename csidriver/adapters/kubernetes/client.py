@@ -1,7 +1,7 @@
-"""Requests to the API server: a narrow, typed face of the `kubernetes` package's raw client.
+"""HTTP client of the API server: a typed interface to the raw client of the `kubernetes` package.
 
-Bodies are JSON both ways, no models. No foreign exception leaves, and none stays attached to ours:
-it may hold a body or a header.
+Bodies are JSON, there are no models. No foreign exception leaves this module or stays attached to
+ours, because it may contain a body or a header.
 """
 
 import contextlib
@@ -20,15 +20,16 @@ import urllib3
 from kubernetes.client.api_client import ApiClient
 from kubernetes.client.exceptions import ApiException
 
+from csidriver.adapters.kubernetes.api_errors import NotFound, error_for
 from csidriver.adapters.kubernetes.credentials import CredentialSource
 from csidriver.adapters.kubernetes.json_stream import MAX_OBJECT_BYTES
-from csidriver.adapters.kubernetes.request import ApiRequest, NotFound, error_for
+from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreError, StoreUnavailable
 
-# A peer that is gone without a word is noticed after half a minute, whether bytes of ours are on
-# the way (user timeout, milliseconds) or not (probes, seconds).
+# A peer that has vanished is noticed after half a minute, whether bytes of ours are on the way
+# (user timeout, milliseconds) or not (probes, seconds).
 _SOCKET_OPTIONS = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -37,10 +38,10 @@ _SOCKET_OPTIONS = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000),
 ]
-# Workers, watches and the lease; a connection beyond that is closed after its request.
+# Workers, watches and the lease; further connections are closed after their request.
 _CONNECTIONS = 64
 _CHUNK = 1 << 16
-_MAX_ERROR_BODY = 1 << 16  # bytes of an error's body that are looked at
+_MAX_ERROR_BODY = 1 << 16
 JSON = "application/json"
 _WRITES = frozenset({"POST", "PUT", "PATCH"})
 _T = TypeVar("_T")
@@ -49,30 +50,30 @@ _P = ParamSpec("_P")
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long to wait, in seconds."""
+    """Times to wait, in seconds."""
 
     connect: float = 5.0
     read: float = 15.0
-    # How long one watch may last: apart, so that those of one process do not end together.
+    # The length of one watch, chosen at random so that those of one process do not end together.
     watch: tuple[int, int] = (240, 480)
     # How long a watch may be silent: bookmarks come about once a minute.
     watch_silence: float = 150.0
-    # Between two tries of a watch, at least; as much again by chance.
+    # At least, between two attempts of a watch; at random up to twice that.
     watch_retry: float = 0.5
-    # Between two looks at a namespace that refuses us.
+    # The same for a namespace whose Secrets we have no right to read.
     refused_retry: float = 20.0
-    # Between two looks at whether a watch is to end.
+    # Between two checks whether a watch is to end.
     poll: float = 0.2
 
     @classmethod
     def within(cls, seconds: float) -> "Timeouts":
-        """For requests that are of no use once so much time has passed."""
+        """Return timeouts for requests that are useless after so many seconds."""
         return cls(connect=0.4 * seconds, read=0.6 * seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestOptions:
-    """What goes along with a call; `accept` other than JSON is a way of showing objects."""
+    """Query, body and Accept header of a request; `accept` may name a representation."""
 
     query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -81,43 +82,43 @@ class RequestOptions:
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """The object of an answer, and the API server's clock when it answered (epoch seconds)."""
+    """The object of a response, and the API server's clock (epoch seconds)."""
 
     document: dict[str, Any] = field(repr=False)
     server_time: float | None
 
 
 def without_traceback(method: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Have errors leave a method without the frames they come from.
+    """Remove the traceback from errors that leave a method.
 
-    Variables there hold tokens and bodies, and a caller may keep an error for long.
+    Variables of its frames contain tokens and bodies, and a caller may keep an error for long.
     """
 
     @functools.wraps(method)
-    def shielded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
             return method(*args, **kwargs)
         except StoreError as error:
             raise error.with_traceback(None) from None
 
-    return shielded
+    return wrapper
 
 
 class KubernetesClient:
-    """One API server, spoken to as one identity, by as many threads as like."""
+    """Client of one API server with one identity; all methods are thread-safe."""
 
     def __init__(self, credentials: CredentialSource, timeouts: Timeouts | None = None) -> None:
         self.timeouts = timeouts or Timeouts()
         self._credentials = credentials
         configuration = credentials.configuration
-        # A request that may have arrived is not for the transport to repeat.
+        # The transport must not repeat a request that may have arrived.
         configuration.retries = False
         configuration.connection_pool_maxsize = _CONNECTIONS
         configuration.socket_options = _SOCKET_OPTIONS
         self._api = ApiClient(configuration)
 
     def send(self, request: ApiRequest, options: RequestOptions | None = None) -> ApiResponse:
-        """Send a request and read its answer; raises StoreError for all but a success."""
+        """Send a request and read the response; raises StoreError unless it is a success."""
         with self.open(request, options or RequestOptions()) as response:
             body = self._translated(partial(response.read, MAX_OBJECT_BYTES + 1))
             return ApiResponse(parse_object(body), server_time(response))
@@ -125,7 +126,7 @@ class KubernetesClient:
     def send_or_none(
         self, request: ApiRequest, options: RequestOptions | None = None
     ) -> ApiResponse | None:
-        """The same, None if there is no such object."""
+        """Like `send`, but return None if the object does not exist."""
         try:
             return self.send(request, options)
         except NotFound:
@@ -135,24 +136,25 @@ class KubernetesClient:
     def open(
         self, request: ApiRequest, options: RequestOptions
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        """The answer to a request, a success, its body unread; raises StoreError."""
+        """Send a request and yield the successful response, its body unread; raises StoreError."""
         authorization = self._credentials.authorization()
         response = self._send_once(request, options, authorization)
-        if response.status == HTTPStatus.UNAUTHORIZED and self._credentials.reload(authorization):
+        unauthorized = response.status == HTTPStatus.UNAUTHORIZED
+        if unauthorized and self._credentials.reload(authorization):
             response.close()
             response = self._send_once(request, options, self._credentials.authorization())
         try:
             if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
-                told = self._translated(partial(response.read, _MAX_ERROR_BODY))
-                raise error_for(request, response.status, told)
+                body = self._translated(partial(response.read, _MAX_ERROR_BODY))
+                raise error_for(request, response.status, body)
             yield response
         finally:
-            # Read to its end, its connection is back in the pool; otherwise it is of no use.
+            # After a complete read the connection is back in the pool; otherwise it is useless.
             if not response.closed:
                 response.close()
 
     def chunks(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-        """The body as it comes, until its proper end."""
+        """Yield the parts of the body as they arrive."""
         while chunk := self._translated(partial(response.read1, _CHUNK)):
             yield chunk
 
@@ -168,10 +170,10 @@ class KubernetesClient:
         if authorization:
             headers["Authorization"] = authorization.reveal()
         timeouts = (self.timeouts.connect, self.timeouts.read)
-        sent = partial(
+        call = partial(
             self._api.call_api, request.method, url, headers, options.body, None, timeouts
         )
-        response: urllib3.BaseHTTPResponse = self._translated(sent).response
+        response: urllib3.BaseHTTPResponse = self._translated(call).response
         return response
 
     def _translated(self, call: Callable[[], _T]) -> _T:
@@ -184,18 +186,19 @@ class KubernetesClient:
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
-    """A JSON object; raises StoreUnavailable if it is none."""
+    """Parse a JSON object; raises StoreUnavailable."""
     document: object = None
-    # What json raises holds the text and must not stay attached to our error.
+    # The error of json contains the text and must not stay attached to ours.
     with contextlib.suppress(ValueError, RecursionError):
         document = json.loads(text)
     if not isinstance(document, dict):
-        raise StoreUnavailable("an answer of the API server is no JSON object, or too long")
+        problem = "is not a JSON object, or is too long"
+        raise StoreUnavailable(f"a response of the API server {problem}")
     return document
 
 
 def server_time(response: urllib3.BaseHTTPResponse) -> float | None:
-    """What the API server's clock said when it answered, epoch seconds; None if it did not."""
+    """Return the API server's clock from the header Date (epoch seconds), None without one."""
     try:
         return email.utils.parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
     except (TypeError, ValueError):
@@ -203,14 +206,14 @@ def server_time(response: urllib3.BaseHTTPResponse) -> float | None:
 
 
 def _reason(error: Exception) -> str:
-    """A word on a failure, without its text."""
+    """Return the reason of a failure in words of our own."""
     links: list[object] = [error]
     while isinstance(link := links[-1], BaseException) and len(links) < 10:  # noqa: PLR2004
         inner = link.args[-1] if link.args else None
         cause = link.__cause__ or link.__context__
         links.append(cause or getattr(link, "reason", None) or inner)
-    for kind, reason in _REASONS.items():
-        if any(isinstance(link, kind) for link in links):
+    for error_type, reason in _REASONS.items():
+        if any(isinstance(link, error_type) for link in links):
             return reason
     return "the connection failed"
 

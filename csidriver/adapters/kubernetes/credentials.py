@@ -1,6 +1,6 @@
-"""Where the API server is and what shows who we are, as the `kubernetes` package finds it.
+"""Address of the API server and our credentials, as the `kubernetes` package loads them.
 
-No foreign exception leaves: those of the package quote files.
+No foreign exception leaves this module: those of the package quote files.
 """
 
 import ipaddress
@@ -22,7 +22,7 @@ _ENVIRONMENT = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
 
 
 class CredentialSource:
-    """Credentials, renewed by the package as they age, and read anew when they are refused."""
+    """Credentials that the package renews as they age, and that we reload when refused."""
 
     def __init__(self, load: Callable[[Any], None]) -> None:
         self._load = load
@@ -31,16 +31,15 @@ class CredentialSource:
 
     @property
     def server(self) -> str:
-        """The API server's address."""
         return str(self.configuration.host)
 
     def authorization(self) -> Sensitive:
-        """The header of that name, "" for none; raises StoreUnavailable if it cannot be had."""
+        """Return the header Authorization, "" without a token; raises StoreUnavailable."""
         with self._lock:
             return self._authorization()
 
     def reload(self, refused: Sensitive) -> bool:
-        """Read everything anew, unless that was done since; whether there is something else now."""
+        """Reload everything unless another thread has; return whether the header has changed."""
         with self._lock:
             if self._authorization() == refused:
                 fresh = _or_none(self._load_configuration)
@@ -51,7 +50,7 @@ class CredentialSource:
             return self._authorization() != refused
 
     def _authorization(self) -> Sensitive:
-        # The package asks its source again here, a file for one, once a minute.
+        # The package reads its source here, for example a file once a minute.
         settings = _or_none(self.configuration.auth_settings)
         if settings is None:
             raise StoreUnavailable(f"API server {self.server}: our credentials cannot be read")
@@ -59,17 +58,17 @@ class CredentialSource:
 
     def _load_configuration(self) -> Any:
         configuration = Configuration()
-        # Proxies of the environment are for others; a kubeconfig may name one.
+        # Only a kubeconfig may name a proxy, not the environment.
         configuration.proxy = configuration.no_proxy = None
         self._load(configuration)
         return configuration
 
 
 def from_pod(environment: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> CredentialSource:
-    """What kubelet gives a pod with a service account; raises InvalidSettings elsewhere."""
+    """Load the credentials of a pod's service account; raises InvalidSettings."""
     problems = [f"{key} is not set" for key in _ENVIRONMENT if not environment.get(key)]
     files = [folder / "token", folder / "ca.crt"]
-    problems += [f"{path} is no file" for path in files if not path.is_file()]
+    problems += [f"{path} is not a file" for path in files if not path.is_file()]
 
     def load(configuration: Any) -> None:
         loader = InClusterConfigLoader(*map(str, files), environ=environment)
@@ -79,34 +78,34 @@ def from_pod(environment: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> 
 
 
 def from_kubeconfig(path: Path) -> CredentialSource:
-    """The current context of a kubeconfig; raises InvalidSettings."""
+    """Load the current context of a kubeconfig; raises InvalidSettings."""
 
     def load(configuration: Any) -> None:
         load_kube_config(str(path), client_configuration=configuration, persist_config=False)
 
-    problems = [] if path.is_file() else ["is no file"]
+    problems = [] if path.is_file() else ["is not a file"]
     return _validate(f"kubeconfig {path}", problems, load)
 
 
 def _validate(subject: str, problems: list[str], load: Callable[[Any], None]) -> CredentialSource:
-    access: CredentialSource | None = None if problems else _or_none(lambda: CredentialSource(load))
-    if access is None:
+    source: CredentialSource | None = None if problems else _or_none(lambda: CredentialSource(load))
+    if source is None:
         raise InvalidSettings(subject, problems or ["cannot be used"])
-    url = urlsplit(access.server)
+    url = urlsplit(source.server)
     if url.scheme != "https" and not _is_loopback(url.hostname or ""):
-        problems.append("its server is not reached by https; refresh tokens would be in the clear")
-    if not access.configuration.verify_ssl:
+        problems.append("its server must have an https URL; refresh tokens would not be encrypted")
+    if not source.configuration.verify_ssl:
         problems.append("insecure-skip-tls-verify is not supported; name the certificate-authority")
     if problems:
         raise InvalidSettings(subject, problems)
-    return access
+    return source
 
 
 def _or_none(call: Callable[[], Any]) -> Any:
-    """The result of a call into the package, None if it fails in whatever way."""
+    """Return the result of a call into the package, None if it fails."""
     try:
         return call()
-    except Exception:  # noqa: BLE001 - it raises whatever a file or a program makes it raise
+    except Exception:  # noqa: BLE001 - files and programs can cause any exception in the package
         return None
 
 

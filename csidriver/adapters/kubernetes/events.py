@@ -1,4 +1,4 @@
-"""Events, one for each object, reason and topic: what recurs is counted."""
+"""Events: one for each object, reason and topic, with a count of its repetitions."""
 
 import hashlib
 from typing import Any
@@ -10,48 +10,53 @@ from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreConflict
 
-_LONGEST_STEM = 200  # of 253 characters; leaves room for the hash
-_LONGEST_MESSAGE = 1024  # what the newer API of Events takes
+_MAX_STEM = 200  # of 253 characters; leaves room for the hash
+_MAX_MESSAGE = 1024  # the limit of the newer API of Events
 
 
 def record(client: KubernetesClient, event: Event, now: float) -> None:
     """Store an Event that happened `now` (epoch seconds); raises StoreError.
 
-    Reading Events is not among our rights, so the count so far comes with the answer to a patch.
+    We have no right to read Events, so the previous count is taken from the response to a patch.
     """
-    call = ApiRequest("create", "events", event.ref.namespace, _name(event))
+    request = ApiRequest("create", "events", event.ref.namespace, _name(event))
+    time = format_rfc3339(now)
     try:
-        client.send(call, RequestOptions(body=_manifest(event, call.name, format_rfc3339(now))))
+        client.send(request, RequestOptions(body=_manifest(event, request.name, time)))
     except StoreConflict:
-        told = {"message": event.message[:_LONGEST_MESSAGE], "lastTimestamp": format_rfc3339(now)}
-        again = ApiRequest("patch", "events", call.namespace, call.name)
-        before = client.send(again, RequestOptions(body=told)).document
-        count = before.get("count")
-        version = before["metadata"]["resourceVersion"]
-        counted = {"count": (count if isinstance(count, int) else 0) + 1}
+        repeated = {"message": event.message[:_MAX_MESSAGE], "lastTimestamp": time}
+        patch = ApiRequest("patch", "events", request.namespace, request.name)
+        stored = client.send(patch, RequestOptions(body=repeated)).document
+        count = stored.get("count")
         client.send(
-            again, RequestOptions(body={"metadata": {"resourceVersion": version}, **counted})
+            patch,
+            RequestOptions(
+                body={
+                    "metadata": {"resourceVersion": stored["metadata"]["resourceVersion"]},
+                    "count": (count if isinstance(count, int) else 0) + 1,
+                }
+            ),
         )
 
 
 def _name(event: Event) -> str:
-    """Equal for what is the same again, so that the API server finds the one to count."""
-    same = f"{event.uid} {event.reason}" + (f" {event.topic}" if event.topic else "")
-    digest = hashlib.sha256(same.encode()).hexdigest()[:16]
-    return f"{event.ref.name[:_LONGEST_STEM].rstrip('.-')}.{digest}"
+    """Return the same name for a repetition, so that the API server finds the Event to count."""
+    key = f"{event.uid} {event.reason}" + (f" {event.topic}" if event.topic else "")
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return f"{event.ref.name[:_MAX_STEM].rstrip('.-')}.{digest}"
 
 
-def _manifest(event: Event, name: str, now: str) -> dict[str, Any]:
+def _manifest(event: Event, name: str, time: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": name, "namespace": event.ref.namespace},
         "involvedObject": event.object_reference,
         "reason": event.reason,
-        "message": event.message[:_LONGEST_MESSAGE],
+        "message": event.message[:_MAX_MESSAGE],
         "type": "Normal" if event.normal else "Warning",
         "source": {"component": FIELD_MANAGER},
-        "firstTimestamp": now,
-        "lastTimestamp": now,
+        "firstTimestamp": time,
+        "lastTimestamp": time,
         "count": 1,
     }

@@ -1,6 +1,6 @@
-"""JSON as it comes over the wire: the items of a list one by one, the lines of a watch.
+"""Incremental JSON: the items of a list one by one, the lines of a watch.
 
-Never more than one item is in memory, so neither many Secrets nor large ones make us large.
+At most one item is in memory, so that neither many Secrets nor large ones need much of it.
 """
 
 import codecs
@@ -10,13 +10,13 @@ from typing import Any
 
 from csidriver.errors import StoreUnavailable
 
-# An object has at most 1.5 MiB in etcd; base64 and metadata come on top.
+# An object has at most 1.5 MiB in etcd; base64 and metadata are added to that.
 MAX_OBJECT_BYTES = 4 << 20
-_CONSUMED = 1 << 16  # characters kept before they are let go of
+_MAX_CONSUMED = 1 << 16  # consumed characters that are kept before they are dropped
 
 
 class ListItemStream:
-    """The items of a list, whole objects, once; `metadata` of the list is complete after them."""
+    """Yields the items of a list once; after that, `metadata` of the list is complete."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self.metadata: dict[str, Any] = {}
@@ -24,53 +24,53 @@ class ListItemStream:
         self._cursor = _JsonCursor(self._chunks)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        text = self._cursor
-        text.expect("{")
-        while text.symbol() != "}":
-            key = text.value()
-            text.expect(":")
-            if key == "items" and text.symbol() == "[":
+        cursor = self._cursor
+        cursor.expect("{")
+        while cursor.symbol() != "}":
+            key = cursor.value()
+            cursor.expect(":")
+            if key == "items" and cursor.symbol() == "[":
                 yield from self._items()
             else:
-                value = text.value()
+                value = cursor.value()
                 if key == "metadata" and isinstance(value, dict):
                     self.metadata = value
-            if text.symbol() != "}":
-                text.expect(",")
+            if cursor.symbol() != "}":
+                cursor.expect(",")
         # To its very end, so that its connection can be used again.
         for _ in self._chunks:
             pass
 
     def _items(self) -> Iterator[dict[str, Any]]:
-        text = self._cursor
-        text.expect("[")
-        while text.symbol() != "]":
-            element = text.value()
-            if not isinstance(element, dict):
-                raise StoreUnavailable("a list of the API server has no proper items")
-            yield element
-            if text.symbol() != "]":
-                text.expect(",")
-        text.expect("]")
+        cursor = self._cursor
+        cursor.expect("[")
+        while cursor.symbol() != "]":
+            item = cursor.value()
+            if not isinstance(item, dict):
+                raise StoreUnavailable("a list of the API server has an item that is not an object")
+            yield item
+            if cursor.symbol() != "]":
+                cursor.expect(",")
+        cursor.expect("]")
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of a stream, without their ends; raises StoreUnavailable if one is too long."""
-    rest = bytearray()
+    """Yield the lines of a stream, without line ends and empty lines; raises StoreUnavailable."""
+    line = bytearray()
     for chunk in chunks:
-        *ended, begun = chunk.split(b"\n")
-        for end in ended:
-            rest += end
-            if rest.strip():
-                yield bytes(rest)
-            rest.clear()
-        rest += begun
-        if len(rest) > MAX_OBJECT_BYTES:
+        *ends, begin = chunk.split(b"\n")
+        for end in ends:
+            line += end
+            if line.strip():
+                yield bytes(line)
+            line.clear()
+        line += begin
+        if len(line) > MAX_OBJECT_BYTES:
             raise StoreUnavailable(f"an event of the API server has over {MAX_OBJECT_BYTES} bytes")
 
 
 class _JsonCursor:
-    """What has come of a JSON text and is not consumed yet."""
+    """A position in a JSON text that is read as far as needed."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -80,7 +80,7 @@ class _JsonCursor:
         self._at = 0
 
     def symbol(self) -> str:
-        """The next character that is no white space."""
+        """Return the next character that is not white space."""
         while True:
             while self._at < len(self._text):
                 if self._text[self._at] not in " \t\r\n":
@@ -89,17 +89,17 @@ class _JsonCursor:
             self._read_more()
 
     def expect(self, symbol: str) -> None:
-        """Pass over this one character."""
+        """Skip this one character."""
         if self.symbol() != symbol:
-            raise StoreUnavailable("an answer of the API server is no JSON list")
+            raise StoreUnavailable("a response of the API server is not a JSON list")
         self._at += 1
 
     def value(self) -> Any:
-        """The next value, however long it takes to come."""
+        """Read the next value."""
         self.symbol()
         while True:
             end, value = self._decode()
-            # A number at the end of what has come may have further digits.
+            # A number at the end of the text may have further digits.
             if end is not None and end < len(self._text):
                 self._at = end
                 return value
@@ -109,13 +109,13 @@ class _JsonCursor:
         try:
             value, end = self._decoder.raw_decode(self._text, self._at)
         except (ValueError, RecursionError):
-            # Not chained to anything: the foreign error holds the text.
+            # Not chained to anything: the foreign error contains the text.
             return None, None
         return end, value
 
     def _read_more(self) -> None:
-        """Take at least as much as is pending, so that a long value is not parsed too often."""
-        if self._at > _CONSUMED:
+        """Double the text that is not consumed, so that a long value is not parsed too often."""
+        if self._at > _MAX_CONSUMED:
             self._text, self._at = self._text[self._at :], 0
         pending = len(self._text) - self._at
         if pending > MAX_OBJECT_BYTES:
@@ -129,5 +129,5 @@ class _JsonCursor:
                 break
             parts.append(self._utf8.decode(chunk))
         if not parts:
-            raise StoreUnavailable("an answer of the API server ends too soon")
+            raise StoreUnavailable("a response of the API server ends too soon")
         self._text += "".join(parts)

@@ -22,13 +22,13 @@ class LeaseStore:
 
     @without_traceback
     def read(self) -> LeaseRecord | None:
-        """The lease, None if there is none."""
-        answer = self._client.send_or_none(self._call("get"))
-        return None if answer is None else _record(answer.document)
+        """Return the Lease, None if it does not exist."""
+        response = self._client.send_or_none(self._request("get"))
+        return None if response is None else _record(response.document)
 
     @without_traceback
     def write(self, record: LeaseRecord) -> LeaseRecord:
-        """Store it at its version, "" to create it; StoreConflict if it has moved."""
+        """Store it, create it without a version; raises StoreConflict if the version is old."""
         metadata = {"name": self._name, "namespace": self._namespace}
         if record.version:
             metadata["resourceVersion"] = record.version
@@ -38,15 +38,15 @@ class LeaseStore:
             "metadata": metadata,
             "spec": _spec(record),
         }
-        verb = "update" if record.version else "create"
-        return _record(self._client.send(self._call(verb), RequestOptions(body=body)).document)
+        request = self._request("update" if record.version else "create")
+        return _record(self._client.send(request, RequestOptions(body=body)).document)
 
-    def _call(self, verb: str) -> ApiRequest:
+    def _request(self, verb: str) -> ApiRequest:
         return ApiRequest(verb, "leases", self._namespace, self._name)
 
 
 def _spec(record: LeaseRecord) -> dict[str, Any]:
-    # An empty holder is left out, whole seconds are all that a Lease can promise.
+    # A Lease cannot have an empty holder, nor fractions of seconds.
     holder = {"holderIdentity": record.holder} if record.holder else {}
     return holder | {
         "leaseDurationSeconds": max(1, math.ceil(record.duration)),
@@ -59,7 +59,7 @@ def _spec(record: LeaseRecord) -> dict[str, Any]:
 def _record(document: dict[str, Any]) -> LeaseRecord:
     metadata, spec = document.get("metadata"), document.get("spec") or {}
     if not isinstance(metadata, dict) or not isinstance(spec, dict):
-        raise StoreUnavailable("an answer of the API server holds no proper Lease")
+        raise StoreUnavailable("a response of the API server is not a valid Lease")
     return LeaseRecord(
         holder=str(spec.get("holderIdentity") or ""),
         duration=float(spec.get("leaseDurationSeconds") or 0),

@@ -1,31 +1,30 @@
-"""Several watches told as one: everything there is, None, then changes in the order they come."""
+"""Several watches as one: all existing objects, None, then changes in the order they arrive."""
 
 import logging
 import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from random import Random
 
 from csidriver.adapters.kubernetes.client import KubernetesClient
-from csidriver.adapters.kubernetes.watch import Chance, SecretWatch, WatchScope
+from csidriver.adapters.kubernetes.watch import SecretWatch, WatchScope
 from csidriver.core.kubernetes.change import SecretChange
 from csidriver.errors import StoreError, StoreRefused, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
-# Changes told and not taken yet; a watch that is ahead waits.
-_MAX_QUEUED = 1000
-# Lists at a time.
-_MAX_LISTS = 4
+_MAX_QUEUED = 1000  # changes; a watch that finds the queue full waits
+_MAX_LISTS = 4  # at the same time
 
 
 def watch_all(
-    client: KubernetesClient, scopes: Sequence[WatchScope], chance: Chance, stop: threading.Event
+    client: KubernetesClient, scopes: Sequence[WatchScope], rng: Random, stop: threading.Event
 ) -> Generator[SecretChange | None, None, None]:
-    """What `KubernetesStore.watch_changes` tells."""
+    """Implement `KubernetesStore.watch_changes`."""
     if stop.is_set():
         return
-    watches = [SecretWatch(client, scope, chance) for scope in scopes]
-    merged = _MergedWatch(client, watches, chance)
+    watches = [SecretWatch(client, scope, rng) for scope in scopes]
+    merged = _MergedWatch(client, watches, rng)
     merged.start()
     try:
         yield from merged.results(stop)
@@ -34,38 +33,36 @@ def watch_all(
 
 
 class _MergedWatch:
-    """A thread for each watch, and the queue through which they tell."""
+    """A thread for each watch, and the queue of their results."""
 
     def __init__(
-        self, client: KubernetesClient, watches: Sequence[SecretWatch], chance: Chance
+        self, client: KubernetesClient, watches: Sequence[SecretWatch], rng: Random
     ) -> None:
         self._timeouts = client.timeouts
         self._watches = watches
-        self._chance = chance
+        self._rng = rng
         self._queue: queue.Queue[SecretChange | StoreError | None] = queue.Queue(_MAX_QUEUED)
         self._lists = threading.Semaphore(_MAX_LISTS)
         self._listed = threading.Barrier(len(watches), action=self._put_end_of_lists)
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """List and watch from now on."""
         for watch in self._watches:
             name = f"watch-{watch.scope.token_object.name.lower()}"
             threading.Thread(target=self._run, args=(watch,), name=name, daemon=True).start()
 
     def results(self, stop: threading.Event) -> Iterator[SecretChange | None]:
-        """All that is told, until `stop`; raises the StoreError that ends a watch."""
+        """Yield all results until `stop`; raises the StoreError that ended a watch."""
         while not stop.is_set():
             try:
-                word = self._queue.get(timeout=self._timeouts.poll)
+                item = self._queue.get(timeout=self._timeouts.poll)
             except queue.Empty:
                 continue
-            if isinstance(word, StoreError):
-                raise word
-            yield word
+            if isinstance(item, StoreError):
+                raise item
+            yield item
 
     def stop(self) -> None:
-        """Have every watch end."""
         self._stopped.set()
         self._listed.abort()
         for watch in self._watches:
@@ -85,12 +82,12 @@ class _MergedWatch:
             self._put(StoreUnavailable("a watch failed"))
 
     def _list(self, watch: SecretWatch) -> bool:
-        """Whether it was refused, where that is no reason to give up."""
+        """Put the existing objects; return True if that was refused and may be."""
         with self._lists:
             return self._tolerating_refusal(watch, watch.list_changes(), refused=False)
 
     def _follow(self, watch: SecretWatch, *, refused: bool) -> None:
-        """Go on for as long as anybody wants to know; a failure alone is passed over once."""
+        """Put changes until stopped; the second failure in a row is raised."""
         failed = False
         while not self._stopped.is_set():
             try:
@@ -101,14 +98,14 @@ class _MergedWatch:
                     raise
                 failed = True
             pause = self._timeouts.refused_retry if refused else self._timeouts.watch_retry
-            self._stopped.wait(pause * (1 + self._chance.random.random()))
+            self._stopped.wait(pause * (1 + self._rng.random()))
 
     def _tolerating_refusal(
-        self, watch: SecretWatch, words: Iterable[SecretChange], *, refused: bool
+        self, watch: SecretWatch, changes: Iterable[SecretChange], *, refused: bool
     ) -> bool:
-        """Tell what there is; whether it is refused, which is said when it was not before."""
+        """Put changes; return True if they are refused, which is logged once."""
         try:
-            self._put_all(words)
+            self._put_all(changes)
         except StoreRefused as error:
             if not watch.scope.may_be_refused:
                 raise
@@ -117,19 +114,19 @@ class _MergedWatch:
             return True
         return False
 
-    def _put_all(self, words: Iterable[SecretChange]) -> None:
-        for word in words:
-            self._put(word)
+    def _put_all(self, changes: Iterable[SecretChange]) -> None:
+        for change in changes:
+            self._put(change)
             if self._stopped.is_set():
                 return
 
     def _put_end_of_lists(self) -> None:
         self._put(None)
 
-    def _put(self, word: SecretChange | StoreError | None) -> None:
+    def _put(self, item: SecretChange | StoreError | None) -> None:
         while not self._stopped.is_set():
             try:
-                self._queue.put(word, timeout=self._timeouts.poll)
+                self._queue.put(item, timeout=self._timeouts.poll)
             except queue.Full:
                 continue
             return

@@ -1,4 +1,4 @@
-"""Lists, page by page and item by item."""
+"""Lists, read page by page and item by item."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,14 +9,14 @@ from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.errors import StoreUnavailable
 
-PAGE = "500"
+PAGE_SIZE = "500"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 class PagedList:
-    """Every object of a list with the API server's clock, once; `version` is known after them.
+    """Yields each object of a list with the API server's clock, once; after that, has a `version`.
 
-    All pages show one moment. A list that takes too long for that raises StoreUnavailable.
+    All pages are of the same version. If that expires meanwhile, StoreUnavailable is raised.
     """
 
     def __init__(
@@ -25,41 +25,39 @@ class PagedList:
         self.version = ""
         self._client = client
         self._request = request
-        self._query = {"limit": PAGE} | ({"fieldSelector": selector} if selector else {})
+        self._query = {"limit": PAGE_SIZE} | ({"fieldSelector": selector} if selector else {})
         self._accept = accept
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], float | None]]:
         more = True
         while more:
-            ask = RequestOptions(self._query, accept=self._accept)
-            with self._client.open(self._request, ask) as response:
-                found = ListItemStream(self._client.chunks(response))
+            options = RequestOptions(self._query, accept=self._accept)
+            with self._client.open(self._request, options) as response:
+                items = ListItemStream(self._client.chunks(response))
                 now = server_time(response)
-                for item in found:
+                for item in items:
                     yield item, now
-            version, following = map(found.metadata.get, ("resourceVersion", "continue"))
+            version, following = map(items.metadata.get, ("resourceVersion", "continue"))
             if not isinstance(version, str) or not version:
                 raise StoreUnavailable("a list of the API server has no resourceVersion")
             self.version, more = version, bool(following)
             self._query = self._query | {"continue": str(following)}
 
 
-def list_secrets(client: KubernetesClient, namespace: str, kind: str) -> Iterator[Secret]:
-    """All Secrets of one type in a namespace."""
-    for manifest, now in PagedList(
-        client, ApiRequest("list", "secrets", namespace), f"type={kind}"
-    ):
+def list_secrets(client: KubernetesClient, namespace: str, secret_type: str) -> Iterator[Secret]:
+    request = ApiRequest("list", "secrets", namespace)
+    for manifest, now in PagedList(client, request, f"type={secret_type}"):
         yield parse_secret(manifest, now)
 
 
 def parse_secret(manifest: dict[str, Any], now: float | None) -> Secret:
-    """A Secret as the driver sees it; raises StoreUnavailable for what is none."""
-    decoded = None
+    """Convert a manifest to a Secret; raises StoreUnavailable."""
+    secret = None
     try:
-        decoded = Secret.from_manifest(manifest, now)
+        secret = Secret.from_manifest(manifest, now)
     except (AttributeError, TypeError, ValueError):
-        # The foreign error may hold a part of the manifest and goes no further.
-        decoded = None
-    if decoded is None or not decoded.resource_version:
-        raise StoreUnavailable("an answer of the API server holds no proper Secret")
-    return decoded
+        # The foreign error may contain a part of the manifest and goes no further.
+        secret = None
+    if secret is None or not secret.resource_version:
+        raise StoreUnavailable("a response of the API server is not a valid Secret")
+    return secret

@@ -1,4 +1,4 @@
-"""What the refresher reads and writes of Kubernetes: Secrets and Events."""
+"""The refresher's backend: Secrets and Events of the Kubernetes API."""
 
 import random
 import threading
@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 from csidriver.adapters.kubernetes import events, merged_watch, paged_list
 from csidriver.adapters.kubernetes.client import KubernetesClient, RequestOptions, without_traceback
 from csidriver.adapters.kubernetes.request import ApiRequest
-from csidriver.adapters.kubernetes.watch import Chance, WatchScope
+from csidriver.adapters.kubernetes.watch import WatchScope
 from csidriver.core import annotations
 from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
 from csidriver.core.kubernetes.event import Event
@@ -19,83 +19,81 @@ from csidriver.errors import StoreError, StoreRefused
 class KubernetesStore:
     """The backend of the refresher; every method may raise StoreError.
 
-    StoreUnavailable after a write leaves open whether it was stored.
+    After StoreUnavailable, a write may or may not have been stored.
     """
 
     def __init__(
         self,
         client: KubernetesClient,
         namespaces: Namespaces | None = None,
-        chance: random.Random | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         self._client = client
         self._namespaces = namespaces or Namespaces()
-        self._chance = Chance(time.monotonic, chance or random.SystemRandom())
+        self._rng = rng or random.SystemRandom()
 
     @without_traceback
     def get_secret(self, namespace: str, name: str) -> Secret | None:
-        """The Secret, None if there is none."""
-        answer = self._client.send_or_none(_request("get", namespace, name))
-        return (
-            None if answer is None else paged_list.parse_secret(answer.document, answer.server_time)
-        )
+        """Return the Secret, None if it does not exist."""
+        response = self._client.send_or_none(_request("get", namespace, name))
+        if response is None:
+            return None
+        return paged_list.parse_secret(response.document, response.server_time)
 
     @without_traceback
     def create_secret(self, secret: Secret) -> Secret:
         """Store a new Secret; raises StoreConflict if it exists."""
-        call = _request("create", secret.namespace, secret.name)
-        answer = self._client.send(call, RequestOptions(body=secret.to_manifest()))
-        return paged_list.parse_secret(answer.document, answer.server_time)
+        request = _request("create", secret.namespace, secret.name)
+        response = self._client.send(request, RequestOptions(body=secret.to_manifest()))
+        return paged_list.parse_secret(response.document, response.server_time)
 
     @without_traceback
     def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret:
-        """Change a Secret; raises StoreConflict unless it is still the one in `base`."""
+        """Change a Secret; raises StoreConflict if `base` is outdated."""
+        request = _request("patch", base.namespace, base.name)
         body = patch.to_merge_patch(base.resource_version)
-        answer = self._client.send(
-            _request("patch", base.namespace, base.name), RequestOptions(body=body)
-        )
-        return paged_list.parse_secret(answer.document, answer.server_time)
+        response = self._client.send(request, RequestOptions(body=body))
+        return paged_list.parse_secret(response.document, response.server_time)
 
     @without_traceback
     def delete_secret(self, base: Secret) -> None:
-        """Remove a Secret, absent is fine; raises StoreConflict if it is not the one in `base`."""
+        """Delete a Secret if it exists; raises StoreConflict if `base` is outdated."""
+        request = _request("delete", base.namespace, base.name)
         preconditions = {"resourceVersion": base.resource_version, "uid": base.uid}
-        call = _request("delete", base.namespace, base.name)
-        self._client.send_or_none(call, RequestOptions(body={"preconditions": preconditions}))
+        self._client.send_or_none(request, RequestOptions(body={"preconditions": preconditions}))
 
     def list_secrets(self, namespace: str, type: str) -> Iterator[Secret]:  # noqa: A002 - its name
-        """All Secrets of one type in a namespace, as they come."""
-        found = paged_list.list_secrets(self._client, namespace, type)
+        """Yield all Secrets of one type in a namespace."""
         try:
-            yield from found
+            yield from paged_list.list_secrets(self._client, namespace, type)
         except StoreError as error:
             raise error.with_traceback(None) from None
 
     def watch_changes(self, stop: threading.Event) -> Generator[SecretChange | None, None, None]:
-        """All sources, grants and companions, None, and then their changes, until `stop`.
+        """Yield all sources, grants and companions, None, and then their changes, until `stop`.
 
-        A namespace that was asked for by name and refuses us is warned about and looked at again
-        later; nothing is told of it meanwhile, neither that its sources exist nor that they do not.
+        If we lack the right to one of the configured namespaces, that is logged and tried again
+        later. Meanwhile nothing is yielded for it: its sources may or may not exist.
         """
-        return merged_watch.watch_all(self._client, self._scopes(), self._chance, stop)
+        return merged_watch.watch_all(self._client, self._scopes(), self._rng, stop)
 
     @without_traceback
     def create_event(self, event: Event) -> None:
-        """Record an Event, or count one more of it."""
+        """Store an Event, or count its repetition."""
         events.record(self._client, event, time.time())
 
     def _scopes(self) -> list[WatchScope]:
-        places = self._namespaces
-        of_sources = places.sources or ("",)
+        driver, tokens = self._namespaces.driver, self._namespaces.tokens
+        of_sources = self._namespaces.sources or ("",)
         return [
-            WatchScope(TokenObject.GRANT, places.driver, f"type={annotations.GRANT_TYPE}"),
-            WatchScope(TokenObject.COMPANION, places.tokens, f"type={annotations.COMPANION_TYPE}"),
+            WatchScope(TokenObject.GRANT, driver, f"type={annotations.GRANT_TYPE}"),
+            WatchScope(TokenObject.COMPANION, tokens, f"type={annotations.COMPANION_TYPE}"),
             *(WatchScope(TokenObject.SOURCE, namespace) for namespace in dict.fromkeys(of_sources)),
         ]
 
 
 def _request(verb: str, namespace: str, name: str) -> ApiRequest:
-    call = ApiRequest(verb, "secrets", namespace, name)
+    request = ApiRequest(verb, "secrets", namespace, name)
     if not namespace or not name:
-        raise StoreRefused(f"cannot {call}: no Secret is without namespace or name")
-    return call
+        raise StoreRefused(f"cannot {request}: a Secret needs a namespace and a name")
+    return request

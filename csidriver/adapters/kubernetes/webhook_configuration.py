@@ -12,7 +12,7 @@ from csidriver.errors import StoreUnavailable
 
 @dataclass(frozen=True, slots=True)
 class PublishedCaBundles:
-    """What a configuration says: PEM texts, one for each of its webhooks, and its version."""
+    """The PEM texts of a configuration, one for each of its webhooks, and its version."""
 
     bundles: tuple[str, ...]
     version: str
@@ -31,24 +31,25 @@ class WebhookConfiguration:
 
     @without_traceback
     def read(self) -> PublishedCaBundles | None:
-        """What is published, None if there is no such configuration."""
-        answer = self._client.send_or_none(self._request("get"))
-        if answer is None:
+        """Return what is published, None if the configuration does not exist."""
+        response = self._client.send_or_none(self._request("get"))
+        if response is None:
             return None
-        metadata, webhooks = answer.document.get("metadata"), answer.document.get("webhooks") or []
+        document = response.document
+        metadata, webhooks = document.get("metadata"), document.get("webhooks") or []
         version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
         if not version or not isinstance(webhooks, list) or not all(map(_is_webhook, webhooks)):
-            raise StoreUnavailable(f"an answer of the API server holds no proper {self}")
-        bundles = tuple(_decoded(one["clientConfig"].get("caBundle")) for one in webhooks)
+            raise StoreUnavailable(f"a response of the API server is not a valid {self}")
+        bundles = tuple(_decoded(hook["clientConfig"].get("caBundle")) for hook in webhooks)
         return PublishedCaBundles(bundles, str(version), tuple(webhooks))
 
     @without_traceback
     def write(self, base: PublishedCaBundles, bundle: str) -> None:
-        """Publish for all of its webhooks; StoreConflict if the configuration has changed."""
+        """Set `caBundle` of every webhook; raises StoreConflict if `base` is outdated."""
         encoded = base64.b64encode(bundle.encode()).decode("ascii")
         webhooks = [
-            {**one, "clientConfig": {**one["clientConfig"], "caBundle": encoded}}
-            for one in base.webhooks
+            {**hook, "clientConfig": {**hook["clientConfig"], "caBundle": encoded}}
+            for hook in base.webhooks
         ]
         body = {"metadata": {"resourceVersion": base.version}, "webhooks": webhooks}
         self._client.send(self._request("patch"), RequestOptions(body=body))

@@ -105,7 +105,7 @@ def test_a_write_changes_all_bundles_and_nothing_else_at_one_version(
             StoreConflict,
             "it has changed",
         ),
-        (status(404, "NotFound"), StoreConflict, "there is none"),
+        (status(404, "NotFound"), StoreConflict, "does not exist"),
         (
             status(403, "Forbidden", 'User "x" cannot patch resource'),
             StoreRefused,
