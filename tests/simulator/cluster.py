@@ -9,29 +9,29 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
 from csidriver.core.refresh.source import is_source
 from csidriver.errors import StoreConflict, StoreRefused
-from tests.simulator.kernel import Kernel
+from tests.simulator.kernel import EventLoop
 
 Key = tuple[str, str]
-Watcher = Callable[[SecretChange], None]
-Witness = Callable[[str, Secret | None, Secret | None], None]
+ChangeCallback = Callable[[SecretChange], None]
+WriteCallback = Callable[[str, Secret | None, Secret | None], None]
 
 
 @dataclass
 class Cluster:
     """Everything that is stored. `witness(writer, before, after)` sees each write as it happens."""
 
-    kernel: Kernel
+    loop: EventLoop
     secrets: dict[Key, Secret] = field(default_factory=dict)
-    ours_at: dict[Key, float] = field(default_factory=dict)
+    driver_wrote_at: dict[Key, float] = field(default_factory=dict)
     immutable: set[Key] = field(default_factory=set)
-    watchers: list[Watcher] = field(default_factory=list)
-    witness: Witness = lambda _w, _b, _a: None
+    change_callbacks: list[ChangeCallback] = field(default_factory=list)
+    on_write: WriteCallback = lambda _w, _b, _a: None
     writes: int = 0
 
     def read(self, key: Key) -> Secret | None:
         """A Secret with its age by this server's clock."""
-        secret, at = self.secrets.get(key), self.ours_at.get(key)
-        return secret if secret is None or at is None else replace(secret, age=self.kernel.now - at)
+        secret, at = self.secrets.get(key), self.driver_wrote_at.get(key)
+        return secret if secret is None or at is None else replace(secret, age=self.loop.now - at)
 
     def create(self, secret: Secret, writer: str) -> Secret:
         """A new object with a uid of its own."""
@@ -48,9 +48,9 @@ class Cluster:
         if patch.data and key in self.immutable:
             raise StoreRefused("field is immutable")
         merged = {**current.annotations, **patch.annotations}
-        notes = {name: value for name, value in merged.items() if value is not None}
+        kept = {name: value for name, value in merged.items() if value is not None}
         data = {k: v for k, v in {**current.data, **patch.data}.items() if v is not None}
-        return self.put(replace(current, annotations=notes, data=data), writer)
+        return self.put(replace(current, annotations=kept, data=data), writer)
 
     def delete(self, base: Secret, writer: str) -> None:
         """Remove an object at a version; absent is fine."""
@@ -61,9 +61,9 @@ class Cluster:
         if writer != "user" and current.resource_version != base.resource_version:
             raise StoreConflict("moved on")
         del self.secrets[key]
-        self.ours_at.pop(key, None)
-        self.witness(writer, current, None)
-        self._tell(key, None)
+        self.driver_wrote_at.pop(key, None)
+        self.on_write(writer, current, None)
+        self._notify(key, None)
 
     def put(self, secret: Secret, writer: str) -> Secret:
         """Store an object as it is."""
@@ -73,9 +73,9 @@ class Cluster:
         stored = replace(secret, resource_version=str(self.writes), manager=manager)
         before, self.secrets[key] = self.secrets.get(key), stored
         if writer != "user":
-            self.ours_at[key] = self.kernel.now
-        self.witness(writer, before, stored)
-        self._tell(key, stored)
+            self.driver_wrote_at[key] = self.loop.now
+        self.on_write(writer, before, stored)
+        self._notify(key, stored)
         return stored
 
     def changes(self) -> list[SecretChange]:
@@ -86,26 +86,30 @@ class Cluster:
         """All sources there are."""
         return [SourceRef(*key) for key, s in self.secrets.items() if is_source(s)]
 
-    def _tell(self, key: Key, secret: Secret | None) -> None:
+    def _notify(self, key: Key, secret: Secret | None) -> None:
         change = self._change(key, secret)
         if change is not None:
-            for watcher in self.watchers:
+            for watcher in self.change_callbacks:
                 watcher(change)
 
     def _change(self, key: Key, secret: Secret | None) -> SecretChange | None:
         namespace, name = key
         version = "" if secret is None else secret.resource_version
         if namespace not in (names.DRIVER_NAMESPACE, names.TOKENS_NAMESPACE):
-            shown = version if secret is not None and is_source(secret) else ""
+            source_version = version if secret is not None and is_source(secret) else ""
             by_us = secret is not None and secret.manager == names.FIELD_MANAGER
-            return SecretChange(SourceRef(namespace, name), TokenObject.SOURCE, shown, by_us)
-        what = TokenObject.GRANT if namespace == names.DRIVER_NAMESPACE else TokenObject.COMPANION
-        ref = self.owners.get(key)
-        return None if ref is None else SecretChange(ref, what, version)
+            return SecretChange(
+                SourceRef(namespace, name), TokenObject.SOURCE, source_version, by_us
+            )
+        token_object = (
+            TokenObject.GRANT if namespace == names.DRIVER_NAMESPACE else TokenObject.COMPANION
+        )
+        ref = self.token_objects.get(key)
+        return None if ref is None else SecretChange(ref, token_object, version)
 
-    owners: dict[Key, SourceRef] = field(default_factory=dict)
+    token_objects: dict[Key, SourceRef] = field(default_factory=dict)
 
-    def own(self, ref: SourceRef) -> None:
+    def add_token(self, ref: SourceRef) -> None:
         """Whose grant and companion these names are."""
-        self.owners[names.DRIVER_NAMESPACE, ref.grant] = ref
-        self.owners[names.TOKENS_NAMESPACE, ref.companion] = ref
+        self.token_objects[names.DRIVER_NAMESPACE, ref.grant] = ref
+        self.token_objects[names.TOKENS_NAMESPACE, ref.companion] = ref

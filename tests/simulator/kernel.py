@@ -9,7 +9,7 @@ START = 1_800_000_000.0
 
 
 @dataclass
-class Kernel:
+class EventLoop:
     """The true time (epoch seconds), which no process reads: each has a clock of its own."""
 
     now: float = START
@@ -18,25 +18,25 @@ class Kernel:
     _heap: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
 
-    def at(self, instant: float, act: Callable[[], None]) -> None:
+    def call_at(self, instant: float, callback: Callable[[], None]) -> None:
         """Have something done, in the order of instants and then of asking."""
-        heapq.heappush(self._heap, (max(instant, self.now), next(self._order), act))
+        heapq.heappush(self._heap, (max(instant, self.now), next(self._order), callback))
 
-    def run(self, until: float, most: int = 400_000) -> None:
+    def run_until(self, until: float, max_calls: int = 400_000) -> None:
         """Let time pass; so many acts in one run are a hot loop."""
-        for _ in range(most):
+        for _ in range(max_calls):
             if not self._heap or self._heap[0][0] > until or self.violations:
                 self.now = max(self.now, min(until, self._heap[0][0] if self._heap else until))
                 return
-            self.now, _, act = heapq.heappop(self._heap)
-            act()
-        self.violate("9: hot loop")
+            self.now, _, callback = heapq.heappop(self._heap)
+            callback()
+        self.report_violation("9: hot loop")
 
-    def note(self, who: str, what: str) -> None:
+    def record(self, actor: str, text: str) -> None:
         """One line of the trace."""
-        self.trace.append((self.now, who, what))
+        self.trace.append((self.now, actor, text))
 
-    def violate(self, text: str) -> None:
+    def report_violation(self, text: str) -> None:
         """An invariant does not hold; its number comes first."""
         self.violations.append(text)
-        self.note("VIOLATION", text)
+        self.record("VIOLATION", text)

@@ -6,7 +6,7 @@ from csidriver.core.kubernetes.lease import LeaseRecord, ObservedLease, acquired
 
 DURATION = 15.0
 # A holder trusts its last renewal for less than others wait.
-TRUSTED = 10.0
+RENEW_DEADLINE = 10.0
 
 
 class Candidate(Protocol):
@@ -20,27 +20,27 @@ class Candidate(Protocol):
     def now(self) -> float: ...
 
 
-class Seat:
+class StoredLease:
     """The stored Lease, and what each candidate saw of it last."""
 
     def __init__(self) -> None:
         self._stored: LeaseRecord | None = None
-        self._seen: dict[str, ObservedLease] = {}
+        self._observed: dict[str, ObservedLease] = {}
         self._renewed: dict[str, float] = {}
         self._writes = 0
 
-    def tend(self, one: Candidate) -> bool:
+    def acquire(self, candidate: Candidate) -> bool:
         """Renew or take the Lease if that may be; whether it is held now."""
-        now = one.monotonic()
-        known = self._seen.get(one.holder)
+        now = candidate.monotonic()
+        known = self._observed.get(candidate.holder)
         if known is not None and known.since > now:
             known = None  # of an earlier container
-        seen = self._seen[one.holder] = observe(known, self._stored, now)
-        if not seen.is_expired_for(one.holder, now):
-            self._renewed.pop(one.holder, None)
+        observed = self._observed[candidate.holder] = observe(known, self._stored, now)
+        if not observed.is_expired_for(candidate.holder, now):
+            self._renewed.pop(candidate.holder, None)
             return False
         self._writes += 1
-        written = acquired(self._stored, one.holder, DURATION, one.now())
+        written = acquired(self._stored, candidate.holder, DURATION, candidate.now())
         self._stored = LeaseRecord(
             written.holder,
             written.duration,
@@ -49,10 +49,10 @@ class Seat:
             written.transitions,
             str(self._writes),
         )
-        self._renewed[one.holder] = now
+        self._renewed[candidate.holder] = now
         return True
 
-    def holds(self, one: Candidate) -> bool:
+    def is_leader(self, candidate: Candidate) -> bool:
         """Whether the last renewal is young enough to be relied on."""
-        renewed = self._renewed.get(one.holder)
-        return renewed is not None and 0 <= one.monotonic() - renewed < TRUSTED
+        renewed = self._renewed.get(candidate.holder)
+        return renewed is not None and 0 <= candidate.monotonic() - renewed < RENEW_DEADLINE

@@ -20,11 +20,11 @@ from csidriver.core.refresh.state import TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.refresher.rate_limiter import RateLimiter
 from csidriver.refresher.workqueue import WorkQueue
-from tests.simulator.kernel import START, Kernel
+from tests.simulator.kernel import START, EventLoop
 
 SIZE = 10_000
 # Seconds of an exchange with the server that works, and with the one that does not.
-SERVICE, HANGS = 0.2, 20.0
+REQUEST_SECONDS, TIMEOUT_SECONDS = 0.2, 20.0
 _REPLY = '{"access_token": "at", "refresh_token": "rt-1", "expires_in": %d}'
 _SOURCE = Source(
     ref=SourceRef("physics", "hello"),
@@ -38,32 +38,32 @@ _SOURCE = Source(
 )
 
 
-def herd() -> tuple[int, list[str]]:
+def simulate_many_tokens() -> tuple[int, list[str]]:
     """How many exchanges there were, and what was wrong."""
-    sent, slow = served()
-    return sent, [*spread(), *slow]
+    sent, slow = serve_all()
+    return sent, [*check_spread(), *slow]
 
 
-def spread(size: int = 2_000) -> list[str]:
+def check_spread(size: int = 2_000) -> list[str]:
     """What is wrong with the instants at which so many tokens are wanted again."""
     rng = Random(1)  # noqa: S311 - repeatable on purpose
-    issuer, wrong = Issuer("good"), []
+    issuer, violations = Issuer("good"), []
     grant = adopt(_SOURCE, issuer, START, None)
     for life in (30.0, 60.0, 300.0, 3600.0, 6000.0):
         issued = [START + rng.random() for _ in range(size)]
         reply = Success(TokenDocument.parse(Sensitive(_REPLY % life))[0])
-        planned = [
+        due_times = [
             _due(replace(grant, source_uid=f"uid-{number}"), reply, at, issuer)
             for number, at in enumerate(issued)
         ]
-        again = _due(replace(grant, source_uid="uid-0"), reply, issued[0], issuer)
-        dues = sorted(planned)
+        after_restart = _due(replace(grant, source_uid="uid-0"), reply, issued[0], issuer)
+        dues = sorted(due_times)
         width = dues[-size // 100] - dues[size // 100]
         if dues[-1] - dues[0] < 0.09 * life or width < 0.08 * life:
-            wrong.append(f"12: {size} tokens of {life:.0f} s lie within {width:.1f} s")
-        if planned[0] != again:
-            wrong.append("12: a restart draws other instants")
-    return wrong
+            violations.append(f"12: {size} tokens of {life:.0f} s lie within {width:.1f} s")
+        if due_times[0] != after_restart:
+            violations.append("12: a restart draws other instants")
+    return violations
 
 
 def _due(grant: Grant, reply: Success, sent_at: float, issuer: Issuer) -> float:
@@ -76,72 +76,74 @@ def _due(grant: Grant, reply: Success, sent_at: float, issuer: Issuer) -> float:
     return after.next_refresh
 
 
-def served() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closures
+def serve_all() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closures
     """All due at once at a server that answers, a hundred at one that hangs."""
-    kernel = Kernel()
-    limiter = RateLimiter(lambda: kernel.now)
+    loop = EventLoop()
+    limiter = RateLimiter(lambda: loop.now)
     # Whoever configured the dead one trusted it with more exchanges than there are workers.
     issuers = {
         name: Issuer(name, token_endpoint=f"https://{name}/token", in_flight=most)
         for name, most in (("good", 16), ("dead", 100))
     }
-    shares = {name: issuer.in_flight for name, issuer in issuers.items()}
+    worker_limits = {name: issuer.in_flight for name, issuer in issuers.items()}
     queue: WorkQueue[SourceRef] = WorkQueue(
-        lambda: kernel.now, 32, lambda lane: shares.get(lane, 32)
+        lambda: loop.now, 32, lambda lane: worker_limits.get(lane, 32)
     )
     client = Client("my-app", Sensitive("s3cret"))
-    answered: list[float] = []
+    answered_at: list[float] = []
     ok = Success(TokenDocument({}))
 
-    def pump() -> None:
+    def start_due() -> None:
         while (ref := queue._pop()[0]) is not None:
-            work(ref)
+            reconcile(ref)
 
-    def work(ref: SourceRef) -> None:
-        turn = limiter.acquire(issuers[ref.namespace], ref, client)
-        if turn.probe:
-            kernel.at(kernel.now + 5.0, lambda: over(ref, 1.0, probed=True))
-        elif turn.wait:
-            over(ref, turn.wait)
+    def reconcile(ref: SourceRef) -> None:
+        decision = limiter.acquire(issuers[ref.namespace], ref, client)
+        if decision.probe:
+            loop.call_at(loop.now + 5.0, lambda: reconciled(ref, 1.0, probed=True))
+        elif decision.wait:
+            reconciled(ref, decision.wait)
         elif ref.namespace == "good":
-            answered.append(kernel.now)
-            kernel.at(kernel.now + SERVICE, lambda: heard(ref, alive=True))
+            answered_at.append(loop.now)
+            loop.call_at(loop.now + REQUEST_SECONDS, lambda: request_ended(ref, alive=True))
         else:
-            kernel.at(kernel.now + HANGS, lambda: heard(ref, alive=False))
+            loop.call_at(loop.now + TIMEOUT_SECONDS, lambda: request_ended(ref, alive=False))
 
-    def heard(ref: SourceRef, *, alive: bool) -> None:
+    def request_ended(ref: SourceRef, *, alive: bool) -> None:
         outcome = ok if alive else Failure(FailureReason.NO_ANSWER)
         limiter.record_outcome(issuers[ref.namespace], ref, client, outcome)
-        over(ref, 0.0 if alive else 60.0)
+        reconciled(ref, 0.0 if alive else 60.0)
 
-    def over(ref: SourceRef, again: float, *, probed: bool = False) -> None:
+    def reconciled(ref: SourceRef, delay: float, *, probed: bool = False) -> None:
         if probed:
             limiter.record_probe(issuers[ref.namespace], alive=False)
         queue.done(ref)
-        if again:
-            queue.add_at(ref, kernel.now + again, ref.namespace)
-            kernel.at(kernel.now + again, pump)
-        kernel.at(kernel.now, pump)
+        if delay:
+            queue.add_at(ref, loop.now + delay, ref.namespace)
+            loop.call_at(loop.now + delay, start_due)
+        loop.call_at(loop.now, start_due)
 
     for number in range(100):
         queue.add_at(SourceRef("dead", f"t-{number}"), START, "dead")
     for number in range(SIZE):
         queue.add_at(SourceRef("good", f"t-{number}"), START, "good")
-    pump()
-    kernel.run(START + 400.0)
-    return len(answered), [*kernel.violations, *_judged(answered)]
+    start_due()
+    loop.run_until(START + 400.0)
+    return len(answered_at), [*loop.violations, *_check_service(answered_at)]
 
 
-def _judged(served: list[float]) -> list[str]:
-    wrong = []
+def _check_service(answered_at: list[float]) -> list[str]:
+    violations = []
     rate = Issuer("good").rate
-    if len(served) < SIZE or served[-1] - START > SIZE / rate + SERVICE:
-        wrong.append(f"10: {len(served)} of a healthy server's tokens were served in time")
-    pause = max(b - a for a, b in pairwise([START, *served]))
-    if pause > SERVICE:
-        wrong.append(f"10: a dead server held up a healthy one's tokens for {pause:.1f} s")
-    for first, last in zip(served, served[int(rate * 1.1) + 1 :], strict=False):
+    if len(answered_at) < SIZE or answered_at[-1] - START > SIZE / rate + REQUEST_SECONDS:
+        violations.append(
+            f"10: {len(answered_at)} of a healthy server's tokens were served in time"
+        )
+    pause = max(b - a for a, b in pairwise([START, *answered_at]))
+    if pause > REQUEST_SECONDS:
+        violations.append(f"10: a dead server held up a healthy one's tokens for {pause:.1f} s")
+    for first, last in zip(answered_at, answered_at[int(rate * 1.1) + 1 :], strict=False):
         if last - first < 1.0 - 1e-6:
-            wrong.append("9: more than the rate within a second")
+            violations.append("9: more than the rate within a second")
             break
-    return wrong
+    return violations

@@ -10,9 +10,9 @@ from csidriver.core.refresh import effects
 from csidriver.errors import StoreUnavailable
 from tests.simulator.cluster import Cluster
 from tests.simulator.invariants import Invariants
-from tests.simulator.kernel import START, Kernel
-from tests.simulator.plan import Plan
-from tests.simulator.server import Server, answer
+from tests.simulator.kernel import START, EventLoop
+from tests.simulator.plan import RunParameters
+from tests.simulator.server import Server, token_response
 
 Window = tuple[float, float]
 
@@ -21,9 +21,9 @@ Window = tuple[float, float]
 class Network:
     """The surroundings of both processes. Windows are of true time; all faults end with `until`."""
 
-    plan: Plan
+    parameters: RunParameters
     rng: Random
-    kernel: Kernel
+    loop: EventLoop
     cluster: Cluster
     server: Server
     invariants: Invariants
@@ -31,22 +31,22 @@ class Network:
     server_outages: list[Window] = field(default_factory=list)
 
     @property
-    def faulty(self) -> bool:
+    def faults_go_on(self) -> bool:
         """Whether things may still go wrong."""
-        return self.kernel.now < START + self.plan.horizon
+        return self.loop.now < START + self.parameters.horizon
 
-    def hits(self, odds: float) -> bool:
+    def fault_strikes(self, odds: float) -> bool:
         """A die, as long as things may go wrong."""
-        return odds > 0 and self.faulty and self.rng.random() < odds
+        return odds > 0 and self.faults_go_on and self.rng.random() < odds
 
-    def call_store(self, act: Callable[[], object], *, writes: bool) -> object:
+    def call_store(self, call: Callable[[], object], *, writes: bool) -> object:
         """One call to the API server. A write that fails may have happened."""
         if self._within(self.store_outages):
             raise StoreUnavailable("outage")
-        fails = self.hits(self.plan.store_fails)
+        fails = self.fault_strikes(self.parameters.store_fails)
         if fails and (not writes or self.rng.random() < 0.5):
             raise StoreUnavailable("failed")
-        result = act()
+        result = call()
         if fails:
             raise StoreUnavailable("no answer")
         return result
@@ -62,8 +62,8 @@ class Network:
         if refused is not None:
             reply(refused, 0.2)
             return
-        lost = self.hits(self.plan.lost)
-        unknown = self._unknown(effect.timeout) if lost else None
+        response_lost = self.fault_strikes(self.parameters.lost_response)
+        unknown = self._unknown_outcome(effect.timeout) if response_lost else None
         if unknown is not None and self.rng.random() < 0.5:
             reply(*unknown)
             return
@@ -71,48 +71,50 @@ class Network:
         token = effect.refresh_token.reveal()
 
         def arrive() -> None:
-            outcome = self.server.present(token, self.kernel.now, self.rng)
-            self.kernel.note("server", f"{token} -> {_told(outcome)}{' (lost)' if lost else ''}")
+            outcome = self.server.present(token, self.loop.now, self.rng)
+            self.loop.record(
+                "server", f"{token} -> {_describe(outcome)}{' (lost)' if response_lost else ''}"
+            )
             if unknown is not None:
                 reply(*unknown)
             else:
-                self.invariants.answered(token, outcome)
+                self.invariants.on_response(token, outcome)
                 reply(outcome, delay)
 
-        self.kernel.at(self.kernel.now + delay, arrive)
+        self.loop.call_at(self.loop.now + delay, arrive)
 
-    def _unknown(self, timeout: float) -> tuple[TokenResponse, float]:
+    def _unknown_outcome(self, timeout: float) -> tuple[TokenResponse, float]:
         """What is heard of an exchange that is cut off, or whose answer a proxy has replaced."""
-        kind = self.rng.randrange(3)
-        if kind == 0:
-            return answer(502, {}, self.kernel.now), 0.3
-        if kind == 1:
-            return answer(500, {"error": "server_error"}, self.kernel.now), 0.3
+        choice = self.rng.randrange(3)
+        if choice == 0:
+            return token_response(502, {}, self.loop.now), 0.3
+        if choice == 1:
+            return token_response(500, {"error": "server_error"}, self.loop.now), 0.3
         return Failure(FailureReason.NO_ANSWER), max(0.0, timeout - 0.3)
 
     def _refusal(self) -> TokenResponse | None:
-        if not self.hits(self.plan.refused):
+        if not self.fault_strikes(self.parameters.refused_request):
             return None
-        now, kind = self.kernel.now, self.rng.randrange(5)
-        if kind == 0:
-            return answer(429, {}, now, str(self.rng.randint(1, 60)))
-        if kind == 1:
-            return answer(401, {"error": "invalid_client"}, now)
-        if kind == 2:
-            return answer(403, {}, now)
-        if kind == 3:
-            return answer(404, {}, now)
-        return answer(400, {"error": "temporarily_unavailable"}, now)
+        now, choice = self.loop.now, self.rng.randrange(5)
+        if choice == 0:
+            return token_response(429, {}, now, str(self.rng.randint(1, 60)))
+        if choice == 1:
+            return token_response(401, {"error": "invalid_client"}, now)
+        if choice == 2:
+            return token_response(403, {}, now)
+        if choice == 3:
+            return token_response(404, {}, now)
+        return token_response(400, {"error": "temporarily_unavailable"}, now)
 
     def reachable(self) -> bool:
         """A probe's result."""
         return not self._within(self.server_outages)
 
     def _within(self, windows: list[Window]) -> bool:
-        return any(start <= self.kernel.now < end for start, end in windows)
+        return any(start <= self.loop.now < end for start, end in windows)
 
 
-def _told(outcome: TokenResponse) -> str:
+def _describe(outcome: TokenResponse) -> str:
     if isinstance(outcome, Failure):
         return outcome.reason.value
     token = outcome.reply.refresh_token

@@ -21,32 +21,32 @@ from csidriver.refresher.rate_limiter import RateLimiter
 from csidriver.refresher.resync import Snapshot, initial_states, resync
 from csidriver.refresher.state_cache import StateCache
 from csidriver.refresher.workqueue import WorkQueue
-from tests.simulator.lease import Seat
+from tests.simulator.lease import StoredLease
 from tests.simulator.network import Network
-from tests.simulator.plan import SWEEP_EVERY
-from tests.simulator.run import Run
+from tests.simulator.plan import RESYNC_SECONDS
+from tests.simulator.run import Reconciliation
 
 
 class Replica:
     """A pod. Its spool survives the container; `life` counts containers."""
 
-    def __init__(self, network: Network, holder: str, offset: float, seat: Seat) -> None:
-        self.network, self.kernel, self.cluster = network, network.kernel, network.cluster
-        self.holder, self.offset, self.seat = holder, offset, seat
-        self.rules = RefreshContext(Issuers({"cern": network.plan.issuer}), holder)
+    def __init__(self, network: Network, holder: str, offset: float, lease: StoredLease) -> None:
+        self.network, self.loop, self.cluster = network, network.loop, network.cluster
+        self.holder, self.offset, self.lease = holder, offset, lease
+        self.context = RefreshContext(Issuers({"cern": network.parameters.issuer}), holder)
         self.spool: dict[SourceRef, SpoolEntry] = {}
-        self.life, self.pods = 0, 0
+        self.container, self.pods = 0, 0
         self.booted_at = self.frozen_until = 0.0
         self.up = self.working = False
         self.nonces = count()
-        self.cluster.watchers.append(self._hear)
-        self.runs: dict[SourceRef, Run] = {}
+        self.cluster.change_callbacks.append(self._receive_event)
+        self.reconciliations: dict[SourceRef, Reconciliation] = {}
 
     def now(self) -> float:
-        return self.kernel.now + self.offset
+        return self.loop.now + self.offset
 
     def monotonic(self) -> float:
-        return self.kernel.now - self.booted_at
+        return self.loop.now - self.booted_at
 
     def list_secrets(self, namespace: str, type: str) -> Iterable[Secret]:  # noqa: A002 - as in production
         found = [key for key, s in self.cluster.secrets.items() if key[0] == namespace]
@@ -55,132 +55,134 @@ class Replica:
 
     def boot(self) -> None:
         """A new container."""
-        self.life += 1
-        self.up, self.working, self.booted_at = True, False, self.kernel.now
-        self.limiter, self.names = RateLimiter(self.monotonic), DuplicateIndex()
-        self.kernel.note(self.holder, f"boots, container {self.life}")
-        self._tick()
+        self.container += 1
+        self.up, self.working, self.booted_at = True, False, self.loop.now
+        self.limiter, self.duplicates = RateLimiter(self.monotonic), DuplicateIndex()
+        self.loop.record(self.holder, f"boots, container {self.container}")
+        self._elect()
 
     def die(self, *, pod: bool, back_after: float) -> None:
         """The process ends here and now; requests that are under way go on without it."""
-        self.kernel.note(self.holder, "dies, with its pod" if pod else "dies, spool kept")
-        self.network.invariants.died(self, pod=pod)
+        self.loop.record(self.holder, "dies, with its pod" if pod else "dies, spool kept")
+        self.network.invariants.on_death(self, pod=pod)
         self.up = self.working = False
-        self.life += 1
-        self.runs = {}
+        self.container += 1
+        self.reconciliations = {}
         if pod:
             self.spool = {}
             self.pods += 1
             prefix = self.holder.split(".")[0]
             self.holder = f"{prefix}.{self.pods}"
-            self.rules = replace(self.rules, holder=self.holder)
-        self.kernel.at(self.kernel.now + back_after, self.boot)
+            self.context = replace(self.context, holder=self.holder)
+        self.loop.call_at(self.loop.now + back_after, self.boot)
 
     def freeze(self, seconds: float) -> None:
         """Nothing happens in this process for so long; it does not notice."""
-        self.kernel.note(self.holder, f"is frozen for {seconds:.1f} s")
-        self.network.invariants.frozen(self)
-        self.frozen_until = self.kernel.now + seconds
+        self.loop.record(self.holder, f"is frozen for {seconds:.1f} s")
+        self.network.invariants.on_freeze(self)
+        self.frozen_until = self.loop.now + seconds
 
-    def later(self, delay: float, act: Callable[[], None]) -> None:
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
         """Have this process do something, if it then still lives and once it is not frozen."""
-        life = self.life
+        container = self.container
 
         def attempt() -> None:
-            if life != self.life or not self.up:
+            if container != self.container or not self.up:
                 return
-            if self.kernel.now < self.frozen_until:
-                self.kernel.at(self.frozen_until, attempt)
+            if self.loop.now < self.frozen_until:
+                self.loop.call_at(self.frozen_until, attempt)
             else:
-                act()
+                callback()
 
-        self.kernel.at(self.kernel.now + delay, attempt)
+        self.loop.call_at(self.loop.now + delay, attempt)
 
     def may_send(self) -> bool:
-        return self.working and (not self.network.plan.leased or self.seat.holds(self))
+        return self.working and (
+            not self.network.parameters.leader_election or self.lease.is_leader(self)
+        )
 
-    def _tick(self) -> None:
+    def _elect(self) -> None:
         """Look at the Lease."""
-        may = not self.network.plan.leased or self.seat.tend(self)
-        if may and not self.working and not self.runs:
-            self._start()
-        if not may:
+        leader = not self.network.parameters.leader_election or self.lease.acquire(self)
+        if leader and not self.working and not self.reconciliations:
+            self._start_work()
+        if not leader:
             self.working = False
-        self.later(5.0, self._tick)
+        self.call_later(5.0, self._elect)
 
-    def _start(self) -> None:
-        self.kernel.note(self.holder, "starts to work")
+    def _start_work(self) -> None:
+        self.loop.record(self.holder, "starts to work")
         self.working = True
-        self.register, self.failures = StateCache(), dict[SourceRef, int]()
+        self.cache, self.failures = StateCache(), dict[SourceRef, int]()
         self.queue: WorkQueue[SourceRef] = WorkQueue(self.now, 32)
-        census = Snapshot.read(iter([*self.cluster.changes(), None]))
-        assert census is not None
-        for known in initial_states(census, self, self.rules, self):
-            self.register.restore(known)
-            self._follow(known)
-            due = None if known.grant is None else known.grant.next_refresh
-            self.queue.add_at(known.ref, min(self.now(), due or self.now()))
-        self._pump()
-        self.later(SWEEP_EVERY, self._sweep)
+        snapshot = Snapshot.read(iter([*self.cluster.changes(), None]))
+        assert snapshot is not None
+        for state in initial_states(snapshot, self, self.context, self):
+            self.cache.restore(state)
+            self._index(state)
+            due = None if state.grant is None else state.grant.next_refresh
+            self.queue.add_at(state.ref, min(self.now(), due or self.now()))
+        self._start_due()
+        self.call_later(RESYNC_SECONDS, self._resync)
 
-    def _sweep(self) -> None:
+    def _resync(self) -> None:
         if self.working:
-            for change in resync(self, self.register.versions, threading.Event()):
-                self._told(change)
-            for ref in self.register.refs():
-                self.put(ref, self.now())
-            self.later(SWEEP_EVERY, self._sweep)
+            for change in resync(self, self.cache.versions, threading.Event()):
+                self._apply_change(change)
+            for ref in self.cache.refs():
+                self.requeue(ref, self.now())
+            self.call_later(RESYNC_SECONDS, self._resync)
 
     def watch_changes(self, _: threading.Event) -> Generator[SecretChange | None, None, None]:
         """A list; what comes after it is received."""
         yield from [*self.cluster.changes(), None]
 
-    def _hear(self, change: SecretChange) -> None:
-        if self.network.hits(self.network.plan.deaf):
+    def _receive_event(self, change: SecretChange) -> None:
+        if self.network.fault_strikes(self.network.parameters.lost_event):
             return
-        self.later(self.network.rng.uniform(0.01, 0.2), lambda: self._told(change))
+        self.call_later(self.network.rng.uniform(0.01, 0.2), lambda: self._apply_change(change))
 
-    def _told(self, change: SecretChange) -> None:
-        if self.working and self.register.apply_change(change):
-            self.put(change.ref, self.now())
+    def _apply_change(self, change: SecretChange) -> None:
+        if self.working and self.cache.apply_change(change):
+            self.requeue(change.ref, self.now())
 
-    def put(self, ref: SourceRef, at: float) -> None:
+    def requeue(self, ref: SourceRef, at: float) -> None:
         """Visit a token at an instant of this process's clock."""
         self.queue.add_at(ref, at)
-        self.later(max(0.0, at - self.now()) + 1e-5, self._pump)
+        self.call_later(max(0.0, at - self.now()) + 1e-5, self._start_due)
 
-    def _pump(self) -> None:
+    def _start_due(self) -> None:
         while self.working:
             ref, _ = self.queue._pop()
             if ref is None:
                 return
-            self.runs[ref] = Run(self, ref, self.register.checkout(ref))
-            self.runs[ref].go()
+            self.reconciliations[ref] = Reconciliation(self, ref, self.cache.checkout(ref))
+            self.reconciliations[ref].resume()
 
-    def finished(self, ref: SourceRef, before: TokenState, known: TokenState | None) -> None:
+    def finished(self, ref: SourceRef, before: TokenState, state: TokenState | None) -> None:
         """A visit is over; None if it failed."""
-        del self.runs[ref]
+        del self.reconciliations[ref]
         self.queue.done(ref)
-        if known is None:
+        if state is None:
             failures = self.failures[ref] = self.failures.get(ref, 0) + 1
-            again: float | None = self.now() + backoff(
+            requeue_at: float | None = self.now() + backoff(
                 failures, stable_jitter(ref.id, failures), 30.0
             )
-            self._keep(replace(before, source_stale=True, grant_stale=True))
+            self._store(replace(before, source_stale=True, grant_stale=True))
         else:
             self.failures.pop(ref, None)
-            again = self.now() if self._keep(known) else known.next_reconcile
-        if again is not None and self.working:
-            self.put(ref, again)
+            requeue_at = self.now() if self._store(state) else state.next_reconcile
+        if requeue_at is not None and self.working:
+            self.requeue(ref, requeue_at)
         elif self.working:
-            self.later(0.0, self._pump)
+            self.call_later(0.0, self._start_due)
 
-    def _keep(self, known: TokenState) -> bool:
-        self._follow(known)
-        return self.register.store(known)
+    def _store(self, state: TokenState) -> bool:
+        self._index(state)
+        return self.cache.store(state)
 
-    def _follow(self, known: TokenState) -> None:
-        if known.grant is None:
-            self.names.remove(known.ref)
+    def _index(self, state: TokenState) -> None:
+        if state.grant is None:
+            self.duplicates.remove(state.ref)
         else:
-            self.names.update(known.ref, known.grant.adopted_at, known.grant.token_hashes)
+            self.duplicates.update(state.ref, state.grant.adopted_at, state.grant.token_hashes)

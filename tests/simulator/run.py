@@ -18,92 +18,92 @@ if TYPE_CHECKING:
 _STORE = (effects.GetSecret, effects.CreateSecret, effects.PatchSecret, effects.DeleteSecret)
 
 
-class Run:
+class Reconciliation:
     """A visit of one replica to one token."""
 
     def __init__(self, replica: "Replica", ref: SourceRef, before: TokenState) -> None:
         self.replica, self.ref, self.before = replica, ref, before
         self.network = replica.network
-        self.steps = reconcile.reconcile(before, replica.rules)
+        self.steps = reconcile.reconcile(before, replica.context)
         self.slot: effects.AcquireSendSlot | None = None
-        self.refused = False
-        self.aside = False
+        self.client_refused = False
+        self.yielded = False
 
-    def go(self, result: Any = None, error: DriverError | None = None) -> None:
+    def resume(self, result: Any = None, error: DriverError | None = None) -> None:
         """Resume the generator, and do what it asks for next."""
         while True:
             try:
                 effect = self.steps.send(result) if error is None else self.steps.throw(error)
             except StopIteration as end:
-                self._over(end.value)
+                self._finish(end.value)
                 return
             except DriverError as failure:
-                self.replica.kernel.note(self.replica.holder, f"{self.ref.name}: {failure}")
-                self._over(None)
+                self.replica.loop.record(self.replica.holder, f"{self.ref.name}: {failure}")
+                self._finish(None)
                 return
-            if self._struck():
+            if self._inject_fault():
                 return
-            if self.replica.kernel.now < self.replica.frozen_until or _takes_time(effect):
-                self._start(effect)
+            if self.replica.loop.now < self.replica.frozen_until or _takes_time(effect):
+                self._schedule(effect)
                 return
             try:
-                result, error = self._instantly(effect), None
+                result, error = self._perform_at_once(effect), None
             except DriverError as failure:
                 result, error = None, failure
 
-    def _start(self, effect: Effect[Any]) -> None:
+    def _schedule(self, effect: Effect[Any]) -> None:
         delay = self.network.rng.uniform(0.002, 0.02)
-        self.replica.later(delay, lambda: self._perform(effect))
+        self.replica.call_later(delay, lambda: self._perform(effect))
 
-    def _struck(self) -> bool:
+    def _inject_fault(self) -> bool:
         """Whether the process has just ended; or it is frozen from now on."""
-        network, plan = self.network, self.network.plan
-        if network.hits(plan.crash):
+        network, plan = self.network, self.network.parameters
+        if network.fault_strikes(plan.crash):
             pod = network.rng.random() < 0.4
             self.replica.die(pod=pod, back_after=network.rng.uniform(1.0, 8.0))
             return True
-        if network.hits(plan.freeze):
+        if network.fault_strikes(plan.freeze):
             self.replica.freeze(network.rng.uniform(0.1, 150.0))
         return False
 
-    def _over(self, known: TokenState | None) -> None:
+    def _finish(self, state: TokenState | None) -> None:
         if self.slot is not None:
             self.replica.limiter.release(self.slot.issuer, self.slot.client)
-        self.network.invariants.visited(self.replica, self.ref)
-        self.replica.finished(self.ref, self.before, known)
+        self.network.invariants.on_reconciled(self.replica, self.ref)
+        self.replica.finished(self.ref, self.before, state)
 
     def _perform(self, effect: Effect[Any]) -> None:
         """What takes time is done now; its result comes a little later."""
         if isinstance(effect, _STORE):
             try:
                 writes = not isinstance(effect, effects.GetSecret)
-                found = self.network.call_store(lambda: self._store(effect), writes=writes)
+                found = self.network.call_store(lambda: self._call_cluster(effect), writes=writes)
             except DriverError as failure:
                 error = failure
-                self.replica.later(self._trip(), lambda: self.go(error=error))
+                self.replica.call_later(self._round_trip(), lambda: self.resume(error=error))
             else:
-                self.replica.later(self._trip(), lambda: self.go(found))
+                self.replica.call_later(self._round_trip(), lambda: self.resume(found))
         elif isinstance(effect, effects.RequestToken):
             self._send(effect)
         elif isinstance(effect, effects.Introspect):
             token = effect.refresh_token.reveal()
             active = self.network.server.introspect(token) if self.network.reachable() else None
-            self.network.invariants.asked(token, active=active)
-            self.replica.later(0.1, lambda: self.go(active))
+            self.network.invariants.on_introspection(token, active=active)
+            self.replica.call_later(0.1, lambda: self.resume(active))
         elif isinstance(effect, effects.Wait):
-            self.replica.later(effect.seconds, self.go)
+            self.replica.call_later(effect.seconds, self.resume)
         else:
             try:
-                result = self._instantly(effect)
+                result = self._perform_at_once(effect)
             except DriverError as failure:
-                self.go(error=failure)
+                self.resume(error=failure)
             else:
-                self.go(result)
+                self.resume(result)
 
-    def _trip(self) -> float:
+    def _round_trip(self) -> float:
         return self.network.rng.uniform(0.002, 0.02)
 
-    def _store(self, effect: Effect[Any]) -> Any:
+    def _call_cluster(self, effect: Effect[Any]) -> Any:
         cluster, holder = self.network.cluster, self.replica.holder
         match effect:
             case effects.GetSecret(namespace, name):
@@ -117,72 +117,72 @@ class Run:
         return None
 
     def _send(self, effect: effects.RequestToken) -> None:
-        if self.refused:
-            self.refused = False
-            self.go(Failure(FailureReason.INVALID_CLIENT))
+        if self.client_refused:
+            self.client_refused = False
+            self.resume(Failure(FailureReason.INVALID_CLIENT))
             return
-        self.network.invariants.sends(self.replica, self.ref, effect)
-        life = self.replica.life
+        self.network.invariants.on_send(self.replica, self.ref, effect)
+        container = self.replica.container
 
         def reply(outcome: TokenResponse, after: float) -> None:
-            if life == self.replica.life:
-                self.replica.later(after, lambda: self._replied(effect, outcome))
+            if container == self.replica.container:
+                self.replica.call_later(after, lambda: self._replied(effect, outcome))
 
         self.network.send(effect, reply)
 
     def _replied(self, effect: effects.RequestToken, outcome: TokenResponse) -> None:
-        self.network.invariants.replied(self.replica, self.ref, effect, outcome)
+        self.network.invariants.on_reply(self.replica, self.ref, effect, outcome)
         if self.slot is not None:
             slot, self.slot = self.slot, None
             self.replica.limiter.record_outcome(slot.issuer, slot.ref, slot.client, outcome)
-        self.go(outcome)
+        self.resume(outcome)
 
-    def _instantly(self, effect: Effect[Any]) -> Any:
+    def _perform_at_once(self, effect: Effect[Any]) -> Any:
         replica, spool = self.replica, self.replica.spool
-        answers: dict[type[Any], Callable[[Any], Any]] = {
+        handlers: dict[type[Any], Callable[[Any], Any]] = {
             effects.Now: lambda _: replica.now(),
             effects.Monotonic: lambda _: replica.monotonic(),
             effects.Nonce: lambda _: f"{replica.holder}-{next(replica.nonces)}",
             effects.SpoolRead: lambda e: spool.get(e.ref),
             effects.SpoolWrite: self._spool,
             effects.SpoolClear: self._spool,
-            effects.AcquireSendSlot: self._may_send,
-            effects.ReleaseSendSlot: self._give_back,
-            effects.FindDuplicates: lambda e: replica.names.find_and_update(
+            effects.AcquireSendSlot: self._acquire_send_slot,
+            effects.ReleaseSendSlot: self._release_send_slot,
+            effects.FindDuplicates: lambda e: replica.duplicates.find_and_update(
                 e.ref, e.adopted_at, e.token_hashes
             ),
         }
-        if isinstance(effect, effects.YieldWorker) and not self.aside:
-            self.aside = True
+        if isinstance(effect, effects.YieldWorker) and not self.yielded:
+            self.yielded = True
             replica.queue.yield_worker(self.ref)
-        do = answers.get(type(effect))
-        return None if do is None else do(effect)
+        handle = handlers.get(type(effect))
+        return None if handle is None else handle(effect)
 
     def _spool(self, effect: effects.SpoolWrite | effects.SpoolClear) -> None:
-        if self.network.hits(self.network.plan.spool_fails):
+        if self.network.fault_strikes(self.network.parameters.spool_fails):
             raise SpoolFailed("no space left")
         if isinstance(effect, effects.SpoolWrite):
             self.replica.spool[effect.ref] = effect.entry
         else:
             self.replica.spool.pop(effect.ref, None)
 
-    def _may_send(self, effect: effects.AcquireSendSlot) -> float:
+    def _acquire_send_slot(self, effect: effects.AcquireSendSlot) -> float:
         if not self.replica.may_send():
             return math.inf
         limiter = self.replica.limiter
-        turn = limiter.acquire(effect.issuer, effect.ref, effect.client)
-        if turn.probe:
+        decision = limiter.acquire(effect.issuer, effect.ref, effect.client)
+        if decision.probe:
             limiter.record_probe(effect.issuer, alive=self.network.reachable())
-            turn = limiter.acquire(effect.issuer, effect.ref, effect.client)
-        self.refused = turn.client_refused
-        if turn.probe:
+            decision = limiter.acquire(effect.issuer, effect.ref, effect.client)
+        self.client_refused = decision.client_refused
+        if decision.probe:
             return 1.0
-        if not turn.wait and not turn.client_refused:
+        if not decision.wait and not decision.client_refused:
             self.slot = effect
-        return turn.wait
+        return decision.wait
 
-    def _give_back(self, _: effects.ReleaseSendSlot) -> None:
-        self.refused = False
+    def _release_send_slot(self, _: effects.ReleaseSendSlot) -> None:
+        self.client_refused = False
         if self.slot is not None:
             self.replica.limiter.release(self.slot.issuer, self.slot.client)
             self.slot = None

@@ -20,12 +20,12 @@ class Server:
     policy: str
     lifetime: float
     window: float = 0.0
-    lies: float = 0.0
+    false_refusal_rate: float = 0.0
     introspects: bool = False
     families: dict[str, list[str]] = field(default_factory=dict)
     rotated_at: dict[str, float] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
-    lied: set[str] = field(default_factory=set)
+    falsely_refused: set[str] = field(default_factory=set)
     issued: Counter[str] = field(default_factory=Counter)
 
     def login(self, name: str) -> str:
@@ -48,10 +48,10 @@ class Server:
         name = token.rpartition("-")[0]
         if not self.accepts(token, now):
             self.dead.add(name)
-            return answer(400, {"error": "invalid_grant"}, now)
-        if self.lies and rng.random() < self.lies:
-            self.lied.add(token)
-            return answer(400, {"error": "invalid_grant"}, now)
+            return token_response(400, {"error": "invalid_grant"}, now)
+        if self.false_refusal_rate and rng.random() < self.false_refusal_rate:
+            self.falsely_refused.add(token)
+            return token_response(400, {"error": "invalid_grant"}, now)
         family = self.families[name]
         if self.policy != "unlimited" and (self.policy == "forking" or token == family[-1]):
             family.append(f"{name}-{len(family)}")
@@ -60,7 +60,7 @@ class Server:
         body = {"access_token": f"at-{family[-1]}.{self.issued[name]}", "token_type": "Bearer"}
         if self.policy != "unlimited":
             body["refresh_token"] = family[-1]
-        return answer(200, body | {"expires_in": self.lifetime}, now)
+        return token_response(200, body | {"expires_in": self.lifetime}, now)
 
     def introspect(self, token: str) -> bool | None:
         """RFC 7662, as far as it is offered; a window is not known to it."""
@@ -72,7 +72,7 @@ class Server:
         return name not in self.dead and (token in family if kept else family[-1:] == [token])
 
 
-def answer(
+def token_response(
     status: int, body: Mapping[str, Any], now: float, retry_after: str = ""
 ) -> TokenResponse:
     """An answer as it comes off the wire."""

@@ -45,13 +45,13 @@ from csidriver.core.status import Status
 from csidriver.refresher.issuer_limits import IssuerLimits
 from csidriver.refresher.workqueue import WorkQueue
 from tests.simulator import many_tokens, replica
-from tests.simulator.plan import Plan
+from tests.simulator.plan import RunParameters
 from tests.simulator.scenario import simulate
 
 Patch = pytest.MonkeyPatch
 
 
-def _ages(seconds: float) -> Callable[..., Effects[float]]:
+def _constant_age(seconds: float) -> Callable[..., Effects[float]]:
     def age(*_: Any) -> Effects[float]:
         yield from ()
         return seconds
@@ -59,11 +59,11 @@ def _ages(seconds: float) -> Callable[..., Effects[float]]:
     return age
 
 
-def _impatient(patch: Patch) -> None:
+def _repeat_at_once(patch: Patch) -> None:
     patch.setattr(outcomes, "last_attempt_at", lambda _, soonest: soonest)
 
 
-def _presents_spent(patch: Patch) -> None:
+def _drop_new_refresh_token(patch: Patch) -> None:
     honest = outcomes.after_success
 
     def succeed(grant: Grant, reply: TokenDocument, *rest: Any) -> Grant:
@@ -72,23 +72,23 @@ def _presents_spent(patch: Patch) -> None:
     patch.setattr(token_request, "after_success", succeed)
 
 
-def _never_judges(patch: Patch) -> None:
+def _ignore_conflicts(patch: Patch) -> None:
     patch.setattr(commit, "classify_conflict", lambda *_: Conflict.REBASE)
 
 
-def _gives_up(patch: Patch) -> None:
+def _give_up_commit(patch: Patch) -> None:
     patch.setattr(token_request, "commit", lambda known, _, after: commit.store_grant(known, after))
 
 
-def _ignores_reseeds(patch: Patch) -> None:
+def _ignore_reseeds(patch: Patch) -> None:
     patch.setattr(adopt, "compare_source", lambda *_: SourceToken.LIVE)
 
 
-def _rebuilds(patch: Patch) -> None:
+def _rebuild_documents(patch: Patch) -> None:
     patch.setattr(TokenDocument, "merge", lambda _, reply, __: reply)
 
 
-def _despairs(patch: Patch) -> None:
+def _report_lost_rotation(patch: Patch) -> None:
     honest = outcomes.after_failure
 
     def fail(grant: Grant, failed: Failure, *rest: Any) -> Grant:
@@ -100,7 +100,7 @@ def _despairs(patch: Patch) -> None:
     patch.setattr(token_request, "after_failure", fail)
 
 
-def _usurps(patch: Patch) -> None:
+def _ignore_intents(patch: Patch) -> None:
     def settle(known: TokenState, *_: Any) -> Effects[TokenState]:
         yield from ()
         return known
@@ -108,30 +108,30 @@ def _usurps(patch: Patch) -> None:
     patch.setattr(reconcile, "recover_intent", settle)
 
 
-def _is_late(patch: Patch) -> None:
+def _refresh_late(patch: Patch) -> None:
     patch.setattr(schedule, "lead_time", lambda *_: 0.1)
 
 
-def _admits_all(patch: Patch) -> None:
+def _ignore_rate(patch: Patch) -> None:
     patch.setattr(IssuerLimits, "_start_at", lambda _self, _issuer, _asking, now, **_: now)
 
 
-def _is_hasty(patch: Patch) -> None:
+def _retry_without_delay(patch: Patch) -> None:
     patch.setattr(schedule, "retry_delay", lambda *_, **__: 0.1)
 
 
-def _never_succeeds(patch: Patch) -> None:
+def _never_acquire_expired_lease(patch: Patch) -> None:
     def is_free(seen: ObservedLease, holder: str, _: float) -> bool:
         return seen.record is None or seen.record.holder in {"", holder}
 
     patch.setattr(ObservedLease, "is_expired_for", is_free)
 
 
-def _never_takes_over(patch: Patch) -> None:
-    patch.setattr(recovery, "_intent_age", _ages(0.0))
+def _never_take_over_intent(patch: Patch) -> None:
+    patch.setattr(recovery, "_intent_age", _constant_age(0.0))
 
 
-def _runs_ahead(patch: Patch) -> None:
+def _increment_companion_generation(patch: Patch) -> None:
     honest = companion_update._desired_companion
 
     def companion(*args: Any) -> Any:
@@ -142,67 +142,69 @@ def _runs_ahead(patch: Patch) -> None:
 
 
 MUTATIONS: dict[str, tuple[str, str, Callable[[Patch], None]]] = {
-    "repeats an unknown outcome at once": ("1", "answers", _impatient),
-    "drops a new refresh token": ("3", "calm", _presents_spent),
-    "never judges a conflict": ("2", "freezes", _never_judges),
-    "gives up a commit": ("3", "backend", _gives_up),
-    "ignores reseeds": ("4", "users", _ignores_reseeds),
-    "rebuilds documents": ("5", "calm", _rebuilds),
-    "despairs at the first refusal": ("6", "answers", _despairs),
-    "ignores the intents of others": ("7", "backend freezes", _usurps),
-    "refreshes late": ("8", "calm", _is_late),
-    "admits everybody": ("9", "answers", _admits_all),
-    "tries again in no time": ("9", "answers", _is_hasty),
-    "never takes an intent over": ("11", "crashes", _never_takes_over),
-    "waits for a dead replica's Lease for ever": ("11", "takeover", _never_succeeds),
-    "shows a generation ahead": ("13", "calm", _runs_ahead),
+    "repeats an unknown outcome at once": ("1", "answers", _repeat_at_once),
+    "drops a new refresh token": ("3", "calm", _drop_new_refresh_token),
+    "never judges a conflict": ("2", "freezes", _ignore_conflicts),
+    "gives up a commit": ("3", "backend", _give_up_commit),
+    "ignores reseeds": ("4", "users", _ignore_reseeds),
+    "rebuilds documents": ("5", "calm", _rebuild_documents),
+    "despairs at the first refusal": ("6", "answers", _report_lost_rotation),
+    "ignores the intents of others": ("7", "backend freezes", _ignore_intents),
+    "refreshes late": ("8", "calm", _refresh_late),
+    "admits everybody": ("9", "answers", _ignore_rate),
+    "tries again in no time": ("9", "answers", _retry_without_delay),
+    "never takes an intent over": ("11", "crashes", _never_take_over_intent),
+    "waits for a dead replica's Lease for ever": ("11", "takeover", _never_acquire_expired_lease),
+    "shows a generation ahead": ("13", "calm", _increment_companion_generation),
 }
 
 
-def broken(kind: str, seeds: Iterable[int]) -> Iterable[str]:
+def violated(scenario: str, seeds: Iterable[int]) -> Iterable[str]:
     """The numbers of the invariants that do not hold."""
     for seed in seeds:
-        yield from (text.partition(":")[0] for text in simulate(seed, kind).violations)
+        yield from (text.partition(":")[0] for text in simulate(seed, scenario).violations)
 
 
-@pytest.mark.parametrize(("numbers", "kind", "mutate"), MUTATIONS.values(), ids=MUTATIONS)
+@pytest.mark.parametrize(("numbers", "scenarios", "mutate"), MUTATIONS.values(), ids=MUTATIONS)
 def test_a_mutation_is_noticed(
-    numbers: str, kind: str, mutate: Callable[[Patch], None], monkeypatch: Patch
+    numbers: str, scenarios: str, mutate: Callable[[Patch], None], monkeypatch: Patch
 ) -> None:
     mutate(monkeypatch)
-    found = (number for one in kind.split() for number in broken(one, range(40)))
+    found = (number for name in scenarios.split() for number in violated(name, range(40)))
     assert any(number in numbers.split() for number in found)
 
 
 def test_who_looks_at_no_list_again_is_noticed_where_events_are_lost(monkeypatch: Patch) -> None:
-    drawn = Plan.drawn
-    monkeypatch.setattr(
-        Plan, "drawn", lambda *of: replace(drawn(*of), deaf=1.0, user_acts=20, leased=True)
-    )
-    assert not list(broken("backend", range(6)))
+    original = RunParameters.draw
+
+    def draw(*args: Any) -> RunParameters:
+        return replace(original(*args), lost_event=1.0, user_actions=20, leader_election=True)
+
+    monkeypatch.setattr(RunParameters, "draw", draw)
+    assert not list(violated("backend", range(6)))
     monkeypatch.setattr(replica, "resync", lambda *_: [])
-    assert "6" in broken("backend", range(6))
+    assert "6" in violated("backend", range(6))
 
 
 def test_a_dead_server_that_may_take_all_workers_is_noticed(monkeypatch: Patch) -> None:
-    hand_out, leave = WorkQueue._start, WorkQueue._release_worker
+    original_start, original_release = WorkQueue._start, WorkQueue._release_worker
 
-    def greedy(queue: WorkQueue[Any], lane: Any) -> Any:
-        key = hand_out(queue, lane)
-        lane.running = 0
+    def start(workqueue: WorkQueue[Any], queue: Any) -> Any:
+        key = original_start(workqueue, queue)
+        queue.running = 0
         return key
 
-    def forgetful(queue: WorkQueue[Any], key: Any) -> None:
-        leave(queue, key)
-        for lane in queue._queues.values():
-            lane.running = 0
+    def release_worker(workqueue: WorkQueue[Any], key: Any) -> None:
+        original_release(workqueue, key)
+        for queue in workqueue._queues.values():
+            queue.running = 0
 
-    monkeypatch.setattr(WorkQueue, "_start", greedy)
-    monkeypatch.setattr(WorkQueue, "_release_worker", forgetful)
-    _, violations = many_tokens.served()
+    monkeypatch.setattr(WorkQueue, "_start", start)
+    monkeypatch.setattr(WorkQueue, "_release_worker", release_worker)
+    _, violations = many_tokens.serve_all()
     assert any(text.startswith("10") for text in violations)
 
 
 def test_a_herd_without_jitter_is_noticed(monkeypatch: Patch) -> None:
     monkeypatch.setattr(backoff, "stable_jitter", lambda *_: 0.5)
-    assert any(text.startswith("12") for text in many_tokens.spread())
+    assert any(text.startswith("12") for text in many_tokens.check_spread())

@@ -3,22 +3,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.simulator.many_tokens import herd
+from tests.simulator.many_tokens import simulate_many_tokens
 from tests.simulator.scenario import simulate
 
 ROOT = Path(__file__).parents[2]
 # A run with faults, and one with many Secrets that are found together.
-TELL = """
+PRINT_TRACES = """
 from tests.simulator.scenario import simulate
 for seed in (22, 34):
     print(*simulate(seed).trace, sep="\\n")
 """
 
 
-def told(hash_seed: str) -> list[str]:
+def traces_of_process(hash_seed: str) -> list[str]:
     """The traces of a process whose sets and hashes have an order of their own."""
     return subprocess.run(  # noqa: S603 - this interpreter, our own text
-        [sys.executable, "-c", TELL],
+        [sys.executable, "-c", PRINT_TRACES],
         cwd=ROOT,
         env=os.environ | {"PYTHONHASHSEED": hash_seed},
         stdout=subprocess.PIPE,
@@ -46,12 +46,12 @@ def test_a_seed_always_tells_the_same_story() -> None:
 
 
 def test_a_seed_tells_the_same_story_whatever_the_order_of_sets() -> None:
-    story = told("1")
+    story = traces_of_process("1")
     assert len(story) > 1000
-    assert told("2") == story
+    assert traces_of_process("2") == story
 
 
 def test_a_herd_is_spread_and_served() -> None:
-    sent, violations = herd()
+    sent, violations = simulate_many_tokens()
     assert sent == 10_000
     assert not violations

@@ -21,19 +21,19 @@ class Users:
     manifests: dict[SourceRef, str] = field(default_factory=dict)
     logins: int = 0
 
-    def found(self, name: str) -> SourceRef:
+    def create_secret(self, name: str) -> SourceRef:
         """A new Secret with a login of its own."""
         ref = SourceRef(NAMESPACE, name)
-        self.network.cluster.own(ref)
-        self.network.invariants.own(ref)
+        self.network.cluster.add_token(ref)
+        self.network.invariants.add_token(ref)
         self._reseed(ref)
         return ref
 
-    def act(self) -> None:
+    def do_something(self) -> None:
         """Somebody does something to some Secret."""
         rng, refs = self.network.rng, sorted(self.manifests)
         ref = rng.choice(refs)
-        deeds: list[Callable[[SourceRef], None]] = [
+        actions: list[Callable[[SourceRef], None]] = [
             self._reseed,
             self._reapply,
             self._replace,
@@ -42,22 +42,22 @@ class Users:
             self._reseed,
             self._join,
         ]
-        if self.network.plan.leased:
-            deeds.append(self._copy)
-        deed = rng.choice(deeds)
-        self.network.kernel.note("user", f"{deed.__name__.strip('_')} {ref.name}")
-        self.network.invariants.stories[ref].acted = True
-        deed(ref)
+        if self.network.parameters.leader_election:
+            actions.append(self._copy)
+        action = rng.choice(actions)
+        self.network.loop.record("user", f"{action.__name__.strip('_')} {ref.name}")
+        self.network.invariants.histories[ref].user_acted = True
+        action(ref)
 
-    def rob(self) -> None:
+    def delete_grant(self) -> None:
         """An administrator deletes a grant by mistake."""
         cluster, ref = self.network.cluster, self.network.rng.choice(sorted(self.manifests))
         grant = cluster.secrets.get((names.DRIVER_NAMESPACE, ref.grant))
         if grant is not None:
-            self.network.kernel.note("admin", f"deletes the grant of {ref.name}")
+            self.network.loop.record("admin", f"deletes the grant of {ref.name}")
             cluster.delete(grant, "user")
 
-    def _put(self, ref: SourceRef, text: str, *, keep: bool = True) -> None:
+    def _put(self, ref: SourceRef, text: str, *, keep_annotations: bool = True) -> None:
         cluster = self.network.cluster
         current = cluster.secrets.get((ref.namespace, ref.name))
         data = {
@@ -65,46 +65,46 @@ class Users:
             "clientID": Sensitive("my-app"),
             "clientSecret": Sensitive("s3cret"),
         }
-        notes = {annotations.IS_TOKEN: "true"}
+        own = {annotations.IS_TOKEN: "true"}
         if current is None:
-            cluster.create(Secret(ref.namespace, ref.name, annotations=notes, data=data), "user")
+            cluster.create(Secret(ref.namespace, ref.name, annotations=own, data=data), "user")
         else:
-            kept = {**current.annotations, **notes} if keep else notes
-            cluster.put(replace(current, annotations=kept, data=data), "user")
+            merged = {**current.annotations, **own} if keep_annotations else own
+            cluster.put(replace(current, annotations=merged, data=data), "user")
 
     def _reseed(self, ref: SourceRef) -> None:
         self.logins += 1
         token = self.network.server.login(f"{ref.name}.{self.logins}")
         self.manifests[ref] = f'{{"refresh_token":"{token}","extra":1.50}}'
-        story = self.network.invariants.stories[ref]
-        story.humans.add(token)
-        story.wanted = token
+        history = self.network.invariants.histories[ref]
+        history.user_tokens.add(token)
+        history.to_adopt = token
         self._put(ref, self.manifests[ref])
 
     def _reapply(self, ref: SourceRef) -> None:
         self._put(ref, self.manifests[ref])
 
     def _replace(self, ref: SourceRef) -> None:
-        self._put(ref, self.manifests[ref], keep=False)
+        self._put(ref, self.manifests[ref], keep_annotations=False)
 
     def _delete_and_recreate(self, ref: SourceRef) -> None:
-        cluster, kernel = self.network.cluster, self.network.kernel
+        cluster, loop = self.network.cluster, self.network.loop
         current = cluster.secrets.get((ref.namespace, ref.name))
         if current is not None:
             cluster.delete(current, "user")
             away = self.network.rng.uniform(0.05, 500.0)
-            kernel.at(kernel.now + away, lambda: self._put(ref, self.manifests[ref]))
+            loop.call_at(loop.now + away, lambda: self._put(ref, self.manifests[ref]))
 
     def _spoil(self, ref: SourceRef) -> None:
-        kernel = self.network.kernel
+        loop = self.network.loop
         self._put(ref, "no JSON")
-        kernel.at(kernel.now + self.network.rng.uniform(0.05, 100.0), lambda: self._reseed(ref))
+        loop.call_at(loop.now + self.network.rng.uniform(0.05, 100.0), lambda: self._reseed(ref))
 
     def _join(self, ref: SourceRef) -> None:
         """A Secret more, with a login of its own."""
         name = f"{ref.name}-next"
         if SourceRef(ref.namespace, name) not in self.manifests and "-next" not in ref.name:
-            self.found(name)
+            self.create_secret(name)
 
     def _copy(self, ref: SourceRef) -> None:
         cluster, network = self.network.cluster, self.network
@@ -116,11 +116,11 @@ class Users:
         ):
             return
         copy = SourceRef(ref.namespace, f"{ref.name}-copy")
-        cluster.own(copy)
-        network.invariants.own(copy)
+        cluster.add_token(copy)
+        network.invariants.add_token(copy)
         text = current.data["oauth"].reveal()
-        story, theirs = network.invariants.stories[copy], network.invariants.stories[ref]
-        story.humans |= theirs.humans | theirs.known
-        story.copied = theirs.copied = True
+        history, original = network.invariants.histories[copy], network.invariants.histories[ref]
+        history.user_tokens |= original.user_tokens | original.was_live
+        history.copied = original.copied = True
         self.manifests[copy] = text
         self._put(copy, text)

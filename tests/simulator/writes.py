@@ -7,8 +7,8 @@ from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.token_document import DocumentError, TokenDocument
-from tests.simulator.plan import Plan
-from tests.simulator.story import Story
+from tests.simulator.plan import RunParameters
+from tests.simulator.story import TokenHistory
 
 
 def refresh_token(secret: Secret) -> str | None:
@@ -20,7 +20,9 @@ def refresh_token(secret: Secret) -> str | None:
     return None if token is None else token.reveal()
 
 
-def check_source(story: Story, before: Secret | None, after: Secret | None) -> Iterator[str]:
+def check_source(
+    history: TokenHistory, before: Secret | None, after: Secret | None
+) -> Iterator[str]:
     """A write of ours to a source."""
     if before is None:
         yield "5: a deleted source is created"
@@ -36,7 +38,7 @@ def check_source(story: Story, before: Secret | None, after: Secret | None) -> I
     was, now = refresh_token(before), refresh_token(after)
     if now is None:
         yield "5: a mirror without a refresh token"
-    elif was is None or was not in story.known:
+    elif was is None or was not in history.was_live:
         yield f"4: {was} of a human is overwritten"
     if '"extra":1.50' not in after.data[annotations.KEY_OAUTH].reveal():
         yield "5: an unknown field is lost"
@@ -44,30 +46,30 @@ def check_source(story: Story, before: Secret | None, after: Secret | None) -> I
 
 def check_companion(
     ref: SourceRef,
-    story: Story,
+    history: TokenHistory,
     before: Secret | None,
     after: Secret | None,
     now: float,
-    plan: Plan,
+    parameters: RunParameters,
 ) -> Iterator[str]:
     """A write of ours to a companion."""
     if after is None:
-        story.shown = 0
+        history.companion_generation = 0
         return
-    told = Companion.from_secret(after)
-    if told.source != ref:
-        yield f"13: the companion of {ref.name} is about {told.source.name}"
-    if told.generation < story.shown:
+    written = Companion.from_secret(after)
+    if written.source != ref:
+        yield f"13: the companion of {ref.name} is about {written.source.name}"
+    if written.generation < history.companion_generation:
         yield "13: a companion's generation went down"
-    if told.generation > max(story.generation, story.shown):
+    if written.generation > max(history.generation, history.companion_generation):
         yield "13: a companion is ahead of its grant"
     if (
-        told.token
-        and told.generation == story.generation
-        and (told.token.value.reveal() != story.access)
+        written.token
+        and written.generation == history.generation
+        and (written.token.value.reveal() != history.access)
     ):
         yield "13: a companion holds another token than its grant"
-    story.shown = told.generation
-    seen = None if before is None else Companion.from_secret(before).token
-    if plan.kind == "calm" and seen is not None and now > seen.expires_at:
-        yield f"8: an expired token lay in the companion for {now - seen.expires_at:.1f} s"
+    history.companion_generation = written.generation
+    replaced = None if before is None else Companion.from_secret(before).token
+    if parameters.scenario == "calm" and replaced is not None and now > replaced.expires_at:
+        yield f"8: an expired token lay in the companion for {now - replaced.expires_at:.1f} s"
