@@ -5,7 +5,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.simulator.scenario import RunResult, simulate
+from tests.simulator.simulation import RunResult, simulate
 
 # Most lines of a trace that are of use to a reader.
 TRACE_LINES = 150

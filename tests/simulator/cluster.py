@@ -9,7 +9,7 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
 from csidriver.core.refresh.source import is_source
 from csidriver.errors import StoreConflict, StoreRefused
-from tests.simulator.kernel import EventLoop
+from tests.simulator.event_loop import EventLoop
 
 Key = tuple[str, str]
 ChangeCallback = Callable[[SecretChange], None]

@@ -16,10 +16,10 @@ from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh import effects, grant_secret
 from csidriver.core.refresh.schedule import lead_time, min_interval
 from csidriver.core.status import Status
-from tests.simulator.kernel import EventLoop
-from tests.simulator.plan import RunParameters
-from tests.simulator.story import InFlightRequest, TokenHistory
-from tests.simulator.writes import check_companion, check_source
+from tests.simulator.event_loop import EventLoop
+from tests.simulator.history import InFlightRequest, TokenHistory
+from tests.simulator.parameters import RunParameters
+from tests.simulator.write_checks import check_companion, check_source
 
 if TYPE_CHECKING:
     from tests.simulator.replica import Replica

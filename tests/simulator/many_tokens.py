@@ -20,7 +20,7 @@ from csidriver.core.refresh.state import TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.refresher.rate_limiter import RateLimiter
 from csidriver.refresher.workqueue import WorkQueue
-from tests.simulator.kernel import START, EventLoop
+from tests.simulator.event_loop import START, EventLoop
 
 SIZE = 10_000
 # Seconds of an exchange with the server that works, and with the one that does not.

@@ -9,9 +9,9 @@ from csidriver.core.oauth.token_response import Failure, TokenResponse
 from csidriver.core.refresh import effects
 from csidriver.errors import StoreUnavailable
 from tests.simulator.cluster import Cluster
+from tests.simulator.event_loop import START, EventLoop
 from tests.simulator.invariants import Invariants
-from tests.simulator.kernel import START, EventLoop
-from tests.simulator.plan import RunParameters
+from tests.simulator.parameters import RunParameters
 from tests.simulator.server import Server, token_response
 
 Window = tuple[float, float]

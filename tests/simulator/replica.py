@@ -23,8 +23,8 @@ from csidriver.refresher.state_cache import StateCache
 from csidriver.refresher.workqueue import WorkQueue
 from tests.simulator.lease import StoredLease
 from tests.simulator.network import Network
-from tests.simulator.plan import RESYNC_SECONDS
-from tests.simulator.run import Reconciliation
+from tests.simulator.parameters import RESYNC_SECONDS
+from tests.simulator.reconciliation import Reconciliation
 
 
 class Replica:

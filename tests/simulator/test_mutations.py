@@ -45,8 +45,8 @@ from csidriver.core.status import Status
 from csidriver.refresher.issuer_limits import IssuerLimits
 from csidriver.refresher.workqueue import WorkQueue
 from tests.simulator import many_tokens, replica
-from tests.simulator.plan import RunParameters
-from tests.simulator.scenario import simulate
+from tests.simulator.parameters import RunParameters
+from tests.simulator.simulation import simulate
 
 Patch = pytest.MonkeyPatch
 

@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 
 from tests.simulator.many_tokens import simulate_many_tokens
-from tests.simulator.scenario import simulate
+from tests.simulator.simulation import simulate
 
 ROOT = Path(__file__).parents[2]
 # A run with faults, and one with many Secrets that are found together.
 PRINT_TRACES = """
-from tests.simulator.scenario import simulate
+from tests.simulator.simulation import simulate
 for seed in (22, 34):
     print(*simulate(seed).trace, sep="\\n")
 """

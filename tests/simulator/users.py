@@ -8,7 +8,7 @@ from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from tests.simulator.network import Network
-from tests.simulator.writes import refresh_token
+from tests.simulator.write_checks import refresh_token
 
 NAMESPACE = "physics"
 

@@ -7,8 +7,8 @@ from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.token_document import DocumentError, TokenDocument
-from tests.simulator.plan import RunParameters
-from tests.simulator.story import TokenHistory
+from tests.simulator.history import TokenHistory
+from tests.simulator.parameters import RunParameters
 
 
 def refresh_token(secret: Secret) -> str | None:

@@ -7,11 +7,11 @@ from csidriver.core import names
 from csidriver.core.refresh import grant_secret
 from csidriver.core.status import Status
 from tests.simulator.cluster import Cluster
+from tests.simulator.event_loop import START, EventLoop
 from tests.simulator.invariants import Invariants
-from tests.simulator.kernel import START, EventLoop
 from tests.simulator.lease import StoredLease
 from tests.simulator.network import Network
-from tests.simulator.plan import RunParameters
+from tests.simulator.parameters import RunParameters
 from tests.simulator.replica import Replica
 from tests.simulator.server import Server
 from tests.simulator.users import Users
