@@ -77,9 +77,10 @@ def refresher(
     from csidriver.core.refresh.schedule import RequestTimeouts
     from csidriver.core.refresh.state import RefreshContext
     from csidriver.refresher.controller import Controller
-    from csidriver.refresher.effect_interpreter import Interpreter, Ports
+    from csidriver.refresher.effect_interpreter import Interpreter
     from csidriver.refresher.leader_election import LeaderElector
     from csidriver.refresher.metrics import RefresherMetrics
+    from csidriver.refresher.ports import Ports
     from csidriver.refresher.refresher import Refresher
     from csidriver.refresher.spool import Spool
     from csidriver.refresher.spool_lock import SpoolLock

@@ -1,1 +1,1 @@
-"""Keeps grants fresh: watches sources, runs the refresh protocol, writes companions."""
+"""The refresher: watches sources, runs the refresh protocol and writes companions."""

@@ -1,7 +1,7 @@
-"""Whether an authorization server is dead, and when to look again. Instants in seconds.
+"""A circuit breaker per authorization server. Instants are in seconds.
 
-What opens it are exchanges without an answer, of several tokens: one that makes a server hang or
-fail is not to stop the others. What closes it is a harmless request, not somebody's refresh token.
+Unanswered token requests of several tokens open it: a single token that makes the server hang does
+not stop the others. A probe, which presents no refresh token, lets requests through again.
 """
 
 from enum import IntEnum
@@ -9,27 +9,27 @@ from enum import IntEnum
 from csidriver.core.backoff import stable_jitter
 from csidriver.core.names import SourceRef
 
-# So many different tokens in a row.
+# Unanswered requests in a row, each of another token.
 _FAILURE_THRESHOLD = 3
-# Seconds between two probes: doubling, and never longer than a token of a minute can wait.
+# Seconds between two probes: doubled each time, and short for a token that lives for one minute.
 _MIN_PAUSE = 1.0
 _MAX_PAUSE = 5.0
-# A probe that did not come back after so many seconds never will.
+# A probe without a result after so many seconds is given up.
 _PROBE_TIMEOUT = 30.0
-# Seconds others wait for one that is probing or trying.
+# Seconds that the others wait while one of them probes or tries.
 RECHECK_SECONDS = 0.5
 
 
 class BreakerState(IntEnum):
-    """What a breaker lets through; the value is that of the metric."""
+    """The state of a breaker; the value is that of the metric."""
 
-    CLOSED = 0  # everything
-    HALF_OPEN = 1  # one exchange at a time: the server answers probes again
-    OPEN = 2  # nothing
+    CLOSED = 0  # lets everything through
+    HALF_OPEN = 1  # lets one request through at a time: the server answers probes again
+    OPEN = 2  # lets nothing through
 
 
 class CircuitBreaker:
-    """One server's. `name` spreads the probes of many clusters."""
+    """The breaker of one server. Its `name` spreads the probes of many clusters."""
 
     def __init__(self, name: str) -> None:
         self.state = BreakerState.CLOSED
@@ -40,22 +40,22 @@ class CircuitBreaker:
         self._probing = False
 
     def blocked_until(self, now: float) -> float:
-        """When to ask again, `now` if an exchange may start."""
+        """Return when to ask again: `now` if a request may start."""
         if self.state is not BreakerState.OPEN:
             return now
         return now + RECHECK_SECONDS if self._probing else self._retry_at
 
     def acquire_probe(self, now: float) -> bool:
-        """Whether the caller is to probe; if so, nobody else is until `probed`."""
+        """Return True if the caller must probe; nobody else does until `record_probe`."""
         if self.state is not BreakerState.OPEN or now < self._retry_at:
             return False
-        # Should the prober get lost, the next one takes over.
+        # If the caller never records a result, the next one takes over.
         self._retry_at = now + _PROBE_TIMEOUT
         self._probing = True
         return True
 
     def record_probe(self, now: float, *, alive: bool) -> None:
-        """The probe is over."""
+        """Note the result of a probe."""
         if self.state is BreakerState.OPEN and self._probing:
             self._probing = False
             if alive:
@@ -64,7 +64,7 @@ class CircuitBreaker:
                 self._open(now)
 
     def record_outcome(self, ref: SourceRef, now: float, *, answered: bool) -> None:
-        """An exchange for a token ended."""
+        """Note whether the server has answered a token request."""
         if answered:
             self.state = BreakerState.CLOSED
             self._unanswered.clear()

@@ -1,11 +1,9 @@
-"""The refresher's loop: changes and due times in, visits out, on a few worker threads."""
+"""The refresher's loop: reconciles tokens that have changed or are due, on worker threads."""
 
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-
-from prometheus_client.core import Metric
 
 from csidriver.clock import Clock
 from csidriver.core.backoff import backoff, stable_jitter
@@ -17,8 +15,7 @@ from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.errors import DriverError, StoreError
 from csidriver.refresher.clock_jump import ClockJumpDetector
 from csidriver.refresher.effect_interpreter import EffectRunner, Interpreter
-from csidriver.refresher.gauges import MetricsSnapshot, collect_gauges
-from csidriver.refresher.metrics import RefresherMetrics
+from csidriver.refresher.metrics import MetricsSnapshot, RefresherMetrics
 from csidriver.refresher.resync import SecretListerWatcher, Snapshot, initial_states, resync
 from csidriver.refresher.state_cache import StateCache
 from csidriver.refresher.worker_pool import WorkerPool
@@ -27,21 +24,21 @@ from csidriver.refresher.workqueue import WorkQueue
 log = logging.getLogger(__name__)
 
 WORKERS = 2 * MAX_IN_FLIGHT
-# How many may wait for a failing backend besides: each has presented a token before it failed.
+# So many more may wait for a failing backend: each has sent a token before the backend failed.
 MAX_BLOCKED_WORKERS = 256
-# Seconds that outcomes of what was begun may take to be stored once nothing new is started.
+# Seconds after `stop` in which the outcomes of token requests under way may be stored.
 DRAIN_SECONDS = 90.0
-# Seconds between two attempts of the same thing while the backend fails, at most.
+# Longest pause in seconds between two attempts while the backend fails.
 MAX_BACKOFF = 30.0
-# Seconds between two looks at the configuration, and between two visits to everything.
+# Seconds between two checks of the configuration, and between two resyncs of all tokens.
 CONFIG_POLL_SECONDS = 2.0
 RESYNC_SECONDS = 600.0
 
 
 class Controller:
-    """Keeps every annotated Secret fresh until stopped. Made anew for each time it is to work.
+    """Keeps the tokens of all annotated Secrets fresh. Each term as leader needs a new one.
 
-    `resync_seconds`: seconds between two looks for what no event has told of.
+    Every `resync_seconds` it looks for changes that the watch has missed.
     """
 
     def __init__(
@@ -63,7 +60,7 @@ class Controller:
         self._cache = StateCache()
         self._worker_limits: Mapping[str, float] = {}
         self._queue: WorkQueue[SourceRef] = WorkQueue(
-            clock.now, WORKERS, lambda lane: self._worker_limits.get(lane, WORKERS)
+            clock.now, WORKERS, lambda issuer: self._worker_limits.get(issuer, WORKERS)
         )
         self._workers = WorkerPool(self._work, WORKERS, MAX_BLOCKED_WORKERS)
         self._failures: dict[SourceRef, int] = {}
@@ -71,19 +68,19 @@ class Controller:
         self._watch_problem = "Secrets have not been listed yet"
 
     def alive(self) -> list[str]:
-        """What a restart may mend; empty while all is well."""
+        """Return the problems that a restart may solve."""
         return self._workers.crashed()
 
     def ready(self) -> list[str]:
-        """What keeps Secrets from being seen; empty while all is well."""
+        """Return the problems that keep changes of Secrets from being seen."""
         return [self._watch_problem] if self._watch_problem else []
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set; exchanges that were begun are stored before this returns.
+        """Work until `stop` is set, and store the outcomes of the token requests under way.
 
-        Unless the backend fails for longer than the grace: then they are left to the spool.
+        If the backend fails for longer than DRAIN_SECONDS, they stay in the spool.
         """
-        self._metrics.collect_with(self._gauges)
+        self._metrics.collect_with(self._metrics_snapshot)
         self._set_worker_limits(self._context())
         self._workers.start_worker()
         watcher = threading.Thread(target=self._watch, args=(stop,), name="changes", daemon=True)
@@ -97,26 +94,22 @@ class Controller:
             self._metrics.collect_with(None)
 
     def _resync_until(self, stop: threading.Event) -> None:
-        """Visit everything when issuers or clock have changed, now and then for what was missed."""
-        context, resynced_at, clock_jump = (
-            self._context(),
-            self._clock.monotonic(),
-            ClockJumpDetector(self._clock),
-        )
+        """Reconcile all tokens at each resync, and when the issuers or the clock were changed."""
+        issuers, resynced_at = self._context().issuers, self._clock.monotonic()
+        clock_jump = ClockJumpDetector(self._clock)
         while not stop.wait(CONFIG_POLL_SECONDS):
-            now = self._clock.monotonic()
-            current, resync_due = self._context(), now >= resynced_at + self._resync_seconds
-            if (
-                not clock_jump.was_set_back()
-                and current.issuers is context.issuers
-                and not resync_due
-            ):
+            context, now = self._context(), self._clock.monotonic()
+            changed = clock_jump.was_set_back() or context.issuers is not issuers
+            resync_due = now >= resynced_at + self._resync_seconds
+            if not changed and not resync_due:
                 continue
-            self._set_worker_limits(current)
-            if resync_due and self._listed:
-                for change in resync(self._secrets, self._cache.versions, stop):
-                    self._enqueue(change)
-            context, resynced_at = current, now if resync_due else resynced_at
+            issuers = context.issuers
+            self._set_worker_limits(context)
+            if resync_due:
+                resynced_at = now
+                if self._listed:
+                    for change in resync(self._secrets, self._cache.versions, stop):
+                        self._enqueue(change)
             for ref in self._cache.refs():
                 self._queue.add_at(ref, self._clock.now(), self._issuer(ref))
 
@@ -140,7 +133,7 @@ class Controller:
             stop.wait(backoff(max(1, failures), 1.0, MAX_BACKOFF))
 
     def _changes(self, stop: threading.Event) -> Iterator[SecretChange]:
-        """Learn what there is, then yield the changes."""
+        """Process what a new watch finds, then yield the changes that follow."""
         changes = self._secrets.watch_changes(stop)
         snapshot = Snapshot.read(changes)
         if snapshot is None:
@@ -154,10 +147,10 @@ class Controller:
         yield from (change for change in changes if change is not None)
 
     def _restore(self, snapshot: Snapshot) -> None:
-        """Take over all tokens from lists, so that those in order cost no request of their own."""
+        """Fill the cache from lists: a token that is up to date needs no request of its own."""
         for state in initial_states(snapshot, self._secrets, self._context(), self._clock):
             self._cache.restore(state)
-            self._index(state)
+            self._interpreter.duplicates.track(state)
             due = None if state.grant is None else state.grant.next_refresh
             now = self._clock.now()
             self._queue.add_at(state.ref, min(now, due or now), _issuer_name(state))
@@ -175,7 +168,7 @@ class Controller:
                 return
 
     def _process(self, ref: SourceRef) -> bool:
-        """One visit; whether the worker is still one of the crew."""
+        """Reconcile one token; return False if another worker has taken this one's place."""
         stays = True
 
         def yield_worker() -> None:
@@ -194,7 +187,7 @@ class Controller:
         return stays
 
     def _reconcile_once(self, ref: SourceRef, yield_worker: Callable[[], None]) -> float | None:
-        """When to come again (epoch seconds), None if only on a change."""
+        """Return when to reconcile again (epoch seconds), None if only after a change."""
         before = self._cache.checkout(ref)
         runner = self._interpreter.runner(yield_worker, _issuer_name(before))
         try:
@@ -202,32 +195,23 @@ class Controller:
         except DriverError as error:
             log.warning("Secret %s: %s", ref, error)
         except Exception:
-            log.exception("Secret %s: visit failed", ref)
+            log.exception("Secret %s: reconciling failed", ref)
         else:
             self._failures.pop(ref, None)
             self._count_adopted(before, state, runner)
             return self._clock.now() if self._store(state) else state.next_reconcile
         failures = self._failures[ref] = self._failures.get(ref, 0) + 1
         self._metrics.reconcile_failed()
-        # What was written before the trouble is not known here: read it again.
+        # What was written before the failure is not known here: read it again.
         self._store(replace(before, source_stale=True, grant_stale=True))
         return self._clock.now() + backoff(failures, stable_jitter(ref.id, failures), MAX_BACKOFF)
 
     def _store(self, state: TokenState) -> bool:
-        self._index(state)
+        self._interpreter.duplicates.track(state)
         return self._cache.store(state)
 
-    def _index(self, state: TokenState) -> None:
-        """Let other tokens know what this one is called by now."""
-        if state.grant is None:
-            self._interpreter.duplicates.remove(state.ref)
-        else:
-            self._interpreter.duplicates.update(
-                state.ref, state.grant.adopted_at, state.grant.token_hashes
-            )
-
     def _count_adopted(self, before: TokenState, after: TokenState, runner: EffectRunner) -> None:
-        """Count what another process has refreshed meanwhile."""
+        """Count a token that another process has refreshed meanwhile."""
         if before.grant is None or after.grant is None or runner.tokens_received:
             return
         replaced = after.grant.generation > before.grant.generation
@@ -237,18 +221,16 @@ class Controller:
     def _issuer(self, ref: SourceRef) -> str:
         return _issuer_name(self._cache.peek(ref))
 
-    def _gauges(self) -> Iterator[Metric]:
-        return collect_gauges(
-            MetricsSnapshot(
-                sources=len(self._cache),
-                summary=self._cache.summary(self._clock.now()),
-                overdue=self._queue.overdue(),
-                spool_entries=self._interpreter.ports.spool.count(),
-                loads=self._interpreter.limiter.loads(),
-            )
+    def _metrics_snapshot(self) -> MetricsSnapshot:
+        return MetricsSnapshot(
+            sources=len(self._cache),
+            summary=self._cache.summary(self._clock.now()),
+            overdue=self._queue.overdue(),
+            spool_entries=self._interpreter.ports.spool.count(),
+            loads=self._interpreter.limiter.loads(),
         )
 
 
 def _issuer_name(state: TokenState) -> str:
-    """A token whose issuer is not known yet shares a lane with its like."""
+    """Return the queue of a token; tokens whose issuer is not known yet share one."""
     return "" if state.grant is None else state.grant.issuer

@@ -1,34 +1,42 @@
-"""Which tokens come from one login: an index of the hashes that grants share (protocol 2.5)."""
+"""An index of refresh tokens by hash: it finds one login in two Secrets (protocol 2.5)."""
 
 import threading
 from collections.abc import Iterable
 
 from csidriver.core.names import SourceRef
 from csidriver.core.refresh.effects import Duplicate
+from csidriver.core.refresh.state import TokenState
 
 
 class DuplicateIndex:
-    """Tokens by their names; safe to share between threads.
+    """Tokens by the hashes of their grants. Thread-safe.
 
-    Kept are 64-bit hashes of the names: a grant has up to 20 of them, most for its whole life.
+    It keeps 64-bit numbers instead of the hashes: a grant has up to 20 of them for a long time.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tokens: dict[SourceRef, tuple[float, tuple[int, ...]]] = {}
-        # Nearly all names belong to one token; only the others take a set.
+        # Nearly all hashes belong to one token; only the others need a set.
         self._owners: dict[int, SourceRef] = {}
         self._other_owners: dict[int, set[SourceRef]] = {}
 
+    def track(self, state: TokenState) -> None:
+        """Index the hashes that the grant of a token has now."""
+        if state.grant is None:
+            self.remove(state.ref)
+        else:
+            self.update(state.ref, state.grant.adopted_at, state.grant.token_hashes)
+
     def update(self, ref: SourceRef, adopted_at: float, hashes: Iterable[str]) -> None:
-        """These are all names of a token now."""
+        """Replace the hashes of a token."""
         with self._lock:
             self._replace(ref, adopted_at, hashes)
 
     def find_and_update(
         self, ref: SourceRef, adopted_at: float, hashes: Iterable[str]
     ) -> tuple[Duplicate, ...]:
-        """The other tokens that share a name with this one, which is announced."""
+        """Replace the hashes of a token and return the other tokens that share one."""
         with self._lock:
             indexed = self._replace(ref, adopted_at, hashes)
             others = {other for name in indexed for other in self._others(name, ref)}
@@ -37,7 +45,7 @@ class DuplicateIndex:
             )
 
     def remove(self, ref: SourceRef) -> None:
-        """The token is gone."""
+        """Remove a token; it need not be there."""
         with self._lock:
             self._drop(ref, self._tokens.pop(ref, (0.0, ()))[1])
 

@@ -1,6 +1,6 @@
-"""Does what the refresh protocol asks for: turns effects into calls, results and errors.
+"""Execution of the effects that the refresh protocol yields: calls, results and errors.
 
-No decision is taken here. The simulator replaces this file, and nothing else.
+No decision is taken here. The simulator replaces this file and the threads, nothing else.
 """
 
 import logging
@@ -20,23 +20,21 @@ from csidriver.core.status import Status
 from csidriver.errors import StoreConflict, StoreError
 from csidriver.refresher.duplicate_index import DuplicateIndex
 from csidriver.refresher.issuer_limits import IssuerHealth
-from csidriver.refresher.ports import Ports, SecretStore, SpoolStore, TokenClient
+from csidriver.refresher.ports import Ports
 from csidriver.refresher.rate_limiter import RateLimiter
-
-__all__ = ["EffectRunner", "Interpreter", "Ports", "SecretStore", "SpoolStore", "TokenClient"]
 
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-# Seconds after which a visit goes on that has only just learnt which issuer it has to do with.
+# Delay of a token whose issuer has just become known, so that it waits in that issuer's queue.
 REQUEUE_SECONDS = 0.001
-# The reason of the Event that ends one of IssuerUnavailable.
+# The reason of the Event that follows one of IssuerUnavailable when the issuer answers again.
 ISSUER_AVAILABLE = "IssuerAvailable"
 
 
 class Interpreter:
-    """What all visits share: the world, the limits of its servers, the names of its tokens."""
+    """The state that all reconciliations share: ports, limits of issuers, index of duplicates."""
 
     def __init__(self, ports: Ports) -> None:
         self.ports = ports
@@ -44,19 +42,20 @@ class Interpreter:
         self.duplicates = DuplicateIndex()
 
     def run(self, steps: Generator[effects.Effect[Any], Any, R]) -> R:
-        """Drive a generator to its end. Raises what it raises."""
+        """Run a generator to its end, on a worker that no other one replaces."""
         return self.runner(lambda: None).run(steps)
 
     def runner(self, yield_worker: Callable[[], None], issuer: str | None = None) -> "EffectRunner":
-        """For one run; `yield_worker` is called when it will take long and hold up nobody.
+        """Return a runner for one generator.
 
-        `lane` is the issuer whose share of workers it uses, and so the only one it may wait for.
+        It calls `yield_worker` before it may take long and blocks nobody else. `issuer` names the
+        queue whose workers it uses, and so the only issuer whose send slots it may wait for.
         """
         return EffectRunner(self, yield_worker, issuer)
 
 
 class EffectRunner:
-    """One run of one generator, in one thread. `tokens` counts the replies that brought some."""
+    """Runs one generator, in one thread. `tokens_received` counts the replies with tokens."""
 
     def __init__(
         self, interpreter: Interpreter, yield_worker: Callable[[], None], issuer: str | None
@@ -70,17 +69,17 @@ class EffectRunner:
         self._issuer = issuer or ""
         self._deferred_events: list[Event] = []
         self._client_refused = False
-        # Since when (monotonic) an outcome is to be stored; None if there is none.
+        # When (monotonic) the outcome arrived that is not stored yet.
         self._commit_pending_since: float | None = None
         self._commit_may_have_arrived = False
 
     def run(self, steps: Generator[effects.Effect[Any], Any, R]) -> R:
-        """Drive a generator to its end. Raises what it raises."""
+        """Run the generator to its end; raise what it raises."""
         try:
             return effects.drive(steps, lambda effect: _HANDLERS[type(effect)](self, effect))
         finally:
             self._release_slot()
-            # Not before: what an exchange brought must not wait for an Event.
+            # Not before: new tokens must not wait for an Event.
             for event in self._deferred_events:
                 self._create_event(event, f"issuer {event.topic}")
             if (
@@ -91,20 +90,20 @@ class EffectRunner:
                 self.ports.metrics.race_lost()
 
     def create_secret(self, effect: effects.CreateSecret) -> Secret:
-        """A grant that is created holds what an exchange brought, if one did."""
+        """Create a Secret; a new grant contains the outcome of a token request, if there is one."""
         stored = self.ports.store.create_secret(effect.secret)
         self._count_commit(effect.secret)
         return stored
 
     def patch_secret(self, effect: effects.PatchSecret) -> Secret:
-        """Once an exchange is over, the first patch of a grant that arrives is its commit."""
+        """Patch a Secret; the first patch of a grant after a token request stores its outcome."""
         try:
             stored = self.ports.store.patch_secret(effect.base, effect.patch)
         except StoreConflict:
             raise
         except StoreError:
             if self._commit_pending_since is not None and effect.base.type == GRANT_TYPE:
-                self._commit_may_have_arrived = True  # it may have arrived all the same
+                self._commit_may_have_arrived = True
                 self.ports.metrics.commit_failed()
             raise
         self._count_commit(effect.base)
@@ -116,7 +115,7 @@ class EffectRunner:
             self._commit_pending_since = None
 
     def acquire_send_slot(self, effect: effects.AcquireSendSlot) -> float:
-        """Seconds to wait; whoever meets a silent server first looks whether it still lives."""
+        """Return the seconds to wait; probe a server that does not answer, if it is time to."""
         if not self.ports.may_send():
             return math.inf
         if self._queue_issuer not in (None, effect.issuer.name):
@@ -129,13 +128,13 @@ class EffectRunner:
             decision = limiter.acquire(issuer, effect.ref, effect.client)
         self._client_refused = decision.client_refused
         if decision.probe:
-            return 1.0  # somebody else was faster, and found it dead
+            return 1.0  # another thread probed in between and found no answer
         if not decision.wait and not decision.client_refused:
             self._slot = effect
         return decision.wait
 
     def release_send_slot(self, _: effects.ReleaseSendSlot) -> None:
-        """Nothing is sent after all."""
+        """Release the slot unused."""
         self._client_refused = False
         self._release_slot()
 
@@ -145,7 +144,7 @@ class EffectRunner:
             self._slot = None
 
     def request_token(self, effect: effects.RequestToken) -> TokenResponse:
-        """Present a refresh token, unless the server is known to refuse its client."""
+        """Send a refresh token, unless the server is known to refuse its client."""
         if self._client_refused:
             self._client_refused = False
             return Failure(FailureReason.INVALID_CLIENT)
@@ -162,7 +161,7 @@ class EffectRunner:
         return outcome
 
     def _report_health(self, issuer: Issuer, health: IssuerHealth) -> None:
-        """Operators learn how an issuer is, once for all of its tokens (protocol section 5)."""
+        """Report the health of an issuer once for all of its tokens (protocol section 5)."""
         available = health is IssuerHealth.AVAILABLE
         message = f"issuer {issuer.name} {health.value}"
         log.log(logging.INFO if available else logging.WARNING, "%s", message)
@@ -182,7 +181,7 @@ class EffectRunner:
         return outcome
 
     def introspect(self, effect: effects.Introspect) -> bool | None:
-        """Ask about a refresh token."""
+        """Return True if the server calls a refresh token active, None if it does not say."""
         active = self.ports.token_client.introspect(
             effect.issuer, effect.client, effect.refresh_token, effect.timeout
         )
@@ -190,17 +189,17 @@ class EffectRunner:
         return active
 
     def yield_worker(self, _: effects.YieldWorker) -> None:
-        """Let another worker in."""
+        """Let another worker take the place of this one."""
         self._yield_worker()
 
     def find_duplicates(self, effect: effects.FindDuplicates) -> tuple[effects.Duplicate, ...]:
-        """Ask for other tokens of the same login."""
+        """Return the other tokens of the same login."""
         return self._interpreter.duplicates.find_and_update(
             effect.ref, effect.adopted_at, effect.token_hashes
         )
 
     def emit_event(self, effect: effects.EmitEvent) -> None:
-        """A log line, and an Event unless there is one of its issuer for all tokens."""
+        """Write a log line, and an Event unless one about the issuer stands for all tokens."""
         level = logging.INFO if effect.normal else logging.WARNING
         log.log(level, "Secret %s: %s: %s", effect.ref, effect.reason, effect.message)
         self.ports.metrics.status_changed(effect.reason)
@@ -220,7 +219,7 @@ class EffectRunner:
         try:
             self.ports.store.create_event(event)
         except StoreError as error:
-            log.warning("no Event for %s: %s", subject, error)
+            log.warning("cannot create an Event for %s: %s", subject, error)
 
 
 _HANDLERS: Mapping[type, Callable[[EffectRunner, Any], Any]] = {

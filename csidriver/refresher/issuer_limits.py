@@ -1,7 +1,7 @@
-"""One authorization server's gate: who may ask now, and when the others may come back.
+"""Rate limit, concurrency limit, pauses and circuit breaker of one authorization server.
 
-Whoever has to wait gets an instant of his own, one after the other at the configured rate, so that
-ten thousand tokens that are due at once come back one by one. No clock, no lock; all in seconds.
+A caller over the limit gets the time of its next attempt, one after the other at the configured
+rate, so that 10,000 tokens due at once return one by one. No clock, no lock; all in seconds.
 """
 
 from collections.abc import Mapping
@@ -14,31 +14,30 @@ from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Success, TokenResponse
 from csidriver.refresher.circuit_breaker import RECHECK_SECONDS, BreakerState, CircuitBreaker
 
-# A worker comes a little late, and the next one not later because of that: seconds of the rate.
+# A worker that comes a little late must not delay the next one.
 LATENESS_SECONDS = 0.1
-# Retry-After within these bounds, in seconds; without one the pause doubles from `_THROTTLE_BASE`.
+# Bounds of Retry-After; without it the pause doubles from `_THROTTLE_BASE`.
 _MIN_RETRY_AFTER, _MAX_RETRY_AFTER, _THROTTLE_BASE, _MAX_THROTTLE = 1.0, 3600.0, 2.0, 60.0
-# A client that is refused: so many quick tries after 2, 4, 8 s, then one every half an hour.
+# A client that is refused retries after 2, 4, 8 s, then every half an hour.
 _QUICK_RETRIES, _SLOW_RETRY = 3, 1800.0
-# After a pause of the whole server the rate is halved, and comes back with so many successes.
+# Each pause of the whole server halves the rate; each success gives a 64th of it back.
 _MIN_RATE_FACTOR, _RATE_RECOVERY = 1 / 16, 1 / 64
-# Seconds after which what nobody asks for is forgotten, and between two looks for that.
+# State that nobody has used for this long is dropped; how often that is checked.
 _UNUSED_SECONDS, _CLEANUP_SECONDS = 3600.0, 60.0
-
-# Seconds after the end of its trouble in which a server's tokens recover one by one.
+# A server's tokens may recover this long after the server does.
 _RECOVERY_SECONDS = 3600.0
 
 _UNANSWERED = frozenset(
     {FailureReason.UNREACHABLE, FailureReason.NO_ANSWER, FailureReason.SERVER_ERROR}
 )
-# They prove that the client was let in.
+# Refusals of a client that was authenticated.
 _CLIENT_ACCEPTED = frozenset(
     {FailureReason.INVALID_GRANT, FailureReason.LOGIN_REQUIRED, FailureReason.INVALID_SCOPE}
 )
 
 
 class IssuerHealth(Enum):
-    """What ails a server as a whole; the value is what operators are told."""
+    """The health of a server; the value is the text of its Event."""
 
     AVAILABLE = "answers again"
     UNREACHABLE = "does not answer; no token is sent until it does"
@@ -47,10 +46,10 @@ class IssuerHealth(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SlotDecision:
-    """An answer: go ahead, or wait so many seconds.
+    """Send now if `wait` is 0, else ask again after so many seconds.
 
-    `probe`: look for a sign of life first, report it, and ask again. `refused`: the client is known
-    to be refused; take that for the answer and ask nobody.
+    `probe`: probe the server, record the result, and ask again. `client_refused`: the server is
+    known to refuse this client; treat that as the outcome and send nothing.
     """
 
     wait: float = 0.0
@@ -60,7 +59,7 @@ class SlotDecision:
 
 @dataclass(slots=True)
 class _Pacer:
-    """Instants handed out one after the other."""
+    """Reserves instants one after the other."""
 
     last_reserved: float = 0.0
 
@@ -71,7 +70,7 @@ class _Pacer:
 
 @dataclass(slots=True)
 class _Client:
-    """One client at this server. `told`: tokens that know that it is refused."""
+    """One client at this server. `informed`: the tokens that know that it is refused."""
 
     pacer: _Pacer = field(default_factory=_Pacer)
     throttles: int = 0
@@ -85,11 +84,11 @@ class _Client:
     def blocked_until(self, now: float) -> float:
         blocked = max(self.throttled_until, self.rejected_until)
         if blocked <= now and self.rejections and self.in_flight:
-            return now + RECHECK_SECONDS  # one of them tries for all
+            return now + RECHECK_SECONDS  # one token tries for all
         return blocked
 
     def reports_refusal(self, ref: SourceRef, now: float) -> bool:
-        """Whether a token is to be told now; it is told once, its own schedule knows the rest."""
+        """Return True, once for each token, while the client is known to be refused."""
         refused = self.rejections > _QUICK_RETRIES and now < self.rejected_until
         if not refused or ref in self.informed:
             return False
@@ -98,14 +97,14 @@ class _Client:
 
     def record_outcome(self, reason: FailureReason | None, pause: float | None, now: float) -> None:
         if reason is FailureReason.THROTTLED:
-            if now >= self.throttled_until:  # else it was under way when another one was told
+            if now >= self.throttled_until:  # else sent before the last one was throttled
                 self.throttles += 1
             default = min(_MAX_THROTTLE, _THROTTLE_BASE ** min(self.throttles, 10))
             wanted = default if pause is None else pause
             bounded = min(max(wanted, _MIN_RETRY_AFTER), _MAX_RETRY_AFTER)
             self.throttled_until = max(self.throttled_until, now + bounded)
         elif reason is FailureReason.INVALID_CLIENT:
-            if now >= self.rejected_until:  # else it was under way when another one was refused
+            if now >= self.rejected_until:  # else sent before the last one was refused
                 self.rejections += 1
                 quick = self.rejections <= _QUICK_RETRIES
                 self.rejected_until = now + (2.0**self.rejections if quick else _SLOW_RETRY)
@@ -116,7 +115,7 @@ class _Client:
 
 
 class IssuerLimits:
-    """One server's rate, slots, pauses and breaker."""
+    """The limits of one server."""
 
     def __init__(self, name: str) -> None:
         self.breaker = CircuitBreaker(name)
@@ -136,22 +135,22 @@ class IssuerLimits:
 
     @property
     def waiting(self) -> int:
-        """How many tokens were told to come back."""
+        """Return how many tokens wait for the time that they were given."""
         return len(self._reservations)
 
     @property
     def health(self) -> IssuerHealth:
-        """What ails the server now."""
+        """Return the health of the server now."""
         if self.breaker.state is not BreakerState.CLOSED:
             return IssuerHealth.UNREACHABLE
         return IssuerHealth.THROTTLED if self._throttles_all else IssuerHealth.AVAILABLE
 
     def reports_for_all_tokens(self, now: float) -> bool:
-        """Whether what one token has to tell of this server was told for all of them."""
+        """Return True if a report about the server stands for the failures of its tokens."""
         return self.health is not IssuerHealth.AVAILABLE or now < self._recovering_until
 
     def acquire(self, issuer: Issuer, ref: SourceRef, client: str, now: float) -> SlotDecision:
-        """Take a slot, to be given back with `heard` or `give_back`, or be told when to come."""
+        """Take a slot, or say when to ask again; `record_outcome` or `release` frees the slot."""
         self._drop_unused(now)
         at, reserved_client = self._reservations.get(ref, (0.0, ""))
         returning = reserved_client == client
@@ -175,14 +174,14 @@ class IssuerLimits:
         return SlotDecision()
 
     def release(self, client: str) -> None:
-        """Nothing is sent after all."""
+        """Free a slot unused."""
         self.in_flight -= 1
         self._clients[client].in_flight -= 1
 
     def record_outcome(
         self, ref: SourceRef, client: str, outcome: TokenResponse, now: float
     ) -> None:
-        """What was sent is over."""
+        """Free a slot after a request."""
         self.release(client)
         self._apply_outcome(ref, client, outcome, now)
         if self.health is not IssuerHealth.AVAILABLE:
@@ -210,13 +209,13 @@ class IssuerLimits:
             self._last_throttled = client, client_limits.throttled_until
 
     def is_unused(self, now: float) -> bool:
-        """Whether nobody has asked for long."""
+        """Return True if nobody has asked for a slot for long."""
         return not self.in_flight and now > self.used_at + _UNUSED_SECONDS
 
     def _start_at(
         self, issuer: Issuer, client_limits: _Client, now: float, *, returning: bool
     ) -> float:
-        """When this one may go: `now`, or an instant that is reserved for it."""
+        """Return when this token may send: `now`, or an instant that is reserved for it."""
         interval = self._interval(issuer)
         pacer = self._returning_pacer if returning else self._first_pacer
         blocked = max(self.breaker.blocked_until(now), self._paused_until)
@@ -224,7 +223,7 @@ class IssuerLimits:
             return pacer.reserve(blocked, interval)
         blocked = client_limits.blocked_until(now)
         if blocked > now:
-            # A line of its own: what one client waits for is no place in the line of the others.
+            # Its own pacer: a client that must wait does not delay the others.
             return client_limits.pacer.reserve(blocked, interval)
         half_open = self.breaker.state is BreakerState.HALF_OPEN
         if self.in_flight >= (1 if half_open else issuer.in_flight):

@@ -1,7 +1,7 @@
-"""One refresher works, the others stand by: taking, keeping and giving up the one seat there is.
+"""Leader election: one refresher works, the others stand by.
 
-Safety does not rest on it, the intents of the protocol fence. It keeps replicas from waiting for
-each other's intents all the time.
+Safety does not depend on it: the intents of the protocol exclude double use. Leader election only
+keeps replicas from waiting for each other's intents.
 """
 
 import logging
@@ -19,29 +19,29 @@ log = logging.getLogger(__name__)
 
 
 class LeaderLock(Protocol):
-    """What only one refresher can have; every method raises StoreError."""
+    """A lock that one refresher can have at a time; every method raises StoreError."""
 
     def acquire(self) -> bool:
-        """Take it, or renew it; False if somebody else has it."""
+        """Take or renew the lock; return False if another process has it."""
 
     def release(self) -> None:
-        """Give it up, so that another one can have it at once; fine if it is not ours."""
+        """Free the lock at once, if this process has it."""
 
 
 class LeaseStore(Protocol):
-    """Where a lease is stored; every method raises StoreError."""
+    """The store of the Lease object; every method raises StoreError."""
 
     def read(self) -> LeaseRecord | None:
-        """The lease, None if there is none."""
+        """Return the Lease, None if it does not exist."""
 
     def write(self, record: LeaseRecord) -> LeaseRecord:
-        """Store it at its version, "" to create it; StoreConflict if it has moved."""
+        """Write a record at its version, "" to create it; raise StoreConflict if it has changed."""
 
 
 class LeaseLock:
-    """The seat as a stored lease; `holder` names this process and outlives it by nobody else's use.
+    """A leader lock in a Lease object. Not for several threads.
 
-    Not shared between threads.
+    `holder` names this process; no other process may ever use the same name.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class LeaseLock:
         self._observed: ObservedLease | None = None
 
     def acquire(self) -> bool:
-        """Take or renew the lease; False while it is somebody else's."""
+        """Take or renew the Lease; return False while another process holds it."""
         if self._held is not None:
             try:
                 self._held = self._write_record(self._held)
@@ -75,7 +75,7 @@ class LeaseLock:
         return True
 
     def release(self) -> None:
-        """Clear the holder, unless somebody else wrote since."""
+        """Clear the holder, unless another process has taken the Lease."""
         held, self._held = self._held, None
         if held is None:
             return
@@ -92,7 +92,7 @@ class LeaseLock:
 
 
 class LeaderElector:
-    """Runs work while this process has the seat; `told` hears when that begins and ends."""
+    """Runs work while this process is the leader; `on_change` is called at its begin and end."""
 
     def __init__(
         self,
@@ -109,22 +109,22 @@ class LeaderElector:
         self._problem = ""
 
     def is_leader(self) -> bool:
-        """Whether this process may start something new."""
+        """Return True while this process may start something new."""
         return self._clock.monotonic() < self._leader_until
 
     def ready(self) -> list[str]:
-        """What keeps this process from working or standing by; empty while all is well."""
+        """Return the problems that keep this process from taking part in the election."""
         return [self._problem] if self._problem else []
 
     def run(self, stop: threading.Event, work: Callable[[threading.Event], None]) -> None:
-        """Stand by, and call `work` each time the seat is ours, until `stop` is set.
+        """Take part in the election until `stop` is set; call `work` each time as the leader.
 
-        The event that `work` gets is set when it is to start nothing new: the seat is lost, or
-        given up because of `stop`. What it has begun it may finish; the next turn waits for it.
+        `work` must start nothing new once its event is set: leadership is lost, or `stop` is set.
+        It may finish what it has started; the lock is not taken again before it returns.
         """
         while not stop.is_set():
             if self._acquire():
-                log.info("holding the lease")
+                log.info("became the leader")
                 self._lead(stop, work)
             else:
                 self._clock.wait(stop, self._timings.retry_period)
@@ -154,7 +154,7 @@ class LeaderElector:
             self._release()
 
     def _renew(self, stop: threading.Event, done: threading.Event) -> None:
-        """Renew again and again, until the seat is lost, or nobody needs it any more."""
+        """Renew the lock until it is lost, or no longer needed."""
         renewed_at = self._clock.monotonic()
         while not self._clock.wait(stop, self._timings.retry_period) and not done.is_set():
             if self._clock.monotonic() < renewed_at + self._timings.renew:
@@ -162,18 +162,20 @@ class LeaderElector:
             if self._acquire():
                 renewed_at = self._clock.monotonic()
             elif not self.is_leader():
-                log.warning("lost the lease; what was begun is finished, nothing new is started")
+                log.warning(
+                    "lost leadership; requests under way are finished, no new ones are started"
+                )
                 return
 
     def _acquire(self) -> bool:
-        """Whether the seat is ours now; when it cannot be told, what was known stays."""
+        """Return True if this process has the lock; a failure leaves `_leader_until` as it is."""
         sent_at = self._clock.monotonic()
         try:
             acquired = self._lock.acquire()
         except StoreError as error:
             if not self._problem:
-                log.warning("cannot renew the lease: %s", error)
-            self._problem = f"cannot renew the lease: {error}"
+                log.warning("cannot renew leadership: %s", error)
+            self._problem = f"cannot renew leadership: {error}"
             return False
         self._problem = ""
         self._leader_until = sent_at + self._timings.renew_deadline if acquired else float("-inf")
@@ -183,4 +185,4 @@ class LeaderElector:
         try:
             self._lock.release()
         except StoreError as error:
-            log.warning("cannot give up the lease, it will expire: %s", error)
+            log.warning("cannot give up leadership, it will expire: %s", error)

@@ -1,46 +1,64 @@
-"""The refresher's metrics; their list with units is docs/operations.md."""
+"""The refresher's metrics; docs/operations.md lists them with their units.
+
+Labels are bounded: configured issuers, the statuses and reasons of `core.status`.
+"""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from csidriver.core.oauth.token_response import Success, TokenResponse
+from csidriver.core.status import Status
+from csidriver.refresher.rate_limiter import IssuerLoad
+from csidriver.refresher.state_cache import CacheSummary
 
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 _NAME = "oauth2_csi_refresher"
 
 
-class RefresherMetrics:
-    """What happens, counted, and what is the case, looked at when somebody asks.
+@dataclass(frozen=True, slots=True)
+class MetricsSnapshot:
+    """The values of the gauges at one moment.
 
-    Labels are bounded: configured issuers, the tables of `core.status`.
+    `overdue`: how many tokens are due without a worker, and for how many seconds the first of them.
     """
+
+    sources: int
+    summary: CacheSummary
+    overdue: tuple[int, float]
+    spool_entries: int
+    loads: list[IssuerLoad]
+
+
+class RefresherMetrics:
+    """Counters of events, and gauges that are computed when somebody reads them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"{_NAME}_{name}", text, labels, registry=registry)
 
         self._token_requests = counter(
-            "exchanges", "Refresh tokens presented, by what came of it", "issuer", "outcome"
+            "exchanges", "Refresh tokens presented, by outcome", "issuer", "outcome"
         )
         self._request_seconds = Histogram(
             f"{_NAME}_exchange_seconds",
-            "Time of one exchange at the token endpoint",
+            "Time of one request to the token endpoint",
             ["issuer"],
             buckets=_BUCKETS,
             registry=registry,
         )
         self._introspections = counter(
-            "introspections", "Questions about a refresh token", "issuer", "answer"
+            "introspections", "Introspections of a refresh token", "issuer", "answer"
         )
         self._commit_seconds = Histogram(
             f"{_NAME}_commit_seconds",
-            "Time from the end of an exchange until its outcome is stored",
+            "Time from the end of a token request until its outcome is stored",
             buckets=_BUCKETS,
             registry=registry,
         )
-        self._commit_retries = counter("commit_retries", "Attempts to store an outcome that failed")
+        self._commit_retries = counter("commit_retries", "Failed attempts to store an outcome")
         self._changes = counter("changes", "Changes of status and new warnings", "reason")
         self._races = counter(
             "races", "Tokens that another process refreshed as well, or instead", "outcome"
@@ -48,7 +66,7 @@ class RefresherMetrics:
         for outcome in ("lost", "adopted"):
             self._races.labels(outcome)
         self._failed_reconciles = counter(
-            "failed_visits", "Visits ended by trouble of the backend or the spool"
+            "failed_visits", "Reconciliations that the backend or the spool made fail"
         )
         self._leader = Gauge(
             f"{_NAME}_leader", "1 while this process works, 0 while it stands by", registry=registry
@@ -56,56 +74,114 @@ class RefresherMetrics:
         self._gauges = _GaugeCollector()
         registry.register(self._gauges)
 
-    def collect_with(self, collect: Callable[[], Iterator[Metric]] | None) -> None:
-        """From now on also show what this finds each time; None for nothing."""
-        self._gauges.collector = collect
+    def collect_with(self, snapshot: Callable[[], MetricsSnapshot] | None) -> None:
+        """Take the gauges from `snapshot` from now on; None for no gauges."""
+        self._gauges.snapshot = snapshot
 
-    def set_leader(self, leading: bool) -> None:  # noqa: FBT001 - a gauge takes what is the case
-        """This process works, or stands by."""
+    def set_leader(self, leading: bool) -> None:  # noqa: FBT001 - the value of a gauge
+        """Set whether this process works or stands by."""
         self._leader.set(leading)
 
     def token_requested(self, issuer: str, outcome: TokenResponse, seconds: float) -> None:
-        """An exchange ended after so many seconds."""
+        """Count a token request that took so many seconds."""
         label = "ok" if isinstance(outcome, Success) else outcome.reason.value
         self._token_requests.labels(issuer, label).inc()
         self._request_seconds.labels(issuer).observe(seconds)
 
     def introspected(self, issuer: str, active: bool | None) -> None:  # noqa: FBT001 - the answer
-        """A server was asked about a refresh token."""
+        """Count an introspection of a refresh token."""
         answer = {True: "active", False: "inactive", None: "none"}[active]
         self._introspections.labels(issuer, answer).inc()
 
     def committed(self, seconds: float) -> None:
-        """An outcome was stored so many seconds after the exchange ended."""
+        """Count an outcome that was stored so many seconds after the token request ended."""
         self._commit_seconds.observe(seconds)
 
     def commit_failed(self) -> None:
-        """An attempt to store an outcome failed; it is repeated."""
+        """Count a failed attempt to store an outcome, which is repeated."""
         self._commit_retries.inc()
 
     def race_lost(self) -> None:
-        """Tokens of ours came too late: somebody else had refreshed or reseeded meanwhile."""
+        """Count new tokens that could not be stored: another process or a user was faster."""
         self._races.labels("lost").inc()
 
     def race_adopted(self) -> None:
-        """Another process's tokens were taken over."""
+        """Count tokens of another process that were taken over."""
         self._races.labels("adopted").inc()
 
     def status_changed(self, reason: str) -> None:
-        """A status or a warning of the status table was told."""
+        """Count a new status or warning."""
         self._changes.labels(reason).inc()
 
     def reconcile_failed(self) -> None:
-        """A visit ended early; it is repeated."""
+        """Count a reconciliation that failed and is repeated."""
         self._failed_reconciles.inc()
 
 
 class _GaugeCollector:
-    """A collector as prometheus_client wants it."""
+    """A collector as prometheus_client calls it."""
 
     def __init__(self) -> None:
-        self.collector: Callable[[], Iterator[Metric]] | None = None
+        self.snapshot: Callable[[], MetricsSnapshot] | None = None
 
     def collect(self) -> Iterator[Metric]:
-        """What there is at this moment."""
-        return iter(()) if self.collector is None else self.collector()
+        if self.snapshot is not None:
+            yield from _gauges(self.snapshot())
+
+
+def _gauges(snapshot: MetricsSnapshot) -> Iterator[Metric]:
+    depth, seconds = snapshot.overdue
+    yield _gauge("sources", "Annotated Secrets known", snapshot.sources)
+    yield _gauge("queue_depth", "Due tokens that wait for a worker", depth)
+    yield _gauge("queue_oldest_seconds", "Time for which the first of them has waited", seconds)
+    yield _gauge(
+        "spool_entries", "Token requests that are not stored everywhere yet", snapshot.spool_entries
+    )
+    tokens = GaugeMetricFamily(f"{_NAME}_tokens", "Tokens by status", labels=["status"])
+    for status in Status:
+        tokens.add_metric([status.value], snapshot.summary.statuses.get(status, 0))
+    yield tokens
+    yield from _expiry_gauges(snapshot.summary)
+    yield from _load_gauges(snapshot.loads)
+
+
+def _expiry_gauges(summary: CacheSummary) -> Iterator[Metric]:
+    earliest = _issuer_gauge(
+        "earliest_expiry_timestamp_seconds", "When the next access token in use expires"
+    )
+    expired = _issuer_gauge("expired_tokens", "Tokens in use whose access token has expired")
+    for issuer, at in summary.earliest.items():
+        earliest.add_metric([issuer], at)
+        expired.add_metric([issuer], summary.expired.get(issuer, 0))
+    login = _issuer_gauge(
+        "earliest_refresh_token_expiry_timestamp_seconds",
+        "When the next refresh token ends that no refresh prolongs",
+    )
+    for issuer, at in summary.login_ends.items():
+        login.add_metric([issuer], at)
+    yield from (earliest, expired, login)
+
+
+def _load_gauges(loads: list[IssuerLoad]) -> Iterator[Metric]:
+    demanded = CounterMetricFamily(
+        f"{_NAME}_demanded_exchanges", "Token requests that tokens needed", labels=["issuer"]
+    )
+    allowed = _issuer_gauge("allowed_rate", "Token requests a second that the issuer may get")
+    running = _issuer_gauge("in_flight", "Token requests under way")
+    waiting = _issuer_gauge("waiting_tokens", "Tokens that wait for their turn")
+    breaker = _issuer_gauge("breaker_state", "0 closed, 1 one request at a time, 2 open")
+    for load in loads:
+        demanded.add_metric([load.issuer], load.demanded)
+        allowed.add_metric([load.issuer], load.allowed)
+        running.add_metric([load.issuer], load.in_flight)
+        waiting.add_metric([load.issuer], load.waiting)
+        breaker.add_metric([load.issuer], load.state)
+    yield from (demanded, allowed, running, waiting, breaker)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"{_NAME}_{name}", text, value=value)
+
+
+def _issuer_gauge(name: str, text: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{_NAME}_{name}", text, labels=["issuer"])

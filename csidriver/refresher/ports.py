@@ -1,4 +1,4 @@
-"""What the refresh protocol may touch, as the refresher needs it. The adapters are elsewhere."""
+"""The interfaces through which the refresh protocol acts; `adapters` implements them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,52 +21,52 @@ class SecretStore(Protocol):
     """Secrets and Events; every method raises StoreError."""
 
     def get_secret(self, namespace: str, name: str) -> Secret | None:
-        """The Secret, None if there is none."""
+        """Return a Secret, None if it does not exist."""
 
     def create_secret(self, secret: Secret) -> Secret:
-        """Create it; StoreConflict if there is one."""
+        """Create a Secret; raise StoreConflict if it exists."""
 
     def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret:
-        """Patch it at the version of `base`; StoreConflict if it has moved."""
+        """Patch a Secret; raise StoreConflict if its version is not that of `base`."""
 
     def delete_secret(self, base: Secret) -> None:
-        """Delete it at the version of `base`; fine if it is gone."""
+        """Delete a Secret if it exists; raise StoreConflict if its version is another one."""
 
     def create_event(self, event: Event) -> None:
-        """Record an Event about a source."""
+        """Create an Event, or count it if there is one like it."""
 
 
 class SpoolStore(Protocol):
-    """What survives a crash; every method but `count` raises SpoolFailed."""
+    """Storage that survives a crash; every method but `count` raises SpoolFailed."""
 
     def read(self, ref: SourceRef) -> SpoolEntry | None:
-        """The entry of a grant."""
+        """Return the entry of a grant, None if it does not exist."""
 
     def write(self, ref: SourceRef, entry: SpoolEntry) -> None:
-        """Write an entry and wait until it is safe."""
+        """Write an entry; it survives a crash once this returns."""
 
     def clear(self, ref: SourceRef) -> None:
-        """Forget an entry."""
+        """Delete an entry if it exists."""
 
     def count(self) -> int:
-        """How many entries there are."""
+        """Return the number of entries."""
 
 
 class TokenClient(Protocol):
-    """Authorization servers; nothing here raises. Timeouts in seconds."""
+    """Requests to authorization servers; they never raise. Timeouts are in seconds."""
 
     def refresh(
         self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
     ) -> TokenResponse:
-        """Present a refresh token; the outcome says it all."""
+        """Send a token request (RFC 6749 section 6)."""
 
     def introspect(
         self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
     ) -> bool | None:
-        """Whether a refresh token is active, None if the server does not say."""
+        """Return True if a refresh token is active, None if the server does not say."""
 
     def probe(self, issuer: Issuer) -> bool:
-        """Whether there is a sign of life; takes a few seconds at most."""
+        """Return True if the server answers within a few seconds."""
 
 
 class SleepingClock(Clock, Protocol):
@@ -78,9 +78,9 @@ class SleepingClock(Clock, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything the protocol may touch. `acquire_send_slot` says whether exchanges may start.
+    """Everything that the protocol acts through. `may_send`: whether token requests may start.
 
-    `home` is the refresher's Deployment, which Events about issuers name.
+    Events about issuers are about `deployment`, the refresher's.
     """
 
     store: SecretStore

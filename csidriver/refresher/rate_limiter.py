@@ -1,4 +1,4 @@
-"""How often and how much authorization servers are asked (docs/protocol.md section 5)."""
+"""The limits of all authorization servers (docs/protocol.md section 5)."""
 
 import threading
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from csidriver.refresher.issuer_limits import IssuerHealth, IssuerLimits, SlotDe
 
 @dataclass(frozen=True, slots=True)
 class IssuerLoad:
-    """One server's gate, for metrics. `allowed` is requests per second, `demanded` a count."""
+    """The load of one server, for metrics. `allowed` is requests per second, `demanded` a count."""
 
     issuer: str
     state: BreakerState
@@ -25,10 +25,7 @@ class IssuerLoad:
 
 
 class RateLimiter:
-    """The gates of all servers, by the issuer's name; safe to share between threads.
-
-    `now` is a clock that never jumps, in seconds.
-    """
+    """The limits of all servers by the issuer's name. Thread-safe; `now` is a monotonic clock."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -36,7 +33,7 @@ class RateLimiter:
         self._limits: dict[str, tuple[Issuer, IssuerLimits]] = {}
 
     def acquire(self, issuer: Issuer, ref: SourceRef, client: Client) -> SlotDecision:
-        """Whether an exchange may start now. A slot is taken if so; `heard` gives it back."""
+        """Take a slot, or say when to ask again; `record_outcome` or `release` frees the slot."""
         with self._lock:
             now = self._now()
             _, limits = self._limits.get(issuer.name, (None, None))
@@ -47,14 +44,14 @@ class RateLimiter:
             return limits.acquire(issuer, ref, _client_key(client), now)
 
     def release(self, issuer: Issuer, client: Client) -> None:
-        """Nothing was sent after all."""
+        """Free a slot unused."""
         with self._lock:
             self._limits[issuer.name][1].release(_client_key(client))
 
     def record_outcome(
         self, issuer: Issuer, ref: SourceRef, client: Client, outcome: TokenResponse
     ) -> IssuerHealth | None:
-        """What was sent is over; how the server is now, if that has changed."""
+        """Free a slot after a request; return the health of the server if it has changed."""
         with self._lock:
             _, limits = self._limits[issuer.name]
             before = limits.health
@@ -63,38 +60,38 @@ class RateLimiter:
         return None if after is before else after
 
     def reports_for_all_tokens(self, name: str) -> bool:
-        """Whether trouble of this issuer was told for all of its tokens, not long ago."""
+        """Return True if a report about the issuer stands for the failures of its tokens."""
         with self._lock:
             _, limits = self._limits.get(name, (None, None))
             return limits is not None and limits.reports_for_all_tokens(self._now())
 
     def record_probe(self, issuer: Issuer, *, alive: bool) -> None:
-        """The sign of life that `ask` wanted is there, or is not."""
+        """Note the result of the probe that `acquire` has asked for."""
         with self._lock:
             _, limits = self._limits[issuer.name]
             limits.breaker.record_probe(self._now(), alive=alive)
 
     def loads(self) -> list[IssuerLoad]:
-        """All gates."""
+        """Return the load of each server."""
         with self._lock:
             return [
                 IssuerLoad(
                     issuer=issuer.name,
-                    state=gate.breaker.state,
-                    allowed=issuer.rate * gate.rate_factor,
-                    demanded=gate.demanded,
-                    in_flight=gate.in_flight,
-                    waiting=gate.waiting,
+                    state=limits.breaker.state,
+                    allowed=issuer.rate * limits.rate_factor,
+                    demanded=limits.demanded,
+                    in_flight=limits.in_flight,
+                    waiting=limits.waiting,
                 )
-                for issuer, gate in self._limits.values()
+                for issuer, limits in self._limits.values()
             ]
 
     def _drop_unused(self, now: float) -> None:
-        unused = [name for name, (_, gate) in self._limits.items() if gate.is_unused(now)]
+        unused = [name for name, (_, limits) in self._limits.items() if limits.is_unused(now)]
         for name in unused:
             del self._limits[name]
 
 
 def _client_key(client: Client) -> str:
-    """Whose requests a server counts: other credentials are another client."""
+    """Return whose requests a server counts: other credentials are another client."""
     return f"{client.client_id}/{client.client_secret.hash()}"

@@ -1,4 +1,4 @@
-"""What there is when a watch begins: which Secrets, and, at a start, what is in our own."""
+"""Comparison of the cache with full lists: at the start, after each new watch, and regularly."""
 
 import contextlib
 import logging
@@ -20,28 +20,28 @@ log = logging.getLogger(__name__)
 
 
 class SecretLister(Protocol):
-    """Where our own Secrets are listed; raises StoreError."""
+    """A store that lists grants and companions; raises StoreError."""
 
     def list_secrets(self, namespace: str, type: str) -> Iterable[Secret]:  # noqa: A002 - the field's name
-        """All Secrets of one type in a namespace."""
+        """Return all Secrets of one type in a namespace."""
 
 
 class SecretListerWatcher(SecretLister, Protocol):
-    """Where Secrets are found; raises StoreError."""
+    """A store whose Secrets can also be watched; raises StoreError."""
 
     def watch_changes(self, stop: threading.Event) -> Generator[SecretChange | None, None, None]:
-        """All Secrets of all tokens, None, then their changes; ends when `stop` is set."""
+        """Yield all Secrets of all tokens, then None, then changes, until `stop` is set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The Secrets a watch found before it said that this was all."""
+    """The Secrets that existed when a watch began."""
 
     secrets: dict[tuple[TokenObject, SourceRef], SecretChange]
 
     @classmethod
     def read(cls, changes: Iterator[SecretChange | None]) -> "Snapshot | None":
-        """Read a watch up to its None; None if it ends before that."""
+        """Read a watch up to its None; return None if it ends before that."""
         found: dict[tuple[TokenObject, SourceRef], SecretChange] = {}
         for change in changes:
             if change is None:
@@ -50,7 +50,7 @@ class Snapshot:
         return None
 
     def diff(self, refs: Iterable[SourceRef]) -> Iterator[SecretChange]:
-        """What was found, and, of tokens known before, what was not."""
+        """Yield the Secrets that exist, and those of `refs` that do not."""
         yield from self.secrets.values()
         for ref in refs:
             for token_object in TokenObject:
@@ -60,9 +60,9 @@ class Snapshot:
     def changes_missed_by_watch(
         self, before: ObservedVersions, after: ObservedVersions
     ) -> Iterator[SecretChange]:
-        """What no event has told of, from what was known before the census and after it.
+        """Yield the changes that the cache, as it was before and after the list, does not contain.
 
-        A token that has moved meanwhile is left to its events, which are still to come.
+        A token that the watch has changed in between is left to the events that follow.
         """
         unmoved = {ref: versions for ref, versions in before.items() if after.get(ref) == versions}
         for change in self.diff(unmoved):
@@ -75,27 +75,27 @@ class Snapshot:
 def resync(
     secrets: SecretListerWatcher, versions: Callable[[], ObservedVersions], stop: threading.Event
 ) -> list[SecretChange]:
-    """What a fresh list shows and no event has told of (docs/protocol.md section 2.4).
+    """Return the changes that the watch has missed (docs/protocol.md section 2.4).
 
-    Nothing if there is no such list: the next look is not far.
+    If the Secrets cannot be listed, the next resync finds them.
     """
     before = versions()
     try:
         with contextlib.closing(secrets.watch_changes(stop)) as changes:
             snapshot = Snapshot.read(changes)
     except StoreError as error:
-        log.warning("cannot look for changes that no event told of: %s", error)
+        log.warning("cannot look for changes that the watch has missed: %s", error)
         return []
     missed = [] if snapshot is None else list(snapshot.changes_missed_by_watch(before, versions()))
     if missed:
-        log.warning("no event told of %d changes of Secrets", len(missed))
+        log.warning("the watch has missed %d changes of Secrets", len(missed))
     return missed
 
 
 def initial_states(
     snapshot: Snapshot, lister: SecretLister, context: RefreshContext, clock: Clock
 ) -> Iterator[TokenState]:
-    """Everything that is known of all tokens, from two paged lists and a census alone."""
+    """Yield the states of all tokens, from two paged lists and a snapshot alone."""
     companions = {
         ref: compact(TokenState(ref, companion=secret)).companion
         for secret in lister.list_secrets(context.tokens_namespace, COMPANION_TYPE)
@@ -103,7 +103,7 @@ def initial_states(
     }
     without_grant = dict.fromkeys(
         ref for _, ref in snapshot.secrets
-    )  # unlike a set, in an order that repeats
+    )  # a dict, not a set, to keep the order
     for secret in lister.list_secrets(context.driver_namespace, GRANT_TYPE):
         ref = _source_of(secret)
         if ref is None or secret.name != ref.grant:

@@ -1,7 +1,7 @@
-"""The spool: what must survive a crash of this process between sending and storing.
+"""The spool keeps a token request and its reply across a crash, until the outcome is stored.
 
-One 0600 file per grant, on a folder that is backed by memory in a cluster. It may hold a refresh
-token that exists nowhere else.
+It is one 0600 file per grant, in a folder that is in memory in a cluster. A file may contain a
+refresh token that exists nowhere else.
 """
 
 import json
@@ -17,13 +17,13 @@ from csidriver.errors import SpoolFailed
 
 
 class Spool:
-    """Files in one folder, created when the first entry is written."""
+    """Files in one folder, which the first entry creates."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def read(self, ref: SourceRef) -> SpoolEntry | None:
-        """The entry of a grant, None if there is none. Raises SpoolFailed if it is unreadable."""
+        """Return the entry of a grant, None if it does not exist. Raise SpoolFailed."""
         try:
             return _parse_entry(json.loads(self._path(ref).read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -32,7 +32,7 @@ class Spool:
             raise SpoolFailed(f"{self._path(ref)}: {type(error).__name__}") from None
 
     def write(self, ref: SourceRef, entry: SpoolEntry) -> None:
-        """Write an entry; it is safe on return. Raises SpoolFailed."""
+        """Write an entry; it survives a crash once this returns. Raise SpoolFailed."""
         path = self._path(ref)
         draft = path.with_suffix(".draft")
         content = {
@@ -54,21 +54,21 @@ class Spool:
             raise SpoolFailed(f"{path}: {error.strerror}") from error
 
     def clear(self, ref: SourceRef) -> None:
-        """Forget an entry; fine if there is none. Raises SpoolFailed."""
+        """Delete an entry if it exists. Raise SpoolFailed."""
         try:
             self._path(ref).unlink(missing_ok=True)
         except OSError as error:
             raise SpoolFailed(f"{self._path(ref)}: {error.strerror}") from error
 
     def count(self) -> int:
-        """How many entries there are, 0 while the folder cannot be read."""
+        """Return the number of entries, 0 while the folder cannot be read."""
         try:
             return sum(path.suffix == ".json" for path in self._folder.iterdir())
         except OSError:
             return 0
 
     def _sync_folder(self) -> None:
-        """Have the folder's names survive a loss of power, where it is not in memory."""
+        """Write the folder itself to disk, for a folder that is not in memory."""
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
@@ -85,7 +85,7 @@ def _parse_entry(content: dict[str, Any]) -> SpoolEntry:
         nonce=str(content["nonce"]),
         sent_at=float(content["sentAt"]),
         refresh_token_hash=str(content.get("rt", "")),
-        # Encoded on the way: what is no text could never be stored.
+        # Encode it once: an invalid Unicode text could never be stored.
         reply=None
         if reply is None
         else TokenDocument.parse(Sensitive(str(reply).encode().decode()), MAX_STORED)[0],

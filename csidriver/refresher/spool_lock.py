@@ -1,7 +1,7 @@
-"""Whose a spool folder is: a name that lives as long as the folder, and a lock while at work.
+"""The identity of a spool folder, and the lock of the process that works with it.
 
-An intent is settled from the spool by whoever announced it, so two processes must never take each
-other for themselves, whatever their flags say.
+A process recovers its own intents from its spool, so two processes must never use the same name,
+whatever their flags say.
 """
 
 import fcntl
@@ -16,14 +16,14 @@ _NAME, _LOCK = ".owner", ".lock"
 
 
 class SpoolLock:
-    """One process's claim to a folder; not shared between threads."""
+    """The lock of a spool folder. Not for several threads."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock: int | None = None
 
     def folder_id(self) -> str:
-        """Names the folder, the same for every process that finds it. Raises SpoolFailed."""
+        """Return the name of the folder, which every process finds there. Raise SpoolFailed."""
         path = self._folder / _NAME
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ class SpoolLock:
             raise SpoolFailed(f"{path}: {type(error).__name__}") from error
 
     def acquire(self) -> bool:
-        """Keep other processes from working with it; False while one does. Raises SpoolFailed."""
+        """Take the lock; return False while another process has it. Raise SpoolFailed."""
         if self._lock is not None:
             return True
         path = self._folder / _LOCK
@@ -48,17 +48,17 @@ class SpoolLock:
         return self._lock is not None
 
     def release(self) -> None:
-        """Let another process work with it; the kernel does that for whoever dies."""
+        """Free the lock; the kernel does that when a process dies."""
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
 
     def _read_id(self, path: Path) -> str:
-        """The name in a file, "" if there is none: a power failure may have left it empty."""
+        """Return the name, "" without one: a power failure may have left an empty file."""
         return path.read_text(encoding="ascii") if path.exists() else ""
 
     def _create_id(self, path: Path) -> str:
-        """Give the folder its name, whole and once, whoever else does the same."""
+        """Name the folder, once, even if other processes do the same."""
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""What this process knows of all tokens, and what watches told of them meanwhile."""
+"""The states of all tokens, and the changes that arrive while a token is reconciled."""
 
 import threading
 from collections import Counter
@@ -15,22 +15,21 @@ from csidriver.core.refresh.state import TokenState, Versions
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 
-# More changes than this during one visit are not told apart: everything is read again.
+# After more changes than this during one reconciliation everything is read again.
 _MAX_PENDING_CHANGES = 64
-# These are renewed by the schedule; the others wait for people.
+# The statuses whose tokens are refreshed; the others wait for a user.
 _REFRESHED = frozenset({Status.PENDING, Status.READY, Status.UNCERTAIN, Status.ISSUER_UNAVAILABLE})
 
-
-# The versions that were last seen of tokens.
+# The versions of Secrets that were last seen, by token.
 ObservedVersions = Mapping[SourceRef, Versions]
 
 
 @dataclass(frozen=True, slots=True)
 class CacheSummary:
-    """Tokens counted by status; and by issuer, of those that are renewed, what expires first.
+    """Numbers of tokens by status; and by issuer, for the tokens that are refreshed, what expires.
 
-    `earliest` of access tokens, `login_ends` of refresh tokens that no refresh prolongs, both in
-    epoch seconds.
+    `earliest`: the first access token that expires. `login_ends`: the first refresh token that
+    expires and that no refresh prolongs. Both are in epoch seconds.
     """
 
     statuses: Mapping[Status, int]
@@ -40,9 +39,9 @@ class CacheSummary:
 
 
 class StateCache:
-    """One Known for each token; safe to share between threads.
+    """The state of each token. Thread-safe.
 
-    A token that is being visited is `take`n: changes told meanwhile wait until it is kept.
+    Changes that arrive after `checkout` are applied by `store`.
     """
 
     def __init__(self) -> None:
@@ -51,18 +50,18 @@ class StateCache:
         self._pending_changes: dict[SourceRef, list[SecretChange]] = {}
 
     def checkout(self, ref: SourceRef) -> TokenState:
-        """What is known of a token, for a visit."""
+        """Return the state of a token that is now reconciled."""
         with self._lock:
             self._pending_changes.setdefault(ref, [])
             return self._states.get(ref, TokenState(ref))
 
     def peek(self, ref: SourceRef) -> TokenState:
-        """What is known of a token, at a glance."""
+        """Return the state of a token."""
         with self._lock:
             return self._states.get(ref, TokenState(ref))
 
     def store(self, state: TokenState) -> bool:
-        """What a visit came to know; whether something has changed meanwhile."""
+        """Store a reconciled state; return True if a change arrived that requires another one."""
         state = compact(state)
         with self._lock:
             changes = self._pending_changes.pop(state.ref, [])
@@ -75,12 +74,12 @@ class StateCache:
         return updated is not state and (updated.source_stale or updated.grant_stale)
 
     def restore(self, state: TokenState) -> None:
-        """What a start learnt from lists."""
+        """Store a state that was read from lists."""
         with self._lock:
             self._states[state.ref] = compact(state)
 
     def apply_change(self, change: SecretChange) -> bool:
-        """A change was seen; whether the token is to be visited because of it."""
+        """Apply a change of a Secret; return True if the token must be reconciled for it."""
         with self._lock:
             pending = self._pending_changes.get(change.ref)
             if pending is not None:
@@ -94,18 +93,18 @@ class StateCache:
             return cached is None or after.source_stale or after.grant_stale
 
     def versions(self) -> ObservedVersions:
-        """What was last seen of each token that nobody visits and nothing is to be read of."""
+        """Return the versions of the tokens that nobody reconciles now and that need no re-read."""
         with self._lock:
             idle = [k for ref, k in self._states.items() if ref not in self._pending_changes]
         return {k.ref: k.versions for k in idle if not (k.source_stale or k.grant_stale)}
 
     def refs(self) -> list[SourceRef]:
-        """All tokens."""
+        """Return all tokens."""
         with self._lock:
             return list(self._states)
 
     def summary(self, now: float) -> CacheSummary:
-        """Tokens counted, at an instant in epoch seconds."""
+        """Return the summary at an instant in epoch seconds."""
         with self._lock:
             grants = [known.grant for known in self._states.values() if known.grant is not None]
         refreshed = [grant for grant in grants if grant.status in _REFRESHED]
@@ -128,7 +127,6 @@ class StateCache:
 
 
 def _earliest(instants: Iterable[tuple[str, float]]) -> Mapping[str, float]:
-    """The earliest instant of each issuer."""
     earliest: dict[str, float] = {}
     for issuer, at in instants:
         earliest[issuer] = min(at, earliest.get(issuer, at))
@@ -144,10 +142,10 @@ def _with_changes(state: TokenState, changes: list[SecretChange]) -> TokenState:
 
 
 def compact(state: TokenState) -> TokenState:
-    """The same, less what can be told from the grant: ten thousand of these lie in memory.
+    """Return the state without data that the grant contains too: 10,000 of them are in memory.
 
-    A source that holds the live document and the grant's status is like one that a start found at
-    the recorded version; of a companion's data only the keys count.
+    A source with the live document and the grant's status then looks like one that a start found at
+    the recorded version. Of a companion's data only the keys are used.
     """
     source, grant = state.source, state.grant
     if state.grant_secret is not None and state.grant_secret.data and grant is not None:

@@ -1,4 +1,4 @@
-"""Worker threads: hired when there is work, replaced when one of them is busy for long."""
+"""A pool of worker threads, in which another worker can replace one that is blocked."""
 
 import logging
 import threading
@@ -9,9 +9,9 @@ log = logging.getLogger(__name__)
 
 
 class WorkerPool:
-    """At most `most` threads that run `work`, which returns when there is no more of it.
+    """At most `max_workers` threads that run `work`, which returns when nothing is left to do.
 
-    Whoever steps aside counts no more, so that somebody else may be hired; at most `aside` may.
+    A worker that blocks on a failing backend is replaced; at most `max_blocked` are.
     """
 
     def __init__(self, work: Callable[[], None], max_workers: int, max_blocked: int) -> None:
@@ -25,12 +25,12 @@ class WorkerPool:
         self._crashed: list[str] = []
 
     def start_worker(self) -> None:
-        """Have one more, unless there are enough."""
+        """Start one more worker, unless there are enough."""
         with self._lock:
             if len(self._working) >= self._max_workers:
                 return
             self._started += 1
-            # Not waited for by the interpreter: `leave` says who was left behind.
+            # A daemon: `join` says whether workers are left, and Python must not wait for them.
             worker = threading.Thread(
                 target=self._run, name=f"refresh-{self._started}", daemon=True
             )
@@ -38,7 +38,7 @@ class WorkerPool:
         worker.start()
 
     def yield_worker(self) -> bool:
-        """The calling worker is busy for long; whether another one may take its place."""
+        """Let another worker take the place of the caller; return False if too many are blocked."""
         with self._lock:
             if len(self._blocked) >= self._max_blocked:
                 return False
@@ -49,12 +49,12 @@ class WorkerPool:
         return True
 
     def crashed(self) -> list[str]:
-        """Threads that ended though they should not have."""
+        """Return the problems of workers that ended with an exception."""
         with self._lock:
             return list(self._crashed)
 
     def join(self, timeout: float) -> bool:
-        """Wait for all of them to end, so many seconds at most; whether they have."""
+        """Wait for all workers to end, for so many seconds; return True if they have ended."""
         deadline = time.monotonic() + timeout
         with self._lock:
             workers = [*self._working, *self._blocked]

@@ -1,7 +1,7 @@
-"""One ordered queue of due times instead of a timer per Secret.
+"""A work queue of keys and their due times, instead of a timer per Secret.
 
-Keys lie in lanes, one per authorization server. Lanes take turns, each with its earliest key, and
-none may hold all workers: a server that lets everybody wait delays its own tokens, not the others'.
+It consists of one queue per issuer. They take turns, each with its earliest key, and none of them
+gets all workers: a server that does not answer delays its own tokens, not those of others.
 """
 
 import heapq
@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K")
 
-# Seconds after which the clock is read again: a wall clock may be set while everybody waits.
+# Seconds after which the clock is read again: the wall clock may be set while all workers wait.
 MAX_WAIT = 5.0
 
 
@@ -24,10 +24,10 @@ class _IssuerQueue(Generic[K]):
 
 
 class WorkQueue(Generic[K]):
-    """Keys and when they are due. A key is handed out to one worker at a time.
+    """Keys and when they are due. Only one worker at a time gets a key.
 
-    Instants are seconds of the clock given here. Of `workers` a lane gets at most `share`, and
-    never the last half of those that are free.
+    Instants are seconds of the clock `now`. An issuer gets at most `worker_limit` of the `workers`,
+    and never more than half of those that do not work for others.
     """
 
     def __init__(
@@ -40,10 +40,9 @@ class WorkQueue(Generic[K]):
         self._free_workers = workers
         self._worker_limit = worker_limit
         self._lock = threading.Lock()
-        # One worker waits for the next instant; the others wait for it to be gone.
-        self._due_condition, self._turn_condition = (
-            threading.Condition(self._lock) for _ in range(2)
-        )
+        # One worker waits for the next due time; the others wait for their turn to do so.
+        self._due_condition = threading.Condition(self._lock)
+        self._turn_condition = threading.Condition(self._lock)
         self._worker_waits = False
         self._due: dict[K, tuple[float, str]] = {}
         self._queues: dict[str, _IssuerQueue[K]] = {}
@@ -53,7 +52,7 @@ class WorkQueue(Generic[K]):
         self._closed = False
 
     def add_at(self, key: K, at: float, issuer: str = "") -> None:
-        """Have a key handed out at an instant, or earlier if it already was to be."""
+        """Add a key that is due at an instant; an earlier due time of the key stays."""
         with self._lock:
             before = self._due.get(key)
             if before is not None:
@@ -64,7 +63,7 @@ class WorkQueue(Generic[K]):
                     self._push(key)
 
     def get(self) -> K | None:
-        """Wait for the next due key; None once the queue is closed. Answer with `done`."""
+        """Wait for a due key, which `done` gives back; return None once the queue is closed."""
         with self._lock:
             while not self._closed:
                 key, pause = self._pop()
@@ -75,7 +74,7 @@ class WorkQueue(Generic[K]):
         return None
 
     def done(self, key: K) -> None:
-        """The worker has finished with a key it took."""
+        """Give back a key."""
         with self._lock:
             self._release_worker(key)
             del self._running[key]
@@ -84,25 +83,25 @@ class WorkQueue(Generic[K]):
                 self._push(key)
 
     def yield_worker(self, key: K) -> None:
-        """The worker is busy with a key for long: another one works in its place."""
+        """Note that another worker has taken the place of the one that has this key."""
         with self._lock:
             self._release_worker(key)
             self._yielded.add(key)
 
     def close(self) -> None:
-        """Hand out nothing more."""
+        """End all waiting; no more keys are given out."""
         with self._lock:
             self._closed = True
             self._due_condition.notify_all()
             self._turn_condition.notify_all()
 
     def idle(self) -> bool:
-        """Whether a worker waits for something to do."""
+        """Return True while a worker waits for a key."""
         with self._lock:
             return self._worker_waits
 
     def overdue(self) -> tuple[int, float]:
-        """How many keys are due and nobody works on them, and since when the first, in seconds."""
+        """Return how many keys are due without a worker, and for how many seconds the first is."""
         with self._lock:
             now = self._now()
             overdue = [at for key, (at, _) in self._due.items() if at <= now]
@@ -126,22 +125,21 @@ class WorkQueue(Generic[K]):
         self._due_condition.notify()
 
     def _release_worker(self, key: K) -> None:
-        """The key's worker counts no more."""
         if key not in self._yielded:
             self._running[key].running -= 1
             self._free_workers += 1
             self._due_condition.notify()
 
     def _compact(self) -> None:
-        """Entries that another instant has replaced must not pile up until they are due."""
-        if sum(len(lane.heap) for lane in self._queues.values()) <= 2 * len(self._due) + 64:
+        """Drop entries that another due time has replaced, before they pile up."""
+        if sum(len(queue.heap) for queue in self._queues.values()) <= 2 * len(self._due) + 64:
             return
         for name, queue in self._queues.items():
             queue.heap = [e for e in queue.heap if self._due.get(e[2]) == (e[0], name)]
             heapq.heapify(queue.heap)
 
     def _pop(self) -> tuple[K | None, float]:
-        """A due key of the lane whose turn it is, or the seconds until there may be one."""
+        """Return a due key of the issuer whose turn it is, or the seconds until one may be due."""
         now, pause = self._now(), math.inf
         for name, queue in list(self._queues.items()):
             self._drop_replaced(name, queue)
@@ -157,13 +155,11 @@ class WorkQueue(Generic[K]):
 
     def _drop_replaced(self, name: str, queue: _IssuerQueue[K]) -> None:
         heap = queue.heap
-        while heap and (
-            self._due.get(heap[0][2]) != (heap[0][0], name) or self._is_running(heap[0][2])
-        ):
+        while heap:
+            at, _, key = heap[0]
+            if self._due.get(key) == (at, name) and key not in self._running:
+                return
             heapq.heappop(heap)
-
-    def _is_running(self, key: K) -> bool:
-        return key in self._running
 
     def _start(self, queue: _IssuerQueue[K]) -> K:
         _, _, key = heapq.heappop(queue.heap)

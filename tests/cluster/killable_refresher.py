@@ -25,8 +25,9 @@ from csidriver.core.refresh.reconcile import reconcile
 from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.core.status import Status
 from csidriver.demo.presentation_log import Presentation
-from csidriver.refresher.effect_interpreter import Interpreter, Ports
+from csidriver.refresher.effect_interpreter import Interpreter
 from csidriver.refresher.metrics import RefresherMetrics
+from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool import Spool
 from tests.cluster.cluster import Cluster
 from tests.cluster.killable_child import KillPlan

@@ -29,8 +29,9 @@ from csidriver.demo.families import Policy
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
 from csidriver.errors import StoreUnavailable
 from csidriver.refresher.controller import Controller
-from csidriver.refresher.effect_interpreter import Interpreter, Ports
+from csidriver.refresher.effect_interpreter import Interpreter
 from csidriver.refresher.metrics import RefresherMetrics
+from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool import Spool
 
 PATIENCE = 20.0  # seconds; only a defect waits for it

@@ -26,8 +26,9 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.demo.faults import StatusReply
 from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
 from csidriver.errors import SpoolFailed, StoreConflict, StoreUnavailable
-from csidriver.refresher.effect_interpreter import Interpreter, Ports
+from csidriver.refresher.effect_interpreter import Interpreter
 from csidriver.refresher.metrics import RefresherMetrics
+from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool import Spool
 
 REF = SourceRef("ns", "hello")
@@ -162,7 +163,7 @@ def test_an_event_that_cannot_be_written_stops_nothing(
 ) -> None:
     around.root.write_text("no folder", encoding="ascii")
     around.run(one(effects.EmitEvent(REF, "uid-1", "Ready", "fine", True)))
-    assert "no Event for Secret ns/hello" in caplog.text
+    assert "cannot create an Event for Secret ns/hello" in caplog.text
 
 
 class Endpoints:

@@ -187,7 +187,7 @@ def test_who_cannot_renew_starts_nothing_new_before_others_may(
         renewed + TERM.renew_deadline <= ended <= renewed + TERM.renew_deadline + TERM.retry_period
     )
     assert all(holds == (at < renewed + TERM.renew_deadline) for at, holds in held)
-    assert stage.lease.ready() == [f"cannot renew the lease: {error}"]
+    assert stage.lease.ready() == [f"cannot renew leadership: {error}"]
     assert stage.told == [True, False]
 
 
@@ -226,7 +226,7 @@ def test_a_standby_that_sees_nothing_is_not_ready(stage: Stage) -> None:
     stage.seat.error = StoreUnavailable("away")
     stage.clock.plan(10.0, stage.stop.set)
     stage.run()
-    assert stage.lease.ready() == ["cannot renew the lease: away"]
+    assert stage.lease.ready() == ["cannot renew leadership: away"]
 
 
 def test_a_term_leaves_room_for_a_failed_renewal() -> None:
