@@ -97,12 +97,12 @@ def cluster(control_plane: "ControlPlane") -> "Cluster":
 
 
 @pytest.fixture
-def heard() -> Iterator["LogCollector"]:
+def logs() -> Iterator["LogCollector"]:
     """What all loggers say, libraries too, at DEBUG."""
     from tests.leak_detection import collect_logs
 
-    with collect_logs() as everything:
-        yield everything
+    with collect_logs() as collector:
+        yield collector
 
 
 @pytest.hookimpl(wrapper=True)
