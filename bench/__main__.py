@@ -22,7 +22,7 @@ LAST_RUN = Path(__file__).with_name("last-run.json")
 
 
 def main() -> int:
-    """The exit status: 1 if a target was missed, a part failed or a number is missing."""
+    """Run parts of the benchmark; return 1 if a target was missed or a part failed."""
     flags = _flags()
     if flags.write_docs:
         return documents.write(report.load(LAST_RUN))

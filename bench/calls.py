@@ -33,7 +33,7 @@ class Caller:
         return _timed(self._channel, method, request)
 
     def call_anew(self, method: str, request: Any) -> float:
-        """The same over a connection of its own, which counts too."""
+        """Make the call over a new connection; the time includes connecting."""
         with grpc.insecure_channel(self._address, options=_OPTIONS) as channel:
             return _timed(channel, method, request)
 
@@ -42,7 +42,7 @@ class Caller:
         return self._pods / _pod_uid(number) / "volumes/kubernetes.io~csi/token/mount"
 
     def publish_request(self, number: int, ref: SourceRef | None) -> Any:
-        """What kubelet sends; the folder it makes before is made here.
+        """Return the request that kubelet sends, and make the folder that kubelet makes before.
 
         Without a source it is a volume of a driver that knows nothing of tokens.
         """
@@ -69,7 +69,7 @@ class Caller:
         )
 
     def unpublish_request(self, number: int) -> Any:
-        """What kubelet sends when the pod is gone."""
+        """Return the request that kubelet sends after the pod has ended."""
         return csi_pb2.NodeUnpublishVolumeRequest(
             volume_id=f"csi-{number:064x}", target_path=str(self.target(number))
         )

@@ -26,7 +26,7 @@ class Entry:
     full: bool = False
 
     def target(self) -> str:
-        """The target as text, "" if there is none."""
+        """Return the target as text, "" without one."""
         if self.at_most is not None:
             return f"<= {self.at_most:g} {self.unit}".rstrip()
         if self.at_least is not None:

@@ -47,7 +47,7 @@ def keys() -> str:
 
 
 def between(text: str, name: str) -> tuple[str, str, str]:
-    """What comes before a made block, the block, and what comes after it. Raises ValueError."""
+    """Return the text before a generated block, the block, and the text after it."""
     begin, end = _BEGIN.format(name), _END.format(name)
     start = text.index(begin) + len(begin)
     stop = text.index(end, start)

@@ -21,7 +21,7 @@ class Node(csi_pb2_grpc.NodeServicer):
     """Has a name."""
 
     def NodeGetInfo(self, _request: Any, _context: Any) -> Any:  # noqa: N802 - the RPC's name
-        """What kubelet asks before it registers a plugin."""
+        """Answer the request that kubelet sends before it registers a plugin."""
         return csi_pb2.NodeGetInfoResponse(node_id="empty")
 
 
@@ -29,7 +29,7 @@ class Registration(registration_pb2_grpc.RegistrationServicer):
     """Tells where the other socket is."""
 
     def GetInfo(self, _request: Any, _context: Any) -> Any:  # noqa: N802 - the RPC's name
-        """What kubelet asks a socket it has found."""
+        """Answer the request that kubelet sends to a new socket."""
         return registration_pb2.PluginInfo(
             type="CSIPlugin",
             name="empty.csi.example",

@@ -76,7 +76,7 @@ def _slope(stand: Stand, more: Sequence[Volume]) -> float:
 
 
 def _beside(stand: Stand) -> Iterator[tuple[str, float]]:
-    """The empty server, and the pair of Go with as many volumes."""
+    """Measure the empty server, and the two Go programs with as many volumes."""
     with Empty(MEMORY) as empty:
         time.sleep(SETTLE)
         yield "node_rss_floor_mib", empty.memory()

@@ -48,7 +48,7 @@ class Tally:
 
 
 def share_of(counts: Sequence[int], share: float) -> int:
-    """The microseconds that this share of the counted took at most."""
+    """Return the microseconds that this share of the reads took at most."""
     wanted, seen = share * sum(counts), 0
     for microseconds, count in enumerate(counts):
         seen += count
@@ -79,7 +79,7 @@ class Hammer:
         return self._thread.is_alive()
 
     def result(self) -> Tally:
-        """What it has read, all in all. Raises ValueError if it ended without a word."""
+        """Return the totals. Raise ValueError if the process ended without a report."""
         self._thread.join()
         return Tally(**json.loads(self._told))
 

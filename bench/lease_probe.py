@@ -73,7 +73,7 @@ def _now(into: _Timespec) -> tuple[Callable[[], int | None], int]:
 
 
 def main() -> int:
-    """The exit status of the plugin."""
+    """Run the plugin with the probe; return its exit status."""
     descriptor = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def tell(hold: int) -> None:

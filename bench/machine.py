@@ -21,7 +21,7 @@ class Machine:
 
     @classmethod
     def here(cls) -> Self:
-        """This machine, now."""
+        """Read the data of this machine."""
         return cls(
             cores=len(os.sched_getaffinity(0)),
             model=_field(Path("/proc/cpuinfo"), "model name"),
@@ -32,7 +32,7 @@ class Machine:
         )
 
     def numbers(self) -> dict[str, float]:
-        """What of it is a number, by key."""
+        """Return the numbers of the machine by key."""
         return {
             "machine_cores": self.cores,
             "machine_memory_gib": self.memory_gib,
@@ -50,6 +50,6 @@ class Machine:
 
 
 def _field(path: Path, name: str) -> str:
-    """A value of one of the kernel's tables."""
+    """Return a value of a table in /proc."""
     lines = path.read_text(encoding="ascii", errors="replace").splitlines()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), "0")

@@ -11,7 +11,7 @@ _DIGEST = 32
 
 
 def token(size: int = SIZE) -> str:
-    """A new one of so many bytes, which none was before."""
+    """Return a unique token of `size` bytes."""
     raw = base64.urlsafe_b64encode(random.randbytes(size))  # noqa: S311 - no secret
     body = raw[: size - _DIGEST]
     return _mark(body) + body.decode()

@@ -13,7 +13,7 @@ from bench import marked
 
 
 def truncate(path: str, content: bytes) -> None:
-    """What `open(path, "wb")` does: empty the file, then write."""
+    """Empty the file, then write, as `open(path, "wb")` does."""
     descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC)
     os.write(descriptor, content)
     os.close(descriptor)

@@ -48,7 +48,7 @@ class Observer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """The thread ends with the process: nothing ends a read of an inotify descriptor."""
+        """Start a daemon thread, because nothing can end a blocked read of inotify."""
 
     def forget(self) -> None:
         """Count from here on."""

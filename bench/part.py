@@ -71,7 +71,7 @@ def _lines(descriptor: int, deadline: float) -> Iterator[str]:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """It takes along all it has started; see `room`."""
+    """Stop the process, and with it all processes that it has started (see `room`)."""
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(_GRACE)

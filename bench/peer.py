@@ -74,7 +74,7 @@ class GoPair:
 
 @contextmanager
 def running(kubelet: Path) -> Iterator[GoPair | None]:
-    """The pair in a mount namespace like the plugin's; None where its programs are missing."""
+    """Run the pair in a mount namespace like the plugin's; give None without its programs."""
     driver, registrar = program(DRIVER), program(REGISTRAR)
     if driver is None or registrar is None:
         yield None

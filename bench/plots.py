@@ -39,7 +39,7 @@ class Chart:
     series: tuple[Series, ...]
 
     def svg(self) -> str:
-        """The whole picture."""
+        """Return the picture as SVG."""
         body = "\n".join(self._parts())
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '

@@ -76,7 +76,7 @@ class Plugin:
         return took
 
     def check(self) -> None:
-        """Raises PluginEnded, with the end of its log, if it has ended."""
+        """Raise PluginEnded, with the end of the log, if the plugin has ended."""
         if self._running().poll() is not None:
             raise PluginEnded(f"the plugin has ended:\n{self._tail()}")
 
@@ -99,7 +99,7 @@ class Plugin:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The variables of the image; byte code is kept below the folder."""
+    """Return the variables of the image; Python keeps byte code below the folder."""
     # The image brings its byte code and lets nobody write any; compiling takes memory.
     own = {"PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
     lines = DOCKERFILE.read_text(encoding="utf-8").splitlines()

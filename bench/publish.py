@@ -96,7 +96,7 @@ def _rows(rounds: list[Taken], crowds: list[Crowd], *, compared: bool) -> Iterat
 
 
 def _kinds(stand: Stand, wire: Wire) -> Kinds:
-    """What is sampled, by name: each takes a volume that is not published."""
+    """Return the functions to sample, by name; each takes an unpublished volume."""
     nothing = csi_pb2.NodeGetCapabilitiesRequest()
     caller, empty = stand.caller, "NodeGetCapabilities"
     return {
@@ -112,9 +112,9 @@ def _kinds(stand: Stand, wire: Wire) -> Kinds:
 def _round(
     stand: Stand, wanted: list[Volume], kinds: Kinds, floor: Floor, pair: GoPair | None
 ) -> Taken:
-    """Samples by name, one volume after the other; of each volume all kinds.
+    """Return samples by name: all kinds for one volume, then for the next.
 
-    So a machine that is busy for a while is so for all kinds.
+    So a machine that is busy for a while slows all kinds.
     """
     names = (*kinds, "unpublish", "republish", "floor", "unpublish floor")
     taken: Taken = {name: [] for name in names}

@@ -103,7 +103,7 @@ def _round(stand: Stand, counts: Counts, found: Found) -> None:
 
 
 def _ours(stand: Stand, idle: str, reads: int) -> tuple[Tally, int]:
-    """What was read while tokens changed, and how often they did."""
+    """Read while tokens change; return the totals and the number of changes."""
     hammers = _hammers(str(stand.file(0)), idle, reads)
     for changes, size in enumerate(itertools.cycle(_SIZES)):
         if not any(hammer.running for hammer in hammers):

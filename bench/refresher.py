@@ -56,11 +56,11 @@ class Batch:
         return [row.at for row in shown if row.outcome == "rotated"]
 
     def rate(self) -> float:
-        """Refreshes a second."""
+        """Return the refreshes per second."""
         return (len(self.done) - 1) / (max(self.done) - min(self.done))
 
     def per_refresh(self, verbs: frozenset[str]) -> float:
-        """Requests at the API server."""
+        """Return the API requests per refresh."""
         more = of(self.after.requests, verbs) - of(self.before.requests, verbs)
         return more / len(self.done)
 

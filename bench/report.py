@@ -48,7 +48,7 @@ class Report:
         return replace(self, rows=self.rows + tuple(r for r in before.rows if r.key not in found))
 
     def numbers(self) -> dict[str, float]:
-        """The flat object of results.json."""
+        """Return the flat object of results.json."""
         told = {row.key: float(f"{row.value:.5g}") for row in self.rows}
         return told | {"quick": int(self.quick), **self.machine.numbers()}
 
@@ -78,14 +78,14 @@ class Report:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The report of a text. Raises ValueError, KeyError or TypeError."""
+        """Parse a report. Raise ValueError, KeyError or TypeError."""
         fields: dict[str, Any] = json.loads(text)
         rows = tuple(Row.parse(json.dumps(row)) for row in fields.pop("rows"))
         return cls(rows=rows, machine=Machine(**fields.pop("machine")), **fields)
 
 
 def load(path: Path) -> Report | None:
-    """The report kept in a file, None if there is none that can be read."""
+    """Return the report of a file, None without a readable one."""
     try:
         return Report.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError):
@@ -93,7 +93,7 @@ def load(path: Path) -> Report | None:
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """A table whose first line is its head."""
+    """Return a Markdown table; the first line is its head."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     rule = ["-" * width for width in widths]
     return "\n".join(
@@ -126,5 +126,5 @@ def number(value: float) -> str:
 
 
 def flat(numbers: Mapping[str, float]) -> str:
-    """The text of results.json."""
+    """Return the text of results.json."""
     return json.dumps(numbers, indent=2, sort_keys=True) + "\n"

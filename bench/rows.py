@@ -28,25 +28,25 @@ class Row:
         return BY_KEY[self.key]
 
     def line(self) -> str:
-        """It as one line of JSON."""
+        """Return the row as one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def parse(cls, line: str) -> Self:
-        """The row of a line. Raises ValueError."""
+        """Parse a line. Raise ValueError."""
         fields = json.loads(line)
         spread = fields["spread"]
         return cls(fields["key"], float(fields["value"]), tuple(spread) if spread else None)
 
 
 def middle(key: str, values: Sequence[float]) -> Row:
-    """The median of one value per round, and their range."""
+    """Return the median and the range of one value per round."""
     ends = (min(values), max(values)) if len(values) > 1 else None
     return Row(key, statistics.median(values), ends)
 
 
 def over_rounds(key: str, rounds: Sequence[Sequence[float]], share: float = 0.5) -> Row:
-    """The median over the rounds of each round's percentile, and their range."""
+    """Return the median and the range of each round's percentile."""
     return middle(key, shares(rounds, share))
 
 

@@ -132,7 +132,7 @@ class Found:
     after: Reading
 
     def rows(self) -> Iterator[Row]:
-        """The numbers of the window."""
+        """Return the numbers of the measured time."""
         took = self.after.at - self.before.at
         shown = self.after.shown[len(self.before.shown) :]
         done = [row for row in shown if row.outcome == "rotated"]

@@ -125,7 +125,7 @@ class Filler:
     def due_at(
         self, sources: Sequence[Secret], lives: Sequence[Sensitive], issuer: Issuer, at: float
     ) -> list[Aged]:
-        """The same, but all are due at this instant."""
+        """Return the tokens, all of them due at this instant."""
         return self.sent(sources, lives, issuer, [at - _between(source) for source in sources])
 
     def sent(
@@ -180,7 +180,7 @@ def _between(source: Secret) -> float:
 
 
 def _grant(source: Secret, live: Sensitive, issuer: Issuer, sent_at: float) -> Grant:
-    """A grant after many refreshes, the last of which was sent at an instant."""
+    """Return a grant after many refreshes, the last of them sent at `sent_at`."""
     u = stable_jitter(source.uid, GENERATION)
     adopted = adopt(Source.parse(source), issuer, sent_at - GENERATION * LIFETIME, None)
     spent = tuple(Sensitive(secrets.token_hex(16)).hash() for _ in range(MAX_SPENT - 1))
@@ -194,7 +194,7 @@ def _grant(source: Secret, live: Sensitive, issuer: Issuer, sent_at: float) -> G
 
 
 def _reply(live: Sensitive, issuer: Issuer, sent_at: float) -> TokenDocument:
-    """What the demo's server answers."""
+    """Return a token document like those of the demo's server."""
     claims = {
         "iss": issuer.issuer,
         "sub": "demo-user",

@@ -80,7 +80,7 @@ class RefresherProcess:
         return float(found[1]) if found else 0.0
 
     def page(self, name: str) -> str:
-        """A page that it serves; "" if it serves none, or one that says no."""
+        """Return a page of the process, "" if it does not serve it with status 200."""
         found = re.search(
             r"metrics on (http://[^\s\"]+)/metrics", self._log.read_text(encoding="utf-8")
         )
@@ -107,17 +107,17 @@ class RefresherProcess:
         return memory_of(self.pid)["Rss"] / 1024
 
     def most_memory(self) -> float:
-        """The greatest RSS so far, in MiB."""
+        """Return the largest RSS so far, in MiB."""
         lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
     def tail(self, lines: int = 15) -> str:
-        """The end of its log."""
+        """Return the end of the log."""
         text = self._log.read_text(encoding="utf-8").splitlines()
         return "\n".join(text[-lines:])
 
     def complaints(self) -> list[str]:
-        """What it has logged above information."""
+        """Return the log lines above the level INFO."""
         text = self._log.read_text(encoding="utf-8").splitlines()
         return [line for line in text if not re.search(r'"(INFO|info)"', line)]
 

@@ -45,7 +45,7 @@ class Servers:
         self._issuer = issuer
 
     def requests(self) -> Counts:
-        """Requests by verb, resource and status."""
+        """Return the requests by verb, resource and status."""
         text = self._pool.request("GET", self._url, headers=self._headers).data.decode()
         found: Counter[tuple[str, str, str]] = Counter()
         for labels, value in _COUNTED.findall(text):
@@ -66,13 +66,13 @@ class Servers:
 
 
 def of(counts: Counts, verbs: frozenset[str]) -> float:
-    """Requests for what a refresh touches; the lease is renewed however many tokens there are."""
+    """Return the requests of refreshes; those of the lease do not depend on the tokens."""
     touched = ("secrets", "events")
     return sum(n for (verb, what, _), n in counts.items() if verb in verbs and what in touched)
 
 
 def told(what: str, before: Counts, after: Counts) -> str:
-    """What was asked for in between, for a human reader."""
+    """Describe the requests between two counts."""
     more = {key: n - before.get(key, 0) for key, n in after.items()}
     shown = (
         f"{verb} {resource} {code}: {n:.0f}"

@@ -104,5 +104,5 @@ class Stand(contextlib.ExitStack):
         self.unpublish(sorted(self._published))
 
     def file(self, number: int) -> Path:
-        """A token file, as its pod sees it."""
+        """Return the path at which the pod sees its token file."""
         return self.caller.target(number) / "token"

@@ -39,7 +39,7 @@ class Client:
         self._connection = HTTPSConnection(_HOST, port, context=trust, timeout=PATIENCE)
 
     def ask(self, body: bytes) -> bytes:
-        """The answer to one review. Raises DriverError if it is none."""
+        """Send one review and return the response, or raise DriverError."""
         headers = {"Content-Type": "application/json"}
         self._connection.request("POST", "/mutate", body, headers)
         answer = self._connection.getresponse()
@@ -135,7 +135,7 @@ def _prepared() -> ssl.SSLContext:
 
 @contextlib.contextmanager
 def _webhook() -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
-    """The webhook and its port; no API server is needed with a certificate of ours."""
+    """Run the webhook with a certificate of ours, without an API server; give its port too."""
     flags = ["--store", "kubernetes", "--listen", "127.0.0.1:0", "--webhook-listen", "127.0.0.1:0"]
     flags += ["--tls-cert-file", str(_FILES[0]), "--tls-key-file", str(_FILES[1])]
     with _started([*PROGRAM, "webhook", *flags]) as process:
@@ -167,7 +167,7 @@ def _answers(port: int) -> bool:
 
 @contextlib.contextmanager
 def _canned(answer: bytes) -> Iterator[int]:
-    """The port of a server that gives this answer."""
+    """Run a server that always sends this response; give its port."""
     path = MEMORY / "answer.json"
     path.write_bytes(answer)
     command = ["-m", "bench.canned_server", *map(str, _FILES), str(path)]

@@ -92,5 +92,5 @@ def _headers(path: str) -> bytes:
 
 
 def _text(text: str) -> bytes:
-    """A string without Huffman coding; none of ours has 127 characters."""
+    """Encode a string of less than 127 characters, without Huffman coding."""
     return bytes([len(text)]) + text.encode("ascii")

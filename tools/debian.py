@@ -83,7 +83,7 @@ def fetch_root(root: Root) -> Path:
 
 
 def keys(box: Path, installed: Path = KEYS) -> Path:
-    """The keys that sign Debian's archive, of this machine or unpacked in `box`."""
+    """Return the keys that sign Debian's archive, of this machine or unpacked in `box`."""
     if installed.is_file():
         return installed
     _unpack("debian-archive-keyring", box, "install debian-archive-keyring")
@@ -91,7 +91,7 @@ def keys(box: Path, installed: Path = KEYS) -> Path:
 
 
 def pack(root: Root) -> Path:
-    """A root file system as one tar archive, beside its folder."""
+    """Pack a root file system into a tar archive beside its folder."""
     archive = root.home.with_suffix(".tar")
     if not archive.exists():
         with tempfile.TemporaryDirectory(dir=archive.parent) as box:
@@ -104,7 +104,7 @@ def pack(root: Root) -> Path:
 
 
 def _debootstrap(box: Path) -> tuple[list[str], dict[str, str]]:
-    """The command, of this machine or unpacked, and its environment."""
+    """Return the command, of this machine or unpacked, and its environment."""
     if (there := shutil.which("debootstrap")) is not None:
         return [there], dict(os.environ)
     _unpack("debootstrap", box, "install debootstrap")

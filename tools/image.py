@@ -155,7 +155,7 @@ class BoxedBuildah(Buildah):
 
 
 def find_builder() -> Builder:
-    """What builds images here."""
+    """Return the image builder of this machine."""
     for program in ("docker", "podman"):
         if shutil.which(program) and _answers(program):
             return Builder(program)
@@ -167,7 +167,7 @@ def find_builder() -> Builder:
 
 
 def run(command: Sequence[str], *, cwd: Path | None = None) -> None:
-    """A builder's command, which shows its progress."""
+    """Run a builder's command, which shows its progress."""
     done = subprocess.run(command, cwd=cwd, check=False)  # noqa: S603 - the commands are above
     if done.returncode != 0:
         raise Failed(f"{command[0]} ended with {done.returncode}")

@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def render(helm: Path, name: str) -> str:
-    """The content of a file of `RENDERED`. Raises Refused."""
+    """Return the content of a file of `RENDERED`."""
     purpose, flags = RENDERED[name]
     stream = template(helm, *flags)
     return HEADER.format(name=name, purpose=purpose) + "".join(
@@ -66,12 +66,12 @@ def render(helm: Path, name: str) -> str:
 
 
 def template(helm: Path, *flags: str) -> str:
-    """What helm renders from the chart. Raises Refused."""
+    """Render the chart with helm."""
     return run(helm, "template", "oauth2-csi", str(CHART), f"--namespace={NAMESPACE}", *flags)
 
 
 def run(helm: Path, *arguments: str) -> str:
-    """The output of helm for the oldest Kubernetes. Raises Refused when it fails."""
+    """Return the output of helm for the oldest Kubernetes, or raise Refused."""
     # Built from source it would take the cluster for 1.20.
     command = [str(helm), *arguments, f"--kube-version={KUBERNETES}"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
@@ -81,7 +81,7 @@ def run(helm: Path, *arguments: str) -> str:
 
 
 def documents(stream: str) -> list[str]:
-    """The documents of a YAML stream, as texts, with their comments."""
+    """Split a YAML stream into documents, as texts with their comments."""
     texts = [text.strip("\n") + "\n" for text in re.split(r"^---\n", stream, flags=re.MULTILINE)]
     return [text for text in texts if text.strip()]
 

@@ -40,14 +40,14 @@ def main() -> int:
 
 
 def last_screen(written: str) -> str:
-    """The lines before the table, the table as it was last, and the lines after it."""
+    """Return the lines before the table, the last table, and the lines after it."""
     story, _, frames = written.replace("\r\n", "\n").partition(_HIDE_CURSOR)
     last = frames.rpartition(_ERASE_LINE)[2].replace(_SHOW_CURSOR, "")
     return _INDENTED.sub("    ...\n", story) + last
 
 
 def draw(screen: str) -> str:
-    """The screen as SVG."""
+    """Return the screen as SVG."""
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         console = Console(record=True, width=WIDTH, file=nowhere, force_terminal=True)
         console.print('$ make demo ARGS="--seconds 12"', highlight=False)

@@ -68,7 +68,7 @@ def cache(environment: Mapping[str, str]) -> Path:
 
 
 def source(name: str) -> Path:
-    """The folder beside this file that a program is described in."""
+    """Return the folder that describes how to build a program."""
     return HERE / name
 
 
@@ -84,9 +84,10 @@ def keycloak(environment: Mapping[str, str]) -> Path:
 
 
 def find(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """A program of KUBEBUILDER_ASSETS, else of `make tools`, else (etcd) of PATH; None if none.
+    """Find a program in KUBEBUILDER_ASSETS, else of `make tools`, else (etcd) in PATH.
 
-    Of what consists of many files, the folder, if what runs it is there, too.
+    Return None if it is missing. Of a program of many files return the folder, if its interpreter
+    exists too.
     """
     if name in _FOLDERS:
         home, runner = _FOLDERS[name]
@@ -103,7 +104,7 @@ def find(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def program(name: str) -> Path:
-    """The same. Raises Failed where it is missing."""
+    """Find a program, or raise Failed."""
     path = find(name)
     if path is None:
         raise Failed(f"{name} is missing: make tools")

@@ -12,7 +12,7 @@ class Failed(Exception):
 
 
 def run(command: list[str], *, cwd: Path, environment: dict[str, str] | None = None) -> None:
-    """A command, whose output is shown only if it fails."""
+    """Run a command; show its output only if it fails."""
     done = subprocess.run(  # noqa: S603 - the commands are those of this package
         command, cwd=cwd, env=environment, check=False, capture_output=True, text=True
     )
@@ -23,7 +23,7 @@ def run(command: list[str], *, cwd: Path, environment: dict[str, str] | None = N
 
 @contextlib.contextmanager
 def draft_of(home: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `home` in one step; another clone may do the same."""
+    """Give a folder to fill, then rename it to `home`; another clone may do the same."""
     home.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home.parent) as top:
         draft = Path(top, home.name)
