@@ -1,6 +1,6 @@
-"""Follows companions: one watch per distinct source on the node, shared by its volumes.
+"""Watches companions: one watch per source, shared by all volumes of the source on the node.
 
-What was seen last stays in memory and is served when the backend is away.
+The companion that was seen last stays in memory for times without the backend.
 """
 
 import logging
@@ -19,19 +19,19 @@ from csidriver.errors import InvalidSecret, StoreError
 
 log = logging.getLogger(__name__)
 
-# Seconds between two attempts to watch while the backend refuses or is away, at most.
+# Longest pause between two attempts to watch, in seconds, while the backend refuses or is down.
 MAX_RECONNECT_PAUSE = 30.0
-# A watch that ends sooner (as client-go has it) and told nothing new is as good as a failed one.
+# A watch that ends sooner without news counts as failed; client-go has the same limit.
 MIN_WATCH_SECONDS = 1.0
 
 
 class Companions(Protocol):
-    """Where companions are read."""
+    """The backend's companions."""
 
     def watch_secret(
         self, namespace: str, name: str, stop: threading.Event
     ) -> Iterator[Secret | None]:
-        """The Secret as it is (None if absent), then as it becomes; raises StoreError."""
+        """Yield a Secret, or None if it is absent, now and after each change; raise StoreError."""
 
 
 @dataclass(slots=True)
@@ -41,23 +41,22 @@ class _WatchedSource:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
-def _pause(failures: int, u: float) -> float:
-    """Seconds until the next attempt after so many failures; `u` in [0, 1) spreads the nodes."""
-    return backoff(failures, u, MAX_RECONNECT_PAUSE)
+def _pause(failures: int, jitter: float) -> float:
+    return backoff(failures, jitter, MAX_RECONNECT_PAUSE)
 
 
 @dataclass(frozen=True, slots=True)
 class WatchTiming:
-    """What a follower knows of time: a clock that never jumps, and how long to pause."""
+    """A clock that never jumps, and the pause after so many failures and with so much jitter."""
 
     monotonic: Callable[[], float] = time.monotonic
     pause: Callable[[int, float], float] = _pause
 
 
 class CompanionWatcher:
-    """Owns the watches. From their threads it calls `changed` with the volumes to rewrite.
+    """Owns the watches. From their threads it calls `on_change` with the volumes to rewrite.
 
-    `renewing` is called when a watch begins again after a failure.
+    It calls `on_reconnect` when a watch begins again after a failure.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class CompanionWatcher:
         self._watched: dict[SourceRef, _WatchedSource] = {}
 
     def follow(self, ref: SourceRef, volume_id: str) -> None:
-        """Keep a volume's companion in sight until `unfollow`. Harmless when repeated."""
+        """Watch a volume's companion until `unfollow`; repeating it does no harm."""
         with self._lock:
             watched = self._watched.get(ref)
             if watched is None:
@@ -89,11 +88,11 @@ class CompanionWatcher:
             watched.volumes.add(volume_id)
 
     def request_rewrite(self, volume_id: str) -> None:
-        """Have a volume's file brought up to date, as if its companion had changed."""
+        """Request a rewrite of a volume's file, as if its companion had changed."""
         self._on_change(frozenset({volume_id}))
 
     def unfollow(self, ref: SourceRef, volume_id: str) -> None:
-        """The volume is gone; the last one ends the watch."""
+        """Stop watching for a volume; the last one of its source ends the watch."""
         with self._lock:
             watched = self._watched.get(ref)
             if watched is None:
@@ -105,7 +104,7 @@ class CompanionWatcher:
             self._lock.notify_all()
 
     def latest(self, ref: SourceRef) -> ObservedCompanion:
-        """What was seen last, without waiting."""
+        """Return the companion as last seen, without waiting."""
         with self._lock:
             watched = self._watched.get(ref)
             return ObservedCompanion() if watched is None else watched.observed
@@ -117,25 +116,25 @@ class CompanionWatcher:
         seconds: float,
         cancel: threading.Event,
     ) -> ObservedCompanion:
-        """The first good sighting, or the last one when time is over or `cancel` is set."""
+        """Return the companion once it `is_enough`, or when time is over or `cancel` is set."""
 
-        def over() -> bool:
+        def is_over() -> bool:
             watched = self._watched.get(ref)
             return cancel.is_set() or watched is None or is_enough(watched.observed)
 
         with self._lock:
-            self._lock.wait_for(over, seconds)
+            self._lock.wait_for(is_over, seconds)
             followed = self._watched.get(ref)
             return ObservedCompanion() if followed is None else followed.observed
 
     def problems(self) -> list[str]:
-        """Companions that cannot be read and were never seen; the others are served from memory."""
+        """Return the errors of companions that were never seen; the others are in memory."""
         with self._lock:
             observed = [followed.observed for followed in self._watched.values()]
         return [str(s.error) for s in observed if s.error is not None and s.companion is None]
 
     def wake(self) -> None:
-        """Let every `wait` look at its `cancel` again."""
+        """Let every `wait` check its `cancel` again."""
         with self._lock:
             self._lock.notify_all()
 
@@ -166,7 +165,7 @@ class CompanionWatcher:
                 log.warning("cannot watch the companion of Secret %s: %s", ref, error)
                 self._update(watched, replace(watched.observed, error=error))
             except Exception:
-                log.exception("following the companion of Secret %s failed", ref)
+                log.exception("watching the companion of Secret %s failed", ref)
             failures = 1 if received else failures + 1
             pause = self._timing.pause(failures, stable_jitter(ref.id, failures))
             if not watched.stop.wait(pause):
@@ -181,12 +180,12 @@ class CompanionWatcher:
 
 
 def _has_changed(before: ObservedCompanion, after: ObservedCompanion) -> bool:
-    """Whether a watch has told more than was known; a damaged companion is no news twice."""
+    # Only the first error of a damaged companion is news.
     return (before.answered, before.companion) != (after.answered, after.companion)
 
 
 def _observe(before: ObservedCompanion, ref: SourceRef, secret: Secret | None) -> ObservedCompanion:
-    """The next sighting: never an older generation, never another source's token."""
+    # Never an older generation, and never another source's token.
     if secret is None:
         return replace(before, answered=True, error=None)
     try:
@@ -198,7 +197,7 @@ def _observe(before: ObservedCompanion, ref: SourceRef, secret: Secret | None) -
         foreign = InvalidSecret(f"Secret {secret.namespace}/{secret.name}", [problem])
         return replace(before, answered=True, error=foreign)
     known = before.companion
-    # A Secret that was deleted and made again has another uid and starts again with 1.
+    # A Secret that was deleted and created again has another uid, and generations from 1.
     if known is not None and known.source_uid == companion.source_uid:
         companion = known if known.generation > companion.generation else companion
     return ObservedCompanion(answered=True, companion=companion)

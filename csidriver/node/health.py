@@ -1,4 +1,4 @@
-"""Whether a node plugin is alive and ready, asked the way kubelet would."""
+"""Checks of a node plugin from outside, through its socket as kubelet would."""
 
 import socket as sockets
 from pathlib import Path
@@ -8,12 +8,12 @@ import grpc
 from csidriver._proto import csi_pb2, csi_pb2_grpc
 from csidriver.core.names import DRIVER_NAME
 
-# Kubelet's own patience with a plugin, in seconds.
+# Seconds for an answer; kubelet waits as long for a plugin.
 TIMEOUT = 1.0
 
 
 def socket_problems(socket: Path) -> list[str]:
-    """What keeps the CSI socket from answering as this driver."""
+    """Return the reason why the CSI socket does not answer as this driver, if there is one."""
     try:
         with grpc.insecure_channel(f"unix:{socket}") as channel:
             info = csi_pb2_grpc.IdentityStub(channel).GetPluginInfo(
@@ -25,9 +25,9 @@ def socket_problems(socket: Path) -> list[str]:
 
 
 def is_served(socket: Path) -> bool:
-    """Whether a process listens on a socket, be it too busy or too stuck to answer."""
+    """Return True if a process listens on a socket, even if it is too busy to answer."""
     with sockets.socket(sockets.AF_UNIX) as probe:
-        # A full queue of connections is a sign of life, and nothing to wait for.
+        # A full queue of connections shows that a process listens; do not wait for room in it.
         probe.setblocking(False)
         try:
             probe.connect(str(socket))

@@ -1,4 +1,4 @@
-"""The CSI Identity service: who we are, and whether we are ready."""
+"""The CSI Identity service: the driver's name and version, and a probe."""
 
 import grpc
 from google.protobuf.wrappers_pb2 import BoolValue
@@ -14,17 +14,17 @@ class IdentityService(csi_pb2_grpc.IdentityServicer):
     def GetPluginInfo(  # noqa: N802 - the RPC's name
         self, _request: csi_pb2.GetPluginInfoRequest, _context: grpc.ServicerContext
     ) -> csi_pb2.GetPluginInfoResponse:
-        """Name and version."""
+        """Return name and version."""
         return csi_pb2.GetPluginInfoResponse(name=DRIVER_NAME, vendor_version=__version__)
 
     def GetPluginCapabilities(  # noqa: N802 - the RPC's name
         self, _request: csi_pb2.GetPluginCapabilitiesRequest, _context: grpc.ServicerContext
     ) -> csi_pb2.GetPluginCapabilitiesResponse:
-        """None: there is no controller service."""
+        """Return no capability: there is no controller service."""
         return csi_pb2.GetPluginCapabilitiesResponse()
 
     def Probe(  # noqa: N802 - the RPC's name
         self, _request: csi_pb2.ProbeRequest, _context: grpc.ServicerContext
     ) -> csi_pb2.ProbeResponse:
-        """Ready: the server starts to answer only when the node's state is prepared."""
+        """Answer ready: the server starts when everything is prepared."""
         return csi_pb2.ProbeResponse(ready=BoolValue(value=True))

@@ -52,46 +52,43 @@ class NodeMetrics:
             self._rewrites.labels(outcome.value)
 
     def count_rpc(self, method: str, code: str, seconds: float) -> None:
-        """An RPC ended with a gRPC status code after so many seconds."""
+        """Count an RPC that ended with a gRPC status code after so many seconds."""
         self._calls.labels(method, code).inc()
         if method == "NodePublishVolume":
             self._publish.observe(seconds)
 
-    def count_rewrite(self, outcome: RewriteResult, propagation: float) -> None:
-        """A file holds the newest token, `propagation` seconds after the refresher wrote it."""
-        self._rewrites.labels(outcome.value).inc()
-        if outcome is not RewriteResult.UNCHANGED:
+    def count_rewrite(self, result: RewriteResult, propagation: float) -> None:
+        """Count a file that has the newest token, `propagation` seconds after it was written."""
+        self._rewrites.labels(result.value).inc()
+        if result is not RewriteResult.UNCHANGED:
             self._propagation.observe(max(0.0, propagation))
 
     def count_rewrite_failure(self) -> None:
-        """A file could not be rewritten; it is tried again."""
         self._failures.inc()
 
     def count_watch_reconnect(self) -> None:
-        """A companion is watched again after a failure."""
         self._reconnects.inc()
 
     def set_volumes(self, count: int) -> None:
-        """So many volumes are published now."""
         self._volumes.set(count)
 
     def collect_remaining(self, remaining: Remaining) -> None:
-        """Report the life left in each file at every scrape; call it once."""
+        """Report the remaining life of each file's token at every scrape; may be called once."""
         self._registry.register(_RemainingCollector(remaining))
 
 
 class _RemainingCollector(Collector):
-    """Asks at each scrape, so that a volume's series ends with the volume."""
+    """Reads the volumes at each scrape, so that a volume's series ends with the volume."""
 
     def __init__(self, remaining: Remaining) -> None:
         self._remaining = remaining
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
-        """The family without samples: registering must not ask anybody."""
+        """Return the family without samples, because the registry calls this at once."""
         return [self._family()]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The family with a sample for each published volume."""
+        """Yield the family with a sample for each published volume."""
         family = self._family()
         for record, seconds in self._remaining():
             volume = PurePath(record.target_path).parent.name

@@ -1,4 +1,4 @@
-"""The node role: puts the parts together, runs them until told to stop."""
+"""The node role: builds the parts of the plugin and runs them."""
 
 import logging
 import threading
@@ -16,26 +16,27 @@ from csidriver.node.health import socket_problems
 from csidriver.node.identity_service import IdentityService
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.node_service import NodeService
+from csidriver.node.publish_wait import PublishWaitLimiter
 from csidriver.node.registration import RegistrationService
 from csidriver.node.rotation import Rotation
 from csidriver.node.template_config_map import ConfigMaps
-from csidriver.node.token_fs import Mounter, TokenFilesystem, TokenFilesystemSettings
-from csidriver.node.volume_manager import Surroundings, VolumeManager
+from csidriver.node.token_fs import Mounter, TokenFilesystem
+from csidriver.node.volume_manager import VolumeManager
 
 log = logging.getLogger(__name__)
 
 # Seconds for running calls to end when the process stops.
 GRACE = 1.0
-# Seconds between two looks for what crashes have left behind.
+# Seconds between two searches for folders that crashes have left behind.
 SWEEP_EVERY = 600.0
 
 
 class NodeStore(Companions, ConfigMaps, Protocol):
-    """The backend as a node sees it."""
+    """The backend as a node needs it."""
 
 
 class NodePlugin:
-    """One node plugin. `run` returns when `stop` is set; it may be called once."""
+    """One node plugin. `run` may be called once."""
 
     def __init__(
         self,
@@ -49,53 +50,36 @@ class NodePlugin:
         self._refused = False
         self._stop = threading.Event()
         metrics = NodeMetrics(registry)
-        pods = settings.kubelet_dir / "pods"
-        self._token_fs = TokenFilesystem(
-            TokenFilesystemSettings(
-                settings.plugin_dir,
-                pods,
-                settings.view,
-                settings.size,
-                settings.inodes,
-                settings.selinux_context,
-            ),
-            mounter,
-        )
+        self._token_fs = TokenFilesystem(settings, mounter)
         self._watcher = CompanionWatcher(
             store,
             settings.tokens_namespace,
-            self._changed,
+            self._request_rewrite,
             timing=WatchTiming(clock.monotonic),
             on_reconnect=metrics.count_watch_reconnect,
         )
-        surroundings = Surroundings(
-            state=self._token_fs,
-            config_maps=store,
-            follower=self._watcher,
-            clock=clock,
-            metrics=metrics,
-            publish_wait=settings.publish_wait,
-            waiters=THREADS // 2,
-        )
-        self._volumes = VolumeManager(surroundings)
+        waits = PublishWaitLimiter(settings.publish_wait, THREADS // 2, clock)
+        self._volumes = VolumeManager(self._token_fs, self._watcher, waits, store, clock, metrics)
         metrics.collect_remaining(self._volumes.remaining)
         self._rotation = Rotation(self._volumes, metrics, clock)
-        self._registration = RegistrationService(str(settings.socket), self._refuse)
+        self._registration = RegistrationService(str(settings.socket), self._on_refused)
         self._server = GrpcServer(
             ErrorInterceptor(metrics),
             IdentityService(),
-            NodeService(self._volumes, node_id=settings.node_id, pods=pods),
+            NodeService(self._volumes, node_id=settings.node_id, pods=settings.pods),
             self._registration,
         )
 
     def alive(self) -> list[str]:
-        """What a restart may mend; empty while all is well."""
+        """Return problems that a restart may solve."""
         return socket_problems(self._settings.socket)
 
     def ready(self) -> list[str]:
-        """What keeps new pods from getting their tokens; empty while all is well."""
-        waiting = [] if self._registration.registered else ["kubelet has not registered the plugin"]
-        return waiting + self._token_fs.problems() + self._watcher.problems()
+        """Return problems that keep new pods from getting their tokens."""
+        problems = self._token_fs.problems() + self._watcher.problems()
+        if not self._registration.registered:
+            problems.insert(0, "kubelet has not registered the plugin")
+        return problems
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set.
@@ -105,11 +89,11 @@ class NodePlugin:
         """
         self._stop = stop
         self._token_fs.prepare()
-        rotating = threading.Thread(target=self._rotation.run, args=(stop,), name="rotation")
-        rotating.start()
+        rotation = threading.Thread(target=self._rotation.run, args=(stop,), name="rotation")
+        rotation.start()
         try:
             self._volumes.recover()
-            # Before anybody calls: a publish of a volume that is being swept would be ABORTED.
+            # Before the server starts: a publish of a volume that is swept would be ABORTED.
             self._volumes.sweep(stop)
             self._server.start(self._settings.socket, self._settings.registration_socket)
             log.info("serving on %s", self._settings.socket)
@@ -121,14 +105,15 @@ class NodePlugin:
             self._server.stop(GRACE)
             self._watcher.stop()
             self._rotation.wake()
-            rotating.join()
+            rotation.join()
             self._token_fs.close()
         if self._refused:
             raise DriverError("kubelet refused to register the plugin; see the message above")
 
-    def _changed(self, volume_ids: frozenset[str]) -> None:
+    def _request_rewrite(self, volume_ids: frozenset[str]) -> None:
+        # Not the method itself: the watcher exists before the rotation does.
         self._rotation.request(volume_ids)
 
-    def _refuse(self) -> None:
+    def _on_refused(self) -> None:
         self._refused = True
         self._stop.set()

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from csidriver.clock import Clock
 
-# Seconds: kubelet gives a call up after 120.
+# Seconds: kubelet ends a call after 120.
 LONGEST_WAIT = 60.0
+# Seconds that the backend has for its first answer to a call that may not wait for a token.
+FIRST_ANSWER = 1.0
 # Volumes whose earlier calls are remembered, and for how many seconds: kubelet pauses up to 122
-# between two calls, and never says that it has given a volume up.
+# between two calls, and does not report that it has given up a volume.
 MAX_REMEMBERED = 1024
 REMEMBERED_FOR = 600.0
 
@@ -23,9 +25,9 @@ class _Calls:
 
 
 class PublishWaitLimiter:
-    """A first call may wait `first` seconds, each further call for its volume twice as long.
+    """Lets at most `waiters` calls wait, each twice as long as the call for its volume before.
 
-    Kubelet pauses ever longer between its calls; a token that comes in such a pause starts no pod.
+    Kubelet pauses longer before each retry, and a token that comes in such a pause starts no pod.
     """
 
     def __init__(self, first: float, waiters: int, clock: Clock) -> None:
@@ -35,9 +37,14 @@ class PublishWaitLimiter:
         self._lock = threading.Lock()
         self._calls: OrderedDict[str, _Calls] = OrderedDict()
 
+    @property
+    def first_answer(self) -> float:
+        """Seconds for which a call that may not wait still waits for the backend's answer."""
+        return min(self._first, FIRST_ANSWER)
+
     @contextlib.contextmanager
     def allowed_wait(self, volume_id: str) -> Iterator[float]:
-        """Seconds the call may wait inside; 0, and the call does not count, if too many wait."""
+        """Yield the seconds this call may wait; if too many wait, yield 0 and do not count it."""
         if not self._waiters.acquire(blocking=False):
             yield 0.0
             return
@@ -47,23 +54,23 @@ class PublishWaitLimiter:
             self._waiters.release()
 
     def forget(self, volume_id: str) -> None:
-        """The volume is published, or gone: its next call is a first one."""
+        """Let the volume's next call wait as long as a first one."""
         with self._lock:
             self._calls.pop(volume_id, None)
 
     def _count(self, volume_id: str) -> float:
         now = self._clock.monotonic()
         with self._lock:
-            while self._calls and self._is_forgotten(next(iter(self._calls.values())), now):
+            while self._calls and self._is_old(next(iter(self._calls.values())), now):
                 self._calls.popitem(last=False)
             earlier = self._calls.pop(volume_id, _Calls(0, now)).count
-            # At the end: the volumes of the oldest calls come first.
+            # At the end, so that the volumes with the oldest calls come first.
             self._calls[volume_id] = _Calls(earlier + 1, now)
             if len(self._calls) > MAX_REMEMBERED:
                 self._calls.popitem(last=False)
-        # A float of 2 to the power of more would not fit.
+        # The exponent is limited because a float cannot hold a much larger power of 2.
         return float(min(self._first * 2.0 ** min(earlier, 60), LONGEST_WAIT))
 
     @staticmethod
-    def _is_forgotten(calls: _Calls, now: float) -> bool:
+    def _is_old(calls: _Calls, now: float) -> bool:
         return now - calls.latest > REMEMBERED_FOR

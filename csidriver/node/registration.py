@@ -1,4 +1,4 @@
-"""Kubelet's plugin registration, served by the plugin itself instead of a sidecar."""
+"""Kubelet's plugin registration, which the plugin serves itself, without a sidecar."""
 
 import logging
 from collections.abc import Callable
@@ -16,10 +16,10 @@ SUPPORTED_VERSIONS = ("1.0.0",)
 
 
 class RegistrationService(registration_pb2_grpc.RegistrationServicer):
-    """Answers kubelet.
+    """Answers kubelet. `endpoint` is the host path of the CSI socket.
 
-    `endpoint` is the host path of the CSI socket. `refused` is called when kubelet does not accept
-    the plugin: the process is to end with an error and be restarted.
+    `on_refused` is called when kubelet refuses the plugin: the process should end with an error,
+    and be restarted.
     """
 
     def __init__(self, endpoint: str, on_refused: Callable[[], None]) -> None:
@@ -30,7 +30,7 @@ class RegistrationService(registration_pb2_grpc.RegistrationServicer):
     def GetInfo(  # noqa: N802 - the RPC's name
         self, _request: registration_pb2.InfoRequest, _context: grpc.ServicerContext
     ) -> registration_pb2.PluginInfo:
-        """What kubelet asks a socket it has found."""
+        """Describe the plugin to kubelet, which has found the registration socket."""
         return registration_pb2.PluginInfo(
             type=PLUGIN_TYPE,
             name=DRIVER_NAME,
@@ -41,12 +41,12 @@ class RegistrationService(registration_pb2_grpc.RegistrationServicer):
     def NotifyRegistrationStatus(  # noqa: N802 - the RPC's name
         self, request: registration_pb2.RegistrationStatus, _context: grpc.ServicerContext
     ) -> registration_pb2.RegistrationStatusResponse:
-        """How kubelet's attempt to register us ended."""
+        """Receive the result of kubelet's attempt to register the plugin."""
         if request.plugin_registered:
             self.registered = True
             log.info("kubelet has registered the plugin")
         else:
-            # Escaped and cut: whoever reaches the socket could write lines of the log otherwise.
+            # Escaped and truncated, or a client of the socket could write lines of the log.
             log.error("kubelet refuses to register the plugin: %.1000r", request.error)
             self._on_refused()
         return registration_pb2.RegistrationStatusResponse()

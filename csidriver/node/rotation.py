@@ -1,7 +1,7 @@
-"""Brings new tokens into the files of published volumes, one thread for all of them.
+"""Writes new tokens into the files of published volumes, in one thread for all of them.
 
-A file that somebody keeps open is tried again a little later and delays no other file. Only when
-its old token runs out is it written without the lease.
+A file that a process keeps open is tried again a little later, and delays no other file. It is
+written without the lease only when its old token is about to expire.
 """
 
 import heapq
@@ -19,9 +19,9 @@ from csidriver.node.tokenfile import RewriteResult
 
 log = logging.getLogger(__name__)
 
-# Seconds: the first and the longest pause after a busy file, and for how long it may be busy. In
-# between a pause is a tenth of the time already lost: somebody who reads without end is met at one
-# of many tries soon, somebody who never closes the file costs little.
+# Seconds: the first and the longest pause after a busy file, and for how long it may be busy. Each
+# pause in between is a tenth of the time since the request: many tries soon find a gap between two
+# reads, and a file that is never closed costs little.
 FIRST_PAUSE, LONGEST_PAUSE, MAX_BUSY = 0.001, 0.1, 60.0
 PAUSE_SHARE = 0.1
 # Seconds until a file that could not be written at all is tried again, at first and at most.
@@ -32,29 +32,28 @@ class Rewritable(Protocol):
     """The file of one volume."""
 
     def rewrite(self, *, leased: bool) -> tuple[RewriteResult, float]:
-        """Write the newest token; says how, and the token's written_at in epoch seconds."""
+        """Write the newest token; return the result, and the token's written_at."""
 
     def remaining(self) -> float:
-        """Seconds of life the token in the file has left."""
+        """Return the seconds until the token in the file expires."""
 
 
 class RewritableVolumes(Protocol):
     """All volumes of the node."""
 
     def get(self, volume_id: str) -> Rewritable | None:
-        """The file of a volume, None once it is unpublished."""
+        """Return a volume's file, or None once it is unpublished."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """A file to rewrite: trying `since` an instant, under a lease `until` another one."""
+    """A file to rewrite, requested at `since`, under a lease until `leased_until`."""
 
     volume_id: str
     since: float
-    until: float | None = None
+    leased_until: float | None = None
 
     def pause(self, now: float, shortest: float, longest: float) -> float:
-        """Seconds until the next try."""
         return min(longest, max(shortest, PAUSE_SHARE * (now - self.since)))
 
 
@@ -71,7 +70,7 @@ class Rotation:
         self._order = itertools.count()
 
     def request(self, volume_ids: Iterable[str]) -> None:
-        """Have these files rewritten soon; a file that is already waiting waits once."""
+        """Queue files for a rewrite, unless they are queued already."""
         with self._wake:
             now = self._clock.monotonic()
             for volume_id in volume_ids:
@@ -80,7 +79,7 @@ class Rotation:
             self._wake.notify()
 
     def wake(self) -> None:
-        """Make `run` look at its stop event."""
+        """Let `run` check its stop event."""
         with self._wake:
             self._wake.notify_all()
 
@@ -93,7 +92,7 @@ class Rotation:
                 log.warning("volume %s: %s", attempt.volume_id, error)
                 self._retry_after_failure(attempt)
             except Exception:
-                log.exception("rewriting a token file failed")
+                log.exception("volume %s: rewriting its token file failed", attempt.volume_id)
                 self._retry_after_failure(attempt)
 
     def _push(self, due: float, attempt: _Attempt) -> None:
@@ -116,15 +115,15 @@ class Rotation:
         if file is None:
             return
         now = self._clock.monotonic()
-        until = attempt.until
-        outcome, written_at = file.rewrite(leased=until is None or now < until)
-        if outcome is not RewriteResult.BUSY:
-            self._metrics.count_rewrite(outcome, self._clock.now() - written_at)
+        leased_until = attempt.leased_until
+        result, written_at = file.rewrite(leased=leased_until is None or now < leased_until)
+        if result is not RewriteResult.BUSY:
+            self._metrics.count_rewrite(result, self._clock.now() - written_at)
             return
-        if until is None:
-            until = now + min(MAX_BUSY, file.remaining() / 2)
-        again = replace(attempt, until=until)
-        self._requeue(again, attempt.pause(now, FIRST_PAUSE, LONGEST_PAUSE))
+        if leased_until is None:
+            leased_until = now + min(MAX_BUSY, file.remaining() / 2)
+        retry = replace(attempt, leased_until=leased_until)
+        self._requeue(retry, attempt.pause(now, FIRST_PAUSE, LONGEST_PAUSE))
 
     def _retry_after_failure(self, attempt: _Attempt) -> None:
         self._metrics.count_rewrite_failure()
@@ -133,6 +132,6 @@ class Rotation:
 
     def _requeue(self, attempt: _Attempt, pause: float) -> None:
         with self._wake:
-            # A request that came in the meantime is as good as ours, but knows no deadline.
+            # A request that came in the meantime does the same, with a new deadline.
             if attempt.volume_id not in self._pending:
                 self._push(self._clock.monotonic() + pause, attempt)

@@ -1,4 +1,4 @@
-"""Templates of token files that a ConfigMap holds."""
+"""Templates of token files from ConfigMaps."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -14,53 +14,53 @@ from csidriver.node.volume_record import VolumeRecord
 
 T = TypeVar("T")
 
-# Seconds between two looks at whether anybody still wants the answer.
+# Seconds between two checks whether the call was cancelled.
 _CHECK_CANCEL_EVERY = 0.05
 
 
 class ConfigMaps(Protocol):
-    """Where templates are read."""
+    """The backend's ConfigMaps."""
 
     def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
-        """The `data` of a ConfigMap, None if there is none; raises StoreError."""
+        """Return the `data` of a ConfigMap, or None if it does not exist; raise StoreError."""
 
 
 def resolve_template(
     record: VolumeRecord, config_maps: ConfigMaps, cancel: threading.Event
 ) -> VolumeRecord:
-    """The record with the text of its template ConfigMap, read once for the pod's life.
+    """Return the record with the template of its ConfigMap, which is read once in a pod's life.
 
     Raises:
-        TemplateMissing: there is no such ConfigMap, or it has no template.
-        NotReady: `cancel` was set before the backend had answered.
+        TemplateMissing: the ConfigMap or its template does not exist.
+        NotReady: `cancel` was set before the backend answered.
     """
     name = record.attributes.template_config_map
     if not name:
         return record
-    place = f"ConfigMap {record.namespace}/{name}"
+    subject = f"ConfigMap {record.namespace}/{name}"
     data = _run_cancellable(
-        cancel, lambda: config_maps.get_config_map(record.namespace, name), place
+        cancel, lambda: config_maps.get_config_map(record.namespace, name), subject
     )
     if data is None or TEMPLATE_KEY not in data:
         missing = "does not exist" if data is None else f"has no key {TEMPLATE_KEY!r}"
-        raise TemplateMissing(f"{place} {missing}; create it")
+        raise TemplateMissing(f"{subject} {missing}; create it")
     template = Template.parse(data[TEMPLATE_KEY])
     return replace(record, attributes=replace(record.attributes, template=template))
 
 
-def _run_cancellable(cancel: threading.Event, read: Callable[[], T], place: str) -> T:
-    """What `read` returns or raises. It cannot be ended: on `cancel` it is left to itself."""
+def _run_cancellable(cancel: threading.Event, read: Callable[[], T], subject: str) -> T:
+    """Return or raise the result of `read`. On `cancel` its thread runs on by itself."""
     answer: Future[T] = Future()
 
     def run() -> None:
         try:
             answer.set_result(read())
-        except Exception as error:  # noqa: BLE001 - raised again by who waits for it
+        except Exception as error:  # noqa: BLE001 - raised again by the waiting thread
             answer.set_exception(error)
 
-    # A daemon: a process that stops does not wait for a backend that keeps silent.
+    # A daemon: a process that stops does not wait for a backend that does not answer.
     threading.Thread(target=run, name="template", daemon=True).start()
     while not futures.wait([answer], _CHECK_CANCEL_EVERY).done:
         if cancel.is_set():
-            raise NotReady(f"the call was ended while {place} was being read")
+            raise NotReady(f"the call was ended while {subject} was being read")
     return answer.result()

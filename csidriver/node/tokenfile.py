@@ -1,15 +1,15 @@
 """Writes token files: created once, then rewritten in place under a write lease.
 
-A reader that opens, reads and closes sees the old bytes or the new ones, never a mixture: the
-kernel grants the lease only while nobody has the file open, and makes later opens wait until it is
-released (fcntl(2), F_SETLEASE). The inode stays, so subPath mounts see the new bytes too.
+A reader that opens, reads and closes the file sees the old bytes or the new ones, never a mixture:
+the kernel grants the lease only while no process has the file open, and makes later opens wait
+until it is released (fcntl(2), F_SETLEASE). The inode stays, so subPath mounts see the new bytes.
 
 From taking to releasing the lease no Python code runs. The system calls are chained inside C
-iterators and go through a handle that keeps the GIL: a thread that lost the GIL in between would
-hold the lease, and with it every reader, for as long as other threads please.
+iterators and go through a handle that keeps the GIL. A thread that lost the GIL in between would
+hold the lease, and every reader would wait, until the other threads let it run again.
 
-A SIGKILL ends the lease wherever the process is, so every single call leaves a whole token: the old
-one or the new one, with nothing but newlines behind it. Only the last call takes those away.
+A SIGKILL may end the lease at any point, so every single call leaves a whole token: the old one or
+the new one, followed only by newlines. The last call removes the newlines.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ _Call = tuple[Callable[[], int | None], int]
 
 
 class RewriteResult(Enum):
-    """How a rewrite ended; the values are metric labels."""
+    """The result of a rewrite; the values are metric labels."""
 
     UNCHANGED = "unchanged"
     LEASED = "leased"
@@ -68,13 +68,13 @@ class RewriteResult(Enum):
 
 
 def create(path: Path, content: bytes, *, uid: int, gid: int, mode: int) -> None:
-    """Write a file nobody reads yet; it has its owner and mode before it has its name.
+    """Create a file, which has its owner and mode before it gets its name.
 
     Raises:
         StorageFull: the file system has no room.
-        TokenFileFailed: anything else, a file of that name included.
+        TokenFileFailed: any other failure; also if the file exists.
     """
-    # No volume may ask for a file of this name: attributes refuse what starts with "..".
+    # No volume can ask for a file of this name: attributes may not begin with "..".
     draft = path.with_name("..draft")
     try:
         draft.unlink(missing_ok=True)
@@ -96,7 +96,7 @@ def create(path: Path, content: bytes, *, uid: int, gid: int, mode: int) -> None
 
 
 def read(path: Path) -> bytes:
-    """The content of a token file. Raises TokenFileFailed if it cannot be read."""
+    """Return the content of a token file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -110,17 +110,17 @@ def read(path: Path) -> bytes:
 def rewrite(path: Path, content: bytes, *, leased: bool = True) -> RewriteResult:
     """Replace the content of a file that others read, keeping its inode, owner and mode.
 
-    Equal bytes touch nothing: eosxd takes a new mtime for a new login. BUSY means that somebody
-    has the file open, and touches nothing either; the caller tries again. With `leased=False` the
-    bytes are written although readers may see them half-way, the last resort when the old token is
-    about to expire.
+    Equal content is not written again, because eosxd takes a new mtime for a new login. BUSY means
+    that a process has the file open; nothing is written, and the caller tries again. With
+    `leased=False` a reader may see half of a token: the last resort when the old one is about to
+    expire.
 
     Raises:
         StorageFull: there is no room; the old content is untouched.
         TokenFileFailed: the file cannot be opened or written.
     """
     try:
-        # O_NONBLOCK: a reader that owns the file may hold a lease of its own and must not stop us.
+        # O_NONBLOCK: the file's owner may hold a lease on it and must not make the plugin wait.
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except BlockingIOError:
         return RewriteResult.BUSY
@@ -135,10 +135,10 @@ def rewrite(path: Path, content: bytes, *, leased: bool = True) -> RewriteResult
 
 
 def erase(path: Path) -> None:
-    """Empty and remove a token file; fine if it is gone. Raises TokenFileFailed."""
+    """Empty and remove a token file, if it exists."""
     try:
         with contextlib.suppress(BlockingIOError):
-            # As in rewrite(): somebody else's lease must not hold up an unpublish.
+            # As in rewrite(): another process's lease must not delay an unpublish.
             fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 os.ftruncate(fd, 0)
@@ -152,7 +152,7 @@ def erase(path: Path) -> None:
 
 
 def _rewrite_open(fd: int, content: bytes, *, leased: bool) -> RewriteResult:
-    # Read whatever the sizes are: no page is to be swapped in again under the lease.
+    # Read even if the sizes differ: afterwards no page must be swapped in under the lease.
     if os.pread(fd, os.fstat(fd).st_size, 0) == content:
         return RewriteResult.UNCHANGED
     if leased:
@@ -166,7 +166,7 @@ def _rewrite_open(fd: int, content: bytes, *, leased: bool) -> RewriteResult:
 
 
 def replace_under_lease(fd: int, content: bytes) -> RewriteResult:
-    """Take the lease, write, release, all without running Python code in between."""
+    """Take the lease, write and release it, without running Python code in between."""
     take = (partial(_fcntl, fd, _F_SETLEASE, _F_WRLCK), 0)
     release = (partial(_fcntl, fd, _F_SETLEASE, _F_UNLCK), 0)
     with _write_calls(fd, content) as writing:
@@ -174,7 +174,7 @@ def replace_under_lease(fd: int, content: bytes) -> RewriteResult:
         if call_chain([take, *writing, release]):
             return RewriteResult.LEASED
         number = ctypes.get_errno()
-        # Taking failed, and this changes nothing; or a write fell short, and nobody may wait.
+        # If taking the lease failed this does nothing; if a write failed, readers must not wait.
         release[0]()
     if number in (errno.EAGAIN, errno.EBUSY):
         return RewriteResult.BUSY
@@ -182,22 +182,21 @@ def replace_under_lease(fd: int, content: bytes) -> RewriteResult:
 
 
 def call_chain(calls: list[_Call]) -> bool:
-    """Call in order while results are as expected; a chain of C iterators, no bytecode between."""
+    """Make calls until one has an unexpected result, in C iterators without bytecode between."""
     functions, expected = zip(*calls, strict=True)
     return all(map(eq, map(call, functions), expected))
 
 
 def _os_error(number: int) -> OSError:
-    """Turn an errno into an error; without one a write fell short."""
+    # Without an errno a write was too short.
     return OSError(number or errno.EIO, os.strerror(number or errno.EIO))
 
 
 def _reserve_calls(fd: int, length: int) -> list[_Call]:
-    """Reserve the pages that a file still lacks: a call to make, or none.
+    """Return the call that reserves the pages a file still lacks, or none.
 
-    Without it a write on a full tmpfs stops in the middle of a token. It keeps the size, or readers
-    would see zeros behind the old bytes. Once it succeeds mtime and ctime have moved: so it belongs
-    under the lease.
+    Without it a write to a full tmpfs stops in the middle of a token. It keeps the size, or readers
+    would see zeros after the old bytes. It changes mtime and ctime, so it belongs under the lease.
     """
     if length <= os.fstat(fd).st_blocks * _BLOCK:
         return []
@@ -206,7 +205,7 @@ def _reserve_calls(fd: int, length: int) -> list[_Call]:
 
 @contextlib.contextmanager
 def _write_calls(fd: int, content: bytes) -> Iterator[list[_Call]]:
-    """The calls that replace the content, no matter after which one a SIGKILL comes."""
+    """Yield calls that replace the content; a SIGKILL may come after each of them."""
     size = os.fstat(fd).st_size
     reserve = _reserve_calls(fd, len(content))
     padded = content.ljust(size, b"\n")
@@ -231,7 +230,6 @@ def _write_calls(fd: int, content: bytes) -> Iterator[list[_Call]]:
 
 
 def as_driver_error(path: Path, error: OSError) -> DriverError:
-    """Our error for what the token file system answered."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull("the token file system of this node is full; raise --tmpfs-size")
     return TokenFileFailed(f"token file {path}: {os.strerror(error.errno or errno.EIO)}")

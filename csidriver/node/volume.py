@@ -15,7 +15,7 @@ from csidriver.node.volume_record import VolumeRecord
 
 
 class Volume:
-    """A volume and what its file holds. `lock` keeps writers of the file apart."""
+    """A volume and its token file. `lock` serialises the writers of the file."""
 
     def __init__(
         self, record: VolumeRecord, folder: Path, watcher: CompanionWatcher, clock: Clock
@@ -30,22 +30,22 @@ class Volume:
         self._expires_at: float | None = None
 
     def latest_token(self) -> AccessToken | None:
-        """The newest token of the volume's source, None if none was ever seen."""
+        """Return the newest token of the volume's source, or None if none was seen yet."""
         companion = self._watcher.latest(self.record.source).companion
         return None if companion is None else companion.token
 
     def remaining(self) -> float:
-        """Seconds of life the token in the file has left; negative once it has expired.
+        """Return the seconds until the token in the file expires, negative afterwards.
 
-        Infinite while it is unknown: after a restart, until the companion is seen again.
+        After a restart they are infinite until the companion is seen again.
         """
         return math.inf if self._expires_at is None else self._expires_at - self._clock.now()
 
     def write_initial(self, token: AccessToken, *, bound: bool) -> bool:
-        """Put a token into the file before anybody can read it, creating the file if need be.
+        """Write a token into the file, which is created if it is missing.
 
-        Where a pod is `shown` the file already and reads it just now, it stays as it is, and the
-        result is False: the rotation has the patience.
+        Return False, and leave the file to the rotation, if a pod to which it is `bound` already
+        is reading it.
         """
         content = self.record.attributes.template.render(token)
         with self.lock:
@@ -60,7 +60,7 @@ class Volume:
         return True
 
     def restore(self) -> bool:
-        """Put a missing file back, with a token that lives; False if there is none."""
+        """Create a missing file again; return False if there is no valid token for it."""
         with self.lock:
             if self.file.exists():
                 return True
@@ -74,31 +74,31 @@ class Volume:
         return True
 
     def rewrite(self, *, leased: bool) -> tuple[RewriteResult, float]:
-        """Bring the newest token into the file in place; see `tokenfile.rewrite`.
+        """Write the newest token into the file in place; see `tokenfile.rewrite`.
 
-        Returns how it ended and when the refresher wrote the token (epoch seconds).
+        Return the result, and when the refresher wrote the token (epoch seconds).
         """
         with self.lock:
-            # Looked up under the lock, or a slower writer would put an older token back.
+            # Read under the lock, or a slower writer would write an older token later.
             token = self.latest_token()
             if token is None or self.unpublished:
                 return RewriteResult.UNCHANGED, 0.0
             if token.expires_at <= self._clock.now():
-                # No improvement on what the file holds, which after a restart is no younger.
+                # The file's token is not newer, which matters after a restart.
                 if self._expires_at is None:
                     self._expires_at = token.expires_at
                 return RewriteResult.UNCHANGED, 0.0
             content = self.record.attributes.template.render(token)
-            outcome = tokenfile.rewrite(self.file, content, leased=leased)
-            if outcome is not RewriteResult.BUSY:
+            result = tokenfile.rewrite(self.file, content, leased=leased)
+            if result is not RewriteResult.BUSY:
                 self._expires_at = token.expires_at
-        return outcome, token.written_at
+        return result, token.written_at
 
     def erase(self) -> None:
-        """Empty and remove the file: even a mount that stays behind shows no token then."""
+        """Empty and remove the file, so that a mount that stays behind shows no token."""
         with self.lock:
             self.unpublished = True
-            # First: a process that finds a record takes the file for good.
+            # First: a process that finds a record expects a good file.
             VolumeRecord.discard(self.folder)
             tokenfile.erase(self.file)
 
@@ -109,4 +109,4 @@ class Volume:
 
     def _check(self, content: bytes) -> None:
         if tokenfile.read(self.file) != content:
-            raise TokenFileFailed(f"{self.file}: does not hold what was written")
+            raise TokenFileFailed(f"token file {self.file}: its content is not what was written")

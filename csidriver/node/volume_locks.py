@@ -1,4 +1,4 @@
-"""Which volumes and targets a call is working on, so that no other call touches them."""
+"""Locks on volumes and targets, so that two calls never work on the same one."""
 
 import contextlib
 import threading
@@ -8,7 +8,7 @@ from csidriver.errors import InFlight
 
 
 class VolumeLocks:
-    """Volumes, by `folder_name`, and targets, by their real paths, that calls have claimed."""
+    """Locks by name: a volume's `folder_name`, or a target's path without symlinks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -17,7 +17,7 @@ class VolumeLocks:
 
     @contextlib.contextmanager
     def acquire(self, name: str) -> Iterator[threading.Event]:
-        """Keep others away; the event is set when this call is to end early. Raises InFlight."""
+        """Lock a name, or raise InFlight. The event is set when the call should end early."""
         cancel = threading.Event()
         with self._lock:
             if name in self._cancels:
@@ -32,13 +32,13 @@ class VolumeLocks:
                 del self._cancels[name]
 
     def cancel(self, name: str) -> None:
-        """Have the call that claims this, if there is one, end early."""
+        """Ask the call that holds this lock, if there is one, to end early."""
         with self._lock:
             if (cancel := self._cancels.get(name)) is not None:
                 cancel.set()
 
     def cancel_all(self) -> None:
-        """Have every call end early, also those that are yet to begin."""
+        """Ask every call to end early, now and from now on."""
         with self._lock:
             self._stopping = True
             for cancel in self._cancels.values():

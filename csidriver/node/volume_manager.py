@@ -5,7 +5,6 @@ import logging
 import math
 import os
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 from csidriver.clock import Clock
@@ -38,215 +37,208 @@ from csidriver.node.volume_record import VolumeRecord, check_same_request, volum
 
 log = logging.getLogger(__name__)
 
-# Seconds for the backend's first word on a companion when nothing else may be waited for.
-FIRST_LOOK = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What volumes work with.
-
-    The first call for a volume may wait `publish_wait` seconds, `waiters` calls at once.
-    """
-
-    state: TokenFilesystem
-    config_maps: ConfigMaps
-    follower: CompanionWatcher
-    clock: Clock
-    metrics: NodeMetrics
-    publish_wait: float = 10.0
-    waiters: int = 8
-
 
 class VolumeManager:
-    """All volumes of the node. Calls for different volumes run side by side."""
+    """All volumes of the node. Calls for different volumes run side by side.
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._around = surroundings
+    A volume is published when it has a record, and bound when its data is mounted on its target.
+    A crash may leave each without the other.
+    """
+
+    def __init__(
+        self,
+        token_fs: TokenFilesystem,
+        watcher: CompanionWatcher,
+        waits: PublishWaitLimiter,
+        config_maps: ConfigMaps,
+        clock: Clock,
+        metrics: NodeMetrics,
+    ) -> None:
+        self._token_fs = token_fs
+        self._watcher = watcher
+        self._waits = waits
+        self._config_maps = config_maps
+        self._clock = clock
+        self._metrics = metrics
+        self._locks = VolumeLocks()
         self._lock = threading.Lock()
         self._volumes: dict[str, Volume] = {}
-        self._locks = VolumeLocks()
-        self._waits = PublishWaitLimiter(
-            surroundings.publish_wait, surroundings.waiters, surroundings.clock
-        )
 
     def recover(self) -> None:
-        """Take up the volumes an earlier process published; their files are followed again.
+        """Take over the volumes that an earlier process published.
 
-        A folder without a readable record is left for the next publish or unpublish of its volume.
+        A folder without a readable record waits for the next call for its volume.
         """
-        for folder in self._around.state.folders():
+        for folder in self._token_fs.folders():
             try:
                 record = VolumeRecord.load(folder)
             except TokenFileFailed as error:
-                log.warning("volume set aside until kubelet asks for it: %s", error)
+                log.warning("ignoring a volume until kubelet calls for it: %s", error)
                 continue
-            if self._around.state.folder(record.volume_id) != folder:
-                log.warning("volume set aside until kubelet asks for it: %s: misplaced", folder)
+            if self._token_fs.folder(record.volume_id) != folder:
+                log.warning("ignoring folder %s: its record is of another volume", folder)
                 continue
-            self._add(self._volume(record))
-            self._around.follower.follow(record.source, record.volume_id)
+            self._add(self._new_volume(record))
+            self._watcher.follow(record.source, record.volume_id)
 
     def get(self, volume_id: str) -> Volume | None:
-        """The volume if it is published."""
+        """Return a volume, or None if it is not published."""
         with self._lock:
             return self._volumes.get(volume_id)
 
     def publish(self, wanted: VolumeRecord) -> None:
-        """Mount the volume, or see that it is mounted; on return its file holds a valid token.
+        """Mount a volume with a valid token in its file; repeating it does no harm.
 
-        On an error everything this call did is undone: kubelet may never call again.
+        A failed call undoes all it did, because kubelet may never call again.
         """
         volume_id, target = wanted.volume_id, Path(wanted.target_path)
-        name, real = folder_name(volume_id), os.path.realpath(target)
-        with self._locks.acquire(name) as cancel, self._locks.acquire(real):
-            known = self.get(volume_id)
-            # Without a record when that was lost, in a crash or later.
-            shown = self._around.state.is_bound_at(volume_id, target)
-            if known is not None:
-                check_same_request(known.record, wanted, bound=shown)
+        name, real_target = folder_name(volume_id), os.path.realpath(target)
+        with self._locks.acquire(name) as cancel, self._locks.acquire(real_target):
+            volume = self.get(volume_id)
+            bound = self._token_fs.is_bound_at(volume_id, target)
+            if volume is not None:
+                check_same_request(volume.record, wanted, bound=bound)
             try:
-                if not shown and self._volumes_at(target, real) - {name}:
+                if not bound and self._volumes_at(target, real_target) - {name}:
                     raise PublishedDifferently(
-                        f"target_path {target} belongs to another volume; unpublish that first"
+                        f"target_path {target} belongs to another volume; unpublish that one first"
                     )
-                if known is None:
-                    self._publish_first(wanted, cancel, shown=shown)
+                if volume is None:
+                    self._publish_first(wanted, cancel, bound=bound)
                     self._waits.forget(volume_id)
                 else:
-                    self._republish(known, target, shown=shown)
+                    self._republish(volume, target, bound=bound)
             except DriverError as error:
-                if known is None and not shown:
+                if volume is None and not bound:
                     raise
                 # A final code would make older kubelets remove the folder of a running pod.
                 raise NotReady(str(error)) from error
 
     def unpublish(self, volume_id: str, target: Path) -> None:
-        """Unmount and forget the volume; fine when there is nothing left to do.
+        """Unmount and forget a volume; repeating it does no harm.
 
         Raises:
-            InvalidRequest: the target belongs to another volume, and was left alone.
+            InvalidRequest: the target belongs to another volume, and is left as it is.
         """
-        name, real = folder_name(volume_id), os.path.realpath(target)
+        name, real_target = folder_name(volume_id), os.path.realpath(target)
         self._locks.cancel(name)
-        self._around.follower.wake()
-        with self._locks.acquire(name), self._locks.acquire(real):
-            own = self._around.state.is_bound_at(volume_id, target)
-            if not own and (found := self._volumes_at(target, real)) and name not in found:
-                problem = f"target_path {target} belongs to another volume"
-                raise InvalidRequest("NodeUnpublishVolume", [problem])
+        self._watcher.wake()
+        with self._locks.acquire(name), self._locks.acquire(real_target):
+            if not self._token_fs.is_bound_at(volume_id, target):
+                owners = self._volumes_at(target, real_target)
+                if owners and name not in owners:
+                    problem = f"target_path {target} belongs to another volume"
+                    raise InvalidRequest("NodeUnpublishVolume", [problem])
             self._waits.forget(volume_id)
             volume = self.get(volume_id)
             if volume is not None:
-                self._around.follower.unfollow(volume.record.source, volume_id)
+                self._watcher.unfollow(volume.record.source, volume_id)
                 volume.erase()
-                # Without its file it is not published any more, whatever fails from here on.
+                # Without its file the volume is not published any more, even if the rest fails.
                 self._remove(volume_id)
-                self._around.state.unbind(Path(volume.record.target_path))
-            self._around.state.unbind(target)
-            self._around.state.remove(name)
+                self._token_fs.unbind(Path(volume.record.target_path))
+            self._token_fs.unbind(target)
+            self._token_fs.remove(name)
 
     def sweep(self, stop: threading.Event) -> None:
         """Remove folders that no volume, no running call and no mount needs, until `stop`."""
-        for name in self._around.state.orphans():
+        for name in self._token_fs.orphans():
             if stop.is_set():
                 return
             with contextlib.suppress(InFlight), self._locks.acquire(name):
                 with self._lock:
-                    wanted = any(folder_name(volume_id) == name for volume_id in self._volumes)
-                # A call may have mounted it, and ended, since it was found.
-                if not wanted and name in self._around.state.orphans():
+                    published = {folder_name(volume_id) for volume_id in self._volumes}
+                # A call may have mounted the folder since the list was made.
+                if name not in published and name in self._token_fs.orphans():
                     log.warning("removing folder %s, which belongs to no volume", name)
-                    self._around.state.remove(name)
+                    self._token_fs.remove(name)
 
     def remaining(self) -> list[tuple[VolumeRecord, float]]:
-        """Seconds of life the token in each published file has left, where that is known."""
+        """Return the seconds of life of each published file's token, where they are known."""
         with self._lock:
             volumes = list(self._volumes.values())
         return [(v.record, v.remaining()) for v in volumes if math.isfinite(v.remaining())]
 
     def cancel(self) -> None:
-        """End every wait of a publish, also of one that is yet to begin; the process stops."""
+        """End every wait of a publish, now and from now on, because the process stops."""
         self._locks.cancel_all()
-        self._around.follower.wake()
+        self._watcher.wake()
 
-    def _volumes_at(self, target: Path, real: str) -> set[str]:
+    def _volumes_at(self, target: Path, real_target: str) -> set[str]:
         with self._lock:
             records = [volume.record for volume in self._volumes.values()]
-        return volumes_at_target(target, real, self._around.state.volumes_bound_at(target), records)
+        bound = self._token_fs.volumes_bound_at(target)
+        return volumes_at_target(target, real_target, bound, records)
 
-    def _republish(self, volume: Volume, target: Path, *, shown: bool) -> None:
-        """A republish: no network, no second mount, an error only when the token has expired."""
-        around, ref = self._around, volume.record.source
+    def _republish(self, volume: Volume, target: Path, *, bound: bool) -> None:
+        """Repair file and mount without the backend; fail only if the token has expired."""
+        ref, volume_id = volume.record.source, volume.record.volume_id
         if not volume.restore():
-            raise missing_error(ref, around.follower.latest(ref), around.clock.now())
-        # The file may be busy, or the new token not fit: the old one serves while it lives.
-        around.follower.request_rewrite(volume.record.volume_id)
-        if not shown:
-            around.state.bind(volume.record.volume_id, target)
+            raise missing_error(ref, self._watcher.latest(ref), self._clock.now())
+        # Not here: the file may be busy, and the old token serves while it is valid.
+        self._watcher.request_rewrite(volume_id)
+        if not bound:
+            self._token_fs.bind(volume_id, target)
         if volume.remaining() <= 0:
-            raise expired_error(ref, around.follower.latest(ref), around.clock.now())
+            raise expired_error(ref, self._watcher.latest(ref), self._clock.now())
 
-    def _publish_first(self, wanted: VolumeRecord, cancel: threading.Event, *, shown: bool) -> None:
-        """All of it, or nothing; what is `shown` already stays, a pod may be using it."""
-        around, volume_id, target = self._around, wanted.volume_id, Path(wanted.target_path)
-        record = resolve_template(wanted, around.config_maps, cancel)
+    def _publish_first(self, wanted: VolumeRecord, cancel: threading.Event, *, bound: bool) -> None:
+        volume_id, target = wanted.volume_id, Path(wanted.target_path)
+        record = resolve_template(wanted, self._config_maps, cancel)
         with contextlib.ExitStack() as undo:
-            around.follower.follow(record.source, volume_id)
-            undo.callback(around.follower.unfollow, record.source, volume_id)
-            token = self._token(record, cancel)
-            volume = self._volume(record)
+            self._watcher.follow(record.source, volume_id)
+            undo.callback(self._watcher.unfollow, record.source, volume_id)
+            token = self._wait_for_token(record, cancel)
+            volume = self._new_volume(record)
             undo.callback(self._remove, volume_id)
-            if not shown:
-                undo.callback(around.state.remove, folder_name(volume_id))
-            around.state.create_folder(volume_id)
-            written = volume.write_initial(token, bound=shown)
-            if not shown:
-                undo.callback(around.state.unbind_if_possible, target)
-                around.state.bind(volume_id, target)
+            # A volume that is bound already stays: a pod may be using it.
+            if not bound:
+                undo.callback(self._token_fs.remove, folder_name(volume_id))
+            self._token_fs.create_folder(volume_id)
+            written = volume.write_initial(token, bound=bound)
+            if not bound:
+                undo.callback(self._token_fs.unbind_if_possible, target)
+                self._token_fs.bind(volume_id, target)
             record.save(volume.folder)
             self._add(volume)
-            # A token that came since `_token` found no volume to rewrite.
-            late = volume.latest_token() is not token
-            if not written or (late and volume.rewrite(leased=True)[0] is RewriteResult.BUSY):
-                around.follower.request_rewrite(volume_id)
+            # A newer token that came in the meantime found no volume to rewrite.
+            outdated = volume.latest_token() is not token
+            if not written or (outdated and volume.rewrite(leased=True)[0] is RewriteResult.BUSY):
+                self._watcher.request_rewrite(volume_id)
             undo.pop_all()
 
-    def _token(self, record: VolumeRecord, cancel: threading.Event) -> AccessToken:
-        """A token that is valid long enough, or why there is none. Waits if it may."""
-        around, ref = self._around, record.source
-        minimum = record.attributes.min_validity
-        # Half of the server's threads stay free, or waiting pods would block unpublishing ones.
-        # The others still take one look: a token that is there must not wait for any that is not.
-        with self._waits.allowed_wait(record.volume_id) as patience:
+    def _wait_for_token(self, record: VolumeRecord, cancel: threading.Event) -> AccessToken:
+        """Return a token that is valid long enough; raise the reason if there is none."""
+        ref, minimum = record.source, record.attributes.min_validity
+        # Half of the server's threads never wait, or waiting pods would block unpublishing ones.
+        # A call that may not wait still gets one answer of the backend: a token that is there
+        # must not wait for tokens that are not.
+        with self._waits.allowed_wait(record.volume_id) as seconds:
 
-            def over(sighting: ObservedCompanion) -> bool:
-                seen = sighting.answered or sighting.error is not None
-                settled = can_stop_waiting(sighting, around.clock.now(), minimum)
-                return settled or (seen and not patience)
+            def is_enough(observed: ObservedCompanion) -> bool:
+                answered = observed.answered or observed.error is not None
+                if answered and not seconds:
+                    return True
+                return can_stop_waiting(observed, self._clock.now(), minimum)
 
-            look = min(around.publish_wait, FIRST_LOOK)
-            sighting = around.follower.wait(ref, over, patience or look, cancel)
-        now = around.clock.now()
-        companion = sighting.companion
-        if (
-            companion is None
-            or companion.token is None
-            or not is_valid_for_start(sighting, now, minimum)
-        ):
-            raise unavailable_error(ref, sighting, now, minimum)
-        return companion.token
+            limit = seconds or self._waits.first_answer
+            observed = self._watcher.wait(ref, is_enough, limit, cancel)
+        now = self._clock.now()
+        token = None if observed.companion is None else observed.companion.token
+        if token is None or not is_valid_for_start(observed, now, minimum):
+            raise unavailable_error(ref, observed, now, minimum)
+        return token
 
-    def _volume(self, record: VolumeRecord) -> Volume:
-        folder = self._around.state.folder(record.volume_id)
-        return Volume(record, folder, self._around.follower, self._around.clock)
+    def _new_volume(self, record: VolumeRecord) -> Volume:
+        folder = self._token_fs.folder(record.volume_id)
+        return Volume(record, folder, self._watcher, self._clock)
 
     def _add(self, volume: Volume) -> None:
         with self._lock:
             self._volumes[volume.record.volume_id] = volume
-            self._around.metrics.set_volumes(len(self._volumes))
+            self._metrics.set_volumes(len(self._volumes))
 
     def _remove(self, volume_id: str) -> None:
         with self._lock:
             self._volumes.pop(volume_id, None)
-            self._around.metrics.set_volumes(len(self._volumes))
+            self._metrics.set_volumes(len(self._volumes))

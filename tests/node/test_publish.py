@@ -790,8 +790,8 @@ class SlowStore(DirectoryStore):
 def test_waiting_publishes_do_not_hold_up_others(
     stopped_node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # So that nobody's patience ends by itself.
-    monkeypatch.setattr("csidriver.node.volume_manager.FIRST_LOOK", 60.0)
+    # So that no call ends by itself.
+    monkeypatch.setattr("csidriver.node.publish_wait.FIRST_ANSWER", 60.0)
     stopped_node.plugin_store = SlowStore(stopped_node.store_root, poll=0.005)
     stopped_node.start(publish_wait=60.0)
     calls = [
