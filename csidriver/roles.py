@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from csidriver import flags
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
     from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.directory import DirectoryStore
+    from csidriver.adapters.issuer_files import IssuerFiles
     from csidriver.adapters.kubernetes import CredentialSource, KubernetesStore
     from csidriver.adapters.x509 import CertificateFactory
+    from csidriver.core.refresh.state import RefreshContext
     from csidriver.node.plugin import NodeStore
     from csidriver.refresher.leader_election import LeaderLock
     from csidriver.webhook.certificate_secret import SecretStore
@@ -74,8 +77,6 @@ def refresher(
     from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.issuer_files import IssuerFiles
     from csidriver.adapters.oauth import TokenEndpoints
-    from csidriver.core.refresh.schedule import RequestTimeouts
-    from csidriver.core.refresh.state import RefreshContext
     from csidriver.refresher.controller import Controller
     from csidriver.refresher.effect_interpreter import Interpreter
     from csidriver.refresher.leader_election import LeaderElector
@@ -105,20 +106,27 @@ def refresher(
         deployment=SourceRef(common.driver_namespace, REFRESHER),
     )
 
-    def context() -> RefreshContext:
-        return RefreshContext(
-            issuers=issuers.current(),
-            holder=settings.identity,
-            timeouts=RequestTimeouts(settings.http_timeout, settings.takeover_after),
-            driver_namespace=common.driver_namespace,
-            tokens_namespace=common.tokens_namespace,
-            namespaces=settings.namespaces,
-        )
-
     def new_controller() -> Controller:
+        context = partial(_refresh_context, common, settings, issuers)
         return Controller(store, Interpreter(ports), context, clock, metrics)
 
     return Refresher(elector, spool_lock, new_controller)
+
+
+def _refresh_context(
+    common: CommonSettings, settings: RefresherSettings, issuers: "IssuerFiles"
+) -> "RefreshContext":
+    from csidriver.core.refresh.schedule import RequestTimeouts
+    from csidriver.core.refresh.state import RefreshContext
+
+    return RefreshContext(
+        issuers=issuers.current(),
+        holder=settings.identity,
+        timeouts=RequestTimeouts(settings.http_timeout, settings.takeover_after),
+        driver_namespace=common.driver_namespace,
+        tokens_namespace=common.tokens_namespace,
+        namespaces=settings.namespaces,
+    )
 
 
 def _refresher_backend(
