@@ -7,7 +7,7 @@ a token that was pasted into the wrong field.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -47,6 +47,11 @@ class InjectionEntry:
     owner: int
     template_config_map: str | None
 
+    @classmethod
+    def from_fields(cls, label: str, fields: Mapping[str, Any]) -> "InjectionEntry":
+        template = fields.get("templateConfigMapName")
+        return cls(label, fields["secretName"], fields["container"], fields["owner"], template)
+
     @property
     def file_name(self) -> str:
         """Name of the token file, in the volume and in the container."""
@@ -55,9 +60,8 @@ class InjectionEntry:
     @property
     def volume(self) -> dict[str, Any]:
         """The pod's volume; entries that differ in the container only share it."""
-        key = json.dumps(
-            [self.secret_name, self.owner, self.template_config_map], separators=(",", ":")
-        )
+        identity = [self.secret_name, self.owner, self.template_config_map]
+        key = json.dumps(identity, separators=(",", ":")).encode()
         attributes = {
             "secretName": self.secret_name,
             "fileName": self.file_name,
@@ -69,7 +73,7 @@ class InjectionEntry:
         if self.template_config_map is not None:
             attributes["templateConfigMapName"] = self.template_config_map
         return {
-            "name": f"oauth2-{hashlib.sha256(key.encode()).hexdigest()[:10]}",
+            "name": f"oauth2-{hashlib.sha256(key).hexdigest()[:10]}",
             "csi": {"driver": DRIVER_NAME, "readOnly": True, "volumeAttributes": attributes},
         }
 
@@ -123,7 +127,7 @@ def parse(annotation: str) -> ParsedAnnotation:
         problems += found
         warnings += [f"{label}: {warning}" for warning in _warnings(element)]
         if not found:
-            entries.append(_entry(label, element.fields))
+            entries.append(InjectionEntry.from_fields(label, element.fields))
     return ParsedAnnotation(tuple(entries), tuple(problems), tuple(warnings))
 
 
@@ -167,22 +171,9 @@ def _problems(entry: _JsonObject) -> Iterator[str]:
                 f'field "{key}" must be a name of lower case letters, digits, "-" and ".", '
                 f"at most {LONGEST_NAME} characters"
             )
-    if "owner" in fields and not _is_uid(fields["owner"]):
+    owner = fields.get("owner", 0)
+    if type(owner) is not int or not 0 <= owner <= _LAST_UID:  # isinstance accepts true
         yield f'field "owner" must be a uid: an integer from 0 to {_LAST_UID}, without quotes'
-
-
-def _entry(label: str, fields: dict[str, Any]) -> InjectionEntry:
-    return InjectionEntry(
-        label=label,
-        secret_name=fields["secretName"],
-        container=fields["container"],
-        owner=fields["owner"],
-        template_config_map=fields.get("templateConfigMapName"),
-    )
-
-
-def _is_uid(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= _LAST_UID  # isinstance would let true pass
 
 
 def _warnings(entry: _JsonObject) -> Iterator[str]:

@@ -30,7 +30,7 @@ class RotationPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A CA or serving certificate. `id` is its SHA-256, `issuer` the id of the CA that signed it."""
+    """A CA or serving certificate. `id` is its SHA-256, `issuer` the id of the signing CA."""
 
     id: str
     issuer: str

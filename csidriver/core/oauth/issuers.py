@@ -74,10 +74,7 @@ class Issuers:
 
     @classmethod
     def parse(cls, documents: Iterable[tuple[str, Any]]) -> "Issuers":
-        """Merge documents, given as (file name, decoded YAML).
-
-        Raises InvalidSettings with every problem of every file.
-        """
+        """Merge pairs of file name and decoded YAML; raise InvalidSettings with all problems."""
         problems: list[str] = []
         found: dict[str, Issuer] = {}
         for origin, document in documents:
@@ -139,9 +136,6 @@ KEYS = {
 _FIELDS = {key: name for name, key in KEYS.items()}
 _TEXTS = {"name", "issuer", "token_endpoint", "client_auth", "ca_file", "scope", "proxy"}
 _TEXTS |= {"introspection_endpoint"}
-_FLAGS = {"default", "internal"}
-_LISTS = {"namespaces", "endpoint_hosts"}
-_URLS = ("issuer", "token_endpoint", "introspection_endpoint")
 
 
 def _issuers_of(origin: str, document: Any, problems: list[str]) -> list[Issuer]:
@@ -184,11 +178,11 @@ def _convert(name: str, raw: Any) -> Any:
         if raw is None or isinstance(raw, str):
             return raw or ""
         raise ValueError("must be a text")
-    if name in _FLAGS:
+    if name in {"default", "internal"}:
         if isinstance(raw, bool):
             return raw
         raise ValueError("must be true or false")
-    if name in _LISTS:
+    if name in {"namespaces", "endpoint_hosts"}:
         if isinstance(raw, list) and all(isinstance(item, str) for item in raw):
             return tuple(raw)
         raise ValueError("must be a list of texts")
@@ -229,7 +223,7 @@ def _problems(issuer: Issuer) -> list[str]:
         )
     if issuer.default_lifetime > MAX_LIFETIME:
         problems.append(f"defaultLifetime must be at most {MAX_LIFETIME:.0f}")
-    for name in _URLS:
+    for name in ("issuer", "token_endpoint", "introspection_endpoint"):
         url = getattr(issuer, name)
         problem = validate_endpoint(url, internal=issuer.internal) if url else ""
         if problem:

@@ -65,7 +65,7 @@ class VolumeAttributes:
         given = {k: v for k, v in context.items() if not k.startswith(KUBELET_PREFIX)}
         problems = _unknown(given)
         reader = _Reader(given, problems)
-        pod_group = _pod_group(fs_group, problems)
+        pod_group = reader.convert("the pod's fsGroup", fs_group, _id, None) if fs_group else None
         if "owner" not in given and pod_group is None:
             problems.append("owner is required unless the pod sets fsGroup: the uid of the file")
         if "secretName" not in given:
@@ -97,14 +97,16 @@ class _Reader:
     problems: list[str]
 
     def take(self, key: str, convert: Callable[[str], T], default: T) -> T:
-        if key not in self.given:
-            return default
+        text = self.given.get(key)
+        return default if text is None else self.convert(key, text, convert, default)
+
+    def convert(self, name: str, text: str, convert: Callable[[str], T], default: T) -> T:
         try:
-            return convert(self.given[key])
+            return convert(text)
         except ValueError as error:
-            self.problems.append(f"{key} {error}")
+            self.problems.append(f"{name} {error}")
         except InvalidTemplate as error:
-            self.problems.extend(f"{key} {problem}" for problem in error.problems)
+            self.problems.extend(f"{name} {problem}" for problem in error.problems)
         return default
 
 
@@ -118,16 +120,6 @@ def _unknown(given: Mapping[str, str]) -> list[str]:
     if len(unknown) > _MAX_UNKNOWN:
         problems.append(f"{len(unknown) - _MAX_UNKNOWN} more keys are unknown")
     return problems
-
-
-def _pod_group(fs_group: str, problems: list[str]) -> int | None:
-    if not fs_group:
-        return None
-    try:
-        return _id(fs_group)
-    except ValueError as error:
-        problems.append(f"the pod's fsGroup {error}")
-        return None
 
 
 def _object_name(text: str) -> str:
