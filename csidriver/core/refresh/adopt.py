@@ -1,22 +1,13 @@
-"""How a source becomes a grant, and how a grant is given up (docs/protocol.md 2, 3)."""
+"""Adoption of a source and its edits, and the deletion of its grant (docs/protocol.md 2, 3)."""
 
 from dataclasses import replace
 
 from csidriver.core import companion
-from csidriver.core.kubernetes.secret import SecretPatch
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.jwt import unverified_claims
-from csidriver.core.refresh import grant_secret
+from csidriver.core.refresh import effects, grant_secret
 from csidriver.core.refresh.commit import store_grant
 from csidriver.core.refresh.companion_update import own_companion, store_companion_and_mirror
-from csidriver.core.refresh.effects import (
-    CreateSecret,
-    DeleteSecret,
-    FindDuplicates,
-    Now,
-    PatchSecret,
-    SpoolClear,
-)
 from csidriver.core.refresh.grant import Grant, SourceToken, adopt, compare_source
 from csidriver.core.refresh.schedule import min_interval
 from csidriver.core.refresh.source import Source
@@ -25,16 +16,17 @@ from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.status import Status, TokenWarning
 from csidriver.errors import InvalidSecret, NoIssuer
 
-# A deleted source may be on its way back: re-created by hand or by a GitOps tool. Seconds.
+# Seconds that grant and companion outlive their source: a user or GitOps may re-create it.
 DELETE_GRACE = 600.0
 
 
 def sync_from_source(
     state: TokenState, context: RefreshContext
 ) -> Effects[tuple[TokenState, StatusOverride | None]]:
-    """Adopt a new or reseeded source, recognise a restored old seed, say what ails the source.
+    """Adopt a new or reseeded source, or merge an edit of the present one.
 
-    A source of which only the version is known holds what was seen before: nothing to do.
+    The second result says why the source cannot be used. A source of which only the version is
+    known has not changed.
     """
     secret = state.source
     if secret is None or state.source_data_omitted:
@@ -45,24 +37,27 @@ def sync_from_source(
     except InvalidSecret as error:
         state = yield from _force_reread_after_restart((yield from _recreate_grant(state, context)))
         return state, StatusOverride(Status.INVALID, "; ".join(error.problems))
-    if state.grant is not None:
-        verdict = compare_source(state.grant, source)
-        if verdict is not SourceToken.NEW:
-            before = state.grant
-            state = yield from _recreate_grant(state, context)
-            return (yield from _store_source_edit(state, before, source, verdict))
-    hint = source.document.access_token
-    iss = "" if hint is None else unverified_claims(hint).iss
+    grant = state.grant
+    token = SourceToken.NEW if grant is None else compare_source(grant, source)
+    if grant is not None and token is not SourceToken.NEW:
+        state = yield from _recreate_grant(state, context)
+        return (yield from _store_source_edit(state, grant, source, token))
     try:
-        issuer = context.issuers.select_issuer(source.ref.namespace, source.issuer, iss)
+        issuer = _select_issuer(source, context)
     except NoIssuer as error:
         state = yield from _force_reread_after_restart((yield from _recreate_grant(state, context)))
-        return state, StatusOverride(Status.MISCONFIGURED, str(error), blocks=state.grant is None)
+        return state, StatusOverride(Status.MISCONFIGURED, str(error), blocks=grant is None)
     return (yield from _adopt(state, source, issuer, context)), None
 
 
+def _select_issuer(source: Source, context: RefreshContext) -> Issuer:
+    access_token = source.document.access_token
+    iss = "" if access_token is None else unverified_claims(access_token).iss
+    return context.issuers.select_issuer(source.ref.namespace, source.issuer, iss)
+
+
 def _drop_if_superseded(state: TokenState) -> TokenState:
-    """A remembered grant is worth nothing once nodes have seen a later one (section 2.7)."""
+    """Forget a deleted grant if nodes have seen a later generation (section 2.7)."""
     if (
         state.grant_missing_in_store
         and state.grant
@@ -73,17 +68,25 @@ def _drop_if_superseded(state: TokenState) -> TokenState:
 
 
 def _recreate_grant(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
-    """Put back a grant that somebody deleted, or replaced by an older copy of it."""
+    """Write a grant again that was deleted or replaced by an older copy."""
     if not state.grant_missing_in_store or state.grant is None:
         return state
+    return (yield from _create_or_store(state, state.grant, context))
+
+
+def _create_or_store(
+    state: TokenState, grant: Grant, context: RefreshContext
+) -> Effects[TokenState]:
     if state.grant_secret is not None:
-        return (yield from store_grant(state, state.grant))
-    created = yield from CreateSecret(grant_secret.to_secret(state.grant, context.driver_namespace))
-    return state.with_grant(created, state.grant)
+        return (yield from store_grant(state, grant))
+    created = yield from effects.CreateSecret(
+        grant_secret.to_secret(grant, context.driver_namespace)
+    )
+    return state.with_grant(created, grant)
 
 
 def _force_reread_after_restart(state: TokenState) -> Effects[TokenState]:
-    """See to it that a restart reads this source: our own notes on it will hide the edit."""
+    """Make a restart read the source, although our status annotation is its newest write."""
     grant = state.grant
     if grant is None or not grant.source_version:
         return state
@@ -91,37 +94,29 @@ def _force_reread_after_restart(state: TokenState) -> Effects[TokenState]:
 
 
 def _store_source_edit(
-    state: TokenState, before: Grant, source: Source, verdict: SourceToken
+    state: TokenState, grant: Grant, source: Source, token: SourceToken
 ) -> Effects[tuple[TokenState, StatusOverride | None]]:
-    """Learn what a source says besides its token; that is stored along with the next refresh.
-
-    Unless it is lost otherwise: our own notes on the source hide an edit from a restart.
-    """
-    now = yield from Now()
-    version = "" if state.source is None else state.source.resource_version
-    noted = _merge_source_edit(before, source, verdict, now)
-    if source.issuer and source.issuer != noted.issuer:
-        state = yield from _force_reread_after_restart(replace(state, grant=noted))
-        return state, StatusOverride(
-            Status.MISCONFIGURED, _issuer_changed_message(noted), blocks=True
+    """Merge an edit. Store it only if our status annotation would hide it from a restart."""
+    now = yield from effects.Now()
+    merged = _merge_source_edit(grant, source, token, now)
+    if source.issuer and source.issuer != merged.issuer:
+        state = yield from _force_reread_after_restart(replace(state, grant=merged))
+        message = (
+            f"the token belongs to issuer {merged.issuer!r}, the annotation names another one; "
+            "restore the annotation, or log in there and put the new token into the Secret"
         )
-    noted = replace(noted, source_version=version)
-    if (noted.source_uid, noted.client, noted.key) != (
-        before.source_uid,
-        before.client,
-        before.key,
-    ):
-        return (yield from store_grant(state, noted)), None
-    return replace(state, grant=noted), None
+        return state, StatusOverride(Status.MISCONFIGURED, message, blocks=True)
+    merged = replace(merged, source_version=_source_version(state))
+    if (source.uid, source.client, source.key) != (grant.source_uid, grant.client, grant.key):
+        return (yield from store_grant(state, merged)), None
+    return replace(state, grant=merged), None
 
 
-def _merge_source_edit(grant: Grant, source: Source, verdict: SourceToken, now: float) -> Grant:
-    """The grant with what the source says now."""
+def _merge_source_edit(grant: Grant, source: Source, token: SourceToken, now: float) -> Grant:
     warning = grant.warning if grant.warning != TokenWarning.OLD_SEED_RESTORED.value else ""
-    if verdict is SourceToken.OLD:
+    if token is SourceToken.OLD:
         warning = TokenWarning.OLD_SEED_RESTORED.value
     if grant.status is Status.CLIENT_REJECTED and grant.client != source.client:
-        # What was refused has been corrected; still no faster than the rule between two sends.
         soon = now + min_interval(grant.lifetime)
         grant = replace(grant, failures=0, next_refresh=min(soon, grant.next_refresh or soon))
     return replace(
@@ -129,72 +124,64 @@ def _merge_source_edit(grant: Grant, source: Source, verdict: SourceToken, now: 
     )
 
 
+def _source_version(state: TokenState) -> str:
+    return "" if state.source is None else state.source.resource_version
+
+
 def _adopt(
     state: TokenState, source: Source, issuer: Issuer, context: RefreshContext
 ) -> Effects[TokenState]:
-    now = yield from Now()
-    version = "" if state.source is None else state.source.resource_version
-    grant = replace(adopt(source, issuer, now, state.grant), source_version=version)
-    # Grants may have been lost while companions were not: a companion never goes back.
+    now = yield from effects.Now()
+    grant = replace(adopt(source, issuer, now, state.grant), source_version=_source_version(state))
+    # Grants may have been lost while companions were not: a companion's generation never falls.
     grant = replace(
         grant, generation=max(grant.generation, companion.generation_of(state.companion) + 1)
     )
-    # Announced before anything takes time: a copy that is adopted meanwhile is the younger one, and
-    # must hear of this one before it sends.
-    yield from FindDuplicates(state.ref, grant.adopted_at, grant.token_hashes)
-    if state.grant_secret is None:
-        stored = yield from CreateSecret(grant_secret.to_secret(grant, context.driver_namespace))
-    else:
-        patch = SecretPatch(data=dict(grant_secret.to_data(grant)))
-        stored = yield from PatchSecret(state.grant_secret, patch)
-        # A reply of an exchange for the token that was replaced is of no use any more.
-        yield from SpoolClear(state.ref)
-    state = replace(
-        state.with_grant(stored, grant),
-        mirrored_generation=grant.generation,
-        mirror_refused_at=None,
-    )
-    # Nodes learn the reason for their wait before the first exchange, which may take a while.
+    # Register this grant before the slow writes: a copy adopted meanwhile is younger and must find
+    # this one before it sends.
+    yield from effects.FindDuplicates(state.ref, grant.adopted_at, grant.token_hashes)
+    reseeded = state.grant_secret is not None
+    state = yield from _create_or_store(state, grant, context)
+    if reseeded:
+        # A reply to the replaced token is useless.
+        yield from effects.SpoolClear(state.ref)
+    state = replace(state, mirrored_generation=grant.generation, mirror_refused_at=None)
+    # Tell nodes why they wait before the first request, which may take long.
     return (yield from store_companion_and_mirror(state, context, None))
 
 
-def _issuer_changed_message(grant: Grant) -> str:
-    return (
-        f"the token belongs to issuer {grant.issuer!r}, the annotation names another one; "
-        "restore the annotation, or log in there and put the new token into the Secret"
-    )
+def bound_issuer(grant: Grant, context: RefreshContext) -> Issuer:
+    """Return the issuer that the grant was adopted with. Raises NoIssuer.
 
-
-def bound_issuer(grant: Grant, context: RefreshContext) -> Issuer | str:
-    """The issuer a grant is bound to, or why its refresh token must not be sent anywhere.
-
-    A refresh token goes only to the issuer it was adopted with, so that nobody who may edit the
-    Secret can have it sent to another one.
+    The refresh token goes to no other issuer, so that a user who may edit the Secret cannot have it
+    sent elsewhere.
     """
     bound = context.issuers.by_name.get(grant.issuer)
     if bound is None or bound.identifier != grant.issuer_identity:
-        return (
+        raise NoIssuer(
             f"issuer {grant.issuer!r} is not configured as it was when the token was adopted; "
             "restore its configuration, or log in again"
         )
     if bound.namespaces and grant.ref.namespace not in bound.namespaces:
-        return f"issuer {grant.issuer!r} is no longer open to namespace {grant.ref.namespace!r}"
+        raise NoIssuer(
+            f"issuer {grant.issuer!r} is no longer open to namespace {grant.ref.namespace!r}"
+        )
     return bound
 
 
 def delete_after_grace(state: TokenState) -> Effects[TokenState]:
-    """The source is gone: send nothing, and delete what is ours once it stays away."""
+    """Delete grant and companion when the source has been absent for the grace period."""
     if state.grant is None and state.grant_secret is None and state.companion is None:
         return replace(state, next_reconcile=None)
-    now = yield from Now()
+    now = yield from effects.Now()
     since = now if state.source_deleted_at is None else state.source_deleted_at
     if now < since + DELETE_GRACE:
-        # Look again before deleting: the event of its return may have been missed.
+        # Read the source again before deleting: the watch may have missed its return.
         return replace(
             state, source_deleted_at=since, source_stale=True, next_reconcile=since + DELETE_GRACE
         )
     for secret in (own_companion(state), state.grant_secret):
         if secret is not None:
-            yield from DeleteSecret(secret)
-    yield from SpoolClear(state.ref)
+            yield from effects.DeleteSecret(secret)
+    yield from effects.SpoolClear(state.ref)
     return TokenState(state.ref, source_stale=False, grant_stale=False)

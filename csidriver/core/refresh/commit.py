@@ -1,24 +1,24 @@
-"""Storing what an exchange brought: it is never given up, and never undoes what others stored.
+"""Storage of a grant after a token request (docs/protocol.md 4.6).
 
-The rules are docs/protocol.md section 4.6; what a conflict means is decided in `conflict`.
+Retries until the outcome is stored, and overwrites no newer grant of another writer.
 """
 
 from dataclasses import replace
 from enum import Enum
 
-from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.effects import CreateSecret, GetSecret, PatchSecret, Wait, YieldWorker
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.state import Effects, TokenState
 from csidriver.errors import InvalidSecret, StoreConflict, StoreError
 
-# Most seconds between two tries to store an outcome; storing it is never given up.
+# Seconds, the longest pause between two attempts to store an outcome.
 MAX_COMMIT_PAUSE = 5.0
 
 
 class Conflict(Enum):
-    """Why a commit met a different grant than it was computed from (protocol section 4.6)."""
+    """Why the stored grant differs from the one that a commit was computed from."""
 
     REBASE = "rebase"
     ARRIVED = "arrived"
@@ -28,24 +28,23 @@ class Conflict(Enum):
 
 
 def store_grant(state: TokenState, grant: Grant) -> Effects[TokenState]:
-    """Store a grant whose loss would cost nothing. Raises StoreError."""
-    base = grant_secret_or_conflict(state)
-    stored = yield from PatchSecret(base, SecretPatch(data=dict(grant_secret.to_data(grant))))
+    """Store a grant once. Raises StoreError."""
+    base = _grant_secret(state)
+    stored = yield from PatchSecret(base, grant_secret.to_patch(grant))
     return state.with_grant(stored, grant)
 
 
 def commit(state: TokenState, before: Grant, after: Grant) -> Effects[TokenState]:
-    """Store a grant computed from `before`, however long it takes and whoever writes in between.
+    """Store a grant computed from `before`, and repeat after conflicts and failures.
 
-    A conflict never drops a reply: it is rebased unless the grant has moved on without us.
+    If the stored grant has newer tokens, it stays, and the result is marked stale.
     """
-    base = grant_secret_or_conflict(state)
+    base = _grant_secret(state)
+    has_reply = after.generation > before.generation
     pause = 0.0
     while True:
         try:
-            stored = yield from PatchSecret(
-                base, SecretPatch(data=dict(grant_secret.to_data(after)))
-            )
+            stored = yield from PatchSecret(base, grant_secret.to_patch(after))
             return state.with_grant(stored, after)
         except StoreConflict:
             pass
@@ -53,48 +52,46 @@ def commit(state: TokenState, before: Grant, after: Grant) -> Effects[TokenState
             pause = yield from _wait(pause)
             continue
         try:
-            fresh = yield from GetSecret(base.namespace, base.name)
-            if fresh is None and after.generation > before.generation:
-                # Deleted under our hands; the refresh token we hold exists nowhere else.
+            current = yield from GetSecret(base.namespace, base.name)
+            if current is None and has_reply:
+                # Somebody deleted the grant; the new refresh token exists only here.
                 stored = yield from CreateSecret(grant_secret.to_secret(after, base.namespace))
                 return state.with_grant(stored, after)
         except StoreError:
             pause = yield from _wait(pause)
             continue
-        conflict = _read_conflict(fresh, before, after)
-        if fresh is None or conflict is not Conflict.REBASE:
-            kept = conflict is Conflict.PEER_WON
-            return replace(
-                state, source_stale=True, grant_stale=True, spooled=state.spooled and not kept
-            )
-        base = fresh
+        conflict = _read_conflict(current, before, after)
+        if current is None or conflict is not Conflict.REBASE:
+            keeps_spool = conflict is Conflict.PEER_WON
+            spooled = state.spooled and not keeps_spool
+            return replace(state, source_stale=True, grant_stale=True, spooled=spooled)
+        base = current
 
 
-def grant_secret_or_conflict(state: TokenState) -> Secret:
-    """The grant's Secret as this process knows it. Raises StoreConflict if it knows none."""
+def _grant_secret(state: TokenState) -> Secret:
+    """Return the grant's Secret. Raises StoreConflict if it is not known."""
     if state.grant_secret is None:
         raise StoreConflict(f"the grant of Secret {state.ref} is gone")
     return state.grant_secret
 
 
-def _read_conflict(fresh: Secret | None, before: Grant, after: Grant) -> Conflict:
+def _read_conflict(current: Secret | None, before: Grant, after: Grant) -> Conflict:
     try:
-        stored = None if fresh is None else grant_secret.from_secret(fresh)
+        stored = None if current is None else grant_secret.from_secret(current)
     except InvalidSecret:
-        # Damaged under our hands: tokens in hand mend it, anything else leaves it to its reader.
-        tokens = after.generation > before.generation
-        return Conflict.REBASE if tokens else Conflict.ARRIVED
+        # New tokens repair a damaged grant. Without them load_grant reports it.
+        return Conflict.REBASE if after.generation > before.generation else Conflict.ARRIVED
     return classify_conflict(stored, before, after)
 
 
 def classify_conflict(stored: Grant | None, before: Grant, after: Grant) -> Conflict:
-    """What happened to the grant since our intent, seen from the reply we hold."""
+    """Compare the stored grant with the one that the commit was computed from."""
     if stored is None:
         return Conflict.GONE
     fenced = before.intent is None or (
         stored.intent is not None and stored.intent.nonce == before.intent.nonce
     )
-    # Whoever took our intent over, tokens in hand are worth more than an attempt in flight.
+    # If another replica took the intent over, new tokens still win over its attempt.
     ours = fenced or after.generation > before.generation
     if ours and stored.live_hash == before.live_hash and stored.generation == before.generation:
         return Conflict.REBASE
@@ -106,7 +103,6 @@ def classify_conflict(stored: Grant | None, before: Grant, after: Grant) -> Conf
 
 
 def _wait(pause: float) -> Effects[float]:
-    """Wait, the first time after stepping aside; returns the pause that was made."""
     if not pause:
         yield from YieldWorker()
     pause = min(MAX_COMMIT_PAUSE, pause * 2 or MAX_COMMIT_PAUSE / 16)

@@ -1,7 +1,7 @@
-"""Telling nodes and users: the companion, the mirror in the source, the status annotations.
+"""The companion, and the order of all writes for nodes and users (docs/protocol.md 4.7).
 
-Level-triggered: every visit compares what should be there with what was last seen and writes only
-the difference. Nothing here can lose a token, the grant has it already.
+Level-triggered: compares the objects with the desired ones, and writes only the difference. A lost
+write loses no token, because the grant has it already.
 """
 
 from dataclasses import replace
@@ -10,8 +10,8 @@ from csidriver.core import annotations as core_annotations
 from csidriver.core import companion
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
-from csidriver.core.refresh import login_expiry
 from csidriver.core.refresh.effects import CreateSecret, Now, PatchSecret, SpoolClear
+from csidriver.core.refresh.login_expiry import next_warning
 from csidriver.core.refresh.mirror import MIRROR_RETRY, store_mirror
 from csidriver.core.refresh.source_annotations import (
     StatusOverride,
@@ -25,10 +25,10 @@ from csidriver.core.status import Status
 def store_companion_and_mirror(
     state: TokenState, context: RefreshContext, override: StatusOverride | None
 ) -> Effects[TokenState]:
-    """Write companion and mirror where they lag behind, then plan the next visit."""
+    """Write companion and mirror where they differ, then set `next_reconcile`."""
     now = yield from Now()
     state, foreign = yield from store_companion(state, context, override, now)
-    # A document that could not be adopted may hold a human's new token: leave it to its author.
+    # Do not mirror over a source with a problem: it may hold the user's new token.
     state = yield from store_mirror(state, foreign or override, now, mirrors=override is None)
     if state.spooled:
         yield from SpoolClear(state.ref)
@@ -37,51 +37,52 @@ def store_companion_and_mirror(
 
 
 def _next_reconcile(state: TokenState, override: StatusOverride | None, now: float) -> float | None:
-    """When to come again (epoch seconds), None if only a change can help."""
-    if state.grant is None or (override is not None and override.blocks):
-        return state.requeue_at
-    following, refused_at = state.grant.next_refresh, state.mirror_refused_at
-    if state.requeue_at is not None and following is not None and following <= now:
-        following = None  # due, but something is to be waited for first
-    owed = override is None and state.mirrored_generation < state.grant.generation
-    retry = refused_at + MIRROR_RETRY if owed and refused_at is not None else None
-    planned = (state.requeue_at, following, retry, login_expiry.next_warning(state.grant, now))
-    return min((at for at in planned if at is not None), default=None)
+    """Return epoch seconds, or None if only a change of an object can help."""
+    grant, requeue_at, refused_at = state.grant, state.requeue_at, state.mirror_refused_at
+    if grant is None or (override is not None and override.blocks):
+        return requeue_at
+    # A refresh that is due and was not made waits for `requeue_at`.
+    waits = requeue_at is not None and grant.next_refresh is not None and grant.next_refresh <= now
+    refresh_at = None if waits else grant.next_refresh
+    retries_mirror = override is None and state.mirror_outdated and refused_at is not None
+    mirror_at = (refused_at or 0.0) + MIRROR_RETRY if retries_mirror else None
+    times = (requeue_at, refresh_at, mirror_at, next_warning(grant, now))
+    return min((at for at in times if at is not None), default=None)
 
 
 def own_companion(state: TokenState) -> Secret | None:
-    """The companion, unless the object under its name is somebody else's."""
-    seen = companion.parse_or_none(state.companion)
-    return state.companion if seen is not None and seen.source == state.ref else None
+    """Return the companion unless another owner's object has its name."""
+    observed = companion.parse_or_none(state.companion)
+    return state.companion if observed is not None and observed.source == state.ref else None
 
 
 def store_companion(
     state: TokenState, context: RefreshContext, override: StatusOverride | None, now: float
 ) -> Effects[tuple[TokenState, StatusOverride | None]]:
-    """Write the companion where it differs; return a status that overrides if it is not ours."""
-    seen = companion.parse_or_none(state.companion)
+    """Write the companion if it differs. Return a status if another owner's object has its name."""
+    observed = companion.parse_or_none(state.companion)
     if state.companion is not own_companion(state):
         message = f"Secret {context.tokens_namespace}/{state.ref.companion} is not ours; remove it"
         return state, StatusOverride(Status.MISCONFIGURED, message)
-    wanted = _desired_companion(state, override, now)
-    quietly = state.grant is not None and hides_failures(state.grant)
-    if wanted is None or (seen is not None and not _differs(seen, wanted, quietly=quietly)):
+    desired = _desired_companion(state, override, now)
+    hides = hides_failures(state.grant)
+    if desired is None or (observed and not _differs(observed, desired, hides=hides)):
         return state, None
     if state.companion is None:
         secret = Secret(
             context.tokens_namespace,
             state.ref.companion,
             type=core_annotations.COMPANION_TYPE,
-            annotations=wanted.annotations(),
-            data=wanted.data(),
+            annotations=desired.annotations(),
+            data=desired.data(),
         )
         stored = yield from CreateSecret(secret)
     else:
         data: dict[str, Sensitive | None] = {}
-        # Whatever ails a token, the access token that nodes have is theirs until it expires.
-        if wanted.token is not None or not (override and override.blocks):
-            data = {**dict.fromkeys(state.companion.data), **wanted.data()}
-        patch = SecretPatch(annotations={**wanted.annotations()}, data=data)
+        # A blocked grant does not take the access token away, which is valid until it expires.
+        if desired.token is not None or not (override and override.blocks):
+            data = {**dict.fromkeys(state.companion.data), **desired.data()}
+        patch = SecretPatch(annotations={**desired.annotations()}, data=data)
         stored = yield from PatchSecret(state.companion, patch)
     return state.with_companion(stored), None
 
@@ -107,14 +108,14 @@ def _desired_companion(
     )
 
 
-def _differs(seen: Companion, wanted: Companion, *, quietly: bool) -> bool:
-    """Whether nodes should be told; never with an older generation than they have seen."""
-    if wanted.generation < seen.generation:
+def _differs(observed: Companion, desired: Companion, *, hides: bool) -> bool:
+    """Return True if nodes need an update, never one with a lower generation."""
+    if desired.generation < observed.generation:
         return False
     return (
-        seen.generation != wanted.generation
-        or seen.source_uid != wanted.source_uid
-        or seen.status is not wanted.status
-        or seen.message != wanted.message
-        or (not quietly and int(seen.next_refresh) != int(wanted.next_refresh))
+        observed.generation != desired.generation
+        or observed.source_uid != desired.source_uid
+        or observed.status is not desired.status
+        or observed.message != desired.message
+        or (not hides and int(observed.next_refresh) != int(desired.next_refresh))
     )

@@ -1,7 +1,7 @@
-"""The named effects of the refresh protocol: everything it may ask the outside world to do.
+"""The effects of the refresh protocol: all that it may do to the outside.
 
-A generator yields effects and receives their results, so the same rules are driven by threads in
-production and by virtual time in the simulator. Errors of `csidriver.errors` are thrown in.
+A generator yields effects and receives their results, so that threads drive the same rules in
+production and virtual time in the simulator. Errors of `csidriver.errors` are thrown into it.
 """
 
 from collections.abc import Callable, Generator
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class Effect(Generic[R]):
-    """One thing to be done; `result = yield from effect` does it and is typed."""
+    """A request to the runner of the generator: `result = yield from effect` is typed."""
 
     __slots__ = ()
 
@@ -31,7 +31,7 @@ class Effect(Generic[R]):
 
 
 def drive(steps: Generator[Effect[Any], Any, R], perform: Callable[[Effect[Any]], Any]) -> R:
-    """Run a generator of effects to its end; each DriverError of `perform` is thrown into it."""
+    """Run a generator of effects to its end; throw each DriverError of `perform` into it."""
     result: Any = None
     error: DriverError | None = None
     while True:
@@ -49,7 +49,7 @@ def drive(steps: Generator[Effect[Any], Any, R], perform: Callable[[Effect[Any]]
 
 @dataclass(frozen=True, slots=True)
 class GetSecret(Effect[Secret | None]):
-    """Read a Secret; None if there is none."""
+    """Read a Secret; None if it does not exist."""
 
     namespace: str
     name: str
@@ -57,14 +57,14 @@ class GetSecret(Effect[Secret | None]):
 
 @dataclass(frozen=True, slots=True)
 class CreateSecret(Effect[Secret]):
-    """Create a Secret; StoreConflict if one of that name exists."""
+    """Create a Secret; StoreConflict if it exists."""
 
     secret: Secret
 
 
 @dataclass(frozen=True, slots=True)
 class PatchSecret(Effect[Secret]):
-    """Patch a Secret as long as it is still at `base.resource_version`, else StoreConflict."""
+    """Patch a Secret that is still at `base.resource_version`, else StoreConflict."""
 
     base: Secret
     patch: SecretPatch
@@ -72,43 +72,43 @@ class PatchSecret(Effect[Secret]):
 
 @dataclass(frozen=True, slots=True)
 class DeleteSecret(Effect[None]):
-    """Delete a Secret as long as it is still at `base.resource_version`; absent is fine."""
+    """Delete a Secret that is still at `base.resource_version`, or is absent."""
 
     base: Secret
 
 
 @dataclass(frozen=True, slots=True)
 class Now(Effect[float]):
-    """Wall clock, epoch seconds."""
+    """Read the wall clock: epoch seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Monotonic(Effect[float]):
-    """A clock that never jumps, in seconds."""
+    """Read the monotonic clock: seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nonce(Effect[str]):
-    """A fresh random name for an intent."""
+    """Make a random name for an intent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait(Effect[None]):
-    """Let so many seconds pass."""
+    """Sleep."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class YieldWorker(Effect[None]):
-    """From here on this may take long, and holds nothing that others wait for."""
+    """Leave the worker pool: the rest may take long."""
 
 
 @dataclass(frozen=True, slots=True)
 class AcquireSendSlot(Effect[float]):
-    """Seconds to wait before an exchange may start; infinity: not as things are now.
+    """Acquire a slot for RequestToken, which releases it. The result 0 means acquired.
 
-    0 takes a slot, which the Send that follows gives back, or GiveBack if none does.
+    Otherwise it is the seconds until the next attempt; infinity if this process may not send.
     """
 
     issuer: Issuer
@@ -118,7 +118,7 @@ class AcquireSendSlot(Effect[float]):
 
 @dataclass(frozen=True, slots=True)
 class ReleaseSendSlot(Effect[None]):
-    """Nothing will be sent after all: free the slot that MaySend took."""
+    """Release the slot, because nothing will be sent."""
 
     issuer: Issuer
     ref: SourceRef
@@ -126,7 +126,7 @@ class ReleaseSendSlot(Effect[None]):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Duplicate:
-    """A token by its age: the elder of two sorts first."""
+    """A grant of the same login. The older one sorts first."""
 
     adopted_at: float
     ref: SourceRef
@@ -134,10 +134,7 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class FindDuplicates(Effect[tuple[Duplicate, ...]]):
-    """The other tokens this process knows of whose `names` meet these (docs/protocol.md 2.5).
-
-    Asking announces, too: whoever asks next is told of this one.
-    """
+    """Find the other grants with one of these hashes, and register this one (protocol 2.5)."""
 
     ref: SourceRef
     adopted_at: float
@@ -146,10 +143,7 @@ class FindDuplicates(Effect[tuple[Duplicate, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class SpoolEntry:
-    """What survives a crash of the process: a nonce whose token was sent, and maybe its reply.
-
-    `rt` is the hash of that token.
-    """
+    """The nonce of an intent, and the reply once it has arrived; survives a crash."""
 
     nonce: str
     sent_at: float
@@ -159,14 +153,14 @@ class SpoolEntry:
 
 @dataclass(frozen=True, slots=True)
 class SpoolRead(Effect[SpoolEntry | None]):
-    """The entry of one grant, None if nothing was sent."""
+    """Read the entry of one grant; None if there is no entry."""
 
     ref: SourceRef
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolWrite(Effect[None]):
-    """Write the entry of one grant and wait until it is safe."""
+    """Write the entry of one grant and sync it."""
 
     ref: SourceRef
     entry: SpoolEntry
@@ -174,17 +168,14 @@ class SpoolWrite(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class SpoolClear(Effect[None]):
-    """Everything of this grant is stored: forget its entry."""
+    """Delete the entry of one grant."""
 
     ref: SourceRef
 
 
 @dataclass(frozen=True, slots=True)
 class RequestToken(Effect[TokenResponse]):
-    """Present a refresh token at the issuer's token endpoint (RFC 6749 section 6).
-
-    `timeout` bounds the whole exchange, in seconds.
-    """
+    """Send a refresh token to the issuer's token endpoint within `timeout` seconds (RFC 6749 6)."""
 
     issuer: Issuer
     client: Client
@@ -194,10 +185,7 @@ class RequestToken(Effect[TokenResponse]):
 
 @dataclass(frozen=True, slots=True)
 class Introspect(Effect[bool | None]):
-    """Whether the server calls a refresh token active (RFC 7662); None if it does not say.
-
-    That presents nothing: the token is as good as before.
-    """
+    """Ask the issuer whether a refresh token is active (RFC 7662); None without an answer."""
 
     issuer: Issuer
     client: Client
@@ -207,9 +195,9 @@ class Introspect(Effect[bool | None]):
 
 @dataclass(frozen=True, slots=True)
 class EmitEvent(Effect[None]):
-    """Tell users and operators about a change: an Event on the source, and a log line.
+    """Emit an Event on the source and a log line.
 
-    `of_issuer`: it begins or ends trouble of the issuer, which concerns all of its tokens.
+    `of_issuer`: it reports a failure or recovery of the issuer, which concerns all its tokens.
     """
 
     ref: SourceRef

@@ -1,4 +1,4 @@
-"""What each failure of a token request means: status, retry policy and message."""
+"""The table of failed token requests: status and retry policy (docs/protocol.md 6)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,124 +9,45 @@ from csidriver.core.status import Status
 
 
 class RetryPolicy(Enum):
-    """When the next attempt may come."""
+    """The time of the next attempt."""
 
     BACKOFF = "backoff"  # 2 s doubling, capped by the token's remaining life
     RETRY_AFTER = "retry_after"  # as the server says
-    FIVE_MINUTES = "minutes"  # every 5 minutes
-    THREE_QUICK = "half_hour"  # 3 quick tries, then every 30 minutes
-    ONE_QUICK = "second_look"  # once more at once, then hourly
+    FIVE_MINUTES = "five_minutes"
+    ONE_QUICK = "one_quick"  # once more at once, then hourly
+    THREE_QUICK = "three_quick"  # 3 quick attempts, then every 30 minutes
+    FIVE_QUICK = "five_quick"  # 5 attempts with backoff, then hourly
     HOURLY = "hourly"
-    FIVE_QUICK = "unknown"  # 5 tries with backoff, then hourly
-    ONCE_LATER = "once_later"  # one more look after 5 minutes, then only a change helps
-    NEVER = "stop"  # only a change of the Secret helps
+    ONCE_LATER = "once_later"  # once after 5 minutes, then only after a change
+    NEVER = "never"  # only after a change of the Secret
 
 
 @dataclass(frozen=True, slots=True)
 class FailureRule:
-    """One row of the table. `message` ends in what to do about it."""
+    """One row of the table."""
 
     status: Status
     retry_policy: RetryPolicy
-    message: str
 
 
-_ISSUER = Status.ISSUER_UNAVAILABLE
-_CONFIG = Status.MISCONFIGURED
 FAILURE_RULES: Mapping[FailureReason, FailureRule] = {
-    FailureReason.UNREACHABLE: FailureRule(
-        _ISSUER,
-        RetryPolicy.BACKOFF,
-        "the authorization server cannot be reached",
-    ),
-    FailureReason.TLS: FailureRule(
-        _CONFIG,
-        RetryPolicy.FIVE_MINUTES,
-        "the authorization server's certificate is not trusted; check the issuer's caFile",
-    ),
-    FailureReason.METADATA: FailureRule(
-        _CONFIG,
-        RetryPolicy.FIVE_MINUTES,
-        "the issuer's metadata does not fit its configuration; check issuer and endpointHosts",
-    ),
-    FailureReason.THROTTLED: FailureRule(
-        _ISSUER,
-        RetryPolicy.RETRY_AFTER,
-        "the authorization server asks to slow down",
-    ),
-    FailureReason.NO_ANSWER: FailureRule(
-        Status.UNCERTAIN,
-        RetryPolicy.BACKOFF,
-        "the authorization server took the refresh token and never answered",
-    ),
-    FailureReason.SERVER_ERROR: FailureRule(
-        Status.UNCERTAIN,
-        RetryPolicy.BACKOFF,
-        "the authorization server failed",
-    ),
-    FailureReason.BAD_REPLY: FailureRule(
-        Status.UNCERTAIN,
-        RetryPolicy.BACKOFF,
-        "the authorization server's answer holds no token",
-    ),
-    FailureReason.REDIRECT: FailureRule(
-        _CONFIG,
-        RetryPolicy.FIVE_MINUTES,
-        "the token endpoint redirects, which is never followed; check the issuer's tokenEndpoint",
-    ),
-    FailureReason.INVALID_GRANT: FailureRule(
-        Status.NEEDS_REAUTH,
-        RetryPolicy.ONCE_LATER,
-        "the refresh token is no longer valid; log in again and put the new token into the Secret",
-    ),
-    FailureReason.LOGIN_REQUIRED: FailureRule(
-        Status.NEEDS_REAUTH,
-        RetryPolicy.NEVER,
-        "the user must log in again; put the new token into the Secret",
-    ),
-    FailureReason.INVALID_CLIENT: FailureRule(
-        Status.CLIENT_REJECTED,
-        RetryPolicy.THREE_QUICK,
-        "clientID or clientSecret is refused; correct them in the Secret",
-    ),
-    FailureReason.CLIENT_NOT_ALLOWED: FailureRule(
-        Status.CLIENT_REJECTED,
-        RetryPolicy.HOURLY,
-        "the client may not use refresh tokens; allow the refresh_token grant for it",
-    ),
-    FailureReason.INVALID_SCOPE: FailureRule(
-        _CONFIG,
-        RetryPolicy.HOURLY,
-        "the requested scope is refused; check the issuer's scope",
-    ),
-    FailureReason.INVALID_REQUEST: FailureRule(
-        _CONFIG,
-        RetryPolicy.HOURLY,
-        "the authorization server does not understand the request; check the issuer's clientAuth",
-    ),
-    FailureReason.UNSUPPORTED_PROOF: FailureRule(
-        _CONFIG,
-        RetryPolicy.HOURLY,
-        "the client demands DPoP, which token files cannot carry; turn it off for this client",
-    ),
-    FailureReason.FORBIDDEN: FailureRule(
-        _ISSUER,
-        RetryPolicy.FIVE_MINUTES,
-        "the authorization server forbids the request",
-    ),
-    FailureReason.NO_ENDPOINT: FailureRule(
-        _CONFIG,
-        RetryPolicy.ONE_QUICK,
-        "there is no token endpoint at the configured address; check the issuer",
-    ),
-    FailureReason.UNKNOWN_ERROR: FailureRule(
-        _CONFIG,
-        RetryPolicy.FIVE_QUICK,
-        "the authorization server answers with an error this driver does not know",
-    ),
-    FailureReason.TOKEN_TYPE: FailureRule(
-        _CONFIG,
-        RetryPolicy.HOURLY,
-        "the authorization server issues no Bearer tokens to this client",
-    ),
+    FailureReason.UNREACHABLE: FailureRule(Status.ISSUER_UNAVAILABLE, RetryPolicy.BACKOFF),
+    FailureReason.TLS: FailureRule(Status.MISCONFIGURED, RetryPolicy.FIVE_MINUTES),
+    FailureReason.METADATA: FailureRule(Status.MISCONFIGURED, RetryPolicy.FIVE_MINUTES),
+    FailureReason.THROTTLED: FailureRule(Status.ISSUER_UNAVAILABLE, RetryPolicy.RETRY_AFTER),
+    FailureReason.NO_ANSWER: FailureRule(Status.UNCERTAIN, RetryPolicy.BACKOFF),
+    FailureReason.SERVER_ERROR: FailureRule(Status.UNCERTAIN, RetryPolicy.BACKOFF),
+    FailureReason.BAD_REPLY: FailureRule(Status.UNCERTAIN, RetryPolicy.BACKOFF),
+    FailureReason.REDIRECT: FailureRule(Status.MISCONFIGURED, RetryPolicy.FIVE_MINUTES),
+    FailureReason.INVALID_GRANT: FailureRule(Status.NEEDS_REAUTH, RetryPolicy.ONCE_LATER),
+    FailureReason.LOGIN_REQUIRED: FailureRule(Status.NEEDS_REAUTH, RetryPolicy.NEVER),
+    FailureReason.INVALID_CLIENT: FailureRule(Status.CLIENT_REJECTED, RetryPolicy.THREE_QUICK),
+    FailureReason.CLIENT_NOT_ALLOWED: FailureRule(Status.CLIENT_REJECTED, RetryPolicy.HOURLY),
+    FailureReason.INVALID_SCOPE: FailureRule(Status.MISCONFIGURED, RetryPolicy.HOURLY),
+    FailureReason.INVALID_REQUEST: FailureRule(Status.MISCONFIGURED, RetryPolicy.HOURLY),
+    FailureReason.UNSUPPORTED_PROOF: FailureRule(Status.MISCONFIGURED, RetryPolicy.HOURLY),
+    FailureReason.FORBIDDEN: FailureRule(Status.ISSUER_UNAVAILABLE, RetryPolicy.FIVE_MINUTES),
+    FailureReason.NO_ENDPOINT: FailureRule(Status.MISCONFIGURED, RetryPolicy.ONE_QUICK),
+    FailureReason.UNKNOWN_ERROR: FailureRule(Status.MISCONFIGURED, RetryPolicy.FIVE_QUICK),
+    FailureReason.TOKEN_TYPE: FailureRule(Status.MISCONFIGURED, RetryPolicy.HOURLY),
 }

@@ -1,7 +1,6 @@
-"""The grant: the live token document in the refresher's custody, and every decision about it.
+"""The grant: the live token document and its state. A value without I/O (docs/protocol.md 1, 2).
 
-Values only. Reading and writing grants, in the order that survives crashes, is `refresh`.
-The rules are docs/protocol.md sections 2 to 4.
+`grant_secret` converts it to a Secret, `state` reads it, `commit` stores it.
 """
 
 from dataclasses import dataclass, replace
@@ -24,10 +23,10 @@ MAX_SPENT = 16
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """The announcement that a refresh token is about to be presented; it fences other replicas.
+    """A stored intent to send a refresh token; it fences other replicas.
 
-    `rt` is the hash of that token, `takeover_after` seconds; `first_at`, the first attempt, and
-    `started_at`, this one, are epoch seconds. `recorded`: the outcome is stored, as unknown.
+    `first_at` is the time of the first attempt, `started_at` of this one, in epoch seconds.
+    `takeover_after` is in seconds. `recorded`: the outcome is stored as unknown.
     """
 
     nonce: str
@@ -42,7 +41,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One live document and its state; instants in epoch seconds, 0 for never.
+    """One live document and its state; times in epoch seconds, 0 for never.
 
     `next_refresh` is None if only a change of the source or its issuer can help. The first
     `inherited` hashes of `spent` are of earlier seeds. `key` is the document's key in the source.
@@ -83,28 +82,28 @@ class Grant:
 
     @property
     def live_hash(self) -> str:
-        """Hash of the refresh token that may be presented."""
+        """The hash of the live refresh token, "" without one."""
         token = self.document.refresh_token
         return "" if token is None else token.hash()
 
     @property
     def login_id(self) -> str:
-        """Names this login for as long as it is the one in custody."""
+        """The identifier of this adoption."""
         return login_id(self.ref, self.adopted_at)
 
     @property
     def token_hashes(self) -> frozenset[str]:
-        """What this token shares with any other Secret that came from the same login."""
+        """What another grant of the same login has in common with this one."""
         own = (self.live_hash, self.login_id, *self.seeds[-1:], *self.spent[self.inherited :])
         return frozenset(name for name in (*own, self.duplicate_of) if name)
 
     @property
     def lifetime(self) -> float:
-        """Seconds the access token lives in all, 0 when there is none."""
+        """The access token's lifetime in seconds, 0 without one."""
         return max(0.0, self.expires_at - self.issued_at)
 
     def access_token(self, written_at: float) -> AccessToken | None:
-        """The access token for the companion, None when there is none with a known expiry."""
+        """Return the companion's access token, None without one of a known expiry."""
         value = self.document.access_token
         if value is None or self.expires_at <= 0:
             return None
@@ -114,35 +113,37 @@ class Grant:
 
 
 def login_id(ref: SourceRef, adopted_at: float) -> str:
-    """Names one adoption of one Secret."""
+    """Return the identifier of one adoption of one Secret."""
     return f"{ref.id}@{adopted_at:.3f}"
 
 
 class SourceToken(Enum):
-    """What a source's refresh token says about the grant (protocol section 2)."""
+    """The refresh token of a source compared with the grant (docs/protocol.md 2)."""
 
-    LIVE = "same"
-    OLD = "old_seed"
-    NEW = "reseed"
+    LIVE = "live"
+    OLD = "old"
+    NEW = "new"
 
 
 def compare_source(grant: Grant, source: Source) -> SourceToken:
-    """Whether the source holds the live token, a restored old one, or a human's new one."""
-    presented = source.refresh_token.hash()
-    if presented == grant.live_hash:
+    """Return NEW for a token that the user put in, OLD for a restored one."""
+    token_hash = source.refresh_token.hash()
+    if token_hash == grant.live_hash:
         return SourceToken.LIVE
-    old = presented in grant.seeds or presented in grant.spent
+    old = token_hash in grant.seeds or token_hash in grant.spent
     return SourceToken.OLD if old else SourceToken.NEW
 
 
 def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) -> Grant:
-    """A grant from a source seen for the first time, or reseeded over `previous`.
+    """Return the grant of a new source, or of a reseeded one with its `previous` grant.
 
-    The seed's own access token is used while it provably lives another 30 s or half its life.
+    The seed's access token is used if it is a JWT that lives another 30 s or half its lifetime.
     """
-    said = unverified_claims(source.document.access_token) if source.document.access_token else None
-    issued, expiry = (said.iat or 0.0, said.exp or 0.0) if said else (0.0, 0.0)
-    usable = 0 < issued < expiry and expiry - now > min(30.0, (expiry - issued) / 2)
+    token = source.document.access_token
+    claims = unverified_claims(token) if token else None
+    issued_at, expires_at = (claims.iat or 0.0, claims.exp or 0.0) if claims else (0.0, 0.0)
+    lifetime = expires_at - issued_at
+    usable = issued_at > 0 and lifetime > 0 and expires_at - now > min(30.0, lifetime / 2)
     seeds, spent = (previous.seeds, previous.spent) if previous else ((), ())
     if previous is not None:
         spent = (*spent, previous.live_hash)[-MAX_SPENT:]
@@ -155,8 +156,8 @@ def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) ->
         client=source.client,
         document=source.document,
         generation=previous.generation + 1 if previous else 1,
-        issued_at=issued if usable else 0.0,
-        expires_at=expiry if usable else 0.0,
+        issued_at=issued_at if usable else 0.0,
+        expires_at=expires_at if usable else 0.0,
         seeds=(*seeds, source.refresh_token.hash())[-MAX_SEEDS:],
         spent=spent,
         intent=None,
@@ -172,21 +173,17 @@ def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) ->
 
 
 def effective_lifetime(grant: Grant, issuer: Issuer) -> float:
-    """Seconds to derive time-outs from: the token's lifetime, or a guess before the first one."""
+    """Return the access token's lifetime, or the issuer's default before the first one."""
     return grant.lifetime or issuer.default_lifetime
 
 
 def with_intent(grant: Grant, nonce: str, holder: str, now: float, takeover_after: float) -> Grant:
-    """The grant with the intent to present its live refresh token.
+    """Add the intent to send the live refresh token.
 
-    An intent left for the same token means that an earlier outcome is unknown: the attempt counts
-    up and keeps the instant of the first send.
+    If the outcome of an earlier attempt is unknown, count up and keep the time of the first one.
     """
-    earlier = (
-        grant.intent
-        if grant.intent is not None and grant.intent.refresh_token_hash == grant.live_hash
-        else None
-    )
+    intent = grant.intent
+    earlier = intent if intent and intent.refresh_token_hash == grant.live_hash else None
     return replace(
         grant,
         intent=Intent(
@@ -203,7 +200,7 @@ def with_intent(grant: Grant, nonce: str, holder: str, now: float, takeover_afte
 
 
 def without_unsent_attempt(grant: Grant) -> Grant:
-    """The grant after an announced attempt that sent nothing: an earlier one stays unsettled."""
+    """Remove an attempt that sent nothing; the outcome of an earlier one stays unknown."""
     intent = grant.intent
     if intent is None or intent.attempt <= 1:
         return replace(grant, intent=None)
@@ -211,5 +208,5 @@ def without_unsent_attempt(grant: Grant) -> Grant:
 
 
 def sendable_refresh_token(grant: Grant) -> Sensitive | None:
-    """The live token, None if there is none or a later one replaced it (protocol section 2.6)."""
+    """Return the live token, None without one or if it is spent (docs/protocol.md 2.6)."""
     return None if grant.live_hash in grant.spent else grant.document.refresh_token

@@ -1,10 +1,10 @@
-"""How a grant is kept: Grant to Secret and back."""
+"""Conversion of a grant to its Secret and back. The keys are a stored format."""
 
 import json
 from typing import Any
 
 from csidriver.core import annotations
-from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_document import MAX_STORED, DocumentError, TokenDocument
@@ -20,7 +20,7 @@ _VERSION = 1
 
 
 def to_data(grant: Grant) -> dict[str, Sensitive]:
-    """The data of the grant's Secret. Client credentials go along: a restart reads no source."""
+    """Return the data of the Secret, with the client credentials: a restart reads no source."""
     return {
         DOCUMENT: grant.document.to_json(),
         STATE: Sensitive(json.dumps(_tokens_json(grant) | _progress_json(grant))),
@@ -29,8 +29,12 @@ def to_data(grant: Grant) -> dict[str, Sensitive]:
     }
 
 
+def to_patch(grant: Grant) -> SecretPatch:
+    """Return the patch that stores the grant."""
+    return SecretPatch(data=dict(to_data(grant)))
+
+
 def _tokens_json(grant: Grant) -> dict[str, Any]:
-    """Where the tokens came from and how long they last."""
     return {
         "version": _VERSION,
         "source": {
@@ -55,7 +59,6 @@ def _tokens_json(grant: Grant) -> dict[str, Any]:
 
 
 def _progress_json(grant: Grant) -> dict[str, Any]:
-    """What was tried, what came of it and what is next."""
     return {
         "intent": None if grant.intent is None else _intent_json(grant.intent),
         "nextRefresh": grant.next_refresh,
@@ -85,7 +88,7 @@ def _intent_json(intent: Intent) -> dict[str, Any]:
 
 
 def to_secret(grant: Grant, namespace: str) -> Secret:
-    """The Secret to create for a new grant."""
+    """Return the Secret to create."""
     return Secret(
         namespace=namespace,
         name=grant.ref.grant,
@@ -99,7 +102,7 @@ def to_secret(grant: Grant, namespace: str) -> Secret:
 
 
 def from_secret(secret: Secret) -> Grant:
-    """Raises InvalidSecret when the Secret is none of ours or was damaged."""
+    """Parse the Secret. Raises InvalidSecret if it has another type or is damaged."""
     data = secret.data if secret.type == annotations.GRANT_TYPE else {}
     try:
         document, _ = TokenDocument.parse(data[DOCUMENT], limit=MAX_STORED)
@@ -108,13 +111,13 @@ def from_secret(secret: Secret) -> Grant:
     except (KeyError, TypeError, ValueError, DocumentError) as error:
         raise InvalidSecret(
             f"Secret {secret.namespace}/{secret.name}",
-            [f"is no grant this version can read ({type(error).__name__}); restore it"],
+            [f"is not a grant that this version can read ({type(error).__name__}); restore it"],
         ) from None
 
 
 def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Grant:
-    source, intent, following = state["source"], state["intent"], state["nextRefresh"]
-    signal = state.get("signal")
+    source, intent, next_refresh = state["source"], state["intent"], state["nextRefresh"]
+    failure_reason = state.get("signal")
     return Grant(
         ref=SourceRef(source["namespace"], source["name"]),
         source_uid=source["uid"],
@@ -132,37 +135,37 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
         seeds=tuple(state["seeds"]),
         spent=tuple(state["spent"]),
         intent=None if intent is None else _intent(intent),
-        next_refresh=None if following is None else float(following),
+        next_refresh=None if next_refresh is None else float(next_refresh),
         status=Status(state["status"]),
         message=str(state["message"]),
         warning=str(state["warning"]),
         failures=int(state["failures"]),
-        # What earlier releases did not store has the value of a grant that knows nothing of it.
+        # Earlier releases did not store these keys.
         adopted_at=float(state.get("adoptedAt", 0.0)),
         key=str(source.get("key", "")),
         inherited=int(state.get("inherited", 0)),
         refresh_expires_at=float(state.get("refreshExpiresAt", 0.0)),
         refresh_renewed=bool(state.get("refreshRenewed", True)),
         expiry_warnings=int(state.get("expiryStep", 0)),
-        failure_reason=None if signal is None else FailureReason(signal),
+        failure_reason=None if failure_reason is None else FailureReason(failure_reason),
         fingerprint=str(state.get("fingerprint", "")),
         refused_scope_fingerprint=str(state.get("unscoped", "")),
         duplicate_of=str(state.get("twin", "")),
     )
 
 
-def _intent(announced: dict[str, Any]) -> Intent:
+def _intent(stored: dict[str, Any]) -> Intent:
     intent = Intent(
-        nonce=announced["nonce"],
-        holder=announced["holder"],
-        refresh_token_hash=announced["rt"],
-        first_at=announced["first_at"],
-        started_at=announced["started_at"],
-        takeover_after=announced["takeover_after"],
-        attempt=announced["attempt"],
-        recorded=announced["recorded"],
+        nonce=stored["nonce"],
+        holder=stored["holder"],
+        refresh_token_hash=stored["rt"],
+        first_at=stored["first_at"],
+        started_at=stored["started_at"],
+        takeover_after=stored["takeover_after"],
+        attempt=stored["attempt"],
+        recorded=stored["recorded"],
     )
-    if _intent_json(intent) != announced:
+    if _intent_json(intent) != stored:
         raise ValueError("a key is unknown")
     return intent
 

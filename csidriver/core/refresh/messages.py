@@ -1,7 +1,8 @@
-"""The messages of a token's statuses and warnings, as users read them."""
+"""The messages of statuses and warnings for users. Most end in the remedy."""
 
 from collections.abc import Mapping
 
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.status import TokenWarning
 
 READY_MESSAGE = "the access token is fresh"
@@ -26,8 +27,8 @@ UNREADABLE_GRANT_MESSAGE = (
     "or log in again, put the new token into this Secret and delete that one"
 )
 EMPTY_GRANT_MESSAGE = (
-    "Secret {grant} holds no refresh token that may be sent; restore it from a backup, or log in "
-    "again and put the new token into this Secret"
+    "Secret {grant} has no usable refresh token; restore it from a backup, or log in again and "
+    " put the new token into this Secret"
 )
 SCOPE_REFUSED_MESSAGE = (
     "the access token is fresh; the issuer's scope is refused, so the token has that of the login"
@@ -36,6 +37,47 @@ UNCERTAIN_TWICE_MESSAGE = (
     "the outcome of a refresh is unknown, and so is that of its repetition; log in again and put "
     "the new token into the Secret"
 )
+FAILURE_MESSAGES: Mapping[FailureReason, str] = {
+    FailureReason.UNREACHABLE: "the authorization server cannot be reached",
+    FailureReason.TLS: (
+        "the authorization server's certificate is not trusted; check the issuer's caFile"
+    ),
+    FailureReason.METADATA: (
+        "the issuer's metadata does not match its configuration; check issuer and endpointHosts"
+    ),
+    FailureReason.THROTTLED: "the authorization server asks to slow down",
+    FailureReason.NO_ANSWER: (
+        "the authorization server received the refresh token and did not answer"
+    ),
+    FailureReason.SERVER_ERROR: "the authorization server failed",
+    FailureReason.BAD_REPLY: "the authorization server's answer has no token",
+    FailureReason.REDIRECT: (
+        "the token endpoint redirects, which is never followed; check the issuer's tokenEndpoint"
+    ),
+    FailureReason.INVALID_GRANT: (
+        "the refresh token is no longer valid; log in again and put the new token into the Secret"
+    ),
+    FailureReason.LOGIN_REQUIRED: "the user must log in again; put the new token into the Secret",
+    FailureReason.INVALID_CLIENT: "clientID or clientSecret is refused; correct them in the Secret",
+    FailureReason.CLIENT_NOT_ALLOWED: (
+        "the client may not use refresh tokens; allow the refresh_token grant for it"
+    ),
+    FailureReason.INVALID_SCOPE: "the requested scope is refused; check the issuer's scope",
+    FailureReason.INVALID_REQUEST: (
+        "the authorization server does not understand the request; check the issuer's clientAuth"
+    ),
+    FailureReason.UNSUPPORTED_PROOF: (
+        "the client demands DPoP, which token files cannot carry; turn it off for this client"
+    ),
+    FailureReason.FORBIDDEN: "the authorization server forbids the request",
+    FailureReason.NO_ENDPOINT: (
+        "there is no token endpoint at the configured address; check the issuer"
+    ),
+    FailureReason.UNKNOWN_ERROR: (
+        "the authorization server answers with an error this driver does not know"
+    ),
+    FailureReason.TOKEN_TYPE: "the authorization server issues no Bearer tokens to this client",
+}
 WARNINGS: Mapping[TokenWarning, str] = {
     TokenWarning.REFRESH_TOKEN_EXPIRING: "the refresh token expires soon; log in again",
     TokenWarning.OLD_SEED_RESTORED: (
@@ -46,7 +88,8 @@ WARNINGS: Mapping[TokenWarning, str] = {
         "the document ends in a brace too many; the next refresh corrects it"
     ),
     TokenWarning.DEFAULT_LIFETIME: (
-        "the authorization server says no credible lifetime; the issuer's defaultLifetime is used"
+        "the authorization server did not return a valid token lifetime; the issuer's "
+        "defaultLifetime is used"
     ),
     TokenWarning.MIRROR_REFUSED: (
         "the Secret cannot be updated (immutable, a quota or an admission policy); pods get fresh "

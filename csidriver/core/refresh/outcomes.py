@@ -1,4 +1,4 @@
-"""What an exchange does to a grant: tokens arrived, or did not (docs/protocol.md 4.5, 5)."""
+"""The grant after a successful, failed or unknown token request (docs/protocol.md 4.5, 5)."""
 
 import math
 from dataclasses import replace
@@ -18,6 +18,7 @@ from csidriver.core.refresh.grant import (
 )
 from csidriver.core.refresh.login_expiry import refresh_expiry
 from csidriver.core.refresh.messages import (
+    FAILURE_MESSAGES,
     LOST_ROTATION_MESSAGE,
     READY_MESSAGE,
     SCOPE_REFUSED_MESSAGE,
@@ -26,9 +27,9 @@ from csidriver.core.refresh.messages import (
 )
 from csidriver.core.status import Status, TokenWarning
 
-# Seconds after the first and second unknown outcome, where the server tolerates repetitions.
+# Seconds after the first and second unknown outcome, for issuers with a reuse window.
 REPEAT_DELAYS = {1: 1.0, 2: 3.0}
-# Seconds by which the clocks of two machines may differ without harm.
+# Seconds that the clocks of two machines may differ.
 MAX_CLOCK_SKEW = 60.0
 _COUNTED_BY_REASON = (RetryPolicy.THREE_QUICK, RetryPolicy.FIVE_QUICK, RetryPolicy.ONE_QUICK)
 
@@ -36,74 +37,75 @@ _COUNTED_BY_REASON = (RetryPolicy.THREE_QUICK, RetryPolicy.FIVE_QUICK, RetryPoli
 def after_success(
     grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, u: float
 ) -> Grant:
-    """The grant after tokens arrived. A new refresh token is kept whatever is wrong with the rest.
+    """Return the grant with the tokens of a reply; a new refresh token is kept in any case.
 
-    `sent_at` is the instant before sending, so that expiry is never later than the server's;
+    The lifetime counts from `sent_at`, so that it never ends later than the server says.
     `u` in [0, 1) spreads the next refresh.
     """
     bearer = reply.token_type.lower() == "bearer"
-    fresh = reply.access_token if bearer else None
-    said = unverified_claims(fresh) if fresh is not None else None
-    life = schedule.token_lifetime(
-        reply.number("expires_in"), said.iat if said else None, said.exp if said else None
+    access_token = reply.access_token if bearer else None
+    claims = unverified_claims(access_token) if access_token is not None else None
+    stated_lifetime = schedule.token_lifetime(
+        reply.number("expires_in"), claims.iat if claims else None, claims.exp if claims else None
     )
-    assumed = life is None
-    life = issuer.default_lifetime if life is None else life
-    after = _with_reply(grant, reply, sent_at, sent_at + life if fresh else None)
-    if fresh is None:
-        signal = FailureReason.BAD_REPLY if bearer else FailureReason.TOKEN_TYPE
-        return _with_failure(after, Failure(signal), sent_at, issuer, u, Status.MISCONFIGURED)
-    ends = after.refresh_expires_at
+    lifetime = issuer.default_lifetime if stated_lifetime is None else stated_lifetime
+    after = _with_reply(grant, reply, sent_at, sent_at + lifetime if access_token else None)
+    if access_token is None:
+        reason = FailureReason.BAD_REPLY if bearer else FailureReason.TOKEN_TYPE
+        return _with_failure(after, Failure(reason), sent_at, issuer, u, Status.MISCONFIGURED)
+    refresh_token_lifetime = max(0.0, after.refresh_expires_at - sent_at)
     return replace(
         after,
         issued_at=sent_at,
-        expires_at=sent_at + life,
+        expires_at=sent_at + lifetime,
         next_refresh=schedule.next_refresh_at(
             sent_at,
-            life,
+            lifetime,
             u=u,
             minimum=issuer.min_lead,
-            refresh_token_lifetime=max(0.0, ends - sent_at) if ends else 0.0,
+            refresh_token_lifetime=refresh_token_lifetime,
         ),
         status=Status.READY,
         message=SCOPE_REFUSED_MESSAGE if _is_scope_refused(grant, issuer) else READY_MESSAGE,
-        warning=TokenWarning.DEFAULT_LIFETIME.value if assumed else "",
+        warning=TokenWarning.DEFAULT_LIFETIME.value if stated_lifetime is None else "",
         failures=0,
         failure_reason=None,
         fingerprint="",
     )
 
 
-def _with_reply(grant: Grant, reply: TokenDocument, sent_at: float, expiry: float | None) -> Grant:
-    """The grant with what a reply brought; `expiry` is None if its access token is of no use."""
-    usable = expiry is not None
-    kept = reply if usable else reply.drop("access_token", "token_type", "expires_in")
+def _with_reply(
+    grant: Grant, reply: TokenDocument, sent_at: float, expires_at: float | None
+) -> Grant:
+    """Merge a reply. `expires_at` is None if its access token is not usable."""
+    if expires_at is None:
+        reply = reply.drop("access_token", "token_type", "expires_in")
     return replace(
         _with_refresh_token(grant, reply, sent_at),
-        document=grant.document.merge(kept, expiry),
+        document=grant.document.merge(reply, expires_at),
         generation=grant.generation + 1,
         intent=None,
     )
 
 
 def _with_refresh_token(grant: Grant, reply: TokenDocument, sent_at: float) -> Grant:
-    """What a reply says about refresh tokens: which was replaced, and when the live one ends.
+    """Move the replaced refresh token to `spent`.
 
-    A server with a grace window may hand out again one that was replaced.
+    An issuer with a reuse window may return a spent token, which becomes the live one again.
     """
-    ends, renewed = refresh_expiry(grant, reply, sent_at)
-    after = replace(grant, refresh_expires_at=ends, refresh_renewed=renewed)
-    fresh = reply.refresh_token
-    if fresh is None or fresh.hash() == grant.live_hash:
+    expires_at, renewed = refresh_expiry(grant, reply, sent_at)
+    after = replace(grant, refresh_expires_at=expires_at, refresh_renewed=renewed)
+    token = reply.refresh_token
+    if token is None or token.hash() == grant.live_hash:
         return after
-    earlier = [h for h in grant.spent[: grant.inherited] if h != fresh.hash()]
-    own = [h for h in (*grant.spent[grant.inherited :], grant.live_hash) if h != fresh.hash()]
-    spent = (*earlier, *own)[-MAX_SPENT:]
+    inherited = [h for h in grant.spent[: grant.inherited] if h != token.hash()]
+    own = [h for h in (*grant.spent[grant.inherited :], grant.live_hash) if h != token.hash()]
+    spent = (*inherited, *own)[-MAX_SPENT:]
     return replace(after, spent=spent, inherited=max(0, len(spent) - len(own)))
 
 
 def without_refused_scope(grant: Grant, issuer: Issuer) -> Issuer:
-    """The issuer as a request for this grant needs it: less a scope that it has refused."""
+    """Return the issuer without its scope if it has refused that for this grant."""
     return replace(issuer, scope="") if _is_scope_refused(grant, issuer) else issuer
 
 
@@ -112,10 +114,7 @@ def _is_scope_refused(grant: Grant, issuer: Issuer) -> bool:
 
 
 def reschedule_if_obsolete(grant: Grant, issuer: Issuer, now: float) -> Grant:
-    """The grant with an attempt planned soon if its plan rests on what is no longer the case.
-
-    That is an issuer configured otherwise than when it refused, or a clock that was far ahead.
-    """
+    """Schedule an attempt soon if the operator changed the issuer, or the clock was far ahead."""
     if grant.next_refresh is None:
         return grant
     soon = now + schedule.min_interval(effective_lifetime(grant, issuer))
@@ -134,16 +133,15 @@ def reschedule_if_obsolete(grant: Grant, issuer: Issuer, now: float) -> Grant:
     )
 
 
-def _is_configuration_failure(signal: FailureReason) -> bool:
-    """Whether the operator of the issuer may have caused this, and may have mended it."""
-    status = FAILURE_RULES[signal].status
-    mended = (Status.MISCONFIGURED, Status.CLIENT_REJECTED)
-    return status in mended or signal is FailureReason.FORBIDDEN
+def _is_configuration_failure(reason: FailureReason) -> bool:
+    statuses = (Status.MISCONFIGURED, Status.CLIENT_REJECTED)
+    return FAILURE_RULES[reason].status in statuses or reason is FailureReason.FORBIDDEN
 
 
 def after_failure(grant: Grant, failed: Failure, now: float, issuer: Issuer, u: float) -> Grant:
-    """The grant after an exchange without tokens. Nothing is ever deleted here."""
-    if failed.consumption is Consumption.UNKNOWN and issuer.reuse != UNLIMITED:
+    """Return the grant after a request without tokens. It keeps all tokens."""
+    unknown = failed.consumption is Consumption.UNKNOWN
+    if unknown and issuer.reuse != UNLIMITED:
         return _after_unknown_outcome(grant, now, issuer, u)
     repeated = grant.intent is not None and grant.intent.attempt > 1
     final = (FailureReason.INVALID_GRANT, FailureReason.LOGIN_REQUIRED)
@@ -158,96 +156,85 @@ def after_failure(grant: Grant, failed: Failure, now: float, issuer: Issuer, u: 
             next_refresh=None,
             failures=grant.failures + 1,
         )
-    status = FAILURE_RULES[failed.reason].status
-    if (
-        failed.consumption is Consumption.UNKNOWN
-    ):  # the server never rotates: nothing can have been spent
-        status = Status.ISSUER_UNAVAILABLE
+    # An issuer with unlimited reuse spends no token.
+    status = Status.ISSUER_UNAVAILABLE if unknown else FAILURE_RULES[failed.reason].status
     return _with_failure(replace(grant, intent=None), failed, now, issuer, u, status)
 
 
 def _with_failure(
     grant: Grant, failed: Failure, now: float, issuer: Issuer, u: float, status: Status
 ) -> Grant:
-    meaning = FAILURE_RULES[failed.reason]
-    alike = grant.failure_reason is failed.reason
-    # "A few quick tries" counts tries that ended alike, not an outage before them.
-    failures = grant.failures + 1 if alike or meaning.retry_policy not in _COUNTED_BY_REASON else 1
-    # Only a repeated refusal confirms one; failures of another kind before it prove nothing.
-    counted = int(alike) + 1 if meaning.retry_policy is RetryPolicy.ONCE_LATER else failures
+    policy = FAILURE_RULES[failed.reason].retry_policy
+    same_reason = grant.failure_reason is failed.reason
+    # The quick attempts of a policy count failures of one reason, not an outage before them.
+    failures = grant.failures + 1 if same_reason or policy not in _COUNTED_BY_REASON else 1
+    # Only a repeated refusal confirms one; earlier failures of another reason prove nothing.
+    counted = int(same_reason) + 1 if policy is RetryPolicy.ONCE_LATER else failures
     remaining = grant.expires_at - now
-    life = effective_lifetime(grant, issuer)
-    wait = schedule.retry_delay(
-        meaning.retry_policy, counted, u=u, remaining=remaining, lifetime=life, pause=failed.pause
+    lifetime = effective_lifetime(grant, issuer)
+    delay = schedule.retry_delay(
+        policy, counted, u=u, remaining=remaining, lifetime=lifetime, pause=failed.pause
     )
-    unscoping = (
-        failed.reason is FailureReason.INVALID_SCOPE
-        and without_refused_scope(grant, issuer).scope != ""
-    )
-    if unscoping:
-        grant, wait = (
-            replace(grant, refused_scope_fingerprint=issuer.fingerprint),
-            schedule.min_interval(life),
-        )
-    # A first look at what may have moved, and trouble of the issuer, concern the user only when
-    # the token in hand runs short.
-    first = unscoping or (meaning.retry_policy is RetryPolicy.ONE_QUICK and failures == 1)
-    minor = first or status is Status.ISSUER_UNAVAILABLE
-    hidden = minor and remaining > schedule.lead_time(life, issuer.min_lead) / 2
+    has_scope = without_refused_scope(grant, issuer).scope != ""
+    drops_scope = failed.reason is FailureReason.INVALID_SCOPE and has_scope
+    if drops_scope:
+        grant = replace(grant, refused_scope_fingerprint=issuer.fingerprint)
+        delay = schedule.min_interval(lifetime)
+    # A quick attempt may help, and the issuer may recover, before the access token expires.
+    quick = drops_scope or (policy is RetryPolicy.ONE_QUICK and failures == 1)
+    may_recover = quick or status is Status.ISSUER_UNAVAILABLE
+    hidden = may_recover and remaining > schedule.lead_time(lifetime, issuer.min_lead) / 2
     return replace(
         grant,
         failures=failures,
         failure_reason=failed.reason,
         fingerprint=issuer.fingerprint,
-        next_refresh=None if wait is None else now + wait,
+        next_refresh=None if delay is None else now + delay,
         status=grant.status if hidden else status,
-        message=grant.message if hidden else meaning.message,
+        message=grant.message if hidden else FAILURE_MESSAGES[failed.reason],
     )
 
 
 def _after_inconclusive_repeat(
     grant: Grant, failed: Failure, now: float, issuer: Issuer, u: float
 ) -> Grant:
-    """A repetition that proved nothing does not count; what the first send did is still unknown."""
-    waiting = _with_failure(without_unsent_attempt(grant), failed, now, issuer, u, Status.UNCERTAIN)
-    return replace(waiting, message=UNCERTAIN_MESSAGE)
+    """Keep the earlier intent: the outcome of its request is still unknown."""
+    earlier = without_unsent_attempt(grant)
+    after = _with_failure(earlier, failed, now, issuer, u, Status.UNCERTAIN)
+    return replace(after, message=UNCERTAIN_MESSAGE)
 
 
 def _after_unknown_outcome(grant: Grant, now: float, issuer: Issuer, u: float) -> Grant:
-    """Keep the intent, plan the one more presentation that the issuer tolerates (section 4).
-
-    Where the server can be asked about the token it is asked soon; `doubt` says what follows.
-    """
-    again: float | None = None
+    """Keep the intent and schedule what the issuer allows: a repetition or an introspection."""
+    next_refresh: float | None = None
     intent = grant.intent
     if intent is not None:
-        planned = now + REPEAT_DELAYS.get(intent.attempt, math.inf)
-        life = effective_lifetime(grant, issuer)
-        ask = schedule.retry_delay(
+        repeat_at = now + REPEAT_DELAYS.get(intent.attempt, math.inf)
+        lifetime = effective_lifetime(grant, issuer)
+        delay = schedule.retry_delay(
             RetryPolicy.BACKOFF,
             intent.attempt,
             u=u,
             remaining=grant.expires_at - now,
-            lifetime=life,
-            pause=None,
+            lifetime=lifetime,
         )
-        if planned < intent.first_at + issuer.reuse:
-            again = planned
-        elif issuer.supports_introspection and ask is not None:
-            again = now + ask
+        if repeat_at < intent.first_at + issuer.reuse:
+            next_refresh = repeat_at
+        elif issuer.supports_introspection and delay is not None:
+            next_refresh = now + delay
         elif intent.attempt <= 1:
-            again = last_attempt_at(grant, now + schedule.min_interval(life))
+            next_refresh = last_attempt_at(grant, now + schedule.min_interval(lifetime))
     return replace(
         grant,
         intent=None if intent is None else replace(intent, recorded=True),
         status=Status.UNCERTAIN,
-        message=UNCERTAIN_TWICE_MESSAGE if again is None else UNCERTAIN_MESSAGE,
-        next_refresh=again,
+        message=UNCERTAIN_TWICE_MESSAGE if next_refresh is None else UNCERTAIN_MESSAGE,
+        next_refresh=next_refresh,
         failures=grant.failures + 1,
         failure_reason=None,
     )
 
 
-def last_attempt_at(grant: Grant, soonest: float) -> float:
-    """When a token that may be spent is presented blindly: late, a human may reseed till then."""
-    return max(soonest, grant.expires_at - schedule.lead_time(grant.lifetime) / 4)
+def last_attempt_at(grant: Grant, earliest: float) -> float:
+    """Return when to send a token that may be spent: late, so that the user can log in before."""
+    return max(earliest, grant.expires_at - schedule.lead_time(grant.lifetime) / 4)

@@ -1,14 +1,13 @@
-"""One visit to one token, as a generator of effects: the refresh protocol's main line.
+"""The reconciliation of one token: the main function of the refresh protocol.
 
-Threads drive it in production, virtual time drives it in the simulator. Level-triggered: a visit
-may come at any time and for any reason, and does only what is missing.
+Threads drive the generator in production, virtual time drives it in tests. It is level-triggered:
+it may run at any time and for any reason, and does only what is missing.
 """
 
 import math
 from dataclasses import replace
 
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.refresh import schedule
 from csidriver.core.refresh.adopt import bound_issuer, delete_after_grace, sync_from_source
 from csidriver.core.refresh.companion_update import store_companion_and_mirror
 from csidriver.core.refresh.duplicates import check_duplicates
@@ -21,6 +20,7 @@ from csidriver.core.refresh.messages import (
 )
 from csidriver.core.refresh.outcomes import reschedule_if_obsolete
 from csidriver.core.refresh.recovery import recover_intent, recover_own_intent
+from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.refresh.source_annotations import StatusOverride
 from csidriver.core.refresh.state import (
     Effects,
@@ -31,72 +31,67 @@ from csidriver.core.refresh.state import (
 )
 from csidriver.core.refresh.token_request import request_token
 from csidriver.core.status import Status
-from csidriver.errors import InvalidSecret, StoreConflict, StoreRefused
+from csidriver.errors import InvalidSecret, NoIssuer, StoreConflict, StoreRefused
 
-# Seconds until a second look when this process may not send: it stops, or another one works.
+# Seconds until the next check if this process may not send now: it stops, or is not the leader.
 RECHECK = 1.0
-# Seconds a token may be held back in its issuer's queue before that is worth telling.
+# Seconds; the status does not mention a shorter pause of the issuer.
 LONG_PAUSE = 5.0
 
 
 def reconcile(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
     """Bring one token up to date with its source, its schedule and its companion.
 
-    Returns what is known afterwards; `next_reconcile` says when to come again.
+    `next_reconcile` of the result is the time of the next call.
 
     Raises:
-        StoreError, SpoolFailed: the surroundings failed; everything done so far is safe.
+        StoreError, SpoolFailed: the backend or the spool failed; everything done so far is safe.
     """
     if not context.serves(state):
-        # Its grant stays: the operator may enrol the namespace again, and it holds the only copy.
+        # Keep the grant, which may be the only copy: the operator may enrol the namespace again.
         return replace(state, next_reconcile=None)
     try:
         state = yield from load_grant(state, context)
         try:
             state = yield from load_source(state)
         except StoreRefused:
-            # Who took the right away took no token back: what the spool holds is lost with the pod.
+            # The spool is lost with the pod, so a reply in it must be stored without the source.
             state = yield from _recover_only(state, context)
             if context.serves(state):
                 raise
             return replace(state, next_reconcile=None)
         if state.source is None:
             return (yield from delete_after_grace(state))
-        return (
-            yield from _reconcile_present(
-                replace(state, source_deleted_at=None, requeue_at=None), context
-            )
-        )
+        state = replace(state, source_deleted_at=None, requeue_at=None)
+        return (yield from _reconcile_present(state, context))
     except StoreConflict:
         return (yield from _restart(state))
 
 
 def _reconcile_present(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
-    """Custody, refresh, publication of a token whose source is there. Raises StoreConflict."""
+    """Adopt, refresh, and write companion and mirror. Raises StoreConflict."""
     if state.grant_unreadable:
-        return (
-            yield from store_companion_and_mirror(
-                state, context, _unusable_grant(state, context, UNREADABLE_GRANT_MESSAGE)
-            )
-        )
+        unreadable = _unusable_grant(state, context, UNREADABLE_GRANT_MESSAGE)
+        return (yield from store_companion_and_mirror(state, context, unreadable))
     state, override = yield from sync_from_source(state, context)
     if state.grant is not None and sendable_refresh_token(state.grant) is None:
         override = _unusable_grant(state, context, EMPTY_GRANT_MESSAGE)
     if state.grant is not None and not (override and override.blocks):
-        issuer = bound_issuer(state.grant, context)
-        if isinstance(issuer, Issuer):
+        try:
+            issuer = bound_issuer(state.grant, context)
+        except NoIssuer as error:
+            override = StatusOverride(Status.MISCONFIGURED, str(error), blocks=True)
+        else:
             state = yield from refresh_if_due(state, issuer, context)
             if state.grant_stale:
                 return (yield from _restart(state))
-        else:
-            override = StatusOverride(Status.MISCONFIGURED, issuer, blocks=True)
     return (yield from store_companion_and_mirror(state, context, override))
 
 
 def refresh_if_due(
     state: TokenState, issuer: Issuer, context: RefreshContext
 ) -> Effects[TokenState]:
-    """Settle an intent that was left behind, then refresh if the schedule says so."""
+    """Recover an open intent, then refresh if the schedule says so."""
     state = yield from recover_intent(state, issuer, context)
     state = yield from check_duplicates(state)
     now = yield from Now()
@@ -108,39 +103,40 @@ def refresh_if_due(
         return state
     token = sendable_refresh_token(grant)
     if token is None:
-        raise InvalidSecret(f"grant of Secret {grant.ref}", ["holds no token that may be sent"])
+        raise InvalidSecret(f"grant of Secret {grant.ref}", ["has no usable refresh token"])
     pause = yield from AcquireSendSlot(issuer, state.ref, grant.client)
     if pause > 0:
         grant = _delayed_by_limit(grant, pause, now, issuer)
-        soon = now + (pause if math.isfinite(pause) else RECHECK)
-        return replace(state, grant=grant, requeue_at=soon)
-    return (yield from request_token(state, token, issuer, context))
+        requeue_at = now + (pause if math.isfinite(pause) else RECHECK)
+        return replace(state, grant=grant, requeue_at=requeue_at)
+    return (yield from request_token(state, grant, token, issuer, context))
 
 
 def _delayed_by_limit(grant: Grant, pause: float, now: float, issuer: Issuer) -> Grant:
-    """The grant while its issuer is spared: users are told once the token in hand runs short."""
-    short = grant.expires_at - now < schedule.lead_time(effective_lifetime(grant, issuer)) / 2
-    told = grant.status in (Status.READY, Status.PENDING)
-    if not (short and told and LONG_PAUSE < pause < math.inf):
+    """Return the grant with a status for the pause if its access token expires soon."""
+    expires_soon = grant.expires_at - now < lead_time(effective_lifetime(grant, issuer)) / 2
+    works = grant.status in (Status.READY, Status.PENDING)
+    if not (expires_soon and works and LONG_PAUSE < pause < math.inf):
         return grant
     return replace(grant, status=Status.ISSUER_UNAVAILABLE, message=DELAYED_MESSAGE)
 
 
 def _recover_only(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
-    """Store what an exchange of ours brought; the source has no part in that."""
-    issuer = None if state.grant is None else bound_issuer(state.grant, context)
-    if not isinstance(issuer, Issuer) or state.grant_unreadable or state.grant_missing_in_store:
+    if state.grant is None or state.grant_unreadable or state.grant_missing_in_store:
+        return state
+    try:
+        issuer = bound_issuer(state.grant, context)
+    except NoIssuer:
         return state
     return (yield from recover_own_intent(state, issuer, context))
 
 
 def _unusable_grant(state: TokenState, context: RefreshContext, message: str) -> StatusOverride:
-    """Why nothing is sent for a grant that came to harm; what is left of it is not touched."""
     grant = f"{context.driver_namespace}/{state.ref.grant}"
     return StatusOverride(Status.INVALID, message.format(grant=grant), blocks=True)
 
 
 def _restart(state: TokenState) -> Effects[TokenState]:
-    """Somebody else wrote first: read everything again, at once, and decide anew."""
+    """Read everything again at once, after another process wrote first."""
     now = yield from Now()
     return replace(state, source_stale=True, grant_stale=True, next_reconcile=now)

@@ -1,7 +1,4 @@
-"""When to refresh: expiry, lead, jitter, retry. Pure functions of seconds and epoch seconds.
-
-The rules are docs/protocol.md section 5; the numbers stand here once.
-"""
+"""The refresh schedule: lead time, jitter, timeouts, retries (docs/protocol.md 5)."""
 
 from dataclasses import dataclass
 
@@ -15,7 +12,7 @@ SHORT_LIFETIME = 40.0
 
 @dataclass(frozen=True, slots=True)
 class RequestTimeouts:
-    """Upper bounds that the operator may lower, in seconds."""
+    """Upper bounds in seconds; short lifetimes lower them."""
 
     http_timeout: float = 20.0
     takeover_after: float = 100.0
@@ -24,18 +21,17 @@ class RequestTimeouts:
 def token_lifetime(
     expires_in: float | None, issued: float | None, expiry: float | None
 ) -> float | None:
-    """Seconds an access token lives: the shorter of what the reply and its JWT say.
+    """Return the shorter of the lifetimes in the reply and its JWT, in seconds.
 
-    None when neither says anything credible (0, negative, over 400 days): the caller falls back
-    to the issuer's default and warns.
+    Ignore impossible ones (0, negative, over 400 days); None if neither is left.
     """
-    of_jwt = expiry - issued if expiry is not None and issued is not None else None
-    said = [s for s in (expires_in, of_jwt) if s is not None and 1 <= s <= MAX_LIFETIME]
-    return min(said, default=None)
+    jwt_lifetime = expiry - issued if expiry is not None and issued is not None else None
+    stated = (expires_in, jwt_lifetime)
+    return min((s for s in stated if s is not None and 1 <= s <= MAX_LIFETIME), default=None)
 
 
 def lead_time(lifetime: float, minimum: float = 0.0) -> float:
-    """Seconds before expiry at which a token of this lifetime is to be replaced."""
+    """Return how many seconds before its expiry an access token is refreshed."""
     return min(0.5 * lifetime, max(0.2 * lifetime, min(120.0, 0.5 * lifetime), minimum))
 
 
@@ -47,31 +43,28 @@ def next_refresh_at(
     minimum: float = 0.0,
     refresh_token_lifetime: float = 0.0,
 ) -> float:
-    """Epoch seconds of the next refresh: early enough, spread, never in a hot loop.
+    """Return epoch seconds: early enough, spread by `u`, and never in a hot loop.
 
-    `refresh_token_lifetime`: seconds that the refresh token lives from `issued_at` on, 0 if it
-    does not expire; it is used at half of it, and every 7 days otherwise (idle time-outs).
+    A refresh token is used at half of its lifetime, or after 7 days (idle timeouts) if that is 0.
     """
     jitter = u * min(0.1 * lifetime, 600.0)
-    wanted = issued_at + lifetime - lead_time(lifetime, minimum) - jitter
-    guard = issued_at + (
-        0.5 * refresh_token_lifetime if refresh_token_lifetime > 0 else MAX_REFRESH_TOKEN_IDLE
-    )
-    return max(min(wanted, guard), issued_at + max(min_interval(lifetime), lifetime / 4))
+    wanted = lifetime - lead_time(lifetime, minimum) - jitter
+    max_idle = refresh_token_lifetime / 2 if refresh_token_lifetime > 0 else MAX_REFRESH_TOKEN_IDLE
+    return issued_at + max(min(wanted, max_idle), min_interval(lifetime), lifetime / 4)
 
 
 def min_interval(lifetime: float) -> float:
-    """Least seconds between two sends for one grant; a server that says 1 s is not believed."""
+    """Return the least seconds between two sends for one grant, whatever the server says."""
     return max(1.0, lifetime / 4) if lifetime < SHORT_LIFETIME else 10.0
 
 
 def http_timeout(lifetime: float, timeouts: RequestTimeouts, minimum: float = 0.0) -> float:
-    """Seconds one exchange may take in all."""
+    """Return the seconds that one request may take in all."""
     return min(timeouts.http_timeout, lead_time(lifetime, minimum) / 8)
 
 
 def takeover_after(lifetime: float, timeouts: RequestTimeouts, minimum: float = 0.0) -> float:
-    """Seconds after which another replica may consider an intent abandoned."""
+    """Return the seconds after which another replica may take an intent over."""
     wanted = min(timeouts.takeover_after, lead_time(lifetime, minimum) / 2)
     return max(wanted, 2 * http_timeout(lifetime, timeouts, minimum) + 5.0)
 
@@ -83,11 +76,11 @@ def retry_delay(
     u: float,
     remaining: float,
     lifetime: float,
-    pause: float | None,
+    pause: float | None = None,
 ) -> float | None:
-    """Seconds until the next attempt, None when only a change can help.
+    """Return the seconds until the next attempt, None if only a change can help.
 
-    `remaining` is what the access token has left, `pause` what Retry-After says, in seconds.
+    `remaining` is the rest of the access token's lifetime, `pause` the Retry-After, in seconds.
     """
     cap = min(lead_time(lifetime) / 4, 300.0) if remaining > 0 else 60.0
     quick = max(min_interval(lifetime), backoff(failures, u, cap))

@@ -1,4 +1,4 @@
-"""The source: a user's annotated Secret, parsed into a value or into all of its problems."""
+"""The source: parser of a user's annotated Secret."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from csidriver.core.oauth.token_document import DocumentError, TokenDocument
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
 
-# They stand in the grant beside a document of up to 896 KiB, and a Secret holds 1 MiB: larger ones
-# could keep a reply from being stored, when its predecessor is spent.
+# A grant has them beside a document of up to 896 KiB, and a Secret has at most 1 MiB. Larger ones
+# could make a reply impossible to store.
 MAX_CREDENTIAL = 16 * 1024
 
 
@@ -24,7 +24,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a user's Secret says. `key` is the data key the document was found under."""
+    """A parsed source. `key` is the data key of the document, `trailing` means surplus bytes."""
 
     ref: SourceRef
     uid: str
@@ -37,7 +37,7 @@ class Source:
 
     @classmethod
     def parse(cls, secret: Secret) -> "Source":
-        """Raises InvalidSecret with every problem; none of its texts quotes a value."""
+        """Parse a Secret. Raises InvalidSecret with all problems, without quoting a value."""
         problems: list[str] = []
         key = document_key(secret)
         document, trailing = _document(secret, key, problems)
@@ -47,7 +47,7 @@ class Source:
             problems.append(f"key {annotations.KEY_CLIENT_ID} is missing or empty")
         token = document.refresh_token
         if token is None and not problems:
-            problems.append(f"key {key}: refresh_token is missing, or no text; log in again")
+            problems.append(f"key {key}: refresh_token is missing or not UTF-8 text; log in again")
         if problems or token is None:
             raise InvalidSecret(f"Secret {secret.namespace}/{secret.name}", problems)
         return cls(
@@ -63,12 +63,12 @@ class Source:
 
 
 def is_source(secret: Secret) -> bool:
-    """Whether the user asked for this Secret to be refreshed."""
+    """Return True if the user annotated this Secret."""
     return secret.annotations.get(annotations.IS_TOKEN) == "true"
 
 
 def document_key(secret: Secret) -> str:
-    """The data key that holds the document: `oauth`, or `oauth2` where only that exists."""
+    """Return `oauth`, or `oauth2` if only that key exists."""
     aliased = (
         annotations.KEY_OAUTH not in secret.data and annotations.KEY_OAUTH_ALIAS in secret.data
     )
@@ -76,7 +76,7 @@ def document_key(secret: Secret) -> str:
 
 
 def _credential(secret: Secret, key: str, problems: list[str]) -> Sensitive:
-    """White space around it comes from `echo`."""
+    # `echo` appends white space.
     text = secret.data.get(key, Sensitive("")).reveal().strip()
     if len(text.encode()) > MAX_CREDENTIAL:
         problems.append(f"key {key} is larger than {MAX_CREDENTIAL // 1024} KiB")

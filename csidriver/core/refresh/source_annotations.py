@@ -1,4 +1,4 @@
-"""What the annotations of a source say: status, warnings and instants of one token."""
+"""The status annotations of a source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +13,10 @@ _SEPARATOR = ", "
 
 @dataclass(frozen=True, slots=True)
 class StatusOverride:
-    """A status that overrides the grant's.
+    """A status that overrides the grant's on the source.
 
-    Unless it `blocks`, only the source's author is told: a broken edit stops no working grant.
+    If `blocks` is False, the companion keeps the grant's status, so that a bad edit of the source
+    does not affect running pods.
     """
 
     status: Status
@@ -26,40 +27,40 @@ class StatusOverride:
 def status_annotations(
     grant: Grant | None, override: StatusOverride | None, *, mirror_refused: bool
 ) -> dict[str, str | None]:
-    """Our annotations of the source; None for those that must not be there."""
-    said = override or grant
-    following = grant.next_refresh if grant is not None else None
+    """Return the annotations of the source; None removes one."""
+    shown = override or grant
+    expires_at = grant.expires_at if grant else 0.0
+    refreshed_at = grant.issued_at if grant else 0.0
+    next_refresh = grant.next_refresh if grant else None
     return {
-        core_annotations.STATUS: said.status.value if said else Status.PENDING.value,
-        core_annotations.MESSAGE: said.message if said else "",
+        core_annotations.STATUS: shown.status.value if shown else Status.PENDING.value,
+        core_annotations.MESSAGE: shown.message if shown else "",
         core_annotations.WARNING: _SEPARATOR.join(_warnings(grant, mirror_refused)) or None,
-        core_annotations.EXPIRES_AT: format_rfc3339(grant.expires_at)
-        if grant and grant.expires_at
-        else None,
-        core_annotations.REFRESHED_AT: format_rfc3339(grant.issued_at)
-        if grant and grant.issued_at
-        else None,
-        core_annotations.NEXT_REFRESH: format_rfc3339(following) if following else None,
+        core_annotations.EXPIRES_AT: format_rfc3339(expires_at) if expires_at else None,
+        core_annotations.REFRESHED_AT: format_rfc3339(refreshed_at) if refreshed_at else None,
+        core_annotations.NEXT_REFRESH: format_rfc3339(next_refresh) if next_refresh else None,
     }
 
 
 def _warnings(grant: Grant | None, mirror_refused: bool) -> list[str]:  # noqa: FBT001 - private
-    held = [] if grant is None or not grant.warning else [grant.warning]
+    warnings = [] if grant is None or not grant.warning else [grant.warning]
     if mirror_refused:
-        # Then nobody has restored the old token that stands there: it was never replaced.
-        held = [warning for warning in held if warning != TokenWarning.OLD_SEED_RESTORED.value]
-        held.append(TokenWarning.MIRROR_REFUSED.value)
+        # The old token in the source was not restored, but never replaced.
+        warnings = [
+            warning for warning in warnings if warning != TokenWarning.OLD_SEED_RESTORED.value
+        ]
+        warnings.append(TokenWarning.MIRROR_REFUSED.value)
     if grant is not None and grant.expiry_warnings:
-        held.append(TokenWarning.REFRESH_TOKEN_EXPIRING.value)
-    return held
+        warnings.append(TokenWarning.REFRESH_TOKEN_EXPIRING.value)
+    return warnings
 
 
-def parse_warnings(notes: Mapping[str, str | None]) -> list[TokenWarning]:
-    """The warnings an annotation names; what else a user may have written there counts for none."""
-    said = (notes.get(core_annotations.WARNING) or "").split(_SEPARATOR)
-    return [warn for warn in TokenWarning if warn.value in said]
+def parse_warnings(annotations: Mapping[str, str | None]) -> list[TokenWarning]:
+    """Return the warnings in the annotation; ignore other words, which a user may have written."""
+    words = (annotations.get(core_annotations.WARNING) or "").split(_SEPARATOR)
+    return [warning for warning in TokenWarning if warning.value in words]
 
 
-def hides_failures(grant: Grant) -> bool:
-    """Whether attempts fail that concern nobody yet: the access token has time (section 5)."""
-    return grant.failures > 0 and grant.status is Status.READY
+def hides_failures(grant: Grant | None) -> bool:
+    """Return True if users need not know of failures: the access token is valid."""
+    return grant is not None and grant.failures > 0 and grant.status is Status.READY

@@ -1,4 +1,4 @@
-"""What one process knows of one token, and the rules it works by: input and output of a visit."""
+"""The observed state of one token and the context of its reconciliation."""
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,15 +23,15 @@ Effects = Generator[Effect[Any], Any, R]
 
 Versions = Mapping[TokenObject, str]
 
-# An adoption writes seven times; whatever a watch tells later than this is read once more.
+# An adoption writes seven times. An own write that the watch reports later costs one read.
 MAX_OWN_VERSIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshContext:
-    """The surroundings of a visit. `holder` names this pod in intents.
+    """What every reconciliation needs besides the state. `holder` names this pod in intents.
 
-    `namespaces` are those whose sources are served, all if there are none.
+    The refresher serves the sources of `namespaces`, or of all namespaces if it is empty.
     """
 
     issuers: Issuers
@@ -42,22 +42,23 @@ class RefreshContext:
     namespaces: tuple[str, ...] = ()
 
     def serves(self, state: "TokenState") -> bool:
-        """Whether a token is ours to refresh; an exchange that was begun is settled in any case."""
+        """Return True if the token's namespace is enrolled or it has an intent to recover."""
         enrolled = not self.namespaces or state.ref.namespace in self.namespaces
         return enrolled or (state.grant is not None and state.grant.intent is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenState:
-    """One token as last read or written by this process.
+    """One token as this process last read or wrote it; times are epoch seconds unless noted.
 
-    What is marked stale is read before anything is decided; of an `unread` source only the version
-    is known. `read_at` (monotonic) is when the grant was read; `lost`: what is remembered of it is
-    newer than what is stored; `damaged`: what is stored cannot be read, and is to be left alone.
-    `written` are versions of ours that no change has told of yet. `mirrored` is the generation
-    last written to the source; other instants are epoch seconds.
-    `requeue_at` asks for a visit before the schedule does; `next_reconcile` is the result, None
-    meaning: only on a change.
+    `*_stale`: read it again before deciding; `grant_stale` covers the companion, too.
+    `source_data_omitted`: the source's resourceVersion is known, its data was not read.
+    `read_at` (monotonic): when the grant was read. `grant_missing_in_store`: `grant` is newer than
+    the stored one. `grant_unreadable`: the stored grant is damaged and must not be overwritten.
+    `own_versions`: versions of own writes that no watch event has reported yet.
+    `mirrored_generation`: the generation in the source. `spooled`: the spool holds a stored reply.
+    `requeue_at`: reconcile before the schedule does. `next_reconcile`: the result of a
+    reconciliation, None for only after a change.
     """
 
     ref: SourceRef
@@ -89,18 +90,18 @@ class TokenState:
         *,
         read_at: float,
     ) -> "TokenState":
-        """What a start learns from lists alone, so that a token in order costs no read.
+        """Return the state at a start, so that an up-to-date token costs no read.
 
-        `source` is how the watch found it, None if it did not. It counts as seen at the version
-        the grant recorded, and when its newest write is ours; else the first visit reads it. So it
-        does when nodes have seen a later generation: then the grant comes from a backup.
-        `read_at` (monotonic) is not before the grant was listed.
+        `source` is the watch's first event of the source, None if there was none. The source needs
+        no read at the version that the grant recorded, or if its newest write is the driver's.
+        A companion of a later generation means a grant from a backup: then it is read.
+        `read_at` (monotonic) is not before the time of the list.
         """
         state = cls(ref)
         try:
             grant = refresh_grant_secret.from_secret(grant_secret)
         except InvalidSecret:
-            return state  # the first visit reads it again and says what is wrong
+            return state  # the first reconciliation reads it again and reports the problem
         state = replace(
             state,
             grant_secret=grant_secret,
@@ -108,7 +109,7 @@ class TokenState:
             read_at=read_at,
             companion=companion,
             grant_stale=False,
-            # If not, the next refresh mirrors: what stands there now may be somebody's choice.
+            # A wrong guess waits for the next refresh: a user may have restored an old seed.
             mirrored_generation=grant.generation,
         )
         if source is None or generation_of(companion) > grant.generation:
@@ -117,109 +118,111 @@ class TokenState:
 
     @property
     def versions(self) -> Versions:
-        """What was last read or written of its Secrets, "" of what is not there."""
-        held = zip(TokenObject, (self.source, self.grant_secret, self.companion), strict=True)
-        return {what: "" if one is None else one.resource_version for what, one in held}
+        """The resourceVersions last read or written, "" of an absent Secret."""
+        secrets = zip(TokenObject, (self.source, self.grant_secret, self.companion), strict=True)
+        return {key: "" if secret is None else secret.resource_version for key, secret in secrets}
+
+    @property
+    def mirror_outdated(self) -> bool:
+        """True if the source does not have the grant's document yet."""
+        return self.grant is not None and self.mirrored_generation < self.grant.generation
 
     def with_change(self, change: SecretChange) -> "TokenState":
-        """What is to be read again because of a change; versions written here are not news."""
-        what, version = change.token_object, change.resource_version
-        if version == self.versions[what]:
-            # A watch tells in order: nothing older of ours is still to come.
-            return replace(
-                self, own_versions=tuple(w for w in self.own_versions if w[0] is not what)
-            )
-        if (what, version) in self.own_versions:
+        """Mark what must be read again after a watch event, unless it reports an own write."""
+        key, version = change.token_object, change.resource_version
+        if version == self.versions[key]:
+            # A watch keeps the order: it reports no older version after this one.
+            other_versions = tuple(own for own in self.own_versions if own[0] is not key)
+            return replace(self, own_versions=other_versions)
+        if (key, version) in self.own_versions:
             return self
-        if what is not TokenObject.SOURCE:
+        if key is not TokenObject.SOURCE:
             return replace(self, grant_stale=True)
         return replace(self, source_stale=True)
 
     def with_grant(self, secret: Secret, grant: Grant) -> "TokenState":
-        """After the grant was written."""
-        written = self._written(TokenObject.GRANT, secret)
+        """Return the state after a write of the grant."""
         return replace(
             self,
             grant_secret=secret,
             grant=grant,
             grant_missing_in_store=False,
-            own_versions=written,
+            own_versions=self._own_versions_with(TokenObject.GRANT, secret),
         )
 
     def with_companion(self, secret: Secret) -> "TokenState":
-        """After the companion was written."""
-        return replace(
-            self, companion=secret, own_versions=self._written(TokenObject.COMPANION, secret)
-        )
+        """Return the state after a write of the companion."""
+        versions = self._own_versions_with(TokenObject.COMPANION, secret)
+        return replace(self, companion=secret, own_versions=versions)
 
     def with_source(self, secret: Secret) -> "TokenState":
-        """After the source was written; the answer is all of it."""
-        written = self._written(TokenObject.SOURCE, secret)
-        return replace(self, source=secret, source_data_omitted=False, own_versions=written)
+        """Return the state after a write of the source, whose response has all data."""
+        versions = self._own_versions_with(TokenObject.SOURCE, secret)
+        return replace(self, source=secret, source_data_omitted=False, own_versions=versions)
 
-    def _written(self, what: TokenObject, secret: Secret) -> tuple[tuple[TokenObject, str], ...]:
-        return (*self.own_versions, (what, secret.resource_version))[-MAX_OWN_VERSIONS:]
+    def _own_versions_with(
+        self, key: TokenObject, secret: Secret
+    ) -> tuple[tuple[TokenObject, str], ...]:
+        return (*self.own_versions, (key, secret.resource_version))[-MAX_OWN_VERSIONS:]
 
 
 def _with_source_version(state: TokenState, grant: Grant, source: SecretChange) -> TokenState:
-    """With the source by its version alone, if there is nothing to be learnt from reading."""
+    """Add the source by its version alone, unless it may have changed."""
     version = source.resource_version
     if not grant.source_version or not grant.key:
         return state
-    # Our write to the source follows the grant's: at the version recorded there it is owed.
-    owed = version == grant.source_version
-    if not owed and not source.written_by_driver:
+    # The grant is written before the mirror: at the version it recorded, the mirror is outdated.
+    mirror_outdated = version == grant.source_version
+    if not mirror_outdated and not source.written_by_driver:
         return state
-    told = {} if owed else status_annotations(grant, None, mirror_refused=False)
+    annotations = {} if mirror_outdated else status_annotations(grant, None, mirror_refused=False)
     secret = Secret(
         state.ref.namespace,
         state.ref.name,
         uid=grant.source_uid,
         resource_version=version,
-        annotations={key: value for key, value in told.items() if value is not None},
+        annotations={key: value for key, value in annotations.items() if value is not None},
     )
-    mirrored = state.mirrored_generation - int(owed)
     return replace(
         state,
         source=secret,
         source_data_omitted=True,
         source_stale=False,
-        mirrored_generation=mirrored,
+        mirrored_generation=state.mirrored_generation - int(mirror_outdated),
     )
 
 
 def load_source(state: TokenState) -> Effects[TokenState]:
-    """Read the source if it changed since the last visit. Raises StoreError."""
-    # Only the source can tell whether a grant that is remembered but gone is still the newest.
-    if state.source_stale or state.grant_missing_in_store:
-        source = yield from GetSecret(state.ref.namespace, state.ref.name)
-        wanted = source is not None and is_source(source)
-        state = replace(
-            state, source=source if wanted else None, source_data_omitted=False, source_stale=False
-        )
-    return state
+    """Read the source if it changed. Raises StoreError."""
+    # For a grant that was deleted, only the source tells whether a newer token exists.
+    if not state.source_stale and not state.grant_missing_in_store:
+        return state
+    source = yield from GetSecret(state.ref.namespace, state.ref.name)
+    if source is not None and not is_source(source):
+        source = None
+    return replace(state, source=source, source_data_omitted=False, source_stale=False)
 
 
 def load_grant(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
-    """Read grant and companion if they changed since the last visit. Raises StoreError."""
+    """Read grant and companion if one of them changed. Raises StoreError."""
     if not state.grant_stale:
         return state
     secret = yield from GetSecret(context.driver_namespace, state.ref.grant)
     companion = yield from GetSecret(context.tokens_namespace, state.ref.companion)
     read_at = yield from Monotonic()
-    stored, damaged = None, False
+    stored, unreadable = None, False
     try:
         stored = None if secret is None else refresh_grant_secret.from_secret(secret)
     except InvalidSecret:
-        damaged = True
-    lost = not damaged and state.grant is not None and _is_older(stored, state.grant)
+        unreadable = True
+    missing = not unreadable and state.grant is not None and _is_older(stored, state.grant)
     return replace(
         state,
         grant_secret=secret,
-        # Of a damaged one the memory is kept, should it be deleted to have it made again.
-        grant=state.grant if lost or damaged else stored,
-        grant_missing_in_store=lost,
-        grant_unreadable=damaged,
+        # If a user deletes the unreadable grant, the remembered one is written again.
+        grant=state.grant if missing or unreadable else stored,
+        grant_missing_in_store=missing,
+        grant_unreadable=unreadable,
         read_at=read_at,
         companion=companion,
         grant_stale=False,
@@ -227,7 +230,7 @@ def load_grant(state: TokenState, context: RefreshContext) -> Effects[TokenState
 
 
 def _is_older(stored: Grant | None, remembered: Grant) -> bool:
-    """Whether what is stored was deleted or put back to an earlier state; no write of ours does."""
+    """Return True if the grant was deleted or replaced by an older copy."""
     if stored is None or stored.generation < remembered.generation:
         return True
     return stored.generation == remembered.generation and stored.live_hash in remembered.spent

@@ -90,7 +90,7 @@ def test_an_access_token_is_not_needed() -> None:
         pytest.param({"oauth": "{}"}, "refresh_token is missing", id="no refresh token"),
         pytest.param(oauth(refresh_token=""), "refresh_token is missing", id="empty token"),
         pytest.param(oauth(refresh_token=None), "refresh_token is missing", id="null token"),
-        pytest.param(oauth(refresh_token="\ud800"), "no text", id="token not to be sent"),
+        pytest.param(oauth(refresh_token="\ud800"), "not UTF-8 text", id="token not to be sent"),
         pytest.param(oauth(refresh_token=["rt-secret"]), "refresh_token must be", id="list"),
         pytest.param(oauth(access_token=5), "access_token must be a text", id="number"),
         pytest.param({"clientID": None}, "clientID is missing", id="no client"),
