@@ -34,7 +34,7 @@ class Entry:
         return ""
 
     def keeps(self, value: float) -> bool:
-        """Whether a value meets the target; one without a target always does."""
+        """Return True if a value meets the target, or there is no target."""
         return (self.at_most is None or value <= self.at_most) and (
             self.at_least is None or value >= self.at_least
         )

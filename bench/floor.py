@@ -1,4 +1,4 @@
-"""What the kernel alone takes for a publish: its system calls, without gRPC, checks or API."""
+"""The system calls of a publish alone, without gRPC, checks or API."""
 
 import json
 import os

@@ -30,7 +30,7 @@ _LONGEST = 100_000
 
 @dataclass(slots=True)
 class Tally:
-    """What was read. `tokens` are the new ones seen; opens are counted by microseconds."""
+    """The totals of a reader. `tokens` counts changes; opens are counted by microseconds."""
 
     reads: int = 0
     bad: int = 0
@@ -75,7 +75,7 @@ class Hammer:
 
     @property
     def running(self) -> bool:
-        """Whether it still reads."""
+        """Return True while it reads."""
         return self._thread.is_alive()
 
     def result(self) -> Tally:

@@ -18,7 +18,7 @@ def token(size: int = SIZE) -> str:
 
 
 def is_whole(content: bytes) -> bool:
-    """Whether this is one token, complete, and nothing else."""
+    """Return True if the content is exactly one complete token."""
     return len(content) > _DIGEST and content[:_DIGEST] == _mark(content[_DIGEST:]).encode()
 
 

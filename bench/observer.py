@@ -48,7 +48,7 @@ class Observer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Start a daemon thread, because nothing can end a blocked read of inotify."""
+        """Do nothing: the daemon thread ends with the process; a blocked read cannot be ended."""
 
     def forget(self) -> None:
         """Count from here on."""

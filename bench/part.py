@@ -22,7 +22,7 @@ _GRACE = 10.0
 
 @dataclass(slots=True)
 class Outcome:
-    """What a part has found, and why it failed, if it did."""
+    """The rows of a part, and the reason of its failure."""
 
     rows: list[Row] = field(default_factory=list)
     failure: str = ""

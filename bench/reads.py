@@ -1,4 +1,4 @@
-"""Whether readers ever see half a token, how long they wait, and how long a lease is held.
+"""Torn reads of token files, the waiting times of readers, and the duration of leases.
 
 Readers hammer a file that the plugin rewrites, while kubelet's calls keep the plugin busy; then
 files that naive writers rewrite at the same pace. Holds are measured in runs of their own.
@@ -44,7 +44,7 @@ QUICK = Counts(rounds=2, ours=250_000, naive=60_000, changes=20)
 
 @dataclass(slots=True)
 class Found:
-    """What the rounds have found, by way of writing."""
+    """The results of the rounds, by method of writing."""
 
     tallies: dict[str, Tally] = field(default_factory=dict)
     opens: list[float] = field(default_factory=list)

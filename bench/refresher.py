@@ -43,7 +43,7 @@ QUICK = Counts(batches=2, tokens=50)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What the servers say before and after one batch, and the bare calls' rate afterwards."""
+    """The counts of the servers before and after one batch, and the rate of bare calls."""
 
     before: Reading
     after: Reading

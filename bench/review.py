@@ -1,4 +1,4 @@
-"""What kube-apiserver asks a webhook: the review of a pod with three containers."""
+"""The AdmissionReview of a pod with three containers, as kube-apiserver sends it."""
 
 import json
 from typing import Any

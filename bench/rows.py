@@ -1,4 +1,4 @@
-"""What a bench found: numbers by key, and rounds of samples that become one number."""
+"""The results of a bench: numbers by key, and rounds of samples that become one number."""
 
 import json
 import statistics
@@ -24,7 +24,7 @@ class Row:
 
     @property
     def entry(self) -> Entry:
-        """What the catalogue says of it."""
+        """The entry of this row in the catalogue."""
         return BY_KEY[self.key]
 
     def line(self) -> str:

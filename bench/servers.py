@@ -25,7 +25,7 @@ Counts = Mapping[tuple[str, str, str], float]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What all sides say at one moment at which no request was under way."""
+    """The counts of all servers at a moment without running requests."""
 
     at: float
     requests: Counts
@@ -35,7 +35,7 @@ class Reading:
 
 
 class Servers:
-    """What kube-apiserver and the authorization server have counted."""
+    """The counts of kube-apiserver and the authorization server."""
 
     def __init__(self, plane: ControlPlane, issuer: IssuerProcess) -> None:
         self._url = f"{plane.server}/metrics"

@@ -58,7 +58,7 @@ class Stand(contextlib.ExitStack):
 
     @property
     def caller(self) -> Caller:
-        """Whoever calls the running plugin."""
+        """Return a client of the running plugin."""
         if self._caller is None:
             raise RuntimeError("no plugin runs")
         return self._caller
@@ -96,7 +96,7 @@ class Stand(contextlib.ExitStack):
         return took
 
     def is_published(self, number: int) -> bool:
-        """Whether a volume is published now."""
+        """Return True if the volume is published."""
         return number in self._published
 
     def clear(self) -> None:

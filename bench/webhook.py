@@ -152,7 +152,7 @@ def _webhook() -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
 
 
 def _answers(port: int) -> bool:
-    """Whether it has read its certificate, too; before, it closes what it accepts."""
+    """Return True once the webhook has its certificate; before, it closes every connection."""
     trust = ssl.create_default_context(cafile=str(_FILES[0]))
     trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
     try:

@@ -1,4 +1,4 @@
-"""Every test runs in a mount namespace of its own making, so that real mounts need no cluster."""
+"""Fixtures and hooks of all tests. The tests run in their own mount namespace."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -34,15 +34,15 @@ _sandbox_error = ""
 def pytest_configure(config: pytest.Config) -> None:
     """Enter the namespace before anything has started a thread.
 
-    A worker of pytest-xdist has a thread by now, which forbids a user namespace. It needs none: it
-    was born in that of the process which started it, where it is root, and root may make a mount
-    namespace at any time; all threads but xdist's own come after it and are in it.
+    A worker of pytest-xdist already has a thread, so it cannot make a user namespace. It does not
+    need one: it is root in the namespace of the process that started it, and root may make a mount
+    namespace at any time. All threads but xdist's own start later and are in it.
     """
     global _sandbox_error  # noqa: PLW0603 - once per process, like the namespace itself
     config.addinivalue_line("markers", "mounts: needs mount(2), in a namespace or as root")
     config.addinivalue_line("markers", "other_uids: needs to give files to other users (root)")
     config.addinivalue_line("markers", "tools(*names): needs programs that `make tools` brings")
-    # Without pytest-xdist (-p no:xdist) nobody else says so.
+    # Without pytest-xdist (-p no:xdist) no plugin declares this marker.
     config.addinivalue_line("markers", "xdist_group(name): goes to the worker that has the others")
     try:
         sandbox.enter()
@@ -58,7 +58,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the tests of an API server to one worker, which starts it; others go anywhere."""
+    """Let one worker, which starts the API server, run all tests that need it."""
     for item in items:
         if "kube-apiserver" in _tools(item) and not item.get_closest_marker("xdist_group"):
             fragile = "fragile_plane" in getattr(item, "fixturenames", ())
@@ -66,7 +66,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip, by name and with the reason, what this machine does not allow."""
+    """Skip tests that this machine does not allow, with the reason."""
     if item.get_closest_marker("mounts") and _sandbox_error:
         pytest.skip(_sandbox_error)
     if item.get_closest_marker("other_uids") and _mapped_ids() <= 1:
@@ -90,7 +90,7 @@ def control_plane() -> Iterator["ControlPlane"]:
 
 @pytest.fixture(scope="session")
 def cluster(control_plane: "ControlPlane") -> "Cluster":
-    """The same with what `deploy/` installs; a test sweeps the namespaces it uses."""
+    """The same API server with the objects of `deploy/`; a test resets the namespaces it uses."""
     from tests.cluster.cluster import Cluster
 
     return Cluster(control_plane)
@@ -98,7 +98,7 @@ def cluster(control_plane: "ControlPlane") -> "Cluster":
 
 @pytest.fixture
 def logs() -> Iterator["LogCollector"]:
-    """What all loggers say, libraries too, at DEBUG."""
+    """The records of all loggers, libraries included, at DEBUG."""
     from tests.leak_detection import collect_logs
 
     with collect_logs() as collector:
@@ -119,11 +119,11 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def _tools(item: pytest.Item) -> list[str]:
-    """The programs of `make tools` that a test needs."""
+    """Return the programs of `make tools` that a test needs."""
     return [name for marker in item.iter_markers("tools") for name in marker.args]
 
 
 def _mapped_ids() -> int:
-    """How many user ids exist in this user namespace."""
+    """Return the number of user ids in this user namespace."""
     lines = Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
     return sum(int(line.split()[2]) for line in lines)

@@ -1,4 +1,4 @@
-"""Planted secrets: how they are spelt, where they are looked for, and servers that show them."""
+"""Planted secrets, their spellings in texts, and authorization servers that leak them."""
 
 import base64
 import contextlib
@@ -18,7 +18,7 @@ def planted_secret(name: str) -> str:
 
 
 def spellings(text: str) -> Iterator[str]:
-    """A text as it may stand in logs: plain, in URLs, in JSON, somewhere in base64."""
+    """Yield the spellings of a text in logs: plain, in URLs, in JSON, within base64."""
     yield text
     yield quote(text, safe="")
     yield quote_plus(text)
@@ -34,7 +34,7 @@ def leaked(text: str, planted: Sequence[str]) -> list[str]:
 
 
 class LogCollector(logging.Handler):
-    """Keeps every record with all that standard formatting would show of it, errors included."""
+    """Keeps the full text of every record, its arguments and errors included."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -62,7 +62,7 @@ LIBRARIES = (
 
 @contextlib.contextmanager
 def collect_logs() -> Iterator[LogCollector]:
-    """What all loggers say, libraries too, at DEBUG."""
+    """Collect the records of all loggers, libraries included, at DEBUG."""
     handler, root = LogCollector(), logging.getLogger()
     loggers = [root, *(logging.getLogger(name) for name in LIBRARIES)]
     levels = [logger.level for logger in loggers]
@@ -79,7 +79,7 @@ CLIENT_SECRET = DEMO_CLIENT.client_secret.reveal() if DEMO_CLIENT.client_secret 
 
 
 def leaking_replies(n: Mapping[str, str]) -> dict[str, Fault]:
-    """Servers that put secrets where they do not belong."""
+    """Return replies of servers that put secrets into wrong places."""
     tokens = json.dumps({"access_token": n["at"], "refresh_token": n["rt"]}).encode()
     described = {"error_description": n["description"], "error_uri": n["description"]}
     typed = json.dumps({"access_token": n["at"], "token_type": n["description"]})
@@ -99,7 +99,7 @@ def leaking_replies(n: Mapping[str, str]) -> dict[str, Fault]:
     }
 
 
-# What becomes of a token whose server answers so; of the others the outcome is unknown.
+# The status of a token after such a reply; after all others the outcome is unknown.
 STATUSES = {"refused": "NeedsReauth", "unknown": "Misconfigured", "typed": "Misconfigured"}
 STATUSES |= {"moved": "Misconfigured", "moved badly": "Misconfigured"}
 STATUSES |= {"later": "IssuerUnavailable", "cookie": "IssuerUnavailable"}

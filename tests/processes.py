@@ -1,4 +1,4 @@
-"""The command as processes of their own, and the pages that they serve."""
+"""Processes that run the command, and the pages that they serve."""
 
 import contextlib
 import re
@@ -21,7 +21,7 @@ def command(*arguments: str) -> list[str]:
 
 @contextlib.contextmanager
 def running(*arguments: str) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
-    """A process of ours and its log; it is ended, if it still runs, by force."""
+    """Run the command; give the process and its log, and kill the process in the end."""
     with tempfile.NamedTemporaryFile() as log:
         process = subprocess.Popen(command(*arguments), stdout=log, stderr=log)  # noqa: S603
         try:

@@ -27,7 +27,7 @@ def section(title: str) -> str:
 
 
 def first_cells(text: str) -> set[str]:
-    """What stands as code in the first column of its tables."""
+    """Return the code in the first column of its tables."""
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("|")]
     return {code for row in rows for code in re.findall(r"`([^`]+)`", row)}
 

@@ -1,4 +1,4 @@
-"""What comes from Debian: single programs, and whole root file systems made by debootstrap.
+"""Programs of Debian, and root file systems made by debootstrap.
 
 Nothing is installed on this machine and no service is started. The root file systems need root.
 """

@@ -1,4 +1,4 @@
-"""What every step of `make tools` does: run a command, fill a folder and put it in its place."""
+"""The parts of every step of `make tools`: run a command, fill a folder, rename it."""
 
 import contextlib
 import subprocess

@@ -1,4 +1,4 @@
-"""What the bench measures with tells the truth."""
+"""The instruments of the bench measure correctly."""
 
 import os
 import time

@@ -1,11 +1,11 @@
-"""A control plane with what `deploy/` installs, and one client for each role's rights."""
+"""A control plane with the objects of `deploy/`, and a client with the refresher's rights."""
 
 from csidriver.adapters.kubernetes import KubernetesClient, Timeouts, from_kubeconfig
 from tests.cluster.controlplane import ControlPlane
 
 
 class Cluster:
-    """What tests share: `refresher` and `node` are kubeconfigs of the ServiceAccounts."""
+    """The cluster of all tests; `refresher` and `node` are kubeconfigs of the ServiceAccounts."""
 
     def __init__(self, plane: ControlPlane) -> None:
         self.plane = plane
@@ -18,7 +18,7 @@ class Cluster:
         return KubernetesClient(from_kubeconfig(self.refresher), timings)
 
     def reset_namespaces(self, *namespaces: str) -> None:
-        """Have these namespaces, and nothing of a test before in any."""
+        """Create these namespaces, and remove the objects of earlier tests from all namespaces."""
         api = self.plane.api
         for namespace in namespaces:
             manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}

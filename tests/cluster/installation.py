@@ -1,4 +1,4 @@
-"""What `deploy/install.yaml` brings to a cluster, by kind."""
+"""The objects of `deploy/install.yaml` by kind."""
 
 import copy
 from functools import cache
@@ -8,14 +8,14 @@ from typing import Any
 import yaml
 
 INSTALL = Path(__file__).parents[2] / "deploy" / "install.yaml"
-# Who may do what, and where: all that roles need that a test starts by itself.
+# The rights of the roles that tests start as processes.
 RIGHTS = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 
 Manifest = dict[str, Any]
 
 
 def manifests(*kinds: str, path: Path = INSTALL) -> list[Manifest]:
-    """The objects of a manifest file, or those of some kinds."""
+    """Return the objects of a manifest file, all or those of some kinds."""
     found = [manifest for manifest in _parsed(path) if not kinds or manifest["kind"] in kinds]
     return copy.deepcopy(found)
 

@@ -1,4 +1,4 @@
-"""A token whose refresher can be killed at any step and started again, with or without spool."""
+"""A token whose refresher tests can kill at any step and restart, with or without its spool."""
 
 import itertools
 import os
@@ -46,7 +46,7 @@ _numbers = itertools.count()
 
 
 class KillTestSetup:
-    """What all cases share: a cluster, an authorization server, a fork_server."""
+    """The shared parts of all cases: cluster, authorization server, fork server."""
 
     def __init__(
         self, cluster: Cluster, bench: Bench, fork_server: ForkServer, folder: Path
@@ -59,14 +59,14 @@ class KillTestSetup:
         )
         self.port = int(bench.issuer.url.rpartition(":")[2])
         self.client = KubernetesClient(from_kubeconfig(cluster.plane.kubeconfig))
-        # A process that starts is busy; more at a time would make each other's exchanges late.
+        # Starting is expensive: more processes at a time would delay each other's requests.
         self.starting = threading.Semaphore(3)
 
 
 class KillableRefresher:
-    """One annotated Secret and its refresher, apart from all others: in a namespace of its own.
+    """One annotated Secret and its refresher, in their own namespace.
 
-    `live` is the hash of the refresh token that is presented next.
+    `live_hash` is the hash of the refresh token that the refresher presents next.
     """
 
     def __init__(self, setup: KillTestSetup) -> None:
@@ -93,7 +93,7 @@ class KillableRefresher:
         return Spool(self.spool).read(self.ref)
 
     def prepare_due_token(self) -> None:
-        """Have the token adopted and refreshed by the book, and due for its next refresh now."""
+        """Adopt and refresh the token in this process, then make its next refresh due now."""
         store, clock = KubernetesStore(self._setup.client, self._namespaces), SystemClock()
         ports = Ports(
             store=store,
@@ -149,7 +149,7 @@ class KillableRefresher:
         return self._steps.read_text("utf-8").splitlines() if self._steps.exists() else []
 
     def wait_until_killed(self) -> None:
-        """The process ends by SIGKILL, and soon."""
+        """Wait until the process has ended by SIGKILL."""
         assert select.select([self._pidfd], [], [], 30)[0], f"it does not die:\n{self.log()}"
         status = self._setup.fork_server.request(wait=self._pid)
         os.close(self._pidfd)
@@ -162,11 +162,11 @@ class KillableRefresher:
             self.wait_until_killed()
 
     def replace_pod(self) -> None:
-        """The next process is another pod, whose spool is empty."""
+        """Give the next process an empty spool, like that of another pod."""
         self._pod_number += 1
 
     def wait_until_done(self) -> None:
-        """Wait until the token is refreshed or reported lost, to node and user alike."""
+        """Wait until the token is refreshed or lost, and node and user can see it."""
 
         def is_done() -> bool:
             grant = self.grant()
@@ -175,14 +175,14 @@ class KillableRefresher:
             is_lost = grant.status is Status.LOST_ROTATION
             return is_lost or (grant.live_hash != self.live_hash and self.user.is_mirrored(NAME))
 
-        # Many wait side by side: asking all the time would keep what they wait for from coming.
+        # Many cases wait at the same time: frequent requests would slow the refreshers.
         until(is_done, f"an end, see {self._log}", 60.0, pause=0.3)
 
     def grant(self) -> Grant | None:
         return self.user.grant(NAME)
 
     def presentations(self) -> Sequence[Presentation]:
-        """All presentations of the login's tokens so far, oldest first."""
+        """Return all presentations of this login's refresh tokens, oldest first."""
         names, rows = {self.seed.hash()}, []
         for row in self._setup.bench.issuer.presentations():
             if row.token_hash in names:

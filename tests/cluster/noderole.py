@@ -1,4 +1,4 @@
-"""What the node role has on a cluster: its rights, its credentials, companions to read."""
+"""The node role in a cluster: its rights, its credentials, its companions."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ DRIVER, TOKENS, NAME = "oauth2-csi", "oauth2-csi-tokens", "oauth2-csi-node"
 
 
 class NodeRole:
-    """The namespaces and rights of `deploy`, and a token file as kubelet keeps one for the node."""
+    """Installs namespaces and rights, and keeps a token file as kubelet does."""
 
     def __init__(self, plane: ControlPlane, folder: Path) -> None:
         self.plane = plane
@@ -27,15 +27,15 @@ class NodeRole:
         return Credentials(self.plane.server, self.plane.ca, token_file=self.token_file)
 
     def deploy(self) -> None:
-        """Put namespaces, service accounts and rights in place."""
+        """Install namespaces, service accounts and rights."""
         self.plane.install()
 
     def kubeconfig(self, name: str = NAME) -> Path:
-        """For kubectl, as one of the service accounts."""
+        """Return the kubeconfig of a service account."""
         return self.plane.service_account(DRIVER, name)
 
     def renew(self) -> None:
-        """Bring a new token into the file."""
+        """Write a new token into the file."""
         config = json.loads(self.kubeconfig().read_text())
         self.token_file.write_text(config["users"][0]["user"]["token"], encoding="ascii")
 
@@ -45,7 +45,7 @@ class NodeRole:
         self.write_secret(Secret(TOKENS, ref.companion, "", "", COMPANION_TYPE, notes, data))
 
     def write_secret(self, secret: Secret) -> None:
-        """Make a Secret of this content, or give it to the one of this name."""
+        """Create or update a Secret."""
         path = f"/api/v1/namespaces/{secret.namespace}/secrets/{secret.name}"
         query, kind = "?fieldManager=oauth2-csi&force=true", "application/apply-patch+yaml"
         answer = self.plane.api("PATCH", path + query, secret.to_manifest(), kind)

@@ -1,8 +1,8 @@
-"""Two refreshers under load, of which one is killed every few seconds.
+"""Two refreshers under load; one of them is killed every few seconds.
 
-`python -m tests.cluster.soak SECONDS [SEED]` does it for so long, waits until every token has come
-to its end, and compares that with the logs of two authorization servers: one that rotates strictly,
-and one that gives an answer again for 30 seconds.
+`python -m tests.cluster.soak SECONDS [SEED]` kills for that time, waits until every token is ready
+or lost, and compares the result with the logs of two authorization servers: one rotates strictly,
+the other has a reuse window of 30 seconds.
 """
 
 import contextlib
@@ -39,12 +39,12 @@ LIFETIME = 20.0  # seconds: a token is refreshed every 8 to 10
 GRACE = {"strict": 0.0, "window": 30.0}
 KILL_PAUSE = (2.0, 5.0)  # seconds between two kills
 ISSUER_DELAY = 0.2  # seconds an exchange takes
-RECOVERY_TIMEOUT = 180.0  # seconds after the last kill in which all must be well
+RECOVERY_TIMEOUT = 180.0  # seconds after the last kill until all tokens must be final
 TERM = ("--lease-duration", "3", "--lease-renew", "1", "--takeover-after", "1")
 
 
 class Pod:
-    """One replica. Its container is killed and started again; or the pod, which takes its spool."""
+    """One replica of the refresher, as a container that restarts in a pod."""
 
     def __init__(self, name: str, folder: Path, flags: Sequence[str]) -> None:
         self._name, self._folder, self._flags = name, folder, flags
@@ -61,7 +61,7 @@ class Pod:
             )
 
     def kill(self, *, pod: bool) -> None:
-        """SIGKILL, at whatever it does just now."""
+        """Kill the container, or the pod and with it the spool."""
         assert self._process is not None
         assert self._process.poll() is None, f"it has ended by itself: {self.log}"
         self._process.kill()
@@ -80,7 +80,7 @@ class Pod:
 
 @dataclass
 class SoakResult:
-    """What came of it, by server. `wrong` are sentences about what must not be."""
+    """The result: a summary by server, and sentences about violations."""
 
     kills: int = 0
     recovery_seconds: float = 0.0
@@ -93,18 +93,18 @@ class SoakResult:
 
 
 class IssuerTokens:
-    """The tokens of one authorization server; `grace` is its window in seconds, 0 for none."""
+    """The tokens of one authorization server; `grace` is its reuse window in seconds."""
 
     def __init__(self, name: str, user: UserNamespace, grace: float) -> None:
         self.name, self._user, self._grace = name, user, grace
         policy = Policy(lifetime=LIFETIME, grace=grace)
         self.issuer = StrictIssuer(clients=[DEMO_CLIENT], policy=policy)
-        # A server takes its time, so that there is always something to be cut off.
+        # The server is slow, so that a kill often hits a running request.
         self.issuer.add_faults(*[Delay(ISSUER_DELAY)] * 100_000)
         self._tokens = [f"{name}-{number}" for number in range(TOKENS)]
 
     def entry(self) -> dict[str, Any]:
-        """Its configuration."""
+        """Return the issuer's configuration."""
         reuse = {"window": self._grace} if self._grace else "strict"
         own = {"name": self.name, "issuer": self.issuer.url, "internal": True, "reuse": reuse}
         return own | {"defaultLifetime": LIFETIME}
@@ -117,12 +117,12 @@ class IssuerTokens:
         return all(map(self._was_refreshed, self._tokens))
 
     def _was_refreshed(self, token: str) -> bool:
-        """Whether it was refreshed once; on a busy machine an answer may come too late for that."""
+        """Return True after the first refresh; on a busy machine that refresh may be lost."""
         grant = self._user.grant(token)
         return grant is not None and (grant.generation >= 2 or grant.status is Status.LOST_ROTATION)
 
     def all_final(self) -> bool:
-        """Whether each works, or is reported lost; one that works has an access token that does."""
+        """Return True if each token is lost, or ready with a valid access token."""
         return all(map(self._is_final, self._tokens))
 
     def _is_final(self, token: str) -> bool:
@@ -147,9 +147,9 @@ class IssuerTokens:
         result.summary.append(f"{self.name}: {len(log)} presented, {repeated} again; {told}")
 
     def _repeats(self, rows: Sequence[Presentation]) -> Iterator[str]:
-        """Protocol section 4: both servers can be asked, so no token that is spent is presented.
+        """Yield the forbidden repeats (protocol, section 4).
 
-        Within its window it is, for then the server still gives the token that came after.
+        A spent token may only be presented within the reuse window: introspection answers the rest.
         """
         for row in rows[1:]:
             late = row.presented_at - rows[0].presented_at
@@ -158,7 +158,7 @@ class IssuerTokens:
                 yield f"{self.name}: {outcome}"
 
     def _end(self, token: str, grant: Grant, rows: Sequence[Presentation]) -> Iterator[str]:
-        """`rows` are the presentations of the token that is live in the end."""
+        """Compare the final grant with `rows`, the presentations of its live token."""
         committed = any(row.outcome is Outcome.ROTATED for row in rows)
         if grant.status is Status.LOST_ROTATION and self._grace:
             yield f"{token} is lost, though its server has a window"
@@ -167,7 +167,7 @@ class IssuerTokens:
 
 
 class Soak(contextlib.ExitStack):
-    """Everything that runs, on a cluster."""
+    """The running test: authorization servers and refreshers."""
 
     def __init__(self, cluster: Cluster, folder: Path, seed: int) -> None:
         super().__init__()
@@ -186,7 +186,7 @@ class Soak(contextlib.ExitStack):
             self.callback(pod.close)
 
     def run(self, seconds: float) -> SoakResult:
-        """Load, kills for so long, calm, and the judgement. Raises AssertionError if never calm."""
+        """Kill for so many seconds, wait for final tokens, and check them."""
         for pod in self._pods:
             pod.start()
         for served in self._issuers:
@@ -225,7 +225,7 @@ class Soak(contextlib.ExitStack):
 
 
 def main(seconds: float, seed: int) -> int:
-    """Run one and say how it went."""
+    """Run one and print the result."""
     if missing := [name for name in PROGRAMS if find(name) is None]:
         sys.stderr.write(f"{', '.join(missing)} missing; run `make tools`\n")
         return 1

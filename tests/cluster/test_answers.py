@@ -97,7 +97,7 @@ def listed(server: Server, name: str) -> tuple[str, list[dict[str, Any]]]:
 
 
 def watched(server: Server, name: str, version: str) -> list[dict[str, Any]]:
-    """What a watch of one second tells; it ends properly."""
+    """Return the changes of a watch of one second."""
     query = f"watch=true&resourceVersion={version}&timeoutSeconds=1&allowWatchBookmarks=true"
     status, events = ask(server, f"secrets?fieldSelector=metadata.name%3D{name}&{query}")
     assert status == 200

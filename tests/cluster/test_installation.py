@@ -32,7 +32,7 @@ def empty_cluster() -> Iterator[ControlPlane]:
 
 
 def account(plane: ControlPlane, namespace: str, name: str) -> None:
-    """What the controller manager of a real cluster would have made."""
+    """Create the objects that a controller manager would make."""
     body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
     plane.api("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", body)
 
@@ -50,7 +50,7 @@ def apply_all(plane: ControlPlane, *flags: str) -> subprocess.CompletedProcess[s
 
 
 def trust(plane: ControlPlane) -> None:
-    """What the webhook does once it has a certificate."""
+    """Do what the webhook does after it has a certificate."""
     where = "/webhooks/0/clientConfig/caBundle"
     patch = [{"op": "add", "path": where, "value": BUNDLE}]
     plane.api("PATCH", HOOKS, patch, "application/json-patch+json")

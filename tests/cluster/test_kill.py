@@ -96,7 +96,7 @@ def rehearsed(setup: KillTestSetup, before: Before) -> list[str]:
 
 
 class Death:
-    """What there was when a process died, and so what must become of its token."""
+    """The state at the death of a process, and the result that it allows."""
 
     def __init__(self, one: KillableRefresher, *, pod: bool) -> None:
         self.grant = one.grant()

@@ -1,4 +1,4 @@
-"""What only a real API server can show; what both backends promise is in tests/contract."""
+"""Properties of the store that only a real API server shows; tests/contract has the others."""
 
 import json
 import threading
@@ -272,7 +272,7 @@ def test_a_watch_survives_a_crash_of_the_api_server_or_says_so(
 
 
 def told_anew(store: KubernetesStore) -> list[SecretChange]:
-    """What a new watch tells at first."""
+    """Return the first changes of a new watch."""
     seen = []
     with watched(store) as said:
         while isinstance(word := said.get(timeout=WAIT), SecretChange):

@@ -1,4 +1,4 @@
-"""What a companion more costs the node: a thread, a watch, a TLS connection."""
+"""The memory that one more companion costs: a thread, a watch, a TLS connection."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What docs/migration.md has operators type."""
+"""The commands of docs/migration.md."""
 
 import base64
 import os

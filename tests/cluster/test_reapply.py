@@ -1,4 +1,4 @@
-"""Whatever users and their tools do to a Secret of a real API server, its token stays alive."""
+"""A token survives everything that users and tools do to its Secret."""
 
 import base64
 from collections.abc import Callable, Iterator, Mapping
@@ -106,7 +106,7 @@ def an_immutable_secret(served: Served) -> None:
 
 @contextmanager
 def policy(served: Served, name: str, expression: str) -> Iterator[None]:
-    """What else of the refresher's writes to a Secret than this expression allows is refused."""
+    """A policy that rejects writes to a Secret which this expression does not allow."""
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"]}
     conditions = {"name": f"object.metadata.name == '{name}'"}
     conditions["who"] = f"request.userInfo.username == '{REFRESHER}'"

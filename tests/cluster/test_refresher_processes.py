@@ -78,7 +78,7 @@ def leads(log: Path) -> bool:
 def test_the_standby_goes_on_and_no_token_is_presented_twice(
     replicas: Replicas, end: signal.Signals, term: float
 ) -> None:
-    """Who is told to stop gives its Lease up: nobody has to wait for the end of it."""
+    """A stopped process releases its Lease, so that the next one need not wait."""
     first, first_log = replicas.start("first", term=term)
     until(lambda: leads(first_log))
     replicas.seed("hello")

@@ -1,4 +1,4 @@
-"""What deploy/install.yaml allows, as a real API server understands it."""
+"""The rights of deploy/install.yaml, checked by a real API server."""
 
 import json
 import threading

@@ -202,7 +202,7 @@ def mounts_of(one: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def adds_a_sidecar(body: bytes) -> ReviewResponse:
-    """What another webhook may do after ours: a container, and a mount in every container."""
+    """Add a container, and a mount to every container, as a later webhook may do."""
     request = json.loads(body)["request"]
     spec = request["object"]["spec"]
     operations: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""A user of the cluster: a namespace, Secrets put there by kubectl, and what became of them."""
+"""A user's namespace in the cluster: creates Secrets, reads what the driver makes of them."""
 
 import json
 import time
@@ -25,7 +25,7 @@ FINAL_STATUSES = frozenset({Status.READY, Status.LOST_ROTATION})
 
 
 class UserNamespace:
-    """`places` is where the refresher keeps what is its own."""
+    """A namespace with annotated Secrets; `namespaces` are the driver's own."""
 
     def __init__(
         self, cluster: Cluster, namespace: str, namespaces: Namespaces = NAMESPACES
@@ -44,13 +44,13 @@ class UserNamespace:
         return self.plane.kubectl(*arguments, *files, where, stdin=text)
 
     def apply(self, name: str, token: Sensitive, **annotations: str) -> dict[str, Any]:
-        """Put a Secret there, as in the announcement; its manifest."""
+        """Apply an annotated Secret as in the announcement; return its manifest."""
         original = manifest(name, token.reveal(), **annotations)
         self.kubectl("apply", stdin=original)
         return original
 
     def create(self, name: str, token: Sensitive, **annotations: str) -> None:
-        """The same without kubectl, which takes a tenth of a second."""
+        """Create the Secret without kubectl, which takes a tenth of a second."""
         path = f"/api/v1/namespaces/{self.namespace}/secrets?fieldManager=user"
         answer = self.plane.api("POST", path, manifest(name, token.reveal(), **annotations))
         assert answer["kind"] == "Secret", answer
@@ -64,7 +64,7 @@ class UserNamespace:
         return self.source(name).annotations.get(core_annotations.WARNING, "")
 
     def events(self, name: str) -> set[str]:
-        """The reasons of its Events."""
+        """Return the reasons of the Secret's Events."""
         found = self.plane.api("GET", f"/api/v1/namespaces/{self.namespace}/events")["items"]
         return {e["reason"] for e in found if e["involvedObject"]["name"] == name}
 
@@ -73,12 +73,12 @@ class UserNamespace:
         return None if found is None else grant_secret.from_secret(found)
 
     def generation(self, name: str) -> int:
-        """How often it was adopted or refreshed, 0 before."""
+        """Return the generation of the grant, 0 without a grant."""
         grant = self.grant(name)
         return 0 if grant is None else grant.generation
 
     def is_final(self, name: str) -> bool:
-        """Whether it works, or says that it is lost, and nodes and user have been told."""
+        """Return True if the token is ready or lost, and companion and source say so."""
         grant, companion = self.grant(name), self.companion(name)
         if (
             grant is None
@@ -96,7 +96,7 @@ class UserNamespace:
         return None if found is None else Companion.from_secret(found)
 
     def is_mirrored(self, name: str) -> bool:
-        """Whether the Secret holds the live document."""
+        """Return True if the source contains the live document."""
         source, grant = self.source(name), self.grant(name)
         return (
             grant is not None
@@ -104,7 +104,7 @@ class UserNamespace:
         )
 
     def refresh_repeatedly(self, name: str, times: int = 1) -> None:
-        """Have it refreshed so many times, each seen by nodes; its own schedule is slow."""
+        """Make the token due and wait for the new companion, `times` times."""
         for _ in range(times):
             wanted = self.generation(name) + 1
             until(lambda: self._make_due(name), f"{name} is due")
@@ -116,7 +116,7 @@ class UserNamespace:
             until(seen, f"{name} is refreshed")
 
     def _make_due(self, name: str) -> bool:
-        """Make it due now, unless the refresher writes at this moment."""
+        """Make the token due now; return False after a write conflict."""
         stored = self._read(self._namespaces.driver, SourceRef(self.namespace, name).grant)
         assert stored is not None
         due = replace(grant_secret.from_secret(stored), next_refresh=time.time())

@@ -1,6 +1,6 @@
-"""Follows companions in a process of its own, and tells what memory that takes.
+"""A program that watches companions and prints the memory that this takes.
 
-Arguments: a kubeconfig, and how many companions to follow, growing. Prints KiB for each.
+Its arguments are a kubeconfig and growing numbers of companions; it prints KiB for each number.
 """
 
 import re

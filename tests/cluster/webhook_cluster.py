@@ -1,7 +1,7 @@
-"""A control plane whose API server asks a webhook about annotated pods, as `deploy/` has it.
+"""A control plane whose API server calls the webhook for annotated pods, as in `deploy/`.
 
-Nothing routes Services here, but the API server resolves those of type ExternalName by itself: it
-then dials localhost, and verifies the name of the Service as on any cluster.
+Nothing routes Services here. But the API server resolves a Service of type ExternalName itself: it
+connects to localhost, and verifies the name of the Service as on any cluster.
 """
 
 import base64
@@ -34,7 +34,7 @@ Pod = dict[str, Any]
 
 
 class WebhookCluster:
-    """`register` the webhook at a port, and `unregister` it."""
+    """Registers the webhook at a port of this machine."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.plane = cluster.plane
@@ -52,7 +52,7 @@ class WebhookCluster:
         return WebhookConfiguration(self.client(), WEBHOOK)
 
     def manifest(self, port: int) -> dict[str, Any]:
-        """The configuration of `deploy/`, but for the port of the Service."""
+        """Return the configuration of `deploy/` with another port of the Service."""
         (manifest,) = manifests("MutatingWebhookConfiguration")
         manifest["webhooks"][0]["clientConfig"]["service"]["port"] = port
         return manifest
@@ -76,18 +76,18 @@ class WebhookCluster:
         self.plane.api("DELETE", path)
 
     def create_namespace(self, name: str, **labels: str) -> None:
-        """A namespace in which pods can be created."""
+        """Create a namespace that accepts pods."""
         metadata = {"name": name, "labels": labels}
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
         self.plane.api("POST", "/api/v1/namespaces", namespace)
-        # The work of a controller that does not run here.
+        # A controller would make this account; it does not run here.
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
         self.plane.api("POST", f"/api/v1/namespaces/{name}/serviceaccounts", account)
 
     def create_pod(
         self, namespace: str, pod: Pod, *, dry: bool = False
     ) -> tuple[int, dict[str, Any]]:
-        """Create a pod as administrator; the HTTP status and the answer. Fast, and threads may."""
+        """Create a pod as administrator; return HTTP status and body. Fast and thread-safe."""
         query = "?dryRun=All" if dry else ""
         answer = self._pool.request(
             "POST",
@@ -105,7 +105,7 @@ def pods_of(path: Path) -> list[Pod]:
 
 
 def as_created_by_controllers(pod: Pod) -> Pod:
-    """Without a name of its own, as ReplicaSets, DaemonSets and Jobs create it."""
+    """Return the pod with generateName, as ReplicaSets, DaemonSets and Jobs create it."""
     made = copy.deepcopy(pod)
     made["metadata"]["generateName"] = f"{made['metadata'].pop('name')}-"
     return made

@@ -13,8 +13,8 @@ import pytest
 
 pytestmark = pytest.mark.mounts
 ROOT = Path(__file__).parents[2]
-# A loaded machine may be slow; a demo that hangs is what this bounds.
-PATIENCE = 60
+# Seconds; bounds a demo that hangs, also on a loaded machine.
+TIMEOUT = 60
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def start(folder: Path, *flags: str) -> "subprocess.Popen[str]":
 
 
 def session_is_over(process: "subprocess.Popen[str]", folder: Path) -> bool:
-    """Whether no process works in the demo's folder any more."""
+    """Return True if no process uses the demo's folder."""
     for place in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if str(folder).encode() in place.read_bytes():
@@ -51,7 +51,7 @@ def session_is_over(process: "subprocess.Popen[str]", folder: Path) -> bool:
 
 def test_the_demo_keeps_its_promises_while_the_secret_is_reapplied(folder: Path) -> None:
     process = start(folder, "--seconds", "8", "--lifetime", "6", "--chaos", "reapply")
-    output, _ = process.communicate(timeout=PATIENCE)
+    output, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, output
     result = json.loads(output.splitlines()[-1])
     assert result["refreshes"] >= 2
@@ -74,12 +74,12 @@ def test_ctrl_c_leaves_no_process_and_no_folder(folder: Path, milestone: str) ->
         while milestone not in process.stdout.readline():
             assert process.poll() is None
     else:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not any(folder.iterdir()):
             assert time.monotonic() < deadline
     # As a terminal does it: to the whole foreground group, and some people press it twice.
     os.killpg(process.pid, signal.SIGINT)
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT)
     assert session_is_over(process, folder)
     assert not any(folder.iterdir())

@@ -1,4 +1,4 @@
-"""The demo's numbers and its judgement of them."""
+"""The demo's numbers and the check of its promises."""
 
 from dataclasses import replace
 

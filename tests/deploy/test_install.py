@@ -1,4 +1,4 @@
-"""What `kubectl apply -f deploy/install.yaml` starts, without a cluster and without helm."""
+"""The processes that `kubectl apply -f deploy/install.yaml` starts; no cluster, no helm."""
 
 import argparse
 from collections.abc import Iterator

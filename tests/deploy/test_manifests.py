@@ -15,7 +15,7 @@ def key_of(manifest: Manifest) -> tuple[str, str, str]:
 
 
 def rights_of(account: str) -> set[Right]:
-    """What bindings give: (namespace, "" being all of them; group; resource; name; verb)."""
+    """Return the granted rights: (namespace, "" for all; group; resource; name; verb)."""
     roles = {key_of(role): role for role in manifests("Role", "ClusterRole")}
     subject = {"kind": "ServiceAccount", "name": account, "namespace": DRIVER}
     rights: set[Right] = set()

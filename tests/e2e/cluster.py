@@ -23,7 +23,7 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What only a cluster of our own has; `archive` is what the project's image came from."""
+    """The parts that only our own cluster has; `archive` contains the project's image."""
 
     plane: ControlPlane
     node: Node

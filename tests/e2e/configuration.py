@@ -1,4 +1,4 @@
-"""What the programs of a node are told: containerd, the pods' network, kubelet, kube-proxy."""
+"""The configuration of a node's programs: containerd, pod network, kubelet, kube-proxy."""
 
 import json
 from pathlib import Path

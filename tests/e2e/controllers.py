@@ -1,4 +1,4 @@
-"""What makes pods of Deployments, and finds nodes for pods."""
+"""kube-controller-manager and kube-scheduler of the cluster."""
 
 from tests.cluster.controlplane import ControlPlane
 

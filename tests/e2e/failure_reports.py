@@ -1,4 +1,4 @@
-"""What is kept of a failed test: objects, events, descriptions and logs, in its own folder."""
+"""Reports of failed tests: objects, events, descriptions and logs, in a folder for each."""
 
 from collections.abc import Generator
 from pathlib import Path
@@ -17,7 +17,7 @@ _VIEWS = {
 
 
 class FailureReportPlugin:
-    """Hands the cluster to the fixtures of conftest.py, and looks at it after a failure."""
+    """Gives the cluster to the fixtures of conftest.py, and writes a report after a failure."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self._cluster = cluster

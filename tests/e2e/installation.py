@@ -1,4 +1,4 @@
-"""The driver's coming and going, as docs/operations.md describes it, and what it may leave."""
+"""Installation and removal of the driver as docs/operations.md describes them."""
 
 from tests.e2e.cluster import Cluster
 from tests.e2e.node import Node
@@ -27,7 +27,7 @@ def install(cluster: Cluster, values: str) -> None:
 
 
 def uninstall(cluster: Cluster) -> None:
-    """Have every node cleaned up, and remove the chart; no pod may use a token any more."""
+    """Clean every node up and remove the chart; no pod may still use a token."""
     flags = ("--reuse-values", "--set=node.cleanup=true")
     cluster.helm("upgrade", "oauth2-csi", str(CHART), _NAMESPACE, *flags)
     cluster.roll_out("daemonset/oauth2-csi-node")
@@ -36,7 +36,7 @@ def uninstall(cluster: Cluster) -> None:
 
 
 def leftovers(cluster: Cluster) -> list[str]:
-    """What of the driver is still on the node or in the cluster, users' objects aside."""
+    """Return the driver's objects on the node and in the cluster, without the users' objects."""
     kinds = cluster.kubectl("api-resources", "--verbs=list", "--output=name").split()
     listed = ",".join(kind for kind in kinds if not kind.startswith("events"))
     found = [name for name in cluster.names(listed, "-A") if "oauth2-csi" in name or PLUGIN in name]
@@ -46,7 +46,7 @@ def leftovers(cluster: Cluster) -> list[str]:
 
 
 def leftovers_of_node(node: Node) -> list[str]:
-    """Mounts and files of the driver's that a node has."""
+    """Return the driver's mounts and files on a node."""
     root = "/var/lib/kubelet"
     marks = (PLUGIN, "/kubernetes.io~csi/", "/volume-subpaths/")
     found = [m.target for m in node.mounts("") if any(mark in m.target for mark in marks)]

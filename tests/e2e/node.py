@@ -172,7 +172,7 @@ class Node:
         return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
     def _follow_services(self) -> None:
-        """What a cluster's DNS does: a name for every Service."""
+        """Keep a name for every Service, as a cluster's DNS does."""
         hosts = ""
         pause = threading.Event()
         while not pause.wait(0.5):

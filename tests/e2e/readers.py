@@ -1,4 +1,4 @@
-"""Pods that read their token file a thousand times a second and judge every read."""
+"""Pods that read their token file a thousand times a second and check every read."""
 
 import json
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Reader:
     name: str
 
     def tally(self) -> dict[str, Any]:
-        """What it has seen until now; see csidriver.demo.reader."""
+        """Return the reader's totals; see csidriver.demo.reader."""
         return tally_of(self.log())
 
     def log(self) -> list[str]:
@@ -32,13 +32,13 @@ class Reader:
         return float(self.tally()["seen"][-1][1])
 
     def has_only_read_valid_tokens(self) -> bool:
-        """Whether no read was torn or of an expired token, and the file always the same."""
+        """Return True if it read only valid tokens, always from the same file."""
         tally = self.tally()
         return is_clean(tally)
 
 
 def is_clean(tally: dict[str, Any]) -> bool:
-    """Whether nothing bad was read, and something was."""
+    """Return True if there were reads, and no bad ones."""
     bad = tally["torn"] + tally["expired"] + tally["inode_changes"]
     return bool(tally["reads"] > 0 and bad == 0)
 

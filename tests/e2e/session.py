@@ -1,4 +1,4 @@
-"""What runs inside the machine: the cluster comes up, then the tests."""
+"""The program inside the machine: starts the cluster, then runs the tests."""
 
 import argparse
 import sys

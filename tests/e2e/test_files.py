@@ -1,4 +1,4 @@
-"""What a container finds in its token file."""
+"""The token file as a container sees it."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a stolen credential of a node plugin's shows."""
+"""The rights of a stolen credential of the node plugin."""
 
 import subprocess
 

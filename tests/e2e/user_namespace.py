@@ -1,4 +1,4 @@
-"""A user of the cluster: a namespace, Secrets and pods in it, and what their containers see."""
+"""A user's namespace: Secrets, pods, and the token files that their containers see."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ class TokenFile:
 
 
 class UserNamespace:
-    """Everything happens in the namespace `name`."""
+    """Acts in the namespace `name`."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
         self.cluster = cluster
@@ -47,7 +47,7 @@ class UserNamespace:
         self.kubectl("apply", "--filename=-", stdin=json.dumps(items))
 
     def try_apply(self, *manifests: Manifest) -> bool:
-        """Apply objects; whether they were taken."""
+        """Apply objects; return True if the API server accepted them."""
         try:
             self.apply(*manifests)
         except AssertionError:
@@ -60,7 +60,7 @@ class UserNamespace:
         return str(json.loads(base64.b64decode(data).split(b"}")[0] + b"}")["access_token"])
 
     def status(self, secret: str) -> str:
-        """What the refresher wrote about a Secret, empty if nothing."""
+        """Return the status annotation of a Secret, empty without one."""
         annotations = self.get("secret", secret)["metadata"].get("annotations", {})
         return str(annotations.get(STATUS, ""))
 
@@ -89,7 +89,7 @@ class UserNamespace:
         return self.kubectl("exec", pod, "--", *command)
 
     def file(self, pod: str, path: str) -> TokenFile:
-        """A file of a pod, which has busybox."""
+        """Read a file in a pod that has busybox."""
         script = f"stat -c '%A %u:%g %i %y' {path} && cat {path}"
         first, _, content = self.execute(pod, "sh", "-c", script).partition("\n")
         mode, owner, inode, mtime = first.split(" ", 3)

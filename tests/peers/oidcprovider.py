@@ -29,7 +29,7 @@ class Registered:
     lifetime: float = 3600.0
 
     def metadata(self) -> dict[str, Any]:
-        """What the server is to know of it (RFC 7591 section 2)."""
+        """Return the client's metadata (RFC 7591, section 2)."""
         said = {
             "client_id": self.client.client_id,
             "token_endpoint_auth_method": self.auth,
@@ -41,7 +41,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the server saw: refresh tokens presented, and asked about, as hashes."""
+    """The server's log: refresh tokens presented and introspected, as hashes."""
 
     presented: list[dict[str, Any]] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Told:
 
     @property
     def errors(self) -> list[str]:
-        """What became of each, "" for success."""
+        """Return the error of each presentation, "" for success."""
         return [row["error"] for row in self.presented]
 
 
@@ -92,7 +92,7 @@ class OidcProvider(contextlib.ExitStack):
         return Told(**self._exchange({"command": "told"}))
 
     def post(self, path: str, client: Client, **form: str) -> requests.Response:
-        """What somebody else with the client's credentials (basic) does."""
+        """Send a request with the client's credentials, as another process would."""
         pair = (client.client_id, client.client_secret.reveal())
         with requests.Session() as session:
             session.trust_env = False
