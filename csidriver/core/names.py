@@ -1,7 +1,4 @@
-"""Names of the driver, its namespaces and its objects, and of the Secrets of one token.
-
-`docs/architecture.md` specifies them.
-"""
+"""Names of the driver, its namespaces and its objects, as `docs/architecture.md` lists them."""
 
 import hashlib
 from dataclasses import dataclass

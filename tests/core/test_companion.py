@@ -44,17 +44,19 @@ def test_lifetime() -> None:
     assert TOKEN.lifetime == 3600
 
 
-def test_it_says_nothing_aloud() -> None:
+def test_its_forms_for_logs_hide_the_token() -> None:
     assert "at-secret" not in repr(COMPANION)
     assert "at-secret" not in repr(COMPANION.annotations())
 
 
-def annotated(key: str, value: str | None) -> Secret:
-    notes: dict[str, Any] = COMPANION.annotations() | {key: value}
-    return replace(stored(COMPANION), annotations={k: v for k, v in notes.items() if v is not None})
+def with_annotation(key: str, value: str | None) -> Secret:
+    values: dict[str, Any] = COMPANION.annotations() | {key: value}
+    return replace(
+        stored(COMPANION), annotations={k: v for k, v in values.items() if v is not None}
+    )
 
 
-def holding(key: str, value: str | None) -> Secret:
+def with_data(key: str, value: str | None) -> Secret:
     data: dict[str, Any] = COMPANION.data() | {key: None if value is None else Sensitive(value)}
     return replace(stored(COMPANION), data={k: v for k, v in data.items() if v is not None})
 
@@ -63,17 +65,17 @@ def holding(key: str, value: str | None) -> Secret:
     "damaged",
     [
         pytest.param(replace(stored(COMPANION), type="Opaque"), id="type"),
-        pytest.param(annotated(annotations.SOURCE_NAMESPACE, None), id="no namespace"),
-        pytest.param(annotated(annotations.SOURCE_NAME, None), id="no name"),
-        pytest.param(annotated(annotations.SOURCE_UID, None), id="no uid"),
-        pytest.param(annotated(annotations.GENERATION, None), id="no generation"),
-        pytest.param(annotated(annotations.GENERATION, "at-secret"), id="generation"),
-        pytest.param(annotated(annotations.STATUS, "at-secret"), id="status"),
-        pytest.param(holding("token_type", None), id="no token type"),
-        pytest.param(holding("issued_at", None), id="no instant"),
-        pytest.param(holding("expires_at", "at-secret"), id="instant"),
-        pytest.param(holding("expires_at", "nan"), id="instant nan"),
-        pytest.param(holding("written_at", "1e999"), id="instant infinite"),
+        pytest.param(with_annotation(annotations.SOURCE_NAMESPACE, None), id="no namespace"),
+        pytest.param(with_annotation(annotations.SOURCE_NAME, None), id="no name"),
+        pytest.param(with_annotation(annotations.SOURCE_UID, None), id="no uid"),
+        pytest.param(with_annotation(annotations.GENERATION, None), id="no generation"),
+        pytest.param(with_annotation(annotations.GENERATION, "at-secret"), id="generation"),
+        pytest.param(with_annotation(annotations.STATUS, "at-secret"), id="status"),
+        pytest.param(with_data("token_type", None), id="no token type"),
+        pytest.param(with_data("issued_at", None), id="no instant"),
+        pytest.param(with_data("expires_at", "at-secret"), id="instant"),
+        pytest.param(with_data("expires_at", "nan"), id="instant nan"),
+        pytest.param(with_data("written_at", "1e999"), id="instant infinite"),
     ],
 )
 def test_a_damaged_one_is_refused_without_quoting(damaged: Secret) -> None:
@@ -84,5 +86,7 @@ def test_a_damaged_one_is_refused_without_quoting(damaged: Secret) -> None:
 
 
 def test_an_empty_access_token_is_none() -> None:
-    assert Companion.from_secret(holding("access_token", "")).token is None
-    assert Companion.from_secret(annotated(annotations.NEXT_REFRESH, None)).next_refresh == 0.0
+    assert Companion.from_secret(with_data("access_token", "")).token is None
+    assert (
+        Companion.from_secret(with_annotation(annotations.NEXT_REFRESH, None)).next_refresh == 0.0
+    )

@@ -23,7 +23,7 @@ class Failure(Exception):
 
 
 @pytest.mark.parametrize(
-    "shown",
+    "text",
     [
         pytest.param(repr(SECRET), id="repr"),
         pytest.param(str(SECRET), id="str"),
@@ -37,9 +37,9 @@ class Failure(Exception):
         pytest.param(str(Failure("refused", SECRET)), id="exception"),
     ],
 )
-def test_a_secret_does_not_show(shown: str) -> None:
-    assert TEXT not in shown
-    assert "***" in shown
+def test_a_secret_does_not_show(text: str) -> None:
+    assert TEXT not in text
+    assert "***" in text
 
 
 def test_a_traceback_with_locals_does_not_show_it() -> None:
@@ -49,9 +49,9 @@ def test_a_traceback_with_locals_does_not_show_it() -> None:
     with pytest.raises(Failure) as caught:
         fail(SECRET)
     lines = traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
-    shown = "".join(lines)
-    assert TEXT not in shown
-    assert "Sensitive(***)" in shown
+    text = "".join(lines)
+    assert TEXT not in text
+    assert "Sensitive(***)" in text
 
 
 def test_it_is_not_serialised() -> None:

@@ -48,7 +48,7 @@ class CertificateSet:
 
 
 class RotationStep(Enum):
-    """What to renew, in words for a log."""
+    """The certificates to renew. Values are texts for a log."""
 
     KEEP = "nothing to do"
     # The CAs of before stay trusted.

@@ -4,7 +4,7 @@ from enum import Enum
 
 
 class Consumption(Enum):
-    """What a failed token request proves about the refresh token."""
+    """The effect of a failed token request on the refresh token, as far as it is known."""
 
     NOT_SENT = "not_sent"
     NOT_CONSUMED = "rejected"

@@ -80,7 +80,7 @@ def expired_error(ref: SourceRef, observed: ObservedCompanion, now: float) -> No
 
 def missing_error(ref: SourceRef, observed: ObservedCompanion, now: float) -> NotReady:
     """Return the error for a published volume whose file was removed, without a new token."""
-    return _not_ready(f"the token file of Secret {ref} is gone", ref, observed, now)
+    return _not_ready(f"the token file of Secret {ref} is missing", ref, observed, now)
 
 
 def _not_ready(text: str, ref: SourceRef, observed: ObservedCompanion, now: float) -> NotReady:
@@ -97,7 +97,9 @@ def _not_ready(text: str, ref: SourceRef, observed: ObservedCompanion, now: floa
 def _read_error(ref: SourceRef, error: DriverError) -> DriverError:
     if not isinstance(error, StoreError):
         return error
-    return type(error)(f"the token of Secret {ref} cannot be read: {error}; it is tried again")
+    return type(error)(
+        f"the token of Secret {ref} cannot be read: {error}; the node plugin tries again"
+    )
 
 
 def _next_refresh_text(companion: Companion, now: float) -> str:

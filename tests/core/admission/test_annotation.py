@@ -13,11 +13,11 @@ def of(*elements: Any) -> ParsedAnnotation:
 
 
 def test_a_valid_entry_is_read() -> None:
-    reading = of(VALID)
-    (entry,) = reading.entries
+    parsed = of(VALID)
+    (entry,) = parsed.entries
     assert (entry.secret_name, entry.container, entry.owner) == ("hello-token", "main", 0)
     assert entry.template_config_map is None
-    assert reading.problems == reading.warnings == ()
+    assert parsed.problems == parsed.warnings == ()
 
 
 def test_an_empty_array_asks_for_nothing() -> None:
@@ -35,9 +35,9 @@ def test_an_empty_array_asks_for_nothing() -> None:
     ],
 )
 def test_values_at_the_edge_are_taken(change: dict[str, Any]) -> None:
-    reading = of(VALID | change)
-    assert reading.problems == ()
-    assert len(reading.entries) == 1
+    parsed = of(VALID | change)
+    assert parsed.problems == ()
+    assert len(parsed.entries) == 1
 
 
 @pytest.mark.parametrize(
@@ -66,29 +66,29 @@ def test_values_at_the_edge_are_taken(change: dict[str, Any]) -> None:
 def test_a_wrong_value_is_named_with_its_field_and_entry(
     change: dict[str, Any], field: str
 ) -> None:
-    reading = of(VALID, VALID | change)
-    assert len(reading.entries) == 1
-    (problem,) = reading.problems
+    parsed = of(VALID, VALID | change)
+    assert len(parsed.entries) == 1
+    (problem,) = parsed.problems
     assert problem.startswith(f'entry 2 of 2: field "{field}" ')
 
 
 @pytest.mark.parametrize("field", list(VALID))
 def test_a_missing_field_is_named(field: str) -> None:
-    reading = of({key: value for key, value in VALID.items() if key != field})
-    assert reading.entries == ()
-    assert reading.problems == (f'entry 1 of 1: field "{field}" is missing; add it',)
+    parsed = of({key: value for key, value in VALID.items() if key != field})
+    assert parsed.entries == ()
+    assert parsed.problems == (f'entry 1 of 1: field "{field}" is missing; add it',)
 
 
 def test_a_misspelt_required_field_is_recognised() -> None:
-    reading = of({"secretname": "hello-token", "container": "main", "owner": 0})
-    (problem,) = reading.problems
+    parsed = of({"secretname": "hello-token", "container": "main", "owner": 0})
+    (problem,) = parsed.problems
     assert '"secretName" is missing' in problem
     assert '"secretname"' in problem
 
 
 def test_all_faults_are_reported_at_once() -> None:
-    reading = of({}, {"secretName": "A", "container": 1, "owner": "x"}, 7)
-    assert len(reading.problems) == 7
+    parsed = of({}, {"secretName": "A", "container": 1, "owner": "x"}, 7)
+    assert len(parsed.problems) == 7
 
 
 @pytest.mark.parametrize("element", [1, "hello-token", None, [], True])
@@ -99,9 +99,9 @@ def test_an_element_that_is_no_object_is_a_problem(element: Any) -> None:
 
 @pytest.mark.parametrize("text", ["{}", "7", '"a"', "null"])
 def test_anything_but_an_array_is_a_problem(text: str) -> None:
-    reading = parse(text)
-    assert reading.entries == ()
-    assert len(reading.problems) == 1
+    parsed = parse(text)
+    assert parsed.entries == ()
+    assert len(parsed.problems) == 1
 
 
 def test_bad_json_is_located_and_never_echoed() -> None:
@@ -111,9 +111,9 @@ def test_bad_json_is_located_and_never_echoed() -> None:
 
 
 def test_a_value_that_fails_its_check_is_never_echoed() -> None:
-    reading = of(dict.fromkeys([*VALID, "templateConfigMapName"], "eyJ.NEEDLE"))
-    assert len(reading.problems) == 4
-    assert "NEEDLE" not in repr(reading)
+    parsed = of(dict.fromkeys([*VALID, "templateConfigMapName"], "eyJ.NEEDLE"))
+    assert len(parsed.problems) == 4
+    assert "NEEDLE" not in repr(parsed)
 
 
 @pytest.mark.parametrize(
@@ -129,15 +129,15 @@ def test_a_value_that_fails_its_check_is_never_echoed() -> None:
     ],
 )
 def test_what_is_not_json_is_one_problem(text: str) -> None:
-    reading = parse(text)
-    assert reading.entries == ()
-    assert len(reading.problems) == 1
+    parsed = parse(text)
+    assert parsed.entries == ()
+    assert len(parsed.problems) == 1
 
 
 def test_a_field_given_twice_is_a_problem() -> None:
-    reading = parse('[{"secretName": "a", "secretName": "b", "container": "c", "owner": 0}]')
-    assert reading.entries == ()
-    (problem,) = reading.problems
+    parsed = parse('[{"secretName": "a", "secretName": "b", "container": "c", "owner": 0}]')
+    assert parsed.entries == ()
+    (problem,) = parsed.problems
     assert '"secretName"' in problem
 
 
@@ -151,9 +151,9 @@ def test_a_field_given_twice_is_a_problem() -> None:
 def test_an_unknown_field_is_a_warning_with_the_nearest_known_one(
     key: str, hint: str | None
 ) -> None:
-    reading = of(VALID | {key: "x"})
-    assert len(reading.entries) == 1
-    (warning,) = reading.warnings
+    parsed = of(VALID | {key: "x"})
+    assert len(parsed.entries) == 1
+    (warning,) = parsed.warnings
     assert f'"{key}"' in warning
     assert ("did you mean" in warning) is (hint is not None)
     assert hint is None or f'"{hint}"' in warning

@@ -19,7 +19,7 @@ from csidriver.core.admission.certificates import (
 
 NOW = 1_000_000.0
 NAMES = frozenset({"hook.ns.svc"})
-TERMS = RotationPolicy(
+POLICY = RotationPolicy(
     authority_lifetime=1000.0,
     authority_lead=400.0,
     serving_lifetime=100.0,
@@ -43,7 +43,7 @@ FRESH = CertificateSet((NEW, OLD), serving("new", NOW + 80))
 
 
 @pytest.mark.parametrize(
-    ("stock", "step", "at"),
+    ("certificates", "step", "at"),
     [
         pytest.param(None, RotationStep.RENEW_ALL, NOW, id="nothing there"),
         pytest.param(FRESH, RotationStep.KEEP, NOW + 50, id="fresh; the certificate is due first"),
@@ -73,36 +73,34 @@ FRESH = CertificateSet((NEW, OLD), serving("new", NOW + 80))
         ),
     ],
 )
-def test_the_next_step(stock: CertificateSet | None, step: RotationStep, at: float) -> None:
-    assert next_step(stock, NAMES, NOW, TERMS) == RotationPlan(step, NAMES, at)
+def test_the_next_step(certificates: CertificateSet | None, step: RotationStep, at: float) -> None:
+    assert next_step(certificates, NAMES, NOW, POLICY) == RotationPlan(step, NAMES, at)
 
 
 def test_names_that_lack_are_added_so_that_replicas_of_two_configurations_agree() -> None:
     other = frozenset({"other.ns.svc"})
-    assert next_step(FRESH, other, NOW, TERMS) == RotationPlan(
+    assert next_step(FRESH, other, NOW, POLICY) == RotationPlan(
         RotationStep.RENEW_SERVING, NAMES | other, NOW
     )
     both = replace(FRESH, serving=serving("new", NOW + 80, NAMES | other))
     for names in (NAMES, other):
-        assert next_step(both, names, NOW, TERMS).step is RotationStep.KEEP
+        assert next_step(both, names, NOW, POLICY).step is RotationStep.KEEP
 
 
 def test_names_that_are_not_asked_for_go_with_the_next_certificate() -> None:
     wide = serving("new", NOW + 30, NAMES | {"former.ns.svc"})
-    assert next_step(replace(FRESH, serving=wide), NAMES, NOW, TERMS).names == NAMES
+    assert next_step(replace(FRESH, serving=wide), NAMES, NOW, POLICY).names == NAMES
 
 
 @given(st.floats(1, 2000), st.floats(1, 2000), st.floats(1, 200))
-def test_what_is_kept_is_looked_at_before_it_is_due(
-    first: float, second: float, leaf: float
-) -> None:
-    stock = CertificateSet(
+def test_what_is_kept_is_checked_before_it_is_due(first: float, second: float, leaf: float) -> None:
+    certificates = CertificateSet(
         (authority("new", NOW + first), authority("old", NOW + second)), serving("new", NOW + leaf)
     )
-    plan = next_step(stock, NAMES, NOW, TERMS)
+    plan = next_step(certificates, NAMES, NOW, POLICY)
     if plan.step is RotationStep.KEEP:
         assert plan.due_at > NOW
-        assert next_step(stock, NAMES, plan.due_at, TERMS).step is not RotationStep.KEEP
+        assert next_step(certificates, NAMES, plan.due_at, POLICY).step is not RotationStep.KEEP
 
 
 def test_authorities_are_trusted_until_they_expire() -> None:
@@ -110,7 +108,7 @@ def test_authorities_are_trusted_until_they_expire() -> None:
     assert still_trusted([NEW, OLD], OLD.expires) == (NEW,)
 
 
-def test_what_is_seen_is_remembered_since_its_first_sight_without_a_break() -> None:
+def test_a_certificate_is_present_since_the_last_time_it_was_absent() -> None:
     once = first_seen({}, [OLD], NOW)
     twice = first_seen(once, [NEW, OLD], NOW + 1)
     assert twice == {"old": NOW, "new": NOW + 1}
@@ -120,18 +118,18 @@ def test_what_is_seen_is_remembered_since_its_first_sight_without_a_break() -> N
 @pytest.mark.parametrize(
     ("age", "published"), [(0.0, ["new", "old"]), (14.9, ["new", "old"]), (15.0, ["new"])]
 )
-def test_strangers_stay_published_for_a_while(age: float, published: list[str]) -> None:
-    found = to_publish([NEW], [OLD], {"old": NOW - age}, NOW, TERMS)
-    assert [one.id for one in found] == published
+def test_unknown_cas_stay_published_for_a_while(age: float, published: list[str]) -> None:
+    found = to_publish([NEW], [OLD], {"old": NOW - age}, NOW, POLICY)
+    assert [ca.id for ca in found] == published
 
 
-def test_a_stranger_seen_for_the_first_time_stays() -> None:
-    assert to_publish([NEW], [OLD], {}, NOW, TERMS) == (NEW, OLD)
+def test_an_unknown_ca_seen_for_the_first_time_stays() -> None:
+    assert to_publish([NEW], [OLD], {}, NOW, POLICY) == (NEW, OLD)
 
 
 def test_what_has_expired_is_not_published() -> None:
     ended = authority("ended", NOW)
-    assert to_publish([NEW, ended], [replace(ended, id="too")], {}, NOW, TERMS) == (NEW,)
+    assert to_publish([NEW, ended], [replace(ended, id="too")], {}, NOW, POLICY) == (NEW,)
 
 
 BY_OLD, BY_NEW = serving("old", NOW + 50), serving("new", NOW + 80)
@@ -149,17 +147,17 @@ BY_OLD, BY_NEW = serving("old", NOW + 50), serving("new", NOW + 80)
         pytest.param(serving("new", NOW + 9), {"new": NOW}, True, id="the same authority"),
     ],
 )
-def test_who_serves_goes_over_when_the_other_authority_has_settled(
+def test_a_replica_switches_when_the_other_authority_has_been_published_for_a_while(
     *, served: Certificate | None, published: dict[str, float], answer: bool
 ) -> None:
-    assert may_serve(BY_NEW, served, published, NOW, TERMS) is answer
+    assert may_serve(BY_NEW, served, published, NOW, POLICY) is answer
 
 
-def test_the_terms_leave_time_for_everything() -> None:
-    terms = RotationPolicy()
-    # A replica may be a look behind in seeing another authority, and then lets it settle.
-    assert terms.unknown_ca_ttl > 2 * terms.poll_interval + terms.propagation_delay
-    assert terms.propagation_delay > terms.poll_interval
+def test_the_policy_leaves_time_for_everything() -> None:
+    policy = RotationPolicy()
+    # A replica may notice another CA one read late, and then waits until it is known.
+    assert policy.unknown_ca_ttl > 2 * policy.poll_interval + policy.propagation_delay
+    assert policy.propagation_delay > policy.poll_interval
     # A certificate ends with its authority, which must not cut it short.
-    assert terms.authority_lead > terms.serving_lifetime
-    assert terms.serving_lifetime > terms.serving_lead > terms.propagation_delay
+    assert policy.authority_lead > policy.serving_lifetime
+    assert policy.serving_lifetime > policy.serving_lead > policy.propagation_delay

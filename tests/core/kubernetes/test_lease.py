@@ -8,10 +8,10 @@ THEIRS = LeaseRecord("them", 15.0, acquired_at=100.0, renewed_at=200.0, transiti
 
 
 @pytest.mark.parametrize(
-    ("tenure", "now", "free"),
+    ("record", "now", "free"),
     [
         pytest.param(None, 50.0, True, id="none"),
-        pytest.param(THEIRS, 50.0, False, id="theirs, just seen"),
+        pytest.param(THEIRS, 50.0, False, id="theirs, just observed"),
         pytest.param(THEIRS, 64.9, False, id="theirs, unchanged for almost as long as it lasts"),
         pytest.param(THEIRS, 65.0, True, id="theirs, unchanged for as long as it lasts"),
         pytest.param(replace(THEIRS, duration=30.0), 65.0, False, id="they promised longer"),
@@ -21,12 +21,12 @@ THEIRS = LeaseRecord("them", 15.0, acquired_at=100.0, renewed_at=200.0, transiti
     ],
 )
 def test_a_lease_is_free_when_it_has_not_changed_for_as_long_as_it_lasts(
-    tenure: LeaseRecord | None, now: float, *, free: bool
+    record: LeaseRecord | None, now: float, *, free: bool
 ) -> None:
-    assert ObservedLease(tenure, 50.0).is_expired_for("us", now) is free
+    assert ObservedLease(record, 50.0).is_expired_for("us", now) is free
 
 
-def test_an_unchanged_lease_keeps_its_age_and_a_changed_one_starts_anew() -> None:
+def test_an_unchanged_lease_keeps_its_age_and_a_changed_one_starts_again() -> None:
     first = observe(None, THEIRS, 10.0)
     assert first == ObservedLease(THEIRS, 10.0)
     assert observe(first, replace(THEIRS, renewed_at=999.0), 20.0) is first
@@ -36,7 +36,7 @@ def test_an_unchanged_lease_keeps_its_age_and_a_changed_one_starts_anew() -> Non
     assert observe(ObservedLease(None, 10.0), None, 20.0) == ObservedLease(None, 10.0)
 
 
-def test_a_claim_counts_transitions_and_keeps_the_version() -> None:
+def test_an_acquired_lease_counts_transitions_and_keeps_the_version() -> None:
     assert acquired(None, "us", 15.0, 300.0) == LeaseRecord("us", 15.0, 300.0, 300.0)
     assert acquired(THEIRS, "us", 20.0, 300.0) == LeaseRecord("us", 20.0, 300.0, 300.0, 4, "7")
     assert acquired(THEIRS, "them", 20.0, 300.0) == LeaseRecord("them", 20.0, 100.0, 300.0, 3, "7")

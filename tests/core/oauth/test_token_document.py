@@ -112,10 +112,10 @@ def test_garbage_raises_document_error_and_is_never_quoted(text: str) -> None:
         pytest.param('{"refresh_token": "r"}}}', True, id="two braces"),
     ],
 )
-def test_surplus_braces_are_tolerated_and_told(text: str, *, trailing: bool) -> None:
-    document, told = TokenDocument.parse(Sensitive(text))
+def test_surplus_braces_are_tolerated_and_reported(text: str, *, trailing: bool) -> None:
+    document, trailing_braces = TokenDocument.parse(Sensitive(text))
     assert document.refresh_token == Sensitive("r")
-    assert told is trailing
+    assert trailing_braces is trailing
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_one_fault_is_one_problem_that_begins_with_the_key(
     assert len(problem) < 250
 
 
-def test_a_bad_fs_group_is_told() -> None:
+def test_a_bad_fs_group_is_a_problem() -> None:
     (problem,) = problems({}, "many")
     assert "fsGroup" in problem
 

@@ -66,7 +66,7 @@ def test_other_names_are_errors(text: str) -> None:
     assert len(caught.value.problems) == 1
 
 
-def test_all_faults_are_told_once_each_and_in_one_go() -> None:
+def test_all_problems_are_reported_at_once_and_each_once() -> None:
     with pytest.raises(InvalidTemplate) as caught:
         Template.parse("$(A) $(B) $(A) $(" + "x" * MAX_CONTENT)
     size, a, b, unclosed = caught.value.problems
