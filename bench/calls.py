@@ -10,7 +10,7 @@ from csidriver._proto import csi_pb2, csi_pb2_grpc
 from csidriver.core import names
 from csidriver.core.names import SourceRef
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 # gRPC would hand a new channel the connection of an old one.
 _OPTIONS = [("grpc.use_local_subchannel_pool", 1)]
 
@@ -22,7 +22,7 @@ class Caller:
         self._pods = pods
         self._address = f"unix:{socket}"
         self._channel = grpc.insecure_channel(self._address, options=_OPTIONS)
-        grpc.channel_ready_future(self._channel).result(timeout=PATIENCE)
+        grpc.channel_ready_future(self._channel).result(timeout=TIMEOUT)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -82,5 +82,5 @@ def _pod_uid(number: int) -> str:
 def _timed(channel: grpc.Channel, method: str, request: Any) -> float:
     call = getattr(csi_pb2_grpc.NodeStub(channel), method)
     began = time.perf_counter()
-    call(request, timeout=PATIENCE)
+    call(request, timeout=TIMEOUT)
     return 1000 * (time.perf_counter() - began)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.process import PATIENCE, environment, memory_of
+from bench.process import TIMEOUT, environment, memory_of
 from csidriver.adapters.mounts import Mounts
 from csidriver.demo.kubelet import Kubelet
 from csidriver.errors import DriverError
@@ -40,7 +40,7 @@ class Empty:
             env=self._environment,
         )
         try:
-            self._kubelet.register(threading.Event(), PATIENCE, self._check)
+            self._kubelet.register(threading.Event(), TIMEOUT, self._check)
         except BaseException:
             self._process.kill()
             self._process.wait()

@@ -24,7 +24,7 @@ ROUNDS, QUICK_ROUNDS = 5, 3
 CHANGES, QUICK_CHANGES = 60, 8
 FULL_NODE = 110
 # Seconds: for all files, and at most between two changes.
-PATIENCE, LONGEST_PAUSE = 10.0, 0.02
+TIMEOUT, LONGEST_PAUSE = 10.0, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def _change(stand: Stand, group: Group, observer: Observer) -> float:
     observer.forget()
     began = time.time_ns()
     token = stand.companions.change(group.ref)
-    last = observer.last(group.files, PATIENCE)
+    last = observer.last(group.files, TIMEOUT)
     for file in group.files:
         if Path(file).read_text(encoding="ascii") != token:
             raise DriverError(f"{file} does not hold the new token")

@@ -20,7 +20,7 @@ from bench.stand import SOURCES, Stand, Volume, spread
 # Volumes more on the same companions, and companions more with a volume each.
 MORE, QUICK_MORE = (500, 100), (200, 40)
 # Seconds for the watches to settle after the last publish; of doing nothing.
-SETTLE = 1.0
+REST_SECONDS = 1.0
 WINDOW, QUICK_WINDOW = 60.0, 12.0
 _QUIET = 5.0
 
@@ -53,7 +53,7 @@ def _grow(stand: Stand, volumes: int, companions: int) -> Iterator[tuple[str, fl
     for size in RSS_SIZES:
         stand.publish(spread(range(there, size), COMPANIONS))
         there = size
-        taken = _settled(stand)
+        taken = _memory_at_rest(stand)
         yield f"node_rss_{size}_mib", taken["Rss"] / 1024
         if size == VOLUMES:
             yield "node_pss_110_mib", taken["Pss"] / 1024
@@ -70,15 +70,15 @@ def _grow(stand: Stand, volumes: int, companions: int) -> Iterator[tuple[str, fl
 
 def _slope(stand: Stand, more: Sequence[Volume]) -> float:
     """KiB per volume of these."""
-    before = _settled(stand)["Rss"]
+    before = _memory_at_rest(stand)["Rss"]
     stand.publish(more)
-    return (_settled(stand)["Rss"] - before) / len(more)
+    return (_memory_at_rest(stand)["Rss"] - before) / len(more)
 
 
 def _beside(stand: Stand) -> Iterator[tuple[str, float]]:
     """Measure the empty server, and the two Go programs with as many volumes."""
     with Empty(MEMORY) as empty:
-        time.sleep(SETTLE)
+        time.sleep(REST_SECONDS)
         yield "node_rss_floor_mib", empty.memory()
     with peer.running(stand.plugin.kubelet.root) as pair:
         if pair is not None:
@@ -91,14 +91,14 @@ def _grow_pair(pair: GoPair) -> Iterator[tuple[str, float]]:
         for number in range(there, size):
             pair.publish(number)
         there = size
-        time.sleep(SETTLE)
+        time.sleep(REST_SECONDS)
         yield f"node_rss_{size}_go_mib", pair.memory()
     for number in range(there):
         pair.unpublish(number)
 
 
-def _settled(stand: Stand) -> dict[str, float]:
-    time.sleep(SETTLE)
+def _memory_at_rest(stand: Stand) -> dict[str, float]:
+    time.sleep(REST_SECONDS)
     return stand.plugin.memory()
 
 

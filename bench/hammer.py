@@ -68,7 +68,7 @@ class Hammer:
             text=True,
         )
         self._wanted = {"path": path, "idle": idle, "reads": reads, "seconds": seconds}
-        self._told = ""
+        self._output = ""
         # It tells more than a pipe holds.
         self._thread = threading.Thread(target=self._collect, name="hammer")
         self._thread.start()
@@ -81,10 +81,10 @@ class Hammer:
     def result(self) -> Tally:
         """Return the totals. Raise ValueError if the process ended without a report."""
         self._thread.join()
-        return Tally(**json.loads(self._told))
+        return Tally(**json.loads(self._output))
 
     def _collect(self) -> None:
-        self._told, _ = self._process.communicate(json.dumps(self._wanted) + "\n")
+        self._output, _ = self._process.communicate(json.dumps(self._wanted) + "\n")
 
 
 def _hammer(path: str, idle: str, reads: int, seconds: float) -> Tally:

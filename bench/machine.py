@@ -40,7 +40,7 @@ class Machine:
             "machine_load_after": self.load_after,
         }
 
-    def told(self) -> str:
+    def description(self) -> str:
         """In a line."""
         return (
             f"{self.cores} cores ({self.model}), {self.memory_gib:g} GiB, Linux {self.kernel}, "

@@ -34,7 +34,7 @@ class Observer:
             if watch < 0:
                 raise DriverError(f"{file}: {os.strerror(ctypes.get_errno())}")
             self._names[watch] = file
-        self._heard: dict[str, int] = {}
+        self._observed: dict[str, int] = {}
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._listen, name="observer", daemon=True)
 
@@ -53,18 +53,18 @@ class Observer:
     def forget(self) -> None:
         """Count from here on."""
         with self._news:
-            self._heard.clear()
+            self._observed.clear()
 
-    def last(self, files: Iterable[str], patience: float) -> int:
+    def last(self, files: Iterable[str], timeout: float) -> int:
         """When the last of these files was first closed by a writer since `forget`, in epoch ns.
 
-        Raises DriverError if that takes longer than `patience` seconds.
+        Raises DriverError if that takes longer than `timeout` seconds.
         """
         wanted = set(files)
         with self._news:
-            if not self._news.wait_for(lambda: wanted <= self._heard.keys(), patience):
-                raise DriverError(f"not all files were written within {patience:g} s")
-            return max(self._heard[file] for file in wanted)
+            if not self._news.wait_for(lambda: wanted <= self._observed.keys(), timeout):
+                raise DriverError(f"not all files were written within {timeout:g} s")
+            return max(self._observed[file] for file in wanted)
 
     def _listen(self) -> None:
         while True:
@@ -75,5 +75,5 @@ class Observer:
                 while offset < len(chunk):
                     watch, _, _, length = _EVENT.unpack_from(chunk, offset)
                     offset += _EVENT.size + length
-                    self._heard.setdefault(self._names[watch], now)
+                    self._observed.setdefault(self._names[watch], now)
                 self._news.notify_all()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.calls import Caller
 from bench.catalogue import ENTRIES
-from bench.process import PATIENCE, memory_of
+from bench.process import TIMEOUT, memory_of
 from bench.room import MEMORY
 from csidriver.errors import DriverError
 from tools.programs import find
@@ -45,7 +45,7 @@ class GoPair:
     def __init__(self, kubelet: Path, processes: list["subprocess.Popen[bytes]"]) -> None:
         self._processes = processes
         socket = _socket(kubelet)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not socket.is_socket():
             if time.monotonic() > deadline or any(p.poll() is not None for p in processes):
                 raise DriverError(f"{DRIVER} does not serve")
@@ -114,7 +114,7 @@ def _start(command: list[str], log: int) -> "subprocess.Popen[bytes]":
 def _end(process: "subprocess.Popen[bytes]") -> None:
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -18,7 +18,7 @@ DOCKERFILE = Path(__file__).parents[1] / "Dockerfile"
 # What runs the role given as the next argument.
 PROGRAM = ("-m", "csidriver")
 # Seconds.
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 class PluginEnded(DriverError):
@@ -60,7 +60,7 @@ class Plugin:
                 stderr=log,
                 env=self._environment,
             )
-        self.kubelet.register(threading.Event(), PATIENCE, self.check)
+        self.kubelet.register(threading.Event(), TIMEOUT, self.check)
         return time.monotonic() - began
 
     def stop(self) -> float:
@@ -68,7 +68,7 @@ class Plugin:
         process = self._running()
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        status = process.wait(PATIENCE)
+        status = process.wait(TIMEOUT)
         took = time.monotonic() - began
         self._process = None
         if status != 0:

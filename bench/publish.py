@@ -11,12 +11,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bench import peer
-from bench.calls import PATIENCE, Caller
+from bench.calls import TIMEOUT, Caller
 from bench.floor import Floor
+from bench.http2_client import Http2Client
 from bench.peer import GoPair
 from bench.rows import Row, middle, over_rounds, ratio
 from bench.stand import Stand, Volume, spread
-from bench.wire import Wire
 from csidriver._proto import csi_pb2
 
 # A node of Kubernetes runs 110 pods unless told otherwise.
@@ -31,7 +31,7 @@ Kinds = dict[str, Callable[[Volume], float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class ParallelPublishes:
     """Many callers at once: milliseconds of publishes and of calls that do nothing.
 
     `rate` is how many volumes they unpublished and published a second.
@@ -55,7 +55,7 @@ def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
             stand.clear()
             first.append(stand.publish(wanted)[:COMPANIONS])
         yield over_rounds("publish_first_ms", first)
-        wire = stack.enter_context(Wire(stand.plugin.socket, PATIENCE))
+        wire = stack.enter_context(Http2Client(stand.plugin.socket, TIMEOUT))
         pair = stack.enter_context(peer.running(stand.plugin.kubelet.root))
         if pair is not None:
             say("publishing as many by the Go peer")
@@ -66,11 +66,11 @@ def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
         for number in range(count := QUICK_ROUNDS if quick else ROUNDS):
             say(f"round {number + 1} of {count}")
             rounds.append(_round(stand, wanted, kinds, floor, pair))
-            crowds.append(_crowd(stand, wanted))
+            crowds.append(_publish_in_parallel(stand, wanted))
         yield from _rows(rounds, crowds, compared=pair is not None)
 
 
-def _rows(rounds: list[Taken], crowds: list[Crowd], *, compared: bool) -> Iterator[Row]:
+def _rows(rounds: list[Taken], crowds: list[ParallelPublishes], *, compared: bool) -> Iterator[Row]:
     def taken(key: str) -> list[list[float]]:
         return [samples[key] for samples in rounds]
 
@@ -95,7 +95,7 @@ def _rows(rounds: list[Taken], crowds: list[Crowd], *, compared: bool) -> Iterat
             yield ratio(f"{name}_ratio_go", taken(f"go {name}"), taken(name))
 
 
-def _kinds(stand: Stand, wire: Wire) -> Kinds:
+def _kinds(stand: Stand, wire: Http2Client) -> Kinds:
     """Return the functions to sample, by name; each takes an unpublished volume."""
     nothing = csi_pb2.NodeGetCapabilitiesRequest()
     caller, empty = stand.caller, "NodeGetCapabilities"
@@ -135,7 +135,7 @@ def _round(
     return taken
 
 
-def _crowd(stand: Stand, wanted: list[Volume]) -> Crowd:
+def _publish_in_parallel(stand: Stand, wanted: list[Volume]) -> ParallelPublishes:
     """Every caller works on volumes of its own, over a connection of its own.
 
     One volume of each companion stays, so that none of them has to be followed anew.
@@ -147,13 +147,13 @@ def _crowd(stand: Stand, wanted: list[Volume]) -> Crowd:
 
     def work(index: int) -> tuple[list[float], list[float], float]:
         took, caller = [], callers[index]
-        ready.wait(PATIENCE)
+        ready.wait(TIMEOUT)
         began = time.perf_counter()
         for number, ref in _SWEEPS * wanted[COMPANIONS + index :: CALLERS]:
             caller.call("NodeUnpublishVolume", caller.unpublish_request(number))
             took.append(caller.call("NodePublishVolume", caller.publish_request(number, ref)))
         busy = time.perf_counter() - began
-        ready.wait(PATIENCE)
+        ready.wait(TIMEOUT)
         return took, [caller.call("NodeGetCapabilities", nothing) for _ in took], busy
 
     with ThreadPoolExecutor(CALLERS) as pool:
@@ -162,4 +162,4 @@ def _crowd(stand: Stand, wanted: list[Volume]) -> Crowd:
         caller.close()
     publishes = [sample for took, _, _ in found for sample in took]
     empties = [sample for _, took, _ in found for sample in took]
-    return Crowd(publishes, empties, len(publishes) / max(busy for _, _, busy in found))
+    return ParallelPublishes(publishes, empties, len(publishes) / max(busy for _, _, busy in found))

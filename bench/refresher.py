@@ -16,7 +16,7 @@ from bench.rows import Row, middle
 from bench.scale_fill import Aged, Filler, after_this_second
 from bench.scale_issuer import IssuerProcess
 from bench.scale_process import RefresherProcess
-from bench.servers import READS, WRITES, Reading, Servers, of
+from bench.servers import READS, WRITES, Reading, Servers, refresh_requests
 from csidriver.core import names
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
@@ -24,7 +24,7 @@ from csidriver.errors import DriverError
 from tests.cluster.controlplane import ControlPlane
 
 # Seconds: for the refresher to start, of nothing before a batch, and at most for a batch.
-_START, _QUIET, _PATIENCE = 8.0, 2.0, 60.0
+_START, _QUIET, _TIMEOUT = 8.0, 2.0, 60.0
 # How much longer than bare creates and refreshes things may take.
 _SLOWER, _ROOM = 6.0, 5.0
 
@@ -61,7 +61,9 @@ class Batch:
 
     def per_refresh(self, verbs: frozenset[str]) -> float:
         """Return the API requests per refresh."""
-        more = of(self.after.requests, verbs) - of(self.before.requests, verbs)
+        more = refresh_requests(self.after.requests, verbs) - refresh_requests(
+            self.before.requests, verbs
+        )
         return more / len(self.done)
 
 
@@ -149,7 +151,7 @@ def _watch(
     before = servers.read(process)
     wanted = {token.live for token in batch}
     while not wanted <= {row.rt for row in issuer.log()}:
-        if time.time() > due + _PATIENCE:
+        if time.time() > due + _TIMEOUT:
             raise DriverError("not all tokens were refreshed")
         time.sleep(0.2)
     return Batch(before, servers.read(process), bare.run())

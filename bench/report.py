@@ -38,7 +38,7 @@ class Report:
 
     def missed(self) -> list[str]:
         """Keys of targets that were not met."""
-        return [row.key for row in self.rows if _verdict(row, quick=self.quick) == "MISSED"]
+        return [row.key for row in self.rows if _target_result(row, quick=self.quick) == "MISSED"]
 
     def joined(self, before: "Report | None") -> "Report":
         """With the rows of an earlier run of other parts on the same kind of run."""
@@ -70,7 +70,7 @@ class Report:
         """Where and when, in two sentences."""
         day = time.strftime("%Y-%m-%d", time.gmtime(self.at))
         kind = "QUICK run, with smaller counts" if self.quick else "full run"
-        return f"{self.machine.told()}. A {kind} of {day}, in {self.took:.0f} s."
+        return f"{self.machine.description()}. A {kind} of {day}, in {self.took:.0f} s."
 
     def dump(self) -> str:
         """As JSON, for `parse`."""
@@ -108,11 +108,11 @@ def _cells(row: Row, *, quick: bool) -> tuple[str, ...]:
     entry = row.entry
     spread = "" if row.spread is None else " .. ".join(number(end) for end in row.spread)
     value = f"{number(row.value)} {entry.unit}".rstrip()
-    verdict = _verdict(row, quick=quick)
+    verdict = _target_result(row, quick=quick)
     return entry.what, f"`{entry.key}`", value, entry.target(), spread, verdict
 
 
-def _verdict(row: Row, *, quick: bool) -> str:
+def _target_result(row: Row, *, quick: bool) -> str:
     if not row.entry.target():
         return ""
     if row.entry.keeps(row.value):

@@ -14,7 +14,7 @@ from bench.scale_fill import Aged, Filler, after_this_second
 from bench.scale_issuer import IssuerProcess
 from bench.scale_process import RefresherProcess
 from bench.scale_reseed import RESEEDS, reseeded
-from bench.servers import READS, WRITES, Reading, Servers, of, told
+from bench.servers import READS, WRITES, Reading, Servers, describe, refresh_requests
 from csidriver.core import names
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
@@ -26,7 +26,7 @@ from tools.programs import find
 TOKENS, QUICK_TOKENS = 10_000, 1_000
 WINDOW, QUICK_WINDOW = 60.0, 15.0
 # Seconds after the start in which caches warm and what became due meanwhile is done.
-SETTLE, QUICK_SETTLE = 10.0, 4.0
+REST_SECONDS, QUICK_REST_SECONDS = 10.0, 4.0
 # Seconds in which a visit to every token is paid for.
 SWEEP, QUICK_SWEEP = 20.0, 6.0
 
@@ -62,7 +62,7 @@ def _fill(
     took = time.monotonic() - began
     say(f"{2 * count / took:.0f} creates a second; taking them into custody")
     after_this_second()
-    aged, at = filler.custody(sources, lives, Issuer("demo", issuer=url, internal=True))
+    aged, at = filler.adopt(sources, lives, Issuer("demo", issuer=url, internal=True))
     say(f"filled {at - time.time():.1f} s before the first token is due")
     time.sleep(max(0.0, at - time.time()))
     return aged
@@ -89,12 +89,12 @@ def _watched(
     with RefresherProcess(MEMORY, flags) as process:
         start = process.until_scheduled(len(aged))
         say(f"all scheduled after {start:.1f} s, {process.cpu():.1f} s of CPU")
-        say(told("requests of the start", fresh, servers.requests()))
-        time.sleep(QUICK_SETTLE if quick else SETTLE)
+        say(describe("requests of the start", fresh, servers.requests()))
+        time.sleep(QUICK_REST_SECONDS if quick else REST_SECONDS)
         before = servers.read(process)
         time.sleep(QUICK_WINDOW if quick else WINDOW)
         after = servers.read(process)
-        say(told("requests of the window", before.requests, after.requests))
+        say(describe("requests of the window", before.requests, after.requests))
         _complain(process, say)
         found = Found(aged, before, after)
         yield Row("scale_10k_start_s", start)
@@ -150,4 +150,6 @@ class Found:
         yield Row("scale_10k_api_reads_per_refresh", reads)
 
     def _more(self, verbs: frozenset[str]) -> float:
-        return of(self.after.requests, verbs) - of(self.before.requests, verbs)
+        return refresh_requests(self.after.requests, verbs) - refresh_requests(
+            self.before.requests, verbs
+        )

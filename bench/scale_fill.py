@@ -1,4 +1,4 @@
-"""Fills an API server: annotated Secrets long in custody, and as many others.
+"""Fills an API server: annotated Secrets that were adopted long ago, and as many others.
 
 Every object is built by the functions the refresher builds its own with, and written as it and
 kubectl write theirs; what stands there is what a refresher leaves behind that was just ended.
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Aged:
-    """A token in custody: the hash of its live refresh token, and when it is due."""
+    """An adopted token: the hash of its live refresh token, and when it is due."""
 
     ref: SourceRef
     live: str
@@ -100,7 +100,7 @@ class Filler:
 
         return _all(create, range(count))
 
-    def custody(
+    def adopt(
         self, sources: Sequence[Secret], lives: Sequence[Sensitive], issuer: Issuer
     ) -> tuple[list[Aged], float]:
         """Mirrors, grants and companions, as old as a steady refresher has them at an instant.

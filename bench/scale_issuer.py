@@ -20,7 +20,7 @@ ID_TOKEN = "i" * 1200
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PresentedToken:
     """One presentation: when (epoch seconds), of which token (hash), and what became of it."""
 
     at: float
@@ -40,9 +40,9 @@ class IssuerProcess:
         )
         self.url = str(self._ask([seed.reveal() for seed in seeds]))
 
-    def log(self) -> list[Shown]:
+    def log(self) -> list[PresentedToken]:
         """All presentations so far, oldest first."""
-        return [Shown(*row) for row in self._ask("log")]
+        return [PresentedToken(*row) for row in self._ask("log")]
 
     def __enter__(self) -> Self:
         return self

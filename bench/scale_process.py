@@ -16,7 +16,7 @@ from typing import Self
 from bench.process import environment, memory_of
 from csidriver.errors import DriverError
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -54,7 +54,7 @@ class RefresherProcess:
     ) -> None:
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(PATIENCE)
+            self._process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -67,7 +67,7 @@ class RefresherProcess:
     def until_scheduled(self, count: int) -> float:
         """Seconds from its start until it knows of so many tokens and is ready."""
         while not self._scheduled(count):
-            if self._process.poll() is not None or time.monotonic() > self.began + PATIENCE:
+            if self._process.poll() is not None or time.monotonic() > self.began + TIMEOUT:
                 raise DriverError(f"the refresher did not get ready:\n{self.tail()}")
             time.sleep(0.05)
         return time.monotonic() - self.began

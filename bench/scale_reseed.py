@@ -14,7 +14,7 @@ from tests.cluster.controlplane import ControlPlane
 from tests.refresher.bench import manifest
 
 RESEEDS = 5
-PATIENCE = 30.0  # seconds
+TIMEOUT = 30.0  # seconds
 
 
 def reseeded(
@@ -32,9 +32,9 @@ def _adopted(plane: ControlPlane, issuer: IssuerProcess, ref: SourceRef, seed: S
     began = time.time()
     text = json.dumps(manifest(ref.name, seed.reveal()))
     plane.kubectl("apply", "--filename=-", f"--namespace={ref.namespace}", stdin=text)
-    while time.time() < began + PATIENCE:
+    while time.time() < began + TIMEOUT:
         for row in reversed(issuer.log()):
             if row.rt == seed.hash() and row.outcome == "rotated":
                 return row.at - began
         time.sleep(0.1)
-    raise DriverError(f"a new login was not adopted within {PATIENCE:.0f} s")
+    raise DriverError(f"a new login was not adopted within {TIMEOUT:.0f} s")

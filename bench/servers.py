@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import urllib3
 
-from bench.scale_issuer import IssuerProcess, Shown
+from bench.scale_issuer import IssuerProcess, PresentedToken
 from bench.scale_process import RefresherProcess
 from csidriver.errors import DriverError
 from tests.cluster.controlplane import ControlPlane
@@ -29,7 +29,7 @@ class Reading:
 
     at: float
     requests: Counts
-    shown: Sequence[Shown]
+    shown: Sequence[PresentedToken]
     cpu: float
     rss: float
 
@@ -59,19 +59,19 @@ class Servers:
         for _ in range(_ROUNDS):
             now, cpu, shown = time.time(), process.cpu(), self._issuer.log()
             after = self.requests()
-            if of(after, WRITES) == of(before, WRITES):
+            if refresh_requests(after, WRITES) == refresh_requests(before, WRITES):
                 return Reading(now, after, shown, cpu, process.memory())
             before = after
         raise DriverError("there was no moment without a request")
 
 
-def of(counts: Counts, verbs: frozenset[str]) -> float:
+def refresh_requests(counts: Counts, verbs: frozenset[str]) -> float:
     """Return the requests of refreshes; those of the lease do not depend on the tokens."""
     touched = ("secrets", "events")
     return sum(n for (verb, what, _), n in counts.items() if verb in verbs and what in touched)
 
 
-def told(what: str, before: Counts, after: Counts) -> str:
+def describe(what: str, before: Counts, after: Counts) -> str:
     """Describe the requests between two counts."""
     more = {key: n - before.get(key, 0) for key, n in after.items()}
     shown = (

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from http.client import HTTPSConnection
 
-from bench.process import PATIENCE, PROGRAM, environment, memory_of
+from bench.process import PROGRAM, TIMEOUT, environment, memory_of
 from bench.review import review
 from bench.room import MEMORY
 from bench.rows import Row, over_rounds, ratio
@@ -36,7 +36,7 @@ class Client:
     """One connection, as kube-apiserver keeps it."""
 
     def __init__(self, port: int, trust: ssl.SSLContext) -> None:
-        self._connection = HTTPSConnection(_HOST, port, context=trust, timeout=PATIENCE)
+        self._connection = HTTPSConnection(_HOST, port, context=trust, timeout=TIMEOUT)
 
     def ask(self, body: bytes) -> bytes:
         """Send one review and return the response, or raise DriverError."""
@@ -139,7 +139,7 @@ def _webhook() -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     flags = ["--store", "kubernetes", "--listen", "127.0.0.1:0", "--webhook-listen", "127.0.0.1:0"]
     flags += ["--tls-cert-file", str(_FILES[0]), "--tls-key-file", str(_FILES[1])]
     with _started([*PROGRAM, "webhook", *flags]) as process:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not (found := _PORT.search(_LOG.read_text(encoding="utf-8"))):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise DriverError(f"the webhook does not serve:\n{_LOG.read_text()[-2000:]}")
@@ -157,7 +157,7 @@ def _answers(port: int) -> bool:
     trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
     try:
         with (
-            socket.create_connection(("127.0.0.1", port), PATIENCE) as plain,
+            socket.create_connection(("127.0.0.1", port), TIMEOUT) as plain,
             trust.wrap_socket(plain),
         ):
             return True

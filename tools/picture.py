@@ -41,9 +41,9 @@ def main() -> int:
 
 def last_screen(written: str) -> str:
     """Return the lines before the table, the last table, and the lines after it."""
-    story, _, frames = written.replace("\r\n", "\n").partition(_HIDE_CURSOR)
+    steps, _, frames = written.replace("\r\n", "\n").partition(_HIDE_CURSOR)
     last = frames.rpartition(_ERASE_LINE)[2].replace(_SHOW_CURSOR, "")
-    return _INDENTED.sub("    ...\n", story) + last
+    return _INDENTED.sub("    ...\n", steps) + last
 
 
 def draw(screen: str) -> str:

@@ -10,7 +10,7 @@ from bench.catalogue import BY_KEY, ENTRIES, FANOUT_SIZES
 from bench.documents import PAGE, README, between, keys
 from bench.refresher import Batch
 from bench.rows import Row
-from bench.scale_issuer import Shown
+from bench.scale_issuer import PresentedToken
 from bench.servers import Reading
 
 # What the project promises to measure.
@@ -62,7 +62,7 @@ def test_the_publish_part_has_all_its_keys_with_a_peer_and_skips_only_its_withou
     names += "unpublish,unpublish floor,republish"
     taken = {name: [1.0] for name in names.split(",")}
     go = {f"go {name}": [5.0] for name in ("publish", "republish", "unpublish")}
-    crowds = [publish.Crowd([3.0], [2.0], 4.0)]
+    crowds = [publish.ParallelPublishes([3.0], [2.0], 4.0)]
     compared = [row.key for row in publish._rows([taken | go], crowds, compared=True)]
     assert sorted([*compared, "publish_first_ms"]) == of_part("publish")
     alone = {row.key for row in publish._rows([taken], crowds, compared=False)}
@@ -81,7 +81,7 @@ def test_the_fan_out_part_has_all_its_keys() -> None:
 
 
 def test_the_refresher_part_has_all_its_keys_and_counts_per_refresh() -> None:
-    shown = [Shown(at, f"hash-{at}", "rotated") for at in (10.0, 10.5, 11.0)]
+    shown = [PresentedToken(at, f"hash-{at}", "rotated") for at in (10.0, 10.5, 11.0)]
     requests = {("PATCH", "secrets", "200"): 12.0, ("GET", "secrets", "200"): 3.0}
     before = Reading(at=9.0, requests={}, shown=[], cpu=1.0, rss=0.0)
     after = Reading(at=12.0, requests=requests, shown=shown, cpu=1.03, rss=0.0)

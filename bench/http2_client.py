@@ -20,12 +20,12 @@ _LITERAL = b"\0"
 _HEAD = 9
 
 
-class Wire:
+class Http2Client:
     """One connection to a plugin, one call at a time."""
 
-    def __init__(self, path: Path, patience: float) -> None:
+    def __init__(self, path: Path, timeout: float) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(patience)
+        self._socket.settimeout(timeout)
         self._socket.connect(str(path))
         self._socket.sendall(_PREFACE + _frame(_SETTINGS, 0, 0, b""))
         self._received = b""
