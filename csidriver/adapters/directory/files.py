@@ -1,6 +1,6 @@
-"""Files below the root, reached through descriptors so that no symlink is ever followed.
+"""Files below the root, opened relative to descriptors, so that no symlink is ever followed.
 
-The root itself may be a symlink: it is the operator's word. Every OSError leaves as
+Only the root itself may be a symlink: the operator chose it. Every OSError becomes a
 StoreUnavailable.
 """
 
@@ -27,13 +27,13 @@ Signature = tuple[int, int, int]  # mtime in nanoseconds, inode, size in bytes
 
 
 class FileTree:
-    """Reads and writes whole files; a missing root or namespace is an empty one."""
+    """Reads and writes whole files; a root or namespace that does not exist counts as empty."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def namespaces(self) -> list[str]:
-        """Names of all namespace folders."""
+        """Return the names of all namespace folders."""
         with _translated("list namespaces"):
             try:
                 with os.scandir(self._root) as entries:
@@ -43,47 +43,31 @@ class FileTree:
             return sorted(filter(is_dns1123_label, found))
 
     def files(self, namespace: str) -> dict[str, Signature]:
-        """Signatures of all `*.yaml` in a namespace, by file name."""
-        with _translated(f"list {namespace}"):
-            folder = self._open(namespace)
+        """Return the signatures of all `*.yaml` in a namespace, by file name."""
+        with _translated(f"list {namespace}"), self._opened(namespace) as folder:
             if folder is None:
                 return {}
-            try:
-                listed = os.listdir(folder)  # noqa: PTH208 - a descriptor has no Path
-                names = [n for n in listed if n.endswith(".yaml") and n[0] != "."]
-                signatures = {name: _signature(name, folder) for name in sorted(names)}
-            finally:
-                os.close(folder)
+            listed = os.listdir(folder)  # noqa: PTH208 - a descriptor has no Path
+            names = sorted(n for n in listed if n.endswith(".yaml") and n[0] != ".")
+            signatures = {name: _signature(name, folder) for name in names}
             return {name: found for name, found in signatures.items() if found is not None}
 
-    def signature(self, slot: ObjectKey) -> Signature | None:
-        """What changes whenever the file changes, None if there is no file."""
-        with _translated(f"look at {slot.path}"):
-            folder = self._open(slot.namespace)
-            if folder is None:
-                return None
-            try:
-                return _signature(slot.file, folder)
-            finally:
-                os.close(folder)
+    def signature(self, key: ObjectKey) -> Signature | None:
+        """Return a value that changes whenever the file changes, None without a file."""
+        with _translated(f"read {key.path}"), self._opened(key.namespace) as folder:
+            return None if folder is None else _signature(key.file, folder)
 
-    def read(self, slot: ObjectKey) -> tuple[bytes, float] | None:
-        """The file's content and its age in seconds, None if there is no file.
+    def read(self, key: ObjectKey) -> tuple[bytes, float] | None:
+        """Return the file's content and its age in seconds, None without a file.
 
-        Raises Unfit for what is no file.
+        Raises InvalidManifest if it is not a regular file, or too large.
         """
-        with _translated(f"read {slot.path}"):
-            folder = self._open(slot.namespace)
-            if folder is None:
-                return None
-            try:
-                return _read(slot.file, folder)
-            finally:
-                os.close(folder)
+        with _translated(f"read {key.path}"), self._opened(key.namespace) as folder:
+            return None if folder is None else _read(key.file, folder)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps all other writers out, those of other processes too; creates the root."""
+        """Lock out all other writers, also those of other processes; creates the root."""
         with _translated("lock the store"):
             self._root.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
@@ -95,39 +79,39 @@ class FileTree:
         finally:
             os.close(lock)
 
-    def write(self, slot: ObjectKey, content: bytes) -> None:
-        """Put a file in place at once; call with the lock held. A crash leaves old or new."""
-        with _translated(f"write {slot.path}"):
-            folder = self._create_namespace(slot.namespace)
-            try:
-                _refuse_irregular(slot, folder)
-                _replace(slot.file, folder, content)
-            finally:
-                os.close(folder)
+    def write(self, key: ObjectKey, content: bytes) -> None:
+        """Replace a file atomically; to be called with the lock held."""
+        with _translated(f"write {key.path}"):
+            self._create_namespace(key.namespace)
+            with self._opened(key.namespace) as folder:
+                if folder is None:
+                    raise StoreRefused(f"namespace {key.namespace} is not a folder")
+                _refuse_irregular(key, folder)
+                _replace(key.file, folder, content)
 
-    def unlink(self, slot: ObjectKey) -> None:
-        """Remove a file, or the symlink that stands in its place; absent is fine."""
-        with _translated(f"remove {slot.path}"):
-            folder = self._open(slot.namespace)
-            if folder is None:
-                return
-            try:
+    def unlink(self, key: ObjectKey) -> None:
+        """Remove a file or symlink if it exists."""
+        with _translated(f"remove {key.path}"), self._opened(key.namespace) as folder:
+            if folder is not None:
                 with suppress(FileNotFoundError):
-                    os.unlink(slot.file, dir_fd=folder)
-            finally:
-                os.close(folder)
+                    os.unlink(key.file, dir_fd=folder)
 
-    def _create_namespace(self, namespace: str) -> int:
+    def _create_namespace(self, namespace: str) -> None:
         root = os.open(self._root, _FOLDER)
         try:
             with suppress(FileExistsError):
                 os.mkdir(namespace, _FOLDER_MODE, dir_fd=root)
         finally:
             os.close(root)
+
+    @contextmanager
+    def _opened(self, namespace: str) -> Iterator[int | None]:
         folder = self._open(namespace)
-        if folder is None:
-            raise StoreRefused(f"namespace {namespace} is no folder")
-        return folder
+        try:
+            yield folder
+        finally:
+            if folder is not None:
+                os.close(folder)
 
     def _open(self, namespace: str) -> int | None:
         try:
@@ -153,7 +137,7 @@ def _signature(file: str, folder: int) -> Signature | None:
 
 
 def _read(file: str, folder: int) -> tuple[bytes, float] | None:
-    # O_NONBLOCK: opening a pipe must not wait for somebody to write into it.
+    # O_NONBLOCK: opening a pipe must not wait for a writer.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         descriptor = os.open(file, flags, dir_fd=folder)
@@ -166,7 +150,7 @@ def _read(file: str, folder: int) -> tuple[bytes, float] | None:
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise InvalidManifest("it is no regular file")
+            raise InvalidManifest("it is not a regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as opened:
             content = opened.read(MAX_SIZE + 1)
     finally:
@@ -176,10 +160,10 @@ def _read(file: str, folder: int) -> tuple[bytes, float] | None:
     return content, max(0.0, time.time() - found.st_mtime)
 
 
-def _refuse_irregular(slot: ObjectKey, folder: int) -> None:
+def _refuse_irregular(key: ObjectKey, folder: int) -> None:
     with suppress(FileNotFoundError):
-        if not stat.S_ISREG(os.stat(slot.file, dir_fd=folder, follow_symlinks=False).st_mode):
-            raise StoreRefused(f"{slot.path} is no regular file")
+        if not stat.S_ISREG(os.stat(key.file, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise StoreRefused(f"{key.path} is not a regular file")
 
 
 def _replace(file: str, folder: int, content: bytes) -> None:

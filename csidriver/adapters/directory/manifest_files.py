@@ -1,4 +1,4 @@
-"""Manifests by their slot, straight from the files; a file that is not fit counts as absent."""
+"""Manifests by their keys; a file that is not a valid manifest counts as absent."""
 
 import logging
 import threading
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One object as its file has it, in the clear: never to be logged."""
+    """The content of one file, not redacted: must never be logged."""
 
     key: ObjectKey
     manifest: dict[str, Any]
@@ -25,46 +25,45 @@ class StoredObject:
 
     @property
     def secret(self) -> Secret:
-        """The object, a Secret, as the driver sees it."""
         secret = manifest.to_secret(self.manifest, self.key, self.version)
-        # The file's time is that of the newest write, and finer than what managers are told with.
-        ours = manifest.is_written_by_driver(self.manifest)
-        return replace(secret, age=self.age if ours else None)
+        # The file's time is that of the newest write, and finer than the times in managedFields.
+        by_driver = manifest.is_written_by_driver(self.manifest)
+        return replace(secret, age=self.age if by_driver else None)
 
     def __repr__(self) -> str:
-        return f"Stored({self.key.path}, {self.version})"
+        return f"StoredObject({self.key.path}, {self.version})"
 
 
 class ManifestFiles:
-    """Reads objects and warns, once for each content, about files that are none."""
+    """Reads and writes objects; warns once for each content that is not valid."""
 
     def __init__(self, root: Path) -> None:
         self.tree = FileTree(root)
         self._lock = threading.Lock()
         self._warned: dict[str, str] = {}
 
-    def load(self, slot: ObjectKey) -> StoredObject | None:
-        """The object in this slot, None if there is none."""
+    def load(self, key: ObjectKey) -> StoredObject | None:
+        """Return the object with this key, None if it does not exist."""
         version = ""
         try:
-            found = self.tree.read(slot)
+            found = self.tree.read(key)
             if found is None:
                 return None
             content, age = found
             version = manifest.version(content)
-            return StoredObject(slot, manifest.decode(content, slot), version, age)
-        except manifest.InvalidManifest as unfit:
-            self.warn(slot.path, reason=str(unfit), version=version)
+            return StoredObject(key, manifest.decode(content, key), version, age)
+        except manifest.InvalidManifest as error:
+            self.warn(key.path, reason=str(error), version=version)
             return None
 
-    def store(self, slot: ObjectKey, content: dict[str, Any]) -> StoredObject:
-        """Write an object and return it as stored; call with the folder's lock held."""
-        encoded = manifest.encode(content, slot)
-        self.tree.write(slot, encoded)
-        return StoredObject(slot, content, manifest.version(encoded), 0.0)
+    def store(self, key: ObjectKey, content: dict[str, Any]) -> StoredObject:
+        """Write an object and return it as stored; to be called with the tree's lock held."""
+        encoded = manifest.encode(content, key)
+        self.tree.write(key, encoded)
+        return StoredObject(key, content, manifest.version(encoded), 0.0)
 
     def warn(self, path: str, *, reason: str, version: str = "") -> None:
-        """Say that a file is ignored, unless that was said for this version of it."""
+        """Log that a file is ignored, once for each version of it."""
         with self._lock:
             if self._warned.get(path) == version + reason:
                 return

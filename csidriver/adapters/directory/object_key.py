@@ -1,6 +1,6 @@
-"""Keys of stored objects: the one place that turns names into file names.
+"""Keys of stored objects, and the file names that follow from them.
 
-An `ObjectKey` exists only for names that Kubernetes allows, so its path stays in its folder.
+An `ObjectKey` exists only for names that Kubernetes allows, so its path cannot leave its folder.
 """
 
 import re
@@ -11,13 +11,13 @@ from csidriver.core.kubernetes.validation import is_dns1123_label, is_dns1123_su
 from csidriver.errors import StoreRefused
 
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
-_FILE_LENGTH = 255  # NAME_MAX of Linux file systems, shorter than a kind and the longest name
+_MAX_FILE_LENGTH = 255  # NAME_MAX of Linux file systems, less than a kind and the longest name
 _SUFFIX = ".yaml"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectKey:
-    """One object's namespace, lower case kind and name."""
+    """Namespace, kind in lower case, and name of one object."""
 
     namespace: str
     kind: str
@@ -25,27 +25,27 @@ class ObjectKey:
 
     @classmethod
     def of(cls, namespace: object, kind: object, name: object) -> "ObjectKey":
-        """The slot of an object; raises StoreRefused for names that Kubernetes would not take."""
+        """Return the key of an object; raises StoreRefused for names that are not valid."""
         if not is_dns1123_label(namespace):
-            raise StoreRefused(f"namespace {namespace!r:.80} is no DNS-1123 label")
+            raise StoreRefused(f"{namespace!r:.80} is not a valid namespace name")
         if not (isinstance(kind, str) and _KIND.fullmatch(kind)):
-            raise StoreRefused(f"kind {kind!r:.80} is no kind")
+            raise StoreRefused(f"{kind!r:.80} is not a valid kind")
         if not is_dns1123_subdomain(name):
-            raise StoreRefused(f"name {name!r:.80} is no DNS-1123 subdomain")
-        slot = cls(namespace, kind.lower(), name)
-        if len(slot.file) > _FILE_LENGTH:
+            raise StoreRefused(f"{name!r:.80} is not a valid object name")
+        key = cls(namespace, kind.lower(), name)
+        if len(key.file) > _MAX_FILE_LENGTH:
             raise StoreRefused(f"name {name!r:.80} is too long for a file of kind {kind}")
-        return slot
+        return key
 
     @classmethod
     def from_file(cls, namespace: str, file: str) -> "ObjectKey | None":
-        """The slot that a file name means, None if it means none."""
+        """Return the key for a file name, None if it has another form."""
         kind, _, name = file.removesuffix(_SUFFIX).partition(".")
         try:
-            slot = cls.of(namespace, kind, name)
+            key = cls.of(namespace, kind, name)
         except StoreRefused:
             return None
-        return slot if slot.file == file else None
+        return key if key.file == file else None
 
     @property
     def file(self) -> str:
@@ -54,10 +54,10 @@ class ObjectKey:
 
     @property
     def path(self) -> str:
-        """Path of the file below the root, for people."""
+        """Path of the file below the root, for messages."""
         return f"{self.namespace}/{self.file}"
 
     @property
     def uid(self) -> str:
-        """What stands in for the uid of an object whose author gave it none."""
+        """The uid of an object whose manifest has none."""
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"oauth2-csi:{self.path}"))

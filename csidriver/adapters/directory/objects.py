@@ -1,6 +1,6 @@
-"""What a write makes of a stored manifest, as a kube-apiserver and kubectl would have it. Pure.
+"""Changes of manifests as kube-apiserver and kubectl make them.
 
-Manifests given to these functions are never altered; results share parts with them.
+These functions never modify their arguments; results share parts with them.
 """
 
 import base64
@@ -18,7 +18,7 @@ _SERVER_FIELDS = ("uid", "creationTimestamp", "managedFields", "resourceVersion"
 
 
 def normalize(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The form in which an API server keeps it: `stringData` folded, nothing empty, no version."""
+    """Return the form that an API server stores: `stringData` merged, nothing empty, no version."""
     metadata = dict(manifest["metadata"])
     metadata.pop("resourceVersion", None)
     result = {**manifest, "metadata": _without_empty(metadata, "annotations", "labels")}
@@ -31,7 +31,7 @@ def normalize(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge_patch(manifest: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """RFC 7396, a JSON merge patch applied."""
+    """Apply a JSON merge patch (RFC 7396)."""
     result = dict(manifest)
     for key, value in patch.items():
         if value is None:
@@ -45,40 +45,40 @@ def merge_patch(manifest: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[s
 
 
 def kubectl_apply(stored: Mapping[str, Any] | None, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """`kubectl apply`: what the manifest says, without what it no longer says; the rest stays."""
+    """Return the result of `kubectl apply`."""
     manifest = _without_server_fields(manifest)
     text = json.dumps(manifest, separators=(",", ":"))
     patch = merge_patch(manifest, {"metadata": {"annotations": {LAST_APPLIED: text}}})
     if stored is None:
         return merge_patch({}, patch)
-    # Compared with the patch, which always has annotations: those of others must not go when the
-    # manifest has no annotations any more.
+    # Compared with the patch, which always has annotations: if the manifest has none any more,
+    # the annotations of other writers must stay.
     return merge_patch(merge_patch(stored, _removals(_last_applied(stored), patch)), patch)
 
 
 def kubectl_replace(stored: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """`kubectl replace`: the manifest, with what only a server may set kept from before."""
+    """Return the result of `kubectl replace`: fields that only a server may set stay."""
     kept = {k: v for k, v in stored["metadata"].items() if k in _SERVER_FIELDS}
     return merge_patch(_without_server_fields(manifest), {"metadata": kept})
 
 
 def event_name(event: Event) -> str:
-    """Equal for what is the same again; a topic may hold what no name of an object may."""
+    """Return the same name for a repetition; the topic is hashed, as it may be no valid name."""
     name = f"{event.ref.name}.{event.reason.lower()}"
     topic = hashlib.sha256(event.topic.encode()).hexdigest()[:16]
     return f"{name}.{topic}" if event.topic else name
 
 
 def event_manifest(stored: Mapping[str, Any] | None, event: Event, now: str) -> dict[str, Any]:
-    """The manifest of an Event that was told `now` (RFC 3339): the first, or one more of it."""
-    about = event.object_reference
-    before = stored if stored is not None and stored.get("involvedObject") == about else {}
+    """Return the manifest of an Event at `now` (RFC 3339), or of its repetition."""
+    reference = event.object_reference
+    before = stored if stored is not None and stored.get("involvedObject") == reference else {}
     count = before.get("count")
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": event_name(event)},
-        "involvedObject": about,
+        "involvedObject": reference,
         "reason": event.reason,
         "message": event.message,
         "type": "Normal" if event.normal else "Warning",
@@ -90,14 +90,14 @@ def event_manifest(stored: Mapping[str, Any] | None, event: Event, now: str) -> 
 
 
 def guard_immutable(stored: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
-    """Raises StoreRefused for a change of content that `immutable: true` forbids."""
+    """Raise StoreRefused for a change of content that `immutable: true` forbids."""
     content = ("data", "binaryData", "immutable")
     if stored.get("immutable") is True and any(stored.get(k) != changed.get(k) for k in content):
         raise StoreRefused(f"{changed['metadata']['name']} is immutable")
 
 
 def with_manager(manifest: Mapping[str, Any], manager: str, now: str) -> dict[str, Any]:
-    """With `manager` recorded as a writer at `now` (RFC 3339)."""
+    """Record `manager` as a writer at `now` (RFC 3339)."""
     metadata = manifest["metadata"]
     others = [e for e in metadata.get("managedFields", []) if e.get("manager") != manager]
     entry = {"manager": manager, "operation": "Update", "time": now}
@@ -105,7 +105,7 @@ def with_manager(manifest: Mapping[str, Any], manager: str, now: str) -> dict[st
 
 
 def without_manager(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Without its writers: what decides whether a write changes anything."""
+    """Remove all writers, to compare what they wrote."""
     metadata = {k: v for k, v in manifest["metadata"].items() if k != "managedFields"}
     return {**manifest, "metadata": metadata}
 
@@ -129,7 +129,7 @@ def _last_applied(stored: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _removals(last: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The merge patch that takes away what was applied last time and is not in the manifest."""
+    """Return the merge patch that removes fields of `last` that are not in the manifest."""
     patch: dict[str, Any] = {}
     for key, value in last.items():
         if key not in manifest:

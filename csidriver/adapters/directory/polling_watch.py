@@ -1,8 +1,8 @@
-"""Watches by looking again and again: only files whose signature changed are read again.
+"""Watches that poll: only files whose signature has changed are read again.
 
-A file that was changed a moment ago is read again even so, for the clock that stamps files is
-coarse and inodes are used again. One that became unfit a moment ago counts as it was: an editor
-may be in the middle of writing it.
+A file that changed a moment ago is read again anyway, because the clock of file times is coarse
+and inodes are reused. If it became invalid a moment ago, its previous content counts: an editor may
+be writing it.
 """
 
 import threading
@@ -29,82 +29,80 @@ class _ObservedFile:
 
 
 class PollingWatch:
-    """What one watch saw last; not shared between threads."""
+    """The files that one watch has read; not thread-safe."""
 
     def __init__(self, manifests: ManifestFiles) -> None:
         self._manifests = manifests
         self._observed: dict[ObjectKey, _ObservedFile] = {}
 
-    def secret(self, slot: ObjectKey, signature: Signature | None) -> Secret | None:
-        """The Secret in a file of this signature, None without a file or if it is unfit."""
+    def secret(self, key: ObjectKey, signature: Signature | None) -> Secret | None:
+        """Return the Secret in a file with this signature, None if there is no valid one."""
         if signature is None:
-            self._observed.pop(slot, None)
+            self._observed.pop(key, None)
             return None
-        before = self._observed.get(slot)
+        before = self._observed.get(key)
         if before is not None and before.is_stable and before.signature == signature:
             return before.secret
-        settled = abs(time.time_ns() - signature[0]) > _STABLE_AFTER
-        stored = self._manifests.load(slot)
+        is_stable = abs(time.time_ns() - signature[0]) > _STABLE_AFTER
+        stored = self._manifests.load(key)
         secret = None if stored is None else stored.secret
-        if secret is None and before is not None and not settled:
+        if secret is None and before is not None and not is_stable:
             secret = before.secret
-        self._observed[slot] = _ObservedFile(signature, settled, secret)
+        self._observed[key] = _ObservedFile(signature, is_stable, secret)
         return secret
 
     def secrets(self) -> list[Secret]:
-        """All Secrets of all namespaces."""
-        seen = dict(self._files())
-        for gone in self._observed.keys() - seen.keys():
-            del self._observed[gone]
-        secrets = [self.secret(slot, signature) for slot, signature in seen.items()]
+        """Return all Secrets of all namespaces."""
+        signatures = dict(self._files())
+        for deleted in self._observed.keys() - signatures.keys():
+            del self._observed[deleted]
+        secrets = [self.secret(key, signature) for key, signature in signatures.items()]
         return [secret for secret in secrets if secret is not None]
 
     def _files(self) -> Iterator[tuple[ObjectKey, Signature]]:
         for namespace in self._manifests.tree.namespaces():
             for file, signature in self._manifests.tree.files(namespace).items():
-                slot = ObjectKey.from_file(namespace, file)
-                if slot is None:
+                key = ObjectKey.from_file(namespace, file)
+                if key is None:
                     path = f"{namespace}/{file}"
                     self._manifests.warn(path, reason="its name is not <kind>.<name>.yaml")
-                elif slot.kind == "secret":
-                    yield slot, signature
+                elif key.kind == "secret":
+                    yield key, signature
 
 
 def to_change(secret: Secret, namespaces: Namespaces) -> SecretChange | None:
-    """A Secret as a watch tells it, None if it is none of ours."""
-    version, notes = secret.resource_version, secret.annotations
-    enrolled = not namespaces.sources or secret.namespace in namespaces.sources
-    if enrolled and notes.get(annotations.IS_TOKEN) == "true":
-        by_us = secret.manager == names.FIELD_MANAGER
-        return SecretChange(
-            SourceRef(secret.namespace, secret.name), TokenObject.SOURCE, version, by_us
-        )
+    """Return the change that a Secret stands for, None if it is not one of a token."""
+    version, known = secret.resource_version, secret.annotations
+    watched = not namespaces.sources or secret.namespace in namespaces.sources
+    if watched and known.get(annotations.IS_TOKEN) == "true":
+        by_driver = secret.manager == names.FIELD_MANAGER
+        ref = SourceRef(secret.namespace, secret.name)
+        return SecretChange(ref, TokenObject.SOURCE, version, by_driver)
     ref = SourceRef(
-        notes.get(annotations.SOURCE_NAMESPACE, ""), notes.get(annotations.SOURCE_NAME, "")
+        known.get(annotations.SOURCE_NAMESPACE, ""), known.get(annotations.SOURCE_NAME, "")
     )
     if (secret.namespace, secret.type) == (namespaces.driver, annotations.GRANT_TYPE):
-        return SecretChange(ref, TokenObject.GRANT, version) if secret.name == ref.grant else None
-    if (secret.namespace, secret.type) == (namespaces.tokens, annotations.COMPANION_TYPE):
-        return (
-            SecretChange(ref, TokenObject.COMPANION, version)
-            if secret.name == ref.companion
-            else None
-        )
-    return None
+        expected, token_object = ref.grant, TokenObject.GRANT
+    elif (secret.namespace, secret.type) == (namespaces.tokens, annotations.COMPANION_TYPE):
+        expected, token_object = ref.companion, TokenObject.COMPANION
+    else:
+        return None
+    return SecretChange(ref, token_object, version) if secret.name == expected else None
 
 
 def watch_changes(
-    shelf: ManifestFiles, places: Namespaces, stop: threading.Event, *, poll: float
+    manifests: ManifestFiles, namespaces: Namespaces, stop: threading.Event, *, poll: float
 ) -> Generator[SecretChange | None, None, None]:
-    """Everything there is, None, then every change, until `stop`; looks every `poll` seconds."""
-    glance = PollingWatch(shelf)
+    """Yield all objects, None, then every change, until `stop`; polls every `poll` seconds."""
+    watch = PollingWatch(manifests)
     known: dict[tuple[TokenObject, SourceRef], SecretChange] = {}
     first = True
     while not stop.is_set():
-        found = [change for s in glance.secrets() if (change := to_change(s, places)) is not None]
-        now = {(change.token_object, change.ref): change for change in found}
+        found = [to_change(secret, namespaces) for secret in watch.secrets()]
+        now = {(change.token_object, change.ref): change for change in found if change is not None}
         yield from (change for key, change in now.items() if known.get(key) != change)
-        yield from (SecretChange(ref, what, "") for what, ref in known.keys() - now.keys())
+        deleted = known.keys() - now.keys()
+        yield from (SecretChange(ref, token_object, "") for token_object, ref in deleted)
         if first:
             yield None
         known, first = now, False
@@ -112,21 +110,16 @@ def watch_changes(
 
 
 def watch_secret(
-    shelf: ManifestFiles, slot: ObjectKey, stop: threading.Event, *, poll: float
+    manifests: ManifestFiles, key: ObjectKey, stop: threading.Event, *, poll: float
 ) -> Iterator[Secret | None]:
-    """The Secret in a slot, None while it is absent, then every change of it, until `stop`."""
-    glance = PollingWatch(shelf)
-    known: Secret | None = None
+    """Yield one Secret (None while it does not exist), then every change of it, until `stop`."""
+    watch = PollingWatch(manifests)
+    known: str | None = None
     first = True
     while not stop.is_set():
-        now = glance.secret(slot, shelf.tree.signature(slot))
-        if first or _differ(known, now):
-            yield now
-        known, first = now, False
+        secret = watch.secret(key, manifests.tree.signature(key))
+        version = None if secret is None else secret.resource_version
+        if first or version != known:
+            yield secret
+        known, first = version, False
         stop.wait(poll)
-
-
-def _differ(one: Secret | None, other: Secret | None) -> bool:
-    if one is None or other is None:
-        return one is not other
-    return one.resource_version != other.resource_version
