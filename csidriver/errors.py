@@ -1,19 +1,19 @@
-"""Every error of this package, named for the fault and safe to show.
+"""All errors of this package, named for the fault and safe to show.
 
-The text of an error here reaches users as gRPC status, event or log line, so it never carries a
-secret, a request body or a reply. Foreign exceptions become one of these in `adapters`, with the
-cause chained; nothing above an adapter catches a foreign type.
+Their texts reach users in gRPC statuses, events and logs, so they never contain a secret, a request
+body or a reply. The adapters turn exceptions of libraries into these errors and chain the cause;
+no other code catches exceptions of libraries.
 """
 
 from collections.abc import Iterable
 
 
 class DriverError(Exception):
-    """Root of all errors that this package raises on purpose."""
+    """Base class of all errors of this package."""
 
 
 class InvalidInput(DriverError):
-    """Input that its author must change; `problems` holds all of its faults, not the first one."""
+    """Input that its author must change; `problems` has all faults, not only the first one."""
 
     def __init__(self, subject: str, problems: Iterable[str]) -> None:
         self.subject = subject
@@ -22,23 +22,23 @@ class InvalidInput(DriverError):
 
 
 class InvalidRequest(InvalidInput):
-    """A CSI call that breaks the contract, or volume attributes that make no sense."""
+    """A CSI request, or volume attributes, that are not valid."""
 
 
 class InvalidAnnotation(InvalidInput):
-    """A `to-inject` annotation, or a pod that it does not fit."""
+    """A `to-inject` annotation that is not valid or does not match its pod."""
 
 
 class InvalidSecret(InvalidInput):
-    """A source, grant or companion Secret whose content does not parse."""
+    """A source, grant or companion Secret whose content cannot be parsed."""
 
 
 class InvalidTemplate(InvalidInput):
-    """A token file template that names something unknown."""
+    """A token file template with an unknown name, or with a text that is too long."""
 
 
 class InvalidSettings(InvalidInput):
-    """Flags or issuer configuration that the operator must mend."""
+    """Flags or issuer configuration that the operator must correct."""
 
 
 class NoIssuer(DriverError):
@@ -46,35 +46,35 @@ class NoIssuer(DriverError):
 
 
 class NotReady(DriverError):
-    """Nothing is wrong yet: what was asked for may exist a little later."""
+    """A token or another object that does not exist yet, and may exist a little later."""
 
 
 class TokenUnavailable(DriverError):
-    """The refresher says that there is no valid token, and why."""
+    """A Secret without a valid token; the text is the refresher's reason."""
 
 
 class TemplateMissing(DriverError):
-    """The template's ConfigMap, or its key `template`, does not exist."""
+    """A template's ConfigMap, or its key `template`, that does not exist."""
 
 
 class InFlight(DriverError):
-    """Another call for the same volume is still running."""
+    """A call for a volume for which another call is still running."""
 
 
 class PublishedDifferently(DriverError):
-    """The volume is published already, but not as it is asked for now."""
+    """A request for a volume that is already published with other parameters."""
 
 
 class CleanupRefused(DriverError):
-    """The driver cannot be removed from a node: a process or pods still use it."""
+    """A cleanup of a node on which a plugin runs or pods have volumes."""
 
 
 class StorageFull(DriverError):
-    """The token file system has no room left for this volume."""
+    """A token file system without room for a token."""
 
 
 class MountFailed(DriverError):
-    """The kernel refused a mount operation."""
+    """A mount operation that failed."""
 
     def __init__(self, operation: str, path: str, reason: str) -> None:
         self.operation = operation
@@ -83,24 +83,24 @@ class MountFailed(DriverError):
 
 
 class TokenFileFailed(DriverError):
-    """A token file could not be written or read back as it should be."""
+    """A token file or a volume's record that cannot be written or read."""
 
 
 class StoreError(DriverError):
-    """The backend that keeps Secrets did not do what was asked."""
+    """A request that the backend did not fulfil."""
 
 
 class StoreConflict(StoreError):
-    """The object is no longer the one the write was computed from (HTTP 409)."""
+    """A write whose object has changed since it was read (HTTP 409)."""
 
 
 class StoreRefused(StoreError):
-    """The backend understood and said no: authorisation, quota, admission, immutability."""
+    """A request that the backend refuses: authorisation, quota, admission, immutability."""
 
 
 class StoreUnavailable(StoreError):
-    """The backend cannot be reached or is in trouble; the same call may succeed later."""
+    """A backend that cannot be reached or has a failure; the same request may succeed later."""
 
 
 class SpoolFailed(DriverError):
-    """The spool cannot be written or read."""
+    """A spool that cannot be written or read."""

@@ -1,8 +1,8 @@
-"""Logging for every role: one line an event, and nothing of a secret in it.
+"""Logging of every role: one line per event, without secrets.
 
-The text of a foreign exception may quote a body, a URL or a file, so it is never written: a line
-shows its type and where it was raised. Our own errors are safe to show (see `errors`). Neither is
-the text of a library's log line: a warning of urllib3 quotes the header that it could not parse.
+The text of a library's exception may quote a body, a URL or a file. So a line has only its type,
+and where it was raised; the texts of our own errors are safe (see `errors`). The text of a
+library's log line is omitted, too: urllib3 quotes a header that it cannot parse.
 """
 
 import json
@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 
-# They log headers, bodies or addresses when asked for details.
+# Libraries that log headers, bodies or addresses at level debug or info.
 _VERBOSE_LIBRARIES = ("kubernetes", "oauthlib", "requests", "requests_oauthlib", "urllib3", "grpc")
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def setup(level: str, log_format: str) -> None:
-    """Log to standard error from now on; `level` is one of LEVELS, `form` one of FORMATS."""
+    """Log to standard error; `level` is one of LEVELS, `log_format` one of FORMATS."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
@@ -35,20 +35,20 @@ def setup(level: str, log_format: str) -> None:
     root.setLevel(level.upper())
     for name in _VERBOSE_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.raiseExceptions = False  # the complaint about a faulty log call quotes its arguments
+    logging.raiseExceptions = False  # the report of a faulty log call quotes its arguments
     threading.excepthook = _unhandled_in_thread
     sys.excepthook = _unhandled
 
 
 def describe(error: BaseException) -> str:
-    """What may be told of an exception: the text of our own, the type and place of others."""
+    """Return an exception's type, and the text of our own exceptions."""
     if isinstance(error, DriverError):
         return f"{type(error).__name__}: {error}"
     return type(error).__name__
 
 
 def message(record: logging.LogRecord) -> str:
-    """What may be told of a record: the text of our own, the place of others."""
+    """Return the text of our own log records, and the origin of others."""
     if record.name.partition(".")[0] in ("csidriver", "__main__"):
         return record.getMessage()
     return f"logged in {record.funcName}, {record.pathname}:{record.lineno}"
@@ -79,10 +79,10 @@ def _error_of(record: logging.LogRecord) -> _ExcInfo | None:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, and of an error only what is safe."""
+    """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line for a record."""
+        """Return the line."""
         entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -97,10 +97,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """The same for people."""
+    """Formats a record as text for people, with an error's origin on further lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line for a record, and for an error where it came from."""
+        """Return the lines."""
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
         line = f"{time} {record.levelname:7} {record.name}: {message(record)}"
         info = _error_of(record)

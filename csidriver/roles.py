@@ -91,8 +91,7 @@ def refresher(
     issuers = IssuerFiles(settings.issuers)
     issuers.current()
     spool_lock = SpoolLock(settings.spool_dir)
-    # A process recovers an intent of its own identity from its spool, so no other process may
-    # have that identity, whatever the flags say.
+    # Unique, whatever the flags say: a process recovers intents of its identity from its spool.
     settings = replace(settings, identity=f"{settings.identity}.{spool_lock.folder_id()}")
     store, leader_lock = _refresher_backend(common, settings, clock)
     elector = LeaderElector(leader_lock, settings.lease, clock, metrics.set_leader)

@@ -41,13 +41,11 @@ NOT_YET: frozenset[str] = frozenset(
     {
         "claim",
         "doubt",
-        "fit",
         "gate",
         "glance",
         "gone",
         "hide",
         "holding",
-        "lane",
         "lost",
         "meaning",
         "noted",

@@ -1,24 +1,24 @@
-"""Time: the one place that reads a clock or waits."""
+"""The machine's clocks, and waiting."""
 
 import threading
 import time
 
 
 class SystemClock:
-    """The machine's clocks. All values in seconds."""
+    """The real `clock.Clock`; all values are in seconds."""
 
     def now(self) -> float:
-        """Wall clock, epoch seconds."""
+        """Return the wall clock, as epoch seconds."""
         return time.time()
 
     def monotonic(self) -> float:
-        """A clock that never jumps."""
+        """Return a clock that never jumps."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Sleep for so many seconds."""
         time.sleep(max(0.0, seconds))
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Let time pass, or less if the event is set; whether it is."""
+        """Wait for `event`, at most so many seconds; return True if it is set."""
         return event.wait(max(0.0, seconds))

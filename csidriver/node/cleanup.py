@@ -1,7 +1,7 @@
-"""Removes the driver from a node for good: mounts, tokens, folders, sockets.
+"""Removal of the driver from a node: mounts, tokens, folders and sockets.
 
-Kubelet's own files stay, its `vol_data.json` among them. What cannot be removed keeps nothing else
-from being removed. All of it may be repeated, and is fine with what is gone already.
+Kubelet's own files, such as `vol_data.json`, stay. An object that cannot be removed does not stop
+the removal of the others. A cleanup may be repeated.
 """
 
 import contextlib
@@ -21,32 +21,31 @@ from csidriver.node.token_fs import DATA_FOLDER, Mounter
 from csidriver.node.volume_record import VolumeRecord
 
 _FOLDER = re.compile(r"[0-9a-f]{32}")
-# The root of a bind of one volume, or of the file in it (subPath), as mountinfo shows it.
+# The root of a bind of one volume, or of the file in it (subPath), in mountinfo.
 _BIND = re.compile(rf"/(?P<folder>{_FOLDER.pattern})/{DATA_FOLDER}(/[^/]+)?(//deleted)?")
-# What a crash may leave of `Server.start`: sockets that had not got their names yet.
+# Sockets that `GrpcServer.start` had not yet renamed when it crashed.
 _DRAFT = re.compile(r"\.[0-9]+[01]")
 
 
 class Cleanup:
-    """One run of it. `say` gets a line for each thing that was removed."""
+    """One cleanup, which calls `report` with a line for each object that it removes."""
 
     def __init__(
-        self, settings: CleanupSettings, mounter: Mounter, say: Callable[[str], None]
+        self, settings: CleanupSettings, mounter: Mounter, report: Callable[[str], None]
     ) -> None:
         self._settings = settings
         self._mounter = mounter
-        self._say = say
-        self._silent = True
+        self._report = report
+        self._has_removed = False
         self._root = settings.plugin_dir / "tokens"
-        self._pods = settings.kubelet_dir / "pods"
         self._table: list[Mount] = []
         self._problems: list[str] = []
 
     def run(self) -> list[str]:
-        """Remove what can be removed; returns what stands in the way of the rest.
+        """Remove what can be removed; return the problems with the rest.
 
         Raises:
-            StillInUse: a node plugin is running or, without `force`, pods have volumes.
+            CleanupRefused: a node plugin is running or, without `force`, pods have volumes.
         """
         sockets = [self._settings.registration_socket, self._settings.socket]
         for path in sockets:
@@ -57,36 +56,36 @@ class Cleanup:
                 )
         self._table = self._mounter.table()
         self._refuse_while_mounted()
-        # Registration first: kubelet then takes the driver off the node, and calls it no more.
+        # Registration first: kubelet then forgets the driver and does not call it any more.
         for path in sockets:
             self._remove_sockets(path)
-        # Before the mounts: what a container still has of one shows no token any more.
-        for folder in self._folders():
-            self._erase(folder)
-        mounted = [Path(mount.target) for mount in reversed(self._mounts_of_pods())]
-        for target in dict.fromkeys([*mounted, *self._kubelets_targets()]):
-            with self._noting(target):
-                self._hide(target)
-        with self._noting(self._settings.view):
+        # Before the mounts: a mount that a container still has shows no token any more.
+        for folder in self._volume_folders():
+            self._erase_files(folder)
+        mounted = [Path(mount.target) for mount in reversed(self._pod_mounts())]
+        for target in dict.fromkeys([*mounted, *self._targets_of_kubelet()]):
+            with self._collecting_problems(target):
+                self._remove_target(target)
+        with self._collecting_problems(self._settings.view):
             self._remove_view()
-        with self._noting(self._root):
-            self._remove_state()
-            with self._noting(self._settings.plugin_dir):
+        with self._collecting_problems(self._root):
+            self._remove_token_fs()
+            with self._collecting_problems(self._settings.plugin_dir):
                 self._remove(self._settings.plugin_dir)
-        if self._silent and not self._problems:
-            self._say("nothing of the driver is left here")
+        if not self._has_removed and not self._problems:
+            self._report("nothing of the driver is left here")
         return self._problems
 
     def _refuse_while_mounted(self) -> None:
-        names = sorted({self._name(mount) for mount in self._mounts_of_pods()})
+        names = sorted({self._volume_name(mount) for mount in self._pod_mounts()})
         if names and not self._settings.force:
             raise CleanupRefused(
                 f"pods still have volumes of this driver: {', '.join(names)}; delete these pods "
                 "first, or take the volumes away from them with --force"
             )
 
-    def _name(self, mount: Mount) -> str:
-        """What an operator knows a volume by; its place if there is no record."""
+    def _volume_name(self, mount: Mount) -> str:
+        """Return `namespace/pod/volume`, or the target if the record is missing."""
         try:
             match = _BIND.fullmatch(mount.root)
             record = VolumeRecord.load(self._root / (match["folder"] if match else ""))
@@ -95,114 +94,117 @@ class Cleanup:
         volume = PurePath(record.target_path).parent.name
         return f"{record.namespace}/{record.pod_name}/{volume}"
 
-    def _mounts_of_pods(self) -> list[Mount]:
-        pods = self._pods.resolve()  # mountinfo knows no symlinks
+    def _pod_mounts(self) -> list[Mount]:
+        pods = self._settings.pods.resolve()  # mountinfo has no symlinks
         return [m for m in self._table if self._is_ours(m) and Path(m.target).is_relative_to(pods)]
 
     def _is_ours(self, mount: Mount) -> bool:
-        """Whether a mount shows our file system, which may have been unmounted in its own place."""
         if mount.fs_type != "tmpfs":
             return False
-        devices = {state.device for state in self._at(self._root)}
+        devices = {at_root.device for at_root in self._mounts_on(self._root)}
+        # The token file system may be unmounted from its own folder already.
         return mount.device in devices or _BIND.fullmatch(mount.root) is not None
 
-    def _at(self, path: Path) -> list[Mount]:
-        """The mounts on a path, the topmost last."""
-        real = str(path.resolve())
-        return [mount for mount in self._table if mount.target == real]
+    def _mounts_on(self, path: Path) -> list[Mount]:
+        """Return the mounts on a path, the topmost last."""
+        real_path = str(path.resolve())
+        return [mount for mount in self._table if mount.target == real_path]
 
     def _remove_sockets(self, socket: Path) -> None:
-        """A socket, and those beside it that nobody has ever served under its name."""
-        with self._noting(socket.parent):
-            beside = list(socket.parent.iterdir()) if socket.parent.is_dir() else []
-            drafts = [path for path in beside if _DRAFT.fullmatch(path.name) and path.is_socket()]
+        """Remove a socket, and drafts beside it that no process serves."""
+        with self._collecting_problems(socket.parent):
+            files = list(socket.parent.iterdir()) if socket.parent.is_dir() else []
+            drafts = [path for path in files if _DRAFT.fullmatch(path.name) and path.is_socket()]
             for path in [socket, *(draft for draft in drafts if not is_served(draft))]:
-                with self._noting(path):
+                with self._collecting_problems(path):
                     self._remove(path)
 
-    def _folders(self) -> Iterator[Path]:
-        """The volumes' folders, unless it is another file system that lies there."""
-        stack = self._at(self._root)
-        with self._noting(self._root):
-            if self._root.is_dir() and (not stack or stack[-1].fs_type == "tmpfs"):
+    def _volume_folders(self) -> Iterator[Path]:
+        """Yield the volumes' folders, unless another file system is mounted over them."""
+        mounts = self._mounts_on(self._root)
+        with self._collecting_problems(self._root):
+            if self._root.is_dir() and (not mounts or mounts[-1].fs_type == "tmpfs"):
                 yield from [f for f in self._root.iterdir() if _FOLDER.fullmatch(f.name)]
 
-    def _erase(self, folder: Path) -> None:
-        with self._noting(folder):
-            for file in (folder / DATA_FOLDER).iterdir() if (folder / DATA_FOLDER).is_dir() else ():
-                with self._noting(file):
+    def _erase_files(self, folder: Path) -> None:
+        with self._collecting_problems(folder):
+            data = folder / DATA_FOLDER
+            for file in list(data.iterdir()) if data.is_dir() else []:
+                with self._collecting_problems(file):
                     tokenfile.erase(file)
-                    self._done(f"erased {file}")
+                    self._removed(f"erased {file}")
 
-    def _hide(self, target: Path) -> None:
-        """Unmount what is ours and remove the target; subPath mounts are on files."""
-        for mount in reversed(self._at(target)):
+    def _remove_target(self, target: Path) -> None:
+        """Unmount the driver's mounts from a target and remove it; of a subPath it is a file."""
+        for mount in reversed(self._mounts_on(target)):
             if not self._is_ours(mount):
-                raise MountFailed("umount", str(target), "something else is mounted there")
+                raise MountFailed("umount", str(target), "another file system is mounted there")
             self._unmount(target)
         self._remove(target)
 
-    def _kubelets_targets(self) -> Iterator[Path]:
-        """Those of our volumes, mounted or not: after a reboot kubelet's folders are left."""
-        for data in self._pods.resolve().glob("*/volumes/kubernetes.io~csi/*/vol_data.json"):
-            with self._noting(data):
+    def _targets_of_kubelet(self) -> Iterator[Path]:
+        """Yield the targets of the driver's volumes, which outlive their mounts at a reboot."""
+        pods = self._settings.pods.resolve()
+        for vol_data in pods.glob("*/volumes/kubernetes.io~csi/*/vol_data.json"):
+            with self._collecting_problems(vol_data):
                 try:
-                    driver = json.loads(data.read_text(encoding="utf-8"))["driverName"]
+                    driver = json.loads(vol_data.read_text(encoding="utf-8"))["driverName"]
                 except (ValueError, TypeError, KeyError, RecursionError):
-                    continue  # another driver's, or half written: nothing says that it is ours
+                    continue  # of another driver, or half written
                 if driver == DRIVER_NAME:
-                    yield data.with_name("mount")
+                    yield vol_data.with_name("mount")
 
     def _remove_view(self) -> None:
         view = self._settings.view
-        known = self._at(self._root) + self._mounts_of_pods()
-        devices = {mount.device for mount in known if mount.fs_type == "tmpfs"}
-        for mount in reversed(self._at(view)):
+        ours = self._mounts_on(self._root) + self._pod_mounts()
+        devices = {mount.device for mount in ours if mount.fs_type == "tmpfs"}
+        for mount in reversed(self._mounts_on(view)):
+            # Without another mount of the same file system a view shows only by its kind.
             alone = not devices and mount.fs_type == "tmpfs" and mount.read_only
             if mount.device not in devices and not alone:
-                raise MountFailed("umount", str(view), "this is no view of the token files")
+                raise MountFailed("umount", str(view), "this is not a view of the token files")
             self._unmount(view)
         self._remove(view)
 
-    def _remove_state(self) -> None:
-        for mount in reversed(self._at(self._root)):
+    def _remove_token_fs(self) -> None:
+        for mount in reversed(self._mounts_on(self._root)):
             if mount.fs_type != "tmpfs":
-                problem = f"a {mount.fs_type} is mounted there, which is not ours"
+                problem = f"a {mount.fs_type} is mounted there, which is not the driver's"
                 raise MountFailed("umount", str(self._root), problem)
             self._unmount(self._root)
-        # What lies below a file system in memory, or lay there without one.
-        for folder in self._folders():
-            with self._noting(folder):
-                self._erase(folder)
+        # Folders below the mount, or of a plugin that ran without it.
+        for folder in self._volume_folders():
+            with self._collecting_problems(folder):
+                self._erase_files(folder)
                 shutil.rmtree(folder)
-                self._done(f"removed {folder}")
+                self._removed(f"removed {folder}")
         self._remove(self._root)
 
     def _unmount(self, target: Path) -> None:
         if self._mounter.unmount(target):
-            self._done(f"unmounted {target}")
+            self._removed(f"unmounted {target}")
 
     def _remove(self, path: Path) -> None:
-        """An empty folder, an empty file or a socket; fine if it is gone."""
+        """Remove an empty folder, an empty file or a socket, if it exists."""
         try:
-            found = path.lstat()
+            status = path.lstat()
             if path.is_dir():
                 path.rmdir()
-            elif found.st_size == 0:
+            elif status.st_size == 0:
                 path.unlink()
             else:
                 raise DriverError(f"{path}: is not empty")
         except FileNotFoundError:
             return
-        self._done(f"removed {path}")
+        self._removed(f"removed {path}")
 
-    def _done(self, line: str) -> None:
-        self._silent = False
-        self._say(line)
+    def _removed(self, line: str) -> None:
+        self._has_removed = True
+        self._report(line)
 
     @contextlib.contextmanager
-    def _noting(self, path: Path) -> Iterator[None]:
-        """Go on after trouble with one thing; it is told at the end."""
+    def _collecting_problems(self, path: Path) -> Iterator[None]:
+        """Continue after an error with one object; `run` returns it at the end."""
         try:
             yield
         except DriverError as error:

@@ -1,4 +1,4 @@
-"""The error boundary around every RPC: our errors become gRPC statuses here and nowhere else."""
+"""The interceptor of every RPC, the only place where errors become gRPC statuses."""
 
 import logging
 import time
@@ -43,20 +43,19 @@ _CODES: Mapping[type[DriverError], grpc.StatusCode] = {
     StorageFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 _INTERNAL = "internal error of the node plugin; its log has the details"
-# A client takes 8 KiB of trailers; of more it makes a RESOURCE_EXHAUSTED of its own, and our text
-# is lost. Counted in bytes as sent (percent-encoded); the note on what is left out comes on top.
+# A client accepts 8 KiB of trailers; if there are more, it reports RESOURCE_EXHAUSTED instead of
+# our text. Counted in bytes as sent (percent-encoded), without the note on omitted problems.
 MAX_TEXT = 3072
 _UNESCAPED = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 _UNDECODABLE = object()
 
 
 def status_code(error: DriverError) -> grpc.StatusCode:
-    """The status code of an error; INTERNAL for what concerns neither user nor operator."""
     return _CODES.get(type(error), grpc.StatusCode.INTERNAL)
 
 
 def status_message(error: DriverError) -> str:
-    """What is told of an error: one printable line, short enough to arrive.
+    """Return an error's text as one printable line that is short enough to arrive.
 
     Texts quote pods and Secrets, whose authors must not write lines of a log or to a terminal.
     """
@@ -84,7 +83,7 @@ class ErrorInterceptor(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[Any], Any], details: grpc.HandlerCallDetails
     ) -> Any:
-        """Wrap a unary handler; unknown methods stay None, which is UNIMPLEMENTED."""
+        """Wrap a unary handler; an unknown method has none and stays UNIMPLEMENTED."""
         handler = continuation(details)
         if handler is None:
             return None
@@ -94,7 +93,7 @@ class ErrorInterceptor(grpc.ServerInterceptor):
             raise InvalidRequest(method, ["the request cannot be decoded"])
 
         def decode(sent: bytes) -> Any:
-            # Left to gRPC, this would be INTERNAL, and a traceback in the log.
+            # gRPC itself would answer INTERNAL and log a traceback.
             try:
                 return handler.request_deserializer(sent)
             except DecodeError:
@@ -135,7 +134,7 @@ class ErrorInterceptor(grpc.ServerInterceptor):
 
 
 def _printable(text: str) -> str:
-    """Text with escapes in place of control characters, bidi marks and lone surrogates."""
+    """Escape control characters, bidi marks and lone surrogates."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -143,11 +142,11 @@ def _sent_size(text: str) -> int:
     return len(quote(text, safe=_UNESCAPED))
 
 
-def _truncated(text: str, room: int) -> str:
-    """As much of a text as can be sent in so many bytes."""
+def _truncated(text: str, limit: int) -> str:
+    """Return as much of a text as can be sent in so many bytes."""
     size = 0
     for index, character in enumerate(text):
         size += _sent_size(character)
-        if size > room:
+        if size > limit:
             return f"{text[:index]}..."
     return text

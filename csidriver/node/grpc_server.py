@@ -18,7 +18,7 @@ from csidriver.node.identity_service import IdentityService
 from csidriver.node.node_service import NodeService
 from csidriver.node.registration import RegistrationService
 
-# Kubelet calls one volume at a time per pod; half of the threads may wait for tokens.
+# Kubelet calls for one volume at a time per pod; half of the threads may wait for tokens.
 THREADS = 16
 # Longest path a unix socket may have (unix(7)), less the terminating NUL.
 _MAX_SOCKET_PATH = 107
@@ -27,7 +27,7 @@ _DRAFT = re.compile(r"\.([1-9][0-9]{0,6})([01])", re.ASCII)
 
 
 class GrpcServer:
-    """Serves CSI and registration until `stop`. Start it when the node's state is prepared."""
+    """Serves CSI and registration. Start it when volumes can be published."""
 
     def __init__(
         self,
@@ -47,23 +47,22 @@ class GrpcServer:
         self._sockets: list[tuple[Path, os.stat_result]] = []
 
     def start(self, csi_socket: Path, registration_socket: Path) -> None:
-        """Answer on both sockets; the registration socket appears last, when all else works.
+        """Answer on both sockets; the registration socket appears last, when CSI is served.
 
-        gRPC binds private names that are then renamed into place. That replaces what a dead
-        process left without a gap, and keeps gRPC from removing, when it stops, a socket that a
-        newer process has put there.
+        gRPC binds drafts that are then renamed. This replaces the sockets of a dead process
+        without a gap, and keeps gRPC from removing the socket of a newer process when it stops.
 
         Raises:
             InvalidSettings: a path is too long for a socket, or cannot be bound.
         """
         sockets = [csi_socket, registration_socket]
         drafts = [path.with_name(f".{os.getpid()}{index}") for index, path in enumerate(sockets)]
-        before = os.umask(0o077)
+        old_umask = os.umask(0o077)
         try:
             for path, draft in zip(sockets, drafts, strict=True):
                 self._bind(path, draft)
         finally:
-            os.umask(before)
+            os.umask(old_umask)
         self._server.start()
         for path, draft in zip(sockets, drafts, strict=True):
             ours = draft.lstat()
@@ -71,7 +70,7 @@ class GrpcServer:
             self._sockets.append((path, ours))
 
     def stop(self, grace: float) -> None:
-        """Take the sockets away, registration first, and let running calls end (seconds)."""
+        """Remove the sockets, registration first; running calls have `grace` seconds to end."""
         for path, ours in reversed(self._sockets):
             remove_if_ours(path, ours)
         self._sockets.clear()
@@ -93,12 +92,12 @@ class GrpcServer:
 
 
 def _remove_abandoned(folder: Path, index: str) -> None:
-    """Remove the drafts that processes left behind when they were killed on the way to names."""
+    """Remove drafts of processes that were killed before they renamed them."""
     for path in folder.iterdir():
         match = _DRAFT.fullmatch(path.name)
         if match is None or match[2] != index or not path.is_socket() or path.is_symlink():
             continue
-        # A process of another pid namespace is not seen here, but it listens.
+        # A process of another pid namespace is not in /proc, but it listens.
         if not _is_alive(int(match[1])) and not is_served(path):
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -109,13 +108,11 @@ def _is_alive(pid: int) -> bool:
 
 
 def remove_if_ours(path: Path, ours: os.stat_result) -> None:
-    """Remove a socket unless another process has replaced it.
-
-    The inode alone does not tell: its number may be that of a removed socket.
-    """
+    """Remove a socket unless another process has replaced it."""
     try:
-        there = path.lstat()
-        if (there.st_ino, there.st_mtime_ns) == (ours.st_ino, ours.st_mtime_ns):
+        status = path.lstat()
+        # The inode alone is not enough: a new file may get the number of a removed one.
+        if (status.st_ino, status.st_mtime_ns) == (ours.st_ino, ours.st_mtime_ns):
             path.unlink()
     except FileNotFoundError:
         return

@@ -1,4 +1,4 @@
-"""The CSI Node service: protobuf in, checked values to `volumes`, nothing else."""
+"""The CSI Node service: checks protobuf requests and passes their values to the volumes."""
 
 import os
 import re
@@ -16,11 +16,11 @@ from csidriver.errors import InvalidRequest
 from csidriver.node.volume_manager import VolumeManager
 from csidriver.node.volume_record import VolumeRecord
 
-# CSI spec, "Size Limits": 128 bytes for a string; some orchestrators are more generous.
+# CSI spec, "Size Limits": 128 bytes for a string; some orchestrators send more.
 _MAX_ID = 256
 _MAX_PATH = 4096
-# Below kubelet's folder of pods: `<uid>/volumes/kubernetes.io~csi/<volume name>/mount`. Anything
-# else would mount over other things of a pod, or inside another volume.
+# Below kubelet's folder of pods: `<uid>/volumes/kubernetes.io~csi/<volume name>/mount`. Another
+# path could be a folder that the pod uses, or inside another volume.
 _TARGET = re.compile(r"([!-.0-~]{1,128})/volumes/kubernetes\.io~csi/([^/]+)/mount")
 _ACCESS_MODES = (
     csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_WRITER,
@@ -41,13 +41,13 @@ class NodeService(csi_pb2_grpc.NodeServicer):
     def NodeGetInfo(  # noqa: N802 - the RPC's name
         self, _request: csi_pb2.NodeGetInfoRequest, _context: grpc.ServicerContext
     ) -> csi_pb2.NodeGetInfoResponse:
-        """The node's name; no topology, no limit on volumes."""
+        """Return the node's name, without topology and limit of volumes."""
         return csi_pb2.NodeGetInfoResponse(node_id=self._node_id)
 
     def NodeGetCapabilities(  # noqa: N802 - the RPC's name
         self, _request: csi_pb2.NodeGetCapabilitiesRequest, _context: grpc.ServicerContext
     ) -> csi_pb2.NodeGetCapabilitiesResponse:
-        """VOLUME_MOUNT_GROUP: kubelet passes fsGroup instead of changing our files."""
+        # With VOLUME_MOUNT_GROUP kubelet passes fsGroup on, instead of changing the files.
         group = csi_pb2.NodeServiceCapability.RPC(
             type=csi_pb2.NodeServiceCapability.RPC.VOLUME_MOUNT_GROUP
         )
@@ -58,14 +58,14 @@ class NodeService(csi_pb2_grpc.NodeServicer):
     def NodePublishVolume(  # noqa: N802 - the RPC's name
         self, request: csi_pb2.NodePublishVolumeRequest, _context: grpc.ServicerContext
     ) -> csi_pb2.NodePublishVolumeResponse:
-        """Mount a token file; see `Volumes.publish`."""
+        """Mount a volume; see `VolumeManager.publish`."""
         self._volumes.publish(volume_record(request, self._pods))
         return csi_pb2.NodePublishVolumeResponse()
 
     def NodeUnpublishVolume(  # noqa: N802 - the RPC's name
         self, request: csi_pb2.NodeUnpublishVolumeRequest, _context: grpc.ServicerContext
     ) -> csi_pb2.NodeUnpublishVolumeResponse:
-        """Unmount it; see `Volumes.unpublish`."""
+        """Unmount a volume; see `VolumeManager.unpublish`."""
         problems = _path_problems(request.volume_id, request.target_path, self._pods)
         if problems:
             raise InvalidRequest("NodeUnpublishVolume", problems)
@@ -74,7 +74,7 @@ class NodeService(csi_pb2_grpc.NodeServicer):
 
 
 def volume_record(request: csi_pb2.NodePublishVolumeRequest, pods: Path) -> VolumeRecord:
-    """The checked content of a publish request. Raises InvalidRequest with all problems."""
+    """Return the content of a valid publish request; raise InvalidRequest with all problems."""
     context = request.volume_context
     problems = _path_problems(request.volume_id, request.target_path, pods)
     if not problems:
@@ -106,14 +106,14 @@ def _capability_problems(request: csi_pb2.NodePublishVolumeRequest) -> list[str]
     if not request.HasField("volume_capability"):
         problems.append("volume_capability is missing")
     elif not capability.HasField("mount"):
-        problems.append("volume_capability must be mount: a token is a file, no block device")
+        problems.append("volume_capability must be mount: a token is a file, not a block device")
     else:
         if capability.mount.fs_type:
             problems.append("fsType must not be set")
         if capability.mount.mount_flags:
             problems.append("mount_flags must be empty")
         if capability.access_mode.mode not in _ACCESS_MODES:
-            problems.append("volume_capability.access_mode must be one of a single node")
+            problems.append("volume_capability.access_mode must be a mode for a single node")
     if not request.readonly:
         problems.append("readOnly: true is required in the pod's csi volume")
     if request.secrets:
@@ -125,12 +125,12 @@ def _capability_problems(request: csi_pb2.NodePublishVolumeRequest) -> list[str]
 
 
 def _pod_problems(context: Mapping[str, str]) -> list[str]:
-    """What is wrong with the keys of kubelet. Without podInfoOnMount a user could forge them."""
+    # Without podInfoOnMount a user could set the keys of kubelet.
     problems = []
     if context.get(names.EPHEMERAL) != "true":
-        problems.append("only ephemeral inline volumes are served; write the volume into the pod")
+        problems.append("only ephemeral inline volumes are supported; define the volume in the pod")
     problems += [
-        f"volume_context has no {key}; the CSIDriver object needs podInfoOnMount: true"
+        f"volume_context does not have {key}; the CSIDriver object needs podInfoOnMount: true"
         for key in (names.POD_NAMESPACE, names.POD_NAME, names.POD_UID)
         if not context.get(key)
     ]
@@ -140,16 +140,16 @@ def _pod_problems(context: Mapping[str, str]) -> list[str]:
     ):
         if context.get(key) and not is_name(context[key]):
             problems.append(
-                f"{key} must be the name of an object, not {quote_untrusted(context[key])}"
+                f"{key} must be a valid object name, not {quote_untrusted(context[key])}"
             )
     return problems
 
 
 def _path_problems(volume_id: str, target_path: str, pods: Path) -> list[str]:
-    """What is wrong with an id and a target; hostile paths never reach a system call that acts."""
+    # A hostile path must not reach a system call that changes something.
     problems = []
     if not volume_id or len(volume_id) > _MAX_ID or not volume_id.isprintable():
-        problems.append("volume_id must be a printable text of 1 to 256 characters")
+        problems.append("volume_id must have 1 to 256 printable characters")
     if not target_path:
         problems.append("target_path is missing")
     elif not _inside(target_path, pods):
@@ -164,12 +164,11 @@ def _path_problems(volume_id: str, target_path: str, pods: Path) -> list[str]:
 
 
 def _pod_folder_problems(target_path: str, pod_uid: str | None, pods: Path) -> list[str]:
-    """Whether a well placed target is that of the pod, and whether kubelet has prepared it."""
     problems = []
     if pod_uid and _below(target_path, pods).partition("/")[0] != pod_uid:
         problems.append(f"target_path is not in the folder of the pod {quote_untrusted(pod_uid)}")
     if not Path(target_path).parent.is_dir():
-        problems.append("the folder of target_path does not exist; kubelet makes it beforehand")
+        problems.append("the folder of target_path does not exist; kubelet must create it first")
     return problems
 
 
@@ -178,15 +177,15 @@ def _below(target_path: str, pods: Path) -> str:
 
 
 def _inside(target_path: str, pods: Path) -> bool:
-    """Whether a path is spelled plainly, lies below the folder of pods and passes no symlink."""
+    """Return True if a path is normalised, below the folder of pods and without symlinks."""
     if "\0" in target_path or len(target_path) > _MAX_PATH:
         return False
     if os.path.normpath(target_path) != target_path or not target_path.startswith(f"{pods}/"):
         return False
-    # Kubelet's own folder may be reached through a symlink, nothing below it may.
-    place, folder = target_path, str(pods)
-    while place != folder:
-        if os.path.islink(place):  # noqa: PTH114 - as text, a path is checked in a tenth of the time
+    # Only the path to kubelet's own folder may contain symlinks.
+    path, folder = target_path, str(pods)
+    while path != folder:
+        if os.path.islink(path):  # noqa: PTH114 - as text, a path is checked in a tenth of the time
             return False
-        place = place.rpartition("/")[0]
+        path = path.rpartition("/")[0]
     return True

@@ -141,7 +141,7 @@ REQUESTS: dict[str, tuple[Mutation, str]] = {
     ),
     "target that kubelet has not prepared": (
         target(lambda pods: f"{pods}/{VOLUMES}/v7/mount"),
-        "kubelet makes it",
+        "kubelet must create it first",
     ),
     "no secretName": (attribute("secretName", None), "secretName"),
     "secretName with a slash": (attribute("secretName", "bob/token"), "secretName"),
