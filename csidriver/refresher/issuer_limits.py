@@ -4,8 +4,7 @@ A caller over the limit gets the time of its next attempt, one after the other a
 rate, so that 10,000 tokens due at once return one by one. No clock, no lock; all in seconds.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from csidriver.core.names import SourceRef
@@ -13,13 +12,10 @@ from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Success, TokenResponse
 from csidriver.refresher.circuit_breaker import RECHECK_SECONDS, BreakerState, CircuitBreaker
+from csidriver.refresher.client_limits import ClientLimits, Pacer
 
 # A worker that comes a little late must not delay the next one.
 LATENESS_SECONDS = 0.1
-# Bounds of Retry-After; without it the pause doubles from `_THROTTLE_BASE`.
-_MIN_RETRY_AFTER, _MAX_RETRY_AFTER, _THROTTLE_BASE, _MAX_THROTTLE = 1.0, 3600.0, 2.0, 60.0
-# A client that is refused retries after 2, 4, 8 s, then every half an hour.
-_QUICK_RETRIES, _SLOW_RETRY = 3, 1800.0
 # Each pause of the whole server halves the rate; each success gives a 64th of it back.
 _MIN_RATE_FACTOR, _RATE_RECOVERY = 1 / 16, 1 / 64
 # State that nobody has used for this long is dropped; how often that is checked.
@@ -29,10 +25,6 @@ _RECOVERY_SECONDS = 3600.0
 
 _UNANSWERED = frozenset(
     {FailureReason.UNREACHABLE, FailureReason.NO_ANSWER, FailureReason.SERVER_ERROR}
-)
-# Refusals of a client that was authenticated.
-_CLIENT_ACCEPTED = frozenset(
-    {FailureReason.INVALID_GRANT, FailureReason.LOGIN_REQUIRED, FailureReason.INVALID_SCOPE}
 )
 
 
@@ -57,63 +49,6 @@ class SlotDecision:
     client_refused: bool = False
 
 
-@dataclass(slots=True)
-class _Pacer:
-    """Reserves instants one after the other."""
-
-    last_reserved: float = 0.0
-
-    def reserve(self, earliest: float, interval: float) -> float:
-        self.last_reserved = max(earliest, self.last_reserved + interval)
-        return self.last_reserved
-
-
-@dataclass(slots=True)
-class _Client:
-    """One client at this server. `informed`: the tokens that know that it is refused."""
-
-    pacer: _Pacer = field(default_factory=_Pacer)
-    throttles: int = 0
-    throttled_until: float = 0.0
-    rejections: int = 0
-    rejected_until: float = 0.0
-    in_flight: int = 0
-    informed: set[SourceRef] = field(default_factory=set)
-    used_at: float = 0.0
-
-    def blocked_until(self, now: float) -> float:
-        blocked = max(self.throttled_until, self.rejected_until)
-        if blocked <= now and self.rejections and self.in_flight:
-            return now + RECHECK_SECONDS  # one token tries for all
-        return blocked
-
-    def reports_refusal(self, ref: SourceRef, now: float) -> bool:
-        """Return True, once for each token, while the client is known to be refused."""
-        refused = self.rejections > _QUICK_RETRIES and now < self.rejected_until
-        if not refused or ref in self.informed:
-            return False
-        self.informed.add(ref)
-        return True
-
-    def record_outcome(self, reason: FailureReason | None, pause: float | None, now: float) -> None:
-        if reason is FailureReason.THROTTLED:
-            if now >= self.throttled_until:  # else sent before the last one was throttled
-                self.throttles += 1
-            default = min(_MAX_THROTTLE, _THROTTLE_BASE ** min(self.throttles, 10))
-            wanted = default if pause is None else pause
-            bounded = min(max(wanted, _MIN_RETRY_AFTER), _MAX_RETRY_AFTER)
-            self.throttled_until = max(self.throttled_until, now + bounded)
-        elif reason is FailureReason.INVALID_CLIENT:
-            if now >= self.rejected_until:  # else sent before the last one was refused
-                self.rejections += 1
-                quick = self.rejections <= _QUICK_RETRIES
-                self.rejected_until = now + (2.0**self.rejections if quick else _SLOW_RETRY)
-        elif reason is None or reason in _CLIENT_ACCEPTED:
-            self.throttles = self.rejections = 0
-            self.rejected_until = 0.0
-            self.informed.clear()
-
-
 class IssuerLimits:
     """The limits of one server."""
 
@@ -128,9 +63,9 @@ class IssuerLimits:
         self._paused_until = 0.0
         self._last_throttled: tuple[str, float] = ("", 0.0)
         self._next_send_at = 0.0
-        self._first_pacer, self._returning_pacer = _Pacer(), _Pacer()
+        self._first_pacer, self._returning_pacer = Pacer(), Pacer()
         self._reservations: dict[SourceRef, tuple[float, str]] = {}
-        self._clients: dict[str, _Client] = {}
+        self._clients: dict[str, ClientLimits] = {}
         self._cleaned_at = 0.0
 
     @property
@@ -160,17 +95,17 @@ class IssuerLimits:
             return SlotDecision(probe=True)
         self._reservations.pop(ref, None)
         self.demanded += not returning
-        client_limits = self._clients.setdefault(client, _Client())
-        client_limits.used_at = self.used_at = now
-        if client_limits.reports_refusal(ref, now):
+        limits = self._clients.setdefault(client, ClientLimits())
+        limits.used_at = self.used_at = now
+        if limits.reports_refusal(ref, now):
             return SlotDecision(client_refused=True)
-        at = self._start_at(issuer, client_limits, now, returning=returning)
+        at = self._start_at(issuer, limits, now, returning=returning)
         if at > now:
             self._reservations[ref] = at, client
             return SlotDecision(at - now)
         self._next_send_at = max(self._next_send_at, now) + self._interval(issuer)
         self.in_flight += 1
-        client_limits.in_flight += 1
+        limits.in_flight += 1
         return SlotDecision()
 
     def release(self, client: str) -> None:
@@ -183,37 +118,33 @@ class IssuerLimits:
     ) -> None:
         """Free a slot after a request."""
         self.release(client)
-        self._apply_outcome(ref, client, outcome, now)
-        if self.health is not IssuerHealth.AVAILABLE:
-            self._recovering_until = now + _RECOVERY_SECONDS
-
-    def _apply_outcome(
-        self, ref: SourceRef, client: str, outcome: TokenResponse, now: float
-    ) -> None:
+        limits = self._clients[client]
+        limits.record_outcome(outcome, now)
         reason = None if isinstance(outcome, Success) else outcome.reason
-        pause = None if isinstance(outcome, Success) else outcome.pause
-        client_limits = self._clients[client]
-        client_limits.record_outcome(reason, pause, now)
         self.breaker.record_outcome(ref, now, answered=reason not in _UNANSWERED)
         if reason is None:
             self.rate_factor = min(1.0, self.rate_factor + _RATE_RECOVERY)
             self._throttles_all = False
-        if reason is FailureReason.THROTTLED:
-            other_client, until = self._last_throttled
-            if other_client not in ("", client) and until > now:
-                self._paused_until = max(
-                    self._paused_until, min(until, client_limits.throttled_until)
-                )
-                self.rate_factor = max(_MIN_RATE_FACTOR, self.rate_factor / 2)
-                self._throttles_all = True
-            self._last_throttled = client, client_limits.throttled_until
+        elif reason is FailureReason.THROTTLED:
+            self._throttle(client, limits.throttled_until, now)
+        if self.health is not IssuerHealth.AVAILABLE:
+            self._recovering_until = now + _RECOVERY_SECONDS
+
+    def _throttle(self, client: str, until: float, now: float) -> None:
+        """Pause and slow down the whole server while it throttles two clients."""
+        other_client, other_until = self._last_throttled
+        if other_client not in ("", client) and other_until > now:
+            self._paused_until = max(self._paused_until, min(other_until, until))
+            self.rate_factor = max(_MIN_RATE_FACTOR, self.rate_factor / 2)
+            self._throttles_all = True
+        self._last_throttled = client, until
 
     def is_unused(self, now: float) -> bool:
         """Return True if nobody has asked for a slot for long."""
         return not self.in_flight and now > self.used_at + _UNUSED_SECONDS
 
     def _start_at(
-        self, issuer: Issuer, client_limits: _Client, now: float, *, returning: bool
+        self, issuer: Issuer, limits: ClientLimits, now: float, *, returning: bool
     ) -> float:
         """Return when this token may send: `now`, or an instant that is reserved for it."""
         interval = self._interval(issuer)
@@ -221,10 +152,10 @@ class IssuerLimits:
         blocked = max(self.breaker.blocked_until(now), self._paused_until)
         if blocked > now:
             return pacer.reserve(blocked, interval)
-        blocked = client_limits.blocked_until(now)
+        blocked = limits.blocked_until(now)
         if blocked > now:
             # Its own pacer: a client that must wait does not delay the others.
-            return client_limits.pacer.reserve(blocked, interval)
+            return limits.pacer.reserve(blocked, interval)
         half_open = self.breaker.state is BreakerState.HALF_OPEN
         if self.in_flight >= (1 if half_open else issuer.in_flight):
             return pacer.reserve(now + RECHECK_SECONDS, interval)
@@ -244,16 +175,14 @@ class IssuerLimits:
             return
         self._cleaned_at = now
         self._reservations = {
-            r: reservation
-            for r, reservation in self._reservations.items()
-            if reservation[0] > now - _CLEANUP_SECONDS
+            ref: (at, client)
+            for ref, (at, client) in self._reservations.items()
+            if at > now - _CLEANUP_SECONDS
         }
-        self._clients = dict(_used_clients(self._clients, now))
-
-
-def _used_clients(clients: Mapping[str, _Client], now: float) -> list[tuple[str, _Client]]:
-    return [
-        (name, one)
-        for name, one in clients.items()
-        if one.in_flight or one.blocked_until(now) > now or now < one.used_at + _UNUSED_SECONDS
-    ]
+        self._clients = {
+            client: limits
+            for client, limits in self._clients.items()
+            if limits.in_flight
+            or limits.blocked_until(now) > now
+            or now < limits.used_at + _UNUSED_SECONDS
+        }
