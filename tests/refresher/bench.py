@@ -144,31 +144,39 @@ class Bench(contextlib.ExitStack):
         draft.write_text(yaml.safe_dump({"issuers": [dict(e) for e in entries]}), encoding="utf-8")
         draft.rename(self.issuers)
 
-    def start(self, store: KubernetesStore | None = None, sweep_every: float = 600.0) -> None:
+    def start(self, store: KubernetesStore | None = None, resync_seconds: float = 600.0) -> None:
         """Run a refresher over the folder, or over another backend."""
-        backend = store or self.backend
+        stop = threading.Event()
+        controller = self.new_controller(lambda: not stop.is_set(), store, resync_seconds)
+        thread = threading.Thread(target=controller.run, args=(stop,), name="refresher")
+        thread.start()
+        self._running = thread, stop
+
+    def new_controller(
+        self,
+        may_send: Callable[[], bool],
+        store: KubernetesStore | None = None,
+        resync_seconds: float = 600.0,
+    ) -> Controller:
+        backend, files = store or self.backend, IssuerFiles([self.issuers])
         self.registry = CollectorRegistry()
-        stop, clock, metrics = threading.Event(), self.clock, RefresherMetrics(self.registry)
-        files = IssuerFiles([self.issuers])
-        world = Ports(
+        metrics = RefresherMetrics(self.registry)
+        ports = Ports(
             store=backend,
             spool=Spool(self.spool),
             token_client=TokenEndpoints(),
-            clock=clock,
+            clock=self.clock,
             metrics=metrics,
-            may_send=lambda: not stop.is_set(),
+            may_send=may_send,
         )
-        refresher = Controller(
+        return Controller(
             backend,
-            Interpreter(world),
+            Interpreter(ports),
             lambda: RefreshContext(issuers=files.current(), holder="bench"),
-            clock,
+            self.clock,
             metrics,
-            resync_seconds=sweep_every,
+            resync_seconds=resync_seconds,
         )
-        thread = threading.Thread(target=refresher.run, args=(stop,), name="refresher")
-        thread.start()
-        self._running = thread, stop
 
     def ask_to_stop(self) -> None:
         if self._running:
@@ -219,3 +227,6 @@ class Bench(contextlib.ExitStack):
 
     def outcomes(self) -> list[str]:
         return [row.outcome for row in self.issuer.presentations()]
+
+
+Build = Callable[..., Bench]

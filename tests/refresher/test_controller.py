@@ -5,7 +5,7 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,24 +23,8 @@ from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import Policy
-from csidriver.demo.faults import Delay, ReplacedBody, StatusReply
-from tests.refresher.bench import LONG, NAMESPACE, PATIENCE, PROMPT, Bench, manifest, until
-
-Build = Callable[..., Bench]
-
-
-@pytest.fixture
-def build(tmp_path: Path) -> Iterator[Build]:
-    benches: list[Bench] = []
-
-    def build(policy: Policy = LONG) -> Bench:
-        benches.append(Bench(tmp_path, policy))
-        benches[-1].start()
-        return benches[-1]
-
-    yield build
-    for bench in benches:
-        bench.close()
+from csidriver.demo.faults import Delay, ReplacedBody
+from tests.refresher.bench import NAMESPACE, PATIENCE, PROMPT, Bench, Build, manifest, until
 
 
 def test_an_annotated_secret_becomes_ready_and_gets_a_companion(build: Build) -> None:
@@ -470,7 +454,7 @@ def test_what_no_event_told_of_is_found_by_the_next_look(
     age(bench, "still")
     bench.backend.told.clear()
     reads = bench.backend.reads_of(SourceRef(NAMESPACE, "still"))
-    bench.start(sweep_every=0.5)
+    bench.start(resync_seconds=0.5)
     until(lambda: None in bench.backend.told)
     bench.backend.deaf = lambda _change: True
     fresh = bench.issuer.seed("my-app")
@@ -491,45 +475,6 @@ def test_what_no_event_told_of_is_found_by_the_next_look(
         "nothing to be read of it"
     )
     assert bench.issuer.max_presentations() == 1
-
-
-def test_the_gauges_show_what_is_the_case(build: Build) -> None:
-    bench = build()
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    bench.issuer.add_faults(StatusReply(400, b'{"error":"invalid_grant"}'))
-    bench.apply("bad", bench.issuer.seed("my-app"))
-    until(lambda: {bench.status("hello"), bench.status("bad")} == {"Ready", "NeedsReauth"})
-    name = "hello" if bench.status("hello") == "Ready" else "bad"
-    prefix, demo = "oauth2_csi_refresher_", {"issuer": "demo"}
-
-    def value(metric: str, labels: dict[str, str] | None = None) -> float | None:
-        return bench.registry.get_sample_value(prefix + metric, labels or {})
-
-    until(lambda: bench.tokens("Ready") == bench.tokens("NeedsReauth") == 1)
-    assert bench.tokens("LostRotation") == 0
-    assert value("sources") == 2
-    expiry = value("earliest_expiry_timestamp_seconds", demo)
-    assert expiry == pytest.approx(bench.grant(name).expires_at)
-    assert value("expired_tokens", demo) == 0
-    assert value("breaker_state", demo) == 0
-    assert value("allowed_rate", demo) == 50.0
-    assert value("demanded_exchanges_total", demo) == 2
-    until(lambda: value("spool_entries") == 0)
-    until(lambda: value("queue_depth") == 0)
-    assert value("commit_seconds_count") == 2
-    assert value("changes_total", {"reason": "NeedsReauth"}) == 1
-    bench.stop()
-    assert bench.tokens("Ready") is None, "who stands by shows nothing"
-
-
-def test_every_metric_is_documented(build: Build) -> None:
-    bench = build()
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    until(lambda: bench.refreshed("hello"))
-    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
-    for family in bench.registry.collect():
-        suffix = {"counter": "_total", "histogram": "_bucket"}.get(family.type, "")
-        assert f"| `{family.name}{suffix}`" in page, family.name
 
 
 class Late(SystemClock):

@@ -2,63 +2,15 @@ from dataclasses import replace
 
 import pytest
 
-from csidriver.core import annotations
-from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
-from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.refresh import grant_secret
-from csidriver.core.refresh.grant import Grant, adopt
-from csidriver.core.refresh.source import Source
-from csidriver.core.refresh.state import RefreshContext, TokenState
+from csidriver.core.refresh.state import TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from csidriver.refresher.resync import Snapshot, initial_states
 from csidriver.refresher.state_cache import StateCache, compact
-
-REF = SourceRef("ns", "hello")
-TEXT = '{"access_token":"at","refresh_token":"rt"}'
-
-
-def source(text: str = TEXT, **notes: str) -> Secret:
-    own = {f"{annotations.PREFIX}{key}": value for key, value in notes.items()}
-    return Secret(
-        REF.namespace,
-        REF.name,
-        uid="uid",
-        resource_version="s1",
-        annotations={annotations.IS_TOKEN: "true", annotations.STATUS: "Pending", **own},
-        data={"oauth": Sensitive(text), "clientID": Sensitive("app")},
-    )
-
-
-def grant() -> Grant:
-    return adopt(Source.parse(source()), Issuer("demo", token_endpoint="https://x/t"), 1.0, None)
-
-
-def known() -> TokenState:
-    held = grant()
-    companion = Companion(
-        REF, "uid", 1, Status.READY, "", 0.0, replace(held, expires_at=9).access_token(1)
-    )
-    return TokenState(
-        REF,
-        source=source(),
-        grant=held,
-        grant_secret=replace(grant_secret.to_secret(held, "driver"), resource_version="g1"),
-        companion=Secret(
-            "tokens",
-            REF.companion,
-            type=annotations.COMPANION_TYPE,
-            resource_version="c1",
-            annotations=companion.annotations(),
-            data=companion.data(),
-        ),
-        source_stale=False,
-        grant_stale=False,
-    )
+from tests.refresher.token_states import REF, TEXT, grant, known, source
 
 
 def version(what: TokenObject) -> str:
@@ -196,68 +148,6 @@ def test_the_summary_finds_the_first_login_that_ends_for_good() -> None:
         held = replace(held, refresh_renewed=renewed)
         register.restore(replace(known(), ref=ref, grant=held))
     assert register.summary(100.0).login_ends == {"demo": 70.0}
-
-
-class Lists:
-    def __init__(self, *secrets: Secret) -> None:
-        self.secrets = secrets
-
-    def list_secrets(self, namespace: str, type: str) -> list[Secret]:  # noqa: A002 - its name
-        return [s for s in self.secrets if (s.namespace, s.type) == (namespace, type)]
-
-    def now(self) -> float:
-        raise NotImplementedError
-
-    def monotonic(self) -> float:
-        return 7.0
-
-
-def test_stock_is_taken_of_everything_that_was_found_anywhere() -> None:
-    rules = RefreshContext(
-        issuers=Issuers(), holder="me", driver_namespace="driver", tokens_namespace="tokens"
-    )
-    lone, orphan, stray = (
-        SourceRef("ns", "lone"),
-        SourceRef("ns", "orphan"),
-        SourceRef("ns", "stray"),
-    )
-    kept = known()
-    assert kept.grant_secret is not None
-    assert kept.companion is not None
-    listed = replace(kept.companion, annotations={**kept.companion.annotations})
-    foreign = replace(kept.grant_secret, name="grant-of-nobody", annotations={})
-    misnamed = replace(kept.grant_secret, name=stray.grant)
-    lists = Lists(listed, kept.grant_secret, foreign, misnamed)
-    changes = [
-        SecretChange(REF, TokenObject.SOURCE, "s1", written_by_driver=True),
-        SecretChange(lone, TokenObject.SOURCE, "s2"),
-        SecretChange(orphan, TokenObject.COMPANION, "c2"),
-        None,
-        SecretChange(stray, TokenObject.SOURCE, "later"),
-    ]
-    rest = iter(changes)
-    census = Snapshot.read(rest)
-    assert census is not None
-    assert next(rest) == changes[-1]
-    found = {one.ref: one for one in initial_states(census, lists, rules, lists)}
-    assert set(found) == {REF, lone, orphan}
-    assert found[lone] == TokenState(lone)
-    assert found[REF].grant == grant()
-    assert found[REF].grant_secret == kept.grant_secret
-    assert found[REF].companion == compact(kept).companion
-    assert found[REF].read_at == 7.0
-    assert Snapshot.read(iter(changes[:2])) is None, "a watch that ended early tells nothing"
-
-
-def test_a_census_also_says_what_is_gone() -> None:
-    census = Snapshot.read(iter([SecretChange(REF, TokenObject.SOURCE, "s1"), None]))
-    assert census is not None
-    assert set(census.diff([REF, SourceRef("ns", "gone")])) == {
-        SecretChange(REF, TokenObject.SOURCE, "s1"),
-        SecretChange(REF, TokenObject.GRANT, ""),
-        SecretChange(REF, TokenObject.COMPANION, ""),
-        *(SecretChange(SourceRef("ns", "gone"), what, "") for what in TokenObject),
-    }
 
 
 def test_a_document_with_a_space_more_is_not_the_live_one() -> None:

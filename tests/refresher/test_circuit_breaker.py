@@ -1,0 +1,98 @@
+import pytest
+
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.token_response import Failure, TokenResponse
+from csidriver.refresher.circuit_breaker import BreakerState
+from csidriver.refresher.issuer_limits import SlotDecision
+from tests.refresher.limiter_bench import NO_ANSWER, OK, SEND_NOW, UNREACHABLE, LimiterBench
+
+
+@pytest.mark.parametrize(
+    "silence", [UNREACHABLE, NO_ANSWER, Failure(FailureReason.SERVER_ERROR)], ids=repr
+)
+def test_a_dead_issuer_is_probed_and_nobody_sends(silence: TokenResponse) -> None:
+    bench = LimiterBench()
+    for number in range(3):
+        bench.request(number, silence)
+    assert bench.state() is BreakerState.OPEN
+    bench.now += 10.0
+    assert bench.acquire(5) == SlotDecision(probe=True)
+    assert 0 < bench.wait(6) <= 1.0, "one looks for all"
+    bench.limiter.record_probe(bench.issuer, alive=False)
+    assert 0 < bench.wait(7) <= 5.0
+    bench.now += 10.0
+    assert bench.acquire(8).probe
+    bench.limiter.record_probe(bench.issuer, alive=True)
+    assert bench.state() is BreakerState.HALF_OPEN
+    assert bench.acquire(8) == SEND_NOW
+    assert bench.wait(9) > 0, "one tries for all"
+    bench.record(8, OK)
+    assert bench.state() is BreakerState.CLOSED
+
+
+def test_a_trial_that_fails_opens_it_again() -> None:
+    bench = LimiterBench()
+    bench.open_breaker()
+    bench.now += 10.0
+    assert bench.acquire(5).probe
+    bench.limiter.record_probe(bench.issuer, alive=True)
+    bench.request(5, NO_ANSWER)
+    assert bench.state() is BreakerState.OPEN
+
+
+def test_one_token_does_not_kill_an_issuer() -> None:
+    bench = LimiterBench()
+    for _ in range(20):
+        bench.request(1, NO_ANSWER)
+        bench.request(2, UNREACHABLE)
+    assert bench.state() is BreakerState.CLOSED
+
+
+def test_failures_with_an_answer_in_between_do_not_kill_an_issuer() -> None:
+    bench = LimiterBench()
+    for number in range(20):
+        bench.request(
+            number, Failure(FailureReason.INVALID_GRANT) if number % 3 == 2 else UNREACHABLE
+        )
+    assert bench.state() is BreakerState.CLOSED
+
+
+def test_a_dead_issuer_is_looked_at_every_few_seconds_at_most() -> None:
+    bench = LimiterBench()
+    bench.open_breaker()
+    began, probes = bench.now, 0
+    while bench.now < began + 600:
+        decision = bench.acquire(99)
+        if decision.probe:
+            probes += 1
+            bench.limiter.record_probe(bench.issuer, alive=False)
+        else:
+            assert 0 < decision.wait <= 5.1
+            bench.now += decision.wait
+    assert 600 / 5 <= probes <= 600 / 2
+
+
+def test_a_prober_that_never_comes_back_is_replaced() -> None:
+    bench = LimiterBench()
+    bench.open_breaker()
+    bench.now += 10.0
+    assert bench.acquire(5).probe
+    bench.now += 31.0
+    assert bench.acquire(6).probe
+
+
+def test_an_answer_that_was_under_way_closes_the_breaker() -> None:
+    bench = LimiterBench()
+    assert bench.acquire(9) == SEND_NOW
+    bench.now += 1.0
+    bench.open_breaker()
+    bench.record(9, OK)
+    assert bench.state() is BreakerState.CLOSED
+
+
+def test_after_an_outage_everybody_comes_one_by_one() -> None:
+    bench = LimiterBench()
+    bench.open_breaker()
+    waits = [bench.wait(number) for number in range(100, 1100)]
+    bench.now += 10.0
+    assert max(waits) - min(waits) == pytest.approx(999 / 50, abs=0.1)

@@ -1,0 +1,150 @@
+import pytest
+
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.token_response import Failure, TokenResponse
+from csidriver.core.refresh.source import Client
+from csidriver.core.sensitive import Sensitive
+from tests.refresher.limiter_bench import (
+    ANN,
+    BEN,
+    NO_ANSWER,
+    OK,
+    REFUSED,
+    SEND_NOW,
+    UNREACHABLE,
+    LimiterBench,
+)
+
+
+def reject(bench: LimiterBench, times: int) -> None:
+    """Have a client refused so often, each time as soon as it may be tried again."""
+    for number in range(times):
+        assert bench.acquire(number) == SEND_NOW
+        bench.record(number, REFUSED)
+        if number < times - 1:
+            bench.now += 2.0 ** (number + 1) + 1.0
+
+
+def test_retry_after_pauses_the_client_and_nobody_else() -> None:
+    bench = LimiterBench()
+    bench.request(0, Failure(FailureReason.THROTTLED, 30.0))
+    assert 28.9 < bench.wait(1) < 29.5
+    bench.request(2, OK, BEN)
+    bench.now += 30.0
+    bench.request(3, OK)
+
+
+def test_a_client_that_is_throttled_twice_pauses_only_itself() -> None:
+    bench = LimiterBench(rate=1000.0)
+    for number in range(2):
+        assert bench.acquire(number) == SEND_NOW
+        bench.now += 1.0
+    for number in range(2):
+        bench.record(number, Failure(FailureReason.THROTTLED, 30.0))
+    assert bench.wait(3, BEN) == 0
+
+
+def test_a_batch_that_is_throttled_at_once_counts_as_one() -> None:
+    bench = LimiterBench(rate=1000.0)
+    for number in range(10):
+        assert bench.acquire(number) == SEND_NOW
+        bench.now += 0.001
+    for number in range(10):
+        bench.record(number, Failure(FailureReason.THROTTLED))
+    assert bench.wait(50) == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("said", "least", "most"), [(0.0, 0.9, 1.0), (1e9, 3599, 3600), (None, 1.9, 2.0)], ids=str
+)
+def test_a_pause_is_neither_nothing_nor_for_ever(
+    said: float | None, least: float, most: float
+) -> None:
+    bench = LimiterBench()
+    assert bench.acquire(0) == SEND_NOW
+    bench.record(0, Failure(FailureReason.THROTTLED, said))
+    assert least <= bench.wait(1) <= most
+
+
+def test_pauses_without_a_word_grow_and_end_with_a_success() -> None:
+    bench = LimiterBench()
+    seen = []
+    for number in range(8):
+        assert bench.acquire(number) == SEND_NOW
+        bench.record(number, Failure(FailureReason.THROTTLED))
+        seen.append(bench.wait(100 + number))
+        bench.now += 100.0
+    assert seen[:3] == [2.0, 4.0, 8.0]
+    assert seen[-1] == 60.0
+    bench.request(50, OK)
+    assert bench.acquire(51) == SEND_NOW
+    bench.record(51, Failure(FailureReason.THROTTLED))
+    assert bench.wait(52) == 2.0
+
+
+def test_a_refused_client_is_tried_three_times_and_then_every_half_an_hour() -> None:
+    bench = LimiterBench()
+    waits = []
+    for number in range(6):
+        assert bench.acquire(number) == SEND_NOW
+        bench.record(number, REFUSED)
+        bench.acquire(100 + number)  # is told, or waits
+        waits.append(bench.wait(100 + number))
+        bench.now += waits[-1] + 1.0
+    assert waits == [pytest.approx(w, abs=0.1) for w in (2, 4, 8, 1800, 1800, 1800)]
+
+
+def test_a_refused_client_hurts_no_other_one() -> None:
+    bench = LimiterBench()
+    reject(bench, 4)
+    assert bench.wait(50, BEN) == 0
+    assert bench.acquire(7).client_refused
+    assert bench.wait(7) > 1700
+    corrected = Client(ANN.client_id, Sensitive("corrected"))
+    assert bench.wait(7, corrected) == 0, "other credentials are another client"
+
+
+@pytest.mark.parametrize(
+    ("between", "pause"),
+    [(UNREACHABLE, 8.0), (NO_ANSWER, 8.0), (OK, 2.0), (Failure(FailureReason.INVALID_GRANT), 2.0)],
+    ids=repr,
+)
+def test_only_an_answer_to_a_client_that_was_let_in_makes_up_for_refusals(
+    between: TokenResponse, pause: float
+) -> None:
+    bench = LimiterBench()
+    reject(bench, 2)
+    bench.now += 10.0
+    bench.request(10, between)
+    assert bench.acquire(11) == SEND_NOW
+    bench.record(11, REFUSED)
+    assert bench.wait(12) == pytest.approx(pause, abs=0.1)
+
+
+def test_each_token_of_a_refused_client_is_told_once_without_a_request() -> None:
+    bench = LimiterBench()
+    reject(bench, 4)
+    assert [bench.acquire(number).client_refused for number in (7, 8, 7)] == [True, True, False]
+    assert bench.limiter.loads()[0].in_flight == 0
+    assert bench.wait(7) > 1700
+
+
+def test_after_half_an_hour_one_tries_for_all() -> None:
+    bench = LimiterBench()
+    reject(bench, 4)
+    bench.now += 1801.0
+    assert bench.acquire(0) == SEND_NOW
+    assert bench.wait(1) > 0
+    bench.record(0, OK)
+    bench.now += 2.0
+    assert [bench.wait(number) for number in (1, 2)] == [0, 0.0]
+
+
+def test_a_batch_that_is_refused_at_once_counts_as_one_try() -> None:
+    bench = LimiterBench(rate=1000.0)
+    for number in range(10):
+        assert bench.acquire(number) == SEND_NOW
+        bench.now += 0.001
+    for number in range(10):
+        bench.record(number, REFUSED)
+    assert bench.wait(50) == pytest.approx(2.0, abs=0.1)

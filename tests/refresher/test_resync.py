@@ -1,0 +1,72 @@
+from dataclasses import replace
+
+from csidriver.core.kubernetes.change import SecretChange, TokenObject
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.issuers import Issuers
+from csidriver.core.refresh.state import RefreshContext, TokenState
+from csidriver.refresher.resync import Snapshot, initial_states
+from csidriver.refresher.state_cache import compact
+from tests.refresher.token_states import REF, grant, known
+
+
+class Lists:
+    def __init__(self, *secrets: Secret) -> None:
+        self.secrets = secrets
+
+    def list_secrets(self, namespace: str, type: str) -> list[Secret]:  # noqa: A002 - its name
+        return [s for s in self.secrets if (s.namespace, s.type) == (namespace, type)]
+
+    def now(self) -> float:
+        raise NotImplementedError
+
+    def monotonic(self) -> float:
+        return 7.0
+
+
+def test_stock_is_taken_of_everything_that_was_found_anywhere() -> None:
+    rules = RefreshContext(
+        issuers=Issuers(), holder="me", driver_namespace="driver", tokens_namespace="tokens"
+    )
+    lone, orphan, stray = (
+        SourceRef("ns", "lone"),
+        SourceRef("ns", "orphan"),
+        SourceRef("ns", "stray"),
+    )
+    kept = known()
+    assert kept.grant_secret is not None
+    assert kept.companion is not None
+    listed = replace(kept.companion, annotations={**kept.companion.annotations})
+    foreign = replace(kept.grant_secret, name="grant-of-nobody", annotations={})
+    misnamed = replace(kept.grant_secret, name=stray.grant)
+    lists = Lists(listed, kept.grant_secret, foreign, misnamed)
+    changes = [
+        SecretChange(REF, TokenObject.SOURCE, "s1", written_by_driver=True),
+        SecretChange(lone, TokenObject.SOURCE, "s2"),
+        SecretChange(orphan, TokenObject.COMPANION, "c2"),
+        None,
+        SecretChange(stray, TokenObject.SOURCE, "later"),
+    ]
+    rest = iter(changes)
+    census = Snapshot.read(rest)
+    assert census is not None
+    assert next(rest) == changes[-1]
+    found = {one.ref: one for one in initial_states(census, lists, rules, lists)}
+    assert set(found) == {REF, lone, orphan}
+    assert found[lone] == TokenState(lone)
+    assert found[REF].grant == grant()
+    assert found[REF].grant_secret == kept.grant_secret
+    assert found[REF].companion == compact(kept).companion
+    assert found[REF].read_at == 7.0
+    assert Snapshot.read(iter(changes[:2])) is None, "a watch that ended early tells nothing"
+
+
+def test_a_census_also_says_what_is_gone() -> None:
+    census = Snapshot.read(iter([SecretChange(REF, TokenObject.SOURCE, "s1"), None]))
+    assert census is not None
+    assert set(census.diff([REF, SourceRef("ns", "gone")])) == {
+        SecretChange(REF, TokenObject.SOURCE, "s1"),
+        SecretChange(REF, TokenObject.GRANT, ""),
+        SecretChange(REF, TokenObject.COMPANION, ""),
+        *(SecretChange(SourceRef("ns", "gone"), what, "") for what in TokenObject),
+    }
