@@ -1,4 +1,4 @@
-"""Reads issuer configuration from YAML files and folders, again whenever they change."""
+"""Issuer configuration in YAML files and folders, read again whenever they change."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class IssuerFiles:
-    """The issuers of all files; a folder stands for the files in it (a mounted ConfigMap)."""
+    """The issuers of all files, and of all files in folders (mounted ConfigMaps)."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -24,34 +24,32 @@ class IssuerFiles:
         self._issuers = Issuers()
 
     def current(self) -> Issuers:
-        """The issuers as configured now; the same object as long as nothing changed.
+        """Return the current issuers; the same object as long as nothing has changed.
 
-        A change that does not parse is reported once and leaves the last good one in force.
-
-        Raises:
-            InvalidSettings: there is no good one yet.
+        A change that does not parse is logged once, and the previous issuers stay in force; the
+        first time it raises InvalidSettings.
         """
         with self._lock:
-            seen = tuple(_fingerprint(file) for file in self._files())
-            if seen == self._fingerprints:
+            fingerprints = tuple(_fingerprint(file) for file in self._files())
+            if fingerprints == self._fingerprints:
                 return self._issuers
             try:
                 self._issuers = Issuers.parse((str(f), _load(f)) for f in self._files())
                 if not self._issuers.by_name:
-                    # As after an installation: the operator's part is still to come.
-                    places = ", ".join(map(str, self._paths))
-                    log.warning("no issuer is configured in %s; no token is refreshed", places)
+                    # Normal after an installation, before the operator has added issuers.
+                    paths = ", ".join(map(str, self._paths))
+                    log.warning("no issuer is configured in %s; no token is refreshed", paths)
             except InvalidSettings as error:
                 if self._fingerprints is None:
                     raise
                 log.error("%s; the previous issuers stay in force", error)  # noqa: TRY400
-            self._fingerprints = seen
+            self._fingerprints = fingerprints
             return self._issuers
 
     def _files(self) -> list[Path]:
         files: list[Path] = []
         for path in self._paths:
-            # A mounted ConfigMap keeps its real files in dot-folders.
+            # The real files of a mounted ConfigMap are in folders whose names begin with a dot.
             inside = sorted(p for p in path.glob("*.yaml") if not p.name.startswith("."))
             files += inside if path.is_dir() else [path]
         return files

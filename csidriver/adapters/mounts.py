@@ -1,4 +1,4 @@
-"""mount(2) and umount2(2), called directly: forking mount(8) costs more than a whole publish."""
+"""mount(2) and umount2(2), called directly because running mount(8) takes longer than a publish."""
 
 import ctypes
 import errno
@@ -25,25 +25,25 @@ _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 
 
 class Mounts:
-    """The mounts of this process's mount namespace. Every refusal is a MountFailed."""
+    """The mounts of this process's mount namespace; every method may raise MountFailed."""
 
     def table(self) -> list[Mount]:
-        """All mounts, in the order in which they were made."""
+        """Return all mounts, in the order in which they were made."""
         with Path("/proc/self/mountinfo").open(encoding="utf-8", errors="surrogateescape") as lines:
             return list(parse(lines))
 
     def bind(self, source: Path, target: Path) -> None:
-        """Show a directory or file at a second place, with the flags of the mount it lies on."""
+        """Bind a directory or file to a second path, with the flags of its mount."""
         _mount(str(source), target, "", _BIND, "")
 
     def bind_read_only(self, source: Path, target: Path) -> None:
-        """Show a directory at a place of our own that shares nothing with its parent, read-only."""
+        """Bind a directory read-only to a second path, without propagation."""
         self.bind(source, target)
         _mount("", target, "", _PRIVATE, "")
         _mount("", target, "", _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV | _NOEXEC, "")
 
     def mount_tmpfs(self, target: Path, *, size: int, inodes: int, context: str = "") -> None:
-        """Mount a file system in memory that only root may enter, kept out of swap where possible.
+        """Mount a tmpfs that only root may enter, without swap where possible.
 
         Args:
             target: an existing directory.
@@ -61,7 +61,7 @@ class Mounts:
             _mount("tmpfs", target, "tmpfs", flags, options)
 
     def share(self, target: Path) -> None:
-        """Make a mount of a directory on itself whose inner mounts propagate."""
+        """Bind a directory to itself, so that mounts below it propagate."""
         self.bind(target, target)
         _mount("", target, "", _SHARED, "")
 
@@ -70,7 +70,7 @@ class Mounts:
         _mount("", target, "", _PRIVATE | _REC, "")
 
     def unmount(self, target: Path) -> bool:
-        """Take away the topmost mount; False if there is none. Never follows a symlink."""
+        """Unmount the topmost mount, following no symlink; return False if there is none."""
         if _libc.umount2(os.fsencode(target), _DETACH | _NOFOLLOW) == 0:
             return True
         number = ctypes.get_errno()
@@ -80,8 +80,8 @@ class Mounts:
 
 
 def _mount(source: str, target: Path, fstype: str, flags: int, options: str) -> None:
-    done = _libc.mount(
+    result = _libc.mount(
         os.fsencode(source), os.fsencode(target), fstype.encode(), flags, options.encode()
     )
-    if done != 0:
+    if result != 0:
         raise MountFailed("mount", str(target), os.strerror(ctypes.get_errno()))

@@ -1,4 +1,4 @@
-"""The port for operators: `/metrics`, `/healthz` and `/readyz` over plain HTTP."""
+"""HTTP server for `/metrics`, `/healthz` and `/readyz`."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -6,13 +6,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-# What keeps a role from being alive or ready; nothing if all is well.
+# Returns the problems why a role is not alive or not ready.
 Check = Callable[[], list[str]]
 _TEXT = "text/plain; charset=utf-8"
 
 
 class ProbeServer:
-    """Serves until `stop`. A check answers 200, or 503 with its problems, one a line."""
+    """Serves until `stop`. The status is 200, or 503 with the problems of a check, one per line."""
 
     def __init__(
         self, address: tuple[str, int], registry: CollectorRegistry, checks: Mapping[str, Check]
@@ -28,40 +28,37 @@ class ProbeServer:
 
             def do_GET(self) -> None:
                 page = pages.get(self.path.partition("?")[0])
-                status, kind, body = page() if page else (404, _TEXT, b"no such page\n")
+                status, content_type, body = page() if page else (404, _TEXT, b"no such page\n")
                 self.send_response(status)
-                self.send_header("Content-Type", kind)
+                self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Probes come every few seconds; their failures show in kubelet's events."""
+                """Log nothing: kubelet reports failed probes in events."""
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
 
             def handle_error(self, *_: object) -> None:
-                """A client that went away is nobody's business."""
+                """Ignore clients that have disconnected."""
 
         self._server = Server(address, Handler)
         self._thread = threading.Thread(target=self._serve, name="ops", daemon=True)
 
     def _serve(self) -> None:
-        # How long stop() may take, in seconds; each look costs a wake-up.
+        # The longest time that stop() waits, in seconds; each poll wakes the process.
         self._server.serve_forever(poll_interval=0.2)
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
         return int(self._server.server_address[1])
 
     def start(self) -> None:
-        """Answer from now on."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer no more."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -1,7 +1,7 @@
 """Signals that end a process, received by a thread.
 
-A handler would run in the main thread in the middle of anything, also while that thread holds the
-very lock that setting an event needs.
+A handler would interrupt the main thread anywhere, also while that thread holds the lock that
+setting an event needs.
 """
 
 import signal
@@ -11,9 +11,9 @@ STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 def stop_on_signals(stop: threading.Event) -> None:
-    """Have SIGINT, SIGTERM and SIGHUP set `stop`, from now on. Call it before starting threads.
+    """Set `stop` at SIGINT, SIGTERM or SIGHUP. Must be called before threads are started.
 
-    Processes started afterwards inherit the blocked signals; each unblocks or awaits them itself.
+    Child processes inherit the blocked signals, and must unblock or await them.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 

@@ -1,4 +1,4 @@
-"""X.509 on the `cryptography` package: makes authorities and certificates, and reads them.
+"""X.509 on the `cryptography` package: issues and reads CA and server certificates.
 
 Keys are of the curve P-256. Certificates begin an hour early, for peers whose clocks are behind.
 """
@@ -25,12 +25,12 @@ _NAME = "oauth2-csi-webhook"
 
 
 class CertificateFactory:
-    """All methods are free of side effects, and safe to call from any thread."""
+    """Issues and reads certificates; thread-safe."""
 
     def new_authority(self, now: float, lifetime: float) -> tuple[Certificate, Sensitive]:
-        """An authority that signs itself, and its key."""
+        """Return a self-signed CA certificate and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        # Two authorities of one name are told apart by their keys; a number helps people.
+        # The number is for people: programs distinguish CAs of one name by their keys.
         name = _common_name(f"{_NAME}-ca-{int(now)}")
         public = key.public_key()
         built = (
@@ -51,11 +51,11 @@ class CertificateFactory:
         now: float,
         lifetime: float,
     ) -> tuple[Certificate, Sensitive]:
-        """A server's certificate for DNS names and IP addresses, and its key."""
+        """Return a server's certificate for DNS names and IP addresses, and its key."""
         signer = x509.load_pem_x509_certificate(authority.pem.encode())
         signing_key = _load_key(authority_key)
         if not isinstance(signing_key, ec.EllipticCurvePrivateKey):
-            raise InvalidSettings("authority", ["its key is not of an elliptic curve"])
+            raise InvalidSettings("authority", ["its key is not an elliptic curve key"])
         key = ec.generate_private_key(ec.SECP256R1())
         public = key.public_key()
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key())
@@ -76,16 +76,18 @@ class CertificateFactory:
     def certificates(
         self, text: str, authorities: Sequence[Certificate] = ()
     ) -> tuple[Certificate, ...]:
-        """The certificates of a PEM text, () if it is none; issuers are of these authorities."""
+        """Return the certificates of a PEM text, () if it is invalid.
+
+        Their issuers are searched in `authorities`, without these in the text itself.
+        """
         try:
             found = x509.load_pem_x509_certificates(text.encode())
-            signers = [x509.load_pem_x509_certificate(one.pem.encode()) for one in authorities]
-            return tuple(_certificate(one, signers or found) for one in found)
+            signers = [x509.load_pem_x509_certificate(ca.pem.encode()) for ca in authorities]
+            return tuple(_certificate(cert, signers or found) for cert in found)
         except ValueError:
             return ()
 
     def matches_key(self, key: Sensitive, certificate: Certificate) -> bool:
-        """Whether this is the private key of the certificate."""
         try:
             public = _load_key(key).public_key()
             known = x509.load_pem_x509_certificate(certificate.pem.encode()).public_key()
@@ -94,7 +96,7 @@ class CertificateFactory:
         return _public_bytes(public) == _public_bytes(known)
 
     def server_context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
-        """A server's side of TLS; raises InvalidSettings if certificates and key do not fit."""
+        """Return a TLS context for a server; raises InvalidSettings for a wrong pair."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
@@ -109,7 +111,7 @@ class CertificateFactory:
 
 
 def _load_pair(context: ssl.SSLContext, certificates: str, key: Sensitive) -> None:
-    """`ssl` reads files only; these are in memory and have no name."""
+    """Load from a file in memory, because `ssl` only reads files."""
     text = f"{certificates.rstrip()}\n{key.reveal()}".encode()
     file = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
@@ -137,11 +139,11 @@ def _certificate(
     certificate: x509.Certificate, authorities: Iterable[x509.Certificate]
 ) -> Certificate:
     identity = _id(certificate)
-    issuers = [_id(one) for one in authorities if _has_issued(one, certificate)]
+    issuers = [_id(ca) for ca in authorities if _has_issued(ca, certificate)]
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = [*found.get_values_for_type(x509.DNSName)]
-        names += [str(one) for one in found.get_values_for_type(x509.IPAddress)]
+        names += [str(address) for address in found.get_values_for_type(x509.IPAddress)]
     except x509.ExtensionNotFound:
         names = []
     return Certificate(
