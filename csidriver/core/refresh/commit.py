@@ -24,11 +24,10 @@ class Conflict(Enum):
     ARRIVED = "arrived"
     PEER_WON = "peer_won"
     RESEEDED = "reseeded"
-    GONE = "gone"
+    DELETED = "deleted"
 
 
 def store_grant(state: TokenState, grant: Grant) -> Effects[TokenState]:
-    """Store a grant once. Raises StoreError."""
     base = _grant_secret(state)
     stored = yield from PatchSecret(base, grant_secret.to_patch(grant))
     return state.with_grant(stored, grant)
@@ -87,7 +86,7 @@ def _read_conflict(current: Secret | None, before: Grant, after: Grant) -> Confl
 def classify_conflict(stored: Grant | None, before: Grant, after: Grant) -> Conflict:
     """Compare the stored grant with the one that the commit was computed from."""
     if stored is None:
-        return Conflict.GONE
+        return Conflict.DELETED
     fenced = before.intent is None or (
         stored.intent is not None and stored.intent.nonce == before.intent.nonce
     )

@@ -3,23 +3,29 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.status import Status
 
 
 class RetryPolicy(Enum):
-    """The time of the next attempt."""
+    """The time of the next attempt: quick attempts, then seconds between attempts, most attempts.
 
-    BACKOFF = "backoff"  # 2 s doubling, capped by the token's remaining life
-    RETRY_AFTER = "retry_after"  # as the server says
-    FIVE_MINUTES = "five_minutes"
-    ONE_QUICK = "one_quick"  # once more at once, then hourly
-    THREE_QUICK = "three_quick"  # 3 quick attempts, then every 30 minutes
-    FIVE_QUICK = "five_quick"  # 5 attempts with backoff, then hourly
-    HOURLY = "hourly"
-    ONCE_LATER = "once_later"  # once after 5 minutes, then only after a change
-    NEVER = "never"  # only after a change of the Secret
+    Quick attempts have a backoff: 2 s doubling, capped by the rest of the access token's lifetime.
+    """
+
+    _value_: tuple[float, float | None, float]
+
+    BACKOFF = (inf, None, inf)
+    RETRY_AFTER = (0, 1.0, inf)  # as the server says
+    FIVE_MINUTES = (0, 300.0, inf)
+    ONE_QUICK = (1, 3600.0, inf)
+    THREE_QUICK = (3, 1800.0, inf)
+    FIVE_QUICK = (5, 3600.0, inf)
+    HOURLY = (0, 3600.0, inf)
+    ONCE_LATER = (0, 300.0, 1)  # then only after a change
+    NEVER = (0, None, 0)  # only after a change of the Secret
 
 
 @dataclass(frozen=True, slots=True)

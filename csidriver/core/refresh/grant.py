@@ -88,12 +88,11 @@ class Grant:
 
     @property
     def login_id(self) -> str:
-        """The identifier of this adoption."""
         return login_id(self.ref, self.adopted_at)
 
     @property
     def token_hashes(self) -> frozenset[str]:
-        """What another grant of the same login has in common with this one."""
+        """The hashes that another grant of the same login has in common with this one."""
         own = (self.live_hash, self.login_id, *self.seeds[-1:], *self.spent[self.inherited :])
         return frozenset(name for name in (*own, self.duplicate_of) if name)
 

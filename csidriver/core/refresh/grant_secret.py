@@ -23,18 +23,17 @@ def to_data(grant: Grant) -> dict[str, Sensitive]:
     """Return the data of the Secret, with the client credentials: a restart reads no source."""
     return {
         DOCUMENT: grant.document.to_json(),
-        STATE: Sensitive(json.dumps(_tokens_json(grant) | _progress_json(grant))),
+        STATE: Sensitive(json.dumps(_state_json(grant))),
         annotations.KEY_CLIENT_ID: Sensitive(grant.client.client_id),
         annotations.KEY_CLIENT_SECRET: grant.client.client_secret,
     }
 
 
 def to_patch(grant: Grant) -> SecretPatch:
-    """Return the patch that stores the grant."""
     return SecretPatch(data=dict(to_data(grant)))
 
 
-def _tokens_json(grant: Grant) -> dict[str, Any]:
+def _state_json(grant: Grant) -> dict[str, Any]:
     return {
         "version": _VERSION,
         "source": {
@@ -55,11 +54,6 @@ def _tokens_json(grant: Grant) -> dict[str, Any]:
         "seeds": list(grant.seeds),
         "spent": list(grant.spent),
         "inherited": grant.inherited,
-    }
-
-
-def _progress_json(grant: Grant) -> dict[str, Any]:
-    return {
         "intent": None if grant.intent is None else _intent_json(grant.intent),
         "nextRefresh": grant.next_refresh,
         "status": grant.status.value,
@@ -88,7 +82,6 @@ def _intent_json(intent: Intent) -> dict[str, Any]:
 
 
 def to_secret(grant: Grant, namespace: str) -> Secret:
-    """Return the Secret to create."""
     return Secret(
         namespace=namespace,
         name=grant.ref.grant,

@@ -16,10 +16,10 @@ LOST_ROTATION_MESSAGE = (
 )
 UNCERTAIN_MESSAGE = (
     "the outcome of a refresh is unknown; it is tried once more before the access token expires, "
-    "a new login settles it at once"
+    "a new login ends this at once"
 )
 DUPLICATE_MESSAGE = (
-    "{other} holds a refresh token of the same login and had it first; log in separately for each "
+    "{other} has a refresh token of the same login and was first; log in separately for each "
     "Secret, or delete one of them"
 )
 UNREADABLE_GRANT_MESSAGE = (
@@ -28,7 +28,7 @@ UNREADABLE_GRANT_MESSAGE = (
 )
 EMPTY_GRANT_MESSAGE = (
     "Secret {grant} has no usable refresh token; restore it from a backup, or log in again and "
-    " put the new token into this Secret"
+    "put the new token into this Secret"
 )
 SCOPE_REFUSED_MESSAGE = (
     "the access token is fresh; the issuer's scope is refused, so the token has that of the login"
@@ -39,21 +39,15 @@ UNCERTAIN_TWICE_MESSAGE = (
 )
 FAILURE_MESSAGES: Mapping[FailureReason, str] = {
     FailureReason.UNREACHABLE: "the authorization server cannot be reached",
-    FailureReason.TLS: (
-        "the authorization server's certificate is not trusted; check the issuer's caFile"
-    ),
+    FailureReason.TLS: "the authorization server's certificate is not trusted; check caFile",
     FailureReason.METADATA: (
         "the issuer's metadata does not match its configuration; check issuer and endpointHosts"
     ),
     FailureReason.THROTTLED: "the authorization server asks to slow down",
-    FailureReason.NO_ANSWER: (
-        "the authorization server received the refresh token and did not answer"
-    ),
+    FailureReason.NO_ANSWER: "the authorization server took the refresh token and did not answer",
     FailureReason.SERVER_ERROR: "the authorization server failed",
     FailureReason.BAD_REPLY: "the authorization server's answer has no token",
-    FailureReason.REDIRECT: (
-        "the token endpoint redirects, which is never followed; check the issuer's tokenEndpoint"
-    ),
+    FailureReason.REDIRECT: "the token endpoint redirects; check the issuer's tokenEndpoint",
     FailureReason.INVALID_GRANT: (
         "the refresh token is no longer valid; log in again and put the new token into the Secret"
     ),
@@ -70,23 +64,17 @@ FAILURE_MESSAGES: Mapping[FailureReason, str] = {
         "the client demands DPoP, which token files cannot carry; turn it off for this client"
     ),
     FailureReason.FORBIDDEN: "the authorization server forbids the request",
-    FailureReason.NO_ENDPOINT: (
-        "there is no token endpoint at the configured address; check the issuer"
-    ),
-    FailureReason.UNKNOWN_ERROR: (
-        "the authorization server answers with an error this driver does not know"
-    ),
+    FailureReason.NO_ENDPOINT: "the configured address has no token endpoint; check the issuer",
+    FailureReason.UNKNOWN_ERROR: "the authorization server answers with an unknown error",
     FailureReason.TOKEN_TYPE: "the authorization server issues no Bearer tokens to this client",
 }
 WARNINGS: Mapping[TokenWarning, str] = {
     TokenWarning.REFRESH_TOKEN_EXPIRING: "the refresh token expires soon; log in again",
     TokenWarning.OLD_SEED_RESTORED: (
-        "the Secret holds a refresh token that was replaced long ago; the live one is kept and "
+        "the Secret has a refresh token that was replaced long ago; the live one is kept and "
         "comes back with the next refresh"
     ),
-    TokenWarning.TRAILING_BYTES: (
-        "the document ends in a brace too many; the next refresh corrects it"
-    ),
+    TokenWarning.TRAILING_BYTES: "the document has surplus braces; the next refresh removes them",
     TokenWarning.DEFAULT_LIFETIME: (
         "the authorization server did not return a valid token lifetime; the issuer's "
         "defaultLifetime is used"

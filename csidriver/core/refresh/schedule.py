@@ -31,7 +31,7 @@ def token_lifetime(
 
 
 def lead_time(lifetime: float, minimum: float = 0.0) -> float:
-    """Return how many seconds before its expiry an access token is refreshed."""
+    """Return seconds before the expiry of an access token."""
     return min(0.5 * lifetime, max(0.2 * lifetime, min(120.0, 0.5 * lifetime), minimum))
 
 
@@ -59,7 +59,6 @@ def min_interval(lifetime: float) -> float:
 
 
 def http_timeout(lifetime: float, timeouts: RequestTimeouts, minimum: float = 0.0) -> float:
-    """Return the seconds that one request may take in all."""
     return min(timeouts.http_timeout, lead_time(lifetime, minimum) / 8)
 
 
@@ -84,27 +83,9 @@ def retry_delay(
     """
     cap = min(lead_time(lifetime) / 4, 300.0) if remaining > 0 else 60.0
     quick = max(min_interval(lifetime), backoff(failures, u, cap))
-    quick_tries = {
-        RetryPolicy.THREE_QUICK: 3,
-        RetryPolicy.FIVE_QUICK: 5,
-        RetryPolicy.ONE_QUICK: 1,
-        RetryPolicy.BACKOFF: failures,
-    }
-    if failures <= quick_tries.get(policy, 0):
+    quick_attempts, delay, max_attempts = policy.value
+    if failures <= quick_attempts:
         return quick
     if policy is RetryPolicy.RETRY_AFTER:
         return max(quick, min(max(pause or 0.0, 1.0), 3600.0))
-    if policy is RetryPolicy.ONCE_LATER and failures > 1:
-        return None
-    return _FIXED[policy]
-
-
-_FIXED = {
-    RetryPolicy.FIVE_MINUTES: 300.0,
-    RetryPolicy.ONCE_LATER: 300.0,
-    RetryPolicy.THREE_QUICK: 1800.0,
-    RetryPolicy.HOURLY: 3600.0,
-    RetryPolicy.ONE_QUICK: 3600.0,
-    RetryPolicy.FIVE_QUICK: 3600.0,
-    RetryPolicy.NEVER: None,
-}
+    return delay if failures <= max_attempts else None

@@ -29,7 +29,7 @@ MAX_OWN_VERSIONS = 16
 
 @dataclass(frozen=True, slots=True)
 class RefreshContext:
-    """What every reconciliation needs besides the state. `holder` names this pod in intents.
+    """The constants of all reconciliations. `holder` names this pod in intents.
 
     The refresher serves the sources of `namespaces`, or of all namespaces if it is empty.
     """
@@ -141,7 +141,6 @@ class TokenState:
         return replace(self, source_stale=True)
 
     def with_grant(self, secret: Secret, grant: Grant) -> "TokenState":
-        """Return the state after a write of the grant."""
         return replace(
             self,
             grant_secret=secret,
@@ -151,12 +150,11 @@ class TokenState:
         )
 
     def with_companion(self, secret: Secret) -> "TokenState":
-        """Return the state after a write of the companion."""
         versions = self._own_versions_with(TokenObject.COMPANION, secret)
         return replace(self, companion=secret, own_versions=versions)
 
     def with_source(self, secret: Secret) -> "TokenState":
-        """Return the state after a write of the source, whose response has all data."""
+        # The response of a write has all data.
         versions = self._own_versions_with(TokenObject.SOURCE, secret)
         return replace(self, source=secret, source_data_omitted=False, own_versions=versions)
 

@@ -29,7 +29,7 @@ from csidriver.errors import DriverError, SpoolFailed
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
+class _WrittenIntent:
     """A stored intent that is young enough to send; with `reuse: unlimited` only its nonce."""
 
     grant: Grant
@@ -60,7 +60,7 @@ def request_token(
 
 def _write_intent(
     state: TokenState, grant: Grant, now: float, issuer: Issuer, context: RefreshContext
-) -> Effects[tuple[TokenState, _Attempt | None]]:
+) -> Effects[tuple[TokenState, _WrittenIntent | None]]:
     """Store the intent and spool its nonce; return no attempt if that took too long."""
     takeover_after = schedule.takeover_after(
         effective_lifetime(grant, issuer), context.timeouts, issuer.min_lead
@@ -75,12 +75,12 @@ def _write_intent(
         # Another replica may soon take the intent over: write a new one instead of sending.
         yield from effects.SpoolClear(state.ref)
         return replace(state, requeue_at=now), None
-    return state, _Attempt(grant, nonce)
+    return state, _WrittenIntent(grant, nonce)
 
 
 def _send(
     state: TokenState,
-    attempt: _Attempt,
+    attempt: _WrittenIntent,
     token: Sensitive,
     issuer: Issuer,
     context: RefreshContext,

@@ -194,7 +194,7 @@ SAME_RT = after_success(INTENT, document(access_token="a"), NOW, ISSUER, 0.0)
 @pytest.mark.parametrize(
     ("stored", "after", "wanted"),
     [
-        pytest.param(None, AFTER, Conflict.GONE, id="deleted"),
+        pytest.param(None, AFTER, Conflict.DELETED, id="deleted"),
         pytest.param(INTENT, AFTER, Conflict.REBASE, id="foreign write"),
         pytest.param(INTENT, REFUSED, Conflict.REBASE, id="foreign write, refusal"),
         pytest.param(TAKEN, AFTER, Conflict.REBASE, id="taken over, tokens in hand"),
