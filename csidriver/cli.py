@@ -1,4 +1,4 @@
-"""The command `oauth2-csi`: reads flags and runs what they ask for."""
+"""The command `oauth2-csi` and its subcommands."""
 
 import argparse
 import logging
@@ -25,25 +25,25 @@ CLEANUP = "node cleanup"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; the exit status is 0 when it ended as it was meant to."""
+    """Run a subcommand and return its exit status."""
     parser = _parser()
     args = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     run: Callable[[argparse.Namespace], int] = args.run
     try:
         return run(args)
     except DriverError as error:
-        print(f"oauth2-csi: {error}", file=sys.stderr)  # noqa: T201 - the terminal is the place
+        print(f"oauth2-csi: {error}", file=sys.stderr)  # noqa: T201 - a command prints its errors
         return 1
     except OSError as error:
-        # An address to listen on is taken, most likely; only the kernel's own words are shown.
+        # Most likely an address is in use. The kernel's text only: the error may name anything.
         print(f"oauth2-csi: {os.strerror(error.errno or 0)}", file=sys.stderr)  # noqa: T201
         return 1
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
-    """With a command of two words as one, for the sake of the flags that only `node` requires."""
-    found = list(arguments[:2]) == CLEANUP.split()
-    return [CLEANUP, *arguments[2:]] if found else list(arguments)
+    """Join the words of `node cleanup`, a command of its own: `node` requires more flags."""
+    is_cleanup = list(arguments[:2]) == CLEANUP.split()
+    return [CLEANUP, *arguments[2:]] if is_cleanup else list(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    epilog = f"See also: oauth2-csi {CLEANUP} --help, removes the driver from a node."
+    epilog = f"See also: `oauth2-csi {CLEANUP} --help` removes the driver from a node."
     node = commands.add_parser("node", help="the CSI node plugin", epilog=epilog)
     flags.add_common(node, ":9808")
     flags.add_node(node, environment, host)
@@ -63,12 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     flags.add_cleanup(cleanup)
     cleanup.set_defaults(run=_run_cleanup)
 
-    refresher = commands.add_parser("refresher", help="keeps annotated Secrets fresh")
+    refresher = commands.add_parser("refresher", help="the refresher of annotated Secrets")
     flags.add_common(refresher, ":9809")
     flags.add_refresher(refresher, environment, host)
     refresher.set_defaults(run=_run_roles, roles=["refresher"])
 
-    webhook = commands.add_parser("webhook", help="serves the annotation of pods")
+    webhook = commands.add_parser("webhook", help="the admission webhook for annotated pods")
     flags.add_common(webhook, ":9810")
     flags.add_webhook(webhook)
     webhook.set_defaults(run=_run_roles, roles=["webhook"])
@@ -90,7 +90,7 @@ def _add_demos(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     flags.add_demo_issuer(issuer)
     issuer.set_defaults(run=_run_demo_issuer)
 
-    demo = commands.add_parser("demo", help="the announcement's example, come to life")
+    demo = commands.add_parser("demo", help="a demo of the announcement's example")
     flags.add_demo(demo)
     demo.set_defaults(run=_run_demo)
 
@@ -99,7 +99,7 @@ def _roles(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     unknown = sorted(set(names) - set(ROLES))
     if unknown:
-        raise argparse.ArgumentTypeError(f"no such role: {', '.join(unknown)}")
+        raise argparse.ArgumentTypeError(f"unknown role: {', '.join(unknown)}")
     return names
 
 
@@ -110,7 +110,7 @@ def _run_roles(args: argparse.Namespace) -> int:
 
     common = flags.common_settings(args)
     if common.store is None and len(args.roles) > 1:
-        # On a cluster each role has rights of its own, and only those.
+        # On a cluster each role has its own rights, and no others.
         raise InvalidSettings("run", ["several roles in one process need --store dir:PATH"])
     logs.setup(common.log_level, common.log_format)
     registry = CollectorRegistry()
@@ -132,17 +132,17 @@ def _run_roles(args: argparse.Namespace) -> int:
 
 def _run_all(running: Sequence[Role], stop: threading.Event) -> int:
     """Run roles side by side until `stop` is set or one of them fails."""
-    failed: list[BaseException] = []
+    failures: list[BaseException] = []
 
     def run(role: Role) -> None:
         try:
             role.run(stop)
         except DriverError as error:
-            log.error("%s", error)  # noqa: TRY400 - the text is all there is to say
-            failed.append(error)
+            log.error("%s", error)  # noqa: TRY400 - the text says everything
+            failures.append(error)
         except Exception as error:
             log.exception("a role ended unexpectedly")
-            failed.append(error)
+            failures.append(error)
         finally:
             stop.set()
 
@@ -151,7 +151,7 @@ def _run_all(running: Sequence[Role], stop: threading.Event) -> int:
         thread.start()
     for thread in threads:
         thread.join()
-    return 1 if failed else 0
+    return 1 if failures else 0
 
 
 def _run_cleanup(args: argparse.Namespace) -> int:
@@ -160,7 +160,7 @@ def _run_cleanup(args: argparse.Namespace) -> int:
 
     problems = Cleanup(flags.cleanup_settings(args), Mounts(), print).run()
     for problem in problems:
-        print(f"oauth2-csi: {problem}", file=sys.stderr)  # noqa: T201 - as above
+        print(f"oauth2-csi: {problem}", file=sys.stderr)  # noqa: T201 - a command prints its errors
     return 1 if problems else 0
 
 

@@ -64,7 +64,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["node", "--store", "dir:/x", "--listen", "nowhere"], "HOST:PORT"),
         (["run", "--store", "dir:/x", "--issuers", "/x"], "--roles"),
         (["run", "--roles", "node,wizard", "--store", "dir:/x", "--issuers", "/x"], "wizard"),
-        (["run", "--roles", "", "--store", "dir:/x", "--issuers", "/x"], "no such role"),
+        (["run", "--roles", "", "--store", "dir:/x", "--issuers", "/x"], "unknown role"),
         (["demo", "--seconds", "-1"], "--seconds"),
         (["demo", "--chaos", "monkeys"], "monkeys"),
     ],

@@ -46,7 +46,7 @@ class RewritableVolumes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
+class _QueuedFile:
     """A file to rewrite, requested at `since`, under a lease until `leased_until`."""
 
     volume_id: str
@@ -65,7 +65,7 @@ class Rotation:
         self._metrics = metrics
         self._clock = clock
         self._wake = threading.Condition()
-        self._queue: list[tuple[float, int, _Attempt]] = []
+        self._queue: list[tuple[float, int, _QueuedFile]] = []
         self._pending: set[str] = set()
         self._order = itertools.count()
 
@@ -75,7 +75,7 @@ class Rotation:
             now = self._clock.monotonic()
             for volume_id in volume_ids:
                 if volume_id not in self._pending:
-                    self._push(now, _Attempt(volume_id, now))
+                    self._push(now, _QueuedFile(volume_id, now))
             self._wake.notify()
 
     def wake(self) -> None:
@@ -95,11 +95,11 @@ class Rotation:
                 log.exception("volume %s: rewriting its token file failed", attempt.volume_id)
                 self._retry_after_failure(attempt)
 
-    def _push(self, due: float, attempt: _Attempt) -> None:
+    def _push(self, due: float, attempt: _QueuedFile) -> None:
         self._pending.add(attempt.volume_id)
         heapq.heappush(self._queue, (due, next(self._order), attempt))
 
-    def _next(self, stop: threading.Event) -> _Attempt | None:
+    def _next(self, stop: threading.Event) -> _QueuedFile | None:
         with self._wake:
             while not stop.is_set():
                 wait = self._queue[0][0] - self._clock.monotonic() if self._queue else None
@@ -110,7 +110,7 @@ class Rotation:
                 self._wake.wait(wait)
         return None
 
-    def _attempt(self, attempt: _Attempt) -> None:
+    def _attempt(self, attempt: _QueuedFile) -> None:
         file = self._volumes.get(attempt.volume_id)
         if file is None:
             return
@@ -125,12 +125,12 @@ class Rotation:
         retry = replace(attempt, leased_until=leased_until)
         self._requeue(retry, attempt.pause(now, FIRST_PAUSE, LONGEST_PAUSE))
 
-    def _retry_after_failure(self, attempt: _Attempt) -> None:
+    def _retry_after_failure(self, attempt: _QueuedFile) -> None:
         self._metrics.count_rewrite_failure()
         now = self._clock.monotonic()
         self._requeue(attempt, attempt.pause(now, FAILURE_PAUSE, LONGEST_FAILURE_PAUSE))
 
-    def _requeue(self, attempt: _Attempt, pause: float) -> None:
+    def _requeue(self, attempt: _QueuedFile, pause: float) -> None:
         with self._wake:
             # A request that came in the meantime does the same, with a new deadline.
             if attempt.volume_id not in self._pending:
