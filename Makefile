@@ -35,7 +35,7 @@ picture: $(VENV)/.demo
 
 ## test: everything that needs no cluster, in parallel; names what it skips and why. ARGS="-n 0 -x"
 test: $(VENV)/.dev
-	@$(BYTECODE) $(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	@$(BYTECODE) $(BIN)/python -m pytest -n auto $(ARGS)
 
 ## cover: every branch of what changes a pod is tested
 COVERED := review inject annotation jsonpatch

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 # These need a cluster: `make e2e`.
 collect_ignore = [] if os.environ.get("E2E_CLUSTER") else ["e2e"]
+
+# Tests that stop the API server, and therefore use another one.
+_ON_FRAGILE_PLANE = (
+    "tests/cluster/test_answers.py",
+    "tests/cluster/test_node.py",
+    "tests/cluster/test_webhook_certificates.py::test_a_restart_of_the_api_server_is_survived",
+)
 
 # The same examples in every run, however slow the machine: what fails for one fails for all.
 hypothesis.settings.register_profile(
@@ -42,8 +49,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "mounts: needs mount(2), in a namespace or as root")
     config.addinivalue_line("markers", "other_uids: needs to give files to other users (root)")
     config.addinivalue_line("markers", "tools(*names): needs programs that `make tools` brings")
-    # Without pytest-xdist (-p no:xdist) no plugin declares this marker.
-    config.addinivalue_line("markers", "xdist_group(name): goes to the worker that has the others")
     try:
         sandbox.enter()
     except sandbox.SandboxUnavailable as error:
@@ -56,13 +61,20 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(2 * len(os.sched_getaffinity(0)), 8)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker, which starts the API server, run all tests that need it."""
-    for item in items:
-        if "kube-apiserver" in _tools(item) and not item.get_closest_marker("xdist_group"):
-            fragile = "fragile_plane" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("fragile" if fragile else "cluster"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Distribute single tests, but give all tests of one API server to one worker, first of all.
+
+    The marker xdist_group would do, but with pytest 9.2 pytest-xdist 3.8 ignores it (its issue
+    1386).
+    """
+    if config.getvalue("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = _bundle
+    return scheduler
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -71,7 +83,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(_sandbox_error)
     if item.get_closest_marker("other_uids") and _mapped_ids() <= 1:
         pytest.skip("an ordinary user cannot give files to other users; run as root")
-    if missing := [name for name in _tools(item) if find(name) is None]:
+    needed = [name for marker in item.iter_markers("tools") for name in marker.args]
+    if missing := [name for name in needed if find(name) is None]:
         pytest.skip(f"{', '.join(missing)} missing; run `make tools`")
 
 
@@ -118,9 +131,12 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
-def _tools(item: pytest.Item) -> list[str]:
-    """Return the programs of `make tools` that a test needs."""
-    return [name for marker in item.iter_markers("tools") for name in marker.args]
+def _bundle(nodeid: str) -> str:
+    """Return the name of the group of tests that one worker runs together with this one."""
+    if nodeid.startswith(_ON_FRAGILE_PLANE):
+        return "on the fragile plane"
+    on_plane = nodeid.startswith("tests/cluster/") or nodeid.endswith("[kubernetes]")
+    return "on the control plane" if on_plane else nodeid
 
 
 def _mapped_ids() -> int:

@@ -13,10 +13,7 @@ import urllib3
 from tests.adapters.apiserver import ApiServer
 from tests.cluster.controlplane import ControlPlane
 
-TOOLS = [
-    pytest.mark.tools("etcd", "kube-apiserver", "kubectl"),
-    pytest.mark.xdist_group("fragile"),
-]
+TOOLS = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
 
 
 class Server(Protocol):
