@@ -1,10 +1,8 @@
 """Client authentication, malformed requests and limits, over real HTTP."""
 
-import socket
 from base64 import b64encode
 from collections.abc import Iterator
-from typing import Any
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import quote_plus
 
 import pytest
 import requests
@@ -12,6 +10,7 @@ import requests
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import RegisteredClient
 from csidriver.demo.issuer import StrictIssuer
+from tests.demo.client import TIMEOUT, grant, post, refresh
 
 ODD_ID, ODD_SECRET = "a:b+c%d", "p%+w:x y%41/ü"
 CLIENTS = [
@@ -19,25 +18,12 @@ CLIENTS = [
     RegisteredClient(ODD_ID, Sensitive(ODD_SECRET)),
     RegisteredClient("public", None),
 ]
-TIMEOUT = 10.0  # seconds; only a defect waits for it
 
 
 @pytest.fixture
 def issuer() -> Iterator[StrictIssuer]:
     with StrictIssuer(clients=CLIENTS) as running:
         yield running
-
-
-def post(url: str, form: Any, **options: Any) -> requests.Response:
-    return requests.post(url, data=form, timeout=TIMEOUT, allow_redirects=False, **options)
-
-
-def grant(token: Sensitive, **fields: str) -> dict[str, str]:
-    return {"grant_type": "refresh_token", "refresh_token": token.reveal(), **fields}
-
-
-def refresh(issuer: StrictIssuer, token: Sensitive) -> requests.Response:
-    return post(f"{issuer.url}/token", grant(token), auth=("app", "s3cret"))
 
 
 def basic(client_id: str, secret: str, *, encoded: bool = True) -> dict[str, str]:
@@ -158,40 +144,3 @@ def test_other_paths_and_methods(
 ) -> None:
     reply = requests.request(method, issuer.url + path, data=b"", timeout=TIMEOUT)
     assert (reply.status_code, reply.headers.get("Allow")) == (status, allow)
-
-
-def test_body_limit_is_64_kib(issuer: StrictIssuer) -> None:
-    seed = issuer.seed("app")
-    start = f"grant_type=refresh_token&refresh_token={seed.reveal()}&padding="
-    limit = 64 * 1024
-    refused = {}
-    for size in (limit + 1, 10 * limit, limit):
-        body = start.ljust(size, "x").encode()
-        headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        reply = post(f"{issuer.url}/token", body, headers=headers, auth=("app", "s3cret"))
-        refused[size] = reply.status_code
-    assert refused == {limit + 1: 413, 10 * limit: 413, limit: 200}
-
-
-@pytest.mark.parametrize(
-    ("header", "status"),
-    [("Transfer-Encoding: chunked", 411), ("X: y", 411), ("Content-Length: -1", 400)],
-)
-def test_bodies_of_unclear_length_are_refused(
-    issuer: StrictIssuer, header: str, status: int
-) -> None:
-    parts = urlsplit(issuer.url)
-    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), TIMEOUT) as raw:
-        raw.sendall(f"POST /token HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode())
-        assert raw.makefile("rb").readline().split()[1] == str(status).encode()
-
-
-def test_half_a_body_is_not_handled(issuer: StrictIssuer) -> None:
-    seed, parts = issuer.seed("public"), urlsplit(issuer.url)
-    form = f"grant_type=refresh_token&client_id=public&refresh_token={seed.reveal()}"
-    head = "POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded"
-    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), TIMEOUT) as raw:
-        raw.sendall(f"{head}\r\nContent-Length: {len(form) + 1}\r\n\r\n{form}".encode())
-        raw.shutdown(socket.SHUT_WR)
-        assert raw.recv(1) == b""
-    assert issuer.presentations() == ()

@@ -6,7 +6,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,32 +16,18 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import Policy, RegisteredClient
 from csidriver.demo.issuer import StrictIssuer, serve
 from csidriver.demo.jwt import verify_jwt
+from tests.demo.client import TIMEOUT, grant, post, refresh
 
 CLIENTS = [
     RegisteredClient("app", Sensitive("s3cret")),
     RegisteredClient("public", None),
 ]
-TIMEOUT = 10.0  # seconds; only a defect waits for it
 
 
 @pytest.fixture
 def issuer() -> Iterator[StrictIssuer]:
     with StrictIssuer(clients=CLIENTS) as running:
         yield running
-
-
-def post(url: str, form: Any, **options: Any) -> requests.Response:
-    return requests.post(url, data=form, timeout=TIMEOUT, allow_redirects=False, **options)
-
-
-def grant(token: Sensitive, **fields: str) -> dict[str, str]:
-    return {"grant_type": "refresh_token", "refresh_token": token.reveal(), **fields}
-
-
-def refresh(
-    issuer: StrictIssuer, token: Sensitive, auth: tuple[str, str] = ("app", "s3cret")
-) -> requests.Response:
-    return post(f"{issuer.url}/token", grant(token), auth=auth)
 
 
 def test_reply_is_one_that_oauthlib_and_the_verifier_accept(issuer: StrictIssuer) -> None:
@@ -200,17 +185,6 @@ def test_stopped_and_started_again_it_remembers() -> None:
     with issuer:
         assert issuer.url == url
         assert refresh(issuer, second).json()["expires_in"] == 7
-
-
-def test_stop_ends_idle_connections_and_leaves_no_thread() -> None:
-    before = set(threading.enumerate())
-    with StrictIssuer(clients=CLIENTS) as issuer, requests.Session() as session:
-        assert session.get(issuer.url, timeout=TIMEOUT).status_code == 404
-        stopping = threading.Thread(target=issuer.stop)
-        stopping.start()
-        stopping.join(TIMEOUT)
-        left = set(threading.enumerate()) - before
-    assert not left
 
 
 class Announced(logging.Handler):

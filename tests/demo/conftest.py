@@ -1,0 +1,3 @@
+from tests.node.conftest import node, stopped_node
+
+__all__ = ["node", "stopped_node"]

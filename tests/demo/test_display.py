@@ -1,0 +1,36 @@
+"""The demo's output without a terminal."""
+
+import pytest
+
+from csidriver.demo.display import BAD_READS, Display
+from csidriver.demo.environment import AdmittedPod
+from csidriver.demo.report import Report
+
+REPORT = Report(3, 2, 1, 1_000, 0, 0, 0, 1, 1.5, 40.0)
+
+
+def test_the_table_is_printed_as_lines_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    display = Display(live=False)
+    with display.table():
+        for generation in ("1", "2"):
+            display.update([{"pod": "hello", "generation": generation, BAD_READS: "0"}], REPORT)
+    assert capsys.readouterr().out == "  pod: hello  generation: 1  bad reads: 0\n"
+
+
+def test_a_diff_shows_what_admission_added(capsys: pytest.CaptureFixture[str]) -> None:
+    before = {"spec": {"containers": ["main"]}}
+    after = {"spec": {"containers": ["main"], "volumes": ["token"]}}
+    Display(live=False).print_diff(AdmittedPod(before, after))
+    assert capsys.readouterr().out == "    + volumes:\n    + - token\n"
+
+
+@pytest.mark.parametrize(
+    ("torn", "end"), [(0, "* every promise was kept"), (1, "* A PROMISE WAS BROKEN")]
+)
+def test_the_report_ends_with_the_result(
+    capsys: pytest.CaptureFixture[str], torn: int, end: str
+) -> None:
+    Display(live=False).print_report(Report(3, 2, 1, 1_000, torn, 0, 0, 1, 1.5, 40.0))
+    numbers, result = capsys.readouterr().out.splitlines()
+    assert numbers.startswith("* 3 refreshes, 2 rewrites in place (1 under a lease), 1000 reads")
+    assert result == end

@@ -1,0 +1,58 @@
+"""Roles and readers as processes."""
+
+from pathlib import Path
+
+from csidriver.demo.jwt import sign_jwt
+from csidriver.demo.processes import ProcessFailed, ReaderProcess, RoleProcess
+from tests.node.plugin import eventually
+
+KEY = b"k" * 32
+
+
+def ends(process: RoleProcess | ReaderProcess) -> ProcessFailed | None:
+    try:
+        process.check()
+    except ProcessFailed as error:
+        return error
+    return None
+
+
+def test_a_role_that_ends_is_reported_with_its_log(tmp_path: Path) -> None:
+    role = RoleProcess("node", tmp_path / "log", [])
+    try:
+        eventually(lambda: ends(role), "the end of the role", 60.0)
+        assert "ended with status 2:" in str(ends(role))
+        assert "required: --store" in str(ends(role))
+        assert role.metrics() == {}
+    finally:
+        role.stop()
+
+
+def test_the_last_report_of_a_reader_stays(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(f"oauth2:{sign_jwt({'exp': 4102444800}, KEY)}:end")
+    parameters = {"path": str(path), "key": KEY.hex(), "prefix": "oauth2:", "suffix": ":end"}
+    reader = ReaderProcess("hello", parameters)
+    try:
+        eventually(reader.report, "the first report", 60.0)
+        reader.check()
+    finally:
+        reader.stop()
+    assert reader.report()["reads"] > 0
+    assert (reader.report()["torn"], reader.report()["expired"]) == (0, 0)
+
+
+def test_a_reader_without_its_file_has_failed(tmp_path: Path) -> None:
+    parameters = {"path": str(tmp_path / "none"), "key": "", "prefix": "", "suffix": ""}
+    reader = ReaderProcess("hello", parameters)
+    try:
+        eventually(lambda: ends(reader), "the end of the reader", 60.0)
+    finally:
+        reader.stop()
+
+
+def test_a_stopped_process_may_be_stopped_again(tmp_path: Path) -> None:
+    role = RoleProcess("node", tmp_path / "log", ["--help"])
+    role.stop()
+    role.stop()
+    assert ends(role) is not None
