@@ -28,6 +28,7 @@ _KEPT_FIRST = ("refresh_token", "access_token", "token_type", "expires_at", "ref
 
 # RFC 6750 section 2.1, b64token: also keeps newlines and `:` out of token files.
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 # Fields of an old document that describe its old access token only.
@@ -51,7 +52,7 @@ class TokenDocument:
         Raises DocumentError unless the text is one JSON object of at most `limit` bytes.
         """
         raw = text.reveal()
-        if len(raw.encode("utf-8", "surrogatepass")) > limit:
+        if _size(raw) > limit:
             raise DocumentError(f"is larger than {limit // 1024} KiB")
         fields, end = _scan(raw)
         rest = raw[end:]
@@ -70,8 +71,8 @@ class TokenDocument:
     @property
     def refresh_token(self) -> Sensitive | None:
         """The refresh token, None if it is not a text that can be sent."""
-        value = self.value("refresh_token")
-        return Sensitive(value) if isinstance(value, str) and value and _sendable(value) else None
+        text = self._text("refresh_token")
+        return Sensitive(text) if text else None
 
     @property
     def access_token(self) -> Sensitive | None:
@@ -83,8 +84,12 @@ class TokenDocument:
     @property
     def token_type(self) -> str:
         """The token type; `Bearer` if absent, as in a document that a user wrote."""
-        value = self.value("token_type")
-        return value if isinstance(value, str) and value and _sendable(value) else "Bearer"
+        return self._text("token_type") or "Bearer"
+
+    def _text(self, name: str) -> str:
+        value = self.value(name)
+        # A lone surrogate cannot be encoded, so it cannot be sent.
+        return value if isinstance(value, str) and not _SURROGATE.search(value) else ""
 
     def number(self, name: str) -> float | None:
         """Return a field as a finite number, None if it is neither a number nor a text of one."""
@@ -117,14 +122,13 @@ class TokenDocument:
 
     def truncated(self) -> "TokenDocument":
         """Return the document, without the fields for which one Secret has no room."""
-        if len(self.to_json().reveal().encode("utf-8", "surrogatepass")) <= MAX_KEPT:
+        if _size(self.to_json().reveal()) <= MAX_KEPT:
             return self
         kept: dict[str, Sensitive] = {}
         room = MAX_KEPT
         first = [name for name in _KEPT_FIRST if name in self.fields]
         for name in dict.fromkeys([*first, *self.fields]):
-            alone = TokenDocument({name: self.fields[name]}).to_json().reveal()
-            size = len(alone.encode("utf-8", "surrogatepass"))
+            size = _size(TokenDocument({name: self.fields[name]}).to_json().reveal())
             if size <= room:
                 kept[name], room = self.fields[name], room - size
         return TokenDocument(kept)
@@ -132,7 +136,7 @@ class TokenDocument:
     @property
     def is_mirrorable(self) -> bool:
         """Whether the document is small enough for a source."""
-        return len(self.to_json().reveal().encode("utf-8", "surrogatepass")) <= MAX_DOCUMENT
+        return _size(self.to_json().reveal()) <= MAX_DOCUMENT
 
     def to_json(self) -> Sensitive:
         parts = (f"{json.dumps(name)}:{raw.reveal()}" for name, raw in self.fields.items())
@@ -149,9 +153,8 @@ def _is_ignorable(reply: TokenDocument, name: str, raw: Sensitive) -> bool:
     return name in ("token_type", "scope", "id_token") and raw.reveal() == "null"
 
 
-def _sendable(token: str) -> bool:
-    # A lone surrogate cannot be encoded.
-    return token.isascii() or not any("\ud800" <= char <= "\udfff" for char in token)
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _refuse_constant(name: str) -> NoReturn:
