@@ -53,7 +53,7 @@ class Issuer:
 
     @property
     def supports_introspection(self) -> bool:
-        """Whether introspection is possible; without `token_endpoint` the metadata may offer it."""
+        """The issuer has an introspection endpoint, or its metadata may name one."""
         return bool(self.introspection_endpoint or not self.token_endpoint)
 
     @property
@@ -98,9 +98,9 @@ class Issuers:
             chosen = self.by_name.get(wanted)
             reason = f"issuer {quote_untrusted(wanted)} is not configured"
         else:
-            by_claim = [i for i in self.by_name.values() if iss and i.issuer == iss]
+            by_issuer = [i for i in self.by_name.values() if iss and i.issuer == iss]
             fallback = [i for i in self.by_name.values() if i.default]
-            chosen = next(iter(by_claim + fallback), None)
+            chosen = next(iter(by_issuer + fallback), None)
             reason = "no issuer is configured as default"
         if chosen is None:
             raise NoIssuer(f"{reason}; ask the operator, or name one in the annotation issuer")
