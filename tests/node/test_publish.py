@@ -386,7 +386,7 @@ def test_a_republish_without_a_file_and_without_a_token_is_uncertain(node: Node,
     code, text = node.refused(node.request())
     assert code is Code.UNAVAILABLE
     assert str(SOURCE) in text
-    assert "gone" in text
+    assert "is missing" in text
     assert names(node.target()) == []
     assert len(node.mounts_at()) == 1
 
@@ -751,7 +751,7 @@ def test_a_store_that_fails_is_unavailable(stopped_node: Node) -> None:
     code, text = refusal(stopped_node, stopped_node.request())
     assert code is Code.UNAVAILABLE
     assert f"Secret {SOURCE} " in text
-    assert "tried again" in text
+    assert "tries again" in text
     eventually(stopped_node.nothing_left, "the end of all")
 
 

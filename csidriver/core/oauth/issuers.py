@@ -177,7 +177,7 @@ def _convert(name: str, raw: Any) -> Any:
     if name in _TEXTS:
         if raw is None or isinstance(raw, str):
             return raw or ""
-        raise ValueError("must be a text")
+        raise ValueError("must be a string")
     if name in {"default", "internal"}:
         if isinstance(raw, bool):
             return raw
@@ -185,7 +185,7 @@ def _convert(name: str, raw: Any) -> Any:
     if name in {"namespaces", "endpoint_hosts"}:
         if isinstance(raw, list) and all(isinstance(item, str) for item in raw):
             return tuple(raw)
-        raise ValueError("must be a list of texts")
+        raise ValueError("must be a list of strings")
     if name == "reuse":
         return _reuse(raw)
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 <= raw < float("inf"):

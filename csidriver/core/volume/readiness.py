@@ -87,7 +87,7 @@ def _not_ready(text: str, ref: SourceRef, observed: ObservedCompanion, now: floa
     companion = observed.companion
     if companion is None:
         return NotReady(
-            f"{text}, and nothing is known of a new one: {unavailable_error(ref, observed, now)}"
+            f"{text}, and no new one is known: {unavailable_error(ref, observed, now)}"
         )
     state = f"{companion.status.value}: {companion.message}"
     failure = f"; {observed.error}" if isinstance(observed.error, StoreError) else ""
