@@ -1,18 +1,20 @@
-"""Looking into the small world of `protocol`, and interfering with it."""
+"""Questions to the world of a test, and interference with it."""
 
 import json
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from csidriver.core import names
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import effects, grant_secret
-from csidriver.core.refresh.effects import Effect, PatchSecret
+from csidriver.core.refresh.effects import Effect, PatchSecret, RequestToken
 from csidriver.core.refresh.grant import Grant
 from csidriver.errors import DriverError
-from tests.core.refresh.world import REF, Crashed, World
+from tests.core.refresh.world import REF, Crashed, Process, World
 
 GRANT = (names.DRIVER_NAMESPACE, REF.grant)
 COMPANION = (names.TOKENS_NAMESPACE, REF.companion)
@@ -103,3 +105,43 @@ def is_commit(effect: Effect[Any]) -> bool:
 
 def crash() -> None:
     raise Crashed
+
+
+def any_sent(world: World) -> bool:
+    return any(isinstance(e, RequestToken) for e in world.done)
+
+
+def count(world: World, kind: type[Effect[Any]]) -> int:
+    return sum(isinstance(e, kind) for e in world.done)
+
+
+READS = (effects.GetSecret,)
+
+
+WRITES = (effects.CreateSecret, effects.PatchSecret, effects.DeleteSecret)
+
+
+def cost(world: World, act: Callable[[], object]) -> tuple[int, int]:
+    """Reads and writes of the backend that something takes."""
+    before = len(world.done)
+    act()
+    done = world.done[before:]
+    return sum(isinstance(e, READS) for e in done), sum(isinstance(e, WRITES) for e in done)
+
+
+def restart(process: Process) -> Process:
+    fresh = Process(process.world, holder=process.holder, issuer=process.issuer)
+    fresh.restart()
+    return fresh
+
+
+def die_with_a_reply(process: Process) -> None:
+    """The process ends when its next reply lies in the spool and nowhere else."""
+
+    def replied(effect: effects.Effect[object]) -> bool:
+        return isinstance(effect, effects.SpoolWrite) and effect.entry.reply is not None
+
+    process.world.after = once(replied, crash)
+    process.world.now = process.known.next_reconcile or 0
+    with pytest.raises(Crashed):
+        process.visit()

@@ -16,7 +16,7 @@ from csidriver.core.refresh.login_expiry import next_warning, refresh_expiry, wa
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import TokenWarning
 from tests.core.refresh.assertions import grant, note, source
-from tests.core.refresh.test_grant import GRANT
+from tests.core.refresh.grants import ADOPTED
 from tests.core.refresh.world import Process, Server, World
 
 DAY = 86400.0
@@ -168,7 +168,7 @@ def grant_of(process: Process, **changes: Any) -> Grant:
 
 @given(st.floats(0, 1e10), st.floats(0, 1e10), st.booleans())
 def test_a_next_step_is_ahead_and_counts_one_more(end: float, now: float, renewed: bool) -> None:  # noqa: FBT001 - hypothesis
-    of = replace(GRANT, refresh_expires_at=end, refresh_renewed=renewed)
+    of = replace(ADOPTED, refresh_expires_at=end, refresh_renewed=renewed)
     following = next_warning(of, now)
     if following is None:
         assert warnings_due(of, now) in (0, 3)

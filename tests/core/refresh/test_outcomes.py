@@ -1,24 +1,20 @@
-"""Properties of what an exchange does to a grant, and the table of docs/protocol.md section 6."""
+"""The grant after a token request: examples and properties (docs/protocol.md 4.5, 5)."""
 
-import json
-import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csidriver.core import annotations
-from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.oauth.failure_reason import Consumption, FailureReason
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import MAX_LIFETIME, UNLIMITED, Issuer
-from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure
-from csidriver.core.refresh.commit import Conflict, classify_conflict
-from csidriver.core.refresh.failures import FAILURE_RULES, RetryPolicy
-from csidriver.core.refresh.grant import Grant, adopt, with_intent
+from csidriver.core.refresh.grant import (
+    Grant,
+    sendable_refresh_token,
+    with_intent,
+)
 from csidriver.core.refresh.outcomes import (
     after_failure,
     after_success,
@@ -26,63 +22,20 @@ from csidriver.core.refresh.outcomes import (
     without_refused_scope,
 )
 from csidriver.core.refresh.schedule import min_interval
-from csidriver.core.refresh.source import Source
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Status
-from csidriver.errors import InvalidSecret
-from tests.core.oauth.test_token_document import objects
-from tests.core.refresh.test_grant import GRANT, INTENT, NOW, document, source
-
-PROTOCOL = Path(__file__).parents[3] / "docs" / "protocol.md"
-ISSUERS = st.sampled_from(
-    [
-        Issuer("cern", "https://auth.example"),
-        Issuer("cern", "https://auth.example", scope="read"),
-        Issuer("cern", token_endpoint="https://auth.example/token"),
-        Issuer("cern", "https://auth.example", reuse=30.0),
-        Issuer("cern", "https://auth.example", reuse=UNLIMITED),
-        Issuer("cern", "https://auth.example", min_lead=1e6),
-    ]
+from csidriver.core.status import Status, TokenWarning
+from tests.core.refresh.grants import (
+    ADOPTED,
+    AFTER,
+    INTENT,
+    ISSUERS,
+    LIVE,
+    UNIT,
+    jwt,
+    token_document,
 )
-UNIT = st.floats(0.0, 1.0, exclude_max=True)
-PROVES = {
-    "not sent": Consumption.NOT_SENT,
-    "not consumed": Consumption.NOT_CONSUMED,
-    "unknown": Consumption.UNKNOWN,
-}
-NEXT = {
-    RetryPolicy.BACKOFF: ("backoff", "section 4"),
-    RetryPolicy.RETRY_AFTER: ("Retry-After, at most 1 h",),
-    RetryPolicy.FIVE_MINUTES: ("5 min",),
-    RetryPolicy.THREE_QUICK: ("3 quick, then 30 min",),
-    RetryPolicy.HOURLY: ("1 h", "once at once without the configured scope, else 1 h"),
-    RetryPolicy.ONE_QUICK: ("once at once, then 1 h",),
-    RetryPolicy.FIVE_QUICK: ("5 quick, then 1 h",),
-    RetryPolicy.ONCE_LATER: ("once after 5 min",),
-    RetryPolicy.NEVER: ("a new token only",),
-}
-
-
-def rows() -> list[tuple[str, str, str, str]]:
-    """Signal, what it proves, status and next attempt, as the document has them."""
-    text = PROTOCOL.read_text(encoding="utf-8")
-    table = text[text.index("| reason (metric label") :].split("\n\n")[0]
-    lines = [re.split(r"\s*\|\s*", line.strip("| ")) for line in table.splitlines()[2:]]
-    return [(line[0].strip("`"), line[2], line[3], line[4]) for line in lines]
-
-
-def test_every_signal_has_its_row() -> None:
-    assert sorted(row[0] for row in rows()) == sorted(signal.value for signal in FailureReason)
-
-
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
-def test_the_table_says_what_the_code_does(row: tuple[str, str, str, str]) -> None:
-    signal, proves, status, following = row
-    meaning = FAILURE_RULES[FailureReason(signal)]
-    assert FailureReason(signal).consumption is PROVES[proves]
-    assert meaning.status.value == status
-    assert following in NEXT[meaning.retry_policy]
-
+from tests.core.refresh.world import ISSUER
+from tests.core.refresh.world import START as NOW
 
 HOSTILE: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from([0, -1, 1, None, "300", "soon", 1e12, True, [], 1e308, -0.0, 0.5]),
@@ -96,7 +49,9 @@ def test_no_lifetime_makes_a_hot_loop_or_a_refresh_that_never_comes(
     expires_in: Any, refresh_expires_in: Any, u: float, issuer: Issuer
 ) -> None:
     """F17."""
-    reply = document(access_token="a", expires_in=expires_in, refresh_expires_in=refresh_expires_in)
+    reply = token_document(
+        access_token="a", expires_in=expires_in, refresh_expires_in=refresh_expires_in
+    )
     after = after_success(INTENT, reply, NOW, issuer, u)
     assert after.status is Status.READY
     assert 1 <= after.lifetime <= MAX_LIFETIME + 1e-3
@@ -117,7 +72,7 @@ def grants() -> st.SearchStrategy[Grant]:
             issued_at=issued,
             expires_at=issued + life,
         ),
-        st.sampled_from([GRANT, INTENT, with_intent(INTENT, "n2", "pod-1", NOW - 100, 60.0)]),
+        st.sampled_from([ADOPTED, INTENT, with_intent(INTENT, "n2", "pod-1", NOW - 100, 60.0)]),
         st.sampled_from([Status.READY, Status.UNCERTAIN, Status.NEEDS_REAUTH, Status.PENDING]),
         st.integers(0, 10),
         st.none() | st.sampled_from(FailureReason),
@@ -175,7 +130,7 @@ def test_a_new_configuration_only_ever_hastens_and_only_once(
     ],
 )
 def test_what_no_configuration_can_mend_is_not_hastened(signal: FailureReason) -> None:
-    grant = replace(GRANT, failure_reason=signal, fingerprint="before", next_refresh=NOW + 1800)
+    grant = replace(ADOPTED, failure_reason=signal, fingerprint="before", next_refresh=NOW + 1800)
     assert reschedule_if_obsolete(grant, Issuer("cern", "https://auth.example"), NOW) == grant
 
 
@@ -188,70 +143,118 @@ def test_a_request_differs_from_the_configuration_in_a_refused_scope_alone(
     assert without_refused_scope(grant, issuer) == issuer
 
 
-def histories() -> st.SearchStrategy[list[str]]:
-    """What others may do to a grant while our exchange is under way."""
-    return st.lists(
-        st.sampled_from(["label", "intent", "refuse", "rotate", "renew", "reseed"]), max_size=6
+class TestSucceed:
+    def test_expiry_counts_from_before_sending(self) -> None:
+        reply = token_document(access_token="a", refresh_token="r", expires_in=600)
+        after = after_success(replace(INTENT, failures=5), reply, NOW, ISSUER, 0.0)
+        assert (after.issued_at, after.expires_at) == (NOW, NOW + 600)
+        assert after.document.value("expires_at") == NOW + 600
+        assert after.intent is None
+        assert (after.status, after.warning, after.failures) == (Status.READY, "", 0)
+        assert after.spent == (LIVE,)
+
+    @pytest.mark.parametrize("expires_in", [0, -1, "soon", None, 1e12, 400 * 86400 + 1])
+    def test_a_hostile_lifetime_is_replaced_with_a_warning(self, expires_in: Any) -> None:
+        reply = token_document(access_token="a", expires_in=expires_in)
+        after = after_success(INTENT, reply, NOW, ISSUER, 0.0)
+        assert after.lifetime == ISSUER.default_lifetime
+        assert after.warning == TokenWarning.DEFAULT_LIFETIME.value
+
+    def test_the_shorter_of_reply_and_jwt_counts(self) -> None:
+        reply = token_document(access_token=jwt(NOW, NOW + 120), expires_in=600)
+        assert after_success(INTENT, reply, NOW, ISSUER, 0.0).lifetime == 120
+
+    def test_an_unchanged_token_is_not_spent(self) -> None:
+        reply = token_document(access_token="a", refresh_token="seed")
+        assert after_success(INTENT, reply, NOW, ISSUER, 0.0).spent == ()
+
+    def test_a_server_with_a_grace_window_may_hand_an_old_token_out_again(self) -> None:
+        rotated = after_success(
+            ADOPTED, token_document(access_token="a", refresh_token="r"), NOW, ISSUER, 0.0
+        )
+        back = after_success(
+            rotated, token_document(access_token="a", refresh_token="seed"), NOW, ISSUER, 0.0
+        )
+        assert back.live_hash == LIVE
+        assert LIVE not in back.spent
+        assert sendable_refresh_token(back) is not None
+
+    def test_without_a_usable_access_token_the_refresh_token_is_kept(self) -> None:
+        after = after_success(
+            INTENT, token_document(access_token="a b", refresh_token="r"), NOW, ISSUER, 0.0
+        )
+        assert after.document.refresh_token == Sensitive("r")
+        assert after.status is Status.MISCONFIGURED
+        assert after.next_refresh is not None
+        assert after.next_refresh > NOW
+
+    @pytest.mark.parametrize("token_type", ["bearer", "BEARER", None])
+    def test_bearer_in_any_case(self, token_type: str | None) -> None:
+        reply = token_document(access_token="a", token_type=token_type)
+        assert after_success(INTENT, reply, NOW, ISSUER, 0.0).status is Status.READY
+
+
+class TestFail:
+    def test_trouble_of_the_issuer_is_quiet_while_the_token_lives(self) -> None:
+        grant = replace(AFTER, issued_at=NOW, expires_at=NOW + 3600)
+        early = after_failure(grant, Failure(FailureReason.UNREACHABLE), NOW, ISSUER, 0.0)
+        assert (early.status, early.message) == (grant.status, grant.message)
+        late = after_failure(grant, Failure(FailureReason.UNREACHABLE), NOW + 3300, ISSUER, 0.0)
+        assert late.status is Status.ISSUER_UNAVAILABLE
+
+    def test_a_server_that_never_rotates_has_no_unknown_outcome(self) -> None:
+        unlimited = replace(ISSUER, reuse=UNLIMITED)
+        after = after_failure(ADOPTED, Failure(FailureReason.NO_ANSWER), NOW, unlimited, 0.0)
+        assert after.status is Status.ISSUER_UNAVAILABLE
+        assert after.next_refresh is not None
+
+    def test_a_second_unknown_outcome_waits_for_a_human_where_nobody_can_be_asked(self) -> None:
+        silent = Issuer("cern", token_endpoint="https://auth.example/token")
+        second = with_intent(INTENT, "n2", "pod-1", NOW, 60.0)
+        after = after_failure(second, Failure(FailureReason.NO_ANSWER), NOW, silent, 0.0)
+        assert (after.status, after.next_refresh) == (Status.UNCERTAIN, None)
+
+    def test_unknown_without_an_intent_waits_for_a_human(self) -> None:
+        after = after_failure(ADOPTED, Failure(FailureReason.NO_ANSWER), NOW, ISSUER, 0.0)
+        assert (after.status, after.next_refresh) == (Status.UNCERTAIN, None)
+
+    @pytest.mark.parametrize(
+        "signal",
+        [
+            s
+            for s in FailureReason
+            if s not in (FailureReason.INVALID_GRANT, FailureReason.LOGIN_REQUIRED)
+        ],
     )
-
-
-def happened(grant: Grant, history: list[str], issuer: Issuer) -> Grant:
-    for number, event in enumerate(history):
-        if event == "intent":
-            grant = with_intent(grant, f"peer-{number}", "pod-2", NOW, 60.0)
-        elif event == "refuse":
-            grant = after_failure(grant, Failure(FailureReason.FORBIDDEN), NOW, issuer, 0.0)
-        elif event == "rotate":
-            fresh = document(access_token="a", refresh_token=f"theirs-{number}")
-            grant = after_success(grant, fresh, NOW, issuer, 0.0)
-        elif event == "renew":
-            grant = after_success(grant, document(access_token="b"), NOW, issuer, 0.0)
-        elif event == "reseed":
-            grant = adopt(source(f"human-{number}"), issuer, NOW + number, grant)
-    return grant
-
-
-@given(histories(), st.booleans(), ISSUERS)
-def test_a_commit_is_rebased_exactly_when_nobody_else_got_tokens_or_a_login(
-    history: list[str],
-    rotates: bool,  # noqa: FBT001 - hypothesis
-    issuer: Issuer,
-) -> None:
-    """Section 4.6: a reply in hand is never dropped for anything less."""
-    fields = {"access_token": "mine"} | ({"refresh_token": "mine"} if rotates else {})
-    after = after_success(INTENT, document(**fields), NOW, issuer, 0.0)
-    stored = happened(INTENT, history, issuer)
-    conflict = classify_conflict(stored, INTENT, after)
-    theirs = {"rotate", "renew", "reseed"} & set(history)
-    assert (conflict is Conflict.REBASE) is not bool(theirs)
-    if conflict is Conflict.ARRIVED:
-        assert (stored.live_hash, stored.generation) == (after.live_hash, after.generation)
-    if theirs:
-        assert stored.generation >= after.generation
-    if history[-1:] == ["reseed"]:
-        assert conflict is Conflict.RESEEDED
-
-
-@given(objects(), objects())
-def test_a_mirror_that_is_written_can_be_read_back_as_a_source(
-    old: tuple[str, dict[str, str]], said: tuple[str, dict[str, str]]
-) -> None:
-    def secret(text: str) -> Secret:
-        texts = {"oauth": text, "clientID": "my-app"}
-        return Secret(
-            "ns",
-            "name",
-            annotations={annotations.IS_TOKEN: "true"},
-            data={key: Sensitive(value) for key, value in texts.items()},
+    def test_only_a_refused_repetition_is_a_lost_rotation(self, signal: FailureReason) -> None:
+        second = with_intent(INTENT, "n2", "pod-1", NOW, 60.0)
+        assert after_failure(second, Failure(signal), NOW, ISSUER, 0.0).status is Status.UNCERTAIN
+        lost = after_failure(second, Failure(FailureReason.INVALID_GRANT), NOW, ISSUER, 0.0)
+        assert (lost.status, lost.next_refresh) == (Status.LOST_ROTATION, None)
+        assert (
+            after_failure(INTENT, Failure(signal), NOW, ISSUER, 0.0).status
+            is not Status.LOST_ROTATION
         )
 
-    try:
-        seed = Source.parse(secret(old[0]))
-    except InvalidSecret:
-        return
-    reply, _ = TokenDocument.parse(Sensitive(said[0]))
-    merged = seed.document.merge(reply, NOW)
-    mirror = Source.parse(secret(merged.to_json().reveal()))
-    assert merged.is_mirrorable
-    assert mirror.refresh_token == (reply.refresh_token or seed.refresh_token)
-    assert json.loads(merged.to_json().reveal())["expires_at"] == NOW
+    def test_a_repetition_that_demands_a_login_says_so(self) -> None:
+        second = with_intent(INTENT, "n2", "pod-1", NOW, 60.0)
+        after = after_failure(second, Failure(FailureReason.LOGIN_REQUIRED), NOW, ISSUER, 0.0)
+        assert (after.status, after.next_refresh) == (Status.NEEDS_REAUTH, None)
+
+    def test_quick_tries_are_not_used_up_by_an_outage_before_them(self) -> None:
+        grant = ADOPTED
+        for _ in range(6):
+            grant = after_failure(grant, Failure(FailureReason.UNREACHABLE), NOW, ISSUER, 0.0)
+        after = after_failure(grant, Failure(FailureReason.INVALID_CLIENT), NOW, ISSUER, 0.0)
+        assert after.next_refresh is not None
+        assert after.next_refresh - NOW < 60
+
+    @pytest.mark.parametrize("signal", FailureReason)
+    def test_a_failure_takes_nothing_away(self, signal: FailureReason) -> None:
+        after = after_failure(INTENT, Failure(signal), NOW, ISSUER, 0.5)
+        assert after.document == INTENT.document
+        assert (after.generation, after.seeds, after.spent) == (
+            INTENT.generation,
+            INTENT.seeds,
+            INTENT.spent,
+        )

@@ -9,17 +9,14 @@ import pytest
 
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_response import Failure, Success
-from csidriver.core.refresh import effects, grant_secret
-from csidriver.core.refresh.effects import Effect, RequestToken, SpoolEntry, SpoolRead, SpoolWrite
-from csidriver.core.refresh.grant import with_intent
+from csidriver.core.refresh import effects
+from csidriver.core.refresh.effects import Effect, RequestToken, SpoolEntry, SpoolWrite
 from csidriver.core.status import Status
 from csidriver.errors import DriverError, SpoolFailed, StoreConflict, StoreUnavailable
 from tests.core.refresh.assertions import (
-    GRANT,
     LIFE,
     companion,
-    crash,
-    delete,
+    count,
     document,
     fail_next,
     grant,
@@ -27,15 +24,7 @@ from tests.core.refresh.assertions import (
     live,
     once,
 )
-from tests.core.refresh.world import ISSUER, LOST_BEFORE, START, Crashed, Process, World, answer
-
-
-def any_sent(world: World) -> bool:
-    return any(isinstance(e, RequestToken) for e in world.done)
-
-
-def count(world: World, kind: type[Effect[Any]]) -> int:
-    return sum(isinstance(e, kind) for e in world.done)
+from tests.core.refresh.world import ISSUER, START, Process, World, answer
 
 
 class TestSlots:
@@ -112,145 +101,6 @@ class TestSlots:
         world.before = once(lambda e: isinstance(e, SpoolWrite), freeze)
         process.visit()
         assert (world.server.presented, world.slots) == ([], [])
-
-
-class TestStepAside:
-    def test_a_commit_steps_aside_once_before_it_waits(self, process: Process) -> None:
-        world, left = process.world, 5
-
-        def before(effect: Effect[Any]) -> None:
-            nonlocal left
-            if left and is_commit(effect):
-                left -= 1
-                raise StoreUnavailable("down")
-
-        world.before = before
-        process.visit()
-        assert live(world) == "alice-1"
-        assert count(world, effects.YieldWorker) == 1
-        order = [type(e) for e in world.done]
-        assert order.index(effects.YieldWorker) < order.index(effects.Wait)
-
-    def test_one_that_succeeds_at_once_does_not(self, running: Process) -> None:
-        assert count(running.world, effects.YieldWorker) == 0
-
-    def test_waits_grow_while_reading_after_a_conflict_fails(self, process: Process) -> None:
-        world, left = process.world, 5
-
-        def before(effect: Effect[Any]) -> None:
-            nonlocal left
-            if left and is_commit(effect):
-                raise StoreConflict("moved")
-            if left and isinstance(effect, effects.GetSecret) and any_sent(world):
-                left -= 1
-                raise StoreUnavailable("down")
-
-        world.before = before
-        process.visit()
-        waits = [e.seconds for e in world.done if isinstance(e, effects.Wait)]
-        assert waits == [0.3125, 0.625, 1.25, 2.5, 5.0]
-
-
-class TestForeignIntent:
-    @pytest.mark.parametrize("offset", [-3600.0, -90.0, 0.0, 90.0, 3600.0])
-    def test_its_age_does_not_depend_on_the_clocks_of_replicas(
-        self, world: World, offset: float
-    ) -> None:
-        """F2, F3: a peer whose clock is ahead must not take over what is in flight."""
-        first, peer = Process(world), Process(world, holder="pod-2")
-        world.offsets["pod-2"] = offset
-        world.after = once(lambda e: isinstance(e, SpoolWrite), crash)
-        with pytest.raises(Crashed):
-            first.visit()
-        world.now += 20
-        peer.visit()
-        assert peer.known.next_reconcile == pytest.approx(peer.clock + 40)
-        peer.work(39)
-        assert grant(world).status is not Status.UNCERTAIN
-        peer.work(2)
-        assert grant(world).status is Status.UNCERTAIN
-
-    def test_its_age_goes_on_while_this_process_knows_it(self, world: World) -> None:
-        first, peer = Process(world), Process(world, holder="pod-2")
-        world.after = once(lambda e: isinstance(e, SpoolWrite), crash)
-        with pytest.raises(Crashed):
-            first.visit()
-        peer.visit()
-        reads = count(world, effects.GetSecret)
-        world.now += 61
-        peer.visit()
-        assert count(world, effects.GetSecret) == reads
-        assert grant(world).status is Status.UNCERTAIN
-
-    def test_without_an_age_its_own_word_counts(self, world: World) -> None:
-        world.ages = False
-        first, peer = Process(world), Process(world, holder="pod-2")
-        world.after = once(lambda e: isinstance(e, SpoolWrite), crash)
-        with pytest.raises(Crashed):
-            first.visit()
-        world.now += 20
-        assert peer.visit().next_reconcile == START + 60
-
-    def test_one_for_another_token_is_void(self, running: Process) -> None:
-        world = running.world
-        announced = with_intent(grant(world), "nonce", "pod-9", world.now, 1e6)
-        assert announced.intent is not None
-        void = replace(announced, intent=replace(announced.intent, refresh_token_hash="another"))
-        world._store(replace(world.secrets[GRANT], data=grant_secret.to_data(void)))
-        fresh = Process(world)
-        fresh.restart()
-        fresh.visit()
-        fresh.work(LIFE)
-        assert world.server.tokens() == ["alice-0", "alice-1"]
-
-    def test_a_window_is_counted_by_this_processs_clock(self, world: World) -> None:
-        """The first send is 100 s ago, though the peer's clock calls that the future."""
-        window = replace(ISSUER, reuse=90.0, token_endpoint="https://auth.example/token")
-        first = Process(world, issuer=window)
-        world.offsets["pod-1"] = 3600.0
-        world.after = once(lambda e: isinstance(e, RequestToken), crash)
-        with pytest.raises(Crashed):
-            first.visit()
-        world.now += 100
-        peer = Process(world, holder="pod-2", issuer=window)
-        peer.visit()
-        peer.work(5)
-        assert len(world.server.presented) == 1
-
-
-class TestSpool:
-    def test_an_entry_that_cannot_be_read_is_waited_for_and_then_uncertain(
-        self, process: Process
-    ) -> None:
-        world = process.world
-        world.server.script.append(LOST_BEFORE)
-        world.after = once(lambda e: isinstance(e, RequestToken), crash)
-        with pytest.raises(Crashed):
-            process.visit()
-        fail_next(world, SpoolRead, SpoolFailed("torn"), times=10**6)
-        survivor = Process(world)
-        with pytest.raises(SpoolFailed):
-            survivor.visit()
-        world.now += 61
-        survivor.visit()
-        assert companion(world).status is Status.UNCERTAIN
-        survivor.work(LIFE / 2)
-        assert live(world) == "alice-1"
-        assert world.server.tokens() == ["alice-0", "alice-0"]
-
-    def test_a_reply_that_can_be_read_again_is_stored(self, process: Process) -> None:
-        world = process.world
-        world.after = once(lambda e: isinstance(e, SpoolWrite) and e.entry.reply is not None, crash)
-        with pytest.raises(Crashed):
-            process.visit()
-        fail_next(world, SpoolRead, SpoolFailed("busy"))
-        survivor = Process(world)
-        with pytest.raises(SpoolFailed):
-            survivor.visit()
-        world.now += 300
-        survivor.visit()
-        assert live(world) == "alice-1"
-        assert len(world.server.presented) == 1
 
 
 class TestScope:
@@ -413,21 +263,6 @@ def test_a_backoff_ends_with_a_success(running: Process) -> None:
     running.work(LIFE + 300)
     assert live(world) == "alice-2"
     assert (grant(world).failures, grant(world).failure_reason) == (0, None)
-
-
-def test_a_reply_in_hand_outlives_a_grant_deleted_and_an_outage(process: Process) -> None:
-    world, left = process.world, [StoreUnavailable("down"), StoreUnavailable("down")]
-
-    def before(effect: Effect[Any]) -> None:
-        if any_sent(world) and left and isinstance(effect, effects.CreateSecret):
-            raise left.pop()
-
-    world.before = before
-    world.after = once(lambda e: isinstance(e, RequestToken), lambda: delete(world, GRANT))
-    process.visit()
-    assert left == []
-    assert live(world) == "alice-1"
-    assert world.server.tokens() == ["alice-0"]
 
 
 def test_an_entry_names_what_was_sent() -> None:

@@ -1,0 +1,38 @@
+from typing import Any
+
+import pytest
+
+from csidriver.core.refresh.effects import Effect, Nonce, Now, drive
+from csidriver.core.refresh.state import Effects
+from csidriver.errors import StoreConflict, StoreUnavailable
+
+
+def steps() -> Effects[str]:
+    try:
+        now = yield from Now()
+    except StoreConflict:
+        now = 0.0
+    nonce = yield from Nonce()
+    return f"{nonce} at {now}"
+
+
+def test_each_effect_gets_its_result() -> None:
+    results = {Now: 5.0, Nonce: "n1"}
+    assert drive(steps(), lambda effect: results[type(effect)]) == "n1 at 5.0"
+
+
+def test_a_driver_error_is_thrown_into_the_generator() -> None:
+    def perform(effect: Effect[Any]) -> str:
+        if isinstance(effect, Now):
+            raise StoreConflict("moved")
+        return "n1"
+
+    assert drive(steps(), perform) == "n1 at 0.0"
+
+
+def test_an_error_that_the_generator_does_not_handle_ends_it() -> None:
+    def perform(_: Effect[Any]) -> str:
+        raise StoreUnavailable("down")
+
+    with pytest.raises(StoreUnavailable):
+        drive(steps(), perform)

@@ -1,0 +1,108 @@
+"""A grant as a Secret, and back."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from csidriver.core import annotations
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.token_response import Failure
+from csidriver.core.refresh import grant_secret
+from csidriver.core.refresh.grant import (
+    Grant,
+)
+from csidriver.core.refresh.outcomes import after_failure
+from csidriver.core.refresh.source import Client
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import InvalidSecret
+from tests.core.refresh.assertions import (
+    GRANT,
+)
+from tests.core.refresh.grants import (
+    ADOPTED,
+    AFTER,
+    INTENT,
+)
+from tests.core.refresh.world import ISSUER, REF, Process
+from tests.core.refresh.world import START as NOW
+
+
+class TestCustody:
+    @pytest.mark.parametrize(
+        "grant",
+        [
+            pytest.param(ADOPTED, id="new"),
+            pytest.param(INTENT, id="with intent"),
+            pytest.param(AFTER, id="refreshed"),
+            pytest.param(
+                after_failure(INTENT, Failure(FailureReason.NO_ANSWER), NOW, ISSUER, 0.0),
+                id="uncertain",
+            ),
+            pytest.param(replace(AFTER, next_refresh=None, warning="W", message="é"), id="stopped"),
+            pytest.param(
+                replace(ADOPTED, client=Client("public", Sensitive("")), source_version="7"),
+                id="public client",
+            ),
+        ],
+    )
+    def test_round_trip_through_a_manifest(self, grant: Grant) -> None:
+        manifest = grant_secret.to_secret(grant, "oauth2-csi").to_manifest()
+        assert grant_secret.from_secret(Secret.from_manifest(manifest)) == grant
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param({"document": None}, id="no document"),
+            pytest.param({"document": "rt-secret"}, id="document no json"),
+            pytest.param({"state": None}, id="no state"),
+            pytest.param({"state": "rt-secret"}, id="state no json"),
+            pytest.param({"state": "[]"}, id="state no object"),
+            pytest.param({"state": "{}"}, id="state empty"),
+            pytest.param({"state": '{"version": 2}'}, id="another version"),
+            pytest.param({"state": '{"version": []}'}, id="version no number"),
+            pytest.param({"clientID": None}, id="no client"),
+            pytest.param({"clientSecret": None}, id="no client secret"),
+        ],
+    )
+    def test_a_damaged_one_is_refused_without_quoting(self, change: dict[str, str | None]) -> None:
+        stored = grant_secret.to_secret(ADOPTED, "oauth2-csi")
+        texts = {key: value.reveal() for key, value in stored.data.items()} | change
+        data = {key: Sensitive(text) for key, text in texts.items() if text is not None}
+        self.refused(replace(stored, data=data))
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            *[(key, None) for key in ("source", "issuer", "generation", "seeds", "status")],
+            *[(key, "rt-secret") for key in ("source", "generation", "issuedAt", "status")],
+            *[(key, 5) for key in ("source", "issuer", "seeds", "spent", "intent", "status")],
+            ("intent", {"nonce": "rt-secret"}),
+            ("nextRefresh", "rt-secret"),
+        ],
+    )
+    def test_damaged_state(self, key: str, value: Any) -> None:
+        stored = grant_secret.to_secret(ADOPTED, "oauth2-csi")
+        state = json.loads(stored.data["state"].reveal()) | {key: value}
+        self.refused(replace(stored, data={**stored.data, "state": Sensitive(json.dumps(state))}))
+
+    def test_another_type_is_refused(self) -> None:
+        self.refused(replace(grant_secret.to_secret(ADOPTED, "oauth2-csi"), type="Opaque"))
+
+    def refused(self, secret: Secret) -> None:
+        with pytest.raises(InvalidSecret) as caught:
+            grant_secret.from_secret(secret)
+        assert "rt-secret" not in str(caught.value)
+        assert REF.grant in str(caught.value)
+
+    def test_the_secret_names_its_source(self) -> None:
+        stored = grant_secret.to_secret(ADOPTED, "oauth2-csi")
+        assert stored.annotations[annotations.SOURCE_NAME] == REF.name
+        assert (stored.namespace, stored.name) == ("oauth2-csi", f"grant-{REF.id}")
+
+
+def test_a_grant_secret_says_whose_it_is(running: Process) -> None:
+    stored: Secret = running.world.secrets[GRANT]
+    assert grant_secret.from_secret(stored).ref == REF

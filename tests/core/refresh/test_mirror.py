@@ -1,0 +1,150 @@
+"""The mirror, the annotations and the Events of a source (docs/protocol.md 4.7)."""
+
+import json
+from dataclasses import replace
+
+from hypothesis import given
+
+from csidriver.core import annotations
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.refresh import effects
+from csidriver.core.refresh.effects import (
+    PatchSecret,
+)
+from csidriver.core.refresh.source import Source
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import Status
+from csidriver.errors import (
+    InvalidSecret,
+    StoreConflict,
+    StoreRefused,
+)
+from tests.core.oauth.test_token_document import objects
+from tests.core.refresh.assertions import (
+    LIFE,
+    companion,
+    document,
+    fail_next,
+    grant,
+    live,
+    mirrored,
+    note,
+    presented_twice,
+    reasons,
+)
+from tests.core.refresh.world import (
+    REF,
+    Process,
+    answer,
+)
+from tests.core.refresh.world import START as NOW
+
+
+class TestMirrorAndCompanion:
+    def test_a_refused_mirror_is_a_warning_and_the_token_keeps_rotating(
+        self, process: Process
+    ) -> None:
+        world = process.world
+        world.immutable.add(REF)
+        process.visit()
+        assert note(world, annotations.WARNING) == "MirrorRefused"
+        assert note(world, annotations.STATUS) == "Ready"
+        assert reasons(world) == ["Pending", "Ready", "MirrorRefused"]
+        process.work(2 * LIFE)
+        assert mirrored(world) == "alice-0"
+        assert live(world) != "alice-1"
+        assert companion(world).generation == grant(world).generation
+        world.immutable.clear()
+        process.work(601)
+        assert mirrored(world) == live(world)
+        assert note(world, annotations.WARNING) == ""
+        assert presented_twice(world) == []
+
+    def test_a_mirror_too_large_to_be_read_back_is_not_written(self, running: Process) -> None:
+        """Our own mirror must never make its source Invalid."""
+        world = running.world
+        large = {"refresh_token": "big", "access_token": "a", "expires_in": LIFE, "x": "y" * 2**18}
+        world.server.script.append(answer(200, large))
+        world.server.families["big"] = ["big"]
+        running.work(LIFE)
+        assert live(world) == "big"
+        assert mirrored(world) == "alice-1"
+        assert note(world, annotations.WARNING) == "MirrorRefused"
+        assert note(world, annotations.STATUS) == "Ready"
+        Process(world).visit()
+        assert live(world) == "big"
+        assert note(world, annotations.STATUS) == "Ready"
+
+    def test_whoever_restored_an_old_seed_is_named(self, running: Process) -> None:
+        world = running.world
+        stored = world.apply(document("alice-0"))
+        world._store(replace(stored, manager="argocd-controller"))
+        running.visit(event=True)
+        told = [e for e in world.done if isinstance(e, effects.EmitEvent)][-1]
+        assert told.reason == "OldSeedRestored"
+        assert "'argocd-controller'" in told.message
+
+    def test_a_backend_that_does_not_say_who_did_it_names_nobody(self, running: Process) -> None:
+        world = running.world
+        world._store(replace(world.apply(document("alice-0")), manager=""))
+        running.visit(event=True)
+        told = [e for e in world.done if isinstance(e, effects.EmitEvent)][-1]
+        assert "written by" not in told.message
+
+    def test_a_source_that_refuses_even_annotations_stops_nothing(self, process: Process) -> None:
+        world = process.world
+        fail_next(world, PatchSecret, StoreRefused("policy"), times=10**6, on=REF.name)
+        process.visit()
+        process.work(2 * LIFE)
+        assert len(world.server.families["alice"]) > 2
+        assert companion(world).status is Status.READY
+        assert reasons(world) == ["MirrorRefused"], (
+            "an Event is all that is left, and one is enough"
+        )
+
+    def test_an_event_is_not_repeated_when_the_write_has_to_be(self, process: Process) -> None:
+        world = process.world
+        fail_next(world, PatchSecret, StoreConflict("moved"), times=3, on=REF.name)
+        process.visit()
+        process.work(10)
+        assert reasons(world).count("Pending") <= 1
+        assert reasons(world).count("Ready") == 1
+
+
+class TestConflictsAndOutages:
+    def test_a_refused_mirror_and_then_a_broken_edit_is_no_hot_loop(self, process: Process) -> None:
+        world = process.world
+        world.immutable.add(REF)
+        process.visit()
+        assert note(world, annotations.WARNING) == "MirrorRefused"
+        world.apply("no JSON")
+        process.visit(event=True)
+        process.work(3 * LIFE)
+        assert note(world, annotations.STATUS) == "Invalid"
+        assert companion(world).status is Status.READY
+
+
+@given(objects(), objects())
+def test_a_mirror_that_is_written_can_be_read_back_as_a_source(
+    old: tuple[str, dict[str, str]], said: tuple[str, dict[str, str]]
+) -> None:
+    def secret(text: str) -> Secret:
+        texts = {"oauth": text, "clientID": "my-app"}
+        return Secret(
+            "ns",
+            "name",
+            annotations={annotations.IS_TOKEN: "true"},
+            data={key: Sensitive(value) for key, value in texts.items()},
+        )
+
+    try:
+        seed = Source.parse(secret(old[0]))
+    except InvalidSecret:
+        return
+    reply, _ = TokenDocument.parse(Sensitive(said[0]))
+    merged = seed.document.merge(reply, NOW)
+    mirror = Source.parse(secret(merged.to_json().reveal()))
+    assert merged.is_mirrorable
+    assert mirror.refresh_token == (reply.refresh_token or seed.refresh_token)
+    assert json.loads(merged.to_json().reveal())["expires_at"] == NOW

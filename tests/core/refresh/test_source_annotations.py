@@ -1,0 +1,52 @@
+from dataclasses import replace
+
+import pytest
+
+from csidriver.core import annotations
+from csidriver.core.refresh.source_annotations import (
+    StatusOverride,
+    hides_failures,
+    parse_warnings,
+    status_annotations,
+)
+from csidriver.core.status import Status, TokenWarning
+from tests.core.refresh.grants import ADOPTED, AFTER
+
+
+def test_a_source_without_a_grant_is_pending() -> None:
+    shown = status_annotations(None, None, mirror_refused=False)
+    assert shown[annotations.STATUS] == "Pending"
+    assert shown[annotations.EXPIRES_AT] is shown[annotations.NEXT_REFRESH] is None
+
+
+def test_an_override_hides_the_status_of_the_grant_and_not_its_times() -> None:
+    override = StatusOverride(Status.INVALID, "broken")
+    shown = status_annotations(AFTER, override, mirror_refused=False)
+    assert (shown[annotations.STATUS], shown[annotations.MESSAGE]) == ("Invalid", "broken")
+    assert shown[annotations.EXPIRES_AT]
+
+
+def test_a_refused_mirror_is_the_reason_for_an_old_seed() -> None:
+    grant = replace(ADOPTED, warning=TokenWarning.OLD_SEED_RESTORED.value, expiry_warnings=1)
+    shown = status_annotations(grant, None, mirror_refused=True)
+    assert shown[annotations.WARNING] == "MirrorRefused, RefreshTokenExpiring"
+    assert set(parse_warnings(shown)) == {
+        TokenWarning.MIRROR_REFUSED,
+        TokenWarning.REFRESH_TOKEN_EXPIRING,
+    }
+
+
+def test_foreign_words_are_no_warnings() -> None:
+    assert parse_warnings({annotations.WARNING: "mine, TrailingBytes"}) == [
+        TokenWarning.TRAILING_BYTES
+    ]
+
+
+@pytest.mark.parametrize(
+    ("failures", "status", "hidden"),
+    [(0, Status.READY, False), (1, Status.READY, True), (1, Status.UNCERTAIN, False)],
+)
+def test_failures_are_hidden_while_the_status_is_ready(
+    failures: int, status: Status, *, hidden: bool
+) -> None:
+    assert hides_failures(replace(AFTER, failures=failures, status=status)) is hidden
