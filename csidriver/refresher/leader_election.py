@@ -132,7 +132,7 @@ class LeaderElector:
     def _lead(self, stop: threading.Event, work: Callable[[threading.Event], None]) -> None:
         stop_work, done = threading.Event(), threading.Event()
         renewer = threading.Thread(
-            target=self._renew_until_lost, args=(stop, stop_work, done), name="lease"
+            target=self._hold_leadership, args=(stop, stop_work, done), name="leader election"
         )
         self._on_change(True)
         renewer.start()
@@ -142,7 +142,7 @@ class LeaderElector:
             done.set()
             renewer.join()
 
-    def _renew_until_lost(
+    def _hold_leadership(
         self, stop: threading.Event, stop_work: threading.Event, done: threading.Event
     ) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The refresher role: a controller that runs while this process holds the lease and the spool."""
+"""The refresher role: a controller that runs while this process is the leader and has the spool."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ LOCK_SPOOL_EVERY = 0.5
 
 
 class Refresher:
-    """Runs a new controller each time this process gets the lease: another one ran meanwhile."""
+    """Runs a new controller for each term as leader: another process worked in between."""
 
     def __init__(
         self,

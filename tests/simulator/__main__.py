@@ -1,4 +1,4 @@
-"""`python -m tests.simulator SEEDS`: many runs on two processes, and one herd."""
+"""`python -m tests.simulator SEEDS`: many runs on two processes, and one with many tokens."""
 
 import logging
 import sys
@@ -7,17 +7,16 @@ from concurrent.futures import ProcessPoolExecutor
 
 from tests.simulator.simulation import RunResult, simulate
 
-# Most lines of a trace that are of use to a reader.
+# The end of a trace is enough for a reader.
 TRACE_LINES = 150
 
 
 def print_line(line: str) -> None:
-    """One line on the terminal."""
     sys.stdout.write(line + "\n")
 
 
 def run_quietly(seed: int) -> RunResult:
-    """One run; a trace only where something is wrong."""
+    """Simulate one run; keep the trace only if an invariant is violated."""
     logging.disable()
     result = simulate(seed)
     trace = result.trace if result.violations else ()
@@ -25,14 +24,14 @@ def run_quietly(seed: int) -> RunResult:
 
 
 def print_trace(result: RunResult) -> None:
-    """The end of a failing run's trace."""
+    """Print the end of the trace of a failed run."""
     print_line(f"seed {result.parameters.seed}: {result.parameters}")
-    for at, who, what in result.trace[-TRACE_LINES:]:
-        print_line(f"  {at - 1_800_000_000:10.3f} {who:>9} {what}")
+    for at, actor, text in result.trace[-TRACE_LINES:]:
+        print_line(f"  {at - 1_800_000_000:10.3f} {actor:>9} {text}")
 
 
 def main(seeds: int, first: int = 0) -> int:
-    """Run, and say how it went."""
+    """Simulate all runs and print the result; return the exit status."""
     from tests.simulator.many_tokens import simulate_many_tokens  # noqa: PLC0415 - after the arguments were looked at
 
     began = time.monotonic()

@@ -18,7 +18,7 @@ WriteCallback = Callable[[str, Secret | None, Secret | None], None]
 
 @dataclass
 class Cluster:
-    """Everything that is stored. `witness(writer, before, after)` sees each write as it happens."""
+    """All Secrets. Each write calls `on_write(writer, before, after)`."""
 
     loop: EventLoop
     secrets: dict[Key, Secret] = field(default_factory=dict)
@@ -29,18 +29,18 @@ class Cluster:
     writes: int = 0
 
     def read(self, key: Key) -> Secret | None:
-        """A Secret with its age by this server's clock."""
+        """Return a Secret with its age by this server's clock."""
         secret, at = self.secrets.get(key), self.driver_wrote_at.get(key)
         return secret if secret is None or at is None else replace(secret, age=self.loop.now - at)
 
     def create(self, secret: Secret, writer: str) -> Secret:
-        """A new object with a uid of its own."""
+        """Create an object with a new uid."""
         if (secret.namespace, secret.name) in self.secrets:
             raise StoreConflict("exists")
         return self.put(replace(secret, uid=f"uid-{self.writes + 1}"), writer)
 
     def patch(self, base: Secret, patch: SecretPatch, writer: str) -> Secret:
-        """A merge patch at a version."""
+        """Apply a merge patch to an object at its version."""
         key = base.namespace, base.name
         current = self.secrets.get(key)
         if current is None or current.resource_version != base.resource_version:
@@ -53,7 +53,7 @@ class Cluster:
         return self.put(replace(current, annotations=kept, data=data), writer)
 
     def delete(self, base: Secret, writer: str) -> None:
-        """Remove an object at a version; absent is fine."""
+        """Delete an object at its version, if it exists."""
         key = base.namespace, base.name
         current = self.secrets.get(key)
         if current is None:
@@ -79,11 +79,11 @@ class Cluster:
         return stored
 
     def changes(self) -> list[SecretChange]:
-        """All there is, by version only."""
+        """Return the versions of all objects."""
         return [change for key, s in self.secrets.items() if (change := self._change(key, s))]
 
     def refs(self) -> list[SourceRef]:
-        """All sources there are."""
+        """Return all sources."""
         return [SourceRef(*key) for key, s in self.secrets.items() if is_source(s)]
 
     def _notify(self, key: Key, secret: Secret | None) -> None:
@@ -110,6 +110,6 @@ class Cluster:
     token_objects: dict[Key, SourceRef] = field(default_factory=dict)
 
     def add_token(self, ref: SourceRef) -> None:
-        """Whose grant and companion these names are."""
+        """Note whose grant and companion these names are."""
         self.token_objects[names.DRIVER_NAMESPACE, ref.grant] = ref
         self.token_objects[names.TOKENS_NAMESPACE, ref.companion] = ref

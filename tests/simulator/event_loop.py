@@ -1,4 +1,4 @@
-"""Virtual time: one heap of things to do, and the trace of what was done."""
+"""Virtual time: a heap of callbacks, and a trace of what they did."""
 
 import heapq
 import itertools
@@ -10,7 +10,7 @@ START = 1_800_000_000.0
 
 @dataclass
 class EventLoop:
-    """The true time (epoch seconds), which no process reads: each has a clock of its own."""
+    """The true time (epoch seconds), which no process reads: each has its own clock."""
 
     now: float = START
     trace: list[tuple[float, str, str]] = field(default_factory=list)
@@ -19,11 +19,11 @@ class EventLoop:
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def call_at(self, instant: float, callback: Callable[[], None]) -> None:
-        """Have something done, in the order of instants and then of asking."""
+        """Schedule a callback; at the same instant the first one scheduled comes first."""
         heapq.heappush(self._heap, (max(instant, self.now), next(self._order), callback))
 
     def run_until(self, until: float, max_calls: int = 400_000) -> None:
-        """Let time pass; so many acts in one run are a hot loop."""
+        """Let time pass; more callbacks than `max_calls` are a hot loop."""
         for _ in range(max_calls):
             if not self._heap or self._heap[0][0] > until or self.violations:
                 self.now = max(self.now, min(until, self._heap[0][0] if self._heap else until))
@@ -33,10 +33,10 @@ class EventLoop:
         self.report_violation("9: hot loop")
 
     def record(self, actor: str, text: str) -> None:
-        """One line of the trace."""
+        """Append a line to the trace."""
         self.trace.append((self.now, actor, text))
 
     def report_violation(self, text: str) -> None:
-        """An invariant does not hold; its number comes first."""
+        """Report that an invariant does not hold; the text begins with its number."""
         self.violations.append(text)
         self.record("VIOLATION", text)

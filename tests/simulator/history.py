@@ -1,4 +1,4 @@
-"""What has happened to one token so far, told by what was stored and sent."""
+"""The history of one token, derived from what was stored and sent."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ Process = tuple[str, int]
 
 @dataclass
 class InFlightRequest:
-    """A token on its way. `excused`: its process was frozen meanwhile."""
+    """A token request under way. `excused`: its process was frozen during it."""
 
     token: str
     since: float
@@ -20,9 +20,9 @@ class InFlightRequest:
 
 @dataclass
 class TokenHistory:
-    """One token's. `humans` are tokens that people wrote, `wanted` the one that is to be adopted.
+    """The history of a token. `user_tokens`: refresh tokens that users wrote, `to_adopt`: the last.
 
-    `disturbed`: since this token is live, a process died or stood still.
+    `disturbed`: a process has died or frozen since the present refresh token is live.
     """
 
     live: str = ""
@@ -53,7 +53,7 @@ class TokenHistory:
     sent: list[float] = field(default_factory=list)
 
     def reset(self) -> None:
-        """The grant is deleted: whatever comes next is new."""
+        """Begin anew after the grant was deleted."""
         user_tokens, companion_generation = self.user_tokens, self.companion_generation
         in_flight, sent = self.in_flight, self.sent
         self.__init__()  # type: ignore[misc]
@@ -65,7 +65,7 @@ class TokenHistory:
         )
 
     def set_live(self, live: str) -> None:
-        """Another refresh token is live now."""
+        """Note which refresh token is live now."""
         if self.live:
             self.replaced.add(self.live)
         self.replaced.discard(live)
@@ -73,14 +73,14 @@ class TokenHistory:
         self.live, self.disturbed, self.spooled = live, False, None
 
     def set_intent(self, intent: Intent, writer: str, now: float) -> None:
-        """An intent is stored."""
+        """Note an intent that was stored."""
         if self.spooled is not None and self.spooled[0] != writer:
-            self.spooled = None  # somebody else has taken over
+            self.spooled = None  # another process has taken over
         self.nonce, self.intent_holder, self.intent_written_at = intent.nonce, intent.holder, now
         self.takeover_after, self.attempt = intent.takeover_after, intent.attempt
 
     def set_grant(self, grant: Grant, live: str) -> None:
-        """The grant is as it says."""
+        """Note the grant that was stored."""
         token = grant.document.access_token
         self.generation, self.status = grant.generation, grant.status
         self.due = grant.next_refresh or 0.0
@@ -91,5 +91,5 @@ class TokenHistory:
                 del self.unstored_replies[process]
 
     def may_be_consumed(self, token: str) -> bool:
-        """Whether an attempt with this token may have had an unknown outcome."""
+        """Return True if an attempt with this token may have had an unknown outcome."""
         return bool(self.unknown_outcomes[token]) or self.disturbed or self.attempt > 1

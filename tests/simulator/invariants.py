@@ -1,8 +1,8 @@
-"""The invariants of docs/protocol.md section 7, as witnesses of what is sent and what is stored.
+"""The invariants of docs/protocol.md section 7, checked at each request and each write.
 
 Checked in every run: 1 to 7, 13, of 9 the rate, Retry-After and the number of attempts, of 11 that
 nothing stays behind in the end; 8 in calm runs; how late a token is after a death, 11, in takeover
-runs. 10 and 12 need a herd. Not checked: whether readers of the source see a true message.
+runs. 10 and 12 need many tokens. Not checked: whether the message on a source is true.
 """
 
 from collections import defaultdict
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Invariants:
-    """Keeps the story of each token and says where it breaks a rule."""
+    """Keeps the history of each token and reports violations."""
 
     def __init__(self, loop: EventLoop, parameters: RunParameters) -> None:
         self.loop, self.parameters = loop, parameters
@@ -44,7 +44,7 @@ class Invariants:
         self.companions[names.TOKENS_NAMESPACE, ref.companion] = ref
 
     def on_write(self, writer: str, before: Secret | None, after: Secret | None) -> None:
-        """Each write, as it happens."""
+        """Check a write."""
         secret = after or before
         assert secret is not None
         key, action = (secret.namespace, secret.name), "deletes" if after is None else "writes"
@@ -66,7 +66,7 @@ class Invariants:
 
     def _check_grant(self, history: TokenHistory, writer: str, after: Secret | None) -> None:
         if after is None:
-            # What we delete is over; what somebody else deletes is made again from memory.
+            # A grant that the driver deletes has ended; one that a user deletes is created again.
             if writer != "user":
                 history.reset()
             return
@@ -99,7 +99,7 @@ class Invariants:
         history.set_live(live)
 
     def on_send(self, replica: "Replica", ref: SourceRef, effect: effects.RequestToken) -> None:
-        """A token is about to leave a process."""
+        """Check a token request that a process is about to send."""
         history, token, now = self.histories[ref], effect.refresh_token.reveal(), self.loop.now
         self.loop.record(replica.holder, f"{ref.name}: presents {token}")
         self.refreshes += 1
@@ -111,7 +111,7 @@ class Invariants:
             self.loop.report_violation(f"1: {token} was replaced and is presented again")
         if not unlimited and not late:
             self._check_repetition(history, token)
-            # A reseed does not wait for an exchange of the token it replaces.
+            # A reseed does not wait for a request with the token that it replaces.
             family = token.rpartition("-")[0]
             others = (f for f in history.in_flight.values() if f.token.rpartition("-")[0] == family)
             if any(not request.excused for request in others):
@@ -153,7 +153,7 @@ class Invariants:
         sent_at.append(now)
         if len([at for at in sent_at[-200:] if at > now - 1.0]) > self.parameters.rate * 1.1 + 1:
             self.loop.report_violation("9: more than the rate within a second")
-        # Who had been let through when the server asked for a pause may still send.
+        # A request that had its slot when the server asked for a pause may still be sent.
         since, until = self.retry_after.get(process, (0.0, 0.0))
         if since + 1.0 < now < until - 0.01:
             self.loop.report_violation("9: Retry-After is not heeded")
@@ -170,7 +170,7 @@ class Invariants:
         effect: effects.RequestToken,
         outcome: TokenResponse,
     ) -> None:
-        """A process that lives has heard an outcome."""
+        """Note an outcome that a living process has received."""
         history, token = self.histories[ref], effect.refresh_token.reveal()
         process = replica.holder, replica.container
         history.in_flight.pop(process, None)
@@ -188,26 +188,26 @@ class Invariants:
             history.unstored_replies[process] = token, fresh.reveal()
 
     def on_response(self, token: str, outcome: TokenResponse) -> None:
-        """The server has answered."""
+        """Note an answer of the server, received or not."""
         if isinstance(outcome, Success):
             fresh = outcome.reply.refresh_token
             self.issued.add(token if fresh is None else fresh.reveal())
 
     def on_introspection(self, token: str, *, active: bool | None) -> None:
-        """The server was asked about a token."""
+        """Note the answer to an introspection."""
         for history in self.histories.values():
             if active:
                 history.introspected_active.add(token)
 
     def on_reconciled(self, replica: "Replica", ref: SourceRef) -> None:
-        """A visit is over."""
+        """Check that a finished reconciliation has stored the reply it got."""
         history = self.histories[ref]
         unstored = history.unstored_replies.pop((replica.holder, replica.container), None)
         if unstored is not None and history.live == unstored[0]:
             self.loop.report_violation(f"3: the reply {unstored[1]} is lost")
 
     def on_death(self, replica: "Replica", *, pod: bool) -> None:
-        """A process ended: what it heard is owed only if its spool has it."""
+        """Note that a process has died: only a reply in its spool must still be stored."""
         self.died_at.append(self.loop.now)
         process = replica.holder, replica.container
         for ref, history in self.histories.items():
@@ -223,7 +223,7 @@ class Invariants:
                 history.spooled = replica.holder, *unstored
 
     def on_freeze(self, replica: "Replica") -> None:
-        """A process stands still: its sends may overlap with others'."""
+        """Note that a process is frozen: its requests may overlap with others."""
         for history in self.histories.values():
             history.disturbed = True
             request = history.in_flight.get((replica.holder, replica.container))

@@ -1,16 +1,16 @@
-"""The Lease: 15 s, looked at every 5 s, by the production's rules of tenure."""
+"""Leader election with a Lease of 15 s that is checked every 5 s, by the production's rules."""
 
 from typing import Protocol
 
 from csidriver.core.kubernetes.lease import LeaseRecord, ObservedLease, acquired, observe
 
 DURATION = 15.0
-# A holder trusts its last renewal for less than others wait.
+# A leader stops before others may take the Lease.
 RENEW_DEADLINE = 10.0
 
 
 class Candidate(Protocol):
-    """Who wants the Lease."""
+    """A process that takes part in the election."""
 
     @property
     def holder(self) -> str: ...
@@ -21,7 +21,7 @@ class Candidate(Protocol):
 
 
 class StoredLease:
-    """The stored Lease, and what each candidate saw of it last."""
+    """The stored Lease, and the last observation of each candidate."""
 
     def __init__(self) -> None:
         self._stored: LeaseRecord | None = None
@@ -30,12 +30,12 @@ class StoredLease:
         self._writes = 0
 
     def acquire(self, candidate: Candidate) -> bool:
-        """Renew or take the Lease if that may be; whether it is held now."""
+        """Renew or take the Lease if allowed; return True if the candidate holds it now."""
         now = candidate.monotonic()
-        known = self._observed.get(candidate.holder)
-        if known is not None and known.since > now:
-            known = None  # of an earlier container
-        observed = self._observed[candidate.holder] = observe(known, self._stored, now)
+        before = self._observed.get(candidate.holder)
+        if before is not None and before.since > now:
+            before = None  # of an earlier container
+        observed = self._observed[candidate.holder] = observe(before, self._stored, now)
         if not observed.is_expired_for(candidate.holder, now):
             self._renewed.pop(candidate.holder, None)
             return False
@@ -53,6 +53,6 @@ class StoredLease:
         return True
 
     def is_leader(self, candidate: Candidate) -> bool:
-        """Whether the last renewal is young enough to be relied on."""
+        """Return True if the last renewal is recent enough."""
         renewed = self._renewed.get(candidate.holder)
         return renewed is not None and 0 <= candidate.monotonic() - renewed < RENEW_DEADLINE

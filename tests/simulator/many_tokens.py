@@ -1,6 +1,6 @@
 """Ten thousand tokens issued in one second, through the real queue and limiter (9, 10, 12).
 
-How they are spread (12), two thousand show as well.
+2,000 are enough to show how they are spread (12).
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ from csidriver.refresher.workqueue import WorkQueue
 from tests.simulator.event_loop import START, EventLoop
 
 SIZE = 10_000
-# Seconds of an exchange with the server that works, and with the one that does not.
+# Seconds of a request to the server that works, and to the one that does not.
 REQUEST_SECONDS, TIMEOUT_SECONDS = 0.2, 20.0
 _REPLY = '{"access_token": "at", "refresh_token": "rt-1", "expires_in": %d}'
 _SOURCE = Source(
@@ -39,13 +39,13 @@ _SOURCE = Source(
 
 
 def simulate_many_tokens() -> tuple[int, list[str]]:
-    """How many exchanges there were, and what was wrong."""
+    """Return the number of requests and the violations."""
     sent, slow = serve_all()
     return sent, [*check_spread(), *slow]
 
 
 def check_spread(size: int = 2_000) -> list[str]:
-    """What is wrong with the instants at which so many tokens are wanted again."""
+    """Return violations in when so many tokens are due again."""
     rng = Random(1)  # noqa: S311 - repeatable on purpose
     issuer, violations = Issuer("good"), []
     grant = adopt(_SOURCE, issuer, START, None)
@@ -67,7 +67,7 @@ def check_spread(size: int = 2_000) -> list[str]:
 
 
 def _due(grant: Grant, reply: Success, sent_at: float, issuer: Issuer) -> float:
-    """When production wants a token again whose reply it has just recorded."""
+    """Return when production refreshes a token again whose reply it has just stored."""
     known = TokenState(_SOURCE.ref, grant_secret=Secret("oauth2-csi", "grant"), grant=grant)
     recorded = token_request.store_outcome(known, grant, reply, sent_at, issuer)
     after = effects.drive(recorded, lambda effect: getattr(effect, "base")).grant  # noqa: B009
@@ -76,18 +76,18 @@ def _due(grant: Grant, reply: Success, sent_at: float, issuer: Issuer) -> float:
     return after.next_refresh
 
 
-def serve_all() -> tuple[int, list[str]]:  # noqa: C901 - one small world of closures
-    """All due at once at a server that answers, a hundred at one that hangs."""
+def serve_all() -> tuple[int, list[str]]:  # noqa: C901 - closures over one loop
+    """Serve 10,000 tokens due at once at a server that answers, beside 100 at one that hangs."""
     loop = EventLoop()
     limiter = RateLimiter(lambda: loop.now)
-    # Whoever configured the dead one trusted it with more exchanges than there are workers.
+    # The dead server is configured to take more requests at once than there are workers.
     issuers = {
         name: Issuer(name, token_endpoint=f"https://{name}/token", in_flight=most)
         for name, most in (("good", 16), ("dead", 100))
     }
     worker_limits = {name: issuer.in_flight for name, issuer in issuers.items()}
     queue: WorkQueue[SourceRef] = WorkQueue(
-        lambda: loop.now, 32, lambda lane: worker_limits.get(lane, 32)
+        lambda: loop.now, 32, lambda name: worker_limits.get(name, 32)
     )
     client = Client("my-app", Sensitive("s3cret"))
     answered_at: list[float] = []

@@ -1,4 +1,4 @@
-"""What lies between the processes, the API server and the authorization server, and its faults."""
+"""The network between replicas, API server and authorization server, and its faults."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ Window = tuple[float, float]
 
 @dataclass
 class Network:
-    """The surroundings of both processes. Windows are of true time; all faults end with `until`."""
+    """The surroundings of both replicas. Windows are in true time; faults end after the horizon."""
 
     parameters: RunParameters
     rng: Random
@@ -32,15 +32,15 @@ class Network:
 
     @property
     def faults_go_on(self) -> bool:
-        """Whether things may still go wrong."""
+        """Return True while faults may occur."""
         return self.loop.now < START + self.parameters.horizon
 
     def fault_strikes(self, odds: float) -> bool:
-        """A die, as long as things may go wrong."""
+        """Return True with this probability, while faults may occur."""
         return odds > 0 and self.faults_go_on and self.rng.random() < odds
 
     def call_store(self, call: Callable[[], object], *, writes: bool) -> object:
-        """One call to the API server. A write that fails may have happened."""
+        """Call the API server. A write that fails may have happened."""
         if self._within(self.store_outages):
             raise StoreUnavailable("outage")
         fails = self.fault_strikes(self.parameters.store_fails)
@@ -54,7 +54,7 @@ class Network:
     def send(
         self, effect: effects.RequestToken, reply: Callable[[TokenResponse, float], None]
     ) -> None:
-        """Present a token: `reply` is called with the outcome and the seconds it took."""
+        """Send a token request; call `reply` with the outcome and the seconds it took."""
         if self._within(self.server_outages):
             reply(Failure(FailureReason.UNREACHABLE), 0.1)
             return
@@ -84,7 +84,7 @@ class Network:
         self.loop.call_at(self.loop.now + delay, arrive)
 
     def _unknown_outcome(self, timeout: float) -> tuple[TokenResponse, float]:
-        """What is heard of an exchange that is cut off, or whose answer a proxy has replaced."""
+        """Return the outcome of a request that is cut off, or whose response a proxy replaced."""
         choice = self.rng.randrange(3)
         if choice == 0:
             return token_response(502, {}, self.loop.now), 0.3
@@ -107,7 +107,7 @@ class Network:
         return token_response(400, {"error": "temporarily_unavailable"}, now)
 
     def reachable(self) -> bool:
-        """A probe's result."""
+        """Return the result of a probe."""
         return not self._within(self.server_outages)
 
     def _within(self, windows: list[Window]) -> bool:

@@ -1,4 +1,4 @@
-"""What a run is made of, drawn from its seed alone."""
+"""The parameters of a run, drawn from its seed alone."""
 
 from dataclasses import dataclass
 from random import Random
@@ -6,9 +6,9 @@ from random import Random
 from csidriver.core.oauth.issuers import STRICT, UNLIMITED, Issuer
 from tests.simulator.server import POLICIES
 
-# What may go wrong in a run. A quiet one allows the strictest checks; `chaos` has everything.
-# Seconds between two looks of a replica for what no event told of.
+# Seconds between two resyncs of a replica.
 RESYNC_SECONDS = 600.0
+# The faults of a run. A calm one allows the strictest checks; `chaos` has all faults.
 SCENARIOS = ("calm", "takeover", "users", "crashes", "answers", "backend", "freezes", "chaos")
 
 
@@ -49,7 +49,7 @@ class RunParameters:
     def quiet_end(self) -> float:
         """Seconds without faults at the end: a Lease, a takeover, the slowest retry, two lives.
 
-        What no event told of is found by the next sweep.
+        The next resync finds changes whose event was lost.
         """
         calm = 3700.0 if self.refused_request else 400.0
         return calm + (RESYNC_SECONDS if self.lost_event else 0.0) + 2 * self.life

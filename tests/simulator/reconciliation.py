@@ -1,4 +1,4 @@
-"""One visit under way: its generator's effects, each done in its own time or not at all."""
+"""A reconciliation under way: each effect is performed in virtual time, or not at all."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _STORE = (effects.GetSecret, effects.CreateSecret, effects.PatchSecret, effects.
 
 
 class Reconciliation:
-    """A visit of one replica to one token."""
+    """A reconciliation of one token by one replica."""
 
     def __init__(self, replica: "Replica", ref: SourceRef, before: TokenState) -> None:
         self.replica, self.ref, self.before = replica, ref, before
@@ -30,7 +30,7 @@ class Reconciliation:
         self.yielded = False
 
     def resume(self, result: Any = None, error: DriverError | None = None) -> None:
-        """Resume the generator, and do what it asks for next."""
+        """Resume the generator and perform the effects that it yields."""
         while True:
             try:
                 effect = self.steps.send(result) if error is None else self.steps.throw(error)
@@ -56,13 +56,13 @@ class Reconciliation:
         self.replica.call_later(delay, lambda: self._perform(effect))
 
     def _inject_fault(self) -> bool:
-        """Whether the process has just ended; or it is frozen from now on."""
-        network, plan = self.network, self.network.parameters
-        if network.fault_strikes(plan.crash):
+        """Return True if the process has just died; it may also freeze now."""
+        network, parameters = self.network, self.network.parameters
+        if network.fault_strikes(parameters.crash):
             pod = network.rng.random() < 0.4
             self.replica.die(pod=pod, back_after=network.rng.uniform(1.0, 8.0))
             return True
-        if network.fault_strikes(plan.freeze):
+        if network.fault_strikes(parameters.freeze):
             self.replica.freeze(network.rng.uniform(0.1, 150.0))
         return False
 
@@ -73,7 +73,7 @@ class Reconciliation:
         self.replica.finished(self.ref, self.before, state)
 
     def _perform(self, effect: Effect[Any]) -> None:
-        """What takes time is done now; its result comes a little later."""
+        """Perform an effect that takes time; its result arrives a little later."""
         if isinstance(effect, _STORE):
             try:
                 writes = not isinstance(effect, effects.GetSecret)

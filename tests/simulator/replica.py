@@ -1,7 +1,7 @@
-"""One refresher: it holds the Lease or not, visits what is due, crashes, freezes and comes back.
+"""A refresher that takes part in the election, reconciles tokens, crashes, freezes and restarts.
 
-The queue, the register, the limiter and the index of names are the production's own; its threads
-are not: any number of visits of both replicas interleave, at the granularity of effects.
+Queue, cache, limiter and index of duplicates are the production's own. Its threads are not: any
+number of reconciliations of both replicas interleave, effect by effect.
 """
 
 import threading
@@ -28,7 +28,7 @@ from tests.simulator.reconciliation import Reconciliation
 
 
 class Replica:
-    """A pod. Its spool survives the container; `life` counts containers."""
+    """A pod. Its spool survives the container; `container` counts the containers."""
 
     def __init__(self, network: Network, holder: str, offset: float, lease: StoredLease) -> None:
         self.network, self.loop, self.cluster = network, network.loop, network.cluster
@@ -54,7 +54,7 @@ class Replica:
         return [s for s in read if s is not None and s.type == type]
 
     def boot(self) -> None:
-        """A new container."""
+        """Start a new container."""
         self.container += 1
         self.up, self.working, self.booted_at = True, False, self.loop.now
         self.limiter, self.duplicates = RateLimiter(self.monotonic), DuplicateIndex()
@@ -62,7 +62,7 @@ class Replica:
         self._elect()
 
     def die(self, *, pod: bool, back_after: float) -> None:
-        """The process ends here and now; requests that are under way go on without it."""
+        """End the process at once; its requests under way go on without it."""
         self.loop.record(self.holder, "dies, with its pod" if pod else "dies, spool kept")
         self.network.invariants.on_death(self, pod=pod)
         self.up = self.working = False
@@ -77,13 +77,13 @@ class Replica:
         self.loop.call_at(self.loop.now + back_after, self.boot)
 
     def freeze(self, seconds: float) -> None:
-        """Nothing happens in this process for so long; it does not notice."""
+        """Stop the process for so long, without its knowledge."""
         self.loop.record(self.holder, f"is frozen for {seconds:.1f} s")
         self.network.invariants.on_freeze(self)
         self.frozen_until = self.loop.now + seconds
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> None:
-        """Have this process do something, if it then still lives and once it is not frozen."""
+        """Call back later, if the process then still lives, and once it is not frozen."""
         container = self.container
 
         def attempt() -> None:
@@ -102,7 +102,6 @@ class Replica:
         )
 
     def _elect(self) -> None:
-        """Look at the Lease."""
         leader = not self.network.parameters.leader_election or self.lease.acquire(self)
         if leader and not self.working and not self.reconciliations:
             self._start_work()
@@ -119,7 +118,7 @@ class Replica:
         assert snapshot is not None
         for state in initial_states(snapshot, self, self.context, self):
             self.cache.restore(state)
-            self._index(state)
+            self.duplicates.track(state)
             due = None if state.grant is None else state.grant.next_refresh
             self.queue.add_at(state.ref, min(self.now(), due or self.now()))
         self._start_due()
@@ -134,7 +133,7 @@ class Replica:
             self.call_later(RESYNC_SECONDS, self._resync)
 
     def watch_changes(self, _: threading.Event) -> Generator[SecretChange | None, None, None]:
-        """A list; what comes after it is received."""
+        """Yield a list only; events arrive through `_receive_event`."""
         yield from [*self.cluster.changes(), None]
 
     def _receive_event(self, change: SecretChange) -> None:
@@ -147,7 +146,7 @@ class Replica:
             self.requeue(change.ref, self.now())
 
     def requeue(self, ref: SourceRef, at: float) -> None:
-        """Visit a token at an instant of this process's clock."""
+        """Reconcile a token at an instant of this process's clock."""
         self.queue.add_at(ref, at)
         self.call_later(max(0.0, at - self.now()) + 1e-5, self._start_due)
 
@@ -160,7 +159,7 @@ class Replica:
             self.reconciliations[ref].resume()
 
     def finished(self, ref: SourceRef, before: TokenState, state: TokenState | None) -> None:
-        """A visit is over; None if it failed."""
+        """Store the result of a reconciliation; None if it failed."""
         del self.reconciliations[ref]
         self.queue.done(ref)
         if state is None:
@@ -178,11 +177,5 @@ class Replica:
             self.call_later(0.0, self._start_due)
 
     def _store(self, state: TokenState) -> bool:
-        self._index(state)
+        self.duplicates.track(state)
         return self.cache.store(state)
-
-    def _index(self, state: TokenState) -> None:
-        if state.grant is None:
-            self.duplicates.remove(state.ref)
-        else:
-            self.duplicates.update(state.ref, state.grant.adopted_at, state.grant.token_hashes)

@@ -1,4 +1,4 @@
-"""Authorization servers as they are: strict, with a window, without rotation, forking, lying."""
+"""An authorization server: strict, with a reuse window, without rotation, forking, or lying."""
 
 import json
 from collections import Counter
@@ -15,7 +15,7 @@ POLICIES = ("strict", "window", "unlimited", "forking", "lying")
 
 @dataclass
 class Server:
-    """Token families by login. `lies`: how often a valid token is refused without being spent."""
+    """Token families by login. `false_refusal_rate`: how often it refuses a valid token."""
 
     policy: str
     lifetime: float
@@ -29,12 +29,12 @@ class Server:
     issued: Counter[str] = field(default_factory=Counter)
 
     def login(self, name: str) -> str:
-        """A new family; its first refresh token."""
+        """Begin a new family; return its first refresh token."""
         self.families[name] = [f"{name}-0"]
         return f"{name}-0"
 
     def accepts(self, token: str, now: float) -> bool:
-        """Whether a presentation would be served, lies aside."""
+        """Return True if a request would succeed, except for a false refusal."""
         name = token.rpartition("-")[0]
         family = self.families.get(name, [])
         if token not in family or name in self.dead:
@@ -44,7 +44,7 @@ class Server:
         return token in family[-2:-1] and now < self.rotated_at.get(name, 0.0) + self.window
 
     def present(self, token: str, now: float, rng: Random) -> TokenResponse:
-        """Serve a refresh request, which may spend the token or kill the family."""
+        """Serve a token request, which may consume the token or revoke the family."""
         name = token.rpartition("-")[0]
         if not self.accepts(token, now):
             self.dead.add(name)
@@ -63,7 +63,7 @@ class Server:
         return token_response(200, body | {"expires_in": self.lifetime}, now)
 
     def introspect(self, token: str) -> bool | None:
-        """RFC 7662, as far as it is offered; a window is not known to it."""
+        """Answer an introspection (RFC 7662), which ignores the reuse window."""
         if not self.introspects:
             return None
         name = token.rpartition("-")[0]
@@ -75,5 +75,5 @@ class Server:
 def token_response(
     status: int, body: Mapping[str, Any], now: float, retry_after: str = ""
 ) -> TokenResponse:
-    """An answer as it comes off the wire."""
+    """Parse a response as production does."""
     return parse_token_response(status, Sensitive(json.dumps(body)), retry_after, now)

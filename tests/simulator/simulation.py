@@ -19,7 +19,7 @@ from tests.simulator.users import Users
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to."""
+    """The result of a run."""
 
     parameters: RunParameters
     refreshes: int
@@ -28,7 +28,7 @@ class RunResult:
 
 
 def simulate(seed: int, scenario: str = "") -> RunResult:
-    """One run, the same for the same seed."""
+    """Simulate one run, always the same for a seed."""
     parameters = RunParameters.draw(seed, scenario)
     network = _build_network(parameters)
     loop, rng = network.loop, network.rng
@@ -108,14 +108,15 @@ def _check_end(network: Network, loop: EventLoop) -> None:
 
 
 def _has_cause(status: Status, live: str, network: Network) -> bool:
-    """Whether a token's last status has a cause, once all faults are over."""
+    """Return True if the last status of a token has a cause, once all faults are over."""
     server, now = network.server, network.loop.now
     if status is Status.READY:
         return True
-    uncertain = any(story.may_be_consumed(live) for story in network.invariants.histories.values())
+    histories = network.invariants.histories.values()
+    uncertain = any(history.may_be_consumed(live) for history in histories)
     dead, copied = (
         not server.accepts(live, now),
-        any(story.copied and story.live == live for story in network.invariants.histories.values()),
+        any(history.copied and history.live == live for history in histories),
     )
     causes = {
         Status.LOST_ROTATION: dead or live in server.falsely_refused,

@@ -7,7 +7,7 @@
 | 3 | drops a new refresh token; gives up a commit |
 | 4 | ignores reseeds |
 | 5 | rebuilds documents |
-| 6 | despairs at the first refusal; looks at no list again |
+| 6 | despairs at the first refusal; never resyncs |
 | 7 | ignores the intents of others |
 | 8 | refreshes late |
 | 9 | admits everybody; tries again in no time |
@@ -64,10 +64,10 @@ def _repeat_at_once(patch: Patch) -> None:
 
 
 def _drop_new_refresh_token(patch: Patch) -> None:
-    honest = outcomes.after_success
+    original = outcomes.after_success
 
     def succeed(grant: Grant, reply: TokenDocument, *rest: Any) -> Grant:
-        return honest(grant, reply.drop("refresh_token"), *rest)
+        return original(grant, reply.drop("refresh_token"), *rest)
 
     patch.setattr(token_request, "after_success", succeed)
 
@@ -89,10 +89,10 @@ def _rebuild_documents(patch: Patch) -> None:
 
 
 def _report_lost_rotation(patch: Patch) -> None:
-    honest = outcomes.after_failure
+    original = outcomes.after_failure
 
     def fail(grant: Grant, failed: Failure, *rest: Any) -> Grant:
-        after = honest(grant, failed, *rest)
+        after = original(grant, failed, *rest)
         if failed.reason is not FailureReason.INVALID_GRANT:
             return after
         return replace(after, status=Status.LOST_ROTATION, next_refresh=None, intent=None)
@@ -101,11 +101,11 @@ def _report_lost_rotation(patch: Patch) -> None:
 
 
 def _ignore_intents(patch: Patch) -> None:
-    def settle(known: TokenState, *_: Any) -> Effects[TokenState]:
+    def recover(state: TokenState, *_: Any) -> Effects[TokenState]:
         yield from ()
-        return known
+        return state
 
-    patch.setattr(reconcile, "recover_intent", settle)
+    patch.setattr(reconcile, "recover_intent", recover)
 
 
 def _refresh_late(patch: Patch) -> None:
@@ -121,10 +121,10 @@ def _retry_without_delay(patch: Patch) -> None:
 
 
 def _never_acquire_expired_lease(patch: Patch) -> None:
-    def is_free(seen: ObservedLease, holder: str, _: float) -> bool:
-        return seen.record is None or seen.record.holder in {"", holder}
+    def is_expired_for(observed: ObservedLease, holder: str, _: float) -> bool:
+        return observed.record is None or observed.record.holder in {"", holder}
 
-    patch.setattr(ObservedLease, "is_expired_for", is_free)
+    patch.setattr(ObservedLease, "is_expired_for", is_expired_for)
 
 
 def _never_take_over_intent(patch: Patch) -> None:
@@ -132,11 +132,11 @@ def _never_take_over_intent(patch: Patch) -> None:
 
 
 def _increment_companion_generation(patch: Patch) -> None:
-    honest = companion_update._desired_companion
+    original = companion_update._desired_companion
 
     def companion(*args: Any) -> Any:
-        told = honest(*args)
-        return told and replace(told, generation=told.generation + 1)
+        updated = original(*args)
+        return updated and replace(updated, generation=updated.generation + 1)
 
     patch.setattr(companion_update, "_desired_companion", companion)
 
@@ -160,7 +160,7 @@ MUTATIONS: dict[str, tuple[str, str, Callable[[Patch], None]]] = {
 
 
 def violated(scenario: str, seeds: Iterable[int]) -> Iterable[str]:
-    """The numbers of the invariants that do not hold."""
+    """Yield the numbers of the invariants that do not hold."""
     for seed in seeds:
         yield from (text.partition(":")[0] for text in simulate(seed, scenario).violations)
 
@@ -174,7 +174,7 @@ def test_a_mutation_is_noticed(
     assert any(number in numbers.split() for number in found)
 
 
-def test_who_looks_at_no_list_again_is_noticed_where_events_are_lost(monkeypatch: Patch) -> None:
+def test_a_replica_that_never_resyncs_is_noticed_where_events_are_lost(monkeypatch: Patch) -> None:
     original = RunParameters.draw
 
     def draw(*args: Any) -> RunParameters:
@@ -205,6 +205,6 @@ def test_a_dead_server_that_may_take_all_workers_is_noticed(monkeypatch: Patch) 
     assert any(text.startswith("10") for text in violations)
 
 
-def test_a_herd_without_jitter_is_noticed(monkeypatch: Patch) -> None:
+def test_many_tokens_without_jitter_are_noticed(monkeypatch: Patch) -> None:
     monkeypatch.setattr(backoff, "stable_jitter", lambda *_: 0.5)
     assert any(text.startswith("12") for text in many_tokens.check_spread())

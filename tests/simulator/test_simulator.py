@@ -16,7 +16,7 @@ for seed in (22, 34):
 
 
 def traces_of_process(hash_seed: str) -> list[str]:
-    """The traces of a process whose sets and hashes have an order of their own."""
+    """Return the traces of a process with its own order of sets and hashes."""
     return subprocess.run(  # noqa: S603 - this interpreter, our own text
         [sys.executable, "-c", PRINT_TRACES],
         cwd=ROOT,
@@ -41,17 +41,17 @@ def test_invariants_hold_under_faults() -> None:
     assert int(last[2]) > 10_000
 
 
-def test_a_seed_always_tells_the_same_story() -> None:
+def test_a_seed_always_gives_the_same_trace() -> None:
     assert simulate(7).trace == simulate(7).trace
 
 
-def test_a_seed_tells_the_same_story_whatever_the_order_of_sets() -> None:
-    story = traces_of_process("1")
-    assert len(story) > 1000
-    assert traces_of_process("2") == story
+def test_a_trace_does_not_depend_on_the_order_of_sets() -> None:
+    trace = traces_of_process("1")
+    assert len(trace) > 1000
+    assert traces_of_process("2") == trace
 
 
-def test_a_herd_is_spread_and_served() -> None:
+def test_many_tokens_are_spread_and_served() -> None:
     sent, violations = simulate_many_tokens()
     assert sent == 10_000
     assert not violations

@@ -1,4 +1,4 @@
-"""What people do to their Secrets: log in again, apply old manifests, delete, re-create, copy."""
+"""Actions of users: log in again, apply old manifests, delete, re-create and copy Secrets."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,14 +15,14 @@ NAMESPACE = "physics"
 
 @dataclass
 class Users:
-    """They remember the manifest that they applied last."""
+    """The users, with the manifest that each Secret was applied from."""
 
     network: Network
     manifests: dict[SourceRef, str] = field(default_factory=dict)
     logins: int = 0
 
     def create_secret(self, name: str) -> SourceRef:
-        """A new Secret with a login of its own."""
+        """Create a Secret with its own login."""
         ref = SourceRef(NAMESPACE, name)
         self.network.cluster.add_token(ref)
         self.network.invariants.add_token(ref)
@@ -30,7 +30,7 @@ class Users:
         return ref
 
     def do_something(self) -> None:
-        """Somebody does something to some Secret."""
+        """Perform a random action on a random Secret."""
         rng, refs = self.network.rng, sorted(self.manifests)
         ref = rng.choice(refs)
         actions: list[Callable[[SourceRef], None]] = [
@@ -50,7 +50,7 @@ class Users:
         action(ref)
 
     def delete_grant(self) -> None:
-        """An administrator deletes a grant by mistake."""
+        """Delete a grant, as an administrator by mistake."""
         cluster, ref = self.network.cluster, self.network.rng.choice(sorted(self.manifests))
         grant = cluster.secrets.get((names.DRIVER_NAMESPACE, ref.grant))
         if grant is not None:
@@ -101,7 +101,7 @@ class Users:
         loop.call_at(loop.now + self.network.rng.uniform(0.05, 100.0), lambda: self._reseed(ref))
 
     def _join(self, ref: SourceRef) -> None:
-        """A Secret more, with a login of its own."""
+        """Add a Secret with its own login."""
         name = f"{ref.name}-next"
         if SourceRef(ref.namespace, name) not in self.manifests and "-next" not in ref.name:
             self.create_secret(name)

@@ -1,4 +1,4 @@
-"""What our writes to sources and companions must never do (invariants 4, 5, 8 and 13)."""
+"""Checks of the driver's writes to sources and companions (invariants 4, 5, 8 and 13)."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from tests.simulator.parameters import RunParameters
 
 
 def refresh_token(secret: Secret) -> str | None:
-    """The refresh token in a source, None if its document cannot be read."""
+    """Return the refresh token in a source, None if its document cannot be read."""
     try:
         token = TokenDocument.parse(secret.data[annotations.KEY_OAUTH])[0].refresh_token
     except (KeyError, DocumentError):
@@ -23,7 +23,7 @@ def refresh_token(secret: Secret) -> str | None:
 def check_source(
     history: TokenHistory, before: Secret | None, after: Secret | None
 ) -> Iterator[str]:
-    """A write of ours to a source."""
+    """Yield the violations of a write to a source."""
     if before is None:
         yield "5: a deleted source is created"
         return
@@ -52,7 +52,7 @@ def check_companion(
     now: float,
     parameters: RunParameters,
 ) -> Iterator[str]:
-    """A write of ours to a companion."""
+    """Yield the violations of a write to a companion."""
     if after is None:
         history.companion_generation = 0
         return
