@@ -154,7 +154,6 @@ def _start_pods(settings: DemoSettings, environment: Environment, display: Displ
 def _watch_readers(
     settings: DemoSettings, environment: Environment, display: Display, stop: threading.Event
 ) -> Report:
-    """Watch the readers until the time is over or `stop` is set; return the final report."""
     started = time.monotonic()
     end = None if settings.seconds is None else started + settings.seconds
     republish, reapply = started + REPUBLISH_SECONDS, started + REAPPLY_SECONDS

@@ -34,7 +34,6 @@ class Display:
         self._printed_at = 0.0
 
     def print_step(self, text: str) -> None:
-        """Print a line that reports a finished step."""
         print(f"* {text}", flush=True)  # noqa: T201 - the terminal is the place
 
     def print_diff(self, admitted: "AdmittedPod") -> None:
@@ -61,7 +60,6 @@ class Display:
         self._live = None
 
     def update(self, rows: Sequence[Row], report: Report) -> None:
-        """Repaint or print the table."""
         if self._live is not None:
             self._live.update(_table(rows, report), refresh=True)
         elif time.monotonic() >= self._printed_at + PLAIN_SECONDS:
@@ -71,7 +69,6 @@ class Display:
                 print(f"  {cells}", flush=True)  # noqa: T201 - as above
 
     def print_report(self, report: Report) -> None:
-        """Print the final numbers and the result."""
         self.print_step(
             f"{report.refreshes} refreshes, {report.rewrites} rewrites in place "
             f"({report.leased_rewrites} under a lease), {report.reads} reads: "

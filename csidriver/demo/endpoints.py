@@ -26,14 +26,16 @@ class IssuerEndpoints:
         self._prefix = urlsplit(self._base).path
 
     def handle(self, request: HttpRequest) -> HttpReply:
-        """Return the reply to a request."""
         route = self._routes().get(request.path)
         if route is None:
             return HttpReply(HTTPStatus.NOT_FOUND)
         method, endpoint = route
         if request.method != method:
             return HttpReply(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": method})
-        return endpoint(request)
+        try:
+            return endpoint(request)
+        except OAuthError as error:
+            return _error_reply(error, request)
 
     def is_token_request(self, request: HttpRequest) -> bool:
         """Return True for a token request; faults apply only to these."""
@@ -45,7 +47,7 @@ class IssuerEndpoints:
         fields = parse_qs(request.body.decode("latin-1"))
         try:
             form = {name: values[0] for name, values in fields.items()}
-            client_id = read_credentials(request.headers.get("authorization"), form).client_id
+            client_id, _ = read_credentials(request.headers.get("authorization"), form)
         except OAuthError:
             client_id = ""
         for token in fields.get("refresh_token", []):
@@ -80,57 +82,50 @@ class IssuerEndpoints:
             form = read_form(request)
             client = self._authenticate(request, form)
             token = _refresh_token(form)
-        except OAuthError as refused:
-            denied = refused.error == Outcome.INVALID_CLIENT
+        except OAuthError as error:
+            denied = error.error == Outcome.INVALID_CLIENT
             self.log_unhandled(
                 request, Outcome.INVALID_CLIENT if denied else Outcome.INVALID_REQUEST
             )
-            return _error(refused, request)
-        try:
-            scope = form.get("scope", "")
-            reply = self._families.refresh(
-                client.client_id, token, scope=scope, issuer=self._issuer
-            )
-        except OAuthError as refused:
-            return _error(refused, request)
-        return json_reply(reply)
+            raise
+        scope = form.get("scope", "")
+        return json_reply(
+            self._families.refresh(client.client_id, token, scope=scope, issuer=self._issuer)
+        )
 
     def _introspect(self, request: HttpRequest) -> HttpReply:
-        try:
-            form = read_form(request)
-            client = self._authenticate(request, form)
-            token = _introspected_token(client, form)
-        except OAuthError as refused:
-            return _error(refused, request)
+        form = read_form(request)
+        client = self._authenticate(request, form)
+        token = _introspected_token(client, form)
         return json_reply(self._families.introspect(client.client_id, token))
 
     def _authenticate(self, request: HttpRequest, form: Mapping[str, str]) -> RegisteredClient:
-        credentials = read_credentials(request.headers.get("authorization"), form)
-        return self._families.authenticate(credentials.client_id, credentials.secret)
+        client_id, secret = read_credentials(request.headers.get("authorization"), form)
+        return self._families.authenticate(client_id, secret)
 
 
 def _refresh_token(form: Mapping[str, str]) -> Sensitive:
-    if "grant_type" not in form:
-        raise OAuthError("invalid_request", "grant_type is missing")
-    if form["grant_type"] != "refresh_token":
+    if _parameter(form, "grant_type") != "refresh_token":
         raise OAuthError("unsupported_grant_type", "only refresh_token is supported")
-    if "refresh_token" not in form:
-        raise OAuthError("invalid_request", "refresh_token is missing")
-    return Sensitive(form["refresh_token"])
+    return Sensitive(_parameter(form, "refresh_token"))
 
 
 def _introspected_token(client: RegisteredClient, form: Mapping[str, str]) -> Sensitive:
     if client.client_secret is None:
         # RFC 7662 section 2.1: otherwise anyone could probe for tokens.
         raise OAuthError("invalid_client", "a public client may not introspect")
-    if "token" not in form:
-        raise OAuthError("invalid_request", "token is missing")
-    return Sensitive(form["token"])
+    return Sensitive(_parameter(form, "token"))
 
 
-def _error(refused: OAuthError, request: HttpRequest) -> HttpReply:
-    content = {"error": refused.error, "error_description": refused.description}
-    if refused.error != "invalid_client":
+def _parameter(form: Mapping[str, str], name: str) -> str:
+    if name not in form:
+        raise OAuthError("invalid_request", f"{name} is missing")
+    return form[name]
+
+
+def _error_reply(error: OAuthError, request: HttpRequest) -> HttpReply:
+    content = {"error": error.error, "error_description": error.description}
+    if error.error != "invalid_client":
         return json_reply(content, HTTPStatus.BAD_REQUEST)
     used_header = "authorization" in request.headers
     headers = {"WWW-Authenticate": 'Basic realm="demo"'} if used_header else {}

@@ -15,6 +15,7 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.core import annotations
 from csidriver.core import names as core_names
 from csidriver.core.admission.inject import inject
+from csidriver.core.companion import Companion
 from csidriver.core.names import SourceRef
 from csidriver.demo.display import BAD_READS, Row
 from csidriver.demo.families import Policy
@@ -68,7 +69,6 @@ class Environment(contextlib.ExitStack):
         self._start_role("node", ["--store", store, *node, "--node-id", "demo-node"])
         name = self.kubelet.register(self._stop, START_TIMEOUT, self.check)
         self.callback(self.kubelet.stop)
-        self._watch_for_writes()
         return name
 
     def apply_secret(self) -> None:
@@ -102,7 +102,6 @@ class Environment(contextlib.ExitStack):
         return admitted
 
     def start_pods(self, admitted: Sequence[AdmittedPod]) -> list[Container]:
-        """Start the pods, and a reader in each container."""
         containers = []
         for pod in admitted:
             for container in self.kubelet.start(pod.after, self._root / "containers"):
@@ -118,7 +117,7 @@ class Environment(contextlib.ExitStack):
             reader.check()
 
     def report(self) -> Report:
-        """Return the numbers so far."""
+        self._read_companion()
         node = next(role for role in self.roles if role.name == "node").metrics()
         leased, unleased = (
             int(node.get(f"oauth2_csi_node_rewrites_total{{{outcome}}}", 0))
@@ -146,14 +145,13 @@ class Environment(contextlib.ExitStack):
 
     def rows(self) -> list[Row]:
         """Return a row of the table for each reader that has reported."""
-        companion = self.store.get_secret(core_names.TOKENS_NAMESPACE, SOURCE.companion)
-        generation = "0" if companion is None else companion.annotations[annotations.GENERATION]
+        companion = self._read_companion()
         return [
             {
                 "pod": reader.name,
                 "token file": report["owner"],
                 "inode": str(report["inode"]),
-                "generation": generation,
+                "generation": str(companion.generation if companion else 0),
                 "expires in": f"{report['expires_at'] - time.time():.0f} s",
                 "reads": f"{report['reads']:,}",
                 BAD_READS: str(report["torn"] + report["expired"] + report["inode_changes"]),
@@ -196,24 +194,15 @@ class Environment(contextlib.ExitStack):
         prefix, _, suffix = template.partition("$(ACCESS_TOKEN)")
         return prefix, suffix
 
-    def _watch_for_writes(self) -> None:
-        """Record when the refresher wrote each token to the companion."""
-        ended = threading.Event()
-
-        def watch() -> None:
-            changes = self.store.watch_secret(core_names.TOKENS_NAMESPACE, SOURCE.companion, ended)
-            for secret in changes:
-                if secret is not None and "access_token" in secret.data:
-                    at = float(secret.data["written_at"].reveal())
-                    self.written_at.setdefault(secret.data["access_token"].hash(), at)
-
-        thread = threading.Thread(target=watch, name="companion")
-        thread.start()
-        self.callback(thread.join)
-        self.callback(ended.set)
+    def _read_companion(self) -> Companion | None:
+        """Return the companion, and record when the refresher wrote its token."""
+        secret = self.store.get_secret(core_names.TOKENS_NAMESPACE, SOURCE.companion)
+        companion = None if secret is None else Companion.from_secret(secret)
+        if companion and companion.token:
+            self.written_at[companion.token.value.hash()] = companion.token.written_at
+        return companion
 
 
 def load_example(name: str) -> list[dict[str, Any]]:
-    """Return the manifests of an example file."""
     text = (EXAMPLES / name).read_text(encoding="utf-8")
     return [manifest for manifest in yaml.safe_load_all(text) if manifest]

@@ -98,7 +98,6 @@ class TokenFamilies:
         return client
 
     def seed(self, client_id: str, refresh_token: Sensitive | None) -> Sensitive:
-        """Start a family with this refresh token, or a new one."""
         if client_id not in self._clients:
             raise ValueError(f"no such client: {client_id}")
         token = refresh_token or _new_refresh_token()
@@ -110,7 +109,6 @@ class TokenFamilies:
         return token
 
     def revoke(self, refresh_token: Sensitive) -> None:
-        """Revoke the family of this refresh token."""
         with self._lock:
             if refresh_token not in self._by_token:
                 raise ValueError("no family has this refresh token")

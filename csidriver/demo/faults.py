@@ -41,6 +41,9 @@ class StatusReply:
     body: bytes = field(default=b"", repr=False)
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
+    def reply(self) -> HttpReply:
+        return HttpReply(self.code, self.headers, self.body)
+
 
 @dataclass(frozen=True, slots=True)
 class ReplacedBody:
@@ -63,6 +66,9 @@ class Redirect:
 
     location: str
     code: int = HTTPStatus.TEMPORARY_REDIRECT
+
+    def reply(self) -> HttpReply:
+        return HttpReply(self.code, {"Location": self.location})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,6 @@ class FaultQueue:
         self._queue: queue.SimpleQueue[Fault] = queue.SimpleQueue()
 
     def add(self, *faults: Fault) -> None:
-        """Append faults to the queue."""
         for fault in faults:
             self._queue.put(fault)
 
@@ -101,17 +106,6 @@ class FaultQueue:
         try:
             return self._queue.get_nowait()
         except queue.Empty:
-            return None
-
-
-def replacement_reply(fault: Fault | None) -> HttpReply | None:
-    """Return the reply that a fault sends instead of handling, None for other faults."""
-    match fault:
-        case StatusReply(code, body, headers):
-            return HttpReply(code, headers, body)
-        case Redirect(location, code):
-            return HttpReply(code, {"Location": location})
-        case _:
             return None
 
 

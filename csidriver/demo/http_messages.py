@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
+from http.client import responses
 from types import MappingProxyType
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -37,8 +37,7 @@ class HttpReply:
 
     def head(self) -> bytes:
         """Return status line and header fields as bytes."""
-        known = self.status in {status.value for status in HTTPStatus}
-        lines = [f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase if known else ''}"]
+        lines = [f"HTTP/1.1 {self.status} {responses.get(self.status, '')}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         lines += [f"Content-Length: {len(self.body)}", "", ""]
         return "\r\n".join(lines).encode("latin-1")
@@ -50,14 +49,6 @@ def json_reply(
     """Return a JSON reply that caches must not store (RFC 6749, section 5.1)."""
     fixed = {"Content-Type": JSON, "Cache-Control": "no-store", "Pragma": "no-cache"}
     return HttpReply(status, {**fixed, **(headers or {})}, json.dumps(content).encode())
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A client's id and secret; a public client sends no secret."""
-
-    client_id: str
-    secret: Sensitive | None
 
 
 def read_form(request: HttpRequest) -> Mapping[str, str]:
@@ -83,20 +74,22 @@ def read_form(request: HttpRequest) -> Mapping[str, str]:
     return {name: value for name, value in pairs if value}
 
 
-def read_credentials(authorization: str | None, form: Mapping[str, str]) -> Credentials:
-    """Return the client credentials (RFC 6749, section 2.3), or raise OAuthError."""
+def read_credentials(
+    authorization: str | None, form: Mapping[str, str]
+) -> tuple[str, Sensitive | None]:
+    """Return a client's id and secret (RFC 6749, section 2.3), or raise OAuthError."""
     client_id, secret = form.get("client_id"), form.get("client_secret")
     if authorization is None:
         if client_id is None:
             raise OAuthError("invalid_client", "no client authentication")
-        return Credentials(client_id, Sensitive(secret) if secret else None)
-    basic = _read_basic(authorization)
-    if secret or client_id not in {None, basic.client_id}:
+        return client_id, Sensitive(secret) if secret else None
+    basic_id, basic_secret = _read_basic(authorization)
+    if secret or client_id not in {None, basic_id}:
         raise OAuthError("invalid_request", "more than one client authentication method")
-    return basic
+    return basic_id, basic_secret
 
 
-def _read_basic(authorization: str) -> Credentials:
+def _read_basic(authorization: str) -> tuple[str, Sensitive]:
     scheme, _, encoded = authorization.partition(" ")
     try:
         text = base64.b64decode(encoded.strip(), validate=True).decode()
@@ -106,4 +99,4 @@ def _read_basic(authorization: str) -> Credentials:
         scheme, client_id, secret = "", "", ""
     if scheme.lower() != "basic" or not client_id:
         raise OAuthError("invalid_client", "the Authorization header is not Basic credentials")
-    return Credentials(client_id, Sensitive(secret))
+    return client_id, Sensitive(secret)

@@ -5,7 +5,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Self
 
 from csidriver.core.sensitive import Sensitive
@@ -51,7 +50,6 @@ class StrictIssuer:
 
     @property
     def url(self) -> str:
-        """The issuer identifier."""
         if self._issuer and not self._issuer.startswith("/"):
             return self._issuer
         host, port = self._address
@@ -69,7 +67,6 @@ class StrictIssuer:
         self._families.policy = policy
 
     def start(self) -> None:
-        """Bind, and serve in a new thread."""
         if self._server_and_thread:
             raise RuntimeError("the issuer is already running")
         server = IssuerServer(self._address)
@@ -92,12 +89,7 @@ class StrictIssuer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def seed(self, client_id: str, refresh_token: Sensitive | None = None) -> Sensitive:
@@ -109,7 +101,6 @@ class StrictIssuer:
         self._families.revoke(refresh_token)
 
     def presentations(self) -> tuple[Presentation, ...]:
-        """Return all presentations of refresh tokens so far, oldest first."""
         return self._families.presentations()
 
     def max_presentations(self) -> int:

@@ -53,7 +53,6 @@ class Pod:
 
     @property
     def name(self) -> str:
-        """The pod's name."""
         return str(self.manifest["metadata"]["name"])
 
 
@@ -180,19 +179,17 @@ class Kubelet:
         if path.exists():
             raise KubeletError(f"{path} is still there after NodeUnpublishVolume")
 
-    def _call(self, method: str, request: Any) -> Any:
+    def _call(self, method: str, request: Any) -> None:
         """Make one RPC over a new connection, as kubelet does."""
         with grpc.insecure_channel(f"unix:{self._endpoint}") as channel:
             started = time.monotonic()
             try:
-                reply = getattr(csi_pb2_grpc.NodeStub(channel), method)(
-                    request, timeout=PUBLISH_TIMEOUT
-                )
+                stub = csi_pb2_grpc.NodeStub(channel)
+                getattr(stub, method)(request, timeout=PUBLISH_TIMEOUT)
             except grpc.RpcError as error:
                 text = f"rpc error: code = {error.code().name} desc = {error.details()}"
                 raise KubeletError(f"{method}: {text}") from error
         self.call_seconds.setdefault(method, []).append(time.monotonic() - started)
-        return reply
 
     def _start_container(self, pod: Pod, container: Mapping[str, Any], rootfs: Path) -> Container:
         root = rootfs / pod.name / container["name"]

@@ -7,6 +7,7 @@ prints its running totals, one JSON object per line, until SIGTERM.
 import json
 import os
 import signal
+import stat
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -63,7 +64,7 @@ class Reader:
             tally.inode = status.st_ino
         content = b"".join(chunks)
         if content != self._last_content:
-            tally.owner = f"{_format_mode(status.st_mode)} {status.st_uid}:{status.st_gid}"
+            tally.owner = f"{stat.filemode(status.st_mode)} {status.st_uid}:{status.st_gid}"
             self._check_content(content)
         if 0 < tally.expires_at <= before:
             tally.expired += 1
@@ -83,13 +84,7 @@ class Reader:
         self.tally.first_reads.append((Sensitive(token).hash(), time.time()))
 
 
-def _format_mode(mode: int) -> str:
-    bits = "rwxrwxrwx"
-    return "-" + "".join(b if mode & (1 << (8 - i)) else "-" for i, b in enumerate(bits))
-
-
 def main() -> None:
-    """Read until SIGTERM."""
     parameters = json.loads(sys.stdin.readline())
     reader = Reader(
         parameters["path"],

@@ -20,8 +20,9 @@ from csidriver.demo.faults import (
     DropBefore,
     Fault,
     FaultQueue,
+    Redirect,
+    StatusReply,
     Truncate,
-    replacement_reply,
     with_fault,
 )
 from csidriver.demo.http_messages import HttpReply, HttpRequest
@@ -70,7 +71,6 @@ class IssuerServer(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Remember the connection, for `stop`."""
         with self._connections_lock:
             self._connections.add(request)
         super().process_request(request, client_address)
@@ -87,10 +87,8 @@ class IssuerServer(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Log why a connection failed: as an error, unless the client closed it."""
-        disconnected = isinstance(sys.exception(), ConnectionError)
-        _log.log(
-            logging.DEBUG if disconnected else logging.ERROR, "connection failed", exc_info=True
-        )
+        level = logging.DEBUG if isinstance(sys.exception(), ConnectionError) else logging.ERROR
+        _log.log(level, "connection failed", exc_info=True)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -110,13 +108,10 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         path, _, query = self.path.partition("?")
         request = HttpRequest(self.command, path, query, headers, body)
-        endpoints = self.server.endpoints
-        if not endpoints.is_token_request(request):
-            self._send(endpoints.handle(request))
-            return
-        fault = self.server.fault_queue.take()
-        if self._handles_despite(request, fault):
-            self._send_with(with_fault(endpoints.handle(request), fault), fault)
+        if self.server.endpoints.is_token_request(request):
+            self._serve_token_request(request)
+        else:
+            self._send(self.server.endpoints.handle(request))
 
     # http.server looks its methods up by these names.
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815
@@ -145,23 +140,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self._send(HttpReply(status, {"Connection": "close"}))
 
-    def _handles_despite(self, request: HttpRequest, fault: Fault | None) -> bool:
-        """Apply a fault before handling; return False if the fault ended the request."""
-        if isinstance(fault, Delay):
-            dropped = self.server.stopping.wait(fault.seconds)
-        else:
-            dropped = isinstance(fault, DropBefore)
-        replacement = replacement_reply(fault)
-        if dropped:
-            self.server.endpoints.log_unhandled(request, Outcome.DROPPED_BEFORE)
+    def _serve_token_request(self, request: HttpRequest) -> None:
+        endpoints, fault = self.server.endpoints, self.server.fault_queue.take()
+        stopped = isinstance(fault, Delay) and self.server.stopping.wait(fault.seconds)
+        if stopped or isinstance(fault, DropBefore):
+            endpoints.log_unhandled(request, Outcome.DROPPED_BEFORE)
             self.close_connection = True
-        elif replacement:
-            self.server.endpoints.log_unhandled(request, Outcome.ANSWERED_BEFORE)
-            self._send(replacement)
-        return not (dropped or replacement)
+        elif isinstance(fault, StatusReply | Redirect):
+            endpoints.log_unhandled(request, Outcome.ANSWERED_BEFORE)
+            self._send(fault.reply())
+        else:
+            self._send_with(with_fault(endpoints.handle(request), fault), fault)
 
     def _send_with(self, reply: HttpReply, fault: Fault | None) -> None:
-        """Send the reply, subject to a fault of the connection."""
         match fault:
             case DropAfter():
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)

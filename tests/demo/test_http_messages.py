@@ -8,7 +8,6 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import OAuthError
 from csidriver.demo.http_messages import (
     FORM,
-    Credentials,
     HttpReply,
     HttpRequest,
     json_reply,
@@ -45,11 +44,11 @@ def test_other_forms_are_refused(faulty: HttpRequest) -> None:
 
 def test_both_halves_of_basic_credentials_are_form_encoded() -> None:
     header = "Basic " + b64encode(b"a%3Ab:p%25+w").decode()
-    assert read_credentials(header, {}) == Credentials("a:b", Sensitive("p% w"))
+    assert read_credentials(header, {}) == ("a:b", Sensitive("p% w"))
 
 
 def test_a_public_client_sends_its_id_only() -> None:
-    assert read_credentials(None, {"client_id": "public"}) == Credentials("public", None)
+    assert read_credentials(None, {"client_id": "public"}) == ("public", None)
 
 
 def test_a_reply_announces_the_length_of_its_body() -> None:
