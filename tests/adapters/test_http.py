@@ -326,7 +326,7 @@ def test_every_fault_has_its_signal(
     strict.add_faults(fault)
     outcome = refresh(at(strict), token)
     assert isinstance(outcome, Failure)
-    assert (outcome.reason, outcome.consumption) == (expected, kind)
+    assert (outcome.reason, outcome.reason.consumption) == (expected, kind)
     assert outcome.pause == (7.0 if expected is FailureReason.THROTTLED else None)
     assert outcomes(strict) == [server_says]
 
@@ -365,7 +365,7 @@ def test_nobody_listens() -> None:
     issuer = Issuer("x", token_endpoint=f"http://127.0.0.1:{free_port()}/token", internal=True)
     outcome = refresh(issuer)
     assert isinstance(outcome, Failure)
-    assert (outcome.reason, outcome.consumption) == (
+    assert (outcome.reason, outcome.reason.consumption) == (
         FailureReason.UNREACHABLE,
         Consumption.NOT_SENT,
     )
@@ -471,7 +471,7 @@ def test_a_certificate_is_trusted_only_through_ca_file(tmp_path: Path) -> None:
     with Peer(http(), tls=context) as peer:
         distrusted = refresh(at_peer(peer, "https"))
         assert isinstance(distrusted, Failure)
-        assert (distrusted.reason, distrusted.consumption) == (
+        assert (distrusted.reason, distrusted.reason.consumption) == (
             FailureReason.TLS,
             Consumption.NOT_SENT,
         )
@@ -510,7 +510,7 @@ def test_what_fails_before_tls_stands_was_not_sent(greeting: bytes) -> None:
         outcome = refresh(at_peer(peer, "https"), timeout=BRIEF)
         assert time.monotonic() - began < LATE
     assert isinstance(outcome, Failure)
-    assert (outcome.reason, outcome.consumption) == (
+    assert (outcome.reason, outcome.reason.consumption) == (
         FailureReason.UNREACHABLE,
         Consumption.NOT_SENT,
     )
@@ -557,7 +557,7 @@ def test_metadata_that_does_not_fit_is_refused(fields: dict[str, object]) -> Non
         peer.reply = described(peer, **fields)
         outcome = refresh(discoverable(peer))
         assert isinstance(outcome, Failure)
-        assert (outcome.reason, outcome.consumption) == (
+        assert (outcome.reason, outcome.reason.consumption) == (
             FailureReason.METADATA,
             Consumption.NOT_SENT,
         )
@@ -602,7 +602,7 @@ def test_no_failure_of_discovery_is_uncertain(reply: bytes, expected: FailureRea
     with Peer(reply) as peer:
         outcome = refresh(discoverable(peer))
         assert isinstance(outcome, Failure)
-        assert (outcome.reason, outcome.consumption) == (expected, Consumption.NOT_SENT)
+        assert (outcome.reason, outcome.reason.consumption) == (expected, Consumption.NOT_SENT)
         assert RT.reveal() not in "".join(peer.requests)
 
 

@@ -176,7 +176,7 @@ class Invariants:
         history.in_flight.pop(process, None)
         if isinstance(outcome, Failure):
             self.loop.record(replica.holder, f"{ref.name}: hears {outcome.reason.value}")
-            history.unknown_outcomes[token] += outcome.consumption is Consumption.UNKNOWN
+            history.unknown_outcomes[token] += outcome.reason.consumption is Consumption.UNKNOWN
             if outcome.reason is FailureReason.THROTTLED and outcome.pause:
                 until = self.loop.now + max(1.0, outcome.pause)
                 since, paused = self.retry_after.get((id(replica), replica.container), (0.0, 0.0))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from csidriver.core.oauth.failure_reason import Consumption, FailureReason
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_document import MAX_REPLY, DocumentError, TokenDocument
 from csidriver.core.sensitive import Sensitive
 
@@ -26,10 +26,6 @@ class Failure:
 
     reason: FailureReason
     pause: float | None = None
-
-    @property
-    def consumption(self) -> Consumption:
-        return self.reason.consumption
 
 
 TokenResponse = Success | Failure

@@ -140,7 +140,7 @@ def _is_configuration_failure(reason: FailureReason) -> bool:
 
 def after_failure(grant: Grant, failed: Failure, now: float, issuer: Issuer, u: float) -> Grant:
     """Return the grant after a request without tokens. It keeps all tokens."""
-    unknown = failed.consumption is Consumption.UNKNOWN
+    unknown = failed.reason.consumption is Consumption.UNKNOWN
     if unknown and issuer.reuse != UNLIMITED:
         return _after_unknown_outcome(grant, now, issuer, u)
     repeated = grant.intent is not None and grant.intent.attempt > 1

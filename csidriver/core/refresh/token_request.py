@@ -97,7 +97,7 @@ def _send(
         if isinstance(outcome, Success):
             entry = effects.SpoolEntry(attempt.nonce, sent_at, outcome.reply, grant.live_hash)
             yield from effects.SpoolWrite(state.ref, entry)
-        elif outcome.consumption is not Consumption.UNKNOWN:
+        elif outcome.reason.consumption is not Consumption.UNKNOWN:
             # Recovery reads an intent without a spool entry as not sent.
             yield from effects.SpoolClear(state.ref)
     return (yield from store_outcome(state, grant, outcome, sent_at, issuer))

@@ -86,9 +86,7 @@ def missing_error(ref: SourceRef, observed: ObservedCompanion, now: float) -> No
 def _not_ready(text: str, ref: SourceRef, observed: ObservedCompanion, now: float) -> NotReady:
     companion = observed.companion
     if companion is None:
-        return NotReady(
-            f"{text}, and no new one is known: {unavailable_error(ref, observed, now)}"
-        )
+        return NotReady(f"{text}, and no new one is known: {unavailable_error(ref, observed, now)}")
     state = f"{companion.status.value}: {companion.message}"
     failure = f"; {observed.error}" if isinstance(observed.error, StoreError) else ""
     return NotReady(f"{text}; it is {state}; {_next_refresh_text(companion, now)}{failure}")

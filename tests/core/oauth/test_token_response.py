@@ -201,7 +201,7 @@ def test_answers_without_tokens_follow_the_table(
     failed = outcome(status, body, retry_after)
     assert isinstance(failed, Failure)
     assert failed.reason is reason
-    assert failed.consumption is consumption
+    assert failed.reason.consumption is consumption
 
 
 @pytest.fixture
