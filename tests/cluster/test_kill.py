@@ -39,13 +39,13 @@ def new(_: KillableRefresher) -> None:
     """A Secret that nobody has seen yet."""
 
 
-def known(mortal: KillableRefresher) -> None:
+def known(refresher: KillableRefresher) -> None:
     """A Secret whose token is due for its next refresh."""
-    mortal.prepare_due_token()
+    refresher.prepare_due_token()
 
 
-# What the last effects of a visit are preceded by, in this order.
-REFRESH = ["PatchSecret grant", "open .draft", "rename .draft", "Send", "connect", "send"]
+# The steps before the last effects of a reconcile, in this order.
+REFRESH = ["PatchSecret grant", "open .draft", "rename .draft", "RequestToken", "connect", "send"]
 REFRESH += ["SpoolWrite", "open .draft", "rename .draft", "PatchSecret grant"]
 REFRESH += ["PatchSecret token", "PatchSecret source", "SpoolClear", "remove .json", RECONCILED]
 STORIES: dict[Before, list[str]] = {
@@ -74,7 +74,7 @@ def setup(
 
 
 @contextmanager
-def mortal(setup: KillTestSetup) -> Iterator[KillableRefresher]:
+def killable_refresher(setup: KillTestSetup) -> Iterator[KillableRefresher]:
     one = KillableRefresher(setup)
     try:
         yield one
@@ -84,7 +84,7 @@ def mortal(setup: KillTestSetup) -> Iterator[KillableRefresher]:
 
 def rehearsed(setup: KillTestSetup, before: Before) -> list[str]:
     """The steps of a refresh; the essential ones are among them, in this order."""
-    with mortal(setup) as one:
+    with killable_refresher(setup) as one:
         before(one)
         one.launch()
         one.wait_until_done()
@@ -109,7 +109,7 @@ class Death:
 
 def play(setup: KillTestSetup, before: Before, at: int, steps: list[str], *, pod: bool) -> bool:
     """One death and one restart; whether the reply was lost with the process."""
-    with mortal(setup) as one:
+    with killable_refresher(setup) as one:
         with setup.starting:
             before(one)
             one.launch(at)
