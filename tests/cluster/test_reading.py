@@ -43,7 +43,7 @@ class RealHarness:
 
 class TestReading(contract.TestReading):
     @pytest.fixture
-    def place(self, control_plane: ControlPlane) -> RealHarness:
+    def harness(self, control_plane: ControlPlane) -> RealHarness:
         return RealHarness(control_plane)
 
 

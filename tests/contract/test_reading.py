@@ -1,7 +1,7 @@
-"""What every backend promises to the node, which only reads.
+"""The contract of a store for the node, which only reads.
 
-`TestReading` runs at the directory and at the API server that the adapter's own tests use; a
-subclass in tests/cluster asks it of a real API server.
+`TestReading` runs with the directory and with the API server of the adapter's own tests; a subclass
+in tests/cluster runs with a real API server.
 """
 
 import threading
@@ -74,86 +74,88 @@ class ScriptedHarness:
 
 class TestReading:
     @pytest.fixture(params=["directory", "scripted API server"])
-    def place(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ReadHarness]:
+    def harness(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ReadHarness]:
         if request.param == "directory":
             yield DirectoryHarness(tmp_path)
             return
         with ApiServer(tmp_path) as api:
             yield ScriptedHarness(api)
 
-    def test_a_config_map_is_its_texts(self, place: ReadHarness) -> None:
+    def test_a_config_map_is_its_texts(self, harness: ReadHarness) -> None:
         template = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "eos"}}
-        assert place.store.get_config_map(place.namespace, "eos") is None
-        place.apply(template | {"data": {"template": ODD}})
-        assert place.store.get_config_map(place.namespace, "eos") == {"template": ODD}
-        place.apply(template)
-        assert place.store.get_config_map(place.namespace, "eos") == {}
-        place.remove("ConfigMap", "eos")
-        assert place.store.get_config_map(place.namespace, "eos") is None
+        assert harness.store.get_config_map(harness.namespace, "eos") is None
+        harness.apply(template | {"data": {"template": ODD}})
+        assert harness.store.get_config_map(harness.namespace, "eos") == {"template": ODD}
+        harness.apply(template)
+        assert harness.store.get_config_map(harness.namespace, "eos") == {}
+        harness.remove("ConfigMap", "eos")
+        assert harness.store.get_config_map(harness.namespace, "eos") is None
 
-    def test_a_watched_secret_is_told_at_once_and_at_every_change(self, place: ReadHarness) -> None:
-        place.apply(manifest())
-        with reading(place) as following:
-            seen = [following()]
-            place.apply(manifest(data={"oauth": "MQ=="}))
-            seen.append(following())
-            place.remove("Secret", "token")
-            seen.append(following())
-            place.apply(manifest(data={"oauth": "MQ=="}))
-            seen.append(following())
+    def test_a_watch_yields_the_secret_at_once_and_at_every_change(
+        self, harness: ReadHarness
+    ) -> None:
+        harness.apply(manifest())
+        with reading(harness) as next_secret:
+            seen = [next_secret()]
+            harness.apply(manifest(data={"oauth": "MQ=="}))
+            seen.append(next_secret())
+            harness.remove("Secret", "token")
+            seen.append(next_secret())
+            harness.apply(manifest(data={"oauth": "MQ=="}))
+            seen.append(next_secret())
         assert [oauth(secret) for secret in seen] == ['{"refresh_token":"r1"}', "1", None, "1"]
         first, second, _, again = seen
         assert first is not None
         assert second is not None
         assert again is not None
-        assert (first.namespace, first.name) == (place.namespace, "token")
+        assert (first.namespace, first.name) == (harness.namespace, "token")
         assert first.uid == second.uid != again.uid
         assert len({first.resource_version, second.resource_version, again.resource_version}) == 3
 
-    def test_an_absent_secret_can_be_watched(self, place: ReadHarness) -> None:
-        with reading(place) as following:
-            assert following() is None
-            place.apply(manifest())
-            assert oauth(following()) is not None
+    def test_an_absent_secret_can_be_watched(self, harness: ReadHarness) -> None:
+        with reading(harness) as next_secret:
+            assert next_secret() is None
+            harness.apply(manifest())
+            assert oauth(next_secret()) is not None
 
-    def test_only_the_changes_of_this_secret_are_told(self, place: ReadHarness) -> None:
-        place.apply(manifest())
-        with reading(place) as following:
-            following()
-            place.apply(manifest())
-            place.apply(manifest("tokens"))
-            place.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "token"}})
-            place.remove("Secret", "tokens")
-            place.apply(manifest(data={"oauth": "Mg=="}))
-            assert oauth(following()) == "2"
+    def test_a_watch_yields_the_changes_of_one_secret_only(self, harness: ReadHarness) -> None:
+        harness.apply(manifest())
+        with reading(harness) as next_secret:
+            next_secret()
+            harness.apply(manifest())
+            harness.apply(manifest("tokens"))
+            harness.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "token"}})
+            harness.remove("Secret", "tokens")
+            harness.apply(manifest(data={"oauth": "Mg=="}))
+            assert oauth(next_secret()) == "2"
 
     def test_a_watched_secret_shows_its_texts_and_only_our_annotations(
-        self, place: ReadHarness
+        self, harness: ReadHarness
     ) -> None:
-        place.apply(manifest(type=COMPANION_TYPE))
-        with reading(place) as following:
-            told = following()
-        assert told is not None
-        assert told.type == COMPANION_TYPE
-        assert told.annotations == {IS_TOKEN: "true"}
-        assert told.data.keys() == {"oauth"}
+        harness.apply(manifest(type=COMPANION_TYPE))
+        with reading(harness) as next_secret:
+            secret = next_secret()
+        assert secret is not None
+        assert secret.type == COMPANION_TYPE
+        assert secret.annotations == {IS_TOKEN: "true"}
+        assert secret.data.keys() == {"oauth"}
 
-    def test_two_who_watch_are_told_the_same(self, place: ReadHarness) -> None:
-        place.apply(manifest())
-        with reading(place) as one, reading(place) as other:
+    def test_two_watches_yield_the_same(self, harness: ReadHarness) -> None:
+        harness.apply(manifest())
+        with reading(harness) as one, reading(harness) as other:
             assert one() == other()
-            place.remove("Secret", "token")
+            harness.remove("Secret", "token")
             assert one() is None
             assert other() is None
 
-    def test_a_stop_beforehand_is_a_watch_that_says_nothing(self, place: ReadHarness) -> None:
+    def test_a_watch_that_is_stopped_beforehand_yields_nothing(self, harness: ReadHarness) -> None:
         stop = threading.Event()
         stop.set()
-        assert list(place.store.watch_secret(place.namespace, "token", stop)) == []
+        assert list(harness.store.watch_secret(harness.namespace, "token", stop)) == []
 
 
-def reading(place: ReadHarness) -> AbstractContextManager[Callable[[], Secret | None]]:
-    return watched(lambda stop: place.store.watch_secret(place.namespace, "token", stop))
+def reading(harness: ReadHarness) -> AbstractContextManager[Callable[[], Secret | None]]:
+    return watched(lambda stop: harness.store.watch_secret(harness.namespace, "token", stop))
 
 
 def oauth(secret: Secret | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What every backend promises. A second one is a second harness and one more `params` entry."""
+"""The contract of a store. Another backend needs a harness and one more `params` entry."""
 
 import json
 import queue
@@ -39,11 +39,11 @@ FOREIGN = "example.org/note"
 ODD = " 'two'\n\n\tlines: \\ \u2028 \x7f \U0001f511 "
 SEED = "eyJyZWZyZXNoX3Rva2VuIjoicjEifQ=="
 T = TypeVar("T")
-WAIT = 20.0  # seconds until a watch that says nothing counts as broken
+WAIT = 20.0  # seconds until a watch that yields nothing counts as broken
 
 
 class Store(Protocol):
-    """What the refresher uses."""
+    """The methods that the refresher uses."""
 
     def get_secret(self, namespace: str, name: str) -> Secret | None: ...
     def create_secret(self, secret: Secret) -> Secret: ...
@@ -55,7 +55,7 @@ class Store(Protocol):
 
 
 class Reader(Protocol):
-    """What the node uses."""
+    """The methods that the node uses."""
 
     def watch_secret(
         self, namespace: str, name: str, stop: threading.Event
@@ -399,7 +399,9 @@ def source(resource_version: str, name: str = "token") -> SecretChange:
     return SecretChange(SourceRef(NS, name), TokenObject.SOURCE, resource_version)
 
 
-def test_sources_are_told_first_and_then_their_changes(harness: Harness, store: Store) -> None:
+def test_a_watch_yields_sources_first_and_then_their_changes(
+    harness: Harness, store: Store
+) -> None:
     harness.apply(manifest())
     harness.apply(manifest("plain", metadata={"name": "plain"}))
     with watched(store.watch_changes) as following:
@@ -445,7 +447,7 @@ def test_a_source_is_by_us_when_nobody_wrote_since(harness: Harness, store: Stor
         assert following() is None
 
 
-def test_grants_and_companions_are_told_with_their_token(store: Store) -> None:
+def test_a_watch_yields_grants_and_companions_with_their_token(store: Store) -> None:
     ref = SourceRef(NS, "token")
     notes = {SOURCE_NAMESPACE: ref.namespace, SOURCE_NAME: ref.name}
     kept = store.create_secret(replace(grant(ref.grant), annotations=notes))
@@ -476,7 +478,7 @@ def test_grants_and_companions_are_told_with_their_token(store: Store) -> None:
         assert following() == SecretChange(ref, TokenObject.COMPANION, "")
 
 
-def test_the_end_of_an_empty_beginning_is_told(harness: Harness, store: Store) -> None:
+def test_a_watch_yields_the_end_of_an_empty_list(harness: Harness, store: Store) -> None:
     with watched(store.watch_changes) as following:
         assert following() is None
         harness.apply(manifest())
@@ -497,7 +499,9 @@ def test_the_age_is_that_of_our_newest_write(harness: Harness, store: Store) -> 
     assert store.patch_secret(read(store), document("d2")).age is not None
 
 
-def test_a_watched_secret_is_told_at_once_and_at_every_change(store: Store, reader: Reader) -> None:
+def test_a_watch_yields_the_secret_at_once_and_at_every_change(
+    store: Store, reader: Reader
+) -> None:
     created = store.create_secret(companion())
     with watched(lambda stop: reader.watch_secret(TOKENS, "token-1", stop)) as following:
         assert following() == created
@@ -517,7 +521,7 @@ def test_an_absent_secret_can_be_watched(store: Store, reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("which", ["changes", "secret"])
-def test_a_watch_that_is_stopped_beforehand_says_nothing(harness: Harness, which: str) -> None:
+def test_a_watch_that_is_stopped_beforehand_yields_nothing(harness: Harness, which: str) -> None:
     harness.apply(manifest())
     stop = threading.Event()
     stop.set()

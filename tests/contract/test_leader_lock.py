@@ -1,4 +1,4 @@
-"""What every seat promises, on both backends."""
+"""The contract of LeaderLock, for both backends."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +13,11 @@ from csidriver.refresher.leader_election import LeaderLock, LeaseLock
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 
-Seats = Callable[[str], LeaderLock]
+NewLock = Callable[[str], LeaderLock]
 DRIVER = "oauth2-csi"
 
 
-def kubernetes_seats(cluster: Cluster) -> Seats:
+def lease_locks(cluster: Cluster) -> NewLock:
     cluster.reset_namespaces(DRIVER)
     return lambda holder: LeaseLock(
         LeaseStore(cluster.client(), DRIVER), holder, LeaseTimings(60.0, 20.0), SystemClock()
@@ -27,38 +27,38 @@ def kubernetes_seats(cluster: Cluster) -> Seats:
 @pytest.fixture(
     params=["directory", pytest.param("kubernetes", marks=pytest.mark.tools(*PROGRAMS))]
 )
-def seats(request: pytest.FixtureRequest, tmp_path: Path) -> Seats:
-    """Makes a seat for a process of this name; all are one and the same."""
+def new_lock(request: pytest.FixtureRequest, tmp_path: Path) -> NewLock:
+    """Return a function that makes the same lock for a process of a name."""
     if request.param == "directory":
         return lambda _: FileLock(tmp_path / "made" / "on demand")
-    return kubernetes_seats(request.getfixturevalue("cluster"))
+    return lease_locks(request.getfixturevalue("cluster"))
 
 
-def test_one_has_it_as_long_as_it_likes(seats: Seats) -> None:
-    one, other = seats("one"), seats("other")
-    assert one.acquire()
+def test_a_lock_belongs_to_one_process_until_it_is_released(new_lock: NewLock) -> None:
+    first, other = new_lock("one"), new_lock("another")
+    assert first.acquire()
     assert not other.acquire()
-    assert one.acquire()
+    assert first.acquire()
     assert not other.acquire()
 
 
-def test_what_is_given_up_is_free_at_once(seats: Seats) -> None:
-    one, other = seats("one"), seats("other")
-    assert one.acquire()
-    one.release()
+def test_a_released_lock_is_free_at_once(new_lock: NewLock) -> None:
+    first, other = new_lock("one"), new_lock("another")
+    assert first.acquire()
+    first.release()
     assert other.acquire()
-    assert not one.acquire()
+    assert not first.acquire()
     other.release()
-    assert one.acquire()
+    assert first.acquire()
 
 
-def test_what_one_does_not_have_one_cannot_give_up(seats: Seats) -> None:
-    one, other = seats("one"), seats("other")
+def test_only_the_process_that_has_a_lock_can_release_it(new_lock: NewLock) -> None:
+    first, other = new_lock("one"), new_lock("another")
     other.release()
-    assert one.acquire()
+    assert first.acquire()
     assert not other.acquire()
     other.release()
     assert not other.acquire()
-    one.release()
-    one.release()
+    first.release()
+    first.release()
     assert other.acquire()
