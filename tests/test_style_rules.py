@@ -29,39 +29,16 @@ WORDS = """
 COINED = frozenset(WORDS.split())
 # Identifiers in which such a word is the right one, and why.
 FITTING = {
-    "JwtClaims": "claims of a JWT, RFC 7519",
-    "unverified_claims": "claims of a JWT, RFC 7519",
-    "claims": "claims of a JWT, RFC 7519",
-    "LOST_ROTATION": "a status that users see",
-    "LOST_ROTATION_MESSAGE": "the message of that status",
+    **dict.fromkeys(("JwtClaims", "unverified_claims", "claims"), "claims of a JWT, RFC 7519"),
+    **dict.fromkeys(("AcquireSendSlot", "acquire_send_slot"), "permits of a rate limiter"),
+    **dict.fromkeys(("ReleaseSendSlot", "release_send_slot"), "permits of a rate limiter"),
+    **dict.fromkeys(("SlotDecision", "_slot", "_release_slot", "slot"), "these permits"),
+    **dict.fromkeys(("LOST_ROTATION", "LOST_ROTATION_MESSAGE"), "a status that users see"),
+    "race_lost": "a lost race",
     "_LINGER_RESET": "SO_LINGER, socket(7)",
 }
 # Words that are still in use; this list can only shrink.
-NOT_YET: frozenset[str] = frozenset(
-    {
-        "claim",
-        "doubt",
-        "gate",
-        "glance",
-        "gone",
-        "hide",
-        "holding",
-        "lost",
-        "meaning",
-        "noted",
-        "places",
-        "settled",
-        "shelf",
-        "shown",
-        "signal",
-        "slot",
-        "told",
-        "twin",
-        "unfit",
-        "verdict",
-        "what",
-    }
-)
+NOT_YET: frozenset[str] = frozenset()
 # Classes of one name: a Protocol of a consumer and what implements it.
 SHARED_NAMES = {"CertificateFactory", "LeaseStore", "SecretStore"}
 # Modules that other tests cover, and why they have no test file of their own.
@@ -81,6 +58,7 @@ UNTESTED_YET: frozenset[str] = frozenset(
         "csidriver/adapters/directory/objects.py",
         "csidriver/adapters/directory/polling_watch.py",
         "csidriver/adapters/directory/store.py",
+        "csidriver/adapters/kubernetes/api_errors.py",
         "csidriver/adapters/kubernetes/client.py",
         "csidriver/adapters/kubernetes/credentials.py",
         "csidriver/adapters/kubernetes/events.py",
@@ -96,15 +74,6 @@ UNTESTED_YET: frozenset[str] = frozenset(
         "csidriver/adapters/oauth/tls_contexts.py",
         "csidriver/adapters/oauth/token_endpoint.py",
         "csidriver/adapters/probe_server.py",
-        "csidriver/demo/display.py",
-        "csidriver/demo/environment.py",
-        "csidriver/demo/http_messages.py",
-        "csidriver/demo/kubelet.py",
-        "csidriver/demo/presentation_log.py",
-        "csidriver/demo/processes.py",
-        "csidriver/demo/sandbox.py",
-        "csidriver/demo/server.py",
-        "csidriver/errors.py",
         "csidriver/node/error_interceptor.py",
         "csidriver/node/grpc_server.py",
         "csidriver/node/health.py",
@@ -125,8 +94,7 @@ UNTESTED_YET: frozenset[str] = frozenset(
         "csidriver/webhook/webhook.py",
     }
 )
-QUESTION_CEILING = 126
-QUESTIONS = ("What", "Whether", "Who")
+QUESTION = re.compile(r"(What|Whether|Who|Whoever|Whose)\b")
 # Split, so that this file does not break its own rule.
 FORBIDDEN = re.compile("|".join([r"\bTO" + "DO", r"\bFIX" + "ME", r"\bX" + "XX\\b"]))
 OWN = ("csidriver", "tests", "proto", "deploy", "docs", "examples", "bench", "tools", ".ci")
@@ -268,9 +236,9 @@ def test_docstrings_answer_no_questions() -> None:
         f"{name(path)}: {text.splitlines()[0]}"
         for path in NAMED
         for text in docstrings(path)
-        if text.startswith(QUESTIONS)
+        if QUESTION.match(text)
     ]
-    assert len(found) <= QUESTION_CEILING, "\n".join(found)
+    assert found == []
 
 
 def test_the_table_of_places_to_change_names_files() -> None:
