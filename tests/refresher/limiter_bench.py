@@ -30,7 +30,7 @@ def issuer(name: str = "demo", **options: Any) -> Issuer:
 
 
 class LimiterBench:
-    """A limiter, a clock that moves when told, and one issuer."""
+    """A limiter, a clock that the test sets, and one issuer."""
 
     def __init__(self, **options: Any) -> None:
         self.now = 1000.0
@@ -48,11 +48,11 @@ class LimiterBench:
     def request(
         self, number: int, outcome: TokenResponse, client: Client = ANN
     ) -> IssuerHealth | None:
-        """One that is let through at once."""
+        """A request that may be sent at once."""
         assert self.acquire(number, client) == SEND_NOW
-        told = self.record(number, outcome, client)
+        health = self.record(number, outcome, client)
         self.now += 1.0
-        return told
+        return health
 
     def state(self) -> BreakerState:
         return self.limiter.loads()[0].state
@@ -73,7 +73,7 @@ class LimiterBench:
 def drain(
     bench: LimiterBench, numbers: Iterable[int], service: float = 0.0
 ) -> list[tuple[float, int]]:
-    """Let tokens come back when they were told to, until all have been served; when they were."""
+    """Let tokens return as decided until all were served; return when and which."""
     due = sorted((bench.now, number) for number in numbers)
     busy: list[tuple[float, int]] = []
     served: list[tuple[float, int]] = []

@@ -4,8 +4,8 @@ from csidriver.adapters.clock import SystemClock
 from csidriver.refresher.clock_jump import ClockJumpDetector
 
 
-class Steered(SystemClock):
-    """A clock with hands."""
+class FakeClock(SystemClock):
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.wall, self.since_start = 1_800_000_000.0, 0.0
@@ -22,20 +22,20 @@ class Steered(SystemClock):
 
 
 @pytest.mark.parametrize(
-    ("steps", "told"),
+    ("steps", "expected"),
     [
         pytest.param([0.0, 0.0], [False, False], id="runs"),
-        pytest.param([-61.0, 0.0], [True, False], id="set back, told once"),
+        pytest.param([-61.0, 0.0], [True, False], id="set back, reported once"),
         pytest.param([-59.0, 0.0], [False, False], id="corrected"),
         pytest.param([-40.0, -40.0, -40.0], [False, True, False], id="by and by"),
         pytest.param([3600.0, -3600.0, 0.0], [False, True, False], id="ahead and back"),
     ],
 )
-def test_a_clock_that_is_set_back_is_noticed(steps: list[float], told: list[bool]) -> None:
-    clock = Steered()
-    setback = ClockJumpDetector(clock)
-    seen = []
+def test_a_clock_that_is_set_back_is_noticed(steps: list[float], expected: list[bool]) -> None:
+    clock = FakeClock()
+    detector = ClockJumpDetector(clock)
+    found = []
     for step in steps:
         clock.run(2.0, step)
-        seen.append(setback.was_set_back())
-    assert seen == told
+        found.append(detector.was_set_back())
+    assert found == expected

@@ -10,44 +10,44 @@ from csidriver.refresher.duplicate_index import DuplicateIndex
 A, B, C = (SourceRef("ns", name) for name in "abc")
 
 
-def test_tokens_that_share_a_name_meet() -> None:
-    names = DuplicateIndex()
-    names.update(A, 1.0, ["x", "y"])
-    names.update(B, 2.0, ["z"])
-    assert names.find_and_update(C, 3.0, ["y", "z", "c"]) == (Duplicate(1.0, A), Duplicate(2.0, B))
-    assert names.find_and_update(A, 1.0, ["x"]) == ()
+def test_tokens_that_share_a_hash_are_found() -> None:
+    index = DuplicateIndex()
+    index.update(A, 1.0, ["x", "y"])
+    index.update(B, 2.0, ["z"])
+    assert index.find_and_update(C, 3.0, ["y", "z", "c"]) == (Duplicate(1.0, A), Duplicate(2.0, B))
+    assert index.find_and_update(A, 1.0, ["x"]) == ()
 
 
-def test_asking_announces() -> None:
-    names = DuplicateIndex()
-    assert names.find_and_update(A, 1.0, ["x"]) == ()
-    assert names.find_and_update(B, 2.0, ["x"]) == (Duplicate(1.0, A),)
+def test_a_search_adds_the_token() -> None:
+    index = DuplicateIndex()
+    assert index.find_and_update(A, 1.0, ["x"]) == ()
+    assert index.find_and_update(B, 2.0, ["x"]) == (Duplicate(1.0, A),)
 
 
-def test_names_that_are_gone_are_forgotten() -> None:
-    names = DuplicateIndex()
+def test_hashes_that_were_replaced_are_forgotten() -> None:
+    index = DuplicateIndex()
     for ref in (A, B, C):
-        names.update(ref, 1.0, ["x"])
-    names.update(A, 1.0, ["fresh"])
-    names.remove(B)
-    names.remove(B)
-    assert names.find_and_update(SourceRef("ns", "d"), 4.0, ["x", "fresh"]) == (
+        index.update(ref, 1.0, ["x"])
+    index.update(A, 1.0, ["fresh"])
+    index.remove(B)
+    index.remove(B)
+    assert index.find_and_update(SourceRef("ns", "d"), 4.0, ["x", "fresh"]) == (
         Duplicate(1.0, A),
         Duplicate(1.0, C),
     )
     for ref in (A, C, SourceRef("ns", "d")):
-        names.remove(ref)
-    assert (names._owners, names._other_owners, names._tokens) == ({}, {}, {})
+        index.remove(ref)
+    assert (index._owners, index._other_owners, index._tokens) == ({}, {}, {})
 
 
 def test_of_two_that_ask_at_once_one_learns_of_the_other() -> None:
     for _ in range(50):
-        names, together = DuplicateIndex(), threading.Barrier(2)
+        index, together = DuplicateIndex(), threading.Barrier(2)
         seen: list[bool] = []
 
-        def ask(ref: SourceRef, names: DuplicateIndex = names, seen: list[bool] = seen) -> None:
+        def ask(ref: SourceRef, index: DuplicateIndex = index, seen: list[bool] = seen) -> None:
             together.wait()  # noqa: B023 - joined before the next round
-            seen.append(bool(names.find_and_update(ref, 1.0, ["x"])))
+            seen.append(bool(index.find_and_update(ref, 1.0, ["x"])))
 
         threads = [threading.Thread(target=ask, args=(ref,)) for ref in (A, B)]
         for thread in threads:
@@ -64,12 +64,12 @@ def test_of_two_that_ask_at_once_one_learns_of_the_other() -> None:
     )
 )
 def test_the_index_says_what_a_search_would(steps: list[tuple[SourceRef, frozenset[str]]]) -> None:
-    names, plain = DuplicateIndex(), dict[SourceRef, frozenset[str]]()
+    index, plain = DuplicateIndex(), dict[SourceRef, frozenset[str]]()
     for ref, held in steps:
         if held:
             plain[ref] = held
-            met = {other.ref for other in names.find_and_update(ref, 1.0, held)}
+            met = {other.ref for other in index.find_and_update(ref, 1.0, held)}
             assert met == {o for o, theirs in plain.items() if o != ref and theirs & held}
         else:
             plain.pop(ref, None)
-            names.remove(ref)
+            index.remove(ref)

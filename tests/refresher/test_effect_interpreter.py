@@ -36,8 +36,8 @@ CLIENT = Client("my-app", Sensitive("s3cret"))
 ENTRY = effects.SpoolEntry("nonce", 1.0, None)
 
 
-class Surroundings:
-    """An interpreter over a folder; `acquire_send_slot` is passed on."""
+class InterpreterBench:
+    """An interpreter over a folder; the test sets `may_send`."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "store"
@@ -57,47 +57,49 @@ class Surroundings:
 
 
 @pytest.fixture
-def around(tmp_path: Path) -> Surroundings:
-    return Surroundings(tmp_path)
+def bench(tmp_path: Path) -> InterpreterBench:
+    return InterpreterBench(tmp_path)
 
 
-def one(effect: effects.Effect[Any]) -> Generator[effects.Effect[Any], Any, Any]:
+def perform(effect: effects.Effect[Any]) -> Generator[effects.Effect[Any], Any, Any]:
     return (yield from effect)
 
 
-def test_secrets_are_created_read_patched_and_deleted(around: Surroundings) -> None:
+def test_secrets_are_created_read_patched_and_deleted(bench: InterpreterBench) -> None:
     secret = Secret("ns", "hello", data={"a": Sensitive("1")})
-    created = around.run(one(effects.CreateSecret(secret)))
-    patched = around.run(one(effects.PatchSecret(created, SecretPatch(data={"b": Sensitive("2")}))))
-    assert around.run(one(effects.GetSecret("ns", "hello"))) == patched
+    created = bench.run(perform(effects.CreateSecret(secret)))
+    patched = bench.run(
+        perform(effects.PatchSecret(created, SecretPatch(data={"b": Sensitive("2")})))
+    )
+    assert bench.run(perform(effects.GetSecret("ns", "hello"))) == patched
     assert patched.data == {"a": Sensitive("1"), "b": Sensitive("2")}
-    around.run(one(effects.DeleteSecret(patched)))
-    assert around.run(one(effects.GetSecret("ns", "hello"))) is None
+    bench.run(perform(effects.DeleteSecret(patched)))
+    assert bench.run(perform(effects.GetSecret("ns", "hello"))) is None
 
 
-def test_clocks_nonces_and_permission(around: Surroundings) -> None:
-    before = around.run(one(effects.Monotonic()))
-    now = around.run(one(effects.Now()))
-    around.run(one(effects.Wait(0.05)))
-    assert around.run(one(effects.Monotonic())) >= before + 0.05
+def test_clocks_nonces_and_permission(bench: InterpreterBench) -> None:
+    before = bench.run(perform(effects.Monotonic()))
+    now = bench.run(perform(effects.Now()))
+    bench.run(perform(effects.Wait(0.05)))
+    assert bench.run(perform(effects.Monotonic())) >= before + 0.05
     assert now > 1_600_000_000
-    nonces = {around.run(one(effects.Nonce())) for _ in range(10)}
+    nonces = {bench.run(perform(effects.Nonce())) for _ in range(10)}
     assert len(nonces) == 10
     assert all(re.fullmatch("[0-9a-f]{32}", nonce) for nonce in nonces)
     asking = effects.AcquireSendSlot(Issuer("demo"), REF, CLIENT)
     for allowed, pause in ((True, 0.0), (False, math.inf)):
-        around.may_send = allowed
-        assert around.run(one(asking)) == pause
+        bench.may_send = allowed
+        assert bench.run(perform(asking)) == pause
 
 
-def test_the_spool_is_written_read_and_cleared(around: Surroundings) -> None:
-    around.run(one(effects.SpoolWrite(REF, ENTRY)))
-    assert around.run(one(effects.SpoolRead(REF))) == ENTRY
-    around.run(one(effects.SpoolClear(REF)))
-    assert around.run(one(effects.SpoolRead(REF))) is None
+def test_the_spool_is_written_read_and_cleared(bench: InterpreterBench) -> None:
+    bench.run(perform(effects.SpoolWrite(REF, ENTRY)))
+    assert bench.run(perform(effects.SpoolRead(REF))) == ENTRY
+    bench.run(perform(effects.SpoolClear(REF)))
+    assert bench.run(perform(effects.SpoolRead(REF))) is None
 
 
-def test_our_errors_are_thrown_in_where_the_effect_was_asked_for(around: Surroundings) -> None:
+def test_our_errors_are_thrown_in_where_the_effect_was_asked_for(bench: InterpreterBench) -> None:
     def steps() -> Generator[effects.Effect[Any], Any, list[str]]:
         caught = []
         yield from effects.CreateSecret(Secret("ns", "hello"))
@@ -105,7 +107,7 @@ def test_our_errors_are_thrown_in_where_the_effect_was_asked_for(around: Surroun
             yield from effects.CreateSecret(Secret("ns", "hello"))
         except StoreConflict:
             caught.append("conflict")
-        around.spool.write_text("no folder", encoding="ascii")
+        bench.spool.write_text("no folder", encoding="ascii")
         try:
             yield from effects.SpoolWrite(REF, ENTRY)
         except SpoolFailed:
@@ -113,16 +115,16 @@ def test_our_errors_are_thrown_in_where_the_effect_was_asked_for(around: Surroun
         now = yield from effects.Now()
         return [*caught, type(now).__name__]
 
-    assert around.run(steps()) == ["conflict", "spool", "float"]
+    assert bench.run(steps()) == ["conflict", "spool", "float"]
 
 
-def test_an_error_that_is_not_caught_ends_the_run(around: Surroundings) -> None:
+def test_an_error_that_is_not_caught_ends_the_run(bench: InterpreterBench) -> None:
     gone = Secret("ns", "gone")
     with pytest.raises(StoreConflict):
-        around.run(one(effects.PatchSecret(gone, SecretPatch(data={"a": Sensitive("1")}))))
+        bench.run(perform(effects.PatchSecret(gone, SecretPatch(data={"a": Sensitive("1")}))))
 
 
-def test_send_presents_once_and_counts(around: Surroundings) -> None:
+def test_send_presents_once_and_counts(bench: InterpreterBench) -> None:
     secret = DEMO_CLIENT.client_secret
     assert secret is not None
     client = Client(DEMO_CLIENT.client_id, secret)
@@ -132,25 +134,25 @@ def test_send_presents_once_and_counts(around: Surroundings) -> None:
         for fault in (None, StatusReply(500)):
             strict.add_faults(*([fault] if fault else []))
             send = effects.RequestToken(issuer, client, strict.seed("my-app"), 10.0)
-            outcomes.append(around.run(one(send)))
+            outcomes.append(bench.run(perform(send)))
         assert len(strict.presentations()) == 2
     assert isinstance(outcomes[0], Success)
     assert outcomes[1] == Failure(FailureReason.SERVER_ERROR)
     for outcome in ("ok", "server_error"):
         labels = {"issuer": "demo", "outcome": outcome}
         name = "oauth2_csi_refresher_exchanges_total"
-        assert around.registry.get_sample_value(name, labels) == 1
+        assert bench.registry.get_sample_value(name, labels) == 1
     count = "oauth2_csi_refresher_exchange_seconds_count"
-    assert around.registry.get_sample_value(count, {"issuer": "demo"}) == 2
+    assert bench.registry.get_sample_value(count, {"issuer": "demo"}) == 2
 
 
 @pytest.mark.parametrize("normal", [True, False])
 def test_a_report_is_an_event_and_a_log_line(
-    around: Surroundings, caplog: pytest.LogCaptureFixture, *, normal: bool
+    bench: InterpreterBench, caplog: pytest.LogCaptureFixture, *, normal: bool
 ) -> None:
     caplog.set_level(logging.INFO)
-    around.run(one(effects.EmitEvent(REF, "uid-1", "NeedsReauth", "log in again", normal)))
-    event = (around.root / "ns" / "event.hello.needsreauth.yaml").read_text(encoding="utf-8")
+    bench.run(perform(effects.EmitEvent(REF, "uid-1", "NeedsReauth", "log in again", normal)))
+    event = (bench.root / "ns" / "event.hello.needsreauth.yaml").read_text(encoding="utf-8")
     for part in ("uid-1", "NeedsReauth", "log in again", "Normal" if normal else "Warning"):
         assert part in event
     line = caplog.records[-1]
@@ -159,15 +161,15 @@ def test_a_report_is_an_event_and_a_log_line(
 
 
 def test_an_event_that_cannot_be_written_stops_nothing(
-    around: Surroundings, caplog: pytest.LogCaptureFixture
+    bench: InterpreterBench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    around.root.write_text("no folder", encoding="ascii")
-    around.run(one(effects.EmitEvent(REF, "uid-1", "Ready", "fine", True)))
+    bench.root.write_text("no folder", encoding="ascii")
+    bench.run(perform(effects.EmitEvent(REF, "uid-1", "Ready", "fine", True)))
     assert "cannot create an Event for Secret ns/hello" in caplog.text
 
 
-class Endpoints:
-    """Servers that answer as told; `asked` is what was asked of them."""
+class ScriptedEndpoints:
+    """Servers that answer as events_in; `asked` is what was asked of them."""
 
     def __init__(self) -> None:
         self.outcomes: list[TokenResponse] = []
@@ -195,8 +197,8 @@ class Endpoints:
         return self.alive
 
 
-class Hands(SystemClock):
-    """A clock that moves when told."""
+class FakeClock(SystemClock):
+    """A clock that moves when events_in."""
 
     def __init__(self) -> None:
         self.at = 1000.0
@@ -210,13 +212,13 @@ SEND = effects.RequestToken(ISSUER, CLIENT, Sensitive("rt"), 10.0)
 FAILED = Failure(FailureReason.UNREACHABLE)
 
 
-class Scene:
-    """An interpreter over scripted servers and a clock in our hands."""
+class ScriptedBench:
+    """An interpreter over scripted servers and a clock that the test sets."""
 
     def __init__(self, folder: Path) -> None:
         self.registry = CollectorRegistry()
-        self.endpoints = Endpoints()
-        self.clock = Hands()
+        self.endpoints = ScriptedEndpoints()
+        self.clock = FakeClock()
         self.root = folder / "store"
         self.store = DirectoryStore(self.root)
         self.interpreter = Interpreter(
@@ -234,7 +236,7 @@ class Scene:
     def ask(self, number: int = 0) -> float:
         """What MaySend says, in a run that then does nothing."""
         return float(
-            self.run(one(effects.AcquireSendSlot(ISSUER, SourceRef("ns", str(number)), CLIENT)))
+            self.run(perform(effects.AcquireSendSlot(ISSUER, SourceRef("ns", str(number)), CLIENT)))
         )
 
     def exchange(self, number: int, outcome: TokenResponse) -> TokenResponse | float:
@@ -256,61 +258,61 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    return Scene(tmp_path)
+def scripted(tmp_path: Path) -> ScriptedBench:
+    return ScriptedBench(tmp_path)
 
 
-def test_what_a_server_answers_decides_who_may_ask_next(scene: Scene) -> None:
+def test_an_outcome_decides_who_may_send_next(scripted: ScriptedBench) -> None:
     throttled = Failure(FailureReason.THROTTLED, 60.0)
-    assert scene.exchange(0, throttled) == throttled
-    pause = scene.exchange(1, FAILED)
+    assert scripted.exchange(0, throttled) == throttled
+    pause = scripted.exchange(1, FAILED)
     assert isinstance(pause, float)
     assert 50 < pause < 60
-    assert scene.endpoints.asked == ["refresh"]
+    assert scripted.endpoints.asked == ["refresh"]
 
 
-def test_a_slot_is_given_back_however_a_run_ends(scene: Scene) -> None:
+def test_a_slot_is_given_back_however_a_run_ends(scripted: ScriptedBench) -> None:
     def steps(end: str) -> Generator[effects.Effect[Any], Any, None]:
         assert not (yield from effects.AcquireSendSlot(ISSUER, REF, CLIENT))
-        assert scene.in_flight() == 1
+        assert scripted.in_flight() == 1
         if end == "send":
             yield from SEND
         elif end == "give back":
             yield from effects.ReleaseSendSlot(ISSUER, REF)
-            assert scene.in_flight() == 0
+            assert scripted.in_flight() == 0
         elif end == "fail":
             raise StoreConflict("somebody was faster")
 
     for end in ("send", "give back", "nothing"):
-        scene.endpoints.outcomes = [Failure(FailureReason.INVALID_GRANT)]
-        scene.run(steps(end))
-        assert scene.in_flight() == 0
-        scene.clock.at += 1.0
+        scripted.endpoints.outcomes = [Failure(FailureReason.INVALID_GRANT)]
+        scripted.run(steps(end))
+        assert scripted.in_flight() == 0
+        scripted.clock.at += 1.0
     with pytest.raises(StoreConflict):
-        scene.run(steps("fail"))
-    assert scene.in_flight() == 0
+        scripted.run(steps("fail"))
+    assert scripted.in_flight() == 0
 
 
-def test_a_dead_server_is_probed_with_nothing_of_anybodys(scene: Scene) -> None:
+def test_a_dead_server_is_probed_with_nothing_of_anybodys(scripted: ScriptedBench) -> None:
     for number in range(3):
-        assert scene.exchange(number, FAILED) == FAILED
-    scene.clock.at += 60.0
-    scene.endpoints.asked.clear()
-    scene.endpoints.alive = False
-    assert scene.ask(7) > 0
-    assert scene.endpoints.asked == ["probe"]
-    scene.clock.at += 60.0
-    scene.endpoints.alive = True
-    assert scene.ask(7) == 0
-    assert scene.endpoints.asked == ["probe", "probe"]
+        assert scripted.exchange(number, FAILED) == FAILED
+    scripted.clock.at += 60.0
+    scripted.endpoints.asked.clear()
+    scripted.endpoints.alive = False
+    assert scripted.ask(7) > 0
+    assert scripted.endpoints.asked == ["probe"]
+    scripted.clock.at += 60.0
+    scripted.endpoints.alive = True
+    assert scripted.ask(7) == 0
+    assert scripted.endpoints.asked == ["probe", "probe"]
 
 
-def told(scene: Scene, namespace: str) -> list[tuple[str, str, int]]:
-    events = [yaml.safe_load(p.read_text()) for p in (scene.root / namespace).glob("event.*")]
+def events_in(scripted: ScriptedBench, namespace: str) -> list[tuple[str, str, int]]:
+    events = [yaml.safe_load(p.read_text()) for p in (scripted.root / namespace).glob("event.*")]
     return [(e["reason"], e["message"], e["count"]) for e in events]
 
 
-def test_how_an_issuer_is_stands_in_one_event_on_the_deployment(scene: Scene) -> None:
+def test_the_health_of_an_issuer_is_one_event_on_the_deployment(scripted: ScriptedBench) -> None:
     report = effects.EmitEvent(
         REF, "uid", "IssuerUnavailable", "gone", normal=False, of_issuer=True
     )
@@ -318,120 +320,120 @@ def test_how_an_issuer_is_stands_in_one_event_on_the_deployment(scene: Scene) ->
     def failing() -> Generator[effects.Effect[Any], Any, None]:
         yield from effects.AcquireSendSlot(ISSUER, REF, CLIENT)
         yield from SEND
-        assert told(scene, DRIVER_NAMESPACE) == [], "what an exchange brought comes first"
+        assert events_in(scripted, DRIVER_NAMESPACE) == [], "what an exchange brought comes first"
         yield from report
 
     for number in range(2):
-        scene.exchange(number, FAILED)
-    scene.run(one(report))
-    assert len(told(scene, "ns")) == 1, "it is this token's own trouble as far as anybody knows"
-    scene.endpoints.outcomes = [FAILED]
-    scene.run(failing())
+        scripted.exchange(number, FAILED)
+    scripted.run(perform(report))
+    assert len(events_in(scripted, "ns")) == 1, "one failure may concern this token only"
+    scripted.endpoints.outcomes = [FAILED]
+    scripted.run(failing())
     trouble = ("IssuerUnavailable", "issuer demo does not answer; no token is sent until it does")
-    assert told(scene, DRIVER_NAMESPACE) == [(*trouble, 1)]
-    assert told(scene, "ns") == [("IssuerUnavailable", "gone", 1)]
-    scene.clock.at += 60.0
-    scene.endpoints.alive = True
-    scene.exchange(5, Failure(FailureReason.INVALID_GRANT))
+    assert events_in(scripted, DRIVER_NAMESPACE) == [(*trouble, 1)]
+    assert events_in(scripted, "ns") == [("IssuerUnavailable", "gone", 1)]
+    scripted.clock.at += 60.0
+    scripted.endpoints.alive = True
+    scripted.exchange(5, Failure(FailureReason.INVALID_GRANT))
     well = ("IssuerAvailable", "issuer demo answers again")
-    assert sorted(told(scene, DRIVER_NAMESPACE)) == [(*well, 1), (*trouble, 1)]
+    assert sorted(events_in(scripted, DRIVER_NAMESPACE)) == [(*well, 1), (*trouble, 1)]
 
 
-def test_what_is_known_to_be_refused_is_not_asked_again(scene: Scene) -> None:
+def test_a_client_that_is_known_to_be_refused_sends_nothing(scripted: ScriptedBench) -> None:
     refused = Failure(FailureReason.INVALID_CLIENT)
     for number in range(4):
-        assert scene.exchange(number, refused) == refused
-        scene.clock.at += 20.0
-    assert len(scene.endpoints.asked) == 4
-    assert scene.exchange(8, FAILED) == refused, "it is told, though nobody was asked"
-    assert len(scene.endpoints.asked) == 4
-    assert scene.value("exchanges_total", issuer="demo", outcome="invalid_client") == 4
-    pause = scene.exchange(8, FAILED)
+        assert scripted.exchange(number, refused) == refused
+        scripted.clock.at += 20.0
+    assert len(scripted.endpoints.asked) == 4
+    assert scripted.exchange(8, FAILED) == refused, "it is events_in, though nobody was asked"
+    assert len(scripted.endpoints.asked) == 4
+    assert scripted.value("exchanges_total", issuer="demo", outcome="invalid_client") == 4
+    pause = scripted.exchange(8, FAILED)
     assert isinstance(pause, float)
     assert pause > 1000
 
 
-def test_a_visit_waits_only_for_the_server_whose_share_it_uses(scene: Scene) -> None:
-    asking = one(effects.AcquireSendSlot(ISSUER, REF, CLIENT))
-    pause = scene.interpreter.runner(lambda: None, "").run(asking)
+def test_a_token_waits_only_for_the_issuer_whose_workers_it_uses(scripted: ScriptedBench) -> None:
+    asking = perform(effects.AcquireSendSlot(ISSUER, REF, CLIENT))
+    pause = scripted.interpreter.runner(lambda: None, "").run(asking)
     assert 0 < pause < 0.01
-    asking = one(effects.AcquireSendSlot(ISSUER, REF, CLIENT))
-    assert scene.interpreter.runner(lambda: None, "demo").run(asking) == 0
+    asking = perform(effects.AcquireSendSlot(ISSUER, REF, CLIENT))
+    assert scripted.interpreter.runner(lambda: None, "demo").run(asking) == 0
 
 
 @pytest.mark.parametrize(
     ("active", "answer"), [(True, "active"), (False, "inactive"), (None, "none")]
 )
-def test_a_question_about_a_token_is_passed_on(
-    scene: Scene, answer: str, *, active: bool | None
+def test_an_introspection_is_passed_on(
+    scripted: ScriptedBench, answer: str, *, active: bool | None
 ) -> None:
-    scene.endpoints.active = active
+    scripted.endpoints.active = active
     question = effects.Introspect(ISSUER, CLIENT, Sensitive("rt"), 10.0)
-    assert scene.run(one(question)) is active
-    assert scene.value("introspections_total", issuer="demo", answer=answer) == 1
+    assert scripted.run(perform(question)) is active
+    assert scripted.value("introspections_total", issuer="demo", answer=answer) == 1
 
 
-def test_tokens_of_one_login_hear_of_each_other(scene: Scene) -> None:
+def test_tokens_of_one_login_are_found(scripted: ScriptedBench) -> None:
     for number, others in ((0, ()), (1, (effects.Duplicate(0.0, SourceRef("ns", "0")),))):
         ref = SourceRef("ns", str(number))
         asking = effects.FindDuplicates(ref, float(number), frozenset({"live"}))
-        assert scene.run(one(asking)) == others
+        assert scripted.run(perform(asking)) == others
 
 
-def test_stepping_aside_is_passed_on(scene: Scene) -> None:
+def test_yielding_the_worker_is_passed_on(scripted: ScriptedBench) -> None:
     aside: list[bool] = []
-    scene.interpreter.runner(lambda: aside.append(True)).run(one(effects.YieldWorker()))
+    scripted.interpreter.runner(lambda: aside.append(True)).run(perform(effects.YieldWorker()))
     assert aside == [True]
 
 
-def test_the_time_until_an_outcome_is_stored_is_measured(scene: Scene) -> None:
-    grant = scene.store.create_secret(Secret("ns", "grant", type=GRANT_TYPE))
+def test_the_time_until_an_outcome_is_stored_is_measured(scripted: ScriptedBench) -> None:
+    grant = scripted.store.create_secret(Secret("ns", "grant", type=GRANT_TYPE))
     patch = SecretPatch(data={"a": Sensitive("1")})
 
     def steps() -> Generator[effects.Effect[Any], Any, None]:
         yield from effects.PatchSecret(grant, patch)  # an intent
-        stored = scene.store.get_secret("ns", "grant")
+        stored = scripted.store.get_secret("ns", "grant")
         assert stored is not None
         yield from SEND
-        away = scene.root.rename(scene.root.with_name("away"))
-        scene.root.write_text("no folder", encoding="ascii")
+        away = scripted.root.rename(scripted.root.with_name("away"))
+        scripted.root.write_text("no folder", encoding="ascii")
         with contextlib.suppress(StoreUnavailable):
             yield from effects.PatchSecret(stored, patch)
-        scene.clock.at += 3.0
-        scene.root.unlink()
-        away.rename(scene.root)
+        scripted.clock.at += 3.0
+        scripted.root.unlink()
+        away.rename(scripted.root)
         yield from effects.PatchSecret(stored, SecretPatch(data={"a": Sensitive("2")}))
 
-    scene.endpoints.outcomes = [Success(TokenDocument({}))]
-    scene.run(steps())
-    assert scene.value("commit_seconds_count") == 1
-    assert scene.value("commit_seconds_sum") == pytest.approx(3.0)
-    assert scene.value("commit_retries_total") == 1
-    assert scene.value("races_total", outcome="lost") == 0
+    scripted.endpoints.outcomes = [Success(TokenDocument({}))]
+    scripted.run(steps())
+    assert scripted.value("commit_seconds_count") == 1
+    assert scripted.value("commit_seconds_sum") == pytest.approx(3.0)
+    assert scripted.value("commit_retries_total") == 1
+    assert scripted.value("races_total", outcome="lost") == 0
 
 
-def test_tokens_that_nobody_stored_lost_a_race(scene: Scene) -> None:
+def test_tokens_that_nobody_stored_lost_a_race(scripted: ScriptedBench) -> None:
     for outcome, lost in ((Success(TokenDocument({})), 1), (FAILED, 1)):
-        scene.endpoints.outcomes = [outcome]
-        scene.run(one(SEND))
-        assert scene.value("races_total", outcome="lost") == lost
+        scripted.endpoints.outcomes = [outcome]
+        scripted.run(perform(SEND))
+        assert scripted.value("races_total", outcome="lost") == lost
 
 
-def test_tokens_that_may_have_been_stored_are_not_said_to_be_lost(scene: Scene) -> None:
-    grant = scene.store.create_secret(Secret("ns", "grant", type=GRANT_TYPE))
+def test_tokens_that_may_have_been_stored_are_not_said_to_be_lost(scripted: ScriptedBench) -> None:
+    grant = scripted.store.create_secret(Secret("ns", "grant", type=GRANT_TYPE))
 
     def steps() -> Generator[effects.Effect[Any], Any, None]:
         yield from SEND
-        scene.root.rename(scene.root.with_name("away"))
-        scene.root.write_text("no folder", encoding="ascii")
+        scripted.root.rename(scripted.root.with_name("away"))
+        scripted.root.write_text("no folder", encoding="ascii")
         with contextlib.suppress(StoreUnavailable):
             yield from effects.PatchSecret(grant, SecretPatch(data={"a": Sensitive("1")}))
 
-    scene.endpoints.outcomes = [Success(TokenDocument({}))]
-    scene.run(steps())
-    assert scene.value("races_total", outcome="lost") == 0
+    scripted.endpoints.outcomes = [Success(TokenDocument({}))]
+    scripted.run(steps())
+    assert scripted.value("races_total", outcome="lost") == 0
 
 
-def test_what_is_reported_is_counted(scene: Scene) -> None:
-    scene.run(one(effects.EmitEvent(REF, "uid-1", "LostRotation", "log in again", False)))
-    assert scene.value("changes_total", reason="LostRotation") == 1
+def test_events_are_counted(scripted: ScriptedBench) -> None:
+    scripted.run(perform(effects.EmitEvent(REF, "uid-1", "LostRotation", "log in again", False)))
+    assert scripted.value("changes_total", reason="LostRotation") == 1

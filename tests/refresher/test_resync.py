@@ -10,7 +10,7 @@ from csidriver.refresher.state_cache import compact
 from tests.refresher.token_states import REF, grant, known
 
 
-class Lists:
+class ListedSecrets:
     def __init__(self, *secrets: Secret) -> None:
         self.secrets = secrets
 
@@ -24,8 +24,8 @@ class Lists:
         return 7.0
 
 
-def test_stock_is_taken_of_everything_that_was_found_anywhere() -> None:
-    rules = RefreshContext(
+def test_the_initial_states_contain_every_token_that_was_found() -> None:
+    context = RefreshContext(
         issuers=Issuers(), holder="me", driver_namespace="driver", tokens_namespace="tokens"
     )
     lone, orphan, stray = (
@@ -39,7 +39,7 @@ def test_stock_is_taken_of_everything_that_was_found_anywhere() -> None:
     listed = replace(kept.companion, annotations={**kept.companion.annotations})
     foreign = replace(kept.grant_secret, name="grant-of-nobody", annotations={})
     misnamed = replace(kept.grant_secret, name=stray.grant)
-    lists = Lists(listed, kept.grant_secret, foreign, misnamed)
+    listed_secrets = ListedSecrets(listed, kept.grant_secret, foreign, misnamed)
     changes = [
         SecretChange(REF, TokenObject.SOURCE, "s1", written_by_driver=True),
         SecretChange(lone, TokenObject.SOURCE, "s2"),
@@ -48,25 +48,28 @@ def test_stock_is_taken_of_everything_that_was_found_anywhere() -> None:
         SecretChange(stray, TokenObject.SOURCE, "later"),
     ]
     rest = iter(changes)
-    census = Snapshot.read(rest)
-    assert census is not None
+    snapshot = Snapshot.read(rest)
+    assert snapshot is not None
     assert next(rest) == changes[-1]
-    found = {one.ref: one for one in initial_states(census, lists, rules, lists)}
+    found = {
+        state.ref: state
+        for state in initial_states(snapshot, listed_secrets, context, listed_secrets)
+    }
     assert set(found) == {REF, lone, orphan}
     assert found[lone] == TokenState(lone)
     assert found[REF].grant == grant()
     assert found[REF].grant_secret == kept.grant_secret
     assert found[REF].companion == compact(kept).companion
     assert found[REF].read_at == 7.0
-    assert Snapshot.read(iter(changes[:2])) is None, "a watch that ended early tells nothing"
+    assert Snapshot.read(iter(changes[:2])) is None, "a watch that ended early yields nothing"
 
 
-def test_a_census_also_says_what_is_gone() -> None:
-    census = Snapshot.read(iter([SecretChange(REF, TokenObject.SOURCE, "s1"), None]))
-    assert census is not None
-    assert set(census.diff([REF, SourceRef("ns", "gone")])) == {
+def test_a_snapshot_diff_also_yields_what_was_deleted() -> None:
+    snapshot = Snapshot.read(iter([SecretChange(REF, TokenObject.SOURCE, "s1"), None]))
+    assert snapshot is not None
+    assert set(snapshot.diff([REF, SourceRef("ns", "gone")])) == {
         SecretChange(REF, TokenObject.SOURCE, "s1"),
         SecretChange(REF, TokenObject.GRANT, ""),
         SecretChange(REF, TokenObject.COMPANION, ""),
-        *(SecretChange(SourceRef("ns", "gone"), what, "") for what in TokenObject),
+        *(SecretChange(SourceRef("ns", "gone"), token_object, "") for token_object in TokenObject),
     }

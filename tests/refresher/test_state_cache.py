@@ -13,69 +13,71 @@ from csidriver.refresher.state_cache import StateCache, compact
 from tests.refresher.token_states import REF, TEXT, grant, known, source
 
 
-def version(what: TokenObject) -> str:
-    return {TokenObject.SOURCE: "s1", TokenObject.GRANT: "g1", TokenObject.COMPANION: "c1"}[what]
+def version(token_object: TokenObject) -> str:
+    return {TokenObject.SOURCE: "s1", TokenObject.GRANT: "g1", TokenObject.COMPANION: "c1"}[
+        token_object
+    ]
 
 
-@pytest.mark.parametrize("what", TokenObject)
-def test_a_version_that_was_seen_is_no_news(what: TokenObject) -> None:
-    register = StateCache()
-    register.checkout(REF)
-    assert not register.store(known())
-    assert not register.apply_change(SecretChange(REF, what, version(what)))
+@pytest.mark.parametrize("token_object", TokenObject)
+def test_a_known_version_changes_nothing(token_object: TokenObject) -> None:
+    cache = StateCache()
+    cache.checkout(REF)
+    assert not cache.store(known())
+    assert not cache.apply_change(SecretChange(REF, token_object, version(token_object)))
     for other in ("new", ""):
-        register.checkout(REF)
-        register.store(known())
-        assert register.apply_change(SecretChange(REF, what, other))
+        cache.checkout(REF)
+        cache.store(known())
+        assert cache.apply_change(SecretChange(REF, token_object, other))
 
 
-@pytest.mark.parametrize("what", TokenObject)
-def test_what_is_told_during_a_visit_counts_after_it(what: TokenObject) -> None:
-    register = StateCache()
-    register.checkout(REF)
-    assert not register.apply_change(SecretChange(REF, what, "new"))
-    assert register.store(known())
-    stale = register.peek(REF)
+@pytest.mark.parametrize("token_object", TokenObject)
+def test_a_change_during_a_reconciliation_counts_after_it(token_object: TokenObject) -> None:
+    cache = StateCache()
+    cache.checkout(REF)
+    assert not cache.apply_change(SecretChange(REF, token_object, "new"))
+    assert cache.store(known())
+    stale = cache.peek(REF)
     assert (stale.source_stale, stale.grant_stale) == (
-        what is TokenObject.SOURCE,
-        what is not TokenObject.SOURCE,
+        token_object is TokenObject.SOURCE,
+        token_object is not TokenObject.SOURCE,
     )
-    register.checkout(REF)
-    assert not register.apply_change(SecretChange(REF, what, version(what)))
-    assert not register.store(known()), "it was read meanwhile"
+    cache.checkout(REF)
+    assert not cache.apply_change(SecretChange(REF, token_object, version(token_object)))
+    assert not cache.store(known()), "it was read meanwhile"
 
 
 def test_a_storm_of_changes_is_not_kept() -> None:
-    register = StateCache()
-    register.checkout(REF)
+    cache = StateCache()
+    cache.checkout(REF)
     for number in range(1000):
-        register.apply_change(SecretChange(REF, TokenObject.SOURCE, str(number)))
-    register.apply_change(SecretChange(REF, TokenObject.SOURCE, "s1"))
-    assert register.store(known())
-    assert register.peek(REF).grant_stale
+        cache.apply_change(SecretChange(REF, TokenObject.SOURCE, str(number)))
+    cache.apply_change(SecretChange(REF, TokenObject.SOURCE, "s1"))
+    assert cache.store(known())
+    assert cache.peek(REF).grant_stale
 
 
-def test_a_token_nobody_has_heard_of_is_visited_unless_it_is_gone() -> None:
-    register = StateCache()
-    assert not register.apply_change(SecretChange(REF, TokenObject.SOURCE, ""))
-    assert len(register) == 0
-    assert register.apply_change(SecretChange(REF, TokenObject.COMPANION, "c1"))
+def test_an_unknown_token_is_reconciled_unless_it_is_deleted() -> None:
+    cache = StateCache()
+    assert not cache.apply_change(SecretChange(REF, TokenObject.SOURCE, ""))
+    assert len(cache) == 0
+    assert cache.apply_change(SecretChange(REF, TokenObject.COMPANION, "c1"))
 
 
-def test_a_token_that_is_gone_is_forgotten() -> None:
-    register = StateCache()
-    register.checkout(REF)
-    register.store(known())
-    assert register.refs() == [REF]
-    register.checkout(REF)
-    register.store(TokenState(REF, source_stale=False, grant_stale=False))
-    assert register.refs() == []
-    register.checkout(REF)
-    register.store(TokenState(REF, source_stale=True))
-    assert register.refs() == [REF], "this one could not be read"
+def test_a_deleted_token_is_forgotten() -> None:
+    cache = StateCache()
+    cache.checkout(REF)
+    cache.store(known())
+    assert cache.refs() == [REF]
+    cache.checkout(REF)
+    cache.store(TokenState(REF, source_stale=False, grant_stale=False))
+    assert cache.refs() == []
+    cache.checkout(REF)
+    cache.store(TokenState(REF, source_stale=True))
+    assert cache.refs() == [REF], "this one could not be read"
 
 
-def test_what_lies_in_memory_holds_no_document_twice() -> None:
+def test_no_document_is_in_memory_twice() -> None:
     lying = compact(known())
     assert lying.grant is not None
     assert lying.grant.document == grant().document
@@ -113,7 +115,7 @@ def test_a_damaged_grant_is_kept_whole() -> None:
 
 
 def test_the_summary_counts_and_finds_the_first_to_expire() -> None:
-    register = StateCache()
+    cache = StateCache()
     for number, (status, expires_at) in enumerate(
         [
             (Status.READY, 50.0),
@@ -125,15 +127,15 @@ def test_the_summary_counts_and_finds_the_first_to_expire() -> None:
     ):
         ref = SourceRef("ns", str(number))
         held = replace(grant(), ref=ref, status=status, expires_at=expires_at)
-        register.restore(replace(known(), ref=ref, grant=held))
-    summary = register.summary(100.0)
+        cache.restore(replace(known(), ref=ref, grant=held))
+    summary = cache.summary(100.0)
     assert summary.statuses[Status.READY] == 2
     assert summary.statuses[Status.NEEDS_REAUTH] == 1
     assert (summary.earliest, summary.expired) == ({"demo": 50.0}, {"demo": 2})
 
 
 def test_the_summary_finds_the_first_login_that_ends_for_good() -> None:
-    register = StateCache()
+    cache = StateCache()
     for number, (ends, renewed, status) in enumerate(
         [
             (0.0, True, Status.READY),
@@ -146,8 +148,8 @@ def test_the_summary_finds_the_first_login_that_ends_for_good() -> None:
         ref = SourceRef("ns", str(number))
         held = replace(grant(), ref=ref, status=status, refresh_expires_at=ends)
         held = replace(held, refresh_renewed=renewed)
-        register.restore(replace(known(), ref=ref, grant=held))
-    assert register.summary(100.0).login_ends == {"demo": 70.0}
+        cache.restore(replace(known(), ref=ref, grant=held))
+    assert cache.summary(100.0).login_ends == {"demo": 70.0}
 
 
 def test_a_document_with_a_space_more_is_not_the_live_one() -> None:
