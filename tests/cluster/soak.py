@@ -142,9 +142,9 @@ class IssuerTokens:
             assert grant is not None
             ends[grant.status.value] += 1
             result.violations += self._end(token, grant, by_token.get(grant.live_hash, []))
-        told = ", ".join(f"{count} {status}" for status, count in sorted(ends.items()))
+        counts = ", ".join(f"{count} {status}" for status, count in sorted(ends.items()))
         repeated = len(log) - len(by_token)
-        result.summary.append(f"{self.name}: {len(log)} presented, {repeated} again; {told}")
+        result.summary.append(f"{self.name}: {len(log)} presented, {repeated} again; {counts}")
 
     def _repeats(self, rows: Sequence[Presentation]) -> Iterator[str]:
         """Yield the forbidden repeats (protocol, section 4).

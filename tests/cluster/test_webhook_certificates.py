@@ -354,10 +354,10 @@ def test_rotation_fails_no_pod_of_a_stream(webhook_cluster: WebhookCluster) -> N
             return len(authorities) >= count
 
         with Stream(webhook_cluster) as stream:
-            until(lambda: seen(3), patience=60)
+            until(lambda: seen(3), timeout=60)
             stage.start(given)
             stage.stop(first)
-            until(lambda: seen(5), patience=60)
+            until(lambda: seen(5), timeout=60)
         assert [str(r[1].get("message")) for r in stream.refusals] == []
         assert stream.created > 50
         assert len(certificates) >= 8
@@ -382,7 +382,7 @@ def test_a_deleted_certificate_is_made_anew_without_a_failed_pod(
                 }
                 return len(trusted) == 1 and before.id not in trusted
 
-            until(only_the_new_one, patience=30)
+            until(only_the_new_one, timeout=30)
         assert [str(r[1].get("message")) for r in stream.refusals] == []
         assert stream.created > 10
 
@@ -406,7 +406,7 @@ def test_a_damaged_certificate_is_made_anew_without_a_failed_pod(
             until(repaired)
             until(
                 lambda: len(CertificateFactory().certificates(webhook_cluster.ca_bundle())) == 1,
-                patience=30,
+                timeout=30,
             )
         assert [str(r[1].get("message")) for r in stream.refusals] == []
 
@@ -439,8 +439,8 @@ def test_a_restart_of_the_api_server_is_survived(fragile_plane: ControlPlane) ->
         assert replica.role.ready() == []
         assert replica.role.alive() == []
         fragile_plane.start_api_server()
-        until(lambda: is_served(webhook_cluster), patience=60)
-        until(lambda: webhook_cluster.ca_bundle() != before, "it goes on renewing", patience=60)
+        until(lambda: is_served(webhook_cluster), timeout=60)
+        until(lambda: webhook_cluster.ca_bundle() != before, "it goes on renewing", timeout=60)
         assert is_served(webhook_cluster)
 
 

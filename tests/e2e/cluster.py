@@ -74,9 +74,9 @@ class Cluster:
 
     def helm(self, *arguments: str) -> str:
         """Run helm; what it printed."""
-        with tempfile.TemporaryDirectory() as home:
-            places = {f"HELM_{name}_HOME": home for name in ("CACHE", "CONFIG", "DATA")}
-            environment = os.environ | places | {"KUBECONFIG": str(self.admin.kubeconfig)}
+        with tempfile.TemporaryDirectory() as folder:
+            helm_folders = {f"HELM_{name}_HOME": folder for name in ("CACHE", "CONFIG", "DATA")}
+            environment = os.environ | helm_folders | {"KUBECONFIG": str(self.admin.kubeconfig)}
             done = subprocess.run(  # noqa: S603 - a program of ours
                 [program("helm"), *arguments],
                 env=environment,
@@ -88,11 +88,11 @@ class Cluster:
         return done.stdout
 
 
-def until(what: str, check: Callable[[], Found | None], seconds: float = 60) -> Found:
+def until(description: str, check: Callable[[], Found | None], seconds: float = 60) -> Found:
     """Wait until `check` returns something true, and return that."""
     deadline = time.monotonic() + seconds
     while not (found := check()):
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {description}"
         time.sleep(0.3)
     return found
 

@@ -50,5 +50,5 @@ def leftovers_of_node(node: Node) -> list[str]:
     root = "/var/lib/kubelet"
     marks = (PLUGIN, "/kubernetes.io~csi/", "/volume-subpaths/")
     found = [m.target for m in node.mounts("") if any(mark in m.target for mark in marks)]
-    places = (f"{root}/plugins/{PLUGIN}", f"{root}/plugins_registry/{PLUGIN}-reg.sock")
-    return found + [place for place in places if node.path(place).exists()]
+    paths = (f"{root}/plugins/{PLUGIN}", f"{root}/plugins_registry/{PLUGIN}-reg.sock")
+    return found + [place for place in paths if node.path(place).exists()]

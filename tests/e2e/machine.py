@@ -21,7 +21,7 @@ PREFIX = "oauth2-csi-e2e-"
 _DISK, _MEMORY = Path("/var/tmp"), Path("/dev/shm")
 _UNSHARE = ["unshare", "--fork", "--kill-child", "--propagation=private"]
 _NAMESPACES = ["--mount", "--pid", "--net", "--uts", "--ipc"]
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 class Machine:
@@ -52,7 +52,7 @@ class Machine:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while (first := _first(self._process.pid)) is None:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("the machine's namespaces did not come up")
@@ -128,7 +128,7 @@ def _controllers() -> list[Path]:
 
 def _remove(name: str) -> None:
     """Remove cgroups, which takes until their last process is gone, and folders."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     for controller in _controllers():
         top = controller / name
         while top.exists():

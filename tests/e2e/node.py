@@ -27,7 +27,7 @@ USERS = {
     "system:kube-proxy": "system:node-proxiers",
 }
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-PATIENCE = 90.0
+TIMEOUT = 90.0
 
 
 class Node:
@@ -158,12 +158,12 @@ class Node:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
 
-    def _until(self, what: str, check: Any) -> None:
-        deadline = time.monotonic() + PATIENCE
+    def _until(self, description: str, check: Any) -> None:
+        deadline = time.monotonic() + TIMEOUT
         while not check():
             for name, process in self._processes.items():
                 assert process.poll() is None, f"{name} ended, see {self._logs}"
-            assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}"
+            assert time.monotonic() < deadline, f"not within {TIMEOUT:.0f} s: {description}"
             time.sleep(0.2)
 
     def _is_ready(self) -> bool:

@@ -29,7 +29,7 @@ class Reader:
 
     def last_change(self) -> float:
         """When it first read the token that it reads now, in epoch seconds."""
-        return float(self.tally()["seen"][-1][1])
+        return float(self.tally()["first_reads"][-1][1])
 
     def has_only_read_valid_tokens(self) -> bool:
         """Return True if it read only valid tokens, always from the same file."""

@@ -74,6 +74,6 @@ def test_a_deleted_pod_leaves_no_mount(user: UserNamespace, issuer: StrictIssuer
     assert all(mount.read_only for mount in volumes), "where kubelet sees it, too"
     paths = [mount for mount in node.mounts(uid) if "/volume-subpaths/" in mount.target]
     assert [mount.read_only for mount in paths] == [True]
-    user.remove("pod/short")
+    user.delete("pod/short")
     assert node.mounts(uid) == []
     until("the pod's folder is gone", lambda: not node.path(f"{PODS}/{uid}").exists())

@@ -30,7 +30,9 @@ def test_a_terminating_pod_reads_valid_tokens_until_it_ends(
             for part in (lines[: lines.index(asked)], lines[lines.index(asked) + 1 :])
         )
         assert readers.is_clean(after)
-        assert len(after["seen"]) >= len(before["seen"]) + 2, "it got new ones meanwhile"
+        assert len(after["first_reads"]) >= len(before["first_reads"]) + 2, (
+            "it got new ones meanwhile"
+        )
 
 
 def test_old_volumes_rotate_after_the_plugin_pod_is_replaced(
@@ -53,7 +55,7 @@ def test_old_volumes_rotate_after_the_plugin_pod_is_replaced(
     targets = [mount for mount in node.mounts(uid) if "/volumes/kubernetes.io~csi/" in mount.target]
     assert len(targets) == 2
     assert all(mount.read_only for mount in targets)
-    user.remove("pod/main")
+    user.delete("pod/main")
     assert node.mounts(uid) == []
 
 

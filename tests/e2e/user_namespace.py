@@ -69,7 +69,7 @@ class UserNamespace:
         until(f"{secret} is {status}", lambda: self.status(secret) == status, seconds)
 
     def wait_for_next_token(self, secret: str, seconds: float = 60) -> str:
-        """Wait until the refresher has replaced the access token; the new one."""
+        """Wait until the refresher has replaced the access token; return the new one."""
         old = self.access_token(secret)
         until(f"{secret} is refreshed", lambda: self.access_token(secret) != old, seconds)
         return self.access_token(secret)
@@ -79,13 +79,13 @@ class UserNamespace:
         self.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", f"--timeout={seconds}s")
 
     def pod_of(self, app: str) -> str:
-        """The running pod of a Deployment whose pods have the label `app`."""
+        """Return the running pod of a Deployment whose pods have the label `app`."""
         select = (f"--selector=app={app}", "--field-selector=status.phase=Running")
         found = until(f"a pod of {app} runs", lambda: self.get("pods", *select)["items"])
         return str(found[0]["metadata"]["name"])
 
     def execute(self, pod: str, *command: str) -> str:
-        """Run a command in a pod; what it printed."""
+        """Run a command in a pod; return its output."""
         return self.kubectl("exec", pod, "--", *command)
 
     def file(self, pod: str, path: str) -> TokenFile:
@@ -96,31 +96,31 @@ class UserNamespace:
         return TokenFile(content, mode, owner, int(inode), mtime)
 
     def wait_for_content(self, pod: str, path: str, secret: str, text: str = "{}") -> TokenFile:
-        """Wait until a file is `text` with the access token that a Secret has; the file then."""
+        """Wait until a file is `text` with the access token of a Secret; return the file."""
 
-        def look() -> TokenFile | None:
+        def file_with_token() -> TokenFile | None:
             found = self.file(pod, path)
             return found if found.content == text.format(self.access_token(secret)) else None
 
-        return until(f"{path} of {pod} has the token of {secret}", look)
+        return until(f"{path} of {pod} has the token of {secret}", file_with_token)
 
     def wait_for_change(self, pod: str, path: str, before: TokenFile) -> TokenFile:
-        """Wait until a file has another content than before; the file then."""
+        """Wait until a file has another content than before; return the file."""
 
-        def look() -> TokenFile | None:
+        def changed_file() -> TokenFile | None:
             found = self.file(pod, path)
             return None if found.content == before.content else found
 
-        return until(f"{path} of {pod} changes", look)
+        return until(f"{path} of {pod} changes", changed_file)
 
     def mount_failures(self, pod: str) -> list[str]:
-        """The messages of a pod's FailedMount events."""
+        """Return the messages of a pod's FailedMount events."""
         fields = f"--field-selector=involvedObject.name={pod},reason=FailedMount"
         return [event["message"] for event in self.get("events", fields)["items"]]
 
-    def remove(self, *what: str) -> None:
+    def delete(self, *names: str) -> None:
         """Delete objects, `kind/name` each, and wait until they are gone."""
-        self.kubectl("delete", "--wait=true", "--timeout=120s", *what)
+        self.kubectl("delete", "--wait=true", "--timeout=120s", *names)
 
 
 def secret(name: str, token: Sensitive, *, issuer: str = "", annotated: bool = True) -> Manifest:

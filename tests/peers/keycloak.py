@@ -19,7 +19,7 @@ from csidriver.core.sensitive import Sensitive
 from tests.refresher.bench import until
 from tools.programs import find
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 CLIENT = Client("app", Sensitive("secret of app"))
 _ADMIN = "admin-of-a-test"
 _USER = "alice"
@@ -82,7 +82,7 @@ class Keycloak(contextlib.ExitStack):
             )
         self.callback(self._end)
         try:
-            until(self._answers, "keycloak answers", PATIENCE)
+            until(self._answers, "keycloak answers", TIMEOUT)
         except BaseException as error:
             error.add_note((folder / "log").read_text(errors="replace")[-4000:])
             self.close()

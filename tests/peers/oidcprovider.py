@@ -40,7 +40,7 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PeerLog:
     """The server's log: refresh tokens presented and introspected, as hashes."""
 
     presented: list[dict[str, Any]] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Told:
 
 
 class OidcProvider(contextlib.ExitStack):
-    """A running server; `issuer` is its identity."""
+    """A running server; `issuer` is its identifier."""
 
     def __init__(self, clients: Sequence[Registered]) -> None:
         super().__init__()
@@ -79,17 +79,17 @@ class OidcProvider(contextlib.ExitStack):
         self.issuer = self._exchange([client.metadata() for client in clients])["issuer"]
 
     def seed(self, client: Client) -> Sensitive:
-        """A first refresh token of a new grant, as after a login."""
+        """Return the first refresh token of a new login."""
         answer = self._exchange({"command": "seed", "client": client.client_id})
         return Sensitive(answer["refresh_token"])
 
-    def lose(self, what: str) -> None:
-        """Of the next exchange, the "request" gets lost or the "answer"."""
-        self._exchange({"command": "cut", "what": what})
+    def lose_next(self, message: str) -> None:
+        """Lose the "request" or the "answer" of the next exchange."""
+        self._exchange({"command": "cut", "what": message})
 
-    def told(self) -> Told:
-        """All that was presented or asked until now."""
-        return Told(**self._exchange({"command": "told"}))
+    def log(self) -> PeerLog:
+        """Return the log so far."""
+        return PeerLog(**self._exchange({"command": "told"}))
 
     def post(self, path: str, client: Client, **form: str) -> requests.Response:
         """Send a request with the client's credentials, as another process would."""

@@ -61,10 +61,10 @@ def test_it_stays_ready_over_rotations_and_presents_nothing_twice(
     rig = build(FLEETING)
     seed = peer.seed(FLEETING)
     rig.apply("hello", seed)
-    until(lambda: len(peer.told().presented) >= 4)
-    until(lambda: rig.live("hello").hash() not in peer.told().hashes, "the last one is stored")
+    until(lambda: len(peer.log().presented) >= 4)
+    until(lambda: rig.live("hello").hash() not in peer.log().hashes, "the last one is stored")
     rig.stop()
-    told = peer.told()
+    told = peer.log()
     assert rig.status("hello") == "Ready"
     assert told.hashes[0] == seed.hash()
     assert len(set(told.hashes)) == len(told.hashes)
@@ -81,7 +81,7 @@ def test_a_replay_by_somebody_else_ends_in_needs_reauth(build: Build, peer: Oidc
     thief = peer.post("/token", FLEETING, grant_type=grant_type, refresh_token=token)
     assert thief.json()["error"] == "invalid_grant"
     until(lambda: rig.status("hello") == "NeedsReauth")
-    ours = [row for row in peer.told().presented if row["rt"] != seed.hash()]
+    ours = [row for row in peer.log().presented if row["rt"] != seed.hash()]
     assert ours[-1]["error"] == "invalid_grant", "the newest token died with the grant"
     assert rig.live("hello"), "credentials are kept"
 
@@ -93,12 +93,12 @@ def test_after_a_revocation_a_new_seed_helps(build: Build, peer: OidcProvider) -
     answer = peer.post("/token/revocation", FLEETING, token=rig.live("hello").reveal())
     assert answer.status_code == HTTPStatus.OK
     until(lambda: rig.status("hello") == "NeedsReauth")
-    told = peer.told()
+    told = peer.log()
     fresh = peer.seed(FLEETING)
     rig.apply("hello", fresh)
     until(lambda: rig.status("hello") == "Ready")
-    assert peer.told().hashes[len(told.hashes)] == fresh.hash()
-    assert len(set(peer.told().hashes)) == len(peer.told().hashes)
+    assert peer.log().hashes[len(told.hashes)] == fresh.hash()
+    assert len(set(peer.log().hashes)) == len(peer.log().hashes)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_clients_authenticate(
     rig = build(client, clientAuth=method)
     rig.apply("hello", peer.seed(client))
     until(lambda: rig.refreshed("hello"))
-    assert [row["client"] for row in peer.told().presented] == [client.client_id]
+    assert [row["client"] for row in peer.log().presented] == [client.client_id]
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_a_wrong_method_costs_no_token(
     entry = rig.entry(name="peer", issuer=peer.issuer, clientAuth=method, defaultLifetime=SHORT)
     rig.configure(entry)
     until(lambda: rig.refreshed("hello"))
-    assert peer.told().errors[-1] == ""
-    assert set(peer.told().hashes) == {seed.hash()}
+    assert peer.log().errors[-1] == ""
+    assert set(peer.log().hashes) == {seed.hash()}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_metadata_of_another_issuer_is_not_believed(
     rig = build(issuer=alter(peer.issuer))
     rig.apply("hello", peer.seed(LASTING))
     until(lambda: rig.status("hello") == "Misconfigured")
-    assert peer.told().presented == []
+    assert peer.log().presented == []
 
 
 def test_introspection_tells_live_from_spent_and_consumes_nothing(
@@ -167,10 +167,10 @@ def test_a_lost_request_is_repeated_once_the_server_calls_the_token_active(
 ) -> None:
     rig = build(defaultLifetime=SHORT)  # which spaces attempts until the first answer
     seed = peer.seed(LASTING)
-    peer.lose("request")
+    peer.lose_next("request")
     rig.apply("hello", seed)
     until(lambda: rig.refreshed("hello"))
-    told = peer.told()
+    told = peer.log()
     assert [row["active"] for row in told.asked] == [True]
     assert (told.hashes, told.errors) == ([seed.hash()], [""])
 
@@ -180,13 +180,13 @@ def test_a_lost_answer_is_told_and_the_spent_token_not_presented_again(
 ) -> None:
     rig = build(defaultLifetime=SHORT)  # which spaces attempts until the first answer
     seed = peer.seed(LASTING)
-    peer.lose("answer")
+    peer.lose_next("answer")
     rig.apply("hello", seed)
     until(lambda: rig.status("hello") == "LostRotation")
-    told = peer.told()
+    told = peer.log()
     assert [row["active"] for row in told.asked] == [False]
     assert (told.hashes, told.errors) == ([seed.hash()], [""])
     fresh = peer.seed(LASTING)
     rig.apply("hello", fresh)
     until(lambda: rig.refreshed("hello"))
-    assert peer.told().hashes == [seed.hash(), fresh.hash()]
+    assert peer.log().hashes == [seed.hash(), fresh.hash()]

@@ -34,20 +34,23 @@ from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool import Spool
 
-PATIENCE = 20.0  # seconds; only a defect waits for it
+TIMEOUT = 20.0  # seconds; only a defect waits for it
 PROMPT = 2.0  # seconds in which a refresher without work ends
 NAMESPACE = "physics"
 LONG = Policy(lifetime=3600.0)
 
 
 def until(
-    condition: Callable[[], Any], what: str = "", patience: float = PATIENCE, pause: float = 0.01
+    condition: Callable[[], Any],
+    description: str = "",
+    timeout: float = TIMEOUT,
+    pause: float = 0.01,
 ) -> Any:
-    """Wait for something to become true, and return it; `pause` is between two looks."""
-    deadline = time.monotonic() + patience
+    """Wait until `condition` returns something true, and return that; check every `pause`."""
+    deadline = time.monotonic() + timeout
     never = threading.Event()
     while not (result := condition()):
-        assert time.monotonic() < deadline, f"never came true: {what or condition}"
+        assert time.monotonic() < deadline, f"never came true: {description or condition}"
         never.wait(pause)
     return result
 
@@ -182,7 +185,7 @@ class Bench(contextlib.ExitStack):
         if self._running:
             self._running[1].set()
 
-    def stop(self, within: float = PATIENCE) -> None:
+    def stop(self, within: float = TIMEOUT) -> None:
         if self._running:
             (thread, stop), self._running = self._running, None
             stop.set()

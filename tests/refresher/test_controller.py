@@ -24,7 +24,7 @@ from csidriver.core.refresh import grant_secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import Policy
 from csidriver.demo.faults import Delay, ReplacedBody
-from tests.refresher.bench import NAMESPACE, PATIENCE, PROMPT, Bench, Build, manifest, until
+from tests.refresher.bench import NAMESPACE, PROMPT, TIMEOUT, Bench, Build, manifest, until
 
 
 def test_an_annotated_secret_becomes_ready_and_gets_a_companion(build: Build) -> None:
@@ -127,7 +127,7 @@ def test_a_poisoned_secret_delays_nobody(build: Build) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace("state: ", "state: AAAA"))
     bench.start()
     bench.apply("hello", bench.issuer.seed("my-app"))
-    until(lambda: bench.refreshed("hello"), patience=PROMPT * 2)
+    until(lambda: bench.refreshed("hello"), timeout=PROMPT * 2)
     until(lambda: all(bench.status(f"broken-{n}") == "Invalid" for n in range(12)))
     until(lambda: bench.status("damaged") == "Invalid")
     assert bench.outcomes() == ["rotated", "rotated"], "nothing is presented for a damaged grant"
@@ -197,7 +197,7 @@ def store_away(bench: Bench) -> Iterator[Path]:
     bench.root.rename(away)
     bench.root.write_text("no folder", encoding="ascii")
     try:
-        assert noticed.wait(PATIENCE), "trouble is told"
+        assert noticed.wait(TIMEOUT), "trouble is told"
         yield away
     finally:
         logger.removeHandler(handler)
@@ -407,7 +407,7 @@ def test_dead_issuers_delay_nobody_else(build: Build) -> None:
             bench.apply(f"stuck-{number}", bench.issuer.seed("my-app"), issuer=f"dead-{number % 3}")
         until(lambda: len(list(bench.spool.glob("*.json"))) >= 16, "many exchanges hang")
         bench.apply("hello", bench.issuer.seed("my-app"))
-        until(lambda: bench.refreshed("hello"), patience=PROMPT * 2)
+        until(lambda: bench.refreshed("hello"), timeout=PROMPT * 2)
         bench.ask_to_stop()
     bench.stop()
 
@@ -497,5 +497,5 @@ def test_tokens_are_planned_anew_when_the_clock_is_set_back(tmp_path: Path) -> N
         def following() -> str:
             return bench.source("hello").annotations[annotations.NEXT_REFRESH]
 
-        soon = format_rfc3339(late.now() + PATIENCE)
+        soon = format_rfc3339(late.now() + TIMEOUT)
         until(lambda: following() < soon, "the refresh is due at once, not in a day")

@@ -6,7 +6,7 @@ from csidriver.config import LeaseTimings
 from csidriver.refresher.leader_election import LeaderElector
 from csidriver.refresher.refresher import Refresher
 from csidriver.refresher.spool_lock import SpoolLock
-from tests.refresher.bench import PATIENCE, Bench, until
+from tests.refresher.bench import TIMEOUT, Bench, until
 
 
 class FreeLock:
@@ -38,6 +38,6 @@ def test_a_leader_waits_for_its_spool_and_gives_it_back(tmp_path: Path) -> None:
             assert refresher.alive() == []
         finally:
             stop.set()
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT)
         assert not thread.is_alive()
         assert other.acquire(), "the spool is free again"

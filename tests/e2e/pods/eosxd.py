@@ -11,27 +11,27 @@ import sys
 import time
 
 
-def look(path: str) -> tuple[int, str]:
+def read_as_eosxd(path: str) -> tuple[int, str]:
     """The time of change in nanoseconds, and the content."""
-    place = os.open("/", os.O_RDONLY | os.O_NOFOLLOW)
+    descriptor = os.open("/", os.O_RDONLY | os.O_NOFOLLOW)
     for part in path.strip("/").split("/"):
-        inner = os.open(part, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=place)
-        os.close(place)
-        place = inner
+        inner = os.open(part, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = inner
     try:
-        return os.fstat(place).st_mtime_ns, os.read(place, 65536).decode()
+        return os.fstat(descriptor).st_mtime_ns, os.read(descriptor, 65536).decode()
     finally:
-        os.close(place)
+        os.close(descriptor)
 
 
 def main() -> None:
     path, changes = sys.argv[1], int(sys.argv[2])
-    seen = [look(path)]
-    while len(seen) <= changes:
+    reads = [read_as_eosxd(path)]
+    while len(reads) <= changes:
         time.sleep(0.01)
-        if (found := look(path)) != seen[-1]:
-            seen.append(found)
-    print(json.dumps(seen))
+        if (found := read_as_eosxd(path)) != reads[-1]:
+            reads.append(found)
+    print(json.dumps(reads))
 
 
 main()
