@@ -6,10 +6,10 @@ The other has the status DuplicateGrant.
 from dataclasses import replace
 
 from csidriver.core.names import SourceRef
+from csidriver.core.refresh import messages
 from csidriver.core.refresh.commit import commit
 from csidriver.core.refresh.effects import Duplicate, FindDuplicates, Now
 from csidriver.core.refresh.grant import Grant, login_id
-from csidriver.core.refresh.messages import DUPLICATE_MESSAGE, PENDING_MESSAGE, READY_MESSAGE
 from csidriver.core.refresh.state import Effects, TokenState
 from csidriver.core.status import Status
 
@@ -39,7 +39,7 @@ def check_duplicates(state: TokenState) -> Effects[TokenState]:
     after = replace(
         grant,
         status=Status.DUPLICATE_GRANT,
-        message=DUPLICATE_MESSAGE.format(other=_display_name(older.ref, state.ref)),
+        message=messages.DUPLICATE_MESSAGE.format(other=_display_name(older.ref, state.ref)),
         duplicate_of=duplicate_of,
         next_refresh=None,
     )
@@ -57,7 +57,7 @@ def _resumed(grant: Grant, now: float) -> Grant:
     return replace(
         grant,
         status=Status.READY if valid else Status.PENDING,
-        message=READY_MESSAGE if valid else PENDING_MESSAGE,
+        message=messages.READY_MESSAGE if valid else messages.PENDING_MESSAGE,
         duplicate_of="",
         next_refresh=now,
     )

@@ -6,11 +6,10 @@ Introspection consumes nothing. docs/protocol.md section 4 has the rules.
 from dataclasses import replace
 
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.refresh import schedule
+from csidriver.core.refresh import messages, schedule
 from csidriver.core.refresh.commit import commit
 from csidriver.core.refresh.effects import Introspect
 from csidriver.core.refresh.grant import Grant, effective_lifetime
-from csidriver.core.refresh.messages import LOST_ROTATION_MESSAGE, UNCERTAIN_TWICE_MESSAGE
 from csidriver.core.refresh.outcomes import REPEAT_DELAYS, last_attempt_at
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
@@ -55,7 +54,7 @@ def _after_no_answer(state: TokenState, grant: Grant, now: float) -> tuple[Token
     retry_at = last_attempt_at(grant, 0.0) if grant.intent.attempt <= 1 else None
     if retry_at is not None and retry_at <= now:
         return state, True
-    message = grant.message if retry_at else UNCERTAIN_TWICE_MESSAGE
+    message = grant.message if retry_at else messages.UNCERTAIN_TWICE_MESSAGE
     return replace(state, grant=replace(grant, next_refresh=retry_at, message=message)), False
 
 
@@ -66,6 +65,6 @@ def _after_inactive(grant: Grant) -> Grant:
         grant,
         intent=None,
         status=Status.LOST_ROTATION,
-        message=LOST_ROTATION_MESSAGE,
+        message=messages.LOST_ROTATION_MESSAGE,
         next_refresh=None,
     )

@@ -8,7 +8,7 @@ from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.jwt import unverified_claims
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure
-from csidriver.core.refresh import schedule
+from csidriver.core.refresh import messages, schedule
 from csidriver.core.refresh.failures import FAILURE_RULES, RetryPolicy
 from csidriver.core.refresh.grant import (
     MAX_SPENT,
@@ -17,14 +17,6 @@ from csidriver.core.refresh.grant import (
     without_unsent_attempt,
 )
 from csidriver.core.refresh.login_expiry import refresh_expiry
-from csidriver.core.refresh.messages import (
-    FAILURE_MESSAGES,
-    LOST_ROTATION_MESSAGE,
-    READY_MESSAGE,
-    SCOPE_REFUSED_MESSAGE,
-    UNCERTAIN_MESSAGE,
-    UNCERTAIN_TWICE_MESSAGE,
-)
 from csidriver.core.status import Status, TokenWarning
 
 # Seconds after the first and second unknown outcome, for issuers with a reuse window.
@@ -66,7 +58,9 @@ def after_success(
             refresh_token_lifetime=refresh_token_lifetime,
         ),
         status=Status.READY,
-        message=SCOPE_REFUSED_MESSAGE if _is_scope_refused(grant, issuer) else READY_MESSAGE,
+        message=messages.SCOPE_REFUSED_MESSAGE
+        if _is_scope_refused(grant, issuer)
+        else messages.READY_MESSAGE,
         warning=TokenWarning.DEFAULT_LIFETIME.value if stated_lifetime is None else "",
         failures=0,
         failure_reason=None,
@@ -152,7 +146,7 @@ def after_failure(grant: Grant, failed: Failure, now: float, issuer: Issuer, u: 
             grant,
             intent=None,
             status=Status.LOST_ROTATION,
-            message=LOST_ROTATION_MESSAGE,
+            message=messages.LOST_ROTATION_MESSAGE,
             next_refresh=None,
             failures=grant.failures + 1,
         )
@@ -191,7 +185,7 @@ def _with_failure(
         fingerprint=issuer.fingerprint,
         next_refresh=None if delay is None else now + delay,
         status=grant.status if hidden else status,
-        message=grant.message if hidden else FAILURE_MESSAGES[failed.reason],
+        message=grant.message if hidden else messages.FAILURE_MESSAGES[failed.reason],
     )
 
 
@@ -201,7 +195,7 @@ def _after_inconclusive_repeat(
     """Keep the earlier intent: the outcome of its request is still unknown."""
     earlier = without_unsent_attempt(grant)
     after = _with_failure(earlier, failed, now, issuer, u, Status.UNCERTAIN)
-    return replace(after, message=UNCERTAIN_MESSAGE)
+    return replace(after, message=messages.UNCERTAIN_MESSAGE)
 
 
 def _after_unknown_outcome(grant: Grant, now: float, issuer: Issuer, u: float) -> Grant:
@@ -228,7 +222,9 @@ def _after_unknown_outcome(grant: Grant, now: float, issuer: Issuer, u: float) -
         grant,
         intent=None if intent is None else replace(intent, recorded=True),
         status=Status.UNCERTAIN,
-        message=UNCERTAIN_TWICE_MESSAGE if next_refresh is None else UNCERTAIN_MESSAGE,
+        message=messages.UNCERTAIN_TWICE_MESSAGE
+        if next_refresh is None
+        else messages.UNCERTAIN_MESSAGE,
         next_refresh=next_refresh,
         failures=grant.failures + 1,
         failure_reason=None,

@@ -8,16 +8,12 @@ import math
 from dataclasses import replace
 
 from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.refresh import messages
 from csidriver.core.refresh.adopt import bound_issuer, delete_after_grace, sync_from_source
 from csidriver.core.refresh.companion_update import store_companion_and_mirror
 from csidriver.core.refresh.duplicates import check_duplicates
 from csidriver.core.refresh.effects import AcquireSendSlot, Now
 from csidriver.core.refresh.grant import Grant, effective_lifetime, sendable_refresh_token
-from csidriver.core.refresh.messages import (
-    DELAYED_MESSAGE,
-    EMPTY_GRANT_MESSAGE,
-    UNREADABLE_GRANT_MESSAGE,
-)
 from csidriver.core.refresh.outcomes import reschedule_if_obsolete
 from csidriver.core.refresh.recovery import recover_intent, recover_own_intent
 from csidriver.core.refresh.schedule import lead_time
@@ -31,7 +27,7 @@ from csidriver.core.refresh.state import (
 )
 from csidriver.core.refresh.token_request import request_token
 from csidriver.core.status import Status
-from csidriver.errors import InvalidSecret, NoIssuer, StoreConflict, StoreRefused
+from csidriver.errors import NoIssuer, StoreConflict, StoreRefused
 
 # Seconds until the next check if this process may not send now: it stops, or is not the leader.
 RECHECK = 1.0
@@ -71,11 +67,11 @@ def reconcile(state: TokenState, context: RefreshContext) -> Effects[TokenState]
 def _reconcile_present(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
     """Adopt, refresh, and write companion and mirror. Raises StoreConflict."""
     if state.grant_unreadable:
-        unreadable = _unusable_grant(state, context, UNREADABLE_GRANT_MESSAGE)
+        unreadable = _unusable_grant(state, context, messages.UNREADABLE_GRANT_MESSAGE)
         return (yield from store_companion_and_mirror(state, context, unreadable))
     state, override = yield from sync_from_source(state, context)
     if state.grant is not None and sendable_refresh_token(state.grant) is None:
-        override = _unusable_grant(state, context, EMPTY_GRANT_MESSAGE)
+        override = _unusable_grant(state, context, messages.EMPTY_GRANT_MESSAGE)
     if state.grant is not None and not (override and override.blocks):
         try:
             issuer = bound_issuer(state.grant, context)
@@ -99,11 +95,10 @@ def refresh_if_due(
         return state
     grant = reschedule_if_obsolete(state.grant, issuer, now)
     state = replace(state, grant=grant)
-    if grant.next_refresh is None or now < grant.next_refresh or state.requeue_at is not None:
-        return state
     token = sendable_refresh_token(grant)
-    if token is None:
-        raise InvalidSecret(f"grant of Secret {grant.ref}", ["has no usable refresh token"])
+    is_due = grant.next_refresh is not None and grant.next_refresh <= now
+    if token is None or not is_due or state.requeue_at is not None:
+        return state
     pause = yield from AcquireSendSlot(issuer, state.ref, grant.client)
     if pause > 0:
         grant = _delayed_by_limit(grant, pause, now, issuer)
@@ -118,7 +113,7 @@ def _delayed_by_limit(grant: Grant, pause: float, now: float, issuer: Issuer) ->
     works = grant.status in (Status.READY, Status.PENDING)
     if not (expires_soon and works and LONG_PAUSE < pause < math.inf):
         return grant
-    return replace(grant, status=Status.ISSUER_UNAVAILABLE, message=DELAYED_MESSAGE)
+    return replace(grant, status=Status.ISSUER_UNAVAILABLE, message=messages.DELAYED_MESSAGE)
 
 
 def _recover_only(state: TokenState, context: RefreshContext) -> Effects[TokenState]:

@@ -1,23 +1,23 @@
 import pytest
 
-from tests.core.refresh.assertions import document
-from tests.core.refresh.world import Process, World
+from tests.core.refresh.cluster_checks import document
+from tests.core.refresh.virtual_cluster import Process, VirtualCluster
 
 
 @pytest.fixture
-def world() -> World:
-    world = World()
-    world.apply(document(world.server.login("alice")))
-    return world
+def cluster() -> VirtualCluster:
+    cluster = VirtualCluster()
+    cluster.apply(document(cluster.server.login("alice")))
+    return cluster
 
 
 @pytest.fixture
-def process(world: World) -> Process:
-    return Process(world)
+def process(cluster: VirtualCluster) -> Process:
+    return Process(cluster)
 
 
 @pytest.fixture
 def running(process: Process) -> Process:
     """Adopted and refreshed once; the live token is alice-1."""
-    process.visit()
+    process.reconcile()
     return process

@@ -17,8 +17,8 @@ from csidriver.core.refresh.outcomes import (
 )
 from csidriver.core.refresh.source import Client, Source
 from csidriver.core.sensitive import Sensitive
-from tests.core.refresh.world import ISSUER, REF
-from tests.core.refresh.world import START as NOW
+from tests.core.refresh.virtual_cluster import ISSUER, REF
+from tests.core.refresh.virtual_cluster import START as NOW
 
 
 def token_document(**fields: Any) -> TokenDocument:

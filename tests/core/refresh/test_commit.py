@@ -33,7 +33,7 @@ from csidriver.errors import (
     StoreConflict,
     StoreUnavailable,
 )
-from tests.core.refresh.assertions import (
+from tests.core.refresh.cluster_checks import (
     GRANT,
     LIFE,
     any_sent,
@@ -55,15 +55,15 @@ from tests.core.refresh.grants import (
     parsed_source,
     token_document,
 )
-from tests.core.refresh.world import (
+from tests.core.refresh.virtual_cluster import (
     ISSUER,
     REF,
     Crashed,
     Process,
-    World,
+    VirtualCluster,
     answer,
 )
-from tests.core.refresh.world import START as NOW
+from tests.core.refresh.virtual_cluster import START as NOW
 
 PEER = after_success(
     INTENT, token_document(refresh_token="theirs", access_token="a"), NOW, ISSUER, 0.0
@@ -155,7 +155,7 @@ def test_a_commit_is_rebased_exactly_when_nobody_else_got_tokens_or_a_login(
 
 class TestStepAside:
     def test_a_commit_steps_aside_once_before_it_waits(self, process: Process) -> None:
-        world, left = process.world, 5
+        cluster, left = process.cluster, 5
 
         def before(effect: Effect[Any]) -> None:
             nonlocal left
@@ -163,78 +163,78 @@ class TestStepAside:
                 left -= 1
                 raise StoreUnavailable("down")
 
-        world.before = before
-        process.visit()
-        assert live(world) == "alice-1"
-        assert count(world, effects.YieldWorker) == 1
-        order = [type(e) for e in world.done]
+        cluster.before = before
+        process.reconcile()
+        assert live(cluster) == "alice-1"
+        assert count(cluster, effects.YieldWorker) == 1
+        order = [type(e) for e in cluster.done]
         assert order.index(effects.YieldWorker) < order.index(effects.Wait)
 
     def test_one_that_succeeds_at_once_does_not(self, running: Process) -> None:
-        assert count(running.world, effects.YieldWorker) == 0
+        assert count(running.cluster, effects.YieldWorker) == 0
 
     def test_waits_grow_while_reading_after_a_conflict_fails(self, process: Process) -> None:
-        world, left = process.world, 5
+        cluster, left = process.cluster, 5
 
         def before(effect: Effect[Any]) -> None:
             nonlocal left
             if left and is_commit(effect):
                 raise StoreConflict("moved")
-            if left and isinstance(effect, effects.GetSecret) and any_sent(world):
+            if left and isinstance(effect, effects.GetSecret) and any_sent(cluster):
                 left -= 1
                 raise StoreUnavailable("down")
 
-        world.before = before
-        process.visit()
-        waits = [e.seconds for e in world.done if isinstance(e, effects.Wait)]
+        cluster.before = before
+        process.reconcile()
+        waits = [e.seconds for e in cluster.done if isinstance(e, effects.Wait)]
         assert waits == [0.3125, 0.625, 1.25, 2.5, 5.0]
 
 
 def test_a_reply_in_hand_outlives_a_grant_deleted_and_an_outage(process: Process) -> None:
-    world, left = process.world, [StoreUnavailable("down"), StoreUnavailable("down")]
+    cluster, left = process.cluster, [StoreUnavailable("down"), StoreUnavailable("down")]
 
     def before(effect: Effect[Any]) -> None:
-        if any_sent(world) and left and isinstance(effect, effects.CreateSecret):
+        if any_sent(cluster) and left and isinstance(effect, effects.CreateSecret):
             raise left.pop()
 
-    world.before = before
-    world.after = once(lambda e: isinstance(e, RequestToken), lambda: delete(world, GRANT))
-    process.visit()
+    cluster.before = before
+    cluster.after = once(lambda e: isinstance(e, RequestToken), lambda: delete(cluster, GRANT))
+    process.reconcile()
     assert left == []
-    assert live(world) == "alice-1"
-    assert world.server.tokens() == ["alice-0"]
+    assert live(cluster) == "alice-1"
+    assert cluster.server.tokens() == ["alice-0"]
 
 
 class TestConflictsAndOutages:
     def test_a_foreign_write_at_commit_is_rebased_and_the_reply_kept(
         self, process: Process
     ) -> None:
-        world = process.world
+        cluster = process.cluster
 
         def label() -> None:
-            world._store(world.secrets[GRANT])
+            cluster._store(cluster.secrets[GRANT])
 
-        world.before = once(is_commit, label)
-        process.visit()
-        assert live(world) == mirrored(world) == "alice-1"
-        assert companion(world).status is Status.READY
+        cluster.before = once(is_commit, label)
+        process.reconcile()
+        assert live(cluster) == mirrored(cluster) == "alice-1"
+        assert companion(cluster).status is Status.READY
 
     def test_a_commit_that_arrived_although_it_failed_is_recognised(self, process: Process) -> None:
-        world = process.world
+        cluster = process.cluster
 
         def fail() -> None:
             raise StoreUnavailable("connection reset")
 
-        world.after = once(is_commit, fail)
-        process.visit()
-        process.work(1)
-        assert live(world) == mirrored(world) == "alice-1"
-        assert world.spool == {}
-        assert world.server.tokens() == ["alice-0"]
+        cluster.after = once(is_commit, fail)
+        process.reconcile()
+        process.run_for(1)
+        assert live(cluster) == mirrored(cluster) == "alice-1"
+        assert cluster.spool == {}
+        assert cluster.server.tokens() == ["alice-0"]
 
     @pytest.mark.parametrize("times", [1, 7, 100])
     def test_an_outage_during_commit_is_waited_out(self, process: Process, times: int) -> None:
-        world = process.world
+        cluster = process.cluster
         left = times
 
         def before(effect: Effect[Any]) -> None:
@@ -243,15 +243,15 @@ class TestConflictsAndOutages:
                 left -= 1
                 raise StoreUnavailable("down")
 
-        world.before = before
-        process.visit()
-        assert live(world) == mirrored(world) == "alice-1"
-        waits = [e.seconds for e in world.done if isinstance(e, effects.Wait)]
+        cluster.before = before
+        process.reconcile()
+        assert live(cluster) == mirrored(cluster) == "alice-1"
+        waits = [e.seconds for e in cluster.done if isinstance(e, effects.Wait)]
         assert len(waits) == times
         assert max(waits) <= 5
 
     def test_an_outage_between_conflict_and_reading_is_waited_out(self, process: Process) -> None:
-        world = process.world
+        cluster = process.cluster
         left = [StoreConflict("moved"), StoreUnavailable("down")]
 
         def before(effect: Effect[Any]) -> None:
@@ -259,77 +259,77 @@ class TestConflictsAndOutages:
             if left and (is_commit(effect) or (len(left) == 1 and reading)):
                 raise left.pop(0)
 
-        world.before = before
-        process.visit()
-        assert live(world) == "alice-1"
+        cluster.before = before
+        process.reconcile()
+        assert live(cluster) == "alice-1"
 
     def test_a_grant_deleted_during_the_exchange_is_made_again_with_the_reply(
         self, process: Process
     ) -> None:
-        world = process.world
-        world.before = once(is_commit, lambda: delete(world, GRANT))
-        process.visit()
-        assert live(world) == "alice-1"
-        process.work(LIFE)
-        assert world.server.tokens() == ["alice-0", "alice-1"]
-        assert companion(world).status is Status.READY
+        cluster = process.cluster
+        cluster.before = once(is_commit, lambda: delete(cluster, GRANT))
+        process.reconcile()
+        assert live(cluster) == "alice-1"
+        process.run_for(LIFE)
+        assert cluster.server.tokens() == ["alice-0", "alice-1"]
+        assert companion(cluster).status is Status.READY
 
     def test_a_frozen_process_stores_its_reply_although_a_peer_took_over(
-        self, world: World
+        self, cluster: VirtualCluster
     ) -> None:
         """The peer is about to present the same token; the reply in hand is worth more."""
-        frozen, peer = Process(world), Process(world, holder="pod-2")
+        frozen, peer = Process(cluster), Process(cluster, holder="pod-2")
 
         def take_over() -> None:
-            world.now += 200
-            peer.visit()
-            world.after = once(lambda e: isinstance(e, SpoolWrite), crash)
+            cluster.now += 200
+            peer.reconcile()
+            cluster.after = once(lambda e: isinstance(e, SpoolWrite), crash)
             with pytest.raises(Crashed):
-                peer.work(LIFE)
+                peer.run_for(LIFE)
 
-        world.before = once(is_commit, take_over)
-        frozen.visit()
-        assert live(world) == "alice-1"
+        cluster.before = once(is_commit, take_over)
+        frozen.reconcile()
+        assert live(cluster) == "alice-1"
 
     def test_a_peer_that_exchanged_the_same_token_wins(self, running: Process) -> None:
         """On a server with a grace window both get the same token."""
-        world = running.world
+        cluster = running.cluster
         frozen = replace(ISSUER, reuse=1e6)
         running.issuer = frozen
-        peer = Process(world, holder="pod-2", issuer=frozen)
-        world.server.window = 1e6
+        peer = Process(cluster, holder="pod-2", issuer=frozen)
+        cluster.server.window = 1e6
 
         def take_over() -> None:
-            world.now += 200
-            peer.visit()
-            peer.work(10)
+            cluster.now += 200
+            peer.reconcile()
+            peer.run_for(10)
 
-        world.before = once(is_commit, take_over)
-        running.work(LIFE)
-        assert live(world) == mirrored(world) == "alice-2"
-        assert grant(world).generation == 3
-        running.work(LIFE)
-        assert world.spool == {}
-        assert live(world) == "alice-3"
+        cluster.before = once(is_commit, take_over)
+        running.run_for(LIFE)
+        assert live(cluster) == mirrored(cluster) == "alice-2"
+        assert grant(cluster).generation == 3
+        running.run_for(LIFE)
+        assert cluster.spool == {}
+        assert live(cluster) == "alice-3"
 
     def test_where_the_server_forks_the_reply_that_lost_stays_in_the_spool(
         self, running: Process
     ) -> None:
-        world = running.world
+        cluster = running.cluster
         running.issuer = replace(ISSUER, reuse=1e6)
-        peer = Process(world, holder="pod-2", issuer=running.issuer)
+        peer = Process(cluster, holder="pod-2", issuer=running.issuer)
         for token in ("mine", "theirs"):
-            world.server.script.append(answer(200, {"refresh_token": token, "access_token": "a"}))
+            cluster.server.script.append(answer(200, {"refresh_token": token, "access_token": "a"}))
 
         def take_over() -> None:
-            world.now += 200
-            peer.visit()
-            peer.work(10)
+            cluster.now += 200
+            peer.reconcile()
+            peer.run_for(10)
 
-        world.before = once(is_commit, take_over)
-        running.work(LIFE - lead_time(LIFE))
-        assert live(world) == mirrored(world) == "theirs"
-        running.work(1)
-        kept = world.spool[REF].reply
+        cluster.before = once(is_commit, take_over)
+        running.run_for(LIFE - lead_time(LIFE))
+        assert live(cluster) == mirrored(cluster) == "theirs"
+        running.run_for(1)
+        kept = cluster.spool[REF].reply
         assert kept is not None
         assert kept.refresh_token == Sensitive("mine")

@@ -8,7 +8,7 @@ from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from tests.core.refresh.assertions import (
+from tests.core.refresh.cluster_checks import (
     COMPANION,
     LIFE,
     SOURCE,
@@ -19,9 +19,9 @@ from tests.core.refresh.assertions import (
     mirrored,
     note,
 )
-from tests.core.refresh.world import (
+from tests.core.refresh.virtual_cluster import (
     Process,
-    World,
+    VirtualCluster,
 )
 
 
@@ -47,33 +47,33 @@ class TestMirrorAndCompanion:
         ],
     )
     def test_a_foreign_object_under_the_companions_name_is_never_touched(
-        self, world: World, foreign: Secret
+        self, cluster: VirtualCluster, foreign: Secret
     ) -> None:
-        stored = world.create(foreign)
-        process = Process(world)
-        process.visit()
-        assert note(world, annotations.STATUS) == "Misconfigured"
-        process.work(2 * LIFE)
-        assert mirrored(world) == live(world)
-        delete(world, SOURCE)
-        process.visit(event=True)
-        process.work(1000)
-        assert world.secrets == {COMPANION: stored}
-        world.apply(document(world.server.login("bob")))
-        delete(world, COMPANION)
-        Process(world).visit()
-        assert companion(world).status is Status.READY
+        stored = cluster.create(foreign)
+        process = Process(cluster)
+        process.reconcile()
+        assert note(cluster, annotations.STATUS) == "Misconfigured"
+        process.run_for(2 * LIFE)
+        assert mirrored(cluster) == live(cluster)
+        delete(cluster, SOURCE)
+        process.reconcile(event=True)
+        process.run_for(1000)
+        assert cluster.secrets == {COMPANION: stored}
+        cluster.apply(document(cluster.server.login("bob")))
+        delete(cluster, COMPANION)
+        Process(cluster).reconcile()
+        assert companion(cluster).status is Status.READY
 
     def test_a_deleted_companion_is_restored_by_a_fresh_look(self, running: Process) -> None:
-        world = running.world
-        before = companion(world)
-        delete(world, COMPANION)
-        Process(world).visit()
-        assert companion(world).generation == before.generation
+        cluster = running.cluster
+        before = companion(cluster)
+        delete(cluster, COMPANION)
+        Process(cluster).reconcile()
+        assert companion(cluster).generation == before.generation
 
     def test_a_companion_never_goes_back(self, running: Process) -> None:
-        world = running.world
-        ahead = {**world.secrets[COMPANION].annotations, annotations.GENERATION: "9"}
-        world.secrets[COMPANION] = replace(world.secrets[COMPANION], annotations=ahead)
-        Process(world).visit()
-        assert companion(world).generation == 9
+        cluster = running.cluster
+        ahead = {**cluster.secrets[COMPANION].annotations, annotations.GENERATION: "9"}
+        cluster.secrets[COMPANION] = replace(cluster.secrets[COMPANION], annotations=ahead)
+        Process(cluster).reconcile()
+        assert companion(cluster).generation == 9

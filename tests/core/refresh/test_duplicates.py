@@ -7,195 +7,195 @@ from csidriver.core.companion import Companion
 from csidriver.core.names import SourceRef
 from csidriver.core.refresh.effects import CreateSecret
 from csidriver.core.status import Status
-from tests.core.refresh.assertions import LIFE, delete, document, live, mirrored, once, source
-from tests.core.refresh.world import REF, START, Process, World
+from tests.core.refresh.cluster_checks import LIFE, delete, document, live, mirrored, once, source
+from tests.core.refresh.virtual_cluster import REF, START, Process, VirtualCluster
 
 COPY = SourceRef("physics", "copy")
 ABROAD = SourceRef("chemistry", "copy")
 
 
-def status(world: World, ref: SourceRef) -> Companion:
-    return Companion.from_secret(world.secrets[names.TOKENS_NAMESPACE, ref.companion])
+def status(cluster: VirtualCluster, ref: SourceRef) -> Companion:
+    return Companion.from_secret(cluster.secrets[names.TOKENS_NAMESPACE, ref.companion])
 
 
 def copied(elder: Process, ref: SourceRef, text: str = "") -> Process:
     """Another Secret with the same document, or with another one."""
-    world = elder.world
-    world.now += 1
-    world.apply(text or source(world).data["oauth"].reveal(), ref=ref)
-    return Process(world, ref=ref)
+    cluster = elder.cluster
+    cluster.now += 1
+    cluster.apply(text or source(cluster).data["oauth"].reveal(), ref=ref)
+    return Process(cluster, ref=ref)
 
 
 def together(seconds: float, *processes: Process) -> None:
     """Let several tokens follow their schedules side by side."""
-    world = processes[0].world
-    until = world.now + seconds
+    cluster = processes[0].cluster
+    until = cluster.now + seconds
     while True:
-        due = [p for p in processes if p.known.next_reconcile is not None]
-        first = min(due, key=lambda p: p.known.next_reconcile or 0.0, default=None)
-        if first is None or (first.known.next_reconcile or 0.0) > until:
-            world.now = until
+        due = [p for p in processes if p.state.next_reconcile is not None]
+        first = min(due, key=lambda p: p.state.next_reconcile or 0.0, default=None)
+        if first is None or (first.state.next_reconcile or 0.0) > until:
+            cluster.now = until
             return
-        world.now = max(world.now, first.known.next_reconcile or 0.0)
-        first.visit()
+        cluster.now = max(cluster.now, first.state.next_reconcile or 0.0)
+        first.reconcile()
 
 
 @pytest.mark.parametrize("ref", [COPY, ABROAD])
 def test_a_copied_secret_says_so_and_sends_nothing(running: Process, ref: SourceRef) -> None:
-    world = running.world
+    cluster = running.cluster
     copy = copied(running, ref)
-    copy.visit()
-    told = status(world, ref)
+    copy.reconcile()
+    told = status(cluster, ref)
     assert told.status is Status.DUPLICATE_GRANT
     assert (REF.name in told.message) is (ref.namespace == REF.namespace)
-    notes = world.secrets[ref.namespace, ref.name].annotations
+    notes = cluster.secrets[ref.namespace, ref.name].annotations
     assert notes[annotations.STATUS] == "DuplicateGrant"
     together(10 * LIFE, running, copy)
-    assert live(world) == mirrored(world) == world.server.families["alice"][-1]
-    assert len(set(world.server.tokens())) == len(world.server.tokens())
-    assert status(world, REF).status is Status.READY
+    assert live(cluster) == mirrored(cluster) == cluster.server.families["alice"][-1]
+    assert len(set(cluster.server.tokens())) == len(cluster.server.tokens())
+    assert status(cluster, REF).status is Status.READY
 
 
 def test_the_elder_goes_on_when_the_younger_came_first_to_ask(running: Process) -> None:
     copy = copied(running, COPY)
-    copy.visit()
-    running.work(LIFE)
-    assert live(running.world) == "alice-2"
+    copy.reconcile()
+    running.run_for(LIFE)
+    assert live(running.cluster) == "alice-2"
 
 
 @pytest.mark.parametrize("lag", [0.0, 0.5])
 def test_of_two_that_are_adopted_side_by_side_one_is_sent(process: Process, lag: float) -> None:
     """As when both are in one manifest: the younger may be through before the elder is stored."""
-    world = process.world
+    cluster = process.cluster
 
     def overtake() -> None:
         copy = copied(process, COPY)
-        world.now += lag - 1
-        copy.visit()
+        cluster.now += lag - 1
+        copy.reconcile()
 
-    world.after = once(lambda effect: isinstance(effect, CreateSecret), overtake)
-    process.visit()
-    assert world.server.tokens() == ["alice-0"]
+    cluster.after = once(lambda effect: isinstance(effect, CreateSecret), overtake)
+    process.reconcile()
+    assert cluster.server.tokens() == ["alice-0"]
 
 
 def test_of_two_of_one_instant_the_first_by_name_is_the_elder() -> None:
-    world = World()
-    seed = document(world.server.login("alice"))
-    world.apply(seed)
-    world.apply(seed, ref=COPY)
+    cluster = VirtualCluster()
+    seed = document(cluster.server.login("alice"))
+    cluster.apply(seed)
+    cluster.apply(seed, ref=COPY)
     assert COPY < REF
-    younger, elder = Process(world), Process(world, ref=COPY)
-    world.may_send = False
-    younger.visit()
-    elder.visit()
-    world.may_send = True
+    younger, elder = Process(cluster), Process(cluster, ref=COPY)
+    cluster.may_send = False
+    younger.reconcile()
+    elder.reconcile()
+    cluster.may_send = True
     together(60, younger, elder)
-    assert status(world, REF).status is Status.DUPLICATE_GRANT
-    assert status(world, COPY).status is Status.READY
-    assert world.server.tokens() == ["alice-0"]
+    assert status(cluster, REF).status is Status.DUPLICATE_GRANT
+    assert status(cluster, COPY).status is Status.READY
+    assert cluster.server.tokens() == ["alice-0"]
 
 
 def test_an_old_mirror_in_another_secret_does_not_kill_the_login(running: Process) -> None:
     """The copy holds a token that the elder has replaced: presenting it would look like theft."""
-    world = running.world
-    old = source(world).data["oauth"].reveal()
-    running.work(3 * LIFE)
+    cluster = running.cluster
+    old = source(cluster).data["oauth"].reveal()
+    running.run_for(3 * LIFE)
     copy = copied(running, COPY, old)
-    copy.visit()
-    assert status(world, COPY).status is Status.DUPLICATE_GRANT
+    copy.reconcile()
+    assert status(cluster, COPY).status is Status.DUPLICATE_GRANT
     together(40 * LIFE, running, copy)
-    assert world.server.tokens().count("alice-1") == 1
-    assert status(world, REF).status is Status.READY
+    assert cluster.server.tokens().count("alice-1") == 1
+    assert status(cluster, REF).status is Status.READY
 
 
 def test_it_stays_one_for_as_long_as_the_elder_has_that_login(running: Process) -> None:
     """Twenty rotations later the two have no token in common; a restart forgets nothing."""
-    world = running.world
+    cluster = running.cluster
     copy = copied(running, COPY)
-    copy.visit()
+    copy.reconcile()
     together(20 * LIFE, running, copy)
-    fresh = Process(world, ref=COPY)
-    fresh.visit()
+    fresh = Process(cluster, ref=COPY)
+    fresh.reconcile()
     together(20 * LIFE, running, fresh)
-    assert "alice-1" not in world.server.tokens()[2:]
-    assert status(world, COPY).status is Status.DUPLICATE_GRANT
+    assert "alice-1" not in cluster.server.tokens()[2:]
+    assert status(cluster, COPY).status is Status.DUPLICATE_GRANT
 
 
 def test_looking_again_writes_nothing(running: Process) -> None:
     copy = copied(running, COPY)
-    copy.visit()
-    writes = running.world.writes
-    copy.work(600)
-    assert running.world.writes == writes
-    assert status(running.world, COPY).status is Status.DUPLICATE_GRANT
+    copy.reconcile()
+    writes = running.cluster.writes
+    copy.run_for(600)
+    assert running.cluster.writes == writes
+    assert status(running.cluster, COPY).status is Status.DUPLICATE_GRANT
 
 
 def test_it_is_healed_when_the_elder_goes(running: Process) -> None:
-    world = running.world
+    cluster = running.cluster
     copy = copied(running, COPY)
-    copy.visit()
-    delete(world, (REF.namespace, REF.name))
-    running.visit(event=True)
+    copy.reconcile()
+    delete(cluster, (REF.namespace, REF.name))
+    running.reconcile(event=True)
     together(601 + 60, running, copy)
-    assert status(world, COPY).status is Status.READY
-    assert copy.known.grant is not None
-    assert copy.known.grant.duplicate_of == ""
-    assert world.server.tokens() == ["alice-0", "alice-1"]
+    assert status(cluster, COPY).status is Status.READY
+    assert copy.state.grant is not None
+    assert copy.state.grant.duplicate_of == ""
+    assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
 
 def test_it_is_healed_when_the_elder_is_reseeded(running: Process) -> None:
-    world = running.world
+    cluster = running.cluster
     copy = copied(running, COPY)
-    copy.visit()
-    world.apply(document(world.server.login("bob")))
-    running.visit(event=True)
+    copy.reconcile()
+    cluster.apply(document(cluster.server.login("bob")))
+    running.reconcile(event=True)
     together(61, running, copy)
-    assert status(world, COPY).status is Status.READY
-    assert world.server.tokens() == ["alice-0", "bob-0", "alice-1"]
+    assert status(cluster, COPY).status is Status.READY
+    assert cluster.server.tokens() == ["alice-0", "bob-0", "alice-1"]
 
 
 def test_it_is_healed_when_it_is_reseeded_itself(running: Process) -> None:
-    world = running.world
+    cluster = running.cluster
     copy = copied(running, COPY)
-    copy.visit()
-    world.apply(document(world.server.login("bob")), ref=COPY)
-    copy.visit(event=True)
-    assert status(world, COPY).status is Status.READY
+    copy.reconcile()
+    cluster.apply(document(cluster.server.login("bob")), ref=COPY)
+    copy.reconcile(event=True)
+    assert status(cluster, COPY).status is Status.READY
     together(3 * LIFE, running, copy)
-    assert status(world, REF).status is Status.READY
+    assert status(cluster, REF).status is Status.READY
 
 
 def test_healing_shows_a_token_that_lives_as_ready_and_respects_who_may_send(
     running: Process,
 ) -> None:
-    world = running.world
+    cluster = running.cluster
     copy = copied(running, COPY)
-    copy.visit()
-    world.tokens.pop(REF)
-    world.may_send = False
-    world.now += 60
-    copy.visit()
-    assert status(world, COPY).status is Status.PENDING
-    assert copy.known.next_reconcile == START + 1 + 60 + 1
+    copy.reconcile()
+    cluster.tokens.pop(REF)
+    cluster.may_send = False
+    cluster.now += 60
+    copy.reconcile()
+    assert status(cluster, COPY).status is Status.PENDING
+    assert copy.state.next_reconcile == START + 1 + 60 + 1
 
 
 def test_a_reseed_with_anothers_login_makes_the_reseeded_one_the_younger(
     running: Process,
 ) -> None:
-    world = running.world
-    other = copied(running, COPY, document(world.server.login("bob")))
-    other.visit()
-    world.apply(world.secrets[COPY.namespace, COPY.name].data["oauth"].reveal())
-    running.visit(event=True)
-    assert status(world, REF).status is Status.DUPLICATE_GRANT
+    cluster = running.cluster
+    other = copied(running, COPY, document(cluster.server.login("bob")))
+    other.reconcile()
+    cluster.apply(cluster.secrets[COPY.namespace, COPY.name].data["oauth"].reveal())
+    running.reconcile(event=True)
+    assert status(cluster, REF).status is Status.DUPLICATE_GRANT
     together(LIFE, running, other)
-    assert status(world, COPY).status is Status.READY
-    assert world.server.tokens() == ["alice-0", "bob-0", "bob-1"]
+    assert status(cluster, COPY).status is Status.READY
+    assert cluster.server.tokens() == ["alice-0", "bob-0", "bob-1"]
 
 
 def test_strangers_do_not_concern_each_other(running: Process) -> None:
-    world = running.world
-    other = copied(running, COPY, document(world.server.login("bob")))
-    other.visit()
+    cluster = running.cluster
+    other = copied(running, COPY, document(cluster.server.login("bob")))
+    other.reconcile()
     together(LIFE, running, other)
-    assert {status(world, REF).status, status(world, COPY).status} == {Status.READY}
+    assert {status(cluster, REF).status, status(cluster, COPY).status} == {Status.READY}

@@ -18,7 +18,7 @@ from csidriver.core.refresh.outcomes import after_failure
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
-from tests.core.refresh.assertions import (
+from tests.core.refresh.cluster_checks import (
     GRANT,
 )
 from tests.core.refresh.grants import (
@@ -26,8 +26,8 @@ from tests.core.refresh.grants import (
     AFTER,
     INTENT,
 )
-from tests.core.refresh.world import ISSUER, REF, Process
-from tests.core.refresh.world import START as NOW
+from tests.core.refresh.virtual_cluster import ISSUER, REF, Process
+from tests.core.refresh.virtual_cluster import START as NOW
 
 
 class TestCustody:
@@ -104,5 +104,5 @@ class TestCustody:
 
 
 def test_a_grant_secret_says_whose_it_is(running: Process) -> None:
-    stored: Secret = running.world.secrets[GRANT]
+    stored: Secret = running.cluster.secrets[GRANT]
     assert grant_secret.from_secret(stored).ref == REF

@@ -15,9 +15,9 @@ from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.login_expiry import next_warning, refresh_expiry, warnings_due
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import TokenWarning
-from tests.core.refresh.assertions import grant, note, source
+from tests.core.refresh.cluster_checks import grant, note, source
 from tests.core.refresh.grants import ADOPTED
-from tests.core.refresh.world import Process, Server, World
+from tests.core.refresh.virtual_cluster import Process, Server, VirtualCluster
 
 DAY = 86400.0
 EXPIRING = TokenWarning.REFRESH_TOKEN_EXPIRING.value
@@ -37,99 +37,101 @@ class Ending(Server):
 
 
 @pytest.fixture
-def ending(world: World) -> Process:
+def ending(cluster: VirtualCluster) -> Process:
     """A token that lives for six hours, of a login that ends 30 days from now."""
     server = Ending(lifetime=6 * 3600.0)
-    server.families, server.ends_at = world.server.families, world.now + 30 * DAY
-    world.server = server
-    process = Process(world)
-    process.visit()
+    server.families, server.ends_at = cluster.server.families, cluster.now + 30 * DAY
+    cluster.server = server
+    process = Process(cluster)
+    process.reconcile()
     return process
 
 
-def told(world: World) -> list[float]:
+def told(cluster: VirtualCluster) -> list[float]:
     """How long before the end each Event of it came, in seconds."""
-    end, now = grant(world).refresh_expires_at, world.now
+    end, now = grant(cluster).refresh_expires_at, cluster.now
     return [
-        end - now for e in world.done if isinstance(e, effects.EmitEvent) and e.reason == EXPIRING
+        end - now for e in cluster.done if isinstance(e, effects.EmitEvent) and e.reason == EXPIRING
     ]
 
 
-def events(world: World) -> int:
-    return len(told(world))
+def events(cluster: VirtualCluster) -> int:
+    return len(told(cluster))
 
 
 def test_a_login_that_ends_is_announced_a_week_a_day_and_an_hour_ahead(ending: Process) -> None:
-    world = ending.world
-    ending.work(23 * DAY - 60)
-    assert (events(world), note(world, annotations.WARNING)) == (0, "")
-    ending.work(120)
-    assert (events(world), note(world, annotations.WARNING)) == (1, EXPIRING)
-    ending.work(6 * DAY - 120)
-    assert events(world) == 1
-    ending.work(120)
-    assert events(world) == 2
-    ending.work(23 * 3600 - 120)
-    assert events(world) == 2
-    ending.work(120)
-    assert (events(world), note(world, annotations.WARNING)) == (3, EXPIRING)
-    messages = [e.message for e in world.done if isinstance(e, effects.EmitEvent)]
+    cluster = ending.cluster
+    ending.run_for(23 * DAY - 60)
+    assert (events(cluster), note(cluster, annotations.WARNING)) == (0, "")
+    ending.run_for(120)
+    assert (events(cluster), note(cluster, annotations.WARNING)) == (1, EXPIRING)
+    ending.run_for(6 * DAY - 120)
+    assert events(cluster) == 1
+    ending.run_for(120)
+    assert events(cluster) == 2
+    ending.run_for(23 * 3600 - 120)
+    assert events(cluster) == 2
+    ending.run_for(120)
+    assert (events(cluster), note(cluster, annotations.WARNING)) == (3, EXPIRING)
+    messages = [e.message for e in cluster.done if isinstance(e, effects.EmitEvent)]
     assert "2027-02-14T07:59:59Z" in messages[-1]
 
 
 def test_a_restart_announces_nothing_twice(ending: Process) -> None:
-    world = ending.world
-    ending.work(24 * DAY)
-    fresh = Process(world)
+    cluster = ending.cluster
+    ending.run_for(24 * DAY)
+    fresh = Process(cluster)
     fresh.restart()
-    writes = world.writes
-    fresh.visit()
-    assert (events(world), world.writes) == (1, writes)
+    writes = cluster.writes
+    fresh.reconcile()
+    assert (events(cluster), cluster.writes) == (1, writes)
 
 
 def test_a_new_login_ends_the_warning(ending: Process) -> None:
-    world = ending.world
-    ending.work(24 * DAY)
-    assert isinstance(world.server, Ending)
-    world.server.ends_at = world.now + 30 * DAY
-    world.apply(json.dumps({"refresh_token": world.server.login("bob")}))
-    ending.visit(event=True)
-    assert note(world, annotations.WARNING) == ""
-    assert grant(world).expiry_warnings == 0
+    cluster = ending.cluster
+    ending.run_for(24 * DAY)
+    assert isinstance(cluster.server, Ending)
+    cluster.server.ends_at = cluster.now + 30 * DAY
+    cluster.apply(json.dumps({"refresh_token": cluster.server.login("bob")}))
+    ending.reconcile(event=True)
+    assert note(cluster, annotations.WARNING) == ""
+    assert grant(cluster).expiry_warnings == 0
 
 
 def test_an_end_that_was_put_off_ends_the_warning(ending: Process) -> None:
-    world = ending.world
-    ending.work(24 * DAY)
-    assert isinstance(world.server, Ending)
-    world.server.ends_at = world.now + 30 * DAY
-    ending.work(DAY)
-    assert note(world, annotations.WARNING) == ""
-    assert events(world) == 1
+    cluster = ending.cluster
+    ending.run_for(24 * DAY)
+    assert isinstance(cluster.server, Ending)
+    cluster.server.ends_at = cluster.now + 30 * DAY
+    ending.run_for(DAY)
+    assert note(cluster, annotations.WARNING) == ""
+    assert events(cluster) == 1
 
 
 @pytest.mark.parametrize("slides", [1800.0, DAY, 6 * DAY])
-def test_an_end_that_moves_with_every_refresh_concerns_nobody(world: World, slides: float) -> None:
+def test_an_end_that_moves_with_every_refresh_concerns_nobody(
+    cluster: VirtualCluster, slides: float
+) -> None:
     """Keycloak's idle time-out is half an hour: that is no reason to log in again."""
     server = Ending(lifetime=6 * 3600.0)
-    server.families, server.slides = world.server.families, slides
-    world.server = server
-    process = Process(world)
-    process.visit()
-    process.work(3 * DAY)
-    assert events(world) == 0
-    assert note(world, annotations.WARNING) == ""
+    server.families, server.slides = cluster.server.families, slides
+    cluster.server = server
+    process = Process(cluster)
+    process.reconcile()
+    process.run_for(3 * DAY)
+    assert events(cluster) == 0
+    assert note(cluster, annotations.WARNING) == ""
 
 
 def test_several_warnings_stand_side_by_side(ending: Process) -> None:
-    world = ending.world
-    ending.work(24 * DAY)
-    world.apply(json.dumps({"refresh_token": "alice-0"}))
-    ending.visit(event=True)
-    assert note(world, annotations.WARNING) == f"OldSeedRestored, {EXPIRING}"
-    reasons = [e.reason for e in world.done if isinstance(e, effects.EmitEvent)]
+    cluster = ending.cluster
+    ending.run_for(24 * DAY)
+    cluster.apply(json.dumps({"refresh_token": "alice-0"}))
+    ending.reconcile(event=True)
+    assert note(cluster, annotations.WARNING) == f"OldSeedRestored, {EXPIRING}"
+    reasons = [e.reason for e in cluster.done if isinstance(e, effects.EmitEvent)]
     assert reasons.count("OldSeedRestored") == 1
-    assert events(world) == 1
+    assert events(cluster) == 1
 
 
 def reply(**fields: Any) -> TokenDocument:
@@ -162,8 +164,8 @@ def test_the_first_word_is_taken_for_renewable(running: Process) -> None:
 
 
 def grant_of(process: Process, **changes: Any) -> Grant:
-    assert process.known.grant is not None
-    return replace(process.known.grant, **changes)
+    assert process.state.grant is not None
+    return replace(process.state.grant, **changes)
 
 
 @given(st.floats(0, 1e10), st.floats(0, 1e10), st.booleans())
@@ -178,4 +180,4 @@ def test_a_next_step_is_ahead_and_counts_one_more(end: float, now: float, renewe
 
 
 def test_a_source_says_when(ending: Process) -> None:
-    assert source(ending.world).data["oauth"].reveal().count("refresh_expires_in") == 1
+    assert source(ending.cluster).data["oauth"].reveal().count("refresh_expires_in") == 1

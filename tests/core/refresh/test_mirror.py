@@ -21,7 +21,7 @@ from csidriver.errors import (
     StoreRefused,
 )
 from tests.core.oauth.test_token_document import objects
-from tests.core.refresh.assertions import (
+from tests.core.refresh.cluster_checks import (
     LIFE,
     companion,
     document,
@@ -33,96 +33,96 @@ from tests.core.refresh.assertions import (
     presented_twice,
     reasons,
 )
-from tests.core.refresh.world import (
+from tests.core.refresh.virtual_cluster import (
     REF,
     Process,
     answer,
 )
-from tests.core.refresh.world import START as NOW
+from tests.core.refresh.virtual_cluster import START as NOW
 
 
 class TestMirrorAndCompanion:
     def test_a_refused_mirror_is_a_warning_and_the_token_keeps_rotating(
         self, process: Process
     ) -> None:
-        world = process.world
-        world.immutable.add(REF)
-        process.visit()
-        assert note(world, annotations.WARNING) == "MirrorRefused"
-        assert note(world, annotations.STATUS) == "Ready"
-        assert reasons(world) == ["Pending", "Ready", "MirrorRefused"]
-        process.work(2 * LIFE)
-        assert mirrored(world) == "alice-0"
-        assert live(world) != "alice-1"
-        assert companion(world).generation == grant(world).generation
-        world.immutable.clear()
-        process.work(601)
-        assert mirrored(world) == live(world)
-        assert note(world, annotations.WARNING) == ""
-        assert presented_twice(world) == []
+        cluster = process.cluster
+        cluster.immutable.add(REF)
+        process.reconcile()
+        assert note(cluster, annotations.WARNING) == "MirrorRefused"
+        assert note(cluster, annotations.STATUS) == "Ready"
+        assert reasons(cluster) == ["Pending", "Ready", "MirrorRefused"]
+        process.run_for(2 * LIFE)
+        assert mirrored(cluster) == "alice-0"
+        assert live(cluster) != "alice-1"
+        assert companion(cluster).generation == grant(cluster).generation
+        cluster.immutable.clear()
+        process.run_for(601)
+        assert mirrored(cluster) == live(cluster)
+        assert note(cluster, annotations.WARNING) == ""
+        assert presented_twice(cluster) == []
 
     def test_a_mirror_too_large_to_be_read_back_is_not_written(self, running: Process) -> None:
         """Our own mirror must never make its source Invalid."""
-        world = running.world
+        cluster = running.cluster
         large = {"refresh_token": "big", "access_token": "a", "expires_in": LIFE, "x": "y" * 2**18}
-        world.server.script.append(answer(200, large))
-        world.server.families["big"] = ["big"]
-        running.work(LIFE)
-        assert live(world) == "big"
-        assert mirrored(world) == "alice-1"
-        assert note(world, annotations.WARNING) == "MirrorRefused"
-        assert note(world, annotations.STATUS) == "Ready"
-        Process(world).visit()
-        assert live(world) == "big"
-        assert note(world, annotations.STATUS) == "Ready"
+        cluster.server.script.append(answer(200, large))
+        cluster.server.families["big"] = ["big"]
+        running.run_for(LIFE)
+        assert live(cluster) == "big"
+        assert mirrored(cluster) == "alice-1"
+        assert note(cluster, annotations.WARNING) == "MirrorRefused"
+        assert note(cluster, annotations.STATUS) == "Ready"
+        Process(cluster).reconcile()
+        assert live(cluster) == "big"
+        assert note(cluster, annotations.STATUS) == "Ready"
 
     def test_whoever_restored_an_old_seed_is_named(self, running: Process) -> None:
-        world = running.world
-        stored = world.apply(document("alice-0"))
-        world._store(replace(stored, manager="argocd-controller"))
-        running.visit(event=True)
-        told = [e for e in world.done if isinstance(e, effects.EmitEvent)][-1]
+        cluster = running.cluster
+        stored = cluster.apply(document("alice-0"))
+        cluster._store(replace(stored, manager="argocd-controller"))
+        running.reconcile(event=True)
+        told = [e for e in cluster.done if isinstance(e, effects.EmitEvent)][-1]
         assert told.reason == "OldSeedRestored"
         assert "'argocd-controller'" in told.message
 
     def test_a_backend_that_does_not_say_who_did_it_names_nobody(self, running: Process) -> None:
-        world = running.world
-        world._store(replace(world.apply(document("alice-0")), manager=""))
-        running.visit(event=True)
-        told = [e for e in world.done if isinstance(e, effects.EmitEvent)][-1]
+        cluster = running.cluster
+        cluster._store(replace(cluster.apply(document("alice-0")), manager=""))
+        running.reconcile(event=True)
+        told = [e for e in cluster.done if isinstance(e, effects.EmitEvent)][-1]
         assert "written by" not in told.message
 
     def test_a_source_that_refuses_even_annotations_stops_nothing(self, process: Process) -> None:
-        world = process.world
-        fail_next(world, PatchSecret, StoreRefused("policy"), times=10**6, on=REF.name)
-        process.visit()
-        process.work(2 * LIFE)
-        assert len(world.server.families["alice"]) > 2
-        assert companion(world).status is Status.READY
-        assert reasons(world) == ["MirrorRefused"], (
+        cluster = process.cluster
+        fail_next(cluster, PatchSecret, StoreRefused("policy"), times=10**6, on=REF.name)
+        process.reconcile()
+        process.run_for(2 * LIFE)
+        assert len(cluster.server.families["alice"]) > 2
+        assert companion(cluster).status is Status.READY
+        assert reasons(cluster) == ["MirrorRefused"], (
             "an Event is all that is left, and one is enough"
         )
 
     def test_an_event_is_not_repeated_when_the_write_has_to_be(self, process: Process) -> None:
-        world = process.world
-        fail_next(world, PatchSecret, StoreConflict("moved"), times=3, on=REF.name)
-        process.visit()
-        process.work(10)
-        assert reasons(world).count("Pending") <= 1
-        assert reasons(world).count("Ready") == 1
+        cluster = process.cluster
+        fail_next(cluster, PatchSecret, StoreConflict("moved"), times=3, on=REF.name)
+        process.reconcile()
+        process.run_for(10)
+        assert reasons(cluster).count("Pending") <= 1
+        assert reasons(cluster).count("Ready") == 1
 
 
 class TestConflictsAndOutages:
     def test_a_refused_mirror_and_then_a_broken_edit_is_no_hot_loop(self, process: Process) -> None:
-        world = process.world
-        world.immutable.add(REF)
-        process.visit()
-        assert note(world, annotations.WARNING) == "MirrorRefused"
-        world.apply("no JSON")
-        process.visit(event=True)
-        process.work(3 * LIFE)
-        assert note(world, annotations.STATUS) == "Invalid"
-        assert companion(world).status is Status.READY
+        cluster = process.cluster
+        cluster.immutable.add(REF)
+        process.reconcile()
+        assert note(cluster, annotations.WARNING) == "MirrorRefused"
+        cluster.apply("no JSON")
+        process.reconcile(event=True)
+        process.run_for(3 * LIFE)
+        assert note(cluster, annotations.STATUS) == "Invalid"
+        assert companion(cluster).status is Status.READY
 
 
 @given(objects(), objects())

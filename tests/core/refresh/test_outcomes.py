@@ -34,8 +34,8 @@ from tests.core.refresh.grants import (
     jwt,
     token_document,
 )
-from tests.core.refresh.world import ISSUER
-from tests.core.refresh.world import START as NOW
+from tests.core.refresh.virtual_cluster import ISSUER
+from tests.core.refresh.virtual_cluster import START as NOW
 
 HOSTILE: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from([0, -1, 1, None, "300", "soon", 1e12, True, [], 1e308, -0.0, 0.5]),

@@ -13,7 +13,7 @@ from csidriver.core.refresh import effects
 from csidriver.core.refresh.effects import Effect, RequestToken, SpoolEntry, SpoolWrite
 from csidriver.core.status import Status
 from csidriver.errors import DriverError, SpoolFailed, StoreConflict, StoreUnavailable
-from tests.core.refresh.assertions import (
+from tests.core.refresh.cluster_checks import (
     LIFE,
     companion,
     count,
@@ -24,20 +24,20 @@ from tests.core.refresh.assertions import (
     live,
     once,
 )
-from tests.core.refresh.world import ISSUER, START, Process, World, answer
+from tests.core.refresh.virtual_cluster import ISSUER, START, Process, VirtualCluster, answer
 
 
 class TestSlots:
     def test_a_slot_goes_to_the_send(self, running: Process) -> None:
-        assert running.world.slots == []
-        assert count(running.world, effects.ReleaseSendSlot) == 0
+        assert running.cluster.slots == []
+        assert count(running.cluster, effects.ReleaseSendSlot) == 0
 
     def test_who_has_to_wait_comes_again_when_told(self, process: Process) -> None:
-        process.world.pauses.append(7.5)
-        assert process.visit().next_reconcile == START + 7.5
-        assert process.world.server.presented == []
-        process.work(7.5)
-        assert live(process.world) == "alice-1"
+        process.cluster.pauses.append(7.5)
+        assert process.reconcile().next_reconcile == START + 7.5
+        assert process.cluster.server.presented == []
+        process.run_for(7.5)
+        assert live(process.cluster) == "alice-1"
 
     @pytest.mark.parametrize(
         ("left", "pause", "told"),
@@ -51,27 +51,27 @@ class TestSlots:
         told: bool,  # noqa: FBT001 - a column of the table
     ) -> None:
         """The issuer's breaker or rate holds it back: nothing fails, and the token expires."""
-        world = running.world
-        writes = sum(is_commit(effect) for effect in world.done)
-        world.now = grant(world).expires_at - left
-        world.pauses.append(pause)
-        running.visit()
+        cluster = running.cluster
+        writes = sum(is_commit(effect) for effect in cluster.done)
+        cluster.now = grant(cluster).expires_at - left
+        cluster.pauses.append(pause)
+        running.reconcile()
         wanted = Status.ISSUER_UNAVAILABLE if told else Status.READY
-        assert companion(world).status is wanted
-        assert sum(is_commit(effect) for effect in world.done) == writes
-        running.work(60.0)
-        assert companion(world).status is Status.READY
+        assert companion(cluster).status is wanted
+        assert sum(is_commit(effect) for effect in cluster.done) == writes
+        running.run_for(60.0)
+        assert companion(cluster).status is Status.READY
 
     def test_who_is_held_back_in_good_time_says_nothing(self, running: Process) -> None:
-        world = running.world
-        world.now = grant(world).next_refresh or 0.0
-        world.pauses.append(30.0)
-        running.visit()
-        assert companion(world).status is Status.READY
+        cluster = running.cluster
+        cluster.now = grant(cluster).next_refresh or 0.0
+        cluster.pauses.append(30.0)
+        running.reconcile()
+        assert companion(cluster).status is Status.READY
 
     def test_who_may_not_send_at_all_looks_again_soon(self, process: Process) -> None:
-        process.world.pauses.append(math.inf)
-        assert process.visit().next_reconcile == START + 1
+        process.cluster.pauses.append(math.inf)
+        assert process.reconcile().next_reconcile == START + 1
 
     @pytest.mark.parametrize(
         ("kind", "error", "on"),
@@ -85,60 +85,60 @@ class TestSlots:
     def test_an_attempt_that_sends_nothing_gives_its_slot_back(
         self, process: Process, kind: type[Effect[Any]], error: DriverError, on: str
     ) -> None:
-        fail_next(process.world, kind, error, on=on)
+        fail_next(process.cluster, kind, error, on=on)
         with contextlib.suppress(StoreUnavailable, SpoolFailed):
-            process.visit()
-        assert process.world.server.presented == []
-        assert process.world.slots == []
-        assert count(process.world, effects.ReleaseSendSlot) == 1
+            process.reconcile()
+        assert process.cluster.server.presented == []
+        assert process.cluster.slots == []
+        assert count(process.cluster, effects.ReleaseSendSlot) == 1
 
     def test_so_does_one_that_stood_still(self, process: Process) -> None:
-        world = process.world
+        cluster = process.cluster
 
         def freeze() -> None:
-            world.now += 30
+            cluster.now += 30
 
-        world.before = once(lambda e: isinstance(e, SpoolWrite), freeze)
-        process.visit()
-        assert (world.server.presented, world.slots) == ([], [])
+        cluster.before = once(lambda e: isinstance(e, SpoolWrite), freeze)
+        process.reconcile()
+        assert (cluster.server.presented, cluster.slots) == ([], [])
 
 
 class TestScope:
     SCOPED = replace(ISSUER, scope="storage.read")
 
-    def scopes(self, world: World) -> list[str]:
-        return [e.issuer.scope for e in world.done if isinstance(e, RequestToken)]
+    def scopes(self, cluster: VirtualCluster) -> list[str]:
+        return [e.issuer.scope for e in cluster.done if isinstance(e, RequestToken)]
 
     def test_a_refused_scope_is_left_out_once_and_for_as_long_as_it_is_configured(
         self, running: Process
     ) -> None:
-        world, running.issuer = running.world, self.SCOPED
+        cluster, running.issuer = running.cluster, self.SCOPED
         refused = answer(400, {"error": "invalid_scope"})
-        world.server.script.append(refused)
-        running.work(2 * LIFE)
-        assert live(world) == "alice-3"
-        assert self.scopes(world) == ["", "storage.read", "", ""]
-        assert "scope is refused" in companion(world).message
+        cluster.server.script.append(refused)
+        running.run_for(2 * LIFE)
+        assert live(cluster) == "alice-3"
+        assert self.scopes(cluster) == ["", "storage.read", "", ""]
+        assert "scope is refused" in companion(cluster).message
         running.issuer = replace(self.SCOPED, scope="other")
-        running.work(LIFE)
-        assert self.scopes(world)[-1] == "other"
-        assert "refused" not in companion(world).message
+        running.run_for(LIFE)
+        assert self.scopes(cluster)[-1] == "other"
+        assert "refused" not in companion(cluster).message
 
     def test_refused_without_a_scope_it_is_the_operators_turn(self, running: Process) -> None:
-        world, running.issuer = running.world, self.SCOPED
-        world.server.script += [answer(400, {"error": "invalid_scope"})] * 100
-        running.work(LIFE - 100)
-        assert self.scopes(world) == ["", "storage.read", ""]
-        assert companion(world).status is Status.MISCONFIGURED
+        cluster, running.issuer = running.cluster, self.SCOPED
+        cluster.server.script += [answer(400, {"error": "invalid_scope"})] * 100
+        running.run_for(LIFE - 100)
+        assert self.scopes(cluster) == ["", "storage.read", ""]
+        assert companion(cluster).status is Status.MISCONFIGURED
 
     def test_without_a_configured_scope_there_is_nothing_to_leave_out(
         self, running: Process
     ) -> None:
-        world = running.world
-        world.server.script += [answer(400, {"error": "invalid_scope"})] * 100
-        running.work(LIFE - 100)
-        assert len(world.server.presented) == 2
-        assert companion(world).status is Status.MISCONFIGURED
+        cluster = running.cluster
+        cluster.server.script += [answer(400, {"error": "invalid_scope"})] * 100
+        running.run_for(LIFE - 100)
+        assert len(cluster.server.presented) == 2
+        assert companion(cluster).status is Status.MISCONFIGURED
 
 
 class TestNoEndpoint:
@@ -146,19 +146,19 @@ class TestNoEndpoint:
     def test_it_is_looked_for_once_more_and_then_the_operators_turn(
         self, running: Process, status: int
     ) -> None:
-        world = running.world
-        world.server.script += [answer(status, {})] * 100
-        running.work(LIFE - 100)
-        (_, first, second) = (at for at, _ in world.server.presented)
+        cluster = running.cluster
+        cluster.server.script += [answer(status, {})] * 100
+        running.run_for(LIFE - 100)
+        (_, first, second) = (at for at, _ in cluster.server.presented)
         assert second - first == 10
-        assert companion(world).status is Status.MISCONFIGURED
+        assert companion(cluster).status is Status.MISCONFIGURED
 
     def test_an_endpoint_that_moved_is_nobodys_trouble(self, running: Process) -> None:
-        world = running.world
-        world.server.script.append(answer(404, {}))
-        running.work(LIFE)
-        assert live(world) == "alice-2"
-        assert [e.reason for e in world.done if isinstance(e, effects.EmitEvent)][1:] == ["Ready"]
+        cluster = running.cluster
+        cluster.server.script.append(answer(404, {}))
+        running.run_for(LIFE)
+        assert live(cluster) == "alice-2"
+        assert [e.reason for e in cluster.done if isinstance(e, effects.EmitEvent)][1:] == ["Ready"]
 
 
 class TestConfigurationChanges:
@@ -176,42 +176,42 @@ class TestConfigurationChanges:
     def test_what_was_refused_is_tried_soon_after_the_issuer_was_configured_anew(
         self, running: Process, refusal: Failure
     ) -> None:
-        world = running.world
-        world.server.script += [refusal] * 3
-        running.work(LIFE - 600)
-        attempts = len(world.server.presented)
-        world.server.script.clear()
-        running.visit()
-        assert len(world.server.presented) == attempts
+        cluster = running.cluster
+        cluster.server.script += [refusal] * 3
+        running.run_for(LIFE - 600)
+        attempts = len(cluster.server.presented)
+        cluster.server.script.clear()
+        running.reconcile()
+        assert len(cluster.server.presented) == attempts
         running.issuer = replace(ISSUER, client_auth="post")
-        running.visit()
-        assert len(world.server.presented) == attempts
-        running.work(10)
-        assert len(world.server.presented) == attempts + 1
-        assert companion(world).status is Status.READY
+        running.reconcile()
+        assert len(cluster.server.presented) == attempts
+        running.run_for(10)
+        assert len(cluster.server.presented) == attempts + 1
+        assert companion(cluster).status is Status.READY
 
     def test_only_once_for_each_configuration(self, running: Process) -> None:
-        world = running.world
-        world.server.script += [answer(400, {"error": "invalid_request"})] * 100
-        running.work(LIFE - 600)
+        cluster = running.cluster
+        cluster.server.script += [answer(400, {"error": "invalid_request"})] * 100
+        running.run_for(LIFE - 600)
         running.issuer = replace(ISSUER, client_auth="post")
         for _ in range(5):
-            running.visit()
-            running.work(20)
-        assert len(world.server.presented) == 3
+            running.reconcile()
+            running.run_for(20)
+        assert len(cluster.server.presented) == 3
 
     @pytest.mark.parametrize("error", ["invalid_grant", "login_required"])
     def test_a_refused_token_is_not_tried_again_for_that(
         self, running: Process, error: str
     ) -> None:
-        world = running.world
-        world.server.script += [answer(400, {"error": error})] * 100
-        running.work(LIFE)
-        attempts = len(world.server.presented)
+        cluster = running.cluster
+        cluster.server.script += [answer(400, {"error": error})] * 100
+        running.run_for(LIFE)
+        attempts = len(cluster.server.presented)
         running.issuer = replace(ISSUER, client_auth="post")
-        running.visit()
-        running.work(LIFE)
-        assert len(world.server.presented) == attempts
+        running.reconcile()
+        running.run_for(LIFE)
+        assert len(cluster.server.presented) == attempts
 
 
 REPLIES: dict[str, Any] = {
@@ -242,27 +242,27 @@ REPLIES: dict[str, Any] = {
 def test_attempts_per_hour_are_bounded_for_every_reply(
     name: str, reuse: float, *, introspects: bool
 ) -> None:
-    world = World()
-    world.apply(document(world.server.login("alice")))
-    world.server.introspects = introspects
-    process = Process(world, issuer=replace(ISSUER, reuse=reuse))
-    process.visit()
-    world.server.script.extend([REPLIES[name]] * 10_000)
+    cluster = VirtualCluster()
+    cluster.apply(document(cluster.server.login("alice")))
+    cluster.server.introspects = introspects
+    process = Process(cluster, issuer=replace(ISSUER, reuse=reuse))
+    process.reconcile()
+    cluster.server.script.extend([REPLIES[name]] * 10_000)
     # A lifetime of a second is renewed every second: one minute of that will do.
     period, most = (60.0, 62) if name == "expires at once" else (3600.0, 370)
     for _ in range(2):
-        before = len(world.server.presented) + len(world.server.asked)
+        before = len(cluster.server.presented) + len(cluster.server.asked)
         for _ in range(6):
-            process.work(period / 6)
-        assert len(world.server.presented) + len(world.server.asked) - before <= most
+            process.run_for(period / 6)
+        assert len(cluster.server.presented) + len(cluster.server.asked) - before <= most
 
 
 def test_a_backoff_ends_with_a_success(running: Process) -> None:
-    world = running.world
-    world.server.script += [Failure(FailureReason.UNREACHABLE)] * 6
-    running.work(LIFE + 300)
-    assert live(world) == "alice-2"
-    assert (grant(world).failures, grant(world).failure_reason) == (0, None)
+    cluster = running.cluster
+    cluster.server.script += [Failure(FailureReason.UNREACHABLE)] * 6
+    running.run_for(LIFE + 300)
+    assert live(cluster) == "alice-2"
+    assert (grant(cluster).failures, grant(cluster).failure_reason) == (0, None)
 
 
 def test_an_entry_names_what_was_sent() -> None:

@@ -1,4 +1,4 @@
-"""Questions to the world of a test, and interference with it."""
+"""Checks of a virtual cluster, and faults in it."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from csidriver.core.refresh import effects, grant_secret
 from csidriver.core.refresh.effects import Effect, PatchSecret, RequestToken
 from csidriver.core.refresh.grant import Grant
 from csidriver.errors import DriverError
-from tests.core.refresh.world import REF, Crashed, Process, World
+from tests.core.refresh.virtual_cluster import REF, Crashed, Process, VirtualCluster
 
 GRANT = (names.DRIVER_NAMESPACE, REF.grant)
 COMPANION = (names.TOKENS_NAMESPACE, REF.companion)
@@ -26,48 +26,53 @@ def document(token: str, **more: Any) -> str:
     return json.dumps({"access_token": "opaque", "refresh_token": token, "extra": 1.5} | more)
 
 
-def source(world: World) -> Secret:
-    return world.secrets[SOURCE]
+def source(cluster: VirtualCluster) -> Secret:
+    return cluster.secrets[SOURCE]
 
 
-def note(world: World, key: str) -> str:
-    return source(world).annotations.get(key, "")
+def note(cluster: VirtualCluster, key: str) -> str:
+    return source(cluster).annotations.get(key, "")
 
 
-def mirrored(world: World) -> str:
-    token = TokenDocument.parse(source(world).data["oauth"])[0].refresh_token
+def mirrored(cluster: VirtualCluster) -> str:
+    token = TokenDocument.parse(source(cluster).data["oauth"])[0].refresh_token
     return "" if token is None else token.reveal()
 
 
-def grant(world: World) -> Grant:
-    return grant_secret.from_secret(world.secrets[GRANT])
+def grant(cluster: VirtualCluster) -> Grant:
+    return grant_secret.from_secret(cluster.secrets[GRANT])
 
 
-def delete(world: World, key: tuple[str, str]) -> None:
-    del world.secrets[key]
+def delete(cluster: VirtualCluster, key: tuple[str, str]) -> None:
+    del cluster.secrets[key]
 
 
-def live(world: World) -> str:
-    token = grant(world).document.refresh_token
+def live(cluster: VirtualCluster) -> str:
+    token = grant(cluster).document.refresh_token
     return "" if token is None else token.reveal()
 
 
-def companion(world: World) -> Companion:
-    return Companion.from_secret(world.secrets[COMPANION])
+def companion(cluster: VirtualCluster) -> Companion:
+    return Companion.from_secret(cluster.secrets[COMPANION])
 
 
-def reasons(world: World) -> list[str]:
-    return [e.reason for e in world.done if isinstance(e, effects.EmitEvent)]
+def reasons(cluster: VirtualCluster) -> list[str]:
+    return [e.reason for e in cluster.done if isinstance(e, effects.EmitEvent)]
 
 
-def presented_twice(world: World) -> list[str]:
+def presented_twice(cluster: VirtualCluster) -> list[str]:
     """Tokens that were presented after the server had answered for them."""
-    tokens = world.server.tokens()
-    return [t for t in set(tokens) if tokens.count(t) > 1 and t in world.server.answered]
+    tokens = cluster.server.tokens()
+    return [t for t in set(tokens) if tokens.count(t) > 1 and t in cluster.server.answered]
 
 
 def fail_next(
-    world: World, kind: type[Effect[Any]], error: DriverError, *, times: int = 1, on: str = ""
+    cluster: VirtualCluster,
+    kind: type[Effect[Any]],
+    error: DriverError,
+    *,
+    times: int = 1,
+    on: str = "",
 ) -> None:
     """The next effects of a kind, on an object whose name begins so, fail without happening."""
     left = times
@@ -79,7 +84,7 @@ def fail_next(
             left -= 1
             raise error
 
-    world.before = before
+    cluster.before = before
 
 
 def once(when: Callable[[Effect[Any]], bool], act: Callable[[], object]) -> Callable[..., None]:
@@ -107,12 +112,12 @@ def crash() -> None:
     raise Crashed
 
 
-def any_sent(world: World) -> bool:
-    return any(isinstance(e, RequestToken) for e in world.done)
+def any_sent(cluster: VirtualCluster) -> bool:
+    return any(isinstance(e, RequestToken) for e in cluster.done)
 
 
-def count(world: World, kind: type[Effect[Any]]) -> int:
-    return sum(isinstance(e, kind) for e in world.done)
+def count(cluster: VirtualCluster, kind: type[Effect[Any]]) -> int:
+    return sum(isinstance(e, kind) for e in cluster.done)
 
 
 READS = (effects.GetSecret,)
@@ -121,16 +126,16 @@ READS = (effects.GetSecret,)
 WRITES = (effects.CreateSecret, effects.PatchSecret, effects.DeleteSecret)
 
 
-def cost(world: World, act: Callable[[], object]) -> tuple[int, int]:
+def cost(cluster: VirtualCluster, act: Callable[[], object]) -> tuple[int, int]:
     """Reads and writes of the backend that something takes."""
-    before = len(world.done)
+    before = len(cluster.done)
     act()
-    done = world.done[before:]
+    done = cluster.done[before:]
     return sum(isinstance(e, READS) for e in done), sum(isinstance(e, WRITES) for e in done)
 
 
 def restart(process: Process) -> Process:
-    fresh = Process(process.world, holder=process.holder, issuer=process.issuer)
+    fresh = Process(process.cluster, holder=process.holder, issuer=process.issuer)
     fresh.restart()
     return fresh
 
@@ -141,7 +146,7 @@ def die_with_a_reply(process: Process) -> None:
     def replied(effect: effects.Effect[object]) -> bool:
         return isinstance(effect, effects.SpoolWrite) and effect.entry.reply is not None
 
-    process.world.after = once(replied, crash)
-    process.world.now = process.known.next_reconcile or 0
+    process.cluster.after = once(replied, crash)
+    process.cluster.now = process.state.next_reconcile or 0
     with pytest.raises(Crashed):
-        process.visit()
+        process.reconcile()

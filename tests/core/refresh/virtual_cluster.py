@@ -1,7 +1,7 @@
-"""A small world for the refresh protocol: Kubernetes, one authorization server, users, a clock.
+"""A small cluster for the refresh protocol: Kubernetes, one authorization server, users, a clock.
 
 It interprets the effects of `core.refresh.effects` in memory and virtual time. No rule of the
-protocol is repeated here: the world only does what it is asked, fails when told, and keeps score.
+protocol is repeated here: the cluster only does what it is asked, fails when told, and keeps score.
 """
 
 import itertools
@@ -35,7 +35,7 @@ LOST_AFTER = "the request is served, the answer is lost"
 
 
 class Crashed(Exception):
-    """The process ended; what it knew is gone."""
+    """The process ended and lost its state."""
 
 
 @dataclass
@@ -115,7 +115,7 @@ def nothing(_: Effect[Any]) -> None:
 
 
 @dataclass
-class World:
+class VirtualCluster:
     """Everything outside of the protocol. `before` and `after` see each effect and may raise."""
 
     server: Server = field(default_factory=Server)
@@ -207,7 +207,7 @@ class World:
         return None
 
     def read(self, key: tuple[str, str]) -> Secret | None:
-        """A Secret with its age by the clock of the API server, which is the world's."""
+        """A Secret with its age by the clock of the API server, which is the cluster's."""
         secret = self.secrets.get(key)
         written_at = self.written.get(key)
         if secret is None or written_at is None or not self.ages:
@@ -281,74 +281,77 @@ ISSUER = Issuer("cern", issuer="https://auth.example", default=True)
 
 @dataclass
 class Process:
-    """One refresher process: it remembers, visits when it said it would, and may crash."""
+    """One refresher process. It keeps its state and follows its schedule; it may crash."""
 
-    world: World
+    cluster: VirtualCluster
     holder: str = "pod-1"
     issuer: Issuer = ISSUER
     ref: SourceRef = REF
     namespaces: tuple[str, ...] = ()
-    known: TokenState = field(default_factory=lambda: TokenState(REF))
+    state: TokenState = field(default_factory=lambda: TokenState(REF))
 
     def __post_init__(self) -> None:
-        if self.known.ref != self.ref:
-            self.known = TokenState(self.ref)
+        if self.state.ref != self.ref:
+            self.state = TokenState(self.ref)
 
-    def visit(self, crash_after: int | None = None, *, event: bool = False) -> TokenState:
-        """One visit, after an event on the source if so; fails like the real loop does."""
+    def reconcile(self, crash_after: int | None = None, *, event: bool = False) -> TokenState:
+        """Reconcile once, after an event on the source if so; fail like the controller."""
         issuers = Issuers({self.issuer.name: self.issuer})
-        rules = RefreshContext(issuers, self.holder, namespaces=self.namespaces)
-        known = replace(self.known, source_stale=True) if event else self.known
-        self.known = self.world.run(reconcile(known, rules), crash_after, self.holder)
-        if self.known.grant is None:
-            self.world.tokens.pop(self.ref, None)
+        context = RefreshContext(issuers, self.holder, namespaces=self.namespaces)
+        state = replace(self.state, source_stale=True) if event else self.state
+        self.state = self.cluster.run(reconcile(state, context), crash_after, self.holder)
+        if self.state.grant is None:
+            self.cluster.tokens.pop(self.ref, None)
         else:
-            self.world.tokens[self.ref] = self.known.grant.adopted_at, self.known.grant.token_hashes
-        return self.known
+            self.cluster.tokens[self.ref] = (
+                self.state.grant.adopted_at,
+                self.state.grant.token_hashes,
+            )
+        return self.state
 
     def restart(self) -> TokenState:
-        """A new process that has listed what there is, and has visited nothing yet."""
-        world, ref = self.world, self.ref
-        grant = world.read((core_names.DRIVER_NAMESPACE, ref.grant))
-        companion = world.read((core_names.TOKENS_NAMESPACE, ref.companion))
-        source = world.secrets.get((ref.namespace, ref.name))
+        """Become a new process that has listed all Secrets and reconciled none."""
+        cluster, ref = self.cluster, self.ref
+        grant = cluster.read((core_names.DRIVER_NAMESPACE, ref.grant))
+        companion = cluster.read((core_names.TOKENS_NAMESPACE, ref.companion))
+        source = cluster.secrets.get((ref.namespace, ref.name))
         change = None
         if source is not None:
             by_us = source.manager == core_names.FIELD_MANAGER
             change = SecretChange(ref, TokenObject.SOURCE, source.resource_version, by_us)
-        self.known = TokenState(ref)
+        self.state = TokenState(ref)
         if grant is not None:
-            read_at = world.now - START
-            self.known = TokenState.from_lists(ref, grant, companion, change, read_at=read_at)
-        return self.known
+            read_at = cluster.now - START
+            self.state = TokenState.from_lists(ref, grant, companion, change, read_at=read_at)
+        return self.state
 
-    def hear(self, what: TokenObject = TokenObject.SOURCE) -> TokenState:
-        """A watch tells how one of the token's Secrets is now; nothing is visited yet."""
+    def observe(self, what: TokenObject = TokenObject.SOURCE) -> TokenState:
+        """Receive a watch event of one of the token's Secrets; do not reconcile."""
         ref = self.ref
         key = {
             TokenObject.SOURCE: (ref.namespace, ref.name),
             TokenObject.GRANT: (core_names.DRIVER_NAMESPACE, ref.grant),
             TokenObject.COMPANION: (core_names.TOKENS_NAMESPACE, ref.companion),
         }[what]
-        secret = self.world.secrets.get(key)
+        secret = self.cluster.secrets.get(key)
         version = "" if secret is None else secret.resource_version
         by_us = secret is not None and secret.manager == core_names.FIELD_MANAGER
-        self.known = self.known.with_change(SecretChange(ref, what, version, by_us))
-        return self.known
+        self.state = self.state.with_change(SecretChange(ref, what, version, by_us))
+        return self.state
 
     @property
     def clock(self) -> float:
-        """What this process takes for the time."""
-        return self.world.now + self.world.offsets.get(self.holder, 0.0)
+        """The time by the clock of this process."""
+        return self.cluster.now + self.cluster.offsets.get(self.holder, 0.0)
 
-    def work(self, seconds: float) -> None:
-        """Follow the schedule for so long; more than 1000 visits are a hot loop."""
+    def run_for(self, seconds: float) -> None:
+        """Follow the schedule for so long; more than 1000 reconciliations are a hot loop."""
         until = self.clock + seconds
         for _ in range(1000):
-            following = self.known.next_reconcile
+            following = self.state.next_reconcile
             if following is None or following > until:
-                self.world.now += max(0.0, until - self.clock)
+                self.cluster.now += max(0.0, until - self.clock)
                 return
-            self.world.now += max(0.0, following - self.clock)
-            self.visit()
+            self.cluster.now += max(0.0, following - self.clock)
+            self.reconcile()
         raise AssertionError("hot loop")
