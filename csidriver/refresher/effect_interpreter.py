@@ -62,9 +62,9 @@ class EffectRunner:
     ) -> None:
         self.tokens_received = 0
         self._queue_issuer = issuer
-        self._interpreter = interpreter
+        self.interpreter = interpreter
         self.ports = interpreter.ports
-        self._yield_worker = yield_worker
+        self.yield_worker = yield_worker
         self._slot: effects.AcquireSendSlot | None = None
         self._issuer = issuer or ""
         self._deferred_events: list[Event] = []
@@ -120,7 +120,7 @@ class EffectRunner:
             return math.inf
         if self._queue_issuer not in (None, effect.issuer.name):
             return REQUEUE_SECONDS
-        issuer, limiter = effect.issuer, self._interpreter.limiter
+        issuer, limiter = effect.issuer, self.interpreter.limiter
         self._issuer = issuer.name
         decision = limiter.acquire(issuer, effect.ref, effect.client)
         if decision.probe:
@@ -140,7 +140,7 @@ class EffectRunner:
 
     def _release_slot(self) -> None:
         if self._slot is not None:
-            self._interpreter.limiter.release(self._slot.issuer, self._slot.client)
+            self.interpreter.limiter.release(self._slot.issuer, self._slot.client)
             self._slot = None
 
     def request_token(self, effect: effects.RequestToken) -> TokenResponse:
@@ -153,7 +153,7 @@ class EffectRunner:
         self.tokens_received += isinstance(outcome, Success)
         if self._slot is not None:
             slot, self._slot = self._slot, None
-            health = self._interpreter.limiter.record_outcome(
+            health = self.interpreter.limiter.record_outcome(
                 slot.issuer, slot.ref, slot.client, outcome
             )
             if health is not None:
@@ -188,16 +188,6 @@ class EffectRunner:
         self.ports.metrics.introspected(effect.issuer.name, active)
         return active
 
-    def yield_worker(self, _: effects.YieldWorker) -> None:
-        """Let another worker take the place of this one."""
-        self._yield_worker()
-
-    def find_duplicates(self, effect: effects.FindDuplicates) -> tuple[effects.Duplicate, ...]:
-        """Return the other tokens of the same login."""
-        return self._interpreter.duplicates.find_and_update(
-            effect.ref, effect.adopted_at, effect.token_hashes
-        )
-
     def emit_event(self, effect: effects.EmitEvent) -> None:
         """Write a log line, and an Event unless one about the issuer stands for all tokens."""
         level = logging.INFO if effect.normal else logging.WARNING
@@ -210,9 +200,7 @@ class EffectRunner:
             message=effect.message,
             normal=effect.normal,
         )
-        if not (
-            effect.of_issuer and self._interpreter.limiter.reports_for_all_tokens(self._issuer)
-        ):
+        if not (effect.of_issuer and self.interpreter.limiter.reports_for_all_tokens(self._issuer)):
             self._create_event(event, f"Secret {effect.ref}")
 
     def _create_event(self, event: Event, subject: str) -> None:
@@ -223,22 +211,24 @@ class EffectRunner:
 
 
 _HANDLERS: Mapping[type, Callable[[EffectRunner, Any], Any]] = {
-    effects.GetSecret: lambda p, e: p.ports.store.get_secret(e.namespace, e.name),
+    effects.GetSecret: lambda r, e: r.ports.store.get_secret(e.namespace, e.name),
     effects.CreateSecret: EffectRunner.create_secret,
     effects.PatchSecret: EffectRunner.patch_secret,
-    effects.DeleteSecret: lambda p, e: p.ports.store.delete_secret(e.base),
-    effects.Now: lambda p, _: p.ports.clock.now(),
-    effects.Monotonic: lambda p, _: p.ports.clock.monotonic(),
-    effects.Nonce: lambda _p, _e: secrets.token_hex(16),
-    effects.Wait: lambda p, e: p.ports.clock.sleep(e.seconds),
-    effects.YieldWorker: EffectRunner.yield_worker,
+    effects.DeleteSecret: lambda r, e: r.ports.store.delete_secret(e.base),
+    effects.Now: lambda r, _: r.ports.clock.now(),
+    effects.Monotonic: lambda r, _: r.ports.clock.monotonic(),
+    effects.Nonce: lambda _r, _e: secrets.token_hex(16),
+    effects.Wait: lambda r, e: r.ports.clock.sleep(e.seconds),
+    effects.YieldWorker: lambda r, _: r.yield_worker(),
     effects.AcquireSendSlot: EffectRunner.acquire_send_slot,
     effects.ReleaseSendSlot: EffectRunner.release_send_slot,
-    effects.FindDuplicates: EffectRunner.find_duplicates,
+    effects.FindDuplicates: lambda r, e: r.interpreter.duplicates.find_and_update(
+        e.ref, e.adopted_at, e.token_hashes
+    ),
     effects.Introspect: EffectRunner.introspect,
-    effects.SpoolRead: lambda p, e: p.ports.spool.read(e.ref),
-    effects.SpoolWrite: lambda p, e: p.ports.spool.write(e.ref, e.entry),
-    effects.SpoolClear: lambda p, e: p.ports.spool.clear(e.ref),
+    effects.SpoolRead: lambda r, e: r.ports.spool.read(e.ref),
+    effects.SpoolWrite: lambda r, e: r.ports.spool.write(e.ref, e.entry),
+    effects.SpoolClear: lambda r, e: r.ports.spool.clear(e.ref),
     effects.RequestToken: EffectRunner.request_token,
     effects.EmitEvent: EffectRunner.emit_event,
 }

@@ -171,15 +171,15 @@ class LeaderElector:
         """Return True if this process has the lock; a failure leaves `_leader_until` as it is."""
         sent_at = self._clock.monotonic()
         try:
-            acquired = self._lock.acquire()
+            leading = self._lock.acquire()
         except StoreError as error:
             if not self._problem:
                 log.warning("cannot renew leadership: %s", error)
             self._problem = f"cannot renew leadership: {error}"
             return False
         self._problem = ""
-        self._leader_until = sent_at + self._timings.renew_deadline if acquired else float("-inf")
-        return acquired
+        self._leader_until = sent_at + self._timings.renew_deadline if leading else float("-inf")
+        return leading
 
     def _release(self) -> None:
         try:

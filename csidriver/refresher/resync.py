@@ -101,9 +101,8 @@ def initial_states(
         for secret in lister.list_secrets(context.tokens_namespace, COMPANION_TYPE)
         if (ref := _source_of(secret)) is not None and secret.name == ref.companion
     }
-    without_grant = dict.fromkeys(
-        ref for _, ref in snapshot.secrets
-    )  # a dict, not a set, to keep the order
+    # A dict, not a set, to keep the order.
+    without_grant = dict.fromkeys(ref for _, ref in snapshot.secrets)
     for secret in lister.list_secrets(context.driver_namespace, GRANT_TYPE):
         ref = _source_of(secret)
         if ref is None or secret.name != ref.grant:
@@ -116,7 +115,6 @@ def initial_states(
 
 
 def _source_of(secret: Secret) -> SourceRef | None:
-    notes = secret.annotations
-    if SOURCE_NAMESPACE not in notes or SOURCE_NAME not in notes:
-        return None
-    return SourceRef(notes[SOURCE_NAMESPACE], notes[SOURCE_NAME])
+    namespace = secret.annotations.get(SOURCE_NAMESPACE)
+    name = secret.annotations.get(SOURCE_NAME)
+    return None if namespace is None or name is None else SourceRef(namespace, name)
