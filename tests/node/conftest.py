@@ -20,3 +20,23 @@ def node(stopped_node: Node) -> Node:
     """A node with a running plugin."""
     stopped_node.start()
     return stopped_node
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[Node]:
+    """One plugin for all requests that must change nothing."""
+    node = Node()
+    try:
+        node.start(publish_wait=0.05)
+        node.write_token("at-1")
+        yield node
+    finally:
+        node.close()
+
+
+@pytest.fixture
+def published(node: Node) -> Node:
+    """A node with one published volume."""
+    node.write_token("at-1")
+    node.publish(node.request())
+    return node

@@ -279,3 +279,34 @@ def _inode(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_mtime_ns
+
+
+def sub_path_mount(node: Node, volume: str = "v1") -> Path:
+    """A subPath mount of the token file."""
+    target = node.root / f"sub-path-{volume}"
+    target.touch()
+    node.mounts.bind(node.file(volume), target)
+    return target
+
+
+def waiting_publish(node: Node, volume: str = "v1") -> Any:
+    """A publish that waits for its token."""
+    call = node.publish_async(node.request(volume))
+    eventually(follow_threads, "a watch")
+    return call
+
+
+def outcome(call: Any) -> tuple[grpc.StatusCode, str]:
+    """How a call ends, soon: well before `publish_wait` is over."""
+    error = call.exception(timeout=5)
+    return (grpc.StatusCode.OK, "") if error is None else (error.code(), error.details())
+
+
+def give_template(node: Node, text: str | None, name: str = "shape") -> None:
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name},
+        "data": {"other": "x"} if text is None else {"template": text},
+    }
+    node.store.apply(manifest, NAMESPACE)

@@ -1,22 +1,13 @@
-import stat
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
-import grpc_testing
 import pytest
 
 from csidriver._proto import csi_pb2
-from csidriver._proto import pluginregistration_pb2 as registration_pb2
-from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
-from csidriver.adapters.mounts import Mounts
 from csidriver.core import names as core_names
-from csidriver.demo.kubelet import Kubelet
-from csidriver.errors import DriverError
-from csidriver.node.registration import RegistrationService
-from tests.node.plugin import NAMESPACE, Node, follow_threads, names, refused
+from tests.node.plugin import Node, follow_threads, refused
 
 pytestmark = pytest.mark.mounts
 
@@ -25,18 +16,6 @@ SECRET = "a-secret-that-kubelet-sent"
 VOLUMES = "uid-1/volumes/kubernetes.io~csi"
 MULTI = csi_pb2.VolumeCapability.AccessMode.MULTI_NODE_READER_ONLY
 UNKNOWN = csi_pb2.VolumeCapability.AccessMode.UNKNOWN
-
-
-@pytest.fixture(scope="module")
-def standing() -> Iterator[Node]:
-    """One plugin for all requests that must change nothing."""
-    node = Node()
-    try:
-        node.start(publish_wait=0.05)
-        node.write_token("at-1")
-        yield node
-    finally:
-        node.close()
 
 
 def attribute(key: str, value: str | None) -> Mutation:
@@ -250,49 +229,6 @@ def test_all_problems_of_a_request_are_named_at_once(standing: Node) -> None:
     assert SECRET not in text
 
 
-@pytest.mark.parametrize("letter", ["x", "\u00e9", "\n", "%", "\u4e2d", "\U000e0001"])
-def test_a_flood_of_problems_still_arrives_as_what_it_is(standing: Node, letter: str) -> None:
-    attributes = {f"{number}{letter * 50}": "x" for number in range(500)}
-    attributes |= dict.fromkeys(("mode", "group", "fileName", "minValidity"), letter * 500)
-    code, text = standing.refused(standing.request(attributes=attributes))
-    assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert "unknown" in text
-    assert text.isprintable()
-    assert len(text.encode()) < 4096
-
-
-def test_problems_that_have_no_room_are_counted(standing: Node) -> None:
-    attributes = {f"{number}" + "\U000e0001" * 100: "x" for number in range(500)}
-    _, text = standing.refused(standing.request(attributes={**attributes, "mode": "7777"}))
-    named = text.count("is unknown")
-    # Eight keys, the number of the other ones, and the mode.
-    assert text.endswith(f"; and {10 - named} more problems")
-
-
-def test_what_is_no_message_is_refused_and_does_nothing(
-    standing: Node, caplog: pytest.LogCaptureFixture
-) -> None:
-    with grpc.insecure_channel(f"unix:{standing.registration}") as channel:
-        for method in (
-            "/csi.v1.Node/NodePublishVolume",
-            "/csi.v1.Identity/Probe",
-            "/pluginregistration.Registration/NotifyRegistrationStatus",
-        ):
-            call = channel.unary_unary(method)
-            code, _ = refused(lambda call=call: call(b"\xff", timeout=5))  # type: ignore[misc]
-            assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert [record for record in caplog.records if record.exc_info] == []
-    assert standing.identity().Probe(csi_pb2.ProbeRequest(), timeout=5).ready.value is True
-
-
-@pytest.mark.parametrize("method", ["NodeStageVolume", "NodeGetVolumeStats", "Nonsense"])
-def test_what_is_not_served_is_unimplemented(standing: Node, method: str) -> None:
-    with grpc.insecure_channel(f"unix:{standing.socket}") as channel:
-        call = channel.unary_unary(f"/csi.v1.Node/{method}")
-        code, _ = refused(lambda: call(b"", timeout=5))
-    assert code is grpc.StatusCode.UNIMPLEMENTED
-
-
 def test_the_node_is_named_and_has_no_topology_and_no_limit(standing: Node) -> None:
     reply = standing.call("NodeGetInfo", csi_pb2.NodeGetInfoRequest())
     assert reply == csi_pb2.NodeGetInfoResponse(node_id="node-1")
@@ -303,87 +239,3 @@ def test_the_one_node_capability_is_volume_mount_group(standing: Node) -> None:
     assert [c.rpc.type for c in reply.capabilities] == [
         csi_pb2.NodeServiceCapability.RPC.VOLUME_MOUNT_GROUP
     ]
-
-
-def test_identity_tells_name_and_version_and_is_ready(standing: Node) -> None:
-    identity = standing.identity()
-    info = identity.GetPluginInfo(csi_pb2.GetPluginInfoRequest(), timeout=5)
-    assert info.name == "oauth2.csi.cern.ch"
-    assert info.vendor_version
-    assert identity.Probe(csi_pb2.ProbeRequest(), timeout=5).ready.value is True
-    capabilities = identity.GetPluginCapabilities(csi_pb2.GetPluginCapabilitiesRequest(), timeout=5)
-    assert capabilities == csi_pb2.GetPluginCapabilitiesResponse()
-
-
-def test_kubelet_registers_the_plugin(node: Node) -> None:
-    kubelet = Kubelet(node.kubelet_dir, Mounts(), NAMESPACE)
-    assert kubelet.register(node._stop, 5, lambda: None) == "oauth2.csi.cern.ch"
-    node.stop()
-
-
-def test_the_sockets_are_for_root_alone(standing: Node) -> None:
-    for socket in (standing.socket, standing.registration):
-        mode = socket.stat().st_mode
-        assert stat.S_ISSOCK(mode)
-        assert stat.S_IMODE(mode) & 0o077 == 0
-    assert names(standing.registration.parent) == [standing.registration.name]
-
-
-def test_a_path_too_long_for_a_socket_is_refused_at_start() -> None:
-    node = Node()
-    try:
-        node.settings = type(node.settings)(
-            kubelet_dir=node.kubelet_dir / ("d" * 60),
-            node_id="node-1",
-            view=node.settings.view,
-            tokens_namespace=node.settings.tokens_namespace,
-        )
-        (node.settings.kubelet_dir / "pods").mkdir(parents=True)
-        with pytest.raises(DriverError, match="107 bytes"):
-            node.start()
-    finally:
-        node.close()
-
-
-def test_a_plugin_that_kubelet_refuses_ends_with_an_error(
-    node: Node, caplog: pytest.LogCaptureFixture
-) -> None:
-    text = "two of a name\n2026-01-01 all is well" + "!" * 100_000
-    status = registration_pb2.RegistrationStatus(plugin_registered=False, error=text)
-    with grpc.insecure_channel(f"unix:{node.registration}") as channel:
-        registration_pb2_grpc.RegistrationStub(channel).NotifyRegistrationStatus(status, timeout=5)
-    with pytest.raises(DriverError, match="refused"):
-        node.join()
-    assert not node.registration.exists()
-    assert not node.socket.exists()
-    (line,) = [m for m in caplog.messages if "two of a name" in m]
-    assert line.isprintable()
-    assert len(line) < 4096
-
-
-@pytest.mark.parametrize(("accepted", "refusals"), [(True, 0), (False, 1)])
-def test_registration_answers_kubelet(*, accepted: bool, refusals: int) -> None:
-    calls: list[None] = []
-    servicer = RegistrationService("/host/csi.sock", lambda: calls.append(None))
-    service = registration_pb2.DESCRIPTOR.services_by_name["Registration"]
-    server = grpc_testing.server_from_dictionary(
-        {service: servicer}, grpc_testing.strict_fake_time(time.time())
-    )
-
-    def invoke(method: str, request: Any) -> Any:
-        descriptor = service.methods_by_name[method]
-        call = server.invoke_unary_unary(descriptor, (), request, None)
-        reply, _, code, _ = call.termination()
-        assert code is grpc.StatusCode.OK
-        return reply
-
-    info = invoke("GetInfo", registration_pb2.InfoRequest())
-    assert info == registration_pb2.PluginInfo(
-        type="CSIPlugin",
-        name="oauth2.csi.cern.ch",
-        endpoint="/host/csi.sock",
-        supported_versions=["1.0.0"],
-    )
-    status = registration_pb2.RegistrationStatus(plugin_registered=accepted, error="")
-    invoke("NotifyRegistrationStatus", status)
-    assert len(calls) == refusals

@@ -1,34 +1,17 @@
 import json
-import os
-import socket
-import threading
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import grpc
 import pytest
-from prometheus_client import CollectorRegistry
 
-from csidriver.adapters.clock import SystemClock
 from csidriver.core.status import Status
-from csidriver.errors import InvalidSettings
-from csidriver.node.grpc_server import remove_if_ours
-from csidriver.node.plugin import NodePlugin
 from csidriver.node.token_fs import DATA_FOLDER
 from tests.node.plugin import SOURCE, TIMEOUT, Node, companion, eventually, follow_threads, names
 
 pytestmark = pytest.mark.mounts
 
 Code = grpc.StatusCode
-
-
-@pytest.fixture
-def published(node: Node) -> Node:
-    """A node with one published volume."""
-    node.write_token("at-1")
-    node.publish(node.request())
-    return node
 
 
 def rotates(node: Node, value: str, generation: int) -> None:
@@ -60,67 +43,6 @@ def test_a_new_process_goes_on_without_a_call_of_kubelet(published: Node) -> Non
     assert published.file().stat().st_ino == inode
     assert published.mounts_at() == mounts
     converged(published)
-
-
-def test_the_view_is_the_only_mount_that_ends_with_the_process(published: Node) -> None:
-    published.stop()
-    assert not published.mounts_at(published.settings.view)
-    assert len(published.mounts_at(published.token_folder)) == len(published.mounts_at()) == 1
-
-
-def test_a_view_that_a_killed_process_left_is_replaced(published: Node) -> None:
-    published.stop()
-    published.mounts.bind_read_only(published.token_folder, published.settings.view)
-    published.start()
-    assert len(published.mounts_at(published.settings.view)) == 1
-    published.publish(published.request("v2"))
-    assert published.content("v2") == "at-1"
-
-
-def test_sockets_are_replaced_and_taken_away(node: Node) -> None:
-    both = (node.socket, node.registration)
-    node.stop()
-    assert not any(path.exists() for path in both)
-    leftovers = [listening(path) for path in both]
-    node.write_token("at-1")
-    node.start()
-    node.publish(node.request())
-    for leftover in leftovers:
-        leftover.close()
-    node.stop()
-    assert not any(path.exists() for path in both)
-
-
-def listening(path: Path) -> socket.socket:
-    """Somebody's socket."""
-    theirs = socket.socket(socket.AF_UNIX)
-    theirs.bind(str(path))
-    return theirs
-
-
-def test_a_stop_leaves_the_sockets_of_a_newer_process(node: Node) -> None:
-    both = (node.socket, node.registration)
-    newer = []
-    for path in both:
-        path.unlink()
-        newer.append(listening(path))
-    node.stop()
-    assert all(path.is_socket() for path in both)
-    for theirs in newer:
-        theirs.close()
-
-
-def test_a_socket_is_not_ours_because_it_has_the_same_inode_number(tmp_path: Path) -> None:
-    """File systems give the number of a removed file to the next one."""
-    ours = tmp_path / "sock"
-    listening(ours).close()
-    mine = ours.lstat()
-    os.utime(ours, ns=(mine.st_atime_ns, mine.st_mtime_ns + 1))
-    remove_if_ours(ours, mine)
-    assert ours.exists()
-    remove_if_ours(ours, ours.lstat())
-    assert not ours.exists()
-    remove_if_ours(ours, mine)
 
 
 def changed(change: Callable[[dict[str, object]], object]) -> Callable[[str], str]:
@@ -231,22 +153,6 @@ def test_a_publish_after_a_half_failed_unpublish_is_a_first_one(published: Node)
     converged(published)
 
 
-def test_a_kubelet_folder_behind_a_symlink_is_recognised(node: Node) -> None:
-    node.stop()
-    link = node.root / "link"
-    link.symlink_to(node.kubelet_dir)
-    settings = replace(node.settings, kubelet_dir=link)
-    mounts = len(node.mounts.table())
-    for _ in range(2):
-        plugin = NodePlugin(
-            settings, node.plugin_store, node.mounts, SystemClock(), CollectorRegistry()
-        )
-        stop = threading.Event()
-        stop.set()
-        plugin.run(stop)
-    assert len(node.mounts.table()) == mounts
-
-
 @pytest.mark.parametrize("harm", ["no store", "needs login"])
 def test_a_running_pod_keeps_its_file_when_adopting_it_fails(published: Node, harm: str) -> None:
     """What an earlier call has done is not undone, whatever this one meets."""
@@ -299,24 +205,6 @@ def test_a_restart_without_a_store_keeps_volumes_and_their_republish(published: 
     assert published.content() == "at-1"
     published.unpublish()
     eventually(published.nothing_left, "the end of all")
-
-
-@pytest.mark.parametrize("private", ["plugins", "pods"])
-def test_a_node_without_mount_propagation_is_refused(stopped_node: Node, private: str) -> None:
-    folder = stopped_node.kubelet_dir / private
-    stopped_node.mounts.bind(folder, folder)
-    stopped_node.mounts.make_private(folder)
-    with pytest.raises(InvalidSettings, match="shared"):
-        stopped_node.start()
-    assert not stopped_node.mounts_at(stopped_node.token_folder)
-    assert not stopped_node.socket.exists()
-
-
-def test_a_file_system_of_another_kind_in_our_place_is_refused(stopped_node: Node) -> None:
-    stopped_node.token_folder.mkdir(parents=True)
-    stopped_node.mounts.bind(stopped_node.kubelet_dir / "pods", stopped_node.token_folder)
-    with pytest.raises(InvalidSettings, match="unmount"):
-        stopped_node.start()
 
 
 def test_a_stop_ends_waiting_publishes_soon(stopped_node: Node) -> None:

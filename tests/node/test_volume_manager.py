@@ -1,4 +1,3 @@
-import errno
 import os
 import stat
 import threading
@@ -18,7 +17,6 @@ from csidriver.core.names import SourceRef
 from csidriver.core.status import Status
 from csidriver.node.token_fs import DATA_FOLDER
 from tests.node.plugin import (
-    NAMESPACE,
     SOURCE,
     TIMEOUT,
     TOKENS,
@@ -26,9 +24,13 @@ from tests.node.plugin import (
     companion,
     eventually,
     follow_threads,
+    give_template,
     names,
+    outcome,
     refused,
+    sub_path_mount,
     token,
+    waiting_publish,
 )
 
 pytestmark = pytest.mark.mounts
@@ -36,48 +38,9 @@ pytestmark = pytest.mark.mounts
 Code = grpc.StatusCode
 
 
-def give_template(node: Node, text: str | None, name: str = "shape") -> None:
-    manifest = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": name},
-        "data": {"other": "x"} if text is None else {"template": text},
-    }
-    node.store.apply(manifest, NAMESPACE)
-
-
-def bound(node: Node, volume: str = "v1") -> Path:
-    """A subPath mount of the token file."""
-    place = node.root / f"bound-{volume}"
-    place.touch()
-    node.mounts.bind(node.file(volume), place)
-    return place
-
-
 def unchanged(node: Node) -> float:
     """How many looks at files have found nothing to do."""
     return node.metric("oauth2_csi_node_rewrites_total", outcome="unchanged")
-
-
-def refuses_writes(path: Path) -> bool:
-    try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
-    except OSError as error:
-        return error.errno == errno.EROFS
-    return False
-
-
-def waiting(node: Node, volume: str = "v1") -> Any:
-    """A publish that waits for its token."""
-    call = node.publish_async(node.request(volume))
-    eventually(follow_threads, "a watch")
-    return call
-
-
-def outcome(call: Any) -> tuple[grpc.StatusCode, str]:
-    """How a call ends, soon: well before `publish_wait` is over."""
-    error = call.exception(timeout=5)
-    return (Code.OK, "") if error is None else (error.code(), error.details())
 
 
 def refusal(node: Node, request: Any) -> tuple[grpc.StatusCode, str]:
@@ -124,31 +87,6 @@ def test_owner_group_and_mode_are_those_asked_for(
     node.publish(request)
     found = node.file().stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == expected
-
-
-def test_nobody_writes_through_a_volume(node: Node) -> None:
-    node.write_token("at-1")
-    node.publish(node.request())
-    assert stat.S_IMODE(node.target().stat().st_mode) == 0o555
-    assert refuses_writes(node.file())
-    assert refuses_writes(node.target() / "new")
-    assert refuses_writes(bound(node))
-    assert [mount.read_only for mount in node.mounts_at()] == [True]
-
-
-def test_a_volume_can_be_listed_whatever_the_umask(node: Node) -> None:
-    node.write_token("at-1")
-    before = os.umask(0o077)
-    try:
-        node.publish(node.request())
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE(node.target().stat().st_mode) == 0o555
-
-
-def test_only_root_may_enter_the_folder_of_all_tokens(node: Node) -> None:
-    assert stat.S_IMODE(node.token_folder.stat().st_mode) == 0o700
-    assert [mount.fs_type for mount in node.mounts_at(node.token_folder)] == ["tmpfs"]
 
 
 @pytest.mark.parametrize("name", ["-rf", ".draft", ".volume.json", "data", "x" * 255])
@@ -344,16 +282,6 @@ def test_unpublish_with_the_id_of_another_volume_is_refused(
     eventually(node.nothing_left, "the end of all")
 
 
-def test_calls_for_one_target_do_not_overlap(node: Node) -> None:
-    first = waiting(node)
-    request = node.request()
-    request.volume_id = "csi-v2"
-    assert node.refused(request)[0] is Code.ABORTED
-    node.write_token("at-1")
-    assert outcome(first)[0] is Code.OK
-    assert node.refused(request)[0] is Code.ALREADY_EXISTS
-
-
 def test_a_republish_puts_a_missing_file_back(node: Node) -> None:
     node.write_token("at-1")
     node.publish(node.request())
@@ -414,7 +342,7 @@ def test_a_republish_mounts_again_what_somebody_unmounted(node: Node) -> None:
 def test_a_new_token_reaches_volume_and_sub_path_in_the_same_file(node: Node) -> None:
     node.write_token("at-1")
     node.publish(node.request())
-    bind, inode = bound(node), node.file().stat().st_ino
+    bind, inode = sub_path_mount(node), node.file().stat().st_ino
     for generation, value in enumerate(["at-2-" + "x" * 6000, "at-3"], 2):
         node.write_token(value, generation)
         eventually(lambda value=value: node.content() == value, "rotation")  # type: ignore[misc]
@@ -452,7 +380,7 @@ def test_unpublish_leaves_nothing(node: Node) -> None:
 def test_unpublish_empties_what_stays_open_or_bound(node: Node) -> None:
     node.write_token("at-1")
     node.publish(node.request())
-    bind = bound(node)
+    bind = sub_path_mount(node)
     fd = os.open(node.file(), os.O_RDONLY)
     try:
         node.unpublish()
@@ -490,22 +418,13 @@ def test_unpublish_is_fine_with_what_is_gone_already(node: Node, gone: str) -> N
     eventually(node.nothing_left, "the end of all")
 
 
-def test_unpublish_takes_away_every_mount_of_ours(node: Node) -> None:
-    node.write_token("at-1")
-    node.publish(node.request())
-    node.mounts.bind(node.target(), node.target())
-    assert len(node.mounts_at()) == 2
-    node.unpublish()
-    eventually(node.nothing_left, "the end of all")
-
-
 def test_unpublish_empties_the_file_although_it_cannot_finish(node: Node) -> None:
     node.write_token("at-1")
     node.publish(node.request())
-    bind = bound(node)
+    bind = sub_path_mount(node)
     node.mounts.unmount(node.target())
     (node.target() / "in the way").touch()
-    assert _unpublish_refused(node, "v1")[0] is Code.INTERNAL
+    assert refused(lambda: node.unpublish("v1"))[0] is Code.INTERNAL
     assert bind.read_bytes() == b""
     (node.target() / "in the way").unlink()
     node.unpublish()
@@ -516,16 +435,9 @@ def test_unpublish_leaves_what_is_not_ours(node: Node) -> None:
     node.request("v9")
     node.target("v9").mkdir()
     (node.target("v9") / "precious").touch()
-    code, _ = _unpublish_refused(node, "v9")
+    code, _ = refused(lambda: node.unpublish("v9"))
     assert code is Code.INTERNAL
     assert (node.target("v9") / "precious").exists()
-
-
-def _unpublish_refused(node: Node, volume: str) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.RpcError) as caught:
-        node.unpublish(volume)
-    error: Any = caught.value
-    return error.code(), error.details()
 
 
 def test_a_volume_may_be_published_again_after_its_end(node: Node) -> None:
@@ -537,17 +449,8 @@ def test_a_volume_may_be_published_again_after_its_end(node: Node) -> None:
     eventually(node.nothing_left, "the end of all")
 
 
-def test_calls_for_one_volume_do_not_overlap_and_unpublish_ends_the_wait(node: Node) -> None:
-    first = waiting(node)
-    assert node.refused(node.request())[0] is Code.ABORTED
-    assert _unpublish_refused(node, "v1")[0] is Code.ABORTED
-    assert outcome(first)[0] is Code.UNAVAILABLE
-    node.unpublish()
-    eventually(node.nothing_left, "the end of all")
-
-
 def test_a_first_publish_waits_for_the_companion(node: Node) -> None:
-    call = waiting(node)
+    call = waiting_publish(node)
     node.write_token("at-1")
     assert outcome(call)[0] is Code.OK
     assert node.content() == "at-1"
@@ -555,7 +458,7 @@ def test_a_first_publish_waits_for_the_companion(node: Node) -> None:
 
 def test_a_first_publish_waits_for_a_token_in_the_companion(node: Node) -> None:
     node.write_companion(companion(None, status=Status.PENDING))
-    call = waiting(node)
+    call = waiting_publish(node)
     node.write_token("at-1", 2)
     assert outcome(call)[0] is Code.OK
 
@@ -699,50 +602,6 @@ def test_an_inline_template_shapes_the_exact_content(node: Node) -> None:
         node.request(attributes={"template": "$$x=$(ACCESS_TOKEN):$(EXPIRES_AT) $(TOKEN_TYPE)"})
     )
     assert node.content() == f"$x=at-1:{int(access.expires_at)} Bearer"
-
-
-def test_a_template_of_a_config_map_is_kept_for_the_life_of_the_pod(node: Node) -> None:
-    give_template(node, "first $(ACCESS_TOKEN)\n")
-    node.write_token("at-1")
-    request = node.request(attributes={"templateConfigMapName": "shape"})
-    node.publish(request)
-    assert node.content() == "first at-1\n"
-    give_template(node, "second $(ACCESS_TOKEN)")
-    node.publish(request)
-    node.write_token("at-2", 2)
-    eventually(lambda: node.content() == "first at-2\n", "rotation")
-    node.store.remove("ConfigMap", NAMESPACE, "shape")
-    node.stop()
-    node.start()
-    node.write_token("at-3", 3)
-    eventually(lambda: node.content() == "first at-3\n", "rotation")
-
-
-@pytest.mark.parametrize(
-    ("template", "code"),
-    [
-        pytest.param(None, Code.NOT_FOUND, id="key missing"),
-        pytest.param("", Code.OK, id="empty"),
-        pytest.param("$(NOPE)", Code.INVALID_ARGUMENT, id="unknown name"),
-        pytest.param("$(ACCESS_TOKEN)" * 4000, Code.INVALID_ARGUMENT, id="too much"),
-    ],
-)
-def test_a_template_that_does_not_work_fails_the_first_publish(
-    node: Node, template: str | None, code: grpc.StatusCode
-) -> None:
-    node.write_token("at-" + "1" * 100)
-    give_template(node, template)
-    call = node.publish_async(node.request(attributes={"templateConfigMapName": "shape"}))
-    assert outcome(call)[0] is code
-    assert code is Code.OK or not node.target().exists()
-
-
-def test_a_missing_template_config_map_is_named(node: Node) -> None:
-    node.write_token("at-1")
-    code, text = node.refused(node.request(attributes={"templateConfigMapName": "shape"}))
-    assert code is Code.NOT_FOUND
-    assert f"{NAMESPACE}/shape" in text
-    eventually(node.nothing_left, "the end of all")
 
 
 def test_a_store_that_fails_is_unavailable(stopped_node: Node) -> None:

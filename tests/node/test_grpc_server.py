@@ -1,0 +1,91 @@
+import os
+import socket
+import stat
+from pathlib import Path
+
+import grpc
+import pytest
+
+from csidriver.errors import DriverError
+from csidriver.node.grpc_server import remove_if_ours
+from tests.node.plugin import Node, names, refused
+
+pytestmark = pytest.mark.mounts
+
+
+@pytest.mark.parametrize("method", ["NodeStageVolume", "NodeGetVolumeStats", "Nonsense"])
+def test_what_is_not_served_is_unimplemented(standing: Node, method: str) -> None:
+    with grpc.insecure_channel(f"unix:{standing.socket}") as channel:
+        call = channel.unary_unary(f"/csi.v1.Node/{method}")
+        code, _ = refused(lambda: call(b"", timeout=5))
+    assert code is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_the_sockets_are_for_root_alone(standing: Node) -> None:
+    for path in (standing.socket, standing.registration):
+        mode = path.stat().st_mode
+        assert stat.S_ISSOCK(mode)
+        assert stat.S_IMODE(mode) & 0o077 == 0
+    assert names(standing.registration.parent) == [standing.registration.name]
+
+
+def test_a_path_too_long_for_a_socket_is_refused_at_start() -> None:
+    node = Node()
+    try:
+        node.settings = type(node.settings)(
+            kubelet_dir=node.kubelet_dir / ("d" * 60),
+            node_id="node-1",
+            view=node.settings.view,
+            tokens_namespace=node.settings.tokens_namespace,
+        )
+        (node.settings.kubelet_dir / "pods").mkdir(parents=True)
+        with pytest.raises(DriverError, match="107 bytes"):
+            node.start()
+    finally:
+        node.close()
+
+
+def test_sockets_are_replaced_and_taken_away(node: Node) -> None:
+    both = (node.socket, node.registration)
+    node.stop()
+    assert not any(path.exists() for path in both)
+    leftovers = [listening(path) for path in both]
+    node.write_token("at-1")
+    node.start()
+    node.publish(node.request())
+    for leftover in leftovers:
+        leftover.close()
+    node.stop()
+    assert not any(path.exists() for path in both)
+
+
+def listening(path: Path) -> socket.socket:
+    """Somebody's socket."""
+    theirs = socket.socket(socket.AF_UNIX)
+    theirs.bind(str(path))
+    return theirs
+
+
+def test_a_stop_leaves_the_sockets_of_a_newer_process(node: Node) -> None:
+    both = (node.socket, node.registration)
+    newer = []
+    for path in both:
+        path.unlink()
+        newer.append(listening(path))
+    node.stop()
+    assert all(path.is_socket() for path in both)
+    for theirs in newer:
+        theirs.close()
+
+
+def test_a_socket_is_not_ours_because_it_has_the_same_inode_number(tmp_path: Path) -> None:
+    """File systems give the number of a removed file to the next one."""
+    ours = tmp_path / "sock"
+    listening(ours).close()
+    mine = ours.lstat()
+    os.utime(ours, ns=(mine.st_atime_ns, mine.st_mtime_ns + 1))
+    remove_if_ours(ours, mine)
+    assert ours.exists()
+    remove_if_ours(ours, ours.lstat())
+    assert not ours.exists()
+    remove_if_ours(ours, mine)
