@@ -39,7 +39,7 @@ class DuplicateIndex:
         """Replace the hashes of a token and return the other tokens that share one."""
         with self._lock:
             indexed = self._replace(ref, adopted_at, hashes)
-            others = {other for name in indexed for other in self._others(name, ref)}
+            others = {other for key in indexed for other in self._others(key, ref)}
             return tuple(
                 Duplicate(self._tokens[other][0], other) for other in sorted(others, key=str)
             )
@@ -51,26 +51,26 @@ class DuplicateIndex:
 
     def _replace(self, ref: SourceRef, adopted_at: float, hashes: Iterable[str]) -> tuple[int, ...]:
         _, before = self._tokens.get(ref, (0.0, ()))
-        wanted = {hash(name) for name in hashes}
-        kept = tuple(name for name in before if name in wanted)
+        wanted = {hash(key) for key in hashes}
+        kept = tuple(key for key in before if key in wanted)
         added = tuple(wanted.difference(kept))
-        self._drop(ref, [name for name in before if name not in wanted])
-        for name in added:
-            if self._owners.setdefault(name, ref) != ref:
-                self._other_owners.setdefault(name, set()).add(ref)
+        self._drop(ref, [key for key in before if key not in wanted])
+        for key in added:
+            if self._owners.setdefault(key, ref) != ref:
+                self._other_owners.setdefault(key, set()).add(ref)
         self._tokens[ref] = adopted_at, kept + added
         return kept + added
 
     def _drop(self, ref: SourceRef, keys: Iterable[int]) -> None:
-        for name in keys:
-            others = self._other_owners.get(name, set())
+        for key in keys:
+            others = self._other_owners.get(key, set())
             others.discard(ref)
-            if self._owners[name] == ref:
-                del self._owners[name]
+            if self._owners[key] == ref:
+                del self._owners[key]
                 if others:
-                    self._owners[name] = others.pop()
+                    self._owners[key] = others.pop()
             if not others:
-                self._other_owners.pop(name, None)
+                self._other_owners.pop(key, None)
 
     def _others(self, key: int, ref: SourceRef) -> set[SourceRef]:
         return {self._owners[key], *self._other_owners.get(key, ())} - {ref}

@@ -95,8 +95,8 @@ class StateCache:
     def versions(self) -> ObservedVersions:
         """Return the versions of the tokens that nobody reconciles now and that need no re-read."""
         with self._lock:
-            idle = [k for ref, k in self._states.items() if ref not in self._pending_changes]
-        return {k.ref: k.versions for k in idle if not (k.source_stale or k.grant_stale)}
+            idle = [s for ref, s in self._states.items() if ref not in self._pending_changes]
+        return {s.ref: s.versions for s in idle if not (s.source_stale or s.grant_stale)}
 
     def refs(self) -> list[SourceRef]:
         """Return all tokens."""
@@ -106,7 +106,7 @@ class StateCache:
     def summary(self, now: float) -> CacheSummary:
         """Return the summary at an instant in epoch seconds."""
         with self._lock:
-            grants = [known.grant for known in self._states.values() if known.grant is not None]
+            grants = [state.grant for state in self._states.values() if state.grant is not None]
         refreshed = [grant for grant in grants if grant.status in _REFRESHED]
         expired: Counter[str] = Counter()
         for grant in refreshed:
