@@ -123,7 +123,7 @@ class Environment(contextlib.ExitStack):
             int(node.get(f"oauth2_csi_node_rewrites_total{{{outcome}}}", 0))
             for outcome in ("leased", "unleased")
         )
-        reports = [reader.report() for reader in self.readers]
+        reports = [reader.report for reader in self.readers]
         publishes = self.kubelet.call_seconds.get("NodePublishVolume", [])
         propagations = propagation_seconds(reports, self.written_at)
 
@@ -157,7 +157,7 @@ class Environment(contextlib.ExitStack):
                 BAD_READS: str(report["torn"] + report["expired"] + report["inode_changes"]),
             }
             for reader in self.readers
-            if (report := reader.report())
+            if (report := reader.report)
         ]
 
     def stop_readers(self) -> None:
@@ -171,28 +171,23 @@ class Environment(contextlib.ExitStack):
         self.roles.append(role)
 
     def _start_reader(self, container: Container, pod: Mapping[str, Any]) -> None:
-        prefix, suffix = self._text_around_token(pod)
         parameters = {
             "path": str(container.root / TOKEN_FILE),
             "key": self.issuer.signing_key.hex(),
-            "prefix": prefix,
-            "suffix": suffix,
+            "template": self._template(pod),
         }
         reader = ReaderProcess(container.pod, parameters)
         self.callback(reader.stop)
         self.readers.append(reader)
 
-    def _text_around_token(self, pod: Mapping[str, Any]) -> tuple[str, str]:
-        """Return the text before and after the token in a pod's file."""
+    def _template(self, pod: Mapping[str, Any]) -> str:
         names = [
             v["csi"]["volumeAttributes"].get("templateConfigMapName")
             for v in pod["spec"]["volumes"]
             if "csi" in v
         ]
         data = self.store.get_config_map(NAMESPACE, names[0]) if names[0] else None
-        template = "$(ACCESS_TOKEN)" if data is None else data[core_names.TEMPLATE_KEY]
-        prefix, _, suffix = template.partition("$(ACCESS_TOKEN)")
-        return prefix, suffix
+        return "$(ACCESS_TOKEN)" if data is None else data[core_names.TEMPLATE_KEY]
 
     def _read_companion(self) -> Companion | None:
         """Return the companion, and record when the refresher wrote its token."""

@@ -1,6 +1,5 @@
 """Faults that tests inject into the strict authorization server, one per token request."""
 
-import queue
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -89,24 +88,6 @@ Fault = (
     | Redirect
     | Truncate
 )
-
-
-class FaultQueue:
-    """The faults of the next token requests, in order; thread-safe."""
-
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Fault] = queue.SimpleQueue()
-
-    def add(self, *faults: Fault) -> None:
-        for fault in faults:
-            self._queue.put(fault)
-
-    def take(self) -> Fault | None:
-        """Remove and return the next fault, None if the queue is empty."""
-        try:
-            return self._queue.get_nowait()
-        except queue.Empty:
-            return None
 
 
 def with_fault(reply: HttpReply, fault: Fault | None) -> HttpReply:

@@ -4,13 +4,14 @@ import logging
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Self
 
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.endpoints import IssuerEndpoints
 from csidriver.demo.families import Policy, RegisteredClient, TokenFamilies
-from csidriver.demo.faults import Fault, FaultQueue
+from csidriver.demo.faults import Fault
 from csidriver.demo.jwt import verify_jwt
 from csidriver.demo.presentation_log import Presentation, most_presentations
 from csidriver.demo.server import IssuerServer
@@ -43,7 +44,7 @@ class StrictIssuer:
     ) -> None:
         self.signing_key = secrets.token_bytes(32)
         self._families = TokenFamilies(clients, key=self.signing_key, policy=policy, now=now)
-        self._fault_queue = FaultQueue()
+        self._faults: deque[Fault] = deque()
         self._address = address
         self._issuer = issuer
         self._server_and_thread: tuple[IssuerServer, threading.Thread] | None = None
@@ -71,7 +72,7 @@ class StrictIssuer:
             raise RuntimeError("the issuer is already running")
         server = IssuerServer(self._address)
         self._address = self._address[0], server.server_address[1]
-        server.attach(IssuerEndpoints(self._families, self.url), self._fault_queue)
+        server.attach(IssuerEndpoints(self._families, self.url), self._faults)
         thread = threading.Thread(
             target=server.serve_forever, args=(_POLL_SECONDS,), name="demo-issuer", daemon=False
         )
@@ -109,7 +110,7 @@ class StrictIssuer:
 
     def add_faults(self, *faults: Fault) -> None:
         """Queue faults; each token request consumes one."""
-        self._fault_queue.add(*faults)
+        self._faults.extend(faults)
 
     def verify(self, access_token: str) -> Mapping[str, object] | None:
         """Return the claims of an access token of this issuer, else None; ignores its expiry."""

@@ -71,7 +71,7 @@ class ReaderProcess:
 
     def __init__(self, name: str, parameters: Mapping[str, Any]) -> None:
         self.name = name
-        self._report: Mapping[str, Any] = {}
+        self.report: Mapping[str, Any] = {}  # the newest one, empty before the first one
         self._process = subprocess.Popen(
             [sys.executable, "-m", "csidriver.demo.reader"],
             stdin=subprocess.PIPE,
@@ -84,10 +84,6 @@ class ReaderProcess:
             self._process.stdin.flush()
         self._thread = threading.Thread(target=self._collect_reports, name=f"reports-{name}")
         self._thread.start()
-
-    def report(self) -> Mapping[str, Any]:
-        """Return the newest report, empty before the first one."""
-        return self._report
 
     def check(self) -> None:
         """Raise ProcessFailed if the reader has ended."""
@@ -104,7 +100,7 @@ class ReaderProcess:
 
     def _collect_reports(self) -> None:
         for line in self._process.stdout or ():
-            self._report = json.loads(line)
+            self.report = json.loads(line)
 
 
 def _stop(process: "subprocess.Popen[Any]") -> None:

@@ -86,12 +86,8 @@ class Reader:
 
 def main() -> None:
     parameters = json.loads(sys.stdin.readline())
-    reader = Reader(
-        parameters["path"],
-        bytes.fromhex(parameters["key"]),
-        parameters["prefix"],
-        parameters["suffix"],
-    )
+    prefix, _, suffix = parameters["template"].partition("$(ACCESS_TOKEN)")
+    reader = Reader(parameters["path"], bytes.fromhex(parameters["key"]), prefix, suffix)
     os.nice(_NICENESS)
     next_report = 0.0
     # The demo has blocked SIGTERM, so that it stays pending until the loop asks.

@@ -8,6 +8,7 @@ import socketserver
 import struct
 import sys
 import threading
+from collections import deque
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -19,7 +20,6 @@ from csidriver.demo.faults import (
     DropAfter,
     DropBefore,
     Fault,
-    FaultQueue,
     Redirect,
     StatusReply,
     Truncate,
@@ -43,7 +43,7 @@ class IssuerServer(ThreadingHTTPServer):
     request_queue_size = 128  # a burst of test threads must not meet a full backlog
 
     endpoints: IssuerEndpoints
-    fault_queue: FaultQueue
+    faults: deque[Fault]
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.stopping = threading.Event()
@@ -51,10 +51,10 @@ class IssuerServer(ThreadingHTTPServer):
         self._connections_lock = threading.Lock()
         super().__init__(address, _Handler)
 
-    def attach(self, endpoints: IssuerEndpoints, faults: FaultQueue) -> None:
+    def attach(self, endpoints: IssuerEndpoints, faults: deque[Fault]) -> None:
         """Set what to serve; not in the constructor, because URLs contain the port bound there."""
         self.endpoints = endpoints
-        self.fault_queue = faults
+        self.faults = faults
 
     def stop(self) -> None:
         """Stop accepting, close every connection, wait for their threads."""
@@ -141,7 +141,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(HttpReply(status, {"Connection": "close"}))
 
     def _serve_token_request(self, request: HttpRequest) -> None:
-        endpoints, fault = self.server.endpoints, self.server.fault_queue.take()
+        endpoints, faults = self.server.endpoints, self.server.faults
+        try:
+            fault = faults.popleft()
+        except IndexError:
+            fault = None
         stopped = isinstance(fault, Delay) and self.server.stopping.wait(fault.seconds)
         if stopped or isinstance(fault, DropBefore):
             endpoints.log_unhandled(request, Outcome.DROPPED_BEFORE)

@@ -31,19 +31,19 @@ def test_a_role_that_ends_is_reported_with_its_log(tmp_path: Path) -> None:
 def test_the_last_report_of_a_reader_stays(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text(f"oauth2:{sign_jwt({'exp': 4102444800}, KEY)}:end")
-    parameters = {"path": str(path), "key": KEY.hex(), "prefix": "oauth2:", "suffix": ":end"}
+    parameters = {"path": str(path), "key": KEY.hex(), "template": "oauth2:$(ACCESS_TOKEN):end"}
     reader = ReaderProcess("hello", parameters)
     try:
-        eventually(reader.report, "the first report", 60.0)
+        eventually(lambda: reader.report, "the first report", 60.0)
         reader.check()
     finally:
         reader.stop()
-    assert reader.report()["reads"] > 0
-    assert (reader.report()["torn"], reader.report()["expired"]) == (0, 0)
+    assert reader.report["reads"] > 0
+    assert (reader.report["torn"], reader.report["expired"]) == (0, 0)
 
 
 def test_a_reader_without_its_file_has_failed(tmp_path: Path) -> None:
-    parameters = {"path": str(tmp_path / "none"), "key": "", "prefix": "", "suffix": ""}
+    parameters = {"path": str(tmp_path / "none"), "key": "", "template": "$(ACCESS_TOKEN)"}
     reader = ReaderProcess("hello", parameters)
     try:
         eventually(lambda: ends(reader), "the end of the reader", 60.0)
