@@ -32,7 +32,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import Policy
 from csidriver.demo.faults import Delay, Fault
 from csidriver.demo.kubelet import Kubelet, KubeletError
-from tests.adapters.test_http import Peer, certificate, http
+from tests.adapters.oauth.peer import Peer, certificate, http
 from tests.leak_detection import (
     CLIENT_SECRET,
     STATUSES,

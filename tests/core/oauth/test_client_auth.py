@@ -2,41 +2,41 @@ import base64
 
 import pytest
 
-from csidriver.core.oauth.client_auth import authenticate
+from csidriver.core.oauth.client_auth import ClientAuthentication, authenticate
 from csidriver.core.sensitive import Sensitive
 
-SECRET = Sensitive("s:é&c")
+SECRET = Sensitive("s%3A+ :/&=ü")
 
 
 @pytest.mark.parametrize(
-    ("method", "credentials"),
+    ("method", "pair"),
     [
-        pytest.param("basic", "my+app:s%3A%C3%A9%26c", id="RFC 6749 demands form encoding"),
-        pytest.param("basic_raw", "my app:s:é&c", id="some servers do not decode it"),
+        ("basic", "a%25p+%2B%3A%C3%BC:s%253A%2B+%3A%2F%26%3D%C3%BC"),
+        ("basic_raw", "a%p +:ü:s%3A+ :/&=ü"),
     ],
 )
-def test_basic_authentication_is_a_header(method: str, credentials: str) -> None:
-    authentication = authenticate(method, "my app", SECRET)
-    assert authentication.form == {}
-    scheme, _, value = authentication.headers["Authorization"].partition(" ")
-    assert (scheme, base64.b64decode(value).decode()) == ("Basic", credentials)
+def test_basic_credentials_are_form_encoded_unless_raw(method: str, pair: str) -> None:
+    auth = authenticate(method, "a%p +:ü", SECRET)
+    scheme, _, encoded = auth.headers["Authorization"].partition(" ")
+    assert (scheme, base64.b64decode(encoded).decode()) == ("Basic", pair)
+    assert auth.form == {}
 
 
 def test_post_sends_the_secret_in_the_form() -> None:
-    authentication = authenticate("post", "my app", SECRET)
-    assert authentication.form == {"client_id": "my app", "client_secret": "s:é&c"}
-    assert authentication.headers == {}
+    form = {"client_id": "app", "client_secret": SECRET.reveal()}
+    assert authenticate("post", "app", SECRET) == ClientAuthentication(form)
 
 
-@pytest.mark.parametrize(
-    ("method", "secret"), [("none", SECRET), ("basic", Sensitive("")), ("post", Sensitive(""))]
-)
-def test_a_public_client_sends_its_id_only(method: str, secret: Sensitive) -> None:
-    authentication = authenticate(method, "my app", secret)
-    assert authentication.form == {"client_id": "my app"}
-    assert authentication.headers == {}
+def test_none_sends_no_secret_even_if_there_is_one() -> None:
+    assert authenticate("none", "app", SECRET) == ClientAuthentication({"client_id": "app"})
+
+
+@pytest.mark.parametrize("method", ["basic", "basic_raw", "post", "none"])
+def test_a_public_client_only_sends_its_name(method: str) -> None:
+    expected = ClientAuthentication({"client_id": "app"})
+    assert authenticate(method, "app", Sensitive("")) == expected
 
 
 @pytest.mark.parametrize("method", ["basic", "post"])
-def test_the_secret_is_not_in_the_repr(method: str) -> None:
-    assert repr(authenticate(method, "my app", SECRET)) == "ClientAuthentication()"
+def test_the_secret_is_not_shown(method: str) -> None:
+    assert repr(authenticate(method, "app", SECRET)) == "ClientAuthentication()"

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,82 +13,117 @@ from csidriver.core.oauth.discovery import (
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
 
-ISSUER = Issuer("cern", "https://as.example/realms/x")
-TOKEN = "https://as.example/token"
-METADATA = {"issuer": ISSUER.issuer, "token_endpoint": TOKEN}
+ISSUER = Issuer("meta", issuer="https://as.example")
+TOKEN = "https://as.example/t"
+OTHER = "https://other.example/t"
 
 
-def parsed(change: dict[str, Any], issuer: Issuer = ISSUER) -> Endpoints:
-    return parse_metadata(issuer, Sensitive(json.dumps(METADATA | change)))
+def parsed(configured: Issuer = ISSUER, /, **fields: Any) -> Endpoints:
+    document = {"issuer": "https://as.example", "token_endpoint": TOKEN, **fields}
+    return parse_metadata(configured, Sensitive(json.dumps(document)))
 
 
-def test_a_configured_token_endpoint_needs_no_metadata() -> None:
-    assert configured_endpoints(ISSUER) is None
-    issuer = Issuer("x", token_endpoint=TOKEN, introspection_endpoint="https://as.example/i")
-    assert configured_endpoints(issuer) == Endpoints(TOKEN, "basic", "https://as.example/i")
-    assert configured_endpoints(replace(issuer, client_auth="post")) == Endpoints(
-        TOKEN, "post", "https://as.example/i"
-    )
+@pytest.mark.parametrize(
+    ("issuer", "expected"),
+    [
+        (ISSUER, None),
+        (Issuer("x", token_endpoint=TOKEN), Endpoints(TOKEN, "basic")),
+        (Issuer("x", token_endpoint=TOKEN, client_auth="post"), Endpoints(TOKEN, "post")),
+        (
+            Issuer("x", token_endpoint=TOKEN, introspection_endpoint=OTHER),
+            Endpoints(TOKEN, "basic", OTHER),
+        ),
+    ],
+    ids=["issuer", "endpoint", "method", "introspection"],
+)
+def test_configured_endpoints_need_no_metadata(issuer: Issuer, expected: Endpoints | None) -> None:
+    assert configured_endpoints(issuer) == expected
 
 
-@pytest.mark.parametrize("path", ["", "/realms/x", "/realms/x/"])
-def test_metadata_is_where_openid_connect_or_rfc_8414_say(path: str) -> None:
-    without_slash = path.rstrip("/")
-    assert metadata_urls(Issuer("x", f"https://as.example:8443{path}")) == [
-        f"https://as.example:8443{without_slash}/.well-known/openid-configuration",
-        f"https://as.example:8443/.well-known/oauth-authorization-server{without_slash}",
-    ]
+@pytest.mark.parametrize(
+    ("path", "urls"),
+    [
+        ("", ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"]),
+        (
+            "/realms/x",
+            [
+                "/realms/x/.well-known/openid-configuration",
+                "/.well-known/oauth-authorization-server/realms/x",
+            ],
+        ),
+    ],
+)
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_metadata_is_before_or_behind_the_path(path: str, urls: list[str], slash: str) -> None:
+    issuer = Issuer("x", issuer=f"https://as.example{path}{slash}")
+    assert metadata_urls(issuer) == [f"https://as.example{url}" for url in urls]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"issuer": "https://else.where"},
+        {"issuer": "https://as.example/"},
+        {"issuer": None},
+        {"token_endpoint": OTHER},
+        {"token_endpoint": ""},
+        {"token_endpoint": [TOKEN]},
+        {"token_endpoint": "https://["},
+        {"token_endpoint": "ftp://as.example/t"},
+        {"token_endpoint": "http://as.example/t"},
+        {"token_endpoint": "https://user:pw@as.example/t"},
+        {"token_endpoint": "https://as.example/t#fragment"},
+    ],
+    ids=repr,
+)
+def test_metadata_that_does_not_match_the_issuer_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(MetadataError) as caught:
+        parsed(**fields)
+    assert "example" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", ["<html>", "[]", "[" * 100_000, "\ufffd", ""])
+def test_metadata_that_is_not_a_json_object_is_refused(body: str) -> None:
+    with pytest.raises(MetadataError, match="not a JSON object"):
+        parse_metadata(ISSUER, Sensitive(body))
+
+
+def test_another_host_must_be_configured() -> None:
+    issuer = Issuer("meta", issuer="https://as.example", endpoint_hosts=("other.example",))
+    assert parsed(issuer, token_endpoint=OTHER).token == OTHER
+    assert parsed(issuer, introspection_endpoint=OTHER).introspection == OTHER
 
 
 @pytest.mark.parametrize(
     ("offered", "method"),
     [
-        pytest.param(["client_secret_post", "client_secret_basic"], "basic", id="both"),
-        pytest.param(["client_secret_post"], "post", id="post"),
-        pytest.param(["private_key_jwt"], "basic", id="neither"),
-        pytest.param("client_secret_post", "basic", id="not a list"),
+        (None, "basic"),
+        (["client_secret_basic", "client_secret_post"], "basic"),
+        (["client_secret_post"], "post"),
+        (["private_key_jwt"], "basic"),
+        ("client_secret_post", "basic"),
+        ([{}], "basic"),
     ],
+    ids=repr,
 )
-def test_the_method_is_one_that_metadata_offers(offered: Any, method: str) -> None:
-    change = {"token_endpoint_auth_methods_supported": offered}
-    assert parsed({}) == Endpoints(TOKEN, "basic")
-    assert parsed(change) == Endpoints(TOKEN, method)
-    assert parsed(change, replace(ISSUER, client_auth="none")) == Endpoints(TOKEN, "none")
+def test_the_method_is_one_that_metadata_offers(offered: object, method: str) -> None:
+    fields = {} if offered is None else {"token_endpoint_auth_methods_supported": offered}
+    assert parsed(**fields).client_auth == method
 
 
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        pytest.param({"issuer": f"{ISSUER.issuer}/"}, "issuer", id="another issuer"),
-        pytest.param({"token_endpoint": None}, "token_endpoint is missing", id="no endpoint"),
-        pytest.param({"token_endpoint": "http://as.example/t"}, "https", id="plain text"),
-        pytest.param({"token_endpoint": "https://b.example/t"}, "endpointHosts", id="other host"),
-    ],
-)
-def test_metadata_that_does_not_fit_is_refused(change: dict[str, Any], problem: str) -> None:
-    with pytest.raises(MetadataError, match=problem) as caught:
-        parsed(change)
-    assert "example" not in str(caught.value)
+def test_a_configured_method_comes_first() -> None:
+    issuer = Issuer("meta", issuer="https://as.example", client_auth="basic_raw")
+    offered = ["client_secret_post"]
+    found = parsed(issuer, token_endpoint_auth_methods_supported=offered)
+    assert found.client_auth == "basic_raw"
 
 
-@pytest.mark.parametrize("body", ["", "<html>", "[]", "[" * 100_000])
-def test_metadata_is_a_json_object(body: str) -> None:
-    with pytest.raises(MetadataError, match="JSON object"):
-        parse_metadata(ISSUER, Sensitive(body))
+@pytest.mark.parametrize("endpoint", [OTHER, "ftp://as.example/i", "", [TOKEN]], ids=repr)
+def test_a_bad_introspection_endpoint_is_not_used(endpoint: object) -> None:
+    found = parsed(introspection_endpoint=endpoint)
+    assert (found.token, found.introspection) == (TOKEN, "")
+    assert found.introspection_fault
 
 
-def test_a_listed_host_may_have_the_endpoints() -> None:
-    issuer = replace(ISSUER, endpoint_hosts=("b.example",))
-    change = {
-        "token_endpoint": "https://b.example/t",
-        "introspection_endpoint": "https://b.example/i",
-    }
-    assert parsed(change, issuer) == Endpoints(
-        "https://b.example/t", "basic", "https://b.example/i"
-    )
-
-
-def test_an_introspection_endpoint_that_does_not_fit_is_left_out() -> None:
-    endpoints = parsed({"introspection_endpoint": "https://b.example/i"})
-    assert endpoints.introspection == ""
-    assert "endpointHosts" in endpoints.introspection_fault
+def test_without_an_introspection_endpoint_nothing_is_wrong() -> None:
+    assert parsed() == Endpoints(TOKEN, "basic")

@@ -1,0 +1,196 @@
+"""A server that answers with given bytes, and the requests that tests send to it."""
+
+import contextlib
+import datetime as dt
+import ipaddress
+import json
+import re
+import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from csidriver.adapters.oauth import TokenEndpoints
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_response import Failure, TokenResponse
+from csidriver.core.refresh.source import Client
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.issuer import StrictIssuer
+
+APP = Client("app", Sensitive("s3cret"))
+ODD = Client("a%p +:ü", Sensitive("s%3A+ :/&=ü"))
+PUBLIC = Client("public", Sensitive(""))
+PATIENT = 10.0  # seconds; only a defect waits for it
+BRIEF = 0.4  # seconds
+LATE = 3.0  # seconds; whoever needs as long has missed a deadline of BRIEF
+FOR_EVER = 30.0
+TOKENS = b'{"access_token":"at","refresh_token":"rt2","token_type":"Bearer","expires_in":60}'
+RT = Sensitive("rt-planted-and-easy-to-find")
+
+
+def http(body: bytes = TOKENS, status: str = "200 OK", headers: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+    return head.encode("latin-1") + body
+
+
+class Peer:
+    """Answers each request with the bytes for its path, `slowly` from some byte on; keeps count."""
+
+    def __init__(
+        self,
+        reply: bytes,
+        *,
+        by_path: Mapping[str, bytes] | None = None,
+        slowly: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        greets: bool = False,
+    ) -> None:
+        self.reply = reply
+        self.by_path = dict(by_path or {})
+        self.requests: list[str] = []
+        self.connections = 0
+        stopping = self._stopping = threading.Event()
+        peer = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                peer.connections += 1
+                with contextlib.suppress(OSError):
+                    connection = tls.wrap_socket(self.request, server_side=True) if tls else None
+                    self.serve(connection or self.request)
+                    if connection is not None:
+                        connection.close()
+
+            def serve(self, connection: socket.socket) -> None:
+                if not greets:
+                    peer.requests.append(read_request(connection))
+                path = "" if greets else peer.requests[-1].split(" ", 2)[1]
+                reply = peer.by_path.get(path, peer.reply)
+                fast = len(reply) if slowly is None else slowly
+                connection.sendall(reply[:fast])
+                for byte in reply[fast:]:
+                    if stopping.wait(0.02):
+                        return
+                    connection.sendall(bytes([byte]))
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = False
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def form(self) -> Mapping[str, list[str]]:
+        return parse_qs(self.requests[-1].partition("\r\n\r\n")[2])
+
+    def headers(self) -> Mapping[str, str]:
+        lines = self.requests[-1].partition("\r\n\r\n")[0].split("\r\n")[1:]
+        return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+
+
+def read_request(connection: socket.socket) -> str:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        chunk = connection.recv(65536)
+        if not chunk:
+            return data.decode("latin-1")
+        data += chunk
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: *(\d+)", head)
+    while length and len(body) < int(length[1]) and (chunk := connection.recv(65536)):
+        body += chunk
+    return (head + b"\r\n\r\n" + body).decode("latin-1")
+
+
+def at(strict: StrictIssuer, **options: Any) -> Issuer:
+    return Issuer("strict", token_endpoint=f"{strict.url}/token", internal=True, **options)
+
+
+def refresh(
+    issuer: Issuer, token: Sensitive = RT, client: Client = APP, timeout: float = PATIENT
+) -> TokenResponse:
+    return TokenEndpoints().refresh(issuer, client, token, timeout)
+
+
+def at_peer(peer: Peer, scheme: str = "http", **options: Any) -> Issuer:
+    url = f"{scheme}://{peer.address}/token"
+    return Issuer("peer", token_endpoint=url, internal=True, **options)
+
+
+def signal(outcome: TokenResponse) -> FailureReason:
+    assert isinstance(outcome, Failure)
+    return outcome.reason
+
+
+def outcomes(strict: StrictIssuer) -> list[str]:
+    return [row.outcome for row in strict.presentations()]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """A self-signed certificate for 127.0.0.1 (file), and a server context that shows it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(alternative, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    public, private = folder / "ca.pem", folder / "key.pem"
+    public.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    return public, context
+
+
+def described(peer: Peer, **fields: object) -> bytes:
+    """Metadata of an issuer that answers token requests with the same JSON, tokens and all."""
+    own = {"issuer": f"http://{peer.address}", "token_endpoint": f"http://{peer.address}/t"}
+    return http(json.dumps({**json.loads(TOKENS), **own, **fields}).encode())
+
+
+def discoverable(peer: Peer, **options: Any) -> Issuer:
+    return Issuer("meta", issuer=f"http://{peer.address}", internal=True, **options)
+
+
+def paths(peer: Peer) -> list[str]:
+    return [request.split(" ", 2)[1] for request in peer.requests]
+
+
+WELL_KNOWN = "/.well-known/openid-configuration"

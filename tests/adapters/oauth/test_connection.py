@@ -1,0 +1,75 @@
+"""Deadlines against servers that drip, and whether bytes can have been sent."""
+
+import time
+
+import pytest
+
+from csidriver.core.oauth.failure_reason import Consumption, FailureReason
+from csidriver.core.oauth.token_response import Failure, Success
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.faults import (
+    Delay,
+    Drip,
+    Fault,
+)
+from csidriver.demo.issuer import StrictIssuer
+from tests.adapters.oauth.peer import (
+    BRIEF,
+    FOR_EVER,
+    LATE,
+    TOKENS,
+    Peer,
+    at,
+    at_peer,
+    http,
+    refresh,
+    signal,
+)
+
+
+@pytest.mark.parametrize("fault", [Delay(FOR_EVER), Drip(0.02)], ids=["silence", "headers drip"])
+def test_the_deadline_holds_before_the_body(strict: StrictIssuer, fault: Fault) -> None:
+    token = strict.seed("app")
+    strict.add_faults(fault)
+    began = time.monotonic()
+    assert signal(refresh(at(strict), token, timeout=BRIEF)) is FailureReason.NO_ANSWER
+    assert time.monotonic() - began < LATE
+
+
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "403 Forbidden"])
+@pytest.mark.parametrize("headers", ["", "Connection: close\r\n"])
+def test_a_dripping_answer_ends_at_the_deadline_and_proves_nothing(
+    status: str, headers: str
+) -> None:
+    reply = http(b" " * 5000, status, headers)
+    for slowly in (20, len(reply) - 5000):
+        with Peer(reply, slowly=slowly) as peer:
+            began = time.monotonic()
+            assert signal(refresh(at_peer(peer), timeout=BRIEF)) is FailureReason.NO_ANSWER
+            assert time.monotonic() - began < LATE
+
+
+def test_tokens_that_arrived_before_the_deadline_are_kept_whatever_drips_behind_them() -> None:
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+    with Peer(head + TOKENS + b" " * 5000, slowly=len(head + TOKENS)) as peer:
+        outcome = refresh(at_peer(peer), timeout=BRIEF)
+    assert isinstance(outcome, Success)
+    assert outcome.reply.refresh_token == Sensitive("rt2")
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x16\x03\x03\x40\x00" + bytes(2000)],
+    ids=["hangs up", "speaks HTTP", "handshake drips"],
+)
+def test_what_fails_before_tls_stands_was_not_sent(greeting: bytes) -> None:
+    drips = len(greeting) > 1000
+    with Peer(greeting, greets=True, slowly=5 if drips else None) as peer:
+        began = time.monotonic()
+        outcome = refresh(at_peer(peer, "https"), timeout=BRIEF)
+        assert time.monotonic() - began < LATE
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, outcome.reason.consumption) == (
+        FailureReason.UNREACHABLE,
+        Consumption.NOT_SENT,
+    )

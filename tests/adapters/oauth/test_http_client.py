@@ -1,0 +1,233 @@
+"""One HTTP request, against a strict server and against worse ones."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from csidriver.adapters.oauth.http_client import HttpRequest
+from csidriver.core.oauth.failure_reason import Consumption, FailureReason
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_response import Failure, Success
+from csidriver.demo.faults import (
+    DropAfter,
+    DropBefore,
+    Fault,
+    Oversized,
+    Redirect,
+    ReplacedBody,
+    StatusReply,
+    Truncate,
+)
+from csidriver.demo.issuer import StrictIssuer
+from tests.adapters.oauth.peer import (
+    PUBLIC,
+    RT,
+    TOKENS,
+    Peer,
+    at,
+    at_peer,
+    free_port,
+    http,
+    outcomes,
+    refresh,
+    signal,
+)
+
+THROTTLE = {"Retry-After": "7"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected", "kind", "server_says"),
+    [
+        (
+            StatusReply(400),
+            FailureReason.INVALID_REQUEST,
+            Consumption.NOT_CONSUMED,
+            "answered_before",
+        ),
+        (
+            StatusReply(400, b'{"error":"invalid_grant"}'),
+            FailureReason.INVALID_GRANT,
+            Consumption.NOT_CONSUMED,
+            "answered_before",
+        ),
+        (
+            StatusReply(401),
+            FailureReason.INVALID_CLIENT,
+            Consumption.NOT_CONSUMED,
+            "answered_before",
+        ),
+        (StatusReply(403), FailureReason.FORBIDDEN, Consumption.NOT_CONSUMED, "answered_before"),
+        (StatusReply(404), FailureReason.NO_ENDPOINT, Consumption.NOT_CONSUMED, "answered_before"),
+        (
+            StatusReply(429, b"", THROTTLE),
+            FailureReason.THROTTLED,
+            Consumption.NOT_CONSUMED,
+            "answered_before",
+        ),
+        (
+            StatusReply(503, b"", THROTTLE),
+            FailureReason.THROTTLED,
+            Consumption.NOT_CONSUMED,
+            "answered_before",
+        ),
+        (StatusReply(503), FailureReason.SERVER_ERROR, Consumption.UNKNOWN, "answered_before"),
+        (
+            StatusReply(500, b"<html>"),
+            FailureReason.SERVER_ERROR,
+            Consumption.UNKNOWN,
+            "answered_before",
+        ),
+        (
+            Redirect("http://[", 302),
+            FailureReason.REDIRECT,
+            Consumption.NOT_CONSUMED,
+            "answered_before",
+        ),
+        (
+            Redirect("/\xff\xfe"),
+            FailureReason.REDIRECT,
+            Consumption.NOT_CONSUMED,
+            "answered_before",
+        ),
+        (
+            ReplacedBody(b"<html>", "text/html"),
+            FailureReason.BAD_REPLY,
+            Consumption.UNKNOWN,
+            "rotated",
+        ),
+        (
+            ReplacedBody(b'{"access_token":'),
+            FailureReason.BAD_REPLY,
+            Consumption.UNKNOWN,
+            "rotated",
+        ),
+        (ReplacedBody(b"\xff\xfe\x00"), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
+        (ReplacedBody(b"[" * 100_000), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
+        (ReplacedBody(b""), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
+        (Oversized(3_000_000), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
+        (Truncate(10), FailureReason.NO_ANSWER, Consumption.UNKNOWN, "rotated"),
+        (DropBefore(), FailureReason.NO_ANSWER, Consumption.UNKNOWN, "dropped_before"),
+        (DropAfter(), FailureReason.NO_ANSWER, Consumption.UNKNOWN, "rotated"),
+    ],
+    ids=lambda value: re.sub(r"\W+", " ", repr(value))[:24],
+)
+def test_every_fault_has_its_signal(
+    strict: StrictIssuer, fault: Fault, expected: FailureReason, kind: Consumption, server_says: str
+) -> None:
+    token = strict.seed("app")
+    strict.add_faults(fault)
+    outcome = refresh(at(strict), token)
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, outcome.reason.consumption) == (expected, kind)
+    assert outcome.pause == (7.0 if expected is FailureReason.THROTTLED else None)
+    assert outcomes(strict) == [server_says]
+
+
+def test_nobody_listens() -> None:
+    issuer = Issuer("x", token_endpoint=f"http://127.0.0.1:{free_port()}/token", internal=True)
+    outcome = refresh(issuer)
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, outcome.reason.consumption) == (
+        FailureReason.UNREACHABLE,
+        Consumption.NOT_SENT,
+    )
+
+
+@pytest.mark.parametrize(
+    "url", ["http://nowhere.invalid/token", "http://\u00e4\u0300..x/", f"http://{'a' * 70}.x/"]
+)
+def test_names_that_lead_nowhere(url: str) -> None:
+    assert (
+        signal(refresh(Issuer("x", token_endpoint=url, internal=True))) is FailureReason.UNREACHABLE
+    )
+
+
+def test_a_scope_that_is_no_text_is_not_sent() -> None:
+    with Peer(http()) as peer:
+        assert signal(refresh(at_peer(peer, scope="\ud800"))) is FailureReason.UNREACHABLE
+    assert peer.connections == 0
+
+
+def test_no_time_left_sends_nothing() -> None:
+    with Peer(http()) as peer:
+        assert signal(refresh(at_peer(peer), timeout=0.0)) is FailureReason.UNREACHABLE
+    assert peer.connections == 0
+
+
+def test_a_redirect_is_not_followed_and_its_body_not_read_without_bound() -> None:
+    with Peer(http()) as target:
+        location = f"Location: http://{target.address}/token\r\n"
+        with Peer(http(b"x" * 3_000_000, "307 Temporary Redirect", location)) as peer:
+            outcome = refresh(at_peer(peer))
+        assert signal(outcome) is FailureReason.BAD_REPLY
+        with Peer(http(b"", "307 Temporary Redirect", location)) as peer:
+            assert signal(refresh(at_peer(peer))) is FailureReason.REDIRECT
+        assert len(peer.requests) == 1
+        assert target.connections == 0
+
+
+def test_netrc_and_proxies_of_the_environment_are_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login thief password thief\n", encoding="ascii")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with Peer(http()) as peer, Peer(http()) as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://{proxy.address}")
+        assert isinstance(refresh(at_peer(peer), client=PUBLIC), Success)
+        assert "authorization" not in peer.headers()
+        assert proxy.connections == 0
+
+
+def test_a_configured_proxy_is_used() -> None:
+    with Peer(http()) as proxy:
+        url = "http://as.invalid/token"
+        issuer = Issuer("x", token_endpoint=url, internal=True, proxy=f"http://{proxy.address}")
+        assert isinstance(refresh(issuer), Success)
+        assert proxy.requests[0].startswith(f"POST {url} HTTP/1.1\r\n")
+
+
+def test_a_proxy_that_refuses_to_connect_is_never_sent_the_token() -> None:
+    with Peer(http(b"", "403 Forbidden")) as proxy:
+        issuer = Issuer("x", token_endpoint="https://as.invalid/t", proxy=f"http://{proxy.address}")
+        assert signal(refresh(issuer)) is FailureReason.UNREACHABLE
+        assert RT.reveal() not in "".join(proxy.requests)
+
+
+def test_a_reply_with_escaped_surrogates_can_be_stored() -> None:
+    odd = json.dumps({**json.loads(TOKENS), "odd": "\ud800", "\udfff": 1, "token_type": "\ud800"})
+    with Peer(http(odd.encode())) as peer:
+        outcome = refresh(at_peer(peer))
+    assert isinstance(outcome, Success)
+    for text in (outcome.reply.to_json().reveal(), outcome.reply.token_type):
+        assert text.encode()
+    for unsendable in ("refresh_token", "access_token"):
+        lone = json.dumps({"refresh_token": "ok", unsendable: "\ud800"})
+        with Peer(http(lone.encode())) as peer:
+            outcome = refresh(at_peer(peer))
+        assert isinstance(outcome, Success) is (unsendable == "access_token")
+
+
+def test_every_request_has_a_name_of_its_own_and_nothing_of_the_token_in_it() -> None:
+    with Peer(http()) as peer:
+        names = []
+        for _ in range(3):
+            refresh(at_peer(peer))
+            names.append(peer.headers()["x-request-id"])
+        heads = [request.partition("\r\n\r\n")[0] for request in peer.requests]
+    assert len(set(names)) == 3
+    assert RT.reveal() not in "".join(heads)
+
+
+def test_what_is_to_be_sent_is_not_shown() -> None:
+    request = HttpRequest(
+        "POST", "u", {"refresh_token": RT.reveal()}, {"Authorization": RT.reveal()}
+    )
+    assert RT.reveal() not in repr(request)

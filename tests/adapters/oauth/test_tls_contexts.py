@@ -1,0 +1,129 @@
+"""Trust in the certificates of servers."""
+
+import ssl
+import warnings
+from pathlib import Path
+
+import pytest
+
+from csidriver.adapters.oauth import TokenEndpoints
+from csidriver.adapters.oauth.tls_contexts import TlsContexts
+from csidriver.core.oauth.failure_reason import Consumption, FailureReason
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_response import Failure, Success
+from tests.adapters.oauth.peer import (
+    APP,
+    PATIENT,
+    RT,
+    Peer,
+    at_peer,
+    certificate,
+    http,
+    refresh,
+    signal,
+)
+
+
+def test_a_certificate_is_trusted_only_through_ca_file(tmp_path: Path) -> None:
+    ca_file, context = certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    other, _ = certificate(tmp_path / "other")
+    with Peer(http(), tls=context) as peer:
+        distrusted = refresh(at_peer(peer, "https"))
+        assert isinstance(distrusted, Failure)
+        assert (distrusted.reason, distrusted.reason.consumption) == (
+            FailureReason.TLS,
+            Consumption.NOT_SENT,
+        )
+        assert signal(refresh(at_peer(peer, "https", ca_file=str(other)))) is FailureReason.TLS
+        assert peer.requests == []
+        assert isinstance(refresh(at_peer(peer, "https", ca_file=str(ca_file))), Success)
+
+
+def test_a_changed_ca_file_counts_from_the_next_exchange_on(tmp_path: Path) -> None:
+    ca_file, context = certificate(tmp_path)
+    current = tmp_path / "current.pem"
+    with Peer(http(), tls=context) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer, "https", ca_file=str(current))
+        for content, good in (
+            (None, False),
+            ("no certificate", False),
+            (ca_file.read_text(encoding="ascii"), True),
+            ("", False),
+        ):
+            if content is not None:
+                current.write_text(content, encoding="ascii")
+            outcome = endpoints.refresh(issuer, APP, RT, PATIENT)
+            assert isinstance(outcome, Success) if good else signal(outcome) is FailureReason.TLS
+    assert len(peer.requests) == 1
+
+
+def test_the_context_of_a_ca_file_is_made_once_for_each_state_of_the_file(tmp_path: Path) -> None:
+    ca_file, _ = certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    other, _ = certificate(tmp_path / "other")
+    trust = TlsContexts()
+    first = trust.context(str(ca_file))
+    assert trust.context(str(ca_file)) is first
+    assert trust.context("") is trust.context("")
+    assert len(first.get_ca_certs()) == 1
+    ca_file.write_bytes(ca_file.read_bytes() + other.read_bytes())
+    second = trust.context(str(ca_file))
+    assert second is not first
+    assert len(second.get_ca_certs()) == 2
+    other.replace(ca_file)
+    assert len(trust.context(str(ca_file)).get_ca_certs()) == 1
+
+
+def test_an_exchange_adds_nothing_to_the_context_it_shares(tmp_path: Path) -> None:
+    ca_file, context = certificate(tmp_path)
+    with Peer(http(), tls=context) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer, "https", ca_file=str(ca_file))
+        for _ in range(3):
+            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
+        shared = endpoints._tls_contexts.context(str(ca_file))
+    assert [len(shared.get_ca_certs()), shared.check_hostname] == [1, True]
+
+
+def test_many_files_of_authorities_are_not_kept_for_ever(tmp_path: Path) -> None:
+    ca_file, _ = certificate(tmp_path)
+    trust = TlsContexts()
+    for number in range(200):
+        copy = tmp_path / f"{number}.pem"
+        copy.write_bytes(ca_file.read_bytes())
+        trust.context(str(copy))
+    assert len(trust._contexts) < 100
+
+
+@pytest.mark.parametrize("wrong_host", [False, True])
+def test_the_host_name_is_verified(tmp_path: Path, *, wrong_host: bool) -> None:
+    ca_file, context = certificate(tmp_path)
+    with Peer(http(), tls=context) as peer:
+        host = peer.address.replace("127.0.0.1", "localhost") if wrong_host else peer.address
+        issuer = Issuer("x", token_endpoint=f"https://{host}/t", ca_file=str(ca_file))
+        outcome = refresh(issuer)
+    assert signal(outcome) is FailureReason.TLS if wrong_host else isinstance(outcome, Success)
+
+
+def test_old_tls_is_not_spoken(tmp_path: Path) -> None:
+    ca_file, context = certificate(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the server's version is deprecated, which is the point
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with Peer(http(), tls=context) as peer:
+        outcome = refresh(at_peer(peer, "https", ca_file=str(ca_file)))
+    assert signal(outcome) is FailureReason.UNREACHABLE
+    assert peer.requests == []
+
+
+def test_tls_secrets_are_not_written_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca_file, context = certificate(tmp_path)
+    secrets_file = tmp_path / "keys.log"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(secrets_file))
+    with Peer(http(), tls=context) as peer:
+        assert isinstance(refresh(at_peer(peer, "https", ca_file=str(ca_file))), Success)
+    assert not secrets_file.exists()

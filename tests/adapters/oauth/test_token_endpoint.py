@@ -1,0 +1,366 @@
+"""The token endpoint client against a strict server, and against peers that are worse than that."""
+
+import base64
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csidriver.adapters.oauth import TokenEndpoints
+from csidriver.core.oauth.failure_reason import Consumption, FailureReason
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_response import Failure, Success
+from csidriver.core.refresh.source import Client
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo import families
+from csidriver.demo.faults import (
+    StatusReply,
+)
+from csidriver.demo.issuer import StrictIssuer
+from tests.adapters.oauth.peer import (
+    APP,
+    BRIEF,
+    LATE,
+    ODD,
+    PATIENT,
+    PUBLIC,
+    RT,
+    WELL_KNOWN,
+    Peer,
+    at,
+    at_peer,
+    certificate,
+    described,
+    discoverable,
+    free_port,
+    http,
+    outcomes,
+    paths,
+    refresh,
+    signal,
+)
+
+
+def test_tokens_arrive_and_rotate(strict: StrictIssuer) -> None:
+    endpoints, issuer = TokenEndpoints(), at(strict)
+    first = endpoints.refresh(issuer, APP, strict.seed("app"), PATIENT)
+    assert isinstance(first, Success)
+    assert first.reply.access_token is not None
+    assert strict.verify(first.reply.access_token.reveal()) is not None
+    assert first.reply.refresh_token is not None
+    second = endpoints.refresh(issuer, APP, first.reply.refresh_token, PATIENT)
+    assert isinstance(second, Success)
+    assert outcomes(strict) == ["rotated", "rotated"]
+
+
+@pytest.mark.parametrize("client", [APP, ODD], ids=["plain", "special characters"])
+@pytest.mark.parametrize("method", ["", "basic", "post"])
+def test_confidential_clients_authenticate(
+    strict: StrictIssuer, client: Client, method: str
+) -> None:
+    token = strict.seed(client.client_id)
+    assert isinstance(refresh(at(strict, client_auth=method), token, client), Success)
+
+
+@pytest.mark.parametrize("method", ["", "basic", "post", "none"])
+def test_public_clients_only_say_who_they_are(strict: StrictIssuer, method: str) -> None:
+    assert isinstance(
+        refresh(at(strict, client_auth=method), strict.seed("public"), PUBLIC), Success
+    )
+
+
+def test_raw_basic_credentials_are_sent_in_the_header_only() -> None:
+    with Peer(http()) as peer:
+        assert isinstance(refresh(at_peer(peer, client_auth="basic_raw"), client=ODD), Success)
+        scheme, _, encoded = peer.headers()["authorization"].partition(" ")
+    assert (scheme, base64.b64decode(encoded).decode()) == ("Basic", "a%p +:ü:s%3A+ :/&=ü")
+    assert peer.form() == {"grant_type": ["refresh_token"], "refresh_token": [RT.reveal()]}
+
+
+def test_none_sends_no_secret_even_if_there_is_one() -> None:
+    with Peer(http()) as peer:
+        assert isinstance(refresh(at_peer(peer, client_auth="none")), Success)
+    assert "authorization" not in peer.headers()
+    assert peer.form()["client_id"] == ["app"]
+    assert APP.client_secret.reveal() not in peer.requests[0]
+
+
+@pytest.mark.parametrize("scope", ["", "openid profile"])
+def test_scope_is_sent_only_if_configured(scope: str) -> None:
+    with Peer(http()) as peer:
+        refresh(at_peer(peer, scope=scope))
+    assert peer.form().get("scope", []) == ([scope] if scope else [])
+
+
+@pytest.mark.parametrize("path", ["", "/realms/x", "/realms/x/"])
+def test_discovery_finds_issuers_with_and_without_a_path(path: str) -> None:
+    client = families.RegisteredClient(APP.client_id, APP.client_secret)
+    with StrictIssuer(clients=[client], issuer=path) as strict:
+        issuer = Issuer("found", issuer=strict.url, internal=True)
+        assert isinstance(refresh(issuer, strict.seed("app")), Success)
+
+
+OTHER = "http://localhost:1/t"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"issuer": "http://else.where"},
+        {"token_endpoint": OTHER},
+    ],
+    ids=repr,
+)
+def test_metadata_that_does_not_fit_is_refused(fields: dict[str, object]) -> None:
+    with Peer(b"") as peer:
+        peer.reply = described(peer, **fields)
+        outcome = refresh(discoverable(peer))
+        assert isinstance(outcome, Failure)
+        assert (outcome.reason, outcome.reason.consumption) == (
+            FailureReason.METADATA,
+            Consumption.NOT_SENT,
+        )
+        assert len(peer.requests) == 1
+        assert RT.reveal() not in peer.requests[0]
+
+
+def test_an_endpoint_on_another_host_is_used_only_if_listed() -> None:
+    with Peer(b"") as peer:
+        elsewhere = f"http://{peer.address.replace('127.0.0.1', 'localhost')}/t"
+        peer.reply = described(peer, token_endpoint=elsewhere)
+        assert signal(refresh(discoverable(peer))) is FailureReason.METADATA
+        assert isinstance(refresh(discoverable(peer, endpoint_hosts=("localhost",))), Success)
+        assert peer.headers()["host"].startswith("localhost:")
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (http(b"<html>"), FailureReason.METADATA),
+        (http(b"[]"), FailureReason.METADATA),
+        (http(b"[" * 100_000), FailureReason.METADATA),
+        (http(b"\xff"), FailureReason.METADATA),
+        (http(b"", "404 Not Found"), FailureReason.METADATA),
+        (http(b"", "302 Found", "Location: http://[\r\n"), FailureReason.METADATA),
+        (http(b"", "429 Too Many Requests"), FailureReason.UNREACHABLE),
+        (http(b"", "500 Oops"), FailureReason.UNREACHABLE),
+        (http(b" " * 2_000_000), FailureReason.UNREACHABLE),
+        (http()[:-5], FailureReason.UNREACHABLE),
+        (b"", FailureReason.UNREACHABLE),
+        (b"\x00\xff garbage\r\n\r\n", FailureReason.UNREACHABLE),
+    ],
+    ids=range(12),
+)
+def test_no_failure_of_discovery_is_uncertain(reply: bytes, expected: FailureReason) -> None:
+    with Peer(reply) as peer:
+        outcome = refresh(discoverable(peer))
+        assert isinstance(outcome, Failure)
+        assert (outcome.reason, outcome.reason.consumption) == (expected, Consumption.NOT_SENT)
+        assert RT.reveal() not in "".join(peer.requests)
+
+
+def test_dripping_metadata_ends_at_the_deadline() -> None:
+    for slowly in (3, 60):
+        with Peer(http(b" " * 5000), slowly=slowly) as peer:
+            began = time.monotonic()
+            assert signal(refresh(discoverable(peer), timeout=BRIEF)) is FailureReason.UNREACHABLE
+            assert time.monotonic() - began < LATE
+
+
+def test_metadata_is_read_once_and_again_when_the_endpoint_is_in_doubt() -> None:
+    with Peer(b"") as peer:
+        endpoints, issuer = TokenEndpoints(), discoverable(peer)
+        good = peer.reply = described(peer)
+        for _ in range(2):
+            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
+        assert paths(peer) == [WELL_KNOWN, "/t", "/t"]
+        for doubt in ("404 Not Found", "307 Temporary Redirect"):
+            peer.requests.clear()
+            peer.reply = http(b"", doubt)
+            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Failure)
+            peer.reply = good
+            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
+            assert paths(peer) == ["/t", WELL_KNOWN, "/t"]
+
+
+def test_a_reconfigured_issuer_of_the_same_name_is_discovered_anew() -> None:
+    with Peer(b"") as old, Peer(b"") as new:
+        old.reply, new.reply = described(old), described(new)
+        endpoints = TokenEndpoints()
+        assert isinstance(endpoints.refresh(discoverable(old), APP, RT, PATIENT), Success)
+        assert isinstance(
+            endpoints.refresh(discoverable(new), APP, Sensitive("new"), PATIENT), Success
+        )
+        assert paths(new) == [WELL_KNOWN, "/t"]
+        assert len(old.requests) == 2
+
+
+def test_a_dead_issuer_is_probed_with_metadata_not_with_a_token() -> None:
+    port = free_port()
+    client = families.RegisteredClient(APP.client_id, APP.client_secret)
+    strict = StrictIssuer(clients=[client], address=("127.0.0.1", port))
+    endpoints, issuer = TokenEndpoints(), Issuer("s", issuer=strict.url, internal=True)
+    with strict:
+        token = strict.seed("app")
+        strict.add_faults(StatusReply(403))
+        assert signal(endpoints.refresh(issuer, APP, token, PATIENT)) is FailureReason.FORBIDDEN
+    assert signal(endpoints.refresh(issuer, APP, token, PATIENT)) is FailureReason.UNREACHABLE
+    with Peer(b"") as peer:  # what comes up first is not the token endpoint
+        impostor = Issuer("s", issuer=f"http://{peer.address}", internal=True)
+        assert signal(endpoints.refresh(impostor, APP, token, PATIENT)) is FailureReason.UNREACHABLE
+        assert token.reveal() not in "".join(peer.requests)
+    with strict:
+        assert isinstance(endpoints.refresh(issuer, APP, token, PATIENT), Success)
+
+
+@pytest.mark.parametrize("gone", ["404 Not Found", "405 Method Not Allowed", "410 Gone"])
+def test_a_moved_endpoint_is_found_by_the_next_refresh(gone: str) -> None:
+    with Peer(b"") as peer:
+        endpoints, issuer = TokenEndpoints(), discoverable(peer)
+        peer.reply = described(peer)
+        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
+        moved = described(peer, token_endpoint=f"http://{peer.address}/new")
+        peer.by_path = {WELL_KNOWN: moved, "/new": http()}
+        peer.reply = http(b"", gone)
+        assert signal(endpoints.refresh(issuer, APP, RT, PATIENT)) is FailureReason.NO_ENDPOINT
+        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
+        assert paths(peer) == [WELL_KNOWN, "/t", "/t", WELL_KNOWN, "/new"]
+
+
+def test_a_request_without_the_scope_needs_no_metadata_of_its_own() -> None:
+    with Peer(b"") as peer:
+        endpoints, issuer = TokenEndpoints(), discoverable(peer, scope="a b")
+        peer.reply = described(peer)
+        for asked in (issuer, replace(issuer, scope=""), issuer):
+            assert isinstance(endpoints.refresh(asked, APP, RT, PATIENT), Success)
+        assert paths(peer) == [WELL_KNOWN, "/t", "/t", "/t"]
+
+
+def introspectable(peer: Peer, **options: Any) -> Issuer:
+    return at_peer(peer, introspection_endpoint=f"http://{peer.address}/introspect", **options)
+
+
+def introspect(
+    issuer: Issuer, client: Client = APP, timeout: float = PATIENT, token: Sensitive = RT
+) -> bool | None:
+    return TokenEndpoints().introspect(issuer, client, token, timeout)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (http(b'{"active":true,"exp":1}'), True),
+        (http(b'{"active":false}'), False),
+        (http(b"\xff"), None),
+        (http(b'{"active":false}')[:-1], None),
+        (http(b'{"active":false}  ')[:-1], None),
+        (http(b'{"active":false}', "503 Busy"), None),
+        (http(b"", "302 Found", "Location: /\r\n"), None),
+        (b"", None),
+    ],
+    ids=range(8),
+)
+def test_only_a_plain_answer_says_whether_a_token_is_active(
+    reply: bytes, *, expected: bool | None
+) -> None:
+    with Peer(reply) as peer:
+        assert introspect(introspectable(peer)) is expected
+        assert paths(peer) == ["/introspect"]
+        assert peer.form() == {"token": [RT.reveal()], "token_type_hint": ["refresh_token"]}
+        assert peer.headers()["authorization"].startswith("Basic ")
+
+
+def test_introspection_has_a_deadline_of_its_own() -> None:
+    with Peer(http(b'{"active":false}' + b" " * 5000), slowly=3) as peer:
+        began = time.monotonic()
+        assert introspect(introspectable(peer), timeout=BRIEF) is None
+        assert time.monotonic() - began < LATE
+
+
+def test_a_public_client_does_not_introspect() -> None:
+    with Peer(http(b'{"active":false}')) as peer:
+        assert introspect(introspectable(peer), PUBLIC) is None
+        assert peer.connections == 0
+
+
+def test_without_an_introspection_endpoint_nothing_is_asked() -> None:
+    with Peer(http(b'{"active":false}')) as peer:
+        assert introspect(at_peer(peer)) is None
+        assert peer.connections == 0
+
+
+def test_the_introspection_endpoint_is_discovered() -> None:
+    with Peer(b"") as peer:
+        endpoint = f"http://{peer.address}/introspect"
+        peer.by_path = {
+            WELL_KNOWN: described(peer, introspection_endpoint=endpoint),
+            "/introspect": http(b'{"active":true}'),
+        }
+        assert introspect(discoverable(peer)) is True
+        assert paths(peer) == [WELL_KNOWN, "/introspect"]
+
+
+def test_a_bad_introspection_endpoint_is_not_asked_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Peer(b"") as peer:
+        peer.reply = described(peer, introspection_endpoint="ftp://127.0.0.1/i")
+        endpoints, issuer = TokenEndpoints(), discoverable(peer)
+        assert endpoints.introspect(issuer, APP, RT, PATIENT) is None
+        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
+        assert paths(peer) == [WELL_KNOWN, "/t"]
+    assert "metadata of issuer meta: its introspection_endpoint must be" in caplog.text
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_introspection_on_another_host_needs_to_be_listed(*, listed: bool) -> None:
+    with Peer(http(b'{"active":true}')) as peer:
+        elsewhere = f"http://{peer.address.replace('127.0.0.1', 'localhost')}/i"
+        peer.by_path = {WELL_KNOWN: described(peer, introspection_endpoint=elsewhere)}
+        issuer = discoverable(peer, endpoint_hosts=("localhost",) if listed else ())
+        assert introspect(issuer) is (True if listed else None)
+        assert paths(peer) == [WELL_KNOWN, *(["/i"] if listed else [])]
+
+
+def test_introspection_of_a_dead_issuer_says_nothing() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    assert introspect(Issuer("x", issuer=url, internal=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("replies", "alive"),
+    [
+        ({WELL_KNOWN: http(b"{}")}, True),
+        ({WELL_KNOWN: http(b"", "500 Oops"), "/t": http(b"", "405 No")}, True),
+        ({WELL_KNOWN: http(b"", "500 Oops"), "/t": http(b"", "502 Bad Gateway")}, False),
+        ({WELL_KNOWN: b""}, False),
+    ],
+    ids=["unfit metadata", "no metadata, but an endpoint", "a gateway before nobody", "silence"],
+)
+def test_a_probe_looks_for_a_sign_of_life(replies: Mapping[str, bytes], *, alive: bool) -> None:
+    with Peer(b"") as peer:
+        endpoints, issuer = TokenEndpoints(), discoverable(peer)
+        peer.reply = described(peer)
+        assert endpoints.probe(issuer)
+        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
+        peer.requests.clear()
+        peer.reply, peer.by_path = b"", dict(replies)
+        assert endpoints.probe(issuer) is alive
+        assert RT.reveal() not in "".join(peer.requests)
+        assert all(request.startswith("GET ") for request in peer.requests)
+
+
+def test_a_probe_of_a_configured_endpoint_asks_that() -> None:
+    with Peer(http(b"", "405 Method Not Allowed")) as peer:
+        assert TokenEndpoints().probe(at_peer(peer))
+        assert [request.split(" ", 2)[:2] for request in peer.requests] == [["GET", "/token"]]
+    assert not TokenEndpoints().probe(at_peer(peer))
+
+
+def test_a_server_whose_certificate_is_not_trusted_is_alive(tmp_path: Path) -> None:
+    _, context = certificate(tmp_path)
+    with Peer(http(), tls=context) as peer:
+        assert TokenEndpoints().probe(at_peer(peer, "https"))
