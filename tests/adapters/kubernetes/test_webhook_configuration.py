@@ -1,7 +1,6 @@
 """What a MutatingWebhookConfiguration may hold; what a real one does is in tests/cluster."""
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,10 @@ import pytest
 
 from csidriver.adapters.kubernetes import KubernetesClient, WebhookConfiguration, from_kubeconfig
 from csidriver.errors import StoreConflict, StoreRefused, StoreUnavailable
-from tests.adapters.scripted import Says, Scripted
-from tests.adapters.test_kubernetes import QUICK, config, status
+from tests.adapters.kubernetes.requests import QUICK, config, status
+from tests.adapters.kubernetes.scripted import Says, Scripted
 
 PATH = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/ours"
-
-
-@pytest.fixture
-def api() -> Iterator[Scripted]:
-    with Scripted() as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,0 +1,24 @@
+"""A store in an empty folder, and files written by hand into it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from csidriver.adapters.directory import DirectoryStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    return DirectoryStore(tmp_path, poll=0.005)
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[..., Path]:
+    def put(content: str | bytes, file: str = "secret.x.yaml", namespace: str = "ns") -> Path:
+        path = tmp_path / namespace / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return put

@@ -1,0 +1,50 @@
+"""A scripted API server, a client and a store of it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from csidriver.adapters.kubernetes import (
+    KubernetesClient,
+    KubernetesStore,
+    from_kubeconfig,
+)
+from tests.adapters.kubernetes.requests import QUICK, config
+from tests.adapters.kubernetes.scripted import Scripted
+from tests.adapters.kubernetes.watching import Following, World
+
+
+@pytest.fixture
+def api() -> Iterator[Scripted]:
+    with Scripted() as running:
+        yield running
+
+
+@pytest.fixture
+def client(api: Scripted, tmp_path: Path) -> KubernetesClient:
+    return KubernetesClient(from_kubeconfig(config(tmp_path, api.url)), QUICK)
+
+
+@pytest.fixture
+def store(client: KubernetesClient) -> KubernetesStore:
+    return KubernetesStore(client)
+
+
+@pytest.fixture
+def world(api: Scripted) -> World:
+    return World(api)
+
+
+@pytest.fixture
+def following(world: World, store: KubernetesStore) -> Iterator[Callable[[], Following]]:
+    started: list[Following] = []
+
+    def start(from_store: KubernetesStore = store) -> Following:
+        started.append(Following(from_store))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end()
+    assert world.api.asked

@@ -1,0 +1,81 @@
+import pytest
+
+from csidriver.adapters.kubernetes import (
+    KubernetesStore,
+)
+from csidriver.adapters.kubernetes.json_stream import MAX_OBJECT_BYTES
+from csidriver.errors import (
+    StoreConflict,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
+from tests.adapters.exposure import shown
+from tests.adapters.kubernetes.requests import BASE, NEEDLE, PATCH, TOKEN, manifest, status
+from tests.adapters.kubernetes.scripted import Says, Scripted
+
+PATCHES: dict[str, tuple[Says, type[StoreError], str]] = {
+    "changed": (status(409, "Conflict", kind="secrets"), StoreConflict, "changed"),
+    "changed, in other words": (status(409, "Conflict", kind="Secret"), StoreConflict, "changed"),
+    "changed, in no words": (Says(b"", 409), StoreConflict, "changed"),
+    "quota is changing": (status(409, "Conflict", kind="resourcequotas"), StoreUnavailable, "busy"),
+    "gone": (status(404, "NotFound"), StoreConflict, "does not exist"),
+    "no right": (
+        status(403, "Forbidden", "secrets is forbidden: User x cannot patch resource"),
+        StoreRefused,
+        "the right to patch secrets in namespace alice",
+    ),
+    "no quota": (status(403, "Forbidden", "exceeded quota"), StoreRefused, "quota"),
+    "immutable": (status(422, "Invalid"), StoreRefused, "immutable"),
+    "a webhook": (status(400, "", 'admission webhook "x" denied'), StoreRefused, "webhook"),
+    "a webhook with a conflict": (
+        status(409, "Conflict", 'admission webhook "x" denied', kind="secrets"),
+        StoreRefused,
+        "webhook",
+    ),
+    "too large": (status(413), StoreRefused, "413"),
+    "unknown to it": (status(401), StoreRefused, "credentials"),
+    "too many": (status(429, "TooManyRequests"), StoreUnavailable, "429"),
+    "too slow": (status(504, "Timeout"), StoreUnavailable, "504"),
+    "in trouble": (status(500, "InternalError"), StoreUnavailable, "500"),
+    "elsewhere": (Says(b"", 307, {"Location": "/other"}), StoreUnavailable, "307"),
+    "cut": (Says(status=0), StoreUnavailable, "failed"),
+    "no JSON": (Says(f'{{"x": "{NEEDLE}'.encode()), StoreUnavailable, "JSON"),
+    "no object": (Says(b"[1]"), StoreUnavailable, "JSON"),
+    "no Secret": (Says({"metadata": NEEDLE}), StoreUnavailable, "Secret"),
+    "odd data": (Says(manifest() | {"data": [NEEDLE]}), StoreUnavailable, "Secret"),
+    "no version": (Says({"metadata": {"name": "token"}}), StoreUnavailable, "Secret"),
+    "deep": (Says(b"[" * 100_000), StoreUnavailable, "JSON"),
+    "too long": (Says(b'{"x": "' + b"x" * MAX_OBJECT_BYTES + b'"}'), StoreUnavailable, "too long"),
+}
+
+
+@pytest.mark.parametrize(("said", "error", "word"), PATCHES.values(), ids=PATCHES.keys())
+def test_what_becomes_of_a_patch_that_fails(
+    api: Scripted, store: KubernetesStore, said: Says, error: type[StoreError], word: str
+) -> None:
+    api.answering = lambda _: said
+    with pytest.raises(StoreError, match=word) as caught:
+        store.patch_secret(BASE, PATCH)
+    assert type(caught.value) is error
+    assert len(api.asked) == 1, "a write that may have arrived is not repeated by the transport"
+    for secret in (NEEDLE, TOKEN, "bmVlZGxl"):
+        assert secret not in shown(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (status(409, "AlreadyExists", kind="secrets"), StoreConflict),
+        (status(404, "NotFound"), StoreRefused),
+        (status(403, "Forbidden", "being terminated"), StoreRefused),
+        (status(422, "Invalid"), StoreRefused),
+        (status(503), StoreUnavailable),
+    ],
+)
+def test_what_becomes_of_a_create_that_fails(
+    api: Scripted, store: KubernetesStore, said: Says, error: type[StoreError]
+) -> None:
+    api.answering = lambda _: said
+    with pytest.raises(error):
+        store.create_secret(BASE)

@@ -1,0 +1,158 @@
+"""The Kubernetes API as the refresher uses it, against a server that misbehaves when told to.
+
+What a real one does is in tests/contract and tests/cluster.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csidriver.adapters.kubernetes import (
+    KubernetesClient,
+    KubernetesStore,
+    Timeouts,
+    from_kubeconfig,
+)
+from csidriver.adapters.kubernetes.json_stream import MAX_OBJECT_BYTES
+from csidriver.core.annotations import SOURCE_NAME, SOURCE_NAMESPACE
+from csidriver.core.kubernetes.change import SecretChange, TokenObject
+from csidriver.core.names import FIELD_MANAGER
+from csidriver.errors import (
+    StoreUnavailable,
+)
+from tests.adapters.exposure import shown
+from tests.adapters.kubernetes.requests import NEEDLE, REF, config, manifest, source
+from tests.adapters.kubernetes.scripted import PATIENCE, Says, Stream
+from tests.adapters.kubernetes.watching import ALL, GRANTS, Following, World, of_source, told
+
+
+def test_only_metadata_is_asked_for(
+    world: World, following: Callable[[], Following], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    applied = {"kubectl.kubernetes.io/last-applied-configuration": NEEDLE}
+    secret = source()
+    secret["metadata"]["annotations"] |= applied
+    world.items[ALL] = [secret, manifest(name="other", annotations=applied)]
+    seen = following()
+    assert seen.next() == of_source("8")
+    assert seen.next() is None
+    world.api.until(lambda: len([a for a in world.api.asked if a.is_watch]) == 3)
+    assert all("as=PartialObjectMetadata" in a.headers["Accept"] for a in world.api.asked)
+    assert {a.query["allowWatchBookmarks"] for a in world.api.asked if a.is_watch} == {"true"}
+    assert {a.query.get("fieldSelector") for a in world.api.asked} == {
+        "type=oauth2.csi.cern.ch/grant",
+        "type=oauth2.csi.cern.ch/access-token",
+        None,
+    }
+    assert NEEDLE not in caplog.text
+
+
+def test_nothing_is_told_twice_and_the_end_of_the_beginning_once(
+    world: World, following: Callable[[], Following]
+) -> None:
+    stream = Stream()
+    world.items[ALL] = [source("8"), source("9", "other")]
+    world.next(ALL, stream, watch=True)
+    seen = following()
+    assert {seen.next(), seen.next()} == {of_source("8"), of_source("9", "other")}
+    assert seen.next() is None
+    ours = [{"manager": FIELD_MANAGER, "time": "2026-11-23T09:00:00Z"}]
+    stream.tell(
+        told("MODIFIED", source("8")),
+        told("ADDED", manifest("10", name="plain")),
+        told("DELETED", manifest("11", name="plain")),
+        told("MODIFIED", source("12", managedFields=ours)),
+        told("MODIFIED", manifest("13")),
+        told("DELETED", manifest("14")),
+        told("ADDED", source("15")),
+        told("DELETED", source("16")),
+    )
+    assert seen.next() == SecretChange(REF, TokenObject.SOURCE, "12", written_by_driver=True)
+    assert [seen.next() for _ in range(3)] == [of_source(""), of_source("15"), of_source("")]
+
+
+def test_a_grant_is_told_by_its_annotations(
+    world: World, following: Callable[[], Following]
+) -> None:
+    notes = {SOURCE_NAMESPACE: "alice", SOURCE_NAME: "token"}
+    world.items[GRANTS] = [manifest("8", name=REF.grant, annotations=notes)]
+    stream = Stream()
+    world.next(GRANTS, stream, watch=True)
+    seen = following()
+    assert seen.next() == SecretChange(REF, TokenObject.GRANT, "8")
+    assert seen.next() is None
+    stream.tell(told("MODIFIED", manifest("9", name=REF.grant)))
+    assert seen.next() == SecretChange(REF, TokenObject.GRANT, "")
+
+
+@pytest.mark.parametrize("how", ["properly", "by a cut", "in silence"])
+def test_a_watch_that_ends_goes_on_where_it_was(
+    world: World, client: KubernetesClient, tmp_path: Path, how: str
+) -> None:
+    first = Stream(told("ADDED", source("101")), told("BOOKMARK", manifest("150")))
+    last = Stream(told("MODIFIED", source("151")))
+    world.next(ALL, first, last, watch=True)
+    timings = Timeouts(
+        2.0, 2 * PATIENCE, watch=(5, 5), watch_silence=0.2, watch_retry=0.01, poll=0.02
+    )
+    quick = KubernetesClient(from_kubeconfig(config(tmp_path, world.api.url)), timings)
+    seen = Following(KubernetesStore(quick if how == "in silence" else client))
+    try:
+        assert seen.next() is None
+        assert seen.next() == of_source("101")
+        if how != "in silence":
+            (first.end if how == "properly" else first.cut)()
+        assert seen.next() == of_source("151")
+        versions = [asked.query["resourceVersion"] for asked in world.watches(ALL)]
+        assert versions[:2] == ["100", "150"]
+        assert world.count(ALL, watch=False) == 1
+    finally:
+        seen.end()
+
+
+@pytest.mark.parametrize("in_stream", [True, False], ids=["in a stream", "as a status"])
+def test_an_expired_version_leads_to_a_new_list_and_its_differences(
+    world: World, following: Callable[[], Following], *, in_stream: bool
+) -> None:
+    world.items[ALL] = [source("8"), source("9", "gone"), source("10", "same")]
+    expired = {"type": "ERROR", "object": {"code": 410, "message": NEEDLE}}
+    first = Stream()
+    world.next(ALL, first, watch=True)
+    seen = following()
+    assert [seen.next() for _ in range(4)][-1] is None
+    world.items[ALL] = [source("20"), source("10", "same"), source("21", "new")]
+    if in_stream:
+        first.tell(expired)
+    else:
+        world.next(ALL, Says(b"", 410), watch=True)
+        first.end()
+    changes = {seen.next() for _ in range(3)}
+    assert changes == {of_source("20"), of_source("21", "new"), of_source("", "gone")}
+    world.api.until(lambda: world.count(ALL, watch=True) >= 2)
+    assert world.count(ALL, watch=False) == 2
+
+
+GARBAGE = {
+    "no JSON": f"{{{NEEDLE}\n".encode(),
+    "no object": b"[1]\n",
+    "odd object": {"type": "ADDED", "object": NEEDLE},
+    "no version": told("ADDED", {"metadata": {"name": "token"}}),
+    "error": told("ERROR", {"code": 500, "message": NEEDLE}),
+    "odd error": {"type": "ERROR", "object": NEEDLE},
+    "too long": b"x" * (MAX_OBJECT_BYTES + 1),
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE.keys())
+def test_garbage_again_and_again_ends_the_watch(
+    world: World, following: Callable[[], Following], garbage: Any
+) -> None:
+    world.next(ALL, *(Stream(garbage) for _ in range(2)), watch=True)
+    seen = following()
+    seen.join()
+    assert isinstance(seen.error, StoreUnavailable)
+    assert NEEDLE not in shown(seen.error)
