@@ -13,10 +13,7 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.refresh.effects import CreateSecret, Now, PatchSecret, SpoolClear
 from csidriver.core.refresh.login_expiry import next_warning
 from csidriver.core.refresh.mirror import MIRROR_RETRY, store_mirror
-from csidriver.core.refresh.source_annotations import (
-    StatusOverride,
-    hides_failures,
-)
+from csidriver.core.refresh.source_annotations import StatusOverride, hides_failures
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status

@@ -10,11 +10,7 @@ from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.refresh import effects
-from csidriver.core.refresh.grant import (
-    Grant,
-    Intent,
-    without_unsent_attempt,
-)
+from csidriver.core.refresh.grant import Grant, Intent, without_unsent_attempt
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.refresh.token_request import store_outcome
 from csidriver.core.status import Status

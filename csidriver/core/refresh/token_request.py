@@ -12,17 +12,9 @@ from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_response import Success, TokenResponse
 from csidriver.core.refresh import effects, schedule
 from csidriver.core.refresh.commit import commit, store_grant
-from csidriver.core.refresh.grant import (
-    Grant,
-    effective_lifetime,
-    with_intent,
-)
+from csidriver.core.refresh.grant import Grant, effective_lifetime, with_intent
 from csidriver.core.refresh.introspect import check_before_sending
-from csidriver.core.refresh.outcomes import (
-    after_failure,
-    after_success,
-    without_refused_scope,
-)
+from csidriver.core.refresh.outcomes import after_failure, after_success, without_refused_scope
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import DriverError, SpoolFailed

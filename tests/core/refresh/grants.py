@@ -8,13 +8,8 @@ from hypothesis import strategies as st
 
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.refresh.grant import (
-    adopt,
-    with_intent,
-)
-from csidriver.core.refresh.outcomes import (
-    after_success,
-)
+from csidriver.core.refresh.grant import adopt, with_intent
+from csidriver.core.refresh.outcomes import after_success
 from csidriver.core.refresh.source import Client, Source
 from csidriver.core.sensitive import Sensitive
 from tests.core.refresh.virtual_cluster import ISSUER, REF

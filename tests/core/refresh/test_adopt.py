@@ -7,9 +7,7 @@ import pytest
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.change import TokenObject
-from csidriver.core.refresh.effects import (
-    RequestToken,
-)
+from csidriver.core.refresh.effects import RequestToken
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from tests.core.refresh.cluster_checks import (
@@ -29,11 +27,7 @@ from tests.core.refresh.cluster_checks import (
     reasons,
     source,
 )
-from tests.core.refresh.virtual_cluster import (
-    ISSUER,
-    Process,
-    VirtualCluster,
-)
+from tests.core.refresh.virtual_cluster import ISSUER, Process, VirtualCluster
 
 
 class TestUsers:

@@ -12,27 +12,13 @@ from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.commit import Conflict, classify_conflict
-from csidriver.core.refresh.effects import (
-    Effect,
-    RequestToken,
-    SpoolWrite,
-)
-from csidriver.core.refresh.grant import (
-    Grant,
-    adopt,
-    with_intent,
-)
-from csidriver.core.refresh.outcomes import (
-    after_failure,
-    after_success,
-)
+from csidriver.core.refresh.effects import Effect, RequestToken, SpoolWrite
+from csidriver.core.refresh.grant import Grant, adopt, with_intent
+from csidriver.core.refresh.outcomes import after_failure, after_success
 from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from csidriver.errors import (
-    StoreConflict,
-    StoreUnavailable,
-)
+from csidriver.errors import StoreConflict, StoreUnavailable
 from tests.core.refresh.cluster_checks import (
     GRANT,
     LIFE,
@@ -47,22 +33,8 @@ from tests.core.refresh.cluster_checks import (
     mirrored,
     once,
 )
-from tests.core.refresh.grants import (
-    ADOPTED,
-    AFTER,
-    INTENT,
-    ISSUERS,
-    parsed_source,
-    token_document,
-)
-from tests.core.refresh.virtual_cluster import (
-    ISSUER,
-    REF,
-    Crashed,
-    Process,
-    VirtualCluster,
-    answer,
-)
+from tests.core.refresh.grants import ADOPTED, AFTER, INTENT, ISSUERS, parsed_source, token_document
+from tests.core.refresh.virtual_cluster import ISSUER, REF, Crashed, Process, VirtualCluster, answer
 from tests.core.refresh.virtual_cluster import START as NOW
 
 PEER = after_success(

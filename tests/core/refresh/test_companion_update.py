@@ -19,10 +19,7 @@ from tests.core.refresh.cluster_checks import (
     mirrored,
     note,
 )
-from tests.core.refresh.virtual_cluster import (
-    Process,
-    VirtualCluster,
-)
+from tests.core.refresh.virtual_cluster import Process, VirtualCluster
 
 
 class TestMirrorAndCompanion:

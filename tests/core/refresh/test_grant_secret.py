@@ -11,21 +11,13 @@ from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import grant_secret
-from csidriver.core.refresh.grant import (
-    Grant,
-)
+from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.outcomes import after_failure
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
-from tests.core.refresh.cluster_checks import (
-    GRANT,
-)
-from tests.core.refresh.grants import (
-    ADOPTED,
-    AFTER,
-    INTENT,
-)
+from tests.core.refresh.cluster_checks import GRANT
+from tests.core.refresh.grants import ADOPTED, AFTER, INTENT
 from tests.core.refresh.virtual_cluster import ISSUER, REF, Process
 from tests.core.refresh.virtual_cluster import START as NOW
 
@@ -106,3 +98,16 @@ class TestCustody:
 def test_a_grant_secret_says_whose_it_is(running: Process) -> None:
     stored: Secret = running.cluster.secrets[GRANT]
     assert grant_secret.from_secret(stored).ref == REF
+
+
+def test_an_intent_with_an_unknown_key_is_not_read() -> None:
+    """A later release may mean by it that the token was sent."""
+    data = grant_secret.to_data(INTENT)
+    state = json.loads(data["state"].reveal())
+    state["intent"]["later"] = True
+    stored = replace(
+        grant_secret.to_secret(INTENT, "driver"),
+        data=data | {"state": Sensitive(json.dumps(state))},
+    )
+    with pytest.raises(InvalidSecret):
+        grant_secret.from_secret(stored)

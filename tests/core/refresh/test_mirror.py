@@ -9,17 +9,11 @@ from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import effects
-from csidriver.core.refresh.effects import (
-    PatchSecret,
-)
+from csidriver.core.refresh.effects import PatchSecret
 from csidriver.core.refresh.source import Source
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from csidriver.errors import (
-    InvalidSecret,
-    StoreConflict,
-    StoreRefused,
-)
+from csidriver.errors import InvalidSecret, StoreConflict, StoreRefused
 from tests.core.oauth.test_token_document import objects
 from tests.core.refresh.cluster_checks import (
     LIFE,
@@ -33,11 +27,7 @@ from tests.core.refresh.cluster_checks import (
     presented_twice,
     reasons,
 )
-from tests.core.refresh.virtual_cluster import (
-    REF,
-    Process,
-    answer,
-)
+from tests.core.refresh.virtual_cluster import REF, Process, answer
 from tests.core.refresh.virtual_cluster import START as NOW
 
 

@@ -10,11 +10,7 @@ from hypothesis import strategies as st
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import MAX_LIFETIME, UNLIMITED, Issuer
 from csidriver.core.oauth.token_response import Failure
-from csidriver.core.refresh.grant import (
-    Grant,
-    sendable_refresh_token,
-    with_intent,
-)
+from csidriver.core.refresh.grant import Grant, sendable_refresh_token, with_intent
 from csidriver.core.refresh.outcomes import (
     after_failure,
     after_success,

@@ -12,23 +12,13 @@ from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.adopt import sync_from_source
 from csidriver.core.refresh.companion_update import store_companion_and_mirror
-from csidriver.core.refresh.effects import (
-    Effect,
-    PatchSecret,
-    RequestToken,
-    SpoolClear,
-    SpoolWrite,
-)
+from csidriver.core.refresh.effects import Effect, PatchSecret, RequestToken, SpoolClear, SpoolWrite
 from csidriver.core.refresh.messages import UNCERTAIN_TWICE_MESSAGE
 from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from csidriver.errors import (
-    SpoolFailed,
-    StoreConflict,
-    StoreUnavailable,
-)
+from csidriver.errors import SpoolFailed, StoreConflict, StoreUnavailable
 from tests.core.refresh.cluster_checks import (
     COMPANION,
     GRANT,

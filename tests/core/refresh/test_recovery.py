@@ -266,6 +266,13 @@ def test_a_spooled_reply_is_stored_though_the_source_may_not_be_read(
     assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
 
+def test_without_a_grant_nothing_is_recovered(process: Process) -> None:
+    writes, process.cluster.before = process.cluster.writes, hide_source
+    with pytest.raises(StoreRefused):
+        process.reconcile()
+    assert process.cluster.writes == writes
+
+
 def test_a_spooled_reply_of_another_issuer_stays_there(running: Process) -> None:
     cluster = running.cluster
     die_with_a_reply(running)
