@@ -8,7 +8,7 @@ from tests.cluster.controlplane import ControlPlane
 
 @pytest.fixture(scope="session")
 def fragile_plane() -> Iterator[ControlPlane]:
-    """Another one, for tests that stop it; they leave it running, as it was."""
+    """A second control plane for tests that stop it; they must start it again."""
     with contextlib.closing(ControlPlane()) as plane:
         plane.start()
         yield plane

@@ -1,4 +1,4 @@
-"""A real kube-apiserver with its etcd, in a folder, on loopback; nothing else of a cluster."""
+"""A real kube-apiserver with its etcd on loopback; no other part of a cluster."""
 
 import json
 import os
@@ -28,10 +28,10 @@ _PORTS = range(20000, 30000)
 
 
 class ControlPlane:
-    """`start` and `stop` it, or only its API server; `close` leaves nothing.
+    """kube-apiserver and etcd; `close` stops both and removes all files.
 
-    `flags` are further flags of kube-apiserver, from its next start on. `address` is where it
-    serves, `users` have groups and a kubeconfig each, and all lies in a new folder of `folder`.
+    `flags` are further flags of kube-apiserver at its next start. `address` is where it serves.
+    `users` are names with their group; each gets a kubeconfig. All files are below `folder`.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class ControlPlane:
 
     @property
     def server(self) -> str:
-        """The API server's address."""
+        """The URL of the API server."""
         return f"https://{self.address}:{self.port}"
 
     def kubeconfig_of(self, user: str) -> Path:
-        """The kubeconfig of one of the users."""
+        """Return the kubeconfig of a user."""
         return self.root / f"{user.replace(':', '-')}.kubeconfig"
 
     @property
     def authorization(self) -> str:
-        """The administrator's header of that name."""
+        """The Authorization header of the administrator."""
         return f"Bearer {_token('admin')}"
 
     def start(self) -> None:
@@ -107,7 +107,7 @@ class ControlPlane:
             "--service-cluster-ip-range=10.0.0.0/24",
             "--authorization-mode=Node,RBAC",
             "--endpoint-reconciler-type=none",
-            # Without it a stop waits a minute for those who watch over HTTP/1.1.
+            # Without this flag a stop waits a minute for watches over HTTP/1.1.
             "--shutdown-watch-termination-grace-period=1s",
             *self.flags,
         )
@@ -120,11 +120,11 @@ class ControlPlane:
             pause.wait(0.05)
 
     def stop_api_server(self, *, kill: bool = False) -> None:
-        """Stop the API server, or kill it; what is stored stays."""
+        """Stop or kill the API server; etcd keeps the objects."""
         self.end("kube-apiserver", kill=kill)
 
     def compact(self) -> None:
-        """Have etcd forget what was before now, as it does every five minutes."""
+        """Let etcd drop old revisions, as the API server does every five minutes."""
         version = self.api("GET", "/api/v1/secrets?limit=1")["metadata"]["resourceVersion"]
         order = json.dumps({"revision": version, "physical": True})
         with urllib3.PoolManager() as pool:
@@ -138,13 +138,13 @@ class ControlPlane:
         shutil.rmtree(self.root)
 
     def kubectl(self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None) -> str:
-        """Run kubectl as administrator, or with another kubeconfig; what it printed."""
+        """Run kubectl as administrator, or with another kubeconfig; return its output."""
         return self.admin.run(*arguments, stdin=stdin, kubeconfig=kubeconfig)
 
     def try_kubectl(
         self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """The same, whatever comes of it."""
+        """Run kubectl; return the result, also of a failure."""
         return self.admin.attempt(*arguments, stdin=stdin, kubeconfig=kubeconfig)
 
     def apply(self, *manifests: Path) -> None:
@@ -152,20 +152,20 @@ class ControlPlane:
         self.kubectl("apply", *(f"--filename={path}" for path in manifests))
 
     def install(self, *kinds: str) -> None:
-        """Apply what `deploy/install.yaml` has of some kinds, namespaces and rights by default."""
+        """Apply the objects of some kinds of `deploy/install.yaml`, by default rights."""
         items = manifests(*(kinds or RIGHTS))
         content = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
         self.kubectl("apply", "--filename=-", stdin=content)
 
     def service_account(self, namespace: str, name: str) -> Path:
-        """A kubeconfig with a fresh token of a ServiceAccount."""
+        """Return a kubeconfig with a new token of a ServiceAccount."""
         token = self.kubectl("create", "token", name, f"--namespace={namespace}").strip()
         path = self.root / f"{namespace}.{name}.kubeconfig"
         write_kubeconfig(path, self.server, self.ca, token)
         return path
 
     def api(self, method: str, path: str, body: Any = None, content_type: str = "") -> Any:
-        """One request as administrator; the JSON of the answer, whatever its status."""
+        """Send one request as administrator; return the JSON of any response."""
         headers = {"Authorization": self.authorization}
         headers["Content-Type"] = content_type or "application/json"
         with urllib3.PoolManager(ca_certs=str(self.ca)) as pool:
@@ -173,16 +173,16 @@ class ControlPlane:
             return pool.request(method, self.server + path, body=payload, headers=headers).json()
 
     def log(self, name: str) -> str:
-        """The end of a program's log."""
+        """Return the end of a program's log."""
         return (self.root / f"{name}.log").read_text(errors="replace")[-4000:]
 
     def pid(self, name: str) -> int:
-        """The process id of a running program."""
+        """Return the process id of a running program."""
         return self._processes[name].pid
 
     def run(self, name: str, *flags: str) -> None:
         """Start a program of the control plane; `close` ends it."""
-        # A test run that is killed takes its servers along.
+        # A killed test run must not leave its servers behind.
         command = ["setpriv", "--pdeathsig", "KILL", str(program(name)), *flags]
         with (self.root / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(  # noqa: S603 - a program of ours
@@ -190,7 +190,7 @@ class ControlPlane:
             )
 
     def end(self, name: str, *, kill: bool) -> None:
-        """End a program, or kill it; harmless if it does not run."""
+        """Stop or kill a program; harmless if it does not run."""
         process = self._processes.pop(name, None)
         if process is None:
             return

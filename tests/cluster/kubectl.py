@@ -1,4 +1,4 @@
-"""kubectl as a user of some kubeconfig."""
+"""kubectl with a kubeconfig."""
 
 import json
 import subprocess
@@ -8,14 +8,14 @@ from tools.programs import program
 
 
 class Kubectl:
-    """Runs kubectl with a kubeconfig; `cache` is a folder for what it keeps."""
+    """Runs kubectl with a kubeconfig; `cache` is its cache folder."""
 
     def __init__(self, kubeconfig: Path, cache: Path) -> None:
         self.kubeconfig = kubeconfig
         self._cache = cache
 
     def run(self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None) -> str:
-        """Run kubectl, maybe with another kubeconfig; what it printed."""
+        """Run kubectl; return its output."""
         done = self.attempt(*arguments, stdin=stdin, kubeconfig=kubeconfig)
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done.stdout
@@ -23,7 +23,7 @@ class Kubectl:
     def attempt(
         self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """The same, whatever comes of it."""
+        """Run kubectl; return the result, also of a failure."""
         return subprocess.run(  # noqa: S603 - a program of ours
             self.command(*arguments, kubeconfig=kubeconfig),
             input=stdin,
@@ -33,7 +33,7 @@ class Kubectl:
         )
 
     def command(self, *arguments: str, kubeconfig: Path | None = None) -> list[str]:
-        """The command, for those who want to run it themselves."""
+        """Return the command."""
         flags = [f"--kubeconfig={kubeconfig or self.kubeconfig}", f"--cache-dir={self._cache}"]
         return [str(program("kubectl")), *flags, *arguments]
 

@@ -49,7 +49,7 @@ class Cluster:
         return self.machine
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        """Run kubectl; what it printed."""
+        """Run kubectl; return its output."""
         return self.admin.run(*arguments, stdin=stdin)
 
     def get(self, *arguments: str) -> Any:
@@ -73,7 +73,7 @@ class Cluster:
             )
 
     def helm(self, *arguments: str) -> str:
-        """Run helm; what it printed."""
+        """Run helm; return its output."""
         with tempfile.TemporaryDirectory() as folder:
             helm_folders = {f"HELM_{name}_HOME": folder for name in ("CACHE", "CONFIG", "DATA")}
             environment = os.environ | helm_folders | {"KUBECONFIG": str(self.admin.kubeconfig)}

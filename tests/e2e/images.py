@@ -33,12 +33,12 @@ ENTRYPOINT ["/bin/busybox", "sleep", "2147483647"]
 
 
 def stand_ins() -> list[Path]:
-    """Archives of the images that others make."""
+    """Return archives that stand in for images of others."""
     return [_stand_in(name, recipe) for name, recipe in _STAND_INS.items()]
 
 
 def build_image(name: str, folder: Path) -> Path:
-    """An archive of the project's image in `folder`, newly built."""
+    """Build the project's image; return its archive in `folder`."""
     base = os.environ.get("BASE_IMAGE") or image.LOCAL
     return image.make(name, base, folder / "image.tar", BoxedBuildah())
 

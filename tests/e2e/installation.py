@@ -10,7 +10,7 @@ _NAMESPACE = "--namespace=oauth2-csi"
 
 
 def install(cluster: Cluster, values: str) -> None:
-    """Install the chart with values, `key=JSON`, and wait until all its pods are ready."""
+    """Install the chart with values, `key=JSON`; wait until all its pods are ready."""
     cluster.apply(
         {
             "apiVersion": "v1",

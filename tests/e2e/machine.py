@@ -34,12 +34,12 @@ class Machine:
         self._lock = _lock(self.disk)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, root: Path, seen: Sequence[Path]) -> int:
-        """Start it with the root file system `root` and the folders `seen`; its process 1."""
+    def start(self, root: Path, shared: Sequence[Path]) -> int:
+        """Start it with the root file system `root` and these folders; return its process 1."""
         self.memory.mkdir()
         for controller in _controllers():
             (controller / self.name).mkdir()
-        pairs = [str(path) for path in (self.memory, self.disk, *seen) for _ in range(2)]
+        pairs = [str(path) for path in (self.memory, self.disk, *shared) for _ in range(2)]
         for place in ("/var/lib/containerd", "/var/lib/kubelet"):
             # Not on an overlay: containerd makes overlays in there, and kubelet measures it.
             folder = self.disk / Path(place).name
@@ -66,7 +66,7 @@ class Machine:
             self._process.wait()
 
     def close(self) -> None:
-        """The same, and remove its cgroups and folders."""
+        """Stop it, and remove its cgroups and folders."""
         self.stop()
         _remove(self.name)
         os.close(self._lock)
@@ -74,7 +74,7 @@ class Machine:
 
 @contextlib.contextmanager
 def temporary_machine() -> Iterator[Machine]:
-    """A machine; it is closed whatever happens, and not interrupted in that."""
+    """Give a machine; close it in any case, without interruption."""
     remove_leftovers()
     machine = Machine()
     try:
@@ -92,7 +92,7 @@ def inside(first: int, command: Sequence[str]) -> list[str]:
 
 
 def remove_leftovers() -> None:
-    """Remove what a run left that was killed."""
+    """Remove the leftovers of killed runs."""
     for folder in _DISK.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             lock = _lock(folder)
@@ -101,7 +101,7 @@ def remove_leftovers() -> None:
 
 
 def _first(parent: int) -> int | None:
-    """Process 1, once it is what it is to be."""
+    """Return process 1 once it runs its program."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
     if children and Path(f"/proc/{children[0]}/comm").read_text(encoding="ascii") == "tini\n":
         return int(children[0])
@@ -109,7 +109,7 @@ def _first(parent: int) -> int | None:
 
 
 def _lock(folder: Path) -> int:
-    """Held as long as the folder is in use. Raises BlockingIOError if it is."""
+    """Lock a folder that is in use, or raise BlockingIOError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

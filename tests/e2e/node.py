@@ -42,7 +42,7 @@ class Node:
 
     @property
     def address(self) -> str:
-        """Where pods reach what listens on the machine."""
+        """The address at which pods reach servers of the machine."""
         return ADDRESS
 
     def prepare(self) -> None:
@@ -116,7 +116,7 @@ class Node:
         return killed
 
     def path(self, path: str) -> Path:
-        """A path of the node, as this process sees it."""
+        """Return a path of the node, as this process sees it."""
         return Path("/proc/1/root" + path)
 
     def mountinfo(self) -> str:
@@ -124,17 +124,17 @@ class Node:
         return Path("/proc/1/mountinfo").read_text(encoding="utf-8")
 
     def mounts(self, part: str) -> list[Mount]:
-        """Those whose target has `part` in its path."""
+        """Return the mounts whose target has `part` in its path."""
         return [mount for mount in parse(self.mountinfo().splitlines()) if part in mount.target]
 
     def run(self, *command: str) -> str:
-        """Run a command in the node's root file system; what it printed."""
+        """Run a command in the node's root file system; return its output."""
         done = self.try_run(*command)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
 
     def try_run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """The same, whatever comes of it."""
+        """Run a command; return the result, also of a failure."""
         return subprocess.run(  # noqa: S603 - commands of tests
             [*_ENTER, *command], env=_environment(), capture_output=True, text=True, check=False
         )

@@ -24,11 +24,11 @@ class Reader:
         return tally_of(self.log())
 
     def log(self) -> list[str]:
-        """The end of its log."""
+        """Return the end of the log."""
         return self.user.kubectl("logs", self.name, "--tail=3").splitlines()
 
     def last_change(self) -> float:
-        """When it first read the token that it reads now, in epoch seconds."""
+        """Return the time of the first read of the current token, in epoch seconds."""
         return float(self.tally()["first_reads"][-1][1])
 
     def has_only_read_valid_tokens(self) -> bool:
@@ -44,7 +44,7 @@ def is_clean(tally: dict[str, Any]) -> bool:
 
 
 def tally_of(lines: list[str]) -> dict[str, Any]:
-    """The last tally of a log."""
+    """Return the last totals of a log."""
     tallies = [found for line in lines if "reads" in (found := json.loads(line))]
     return dict(tallies[-1])
 

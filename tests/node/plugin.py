@@ -1,4 +1,4 @@
-"""A node plugin in a thread, with real sockets, mounts and leases, and the node around it."""
+"""A node with a plugin in a thread, with real sockets, mounts and leases."""
 
 import shutil
 import tempfile
@@ -64,7 +64,7 @@ def companion(access: AccessToken | None, generation: int = 1, **changes: Any) -
 
 
 class ShiftedClock:
-    """The machine's clock, `ahead` seconds later."""
+    """The machine's clock plus `ahead` seconds."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -77,7 +77,7 @@ class ShiftedClock:
 
 
 class Node:
-    """`start` and `stop` a plugin as often as you like; `close` leaves nothing."""
+    """`start` and `stop` a plugin any number of times; `close` removes everything."""
 
     def __init__(self) -> None:
         # Short: a unix socket's path has at most 107 bytes.
@@ -130,7 +130,7 @@ class Node:
         self.join()
 
     def join(self) -> None:
-        """Wait until the plugin has ended; raises what it raised."""
+        """Wait until the plugin has ended; raise its exception."""
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.join(TIMEOUT)
@@ -160,7 +160,7 @@ class Node:
         self.call("NodePublishVolume", request)
 
     def publish_async(self, request: Any) -> Any:
-        """A publish that runs; the future of its reply."""
+        """Start a publish; return the future of its response."""
         return csi_pb2_grpc.NodeStub(self._channel).NodePublishVolume.future(request, timeout=30)
 
     def refused(self, request: Any) -> tuple[grpc.StatusCode, str]:
@@ -187,7 +187,7 @@ class Node:
     def request(
         self, volume: str = "v1", attributes: Mapping[str, str] | None = None, group: str = ""
     ) -> Any:
-        """What kubelet sends, and the folder it makes before."""
+        """Return kubelet's request, and make the folder that kubelet makes before."""
         self.target(volume).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         context = {
             "secretName": SOURCE.name,
@@ -212,7 +212,7 @@ class Node:
         )
 
     def write_companion(self, new: Companion, ref: SourceRef = SOURCE) -> None:
-        """Write a companion, as the refresher does, under the name that belongs to `ref`."""
+        """Write a companion as the refresher does, under the name for `ref`."""
         old = self.store.get_secret(TOKENS, ref.companion)
         if old is None:
             annotations, data = new.annotations(), new.data()
@@ -230,11 +230,11 @@ class Node:
             self.store.patch_secret(old, SecretPatch(new.annotations(), {**removed, **new.data()}))
 
     def write_token(self, value: str, generation: int = 1, **token_changes: float) -> None:
-        """Have the refresher bring a new token."""
+        """Write a companion with a new token."""
         self.write_companion(companion(token(value, **token_changes), generation))
 
     def break_store(self) -> None:
-        """From now on every look at the store fails."""
+        """Let every request to the store fail."""
         if self.store_root.exists():
             self.store_root.rename(self.root / "away")
         self.store_root.write_bytes(b"no folder")
@@ -251,7 +251,7 @@ class Node:
         return self.registry.get_sample_value(name, labels) or 0.0
 
     def nothing_left(self, volume: str = "v1") -> bool:
-        """No folder, no mount, no watch."""
+        """Return True without a folder, a mount or a watch."""
         return not (
             self.target(volume).exists()
             or self.folder(volume).exists()
