@@ -25,7 +25,6 @@ CLEANUP = "node cleanup"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand and return its exit status."""
     parser = _parser()
     args = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     run: Callable[[argparse.Namespace], int] = args.run

@@ -39,7 +39,6 @@ class NodeFolders:
 
     @property
     def plugin_dir(self) -> Path:
-        """The driver's folder among kubelet's plugins."""
         return self.kubelet_dir / "plugins" / DRIVER_NAME
 
     @property
@@ -49,7 +48,6 @@ class NodeFolders:
 
     @property
     def socket(self) -> Path:
-        """The socket of the CSI services."""
         return self.plugin_dir / "csi.sock"
 
     @property

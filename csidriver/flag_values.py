@@ -19,7 +19,6 @@ def address(text: str) -> tuple[str, int]:
 
 
 def seconds(text: str) -> float:
-    """Read a positive number of seconds."""
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or float(text) <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
     return float(text)
@@ -34,21 +33,18 @@ def size(text: str) -> int:
 
 
 def namespace(text: str) -> str:
-    """Read the name of a Kubernetes namespace."""
     if not is_dns1123_label(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a valid namespace name")
     return text
 
 
 def object_name(text: str) -> str:
-    """Read the name of a Kubernetes object."""
     if not is_dns1123_subdomain(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a valid object name")
     return text
 
 
 def service_or_host(text: str) -> str:
-    """Read the name of a Service, a host name or an IP address."""
     if not is_dns1123_subdomain(text) and not _is_ip_address(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a Service, a host name or an address")
     return text

@@ -48,7 +48,6 @@ def add_common(parser: argparse.ArgumentParser, listen: str) -> None:
 
 
 def common_settings(args: argparse.Namespace) -> config.CommonSettings:
-    """Return the values of `add_common`'s flags."""
     return config.CommonSettings(
         store=args.store,
         kubeconfig=args.kubeconfig,
@@ -61,7 +60,6 @@ def common_settings(args: argparse.Namespace) -> config.CommonSettings:
 
 
 def add_node(parser: argparse.ArgumentParser, environment: Mapping[str, str], host: str) -> None:
-    """Add the flags of the node role."""
     _add_folders(parser)
     parser.add_argument("--node-id", default=environment.get("NODE_NAME") or host)
     parser.add_argument(
@@ -77,7 +75,6 @@ def add_node(parser: argparse.ArgumentParser, environment: Mapping[str, str], ho
 
 
 def node_settings(args: argparse.Namespace) -> config.NodeSettings:
-    """Return the values of `add_node`'s flags."""
     return config.NodeSettings(
         kubelet_dir=args.kubelet_dir,
         node_id=args.node_id,
@@ -91,7 +88,6 @@ def node_settings(args: argparse.Namespace) -> config.NodeSettings:
 
 
 def add_cleanup(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of a cleanup."""
     _add_folders(parser)
     parser.add_argument(
         "--force", action="store_true", help="take volumes away from pods that still have them"
@@ -99,7 +95,6 @@ def add_cleanup(parser: argparse.ArgumentParser) -> None:
 
 
 def cleanup_settings(args: argparse.Namespace) -> config.CleanupSettings:
-    """Return the values of `add_cleanup`'s flags."""
     return config.CleanupSettings(
         kubelet_dir=args.kubelet_dir, view=args.view_dir, force=args.force
     )
@@ -118,7 +113,6 @@ def _add_folders(parser: argparse.ArgumentParser) -> None:
 def add_refresher(
     parser: argparse.ArgumentParser, environment: Mapping[str, str], host: str
 ) -> None:
-    """Add the flags of the refresher role."""
     parser.add_argument(
         "--issuers",
         type=Path,
@@ -168,7 +162,6 @@ def _add_lease(parser: argparse.ArgumentParser) -> None:
 
 
 def refresher_settings(args: argparse.Namespace) -> config.RefresherSettings:
-    """Return the values of `add_refresher`'s flags; raise InvalidSettings if they disagree."""
     return config.RefresherSettings(
         issuers=tuple(args.issuers),
         namespaces=tuple(dict.fromkeys(args.namespace)),
@@ -181,7 +174,6 @@ def refresher_settings(args: argparse.Namespace) -> config.RefresherSettings:
 
 
 def add_webhook(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of the webhook role."""
     parser.add_argument(
         "--webhook-listen",
         type=address,
@@ -213,7 +205,6 @@ def add_webhook(parser: argparse.ArgumentParser) -> None:
 
 
 def webhook_settings(args: argparse.Namespace) -> config.WebhookSettings:
-    """Return the values of `add_webhook`'s flags; raise InvalidSettings if they disagree."""
     certificate, key = args.tls_cert_file, args.tls_key_file
     if (certificate is None) != (key is None):
         raise InvalidSettings("flags", ["--tls-cert-file and --tls-key-file need each other"])
@@ -232,7 +223,6 @@ def _certificate_name(host: str, namespace: str) -> str:
 
 
 def add_demo_issuer(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of the demo's authorization server."""
     parser.add_argument("--listen", type=address, default="127.0.0.1:8080")
     parser.add_argument("--issuer", default="", help="its name, if not the address it listens on")
     parser.add_argument("--seed", action="append", default=[], help="a first refresh token")
@@ -240,7 +230,6 @@ def add_demo_issuer(parser: argparse.ArgumentParser) -> None:
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:
-    """Add the demo's flags."""
     parser.add_argument("--seconds", type=seconds, help="default: until ^C")
     parser.add_argument("--lifetime", type=seconds, default=20.0, help="of access tokens")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")

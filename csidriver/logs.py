@@ -82,7 +82,6 @@ class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
         entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -100,7 +99,6 @@ class TextFormatter(logging.Formatter):
     """Formats a record as text for people, with an error's origin on further lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the lines."""
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
         line = f"{time} {record.levelname:7} {record.name}: {message(record)}"
         info = _error_of(record)

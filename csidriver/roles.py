@@ -49,7 +49,6 @@ Builder = Callable[[argparse.Namespace, CommonSettings, "CollectorRegistry"], Ro
 
 
 def node(args: argparse.Namespace, common: CommonSettings, registry: "CollectorRegistry") -> Role:
-    """Build the CSI node plugin."""
     from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.mounts import Mounts
     from csidriver.node.plugin import NodePlugin
@@ -155,7 +154,6 @@ def _refresher_backend(
 def webhook(
     args: argparse.Namespace, common: CommonSettings, registry: "CollectorRegistry"
 ) -> Role:
-    """Build the admission webhook."""
     from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.x509 import CertificateFactory
     from csidriver.webhook.certificate_files import FileCertificates

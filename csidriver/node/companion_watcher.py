@@ -139,7 +139,6 @@ class CompanionWatcher:
             self._lock.notify_all()
 
     def stop(self) -> None:
-        """End every watch."""
         with self._lock:
             for followed in self._watched.values():
                 followed.stop.set()

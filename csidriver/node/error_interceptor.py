@@ -134,7 +134,6 @@ class ErrorInterceptor(grpc.ServerInterceptor):
 
 
 def _printable(text: str) -> str:
-    """Escape control characters, bidi marks and lone surrogates."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

@@ -92,7 +92,6 @@ class GrpcServer:
 
 
 def _remove_abandoned(folder: Path, index: str) -> None:
-    """Remove drafts of processes that were killed before they renamed them."""
     for path in folder.iterdir():
         match = _DRAFT.fullmatch(path.name)
         if match is None or match[2] != index or not path.is_socket() or path.is_symlink():
@@ -108,7 +107,6 @@ def _is_alive(pid: int) -> bool:
 
 
 def remove_if_ours(path: Path, ours: os.stat_result) -> None:
-    """Remove a socket unless another process has replaced it."""
     try:
         status = path.lstat()
         # The inode alone is not enough: a new file may get the number of a removed one.

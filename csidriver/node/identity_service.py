@@ -14,7 +14,6 @@ class IdentityService(csi_pb2_grpc.IdentityServicer):
     def GetPluginInfo(  # noqa: N802 - the RPC's name
         self, _request: csi_pb2.GetPluginInfoRequest, _context: grpc.ServicerContext
     ) -> csi_pb2.GetPluginInfoResponse:
-        """Return name and version."""
         return csi_pb2.GetPluginInfoResponse(name=DRIVER_NAME, vendor_version=__version__)
 
     def GetPluginCapabilities(  # noqa: N802 - the RPC's name

@@ -52,7 +52,6 @@ class NodeMetrics:
             self._rewrites.labels(outcome.value)
 
     def count_rpc(self, method: str, code: str, seconds: float) -> None:
-        """Count an RPC that ended with a gRPC status code after so many seconds."""
         self._calls.labels(method, code).inc()
         if method == "NodePublishVolume":
             self._publish.observe(seconds)
@@ -88,7 +87,6 @@ class _RemainingCollector(Collector):
         return [self._family()]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the family with a sample for each published volume."""
         family = self._family()
         for record, seconds in self._remaining():
             volume = PurePath(record.target_path).parent.name

@@ -58,14 +58,12 @@ class NodeService(csi_pb2_grpc.NodeServicer):
     def NodePublishVolume(  # noqa: N802 - the RPC's name
         self, request: csi_pb2.NodePublishVolumeRequest, _context: grpc.ServicerContext
     ) -> csi_pb2.NodePublishVolumeResponse:
-        """Mount a volume; see `VolumeManager.publish`."""
         self._volumes.publish(volume_record(request, self._pods))
         return csi_pb2.NodePublishVolumeResponse()
 
     def NodeUnpublishVolume(  # noqa: N802 - the RPC's name
         self, request: csi_pb2.NodeUnpublishVolumeRequest, _context: grpc.ServicerContext
     ) -> csi_pb2.NodeUnpublishVolumeResponse:
-        """Unmount a volume; see `VolumeManager.unpublish`."""
         problems = _path_problems(request.volume_id, request.target_path, self._pods)
         if problems:
             raise InvalidRequest("NodeUnpublishVolume", problems)

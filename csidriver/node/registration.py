@@ -41,7 +41,6 @@ class RegistrationService(registration_pb2_grpc.RegistrationServicer):
     def NotifyRegistrationStatus(  # noqa: N802 - the RPC's name
         self, request: registration_pb2.RegistrationStatus, _context: grpc.ServicerContext
     ) -> registration_pb2.RegistrationStatusResponse:
-        """Receive the result of kubelet's attempt to register the plugin."""
         if request.plugin_registered:
             self.registered = True
             log.info("kubelet has registered the plugin")

@@ -79,7 +79,6 @@ class Rotation:
             self._wake.notify()
 
     def wake(self) -> None:
-        """Let `run` check its stop event."""
         with self._wake:
             self._wake.notify_all()
 

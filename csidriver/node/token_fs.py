@@ -96,7 +96,6 @@ class TokenFilesystem:
         self._unmount_all(self._settings.view)
 
     def folder(self, volume_id: str) -> Path:
-        """Return the folder of a volume's record and data."""
         return self.root / folder_name(volume_id)
 
     def folders(self) -> Iterator[Path]:
@@ -124,7 +123,6 @@ class TokenFilesystem:
         shutil.rmtree(folder, ignore_errors=True)
 
     def bind(self, volume_id: str, target: Path) -> None:
-        """Create a target and mount a volume's data on it."""
         try:
             target.mkdir(mode=0o750, exist_ok=True)
         except OSError as error:
@@ -170,7 +168,6 @@ class TokenFilesystem:
         return {name for mounted_on, name in self._binds() or [] if mounted_on == real_target}
 
     def is_bound_at(self, volume_id: str, target: Path) -> bool:
-        """Return True if this volume's data is mounted on the target."""
         try:
             mounted, data = target.lstat(), (self.folder(volume_id) / DATA_FOLDER).lstat()
         except OSError:

@@ -96,7 +96,6 @@ def create(path: Path, content: bytes, *, uid: int, gid: int, mode: int) -> None
 
 
 def read(path: Path) -> bytes:
-    """Return the content of a token file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:

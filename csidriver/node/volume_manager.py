@@ -82,7 +82,6 @@ class VolumeManager:
             self._watcher.follow(record.source, record.volume_id)
 
     def get(self, volume_id: str) -> Volume | None:
-        """Return a volume, or None if it is not published."""
         with self._lock:
             return self._volumes.get(volume_id)
 

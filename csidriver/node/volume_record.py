@@ -46,7 +46,6 @@ class VolumeRecord:
 
     @property
     def source(self) -> SourceRef:
-        """The Secret whose token the volume holds."""
         return SourceRef(self.namespace, self.attributes.secret_name)
 
     def save(self, folder: Path) -> None:
@@ -72,7 +71,6 @@ class VolumeRecord:
 
     @staticmethod
     def discard(folder: Path) -> None:
-        """Remove a folder's record, if there is one."""
         try:
             (folder / FILE_NAME).unlink(missing_ok=True)
         except OSError as error:
@@ -180,7 +178,6 @@ def _record(values: dict[str, Any]) -> VolumeRecord:
 
 
 def _typed(value: T) -> T:
-    """Raise TypeError unless every field has a value of its declared type."""
     for name, declared in get_type_hints(type(value)).items():
         if not isinstance(getattr(value, name), declared):
             raise TypeError(name)
