@@ -245,8 +245,8 @@ import sys
 from csidriver import cli
 args = cli._parser().parse_args(sys.argv[1:])
 from prometheus_client import CollectorRegistry
-from csidriver import settings
-cli.ROLES[args.roles[0]](args, settings.common_settings(args), CollectorRegistry())
+from csidriver import flags
+cli.ROLES[args.roles[0]](args, flags.common_settings(args), CollectorRegistry())
 print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 

@@ -23,7 +23,7 @@ def node(stopped_node: Node) -> Node:
 
 
 @pytest.fixture(scope="module")
-def standing() -> Iterator[Node]:
+def shared_node() -> Iterator[Node]:
     """One plugin for all requests that must change nothing."""
     node = Node()
     try:

@@ -25,7 +25,7 @@ END = "end"
 
 
 class Scripted:
-    """A backend that says what it is told to say, to the newest watch."""
+    """A backend whose newest watch yields what a test adds."""
 
     def __init__(self) -> None:
         self.words: queue.Queue[Secret | Exception | str | None] = queue.Queue()
@@ -48,17 +48,17 @@ class Scripted:
 
 
 class Watched:
-    """A follower and what it has told, with a clock that stands at `seconds`."""
+    """A watcher and the changes it has reported, with a clock that stands at `seconds`."""
 
     def __init__(self) -> None:
         self.store = Scripted()
-        self.told: list[frozenset[str]] = []
+        self.changes: list[frozenset[str]] = []
         self.seconds = 0.0
         self.pauses: list[int] = []
         self.renewals = 0
         timing = WatchTiming(lambda: self.seconds, self._pause)
-        self.follower = CompanionWatcher(
-            self.store, TOKENS, self.told.append, timing=timing, on_reconnect=self._renew
+        self.watcher = CompanionWatcher(
+            self.store, TOKENS, self.changes.append, timing=timing, on_reconnect=self._renew
         )
 
     def _pause(self, failures: int, _u: float) -> float:
@@ -74,24 +74,24 @@ class Watched:
 
     def say(self, word: Secret | Exception | str | None) -> None:
         """Say it, and wait until it has been received."""
-        before = len(self.told)
+        before = len(self.changes)
         self.store.words.put(word)
-        eventually(lambda: len(self.told) > before, "hearing")
+        eventually(lambda: len(self.changes) > before, "a change")
 
     def value(self) -> str:
-        seen = self.follower.latest(SOURCE).companion
+        seen = self.watcher.latest(SOURCE).companion
         return "" if seen is None or seen.token is None else seen.token.value.reveal()
 
     def error(self) -> Exception | None:
-        return self.follower.latest(SOURCE).error
+        return self.watcher.latest(SOURCE).error
 
 
 @pytest.fixture
 def watched() -> Iterator[Watched]:
     watched = Watched()
-    watched.follower.follow(SOURCE, "v1")
+    watched.watcher.follow(SOURCE, "v1")
     yield watched
-    watched.follower.stop()
+    watched.watcher.stop()
     eventually(lambda: not follow_threads(), "the end of the watch")
 
 
@@ -109,16 +109,16 @@ def secret(value: str, generation: int, uid: str = "uid-1", source: SourceRef = 
 def test_the_companion_is_looked_for_under_its_name(watched: Watched) -> None:
     watched.say(None)
     assert watched.store.asked == [(TOKENS, SOURCE.companion)]
-    assert watched.follower.latest(SOURCE).answered
+    assert watched.watcher.latest(SOURCE).answered
 
 
 def test_every_volume_of_the_source_is_told(watched: Watched) -> None:
-    watched.follower.follow(SOURCE, "v2")
-    watched.follower.follow(SOURCE, "v2")
+    watched.watcher.follow(SOURCE, "v2")
+    watched.watcher.follow(SOURCE, "v2")
     watched.say(secret("at-1", 1))
-    watched.follower.unfollow(SOURCE, "v1")
+    watched.watcher.unfollow(SOURCE, "v1")
     watched.say(secret("at-2", 2))
-    assert watched.told == [{"v1", "v2"}, {"v2"}]
+    assert watched.changes == [{"v1", "v2"}, {"v2"}]
     assert len(watched.store.asked) == 1
 
 
@@ -253,11 +253,11 @@ def test_the_node_counts_watches_that_begin_again(node: Node) -> None:
 
 def test_the_last_volume_ends_the_watch_and_nothing_is_remembered(watched: Watched) -> None:
     watched.say(secret("at-1", 1))
-    watched.follower.unfollow(SOURCE, "v1")
-    watched.follower.unfollow(SOURCE, "v1")
+    watched.watcher.unfollow(SOURCE, "v1")
+    watched.watcher.unfollow(SOURCE, "v1")
     assert watched.value() == ""
     eventually(lambda: not follow_threads(), "the end of the watch")
-    watched.follower.follow(SOURCE, "v1")
+    watched.watcher.follow(SOURCE, "v1")
     assert watched.value() == ""
     watched.say(secret("at-1", 1))
     assert watched.value() == "at-1"
@@ -267,23 +267,23 @@ def test_the_last_volume_ends_the_watch_and_nothing_is_remembered(watched: Watch
 def test_a_wait_ends_when_there_is_nothing_to_wait_for(watched: Watched, how: str) -> None:
     cancel = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(watched.follower.wait, SOURCE, lambda _: False, 10 * TIMEOUT, cancel)
+        waiting = pool.submit(watched.watcher.wait, SOURCE, lambda _: False, 10 * TIMEOUT, cancel)
         watched.say(None)
         assert not waiting.done()
         if how == "cancel":
             cancel.set()
-            watched.follower.wake()
+            watched.watcher.wake()
         elif how == "unfollow":
-            watched.follower.unfollow(SOURCE, "v1")
+            watched.watcher.unfollow(SOURCE, "v1")
         else:
-            watched.follower.stop()
+            watched.watcher.stop()
         assert waiting.result(timeout=TIMEOUT).companion is None
 
 
 def test_a_wait_ends_with_the_first_good_sighting(watched: Watched) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(
-            watched.follower.wait,
+            watched.watcher.wait,
             SOURCE,
             lambda seen: seen.companion is not None and seen.companion.generation == 2,
             10 * TIMEOUT,

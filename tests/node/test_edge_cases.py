@@ -110,9 +110,9 @@ def test_a_mount_of_a_folder_that_is_gone_is_never_called_good(
 
 
 def test_the_longest_wait_leaves_time_to_tell_kubelet_the_reason() -> None:
-    patience = PublishWaitLimiter(10 * PUBLISH_TIMEOUT, 1, ShiftedClock())
+    limiter = PublishWaitLimiter(10 * PUBLISH_TIMEOUT, 1, ShiftedClock())
     for _ in range(10):
-        with patience.allowed_wait("csi-v1") as seconds:
+        with limiter.allowed_wait("csi-v1") as seconds:
             assert 0 < seconds <= PUBLISH_TIMEOUT - 30
 
 

@@ -8,28 +8,28 @@ pytestmark = pytest.mark.mounts
 
 
 @pytest.mark.parametrize("letter", ["x", "\u00e9", "\n", "%", "\u4e2d", "\U000e0001"])
-def test_a_flood_of_problems_still_arrives_as_what_it_is(standing: Node, letter: str) -> None:
+def test_a_flood_of_problems_still_arrives_as_what_it_is(shared_node: Node, letter: str) -> None:
     attributes = {f"{number}{letter * 50}": "x" for number in range(500)}
     attributes |= dict.fromkeys(("mode", "group", "fileName", "minValidity"), letter * 500)
-    code, text = standing.refused(standing.request(attributes=attributes))
+    code, text = shared_node.refused(shared_node.request(attributes=attributes))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "unknown" in text
     assert text.isprintable()
     assert len(text.encode()) < 4096
 
 
-def test_problems_that_have_no_room_are_counted(standing: Node) -> None:
+def test_problems_that_have_no_room_are_counted(shared_node: Node) -> None:
     attributes = {f"{number}" + "\U000e0001" * 100: "x" for number in range(500)}
-    _, text = standing.refused(standing.request(attributes={**attributes, "mode": "7777"}))
+    _, text = shared_node.refused(shared_node.request(attributes={**attributes, "mode": "7777"}))
     named = text.count("is unknown")
     # Eight keys, the number of the other ones, and the mode.
     assert text.endswith(f"; and {10 - named} more problems")
 
 
 def test_what_is_no_message_is_refused_and_does_nothing(
-    standing: Node, caplog: pytest.LogCaptureFixture
+    shared_node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with grpc.insecure_channel(f"unix:{standing.registration}") as channel:
+    with grpc.insecure_channel(f"unix:{shared_node.registration}") as channel:
         for method in (
             "/csi.v1.Node/NodePublishVolume",
             "/csi.v1.Identity/Probe",
@@ -39,4 +39,4 @@ def test_what_is_no_message_is_refused_and_does_nothing(
             code, _ = refused(lambda call=call: call(b"\xff", timeout=5))  # type: ignore[misc]
             assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert [record for record in caplog.records if record.exc_info] == []
-    assert standing.identity().Probe(csi_pb2.ProbeRequest(), timeout=5).ready.value is True
+    assert shared_node.identity().Probe(csi_pb2.ProbeRequest(), timeout=5).ready.value is True

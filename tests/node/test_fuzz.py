@@ -70,7 +70,7 @@ ROOTS = [
 ]
 
 
-class Complaints(logging.Handler):
+class CollectedErrors(logging.Handler):
     """Log records that tell of a bug or of a secret, or forge lines."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class Target:
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.complaints = Complaints()
+        self.errors = CollectedErrors()
         self.outside = node.root / "outside"
         self.outside.mkdir()
         node.request("v1")
@@ -125,13 +125,13 @@ class Target:
         return code
 
     def as_before(self) -> None:
-        assert self.complaints.found == []
+        assert self.errors.found == []
         eventually(lambda: not follow_threads(), "the end of all watches")
         assert self.traces() == self.before
 
 
 @pytest.fixture(scope="module")
-def standing() -> Iterator[Target]:
+def shared_target() -> Iterator[Target]:
     before = own_threads()
     node = Node()
     level = logging.getLogger("csidriver").level
@@ -139,10 +139,10 @@ def standing() -> Iterator[Target]:
         node.start(publish_wait=0.01)
         node.write_token("at-1")
         target = Target(node)
-        logging.getLogger().addHandler(target.complaints)
+        logging.getLogger().addHandler(target.errors)
         logging.getLogger("csidriver").setLevel(logging.DEBUG)
         yield target
-        logging.getLogger().removeHandler(target.complaints)
+        logging.getLogger().removeHandler(target.errors)
     finally:
         logging.getLogger("csidriver").setLevel(level)
         node.close()
@@ -253,53 +253,53 @@ CHANGES: Strategy = st.one_of(
 @settings(FUZZ, max_examples=100)
 @given(st.data())
 @pytest.mark.parametrize("method", METHODS)
-def test_raw_bytes_are_answered(standing: Target, method: str, data: st.DataObject) -> None:
+def test_raw_bytes_are_answered(shared_target: Target, method: str, data: st.DataObject) -> None:
     requests = {
-        PUBLISH: standing.node.request(),
+        PUBLISH: shared_target.node.request(),
         UNPUBLISH: csi_pb2.NodeUnpublishVolumeRequest(
-            volume_id="csi-v1", target_path=str(standing.node.target())
+            volume_id="csi-v1", target_path=str(shared_target.node.target())
         ),
         NOTIFY: registration_pb2.RegistrationStatus(plugin_registered=True, error="none"),
     }
     whole = requests.get(method, METHODS[method]()).SerializeToString(deterministic=True)
     sent = data.draw(st.binary() | damaged(whole))
     assume(not ends_the_plugin(method, sent))
-    if standing.answers(method, sent) is Code.OK:
-        undo(standing, method, sent)
-    standing.as_before()
+    if shared_target.answers(method, sent) is Code.OK:
+        undo(shared_target, method, sent)
+    shared_target.as_before()
 
 
 @settings(FUZZ, max_examples=400)
 @given(st.lists(CHANGES, min_size=1, max_size=4))
-def test_publish_requests_are_answered(standing: Target, changes: list[Change]) -> None:
-    request = standing.node.request()
+def test_publish_requests_are_answered(shared_target: Target, changes: list[Change]) -> None:
+    request = shared_target.node.request()
     for change in changes:
-        change(request, standing.node)
+        change(request, shared_target.node)
     assume(chown_is_possible(request))
     sent = request.SerializeToString()
-    if standing.answers(PUBLISH, sent) is Code.OK:
-        assert len(standing.node.mounts_at(Path(request.target_path))) == 1
-        undo(standing, PUBLISH, sent)
-    standing.as_before()
+    if shared_target.answers(PUBLISH, sent) is Code.OK:
+        assert len(shared_target.node.mounts_at(Path(request.target_path))) == 1
+        undo(shared_target, PUBLISH, sent)
+    shared_target.as_before()
 
 
 @settings(FUZZ, max_examples=200)
 @given(volume_id=TEXTS | st.just("csi-v1"), target_path=PATHS)
 def test_unpublish_requests_are_answered(
-    standing: Target, volume_id: str, target_path: str
+    shared_target: Target, volume_id: str, target_path: str
 ) -> None:
     request = csi_pb2.NodeUnpublishVolumeRequest(
-        volume_id=volume_id, target_path=target_path.replace("<node>", str(standing.node.root))
+        volume_id=volume_id, target_path=target_path.replace("<node>", str(shared_target.node.root))
     )
-    standing.answers(UNPUBLISH, request.SerializeToString())
-    standing.as_before()
+    shared_target.answers(UNPUBLISH, request.SerializeToString())
+    shared_target.as_before()
 
 
 USED = ("v1", "v2", "v3")
 VOLUME = st.sampled_from(USED)
 
 
-class Story(RuleBasedStateMachine):
+class CallSequence(RuleBasedStateMachine):
     """Kubelet, the refresher, an administrator and an attacker, in any order.
 
     `published` has the volumes kubelet was told to be mounted, `value` is the newest token.
@@ -402,7 +402,7 @@ class Story(RuleBasedStateMachine):
         assert names(self.node.token_folder) == folders
         eventually(lambda: self.contents() <= {self.value}, "rotation")
         eventually(lambda: len(follow_threads()) == bool(self.published), "one watch or none")
-        assert self.target.complaints.found == []
+        assert self.target.errors.found == []
 
     def insists(self, request: Any) -> None:
         """Call until it is published: on a loaded machine `publish_wait` may end before a look."""
@@ -425,11 +425,11 @@ class Story(RuleBasedStateMachine):
         assert self.target.traces() == self.before
 
 
-def test_no_order_of_calls_confuses_the_plugin(standing: Target) -> None:
-    class StandingStory(Story):
-        target = standing
+def test_no_order_of_calls_confuses_the_plugin(shared_target: Target) -> None:
+    class CallsToSharedTarget(CallSequence):
+        target = shared_target
 
     steps = settings(FUZZ, max_examples=30, stateful_step_count=30)
-    run_state_machine_as_test(StandingStory, settings=steps)
+    run_state_machine_as_test(CallsToSharedTarget, settings=steps)
     # What the first story has prepared stays.
-    standing.before = standing.traces()
+    shared_target.before = shared_target.traces()

@@ -14,19 +14,19 @@ pytestmark = pytest.mark.mounts
 
 
 @pytest.mark.parametrize("method", ["NodeStageVolume", "NodeGetVolumeStats", "Nonsense"])
-def test_what_is_not_served_is_unimplemented(standing: Node, method: str) -> None:
-    with grpc.insecure_channel(f"unix:{standing.socket}") as channel:
+def test_what_is_not_served_is_unimplemented(shared_node: Node, method: str) -> None:
+    with grpc.insecure_channel(f"unix:{shared_node.socket}") as channel:
         call = channel.unary_unary(f"/csi.v1.Node/{method}")
         code, _ = refused(lambda: call(b"", timeout=5))
     assert code is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_the_sockets_are_for_root_alone(standing: Node) -> None:
-    for path in (standing.socket, standing.registration):
+def test_the_sockets_are_for_root_alone(shared_node: Node) -> None:
+    for path in (shared_node.socket, shared_node.registration):
         mode = path.stat().st_mode
         assert stat.S_ISSOCK(mode)
         assert stat.S_IMODE(mode) & 0o077 == 0
-    assert names(standing.registration.parent) == [standing.registration.name]
+    assert names(shared_node.registration.parent) == [shared_node.registration.name]
 
 
 def test_a_path_too_long_for_a_socket_is_refused_at_start() -> None:

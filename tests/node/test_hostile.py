@@ -30,7 +30,7 @@ MEBIBYTE = 1 << 20
 BIDI = "\u202egnp.exe"
 
 
-class Street:
+class SharedNode:
     """A plugin, and a pod whose volume is being published while something hostile happens."""
 
     def __init__(self, node: Node) -> None:
@@ -68,12 +68,12 @@ class Street:
 
 
 @pytest.fixture(scope="module")
-def street() -> Iterator[Street]:
+def shared() -> Iterator[SharedNode]:
     node = Node()
     try:
         node.start()
         node.write_token("at-1")
-        yield Street(node)
+        yield SharedNode(node)
     finally:
         node.close()
 
@@ -148,25 +148,25 @@ HOSTILE: dict[str, Mutation] = {
 
 @pytest.mark.parametrize("mutate", [pytest.param(m, id=name) for name, m in HOSTILE.items()])
 def test_a_hostile_request_is_refused_while_a_neighbour_is_published(
-    street: Street, caplog: pytest.LogCaptureFixture, mutate: Mutation
+    shared: SharedNode, caplog: pytest.LogCaptureFixture, mutate: Mutation
 ) -> None:
-    request = street.node.request()
-    mutate(request, street.node)
+    request = shared.node.request()
+    mutate(request, shared.node)
 
     def hostile() -> None:
-        code, text = street.node.refused(request)
+        code, text = shared.node.refused(request)
         assert code is Code.INVALID_ARGUMENT
         assert text.isprintable()
         assert len(text.encode()) < 4096
         assert SECRET not in text
 
-    street.meanwhile(hostile)
+    shared.meanwhile(hostile)
     assert all(line.isprintable() and SECRET not in line for line in caplog.messages)
     assert [record for record in caplog.records if record.exc_info] == []
 
 
-def test_a_hostile_request_for_a_mounted_volume_leaves_it_as_it_is(street: Street) -> None:
-    node = street.node
+def test_a_hostile_request_for_a_mounted_volume_leaves_it_as_it_is(shared: SharedNode) -> None:
+    node = shared.node
     node.publish(node.request())
     for mutate in HOSTILE.values():
         request = node.request()
@@ -178,18 +178,18 @@ def test_a_hostile_request_for_a_mounted_volume_leaves_it_as_it_is(street: Stree
     eventually(lambda: not follow_threads(), "the end of all watches")
 
 
-def test_a_request_above_4_mib_is_refused_with_its_size(street: Street) -> None:
-    request = street.node.request(attributes={"template": "x" * (5 * MEBIBYTE)})
+def test_a_request_above_4_mib_is_refused_with_its_size(shared: SharedNode) -> None:
+    request = shared.node.request(attributes={"template": "x" * (5 * MEBIBYTE)})
 
     def hostile() -> None:
-        code, text = street.node.refused(request)
+        code, text = shared.node.refused(request)
         assert code is Code.RESOURCE_EXHAUSTED
         assert "4194304" in text
 
-    street.meanwhile(hostile)
+    shared.meanwhile(hostile)
 
 
-def test_keys_that_only_look_like_those_of_kubelet_change_nothing(street: Street) -> None:
+def test_keys_that_only_look_like_those_of_kubelet_change_nothing(shared: SharedNode) -> None:
     forged = {
         f"{core_names.KUBELET_PREFIX}{key}": value
         for key, value in {
@@ -202,7 +202,7 @@ def test_keys_that_only_look_like_those_of_kubelet_change_nothing(street: Street
             "x" * 1000: "x" * MEBIBYTE,
         }.items()
     }
-    node = street.node
+    node = shared.node
     node.publish(node.request(attributes=forged))
     assert names(node.target()) == ["token"]
     assert node.file().stat().st_mode & 0o777 == 0o400
@@ -211,43 +211,43 @@ def test_keys_that_only_look_like_those_of_kubelet_change_nothing(street: Street
 
 
 @pytest.mark.parametrize("junk", [b"\0" * 70_000, b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n"])
-def test_junk_on_the_sockets_disturbs_nobody(street: Street, junk: bytes) -> None:
+def test_junk_on_the_sockets_disturbs_nobody(shared: SharedNode, junk: bytes) -> None:
     def hostile() -> None:
-        for path in (street.node.socket, street.node.registration):
+        for path in (shared.node.socket, shared.node.registration):
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(str(path))
                 client.sendall(junk)
 
-    street.meanwhile(hostile)
+    shared.meanwhile(hostile)
 
 
 @pytest.mark.parametrize(
     "message", ["\x1b[2J\nall is well", BIDI, "\u4e2d" * 100_000, "\U000e0001%" * 50_000]
 )
 def test_a_hostile_reason_of_the_authorization_server_is_told_tamely(
-    street: Street, caplog: pytest.LogCaptureFixture, message: str
+    shared: SharedNode, caplog: pytest.LogCaptureFixture, message: str
 ) -> None:
-    ref = SourceRef(NAMESPACE, f"refused-{next(street.numbers)}")
-    street.node.write_companion(
+    ref = SourceRef(NAMESPACE, f"refused-{next(shared.numbers)}")
+    shared.node.write_companion(
         companion(None, source=ref, status=Status.NEEDS_REAUTH, message=message), ref
     )
-    request = street.node.request(attributes={"secretName": ref.name})
+    request = shared.node.request(attributes={"secretName": ref.name})
 
     def hostile() -> None:
-        code, text = street.node.refused(request)
+        code, text = shared.node.refused(request)
         assert code is Code.FAILED_PRECONDITION
         assert str(ref) in text
         assert text.isprintable()
         assert len(text.encode()) < 4096
 
-    street.meanwhile(hostile)
+    shared.meanwhile(hostile)
     assert all(line.isprintable() for line in caplog.messages)
 
 
-def test_no_secret_of_a_request_reaches_a_file(street: Street) -> None:
-    request = street.node.request()
+def test_no_secret_of_a_request_reaches_a_file(shared: SharedNode) -> None:
+    request = shared.node.request()
     request.secrets["oauth"] = SECRET
-    street.node.refused(request)
-    for folder in (street.node.kubelet_dir, street.outside):
+    shared.node.refused(request)
+    for folder in (shared.node.kubelet_dir, shared.outside):
         for path in folder.rglob("*"):
             assert not path.is_file() or SECRET.encode() not in path.read_bytes()

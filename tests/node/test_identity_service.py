@@ -6,8 +6,8 @@ from tests.node.plugin import Node
 pytestmark = pytest.mark.mounts
 
 
-def test_identity_tells_name_and_version_and_is_ready(standing: Node) -> None:
-    identity = standing.identity()
+def test_identity_tells_name_and_version_and_is_ready(shared_node: Node) -> None:
+    identity = shared_node.identity()
     info = identity.GetPluginInfo(csi_pb2.GetPluginInfoRequest(), timeout=5)
     assert info.name == "oauth2.csi.cern.ch"
     assert info.vendor_version

@@ -172,18 +172,18 @@ def tree(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(("mutate", "named"), rows(REQUESTS))
 def test_a_bad_publish_is_refused_by_name_and_changes_nothing(
-    standing: Node, mutate: Mutation, named: str
+    shared_node: Node, mutate: Mutation, named: str
 ) -> None:
-    pods = standing.kubelet_dir / "pods"
-    request = standing.request()
-    link_to(pods, standing.root)
+    pods = shared_node.kubelet_dir / "pods"
+    request = shared_node.request()
+    link_to(pods, shared_node.root)
     mutate(request, pods)
-    before = tree(standing.kubelet_dir)
-    code, text = standing.refused(request)
+    before = tree(shared_node.kubelet_dir)
+    code, text = shared_node.refused(request)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert named in text
     assert SECRET not in text
-    assert tree(standing.kubelet_dir) == before
+    assert tree(shared_node.kubelet_dir) == before
     assert not follow_threads()
 
 
@@ -201,41 +201,41 @@ def test_the_request_that_the_table_starts_from_is_fine(node: Node) -> None:
 
 @pytest.mark.parametrize(("mutate", "named"), rows(PLACES))
 def test_a_bad_unpublish_is_refused_by_name_and_changes_nothing(
-    standing: Node, mutate: Mutation, named: str
+    shared_node: Node, mutate: Mutation, named: str
 ) -> None:
-    pods = standing.kubelet_dir / "pods"
-    link_to(pods, standing.root)
+    pods = shared_node.kubelet_dir / "pods"
+    link_to(pods, shared_node.root)
     request = csi_pb2.NodeUnpublishVolumeRequest(
-        volume_id="csi-v1", target_path=str(standing.target())
+        volume_id="csi-v1", target_path=str(shared_node.target())
     )
     mutate(request, pods)
-    before = tree(standing.root)
-    code, text = refused(lambda: standing.call("NodeUnpublishVolume", request))
+    before = tree(shared_node.root)
+    code, text = refused(lambda: shared_node.call("NodeUnpublishVolume", request))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert named in text
-    assert tree(standing.root) == before
+    assert tree(shared_node.root) == before
 
 
-def test_all_problems_of_a_request_are_named_at_once(standing: Node) -> None:
-    request = standing.request(attributes={"mode": "0666", "owner": "me", "secretName": "X"})
+def test_all_problems_of_a_request_are_named_at_once(shared_node: Node) -> None:
+    request = shared_node.request(attributes={"mode": "0666", "owner": "me", "secretName": "X"})
     request.readonly = False
     request.target_path = "/etc"
     request.secrets["oauth"] = SECRET
     del request.volume_context[core_names.EPHEMERAL]
-    code, text = standing.refused(request)
+    code, text = shared_node.refused(request)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     for named in ("mode", "owner", "secretName", "readOnly", "/etc", "nodePublish", "ephemeral"):
         assert named in text
     assert SECRET not in text
 
 
-def test_the_node_is_named_and_has_no_topology_and_no_limit(standing: Node) -> None:
-    reply = standing.call("NodeGetInfo", csi_pb2.NodeGetInfoRequest())
+def test_the_node_is_named_and_has_no_topology_and_no_limit(shared_node: Node) -> None:
+    reply = shared_node.call("NodeGetInfo", csi_pb2.NodeGetInfoRequest())
     assert reply == csi_pb2.NodeGetInfoResponse(node_id="node-1")
 
 
-def test_the_one_node_capability_is_volume_mount_group(standing: Node) -> None:
-    reply = standing.call("NodeGetCapabilities", csi_pb2.NodeGetCapabilitiesRequest())
+def test_the_one_node_capability_is_volume_mount_group(shared_node: Node) -> None:
+    reply = shared_node.call("NodeGetCapabilities", csi_pb2.NodeGetCapabilitiesRequest())
     assert [c.rpc.type for c in reply.capabilities] == [
         csi_pb2.NodeServiceCapability.RPC.VOLUME_MOUNT_GROUP
     ]

@@ -14,7 +14,7 @@ from csidriver.node.publish_wait import (
 from tests.node.plugin import Node
 
 
-class Standing:
+class StoppedClock:
     """A clock that stands at `seconds`."""
 
     def __init__(self) -> None:
@@ -27,11 +27,13 @@ class Standing:
         return self.seconds
 
 
-def waits(patience: PublishWaitLimiter, volume_id: str = "csi-v1", calls: int = 1) -> list[float]:
+def allowed_waits(
+    limiter: PublishWaitLimiter, volume_id: str = "csi-v1", calls: int = 1
+) -> list[float]:
     """How long so many calls, one after the other, may wait."""
     found = []
     for _ in range(calls):
-        with patience.allowed_wait(volume_id) as seconds:
+        with limiter.allowed_wait(volume_id) as seconds:
             found.append(seconds)
     return found
 
@@ -48,26 +50,28 @@ def waits(patience: PublishWaitLimiter, volume_id: str = "csi-v1", calls: int = 
 def test_each_call_waits_twice_as_long_as_the_one_before(
     first: float, expected: list[float]
 ) -> None:
-    assert waits(PublishWaitLimiter(first, 1, Standing()), calls=5) == expected
+    assert allowed_waits(PublishWaitLimiter(first, 1, StoppedClock()), calls=5) == expected
 
 
 def test_calls_without_end_wait_the_longest() -> None:
-    assert waits(PublishWaitLimiter(0.001, 1, Standing()), calls=2000)[-1] == LONGEST_WAIT
+    assert (
+        allowed_waits(PublishWaitLimiter(0.001, 1, StoppedClock()), calls=2000)[-1] == LONGEST_WAIT
+    )
 
 
 def test_volumes_are_counted_apart() -> None:
-    patience = PublishWaitLimiter(1.0, 1, Standing())
-    assert waits(patience, "csi-v1", 3) == [1, 2, 4]
-    assert waits(patience, "csi-v2", 2) == [1, 2]
-    patience.forget("csi-v1")
-    assert waits(patience, "csi-v1") == [1]
-    assert waits(patience, "csi-v2") == [4]
+    limiter = PublishWaitLimiter(1.0, 1, StoppedClock())
+    assert allowed_waits(limiter, "csi-v1", 3) == [1, 2, 4]
+    assert allowed_waits(limiter, "csi-v2", 2) == [1, 2]
+    limiter.forget("csi-v1")
+    assert allowed_waits(limiter, "csi-v1") == [1]
+    assert allowed_waits(limiter, "csi-v2") == [4]
 
 
 def test_a_volume_nobody_has_counted_can_be_forgotten() -> None:
-    patience = PublishWaitLimiter(1.0, 1, Standing())
-    patience.forget("csi-v1")
-    assert waits(patience) == [1]
+    limiter = PublishWaitLimiter(1.0, 1, StoppedClock())
+    limiter.forget("csi-v1")
+    assert allowed_waits(limiter) == [1]
 
 
 @pytest.mark.parametrize(
@@ -78,23 +82,23 @@ def test_a_volume_nobody_has_counted_can_be_forgotten() -> None:
     ],
 )
 def test_a_volume_starts_again_after_ten_idle_minutes(idle: float, expected: float) -> None:
-    clock = Standing()
-    patience = PublishWaitLimiter(1.0, 1, clock)
-    waits(patience, calls=2)
+    clock = StoppedClock()
+    limiter = PublishWaitLimiter(1.0, 1, clock)
+    allowed_waits(limiter, calls=2)
     clock.seconds += idle
-    assert waits(patience) == [expected]
+    assert allowed_waits(limiter) == [expected]
 
 
 def test_every_call_begins_the_ten_minutes_anew() -> None:
-    clock = Standing()
-    patience = PublishWaitLimiter(1.0, 1, clock)
-    waits(patience, "csi-v1")
-    waits(patience, "csi-v2")
+    clock = StoppedClock()
+    limiter = PublishWaitLimiter(1.0, 1, clock)
+    allowed_waits(limiter, "csi-v1")
+    allowed_waits(limiter, "csi-v2")
     clock.seconds += REMEMBERED_FOR - 1
-    waits(patience, "csi-v1")
+    allowed_waits(limiter, "csi-v1")
     clock.seconds += 2
-    assert waits(patience, "csi-v1") == [4]
-    assert waits(patience, "csi-v2") == [1]
+    assert allowed_waits(limiter, "csi-v1") == [4]
+    assert allowed_waits(limiter, "csi-v2") == [1]
 
 
 @pytest.mark.parametrize(
@@ -104,27 +108,27 @@ def test_every_call_begins_the_ten_minutes_anew() -> None:
 def test_of_too_many_volumes_the_one_idle_longest_is_forgotten(
     others: int, expected: float
 ) -> None:
-    patience = PublishWaitLimiter(1.0, 1, Standing())
-    waits(patience, "csi-v1")
+    limiter = PublishWaitLimiter(1.0, 1, StoppedClock())
+    allowed_waits(limiter, "csi-v1")
     for number in range(others):
-        waits(patience, f"csi-other-{number}")
-    assert waits(patience, "csi-v1") == [expected]
+        allowed_waits(limiter, f"csi-other-{number}")
+    assert allowed_waits(limiter, "csi-v1") == [expected]
 
 
 def test_a_call_without_a_free_slot_neither_waits_nor_counts() -> None:
-    patience = PublishWaitLimiter(1.0, 2, Standing())
+    limiter = PublishWaitLimiter(1.0, 2, StoppedClock())
     with ExitStack() as running:
         for volume in ("csi-a", "csi-b"):
-            running.enter_context(patience.allowed_wait(volume))
-        assert waits(patience, calls=3) == [0, 0, 0]
-    assert waits(patience, calls=2) == [1, 2]
+            running.enter_context(limiter.allowed_wait(volume))
+        assert allowed_waits(limiter, calls=3) == [0, 0, 0]
+    assert allowed_waits(limiter, calls=2) == [1, 2]
 
 
 def test_a_slot_is_free_again_after_a_call_that_failed() -> None:
-    patience = PublishWaitLimiter(1.0, 1, Standing())
-    with pytest.raises(RuntimeError), patience.allowed_wait("csi-a"):
+    limiter = PublishWaitLimiter(1.0, 1, StoppedClock())
+    with pytest.raises(RuntimeError), limiter.allowed_wait("csi-a"):
         raise RuntimeError
-    assert waits(patience) == [1]
+    assert allowed_waits(limiter) == [1]
 
 
 def seconds_of(call: Callable[[], object]) -> float:

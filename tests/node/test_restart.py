@@ -153,15 +153,17 @@ def test_a_publish_after_a_half_failed_unpublish_is_a_first_one(published: Node)
     converged(published)
 
 
-@pytest.mark.parametrize("harm", ["no store", "needs login"])
-def test_a_running_pod_keeps_its_file_when_adopting_it_fails(published: Node, harm: str) -> None:
+@pytest.mark.parametrize("obstacle", ["no store", "needs login"])
+def test_a_running_pod_keeps_its_file_when_adopting_it_fails(
+    published: Node, obstacle: str
+) -> None:
     """What an earlier call has done is not undone, whatever this one meets."""
     published.stop()
     (published.folder() / "volume.json").unlink()
     bind = published.root / "bound"
     bind.touch()
     published.mounts.bind(published.file(), bind)
-    if harm == "no store":
+    if obstacle == "no store":
         published.break_store()
     else:
         published.write_companion(companion(None, 2, status=Status.NEEDS_REAUTH))
@@ -173,7 +175,7 @@ def test_a_running_pod_keeps_its_file_when_adopting_it_fails(published: Node, ha
     assert bind.read_bytes() == b"at-1"
     assert published.content() == "at-1"
     assert len(published.mounts_at()) == 1
-    if harm == "no store":
+    if obstacle == "no store":
         published.repair_store()
     published.write_token("at-3", 3)
     published.stop()

@@ -173,7 +173,9 @@ def answers_of(kubelets: list[Kubelet]) -> Counter[str]:
     return sum((kubelet.answers.copy() for kubelet in kubelets), Counter[str]())
 
 
-def rage(node: KillablePlugin, tokens: Tokens, kubelets: list[Kubelet], rng: random.Random) -> None:
+def call_while_killing(
+    node: KillablePlugin, tokens: Tokens, kubelets: list[Kubelet], rng: random.Random
+) -> None:
     """The storm itself; raises what any thread of it raises. A plugin serves in the end."""
     stop = threading.Event()
     with ThreadPoolExecutor(1 + 2 * len(kubelets)) as pool:
@@ -189,7 +191,7 @@ def rage(node: KillablePlugin, tokens: Tokens, kubelets: list[Kubelet], rng: ran
             thread.result(timeout=30)
 
 
-def settle(kubelets: list[Kubelet], rng: random.Random) -> list[str]:
+def finish_all(kubelets: list[Kubelet], rng: random.Random) -> list[str]:
     """Have every pod one way or the other, with one call each; the volumes that are published."""
     wanted = []
     for kubelet in kubelets:
@@ -213,8 +215,8 @@ def test_a_storm_of_kills_leaves_nothing_but_what_is_wanted(fork_server: ForkSer
             Kubelet(node, tokens, [Pod(f"v{k}{pod}") for pod in range(4)], others.pop())
             for k in range(3)
         ]
-        rage(node, tokens, kubelets, rng)
-        wanted = settle(kubelets, rng)
+        call_while_killing(node, tokens, kubelets, rng)
+        wanted = finish_all(kubelets, rng)
         tokens.bring()
         eventually(lambda: {node.content(v) for v in wanted} <= {tokens.newest}, "the rotation")
         node.assert_only_published(*wanted)

@@ -46,20 +46,20 @@ def secret(value: str, generation: int) -> Secret:
 
 def test_of_two_rewrites_at_once_the_newer_token_stays(tmp_path: Path) -> None:
     store, clock = Scripted(), Interrupted()
-    told: list[frozenset[str]] = []
-    follower = CompanionWatcher(store, TOKENS, told.append)
+    changes: list[frozenset[str]] = []
+    watcher = CompanionWatcher(store, TOKENS, changes.append)
     plain = replace(RECORD.attributes, owner=0, group=0)
-    volume = Volume(replace(RECORD, attributes=plain), tmp_path, follower, clock)
+    volume = Volume(replace(RECORD, attributes=plain), tmp_path, watcher, clock)
     volume.file.parent.mkdir()
-    follower.follow(SOURCE, "v1")
+    watcher.follow(SOURCE, "v1")
     try:
         store.words.put(secret("at-1", 1))
-        eventually(lambda: len(told) == 1, "hearing")
+        eventually(lambda: len(changes) == 1, "hearing")
         volume.write_initial(token("at-0"), bound=False)
 
         def newer() -> None:
             store.words.put(secret("at-2", 2))
-            eventually(lambda: len(told) == 2, "hearing")
+            eventually(lambda: len(changes) == 2, "hearing")
             volume.rewrite(leased=True)
 
         clock.happens = interrupt = threading.Thread(target=newer)
@@ -67,7 +67,7 @@ def test_of_two_rewrites_at_once_the_newer_token_stays(tmp_path: Path) -> None:
         interrupt.join(10)
         assert b"at-2" in volume.file.read_bytes()
     finally:
-        follower.stop()
+        watcher.stop()
         eventually(lambda: not follow_threads(), "the end of the watch")
 
 
