@@ -72,7 +72,6 @@ def _node_store(common: CommonSettings) -> "NodeStore":
 def refresher(
     args: argparse.Namespace, common: CommonSettings, registry: "CollectorRegistry"
 ) -> Role:
-    """Build the refresher, which works while it holds the lease."""
     from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.issuer_files import IssuerFiles
     from csidriver.adapters.oauth import TokenEndpoints

@@ -28,7 +28,6 @@ class CertificateFactory:
     """Issues and reads certificates; thread-safe."""
 
     def new_authority(self, now: float, lifetime: float) -> tuple[Certificate, Sensitive]:
-        """Return a self-signed CA certificate and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         # The number is for people: programs distinguish CAs of one name by their keys.
         name = _common_name(f"{_NAME}-ca-{int(now)}")
@@ -51,7 +50,6 @@ class CertificateFactory:
         now: float,
         lifetime: float,
     ) -> tuple[Certificate, Sensitive]:
-        """Return a server's certificate for DNS names and IP addresses, and its key."""
         signer = x509.load_pem_x509_certificate(authority.pem.encode())
         signing_key = _load_key(authority_key)
         if not isinstance(signing_key, ec.EllipticCurvePrivateKey):
@@ -96,7 +94,6 @@ class CertificateFactory:
         return _public_bytes(public) == _public_bytes(known)
 
     def server_context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
-        """Return a TLS context for a server; raises InvalidSettings for a wrong pair."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])

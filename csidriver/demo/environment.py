@@ -77,7 +77,6 @@ class Environment(contextlib.ExitStack):
             self.store.apply(manifest, NAMESPACE)
 
     def wait_until_ready(self) -> None:
-        """Wait for the first refresh of the Secret, or raise DriverError."""
         deadline = time.monotonic() + START_TIMEOUT
         while not self._stop.wait(0.02):
             secret = self.store.get_secret(SOURCE.namespace, SOURCE.name)
@@ -110,7 +109,6 @@ class Environment(contextlib.ExitStack):
         return containers
 
     def check(self) -> None:
-        """Raise DriverError if a process has ended."""
         for role in self.roles:
             role.check()
         for reader in self.readers:
@@ -144,7 +142,6 @@ class Environment(contextlib.ExitStack):
         )
 
     def rows(self) -> list[Row]:
-        """Return a row of the table for each reader that has reported."""
         companion = self._read_companion()
         return [
             {
@@ -190,7 +187,6 @@ class Environment(contextlib.ExitStack):
         return "$(ACCESS_TOKEN)" if data is None else data[core_names.TEMPLATE_KEY]
 
     def _read_companion(self) -> Companion | None:
-        """Return the companion, and record when the refresher wrote its token."""
         secret = self.store.get_secret(core_names.TOKENS_NAMESPACE, SOURCE.companion)
         companion = None if secret is None else Companion.from_secret(secret)
         if companion and companion.token:

@@ -162,7 +162,6 @@ class TokenFamilies:
             self._log.append(Presentation(self._now(), known, token.hash(), outcome, ""))
 
     def presentations(self) -> tuple[Presentation, ...]:
-        """Return all presentations so far, oldest first."""
         with self._lock:
             return tuple(self._log)
 

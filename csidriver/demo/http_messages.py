@@ -36,7 +36,6 @@ class HttpReply:
     body: bytes = field(default=b"", repr=False)
 
     def head(self) -> bytes:
-        """Return status line and header fields as bytes."""
         lines = [f"HTTP/1.1 {self.status} {responses.get(self.status, '')}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         lines += [f"Content-Length: {len(self.body)}", "", ""]

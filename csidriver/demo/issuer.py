@@ -98,7 +98,6 @@ class StrictIssuer:
         return self._families.seed(client_id, refresh_token)
 
     def revoke(self, refresh_token: Sensitive) -> None:
-        """Revoke the token's family, as an administrator would."""
         self._families.revoke(refresh_token)
 
     def presentations(self) -> tuple[Presentation, ...]:

@@ -86,12 +86,10 @@ class ReaderProcess:
         self._thread.start()
 
     def check(self) -> None:
-        """Raise ProcessFailed if the reader has ended."""
         if self._process.poll() is not None:
             raise ProcessFailed(f"the reader of {self.name} could not read its file")
 
     def stop(self) -> None:
-        """Stop the reader and wait for its last report."""
         _stop(self._process)
         self._thread.join()
         for stream in (self._process.stdin, self._process.stdout):

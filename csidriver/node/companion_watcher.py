@@ -104,7 +104,6 @@ class CompanionWatcher:
             self._lock.notify_all()
 
     def latest(self, ref: SourceRef) -> ObservedCompanion:
-        """Return the companion as last seen, without waiting."""
         with self._lock:
             watched = self._watched.get(ref)
             return ObservedCompanion() if watched is None else watched.observed

@@ -41,8 +41,7 @@ class Rewritable(Protocol):
 class RewritableVolumes(Protocol):
     """All volumes of the node."""
 
-    def get(self, volume_id: str) -> Rewritable | None:
-        """Return a volume's file, or None once it is unpublished."""
+    def get(self, volume_id: str) -> Rewritable | None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,20 +27,15 @@ _TMPFS = "tokens"
 class Mounter(Protocol):
     """Mount operations; each raises MountFailed."""
 
-    def table(self) -> list[Mount]:
-        """Return all mounts of this mount namespace, oldest first."""
+    def table(self) -> list[Mount]: ...
 
-    def bind(self, source: Path, target: Path) -> None:
-        """Mount a folder on a second one."""
+    def bind(self, source: Path, target: Path) -> None: ...
 
-    def bind_read_only(self, source: Path, target: Path) -> None:
-        """Mount a folder read-only, in a peer group of its own."""
+    def bind_read_only(self, source: Path, target: Path) -> None: ...
 
-    def mount_tmpfs(self, target: Path, *, size: int, inodes: int, context: str) -> None:
-        """Mount a file system in memory, `size` in bytes."""
+    def mount_tmpfs(self, target: Path, *, size: int, inodes: int, context: str) -> None: ...
 
-    def unmount(self, target: Path) -> bool:
-        """Remove the topmost mount; return False if there is none."""
+    def unmount(self, target: Path) -> bool: ...
 
 
 class TokenFilesystem:
@@ -99,7 +94,6 @@ class TokenFilesystem:
         return self.root / folder_name(volume_id)
 
     def folders(self) -> Iterator[Path]:
-        """Yield the folders of all volumes, complete or not."""
         return (path for path in self.root.iterdir() if path.is_dir())
 
     def create_folder(self, volume_id: str) -> Path:

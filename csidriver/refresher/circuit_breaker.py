@@ -55,7 +55,6 @@ class CircuitBreaker:
         return True
 
     def record_probe(self, now: float, *, alive: bool) -> None:
-        """Note the result of a probe."""
         if self.state is BreakerState.OPEN and self._probing:
             self._probing = False
             if alive:

@@ -134,7 +134,6 @@ class EffectRunner:
         return decision.wait
 
     def release_send_slot(self, _: effects.ReleaseSendSlot) -> None:
-        """Release the slot unused."""
         self._client_refused = False
         self._release_slot()
 

@@ -109,14 +109,12 @@ class IssuerLimits:
         return SlotDecision()
 
     def release(self, client: str) -> None:
-        """Free a slot unused."""
         self.in_flight -= 1
         self._clients[client].in_flight -= 1
 
     def record_outcome(
         self, ref: SourceRef, client: str, outcome: TokenResponse, now: float
     ) -> None:
-        """Free a slot after a request."""
         self.release(client)
         limits = self._clients[client]
         limits.record_outcome(outcome, now)

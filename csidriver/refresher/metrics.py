@@ -79,7 +79,6 @@ class RefresherMetrics:
         self._gauges.snapshot = snapshot
 
     def set_leader(self, leading: bool) -> None:  # noqa: FBT001 - the value of a gauge
-        """Set whether this process works or stands by."""
         self._leader.set(leading)
 
     def token_requested(self, issuer: str, outcome: TokenResponse, seconds: float) -> None:
@@ -89,7 +88,6 @@ class RefresherMetrics:
         self._request_seconds.labels(issuer).observe(seconds)
 
     def introspected(self, issuer: str, active: bool | None) -> None:  # noqa: FBT001 - the answer
-        """Count an introspection of a refresh token."""
         answer = {True: "active", False: "inactive", None: "none"}[active]
         self._introspections.labels(issuer, answer).inc()
 
@@ -106,15 +104,12 @@ class RefresherMetrics:
         self._races.labels("lost").inc()
 
     def race_adopted(self) -> None:
-        """Count tokens of another process that were taken over."""
         self._races.labels("adopted").inc()
 
     def status_changed(self, reason: str) -> None:
-        """Count a new status or warning."""
         self._changes.labels(reason).inc()
 
     def reconcile_failed(self) -> None:
-        """Count a reconciliation that failed and is repeated."""
         self._failed_reconciles.inc()
 
 

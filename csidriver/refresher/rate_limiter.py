@@ -44,7 +44,6 @@ class RateLimiter:
             return limits.acquire(issuer, ref, _client_key(client), now)
 
     def release(self, issuer: Issuer, client: Client) -> None:
-        """Free a slot unused."""
         with self._lock:
             self._limits[issuer.name][1].release(_client_key(client))
 
@@ -72,7 +71,6 @@ class RateLimiter:
             limits.breaker.record_probe(self._now(), alive=alive)
 
     def loads(self) -> list[IssuerLoad]:
-        """Return the load of each server."""
         with self._lock:
             return [
                 IssuerLoad(

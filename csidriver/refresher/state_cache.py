@@ -56,7 +56,6 @@ class StateCache:
             return self._states.get(ref, TokenState(ref))
 
     def peek(self, ref: SourceRef) -> TokenState:
-        """Return the state of a token."""
         with self._lock:
             return self._states.get(ref, TokenState(ref))
 
@@ -99,7 +98,6 @@ class StateCache:
         return {s.ref: s.versions for s in idle if not (s.source_stale or s.grant_stale)}
 
     def refs(self) -> list[SourceRef]:
-        """Return all tokens."""
         with self._lock:
             return list(self._states)
 

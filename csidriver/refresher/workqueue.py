@@ -74,7 +74,6 @@ class WorkQueue(Generic[K]):
         return None
 
     def done(self, key: K) -> None:
-        """Give back a key."""
         with self._lock:
             self._release_worker(key)
             del self._running[key]

@@ -20,8 +20,7 @@ class PublishedBundles(Protocol):
     """The PEM texts of a configuration, one for each of its webhooks."""
 
     @property
-    def bundles(self) -> tuple[str, ...]:
-        """The texts."""
+    def bundles(self) -> tuple[str, ...]: ...
 
 
 class Configuration(Protocol):

@@ -25,14 +25,11 @@ _SERVING, _SERVING_KEY = "tls.crt", "tls.key"
 class SecretStore(Protocol):
     """Secrets of a backend; every method may raise StoreError."""
 
-    def get_secret(self, namespace: str, name: str) -> Secret | None:
-        """Return the Secret, None if it does not exist."""
+    def get_secret(self, namespace: str, name: str) -> Secret | None: ...
 
-    def create_secret(self, secret: Secret) -> Secret:
-        """Store a new Secret; raises StoreConflict if it exists."""
+    def create_secret(self, secret: Secret) -> Secret: ...
 
-    def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret:
-        """Change a Secret; raises StoreConflict if `base` is outdated."""
+    def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret: ...
 
 
 @dataclass(frozen=True, slots=True)

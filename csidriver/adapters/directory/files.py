@@ -33,7 +33,6 @@ class FileTree:
         self._root = root
 
     def namespaces(self) -> list[str]:
-        """Return the names of all namespace folders."""
         with _translated("list namespaces"):
             try:
                 with os.scandir(self._root) as entries:
@@ -90,7 +89,6 @@ class FileTree:
                 _replace(key.file, folder, content)
 
     def unlink(self, key: ObjectKey) -> None:
-        """Remove a file or symlink if it exists."""
         with _translated(f"remove {key.path}"), self._opened(key.namespace) as folder:
             if folder is not None:
                 with suppress(FileNotFoundError):

@@ -43,7 +43,6 @@ class ManifestFiles:
         self._warned: dict[str, str] = {}
 
     def load(self, key: ObjectKey) -> StoredObject | None:
-        """Return the object with this key, None if it does not exist."""
         version = ""
         try:
             found = self.tree.read(key)

@@ -45,7 +45,6 @@ def merge_patch(manifest: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[s
 
 
 def kubectl_apply(stored: Mapping[str, Any] | None, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the result of `kubectl apply`."""
     manifest = _without_server_fields(manifest)
     text = json.dumps(manifest, separators=(",", ":"))
     patch = merge_patch(manifest, {"metadata": {"annotations": {LAST_APPLIED: text}}})

@@ -52,7 +52,6 @@ class PollingWatch:
         return secret
 
     def secrets(self) -> list[Secret]:
-        """Return all Secrets of all namespaces."""
         signatures = dict(self._files())
         for deleted in self._observed.keys() - signatures.keys():
             del self._observed[deleted]

@@ -37,7 +37,6 @@ class DirectoryStore:
         self._namespaces = namespaces or Namespaces()
 
     def get_secret(self, namespace: str, name: str) -> Secret | None:
-        """Return the Secret, None if it does not exist."""
         stored = self._manifests.load(ObjectKey.of(namespace, "Secret", name))
         return None if stored is None else stored.secret
 
@@ -66,14 +65,12 @@ class DirectoryStore:
             return self._put(stored, changed, key, FIELD_MANAGER).secret
 
     def delete_secret(self, base: Secret) -> None:
-        """Delete a Secret if it exists; raises StoreConflict if `base` is outdated."""
         key = ObjectKey.of(base.namespace, "Secret", base.name)
         with self._manifests.tree.locked():
             if self._load_unchanged(key, base) is not None:
                 self._manifests.tree.unlink(key)
 
     def list_secrets(self, namespace: str, type: str) -> Iterator[Secret]:  # noqa: A002 - its name
-        """Yield all Secrets of one type in a namespace, by name."""
         ObjectKey.of(namespace, "Secret", "any")
         files = self._manifests.tree.files(namespace)
         keys = [ObjectKey.from_file(namespace, file) for file in files]
@@ -94,12 +91,10 @@ class DirectoryStore:
         return polling_watch.watch_secret(self._manifests, key, stop, poll=self._poll)
 
     def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
-        """Return the data of a ConfigMap, None if it does not exist."""
         stored = self._manifests.load(ObjectKey.of(namespace, "ConfigMap", name))
         return None if stored is None else dict(stored.manifest.get("data") or {})
 
     def create_event(self, event: Event) -> None:
-        """Store an Event, or count its repetition."""
         key = ObjectKey.of(event.ref.namespace, "Event", objects.event_name(event))
         with self._manifests.tree.locked():
             stored = self._manifests.load(key)
@@ -113,7 +108,6 @@ class DirectoryStore:
         namespace: str,
         manager: str = "kubectl-client-side-apply",
     ) -> None:
-        """Do what `kubectl apply` does, for any kind."""
         copy, key = validated(manifest, namespace)
         with self._manifests.tree.locked():
             stored = self._manifests.load(key)

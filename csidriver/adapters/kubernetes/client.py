@@ -154,7 +154,6 @@ class KubernetesClient:
                 response.close()
 
     def chunks(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-        """Yield the parts of the body as they arrive."""
         while chunk := self._translated(partial(response.read1, _CHUNK)):
             yield chunk
 
@@ -186,7 +185,6 @@ class KubernetesClient:
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
-    """Parse a JSON object; raises StoreUnavailable."""
     document: object = None
     # The error of json contains the text and must not stay attached to ours.
     with contextlib.suppress(ValueError, RecursionError):

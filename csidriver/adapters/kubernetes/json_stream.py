@@ -89,13 +89,11 @@ class _JsonCursor:
             self._read_more()
 
     def expect(self, symbol: str) -> None:
-        """Skip this one character."""
         if self.symbol() != symbol:
             raise StoreUnavailable("a response of the API server is not a JSON list")
         self._at += 1
 
     def value(self) -> Any:
-        """Read the next value."""
         self.symbol()
         while True:
             end, value = self._decode()

@@ -22,7 +22,6 @@ class LeaseStore:
 
     @without_traceback
     def read(self) -> LeaseRecord | None:
-        """Return the Lease, None if it does not exist."""
         response = self._client.send_or_none(self._request("get"))
         return None if response is None else _record(response.document)
 

@@ -20,7 +20,6 @@ _MAX_LISTS = 4  # at the same time
 def watch_all(
     client: KubernetesClient, scopes: Sequence[WatchScope], rng: Random, stop: threading.Event
 ) -> Generator[SecretChange | None, None, None]:
-    """Implement `KubernetesStore.watch_changes`."""
     if stop.is_set():
         return
     watches = [SecretWatch(client, scope, rng) for scope in scopes]

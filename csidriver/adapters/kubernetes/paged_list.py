@@ -51,7 +51,6 @@ def list_secrets(client: KubernetesClient, namespace: str, secret_type: str) -> 
 
 
 def parse_secret(manifest: dict[str, Any], now: float | None) -> Secret:
-    """Convert a manifest to a Secret; raises StoreUnavailable."""
     secret = None
     try:
         secret = Secret.from_manifest(manifest, now)

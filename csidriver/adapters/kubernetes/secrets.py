@@ -34,7 +34,6 @@ class KubernetesStore:
 
     @without_traceback
     def get_secret(self, namespace: str, name: str) -> Secret | None:
-        """Return the Secret, None if it does not exist."""
         response = self._client.send_or_none(_request("get", namespace, name))
         if response is None:
             return None
@@ -42,14 +41,12 @@ class KubernetesStore:
 
     @without_traceback
     def create_secret(self, secret: Secret) -> Secret:
-        """Store a new Secret; raises StoreConflict if it exists."""
         request = _request("create", secret.namespace, secret.name)
         response = self._client.send(request, RequestOptions(body=secret.to_manifest()))
         return paged_list.parse_secret(response.document, response.server_time)
 
     @without_traceback
     def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret:
-        """Change a Secret; raises StoreConflict if `base` is outdated."""
         request = _request("patch", base.namespace, base.name)
         body = patch.to_merge_patch(base.resource_version)
         response = self._client.send(request, RequestOptions(body=body))
@@ -57,13 +54,11 @@ class KubernetesStore:
 
     @without_traceback
     def delete_secret(self, base: Secret) -> None:
-        """Delete a Secret if it exists; raises StoreConflict if `base` is outdated."""
         request = _request("delete", base.namespace, base.name)
         preconditions = {"resourceVersion": base.resource_version, "uid": base.uid}
         self._client.send_or_none(request, RequestOptions(body={"preconditions": preconditions}))
 
     def list_secrets(self, namespace: str, type: str) -> Iterator[Secret]:  # noqa: A002 - its name
-        """Yield all Secrets of one type in a namespace."""
         try:
             yield from paged_list.list_secrets(self._client, namespace, type)
         except StoreError as error:
@@ -79,7 +74,6 @@ class KubernetesStore:
 
     @without_traceback
     def create_event(self, event: Event) -> None:
-        """Store an Event, or count its repetition."""
         events.record(self._client, event, time.time())
 
     def _scopes(self) -> list[WatchScope]:

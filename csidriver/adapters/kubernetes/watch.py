@@ -177,7 +177,6 @@ class SecretWatch:
                     self._socket = None
 
     def _attach(self, response: urllib3.BaseHTTPResponse) -> None:
-        """Remember the socket for `abort`."""
         connected = getattr(response.connection, "sock", None)
         with self._lock:
             if self._aborted or connected is None:

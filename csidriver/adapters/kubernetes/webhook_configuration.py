@@ -31,7 +31,6 @@ class WebhookConfiguration:
 
     @without_traceback
     def read(self) -> PublishedCaBundles | None:
-        """Return what is published, None if the configuration does not exist."""
         response = self._client.send_or_none(self._request("get"))
         if response is None:
             return None

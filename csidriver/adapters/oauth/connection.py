@@ -94,7 +94,6 @@ class AbortableAdapter(HTTPAdapter):
         self._context = context
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
-        """Return the pool that makes the connection."""
         pool: Any = super().get_connection_with_tls_context(*args, **options)
         pool.conn_kw["abortable"] = self._abortable
         if pool.scheme == "https":

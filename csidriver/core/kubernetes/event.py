@@ -23,7 +23,6 @@ class Event:
 
     @property
     def object_reference(self) -> dict[str, str]:
-        """The ObjectReference of the Kubernetes API."""
         return {
             "apiVersion": "apps/v1" if self.kind == "Deployment" else "v1",
             "kind": self.kind,

@@ -135,7 +135,6 @@ class TokenDocument:
 
     @property
     def is_mirrorable(self) -> bool:
-        """The document is small enough for a source."""
         return _size(self.to_json().reveal()) <= MAX_DOCUMENT
 
     def to_json(self) -> Sensitive:

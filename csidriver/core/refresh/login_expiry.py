@@ -34,7 +34,6 @@ def is_final(grant: Grant) -> bool:
 
 
 def warnings_due(grant: Grant, now: float) -> int:
-    """Return the number of due warnings."""
     return sum(grant.refresh_expires_at - s <= now for s in WARNING_TIMES) if is_final(grant) else 0
 
 
