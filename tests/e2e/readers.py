@@ -50,18 +50,23 @@ def tally_of(lines: list[str]) -> dict[str, Any]:
 
 
 def start(
-    user: UserNamespace, issuer: StrictIssuer, *, named: str = "", grace: int = 1, linger: float = 0
+    user: UserNamespace,
+    issuer: StrictIssuer,
+    *,
+    named: str = "",
+    grace: int = 1,
+    seconds_after_sigterm: float = 0,
 ) -> list[Reader]:
     """Start one reader through a subPath mount and one through a directory mount.
 
-    Tokens come from `issuer`, which the driver knows as `named` (empty: its default). Asked to
-    end, they go on for `linger` of `grace` seconds.
+    Tokens come from `issuer`, whose name in the driver is `named` (empty: the default issuer). The
+    readers read on for `seconds_after_sigterm`; `grace` is the pods' termination grace period.
     """
     key = issuer.signing_key.hex()
     image = user.cluster.image
 
     def main(path: str) -> dict[str, Any]:
-        return python(image, _SCRIPT, path, key, str(linger))
+        return python(image, _SCRIPT, path, key, str(seconds_after_sigterm))
 
     user.apply(
         secret("readers", issuer.seed(CLIENT), issuer=named),
