@@ -25,15 +25,15 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.files = CertificateFiles(folder / "tls.crt", folder / "tls.key")
-        self.dial = FakeClock(float(int(time.time())))
+        self.clock = FakeClock(float(int(time.time())))
         self.registry = CollectorRegistry()
-        self._authority = PKI.new_authority(self.dial.time, 9000.0)
+        self._authority = PKI.new_authority(self.clock.time, 9000.0)
         metrics = WebhookMetrics(self.registry)
-        self.given = FileCertificates(self.files, PKI, self.dial, metrics)
+        self.given = FileCertificates(self.files, PKI, self.clock, metrics)
 
     def pair(self, life: float = 1000.0) -> Pair:
         return PKI.issue_serving_certificate(
-            *self._authority, ["hook.ns.svc"], self.dial.time, life
+            *self._authority, ["hook.ns.svc"], self.clock.time, life
         )
 
     def put(self, pair: Pair) -> Pair:
@@ -137,7 +137,7 @@ def test_what_cannot_be_used_from_the_start_is_why_it_is_not_ready(rig: Rig) -> 
 def test_a_certificate_that_has_expired_is_why_it_is_not_ready(rig: Rig) -> None:
     rig.put(rig.pair(1000.0))
     rig.given.reload()
-    rig.dial.time += 1000
+    rig.clock.time += 1000
     assert len(rig.given.problems()) == 1
 
 

@@ -1,0 +1,96 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from csidriver.adapters.directory import DirectoryStore
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE
+from csidriver.core.sensitive import Sensitive
+from csidriver.webhook.certificate_secret import CertificateSecret
+from tests.webhook.fakes import FakeClock, FakeConfiguration
+from tests.webhook.rig import DAY, PKI, TERMS, Rig, authorities, offered, published, stored
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("ca.crt", None),
+        ("ca.crt", "nonsense"),
+        ("ca.key", None),
+        ("ca.key", "nonsense"),
+        ("tls.crt", "nonsense"),
+        ("tls.key", None),
+    ],
+)
+def test_a_damaged_secret_is_made_anew_while_the_former_certificate_is_served(
+    rig: Rig, store: DirectoryStore, configuration: FakeConfiguration, key: str, value: str | None
+) -> None:
+    rig.reconcile()
+    before, (old,), expiry = stored(store), authorities(store), rig.expiry()
+    rig.clock.time += 60
+    patch = SecretPatch(data={key: None if value is None else Sensitive(value)})
+    store.patch_secret(before, patch)
+    rig.reconcile()
+    (new,) = authorities(store)
+    assert new.id != old.id
+    assert published(configuration) == {new.id, old.id}
+    assert rig.expiry() == expiry
+    rig.clock.time += TERMS.propagation_delay + 1
+    rig.reconcile()
+    assert rig.expiry() == offered(store).expires
+    rig.clock.time += TERMS.unknown_ca_ttl
+    rig.reconcile()
+    assert published(configuration) == {new.id}
+
+
+def test_parts_that_do_not_belong_together_are_damage(rig: Rig, store: DirectoryStore) -> None:
+    rig.reconcile()
+    before = stored(store)
+    other, key = PKI.new_authority(rig.clock.time, DAY)
+    data = {"ca.crt": Sensitive(other.pem), "ca.key": key}
+    store.patch_secret(before, SecretPatch(data=dict(data)))
+    rig.reconcile()
+    assert offered(store).issuer == authorities(store)[0].id != other.id
+
+
+def test_a_secret_of_somebody_else_is_left_alone(
+    rig: Rig, store: DirectoryStore, configuration: FakeConfiguration
+) -> None:
+    data = {"tls.crt": Sensitive("theirs")}
+    foreign = store.create_secret(Secret(DRIVER_NAMESPACE, CERTIFICATE, data=data))
+    for _ in range(3):
+        rig.made.reconcile()
+    assert stored(store) == foreign
+    assert published(configuration) == set()
+    assert rig.made.context() is None
+    assert "--tls-cert-file" in rig.made.problems()[0]
+
+
+class Late(DirectoryStore):
+    """A store that lets another replica do something before it creates."""
+
+    other: Rig
+
+    def create_secret(self, secret: Secret) -> Secret:
+        self.other.reconcile()
+        return super().create_secret(secret)
+
+
+def test_of_two_replicas_that_begin_at_once_one_takes_what_the_other_made(
+    store: DirectoryStore, configuration: FakeConfiguration, clock: FakeClock, tmp_path: Path
+) -> None:
+    late = Late(tmp_path)
+    late.other = Rig(store, clock, configuration)
+    rig = Rig(late, clock, configuration)
+    assert 0 < rig.made.reconcile() < TERMS.poll_interval
+    rig.reconcile()
+    assert rig.expiry() == late.other.expiry() == offered(store).expires
+
+
+def test_keys_are_shown_nowhere(rig: Rig, store: DirectoryStore) -> None:
+    rig.reconcile()
+    material = CertificateSecret(store, PKI, DRIVER_NAMESPACE, replace(TERMS)).read()
+    for key in ("ca.key", "tls.key"):
+        secret = stored(store).data[key].reveal().splitlines()[1]
+        assert secret not in repr(material)

@@ -1,0 +1,178 @@
+import contextlib
+import json
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+
+import pytest
+
+from csidriver.webhook.http_handler import HttpLimits
+from csidriver.webhook.metrics import Result
+from csidriver.webhook.review_handler import ReviewResponse, handle_review
+from tests.core.admission.pods import ENTRY, pod_with
+from tests.core.admission.reviews import review_of
+from tests.refresher.bench import until
+from tests.webhook.served import (
+    GOOD,
+    HEAD,
+    KIND,
+    PATIENCE,
+    Served,
+    serving,
+    told_on,
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        pytest.param("GET", "/mutate", {}, 405, id="GET"),
+        pytest.param("PUT", "/mutate", KIND, 405, id="PUT"),
+        pytest.param("BREW", "/mutate", KIND, 405, id="no method"),
+        pytest.param("POST", "/", KIND, 404, id="root"),
+        pytest.param("POST", "/mutate/", KIND, 404, id="below"),
+        pytest.param("POST", "/mutate", {}, 415, id="no type"),
+        pytest.param("POST", "/mutate", {"Content-Type": "text/plain"}, 415, id="text"),
+        pytest.param(
+            "POST", "/mutate", KIND | {"Content-Type": "application/yaml"}, 415, id="yaml"
+        ),
+    ],
+)
+def test_anything_else_is_refused_in_json(
+    served: Served, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    with contextlib.closing(served.client()) as client:
+        client.request(method, path, GOOD, headers)
+        got, told = client.told()
+        assert (got, told["code"], told["kind"]) == (status, status, "Status")
+        assert told["message"].startswith("oauth2-csi webhook: ")
+    until(lambda: served.counted(Result.REFUSED) == 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        pytest.param(HEAD + b"\r\n", 411, id="no length"),
+        pytest.param(
+            HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 411, id="chunks"
+        ),
+        pytest.param(
+            HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}", 411, id="both"
+        ),
+        pytest.param(HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400, id="two"),
+        pytest.param(HEAD + b"Content-Length: +2\r\n\r\n{}", 400, id="sign"),
+        pytest.param(HEAD + b"Content-Length: -2\r\n\r\n{}", 400, id="negative"),
+        pytest.param(HEAD + b"Content-Length: 0x2\r\n\r\n{}", 400, id="hexadecimal"),
+        pytest.param(HEAD + b"Content-Length: 99999999999999\r\n\r\n", 413, id="far too long"),
+        pytest.param(HEAD + b"Content-Length: 0\r\n\r\n", 400, id="empty"),
+        pytest.param(b"nonsense\r\n\r\n", 400, id="no HTTP"),
+        pytest.param(b"POST /mutate HTTP/2.0\r\n\r\n", 505, id="version"),
+        pytest.param(HEAD + b"X: y\r\n" * 200 + b"\r\n", 431, id="many headers"),
+        pytest.param(HEAD + b"X: " + b"y" * 70_000, 431, id="long header"),
+        pytest.param(b"POST /" + b"a" * 70_000, 431, id="long line"),
+    ],
+)
+def test_bad_http_gets_a_status_and_no_more(served: Served, text: bytes, status: int) -> None:
+    with served.secure() as connected:
+        connected.sendall(text)
+        got, told = told_on(connected)
+        assert (got, told["code"]) == (status, status)
+
+
+def test_a_body_that_is_too_long_is_refused_although_it_was_sent(served: Served) -> None:
+    with contextlib.closing(served.client()) as client:
+        status, _ = client.post(b" " * (HttpLimits().body + 1))
+        assert status == 413
+
+
+def test_a_long_body_is_taken(served: Served) -> None:
+    pod = pod_with(ENTRY)
+    pod["metadata"]["annotations"]["long"] = "x" * (3 << 20)
+    with contextlib.closing(served.client()) as client:
+        status, told = client.post(json.dumps(review_of(pod)).encode())
+        assert (status, told["response"]["allowed"]) == (200, True)
+
+
+def test_a_client_that_asks_first_is_told_to_go_on(served: Served) -> None:
+    with served.secure() as connected:
+        length = f"Content-Length: {len(GOOD)}\r\nExpect: 100-continue\r\n\r\n"
+        connected.sendall(HEAD + length.encode())
+        assert connected.recv(100).startswith(b"HTTP/1.1 100 ")
+        connected.sendall(GOOD)
+        assert told_on(connected)[0] == 200
+
+
+def test_pipelined_requests_are_answered_in_turn(served: Served) -> None:
+    with served.secure() as connected:
+        one = HEAD + f"Content-Length: {len(GOOD)}\r\n\r\n".encode() + GOOD
+        connected.sendall(one + one)
+        told = b""
+        while told.count(b"HTTP/1.1 200 ") < 2:
+            chunk = connected.recv(65536)
+            assert chunk
+            told += chunk
+
+
+def test_a_body_that_ends_too_early_is_nobodys_request(served: Served) -> None:
+    with served.secure() as connected:
+        connected.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
+        with contextlib.suppress(OSError):
+            connected.unwrap()
+        until(lambda: served.connections == 0)
+    assert served.counted(Result.REFUSED) == 0
+
+
+def test_only_so_many_long_bodies_are_read_at_a_time() -> None:
+    limits = HttpLimits(large_body_threshold=1000, large_bodies=1, request=0.5)
+    long = GOOD + b" " * 2000
+    with serving(limits) as served, contextlib.ExitStack() as stack:
+        first, second, third = [
+            stack.enter_context(contextlib.closing(served.client())) for _ in range(3)
+        ]
+        with served.server._shared.large_bodies:  # as by somebody who is slow
+            assert first.post()[0] == 200
+            second.request("POST", "/mutate", long, KIND)
+            with second.getresponse() as response:
+                assert (response.status, response.headers["Retry-After"]) == (503, "1")
+        assert [third.post(long)[0] for _ in range(3)] == [200, 200, 200]
+
+
+class Alone:
+    """Knows how many answers are being made at once."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._now = 0
+
+    def __call__(self, body: bytes) -> ReviewResponse:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        threading.Event().wait(0.001)  # lets others in, if anything does
+        reply = handle_review(body)
+        self._now -= 1
+        return reply
+
+
+def test_one_answer_is_made_at_a_time() -> None:
+    alone = Alone()
+    with serving(reply=alone) as served:
+
+        def ask() -> None:
+            with contextlib.closing(served.client()) as client:
+                for _ in range(20):
+                    assert client.post()[0] == 200
+
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(ask) for _ in range(4)]:
+                done.result(PATIENCE)
+    assert alone.most == 1
+
+
+def test_nothing_of_a_request_is_logged(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), contextlib.closing(served.client()) as client:
+        client.post(b'{"planted": 1}', "/mutate?planted", X="planted")
+        with served.secure() as connected:
+            connected.sendall(b"planted\r\n\r\n")
+            assert told_on(connected)[0] == HTTPStatus.BAD_REQUEST
+    assert caplog.records == []

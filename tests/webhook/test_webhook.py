@@ -1,0 +1,41 @@
+import ssl
+import threading
+
+from prometheus_client import CollectorRegistry
+
+from csidriver.webhook.http_handler import HttpLimits
+from csidriver.webhook.https_server import AdmissionServer
+from csidriver.webhook.metrics import WebhookMetrics
+from csidriver.webhook.review_handler import handle_review
+from csidriver.webhook.webhook import Webhook
+from tests.refresher.bench import until
+from tests.webhook.served import PATIENCE, Served
+
+
+def test_the_role_is_not_ready_before_it_ends() -> None:
+    class Given:
+        def context(self) -> ssl.SSLContext | None:
+            return None
+
+        def problems(self) -> list[str]:
+            return []
+
+        def run(self, stop: threading.Event) -> None:
+            stop.wait(PATIENCE)
+
+    served = Served(HttpLimits())
+    served.server.stop()
+    fresh = AdmissionServer(
+        ("127.0.0.1", 0), lambda: None, handle_review, WebhookMetrics(CollectorRegistry())
+    )
+    role, stop = Webhook(Given(), fresh, drain=0.5), threading.Event()
+    assert role.alive() != []
+    thread = threading.Thread(target=role.run, args=(stop,))
+    thread.start()
+    until(lambda: role.alive() == [])
+    assert role.ready() == []
+    stop.set()
+    assert until(role.ready) == ["the webhook is shutting down"]
+    assert role.alive() == [], "it goes on for a while"
+    thread.join(PATIENCE)
+    assert role.alive() != []
