@@ -84,7 +84,6 @@ def _read_conflict(current: Secret | None, before: Grant, after: Grant) -> Confl
 
 
 def classify_conflict(stored: Grant | None, before: Grant, after: Grant) -> Conflict:
-    """Compare the stored grant with the one that the commit was computed from."""
     if stored is None:
         return Conflict.DELETED
     fenced = before.intent is None or (

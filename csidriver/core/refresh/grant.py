@@ -112,7 +112,6 @@ class Grant:
 
 
 def login_id(ref: SourceRef, adopted_at: float) -> str:
-    """Return the identifier of one adoption of one Secret."""
     return f"{ref.id}@{adopted_at:.3f}"
 
 

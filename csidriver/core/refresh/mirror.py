@@ -141,7 +141,6 @@ def _mirror_data(state: TokenState, source: Secret, now: float) -> Mapping[str, 
 def _emit_events(
     state: TokenState, source: Secret, desired: Mapping[str, str | None]
 ) -> Effects[None]:
-    """Emit an Event for a changed status and for each new warning."""
     status = desired[core_annotations.STATUS]
     before = source.annotations.get(core_annotations.STATUS)
     if status and before != status:

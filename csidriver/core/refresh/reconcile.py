@@ -87,7 +87,6 @@ def _reconcile_present(state: TokenState, context: RefreshContext) -> Effects[To
 def refresh_if_due(
     state: TokenState, issuer: Issuer, context: RefreshContext
 ) -> Effects[TokenState]:
-    """Recover an open intent, then refresh if the schedule says so."""
     state = yield from recover_intent(state, issuer, context)
     state = yield from check_duplicates(state)
     now = yield from Now()

@@ -23,7 +23,6 @@ _RECOVERABLE = frozenset({Status.UNCERTAIN, Status.NEEDS_REAUTH, Status.LOST_ROT
 def recover_own_intent(
     state: TokenState, issuer: Issuer, context: RefreshContext
 ) -> Effects[TokenState]:
-    """Recover an intent of this replica; leave another replica's."""
     intent = None if state.grant is None else state.grant.intent
     if intent is not None and not intent.recorded and intent.holder != context.holder:
         return state

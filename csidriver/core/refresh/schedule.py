@@ -63,7 +63,6 @@ def http_timeout(lifetime: float, timeouts: RequestTimeouts, minimum: float = 0.
 
 
 def takeover_after(lifetime: float, timeouts: RequestTimeouts, minimum: float = 0.0) -> float:
-    """Return the seconds after which another replica may take an intent over."""
     wanted = min(timeouts.takeover_after, lead_time(lifetime, minimum) / 2)
     return max(wanted, 2 * http_timeout(lifetime, timeouts, minimum) + 5.0)
 

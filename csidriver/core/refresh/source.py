@@ -63,7 +63,6 @@ class Source:
 
 
 def is_source(secret: Secret) -> bool:
-    """Return True if the user annotated this Secret."""
     return secret.annotations.get(annotations.IS_TOKEN) == "true"
 
 

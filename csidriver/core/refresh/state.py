@@ -124,7 +124,6 @@ class TokenState:
 
     @property
     def mirror_outdated(self) -> bool:
-        """True if the source does not have the grant's document yet."""
         return self.grant is not None and self.mirrored_generation < self.grant.generation
 
     def with_change(self, change: SecretChange) -> "TokenState":
@@ -191,7 +190,6 @@ def _with_source_version(state: TokenState, grant: Grant, source: SecretChange) 
 
 
 def load_source(state: TokenState) -> Effects[TokenState]:
-    """Read the source if it changed. Raises StoreError."""
     # For a grant that was deleted, only the source tells whether a newer token exists.
     if not state.source_stale and not state.grant_missing_in_store:
         return state
