@@ -10,17 +10,9 @@ from hypothesis import strategies as st
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.directory.manifest import InvalidManifest, decode, encode
 from csidriver.adapters.directory.object_key import ObjectKey
-from csidriver.core.annotations import STATUS
-from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.kubernetes.secret import Secret
 from csidriver.errors import StoreRefused
 from tests.adapters.directory.handwritten import HEAD, NEEDLE, listing
-
-
-def nested(depth: int) -> list[Any]:
-    value: list[Any] = []
-    for _ in range(depth):
-        value = [value]
-    return value
 
 
 @pytest.mark.parametrize(
@@ -31,30 +23,17 @@ def nested(depth: int) -> list[Any]:
         pytest.param(b"\xff\xfe\xff" + NEEDLE.encode(), id="not text"),
         pytest.param(NEEDLE, id="scalar"),
         pytest.param(f"- {NEEDLE}", id="list"),
-        pytest.param(HEAD + f"x: &a [{NEEDLE}]\ny: *a\n", id="alias"),
-        pytest.param(HEAD + f"x: !!python/name:{NEEDLE} 1\n", id="tag"),
-        pytest.param(HEAD + f"x: !!timestamp {NEEDLE}\n", id="timestamp that is none"),
-        pytest.param(HEAD + "x: 0b_\n", id="number that is none"),
         pytest.param(HEAD + "x: 9" + "9" * 5000, id="number without end"),
-        pytest.param(HEAD + "x: " + "[" * 100_000, id="nested without end"),
-        pytest.param(HEAD + f"? [{NEEDLE}]\n: 1\n", id="list as key"),
         pytest.param(HEAD + "---\n" + HEAD, id="two objects"),
         pytest.param(HEAD.replace("Secret", "ConfigMap"), id="other kind"),
         pytest.param(HEAD.replace("x", "y"), id="other name"),
         pytest.param("kind: Secret\nmetadata: {name: x, namespace: other}\n", id="other namespace"),
         pytest.param(f"kind: Secret\nmetadata: {NEEDLE}\n", id="metadata is a text"),
-        pytest.param("kind: Secret\nmetadata: {name: x, uid: [1]}\n", id="uid is a list"),
-        pytest.param(
-            f"kind: Secret\nmetadata: {{name: x, managedFields: {NEEDLE}}}\n", id="fields"
-        ),
-        pytest.param("kind: Secret\nmetadata: {name: x, managedFields: [1]}\n", id="field"),
         pytest.param("kind: Secret\nmetadata: {name: x, annotations: [a]}\n", id="annotations"),
         pytest.param("kind: Secret\nmetadata: {name: x, annotations: {a: 1}}\n", id="annotation"),
         pytest.param(HEAD + f"data: [{NEEDLE}]\n", id="data is a list"),
         pytest.param(HEAD + f"data: {{oauth: [{NEEDLE}]}}\n", id="value is a list"),
         pytest.param(HEAD + "stringData: {oauth: 1}\n", id="value is a number"),
-        pytest.param(HEAD + "type: [1]\n", id="type is a list"),
-        pytest.param(HEAD + "immutable: sure\n", id="immutable is a text"),
         pytest.param(HEAD + "#" * (4 << 20), id="too large"),
     ],
 )
@@ -88,13 +67,7 @@ def test_a_file_that_is_not_fit_counts_as_absent(
         pytest.param({"metadata": {"name": 1}}, id="name is a number"),
         pytest.param({"metadata": {"name": "x", "namespace": "other"}}, id="other namespace"),
         pytest.param({"data": [NEEDLE]}, id="data is a list"),
-        pytest.param({"data": {"oauth": b"bytes"}}, id="bytes"),
         pytest.param({"data": {"oauth": "a" * (4 << 20)}}, id="too large"),
-        pytest.param({"stringData": {"oauth": "\ud800"}}, id="not text"),
-        pytest.param({"x": nested(65)}, id="nested too deeply"),
-        pytest.param({"x": nested(400)}, id="nested deeper"),
-        pytest.param({"x": nested(5000)}, id="nested without end"),
-        pytest.param({"x": float("nan")}, id="not a number"),
     ],
 )
 def test_a_manifest_that_is_not_fit_is_refused(
@@ -104,13 +77,6 @@ def test_a_manifest_that_is_not_fit_is_refused(
         store.apply({"kind": "Secret", "metadata": {"name": "x"}, **change}, "ns")
     assert NEEDLE not in repr(refused.value)
     assert listing(store) == []
-
-
-def test_an_annotation_that_is_no_text_is_refused(store: DirectoryStore) -> None:
-    base = store.create_secret(Secret("ns", "x"))
-    with pytest.raises(StoreRefused):
-        store.patch_secret(base, SecretPatch(annotations={STATUS: "\ud800"}))
-    assert store.get_secret("ns", "x") == base
 
 
 TEXTS = st.text(st.characters(codec="utf-8"))
