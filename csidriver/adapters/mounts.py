@@ -45,11 +45,7 @@ class Mounts:
     def mount_tmpfs(self, target: Path, *, size: int, inodes: int, context: str = "") -> None:
         """Mount a tmpfs that only root may enter, without swap where possible.
 
-        Args:
-            target: an existing directory.
-            size: bytes that its files may take.
-            inodes: how many files and directories it may hold.
-            context: SELinux label of its files, "" for none.
+        It has room for `size` bytes and `inodes` files; `context` is their SELinux label, or "".
         """
         options = f"mode=0700,size={size},nr_inodes={inodes}"
         if context:

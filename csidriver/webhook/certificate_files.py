@@ -44,12 +44,10 @@ class FileCertificates:
         self._error = "the files have not been read yet"
 
     def context(self) -> ssl.SSLContext | None:
-        """Return the TLS context for new connections, None without a certificate."""
         served = self._served
         return None if served is None else served.context
 
     def problems(self) -> list[str]:
-        """Return why kube-apiserver would reject the certificate."""
         return certificate_problems(self._served, self._error, self._clock.now())
 
     def run(self, stop: threading.Event) -> None:
@@ -59,7 +57,6 @@ class FileCertificates:
             self._clock.wait(stop, _POLL)
 
     def reload(self) -> None:
-        """Read the files if they have changed."""
         versions = [_version(self._files.certificate), _version(self._files.key)]
         if versions == self._versions:
             return

@@ -8,7 +8,7 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+import time
 from enum import Enum, auto
 
 
@@ -26,14 +26,13 @@ class ConnectionState(Enum):
 class Connection:
     """A connection. Its own thread sets its state, any thread may abort it."""
 
-    def __init__(self, connected: ssl.SSLSocket, now: float) -> None:
+    def __init__(self, connected: ssl.SSLSocket) -> None:
         self.socket = connected
-        self.state, self.since = ConnectionState.WAITING, now
+        self.set_state(ConnectionState.WAITING)
         self.is_aborted = False
 
-    def set_state(self, state: ConnectionState, now: float) -> None:
-        """Set the state and since when it holds (monotonic seconds)."""
-        self.state, self.since = state, now
+    def set_state(self, state: ConnectionState) -> None:
+        self.state, self.since = state, time.monotonic()
 
     @property
     def is_idle(self) -> bool:
@@ -61,12 +60,9 @@ class Connection:
 class ConnectionLimiter:
     """All connections. `max_wait` is how long a peer may be slow while others wait for a place."""
 
-    def __init__(
-        self, max_connections: int, max_wait: float, monotonic: Callable[[], float]
-    ) -> None:
+    def __init__(self, max_connections: int, max_wait: float) -> None:
         self._max_connections = max_connections
         self._max_wait = max_wait
-        self._monotonic = monotonic
         self._connections: set[Connection] = set()
         self._changed = threading.Condition()
         self._closed = False
@@ -85,7 +81,6 @@ class ConnectionLimiter:
             return not self._closed
 
     def remove(self, connection: Connection) -> None:
-        """Remove a connection that has ended."""
         with self._changed:
             self._connections.discard(connection)
             self._changed.notify_all()
@@ -106,7 +101,7 @@ class ConnectionLimiter:
         """Abort the connection idle longest, else the slowest; wait until the last one is gone."""
         if any(connection.is_aborted for connection in self._connections):
             return
-        too_slow = self._monotonic() - self._max_wait
+        too_slow = time.monotonic() - self._max_wait
         idle = [c for c in self._connections if c.is_idle]
         slow = [
             c

@@ -105,7 +105,7 @@ class AdmissionHandler(BaseHTTPRequestHandler):
         """Answer requests until the peer closes the connection or exceeds a limit."""
         with contextlib.closing(self.wfile):
             while not self.close_connection:
-                self._peer.set_state(ConnectionState.IDLE, time.monotonic())
+                self._peer.set_state(ConnectionState.IDLE)
                 if self._wait_for_request():
                     self.handle_one_request()
 
@@ -116,7 +116,7 @@ class AdmissionHandler(BaseHTTPRequestHandler):
             raise TimeoutError
         # Before a byte is read, so that the limiter of connections sees either the byte or this.
         self._started = time.monotonic()
-        self._peer.set_state(ConnectionState.WAITING, self._started)
+        self._peer.set_state(ConnectionState.WAITING)
         bounded.deadline, bounded.remaining = self._started + limits.request, limits.head
         if not self._reader.peek(1):
             self.close_connection = True
@@ -139,7 +139,6 @@ class AdmissionHandler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def do_POST(self) -> None:
-        """Answer an admission review; the server has no other method."""
         if self.path.partition("?")[0] != ADMISSION_PATH:
             self._refuse(HTTPStatus.NOT_FOUND, f"only {ADMISSION_PATH} is served here")
             return
@@ -170,7 +169,7 @@ class AdmissionHandler(BaseHTTPRequestHandler):
             if len(body) < length:
                 self.close_connection = True
                 return
-            self._peer.set_state(ConnectionState.ANSWERING, time.monotonic())
+            self._peer.set_state(ConnectionState.ANSWERING)
             with self._shared.handler_lock:
                 response = self._shared.handler(body)
         finally:

@@ -9,7 +9,6 @@ import logging
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable
 
 from csidriver.webhook.connections import Connection, ConnectionLimiter
@@ -56,18 +55,16 @@ class AdmissionServer:
             handler_lock=threading.Lock(),
             draining=self._draining,
         )
-        self._connections = ConnectionLimiter(limits.connections, limits.max_wait, time.monotonic)
+        self._connections = ConnectionLimiter(limits.connections, limits.max_wait)
         metrics.connections.set_function(lambda: float(len(self._connections)))
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._accept, name="admission", daemon=True)
 
     @property
     def alive(self) -> bool:
-        """True while the server accepts connections."""
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin to accept connections."""
         self._thread.start()
 
     def drain(self) -> None:
@@ -103,7 +100,7 @@ class AdmissionServer:
             return
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         secured = tls_context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
-        connection = Connection(secured, time.monotonic())
+        connection = Connection(secured)
         if not self._connections.add(connection):
             secured.close()
             return

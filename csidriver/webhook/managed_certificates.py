@@ -49,19 +49,16 @@ class ManagedCertificates:
         self._failures = 0
 
     def context(self) -> ssl.SSLContext | None:
-        """Return the TLS context for new connections, None without a certificate."""
         served = self._served
         return None if served is None else served.context
 
     def problems(self) -> list[str]:
-        """Return why kube-apiserver would reject the certificate."""
         served, bundle = self._served, self._bundle
         problems = certificate_problems(served, self._error, self._clock.now())
         problem = bundle.problem if served is None else bundle.problem_for(served.certificate)
         return [*problems, with_cause(problem, self._error)] if problem else problems
 
     def run(self, stop: threading.Event) -> None:
-        """Reconcile until `stop`."""
         while not stop.is_set():
             self._clock.wait(stop, self.reconcile())
 

@@ -46,5 +46,4 @@ class WebhookMetrics:
         )
 
     def count(self, result: Result) -> None:
-        """Count one response."""
         self._admissions.labels(result.value).inc()

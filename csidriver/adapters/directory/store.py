@@ -80,13 +80,11 @@ class DirectoryStore:
                 yield stored.secret
 
     def watch_changes(self, stop: threading.Event) -> Generator[SecretChange | None, None, None]:
-        """Yield all sources, grants and companions, None, and then their changes, until `stop`."""
         return polling_watch.watch_changes(self._manifests, self._namespaces, stop, poll=self._poll)
 
     def watch_secret(
         self, namespace: str, name: str, stop: threading.Event
     ) -> Iterator[Secret | None]:
-        """Yield one Secret (None while it does not exist), then its changes, until `stop`."""
         key = ObjectKey.of(namespace, "Secret", name)
         return polling_watch.watch_secret(self._manifests, key, stop, poll=self._poll)
 

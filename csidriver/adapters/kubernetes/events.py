@@ -27,16 +27,10 @@ def record(client: KubernetesClient, event: Event, now: float) -> None:
         repeated = {"message": event.message[:_MAX_MESSAGE], "lastTimestamp": time}
         patch = ApiRequest("patch", "events", request.namespace, request.name)
         stored = client.send(patch, RequestOptions(body=repeated)).document
-        count = stored.get("count")
-        client.send(
-            patch,
-            RequestOptions(
-                body={
-                    "metadata": {"resourceVersion": stored["metadata"]["resourceVersion"]},
-                    "count": (count if isinstance(count, int) else 0) + 1,
-                }
-            ),
-        )
+        version, count = stored["metadata"]["resourceVersion"], stored.get("count")
+        counted = {"count": (count if isinstance(count, int) else 0) + 1}
+        body = {"metadata": {"resourceVersion": version}, **counted}
+        client.send(patch, RequestOptions(body=body))
 
 
 def _name(event: Event) -> str:

@@ -27,7 +27,6 @@ class LeaseStore:
 
     @without_traceback
     def write(self, record: LeaseRecord) -> LeaseRecord:
-        """Store it, create it without a version; raises StoreConflict if the version is old."""
         metadata = {"name": self._name, "namespace": self._namespace}
         if record.version:
             metadata["resourceVersion"] = record.version

@@ -44,12 +44,6 @@ class PagedList:
             self._query = self._query | {"continue": str(following)}
 
 
-def list_secrets(client: KubernetesClient, namespace: str, secret_type: str) -> Iterator[Secret]:
-    request = ApiRequest("list", "secrets", namespace)
-    for manifest, now in PagedList(client, request, f"type={secret_type}"):
-        yield parse_secret(manifest, now)
-
-
 def parse_secret(manifest: dict[str, Any], now: float | None) -> Secret:
     secret = None
     try:

@@ -5,8 +5,9 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 
-from csidriver.adapters.kubernetes import events, merged_watch, paged_list
+from csidriver.adapters.kubernetes import events, merged_watch
 from csidriver.adapters.kubernetes.client import KubernetesClient, RequestOptions, without_traceback
+from csidriver.adapters.kubernetes.paged_list import PagedList, parse_secret
 from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.adapters.kubernetes.watch import WatchScope
 from csidriver.core import annotations
@@ -37,20 +38,20 @@ class KubernetesStore:
         response = self._client.send_or_none(_request("get", namespace, name))
         if response is None:
             return None
-        return paged_list.parse_secret(response.document, response.server_time)
+        return parse_secret(response.document, response.server_time)
 
     @without_traceback
     def create_secret(self, secret: Secret) -> Secret:
         request = _request("create", secret.namespace, secret.name)
         response = self._client.send(request, RequestOptions(body=secret.to_manifest()))
-        return paged_list.parse_secret(response.document, response.server_time)
+        return parse_secret(response.document, response.server_time)
 
     @without_traceback
     def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret:
         request = _request("patch", base.namespace, base.name)
         body = patch.to_merge_patch(base.resource_version)
         response = self._client.send(request, RequestOptions(body=body))
-        return paged_list.parse_secret(response.document, response.server_time)
+        return parse_secret(response.document, response.server_time)
 
     @without_traceback
     def delete_secret(self, base: Secret) -> None:
@@ -60,7 +61,9 @@ class KubernetesStore:
 
     def list_secrets(self, namespace: str, type: str) -> Iterator[Secret]:  # noqa: A002 - its name
         try:
-            yield from paged_list.list_secrets(self._client, namespace, type)
+            request = ApiRequest("list", "secrets", namespace)
+            for manifest, now in PagedList(self._client, request, f"type={type}"):
+                yield parse_secret(manifest, now)
         except StoreError as error:
             raise error.with_traceback(None) from None
 

@@ -44,7 +44,6 @@ class WebhookConfiguration:
 
     @without_traceback
     def write(self, base: PublishedCaBundles, bundle: str) -> None:
-        """Set `caBundle` of every webhook; raises StoreConflict if `base` is outdated."""
         encoded = base64.b64encode(bundle.encode()).decode("ascii")
         webhooks = [
             {**hook, "clientConfig": {**hook["clientConfig"], "caBundle": encoded}}
