@@ -58,7 +58,7 @@ def webhook_cluster(cluster: Cluster) -> Iterator[WebhookCluster]:
 def not_ready(log: Path) -> str:
     status, text = page_of(log, "readyz")
     assert status == 503
-    return text if "not looked at" not in text else ""
+    return text if "not been read" not in text else ""
 
 
 def created(webhook_cluster: WebhookCluster, namespace: str, pod: Pod) -> dict[str, Any]:
