@@ -63,7 +63,9 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Distribute single tests, but give all tests of one API server to one worker, first of all.
+    """Distribute single tests, but by files where they need an API server, and these first.
+
+    Every worker starts an API server when it needs one; but one worker has the fragile one.
 
     The marker xdist_group would do, but with pytest 9.2 pytest-xdist 3.8 ignores it (its issue
     1386).
@@ -135,8 +137,9 @@ def _bundle(nodeid: str) -> str:
     """Return the name of the group of tests that one worker runs together with this one."""
     if nodeid.startswith(_ON_FRAGILE_PLANE):
         return "on the fragile plane"
-    on_plane = nodeid.startswith("tests/cluster/") or nodeid.endswith("[kubernetes]")
-    return "on the control plane" if on_plane else nodeid
+    file = nodeid.partition("::")[0]
+    on_plane = file.startswith("tests/cluster/") or nodeid.endswith("[kubernetes]")
+    return f"{file} on the control plane" if on_plane else nodeid
 
 
 def _mapped_ids() -> int:
