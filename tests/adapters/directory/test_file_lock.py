@@ -9,7 +9,7 @@ from csidriver.errors import StoreUnavailable
 from tests.adapters.directory.handwritten import WAIT
 
 
-def test_a_seat_whose_lock_was_removed_is_taken_anew_or_lost(tmp_path: Path) -> None:
+def test_a_lock_whose_file_was_removed_is_acquired_again_or_not_at_all(tmp_path: Path) -> None:
     one, other = FileLock(tmp_path), FileLock(tmp_path)
     assert one.acquire()
     (tmp_path / ".refresher").unlink()
@@ -20,14 +20,14 @@ def test_a_seat_whose_lock_was_removed_is_taken_anew_or_lost(tmp_path: Path) -> 
     assert not one.acquire()
 
 
-def test_a_seat_behind_a_symlink_is_not_taken(tmp_path: Path) -> None:
-    (tmp_path / ".refresher").symlink_to(tmp_path / "victim")
+def test_a_lock_behind_a_symlink_is_not_acquired(tmp_path: Path) -> None:
+    (tmp_path / ".refresher").symlink_to(tmp_path / "target")
     with pytest.raises(StoreUnavailable):
         FileLock(tmp_path).acquire()
-    assert not (tmp_path / "victim").exists()
+    assert not (tmp_path / "target").exists()
 
 
-SIT = """
+HOLD_LOCK = """
 import sys, time
 from pathlib import Path
 from csidriver.adapters.directory import FileLock
@@ -38,8 +38,8 @@ sys.stdin.read()
 """
 
 
-def test_the_seat_of_a_process_that_dies_is_free_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", SIT, str(tmp_path)]
+def test_the_lock_of_a_process_that_dies_is_free_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD_LOCK, str(tmp_path)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:  # noqa: S603 - our own text
         assert process.stdout is not None

@@ -80,7 +80,7 @@ def test_a_manifest_that_is_not_fit_is_refused(
 
 
 TEXTS = st.text(st.characters(codec="utf-8"))
-SLOT = ObjectKey.of("ns", "Secret", "x")
+KEY = ObjectKey.of("ns", "Secret", "x")
 
 
 @given(st.dictionaries(TEXTS, TEXTS), st.dictionaries(TEXTS, TEXTS))
@@ -89,7 +89,7 @@ def test_every_text_is_read_back_as_it_was_written(
 ) -> None:
     metadata = {"name": "x", "namespace": "ns", "annotations": annotations}
     manifest = {"kind": "Secret", "metadata": metadata, "data": data}
-    assert decode(encode(manifest, SLOT), SLOT) == manifest
+    assert decode(encode(manifest, KEY), KEY) == manifest
 
 
 @given(st.text("ab:[]{}&*!|>'\"\n -0123<=?%@\\.\t_~,#e") | st.binary())
@@ -97,6 +97,6 @@ def test_no_content_raises_anything_else(content: str | bytes) -> None:
     raw = content if isinstance(content, bytes) else content.encode()
     for start in (b"", HEAD.encode()):
         try:
-            decode(start + raw, SLOT)
-        except InvalidManifest as unfit:
-            assert unfit.__cause__ is None  # noqa: PT017 - either outcome is right
+            decode(start + raw, KEY)
+        except InvalidManifest as error:
+            assert error.__cause__ is None  # noqa: PT017 - either outcome is right

@@ -12,7 +12,7 @@ from csidriver.adapters.kubernetes import (
 )
 from tests.adapters.kubernetes.requests import QUICK, config
 from tests.adapters.kubernetes.scripted import Scripted
-from tests.adapters.kubernetes.watching import Following, World
+from tests.adapters.kubernetes.watching import FakeCollections, WatchThread
 
 
 @pytest.fixture
@@ -32,19 +32,21 @@ def store(client: KubernetesClient) -> KubernetesStore:
 
 
 @pytest.fixture
-def world(api: Scripted) -> World:
-    return World(api)
+def fake_collections(api: Scripted) -> FakeCollections:
+    return FakeCollections(api)
 
 
 @pytest.fixture
-def following(world: World, store: KubernetesStore) -> Iterator[Callable[[], Following]]:
-    started: list[Following] = []
+def start_watch(
+    fake_collections: FakeCollections, store: KubernetesStore
+) -> Iterator[Callable[[], WatchThread]]:
+    started: list[WatchThread] = []
 
-    def start(from_store: KubernetesStore = store) -> Following:
-        started.append(Following(from_store))
+    def start(from_store: KubernetesStore = store) -> WatchThread:
+        started.append(WatchThread(from_store))
         return started[-1]
 
     yield start
     for each in started:
         each.end()
-    assert world.api.asked
+    assert fake_collections.api.asked

@@ -16,35 +16,43 @@ from csidriver.errors import (
 )
 from tests.adapters.kubernetes.requests import source, status
 from tests.adapters.kubernetes.scripted import Says, Stream
-from tests.adapters.kubernetes.watching import ALL, GRANTS, Following, World, of_source, path, told
+from tests.adapters.kubernetes.watching import (
+    ALL,
+    GRANTS,
+    FakeCollections,
+    WatchThread,
+    of_source,
+    path,
+    watch_event,
+)
 
 
 def test_a_watch_that_keeps_failing_is_an_error(
-    world: World, following: Callable[[], Following]
+    fake_collections: FakeCollections, start_watch: Callable[[], WatchThread]
 ) -> None:
-    world.next(ALL, *(Says(b"", 500) for _ in range(2)), watch=True)
-    seen = following()
+    fake_collections.next(ALL, *(Says(b"", 500) for _ in range(2)), watch=True)
+    seen = start_watch()
     seen.join()
     assert isinstance(seen.error, StoreUnavailable)
-    assert world.count(ALL, watch=True) == 2
+    assert fake_collections.count(ALL, watch=True) == 2
 
 
 def test_a_watch_that_ends_at_once_again_and_again_is_an_error(
-    world: World, following: Callable[[], Following]
+    fake_collections: FakeCollections, start_watch: Callable[[], WatchThread]
 ) -> None:
-    world.next(ALL, *(Stream().end() for _ in range(2)), watch=True)
-    seen = following()
+    fake_collections.next(ALL, *(Stream().end() for _ in range(2)), watch=True)
+    seen = start_watch()
     seen.join()
     assert re.search("watch Secrets of all namespaces.*ended at once", str(seen.error))
 
 
 @pytest.mark.parametrize("watch", [True, False], ids=["watch", "list"])
 def test_a_missing_right_is_named(
-    world: World, following: Callable[[], Following], *, watch: bool
+    fake_collections: FakeCollections, start_watch: Callable[[], WatchThread], *, watch: bool
 ) -> None:
     forbidden = status(403, "Forbidden", "User x cannot list resource")
-    world.next(ALL, forbidden, watch=watch)
-    seen = following()
+    fake_collections.next(ALL, forbidden, watch=watch)
+    seen = start_watch()
     seen.join()
     assert isinstance(seen.error, StoreRefused)
     right = "the right to watch secrets" if watch else "the right to list secrets"
@@ -53,20 +61,24 @@ def test_a_missing_right_is_named(
 
 @pytest.mark.parametrize("watch", [True, False], ids=["watch", "list"])
 def test_a_namespace_that_refuses_us_stops_no_other(
-    world: World, client: KubernetesClient, caplog: pytest.LogCaptureFixture, *, watch: bool
+    fake_collections: FakeCollections,
+    client: KubernetesClient,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    watch: bool,
 ) -> None:
     """Its sources may or may not exist: neither is told, or their grants would be deleted."""
     places = Namespaces(sources=("alice", "bob"))
     forbidden = status(403, "Forbidden", "User x cannot list resource")
-    world.items[path("alice")] = [source("8")]
-    world.items[path("bob")] = [source("9", namespace="bob")]
+    fake_collections.items[path("alice")] = [source("8")]
+    fake_collections.items[path("bob")] = [source("9", namespace="bob")]
     later = Stream()
     if watch:
-        world.next(path("bob"), forbidden, forbidden, watch=True)
+        fake_collections.next(path("bob"), forbidden, forbidden, watch=True)
     else:
-        world.next(path("bob"), forbidden, forbidden, watch=False)
-    world.next(path("bob"), later, watch=True)
-    seen = Following(KubernetesStore(client, places))
+        fake_collections.next(path("bob"), forbidden, forbidden, watch=False)
+    fake_collections.next(path("bob"), later, watch=True)
+    seen = WatchThread(KubernetesStore(client, places))
     bob = SecretChange(SourceRef("bob", "token"), TokenObject.SOURCE, "9")
     try:
         first = [seen.next() for _ in range(3 if watch else 2)]
@@ -75,21 +87,25 @@ def test_a_namespace_that_refuses_us_stops_no_other(
         assert (bob in first) is watch
         if not watch:
             assert seen.next() == bob
-        later.tell(told("DELETED", source("10", namespace="bob")))
+        later.tell(watch_event("DELETED", source("10", namespace="bob")))
         assert seen.next() == SecretChange(SourceRef("bob", "token"), TokenObject.SOURCE, "")
-        assert world.count(ALL, watch=False) == 0, "no right to see all namespaces is needed"
+        assert fake_collections.count(ALL, watch=False) == 0, (
+            "no right to see all namespaces is needed"
+        )
     finally:
         seen.end()
     assert seen.error is None
     assert caplog.text.count("in namespace bob") == 1
 
 
-def test_a_stop_ends_blocked_reads_at_once(world: World, store: KubernetesStore) -> None:
-    world.next(GRANTS, Says(status=None), watch=True)
+def test_a_stop_ends_blocked_reads_at_once(
+    fake_collections: FakeCollections, store: KubernetesStore
+) -> None:
+    fake_collections.next(GRANTS, Says(status=None), watch=True)
     before = {thread.name for thread in threading.enumerate()}
-    seen = Following(store)
+    seen = WatchThread(store)
     assert seen.next() is None
-    world.api.until(lambda: world.count(ALL, watch=True) == 1)
+    fake_collections.api.until(lambda: fake_collections.count(ALL, watch=True) == 1)
     seen.end(within=1.0)
     watches = [t for t in threading.enumerate() if t.name == "watch-source"]
     for thread in watches:
@@ -98,9 +114,11 @@ def test_a_stop_ends_blocked_reads_at_once(world: World, store: KubernetesStore)
     assert "watch-source" not in before
 
 
-def test_a_stop_ends_a_blocked_list_at_once(world: World, store: KubernetesStore) -> None:
-    world.next(ALL, Says(status=None), watch=False)
-    seen = Following(store)
-    world.api.until(lambda: world.count(ALL, watch=False) == 1)
+def test_a_stop_ends_a_blocked_list_at_once(
+    fake_collections: FakeCollections, store: KubernetesStore
+) -> None:
+    fake_collections.next(ALL, Says(status=None), watch=False)
+    seen = WatchThread(store)
+    fake_collections.api.until(lambda: fake_collections.count(ALL, watch=False) == 1)
     seen.end(within=1.0)
     assert seen.error is None

@@ -26,24 +26,39 @@ from csidriver.errors import (
 from tests.adapters.exposure import shown
 from tests.adapters.kubernetes.requests import NEEDLE, REF, config, manifest, source
 from tests.adapters.kubernetes.scripted import PATIENCE, Says, Stream
-from tests.adapters.kubernetes.watching import ALL, GRANTS, Following, World, of_source, told
+from tests.adapters.kubernetes.watching import (
+    ALL,
+    GRANTS,
+    FakeCollections,
+    WatchThread,
+    of_source,
+    watch_event,
+)
 
 
 def test_only_metadata_is_asked_for(
-    world: World, following: Callable[[], Following], caplog: pytest.LogCaptureFixture
+    fake_collections: FakeCollections,
+    start_watch: Callable[[], WatchThread],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     applied = {"kubectl.kubernetes.io/last-applied-configuration": NEEDLE}
     secret = source()
     secret["metadata"]["annotations"] |= applied
-    world.items[ALL] = [secret, manifest(name="other", annotations=applied)]
-    seen = following()
+    fake_collections.items[ALL] = [secret, manifest(name="other", annotations=applied)]
+    seen = start_watch()
     assert seen.next() == of_source("8")
     assert seen.next() is None
-    world.api.until(lambda: len([a for a in world.api.asked if a.is_watch]) == 3)
-    assert all("as=PartialObjectMetadata" in a.headers["Accept"] for a in world.api.asked)
-    assert {a.query["allowWatchBookmarks"] for a in world.api.asked if a.is_watch} == {"true"}
-    assert {a.query.get("fieldSelector") for a in world.api.asked} == {
+    fake_collections.api.until(
+        lambda: len([a for a in fake_collections.api.asked if a.is_watch]) == 3
+    )
+    assert all(
+        "as=PartialObjectMetadata" in a.headers["Accept"] for a in fake_collections.api.asked
+    )
+    assert {a.query["allowWatchBookmarks"] for a in fake_collections.api.asked if a.is_watch} == {
+        "true"
+    }
+    assert {a.query.get("fieldSelector") for a in fake_collections.api.asked} == {
         "type=oauth2.csi.cern.ch/grant",
         "type=oauth2.csi.cern.ch/access-token",
         None,
@@ -52,96 +67,96 @@ def test_only_metadata_is_asked_for(
 
 
 def test_nothing_is_told_twice_and_the_end_of_the_beginning_once(
-    world: World, following: Callable[[], Following]
+    fake_collections: FakeCollections, start_watch: Callable[[], WatchThread]
 ) -> None:
     stream = Stream()
-    world.items[ALL] = [source("8"), source("9", "other")]
-    world.next(ALL, stream, watch=True)
-    seen = following()
+    fake_collections.items[ALL] = [source("8"), source("9", "other")]
+    fake_collections.next(ALL, stream, watch=True)
+    seen = start_watch()
     assert {seen.next(), seen.next()} == {of_source("8"), of_source("9", "other")}
     assert seen.next() is None
     ours = [{"manager": FIELD_MANAGER, "time": "2026-11-23T09:00:00Z"}]
     stream.tell(
-        told("MODIFIED", source("8")),
-        told("ADDED", manifest("10", name="plain")),
-        told("DELETED", manifest("11", name="plain")),
-        told("MODIFIED", source("12", managedFields=ours)),
-        told("MODIFIED", manifest("13")),
-        told("DELETED", manifest("14")),
-        told("ADDED", source("15")),
-        told("DELETED", source("16")),
+        watch_event("MODIFIED", source("8")),
+        watch_event("ADDED", manifest("10", name="plain")),
+        watch_event("DELETED", manifest("11", name="plain")),
+        watch_event("MODIFIED", source("12", managedFields=ours)),
+        watch_event("MODIFIED", manifest("13")),
+        watch_event("DELETED", manifest("14")),
+        watch_event("ADDED", source("15")),
+        watch_event("DELETED", source("16")),
     )
     assert seen.next() == SecretChange(REF, TokenObject.SOURCE, "12", written_by_driver=True)
     assert [seen.next() for _ in range(3)] == [of_source(""), of_source("15"), of_source("")]
 
 
 def test_a_grant_is_told_by_its_annotations(
-    world: World, following: Callable[[], Following]
+    fake_collections: FakeCollections, start_watch: Callable[[], WatchThread]
 ) -> None:
     notes = {SOURCE_NAMESPACE: "alice", SOURCE_NAME: "token"}
-    world.items[GRANTS] = [manifest("8", name=REF.grant, annotations=notes)]
+    fake_collections.items[GRANTS] = [manifest("8", name=REF.grant, annotations=notes)]
     stream = Stream()
-    world.next(GRANTS, stream, watch=True)
-    seen = following()
+    fake_collections.next(GRANTS, stream, watch=True)
+    seen = start_watch()
     assert seen.next() == SecretChange(REF, TokenObject.GRANT, "8")
     assert seen.next() is None
-    stream.tell(told("MODIFIED", manifest("9", name=REF.grant)))
+    stream.tell(watch_event("MODIFIED", manifest("9", name=REF.grant)))
     assert seen.next() == SecretChange(REF, TokenObject.GRANT, "")
 
 
 @pytest.mark.parametrize("how", ["properly", "by a cut", "in silence"])
 def test_a_watch_that_ends_goes_on_where_it_was(
-    world: World, client: KubernetesClient, tmp_path: Path, how: str
+    fake_collections: FakeCollections, client: KubernetesClient, tmp_path: Path, how: str
 ) -> None:
-    first = Stream(told("ADDED", source("101")), told("BOOKMARK", manifest("150")))
-    last = Stream(told("MODIFIED", source("151")))
-    world.next(ALL, first, last, watch=True)
+    first = Stream(watch_event("ADDED", source("101")), watch_event("BOOKMARK", manifest("150")))
+    last = Stream(watch_event("MODIFIED", source("151")))
+    fake_collections.next(ALL, first, last, watch=True)
     timings = Timeouts(
         2.0, 2 * PATIENCE, watch=(5, 5), watch_silence=0.2, watch_retry=0.01, poll=0.02
     )
-    quick = KubernetesClient(from_kubeconfig(config(tmp_path, world.api.url)), timings)
-    seen = Following(KubernetesStore(quick if how == "in silence" else client))
+    quick = KubernetesClient(from_kubeconfig(config(tmp_path, fake_collections.api.url)), timings)
+    seen = WatchThread(KubernetesStore(quick if how == "in silence" else client))
     try:
         assert seen.next() is None
         assert seen.next() == of_source("101")
         if how != "in silence":
             (first.end if how == "properly" else first.cut)()
         assert seen.next() == of_source("151")
-        versions = [asked.query["resourceVersion"] for asked in world.watches(ALL)]
+        versions = [asked.query["resourceVersion"] for asked in fake_collections.watches(ALL)]
         assert versions[:2] == ["100", "150"]
-        assert world.count(ALL, watch=False) == 1
+        assert fake_collections.count(ALL, watch=False) == 1
     finally:
         seen.end()
 
 
 @pytest.mark.parametrize("in_stream", [True, False], ids=["in a stream", "as a status"])
 def test_an_expired_version_leads_to_a_new_list_and_its_differences(
-    world: World, following: Callable[[], Following], *, in_stream: bool
+    fake_collections: FakeCollections, start_watch: Callable[[], WatchThread], *, in_stream: bool
 ) -> None:
-    world.items[ALL] = [source("8"), source("9", "gone"), source("10", "same")]
+    fake_collections.items[ALL] = [source("8"), source("9", "gone"), source("10", "same")]
     expired = {"type": "ERROR", "object": {"code": 410, "message": NEEDLE}}
     first = Stream()
-    world.next(ALL, first, watch=True)
-    seen = following()
+    fake_collections.next(ALL, first, watch=True)
+    seen = start_watch()
     assert [seen.next() for _ in range(4)][-1] is None
-    world.items[ALL] = [source("20"), source("10", "same"), source("21", "new")]
+    fake_collections.items[ALL] = [source("20"), source("10", "same"), source("21", "new")]
     if in_stream:
         first.tell(expired)
     else:
-        world.next(ALL, Says(b"", 410), watch=True)
+        fake_collections.next(ALL, Says(b"", 410), watch=True)
         first.end()
     changes = {seen.next() for _ in range(3)}
     assert changes == {of_source("20"), of_source("21", "new"), of_source("", "gone")}
-    world.api.until(lambda: world.count(ALL, watch=True) >= 2)
-    assert world.count(ALL, watch=False) == 2
+    fake_collections.api.until(lambda: fake_collections.count(ALL, watch=True) >= 2)
+    assert fake_collections.count(ALL, watch=False) == 2
 
 
 GARBAGE = {
     "no JSON": f"{{{NEEDLE}\n".encode(),
     "no object": b"[1]\n",
     "odd object": {"type": "ADDED", "object": NEEDLE},
-    "no version": told("ADDED", {"metadata": {"name": "token"}}),
-    "error": told("ERROR", {"code": 500, "message": NEEDLE}),
+    "no version": watch_event("ADDED", {"metadata": {"name": "token"}}),
+    "error": watch_event("ERROR", {"code": 500, "message": NEEDLE}),
     "odd error": {"type": "ERROR", "object": NEEDLE},
     "too long": b"x" * (MAX_OBJECT_BYTES + 1),
 }
@@ -149,10 +164,10 @@ GARBAGE = {
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE.keys())
 def test_garbage_again_and_again_ends_the_watch(
-    world: World, following: Callable[[], Following], garbage: Any
+    fake_collections: FakeCollections, start_watch: Callable[[], WatchThread], garbage: Any
 ) -> None:
-    world.next(ALL, *(Stream(garbage) for _ in range(2)), watch=True)
-    seen = following()
+    fake_collections.next(ALL, *(Stream(garbage) for _ in range(2)), watch=True)
+    seen = start_watch()
     seen.join()
     assert isinstance(seen.error, StoreUnavailable)
     assert NEEDLE not in shown(seen.error)

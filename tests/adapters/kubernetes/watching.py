@@ -14,7 +14,7 @@ from csidriver.errors import (
 from tests.adapters.kubernetes.scripted import PATIENCE, Asked, Says, Scripted, Stream
 
 
-class World:
+class FakeCollections:
     """Lists and watches of the collections that `watch_changes` asks for; `streams` by path."""
 
     def __init__(self, api: Scripted) -> None:
@@ -46,7 +46,7 @@ ALL = "/api/v1/secrets"
 GRANTS = "/api/v1/namespaces/oauth2-csi/secrets"
 
 
-class Following:
+class WatchThread:
     """What a watch tells, taken in a thread so that a test never waits for ever."""
 
     def __init__(self, store: KubernetesStore) -> None:
@@ -80,7 +80,7 @@ class Following:
         assert not self._thread.is_alive()
 
 
-def told(kind: str, document: dict[str, Any]) -> dict[str, Any]:
+def watch_event(kind: str, document: dict[str, Any]) -> dict[str, Any]:
     return {"type": kind, "object": document}
 
 
