@@ -63,7 +63,9 @@ def on_existing(tests: list[str]) -> int:
         raise Failed("kubectl missing; run `make tools`")
     kubectl = Kubectl(Path(config), LOGS / "kubectl")
     cluster = Cluster(kubectl, os.environ.get("IMAGE") or IMAGE)
-    return int(pytest.main(tests, plugins=[FailureReportPlugin(cluster, LOGS)]))
+    return int(
+        pytest.main(["-p", "no:xdist", *tests], plugins=[FailureReportPlugin(cluster, LOGS)])
+    )
 
 
 def on_own(tests: list[str]) -> int:

@@ -55,7 +55,9 @@ def main() -> int:
     # Without it nobody can make a pod.
     cluster.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
     say("the tests")
-    return int(pytest.main(rest, plugins=[FailureReportPlugin(cluster, flags.logs)]))
+    return int(
+        pytest.main(["-p", "no:xdist", *rest], plugins=[FailureReportPlugin(cluster, flags.logs)])
+    )
 
 
 if __name__ == "__main__":
