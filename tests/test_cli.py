@@ -92,7 +92,8 @@ def test_trouble_at_the_start_is_one_line_and_status_1(tmp_path: Path) -> None:
     assert broken.stderr.startswith("oauth2-csi: issuers: ")
     issuers = tmp_path / "issuers.yaml"
     issuers.write_text("issuers: [{name: a, issuer: https://a.example}]", encoding="ascii")
-    for role in (["refresher", "--issuers", str(issuers)], ["node"], ["webhook"]):
+    spool = ["--spool-dir", str(tmp_path / "spool")]
+    for role in (["refresher", "--issuers", str(issuers), *spool], ["node"], ["webhook"]):
         outside = started(*role, "--store", "kubernetes", "--listen", "127.0.0.1:0")
         assert (outside.returncode, outside.stderr.count("\n")) == (1, 1)
         assert "KUBERNETES_SERVICE_HOST" in outside.stderr
