@@ -24,7 +24,7 @@ from csidriver.core.sensitive import Sensitive
 
 log = logging.getLogger(__name__)
 
-# Real responses have 2-8 KiB; a server that sends more is not a token endpoint.
+# After decoding. Real responses have 2-8 KiB; a server that sends more is not a token endpoint.
 MAX_BODY = 1 << 20
 CONNECT_TIMEOUT = 5.0
 _CHUNK = 16384
@@ -118,7 +118,7 @@ def _read_body(response: requests.Response) -> tuple[Sensitive, bool]:
     """Return the body, and whether it is complete; a broken one may still contain tokens."""
     body, is_complete = b"", True
     try:
-        while chunk := response.raw.read1(_CHUNK):
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
             body += chunk
             if len(body) > MAX_BODY:
                 raise RequestFailed(FailureReason.BAD_REPLY)
