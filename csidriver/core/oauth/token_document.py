@@ -26,8 +26,9 @@ MAX_ACCESS_TOKEN = 512 * 1024
 # Fields that a document keeps if not all fit, the most important first.
 _KEPT_FIRST = ("refresh_token", "access_token", "token_type", "expires_at", "refresh_expires_in")
 
-# RFC 6750 section 2.1, b64token: also keeps newlines and `:` out of token files.
-_B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
+# RFC 6749 appendix A.12, but for the blank, and for `:`, which ends the token in EOS templates.
+# Salesforce, eBay and Facebook do not keep to the b64token of RFC 6750.
+_ACCESS_TOKEN = re.compile("[!-9;-~]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -76,10 +77,10 @@ class TokenDocument:
 
     @property
     def access_token(self) -> Sensitive | None:
-        """The access token, None if it is no bearer token (RFC 6750 section 2.1) or too large."""
+        """The access token, None if it has other characters than a token file may, or too many."""
         value = self.value("access_token")
         usable = isinstance(value, str) and len(value) <= MAX_ACCESS_TOKEN
-        return Sensitive(value) if usable and _B64TOKEN.fullmatch(value) else None
+        return Sensitive(value) if usable and _ACCESS_TOKEN.fullmatch(value) else None
 
     @property
     def token_type(self) -> str:

@@ -169,11 +169,17 @@ def test_a_field_nested_deeper_than_the_stack_is_no_value() -> None:
         pytest.param('"a b"', False, id="space"),
         pytest.param('"a\\n"', False, id="newline"),
         pytest.param('"a:b"', False, id="colon"),
-        pytest.param('"a=b"', False, id="inner padding"),
+        pytest.param('"a=b"', True, id="inner padding"),
+        pytest.param('"00Dxx0000001gPL!AR8AQ.x_1"', True, id="Salesforce"),
+        pytest.param('"v^1.1#i^1#p^3#r^0"', True, id="eBay"),
+        pytest.param('"123|secret"', True, id="Facebook"),
+        pytest.param('"!~\\"\\\\"', True, id="the ends of VSCHAR"),
+        pytest.param('"a\\u007f"', False, id="delete"),
+        pytest.param('"a\\tb"', False, id="tab"),
         pytest.param('"\\u00e9"', False, id="not ascii"),
     ],
 )
-def test_an_access_token_is_a_b64token(raw: str, *, usable: bool) -> None:
+def test_an_access_token_has_visible_characters_only(raw: str, *, usable: bool) -> None:
     token = parsed('{"access_token": ' + raw + "}").access_token
     assert (token is not None) is usable
 

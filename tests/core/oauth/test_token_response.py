@@ -29,6 +29,7 @@ def outcome(status: int, body: Any = "", retry_after: str = "") -> Success | Fai
         pytest.param({"refresh_token": "r", "expires_in": "never"}, id="hostile expiry"),
         pytest.param({"refresh_token": "r", "error": "server_error"}, id="tokens beat an error"),
         pytest.param('{"access_token": "a"}}', id="surplus brace"),
+        pytest.param({"access_token": "00D!AQ", "issued_at": "1700000000000"}, id="Salesforce"),
     ],
 )
 @pytest.mark.parametrize("status", [200, 201, 202, 206, 299])
