@@ -14,6 +14,8 @@ from typing import Any, Self
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from csidriver.adapters.oauth.response_head import Response
+
 
 class AbortableConnection:
     """Aborts its socket at `deadline`, an instant of `time.monotonic`."""
@@ -63,6 +65,8 @@ class AbortableConnection:
 
 
 class _Connection(HTTPConnection):
+    response_class = Response
+
     def __init__(self, *args: Any, abortable: AbortableConnection, **options: Any) -> None:
         self._abortable = abortable
         super().__init__(*args, **options)
