@@ -86,7 +86,12 @@ class _Connection(HTTPConnection):
 
 
 class _SecureConnection(_Connection, HTTPSConnection):
-    pass
+    def send(self, data: Any) -> None:
+        """Say in the words of plain HTTP that the peer has closed: urllib3 then reads why."""
+        try:
+            super().send(data)
+        except ssl.SSLEOFError as error:
+            raise BrokenPipeError from error
 
 
 class AbortableAdapter(HTTPAdapter):

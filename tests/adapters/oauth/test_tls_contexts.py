@@ -118,6 +118,38 @@ def test_old_tls_is_not_spoken(tmp_path: Path) -> None:
     assert peer.requests == []
 
 
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        (ssl.TLSVersion.TLSv1_2, FailureReason.UNREACHABLE),
+        (ssl.TLSVersion.TLSv1_3, FailureReason.TLS),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 200_000], ids=["at once", "in many pieces"])
+def test_a_server_that_demands_a_certificate_was_sent_nothing(
+    tmp_path: Path, version: ssl.TLSVersion, expected: FailureReason, size: int
+) -> None:
+    """With TLS 1.3 its alert comes after the client has sent its request."""
+    ca_file, context = certificate(tmp_path)
+    context.maximum_version = version
+    context.verify_mode = ssl.CERT_REQUIRED
+    with Peer(http(), tls=context) as peer:
+        issuer = at_peer(peer, "https", ca_file=str(ca_file), scope="x" * size)
+        outcome = refresh(issuer)
+        assert peer.requests == []
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, outcome.reason.consumption) == (expected, Consumption.NOT_SENT)
+
+
+@pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 20"])
+def test_an_end_of_tls_after_the_request_proves_nothing(tmp_path: Path, reply: bytes) -> None:
+    ca_file, context = certificate(tmp_path)
+    with Peer(reply, tls=context) as peer:
+        outcome = refresh(at_peer(peer, "https", ca_file=str(ca_file)))
+        assert len(peer.requests) == 1
+    assert signal(outcome) is FailureReason.NO_ANSWER
+
+
 def test_tls_secrets_are_not_written_where_the_environment_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
