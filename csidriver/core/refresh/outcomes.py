@@ -38,7 +38,10 @@ def after_success(
     access_token = reply.access_token if bearer else None
     claims = unverified_claims(access_token) if access_token is not None else None
     stated_lifetime = schedule.token_lifetime(
-        reply.number("expires_in"), claims.iat if claims else None, claims.exp if claims else None
+        reply.number("expires_in"),
+        claims.iat if claims else None,
+        claims.exp if claims else None,
+        sent_at,
     )
     lifetime = issuer.default_lifetime if stated_lifetime is None else stated_lifetime
     after = _with_reply(grant, reply, sent_at, sent_at + lifetime if access_token else None)

@@ -19,15 +19,22 @@ class RequestTimeouts:
 
 
 def token_lifetime(
-    expires_in: float | None, issued: float | None, expiry: float | None
+    expires_in: float | None, issued: float | None, expiry: float | None, sent_at: float
 ) -> float | None:
     """Return the shorter of the lifetimes in the reply and its JWT, in seconds.
 
-    Ignore impossible ones (0, negative, over 400 days); None if neither is left.
+    Ignore impossible ones (0, negative, over 400 days); None if neither is left. Only if nothing
+    else is stated, the expiry is compared with our clock, which may differ from the issuer's.
     """
-    jwt_lifetime = expiry - issued if expiry is not None and issued is not None else None
-    stated = (expires_in, jwt_lifetime)
-    return min((s for s in stated if s is not None and 1 <= s <= MAX_LIFETIME), default=None)
+
+    def shortest(*stated: float | None) -> float | None:
+        return min((s for s in stated if s is not None and 1 <= s <= MAX_LIFETIME), default=None)
+
+    if expiry is None:
+        return shortest(expires_in)
+    if issued is None:
+        return shortest(expires_in) or shortest(expiry - sent_at)
+    return shortest(expires_in, expiry - issued)
 
 
 def lead_time(lifetime: float, minimum: float = 0.0) -> float:

@@ -101,7 +101,12 @@ def test_the_operators_limits_lower_the_timeouts() -> None:
         (300, 100, 700, 300),
         (900, 100, 700, 600),
         (None, None, None, None),
-        (None, None, 700, None),
+        (None, None, 1700, 700),
+        (300, None, 1700, 300),
+        (900, None, 1700, 900),
+        (0, None, 1700, 700),
+        (None, None, 900, None),
+        (None, None, 1000 + MAX_LIFETIME + 1, None),
         (None, 100, None, None),
         (0, None, None, None),
         (-1, None, None, None),
@@ -114,7 +119,7 @@ def test_the_operators_limits_lower_the_timeouts() -> None:
 def test_lifetime_is_the_shorter_of_what_is_credible(
     said: float | None, issued: float | None, expiry: float | None, wanted: float | None
 ) -> None:
-    assert token_lifetime(said, issued, expiry) == wanted
+    assert token_lifetime(said, issued, expiry, 1000) == wanted
 
 
 @pytest.mark.parametrize(("life", "wanted"), [(20, 5), (39, 9.75), (40, 10), (3600, 10)])
