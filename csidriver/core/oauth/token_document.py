@@ -23,8 +23,10 @@ MAX_KEPT = 896 * 1024
 # A larger access token would leave no room for the refresh token.
 MAX_ACCESS_TOKEN = 512 * 1024
 
+# The lifetime of the refresh token: Keycloak's name, and that of GitHub, Google, Entra and others.
+_REFRESH_LIFETIMES = ("refresh_expires_in", "refresh_token_expires_in")
 # Fields that a document keeps if not all fit, the most important first.
-_KEPT_FIRST = ("refresh_token", "access_token", "token_type", "expires_at", "refresh_expires_in")
+_KEPT_FIRST = ("refresh_token", "access_token", "token_type", "expires_at", *_REFRESH_LIFETIMES)
 
 # RFC 6749 appendix A.12, but for the blank, and for `:`, which ends the token in EOS templates.
 # Salesforce, eBay and Facebook do not keep to the b64token of RFC 6750.
@@ -103,6 +105,12 @@ class TokenDocument:
             return None
         return number if math.isfinite(number) else None
 
+    @property
+    def refresh_expires_in(self) -> float | None:
+        """The lifetime of the refresh token in seconds, None if it is not stated."""
+        stated = (self.number(name) for name in _REFRESH_LIFETIMES)
+        return next((lifetime for lifetime in stated if lifetime is not None), None)
+
     def drop(self, *names: str) -> "TokenDocument":
         return TokenDocument({k: v for k, v in self.fields.items() if k not in names})
 
@@ -114,8 +122,8 @@ class TokenDocument:
         """
         merged = dict(self.drop(*_DROPPED_WHEN_ABSENT).fields)
         rotated = reply.refresh_token is not None and reply.refresh_token != self.refresh_token
-        if rotated and "refresh_expires_in" not in reply.fields:
-            merged.pop("refresh_expires_in", None)
+        for name in _REFRESH_LIFETIMES if rotated else ():
+            merged.pop(name, None)
         merged |= {n: raw for n, raw in reply.fields.items() if not _is_ignorable(reply, n, raw)}
         if expires_at is not None:
             merged["expires_at"] = Sensitive(str(int(expires_at)))

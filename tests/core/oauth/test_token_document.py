@@ -229,6 +229,7 @@ OLD = {
     "expires_in": 300,
     "expires_at": 1000,
     "refresh_expires_in": 1800,
+    "refresh_token_expires_in": 1800,
     "token_type": "bearer",
     "scope": "a b",
     "id_token": "old-id",
@@ -270,6 +271,13 @@ ABSENT = object()
         pytest.param({"refresh_expires_in": 9}, "refresh_expires_in", 9, id="rt life replaced"),
         pytest.param({"refresh_expires_in": 0}, "refresh_expires_in", 0, id="rt life 0 kept"),
         pytest.param({}, "refresh_expires_in", ABSENT, id="rt changed, its life dropped"),
+        pytest.param({}, "refresh_token_expires_in", ABSENT, id="rt changed, GitHub"),
+        pytest.param(
+            {"refresh_token_expires_in": 9}, "refresh_token_expires_in", 9, id="replaced, GitHub"
+        ),
+        pytest.param(
+            {"refresh_token": ABSENT}, "refresh_token_expires_in", 1800, id="rt kept, GitHub"
+        ),
         pytest.param(
             {"refresh_token": ABSENT}, "refresh_expires_in", 1800, id="rt kept, its life kept"
         ),
