@@ -54,10 +54,26 @@ class TokenDocument:
 
         Raises DocumentError unless the text is one JSON object of at most `limit` bytes.
         """
+        return cls._parse(text, limit, _DECODER)
+
+    @classmethod
+    def parse_reply(cls, text: Sensitive) -> "TokenDocument":
+        """Return the document of a reply, without the fields that nobody else could read.
+
+        These hold a NaN, an Infinity or a number of thousands of digits. They must not cost the
+        refresh token beside them. Raises DocumentError like `parse`.
+        """
+        document, _ = cls._parse(text, MAX_REPLY, _LENIENT_DECODER)
+        return cls({name: raw for name, raw in document.fields.items() if _is_readable(raw)})
+
+    @classmethod
+    def _parse(
+        cls, text: Sensitive, limit: int, decoder: json.JSONDecoder
+    ) -> "tuple[TokenDocument, bool]":
         raw = text.reveal()
         if _size(raw) > limit:
             raise DocumentError(f"is larger than {limit // 1024} KiB")
-        fields, end = _scan(raw)
+        fields, end = _scan(raw, decoder)
         rest = raw[end:]
         if rest.strip(" \t\r\n}"):
             raise DocumentError(f"has text after the JSON object (from character {end})")
@@ -170,13 +186,23 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+# Converting an integer of over 4300 digits would raise ValueError.
+_LENIENT_DECODER = json.JSONDecoder(parse_int=float)
 
 
-def _scan(text: str) -> tuple[dict[str, Sensitive], int]:
+def _is_readable(raw: Sensitive) -> bool:
+    try:
+        _DECODER.decode(raw.reveal())
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _scan(text: str, decoder: json.JSONDecoder) -> tuple[dict[str, Sensitive], int]:
     """Return the fields of the JSON object at the start of a text, and the object's end."""
     start = _skip(text, 0)
     try:
-        whole, end = _DECODER.raw_decode(text, start)
+        whole, end = decoder.raw_decode(text, start)
     except json.JSONDecodeError as error:
         # The decoder's message names what it expected, never what it found.
         raise DocumentError(f"is not JSON: {error.msg} at character {error.pos}") from None
@@ -191,9 +217,9 @@ def _scan(text: str) -> tuple[dict[str, Sensitive], int]:
     fields: dict[str, Sensitive] = {}
     at = _skip(text, start + 1)
     while text[at] != "}":
-        name, at = _DECODER.raw_decode(text, at)
+        name, at = decoder.raw_decode(text, at)
         value_at = _skip(text, _skip(text, at) + 1)
-        _, at = _DECODER.raw_decode(text, value_at)
+        _, at = decoder.raw_decode(text, value_at)
         fields[name] = Sensitive(text[value_at:at])
         at = _skip(text, at)
         if text[at] == ",":

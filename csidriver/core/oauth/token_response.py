@@ -9,7 +9,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from csidriver.core.oauth.failure_reason import FailureReason
-from csidriver.core.oauth.token_document import MAX_REPLY, DocumentError, TokenDocument
+from csidriver.core.oauth.token_document import DocumentError, TokenDocument
 from csidriver.core.sensitive import Sensitive
 
 
@@ -75,7 +75,7 @@ def parse_token_response(  # noqa: PLR0911 - the order of the checks is part of 
     """
     pause = _pause(retry_after, now)
     try:
-        reply: TokenDocument | None = TokenDocument.parse(body, limit=MAX_REPLY)[0]
+        reply: TokenDocument | None = TokenDocument.parse_reply(body)
     except DocumentError:
         reply = None
     # RFC 6749 section 5.1 demands 200, but a server that answers 201 may have consumed the token.
