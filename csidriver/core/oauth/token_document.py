@@ -33,6 +33,13 @@ _KEPT_FIRST = ("refresh_token", "access_token", "token_type", "expires_at", *_RE
 _ACCESS_TOKEN = re.compile("[!-9;-~]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACE = re.compile(r"[ \t\n\r]*")
+# Written by editors and shells of Windows; RFC 8259 section 8.1 allows to ignore it.
+BYTE_ORDER_MARK = "\ufeff"
+# What users put in instead of a document.
+_MISTAKES = {
+    r"[\w-]+\.[\w-]*\.[\w-]*": "is a token alone, not the whole JSON of the token response",
+    r"e[wy][\w+/\s]*=*": "is not JSON but base64: it was encoded twice",
+}
 
 # Fields of an old document that describe its old access token only.
 _DROPPED_WHEN_ABSENT = ("expires_in", "id_token")
@@ -200,10 +207,13 @@ def _is_readable(raw: Sensitive) -> bool:
 
 def _scan(text: str, decoder: json.JSONDecoder) -> tuple[dict[str, Sensitive], int]:
     """Return the fields of the JSON object at the start of a text, and the object's end."""
-    start = _skip(text, 0)
+    start = _skip(text, 1 if text.startswith(BYTE_ORDER_MARK) else 0)
     try:
         whole, end = decoder.raw_decode(text, start)
     except json.JSONDecodeError as error:
+        for pattern, problem in _MISTAKES.items():
+            if re.fullmatch(pattern, text.strip(), re.ASCII):
+                raise DocumentError(problem) from None
         # The decoder's message names what it expected, never what it found.
         raise DocumentError(f"is not JSON: {error.msg} at character {error.pos}") from None
     except RecursionError:

@@ -1,3 +1,4 @@
+import base64
 import json
 from typing import Any
 
@@ -108,6 +109,7 @@ def test_garbage_raises_document_error_and_is_never_quoted(text: str) -> None:
     [
         pytest.param('{"refresh_token": "r"}', False, id="clean"),
         pytest.param('{"refresh_token": "r"}\n  ', False, id="white space"),
+        pytest.param('\ufeff\n{"refresh_token": "r"}', False, id="byte order mark"),
         pytest.param('\n{\n"refresh_token": "r"\n}\n}\n', True, id="the announcement's example"),
         pytest.param('{"refresh_token": "r"}}}', True, id="two braces"),
     ],
@@ -129,7 +131,8 @@ def test_surplus_braces_are_tolerated_and_reported(text: str, *, trailing: bool)
         pytest.param("{", id="open"),
         pytest.param("{'a': 1}", id="python"),
         pytest.param('{"a": 1,}', id="trailing comma"),
-        pytest.param('\ufeff{"a": 1}', id="byte order mark"),
+        pytest.param('\ufeff\ufeff{"a": 1}', id="two byte order marks"),
+        pytest.param(' \ufeff{"a": 1}', id="byte order mark elsewhere"),
         pytest.param('{"a": NaN}', id="NaN"),
         pytest.param('{"a": [Infinity]}', id="Infinity"),
         pytest.param('{"a": -Infinity}', id="-Infinity"),
@@ -142,6 +145,27 @@ def test_surplus_braces_are_tolerated_and_reported(text: str, *, trailing: bool)
 )
 def test_what_is_no_document_is_refused(text: str) -> None:
     with pytest.raises(DocumentError):
+        parsed(text)
+
+
+def base64_of(text: str) -> str:
+    return base64.encodebytes(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("eyJhbGciOiJub25lIn0.e30.c2ln\n", "a token alone", id="JWT"),
+        pytest.param("eyJhbGciOiJub25lIn0.e30.", "a token alone", id="unsigned JWT"),
+        pytest.param(base64_of('{"refresh_token": "r"}'), "encoded twice", id="base64"),
+        pytest.param(base64_of('{\n  "refresh_token": "r"}' * 9), "encoded twice", id="lines"),
+        pytest.param("HTTP/1.1 200 OK", "is not JSON: Expecting value", id="curl -i"),
+        pytest.param("ey", "encoded twice", id="short"),
+        pytest.param('{"a": eyJ.a.b}', "is not JSON: Expecting value", id="a token inside"),
+    ],
+)
+def test_usual_mistakes_have_a_text_of_their_own(text: str, says: str) -> None:
+    with pytest.raises(DocumentError, match=says):
         parsed(text)
 
 
