@@ -14,6 +14,7 @@ from typing import Any, Self
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from csidriver.adapters.oauth.happy_eyeballs import connect
 from csidriver.adapters.oauth.response_head import Response
 
 
@@ -72,7 +73,10 @@ class _Connection(HTTPConnection):
         super().__init__(*args, **options)
 
     def _new_conn(self) -> socket.socket:
-        connected = super()._new_conn()
+        # urllib3 would give the whole time to the first address.
+        connected = connect(
+            self._dns_host, self.port, self.timeout or 0.0, self.socket_options or ()
+        )
         try:
             self._abortable.attach(connected)
         except OSError:
