@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from csidriver.core.backoff import stable_jitter
 from csidriver.core.oauth.issuers import MAX_LIFETIME
+from csidriver.core.oauth.jwt import JwtClaims
 from csidriver.core.refresh.failures import RetryPolicy
 from csidriver.core.refresh.schedule import (
     RequestTimeouts,
@@ -119,7 +120,7 @@ def test_the_operators_limits_lower_the_timeouts() -> None:
 def test_lifetime_is_the_shorter_of_what_is_credible(
     said: float | None, issued: float | None, expiry: float | None, wanted: float | None
 ) -> None:
-    assert token_lifetime(said, issued, expiry, 1000) == wanted
+    assert token_lifetime(said, JwtClaims(iat=issued, exp=expiry), 1000) == wanted
 
 
 @pytest.mark.parametrize(("life", "wanted"), [(20, 5), (39, 9.75), (40, 10), (3600, 10)])
