@@ -14,6 +14,9 @@ from typing import Any, Self
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from csidriver.adapters.oauth.happy_eyeballs import connect
+from csidriver.adapters.oauth.response_head import Response
+
 
 class AbortableConnection:
     """Aborts its socket at `deadline`, an instant of `time.monotonic`."""
@@ -63,12 +66,17 @@ class AbortableConnection:
 
 
 class _Connection(HTTPConnection):
+    response_class = Response
+
     def __init__(self, *args: Any, abortable: AbortableConnection, **options: Any) -> None:
         self._abortable = abortable
         super().__init__(*args, **options)
 
     def _new_conn(self) -> socket.socket:
-        connected = super()._new_conn()
+        # urllib3 would give the whole time to the first address.
+        connected = connect(
+            self._dns_host, self.port, self.timeout or 0.0, self.socket_options or ()
+        )
         try:
             self._abortable.attach(connected)
         except OSError:
@@ -82,7 +90,12 @@ class _Connection(HTTPConnection):
 
 
 class _SecureConnection(_Connection, HTTPSConnection):
-    pass
+    def send(self, data: Any) -> None:
+        """Say in the words of plain HTTP that the peer has closed: urllib3 then reads why."""
+        try:
+            super().send(data)
+        except ssl.SSLEOFError as error:
+            raise BrokenPipeError from error
 
 
 class AbortableAdapter(HTTPAdapter):

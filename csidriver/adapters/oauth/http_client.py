@@ -1,12 +1,14 @@
 """One HTTP request over a connection of its own, with a deadline that no server can extend.
 
 Whether anything can have been sent is known, not guessed: until the connection and its TLS are
-established, every failure means that nothing was sent. No text of a foreign exception leaves this
+established, every failure means that nothing was sent, as does a later alert of a refused
+certificate. No text of a foreign exception leaves this
 module, because it may quote a URL, a header or a body.
 """
 
 import contextlib
 import logging
+import re
 import secrets
 import ssl
 import time
@@ -24,10 +26,11 @@ from csidriver.core.sensitive import Sensitive
 
 log = logging.getLogger(__name__)
 
-# Real responses have 2-8 KiB; a server that sends more is not a token endpoint.
+# After decoding. Real responses have 2-8 KiB; a server that sends more is not a token endpoint.
 MAX_BODY = 1 << 20
 CONNECT_TIMEOUT = 5.0
 _CHUNK = 16384
+_CERTIFICATE_ALERT = re.compile("ALERT_(.*CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)")
 _HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "identity",
@@ -118,7 +121,7 @@ def _read_body(response: requests.Response) -> tuple[Sensitive, bool]:
     """Return the body, and whether it is complete; a broken one may still contain tokens."""
     body, is_complete = b"", True
     try:
-        while chunk := response.raw.read1(_CHUNK):
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
             body += chunk
             if len(body) > MAX_BODY:
                 raise RequestFailed(FailureReason.BAD_REPLY)
@@ -128,10 +131,20 @@ def _read_body(response: requests.Response) -> tuple[Sensitive, bool]:
 
 
 def _failure_reason(error: Exception, *, sent: bool) -> FailureReason:
-    if sent:
-        return FailureReason.NO_ANSWER
-    untrusted = any(isinstance(e, ssl.SSLCertVerificationError) for e in _error_chain(error))
-    return FailureReason.TLS if untrusted else FailureReason.UNREACHABLE
+    if any(_is_certificate_refused(link) for link in _error_chain(error)):
+        return FailureReason.TLS
+    return FailureReason.NO_ANSWER if sent else FailureReason.UNREACHABLE
+
+
+def _is_certificate_refused(error: BaseException) -> bool:
+    """Return True if either side has ended the TLS handshake because of a certificate.
+
+    In TLS 1.3 the client learns of it after it has sent its request, of which the server reads
+    nothing (RFC 8446 sections 4.4.2.4 and 6.2).
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
+    return isinstance(error, ssl.SSLError) and bool(_CERTIFICATE_ALERT.search(error.reason or ""))
 
 
 def _error_chain(error: BaseException) -> Iterator[BaseException]:

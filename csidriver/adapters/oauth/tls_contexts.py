@@ -28,13 +28,17 @@ class TlsContexts:
         found = Path(path).stat()
         version = found.st_mtime_ns, found.st_size, found.st_ino
         with self._lock:
-            cached_version, context = self._contexts.get(path, (None, None))
+            cached_version, context = self._contexts.get(ca_file, (None, None))
         if context is None or cached_version != version:
             context = _new_context(path)
+            if ca_file:
+                # The operator trusts what the file has, be it an intermediate CA. The default of
+                # curl, and of Python 3.13.
+                context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
             with self._lock:
                 if len(self._contexts) >= _MAX_CONTEXTS:
                     self._contexts.clear()
-                self._contexts[path] = version, context
+                self._contexts[ca_file] = version, context
         return context
 
 

@@ -23,13 +23,23 @@ MAX_KEPT = 896 * 1024
 # A larger access token would leave no room for the refresh token.
 MAX_ACCESS_TOKEN = 512 * 1024
 
+# The lifetime of the refresh token: Keycloak's name, and that of GitHub, Google, Entra and others.
+_REFRESH_LIFETIMES = ("refresh_expires_in", "refresh_token_expires_in")
 # Fields that a document keeps if not all fit, the most important first.
-_KEPT_FIRST = ("refresh_token", "access_token", "token_type", "expires_at", "refresh_expires_in")
+_KEPT_FIRST = ("refresh_token", "access_token", "token_type", "expires_at", *_REFRESH_LIFETIMES)
 
-# RFC 6750 section 2.1, b64token: also keeps newlines and `:` out of token files.
-_B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
+# RFC 6749 appendix A.12, but for the blank, and for `:`, which ends the token in EOS templates.
+# Salesforce, eBay and Facebook do not keep to the b64token of RFC 6750.
+_ACCESS_TOKEN = re.compile("[!-9;-~]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACE = re.compile(r"[ \t\n\r]*")
+# Written by editors and shells of Windows; RFC 8259 section 8.1 allows to ignore it.
+BYTE_ORDER_MARK = "\ufeff"
+# What users put in instead of a document.
+_MISTAKES = {
+    r"[\w-]+\.[\w-]*\.[\w-]*": "is a token alone, not the whole JSON of the token response",
+    r"e[wy][\w+/\s]*=*": "is not JSON but base64: it was encoded twice",
+}
 
 # Fields of an old document that describe its old access token only.
 _DROPPED_WHEN_ABSENT = ("expires_in", "id_token")
@@ -51,10 +61,26 @@ class TokenDocument:
 
         Raises DocumentError unless the text is one JSON object of at most `limit` bytes.
         """
+        return cls._parse(text, limit, _DECODER)
+
+    @classmethod
+    def parse_reply(cls, text: Sensitive) -> "TokenDocument":
+        """Return the document of a reply, without the fields that nobody else could read.
+
+        These hold a NaN, an Infinity or a number of thousands of digits. They must not cost the
+        refresh token beside them. Raises DocumentError like `parse`.
+        """
+        document, _ = cls._parse(text, MAX_REPLY, _LENIENT_DECODER)
+        return cls({name: raw for name, raw in document.fields.items() if _is_readable(raw)})
+
+    @classmethod
+    def _parse(
+        cls, text: Sensitive, limit: int, decoder: json.JSONDecoder
+    ) -> "tuple[TokenDocument, bool]":
         raw = text.reveal()
         if _size(raw) > limit:
             raise DocumentError(f"is larger than {limit // 1024} KiB")
-        fields, end = _scan(raw)
+        fields, end = _scan(raw, decoder)
         rest = raw[end:]
         if rest.strip(" \t\r\n}"):
             raise DocumentError(f"has text after the JSON object (from character {end})")
@@ -76,10 +102,10 @@ class TokenDocument:
 
     @property
     def access_token(self) -> Sensitive | None:
-        """The access token, None if it is no bearer token (RFC 6750 section 2.1) or too large."""
+        """The access token, None if it has other characters than a token file may, or too many."""
         value = self.value("access_token")
         usable = isinstance(value, str) and len(value) <= MAX_ACCESS_TOKEN
-        return Sensitive(value) if usable and _B64TOKEN.fullmatch(value) else None
+        return Sensitive(value) if usable and _ACCESS_TOKEN.fullmatch(value) else None
 
     @property
     def token_type(self) -> str:
@@ -102,6 +128,12 @@ class TokenDocument:
             return None
         return number if math.isfinite(number) else None
 
+    @property
+    def refresh_expires_in(self) -> float | None:
+        """The lifetime of the refresh token in seconds, None if it is not stated."""
+        stated = (self.number(name) for name in _REFRESH_LIFETIMES)
+        return next((lifetime for lifetime in stated if lifetime is not None), None)
+
     def drop(self, *names: str) -> "TokenDocument":
         return TokenDocument({k: v for k, v in self.fields.items() if k not in names})
 
@@ -113,8 +145,8 @@ class TokenDocument:
         """
         merged = dict(self.drop(*_DROPPED_WHEN_ABSENT).fields)
         rotated = reply.refresh_token is not None and reply.refresh_token != self.refresh_token
-        if rotated and "refresh_expires_in" not in reply.fields:
-            merged.pop("refresh_expires_in", None)
+        for name in _REFRESH_LIFETIMES if rotated else ():
+            merged.pop(name, None)
         merged |= {n: raw for n, raw in reply.fields.items() if not _is_ignorable(reply, n, raw)}
         if expires_at is not None:
             merged["expires_at"] = Sensitive(str(int(expires_at)))
@@ -161,14 +193,27 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+# Converting an integer of over 4300 digits would raise ValueError.
+_LENIENT_DECODER = json.JSONDecoder(parse_int=float)
 
 
-def _scan(text: str) -> tuple[dict[str, Sensitive], int]:
-    """Return the fields of the JSON object at the start of a text, and the object's end."""
-    start = _skip(text, 0)
+def _is_readable(raw: Sensitive) -> bool:
     try:
-        whole, end = _DECODER.raw_decode(text, start)
+        _DECODER.decode(raw.reveal())
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _scan(text: str, decoder: json.JSONDecoder) -> tuple[dict[str, Sensitive], int]:
+    """Return the fields of the JSON object at the start of a text, and the object's end."""
+    start = _skip(text, 1 if text.startswith(BYTE_ORDER_MARK) else 0)
+    try:
+        whole, end = decoder.raw_decode(text, start)
     except json.JSONDecodeError as error:
+        for pattern, problem in _MISTAKES.items():
+            if re.fullmatch(pattern, text.strip(), re.ASCII):
+                raise DocumentError(problem) from None
         # The decoder's message names what it expected, never what it found.
         raise DocumentError(f"is not JSON: {error.msg} at character {error.pos}") from None
     except RecursionError:
@@ -182,9 +227,9 @@ def _scan(text: str) -> tuple[dict[str, Sensitive], int]:
     fields: dict[str, Sensitive] = {}
     at = _skip(text, start + 1)
     while text[at] != "}":
-        name, at = _DECODER.raw_decode(text, at)
+        name, at = decoder.raw_decode(text, at)
         value_at = _skip(text, _skip(text, at) + 1)
-        _, at = _DECODER.raw_decode(text, value_at)
+        _, at = decoder.raw_decode(text, value_at)
         fields[name] = Sensitive(text[value_at:at])
         at = _skip(text, at)
         if text[at] == ",":

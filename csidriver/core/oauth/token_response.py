@@ -9,7 +9,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from csidriver.core.oauth.failure_reason import FailureReason
-from csidriver.core.oauth.token_document import MAX_REPLY, DocumentError, TokenDocument
+from csidriver.core.oauth.token_document import DocumentError, TokenDocument
 from csidriver.core.sensitive import Sensitive
 
 
@@ -33,11 +33,16 @@ TokenResponse = Success | Failure
 # `error` codes of RFC 6749 section 5.2 and its successors. They override the HTTP status.
 _ERRORS: Mapping[str, FailureReason] = {
     "invalid_grant": FailureReason.INVALID_GRANT,
+    # What INDIGO IAM and UAA, GitHub, and Hydra 1 send instead.
+    "invalid_token": FailureReason.INVALID_GRANT,
+    "bad_refresh_token": FailureReason.INVALID_GRANT,
+    "token_inactive": FailureReason.INVALID_GRANT,
     "interaction_required": FailureReason.LOGIN_REQUIRED,
     "consent_required": FailureReason.LOGIN_REQUIRED,
     "login_required": FailureReason.LOGIN_REQUIRED,
     "mfa_required": FailureReason.LOGIN_REQUIRED,
     "invalid_client": FailureReason.INVALID_CLIENT,
+    "incorrect_client_credentials": FailureReason.INVALID_CLIENT,  # GitHub
     "unauthorized_client": FailureReason.CLIENT_NOT_ALLOWED,
     "unsupported_grant_type": FailureReason.CLIENT_NOT_ALLOWED,
     "invalid_scope": FailureReason.INVALID_SCOPE,
@@ -70,7 +75,7 @@ def parse_token_response(  # noqa: PLR0911 - the order of the checks is part of 
     """
     pause = _pause(retry_after, now)
     try:
-        reply: TokenDocument | None = TokenDocument.parse(body, limit=MAX_REPLY)[0]
+        reply: TokenDocument | None = TokenDocument.parse_reply(body)
     except DocumentError:
         reply = None
     # RFC 6749 section 5.1 demands 200, but a server that answers 201 may have consumed the token.
@@ -80,6 +85,8 @@ def parse_token_response(  # noqa: PLR0911 - the order of the checks is part of 
     error = None if reply is None else reply.value("error")
     # With these statuses the `error` may come from a framework, which knows nothing of the token.
     unclear = status == 429 or status >= 500  # noqa: PLR2004 - RFC 6585 section 4, RFC 9110 15.6
+    if status == 401 and error == "unauthorized_client":  # noqa: PLR2004 - Keycloak: a wrong secret
+        error = "invalid_client"  # which is what 401 says (RFC 6749 section 5.2)
     if isinstance(error, str) and error and (error in _ERRORS or not unclear):
         return Failure(_ERRORS.get(error, FailureReason.UNKNOWN_ERROR), pause)
     if status == 503 and pause is not None:  # noqa: PLR2004 - RFC 9110 section 15.6.4

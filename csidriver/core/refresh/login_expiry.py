@@ -16,7 +16,7 @@ def refresh_expiry(grant: Grant, reply: TokenDocument, sent_at: float) -> tuple[
     `grant` is the one before the refresh. The first expiry counts as renewable until the next
     refresh shows otherwise. Keycloak sends 0 for "never".
     """
-    expires_in = reply.number("refresh_expires_in")
+    expires_in = reply.refresh_expires_in
     token = reply.refresh_token
     if expires_in is None and (token is None or token.hash() == grant.live_hash):
         return grant.refresh_expires_at, grant.refresh_expires_at <= 0

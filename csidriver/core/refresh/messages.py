@@ -39,7 +39,10 @@ UNCERTAIN_TWICE_MESSAGE = (
 )
 FAILURE_MESSAGES: Mapping[FailureReason, str] = {
     FailureReason.UNREACHABLE: "the authorization server cannot be reached",
-    FailureReason.TLS: "the authorization server's certificate is not trusted; check caFile",
+    FailureReason.TLS: (
+        "the authorization server's certificate is not trusted (check caFile), or it demands one "
+        "of the driver"
+    ),
     FailureReason.METADATA: (
         "the issuer's metadata does not match its configuration; check issuer and endpointHosts"
     ),

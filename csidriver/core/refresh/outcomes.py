@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
-from csidriver.core.oauth.jwt import unverified_claims
+from csidriver.core.oauth.jwt import JwtClaims, unverified_claims
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import messages, schedule
@@ -36,10 +36,8 @@ def after_success(
     """
     bearer = reply.token_type.lower() == "bearer"
     access_token = reply.access_token if bearer else None
-    claims = unverified_claims(access_token) if access_token is not None else None
-    stated_lifetime = schedule.token_lifetime(
-        reply.number("expires_in"), claims.iat if claims else None, claims.exp if claims else None
-    )
+    claims = JwtClaims() if access_token is None else unverified_claims(access_token)
+    stated_lifetime = schedule.token_lifetime(reply.number("expires_in"), claims, sent_at)
     lifetime = issuer.default_lifetime if stated_lifetime is None else stated_lifetime
     after = _with_reply(grant, reply, sent_at, sent_at + lifetime if access_token else None)
     if access_token is None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from csidriver.core.backoff import backoff
 from csidriver.core.oauth.issuers import MAX_LIFETIME
+from csidriver.core.oauth.jwt import JwtClaims
 from csidriver.core.refresh.failures import RetryPolicy
 
 MAX_REFRESH_TOKEN_IDLE = 7 * 86400.0
@@ -18,16 +19,21 @@ class RequestTimeouts:
     takeover_after: float = 100.0
 
 
-def token_lifetime(
-    expires_in: float | None, issued: float | None, expiry: float | None
-) -> float | None:
+def token_lifetime(expires_in: float | None, claims: JwtClaims, sent_at: float) -> float | None:
     """Return the shorter of the lifetimes in the reply and its JWT, in seconds.
 
-    Ignore impossible ones (0, negative, over 400 days); None if neither is left.
+    Ignore impossible ones (0, negative, over 400 days); None if neither is left. Only if nothing
+    else is stated, the expiry is compared with our clock, which may differ from the issuer's.
     """
-    jwt_lifetime = expiry - issued if expiry is not None and issued is not None else None
-    stated = (expires_in, jwt_lifetime)
-    return min((s for s in stated if s is not None and 1 <= s <= MAX_LIFETIME), default=None)
+
+    def shortest(*stated: float | None) -> float | None:
+        return min((s for s in stated if s is not None and 1 <= s <= MAX_LIFETIME), default=None)
+
+    if claims.exp is None:
+        return shortest(expires_in)
+    if claims.iat is None:
+        return shortest(expires_in) or shortest(claims.exp - sent_at)
+    return shortest(expires_in, claims.exp - claims.iat)
 
 
 def lead_time(lifetime: float, minimum: float = 0.0) -> float:

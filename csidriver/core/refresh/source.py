@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
-from csidriver.core.oauth.token_document import DocumentError, TokenDocument
+from csidriver.core.oauth.token_document import BYTE_ORDER_MARK, DocumentError, TokenDocument
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
 
@@ -76,7 +76,7 @@ def document_key(secret: Secret) -> str:
 
 def _credential(secret: Secret, key: str, problems: list[str]) -> Sensitive:
     # `echo` appends white space.
-    text = secret.data.get(key, Sensitive("")).reveal().strip()
+    text = secret.data.get(key, Sensitive("")).reveal().removeprefix(BYTE_ORDER_MARK).strip()
     if len(text.encode()) > MAX_CREDENTIAL:
         problems.append(f"key {key} is larger than {MAX_CREDENTIAL // 1024} KiB")
     return Sensitive(text)

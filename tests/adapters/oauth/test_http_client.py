@@ -1,7 +1,10 @@
 """One HTTP request, against a strict server and against worse ones."""
 
+import gzip
 import json
 import re
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from csidriver.adapters.oauth.http_client import HttpRequest
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure, Success
+from csidriver.core.sensitive import Sensitive
 from csidriver.demo.faults import (
     DropAfter,
     DropBefore,
@@ -167,6 +171,57 @@ def test_a_redirect_is_not_followed_and_its_body_not_read_without_bound() -> Non
             assert signal(refresh(at_peer(peer))) is FailureReason.REDIRECT
         assert len(peer.requests) == 1
         assert target.connections == 0
+
+
+@pytest.mark.parametrize("drips", [0, 20])
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", gzip.compress(TOKENS)),
+        ("GZip", gzip.compress(TOKENS[:9]) + gzip.compress(TOKENS[9:])),
+        ("x-gzip", gzip.compress(TOKENS)),
+        ("deflate", zlib.compress(TOKENS)),
+        ("gzip, gzip", gzip.compress(gzip.compress(TOKENS))),
+        ("identity", TOKENS),
+        ("", TOKENS),
+    ],
+)
+def test_a_compressed_reply_is_decoded_although_nobody_asked_for_it(
+    encoding: str, body: bytes, drips: int
+) -> None:
+    reply = http(body, headers=f"Content-Encoding: {encoding}\r\n")
+    with Peer(reply, slowly=len(reply) - drips) as peer:
+        outcome = refresh(at_peer(peer))
+        assert peer.headers()["accept-encoding"] == "identity"
+    assert isinstance(outcome, Success)
+    assert outcome.reply.refresh_token == Sensitive("rt2")
+
+
+def test_a_compressed_refusal_is_read() -> None:
+    body = gzip.compress(b'{"error":"invalid_grant"}')
+    with Peer(http(body, "400 Bad Request", "Content-Encoding: gzip\r\n")) as peer:
+        assert signal(refresh(at_peer(peer))) is FailureReason.INVALID_GRANT
+
+
+def test_a_compressed_reply_that_is_cut_off_or_broken_proves_nothing() -> None:
+    good = gzip.compress(b'{"error":"invalid_grant"}')
+    for reply in (
+        http(good, "400 Bad Request", "Content-Encoding: gzip\r\n")[:-9],
+        http(b"\0" + good, "400 Bad Request", "Content-Encoding: gzip\r\n"),
+    ):
+        with Peer(reply) as peer:
+            assert signal(refresh(at_peer(peer))) is FailureReason.NO_ANSWER
+
+
+def test_a_reply_that_decodes_to_too_much_is_given_up_early() -> None:
+    bomb = gzip.compress(b" " * 50_000_000)
+    with Peer(http(bomb, headers="Content-Encoding: gzip\r\n")) as peer:
+        tracemalloc.start()
+        try:
+            assert signal(refresh(at_peer(peer))) is FailureReason.BAD_REPLY
+            assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        finally:
+            tracemalloc.stop()
 
 
 def test_netrc_and_proxies_of_the_environment_are_ignored(

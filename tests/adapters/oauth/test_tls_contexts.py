@@ -1,10 +1,15 @@
 """Trust in the certificates of servers."""
 
+import datetime as dt
+import ipaddress
 import ssl
 import warnings
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.adapters.oauth.tls_contexts import TlsContexts
@@ -23,6 +28,9 @@ from tests.adapters.oauth.peer import (
     signal,
 )
 
+# Subjects, and who signs them.
+CHAIN = {"root": "root", "inter": "root", "leaf": "inter", "other": "other"}
+
 
 def test_a_certificate_is_trusted_only_through_ca_file(tmp_path: Path) -> None:
     ca_file, context = certificate(tmp_path)
@@ -38,6 +46,61 @@ def test_a_certificate_is_trusted_only_through_ca_file(tmp_path: Path) -> None:
         assert signal(refresh(at_peer(peer, "https", ca_file=str(other)))) is FailureReason.TLS
         assert peer.requests == []
         assert isinstance(refresh(at_peer(peer, "https", ca_file=str(ca_file))), Success)
+
+
+@pytest.mark.parametrize(
+    ("authorities", "good"),
+    [
+        (("root",), True),
+        (("inter",), True),
+        (("leaf",), True),
+        (("root", "inter"), True),
+        (("other",), False),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_ca_file_may_hold_any_certificate_of_the_chain(
+    tmp_path: Path, authorities: tuple[str, ...], *, good: bool
+) -> None:
+    context = chain(tmp_path)
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_text("".join((tmp_path / f"{a}.pem").read_text("ascii") for a in authorities))
+    with Peer(http(), tls=context) as peer:
+        outcome = refresh(at_peer(peer, "https", ca_file=str(ca_file)))
+        assert isinstance(outcome, Success) if good else signal(outcome) is FailureReason.TLS
+
+
+def chain(folder: Path) -> ssl.SSLContext:
+    """Write a root, an intermediate, a server's and a foreign certificate; return its context."""
+    keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in CHAIN}
+    now = dt.datetime.now(dt.UTC)
+    host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    for name, issuer in CHAIN.items():
+        builder = x509.CertificateBuilder(
+            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]),
+            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]),
+            keys[name].public_key(),
+            x509.random_serial_number(),
+            now - dt.timedelta(hours=1),
+            now + dt.timedelta(hours=1),
+        )
+        ca = x509.BasicConstraints(ca=name != "leaf", path_length=None)
+        signed = (
+            builder.add_extension(ca, critical=True)
+            .add_extension(host, critical=False)
+            .sign(keys[issuer], hashes.SHA256())
+        )
+        (folder / f"{name}.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    sent = [(folder / f"{name}.pem").read_bytes() for name in ("leaf", "inter")]
+    key = keys["leaf"].private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    (folder / "server.pem").write_bytes(b"".join([key, *sent]))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    return context
 
 
 def test_a_changed_ca_file_counts_from_the_next_exchange_on(tmp_path: Path) -> None:
@@ -116,6 +179,38 @@ def test_old_tls_is_not_spoken(tmp_path: Path) -> None:
         outcome = refresh(at_peer(peer, "https", ca_file=str(ca_file)))
     assert signal(outcome) is FailureReason.UNREACHABLE
     assert peer.requests == []
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        (ssl.TLSVersion.TLSv1_2, FailureReason.UNREACHABLE),
+        (ssl.TLSVersion.TLSv1_3, FailureReason.TLS),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 200_000], ids=["at once", "in many pieces"])
+def test_a_server_that_demands_a_certificate_was_sent_nothing(
+    tmp_path: Path, version: ssl.TLSVersion, expected: FailureReason, size: int
+) -> None:
+    """With TLS 1.3 its alert comes after the client has sent its request."""
+    ca_file, context = certificate(tmp_path)
+    context.maximum_version = version
+    context.verify_mode = ssl.CERT_REQUIRED
+    with Peer(http(), tls=context) as peer:
+        issuer = at_peer(peer, "https", ca_file=str(ca_file), scope="x" * size)
+        outcome = refresh(issuer)
+        assert peer.requests == []
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, outcome.reason.consumption) == (expected, Consumption.NOT_SENT)
+
+
+@pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 20"])
+def test_an_end_of_tls_after_the_request_proves_nothing(tmp_path: Path, reply: bytes) -> None:
+    ca_file, context = certificate(tmp_path)
+    with Peer(reply, tls=context) as peer:
+        outcome = refresh(at_peer(peer, "https", ca_file=str(ca_file)))
+        assert len(peer.requests) == 1
+    assert signal(outcome) is FailureReason.NO_ANSWER
 
 
 def test_tls_secrets_are_not_written_where_the_environment_says(

@@ -1,3 +1,4 @@
+import base64
 import json
 from typing import Any
 
@@ -108,6 +109,7 @@ def test_garbage_raises_document_error_and_is_never_quoted(text: str) -> None:
     [
         pytest.param('{"refresh_token": "r"}', False, id="clean"),
         pytest.param('{"refresh_token": "r"}\n  ', False, id="white space"),
+        pytest.param('\ufeff\n{"refresh_token": "r"}', False, id="byte order mark"),
         pytest.param('\n{\n"refresh_token": "r"\n}\n}\n', True, id="the announcement's example"),
         pytest.param('{"refresh_token": "r"}}}', True, id="two braces"),
     ],
@@ -129,7 +131,8 @@ def test_surplus_braces_are_tolerated_and_reported(text: str, *, trailing: bool)
         pytest.param("{", id="open"),
         pytest.param("{'a': 1}", id="python"),
         pytest.param('{"a": 1,}', id="trailing comma"),
-        pytest.param('\ufeff{"a": 1}', id="byte order mark"),
+        pytest.param('\ufeff\ufeff{"a": 1}', id="two byte order marks"),
+        pytest.param(' \ufeff{"a": 1}', id="byte order mark elsewhere"),
         pytest.param('{"a": NaN}', id="NaN"),
         pytest.param('{"a": [Infinity]}', id="Infinity"),
         pytest.param('{"a": -Infinity}', id="-Infinity"),
@@ -142,6 +145,27 @@ def test_surplus_braces_are_tolerated_and_reported(text: str, *, trailing: bool)
 )
 def test_what_is_no_document_is_refused(text: str) -> None:
     with pytest.raises(DocumentError):
+        parsed(text)
+
+
+def base64_of(text: str) -> str:
+    return base64.encodebytes(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("eyJhbGciOiJub25lIn0.e30.c2ln\n", "a token alone", id="JWT"),
+        pytest.param("eyJhbGciOiJub25lIn0.e30.", "a token alone", id="unsigned JWT"),
+        pytest.param(base64_of('{"refresh_token": "r"}'), "encoded twice", id="base64"),
+        pytest.param(base64_of('{\n  "refresh_token": "r"}' * 9), "encoded twice", id="lines"),
+        pytest.param("HTTP/1.1 200 OK", "is not JSON: Expecting value", id="curl -i"),
+        pytest.param("ey", "encoded twice", id="short"),
+        pytest.param('{"a": eyJ.a.b}', "is not JSON: Expecting value", id="a token inside"),
+    ],
+)
+def test_usual_mistakes_have_a_text_of_their_own(text: str, says: str) -> None:
+    with pytest.raises(DocumentError, match=says):
         parsed(text)
 
 
@@ -169,11 +193,17 @@ def test_a_field_nested_deeper_than_the_stack_is_no_value() -> None:
         pytest.param('"a b"', False, id="space"),
         pytest.param('"a\\n"', False, id="newline"),
         pytest.param('"a:b"', False, id="colon"),
-        pytest.param('"a=b"', False, id="inner padding"),
+        pytest.param('"a=b"', True, id="inner padding"),
+        pytest.param('"00Dxx0000001gPL!AR8AQ.x_1"', True, id="Salesforce"),
+        pytest.param('"v^1.1#i^1#p^3#r^0"', True, id="eBay"),
+        pytest.param('"123|secret"', True, id="Facebook"),
+        pytest.param('"!~\\"\\\\"', True, id="the ends of VSCHAR"),
+        pytest.param('"a\\u007f"', False, id="delete"),
+        pytest.param('"a\\tb"', False, id="tab"),
         pytest.param('"\\u00e9"', False, id="not ascii"),
     ],
 )
-def test_an_access_token_is_a_b64token(raw: str, *, usable: bool) -> None:
+def test_an_access_token_has_visible_characters_only(raw: str, *, usable: bool) -> None:
     token = parsed('{"access_token": ' + raw + "}").access_token
     assert (token is not None) is usable
 
@@ -223,6 +253,7 @@ OLD = {
     "expires_in": 300,
     "expires_at": 1000,
     "refresh_expires_in": 1800,
+    "refresh_token_expires_in": 1800,
     "token_type": "bearer",
     "scope": "a b",
     "id_token": "old-id",
@@ -264,6 +295,13 @@ ABSENT = object()
         pytest.param({"refresh_expires_in": 9}, "refresh_expires_in", 9, id="rt life replaced"),
         pytest.param({"refresh_expires_in": 0}, "refresh_expires_in", 0, id="rt life 0 kept"),
         pytest.param({}, "refresh_expires_in", ABSENT, id="rt changed, its life dropped"),
+        pytest.param({}, "refresh_token_expires_in", ABSENT, id="rt changed, GitHub"),
+        pytest.param(
+            {"refresh_token_expires_in": 9}, "refresh_token_expires_in", 9, id="replaced, GitHub"
+        ),
+        pytest.param(
+            {"refresh_token": ABSENT}, "refresh_token_expires_in", 1800, id="rt kept, GitHub"
+        ),
         pytest.param(
             {"refresh_token": ABSENT}, "refresh_expires_in", 1800, id="rt kept, its life kept"
         ),

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
+from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure, Success, parse_token_response
 from csidriver.core.sensitive import Sensitive
 
@@ -29,11 +30,26 @@ def outcome(status: int, body: Any = "", retry_after: str = "") -> Success | Fai
         pytest.param({"refresh_token": "r", "expires_in": "never"}, id="hostile expiry"),
         pytest.param({"refresh_token": "r", "error": "server_error"}, id="tokens beat an error"),
         pytest.param('{"access_token": "a"}}', id="surplus brace"),
+        pytest.param({"access_token": "00D!AQ", "issued_at": "1700000000000"}, id="Salesforce"),
     ],
 )
 @pytest.mark.parametrize("status", [200, 201, 202, 206, 299])
 def test_tokens_are_ok(status: int, body: Any) -> None:
     assert isinstance(outcome(status, body), Success)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["NaN", "Infinity", "-Infinity", "9" * 5000, "-" + "9" * 5000, '{"a": [1, NaN]}', "[1.5, NaN]"],
+    ids=lambda odd: odd[:12],
+)
+@pytest.mark.parametrize("name", ["expires_in", "unknown", "access_token", "error"])
+def test_what_is_no_json_costs_its_field_and_not_the_refresh_token(name: str, odd: str) -> None:
+    parsed = outcome(200, f'{{"refresh_token": "r", "{name}": {odd}, "scope": "a"}}')
+    assert isinstance(parsed, Success)
+    assert parsed.reply.refresh_token == Sensitive("r")
+    assert parsed.reply.fields.keys() == {"refresh_token", "scope"}
+    assert TokenDocument.parse(parsed.reply.to_json())[0] == parsed.reply
 
 
 HTML = "<html>"
@@ -109,6 +125,58 @@ HTML = "<html>"
             Consumption.NOT_CONSUMED,
         ),
         (401, "", "", FailureReason.INVALID_CLIENT, Consumption.NOT_CONSUMED),
+        (
+            401,
+            {
+                "error": "unauthorized_client",
+                "error_description": "Invalid client or Invalid client credentials",
+            },
+            "",
+            FailureReason.INVALID_CLIENT,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            200,
+            {"error": "incorrect_client_credentials"},
+            "",
+            FailureReason.INVALID_CLIENT,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            400,
+            {"error": "invalid_token"},
+            "",
+            FailureReason.INVALID_GRANT,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            401,
+            {"error": "invalid_token"},
+            "",
+            FailureReason.INVALID_GRANT,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            200,
+            {"error": "bad_refresh_token"},
+            "",
+            FailureReason.INVALID_GRANT,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            401,
+            {"error": "token_inactive"},
+            "",
+            FailureReason.INVALID_GRANT,
+            Consumption.NOT_CONSUMED,
+        ),
+        (
+            403,
+            {"error": "unauthorized_client"},
+            "",
+            FailureReason.CLIENT_NOT_ALLOWED,
+            Consumption.NOT_CONSUMED,
+        ),
         (
             400,
             {"error": "unauthorized_client"},

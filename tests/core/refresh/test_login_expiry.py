@@ -28,12 +28,13 @@ class Ending(Server):
 
     ends_at: float | None = None
     slides: float | None = None
+    field = "refresh_expires_in"
 
     def further(self, now: float) -> dict[str, Any]:
         """What it says about refresh tokens."""
         if self.slides is not None:
-            return {"refresh_expires_in": self.slides}
-        return {} if self.ends_at is None else {"refresh_expires_in": int(self.ends_at - now)}
+            return {self.field: self.slides}
+        return {} if self.ends_at is None else {self.field: int(self.ends_at - now)}
 
 
 @pytest.fixture
@@ -75,6 +76,15 @@ def test_a_login_that_ends_is_announced_a_week_a_day_and_an_hour_ahead(ending: P
     assert (events(cluster), note(cluster, annotations.WARNING)) == (3, EXPIRING)
     messages = [e.message for e in cluster.done if isinstance(e, effects.EmitEvent)]
     assert "2027-02-14T07:59:59Z" in messages[-1]
+
+
+def test_a_login_that_ends_is_announced_whatever_its_field_is_called(ending: Process) -> None:
+    cluster = ending.cluster
+    assert isinstance(cluster.server, Ending)
+    cluster.server.field = "refresh_token_expires_in"
+    ending.run_for(24 * DAY)
+    assert (events(cluster), note(cluster, annotations.WARNING)) == (1, EXPIRING)
+    assert source(cluster).data["oauth"].reveal().count("expires_in") == 2
 
 
 def test_a_restart_announces_nothing_twice(ending: Process) -> None:
@@ -148,6 +158,11 @@ def reply(**fields: Any) -> TokenDocument:
         pytest.param({"refresh_expires_in": 2000}, (4000.0, True), id="moved on"),
         pytest.param({"refresh_expires_in": 1002}, (3002.0, False), id="fixed"),
         pytest.param({"refresh_expires_in": 10}, (2010.0, False), id="shortened"),
+        pytest.param({"refresh_token_expires_in": 1002}, (3002.0, False), id="GitHub"),
+        pytest.param({"refresh_token_expires_in": "2000"}, (4000.0, True), id="as a text"),
+        pytest.param(
+            {"refresh_expires_in": None, "refresh_token_expires_in": 10}, (2010.0, False), id="both"
+        ),
         pytest.param({"refresh_token": None}, (3000.0, False), id="its last word stands"),
     ],
 )

@@ -1,5 +1,6 @@
 """The grant after a token request: examples and properties (docs/protocol.md 4.5, 5)."""
 
+import base64
 from dataclasses import replace
 from typing import Any
 
@@ -254,3 +255,10 @@ class TestFail:
             INTENT.seeds,
             INTENT.spent,
         )
+
+
+def test_a_jwt_without_iat_ends_when_it_says() -> None:
+    claims = base64.urlsafe_b64encode(b'{"exp": %d}' % (NOW + 20)).decode().rstrip("=")
+    reply = token_document(access_token=f"e30.{claims}.c2ln")
+    after = after_success(INTENT, reply, NOW, ISSUER, 0.0)
+    assert (after.expires_at, after.warning) == (NOW + 20, "")

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from csidriver.core.backoff import stable_jitter
 from csidriver.core.oauth.issuers import MAX_LIFETIME
+from csidriver.core.oauth.jwt import JwtClaims
 from csidriver.core.refresh.failures import RetryPolicy
 from csidriver.core.refresh.schedule import (
     RequestTimeouts,
@@ -101,7 +102,12 @@ def test_the_operators_limits_lower_the_timeouts() -> None:
         (300, 100, 700, 300),
         (900, 100, 700, 600),
         (None, None, None, None),
-        (None, None, 700, None),
+        (None, None, 1700, 700),
+        (300, None, 1700, 300),
+        (900, None, 1700, 900),
+        (0, None, 1700, 700),
+        (None, None, 900, None),
+        (None, None, 1000 + MAX_LIFETIME + 1, None),
         (None, 100, None, None),
         (0, None, None, None),
         (-1, None, None, None),
@@ -114,7 +120,7 @@ def test_the_operators_limits_lower_the_timeouts() -> None:
 def test_lifetime_is_the_shorter_of_what_is_credible(
     said: float | None, issued: float | None, expiry: float | None, wanted: float | None
 ) -> None:
-    assert token_lifetime(said, issued, expiry) == wanted
+    assert token_lifetime(said, JwtClaims(iat=issued, exp=expiry), 1000) == wanted
 
 
 @pytest.mark.parametrize(("life", "wanted"), [(20, 5), (39, 9.75), (40, 10), (3600, 10)])

@@ -70,6 +70,15 @@ def test_white_space_around_client_credentials_is_not_theirs() -> None:
     assert source.client == Client("my-app", Sensitive("cs"))
 
 
+def test_byte_order_marks_are_not_part_of_a_value() -> None:
+    marked = {key: "\ufeff" + text for key, text in VALID.items()}
+    source = Source.parse(secret({**marked, "clientID": "\ufeff my-app\r\n"}))
+    assert source.client == Client("my-app", Sensitive("cs-secret"))
+    assert source.refresh_token == Sensitive("rt-secret")
+    assert not source.trailing
+    assert problems({"clientID": "\ufeff"}) == ("key clientID is missing or empty",)
+
+
 def oauth(**change: Any) -> dict[str, str | None]:
     document = json.loads(VALID["oauth"]) | change
     return {"oauth": json.dumps(document)}
