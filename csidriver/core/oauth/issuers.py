@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from csidriver.core.quoting import quote_untrusted
-from csidriver.errors import InvalidSettings, NoIssuer
+from csidriver.errors import InvalidSettings
 
 CLIENT_AUTH = ("basic", "basic_raw", "post", "none")
 STRICT = 0.0
@@ -88,25 +87,6 @@ class Issuers:
         if problems:
             raise InvalidSettings("issuers", problems)
         return cls(found)
-
-    def select_issuer(self, namespace: str, wanted: str, iss: str) -> Issuer:
-        """Return the issuer of a source, or raise NoIssuer.
-
-        `wanted` is the source's annotation ("" if absent), `iss` the claim of its access token.
-        """
-        if wanted:
-            chosen = self.by_name.get(wanted)
-            reason = f"issuer {quote_untrusted(wanted)} is not configured"
-        else:
-            by_issuer = [i for i in self.by_name.values() if iss and i.issuer == iss]
-            fallback = [i for i in self.by_name.values() if i.default]
-            chosen = next(iter(by_issuer + fallback), None)
-            reason = "no issuer is configured as default"
-        if chosen is None:
-            raise NoIssuer(f"{reason}; ask the operator, or name one in the annotation issuer")
-        if chosen.namespaces and namespace not in chosen.namespaces:
-            raise NoIssuer(f"issuer {chosen.name!r} is not open to namespace {namespace!r}")
-        return chosen
 
 
 def _snake(key: str) -> str:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from csidriver.core.oauth.issuers import STRICT, UNLIMITED, Issuer, Issuers, validate_endpoint
-from csidriver.errors import InvalidSettings, NoIssuer
+from csidriver.errors import InvalidSettings
 
 ENTRY = {"name": "cern", "issuer": "https://auth.example/realms/x"}
 DESIGN = ENTRY | {
@@ -147,50 +147,6 @@ def test_files_are_merged() -> None:
     )
     assert sorted(merged.by_name) == ["cern", "x"]
     assert Issuers.parse([]).by_name == {}
-
-
-CHOICE = parse(
-    {"name": "a", "issuer": "https://a"},
-    {"name": "b", "issuer": "https://b", "namespaces": ["physics"]},
-    {"name": "d", "tokenEndpoint": "https://d/token", "default": True},
-)
-
-
-@pytest.mark.parametrize(
-    ("namespace", "wanted", "iss", "name"),
-    [
-        pytest.param("x", "a", "https://b", "a", id="the annotation wins"),
-        pytest.param("x", "", "https://a", "a", id="then the claim"),
-        pytest.param("x", "", "https://a/", "d", id="the claim byte for byte"),
-        pytest.param("x", "", "", "d", id="then the default"),
-        pytest.param("x", "", "https://unknown", "d", id="an unknown claim"),
-        pytest.param("physics", "", "https://b", "b", id="an open namespace"),
-    ],
-)
-def test_the_order_of_the_choice(namespace: str, wanted: str, iss: str, name: str) -> None:
-    assert CHOICE.select_issuer(namespace, wanted, iss) == CHOICE.by_name[name]
-
-
-@pytest.mark.parametrize(
-    ("namespace", "wanted", "iss", "says"),
-    [
-        pytest.param("x", "nope", "https://a", "'nope' is not configured", id="unknown name"),
-        pytest.param("x", "b", "", "not open to namespace 'x'", id="closed by name"),
-        pytest.param("x", "", "https://b", "not open to namespace 'x'", id="closed by claim"),
-        pytest.param("x", "n" * 9999, "", "is not configured", id="endless name"),
-    ],
-)
-def test_why_there_is_no_issuer(namespace: str, wanted: str, iss: str, says: str) -> None:
-    with pytest.raises(NoIssuer) as caught:
-        CHOICE.select_issuer(namespace, wanted, iss)
-    assert says in str(caught.value)
-    assert len(str(caught.value)) < 200
-
-
-def test_an_issuer_without_issuer_is_never_chosen_by_an_empty_claim() -> None:
-    issuers = parse({"name": "d", "tokenEndpoint": "https://d/token"})
-    with pytest.raises(NoIssuer, match="no issuer is configured as default"):
-        issuers.select_issuer("x", "", "")
 
 
 def test_endpoint_fault_is_empty_for_what_is_fit() -> None:
