@@ -44,6 +44,7 @@ class Issuer:
     proxy: str = ""
     endpoint_hosts: tuple[str, ...] = ()
     introspection_endpoint: str = ""
+    access_token_issuers: tuple[str, ...] = ()
 
     @property
     def identifier(self) -> str:
@@ -61,7 +62,11 @@ class Issuer:
 
         Grants store it, so it depends on configuration keys, not on the names of fields.
         """
-        values = ", ".join(f"{_snake(key)}={getattr(self, name)!r}" for name, key in KEYS.items())
+        values = ", ".join(
+            f"{_snake(key)}={getattr(self, name)!r}"
+            for name, key in KEYS.items()
+            if key not in _LATER_KEYS or getattr(self, name)
+        )
         return hashlib.sha256(f"Issuer({values})".encode()).hexdigest()[:16]
 
 
@@ -112,7 +117,10 @@ KEYS = {
     "proxy": "proxy",
     "endpoint_hosts": "endpointHosts",
     "introspection_endpoint": "introspectionEndpoint",
+    "access_token_issuers": "accessTokenIssuers",
 }
+# Keys that the first fingerprints did not have: unset they change none.
+_LATER_KEYS = ("accessTokenIssuers",)
 _FIELDS = {key: name for name, key in KEYS.items()}
 _TEXTS = {"name", "issuer", "token_endpoint", "client_auth", "ca_file", "scope", "proxy"}
 _TEXTS |= {"introspection_endpoint"}
@@ -162,7 +170,7 @@ def _convert(name: str, raw: Any) -> Any:
         if isinstance(raw, bool):
             return raw
         raise ValueError("must be true or false")
-    if name in {"namespaces", "endpoint_hosts"}:
+    if name in {"namespaces", "endpoint_hosts", "access_token_issuers"}:
         if isinstance(raw, list) and all(isinstance(item, str) for item in raw):
             return tuple(raw)
         raise ValueError("must be a list of strings")

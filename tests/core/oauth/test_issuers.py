@@ -22,6 +22,7 @@ DESIGN = ENTRY | {
     "proxy": "",
     "endpointHosts": [],
     "introspectionEndpoint": "",
+    "accessTokenIssuers": [],
 }
 
 
@@ -56,6 +57,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
         ({"reuse": "unlimited"}, "reuse", UNLIMITED),
         ({"reuse": {"window": 30}}, "reuse", 30.0),
         ({"namespaces": ["a", "b"]}, "namespaces", ("a", "b")),
+        ({"accessTokenIssuers": ["http://a/trust"]}, "access_token_issuers", ("http://a/trust",)),
         ({"scope": None}, "scope", ""),
         ({"minLead": 1.5}, "min_lead", 1.5),
         ({"clientAuth": "none"}, "client_auth", "none"),
@@ -94,6 +96,7 @@ def test_values_are_read(change: dict[str, Any], field: str, wanted: Any) -> Non
         pytest.param({"default": "yes"}, "default", id="default text"),
         pytest.param({"namespaces": "a"}, "namespaces", id="namespaces text"),
         pytest.param({"namespaces": [1]}, "namespaces", id="namespaces numbers"),
+        pytest.param({"accessTokenIssuers": "a"}, "must be a list", id="access token issuer text"),
         pytest.param({"rate": 0}, "rate must be above 0", id="rate 0"),
         pytest.param({"inFlight": 17}, "inFlight must be at most 16", id="all workers"),
         pytest.param({"inFlight": 0.5}, "inFlight must be above 0", id="half a request"),
