@@ -28,6 +28,7 @@ from csidriver._proto import csi_pb2, csi_pb2_grpc
 from csidriver.adapters.directory.objects import LAST_APPLIED
 from csidriver.adapters.mounts import Mounts
 from csidriver.core import names as core_names
+from csidriver.core.annotations import ISSUER
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import Policy
 from csidriver.demo.faults import Delay, Fault
@@ -53,7 +54,8 @@ def shown_by_store(root: Path) -> str:
         stored = copy.deepcopy(yaml.safe_load(path.read_text(encoding="utf-8")))
         if stored["kind"] == "Secret":
             stored.pop("data", None)
-            (stored["metadata"].get("annotations") or {}).pop(LAST_APPLIED, None)
+            for written_by_user in (LAST_APPLIED, ISSUER):
+                (stored["metadata"].get("annotations") or {}).pop(written_by_user, None)
         shown.append(yaml.safe_dump(stored, width=1 << 20))
     return "\n".join(shown)
 
@@ -77,7 +79,7 @@ def live_tokens(bench: Bench, *names: str) -> tuple[list[str], list[str]]:
 
 
 def test_the_refresher_shows_no_secret(tmp_path: Path, logs: LogCollector) -> None:  # noqa: PLR0915 - one story
-    kinds = ("rt", "at", "description", "id_token", "malformed", "last_applied")
+    kinds = ("rt", "at", "description", "id_token", "malformed", "last_applied", "issuer")
     planted = {kind: planted_secret(kind) for kind in kinds}
     policy = Policy(lifetime=3600.0, extra={"id_token": planted["id_token"]})
     seeds: list[str] = []
@@ -103,6 +105,7 @@ def test_the_refresher_shows_no_secret(tmp_path: Path, logs: LogCollector) -> No
             add(name.replace(" ", "-"), wanted=wanted, fault=fault)
         add("tls", wanted="IssuerUnavailable", issuer="tls")
         add("ca", wanted="Misconfigured", issuer="ca")
+        add("misplaced", wanted="Misconfigured", issuer=planted["issuer"])
         broken = manifest("broken", "", document=f'{{"refresh_token": "{planted["malformed"]}"')
         broken["metadata"]["annotations"][LAST_APPLIED] = planted["last_applied"]
         bench.store.apply(broken, NAMESPACE)

@@ -146,7 +146,7 @@ def judge(setup: KillTestSetup, one: KillableRefresher, death: Death) -> None:
     given = None if seen.token is None else seen.token.value
     assert given == grant.document.access_token
     assert source.annotations[annotations.STATUS] == seen.status.value == grant.status.value
-    assert source.annotations[annotations.MESSAGE] == seen.message == grant.message
+    assert source.annotations[annotations.MESSAGE] == seen.message == grant.user_message
     assert "Traceback" not in one.log()
 
 

@@ -24,6 +24,7 @@ from csidriver.core.refresh import grant_secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import Policy
 from csidriver.demo.faults import Delay, ReplacedBody
+from tests.core.refresh.grants import jwt
 from tests.refresher.bench import NAMESPACE, PROMPT, TIMEOUT, Bench, Build, manifest, until
 
 
@@ -109,6 +110,19 @@ def test_a_corrected_issuers_file_lets_a_misconfigured_secret_recover(build: Bui
     bench.configure(bench.entry(), bench.entry(name="second", default=False))
     until(lambda: bench.refreshed("hello"))
     assert bench.outcomes() == ["rotated", "rotated"]
+
+
+def test_a_token_of_another_issuer_goes_to_the_default_one_only_if_the_user_says_so(
+    build: Build,
+) -> None:
+    bench = build()
+    seed = bench.issuer.seed("my-app").reveal()
+    text = json.dumps({"refresh_token": seed, "access_token": jwt(0, 1, "https://other.example")})
+    bench.store.apply(manifest("hello", seed, text), NAMESPACE)
+    until(lambda: bench.status("hello") == "Misconfigured")
+    assert bench.outcomes() == []
+    bench.store.apply(manifest("hello", seed, text, issuer="demo"), NAMESPACE)
+    until(lambda: bench.refreshed("hello"))
 
 
 def test_a_poisoned_secret_delays_nobody(build: Build) -> None:

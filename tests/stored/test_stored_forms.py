@@ -305,6 +305,12 @@ ISSUERS = {
         Issuer("unlimited", "https://unlimited.example", reuse=UNLIMITED),
         "ebdcdaa47ad4e08c",
     ),
+    "listed": (
+        Issuer(
+            "listed", "https://listed.example", access_token_issuers=("https://sts.example/t/",)
+        ),
+        "7231558128d22a33",
+    ),
 }
 
 

@@ -89,11 +89,15 @@ class InjectionEntry:
 
 @dataclass(frozen=True, slots=True)
 class ParsedAnnotation:
-    """The valid entries of an annotation, the problems of the others, and warnings."""
+    """The valid entries of an annotation, the problems of the others, and warnings.
+
+    `invalid_entries` are the labels and the valid names of containers of the others.
+    """
 
     entries: tuple[InjectionEntry, ...]
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    invalid_entries: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ def parse(annotation: str) -> ParsedAnnotation:
     entries: list[InjectionEntry] = []
     problems: list[str] = []
     warnings: list[str] = []
+    invalid: list[tuple[str, str]] = []
     for number, element in enumerate(elements, start=1):
         label = f"entry {number} of {len(elements)}"
         if not isinstance(element, _JsonObject):
@@ -128,7 +133,9 @@ def parse(annotation: str) -> ParsedAnnotation:
         warnings += [f"{label}: {warning}" for warning in _warnings(element)]
         if not found:
             entries.append(InjectionEntry.from_fields(label, element.fields))
-    return ParsedAnnotation(tuple(entries), tuple(problems), tuple(warnings))
+        elif is_dns1123_subdomain(container := element.fields.get("container")):
+            invalid.append((label, container))
+    return ParsedAnnotation(tuple(entries), tuple(problems), tuple(warnings), tuple(invalid))
 
 
 def _decode(annotation: str) -> list[Any]:

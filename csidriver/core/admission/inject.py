@@ -5,7 +5,7 @@ The Secret need not exist yet: users may create Secret and pod in any order.
 
 import copy
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,16 +48,18 @@ def inject(pod: Mapping[str, Any]) -> Injection:
         raise InvalidRequest("pod", [f"annotation {TO_INJECT} is not a string"])
     parsed = parse(annotation)
     spec = _object(result, "spec")
-    if (compared := len(parsed.entries) * _complexity(spec)) > _MOST_COMPARED:
+    count = len(parsed.entries) + len(parsed.invalid_entries)
+    if (compared := count * _complexity(spec)) > _MOST_COMPARED:
         problem = f"entries times containers, volumes and mounts of the pod are {compared}"
         limit = f"{_MOST_COMPARED} are allowed"
         raise InvalidAnnotation(f"annotation {TO_INJECT}", [f"{problem}, at most {limit}"])
-    problems, warnings = list(parsed.problems), list(parsed.warnings)
+    problems = [*parsed.problems, *_unknown_containers(parsed.invalid_entries, spec)]
+    warnings = list(parsed.warnings)
     taken: dict[tuple[int, int], str] = {}
     # All containers are chosen before the first mount is added, because the choice reads mounts.
     for entry, container in [(entry, _target_container(entry, spec)) for entry in parsed.entries]:
         if container is None:
-            problems.append(_unknown_container(entry, spec))
+            problems.append(_unknown_container(entry.label, entry.container, spec))
             continue
         first = taken.setdefault((id(container), entry.owner), entry.label)
         if first != entry.label:
@@ -77,18 +79,30 @@ def _target_container(entry: InjectionEntry, spec: dict[str, Any]) -> dict[str, 
     An unknown name means the only container of the pod, as in the announced EOS example, even if
     another webhook has added a sidecar since our mount was added.
     """
-    containers, mount = _containers(spec), entry.mount
-    named = [container for container in containers if container.get("name") == entry.container]
-    mounting = [container for container in containers if mount in _mounts(container)]
-    only = [] if _objects(spec, "initContainers") else containers
-    candidates = named[:1] or mounting or only
+    mount = entry.mount
+    candidates = _named_or_only(entry.container, spec) or [
+        container for container in _containers(spec) if mount in _mounts(container)
+    ]
     return candidates[0] if len(candidates) == 1 else None
 
 
-def _unknown_container(entry: InjectionEntry, spec: dict[str, Any]) -> str:
+def _named_or_only(name: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a list of the container of this name, or of the pod's only one; it may be empty."""
+    containers = _containers(spec)
+    named = [container for container in containers if container.get("name") == name]
+    has_only = len(containers) == 1 and not _objects(spec, "initContainers")
+    return named[:1] or (containers if has_only else [])
+
+
+def _unknown_containers(entries: Iterable[tuple[str, str]], spec: dict[str, Any]) -> Iterator[str]:
+    for label, name in entries:
+        if not _named_or_only(name, spec):
+            yield _unknown_container(label, name, spec)
+
+
+def _unknown_container(label: str, name: str, spec: dict[str, Any]) -> str:
     names = ", ".join(quoted(container.get("name")) for container in _containers(spec))
-    unknown = quoted(entry.container)
-    return f"{entry.label}: the pod has no container {unknown}; name one of: {names}"
+    return f"{label}: the pod has no container {quoted(name)}; name one of: {names}"
 
 
 def _add_volume_and_mount(

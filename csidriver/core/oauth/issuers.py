@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from csidriver.core.quoting import quote_untrusted
-from csidriver.errors import InvalidSettings, NoIssuer
+from csidriver.errors import InvalidSettings
 
 CLIENT_AUTH = ("basic", "basic_raw", "post", "none")
 STRICT = 0.0
@@ -45,6 +44,7 @@ class Issuer:
     proxy: str = ""
     endpoint_hosts: tuple[str, ...] = ()
     introspection_endpoint: str = ""
+    access_token_issuers: tuple[str, ...] = ()
 
     @property
     def identifier(self) -> str:
@@ -62,7 +62,11 @@ class Issuer:
 
         Grants store it, so it depends on configuration keys, not on the names of fields.
         """
-        values = ", ".join(f"{_snake(key)}={getattr(self, name)!r}" for name, key in KEYS.items())
+        values = ", ".join(
+            f"{_snake(key)}={getattr(self, name)!r}"
+            for name, key in KEYS.items()
+            if key not in _LATER_KEYS or getattr(self, name)
+        )
         return hashlib.sha256(f"Issuer({values})".encode()).hexdigest()[:16]
 
 
@@ -89,25 +93,6 @@ class Issuers:
             raise InvalidSettings("issuers", problems)
         return cls(found)
 
-    def select_issuer(self, namespace: str, wanted: str, iss: str) -> Issuer:
-        """Return the issuer of a source, or raise NoIssuer.
-
-        `wanted` is the source's annotation ("" if absent), `iss` the claim of its access token.
-        """
-        if wanted:
-            chosen = self.by_name.get(wanted)
-            reason = f"issuer {quote_untrusted(wanted)} is not configured"
-        else:
-            by_issuer = [i for i in self.by_name.values() if iss and i.issuer == iss]
-            fallback = [i for i in self.by_name.values() if i.default]
-            chosen = next(iter(by_issuer + fallback), None)
-            reason = "no issuer is configured as default"
-        if chosen is None:
-            raise NoIssuer(f"{reason}; ask the operator, or name one in the annotation issuer")
-        if chosen.namespaces and namespace not in chosen.namespaces:
-            raise NoIssuer(f"issuer {chosen.name!r} is not open to namespace {namespace!r}")
-        return chosen
-
 
 def _snake(key: str) -> str:
     return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", key)
@@ -132,7 +117,10 @@ KEYS = {
     "proxy": "proxy",
     "endpoint_hosts": "endpointHosts",
     "introspection_endpoint": "introspectionEndpoint",
+    "access_token_issuers": "accessTokenIssuers",
 }
+# Keys that the first fingerprints did not have: unset they change none.
+_LATER_KEYS = ("accessTokenIssuers",)
 _FIELDS = {key: name for name, key in KEYS.items()}
 _TEXTS = {"name", "issuer", "token_endpoint", "client_auth", "ca_file", "scope", "proxy"}
 _TEXTS |= {"introspection_endpoint"}
@@ -182,7 +170,7 @@ def _convert(name: str, raw: Any) -> Any:
         if isinstance(raw, bool):
             return raw
         raise ValueError("must be true or false")
-    if name in {"namespaces", "endpoint_hosts"}:
+    if name in {"namespaces", "endpoint_hosts", "access_token_issuers"}:
         if isinstance(raw, list) and all(isinstance(item, str) for item in raw):
             return tuple(raw)
         raise ValueError("must be a list of strings")

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from csidriver.core import companion
+from csidriver.core.oauth.issuer_selection import select_issuer
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.jwt import unverified_claims
 from csidriver.core.refresh import effects, grant_secret
@@ -53,7 +54,7 @@ def sync_from_source(
 def _select_issuer(source: Source, context: RefreshContext) -> Issuer:
     access_token = source.document.access_token
     iss = "" if access_token is None else unverified_claims(access_token).iss
-    return context.issuers.select_issuer(source.ref.namespace, source.issuer, iss)
+    return select_issuer(context.issuers, source.ref.namespace, source.issuer, iss)
 
 
 def _drop_if_superseded(state: TokenState) -> TokenState:

@@ -93,7 +93,7 @@ def _desired_companion(
     if grant is None or (override is not None and override.blocks):
         status, message = (override.status, override.message) if override else (Status.PENDING, "")
     else:
-        status, message = grant.status, grant.message
+        status, message = grant.status, grant.user_message
     return Companion(
         source=state.ref,
         source_uid=source.uid,

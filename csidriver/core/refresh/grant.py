@@ -19,6 +19,7 @@ from csidriver.core.status import Status, TokenWarning
 
 MAX_SEEDS = 256
 MAX_SPENT = 16
+_NOT_OF_ISSUER = (Status.PENDING, Status.READY, Status.DUPLICATE_GRANT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,12 @@ class Grant:
     def lifetime(self) -> float:
         """The access token's lifetime in seconds, 0 without one."""
         return max(0.0, self.expires_at - self.issued_at)
+
+    @property
+    def user_message(self) -> str:
+        """The message, with the name of the issuer where that may be the wrong one."""
+        of_issuer = self.status not in _NOT_OF_ISSUER
+        return f"issuer {self.issuer!r}: {self.message}" if of_issuer else self.message
 
     def access_token(self, written_at: float) -> AccessToken | None:
         """Return the companion's access token, None without one of a known expiry."""

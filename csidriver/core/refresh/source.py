@@ -1,6 +1,7 @@
 """The source: parser of a user's annotated Secret."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
@@ -12,6 +13,15 @@ from csidriver.errors import InvalidSecret
 # A grant has them beside a document of up to 896 KiB, and a Secret has at most 1 MiB. Larger ones
 # could make a reply impossible to store.
 MAX_CREDENTIAL = 16 * 1024
+
+_KEYS = (
+    annotations.KEY_OAUTH,
+    annotations.KEY_OAUTH_ALIAS,
+    annotations.KEY_CLIENT_ID,
+    annotations.KEY_CLIENT_SECRET,
+)
+# Comparing is slow, and a Secret may have thousands of keys.
+_MOST_COMPARED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,8 @@ class Source:
         client_id = _credential(secret, annotations.KEY_CLIENT_ID, problems)
         client_secret = _credential(secret, annotations.KEY_CLIENT_SECRET, problems)
         if not client_id.reveal():
-            problems.append(f"key {annotations.KEY_CLIENT_ID} is missing or empty")
+            hint = _similar_key(secret, annotations.KEY_CLIENT_ID)
+            problems.append(f"key {annotations.KEY_CLIENT_ID} is missing or empty{hint}")
         token = document.refresh_token
         if token is None and not problems:
             problems.append(f"key {key}: refresh_token is missing or not UTF-8 text; log in again")
@@ -74,6 +85,14 @@ def document_key(secret: Secret) -> str:
     return annotations.KEY_OAUTH_ALIAS if aliased else annotations.KEY_OAUTH
 
 
+def _similar_key(secret: Secret, key: str) -> str:
+    """Return a hint at an unknown key of similar spelling, which no token has."""
+    unknown = sorted(set(secret.data).difference(_KEYS))[:_MOST_COMPARED]
+    words = {name.lower(): name for name in unknown}
+    near = get_close_matches(key.lower(), words, n=1)
+    return f"; is it what {words[near[0]]!r} means?" if near else ""
+
+
 def _credential(secret: Secret, key: str, problems: list[str]) -> Sensitive:
     # `echo` appends white space.
     text = secret.data.get(key, Sensitive("")).reveal().removeprefix(BYTE_ORDER_MARK).strip()
@@ -85,7 +104,8 @@ def _credential(secret: Secret, key: str, problems: list[str]) -> Sensitive:
 def _document(secret: Secret, key: str, problems: list[str]) -> tuple[TokenDocument, bool]:
     text = secret.data.get(key)
     if text is None:
-        problems.append(f"key {key} is missing, or not UTF-8 text")
+        hint = _similar_key(secret, key)
+        problems.append(f"key {key} is missing, or not UTF-8 text{hint}")
         return TokenDocument({}), False
     try:
         document, trailing = TokenDocument.parse(text)

@@ -29,12 +29,13 @@ def status_annotations(
 ) -> dict[str, str | None]:
     """Return the annotations of the source; None removes one."""
     current = override or grant
+    message = override.message if override else grant.user_message if grant else ""
     expires_at = grant.expires_at if grant else 0.0
     refreshed_at = grant.issued_at if grant else 0.0
     next_refresh = grant.next_refresh if grant else None
     return {
         core_annotations.STATUS: current.status.value if current else Status.PENDING.value,
-        core_annotations.MESSAGE: current.message if current else "",
+        core_annotations.MESSAGE: message,
         core_annotations.WARNING: _SEPARATOR.join(_warnings(grant, mirror_refused)) or None,
         core_annotations.EXPIRES_AT: format_rfc3339(expires_at) if expires_at else None,
         core_annotations.REFRESHED_AT: format_rfc3339(refreshed_at) if refreshed_at else None,

@@ -20,6 +20,8 @@ _NAMES: Mapping[str, Callable[[AccessToken], str]] = {
     "EXPIRES_AT": lambda token: str(int(token.expires_at)),
     "TOKEN_TYPE": lambda token: token.token_type,
 }
+# A longer word may be a token in the wrong place, so problems do not quote it.
+_SHORT_WORD = re.compile(r"[A-Za-z_]{1,20}", re.ASCII)
 _PIECE = re.compile(r"\$\$|\$\(([^)]*)(\)?)")
 
 
@@ -42,7 +44,9 @@ class Template:
                 problems.append(f"has a $( without ) at character {match.start()}")
             elif match[1] not in _NAMES:
                 known = ", ".join(f"$({name})" for name in _NAMES)
-                problems.append(f"names {match[0][:40]!r}, which is not one of {known}")
+                at = f"a text at character {match.start()}"
+                word = repr(match[0]) if _SHORT_WORD.fullmatch(match[1]) else at
+                problems.append(f"names {word}, which is not one of {known}")
         problems = list(dict.fromkeys(problems))
         if len(problems) > _MAX_PROBLEMS:
             problems[_MAX_PROBLEMS:] = [f"has {len(problems) - _MAX_PROBLEMS} more such problems"]

@@ -122,6 +122,31 @@ def test_all_reasons_are_given_at_once() -> None:
     assert len(problems_of(pod)) == 6
 
 
+@pytest.mark.parametrize(
+    ("name", "hints"),
+    [
+        pytest.param("main", [], id="known"),
+        pytest.param("init", [], id="init container"),
+        pytest.param("x", ['entry 1 of 2: the pod has no container "x"; name one of: '], id="no"),
+        pytest.param("X", ['entry 1 of 2: field "container" must be'], id="no name"),
+    ],
+)
+def test_an_invalid_entry_is_told_its_unknown_container_at_once(
+    name: str, hints: list[str]
+) -> None:
+    entry = ENTRY | {"owner": "0", "container": name}
+    found = problems_of(pod_with(entry, ENTRY, initContainers=[container("init")]))
+    others = [problem for problem in found if 'field "owner"' not in problem]
+    assert len(found) == len(others) + 1 == len(hints) + 1
+    assert all(hint in problem for hint, problem in zip(hints, others, strict=True))
+
+
+def test_the_slip_is_forgiven_in_an_invalid_entry_as_well() -> None:
+    pod = pod_with(ENTRY | {"owner": "0", "container": "x"})
+    pod["spec"]["containers"] = [container("main")]
+    assert len(problems_of(pod)) == 1
+
+
 def _volumes(count: int) -> Callable[[Pod], None]:
     def change(pod: Pod) -> None:
         pod["spec"]["volumes"] = [{"name": f"v{number}"} for number in range(count)]

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from csidriver.core.oauth.issuers import STRICT, UNLIMITED, Issuer, Issuers, validate_endpoint
-from csidriver.errors import InvalidSettings, NoIssuer
+from csidriver.errors import InvalidSettings
 
 ENTRY = {"name": "cern", "issuer": "https://auth.example/realms/x"}
 DESIGN = ENTRY | {
@@ -22,6 +22,7 @@ DESIGN = ENTRY | {
     "proxy": "",
     "endpointHosts": [],
     "introspectionEndpoint": "",
+    "accessTokenIssuers": [],
 }
 
 
@@ -56,6 +57,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
         ({"reuse": "unlimited"}, "reuse", UNLIMITED),
         ({"reuse": {"window": 30}}, "reuse", 30.0),
         ({"namespaces": ["a", "b"]}, "namespaces", ("a", "b")),
+        ({"accessTokenIssuers": ["http://a/trust"]}, "access_token_issuers", ("http://a/trust",)),
         ({"scope": None}, "scope", ""),
         ({"minLead": 1.5}, "min_lead", 1.5),
         ({"clientAuth": "none"}, "client_auth", "none"),
@@ -94,6 +96,7 @@ def test_values_are_read(change: dict[str, Any], field: str, wanted: Any) -> Non
         pytest.param({"default": "yes"}, "default", id="default text"),
         pytest.param({"namespaces": "a"}, "namespaces", id="namespaces text"),
         pytest.param({"namespaces": [1]}, "namespaces", id="namespaces numbers"),
+        pytest.param({"accessTokenIssuers": "a"}, "must be a list", id="access token issuer text"),
         pytest.param({"rate": 0}, "rate must be above 0", id="rate 0"),
         pytest.param({"inFlight": 17}, "inFlight must be at most 16", id="all workers"),
         pytest.param({"inFlight": 0.5}, "inFlight must be above 0", id="half a request"),
@@ -147,50 +150,6 @@ def test_files_are_merged() -> None:
     )
     assert sorted(merged.by_name) == ["cern", "x"]
     assert Issuers.parse([]).by_name == {}
-
-
-CHOICE = parse(
-    {"name": "a", "issuer": "https://a"},
-    {"name": "b", "issuer": "https://b", "namespaces": ["physics"]},
-    {"name": "d", "tokenEndpoint": "https://d/token", "default": True},
-)
-
-
-@pytest.mark.parametrize(
-    ("namespace", "wanted", "iss", "name"),
-    [
-        pytest.param("x", "a", "https://b", "a", id="the annotation wins"),
-        pytest.param("x", "", "https://a", "a", id="then the claim"),
-        pytest.param("x", "", "https://a/", "d", id="the claim byte for byte"),
-        pytest.param("x", "", "", "d", id="then the default"),
-        pytest.param("x", "", "https://unknown", "d", id="an unknown claim"),
-        pytest.param("physics", "", "https://b", "b", id="an open namespace"),
-    ],
-)
-def test_the_order_of_the_choice(namespace: str, wanted: str, iss: str, name: str) -> None:
-    assert CHOICE.select_issuer(namespace, wanted, iss) == CHOICE.by_name[name]
-
-
-@pytest.mark.parametrize(
-    ("namespace", "wanted", "iss", "says"),
-    [
-        pytest.param("x", "nope", "https://a", "'nope' is not configured", id="unknown name"),
-        pytest.param("x", "b", "", "not open to namespace 'x'", id="closed by name"),
-        pytest.param("x", "", "https://b", "not open to namespace 'x'", id="closed by claim"),
-        pytest.param("x", "n" * 9999, "", "is not configured", id="endless name"),
-    ],
-)
-def test_why_there_is_no_issuer(namespace: str, wanted: str, iss: str, says: str) -> None:
-    with pytest.raises(NoIssuer) as caught:
-        CHOICE.select_issuer(namespace, wanted, iss)
-    assert says in str(caught.value)
-    assert len(str(caught.value)) < 200
-
-
-def test_an_issuer_without_issuer_is_never_chosen_by_an_empty_claim() -> None:
-    issuers = parse({"name": "d", "tokenEndpoint": "https://d/token"})
-    with pytest.raises(NoIssuer, match="no issuer is configured as default"):
-        issuers.select_issuer("x", "", "")
 
 
 def test_endpoint_fault_is_empty_for_what_is_fit() -> None:

@@ -38,8 +38,8 @@ def parsed_source(
     )
 
 
-def jwt(issued: float, expiry: float) -> str:
-    claims = json.dumps({"iat": issued, "exp": expiry}).encode()
+def jwt(issued: float, expiry: float, issuer: str = "") -> str:
+    claims = json.dumps({"iat": issued, "exp": expiry, "iss": issuer}).encode()
     return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c2ln"
 
 

@@ -27,6 +27,7 @@ from tests.core.refresh.cluster_checks import (
     reasons,
     source,
 )
+from tests.core.refresh.grants import jwt
 from tests.core.refresh.virtual_cluster import ISSUER, Process, VirtualCluster
 
 
@@ -170,6 +171,33 @@ class TestUsers:
         assert process.reconcile().next_reconcile is None
         assert companion(process.cluster).status is Status.MISCONFIGURED
         assert process.cluster.server.presented == []
+
+    def test_a_token_of_another_issuer_is_sent_to_nobody_until_that_is_settled(self) -> None:
+        cluster = VirtualCluster()
+        seed = cluster.server.login("alice")
+        cluster.apply(document(seed, access_token=jwt(0, 1, "https://elsewhere.example")))
+        process = Process(cluster)
+        assert process.reconcile().next_reconcile is None
+        assert companion(cluster).status is Status.MISCONFIGURED
+        assert cluster.server.tokens() == []
+        message = note(cluster, annotations.MESSAGE)
+        assert message == companion(cluster).message
+        for named in ("https://elsewhere.example", "https://auth.example", annotations.ISSUER):
+            assert named in message
+        process.issuer = replace(ISSUER, access_token_issuers=("https://elsewhere.example",))
+        process.reconcile()
+        assert companion(cluster).status is Status.READY
+        assert live(cluster) == "alice-1"
+
+    def test_a_bound_token_stays_bound_whatever_its_access_token_names(
+        self, running: Process
+    ) -> None:
+        cluster = running.cluster
+        cluster.apply(document("alice-1", access_token=jwt(0, 1, "https://elsewhere.example")))
+        running.reconcile(event=True)
+        running.run_for(LIFE)
+        assert note(cluster, annotations.STATUS) == "Ready"
+        assert live(cluster) == "alice-2"
 
     @pytest.mark.parametrize(
         ("annotation", "issuer"),

@@ -49,6 +49,12 @@ class TestAdopt:
         assert grant.status is (Status.READY if usable else Status.PENDING)
         assert grant.lifetime == pytest.approx(NOW + left - issued if usable else 0)
 
+    @pytest.mark.parametrize("status", Status)
+    def test_a_message_names_the_issuer_that_may_be_the_wrong_one(self, status: Status) -> None:
+        message = replace(ADOPTED, status=status, message="a text").user_message
+        own = status in (Status.PENDING, Status.READY, Status.DUPLICATE_GRANT)
+        assert message == ("a text" if own else "issuer 'cern': a text")
+
     def test_a_surplus_brace_is_told(self) -> None:
         assert (
             adopt(parsed_source(trailing=True), ISSUER, NOW, None).warning

@@ -89,7 +89,8 @@ class TestUncertain:
         running.run_for(2 * LIFE)
         assert len(cluster.server.presented) == 3
         told = companion(cluster)
-        assert (told.status, told.message) == (Status.UNCERTAIN, UNCERTAIN_TWICE_MESSAGE)
+        assert told.status is Status.UNCERTAIN
+        assert told.message == f"issuer 'cern': {UNCERTAIN_TWICE_MESSAGE}"
         assert running.state.next_reconcile is None
 
     def test_every_further_presentation_needs_a_word_of_its_own(self, asked: Process) -> None:

@@ -256,6 +256,27 @@ class TestTheServerSaysNo:
         assert told.token is not None
         assert told.token.value.reveal() == "at-alice-1"
 
+    @pytest.mark.parametrize(
+        ("reply", "status"),
+        [
+            pytest.param(answer(401, {"error": "invalid_client"}), "ClientRejected", id="client"),
+            pytest.param(answer(400, {"error": "invalid_grant"}), "NeedsReauth", id="login"),
+            pytest.param(answer(400, {"error": "invalid_request"}), "Misconfigured", id="request"),
+            pytest.param(answer(429, {}), "IssuerUnavailable", id="throttled"),
+            pytest.param(LOST_AFTER, "Uncertain", id="no answer"),
+        ],
+    )
+    def test_the_user_sees_which_issuer_it_was(
+        self, process: Process, reply: Any, status: str
+    ) -> None:
+        cluster = process.cluster
+        cluster.server.script.append(reply)
+        process.reconcile()
+        event = [e for e in cluster.done if isinstance(e, effects.EmitEvent)][-1]
+        assert event.reason == note(cluster, annotations.STATUS) == status
+        assert event.message == note(cluster, annotations.MESSAGE) == companion(cluster).message
+        assert event.message == f"issuer 'cern': {grant(cluster).message}"
+
 
 class TestUncertain:
     def expiry_less_a_quarter_lead(self) -> float:
@@ -336,7 +357,7 @@ class TestUncertain:
         _, first, late = (at for at, _ in cluster.server.presented)
         assert late - first > 60
         assert companion(cluster).status is Status.UNCERTAIN
-        assert companion(cluster).message == UNCERTAIN_TWICE_MESSAGE
+        assert companion(cluster).message == f"issuer 'cern': {UNCERTAIN_TWICE_MESSAGE}"
 
     def test_a_server_that_never_rotates_is_simply_asked_again(self, running: Process) -> None:
         cluster, running.issuer = running.cluster, replace(ISSUER, reuse=float("inf"))

@@ -93,6 +93,10 @@ def test_an_access_token_is_not_needed() -> None:
     ("change", "says"),
     [
         pytest.param({"oauth": None}, "key oauth is missing", id="no document"),
+        pytest.param({"oauth": None, "oAuth": ""}, "is it what 'oAuth' means?", id="case"),
+        pytest.param({"oauth": None, "OAUTH": ""}, "is it what 'OAUTH' means?", id="upper case"),
+        pytest.param({"oauth": None, "ouath": ""}, "is it what 'ouath' means?", id="letters"),
+        pytest.param({"clientID": None, "clientId": ""}, "what 'clientId' means?", id="client key"),
         pytest.param({"oauth": ""}, "is not JSON", id="empty document"),
         pytest.param({"oauth": '{"refresh_token": rt-secret}'}, "is not JSON", id="no json"),
         pytest.param({"oauth": "[]"}, "is not a JSON object", id="array"),
@@ -114,6 +118,14 @@ def test_an_access_token_is_not_needed() -> None:
 def test_one_fault_is_one_problem(change: dict[str, str | None], says: str) -> None:
     (problem,) = problems(change)
     assert says in problem
+
+
+@pytest.mark.parametrize("other", ["token.json", "oauth" * 6, "a" * 200])
+def test_a_missing_key_is_not_taken_for_one_of_another_name(other: str) -> None:
+    (problem,) = problems({"oauth": None, other: VALID["oauth"]})
+    assert problem == "key oauth is missing, or not UTF-8 text"
+    (problem,) = problems({"clientID": None})
+    assert problem == "key clientID is missing or empty"
 
 
 def test_all_problems_at_once() -> None:

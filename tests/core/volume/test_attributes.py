@@ -144,6 +144,13 @@ def test_one_fault_is_one_problem_that_begins_with_the_key(
     assert len(problem) < 250
 
 
+@pytest.mark.parametrize("key", [key for key in KEYS if key != "template"])
+def test_a_value_that_is_not_valid_is_not_repeated(key: str) -> None:
+    """A token in the wrong attribute would be published."""
+    (problem,) = problems({key: "gho_16C7e42F/292c6912"})
+    assert "16C7e42F" not in problem
+
+
 def test_a_bad_fs_group_is_a_problem() -> None:
     (problem,) = problems({}, "many")
     assert "fsGroup" in problem

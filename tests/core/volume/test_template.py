@@ -66,6 +66,15 @@ def test_other_names_are_errors(text: str) -> None:
     assert len(caught.value.problems) == 1
 
 
+def test_a_word_is_repeated_only_if_it_is_no_token() -> None:
+    with pytest.raises(InvalidTemplate) as caught:
+        Template.parse("$(access_token) $(eyJhbGciOiJSUzI1NiJ9) $(abcdefghijklmnopqrstuvwxyz)")
+    first, second, third = caught.value.problems
+    assert first.startswith("names '$(access_token)', which is not one of ")
+    assert second.startswith("names a text at character 16, which ")
+    assert third.startswith("names a text at character 40, which ")
+
+
 def test_all_problems_are_reported_at_once_and_each_once() -> None:
     with pytest.raises(InvalidTemplate) as caught:
         Template.parse("$(A) $(B) $(A) $(" + "x" * MAX_CONTENT)
