@@ -1,4 +1,4 @@
-"""The refresher with thousands of tokens in custody, on a real API server."""
+"""The refresher with thousands of adopted tokens, on a real API server."""
 
 import json
 import secrets
@@ -60,7 +60,7 @@ def _fill(
     filler.others(count)
     sources = filler.sources(count)
     took = time.monotonic() - began
-    say(f"{2 * count / took:.0f} creates a second; taking them into custody")
+    say(f"{2 * count / took:.0f} creates a second; the refresher adopts them")
     after_this_second()
     aged, at = filler.adopt(sources, lives, Issuer("demo", issuer=url, internal=True))
     say(f"filled {at - time.time():.1f} s before the first token is due")

@@ -1,4 +1,4 @@
-"""How long a new login in a Secret waits until it is in custody and proved."""
+"""How long a new login in a Secret waits until it is adopted and refreshed."""
 
 import json
 import time

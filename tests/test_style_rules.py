@@ -51,6 +51,7 @@ COVERED_ELSEWHERE = {
 QUESTION = re.compile(r"(What|Whether|Who|Whoever|Whose)\b")
 # Split, so that this file does not break its own rule.
 FORBIDDEN = re.compile("|".join([r"\bTO" + "DO", r"\bFIX" + "ME", r"\bX" + "XX\\b"]))
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 OWN = ("csidriver", "tests", "proto", "deploy", "docs", "examples", "bench", "tools", ".ci")
 TEXTS = {".py", ".md", ".yaml", ".yml", ".toml", ".proto", ".sh", ".json", ".txt", ".cfg", ""}
 
@@ -113,7 +114,12 @@ def identifiers(path: Path) -> Iterator[str]:
     yield path.stem
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:
-            case ast.FunctionDef(name=text) | ast.ClassDef(name=text) | ast.arg(arg=text):
+            case (
+                ast.FunctionDef(name=text)
+                | ast.AsyncFunctionDef(name=text)
+                | ast.ClassDef(name=text)
+                | ast.arg(arg=text)
+            ):
                 yield text
             case ast.Name(id=text, ctx=ast.Store()) | ast.Attribute(attr=text, ctx=ast.Store()):
                 yield text
@@ -130,7 +136,7 @@ def identifiers(path: Path) -> Iterator[str]:
 
 def docstrings(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+        if isinstance(node, DOCUMENTED):
             yield ast.get_docstring(node) or ""
 
 

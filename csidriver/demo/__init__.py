@@ -1,1 +1,1 @@
-"""The strict authorization server, the kubelet stand-in and the story `make demo` tells."""
+"""The strict authorization server, the kubelet stand-in and the course of `make demo`."""

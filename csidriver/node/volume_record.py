@@ -1,4 +1,4 @@
-"""The record of a published volume, which a restarted plugin goes on from. It holds no token."""
+"""The record of a published volume, from which a restarted plugin continues. It has no token."""
 
 import json
 import os
@@ -18,9 +18,8 @@ T = TypeVar("T")
 
 FILE_NAME = "volume.json"
 _VERSION = 1
-# A request with a default asks for nothing. The plugin that wrote the record may have had other
-# defaults, so a default is no difference. Group and mode never are: their defaults depend on the
-# pod.
+# A default value in a request is never a difference, because the plugin that wrote the record may
+# have had other defaults. Group and mode are not compared: their defaults depend on the pod.
 _DEFAULTS = VolumeAttributes.parse({"secretName": "any"}, "0")
 _COMPARED = {
     "file_name": "fileName",
@@ -78,7 +77,9 @@ class VolumeRecord:
 
 
 def check_same_request(published: VolumeRecord, wanted: VolumeRecord, *, bound: bool) -> None:
-    """Check that `published` fulfils the request `wanted`, whose target is `bound` to it or not.
+    """Check that `published` fulfils the request `wanted`.
+
+    `bound`: the request's target is a mount of the published volume.
 
     Kubelet never asks for something else: an inline volume does not change while its pod lives.
 

@@ -1,6 +1,7 @@
 """The refresher's metrics; docs/operations.md lists them with their units.
 
-Labels are bounded: configured issuers, the statuses and reasons of `core.status`.
+Labels are bounded: configured issuers, statuses (`core.status`) and reasons of failures
+(`core.oauth.failure_reason`).
 """
 
 from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from csidriver.core.status import Status
 
 
 class RetryPolicy(Enum):
-    """The time of the next attempt: quick attempts, then seconds between attempts, most attempts.
+    """When to try again: number of quick attempts, seconds between later ones, most attempts.
 
     Quick attempts have a backoff: 2 s doubling, capped by the rest of the access token's lifetime.
     """

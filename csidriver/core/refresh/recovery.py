@@ -16,7 +16,7 @@ from csidriver.core.refresh.token_request import store_outcome
 from csidriver.core.status import Status
 from csidriver.errors import SpoolFailed
 
-# Statuses that another replica may have given to an exchange whose reply is in our spool.
+# Statuses that another replica may have stored for a token request whose reply is in our spool.
 _RECOVERABLE = frozenset({Status.UNCERTAIN, Status.NEEDS_REAUTH, Status.LOST_ROTATION})
 
 

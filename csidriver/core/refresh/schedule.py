@@ -51,7 +51,8 @@ def next_refresh_at(
 ) -> float:
     """Return epoch seconds: early enough, spread by `u`, and never in a hot loop.
 
-    A refresh token is used at half of its lifetime, or after 7 days (idle timeouts) if that is 0.
+    A refresh token is used at half of its lifetime at the latest. If that is 0, for unknown, it is
+    used after 7 days at the latest, because of idle timeouts.
     """
     jitter = u * min(0.1 * lifetime, 600.0)
     wanted = lifetime - lead_time(lifetime, minimum) - jitter

@@ -53,8 +53,9 @@ class TokenState:
 
     `*_stale`: read it again before deciding; `grant_stale` covers the companion, too.
     `source_data_omitted`: the source's resourceVersion is known, its data was not read.
-    `read_at` (monotonic): when the grant was read. `grant_missing_in_store`: `grant` is newer than
-    the stored one. `grant_unreadable`: the stored grant is damaged and must not be overwritten.
+    `read_at` (monotonic): when the grant was read. `grant_missing_in_store`: the stored grant was
+    deleted, or replaced by a copy that is older than `grant`. `grant_unreadable`: the stored grant
+    is damaged and must not be overwritten.
     `own_versions`: versions of own writes that no watch event has reported yet.
     `mirrored_generation`: the generation in the source. `spooled`: the spool holds a stored reply.
     `requeue_at`: reconcile before the schedule does. `next_reconcile`: the result of a
