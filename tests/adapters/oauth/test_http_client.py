@@ -213,9 +213,13 @@ def test_a_compressed_reply_that_is_cut_off_or_broken_proves_nothing() -> None:
             assert signal(refresh(at_peer(peer))) is FailureReason.NO_ANSWER
 
 
-def test_a_reply_that_decodes_to_too_much_is_given_up_early() -> None:
-    bomb = gzip.compress(b" " * 50_000_000)
-    with Peer(http(bomb, headers="Content-Encoding: gzip\r\n")) as peer:
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "gzip, gzip"])
+def test_a_reply_that_decodes_to_too_much_is_given_up_early(encoding: str) -> None:
+    compress = zlib.compress if encoding == "deflate" else gzip.compress
+    bomb = compress(b" " * 50_000_000)
+    if "," in encoding:
+        bomb = gzip.compress(bomb)
+    with Peer(http(bomb, headers=f"Content-Encoding: {encoding}\r\n")) as peer:
         tracemalloc.start()
         try:
             assert signal(refresh(at_peer(peer))) is FailureReason.BAD_REPLY
