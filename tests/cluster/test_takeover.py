@@ -25,12 +25,12 @@ class Replica:
     def __init__(self, cluster: Cluster, name: str) -> None:
         clock = SystemClock()
         client = cluster.client(Timeouts.within(TERM.renew))
-        seat = LeaseLock(LeaseStore(client, DRIVER), name, TERM, clock)
-        self.lease = LeaderElector(seat, TERM, clock)
+        leader_lock = LeaseLock(LeaseStore(client, DRIVER), name, TERM, clock)
+        self.elector = LeaderElector(leader_lock, TERM, clock)
         self.stop = threading.Event()
         self.began, self.over, self.ended = (threading.Event() for _ in range(3))
         self.drained = threading.Event()
-        self._thread = threading.Thread(target=self.lease.run, args=(self.stop, self._work))
+        self._thread = threading.Thread(target=self.elector.run, args=(self.stop, self._work))
         self._thread.start()
 
     def _work(self, over: threading.Event) -> None:
@@ -69,13 +69,13 @@ def test_a_standby_starts_at_a_stop_and_waits_for_no_term(
     assert first.began.wait(WAIT)
     second = replica("second")
     assert not second.began.wait(2 * TERM.duration)
-    assert first.lease.is_leader()
+    assert first.elector.is_leader()
     first.stop.set()
     stopped = time.monotonic()
     assert second.began.wait(WAIT)
     assert time.monotonic() - stopped < TERM.duration, "it was told, and need not wait"
     assert not first.ended.is_set(), "it still finishes what it has begun"
-    assert not first.lease.is_leader()
+    assert not first.elector.is_leader()
     stored = cluster.plane.api(
         "GET", f"/apis/coordination.k8s.io/v1/namespaces/{DRIVER}/leases/oauth2-csi-refresher"
     )
@@ -94,8 +94,8 @@ def test_who_cannot_reach_the_api_server_stops_before_the_other_starts(
         assert first.over.wait(WAIT)
         lasted = time.monotonic() - cut_off
         assert lasted < TERM.duration
-        assert not first.lease.is_leader()
-        assert first.lease.ready()
+        assert not first.elector.is_leader()
+        assert first.elector.ready()
         assert not first.ended.is_set(), "it still finishes what it has begun"
     finally:
         cluster.plane.start_api_server()

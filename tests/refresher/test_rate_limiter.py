@@ -64,10 +64,10 @@ def test_what_nobody_asks_for_is_forgotten() -> None:
     bench.now += 4000.0
     bench.limiter.acquire(issuer("fresh"), ref(0), ANN)
     bench.wait(0)
-    gates = bench.limiter._limits
-    assert set(gates) <= {"fresh", "demo"}
-    assert len(gates["demo"][1]._reservations) <= 1
-    assert sum(len(gate._clients) for _, gate in gates.values()) < 100
+    limits = bench.limiter._limits
+    assert set(limits) <= {"fresh", "demo"}
+    assert len(limits["demo"][1]._reservations) <= 1
+    assert sum(len(of_issuer._clients) for _, of_issuer in limits.values()) < 100
 
 
 def test_demand_counts_a_token_once_however_often_it_comes_back() -> None:

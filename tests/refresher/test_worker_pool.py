@@ -15,46 +15,46 @@ class Job:
         self.end = threading.Event()
         self.step = threading.Semaphore(0)
         self.stepped: list[bool] = []
-        self.crew = WorkerPool(self.work, most, aside)
+        self.pool = WorkerPool(self.work, most, aside)
 
     def work(self) -> None:
         self.begun.release()
         if self.step.acquire(timeout=0.01):
-            self.stepped.append(self.crew.yield_worker())
+            self.stepped.append(self.pool.yield_worker())
         self.end.wait(PATIENCE)
 
 
-def test_no_more_are_hired_than_wanted() -> None:
+def test_no_more_workers_start_than_wanted() -> None:
     job = Job(most=3)
     for _ in range(10):
-        job.crew.start_worker()
+        job.pool.start_worker()
     for _ in range(3):
         assert job.begun.acquire(timeout=PATIENCE)
     assert not job.begun.acquire(timeout=0.05)
     job.end.set()
-    assert job.crew.join(PATIENCE)
+    assert job.pool.join(PATIENCE)
 
 
 def test_who_steps_aside_is_replaced_until_too_many_have() -> None:
     job = Job(most=1, aside=2)
     for _ in range(5):
         job.step.release()
-    job.crew.start_worker()
+    job.pool.start_worker()
     for _ in range(3):
         assert job.begun.acquire(timeout=PATIENCE)
     assert not job.begun.acquire(timeout=0.05)
     assert sorted(job.stepped) == [False, True, True]
     job.end.set()
-    assert job.crew.join(PATIENCE)
+    assert job.pool.join(PATIENCE)
 
 
-def test_leaving_waits_no_longer_than_the_grace() -> None:
+def test_join_waits_no_longer_than_asked() -> None:
     job = Job(most=1)
-    job.crew.start_worker()
+    job.pool.start_worker()
     assert job.begun.acquire(timeout=PATIENCE)
-    assert not job.crew.join(0.05)
+    assert not job.pool.join(0.05)
     job.end.set()
-    assert job.crew.join(PATIENCE)
+    assert job.pool.join(PATIENCE)
 
 
 def test_a_thread_that_fails_is_told_and_one_that_ends_is_not(
@@ -66,7 +66,7 @@ def test_a_thread_that_fails_is_told_and_one_that_ends_is_not(
         raise MemoryError
 
     for work, lost in ((fail, ["thread refresh-1 has ended"]), (lambda: None, [])):
-        crew = WorkerPool(work, 1, 1)
-        crew.start_worker()
-        assert crew.join(PATIENCE)
-        assert crew.crashed() == lost
+        pool = WorkerPool(work, 1, 1)
+        pool.start_worker()
+        assert pool.join(PATIENCE)
+        assert pool.crashed() == lost

@@ -158,27 +158,27 @@ AUTHORITIES = (
     Certificate("authority-2", "authority-2", 2e9, frozenset(), "planted authority 2\n"),
 )
 SERVING = Certificate("serving", "authority-1", 2e9, frozenset({"name"}), "planted serving\n")
-MATERIAL = KeyedCertificates(
+KEYED = KeyedCertificates(
     CertificateSet(AUTHORITIES, SERVING),
     authority_key=Sensitive("planted authority key\n"),
     serving_key=Sensitive("planted serving key\n"),
 )
 
 
-class Papers:
-    """A Pki of the certificates above."""
+class FixedCertificates:
+    """A CertificateFactory of the certificates above."""
 
     def new_authority(self, now: float, life: float) -> tuple[Certificate, Sensitive]:
         raise NotImplementedError
 
     def issue_serving_certificate(self, *_: Any, **__: Any) -> tuple[Certificate, Sensitive]:
-        return SERVING, MATERIAL.serving_key
+        return SERVING, KEYED.serving_key
 
     def certificates(self, text: str, *_: Any, **__: Any) -> tuple[Certificate, ...]:
         return tuple(one for one in (*AUTHORITIES, SERVING) if one.pem in text)
 
     def matches_key(self, key: Sensitive, certificate: Certificate) -> bool:
-        wanted = MATERIAL.serving_key if certificate == SERVING else MATERIAL.authority_key
+        wanted = KEYED.serving_key if certificate == SERVING else KEYED.authority_key
         return key == wanted
 
     def server_context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
@@ -262,12 +262,12 @@ def test_a_volume_that_says_more_is_refused(tmp_path: Path, *, deep: bool) -> No
 def test_the_webhooks_certificate_is_kept_as_ever(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
     store.create_secret(secret("certificate.json"))
-    shelf = CertificateSecret(store, Papers(), "oauth2-csi", RotationPolicy())
-    holding = shelf.read()
-    assert holding.keyed == MATERIAL
+    shared_secret = CertificateSecret(store, FixedCertificates(), "oauth2-csi", RotationPolicy())
+    before = shared_secret.read()
+    assert before.keyed == KEYED
     store.remove("Secret", "oauth2-csi", "oauth2-csi-webhook-tls")
     again = RotationPlan(RotationStep.RENEW_SERVING, SERVING.names, 0.0)
-    shelf.apply(again, StoredCertificates(None, holding.keyed), 0.0)
+    shared_secret.apply(again, StoredCertificates(None, before.keyed), 0.0)
     written = store.get_secret("oauth2-csi", "oauth2-csi-webhook-tls")
     assert written is not None
     assert manifest(written) == fixture("certificate.json")

@@ -22,7 +22,7 @@ from tests.core.refresh.virtual_cluster import ISSUER, REF, Process
 from tests.core.refresh.virtual_cluster import START as NOW
 
 
-class TestCustody:
+class TestGrantSecret:
     @pytest.mark.parametrize(
         "grant",
         [

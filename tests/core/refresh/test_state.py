@@ -255,7 +255,7 @@ class TestStale:
         assert running.observe(TokenObject.COMPANION).grant_stale
 
 
-class TestCustodyThatOthersTouched:
+class TestGrantThatOthersChanged:
     def test_a_deleted_companion_is_restored_at_once(self, running: Process) -> None:
         cluster = running.cluster
         before = companion(cluster)

@@ -188,7 +188,7 @@ class VirtualCluster:
                 self.slots.remove(ref)
             case effects.FindDuplicates(ref, adopted_at, names):
                 self.tokens[ref] = (adopted_at, names)
-                return self.namesakes(ref, names)
+                return self.find_duplicates(ref, names)
             case effects.Introspect(_, _, token, _):
                 return self.server.introspect(token.reveal(), self.now)
             case effects.SpoolRead(ref):
@@ -221,7 +221,7 @@ class VirtualCluster:
         self.slots.append(ref)
         return 0.0
 
-    def namesakes(self, ref: SourceRef, names: frozenset[str]) -> tuple[Duplicate, ...]:
+    def find_duplicates(self, ref: SourceRef, names: frozenset[str]) -> tuple[Duplicate, ...]:
         """Which other tokens share a name with this one."""
         return tuple(
             Duplicate(adopted_at, other)
