@@ -76,7 +76,7 @@ class TokenDocument:
 
     @property
     def access_token(self) -> Sensitive | None:
-        """The access token, None if it is no bearer token (RFC 6750 section 2.1) or too large."""
+        """The access token, None if not a bearer token (RFC 6750 section 2.1) or too large."""
         value = self.value("access_token")
         usable = isinstance(value, str) and len(value) <= MAX_ACCESS_TOKEN
         return Sensitive(value) if usable and _B64TOKEN.fullmatch(value) else None
