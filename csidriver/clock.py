@@ -1,4 +1,4 @@
-"""The clock that a room is given. The real one is `adapters.clock`; tests pass one they can set."""
+"""The clock that a role is given. The real one is `adapters.clock`; tests pass one they can set."""
 
 import threading
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Settings of every role, as frozen values that the rooms take. `flags` reads them.
+"""Settings of every role, as frozen values that the roles take. `flags` reads them.
 
 Durations are in seconds.
 """

@@ -144,7 +144,7 @@ def _refresher_backend(
 
     credentials = _credentials(common)
     store = KubernetesStore(KubernetesClient(credentials), namespaces)
-    # A renewal that takes longer than the time between two of them is of no use.
+    # A renewal is useless if it takes longer than the time between two renewals.
     brief = KubernetesClient(credentials, Timeouts.within(settings.lease.renew))
     leases = LeaseStore(brief, common.driver_namespace)
     return store, LeaseLock(leases, settings.identity, settings.lease, clock)

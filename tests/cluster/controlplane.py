@@ -1,5 +1,6 @@
 """A real kube-apiserver with its etcd on loopback; no other part of a cluster."""
 
+import contextlib
 import json
 import os
 import random
@@ -50,7 +51,8 @@ class ControlPlane:
         self.address = address
         self._users = {"admin": "system:masters", **(users or {})}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._etcd_port, self._peer_port, self.port = random.SystemRandom().sample(_PORTS, 3)
+        self._reserved = [_reserve_port() for _ in range(3)]
+        self._etcd_port, self._peer_port, self.port = (s.getsockname()[1] for s in self._reserved)
         self.kubeconfig = self.kubeconfig_of("admin")
         self.admin = Kubectl(self.kubeconfig, self.root / "kubectl")
         self.ca = self.root / "certs/apiserver.crt"
@@ -71,8 +73,6 @@ class ControlPlane:
 
     def start(self) -> None:
         """Start both and wait until the API server is ready."""
-        while not all(map(_is_free, (self._etcd_port, self._peer_port, self.port))):
-            self._etcd_port, self._peer_port, self.port = random.SystemRandom().sample(_PORTS, 3)
         _write_key(self.root / "sa.key")
         rows = [f'{_token(user)},{user},{user},"{group}"' for user, group in self._users.items()]
         (self.root / "tokens.csv").write_text("\n".join(rows) + "\n")
@@ -135,6 +135,8 @@ class ControlPlane:
         """End both and remove the folder."""
         for name in reversed(list(self._processes)):
             self.end(name, kill=True)
+        for reserved in self._reserved:
+            reserved.close()
         shutil.rmtree(self.root)
 
     def kubectl(self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None) -> str:
@@ -219,9 +221,19 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+def _reserve_port() -> socket.socket:
+    """Find a free TCP port; no other control plane gets it until the returned socket is closed.
+
+    The socket is of UDP, which leaves the TCP port to a server. Several processes choose at once.
+    """
+    while True:
+        reserved = socket.socket(type=socket.SOCK_DGRAM)
+        port = random.SystemRandom().choice(_PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            reserved.bind(("127.0.0.1", port))
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return reserved
+        reserved.close()
 
 
 def _write_key(path: Path) -> None:

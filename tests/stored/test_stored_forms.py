@@ -29,12 +29,14 @@ from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.refresh.grant import Grant, Intent
-from csidriver.core.refresh.source import Client
+from csidriver.core.refresh.source import Client, Source
+from csidriver.core.refresh.source_annotations import status_annotations
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status, TokenWarning
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.core.volume.template import Template
 from csidriver.errors import InvalidSecret, TokenFileFailed
+from csidriver.node.token_fs import DATA_FOLDER, folder_name
 from csidriver.node.volume_record import VolumeRecord
 from csidriver.refresher.spool import Spool
 from csidriver.webhook.certificate_secret import (
@@ -214,6 +216,44 @@ def test_an_intent_that_says_more_is_refused() -> None:
         grant_secret.from_secret(more)
 
 
+def test_a_source_is_read_as_ever() -> None:
+    source = Source.parse(
+        Secret.from_manifest(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {
+                    "namespace": "physics",
+                    "name": "hello-token",
+                    "annotations": {
+                        "oauth2-refresh-controller.cern.ch/is-token": "true",
+                        "oauth2.csi.cern.ch/issuer": "cern",
+                    },
+                },
+                "stringData": {
+                    "oauth": '{"refresh_token":"planted-rt"}',
+                    "clientID": "the-client",
+                    "clientSecret": "planted-client-secret",
+                },
+            }
+        )
+    )
+    assert (source.key, source.issuer, source.client) == ("oauth", "cern", GRANT.client)
+    assert source.document == MINIMAL_GRANT.document
+    assert annotations.IS_TOKEN == "oauth2-refresh-controller.cern.ch/is-token"
+
+
+def test_the_annotations_of_a_source_are_written_as_ever() -> None:
+    assert status_annotations(GRANT, None, mirror_refused=True) == {
+        "oauth2.csi.cern.ch/status": "Uncertain",
+        "oauth2.csi.cern.ch/message": "the message",
+        "oauth2.csi.cern.ch/warning": "MirrorRefused, RefreshTokenExpiring",
+        "oauth2.csi.cern.ch/expires-at": "2027-01-15T08:05:01Z",
+        "oauth2.csi.cern.ch/refreshed-at": "2027-01-15T08:00:01Z",
+        "oauth2.csi.cern.ch/next-refresh": "2027-01-15T08:02:30Z",
+    }
+
+
 def test_a_companion_is_kept_as_ever() -> None:
     read = Companion.from_secret(secret("companion.json"))
     assert read == COMPANION
@@ -247,6 +287,11 @@ def test_a_volume_is_kept_as_ever(tmp_path: Path) -> None:
     file.unlink()
     read.save(tmp_path)
     assert file.read_bytes() == fixture("volume.json")
+
+
+def test_a_restarted_plugin_finds_the_folder_of_a_volume() -> None:
+    assert folder_name("csi-1") == "e8e7e5f2c5c6b463a7da58ca4d836aba"
+    assert DATA_FOLDER == "data"
 
 
 @pytest.mark.parametrize("deep", [False, True])

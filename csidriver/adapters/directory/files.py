@@ -55,7 +55,7 @@ class FileTree:
         with _as_store_error(f"read {key.path}"):
             path = self._root / key.path
             try:
-                found = path.stat()
+                found = path.lstat()
                 if not stat.S_ISREG(found.st_mode):
                     raise InvalidManifest("it is not a regular file")
                 if found.st_size > MAX_SIZE:
@@ -63,6 +63,8 @@ class FileTree:
                 return path.read_bytes(), max(0.0, time.time() - found.st_mtime)
             except FileNotFoundError:
                 return None
+            except PermissionError:
+                raise InvalidManifest("it is not readable") from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -99,7 +101,7 @@ class FileTree:
 
 def _signature(path: Path) -> Signature | None:
     try:
-        found = path.stat()
+        found = path.lstat()
     except FileNotFoundError:
         return None
     return found.st_mtime_ns, found.st_ino, found.st_size

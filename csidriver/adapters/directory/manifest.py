@@ -84,6 +84,9 @@ def check(manifest: Any, key: ObjectKey) -> None:
         raise InvalidManifest("its kind or name differs from the file name")
     if metadata.get("namespace", key.namespace) != key.namespace:
         raise InvalidManifest("its namespace differs from the folder")
+    entries = metadata.get("managedFields", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InvalidManifest("its managedFields are not a list of objects")
     if not _is_string_map(metadata.get("annotations")):
         raise InvalidManifest("its annotations are not a map of strings")
     data = (manifest.get(field) for field in ("data", "stringData", "binaryData"))

@@ -102,7 +102,7 @@ class TokenDocument:
 
     @property
     def access_token(self) -> Sensitive | None:
-        """The access token, None if it has other characters than a token file may, or too many."""
+        """The access token, None if too large or with characters that a token file may not have."""
         value = self.value("access_token")
         usable = isinstance(value, str) and len(value) <= MAX_ACCESS_TOKEN
         return Sensitive(value) if usable and _ACCESS_TOKEN.fullmatch(value) else None

@@ -25,7 +25,11 @@ def test_files_are_for_their_owner_only_and_nothing_is_left_over(
     assert modes == {".lock": 0o600, "ns": 0o700, "ns/secret.x.yaml": 0o600}
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def link_to_itself(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, link_to_itself])
 def test_what_is_no_file_counts_as_absent(
     tmp_path: Path, store: DirectoryStore, make: Callable[[Path], None]
 ) -> None:

@@ -29,6 +29,7 @@ from tests.adapters.directory.handwritten import HEAD, NEEDLE, listing
         pytest.param(HEAD.replace("x", "y"), id="other name"),
         pytest.param("kind: Secret\nmetadata: {name: x, namespace: other}\n", id="other namespace"),
         pytest.param(f"kind: Secret\nmetadata: {NEEDLE}\n", id="metadata is a text"),
+        pytest.param("kind: Secret\nmetadata: {name: x, managedFields: [1]}\n", id="managers"),
         pytest.param("kind: Secret\nmetadata: {name: x, annotations: [a]}\n", id="annotations"),
         pytest.param("kind: Secret\nmetadata: {name: x, annotations: {a: 1}}\n", id="annotation"),
         pytest.param(HEAD + f"data: [{NEEDLE}]\n", id="data is a list"),
