@@ -246,7 +246,7 @@ def test_a_source_is_read_as_ever() -> None:
 def test_the_annotations_of_a_source_are_written_as_ever() -> None:
     assert status_annotations(GRANT, None, mirror_refused=True) == {
         "oauth2.csi.cern.ch/status": "Uncertain",
-        "oauth2.csi.cern.ch/message": "the message",
+        "oauth2.csi.cern.ch/message": GRANT.user_message,
         "oauth2.csi.cern.ch/warning": "MirrorRefused, RefreshTokenExpiring",
         "oauth2.csi.cern.ch/expires-at": "2027-01-15T08:05:01Z",
         "oauth2.csi.cern.ch/refreshed-at": "2027-01-15T08:00:01Z",
