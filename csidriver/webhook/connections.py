@@ -37,10 +37,9 @@ class Connection:
     @property
     def is_idle(self) -> bool:
         """True between two requests, as long as no byte of the next one has arrived."""
-        if self.state is not ConnectionState.IDLE:
-            return False
         with contextlib.suppress(OSError, ValueError):
-            return not self.is_readable(0)
+            # In this order: the connection's thread sets the state before it takes the byte.
+            return not self.is_readable(0) and self.state is ConnectionState.IDLE
         return False
 
     def is_readable(self, seconds: float) -> bool:
