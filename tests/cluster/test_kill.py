@@ -91,7 +91,7 @@ def rehearsed(setup: KillTestSetup, before: Before) -> list[str]:
         until(lambda: one.recorded_steps()[-1:] == [RECONCILED])
         steps = one.recorded_steps()
     left = iter(steps)
-    assert all(step in left for step in STORIES[before]), steps
+    assert all(step in left for step in STORIES[before]), " ".join(steps)
     return steps
 
 
