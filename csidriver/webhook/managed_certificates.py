@@ -1,4 +1,4 @@
-"""Certificates that the webhook makes itself: issued, shared, renewed and published."""
+"""Certificates that the webhook makes itself: issued, shared, renewed and trusted."""
 
 import logging
 import ssl
@@ -87,14 +87,14 @@ class ManagedCertificates:
     def _reconcile(self, now: float) -> float:
         """Return when something is due next (epoch seconds)."""
         stored = self._secret.read()
-        certificates, unpublished = None, None
+        certificates, bundle_error = None, None
         if stored.keyed is not None:
             certificates = stored.keyed.certificates
             try:
-                self._bundle.publish(certificates.authorities, now)
+                self._bundle.update(certificates.authorities, now)
             except StoreError as error:
                 # Serving and renewing go on.
-                unpublished = error
+                bundle_error = error
             self._serve(stored.keyed, now)
         plan = next_step(certificates, self._names, now, self._policy)
         if plan.step is not RotationStep.KEEP:
@@ -102,8 +102,8 @@ class ManagedCertificates:
                 log.warning("replacing damaged %s: %s", self._secret, "; ".join(stored.problems))
             self._secret.apply(plan, stored, now)
             log.info("%s: %s", self._secret, plan.step.value)
-        if unpublished is not None:
-            raise unpublished
+        if bundle_error is not None:
+            raise bundle_error
         return plan.due_at if plan.step is RotationStep.KEEP else now
 
     def _serve(self, keyed: KeyedCertificates, now: float) -> None:
@@ -111,7 +111,7 @@ class ManagedCertificates:
         offered = keyed.certificates.serving
         if served is not None and served.id == offered.id:
             return
-        if not may_serve(offered, served, self._bundle.published_since, now, self._policy):
+        if not may_serve(offered, served, self._bundle.trusted_since, now, self._policy):
             return
         context = self._factory.server_context(offered.pem, keyed.serving_key)
         self._served = ServingCertificate(offered, context)

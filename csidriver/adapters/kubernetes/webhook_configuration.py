@@ -11,7 +11,7 @@ from csidriver.errors import StoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedCaBundles:
+class CurrentCaBundles:
     """The PEM texts of a configuration, one for each of its webhooks, and its version."""
 
     bundles: tuple[str, ...]
@@ -30,7 +30,7 @@ class WebhookConfiguration:
         return f"MutatingWebhookConfiguration {self._name}"
 
     @without_traceback
-    def read(self) -> PublishedCaBundles | None:
+    def read(self) -> CurrentCaBundles | None:
         response = self._client.send_or_none(self._request("get"))
         if response is None:
             return None
@@ -40,10 +40,10 @@ class WebhookConfiguration:
         if not version or not isinstance(webhooks, list) or not all(map(_is_webhook, webhooks)):
             raise StoreUnavailable(f"a response of the API server is not a valid {self}")
         bundles = tuple(_decoded(hook["clientConfig"].get("caBundle")) for hook in webhooks)
-        return PublishedCaBundles(bundles, str(version), tuple(webhooks))
+        return CurrentCaBundles(bundles, str(version), tuple(webhooks))
 
     @without_traceback
-    def write(self, base: PublishedCaBundles, bundle: str) -> None:
+    def write(self, base: CurrentCaBundles, bundle: str) -> None:
         encoded = base64.b64encode(bundle.encode()).decode("ascii")
         webhooks = [
             {**hook, "clientConfig": {**hook["clientConfig"], "caBundle": encoded}}

@@ -2,7 +2,7 @@
 
 kube-apiserver must trust a CA before and while a webhook serves a certificate of it. So a CA stays
 trusted until it expires, and a webhook that serves switches to another CA only when that one has
-been published for a while. Instants are epoch seconds, durations seconds.
+been in `caBundle` for a while. Instants are epoch seconds, durations seconds.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ class RotationPolicy:
     serving_lead: float = 30 * _DAY
     # Until all API servers know a new CA. One with an older view cannot create pods either.
     propagation_delay: float = 300.0
-    # For how long an unknown CA stays published. A replica switches to another CA in less time.
+    # For how long an unknown CA stays in `caBundle`. A replica switches to another CA in less time.
     unknown_ca_ttl: float = 900.0
     # Between two reads of the Secret and the webhook configuration.
     poll_interval: float = 30.0
@@ -95,7 +95,7 @@ def first_seen(
     return {certificate.id: before.get(certificate.id, now) for certificate in present}
 
 
-def to_publish(
+def bundle_contents(
     trusted: Iterable[Certificate],
     unknown: Iterable[Certificate],
     unknown_since: Mapping[str, float],
@@ -104,7 +104,7 @@ def to_publish(
 ) -> tuple[Certificate, ...]:
     """Return the CAs that kube-apiserver shall trust.
 
-    `unknown` CAs are published, but not in the Secret, which may have been deleted or restored
+    `unknown` CAs are in `caBundle`, but not in the Secret, which may have been deleted or restored
     since, or be newer than our read. Other replicas may still serve certificates of them.
     """
     recent = [ca for ca in unknown if now - unknown_since.get(ca.id, now) < policy.unknown_ca_ttl]
@@ -114,12 +114,12 @@ def to_publish(
 def may_serve(
     offered: Certificate,
     served: Certificate | None,
-    published_since: Mapping[str, float],
+    trusted_since: Mapping[str, float],
     now: float,
     policy: RotationPolicy,
 ) -> bool:
     """Return whether to switch from the certificate `served`, None at the start, to `offered`."""
-    if served is None or served.expires <= now or served.issuer not in published_since:
+    if served is None or served.expires <= now or served.issuer not in trusted_since:
         return True  # kube-apiserver trusts no certificate in use
-    since = published_since.get(offered.issuer, now)
+    since = trusted_since.get(offered.issuer, now)
     return served.issuer == offered.issuer or now - since >= policy.propagation_delay

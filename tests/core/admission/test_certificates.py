@@ -10,11 +10,11 @@ from csidriver.core.admission.certificates import (
     RotationPlan,
     RotationPolicy,
     RotationStep,
+    bundle_contents,
     first_seen,
     may_serve,
     next_step,
     still_trusted,
-    to_publish,
 )
 
 NOW = 1_000_000.0
@@ -119,17 +119,17 @@ def test_a_certificate_is_present_since_the_last_time_it_was_absent() -> None:
     ("age", "published"), [(0.0, ["new", "old"]), (14.9, ["new", "old"]), (15.0, ["new"])]
 )
 def test_unknown_cas_stay_published_for_a_while(age: float, published: list[str]) -> None:
-    found = to_publish([NEW], [OLD], {"old": NOW - age}, NOW, POLICY)
+    found = bundle_contents([NEW], [OLD], {"old": NOW - age}, NOW, POLICY)
     assert [ca.id for ca in found] == published
 
 
 def test_an_unknown_ca_seen_for_the_first_time_stays() -> None:
-    assert to_publish([NEW], [OLD], {}, NOW, POLICY) == (NEW, OLD)
+    assert bundle_contents([NEW], [OLD], {}, NOW, POLICY) == (NEW, OLD)
 
 
 def test_what_has_expired_is_not_published() -> None:
     ended = authority("ended", NOW)
-    assert to_publish([NEW, ended], [replace(ended, id="too")], {}, NOW, POLICY) == (NEW,)
+    assert bundle_contents([NEW, ended], [replace(ended, id="too")], {}, NOW, POLICY) == (NEW,)
 
 
 BY_OLD, BY_NEW = serving("old", NOW + 50), serving("new", NOW + 80)
