@@ -18,7 +18,9 @@ def put(tmp_path: Path) -> Callable[..., Path]:
     def put(content: str | bytes, file: str = "secret.x.yaml", namespace: str = "ns") -> Path:
         path = tmp_path / namespace / file
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
+        # At once, because a watch that finds half a file for long counts it as changed.
+        draft = path.with_name(".draft")
+        draft.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return draft.rename(path)
 
     return put
