@@ -81,7 +81,8 @@ class Node:
         self._write("/run/dns", "")
         self._run_service(
             "dns",
-            *("dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--user=root"),
+            *("dnsmasq", "--keep-in-foreground", "--log-facility=-", "--user=root"),
+            *("--no-resolv", "--no-hosts"),
             *("--addn-hosts=/run/dns", "--local=/cluster.local/", f"--listen-address={ADDRESS}"),
             *("--bind-interfaces", "--pid-file=/run/dns.pid"),
         )
@@ -91,6 +92,8 @@ class Node:
             *(f"--hostname-override={NAME}", f"--kubeconfig={self._user(f'system:node:{NAME}')}"),
         )
         self._run_service("kube-proxy", "kube-proxy", "--config=/etc/kubernetes/proxy.json")
+        # Before it has written its pid, SIGHUP would end it.
+        self._until("the DNS server runs", self.path("/run/dns.pid").exists)
         threading.Thread(target=self._follow_services, daemon=True).start()
         self._until("the node is ready", self._is_ready)
 
