@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import IO, Any, Self, cast
 
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.families import Policy
-from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
+from csidriver.demo.issuer import DEMO_CLIENT
+from tests.issuer.issuer import ScriptedIssuer
+from tests.issuer.policy import Policy
 
 # Seconds an access token lives: what CERN's server gives.
 LIFETIME = 1199.0
@@ -69,7 +70,7 @@ class IssuerProcess:
 
 def _serve() -> None:
     policy = Policy(lifetime=LIFETIME, extra={"id_token": ID_TOKEN})
-    server = StrictIssuer(clients=[DEMO_CLIENT], policy=policy)
+    server = ScriptedIssuer(clients=[DEMO_CLIENT], policy=policy)
     for seed in json.loads(sys.stdin.readline()):
         server.seed(DEMO_CLIENT.client_id, Sensitive(seed))
     with server:

@@ -164,14 +164,13 @@ def _run_cleanup(args: argparse.Namespace) -> int:
 
 
 def _run_demo_issuer(args: argparse.Namespace) -> int:
-    from csidriver.demo.families import Policy
     from csidriver.demo.issuer import serve
 
     logs.setup("info", "text")
     stop = threading.Event()
     stop_on_signals(stop)
     seeds = [Sensitive(seed) for seed in args.seed]
-    serve(args.listen, args.issuer, seeds, stop, policy=Policy(lifetime=args.lifetime))
+    serve(args.listen, args.issuer, seeds, args.lifetime, stop)
     return 0
 
 

@@ -9,8 +9,8 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote, quote_plus
 
-from csidriver.demo.faults import Fault, Redirect, ReplacedBody, StatusReply, Truncate
 from csidriver.demo.issuer import DEMO_CLIENT
+from tests.issuer.faults import Fault, Redirect, ReplacedBody, StatusReply, Truncate
 
 
 def planted_secret(name: str) -> str:

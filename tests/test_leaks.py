@@ -30,10 +30,10 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.core import names as core_names
 from csidriver.core.annotations import ISSUER
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.families import Policy
-from csidriver.demo.faults import Delay, Fault
 from csidriver.demo.kubelet import Kubelet, KubeletError
 from tests.adapters.oauth.peer import Peer, certificate, http
+from tests.issuer.faults import Delay, Fault
+from tests.issuer.policy import Policy
 from tests.leak_detection import (
     CLIENT_SECRET,
     STATUSES,

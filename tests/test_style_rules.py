@@ -42,7 +42,6 @@ FITTING = {
     "first_seen": "a time",
     "handle_one_request": "overrides a method of http.server",
     **dict.fromkeys(("ONE_QUICK", "_abort_one"), "a number"),
-    "_LINGER_RESET": "SO_LINGER, socket(7)",
 }
 # Classes of one name: a Protocol of a consumer and what implements it.
 SHARED_NAMES = {"CertificateFactory": 2, "LeaseStore": 2, "SecretStore": 2}

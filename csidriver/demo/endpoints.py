@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import OAuthError, RegisteredClient, TokenFamilies
@@ -13,11 +13,14 @@ from csidriver.demo.http_messages import (
     read_credentials,
     read_form,
 )
-from csidriver.demo.presentation_log import Outcome
+
+METHODS = ["client_secret_basic", "client_secret_post", "none"]
+
+Endpoint = Callable[[HttpRequest], HttpReply]
 
 
 class IssuerEndpoints:
-    """Metadata, token and introspection endpoint of one issuer."""
+    """Metadata and token endpoint of one issuer."""
 
     def __init__(self, families: TokenFamilies, issuer: str) -> None:
         self._families = families
@@ -37,87 +40,43 @@ class IssuerEndpoints:
         except OAuthError as error:
             return _error_reply(error, request)
 
-    def is_token_request(self, request: HttpRequest) -> bool:
-        """Return True for a token request; faults apply only to these."""
-        return (request.method, request.path) == ("POST", f"{self._prefix}/token")
-
-    def log_unhandled(self, request: HttpRequest, outcome: Outcome) -> None:
-        """Log the refresh token of a token request that the endpoint did not handle."""
-        # More lenient than `read_form`, because a malformed request shows its token too.
-        fields = parse_qs(request.body.decode("latin-1"))
-        try:
-            form = {name: values[0] for name, values in fields.items()}
-            client_id, _ = read_credentials(request.headers.get("authorization"), form)
-        except OAuthError:
-            client_id = ""
-        for token in fields.get("refresh_token", []):
-            self._families.log_presentation(client_id, Sensitive(token), outcome)
-
-    def _routes(self) -> Mapping[str, tuple[str, Callable[[HttpRequest], HttpReply]]]:
-        routes: dict[str, tuple[str, Callable[[HttpRequest], HttpReply]]] = {
+    def _routes(self) -> dict[str, tuple[str, Endpoint]]:
+        return {
             f"{self._prefix}/token": ("POST", self._token),
             # RFC 8414 section 3.1 inserts the well-known part, OpenID Connect appends it.
             f"/.well-known/oauth-authorization-server{self._prefix}": ("GET", self._metadata),
             f"{self._prefix}/.well-known/openid-configuration": ("GET", self._metadata),
         }
-        if self._families.policy.introspection:
-            routes[f"{self._prefix}/introspect"] = ("POST", self._introspect)
-        return routes
 
     def _metadata(self, _request: HttpRequest) -> HttpReply:
-        methods = ["client_secret_basic", "client_secret_post", "none"]
-        document: dict[str, object] = {
+        return json_reply(self._document())
+
+    def _document(self) -> dict[str, object]:
+        return {
             "issuer": self._issuer,
             "token_endpoint": f"{self._base}/token",
-            "token_endpoint_auth_methods_supported": methods,
+            "token_endpoint_auth_methods_supported": METHODS,
             "grant_types_supported": ["refresh_token"],
         }
-        if self._families.policy.introspection:
-            document["introspection_endpoint"] = f"{self._base}/introspect"
-            document["introspection_endpoint_auth_methods_supported"] = methods[:2]
-        return json_reply(document)
 
     def _token(self, request: HttpRequest) -> HttpReply:
-        try:
-            form = read_form(request)
-            client = self._authenticate(request, form)
-            token = _refresh_token(form)
-        except OAuthError as error:
-            denied = error.error == Outcome.INVALID_CLIENT
-            self.log_unhandled(
-                request, Outcome.INVALID_CLIENT if denied else Outcome.INVALID_REQUEST
-            )
-            raise
+        form = read_form(request)
+        client = self._authenticate(request, form)
+        if parameter(form, "grant_type") != "refresh_token":
+            raise OAuthError("unsupported_grant_type", "only refresh_token is supported")
+        token = Sensitive(parameter(form, "refresh_token"))
         scope = form.get("scope", "")
         return json_reply(
             self._families.refresh(client.client_id, token, scope=scope, issuer=self._issuer)
         )
-
-    def _introspect(self, request: HttpRequest) -> HttpReply:
-        form = read_form(request)
-        client = self._authenticate(request, form)
-        token = _introspected_token(client, form)
-        return json_reply(self._families.introspect(client.client_id, token))
 
     def _authenticate(self, request: HttpRequest, form: Mapping[str, str]) -> RegisteredClient:
         client_id, secret = read_credentials(request.headers.get("authorization"), form)
         return self._families.authenticate(client_id, secret)
 
 
-def _refresh_token(form: Mapping[str, str]) -> Sensitive:
-    if _parameter(form, "grant_type") != "refresh_token":
-        raise OAuthError("unsupported_grant_type", "only refresh_token is supported")
-    return Sensitive(_parameter(form, "refresh_token"))
-
-
-def _introspected_token(client: RegisteredClient, form: Mapping[str, str]) -> Sensitive:
-    if client.client_secret is None:
-        # RFC 7662 section 2.1: otherwise anyone could probe for tokens.
-        raise OAuthError("invalid_client", "a public client may not introspect")
-    return Sensitive(_parameter(form, "token"))
-
-
-def _parameter(form: Mapping[str, str], name: str) -> str:
+def parameter(form: Mapping[str, str], name: str) -> str:
+    """Return a parameter of a form, or raise OAuthError."""
     if name not in form:
         raise OAuthError("invalid_request", f"{name} is missing")
     return form[name]

@@ -18,7 +18,6 @@ from csidriver.core.admission.inject import inject
 from csidriver.core.companion import Companion
 from csidriver.core.names import SourceRef
 from csidriver.demo.display import BAD_READS, Row
-from csidriver.demo.families import Policy
 from csidriver.demo.issuer import DEMO_CLIENT, DEMO_SEED, StrictIssuer
 from csidriver.demo.kubelet import Container, Kubelet
 from csidriver.demo.presentation_log import Outcome
@@ -47,7 +46,7 @@ class Environment(contextlib.ExitStack):
     def __init__(self, root: Path, lifetime: float, stop: threading.Event) -> None:
         super().__init__()
         self.store = DirectoryStore(root / "store")
-        self.issuer = StrictIssuer(clients=[DEMO_CLIENT], policy=Policy(lifetime=lifetime))
+        self.issuer = StrictIssuer(clients=[DEMO_CLIENT], lifetime=lifetime)
         self.kubelet = Kubelet(root / "kubelet", Mounts(), NAMESPACE)
         self.readers: list[ReaderProcess] = []
         self.roles: list[RoleProcess] = []
@@ -129,7 +128,7 @@ class Environment(contextlib.ExitStack):
             return sum(int(report.get(key, 0)) for report in reports)
 
         return Report(
-            refreshes=sum(row.outcome is Outcome.ROTATED for row in self.issuer.presentations()),
+            refreshes=sum(row.outcome == Outcome.ROTATED for row in self.issuer.presentations()),
             rewrites=leased + unleased,
             leased_rewrites=leased,
             reads=total("reads"),

@@ -22,13 +22,14 @@ from typing import Any
 
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.status import Status
-from csidriver.demo.families import Policy
-from csidriver.demo.faults import Delay
-from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
+from csidriver.demo.issuer import DEMO_CLIENT
 from csidriver.demo.presentation_log import Outcome, Presentation
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
 from tests.cluster.user_namespace import UserNamespace
+from tests.issuer.faults import Delay
+from tests.issuer.issuer import ScriptedIssuer
+from tests.issuer.policy import Policy, PolicyOutcome
 from tests.processes import command
 from tests.refresher.bench import until
 from tools.programs import find
@@ -98,7 +99,7 @@ class IssuerTokens:
     def __init__(self, name: str, user: UserNamespace, grace: float) -> None:
         self.name, self._user, self._grace = name, user, grace
         policy = Policy(lifetime=LIFETIME, grace=grace)
-        self.issuer = StrictIssuer(clients=[DEMO_CLIENT], policy=policy)
+        self.issuer = ScriptedIssuer(clients=[DEMO_CLIENT], policy=policy)
         # The server is slow, so that a kill often hits a running request.
         self.issuer.add_faults(*[Delay(ISSUER_DELAY)] * 100_000)
         self._tokens = [f"{name}-{number}" for number in range(TOKENS)]
@@ -153,13 +154,13 @@ class IssuerTokens:
         """
         for row in rows[1:]:
             late = row.presented_at - rows[0].presented_at
-            if row.outcome is not Outcome.REUSED or late > self._grace:
+            if row.outcome != PolicyOutcome.REUSED or late > self._grace:
                 outcome = f"{row.token_hash} is presented after {late:.1f} s: {row.outcome}"
                 yield f"{self.name}: {outcome}"
 
     def _end(self, token: str, grant: Grant, rows: Sequence[Presentation]) -> Iterator[str]:
         """Compare the final grant with `rows`, the presentations of its live token."""
-        committed = any(row.outcome is Outcome.ROTATED for row in rows)
+        committed = any(row.outcome == Outcome.ROTATED for row in rows)
         if grant.status is Status.LOST_ROTATION and self._grace:
             yield f"{token} is lost, though its server has a window"
         if (grant.status is Status.LOST_ROTATION) is not committed:

@@ -18,12 +18,12 @@ from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.messages import LOST_ROTATION_MESSAGE, READY_MESSAGE
 from csidriver.core.refresh.schedule import lead_time, min_interval
 from csidriver.core.status import Status
-from csidriver.demo.families import Policy
 from csidriver.demo.presentation_log import Outcome
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 from tests.cluster.killable_child import RECONCILED
 from tests.cluster.killable_refresher import LIFETIME, NAME, NEXT, KillableRefresher, KillTestSetup
+from tests.issuer.policy import Policy, PolicyOutcome
 from tests.node.killable_plugin import ForkServer
 from tests.refresher.bench import Bench, until
 
@@ -140,7 +140,7 @@ def judge(setup: KillTestSetup, one: KillableRefresher, death: Death) -> None:
         )
     else:
         assert (grant.status, grant.message) == (Status.READY, READY_MESSAGE)
-        assert outcomes == [Outcome.ROTATED, *([Outcome.REUSED] if death.lost else [])]
+        assert outcomes == [Outcome.ROTATED, *([PolicyOutcome.REUSED] if death.lost else [])]
         assert grant.live_hash == rows[-1].successor_hash
         assert one.user.is_mirrored(NAME)
     given = None if seen.token is None else seen.token.value

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from csidriver.core.status import Status
-from csidriver.demo.families import Policy
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 from tests.cluster.killable_refresher import NAME, NEXT, KillableRefresher, KillTestSetup
+from tests.issuer.policy import Policy
 from tests.node.killable_plugin import ForkServer
 from tests.refresher.bench import Bench, until
 

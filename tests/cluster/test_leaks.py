@@ -17,11 +17,11 @@ from csidriver.adapters.kubernetes import KubernetesStore
 from csidriver.core import annotations
 from csidriver.core.kubernetes.change import Namespaces
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.families import Policy
-from csidriver.demo.faults import Delay, Fault
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 from tests.cluster.user_namespace import UserNamespace
+from tests.issuer.faults import Delay, Fault
+from tests.issuer.policy import Policy
 from tests.leak_detection import (
     CLIENT_SECRET,
     STATUSES,

@@ -75,8 +75,6 @@ def test_failed_client_authentication_spends_nothing(
     refused = post(f"{issuer.url}/token", grant(seed, **fields), headers=headers)
     assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
     assert ("WWW-Authenticate" in refused.headers) == bool(headers)
-    (row,) = issuer.presentations()
-    assert (row.token_hash, row.outcome) == (seed.hash(), "invalid_client")
     assert refresh(issuer, seed).status_code == 200
 
 
@@ -123,8 +121,6 @@ def test_only_one_clean_form_is_accepted(
     url = f"{issuer.url}/token{query}"
     refused = post(url, body.encode(), headers=headers, auth=("app", "s3cret"))
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
-    row = issuer.presentations()[0]
-    assert (row.token_hash, row.outcome) == (seed.hash(), "invalid_request")
     assert refresh(issuer, seed).status_code == 200
 
 
@@ -132,9 +128,7 @@ def test_only_one_clean_form_is_accepted(
     ("method", "path", "status", "allow"),
     [
         ("GET", "/token", 405, "POST"),
-        ("HEAD", "/token", 405, "POST"),
-        ("DELETE", "/introspect", 405, "POST"),
-        ("PUT", "/.well-known/openid-configuration", 405, "GET"),
+        ("POST", "/.well-known/openid-configuration", 405, "GET"),
         ("GET", "/", 404, None),
         ("POST", "/token/", 404, None),
     ],

@@ -9,7 +9,7 @@ def row(token: str, outcome: Outcome) -> Presentation:
 
 def test_only_rotated_tokens_count_with_all_their_presentations() -> None:
     log = [
-        row("first", Outcome.DROPPED_BEFORE),
+        row("first", Outcome.INVALID_SCOPE),
         row("first", Outcome.ROTATED),
         row("first", Outcome.REPLAYED),
         row("second", Outcome.ROTATED),

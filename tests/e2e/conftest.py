@@ -11,12 +11,13 @@ from dataclasses import replace
 
 import pytest
 
-from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
+from csidriver.demo.issuer import DEMO_CLIENT
 from tests.e2e import readers
 from tests.e2e.cluster import CLUSTER, Cluster
 from tests.e2e.installation import install
 from tests.e2e.readers import Reader
 from tests.e2e.user_namespace import UserNamespace
+from tests.issuer.issuer import ScriptedIssuer
 
 # What the README's user does comes first, on a cluster that has nothing yet.
 _ORDER = ("test_readme.py", "test_image.py", "*", "test_disruption.py", "test_uninstall.py")
@@ -34,24 +35,24 @@ def e2e(pytestconfig: pytest.Config) -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def issuer(e2e: Cluster) -> Iterator[StrictIssuer]:
+def issuer(e2e: Cluster) -> Iterator[ScriptedIssuer]:
     """The default issuer: access tokens live 20 s, every refresh token works once."""
-    with StrictIssuer(clients=[DEMO_CLIENT], address=(e2e.own.node.address, 0)) as server:
+    with ScriptedIssuer(clients=[DEMO_CLIENT], address=(e2e.own.node.address, 0)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def slow_issuer(e2e: Cluster, issuer: StrictIssuer) -> Iterator[StrictIssuer]:
+def slow_issuer(e2e: Cluster, issuer: ScriptedIssuer) -> Iterator[ScriptedIssuer]:
     """The issuer `slow`: access tokens live 300 s."""
     policy = replace(issuer.policy, lifetime=300)
-    with StrictIssuer(
+    with ScriptedIssuer(
         clients=[DEMO_CLIENT], address=(e2e.own.node.address, 0), policy=policy
     ) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def driver(e2e: Cluster, issuer: StrictIssuer, slow_issuer: StrictIssuer) -> Cluster:
+def driver(e2e: Cluster, issuer: ScriptedIssuer, slow_issuer: ScriptedIssuer) -> Cluster:
     """The cluster with the driver, installed with the chart."""
     issuers = [
         {"name": "fast", "issuer": issuer.url, "default": True, "internal": True},
@@ -62,7 +63,7 @@ def driver(e2e: Cluster, issuer: StrictIssuer, slow_issuer: StrictIssuer) -> Clu
 
 
 @pytest.fixture(scope="session")
-def witnesses(driver: Cluster, slow_issuer: StrictIssuer) -> list[Reader]:
+def witnesses(driver: Cluster, slow_issuer: ScriptedIssuer) -> list[Reader]:
     """Readers of tokens that live 300 s, which run through all tests but those of the README."""
     return readers.start(new_user_namespace(driver, "witnesses"), slow_issuer, named="slow")
 

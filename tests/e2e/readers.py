@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.cluster import until
 from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, python, secret, volume
+from tests.issuer.issuer import ScriptedIssuer
 
 _SCRIPT = (Path(__file__).parent / "pods/reader.py").read_text(encoding="utf-8")
 
@@ -51,7 +51,7 @@ def tally_of(lines: list[str]) -> dict[str, Any]:
 
 def start(
     user: UserNamespace,
-    issuer: StrictIssuer,
+    issuer: ScriptedIssuer,
     *,
     named: str = "",
     grace: int = 1,

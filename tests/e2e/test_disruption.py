@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from csidriver.demo.issuer import StrictIssuer
 from tests.e2e import controllers
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.readers import Reader
 from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, secret
+from tests.issuer.issuer import ScriptedIssuer
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def ends() -> list[float]:
 
 @pytest.fixture
 def works(
-    user: UserNamespace, issuer: StrictIssuer, witnesses: list[Reader], ends: list[float]
+    user: UserNamespace, issuer: ScriptedIssuer, witnesses: list[Reader], ends: list[float]
 ) -> Iterator[None]:
     """After the test, the driver does for new pods what it should, and did for the witnesses."""
     yield
@@ -68,7 +68,7 @@ def test_the_api_server_is_away_for_a_minute(driver: Cluster) -> None:
 
 
 def test_the_witnesses_got_new_tokens_after_it_all(
-    witnesses: list[Reader], slow_issuer: StrictIssuer, ends: list[float]
+    witnesses: list[Reader], slow_issuer: ScriptedIssuer, ends: list[float]
 ) -> None:
     for reader in witnesses:
         until("one more token", lambda reader=reader: reader.last_change() > ends[-1], seconds=240)  # type: ignore[misc]
@@ -76,5 +76,5 @@ def test_the_witnesses_got_new_tokens_after_it_all(
     assert slow_issuer.max_presentations() == 1
 
 
-def test_no_refresh_token_was_presented_twice(issuer: StrictIssuer) -> None:
+def test_no_refresh_token_was_presented_twice(issuer: ScriptedIssuer) -> None:
     assert issuer.max_presentations() == 1

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.cluster import until
 from tests.e2e.user_namespace import (
     CLIENT,
@@ -17,13 +16,14 @@ from tests.e2e.user_namespace import (
     secret,
     volume,
 )
+from tests.issuer.issuer import ScriptedIssuer
 
 PODS = "/var/lib/kubelet/pods"
 _EOSXD = (Path(__file__).parent / "pods/eosxd.py").read_text(encoding="utf-8")
 
 
 def test_a_pod_of_another_user_reads_by_its_fs_group(
-    user: UserNamespace, issuer: StrictIssuer
+    user: UserNamespace, issuer: ScriptedIssuer
 ) -> None:
     context = {"runAsNonRoot": True, "runAsUser": 1000, "fsGroup": 2000}
     user.apply(
@@ -40,7 +40,7 @@ def test_a_pod_of_another_user_reads_by_its_fs_group(
 @pytest.mark.parametrize(
     "path", ["/tmp/oauthtk_1000", "/token/token"], ids=["sub_path", "directory"]
 )
-def test_eosxd_can_read_it(user: UserNamespace, issuer: StrictIssuer, path: str) -> None:
+def test_eosxd_can_read_it(user: UserNamespace, issuer: ScriptedIssuer, path: str) -> None:
     ids = {"runAsUser": 1000, "runAsGroup": 1000}
     by_hand = [volume("mine", owner="1000")] if path.startswith("/token") else []
     user.apply(
@@ -61,7 +61,7 @@ def test_eosxd_can_read_it(user: UserNamespace, issuer: StrictIssuer, path: str)
     assert all(issuer.verify(content) is not None for content in contents), "exact bytes"
 
 
-def test_a_deleted_pod_leaves_no_mount(user: UserNamespace, issuer: StrictIssuer) -> None:
+def test_a_deleted_pod_leaves_no_mount(user: UserNamespace, issuer: ScriptedIssuer) -> None:
     user.apply(
         secret("mine", issuer.seed(CLIENT)),
         pod("short", inject("mine", 0), volumes=[volume("mine", owner="0")]),

@@ -2,14 +2,14 @@
 
 import subprocess
 
-from csidriver.demo.issuer import StrictIssuer
 from tests.e2e import readers
 from tests.e2e.cluster import Cluster
 from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, secret, volume
+from tests.issuer.issuer import ScriptedIssuer
 
 
 def test_a_terminating_pod_reads_valid_tokens_until_it_ends(
-    user: UserNamespace, issuer: StrictIssuer
+    user: UserNamespace, issuer: ScriptedIssuer
 ) -> None:
     # Of 60 s grace it uses 45: more than two lives of a token.
     found = readers.start(user, issuer, grace=60, seconds_after_sigterm=45)
@@ -36,7 +36,7 @@ def test_a_terminating_pod_reads_valid_tokens_until_it_ends(
 
 
 def test_old_volumes_rotate_after_the_plugin_pod_is_replaced(
-    user: UserNamespace, issuer: StrictIssuer
+    user: UserNamespace, issuer: ScriptedIssuer
 ) -> None:
     user.apply(
         secret("mine", issuer.seed(CLIENT)),

@@ -1,9 +1,9 @@
 """Sign-ins that end, and Secrets that are put back to what they were."""
 
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.cluster import until
 from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, secret
+from tests.issuer.issuer import ScriptedIssuer
 
 PATH = "/tmp/oauthtk_0"
 
@@ -13,7 +13,7 @@ def restarts(user: UserNamespace, name: str) -> int:
 
 
 def test_a_revoked_sign_in_is_replaced_under_the_running_pod(
-    user: UserNamespace, issuer: StrictIssuer
+    user: UserNamespace, issuer: ScriptedIssuer
 ) -> None:
     seed = issuer.seed(CLIENT)
     user.apply(secret("mine", seed), pod("main", inject("mine", 0)))
@@ -32,7 +32,7 @@ def test_a_revoked_sign_in_is_replaced_under_the_running_pod(
 
 
 def test_the_original_manifest_applied_again_costs_nothing(
-    user: UserNamespace, issuer: StrictIssuer
+    user: UserNamespace, issuer: ScriptedIssuer
 ) -> None:
     original = secret("mine", issuer.seed(CLIENT))
     user.apply(original, pod("main", inject("mine", 0)))
@@ -47,7 +47,7 @@ def test_the_original_manifest_applied_again_costs_nothing(
     assert issuer.max_presentations() == 1
 
 
-def test_a_secret_put_right_brings_its_pod_up(user: UserNamespace, issuer: StrictIssuer) -> None:
+def test_a_secret_put_right_brings_its_pod_up(user: UserNamespace, issuer: ScriptedIssuer) -> None:
     user.apply(secret("mine", Sensitive("never-issued-either")), pod("main", inject("mine", 0)))
     user.wait_for_status("mine", "NeedsReauth")
     user.apply(secret("mine", issuer.seed(CLIENT)))

@@ -3,12 +3,12 @@
 import subprocess
 
 from csidriver.core.names import SourceRef
-from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.user_namespace import CLIENT, UserNamespace, secret
+from tests.issuer.issuer import ScriptedIssuer
 
 
 def test_the_node_reads_companions_but_no_source_and_no_grant(
-    user: UserNamespace, issuer: StrictIssuer
+    user: UserNamespace, issuer: ScriptedIssuer
 ) -> None:
     user.apply(secret("mine", issuer.seed(CLIENT)))
     user.wait_for_status("mine", "Ready")

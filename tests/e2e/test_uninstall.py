@@ -2,14 +2,14 @@
 
 import json
 
-from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.installation import install, leftovers, uninstall
 from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, secret
+from tests.issuer.issuer import ScriptedIssuer
 
 
 def test_removed_before_its_pods_it_strands_nothing_for_good(
-    driver: Cluster, user: UserNamespace, issuer: StrictIssuer
+    driver: Cluster, user: UserNamespace, issuer: ScriptedIssuer
 ) -> None:
     user.apply(secret("mine", issuer.seed(CLIENT)), pod("main", inject("mine", 0)))
     user.wait_until_running("main")

@@ -1,13 +1,13 @@
 """Pods that come before their token, or whose token never comes."""
 
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.issuer import StrictIssuer
 from tests.e2e.cluster import until
 from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, secret, volume
+from tests.issuer.issuer import ScriptedIssuer
 
 
 def test_a_pod_waits_for_a_secret_that_comes_later(
-    user: UserNamespace, issuer: StrictIssuer
+    user: UserNamespace, issuer: ScriptedIssuer
 ) -> None:
     user.apply(
         pod("by-annotation", inject("late", 0)),
@@ -22,7 +22,7 @@ def test_a_pod_waits_for_a_secret_that_comes_later(
 
 
 def test_without_a_token_one_text_asks_for_all_that_may_be_missing(
-    user: UserNamespace, issuer: StrictIssuer
+    user: UserNamespace, issuer: ScriptedIssuer
 ) -> None:
     user.apply(
         secret("unmarked", issuer.seed(CLIENT), annotated=False),

@@ -25,14 +25,15 @@ from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.state import RefreshContext
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.families import Policy
-from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
+from csidriver.demo.issuer import DEMO_CLIENT
 from csidriver.errors import StoreUnavailable
 from csidriver.refresher.controller import Controller
 from csidriver.refresher.effect_interpreter import Interpreter
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool import Spool
+from tests.issuer.issuer import ScriptedIssuer
+from tests.issuer.policy import Policy
 
 TIMEOUT = 20.0  # seconds; only a defect waits for it
 PROMPT = 2.0  # seconds in which a refresher without work ends
@@ -129,7 +130,7 @@ class Bench(contextlib.ExitStack):
         self.spool = folder / "spool"
         self.store = DirectoryStore(self.root, poll=0.01)
         self.backend = Backend(self.root)
-        self.issuer = StrictIssuer(clients=[DEMO_CLIENT], policy=policy)
+        self.issuer = ScriptedIssuer(clients=[DEMO_CLIENT], policy=policy)
         self.enter_context(self.issuer)
         self.issuers = folder / "issuers.yaml"
         self.configure(self.entry())

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.demo.families import Policy
+from tests.issuer.policy import Policy
 from tests.refresher.bench import LONG, Bench
 
 

@@ -22,9 +22,9 @@ from csidriver.core.names import SourceRef
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.families import Policy
-from csidriver.demo.faults import Delay, ReplacedBody
 from tests.core.refresh.grants import jwt
+from tests.issuer.faults import Delay, ReplacedBody
+from tests.issuer.policy import Policy
 from tests.refresher.bench import NAMESPACE, PROMPT, TIMEOUT, Bench, Build, manifest, until
 
 # Seconds: less than the 15 that a request without an answer lasts.

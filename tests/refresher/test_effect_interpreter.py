@@ -23,13 +23,14 @@ from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.faults import StatusReply
-from csidriver.demo.issuer import DEMO_CLIENT, StrictIssuer
+from csidriver.demo.issuer import DEMO_CLIENT
 from csidriver.errors import SpoolFailed, StoreConflict, StoreUnavailable
 from csidriver.refresher.effect_interpreter import Interpreter
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool import Spool
+from tests.issuer.faults import StatusReply
+from tests.issuer.issuer import ScriptedIssuer
 
 REF = SourceRef("ns", "hello")
 CLIENT = Client("my-app", Sensitive("s3cret"))
@@ -128,7 +129,7 @@ def test_send_presents_once_and_counts(bench: InterpreterBench) -> None:
     secret = DEMO_CLIENT.client_secret
     assert secret is not None
     client = Client(DEMO_CLIENT.client_id, secret)
-    with StrictIssuer(clients=[DEMO_CLIENT]) as strict:
+    with ScriptedIssuer(clients=[DEMO_CLIENT]) as strict:
         issuer = Issuer("demo", issuer=strict.url, internal=True)
         outcomes: list[TokenResponse] = []
         for fault in (None, StatusReply(500)):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.demo.faults import StatusReply
+from tests.issuer.faults import StatusReply
 from tests.refresher.bench import Build, until
 
 

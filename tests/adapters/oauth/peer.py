@@ -24,7 +24,7 @@ from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure, TokenResponse
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.issuer import StrictIssuer
+from tests.issuer.issuer import ScriptedIssuer
 
 APP = Client("app", Sensitive("s3cret"))
 ODD = Client("a%p +:ü", Sensitive("s%3A+ :/&=ü"))
@@ -121,7 +121,7 @@ def read_request(connection: socket.socket) -> str:
     return (head + b"\r\n\r\n" + body).decode("latin-1")
 
 
-def at(strict: StrictIssuer, **options: Any) -> Issuer:
+def at(strict: ScriptedIssuer, **options: Any) -> Issuer:
     return Issuer("strict", token_endpoint=f"{strict.url}/token", internal=True, **options)
 
 
@@ -141,7 +141,7 @@ def signal(outcome: TokenResponse) -> FailureReason:
     return outcome.reason
 
 
-def outcomes(strict: StrictIssuer) -> list[str]:
+def outcomes(strict: ScriptedIssuer) -> list[str]:
     return [row.outcome for row in strict.presentations()]
 
 

@@ -7,12 +7,6 @@ import pytest
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.faults import (
-    Delay,
-    Drip,
-    Fault,
-)
-from csidriver.demo.issuer import StrictIssuer
 from tests.adapters.oauth.peer import (
     BRIEF,
     FOR_EVER,
@@ -25,10 +19,16 @@ from tests.adapters.oauth.peer import (
     refresh,
     signal,
 )
+from tests.issuer.faults import (
+    Delay,
+    Drip,
+    Fault,
+)
+from tests.issuer.issuer import ScriptedIssuer
 
 
 @pytest.mark.parametrize("fault", [Delay(FOR_EVER), Drip(0.02)], ids=["silence", "headers drip"])
-def test_the_deadline_holds_before_the_body(strict: StrictIssuer, fault: Fault) -> None:
+def test_the_deadline_holds_before_the_body(strict: ScriptedIssuer, fault: Fault) -> None:
     token = strict.seed("app")
     strict.add_faults(fault)
     began = time.monotonic()

@@ -14,17 +14,6 @@ from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.faults import (
-    DropAfter,
-    DropBefore,
-    Fault,
-    Oversized,
-    Redirect,
-    ReplacedBody,
-    StatusReply,
-    Truncate,
-)
-from csidriver.demo.issuer import StrictIssuer
 from tests.adapters.oauth.peer import (
     PUBLIC,
     RT,
@@ -38,6 +27,17 @@ from tests.adapters.oauth.peer import (
     refresh,
     signal,
 )
+from tests.issuer.faults import (
+    DropAfter,
+    DropBefore,
+    Fault,
+    Oversized,
+    Redirect,
+    ReplacedBody,
+    StatusReply,
+    Truncate,
+)
+from tests.issuer.issuer import ScriptedIssuer
 
 THROTTLE = {"Retry-After": "7"}
 
@@ -119,7 +119,11 @@ THROTTLE = {"Retry-After": "7"}
     ids=lambda value: re.sub(r"\W+", " ", repr(value))[:24],
 )
 def test_every_fault_has_its_signal(
-    strict: StrictIssuer, fault: Fault, expected: FailureReason, kind: Consumption, server_says: str
+    strict: ScriptedIssuer,
+    fault: Fault,
+    expected: FailureReason,
+    kind: Consumption,
+    server_says: str,
 ) -> None:
     token = strict.seed("app")
     strict.add_faults(fault)

@@ -16,10 +16,6 @@ from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo import families
-from csidriver.demo.faults import (
-    StatusReply,
-)
-from csidriver.demo.issuer import StrictIssuer
 from tests.adapters.oauth.peer import (
     APP,
     BRIEF,
@@ -42,9 +38,13 @@ from tests.adapters.oauth.peer import (
     refresh,
     signal,
 )
+from tests.issuer.faults import (
+    StatusReply,
+)
+from tests.issuer.issuer import ScriptedIssuer
 
 
-def test_tokens_arrive_and_rotate(strict: StrictIssuer) -> None:
+def test_tokens_arrive_and_rotate(strict: ScriptedIssuer) -> None:
     endpoints, issuer = TokenEndpoints(), at(strict)
     first = endpoints.refresh(issuer, APP, strict.seed("app"), PATIENT)
     assert isinstance(first, Success)
@@ -59,14 +59,14 @@ def test_tokens_arrive_and_rotate(strict: StrictIssuer) -> None:
 @pytest.mark.parametrize("client", [APP, ODD], ids=["plain", "special characters"])
 @pytest.mark.parametrize("method", ["", "basic", "post"])
 def test_confidential_clients_authenticate(
-    strict: StrictIssuer, client: Client, method: str
+    strict: ScriptedIssuer, client: Client, method: str
 ) -> None:
     token = strict.seed(client.client_id)
     assert isinstance(refresh(at(strict, client_auth=method), token, client), Success)
 
 
 @pytest.mark.parametrize("method", ["", "basic", "post", "none"])
-def test_public_clients_only_say_who_they_are(strict: StrictIssuer, method: str) -> None:
+def test_public_clients_only_say_who_they_are(strict: ScriptedIssuer, method: str) -> None:
     assert isinstance(
         refresh(at(strict, client_auth=method), strict.seed("public"), PUBLIC), Success
     )
@@ -98,7 +98,7 @@ def test_scope_is_sent_only_if_configured(scope: str) -> None:
 @pytest.mark.parametrize("path", ["", "/realms/x", "/realms/x/"])
 def test_discovery_finds_issuers_with_and_without_a_path(path: str) -> None:
     client = families.RegisteredClient(APP.client_id, APP.client_secret)
-    with StrictIssuer(clients=[client], issuer=path) as strict:
+    with ScriptedIssuer(clients=[client], issuer=path) as strict:
         issuer = Issuer("found", issuer=strict.url, internal=True)
         assert isinstance(refresh(issuer, strict.seed("app")), Success)
 
@@ -201,7 +201,7 @@ def test_a_reconfigured_issuer_of_the_same_name_is_discovered_anew() -> None:
 def test_a_dead_issuer_is_probed_with_metadata_not_with_a_token() -> None:
     port = free_port()
     client = families.RegisteredClient(APP.client_id, APP.client_secret)
-    strict = StrictIssuer(clients=[client], address=("127.0.0.1", port))
+    strict = ScriptedIssuer(clients=[client], address=("127.0.0.1", port))
     endpoints, issuer = TokenEndpoints(), Issuer("s", issuer=strict.url, internal=True)
     with strict:
         token = strict.seed("app")

@@ -8,7 +8,7 @@ import requests
 
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import RegisteredClient
-from csidriver.demo.faults import (
+from tests.issuer.faults import (
     Delay,
     Drip,
     DropAfter,
@@ -20,20 +20,20 @@ from csidriver.demo.faults import (
     StatusReply,
     Truncate,
 )
-from csidriver.demo.issuer import StrictIssuer
+from tests.issuer.issuer import ScriptedIssuer
 
 TIMEOUT = 10.0  # seconds; only a defect waits for it
 FOR_EVER = 30.0  # seconds; as good as, and yet a defect ends in a failure
 
 
 @pytest.fixture
-def issuer() -> Iterator[StrictIssuer]:
-    with StrictIssuer(clients=[RegisteredClient("app", Sensitive("s3cret"))]) as running:
+def issuer() -> Iterator[ScriptedIssuer]:
+    with ScriptedIssuer(clients=[RegisteredClient("app", Sensitive("s3cret"))]) as running:
         yield running
 
 
 def refresh(
-    issuer: StrictIssuer, token: Sensitive, *, timeout: float = TIMEOUT
+    issuer: ScriptedIssuer, token: Sensitive, *, timeout: float = TIMEOUT
 ) -> requests.Response:
     return requests.post(
         f"{issuer.url}/token",
@@ -44,11 +44,11 @@ def refresh(
     )
 
 
-def outcomes(issuer: StrictIssuer) -> list[str]:
+def outcomes(issuer: ScriptedIssuer) -> list[str]:
     return [row.outcome for row in issuer.presentations()]
 
 
-def test_delay_comes_before_handling(issuer: StrictIssuer) -> None:
+def test_delay_comes_before_handling(issuer: ScriptedIssuer) -> None:
     seed = issuer.seed("app")
     issuer.add_faults(Delay(0.2))
     began = time.monotonic()
@@ -57,7 +57,7 @@ def test_delay_comes_before_handling(issuer: StrictIssuer) -> None:
     assert outcomes(issuer) == ["rotated"]
 
 
-def test_stop_ends_a_delay_without_handling(issuer: StrictIssuer) -> None:
+def test_stop_ends_a_delay_without_handling(issuer: ScriptedIssuer) -> None:
     seed = issuer.seed("app")
     issuer.add_faults(Delay(FOR_EVER))
     with pytest.raises(requests.ReadTimeout):
@@ -68,7 +68,7 @@ def test_stop_ends_a_delay_without_handling(issuer: StrictIssuer) -> None:
     assert outcomes(issuer) == ["dropped_before"]
 
 
-def test_drip_sends_every_byte_slowly(issuer: StrictIssuer) -> None:
+def test_drip_sends_every_byte_slowly(issuer: ScriptedIssuer) -> None:
     seed = issuer.seed("app")
     issuer.add_faults(Drip(0.0005))
     began = time.monotonic()
@@ -77,7 +77,7 @@ def test_drip_sends_every_byte_slowly(issuer: StrictIssuer) -> None:
     assert time.monotonic() - began >= 0.0005 * len(reply.content)
 
 
-def test_stop_ends_a_drip_that_has_committed(issuer: StrictIssuer) -> None:
+def test_stop_ends_a_drip_that_has_committed(issuer: ScriptedIssuer) -> None:
     seed = issuer.seed("app")
     issuer.add_faults(Drip(FOR_EVER))
     with pytest.raises(requests.ReadTimeout):
@@ -88,7 +88,7 @@ def test_stop_ends_a_drip_that_has_committed(issuer: StrictIssuer) -> None:
     assert outcomes(issuer) == ["rotated"]
 
 
-def test_drop_before_spends_nothing(issuer: StrictIssuer) -> None:
+def test_drop_before_spends_nothing(issuer: ScriptedIssuer) -> None:
     seed = issuer.seed("app")
     issuer.add_faults(DropBefore())
     with pytest.raises(requests.ConnectionError):
@@ -101,7 +101,7 @@ def test_drop_before_spends_nothing(issuer: StrictIssuer) -> None:
     assert issuer.max_presentations() == 2
 
 
-def test_drop_after_has_committed_and_resets(issuer: StrictIssuer) -> None:
+def test_drop_after_has_committed_and_resets(issuer: ScriptedIssuer) -> None:
     seed = issuer.seed("app")
     issuer.add_faults(DropAfter())
     with pytest.raises(requests.ConnectionError, match="reset"):
@@ -121,7 +121,7 @@ def test_drop_after_has_committed_and_resets(issuer: StrictIssuer) -> None:
     ids=["status with all", "unknown status", "redirect", "other redirect"],
 )
 def test_answers_instead_of_handling_spend_nothing(
-    issuer: StrictIssuer, fault: Fault, status: int, headers: dict[str, str], body: bytes
+    issuer: ScriptedIssuer, fault: Fault, status: int, headers: dict[str, str], body: bytes
 ) -> None:
     seed = issuer.seed("app")
     issuer.add_faults(fault)
@@ -132,7 +132,7 @@ def test_answers_instead_of_handling_spend_nothing(
     assert outcomes(issuer) == ["answered_before", "rotated"]
 
 
-def test_body_replaces_the_reply_after_committing(issuer: StrictIssuer) -> None:
+def test_body_replaces_the_reply_after_committing(issuer: ScriptedIssuer) -> None:
     seed = issuer.seed("app")
     issuer.add_faults(ReplacedBody(b"<html>", "text/html"))
     reply = refresh(issuer, seed)
@@ -141,7 +141,7 @@ def test_body_replaces_the_reply_after_committing(issuer: StrictIssuer) -> None:
     assert outcomes(issuer) == ["rotated"]
 
 
-def test_oversized_reply_is_whole_huge_and_committed(issuer: StrictIssuer) -> None:
+def test_oversized_reply_is_whole_huge_and_committed(issuer: ScriptedIssuer) -> None:
     seed = issuer.seed("app")
     issuer.add_faults(Oversized(3_000_000))
     reply = refresh(issuer, seed)
@@ -150,7 +150,7 @@ def test_oversized_reply_is_whole_huge_and_committed(issuer: StrictIssuer) -> No
     assert refresh(issuer, second).status_code == 200
 
 
-def test_truncated_reply_has_committed(issuer: StrictIssuer) -> None:
+def test_truncated_reply_has_committed(issuer: ScriptedIssuer) -> None:
     seed = issuer.seed("app")
     issuer.add_faults(Truncate(10))
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="10 bytes read"):
@@ -158,7 +158,7 @@ def test_truncated_reply_has_committed(issuer: StrictIssuer) -> None:
     assert outcomes(issuer) == ["rotated"]
 
 
-def test_faults_come_in_order_and_to_token_requests_only(issuer: StrictIssuer) -> None:
+def test_faults_come_in_order_and_to_token_requests_only(issuer: ScriptedIssuer) -> None:
     seed = issuer.seed("app")
     issuer.add_faults(StatusReply(500), StatusReply(502))
     issuer.add_faults(StatusReply(503))

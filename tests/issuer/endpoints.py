@@ -1,0 +1,75 @@
+"""Introspection, and a log of the refresh tokens in requests that were refused or not handled."""
+
+from collections.abc import Mapping
+from urllib.parse import parse_qs
+
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.endpoints import METHODS, Endpoint, IssuerEndpoints, parameter
+from csidriver.demo.families import OAuthError, RegisteredClient
+from csidriver.demo.http_messages import (
+    HttpReply,
+    HttpRequest,
+    json_reply,
+    read_credentials,
+    read_form,
+)
+from tests.issuer.policy import PolicyFamilies, PolicyOutcome
+
+
+class PolicyEndpoints(IssuerEndpoints):
+    """The demo's endpoints under a policy."""
+
+    _families: PolicyFamilies
+
+    def is_token_request(self, request: HttpRequest) -> bool:
+        """Return True for a token request; faults apply only to these."""
+        return (request.method, request.path) == ("POST", f"{self._prefix}/token")
+
+    def log_unhandled(self, request: HttpRequest, outcome: PolicyOutcome) -> None:
+        """Log the refresh token of a token request that the endpoint did not handle."""
+        # More lenient than `read_form`, because a malformed request shows its token too.
+        fields = parse_qs(request.body.decode("latin-1"))
+        try:
+            form = {name: values[0] for name, values in fields.items()}
+            client_id, _ = read_credentials(request.headers.get("authorization"), form)
+        except OAuthError:
+            client_id = ""
+        for token in fields.get("refresh_token", []):
+            self._families.log_presentation(client_id, Sensitive(token), outcome)
+
+    def _routes(self) -> dict[str, tuple[str, Endpoint]]:
+        routes = super()._routes()
+        if self._families.policy.introspection:
+            routes[f"{self._prefix}/introspect"] = ("POST", self._introspect)
+        return routes
+
+    def _document(self) -> dict[str, object]:
+        document = super()._document()
+        if self._families.policy.introspection:
+            document["introspection_endpoint"] = f"{self._base}/introspect"
+            document["introspection_endpoint_auth_methods_supported"] = METHODS[:2]
+        return document
+
+    def _token(self, request: HttpRequest) -> HttpReply:
+        try:
+            return super()._token(request)
+        except OAuthError as error:
+            # The families have logged their own refusals.
+            if error.error == "invalid_client":
+                self.log_unhandled(request, PolicyOutcome.INVALID_CLIENT)
+            elif error.error not in {"invalid_grant", "invalid_scope"}:
+                self.log_unhandled(request, PolicyOutcome.INVALID_REQUEST)
+            raise
+
+    def _introspect(self, request: HttpRequest) -> HttpReply:
+        form = read_form(request)
+        client = self._authenticate(request, form)
+        token = _introspected_token(client, form)
+        return json_reply(self._families.introspect(client.client_id, token))
+
+
+def _introspected_token(client: RegisteredClient, form: Mapping[str, str]) -> Sensitive:
+    if client.client_secret is None:
+        # RFC 7662 section 2.1: otherwise anyone could probe for tokens.
+        raise OAuthError("invalid_client", "a public client may not introspect")
+    return Sensitive(parameter(form, "token"))

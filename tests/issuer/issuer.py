@@ -1,0 +1,84 @@
+"""The strict authorization server with policies, introspection and injected faults."""
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Self
+
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.families import RegisteredClient
+from csidriver.demo.issuer import StrictIssuer
+from csidriver.demo.jwt import verify_jwt
+from tests.issuer.endpoints import PolicyEndpoints
+from tests.issuer.faults import Fault
+from tests.issuer.policy import Policy, PolicyFamilies
+from tests.issuer.server import FaultyServer
+
+_STRICT = Policy()
+_POLL_SECONDS = 0.02  # the accepting thread notices a stop after this time
+
+
+class ScriptedIssuer(StrictIssuer):
+    """An authorization server that tests can start, stop, and let fail.
+
+    Started again, it keeps its port, its families and its faults.
+    """
+
+    _families: PolicyFamilies
+
+    def __init__(
+        self,
+        *,
+        clients: Iterable[RegisteredClient],
+        policy: Policy = _STRICT,
+        address: tuple[str, int] = ("127.0.0.1", 0),
+        issuer: str = "",
+    ) -> None:
+        super().__init__(clients=(), address=address, issuer=issuer)
+        self._families = PolicyFamilies(clients, key=self.signing_key, policy=policy)
+        self._faults: deque[Fault] = deque()
+        self._running: tuple[FaultyServer, threading.Thread] | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The behaviour from the next request on; assign a new one at any time."""
+        return self._families.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._families.policy = policy
+
+    def start(self) -> None:
+        server = FaultyServer(self._address, self._faults)
+        self._address = self._address[0], server.server_address[1]
+        server.endpoints = PolicyEndpoints(self._families, self.url)
+        thread = threading.Thread(
+            target=server.serve_forever, args=(_POLL_SECONDS,), name="demo-issuer", daemon=False
+        )
+        thread.start()
+        self._running = server, thread
+
+    def stop(self) -> None:
+        """Close all connections and wait for every thread; harmless if stopped already."""
+        if self._running:
+            (server, thread), self._running = self._running, None
+            server.stop()
+            thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def revoke(self, refresh_token: Sensitive) -> None:
+        self._families.revoke(refresh_token)
+
+    def add_faults(self, *faults: Fault) -> None:
+        """Queue faults; each token request consumes one."""
+        self._faults.extend(faults)
+
+    def verify(self, access_token: str) -> Mapping[str, object] | None:
+        """Return the claims of an access token of this issuer, else None; ignores its expiry."""
+        return verify_jwt(access_token, self.signing_key)

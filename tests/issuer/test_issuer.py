@@ -1,0 +1,98 @@
+"""What the authorization server of the tests has besides that of the demo, over real HTTP."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import requests
+
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.families import RegisteredClient
+from tests.demo.client import TIMEOUT, post, refresh
+from tests.issuer.issuer import ScriptedIssuer
+from tests.issuer.policy import Policy
+
+CLIENTS = [
+    RegisteredClient("app", Sensitive("s3cret")),
+    RegisteredClient("public", None),
+]
+
+
+@pytest.fixture
+def issuer() -> Iterator[ScriptedIssuer]:
+    with ScriptedIssuer(clients=CLIENTS) as running:
+        yield running
+
+
+def test_an_administrator_can_revoke(issuer: ScriptedIssuer) -> None:
+    seed = issuer.seed("app")
+    issuer.revoke(seed)
+    assert refresh(issuer, seed).json()["error"] == "invalid_grant"
+
+
+def test_introspection_tells_and_does_not_consume(issuer: ScriptedIssuer) -> None:
+    seed = issuer.seed("app")
+    metadata = requests.get(
+        f"{issuer.url}/.well-known/oauth-authorization-server", timeout=TIMEOUT
+    ).json()
+    url = metadata["introspection_endpoint"]
+    auth = ("app", "s3cret")
+    for _ in range(3):
+        assert post(url, {"token": seed.reveal()}, auth=auth).json()["active"] is True
+    assert refresh(issuer, seed).status_code == 200
+    assert post(url, {"token": seed.reveal()}, auth=auth).json() == {"active": False}
+    assert len(issuer.presentations()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "auth", "status"),
+    [
+        ({"token": "x"}, ("app", "wrong"), 401),
+        ({"token": "x", "client_id": "public"}, None, 401),
+        ({"hint": "x"}, ("app", "s3cret"), 400),
+    ],
+    ids=["wrong secret", "public client", "no token"],
+)
+def test_introspection_needs_a_client_and_a_token(
+    issuer: ScriptedIssuer, fields: dict[str, str], auth: tuple[str, str] | None, status: int
+) -> None:
+    assert post(f"{issuer.url}/introspect", fields, auth=auth).status_code == status
+
+
+def test_introspection_can_be_switched_off(issuer: ScriptedIssuer) -> None:
+    issuer.policy = replace(issuer.policy, introspection=False)
+    place = f"{issuer.url}/.well-known/openid-configuration"
+    assert "introspection_endpoint" not in requests.get(place, timeout=TIMEOUT).json()
+    assert post(f"{issuer.url}/introspect", {"token": "x"}).status_code == 404
+
+
+def test_stopped_and_started_again_it_remembers() -> None:
+    issuer = ScriptedIssuer(clients=CLIENTS, policy=Policy(lifetime=7))
+    seed = issuer.seed("app")
+    with issuer:
+        url = issuer.url
+        second = Sensitive(refresh(issuer, seed).json()["refresh_token"])
+    issuer.stop()
+    with pytest.raises(requests.ConnectionError):
+        refresh(issuer, second)
+    with issuer:
+        assert issuer.url == url
+        assert refresh(issuer, second).json()["expires_in"] == 7
+
+
+@pytest.mark.parametrize(
+    ("auth", "suffix", "outcome"),
+    [
+        (("app", "wrong"), "", "invalid_client"),
+        (("app", "s3cret"), "&refresh_token=another", "invalid_request"),
+    ],
+)
+def test_a_refused_request_is_logged_with_its_token(
+    issuer: ScriptedIssuer, auth: tuple[str, str], suffix: str, outcome: str
+) -> None:
+    seed = issuer.seed("app")
+    body = f"grant_type=refresh_token&refresh_token={seed.reveal()}{suffix}"
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert not post(f"{issuer.url}/token", body, headers=headers, auth=auth).ok
+    row = issuer.presentations()[0]
+    assert (row.token_hash, row.outcome) == (seed.hash(), outcome)
