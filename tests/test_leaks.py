@@ -25,7 +25,6 @@ import yaml
 from prometheus_client import generate_latest
 
 from csidriver._proto import csi_pb2, csi_pb2_grpc
-from csidriver.adapters.directory.objects import LAST_APPLIED
 from csidriver.adapters.mounts import Mounts
 from csidriver.core import names as core_names
 from csidriver.core.annotations import ISSUER
@@ -34,6 +33,7 @@ from csidriver.demo.kubelet import Kubelet, KubeletError
 from tests.adapters.oauth.peer import Peer, certificate, http
 from tests.issuer.faults import Delay, Fault
 from tests.issuer.policy import Policy
+from tests.kubectl_store import LAST_APPLIED
 from tests.leak_detection import (
     CLIENT_SECRET,
     STATUSES,

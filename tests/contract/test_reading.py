@@ -18,6 +18,7 @@ from csidriver.core.annotations import COMPANION_TYPE, IS_TOKEN
 from csidriver.core.kubernetes.secret import Secret
 from tests.adapters.apiserver import ApiServer
 from tests.contract.test_store import NS, ODD, manifest, watched
+from tests.kubectl_store import KubectlStore
 
 PLURALS = {"Secret": "secrets", "ConfigMap": "configmaps"}
 
@@ -47,7 +48,7 @@ class DirectoryHarness:
 
     def __init__(self, root: Path) -> None:
         self.store = DirectoryStore(root, poll=0.005)
-        self._user = DirectoryStore(root)
+        self._user = KubectlStore(root)
 
     def apply(self, manifest: Mapping[str, Any]) -> None:
         self._user.apply(manifest, NS)

@@ -32,6 +32,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict, StoreError, StoreRefused
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
+from tests.kubectl_store import KubectlStore
 
 NS = "alice"
 DRIVER, TOKENS = "oauth2-csi", "oauth2-csi-tokens"
@@ -81,7 +82,7 @@ class DirectoryHarness:
         store = DirectoryStore(root, poll=0.005)
         self.store: Store = store
         self.reader: Reader = store
-        self._user = DirectoryStore(root)
+        self._user = KubectlStore(root)
         self._folder = root / NS
 
     def apply(self, manifest: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ from csidriver.core.volume.mountinfo import Mount
 from csidriver.demo.kubelet import Kubelet
 from csidriver.node.plugin import NodePlugin
 from csidriver.node.token_fs import folder_name
+from tests.kubectl_store import KubectlStore
 
 NAMESPACE = "alice"
 TOKENS = "oauth2-csi-tokens"
@@ -85,7 +86,7 @@ class Node:
         self.kubelet_dir = self.root / "k"
         self.mounts = Mounts()
         self.store_root = self.root / "s"
-        self.store = DirectoryStore(self.store_root)
+        self.store = KubectlStore(self.store_root)
         self.plugin_store = DirectoryStore(self.store_root, poll=0.005)
         self.clock = ShiftedClock()
         self.registry = CollectorRegistry()

@@ -34,6 +34,7 @@ from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool import Spool
 from tests.issuer.issuer import ScriptedIssuer
 from tests.issuer.policy import Policy
+from tests.kubectl_store import KubectlStore
 
 TIMEOUT = 20.0  # seconds; only a defect waits for it
 PROMPT = 2.0  # seconds in which a refresher without work ends
@@ -128,7 +129,7 @@ class Bench(contextlib.ExitStack):
         super().__init__()
         self.root = folder / "store"
         self.spool = folder / "spool"
-        self.store = DirectoryStore(self.root, poll=0.01)
+        self.store = KubectlStore(self.root, poll=0.01)
         self.backend = Backend(self.root)
         self.issuer = ScriptedIssuer(clients=[DEMO_CLIENT], policy=policy)
         self.enter_context(self.issuer)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from csidriver.adapters.directory.store import DirectoryStore
 from csidriver.adapters.issuer_files import IssuerFiles
 from csidriver.core import annotations
 from csidriver.core.admission.certificates import (
@@ -44,6 +43,7 @@ from csidriver.webhook.certificate_secret import (
     KeyedCertificates,
     StoredCertificates,
 )
+from tests.kubectl_store import KubectlStore
 
 FIXTURES = Path(__file__).with_name("fixtures")
 REF = SourceRef("physics", "hello-token")
@@ -305,7 +305,7 @@ def test_a_volume_that_says_more_is_refused(tmp_path: Path, *, deep: bool) -> No
 
 
 def test_the_webhooks_certificate_is_kept_as_ever(tmp_path: Path) -> None:
-    store = DirectoryStore(tmp_path)
+    store = KubectlStore(tmp_path)
     store.create_secret(secret("certificate.json"))
     shared_secret = CertificateSecret(store, FixedCertificates(), "oauth2-csi", RotationPolicy())
     before = shared_secret.read()

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from csidriver.errors import StoreUnavailable
@@ -18,12 +17,9 @@ class FileLock:
         self._lock: int | None = None
 
     def acquire(self) -> bool:
-        """Take the lock or check that it is still ours; False if another process has it."""
+        """Take the lock unless it is ours already; False if another process has it."""
         try:
-            if self._lock is not None and self._is_in_place(self._lock):
-                return True
-            self.release()
-            return self._try_lock()
+            return self._lock is not None or self._try_lock()
         except OSError as error:
             raise StoreUnavailable(f"cannot lock {self._path}: {error.strerror}") from error
 
@@ -34,20 +30,11 @@ class FileLock:
 
     def _try_lock(self) -> bool:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        lock = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self._is_in_place(lock):
-                    self._lock = lock
-        finally:
-            if self._lock is None:
-                os.close(lock)
-        return self._lock is not None
-
-    def _is_in_place(self, lock: int) -> bool:
-        """Return True if the locked file is the one that other processes find."""
-        try:
-            return os.path.samestat(os.fstat(lock), self._path.lstat())
-        except FileNotFoundError:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
             return False
+        self._lock = lock
+        return True

@@ -3,7 +3,6 @@
 A file holds one object. Its author is trusted, as this backend is for development.
 """
 
-import copy
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -62,19 +61,6 @@ def encode(manifest: Mapping[str, Any], key: ObjectKey) -> bytes:
     return content
 
 
-def validated(manifest: Mapping[str, Any], namespace: str) -> tuple[dict[str, Any], ObjectKey]:
-    """Return a deep copy of a user's manifest, and its key; raises StoreRefused."""
-    copied = copy.deepcopy(dict(manifest))
-    metadata = copied.get("metadata")
-    name = metadata.get("name") if isinstance(metadata, dict) else None
-    key = ObjectKey.of(namespace, copied.get("kind"), name)
-    try:
-        check(copied, key)
-    except InvalidManifest as error:
-        raise StoreRefused(f"{key.path} is not valid: {error}") from None
-    return copied, key
-
-
 def check(manifest: Any, key: ObjectKey) -> None:
     """Raise InvalidManifest unless the object has this key, and texts where the driver reads."""
     if not isinstance(manifest, dict) or not isinstance(manifest.get("metadata"), dict):
@@ -84,9 +70,6 @@ def check(manifest: Any, key: ObjectKey) -> None:
         raise InvalidManifest("its kind or name differs from the file name")
     if metadata.get("namespace", key.namespace) != key.namespace:
         raise InvalidManifest("its namespace differs from the folder")
-    entries = metadata.get("managedFields", [])
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise InvalidManifest("its managedFields are not a list of objects")
     if not _is_string_map(metadata.get("annotations")):
         raise InvalidManifest("its annotations are not a map of strings")
     data = (manifest.get(field) for field in ("data", "stringData", "binaryData"))

@@ -1,20 +1,15 @@
-"""Changes of manifests as kube-apiserver and kubectl make them.
+"""Changes of manifests as kube-apiserver makes them.
 
 These functions never modify their arguments; results share parts with them.
 """
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from csidriver.core.kubernetes.event import Event
-from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreRefused
-
-LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-_SERVER_FIELDS = ("uid", "creationTimestamp", "managedFields", "resourceVersion")
 
 
 def normalize(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,23 +39,6 @@ def merge_patch(manifest: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[s
     return result
 
 
-def kubectl_apply(stored: Mapping[str, Any] | None, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    manifest = _without_server_fields(manifest)
-    text = json.dumps(manifest, separators=(",", ":"))
-    patch = merge_patch(manifest, {"metadata": {"annotations": {LAST_APPLIED: text}}})
-    if stored is None:
-        return merge_patch({}, patch)
-    # Compared with the patch, which always has annotations: if the manifest has none any more,
-    # the annotations of other writers must stay.
-    return merge_patch(merge_patch(stored, _removals(_last_applied(stored), patch)), patch)
-
-
-def kubectl_replace(stored: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the result of `kubectl replace`: fields that only a server may set stay."""
-    kept = {k: v for k, v in stored["metadata"].items() if k in _SERVER_FIELDS}
-    return merge_patch(_without_server_fields(manifest), {"metadata": kept})
-
-
 def event_name(event: Event) -> str:
     """Return the same name for a repetition; the topic is hashed, as it may be no valid name."""
     name = f"{event.ref.name}.{event.reason.lower()}"
@@ -70,21 +48,12 @@ def event_name(event: Event) -> str:
 
 def event_manifest(stored: Mapping[str, Any] | None, event: Event, now: str) -> dict[str, Any]:
     """Return the manifest of an Event at `now` (RFC 3339), or of its repetition."""
-    reference = event.object_reference
-    before = stored if stored is not None and stored.get("involvedObject") == reference else {}
-    count = before.get("count")
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": event_name(event)},
-        "involvedObject": reference,
-        "reason": event.reason,
-        "message": event.message,
-        "type": "Normal" if event.normal else "Warning",
-        "source": {"component": FIELD_MANAGER},
-        "firstTimestamp": before.get("firstTimestamp", now),
-        "lastTimestamp": now,
-        "count": count + 1 if isinstance(count, int) else 1,
+    manifest = event.to_manifest(event_name(event), now)
+    if stored is None:
+        return manifest
+    return manifest | {
+        "firstTimestamp": stored["firstTimestamp"],
+        "count": stored["count"] + 1,
     }
 
 
@@ -109,30 +78,5 @@ def without_manager(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {**manifest, "metadata": metadata}
 
 
-def _without_server_fields(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    metadata = {k: v for k, v in manifest["metadata"].items() if k not in _SERVER_FIELDS}
-    return {**manifest, "metadata": metadata}
-
-
 def _without_empty(fields: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value or key not in keys}
-
-
-def _last_applied(stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    annotations = stored["metadata"].get("annotations") or {}
-    try:
-        last = json.loads(annotations.get(LAST_APPLIED, "{}"))
-    except (ValueError, RecursionError):
-        return {}
-    return last if isinstance(last, dict) else {}
-
-
-def _removals(last: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the merge patch that removes fields of `last` that are not in the manifest."""
-    patch: dict[str, Any] = {}
-    for key, value in last.items():
-        if key not in manifest:
-            patch[key] = None
-        elif isinstance(value, dict) and isinstance(manifest[key], dict):
-            patch[key] = _removals(value, manifest[key])
-    return patch

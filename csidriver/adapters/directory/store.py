@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from csidriver.adapters.directory import objects, polling_watch
-from csidriver.adapters.directory.manifest import validated
 from csidriver.adapters.directory.manifest_files import ManifestFiles, StoredObject
 from csidriver.adapters.directory.object_key import ObjectKey
 from csidriver.core.kubernetes.change import Namespaces, SecretChange
@@ -100,34 +99,14 @@ class DirectoryStore:
             manifest = objects.event_manifest(before, event, format_rfc3339(time.time()))
             self._put(stored, manifest, key, FIELD_MANAGER)
 
-    def apply(
-        self,
-        manifest: Mapping[str, Any],
-        namespace: str,
-        manager: str = "kubectl-client-side-apply",
-    ) -> None:
-        copy, key = validated(manifest, namespace)
+    def apply(self, manifest: Mapping[str, Any], namespace: str) -> None:
+        """Set the fields of a user's manifest, as `kubectl apply` does; others stay."""
+        key = ObjectKey.of(namespace, manifest["kind"], manifest["metadata"]["name"])
         with self._manifests.tree.locked():
             stored = self._manifests.load(key)
-            before = None if stored is None else objects.normalize(stored.manifest)
-            self._put(stored, objects.kubectl_apply(before, copy), key, manager)
-
-    def replace(
-        self, manifest: Mapping[str, Any], namespace: str, manager: str = "kubectl-replace"
-    ) -> None:
-        """Do what `kubectl replace` does, for any kind; raises StoreConflict without an object."""
-        copy, key = validated(manifest, namespace)
-        with self._manifests.tree.locked():
-            stored = self._manifests.load(key)
-            if stored is None:
-                raise StoreConflict(f"{key.path} does not exist")
-            self._put(stored, objects.kubectl_replace(stored.manifest, copy), key, manager)
-
-    def remove(self, kind: str, namespace: str, name: str) -> None:
-        """Remove an object or file of any kind, valid or not, if it exists."""
-        key = ObjectKey.of(namespace, kind, name)
-        with self._manifests.tree.locked():
-            self._manifests.tree.unlink(key)
+            before = {} if stored is None else objects.normalize(stored.manifest)
+            changed = objects.merge_patch(before, manifest)
+            self._put(stored, changed, key, "kubectl-client-side-apply")
 
     def _load_unchanged(self, key: ObjectKey, base: Secret) -> StoredObject | None:
         stored = self._manifests.load(key)

@@ -1,13 +1,12 @@
 """Events: one for each object, reason and topic, with a count of its repetitions."""
 
 import hashlib
-from typing import Any
+from dataclasses import replace
 
 from csidriver.adapters.kubernetes.client import KubernetesClient, RequestOptions
 from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.timestamp import format_rfc3339
-from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreConflict
 
 _MAX_STEM = 200  # of 253 characters; leaves room for the hash
@@ -19,12 +18,13 @@ def record(client: KubernetesClient, event: Event, now: float) -> None:
 
     We have no right to read Events, so the previous count is taken from the response to a patch.
     """
+    event = replace(event, message=event.message[:_MAX_MESSAGE])
     request = ApiRequest("create", "events", event.ref.namespace, _name(event))
     time = format_rfc3339(now)
     try:
-        client.send(request, RequestOptions(body=_manifest(event, request.name, time)))
+        client.send(request, RequestOptions(body=event.to_manifest(request.name, time)))
     except StoreConflict:
-        repeated = {"message": event.message[:_MAX_MESSAGE], "lastTimestamp": time}
+        repeated = {"message": event.message, "lastTimestamp": time}
         patch = ApiRequest("patch", "events", request.namespace, request.name)
         stored = client.send(patch, RequestOptions(body=repeated)).document
         version, count = stored["metadata"]["resourceVersion"], stored.get("count")
@@ -38,19 +38,3 @@ def _name(event: Event) -> str:
     key = f"{event.uid} {event.reason}" + (f" {event.topic}" if event.topic else "")
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     return f"{event.ref.name[:_MAX_STEM].rstrip('.-')}.{digest}"
-
-
-def _manifest(event: Event, name: str, time: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": name, "namespace": event.ref.namespace},
-        "involvedObject": event.object_reference,
-        "reason": event.reason,
-        "message": event.message[:_MAX_MESSAGE],
-        "type": "Normal" if event.normal else "Warning",
-        "source": {"component": FIELD_MANAGER},
-        "firstTimestamp": time,
-        "lastTimestamp": time,
-        "count": 1,
-    }

@@ -1,8 +1,9 @@
 """Kubernetes Events of the driver."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from csidriver.core.names import SourceRef
+from csidriver.core.names import FIELD_MANAGER, SourceRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +30,19 @@ class Event:
             "namespace": self.ref.namespace,
             "name": self.ref.name,
         } | ({"uid": self.uid} if self.uid else {})
+
+    def to_manifest(self, name: str, time: str) -> dict[str, Any]:
+        """Return the JSON that creates the Event at `time` (RFC 3339)."""
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": self.ref.namespace},
+            "involvedObject": self.object_reference,
+            "reason": self.reason,
+            "message": self.message,
+            "type": "Normal" if self.normal else "Warning",
+            "source": {"component": FIELD_MANAGER},
+            "firstTimestamp": time,
+            "lastTimestamp": time,
+            "count": 1,
+        }

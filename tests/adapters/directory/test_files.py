@@ -48,7 +48,7 @@ def test_a_root_that_is_a_file_makes_the_store_unavailable(tmp_path: Path) -> No
         lambda: next(store.watch_changes(threading.Event())),
         FileLock(tmp_path / "root").acquire,
         lambda: next(store.watch_secret("ns", "x", threading.Event())),
-        lambda: store.remove("Secret", "ns", "x"),
+        lambda: store.delete_secret(Secret("ns", "x")),
     ]
     for call in calls:
         with pytest.raises(StoreUnavailable) as unavailable:

@@ -1,7 +1,6 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,7 +28,6 @@ from tests.adapters.directory.handwritten import HEAD, NEEDLE, listing
         pytest.param(HEAD.replace("x", "y"), id="other name"),
         pytest.param("kind: Secret\nmetadata: {name: x, namespace: other}\n", id="other namespace"),
         pytest.param(f"kind: Secret\nmetadata: {NEEDLE}\n", id="metadata is a text"),
-        pytest.param("kind: Secret\nmetadata: {name: x, managedFields: [1]}\n", id="managers"),
         pytest.param("kind: Secret\nmetadata: {name: x, annotations: [a]}\n", id="annotations"),
         pytest.param("kind: Secret\nmetadata: {name: x, annotations: {a: 1}}\n", id="annotation"),
         pytest.param(HEAD + f"data: [{NEEDLE}]\n", id="data is a list"),
@@ -59,24 +57,10 @@ def test_a_file_that_is_not_fit_counts_as_absent(
     assert listing(store) == ["good", "x"]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param({"kind": "../Secret"}, id="kind with a path"),
-        pytest.param({"kind": None}, id="no kind"),
-        pytest.param({"metadata": None}, id="no metadata"),
-        pytest.param({"metadata": {"name": 1}}, id="name is a number"),
-        pytest.param({"metadata": {"name": "x", "namespace": "other"}}, id="other namespace"),
-        pytest.param({"data": [NEEDLE]}, id="data is a list"),
-        pytest.param({"data": {"oauth": "a" * (4 << 20)}}, id="too large"),
-    ],
-)
-def test_a_manifest_that_is_not_fit_is_refused(
-    store: DirectoryStore, change: dict[str, Any]
-) -> None:
-    with pytest.raises(StoreRefused) as refused:
-        store.apply({"kind": "Secret", "metadata": {"name": "x"}, **change}, "ns")
-    assert NEEDLE not in repr(refused.value)
+def test_a_manifest_that_is_too_large_is_refused(store: DirectoryStore) -> None:
+    large = {"oauth": "a" * (4 << 20)}
+    with pytest.raises(StoreRefused):
+        store.apply({"kind": "Secret", "metadata": {"name": "x"}, "data": large}, "ns")
     assert listing(store) == []
 
 
