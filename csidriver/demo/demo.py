@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from csidriver import logs
@@ -126,7 +126,7 @@ def _run_demo(settings: DemoSettings, folder: Path) -> int:
         return _INTERRUPTED
     display.print_report(report)
     if settings.as_json:
-        print(json.dumps(report.as_dict()))  # noqa: T201 - the promised last line
+        print(json.dumps(asdict(report)))  # noqa: T201 - the promised last line
     return 0 if report.promises_kept else 1
 
 

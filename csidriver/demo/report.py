@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The demo's result. Times in milliseconds."""
+    """The demo's result, and the keys of its JSON line. Times in milliseconds."""
 
     refreshes: int
     rewrites: int
@@ -31,21 +31,6 @@ class Report:
             and self.refreshes >= 1
             and self.max_presentations_per_refresh_token <= 1
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the object of the demo's JSON line; scripts rely on its keys."""
-        return {
-            "refreshes": self.refreshes,
-            "rewrites": self.rewrites,
-            "leased_rewrites": self.leased_rewrites,
-            "reads": self.reads,
-            "torn_reads": self.torn_reads,
-            "expired_reads": self.expired_reads,
-            "inode_changes": self.inode_changes,
-            "max_presentations_per_refresh_token": self.max_presentations_per_refresh_token,
-            "publish_ms": self.publish_ms,
-            "propagation_ms_p99": self.propagation_ms_p99,
-        }
 
 
 def propagation_seconds(
