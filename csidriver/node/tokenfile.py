@@ -95,17 +95,6 @@ def create(path: Path, content: bytes, *, uid: int, gid: int, mode: int) -> None
         raise as_driver_error(path, error) from error
 
 
-def read(path: Path) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            return os.pread(fd, os.fstat(fd).st_size, 0)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise as_driver_error(path, error) from error
-
-
 def rewrite(path: Path, content: bytes, *, leased: bool = True) -> RewriteResult:
     """Replace the content of a file that others read, keeping its inode, owner and mode.
 

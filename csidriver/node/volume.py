@@ -6,7 +6,7 @@ from pathlib import Path
 
 from csidriver.clock import Clock
 from csidriver.core.companion import AccessToken
-from csidriver.errors import NotReady, TokenFileFailed
+from csidriver.errors import NotReady
 from csidriver.node import tokenfile
 from csidriver.node.companion_watcher import CompanionWatcher
 from csidriver.node.token_fs import DATA_FOLDER
@@ -55,7 +55,6 @@ class Volume:
                 if bound:
                     return False
                 raise NotReady(f"the token file of volume {self.record.volume_id} is being read")
-            self._check(content)
             self._expires_at = token.expires_at
         return True
 
@@ -69,7 +68,6 @@ class Volume:
                 return False
             content = self.record.attributes.template.render(token)
             self._create(content)
-            self._check(content)
             self._expires_at = token.expires_at
         return True
 
@@ -106,7 +104,3 @@ class Volume:
         attributes = self.record.attributes
         uid, gid, mode = attributes.owner, attributes.group, attributes.mode
         tokenfile.create(self.file, content, uid=uid, gid=gid, mode=mode)
-
-    def _check(self, content: bytes) -> None:
-        if tokenfile.read(self.file) != content:
-            raise TokenFileFailed(f"token file {self.file}: its content is not what was written")
