@@ -15,8 +15,8 @@ from bench.process import PROGRAM, TIMEOUT, environment, memory_of
 from bench.review import review
 from bench.room import MEMORY
 from bench.rows import Row, over_rounds, ratio
-from csidriver.adapters.x509 import CertificateFactory
 from csidriver.errors import DriverError
+from csidriver.webhook.x509 import CertificateFactory
 
 ROUNDS, QUICK_ROUNDS = 9, 3
 SAMPLES, QUICK_SAMPLES = 400, 100

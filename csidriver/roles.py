@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from csidriver.adapters.directory import DirectoryStore
     from csidriver.adapters.issuer_files import IssuerFiles
     from csidriver.adapters.kubernetes import CredentialSource, KubernetesStore
-    from csidriver.adapters.x509 import CertificateFactory
     from csidriver.core.refresh.state import RefreshContext
     from csidriver.node.plugin import NodeStore
     from csidriver.refresher.leader_election import LeaderLock
     from csidriver.webhook.certificate_secret import SecretStore
     from csidriver.webhook.certificate_source import Certificates
     from csidriver.webhook.metrics import WebhookMetrics
+    from csidriver.webhook.x509 import CertificateFactory
 
 # Seconds for which the webhook serves on after a stop, until no client is sent to it any more.
 DRAIN = 5.0
@@ -154,12 +154,12 @@ def webhook(
     args: argparse.Namespace, common: CommonSettings, registry: "CollectorRegistry"
 ) -> Role:
     from csidriver.adapters.clock import SystemClock
-    from csidriver.adapters.x509 import CertificateFactory
     from csidriver.webhook.certificate_files import FileCertificates
     from csidriver.webhook.https_server import AdmissionServer
     from csidriver.webhook.metrics import WebhookMetrics
     from csidriver.webhook.review_handler import handle_review
     from csidriver.webhook.webhook import Webhook
+    from csidriver.webhook.x509 import CertificateFactory
 
     settings = flags.webhook_settings(args)
     clock, factory, metrics = SystemClock(), CertificateFactory(), WebhookMetrics(registry)

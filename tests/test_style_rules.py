@@ -44,7 +44,7 @@ FITTING = {
     **dict.fromkeys(("ONE_QUICK", "_abort_one"), "a number"),
 }
 # Classes of one name: a Protocol of a consumer and what implements it.
-SHARED_NAMES = {"CertificateFactory": 2, "LeaseStore": 2, "SecretStore": 2}
+SHARED_NAMES = {"LeaseStore": 2, "SecretStore": 2}
 # Modules that other tests cover, and why they have no test file of their own.
 COVERED_ELSEWHERE = {
     "csidriver/clock.py": "a Protocol only",

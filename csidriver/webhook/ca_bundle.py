@@ -11,7 +11,7 @@ from csidriver.core.admission.certificates import (
     first_seen,
 )
 from csidriver.errors import StoreConflict, StoreError
-from csidriver.webhook.certificate_source import CertificateFactory
+from csidriver.webhook.x509 import CertificateFactory
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,9 @@ from csidriver.clock import WaitingClock
 from csidriver.config import CertificateFiles
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSettings
-from csidriver.webhook.certificate_source import (
-    CertificateFactory,
-    ServingCertificate,
-    certificate_problems,
-)
+from csidriver.webhook.certificate_source import ServingCertificate, certificate_problems
 from csidriver.webhook.metrics import WebhookMetrics
+from csidriver.webhook.x509 import CertificateFactory
 
 log = logging.getLogger(__name__)
 

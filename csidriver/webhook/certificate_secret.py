@@ -15,7 +15,7 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
-from csidriver.webhook.certificate_source import CertificateFactory
+from csidriver.webhook.x509 import CertificateFactory
 
 # Keys as in Secrets of type kubernetes.io/tls. The first CA is the one that signs.
 _CAS, _CA_KEY = "ca.crt", "ca.key"

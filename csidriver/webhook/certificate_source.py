@@ -1,41 +1,11 @@
-"""Protocols of a source of serving certificates, and of the code that makes certificates."""
+"""A source of serving certificates, and the problems of the one in use."""
 
 import ssl
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import Protocol
 
 from csidriver.core.admission.certificates import Certificate
-from csidriver.core.sensitive import Sensitive
-
-
-class CertificateFactory(Protocol):
-    """Makes and reads certificates; see `adapters.x509`."""
-
-    def new_authority(self, now: float, lifetime: float) -> tuple[Certificate, Sensitive]:
-        """Return a new CA certificate and its key."""
-
-    def issue_serving_certificate(
-        self,
-        authority: Certificate,
-        authority_key: Sensitive,
-        names: Iterable[str],
-        now: float,
-        lifetime: float,
-    ) -> tuple[Certificate, Sensitive]:
-        """Return a server's certificate and its key."""
-
-    def certificates(
-        self, text: str, authorities: Sequence[Certificate] = ()
-    ) -> tuple[Certificate, ...]:
-        """Return the certificates of a PEM text, () if it is invalid."""
-
-    def matches_key(self, key: Sensitive, certificate: Certificate) -> bool:
-        """Return True if this is the private key of the certificate."""
-
-    def server_context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
-        """Return a TLS context for a server; raises InvalidSettings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,20 @@
 import logging
 import ssl
 import threading
-from datetime import UTC, datetime
 
 from csidriver.clock import WaitingClock
 from csidriver.core.admission.certificates import RotationPolicy, RotationStep, may_serve, next_step
+from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.errors import DriverError, StoreConflict, StoreError
 from csidriver.webhook.ca_bundle import CaBundle
 from csidriver.webhook.certificate_secret import CertificateSecret, KeyedCertificates
 from csidriver.webhook.certificate_source import (
-    CertificateFactory,
     ServingCertificate,
     certificate_problems,
     with_cause,
 )
 from csidriver.webhook.metrics import WebhookMetrics
+from csidriver.webhook.x509 import CertificateFactory
 
 log = logging.getLogger(__name__)
 
@@ -116,5 +116,4 @@ class ManagedCertificates:
         context = self._factory.server_context(offered.pem, keyed.serving_key)
         self._served = ServingCertificate(offered, context)
         self._metrics.expiry.set(offered.expires)
-        until = datetime.fromtimestamp(offered.expires, UTC)
-        log.info("serving certificate %.16s, until %s", offered.id, until.isoformat())
+        log.info("serving certificate %.16s, until %s", offered.id, format_rfc3339(offered.expires))

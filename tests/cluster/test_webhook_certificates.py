@@ -14,13 +14,13 @@ from typing import Any, Self
 import pytest
 
 from csidriver.adapters.kubernetes import KubernetesClient, KubernetesStore, WebhookConfiguration
-from csidriver.adapters.x509 import CertificateFactory
 from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE, WEBHOOK
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict
 from csidriver.webhook.review_handler import ReviewResponse, error_response
+from csidriver.webhook.x509 import CertificateFactory
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.webhook_cluster import (

@@ -43,6 +43,7 @@ from csidriver.webhook.certificate_secret import (
     KeyedCertificates,
     StoredCertificates,
 )
+from csidriver.webhook.x509 import CertificateFactory
 from tests.kubectl_store import KubectlStore
 
 FIXTURES = Path(__file__).with_name("fixtures")
@@ -167,10 +168,10 @@ KEYED = KeyedCertificates(
 )
 
 
-class FixedCertificates:
+class FixedCertificates(CertificateFactory):
     """A CertificateFactory of the certificates above."""
 
-    def new_authority(self, now: float, life: float) -> tuple[Certificate, Sensitive]:
+    def new_authority(self, now: float, lifetime: float) -> tuple[Certificate, Sensitive]:
         raise NotImplementedError
 
     def issue_serving_certificate(self, *_: Any, **__: Any) -> tuple[Certificate, Sensitive]:

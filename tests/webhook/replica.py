@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.clock import SystemClock
-from csidriver.adapters.x509 import CertificateFactory
 from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.core.names import DRIVER_NAMESPACE
 from csidriver.webhook.ca_bundle import CaBundle, Configuration
@@ -17,6 +16,7 @@ from csidriver.webhook.managed_certificates import ManagedCertificates
 from csidriver.webhook.metrics import WebhookMetrics
 from csidriver.webhook.review_handler import Handler, handle_review
 from csidriver.webhook.webhook import Webhook
+from csidriver.webhook.x509 import CertificateFactory
 
 PROMPT = 10.0  # seconds in which it ends
 NAMES = frozenset({"oauth2-csi-webhook.oauth2-csi.svc"})

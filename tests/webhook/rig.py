@@ -5,7 +5,6 @@ import ssl
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.directory import DirectoryStore
-from csidriver.adapters.x509 import CertificateFactory
 from csidriver.core.admission.certificates import Certificate, RotationPolicy
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE
@@ -13,6 +12,7 @@ from csidriver.webhook.ca_bundle import CaBundle
 from csidriver.webhook.certificate_secret import CertificateSecret
 from csidriver.webhook.managed_certificates import ManagedCertificates
 from csidriver.webhook.metrics import WebhookMetrics
+from csidriver.webhook.x509 import CertificateFactory
 from tests.webhook.fakes import FakeClock, FakeConfiguration
 from tests.webhook.replica import NAMES
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from csidriver.adapters.x509 import CertificateFactory
 from csidriver.webhook.http_handler import HttpLimits
 from csidriver.webhook.https_server import AdmissionServer
 from csidriver.webhook.metrics import Result, WebhookMetrics
 from csidriver.webhook.review_handler import Handler, ReviewResponse, handle_review
+from csidriver.webhook.x509 import CertificateFactory
 from tests.core.admission.pods import ENTRY, pod_with
 from tests.core.admission.reviews import review_of
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from csidriver.adapters.x509 import CertificateFactory
 from csidriver.config import CertificateFiles
 from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
 from csidriver.webhook.certificate_files import FileCertificates
 from csidriver.webhook.metrics import WebhookMetrics
+from csidriver.webhook.x509 import CertificateFactory
 from tests.refresher.bench import until
 from tests.webhook.fakes import FakeClock
 

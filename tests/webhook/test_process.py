@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from csidriver.adapters.x509 import CertificateFactory
 from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
+from csidriver.webhook.x509 import CertificateFactory
 from tests.core.admission.pods import ENTRY, pod_with
 from tests.core.admission.reviews import review_of
 from tests.processes import metrics_of, page_of, running

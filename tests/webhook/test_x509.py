@@ -6,10 +6,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from csidriver.adapters.x509 import CertificateFactory
 from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSettings
+from csidriver.webhook.x509 import CertificateFactory
 
 NOW = float(int(time.time()))
 PKI = CertificateFactory()
