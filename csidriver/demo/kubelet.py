@@ -5,7 +5,6 @@ often.
 """
 
 import hashlib
-import json
 import os
 import threading
 import time
@@ -107,12 +106,6 @@ class Kubelet:
         for volume in self._csi_volumes(pod):
             path = self._volume_path(pod, volume["name"])
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            volume_data = {
-                "driverName": core_names.DRIVER_NAME,
-                "volumeHandle": _volume_id(pod, volume["name"]),
-                "volumeLifecycleMode": "Ephemeral",
-            }
-            (path.parent / "vol_data.json").write_text(json.dumps(volume_data), encoding="utf-8")
             pod.volumes.append(volume["name"])
             self._publish(pod, volume)
         return [self._start_container(pod, c, rootfs) for c in manifest["spec"]["containers"]]

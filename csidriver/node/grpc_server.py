@@ -1,8 +1,6 @@
 """The gRPC server on its two sockets, as kubelet expects to find them."""
 
-import contextlib
 import os
-import re
 import threading
 from concurrent import futures
 from pathlib import Path
@@ -13,7 +11,6 @@ from csidriver._proto import csi_pb2_grpc
 from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
 from csidriver.errors import InvalidSettings
 from csidriver.node.error_interceptor import ErrorInterceptor
-from csidriver.node.health import is_served
 from csidriver.node.identity_service import IdentityService
 from csidriver.node.node_service import NodeService
 from csidriver.node.registration import RegistrationService
@@ -22,8 +19,6 @@ from csidriver.node.registration import RegistrationService
 THREADS = 16
 # Longest path a unix socket may have (unix(7)), less the terminating NUL.
 _MAX_SOCKET_PATH = 107
-# A draft's name: the process id, at most 2^22 (proc(5), pid_max), and which socket it is to be.
-_DRAFT = re.compile(r"\.([1-9][0-9]{0,6})([01])", re.ASCII)
 
 
 class GrpcServer:
@@ -83,27 +78,11 @@ class GrpcServer:
                 "socket", [f"{path} is longer than {_MAX_SOCKET_PATH} bytes; use a shorter folder"]
             )
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        _remove_abandoned(path.parent, draft.name[-1])
         draft.unlink(missing_ok=True)
         try:
             self._server.add_insecure_port(f"unix:{draft}")
         except RuntimeError as error:
             raise InvalidSettings("socket", [f"{path} cannot be bound"]) from error
-
-
-def _remove_abandoned(folder: Path, index: str) -> None:
-    for path in folder.iterdir():
-        match = _DRAFT.fullmatch(path.name)
-        if match is None or match[2] != index or not path.is_socket() or path.is_symlink():
-            continue
-        # A process of another pid namespace is not in /proc, but it listens.
-        if not _is_alive(int(match[1])) and not is_served(path):
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
-def _is_alive(pid: int) -> bool:
-    return Path("/proc", str(pid)).exists()
 
 
 def remove_if_ours(path: Path, ours: os.stat_result) -> None:

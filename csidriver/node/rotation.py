@@ -10,12 +10,12 @@ import logging
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from csidriver.clock import Clock
 from csidriver.errors import DriverError
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.tokenfile import RewriteResult
+from csidriver.node.volume_manager import VolumeManager
 
 log = logging.getLogger(__name__)
 
@@ -26,22 +26,6 @@ FIRST_PAUSE, LONGEST_PAUSE, MAX_BUSY = 0.001, 0.1, 60.0
 PAUSE_SHARE = 0.1
 # Seconds until a file that could not be written at all is tried again, at first and at most.
 FAILURE_PAUSE, LONGEST_FAILURE_PAUSE = 1.0, 60.0
-
-
-class Rewritable(Protocol):
-    """The file of one volume."""
-
-    def rewrite(self, *, leased: bool) -> tuple[RewriteResult, float]:
-        """Write the newest token; return the result, and the token's written_at."""
-
-    def remaining(self) -> float:
-        """Return the seconds until the token in the file expires."""
-
-
-class RewritableVolumes(Protocol):
-    """All volumes of the node."""
-
-    def get(self, volume_id: str) -> Rewritable | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +43,7 @@ class _QueuedFile:
 class Rotation:
     """The queue of files to rewrite. `run` works through it until `stop` is set."""
 
-    def __init__(self, volumes: RewritableVolumes, metrics: NodeMetrics, clock: Clock) -> None:
+    def __init__(self, volumes: VolumeManager, metrics: NodeMetrics, clock: Clock) -> None:
         self._volumes = volumes
         self._metrics = metrics
         self._clock = clock

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -9,6 +10,7 @@ from csidriver.errors import TokenFileFailed
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.rotation import Rotation
 from csidriver.node.tokenfile import RewriteResult
+from csidriver.node.volume_manager import VolumeManager
 from tests.node.plugin import Node, eventually
 
 REWRITES = "oauth2_csi_node_rewrites_total"
@@ -40,7 +42,8 @@ class Running:
         self.files: dict[str, File] = {}
         self.tried: list[str] = []
         self.registry = CollectorRegistry()
-        self.rotation = Rotation(self, NodeMetrics(self.registry), SystemClock())
+        volumes = cast("VolumeManager", self)
+        self.rotation = Rotation(volumes, NodeMetrics(self.registry), SystemClock())
 
     def get(self, volume_id: str) -> File | None:
         self.tried.append(volume_id)

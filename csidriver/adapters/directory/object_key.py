@@ -11,7 +11,6 @@ from csidriver.core.kubernetes.validation import is_dns1123_label, is_dns1123_su
 from csidriver.errors import StoreRefused
 
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
-_MAX_FILE_LENGTH = 255  # NAME_MAX of Linux file systems, less than a kind and the longest name
 _SUFFIX = ".yaml"
 
 
@@ -32,10 +31,7 @@ class ObjectKey:
             raise StoreRefused(f"{kind!r:.80} is not a valid kind")
         if not is_dns1123_subdomain(name):
             raise StoreRefused(f"{name!r:.80} is not a valid object name")
-        key = cls(namespace, kind.lower(), name)
-        if len(key.file) > _MAX_FILE_LENGTH:
-            raise StoreRefused(f"name {name!r:.80} is too long for a file of kind {kind}")
-        return key
+        return cls(namespace, kind.lower(), name)
 
     @classmethod
     def from_file(cls, namespace: str, file: str) -> "ObjectKey | None":

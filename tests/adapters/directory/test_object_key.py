@@ -43,7 +43,7 @@ def test_a_namespace_that_is_none_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["", ".", "../x", "a/b", "a\n", "a..b", "X", "a" * 254, "a" * 253])
+@pytest.mark.parametrize("name", ["", ".", "../x", "a/b", "a\n", "a..b", "X", "a" * 254])
 def test_a_name_that_is_none_is_refused(tmp_path: Path, store: DirectoryStore, name: str) -> None:
     with pytest.raises(StoreRefused):
         store.get_secret("ns", name)
