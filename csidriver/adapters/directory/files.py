@@ -7,7 +7,6 @@ import fcntl
 import os
 import stat
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,14 +83,10 @@ class FileTree:
         with _as_store_error(f"write {key.path}"):
             path = self._root / key.path
             path.parent.mkdir(_FOLDER_MODE, exist_ok=True)
-            temporary = path.with_name(f".{uuid.uuid4().hex}")
-            try:
-                temporary.touch(_FILE_MODE)
-                temporary.write_bytes(content)
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+            draft = path.with_name(".draft")
+            draft.touch(_FILE_MODE)
+            draft.write_bytes(content)
+            draft.replace(path)
 
     def unlink(self, key: ObjectKey) -> None:
         """Remove a file; absent is fine."""
