@@ -19,8 +19,6 @@ log = logging.getLogger(__name__)
 _POLL = 2.0
 _MAX_SIZE = 1 << 20
 
-_Version = tuple[int, int, int]
-
 
 class FileCertificates:
     """The certificate in two files. While they are not usable, the previous one stays in use."""
@@ -37,7 +35,7 @@ class FileCertificates:
         self._clock = clock
         self._metrics = metrics
         self._served: ServingCertificate | None = None
-        self._versions: list[_Version | None] = []
+        self._texts: tuple[str | None, Sensitive | None] = None, None
         self._error = "the files have not been read yet"
 
     def context(self) -> ssl.SSLContext | None:
@@ -54,25 +52,25 @@ class FileCertificates:
             self._clock.wait(stop, _POLL)
 
     def reload(self) -> None:
-        versions = [_version(self._files.certificate), _version(self._files.key)]
-        if versions == self._versions:
+        text, key_text = _read_text(self._files.certificate), _read_text(self._files.key)
+        texts = text, None if key_text is None else Sensitive(key_text)
+        if texts == self._texts and not self._error:
             return
         try:
-            self._served = self._read()
+            self._served = self._load(*texts)
         except InvalidSettings as error:
             if str(error) != self._error:
                 log.error("%s", error)  # noqa: TRY400 - the text is all there is to say
             self._error = str(error)
             return
-        # The files change one after the other: only a matching pair ends the reading.
-        self._versions, self._error = versions, ""
+        # The files change one after the other: only a matching pair ends the loading.
+        self._texts, self._error = texts, ""
         self._metrics.expiry.set(self._served.certificate.expires)
         log.info("serving the certificate in %s", self._files.certificate)
 
-    def _read(self) -> ServingCertificate:
-        """Read both files; raises InvalidSettings, which names them and quotes nothing of them."""
+    def _load(self, text: str | None, key_text: Sensitive | None) -> ServingCertificate:
+        """Raise InvalidSettings, which names the files and quotes nothing of them."""
         certificate, key = self._files.certificate, self._files.key
-        text, key_text = _read_text(certificate), _read_text(key)
         found = self._factory.certificates(text or "")
         problems = []
         if text is None:
@@ -81,12 +79,11 @@ class FileCertificates:
             problems.append(f"{certificate} contains no certificate")
         if key_text is None:
             problems.append(f"{key} cannot be read")
-        elif found and not self._factory.matches_key(Sensitive(key_text), found[0]):
+        elif found and not self._factory.matches_key(key_text, found[0]):
             problems.append(f"{key} is not the key of {certificate}")
         if problems or text is None or key_text is None:
             raise InvalidSettings("certificate files", problems)
-        context = self._factory.server_context(text, Sensitive(key_text))
-        return ServingCertificate(found[0], context)
+        return ServingCertificate(found[0], self._factory.server_context(text, key_text))
 
 
 def _read_text(file: Path) -> str | None:
@@ -95,11 +92,3 @@ def _read_text(file: Path) -> str | None:
             return opened.read(_MAX_SIZE)
     except (OSError, ValueError):
         return None
-
-
-def _version(file: Path) -> _Version | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size

@@ -67,7 +67,7 @@ def test_files_are_served(rig: Rig) -> None:
     assert rig.expiry() == certificate.expires
 
 
-def test_files_that_have_changed_are_served_and_others_are_not_read(rig: Rig) -> None:
+def test_files_that_have_changed_are_served_and_others_are_not_loaded(rig: Rig) -> None:
     rig.put(rig.pair())
     rig.given.reload()
     first = rig.given.context()
