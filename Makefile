@@ -44,7 +44,7 @@ cover: $(VENV)/.dev
 	  $(COVERED:%=--cov=csidriver.core.admission.%) \
 	  --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 $(ARGS)
 
-## test-keycloak: the refresher against a real Keycloak, which Maven fetches; takes minutes
+## test-keycloak: the refresher against a real Keycloak, which Maven fetches; takes 10 minutes
 test-keycloak: $(VENV)/.dev
 	@$(PYTHON) -m tools keycloak
 	@$(BIN)/python -m pytest tests/peers/keycloak_cases.py $(ARGS)
@@ -52,6 +52,7 @@ test-keycloak: $(VENV)/.dev
 ## simulate: the refresh protocol under faults in virtual time; SEEDS=2000 for many runs
 simulate: $(VENV)/.dev
 	@$(BIN)/python -m tests.simulator $(SEEDS)
+	@$(BIN)/python -m tests.simulator.fault_matrix
 
 ## soak: two refreshers under load, one killed every few seconds; SECONDS=120 is the default
 soak: $(VENV)/.dev

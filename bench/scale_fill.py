@@ -25,7 +25,7 @@ from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.grant import MAX_SPENT, Grant, adopt
-from csidriver.core.refresh.outcomes import after_success
+from csidriver.core.refresh.new_tokens import after_success
 from csidriver.core.refresh.schedule import next_refresh_at
 from csidriver.core.refresh.source import Source
 from csidriver.core.refresh.source_annotations import status_annotations
@@ -181,7 +181,6 @@ def _between(source: Secret) -> float:
 
 def _grant(source: Secret, live: Sensitive, issuer: Issuer, sent_at: float) -> Grant:
     """Return a grant after many refreshes, the last of them sent at `sent_at`."""
-    u = stable_jitter(source.uid, GENERATION)
     adopted = adopt(Source.parse(source), issuer, sent_at - GENERATION * LIFETIME, None)
     spent = tuple(Sensitive(secrets.token_hex(16)).hash() for _ in range(MAX_SPENT - 1))
     before = replace(
@@ -190,7 +189,7 @@ def _grant(source: Secret, live: Sensitive, issuer: Issuer, sent_at: float) -> G
         spent=spent,
         source_version=source.resource_version,
     )
-    return after_success(before, _reply(live, issuer, sent_at), sent_at, issuer, u)
+    return after_success(before, _reply(live, issuer, sent_at), sent_at, issuer)
 
 
 def _reply(live: Sensitive, issuer: Issuer, sent_at: float) -> TokenDocument:

@@ -103,11 +103,12 @@ def refresher(
         deployment=SourceRef(common.driver_namespace, REFRESHER),
     )
 
+    context = partial(_refresh_context, common, settings, issuers)
+
     def new_controller() -> Controller:
-        context = partial(_refresh_context, common, settings, issuers)
         return Controller(store, Interpreter(ports), context, clock, metrics)
 
-    return Refresher(elector, spool_lock, new_controller)
+    return Refresher(elector, spool_lock, ports, context, new_controller)
 
 
 def _refresh_context(

@@ -14,6 +14,7 @@ from csidriver.node import error_interceptor
 from csidriver.node.metrics import NodeMetrics
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.webhook.metrics import WebhookMetrics
+from tools.programs import KEYCLOAK_ARTIFACT
 
 PAGE = (Path(__file__).parents[1] / "docs/operations.md").read_text(encoding="utf-8")
 
@@ -46,6 +47,11 @@ def test_every_outcome_of_an_exchange_has_its_message() -> None:
 def test_every_code_a_pod_may_see_has_its_row() -> None:
     codes = {code.name.title().replace("_", "") for code in error_interceptor._CODES.values()}
     assert first_cells(section("## Events of a pod")) - {"code"} == codes | {"Internal"}
+
+
+def test_the_keycloak_of_the_tests_is_named() -> None:
+    version = KEYCLOAK_ARTIFACT.split(":")[2]
+    assert f"a real Keycloak {version}," in section("### Keycloak")
 
 
 @pytest.mark.parametrize("metrics", [NodeMetrics, RefresherMetrics, WebhookMetrics])

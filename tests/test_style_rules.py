@@ -41,7 +41,7 @@ FITTING = {
     "__slots__": "a name of Python",
     "first_seen": "a time",
     "handle_one_request": "overrides a method of http.server",
-    **dict.fromkeys(("ONE_QUICK", "_abort_one"), "a number"),
+    "_abort_one": "a number",
 }
 # Classes of one name: a Protocol of a consumer and what implements it.
 SHARED_NAMES = {"LeaseStore": 2, "SecretStore": 2}

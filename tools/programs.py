@@ -17,8 +17,8 @@ HERE = Path(__file__).parent
 ETCD = "etcd"
 OIDC_PROVIDER = "oidc-provider"
 KEYCLOAK = "keycloak"
-KEYCLOAK_ARTIFACT = "org.keycloak:keycloak-quarkus-dist:26.4.0:tar.gz"
-KEYCLOAK_SHA256 = "9fe5f9213ecf83f24b53b27409f3e0f20e10edce36aaa0828778a57c80f07a87"
+KEYCLOAK_ARTIFACT = "org.keycloak:keycloak-quarkus-dist:26.7.3:tar.gz"
+KEYCLOAK_SHA256 = "77657f30b7e90d70f727712ce1c967f430fd6a5e9f458d32d8c6df0635345f47"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_response import Success, TokenResponse
+from csidriver.core.refresh.schedule import slow_delay
 from csidriver.refresher.circuit_breaker import RECHECK_SECONDS
 
 # Bounds of Retry-After; without it the pause doubles from `_THROTTLE_BASE`.
 _MIN_RETRY_AFTER, _MAX_RETRY_AFTER, _THROTTLE_BASE, _MAX_THROTTLE = 1.0, 3600.0, 2.0, 60.0
-# A client that is refused retries after 2, 4, 8 s, then every half an hour.
-_QUICK_RETRIES, _SLOW_RETRY = 3, 1800.0
 # Refusals of a client that was authenticated.
 _CLIENT_ACCEPTED = frozenset(
     {FailureReason.INVALID_GRANT, FailureReason.LOGIN_REQUIRED, FailureReason.INVALID_SCOPE}
@@ -36,7 +35,7 @@ class ClientLimits:
     pacer: Pacer = field(default_factory=Pacer)
     throttles: int = 0
     throttled_until: float = 0.0
-    rejections: int = 0
+    rejected_since: float = 0.0
     rejected_until: float = 0.0
     in_flight: int = 0
     informed: set[SourceRef] = field(default_factory=set)
@@ -45,14 +44,13 @@ class ClientLimits:
     def blocked_until(self, now: float) -> float:
         """Return when a token of this client may send, at the earliest."""
         blocked = max(self.throttled_until, self.rejected_until)
-        if blocked <= now and self.rejections and self.in_flight:
+        if blocked <= now and self.rejected_until and self.in_flight:
             return now + RECHECK_SECONDS  # one token tries for all
         return blocked
 
     def reports_refusal(self, ref: SourceRef, now: float) -> bool:
         """Return True, once for each token, while the client is known to be refused."""
-        refused = self.rejections > _QUICK_RETRIES and now < self.rejected_until
-        if not refused or ref in self.informed:
+        if now >= self.rejected_until or ref in self.informed:
             return False
         self.informed.add(ref)
         return True
@@ -60,9 +58,8 @@ class ClientLimits:
     def record_outcome(self, outcome: TokenResponse, now: float) -> None:
         """Begin, prolong or end the pauses after a token request."""
         if isinstance(outcome, Success) or outcome.reason in _CLIENT_ACCEPTED:
-            self.throttles = self.rejections = 0
-            self.rejected_until = 0.0
-            self.informed.clear()
+            self.throttles = 0
+            self.forget_refusal()
         elif outcome.reason is FailureReason.THROTTLED:
             if now >= self.throttled_until:  # else sent before the last one was throttled
                 self.throttles += 1
@@ -71,8 +68,10 @@ class ClientLimits:
                 pause = min(_MAX_THROTTLE, _THROTTLE_BASE ** min(self.throttles, 10))
             bounded = min(max(pause, _MIN_RETRY_AFTER), _MAX_RETRY_AFTER)
             self.throttled_until = max(self.throttled_until, now + bounded)
-        elif outcome.reason is FailureReason.INVALID_CLIENT and now >= self.rejected_until:
-            # Else this token was sent before the last one was refused.
-            self.rejections += 1
-            quick = self.rejections <= _QUICK_RETRIES
-            self.rejected_until = now + (2.0**self.rejections if quick else _SLOW_RETRY)
+        elif outcome.reason is FailureReason.INVALID_CLIENT:
+            self.rejected_since = self.rejected_since or now
+            self.rejected_until = now + slow_delay(now - self.rejected_since)
+
+    def forget_refusal(self) -> None:
+        self.rejected_since = self.rejected_until = 0.0
+        self.informed.clear()

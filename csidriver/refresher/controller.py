@@ -24,12 +24,10 @@ from csidriver.refresher.workqueue import WorkQueue
 log = logging.getLogger(__name__)
 
 WORKERS = 2 * MAX_IN_FLIGHT
-# So many more may wait for a failing backend: each has sent a token before the backend failed.
-MAX_BLOCKED_WORKERS = 256
 # Seconds after `stop` in which the outcomes of token requests under way may be stored.
-DRAIN_SECONDS = 90.0
-# Longest pause in seconds between two attempts while the backend fails.
-MAX_BACKOFF = 30.0
+DRAIN_SECONDS = 60.0
+# Longest pauses in seconds between two attempts while the backend fails; for a reply, shorter.
+MAX_BACKOFF, MAX_COMMIT_BACKOFF = 30.0, 5.0
 # Seconds between two checks of the configuration, and between two resyncs of all tokens.
 CONFIG_POLL_SECONDS = 2.0
 RESYNC_SECONDS = 600.0
@@ -62,8 +60,11 @@ class Controller:
         self._queue: WorkQueue[SourceRef] = WorkQueue(
             clock.now, WORKERS, lambda issuer: self._worker_limits.get(issuer, WORKERS)
         )
-        self._workers = WorkerPool(self._work, WORKERS, MAX_BLOCKED_WORKERS)
+        interpreter.requeue = self._add_now
+        self._workers = WorkerPool(self._work, WORKERS)
         self._failures: dict[SourceRef, int] = {}
+        # Tokens with a reply that is not stored yet.
+        self._unstored: set[SourceRef] = set()
         self._listed = False
         self._watch_problem = "Secrets have not been listed yet"
 
@@ -111,7 +112,7 @@ class Controller:
                     for change in resync(self._secrets, self._cache.versions, stop):
                         self._enqueue(change)
             for ref in self._cache.refs():
-                self._queue.add_at(ref, self._clock.now(), self._issuer(ref))
+                self._add_now(ref)
 
     def _set_worker_limits(self, context: RefreshContext) -> None:
         self._worker_limits = {name: i.in_flight for name, i in context.issuers.by_name.items()}
@@ -158,38 +159,27 @@ class Controller:
 
     def _enqueue(self, change: SecretChange) -> None:
         if self._cache.apply_change(change):
-            self._queue.add_at(change.ref, self._clock.now(), self._issuer(change.ref))
+            self._add_now(change.ref)
+
+    def _add_now(self, ref: SourceRef) -> None:
+        self._queue.add_at(ref, self._clock.now(), self._issuer(ref))
 
     def _work(self) -> None:
         while (ref := self._queue.get()) is not None:
             if not self._queue.idle():
                 self._workers.start_worker()
-            if not self._process(ref):
-                return
+            requeue_at = None
+            try:
+                requeue_at = self._reconcile_once(ref)
+            finally:
+                self._queue.done(ref)
+            if requeue_at is not None:
+                self._queue.add_at(ref, requeue_at, self._issuer(ref))
 
-    def _process(self, ref: SourceRef) -> bool:
-        """Reconcile one token; return False if another worker has taken this one's place."""
-        stays = True
-
-        def yield_worker() -> None:
-            nonlocal stays
-            if stays and self._workers.yield_worker():
-                stays = False
-                self._queue.yield_worker(ref)
-
-        requeue_at = None
-        try:
-            requeue_at = self._reconcile_once(ref, yield_worker)
-        finally:
-            self._queue.done(ref)
-        if requeue_at is not None:
-            self._queue.add_at(ref, requeue_at, self._issuer(ref))
-        return stays
-
-    def _reconcile_once(self, ref: SourceRef, yield_worker: Callable[[], None]) -> float | None:
+    def _reconcile_once(self, ref: SourceRef) -> float | None:
         """Return when to reconcile again (epoch seconds), None if only after a change."""
         before = self._cache.checkout(ref)
-        runner = self._interpreter.runner(yield_worker, _issuer_name(before))
+        runner = self._interpreter.runner(_issuer_name(before))
         try:
             state = runner.run(reconcile(before, self._context()))
         except DriverError as error:
@@ -198,13 +188,20 @@ class Controller:
             log.exception("Secret %s: reconciling failed", ref)
         else:
             self._failures.pop(ref, None)
+            self._unstored.discard(ref)
             self._count_adopted(before, state, runner)
             return self._clock.now() if self._store(state) else state.next_reconcile
         failures = self._failures[ref] = self._failures.get(ref, 0) + 1
         self._metrics.reconcile_failed()
         # What was written before the failure is not known here: read it again.
         self._store(replace(before, source_stale=True, grant_stale=True))
-        return self._clock.now() + backoff(failures, stable_jitter(ref.id, failures), MAX_BACKOFF)
+        if runner.tokens_received:
+            self._unstored.add(ref)
+        cap = MAX_BACKOFF
+        if ref in self._unstored:
+            self._metrics.commit_failed()
+            cap = MAX_COMMIT_BACKOFF
+        return retry_at(before, failures, cap, self._clock.now())
 
     def _store(self, state: TokenState) -> bool:
         self._interpreter.duplicates.track(state)
@@ -226,9 +223,19 @@ class Controller:
             sources=len(self._cache),
             summary=self._cache.summary(self._clock.now()),
             overdue=self._queue.overdue(),
-            spool_entries=self._interpreter.ports.spool.count(),
+            spool_entries=len(self._interpreter.ports.spool.ids()),
             loads=self._interpreter.limiter.loads(),
         )
+
+
+def retry_at(before: TokenState, failures: int, cap: float, now: float) -> float:
+    """Return when to reconcile again after a failure, at the latest when the status becomes a lie.
+
+    Instants in epoch seconds, `cap` in seconds.
+    """
+    at = now + backoff(failures, stable_jitter(before.ref.id, failures), cap)
+    due = before.status_due_at
+    return at if due is None or due <= now else min(at, due)
 
 
 def _issuer_name(state: TokenState) -> str:

@@ -6,13 +6,16 @@ No decision is taken here. The simulator replaces this file and the threads, not
 import logging
 import math
 import secrets
+import threading
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
 from csidriver.core.annotations import GRANT_TYPE
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh import effects
@@ -34,37 +37,38 @@ ISSUER_AVAILABLE = "IssuerAvailable"
 
 
 class Interpreter:
-    """The state that all reconciliations share: ports, limits of issuers, index of duplicates."""
+    """The state that all reconciliations share: ports, limits of issuers, index of duplicates.
+
+    `requeue` is called for a token whose reply came late.
+    """
 
     def __init__(self, ports: Ports) -> None:
         self.ports = ports
+        self.requeue: Callable[[SourceRef], None] = lambda _: None
         self.limiter = RateLimiter(ports.clock.monotonic)
         self.duplicates = DuplicateIndex()
 
     def run(self, steps: Generator[effects.Effect[Any], Any, R]) -> R:
-        """Run a generator to its end, on a worker that no other one replaces."""
-        return self.runner(lambda: None).run(steps)
+        """Run a generator to its end."""
+        return self.runner().run(steps)
 
-    def runner(self, yield_worker: Callable[[], None], issuer: str | None = None) -> "EffectRunner":
+    def runner(self, issuer: str | None = None) -> "EffectRunner":
         """Return a runner for one generator.
 
-        It calls `yield_worker` before it may take long and blocks nobody else. `issuer` names the
-        queue whose workers it uses, and so the only issuer whose send slots it may wait for.
+        `issuer` names the queue whose workers it uses, and so the only issuer whose send slots it
+        may wait for.
         """
-        return EffectRunner(self, yield_worker, issuer)
+        return EffectRunner(self, issuer)
 
 
 class EffectRunner:
     """Runs one generator, in one thread. `tokens_received` counts the replies with tokens."""
 
-    def __init__(
-        self, interpreter: Interpreter, yield_worker: Callable[[], None], issuer: str | None
-    ) -> None:
+    def __init__(self, interpreter: Interpreter, issuer: str | None) -> None:
         self.tokens_received = 0
         self._queue_issuer = issuer
         self.interpreter = interpreter
         self.ports = interpreter.ports
-        self.yield_worker = yield_worker
         self._slot: effects.AcquireSendSlot | None = None
         self._issuer = issuer or ""
         self._deferred_events: list[Event] = []
@@ -104,7 +108,6 @@ class EffectRunner:
         except StoreError:
             if self._commit_pending_since is not None and effect.base.type == GRANT_TYPE:
                 self._commit_may_have_arrived = True
-                self.ports.metrics.commit_failed()
             raise
         self._count_commit(effect.base)
         return stored
@@ -156,36 +159,50 @@ class EffectRunner:
                 slot.issuer, slot.ref, slot.client, outcome
             )
             if health is not None:
-                self._report_health(slot.issuer, health)
+                self._deferred_events.append(self._health_event(slot.issuer, health))
         return outcome
 
-    def _report_health(self, issuer: Issuer, health: IssuerHealth) -> None:
+    def _health_event(self, issuer: Issuer, health: IssuerHealth) -> Event:
         """Report the health of an issuer once for all of its tokens (protocol section 5)."""
         available = health is IssuerHealth.AVAILABLE
         message = f"issuer {issuer.name} {health.value}"
         log.log(logging.INFO if available else logging.WARNING, "%s", message)
         reason = ISSUER_AVAILABLE if available else Status.ISSUER_UNAVAILABLE.value
         deployment = self.ports.deployment
-        self._deferred_events.append(
-            Event(deployment, "", reason, message, available, "Deployment", issuer.name)
-        )
+        return Event(deployment, "", reason, message, available, "Deployment", issuer.name)
 
     def _send(self, effect: effects.RequestToken) -> TokenResponse:
         ports, issuer = self.ports, effect.issuer
-        started = ports.clock.monotonic()
-        outcome = ports.token_client.refresh(
-            issuer, effect.client, effect.refresh_token, effect.timeout
-        )
-        ports.metrics.token_requested(issuer.name, outcome, ports.clock.monotonic() - started)
-        return outcome
+        started, sent_at = ports.clock.monotonic(), ports.clock.now()
 
-    def introspect(self, effect: effects.Introspect) -> bool | None:
-        """Return True if the server calls a refresh token active, None if it does not say."""
-        active = self.ports.token_client.introspect(
+        def send(late_timeout: float, sent: threading.Event) -> TokenResponse:
+            response = ports.token_client.refresh(
+                issuer, effect.client, effect.refresh_token, effect.timeout, late_timeout, sent
+            )
+            ports.metrics.token_requested(issuer.name, response, ports.clock.monotonic() - started)
+            return response
+
+        def on_late(response: TokenResponse) -> None:
+            if isinstance(response, Success):
+                token_hash = effect.refresh_token.hash()
+                entry = effects.SpoolEntry(effect.nonce, sent_at, response.reply, token_hash)
+                ports.late_replies.keep(effect.ref, entry)
+                self.interpreter.requeue(effect.ref)
+                health = self.interpreter.limiter.record_late_reply(issuer, effect.ref)
+                if health is not None:
+                    self._create_event(self._health_event(issuer, health), f"issuer {issuer.name}")
+
+        return ports.late_replies.request(
+            issuer.name, send, effect.timeout, effect.late_timeout, on_late
+        )
+
+    def introspect(self, effect: effects.Introspect) -> Introspection:
+        """Ask a server about a refresh token."""
+        answer = self.ports.token_client.introspect(
             effect.issuer, effect.client, effect.refresh_token, effect.timeout
         )
-        self.ports.metrics.introspected(effect.issuer.name, active)
-        return active
+        self.ports.metrics.introspected(effect.issuer.name, answer)
+        return answer
 
     def emit_event(self, effect: effects.EmitEvent) -> None:
         """Write a log line, and an Event unless one about the issuer stands for all tokens."""
@@ -217,14 +234,14 @@ _HANDLERS: Mapping[type, Callable[[EffectRunner, Any], Any]] = {
     effects.Now: lambda r, _: r.ports.clock.now(),
     effects.Monotonic: lambda r, _: r.ports.clock.monotonic(),
     effects.Nonce: lambda _r, _e: secrets.token_hex(16),
-    effects.Wait: lambda r, e: r.ports.clock.sleep(e.seconds),
-    effects.YieldWorker: lambda r, _: r.yield_worker(),
     effects.AcquireSendSlot: EffectRunner.acquire_send_slot,
     effects.ReleaseSendSlot: EffectRunner.release_send_slot,
     effects.FindDuplicates: lambda r, e: r.interpreter.duplicates.find_and_update(
         e.ref, e.adopted_at, e.token_hashes
     ),
     effects.Introspect: EffectRunner.introspect,
+    effects.Probe: lambda r, e: r.ports.token_client.probe(e.issuer),
+    effects.TakeLateReply: lambda r, e: r.ports.late_replies.take(e.ref),
     effects.SpoolRead: lambda r, e: r.ports.spool.read(e.ref),
     effects.SpoolWrite: lambda r, e: r.ports.spool.write(e.ref, e.entry),
     effects.SpoolClear: lambda r, e: r.ports.spool.clear(e.ref),

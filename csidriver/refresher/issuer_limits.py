@@ -18,8 +18,8 @@ from csidriver.refresher.client_limits import ClientLimits, Pacer
 LATENESS_SECONDS = 0.1
 # Each pause of the whole server halves the rate; each success gives a 64th of it back.
 _MIN_RATE_FACTOR, _RATE_RECOVERY = 1 / 16, 1 / 64
-# State that nobody has used for this long is dropped; how often that is checked.
-_UNUSED_SECONDS, _CLEANUP_SECONDS = 3600.0, 60.0
+# State that nobody has used for this long, longer than any pause, is dropped; checked so often.
+_UNUSED_SECONDS, _CLEANUP_SECONDS = 7200.0, 60.0
 # A server's tokens may recover this long after the server does.
 _RECOVERY_SECONDS = 3600.0
 
@@ -136,6 +136,12 @@ class IssuerLimits:
             self.rate_factor = max(_MIN_RATE_FACTOR, self.rate_factor / 2)
             self._throttles_all = True
         self._last_throttled = client, until
+
+    def forget_refusals(self) -> None:
+        """Let the clients try again that were refused with another configuration."""
+        self._reservations.clear()
+        for limits in self._clients.values():
+            limits.forget_refusal()
 
     def is_unused(self, now: float) -> bool:
         """Return True if nobody has asked for a slot for long."""

@@ -116,9 +116,15 @@ class LeaderElector:
         """Return the problems that keep this process from taking part in the election."""
         return [self._problem] if self._problem else []
 
-    def run(self, stop: threading.Event, work: Callable[[threading.Event], None]) -> None:
+    def run(
+        self,
+        stop: threading.Event,
+        work: Callable[[threading.Event], None],
+        stand_by: Callable[[], None] = lambda: None,
+    ) -> None:
         """Take part in the election until `stop` is set; call `work` each time as the leader.
 
+        Call `stand_by` at each try to become the leader that finds another one.
         `work` must start nothing new once its event is set: leadership is lost, or `stop` is set.
         It may finish what it has started; the lock is not taken again before it returns.
         """
@@ -127,6 +133,8 @@ class LeaderElector:
                 log.info("became the leader")
                 self._lead(stop, work)
             else:
+                if not self._problem:
+                    stand_by()
                 self._clock.wait(stop, self._timings.retry_period)
 
     def _lead(self, stop: threading.Event, work: Callable[[threading.Event], None]) -> None:

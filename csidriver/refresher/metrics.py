@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.token_response import Success, TokenResponse
 from csidriver.core.status import Status
 from csidriver.refresher.rate_limiter import IssuerLoad
@@ -88,16 +89,15 @@ class RefresherMetrics:
         self._token_requests.labels(issuer, label).inc()
         self._request_seconds.labels(issuer).observe(seconds)
 
-    def introspected(self, issuer: str, active: bool | None) -> None:  # noqa: FBT001 - the answer
-        answer = {True: "active", False: "inactive", None: "none"}[active]
-        self._introspections.labels(issuer, answer).inc()
+    def introspected(self, issuer: str, answer: Introspection) -> None:
+        self._introspections.labels(issuer, answer.value).inc()
 
     def committed(self, seconds: float) -> None:
         """Count an outcome that was stored so many seconds after the token request ended."""
         self._commit_seconds.observe(seconds)
 
     def commit_failed(self) -> None:
-        """Count a failed attempt to store an outcome, which is repeated."""
+        """Count a failed attempt to store a reply, which is repeated."""
         self._commit_retries.inc()
 
     def race_lost(self) -> None:

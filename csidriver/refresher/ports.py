@@ -1,5 +1,6 @@
 """The interfaces through which the refresh protocol acts; `adapters` implements them."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -9,11 +10,13 @@ from csidriver.core import names
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
+from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import TokenResponse
 from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
+from csidriver.refresher.late_replies import LateReplies
 from csidriver.refresher.metrics import RefresherMetrics
 
 
@@ -37,56 +40,60 @@ class SecretStore(Protocol):
 
 
 class SpoolStore(Protocol):
-    """Storage that survives a crash; every method but `count` raises SpoolFailed."""
+    """Storage that survives a crash; `read`, `write` and `clear` raise SpoolFailed."""
 
     def read(self, ref: SourceRef) -> SpoolEntry | None:
         """Return the entry of a grant, None if it does not exist."""
 
     def write(self, ref: SourceRef, entry: SpoolEntry) -> None:
-        """Write an entry; it survives a crash once this returns."""
+        """Write an entry, which survives a crash; keep a reply in memory if that fails."""
 
     def clear(self, ref: SourceRef) -> None:
         """Delete an entry if it exists."""
 
-    def count(self) -> int:
-        """Return the number of entries."""
+    def ids(self) -> set[str]:
+        """Return the ids of the tokens with an entry."""
 
 
 class TokenClient(Protocol):
     """Requests to authorization servers; they never raise. Timeouts are in seconds."""
 
     def refresh(
-        self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
+        self,
+        issuer: Issuer,
+        client: Client,
+        refresh_token: Sensitive,
+        timeout: float,
+        late_timeout: float,
+        sent: threading.Event,
     ) -> TokenResponse:
-        """Send a token request (RFC 6749 section 6)."""
+        """Send a token request (RFC 6749 section 6); wait for its response for `late_timeout`.
+
+        After `timeout` nothing is sent. Sets `sent` before the first byte of the token.
+        """
 
     def introspect(
         self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
-    ) -> bool | None:
-        """Return True if a refresh token is active, None if the server does not say."""
+    ) -> Introspection:
+        """Ask whether a refresh token is active (RFC 7662)."""
 
     def probe(self, issuer: Issuer) -> bool:
-        """Return True if the server answers within a few seconds."""
-
-
-class SleepingClock(Clock, Protocol):
-    """A clock that can also sleep."""
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep for so many seconds."""
+        """Return True if the server itself answers within a few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Everything that the protocol acts through. `may_send`: whether token requests may start.
 
-    Events about issuers are about `deployment`, the refresher's.
+    Events about issuers are about `deployment`, the refresher's. Late replies come after the end of
+    a controller, too.
     """
 
     store: SecretStore
     spool: SpoolStore
     token_client: TokenClient
-    clock: SleepingClock
+    clock: Clock
     metrics: RefresherMetrics
     may_send: Callable[[], bool]
+    late_replies: LateReplies = field(default_factory=LateReplies)
     deployment: SourceRef = field(default=SourceRef(names.DRIVER_NAMESPACE, names.REFRESHER))

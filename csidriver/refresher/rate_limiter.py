@@ -36,10 +36,12 @@ class RateLimiter:
         """Take a slot, or say when to ask again; `record_outcome` or `release` frees the slot."""
         with self._lock:
             now = self._now()
-            _, limits = self._limits.get(issuer.name, (None, None))
+            known, limits = self._limits.get(issuer.name, (issuer, None))
             if limits is None:
                 self._drop_unused(now)
                 limits = IssuerLimits(issuer.name)
+            elif known != issuer:
+                limits.forget_refusals()
             self._limits[issuer.name] = issuer, limits
             return limits.acquire(issuer, ref, _client_key(client), now)
 
@@ -55,8 +57,15 @@ class RateLimiter:
             _, limits = self._limits[issuer.name]
             before = limits.health
             limits.record_outcome(ref, _client_key(client), outcome, self._now())
-            after = limits.health
-        return None if after is before else after
+            return None if limits.health is before else limits.health
+
+    def record_late_reply(self, issuer: Issuer, ref: SourceRef) -> IssuerHealth | None:
+        """Note that a server answers, though late; return its health if it has changed."""
+        with self._lock:
+            _, limits = self._limits[issuer.name]
+            before = limits.health
+            limits.breaker.record_outcome(ref, self._now(), answered=True)
+            return None if limits.health is before else limits.health
 
     def reports_for_all_tokens(self, name: str) -> bool:
         """Return True if a report about the issuer stands for the failures of its tokens."""

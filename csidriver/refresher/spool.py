@@ -1,9 +1,10 @@
 """The spool keeps a token request and its reply across a crash, until the outcome is stored.
 
 It is one 0600 file per grant, in a folder that is in memory in a cluster. A file may contain a
-refresh token that exists nowhere else.
+refresh token that exists nowhere else. A reply that cannot be written stays in this process.
 """
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -21,9 +22,14 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._kept: dict[str, SpoolEntry] = {}
 
     def read(self, ref: SourceRef) -> SpoolEntry | None:
         """Return the entry of a grant, None if it does not exist. Raise SpoolFailed."""
+        kept = self._kept.get(ref.id)
+        if kept is not None:
+            self.write(ref, kept)
+            return kept
         try:
             return _parse_entry(json.loads(self._path(ref).read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -32,7 +38,19 @@ class Spool:
             raise SpoolFailed(f"{self._path(ref)}: {type(error).__name__}") from None
 
     def write(self, ref: SourceRef, entry: SpoolEntry) -> None:
-        """Write an entry; it survives a crash once this returns. Raise SpoolFailed."""
+        """Write an entry, which survives a crash; keep a reply in memory if that fails.
+
+        Raise SpoolFailed for an entry without a reply.
+        """
+        self._kept.pop(ref.id, None)
+        try:
+            self._write_file(ref, entry)
+        except SpoolFailed:
+            if entry.reply is None:
+                raise
+            self._kept[ref.id] = entry
+
+    def _write_file(self, ref: SourceRef, entry: SpoolEntry) -> None:
         path = self._path(ref)
         draft = path.with_suffix(".draft")
         content = {
@@ -55,17 +73,18 @@ class Spool:
 
     def clear(self, ref: SourceRef) -> None:
         """Delete an entry if it exists. Raise SpoolFailed."""
+        self._kept.pop(ref.id, None)
         try:
             self._path(ref).unlink(missing_ok=True)
         except OSError as error:
             raise SpoolFailed(f"{self._path(ref)}: {error.strerror}") from error
 
-    def count(self) -> int:
-        """Return the number of entries, 0 while the folder cannot be read."""
-        try:
-            return sum(path.suffix == ".json" for path in self._folder.iterdir())
-        except OSError:
-            return 0
+    def ids(self) -> set[str]:
+        """Return the ids of the tokens with an entry, as far as the folder can be read."""
+        ids = set(self._kept)
+        with contextlib.suppress(OSError):
+            ids |= {path.stem for path in self._folder.iterdir() if path.suffix == ".json"}
+        return ids
 
     def _sync_folder(self) -> None:
         """Write the folder itself to disk, for a folder that is not in memory."""

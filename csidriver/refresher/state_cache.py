@@ -9,6 +9,7 @@ from csidriver.core import annotations
 from csidriver.core.kubernetes.change import SecretChange
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
+from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.login_expiry import is_final
 from csidriver.core.refresh.source import document_key
 from csidriver.core.refresh.state import TokenState, Versions
@@ -111,7 +112,7 @@ class StateCache:
             if grant.expires_at:
                 expired[grant.issuer] += grant.expires_at <= now
         return CacheSummary(
-            statuses=Counter(grant.status for grant in grants),
+            statuses=Counter(_status(grant, now) for grant in grants),
             earliest=_earliest((g.issuer, g.expires_at) for g in refreshed if g.expires_at),
             expired=expired,
             login_ends=_earliest(
@@ -122,6 +123,12 @@ class StateCache:
     def __len__(self) -> int:
         with self._lock:
             return len(self._states)
+
+
+def _status(grant: Grant, now: float) -> Status:
+    """Return the status without the delay until a reconciliation changes it."""
+    expired = grant.status is Status.READY and grant.expires_at <= now
+    return Status.ISSUER_UNAVAILABLE if expired else grant.status
 
 
 def _earliest(instants: Iterable[tuple[str, float]]) -> Mapping[str, float]:
@@ -148,7 +155,7 @@ def compact(state: TokenState) -> TokenState:
     source, grant = state.source, state.grant
     if state.grant_secret is not None and state.grant_secret.data and grant is not None:
         state = replace(state, grant_secret=replace(state.grant_secret, data={}))
-    if state.companion is not None:
+    if state.companion is not None and any(state.companion.data.values()):
         state = replace(state, companion=_without_values(state.companion))
     if source is None or grant is None or state.source_data_omitted or not grant.key:
         return state

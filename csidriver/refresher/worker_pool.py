@@ -1,4 +1,4 @@
-"""A pool of worker threads, in which another worker can replace one that is blocked."""
+"""A pool of worker threads."""
 
 import logging
 import threading
@@ -9,19 +9,14 @@ log = logging.getLogger(__name__)
 
 
 class WorkerPool:
-    """At most `max_workers` threads that run `work`, which returns when nothing is left to do.
+    """At most `max_workers` threads that run `work`, which returns when nothing is left to do."""
 
-    A worker that blocks on a failing backend is replaced; at most `max_blocked` are.
-    """
-
-    def __init__(self, work: Callable[[], None], max_workers: int, max_blocked: int) -> None:
+    def __init__(self, work: Callable[[], None], max_workers: int) -> None:
         self._work = work
         self._max_workers = max_workers
-        self._max_blocked = max_blocked
         self._lock = threading.Lock()
         self._started = 0
         self._working: set[threading.Thread] = set()
-        self._blocked: set[threading.Thread] = set()
         self._crashed: list[str] = []
 
     def start_worker(self) -> None:
@@ -37,17 +32,6 @@ class WorkerPool:
             self._working.add(worker)
         worker.start()
 
-    def yield_worker(self) -> bool:
-        """Let another worker take the place of the caller; return False if too many are blocked."""
-        with self._lock:
-            if len(self._blocked) >= self._max_blocked:
-                return False
-            worker = threading.current_thread()
-            self._working.discard(worker)
-            self._blocked.add(worker)
-        self.start_worker()
-        return True
-
     def crashed(self) -> list[str]:
         """Return the problems of workers that ended with an exception."""
         with self._lock:
@@ -57,7 +41,7 @@ class WorkerPool:
         """Wait for all workers to end, for so many seconds; return True if they have ended."""
         deadline = time.monotonic() + timeout
         with self._lock:
-            workers = [*self._working, *self._blocked]
+            workers = list(self._working)
         for worker in workers:
             worker.join(max(0.0, deadline - time.monotonic()))
         return not any(worker.is_alive() for worker in workers)
@@ -73,4 +57,3 @@ class WorkerPool:
         finally:
             with self._lock:
                 self._working.discard(worker)
-                self._blocked.discard(worker)

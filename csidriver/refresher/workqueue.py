@@ -48,7 +48,6 @@ class WorkQueue(Generic[K]):
         self._queues: dict[str, _IssuerQueue[K]] = {}
         self._pushes = 0
         self._running: dict[K, _IssuerQueue[K]] = {}
-        self._yielded: set[K] = set()
         self._closed = False
 
     def add_at(self, key: K, at: float, issuer: str = "") -> None:
@@ -75,17 +74,11 @@ class WorkQueue(Generic[K]):
 
     def done(self, key: K) -> None:
         with self._lock:
-            self._release_worker(key)
-            del self._running[key]
-            self._yielded.discard(key)
+            self._running.pop(key).running -= 1
+            self._free_workers += 1
+            self._due_condition.notify()
             if key in self._due:
                 self._push(key)
-
-    def yield_worker(self, key: K) -> None:
-        """Note that another worker has taken the place of the one that has this key."""
-        with self._lock:
-            self._release_worker(key)
-            self._yielded.add(key)
 
     def close(self) -> None:
         """End all waiting; no more keys are given out."""
@@ -122,12 +115,6 @@ class WorkQueue(Generic[K]):
         )
         self._compact()
         self._due_condition.notify()
-
-    def _release_worker(self, key: K) -> None:
-        if key not in self._yielded:
-            self._running[key].running -= 1
-            self._free_workers += 1
-            self._due_condition.notify()
 
     def _compact(self) -> None:
         """Drop entries that another due time has replaced, before they pile up."""

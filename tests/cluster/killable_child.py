@@ -31,7 +31,7 @@ from csidriver.refresher import controller, effect_interpreter, spool
 IMPORTED = (directory, exchanges, issuer_files, kubernetes, probe_server, controller, spool)
 # Effects within the process: a kill before one equals a kill before the next step.
 IN_PROCESS_EFFECTS = {
-    *(effects.Now, effects.Monotonic, effects.Nonce, effects.Wait, effects.YieldWorker),
+    *(effects.Now, effects.Monotonic, effects.Nonce),
     *(effects.AcquireSendSlot, effects.ReleaseSendSlot, effects.FindDuplicates),
 }
 SPOOL_OPERATIONS = {"open", "os.rename", "os.remove"}
@@ -78,7 +78,7 @@ class StepRecorder:
 
     def record(self, name: str) -> None:
         """Record that the current thread is about to make a step."""
-        if not threading.current_thread().name.startswith("refresh-"):
+        if not threading.current_thread().name.startswith(("refresh-", "request to ")):
             return
         with self._lock:
             os.write(self._out, f"{name}\n".encode())

@@ -40,7 +40,7 @@ NAME = "hello"
 LIFETIME, LEFT = 30.0, 8.0
 # Seconds the next one lives: long, so that nothing happens after what is looked at.
 NEXT = 3600.0
-# Then an exchange gets 1.9 s, an intent counts for 8.8 s, and 7.5 s lie between two sends.
+# Then an exchange gets 5 s, an intent counts for 15 s, and 7.5 s lie between two sends.
 FLAGS = ("--takeover-after", "1", "--lease-duration", "8", "--lease-renew", "2")
 _numbers = itertools.count()
 

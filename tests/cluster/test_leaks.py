@@ -57,6 +57,11 @@ class Story:
         self.user.apply(name.replace(" ", "-"), seed)
         wanted = STATUSES.get(name, "Uncertain") if fault else "Ready"
         self.ends(name.replace(" ", "-"), wanted)
+        if fault:
+            # Its next attempt must not take the fault of the next Secret.
+            self.user.kubectl(
+                "annotate", "secret", name.replace(" ", "-"), f"{annotations.IS_TOKEN}-"
+            )
 
     def ends(self, name: str, status: str) -> None:
         def ended() -> bool:

@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import tempfile
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,15 @@ from csidriver.core.sensitive import Sensitive
 from tests.refresher.bench import until
 from tools.programs import find
 
-TIMEOUT = 120.0
 CLIENT = Client("app", Sensitive("secret of app"))
 _ADMIN = "admin-of-a-test"
 _USER = "alice"
 # Below the ports the kernel gives to clients.
 _PORTS = range(20000, 30000)
+# Seconds. A start takes 20 on an idle machine, and its log is silent for up to 5 of them.
+_SILENCE = 600.0
+_START = 3600.0
+_REQUEST = 120.0
 _TOKEN = "/protocol/openid-connect/token"
 
 
@@ -49,7 +54,7 @@ class Realm:
             "password": _USER,
             "scope": "openid offline_access" if offline else "openid",
         }
-        answer = _session().post(self.url + _TOKEN, data=form, timeout=30)
+        answer = _send("POST", self.url + _TOKEN, data=form)
         assert answer.ok, answer.text
         return Sensitive(answer.json()["refresh_token"])
 
@@ -71,7 +76,8 @@ class Keycloak(contextlib.ExitStack):
         }
         flags = ["--http-enabled=true", "--hostname-strict=false", "--http-host=127.0.0.1"]
         flags += [f"--http-port={port}", "--cache=local"]
-        with (folder / "log").open("wb") as log:
+        self._log = folder / "log"
+        with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - a program of ours
                 [f"{home}/bin/kc.sh", "start", "--optimized", *flags],
                 env=environment,
@@ -82,9 +88,9 @@ class Keycloak(contextlib.ExitStack):
             )
         self.callback(self._end)
         try:
-            until(self._answers, "keycloak answers", TIMEOUT)
+            self._await_start()
         except BaseException as error:
-            error.add_note((folder / "log").read_text(errors="replace")[-4000:])
+            error.add_note(self._end_of_log())
             self.close()
             raise
 
@@ -110,32 +116,59 @@ class Keycloak(contextlib.ExitStack):
         self.administer("POST", "/admin/realms", realm | settings)
         return Realm(f"{self.url}/realms/{name}")
 
+    def change_secret(self, realm: str) -> Client:
+        """Give the client of a realm another secret; return it with that."""
+        changed = replace(CLIENT, client_secret=Sensitive("another secret of app"))
+        clients = f"/admin/realms/{realm}/clients"
+        (found,) = self.administer("GET", f"{clients}?clientId={changed.client_id}")
+        found["secret"] = changed.client_secret.reveal()
+        self.administer("PUT", f"{clients}/{found['id']}", found)
+        return changed
+
     def administer(self, method: str, path: str, body: Any = None) -> Any:
         """One request as administrator."""
         form = {"grant_type": "password", "client_id": "admin-cli"}
         form |= {"username": _ADMIN, "password": _ADMIN}
-        token = _session().post(f"{self.url}/realms/master{_TOKEN}", data=form, timeout=30).json()
+        token = _send("POST", f"{self.url}/realms/master{_TOKEN}", data=form).json()
         headers = {"Authorization": f"Bearer {token['access_token']}"}
-        answer = _session().request(method, self.url + path, json=body, headers=headers, timeout=60)
+        answer = _send(method, self.url + path, json=body, headers=headers)
         assert answer.ok, answer.text
         return answer.json() if answer.content else None
+
+    def check_alive(self) -> None:
+        assert self._process.poll() is None, f"keycloak ended:\n{self._end_of_log()}"
+
+    def _await_start(self) -> None:
+        """Wait as long as the process lives and its log grows, however slow the machine."""
+        deadline = time.monotonic() + _START
+        while not self._answers():
+            size = self._log.stat().st_size
+            until(partial(self._progresses, size), "keycloak answers or logs", _SILENCE, pause=0.2)
+            assert time.monotonic() < deadline, "keycloak logs and never answers"
+
+    def _progresses(self, size: int) -> bool:
+        return self._log.stat().st_size > size or self._answers()
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, "keycloak ended"
         try:
-            return bool(_session().get(f"{self.url}/realms/master", timeout=30).ok)
-        except requests.ConnectionError:
+            return bool(_send("GET", f"{self.url}/realms/master").ok)
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
+    def _end_of_log(self) -> str:
+        return self._log.read_text(errors="replace")[-4000:]
+
     def _end(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 
-def _session() -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False
-    return session
+def _send(method: str, url: str, **content: Any) -> requests.Response:
+    with requests.Session() as session:
+        session.trust_env = False
+        return session.request(method, url, timeout=_REQUEST, **content)
 
 
 def _is_free(port: int) -> bool:

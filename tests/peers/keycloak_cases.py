@@ -4,21 +4,33 @@ Collected only when named, for it takes minutes and Maven.
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from csidriver.adapters.oauth import TokenEndpoints
+from csidriver.core import annotations as core_annotations
 from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.token_response import Failure, Success
+from tests.adapters.oauth.peer import refresh
+from tests.peers.gateway import Gateway
 from tests.peers.keycloak import CLIENT, Keycloak, Realm
 from tests.peers.rig import Rig
 from tests.refresher.bench import until
 
 pytestmark = pytest.mark.tools("keycloak")
 
-TWO_REFRESHES = 90.0  # seconds; each comes after some 27 of a life of 60
+# Seconds. A refresh comes after some 27 of a life of 60.
+ONE_REFRESH = 45.0
+TWO_REFRESHES = 90.0
+OUTAGE = 180.0
+SESSION = 150
+MINUTE = 60.0
+# A server far away or busy. The last access token of a session lives for little longer.
+SLOW = 0.5
 Build = Callable[[Realm], Rig]
 
 
@@ -26,6 +38,7 @@ Build = Callable[[Realm], Rig]
 def keycloak() -> Iterator[Keycloak]:
     with Keycloak() as server:
         yield server
+        server.check_alive()
 
 
 @pytest.fixture
@@ -40,6 +53,25 @@ def build(tmp_path: Path) -> Iterator[Build]:
             return rig
 
         yield build
+
+
+def statuses(rig: Rig, name: str) -> set[str]:
+    """Return the status of the Secret and that of its companion."""
+    companion = rig.companion(name)
+    told = "" if companion is None else companion.annotations[core_annotations.STATUS]
+    return {rig.status(name), told}
+
+
+def until_and_never_lost(
+    rig: Rig, condition: Callable[[], bool], description: str, timeout: float
+) -> None:
+    """Wait for a condition; fail as soon as the token "hello" is `LostRotation`."""
+
+    def met() -> bool:
+        assert "LostRotation" not in statuses(rig, "hello")
+        return condition()
+
+    until(met, description, timeout, pause=0.1)
 
 
 def test_tokens_stay_ready_over_rotations(build: Build, keycloak: Keycloak) -> None:
@@ -71,17 +103,65 @@ def test_a_replay_ends_in_needs_reauth_and_a_new_seed_helps(
     seed = realm.seed(offline=offline)
     rig.apply("hello", seed)
     until(lambda: rig.refreshed("hello"))
-    outcome = TokenEndpoints().refresh(realm.issuer, CLIENT, seed, 10.0)
-    assert outcome == Failure(FailureReason.INVALID_GRANT)
+    assert refresh(realm.issuer, seed, CLIENT) == Failure(FailureReason.INVALID_GRANT)
     until(lambda: rig.status("hello") == "NeedsReauth", "the newest token died with its session")
     rig.apply("hello", realm.seed(offline=offline))
     until(lambda: rig.status("hello") == "Ready")
 
 
+def test_an_outage_of_three_minutes_costs_no_token(build: Build, keycloak: Keycloak) -> None:
+    keycloak.realm("outage")
+    with Gateway(keycloak.url) as gateway:
+        realm = Realm(f"{gateway.url}/realms/outage")
+        rig = build(realm)
+        rig.apply("hello", realm.seed())
+        until(lambda: rig.refreshed("hello"))
+        gateway.down.set()
+        end = time.monotonic() + OUTAGE
+        until_and_never_lost(rig, lambda: time.monotonic() > end, "the end", OUTAGE + MINUTE)
+        assert "Ready" not in statuses(rig, "hello"), "its access token has expired"
+        generation = rig.grant("hello").generation
+        gateway.down.clear()
+        until_and_never_lost(rig, lambda: statuses(rig, "hello") == {"Ready"}, "Ready", MINUTE)
+        assert rig.grant("hello").generation > generation
+
+
+def test_the_end_of_a_session_is_no_lost_rotation(build: Build, keycloak: Keycloak) -> None:
+    keycloak.realm("session", ssoSessionMaxLifespan=SESSION)
+    with Gateway(keycloak.url, SLOW) as gateway:
+        realm = Realm(f"{gateway.url}/realms/session")
+        rig = build(realm)
+        rig.apply("hello", realm.seed())
+        until(lambda: rig.refreshed("hello"))
+        until_and_never_lost(
+            rig,
+            lambda: statuses(rig, "hello") == {"NeedsReauth"},
+            "the session has ended",
+            SESSION + MINUTE,
+        )
+
+
+def test_a_changed_client_secret_is_told_and_its_correction_helps(
+    build: Build, keycloak: Keycloak
+) -> None:
+    realm = keycloak.realm("secret")
+    rig = build(realm)
+    rig.apply("hello", realm.seed())
+    until(lambda: rig.refreshed("hello"))
+    rig.client = keycloak.change_secret("secret")
+    until(lambda: statuses(rig, "hello") == {"ClientRejected"}, "a refresh", ONE_REFRESH)
+    message = rig.source("hello").annotations[core_annotations.MESSAGE]
+    assert "clientID or clientSecret is refused; correct them" in message
+    generation = rig.grant("hello").generation
+    rig.apply("hello", rig.live("hello"))
+    until(lambda: statuses(rig, "hello") == {"Ready"}, "the correction helps", ONE_REFRESH)
+    assert rig.grant("hello").generation > generation
+
+
 def test_max_reuse_1_lets_the_last_token_be_presented_twice(keycloak: Keycloak) -> None:
     realm = keycloak.realm("twice", refreshTokenMaxReuse=1)
-    seed, endpoints = realm.seed(), TokenEndpoints()
-    outcomes = [endpoints.refresh(realm.issuer, CLIENT, seed, 10.0) for _ in range(3)]
+    seed = realm.seed()
+    outcomes = [refresh(realm.issuer, seed, CLIENT) for _ in range(3)]
     assert isinstance(outcomes[0], Success)
     assert isinstance(outcomes[1], Success)
     assert outcomes[2] == Failure(FailureReason.INVALID_GRANT)
@@ -90,10 +170,8 @@ def test_max_reuse_1_lets_the_last_token_be_presented_twice(keycloak: Keycloak) 
 def test_introspection_knows_a_live_token_and_a_dead_session(keycloak: Keycloak) -> None:
     realm = keycloak.realm("asked")
     seed, endpoints = realm.seed(), TokenEndpoints()
-    assert endpoints.introspect(realm.issuer, CLIENT, seed, 10.0) is True
+    assert endpoints.introspect(realm.issuer, CLIENT, seed, 10.0) is Introspection.ACTIVE
     (user,) = keycloak.administer("GET", "/admin/realms/asked/users")
     keycloak.administer("POST", f"/admin/realms/asked/users/{user['id']}/logout")
-    assert endpoints.introspect(realm.issuer, CLIENT, seed, 10.0) is False
-    assert endpoints.refresh(realm.issuer, CLIENT, seed, 10.0) == Failure(
-        FailureReason.INVALID_GRANT
-    )
+    assert endpoints.introspect(realm.issuer, CLIENT, seed, 10.0) is Introspection.INACTIVE
+    assert refresh(realm.issuer, seed, CLIENT) == Failure(FailureReason.INVALID_GRANT)

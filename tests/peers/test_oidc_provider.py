@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from csidriver.adapters.oauth import TokenEndpoints
+from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
@@ -154,12 +155,12 @@ def test_introspection_tells_live_from_spent_and_consumes_nothing(
     rig = build()
     seed = peer.seed(LASTING)
     endpoints, issuer = TokenEndpoints(), Issuer("peer", issuer=peer.issuer, internal=True)
-    assert endpoints.introspect(issuer, LASTING, seed, 5.0) is True
+    assert endpoints.introspect(issuer, LASTING, seed, 5.0) is Introspection.ACTIVE
     rig.apply("hello", seed)
     until(lambda: rig.refreshed("hello"))
-    assert endpoints.introspect(issuer, LASTING, seed, 5.0) is False
-    assert endpoints.introspect(issuer, LASTING, rig.live("hello"), 5.0) is True
-    assert endpoints.introspect(issuer, PUBLIC, peer.seed(PUBLIC), 5.0) is None
+    assert endpoints.introspect(issuer, LASTING, seed, 5.0) is Introspection.INACTIVE
+    assert endpoints.introspect(issuer, LASTING, rig.live("hello"), 5.0) is Introspection.ACTIVE
+    assert endpoints.introspect(issuer, PUBLIC, peer.seed(PUBLIC), 5.0) is Introspection.REFUSED
 
 
 def test_a_lost_request_is_repeated_once_the_server_calls_the_token_active(

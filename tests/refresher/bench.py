@@ -23,6 +23,7 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.grant import Grant
+from csidriver.core.refresh.schedule import RequestTimeouts
 from csidriver.core.refresh.state import RefreshContext
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.issuer import DEMO_CLIENT
@@ -82,6 +83,16 @@ def manifest(
     }
 
 
+def commits(base: Secret, patch: SecretPatch) -> bool:
+    """Whether a patch stores what an exchange brought."""
+    state = patch.data.get(grant_secret.STATE)
+    return (
+        base.type == core_annotations.GRANT_TYPE
+        and state is not None
+        and '"nonce"' not in state.reveal()
+    )
+
+
 class Backend(DirectoryStore):
     """The folder, with a list of what was read, and patches that fail as long as `broken` says.
 
@@ -137,6 +148,7 @@ class Bench(contextlib.ExitStack):
         self.configure(self.entry())
         self.registry = CollectorRegistry()
         self.clock = SystemClock()
+        self.timeouts = RequestTimeouts()
         self._running: tuple[threading.Thread, threading.Event] | None = None
         self.callback(self.stop)
 
@@ -163,25 +175,32 @@ class Bench(contextlib.ExitStack):
         store: KubernetesStore | None = None,
         resync_seconds: float = 600.0,
     ) -> Controller:
-        backend, files = store or self.backend, IssuerFiles([self.issuers])
-        self.registry = CollectorRegistry()
-        metrics = RefresherMetrics(self.registry)
-        ports = Ports(
-            store=backend,
-            spool=Spool(self.spool),
-            token_client=TokenEndpoints(),
-            clock=self.clock,
-            metrics=metrics,
-            may_send=may_send,
-        )
+        ports = self.ports(may_send, self.spool, store)
         return Controller(
-            backend,
+            store or self.backend,
             Interpreter(ports),
-            lambda: RefreshContext(issuers=files.current(), holder="bench"),
+            self.context("bench"),
             self.clock,
-            metrics,
+            ports.metrics,
             resync_seconds=resync_seconds,
         )
+
+    def ports(
+        self, may_send: Callable[[], bool], spool: Path, store: KubernetesStore | None = None
+    ) -> Ports:
+        self.registry = CollectorRegistry()
+        return Ports(
+            store=store or self.backend,
+            spool=Spool(spool),
+            token_client=TokenEndpoints(),
+            clock=self.clock,
+            metrics=RefresherMetrics(self.registry),
+            may_send=may_send,
+        )
+
+    def context(self, holder: str) -> Callable[[], RefreshContext]:
+        files = IssuerFiles([self.issuers])
+        return lambda: RefreshContext(files.current(), holder, self.timeouts)
 
     def ask_to_stop(self) -> None:
         if self._running:

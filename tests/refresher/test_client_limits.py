@@ -13,16 +13,16 @@ from tests.refresher.limiter_bench import (
     SEND_NOW,
     UNREACHABLE,
     LimiterBench,
+    issuer,
 )
 
 
-def reject(bench: LimiterBench, times: int) -> None:
-    """Have a client refused so often, each time as soon as it may be tried again."""
-    for number in range(times):
-        assert bench.acquire(number) == SEND_NOW
-        bench.record(number, REFUSED)
-        if number < times - 1:
-            bench.now += 2.0 ** (number + 1) + 1.0
+def reject(bench: LimiterBench, number: int = 0) -> float:
+    """Have a client refused; return the pause of its other tokens."""
+    assert bench.acquire(number) == SEND_NOW
+    bench.record(number, REFUSED)
+    assert bench.acquire(100 + number).client_refused
+    return bench.wait(100 + number)
 
 
 def test_retry_after_pauses_the_client_and_nobody_else() -> None:
@@ -82,69 +82,69 @@ def test_pauses_without_a_word_grow_and_end_with_a_success() -> None:
     assert bench.wait(52) == 2.0
 
 
-def test_a_refused_client_is_tried_three_times_and_then_every_half_an_hour() -> None:
+def test_a_refused_client_is_tried_after_as_long_again_at_most_every_hour() -> None:
     bench = LimiterBench()
     waits = []
-    for number in range(6):
-        assert bench.acquire(number) == SEND_NOW
-        bench.record(number, REFUSED)
-        bench.acquire(100 + number)  # is told, or waits
-        waits.append(bench.wait(100 + number))
-        bench.now += waits[-1] + 1.0
-    assert waits == [pytest.approx(w, abs=0.1) for w in (2, 4, 8, 1800, 1800, 1800)]
+    for number in range(7):
+        waits.append(reject(bench, number))
+        bench.now += waits[-1]
+    assert waits == [pytest.approx(w, abs=0.1) for w in (300, 300, 600, 1200, 2400, 3600, 3600)]
 
 
 def test_a_refused_client_hurts_no_other_one() -> None:
     bench = LimiterBench()
-    reject(bench, 4)
+    reject(bench)
     assert bench.wait(50, BEN) == 0
     assert bench.acquire(7).client_refused
-    assert bench.wait(7) > 1700
+    assert bench.wait(7) > 290
     corrected = Client(ANN.client_id, Sensitive("corrected"))
     assert bench.wait(7, corrected) == 0, "other credentials are another client"
 
 
 @pytest.mark.parametrize(
     ("between", "pause"),
-    [(UNREACHABLE, 8.0), (NO_ANSWER, 8.0), (OK, 2.0), (Failure(FailureReason.INVALID_GRANT), 2.0)],
+    [
+        (UNREACHABLE, 1000),
+        (NO_ANSWER, 1000),
+        (OK, 300),
+        (Failure(FailureReason.INVALID_GRANT), 300),
+    ],
     ids=repr,
 )
 def test_only_an_answer_to_a_client_that_was_let_in_makes_up_for_refusals(
     between: TokenResponse, pause: float
 ) -> None:
     bench = LimiterBench()
-    reject(bench, 2)
-    bench.now += 10.0
+    reject(bench)
+    bench.now += 999.0
     bench.request(10, between)
-    assert bench.acquire(11) == SEND_NOW
-    bench.record(11, REFUSED)
-    assert bench.wait(12) == pytest.approx(pause, abs=0.1)
+    assert reject(bench, 11) == pytest.approx(pause, abs=0.1)
+
+
+def test_a_refused_client_may_try_again_once_its_issuer_was_changed() -> None:
+    bench = LimiterBench()
+    reject(bench)
+    bench.issuer = issuer(client_auth="post")
+    assert bench.acquire(100) == SEND_NOW, "also a token that was to wait"
+    bench.record(100, REFUSED)
+    assert bench.acquire(100).client_refused, "it is told again"
+    assert bench.wait(100) == pytest.approx(300, abs=0.1)
 
 
 def test_each_token_of_a_refused_client_is_told_once_without_a_request() -> None:
     bench = LimiterBench()
-    reject(bench, 4)
+    reject(bench)
     assert [bench.acquire(number).client_refused for number in (7, 8, 7)] == [True, True, False]
     assert bench.limiter.loads()[0].in_flight == 0
-    assert bench.wait(7) > 1700
+    assert bench.wait(7) > 290
 
 
-def test_after_half_an_hour_one_tries_for_all() -> None:
+def test_after_the_pause_one_tries_for_all() -> None:
     bench = LimiterBench()
-    reject(bench, 4)
-    bench.now += 1801.0
+    reject(bench)
+    bench.now += 301.0
     assert bench.acquire(0) == SEND_NOW
     assert bench.wait(1) > 0
     bench.record(0, OK)
     bench.now += 2.0
     assert [bench.wait(number) for number in (1, 2)] == [0, 0.0]
-
-
-def test_a_batch_that_is_refused_at_once_counts_as_one_try() -> None:
-    bench = LimiterBench(rate=1000.0)
-    for number in range(10):
-        assert bench.acquire(number) == SEND_NOW
-        bench.now += 0.001
-    for number in range(10):
-        bench.record(number, REFUSED)
-    assert bench.wait(50) == pytest.approx(2.0, abs=0.1)

@@ -21,14 +21,17 @@ from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
+from csidriver.core.refresh.schedule import RequestTimeouts
 from csidriver.core.sensitive import Sensitive
 from tests.core.refresh.grants import jwt
 from tests.issuer.faults import Delay, ReplacedBody
 from tests.issuer.policy import Policy
-from tests.refresher.bench import NAMESPACE, PROMPT, TIMEOUT, Bench, Build, manifest, until
+from tests.refresher.bench import NAMESPACE, PROMPT, TIMEOUT, Bench, Build, commits, manifest, until
 
 # Seconds: less than the 15 that a request without an answer lasts.
 UNANSWERED = 12.0
+# Seconds: the time of a token request, that of a slow server, and less than the latter is given.
+BRIEF, SLOW, SOON = 0.3, 1.5, 8.0
 
 
 def test_an_annotated_secret_becomes_ready_and_gets_a_companion(build: Build) -> None:
@@ -270,6 +273,20 @@ def test_an_uncertain_exchange_is_told_at_once_and_not_repeated_at_once(build: B
     assert bench.outcomes() == ["rotated", "rotated"]
 
 
+def test_a_late_reply_is_stored_and_its_token_not_sent_again(build: Build) -> None:
+    """B18, L1: the server answers, but always later than the request lasts."""
+    bench = build(timeouts=RequestTimeouts(BRIEF))
+    bench.issuer.add_faults(*[Delay(SLOW)] * 2)
+    for name in ("hello", "other"):
+        bench.apply(name, bench.issuer.seed("my-app"))
+    until(lambda: bench.status("hello") == bench.status("other") == "Uncertain")
+    until(lambda: bench.refreshed("hello") and bench.refreshed("other"), timeout=SOON)
+    assert bench.outcomes() == ["rotated"] * 2
+    successors = {row.successor_hash for row in bench.issuer.presentations()}
+    assert {bench.grant(name).live_hash for name in ("hello", "other")} == successors
+    until(lambda: not list(bench.spool.glob("*.json")))
+
+
 def test_unknown_fields_keep_their_exact_text(build: Build) -> None:
     bench = build()
     seed = bench.issuer.seed("my-app").reveal()
@@ -429,14 +446,25 @@ def test_dead_issuers_delay_nobody_else(build: Build) -> None:
     bench.stop()
 
 
-def commits(base: Secret, patch: SecretPatch) -> bool:
-    """Whether a patch stores what an exchange brought."""
-    state = patch.data.get(grant_secret.STATE)
-    return (
-        base.type == annotations.GRANT_TYPE
-        and state is not None
-        and '"nonce"' not in state.reveal()
-    )
+def test_slow_issuers_hold_no_workers(tmp_path: Path) -> None:
+    """Each token request gets no answer after BRIEF, though it is listened to for longer."""
+    with Bench(tmp_path) as bench, contextlib.ExitStack() as sockets:
+        bench.timeouts = RequestTimeouts(BRIEF)
+        slow = []
+        for name in ("slow-0", "slow-1"):
+            listener = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=200))
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/token"
+            slow.append({"name": name, "tokenEndpoint": url, "internal": True})
+        bench.configure(bench.entry(), *slow)
+        bench.start()
+        names = [f"stuck-{number}" for number in range(6)]
+        for name in names:
+            bench.apply(name, bench.issuer.seed("my-app"), issuer=f"slow-{int(name[-1]) % 2}")
+        until(lambda: all(bench.status(name) == "Uncertain" for name in names), timeout=SOON)
+        threads = [thread.name for thread in threading.enumerate()]
+        assert [threads.count(f"request to slow-{number}") for number in range(2)] == [3, 3]
+        bench.apply("hello", bench.issuer.seed("my-app"))
+        until(lambda: bench.refreshed("hello"), timeout=SOON)
 
 
 def test_a_backend_that_takes_no_outcomes_holds_up_no_other_token(build: Build) -> None:
@@ -451,7 +479,7 @@ def test_a_backend_that_takes_no_outcomes_holds_up_no_other_token(build: Build) 
     until(lambda: bench.refreshed("hello"))
     assert not any(bench.refreshed(ref.name) for ref in stuck)
     retries = "oauth2_csi_refresher_commit_retries_total"
-    until(lambda: bench.registry.get_sample_value(retries))
+    until(lambda: (bench.registry.get_sample_value(retries) or 0) > 2 * len(stuck), "each try")
     bench.backend.broken = lambda _base, _patch: False
     until(lambda: all(bench.refreshed(ref.name) for ref in stuck))
     assert bench.outcomes() == ["rotated"] * 41

@@ -2,7 +2,9 @@ import contextlib
 import logging
 import math
 import re
+import threading
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from csidriver.core.annotations import GRANT_TYPE
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import DRIVER_NAMESPACE, SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
@@ -25,16 +28,20 @@ from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.issuer import DEMO_CLIENT
 from csidriver.errors import SpoolFailed, StoreConflict, StoreUnavailable
+from csidriver.refresher.circuit_breaker import BreakerState
 from csidriver.refresher.effect_interpreter import Interpreter
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool import Spool
-from tests.issuer.faults import StatusReply
+from tests.issuer.faults import Delay, StatusReply
 from tests.issuer.issuer import ScriptedIssuer
+from tests.refresher.bench import TIMEOUT
 
 REF = SourceRef("ns", "hello")
 CLIENT = Client("my-app", Sensitive("s3cret"))
 ENTRY = effects.SpoolEntry("nonce", 1.0, None)
+# Seconds: the time of a token request, and that of a slow server.
+BRIEF, SLOW = 1.0, 2.5
 
 
 class InterpreterBench:
@@ -45,7 +52,7 @@ class InterpreterBench:
         self.spool = folder / "spool"
         self.registry = CollectorRegistry()
         self.may_send = True
-        self.run = Interpreter(
+        self.interpreter = Interpreter(
             Ports(
                 store=DirectoryStore(self.root),
                 spool=Spool(self.spool),
@@ -54,7 +61,8 @@ class InterpreterBench:
                 metrics=RefresherMetrics(self.registry),
                 may_send=lambda: self.may_send,
             )
-        ).run
+        )
+        self.run = self.interpreter.run
 
 
 @pytest.fixture
@@ -81,8 +89,7 @@ def test_secrets_are_created_read_patched_and_deleted(bench: InterpreterBench) -
 def test_clocks_nonces_and_permission(bench: InterpreterBench) -> None:
     before = bench.run(perform(effects.Monotonic()))
     now = bench.run(perform(effects.Now()))
-    bench.run(perform(effects.Wait(0.05)))
-    assert bench.run(perform(effects.Monotonic())) >= before + 0.05
+    assert bench.run(perform(effects.Monotonic())) >= before
     assert now > 1_600_000_000
     nonces = {bench.run(perform(effects.Nonce())) for _ in range(10)}
     assert len(nonces) == 10
@@ -134,7 +141,8 @@ def test_send_presents_once_and_counts(bench: InterpreterBench) -> None:
         outcomes: list[TokenResponse] = []
         for fault in (None, StatusReply(500)):
             strict.add_faults(*([fault] if fault else []))
-            send = effects.RequestToken(issuer, client, strict.seed("my-app"), 10.0)
+            seed = strict.seed("my-app")
+            send = effects.RequestToken(issuer, client, seed, 10.0, 10.0, REF, "nonce")
             outcomes.append(bench.run(perform(send)))
         assert len(strict.presentations()) == 2
     assert isinstance(outcomes[0], Success)
@@ -145,6 +153,34 @@ def test_send_presents_once_and_counts(bench: InterpreterBench) -> None:
         assert bench.registry.get_sample_value(name, labels) == 1
     count = "oauth2_csi_refresher_exchange_seconds_count"
     assert bench.registry.get_sample_value(count, {"issuer": "demo"}) == 2
+
+
+@pytest.mark.parametrize("late_timeout", [TIMEOUT, 2 * BRIEF])
+def test_a_late_reply_is_kept_and_its_token_reconciled(
+    bench: InterpreterBench, late_timeout: float
+) -> None:
+    """Unless it comes after the late timeout."""
+    requeued: list[SourceRef] = []
+    bench.interpreter.requeue = requeued.append
+    assert DEMO_CLIENT.client_secret is not None
+    client = Client(DEMO_CLIENT.client_id, DEMO_CLIENT.client_secret)
+    with ScriptedIssuer(clients=[DEMO_CLIENT]) as strict:
+        issuer, seed = Issuer("demo", issuer=strict.url, internal=True), strict.seed("my-app")
+        strict.add_faults(Delay(SLOW))
+        bench.interpreter.limiter.acquire(issuer, REF, client)
+        send = effects.RequestToken(issuer, client, seed, BRIEF, late_timeout, REF, "nonce")
+        assert bench.run(perform(send)).reason is FailureReason.NO_ANSWER
+        assert requeued == []
+        assert bench.interpreter.ports.late_replies.join(TIMEOUT)
+        entry = bench.run(perform(effects.TakeLateReply(REF)))
+        if late_timeout < SLOW:
+            assert (requeued, entry) == ([], None)
+            return
+        [presented] = strict.presentations()
+    assert requeued == [REF]
+    assert (entry.nonce, entry.refresh_token_hash) == ("nonce", seed.hash())
+    assert entry.reply.refresh_token.hash() == presented.successor_hash
+    assert entry.sent_at <= presented.presented_at - SLOW + BRIEF
 
 
 @pytest.mark.parametrize("normal", [True, False])
@@ -175,22 +211,35 @@ class ScriptedEndpoints:
     def __init__(self) -> None:
         self.outcomes: list[TokenResponse] = []
         self.asked: list[str] = []
+        self.answers = threading.Event()
+        self.answers.set()
         self.alive = True
-        self.active: bool | None = None
+        self.answer = Introspection.SILENT
 
     def refresh(
-        self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
+        self,
+        issuer: Issuer,
+        client: Client,
+        refresh_token: Sensitive,
+        timeout: float,
+        late_timeout: float,
+        sent: threading.Event,
     ) -> TokenResponse:
         self.asked.append("refresh")
-        assert (issuer, client, refresh_token.reveal(), timeout) == (ISSUER, CLIENT, "rt", 10.0)
-        return self.outcomes.pop(0)
+        assert (issuer, client, refresh_token.reveal()) == (ISSUER, CLIENT, "rt")
+        assert timeout in (SEND.timeout, BRIEF)
+        assert late_timeout == SEND.late_timeout
+        outcome = self.outcomes.pop(0)
+        sent.set()
+        assert self.answers.wait(TIMEOUT)
+        return outcome
 
     def introspect(
         self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
-    ) -> bool | None:
+    ) -> Introspection:
         self.asked.append("introspect")
         assert (issuer, client, refresh_token.reveal(), timeout) == (ISSUER, CLIENT, "rt", 10.0)
-        return self.active
+        return self.answer
 
     def probe(self, issuer: Issuer) -> bool:
         self.asked.append("probe")
@@ -209,7 +258,7 @@ class FakeClock(SystemClock):
 
 
 ISSUER = Issuer("demo", token_endpoint="https://as.example/token")
-SEND = effects.RequestToken(ISSUER, CLIENT, Sensitive("rt"), 10.0)
+SEND = effects.RequestToken(ISSUER, CLIENT, Sensitive("rt"), 10.0, 60.0, REF, "nonce")
 FAILED = Failure(FailureReason.UNREACHABLE)
 
 
@@ -240,13 +289,15 @@ class ScriptedBench:
             self.run(perform(effects.AcquireSendSlot(ISSUER, SourceRef("ns", str(number)), CLIENT)))
         )
 
-    def exchange(self, number: int, outcome: TokenResponse) -> TokenResponse | float:
+    def exchange(
+        self, number: int, outcome: TokenResponse, send: effects.RequestToken | None = None
+    ) -> TokenResponse | float:
         """What comes of an exchange; the seconds to wait if it may not be."""
         self.endpoints.outcomes = [outcome]
 
         def steps() -> Generator[effects.Effect[Any], Any, TokenResponse | float]:
             pause = yield from effects.AcquireSendSlot(ISSUER, SourceRef("ns", str(number)), CLIENT)
-            return pause or (yield from SEND)
+            return pause or (yield from send or SEND)
 
         self.clock.at += 1.0
         return self.run(steps())
@@ -340,38 +391,60 @@ def test_the_health_of_an_issuer_is_one_event_on_the_deployment(scripted: Script
     assert sorted(events_in(scripted, DRIVER_NAMESPACE)) == [(*well, 1), (*trouble, 1)]
 
 
+@pytest.mark.parametrize(
+    ("late", "state", "told"),
+    [
+        (Success(TokenDocument({})), BreakerState.CLOSED, {"IssuerUnavailable", "IssuerAvailable"}),
+        (Failure(FailureReason.NO_ANSWER), BreakerState.OPEN, {"IssuerUnavailable"}),
+    ],
+    ids=["tokens", "nothing"],
+)
+def test_a_late_reply_tells_that_the_issuer_answers(
+    scripted: ScriptedBench, late: TokenResponse, state: BreakerState, told: set[str]
+) -> None:
+    scripted.endpoints.answers.clear()
+    for number in range(3):
+        outcome = scripted.exchange(number, late, replace(SEND, timeout=BRIEF))
+        assert isinstance(outcome, Failure)
+        assert outcome.reason is FailureReason.NO_ANSWER
+    assert scripted.interpreter.limiter.loads()[0].state is BreakerState.OPEN
+    scripted.endpoints.answers.set()
+    assert scripted.interpreter.ports.late_replies.join(TIMEOUT)
+    assert scripted.interpreter.limiter.loads()[0].state is state
+    assert {reason for reason, _, _ in events_in(scripted, DRIVER_NAMESPACE)} == told
+
+
 def test_a_client_that_is_known_to_be_refused_sends_nothing(scripted: ScriptedBench) -> None:
     refused = Failure(FailureReason.INVALID_CLIENT)
-    for number in range(4):
-        assert scripted.exchange(number, refused) == refused
-        scripted.clock.at += 20.0
-    assert len(scripted.endpoints.asked) == 4
-    assert scripted.exchange(8, FAILED) == refused, "it is events_in, though nobody was asked"
-    assert len(scripted.endpoints.asked) == 4
-    assert scripted.value("exchanges_total", issuer="demo", outcome="invalid_client") == 4
+    assert scripted.exchange(0, refused) == refused
+    assert scripted.exchange(8, FAILED) == refused, "it is said, though nobody was asked"
+    assert scripted.endpoints.asked == ["refresh"]
+    assert scripted.value("exchanges_total", issuer="demo", outcome="invalid_client") == 1
     pause = scripted.exchange(8, FAILED)
     assert isinstance(pause, float)
-    assert pause > 1000
+    assert pause > 250
 
 
 def test_a_token_waits_only_for_the_issuer_whose_workers_it_uses(scripted: ScriptedBench) -> None:
     asking = perform(effects.AcquireSendSlot(ISSUER, REF, CLIENT))
-    pause = scripted.interpreter.runner(lambda: None, "").run(asking)
+    pause = scripted.interpreter.runner("").run(asking)
     assert 0 < pause < 0.01
     asking = perform(effects.AcquireSendSlot(ISSUER, REF, CLIENT))
-    assert scripted.interpreter.runner(lambda: None, "demo").run(asking) == 0
+    assert scripted.interpreter.runner("demo").run(asking) == 0
 
 
-@pytest.mark.parametrize(
-    ("active", "answer"), [(True, "active"), (False, "inactive"), (None, "none")]
-)
-def test_an_introspection_is_passed_on(
-    scripted: ScriptedBench, answer: str, *, active: bool | None
-) -> None:
-    scripted.endpoints.active = active
+@pytest.mark.parametrize("answer", Introspection)
+def test_an_introspection_is_passed_on(scripted: ScriptedBench, answer: Introspection) -> None:
+    scripted.endpoints.answer = answer
     question = effects.Introspect(ISSUER, CLIENT, Sensitive("rt"), 10.0)
-    assert scripted.run(perform(question)) is active
-    assert scripted.value("introspections_total", issuer="demo", answer=answer) == 1
+    assert scripted.run(perform(question)) is answer
+    assert scripted.value("introspections_total", issuer="demo", answer=answer.value) == 1
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_probe_is_passed_on(scripted: ScriptedBench, *, alive: bool) -> None:
+    scripted.endpoints.alive = alive
+    assert scripted.run(perform(effects.Probe(ISSUER))) is alive
 
 
 def test_tokens_of_one_login_are_found(scripted: ScriptedBench) -> None:
@@ -379,12 +452,6 @@ def test_tokens_of_one_login_are_found(scripted: ScriptedBench) -> None:
         ref = SourceRef("ns", str(number))
         asking = effects.FindDuplicates(ref, float(number), frozenset({"live"}))
         assert scripted.run(perform(asking)) == others
-
-
-def test_yielding_the_worker_is_passed_on(scripted: ScriptedBench) -> None:
-    aside: list[bool] = []
-    scripted.interpreter.runner(lambda: aside.append(True)).run(perform(effects.YieldWorker()))
-    assert aside == [True]
 
 
 def test_the_time_until_an_outcome_is_stored_is_measured(scripted: ScriptedBench) -> None:
@@ -409,7 +476,6 @@ def test_the_time_until_an_outcome_is_stored_is_measured(scripted: ScriptedBench
     scripted.run(steps())
     assert scripted.value("commit_seconds_count") == 1
     assert scripted.value("commit_seconds_sum") == pytest.approx(3.0)
-    assert scripted.value("commit_retries_total") == 1
     assert scripted.value("races_total", outcome="lost") == 0
 
 

@@ -121,6 +121,21 @@ def test_a_standby_waits_and_starts_within_a_retry_period(bench: ElectorBench) -
     assert bench.elector.ready() == []
 
 
+def test_a_standby_has_its_own_work_while_another_leads_and_the_backend_answers(
+    bench: ElectorBench,
+) -> None:
+    began: list[float] = []
+    bench.lock.free = False
+    down = StoreUnavailable("the test says so")
+    bench.clock.plan(10.0, lambda: setattr(bench.lock, "error", down))
+    bench.clock.plan(20.0, lambda: setattr(bench.lock, "error", None))
+    bench.clock.plan(30.0, lambda: setattr(bench.lock, "free", True))
+    bench.clock.plan(40.0, bench.stop.set)
+    bench.elector.run(bench.stop, bench.work, lambda: began.append(bench.clock.at - 1000.0))
+    halves = [number / 2 for number in range(60)]
+    assert began == [at for at in halves if not 10.0 <= at < 20.0]
+
+
 def test_a_standby_stops_without_having_worked(bench: ElectorBench) -> None:
     bench.lock.free = False
     bench.clock.plan(30.0, bench.stop.set)

@@ -61,7 +61,7 @@ def test_what_nobody_asks_for_is_forgotten() -> None:
         bench.limiter.acquire(issuer(f"issuer-{number}"), ref(0), ANN)
     for number in range(2000):
         bench.limiter.release(issuer(f"issuer-{number}"), ANN)
-    bench.now += 4000.0
+    bench.now += 8000.0
     bench.limiter.acquire(issuer("fresh"), ref(0), ANN)
     bench.wait(0)
     limits = bench.limiter._limits

@@ -1,43 +1,176 @@
+import contextlib
+import json
+import socket
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from csidriver.adapters.clock import SystemClock
 from csidriver.config import LeaseTimings
+from csidriver.core.names import DRIVER_NAMESPACE, SourceRef
+from csidriver.core.refresh.schedule import RequestTimeouts
+from csidriver.core.status import Status
+from csidriver.refresher.controller import Controller
+from csidriver.refresher.effect_interpreter import Interpreter
 from csidriver.refresher.leader_election import LeaderElector
 from csidriver.refresher.refresher import Refresher
 from csidriver.refresher.spool_lock import SpoolLock
-from tests.refresher.bench import TIMEOUT, Bench, until
+from tests.issuer.faults import Delay, ReplacedBody
+from tests.refresher.bench import NAMESPACE, TIMEOUT, Bench, commits, until
+
+TERM = LeaseTimings(2.0, 0.5)
+# Seconds: the time of a token request; that of a slow server; less than a silent one is given.
+BRIEF, SLOW, SOON = 1.0, 2.5, 6.0
 
 
-class FreeLock:
-    """A leader lock that nobody else wants."""
+class FakeLock:
+    """A leader lock that is free as long as the test says so."""
+
+    def __init__(self, *, free: bool) -> None:
+        self.free = free
 
     def acquire(self) -> bool:
-        return True
+        return self.free
 
     def release(self) -> None:
         pass
 
 
-def test_a_leader_waits_for_its_spool_and_gives_it_back(tmp_path: Path) -> None:
+class Replica:
+    """A refresher with a spool of its own, over the store of a bench."""
+
+    def __init__(self, bench: Bench, name: str, *, leads: bool = True) -> None:
+        self.spool = bench.spool.with_name(name)
+        self.lock = FakeLock(free=leads)
+        self.spool_lock = SpoolLock(self.spool)
+        self.spool_lock.folder_id()
+        self.stop = threading.Event()
+        elector = self.elector = LeaderElector(self.lock, TERM, SystemClock())
+        ports, context = bench.ports(elector.is_leader, self.spool), bench.context(name)
+
+        def new_controller() -> Controller:
+            interpreter = Interpreter(ports)
+            return Controller(bench.backend, interpreter, context, bench.clock, ports.metrics)
+
+        self.refresher = Refresher(elector, self.spool_lock, ports, context, new_controller)
+        self.thread = threading.Thread(target=self.refresher.run, args=(self.stop,))
+        self.thread.start()
+
+    def replies(self) -> int:
+        """Return the number of replies in the spool."""
+        entries = [json.loads(path.read_text("utf-8")) for path in self.spool.glob("*.json")]
+        return sum(entry["reply"] is not None for entry in entries)
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(TIMEOUT)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
     with Bench(tmp_path) as bench:
-        other, spool_lock = SpoolLock(bench.spool), SpoolLock(bench.spool)
-        assert other.folder_id() == spool_lock.folder_id()
-        assert other.acquire()
-        elector = LeaderElector(FreeLock(), LeaseTimings(), SystemClock())
-        refresher = Refresher(elector, spool_lock, lambda: bench.new_controller(elector.is_leader))
-        stop = threading.Event()
-        thread = threading.Thread(target=refresher.run, args=(stop,))
-        thread.start()
-        try:
-            assert until(refresher.ready) == ["another refresher works with this --spool-dir"]
-            other.release()
-            bench.apply("hello", bench.issuer.seed("my-app"))
-            until(lambda: bench.refreshed("hello"))
-            assert refresher.ready() == []
-            assert refresher.alive() == []
-        finally:
-            stop.set()
-            thread.join(TIMEOUT)
-        assert not thread.is_alive()
-        assert other.acquire(), "the spool is free again"
+        yield bench
+
+
+@pytest.fixture
+def replica(bench: Bench) -> Iterator[Callable[..., Replica]]:
+    with contextlib.ExitStack() as replicas:
+
+        def start(name: str, *, leads: bool = True) -> Replica:
+            started = Replica(bench, name, leads=leads)
+            replicas.callback(started.end)
+            return started
+
+        yield start
+
+
+def test_a_leader_waits_for_its_spool_and_gives_it_back(
+    bench: Bench, replica: Callable[..., Replica]
+) -> None:
+    other = SpoolLock(bench.spool.with_name("pod"))
+    other.folder_id()
+    assert other.acquire()
+    pod = replica("pod")
+    assert until(pod.refresher.ready) == ["another refresher works with this --spool-dir"]
+    other.release()
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("hello"))
+    assert pod.refresher.ready() == []
+    assert pod.refresher.alive() == []
+    pod.end()
+    assert other.acquire(), "the spool is free again"
+
+
+def test_a_standby_stores_what_it_received_as_the_leader(
+    bench: Bench, replica: Callable[..., Replica]
+) -> None:
+    """The leader's wait for the intent of the other would last for longer than this test."""
+    first, second = replica("first"), replica("second", leads=False)
+    bench.backend.broken = commits
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(first.replies)
+    first.lock.free, second.lock.free = False, True
+    until(lambda: second.elector.is_leader() and not first.elector.is_leader())
+    assert not bench.refreshed("hello")
+    bench.backend.broken = lambda _base, _patch: False
+    until(lambda: bench.refreshed("hello"))
+    assert bench.outcomes() == ["rotated"]
+    until(lambda: not list(first.spool.glob("*.json")), "the standby clears its spool")
+
+
+@pytest.mark.parametrize("end", ["stop", "lost leadership"])
+def test_a_late_reply_is_stored_by_a_process_that_works_no_more(
+    bench: Bench, replica: Callable[..., Replica], end: str
+) -> None:
+    bench.timeouts = RequestTimeouts(BRIEF)
+    bench.issuer.add_faults(Delay(SLOW))
+    pod = replica("pod")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/token"
+        bench.configure(bench.entry(), {"name": "silent", "tokenEndpoint": url, "internal": True})
+        bench.apply("hello", bench.issuer.seed("my-app"))
+        bench.apply("other", bench.issuer.seed("my-app"), issuer="silent")
+        until(lambda: bench.status("hello") == bench.status("other") == "Uncertain")
+        if end == "stop":
+            pod.stop.set()
+        else:
+            pod.lock.free = False
+        until(lambda: bench.grant("hello").status is Status.READY, timeout=SOON)
+        assert pod.thread.is_alive(), "it listens for the other reply"
+    [presented] = bench.issuer.presentations()
+    assert bench.grant("hello").live_hash == presented.successor_hash
+
+
+def test_a_standby_reads_nothing_of_requests_whose_outcome_is_stored(
+    bench: Bench, replica: Callable[..., Replica]
+) -> None:
+    bench.issuer.add_faults(ReplacedBody(b"<html>"))
+    pod = replica("pod")
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.status("hello") == "Uncertain")
+    assert list(pod.spool.glob("*.json"))
+    pod.lock.free = False
+    until(lambda: not list(pod.spool.glob("*.json")))
+
+
+def test_a_grant_that_cannot_be_read_keeps_no_other_reply_from_being_stored(
+    bench: Bench, replica: Callable[..., Replica]
+) -> None:
+    """Nor does an entry of a grant that is gone."""
+    pod = replica("pod")
+    bench.backend.broken = commits
+    names = ("gone", "damaged", "hello")
+    for name in names:
+        bench.apply(name, bench.issuer.seed("my-app"))
+    until(lambda: pod.replies() == len(names))
+    pod.lock.free = False
+    until(lambda: not pod.elector.is_leader())
+    namespace = bench.root / DRIVER_NAMESPACE
+    gone, damaged = (namespace / f"secret.{SourceRef(NAMESPACE, n).grant}.yaml" for n in names[:2])
+    gone.unlink()
+    damaged.write_text(damaged.read_text("utf-8").replace("state: ", "state: AAAA"))
+    bench.backend.broken = lambda _base, _patch: False
+    until(lambda: bench.grant("hello").status is Status.READY)

@@ -1,6 +1,8 @@
+import contextlib
 import json
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,7 +74,7 @@ def test_a_symlink_is_not_followed(folder: Path, tmp_path: Path) -> None:
     target.write_text("precious", encoding="ascii")
     path(folder).with_suffix(".draft").symlink_to(target)
     with pytest.raises(SpoolFailed):
-        Spool(folder).write(REF, SpoolEntry("nonce", 1.0, REPLY))
+        Spool(folder).write(REF, SpoolEntry("nonce", 1.0, None))
     assert target.read_text(encoding="ascii") == "precious"
 
 
@@ -105,11 +107,47 @@ def test_a_folder_that_cannot_be_used_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="ascii")
     spool = Spool(tmp_path / "file")
     with pytest.raises(SpoolFailed):
-        spool.write(REF, SpoolEntry("nonce", 1.0, REPLY))
+        spool.write(REF, SpoolEntry("nonce", 1.0, None))
     with pytest.raises(SpoolFailed):
         spool.read(REF)
     with pytest.raises(SpoolFailed):
         spool.clear(REF)
+
+
+SENT = SpoolEntry("nonce", 1.0, None, "hash")
+REPLIED = SpoolEntry("nonce", 1.0, REPLY, "hash")
+
+
+@contextlib.contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """Nothing can be written; the entries can be read."""
+    draft = path(folder).with_suffix(".draft")
+    draft.mkdir()
+    yield
+    draft.rmdir()
+
+
+def test_a_reply_that_cannot_be_written_stays_in_memory_until_it_can(folder: Path) -> None:
+    spool = Spool(folder)
+    spool.write(REF, SENT)
+    with full_disk(folder):
+        spool.write(REF, REPLIED)
+        assert spool.read(REF) == REPLIED
+        assert spool.ids() == {REF.id}
+        assert Spool(folder).read(REF) == SENT
+    assert spool.read(REF) == REPLIED
+    assert Spool(folder).read(REF) == REPLIED
+
+
+def test_the_ids_are_those_of_the_entries(folder: Path) -> None:
+    spool, other = Spool(folder), SourceRef("ns", "other")
+    assert spool.ids() == set()
+    spool.write(REF, SENT)
+    path(folder, other).with_suffix(".draft").touch()
+    spool.write(other, REPLIED)
+    assert spool.ids() == {REF.id, other.id}
+    spool.clear(other)
+    assert spool.ids() == {REF.id}
 
 
 def test_an_entry_is_on_disk_with_its_name_on_return(

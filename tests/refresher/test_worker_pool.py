@@ -10,17 +10,13 @@ PATIENCE = 10.0
 class Job:
     """Work that lasts until it is told to end."""
 
-    def __init__(self, most: int, aside: int = 10) -> None:
+    def __init__(self, most: int) -> None:
         self.begun = threading.Semaphore(0)
         self.end = threading.Event()
-        self.step = threading.Semaphore(0)
-        self.stepped: list[bool] = []
-        self.pool = WorkerPool(self.work, most, aside)
+        self.pool = WorkerPool(self.work, most)
 
     def work(self) -> None:
         self.begun.release()
-        if self.step.acquire(timeout=0.01):
-            self.stepped.append(self.pool.yield_worker())
         self.end.wait(PATIENCE)
 
 
@@ -31,19 +27,6 @@ def test_no_more_workers_start_than_wanted() -> None:
     for _ in range(3):
         assert job.begun.acquire(timeout=PATIENCE)
     assert not job.begun.acquire(timeout=0.05)
-    job.end.set()
-    assert job.pool.join(PATIENCE)
-
-
-def test_who_steps_aside_is_replaced_until_too_many_have() -> None:
-    job = Job(most=1, aside=2)
-    for _ in range(5):
-        job.step.release()
-    job.pool.start_worker()
-    for _ in range(3):
-        assert job.begun.acquire(timeout=PATIENCE)
-    assert not job.begun.acquire(timeout=0.05)
-    assert sorted(job.stepped) == [False, True, True]
     job.end.set()
     assert job.pool.join(PATIENCE)
 
@@ -66,7 +49,7 @@ def test_a_thread_that_fails_is_told_and_one_that_ends_is_not(
         raise MemoryError
 
     for work, lost in ((fail, ["thread refresh-1 has ended"]), (lambda: None, [])):
-        pool = WorkerPool(work, 1, 1)
+        pool = WorkerPool(work, 1)
         pool.start_worker()
         assert pool.join(PATIENCE)
         assert pool.crashed() == lost

@@ -173,22 +173,6 @@ def test_dead_lanes_never_hold_the_last_half_of_the_free_workers() -> None:
     assert taken(queue, 1) == ["other"], "there is always one left for another one"
 
 
-def test_whoever_steps_aside_makes_room_and_keeps_the_key() -> None:
-    queue: WorkQueue[str] = WorkQueue(Hands(), 2)
-    queue.add_at("a0", 1.0, "a")
-    queue.add_at("a1", 1.0, "a")
-    assert taken(queue, 2) == ["a0"]
-    queue.yield_worker("a0")
-    queue.add_at("a0", 1.0, "a")
-    assert taken(queue, 2) == ["a1"]
-    queue.done("a1")
-    assert taken(queue, 1) == []
-    queue.done("a0")
-    assert taken(queue, 1) == ["a0"]
-    queue.add_at("a1", 1.0, "a")
-    assert taken(queue, 1) == [], "room was made once"
-
-
 def test_a_key_that_changes_its_lane_is_handed_out_once() -> None:
     hands = Hands()
     queue: WorkQueue[str] = WorkQueue(hands)
@@ -259,15 +243,12 @@ def test_replaced_entries_do_not_pile_up() -> None:
             st.tuples(st.just("put"), st.integers(0, 6), st.integers(0, 5), st.sampled_from("ab")),
             st.tuples(st.just("take")),
             st.tuples(st.just("done"), st.integers(0, 10)),
-            st.tuples(st.just("aside"), st.integers(0, 10)),
             st.tuples(st.just("later"), st.integers(1, 3)),
         ),
         max_size=60,
     )
 )
-def test_no_key_is_lost_handed_out_twice_or_early(  # noqa: C901 - four kinds of steps
-    steps: list[tuple[Any, ...]],
-) -> None:
+def test_no_key_is_lost_handed_out_twice_or_early(steps: list[tuple[Any, ...]]) -> None:
     hands = Hands()
     hands.at = 0.0
     queue: WorkQueue[int] = WorkQueue(hands, 4)
@@ -286,12 +267,7 @@ def test_no_key_is_lost_handed_out_twice_or_early(  # noqa: C901 - four kinds of
         elif kind == "later":
             hands.at += rest[0]
         elif held:
-            key = held[rest[0] % len(held)]
-            if kind == "done":
-                held.remove(key)
-                queue.done(key)
-            elif key not in queue._yielded:
-                queue.yield_worker(key)
+            queue.done(held.pop(rest[0] % len(held)))
     hands.at += 100.0
     for key in held:
         queue.done(key)

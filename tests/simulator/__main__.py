@@ -3,8 +3,10 @@
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
+from tests.simulator.event_loop import START
 from tests.simulator.simulation import RunResult, simulate
 
 # The end of a trace is enough for a reader.
@@ -23,11 +25,10 @@ def run_quietly(seed: int) -> RunResult:
     return RunResult(result.parameters, result.refreshes, result.violations, trace)
 
 
-def print_trace(result: RunResult) -> None:
+def print_trace(trace: Sequence[tuple[float, str, str]]) -> None:
     """Print the end of the trace of a failed run."""
-    print_line(f"seed {result.parameters.seed}: {result.parameters}")
-    for at, actor, text in result.trace[-TRACE_LINES:]:
-        print_line(f"  {at - 1_800_000_000:10.3f} {actor:>9} {text}")
+    for at, actor, text in trace[-TRACE_LINES:]:
+        print_line(f"  {at - START:10.3f} {actor:>9} {text}")
 
 
 def main(seeds: int, first: int = 0) -> int:
@@ -46,7 +47,9 @@ def main(seeds: int, first: int = 0) -> int:
         parameters, text = result.parameters, "; ".join(result.violations)
         print_line(f"seed {parameters.seed} ({parameters.scenario}): {text}")
     if failing:
-        print_trace(min(failing, key=lambda result: len(result.trace)))
+        shortest = min(failing, key=lambda result: len(result.trace))
+        print_line(f"seed {shortest.parameters.seed}: {shortest.parameters}")
+        print_trace(shortest.trace)
     refreshes = sent + sum(result.refreshes for result in results)
     broken = len(violations) + sum(len(result.violations) for result in failing)
     print_line(f"seeds {first} to {first + seeds - 1}, {time.monotonic() - began:.0f} s")

@@ -12,6 +12,7 @@ from csidriver.core import annotations, names
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
+from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh import effects, grant_secret
 from csidriver.core.refresh.schedule import lead_time, min_interval
@@ -135,13 +136,13 @@ class Invariants:
 
     def _check_repetition(self, history: TokenHistory, token: str) -> None:
         unknown_outcomes = history.unknown_outcomes[token]
-        most_allowed = 3 if self.parameters.policy == "window" else 2
+        most_allowed = 4 if self.parameters.policy == "window" else 2
         if unknown_outcomes >= most_allowed and token not in history.introspected_active:
             self.loop.report_violation(
                 f"1: {token} is presented after {unknown_outcomes} unknown outcomes"
             )
-        strict = self.parameters.policy != "window" and not self.parameters.introspects
-        if strict and unknown_outcomes == 1 and history.expires:
+        is_last = unknown_outcomes == most_allowed - 1 and not self.parameters.introspects
+        if is_last and history.expires:
             last_moment = history.expires - lead_time(history.expires - history.issued) / 4
             if self.loop.now < last_moment - 0.5 - max(map(abs, self.parameters.offsets)):
                 self.loop.report_violation(f"1: {token} is repeated before the last moment")
@@ -193,17 +194,24 @@ class Invariants:
             fresh = outcome.reply.refresh_token
             self.issued.add(token if fresh is None else fresh.reveal())
 
-    def on_introspection(self, token: str, *, active: bool | None) -> None:
+    def on_introspection(self, token: str, answer: Introspection) -> None:
         """Note the answer to an introspection."""
         for history in self.histories.values():
-            if active:
+            if answer is Introspection.ACTIVE:
                 history.introspected_active.add(token)
 
     def on_reconciled(self, replica: "Replica", ref: SourceRef) -> None:
         """Check that a finished reconciliation has stored the reply it got."""
         history = self.histories[ref]
-        unstored = history.unstored_replies.pop((replica.holder, replica.container), None)
-        if unstored is not None and history.live == unstored[0]:
+        process = replica.holder, replica.container
+        unstored = history.unstored_replies.get(process)
+        if unstored is None:
+            return
+        entry = replica.late.get(ref) or replica.kept.get(ref) or replica.spool.get(ref)
+        if entry is not None and entry.reply is not None:
+            return  # the next reconciliation stores it
+        del history.unstored_replies[process]
+        if history.live == unstored[0]:
             self.loop.report_violation(f"3: the reply {unstored[1]} is lost")
 
     def on_death(self, replica: "Replica", *, pod: bool) -> None:

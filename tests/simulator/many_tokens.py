@@ -69,7 +69,7 @@ def check_spread(size: int = 2_000) -> list[str]:
 def _due(grant: Grant, reply: Success, sent_at: float, issuer: Issuer) -> float:
     """Return when production refreshes a token again whose reply it has just stored."""
     known = TokenState(_SOURCE.ref, grant_secret=Secret("oauth2-csi", "grant"), grant=grant)
-    recorded = token_request.store_outcome(known, grant, reply, sent_at, issuer)
+    recorded = token_request._store_outcome(known, grant, reply, sent_at, issuer)
     after = effects.drive(recorded, lambda effect: getattr(effect, "base")).grant  # noqa: B009
     assert after is not None
     assert after.next_refresh is not None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.token_response import Failure, TokenResponse
 from csidriver.core.refresh import effects
 from csidriver.errors import StoreUnavailable
@@ -12,6 +13,7 @@ from tests.simulator.cluster import Cluster
 from tests.simulator.event_loop import START, EventLoop
 from tests.simulator.invariants import Invariants
 from tests.simulator.parameters import RunParameters
+from tests.simulator.readiness import ReadinessCheck
 from tests.simulator.server import Server, token_response
 
 Window = tuple[float, float]
@@ -27,6 +29,7 @@ class Network:
     cluster: Cluster
     server: Server
     invariants: Invariants
+    readiness: ReadinessCheck
     store_outages: list[Window] = field(default_factory=list)
     server_outages: list[Window] = field(default_factory=list)
 
@@ -106,9 +109,15 @@ class Network:
             return token_response(404, {}, now)
         return token_response(400, {"error": "temporarily_unavailable"}, now)
 
-    def reachable(self) -> bool:
-        """Return the result of a probe."""
-        return not self._within(self.server_outages)
+    def introspect(self, token: str) -> tuple[Introspection, float]:
+        """Answer an introspection; the second result is the seconds it takes."""
+        if self._within(self.server_outages):
+            return Introspection.SILENT, 0.1
+        return self.server.introspect(token), 0.1
+
+    def probe(self) -> tuple[bool, float]:
+        """Return the result of a probe, and the seconds it takes."""
+        return not self._within(self.server_outages), 0.1
 
     def _within(self, windows: list[Window]) -> bool:
         return any(start <= self.loop.now < end for start, end in windows)

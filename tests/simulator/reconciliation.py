@@ -1,33 +1,42 @@
 """A reconciliation under way: each effect is performed in virtual time, or not at all."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from csidriver.adapters.oauth.token_endpoint import PROBE_TIMEOUT
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
-from csidriver.core.oauth.token_response import Failure, TokenResponse
+from csidriver.core.oauth.introspection import Introspection
+from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh import effects, reconcile
 from csidriver.core.refresh.effects import Effect
-from csidriver.core.refresh.state import TokenState
+from csidriver.core.refresh.state import Effects, TokenState
 from csidriver.errors import DriverError, SpoolFailed
+from csidriver.refresher.issuer_limits import SlotDecision
 
 if TYPE_CHECKING:
     from tests.simulator.replica import Replica
 
 _STORE = (effects.GetSecret, effects.CreateSecret, effects.PatchSecret, effects.DeleteSecret)
+_SERVER = (effects.AcquireSendSlot, effects.RequestToken, effects.Introspect, effects.Probe)
+_TAKE_TIME = (*_STORE, *_SERVER)
 
 
 class Reconciliation:
-    """A reconciliation of one token by one replica."""
+    """A reconciliation of one token by one replica; without `before`, only of its spool entry."""
 
-    def __init__(self, replica: "Replica", ref: SourceRef, before: TokenState) -> None:
+    def __init__(self, replica: "Replica", ref: SourceRef, before: TokenState | None) -> None:
         self.replica, self.ref, self.before = replica, ref, before
         self.network = replica.network
-        self.steps = reconcile.reconcile(before, replica.context)
+        self.steps: Effects[TokenState | None] = (
+            reconcile.recover_spooled(ref.grant, replica.context)
+            if before is None
+            else reconcile.reconcile(before, replica.context)
+        )
         self.slot: effects.AcquireSendSlot | None = None
         self.client_refused = False
-        self.yielded = False
+        self.has_tokens = False
 
     def resume(self, result: Any = None, error: DriverError | None = None) -> None:
         """Resume the generator and perform the effects that it yields."""
@@ -43,7 +52,7 @@ class Reconciliation:
                 return
             if self._inject_fault():
                 return
-            if self.replica.loop.now < self.replica.frozen_until or _takes_time(effect):
+            if self.replica.is_frozen or isinstance(effect, _TAKE_TIME):
                 self._schedule(effect)
                 return
             try:
@@ -52,6 +61,9 @@ class Reconciliation:
                 result, error = None, failure
 
     def _schedule(self, effect: Effect[Any]) -> None:
+        if isinstance(effect, effects.AcquireSendSlot) and not self.replica.is_frozen:
+            self._acquire_send_slot(effect)
+            return
         delay = self.network.rng.uniform(0.002, 0.02)
         self.replica.call_later(delay, lambda: self._perform(effect))
 
@@ -80,18 +92,17 @@ class Reconciliation:
                 found = self.network.call_store(lambda: self._call_cluster(effect), writes=writes)
             except DriverError as failure:
                 error = failure
-                self.replica.call_later(self._round_trip(), lambda: self.resume(error=error))
+                self.replica.call_later(self._round_trip(), lambda: self._store_failed(error))
             else:
                 self.replica.call_later(self._round_trip(), lambda: self.resume(found))
         elif isinstance(effect, effects.RequestToken):
             self._send(effect)
         elif isinstance(effect, effects.Introspect):
-            token = effect.refresh_token.reveal()
-            active = self.network.server.introspect(token) if self.network.reachable() else None
-            self.network.invariants.on_introspection(token, active=active)
-            self.replica.call_later(0.1, lambda: self.resume(active))
-        elif isinstance(effect, effects.Wait):
-            self.replica.call_later(effect.seconds, self.resume)
+            self._introspect(effect)
+        elif isinstance(effect, effects.Probe):
+            self._probe(self.resume)
+        elif isinstance(effect, effects.AcquireSendSlot):
+            self._acquire_send_slot(effect)
         else:
             try:
                 result = self._perform_at_once(effect)
@@ -99,6 +110,10 @@ class Reconciliation:
                 self.resume(error=failure)
             else:
                 self.resume(result)
+
+    def _store_failed(self, error: DriverError) -> None:
+        self.network.readiness.on_store_failure(self.replica, self.ref)
+        self.resume(error=error)
 
     def _round_trip(self) -> float:
         return self.network.rng.uniform(0.002, 0.02)
@@ -124,9 +139,28 @@ class Reconciliation:
         self.network.invariants.on_send(self.replica, self.ref, effect)
         container = self.replica.container
 
+        sent_at, is_late = self.replica.now(), False
+
+        def give_up() -> None:
+            nonlocal is_late
+            is_late = True
+            awaited = effect.late_timeout - effect.timeout
+            self._replied(effect, Failure(FailureReason.NO_ANSWER, awaited))
+
+        timer = self.replica.call_later(effect.timeout, give_up)
+
+        def receive(outcome: TokenResponse) -> None:
+            timer.cancel()
+            if not is_late:
+                self._replied(effect, outcome)
+            elif (
+                isinstance(outcome, Success) and self.replica.now() < sent_at + effect.late_timeout
+            ):
+                self.replica.keep_late_reply(effect, outcome.reply, sent_at)
+
         def reply(outcome: TokenResponse, after: float) -> None:
             if container == self.replica.container:
-                self.replica.call_later(after, lambda: self._replied(effect, outcome))
+                self.replica.call_later(after, lambda: receive(outcome))
 
         self.network.send(effect, reply)
 
@@ -135,51 +169,73 @@ class Reconciliation:
         if self.slot is not None:
             slot, self.slot = self.slot, None
             self.replica.limiter.record_outcome(slot.issuer, slot.ref, slot.client, outcome)
+        self.has_tokens = isinstance(outcome, Success)
         self.resume(outcome)
 
     def _perform_at_once(self, effect: Effect[Any]) -> Any:
-        replica, spool = self.replica, self.replica.spool
-        handlers: dict[type[Any], Callable[[Any], Any]] = {
-            effects.Now: lambda _: replica.now(),
-            effects.Monotonic: lambda _: replica.monotonic(),
-            effects.Nonce: lambda _: f"{replica.holder}-{next(replica.nonces)}",
-            effects.SpoolRead: lambda e: spool.get(e.ref),
-            effects.SpoolWrite: self._spool,
-            effects.SpoolClear: self._spool,
-            effects.AcquireSendSlot: self._acquire_send_slot,
-            effects.ReleaseSendSlot: self._release_send_slot,
-            effects.FindDuplicates: lambda e: replica.duplicates.find_and_update(
-                e.ref, e.adopted_at, e.token_hashes
-            ),
-        }
-        if isinstance(effect, effects.YieldWorker) and not self.yielded:
-            self.yielded = True
-            replica.queue.yield_worker(self.ref)
-        handle = handlers.get(type(effect))
-        return None if handle is None else handle(effect)
+        handle = _AT_ONCE.get(type(effect))
+        return None if handle is None else handle(self, effect)
 
-    def _spool(self, effect: effects.SpoolWrite | effects.SpoolClear) -> None:
-        if self.network.fault_strikes(self.network.parameters.spool_fails):
-            raise SpoolFailed("no space left")
-        if isinstance(effect, effects.SpoolWrite):
+    def _find_duplicates(self, effect: effects.FindDuplicates) -> tuple[effects.Duplicate, ...]:
+        duplicates = self.replica.duplicates
+        return duplicates.find_and_update(effect.ref, effect.adopted_at, effect.token_hashes)
+
+    def _read_spool(self, effect: effects.SpoolRead) -> effects.SpoolEntry | None:
+        return self.replica.kept.get(effect.ref) or self.replica.spool.get(effect.ref)
+
+    def _write_spool(self, effect: effects.SpoolWrite) -> None:
+        self.replica.kept.pop(effect.ref, None)
+        if not self._spool_fails():
             self.replica.spool[effect.ref] = effect.entry
+        elif effect.entry.reply is None:
+            raise SpoolFailed("no space left")
         else:
-            self.replica.spool.pop(effect.ref, None)
+            self.replica.kept[effect.ref] = effect.entry
 
-    def _acquire_send_slot(self, effect: effects.AcquireSendSlot) -> float:
+    def _clear_spool(self, effect: effects.SpoolClear) -> None:
+        self.replica.kept.pop(effect.ref, None)
+        if self._spool_fails():
+            raise SpoolFailed("no space left")
+        self.replica.spool.pop(effect.ref, None)
+
+    def _spool_fails(self) -> bool:
+        return self.network.fault_strikes(self.network.parameters.spool_fails)
+
+    def _introspect(self, effect: effects.Introspect) -> None:
+        token = effect.refresh_token.reveal()
+        answer, seconds = self.network.introspect(token)
+        if seconds > effect.timeout:
+            answer, seconds = Introspection.SILENT, effect.timeout
+        self.network.invariants.on_introspection(token, answer)
+        self.replica.call_later(seconds, lambda: self.resume(answer))
+
+    def _probe(self, resume: Callable[[bool], None]) -> None:
+        alive, seconds = self.network.probe()
+        if seconds > PROBE_TIMEOUT:
+            alive, seconds = False, PROBE_TIMEOUT
+        self.replica.call_later(seconds, lambda: resume(alive))
+
+    def _acquire_send_slot(self, effect: effects.AcquireSendSlot) -> None:
         if not self.replica.may_send():
-            return math.inf
+            self.resume(math.inf)
+            return
         limiter = self.replica.limiter
+
+        def probed(alive: bool) -> None:  # noqa: FBT001 - as the effect's result
+            limiter.record_probe(effect.issuer, alive=alive)
+            self._use_slot(effect, limiter.acquire(effect.issuer, effect.ref, effect.client))
+
         decision = limiter.acquire(effect.issuer, effect.ref, effect.client)
         if decision.probe:
-            limiter.record_probe(effect.issuer, alive=self.network.reachable())
-            decision = limiter.acquire(effect.issuer, effect.ref, effect.client)
+            self._probe(probed)
+        else:
+            self._use_slot(effect, decision)
+
+    def _use_slot(self, effect: effects.AcquireSendSlot, decision: SlotDecision) -> None:
         self.client_refused = decision.client_refused
-        if decision.probe:
-            return 1.0
-        if not decision.wait and not decision.client_refused:
+        if not (decision.wait or decision.probe or decision.client_refused):
             self.slot = effect
-        return decision.wait
+        self.resume(1.0 if decision.probe else decision.wait)
 
     def _release_send_slot(self, _: effects.ReleaseSendSlot) -> None:
         self.client_refused = False
@@ -188,5 +244,14 @@ class Reconciliation:
             self.slot = None
 
 
-def _takes_time(effect: Effect[Any]) -> bool:
-    return isinstance(effect, (*_STORE, effects.RequestToken, effects.Introspect, effects.Wait))
+_AT_ONCE: Mapping[type[Any], Callable[[Reconciliation, Any], Any]] = {
+    effects.Now: lambda r, _: r.replica.now(),
+    effects.Monotonic: lambda r, _: r.replica.monotonic(),
+    effects.Nonce: lambda r, _: f"{r.replica.holder}-{next(r.replica.nonces)}",
+    effects.TakeLateReply: lambda r, e: r.replica.late.pop(e.ref, None),
+    effects.SpoolRead: Reconciliation._read_spool,
+    effects.SpoolWrite: Reconciliation._write_spool,
+    effects.SpoolClear: Reconciliation._clear_spool,
+    effects.ReleaseSendSlot: Reconciliation._release_send_slot,
+    effects.FindDuplicates: Reconciliation._find_duplicates,
+}

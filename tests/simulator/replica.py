@@ -9,13 +9,15 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from itertools import count
 
-from csidriver.core.backoff import backoff, stable_jitter
 from csidriver.core.kubernetes.change import SecretChange
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuers
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.refresh import effects
 from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.refresh.state import RefreshContext, TokenState
+from csidriver.refresher.controller import MAX_BACKOFF, MAX_COMMIT_BACKOFF, retry_at
 from csidriver.refresher.duplicate_index import DuplicateIndex
 from csidriver.refresher.rate_limiter import RateLimiter
 from csidriver.refresher.resync import Snapshot, initial_states, resync
@@ -27,20 +29,42 @@ from tests.simulator.parameters import RESYNC_SECONDS
 from tests.simulator.reconciliation import Reconciliation
 
 
+class Timer:
+    """A call that may be cancelled."""
+
+    is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
 class Replica:
     """A pod. Its spool survives the container; `container` counts the containers."""
+
+    holder: str
+    nonces: "count[int]"
 
     def __init__(self, network: Network, holder: str, offset: float, lease: StoredLease) -> None:
         self.network, self.loop, self.cluster = network, network.loop, network.cluster
         self.holder, self.offset, self.lease = holder, offset, lease
         self.context = RefreshContext(Issuers({"cern": network.parameters.issuer}), holder)
         self.spool: dict[SourceRef, SpoolEntry] = {}
+        # Replies that the spool could not take, or that came late; they die with the process.
+        self.kept: dict[SourceRef, SpoolEntry] = {}
+        self.late: dict[SourceRef, SpoolEntry] = {}
         self.container, self.pods = 0, 0
-        self.booted_at = self.frozen_until = 0.0
+        self.booted_at = self.frozen_until = self.working_since = 0.0
         self.up = self.working = False
         self.nonces = count()
         self.cluster.change_callbacks.append(self._receive_event)
+        self.network.readiness.replicas.append(self)
         self.reconciliations: dict[SourceRef, Reconciliation] = {}
+        # Tokens with a reply that is not stored, and those with changes that no event reported.
+        self.unstored, self.uninformed = set[SourceRef](), set[SourceRef]()
+
+    @property
+    def is_frozen(self) -> bool:
+        return self.loop.now < self.frozen_until
 
     def now(self) -> float:
         return self.loop.now + self.offset
@@ -67,7 +91,7 @@ class Replica:
         self.network.invariants.on_death(self, pod=pod)
         self.up = self.working = False
         self.container += 1
-        self.reconciliations = {}
+        self.reconciliations, self.kept, self.late = {}, {}, {}
         if pod:
             self.spool = {}
             self.pods += 1
@@ -80,14 +104,14 @@ class Replica:
         """Stop the process for so long, without its knowledge."""
         self.loop.record(self.holder, f"is frozen for {seconds:.1f} s")
         self.network.invariants.on_freeze(self)
-        self.frozen_until = self.loop.now + seconds
+        self.frozen_until = self.loop.now + max(0.0, seconds)
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+    def call_later(self, delay: float, callback: Callable[[], None]) -> "Timer":
         """Call back later, if the process then still lives, and once it is not frozen."""
-        container = self.container
+        container, timer = self.container, Timer()
 
         def attempt() -> None:
-            if container != self.container or not self.up:
+            if container != self.container or not self.up or timer.is_cancelled:
                 return
             if self.loop.now < self.frozen_until:
                 self.loop.call_at(self.frozen_until, attempt)
@@ -95,6 +119,17 @@ class Replica:
                 callback()
 
         self.loop.call_at(self.loop.now + delay, attempt)
+        return timer
+
+    def keep_late_reply(
+        self, effect: effects.RequestToken, reply: TokenDocument, sent_at: float
+    ) -> None:
+        """Keep a reply that came after its time, as `LateReplies` does."""
+        self.loop.record(self.holder, f"{effect.ref.name}: a late reply")
+        token_hash = effect.refresh_token.hash()
+        self.late[effect.ref] = SpoolEntry(effect.nonce, sent_at, reply, token_hash)
+        if self.working:
+            self.requeue(effect.ref, self.now())
 
     def may_send(self) -> bool:
         return self.working and (
@@ -107,11 +142,23 @@ class Replica:
             self._start_work()
         if not leader:
             self.working = False
+            self._recover_spool()
         self.call_later(5.0, self._elect)
+
+    def _recover_spool(self) -> None:
+        """Store the replies in the spool of a process that stands by."""
+        for ref in [
+            ref
+            for ref in {**self.spool, **self.kept, **self.late}
+            if ref not in self.reconciliations
+        ]:
+            self.reconciliations[ref] = Reconciliation(self, ref, None)
+            self.reconciliations[ref].resume()
 
     def _start_work(self) -> None:
         self.loop.record(self.holder, "starts to work")
-        self.working = True
+        self.working, self.working_since = True, self.loop.now
+        self.unstored, self.uninformed = set(), set()
         self.cache, self.failures = StateCache(), dict[SourceRef, int]()
         self.queue: WorkQueue[SourceRef] = WorkQueue(self.now, 32)
         snapshot = Snapshot.read(iter([*self.cluster.changes(), None]))
@@ -121,6 +168,7 @@ class Replica:
             self.duplicates.track(state)
             due = None if state.grant is None else state.grant.next_refresh
             self.queue.add_at(state.ref, min(self.now(), due or self.now()))
+        self.network.readiness.on_informed(self)
         self._start_due()
         self.call_later(RESYNC_SECONDS, self._resync)
 
@@ -130,6 +178,8 @@ class Replica:
                 self._apply_change(change)
             for ref in self.cache.refs():
                 self.requeue(ref, self.now())
+            self.uninformed.clear()
+            self.network.readiness.on_informed(self)
             self.call_later(RESYNC_SECONDS, self._resync)
 
     def watch_changes(self, _: threading.Event) -> Generator[SecretChange | None, None, None]:
@@ -138,6 +188,7 @@ class Replica:
 
     def _receive_event(self, change: SecretChange) -> None:
         if self.network.fault_strikes(self.network.parameters.lost_event):
+            self.uninformed.add(change.ref)
             return
         self.call_later(self.network.rng.uniform(0.01, 0.2), lambda: self._apply_change(change))
 
@@ -158,18 +209,22 @@ class Replica:
             self.reconciliations[ref] = Reconciliation(self, ref, self.cache.checkout(ref))
             self.reconciliations[ref].resume()
 
-    def finished(self, ref: SourceRef, before: TokenState, state: TokenState | None) -> None:
+    def finished(self, ref: SourceRef, before: TokenState | None, state: TokenState | None) -> None:
         """Store the result of a reconciliation; None if it failed."""
-        del self.reconciliations[ref]
+        has_tokens = self.reconciliations.pop(ref).has_tokens
+        if before is None:
+            return
+        if has_tokens:
+            self.unstored.add(ref)
         self.queue.done(ref)
         if state is None:
             failures = self.failures[ref] = self.failures.get(ref, 0) + 1
-            requeue_at: float | None = self.now() + backoff(
-                failures, stable_jitter(ref.id, failures), 30.0
-            )
+            cap = MAX_COMMIT_BACKOFF if ref in self.unstored else MAX_BACKOFF
+            requeue_at: float | None = retry_at(before, failures, cap, self.now())
             self._store(replace(before, source_stale=True, grant_stale=True))
         else:
             self.failures.pop(ref, None)
+            self.unstored.discard(ref)
             requeue_at = self.now() if self._store(state) else state.next_reconcile
         if requeue_at is not None and self.working:
             self.requeue(ref, requeue_at)
@@ -178,4 +233,6 @@ class Replica:
 
     def _store(self, state: TokenState) -> bool:
         self.duplicates.track(state)
-        return self.cache.store(state)
+        changed = self.cache.store(state)
+        self.network.readiness.on_cached(self, state.ref)
+        return changed

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.token_response import TokenResponse, parse_token_response
 from csidriver.core.sensitive import Sensitive
 
@@ -62,14 +63,15 @@ class Server:
             body["refresh_token"] = family[-1]
         return token_response(200, body | {"expires_in": self.lifetime}, now)
 
-    def introspect(self, token: str) -> bool | None:
+    def introspect(self, token: str) -> Introspection:
         """Answer an introspection (RFC 7662), which ignores the reuse window."""
         if not self.introspects:
-            return None
+            return Introspection.REFUSED
         name = token.rpartition("-")[0]
         family = self.families.get(name, [])
         kept = self.policy in ("unlimited", "forking")
-        return name not in self.dead and (token in family if kept else family[-1:] == [token])
+        active = name not in self.dead and (token in family if kept else family[-1:] == [token])
+        return Introspection.ACTIVE if active else Introspection.INACTIVE
 
 
 def token_response(

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
 
 from csidriver.core import names
+from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.refresh import grant_secret
 from csidriver.core.status import Status
 from tests.simulator.cluster import Cluster
@@ -12,9 +14,12 @@ from tests.simulator.invariants import Invariants
 from tests.simulator.lease import StoredLease
 from tests.simulator.network import Network
 from tests.simulator.parameters import RunParameters
+from tests.simulator.readiness import ReadinessCheck
 from tests.simulator.replica import Replica
 from tests.simulator.server import Server
 from tests.simulator.users import Users
+
+N = TypeVar("N", bound=Network)
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class RunResult:
 def simulate(seed: int, scenario: str = "") -> RunResult:
     """Simulate one run, always the same for a seed."""
     parameters = RunParameters.draw(seed, scenario)
-    network = _build_network(parameters)
+    network = build_network(parameters, Network)
+    _plan_outages(network)
     loop, rng = network.loop, network.rng
     users, lease = Users(network), StoredLease()
     for number in range(parameters.secrets):
@@ -54,10 +60,17 @@ def simulate(seed: int, scenario: str = "") -> RunResult:
     )
 
 
-def _build_network(parameters: RunParameters) -> Network:
+def build_network(parameters: RunParameters, kind: type[N]) -> N:
+    """Return a network without faults."""
     loop, rng = EventLoop(), Random(parameters.seed + 1)  # noqa: S311 - repeatable on purpose
     cluster, invariants = Cluster(loop), Invariants(loop, parameters)
-    cluster.on_write = invariants.on_write
+    readiness = ReadinessCheck(loop, cluster)
+
+    def on_write(writer: str, before: Secret | None, after: Secret | None) -> None:
+        invariants.on_write(writer, before, after)
+        readiness.on_write(writer, after)
+
+    cluster.on_write = on_write
     server = Server(
         parameters.policy,
         parameters.life,
@@ -65,7 +78,11 @@ def _build_network(parameters: RunParameters) -> Network:
         parameters.false_refusal,
         parameters.introspects,
     )
-    network = Network(parameters, rng, loop, cluster, server, invariants)
+    return kind(parameters, rng, loop, cluster, server, invariants, readiness)
+
+
+def _plan_outages(network: Network) -> None:
+    parameters, rng = network.parameters, network.rng
     for _ in range(parameters.outages):
         at = START + rng.uniform(30.0, max(31.0, parameters.horizon))
         if parameters.scenario == "calm":  # shorter than lead less three retries
@@ -74,7 +91,6 @@ def _build_network(parameters: RunParameters) -> Network:
             network.server_outages.append((at, at + rng.uniform(1.0, parameters.life)))
         else:
             network.store_outages.append((at, at + rng.uniform(1.0, 150.0)))
-    return network
 
 
 def _kill_leader(replicas: list[Replica]) -> None:

@@ -15,6 +15,7 @@
 | 11 | never takes an intent over; waits for a dead replica's Lease for ever |
 | 12 | has no jitter |
 | 13 | shows a generation ahead |
+| 14 | says Ready for ever |
 """
 
 from collections.abc import Callable, Iterable
@@ -23,7 +24,6 @@ from typing import Any
 
 import pytest
 
-from csidriver.core import backoff
 from csidriver.core.kubernetes.lease import ObservedLease
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_document import TokenDocument
@@ -32,16 +32,17 @@ from csidriver.core.refresh import (
     adopt,
     commit,
     companion_update,
+    introspect,
+    new_tokens,
     outcomes,
     reconcile,
-    recovery,
     schedule,
     token_request,
 )
-from csidriver.core.refresh.commit import Conflict
 from csidriver.core.refresh.grant import Grant, SourceToken
 from csidriver.core.refresh.state import Effects, TokenState
 from csidriver.core.status import Status
+from csidriver.errors import StoreError
 from csidriver.refresher.issuer_limits import IssuerLimits
 from csidriver.refresher.workqueue import WorkQueue
 from tests.simulator import many_tokens, replica
@@ -60,11 +61,12 @@ def _constant_age(seconds: float) -> Callable[..., Effects[float]]:
 
 
 def _repeat_at_once(patch: Patch) -> None:
-    patch.setattr(outcomes, "last_attempt_at", lambda _, soonest: soonest)
+    for module in (outcomes, introspect):
+        patch.setattr(module, "last_attempt_at", lambda _, earliest: earliest)
 
 
 def _drop_new_refresh_token(patch: Patch) -> None:
-    original = outcomes.after_success
+    original = new_tokens.after_success
 
     def succeed(grant: Grant, reply: TokenDocument, *rest: Any) -> Grant:
         return original(grant, reply.drop("refresh_token"), *rest)
@@ -73,11 +75,17 @@ def _drop_new_refresh_token(patch: Patch) -> None:
 
 
 def _ignore_conflicts(patch: Patch) -> None:
-    patch.setattr(commit, "classify_conflict", lambda *_: Conflict.REBASE)
+    patch.setattr(commit, "may_rebase", lambda *_: True)
 
 
 def _give_up_commit(patch: Patch) -> None:
-    patch.setattr(token_request, "commit", lambda known, _, after: commit.store_grant(known, after))
+    def store(state: TokenState, before: Grant, after: Grant) -> Effects[TokenState]:
+        try:
+            return (yield from commit.commit(state, before, after))
+        except StoreError:
+            return state
+
+    patch.setattr(token_request, "commit", store)
 
 
 def _ignore_reseeds(patch: Patch) -> None:
@@ -105,7 +113,7 @@ def _ignore_intents(patch: Patch) -> None:
         yield from ()
         return state
 
-    patch.setattr(reconcile, "recover_intent", recover)
+    patch.setattr(token_request, "recover", recover)
 
 
 def _refresh_late(patch: Patch) -> None:
@@ -117,7 +125,7 @@ def _ignore_rate(patch: Patch) -> None:
 
 
 def _retry_without_delay(patch: Patch) -> None:
-    patch.setattr(schedule, "retry_delay", lambda *_, **__: 0.1)
+    patch.setattr(schedule, "transient_delay", lambda *_: 0.1)
 
 
 def _never_acquire_expired_lease(patch: Patch) -> None:
@@ -128,7 +136,7 @@ def _never_acquire_expired_lease(patch: Patch) -> None:
 
 
 def _never_take_over_intent(patch: Patch) -> None:
-    patch.setattr(recovery, "_intent_age", _constant_age(0.0))
+    patch.setattr(token_request, "_intent_age", _constant_age(0.0))
 
 
 def _increment_companion_generation(patch: Patch) -> None:
@@ -139,6 +147,14 @@ def _increment_companion_generation(patch: Patch) -> None:
         return updated and replace(updated, generation=updated.generation + 1)
 
     patch.setattr(companion_update, "_desired_companion", companion)
+
+
+def _say_ready(patch: Patch) -> None:
+    def with_status_due(state: TokenState, *_: Any) -> Effects[TokenState]:
+        yield from ()
+        return state
+
+    patch.setattr(reconcile, "_with_status_due", with_status_due)
 
 
 MUTATIONS: dict[str, tuple[str, str, Callable[[Patch], None]]] = {
@@ -156,6 +172,7 @@ MUTATIONS: dict[str, tuple[str, str, Callable[[Patch], None]]] = {
     "never takes an intent over": ("11", "crashes", _never_take_over_intent),
     "waits for a dead replica's Lease for ever": ("11", "takeover", _never_acquire_expired_lease),
     "shows a generation ahead": ("13", "calm", _increment_companion_generation),
+    "says Ready for ever": ("14", "answers", _say_ready),
 }
 
 
@@ -187,24 +204,24 @@ def test_a_replica_that_never_resyncs_is_noticed_where_events_are_lost(monkeypat
 
 
 def test_a_dead_server_that_may_take_all_workers_is_noticed(monkeypatch: Patch) -> None:
-    original_start, original_release = WorkQueue._start, WorkQueue._release_worker
+    original_start, original_done = WorkQueue._start, WorkQueue.done
 
     def start(workqueue: WorkQueue[Any], queue: Any) -> Any:
         key = original_start(workqueue, queue)
         queue.running = 0
         return key
 
-    def release_worker(workqueue: WorkQueue[Any], key: Any) -> None:
-        original_release(workqueue, key)
+    def done(workqueue: WorkQueue[Any], key: Any) -> None:
+        original_done(workqueue, key)
         for queue in workqueue._queues.values():
             queue.running = 0
 
     monkeypatch.setattr(WorkQueue, "_start", start)
-    monkeypatch.setattr(WorkQueue, "_release_worker", release_worker)
+    monkeypatch.setattr(WorkQueue, "done", done)
     _, violations = many_tokens.serve_all()
     assert any(text.startswith("10") for text in violations)
 
 
 def test_many_tokens_without_jitter_are_noticed(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(backoff, "stable_jitter", lambda *_: 0.5)
+    monkeypatch.setattr(new_tokens, "stable_jitter", lambda *_: 0.5)
     assert any(text.startswith("12") for text in many_tokens.check_spread())

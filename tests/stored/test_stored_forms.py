@@ -94,6 +94,7 @@ GRANT = Grant(
     refused_scope_fingerprint="the-unscoped",
     duplicate_of="the-twin",
 )
+FAILING_GRANT = replace(GRANT, failing_since=1_800_000_004.75)
 MINIMAL_GRANT = Grant(
     ref=REF,
     source_uid="uid-of-the-source",
@@ -201,11 +202,17 @@ def manifest(written: Secret) -> bytes:
     return (json.dumps(written.to_manifest(), indent=1) + "\n").encode()
 
 
-@pytest.mark.parametrize(("name", "grant"), [("grant", GRANT), ("grant-minimal", MINIMAL_GRANT)])
-def test_a_grant_is_kept_as_ever(name: str, grant: Grant) -> None:
-    read = grant_secret.from_secret(secret(f"{name}.json"))
-    assert read == grant
-    assert manifest(grant_secret.to_secret(read, "oauth2-csi")) == fixture(f"{name}.json")
+@pytest.mark.parametrize(
+    ("name", "grant"),
+    [("grant", GRANT), ("grant-minimal", MINIMAL_GRANT), ("grant-failing", FAILING_GRANT)],
+)
+def test_a_grant_is_read_as_ever(name: str, grant: Grant) -> None:
+    assert grant_secret.from_secret(secret(f"{name}.json")) == grant
+
+
+def test_a_grant_is_written_as_ever() -> None:
+    written = grant_secret.to_secret(FAILING_GRANT, "oauth2-csi")
+    assert manifest(written) == fixture("grant-failing.json")
 
 
 def test_an_intent_that_says_more_is_refused() -> None:
@@ -411,7 +418,7 @@ def test_every_volume_attribute_is_read_as_ever() -> None:
             """
             unreachable tls throttled no_answer server_error bad_reply redirect invalid_grant
             login_required invalid_client client_not_allowed invalid_scope invalid_request
-            unsupported_proof forbidden no_endpoint unknown_error token_type metadata
+            unsupported_proof forbidden no_endpoint no_oauth_error unknown_error token_type metadata
             """,
         ),
     ],

@@ -20,15 +20,20 @@ from csidriver.adapters.oauth.response_head import Response
 
 
 class AbortableConnection:
-    """Aborts its socket at `deadline`, an instant of `time.monotonic`."""
+    """Aborts its socket at the deadlines of `time.monotonic`; sets `sent` when established.
 
-    def __init__(self, deadline: float) -> None:
+    `connect_deadline` is for the connection and its TLS, `deadline` for all.
+    """
+
+    def __init__(
+        self, connect_deadline: float, deadline: float, sent: threading.Event | None = None
+    ) -> None:
         self.is_established = False
         self.is_aborted = False
+        self._connect_deadline, self._deadline = connect_deadline, deadline
+        self._sent = sent
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self._timer = threading.Timer(deadline - time.monotonic(), self._abort)
-        self._timer.daemon = True
 
     def attach(self, connected: socket.socket) -> None:
         """Remember the socket, so that the deadline ends the TLS handshake too."""
@@ -42,6 +47,10 @@ class AbortableConnection:
         with self._lock:
             self._raise_if_aborted()
             self.is_established = True
+            self._timer.cancel()
+            self._start_timer(self._deadline)
+            if self._sent is not None:
+                self._sent.set()
 
     def _raise_if_aborted(self) -> None:
         if self.is_aborted:
@@ -54,13 +63,18 @@ class AbortableConnection:
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
 
-    def __enter__(self) -> Self:
+    def _start_timer(self, deadline: float) -> None:
+        self._timer = threading.Timer(deadline - time.monotonic(), self._abort)
+        self._timer.daemon = True
         self._timer.start()
+
+    def __enter__(self) -> Self:
+        self._start_timer(self._connect_deadline)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
         with self._lock:
+            self._timer.cancel()
             if self._socket is not None:
                 self._socket.close()
                 self._socket = None

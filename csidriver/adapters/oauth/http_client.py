@@ -11,6 +11,7 @@ import logging
 import re
 import secrets
 import ssl
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -66,14 +67,24 @@ class HttpResponse:
     is_complete: bool
 
 
-def send_request(
-    issuer: Issuer, tls_contexts: TlsContexts, request: HttpRequest, deadline: float
-) -> HttpResponse:
-    """Send one request and read its response until `deadline`, an instant of `time.monotonic`.
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Instants of `time.monotonic`: nothing is sent after `send`, nothing read after `read`.
 
-    Follows no redirect, and uses neither netrc nor proxies of the environment.
+    `sent` is set before the first byte of the request.
     """
-    timeout = deadline - time.monotonic()
+
+    send: float
+    read: float
+    sent: threading.Event | None = None
+
+
+def send_request(
+    issuer: Issuer, tls_contexts: TlsContexts, request: HttpRequest, deadlines: Deadlines
+) -> HttpResponse:
+    """Send one request; follow no redirect, use neither netrc nor proxies of the environment."""
+    now = time.monotonic()
+    timeout = deadlines.send - now
     if timeout <= 0:
         raise RequestFailed(FailureReason.UNREACHABLE)
     context = _tls_context(issuer, tls_contexts, request.url)
@@ -81,7 +92,7 @@ def send_request(
     # Random, for comparing our log with the server's.
     request_id = secrets.token_hex(8)
     headers = {**_HEADERS, "X-Request-ID": request_id, **request.headers}
-    connection = AbortableConnection(deadline)
+    connection = AbortableConnection(deadlines.send, deadlines.read, deadlines.sent)
     try:
         # Not through a Session: it would look for credentials and prepare to follow redirects.
         prepared = requests.Request(
@@ -93,7 +104,7 @@ def send_request(
             adapter.send(
                 prepared,
                 stream=True,
-                timeout=(min(CONNECT_TIMEOUT, timeout), timeout),
+                timeout=(min(CONNECT_TIMEOUT, timeout), deadlines.read - now),
                 proxies=proxies,
             ) as response,
         ):

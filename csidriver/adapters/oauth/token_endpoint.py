@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from csidriver.adapters.oauth.http_client import (
+    Deadlines,
     HttpRequest,
     HttpResponse,
     RequestFailed,
@@ -21,12 +22,14 @@ from csidriver.core.oauth.client_auth import authenticate
 from csidriver.core.oauth.discovery import (
     Endpoints,
     MetadataError,
+    answers_probe,
     configured_endpoints,
+    is_json,
     metadata_urls,
     parse_metadata,
 )
 from csidriver.core.oauth.failure_reason import FailureReason
-from csidriver.core.oauth.introspection import parse_active
+from csidriver.core.oauth.introspection import Introspection, parse_introspection
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import (
     Failure,
@@ -49,21 +52,15 @@ _REDISCOVER_AFTER = frozenset(
         FailureReason.NO_ENDPOINT,
     }
 )
-# From a gateway in front of a server that is down.
-_GATEWAY_ERRORS = (
-    HTTPStatus.BAD_GATEWAY,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    HTTPStatus.GATEWAY_TIMEOUT,
-)
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """The client for which a request is sent, and its deadline on `time.monotonic`."""
+    """The client for which a request is sent, and its deadlines."""
 
     issuer: Issuer
     client: Client
-    deadline: float
+    deadlines: Deadlines
 
 
 class TokenEndpoints:
@@ -75,15 +72,25 @@ class TokenEndpoints:
         self._endpoints: dict[str, tuple[Issuer, Endpoints]] = {}
 
     def refresh(
-        self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
+        self,
+        issuer: Issuer,
+        client: Client,
+        refresh_token: Sensitive,
+        timeout: float,
+        late_timeout: float,
+        sent: threading.Event,
     ) -> TokenResponse:
-        """Send a refresh token once; all requests together take at most `timeout` seconds."""
-        task = _Task(issuer, client, time.monotonic() + timeout)
+        """Send a refresh token once, within `timeout` seconds; wait for `late_timeout`.
+
+        Sets `sent` before its first byte.
+        """
+        now = time.monotonic()
+        task = _Task(issuer, client, Deadlines(now + timeout, now + late_timeout, sent))
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
         if issuer.scope:
             form["scope"] = issuer.scope
         try:
-            endpoints = self._endpoints_of(issuer, task.deadline)
+            endpoints = self._endpoints_of(issuer, task.deadlines.send)
             result = _to_response(self._post(task, endpoints.token, endpoints.client_auth, form))
         except RequestFailed as error:
             result = Failure(error.reason)
@@ -94,24 +101,27 @@ class TokenEndpoints:
 
     def introspect(
         self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
-    ) -> bool | None:
-        """Return whether a refresh token is active (RFC 7662), None if the server does not say.
+    ) -> Introspection:
+        """Ask whether a refresh token is active (RFC 7662).
 
         Nothing is sent for a public client: the response to a client that is not authorized to
         introspect is "inactive", too (section 2.2).
         """
         if not client.client_secret:
-            return None
-        task = _Task(issuer, client, time.monotonic() + timeout)
+            return Introspection.REFUSED
+        deadline = time.monotonic() + timeout
+        task = _Task(issuer, client, Deadlines(deadline, deadline))
         form = {"token": refresh_token.reveal(), "token_type_hint": "refresh_token"}
         try:
-            endpoints = self._endpoints_of(issuer, task.deadline)
+            endpoints = self._endpoints_of(issuer, deadline)
             if not endpoints.introspection:
-                return None
+                return Introspection.REFUSED
             response = self._post(task, endpoints.introspection, endpoints.client_auth, form)
         except RequestFailed:
-            return None
-        return parse_active(response.status, response.body) if response.is_complete else None
+            return Introspection.SILENT
+        if not response.is_complete:
+            return Introspection.SILENT
+        return parse_introspection(response.status, response.body)
 
     def probe(self, issuer: Issuer) -> bool:
         """Return True if the issuer responds to a request that contains no credentials."""
@@ -120,12 +130,12 @@ class TokenEndpoints:
         if endpoints is None:
             endpoints = self._cached(issuer)
             try:
-                self._discover(issuer, deadline)
+                body = self._read_metadata(issuer, deadline)
             except RequestFailed as error:
                 if error.reason is not FailureReason.UNREACHABLE:
                     return True  # it responds; the next refresh reports its fault
             else:
-                return True
+                return is_json(body)
         return endpoints is not None and self._responds(issuer, endpoints.token, deadline)
 
     def _responds(self, issuer: Issuer, url: str, deadline: float) -> bool:
@@ -133,15 +143,16 @@ class TokenEndpoints:
             response = self._get(issuer, url, deadline)
         except RequestFailed as error:
             return error.reason is FailureReason.TLS
-        return response.status not in _GATEWAY_ERRORS
+        return answers_probe(response.status, response.body)
 
     def _get(self, issuer: Issuer, url: str, deadline: float) -> HttpResponse:
-        return send_request(issuer, self._tls_contexts, HttpRequest("GET", url), deadline)
+        deadlines = Deadlines(deadline, deadline)
+        return send_request(issuer, self._tls_contexts, HttpRequest("GET", url), deadlines)
 
     def _post(self, task: _Task, url: str, method: str, form: Mapping[str, str]) -> HttpResponse:
         auth = authenticate(method, task.client.client_id, task.client.client_secret)
         request = HttpRequest("POST", url, {**form, **auth.form}, auth.headers)
-        return send_request(task.issuer, self._tls_contexts, request, task.deadline)
+        return send_request(task.issuer, self._tls_contexts, request, task.deadlines)
 
     def _endpoints_of(self, issuer: Issuer, deadline: float) -> Endpoints:
         configured = configured_endpoints(issuer)

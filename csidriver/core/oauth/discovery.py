@@ -7,6 +7,7 @@ Metadata may only name endpoints that the operator trusts: on the issuer's host,
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -69,6 +70,23 @@ def parse_metadata(issuer: Issuer, body: Sensitive) -> Endpoints:
         "" if fault else introspection or "",
         fault,
     )
+
+
+def answers_probe(status: int, body: Sensitive) -> bool:
+    """Return True for a response of the server itself to a request without credentials.
+
+    A gateway's 5xx and a maintenance page (200, but not JSON) are none.
+    """
+    return is_json(body) if status == HTTPStatus.OK else status < HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def is_json(body: Sensitive) -> bool:
+    """Return True for a JSON object, which a maintenance page is not."""
+    try:
+        _json_object(body)
+    except MetadataError:
+        return False
+    return True
 
 
 def _json_object(body: Sensitive) -> Mapping[str, Any]:

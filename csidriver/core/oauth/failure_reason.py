@@ -30,6 +30,7 @@ class FailureReason(Enum):
     UNSUPPORTED_PROOF = "unsupported_proof"
     FORBIDDEN = "forbidden"
     NO_ENDPOINT = "no_endpoint"
+    NO_OAUTH_ERROR = "no_oauth_error"
     UNKNOWN_ERROR = "unknown_error"
     TOKEN_TYPE = "token_type"  # noqa: S105 - a name
     METADATA = "metadata"

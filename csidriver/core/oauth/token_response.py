@@ -22,7 +22,7 @@ class Success:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No tokens. `pause` is the value of Retry-After, in seconds."""
+    """No tokens. `pause` in seconds: Retry-After, or how long a late reply is waited for."""
 
     reason: FailureReason
     pause: float | None = None
@@ -55,8 +55,6 @@ _ERRORS: Mapping[str, FailureReason] = {
     "server_error": FailureReason.SERVER_ERROR,
 }
 _STATUSES: Mapping[int, FailureReason] = {
-    400: FailureReason.INVALID_REQUEST,
-    401: FailureReason.INVALID_CLIENT,
     403: FailureReason.FORBIDDEN,
     404: FailureReason.NO_ENDPOINT,
     405: FailureReason.NO_ENDPOINT,
@@ -96,7 +94,8 @@ def parse_token_response(  # noqa: PLR0911 - the order of the checks is part of 
     if status in _STATUSES:
         return Failure(_STATUSES[status], pause)
     if 400 <= status < 500:  # noqa: PLR2004 - client errors (RFC 9110 section 15.5)
-        return Failure(FailureReason.UNKNOWN_ERROR, pause)
+        # The token endpoint would name an error (RFC 6749 section 5.2): a gateway has answered.
+        return Failure(FailureReason.NO_OAUTH_ERROR, pause)
     return Failure(FailureReason.BAD_REPLY if success else FailureReason.SERVER_ERROR, pause)
 
 

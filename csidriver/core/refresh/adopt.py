@@ -6,9 +6,13 @@ from csidriver.core import companion
 from csidriver.core.oauth.issuer_selection import select_issuer
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.jwt import unverified_claims
-from csidriver.core.refresh import effects, grant_secret
+from csidriver.core.refresh import effects, grant_secret, messages
 from csidriver.core.refresh.commit import store_grant
-from csidriver.core.refresh.companion_update import own_companion, store_companion_and_mirror
+from csidriver.core.refresh.companion_update import (
+    own_companion,
+    store_companion,
+    store_companion_and_mirror,
+)
 from csidriver.core.refresh.grant import Grant, SourceToken, adopt, compare_source
 from csidriver.core.refresh.schedule import min_interval
 from csidriver.core.refresh.source import Source
@@ -151,36 +155,24 @@ def _adopt(
     return (yield from store_companion_and_mirror(state, context, None))
 
 
-def bound_issuer(grant: Grant, context: RefreshContext) -> Issuer:
-    """Return the issuer that the grant was adopted with. Raises NoIssuer.
+def delete_after_grace(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
+    """Delete grant and companion when the source has been absent for the grace period.
 
-    The refresh token goes to no other issuer, so that a user who may edit the Secret cannot have it
-    sent elsewhere.
+    Until then nodes have the last access token, as long as it is valid.
     """
-    bound = context.issuers.by_name.get(grant.issuer)
-    if bound is None or bound.identifier != grant.issuer_identity:
-        raise NoIssuer(
-            f"issuer {grant.issuer!r} is not configured as it was when the token was adopted; "
-            "restore its configuration, or log in again"
-        )
-    if bound.namespaces and grant.ref.namespace not in bound.namespaces:
-        raise NoIssuer(
-            f"issuer {grant.issuer!r} is no longer open to namespace {grant.ref.namespace!r}"
-        )
-    return bound
-
-
-def delete_after_grace(state: TokenState) -> Effects[TokenState]:
-    """Delete grant and companion when the source has been absent for the grace period."""
     if state.grant is None and state.grant_secret is None and state.companion is None:
         return replace(state, next_reconcile=None)
     now = yield from effects.Now()
     since = now if state.source_deleted_at is None else state.source_deleted_at
     if now < since + DELETE_GRACE:
+        expires_at = 0.0 if state.grant is None else state.grant.expires_at
+        deleted = StatusOverride(Status.INVALID, messages.DELETED_MESSAGE, blocks=True)
+        if own_companion(state) is not None:
+            override = deleted if now >= expires_at else None
+            state, _ = yield from store_companion(state, context, override, now)
+        following = min(at for at in (expires_at, since + DELETE_GRACE) if at > now)
         # Read the source again before deleting: the watch may have missed its return.
-        return replace(
-            state, source_deleted_at=since, source_stale=True, next_reconcile=since + DELETE_GRACE
-        )
+        return replace(state, source_deleted_at=since, source_stale=True, next_reconcile=following)
     for secret in (own_companion(state), state.grant_secret):
         if secret is not None:
             yield from effects.DeleteSecret(secret)

@@ -43,7 +43,7 @@ def _next_reconcile(state: TokenState, override: StatusOverride | None, now: flo
     refresh_at = None if waits else grant.next_refresh
     retries_mirror = override is None and state.mirror_outdated and refused_at is not None
     mirror_at = (refused_at or 0.0) + MIRROR_RETRY if retries_mirror else None
-    times = (requeue_at, refresh_at, mirror_at, next_warning(grant, now))
+    times = (requeue_at, refresh_at, mirror_at, state.status_due_at, next_warning(grant, now))
     return min((at for at in times if at is not None), default=None)
 
 
@@ -88,15 +88,16 @@ def _desired_companion(
     state: TokenState, override: StatusOverride | None, now: float
 ) -> Companion | None:
     grant, source = state.grant, state.source
-    if source is None or (grant is None and override is None):
+    if grant is None and (source is None or override is None):
         return None
+    source_uid = "" if grant is None else grant.source_uid
     if grant is None or (override is not None and override.blocks):
         status, message = (override.status, override.message) if override else (Status.PENDING, "")
     else:
         status, message = grant.status, grant.user_message
     return Companion(
         source=state.ref,
-        source_uid=source.uid,
+        source_uid=source_uid if source is None else source.uid,
         generation=grant.generation if grant else companion.generation_of(state.companion),
         status=status,
         message=message,

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
+from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import TokenResponse
@@ -93,18 +94,6 @@ class Nonce(Effect[str]):
 
 
 @dataclass(frozen=True, slots=True)
-class Wait(Effect[None]):
-    """Sleep."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class YieldWorker(Effect[None]):
-    """Leave the worker pool: the rest may take long."""
-
-
-@dataclass(frozen=True, slots=True)
 class AcquireSendSlot(Effect[float]):
     """Acquire a slot for RequestToken, which releases it. The result 0 means acquired.
 
@@ -159,6 +148,13 @@ class SpoolRead(Effect[SpoolEntry | None]):
 
 
 @dataclass(frozen=True, slots=True)
+class TakeLateReply(Effect[SpoolEntry | None]):
+    """Take the reply that came after RequestToken had ended; None without one."""
+
+    ref: SourceRef
+
+
+@dataclass(frozen=True, slots=True)
 class SpoolWrite(Effect[None]):
     """Write the entry of one grant and sync it."""
 
@@ -175,7 +171,24 @@ class SpoolClear(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class RequestToken(Effect[TokenResponse]):
-    """Send a refresh token to the issuer's token endpoint within `timeout` seconds (RFC 6749 6)."""
+    """Send a refresh token to the issuer's token endpoint (RFC 6749 section 6).
+
+    The result comes within `timeout` seconds. A reply that comes later, but within `late_timeout`,
+    is kept as the spool entry of `nonce`, and the token reconciled again.
+    """
+
+    issuer: Issuer
+    client: Client
+    refresh_token: Sensitive
+    timeout: float
+    late_timeout: float
+    ref: SourceRef
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Introspect(Effect[Introspection]):
+    """Ask the issuer whether a refresh token is active (RFC 7662)."""
 
     issuer: Issuer
     client: Client
@@ -184,13 +197,10 @@ class RequestToken(Effect[TokenResponse]):
 
 
 @dataclass(frozen=True, slots=True)
-class Introspect(Effect[bool | None]):
-    """Ask the issuer whether a refresh token is active (RFC 7662); None without an answer."""
+class Probe(Effect[bool]):
+    """Return True if the authorization server itself answers a request without credentials."""
 
     issuer: Issuer
-    client: Client
-    refresh_token: Sensitive
-    timeout: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,9 +47,9 @@ class Grant:
     `next_refresh` is None if only a change of the source or its issuer can help. The first
     `inherited` hashes of `spent` are of earlier seeds. `key` is the document's key in the source.
     `refresh_renewed`: the last refresh moved the refresh token's expiry; `expiry_warnings`: number
-    of warnings of it that were given. `failure_reason` ended the last attempt, `fingerprint` is the
-    issuer's configuration then; `refused_scope_fingerprint` is the one whose scope was refused.
-    `duplicate_of` is the login ID of the older grant of the same login.
+    of warnings of it that were given. `failure_reason` ended the attempts since `failing_since`,
+    `fingerprint` is the issuer's configuration then; `refused_scope_fingerprint` is the one whose
+    scope was refused. `duplicate_of` is the login ID of the older grant of the same login.
     """
 
     ref: SourceRef
@@ -77,6 +77,7 @@ class Grant:
     refresh_renewed: bool = True
     expiry_warnings: int = 0
     failure_reason: FailureReason | None = None
+    failing_since: float = 0.0
     fingerprint: str = ""
     refused_scope_fingerprint: str = ""
     duplicate_of: str = ""
@@ -182,6 +183,15 @@ def effective_lifetime(grant: Grant, issuer: Issuer) -> float:
     return grant.lifetime or issuer.default_lifetime
 
 
+def is_scope_refused(grant: Grant, issuer: Issuer) -> bool:
+    return bool(issuer.scope) and grant.refused_scope_fingerprint == issuer.fingerprint
+
+
+def without_refused_scope(grant: Grant, issuer: Issuer) -> Issuer:
+    """Return the issuer without its scope if it has refused that for this grant."""
+    return replace(issuer, scope="") if is_scope_refused(grant, issuer) else issuer
+
+
 def with_intent(grant: Grant, nonce: str, holder: str, now: float, takeover_after: float) -> Grant:
     """Add the intent to send the live refresh token.
 
@@ -209,7 +219,8 @@ def without_unsent_attempt(grant: Grant) -> Grant:
     intent = grant.intent
     if intent is None or intent.attempt <= 1:
         return replace(grant, intent=None)
-    return replace(grant, intent=replace(intent, attempt=intent.attempt - 1, recorded=True))
+    earlier = replace(intent, attempt=intent.attempt - 1, started_at=intent.first_at, recorded=True)
+    return replace(grant, intent=earlier)
 
 
 def sendable_refresh_token(grant: Grant) -> Sensitive | None:

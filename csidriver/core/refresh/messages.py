@@ -15,8 +15,8 @@ LOST_ROTATION_MESSAGE = (
     "log in again and put the new token into the Secret"
 )
 UNCERTAIN_MESSAGE = (
-    "the outcome of a refresh is unknown; it is tried once more before the access token expires, "
-    "a new login ends this at once"
+    "the outcome of a refresh is unknown; the authorization server is asked, or the refresh tried "
+    "once more, as soon as it answers; a new login ends this at once"
 )
 DUPLICATE_MESSAGE = (
     "{other} has a refresh token of the same login and was first; log in separately for each "
@@ -26,6 +26,7 @@ UNREADABLE_GRANT_MESSAGE = (
     "Secret {grant}, which holds the live refresh token, cannot be read; restore it from a backup, "
     "or log in again, put the new token into this Secret and delete that one"
 )
+DELETED_MESSAGE = "the Secret was deleted; the token comes back with it"
 EMPTY_GRANT_MESSAGE = (
     "Secret {grant} has no usable refresh token; restore it from a backup, or log in again and "
     "put the new token into this Secret"
@@ -68,6 +69,10 @@ FAILURE_MESSAGES: Mapping[FailureReason, str] = {
     ),
     FailureReason.FORBIDDEN: "the authorization server forbids the request",
     FailureReason.NO_ENDPOINT: "the configured address has no token endpoint; check the issuer",
+    FailureReason.NO_OAUTH_ERROR: (
+        "the token endpoint's answer has no OAuth error; is something in front of it? If not, "
+        "clientID or clientSecret may be wrong"
+    ),
     FailureReason.UNKNOWN_ERROR: "the authorization server answers with an unknown error",
     FailureReason.TOKEN_TYPE: "the authorization server issues no Bearer tokens to this client",
 }

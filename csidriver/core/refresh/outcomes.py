@@ -1,108 +1,46 @@
-"""The grant after a successful, failed or unknown token request (docs/protocol.md 4.5, 5)."""
+"""The grant after an outcome without tokens, as `transitions` says (docs/protocol.md 5, 6)."""
 
-import math
 from dataclasses import replace
 
+from csidriver.core.backoff import stable_jitter
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
-from csidriver.core.oauth.jwt import JwtClaims, unverified_claims
-from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import messages, schedule
-from csidriver.core.refresh.failures import FAILURE_RULES, RetryPolicy
 from csidriver.core.refresh.grant import (
-    MAX_SPENT,
     Grant,
+    Intent,
     effective_lifetime,
+    is_scope_refused,
     without_unsent_attempt,
 )
-from csidriver.core.refresh.login_expiry import refresh_expiry
-from csidriver.core.status import Status, TokenWarning
+from csidriver.core.refresh.transitions import (
+    FAILURE_RULES,
+    TRANSITIONS,
+    Moment,
+    NextIntent,
+    Outcome,
+    RetryPolicy,
+    Sent,
+)
+from csidriver.core.status import Status
 
 # Seconds after the first and second unknown outcome, for issuers with a reuse window.
 REPEAT_DELAYS = {1: 1.0, 2: 3.0}
+# Seconds from the end of the wait for a late reply until something else is done.
+LATE_MARGIN = 1.0
 # Seconds that the clocks of two machines may differ.
 MAX_CLOCK_SKEW = 60.0
-_COUNTED_BY_REASON = (RetryPolicy.THREE_QUICK, RetryPolicy.FIVE_QUICK, RetryPolicy.ONE_QUICK)
-
-
-def after_success(
-    grant: Grant, reply: TokenDocument, sent_at: float, issuer: Issuer, u: float
-) -> Grant:
-    """Return the grant with the tokens of a reply; a new refresh token is kept in any case.
-
-    The lifetime counts from `sent_at`, so that it never ends later than the server says.
-    `u` in [0, 1) spreads the next refresh.
-    """
-    bearer = reply.token_type.lower() == "bearer"
-    access_token = reply.access_token if bearer else None
-    claims = JwtClaims() if access_token is None else unverified_claims(access_token)
-    stated_lifetime = schedule.token_lifetime(reply.number("expires_in"), claims, sent_at)
-    lifetime = issuer.default_lifetime if stated_lifetime is None else stated_lifetime
-    after = _with_reply(grant, reply, sent_at, sent_at + lifetime if access_token else None)
-    if access_token is None:
-        reason = FailureReason.BAD_REPLY if bearer else FailureReason.TOKEN_TYPE
-        return _with_failure(after, Failure(reason), sent_at, issuer, u, Status.MISCONFIGURED)
-    refresh_token_lifetime = max(0.0, after.refresh_expires_at - sent_at)
-    return replace(
-        after,
-        issued_at=sent_at,
-        expires_at=sent_at + lifetime,
-        next_refresh=schedule.next_refresh_at(
-            sent_at,
-            lifetime,
-            u=u,
-            minimum=issuer.min_lead,
-            refresh_token_lifetime=refresh_token_lifetime,
-        ),
-        status=Status.READY,
-        message=messages.SCOPE_REFUSED_MESSAGE
-        if _is_scope_refused(grant, issuer)
-        else messages.READY_MESSAGE,
-        warning=TokenWarning.DEFAULT_LIFETIME.value if stated_lifetime is None else "",
-        failures=0,
-        failure_reason=None,
-        fingerprint="",
-    )
-
-
-def _with_reply(
-    grant: Grant, reply: TokenDocument, sent_at: float, expires_at: float | None
-) -> Grant:
-    """Merge a reply. `expires_at` is None if its access token is not usable."""
-    if expires_at is None:
-        reply = reply.drop("access_token", "token_type", "expires_in")
-    return replace(
-        _with_refresh_token(grant, reply, sent_at),
-        document=grant.document.merge(reply, expires_at),
-        generation=grant.generation + 1,
-        intent=None,
-    )
-
-
-def _with_refresh_token(grant: Grant, reply: TokenDocument, sent_at: float) -> Grant:
-    """Move the replaced refresh token to `spent`.
-
-    An issuer with a reuse window may return a spent token, which becomes the live one again.
-    """
-    expires_at, renewed = refresh_expiry(grant, reply, sent_at)
-    after = replace(grant, refresh_expires_at=expires_at, refresh_renewed=renewed)
-    token = reply.refresh_token
-    if token is None or token.hash() == grant.live_hash:
-        return after
-    inherited = [h for h in grant.spent[: grant.inherited] if h != token.hash()]
-    own = [h for h in (*grant.spent[grant.inherited :], grant.live_hash) if h != token.hash()]
-    spent = (*inherited, *own)[-MAX_SPENT:]
-    return replace(after, spent=spent, inherited=max(0, len(spent) - len(own)))
-
-
-def without_refused_scope(grant: Grant, issuer: Issuer) -> Issuer:
-    """Return the issuer without its scope if it has refused that for this grant."""
-    return replace(issuer, scope="") if _is_scope_refused(grant, issuer) else issuer
-
-
-def _is_scope_refused(grant: Grant, issuer: Issuer) -> bool:
-    return bool(issuer.scope) and grant.refused_scope_fingerprint == issuer.fingerprint
+# Seconds of the same answer after which a gateway's is believed to be there to stay.
+PERMANENT_AFTER = 600.0
+OF_GATEWAYS = frozenset(
+    {
+        FailureReason.REDIRECT,
+        FailureReason.NO_ENDPOINT,
+        FailureReason.FORBIDDEN,
+        FailureReason.NO_OAUTH_ERROR,
+    }
+)
 
 
 def reschedule_if_obsolete(grant: Grant, issuer: Issuer, now: float) -> Grant:
@@ -130,105 +68,169 @@ def _is_configuration_failure(reason: FailureReason) -> bool:
     return FAILURE_RULES[reason].status in statuses or reason is FailureReason.FORBIDDEN
 
 
-def after_failure(grant: Grant, failed: Failure, now: float, issuer: Issuer, u: float) -> Grant:
+def after_failure(grant: Grant, failure: Failure, now: float, issuer: Issuer) -> Grant:
     """Return the grant after a request without tokens. It keeps all tokens."""
-    unknown = failed.reason.consumption is Consumption.UNKNOWN
-    if unknown and issuer.reuse != UNLIMITED:
-        return _after_unknown_outcome(grant, now, issuer, u)
-    repeated = grant.intent is not None and grant.intent.attempt > 1
-    final = (FailureReason.INVALID_GRANT, FailureReason.LOGIN_REQUIRED)
-    if repeated and failed.reason not in final:
-        return _after_inconclusive_repeat(grant, failed, now, issuer, u)
-    if repeated and failed.reason is FailureReason.INVALID_GRANT:
-        return replace(
-            grant,
-            intent=None,
-            status=Status.LOST_ROTATION,
-            message=messages.LOST_ROTATION_MESSAGE,
-            next_refresh=None,
-            failures=grant.failures + 1,
-        )
-    # An issuer with unlimited reuse spends no token.
-    status = Status.ISSUER_UNAVAILABLE if unknown else FAILURE_RULES[failed.reason].status
-    return _with_failure(replace(grant, intent=None), failed, now, issuer, u, status)
+    return after_outcome(grant, _outcome(grant, failure, now, issuer), now, issuer, failure)
 
 
-def _with_failure(
-    grant: Grant, failed: Failure, now: float, issuer: Issuer, u: float, status: Status
+def _outcome(grant: Grant, failure: Failure, now: float, issuer: Issuer) -> Outcome:
+    reason, intent = failure.reason, grant.intent
+    if reason.consumption is Consumption.UNKNOWN:
+        if intent is None or issuer.reuse == UNLIMITED:
+            return Outcome.UNKNOWN
+        if is_reusable(grant, issuer, now + REPEAT_DELAYS.get(intent.attempt, 0.0)):
+            return Outcome.REUSABLE
+        return Outcome.ASKABLE if issuer.supports_introspection else Outcome.UNKNOWN
+    if reason is FailureReason.LOGIN_REQUIRED:
+        return Outcome.LOGIN_REQUIRED
+    if reason is not FailureReason.INVALID_GRANT:
+        return Outcome.FAILED
+    again = grant.failure_reason is reason
+    return refusal(grant, Outcome.REFUSED_AGAIN if again else Outcome.REFUSED, now)
+
+
+def refusal(grant: Grant, outcome: Outcome, now: float) -> Outcome:
+    """Return LOGIN_OVER instead of `outcome` once the announced end of the login has passed."""
+    return Outcome.LOGIN_OVER if 0 < grant.refresh_expires_at <= now else outcome
+
+
+def after_outcome(
+    grant: Grant, outcome: Outcome, now: float, issuer: Issuer, failure: Failure | None = None
 ) -> Grant:
-    policy = FAILURE_RULES[failed.reason].retry_policy
-    same_reason = grant.failure_reason is failed.reason
-    # The quick attempts of a policy count failures of one reason, not an outage before them.
-    failures = grant.failures + 1 if same_reason or policy not in _COUNTED_BY_REASON else 1
-    # Only a repeated refusal confirms one; earlier failures of another reason prove nothing.
-    counted = int(same_reason) + 1 if policy is RetryPolicy.ONCE_LATER else failures
-    remaining = grant.expires_at - now
-    lifetime = effective_lifetime(grant, issuer)
-    delay = schedule.retry_delay(
-        policy, counted, u=u, remaining=remaining, lifetime=lifetime, pause=failed.pause
-    )
-    has_scope = without_refused_scope(grant, issuer).scope != ""
-    drops_scope = failed.reason is FailureReason.INVALID_SCOPE and has_scope
-    if drops_scope:
-        grant = replace(grant, refused_scope_fingerprint=issuer.fingerprint)
-        delay = schedule.min_interval(lifetime)
-    # A quick attempt may help, and the issuer may recover, before the access token expires.
-    quick = drops_scope or (policy is RetryPolicy.ONE_QUICK and failures == 1)
-    may_recover = quick or status is Status.ISSUER_UNAVAILABLE
-    hidden = may_recover and remaining > schedule.lead_time(lifetime, issuer.min_lead) / 2
-    return replace(
+    """Return the grant as the table demands; `failure` is that of a token request."""
+    row = TRANSITIONS[sent(grant, issuer), outcome]
+    reason = grant.failure_reason if failure is None else failure.reason
+    same_reason = reason is grant.failure_reason and grant.failing_since > 0
+    after = replace(
         grant,
-        failures=failures,
-        failure_reason=failed.reason,
-        fingerprint=issuer.fingerprint,
-        next_refresh=None if delay is None else now + delay,
-        status=grant.status if hidden else status,
-        message=grant.message if hidden else messages.FAILURE_MESSAGES[failed.reason],
-    )
-
-
-def _after_inconclusive_repeat(
-    grant: Grant, failed: Failure, now: float, issuer: Issuer, u: float
-) -> Grant:
-    """Keep the earlier intent: the outcome of its request is still unknown."""
-    earlier = without_unsent_attempt(grant)
-    after = _with_failure(earlier, failed, now, issuer, u, Status.UNCERTAIN)
-    return replace(after, message=messages.UNCERTAIN_MESSAGE)
-
-
-def _after_unknown_outcome(grant: Grant, now: float, issuer: Issuer, u: float) -> Grant:
-    """Keep the intent and schedule what the issuer allows: a repetition or an introspection."""
-    next_refresh: float | None = None
-    intent = grant.intent
-    if intent is not None:
-        repeat_at = now + REPEAT_DELAYS.get(intent.attempt, math.inf)
-        lifetime = effective_lifetime(grant, issuer)
-        delay = schedule.retry_delay(
-            RetryPolicy.BACKOFF,
-            intent.attempt,
-            u=u,
-            remaining=grant.expires_at - now,
-            lifetime=lifetime,
-        )
-        if repeat_at < intent.first_at + issuer.reuse:
-            next_refresh = repeat_at
-        elif issuer.supports_introspection and delay is not None:
-            next_refresh = now + delay
-        elif intent.attempt <= 1:
-            next_refresh = last_attempt_at(grant, now + schedule.min_interval(lifetime))
-    return replace(
-        grant,
-        intent=None if intent is None else replace(intent, recorded=True),
-        status=Status.UNCERTAIN,
-        message=messages.UNCERTAIN_TWICE_MESSAGE
-        if next_refresh is None
-        else messages.UNCERTAIN_MESSAGE,
-        next_refresh=next_refresh,
+        intent=_next_intent(grant, row.intent),
         failures=grant.failures + 1,
-        failure_reason=None,
+        failing_since=grant.failing_since if same_reason else now,
+        failure_reason=reason,
+        fingerprint=grant.fingerprint if failure is None else issuer.fingerprint,
     )
+    following = row.next or _retry_policy(after, now)
+    next_refresh = _next_attempt(after, following, failure, now, issuer)
+    if reason is FailureReason.NO_ANSWER and failure and failure.pause and next_refresh:
+        # A late reply is awaited.
+        awaited = min(failure.pause, schedule.MAX_LATE) + LATE_MARGIN
+        next_refresh = max(next_refresh, now + awaited)
+    after = replace(after, next_refresh=next_refresh)
+    drops_scope = reason is FailureReason.INVALID_SCOPE and not is_scope_refused(grant, issuer)
+    if drops_scope and issuer.scope:
+        soon = now + schedule.min_interval(effective_lifetime(grant, issuer))
+        after = replace(after, refused_scope_fingerprint=issuer.fingerprint, next_refresh=soon)
+        following = RetryPolicy.TRANSIENT
+    may_recover = following in (RetryPolicy.TRANSIENT, RetryPolicy.RETRY_AFTER)
+    if row.status in (None, Status.ISSUER_UNAVAILABLE) and may_recover:
+        # Users need not know while the access token has time.
+        return after if now < _reveal_at(after, issuer) else _with_status(after, None, following)
+    return _with_status(after, row.status, following)
+
+
+def sent(grant: Grant, issuer: Issuer) -> Sent:
+    """Return how the live refresh token was sent last."""
+    intent = grant.intent
+    if intent is None or issuer.reuse == UNLIMITED:
+        return Sent.NONE
+    if intent.attempt <= 1:
+        return Sent.FIRST
+    in_window = intent.started_at < intent.first_at + issuer.reuse
+    may_be_repeated = intent.attempt <= 1 + len(REPEAT_DELAYS)
+    return Sent.REUSE if in_window and may_be_repeated else Sent.REPEAT
+
+
+def is_reusable(grant: Grant, issuer: Issuer, at: float) -> bool:
+    """Return True if the token may be sent again at an instant although it may be spent.
+
+    Within its reuse window the issuer accepts a spent token and returns the new one.
+    """
+    intent = grant.intent
+    may_repeat = intent is not None and intent.attempt in REPEAT_DELAYS
+    return may_repeat and intent is not None and at < intent.first_at + issuer.reuse
+
+
+def _next_intent(grant: Grant, following: NextIntent) -> Intent | None:
+    if following is NextIntent.EARLIER:
+        return without_unsent_attempt(grant).intent
+    if following is NextIntent.NONE or grant.intent is None:
+        return None
+    return replace(grant.intent, recorded=True)
+
+
+def _retry_policy(grant: Grant, now: float) -> RetryPolicy:
+    if grant.failure_reason in OF_GATEWAYS and now >= grant.failing_since + PERMANENT_AFTER:
+        return RetryPolicy.SLOW
+    return FAILURE_RULES[_reason(grant)].retry_policy
+
+
+def _next_attempt(
+    grant: Grant,
+    following: RetryPolicy | Moment,
+    failure: Failure | None,
+    now: float,
+    issuer: Issuer,
+) -> float | None:
+    lifetime = effective_lifetime(grant, issuer)
+    u = stable_jitter(f"{grant.source_uid}/{grant.failures}", grant.generation)
+    delay = schedule.transient_delay(grant.failures, u, grant.expires_at - now, lifetime)
+    match following:
+        case RetryPolicy.STOP:
+            return None
+        case RetryPolicy.SLOW:
+            return now + schedule.slow_delay(now - grant.failing_since)
+        case RetryPolicy.RETRY_AFTER:
+            pause = None if failure is None else failure.pause
+            return now + max(delay, min(max(pause or 0.0, 1.0), 3600.0))
+        case Moment.SOON if grant.intent is not None:
+            return now + REPEAT_DELAYS[grant.intent.attempt]
+        case Moment.LATE:
+            return last_attempt_at(grant, now + schedule.min_interval(lifetime))
+    return now + delay
 
 
 def last_attempt_at(grant: Grant, earliest: float) -> float:
     """Return when to send a token that may be spent: late, so that the user can log in before."""
     return max(earliest, grant.expires_at - schedule.lead_time(grant.lifetime) / 4)
+
+
+def _reason(grant: Grant) -> FailureReason:
+    return grant.failure_reason or FailureReason.NO_ANSWER
+
+
+def _with_status(grant: Grant, status: Status | None, following: RetryPolicy | Moment) -> Grant:
+    """Return the grant with a status and its message, by default those of its failure."""
+    reason = _reason(grant)
+    if status is Status.UNCERTAIN:
+        stops = following is RetryPolicy.STOP
+        message = messages.UNCERTAIN_TWICE_MESSAGE if stops else messages.UNCERTAIN_MESSAGE
+    elif status is Status.LOST_ROTATION:
+        message = messages.LOST_ROTATION_MESSAGE
+    elif status is Status.NEEDS_REAUTH and reason is not FailureReason.LOGIN_REQUIRED:
+        message = messages.FAILURE_MESSAGES[FailureReason.INVALID_GRANT]
+    else:
+        message = messages.FAILURE_MESSAGES[reason]
+    return replace(grant, status=status or FAILURE_RULES[reason].status, message=message)
+
+
+def _reveal_at(grant: Grant, issuer: Issuer) -> float:
+    """Return when users must know that the refresh fails, or that it is late."""
+    lead = schedule.lead_time(effective_lifetime(grant, issuer), issuer.min_lead)
+    if grant.failure_reason is None:
+        # A probe and a request that begin before this end before the access token expires.
+        lead = min(lead, max(lead / 2, 4 * schedule.MIN_TIMEOUT))
+    return grant.expires_at - lead / 2
+
+
+def with_status_due(grant: Grant, issuer: Issuer, now: float) -> Grant:
+    """Return the grant with another status than Ready once that would be a lie."""
+    if grant.status is not Status.READY or now < _reveal_at(grant, issuer):
+        return grant
+    if grant.failure_reason is not None:
+        return _with_status(grant, None, RetryPolicy.TRANSIENT)
+    return replace(grant, status=Status.ISSUER_UNAVAILABLE, message=messages.DELAYED_MESSAGE)
+
+
+def status_due_at(grant: Grant, issuer: Issuer) -> float | None:
+    """Return when `with_status_due` changes the status (epoch seconds), None if it does not."""
+    return _reveal_at(grant, issuer) if grant.status is Status.READY else None

@@ -4,19 +4,20 @@ Threads drive the generator in production, virtual time drives it in tests. It i
 it may run at any time and for any reason, and does only what is missing.
 """
 
-import math
+import contextlib
 from dataclasses import replace
 
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.refresh import messages
-from csidriver.core.refresh.adopt import bound_issuer, delete_after_grace, sync_from_source
-from csidriver.core.refresh.companion_update import store_companion_and_mirror
-from csidriver.core.refresh.duplicates import check_duplicates
-from csidriver.core.refresh.effects import AcquireSendSlot, Now
-from csidriver.core.refresh.grant import Grant, effective_lifetime, sendable_refresh_token
-from csidriver.core.refresh.outcomes import reschedule_if_obsolete
-from csidriver.core.refresh.recovery import recover_intent, recover_own_intent
-from csidriver.core.refresh.schedule import lead_time
+from csidriver.core.refresh.adopt import delete_after_grace, sync_from_source
+from csidriver.core.refresh.companion_update import (
+    store_companion,
+    store_companion_and_mirror,
+)
+from csidriver.core.refresh.effects import GetSecret, Monotonic, Now
+from csidriver.core.refresh.grant import Grant, sendable_refresh_token
+from csidriver.core.refresh.grant_secret import from_secret
+from csidriver.core.refresh.outcomes import status_due_at, with_status_due
 from csidriver.core.refresh.source_annotations import StatusOverride
 from csidriver.core.refresh.state import (
     Effects,
@@ -25,14 +26,9 @@ from csidriver.core.refresh.state import (
     load_grant,
     load_source,
 )
-from csidriver.core.refresh.token_request import request_token
+from csidriver.core.refresh.token_request import recover_own, refresh_if_due
 from csidriver.core.status import Status
-from csidriver.errors import NoIssuer, StoreConflict, StoreRefused
-
-# Seconds until the next check if this process may not send now: it stops, or is not the leader.
-RECHECK = 1.0
-# Seconds; the status does not mention a shorter pause of the issuer.
-LONG_PAUSE = 5.0
+from csidriver.errors import InvalidSecret, NoIssuer, SpoolFailed, StoreConflict, StoreRefused
 
 
 def reconcile(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
@@ -54,11 +50,12 @@ def reconcile(state: TokenState, context: RefreshContext) -> Effects[TokenState]
             # The spool is lost with the pod, so a reply in it must be stored without the source.
             state = yield from _recover_only(state, context)
             if context.serves(state):
+                yield from _update_companion_status(state, context)
                 raise
             return replace(state, next_reconcile=None)
         if state.source is None:
-            return (yield from delete_after_grace(state))
-        state = replace(state, source_deleted_at=None, requeue_at=None)
+            return (yield from delete_after_grace(state, context))
+        state = replace(state, source_deleted_at=None, requeue_at=None, status_due_at=None)
         return (yield from _reconcile_present(state, context))
     except StoreConflict:
         return (yield from _restart(state))
@@ -78,41 +75,54 @@ def _reconcile_present(state: TokenState, context: RefreshContext) -> Effects[To
         except NoIssuer as error:
             override = StatusOverride(Status.MISCONFIGURED, str(error), blocks=True)
         else:
-            state = yield from refresh_if_due(state, issuer, context)
+            try:
+                state = yield from refresh_if_due(state, issuer, context)
+            except (SpoolFailed, StoreRefused):
+                # Nothing can be sent or stored, but the status must not become a lie.
+                state = yield from _with_status_due(state, issuer)
+                yield from store_companion_and_mirror(state, context, override)
+                raise
             if state.grant_stale:
                 return (yield from _restart(state))
+            state = yield from _with_status_due(state, issuer)
     return (yield from store_companion_and_mirror(state, context, override))
 
 
-def refresh_if_due(
-    state: TokenState, issuer: Issuer, context: RefreshContext
-) -> Effects[TokenState]:
-    state = yield from recover_intent(state, issuer, context)
-    state = yield from check_duplicates(state)
+def bound_issuer(grant: Grant, context: RefreshContext) -> Issuer:
+    """Return the issuer that the grant was adopted with. Raises NoIssuer.
+
+    The refresh token goes to no other issuer, so that a user who may edit the Secret cannot have it
+    sent elsewhere.
+    """
+    bound = context.issuers.by_name.get(grant.issuer)
+    if bound is None or bound.identifier != grant.issuer_identity:
+        raise NoIssuer(
+            f"issuer {grant.issuer!r} is not configured as it was when the token was adopted; "
+            "restore its configuration, or log in again"
+        )
+    if bound.namespaces and grant.ref.namespace not in bound.namespaces:
+        raise NoIssuer(
+            f"issuer {grant.issuer!r} is no longer open to namespace {grant.ref.namespace!r}"
+        )
+    return bound
+
+
+def _with_status_due(state: TokenState, issuer: Issuer) -> Effects[TokenState]:
     now = yield from Now()
-    if state.grant is None or state.grant_stale:
+    if state.grant is None:
         return state
-    grant = reschedule_if_obsolete(state.grant, issuer, now)
-    state = replace(state, grant=grant)
-    token = sendable_refresh_token(grant)
-    is_due = grant.next_refresh is not None and grant.next_refresh <= now
-    if token is None or not is_due or state.requeue_at is not None:
-        return state
-    pause = yield from AcquireSendSlot(issuer, state.ref, grant.client)
-    if pause > 0:
-        grant = _delayed_by_limit(grant, pause, now, issuer)
-        requeue_at = now + (pause if math.isfinite(pause) else RECHECK)
-        return replace(state, grant=grant, requeue_at=requeue_at)
-    return (yield from request_token(state, grant, token, issuer, context))
+    grant = with_status_due(state.grant, issuer, now)
+    return replace(state, grant=grant, status_due_at=status_due_at(grant, issuer))
 
 
-def _delayed_by_limit(grant: Grant, pause: float, now: float, issuer: Issuer) -> Grant:
-    """Return the grant with a status for the pause if its access token expires soon."""
-    expires_soon = grant.expires_at - now < lead_time(effective_lifetime(grant, issuer)) / 2
-    works = grant.status in (Status.READY, Status.PENDING)
-    if not (expires_soon and works and LONG_PAUSE < pause < math.inf):
-        return grant
-    return replace(grant, status=Status.ISSUER_UNAVAILABLE, message=messages.DELAYED_MESSAGE)
+def _update_companion_status(state: TokenState, context: RefreshContext) -> Effects[None]:
+    """Keep the companion's status true while the source cannot be read."""
+    if state.grant is not None and not state.grant_unreadable:
+        with contextlib.suppress(NoIssuer):
+            issuer = bound_issuer(state.grant, context)
+            state = yield from _with_status_due(state, issuer)
+            now = yield from Now()
+            yield from store_companion(state, context, None, now)
 
 
 def _recover_only(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
@@ -122,7 +132,22 @@ def _recover_only(state: TokenState, context: RefreshContext) -> Effects[TokenSt
         issuer = bound_issuer(state.grant, context)
     except NoIssuer:
         return state
-    return (yield from recover_own_intent(state, issuer, context))
+    return (yield from recover_own(state, issuer, context))
+
+
+def recover_spooled(name: str, context: RefreshContext) -> Effects[None]:
+    """Store the reply in this process's spool to the token of grant `name`; send nothing.
+
+    Raises:
+        StoreError: the reply is still in the spool.
+    """
+    secret = yield from GetSecret(context.driver_namespace, name)
+    read_at = yield from Monotonic()
+    with contextlib.suppress(InvalidSecret):
+        grant = None if secret is None else from_secret(secret)
+        if grant is not None:
+            state = TokenState(grant.ref, grant_secret=secret, grant=grant, read_at=read_at)
+            yield from _recover_only(state, context)
 
 
 def _unusable_grant(state: TokenState, context: RefreshContext, message: str) -> StatusOverride:

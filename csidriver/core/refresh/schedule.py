@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from csidriver.core.backoff import backoff
 from csidriver.core.oauth.issuers import MAX_LIFETIME
 from csidriver.core.oauth.jwt import JwtClaims
-from csidriver.core.refresh.failures import RetryPolicy
 
 MAX_REFRESH_TOKEN_IDLE = 7 * 86400.0
 SHORT_LIFETIME = 40.0
+MIN_TIMEOUT = 5.0
+# Longest times to wait for a reply: on a strict server, if it can be asked, and after the expiry.
+MAX_LATE, MAX_LATE_ASKABLE, MAX_LATE_EXPIRED = 300.0, 40.0, 20.0
+# Longest delays of transient failures, while the access token is valid and after that.
+MAX_DELAY, MAX_DELAY_EXPIRED = 300.0, 45.0
+SLOW_MIN, SLOW_MAX = 300.0, 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,24 @@ def min_interval(lifetime: float) -> float:
 
 
 def http_timeout(lifetime: float, timeouts: RequestTimeouts, minimum: float = 0.0) -> float:
-    return min(timeouts.http_timeout, lead_time(lifetime, minimum) / 8)
+    """Return seconds for a request; slow servers need MIN_TIMEOUT also for short lifetimes."""
+    return min(timeouts.http_timeout, max(MIN_TIMEOUT, lead_time(lifetime, minimum) / 8))
+
+
+def late_timeout(
+    timeout: float, remaining: float, lifetime: float, reuse: float, *, can_ask: bool
+) -> float:
+    """Return seconds to wait for a reply, in which nothing else is done about the token.
+
+    A strict server is waited for until the last attempt, if nothing can be asked before. Within a
+    reuse window three requests must have room.
+    """
+    if reuse > 0:
+        return max(timeout, min(MAX_LATE_EXPIRED, (reuse - 4.0) / 3))
+    until_last_attempt = remaining - lead_time(lifetime) / 4
+    if until_last_attempt <= timeout:
+        return max(timeout, MAX_LATE_EXPIRED)
+    return min(until_last_attempt, MAX_LATE_ASKABLE if can_ask else MAX_LATE)
 
 
 def takeover_after(lifetime: float, timeouts: RequestTimeouts, minimum: float = 0.0) -> float:
@@ -74,24 +96,15 @@ def takeover_after(lifetime: float, timeouts: RequestTimeouts, minimum: float = 
     return max(wanted, 2 * http_timeout(lifetime, timeouts, minimum) + 5.0)
 
 
-def retry_delay(
-    policy: RetryPolicy,
-    failures: int,
-    *,
-    u: float,
-    remaining: float,
-    lifetime: float,
-    pause: float | None = None,
-) -> float | None:
-    """Return the seconds until the next attempt, None if only a change can help.
+def transient_delay(failures: int, u: float, remaining: float, lifetime: float) -> float:
+    """Return seconds until the next attempt; `remaining` is what the access token has left.
 
-    `remaining` is the rest of the access token's lifetime, `pause` the Retry-After, in seconds.
+    The delays double from 2 s, with jitter `u`.
     """
-    cap = min(lead_time(lifetime) / 4, 300.0) if remaining > 0 else 60.0
-    quick = max(min_interval(lifetime), backoff(failures, u, cap))
-    quick_attempts, delay, max_attempts = policy.value
-    if failures <= quick_attempts:
-        return quick
-    if policy is RetryPolicy.RETRY_AFTER:
-        return max(quick, min(max(pause or 0.0, 1.0), 3600.0))
-    return delay if failures <= max_attempts else None
+    cap = min(remaining / 4, MAX_DELAY) if remaining > 0 else MAX_DELAY_EXPIRED
+    return max(min_interval(lifetime), backoff(failures, u, cap))
+
+
+def slow_delay(failing_for: float) -> float:
+    """Return seconds until the next attempt: as long again as it has failed already."""
+    return min(max(failing_for, SLOW_MIN), SLOW_MAX)

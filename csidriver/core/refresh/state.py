@@ -16,7 +16,7 @@ from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.schedule import RequestTimeouts
 from csidriver.core.refresh.source import is_source
 from csidriver.core.refresh.source_annotations import status_annotations
-from csidriver.errors import InvalidSecret
+from csidriver.errors import InvalidSecret, StoreConflict
 
 R = TypeVar("R")
 Effects = Generator[Effect[Any], Any, R]
@@ -58,7 +58,8 @@ class TokenState:
     is damaged and must not be overwritten.
     `own_versions`: versions of own writes that no watch event has reported yet.
     `mirrored_generation`: the generation in the source. `spooled`: the spool holds a stored reply.
-    `requeue_at`: reconcile before the schedule does. `next_reconcile`: the result of a
+    `requeue_at`: reconcile before the schedule does. `status_due_at`: when Ready would become a
+    lie. `next_reconcile`: the result of a
     reconciliation, None for only after a change.
     """
 
@@ -79,6 +80,7 @@ class TokenState:
     spooled: bool = False
     source_deleted_at: float | None = None
     requeue_at: float | None = None
+    status_due_at: float | None = None
     next_reconcile: float | None = None
 
     @classmethod
@@ -140,6 +142,12 @@ class TokenState:
             return replace(self, grant_stale=True)
         return replace(self, source_stale=True)
 
+    def stored(self) -> Secret:
+        """Return the grant's Secret. Raises StoreConflict if it is not known."""
+        if self.grant_secret is None:
+            raise StoreConflict(f"the grant of Secret {self.ref} is gone")
+        return self.grant_secret
+
     def with_grant(self, secret: Secret, grant: Grant) -> "TokenState":
         return replace(
             self,
@@ -165,7 +173,10 @@ class TokenState:
 
 
 def _with_source_version(state: TokenState, grant: Grant, source: SecretChange) -> TokenState:
-    """Add the source by its version alone, unless it may have changed."""
+    """Add the source by its version alone, unless it may have changed.
+
+    The grant's next patch stores this version.
+    """
     version = source.resource_version
     if not grant.source_version or not grant.key:
         return state
@@ -186,6 +197,7 @@ def _with_source_version(state: TokenState, grant: Grant, source: SecretChange) 
         source=secret,
         source_data_omitted=True,
         source_stale=False,
+        grant=replace(grant, source_version=version),
         mirrored_generation=state.mirrored_generation - int(mirror_outdated),
     )
 

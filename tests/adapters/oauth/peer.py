@@ -128,7 +128,27 @@ def at(strict: ScriptedIssuer, **options: Any) -> Issuer:
 def refresh(
     issuer: Issuer, token: Sensitive = RT, client: Client = APP, timeout: float = PATIENT
 ) -> TokenResponse:
-    return TokenEndpoints().refresh(issuer, client, token, timeout)
+    return send(TokenEndpoints(), issuer, token, client, timeout)
+
+
+def send(
+    endpoints: TokenEndpoints,
+    issuer: Issuer,
+    token: Sensitive = RT,
+    client: Client = APP,
+    timeout: float = PATIENT,
+) -> TokenResponse:
+    """Send a token request, and wait for the response no longer than for the connection."""
+    return endpoints.refresh(issuer, client, token, timeout, timeout, threading.Event())
+
+
+def listen(
+    issuer: Issuer, token: Sensitive = RT, timeout: float = BRIEF, late_timeout: float = PATIENT
+) -> tuple[TokenResponse, bool]:
+    """Wait for the response for `late_timeout`; say also whether the token may have been sent."""
+    sent = threading.Event()
+    response = TokenEndpoints().refresh(issuer, APP, token, timeout, late_timeout, sent)
+    return response, sent.is_set()
 
 
 def at_peer(peer: Peer, scheme: str = "http", **options: Any) -> Issuer:
@@ -194,3 +214,4 @@ def paths(peer: Peer) -> list[str]:
 
 
 WELL_KNOWN = "/.well-known/openid-configuration"
+WELL_KNOWN_OAUTH = "/.well-known/oauth-authorization-server"

@@ -1,6 +1,9 @@
-"""Deadlines against servers that drip, and whether bytes can have been sent."""
+"""Deadlines against servers that drip or are late, and whether bytes can have been sent."""
 
+import socket
+import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -11,11 +14,14 @@ from tests.adapters.oauth.peer import (
     BRIEF,
     FOR_EVER,
     LATE,
+    RT,
     TOKENS,
     Peer,
     at,
     at_peer,
+    discoverable,
     http,
+    listen,
     refresh,
     signal,
 )
@@ -73,3 +79,48 @@ def test_what_fails_before_tls_stands_was_not_sent(greeting: bytes) -> None:
         FailureReason.UNREACHABLE,
         Consumption.NOT_SENT,
     )
+
+
+def test_a_reply_is_waited_for_beyond_the_time_to_send(strict: ScriptedIssuer) -> None:
+    token = strict.seed("app")
+    strict.add_faults(Delay(2 * BRIEF))
+    response, sent = listen(at(strict), token)
+    assert isinstance(response, Success)
+    assert sent
+
+
+def test_nobody_is_waited_for_beyond_the_patience(strict: ScriptedIssuer) -> None:
+    token = strict.seed("app")
+    strict.add_faults(Delay(FOR_EVER))
+    began = time.monotonic()
+    response, sent = listen(at(strict), token, timeout=BRIEF / 2, late_timeout=BRIEF)
+    assert BRIEF <= time.monotonic() - began < LATE
+    assert signal(response) is FailureReason.NO_ANSWER
+    assert sent
+
+
+@pytest.mark.parametrize("what", ["handshake", "metadata"])
+def test_what_comes_before_the_token_has_no_longer_than_the_time_to_send(what: str) -> None:
+    tls = what == "handshake"
+    drips = b"\x16\x03\x03\x40\x00" + bytes(2000) if tls else http(b" " * 5000)
+    with Peer(drips, greets=tls, slowly=5) as peer:
+        began = time.monotonic()
+        response, sent = listen(at_peer(peer, "https") if tls else discoverable(peer))
+        assert time.monotonic() - began < LATE
+    assert signal(response) is FailureReason.UNREACHABLE
+    assert not sent
+
+
+def test_a_name_that_is_resolved_too_late_is_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = socket.getaddrinfo
+
+    def resolve_late(*args: Any, **options: Any) -> Any:
+        threading.Event().wait(2 * BRIEF)
+        return resolve(*args, **options)
+
+    with Peer(http()) as peer:
+        monkeypatch.setattr(socket, "getaddrinfo", resolve_late)
+        response, sent = listen(at_peer(peer))
+    assert signal(response) is FailureReason.UNREACHABLE
+    assert not sent
+    assert RT.reveal() not in "".join(peer.requests)

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import threading
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -47,7 +48,7 @@ THROTTLE = {"Retry-After": "7"}
     [
         (
             StatusReply(400),
-            FailureReason.INVALID_REQUEST,
+            FailureReason.NO_OAUTH_ERROR,
             Consumption.NOT_CONSUMED,
             "answered_before",
         ),
@@ -59,7 +60,7 @@ THROTTLE = {"Retry-After": "7"}
         ),
         (
             StatusReply(401),
-            FailureReason.INVALID_CLIENT,
+            FailureReason.NO_OAUTH_ERROR,
             Consumption.NOT_CONSUMED,
             "answered_before",
         ),
@@ -155,7 +156,9 @@ def test_names_that_lead_nowhere(url: str) -> None:
 
 def test_a_scope_that_is_no_text_is_not_sent() -> None:
     with Peer(http()) as peer:
+        threads = set(threading.enumerate())
         assert signal(refresh(at_peer(peer, scope="\ud800"))) is FailureReason.UNREACHABLE
+        assert set(threading.enumerate()) <= threads, "nothing waits for a deadline"
     assert peer.connections == 0
 
 

@@ -17,14 +17,12 @@ from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure, Success
 from tests.adapters.oauth.peer import (
-    APP,
-    PATIENT,
-    RT,
     Peer,
     at_peer,
     certificate,
     http,
     refresh,
+    send,
     signal,
 )
 
@@ -116,7 +114,7 @@ def test_a_changed_ca_file_counts_from_the_next_exchange_on(tmp_path: Path) -> N
         ):
             if content is not None:
                 current.write_text(content, encoding="ascii")
-            outcome = endpoints.refresh(issuer, APP, RT, PATIENT)
+            outcome = send(endpoints, issuer)
             assert isinstance(outcome, Success) if good else signal(outcome) is FailureReason.TLS
     assert len(peer.requests) == 1
 
@@ -143,7 +141,7 @@ def test_an_exchange_adds_nothing_to_the_context_it_shares(tmp_path: Path) -> No
     with Peer(http(), tls=context) as peer:
         endpoints, issuer = TokenEndpoints(), at_peer(peer, "https", ca_file=str(ca_file))
         for _ in range(3):
-            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
+            assert isinstance(send(endpoints, issuer), Success)
         shared = endpoints._tls_contexts.context(str(ca_file))
     assert [len(shared.get_ca_certs()), shared.check_hostname] == [1, True]
 

@@ -11,6 +11,7 @@ import pytest
 
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
+from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.refresh.source import Client
@@ -25,6 +26,7 @@ from tests.adapters.oauth.peer import (
     PUBLIC,
     RT,
     WELL_KNOWN,
+    WELL_KNOWN_OAUTH,
     Peer,
     at,
     at_peer,
@@ -36,6 +38,7 @@ from tests.adapters.oauth.peer import (
     outcomes,
     paths,
     refresh,
+    send,
     signal,
 )
 from tests.issuer.faults import (
@@ -46,12 +49,12 @@ from tests.issuer.issuer import ScriptedIssuer
 
 def test_tokens_arrive_and_rotate(strict: ScriptedIssuer) -> None:
     endpoints, issuer = TokenEndpoints(), at(strict)
-    first = endpoints.refresh(issuer, APP, strict.seed("app"), PATIENT)
+    first = send(endpoints, issuer, strict.seed("app"))
     assert isinstance(first, Success)
     assert first.reply.access_token is not None
     assert strict.verify(first.reply.access_token.reveal()) is not None
     assert first.reply.refresh_token is not None
-    second = endpoints.refresh(issuer, APP, first.reply.refresh_token, PATIENT)
+    second = send(endpoints, issuer, first.reply.refresh_token)
     assert isinstance(second, Success)
     assert outcomes(strict) == ["rotated", "rotated"]
 
@@ -175,14 +178,14 @@ def test_metadata_is_read_once_and_again_when_the_endpoint_is_in_doubt() -> None
         endpoints, issuer = TokenEndpoints(), discoverable(peer)
         good = peer.reply = described(peer)
         for _ in range(2):
-            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
+            assert isinstance(send(endpoints, issuer), Success)
         assert paths(peer) == [WELL_KNOWN, "/t", "/t"]
         for doubt in ("404 Not Found", "307 Temporary Redirect"):
             peer.requests.clear()
             peer.reply = http(b"", doubt)
-            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Failure)
+            assert isinstance(send(endpoints, issuer), Failure)
             peer.reply = good
-            assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
+            assert isinstance(send(endpoints, issuer), Success)
             assert paths(peer) == ["/t", WELL_KNOWN, "/t"]
 
 
@@ -190,10 +193,8 @@ def test_a_reconfigured_issuer_of_the_same_name_is_discovered_anew() -> None:
     with Peer(b"") as old, Peer(b"") as new:
         old.reply, new.reply = described(old), described(new)
         endpoints = TokenEndpoints()
-        assert isinstance(endpoints.refresh(discoverable(old), APP, RT, PATIENT), Success)
-        assert isinstance(
-            endpoints.refresh(discoverable(new), APP, Sensitive("new"), PATIENT), Success
-        )
+        assert isinstance(send(endpoints, discoverable(old)), Success)
+        assert isinstance(send(endpoints, discoverable(new), Sensitive("new")), Success)
         assert paths(new) == [WELL_KNOWN, "/t"]
         assert len(old.requests) == 2
 
@@ -206,14 +207,14 @@ def test_a_dead_issuer_is_probed_with_metadata_not_with_a_token() -> None:
     with strict:
         token = strict.seed("app")
         strict.add_faults(StatusReply(403))
-        assert signal(endpoints.refresh(issuer, APP, token, PATIENT)) is FailureReason.FORBIDDEN
-    assert signal(endpoints.refresh(issuer, APP, token, PATIENT)) is FailureReason.UNREACHABLE
+        assert signal(send(endpoints, issuer, token)) is FailureReason.FORBIDDEN
+    assert signal(send(endpoints, issuer, token)) is FailureReason.UNREACHABLE
     with Peer(b"") as peer:  # what comes up first is not the token endpoint
         impostor = Issuer("s", issuer=f"http://{peer.address}", internal=True)
-        assert signal(endpoints.refresh(impostor, APP, token, PATIENT)) is FailureReason.UNREACHABLE
+        assert signal(send(endpoints, impostor, token)) is FailureReason.UNREACHABLE
         assert token.reveal() not in "".join(peer.requests)
     with strict:
-        assert isinstance(endpoints.refresh(issuer, APP, token, PATIENT), Success)
+        assert isinstance(send(endpoints, issuer, token), Success)
 
 
 @pytest.mark.parametrize("gone", ["404 Not Found", "405 Method Not Allowed", "410 Gone"])
@@ -221,12 +222,12 @@ def test_a_moved_endpoint_is_found_by_the_next_refresh(gone: str) -> None:
     with Peer(b"") as peer:
         endpoints, issuer = TokenEndpoints(), discoverable(peer)
         peer.reply = described(peer)
-        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
+        assert isinstance(send(endpoints, issuer), Success)
         moved = described(peer, token_endpoint=f"http://{peer.address}/new")
         peer.by_path = {WELL_KNOWN: moved, "/new": http()}
         peer.reply = http(b"", gone)
-        assert signal(endpoints.refresh(issuer, APP, RT, PATIENT)) is FailureReason.NO_ENDPOINT
-        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
+        assert signal(send(endpoints, issuer)) is FailureReason.NO_ENDPOINT
+        assert isinstance(send(endpoints, issuer), Success)
         assert paths(peer) == [WELL_KNOWN, "/t", "/t", WELL_KNOWN, "/new"]
 
 
@@ -235,7 +236,7 @@ def test_a_request_without_the_scope_needs_no_metadata_of_its_own() -> None:
         endpoints, issuer = TokenEndpoints(), discoverable(peer, scope="a b")
         peer.reply = described(peer)
         for asked in (issuer, replace(issuer, scope=""), issuer):
-            assert isinstance(endpoints.refresh(asked, APP, RT, PATIENT), Success)
+            assert isinstance(send(endpoints, asked), Success)
         assert paths(peer) == [WELL_KNOWN, "/t", "/t", "/t"]
 
 
@@ -245,26 +246,28 @@ def introspectable(peer: Peer, **options: Any) -> Issuer:
 
 def introspect(
     issuer: Issuer, client: Client = APP, timeout: float = PATIENT, token: Sensitive = RT
-) -> bool | None:
+) -> Introspection:
     return TokenEndpoints().introspect(issuer, client, token, timeout)
 
 
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        (http(b'{"active":true,"exp":1}'), True),
-        (http(b'{"active":false}'), False),
-        (http(b"\xff"), None),
-        (http(b'{"active":false}')[:-1], None),
-        (http(b'{"active":false}  ')[:-1], None),
-        (http(b'{"active":false}', "503 Busy"), None),
-        (http(b"", "302 Found", "Location: /\r\n"), None),
-        (b"", None),
+        (http(b'{"active":true,"exp":1}'), Introspection.ACTIVE),
+        (http(b'{"active":false}'), Introspection.INACTIVE),
+        (http(b"\xff"), Introspection.SILENT),
+        (http(b'{"active":false}')[:-1], Introspection.SILENT),
+        (http(b'{"active":false}  ')[:-1], Introspection.SILENT),
+        (http(b'{"active":false}', "503 Busy"), Introspection.SILENT),
+        (http(b"", "302 Found", "Location: /\r\n"), Introspection.SILENT),
+        (http(b'{"active":false}', "401 Unauthorized"), Introspection.UNCLEAR),
+        (http(b"<html>", "403 Forbidden")[:-1], Introspection.SILENT),
+        (b"", Introspection.SILENT),
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_only_a_plain_answer_says_whether_a_token_is_active(
-    reply: bytes, *, expected: bool | None
+    reply: bytes, expected: Introspection
 ) -> None:
     with Peer(reply) as peer:
         assert introspect(introspectable(peer)) is expected
@@ -276,20 +279,32 @@ def test_only_a_plain_answer_says_whether_a_token_is_active(
 def test_introspection_has_a_deadline_of_its_own() -> None:
     with Peer(http(b'{"active":false}' + b" " * 5000), slowly=3) as peer:
         began = time.monotonic()
-        assert introspect(introspectable(peer), timeout=BRIEF) is None
+        assert introspect(introspectable(peer), timeout=BRIEF) is Introspection.SILENT
         assert time.monotonic() - began < LATE
 
 
 def test_a_public_client_does_not_introspect() -> None:
     with Peer(http(b'{"active":false}')) as peer:
-        assert introspect(introspectable(peer), PUBLIC) is None
+        assert introspect(introspectable(peer), PUBLIC) is Introspection.REFUSED
         assert peer.connections == 0
 
 
-def test_without_an_introspection_endpoint_nothing_is_asked() -> None:
+def test_an_issuer_without_an_introspection_endpoint_never_says_anything() -> None:
     with Peer(http(b'{"active":false}')) as peer:
-        assert introspect(at_peer(peer)) is None
+        assert introspect(at_peer(peer)) is Introspection.REFUSED
         assert peer.connections == 0
+        peer.by_path = {WELL_KNOWN: described(peer)}
+        assert introspect(discoverable(peer)) is Introspection.REFUSED
+        assert paths(peer) == [WELL_KNOWN]
+
+
+@pytest.mark.parametrize(
+    "metadata", [b"", http(b"", "503 Busy"), http(b"<html>")], ids=["cut", "busy", "maintenance"]
+)
+def test_an_issuer_whose_metadata_cannot_be_read_may_say_more_later(metadata: bytes) -> None:
+    with Peer(metadata) as peer:
+        assert introspect(discoverable(peer)) is Introspection.SILENT
+        assert paths(peer) == [WELL_KNOWN]
 
 
 def test_the_introspection_endpoint_is_discovered() -> None:
@@ -299,7 +314,7 @@ def test_the_introspection_endpoint_is_discovered() -> None:
             WELL_KNOWN: described(peer, introspection_endpoint=endpoint),
             "/introspect": http(b'{"active":true}'),
         }
-        assert introspect(discoverable(peer)) is True
+        assert introspect(discoverable(peer)) is Introspection.ACTIVE
         assert paths(peer) == [WELL_KNOWN, "/introspect"]
 
 
@@ -309,8 +324,8 @@ def test_a_bad_introspection_endpoint_is_not_asked_and_logged(
     with Peer(b"") as peer:
         peer.reply = described(peer, introspection_endpoint="ftp://127.0.0.1/i")
         endpoints, issuer = TokenEndpoints(), discoverable(peer)
-        assert endpoints.introspect(issuer, APP, RT, PATIENT) is None
-        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
+        assert endpoints.introspect(issuer, APP, RT, PATIENT) is Introspection.REFUSED
+        assert isinstance(send(endpoints, issuer), Success)
         assert paths(peer) == [WELL_KNOWN, "/t"]
     assert "metadata of issuer meta: its introspection_endpoint must be" in caplog.text
 
@@ -321,13 +336,13 @@ def test_introspection_on_another_host_needs_to_be_listed(*, listed: bool) -> No
         elsewhere = f"http://{peer.address.replace('127.0.0.1', 'localhost')}/i"
         peer.by_path = {WELL_KNOWN: described(peer, introspection_endpoint=elsewhere)}
         issuer = discoverable(peer, endpoint_hosts=("localhost",) if listed else ())
-        assert introspect(issuer) is (True if listed else None)
+        assert introspect(issuer) is (Introspection.ACTIVE if listed else Introspection.REFUSED)
         assert paths(peer) == [WELL_KNOWN, *(["/i"] if listed else [])]
 
 
 def test_introspection_of_a_dead_issuer_says_nothing() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    assert introspect(Issuer("x", issuer=url, internal=True)) is None
+    assert introspect(Issuer("x", issuer=url, internal=True)) is Introspection.SILENT
 
 
 @pytest.mark.parametrize(
@@ -336,16 +351,25 @@ def test_introspection_of_a_dead_issuer_says_nothing() -> None:
         ({WELL_KNOWN: http(b"{}")}, True),
         ({WELL_KNOWN: http(b"", "500 Oops"), "/t": http(b"", "405 No")}, True),
         ({WELL_KNOWN: http(b"", "500 Oops"), "/t": http(b"", "502 Bad Gateway")}, False),
+        (dict.fromkeys((WELL_KNOWN, WELL_KNOWN_OAUTH), http(b"", "404 Not Found")), True),
+        ({WELL_KNOWN: http(b"<html>"), "/t": http(b"", "405 No")}, False),
         ({WELL_KNOWN: b""}, False),
     ],
-    ids=["unfit metadata", "no metadata, but an endpoint", "a gateway before nobody", "silence"],
+    ids=[
+        "unfit metadata",
+        "no metadata, but an endpoint",
+        "a gateway before nobody",
+        "no page",
+        "maintenance",
+        "silence",
+    ],
 )
 def test_a_probe_looks_for_a_sign_of_life(replies: Mapping[str, bytes], *, alive: bool) -> None:
     with Peer(b"") as peer:
         endpoints, issuer = TokenEndpoints(), discoverable(peer)
         peer.reply = described(peer)
         assert endpoints.probe(issuer)
-        assert isinstance(endpoints.refresh(issuer, APP, RT, PATIENT), Success)
+        assert isinstance(send(endpoints, issuer), Success)
         peer.requests.clear()
         peer.reply, peer.by_path = b"", dict(replies)
         assert endpoints.probe(issuer) is alive
@@ -353,9 +377,23 @@ def test_a_probe_looks_for_a_sign_of_life(replies: Mapping[str, bytes], *, alive
         assert all(request.startswith("GET ") for request in peer.requests)
 
 
-def test_a_probe_of_a_configured_endpoint_asks_that() -> None:
-    with Peer(http(b"", "405 Method Not Allowed")) as peer:
-        assert TokenEndpoints().probe(at_peer(peer))
+@pytest.mark.parametrize(
+    ("reply", "alive"),
+    [
+        (http(b"", "405 Method Not Allowed"), True),
+        (http(b"<html>", "404 Not Found"), True),
+        (http(b"", "302 Found", "Location: /\r\n"), True),
+        (http(b'{"error":"invalid_request"}'), True),
+        (http(b"<html>"), False),
+        (http(b"[]"), False),
+        (http(b'{"error":"server_error"}', "500 Oops"), False),
+        (http(b"", "503 Busy"), False),
+    ],
+    ids=["405", "404", "redirect", "JSON", "page", "list", "500", "503"],
+)
+def test_a_probe_of_a_configured_endpoint_asks_that(reply: bytes, *, alive: bool) -> None:
+    with Peer(reply) as peer:
+        assert TokenEndpoints().probe(at_peer(peer)) is alive
         assert [request.split(" ", 2)[:2] for request in peer.requests] == [["GET", "/token"]]
     assert not TokenEndpoints().probe(at_peer(peer))
 

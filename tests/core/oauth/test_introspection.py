@@ -1,27 +1,34 @@
 import pytest
 
-from csidriver.core.oauth.introspection import parse_active
+from csidriver.core.oauth.introspection import Introspection, parse_introspection
 from csidriver.core.sensitive import Sensitive
 
 
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
-        (200, '{"active":true,"exp":1}', True),
-        (200, '{"active":false}', False),
-        (200, '{"active":"false"}', None),
-        (200, '{"active":null}', None),
-        (200, "{}", None),
-        (200, "[]", None),
-        (200, "[" * 100_000, None),
-        (200, "\ufffd", None),
-        (204, '{"active":true}', None),
-        (401, '{"active":false}', None),
-        (503, '{"active":false}', None),
+        (200, '{"active":true,"exp":1}', Introspection.ACTIVE),
+        (200, '{"active":false}', Introspection.INACTIVE),
+        (200, '{"active":"false"}', Introspection.SILENT),
+        (200, '{"active":null}', Introspection.SILENT),
+        (200, "{}", Introspection.SILENT),
+        (200, "[]", Introspection.SILENT),
+        (200, "[" * 100_000, Introspection.SILENT),
+        (200, "\ufffd", Introspection.SILENT),
+        (200, "<html>", Introspection.SILENT),
+        (204, '{"active":true}', Introspection.SILENT),
+        (302, "", Introspection.SILENT),
+        (400, '{"error":"invalid_request"}', Introspection.REFUSED),
+        (401, '{"active":false}', Introspection.UNCLEAR),
+        (403, "<html>", Introspection.UNCLEAR),
+        (404, "", Introspection.UNCLEAR),
+        (429, '{"active":false}', Introspection.SILENT),
+        (500, '{"active":true}', Introspection.SILENT),
+        (503, '{"active":false}', Introspection.SILENT),
     ],
-    ids=range(11),
+    ids=range(18),
 )
 def test_only_a_plain_answer_says_whether_a_token_is_active(
-    status: int, body: str, *, expected: bool | None
+    status: int, body: str, expected: Introspection
 ) -> None:
-    assert parse_active(status, Sensitive(body)) is expected
+    assert parse_introspection(status, Sensitive(body)) is expected

@@ -124,7 +124,7 @@ HTML = "<html>"
             FailureReason.INVALID_CLIENT,
             Consumption.NOT_CONSUMED,
         ),
-        (401, "", "", FailureReason.INVALID_CLIENT, Consumption.NOT_CONSUMED),
+        (401, "", "", FailureReason.NO_OAUTH_ERROR, Consumption.NOT_CONSUMED),
         (
             401,
             {
@@ -212,7 +212,7 @@ HTML = "<html>"
             FailureReason.INVALID_REQUEST,
             Consumption.NOT_CONSUMED,
         ),
-        (400, HTML, "", FailureReason.INVALID_REQUEST, Consumption.NOT_CONSUMED),
+        (400, HTML, "", FailureReason.NO_OAUTH_ERROR, Consumption.NOT_CONSUMED),
         (
             400,
             {"error": "interaction_required"},
@@ -260,7 +260,7 @@ HTML = "<html>"
         (405, "", "", FailureReason.NO_ENDPOINT, Consumption.NOT_CONSUMED),
         (410, "", "", FailureReason.NO_ENDPOINT, Consumption.NOT_CONSUMED),
         (400, {"error": "what"}, "", FailureReason.UNKNOWN_ERROR, Consumption.NOT_CONSUMED),
-        (418, "", "", FailureReason.UNKNOWN_ERROR, Consumption.NOT_CONSUMED),
+        (418, "", "", FailureReason.NO_OAUTH_ERROR, Consumption.NOT_CONSUMED),
     ],
 )
 def test_answers_without_tokens_follow_the_table(

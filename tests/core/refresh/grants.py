@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh.grant import adopt, with_intent
-from csidriver.core.refresh.outcomes import after_success
+from csidriver.core.refresh.new_tokens import after_success
 from csidriver.core.refresh.source import Client, Source
 from csidriver.core.sensitive import Sensitive
 from tests.core.refresh.virtual_cluster import ISSUER, REF
@@ -52,9 +52,7 @@ LIVE = ADOPTED.live_hash
 INTENT = with_intent(ADOPTED, "n1", "pod-1", NOW, 60.0)
 
 
-AFTER = after_success(
-    INTENT, token_document(refresh_token="mine", access_token="a"), NOW, ISSUER, 0.0
-)
+AFTER = after_success(INTENT, token_document(refresh_token="mine", access_token="a"), NOW, ISSUER)
 
 
 UNIT = st.floats(0.0, 1.0, exclude_max=True)

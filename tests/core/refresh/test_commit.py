@@ -1,5 +1,6 @@
 """Conflicts and outages while an outcome is stored (docs/protocol.md 4.6)."""
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -11,20 +12,19 @@ from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import effects
-from csidriver.core.refresh.commit import Conflict, classify_conflict
+from csidriver.core.refresh.commit import may_rebase
 from csidriver.core.refresh.effects import Effect, RequestToken, SpoolWrite
 from csidriver.core.refresh.grant import Grant, adopt, with_intent
-from csidriver.core.refresh.outcomes import after_failure, after_success
+from csidriver.core.refresh.new_tokens import after_success
+from csidriver.core.refresh.outcomes import after_failure
 from csidriver.core.refresh.schedule import lead_time
-from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from csidriver.errors import StoreConflict, StoreUnavailable
+from csidriver.errors import StoreConflict, StoreError, StoreRefused, StoreUnavailable
 from tests.core.refresh.cluster_checks import (
     GRANT,
     LIFE,
     any_sent,
     companion,
-    count,
     crash,
     delete,
     grant,
@@ -34,51 +34,48 @@ from tests.core.refresh.cluster_checks import (
     once,
 )
 from tests.core.refresh.grants import ADOPTED, AFTER, INTENT, ISSUERS, parsed_source, token_document
-from tests.core.refresh.virtual_cluster import ISSUER, REF, Crashed, Process, VirtualCluster, answer
+from tests.core.refresh.virtual_cluster import ISSUER, Crashed, Process, VirtualCluster, answer
 from tests.core.refresh.virtual_cluster import START as NOW
 
-PEER = after_success(
-    INTENT, token_document(refresh_token="theirs", access_token="a"), NOW, ISSUER, 0.0
-)
+PEER = after_success(INTENT, token_document(refresh_token="theirs", access_token="a"), NOW, ISSUER)
 
 
 TAKEN = with_intent(INTENT, "n2", "pod-2", NOW + 100, 60.0)
 
 
-REFUSED = after_failure(INTENT, Failure(FailureReason.FORBIDDEN), NOW, ISSUER, 0.0)
+REFUSED = after_failure(INTENT, Failure(FailureReason.FORBIDDEN), NOW, ISSUER)
 
 
-SAME_RT = after_success(INTENT, token_document(access_token="a"), NOW, ISSUER, 0.0)
+SAME_RT = after_success(INTENT, token_document(access_token="a"), NOW, ISSUER)
 
 
 @pytest.mark.parametrize(
     ("stored", "after", "wanted"),
     [
-        pytest.param(None, AFTER, Conflict.DELETED, id="deleted"),
-        pytest.param(INTENT, AFTER, Conflict.REBASE, id="foreign write"),
-        pytest.param(INTENT, REFUSED, Conflict.REBASE, id="foreign write, refusal"),
-        pytest.param(TAKEN, AFTER, Conflict.REBASE, id="taken over, tokens in hand"),
-        pytest.param(TAKEN, REFUSED, Conflict.ARRIVED, id="taken over, nothing in hand"),
-        pytest.param(AFTER, AFTER, Conflict.ARRIVED, id="our patch arrived"),
-        pytest.param(REFUSED, REFUSED, Conflict.ARRIVED, id="our refusal arrived"),
-        pytest.param(SAME_RT, SAME_RT, Conflict.ARRIVED, id="arrived without rotation"),
-        pytest.param(PEER, AFTER, Conflict.PEER_WON, id="a peer exchanged it"),
-        pytest.param(PEER, REFUSED, Conflict.PEER_WON, id="a peer did better"),
+        pytest.param(INTENT, AFTER, True, id="foreign write"),
+        pytest.param(INTENT, REFUSED, True, id="foreign write, refusal"),
+        pytest.param(TAKEN, AFTER, True, id="taken over, tokens in hand"),
+        pytest.param(TAKEN, REFUSED, False, id="taken over, nothing in hand"),
+        pytest.param(AFTER, AFTER, False, id="our patch arrived"),
+        pytest.param(REFUSED, REFUSED, False, id="our refusal arrived"),
+        pytest.param(SAME_RT, SAME_RT, False, id="arrived without rotation"),
+        pytest.param(PEER, AFTER, False, id="a peer exchanged it"),
+        pytest.param(PEER, REFUSED, False, id="a peer did better"),
         pytest.param(
             adopt(parsed_source("human"), ISSUER, NOW, INTENT),
             AFTER,
-            Conflict.RESEEDED,
+            False,
             id="reseeded",
         ),
     ],
 )
-def test_conflicts_at_commit(stored: Grant | None, after: Grant, wanted: Conflict) -> None:
-    assert classify_conflict(stored, INTENT, after) is wanted
+def test_conflicts_at_commit(stored: Grant, after: Grant, *, wanted: bool) -> None:
+    assert may_rebase(stored, INTENT, after) is wanted
 
 
 def test_without_intents_only_the_token_and_generation_count() -> None:
-    after = after_success(ADOPTED, token_document(access_token="a"), NOW, ISSUER, 0.0)
-    assert classify_conflict(ADOPTED, ADOPTED, after) is Conflict.REBASE
+    after = after_success(ADOPTED, token_document(access_token="a"), NOW, ISSUER)
+    assert may_rebase(ADOPTED, ADOPTED, after)
 
 
 def histories() -> st.SearchStrategy[list[str]]:
@@ -93,12 +90,12 @@ def happened(grant: Grant, history: list[str], issuer: Issuer) -> Grant:
         if event == "intent":
             grant = with_intent(grant, f"peer-{number}", "pod-2", NOW, 60.0)
         elif event == "refuse":
-            grant = after_failure(grant, Failure(FailureReason.FORBIDDEN), NOW, issuer, 0.0)
+            grant = after_failure(grant, Failure(FailureReason.FORBIDDEN), NOW, issuer)
         elif event == "rotate":
             fresh = token_document(access_token="a", refresh_token=f"theirs-{number}")
-            grant = after_success(grant, fresh, NOW, issuer, 0.0)
+            grant = after_success(grant, fresh, NOW, issuer)
         elif event == "renew":
-            grant = after_success(grant, token_document(access_token="b"), NOW, issuer, 0.0)
+            grant = after_success(grant, token_document(access_token="b"), NOW, issuer)
         elif event == "reseed":
             grant = adopt(parsed_source(f"human-{number}"), issuer, NOW + number, grant)
     return grant
@@ -112,69 +109,39 @@ def test_a_commit_is_rebased_exactly_when_nobody_else_got_tokens_or_a_login(
 ) -> None:
     """Section 4.6: a reply in hand is never dropped for anything less."""
     fields = {"access_token": "mine"} | ({"refresh_token": "mine"} if rotates else {})
-    after = after_success(INTENT, token_document(**fields), NOW, issuer, 0.0)
+    after = after_success(INTENT, token_document(**fields), NOW, issuer)
     stored = happened(INTENT, history, issuer)
-    conflict = classify_conflict(stored, INTENT, after)
     theirs = {"rotate", "renew", "reseed"} & set(history)
-    assert (conflict is Conflict.REBASE) is not bool(theirs)
-    if conflict is Conflict.ARRIVED:
-        assert (stored.live_hash, stored.generation) == (after.live_hash, after.generation)
+    assert may_rebase(stored, INTENT, after) is not bool(theirs)
     if theirs:
         assert stored.generation >= after.generation
-    if history[-1:] == ["reseed"]:
-        assert conflict is Conflict.RESEEDED
 
 
-class TestStepAside:
-    def test_a_commit_steps_aside_once_before_it_waits(self, process: Process) -> None:
-        cluster, left = process.cluster, 5
+def fail_commits(cluster: VirtualCluster, *errors: StoreError) -> list[StoreError]:
+    """Fail the next reads and writes of a commit; return the errors that are left."""
+    left = list(errors)
 
-        def before(effect: Effect[Any]) -> None:
-            nonlocal left
-            if left and is_commit(effect):
-                left -= 1
-                raise StoreUnavailable("down")
+    def before(effect: Effect[Any]) -> None:
+        reads = isinstance(effect, effects.GetSecret | effects.CreateSecret)
+        if left and any_sent(cluster) and (reads or is_commit(effect)):
+            raise left.pop(0)
 
-        cluster.before = before
-        process.reconcile()
-        assert live(cluster) == "alice-1"
-        assert count(cluster, effects.YieldWorker) == 1
-        order = [type(e) for e in cluster.done]
-        assert order.index(effects.YieldWorker) < order.index(effects.Wait)
-
-    def test_one_that_succeeds_at_once_does_not(self, running: Process) -> None:
-        assert count(running.cluster, effects.YieldWorker) == 0
-
-    def test_waits_grow_while_reading_after_a_conflict_fails(self, process: Process) -> None:
-        cluster, left = process.cluster, 5
-
-        def before(effect: Effect[Any]) -> None:
-            nonlocal left
-            if left and is_commit(effect):
-                raise StoreConflict("moved")
-            if left and isinstance(effect, effects.GetSecret) and any_sent(cluster):
-                left -= 1
-                raise StoreUnavailable("down")
-
-        cluster.before = before
-        process.reconcile()
-        waits = [e.seconds for e in cluster.done if isinstance(e, effects.Wait)]
-        assert waits == [0.3125, 0.625, 1.25, 2.5, 5.0]
+    cluster.before = before
+    return left
 
 
 def test_a_reply_in_hand_outlives_a_grant_deleted_and_an_outage(process: Process) -> None:
-    cluster, left = process.cluster, [StoreUnavailable("down"), StoreUnavailable("down")]
-
-    def before(effect: Effect[Any]) -> None:
-        if any_sent(cluster) and left and isinstance(effect, effects.CreateSecret):
-            raise left.pop()
-
-    cluster.before = before
+    """The grant that the process remembers has no intent; its spool has the reply."""
+    cluster = process.cluster
+    fail_commits(cluster, StoreUnavailable("down"), StoreUnavailable("down"))
     cluster.after = once(lambda e: isinstance(e, RequestToken), lambda: delete(cluster, GRANT))
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            process.reconcile()
     process.reconcile()
-    assert left == []
     assert live(cluster) == "alice-1"
     assert cluster.server.tokens() == ["alice-0"]
+    assert cluster.spool == {}
 
 
 class TestConflictsAndOutages:
@@ -198,42 +165,34 @@ class TestConflictsAndOutages:
             raise StoreUnavailable("connection reset")
 
         cluster.after = once(is_commit, fail)
+        with pytest.raises(StoreUnavailable):
+            process.reconcile()
         process.reconcile()
-        process.run_for(1)
         assert live(cluster) == mirrored(cluster) == "alice-1"
         assert cluster.spool == {}
         assert cluster.server.tokens() == ["alice-0"]
 
-    @pytest.mark.parametrize("times", [1, 7, 100])
-    def test_an_outage_during_commit_is_waited_out(self, process: Process, times: int) -> None:
+    @pytest.mark.parametrize(
+        "errors",
+        [
+            [StoreUnavailable("down")] * 7,
+            [StoreConflict("moved"), StoreUnavailable("down")],
+            [StoreRefused("not allowed")],
+        ],
+        ids=["outage", "outage after a conflict", "refused"],
+    )
+    def test_an_outcome_that_could_not_be_stored_is_stored_by_the_next_reconciliation(
+        self, process: Process, errors: list[StoreError]
+    ) -> None:
         cluster = process.cluster
-        left = times
-
-        def before(effect: Effect[Any]) -> None:
-            nonlocal left
-            if left and is_commit(effect):
-                left -= 1
-                raise StoreUnavailable("down")
-
-        cluster.before = before
+        left = fail_commits(cluster, *errors)
+        while left:
+            with contextlib.suppress(StoreError):
+                process.reconcile()
         process.reconcile()
         assert live(cluster) == mirrored(cluster) == "alice-1"
-        waits = [e.seconds for e in cluster.done if isinstance(e, effects.Wait)]
-        assert len(waits) == times
-        assert max(waits) <= 5
-
-    def test_an_outage_between_conflict_and_reading_is_waited_out(self, process: Process) -> None:
-        cluster = process.cluster
-        left = [StoreConflict("moved"), StoreUnavailable("down")]
-
-        def before(effect: Effect[Any]) -> None:
-            reading = isinstance(effect, effects.GetSecret)
-            if left and (is_commit(effect) or (len(left) == 1 and reading)):
-                raise left.pop(0)
-
-        cluster.before = before
-        process.reconcile()
-        assert live(cluster) == "alice-1"
+        assert cluster.server.tokens() == ["alice-0"]
+        assert cluster.spool == {}
 
     def test_a_grant_deleted_during_the_exchange_is_made_again_with_the_reply(
         self, process: Process
@@ -284,9 +243,7 @@ class TestConflictsAndOutages:
         assert cluster.spool == {}
         assert live(cluster) == "alice-3"
 
-    def test_where_the_server_forks_the_reply_that_lost_stays_in_the_spool(
-        self, running: Process
-    ) -> None:
+    def test_where_the_server_forks_the_reply_that_lost_is_dropped(self, running: Process) -> None:
         cluster = running.cluster
         running.issuer = replace(ISSUER, reuse=1e6)
         peer = Process(cluster, holder="pod-2", issuer=running.issuer)
@@ -302,6 +259,4 @@ class TestConflictsAndOutages:
         running.run_for(LIFE - lead_time(LIFE))
         assert live(cluster) == mirrored(cluster) == "theirs"
         running.run_for(1)
-        kept = cluster.spool[REF].reply
-        assert kept is not None
-        assert kept.refresh_token == Sensitive("mine")
+        assert cluster.spool == {}

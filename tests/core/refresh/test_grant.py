@@ -13,7 +13,7 @@ from csidriver.core.refresh.grant import (
     with_intent,
     without_unsent_attempt,
 )
-from csidriver.core.refresh.outcomes import after_success
+from csidriver.core.refresh.new_tokens import after_success
 from csidriver.core.status import Status, TokenWarning
 from tests.core.refresh.grants import ADOPTED, INTENT, LIVE, jwt, parsed_source, token_document
 from tests.core.refresh.virtual_cluster import ISSUER
@@ -69,7 +69,7 @@ class TestAdopt:
 
     def test_what_earlier_seeds_spent_is_told_apart(self) -> None:
         grant = after_success(
-            ADOPTED, token_document(access_token="a", refresh_token="r1"), NOW, ISSUER, 0.0
+            ADOPTED, token_document(access_token="a", refresh_token="r1"), NOW, ISSUER
         )
         assert (len(grant.spent), grant.inherited) == (1, 0)
         grant = adopt(parsed_source("second"), ISSUER, NOW + 1, grant)
@@ -77,7 +77,7 @@ class TestAdopt:
         assert LIVE not in grant.token_hashes
         for number in range(MAX_SPENT + 2):
             reply = token_document(access_token="a", refresh_token=f"s{number}")
-            grant = after_success(grant, reply, NOW, ISSUER, 0.0)
+            grant = after_success(grant, reply, NOW, ISSUER)
             assert grant.inherited == max(0, min(2, MAX_SPENT - number - 1))
             assert {grant.live_hash, *grant.spent[-5:][grant.inherited :]} <= grant.token_hashes
         assert len(grant.spent) == MAX_SPENT
@@ -101,7 +101,7 @@ class TestJudge:
         [("rotated", SourceToken.LIVE), ("seed", SourceToken.OLD), ("fresh", SourceToken.NEW)],
     )
     def test_verdicts(self, token: str, verdict: SourceToken) -> None:
-        grant = after_success(ADOPTED, token_document(refresh_token="rotated"), NOW, ISSUER, 0.0)
+        grant = after_success(ADOPTED, token_document(refresh_token="rotated"), NOW, ISSUER)
         assert compare_source(grant, parsed_source(token)) is verdict
         assert compare_source(replace(grant, seeds=()), parsed_source(token)) is verdict
 

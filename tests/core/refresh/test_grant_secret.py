@@ -30,7 +30,7 @@ class TestGrantSecret:
             pytest.param(INTENT, id="with intent"),
             pytest.param(AFTER, id="refreshed"),
             pytest.param(
-                after_failure(INTENT, Failure(FailureReason.NO_ANSWER), NOW, ISSUER, 0.0),
+                after_failure(INTENT, Failure(FailureReason.NO_ANSWER), NOW, ISSUER),
                 id="uncertain",
             ),
             pytest.param(replace(AFTER, next_refresh=None, warning="W", message="é"), id="stopped"),

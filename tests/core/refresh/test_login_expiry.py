@@ -12,7 +12,8 @@ from csidriver.core import annotations
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.grant import Grant
-from csidriver.core.refresh.login_expiry import next_warning, refresh_expiry, warnings_due
+from csidriver.core.refresh.login_expiry import next_warning, warnings_due
+from csidriver.core.refresh.new_tokens import refresh_expiry
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import TokenWarning
 from tests.core.refresh.cluster_checks import grant, note, source

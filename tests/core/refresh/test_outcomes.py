@@ -1,61 +1,38 @@
-"""The grant after a token request: examples and properties (docs/protocol.md 4.5, 5)."""
+"""The grant after an outcome without tokens (docs/protocol.md 5, 6)."""
 
-import base64
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from csidriver.core.oauth.failure_reason import FailureReason
-from csidriver.core.oauth.issuers import MAX_LIFETIME, UNLIMITED, Issuer
+from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_response import Failure
-from csidriver.core.refresh.grant import Grant, sendable_refresh_token, with_intent
-from csidriver.core.refresh.outcomes import (
-    after_failure,
-    after_success,
-    reschedule_if_obsolete,
+from csidriver.core.refresh.grant import (
+    Grant,
+    with_intent,
     without_refused_scope,
 )
-from csidriver.core.refresh.schedule import min_interval
-from csidriver.core.sensitive import Sensitive
-from csidriver.core.status import Status, TokenWarning
+from csidriver.core.refresh.outcomes import (
+    OF_GATEWAYS,
+    after_failure,
+    refusal,
+    reschedule_if_obsolete,
+    status_due_at,
+    with_status_due,
+)
+from csidriver.core.refresh.schedule import lead_time, min_interval
+from csidriver.core.refresh.transitions import Outcome
+from csidriver.core.status import Status
 from tests.core.refresh.grants import (
     ADOPTED,
     AFTER,
     INTENT,
     ISSUERS,
-    LIVE,
-    UNIT,
-    jwt,
-    token_document,
 )
 from tests.core.refresh.virtual_cluster import ISSUER
 from tests.core.refresh.virtual_cluster import START as NOW
-
-HOSTILE: st.SearchStrategy[Any] = st.one_of(
-    st.sampled_from([0, -1, 1, None, "300", "soon", 1e12, True, [], 1e308, -0.0, 0.5]),
-    st.integers(-(10**12), 10**12),
-    st.floats(allow_nan=False, allow_infinity=False),
-)
-
-
-@given(HOSTILE, HOSTILE, UNIT, ISSUERS)
-def test_no_lifetime_makes_a_hot_loop_or_a_refresh_that_never_comes(
-    expires_in: Any, refresh_expires_in: Any, u: float, issuer: Issuer
-) -> None:
-    """F17."""
-    reply = token_document(
-        access_token="a", expires_in=expires_in, refresh_expires_in=refresh_expires_in
-    )
-    after = after_success(INTENT, reply, NOW, issuer, u)
-    assert after.status is Status.READY
-    assert 1 <= after.lifetime <= MAX_LIFETIME + 1e-3
-    assert after.next_refresh is not None
-    wait = after.next_refresh - NOW
-    assert max(1.0, min(10.0, after.lifetime / 4)) - 1e-5 <= wait
-    assert wait <= max(1.0, after.lifetime) + 1e-5
 
 
 def grants() -> st.SearchStrategy[Grant]:
@@ -78,11 +55,11 @@ def grants() -> st.SearchStrategy[Grant]:
     )
 
 
-@given(grants(), st.sampled_from(FailureReason), st.none() | st.floats(0, 1e9), ISSUERS, UNIT)
+@given(grants(), st.sampled_from(FailureReason), st.none() | st.floats(0, 1e9), ISSUERS)
 def test_no_failure_hastens_or_loses_anything(
-    grant: Grant, signal: FailureReason, pause: float | None, issuer: Issuer, u: float
+    grant: Grant, signal: FailureReason, pause: float | None, issuer: Issuer
 ) -> None:
-    after = after_failure(grant, Failure(signal, pause), NOW, issuer, u)
+    after = after_failure(grant, Failure(signal, pause), NOW, issuer)
     assert after.document == grant.document
     assert (after.generation, after.spent, after.seeds) == (
         grant.generation,
@@ -135,84 +112,48 @@ def test_what_no_configuration_can_mend_is_not_hastened(signal: FailureReason) -
 def test_a_request_differs_from_the_configuration_in_a_refused_scope_alone(
     grant: Grant, issuer: Issuer
 ) -> None:
-    refused = after_failure(grant, Failure(FailureReason.INVALID_SCOPE), NOW, issuer, 0.0)
+    refused = after_failure(grant, Failure(FailureReason.INVALID_SCOPE), NOW, issuer)
     assert without_refused_scope(refused, issuer) == replace(issuer, scope="")
     assert without_refused_scope(grant, issuer) == issuer
-
-
-class TestSucceed:
-    def test_expiry_counts_from_before_sending(self) -> None:
-        reply = token_document(access_token="a", refresh_token="r", expires_in=600)
-        after = after_success(replace(INTENT, failures=5), reply, NOW, ISSUER, 0.0)
-        assert (after.issued_at, after.expires_at) == (NOW, NOW + 600)
-        assert after.document.value("expires_at") == NOW + 600
-        assert after.intent is None
-        assert (after.status, after.warning, after.failures) == (Status.READY, "", 0)
-        assert after.spent == (LIVE,)
-
-    @pytest.mark.parametrize("expires_in", [0, -1, "soon", None, 1e12, 400 * 86400 + 1])
-    def test_a_hostile_lifetime_is_replaced_with_a_warning(self, expires_in: Any) -> None:
-        reply = token_document(access_token="a", expires_in=expires_in)
-        after = after_success(INTENT, reply, NOW, ISSUER, 0.0)
-        assert after.lifetime == ISSUER.default_lifetime
-        assert after.warning == TokenWarning.DEFAULT_LIFETIME.value
-
-    def test_the_shorter_of_reply_and_jwt_counts(self) -> None:
-        reply = token_document(access_token=jwt(NOW, NOW + 120), expires_in=600)
-        assert after_success(INTENT, reply, NOW, ISSUER, 0.0).lifetime == 120
-
-    def test_an_unchanged_token_is_not_spent(self) -> None:
-        reply = token_document(access_token="a", refresh_token="seed")
-        assert after_success(INTENT, reply, NOW, ISSUER, 0.0).spent == ()
-
-    def test_a_server_with_a_grace_window_may_hand_an_old_token_out_again(self) -> None:
-        rotated = after_success(
-            ADOPTED, token_document(access_token="a", refresh_token="r"), NOW, ISSUER, 0.0
-        )
-        back = after_success(
-            rotated, token_document(access_token="a", refresh_token="seed"), NOW, ISSUER, 0.0
-        )
-        assert back.live_hash == LIVE
-        assert LIVE not in back.spent
-        assert sendable_refresh_token(back) is not None
-
-    def test_without_a_usable_access_token_the_refresh_token_is_kept(self) -> None:
-        after = after_success(
-            INTENT, token_document(access_token="a b", refresh_token="r"), NOW, ISSUER, 0.0
-        )
-        assert after.document.refresh_token == Sensitive("r")
-        assert after.status is Status.MISCONFIGURED
-        assert after.next_refresh is not None
-        assert after.next_refresh > NOW
-
-    @pytest.mark.parametrize("token_type", ["bearer", "BEARER", None])
-    def test_bearer_in_any_case(self, token_type: str | None) -> None:
-        reply = token_document(access_token="a", token_type=token_type)
-        assert after_success(INTENT, reply, NOW, ISSUER, 0.0).status is Status.READY
 
 
 class TestFail:
     def test_trouble_of_the_issuer_is_quiet_while_the_token_lives(self) -> None:
         grant = replace(AFTER, issued_at=NOW, expires_at=NOW + 3600)
-        early = after_failure(grant, Failure(FailureReason.UNREACHABLE), NOW, ISSUER, 0.0)
+        early = after_failure(grant, Failure(FailureReason.UNREACHABLE), NOW, ISSUER)
         assert (early.status, early.message) == (grant.status, grant.message)
-        late = after_failure(grant, Failure(FailureReason.UNREACHABLE), NOW + 3300, ISSUER, 0.0)
+        late = after_failure(grant, Failure(FailureReason.UNREACHABLE), NOW + 3300, ISSUER)
         assert late.status is Status.ISSUER_UNAVAILABLE
+
+    def test_it_is_told_without_another_try_once_the_token_is_short(self) -> None:
+        """B2: nobody tried again between the failure and the expiry, and Ready stayed."""
+        grant = replace(AFTER, issued_at=NOW, expires_at=NOW + 3600)
+        failed = after_failure(grant, Failure(FailureReason.FORBIDDEN), NOW, ISSUER)
+        at = status_due_at(failed, ISSUER)
+        assert at == NOW + 3600 - lead_time(3600) / 2
+        assert with_status_due(failed, ISSUER, at - 1) == failed
+        assert with_status_due(failed, ISSUER, at).status is Status.ISSUER_UNAVAILABLE
+
+    @pytest.mark.parametrize(("life", "left"), [(20.0, 5.0), (60.0, 10.0), (1200.0, 60.0)])
+    def test_a_token_that_only_waits_is_not_ready_when_the_next_request_may_end_too_late(
+        self, life: float, left: float
+    ) -> None:
+        grant = replace(AFTER, issued_at=NOW, expires_at=NOW + life)
+        at = NOW + life - left
+        assert status_due_at(grant, ISSUER) == at
+        assert with_status_due(grant, ISSUER, at - 1) == grant
+        assert with_status_due(grant, ISSUER, at).status is Status.ISSUER_UNAVAILABLE
 
     def test_a_server_that_never_rotates_has_no_unknown_outcome(self) -> None:
         unlimited = replace(ISSUER, reuse=UNLIMITED)
-        after = after_failure(ADOPTED, Failure(FailureReason.NO_ANSWER), NOW, unlimited, 0.0)
+        after = after_failure(ADOPTED, Failure(FailureReason.NO_ANSWER), NOW, unlimited)
         assert after.status is Status.ISSUER_UNAVAILABLE
         assert after.next_refresh is not None
 
     def test_a_second_unknown_outcome_waits_for_a_human_where_nobody_can_be_asked(self) -> None:
         silent = Issuer("cern", token_endpoint="https://auth.example/token")
         second = with_intent(INTENT, "n2", "pod-1", NOW, 60.0)
-        after = after_failure(second, Failure(FailureReason.NO_ANSWER), NOW, silent, 0.0)
-        assert (after.status, after.next_refresh) == (Status.UNCERTAIN, None)
-
-    def test_unknown_without_an_intent_waits_for_a_human(self) -> None:
-        after = after_failure(ADOPTED, Failure(FailureReason.NO_ANSWER), NOW, ISSUER, 0.0)
+        after = after_failure(second, Failure(FailureReason.NO_ANSWER), NOW, silent)
         assert (after.status, after.next_refresh) == (Status.UNCERTAIN, None)
 
     @pytest.mark.parametrize(
@@ -225,40 +166,65 @@ class TestFail:
     )
     def test_only_a_refused_repetition_is_a_lost_rotation(self, signal: FailureReason) -> None:
         second = with_intent(INTENT, "n2", "pod-1", NOW, 60.0)
-        assert after_failure(second, Failure(signal), NOW, ISSUER, 0.0).status is Status.UNCERTAIN
-        lost = after_failure(second, Failure(FailureReason.INVALID_GRANT), NOW, ISSUER, 0.0)
+        assert after_failure(second, Failure(signal), NOW, ISSUER).status is Status.UNCERTAIN
+        lost = after_failure(second, Failure(FailureReason.INVALID_GRANT), NOW, ISSUER)
         assert (lost.status, lost.next_refresh) == (Status.LOST_ROTATION, None)
         assert (
-            after_failure(INTENT, Failure(signal), NOW, ISSUER, 0.0).status
-            is not Status.LOST_ROTATION
+            after_failure(INTENT, Failure(signal), NOW, ISSUER).status is not Status.LOST_ROTATION
         )
 
     def test_a_repetition_that_demands_a_login_says_so(self) -> None:
         second = with_intent(INTENT, "n2", "pod-1", NOW, 60.0)
-        after = after_failure(second, Failure(FailureReason.LOGIN_REQUIRED), NOW, ISSUER, 0.0)
+        after = after_failure(second, Failure(FailureReason.LOGIN_REQUIRED), NOW, ISSUER)
         assert (after.status, after.next_refresh) == (Status.NEEDS_REAUTH, None)
 
-    def test_quick_tries_are_not_used_up_by_an_outage_before_them(self) -> None:
-        grant = ADOPTED
-        for _ in range(6):
-            grant = after_failure(grant, Failure(FailureReason.UNREACHABLE), NOW, ISSUER, 0.0)
-        after = after_failure(grant, Failure(FailureReason.INVALID_CLIENT), NOW, ISSUER, 0.0)
-        assert after.next_refresh is not None
-        assert after.next_refresh - NOW < 60
+    @pytest.mark.parametrize("reason", [r for r in FailureReason if r in OF_GATEWAYS])
+    def test_a_gateways_answer_is_believed_after_ten_minutes_of_it(
+        self, reason: FailureReason
+    ) -> None:
+        """B3: a restart of seconds must not cost an hour."""
+        grant, at = replace(ADOPTED, expires_at=NOW + 60.0), NOW
+        while at < NOW + 600:
+            grant = after_failure(grant, Failure(reason), at, ISSUER)
+            assert grant.next_refresh is not None
+            assert grant.next_refresh - at <= 60 or at >= NOW + 600
+            at = grant.next_refresh
+        other = after_failure(grant, Failure(FailureReason.UNREACHABLE), at, ISSUER)
+        assert other.next_refresh is not None
+        assert other.next_refresh - at <= 60
+        grant = after_failure(grant, Failure(reason), at, ISSUER)
+        assert grant.next_refresh is not None
+        assert 600 <= grant.next_refresh - at <= 3600
+
+    @pytest.mark.parametrize(
+        "reason", [FailureReason.TLS, FailureReason.METADATA, FailureReason.UNREACHABLE]
+    )
+    def test_where_nothing_was_sent_a_minute_is_the_longest_wait(
+        self, reason: FailureReason
+    ) -> None:
+        grant, at = replace(ADOPTED, expires_at=NOW), NOW
+        for _ in range(200):
+            grant = after_failure(grant, Failure(reason), at, ISSUER)
+            assert grant.next_refresh is not None
+            assert grant.next_refresh - at <= 60
+            at = grant.next_refresh
+
+    @pytest.mark.parametrize("intent", [ADOPTED, INTENT, with_intent(INTENT, "n2", "p", NOW, 60.0)])
+    def test_a_refusal_after_the_known_end_of_the_login_is_the_end(self, intent: Grant) -> None:
+        """B18: a session that ends is no lost rotation."""
+        grant = replace(intent, refresh_expires_at=NOW)
+        refused = Failure(FailureReason.INVALID_GRANT)
+        after = after_failure(grant, refused, NOW, ISSUER)
+        assert (after.status, after.next_refresh) == (Status.NEEDS_REAUTH, None)
+        assert refusal(grant, Outcome.INACTIVE, NOW) is Outcome.LOGIN_OVER
+        assert refusal(grant, Outcome.INACTIVE, NOW - 1) is Outcome.INACTIVE
 
     @pytest.mark.parametrize("signal", FailureReason)
     def test_a_failure_takes_nothing_away(self, signal: FailureReason) -> None:
-        after = after_failure(INTENT, Failure(signal), NOW, ISSUER, 0.5)
+        after = after_failure(INTENT, Failure(signal), NOW, ISSUER)
         assert after.document == INTENT.document
         assert (after.generation, after.seeds, after.spent) == (
             INTENT.generation,
             INTENT.seeds,
             INTENT.spent,
         )
-
-
-def test_a_jwt_without_iat_ends_when_it_says() -> None:
-    claims = base64.urlsafe_b64encode(b'{"exp": %d}' % (NOW + 20)).decode().rstrip("=")
-    reply = token_document(access_token=f"e30.{claims}.c2ln")
-    after = after_success(INTENT, reply, NOW, ISSUER, 0.0)
-    assert (after.expires_at, after.warning) == (NOW + 20, "")

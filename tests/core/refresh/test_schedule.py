@@ -5,16 +5,16 @@ from hypothesis import strategies as st
 from csidriver.core.backoff import stable_jitter
 from csidriver.core.oauth.issuers import MAX_LIFETIME
 from csidriver.core.oauth.jwt import JwtClaims
-from csidriver.core.refresh.failures import RetryPolicy
 from csidriver.core.refresh.schedule import (
     RequestTimeouts,
     http_timeout,
     lead_time,
     min_interval,
     next_refresh_at,
-    retry_delay,
+    slow_delay,
     takeover_after,
     token_lifetime,
+    transient_delay,
 )
 
 T0 = 1_800_000_000.0
@@ -83,7 +83,7 @@ def test_ten_thousand_tokens_of_one_second_are_spread(life: float) -> None:
 def test_timeouts_follow_their_formulas(life: float, minimum: float) -> None:
     limits = RequestTimeouts()
     http, takeover = http_timeout(life, limits, minimum), takeover_after(life, limits, minimum)
-    assert http == min(20.0, lead_time(life, minimum) / 8)
+    assert http == min(20.0, max(5.0, lead_time(life, minimum) / 8))
     assert takeover == max(min(100.0, lead_time(life, minimum) / 2), 2 * http + 5)
     assert takeover > 2 * http
 
@@ -128,45 +128,25 @@ def test_gap_between_two_sends(life: float, wanted: float) -> None:
     assert min_interval(life) == wanted
 
 
-def wait(
-    pace: RetryPolicy, failures: int = 1, *, remaining: float = 1000.0, pause: float | None = None
-) -> float | None:
-    return retry_delay(pace, failures, u=1.0, remaining=remaining, lifetime=3600.0, pause=pause)
+def test_transient_delays_double_and_are_bounded_by_what_the_token_has_left() -> None:
+    delays = [transient_delay(n, 1.0, 1000.0, 3600.0) for n in range(1, 10)]
+    assert delays == [10, 10, 10, 16, 32, 64, 128, 250, 250]
+    assert transient_delay(20, 1.0, 86400.0, 86400.0) == 300
+    assert transient_delay(20, 1.0, 100.0, 3600.0) == 25
+    assert transient_delay(20, 1.0, 0.0, 3600.0) == 45
 
 
-@pytest.mark.parametrize(
-    ("pace", "waits"),
-    [
-        (RetryPolicy.BACKOFF, [10, 10, 10, 16, 32, 64, 128, 180, 180]),
-        (RetryPolicy.FIVE_MINUTES, [300, 300, 300]),
-        (RetryPolicy.THREE_QUICK, [10, 10, 10, 1800, 1800]),
-        (RetryPolicy.HOURLY, [3600, 3600]),
-        (RetryPolicy.FIVE_QUICK, [10, 10, 10, 16, 32, 3600]),
-        (RetryPolicy.ONCE_LATER, [300, None, None]),
-        (RetryPolicy.NEVER, [None, None]),
-    ],
-)
-def test_retries_follow_their_pace(pace: RetryPolicy, waits: list[float | None]) -> None:
-    assert [wait(pace, failures) for failures in range(1, len(waits) + 1)] == waits
+def test_slow_delays_are_as_long_again() -> None:
+    at, delays = 0.0, []
+    for _ in range(6):
+        delays.append(slow_delay(at))
+        at += delays[-1]
+    assert delays == [300, 300, 600, 1200, 2400, 3600]
 
 
-def test_an_expired_token_is_retried_at_least_every_minute() -> None:
-    assert wait(RetryPolicy.BACKOFF, 20, remaining=0.0) == 60
-
-
-@pytest.mark.parametrize(
-    ("pause", "wanted"), [(None, 10), (0, 10), (30, 30), (86400, 3600), (-5, 10)]
-)
-def test_retry_after_is_followed_within_bounds(pause: float | None, wanted: float) -> None:
-    assert wait(RetryPolicy.RETRY_AFTER, pause=pause) == wanted
-
-
-@given(
-    st.sampled_from(RetryPolicy), st.integers(1, 100), UNIT, LIVES, st.floats(-1e6, 1e6),
-    st.none() | st.floats(0, 1e9),
-)  # fmt: skip
+@given(st.integers(1, 100), UNIT, LIVES, st.floats(-1e6, 1e6))
 def test_no_retry_comes_sooner_than_the_gap(
-    pace: RetryPolicy, failures: int, u: float, life: float, remaining: float, pause: float | None
+    failures: int, u: float, life: float, remaining: float
 ) -> None:
-    seconds = retry_delay(pace, failures, u=u, remaining=remaining, lifetime=life, pause=pause)
-    assert seconds is None or min_interval(life) <= seconds <= 3600
+    seconds = transient_delay(failures, u, remaining, life)
+    assert min_interval(life) <= seconds <= max(300, min_interval(life))

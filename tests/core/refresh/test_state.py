@@ -11,7 +11,6 @@ from csidriver.core.refresh import effects
 from csidriver.core.refresh.state import TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from csidriver.errors import StoreConflict
 from tests.core.refresh.cluster_checks import (
     COMPANION,
     GRANT,
@@ -416,22 +415,3 @@ class TestGrantThatOthersChanged:
         running.run_for(LIFE)
         assert note(cluster, annotations.STATUS) == "Invalid"
         assert cluster.secrets[GRANT].data == {}
-
-    def test_an_outage_while_a_lost_grant_is_made_again_is_waited_out(
-        self, process: Process
-    ) -> None:
-        cluster = process.cluster
-        left = [StoreConflict("exists")]
-
-        def before(effect: effects.Effect[object]) -> None:
-            sent = any(isinstance(e, effects.RequestToken) for e in cluster.done)
-            if sent and isinstance(effect, effects.CreateSecret) and left:
-                raise left.pop()
-
-        cluster.after = once(
-            lambda e: isinstance(e, effects.RequestToken), lambda: delete(cluster, GRANT)
-        )
-        cluster.before = before
-        process.reconcile()
-        assert not left
-        assert live(cluster) == "alice-1"

@@ -41,7 +41,13 @@ class TestSlots:
 
     @pytest.mark.parametrize(
         ("left", "pause", "told"),
-        [(0.0, 6.0, True), (-60.0, 6.0, True), (0.0, 4.0, False), (0.0, math.inf, False)],
+        [
+            (300.0, 6.0, True),
+            (300.0, 4.0, False),
+            (300.0, math.inf, False),
+            (1.0, 4.0, True),
+            (1.0, math.inf, True),
+        ],
     )
     def test_who_is_held_back_until_the_token_runs_short_learns_why(
         self,
@@ -128,7 +134,8 @@ class TestScope:
         cluster, running.issuer = running.cluster, self.SCOPED
         cluster.server.script += [answer(400, {"error": "invalid_scope"})] * 100
         running.run_for(LIFE - 100)
-        assert self.scopes(cluster) == ["", "storage.read", ""]
+        assert self.scopes(cluster)[:3] == ["", "storage.read", ""]
+        assert len(self.scopes(cluster)) <= 6
         assert companion(cluster).status is Status.MISCONFIGURED
 
     def test_without_a_configured_scope_there_is_nothing_to_leave_out(
@@ -136,22 +143,23 @@ class TestScope:
     ) -> None:
         cluster = running.cluster
         cluster.server.script += [answer(400, {"error": "invalid_scope"})] * 100
-        running.run_for(LIFE - 100)
+        running.run_for(LIFE - 480)
         assert len(cluster.server.presented) == 2
         assert companion(cluster).status is Status.MISCONFIGURED
 
 
 class TestNoEndpoint:
     @pytest.mark.parametrize("status", [404, 405, 410])
-    def test_it_is_looked_for_once_more_and_then_the_operators_turn(
+    def test_a_lasting_answer_becomes_the_operators_turn(
         self, running: Process, status: int
     ) -> None:
         cluster = running.cluster
-        cluster.server.script += [answer(status, {})] * 100
-        running.run_for(LIFE - 100)
-        (_, first, second) = (at for at, _ in cluster.server.presented)
-        assert second - first == 10
+        cluster.server.script += [answer(status, {})] * 200
+        running.run_for(LIFE)
         assert companion(cluster).status is Status.MISCONFIGURED
+        tries = len(cluster.server.presented)
+        running.run_for(4 * 3600)
+        assert len(cluster.server.presented) - tries < 15
 
     def test_an_endpoint_that_moved_is_nobodys_trouble(self, running: Process) -> None:
         cluster = running.cluster
@@ -177,15 +185,15 @@ class TestConfigurationChanges:
         self, running: Process, refusal: Failure
     ) -> None:
         cluster = running.cluster
-        cluster.server.script += [refusal] * 3
-        running.run_for(LIFE - 600)
+        cluster.server.script += [refusal] * 300
+        running.run_for(LIFE + 3600)
         attempts = len(cluster.server.presented)
         cluster.server.script.clear()
         running.reconcile()
         assert len(cluster.server.presented) == attempts
         running.issuer = replace(ISSUER, client_auth="post")
         running.reconcile()
-        assert len(cluster.server.presented) == attempts
+        assert len(cluster.server.presented) <= attempts + 1
         running.run_for(10)
         assert len(cluster.server.presented) == attempts + 1
         assert companion(cluster).status is Status.READY

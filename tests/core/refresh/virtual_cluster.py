@@ -18,14 +18,20 @@ from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer, Issuers
-from csidriver.core.oauth.token_response import Failure, TokenResponse, parse_token_response
+from csidriver.core.oauth.token_response import (
+    Failure,
+    Success,
+    TokenResponse,
+    parse_token_response,
+)
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.effects import Duplicate, Effect, SpoolEntry
 from csidriver.core.refresh.reconcile import reconcile
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
-from csidriver.errors import StoreConflict, StoreRefused
+from csidriver.errors import DriverError, StoreConflict, StoreRefused
 
 R = TypeVar("R")
 REF = SourceRef("physics", "hello-token")
@@ -54,6 +60,8 @@ class Server:
     answered: set[str] = field(default_factory=set)
     rotated_at: float = 0.0
     introspects: bool = False
+    alive: bool = True
+    answers: deque[Introspection] = field(default_factory=deque)
     asked: list[tuple[float, str]] = field(default_factory=list)
 
     def login(self, name: str) -> str:
@@ -68,6 +76,8 @@ class Server:
     def present(self, token: str, now: float) -> TokenResponse:
         """Answer a refresh request as the script or the rules say."""
         self.presented.append((now, token))
+        if not self.alive:
+            return Failure(FailureReason.SERVER_ERROR)
         step = self.script.popleft() if self.script else ""
         if not isinstance(step, str):
             return step
@@ -83,12 +93,17 @@ class Server:
         """Further fields of a reply."""
         return {}
 
-    def introspect(self, token: str, now: float) -> bool | None:
-        """Whether a token is the newest of its family (RFC 7662); None if that is not offered."""
+    def introspect(self, token: str, now: float) -> Introspection:
+        """Tell whether a token is the newest of its family (RFC 7662)."""
         self.asked.append((now, token))
+        if self.answers:
+            return self.answers.popleft()
+        if not self.alive:
+            return Introspection.SILENT
         if not self.introspects:
-            return None
-        return self.families.get(token.rpartition("-")[0], [])[-1:] == [token]
+            return Introspection.REFUSED
+        active = self.families.get(token.rpartition("-")[0], [])[-1:] == [token]
+        return Introspection.ACTIVE if active else Introspection.INACTIVE
 
     def _serve(self, token: str, now: float) -> TokenResponse:
         name = token.rpartition("-")[0]
@@ -122,6 +137,7 @@ class VirtualCluster:
     now: float = START
     secrets: dict[tuple[str, str], Secret] = field(default_factory=dict)
     spools: dict[str, dict[SourceRef, SpoolEntry]] = field(default_factory=dict)
+    late: dict[SourceRef, SpoolEntry] = field(default_factory=dict)
     immutable: set[SourceRef] = field(default_factory=set)
     may_send: bool = True
     pauses: deque[float] = field(default_factory=deque)
@@ -178,10 +194,6 @@ class VirtualCluster:
                 return self.now - START
             case effects.Nonce():
                 return f"nonce-{len(self.done)}"
-            case effects.Wait(seconds):
-                self.now += seconds
-            case effects.YieldWorker():
-                return None
             case effects.AcquireSendSlot(_, ref, _):
                 return self._grant_slot(ref)
             case effects.ReleaseSendSlot(_, ref):
@@ -191,15 +203,19 @@ class VirtualCluster:
                 return self.find_duplicates(ref, names)
             case effects.Introspect(_, _, token, _):
                 return self.server.introspect(token.reveal(), self.now)
+            case effects.TakeLateReply(ref):
+                return self.late.pop(ref, None)
             case effects.SpoolRead(ref):
                 return spool.get(ref)
             case effects.SpoolWrite(ref, entry):
                 spool[ref] = entry
             case effects.SpoolClear(ref):
                 spool.pop(ref, None)
-            case effects.RequestToken(_, _, token, _):
+            case effects.RequestToken(_, _, token):
                 self.slots.pop()
                 return self.server.present(token.reveal(), self.now)
+            case effects.Probe():
+                return self.server.alive
             case effects.EmitEvent():
                 return None
             case _:
@@ -220,6 +236,12 @@ class VirtualCluster:
             return pause or math.inf
         self.slots.append(ref)
         return 0.0
+
+    def reply_late(self, sent: effects.RequestToken, outcome: TokenResponse) -> None:
+        """Keep a reply that comes after its request has been given up."""
+        assert isinstance(outcome, Success)
+        token_hash = sent.refresh_token.hash()
+        self.late[sent.ref] = SpoolEntry(sent.nonce, self.now, outcome.reply, token_hash)
 
     def find_duplicates(self, ref: SourceRef, names: frozenset[str]) -> tuple[Duplicate, ...]:
         """Which other tokens share a name with this one."""
@@ -299,7 +321,11 @@ class Process:
         issuers = Issuers({self.issuer.name: self.issuer})
         context = RefreshContext(issuers, self.holder, namespaces=self.namespaces)
         state = replace(self.state, source_stale=True) if event else self.state
-        self.state = self.cluster.run(reconcile(state, context), crash_after, self.holder)
+        try:
+            self.state = self.cluster.run(reconcile(state, context), crash_after, self.holder)
+        except DriverError:
+            self.state = replace(state, source_stale=True, grant_stale=True)
+            raise
         if self.state.grant is None:
             self.cluster.tokens.pop(self.ref, None)
         else:

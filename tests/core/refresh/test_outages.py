@@ -1,0 +1,274 @@
+"""Outages and slow answers of authorization servers: no login is lost, no status lies."""
+
+from dataclasses import replace
+
+import pytest
+
+from csidriver.core import annotations
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.introspection import Introspection
+from csidriver.core.oauth.token_response import Failure, TokenResponse
+from csidriver.core.refresh.effects import Introspect, RequestToken
+from csidriver.core.refresh.schedule import lead_time
+from csidriver.core.status import Status
+from tests.core.refresh.cluster_checks import companion, document, grant, live, note, once
+from tests.core.refresh.virtual_cluster import (
+    ISSUER,
+    LOST_BEFORE,
+    Process,
+    VirtualCluster,
+    answer,
+)
+
+MINUTE = 60.0
+NO_INTROSPECTION = replace(ISSUER, token_endpoint="https://auth.example/token")
+
+
+@pytest.fixture
+def short_lived(cluster: VirtualCluster) -> Process:
+    """Return a process with one token of a minute, refreshed once."""
+    cluster.server.lifetime = MINUTE
+    process = Process(cluster)
+    process.reconcile()
+    return process
+
+
+def break_server(process: Process, seconds: float) -> None:
+    """Let the server be away when the token is due, for so long."""
+    process.cluster.server.alive = False
+    process.run_for(seconds)
+    process.cluster.server.alive = True
+
+
+class TestB1:
+    @pytest.mark.parametrize("outage", [60.0, 180.0, 3600.0])
+    @pytest.mark.parametrize("restarts", [False, True])
+    def test_where_introspection_exists_it_is_asked_until_it_answers(
+        self, short_lived: Process, outage: float, *, restarts: bool
+    ) -> None:
+        cluster = short_lived.cluster
+        cluster.server.introspects = True
+        break_server(short_lived, outage)
+        assert cluster.server.tokens() == ["alice-0", "alice-1"]
+        assert companion(cluster).status is Status.UNCERTAIN
+        if restarts:
+            short_lived.restart()
+            short_lived.reconcile()
+        short_lived.run_for(60)
+        assert companion(cluster).status is Status.READY
+        assert cluster.server.tokens()[:3] == ["alice-0", "alice-1", "alice-1"]
+
+    @pytest.mark.parametrize("outage", [60.0, 180.0, 3600.0])
+    @pytest.mark.parametrize("restarts", [False, True])
+    def test_where_nothing_can_be_asked_the_repetition_waits_for_a_sign_of_life(
+        self, short_lived: Process, outage: float, *, restarts: bool
+    ) -> None:
+        cluster, short_lived.issuer = short_lived.cluster, NO_INTROSPECTION
+        break_server(short_lived, outage)
+        assert cluster.server.tokens() == ["alice-0", "alice-1"]
+        assert companion(cluster).status is Status.UNCERTAIN
+        if restarts:
+            short_lived.restart()
+            short_lived.reconcile()
+        short_lived.run_for(60)
+        assert companion(cluster).status is Status.READY
+
+    @pytest.mark.parametrize(("outage", "presented"), [(10.0, 2), (300.0, 2)])
+    def test_within_a_reuse_window_a_repetition_waits_for_a_sign_of_life(
+        self, short_lived: Process, outage: float, presented: int
+    ) -> None:
+        """Else an outage of seconds uses up all repetitions."""
+        cluster = short_lived.cluster
+        short_lived.issuer = replace(NO_INTROSPECTION, reuse=MINUTE)
+        short_lived.run_for((grant(cluster).next_refresh or 0.0) - short_lived.clock - 1)
+        break_server(short_lived, 1 + outage)
+        assert cluster.server.tokens().count("alice-1") == presented - 1
+        short_lived.run_for(2 if outage < MINUTE else MINUTE)
+        assert companion(cluster).status is Status.READY
+        assert cluster.server.tokens().count("alice-1") == presented
+
+    def test_a_server_that_refuses_to_say_gets_the_repetition_after_a_sign_of_life(
+        self, short_lived: Process
+    ) -> None:
+        """A public client may not introspect."""
+        cluster = short_lived.cluster
+        break_server(short_lived, 600)
+        assert cluster.server.tokens() == ["alice-0", "alice-1"]
+        short_lived.run_for(60)
+        assert companion(cluster).status is Status.READY
+
+
+class TestB2:
+    @pytest.mark.parametrize(
+        "fault",
+        [answer(403, {}), answer(404, {}), Failure(FailureReason.TLS), answer(401, {})],
+        ids=["403", "404", "tls", "401"],
+    )
+    def test_an_expired_token_is_not_ready(
+        self, short_lived: Process, fault: TokenResponse
+    ) -> None:
+        cluster = short_lived.cluster
+        cluster.server.script += [fault] * 1000
+        short_lived.run_for(grant(cluster).expires_at - lead_time(MINUTE) / 2 - cluster.now + 0.1)
+        assert companion(cluster).status is not Status.READY
+        assert note(cluster, annotations.STATUS) == companion(cluster).status.value
+
+    def test_neither_is_one_that_only_waits(self, short_lived: Process) -> None:
+        cluster = short_lived.cluster
+        cluster.pauses += [3600.0] * 3
+        short_lived.run_for(grant(cluster).expires_at - cluster.now)
+        assert companion(cluster).status is Status.ISSUER_UNAVAILABLE
+        assert note(cluster, annotations.STATUS) == Status.ISSUER_UNAVAILABLE.value
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        answer(400, {}),
+        answer(401, {}),
+        answer(403, {}),
+        answer(404, {}),
+        answer(302, {}),
+        Failure(FailureReason.TLS),
+        Failure(FailureReason.METADATA),
+        Failure(FailureReason.UNREACHABLE),
+    ],
+    ids=["400", "401", "403", "404", "302", "tls", "metadata", "unreachable"],
+)
+@pytest.mark.parametrize("outage", [60.0, 300.0])
+def test_b3_a_glitch_costs_a_minute_at_most(
+    short_lived: Process, fault: TokenResponse, outage: float
+) -> None:
+    cluster = short_lived.cluster
+    cluster.server.script += [fault] * 1000
+    short_lived.run_for(outage)
+    cluster.server.script.clear()
+    short_lived.run_for(60)
+    assert live(cluster) != "alice-1"
+    assert companion(cluster).status is Status.READY
+
+
+class TestTimeOfARequest:
+    """B18, L1."""
+
+    def request(self, process: Process) -> RequestToken:
+        process.cluster.server.script.append(LOST_BEFORE)
+        while len(process.cluster.server.presented) < 2:
+            process.run_for(1)
+        return [e for e in process.cluster.done if isinstance(e, RequestToken)][-1]
+
+    @pytest.mark.parametrize("lifetime", [1.4, 4.0, 20.0, 60.0, 1200.0, 86400.0])
+    @pytest.mark.parametrize("reuse", [0.0, 60.0])
+    def test_it_is_never_under_five_seconds(
+        self, cluster: VirtualCluster, lifetime: float, reuse: float
+    ) -> None:
+        cluster.server.lifetime = lifetime
+        process = Process(cluster, issuer=replace(NO_INTROSPECTION, reuse=reuse))
+        process.reconcile()
+        sent = self.request(process)
+        assert 5 <= sent.timeout <= 20
+        assert sent.timeout <= sent.late_timeout <= 300
+
+    @pytest.mark.parametrize("introspects", [False, True])
+    def test_nothing_else_is_done_while_a_late_reply_is_awaited(
+        self, short_lived: Process, *, introspects: bool
+    ) -> None:
+        """A server that works for 18 s and then rotates calls the token active until then."""
+        cluster = short_lived.cluster
+        short_lived.issuer = ISSUER if introspects else NO_INTROSPECTION
+        cluster.server.introspects = introspects
+        awaited = Failure(FailureReason.NO_ANSWER, 15.0)
+        cluster.server.script.append(awaited)
+        while len(cluster.server.presented) < 2:
+            short_lived.run_for(1)
+        short_lived.run_for(14)
+        assert cluster.server.asked == []
+        assert len(cluster.server.presented) == 2
+        short_lived.run_for(60)
+        assert len(cluster.server.presented) > 2
+
+    def test_a_reply_that_comes_while_its_loss_is_stored_is_not_lost(
+        self, short_lived: Process
+    ) -> None:
+        cluster = short_lived.cluster
+        cluster.server.introspects = True
+        sent = self.request(short_lived)
+        reply = cluster.server._serve("alice-1", cluster.now)
+        cluster.after = once(
+            lambda e: isinstance(e, Introspect), lambda: cluster.reply_late(sent, reply)
+        )
+        while companion(cluster).status is not Status.LOST_ROTATION:
+            short_lived.run_for(1)
+        short_lived.reconcile()
+        assert companion(cluster).status is Status.READY
+        assert live(cluster) == "alice-2"
+        assert cluster.server.tokens() == ["alice-0", "alice-1"]
+
+    def test_a_long_window_is_no_license_for_endless_repetitions(
+        self, short_lived: Process
+    ) -> None:
+        cluster = short_lived.cluster
+        short_lived.issuer = replace(NO_INTROSPECTION, reuse=600.0)
+        cluster.server.script += [LOST_BEFORE] * 100
+        short_lived.run_for(600)
+        assert len(cluster.server.presented) == 1 + 4
+        assert short_lived.state.grant is not None
+        assert short_lived.state.grant.next_refresh is None
+
+    def test_a_gateways_404_to_an_introspection_is_no_refusal(self, short_lived: Process) -> None:
+        cluster = short_lived.cluster
+        cluster.server.introspects = True
+        cluster.server.script += [LOST_BEFORE, LOST_BEFORE]
+        cluster.server.answers += [Introspection.ACTIVE, Introspection.UNCLEAR]
+        short_lived.run_for(120)
+        assert companion(cluster).status is Status.READY
+
+    def test_a_strict_server_is_listened_to_until_the_repetition(
+        self, short_lived: Process
+    ) -> None:
+        short_lived.issuer = NO_INTROSPECTION
+        sent = self.request(short_lived)
+        late = grant(short_lived.cluster).expires_at - lead_time(MINUTE) / 4
+        at = short_lived.cluster.server.presented[-1][0]
+        assert sent.late_timeout == pytest.approx(late - at)
+
+    def test_a_late_reply_is_stored_although_the_outcome_was_unknown(
+        self, short_lived: Process
+    ) -> None:
+        cluster, short_lived.issuer = short_lived.cluster, NO_INTROSPECTION
+        sent = self.request(short_lived)
+        assert companion(cluster).status is Status.UNCERTAIN
+        reply = cluster.server._serve("alice-1", cluster.now)
+        cluster.reply_late(sent, reply)
+        short_lived.reconcile()
+        assert companion(cluster).status is Status.READY
+        assert live(cluster) == "alice-2"
+        assert cluster.server.tokens() == ["alice-0", "alice-1"]
+        assert cluster.spool == {}
+
+
+def test_the_end_of_a_session_is_no_lost_rotation(cluster: VirtualCluster) -> None:
+    """B18, input 2: the last answers of a session get lost, and then it has ended."""
+    server = cluster.server
+    server.lifetime = MINUTE
+    cluster.apply(document(server.login("bob")))
+    server.script.append(
+        answer(
+            200,
+            {
+                "access_token": "a",
+                "refresh_token": "bob-0",
+                "expires_in": MINUTE,
+                "refresh_expires_in": 50,
+            },
+        )
+    )
+    process = Process(cluster, issuer=NO_INTROSPECTION)
+    process.reconcile()
+    server.script.append(LOST_BEFORE)
+    process.run_for(40)
+    assert companion(cluster).status is Status.UNCERTAIN
+    server.families.clear()
+    process.run_for(600)
+    assert companion(cluster).status is Status.NEEDS_REAUTH
+    assert process.state.next_reconcile is None
