@@ -152,6 +152,8 @@ class Replica:
             for ref in {**self.spool, **self.kept, **self.late}
             if ref not in self.reconciliations
         ]:
+            if not self.up:
+                return  # one of them has killed the process
             self.reconciliations[ref] = Reconciliation(self, ref, None)
             self.reconciliations[ref].resume()
 
@@ -226,10 +228,12 @@ class Replica:
             self.failures.pop(ref, None)
             self.unstored.discard(ref)
             requeue_at = self.now() if self._store(state) else state.next_reconcile
-        if requeue_at is not None and self.working:
+        if not self.working:
+            return
+        if requeue_at is not None:
             self.requeue(ref, requeue_at)
-        elif self.working:
-            self.call_later(0.0, self._start_due)
+        # Its worker is free for others.
+        self.call_later(0.0, self._start_due)
 
     def _store(self, state: TokenState) -> bool:
         self.duplicates.track(state)
