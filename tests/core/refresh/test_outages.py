@@ -1,6 +1,7 @@
 """Outages and slow answers of authorization servers: no login is lost, no status lies."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -8,13 +9,21 @@ from csidriver.core import annotations
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.token_response import Failure, TokenResponse
-from csidriver.core.refresh.effects import Introspect, RequestToken
+from csidriver.core.refresh.effects import (
+    Effect,
+    GetSecret,
+    Introspect,
+    PatchSecret,
+    RequestToken,
+)
 from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.status import Status
+from csidriver.errors import StoreRefused
 from tests.core.refresh.cluster_checks import companion, document, grant, live, note, once
 from tests.core.refresh.virtual_cluster import (
     ISSUER,
     LOST_BEFORE,
+    REF,
     Process,
     VirtualCluster,
     answer,
@@ -119,6 +128,24 @@ class TestB2:
         short_lived.run_for(grant(cluster).expires_at - cluster.now)
         assert companion(cluster).status is Status.ISSUER_UNAVAILABLE
         assert note(cluster, annotations.STATUS) == Status.ISSUER_UNAVAILABLE.value
+
+    @pytest.mark.parametrize("what", [GetSecret, PatchSecret])
+    def test_neither_is_one_whose_source_or_grant_is_refused(
+        self, short_lived: Process, what: type[Effect[Any]]
+    ) -> None:
+        cluster = short_lived.cluster
+
+        def refuse(effect: Effect[Any]) -> None:
+            source = isinstance(effect, GetSecret) and effect.namespace == REF.namespace
+            stored = isinstance(effect, PatchSecret) and effect.base.name == REF.grant
+            if isinstance(effect, what) and (source or stored):
+                raise StoreRefused("a right was taken away")
+
+        cluster.before = refuse
+        cluster.now = grant(cluster).expires_at
+        with pytest.raises(StoreRefused):
+            short_lived.reconcile(event=True)
+        assert companion(cluster).status is Status.ISSUER_UNAVAILABLE
 
 
 @pytest.mark.parametrize(
