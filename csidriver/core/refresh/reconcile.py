@@ -78,8 +78,9 @@ def _reconcile_present(state: TokenState, context: RefreshContext) -> Effects[To
             try:
                 state = yield from refresh_if_due(state, issuer, context)
             except (SpoolFailed, StoreRefused):
-                # Nothing can be sent or stored, but the status must not become a lie.
-                state = yield from _with_status_due(state, issuer)
+                # Nothing can be sent or stored, but the status must not become a lie. The spool
+                # may have a reply that is newer than the entry that was to be cleared.
+                state = yield from _with_status_due(replace(state, spooled=False), issuer)
                 yield from store_companion_and_mirror(state, context, override)
                 raise
             if state.grant_stale:

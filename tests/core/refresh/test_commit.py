@@ -144,6 +144,21 @@ def test_a_reply_in_hand_outlives_a_grant_deleted_and_an_outage(process: Process
     assert cluster.spool == {}
 
 
+def test_a_refused_commit_keeps_its_reply_though_an_older_entry_was_to_be_cleared(
+    running: Process,
+) -> None:
+    cluster = running.cluster
+    running.state = replace(running.state, spooled=True)
+    cluster.now = grant(cluster).next_refresh or 0.0
+    cluster.done.clear()
+    fail_commits(cluster, StoreRefused("not allowed"))
+    with pytest.raises(StoreRefused):
+        running.reconcile()
+    running.reconcile()
+    assert live(cluster) == "alice-2"
+    assert cluster.server.tokens() == ["alice-0", "alice-1"]
+
+
 class TestConflictsAndOutages:
     def test_a_foreign_write_at_commit_is_rebased_and_the_reply_kept(
         self, process: Process
