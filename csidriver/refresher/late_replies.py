@@ -13,6 +13,7 @@ from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_response import Failure, TokenResponse
 from csidriver.core.refresh.effects import SpoolEntry
+from csidriver.refresher.worker_pool import join_threads
 
 # Requests to one server that are under way or waited for; over that, none is waited for.
 MAX_OPEN = 32
@@ -62,7 +63,7 @@ class LateReplies:
         if future.done():
             return future.result()
         future.add_done_callback(lambda done: on_late(done.result()))
-        return Failure(FailureReason.NO_ANSWER, late_timeout - timeout)
+        return Failure(FailureReason.NO_ANSWER, awaited=late_timeout - timeout)
 
     def _run(self, call: Callable[[], TokenResponse], future: Future[TokenResponse]) -> None:
         try:
@@ -90,9 +91,6 @@ class LateReplies:
 
     def join(self, timeout: float) -> bool:
         """Wait for all requests to end, for so many seconds; return True if they have ended."""
-        deadline = time.monotonic() + timeout
         with self._lock:
             threads = list(self._issuers)
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in threads)
+        return join_threads(threads, timeout)

@@ -72,10 +72,11 @@ class Refresher:
 
     def _stand_by(self) -> None:
         """Store the replies in the spool, if no other process works with it; send nothing."""
-        if not self._spool_lock.acquire():
+        token_ids = self._ports.spool.ids() | self._ports.late_replies.ids()
+        if not token_ids or not self._spool_lock.acquire():
             return
         interpreter, context = Interpreter(self._ports), self._context()
-        for token_id in self._ports.spool.ids() | self._ports.late_replies.ids():
+        for token_id in token_ids:
             try:
                 interpreter.run(recover_spooled(f"grant-{token_id}", context))
             except DriverError as error:

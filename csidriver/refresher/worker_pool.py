@@ -3,9 +3,17 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
+
+
+def join_threads(threads: Sequence[threading.Thread], timeout: float) -> bool:
+    """Wait for all threads to end, for so many seconds; return True if they have ended."""
+    deadline = time.monotonic() + timeout
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return not any(thread.is_alive() for thread in threads)
 
 
 class WorkerPool:
@@ -39,12 +47,9 @@ class WorkerPool:
 
     def join(self, timeout: float) -> bool:
         """Wait for all workers to end, for so many seconds; return True if they have ended."""
-        deadline = time.monotonic() + timeout
         with self._lock:
             workers = list(self._working)
-        for worker in workers:
-            worker.join(max(0.0, deadline - time.monotonic()))
-        return not any(worker.is_alive() for worker in workers)
+        return join_threads(workers, timeout)
 
     def _run(self) -> None:
         worker = threading.current_thread()

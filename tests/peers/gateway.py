@@ -1,17 +1,17 @@
 """A gateway in front of an authorization server, as an ingress controller is."""
 
 import contextlib
-import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler
-from typing import Self
 
 import requests
+
+from tests.adapters.oauth.peer import LoopbackServer
 
 _UNAVAILABLE = b"<html><body><h1>503 Service Temporarily Unavailable</h1></body></html>"
 
 
-class Gateway:
+class Gateway(LoopbackServer):
     """Forwards requests with their Host, and holds each answer back for `delay` seconds.
 
     While `down` is set it says 503 without Retry-After instead.
@@ -19,7 +19,7 @@ class Gateway:
 
     def __init__(self, backend: str, delay: float = 0.0) -> None:
         down = self.down = threading.Event()
-        stopping = self._stopping = threading.Event()
+        stopping = threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
@@ -53,16 +53,5 @@ class Gateway:
 
             do_GET = do_POST = _serve  # noqa: N815 - http.server looks them up by these names
 
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(Handler, stopping)
+        self.url = f"http://{self.address}"

@@ -43,7 +43,7 @@ class SlowServer:
 
 def awaited(late_timeout: float) -> Failure:
     """Return what a worker gets while a late reply is awaited."""
-    return Failure(FailureReason.NO_ANSWER, late_timeout - BRIEF)
+    return Failure(FailureReason.NO_ANSWER, awaited=late_timeout - BRIEF)
 
 
 @pytest.fixture

@@ -145,7 +145,7 @@ class Reconciliation:
             nonlocal is_late
             is_late = True
             awaited = effect.late_timeout - effect.timeout
-            self._replied(effect, Failure(FailureReason.NO_ANSWER, awaited))
+            self._replied(effect, Failure(FailureReason.NO_ANSWER, awaited=awaited))
 
         timer = self.replica.call_later(effect.timeout, give_up)
 

@@ -24,13 +24,13 @@ from csidriver.core.oauth.discovery import (
     MetadataError,
     answers_probe,
     configured_endpoints,
-    is_json,
     metadata_urls,
     parse_metadata,
 )
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.introspection import Introspection, parse_introspection
 from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.json_object import json_object
 from csidriver.core.oauth.token_response import (
     Failure,
     Success,
@@ -135,7 +135,7 @@ class TokenEndpoints:
                 if error.reason is not FailureReason.UNREACHABLE:
                     return True  # it responds; the next refresh reports its fault
             else:
-                return is_json(body)
+                return json_object(body) is not None
         return endpoints is not None and self._responds(issuer, endpoints.token, deadline)
 
     def _responds(self, issuer: Issuer, url: str, deadline: float) -> bool:

@@ -4,7 +4,6 @@ Metadata may only name endpoints that the operator trusts: on the issuer's host,
 `endpointHosts`.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from csidriver.core.oauth.issuers import Issuer, validate_endpoint
+from csidriver.core.oauth.json_object import json_object
 from csidriver.core.sensitive import Sensitive
 
 
@@ -55,7 +55,9 @@ def metadata_urls(issuer: Issuer) -> list[str]:
 
 def parse_metadata(issuer: Issuer, body: Sensitive) -> Endpoints:
     """Return the endpoints that the metadata names; raises MetadataError."""
-    metadata = _json_object(body)
+    metadata = json_object(body)
+    if metadata is None:
+        raise MetadataError("it is not a JSON object")
     # RFC 8414 section 3.3.
     if metadata.get("issuer") != issuer.issuer:
         raise MetadataError("its issuer is not the configured one")
@@ -77,26 +79,9 @@ def answers_probe(status: int, body: Sensitive) -> bool:
 
     A gateway's 5xx and a maintenance page (200, but not JSON) are none.
     """
-    return is_json(body) if status == HTTPStatus.OK else status < HTTPStatus.INTERNAL_SERVER_ERROR
-
-
-def is_json(body: Sensitive) -> bool:
-    """Return True for a JSON object, which a maintenance page is not."""
-    try:
-        _json_object(body)
-    except MetadataError:
-        return False
-    return True
-
-
-def _json_object(body: Sensitive) -> Mapping[str, Any]:
-    try:
-        document = json.loads(body.reveal())
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise MetadataError("it is not a JSON object")
-    return document
+    if status == HTTPStatus.OK:
+        return json_object(body) is not None
+    return status < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _client_auth(metadata: Mapping[str, Any]) -> str:

@@ -1,9 +1,9 @@
 """The response of an introspection endpoint (RFC 7662 section 2.2)."""
 
-import json
 from enum import Enum
 from http import HTTPStatus
 
+from csidriver.core.oauth.json_object import json_object
 from csidriver.core.sensitive import Sensitive
 
 
@@ -19,18 +19,10 @@ class Introspection(Enum):
 
 def parse_introspection(status: int, body: Sensitive) -> Introspection:
     """Interpret a complete HTTP response."""
+    document = json_object(body) or {}
+    if status == HTTPStatus.OK and isinstance(document.get("active"), bool):
+        return Introspection.ACTIVE if document["active"] else Introspection.INACTIVE
     throttled = status == HTTPStatus.TOO_MANY_REQUESTS
-    refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and not throttled
-    try:
-        document = json.loads(body.reveal())
-    except (ValueError, RecursionError):
-        document = None
-    if refused:
-        has_error = isinstance(document, dict) and "error" in document
-        return Introspection.REFUSED if has_error else Introspection.UNCLEAR
-    active = document.get("active") if isinstance(document, dict) else None
-    if status != HTTPStatus.OK:
-        return Introspection.SILENT
-    if not isinstance(active, bool):
-        return Introspection.SILENT
-    return Introspection.ACTIVE if active else Introspection.INACTIVE
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and not throttled:
+        return Introspection.REFUSED if "error" in document else Introspection.UNCLEAR
+    return Introspection.SILENT

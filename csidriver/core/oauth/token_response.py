@@ -22,10 +22,14 @@ class Success:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No tokens. `pause` in seconds: Retry-After, or how long a late reply is waited for."""
+    """No tokens. `pause` is the value of Retry-After, in seconds.
+
+    `awaited`: seconds for which a late response is still waited for.
+    """
 
     reason: FailureReason
     pause: float | None = None
+    awaited: float = 0.0
 
 
 TokenResponse = Success | Failure

@@ -111,10 +111,8 @@ def after_outcome(
     )
     following = row.next or _retry_policy(after, now)
     next_refresh = _next_attempt(after, following, failure, now, issuer)
-    if reason is FailureReason.NO_ANSWER and failure and failure.pause and next_refresh:
-        # A late reply is awaited.
-        awaited = min(failure.pause, schedule.MAX_LATE) + LATE_MARGIN
-        next_refresh = max(next_refresh, now + awaited)
+    if failure is not None and failure.awaited > 0 and next_refresh is not None:
+        next_refresh = max(next_refresh, now + failure.awaited + LATE_MARGIN)
     after = replace(after, next_refresh=next_refresh)
     drops_scope = reason is FailureReason.INVALID_SCOPE and not is_scope_refused(grant, issuer)
     if drops_scope and issuer.scope:
@@ -146,8 +144,9 @@ def is_reusable(grant: Grant, issuer: Issuer, at: float) -> bool:
     Within its reuse window the issuer accepts a spent token and returns the new one.
     """
     intent = grant.intent
-    may_repeat = intent is not None and intent.attempt in REPEAT_DELAYS
-    return may_repeat and intent is not None and at < intent.first_at + issuer.reuse
+    if intent is None or intent.attempt not in REPEAT_DELAYS:
+        return False
+    return at < intent.first_at + issuer.reuse
 
 
 def _next_intent(grant: Grant, following: NextIntent) -> Intent | None:

@@ -42,7 +42,29 @@ def http(body: bytes = TOKENS, status: str = "200 OK", headers: str = "") -> byt
     return head.encode("latin-1") + body
 
 
-class Peer:
+class LoopbackServer:
+    """Serves on a port of 127.0.0.1; sets `stopping` before it waits for its requests to end."""
+
+    def __init__(
+        self, handler: type[socketserver.BaseRequestHandler], stopping: threading.Event
+    ) -> None:
+        self._stopping = stopping
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class Peer(LoopbackServer):
     """Answers each request with the bytes for its path, `slowly` from some byte on; keeps count."""
 
     def __init__(
@@ -58,7 +80,7 @@ class Peer:
         self.by_path = dict(by_path or {})
         self.requests: list[str] = []
         self.connections = 0
-        stopping = self._stopping = threading.Event()
+        stopping = threading.Event()
         peer = self
 
         class Handler(socketserver.BaseRequestHandler):
@@ -82,22 +104,7 @@ class Peer:
                         return
                     connection.sendall(bytes([byte]))
 
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = False
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self.address = f"127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(Handler, stopping)
 
     def form(self) -> Mapping[str, list[str]]:
         return parse_qs(self.requests[-1].partition("\r\n\r\n")[2])

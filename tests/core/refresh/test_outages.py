@@ -52,11 +52,14 @@ def break_server(process: Process, seconds: float) -> None:
 class TestB1:
     @pytest.mark.parametrize("outage", [60.0, 180.0, 3600.0])
     @pytest.mark.parametrize("restarts", [False, True])
-    def test_where_introspection_exists_it_is_asked_until_it_answers(
-        self, short_lived: Process, outage: float, *, restarts: bool
+    @pytest.mark.parametrize("introspects", [False, True])
+    def test_it_is_asked_or_looked_for_a_sign_of_life_until_the_server_answers(
+        self, short_lived: Process, outage: float, *, restarts: bool, introspects: bool
     ) -> None:
+        """Nothing is presented before that; then the token, once more."""
         cluster = short_lived.cluster
-        cluster.server.introspects = True
+        short_lived.issuer = ISSUER if introspects else NO_INTROSPECTION
+        cluster.server.introspects = introspects
         break_server(short_lived, outage)
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
         assert companion(cluster).status is Status.UNCERTAIN
@@ -66,21 +69,6 @@ class TestB1:
         short_lived.run_for(60)
         assert companion(cluster).status is Status.READY
         assert cluster.server.tokens()[:3] == ["alice-0", "alice-1", "alice-1"]
-
-    @pytest.mark.parametrize("outage", [60.0, 180.0, 3600.0])
-    @pytest.mark.parametrize("restarts", [False, True])
-    def test_where_nothing_can_be_asked_the_repetition_waits_for_a_sign_of_life(
-        self, short_lived: Process, outage: float, *, restarts: bool
-    ) -> None:
-        cluster, short_lived.issuer = short_lived.cluster, NO_INTROSPECTION
-        break_server(short_lived, outage)
-        assert cluster.server.tokens() == ["alice-0", "alice-1"]
-        assert companion(cluster).status is Status.UNCERTAIN
-        if restarts:
-            short_lived.restart()
-            short_lived.reconcile()
-        short_lived.run_for(60)
-        assert companion(cluster).status is Status.READY
 
     @pytest.mark.parametrize(("outage", "presented"), [(10.0, 2), (300.0, 2)])
     def test_within_a_reuse_window_a_repetition_waits_for_a_sign_of_life(
@@ -204,7 +192,7 @@ class TestTimeOfARequest:
         cluster = short_lived.cluster
         short_lived.issuer = ISSUER if introspects else NO_INTROSPECTION
         cluster.server.introspects = introspects
-        awaited = Failure(FailureReason.NO_ANSWER, 15.0)
+        awaited = Failure(FailureReason.NO_ANSWER, awaited=15.0)
         cluster.server.script.append(awaited)
         while len(cluster.server.presented) < 2:
             short_lived.run_for(1)
