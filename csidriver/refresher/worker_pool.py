@@ -37,8 +37,9 @@ class WorkerPool:
             worker = threading.Thread(
                 target=self._run, name=f"refresh-{self._started}", daemon=True
             )
+            # Under the lock: `join` cannot wait for a thread that has not been started.
+            worker.start()
             self._working.add(worker)
-        worker.start()
 
     def crashed(self) -> list[str]:
         """Return the problems of workers that ended with an exception."""

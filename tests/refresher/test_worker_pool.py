@@ -40,6 +40,24 @@ def test_join_waits_no_longer_than_asked() -> None:
     assert job.pool.join(PATIENCE)
 
 
+def test_a_worker_that_is_being_started_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    job, ended = Job(most=1), list[bool]()
+    joiner = threading.Thread(target=lambda: ended.append(job.pool.join(PATIENCE)))
+    start = threading.Thread.start
+
+    def start_late(thread: threading.Thread) -> None:
+        if thread is not joiner:
+            joiner.start()
+            joiner.join(0.2)  # without an end: it waits for the worker
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    job.end.set()
+    job.pool.start_worker()
+    joiner.join(PATIENCE)
+    assert ended == [True]
+
+
 def test_a_thread_that_fails_is_told_and_one_that_ends_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
