@@ -4,12 +4,19 @@ The Secret need not exist yet: users may create Secret and pod in any order.
 """
 
 import copy
-import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from csidriver.core.admission.annotation import MOUNT_FOLDER, InjectionEntry, parse, quoted
+from csidriver.core.admission.annotation import InjectionEntry, parse, quoted
+from csidriver.core.admission.mount_point import mount_point_warnings
+from csidriver.core.admission.pod_fields import (
+    containers_of,
+    mounts_of,
+    object_of,
+    objects_of,
+    path_of,
+)
 from csidriver.core.annotations import TO_INJECT
 from csidriver.errors import InvalidAnnotation, InvalidRequest
 
@@ -17,9 +24,6 @@ from csidriver.errors import InvalidAnnotation, InvalidRequest
 _LONGEST_WARNING = 256
 _MOST_WARNINGS = 16
 _MORE_WARNINGS = "further warnings are left out"
-
-# Volumes that are read-only whatever the mount says.
-_READ_ONLY_VOLUMES = ("configMap", "downwardAPI", "projected", "secret")
 
 # Every entry is compared with every container, volume and mount. No pod comes near; the API server
 # checks a pod only after admission.
@@ -41,13 +45,13 @@ def inject(pod: Mapping[str, Any]) -> Injection:
     InvalidRequest if this is not a pod.
     """
     result = copy.deepcopy(dict(pod))
-    annotation = _object(_object(result, "metadata"), "annotations").get(TO_INJECT)
+    annotation = object_of(object_of(result, "metadata"), "annotations").get(TO_INJECT)
     if annotation is None:
         return Injection(result, ())
     if not isinstance(annotation, str):
         raise InvalidRequest("pod", [f"annotation {TO_INJECT} is not a string"])
     parsed = parse(annotation)
-    spec = _object(result, "spec")
+    spec = object_of(result, "spec")
     count = len(parsed.entries) + len(parsed.invalid_entries)
     if (compared := count * _complexity(spec)) > _MOST_COMPARED:
         problem = f"entries times containers, volumes and mounts of the pod are {compared}"
@@ -81,16 +85,16 @@ def _target_container(entry: InjectionEntry, spec: dict[str, Any]) -> dict[str, 
     """
     mount = entry.mount
     candidates = _named_or_only(entry.container, spec) or [
-        container for container in _containers(spec) if mount in _mounts(container)
+        container for container in containers_of(spec) if mount in mounts_of(container)
     ]
     return candidates[0] if len(candidates) == 1 else None
 
 
 def _named_or_only(name: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a list of the container of this name, or of the pod's only one; it may be empty."""
-    containers = _containers(spec)
+    containers = containers_of(spec)
     named = [container for container in containers if container.get("name") == name]
-    has_only = len(containers) == 1 and not _objects(spec, "initContainers")
+    has_only = len(containers) == 1 and not objects_of(spec, "initContainers")
     return named[:1] or (containers if has_only else [])
 
 
@@ -101,7 +105,7 @@ def _unknown_containers(entries: Iterable[tuple[str, str]], spec: dict[str, Any]
 
 
 def _unknown_container(label: str, name: str, spec: dict[str, Any]) -> str:
-    names = ", ".join(quoted(container.get("name")) for container in _containers(spec))
+    names = ", ".join(quoted(container.get("name")) for container in containers_of(spec))
     return f"{label}: the pod has no container {quoted(name)}; name one of: {names}"
 
 
@@ -110,15 +114,15 @@ def _add_volume_and_mount(
 ) -> Iterator[str]:
     """Add volume and mount unless they are there; yield what is in their place."""
     volume, mount = entry.volume, entry.mount
-    volumes, mounts = _objects(spec, "volumes"), _mounts(container)
+    volumes, mounts = objects_of(spec, "volumes"), mounts_of(container)
     if volume not in volumes:
         if any(other.get("name") == volume["name"] for other in volumes):
             yield f"{entry.label}: the pod has another volume {volume['name']}; rename that one"
         spec["volumes"] = [*volumes, volume]
     if mount not in mounts:
         path = mount["mountPath"]
-        devices = [device.get("devicePath") for device in _objects(container, "volumeDevices")]
-        if any(_path(other) == path for other in mounts) or path in devices:
+        devices = [device.get("devicePath") for device in objects_of(container, "volumeDevices")]
+        if any(path_of(other) == path for other in mounts) or path in devices:
             name = quoted(container.get("name"))
             yield f"{entry.label}: container {name} has a mount of its own at {path}; move that one"
         container["volumeMounts"] = [*mounts, mount]
@@ -133,29 +137,7 @@ def _warnings(
             f"{entry.label}: the pod has no container {quoted(entry.container)}, "
             f"the token goes to {name}; correct the annotation"
         )
-    # The runtime creates the mount point, a file, in the image or in a volume on its folder.
-    on_folder = {
-        str(mount.get("name")): mount
-        for mount in _mounts(container)
-        if _path(mount) == MOUNT_FOLDER
-    }
-    others = [other for other in _containers(spec) if other is not container]
-    shared = {str(mount.get("name")) for other in others for mount in _mounts(other)}
-    for volume in _objects(spec, "volumes"):
-        volume_name = str(volume.get("name"))
-        if volume_name not in on_folder:
-            continue
-        read_only = any(volume.get(source) is not None for source in _READ_ONLY_VOLUMES)
-        if read_only or on_folder[volume_name].get("readOnly"):
-            yield (
-                f"container {name} mounts {quoted(volume_name)} on {MOUNT_FOLDER} read-only; "
-                f"it cannot start unless there is a file {entry.file_name} in it"
-            )
-        elif volume.get("emptyDir") is not None and volume_name in shared:
-            yield (
-                f"container {name} shares its {MOUNT_FOLDER}, emptyDir {quoted(volume_name)}, "
-                f"with other containers; they will see an empty file {entry.file_name} there"
-            )
+    yield from mount_point_warnings(entry, spec, container)
 
 
 def _truncate(warnings: list[str]) -> tuple[str, ...]:
@@ -165,36 +147,8 @@ def _truncate(warnings: list[str]) -> tuple[str, ...]:
     return tuple(cut)
 
 
-def _containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    return _objects(spec, "containers") + _objects(spec, "initContainers")
-
-
 def _complexity(spec: dict[str, Any]) -> int:
-    containers = _containers(spec)
-    mounts = sum(len(_mounts(each)) + len(_objects(each, "volumeDevices")) for each in containers)
-    return len(containers) + len(_objects(spec, "volumes")) + mounts
-
-
-def _object(holder: dict[str, Any], key: str) -> dict[str, Any]:
-    value = holder.get(key)
-    if value is not None and not isinstance(value, dict):
-        raise InvalidRequest("pod", [f"{key} is not an object"])
-    return value or {}
-
-
-def _mounts(container: dict[str, Any]) -> list[dict[str, Any]]:
-    return _objects(container, "volumeMounts")
-
-
-def _objects(holder: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    value = holder.get(key)
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise InvalidRequest("pod", [f"{key} is not a list of objects"])
-    return value
-
-
-def _path(mount: dict[str, Any]) -> str:
-    # As the container runtime reads it.
-    return posixpath.normpath("/" + str(mount.get("mountPath")).lstrip("/"))
+    containers = containers_of(spec)
+    kinds = ("volumeMounts", "volumeDevices")
+    mounts = sum(len(objects_of(each, kind)) for each in containers for kind in kinds)
+    return len(containers) + len(objects_of(spec, "volumes")) + mounts
