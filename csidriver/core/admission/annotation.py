@@ -1,7 +1,8 @@
 """The `to-inject` annotation of a pod, parsed into entries.
 
-All problems are reported at once. Texts quote keys, but never an invalid value, because it may be
-a token that was pasted into the wrong field.
+It accepts what a decoder written in Go accepts, such as that of oauth2-refresh-controller. All
+problems are reported at once. Texts quote keys, but never an invalid value, because it may be a
+token that was pasted into the wrong field.
 """
 
 import hashlib
@@ -20,9 +21,10 @@ from csidriver.core.quoting import quote_untrusted
 MOUNT_FOLDER = "/tmp"  # noqa: S108 - in the user's container, as the announced system has it
 
 _EXAMPLE = '[{"secretName": "hello-token", "container": "main", "owner": 0}]'
-_REQUIRED = ("secretName", "container", "owner")
-_NAMES = ("secretName", "container", "templateConfigMapName")
-_KNOWN = (*_REQUIRED, "templateConfigMapName")
+_REQUIRED = ("secretName", "container")
+_NAMES = (*_REQUIRED, "templateConfigMapName")
+_KNOWN = (*_NAMES, "owner")
+_IN_LOWER_CASE = {key.lower(): key for key in _KNOWN}
 _LAST_UID = 2**32 - 2  # the kernel reads 2**32 - 1 as "no id"
 # The limit for all annotations of an object. The API server checks it only after admission.
 _LONGEST = 256 << 10
@@ -49,8 +51,9 @@ class InjectionEntry:
 
     @classmethod
     def from_fields(cls, label: str, fields: Mapping[str, Any]) -> "InjectionEntry":
-        template = fields.get("templateConfigMapName")
-        return cls(label, fields["secretName"], fields["container"], fields["owner"], template)
+        template = fields.get("templateConfigMapName") or None
+        owner = fields.get("owner", 0)
+        return cls(label, fields["secretName"], fields["container"], owner, template)
 
     @property
     def file_name(self) -> str:
@@ -102,15 +105,23 @@ class ParsedAnnotation:
 
 @dataclass(frozen=True, slots=True)
 class _JsonObject:
-    """A JSON object, and the keys that it has more than once."""
+    """A JSON object as Go reads it, and the keys that it has more than once.
+
+    A known key counts in any case, the last value of a key counts, and null is no value.
+    """
 
     fields: dict[str, Any]
     repeated: tuple[str, ...]
 
     @classmethod
     def from_pairs(cls, pairs: list[tuple[str, Any]]) -> "_JsonObject":
-        counts = Counter(key for key, _ in pairs)
-        return cls(dict(pairs), tuple(key for key, count in counts.items() if count > 1))
+        given = [
+            (_IN_LOWER_CASE.get(key.lower(), key), value)
+            for key, value in pairs
+            if value is not None
+        ]
+        counts = Counter(key for key, _ in given)
+        return cls(dict(given), tuple(key for key, count in counts.items() if count > 1))
 
 
 def parse(annotation: str) -> ParsedAnnotation:
@@ -150,6 +161,8 @@ def _decode(annotation: str) -> list[Any]:
         raise ValueError(f"is not JSON at {position}: {error.msg}") from None
     except (ValueError, RecursionError):
         raise ValueError("holds NaN, Infinity, or a number or nesting without end") from None
+    if value is None:
+        return []
     if not isinstance(value, list):
         raise ValueError("is not an array")  # noqa: TRY004 - the type of data, not of an argument
     if len(value) > _MOST_ENTRIES:
@@ -163,9 +176,6 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _problems(entry: _JsonObject) -> Iterator[str]:
     fields = entry.fields
-    if entry.repeated:
-        keys = ", ".join(quoted(key) for key in entry.repeated[:_MOST_UNKNOWN])
-        yield f"given more than once: {keys}; keep one of each"
     unknown = [key for key in fields if key not in _KNOWN]
     for key in _REQUIRED:
         if key not in fields:
@@ -173,7 +183,8 @@ def _problems(entry: _JsonObject) -> Iterator[str]:
             cure = f"is it what {quoted(near)} means?" if near else "add it"
             yield f'field "{key}" is missing; {cure}'
     for key in _NAMES:
-        if key in fields and not is_dns1123_subdomain(fields[key]):
+        is_absent = key not in fields or (fields[key] == "" and key not in _REQUIRED)
+        if not is_absent and not is_dns1123_subdomain(fields[key]):
             yield (
                 f'field "{key}" must be a name of lower case letters, digits, "-" and ".", '
                 f"at most {LONGEST_NAME} characters"
@@ -184,6 +195,9 @@ def _problems(entry: _JsonObject) -> Iterator[str]:
 
 
 def _warnings(entry: _JsonObject) -> Iterator[str]:
+    if entry.repeated:
+        keys = ", ".join(quoted(key) for key in entry.repeated[:_MOST_UNKNOWN])
+        yield f"given more than once: {keys}; the last one counts"
     unknown = [key for key in entry.fields if key not in _KNOWN]
     for key in unknown[:_MOST_UNKNOWN]:
         near = _nearest(key, _KNOWN)

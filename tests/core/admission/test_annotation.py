@@ -32,6 +32,7 @@ def test_an_empty_array_asks_for_nothing() -> None:
         pytest.param({"secretName": "a.b-c.0"}, id="name with dots"),
         pytest.param({"secretName": "a" * 253}, id="longest name"),
         pytest.param({"templateConfigMapName": "eos"}, id="template"),
+        pytest.param({"owner": 0}, id="first uid"),
     ],
 )
 def test_values_at_the_edge_are_taken(change: dict[str, Any]) -> None:
@@ -48,7 +49,7 @@ def test_values_at_the_edge_are_taken(change: dict[str, Any]) -> None:
         pytest.param({"owner": True}, "owner", id="bool owner"),
         pytest.param({"owner": "0"}, "owner", id="owner in quotes"),
         pytest.param({"owner": 0.0}, "owner", id="float owner"),
-        pytest.param({"owner": None}, "owner", id="null owner"),
+        pytest.param({"owner": ""}, "owner", id="empty owner"),
         pytest.param({"secretName": "Hello"}, "secretName", id="upper case"),
         pytest.param({"secretName": ""}, "secretName", id="empty name"),
         pytest.param({"secretName": "a" * 254}, "secretName", id="name too long"),
@@ -59,8 +60,8 @@ def test_values_at_the_edge_are_taken(change: dict[str, Any]) -> None:
         pytest.param({"secretName": ["a"]}, "secretName", id="list as name"),
         pytest.param({"container": 7}, "container", id="number as container"),
         pytest.param({"container": "\ud800"}, "container", id="surrogate"),
-        pytest.param({"templateConfigMapName": None}, "templateConfigMapName", id="null template"),
-        pytest.param({"templateConfigMapName": ""}, "templateConfigMapName", id="empty template"),
+        pytest.param({"templateConfigMapName": 0}, "templateConfigMapName", id="zero as template"),
+        pytest.param({"templateConfigMapName": []}, "templateConfigMapName", id="list as template"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_field_and_entry(
@@ -72,23 +73,25 @@ def test_a_wrong_value_is_named_with_its_field_and_entry(
     assert problem.startswith(f'entry 2 of 2: field "{field}" ')
 
 
-@pytest.mark.parametrize("field", list(VALID))
-def test_a_missing_field_is_named(field: str) -> None:
-    parsed = of({key: value for key, value in VALID.items() if key != field})
+@pytest.mark.parametrize("field", ["secretName", "container"])
+@pytest.mark.parametrize("without", [{}, None], ids=["absent", "null"])
+def test_a_missing_field_is_named(field: str, without: Any) -> None:
+    rest = {key: value for key, value in VALID.items() if key != field}
+    parsed = of(rest if without == {} else rest | {field: None})
     assert parsed.entries == ()
     assert parsed.problems == (f'entry 1 of 1: field "{field}" is missing; add it',)
 
 
 def test_a_misspelt_required_field_is_recognised() -> None:
-    parsed = of({"secretname": "hello-token", "container": "main", "owner": 0})
+    parsed = of({"secretNames": "hello-token", "container": "main", "owner": 0})
     (problem,) = parsed.problems
     assert '"secretName" is missing' in problem
-    assert '"secretname"' in problem
+    assert '"secretNames"' in problem
 
 
 def test_all_faults_are_reported_at_once() -> None:
     parsed = of({}, {"secretName": "A", "container": 1, "owner": "x"}, 7)
-    assert len(parsed.problems) == 7
+    assert len(parsed.problems) == 6
 
 
 @pytest.mark.parametrize("element", [1, "hello-token", None, [], True])
@@ -97,7 +100,7 @@ def test_an_element_that_is_no_object_is_a_problem(element: Any) -> None:
     assert problem.startswith("entry 1 of 1 is not an object")
 
 
-@pytest.mark.parametrize("text", ["{}", "7", '"a"', "null"])
+@pytest.mark.parametrize("text", ["{}", "7", '"a"', "false"])
 def test_anything_but_an_array_is_a_problem(text: str) -> None:
     parsed = parse(text)
     assert parsed.entries == ()
@@ -134,17 +137,74 @@ def test_what_is_not_json_is_one_problem(text: str) -> None:
     assert len(parsed.problems) == 1
 
 
-def test_a_field_given_twice_is_a_problem() -> None:
-    parsed = parse('[{"secretName": "a", "secretName": "b", "container": "c", "owner": 0}]')
-    assert parsed.entries == ()
-    (problem,) = parsed.problems
-    assert '"secretName"' in problem
+@pytest.mark.parametrize(
+    ("text", "owner", "template"),
+    [
+        pytest.param('{"secretName": "s", "container": "c"}', 0, None, id="no owner"),
+        pytest.param('{"secretName": "s", "container": "c", "owner": null}', 0, None, id="null"),
+        pytest.param(
+            '{"SecretName": "s", "CONTAINER": "c", "Owner": 7, "templateconfigmapname": "t"}',
+            7,
+            "t",
+            id="other case",
+        ),
+        pytest.param(
+            '{"secretName": "s", "container": "c", "templateConfigMapName": ""}',
+            0,
+            None,
+            id="empty template",
+        ),
+        pytest.param(
+            '{"secretName": "s", "container": "c", "templateConfigMapName": null}',
+            0,
+            None,
+            id="null template",
+        ),
+    ],
+)
+def test_an_entry_is_read_as_a_go_decoder_reads_it(
+    text: str, owner: int, template: str | None
+) -> None:
+    parsed = parse(f"[{text}]")
+    (entry,) = parsed.entries
+    assert (entry.secret_name, entry.container) == ("s", "c")
+    assert (entry.owner, entry.template_config_map) == (owner, template)
+    assert parsed.problems == parsed.warnings == ()
+
+
+def test_an_annotation_of_null_asks_for_nothing() -> None:
+    """As `toJson` of a Helm value that is not set writes it."""
+    assert parse("null") == ParsedAnnotation(())
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "owner"),
+    [
+        pytest.param('"owner": 1', '"owner": 2', 2, id="same key"),
+        pytest.param('"owner": 1', '"OWNER": 2', 2, id="in other case"),
+        pytest.param('"Owner": 1', '"owner": 2', 2, id="in known case last"),
+    ],
+)
+def test_of_a_field_given_twice_the_last_counts_with_a_warning(
+    first: str, last: str, owner: int
+) -> None:
+    parsed = parse(f'[{{{first}, "secretName": "a", "container": "c", {last}}}]')
+    (entry,) = parsed.entries
+    assert entry.owner == owner
+    (warning,) = parsed.warnings
+    assert 'more than once: "owner"' in warning
+
+
+def test_null_does_not_take_a_value_back() -> None:
+    parsed = parse('[{"owner": 1, "secretName": "a", "container": "c", "owner": null}]')
+    assert [entry.owner for entry in parsed.entries] == [1]
+    assert parsed.warnings == ()
 
 
 @pytest.mark.parametrize(
     ("key", "hint"),
     [
-        pytest.param("templateConfigmapName", "templateConfigMapName", id="near"),
+        pytest.param("templateConfigMap", "templateConfigMapName", id="near"),
         pytest.param("zzz", None, id="far"),
     ],
 )
@@ -178,9 +238,9 @@ def test_an_annotation_longer_than_an_object_may_have_is_not_looked_at() -> None
 def test_of_many_fields_only_the_first_are_searched_for_what_was_meant() -> None:
     """The search is slow: with all of them one annotation would take many seconds."""
     fields = {f"field{number}": 0 for number in range(20)}
-    (hinted,) = of({"secretname": 0} | fields | {"container": "a", "owner": 0}).problems
-    assert '"secretname"' in hinted
-    (problem,) = of(fields | {"secretname": 0, "container": "a", "owner": 0}).problems
+    (hinted,) = of({"secretNames": 0} | fields | {"container": "a", "owner": 0}).problems
+    assert '"secretNames"' in hinted
+    (problem,) = of(fields | {"secretNames": 0, "container": "a", "owner": 0}).problems
     assert problem.endswith("add it")
 
 

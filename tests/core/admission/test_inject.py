@@ -119,7 +119,7 @@ def test_all_reasons_are_given_at_once() -> None:
     entries = [{}, ENTRY | {"container": "x"}, ENTRY, ENTRY, ENTRY | {"owner": 5}]
     pod = pod_with(*entries)
     _mount_at("/tmp/oauthtk_5")(pod)
-    assert len(problems_of(pod)) == 6
+    assert len(problems_of(pod)) == 5
 
 
 @pytest.mark.parametrize(
