@@ -81,13 +81,15 @@ def _target_container(entry: InjectionEntry, spec: dict[str, Any]) -> dict[str, 
     """Return the container of an entry.
 
     An unknown name means the only container of the pod, as in the announced EOS example, even if
-    another webhook has added a sidecar since our mount was added.
+    another webhook has added a sidecar since our mount was added, or copied the mount.
     """
     mount = entry.mount
     candidates = _named_or_only(entry.container, spec) or [
-        container for container in containers_of(spec) if mount in mounts_of(container)
+        container
+        for container in containers_of(spec)
+        if any(_is_ours(other, mount) for other in mounts_of(container))
     ]
-    return candidates[0] if len(candidates) == 1 else None
+    return next(iter(candidates), None)
 
 
 def _named_or_only(name: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
@@ -115,17 +117,31 @@ def _add_volume_and_mount(
     """Add volume and mount unless they are there; yield what is in their place."""
     volume, mount = entry.volume, entry.mount
     volumes, mounts = objects_of(spec, "volumes"), mounts_of(container)
-    if volume not in volumes:
+    if not any(_includes(other, volume) for other in volumes):
         if any(other.get("name") == volume["name"] for other in volumes):
             yield f"{entry.label}: the pod has another volume {volume['name']}; rename that one"
         spec["volumes"] = [*volumes, volume]
-    if mount not in mounts:
+    if not any(_is_ours(other, mount) for other in mounts):
         path = mount["mountPath"]
         devices = [device.get("devicePath") for device in objects_of(container, "volumeDevices")]
         if any(path_of(other) == path for other in mounts) or path in devices:
             name = quoted(container.get("name"))
             yield f"{entry.label}: container {name} has a mount of its own at {path}; move that one"
         container["volumeMounts"] = [*mounts, mount]
+
+
+def _includes(whole: Any, part: Any) -> bool:
+    """Return whether this is the part, with whatever other webhooks added to it."""
+    if isinstance(whole, dict) and isinstance(part, dict):
+        return all(key in whole and _includes(whole[key], part[key]) for key in part)
+    return bool(whole == part)
+
+
+def _is_ours(other: dict[str, Any], mount: dict[str, Any]) -> bool:
+    """Return whether this mount has the effect of ours; the volume makes it read-only."""
+    return path_of(other) == mount["mountPath"] and all(
+        other.get(key) == mount[key] for key in ("name", "subPath")
+    )
 
 
 def _warnings(

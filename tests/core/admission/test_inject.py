@@ -9,8 +9,105 @@ from hypothesis import given
 
 from csidriver.core.admission.inject import inject
 from csidriver.errors import InvalidAnnotation
-from tests.core.admission.pods import ENTRY, EOS, KEY, PODS, Pod, container, mounted, pod_with
+from tests.core.admission.pods import (
+    ENTRY,
+    EOS,
+    KEY,
+    PODS,
+    TOKEN_PRINTER,
+    Pod,
+    container,
+    mounted,
+    pod_with,
+)
 from tests.core.admission.reviews import problems_of, response_to
+
+
+def _in_mount(**fields: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda spec: spec["containers"][0]["volumeMounts"][-1].update(fields)
+
+
+def _in_volume(**fields: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda spec: spec["volumes"][-1]["csi"].update(fields)
+
+
+def _attribute(spec: dict[str, Any]) -> None:
+    spec["volumes"][-1]["csi"]["volumeAttributes"]["minValidity"] = "60"
+
+
+def _reversed_fields(spec: dict[str, Any]) -> None:
+    for holder in (*spec["volumes"], *spec["containers"][0]["volumeMounts"]):
+        fields = list(holder.items())
+        holder.clear()
+        holder.update(reversed(fields))
+
+
+def _reversed_lists(spec: dict[str, Any]) -> None:
+    spec["volumes"].reverse()
+    spec["containers"][0]["volumeMounts"].reverse()
+    spec["containers"].append(container("added"))
+    spec["containers"].reverse()
+
+
+def _copied_mounts(spec: dict[str, Any]) -> None:
+    mounts = spec["containers"][0]["volumeMounts"]
+    copy_of = container("copies", *copy.deepcopy(mounts))
+    spec["containers"].append(copy_of)
+    spec["initContainers"] = [copy_of | {"name": "copies-init"}]
+
+
+def _folder(spec: dict[str, Any]) -> None:
+    spec["volumes"].append({"name": "writable", "emptyDir": {}})
+    spec["containers"][0]["volumeMounts"].append(mounted("writable", "/tmp"))
+
+
+@pytest.mark.parametrize("manifest", [TOKEN_PRINTER, EOS], ids=["named", "slip"])
+@pytest.mark.parametrize(
+    "decorate",
+    [
+        pytest.param(_in_mount(mountPropagation="None"), id="propagation"),
+        pytest.param(_in_mount(recursiveReadOnly="Disabled"), id="recursive read-only"),
+        pytest.param(_in_mount(bindMountOptions=["nosuid"]), id="bind mount options"),
+        pytest.param(_in_mount(mountPath="/tmp//oauthtk_0/"), id="path spelt otherwise"),
+        pytest.param(_in_mount(readOnly=False), id="read-only left to the volume"),
+        pytest.param(_in_mount(added=None), id="null in the mount"),
+        pytest.param(_in_volume(fsType=""), id="file system type"),
+        pytest.param(_in_volume(nodePublishSecretRef=None), id="null in the volume"),
+        pytest.param(_attribute, id="attribute"),
+        pytest.param(_reversed_fields, id="order of fields"),
+        pytest.param(_reversed_lists, id="order of lists"),
+        pytest.param(_copied_mounts, id="mounts copied into sidecars"),
+        pytest.param(_folder, id="writable /tmp"),
+    ],
+)
+def test_what_other_webhooks_add_after_us_stays_and_nothing_is_added_again(
+    decorate: Callable[[dict[str, Any]], None], manifest: str
+) -> None:
+    first = inject(yaml.safe_load(manifest))
+    pod = copy.deepcopy(first.pod)
+    decorate(pod["spec"])
+    again = inject(pod)
+    assert again.pod == pod
+    assert again.warnings == first.warnings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(_in_volume(readOnly=False), id="not read-only"),
+        pytest.param(_in_volume(driver="other.example"), id="driver"),
+        pytest.param(_in_volume(volumeAttributes={"secretName": "hello-token"}), id="attributes"),
+        pytest.param(_in_mount(name="eos"), id="volume of the mount"),
+        pytest.param(_in_mount(subPath="other"), id="file of the mount"),
+    ],
+)
+def test_what_has_another_effect_than_ours_is_not_taken_for_ours(
+    change: Callable[[dict[str, Any]], None],
+) -> None:
+    pod = inject(yaml.safe_load(TOKEN_PRINTER)).pod
+    change(pod["spec"])
+    (problem,) = problems_of(pod)
+    assert "another volume" in problem or "a mount of its own" in problem
 
 
 @pytest.mark.parametrize("place", ["containers", "initContainers"])
