@@ -25,6 +25,16 @@ _LONGEST_WARNING = 256
 _MOST_WARNINGS = 16
 _MORE_WARNINGS = "further warnings are left out"
 
+# Containers that well-known webhooks inject. Their sources fix these names, and many of these
+# webhooks are called before ours.
+_INJECTED = (
+    *("istio-proxy", "istio-init", "istio-validation", "enable-core-dump"),
+    *("linkerd-proxy", "linkerd-init", "linkerd-network-validator", "linkerd-debug"),
+    *("azwi-proxy", "azwi-proxy-init"),  # azure-workload-identity
+    *("vault-agent", "vault-agent-init"),
+    *("gke-gcsfuse-sidecar", "gke-gcsfuse-metadata-prefetch"),
+)
+
 # Every entry is compared with every container, volume and mount. No pod comes near; the API server
 # checks a pod only after admission.
 _MOST_COMPARED = 50_000
@@ -93,11 +103,15 @@ def _target_container(entry: InjectionEntry, spec: dict[str, Any]) -> dict[str, 
 
 
 def _named_or_only(name: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a list of the container of this name, or of the pod's only one; it may be empty."""
+    """Return a list of the container of this name, or of the pod's only one; it may be empty.
+
+    Injected containers do not count, unless there are no others, as in a gateway of Istio.
+    """
     containers = containers_of(spec)
     named = [container for container in containers if container.get("name") == name]
-    has_only = len(containers) == 1 and not objects_of(spec, "initContainers")
-    return named[:1] or (containers if has_only else [])
+    own = [each for each in containers if each.get("name") not in _INJECTED] or containers
+    has_only = len(own) == 1 and own[0] not in objects_of(spec, "initContainers")
+    return named[:1] or (own if has_only else [])
 
 
 def _unknown_containers(entries: Iterable[tuple[str, str]], spec: dict[str, Any]) -> Iterator[str]:

@@ -110,6 +110,96 @@ def test_what_has_another_effect_than_ours_is_not_taken_for_ours(
     assert "another volume" in problem or "a mount of its own" in problem
 
 
+def _native(name: str) -> dict[str, Any]:
+    return container(name) | {"restartPolicy": "Always"}
+
+
+# What the injectors add: annotations and labels, containers, init containers.
+INJECTED: dict[str, tuple[dict[str, str], list[Any], list[Any]]] = {
+    "istio": (
+        {"sidecar.istio.io/status": "{}"},
+        [container("istio-proxy")],
+        [container("istio-init")],
+    ),
+    "istio with CNI": (
+        {"sidecar.istio.io/status": "{}"},
+        [],
+        [container("istio-validation"), _native("istio-proxy")],
+    ),
+    "istio with core dumps": (
+        {"sidecar.istio.io/status": "{}"},
+        [container("istio-proxy")],
+        [container("istio-init"), container("enable-core-dump")],
+    ),
+    "linkerd": (
+        {"linkerd.io/proxy-version": "edge-25.1.1"},
+        [container("linkerd-proxy"), container("linkerd-debug")],
+        [container("linkerd-init")],
+    ),
+    "linkerd with CNI": (
+        {"linkerd.io/proxy-version": "edge-25.1.1"},
+        [],
+        [container("linkerd-network-validator"), _native("linkerd-proxy")],
+    ),
+    "azure-workload-identity": (
+        {"azure.workload.identity/inject-proxy-sidecar": "true"},
+        [container("azwi-proxy")],
+        [container("azwi-proxy-init")],
+    ),
+    "vault-agent": (
+        {"vault.hashicorp.com/agent-inject-status": "injected"},
+        [container("vault-agent")],
+        [container("vault-agent-init")],
+    ),
+    "gcsfuse": (
+        {"gke-gcsfuse/volumes": "true"},
+        [],
+        [_native("gke-gcsfuse-sidecar"), _native("gke-gcsfuse-metadata-prefetch")],
+    ),
+}
+INJECTED["all"] = (
+    {},
+    [container("vault-agent"), container("azwi-proxy")],
+    [container("istio-init"), _native("istio-proxy"), _native("gke-gcsfuse-sidecar")],
+)
+
+
+@pytest.mark.parametrize("injector", INJECTED)
+def test_the_slip_is_forgiven_beside_what_other_webhooks_injected_before_us(injector: str) -> None:
+    annotations, added, initial = copy.deepcopy(INJECTED[injector])
+    pod = yaml.safe_load(EOS)
+    alone = inject(pod)
+    pod["metadata"]["annotations"] |= annotations
+    pod["spec"]["containers"] = [*added, *pod["spec"]["containers"]]
+    pod["spec"]["initContainers"] = initial
+    done = inject(pod)
+    (own,) = [each for each in done.pod["spec"]["containers"] if each not in added]
+    assert own == alone.pod["spec"]["containers"][0]
+    assert done.pod["spec"]["initContainers"] == initial
+    assert done.warnings == alone.warnings
+    assert inject(done.pod) == done
+
+
+def test_a_container_that_nobody_is_known_to_inject_counts() -> None:
+    pod = yaml.safe_load(EOS)
+    pod["spec"]["containers"] += [container("istio-proxy"), container("helper")]
+    (problem,) = problems_of(pod)
+    assert '"eos-printer"' in problem
+
+
+def test_an_init_container_is_never_the_only_one() -> None:
+    spec = {"containers": [container("istio-proxy")], "initContainers": [container("setup")]}
+    (problem,) = problems_of(pod_with(ENTRY, **spec))
+    assert '"istio-proxy"' in problem
+
+
+@pytest.mark.parametrize("name", ["main", "istio-proxy"])
+def test_an_injected_container_gets_the_token_if_it_is_named_or_alone(name: str) -> None:
+    pod = pod_with(ENTRY | {"container": name}, containers=[container("istio-proxy")])
+    (only,) = inject(pod).pod["spec"]["containers"]
+    assert len(only["volumeMounts"]) == 1
+
+
 @pytest.mark.parametrize("place", ["containers", "initContainers"])
 def test_the_slip_is_still_forgiven_after_another_webhook_added_its_sidecar(place: str) -> None:
     first = inject(yaml.safe_load(EOS))
