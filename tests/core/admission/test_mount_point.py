@@ -1,48 +1,119 @@
 from typing import Any
 
 import pytest
+from kubernetes.client import models
 
 from csidriver.core.admission.inject import inject
+from csidriver.core.names import DRIVER_NAME
 from tests.core.admission.pods import ENTRY, TMP, container, mounted, pod_with
 
-
-@pytest.mark.parametrize(
-    ("volume", "mine", "other", "count"),
-    [
-        pytest.param(TMP, "/tmp", "/scratch", 1, id="shared emptyDir"),
-        pytest.param(TMP, "/tmp/", "/tmp", 1, id="shared emptyDir, spelt oddly"),
-        pytest.param(TMP, "/tmp", None, 0, id="emptyDir of its own"),
-        pytest.param(TMP, "/cache", "/tmp", 0, id="shared elsewhere"),
-        pytest.param({"name": "tmp", "hostPath": {"path": "/x"}}, "/tmp", "/tmp", 0, id="host"),
-    ],
-)
-def test_an_emptydir_on_tmp_shared_with_others_is_a_warning(
-    volume: dict[str, Any], mine: str, other: str | None, count: int
-) -> None:
-    side = container("side", mounted("tmp", other)) if other else container("side")
-    main = container("main", mounted("tmp", mine))
-    warnings = inject(pod_with(ENTRY, volumes=[volume], containers=[main, side])).warnings
-    assert len(warnings) == count
-    assert all('"main"' in text and '"tmp"' in text for text in warnings)
+# Every kind of volume source in the API, and whether it has a field `readOnly`.
+SOURCES = {
+    models.V1Volume.attribute_map[field]: "readOnly"
+    in getattr(models, model).attribute_map.values()
+    for field, model in models.V1Volume.openapi_types.items()
+    if field != "name"
+}
+READ_ONLY = {"configMap", "downwardAPI", "image", "projected", "secret"}
+POD_LOCAL = {"emptyDir", "ephemeral", "gitRepo"}
 
 
-@pytest.mark.parametrize(
-    ("volume", "mount", "count"),
-    [
-        pytest.param({"emptyDir": {}}, {"readOnly": True}, 1, id="read-only mount"),
-        pytest.param({"configMap": {"name": "x"}}, {}, 1, id="config map"),
-        pytest.param({"secret": {"secretName": "x"}}, {}, 1, id="secret"),
-        pytest.param({"projected": {"sources": []}}, {}, 1, id="projected"),
-        pytest.param({"downwardAPI": {}}, {}, 1, id="downward API"),
-        pytest.param({"emptyDir": {}}, {"readOnly": False}, 0, id="writable"),
-        pytest.param({"emptyDir": {}}, {"readOnly": True, "mountPath": "/x"}, 0, id="elsewhere"),
-    ],
-)
-def test_a_read_only_tmp_is_a_warning(
-    volume: dict[str, Any], mount: dict[str, Any], count: int
-) -> None:
+def warnings_for(source: dict[str, Any], **mount: Any) -> tuple[str, ...]:
+    """The warnings for a volume that one container of two has on /tmp."""
     main = container("main", mounted("own", "/tmp") | mount)
-    pod = pod_with(ENTRY, volumes=[{"name": "own"} | volume], containers=[main])
+    pod = pod_with(ENTRY, volumes=[{"name": "own"} | source], containers=[main, container("side")])
+    warnings = inject(pod).warnings
+    assert all('"main"' in text and '"own"' in text and "oauthtk_0" in text for text in warnings)
+    return warnings
+
+
+def test_the_kinds_of_volumes_are_known() -> None:
+    assert len(SOURCES) > 25
+    assert SOURCES.keys() > READ_ONLY | POD_LOCAL
+    assert [kind for kind, can_be_read_only in SOURCES.items() if can_be_read_only] != []
+
+
+@pytest.mark.parametrize("kind", sorted(READ_ONLY))
+def test_a_tmp_that_is_always_read_only_is_a_warning(kind: str) -> None:
+    (warning,) = warnings_for({kind: {}})
+    assert "read-only" in warning
+
+
+@pytest.mark.parametrize("kind", sorted(kind for kind, can_be in SOURCES.items() if can_be))
+def test_a_tmp_whose_source_is_read_only_is_a_warning(kind: str) -> None:
+    (warning,) = warnings_for({kind: {"readOnly": True}})
+    assert "read-only" in warning
+    (other,) = warnings_for({kind: {"readOnly": False}})
+    assert "read-only" not in other
+
+
+@pytest.mark.parametrize("kind", sorted(SOURCES))
+def test_a_tmp_that_its_mount_makes_read_only_is_a_warning(kind: str) -> None:
+    (warning,) = warnings_for({kind: {}}, readOnly=True)
+    assert "read-only" in warning
+
+
+@pytest.mark.parametrize("read_only", [{"readOnly": True}, {}])
+def test_a_volume_of_our_own_on_tmp_is_read_only(read_only: dict[str, Any]) -> None:
+    (warning,) = warnings_for({"csi": {"driver": DRIVER_NAME} | read_only})
+    assert "read-only" in warning
+
+
+@pytest.mark.parametrize("kind", sorted(SOURCES.keys() - READ_ONLY - POD_LOCAL))
+def test_a_tmp_that_outlives_the_pod_or_is_seen_by_others_is_a_warning(kind: str) -> None:
+    (warning,) = warnings_for({kind: {}})
+    assert "other pods" in warning
+
+
+@pytest.mark.parametrize("source", [*({kind: {}} for kind in sorted(POD_LOCAL)), {}])
+def test_a_tmp_of_the_container_alone_is_not(source: dict[str, Any]) -> None:
+    assert warnings_for(source) == ()
+    assert warnings_for(source, readOnly=False) == ()
+    assert warnings_for(source, readOnly=True, mountPath="/x") == ()
+
+
+@pytest.mark.parametrize("kind", sorted(SOURCES))
+def test_what_is_not_on_tmp_is_not(kind: str) -> None:
+    assert warnings_for({kind: {"readOnly": True}}, mountPath="/tmp/cache") == ()
+
+
+@pytest.mark.parametrize("kind", sorted(POD_LOCAL))
+@pytest.mark.parametrize(
+    ("mine", "other", "count"),
+    [
+        pytest.param("/tmp", "/scratch", 1, id="shared"),
+        pytest.param("/tmp/", "/tmp", 1, id="shared, spelt oddly"),
+        pytest.param("/cache", "/tmp", 0, id="shared elsewhere"),
+    ],
+)
+def test_a_tmp_shared_with_other_containers_is_a_warning(
+    kind: str, mine: str, other: str, count: int
+) -> None:
+    containers = [container("main", mounted("tmp", mine)), container("side", mounted("tmp", other))]
+    pod = pod_with(ENTRY, volumes=[{"name": "tmp", kind: {}}], containers=containers)
     warnings = inject(pod).warnings
     assert len(warnings) == count
-    assert all("read-only" in text and "oauthtk_0" in text for text in warnings)
+    assert all('"main"' in text and '"tmp"' in text for text in warnings)
+    assert all("other containers" in text for text in warnings)
+
+
+@pytest.mark.parametrize("path", ["/tmp/oauthtk_0/sub", "tmp//oauthtk_0/a/b"])
+def test_a_mount_below_the_file_is_a_warning(path: str) -> None:
+    main = container("main", mounted("tmp", path))
+    (warning,) = inject(pod_with(ENTRY, volumes=[TMP], containers=[main])).warnings
+    assert '"main"' in warning
+    assert "/tmp/oauthtk_0" in warning
+    assert "cannot start" in warning
+
+
+def test_a_device_below_the_file_is_a_warning() -> None:
+    device = {"name": "disk", "devicePath": "/tmp/oauthtk_0/disk"}
+    pod = pod_with(ENTRY, containers=[container("main") | {"volumeDevices": [device]}])
+    (warning,) = inject(pod).warnings
+    assert "/tmp/oauthtk_0/disk" in warning
+
+
+@pytest.mark.parametrize("path", ["/tmp/oauthtk_00", "/tmp/oauthtk_0.d/x", "/tmp/sub"])
+def test_a_mount_beside_the_file_is_not(path: str) -> None:
+    main = container("main", mounted("tmp", path))
+    assert inject(pod_with(ENTRY, volumes=[TMP], containers=[main])).warnings == ()
