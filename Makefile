@@ -38,7 +38,7 @@ test: $(VENV)/.dev
 	@$(BYTECODE) $(BIN)/python -m pytest -n auto $(ARGS)
 
 ## cover: every branch of what changes a pod is tested
-COVERED := review inject annotation mount_point pod_fields jsonpatch
+COVERED := review inject annotation mount_point pod_fields unserved_pods jsonpatch
 cover: $(VENV)/.dev
 	@$(BIN)/python -m pytest --quiet $(COVERED:%=tests/core/admission/test_%.py) \
 	  $(COVERED:%=--cov=csidriver.core.admission.%) \

@@ -29,7 +29,7 @@ from tests.cluster.webhook_cluster import (
     WebhookCluster,
     as_created_by_controllers,
 )
-from tests.core.admission.pods import ENTRY, pod_with
+from tests.core.admission.pods import ENTRY, as_mirror, pod_with
 from tests.refresher.bench import until
 from tests.webhook.replica import Replica, ReplicaOptions
 from tests.webhook.service_proxy import ServiceProxy
@@ -130,6 +130,21 @@ def test_only_annotated_pods_depend_on_the_webhook(webhook_cluster: WebhookClust
     )
     assert done.returncode != 0
     assert 'failed calling webhook "to-inject.oauth2.csi.cern.ch"' in done.stderr
+
+
+def test_the_mirror_of_a_static_pod_does_not_depend_on_the_webhook(
+    webhook_cluster: WebhookCluster,
+) -> None:
+    mirror = as_mirror(as_created_by_controllers(pod_with(ENTRY)))
+    with serving(webhook_cluster):
+        admitted(webhook_cluster)
+        done = webhook_cluster.plane.try_kubectl(
+            "create", "--filename=-", f"--namespace={NAMESPACE}", stdin=json.dumps(mirror)
+        )
+        assert (done.returncode, done.stderr) == (0, ""), "the webhook would warn"
+    status, _ = webhook_cluster.create_pod(NAMESPACE, ANNOTATED, dry=True)
+    assert status == 500
+    assert "volumes" not in admitted(webhook_cluster, mirror)
 
 
 def too_old(_: bytes) -> ReviewResponse:

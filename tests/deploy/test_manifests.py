@@ -1,6 +1,7 @@
 import pytest
 
 from csidriver.core import annotations, names
+from csidriver.core.admission.unserved_pods import MIRROR
 from tests.cluster.installation import Manifest, manifests
 
 DRIVER, TOKENS = names.DRIVER_NAMESPACE, names.TOKENS_NAMESPACE
@@ -138,11 +139,12 @@ def test_the_webhook_is_called_for_annotated_pods_only_and_never_for_our_own() -
     (configuration,) = manifests("MutatingWebhookConfiguration")
     assert configuration["metadata"] == {"name": WEBHOOK}
     (webhook,) = configuration["webhooks"]
-    (condition,) = webhook["matchConditions"]
-    assert condition["expression"] == (
+    annotated, no_mirror = [each["expression"] for each in webhook["matchConditions"]]
+    assert annotated == (
         f"has(object.metadata.annotations) && '{annotations.TO_INJECT}' in "
         "object.metadata.annotations"
     )
+    assert no_mirror == f"!('{MIRROR}' in object.metadata.annotations)"
     assert webhook["namespaceSelector"]["matchExpressions"] == [
         {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [DRIVER, TOKENS]}
     ]

@@ -8,7 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from csidriver.core.admission.annotation import InjectionEntry, parse, quoted
+from csidriver.core.admission.annotation import (
+    InjectionEntry,
+    ParsedAnnotation,
+    parse,
+    quoted,
+)
 from csidriver.core.admission.mount_point import mount_point_warnings
 from csidriver.core.admission.pod_fields import (
     containers_of,
@@ -16,6 +21,12 @@ from csidriver.core.admission.pod_fields import (
     object_of,
     objects_of,
     path_of,
+)
+from csidriver.core.admission.unserved_pods import (
+    MIRROR,
+    MIRROR_WARNING,
+    node_problems,
+    node_warnings,
 )
 from csidriver.core.annotations import TO_INJECT
 from csidriver.errors import InvalidAnnotation, InvalidRequest
@@ -55,13 +66,19 @@ def inject(pod: Mapping[str, Any]) -> Injection:
     InvalidRequest if this is not a pod.
     """
     result = copy.deepcopy(dict(pod))
-    annotation = object_of(object_of(result, "metadata"), "annotations").get(TO_INJECT)
+    annotations = object_of(object_of(result, "metadata"), "annotations")
+    annotation = annotations.get(TO_INJECT)
     if annotation is None:
         return Injection(result, ())
     if not isinstance(annotation, str):
         raise InvalidRequest("pod", [f"annotation {TO_INJECT} is not a string"])
-    parsed = parse(annotation)
-    spec = object_of(result, "spec")
+    if MIRROR in annotations:
+        return Injection(result, (MIRROR_WARNING,))
+    return Injection(result, _truncate(_inject(parse(annotation), object_of(result, "spec"))))
+
+
+def _inject(parsed: ParsedAnnotation, spec: dict[str, Any]) -> list[str]:
+    """Add volumes and mounts to the spec; return the warnings."""
     count = len(parsed.entries) + len(parsed.invalid_entries)
     if (compared := count * _complexity(spec)) > _MOST_COMPARED:
         problem = f"entries times containers, volumes and mounts of the pod are {compared}"
@@ -69,6 +86,9 @@ def inject(pod: Mapping[str, Any]) -> Injection:
         raise InvalidAnnotation(f"annotation {TO_INJECT}", [f"{problem}, at most {limit}"])
     problems = [*parsed.problems, *_unknown_containers(parsed.invalid_entries, spec)]
     warnings = list(parsed.warnings)
+    if parsed.entries or problems:
+        problems += node_problems(spec)
+        warnings += node_warnings(spec)
     taken: dict[tuple[int, int], str] = {}
     # All containers are chosen before the first mount is added, because the choice reads mounts.
     for entry, container in [(entry, _target_container(entry, spec)) for entry in parsed.entries]:
@@ -84,7 +104,7 @@ def inject(pod: Mapping[str, Any]) -> Injection:
         warnings += _warnings(entry, spec, container)
     if problems:
         raise InvalidAnnotation(f"annotation {TO_INJECT}", problems)
-    return Injection(result, _truncate(warnings))
+    return warnings
 
 
 def _target_container(entry: InjectionEntry, spec: dict[str, Any]) -> dict[str, Any] | None:

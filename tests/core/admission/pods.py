@@ -126,6 +126,15 @@ def pod_with(*entries: Any, **spec: Any) -> Pod:
     }
 
 
+def as_mirror(pod: Pod) -> Pod:
+    """Return the pod by which kubelet shows this static pod."""
+    metadata = pod["metadata"]
+    owner = {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u", "controller": True}
+    marks = {"kubernetes.io/config.mirror": "5f1c", "kubernetes.io/config.source": "file"}
+    metadata |= {"ownerReferences": [owner], "annotations": metadata["annotations"] | marks}
+    return pod | {"metadata": metadata, "spec": pod["spec"] | {"nodeName": "n1"}}
+
+
 TMP = {"name": "tmp", "emptyDir": {}}
 
 

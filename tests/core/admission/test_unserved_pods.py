@@ -1,0 +1,83 @@
+import copy
+from typing import Any
+
+import pytest
+
+from csidriver.core.admission.inject import inject
+from tests.core.admission.pods import ENTRY, KEY, as_mirror, pod_with
+from tests.core.admission.reviews import problems_of, response_to
+
+WINDOWS = [
+    pytest.param({"os": {"name": "windows"}}, id="os"),
+    pytest.param({"nodeSelector": {"kubernetes.io/os": "windows"}}, id="label"),
+    pytest.param({"nodeSelector": {"beta.kubernetes.io/os": "windows"}}, id="old label"),
+]
+FARGATE = [
+    pytest.param({"schedulerName": "fargate-scheduler"}, id="scheduler"),
+    pytest.param({"nodeSelector": {"eks.amazonaws.com/compute-type": "fargate"}}, id="label"),
+]
+VIRTUAL = {"nodeSelector": {"type": "virtual-kubelet", "kubernetes.io/role": "agent"}}
+
+
+@pytest.mark.parametrize("spec", WINDOWS)
+def test_a_windows_pod_is_denied_with_the_reason(spec: dict[str, Any]) -> None:
+    (problem,) = problems_of(pod_with(ENTRY, **spec))
+    assert "windows" in problem
+    assert "Linux nodes only" in problem
+
+
+@pytest.mark.parametrize("spec", FARGATE)
+def test_a_pod_for_fargate_is_denied_with_the_reason(spec: dict[str, Any]) -> None:
+    (problem,) = problems_of(pod_with(ENTRY, **spec))
+    assert "Fargate runs no DaemonSets" in problem
+
+
+def test_the_reason_stands_beside_the_mistakes_of_the_annotation() -> None:
+    assert len(problems_of(pod_with({}, os={"name": "windows"}))) == 3
+
+
+def test_a_pod_for_a_virtual_node_is_injected_with_a_warning() -> None:
+    plain, pod = inject(pod_with(ENTRY)), inject(pod_with(ENTRY, **VIRTUAL))
+    (warning,) = pod.warnings
+    assert "virtual node runs no DaemonSets" in warning
+    assert len(warning) <= 256
+    assert pod.pod["spec"] == plain.pod["spec"] | VIRTUAL
+    assert inject(pod.pod) == pod
+
+
+@pytest.mark.parametrize("spec", [*WINDOWS, *FARGATE, VIRTUAL])
+def test_a_pod_that_asks_for_no_token_may_run_anywhere(spec: dict[str, Any]) -> None:
+    assert inject(pod_with(**spec)).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"os": {"name": "linux"}, "nodeSelector": {"kubernetes.io/os": "linux"}},
+        {"schedulerName": "default-scheduler", "nodeSelector": {"type": "big"}},
+        {"os": None, "nodeSelector": None, "schedulerName": None},
+    ],
+)
+def test_other_pods_are_served(spec: dict[str, Any]) -> None:
+    injection = inject(pod_with(ENTRY, **spec))
+    assert injection.warnings == ()
+    assert len(injection.pod["spec"]["volumes"]) == 1
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [pytest.param(None, id="valid"), "[]", pytest.param("broken", id="malformed")],
+)
+@pytest.mark.parametrize("spec", [{}, {"os": {"name": "windows"}}], ids=["linux", "windows"])
+def test_the_mirror_of_a_static_pod_is_admitted_as_it_is_with_a_warning(
+    annotation: str | None, spec: dict[str, Any]
+) -> None:
+    pod = as_mirror(pod_with(ENTRY, **spec))
+    if annotation is not None:
+        pod["metadata"]["annotations"][KEY] = annotation
+    before = copy.deepcopy(pod)
+    response = response_to(pod)
+    assert (response["allowed"], "patch" in response) == (True, False)
+    (warning,) = response["warnings"]
+    assert "static pod" in warning
+    assert inject(pod).pod == before
