@@ -1,8 +1,7 @@
 """The `to-inject` annotation of a pod, parsed into entries.
 
-It accepts what a decoder written in Go accepts, such as that of oauth2-refresh-controller. All
-problems are reported at once. Texts quote keys, but never an invalid value, because it may be a
-token that was pasted into the wrong field.
+All problems are reported at once. Texts quote keys, but never an invalid value, because it may be
+a token that was pasted into the wrong field.
 """
 
 import hashlib
@@ -51,8 +50,7 @@ class InjectionEntry:
 
     @classmethod
     def from_fields(cls, label: str, fields: Mapping[str, Any]) -> "InjectionEntry":
-        template = fields.get("templateConfigMapName") or None
-        owner = fields.get("owner", 0)
+        template, owner = fields.get("templateConfigMapName") or None, fields.get("owner", 0)
         return cls(label, fields["secretName"], fields["container"], owner, template)
 
     @property
@@ -107,7 +105,7 @@ class ParsedAnnotation:
 class _JsonObject:
     """A JSON object as Go reads it, and the keys that it has more than once.
 
-    A known key counts in any case, the last value of a key counts, and null is no value.
+    Known keys may be in any case, the last value of a key counts, and null is no value.
     """
 
     fields: dict[str, Any]
@@ -115,11 +113,8 @@ class _JsonObject:
 
     @classmethod
     def from_pairs(cls, pairs: list[tuple[str, Any]]) -> "_JsonObject":
-        given = [
-            (_IN_LOWER_CASE.get(key.lower(), key), value)
-            for key, value in pairs
-            if value is not None
-        ]
+        named = ((_IN_LOWER_CASE.get(key.lower(), key), value) for key, value in pairs)
+        given = [(key, value) for key, value in named if value is not None]
         counts = Counter(key for key, _ in given)
         return cls(dict(given), tuple(key for key, count in counts.items() if count > 1))
 

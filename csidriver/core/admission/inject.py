@@ -8,12 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from csidriver.core.admission.annotation import (
-    InjectionEntry,
-    ParsedAnnotation,
-    parse,
-    quoted,
-)
+from csidriver.core.admission import unserved_pods
+from csidriver.core.admission.annotation import InjectionEntry, ParsedAnnotation, parse, quoted
 from csidriver.core.admission.mount_point import mount_point_warnings
 from csidriver.core.admission.pod_fields import (
     containers_of,
@@ -21,12 +17,7 @@ from csidriver.core.admission.pod_fields import (
     object_of,
     objects_of,
     path_of,
-)
-from csidriver.core.admission.unserved_pods import (
-    MIRROR,
-    MIRROR_WARNING,
-    node_problems,
-    node_warnings,
+    paths_of,
 )
 from csidriver.core.annotations import TO_INJECT
 from csidriver.errors import InvalidAnnotation, InvalidRequest
@@ -36,8 +27,7 @@ _LONGEST_WARNING = 256
 _MOST_WARNINGS = 16
 _MORE_WARNINGS = "further warnings are left out"
 
-# Containers that well-known webhooks inject. Their sources fix these names, and many of these
-# webhooks are called before ours.
+# Containers of well-known injectors, most of whose webhooks are called before ours.
 _INJECTED = (
     *("istio-proxy", "istio-init", "istio-validation", "enable-core-dump"),
     *("linkerd-proxy", "linkerd-init", "linkerd-network-validator", "linkerd-debug"),
@@ -72,8 +62,8 @@ def inject(pod: Mapping[str, Any]) -> Injection:
         return Injection(result, ())
     if not isinstance(annotation, str):
         raise InvalidRequest("pod", [f"annotation {TO_INJECT} is not a string"])
-    if MIRROR in annotations:
-        return Injection(result, (MIRROR_WARNING,))
+    if unserved_pods.MIRROR in annotations:
+        return Injection(result, (unserved_pods.MIRROR_WARNING,))
     return Injection(result, _truncate(_inject(parse(annotation), object_of(result, "spec"))))
 
 
@@ -87,8 +77,8 @@ def _inject(parsed: ParsedAnnotation, spec: dict[str, Any]) -> list[str]:
     problems = [*parsed.problems, *_unknown_containers(parsed.invalid_entries, spec)]
     warnings = list(parsed.warnings)
     if parsed.entries or problems:
-        problems += node_problems(spec)
-        warnings += node_warnings(spec)
+        problems += unserved_pods.reasons(spec, unserved_pods.REFUSED)
+        warnings += unserved_pods.reasons(spec, unserved_pods.WARNED)
     taken: dict[tuple[int, int], str] = {}
     # All containers are chosen before the first mount is added, because the choice reads mounts.
     for entry, container in [(entry, _target_container(entry, spec)) for entry in parsed.entries]:
@@ -113,11 +103,9 @@ def _target_container(entry: InjectionEntry, spec: dict[str, Any]) -> dict[str, 
     An unknown name means the only container of the pod, as in the announced EOS example, even if
     another webhook has added a sidecar since our mount was added, or copied the mount.
     """
-    mount = entry.mount
+    mount = _effect(entry.mount)
     candidates = _named_or_only(entry.container, spec) or [
-        container
-        for container in containers_of(spec)
-        if any(_is_ours(other, mount) for other in mounts_of(container))
+        each for each in containers_of(spec) if mount in map(_effect, mounts_of(each))
     ]
     return next(iter(candidates), None)
 
@@ -155,10 +143,8 @@ def _add_volume_and_mount(
         if any(other.get("name") == volume["name"] for other in volumes):
             yield f"{entry.label}: the pod has another volume {volume['name']}; rename that one"
         spec["volumes"] = [*volumes, volume]
-    if not any(_is_ours(other, mount) for other in mounts):
-        path = mount["mountPath"]
-        devices = [device.get("devicePath") for device in objects_of(container, "volumeDevices")]
-        if any(path_of(other) == path for other in mounts) or path in devices:
+    if _effect(mount) not in map(_effect, mounts):
+        if (path := mount["mountPath"]) in paths_of(container):
             name = quoted(container.get("name"))
             yield f"{entry.label}: container {name} has a mount of its own at {path}; move that one"
         container["volumeMounts"] = [*mounts, mount]
@@ -171,11 +157,9 @@ def _includes(whole: Any, part: Any) -> bool:
     return bool(whole == part)
 
 
-def _is_ours(other: dict[str, Any], mount: dict[str, Any]) -> bool:
-    """Return whether this mount has the effect of ours; the volume makes it read-only."""
-    return path_of(other) == mount["mountPath"] and all(
-        other.get(key) == mount[key] for key in ("name", "subPath")
-    )
+def _effect(mount: dict[str, Any]) -> tuple[str, Any, Any]:
+    """Return what tells our mounts from others; read-only they are by their volume as well."""
+    return path_of(mount), mount.get("name"), mount.get("subPath")
 
 
 def _warnings(
@@ -198,7 +182,5 @@ def _truncate(warnings: list[str]) -> tuple[str, ...]:
 
 
 def _complexity(spec: dict[str, Any]) -> int:
-    containers = containers_of(spec)
-    kinds = ("volumeMounts", "volumeDevices")
-    mounts = sum(len(objects_of(each, kind)) for each in containers for kind in kinds)
-    return len(containers) + len(objects_of(spec, "volumes")) + mounts
+    containers, volumes = containers_of(spec), objects_of(spec, "volumes")
+    return len(containers) + len(volumes) + sum(len(paths_of(each)) for each in containers)

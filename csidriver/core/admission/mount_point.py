@@ -10,9 +10,9 @@ from csidriver.core.admission.annotation import MOUNT_FOLDER, InjectionEntry, qu
 from csidriver.core.admission.pod_fields import (
     containers_of,
     mounts_of,
-    object_of,
     objects_of,
     path_of,
+    paths_of,
 )
 from csidriver.core.names import DRIVER_NAME
 
@@ -28,13 +28,8 @@ def mount_point_warnings(
     """Yield what the volumes of a container do to the mount point of an entry, and to others."""
     name = quoted(container.get("name"))
     path = entry.mount["mountPath"]
-    devices = [str(each.get("devicePath")) for each in objects_of(container, "volumeDevices")]
-    paths = [*map(path_of, mounts_of(container)), *devices]
-    if below := [other for other in paths if other.startswith(f"{path}/")]:
-        yield (
-            f"container {name} has a mount at {quoted(below[0])}, below the file {path}; "
-            "it cannot start; move that mount"
-        )
+    if any(other.startswith(f"{path}/") for other in paths_of(container)):
+        yield f"container {name} has a mount below the file {path}; it cannot start; move that one"
     on_folder = {
         str(mount.get("name")): mount
         for mount in mounts_of(container)
@@ -51,7 +46,7 @@ def mount_point_warnings(
                 f"container {name} mounts {quoted(volume_name)} on {MOUNT_FOLDER} read-only; "
                 f"it cannot start unless there is a file {entry.file_name} in it"
             )
-        elif not _sources(volume).keys() <= _POD_LOCAL_SOURCES:
+        elif not volume.keys() - {"name"} <= _POD_LOCAL_SOURCES:
             yield (
                 f"container {name} mounts {quoted(volume_name)} on {MOUNT_FOLDER}; an empty file "
                 f"{entry.file_name} stays in this volume, where other pods may find it"
@@ -63,12 +58,7 @@ def mount_point_warnings(
             )
 
 
-def _sources(volume: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in volume.items() if key != "name" and value is not None}
-
-
 def _is_read_only(volume: dict[str, Any]) -> bool:
-    sources = _sources(volume)
-    flags = [source.get("readOnly") for source in sources.values() if isinstance(source, dict)]
-    is_ours = object_of(volume, "csi").get("driver") == DRIVER_NAME
-    return is_ours or any(flags) or not _READ_ONLY_SOURCES.isdisjoint(sources)
+    sources = [source for source in volume.values() if isinstance(source, dict)]
+    flags = [each.get("readOnly") or each.get("driver") == DRIVER_NAME for each in sources]
+    return any(flags) or not _READ_ONLY_SOURCES.isdisjoint(volume)

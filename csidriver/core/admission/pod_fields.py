@@ -1,4 +1,4 @@
-"""Fields of a pod that its author and other webhooks wrote; a field of a wrong type is an error."""
+"""Fields of a pod; a field is empty if absent or null, and an error if of a wrong type."""
 
 import posixpath
 from typing import Any
@@ -7,7 +7,6 @@ from csidriver.errors import InvalidRequest
 
 
 def object_of(holder: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return an object, empty if it is absent or null."""
     value = holder.get(key)
     if value is not None and not isinstance(value, dict):
         raise InvalidRequest("pod", [f"{key} is not an object"])
@@ -15,7 +14,6 @@ def object_of(holder: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def objects_of(holder: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """Return a list of objects, empty if it is absent or null."""
     value = holder.get(key)
     if value is None:
         return []
@@ -25,7 +23,6 @@ def objects_of(holder: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def containers_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the containers and the init containers."""
     return objects_of(spec, "containers") + objects_of(spec, "initContainers")
 
 
@@ -34,5 +31,10 @@ def mounts_of(container: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def path_of(mount: dict[str, Any]) -> str:
-    """Return the mount path as the container runtime reads it."""
-    return posixpath.normpath("/" + str(mount.get("mountPath")).lstrip("/"))
+    """Return the path of a mount or device as the container runtime reads it."""
+    path = str(mount.get("mountPath") or mount.get("devicePath"))
+    return posixpath.normpath("/" + path.lstrip("/"))
+
+
+def paths_of(container: dict[str, Any]) -> list[str]:
+    return [path_of(each) for each in mounts_of(container) + objects_of(container, "volumeDevices")]

@@ -110,7 +110,7 @@ def test_a_device_below_the_file_is_a_warning() -> None:
     device = {"name": "disk", "devicePath": "/tmp/oauthtk_0/disk"}
     pod = pod_with(ENTRY, containers=[container("main") | {"volumeDevices": [device]}])
     (warning,) = inject(pod).warnings
-    assert "/tmp/oauthtk_0/disk" in warning
+    assert "cannot start" in warning
 
 
 @pytest.mark.parametrize("path", ["/tmp/oauthtk_00", "/tmp/oauthtk_0.d/x", "/tmp/sub"])
