@@ -9,15 +9,16 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from csidriver.core.names import WEBHOOK
 from csidriver.webhook.metrics import Result
-from csidriver.webhook.review_handler import ReviewResponse
+from csidriver.webhook.review_handler import Handler, ReviewResponse
 from tests.cluster.cluster import Cluster
 from tests.cluster.webhook_cluster import Pod, WebhookCluster
-from tests.core.admission.pods import ENTRY, KEY, container, pod_with
+from tests.core.admission.pods import ENTRY, EOS, KEY, container, pod_with
 from tests.refresher.bench import until
 from tests.webhook.replica import Replica, ReplicaOptions
 
@@ -202,15 +203,51 @@ def mounts_of(one: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def adds_a_sidecar(body: bytes) -> ReviewResponse:
-    """Add a container, and a mount to every container, as a later webhook may do."""
-    request = json.loads(body)["request"]
-    spec = request["object"]["spec"]
-    operations: list[dict[str, Any]] = []
-    if all(one["name"] != "proxy" for one in spec["containers"]):
-        operations = [
+    """Add a container and a volume, as a later webhook may do, and fields to our volume."""
+    spec = json.loads(body)["request"]["object"]["spec"]
+    if any(one["name"] == "proxy" for one in spec["containers"]):
+        return patched(body, [])
+    ours = next(n for n, volume in enumerate(spec["volumes"]) if "csi" in volume)
+    return patched(
+        body,
+        [
+            {"op": "add", "path": f"/spec/volumes/{ours}/csi/fsType", "value": "tmpfs"},
             {"op": "add", "path": "/spec/containers/0", "value": container("proxy")},
             {"op": "add", "path": "/spec/volumes/0", "value": {"name": "certs", "emptyDir": {}}},
-        ]
+        ],
+    )
+
+
+def adds_to_every_mount(body: bytes) -> ReviewResponse:
+    """Write out the defaults of all mounts, and add a sidecar that has the same mounts."""
+    spec = json.loads(body)["request"]["object"]["spec"]
+    if any(one["name"] == "proxy" for one in spec["containers"]):
+        return patched(body, [])
+    more = {"mountPropagation": "None", "recursiveReadOnly": "Disabled"}
+    full = [mount | more for mount in spec["containers"][0]["volumeMounts"]]
+    return patched(
+        body,
+        [
+            {"op": "replace", "path": "/spec/containers/0/volumeMounts", "value": full},
+            {"op": "add", "path": "/spec/containers/-", "value": container("proxy", *full)},
+        ],
+    )
+
+
+def adds_what_istio_adds(body: bytes) -> ReviewResponse:
+    if "initContainers" in json.loads(body)["request"]["object"]["spec"]:
+        return patched(body, [])
+    return patched(
+        body,
+        [
+            {"op": "add", "path": "/spec/initContainers", "value": [container("istio-init")]},
+            {"op": "add", "path": "/spec/containers/0", "value": container("istio-proxy")},
+        ],
+    )
+
+
+def patched(body: bytes, operations: list[dict[str, Any]]) -> ReviewResponse:
+    request = json.loads(body)["request"]
     patch = base64.b64encode(json.dumps(operations).encode()).decode()
     response = {"uid": request["uid"], "allowed": True, "patchType": "JSONPatch", "patch": patch}
     told = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
@@ -218,9 +255,9 @@ def adds_a_sidecar(body: bytes) -> ReviewResponse:
 
 
 @contextlib.contextmanager
-def another(webhook_cluster: WebhookCluster) -> Iterator[None]:
-    """Another webhook, called after ours, with the certificate of ours."""
-    replica = Replica(webhook_cluster.store(), None, ReplicaOptions(handler=adds_a_sidecar))
+def another(webhook_cluster: WebhookCluster, handler: Handler, name: str) -> Iterator[None]:
+    """Another webhook, called in the order of the names, with the certificate of ours."""
+    replica = Replica(webhook_cluster.store(), None, ReplicaOptions(handler=handler))
     replica.start()
     until(lambda: replica.role.ready() == [])
     manifest = webhook_cluster.manifest(replica.port)
@@ -228,7 +265,7 @@ def another(webhook_cluster: WebhookCluster) -> Iterator[None]:
         "GET",
         f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{WEBHOOK}",
     )
-    manifest["metadata"]["name"] = "z-another"
+    manifest["metadata"]["name"] = name
     manifest["webhooks"][0]["name"] = "another.example.org"
     bundle = ours["webhooks"][0]["clientConfig"]["caBundle"]
     manifest["webhooks"][0]["clientConfig"]["caBundle"] = bundle
@@ -236,18 +273,19 @@ def another(webhook_cluster: WebhookCluster) -> Iterator[None]:
     try:
         yield
     finally:
-        webhook_cluster.plane.kubectl("delete", "mutatingwebhookconfiguration", "z-another")
+        webhook_cluster.plane.kubectl("delete", "mutatingwebhookconfiguration", name)
         replica.stop()
 
 
+@pytest.mark.parametrize("handler", [adds_a_sidecar, adds_to_every_mount])
 @pytest.mark.parametrize("name", ["main", "slip"])
-def test_a_sidecar_added_later_by_another_webhook_changes_nothing(
-    webhook_cluster: WebhookCluster, replica: Replica, name: str
+def test_what_another_webhook_adds_later_changes_nothing(
+    webhook_cluster: WebhookCluster, replica: Replica, name: str, handler: Handler
 ) -> None:
     pod = pod_with(ENTRY | {"container": name}, containers=[container("main")])
-    with another(webhook_cluster):
+    with another(webhook_cluster, handler, "z-another"):
         status, answer = until(lambda: with_proxy(webhook_cluster, pod))
-    assert status == HTTPStatus.CREATED
+    assert status == HTTPStatus.CREATED, answer
     labels = {"result": Result.UNCHANGED.value}
     counted = "oauth2_csi_webhook_admissions_total"
     assert until(lambda: replica.registry.get_sample_value(counted, labels)), "it is asked again"
@@ -255,8 +293,23 @@ def test_a_sidecar_added_later_by_another_webhook_changes_nothing(
         one["name"]: [m["mountPath"] for m in mounts_of(one) if m["mountPath"].startswith("/tmp/")]
         for one in answer["spec"]["containers"]
     }
-    assert mounted == {"proxy": [], "main": ["/tmp/oauthtk_0"]}
+    copied = ["/tmp/oauthtk_0"] if handler is adds_to_every_mount else []
+    assert mounted == {"proxy": copied, "main": ["/tmp/oauthtk_0"]}
     assert len([v for v in answer["spec"]["volumes"] if "csi" in v]) == 1
+
+
+@pytest.mark.usefixtures("replica")
+def test_the_announced_eos_pod_is_served_in_a_mesh_that_is_called_before_us(
+    webhook_cluster: WebhookCluster,
+) -> None:
+    with another(webhook_cluster, adds_what_istio_adds, "istio-sidecar-injector"):
+        status, answer = until(lambda: with_proxy(webhook_cluster, yaml.safe_load(EOS)))
+    assert status == HTTPStatus.CREATED, answer
+    proxy, own = answer["spec"]["containers"]
+    assert (proxy["name"], own["name"]) == ("istio-proxy", "eos-printer")
+    assert "/tmp/oauthtk_0" in {mount["mountPath"] for mount in mounts_of(own)}
+    others = [proxy, *answer["spec"]["initContainers"]]
+    assert [m for one in others for m in mounts_of(one) if m["mountPath"].startswith("/tmp")] == []
 
 
 def with_proxy(webhook_cluster: WebhookCluster, pod: Pod) -> tuple[int, dict[str, Any]] | None:
