@@ -12,6 +12,7 @@ from csidriver import __version__, flags, logs, roles
 from csidriver.adapters.signals import stop_on_signals
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import DriverError, InvalidSettings
+from csidriver.listener import host_and_port
 from csidriver.roles import Role
 
 log = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ def _run_roles(args: argparse.Namespace) -> int:
     }
     server = ProbeServer(common.listen, registry, checks)
     server.start()
-    log.info("metrics on http://%s:%d/metrics", common.listen[0], server.port)
+    log.info("metrics on http://%s/metrics", host_and_port(server.address))
     try:
         return _run_all(running, stop)
     finally:

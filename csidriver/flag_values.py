@@ -11,11 +11,11 @@ _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
 def address(text: str) -> tuple[str, int]:
-    """Read `host:port`, or `:port` for all addresses."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - 16 bits
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return host.strip("[]") or "0.0.0.0", int(port)
+    """Read `host:port`, `[address]:port` with IPv6, or `:port` for all addresses, which is `::`."""
+    match = re.fullmatch(r"(\[[^\[\]]+\]|[^:\[\]]*):([0-9]+)", text)
+    if match is None or int(match[2]) > 65535:  # noqa: PLR2004 - 16 bits
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT or [IPv6 address]:PORT")
+    return match[1].strip("[]") or "::", int(match[2])
 
 
 def seconds(text: str) -> float:

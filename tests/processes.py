@@ -42,8 +42,12 @@ def page_of(log: Path, page: str) -> tuple[int, str]:
         found = re.search(r"metrics on (http://[^\s\"]+)/metrics", log.read_text(encoding="utf-8"))
         return "" if found is None else found[1]
 
+    return page_at(until(address, "metrics are served"), page)
+
+
+def page_at(url: str, page: str) -> tuple[int, str]:
     try:
-        with OPENER.open(f"{until(address, 'metrics are served')}/{page}", timeout=10) as answer:
+        with OPENER.open(f"{url}/{page}", timeout=10) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -104,6 +104,9 @@ def test_trouble_at_the_start_is_one_line_and_status_1(tmp_path: Path) -> None:
     half = started("webhook", "--store", "kubernetes", "--tls-key-file", "/x")
     assert (half.returncode, half.stderr.count("\n")) == (1, 1)
     assert "--tls-cert-file" in half.stderr
+    nowhere = started(*refresher, str(issuers), "--listen", "name.invalid:0")
+    assert (nowhere.returncode, nowhere.stderr.count("\n")) == (1, 1)
+    assert "name.invalid" in nowhere.stderr
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

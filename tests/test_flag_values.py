@@ -8,7 +8,9 @@ from csidriver import flag_values
 @pytest.mark.parametrize(
     ("convert", "text", "value"),
     [
-        (flag_values.address, ":9808", ("0.0.0.0", 9808)),
+        (flag_values.address, ":9808", ("::", 9808)),
+        (flag_values.address, "0.0.0.0:1", ("0.0.0.0", 1)),
+        (flag_values.address, "[::]:1", ("::", 1)),
         (flag_values.address, "localhost:0", ("localhost", 0)),
         (flag_values.address, "[::1]:65535", ("::1", 65535)),
         (flag_values.seconds, "0.25", 0.25),

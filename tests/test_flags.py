@@ -32,7 +32,7 @@ def test_defaults_of_every_role() -> None:
     assert flags.common_settings(parsed()) == CommonSettings(
         store=Path("/store"),
         kubeconfig=None,
-        listen=("0.0.0.0", 9808),
+        listen=("::", 9808),
         log_level="info",
         log_format="json",
         driver_namespace=names.DRIVER_NAMESPACE,
@@ -121,6 +121,7 @@ def test_flags_win() -> None:
     ("flag", "bad"),
     [
         *(("--listen", bad) for bad in ("", "9808", ":", ":x", ":65536", ":-1", ":\u00b2")),
+        *(("--listen", bad) for bad in ("::1", "::1:9808", "[::1]", "[::1:9808", "[]:9808")),
         *(("--publish-wait", bad) for bad in ("", "0", "-1", "1e3", "nan", "inf", "1s", " 1")),
         *(("--tmpfs-size", bad) for bad in ("", "0", "64M", "-1Mi", "64 Mi", "1.5Gi")),
         *(("--store", bad) for bad in ("", "dir:", "/path", "Kubernetes", "Dir:/x")),
@@ -151,7 +152,7 @@ def webhook(*arguments: str) -> WebhookSettings:
 
 def test_defaults_of_the_webhook_are_those_of_the_manifests() -> None:
     assert webhook() == WebhookSettings(
-        listen=("0.0.0.0", 9443),
+        listen=("::", 9443),
         names=frozenset({"oauth2-csi-webhook.oauth2-csi.svc"}),
         configuration_name="oauth2-csi-webhook",
         files=None,

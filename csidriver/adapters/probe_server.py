@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from csidriver.listener import HttpServer
 
 # Returns the problems why a role is not alive or not ready.
 Check = Callable[[], list[str]]
@@ -38,7 +40,7 @@ class ProbeServer:
             def log_message(self, *_: object) -> None:
                 """Log nothing: kubelet reports failed probes in events."""
 
-        class Server(ThreadingHTTPServer):
+        class Server(HttpServer):
             daemon_threads = True
 
             def handle_error(self, *_: object) -> None:
@@ -52,8 +54,10 @@ class ProbeServer:
         self._server.serve_forever(poll_interval=0.2)
 
     @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
+    def address(self) -> tuple[str, int]:
+        """Where it serves; `::` is all addresses."""
+        host, port = self._server.server_address[:2]
+        return str(host), port
 
     def start(self) -> None:
         self._thread.start()

@@ -11,6 +11,7 @@ from csidriver.demo.endpoints import IssuerEndpoints
 from csidriver.demo.families import RegisteredClient, TokenFamilies
 from csidriver.demo.presentation_log import Presentation, most_presentations
 from csidriver.demo.server import IssuerServer
+from csidriver.listener import host_and_port
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class StrictIssuer:
         *,
         clients: Iterable[RegisteredClient],
         lifetime: float = 20.0,
-        address: tuple[str, int] = ("127.0.0.1", 0),
+        address: tuple[str, int] = ("localhost", 0),
         issuer: str = "",
     ) -> None:
         self.signing_key = secrets.token_bytes(32)
@@ -45,12 +46,11 @@ class StrictIssuer:
     def url(self) -> str:
         if self._issuer and not self._issuer.startswith("/"):
             return self._issuer
-        host, port = self._address
-        return f"http://{host}:{port}{self._issuer}"
+        return f"http://{host_and_port(self._address)}{self._issuer}"
 
     def __enter__(self) -> Self:
         self._server = IssuerServer(self._address)
-        self._address = self._address[0], self._server.server_address[1]
+        self._address = self._server.socket.getsockname()[:2]
         self._server.endpoints = IssuerEndpoints(self._families, self.url)
         threading.Thread(
             target=self._server.serve_forever, args=(_POLL_SECONDS,), name="demo-issuer"

@@ -31,7 +31,7 @@ class RoleProcess:
     def __init__(self, name: str, log: Path, arguments: list[str]) -> None:
         self.name = name
         self._log = log
-        command = [sys.executable, "-m", "csidriver", name, "--listen", "127.0.0.1:0", *arguments]
+        command = [sys.executable, "-m", "csidriver", name, "--listen", "localhost:0", *arguments]
         with log.open("wb") as output:
             # In its own session Ctrl-C does not reach it: the demo stops its children in order.
             self._process = subprocess.Popen(  # noqa: S603 - our own command

@@ -1,13 +1,13 @@
 """The HTTP server of the strict authorization server."""
 
 import logging
-import socketserver
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from csidriver.demo.endpoints import IssuerEndpoints
 from csidriver.demo.http_messages import HttpReply, HttpRequest
+from csidriver.listener import HttpServer
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class IssuerHandler(BaseHTTPRequestHandler):
         self.wfile.write(reply.head() + reply.body)
 
 
-class IssuerServer(ThreadingHTTPServer):
+class IssuerServer(HttpServer):
     """Binds its address; `endpoints` are set afterwards, because URLs contain the port."""
 
     daemon_threads = True
@@ -56,10 +56,6 @@ class IssuerServer(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int]) -> None:
         super().__init__(address, self.handler)
-
-    def server_bind(self) -> None:
-        """Bind without HTTPServer's reverse name lookup, which can hang."""
-        socketserver.TCPServer.server_bind(self)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Log why a connection failed, usually because the client closed it."""

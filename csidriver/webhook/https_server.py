@@ -11,6 +11,7 @@ import ssl
 import threading
 from collections.abc import Callable
 
+from csidriver.listener import listen
 from csidriver.webhook.connections import Connection, ConnectionLimiter
 from csidriver.webhook.http_handler import AdmissionHandler, HttpLimits, ServerContext
 from csidriver.webhook.metrics import WebhookMetrics
@@ -18,7 +19,6 @@ from csidriver.webhook.review_handler import Handler
 
 log = logging.getLogger(__name__)
 
-_BACKLOG = 128
 _STOP_TIMEOUT = 2.0  # seconds for requests in progress
 _ACCEPT_PAUSE = 0.05  # seconds after a failed accept: out of descriptors or memory
 
@@ -41,8 +41,7 @@ class AdmissionServer:
         limits: HttpLimits | None = None,
     ) -> None:
         limits = limits or HttpLimits()
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self._listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+        self._listener = listen(address)
         self.port: int = self._listener.getsockname()[1]
         self._tls_context = tls_context
         self._limits = limits

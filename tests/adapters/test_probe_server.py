@@ -36,7 +36,7 @@ def test_metrics_are_a_page(server: ProbeServer) -> None:
 
 
 def get(server: ProbeServer, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.address[1], timeout=10)
     connection.request("GET", path)
     with connection.getresponse() as response:
         found = response.status, response.read().decode()

@@ -18,6 +18,7 @@ import urllib3
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from csidriver.listener import host_and_port
 from tests.cluster.installation import RIGHTS, manifests
 from tests.cluster.kubectl import Kubectl, write_kubeconfig
 from tools.programs import program
@@ -51,7 +52,8 @@ class ControlPlane:
         self.address = address
         self._users = {"admin": "system:masters", **(users or {})}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._reserved = [_reserve_port() for _ in range(3)]
+        self._loopback = "::1" if ":" in address else "127.0.0.1"
+        self._reserved = [_reserve_port(self._loopback) for _ in range(3)]
         self._etcd_port, self._peer_port, self.port = (s.getsockname()[1] for s in self._reserved)
         self.kubeconfig = self.kubeconfig_of("admin")
         self.admin = Kubectl(self.kubeconfig, self.root / "kubectl")
@@ -60,7 +62,11 @@ class ControlPlane:
     @property
     def server(self) -> str:
         """The URL of the API server."""
-        return f"https://{self.address}:{self.port}"
+        return f"https://{host_and_port((self.address, self.port))}"
+
+    @property
+    def _etcd(self) -> str:
+        return f"http://{host_and_port((self._loopback, self._etcd_port))}"
 
     def kubeconfig_of(self, user: str) -> Path:
         """Return the kubeconfig of a user."""
@@ -78,13 +84,12 @@ class ControlPlane:
         (self.root / "tokens.csv").write_text("\n".join(rows) + "\n")
         for user in self._users:
             write_kubeconfig(self.kubeconfig_of(user), self.server, self.ca, _token(user))
-        client = f"http://127.0.0.1:{self._etcd_port}"
-        peer = f"http://127.0.0.1:{self._peer_port}"
+        peer = f"http://{host_and_port((self._loopback, self._peer_port))}"
         self.run(
             "etcd",
             f"--data-dir={self.root}/etcd",
-            f"--listen-client-urls={client}",
-            f"--advertise-client-urls={client}",
+            f"--listen-client-urls={self._etcd}",
+            f"--advertise-client-urls={self._etcd}",
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=default={peer}",
@@ -93,9 +98,10 @@ class ControlPlane:
 
     def start_api_server(self) -> None:
         """Start the API server on its port and wait until it is ready."""
+        services = "fd00:10:96::/112" if ":" in self.address else "10.0.0.0/24"
         self.run(
             "kube-apiserver",
-            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            f"--etcd-servers={self._etcd}",
             f"--bind-address={self.address}",
             f"--advertise-address={self.address}",
             f"--secure-port={self.port}",
@@ -104,7 +110,7 @@ class ControlPlane:
             f"--service-account-issuer={self.server}",
             f"--service-account-key-file={self.root}/sa.key",
             f"--service-account-signing-key-file={self.root}/sa.key",
-            "--service-cluster-ip-range=10.0.0.0/24",
+            f"--service-cluster-ip-range={services}",
             "--authorization-mode=Node,RBAC",
             "--endpoint-reconciler-type=none",
             # Without this flag a stop waits a minute for watches over HTTP/1.1.
@@ -128,7 +134,7 @@ class ControlPlane:
         version = self.api("GET", "/api/v1/secrets?limit=1")["metadata"]["resourceVersion"]
         order = json.dumps({"revision": version, "physical": True})
         with urllib3.PoolManager() as pool:
-            address = f"http://127.0.0.1:{self._etcd_port}/v3/kv/compaction"
+            address = f"{self._etcd}/v3/kv/compaction"
             assert pool.request("POST", address, body=order).status == 200
 
     def close(self) -> None:
@@ -221,17 +227,18 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
 
 
-def _reserve_port() -> socket.socket:
+def _reserve_port(loopback: str) -> socket.socket:
     """Find a free TCP port; no other control plane gets it until the returned socket is closed.
 
     The socket is of UDP, which leaves the TCP port to a server. Several processes choose at once.
     """
+    family = socket.AF_INET6 if ":" in loopback else socket.AF_INET
     while True:
-        reserved = socket.socket(type=socket.SOCK_DGRAM)
+        reserved = socket.socket(family, socket.SOCK_DGRAM)
         port = random.SystemRandom().choice(_PORTS)
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            reserved.bind(("127.0.0.1", port))
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
+        with contextlib.suppress(OSError), socket.socket(family) as probe:
+            reserved.bind((loopback, port))
+            if probe.connect_ex((loopback, port)) != 0:
                 return reserved
         reserved.close()
 

@@ -177,7 +177,7 @@ def test_the_others_run_as_a_user_that_is_not_root(name: str, file: str) -> None
 def test_probes_and_metrics_are_on_the_port_that_is_served(name: str) -> None:
     container = container_of(name)
     assert flags.common_settings(flags_of(container)).listen == (
-        "0.0.0.0",
+        "::",
         port_of(container, "metrics"),
     )
     pages = {

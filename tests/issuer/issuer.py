@@ -31,7 +31,7 @@ class ScriptedIssuer(StrictIssuer):
         *,
         clients: Iterable[RegisteredClient],
         policy: Policy = _STRICT,
-        address: tuple[str, int] = ("127.0.0.1", 0),
+        address: tuple[str, int] = ("localhost", 0),
         issuer: str = "",
     ) -> None:
         super().__init__(clients=(), address=address, issuer=issuer)
@@ -50,7 +50,7 @@ class ScriptedIssuer(StrictIssuer):
 
     def start(self) -> None:
         server = FaultyServer(self._address, self._faults)
-        self._address = self._address[0], server.server_address[1]
+        self._address = server.socket.getsockname()[:2]
         server.endpoints = PolicyEndpoints(self._families, self.url)
         thread = threading.Thread(
             target=server.serve_forever, args=(_POLL_SECONDS,), name="demo-issuer", daemon=False

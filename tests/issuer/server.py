@@ -85,7 +85,6 @@ class FaultyServer(IssuerServer):
     """Accepts connections; `stop` closes all of them."""
 
     daemon_threads = False  # server_close() joins them
-    request_queue_size = 128  # a burst of test threads must not meet a full backlog
     handler = FaultyHandler
 
     endpoints: PolicyEndpoints

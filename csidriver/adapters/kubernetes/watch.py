@@ -183,7 +183,7 @@ class SecretWatch:
                 raise StoreUnavailable(f"cannot {self._request()}: it ended at once")
             connected.settimeout(self._client.timeouts.watch_silence)
             # A duplicate, because urllib3 closes the original at any time.
-            self._socket = socket.fromfd(connected.fileno(), socket.AF_INET, socket.SOCK_STREAM)
+            self._socket = socket.fromfd(connected.fileno(), connected.family, socket.SOCK_STREAM)
 
 
 def _error_event(request: ApiRequest, status: Mapping[str, Any]) -> StoreUnavailable:

@@ -13,6 +13,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.errors import (
     InvalidSettings,
 )
+from csidriver.listener import host_and_port
 from tests.adapters.exposure import shown
 from tests.adapters.kubernetes.requests import (
     NEEDLE,
@@ -36,6 +37,17 @@ def test_a_new_token_is_read_at_once_after_a_refusal(api: Scripted, tmp_path: Pa
     (tmp_path / "token").unlink()
     assert not access.reload(Sensitive("bearer new"))
     assert api.asked == []
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "fd00::1"])
+def test_a_pod_finds_the_api_server_by_an_address_of_either_family(
+    host: str, tmp_path: Path
+) -> None:
+    for name in ("token", "ca.crt"):
+        (tmp_path / name).write_text("x", encoding="ascii")
+    environment = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": "443"}
+    access = from_pod(environment, tmp_path)
+    assert access.server == f"https://{host_and_port((host, 443))}"
 
 
 def test_what_somebody_else_has_renewed_is_not_loaded_once_more() -> None:

@@ -1,0 +1,84 @@
+"""Listening sockets on hosts of every kind of addresses."""
+
+import contextlib
+import errno
+import socket
+
+import pytest
+
+from csidriver.errors import InvalidSettings
+from csidriver.listener import host_and_port, listen
+from tests.network_namespace import HOSTS, IPV4, IPV4_FIRST, IPV6, IPV6_FIRST, IPV6_ONLY, Host, on
+
+ALL = (IPV4, IPV6, "127.0.0.1", "::1")
+
+
+def reached(host: str) -> set[str]:
+    """The addresses of this host at which a socket is reached that listens on `host`."""
+    found = set()
+    with listen((host, 0)) as listener:
+        for address in ALL:
+            with contextlib.suppress(OSError):
+                port = listener.getsockname()[1]
+                socket.create_connection((address, port), timeout=5).close()
+                found.add(address)
+    return found
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=str)
+def test_no_host_means_every_address_of_this_host(host: Host) -> None:
+    assert on(host, lambda: reached("::")) == set(host.addresses)
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=str)
+def test_localhost_is_the_loopback_address_that_this_host_has(host: Host) -> None:
+    (found,) = on(host, lambda: reached("localhost"))
+    assert found == ("127.0.0.1" if "127.0.0.1" in host.addresses else "::1")
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=str)
+def test_an_address_is_that_address_alone(host: Host) -> None:
+    for address in host.addresses:
+        assert on(host, lambda address=address: reached(address)) == {address}  # type: ignore[misc]
+
+
+def test_all_addresses_of_ipv4_are_all_of_ipv4() -> None:
+    assert on(IPV6_FIRST, lambda: reached("0.0.0.0")) == {IPV4, "127.0.0.1"}
+
+
+@pytest.mark.parametrize("taken", ["0.0.0.0", "::", "127.0.0.1", "::1"])
+def test_a_port_that_is_taken_in_one_family_is_taken(taken: str) -> None:
+    def listen_twice() -> int | None:
+        with listen((taken, 0)) as first, pytest.raises(OSError, match="in use") as caught:
+            listen(("::", first.getsockname()[1]))
+        return caught.value.errno
+
+    assert on(IPV4_FIRST, listen_twice) == errno.EADDRINUSE
+
+
+def test_a_taken_port_of_localhost_is_not_sought_in_the_other_family() -> None:
+    with listen(("127.0.0.1", 0)) as first, pytest.raises(OSError, match="in use"):
+        listen(("localhost", first.getsockname()[1]))
+
+
+def test_an_address_of_another_host_is_told() -> None:
+    def refused() -> int | None:
+        with pytest.raises(OSError, match="assign") as caught:
+            listen((IPV4, 0))
+        return caught.value.errno
+
+    assert on(IPV6_ONLY, refused) == errno.EADDRNOTAVAIL
+
+
+@pytest.mark.parametrize("host", ["name.invalid", "no such name", "fd00::5::1"])
+def test_what_is_no_address_is_told(host: str) -> None:
+    with pytest.raises(InvalidSettings, match="is not an address"):
+        listen((host, 0))
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [(("::", 1), "[::]:1"), (("10.0.0.1", 80), "10.0.0.1:80"), (("a.example", 80), "a.example:80")],
+)
+def test_an_address_is_written_as_urls_have_it(address: tuple[str, int], text: str) -> None:
+    assert host_and_port(address) == text
