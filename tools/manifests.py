@@ -1,5 +1,6 @@
 """`make manifests`: render what `deploy/` has for kubectl from the chart, with helm.
 
+The chart's own copy of its defaults is made first, for its templates cannot read values.yaml.
 `python -m tools.manifests --check` compares instead; it says so and passes where helm is not.
 """
 
@@ -9,10 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 from tools.programs import find
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 CHART = DEPLOY / "chart"
+DEFAULTS = CHART / "files/defaults.yaml"
 NAMESPACE = "oauth2-csi"
 KUBERNETES = "1.30.0"  # the oldest that is supported
 # File -> what it is, and how helm makes it from the chart.
@@ -27,6 +31,8 @@ HEADER = """\
 # kubectl apply -f deploy/{name}: {purpose}.
 # Rendered from deploy/chart by `make manifests`; do not edit.
 """
+# True of what helm installs; kubectl does that here.
+HELM_ONLY = re.compile(r"^ +(app.kubernetes.io/managed-by|helm.sh/chart): .*\n", re.MULTILINE)
 # The API server has to know the webhook before it sees pods that are applied together with this.
 FIRST = ("Namespace", "MutatingWebhookConfiguration")
 
@@ -40,26 +46,37 @@ def main() -> int:
     if (helm := find("helm")) is None:
         print("deploy/ left as it is: helm missing; run `make tools`")
         return 0 if "--check" in sys.argv else 1
+    check, made = "--check" in sys.argv, defaults()
+    changes = difference(DEFAULTS, made)
+    if changes and not check:
+        DEFAULTS.write_text(made, encoding="utf-8")
     try:
         run(helm, "lint", "--strict", "--quiet", str(CHART))
         texts = {DEPLOY / name: render(helm, name) for name in RENDERED}
     except Refused as error:
         print(error, file=sys.stderr)
         return 1
-    if "--check" not in sys.argv:
+    if not check:
         for path, text in texts.items():
             path.write_text(text, encoding="utf-8")
         return 0
-    changes = [line for path, text in texts.items() for line in difference(path, text)]
+    changes += [line for path, text in texts.items() for line in difference(path, text)]
     sys.stdout.writelines(changes)
     print("run `make manifests`" if changes else "deploy/ is what deploy/chart renders")
     return 1 if changes else 0
 
 
+def defaults() -> str:
+    """Return values.yaml without its comments."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    head = "# What null means in values.yaml. Made of it by `make manifests`; do not edit.\n"
+    return head + yaml.safe_dump(values, sort_keys=False)
+
+
 def render(helm: Path, name: str) -> str:
     """Return the content of a file of `RENDERED`."""
     purpose, flags = RENDERED[name]
-    stream = template(helm, *flags)
+    stream = HELM_ONLY.sub("", template(helm, *flags))
     return HEADER.format(name=name, purpose=purpose) + "".join(
         f"---\n{document}" for document in sorted(documents(stream), key=place)
     )

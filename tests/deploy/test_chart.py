@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from csidriver import __version__
+from csidriver.config import NodeFolders
 from csidriver.core.oauth.issuers import CLIENT_AUTH, KEYS
-from tests.cluster.installation import INSTALL, Manifest
+from tests.cluster.installation import INSTALL
+from tests.deploy.rendering import args_of, named, of_kind, rendered
 from tools import manifests
-from tools.manifests import CHART, RENDERED, Refused, difference, render, run, template
+from tools.manifests import CHART, RENDERED, Refused, difference, render, run
 from tools.programs import find
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -54,7 +56,7 @@ def test_values_and_schema_have_the_same_keys() -> None:
         assert set(values) == set(properties), where
         for key, value in values.items():
             inner = resolved(properties[key])
-            if "properties" in inner and value:
+            if any(inner.get("properties", {}).values()) and value:
                 compare(value, inner, f"{where}.{key}")
 
     # Helm adds the one, and the chart that has this one as a subchart the other.
@@ -99,28 +101,6 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
         assert set(alert["annotations"]) == {"summary", "description"}
 
 
-def rendered(*sets: str) -> list[Manifest]:
-    program = find("helm")
-    assert program is not None
-    flags = [flag for value in sets for flag in ("--set", value)]
-    return [found for found in yaml.safe_load_all(template(program, *flags)) if found]
-
-
-def of_kind(found: list[Manifest], *kinds: str) -> list[Manifest]:
-    return [manifest for manifest in found if manifest["kind"] in kinds]
-
-
-def named(found: list[Manifest], kind: str, name: str) -> Manifest:
-    (manifest,) = [m for m in of_kind(found, kind) if m["metadata"]["name"] == name]
-    return manifest
-
-
-def args_of(found: list[Manifest], kind: str, name: str) -> list[str]:
-    (container,) = named(found, kind, name)["spec"]["template"]["spec"]["containers"]
-    arguments: list[str] = container["args"]
-    return arguments
-
-
 @helm
 @pytest.mark.parametrize("name", RENDERED)
 def test_what_is_rendered_is_what_the_chart_renders(name: str) -> None:
@@ -154,6 +134,17 @@ def test_helm_lints_the_chart() -> None:
         ("issuers[0].name=x,issuers[0].isuer=https://auth.example", "isuer"),
         ("issuerCAs.configMapName=a,issuerCAs.secretName=b", "/issuerCAs"),
         ("webhook.failurePolicy=Ignore", "failurePolicy"),
+        ("node.kubeletDir=" + "/x" * 32, "node.kubeletDir: the plugin's socket"),
+        ("refresher.namespaces={a,oauth2-csi}", "refresher.namespaces: oauth2-csi is a namespace"),
+        ("refresher.namespaces={oauth2-csi-tokens}", "refresher.namespaces: oauth2-csi-tokens is"),
+        ("node.publishWait=1e-9", "/node/publishWait"),
+        ("node.extraArgs={publish}", "/node/extraArgs/0"),
+        ("webhook.port=443", "/webhook/port"),
+        ("webhook.port=9810", "webhook.port: 9810 is webhook.metricsPort"),
+        ("webhook.hostNetwork=true,webhook.port=10250", "with webhook.hostNetwork 10250 is"),
+        ("webhook.hostNetwork=true,openshift.enabled=true", "webhook.hostNetwork: openshift"),
+        ("webhook.dnsPolicy=None", "/webhook/dnsPolicy"),
+        (r"labels.app\.kubernetes\.io/name=x", "/labels"),
         (r"node.podLabels.app\.kubernetes\.io/component=x", "/node/podLabels"),
         ("image.digest=latest", "/image/digest"),
         ("podMonitor.enabled=yes", "/podMonitor/enabled"),
@@ -244,6 +235,20 @@ def test_another_kubelet_folder_is_another_one_everywhere() -> None:
     text = json.dumps(named(found, "DaemonSet", "oauth2-csi-node"))
     assert "/var/lib/kubelet" not in text
     assert text.count("/var/lib/k0s/kubelet") == 7
+
+
+@helm
+@pytest.mark.parametrize("length", [62, 63])
+def test_a_kubelet_folder_is_as_long_as_the_plugins_sockets_allow(length: int) -> None:
+    folder = Path("/" + "k" * (length - 1))
+    folders = NodeFolders(kubelet_dir=folder, view=Path("/v"))
+    longest = max(len(bytes(s)) for s in (folders.socket, folders.registration_socket))
+    if longest > 107:
+        with pytest.raises(Refused, match=f"{longest} bytes; Linux takes 107 at most"):
+            rendered(f"node.kubeletDir={folder}")
+    else:
+        assert longest == 107
+        assert rendered(f"node.kubeletDir={folder}")
 
 
 @helm

@@ -101,12 +101,30 @@ def test_the_node_plugin_is_replaced_before_another_one_starts() -> None:
     assert strategy["rollingUpdate"]["maxSurge"] == 0
 
 
-def test_the_node_plugin_runs_on_every_linux_node() -> None:
-    pod = pod_of(NODE)
+@pytest.mark.parametrize(
+    ("labels", "runs"),
+    [
+        ({}, True),
+        ({"type": "worker", "eks.amazonaws.com/compute-type": "ec2"}, True),
+        ({"eks.amazonaws.com/compute-type": "fargate"}, False),
+        ({"type": "virtual-kubelet"}, False),
+    ],
+    ids=["any", "labelled", "fargate", "virtual"],
+)
+@pytest.mark.parametrize("file", ["install.yaml", "cleanup.yaml"])
+def test_the_node_plugin_runs_on_every_linux_node_that_is_one(
+    file: str, labels: dict[str, str], *, runs: bool
+) -> None:
+    pod = pod_of(NODE, file)
     assert pod["tolerations"] == [{"operator": "Exists"}]
     assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}
     assert pod["priorityClassName"] == "system-node-critical"
-    assert "affinity" not in pod
+    required = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (term,) = required["nodeSelectorTerms"]
+    expressions = term["matchExpressions"]
+    assert {expression["operator"] for expression in expressions} == {"NotIn"}
+    # As Kubernetes has it, an absent label is in no list.
+    assert runs == all(labels.get(e["key"]) not in e["values"] for e in expressions)
 
 
 def test_the_node_plugin_sees_kubelets_folders_at_their_own_paths() -> None:
@@ -262,13 +280,24 @@ def test_selectors_find_the_pods_of_their_role_and_no_others() -> None:
         for w in workloads("install.yaml")
     }
     assert len({tuple(sorted(found.items())) for found in labels.values()}) == len(labels) == 3
-    for workload in workloads("install.yaml"):
-        selector = workload["spec"]["selector"]["matchLabels"]
-        assert selector == labels[workload["metadata"]["name"]]
+    found = {
+        workload["metadata"]["name"]: workload["spec"]["selector"]["matchLabels"]
+        for workload in workloads("install.yaml")
+    }
+    for name, selector in found.items():
+        fitting = [other for other in labels if selector.items() <= labels[other].items()]
+        assert fitting == [name]
     for policy in manifests("NetworkPolicy"):
-        assert policy["spec"]["podSelector"]["matchLabels"] == labels[policy["metadata"]["name"]]
+        assert policy["spec"]["podSelector"]["matchLabels"] == found[policy["metadata"]["name"]]
     (service,) = manifests("Service")
-    assert service["spec"]["selector"] == labels[WEBHOOK]
+    assert service["spec"]["selector"] == found[WEBHOOK]
+
+
+def test_nothing_says_that_helm_has_applied_it() -> None:
+    for name in FILES:
+        text = (DEPLOY / name).read_text(encoding="utf-8")
+        assert "managed-by" not in text
+        assert "helm.sh/" not in text
 
 
 def test_the_api_server_finds_the_webhook() -> None:

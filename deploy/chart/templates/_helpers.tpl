@@ -1,7 +1,80 @@
-{{- /* Labels of a role; also its selector, so they must never change. */ -}}
-{{- define "oauth2-csi.labels" -}}
+{{- /* Puts the defaults where values are missing or null; every template begins with it. Helm
+takes a default away where somebody sets null, and has no means to look it up. */ -}}
+{{- define "oauth2-csi.defaults" -}}
+{{- include "oauth2-csi.fill" (list .Values (.Files.Get "files/defaults.yaml" | fromYaml)) -}}
+{{- end }}
+
+{{- define "oauth2-csi.fill" -}}
+{{- $values := index . 0 -}}
+{{- range $key, $default := index . 1 -}}
+{{- $value := index $values $key -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := set $values $key $default -}}
+{{- else if kindIs "map" $default -}}
+{{- include "oauth2-csi.fill" (list $value $default) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* What selectors of a role look for, so it must never change. */ -}}
+{{- define "oauth2-csi.selector" -}}
 app.kubernetes.io/name: oauth2-csi
 app.kubernetes.io/component: {{ . }}
+{{- end }}
+
+{{- /* Labels of an object, given as (list root role-name-or-empty labels...). Labels given here win
+over the value `labels`, and both over the recommended ones. */ -}}
+{{- define "oauth2-csi.labels" -}}
+{{- $root := index . 0 -}}
+{{- $labels := dict "app.kubernetes.io/name" "oauth2-csi" -}}
+{{- with index . 1 }}{{ $_ := set $labels "app.kubernetes.io/component" . }}{{ end -}}
+{{- $recommended := dict
+  "app.kubernetes.io/instance" $root.Release.Name
+  "app.kubernetes.io/version" $root.Chart.AppVersion
+  "app.kubernetes.io/managed-by" $root.Release.Service
+  "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_") -}}
+{{- range (concat (slice . 2) (list $root.Values.labels $recommended)) }}
+{{- $labels = merge $labels . }}
+{{- end }}
+{{- toYaml $labels }}
+{{- end }}
+
+{{- /* Metadata of an object of a role, or of none, in the driver namespace; (list root name role). */ -}}
+{{- define "oauth2-csi.metadata" -}}
+{{- $root := index . 0 -}}
+name: {{ index . 1 }}
+namespace: {{ $root.Release.Namespace }}
+labels:
+  {{- include "oauth2-csi.labels" (list $root (index . 2)) | nindent 2 }}
+{{- end }}
+
+{{- /* The account of a role, given as (list root role). */ -}}
+{{- define "oauth2-csi.serviceAccount" -}}
+{{- $root := index . 0 -}}
+{{- $role := index . 1 -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  {{- include "oauth2-csi.metadata" (list $root (printf "oauth2-csi-%s" $role) $role) | nindent 2 }}
+  {{- with (index $root.Values $role).serviceAccountAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+# Only the pods that say so get a token.
+automountServiceAccountToken: false
+{{- end }}
+
+{{- /* Metadata of a role's pods, given as (list root role). */ -}}
+{{- define "oauth2-csi.podMetadata" -}}
+{{- $root := index . 0 -}}
+{{- $role := index . 1 -}}
+{{- $values := index $root.Values $role -}}
+labels:
+  {{- include "oauth2-csi.labels" (list $root $role $values.podLabels) | nindent 2 }}
+{{- with $values.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "oauth2-csi.image" -}}
@@ -106,7 +179,20 @@ tolerations:
 {{- if $values.affinity }}
 affinity:
   {{- toYaml $values.affinity | nindent 2 }}
-{{- else if ne $role "node" }}
+{{- else if eq $role "node" }}
+affinity:
+  nodeAffinity:
+    requiredDuringSchedulingIgnoredDuringExecution:
+      nodeSelectorTerms:
+      # There is no node behind these, and no place for a plugin.
+      - matchExpressions:
+        - key: eks.amazonaws.com/compute-type
+          operator: NotIn
+          values: [fargate]
+        - key: type
+          operator: NotIn
+          values: [virtual-kubelet]
+{{- else }}
 affinity:
   podAntiAffinity:
     # Not required: a cluster of one node runs both replicas on it.
@@ -116,7 +202,7 @@ affinity:
         topologyKey: kubernetes.io/hostname
         labelSelector:
           matchLabels:
-            {{- include "oauth2-csi.labels" $role | nindent 12 }}
+            {{- include "oauth2-csi.selector" $role | nindent 12 }}
 {{- end }}
 {{- with $root.Values.image.pullSecrets }}
 imagePullSecrets:
@@ -149,6 +235,8 @@ metadata:
   {{- if . }}
   namespace: {{ . }}
   {{- end }}
+  labels:
+    {{- include "oauth2-csi.labels" (list $root (trimPrefix "oauth2-csi-" $name)) | nindent 4 }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: ClusterRole

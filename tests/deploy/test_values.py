@@ -1,0 +1,252 @@
+"""Single values of the chart: null, numbers, ports, and what is added to the roles' objects."""
+
+import copy
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.rendering import (
+    ROLES,
+    container_of,
+    leaves_and_sections,
+    named,
+    of_kind,
+    parsed,
+    pod_of,
+    rendered,
+    settings_of,
+    text_of,
+    workload,
+)
+from tools.manifests import CHART, DEFAULTS, defaults
+
+pytestmark = pytest.mark.tools("helm")
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+# Whatever is off by default, so that every value has something to change.
+ALL_ON: dict[str, Any] = {
+    "namespace": {"create": True},
+    "webhook": {"certManager": {"enabled": True}},
+    "networkPolicy": {"egress": {"enabled": True}},
+    "podMonitor": {"enabled": True},
+    "prometheusRule": {"enabled": True},
+    "grafanaDashboard": {"enabled": True},
+    "openshift": {"enabled": True},
+    "criticalPodsQuota": {"enabled": True},
+}
+KEYS = list(leaves_and_sections(VALUES))
+SELECTED = {"app.kubernetes.io/name", "app.kubernetes.io/component"}
+RECOMMENDED = {
+    "app.kubernetes.io/name": "oauth2-csi",
+    "app.kubernetes.io/instance": "oauth2-csi",
+    "app.kubernetes.io/version": "0.1.0",
+    "app.kubernetes.io/managed-by": "Helm",
+    "helm.sh/chart": "oauth2-csi-0.1.0",
+}
+
+
+def merged(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in other.items():
+        mine = result.get(key)
+        if isinstance(mine, dict) and isinstance(value, dict):
+            result[key] = merged(mine, value)
+        else:
+            result[key] = value
+    return result
+
+
+def changed(values: Mapping[str, Any], key: tuple[str, ...], new: Any) -> dict[str, Any]:
+    result = copy.deepcopy(dict(values))
+    inner = result
+    for name in key[:-1]:
+        inner = inner[name]
+    inner[key[-1]] = new
+    return result
+
+
+def value_of(key: tuple[str, ...]) -> Any:
+    found = VALUES
+    for name in key:
+        found = found[name]
+    return found
+
+
+@cache
+def text_of_json(values: str) -> str:
+    return text_of(values=json.loads(values))
+
+
+@pytest.mark.parametrize("key", KEYS, ids=".".join)
+def test_null_means_the_default(key: tuple[str, ...]) -> None:
+    everything = merged(VALUES, ALL_ON)
+    with_null = text_of_json(json.dumps(changed(everything, key, None)))
+    with_default = text_of_json(json.dumps(changed(everything, key, value_of(key))))
+    assert with_null == with_default
+    for role in ROLES:
+        settings_of(parsed(with_null), role)
+
+
+def test_null_everywhere_means_the_defaults() -> None:
+    assert text_of(values=dict.fromkeys(VALUES)) == text_of()
+
+
+def test_false_and_empty_are_not_null() -> None:
+    off = {"enabled": False}
+    node = {"tolerations": [], "priorityClassName": ""}
+    found = rendered(values={"webhook": off, "networkPolicy": off, "node": node})
+    assert not of_kind(found, "MutatingWebhookConfiguration", "NetworkPolicy")
+    assert "tolerations" not in pod_of(found, "node")
+    assert not pod_of(found, "node")["priorityClassName"]
+
+
+def test_the_chart_has_a_copy_of_its_defaults() -> None:
+    assert DEFAULTS.read_text(encoding="utf-8") == defaults()
+    assert yaml.safe_load(defaults()) == VALUES
+
+
+MILLION = 1_000_000
+LARGE: dict[str, Any] = {
+    "node": {
+        "publishWait": MILLION,
+        "tmpfsInodes": MILLION,
+        "maxUnavailable": MILLION,
+        "terminationGracePeriodSeconds": MILLION,
+        "tolerations": [{"operator": "Exists", "tolerationSeconds": MILLION}],
+    },
+    "refresher": {
+        "replicas": MILLION,
+        "httpTimeout": MILLION,
+        "takeoverAfter": 2 * MILLION,
+        "leaseDuration": MILLION,
+        "terminationGracePeriodSeconds": MILLION,
+    },
+    "webhook": {"replicas": MILLION, "terminationGracePeriodSeconds": MILLION},
+    "issuers": [{"name": "x", "issuer": "https://x.example", "rate": MILLION}],
+}
+
+
+def test_large_integers_are_written_as_integers() -> None:
+    text = text_of(values=LARGE)
+    assert "e+" not in text
+    found = parsed(text)
+    _, node = settings_of(found, "node")
+    _, refresher = settings_of(found, "refresher")
+    settings_of(found, "webhook")
+    assert (node.publish_wait, node.inodes) == (MILLION, MILLION)
+    assert (refresher.http_timeout, refresher.takeover_after) == (MILLION, 2 * MILLION)
+    assert refresher.lease.duration == MILLION
+    assert workload(found, "node")["spec"]["updateStrategy"]["rollingUpdate"] == {
+        "maxSurge": 0,
+        "maxUnavailable": MILLION,
+    }
+    assert pod_of(found, "node")["tolerations"][0]["tolerationSeconds"] == MILLION
+    for role in ("refresher", "webhook"):
+        assert workload(found, role)["spec"]["replicas"] == MILLION
+    for role in ROLES:
+        assert pod_of(found, role)["terminationGracePeriodSeconds"] == MILLION
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.5, 2.0, 1234567.5, 1_000_000_000])
+def test_seconds_are_written_as_the_flags_read_them(seconds: float) -> None:
+    found = rendered(values={"node": {"publishWait": seconds}})
+    assert settings_of(found, "node")[1].publish_wait == seconds
+
+
+def test_ports_are_those_of_the_values_wherever_they_are_named() -> None:
+    metrics = {"node": 19808, "refresher": 19809, "webhook": 19810}
+    values = {role: {"metricsPort": port} for role, port in metrics.items()}
+    found = rendered(values=merged(values, {"webhook": {"port": 10250}}))
+    for role, port in metrics.items():
+        args, settings = settings_of(found, role)
+        ports = {p["name"]: p["containerPort"] for p in container_of(found, role)["ports"]}
+        assert args.listen[1] == ports["metrics"] == port
+        if role == "webhook":
+            assert settings.listen[1] == ports["webhook"] == 10250
+        policy = named(found, "NetworkPolicy", f"oauth2-csi-{role}")["spec"]
+        allowed = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
+        assert allowed == set(ports.values())
+    (port,) = named(found, "Service", "oauth2-csi-webhook")["spec"]["ports"]
+    assert (port["port"], port["targetPort"]) == (443, "webhook")
+
+
+def test_the_webhook_runs_on_the_network_of_its_node_where_that_is_wanted() -> None:
+    found = rendered("webhook.hostNetwork=true", "webhook.port=10260")
+    pod = pod_of(found, "webhook")
+    assert (pod["hostNetwork"], pod["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
+    # With as many replicas as nodes the new pod has no place until an old one has gone.
+    strategy = workload(found, "webhook")["spec"]["strategy"]["rollingUpdate"]
+    assert strategy == {"maxSurge": 1, "maxUnavailable": 1}
+    for role in ("node", "refresher"):
+        assert not {"hostNetwork", "dnsPolicy"} & set(pod_of(found, role))
+    other = rendered("webhook.hostNetwork=true", "webhook.dnsPolicy=Default")
+    assert pod_of(other, "webhook")["dnsPolicy"] == "Default"
+
+
+def test_another_affinity_takes_the_place_of_the_usual_one() -> None:
+    affinity: dict[str, Any] = {"nodeAffinity": {}}
+    found = rendered(values={role: {"affinity": affinity} for role in ROLES})
+    assert [pod_of(found, role)["affinity"] for role in ROLES] == [affinity] * 3
+
+
+@pytest.mark.parametrize("given", [{}, {"example.org/team": "aai"}], ids=["no", "more"])
+def test_every_object_has_the_recommended_labels_and_those_of_the_values(
+    given: dict[str, str],
+) -> None:
+    found = rendered(values=merged(ALL_ON, {"labels": given, "refresher": {"namespaces": ["a"]}}))
+    assert len({manifest["kind"] for manifest in found}) > 15
+    for manifest in found:
+        wanted = {**RECOMMENDED, **given}
+        assert manifest["metadata"]["labels"].items() >= wanted.items(), manifest
+    for role in ROLES:
+        template = workload(found, role)["spec"]["template"]
+        wanted = {**RECOMMENDED, **given, "app.kubernetes.io/component": role}
+        assert template["metadata"]["labels"] == wanted
+
+
+def test_selectors_look_for_no_label_that_a_release_or_a_value_changes() -> None:
+    found = rendered(values={"labels": {"a": "b"}, "node": {"podLabels": {"c": "d"}}})
+    selectors = [workload(found, role)["spec"]["selector"]["matchLabels"] for role in ROLES]
+    selectors += [m["spec"]["podSelector"]["matchLabels"] for m in of_kind(found, "NetworkPolicy")]
+    selectors += [
+        m["spec"]["selector"]["matchLabels"] for m in of_kind(found, "PodDisruptionBudget")
+    ]
+    selectors.append(named(found, "Service", "oauth2-csi-webhook")["spec"]["selector"])
+    assert len(selectors) == 9
+    assert {frozenset(selector) for selector in selectors} == {frozenset(SELECTED)}
+
+
+def test_labels_of_one_object_win_over_those_of_all() -> None:
+    ours, theirs = "app.kubernetes.io/instance", "example.org/team"
+    pod = {ours: "here", theirs: "one"}
+    found = rendered(values={"labels": {theirs: "all"}, "webhook": {"podLabels": pod}})
+    deployment = workload(found, "webhook")
+    assert deployment["spec"]["template"]["metadata"]["labels"].items() >= pod.items()
+    assert deployment["metadata"]["labels"].items() >= {ours: "oauth2-csi", theirs: "all"}.items()
+
+
+@pytest.mark.parametrize("managed", [False, True], ids=["own certificate", "cert-manager"])
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_gets_further_flags_volumes_and_annotations(role: str, *, managed: bool) -> None:
+    volume = {"name": "more", "configMap": {"name": "more"}}
+    mount = {"name": "more", "mountPath": "/more", "readOnly": True}
+    more = {
+        "extraArgs": ["--log-level=debug", "--driver-namespace=a b: c"],
+        "extraVolumes": [volume],
+        "extraVolumeMounts": [mount],
+        "serviceAccountAnnotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"},
+    }
+    certificate = {"webhook": {"certManager": {"enabled": managed}}}
+    before = rendered(values=certificate)
+    found = rendered(values=merged(certificate, {role: more}))
+    args, _ = settings_of(found, role)
+    assert (args.log_level, args.driver_namespace) == ("debug", "a b: c")
+    others = pod_of(before, role).get("volumes", [])
+    assert pod_of(found, role)["volumes"] == [*others, volume]
+    others = container_of(before, role).get("volumeMounts", [])
+    assert container_of(found, role)["volumeMounts"] == [*others, mount]
+    account = named(found, "ServiceAccount", f"oauth2-csi-{role}")
+    assert account["metadata"]["annotations"] == more["serviceAccountAnnotations"]
