@@ -7,6 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from csidriver.clock import Clock
+from csidriver.core.companion import AccessToken
+from csidriver.core.volume.readiness import (
+    ObservedCompanion,
+    can_stop_waiting,
+    is_valid_for_start,
+    unavailable_error,
+)
+from csidriver.node.companion_watcher import CompanionWatcher
+from csidriver.node.volume_record import VolumeRecord
 
 # Seconds: kubelet ends a call after 120.
 LONGEST_WAIT = 60.0
@@ -37,10 +46,29 @@ class PublishWaitLimiter:
         self._lock = threading.Lock()
         self._calls: OrderedDict[str, _Calls] = OrderedDict()
 
-    @property
-    def first_answer(self) -> float:
-        """Seconds for which a call that may not wait still waits for the backend's answer."""
-        return min(self._first, FIRST_ANSWER)
+    def wait_for_token(
+        self, record: VolumeRecord, watcher: CompanionWatcher, cancel: threading.Event
+    ) -> AccessToken:
+        """Return a token that is valid long enough; raise the reason if there is none."""
+        ref, minimum = record.source, record.attributes.min_validity
+        # Half of the server's threads never wait, or waiting pods would block unpublishing ones.
+        # A call that may not wait still gets one answer of the backend: a token that is there
+        # must not wait for tokens that are not.
+        with self.allowed_wait(record.volume_id) as seconds:
+
+            def is_enough(observed: ObservedCompanion) -> bool:
+                answered = observed.answered or observed.error is not None
+                if answered and not seconds:
+                    return True
+                return can_stop_waiting(observed, self._clock.now(), minimum)
+
+            limit = seconds or min(self._first, FIRST_ANSWER)
+            observed = watcher.wait(ref, is_enough, limit, cancel)
+        now = self._clock.now()
+        token = None if observed.companion is None else observed.companion.token
+        if token is None or not is_valid_for_start(observed, now, minimum):
+            raise unavailable_error(ref, observed, now, minimum)
+        return token
 
     @contextlib.contextmanager
     def allowed_wait(self, volume_id: str) -> Iterator[float]:

@@ -8,15 +8,7 @@ import threading
 from pathlib import Path
 
 from csidriver.clock import Clock
-from csidriver.core.companion import AccessToken
-from csidriver.core.volume.readiness import (
-    ObservedCompanion,
-    can_stop_waiting,
-    expired_error,
-    is_valid_for_start,
-    missing_error,
-    unavailable_error,
-)
+from csidriver.core.volume.readiness import expired_error, missing_error
 from csidriver.errors import (
     DriverError,
     InFlight,
@@ -187,7 +179,7 @@ class VolumeManager:
         with contextlib.ExitStack() as undo:
             self._watcher.follow(record.source, volume_id)
             undo.callback(self._watcher.unfollow, record.source, volume_id)
-            token = self._wait_for_token(record, cancel)
+            token = self._waits.wait_for_token(record, self._watcher, cancel)
             volume = self._new_volume(record)
             undo.callback(self._remove, volume_id)
             # A volume that is bound already stays: a pod may be using it.
@@ -205,28 +197,6 @@ class VolumeManager:
             if not written or (outdated and volume.rewrite(leased=True)[0] is RewriteResult.BUSY):
                 self._watcher.request_rewrite(volume_id)
             undo.pop_all()
-
-    def _wait_for_token(self, record: VolumeRecord, cancel: threading.Event) -> AccessToken:
-        """Return a token that is valid long enough; raise the reason if there is none."""
-        ref, minimum = record.source, record.attributes.min_validity
-        # Half of the server's threads never wait, or waiting pods would block unpublishing ones.
-        # A call that may not wait still gets one answer of the backend: a token that is there
-        # must not wait for tokens that are not.
-        with self._waits.allowed_wait(record.volume_id) as seconds:
-
-            def is_enough(observed: ObservedCompanion) -> bool:
-                answered = observed.answered or observed.error is not None
-                if answered and not seconds:
-                    return True
-                return can_stop_waiting(observed, self._clock.now(), minimum)
-
-            limit = seconds or self._waits.first_answer
-            observed = self._watcher.wait(ref, is_enough, limit, cancel)
-        now = self._clock.now()
-        token = None if observed.companion is None else observed.companion.token
-        if token is None or not is_valid_for_start(observed, now, minimum):
-            raise unavailable_error(ref, observed, now, minimum)
-        return token
 
     def _new_volume(self, record: VolumeRecord) -> Volume:
         folder = self._token_fs.folder(record.volume_id)
