@@ -73,6 +73,10 @@ class StorageFull(DriverError):
     """A token file system without room for a token."""
 
 
+class LimitReached(DriverError):
+    """Something that needs more files or threads than the process may have."""
+
+
 class MountFailed(DriverError):
     """A mount operation that failed."""
 

@@ -12,6 +12,9 @@ from csidriver.errors import MountFailed
 _RDONLY, _NOSUID, _NODEV, _NOEXEC = 1, 2, 4, 8
 _REMOUNT, _BIND, _REC, _PRIVATE, _SHARED = 32, 4096, 16384, 1 << 18, 1 << 20
 _DETACH, _NOFOLLOW = 2, 8
+# <linux/mount.h> and <asm-generic/unistd.h>; older C libraries have no functions for these.
+_OPEN_TREE, _MOVE_MOUNT, _AT_FDCWD = 428, 429, -100
+_OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -41,6 +44,27 @@ class Mounts:
         self.bind(source, target)
         _mount("", target, "", _PRIVATE, "")
         _mount("", target, "", _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV | _NOEXEC, "")
+
+    def clone(self, source: Path) -> int:
+        """Return a descriptor of a second mount of a directory, which has no path (open_tree(2)).
+
+        It lasts, with its file system, until the descriptor is closed.
+        """
+        flags = _OPEN_TREE_CLONE | os.O_CLOEXEC
+        descriptor = int(_libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags))
+        if descriptor < 0:
+            raise MountFailed("open_tree", str(source), os.strerror(ctypes.get_errno()))
+        return descriptor
+
+    def attach(self, clone: int, target: Path) -> None:
+        """Mount on a directory what `clone` has returned (move_mount(2))."""
+        path, flags = os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH
+        if _libc.syscall(_MOVE_MOUNT, clone, b"", _AT_FDCWD, path, flags) != 0:
+            raise MountFailed("move_mount", str(target), os.strerror(ctypes.get_errno()))
+
+    def make_writable(self, target: Path) -> None:
+        """Allow writes to the file system that is mounted on a directory."""
+        _mount("", target, "", _REMOUNT | _NOSUID | _NODEV | _NOEXEC, "")
 
     def mount_tmpfs(self, target: Path, *, size: int, inodes: int, context: str = "") -> None:
         """Mount a tmpfs that only root may enter, without swap where possible.

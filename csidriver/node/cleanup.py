@@ -17,12 +17,11 @@ from csidriver.core.volume.mountinfo import Mount
 from csidriver.errors import CleanupRefused, DriverError, MountFailed, TokenFileFailed
 from csidriver.node import tokenfile
 from csidriver.node.health import is_served
-from csidriver.node.token_fs import DATA_FOLDER, Mounter
+from csidriver.node.token_fs import BIND, DATA_FOLDER
+from csidriver.node.token_mount import Mounter
 from csidriver.node.volume_record import VolumeRecord
 
 _FOLDER = re.compile(r"[0-9a-f]{32}")
-# The root of a bind of one volume, or of the file in it (subPath), in mountinfo.
-_BIND = re.compile(rf"/(?P<folder>{_FOLDER.pattern})/{DATA_FOLDER}(/[^/]+)?(//deleted)?")
 # Sockets that `GrpcServer.start` had not yet renamed when it crashed.
 _DRAFT = re.compile(r"\.[0-9]+[01]")
 
@@ -87,7 +86,7 @@ class Cleanup:
     def _volume_name(self, mount: Mount) -> str:
         """Return `namespace/pod/volume`, or the target if the record is missing."""
         try:
-            match = _BIND.fullmatch(mount.root)
+            match = BIND.fullmatch(mount.root)
             record = VolumeRecord.load(self._root / (match["folder"] if match else ""))
         except TokenFileFailed:
             return mount.target
@@ -103,7 +102,7 @@ class Cleanup:
             return False
         devices = {at_root.device for at_root in self._mounts_on(self._root)}
         # The token file system may be unmounted from its own folder already.
-        return mount.device in devices or _BIND.fullmatch(mount.root) is not None
+        return mount.device in devices or BIND.fullmatch(mount.root) is not None
 
     def _mounts_on(self, path: Path) -> list[Mount]:
         """Return the mounts on a path, the topmost last."""

@@ -4,6 +4,7 @@ The companion that was seen last stays in memory for times without the backend.
 """
 
 import logging
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.volume.readiness import ObservedCompanion
-from csidriver.errors import InvalidSecret, StoreError
+from csidriver.errors import InvalidSecret, LimitReached, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 MAX_RECONNECT_PAUSE = 30.0
 # A watch that ends sooner without news counts as failed; client-go has the same limit.
 MIN_WATCH_SECONDS = 1.0
+# Descriptors of one watch: its connection, and a duplicate by which another thread ends it. The
+# others are for kubelet's calls, probes, and token files.
+DESCRIPTORS, OTHER_DESCRIPTORS = 2, 256
 
 
 class Companions(Protocol):
@@ -47,16 +51,18 @@ def _pause(failures: int, jitter: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class WatchTiming:
-    """A clock that never jumps, and the pause after so many failures and with so much jitter."""
+    """Two clocks, and the pause after so many failures and with so much jitter."""
 
     monotonic: Callable[[], float] = time.monotonic
     pause: Callable[[int, float], float] = _pause
+    now: Callable[[], float] = time.time
 
 
 class CompanionWatcher:
     """Owns the watches. From their threads it calls `on_change` with the volumes to rewrite.
 
-    It calls `on_reconnect` when a watch begins again after a failure.
+    It calls `on_reconnect` when a watch begins again after a failure, and `on_clock_difference`
+    with the seconds by which this node's clock is ahead of the refresher's.
     """
 
     def __init__(
@@ -67,23 +73,34 @@ class CompanionWatcher:
         *,
         timing: WatchTiming | None = None,
         on_reconnect: Callable[[], None] = lambda: None,
+        on_clock_difference: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._companions = companions
         self._namespace = namespace
         self._on_change = on_change
         self._timing = timing or WatchTiming()
         self._on_reconnect = on_reconnect
+        self._on_clock_difference = on_clock_difference
         self._lock = threading.Condition()
         self._watched: dict[SourceRef, _WatchedSource] = {}
 
     def follow(self, ref: SourceRef, volume_id: str) -> None:
-        """Watch a volume's companion until `unfollow`; repeating it does no harm."""
+        """Watch a volume's companion until `unfollow`; repeating it does no harm.
+
+        Raises:
+            LimitReached: the process may not have another watch.
+        """
         with self._lock:
             watched = self._watched.get(ref)
             if watched is None:
                 watched = _WatchedSource()
+                self._check_limit()
                 name, args = f"follow-{ref.id[:8]}", (ref, watched)
-                threading.Thread(target=self._run, args=args, name=name, daemon=True).start()
+                thread = threading.Thread(target=self._run, args=args, name=name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    raise LimitReached("the node plugin cannot start another thread") from error
                 self._watched[ref] = watched
             watched.volumes.add(volume_id)
 
@@ -152,8 +169,10 @@ class CompanionWatcher:
                 for secret in self._companions.watch_secret(
                     self._namespace, ref.companion, watched.stop
                 ):
+                    observed = _observe(watched.observed, ref, secret)
+                    observed = self._with_age(observed, watched.observed, live=received)
                     received = True
-                    self._update(watched, _observe(watched.observed, ref, secret))
+                    self._update(watched, observed)
                 if self._timing.monotonic() - began >= MIN_WATCH_SECONDS or _has_changed(
                     before, watched.observed
                 ):
@@ -168,6 +187,24 @@ class CompanionWatcher:
             pause = self._timing.pause(failures, stable_jitter(ref.id, failures))
             if not watched.stop.wait(pause):
                 self._on_reconnect()
+
+    def _check_limit(self) -> None:
+        count, files = len(self._watched), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if 0 <= files < OTHER_DESCRIPTORS + DESCRIPTORS * (count + 1):  # infinity is negative
+            text = f"this node has tokens of {count} Secrets already, and may open {files} files"
+            raise LimitReached(f"{text}; raise the node plugin's limit of open files")
+
+    def _with_age(
+        self, observed: ObservedCompanion, before: ObservedCompanion, *, live: bool
+    ) -> ObservedCompanion:
+        """Add what a new token tells about this node's clock."""
+        new, old = observed.companion, before.companion
+        if new is None or new.token is None or (old is not None and new.token == old.token):
+            return observed
+        age = self._timing.now() - new.token.written_at
+        if live or age < 0:
+            self._on_clock_difference(age)
+        return replace(observed, age=age, live=live)
 
     def _update(self, watched: _WatchedSource, observed: ObservedCompanion) -> None:
         with self._lock:
@@ -198,4 +235,4 @@ def _observe(before: ObservedCompanion, ref: SourceRef, secret: Secret | None) -
     # A Secret that was deleted and created again has another uid, and generations from 1.
     if known is not None and known.source_uid == companion.source_uid:
         companion = known if known.generation > companion.generation else companion
-    return ObservedCompanion(answered=True, companion=companion)
+    return replace(before, answered=True, companion=companion, error=None)

@@ -16,6 +16,7 @@ from csidriver.errors import (
     InvalidRequest,
     InvalidSecret,
     InvalidTemplate,
+    LimitReached,
     NotReady,
     PublishedDifferently,
     StorageFull,
@@ -41,6 +42,7 @@ _CODES: Mapping[type[DriverError], grpc.StatusCode] = {
     StoreRefused: grpc.StatusCode.PERMISSION_DENIED,
     TemplateMissing: grpc.StatusCode.NOT_FOUND,
     StorageFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    LimitReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 _INTERNAL = "internal error of the node plugin; its log has the details"
 # A client accepts 8 KiB of trailers; if there are more, it reports RESOURCE_EXHAUSTED instead of

@@ -1,95 +1,86 @@
-"""The gRPC server on its two sockets, as kubelet expects to find them."""
+"""A gRPC server on a socket, as kubelet expects to find it."""
 
 import os
 import threading
-from concurrent import futures
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 
-from csidriver._proto import csi_pb2_grpc
-from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
 from csidriver.errors import InvalidSettings
-from csidriver.node.error_interceptor import ErrorInterceptor
-from csidriver.node.identity_service import IdentityService
-from csidriver.node.node_service import NodeService
-from csidriver.node.registration import RegistrationService
+from csidriver.node.health import is_served
 
-# Kubelet calls for one volume at a time per pod; half of the threads may wait for tokens.
-THREADS = 16
 # Longest path a unix socket may have (unix(7)), less the terminating NUL.
 _MAX_SOCKET_PATH = 107
 
 
 class GrpcServer:
-    """Serves CSI and registration. Start it when volumes can be published."""
+    """Serves one socket. It may be started again after a stop."""
 
-    def __init__(
-        self,
-        interceptor: ErrorInterceptor,
-        identity: IdentityService,
-        node: NodeService,
-        registration: RegistrationService,
-    ) -> None:
-        self._server = grpc.server(
-            futures.ThreadPoolExecutor(THREADS, thread_name_prefix="rpc"),
-            interceptors=[interceptor],
-            options=[("grpc.so_reuseport", 0)],
-        )
-        csi_pb2_grpc.add_IdentityServicer_to_server(identity, self._server)
-        csi_pb2_grpc.add_NodeServicer_to_server(node, self._server)
-        registration_pb2_grpc.add_RegistrationServicer_to_server(registration, self._server)
-        self._sockets: list[tuple[Path, os.stat_result]] = []
+    def __init__(self, socket: Path, new_server: Callable[[], grpc.Server]) -> None:
+        self.socket = socket
+        self._new_server = new_server
+        self._server: grpc.Server | None = None
+        self._ours: os.stat_result | None = None
 
-    def start(self, csi_socket: Path, registration_socket: Path) -> None:
-        """Answer on both sockets; the registration socket appears last, when CSI is served.
+    def start(self) -> None:
+        """Answer on the socket.
 
-        gRPC binds drafts that are then renamed. This replaces the sockets of a dead process
-        without a gap, and keeps gRPC from removing the socket of a newer process when it stops.
+        gRPC binds a draft that is then renamed. This replaces the socket of a dead process without
+        a gap, and keeps gRPC from removing the socket of a newer process when it stops.
 
         Raises:
-            InvalidSettings: a path is too long for a socket, or cannot be bound.
+            InvalidSettings: the path is too long for a socket, or cannot be bound.
         """
-        sockets = [csi_socket, registration_socket]
-        drafts = [path.with_name(f".{os.getpid()}{index}") for index, path in enumerate(sockets)]
-        old_umask = os.umask(0o077)
+        server = self._new_server()
+        draft = self.socket.with_name(f".{os.getpid()}0")
+        self._bind(server, draft)
+        draft.chmod(0o700)
+        server.start()
+        self._server, self._ours = server, draft.lstat()
+        draft.rename(self.socket)
+
+    def is_lost(self) -> bool:
+        """Return True if the socket was removed, or replaced by one that nobody serves."""
         try:
-            for path, draft in zip(sockets, drafts, strict=True):
-                self._bind(path, draft)
-        finally:
-            os.umask(old_umask)
-        self._server.start()
-        for path, draft in zip(sockets, drafts, strict=True):
-            ours = draft.lstat()
-            draft.rename(path)
-            self._sockets.append((path, ours))
+            status = self.socket.lstat()
+        except OSError:
+            return True
+        ours = self._ours is not None and _stamp(status) == _stamp(self._ours)
+        return not ours and not is_served(self.socket)
 
     def stop(self, grace: float) -> None:
-        """Remove the sockets, registration first; running calls have `grace` seconds to end."""
-        for path, ours in reversed(self._sockets):
-            remove_if_ours(path, ours)
-        self._sockets.clear()
-        done: threading.Event = self._server.stop(grace)
-        done.wait()
+        """Remove the socket; running calls have `grace` seconds to end."""
+        if self._ours is not None:
+            remove_if_ours(self.socket, self._ours)
+        if self._server is not None:
+            done: threading.Event = self._server.stop(grace)
+            done.wait()
+        self._server = self._ours = None
 
-    def _bind(self, path: Path, draft: Path) -> None:
+    def _bind(self, server: grpc.Server, draft: Path) -> None:
+        path = self.socket
         if max(len(os.fsencode(p)) for p in (path, draft)) > _MAX_SOCKET_PATH:
             raise InvalidSettings(
                 "socket", [f"{path} is longer than {_MAX_SOCKET_PATH} bytes; use a shorter folder"]
             )
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        draft.unlink(missing_ok=True)
         try:
-            self._server.add_insecure_port(f"unix:{draft}")
-        except RuntimeError as error:
+            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            draft.unlink(missing_ok=True)
+            server.add_insecure_port(f"unix:{draft}")
+        except (OSError, RuntimeError) as error:
             raise InvalidSettings("socket", [f"{path} cannot be bound"]) from error
 
 
 def remove_if_ours(path: Path, ours: os.stat_result) -> None:
     try:
         status = path.lstat()
-        # The inode alone is not enough: a new file may get the number of a removed one.
-        if (status.st_ino, status.st_mtime_ns) == (ours.st_ino, ours.st_mtime_ns):
+        if _stamp(status) == _stamp(ours):
             path.unlink()
     except FileNotFoundError:
         return
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    # The inode alone is not enough: a new file may get the number of a removed one.
+    return status.st_ino, status.st_mtime_ns

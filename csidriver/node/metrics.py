@@ -48,6 +48,19 @@ class NodeMetrics:
             registry=registry,
         )
         self._volumes = Gauge("oauth2_csi_node_volumes", "Published volumes", registry=registry)
+        self._outdated = Gauge(
+            "oauth2_csi_node_outdated_volumes",
+            "Published volumes of which a container may keep a file that gets no tokens",
+            registry=registry,
+        )
+        self.registered = Gauge(
+            "oauth2_csi_node_registered", "1 while kubelet knows the plugin", registry=registry
+        )
+        self.clock_ahead = Gauge(
+            "oauth2_csi_node_clock_ahead_seconds",
+            "This node's clock less the refresher's, by the last token that arrived",
+            registry=registry,
+        )
         for outcome in (RewriteResult.LEASED, RewriteResult.UNLEASED, RewriteResult.UNCHANGED):
             self._rewrites.labels(outcome.value)
 
@@ -68,8 +81,10 @@ class NodeMetrics:
     def count_watch_reconnect(self) -> None:
         self._reconnects.inc()
 
-    def set_volumes(self, count: int) -> None:
-        self._volumes.set(count)
+    def set_volumes(self, outdated: list[bool]) -> None:
+        """Count the volumes; each is outdated or not."""
+        self._volumes.set(len(outdated))
+        self._outdated.set(sum(outdated))
 
     def collect_remaining(self, remaining: Remaining) -> None:
         """Report the remaining life of each file's token at every scrape; may be called once."""

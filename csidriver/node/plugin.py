@@ -2,16 +2,21 @@
 
 import logging
 import threading
+from concurrent import futures
+from pathlib import Path
 from typing import Protocol
 
+import grpc
 from prometheus_client import CollectorRegistry
 
+from csidriver._proto import csi_pb2_grpc
+from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
 from csidriver.clock import Clock
 from csidriver.config import NodeSettings
 from csidriver.errors import DriverError
 from csidriver.node.companion_watcher import Companions, CompanionWatcher, WatchTiming
 from csidriver.node.error_interceptor import ErrorInterceptor
-from csidriver.node.grpc_server import THREADS, GrpcServer
+from csidriver.node.grpc_server import GrpcServer
 from csidriver.node.health import socket_problems
 from csidriver.node.identity_service import IdentityService
 from csidriver.node.metrics import NodeMetrics
@@ -20,13 +25,18 @@ from csidriver.node.publish_wait import PublishWaitLimiter
 from csidriver.node.registration import RegistrationService
 from csidriver.node.rotation import Rotation
 from csidriver.node.template_config_map import ConfigMaps
-from csidriver.node.token_fs import Mounter, TokenFilesystem
+from csidriver.node.token_fs import TokenFilesystem
+from csidriver.node.token_mount import Mounter, mount_of
 from csidriver.node.volume_manager import VolumeManager
 
 log = logging.getLogger(__name__)
 
+# Kubelet calls for one volume at a time per pod; half of the threads may wait for tokens.
+THREADS = 16
 # Seconds for running calls to end when the process stops.
 GRACE = 1.0
+# Seconds between two checks of what the plugin needs on the node.
+CHECK_EVERY = 3.0
 # Seconds between two searches for folders that crashes have left behind.
 SWEEP_EVERY = 600.0
 
@@ -47,73 +57,108 @@ class NodePlugin:
         registry: CollectorRegistry,
     ) -> None:
         self._settings = settings
-        self._refused = False
-        self._stop = threading.Event()
+        self._mounter = mounter
+        self._clock = clock
         metrics = NodeMetrics(registry)
         self._token_fs = TokenFilesystem(settings, mounter)
         self._watcher = CompanionWatcher(
             store,
             settings.tokens_namespace,
             self._request_rewrite,
-            timing=WatchTiming(clock.monotonic),
+            timing=WatchTiming(clock.monotonic, now=clock.now),
             on_reconnect=metrics.count_watch_reconnect,
+            on_clock_difference=metrics.clock_ahead.set,
         )
         waits = PublishWaitLimiter(settings.publish_wait, THREADS // 2, clock)
         self._volumes = VolumeManager(self._token_fs, self._watcher, waits, store, clock, metrics)
         metrics.collect_remaining(self._volumes.remaining)
         self._rotation = Rotation(self._volumes, metrics, clock)
-        self._registration = RegistrationService(str(settings.socket), self._on_refused)
-        self._server = GrpcServer(
-            ErrorInterceptor(metrics),
-            IdentityService(),
-            NodeService(self._volumes, node_id=settings.node_id, pods=settings.pods),
-            self._registration,
-        )
+        self._registration = RegistrationService(str(settings.socket), metrics.registered.set)
+        self._interceptor = ErrorInterceptor(metrics)
+        self._csi = GrpcServer(settings.socket, self._new_server)
+        self._registrar = GrpcServer(settings.registration_socket, self._new_server)
 
     def alive(self) -> list[str]:
         """Return problems that a restart may solve."""
-        return socket_problems(self._settings.socket)
+        gone = [f"{self._registrar.socket} is gone"] if self._registrar.is_lost() else []
+        return socket_problems(self._csi.socket) + gone + self._token_fs.mount.problems()
 
     def ready(self) -> list[str]:
         """Return problems that keep new pods from getting their tokens."""
-        problems = self._token_fs.problems() + self._watcher.problems()
-        if not self._registration.registered:
-            problems.insert(0, "kubelet has not registered the plugin")
-        return problems
+        return self._registration.problems + self._token_fs.problems() + self._watcher.problems()
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set.
 
         Raises:
-            DriverError: the node cannot be prepared, or kubelet refused the plugin.
+            DriverError: the node cannot be prepared, or something was lost that only a restart
+                mends.
         """
-        self._stop = stop
-        self._token_fs.prepare()
+        self._token_fs.mount.prepare()
         rotation = threading.Thread(target=self._rotation.run, args=(stop,), name="rotation")
         rotation.start()
         try:
             self._volumes.recover()
             # Before the server starts: a publish of a volume that is swept would be ABORTED.
             self._volumes.sweep(stop)
-            self._server.start(self._settings.socket, self._settings.registration_socket)
-            log.info("serving on %s", self._settings.socket)
-            while not stop.wait(SWEEP_EVERY):
-                self._volumes.sweep(stop)
+            folders = self._folders()
+            # CSI first: kubelet calls it as soon as it finds the registration socket.
+            self._csi.start()
+            self._registrar.start()
+            log.info("serving on %s", self._csi.socket)
+            swept = self._clock.monotonic()
+            while not stop.wait(CHECK_EVERY):
+                self._mend(folders)
+                if self._clock.monotonic() - swept >= SWEEP_EVERY:
+                    self._volumes.sweep(stop)
+                    swept = self._clock.monotonic()
         finally:
             stop.set()
             self._volumes.cancel()
-            self._server.stop(GRACE)
+            self._registrar.stop(GRACE)
+            self._csi.stop(GRACE)
             self._watcher.stop()
             self._rotation.wake()
             rotation.join()
-            self._token_fs.close()
-        if self._refused:
-            raise DriverError("kubelet refused to register the plugin; see the message above")
+            self._token_fs.mount.close()
+
+    def _mend(self, folders: dict[Path, str]) -> None:
+        """Make again what somebody has removed; raise DriverError if only a restart can."""
+        for folder, root in self._folders().items():
+            if root != folders[folder]:
+                # A container keeps the folder that it was started with.
+                raise DriverError(f"{folder} was removed, renamed or covered on the node")
+        self._token_fs.mount.mend()
+        for server in (self._csi, self._registrar):
+            if server.is_lost():
+                log.warning("%s was removed, and is made again", server.socket)
+                server.stop(GRACE)
+                if server is self._registrar:
+                    self._registration.reset()
+                server.start()
+
+    def _folders(self) -> dict[Path, str]:
+        """Return kubelet's folders as this process has them mounted, and their places on the node.
+
+        Such a place changes when somebody renames or removes the folder (proc(5), mountinfo).
+        """
+        settings, table = self._settings, self._mounter.table()
+        folders = (settings.plugin_dir, settings.pods, settings.registration_socket.parent)
+        return {folder: mount_of(table, folder).root for folder in folders}
+
+    def _new_server(self) -> grpc.Server:
+        settings = self._settings
+        server = grpc.server(
+            futures.ThreadPoolExecutor(THREADS, thread_name_prefix="rpc"),
+            interceptors=[self._interceptor],
+            options=[("grpc.so_reuseport", 0)],
+        )
+        csi_pb2_grpc.add_IdentityServicer_to_server(IdentityService(), server)
+        service = NodeService(self._volumes, node_id=settings.node_id, pods=settings.pods)
+        csi_pb2_grpc.add_NodeServicer_to_server(service, server)
+        registration_pb2_grpc.add_RegistrationServicer_to_server(self._registration, server)
+        return server
 
     def _request_rewrite(self, volume_ids: frozenset[str]) -> None:
         # Not the method itself: the watcher exists before the rotation does.
         self._rotation.request(volume_ids)
-
-    def _on_refused(self) -> None:
-        self._refused = True
-        self._stop.set()

@@ -13,19 +13,24 @@ log = logging.getLogger(__name__)
 
 PLUGIN_TYPE = "CSIPlugin"
 SUPPORTED_VERSIONS = ("1.0.0",)
+_UNREGISTERED = "kubelet has not registered the plugin"
 
 
 class RegistrationService(registration_pb2_grpc.RegistrationServicer):
     """Answers kubelet. `endpoint` is the host path of the CSI socket.
 
-    `on_refused` is called when kubelet refuses the plugin: the process should end with an error,
-    and be restarted.
+    After a refusal the plugin goes on, because its volumes need it; kubelet tries again, after at
+    most two minutes. `on_change` is called with True when the plugin is registered, else False.
     """
 
-    def __init__(self, endpoint: str, on_refused: Callable[[], None]) -> None:
+    def __init__(self, endpoint: str, on_change: Callable[[bool], None]) -> None:
         self._endpoint = endpoint
-        self._on_refused = on_refused
-        self.registered = False
+        self._on_change = on_change
+        self.problems = [_UNREGISTERED]
+
+    def reset(self) -> None:
+        """Forget the registration: kubelet forgets a plugin whose socket was removed."""
+        self._set_problems(_UNREGISTERED)
 
     def GetInfo(  # noqa: N802 - the RPC's name
         self, _request: registration_pb2.InfoRequest, _context: grpc.ServicerContext
@@ -42,10 +47,14 @@ class RegistrationService(registration_pb2_grpc.RegistrationServicer):
         self, request: registration_pb2.RegistrationStatus, _context: grpc.ServicerContext
     ) -> registration_pb2.RegistrationStatusResponse:
         if request.plugin_registered:
-            self.registered = True
+            self._set_problems()
             log.info("kubelet has registered the plugin")
         else:
             # Escaped and truncated, or a client of the socket could write lines of the log.
-            log.error("kubelet refuses to register the plugin: %.1000r", request.error)
-            self._on_refused()
+            self._set_problems(f"kubelet refuses to register the plugin: {request.error!r:.1000}")
+            log.error("%s", *self.problems)
         return registration_pb2.RegistrationStatusResponse()
+
+    def _set_problems(self, *problems: str) -> None:
+        self.problems = [*problems]
+        self._on_change(not problems)

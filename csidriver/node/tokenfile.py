@@ -23,7 +23,7 @@ from functools import partial
 from operator import call, eq
 from pathlib import Path
 
-from csidriver.errors import DriverError, StorageFull, TokenFileFailed
+from csidriver.errors import DriverError, LimitReached, StorageFull, TokenFileFailed
 
 # <linux/fcntl.h>; Python has no names for these.
 _F_SETSIG = 10
@@ -33,6 +33,8 @@ _F_UNLCK = 2
 _SIGURG = 23  # ignored by default; the default SIGIO of a lease break would end the process
 _FALLOC_FL_KEEP_SIZE = 1
 _BLOCK = 512  # of st_blocks, stat(2)
+# O_NONBLOCK: the file's owner may hold a lease on it and must not make the plugin wait.
+_CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAP_FIXED = 0x10  # <asm-generic/mman-common.h>
 _WRITABLE = mmap.PROT_READ | mmap.PROT_WRITE
 _OVER_RESERVED = mmap.MAP_SHARED | mmap.MAP_POPULATE | _MAP_FIXED
@@ -95,6 +97,17 @@ def create(path: Path, content: bytes, *, uid: int, gid: int, mode: int) -> None
         raise as_driver_error(path, error) from error
 
 
+def read(path: Path) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | _CAREFULLY)
+        try:
+            return os.pread(fd, os.fstat(fd).st_size, 0)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise as_driver_error(path, error) from error
+
+
 def rewrite(path: Path, content: bytes, *, leased: bool = True) -> RewriteResult:
     """Replace the content of a file that others read, keeping its inode, owner and mode.
 
@@ -107,9 +120,13 @@ def rewrite(path: Path, content: bytes, *, leased: bool = True) -> RewriteResult
         StorageFull: there is no room; the old content is untouched.
         TokenFileFailed: the file cannot be opened or written.
     """
+    # Not through `fd`: its close is one after writing, and wakes the programs that watch the file.
+    # Even if the sizes differ: afterwards no page must be swapped in under the lease.
+    with contextlib.suppress(TokenFileFailed):
+        if read(path) == content:
+            return RewriteResult.UNCHANGED
     try:
-        # O_NONBLOCK: the file's owner may hold a lease on it and must not make the plugin wait.
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | _CAREFULLY)
     except BlockingIOError:
         return RewriteResult.BUSY
     except OSError as error:
@@ -127,7 +144,7 @@ def erase(path: Path) -> None:
     try:
         with contextlib.suppress(BlockingIOError):
             # As in rewrite(): another process's lease must not delay an unpublish.
-            fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = os.open(path, os.O_WRONLY | _CAREFULLY)
             try:
                 os.ftruncate(fd, 0)
             finally:
@@ -140,9 +157,6 @@ def erase(path: Path) -> None:
 
 
 def _rewrite_open(fd: int, content: bytes, *, leased: bool) -> RewriteResult:
-    # Read even if the sizes differ: afterwards no page must be swapped in under the lease.
-    if os.pread(fd, os.fstat(fd).st_size, 0) == content:
-        return RewriteResult.UNCHANGED
     if leased:
         _fcntl(fd, _F_SETSIG, _SIGURG)
         return replace_under_lease(fd, content)
@@ -220,4 +234,7 @@ def _write_calls(fd: int, content: bytes) -> Iterator[list[_Call]]:
 def as_driver_error(path: Path, error: OSError) -> DriverError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull("the token file system of this node is full; raise --tmpfs-size")
-    return TokenFileFailed(f"token file {path}: {os.strerror(error.errno or errno.EIO)}")
+    reason = os.strerror(error.errno or errno.EIO)
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return LimitReached(f"the node plugin cannot open a file: {reason}; raise its limit")
+    return TokenFileFailed(f"token file {'/'.join(path.parts[-3:])}: {reason}")

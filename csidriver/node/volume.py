@@ -25,9 +25,19 @@ class Volume:
         self.file = folder / DATA_FOLDER / record.attributes.file_name
         self.lock = threading.Lock()
         self.unpublished = False
+        # True if a container may have a mount of an earlier file, which gets no more tokens.
+        self.outdated = False
         self._watcher = watcher
         self._clock = clock
         self._expires_at: float | None = None
+
+    def check_mounts(self) -> None:
+        """Raise NotReady if only new containers see the file of this volume."""
+        if self.outdated:
+            raise NotReady(
+                "containers of this pod that have started already keep an old token: somebody "
+                "removed their token file, or unmounted the token file system; delete the pod"
+            )
 
     def latest_token(self) -> AccessToken | None:
         """Return the newest token of the volume's source, or None if none was seen yet."""

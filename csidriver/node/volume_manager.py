@@ -13,6 +13,7 @@ from csidriver.errors import (
     DriverError,
     InFlight,
     InvalidRequest,
+    LimitReached,
     NotReady,
     PublishedDifferently,
     TokenFileFailed,
@@ -61,6 +62,7 @@ class VolumeManager:
 
         A folder without a readable record waits for the next call for its volume.
         """
+        outdated = self._token_fs.outdated_targets()
         for folder in self._token_fs.folders():
             try:
                 record = VolumeRecord.load(folder)
@@ -70,8 +72,13 @@ class VolumeManager:
             if self._token_fs.folder(record.volume_id) != folder:
                 log.warning("ignoring folder %s: its record is of another volume", folder)
                 continue
-            self._add(self._new_volume(record))
-            self._watcher.follow(record.source, record.volume_id)
+            volume = self._new_volume(record)
+            volume.outdated = os.path.realpath(record.target_path) in outdated
+            self._add(volume)
+            try:
+                self._watcher.follow(record.source, record.volume_id)
+            except LimitReached as error:
+                log.warning("volume %s gets no new tokens: %s", record.volume_id, error)
 
     def get(self, volume_id: str) -> Volume | None:
         with self._lock:
@@ -90,6 +97,7 @@ class VolumeManager:
             if volume is not None:
                 check_same_request(volume.record, wanted, bound=bound)
             try:
+                self._token_fs.mount.mend()
                 if not bound and self._volumes_at(target, real_target) - {name}:
                     raise PublishedDifferently(
                         f"target_path {target} belongs to another volume; unpublish that one first"
@@ -121,6 +129,7 @@ class VolumeManager:
                     problem = f"target_path {target} belongs to another volume"
                     raise InvalidRequest("NodeUnpublishVolume", [problem])
             self._waits.forget(volume_id)
+            self._token_fs.mount.mend()
             volume = self.get(volume_id)
             if volume is not None:
                 self._watcher.unfollow(volume.record.source, volume_id)
@@ -170,8 +179,11 @@ class VolumeManager:
         self._watcher.request_rewrite(volume_id)
         if not bound:
             self._token_fs.bind(volume_id, target)
+        # Only if it has no watch yet, because the process had too many.
+        self._watcher.follow(ref, volume_id)
         if volume.remaining() <= 0:
             raise expired_error(ref, self._watcher.latest(ref), self._clock.now())
+        volume.check_mounts()
 
     def _publish_first(self, wanted: VolumeRecord, cancel: threading.Event, *, bound: bool) -> None:
         volume_id, target = wanted.volume_id, Path(wanted.target_path)
@@ -181,14 +193,16 @@ class VolumeManager:
             undo.callback(self._watcher.unfollow, record.source, volume_id)
             token = self._waits.wait_for_token(record, self._watcher, cancel)
             volume = self._new_volume(record)
+            name = folder_name(volume_id)
+            volume.outdated = not bound and name in self._token_fs.volumes_bound_at(target)
             undo.callback(self._remove, volume_id)
             # A volume that is bound already stays: a pod may be using it.
             if not bound:
-                undo.callback(self._token_fs.remove, folder_name(volume_id))
+                undo.callback(self._token_fs.remove, name)
             self._token_fs.create_folder(volume_id)
             written = volume.write_initial(token, bound=bound)
             if not bound:
-                undo.callback(self._token_fs.unbind_if_possible, target)
+                undo.callback(self._token_fs.undo_bind, volume_id, target)
                 self._token_fs.bind(volume_id, target)
             record.save(volume.folder)
             self._add(volume)
@@ -197,6 +211,7 @@ class VolumeManager:
             if not written or (outdated and volume.rewrite(leased=True)[0] is RewriteResult.BUSY):
                 self._watcher.request_rewrite(volume_id)
             undo.pop_all()
+        volume.check_mounts()
 
     def _new_volume(self, record: VolumeRecord) -> Volume:
         folder = self._token_fs.folder(record.volume_id)
@@ -205,9 +220,9 @@ class VolumeManager:
     def _add(self, volume: Volume) -> None:
         with self._lock:
             self._volumes[volume.record.volume_id] = volume
-            self._metrics.set_volumes(len(self._volumes))
+            self._metrics.set_volumes([v.outdated for v in self._volumes.values()])
 
     def _remove(self, volume_id: str) -> None:
         with self._lock:
             self._volumes.pop(volume_id, None)
-            self._metrics.set_volumes(len(self._volumes))
+            self._metrics.set_volumes([v.outdated for v in self._volumes.values()])

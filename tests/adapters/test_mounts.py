@@ -1,4 +1,5 @@
 import errno
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from csidriver.adapters.mounts import Mounts
 from csidriver.core.volume.mountinfo import Mount
 from csidriver.errors import MountFailed
+from tests.node.plugin import make_read_only
 
 pytestmark = pytest.mark.mounts
 
@@ -168,3 +170,50 @@ def test_a_refusal_of_the_kernel_names_operation_and_path(folder: Path) -> None:
     with pytest.raises(MountFailed) as caught:
         MOUNTS.bind(folder / "none", folder)
     assert (caught.value.operation, caught.value.path) == ("mount", str(folder))
+
+
+def test_a_clone_outlives_every_path_and_can_be_mounted_again(folder: Path) -> None:
+    (target,) = made(folder, "target")
+    MOUNTS.mount_tmpfs(target, size=1 << 16, inodes=10)
+    clone = MOUNTS.clone(target)
+    try:
+        root = Path(f"/proc/self/fd/{clone}")
+        assert MOUNTS.unmount(target)
+        (root / "file").write_text("kept", encoding="utf-8")
+        assert list(target.iterdir()) == []
+        MOUNTS.attach(clone, target)
+        assert (target / "file").read_text(encoding="utf-8") == "kept"
+        with pytest.raises(MountFailed, match="target"):
+            MOUNTS.clone(folder / "none" / "target")
+        assert MOUNTS.unmount(target)
+        with pytest.raises(MountFailed, match="target"):
+            MOUNTS.attach(clone, target)
+    finally:
+        os.close(clone)
+
+
+def test_what_covers_a_path_or_lies_below_it_does_not_reach_a_clone(folder: Path) -> None:
+    (target,) = made(folder, "target")
+    MOUNTS.share(folder)
+    MOUNTS.mount_tmpfs(target, size=1 << 16, inodes=10)
+    made(target, "below")
+    clone = MOUNTS.clone(target)
+    try:
+        MOUNTS.mount_tmpfs(target / "below", size=1 << 16, inodes=10)
+        MOUNTS.mount_tmpfs(target, size=1 << 16, inodes=10)
+        root = Path(f"/proc/self/fd/{clone}")
+        assert root.stat().st_dev == (root / "below").stat().st_dev != target.stat().st_dev
+    finally:
+        os.close(clone)
+
+
+def test_a_file_system_that_was_made_read_only_is_made_writable(folder: Path) -> None:
+    (target,) = made(folder, "target")
+    MOUNTS.mount_tmpfs(target, size=1 << 16, inodes=10)
+    make_read_only(target)
+    assert not writable(target / "file")
+    MOUNTS.make_writable(target)
+    assert writable(target / "file")
+    mount, filesystem = options(target)
+    assert {"rw", "nosuid", "nodev", "noexec"} <= mount
+    assert "size=64k" in filesystem

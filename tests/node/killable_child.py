@@ -74,7 +74,7 @@ class StepRecorder:
         for name, function in vars(tokenfile).copy().items():
             if hasattr(function, "argtypes"):  # a function of ctypes
                 setattr(tokenfile, name, self._recording(name.strip("_"), function))
-        for name in ("mount", "umount2"):
+        for name in ("mount", "umount2", "syscall"):
             setattr(mounts._libc, name, self._recording(name, getattr(mounts._libc, name)))
         os.write = self._recording("write", os.write)
         rpc_log = logging.getLogger("csidriver.node.error_interceptor")
@@ -110,7 +110,12 @@ class StepRecorder:
         # Of two paths the second one is new; a number is a descriptor.
         target = arguments[1] if operation in ("rename", "link", "symlink") else arguments[0]
         path = f"/proc/self/fd/{target}" if isinstance(target, int) else os.fsdecode(target)
-        path = str(Path(path).readlink()) if path.startswith("/proc/self/fd/") else path
+        if re.fullmatch(r"/proc/self/fd/\d+", path):
+            path = str(Path(path).readlink())
+        # The plugin reaches its files through a mount without a path, where paths begin with "/".
+        path = re.sub(
+            r"^(/proc/self/fd/\d+)?/(?=[0-9a-f]{32}\b)", f"{self._plan.root}/tokens/", path
+        )
         if path.startswith(f"{self._plan.root}/") or not path.startswith("/"):
             self.record(f"{operation} {_stable_name(path.replace(self._plan.root, '/NODE'))}")
 

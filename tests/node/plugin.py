@@ -14,6 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from csidriver._proto import csi_pb2, csi_pb2_grpc
+from csidriver.adapters import mounts
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.mounts import Mounts
 from csidriver.config import NodeSettings
@@ -111,7 +112,7 @@ class Node:
     def start(self, **settings: Any) -> None:
         self.settings = replace(self.settings, **settings)
         self.registry = CollectorRegistry()
-        plugin = NodePlugin(
+        self.plugin = plugin = NodePlugin(
             self.settings, self.plugin_store, self.mounts, self.clock, self.registry
         )
         self._stop = threading.Event()
@@ -280,6 +281,11 @@ def _inode(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_mtime_ns
+
+
+def make_read_only(target: Path) -> None:
+    """Remount a file system and its mount, as `mount -o remount,ro` does."""
+    assert mounts._libc.mount(b"", bytes(target), b"", mounts._REMOUNT | mounts._RDONLY, b"") == 0
 
 
 def sub_path_mount(node: Node, volume: str = "v1") -> Path:

@@ -144,10 +144,11 @@ def test_a_volume_without_a_record_is_adopted_while_a_pod_keeps_its_file_open(
 
 
 def test_a_publish_after_a_half_failed_unpublish_is_a_first_one(published: Node) -> None:
-    published.mounts.mount_tmpfs(published.target(), size=1 << 16, inodes=10)
+    published.mounts.unmount(published.target())
+    (published.target() / "in the way").touch()
     with pytest.raises(grpc.RpcError):
         published.unpublish()
-    published.mounts.unmount(published.target())
+    (published.target() / "in the way").unlink()
     published.publish(published.request())
     assert published.content() == "at-1"
     converged(published)

@@ -56,13 +56,6 @@ def test_a_node_without_mount_propagation_is_refused(stopped_node: Node, private
     assert not stopped_node.socket.exists()
 
 
-def test_a_file_system_of_another_kind_in_our_place_is_refused(stopped_node: Node) -> None:
-    stopped_node.token_folder.mkdir(parents=True)
-    stopped_node.mounts.bind(stopped_node.kubelet_dir / "pods", stopped_node.token_folder)
-    with pytest.raises(InvalidSettings, match="unmount"):
-        stopped_node.start()
-
-
 def refuses_writes(path: Path) -> bool:
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT))

@@ -17,17 +17,24 @@ from csidriver.errors import DriverError, NotReady, StoreError, StoreRefused, To
 # The refresher can leave these statuses without the user.
 _TEMPORARY = (Status.READY, Status.PENDING, Status.UNCERTAIN, Status.ISSUER_UNAVAILABLE)
 
+# Seconds that a token may need from the refresher to a node.
+_TRAVEL = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class ObservedCompanion:
     """The last state of a companion that a watch has reported.
 
     `answered` is true once the backend has answered. `error` is newer than the last answer.
+    `age` is the time of this node less `written_at` of the token, when the token arrived. If the
+    token was written while the node watched (`live`), it is how far this node's clock is ahead.
     """
 
     answered: bool = False
     companion: Companion | None = None
     error: DriverError | None = None
+    age: float = 0.0
+    live: bool = False
 
 
 def min_validity(token: AccessToken, wanted: float | None) -> float:
@@ -67,9 +74,12 @@ def unavailable_error(
         return _read_error(ref, observed.error)
     least = min_validity(companion.token, wanted)
     expiry = format_rfc3339(companion.token.expires_at)
+    text = f"expires at {expiry}, but minValidity asks for {least:.0f} s"
+    if companion.token.expires_at <= now:
+        text = f"expired at {expiry}"
     return TokenUnavailable(
-        f"the access token of Secret {ref} expires at {expiry}, "
-        f"but minValidity asks for {least:.0f} s; {_next_refresh_text(companion, now)}"
+        f"the access token of Secret {ref} {text}; "
+        f"{_next_refresh_text(companion, now)}{_clock_text(observed)}"
     )
 
 
@@ -89,7 +99,8 @@ def _not_ready(text: str, ref: SourceRef, observed: ObservedCompanion, now: floa
         return NotReady(f"{text}, and no new one is known: {unavailable_error(ref, observed, now)}")
     state = f"{companion.status.value}: {companion.message}"
     failure = f"; {observed.error}" if isinstance(observed.error, StoreError) else ""
-    return NotReady(f"{text}; it is {state}; {_next_refresh_text(companion, now)}{failure}")
+    clock = _clock_text(observed)
+    return NotReady(f"{text}; it is {state}; {_next_refresh_text(companion, now)}{failure}{clock}")
 
 
 def _read_error(ref: SourceRef, error: DriverError) -> DriverError:
@@ -97,6 +108,20 @@ def _read_error(ref: SourceRef, error: DriverError) -> DriverError:
         return error
     return type(error)(
         f"the token of Secret {ref} cannot be read: {error}; the node plugin tries again"
+    )
+
+
+def _clock_text(observed: ObservedCompanion) -> str:
+    """Return how this node's clock differs from the refresher's, if a token shows a difference."""
+    if observed.age < -_TRAVEL:
+        return f"; the clock of this node is {-observed.age:.0f} s behind the refresher's"
+    if observed.age <= _TRAVEL:
+        return ""
+    if observed.live:
+        return f"; the clock of this node is {observed.age:.0f} s ahead of the refresher's"
+    return (
+        f"; the token was {observed.age:.0f} s old when this node first read it: the refresher "
+        "stands still, or the clock of this node is ahead"
     )
 
 

@@ -1,0 +1,55 @@
+"""inotify(7), as the programs use it that watch token files."""
+
+import ctypes
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+MODIFY, ATTRIB, CLOSE_WRITE = 0x2, 0x4, 0x8
+MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x40, 0x80, 0x100, 0x200
+DELETE_SELF, MOVE_SELF, UNMOUNT, IGNORED = 0x400, 0x800, 0x2000, 0x8000
+CHANGES = MODIFY | CLOSE_WRITE
+ENDS = MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF | UNMOUNT | IGNORED
+_HEAD = struct.Struct("iIII")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event of a watched path, and the name if the path is a folder."""
+
+    mask: int
+    name: str
+
+
+class Inotify:
+    """Watches one path, for changes and for everything that would take the path away."""
+
+    def __init__(self, path: Path, mask: int = CHANGES | ENDS) -> None:
+        self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        assert self._fd >= 0
+        assert _libc.inotify_add_watch(self._fd, bytes(path), mask) > 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def read(self) -> list[Event]:
+        """Return the events since the last call."""
+        events = []
+        try:
+            content = os.read(self._fd, 1 << 20)
+        except BlockingIOError:
+            return []
+        while content:
+            _, mask, _, length = _HEAD.unpack_from(content)
+            end = _HEAD.size + length
+            name = content[_HEAD.size : end].rstrip(b"\0").decode()
+            events.append(Event(mask, name))
+            content = content[end:]
+        return events

@@ -1,0 +1,351 @@
+"""Somebody unmounts, covers or remounts what a running plugin needs; a plugin starts after that."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry
+
+from csidriver.adapters.mounts import Mounts
+from csidriver.errors import MountFailed
+from csidriver.node.plugin import NodePlugin
+from tests.node.inotify import CREATE, MODIFY, MOVED_TO, Inotify
+from tests.node.killable_plugin import ForkServer, KillablePlugin, killable_plugin
+from tests.node.plugin import (
+    Node,
+    eventually,
+    make_read_only,
+    names,
+    sub_path_mount,
+)
+
+pytestmark = pytest.mark.mounts
+
+Code = grpc.StatusCode
+Sabotage = Callable[[Node], object]
+
+
+def unmount(node: Node) -> None:
+    while node.mounts.unmount(node.token_folder):
+        pass
+
+
+def cover_by_tmpfs(node: Node) -> None:
+    node.mounts.mount_tmpfs(node.token_folder, size=1 << 20, inodes=100)
+
+
+def cover_by_folder(node: Node) -> None:
+    other = node.root / "other"
+    other.mkdir(exist_ok=True)
+    node.mounts.bind(other, node.token_folder)
+
+
+def replace_by_folder(node: Node) -> None:
+    unmount(node)
+    cover_by_folder(node)
+
+
+def remove_folder(node: Node) -> None:
+    unmount(node)
+    node.token_folder.rmdir()
+
+
+def unmount_view(node: Node) -> None:
+    while node.mounts.unmount(node.settings.view):
+        pass
+
+
+def cover_view(node: Node) -> None:
+    node.mounts.mount_tmpfs(node.settings.view, size=1 << 20, inodes=100)
+
+
+def unmount_both(node: Node) -> None:
+    unmount(node)
+    unmount_view(node)
+
+
+def unmount_all(node: Node) -> None:
+    """As scripts do that unmount everything below kubelet's folder."""
+    for mount in reversed(node.mounts.table()):
+        if mount.target.startswith((f"{node.kubelet_dir}/", str(node.settings.view))):
+            node.mounts.unmount(Path(mount.target))
+
+
+def remount_read_only(node: Node) -> None:
+    make_read_only(node.token_folder)
+
+
+SABOTAGES = [
+    unmount,
+    cover_by_tmpfs,
+    cover_by_folder,
+    replace_by_folder,
+    remove_folder,
+    unmount_view,
+    cover_view,
+    unmount_both,
+    unmount_all,
+    remount_read_only,
+]
+every_sabotage = pytest.mark.parametrize("sabotage", SABOTAGES)
+every_loss = pytest.mark.parametrize("sabotage", [s for s in SABOTAGES if "view" not in s.__name__])
+
+
+@pytest.fixture(scope="module")
+def fork_server() -> Iterator[ForkServer]:
+    with ForkServer() as fork_server:
+        yield fork_server
+
+
+@pytest.fixture
+def process(fork_server: ForkServer) -> Iterator[KillablePlugin]:
+    """A node with a plugin process and one published volume, also in a container."""
+    with killable_plugin(fork_server) as node:
+        node.write_token("at-1")
+        node.start()
+        node.publish(node.request())
+        yield node
+
+
+def held_mounts(node: Node) -> list[Path]:
+    """The files of a container that has a directory mount and a subPath mount."""
+    whole = node.root / "container"
+    whole.mkdir()
+    node.mounts.bind(node.target(), whole)
+    node.mounts.make_private(whole)
+    return [whole / "token", sub_path_mount(node)]
+
+
+def reads(files: list[Path]) -> set[str]:
+    return {file.read_text(encoding="utf-8") for file in files}
+
+
+def is_whole(node: Node) -> bool:
+    """Return True with one mount of one tmpfs in each of the two places, and room to write."""
+    places = (node.token_folder, node.settings.view)
+    mounts = [mount for place in places for mount in node.mounts_at(place)]
+    return (
+        len(mounts) == 2
+        and {(m.fs_type, m.root) for m in mounts} == {("tmpfs", "/")}
+        and len({place.stat().st_dev for place in places}) == 1
+        and not os.statvfs(node.token_folder).f_flag & os.ST_RDONLY
+        and bool(os.statvfs(node.settings.view).f_flag & os.ST_RDONLY)
+    )
+
+
+@every_sabotage
+def test_a_loss_is_mended_within_seconds_and_no_container_notices(
+    process: KillablePlugin, sabotage: Sabotage
+) -> None:
+    files = held_mounts(process)
+    inodes = [file.stat().st_ino for file in files]
+    sabotage(process)
+    assert not is_whole(process)
+    eventually(lambda: "mended: " in process.log(), "the repair", 8)
+    assert is_whole(process)
+    process.publish(process.request())
+    process.publish(process.request("v2"))
+    files += [process.file(), process.file("v2")]
+    process.write_token("at-2", 2)
+    eventually(lambda: reads(files) == {"at-2"}, "the rotation")
+    assert [file.stat().st_ino for file in files[:2]] == inodes
+    process.kill()
+    process.write_token("at-3", 3)
+    process.start()
+    eventually(lambda: reads(files) == {"at-3"}, "the rotation after a restart:" + process.log() + str([f.read_text() for f in files]))
+    process.unpublish()
+    process.unpublish("v2")
+    assert names(process.token_folder) == []
+    assert not process.target().exists()
+
+
+@every_sabotage
+@pytest.mark.parametrize("call", ["publish", "republish", "unpublish"])
+def test_a_call_does_not_wait_for_the_repair(
+    node: Node, sabotage: Sabotage, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.stop()
+    monkeypatch.setattr("csidriver.node.plugin.CHECK_EVERY", 600.0)
+    node.start()
+    node.write_token("at-1")
+    node.publish(node.request())
+    files = held_mounts(node)
+    sabotage(node)
+    if call == "unpublish":
+        node.unpublish()
+        # The containers' mounts stay, empty.
+        assert files[1].read_text(encoding="utf-8") == ""
+        eventually(node.nothing_left, "the end of all")
+        return
+    volume = "v1" if call == "republish" else "v2"
+    node.publish(node.request(volume))
+    assert node.content(volume) == "at-1"
+    assert is_whole(node)
+    assert sabotage is unmount_all or reads(files) == {"at-1"}
+
+
+class Unwilling(Mounts):
+    """Mounts that a kernel refuses to mend, while `refuses`."""
+
+    refuses = False
+
+    def attach(self, clone: int, target: Path) -> None:
+        self._check(target)
+        super().attach(clone, target)
+
+    def bind_read_only(self, source: Path, target: Path) -> None:
+        self._check(target)
+        super().bind_read_only(source, target)
+
+    def make_writable(self, target: Path) -> None:
+        self._check(target)
+        super().make_writable(target)
+
+    def _check(self, target: Path) -> None:
+        if self.refuses:
+            raise MountFailed("mount", str(target), "the test does not want it")
+
+
+@pytest.fixture
+def unwilling(stopped_node: Node, monkeypatch: pytest.MonkeyPatch) -> Node:
+    """A node with a published volume; what is lost there stays lost."""
+    monkeypatch.setattr("csidriver.node.plugin.CHECK_EVERY", 0.02)
+    mounts = stopped_node.mounts = Unwilling()
+    stopped_node.start()
+    stopped_node.write_token("at-1")
+    stopped_node.publish(stopped_node.request())
+    mounts.refuses = True
+    return stopped_node
+
+
+@every_sabotage
+def test_what_cannot_be_mended_is_reported_and_nothing_is_written_in_its_place(
+    unwilling: Node, sabotage: Sabotage, caplog: pytest.LogCaptureFixture
+) -> None:
+    plugin, files = unwilling.plugin, held_mounts(unwilling)
+    plugin._registration.problems = []
+    assert plugin.alive() == plugin.ready() == []
+    sabotage(unwilling)
+    problems = plugin.alive()
+    assert problems
+    assert plugin.ready() == problems
+    place = unwilling.settings.view if "view" in sabotage.__name__ else unwilling.token_folder
+    place.mkdir(exist_ok=True)
+    with Inotify(place, CREATE | MOVED_TO | MODIFY) as events:
+        eventually(lambda: "cannot mend" in caplog.text, "a try")
+        with contextlib.suppress(grpc.RpcError):
+            unwilling.publish(unwilling.request("v2"))
+        unwilling.write_token("at-2", 2)
+        # Files that exist still get their tokens, where the kernel lets them.
+        expected = {"at-1"} if sabotage is remount_read_only else {"at-2"}
+        eventually(lambda: reads(files) == expected, "the rotation")
+        assert not any(event.mask & (CREATE | MOVED_TO | MODIFY) for event in events.read())
+    assert plugin.alive() == problems
+    assert isinstance(unwilling.mounts, Unwilling)
+    unwilling.mounts.refuses = False
+    eventually(lambda: plugin.alive() == plugin.ready() == [], "the repair")
+    unwilling.publish(unwilling.request("v2"))
+    unwilling.write_token("at-3", 3)
+    eventually(lambda: reads([*files, unwilling.file("v2")]) == {"at-3"}, "the rotation", 20)
+
+
+COVERS = [cover_by_tmpfs, cover_by_folder, remount_read_only]
+
+
+@pytest.mark.parametrize("sabotage", COVERS)
+def test_a_start_takes_away_what_covers_the_token_file_system(
+    node: Node, sabotage: Sabotage
+) -> None:
+    node.write_token("at-1")
+    node.publish(node.request())
+    files = held_mounts(node)
+    node.stop()
+    sabotage(node)
+    node.write_token("at-2", 2)
+    node.start()
+    assert is_whole(node)
+    eventually(lambda: reads([*files, node.file()]) == {"at-2"}, "the rotation")
+    node.publish(node.request())
+
+
+@pytest.mark.parametrize("sabotage", [unmount, replace_by_folder, remove_folder])
+def test_a_volume_whose_file_system_was_lost_without_a_plugin_says_so_until_its_end(
+    node: Node, sabotage: Sabotage
+) -> None:
+    """A container keeps the mount of the old file system, and no new one reaches it."""
+    node.write_token("at-1")
+    node.publish(node.request())
+    files = held_mounts(node)
+    node.stop()
+    sabotage(node)
+    node.start()
+    assert is_whole(node)
+    for generation in (2, 3):
+        node.write_token(f"at-{generation}", generation)
+        for _ in range(2):
+            code, text = node.refused(node.request())
+            assert code is Code.UNAVAILABLE
+            assert "delete the pod" in text
+        eventually(lambda g=generation: node.content() == f"at-{g}", "the rotation")  # type: ignore[misc]
+        assert node.metric("oauth2_csi_node_outdated_volumes") == 1
+        assert reads(files) == {"at-1"}
+        node.publish(node.request("v2"))
+        node.stop()
+        node.start()
+    assert node.metric("oauth2_csi_node_outdated_volumes") == 1
+    node.unpublish()
+    assert not node.target().exists()
+    assert node.metric("oauth2_csi_node_outdated_volumes") == 0
+    node.publish(node.request())
+
+
+@every_loss
+def test_unpublish_needs_nothing_of_a_file_system_that_was_lost(
+    node: Node, sabotage: Sabotage
+) -> None:
+    node.write_token("at-1")
+    node.publish(node.request())
+    node.stop()
+    sabotage(node)
+    node.start()
+    node.unpublish()
+    eventually(node.nothing_left, "the end of all")
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+@pytest.mark.parametrize("kind", ["another tmpfs", "a folder", "another volume"])
+def test_unpublish_succeeds_whatever_covers_the_target(
+    node: Node, kind: str, *, restarted: bool
+) -> None:
+    node.write_token("at-1")
+    node.publish(node.request())
+    node.publish(node.request("v2"))
+    if restarted:
+        node.stop()
+    if kind == "another tmpfs":
+        node.mounts.mount_tmpfs(node.target(), size=1 << 16, inodes=10)
+    elif kind == "a folder":
+        (node.root / "precious").touch()
+        node.mounts.bind(node.root, node.target())
+    else:
+        node.mounts.bind(node.target("v2"), node.target())
+    if restarted:
+        node.start()
+    node.unpublish()
+    assert not node.target().exists()
+    assert kind != "a folder" or (node.root / "precious").exists()
+    assert node.content("v2") == "at-1"
+
+
+def test_a_plugin_that_has_ended_touches_no_mount(node: Node) -> None:
+    plugin = NodePlugin(
+        node.settings, node.plugin_store, node.mounts, node.clock, CollectorRegistry()
+    )
+    mounts = node.mounts.table()
+    plugin._token_fs.mount.mend()
+    assert plugin.alive()
+    assert plugin.ready()
+    assert node.mounts.table() == mounts
