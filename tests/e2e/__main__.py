@@ -20,7 +20,7 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.failure_reports import FailureReportPlugin
 from tools.debian import NODE, fetch_root
 from tools.image import CLONE, IMAGE
-from tools.programs import cache, find
+from tools.programs import find
 from tools.steps import Failed
 
 LOGS = CLONE / "build/e2e"
@@ -81,9 +81,10 @@ def on_own(tests: list[str]) -> int:
         print(f"* building {name}", flush=True)
         archives = [*images.stand_ins(), images.build_image(name, here.disk)]
         print(f"* {time.monotonic() - began:4.0f} s  the image is built", flush=True)
-        first = here.start(root, [cache(os.environ)])
+        first = here.start(root)
         command = [sys.executable, "-m", "tests.e2e.session", f"--name={here.name}"]
-        command += [f"--memory={here.memory}", f"--logs={LOGS}", f"--image={name}"]
+        command += [f"--root={root}", f"--disk={here.disk}", f"--memory={here.memory}"]
+        command += [f"--logs={LOGS}", f"--image={name}"]
         command += [f"--archive={archive}" for archive in archives]
         inner = ["setpriv", "--pdeathsig=KILL", *machine.inside(first, [*command, *tests])]
         # In a session of its own: an interrupt is for us, and we end the machine.

@@ -14,6 +14,7 @@ import pytest
 
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.kubectl import Kubectl
+from tests.e2e.addresses import MACHINE
 from tests.e2e.node import Node
 from tools.programs import program
 
@@ -26,8 +27,17 @@ class Machine:
     """The parts that only our own cluster has; `archive` contains the project's image."""
 
     plane: ControlPlane
-    node: Node
+    nodes: tuple[Node, ...]
     archive: Path
+
+    @property
+    def address(self) -> str:
+        """The address at which pods reach servers of the tests."""
+        return MACHINE[0]
+
+    def node(self, name: str) -> Node:
+        """Return a node by its name."""
+        return next(node for node in self.nodes if node.name == name)
 
 
 class Cluster:
@@ -45,7 +55,7 @@ class Cluster:
     def own(self) -> Machine:
         """Our machine; a test that asks for it is skipped on another cluster."""
         if self.machine is None:
-            pytest.skip("not on an existing cluster: needs its node and control plane")
+            pytest.skip("not on an existing cluster: needs its nodes and control plane")
         return self.machine
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:

@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-NAME = "node-1"
-ADDRESS = "10.244.0.1"
-_PODS = "10.244.0.0/24"
+from tests.e2e.addresses import PODS, NodeAddresses
+
 _TIMEOUTS = ("tcpEstablishedTimeout", "tcpCloseWaitTimeout")
 
 # kubelet sets these for the whole machine. It finds them as it wants them, and writes nothing.
@@ -29,32 +28,33 @@ version = 2
 """
 
 
-def network() -> str:
-    """For containerd: every pod gets an address on the bridge cni0, which the node has, too."""
+def network(node: NodeAddresses) -> str:
+    """For containerd: every pod gets addresses on the bridge cni0, which the node has, too."""
+    subnets = zip(node.pods, node.gateways, strict=True)
     addresses: dict[str, Any] = {
         "type": "host-local",
-        "ranges": [[{"subnet": _PODS, "gateway": ADDRESS}]],
-        "routes": [{"dst": "0.0.0.0/0"}],
+        "ranges": [[{"subnet": subnet, "gateway": gateway}] for subnet, gateway in subnets],
+        "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
     }
     bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "hairpinMode": True}
     plugins = [bridge | {"ipam": addresses}]
     return json.dumps({"cniVersion": "0.4.0", "name": "pods", "plugins": plugins})
 
 
-def kubelet(cgroup: str) -> str:
+def kubelet(node: NodeAddresses, cgroup: str) -> str:
     """For kubelet, which keeps to a cgroup."""
     return json.dumps(
         {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
-            "address": ADDRESS,
+            "address": node.own[0],
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"},
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": f"/{cgroup}",
             "failCgroupV1": False,
             "failSwapOn": False,
-            "clusterDNS": [ADDRESS],
+            "clusterDNS": [node.own[0]],
             "clusterDomain": "cluster.local",
             "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
             "evictionHard": dict.fromkeys(("nodefs.available", "imagefs.available"), "0%"),
@@ -65,7 +65,7 @@ def kubelet(cgroup: str) -> str:
     )
 
 
-def proxy(kubeconfig: Path) -> str:
+def proxy(node: str, kubeconfig: Path) -> str:
     """For kube-proxy."""
     return json.dumps(
         {
@@ -73,8 +73,8 @@ def proxy(kubeconfig: Path) -> str:
             "kind": "KubeProxyConfiguration",
             "clientConnection": {"kubeconfig": str(kubeconfig)},
             "mode": "iptables",
-            "hostnameOverride": NAME,
-            "clusterCIDR": _PODS,
+            "hostnameOverride": node,
+            "clusterCIDR": ",".join(PODS),
             # Pods of one bridge would answer each other past the translation.
             "iptables": {"masqueradeAll": True},
             # These are the machine's, not the namespace's.
@@ -87,8 +87,8 @@ def hosts(services: list[dict[str, Any]]) -> str:
     """For the name server: the names of Services."""
     lines = []
     for service in services:
-        address = service["spec"].get("clusterIP", "None")
-        if address != "None":
-            name = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
-            lines.append(f"{address} {name}.cluster.local {name}\n")
+        for address in service["spec"].get("clusterIPs", ["None"]):
+            if address != "None":
+                name = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
+                lines.append(f"{address} {name}.cluster.local {name}\n")
     return "".join(sorted(lines))

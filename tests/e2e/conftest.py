@@ -37,7 +37,7 @@ def e2e(pytestconfig: pytest.Config) -> Cluster:
 @pytest.fixture(scope="session")
 def issuer(e2e: Cluster) -> Iterator[ScriptedIssuer]:
     """The default issuer: access tokens live 20 s, every refresh token works once."""
-    with ScriptedIssuer(clients=[DEMO_CLIENT], address=(e2e.own.node.address, 0)) as server:
+    with ScriptedIssuer(clients=[DEMO_CLIENT], address=(e2e.own.address, 0)) as server:
         yield server
 
 
@@ -45,9 +45,7 @@ def issuer(e2e: Cluster) -> Iterator[ScriptedIssuer]:
 def slow_issuer(e2e: Cluster, issuer: ScriptedIssuer) -> Iterator[ScriptedIssuer]:
     """The issuer `slow`: access tokens live 300 s."""
     policy = replace(issuer.policy, lifetime=300)
-    with ScriptedIssuer(
-        clients=[DEMO_CLIENT], address=(e2e.own.node.address, 0), policy=policy
-    ) as server:
+    with ScriptedIssuer(clients=[DEMO_CLIENT], address=(e2e.own.address, 0), policy=policy) as server:
         yield server
 
 

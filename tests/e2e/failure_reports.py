@@ -48,11 +48,11 @@ def collect(cluster: Cluster, folder: Path) -> None:
         (folder / f"{name}.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
     if cluster.machine is None:
         return
-    node = cluster.machine.node
-    (folder / "mountinfo.txt").write_text(node.mountinfo(), encoding="utf-8")
-    # Of containers that ended, too, as long as kubelet keeps them.
-    for log in node.path("/var/log/pods").glob("*/*/*.log"):
-        pod, container, number = log.parts[-3:]
-        target = folder / "pods" / f"{pod}_{container}_{number}"
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(log.read_bytes())
+    for node in cluster.machine.nodes:
+        (folder / f"mountinfo-{node.name}.txt").write_text(node.mountinfo(), encoding="utf-8")
+        # Of containers that ended, too, as long as kubelet keeps them.
+        for log in node.path("/var/log/pods").glob("*/*/*.log"):
+            pod, container, number = log.parts[-3:]
+            target = folder / "pods" / f"{pod}_{container}_{number}"
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(log.read_bytes())

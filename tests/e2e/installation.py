@@ -36,13 +36,14 @@ def uninstall(cluster: Cluster) -> None:
 
 
 def leftovers(cluster: Cluster) -> list[str]:
-    """Return the driver's objects on the node and in the cluster, without the users' objects."""
+    """Return the driver's objects on nodes and in the cluster, without the users' objects."""
     kinds = cluster.kubectl("api-resources", "--verbs=list", "--output=name").split()
     listed = ",".join(kind for kind in kinds if not kind.startswith("events"))
     found = [name for name in cluster.names(listed, "-A") if "oauth2-csi" in name or PLUGIN in name]
     for entry in cluster.get("csinodes")["items"]:
         found += [f"CSINode: {driver['name']}" for driver in entry["spec"]["drivers"] or []]
-    return found + (leftovers_of_node(cluster.machine.node) if cluster.machine else [])
+    nodes = cluster.machine.nodes if cluster.machine else ()
+    return found + [f"{node.name}: {each}" for node in nodes for each in leftovers_of_node(node)]
 
 
 def leftovers_of_node(node: Node) -> list[str]:

@@ -1,7 +1,7 @@
 """The namespaces and folders of a throw-away machine: everything in it ends when it is closed.
 
 Its process 1 does nothing but be the first; its death takes all processes, mounts and network
-devices along. Only folders and cgroups have to be removed by hand.
+devices along, also those of the nodes in it. Only folders and cgroups have to be removed by hand.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tools.programs import HERE
-
 PREFIX = "oauth2-csi-e2e-"
 _DISK, _MEMORY = Path("/var/tmp"), Path("/dev/shm")
 _UNSHARE = ["unshare", "--fork", "--kill-child", "--propagation=private"]
 _NAMESPACES = ["--mount", "--pid", "--net", "--uts", "--ipc"]
+# It needs no library of its root file system.
+_INIT = "tini-static"
 TIMEOUT = 30.0
 
 
@@ -34,21 +34,13 @@ class Machine:
         self._lock = _lock(self.disk)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, root: Path, shared: Sequence[Path]) -> int:
-        """Start it with the root file system `root` and these folders; return its process 1."""
+    def start(self, root: Path) -> int:
+        """Start it with a program of a root file system; return its process 1."""
         self.memory.mkdir()
-        for controller in _controllers():
-            (controller / self.name).mkdir()
-        pairs = [str(path) for path in (self.memory, self.disk, *shared) for _ in range(2)]
-        for place in ("/var/lib/containerd", "/var/lib/kubelet"):
-            # Not on an overlay: containerd makes overlays in there, and kubelet measures it.
-            folder = self.disk / Path(place).name
-            folder.mkdir()
-            pairs += [str(folder), place]
-        enter = [f"{HERE}/enter.sh", str(root), str(self.disk), *pairs, "--"]
+        make_cgroup(self.name)
         alone = ["setpriv", "--pdeathsig=KILL", *_UNSHARE, *_NAMESPACES]
         self._process = subprocess.Popen(  # noqa: S603 - programs of ours
-            [*alone, *enter, "tini", "--", "sleep", "infinity"],
+            [*alone, f"{root}/usr/bin/{_INIT}", "--", "sleep", "infinity"],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -91,6 +83,12 @@ def inside(first: int, command: Sequence[str]) -> list[str]:
     return [*enter, "unshare", "--mount", "--mount-proc", "--propagation=private", *command]
 
 
+def make_cgroup(name: str) -> None:
+    """Make a cgroup, in each hierarchy."""
+    for controller in _controllers():
+        (controller / name).mkdir()
+
+
 def remove_leftovers() -> None:
     """Remove the leftovers of killed runs."""
     for folder in _DISK.glob(f"{PREFIX}*"):
@@ -103,7 +101,7 @@ def remove_leftovers() -> None:
 def _first(parent: int) -> int | None:
     """Return process 1 once it runs its program."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
-    if children and Path(f"/proc/{children[0]}/comm").read_text(encoding="ascii") == "tini\n":
+    if children and Path(f"/proc/{children[0]}/comm").read_text(encoding="ascii") == f"{_INIT}\n":
         return int(children[0])
     return None
 

@@ -48,12 +48,13 @@ def test_a_rollout_of_the_node_plugin(driver: Cluster) -> None:
 @pytest.mark.usefixtures("works")
 @pytest.mark.parametrize("role", ["refresher", "webhook", "node"])
 def test_a_role_is_killed(driver: Cluster, role: str) -> None:
-    assert driver.own.node.kill_processes(f"oauth2-csi\0{role}\0") > 0
+    assert all(node.kill_processes(f"oauth2-csi\0{role}\0") for node in driver.own.nodes)
 
 
 @pytest.mark.usefixtures("works")
 def test_kubelet_is_killed_and_starts_again(driver: Cluster) -> None:
-    driver.own.node.restart("kubelet")
+    for node in driver.own.nodes:
+        node.restart("kubelet")
     until("kubelet has registered the plugin", lambda: driver.get("csinodes")["items"])
 
 

@@ -68,7 +68,7 @@ def test_a_deleted_pod_leaves_no_mount(user: UserNamespace, issuer: ScriptedIssu
     )
     user.wait_until_running("short")
     uid = user.get("pod", "short")["metadata"]["uid"]
-    node = user.cluster.own.node
+    node = user.node_of("short")
     volumes = [m for m in node.mounts(uid) if "/volumes/kubernetes.io~csi/" in m.target]
     assert len(volumes) == 2
     assert all(mount.read_only for mount in volumes), "where kubelet sees it, too"

@@ -51,7 +51,7 @@ def test_old_volumes_rotate_after_the_plugin_pod_is_replaced(
         assert issuer.verify(after.content) is not None
         assert after.inode == before[path].inode
     uid = user.get("pod", "main")["metadata"]["uid"]
-    node = user.cluster.own.node
+    node = user.node_of("main")
     targets = [mount for mount in node.mounts(uid) if "/volumes/kubernetes.io~csi/" in mount.target]
     assert len(targets) == 2
     assert all(mount.read_only for mount in targets)

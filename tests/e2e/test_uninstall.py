@@ -14,6 +14,7 @@ def test_removed_before_its_pods_it_strands_nothing_for_good(
     user.apply(secret("mine", issuer.seed(CLIENT)), pod("main", inject("mine", 0)))
     user.wait_until_running("main")
     uid = user.get("pod", "main")["metadata"]["uid"]
+    node = user.node_of("main")
     driver.helm("uninstall", "oauth2-csi", "--namespace=oauth2-csi", "--wait")
     user.file("main", "/tmp/oauthtk_0")
     user.apply(pod("other", inject("mine", 0)))
@@ -26,11 +27,11 @@ def test_removed_before_its_pods_it_strands_nothing_for_good(
             for container in user.get("pod", "main")["status"]["containerStatuses"]
         ),
     )
-    assert driver.own.node.mounts(uid), "nobody answers kubelet's NodeUnpublishVolume"
+    assert node.mounts(uid), "nobody answers kubelet's NodeUnpublishVolume"
     issuers = [{"name": "fast", "issuer": issuer.url, "default": True, "internal": True}]
     install(driver, f"issuers={json.dumps(issuers)}")
     user.kubectl("wait", "--for=delete", "pod/main", "--timeout=180s")
-    assert driver.own.node.mounts(uid) == []
+    assert node.mounts(uid) == []
 
 
 def test_removed_in_the_documented_order_it_leaves_nothing(driver: Cluster) -> None:

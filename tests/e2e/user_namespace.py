@@ -9,6 +9,7 @@ from csidriver.core.annotations import IS_TOKEN, ISSUER, STATUS, TO_INJECT
 from csidriver.core.names import DRIVER_NAME
 from csidriver.core.sensitive import Sensitive
 from tests.e2e.cluster import Cluster, Manifest, until
+from tests.e2e.node import Node
 
 BUSYBOX = "busybox"
 PYTHON = "/opt/oauth2-csi/bin/python"  # of the project's image
@@ -77,6 +78,10 @@ class UserNamespace:
     def wait_until_running(self, pod: str, seconds: float = 120) -> None:
         """Wait until a pod's containers run."""
         self.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", f"--timeout={seconds}s")
+
+    def node_of(self, pod: str) -> Node:
+        """Return the node on which a pod runs; skip the test on another cluster than ours."""
+        return self.cluster.own.node(self.get("pod", pod)["spec"]["nodeName"])
 
     def pod_of(self, app: str) -> str:
         """Return the running pod of a Deployment whose pods have the label `app`."""
