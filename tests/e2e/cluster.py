@@ -35,6 +35,11 @@ class Machine:
         """The address at which pods reach servers of the tests."""
         return MACHINE[0]
 
+    @property
+    def node_names(self) -> list[str]:
+        """The names of its nodes."""
+        return [node.name for node in self.nodes]
+
     def node(self, name: str) -> Node:
         """Return a node by its name."""
         return next(node for node in self.nodes if node.name == name)

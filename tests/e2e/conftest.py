@@ -7,7 +7,6 @@ the authorization server, which gives a fresh sign-in: `issuer.seed(CLIENT)`.
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -16,11 +15,15 @@ from tests.e2e import readers
 from tests.e2e.cluster import CLUSTER, Cluster
 from tests.e2e.installation import install
 from tests.e2e.readers import Reader
-from tests.e2e.user_namespace import UserNamespace
+from tests.e2e.user_namespace import UserNamespace, new_user_namespace
 from tests.issuer.issuer import ScriptedIssuer
+from tests.issuer.policy import Policy
 
 # What the README's user does comes first, on a cluster that has nothing yet.
-_ORDER = ("test_readme.py", "test_image.py", "*", "test_disruption.py", "test_uninstall.py")
+_ORDER = (
+    *("test_readme.py", "test_image.py", "*"),
+    *("test_disruption.py", "test_sabotage.py", "test_uninstall.py"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,23 +40,32 @@ def e2e(pytestconfig: pytest.Config) -> Cluster:
 @pytest.fixture(scope="session")
 def issuer(e2e: Cluster) -> Iterator[ScriptedIssuer]:
     """The default issuer: access tokens live 20 s, every refresh token works once."""
-    with ScriptedIssuer(clients=[DEMO_CLIENT], address=(e2e.own.address, 0)) as server:
+    with _issuer(e2e, lifetime=20) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def slow_issuer(e2e: Cluster, issuer: ScriptedIssuer) -> Iterator[ScriptedIssuer]:
+def steady_issuer(e2e: Cluster) -> Iterator[ScriptedIssuer]:
+    """The issuer `steady`: access tokens live 40 s, long enough for a pod to be replaced."""
+    with _issuer(e2e, lifetime=40) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def slow_issuer(e2e: Cluster) -> Iterator[ScriptedIssuer]:
     """The issuer `slow`: access tokens live 300 s."""
-    policy = replace(issuer.policy, lifetime=300)
-    with ScriptedIssuer(clients=[DEMO_CLIENT], address=(e2e.own.address, 0), policy=policy) as server:
+    with _issuer(e2e, lifetime=300) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def driver(e2e: Cluster, issuer: ScriptedIssuer, slow_issuer: ScriptedIssuer) -> Cluster:
+def driver(
+    e2e: Cluster, issuer: ScriptedIssuer, steady_issuer: ScriptedIssuer, slow_issuer: ScriptedIssuer
+) -> Cluster:
     """The cluster with the driver, installed with the chart."""
     issuers = [
         {"name": "fast", "issuer": issuer.url, "default": True, "internal": True},
+        {"name": "steady", "issuer": steady_issuer.url, "internal": True},
         {"name": "slow", "issuer": slow_issuer.url, "internal": True},
     ]
     install(e2e, f"issuers={json.dumps(issuers)}")
@@ -62,8 +74,13 @@ def driver(e2e: Cluster, issuer: ScriptedIssuer, slow_issuer: ScriptedIssuer) ->
 
 @pytest.fixture(scope="session")
 def witnesses(driver: Cluster, slow_issuer: ScriptedIssuer) -> list[Reader]:
-    """Readers of tokens that live 300 s, which run through all tests but those of the README."""
-    return readers.start(new_user_namespace(driver, "witnesses"), slow_issuer, named="slow")
+    """Readers of tokens that live 300 s, on each node, through all tests but the README's."""
+    return readers.start(
+        new_user_namespace(driver, "witnesses"),
+        slow_issuer,
+        named="slow",
+        nodes=driver.own.node_names,
+    )
 
 
 @pytest.fixture
@@ -77,9 +94,6 @@ def user(driver: Cluster, request: pytest.FixtureRequest) -> Iterator[UserNamesp
     driver.kubectl("delete", "namespace", found.name, "--wait=false")
 
 
-def new_user_namespace(cluster: Cluster, name: str) -> UserNamespace:
-    """A new namespace."""
-    cluster.kubectl("create", "namespace", name)
-    ready = ("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
-    cluster.kubectl(*ready, f"--namespace={name}")
-    return UserNamespace(cluster, name)
+def _issuer(e2e: Cluster, *, lifetime: float) -> ScriptedIssuer:
+    address = (e2e.own.address, 0)
+    return ScriptedIssuer(clients=[DEMO_CLIENT], address=address, policy=Policy(lifetime=lifetime))

@@ -100,6 +100,10 @@ class Host:
     def restart(self, name: str) -> None:
         """Kill a service and start it again."""
         self.kill(name)
+        self.start_again(name)
+
+    def start_again(self, name: str) -> None:
+        """Start a service that was killed."""
         self.run_service(name, *self._commands[name])
 
     def kill(self, name: str) -> None:

@@ -1,12 +1,23 @@
 """Pods that read their token file a thousand times a second and check every read."""
 
 import json
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.e2e.cluster import until
-from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, python, secret, volume
+from tests.e2e.user_namespace import (
+    CLIENT,
+    UserNamespace,
+    inject,
+    on,
+    pod,
+    python,
+    secret,
+    volume,
+)
 from tests.issuer.issuer import ScriptedIssuer
 
 _SCRIPT = (Path(__file__).parent / "pods/reader.py").read_text(encoding="utf-8")
@@ -18,6 +29,7 @@ class Reader:
 
     user: UserNamespace
     name: str
+    node: str = ""
 
     def tally(self) -> dict[str, Any]:
         """Return the reader's totals; see csidriver.demo.reader."""
@@ -37,6 +49,13 @@ class Reader:
         return is_clean(tally)
 
 
+def wait_for_next_token(readers: Sequence[Reader]) -> None:
+    """Wait until each has read a token that it has not read before now."""
+    begin = time.time()
+    for reader in readers:
+        until(f"{reader.name} has a new token", lambda reader=reader: reader.last_change() > begin)  # type: ignore[misc]
+
+
 def is_clean(tally: dict[str, Any]) -> bool:
     """Return True if there were reads, and no bad ones."""
     bad = tally["torn"] + tally["expired"] + tally["inode_changes"]
@@ -54,13 +73,15 @@ def start(
     issuer: ScriptedIssuer,
     *,
     named: str = "",
+    nodes: Sequence[str] = ("",),
     grace: int = 1,
     seconds_after_sigterm: float = 0,
 ) -> list[Reader]:
-    """Start one reader through a subPath mount and one through a directory mount.
+    """Start on each node one reader through a subPath mount and one through a directory mount.
 
     Tokens come from `issuer`, whose name in the driver is `named` (empty: the default issuer). The
     readers read on for `seconds_after_sigterm`; `grace` is the pods' termination grace period.
+    A node without a name is any node.
     """
     key = issuer.signing_key.hex()
     image = user.cluster.image
@@ -68,23 +89,29 @@ def start(
     def main(path: str) -> dict[str, Any]:
         return python(image, _SCRIPT, path, key, str(seconds_after_sigterm))
 
-    user.apply(
-        secret("readers", issuer.seed(CLIENT), issuer=named),
-        pod(
-            "sub-path",
-            inject("readers", 0),
-            main=main("/tmp/oauthtk_0"),
-            securityContext={"runAsUser": 0},
-            terminationGracePeriodSeconds=grace,
-        ),
-        pod(
-            "directory",
-            volumes=[volume("readers", owner="65532")],
-            main=main("/token/token"),
-            terminationGracePeriodSeconds=grace,
-        ),
-    )
-    readers = [Reader(user, "sub-path"), Reader(user, "directory")]
+    user.apply(secret("readers", issuer.seed(CLIENT), issuer=named))
+    readers = []
+    for node in nodes:
+        common = {"terminationGracePeriodSeconds": grace, **on(node)}
+        sub_path, directory = (
+            Reader(user, f"{kind}-{node}".strip("-"), node) for kind in ("sub-path", "directory")
+        )
+        user.apply(
+            pod(
+                sub_path.name,
+                inject("readers", 0),
+                main=main("/tmp/oauthtk_0"),
+                securityContext={"runAsUser": 0},
+                **common,
+            ),
+            pod(
+                directory.name,
+                volumes=[volume("readers", owner="65532")],
+                main=main("/token/token"),
+                **common,
+            ),
+        )
+        readers += [sub_path, directory]
     for reader in readers:
         user.wait_until_running(reader.name)
         until("it reads", reader.log)

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e import controllers
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.readers import Reader
-from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, secret
+from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, on, pod, secret
 from tests.issuer.issuer import ScriptedIssuer
 
 
@@ -32,17 +32,13 @@ def works(
     user.cluster.roll_out("daemonset/oauth2-csi-node")
     user.cluster.roll_out("deployment/oauth2-csi-refresher", "deployment/oauth2-csi-webhook")
     user.apply(secret("mine", issuer.seed(CLIENT)))
-    manifest = pod("main", inject("mine", 0))
-    until("the webhook takes a pod", lambda: user.try_apply(manifest))
-    user.wait_until_running("main")
-    assert issuer.verify(user.file("main", "/tmp/oauthtk_0").content) is not None
+    nodes = user.cluster.own.node_names
+    pods = [pod(node, inject("mine", 0), **on(node)) for node in nodes]
+    until("the webhook takes pods", lambda: user.try_apply(*pods))
+    for node in nodes:
+        user.wait_until_running(node)
+        assert issuer.verify(user.file(node, "/tmp/oauthtk_0").content) is not None
     assert all(reader.has_only_read_valid_tokens() for reader in witnesses)
-
-
-@pytest.mark.usefixtures("works")
-def test_a_rollout_of_the_node_plugin(driver: Cluster) -> None:
-    driver.kubectl("rollout", "restart", "daemonset/oauth2-csi-node", "--namespace=oauth2-csi")
-    driver.roll_out("daemonset/oauth2-csi-node")
 
 
 @pytest.mark.usefixtures("works")

@@ -128,6 +128,14 @@ class UserNamespace:
         self.kubectl("delete", "--wait=true", "--timeout=120s", *names)
 
 
+def new_user_namespace(cluster: Cluster, name: str) -> UserNamespace:
+    """A new namespace."""
+    cluster.kubectl("create", "namespace", name)
+    ready = ("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
+    cluster.kubectl(*ready, f"--namespace={name}")
+    return UserNamespace(cluster, name)
+
+
 def secret(name: str, token: Sensitive, *, issuer: str = "", annotated: bool = True) -> Manifest:
     """A Secret as in the announcement, with the refresh token of a fresh sign-in."""
     oauth = {"access_token": "eyJhb...", "refresh_token": token.reveal(), "token_type": "Bearer"}
@@ -181,6 +189,11 @@ def pod(name: str, annotations: dict[str, str] | None = None, **spec: Any) -> Ma
         }
         | spec,
     }
+
+
+def on(node: str) -> dict[str, Any]:
+    """Fields of a pod that runs on a node; empty for any node."""
+    return {"nodeSelector": {"kubernetes.io/hostname": node}} if node else {}
 
 
 def python(image: str, script: str, *arguments: str) -> dict[str, Any]:
