@@ -32,6 +32,7 @@ _F_WRLCK = 1
 _F_UNLCK = 2
 _SIGURG = 23  # ignored by default; the default SIGIO of a lease break would end the process
 _FALLOC_FL_KEEP_SIZE = 1
+_REFUSED = (errno.EAGAIN, errno.EBUSY)  # of a lease
 _BLOCK = 512  # of st_blocks, stat(2)
 # O_NONBLOCK: the file's owner may hold a lease on it and must not make the plugin wait.
 _CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -126,6 +127,8 @@ def rewrite(path: Path, content: bytes, *, leased: bool = True) -> RewriteResult
         if read(path) == content:
             return RewriteResult.UNCHANGED
     try:
+        if leased and _is_open(path):
+            return RewriteResult.BUSY
         fd = os.open(path, os.O_RDWR | _CAREFULLY)
     except BlockingIOError:
         return RewriteResult.BUSY
@@ -156,9 +159,18 @@ def erase(path: Path) -> None:
         raise as_driver_error(path, error) from error
 
 
+def _is_open(path: Path) -> bool:
+    """Take and release the lease through a descriptor whose close wakes no watching program."""
+    fd = os.open(path, os.O_RDONLY | _CAREFULLY)
+    try:
+        ctypes.set_errno(0)
+        return not call_chain(_lease_calls(fd)) and ctypes.get_errno() in _REFUSED
+    finally:
+        os.close(fd)
+
+
 def _rewrite_open(fd: int, content: bytes, *, leased: bool) -> RewriteResult:
     if leased:
-        _fcntl(fd, _F_SETSIG, _SIGURG)
         return replace_under_lease(fd, content)
     with _write_calls(fd, content) as writing:
         ctypes.set_errno(0)
@@ -169,8 +181,7 @@ def _rewrite_open(fd: int, content: bytes, *, leased: bool) -> RewriteResult:
 
 def replace_under_lease(fd: int, content: bytes) -> RewriteResult:
     """Take the lease, write and release it, without running Python code in between."""
-    take = (partial(_fcntl, fd, _F_SETLEASE, _F_WRLCK), 0)
-    release = (partial(_fcntl, fd, _F_SETLEASE, _F_UNLCK), 0)
+    take, release = _lease_calls(fd)
     with _write_calls(fd, content) as writing:
         ctypes.set_errno(0)
         if call_chain([take, *writing, release]):
@@ -178,9 +189,15 @@ def replace_under_lease(fd: int, content: bytes) -> RewriteResult:
         number = ctypes.get_errno()
         # If taking the lease failed this does nothing; if a write failed, readers must not wait.
         release[0]()
-    if number in (errno.EAGAIN, errno.EBUSY):
+    if number in _REFUSED:
         return RewriteResult.BUSY
     raise _os_error(number)
+
+
+def _lease_calls(fd: int) -> list[_Call]:
+    """Return the calls that take the lease and release it."""
+    _fcntl(fd, _F_SETSIG, _SIGURG)
+    return [(partial(_fcntl, fd, _F_SETLEASE, lease), 0) for lease in (_F_WRLCK, _F_UNLCK)]
 
 
 def call_chain(calls: list[_Call]) -> bool:
