@@ -23,7 +23,7 @@ _EXAMPLE = '[{"secretName": "hello-token", "container": "main", "owner": 0}]'
 _REQUIRED = ("secretName", "container")
 _NAMES = (*_REQUIRED, "templateConfigMapName")
 _KNOWN = (*_NAMES, "owner")
-_IN_LOWER_CASE = {key.lower(): key for key in _KNOWN}
+_FOLDED = {key.casefold(): key for key in _KNOWN}
 _LAST_UID = 2**32 - 2  # the kernel reads 2**32 - 1 as "no id"
 # The limit for all annotations of an object. The API server checks it only after admission.
 _LONGEST = 256 << 10
@@ -113,7 +113,7 @@ class _JsonObject:
 
     @classmethod
     def from_pairs(cls, pairs: list[tuple[str, Any]]) -> "_JsonObject":
-        named = ((_IN_LOWER_CASE.get(key.lower(), key), value) for key, value in pairs)
+        named = ((_FOLDED.get(key.casefold(), key), value) for key, value in pairs)
         given = [(key, value) for key, value in named if value is not None]
         counts = Counter(key for key, _ in given)
         return cls(dict(given), tuple(key for key, count in counts.items() if count > 1))

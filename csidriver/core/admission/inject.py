@@ -104,27 +104,32 @@ def _target_container(entry: InjectionEntry, spec: dict[str, Any]) -> dict[str, 
     another webhook has added a sidecar since our mount was added, or copied the mount.
     """
     mount = _effect(entry.mount)
-    candidates = _named_or_only(entry.container, spec) or [
-        each for each in containers_of(spec) if mount in map(_effect, mounts_of(each))
-    ]
+    have_it = [each for each in containers_of(spec) if mount in map(_effect, mounts_of(each))]
+    candidates = _named(entry.container, spec) or sorted(have_it, key=_is_injected) or _only(spec)
     return next(iter(candidates), None)
 
 
-def _named_or_only(name: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a list of the container of this name, or of the pod's only one; it may be empty.
+def _named(name: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [container for container in containers_of(spec) if container.get("name") == name]
+
+
+def _only(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a list of the pod's only container; it may be empty.
 
     Injected containers do not count, unless there are no others, as in a gateway of Istio.
     """
     containers = containers_of(spec)
-    named = [container for container in containers if container.get("name") == name]
-    own = [each for each in containers if each.get("name") not in _INJECTED] or containers
-    has_only = len(own) == 1 and own[0] not in objects_of(spec, "initContainers")
-    return named[:1] or (own if has_only else [])
+    own = [each for each in containers if not _is_injected(each)] or containers
+    return own if len(own) == 1 and own[0] not in objects_of(spec, "initContainers") else []
+
+
+def _is_injected(container: dict[str, Any]) -> bool:
+    return container.get("name") in _INJECTED
 
 
 def _unknown_containers(entries: Iterable[tuple[str, str]], spec: dict[str, Any]) -> Iterator[str]:
     for label, name in entries:
-        if not _named_or_only(name, spec):
+        if not _named(name, spec) and not _only(spec):
             yield _unknown_container(label, name, spec)
 
 

@@ -149,6 +149,12 @@ def test_what_is_not_json_is_one_problem(text: str) -> None:
             id="other case",
         ),
         pytest.param(
+            '{"\\u017fecretName": "s", "container": "c"}',
+            0,
+            None,
+            id="the other small s of Unicode",
+        ),
+        pytest.param(
             '{"secretName": "s", "container": "c", "templateConfigMapName": ""}',
             0,
             None,

@@ -210,6 +210,28 @@ def test_the_slip_is_still_forgiven_after_another_webhook_added_its_sidecar(plac
     assert again.warnings == first.warnings
 
 
+def test_the_slip_is_no_second_entry_for_a_sidecar_whose_mount_was_copied() -> None:
+    """The sidecar is named by an entry of its own, and has the same mount as the slip."""
+    containers = [container("istio-proxy"), container("main")]
+    entries = [ENTRY | {"container": name} for name in ("slip", "istio-proxy")]
+    first = inject(pod_with(*entries, containers=containers))
+    pod = copy.deepcopy(first.pod)
+    mounts = pod["spec"]["containers"][0]["volumeMounts"]
+    pod["spec"]["containers"].append(container("copies", *copy.deepcopy(mounts)))
+    again = inject(pod)
+    assert again.pod == pod
+    assert again.warnings == first.warnings
+
+
+def test_the_token_of_a_gateway_stays_where_it_is_when_a_sidecar_is_added() -> None:
+    first = inject(pod_with(ENTRY, containers=[container("istio-proxy")]))
+    pod = copy.deepcopy(first.pod)
+    pod["spec"]["containers"].append(container("added"))
+    again = inject(pod)
+    assert again.pod == pod
+    assert again.warnings == first.warnings
+
+
 def test_a_pod_without_the_annotation_is_left_alone() -> None:
     for metadata in ({}, {"annotations": None}, {"annotations": {"other": "[]"}}):
         pod = pod_with() | {"metadata": metadata}

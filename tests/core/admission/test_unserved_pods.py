@@ -7,14 +7,29 @@ from csidriver.core.admission.inject import inject
 from tests.core.admission.pods import ENTRY, KEY, as_mirror, pod_with
 from tests.core.admission.reviews import problems_of, response_to
 
+
+def affinity(*terms: list[dict[str, Any]]) -> dict[str, Any]:
+    """A required affinity to nodes that match one of the terms."""
+    found = {"nodeSelectorTerms": [{"matchExpressions": each} for each in terms]}
+    return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": found}}}
+
+
+def one_of(key: str, *values: str, operator: str = "In") -> dict[str, Any]:
+    return {"key": key, "operator": operator, "values": list(values)}
+
+
+OS, ZONE = "kubernetes.io/os", one_of("topology.kubernetes.io/zone", "a", "b")
 WINDOWS = [
     pytest.param({"os": {"name": "windows"}}, id="os"),
     pytest.param({"nodeSelector": {"kubernetes.io/os": "windows"}}, id="label"),
     pytest.param({"nodeSelector": {"beta.kubernetes.io/os": "windows"}}, id="old label"),
+    pytest.param(affinity([one_of(OS, "windows")]), id="affinity"),
+    pytest.param(affinity([ZONE, one_of(OS, "windows")], [one_of(OS, "windows")]), id="every term"),
 ]
 FARGATE = [
     pytest.param({"schedulerName": "fargate-scheduler"}, id="scheduler"),
     pytest.param({"nodeSelector": {"eks.amazonaws.com/compute-type": "fargate"}}, id="label"),
+    pytest.param(affinity([one_of("eks.amazonaws.com/compute-type", "fargate")]), id="affinity"),
 ]
 VIRTUAL = {"nodeSelector": {"type": "virtual-kubelet", "kubernetes.io/role": "agent"}}
 
@@ -45,6 +60,11 @@ def test_a_pod_for_a_virtual_node_is_injected_with_a_warning() -> None:
     assert inject(pod.pod) == pod
 
 
+def test_a_pod_with_an_affinity_to_virtual_nodes_is_warned_about() -> None:
+    (warning,) = inject(pod_with(ENTRY, **affinity([one_of("type", "virtual-kubelet")]))).warnings
+    assert "virtual node runs no DaemonSets" in warning
+
+
 @pytest.mark.parametrize("spec", [*WINDOWS, *FARGATE, VIRTUAL])
 def test_a_pod_that_asks_for_no_token_may_run_anywhere(spec: dict[str, Any]) -> None:
     assert inject(pod_with(**spec)).warnings == ()
@@ -55,7 +75,13 @@ def test_a_pod_that_asks_for_no_token_may_run_anywhere(spec: dict[str, Any]) -> 
     [
         {"os": {"name": "linux"}, "nodeSelector": {"kubernetes.io/os": "linux"}},
         {"schedulerName": "default-scheduler", "nodeSelector": {"type": "big"}},
-        {"os": None, "nodeSelector": None, "schedulerName": None},
+        {"os": None, "nodeSelector": None, "schedulerName": None, "affinity": None},
+        affinity(),
+        affinity([]),
+        affinity([one_of(OS, "windows")], [ZONE]),
+        affinity([one_of(OS, "windows", "linux")]),
+        affinity([one_of(OS, "windows", operator="NotIn")]),
+        {"affinity": {"podAffinity": {}, "nodeAffinity": {}}},
     ],
 )
 def test_other_pods_are_served(spec: dict[str, Any]) -> None:
