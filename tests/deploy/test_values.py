@@ -2,8 +2,10 @@
 
 import copy
 import json
+import shutil
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +24,8 @@ from tests.deploy.rendering import (
     text_of,
     workload,
 )
-from tools.manifests import CHART, DEFAULTS, defaults
+from tools.manifests import CHART, DEFAULTS, Refused, defaults, run
+from tools.programs import program
 
 pytestmark = pytest.mark.tools("helm")
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -94,6 +97,25 @@ def test_null_everywhere_means_the_defaults() -> None:
     assert text_of(values=dict.fromkeys(VALUES)) == text_of()
 
 
+def test_null_that_has_no_default_is_left_out() -> None:
+    limits = {"resources": {"limits": {"cpu": None}}}
+    assert text_of(values=dict.fromkeys(ROLES, limits)) == text_of()
+
+
+def test_null_from_the_chart_that_has_this_one_as_a_subchart_means_the_default(
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(CHART, tmp_path / "charts/oauth2-csi")
+    (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: above, version: 1.0.0}")
+
+    def rendered_above(values: Mapping[str, Any]) -> str:
+        (tmp_path / "values.yaml").write_text(json.dumps({"oauth2-csi": values}))
+        return run(program("helm"), "template", "above", str(tmp_path), "--namespace=oauth2-csi")
+
+    for key in (("node", "resources"), ("refresher", "leaseDuration"), ("webhook",), ("labels",)):
+        assert rendered_above(changed(VALUES, key, None)) == rendered_above({}), key
+
+
 def test_false_and_empty_are_not_null() -> None:
     off = {"enabled": False}
     node = {"tolerations": [], "priorityClassName": ""}
@@ -148,6 +170,25 @@ def test_large_integers_are_written_as_integers() -> None:
         assert workload(found, role)["spec"]["replicas"] == MILLION
     for role in ROLES:
         assert pod_of(found, role)["terminationGracePeriodSeconds"] == MILLION
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if type(value_of(key)) is int], ids=".".join)
+def test_a_large_integer_is_written_as_one_or_refused_by_name(key: tuple[str, ...]) -> None:
+    large = changed(merged(VALUES, ALL_ON), key, 2 * MILLION)
+    # The refresher's other times must fit.
+    large["refresher"]["takeoverAfter"] = 2 * MILLION
+    try:
+        text = text_of(values=large)
+    except Refused as error:
+        assert "/".join(key) in str(error)  # noqa: PT017 - both are fine
+    else:
+        assert "2000000" in text
+        assert "e+" not in text
+
+
+def test_a_memory_limit_in_bytes_is_quoted_as_it_was_written() -> None:
+    with pytest.raises(Refused, match=r"limits\.memory: 1000000000 is not written"):
+        text_of(values={"node": {"resources": {"limits": {"memory": 1_000_000_000}}}})
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.5, 2.0, 1234567.5, 1_000_000_000])

@@ -1,11 +1,17 @@
-{{- /* Puts the defaults where values are missing or null; every template begins with it. Helm
-takes a default away where somebody sets null, and has no means to look it up. */ -}}
+{{- /* Puts the defaults where values are missing or null, and removes a null that has none; every
+template begins with it. Helm takes a default away where somebody sets null, and has no means to
+look it up. */ -}}
 {{- define "oauth2-csi.defaults" -}}
 {{- include "oauth2-csi.fill" (list .Values (.Files.Get "files/defaults.yaml" | fromYaml)) -}}
 {{- end }}
 
 {{- define "oauth2-csi.fill" -}}
 {{- $values := index . 0 -}}
+{{- range $key, $value := $values -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := unset $values $key -}}
+{{- end -}}
+{{- end -}}
 {{- range $key, $default := index . 1 -}}
 {{- $value := index $values $key -}}
 {{- if kindIs "invalid" $value -}}
