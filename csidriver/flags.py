@@ -223,7 +223,7 @@ def _certificate_name(host: str, namespace: str) -> str:
 
 
 def add_demo_issuer(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--listen", type=address, default="127.0.0.1:8080")
+    parser.add_argument("--listen", type=address, default="localhost:8080")
     parser.add_argument("--issuer", default="", help="its name, if not the address it listens on")
     parser.add_argument("--seed", action="append", default=[], help="a first refresh token")
     parser.add_argument("--lifetime", type=seconds, default=20.0, help="of access tokens")

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -25,6 +26,7 @@ from tests.webhook.served import GOOD, KIND
 pytestmark = pytest.mark.mounts
 PORT = re.compile(r"metrics on http://[^\s\"]+:([0-9]+)/metrics")
 REVIEWS = re.compile(r"admission reviews on port ([0-9]+)")
+ISSUER = re.compile(r"serving issuer (\S+)")
 PKI = CertificateFactory()
 
 
@@ -47,18 +49,15 @@ def serves(log: Path, *addresses: str) -> bool:
     )
 
 
-def test_roles_are_reached_at_every_address_of_the_pod(host: Host, folder: Path) -> None:
-    store = ["--store", f"dir:{folder}/store", "--listen", ":0"]
-    issuers = folder / "issuers.yaml"
-    issuers.write_text("issuers: []", encoding="utf-8")
-    kubelet = Kubelet(folder / "k", Mounts(), "default")
-    kubelet.prepare()
-    folders = ["--kubelet-dir", str(kubelet.root), "--view-dir", str(folder / "v")]
+def test_roles_are_reached_at_every_address_of_the_pod(
+    host: Host, folder: Path, kubelet: Kubelet
+) -> None:
+    store, of_node, of_refresher = flags_in(folder, kubelet)
 
     def serve() -> None:
         with (
-            running("refresher", *store, "--issuers", str(issuers)) as (_, refresher),
-            running("node", *store, *folders) as (node, node_log),
+            running("refresher", *store, *of_refresher) as (_, refresher),
+            running("node", *store, *of_node) as (node, node_log),
         ):
             until(lambda: serves(refresher, *host.addresses))
             kubelet.register(threading.Event(), 20, lambda: None)
@@ -66,12 +65,22 @@ def test_roles_are_reached_at_every_address_of_the_pod(host: Host, folder: Path)
             node.terminate()
             assert node.wait(20) == 0
 
-    try:
-        on(host, serve)
-    finally:
-        for mount in reversed(Mounts().table()):
-            if Path(mount.target).is_relative_to(folder):
-                Mounts().unmount(Path(mount.target))
+    on(host, serve)
+
+
+def test_roles_of_one_process_are_reached_at_every_address(folder: Path, kubelet: Kubelet) -> None:
+    store, of_node, of_refresher = flags_in(folder, kubelet)
+
+    def serve() -> None:
+        flags = ("--roles", "refresher,node", *store, *of_refresher, *of_node)
+        with running("run", *flags) as (process, log):
+            port_in(log, PORT)
+            kubelet.register(threading.Event(), 20, lambda: None)
+            until(lambda: serves(log, *IPV6_ONLY.addresses))
+            process.terminate()
+            assert process.wait(20) == 0
+
+    on(IPV6_ONLY, serve)
 
 
 def test_the_webhook_is_reached_at_every_address_of_the_pod(host: Host, folder: Path) -> None:
@@ -116,6 +125,38 @@ def test_the_announcements_example_runs(host: Host) -> None:
     assert result["rewrites"] >= 1
     served = "[::1]" if host is IPV6_ONLY else "127.0.0.1"
     assert f"http://{served}:" in done.stdout
+
+
+@pytest.mark.parametrize("host", [IPV6_ONLY, IPV4_ONLY], ids=str)
+def test_the_demo_issuer_is_reached_at_the_address_that_it_names(host: Host) -> None:
+    def serve() -> None:
+        with running("demo-issuer") as (_, log):
+            url = until(lambda: ISSUER.search(log.read_text(encoding="utf-8")))[1]
+            assert urlsplit(url).hostname in host.addresses
+            assert page_at(url, ".well-known/openid-configuration")[0] == 200
+
+    on(host, serve)
+
+
+def flags_in(folder: Path, kubelet: Kubelet) -> tuple[list[str], list[str], list[str]]:
+    """Return the flags of every role, and those of node and refresher."""
+    issuers = folder / "issuers.yaml"
+    issuers.write_text("issuers: []", encoding="utf-8")
+    return (
+        ["--store", f"dir:{folder}/store", "--listen", ":0"],
+        ["--kubelet-dir", str(kubelet.root), "--view-dir", str(folder / "v")],
+        ["--issuers", str(issuers)],
+    )
+
+
+@pytest.fixture
+def kubelet(folder: Path) -> Iterator[Kubelet]:
+    made = Kubelet(folder / "k", Mounts(), "default")
+    made.prepare()
+    yield made
+    for mount in reversed(Mounts().table()):
+        if Path(mount.target).is_relative_to(folder):
+            Mounts().unmount(Path(mount.target))
 
 
 @pytest.fixture(params=HOSTS, ids=str)
