@@ -12,6 +12,7 @@ import pytest
 
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.installation import INSTALL, manifests
+from tests.deploy.rendering import text_of
 from tools.manifests import CHART
 from tools.programs import find
 
@@ -131,6 +132,35 @@ def test_pods_meet_the_security_level_of_their_role(plane: ControlPlane, level: 
                 refused.add((name, workload["metadata"]["name"]))
     nodes = {("install.yaml", "oauth2-csi-node"), ("cleanup.yaml", "oauth2-csi-node")}
     assert refused == (nodes if level == "restricted" else set())
+
+
+@pytest.mark.tools("helm")
+def test_an_installation_changes_to_other_values_in_place(plane: ControlPlane) -> None:
+    added = {
+        "metricsPort": 12345,
+        "affinity": {"nodeAffinity": {}},
+        "podLabels": {"example.org/pod": "a"},
+        "serviceAccountAnnotations": {"example.org/role": "a"},
+        "extraArgs": ["--log-level=debug"],
+        "extraVolumes": [{"name": "more", "configMap": {"name": "more", "optional": True}}],
+        "extraVolumeMounts": [{"name": "more", "mountPath": "/more", "readOnly": True}],
+    }
+    values: dict[str, Any] = dict.fromkeys(("node", "refresher", "webhook"), added)
+    values["webhook"] = added | {"hostNetwork": True, "port": 10260}
+    values |= {"labels": {"example.org/team": "aai"}, "namespace": {"create": True}}
+    assert apply_all(plane).returncode == 0
+    done = plane.try_kubectl(
+        "apply", "--dry-run=server", "--filename=-", stdin=text_of(values=values)
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    changed = [line for line in done.stdout.splitlines() if " configured " in line]
+    assert {line.split()[0].split("/")[0] for line in changed} >= {
+        "daemonset.apps",
+        "deployment.apps",
+        "serviceaccount",
+        "service",
+        "networkpolicy.networking.k8s.io",
+    }
 
 
 @pytest.mark.tools("helm")
