@@ -50,3 +50,8 @@ class NodeAddresses:
     def gateways(self) -> tuple[str, str]:
         """The node, as its pods reach it."""
         return ordered(f"10.244.{self.number}.1", f"fd00:10:244:{self.number}::1")
+
+
+def url(address: str, port: int) -> str:
+    """Return the URL of a server's root."""
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"

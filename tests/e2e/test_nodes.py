@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.addresses import FIRST
+from tests.e2e.addresses import FIRST, url
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.user_namespace import PYTHON, UserNamespace, on, pod
 
@@ -86,10 +86,6 @@ def order() -> list[str]:
 
 def families(addresses: list[str]) -> list[str]:
     return ["6" if ":" in address else "4" for address in addresses]
-
-
-def url(address: str, port: int) -> str:
-    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 def fetch(user: UserNamespace, pod: str, urls: list[str]) -> list[str]:
