@@ -138,7 +138,7 @@ def sabotage(
         replace_the_registry,
     ],
 )
-def test_the_node_mends_itself_under_running_pods(
+def test_the_node_mends_itself(
     all_readers: list[Reader],
     issuer: ScriptedIssuer,
     sabotage: Callable[[Callable[[Cluster, Node], None]], None],
