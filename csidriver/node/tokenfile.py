@@ -98,17 +98,6 @@ def create(path: Path, content: bytes, *, uid: int, gid: int, mode: int) -> None
         raise as_driver_error(path, error) from error
 
 
-def read(path: Path) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | _CAREFULLY)
-        try:
-            return os.pread(fd, os.fstat(fd).st_size, 0)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise as_driver_error(path, error) from error
-
-
 def rewrite(path: Path, content: bytes, *, leased: bool = True) -> RewriteResult:
     """Replace the content of a file that others read, keeping its inode, owner and mode.
 
@@ -121,37 +110,28 @@ def rewrite(path: Path, content: bytes, *, leased: bool = True) -> RewriteResult
         StorageFull: there is no room; the old content is untouched.
         TokenFileFailed: the file cannot be opened or written.
     """
-    # Not through `fd`: its close is one after writing, and wakes the programs that watch the file.
-    # Even if the sizes differ: afterwards no page must be swapped in under the lease.
-    with contextlib.suppress(TokenFileFailed):
-        if read(path) == content:
-            return RewriteResult.UNCHANGED
     try:
-        if leased and _is_open(path):
-            return RewriteResult.BUSY
-        fd = os.open(path, os.O_RDWR | _CAREFULLY)
+        # The close of a descriptor for writing wakes the programs that watch the file, also if
+        # nothing was written. Read even if the sizes differ: then no page must be swapped in later.
+        with _opened(path, os.O_RDONLY) as fd:
+            if os.pread(fd, os.fstat(fd).st_size, 0) == content:
+                return RewriteResult.UNCHANGED
+            if leased and _is_refused(fd):
+                return RewriteResult.BUSY
+        with _opened(path, os.O_RDWR) as fd:
+            return _rewrite_open(fd, content, leased=leased)
     except BlockingIOError:
         return RewriteResult.BUSY
     except OSError as error:
         raise as_driver_error(path, error) from error
-    try:
-        return _rewrite_open(fd, content, leased=leased)
-    except OSError as error:
-        raise as_driver_error(path, error) from error
-    finally:
-        os.close(fd)
 
 
 def erase(path: Path) -> None:
     """Empty and remove a token file, if it exists."""
     try:
-        with contextlib.suppress(BlockingIOError):
-            # As in rewrite(): another process's lease must not delay an unpublish.
-            fd = os.open(path, os.O_WRONLY | _CAREFULLY)
-            try:
-                os.ftruncate(fd, 0)
-            finally:
-                os.close(fd)
+        # As in rewrite(): another process's lease must not delay an unpublish.
+        with contextlib.suppress(BlockingIOError), _opened(path, os.O_WRONLY) as fd:
+            os.ftruncate(fd, 0)
         path.unlink()
     except FileNotFoundError:
         return
@@ -159,14 +139,19 @@ def erase(path: Path) -> None:
         raise as_driver_error(path, error) from error
 
 
-def _is_open(path: Path) -> bool:
-    """Take and release the lease through a descriptor whose close wakes no watching program."""
-    fd = os.open(path, os.O_RDONLY | _CAREFULLY)
+@contextlib.contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    fd = os.open(path, flags | _CAREFULLY)
     try:
-        ctypes.set_errno(0)
-        return not call_chain(_lease_calls(fd)) and ctypes.get_errno() in _REFUSED
+        yield fd
     finally:
         os.close(fd)
+
+
+def _is_refused(fd: int) -> bool:
+    """Take and release the lease; return True if another process has the file open."""
+    ctypes.set_errno(0)
+    return not call_chain(_lease_calls(fd)) and ctypes.get_errno() in _REFUSED
 
 
 def _rewrite_open(fd: int, content: bytes, *, leased: bool) -> RewriteResult:
