@@ -1,5 +1,6 @@
 """A gRPC server on a socket, as kubelet expects to find it."""
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -9,6 +10,8 @@ import grpc
 
 from csidriver.errors import InvalidSettings
 from csidriver.node.health import is_served
+
+log = logging.getLogger(__name__)
 
 # Longest path a unix socket may have (unix(7)), less the terminating NUL.
 _MAX_SOCKET_PATH = 107
@@ -32,13 +35,29 @@ class GrpcServer:
         Raises:
             InvalidSettings: the path is too long for a socket, or cannot be bound.
         """
+        path, draft = self.socket, self.socket.with_name(f".{os.getpid()}0")
+        if max(len(os.fsencode(p)) for p in (path, draft)) > _MAX_SOCKET_PATH:
+            raise InvalidSettings(
+                "socket", [f"{path} is longer than {_MAX_SOCKET_PATH} bytes; use a shorter folder"]
+            )
         server = self._new_server()
-        draft = self.socket.with_name(f".{os.getpid()}0")
-        self._bind(server, draft)
-        draft.chmod(0o700)
-        server.start()
-        self._server, self._ours = server, draft.lstat()
-        draft.rename(self.socket)
+        try:
+            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            draft.unlink(missing_ok=True)
+            server.add_insecure_port(f"unix:{draft}")
+            draft.chmod(0o700)
+            server.start()
+            self._server, self._ours = server, draft.lstat()
+            draft.rename(path)
+        except (OSError, RuntimeError) as error:
+            raise InvalidSettings("socket", [f"{path} cannot be bound: {error}"]) from error
+        log.info("serving on %s", path)
+
+    def restart(self, grace: float) -> None:
+        """Make the socket again."""
+        log.warning("making %s again", self.socket)
+        self.stop(grace)
+        self.start()
 
     def is_lost(self) -> bool:
         """Return True if the socket was removed, or replaced by one that nobody serves."""
@@ -57,19 +76,6 @@ class GrpcServer:
             done: threading.Event = self._server.stop(grace)
             done.wait()
         self._server = self._ours = None
-
-    def _bind(self, server: grpc.Server, draft: Path) -> None:
-        path = self.socket
-        if max(len(os.fsencode(p)) for p in (path, draft)) > _MAX_SOCKET_PATH:
-            raise InvalidSettings(
-                "socket", [f"{path} is longer than {_MAX_SOCKET_PATH} bytes; use a shorter folder"]
-            )
-        try:
-            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            draft.unlink(missing_ok=True)
-            server.add_insecure_port(f"unix:{draft}")
-        except (OSError, RuntimeError) as error:
-            raise InvalidSettings("socket", [f"{path} cannot be bound"]) from error
 
 
 def remove_if_ours(path: Path, ours: os.stat_result) -> None:

@@ -10,12 +10,14 @@ from csidriver.core.names import DRIVER_NAME
 
 # Seconds for an answer; kubelet waits as long for a plugin.
 TIMEOUT = 1.0
+# A new connection, never one that an earlier channel has left behind.
+_CHANNEL = [("grpc.use_local_subchannel_pool", 1)]
 
 
 def socket_problems(socket: Path) -> list[str]:
     """Return the reason why the CSI socket does not answer as this driver, if there is one."""
     try:
-        with grpc.insecure_channel(f"unix:{socket}") as channel:
+        with grpc.insecure_channel(f"unix:{socket}", options=_CHANNEL) as channel:
             info = csi_pb2_grpc.IdentityStub(channel).GetPluginInfo(
                 csi_pb2.GetPluginInfoRequest(), timeout=TIMEOUT
             )

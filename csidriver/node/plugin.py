@@ -105,7 +105,6 @@ class NodePlugin:
             # CSI first: kubelet calls it as soon as it finds the registration socket.
             self._csi.start()
             self._registrar.start()
-            log.info("serving on %s", self._csi.socket)
             swept = self._clock.monotonic()
             while not stop.wait(CHECK_EVERY):
                 self._mend(folders)
@@ -129,13 +128,13 @@ class NodePlugin:
                 # A container keeps the folder that it was started with.
                 raise DriverError(f"{folder} was removed, renamed or covered on the node")
         self._token_fs.mount.mend()
-        for server in (self._csi, self._registrar):
-            if server.is_lost():
-                log.warning("%s was removed, and is made again", server.socket)
-                server.stop(GRACE)
-                if server is self._registrar:
-                    self._registration.reset()
-                server.start()
+        if self._csi.is_lost():
+            self._csi.restart(GRACE)
+        # After a refusal an older kubelet waits for a new socket. Kubelets pause up to two minutes
+        # between two tries.
+        if self._registrar.is_lost() or self._registration.refused:
+            self._registration.reset()
+            self._registrar.restart(GRACE)
 
     def _folders(self) -> dict[Path, str]:
         """Return kubelet's folders as this process has them mounted, and their places on the node.

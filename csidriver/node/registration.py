@@ -19,18 +19,21 @@ _UNREGISTERED = "kubelet has not registered the plugin"
 class RegistrationService(registration_pb2_grpc.RegistrationServicer):
     """Answers kubelet. `endpoint` is the host path of the CSI socket.
 
-    After a refusal the plugin goes on, because its volumes need it; kubelet tries again, after at
-    most two minutes. `on_change` is called with True when the plugin is registered, else False.
+    After a refusal (`refused`) the plugin goes on, because its volumes need it. `on_change` is
+    called with True when the plugin is registered, else False.
     """
 
     def __init__(self, endpoint: str, on_change: Callable[[bool], None]) -> None:
         self._endpoint = endpoint
         self._on_change = on_change
         self.problems = [_UNREGISTERED]
+        self.refused = False
 
     def reset(self) -> None:
-        """Forget the registration: kubelet forgets a plugin whose socket was removed."""
-        self._set_problems(_UNREGISTERED)
+        """Expect kubelet again at a new socket; it forgets a plugin whose socket was removed."""
+        if not self.refused:
+            self._set_problems(_UNREGISTERED)
+        self.refused = False
 
     def GetInfo(  # noqa: N802 - the RPC's name
         self, _request: registration_pb2.InfoRequest, _context: grpc.ServicerContext
@@ -46,6 +49,7 @@ class RegistrationService(registration_pb2_grpc.RegistrationServicer):
     def NotifyRegistrationStatus(  # noqa: N802 - the RPC's name
         self, request: registration_pb2.RegistrationStatus, _context: grpc.ServicerContext
     ) -> registration_pb2.RegistrationStatusResponse:
+        self.refused = not request.plugin_registered
         if request.plugin_registered:
             self._set_problems()
             log.info("kubelet has registered the plugin")

@@ -77,6 +77,8 @@ class VolumeManager:
             self._add(volume)
             try:
                 self._watcher.follow(record.source, record.volume_id)
+                # Another volume of its source may have brought the companion already.
+                self._watcher.request_rewrite(record.volume_id)
             except LimitReached as error:
                 log.warning("volume %s gets no new tokens: %s", record.volume_id, error)
 

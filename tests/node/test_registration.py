@@ -9,37 +9,68 @@ from csidriver._proto import pluginregistration_pb2 as registration_pb2
 from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
 from csidriver.adapters.mounts import Mounts
 from csidriver.demo.kubelet import Kubelet
-from csidriver.errors import DriverError
 from csidriver.node.registration import RegistrationService
-from tests.node.plugin import NAMESPACE, Node
+from tests.node.killable_plugin import CHANNEL
+from tests.node.plugin import NAMESPACE, Node, _inode, eventually
+
+DRIVER = "oauth2.csi.cern.ch"
+
+
+def register(node: Node) -> str:
+    return Kubelet(node.kubelet_dir, Mounts(), NAMESPACE).register(node._stop, 5, lambda: None)
+
+
+def refuse(node: Node, reason: str) -> None:
+    """Call the plugin as a kubelet that could not register it."""
+    status = registration_pb2.RegistrationStatus(plugin_registered=False, error=reason)
+    with grpc.insecure_channel(f"unix:{node.registration}", options=CHANNEL) as channel:
+        registration_pb2_grpc.RegistrationStub(channel).NotifyRegistrationStatus(status, timeout=5)
 
 
 def test_kubelet_registers_the_plugin(node: Node) -> None:
-    kubelet = Kubelet(node.kubelet_dir, Mounts(), NAMESPACE)
-    assert kubelet.register(node._stop, 5, lambda: None) == "oauth2.csi.cern.ch"
+    assert register(node) == DRIVER
+    assert node.plugin.ready() == []
+    assert node.metric("oauth2_csi_node_registered") == 1
     node.stop()
 
 
-def test_a_plugin_that_kubelet_refuses_ends_with_an_error(
+def test_a_plugin_that_kubelet_refuses_goes_on_and_asks_again(
+    published: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also a kubelet that has given up notices a new socket."""
+    register(published)
+    for generation in (2, 3):
+        before = _inode(published.registration)
+        refuse(published, "error updating Node object")
+        (problem,) = published.plugin.ready()
+        assert problem == "kubelet refuses to register the plugin: 'error updating Node object'"
+        assert problem in caplog.messages
+        assert published.metric("oauth2_csi_node_registered") == 0
+        eventually(lambda old=before: _inode(published.registration) not in (None, old), "a socket")  # type: ignore[misc]
+        assert published.plugin.alive() == []
+        assert published.plugin.ready() == [problem]
+        published.write_token(f"at-{generation}", generation)
+        eventually(lambda g=generation: published.content() == f"at-{g}", "the rotation")  # type: ignore[misc]
+        published.publish(published.request())
+    published.unpublish()
+    assert not published.target().exists()
+    assert register(published) == DRIVER
+    assert published.plugin.ready() == []
+    assert published.metric("oauth2_csi_node_registered") == 1
+
+
+def test_what_kubelet_says_is_one_short_line_of_the_log(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
-    text = "two of a name\n2026-01-01 all is well" + "!" * 100_000
-    status = registration_pb2.RegistrationStatus(plugin_registered=False, error=text)
-    with grpc.insecure_channel(f"unix:{node.registration}") as channel:
-        registration_pb2_grpc.RegistrationStub(channel).NotifyRegistrationStatus(status, timeout=5)
-    with pytest.raises(DriverError, match="refused"):
-        node.join()
-    assert not node.registration.exists()
-    assert not node.socket.exists()
+    refuse(node, "two of a name\n2026-01-01 all is well" + "!" * 100_000)
     (line,) = [m for m in caplog.messages if "two of a name" in m]
     assert line.isprintable()
     assert len(line) < 4096
 
 
-@pytest.mark.parametrize(("accepted", "refusals"), [(True, 0), (False, 1)])
-def test_registration_answers_kubelet(*, accepted: bool, refusals: int) -> None:
-    calls: list[None] = []
-    servicer = RegistrationService("/host/csi.sock", lambda: calls.append(None))
+def test_registration_answers_kubelet() -> None:
+    states: list[bool] = []
+    servicer = RegistrationService("/host/csi.sock", states.append)
     service = registration_pb2.DESCRIPTOR.services_by_name["Registration"]
     server = grpc_testing.server_from_dictionary(
         {service: servicer}, grpc_testing.strict_fake_time(time.time())
@@ -55,10 +86,30 @@ def test_registration_answers_kubelet(*, accepted: bool, refusals: int) -> None:
     info = invoke("GetInfo", registration_pb2.InfoRequest())
     assert info == registration_pb2.PluginInfo(
         type="CSIPlugin",
-        name="oauth2.csi.cern.ch",
+        name=DRIVER,
         endpoint="/host/csi.sock",
         supported_versions=["1.0.0"],
     )
-    status = registration_pb2.RegistrationStatus(plugin_registered=accepted, error="")
-    invoke("NotifyRegistrationStatus", status)
-    assert len(calls) == refusals
+    for accepted in (True, False):
+        status = registration_pb2.RegistrationStatus(plugin_registered=accepted, error="")
+        invoke("NotifyRegistrationStatus", status)
+        assert servicer.refused is not accepted
+        assert bool(servicer.problems) is not accepted
+    assert states == [True, False]
+
+
+def test_a_new_socket_keeps_the_reason_of_a_refusal_but_no_registration() -> None:
+    states: list[bool] = []
+    service = RegistrationService("/host/csi.sock", states.append)
+    (unregistered,) = service.problems
+    status = registration_pb2.RegistrationStatus
+    context: Any = None
+    service.NotifyRegistrationStatus(status(plugin_registered=True), context)
+    assert service.problems == []
+    service.reset()
+    assert service.problems == [unregistered]
+    service.NotifyRegistrationStatus(status(error="no room"), context)
+    service.reset()
+    assert "no room" in service.problems[0]
+    assert not service.refused
+    assert states == [True, False, False]

@@ -45,6 +45,18 @@ def test_a_new_process_goes_on_without_a_call_of_kubelet(published: Node) -> Non
     converged(published)
 
 
+def test_a_new_process_gives_a_new_token_to_every_volume_of_one_secret(node: Node) -> None:
+    """The token arrives when the process has found a few of them."""
+    volumes = [f"v{number}" for number in range(60)]
+    node.write_token("at-1")
+    for volume in volumes:
+        node.publish(node.request(volume))
+    node.stop()
+    node.write_token("at-2", 2)
+    node.start()
+    eventually(lambda: {node.content(volume) for volume in volumes} == {"at-2"}, "rotation")
+
+
 def changed(change: Callable[[dict[str, object]], object]) -> Callable[[str], str]:
     def damage(text: str) -> str:
         content = json.loads(text)
