@@ -4,7 +4,7 @@ The Secret need not exist yet: users may create Secret and pod in any order.
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,8 @@ def _inject(parsed: ParsedAnnotation, spec: dict[str, Any]) -> list[str]:
         problem = f"entries times containers, volumes and mounts of the pod are {compared}"
         limit = f"{_MOST_COMPARED} are allowed"
         raise InvalidAnnotation(f"annotation {TO_INJECT}", [f"{problem}, at most {limit}"])
-    problems = [*parsed.problems, *_unknown_containers(parsed.invalid_entries, spec)]
+    unknown = (it for it in parsed.invalid_entries if not (_named(it[1], spec) or _only(spec)))
+    problems = [*parsed.problems, *(_unknown_container(*it, spec) for it in unknown)]
     warnings = list(parsed.warnings)
     if parsed.entries or problems:
         problems += unserved_pods.reasons(spec, unserved_pods.REFUSED)
@@ -125,12 +126,6 @@ def _only(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _is_injected(container: dict[str, Any]) -> bool:
     return container.get("name") in _INJECTED
-
-
-def _unknown_containers(entries: Iterable[tuple[str, str]], spec: dict[str, Any]) -> Iterator[str]:
-    for label, name in entries:
-        if not _named(name, spec) and not _only(spec):
-            yield _unknown_container(label, name, spec)
 
 
 def _unknown_container(label: str, name: str, spec: dict[str, Any]) -> str:
