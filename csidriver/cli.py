@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"oauth2-csi: {error}", file=sys.stderr)  # noqa: T201 - a command prints its errors
         return 1
     except OSError as error:
-        # Most likely an address is in use. The kernel's text only: the error may name anything.
+        # The kernel's text only: the error may name anything.
         print(f"oauth2-csi: {os.strerror(error.errno or 0)}", file=sys.stderr)  # noqa: T201
         return 1
 

@@ -1,6 +1,7 @@
 """Listening sockets and HTTP servers on hosts with IPv4, with IPv6, and with both."""
 
 import errno
+import os
 import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -37,7 +38,8 @@ def listen(address: tuple[str, int]) -> socket.socket:
             )
         except OSError as error:
             if not targets or error.errno not in _ABSENT:
-                raise
+                problem = f"{host_and_port(address)}: {os.strerror(error.errno or 0)}"
+                raise InvalidSettings("listen", [problem]) from None
 
 
 class HttpServer(ThreadingHTTPServer):

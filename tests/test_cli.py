@@ -117,7 +117,7 @@ def test_trouble_at_the_start_is_one_line_and_status_1(tmp_path: Path) -> None:
     for done in (occupied, issuer, hook):
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
-        assert "Address already in use" in done.stderr
+        assert f"{address}: Address already in use" in done.stderr
 
 
 def unblocked(process: "subprocess.Popen[bytes]") -> list[str]:
