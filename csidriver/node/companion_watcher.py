@@ -6,22 +6,25 @@ The companion that was seen last stays in memory for times without the backend.
 import logging
 import resource
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
+from csidriver.clock import Clock
 from csidriver.core.backoff import backoff, stable_jitter
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.volume.readiness import ObservedCompanion
 from csidriver.errors import InvalidSecret, LimitReached, StoreError
+from csidriver.node.metrics import NodeMetrics
 
 log = logging.getLogger(__name__)
 
 # Longest pause between two attempts to watch, in seconds, while the backend refuses or is down.
 MAX_RECONNECT_PAUSE = 30.0
+_PAUSE = partial(backoff, cap=MAX_RECONNECT_PAUSE)
 # A watch that ends sooner without news counts as failed; client-go has the same limit.
 MIN_WATCH_SECONDS = 1.0
 # Descriptors of one watch: its connection, and a duplicate by which another thread ends it. The
@@ -45,24 +48,10 @@ class _WatchedSource:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
-def _pause(failures: int, jitter: float) -> float:
-    return backoff(failures, jitter, MAX_RECONNECT_PAUSE)
-
-
-@dataclass(frozen=True, slots=True)
-class WatchTiming:
-    """Two clocks, and the pause after so many failures and with so much jitter."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    pause: Callable[[int, float], float] = _pause
-    now: Callable[[], float] = time.time
-
-
 class CompanionWatcher:
     """Owns the watches. From their threads it calls `on_change` with the volumes to rewrite.
 
-    It calls `on_reconnect` when a watch begins again after a failure, and `on_clock_difference`
-    with the seconds by which this node's clock is ahead of the refresher's.
+    `pause` returns the seconds to wait after so many failures and with so much jitter.
     """
 
     def __init__(
@@ -70,17 +59,17 @@ class CompanionWatcher:
         companions: Companions,
         namespace: str,
         on_change: Callable[[frozenset[str]], None],
+        clock: Clock,
+        metrics: NodeMetrics,
         *,
-        timing: WatchTiming | None = None,
-        on_reconnect: Callable[[], None] = lambda: None,
-        on_clock_difference: Callable[[float], None] = lambda _: None,
+        pause: Callable[[int, float], float] = _PAUSE,
     ) -> None:
         self._companions = companions
         self._namespace = namespace
         self._on_change = on_change
-        self._timing = timing or WatchTiming()
-        self._on_reconnect = on_reconnect
-        self._on_clock_difference = on_clock_difference
+        self._clock = clock
+        self._metrics = metrics
+        self._pause = pause
         self._lock = threading.Condition()
         self._watched: dict[SourceRef, _WatchedSource] = {}
 
@@ -140,8 +129,7 @@ class CompanionWatcher:
 
         with self._lock:
             self._lock.wait_for(is_over, seconds)
-            followed = self._watched.get(ref)
-            return ObservedCompanion() if followed is None else followed.observed
+        return self.latest(ref)
 
     def problems(self) -> list[str]:
         """Return the errors of companions that were never seen; the others are in memory."""
@@ -164,7 +152,7 @@ class CompanionWatcher:
     def _run(self, ref: SourceRef, watched: _WatchedSource) -> None:
         failures = 0
         while not watched.stop.is_set():
-            began, before, received = self._timing.monotonic(), watched.observed, False
+            began, before, received = self._clock.monotonic(), watched.observed, False
             try:
                 for secret in self._companions.watch_secret(
                     self._namespace, ref.companion, watched.stop
@@ -173,7 +161,7 @@ class CompanionWatcher:
                     observed = self._with_age(observed, watched.observed, live=received)
                     received = True
                     self._update(watched, observed)
-                if self._timing.monotonic() - began >= MIN_WATCH_SECONDS or _has_changed(
+                if self._clock.monotonic() - began >= MIN_WATCH_SECONDS or _has_changed(
                     before, watched.observed
                 ):
                     failures = 0
@@ -184,9 +172,9 @@ class CompanionWatcher:
             except Exception:
                 log.exception("watching the companion of Secret %s failed", ref)
             failures = 1 if received else failures + 1
-            pause = self._timing.pause(failures, stable_jitter(ref.id, failures))
+            pause = self._pause(failures, stable_jitter(ref.id, failures))
             if not watched.stop.wait(pause):
-                self._on_reconnect()
+                self._metrics.watch_reconnects.inc()
 
     def _check_limit(self) -> None:
         count, files = len(self._watched), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -201,9 +189,9 @@ class CompanionWatcher:
         new, old = observed.companion, before.companion
         if new is None or new.token is None or (old is not None and new.token == old.token):
             return observed
-        age = self._timing.now() - new.token.written_at
+        age = self._clock.now() - new.token.written_at
         if live or age < 0:
-            self._on_clock_difference(age)
+            self._metrics.clock_ahead.set(age)
         return replace(observed, age=age, live=live)
 
     def _update(self, watched: _WatchedSource, observed: ObservedCompanion) -> None:

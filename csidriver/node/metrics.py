@@ -33,7 +33,7 @@ class NodeMetrics:
         self._rewrites = Counter(
             "oauth2_csi_node_rewrites", "Token files looked at", ["outcome"], registry=registry
         )
-        self._failures = Counter(
+        self.rewrite_failures = Counter(
             "oauth2_csi_node_rewrite_failures", "Rewrites that failed", registry=registry
         )
         self._propagation = Histogram(
@@ -42,7 +42,7 @@ class NodeMetrics:
             buckets=_PROPAGATION_BUCKETS,
             registry=registry,
         )
-        self._reconnects = Counter(
+        self.watch_reconnects = Counter(
             "oauth2_csi_node_watch_reconnects",
             "Watches of companions begun again after a failure",
             registry=registry,
@@ -74,12 +74,6 @@ class NodeMetrics:
         self._rewrites.labels(result.value).inc()
         if result is not RewriteResult.UNCHANGED:
             self._propagation.observe(max(0.0, propagation))
-
-    def count_rewrite_failure(self) -> None:
-        self._failures.inc()
-
-    def count_watch_reconnect(self) -> None:
-        self._reconnects.inc()
 
     def set_volumes(self, outdated: list[bool]) -> None:
         """Count the volumes; each is outdated or not."""

@@ -14,7 +14,7 @@ from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grp
 from csidriver.clock import Clock
 from csidriver.config import NodeSettings
 from csidriver.errors import DriverError
-from csidriver.node.companion_watcher import Companions, CompanionWatcher, WatchTiming
+from csidriver.node.companion_watcher import Companions, CompanionWatcher
 from csidriver.node.error_interceptor import ErrorInterceptor
 from csidriver.node.grpc_server import GrpcServer
 from csidriver.node.health import socket_problems
@@ -62,12 +62,7 @@ class NodePlugin:
         metrics = NodeMetrics(registry)
         self._token_fs = TokenFilesystem(settings, mounter)
         self._watcher = CompanionWatcher(
-            store,
-            settings.tokens_namespace,
-            self._request_rewrite,
-            timing=WatchTiming(clock.monotonic, now=clock.now),
-            on_reconnect=metrics.count_watch_reconnect,
-            on_clock_difference=metrics.clock_ahead.set,
+            store, settings.tokens_namespace, self._request_rewrite, clock, metrics
         )
         waits = PublishWaitLimiter(settings.publish_wait, THREADS // 2, clock)
         self._volumes = VolumeManager(self._token_fs, self._watcher, waits, store, clock, metrics)

@@ -108,7 +108,7 @@ class Rotation:
         self._requeue(retry, attempt.pause(now, FIRST_PAUSE, LONGEST_PAUSE))
 
     def _retry_after_failure(self, attempt: _QueuedFile) -> None:
-        self._metrics.count_rewrite_failure()
+        self._metrics.rewrite_failures.inc()
         now = self._clock.monotonic()
         self._requeue(attempt, attempt.pause(now, FAILURE_PAUSE, LONGEST_FAILURE_PAUSE))
 

@@ -57,10 +57,12 @@ class Volume:
         Return False, and leave the file to the rotation, if a pod to which it is `bound` already
         is reading it.
         """
-        content = self.record.attributes.template.render(token)
+        attributes = self.record.attributes
+        content = attributes.template.render(token)
         with self.lock:
             if not self.file.exists():
-                self._create(content)
+                owner, group, mode = attributes.owner, attributes.group, attributes.mode
+                tokenfile.create(self.file, content, uid=owner, gid=group, mode=mode)
             elif tokenfile.rewrite(self.file, content) is RewriteResult.BUSY:
                 if bound:
                     return False
@@ -70,15 +72,11 @@ class Volume:
 
     def restore(self) -> bool:
         """Create a missing file again; return False if there is no valid token for it."""
-        with self.lock:
-            if self.file.exists():
-                return True
+        if not self.file.exists():
             token = self.latest_token()
-            if token is None or self.unpublished or token.expires_at <= self._clock.now():
+            if token is None or token.expires_at <= self._clock.now():
                 return False
-            content = self.record.attributes.template.render(token)
-            self._create(content)
-            self._expires_at = token.expires_at
+            self.write_initial(token, bound=True)
         return True
 
     def rewrite(self, *, leased: bool) -> tuple[RewriteResult, float]:
@@ -109,8 +107,3 @@ class Volume:
             # First: a process that finds a record expects a good file.
             VolumeRecord.discard(self.folder)
             tokenfile.erase(self.file)
-
-    def _create(self, content: bytes) -> None:
-        attributes = self.record.attributes
-        uid, gid, mode = attributes.owner, attributes.group, attributes.mode
-        tokenfile.create(self.file, content, uid=uid, gid=gid, mode=mode)

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -18,6 +19,18 @@ T = TypeVar("T")
 
 FILE_NAME = "volume.json"
 _VERSION = 1
+# Names in the file, which are also those of the fields; a template is stored as its text.
+_STORED = ("volume_id", "target_path", "namespace", "pod_name", "pod_uid")
+_STORED_ATTRIBUTES = (
+    "secret_name",
+    "file_name",
+    "owner",
+    "group",
+    "mode",
+    "template",
+    "template_config_map",
+    "min_validity",
+)
 # A default value in a request is never a difference, because the plugin that wrote the record may
 # have had other defaults. Group and mode are not compared: their defaults depend on the pod.
 _DEFAULTS = VolumeAttributes.parse({"secretName": "any"}, "0")
@@ -53,7 +66,7 @@ class VolumeRecord:
         content = json.dumps({"version": _VERSION, "volume": _values(self)}).encode()
         draft = folder / f".{FILE_NAME}"
         try:
-            with open(draft, "wb", opener=_open_private) as file:
+            with open(draft, "wb", opener=partial(os.open, mode=0o600)) as file:
                 file.write(content)
             draft.rename(folder / FILE_NAME)
         except OSError as error:
@@ -88,7 +101,7 @@ def check_same_request(published: VolumeRecord, wanted: VolumeRecord, *, bound: 
     """
     differences = list(_differences(published, wanted))
     # One target may have several paths: a symlink may lead to kubelet's folder.
-    if not bound and not _same_path(published.target_path, wanted.target_path):
+    if not bound and len({os.path.realpath(r.target_path) for r in (published, wanted)}) > 1:
         differences.insert(0, "target_path")
     if differences:
         raise PublishedDifferently(
@@ -114,10 +127,6 @@ def volumes_at_target(
     }
 
 
-def _same_path(first: str, second: str) -> bool:
-    return os.path.realpath(first) == os.path.realpath(second)
-
-
 def _differences(published: VolumeRecord, wanted: VolumeRecord) -> Iterator[str]:
     if (published.namespace, published.pod_uid) != (wanted.namespace, wanted.pod_uid):
         yield "pod"
@@ -129,52 +138,18 @@ def _differences(published: VolumeRecord, wanted: VolumeRecord) -> Iterator[str]
             yield attribute
 
 
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 def _values(record: VolumeRecord) -> dict[str, Any]:
-    return {
-        "volume_id": record.volume_id,
-        "target_path": record.target_path,
-        "namespace": record.namespace,
-        "pod_name": record.pod_name,
-        "pod_uid": record.pod_uid,
-        "attributes": {
-            "secret_name": record.attributes.secret_name,
-            "file_name": record.attributes.file_name,
-            "owner": record.attributes.owner,
-            "group": record.attributes.group,
-            "mode": record.attributes.mode,
-            "template": record.attributes.template.text,
-            "template_config_map": record.attributes.template_config_map,
-            "min_validity": record.attributes.min_validity,
-        },
-    }
+    attributes = {name: getattr(record.attributes, name) for name in _STORED_ATTRIBUTES}
+    attributes["template"] = record.attributes.template.text
+    return {**{name: getattr(record, name) for name in _STORED}, "attributes": attributes}
 
 
 def _record(values: dict[str, Any]) -> VolumeRecord:
-    attributes = values["attributes"]
-    record = VolumeRecord(
-        volume_id=values["volume_id"],
-        target_path=values["target_path"],
-        namespace=values["namespace"],
-        pod_name=values["pod_name"],
-        pod_uid=values["pod_uid"],
-        attributes=VolumeAttributes(
-            secret_name=attributes["secret_name"],
-            file_name=attributes["file_name"],
-            owner=attributes["owner"],
-            group=attributes["group"],
-            mode=attributes["mode"],
-            template=Template.parse(attributes["template"]),
-            template_config_map=attributes["template_config_map"],
-            min_validity=attributes["min_validity"],
-        ),
-    )
+    stored = {**values["attributes"], "template": Template.parse(values["attributes"]["template"])}
+    attributes = _typed(VolumeAttributes(**stored))
+    record = VolumeRecord(**{name: values[name] for name in _STORED}, attributes=attributes)
     if _values(record) != values:
         raise ValueError("a key is unknown")
-    _typed(record.attributes)
     return _typed(record)
 
 

@@ -8,10 +8,14 @@ import sys
 import threading
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
+from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.rest import RestStore, kubeconfig
 from csidriver.core.names import SourceRef
 from csidriver.core.volume.readiness import ObservedCompanion
 from csidriver.node.companion_watcher import CompanionWatcher
+from csidriver.node.metrics import NodeMetrics
 from tests.cluster.noderole import TOKENS
 
 TIMEOUT = 30.0
@@ -24,7 +28,8 @@ def ref(number: int) -> SourceRef:
 def main(config: Path, counts: list[int]) -> None:
     watched = threading.Semaphore(0)
     store = RestStore(kubeconfig(config))
-    follower = CompanionWatcher(store, TOKENS, lambda _: watched.release())
+    metrics = NodeMetrics(CollectorRegistry())
+    follower = CompanionWatcher(store, TOKENS, lambda _: watched.release(), SystemClock(), metrics)
     followed = 0
     for count in counts:
         for number in range(followed, count):

@@ -1,15 +1,18 @@
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret, StoreError, StoreRefused, StoreUnavailable
-from csidriver.node.companion_watcher import MIN_WATCH_SECONDS, CompanionWatcher, WatchTiming
+from csidriver.node.companion_watcher import MIN_WATCH_SECONDS, CompanionWatcher
+from csidriver.node.metrics import NodeMetrics
 from tests.node.plugin import (
     SOURCE,
     TIMEOUT,
@@ -48,25 +51,39 @@ class Scripted:
 
 
 class Watched:
-    """A watcher and the changes it has reported, with a clock that stands at `seconds`."""
+    """A watcher and the changes it has reported.
+
+    Its monotonic clock stands at `seconds`; its wall clock is `ahead` of the refresher's.
+    """
 
     def __init__(self) -> None:
         self.store = Scripted()
         self.changes: list[frozenset[str]] = []
         self.seconds = 0.0
         self.pauses: list[int] = []
-        self.renewals = 0
-        timing = WatchTiming(lambda: self.seconds, self._pause)
+        self.ahead = 0.0
+        self.registry = CollectorRegistry()
+        metrics, changed = NodeMetrics(self.registry), self.changes.append
         self.watcher = CompanionWatcher(
-            self.store, TOKENS, self.changes.append, timing=timing, on_reconnect=self._renew
+            self.store, TOKENS, changed, self, metrics, pause=self._pause
         )
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+    def metric(self, name: str) -> float | None:
+        return self.registry.get_sample_value(f"oauth2_csi_node_{name}")
+
+    @property
+    def renewals(self) -> float | None:
+        return self.metric("watch_reconnects_total")
 
     def _pause(self, failures: int, _u: float) -> float:
         self.pauses.append(failures)
         return 0.0
-
-    def _renew(self) -> None:
-        self.renewals += 1
 
     def watches(self, count: int) -> None:
         """Wait for the watch with this number to begin."""
@@ -294,3 +311,36 @@ def test_a_wait_ends_with_the_first_good_sighting(watched: Watched) -> None:
         found = waiting.result(timeout=TIMEOUT).companion
     assert found is not None
     assert found.generation == 2
+
+
+AHEAD = "clock_ahead_seconds"
+
+
+@pytest.mark.parametrize("ahead", [600.0, -600.0])
+def test_a_token_that_arrives_shows_how_far_the_clock_is_ahead(
+    watched: Watched, ahead: float
+) -> None:
+    watched.say(secret("at-1", 1))
+    assert watched.metric(AHEAD) == 0
+    watched.ahead = ahead
+    watched.say(secret("at-2", 2))
+    observed = watched.watcher.latest(SOURCE)
+    assert observed.live
+    assert observed.age == watched.metric(AHEAD) == pytest.approx(ahead, abs=5)
+    watched.ahead = 0.0
+    watched.say(None)
+    assert watched.metric(AHEAD) == observed.age
+    watched.say(secret("at-3", 3))
+    assert watched.metric(AHEAD) == pytest.approx(0.0, abs=5)
+
+
+@pytest.mark.parametrize(("ahead", "shown"), [(600.0, 0.0), (-600.0, -600.0)])
+def test_a_token_may_be_old_when_a_watch_begins_but_not_from_the_future(
+    watched: Watched, ahead: float, shown: float
+) -> None:
+    watched.ahead = ahead
+    watched.say(secret("at-1", 1))
+    observed = watched.watcher.latest(SOURCE)
+    assert not observed.live
+    assert observed.age == pytest.approx(ahead, abs=5)
+    assert watched.metric(AHEAD) == pytest.approx(shown, abs=5)

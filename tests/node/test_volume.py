@@ -4,11 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.mounts import Mounts
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.node.companion_watcher import CompanionWatcher
+from csidriver.node.metrics import NodeMetrics
 from csidriver.node.volume import Volume
 from tests.node.plugin import SOURCE, TOKENS, Node, companion, eventually, follow_threads, token
 from tests.node.test_companion_watcher import Scripted
@@ -47,7 +50,8 @@ def secret(value: str, generation: int) -> Secret:
 def test_of_two_rewrites_at_once_the_newer_token_stays(tmp_path: Path) -> None:
     store, clock = Scripted(), Interrupted()
     changes: list[frozenset[str]] = []
-    watcher = CompanionWatcher(store, TOKENS, changes.append)
+    metrics = NodeMetrics(CollectorRegistry())
+    watcher = CompanionWatcher(store, TOKENS, changes.append, SystemClock(), metrics)
     plain = replace(RECORD.attributes, owner=0, group=0)
     volume = Volume(replace(RECORD, attributes=plain), tmp_path, watcher, clock)
     volume.file.parent.mkdir()

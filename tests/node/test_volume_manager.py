@@ -676,3 +676,20 @@ def test_publishes_of_many_volumes_run_side_by_side(node: Node) -> None:
     assert len(follow_threads()) == 1
     node.write_token("at-2", 2)
     eventually(lambda: {node.content(f"v{number}") for number in range(30)} == {"at-2"}, "rotation")
+
+
+@pytest.mark.parametrize(("ahead", "where"), [(3600.0, "ahead of"), (-3600.0, "behind")])
+def test_a_node_whose_clock_is_wrong_is_told_by_how_much(
+    published: Node, ahead: float, where: str
+) -> None:
+    published.clock.ahead = ahead
+    published.write_token("at-2", 2, left=1800.0)
+    eventually(
+        lambda: abs(published.metric("oauth2_csi_node_clock_ahead_seconds") - ahead) < TIMEOUT,
+        "the metric",
+    )
+    code, text = published.refused(published.request("v2", {"minValidity": "7200"}))
+    assert code is Code.FAILED_PRECONDITION
+    seconds, _, rest = text.partition("the clock of this node is ")[2].partition(" s ")
+    assert abs(int(seconds) - 3600) < TIMEOUT
+    assert rest == f"{where} the refresher's"

@@ -137,3 +137,41 @@ def test_a_published_volume_is_not_ready_and_says_why(
     assert isinstance(found, NotReady)
     assert str(REF) in str(found)
     assert text in str(found)
+
+
+@pytest.mark.parametrize(
+    ("age", "live", "text"),
+    [
+        pytest.param(0.5, True, "", id="right"),
+        pytest.param(5.0, True, "", id="on its way"),
+        pytest.param(-5.0, False, "", id="nearly right"),
+        pytest.param(
+            3600.4, True, "the clock of this node is 3600 s ahead of the refresher's", id="ahead"
+        ),
+        pytest.param(
+            -600.0, True, "the clock of this node is 600 s behind the refresher's", id="behind"
+        ),
+        pytest.param(
+            -600.0, False, "the clock of this node is 600 s behind the refresher's", id="from later"
+        ),
+        pytest.param(
+            1200.0,
+            False,
+            "the token was 1200 s old when this node first read it: the refresher stands still, "
+            "or the clock of this node is ahead",
+            id="ahead or late",
+        ),
+    ],
+)
+def test_an_error_about_time_says_by_how_much_the_clocks_differ(
+    age: float, text: str, *, live: bool
+) -> None:
+    observed = replace(READY, age=age, live=live)
+    now = TOKEN.expires_at + 1
+    for error in (
+        unavailable_error(REF, observed, now),
+        unavailable_error(REF, observed, NOW, 7200),
+        expired_error(REF, observed, now),
+        missing_error(REF, observed, now),
+    ):
+        assert str(error).endswith(f"; {text}") if text else "clock" not in str(error)
