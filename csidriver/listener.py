@@ -52,6 +52,9 @@ class HttpServer(ThreadingHTTPServer):
         self.socket = listen(address)
         self.server_address = self.socket.getsockname()
 
+    def handle_error(self, *_: object) -> None:
+        """Ignore clients that have disconnected."""
+
 
 def host_and_port(address: tuple[str, int]) -> str:
     """Write an address as URLs have it."""

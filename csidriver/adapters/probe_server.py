@@ -40,13 +40,7 @@ class ProbeServer:
             def log_message(self, *_: object) -> None:
                 """Log nothing: kubelet reports failed probes in events."""
 
-        class Server(HttpServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: object) -> None:
-                """Ignore clients that have disconnected."""
-
-        self._server = Server(address, Handler)
+        self._server = HttpServer(address, Handler)
         self._thread = threading.Thread(target=self._serve, name="ops", daemon=True)
 
     def _serve(self) -> None:

@@ -1,6 +1,5 @@
 """The HTTP server of the strict authorization server."""
 
-import logging
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -8,8 +7,6 @@ from typing import Any
 from csidriver.demo.endpoints import IssuerEndpoints
 from csidriver.demo.http_messages import HttpReply, HttpRequest
 from csidriver.listener import HttpServer
-
-_log = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 1024  # bytes; a refresh request is below 8 KiB even with large tokens
 
@@ -50,13 +47,8 @@ class IssuerHandler(BaseHTTPRequestHandler):
 class IssuerServer(HttpServer):
     """Binds its address; `endpoints` are set afterwards, because URLs contain the port."""
 
-    daemon_threads = True
     handler = IssuerHandler
     endpoints: IssuerEndpoints
 
     def __init__(self, address: tuple[str, int]) -> None:
         super().__init__(address, self.handler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Log why a connection failed, usually because the client closed it."""
-        _log.debug("connection failed", exc_info=True)
