@@ -221,12 +221,15 @@ def _write_calls(fd: int, content: bytes) -> Iterator[list[_Call]]:
     # A SIGKILL stops pwrite(2) between two pages (measured: a quarter of all SIGKILLs during writes
     # of 64 KiB), but not pread(2) into pages that are mapped already.
     newlines = b"\n" * (length - size)
+    # Either moves mtime and ctime, which writing through a mapping does not.
+    grow = (partial(_pwrite, fd, newlines, len(newlines), size), len(newlines))
+    touch = (partial(_ftruncate, fd, size), 0)
     with mmap.mmap(-1, length) as reserved, os.fdopen(os.memfd_create("token"), "w+b", 0) as source:
         source.write(padded)
         address = ctypes.addressof(ctypes.c_char.from_buffer(reserved))
         yield [
             *reserve,
-            (partial(_pwrite, fd, newlines, len(newlines), size), len(newlines)),
+            grow if newlines else touch,
             (partial(_mmap, address, length, _WRITABLE, _OVER_RESERVED, fd, 0), address),
             (partial(_pread, source.fileno(), address, length, 0), length),
             cut,

@@ -1,6 +1,7 @@
 """The contract for programs that watch a token file: docs/watching-token-files.md."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,6 +152,29 @@ def test_a_lease_that_a_reader_forestalls_moves_no_time(
         os.close(fd)
     assert watcher.times() == before
     assert watcher.contents() == {"at-1"}
+
+
+PAIRS = list(itertools.product([10, 3000, 6000, 9000], repeat=2))
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS)
+def test_a_kill_during_a_rewrite_leaves_no_new_bytes_with_old_times(
+    published: Node, old: int, new: int
+) -> None:
+    file, content = node_file(published), b"o" * old
+    for steps in itertools.count():
+        tokenfile.rewrite(file, content)
+        os.utime(file, ns=(1, 1))
+        fd = os.open(file, os.O_RDWR)
+        try:
+            with tokenfile._write_calls(fd, b"n" * new) as calls:
+                tokenfile.call_chain([(lambda: 0, 0), *calls[:steps]])
+        finally:
+            os.close(fd)
+        if file.read_bytes() != content:
+            assert file.stat().st_mtime_ns > 1
+        if steps == len(calls):
+            return
 
 
 def test_the_folder_around_a_sub_path_mount_sees_nothing(published: Node) -> None:
