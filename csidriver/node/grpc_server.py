@@ -59,7 +59,7 @@ class GrpcServer:
         self.stop(grace)
         self.start()
 
-    def is_lost(self) -> bool:
+    def is_missing(self) -> bool:
         """Return True if the socket was removed, or replaced by one that nobody serves."""
         try:
             status = self.socket.lstat()

@@ -1,6 +1,7 @@
 """The node plugin's metrics; their list with units is docs/operations.md."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import PurePath
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -21,45 +22,35 @@ class NodeMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self._calls = Counter(
-            "oauth2_csi_node_rpcs", "RPCs answered", ["method", "code"], registry=registry
-        )
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        self._calls = counter("oauth2_csi_node_rpcs", "RPCs answered", ["method", "code"])
         self._publish = Histogram(
             "oauth2_csi_node_publish_seconds",
             "Time to answer NodePublishVolume",
             buckets=_PUBLISH_BUCKETS,
             registry=registry,
         )
-        self._rewrites = Counter(
-            "oauth2_csi_node_rewrites", "Token files looked at", ["outcome"], registry=registry
-        )
-        self.rewrite_failures = Counter(
-            "oauth2_csi_node_rewrite_failures", "Rewrites that failed", registry=registry
-        )
+        self._rewrites = counter("oauth2_csi_node_rewrites", "Token files looked at", ["outcome"])
+        self.rewrite_failures = counter("oauth2_csi_node_rewrite_failures", "Rewrites that failed")
         self._propagation = Histogram(
             "oauth2_csi_node_propagation_seconds",
             "From the companion's written_at to the bytes in a file",
             buckets=_PROPAGATION_BUCKETS,
             registry=registry,
         )
-        self.watch_reconnects = Counter(
+        self.watch_reconnects = counter(
             "oauth2_csi_node_watch_reconnects",
             "Watches of companions begun again after a failure",
-            registry=registry,
         )
-        self._volumes = Gauge("oauth2_csi_node_volumes", "Published volumes", registry=registry)
-        self._outdated = Gauge(
+        self._volumes = gauge("oauth2_csi_node_volumes", "Published volumes")
+        self._outdated = gauge(
             "oauth2_csi_node_outdated_volumes",
             "Published volumes of which a container may keep a file that gets no tokens",
-            registry=registry,
         )
-        self.registered = Gauge(
-            "oauth2_csi_node_registered", "1 while kubelet knows the plugin", registry=registry
-        )
-        self.clock_ahead = Gauge(
+        self.registered = gauge("oauth2_csi_node_registered", "1 while kubelet knows the plugin")
+        self.clock_ahead = gauge(
             "oauth2_csi_node_clock_ahead_seconds",
             "This node's clock less the refresher's, by the last token that arrived",
-            registry=registry,
         )
         for outcome in (RewriteResult.LEASED, RewriteResult.UNLEASED, RewriteResult.UNCHANGED):
             self._rewrites.labels(outcome.value)

@@ -75,8 +75,8 @@ class NodePlugin:
 
     def alive(self) -> list[str]:
         """Return problems that a restart may solve."""
-        gone = [f"{self._registrar.socket} is gone"] if self._registrar.is_lost() else []
-        return socket_problems(self._csi.socket) + gone + self._token_fs.mount.problems()
+        missing = [f"{self._registrar.socket} is missing"] if self._registrar.is_missing() else []
+        return socket_problems(self._csi.socket) + missing + self._token_fs.mount.problems()
 
     def ready(self) -> list[str]:
         """Return problems that keep new pods from getting their tokens."""
@@ -123,11 +123,11 @@ class NodePlugin:
                 # A container keeps the folder that it was started with.
                 raise DriverError(f"{folder} was removed, renamed or covered on the node")
         self._token_fs.mount.mend()
-        if self._csi.is_lost():
+        if self._csi.is_missing():
             self._csi.restart(GRACE)
         # After a refusal an older kubelet waits for a new socket. Kubelets pause up to two minutes
         # between two tries.
-        if self._registrar.is_lost() or self._registration.refused:
+        if self._registrar.is_missing() or self._registration.refused:
             self._registration.reset()
             self._registrar.restart(GRACE)
 
