@@ -233,14 +233,14 @@ def _reserve_port(loopback: str) -> socket.socket:
     The socket is of UDP, which leaves the TCP port to a server. Several processes choose at once.
     """
     family = socket.AF_INET6 if ":" in loopback else socket.AF_INET
-    while True:
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
         reserved = socket.socket(family, socket.SOCK_DGRAM)
-        port = random.SystemRandom().choice(_PORTS)
         with contextlib.suppress(OSError), socket.socket(family) as probe:
             reserved.bind((loopback, port))
             if probe.connect_ex((loopback, port)) != 0:
                 return reserved
         reserved.close()
+    raise OSError(f"no port is free on {loopback}")
 
 
 def _write_key(path: Path) -> None:

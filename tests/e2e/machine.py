@@ -49,6 +49,9 @@ class Machine:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("the machine's namespaces did not come up")
             time.sleep(0.05)
+        # Before Python programs start in it: urllib3 asks at its import whether ::1 can be bound.
+        loopback = ["chroot", str(root), "ip", "link", "set", "lo", "up"]
+        subprocess.run(inside(first, loopback), check=True)  # noqa: S603 - programs of ours
         return first
 
     def stop(self) -> None:

@@ -20,7 +20,6 @@ class Network:
 
     def start(self) -> None:
         """Make the bridge, with the addresses of MACHINE."""
-        self._ip("link", "set", "lo", "up")
         self._ip("link", "add", _BRIDGE, "type", "bridge")
         self._ip("link", "set", _BRIDGE, "up")
         for address, length in zip(MACHINE, PREFIXES, strict=True):

@@ -32,8 +32,9 @@ class Reader:
     node: str = ""
 
     def tally(self) -> dict[str, Any]:
-        """Return the reader's totals; see csidriver.demo.reader."""
-        return tally_of(self.log())
+        """Return the reader's totals, see csidriver.demo.reader, and how often it failed."""
+        (container,) = self.user.get("pod", self.name)["status"]["containerStatuses"]
+        return tally_of(self.log()) | {"restarts": container["restartCount"]}
 
     def log(self) -> list[str]:
         """Return the end of the log."""
@@ -41,12 +42,11 @@ class Reader:
 
     def last_change(self) -> float:
         """Return the time of the first read of the current token, in epoch seconds."""
-        return float(self.tally()["first_reads"][-1][1])
+        return float(tally_of(self.log())["first_reads"][-1][1])
 
     def has_only_read_valid_tokens(self) -> bool:
         """Return True if it read only valid tokens, always from the same file."""
-        tally = self.tally()
-        return is_clean(tally)
+        return is_clean(self.tally())
 
 
 def wait_for_next_token(readers: Sequence[Reader]) -> None:
@@ -58,7 +58,7 @@ def wait_for_next_token(readers: Sequence[Reader]) -> None:
 
 def is_clean(tally: dict[str, Any]) -> bool:
     """Return True if there were reads, and no bad ones."""
-    bad = tally["torn"] + tally["expired"] + tally["inode_changes"]
+    bad = tally["torn"] + tally["expired"] + tally["inode_changes"] + tally.get("restarts", 0)
     return bool(tally["reads"] > 0 and bad == 0)
 
 
