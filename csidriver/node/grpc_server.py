@@ -1,5 +1,6 @@
 """A gRPC server on a socket, as kubelet expects to find it."""
 
+import contextlib
 import logging
 import os
 import threading
@@ -79,12 +80,9 @@ class GrpcServer:
 
 
 def remove_if_ours(path: Path, ours: os.stat_result) -> None:
-    try:
-        status = path.lstat()
-        if _stamp(status) == _stamp(ours):
+    with contextlib.suppress(OSError):  # also if its folder is gone
+        if _stamp(path.lstat()) == _stamp(ours):
             path.unlink()
-    except FileNotFoundError:
-        return
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:

@@ -72,7 +72,7 @@ def test_a_lost_socket_is_made_again_within_seconds_and_kubelet_registers_it(
     path, registered = SOCKETS[which](published), "oauth2_csi_node_registered"
     before = _inode(path)
     sabotage(path)
-    eventually(lambda: path.is_socket() and _inode(path) != before, "a new socket", 8)
+    eventually(lambda: path.is_socket() and _inode(path) != before, "a new socket", 20)
     eventually(lambda: published.plugin.alive() == [], "life")
     assert published.metric(registered) == (which == "csi")
     assert register(published) == DRIVER
@@ -99,12 +99,24 @@ def test_the_probes_say_that_a_socket_is_lost(
     assert any(str(path) in problem for problem in stopped_node.plugin.alive())
 
 
-@every_socket
-def test_a_socket_that_cannot_be_made_again_ends_the_process(node: Node, which: str) -> None:
-    path = SOCKETS[which](node)
+def block(path: Path) -> None:
     path.unlink()
     path.mkdir()
-    with pytest.raises(DriverError, match=f"{path.name} cannot be bound: .*[Dd]irectory"):
+
+
+def block_folder(path: Path) -> None:
+    rename_folder(path)
+    path.parent.touch()
+
+
+@every_socket
+@pytest.mark.parametrize("sabotage", [block, block_folder])
+def test_a_socket_that_cannot_be_made_again_ends_the_process(
+    node: Node, which: str, sabotage: Sabotage
+) -> None:
+    path = SOCKETS[which](node)
+    sabotage(path)
+    with pytest.raises(DriverError, match=f"{path.name} cannot be bound: .*(directory|exists)"):
         node.join()
 
 
