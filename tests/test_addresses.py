@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from csidriver.adapters.mounts import Mounts
-from csidriver.adapters.x509 import CertificateFactory
 from csidriver.demo.kubelet import Kubelet
+from csidriver.webhook.x509 import CertificateFactory
 from tests.network_namespace import HOSTS, IPV4_ONLY, IPV6_FIRST, IPV6_ONLY, Host, on
 from tests.processes import page_at, running
 from tests.refresher.bench import until
