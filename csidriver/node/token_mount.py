@@ -91,7 +91,7 @@ class TokenMount:
                 inodes=settings.inodes,
                 context=settings.selinux_context,
             )
-        self._keep_clone()
+        self._keep_clone(self.path)
         self._mount_view()  # instead of an earlier process's; binds from that stay
         self.mend()
 
@@ -133,29 +133,47 @@ class TokenMount:
         if not self._is_at(self.path):
             self._unmount_all(self.path)
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._mounter.attach(self._clone, self.path)
-            self._keep_clone()
+            self._attach()
         if _is_read_only(self.root):
             self._mounter.make_writable(self.path)
-            self._keep_clone()
+            self._keep_clone(self.path)
         if not self._is_viewed():
             self._mount_view()
+
+    def _attach(self) -> None:
+        if not self._is_viewed():
+            self._mounter.attach(self._clone, self.path)
+            # By its descriptor: somebody may have unmounted or covered it again.
+            self._keep_clone(self.root)
+            return
+        # Not our own clone, which could not be mounted once more after an unmount before the next.
+        spare = self._mounter.clone(self._view)
+        try:
+            self._mounter.attach(spare, self.path)
+        finally:
+            os.close(spare)
+        self._mounter.make_writable(self.path)
 
     def _mount_view(self) -> None:
         self._unmount_all(self._view)
         self._view.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._mounter.bind_read_only(self.path, self._view)
 
-    def _keep_clone(self) -> None:
-        clone = self._mounter.clone(self.path)
+    def _keep_clone(self, source: Path) -> None:
+        clone = self._mounter.clone(source)
+        identity = _identity(_path_of(clone))
+        is_below = identity[0] == _identity(self.path.parent)[0]
+        if is_below or (self._clone >= 0 and identity != self._identity):
+            os.close(clone)
+            raise MountFailed("open_tree", str(self.path), "unmounted or covered meanwhile")
         if self._clone < 0:
             self._clone = clone
         else:
             # The same number: it is in the paths of all volumes.
             os.dup2(clone, self._clone, inheritable=False)
             os.close(clone)
-        self.root = Path(f"/proc/self/fd/{self._clone}")
-        self._identity = _identity(self.root)
+        self.root = _path_of(self._clone)
+        self._identity = identity
 
     def _is_at(self, path: Path) -> bool:
         with contextlib.suppress(OSError):
@@ -177,6 +195,10 @@ def mount_of(table: list[Mount], path: Path) -> Mount:
     covering = [mount for mount in table if path.resolve().is_relative_to(mount.target)]
     # The longest prefix; of several mounts on the same path the topmost.
     return max(reversed(covering), key=lambda mount: len(mount.target))
+
+
+def _path_of(descriptor: int) -> Path:
+    return Path(f"/proc/self/fd/{descriptor}")
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -252,6 +252,72 @@ def test_what_cannot_be_mended_is_reported_and_nothing_is_written_in_its_place(
     eventually(lambda: reads([*files, unwilling.file("v2")]) == {"at-3"}, "the rotation", 20)
 
 
+class Racing(Mounts):
+    """Mounts with somebody who at once unmounts or covers what is mounted, while `is_armed`."""
+
+    def __init__(self, race: Callable[[Mounts, Path], object]) -> None:
+        self.race, self.is_armed, self.races = race, False, 0
+
+    def attach(self, clone: int, target: Path) -> None:
+        super().attach(clone, target)
+        self._run_race(target)
+
+    def mount_tmpfs(self, target: Path, *, size: int, inodes: int, context: str = "") -> None:
+        super().mount_tmpfs(target, size=size, inodes=inodes, context=context)
+        self._run_race(target)
+
+    def _run_race(self, target: Path) -> None:
+        if self.is_armed:
+            self.races += 1
+            self.race(self, target)
+
+
+def unmount_at_once(mounts: Mounts, target: Path) -> None:
+    mounts.unmount(target)
+
+
+def cover_at_once(mounts: Mounts, target: Path) -> None:
+    mounts.bind(target.parent, target)
+
+
+@pytest.mark.parametrize("sabotage", [unmount, unmount_both])
+@pytest.mark.parametrize("race", [unmount_at_once, cover_at_once])
+def test_a_repair_that_is_undone_at_once_leads_no_token_elsewhere(
+    stopped_node: Node,
+    race: Callable[[Mounts, Path], object],
+    sabotage: Sabotage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("csidriver.node.plugin.CHECK_EVERY", 0.02)
+    mounts = stopped_node.mounts = Racing(race)
+    stopped_node.start()
+    stopped_node.write_token("at-1")
+    stopped_node.publish(stopped_node.request())
+    files, root = held_mounts(stopped_node), stopped_node.plugin._token_fs.mount
+    device = root.device
+    mounts.is_armed = True
+    sabotage(stopped_node)
+    eventually(lambda: mounts.races, "a race")
+    stopped_node.write_token("at-2", 2)
+    eventually(lambda: reads(files) == {"at-2"}, "the rotation")
+    assert root.device == device
+    mounts.is_armed = False
+    if (race, sabotage) == (unmount_at_once, unmount_both):
+        # Only a restart helps: the kernel mounts nothing twice, and no other mount was left.
+        assert stopped_node.plugin.alive()
+        return
+    eventually(lambda: stopped_node.plugin.alive() == [], "the repair")
+    stopped_node.publish(stopped_node.request("v2"))
+    assert is_whole(stopped_node)
+
+
+def test_a_start_whose_mount_is_undone_at_once_ends(stopped_node: Node) -> None:
+    mounts = stopped_node.mounts = Racing(unmount_at_once)
+    mounts.is_armed = True
+    with pytest.raises(MountFailed, match="unmounted or covered meanwhile"):
+        stopped_node.start()
+
+
 COVERS = [cover_by_tmpfs, cover_by_folder, remount_read_only]
 
 
