@@ -66,10 +66,10 @@ class NodeMetrics:
         if result is not RewriteResult.UNCHANGED:
             self._propagation.observe(max(0.0, propagation))
 
-    def set_volumes(self, outdated: list[bool]) -> None:
-        """Count the volumes; each is outdated or not."""
-        self._volumes.set(len(outdated))
-        self._outdated.set(sum(outdated))
+    def count_volumes(self, outdated: Callable[[], list[bool]]) -> None:
+        """Count the volumes at every scrape; each is outdated or not."""
+        self._volumes.set_function(lambda: len(outdated()))
+        self._outdated.set_function(lambda: sum(outdated()))
 
     def collect_remaining(self, remaining: Remaining) -> None:
         """Report the remaining life of each file's token at every scrape; may be called once."""

@@ -161,7 +161,7 @@ class TokenMount:
 
     def _keep_clone(self, source: Path) -> None:
         clone = self._mounter.clone(source)
-        identity = _identity(_path_of(clone))
+        identity = _identity(Path(f"/proc/self/fd/{clone}"))
         is_below = identity[0] == _identity(self.path.parent)[0]
         if is_below or (self._clone >= 0 and identity != self._identity):
             os.close(clone)
@@ -172,7 +172,7 @@ class TokenMount:
             # The same number: it is in the paths of all volumes.
             os.dup2(clone, self._clone, inheritable=False)
             os.close(clone)
-        self.root = _path_of(self._clone)
+        self.root = Path(f"/proc/self/fd/{self._clone}")
         self._identity = identity
 
     def _is_at(self, path: Path) -> bool:
@@ -195,10 +195,6 @@ def mount_of(table: list[Mount], path: Path) -> Mount:
     covering = [mount for mount in table if path.resolve().is_relative_to(mount.target)]
     # The longest prefix; of several mounts on the same path the topmost.
     return max(reversed(covering), key=lambda mount: len(mount.target))
-
-
-def _path_of(descriptor: int) -> Path:
-    return Path(f"/proc/self/fd/{descriptor}")
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -13,6 +13,11 @@ from csidriver.node.token_fs import DATA_FOLDER
 from csidriver.node.tokenfile import RewriteResult
 from csidriver.node.volume_record import VolumeRecord
 
+OUTDATED = (
+    "containers of this pod that have started already keep an old token: somebody removed their "
+    "token file, or unmounted the token file system; delete the pod"
+)
+
 
 class Volume:
     """A volume and its token file. `lock` serialises the writers of the file."""
@@ -34,10 +39,7 @@ class Volume:
     def check_mounts(self) -> None:
         """Raise NotReady if only new containers see the file of this volume."""
         if self.outdated:
-            raise NotReady(
-                "containers of this pod that have started already keep an old token: somebody "
-                "removed their token file, or unmounted the token file system; delete the pod"
-            )
+            raise NotReady(OUTDATED)
 
     def latest_token(self) -> AccessToken | None:
         """Return the newest token of the volume's source, or None if none was seen yet."""
@@ -77,6 +79,8 @@ class Volume:
             if token is None or token.expires_at <= self._clock.now():
                 return False
             self.write_initial(token, bound=True)
+            # A subPath mount keeps the file that was removed.
+            self.outdated = True
         return True
 
     def rewrite(self, *, leased: bool) -> tuple[RewriteResult, float]:

@@ -24,7 +24,7 @@ from csidriver.node.publish_wait import PublishWaitLimiter
 from csidriver.node.template_config_map import ConfigMaps, resolve_template
 from csidriver.node.token_fs import TokenFilesystem, folder_name
 from csidriver.node.tokenfile import RewriteResult
-from csidriver.node.volume import Volume
+from csidriver.node.volume import OUTDATED, Volume
 from csidriver.node.volume_locks import VolumeLocks
 from csidriver.node.volume_record import VolumeRecord, check_same_request, volumes_at_target
 
@@ -52,10 +52,10 @@ class VolumeManager:
         self._waits = waits
         self._config_maps = config_maps
         self._clock = clock
-        self._metrics = metrics
         self._locks = VolumeLocks()
         self._lock = threading.Lock()
         self._volumes: dict[str, Volume] = {}
+        metrics.count_volumes(lambda: [volume.outdated for volume in self._all()])
 
     def recover(self) -> None:
         """Take over the volumes that an earlier process published.
@@ -96,10 +96,17 @@ class VolumeManager:
         with self._locks.acquire(name) as cancel, self._locks.acquire(real_target):
             volume = self.get(volume_id)
             bound = self._token_fs.is_bound_at(volume_id, target)
+            # A mount of a file system or folder that is gone is that of a running pod, too.
+            has_run = bound or name in self._token_fs.volumes_bound_at(target)
             if volume is not None:
                 check_same_request(volume.record, wanted, bound=bound)
             try:
                 self._token_fs.mount.mend()
+                # Nothing can be mounted over a folder that was removed.
+                if target.is_dir() and target.stat().st_nlink == 0:
+                    if volume is not None:
+                        volume.outdated = True
+                    raise NotReady(OUTDATED)
                 if not bound and self._volumes_at(target, real_target) - {name}:
                     raise PublishedDifferently(
                         f"target_path {target} belongs to another volume; unpublish that one first"
@@ -110,7 +117,7 @@ class VolumeManager:
                 else:
                     self._republish(volume, target, bound=bound)
             except DriverError as error:
-                if volume is None and not bound:
+                if volume is None and not has_run:
                     raise
                 # A final code would make older kubelets remove the folder of a running pod.
                 raise NotReady(str(error)) from error
@@ -148,8 +155,7 @@ class VolumeManager:
             if stop.is_set():
                 return
             with contextlib.suppress(InFlight), self._locks.acquire(name):
-                with self._lock:
-                    published = {folder_name(volume_id) for volume_id in self._volumes}
+                published = {folder_name(volume.record.volume_id) for volume in self._all()}
                 # A call may have mounted the folder since the list was made.
                 if name not in published and name in self._token_fs.orphans():
                     log.warning("removing folder %s, which belongs to no volume", name)
@@ -157,8 +163,7 @@ class VolumeManager:
 
     def remaining(self) -> list[tuple[VolumeRecord, float]]:
         """Return the seconds of life of each published file's token, where they are known."""
-        with self._lock:
-            volumes = list(self._volumes.values())
+        volumes = self._all()
         return [(v.record, v.remaining()) for v in volumes if math.isfinite(v.remaining())]
 
     def cancel(self) -> None:
@@ -167,8 +172,7 @@ class VolumeManager:
         self._watcher.wake()
 
     def _volumes_at(self, target: Path, real_target: str) -> set[str]:
-        with self._lock:
-            records = [volume.record for volume in self._volumes.values()]
+        records = [volume.record for volume in self._all()]
         bound = self._token_fs.volumes_bound_at(target)
         return volumes_at_target(target, real_target, bound, records)
 
@@ -219,12 +223,14 @@ class VolumeManager:
         folder = self._token_fs.folder(record.volume_id)
         return Volume(record, folder, self._watcher, self._clock)
 
+    def _all(self) -> list[Volume]:
+        with self._lock:
+            return list(self._volumes.values())
+
     def _add(self, volume: Volume) -> None:
         with self._lock:
             self._volumes[volume.record.volume_id] = volume
-            self._metrics.set_volumes([v.outdated for v in self._volumes.values()])
 
     def _remove(self, volume_id: str) -> None:
         with self._lock:
             self._volumes.pop(volume_id, None)
-            self._metrics.set_volumes([v.outdated for v in self._volumes.values()])

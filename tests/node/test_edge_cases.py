@@ -1,7 +1,6 @@
 """What drivers of this kind have stumbled over before; `docs/edge-cases.md` has the whole list."""
 
 import ast
-import contextlib
 import json
 import os
 import re
@@ -100,9 +99,11 @@ def test_a_mount_of_a_folder_that_is_gone_is_never_called_good(
     shutil.rmtree(node.folder())
     if restarted:
         node.start()
-    with contextlib.suppress(grpc.RpcError):
-        node.publish(node.request())
-        assert node.content() == "at-1"
+    for _ in range(2):
+        code, text = node.refused(node.request())
+        assert code is grpc.StatusCode.UNAVAILABLE
+        assert "delete the pod" in text
+    assert node.metric("oauth2_csi_node_outdated_volumes") == (not restarted)
     node.unpublish()
     eventually(node.nothing_left, "the end of all")
     node.publish(node.request())

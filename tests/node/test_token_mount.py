@@ -10,12 +10,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.mounts import Mounts
+from csidriver.core.status import Status
 from csidriver.errors import MountFailed
 from csidriver.node.plugin import NodePlugin
 from tests.node.inotify import CREATE, MODIFY, MOVED_TO, Inotify
 from tests.node.killable_plugin import ForkServer, KillablePlugin, killable_plugin
 from tests.node.plugin import (
     Node,
+    companion,
     eventually,
     make_read_only,
     names,
@@ -366,6 +368,19 @@ def test_a_volume_whose_file_system_was_lost_without_a_plugin_says_so_until_its_
     assert not node.target().exists()
     assert node.metric("oauth2_csi_node_outdated_volumes") == 0
     node.publish(node.request())
+
+
+def test_a_running_pod_gets_no_final_code_after_a_loss_without_a_plugin(node: Node) -> None:
+    """Kubelets remove the folder of a pod after a final code."""
+    node.write_token("at-1")
+    node.publish(node.request())
+    node.stop()
+    unmount(node)
+    node.write_companion(companion(None, 2, status=Status.INVALID))
+    node.start()
+    code, text = node.refused(node.request())
+    assert (code, "is Invalid" in text) == (Code.UNAVAILABLE, True)
+    assert node.refused(node.request("v2"))[0] is Code.FAILED_PRECONDITION
 
 
 @every_loss

@@ -282,12 +282,19 @@ def test_unpublish_with_the_id_of_another_volume_is_refused(
     eventually(node.nothing_left, "the end of all")
 
 
-def test_a_republish_puts_a_missing_file_back(node: Node) -> None:
+def test_a_republish_puts_a_missing_file_back_and_tells_that_subpath_mounts_keep_the_old_one(
+    node: Node,
+) -> None:
     node.write_token("at-1")
     node.publish(node.request())
     before = node.file().stat()
+    kept = sub_path_mount(node)
     (node.folder() / DATA_FOLDER / "token").unlink()
-    node.publish(node.request())
+    for _ in range(2):
+        code, text = node.refused(node.request())
+        assert code is Code.UNAVAILABLE
+        assert "delete the pod" in text
+    assert node.metric("oauth2_csi_node_outdated_volumes") == 1
     assert node.content() == "at-1"
     after = node.file().stat()
     assert (after.st_uid, after.st_gid, after.st_mode) == (
@@ -298,6 +305,7 @@ def test_a_republish_puts_a_missing_file_back(node: Node) -> None:
     assert len(node.mounts_at()) == 1
     node.write_token("at-2", 2)
     eventually(lambda: node.content() == "at-2", "rotation")
+    assert kept.read_text(encoding="utf-8") == "at-1"
 
 
 @pytest.mark.parametrize("why", ["never seen", "expired"])
