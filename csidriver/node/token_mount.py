@@ -130,8 +130,9 @@ class TokenMount:
             self._clone, self._identity = -1, (-1, -1)
 
     def _make_again(self) -> None:
+        while not self._is_at(self.path) and self._mounter.unmount(self.path):
+            pass
         if not self._is_at(self.path):
-            self._unmount_all(self.path)
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._attach()
         if _is_read_only(self.root):
@@ -150,9 +151,9 @@ class TokenMount:
         spare = self._mounter.clone(self._view)
         try:
             self._mounter.attach(spare, self.path)
+            self._mounter.make_writable(Path(f"/proc/self/fd/{spare}"))
         finally:
             os.close(spare)
-        self._mounter.make_writable(self.path)
 
     def _mount_view(self) -> None:
         self._unmount_all(self._view)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -193,10 +194,16 @@ class Unwilling(Mounts):
     """Mounts that a kernel refuses to mend, while `refuses`."""
 
     refuses = False
+    unmounts = False
 
     def attach(self, clone: int, target: Path) -> None:
         self._check(target)
         super().attach(clone, target)
+
+    def unmount(self, target: Path) -> bool:
+        if not self.unmounts and threading.current_thread() is not threading.main_thread():
+            self._check(target)
+        return super().unmount(target)
 
     def bind_read_only(self, source: Path, target: Path) -> None:
         self._check(target)
@@ -252,6 +259,17 @@ def test_what_cannot_be_mended_is_reported_and_nothing_is_written_in_its_place(
     unwilling.publish(unwilling.request("v2"))
     unwilling.write_token("at-3", 3)
     eventually(lambda: reads([*files, unwilling.file("v2")]) == {"at-3"}, "the rotation", 20)
+
+
+@pytest.mark.parametrize("sabotage", [cover_by_tmpfs, cover_by_folder])
+def test_a_cover_is_taken_away_from_a_mount_that_stays(unwilling: Node, sabotage: Sabotage) -> None:
+    """A process that dies in the middle of a repair must not take the tokens with it."""
+    mounts = unwilling.mounts
+    assert isinstance(mounts, Unwilling)
+    mounts.unmounts = True
+    sabotage(unwilling)
+    eventually(lambda: unwilling.plugin.alive() == [], "the repair")
+    assert is_whole(unwilling)
 
 
 class Racing(Mounts):
