@@ -463,6 +463,7 @@ def test_slow_issuers_hold_no_workers(tmp_path: Path) -> None:
         until(lambda: all(bench.status(name) == "Uncertain" for name in names), timeout=SOON)
         threads = [thread.name for thread in threading.enumerate()]
         assert [threads.count(f"request to slow-{number}") for number in range(2)] == [3, 3]
+        bench.timeouts = RequestTimeouts()
         bench.apply("hello", bench.issuer.seed("my-app"))
         until(lambda: bench.refreshed("hello"), timeout=SOON)
 
