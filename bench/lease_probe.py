@@ -37,7 +37,7 @@ def probe(tell: Callable[[int], None]) -> None:
 
     def timed(calls: _Calls) -> bool:
         taking = getattr(calls[0][0], "args", ())[1:]
-        is_trial = len(calls) == 2
+        is_trial = not calls[2:]
         if is_trial or taking != (tokenfile._F_SETLEASE, tokenfile._F_WRLCK):  # noqa: SLF001
             return in_one_go(calls)
         began, ended = _Timespec(), _Timespec()
