@@ -33,7 +33,7 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class Companion:
-    """The content of a companion."""
+    """The content of a companion. The namespace is the source's; earlier releases kept no uid."""
 
     source: SourceRef
     source_uid: str
@@ -42,6 +42,7 @@ class Companion:
     message: str
     next_refresh: float
     token: AccessToken | None
+    namespace_uid: str = ""
 
     @classmethod
     def from_secret(cls, secret: Secret) -> "Companion":
@@ -58,6 +59,7 @@ class Companion:
                 message=values.get(annotations.MESSAGE, ""),
                 next_refresh=parse_rfc3339(values.get(annotations.NEXT_REFRESH, "")) or 0.0,
                 token=_token(secret.data),
+                namespace_uid=values.get(annotations.NAMESPACE_UID, ""),
             )
         except (KeyError, ValueError) as error:
             problem = f"is not a companion ({type(error).__name__})"
@@ -70,6 +72,7 @@ class Companion:
             annotations.SOURCE_NAMESPACE: self.source.namespace,
             annotations.SOURCE_NAME: self.source.name,
             annotations.SOURCE_UID: self.source_uid,
+            annotations.NAMESPACE_UID: self.namespace_uid,
             annotations.GENERATION: str(self.generation),
             annotations.STATUS: self.status.value,
             annotations.MESSAGE: self.message,
@@ -100,6 +103,12 @@ def generation_of(secret: Secret | None) -> int:
     """Return the generation that nodes have seen last, 0 if they have seen no companion."""
     companion = parse_or_none(secret)
     return 0 if companion is None else companion.generation
+
+
+def namespace_uid_of(secret: Secret | None) -> str:
+    """Return the uid of the namespace of the source, "" if the companion names none."""
+    companion = parse_or_none(secret)
+    return "" if companion is None else companion.namespace_uid
 
 
 def _token(data: Mapping[str, Sensitive]) -> AccessToken | None:

@@ -24,10 +24,9 @@ from csidriver.node.node_service import NodeService
 from csidriver.node.publish_wait import PublishWaitLimiter
 from csidriver.node.registration import RegistrationService
 from csidriver.node.rotation import Rotation
-from csidriver.node.template_config_map import ConfigMaps
 from csidriver.node.token_fs import TokenFilesystem
 from csidriver.node.token_mount import Mounter, mount_of
-from csidriver.node.volume_manager import VolumeManager
+from csidriver.node.volume_manager import PodNamespaceReader, VolumeManager
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ CHECK_EVERY = 3.0
 SWEEP_EVERY = 600.0
 
 
-class NodeStore(Companions, ConfigMaps, Protocol):
+class NodeStore(Companions, PodNamespaceReader, Protocol):
     """The backend as a node needs it."""
 
 

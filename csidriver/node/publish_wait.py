@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from csidriver.clock import Clock
-from csidriver.core.companion import AccessToken
+from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.volume.readiness import (
     ObservedCompanion,
     can_stop_waiting,
@@ -48,8 +48,8 @@ class PublishWaitLimiter:
 
     def wait_for_token(
         self, record: VolumeRecord, watcher: CompanionWatcher, cancel: threading.Event
-    ) -> AccessToken:
-        """Return a token that is valid long enough; raise the reason if there is none."""
+    ) -> tuple[Companion, AccessToken]:
+        """Return a companion whose token is valid long enough; raise the reason without one."""
         ref, minimum = record.source, record.attributes.min_validity
         # Half of the server's threads never wait, or waiting pods would block unpublishing ones.
         # A call that may not wait still gets one answer of the backend: a token that is there
@@ -65,10 +65,11 @@ class PublishWaitLimiter:
             limit = seconds or min(self._first, FIRST_ANSWER)
             observed = watcher.wait(ref, is_enough, limit, cancel)
         now = self._clock.now()
-        token = None if observed.companion is None else observed.companion.token
-        if token is None or not is_valid_for_start(observed, now, minimum):
+        companion = observed.companion
+        token = None if companion is None else companion.token
+        if companion is None or token is None or not is_valid_for_start(observed, now, minimum):
             raise unavailable_error(ref, observed, now, minimum)
-        return token
+        return companion, token
 
     @contextlib.contextmanager
     def allowed_wait(self, volume_id: str) -> Iterator[float]:

@@ -42,9 +42,15 @@ class Volume:
             raise NotReady(OUTDATED)
 
     def latest_token(self) -> AccessToken | None:
-        """Return the newest token of the volume's source, or None if none was seen yet."""
+        """Return the newest token of the volume's source, or None if none was seen yet.
+
+        A pod that was deleted by force may outlive its namespace; it gets no token of a later one.
+        """
         companion = self._watcher.latest(self.record.source).companion
-        return None if companion is None else companion.token
+        owner = self.record.namespace_uid
+        if companion is None or (owner and companion.namespace_uid != owner):
+            return None
+        return companion.token
 
     def remaining(self) -> float:
         """Return the seconds until the token in the file expires, negative afterwards.

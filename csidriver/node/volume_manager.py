@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from pathlib import Path
+from typing import Protocol
 
 from csidriver.clock import Clock
 from csidriver.core.volume.readiness import expired_error, missing_error
@@ -20,6 +21,7 @@ from csidriver.errors import (
 )
 from csidriver.node.companion_watcher import CompanionWatcher
 from csidriver.node.metrics import NodeMetrics
+from csidriver.node.pod_namespace import NamespaceReader, check_namespace
 from csidriver.node.publish_wait import PublishWaitLimiter
 from csidriver.node.template_config_map import ConfigMaps, resolve_template
 from csidriver.node.token_fs import TokenFilesystem, folder_name
@@ -29,6 +31,10 @@ from csidriver.node.volume_locks import VolumeLocks
 from csidriver.node.volume_record import VolumeRecord, check_same_request, volumes_at_target
 
 log = logging.getLogger(__name__)
+
+
+class PodNamespaceReader(ConfigMaps, NamespaceReader, Protocol):
+    """What a publish reads of the pod's namespace."""
 
 
 class VolumeManager:
@@ -43,14 +49,14 @@ class VolumeManager:
         token_fs: TokenFilesystem,
         watcher: CompanionWatcher,
         waits: PublishWaitLimiter,
-        config_maps: ConfigMaps,
+        backend: PodNamespaceReader,
         clock: Clock,
         metrics: NodeMetrics,
     ) -> None:
         self._token_fs = token_fs
         self._watcher = watcher
         self._waits = waits
-        self._config_maps = config_maps
+        self._backend = backend
         self._clock = clock
         self._locks = VolumeLocks()
         self._lock = threading.Lock()
@@ -193,11 +199,12 @@ class VolumeManager:
 
     def _publish_first(self, wanted: VolumeRecord, cancel: threading.Event, *, bound: bool) -> None:
         volume_id, target = wanted.volume_id, Path(wanted.target_path)
-        record = resolve_template(wanted, self._config_maps, cancel)
+        record = resolve_template(wanted, self._backend, cancel)
         with contextlib.ExitStack() as undo:
             self._watcher.follow(record.source, volume_id)
             undo.callback(self._watcher.unfollow, record.source, volume_id)
-            token = self._waits.wait_for_token(record, self._watcher, cancel)
+            companion, token = self._waits.wait_for_token(record, self._watcher, cancel)
+            record = check_namespace(record, companion, self._backend, cancel)
             volume = self._new_volume(record)
             name = folder_name(volume_id)
             volume.outdated = not bound and name in self._token_fs.volumes_bound_at(target)

@@ -47,7 +47,10 @@ _PARTS_BELOW_PODS = 5
 
 @dataclass(frozen=True, slots=True)
 class VolumeRecord:
-    """One published volume; `attributes.template` is the template as first read."""
+    """One published volume; `attributes.template` is the template as first read.
+
+    `namespace_uid` is that of the token's owner, "" if the companion named none.
+    """
 
     volume_id: str
     target_path: str
@@ -55,6 +58,7 @@ class VolumeRecord:
     pod_name: str
     pod_uid: str
     attributes: VolumeAttributes
+    namespace_uid: str = ""
 
     @property
     def source(self) -> SourceRef:
@@ -141,13 +145,16 @@ def _differences(published: VolumeRecord, wanted: VolumeRecord) -> Iterator[str]
 def _values(record: VolumeRecord) -> dict[str, Any]:
     attributes = {name: getattr(record.attributes, name) for name in _STORED_ATTRIBUTES}
     attributes["template"] = record.attributes.template.text
-    return {**{name: getattr(record, name) for name in _STORED}, "attributes": attributes}
+    owner = {"namespace_uid": record.namespace_uid} if record.namespace_uid else {}
+    return {**{name: getattr(record, name) for name in _STORED}, "attributes": attributes, **owner}
 
 
 def _record(values: dict[str, Any]) -> VolumeRecord:
     stored = {**values["attributes"], "template": Template.parse(values["attributes"]["template"])}
     attributes = _typed(VolumeAttributes(**stored))
-    record = VolumeRecord(**{name: values[name] for name in _STORED}, attributes=attributes)
+    owner = values.get("namespace_uid", "")
+    fields = {name: values[name] for name in _STORED}
+    record = VolumeRecord(**fields, attributes=attributes, namespace_uid=owner)
     if _values(record) != values:
         raise ValueError("a key is unknown")
     return _typed(record)

@@ -228,6 +228,7 @@ class EffectRunner:
 
 _HANDLERS: Mapping[type, Callable[[EffectRunner, Any], Any]] = {
     effects.GetSecret: lambda r, e: r.ports.store.get_secret(e.namespace, e.name),
+    effects.GetNamespaceUid: lambda r, e: r.ports.store.get_namespace_uid(e.namespace),
     effects.CreateSecret: EffectRunner.create_secret,
     effects.PatchSecret: EffectRunner.patch_secret,
     effects.DeleteSecret: lambda r, e: r.ports.store.delete_secret(e.base),

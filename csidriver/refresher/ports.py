@@ -26,6 +26,9 @@ class SecretStore(Protocol):
     def get_secret(self, namespace: str, name: str) -> Secret | None:
         """Return a Secret, None if it does not exist."""
 
+    def get_namespace_uid(self, namespace: str) -> str:
+        """Return the uid of a namespace, "" if it does not exist."""
+
     def create_secret(self, secret: Secret) -> Secret:
         """Create a Secret; raise StoreConflict if it exists."""
 

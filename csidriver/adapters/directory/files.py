@@ -7,6 +7,7 @@ import fcntl
 import os
 import stat
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,18 @@ class FileTree:
                 return None
             except PermissionError:
                 raise InvalidManifest("it is not readable") from None
+
+    def uid(self, namespace: str) -> str:
+        """Return the uid of a namespace, "" if it has no folder; call with the lock held.
+
+        It is in a file, so that another folder of the same name has another one.
+        """
+        with _as_store_error(f"read namespace {namespace}"):
+            folder = self._root / namespace
+            file = folder / ".uid"
+            if folder.is_dir() and not file.exists():
+                file.write_text(str(uuid.uuid4()), encoding="ascii")
+            return file.read_text(encoding="ascii") if folder.is_dir() else ""
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -76,7 +76,7 @@ def to_change(secret: Secret, namespaces: Namespaces) -> SecretChange | None:
     if watched and known.get(annotations.IS_TOKEN) == "true":
         by_driver = secret.manager == names.FIELD_MANAGER
         ref = SourceRef(secret.namespace, secret.name)
-        return SecretChange(ref, TokenObject.SOURCE, version, by_driver)
+        return SecretChange(ref, TokenObject.SOURCE, version, by_driver, secret.uid)
     ref = SourceRef(
         known.get(annotations.SOURCE_NAMESPACE, ""), known.get(annotations.SOURCE_NAME, "")
     )

@@ -39,6 +39,11 @@ class DirectoryStore:
         stored = self._manifests.load(ObjectKey.of(namespace, "Secret", name))
         return None if stored is None else stored.secret
 
+    def get_namespace_uid(self, namespace: str) -> str:
+        ObjectKey.of(namespace, "Secret", "any")
+        with self._manifests.tree.locked():
+            return self._manifests.tree.uid(namespace)
+
     def create_secret(self, secret: Secret) -> Secret:
         """Store a new Secret, creating its namespace; raises StoreConflict if it exists."""
         key = ObjectKey.of(secret.namespace, "Secret", secret.name)

@@ -13,11 +13,12 @@ _ROOTS = {
 }
 _KINDS = {
     "secrets": "Secret",
+    "namespaces": "Namespace",
     "events": "Event",
     "leases": "Lease",
     "mutatingwebhookconfigurations": "MutatingWebhookConfiguration",
 }
-_CLUSTER_SCOPED = frozenset({"mutatingwebhookconfigurations"})
+_CLUSTER_SCOPED = frozenset({"mutatingwebhookconfigurations", "namespaces"})
 _METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
 
 

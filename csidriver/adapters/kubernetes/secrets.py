@@ -41,6 +41,12 @@ class KubernetesStore:
         return parse_secret(response.document, response.server_time)
 
     @without_traceback
+    def get_namespace_uid(self, namespace: str) -> str:
+        request = ApiRequest("get", "namespaces", name=namespace)
+        response = self._client.send_or_none(request)
+        return "" if response is None else str(response.document["metadata"]["uid"])
+
+    @without_traceback
     def create_secret(self, secret: Secret) -> Secret:
         request = _request("create", secret.namespace, secret.name)
         response = self._client.send(request, RequestOptions(body=secret.to_manifest()))

@@ -123,7 +123,8 @@ class SecretWatch:
             self._versions[ref] = version
             is_source = token_object is TokenObject.SOURCE
             by_driver = is_source and newest_manager(metadata) == FIELD_MANAGER
-            yield SecretChange(ref, token_object, version, by_driver)
+            uid = str(metadata.get("uid", "")) if is_source else ""
+            yield SecretChange(ref, token_object, version, by_driver, uid)
 
     def _deleted(self, ref: SourceRef | None) -> Iterator[SecretChange]:
         if ref is not None and self._versions.pop(ref, None) is not None:

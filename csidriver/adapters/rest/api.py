@@ -42,7 +42,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, in the words of RBAC: `resource` is secrets or configmaps."""
+    """One request, in the words of RBAC: `resource` is secrets, configmaps or namespaces."""
 
     verb: str
     resource: str
@@ -50,12 +50,16 @@ class Call:
     name: str
 
     def __str__(self) -> str:
-        kind = {"secrets": "Secret", "configmaps": "ConfigMap"}[self.resource]
-        return f"{self.verb} {kind} {self.namespace}/{self.name}"
+        kinds = {"secrets": "Secret", "configmaps": "ConfigMap", "namespaces": "Namespace"}
+        where = "" if self.resource == "namespaces" else f"{self.namespace}/"
+        return f"{self.verb} {kinds[self.resource]} {where}{self.name}"
 
     def target(self, **query: str) -> str:
         """Path and query; all but `get` go to the collection and select the one name there."""
-        path = f"/api/v1/namespaces/{quote(self.namespace, safe='')}/{self.resource}"
+        path = f"/api/v1/namespaces/{quote(self.namespace, safe='')}"
+        if self.resource == "namespaces":
+            return path
+        path = f"{path}/{self.resource}"
         if self.verb == "get":
             return f"{path}/{quote(self.name, safe='')}"
         return f"{path}?{urlencode({'fieldSelector': f'metadata.name={self.name}', **query})}"

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
+from typing import Any
 
 from csidriver.adapters.rest.api import Api, Call, Timings, section
 from csidriver.adapters.rest.closer import Closer
@@ -41,7 +42,16 @@ class RestStore:
         """The `data` of a ConfigMap, None if there is none; raises StoreError."""
         call = _call("get", "configmaps", namespace, name)
         try:
-            return self._data(call)
+            data = self._section(call, "data")
+        except StoreError as error:
+            raise error.with_traceback(None) from None
+        return None if data is None else {key: str(value) for key, value in data.items()}
+
+    def get_namespace_uid(self, namespace: str) -> str:
+        """The uid of a namespace, "" if there is none; raises StoreError."""
+        call = _call("get", "namespaces", namespace, namespace)
+        try:
+            return str((self._section(call, "metadata") or {}).get("uid", ""))
         except StoreError as error:
             raise error.with_traceback(None) from None
 
@@ -62,14 +72,13 @@ class RestStore:
                 if not stop.is_set():
                     raise error.with_traceback(None) from None
 
-    def _data(self, call: Call) -> dict[str, str] | None:
+    def _section(self, call: Call, key: str) -> dict[str, Any] | None:
         with self._api.line() as line, self._api.ask(line, call, call.target()) as response:
             if response.status == HTTPStatus.NOT_FOUND:
                 return None
             if response.status == HTTPStatus.GONE:
                 raise StoreUnavailable(f"cannot {call}: the API server answered 410")
-            data = section(self._api.document(line, response), "data")
-        return {key: str(value) for key, value in data.items()}
+            return section(self._api.document(line, response), key)
 
 
 def _call(verb: str, resource: str, namespace: str, name: str) -> Call:

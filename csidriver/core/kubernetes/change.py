@@ -1,6 +1,6 @@
 """Changes of Secrets as a watch reports them, and the namespaces that it watches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from csidriver.core import names
@@ -29,10 +29,12 @@ class SecretChange:
     """A change of a Secret. `resource_version` is "" if it, or the annotation of a source, is gone.
 
     `written_by_driver` is true for a source whose newest write is our own: the refresher knows its
-    content. A change holds no content: the Secret may have changed again when it is read.
+    content. `uid` is that of a source. A change holds no content: the Secret may have changed again
+    when it is read.
     """
 
     ref: SourceRef
     token_object: TokenObject
     resource_version: str
     written_by_driver: bool = False
+    uid: str = field(default="", compare=False)  # the version differs, too

@@ -14,6 +14,7 @@ from csidriver.core.refresh.companion_update import (
     store_companion_and_mirror,
 )
 from csidriver.core.refresh.grant import Grant, SourceToken, adopt, compare_source
+from csidriver.core.refresh.ownership import find_new_owner, get_namespace_uid
 from csidriver.core.refresh.schedule import min_interval
 from csidriver.core.refresh.source import Source
 from csidriver.core.refresh.source_annotations import StatusOverride
@@ -33,6 +34,9 @@ def sync_from_source(
     The second result says why the source cannot be used. A source of which only the version is
     known has not changed.
     """
+    state, new_owner = yield from find_new_owner(state)
+    if new_owner:
+        return (yield from _sync_from_new_owner(state, new_owner, context))
     secret = state.source
     if secret is None or state.source_data_omitted:
         return state, None
@@ -53,6 +57,42 @@ def sync_from_source(
         state = yield from _force_reread_after_restart((yield from _recreate_grant(state, context)))
         return state, StatusOverride(Status.MISCONFIGURED, str(error), blocks=grant is None)
     return (yield from _adopt(state, source, issuer, context)), None
+
+
+def _sync_from_new_owner(
+    state: TokenState, namespace_uid: str, context: RefreshContext
+) -> Effects[tuple[TokenState, StatusOverride | None]]:
+    """Adopt the source of a later namespace, or withhold the earlier grant's token from it."""
+    if state.grant is None or state.source is None:
+        return state, None
+    try:
+        source = Source.parse(state.source)
+        issuer = _select_issuer(source, context)
+    except InvalidSecret as error:
+        return state, _withheld(Status.INVALID, "; ".join(error.problems))
+    except NoIssuer as error:
+        return state, _withheld(Status.MISCONFIGURED, str(error))
+    token = compare_source(state.grant, source)
+    if token is SourceToken.OLD:
+        return state, _withheld(Status.NEEDS_REAUTH, messages.EARLIER_NAMESPACE_MESSAGE)
+    if token is SourceToken.NEW:
+        return (yield from _adopt(state, source, issuer, context)), None
+    # Who has the live token owns the login, whose spent tokens and intent stay known.
+    now = yield from effects.Now()
+    grant = replace(
+        state.grant,
+        namespace_uid=namespace_uid,
+        issued_at=0.0,
+        expires_at=0.0,
+        next_refresh=now,
+        status=Status.PENDING,
+        message=messages.PENDING_MESSAGE,
+    )
+    return (yield from _store_source_edit(state, grant, source, token))
+
+
+def _withheld(status: Status, message: str) -> StatusOverride:
+    return StatusOverride(status, message, blocks=True, withholds_token=True)
 
 
 def _select_issuer(source: Source, context: RefreshContext) -> Issuer:
@@ -137,7 +177,11 @@ def _adopt(
     state: TokenState, source: Source, issuer: Issuer, context: RefreshContext
 ) -> Effects[TokenState]:
     now = yield from effects.Now()
-    grant = replace(adopt(source, issuer, now, state.grant), source_version=_source_version(state))
+    grant = replace(
+        adopt(source, issuer, now, state.grant),
+        source_version=_source_version(state),
+        namespace_uid=(yield from get_namespace_uid(state.ref)),
+    )
     # Grants may have been lost while companions were not: a companion's generation never falls.
     grant = replace(
         grant, generation=max(grant.generation, companion.generation_of(state.companion) + 1)
@@ -158,21 +202,19 @@ def _adopt(
 def delete_after_grace(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
     """Delete grant and companion when the source has been absent for the grace period.
 
-    Until then nodes have the last access token, as long as it is valid.
+    Until then only the pods that run have the last access token.
     """
     if state.grant is None and state.grant_secret is None and state.companion is None:
         return replace(state, next_reconcile=None)
     now = yield from effects.Now()
     since = now if state.source_deleted_at is None else state.source_deleted_at
     if now < since + DELETE_GRACE:
-        expires_at = 0.0 if state.grant is None else state.grant.expires_at
-        deleted = StatusOverride(Status.INVALID, messages.DELETED_MESSAGE, blocks=True)
         if own_companion(state) is not None:
-            override = deleted if now >= expires_at else None
-            state, _ = yield from store_companion(state, context, override, now)
-        following = min(at for at in (expires_at, since + DELETE_GRACE) if at > now)
+            deleted = _withheld(Status.INVALID, messages.DELETED_MESSAGE)
+            state, _ = yield from store_companion(state, context, deleted, now)
         # Read the source again before deleting: the watch may have missed its return.
-        return replace(state, source_deleted_at=since, source_stale=True, next_reconcile=following)
+        at = since + DELETE_GRACE
+        return replace(state, source_deleted_at=since, source_stale=True, next_reconcile=at)
     for secret in (own_companion(state), state.grant_secret):
         if secret is not None:
             yield from effects.DeleteSecret(secret)

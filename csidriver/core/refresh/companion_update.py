@@ -61,9 +61,14 @@ def store_companion(
     if state.companion is not own_companion(state):
         message = f"Secret {context.tokens_namespace}/{state.ref.companion} is not ours; remove it"
         return state, StatusOverride(Status.MISCONFIGURED, message)
+    withholds = override is not None and override.withholds_token
     desired = _desired_companion(state, override, now)
     hides = hides_failures(state.grant)
-    if desired is None or (observed and not _differs(observed, desired, hides=hides)):
+    if desired is None or (
+        observed
+        and not (withholds and observed.token)
+        and not _differs(observed, desired, hides=hides)
+    ):
         return state, None
     if state.companion is None:
         secret = Secret(
@@ -76,8 +81,9 @@ def store_companion(
         stored = yield from CreateSecret(secret)
     else:
         data: dict[str, Sensitive | None] = {}
-        # A blocked grant does not take the access token away, which is valid until it expires.
-        if desired.token is not None or not (override and override.blocks):
+        # A blocked source does not take its access token away, which is valid until it expires.
+        same = observed is not None and observed.source_uid == desired.source_uid
+        if desired.token is not None or withholds or not (override and override.blocks and same):
             data = {**dict.fromkeys(state.companion.data), **desired.data()}
         patch = SecretPatch(annotations={**desired.annotations()}, data=data)
         stored = yield from PatchSecret(state.companion, patch)
@@ -88,9 +94,10 @@ def _desired_companion(
     state: TokenState, override: StatusOverride | None, now: float
 ) -> Companion | None:
     grant, source = state.grant, state.source
-    if grant is None and (source is None or override is None):
+    if grant is None and override is None:
         return None
     source_uid = "" if grant is None else grant.source_uid
+    withholds = override is not None and override.withholds_token
     if grant is None or (override is not None and override.blocks):
         status, message = (override.status, override.message) if override else (Status.PENDING, "")
     else:
@@ -101,8 +108,9 @@ def _desired_companion(
         generation=grant.generation if grant else companion.generation_of(state.companion),
         status=status,
         message=message,
-        next_refresh=(grant.next_refresh or 0.0) if grant else 0.0,
-        token=grant.access_token(now) if grant else None,
+        next_refresh=(grant.next_refresh or 0.0) if grant and not withholds else 0.0,
+        token=grant.access_token(now) if grant and not withholds else None,
+        namespace_uid=grant.namespace_uid if grant else companion.namespace_uid_of(state.companion),
     )
 
 
@@ -113,6 +121,7 @@ def _differs(observed: Companion, desired: Companion, *, hides: bool) -> bool:
     return (
         observed.generation != desired.generation
         or observed.source_uid != desired.source_uid
+        or observed.namespace_uid != desired.namespace_uid
         or observed.status is not desired.status
         or observed.message != desired.message
         or (not hides and int(observed.next_refresh) != int(desired.next_refresh))

@@ -57,6 +57,13 @@ class GetSecret(Effect[Secret | None]):
 
 
 @dataclass(frozen=True, slots=True)
+class GetNamespaceUid(Effect[str]):
+    """Read the uid of a namespace; "" if it does not exist."""
+
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
 class CreateSecret(Effect[Secret]):
     """Create a Secret; StoreConflict if it exists."""
 

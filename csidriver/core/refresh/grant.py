@@ -50,6 +50,7 @@ class Grant:
     of warnings of it that were given. `failure_reason` ended the attempts since `failing_since`,
     `fingerprint` is the issuer's configuration then; `refused_scope_fingerprint` is the one whose
     scope was refused. `duplicate_of` is the login ID of the older grant of the same login.
+    `namespace_uid` is the owner's: the namespace of the source.
     """
 
     ref: SourceRef
@@ -81,6 +82,7 @@ class Grant:
     fingerprint: str = ""
     refused_scope_fingerprint: str = ""
     duplicate_of: str = ""
+    namespace_uid: str = ""
 
     @property
     def live_hash(self) -> str:

@@ -40,6 +40,7 @@ def _state_json(grant: Grant) -> dict[str, Any]:
             "namespace": grant.ref.namespace,
             "name": grant.ref.name,
             "uid": grant.source_uid,
+            "namespaceUid": grant.namespace_uid,
             "key": grant.key,
             "resourceVersion": grant.source_version,
         },
@@ -146,6 +147,7 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
         fingerprint=str(state.get("fingerprint", "")),
         refused_scope_fingerprint=str(state.get("unscoped", "")),
         duplicate_of=str(state.get("twin", "")),
+        namespace_uid=str(source.get("namespaceUid", "")),
     )
 
 

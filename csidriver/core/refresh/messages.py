@@ -26,7 +26,11 @@ UNREADABLE_GRANT_MESSAGE = (
     "Secret {grant}, which holds the live refresh token, cannot be read; restore it from a backup, "
     "or log in again, put the new token into this Secret and delete that one"
 )
-DELETED_MESSAGE = "the Secret was deleted; the token comes back with it"
+DELETED_MESSAGE = "the Secret was deleted, or lost its annotation; create it again"
+EARLIER_NAMESPACE_MESSAGE = (
+    "the refresh token was used by a Secret of an earlier namespace of this name; log in and put "
+    "the new token into the Secret"
+)
 EMPTY_GRANT_MESSAGE = (
     "Secret {grant} has no usable refresh token; restore it from a backup, or log in again and "
     "put the new token into this Secret"

@@ -33,6 +33,8 @@ def store_mirror(
     state: TokenState, override: StatusOverride | None, now: float, *, mirrors: bool
 ) -> Effects[TokenState]:
     """Write the mirror, if `mirrors` permits it, and the annotations; emit Events for changes."""
+    if override is not None and override.withholds_token:
+        return (yield from _write_source(state, override, now, mirrors=False))
     state, new_warning = _count_expiry_warnings(state, now)
     state = yield from _write_source(state, override, now, mirrors=mirrors)
     if state.source is not None and state.grant is not None and new_warning:

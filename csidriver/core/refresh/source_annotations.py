@@ -16,18 +16,21 @@ class StatusOverride:
     """A status that overrides the grant's on the source.
 
     If `blocks` is False, the companion keeps the grant's status, so that a bad edit of the source
-    does not affect running pods.
+    does not affect running pods. With `withholds_token` nobody gets the grant's access token.
     """
 
     status: Status
     message: str
     blocks: bool = False
+    withholds_token: bool = False
 
 
 def status_annotations(
     grant: Grant | None, override: StatusOverride | None, *, mirror_refused: bool
 ) -> dict[str, str | None]:
     """Return the annotations of the source; None removes one."""
+    if override and override.withholds_token:
+        grant = None
     current = override or grant
     message = override.message if override else grant.user_message if grant else ""
     expires_at = grant.expires_at if grant else 0.0

@@ -178,7 +178,7 @@ def _with_source_version(state: TokenState, grant: Grant, source: SecretChange) 
     The grant's next patch stores this version.
     """
     version = source.resource_version
-    if not grant.source_version or not grant.key:
+    if not grant.source_version or not grant.key or source.uid != grant.source_uid:
         return state
     # The grant is written before the mirror: at the version it recorded, the mirror is outdated.
     mirror_outdated = version == grant.source_version

@@ -149,6 +149,7 @@ class VirtualCluster:
     after: Callable[[Effect[Any]], None] = nothing
     done: list[Effect[Any]] = field(default_factory=list)
     writes: int = 0
+    namespace_uids: dict[str, str] = field(default_factory=dict)
     written: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property
@@ -181,6 +182,8 @@ class VirtualCluster:
         match effect:
             case effects.GetSecret(namespace, name):
                 return self.read((namespace, name))
+            case effects.GetNamespaceUid(namespace):
+                return self.namespace_uids.get(namespace, f"uid-of-{namespace}")
             case effects.CreateSecret(secret):
                 self.written[secret.namespace, secret.name] = self.now
                 return self.create(secret)
@@ -344,7 +347,9 @@ class Process:
         change = None
         if source is not None:
             by_us = source.manager == core_names.FIELD_MANAGER
-            change = SecretChange(ref, TokenObject.SOURCE, source.resource_version, by_us)
+            change = SecretChange(
+                ref, TokenObject.SOURCE, source.resource_version, by_us, source.uid
+            )
         self.state = TokenState(ref)
         if grant is not None:
             read_at = cluster.now - START
