@@ -146,6 +146,11 @@ class ApiServer:
             metadata = {**manifest["metadata"], "resourceVersion": str(self._version)}
             self._tell("DELETED", key, {**manifest, "metadata": metadata})
 
+    def _namespace(self, name: str) -> Manifest | Reply:
+        if any(namespace == name for _, namespace, _ in self._objects):
+            return {"metadata": {"name": name, "uid": f"uid-of-{name}"}}
+        return Reply(404)
+
     def bookmark(self) -> None:
         """Say that time has passed, to those who watch now."""
         with self._changed:
@@ -191,7 +196,10 @@ class ApiServer:
                 return replies.popleft()
             if self.tokens and seen.token not in self.tokens:
                 return Reply(401)
-            _, _, _, _, namespace, kind, *name = seen.path.split("/")
+            _, _, _, _, namespace, *rest = seen.path.split("/")
+            if not rest:
+                return self._namespace(namespace)
+            kind, *name = rest
             if seen.verb == "get":
                 return self._objects.get((kind, namespace, name[0]), Reply(404))
             wanted = kind, namespace, seen.query["fieldSelector"].removeprefix("metadata.name=")

@@ -180,6 +180,17 @@ class ControlPlane:
             payload = None if body is None else json.dumps(body)
             return pool.request(method, self.server + path, body=payload, headers=headers).json()
 
+    def make_namespace_again(self, name: str) -> None:
+        """Delete a namespace and its objects, as controllers would, and create it again."""
+        path = f"/api/v1/namespaces/{name}"
+        for resource in ("secrets", "configmaps", "events"):
+            self.api("DELETE", f"{path}/{resource}")
+        deleted = self.api("DELETE", path)
+        self.api("PUT", f"{path}/finalize", {**deleted, "spec": {"finalizers": []}})
+        manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        created = self.api("POST", "/api/v1/namespaces", manifest)
+        assert created["metadata"]["uid"] != deleted["metadata"]["uid"], created
+
     def log(self, name: str) -> str:
         """Return the end of a program's log."""
         return (self.root / f"{name}.log").read_text(errors="replace")[-4000:]

@@ -58,6 +58,7 @@ def test_a_node_reads_companions_and_config_maps(store: RestStore) -> None:
     assert secret.data == {"document": Sensitive(PLANTED)}
     assert store.get_config_map(ALICE, "page") == {"template": "$(ACCESS_TOKEN)"}
     assert store.get_config_map(ALICE, "absent") is None
+    assert store.get_namespace_uid(ALICE)
 
 
 @pytest.mark.parametrize(("namespace", "name"), [(DRIVER, "grant-1"), (ALICE, "source")])
@@ -114,11 +115,15 @@ HOOK = "mutatingwebhookconfigurations.admissionregistration.k8s.io/oauth2-csi-we
 # Everywhere, then what comes on top in single namespaces. A name after a slash: only that object.
 RIGHTS: dict[str, dict[str, dict[str, set[str]]]] = {
     "oauth2-csi-node": {
-        "": {"configmaps": {"get"}},
+        "": {"configmaps": {"get"}, "namespaces": {"get"}},
         TOKENS: {"secrets": READ},
     },
     "oauth2-csi-refresher": {
-        "": {"secrets": {*READ, "patch"}, "events": {"create", "patch"}},
+        "": {
+            "secrets": {*READ, "patch"},
+            "events": {"create", "patch"},
+            "namespaces": {"get"},
+        },
         TOKENS: {"secrets": {*READ, "create", "patch", "delete"}},
         DRIVER: {
             "secrets": {*READ, "create", "patch", "delete"},

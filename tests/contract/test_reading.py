@@ -30,6 +30,7 @@ class Reader(Protocol):
         self, namespace: str, name: str, stop: threading.Event
     ) -> Iterator[Secret | None]: ...
     def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None: ...
+    def get_namespace_uid(self, namespace: str) -> str: ...
 
 
 class ReadHarness(Protocol):
@@ -91,6 +92,11 @@ class TestReading:
         assert harness.store.get_config_map(harness.namespace, "eos") == {}
         harness.remove("ConfigMap", "eos")
         assert harness.store.get_config_map(harness.namespace, "eos") is None
+
+    def test_a_namespace_has_a_uid(self, harness: ReadHarness) -> None:
+        assert harness.store.get_namespace_uid("absent") == ""
+        harness.apply(manifest())
+        assert len(harness.store.get_namespace_uid(harness.namespace)) > 8
 
     def test_a_watch_yields_the_secret_at_once_and_at_every_change(
         self, harness: ReadHarness

@@ -2,6 +2,7 @@
 
 import json
 import queue
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ class Store(Protocol):
     """The methods that the refresher uses."""
 
     def get_secret(self, namespace: str, name: str) -> Secret | None: ...
+    def get_namespace_uid(self, namespace: str) -> str: ...
     def create_secret(self, secret: Secret) -> Secret: ...
     def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret: ...
     def delete_secret(self, base: Secret) -> None: ...
@@ -62,6 +64,7 @@ class Reader(Protocol):
         self, namespace: str, name: str, stop: threading.Event
     ) -> Iterator[Secret | None]: ...
     def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None: ...
+    def get_namespace_uid(self, namespace: str) -> str: ...
 
 
 class Harness(Protocol):
@@ -73,6 +76,7 @@ class Harness(Protocol):
     def apply(self, manifest: Mapping[str, Any]) -> None: ...
     def replace(self, manifest: Mapping[str, Any]) -> None: ...
     def remove(self, kind: str, name: str) -> None: ...
+    def make_namespace_again(self) -> None: ...
     def stored(self, kind: str, name: str) -> dict[str, Any]: ...
     def events(self, namespace: str = NS) -> list[dict[str, Any]]: ...
 
@@ -93,6 +97,9 @@ class DirectoryHarness:
 
     def remove(self, kind: str, name: str) -> None:
         self._user.remove(kind, NS, name)
+
+    def make_namespace_again(self) -> None:
+        shutil.rmtree(self._folder)
 
     def stored(self, kind: str, name: str) -> dict[str, Any]:
         path = self._folder / f"{kind.lower()}.{name}.yaml"
@@ -121,6 +128,9 @@ class KubernetesHarness:
 
     def remove(self, kind: str, name: str) -> None:
         self._kubectl("delete", kind, name)
+
+    def make_namespace_again(self) -> None:
+        self._plane.make_namespace_again(NS)
 
     def stored(self, kind: str, name: str) -> dict[str, Any]:
         path = f"/api/v1/namespaces/{NS}/{kind.lower()}s/{name}"
@@ -222,8 +232,21 @@ def test_what_was_created_is_read_back(store: Store) -> None:
 
 def test_absent_objects_are_none(store: Store, reader: Reader) -> None:
     assert store.get_secret(NS, "nobody") is None
+    assert store.get_namespace_uid("nobody") == reader.get_namespace_uid("nobody") == ""
     assert reader.get_config_map(NS, "nobody") is None
     assert list(store.list_secrets(DRIVER, GRANT_TYPE)) == []
+
+
+def test_a_namespace_made_again_has_another_uid(harness: Harness) -> None:
+    harness.apply(manifest())
+    uid = harness.store.get_namespace_uid(NS)
+    assert uid
+    assert harness.store.get_namespace_uid(NS) == harness.reader.get_namespace_uid(NS) == uid
+    harness.make_namespace_again()
+    harness.apply(manifest())
+    other = harness.store.get_namespace_uid(NS)
+    assert other not in {"", uid}
+    assert harness.reader.get_namespace_uid(NS) == other
 
 
 def test_what_exists_is_not_created_again(store: Store) -> None:
@@ -406,7 +429,10 @@ def test_a_watch_yields_sources_first_and_then_their_changes(
     harness.apply(manifest())
     harness.apply(manifest("plain", metadata={"name": "plain"}))
     with watched(store.watch_changes) as following:
-        assert following() == source(read(store).resource_version)
+        first = following()
+        assert first == source(read(store).resource_version)
+        assert first is not None
+        assert first.uid == read(store).uid
         assert following() is None
         harness.apply(manifest("other"))
         told = read(store, "other").resource_version

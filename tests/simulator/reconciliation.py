@@ -18,7 +18,8 @@ from csidriver.refresher.issuer_limits import SlotDecision
 if TYPE_CHECKING:
     from tests.simulator.replica import Replica
 
-_STORE = (effects.GetSecret, effects.CreateSecret, effects.PatchSecret, effects.DeleteSecret)
+_READS = (effects.GetSecret, effects.GetNamespaceUid)
+_STORE = (*_READS, effects.CreateSecret, effects.PatchSecret, effects.DeleteSecret)
 _SERVER = (effects.AcquireSendSlot, effects.RequestToken, effects.Introspect, effects.Probe)
 _TAKE_TIME = (*_STORE, *_SERVER)
 
@@ -88,7 +89,7 @@ class Reconciliation:
         """Perform an effect that takes time; its result arrives a little later."""
         if isinstance(effect, _STORE):
             try:
-                writes = not isinstance(effect, effects.GetSecret)
+                writes = not isinstance(effect, _READS)
                 found = self.network.call_store(lambda: self._call_cluster(effect), writes=writes)
             except DriverError as failure:
                 error = failure
@@ -123,6 +124,8 @@ class Reconciliation:
         match effect:
             case effects.GetSecret(namespace, name):
                 return cluster.read((namespace, name))
+            case effects.GetNamespaceUid(namespace):
+                return f"uid-of-{namespace}"
             case effects.CreateSecret(secret):
                 return cluster.create(secret, holder)
             case effects.PatchSecret(base, patch):

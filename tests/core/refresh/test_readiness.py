@@ -5,7 +5,6 @@ import pytest
 from csidriver.core import annotations
 from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.refresh import effects
-from csidriver.core.status import Status
 from tests.core.refresh.cluster_checks import (
     GRANT,
     LIFE,
@@ -20,26 +19,8 @@ from tests.core.refresh.cluster_checks import (
     note,
     once,
     restart,
-    source,
 )
 from tests.core.refresh.virtual_cluster import REF, Crashed, Process
-
-
-def test_nodes_learn_of_a_deleted_source_when_its_access_token_expires(process: Process) -> None:
-    cluster = process.cluster
-    cluster.server.lifetime = 300.0
-    process.reconcile()
-    kept = source(cluster)
-    delete(cluster, SOURCE)
-    process.reconcile(event=True)
-    process.run_for(299)
-    assert companion(cluster).status is Status.READY
-    process.run_for(2)
-    assert companion(cluster).status is Status.INVALID
-    assert companion(cluster).token is not None
-    cluster._store(kept)
-    process.reconcile(event=True)
-    assert companion(cluster).status is Status.READY
 
 
 def test_nodes_of_a_deleted_source_get_the_tokens_that_a_crash_left_behind(

@@ -1,0 +1,209 @@
+"""A namespace is deleted and made again under its name: its new owner gets nothing of the old."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from csidriver.core import annotations
+from csidriver.core.kubernetes.change import TokenObject
+from csidriver.core.names import FIELD_MANAGER
+from csidriver.core.refresh import effects, grant_secret, messages
+from csidriver.core.refresh.effects import PatchSecret
+from csidriver.core.refresh.grant import Grant
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import Status
+from csidriver.errors import StoreUnavailable
+from tests.core.refresh.cluster_checks import (
+    COMPANION,
+    GRANT,
+    LIFE,
+    SOURCE,
+    companion,
+    count,
+    delete,
+    document,
+    fail_next,
+    grant,
+    live,
+    mirrored,
+    note,
+    reasons,
+    restart,
+    source,
+)
+from tests.core.refresh.virtual_cluster import REF, Process, VirtualCluster
+
+Owner = Callable[[VirtualCluster], object]
+
+
+def nothing(_: VirtualCluster) -> None:
+    """No Secret of this name."""
+
+
+def invalid(cluster: VirtualCluster) -> None:
+    cluster.apply("{}")
+
+
+def old_seed(cluster: VirtualCluster) -> None:
+    cluster.apply(document("alice-0"))
+
+
+def other_issuer(cluster: VirtualCluster) -> None:
+    cluster.apply(document(cluster.server.login("eve")), issuer="unknown")
+
+
+def forged(cluster: VirtualCluster) -> None:
+    """The old seed, as if the driver had written it."""
+    cluster.apply(document("alice-0"))
+    secret = cluster.secrets[SOURCE]
+    cluster.secrets[SOURCE] = replace(secret, manager=FIELD_MANAGER)
+
+
+def new_login(cluster: VirtualCluster) -> None:
+    cluster.apply(document(cluster.server.login("eve")))
+
+
+def hand_over(cluster: VirtualCluster, owner: Owner) -> None:
+    """Delete the namespace, and make it again for somebody else."""
+    delete(cluster, SOURCE)
+    cluster.namespace_uids[REF.namespace] = "another-uid"
+    owner(cluster)
+
+
+def assert_nothing_of_alice(cluster: VirtualCluster) -> None:
+    given = cluster.secrets.get(COMPANION)
+    assert given is None or "alice" not in str([value.reveal() for value in given.data.values()])
+    if SOURCE in cluster.secrets:
+        kept = source(cluster)
+        assert annotations.EXPIRES_AT not in kept.annotations
+        assert "alice-1" not in kept.data["oauth"].reveal()
+
+
+@pytest.mark.parametrize("owner", [nothing, invalid, old_seed, other_issuer, forged])
+@pytest.mark.parametrize("meanwhile", ["running", "restarted", "down for an hour"])
+def test_a_new_owner_without_a_login_gets_nothing_of_the_old_one(
+    running: Process, owner: Owner, meanwhile: str
+) -> None:
+    cluster = running.cluster
+    sent = cluster.server.tokens()
+    hand_over(cluster, owner)
+    process = running
+    if meanwhile != "running":
+        cluster.now += 3700 if meanwhile == "down for an hour" else 0
+        process = restart(running)
+    process.reconcile(event=meanwhile == "running")
+    assert_nothing_of_alice(cluster)
+    process.run_for(2 * LIFE)
+    process.reconcile(event=True)
+    assert_nothing_of_alice(cluster)
+    assert cluster.server.tokens() == sent
+    if owner is old_seed:
+        status = note(cluster, annotations.STATUS), note(cluster, annotations.MESSAGE)
+        assert status == ("NeedsReauth", messages.EARLIER_NAMESPACE_MESSAGE)
+        assert companion(cluster).status is Status.NEEDS_REAUTH
+
+
+@pytest.mark.parametrize("before", [nothing, invalid, old_seed])
+def test_a_new_login_begins_a_grant_of_its_own(running: Process, before: Owner) -> None:
+    cluster = running.cluster
+    generation = companion(cluster).generation
+    hand_over(cluster, before)
+    running.reconcile(event=True)
+    new_login(cluster)
+    sent = len(cluster.server.tokens())
+    running.reconcile(event=True)
+    assert cluster.server.tokens()[sent:] == ["eve-0"]
+    assert (live(cluster), mirrored(cluster)) == ("eve-1", "eve-1")
+    assert grant(cluster).namespace_uid == companion(cluster).namespace_uid == "another-uid"
+    assert companion(cluster).generation > generation
+    assert note(cluster, annotations.STATUS) == "Ready"
+    cluster.apply(document("alice-0"))
+    running.reconcile(event=True)
+    running.run_for(LIFE)
+    assert set(cluster.server.tokens()[sent:]) == {"eve-0", "eve-1"}
+
+
+def test_who_has_the_live_token_owns_the_login(running: Process) -> None:
+    cluster = running.cluster
+    earlier = companion(cluster).token
+    assert earlier is not None
+    hand_over(cluster, lambda cluster: cluster.apply(document("alice-1")))
+    tokens = []
+    cluster.after = lambda _: tokens.append(companion(cluster).token)
+    running.reconcile(event=True)
+    assert live(cluster) == "alice-2"
+    assert grant(cluster).namespace_uid == "another-uid"
+    assert earlier.value not in {token.value for token in tokens[-3:] if token}
+
+
+def test_a_secret_made_again_in_its_namespace_goes_on(running: Process) -> None:
+    cluster = running.cluster
+    delete(cluster, SOURCE)
+    running.reconcile(event=True)
+    assert companion(cluster).token is None
+    assert companion(cluster).message == messages.DELETED_MESSAGE
+    sent = cluster.server.tokens()
+    cluster.apply(document("alice-0"))
+    running.reconcile(event=True)
+    given = companion(cluster)
+    assert (given.status, given.token is None) == (Status.READY, False)
+    assert cluster.server.tokens() == sent
+
+
+def as_stored_before(cluster: VirtualCluster, kept: Grant) -> None:
+    secret = cluster.secrets[GRANT]
+    data = grant_secret.to_data(kept)
+    text = data[grant_secret.STATE].reveal().replace('"namespaceUid": "", ', "")
+    assert "namespaceUid" not in text
+    data[grant_secret.STATE] = Sensitive(text)
+    cluster._store(replace(secret, data=data))
+
+
+def test_a_grant_of_an_earlier_release_takes_the_namespace_it_finds(running: Process) -> None:
+    cluster = running.cluster
+    as_stored_before(cluster, replace(grant(cluster), namespace_uid=""))
+    restart(running).reconcile()
+    assert grant(cluster).namespace_uid == companion(cluster).namespace_uid == "uid-of-physics"
+    before = count(cluster, effects.GetNamespaceUid)
+    running.run_for(LIFE)
+    assert live(cluster) == "alice-2"
+    assert count(cluster, effects.GetNamespaceUid) == before
+
+
+def test_a_namespace_that_cannot_be_read_leaves_all_as_it_is(running: Process) -> None:
+    cluster = running.cluster
+    hand_over(cluster, old_seed)
+    fail_next(cluster, effects.GetNamespaceUid, StoreUnavailable("the test says so"))
+    writes = count(cluster, PatchSecret)
+    with pytest.raises(StoreUnavailable):
+        running.reconcile(event=True)
+    assert count(cluster, PatchSecret) == writes
+    running.reconcile()
+    assert_nothing_of_alice(cluster)
+
+
+def test_a_namespace_that_goes_during_an_adoption_gets_no_grant(process: Process) -> None:
+    cluster = process.cluster
+    cluster.namespace_uids[REF.namespace] = ""
+    process.reconcile()
+    assert GRANT not in cluster.secrets
+    assert cluster.server.tokens() == []
+
+
+def test_an_unusable_grant_and_an_expiring_login_stay_unknown_to_the_new_owner(
+    running: Process,
+) -> None:
+    cluster = running.cluster
+    kept = grant(cluster)
+    spent = replace(
+        kept, spent=(kept.live_hash,), refresh_expires_at=cluster.now + 60, refresh_renewed=False
+    )
+    cluster._store(replace(cluster.secrets[GRANT], data=grant_secret.to_data(spent)))
+    running.observe(TokenObject.GRANT)
+    hand_over(cluster, invalid)
+    events = reasons(cluster)
+    running.reconcile(event=True)
+    assert_nothing_of_alice(cluster)
+    assert "grant" not in note(cluster, annotations.MESSAGE)
+    assert reasons(cluster)[len(events) :] == ["Invalid"]

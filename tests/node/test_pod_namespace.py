@@ -1,0 +1,121 @@
+"""A namespace is deleted and made again under its name while the node has its companion."""
+
+import contextlib
+import shutil
+import threading
+from dataclasses import replace
+
+import grpc
+import pytest
+
+from csidriver.core.companion import Companion
+from csidriver.core.volume.attributes import VolumeAttributes
+from csidriver.errors import StoreRefused, TokenUnavailable
+from csidriver.node.pod_namespace import check_namespace
+from csidriver.node.volume_record import VolumeRecord
+from tests.node.plugin import NAMESPACE, SOURCE, Node, companion, eventually, token
+
+pytestmark = pytest.mark.mounts
+ATTRIBUTES = VolumeAttributes.parse({"secretName": SOURCE.name}, "0")
+
+
+def write_token(node: Node, value: str, owner: str, generation: int = 1) -> None:
+    node.write_companion(companion(token(value), generation, namespace_uid=owner))
+
+
+def own_uid(node: Node) -> str:
+    (node.store_root / NAMESPACE).mkdir(parents=True, exist_ok=True)
+    return node.plugin_store.get_namespace_uid(NAMESPACE)
+
+
+def publish_soon(node: Node) -> None:
+    """Publish a second volume, once the node has seen the newest companion."""
+
+    def publish() -> bool:
+        with contextlib.suppress(grpc.RpcError):
+            node.publish(node.request("v2"))
+            return True
+        return False
+
+    eventually(publish)
+
+
+def test_a_pod_of_a_later_namespace_gets_no_token_of_an_earlier_one(node: Node) -> None:
+    earlier = own_uid(node)
+    write_token(node, "at-1", earlier)
+    node.publish(node.request())
+    assert node.content() == "at-1"
+    shutil.rmtree(node.store_root / NAMESPACE)
+    code, text = node.refused(node.request("v2"))
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert f"belongs to an earlier namespace {NAMESPACE}" in text
+    later = own_uid(node)
+    assert later != earlier
+    code, _ = node.refused(node.request("v2"))
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert not node.target("v2").exists()
+    write_token(node, "at-2", later, 2)
+    publish_soon(node)
+    assert node.content("v2") == "at-2"
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_pod_that_outlives_its_namespace_gets_no_token_of_a_later_one(
+    node: Node, *, restart: bool
+) -> None:
+    write_token(node, "at-1", own_uid(node))
+    node.publish(node.request())
+    if restart:
+        node.stop()
+        node.start()
+    shutil.rmtree(node.store_root / NAMESPACE)
+    later = own_uid(node)
+    write_token(node, "at-2", later, 2)
+    publish_soon(node)
+    write_token(node, "at-3", later, 3)
+    eventually(lambda: node.content("v2") == "at-3")
+    assert node.content() == "at-1"
+
+
+def test_a_volume_of_a_companion_without_an_owner_is_served_on(node: Node) -> None:
+    node.write_token("at-1")
+    node.publish(node.request())
+    write_token(node, "at-2", "any", 2)
+    eventually(lambda: node.content() == "at-2")
+
+
+class Backend:
+    def __init__(self, answer: str | StoreRefused) -> None:
+        self.answer = answer
+
+    def get_namespace_uid(self, namespace: str) -> str:
+        assert namespace == NAMESPACE
+        if isinstance(self.answer, StoreRefused):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("owner", "answer", "error"),
+    [
+        ("", StoreRefused("no right"), None),
+        ("uid-1", "uid-1", None),
+        ("uid-1", "uid-2", TokenUnavailable),
+        ("uid-1", "", TokenUnavailable),
+        ("uid-1", StoreRefused("no right"), StoreRefused),
+    ],
+)
+def test_the_owner_is_compared_and_kept(
+    owner: str, answer: str | StoreRefused, error: type[Exception] | None
+) -> None:
+    record = VolumeRecord("v1", "/pods/x/mount", NAMESPACE, "pod", "uid", ATTRIBUTES)
+    given: Companion = companion(token("at-1"), namespace_uid=owner)
+
+    def check() -> VolumeRecord:
+        return check_namespace(record, given, Backend(answer), threading.Event())
+
+    if error is None:
+        assert check() == replace(record, namespace_uid=owner)
+        return
+    with pytest.raises(error):
+        check()
