@@ -95,6 +95,7 @@ GRANT = Grant(
     duplicate_of="the-twin",
 )
 FAILING_GRANT = replace(GRANT, failing_since=1_800_000_004.75)
+OWNED_GRANT = replace(FAILING_GRANT, namespace_uid="uid-of-the-namespace")
 MINIMAL_GRANT = Grant(
     ref=REF,
     source_uid="uid-of-the-source",
@@ -204,15 +205,20 @@ def manifest(written: Secret) -> bytes:
 
 @pytest.mark.parametrize(
     ("name", "grant"),
-    [("grant", GRANT), ("grant-minimal", MINIMAL_GRANT), ("grant-failing", FAILING_GRANT)],
+    [
+        ("grant", GRANT),
+        ("grant-minimal", MINIMAL_GRANT),
+        ("grant-failing", FAILING_GRANT),
+        ("grant-owned", OWNED_GRANT),
+    ],
 )
 def test_a_grant_is_read_as_ever(name: str, grant: Grant) -> None:
     assert grant_secret.from_secret(secret(f"{name}.json")) == grant
 
 
 def test_a_grant_is_written_as_ever() -> None:
-    written = grant_secret.to_secret(FAILING_GRANT, "oauth2-csi")
-    assert manifest(written) == fixture("grant-failing.json")
+    written = grant_secret.to_secret(OWNED_GRANT, "oauth2-csi")
+    assert manifest(written) == fixture("grant-owned.json")
 
 
 def test_an_intent_that_says_more_is_refused() -> None:
@@ -263,8 +269,9 @@ def test_the_annotations_of_a_source_are_written_as_ever() -> None:
 
 
 def test_a_companion_is_kept_as_ever() -> None:
-    read = Companion.from_secret(secret("companion.json"))
-    assert read == COMPANION
+    assert Companion.from_secret(secret("companion.json")) == COMPANION
+    read = Companion.from_secret(secret("companion-owned.json"))
+    assert read == replace(COMPANION, namespace_uid="uid-of-the-namespace")
     written = Secret(
         "oauth2-csi-tokens",
         read.source.companion,
@@ -272,7 +279,7 @@ def test_a_companion_is_kept_as_ever() -> None:
         annotations=read.annotations(),
         data=read.data(),
     )
-    assert manifest(written) == fixture("companion.json")
+    assert manifest(written) == fixture("companion-owned.json")
 
 
 @pytest.mark.parametrize(("name", "entry"), [("spool-sent", SENT), ("spool", REPLIED)])
