@@ -1,0 +1,145 @@
+"""A namespace is deleted and made again under its name, on a real API server.
+
+No byte of the earlier owner's tokens is sent, served or mirrored for the later one.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from csidriver.adapters.rest import RestStore, kubeconfig
+from csidriver.core.annotations import EXPIRES_AT
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import Status
+from csidriver.core.volume.attributes import VolumeAttributes
+from csidriver.errors import TokenUnavailable
+from csidriver.node.pod_namespace import check_namespace
+from csidriver.node.volume_record import VolumeRecord
+from tests.cluster.cluster import Cluster
+from tests.cluster.controlplane import PROGRAMS
+from tests.cluster.user_namespace import UserNamespace
+from tests.processes import running
+from tests.refresher.bench import Bench, manifest, until
+
+pytestmark = pytest.mark.tools(*PROGRAMS)
+NAME = "hello"
+
+
+@dataclass
+class Handover:
+    """One namespace name and what its later owner does there."""
+
+    user: UserNamespace
+    seed: Sensitive
+    act: Callable[["Handover", Bench], None]
+
+    def apply(self, document: str) -> None:
+        self.user.kubectl("apply", stdin=manifest(NAME, "", document))
+
+    def given(self) -> str:
+        """All that nodes, and users in the namespace, can read of the token."""
+        seen = self.user.companion(NAME)
+        token = "" if seen is None or seen.token is None else seen.token.value.reveal()
+        return token + self.user.kubectl("get", "secrets", "--output=json")
+
+    def withholds(self, secret: str) -> bool:
+        return secret not in self.given()
+
+
+def no_secret(_: Handover, _bench: Bench) -> None:
+    """Nothing in the new namespace."""
+
+
+def invalid(handover: Handover, _: Bench) -> None:
+    handover.apply("{}")
+
+
+def old_seed(handover: Handover, _: Bench) -> None:
+    handover.apply(f'{{"refresh_token":"{handover.seed.reveal()}"}}')
+
+
+def new_login(handover: Handover, bench: Bench) -> None:
+    handover.user.apply(NAME, bench.issuer.seed("my-app"))
+
+
+OWNERS = (no_secret, invalid, old_seed, new_login)
+
+
+@contextmanager
+def refresher(cluster: Cluster, bench: Bench, folder: Path) -> Iterator[Path]:
+    flags = ["--store", "kubernetes", "--kubeconfig", str(cluster.refresher)]
+    flags += ["--spool-dir", str(folder / "spool"), "--identity", "pod", "--listen", "127.0.0.1:0"]
+    with running("refresher", *flags, "--issuers", str(bench.issuers)) as (_, log):
+        yield log
+
+
+@pytest.mark.parametrize("meanwhile", ["running", "stopped"])
+def test_a_later_namespace_gets_nothing_of_an_earlier_one(
+    cluster: Cluster, tmp_path: Path, meanwhile: str
+) -> None:
+    with Bench(tmp_path) as bench:
+        handovers = []
+        for act in OWNERS:
+            namespace = f"{act.__name__.replace('_', '-')}-{meanwhile}"
+            cluster.reset_namespaces(namespace)
+            user, seed = UserNamespace(cluster, namespace), bench.issuer.seed("my-app")
+            handovers.append(Handover(user, seed, act))
+        for handover in handovers:
+            handover.user.apply(NAME, handover.seed)
+        with refresher(cluster, bench, tmp_path):
+            until(lambda: all(h.user.generation(NAME) == 2 for h in handovers))
+            until(lambda: all(h.user.is_mirrored(NAME) for h in handovers))
+            earlier = [grant(h) for h in handovers]
+            sent = len(bench.issuer.presentations())
+            if meanwhile == "running":
+                hand_over(cluster, handovers, bench)
+        if meanwhile == "stopped":
+            hand_over(cluster, handovers, bench)
+            for handover in handovers:
+                refuse_on_node(cluster, handover)
+        with refresher(cluster, bench, tmp_path) as log:
+            for handover, (access, refresh) in zip(handovers, earlier, strict=True):
+                until(partial(handover.withholds, access), "it is withheld")
+                assert refresh not in handover.given()
+            fresh = handovers[OWNERS.index(new_login)].user
+            until(lambda: fresh.is_final(NAME) and fresh.is_mirrored(NAME), "the new login")
+            presented = [row.token_hash for row in bench.issuer.presentations()[sent:]]
+            assert len(presented) == 1
+            seeded = handovers[OWNERS.index(old_seed)].user
+            until(lambda: seeded.companion(NAME), "a status")
+            seen = seeded.companion(NAME)
+            assert seen is not None
+            assert (seen.status, seen.token) == (Status.NEEDS_REAUTH, None)
+            assert EXPIRES_AT not in seeded.source(NAME).annotations
+            assert "Traceback" not in log.read_text("utf-8")
+
+
+def hand_over(cluster: Cluster, handovers: list[Handover], bench: Bench) -> None:
+    for handover in handovers:
+        cluster.plane.make_namespace_again(handover.user.namespace)
+        handover.act(handover, bench)
+
+
+def grant(handover: Handover) -> tuple[str, str]:
+    found = handover.user.grant(NAME)
+    assert found is not None
+    assert found.document.access_token is not None
+    assert found.document.refresh_token is not None
+    return found.document.access_token.reveal(), found.document.refresh_token.reveal()
+
+
+def refuse_on_node(cluster: Cluster, handover: Handover) -> None:
+    """A node finds the companion that is left over, with its token."""
+    seen = handover.user.companion(NAME)
+    assert seen is not None
+    assert seen.token is not None
+    attributes = VolumeAttributes.parse({"secretName": NAME}, "0")
+    namespace = handover.user.namespace
+    record = VolumeRecord("v1", "/pods/x/mount", namespace, "pod", "uid", attributes)
+    with pytest.raises(TokenUnavailable, match="earlier namespace"):
+        check_namespace(record, seen, RestStore(kubeconfig(cluster.node)), threading.Event())
