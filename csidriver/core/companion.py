@@ -3,13 +3,12 @@
 It holds an access token and a status, never a refresh token.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.kubernetes.timestamp import format_rfc3339, parse_rfc3339
+from csidriver.core.kubernetes.timestamp import MAX_INSTANT, format_rfc3339, parse_rfc3339
 from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
@@ -54,7 +53,7 @@ class Companion:
                     values[annotations.SOURCE_NAMESPACE], values[annotations.SOURCE_NAME]
                 ),
                 source_uid=values[annotations.SOURCE_UID],
-                generation=int(values[annotations.GENERATION]),
+                generation=_count(values[annotations.GENERATION]),
                 status=Status(values[annotations.STATUS]),
                 message=values.get(annotations.MESSAGE, ""),
                 next_refresh=parse_rfc3339(values.get(annotations.NEXT_REFRESH, "")) or 0.0,
@@ -123,8 +122,15 @@ def _token(data: Mapping[str, Sensitive]) -> AccessToken | None:
     )
 
 
+def _count(text: str) -> int:
+    count = int(text)
+    if not 0 <= count <= MAX_INSTANT:
+        raise ValueError("not a count")
+    return count
+
+
 def _instant(text: Sensitive) -> float:
     instant = float(text.reveal())
-    if not math.isfinite(instant):
+    if not 0 <= instant <= MAX_INSTANT:
         raise ValueError("not an instant")
     return instant

@@ -110,7 +110,13 @@ def initial_states(
         without_grant.pop(ref, None)
         source = snapshot.secrets.get((TokenObject.SOURCE, ref))
         read_at = clock.monotonic()
-        yield TokenState.from_lists(ref, secret, companions.get(ref), source, read_at=read_at)
+        state = TokenState(ref)
+        try:
+            state = TokenState.from_lists(ref, secret, companions.get(ref), source, read_at=read_at)
+        except Exception:
+            # One grant that no rule expects must not stop the service of all the others.
+            log.exception("the grant of Secret %s cannot be read", ref)
+        yield state
     yield from (TokenState(ref) for ref in without_grant)
 
 

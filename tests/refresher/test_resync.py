@@ -1,10 +1,12 @@
 from dataclasses import replace
 
+from csidriver.core.annotations import SOURCE_NAME, SOURCE_NAMESPACE
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuers
 from csidriver.core.refresh.state import RefreshContext, TokenState
+from csidriver.core.sensitive import Sensitive
 from csidriver.refresher.resync import Snapshot, initial_states
 from csidriver.refresher.state_cache import compact
 from tests.refresher.token_states import REF, grant, known
@@ -24,6 +26,13 @@ class ListedSecrets:
         return 7.0
 
 
+class Poison(dict[str, Sensitive]):
+    """Data that fails in a way that no rule expects."""
+
+    def __getitem__(self, key: str) -> Sensitive:
+        raise ZeroDivisionError(key)
+
+
 def test_the_initial_states_contain_every_token_that_was_found() -> None:
     context = RefreshContext(
         issuers=Issuers(), holder="me", driver_namespace="driver", tokens_namespace="tokens"
@@ -39,7 +48,14 @@ def test_the_initial_states_contain_every_token_that_was_found() -> None:
     listed = replace(kept.companion, annotations={**kept.companion.annotations})
     foreign = replace(kept.grant_secret, name="grant-of-nobody", annotations={})
     misnamed = replace(kept.grant_secret, name=stray.grant)
-    listed_secrets = ListedSecrets(listed, kept.grant_secret, foreign, misnamed)
+    poisoned_ref = SourceRef("ns", "poisoned")
+    poisoned = replace(
+        kept.grant_secret,
+        name=poisoned_ref.grant,
+        annotations={SOURCE_NAMESPACE: "ns", SOURCE_NAME: "poisoned"},
+        data=Poison(),
+    )
+    listed_secrets = ListedSecrets(listed, poisoned, kept.grant_secret, foreign, misnamed)
     changes = [
         SecretChange(REF, TokenObject.SOURCE, "s1", written_by_driver=True),
         SecretChange(lone, TokenObject.SOURCE, "s2"),
@@ -55,7 +71,8 @@ def test_the_initial_states_contain_every_token_that_was_found() -> None:
         state.ref: state
         for state in initial_states(snapshot, listed_secrets, context, listed_secrets)
     }
-    assert set(found) == {REF, lone, orphan}
+    assert set(found) == {REF, lone, orphan, poisoned_ref}
+    assert found[poisoned_ref] == TokenState(poisoned_ref)
     assert found[lone] == TokenState(lone)
     assert found[REF].grant == grant()
     assert found[REF].grant_secret == kept.grant_secret

@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime
 
+# Later years have no form in RFC 3339.
+MAX_INSTANT = 253_402_300_799.0
+
 
 def format_rfc3339(instant: float) -> str:
     """Format epoch seconds in UTC, without fractions, such as `2026-11-23T18:51:00Z`."""

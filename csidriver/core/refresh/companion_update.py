@@ -37,13 +37,16 @@ def _next_reconcile(state: TokenState, override: StatusOverride | None, now: flo
     """Return epoch seconds, or None if only a change of an object can help."""
     grant, requeue_at, refused_at = state.grant, state.requeue_at, state.mirror_refused_at
     if grant is None or (override is not None and override.blocks):
-        return requeue_at
+        return min((at for at in (requeue_at, state.annotate_at) if at is not None), default=None)
     # A refresh that is due and was not made waits for `requeue_at`.
     waits = requeue_at is not None and grant.next_refresh is not None and grant.next_refresh <= now
     refresh_at = None if waits else grant.next_refresh
     retries_mirror = override is None and state.mirror_outdated and refused_at is not None
     mirror_at = (refused_at or 0.0) + MIRROR_RETRY if retries_mirror else None
-    times = (requeue_at, refresh_at, mirror_at, state.status_due_at, next_warning(grant, now))
+    times = (
+        *(requeue_at, refresh_at, mirror_at),
+        *(state.annotate_at, state.status_due_at, next_warning(grant, now)),
+    )
     return min((at for at in times if at is not None), default=None)
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.kubernetes.timestamp import MAX_INSTANT
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
-from csidriver.core.oauth.token_document import MAX_STORED, DocumentError, TokenDocument
+from csidriver.core.oauth.token_document import MAX_STORED, TokenDocument
 from csidriver.core.refresh.grant import Grant, Intent
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
@@ -103,7 +104,7 @@ def from_secret(secret: Secret) -> Grant:
         document, _ = TokenDocument.parse(data[DOCUMENT], limit=MAX_STORED)
         state = json.loads(data[STATE].reveal())
         return _READERS[state["version"]](state, document, secret)
-    except (KeyError, TypeError, ValueError, DocumentError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InvalidSecret(
             f"Secret {secret.namespace}/{secret.name}",
             [f"is not a grant that this version can read ({type(error).__name__}); restore it"],
@@ -114,36 +115,36 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
     source, intent, next_refresh = state["source"], state["intent"], state["nextRefresh"]
     failure_reason = state.get("signal")
     return Grant(
-        ref=SourceRef(source["namespace"], source["name"]),
-        source_uid=source["uid"],
-        source_version=source["resourceVersion"],
-        issuer=state["issuer"]["name"],
-        issuer_identity=state["issuer"]["identity"],
+        ref=SourceRef(_text(source["namespace"]), _text(source["name"])),
+        source_uid=_text(source["uid"]),
+        source_version=_text(source["resourceVersion"]),
+        issuer=_text(state["issuer"]["name"]),
+        issuer_identity=_text(state["issuer"]["identity"]),
         client=Client(
             secret.data[annotations.KEY_CLIENT_ID].reveal(),
             secret.data[annotations.KEY_CLIENT_SECRET],
         ),
         document=document,
-        generation=int(state["generation"]),
-        issued_at=float(state["issuedAt"]),
-        expires_at=float(state["expiresAt"]),
-        seeds=tuple(state["seeds"]),
-        spent=tuple(state["spent"]),
+        generation=int(_number(state["generation"])),
+        issued_at=_number(state["issuedAt"]),
+        expires_at=_number(state["expiresAt"]),
+        seeds=tuple(map(_text, state["seeds"])),
+        spent=tuple(map(_text, state["spent"])),
         intent=None if intent is None else _intent(intent),
-        next_refresh=None if next_refresh is None else float(next_refresh),
+        next_refresh=None if next_refresh is None else _number(next_refresh),
         status=Status(state["status"]),
         message=str(state["message"]),
         warning=str(state["warning"]),
-        failures=int(state["failures"]),
+        failures=int(_number(state["failures"])),
         # Earlier releases did not store these keys.
-        adopted_at=float(state.get("adoptedAt", 0.0)),
+        adopted_at=_number(state.get("adoptedAt", 0.0)),
         key=str(source.get("key", "")),
-        inherited=int(state.get("inherited", 0)),
-        refresh_expires_at=float(state.get("refreshExpiresAt", 0.0)),
+        inherited=int(_number(state.get("inherited", 0))),
+        refresh_expires_at=_number(state.get("refreshExpiresAt", 0.0)),
         refresh_renewed=bool(state.get("refreshRenewed", True)),
-        expiry_warnings=int(state.get("expiryStep", 0)),
+        expiry_warnings=int(_number(state.get("expiryStep", 0))),
         failure_reason=None if failure_reason is None else FailureReason(failure_reason),
-        failing_since=float(state.get("failingSince", 0.0)),
+        failing_since=_number(state.get("failingSince", 0.0)),
         fingerprint=str(state.get("fingerprint", "")),
         refused_scope_fingerprint=str(state.get("unscoped", "")),
         duplicate_of=str(state.get("twin", "")),
@@ -153,18 +154,32 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
 
 def _intent(stored: dict[str, Any]) -> Intent:
     intent = Intent(
-        nonce=stored["nonce"],
-        holder=stored["holder"],
-        refresh_token_hash=stored["rt"],
-        first_at=stored["first_at"],
-        started_at=stored["started_at"],
-        takeover_after=stored["takeover_after"],
-        attempt=stored["attempt"],
+        nonce=_text(stored["nonce"]),
+        holder=_text(stored["holder"]),
+        refresh_token_hash=_text(stored["rt"]),
+        first_at=_number(stored["first_at"]),
+        started_at=_number(stored["started_at"]),
+        takeover_after=_number(stored["takeover_after"]),
+        attempt=int(_number(stored["attempt"])),
         recorded=stored["recorded"],
     )
     if _intent_json(intent) != stored:
         raise ValueError("a key is unknown")
     return intent
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _number(value: Any) -> float:
+    """Return a count, seconds, or an instant that RFC 3339 can express."""
+    number = value if isinstance(value, int) else float(value)
+    if not 0 <= number <= MAX_INSTANT:
+        raise ValueError("not a count or an instant")
+    return number
 
 
 _READERS = {_VERSION: _grant}

@@ -14,6 +14,7 @@ from csidriver.core.refresh.messages import WARNINGS
 from csidriver.core.refresh.source import document_key
 from csidriver.core.refresh.source_annotations import (
     StatusOverride,
+    WrittenAnnotations,
     hides_failures,
     parse_warnings,
     status_annotations,
@@ -64,7 +65,7 @@ def _write_source(
     state = _refuse_if_too_large(state, now) if mirrors else state
     data = _mirror_data(state, source, now) if mirrors else {}
     try:
-        return (yield from _patch_source(state, source, override, data, mirrors=mirrors))
+        return (yield from _patch_source(state, source, override, data, now, mirrors=mirrors))
     except StoreRefused:
         if not data:
             return state
@@ -72,7 +73,7 @@ def _write_source(
     state = replace(state, mirror_refused_at=now)
     try:
         # An immutable Secret refuses its data but not its annotations, which can say so.
-        return (yield from _patch_source(state, source, override, {}, mirrors=mirrors))
+        return (yield from _patch_source(state, source, override, {}, now, mirrors=mirrors))
     except StoreRefused:
         if first_refusal and TokenWarning.MIRROR_REFUSED not in parse_warnings(source.annotations):
             yield from _emit_warning(state, source, TokenWarning.MIRROR_REFUSED)
@@ -84,6 +85,7 @@ def _patch_source(
     source: Secret,
     override: StatusOverride | None,
     data: Mapping[str, Sensitive],
+    now: float,
     *,
     mirrors: bool,
 ) -> Effects[TokenState]:
@@ -92,15 +94,38 @@ def _patch_source(
         state.grant, override, mirror_refused=state.mirror_refused_at is not None
     )
     annotations = _changed_annotations(state, source, desired)
+    state = replace(state, annotate_at=None)
     if not annotations and not data:
         return state
+    written = _next_written(state.written, desired, now)
+    if written.at > now and not data:
+        return replace(state, annotate_at=written.at)
     stored = yield from PatchSecret(source, SecretPatch(annotations=annotations, data=data))
     yield from _emit_events(state, source, desired)
+    state = replace(
+        state,
+        written=replace(written, at=now),
+        reported_status=desired[core_annotations.STATUS] or "",
+    )
     if state.grant is not None and mirrors:
         # The grant's next patch stores this version.
         grant = replace(state.grant, source_version=stored.resource_version)
         state = replace(state, grant=grant)
     return state.with_source(stored)
+
+
+def _next_written(
+    before: WrittenAnnotations | None, desired: Mapping[str, str | None], now: float
+) -> WrittenAnnotations:
+    """Return when to write these annotations: at once, or later if they were written before.
+
+    Somebody has removed those, perhaps a program that does so each time.
+    """
+    digest = hash(frozenset(desired.items()))
+    if before is None or before.digest != digest:
+        return WrittenAnnotations(digest, now, 0)
+    pause = min(2.0**before.undone, MIRROR_RETRY) if before.undone else 0.0
+    return WrittenAnnotations(digest, max(now, before.at + pause), before.undone + 1)
 
 
 def _changed_annotations(
@@ -144,7 +169,7 @@ def _emit_events(
     state: TokenState, source: Secret, desired: Mapping[str, str | None]
 ) -> Effects[None]:
     status = desired[core_annotations.STATUS]
-    before = source.annotations.get(core_annotations.STATUS)
+    before = state.reported_status or source.annotations.get(core_annotations.STATUS)
     if status and before != status:
         message, normal = desired[core_annotations.MESSAGE] or "", Status(status) in _NORMAL
         unavailable = Status.ISSUER_UNAVAILABLE.value

@@ -25,6 +25,15 @@ class StatusOverride:
     withholds_token: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenAnnotations:
+    """The annotations of a source last written at `at`, and how often that was undone before."""
+
+    digest: int
+    at: float
+    undone: int
+
+
 def status_annotations(
     grant: Grant | None, override: StatusOverride | None, *, mirror_refused: bool
 ) -> dict[str, str | None]:

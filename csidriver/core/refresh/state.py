@@ -15,7 +15,7 @@ from csidriver.core.refresh.effects import Effect, GetSecret, Monotonic
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.schedule import RequestTimeouts
 from csidriver.core.refresh.source import is_source
-from csidriver.core.refresh.source_annotations import status_annotations
+from csidriver.core.refresh.source_annotations import WrittenAnnotations, status_annotations
 from csidriver.errors import InvalidSecret, StoreConflict
 
 R = TypeVar("R")
@@ -59,7 +59,8 @@ class TokenState:
     `own_versions`: versions of own writes that no watch event has reported yet.
     `mirrored_generation`: the generation in the source. `spooled`: the spool holds a stored reply.
     `requeue_at`: reconcile before the schedule does. `status_due_at`: when Ready would become a
-    lie. `next_reconcile`: the result of a
+    lie. `annotate_at`: when to write annotations again that somebody keeps removing.
+    `reported_status`: the status of the last Event. `next_reconcile`: the result of a
     reconciliation, None for only after a change.
     """
 
@@ -81,6 +82,9 @@ class TokenState:
     source_deleted_at: float | None = None
     requeue_at: float | None = None
     status_due_at: float | None = None
+    written: WrittenAnnotations | None = None
+    annotate_at: float | None = None
+    reported_status: str = ""
     next_reconcile: float | None = None
 
     @classmethod

@@ -1,6 +1,7 @@
 """A grant as a Secret, and back."""
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -71,6 +72,12 @@ class TestGrantSecret:
             *[(key, None) for key in ("source", "issuer", "generation", "seeds", "status")],
             *[(key, "rt-secret") for key in ("source", "generation", "issuedAt", "status")],
             *[(key, 5) for key in ("source", "issuer", "seeds", "spent", "intent", "status")],
+            *[(key, math.inf) for key in ("generation", "failures", "issuedAt", "nextRefresh")],
+            *[(key, math.nan) for key in ("inherited", "expiresAt", "refreshExpiresAt")],
+            *[(key, 1e17) for key in ("expiryStep", "adoptedAt", "failingSince")],
+            *[(key, -1) for key in ("generation", "expiresAt")],
+            *[(key, [[]]) for key in ("seeds", "spent")],
+            ("source", {"namespace": [], "name": "n", "uid": "u", "resourceVersion": "1"}),
             ("intent", {"nonce": "rt-secret"}),
             ("nextRefresh", "rt-secret"),
         ],

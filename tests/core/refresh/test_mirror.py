@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 
@@ -9,7 +10,7 @@ from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import effects
-from csidriver.core.refresh.effects import PatchSecret
+from csidriver.core.refresh.effects import Effect, PatchSecret
 from csidriver.core.refresh.source import Source
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
@@ -17,6 +18,7 @@ from csidriver.errors import InvalidSecret, StoreConflict, StoreRefused
 from tests.core.oauth.test_token_document import objects
 from tests.core.refresh.cluster_checks import (
     LIFE,
+    SOURCE,
     companion,
     document,
     fail_next,
@@ -100,6 +102,44 @@ class TestMirrorAndCompanion:
         process.run_for(10)
         assert reasons(cluster).count("Pending") <= 1
         assert reasons(cluster).count("Ready") == 1
+
+    def test_annotations_that_somebody_keeps_removing_are_written_ever_more_seldom(
+        self, running: Process
+    ) -> None:
+        cluster = running.cluster
+        events, first = reasons(cluster), cluster.now
+        wanted = {key: note(cluster, key) for key in (annotations.STATUS, annotations.EXPIRES_AT)}
+        writes: list[float] = []
+
+        def remove() -> None:
+            kept = cluster.secrets[SOURCE]
+            bare = {annotations.IS_TOKEN: "true"}
+            cluster._store(replace(kept, annotations=bare, manager="another"))
+
+        def write(effect: Effect[Any]) -> None:
+            if isinstance(effect, PatchSecret) and effect.base.name == REF.name:
+                writes.append(cluster.now - first)
+                waiting.append(True)
+
+        waiting = [True]
+        cluster.after = write
+        while cluster.now < first + LIFE / 3:
+            if waiting:
+                waiting.clear()
+                remove()
+                running.reconcile(event=True)
+            else:
+                assert running.state.next_reconcile is not None
+                cluster.now = running.state.next_reconcile
+                running.reconcile()
+        assert writes == [0.0, 2.0, 6.0, 14.0, 30.0, 62.0, 126.0, 254.0, 510.0, 1022.0, 1622.0]
+        assert reasons(cluster) == events
+        cluster.after = lambda _: None
+        assert {key: note(cluster, key) for key in wanted} == wanted
+        running.run_for(LIFE)
+        remove()
+        running.reconcile(event=True)
+        assert note(cluster, annotations.STATUS) == "Ready"
 
 
 class TestConflictsAndOutages:
