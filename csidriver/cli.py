@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from csidriver import __version__, flags, logs, roles
+from csidriver.adapters import core_dumps
 from csidriver.adapters.descriptors import raise_limit
 from csidriver.adapters.signals import stop_on_signals
 from csidriver.core.sensitive import Sensitive
@@ -115,6 +116,7 @@ def _run_roles(args: argparse.Namespace) -> int:
         raise InvalidSettings("run", ["several roles in one process need --store dir:PATH"])
     logs.setup(common.log_level, common.log_format)
     raise_limit()
+    core_dumps.forbid()
     registry = CollectorRegistry()
     stop = threading.Event()
     stop_on_signals(stop)  # first: gRPC starts threads as soon as a server exists
