@@ -96,9 +96,16 @@ def _endpoint_fault(issuer: Issuer, endpoint: object) -> str:
         return "is missing or not a string"
     if fault := validate_endpoint(endpoint, internal=issuer.internal):
         return fault
-    if urlsplit(endpoint).hostname not in (
-        urlsplit(issuer.issuer).hostname,
-        *issuer.endpoint_hosts,
-    ):
-        return "is on another host; if that is right, list the host in endpointHosts"
+    scheme = urlsplit(endpoint).scheme
+    known = (issuer.issuer, *(f"{scheme}://{host}" for host in issuer.endpoint_hosts))
+    if _address(endpoint) not in map(_address, known):
+        return (
+            "is on another host or port; if that is right, list the host, or host:port, in "
+            "endpointHosts"
+        )
     return ""
+
+
+def _address(url: str) -> tuple[str | None, int]:
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)

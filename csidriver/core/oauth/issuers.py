@@ -172,6 +172,8 @@ def _convert(name: str, raw: Any) -> Any:
         raise ValueError("must be true or false")
     if name in {"namespaces", "endpoint_hosts", "access_token_issuers"}:
         if isinstance(raw, list) and all(isinstance(item, str) for item in raw):
+            if name == "endpoint_hosts" and not all(map(_is_host, raw)):
+                raise ValueError("must be a list of hosts, or of host:port")
             return tuple(raw)
         raise ValueError("must be a list of strings")
     if name == "reuse":
@@ -179,6 +181,11 @@ def _convert(name: str, raw: Any) -> Any:
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 <= raw < float("inf"):
         raise ValueError("must be a number that is not negative")
     return int(raw) if name == "in_flight" else float(raw)
+
+
+def _is_host(text: str) -> bool:
+    url = f"https://{text}"
+    return not validate_endpoint(url, internal=False) and urlsplit(url).netloc == text
 
 
 def _reuse(raw: Any) -> float:
@@ -221,6 +228,9 @@ def _problems(issuer: Issuer) -> list[str]:
 
 def validate_endpoint(url: str, *, internal: bool) -> str:
     """Return why a refresh token must not be sent to this URL, "" if it may."""
+    # urlsplit drops tabs and line breaks.
+    if not url.isprintable() or " " in url:
+        return "has white space or control characters"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

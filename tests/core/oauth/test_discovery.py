@@ -88,6 +88,27 @@ def test_metadata_that_is_not_a_json_object_is_refused(body: str) -> None:
         parse_metadata(ISSUER, Sensitive(body))
 
 
+@pytest.mark.parametrize(
+    ("hosts", "endpoint", "used"),
+    [
+        ((), "https://as.example:443/t", True),
+        ((), "https://as.example:6443/t", False),
+        (("as.example:6443",), "https://as.example:6443/t", True),
+        (("other.example",), "https://other.example:6443/t", False),
+        (("other.example:6443",), "https://other.example/t", False),
+        ((), "https://as.example\t/t", False),
+        ((), "https://as.example /t", False),
+    ],
+)
+def test_another_port_must_be_configured(hosts: Any, endpoint: str, *, used: bool) -> None:
+    issuer = Issuer("meta", issuer="https://as.example", endpoint_hosts=hosts)
+    if used:
+        assert parsed(issuer, token_endpoint=endpoint).token == endpoint
+        return
+    with pytest.raises(MetadataError, match="token_endpoint"):
+        parsed(issuer, token_endpoint=endpoint)
+
+
 def test_another_host_must_be_configured() -> None:
     issuer = Issuer("meta", issuer="https://as.example", endpoint_hosts=("other.example",))
     assert parsed(issuer, token_endpoint=OTHER).token == OTHER

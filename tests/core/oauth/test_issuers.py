@@ -96,6 +96,10 @@ def test_values_are_read(change: dict[str, Any], field: str, wanted: Any) -> Non
         pytest.param({"default": "yes"}, "default", id="default text"),
         pytest.param({"namespaces": "a"}, "namespaces", id="namespaces text"),
         pytest.param({"namespaces": [1]}, "namespaces", id="namespaces numbers"),
+        *[
+            pytest.param({"endpointHosts": [host]}, "host:port", id=f"endpoint host {host}")
+            for host in ("a/b", "a b", "u@h", "h:port", "https://h", "")
+        ],
         pytest.param({"accessTokenIssuers": "a"}, "must be a list", id="access token issuer text"),
         pytest.param({"rate": 0}, "rate must be above 0", id="rate 0"),
         pytest.param({"inFlight": 17}, "inFlight must be at most 16", id="all workers"),
