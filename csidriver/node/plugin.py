@@ -21,12 +21,13 @@ from csidriver.node.health import socket_problems
 from csidriver.node.identity_service import IdentityService
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.node_service import NodeService
+from csidriver.node.pod_namespace import PodNamespaceReader
 from csidriver.node.publish_wait import PublishWaitLimiter
 from csidriver.node.registration import RegistrationService
 from csidriver.node.rotation import Rotation
 from csidriver.node.token_fs import TokenFilesystem
 from csidriver.node.token_mount import Mounter, mount_of
-from csidriver.node.volume_manager import PodNamespaceReader, VolumeManager
+from csidriver.node.volume_manager import VolumeManager
 
 log = logging.getLogger(__name__)
 

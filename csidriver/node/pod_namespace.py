@@ -1,24 +1,36 @@
-"""The check that a token is of the pod's namespace, not of an earlier one of its name."""
+"""What a publish reads of the pod's namespace: its uid, and ConfigMaps with templates."""
 
 import threading
+from collections.abc import Callable, Mapping
+from concurrent import futures
+from concurrent.futures import Future
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from csidriver.core.companion import Companion
-from csidriver.errors import TokenUnavailable
-from csidriver.node.cancellable import run_cancellable
+from csidriver.core.names import TEMPLATE_KEY
+from csidriver.core.volume.template import Template
+from csidriver.errors import NotReady, TemplateMissing, TokenUnavailable
 from csidriver.node.volume_record import VolumeRecord
 
+T = TypeVar("T")
 
-class NamespaceReader(Protocol):
-    """The backend's namespaces."""
+# Seconds between two checks whether the call was cancelled.
+_CHECK_CANCEL_EVERY = 0.05
+
+
+class PodNamespaceReader(Protocol):
+    """The backend's namespaces and ConfigMaps."""
 
     def get_namespace_uid(self, namespace: str) -> str:
         """Return the uid of a namespace, "" if it does not exist; raise StoreError."""
 
+    def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """Return the `data` of a ConfigMap, or None if it does not exist; raise StoreError."""
+
 
 def check_namespace(
-    record: VolumeRecord, companion: Companion, reader: NamespaceReader, cancel: threading.Event
+    record: VolumeRecord, companion: Companion, reader: PodNamespaceReader, cancel: threading.Event
 ) -> VolumeRecord:
     """Return the record with the uid of its namespace, which owns the token.
 
@@ -39,3 +51,46 @@ def check_namespace(
             "create the Secret with a new login, and see that the refresher is running"
         )
     return replace(record, namespace_uid=uid)
+
+
+def resolve_template(
+    record: VolumeRecord, reader: PodNamespaceReader, cancel: threading.Event
+) -> VolumeRecord:
+    """Return the record with the template of its ConfigMap, which is read once in a pod's life.
+
+    Raises:
+        TemplateMissing: the ConfigMap or its template does not exist.
+        NotReady: `cancel` was set before the backend answered.
+    """
+    name = record.attributes.template_config_map
+    if not name:
+        return record
+    subject = f"ConfigMap {record.namespace}/{name}"
+    data = run_cancellable(cancel, lambda: reader.get_config_map(record.namespace, name), subject)
+    if data is None or TEMPLATE_KEY not in data:
+        missing = "does not exist" if data is None else f"has no key {TEMPLATE_KEY!r}"
+        raise TemplateMissing(f"{subject} {missing}; create it")
+    template = Template.parse(data[TEMPLATE_KEY])
+    return replace(record, attributes=replace(record.attributes, template=template))
+
+
+def run_cancellable(cancel: threading.Event, read: Callable[[], T], subject: str) -> T:
+    """Return or raise the result of `read`. On `cancel` its thread runs on by itself.
+
+    Raises:
+        NotReady: `cancel` was set before the backend answered.
+    """
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(read())
+        except Exception as error:  # noqa: BLE001 - raised again by the waiting thread
+            answer.set_exception(error)
+
+    # A daemon: a process that stops does not wait for a backend that does not answer.
+    threading.Thread(target=run, name="read", daemon=True).start()
+    while not futures.wait([answer], _CHECK_CANCEL_EVERY).done:
+        if cancel.is_set():
+            raise NotReady(f"the call was ended while {subject} was being read")
+    return answer.result()

@@ -6,7 +6,6 @@ import math
 import os
 import threading
 from pathlib import Path
-from typing import Protocol
 
 from csidriver.clock import Clock
 from csidriver.core.volume.readiness import expired_error, missing_error
@@ -21,9 +20,8 @@ from csidriver.errors import (
 )
 from csidriver.node.companion_watcher import CompanionWatcher
 from csidriver.node.metrics import NodeMetrics
-from csidriver.node.pod_namespace import NamespaceReader, check_namespace
+from csidriver.node.pod_namespace import PodNamespaceReader, check_namespace, resolve_template
 from csidriver.node.publish_wait import PublishWaitLimiter
-from csidriver.node.template_config_map import ConfigMaps, resolve_template
 from csidriver.node.token_fs import TokenFilesystem, folder_name
 from csidriver.node.tokenfile import RewriteResult
 from csidriver.node.volume import OUTDATED, Volume
@@ -31,10 +29,6 @@ from csidriver.node.volume_locks import VolumeLocks
 from csidriver.node.volume_record import VolumeRecord, check_same_request, volumes_at_target
 
 log = logging.getLogger(__name__)
-
-
-class PodNamespaceReader(ConfigMaps, NamespaceReader, Protocol):
-    """What a publish reads of the pod's namespace."""
 
 
 class VolumeManager:

@@ -155,9 +155,8 @@ class EffectRunner:
         self.tokens_received += isinstance(outcome, Success)
         if self._slot is not None:
             slot, self._slot = self._slot, None
-            health = self.interpreter.limiter.record_outcome(
-                slot.issuer, slot.ref, slot.client, outcome
-            )
+            limiter = self.interpreter.limiter
+            health = limiter.record_outcome(slot.issuer, slot.ref, slot.client, outcome)
             if health is not None:
                 self._deferred_events.append(self._health_event(slot.issuer, health))
         return outcome

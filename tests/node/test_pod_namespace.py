@@ -10,8 +10,8 @@ import pytest
 
 from csidriver.core.companion import Companion
 from csidriver.core.volume.attributes import VolumeAttributes
-from csidriver.errors import StoreRefused, TokenUnavailable
-from csidriver.node.pod_namespace import check_namespace
+from csidriver.errors import NotReady, StoreRefused, StoreUnavailable, TokenUnavailable
+from csidriver.node.pod_namespace import check_namespace, run_cancellable
 from csidriver.node.volume_record import VolumeRecord
 from tests.node.plugin import NAMESPACE, SOURCE, Node, companion, eventually, token
 
@@ -94,6 +94,9 @@ class Backend:
             raise self.answer
         return self.answer
 
+    def get_config_map(self, namespace: str, name: str) -> None:
+        raise NotImplementedError
+
 
 @pytest.mark.parametrize(
     ("owner", "answer", "error"),
@@ -119,3 +122,27 @@ def test_the_owner_is_compared_and_kept(
         return
     with pytest.raises(error):
         check()
+
+
+def test_the_answer_is_returned() -> None:
+    assert run_cancellable(threading.Event(), lambda: 7, "it") == 7
+
+
+def test_an_error_of_the_backend_is_raised() -> None:
+    def read() -> int:
+        raise StoreUnavailable("the test says so")
+
+    with pytest.raises(StoreUnavailable, match="the test says so"):
+        run_cancellable(threading.Event(), read, "it")
+
+
+def test_a_cancelled_call_does_not_wait_for_a_backend_that_hangs() -> None:
+    cancel, answered = threading.Event(), threading.Event()
+
+    def hang() -> bool:
+        cancel.set()
+        return answered.wait(30)
+
+    with pytest.raises(NotReady, match="while ConfigMap alice/shape was being read"):
+        run_cancellable(cancel, hang, "ConfigMap alice/shape")
+    answered.set()

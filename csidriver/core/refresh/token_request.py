@@ -12,7 +12,6 @@ from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh import effects, grant_secret, messages, schedule
 from csidriver.core.refresh.commit import commit
-from csidriver.core.refresh.duplicates import check_duplicates
 from csidriver.core.refresh.grant import (
     Grant,
     Intent,
@@ -28,6 +27,7 @@ from csidriver.core.refresh.outcomes import (
     after_failure,
     reschedule_if_obsolete,
 )
+from csidriver.core.refresh.ownership import check_duplicates
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
