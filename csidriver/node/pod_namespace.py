@@ -1,4 +1,4 @@
-"""What a publish reads of the pod's namespace: its uid, and ConfigMaps with templates."""
+"""Reading from a pod's namespace within a publish: its uid, and ConfigMaps with templates."""
 
 import threading
 from collections.abc import Callable, Mapping
