@@ -4,17 +4,21 @@ A file that a process keeps open is tried again a little later, and delays no ot
 written without the lease only when its old token is about to expire.
 """
 
+import contextlib
 import heapq
 import itertools
 import logging
+import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from csidriver.clock import Clock
 from csidriver.errors import DriverError
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.tokenfile import RewriteResult
+from csidriver.node.volume import Volume
 from csidriver.node.volume_manager import VolumeManager
 
 log = logging.getLogger(__name__)
@@ -51,6 +55,8 @@ class Rotation:
         self._queue: list[tuple[float, int, _QueuedFile]] = []
         self._pending: set[str] = set()
         self._order = itertools.count()
+        # The volumes on whose leases a thread waits.
+        self._breaking: set[str] = set()
 
     def request(self, volume_ids: Iterable[str]) -> None:
         """Queue files for a rewrite, unless they are queued already."""
@@ -102,10 +108,32 @@ class Rotation:
         if result is not RewriteResult.BUSY:
             self._metrics.count_rewrite(result, self._clock.now() - written_at)
             return
+        if leased_until is not None and now >= leased_until:
+            self._break_lease(file)
         if leased_until is None:
             leased_until = now + min(MAX_BUSY, file.remaining() / 2)
         retry = replace(attempt, leased_until=leased_until)
         self._requeue(retry, attempt.pause(now, FIRST_PAUSE, LONGEST_PAUSE))
+
+    def _break_lease(self, file: Volume) -> None:
+        """Rewrite, in a thread of its own, a file on which a process keeps taking a lease."""
+        volume_id = file.record.volume_id
+
+        def run() -> None:
+            try:
+                with _without_leases(file.file):
+                    result, written_at = file.rewrite(leased=False)
+                self._metrics.count_rewrite(result, self._clock.now() - written_at)
+            except (DriverError, OSError) as error:
+                log.warning(
+                    "volume %s: its lease is not broken: %s", volume_id, type(error).__name__
+                )
+            finally:
+                self._breaking.discard(volume_id)
+
+        if volume_id not in self._breaking:
+            self._breaking.add(volume_id)
+            threading.Thread(target=run, name="lease", daemon=True).start()
 
     def _retry_after_failure(self, attempt: _QueuedFile) -> None:
         self._metrics.rewrite_failures.inc()
@@ -117,3 +145,18 @@ class Rotation:
             # A request that came in the meantime does the same, with a new deadline.
             if attempt.volume_id not in self._pending:
                 self._push(self._clock.monotonic() + pause, attempt)
+
+
+@contextlib.contextmanager
+def _without_leases(path: Path) -> Iterator[None]:
+    """Wait until no other process has a lease on the file, and keep new ones away.
+
+    The kernel ends a lease after `/proc/sys/fs/lease-break-time`, and a read lease needs a file
+    that nobody opens for writing (fcntl(2)): an open that waits gets it, however often a process
+    takes its lease again. An open that does not wait would never get it.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        os.close(fd)

@@ -2,6 +2,8 @@
 
 import itertools
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -251,3 +253,34 @@ def test_no_secret_of_a_request_reaches_a_file(shared: SharedNode) -> None:
     for folder in (shared.node.kubelet_dir, shared.outside):
         for path in folder.rglob("*"):
             assert not path.is_file() or SECRET.encode() not in path.read_bytes()
+
+
+# Takes a read lease, and takes it again whenever a writer breaks it.
+LEASE_HOLDER = """
+import fcntl, os, signal, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+print("held", flush=True)
+while signal.sigwait([signal.SIGIO]):
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        print("lost", flush=True)
+"""
+
+
+def test_a_read_lease_that_is_taken_again_and_again_does_not_freeze_the_file(node: Node) -> None:
+    node.write_token("at-1", left=4.0)
+    node.publish(node.request(attributes={"minValidity": "1"}))
+    command = [sys.executable, "-c", LEASE_HOLDER, str(node.file())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:  # noqa: S603
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            node.write_token("at-2", 2)
+            eventually(lambda: node.content() == "at-2", "the rotation")
+            assert holder.stdout.readline() == "lost\n"
+        finally:
+            holder.kill()
