@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 # Commas and brackets. A variable of a container has three, and no pod has 30,000 variables. A body
 # with more is an attack on our memory: three bytes of JSON can become a hundred in Python.
 _MAX_PARTS = 100_000
+# A pod has about 15 levels; the interpreter's own limit depends on its version.
+_MAX_LEVELS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,16 @@ def _parse(body: bytes) -> dict[str, Any]:
         document: object = json.loads(body)
     except (ValueError, RecursionError):
         document = None
-    if isinstance(document, dict):
+    if isinstance(document, dict) and not _is_deep(document):
         return document
     # Outside of the handler, or Python would attach an error that contains the body.
     problem = "the body is not a JSON object, or is nested too deeply"
     raise InvalidRequest("admission review", [problem])
+
+
+def _is_deep(document: dict[str, Any]) -> bool:
+    level: list[Any] = [document]
+    for _ in range(_MAX_LEVELS):
+        groups = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [each for group in groups for each in group if isinstance(each, (dict, list))]
+    return bool(level)

@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from csidriver.webhook import review_handler
 from csidriver.webhook.metrics import Result
 from csidriver.webhook.review_handler import error_response, handle_review
-from tests.core.admission.pods import ENTRY, pod_with
+from tests.core.admission.pods import ENTRY, container, mounted, pod_with
 from tests.core.admission.reviews import review_of
 
 GOOD = json.dumps(review_of(pod_with(ENTRY))).encode()
@@ -56,6 +57,45 @@ def test_what_is_no_review_gets_a_clear_refusal_that_quotes_nothing(body: bytes)
     assert status["message"].startswith("oauth2-csi webhook: admission review: ")
     assert b"planted" not in reply.body
     assert b"Traceback" not in reply.body
+
+
+def _nested(levels: int) -> bytes:
+    pod = pod_with(ENTRY)
+    pod["metadata"]["x"] = "nested"
+    return json.dumps(review_of(pod)).replace('"nested"', "[" * levels + "]" * levels).encode()
+
+
+@pytest.mark.parametrize("levels", [120, 900, 50_000])
+def test_what_is_nested_deeply_is_the_clients_error_and_is_not_logged(
+    levels: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert handle_review(_nested(50)).result is Result.INJECTED
+    reply = handle_review(_nested(levels))
+    assert (reply.status, reply.result) == (400, Result.REFUSED)
+    assert b"nested too deeply" in reply.body
+    assert caplog.records == []
+
+
+def _mounts(count: int, path: str) -> bytes:
+    entries = [ENTRY | {"owner": number} for number in range(100)]
+    main = container("main", *[mounted("own", path)] * count)
+    return json.dumps(review_of(pod_with(*entries, containers=[main]))).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "is_allowed"),
+    [
+        pytest.param(_mounts(200, "/a" + "/.." * 9000), False, id="200 long paths"),
+        pytest.param(_mounts(20, "/a" + "/.." * 20_000), False, id="20 longer paths"),
+        pytest.param(_mounts(480, "/a" + "/.." * 1360), True, id="paths that Linux takes"),
+        pytest.param(_mounts(480, "/tmp"), True, id="warnings without end"),
+    ],
+)
+def test_a_review_that_is_made_to_keep_us_busy_does_not(body: bytes, *, is_allowed: bool) -> None:
+    began = time.thread_time()
+    reply = handle_review(body)
+    assert time.thread_time() - began < 0.3
+    assert json.loads(reply.body)["response"]["allowed"] is is_allowed
 
 
 @given(

@@ -3,17 +3,11 @@
 The container runtime makes it, an empty file, in the image or in a volume on its folder.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from csidriver.core.admission.annotation import MOUNT_FOLDER, InjectionEntry, quoted
-from csidriver.core.admission.pod_fields import (
-    containers_of,
-    mounts_of,
-    objects_of,
-    path_of,
-    paths_of,
-)
+from csidriver.core.admission.pod_fields import Container, objects_of, text_of
 from csidriver.core.names import DRIVER_NAME
 
 # Sources that are read-only whatever the mount says. All others are if their `readOnly` is true.
@@ -23,22 +17,25 @@ _POD_LOCAL_SOURCES = frozenset({"emptyDir", "ephemeral", "gitRepo"})
 
 
 def mount_point_warnings(
-    entry: InjectionEntry, spec: dict[str, Any], container: dict[str, Any]
+    entry: InjectionEntry,
+    spec: dict[str, Any],
+    container: Container,
+    containers: Iterable[Container],
 ) -> Iterator[str]:
     """Yield what the volumes of a container do to the mount point of an entry, and to others."""
-    name = quoted(container.get("name"))
+    name = quoted(container.name)
     path = entry.mount["mountPath"]
-    if any(other.startswith(f"{path}/") for other in paths_of(container)):
+    if any(other.startswith(f"{path}/") for other in container.paths):
         yield f"container {name} has a mount below the file {path}; it cannot start; move that one"
     on_folder = {
-        str(mount.get("name")): mount
-        for mount in mounts_of(container)
-        if path_of(mount) == MOUNT_FOLDER
+        text_of(mount, "name"): mount for path, mount in container.mounts if path == MOUNT_FOLDER
     }
-    others = [other for other in containers_of(spec) if other is not container]
-    shared = {str(mount.get("name")) for other in others for mount in mounts_of(other)}
+    if not on_folder:
+        return
+    others = [other for other in containers if other is not container]
+    shared = {volume for other in others for _, volume, _ in other.effects}
     for volume in objects_of(spec, "volumes"):
-        volume_name = str(volume.get("name"))
+        volume_name = text_of(volume, "name")
         if volume_name not in on_folder:
             continue
         if on_folder[volume_name].get("readOnly") or _is_read_only(volume):

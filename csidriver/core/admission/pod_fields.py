@@ -1,6 +1,7 @@
 """Fields of a pod; a field is empty if absent or null, and an error if of a wrong type."""
 
 import posixpath
+from dataclasses import dataclass
 from typing import Any
 
 from csidriver.errors import InvalidRequest
@@ -26,15 +27,49 @@ def containers_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return objects_of(spec, "containers") + objects_of(spec, "initContainers")
 
 
+def text_of(holder: dict[str, Any], key: str) -> str:
+    value = holder.get(key)
+    if value is not None and not isinstance(value, str):
+        raise InvalidRequest("pod", [f"{key} is not a string"])
+    return value or ""
+
+
 def mounts_of(container: dict[str, Any]) -> list[dict[str, Any]]:
     return objects_of(container, "volumeMounts")
 
 
-def path_of(mount: dict[str, Any]) -> str:
-    """Return the path of a mount or device as the container runtime reads it."""
-    path = str(mount.get("mountPath") or mount.get("devicePath"))
+def paths_of(container: dict[str, Any]) -> list[str]:
+    """Return the paths of mounts and devices, as they are written."""
+    devices = objects_of(container, "volumeDevices")
+    return [
+        text_of(each, "mountPath") or text_of(each, "devicePath")
+        for each in mounts_of(container) + devices
+    ]
+
+
+def normalised(path: str) -> str:
+    """Return a path of a mount or device as the container runtime reads it."""
     return posixpath.normpath("/" + path.lstrip("/"))
 
 
-def paths_of(container: dict[str, Any]) -> list[str]:
-    return [path_of(each) for each in mounts_of(container) + objects_of(container, "volumeDevices")]
+@dataclass(frozen=True, slots=True, eq=False)
+class Container:
+    """A container and its name; its paths, normalised once; and each mount with its path."""
+
+    fields: dict[str, Any]
+    name: str
+    paths: frozenset[str]
+    mounts: tuple[tuple[str, dict[str, Any]], ...]
+    effects: frozenset[tuple[str, str, str]]
+
+    @classmethod
+    def read(cls, fields: dict[str, Any]) -> "Container":
+        paths, mounts = [normalised(path) for path in paths_of(fields)], mounts_of(fields)
+        placed = tuple(zip(paths, mounts, strict=False))
+        effects = frozenset(effect_of(path, mount) for path, mount in placed)
+        return cls(fields, text_of(fields, "name"), frozenset(paths), placed, effects)
+
+
+def effect_of(path: str, mount: dict[str, Any]) -> tuple[str, str, str]:
+    """Return what tells our mounts from others; read-only they are by their volume as well."""
+    return path, text_of(mount, "name"), text_of(mount, "subPath")

@@ -1,19 +1,22 @@
 import copy
 import json
+import posixpath
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
 from hypothesis import given
 
 from csidriver.core.admission.inject import inject
-from csidriver.errors import InvalidAnnotation
+from csidriver.errors import InvalidAnnotation, InvalidRequest
 from tests.core.admission.pods import (
     ENTRY,
     EOS,
     KEY,
     PODS,
+    TMP,
     TOKEN_PRINTER,
     Pod,
     container,
@@ -433,3 +436,36 @@ def test_containers_not_named_are_untouched(pod: Pod) -> None:
     for before, now in zip(pod["spec"]["containers"], after["containers"], strict=True):
         assert before["name"] in named or lone or before == now
     assert pod["spec"]["initContainers"] == after["initContainers"]
+
+
+@pytest.mark.parametrize("key", ["mountPath", "devicePath"])
+def test_a_path_that_linux_does_not_take_is_a_denial(key: str) -> None:
+    def pod_of(length: int) -> Pod:
+        holder = "volumeMounts" if key == "mountPath" else "volumeDevices"
+        return pod_with(ENTRY, containers=[{"name": "main", holder: [{key: "/" + "a" * length}]}])
+
+    assert inject(pod_of(4094)).pod
+    (problem,) = problems_of(pod_of(4095))
+    assert "4096 characters" in problem
+
+
+def test_each_path_is_read_once_however_many_entries_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    normalise = Mock(wraps=posixpath.normpath)
+    monkeypatch.setattr(posixpath, "normpath", normalise)
+    entries = [ENTRY | {"owner": number} for number in range(100)]
+    mounts = [mounted("own", f"/x/../{number}") for number in range(200)]
+    inject(pod_with(*entries, containers=[container("main", *mounts)]))
+    assert normalise.call_count == 200
+
+
+def test_what_is_not_changed_is_not_copied() -> None:
+    pod = pod_with(ENTRY, volumes=[TMP])
+    assert inject(pod).pod["spec"]["volumes"][0] is pod["spec"]["volumes"][0]
+    assert inject(pod).pod["metadata"] is pod["metadata"]
+
+
+def test_a_container_whose_name_is_no_text_is_an_error() -> None:
+    with pytest.raises(InvalidRequest, match="name is not a string"):
+        inject(pod_with(ENTRY, containers=[{"name": ["main"]}]))

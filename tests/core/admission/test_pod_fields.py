@@ -2,7 +2,13 @@ from typing import Any
 
 import pytest
 
-from csidriver.core.admission.pod_fields import containers_of, object_of, objects_of, path_of
+from csidriver.core.admission.pod_fields import (
+    containers_of,
+    normalised,
+    object_of,
+    objects_of,
+    text_of,
+)
 from csidriver.errors import InvalidRequest
 
 
@@ -10,6 +16,13 @@ from csidriver.errors import InvalidRequest
 def test_what_is_absent_or_null_is_empty(holder: dict[str, Any]) -> None:
     assert object_of(holder, "x") == {}
     assert objects_of(holder, "x") == []
+    assert text_of(holder, "x") == ""
+
+
+@pytest.mark.parametrize("value", [["text"], {}, 0, False])
+def test_what_is_no_text_is_an_error(value: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        text_of({"x": value}, "x")
 
 
 @pytest.mark.parametrize("value", ["text", 0, False, [1], [{}, None]])
@@ -26,4 +39,4 @@ def test_init_containers_are_containers_too() -> None:
 
 @pytest.mark.parametrize("path", ["/tmp/a", "tmp/a", "//tmp/a/", "/tmp/./b/../a"])
 def test_a_path_is_read_as_the_runtime_reads_it(path: str) -> None:
-    assert path_of({"mountPath": path}) == "/tmp/a"
+    assert normalised(path) == "/tmp/a"
