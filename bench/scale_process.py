@@ -43,7 +43,6 @@ class RefresherProcess:
                 stderr=log,
                 env=self._environment,
             )
-        self._address = ""
         return self
 
     def __exit__(
@@ -82,11 +81,11 @@ class RefresherProcess:
     def page(self, name: str) -> str:
         """Return a page of the process, "" if it does not serve it with status 200."""
         found = re.search(
-            r"metrics on (http://[^\s\"]+)/metrics", self._log.read_text(encoding="utf-8")
+            rf"{'metrics' if name == 'metrics' else 'health'} on (http://[^\s\"]+)/",
+            self._log.read_text(encoding="utf-8"),
         )
-        self._address = self._address or (found[1] if found else "")
         try:
-            with _OPENER.open(f"{self._address}/{name}", timeout=10) as answer:
+            with _OPENER.open(f"{found[1] if found else ''}/{name}", timeout=10) as answer:
                 return str(answer.read().decode())
         except (OSError, ValueError, urllib.error.URLError):
             return ""

@@ -108,7 +108,7 @@ def _roles(text: str) -> list[str]:
 def _run_roles(args: argparse.Namespace) -> int:
     from prometheus_client import CollectorRegistry
 
-    from csidriver.adapters.probe_server import ProbeServer
+    from csidriver.adapters.probe_server import HealthServer, MetricsServer
 
     common = flags.common_settings(args)
     if common.store is None and len(args.roles) > 1:
@@ -125,13 +125,17 @@ def _run_roles(args: argparse.Namespace) -> int:
         "healthz": lambda: [problem for role in running for problem in role.alive()],
         "readyz": lambda: [problem for role in running for problem in role.ready()],
     }
-    server = ProbeServer(common.listen, registry, checks)
-    server.start()
-    log.info("metrics on http://%s/metrics", host_and_port(server.address))
+    metrics = MetricsServer(common.listen, registry)
+    health = HealthServer(common.health_listen, checks)
+    for server in (metrics, health):
+        server.start()
+    log.info("metrics on http://%s/metrics", host_and_port(metrics.address))
+    log.info("health on http://%s/healthz", host_and_port(health.address))
     try:
         return _run_all(running, stop)
     finally:
-        server.stop()
+        for server in (metrics, health):
+            server.stop()
 
 
 def _run_all(running: Sequence[Role], stop: threading.Event) -> int:

@@ -15,7 +15,7 @@ SPOOL = Path("/run/oauth2-csi/spool")
 
 @dataclass(frozen=True, slots=True)
 class CommonSettings:
-    """Settings that every role has. Metrics and probes are served on `listen`.
+    """Settings that every role has. Metrics are served on `listen`, health on `health_listen`.
 
     `store` is the folder of the directory backend, or None for the Kubernetes API. The API's
     address and credentials come from `kubeconfig`, or from the pod if that is None.
@@ -24,6 +24,7 @@ class CommonSettings:
     store: Path | None
     kubeconfig: Path | None
     listen: tuple[str, int]
+    health_listen: tuple[str, int]
     log_level: str
     log_format: str
     driver_namespace: str

@@ -39,7 +39,13 @@ def add_common(parser: argparse.ArgumentParser, listen: str) -> None:
         type=address,
         default=listen,
         metavar="[HOST]:PORT",
-        help="where to serve /metrics, /healthz and /readyz (default %(default)s)",
+        help="where to serve /metrics (default %(default)s)",
+    )
+    parser.add_argument(
+        "--health-listen",
+        type=address,
+        metavar="[HOST]:PORT",
+        help="where to serve /healthz and /readyz (default: as --listen, its port plus 10)",
     )
     parser.add_argument("--log-level", choices=LEVELS, default="info")
     parser.add_argument("--log-format", choices=FORMATS, default="json")
@@ -48,10 +54,12 @@ def add_common(parser: argparse.ArgumentParser, listen: str) -> None:
 
 
 def common_settings(args: argparse.Namespace) -> config.CommonSettings:
+    host, port = args.listen
     return config.CommonSettings(
         store=args.store,
         kubeconfig=args.kubeconfig,
         listen=args.listen,
+        health_listen=args.health_listen or (host, port and min(port + 10, 65535)),
         log_level=args.log_level,
         log_format=args.log_format,
         driver_namespace=args.driver_namespace,

@@ -1,9 +1,8 @@
-"""Listening sockets and HTTP servers on hosts with IPv4, with IPv6, and with both."""
+"""Listening sockets on hosts with IPv4, with IPv6, and with both."""
 
 import errno
 import os
 import socket
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from csidriver.errors import InvalidSettings
 
@@ -40,20 +39,6 @@ def listen(address: tuple[str, int]) -> socket.socket:
             if not targets or error.errno not in _ABSENT:
                 problem = f"{host_and_port(address)}: {os.strerror(error.errno or 0)}"
                 raise InvalidSettings("listen", [problem]) from None
-
-
-class HttpServer(ThreadingHTTPServer):
-    """Listens on `address` from its construction, like `listen`."""
-
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        super().__init__(address, handler, bind_and_activate=False)
-        self.socket.close()
-        # Not by server_bind: HTTPServer's looks up a name, which can hang.
-        self.socket = listen(address)
-        self.server_address = self.socket.getsockname()
-
-    def handle_error(self, *_: object) -> None:
-        """Ignore clients that have disconnected."""
 
 
 def host_and_port(address: tuple[str, int]) -> str:

@@ -38,11 +38,18 @@ def metrics_of(log: Path) -> str:
 
 
 def page_of(log: Path, page: str) -> tuple[int, str]:
+    return page_at(f"http://{served_at(log, 'metrics' if page == 'metrics' else 'health')}", page)
+
+
+def served_at(log: Path, what: str) -> str:
+    """Where a process serves metrics or health; waits for that."""
+    served = re.compile(rf"{what} on http://([^\s\"]+)/")
+
     def address() -> str:
-        found = re.search(r"metrics on (http://[^\s\"]+)/metrics", log.read_text(encoding="utf-8"))
+        found = served.search(log.read_text(encoding="utf-8"))
         return "" if found is None else found[1]
 
-    return page_at(until(address, "metrics are served"), page)
+    return str(until(address, f"{what} is served"))
 
 
 def page_at(url: str, page: str) -> tuple[int, str]:

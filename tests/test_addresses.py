@@ -19,12 +19,11 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.demo.kubelet import Kubelet
 from csidriver.webhook.x509 import CertificateFactory
 from tests.network_namespace import HOSTS, IPV4_ONLY, IPV6_FIRST, IPV6_ONLY, Host, on
-from tests.processes import page_at, running
+from tests.processes import page_at, running, served_at
 from tests.refresher.bench import until
 from tests.webhook.served import GOOD, KIND
 
 pytestmark = pytest.mark.mounts
-PORT = re.compile(r"metrics on http://[^\s\"]+:([0-9]+)/metrics")
 REVIEWS = re.compile(r"admission reviews on port ([0-9]+)")
 ISSUER = re.compile(r"serving issuer (\S+)")
 PKI = CertificateFactory()
@@ -40,12 +39,12 @@ def in_url(address: str) -> str:
 
 def serves(log: Path, *addresses: str) -> bool:
     """Ask as kubelet and Prometheus do; return whether the role is ready at every address."""
-    port = port_in(log, PORT)
-    pages = ("healthz", "readyz", "metrics")
+    pages = {"healthz": "health", "readyz": "health", "metrics": "metrics"}
+    ports = {page: served_at(log, what).rpartition(":")[2] for page, what in pages.items()}
     return all(
         page_at(f"http://{in_url(address)}:{port}", page)[0] == 200
         for address in addresses
-        for page in pages
+        for page, port in ports.items()
     )
 
 
@@ -74,7 +73,7 @@ def test_roles_of_one_process_are_reached_at_every_address(folder: Path, kubelet
     def serve() -> None:
         flags = ("--roles", "refresher,node", *store, *of_refresher, *of_node)
         with running("run", *flags) as (process, log):
-            port_in(log, PORT)
+            served_at(log, "metrics")
             kubelet.register(threading.Event(), 20, lambda: None)
             until(lambda: serves(log, *IPV6_ONLY.addresses))
             process.terminate()

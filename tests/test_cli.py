@@ -17,7 +17,7 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.cli import main
 from csidriver.core import names as core_names
 from tests.node.plugin import Node
-from tests.processes import OPENER, command, metrics_of, page_of, running
+from tests.processes import OPENER, command, metrics_of, page_at, page_of, running, served_at
 from tests.refresher.bench import Bench, until
 
 COMMANDS = ("node", "node cleanup", "refresher", "webhook", "run", "demo-issuer", "demo")
@@ -157,6 +157,7 @@ def test_roles_in_one_process_start_serve_metrics_and_end_promptly() -> None:
             assert page_of(log, "healthz") == (200, "ok\n")
             assert page_of(log, "readyz") == (503, "kubelet has not registered the plugin\n")
             assert page_of(log, "secrets")[0] == 404
+            assert page_at(f"http://{served_at(log, 'metrics')}", "readyz")[0] == 404
             assert len(unblocked(process)) == 1, "the thread that awaits signals, no other"
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0, log.read_text(encoding="utf-8")

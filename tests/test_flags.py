@@ -33,6 +33,7 @@ def test_defaults_of_every_role() -> None:
         store=Path("/store"),
         kubeconfig=None,
         listen=("::", 9808),
+        health_listen=("::", 9818),
         log_level="info",
         log_format="json",
         driver_namespace=names.DRIVER_NAMESPACE,
@@ -50,6 +51,15 @@ def test_defaults_of_every_role() -> None:
         takeover_after=100.0,
         lease=LeaseTimings(15.0, 5.0),
     )
+
+
+def test_health_is_at_the_host_of_metrics_unless_a_flag_says_otherwise() -> None:
+    def health(*arguments: str) -> tuple[str, int]:
+        return flags.common_settings(parsed(*arguments)).health_listen
+
+    assert health("--listen", "127.0.0.1:9000") == ("127.0.0.1", 9010)
+    assert health("--listen", "127.0.0.1:0") == ("127.0.0.1", 0)
+    assert health("--listen", "127.0.0.1:0", "--health-listen", ":1") == ("::", 1)
 
 
 def cleanup(*arguments: str) -> CleanupSettings:

@@ -2,12 +2,11 @@
 
 import contextlib
 import socket
-from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from csidriver.errors import InvalidSettings
-from csidriver.listener import HttpServer, host_and_port, listen
+from csidriver.listener import host_and_port, listen
 from tests.network_namespace import HOSTS, IPV4, IPV4_FIRST, IPV6, IPV6_FIRST, IPV6_ONLY, Host, on
 
 ALL = (IPV4, IPV6, "127.0.0.1", "::1")
@@ -74,19 +73,6 @@ def test_an_address_of_another_host_is_told() -> None:
 def test_what_is_no_address_is_told(host: str) -> None:
     with pytest.raises(InvalidSettings, match="is not an address"):
         listen((host, 0))
-
-
-def test_a_client_that_has_disconnected_is_nothing_to_tell(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    class Handler(BaseHTTPRequestHandler):
-        def handle(self) -> None:
-            raise ConnectionResetError
-
-    with HttpServer(("localhost", 0), Handler) as server:
-        socket.create_connection(server.socket.getsockname()).close()
-        server.process_request_thread(*server.get_request())
-    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

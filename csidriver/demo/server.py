@@ -1,12 +1,12 @@
 """The HTTP server of the strict authorization server."""
 
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from csidriver.demo.endpoints import IssuerEndpoints
 from csidriver.demo.http_messages import HttpReply, HttpRequest
-from csidriver.listener import HttpServer
+from csidriver.listener import listen
 
 MAX_BODY = 64 * 1024  # bytes; a refresh request is below 8 KiB even with large tokens
 
@@ -44,11 +44,18 @@ class IssuerHandler(BaseHTTPRequestHandler):
         self.wfile.write(reply.head() + reply.body)
 
 
-class IssuerServer(HttpServer):
+class IssuerServer(ThreadingHTTPServer):
     """Binds its address; `endpoints` are set afterwards, because URLs contain the port."""
 
     handler = IssuerHandler
     endpoints: IssuerEndpoints
 
     def __init__(self, address: tuple[str, int]) -> None:
-        super().__init__(address, self.handler)
+        super().__init__(address, self.handler, bind_and_activate=False)
+        self.socket.close()
+        # Not by server_bind: HTTPServer's looks up a name, which can hang.
+        self.socket = listen(address)
+        self.server_address = self.socket.getsockname()
+
+    def handle_error(self, *_: object) -> None:
+        """Ignore clients that have disconnected."""

@@ -1,36 +1,44 @@
-"""HTTPS server for kube-apiserver with one thread per connection and a limit on connections.
+"""The HTTPS server for kube-apiserver: it takes admission reviews of limited size."""
 
-TLS handshakes run in those threads, never in the accepting thread: there, one silent peer would
-block all others.
-"""
-
-import contextlib
-import logging
-import socket
-import ssl
 import threading
-from collections.abc import Callable
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
 
-from csidriver.listener import listen
-from csidriver.webhook.connections import Connection, ConnectionLimiter
-from csidriver.webhook.http_handler import AdmissionHandler, HttpLimits, ServerContext
+from csidriver.core.names import ADMISSION_PATH
+from csidriver.http_server.connections import ConnectionState
+from csidriver.http_server.request_handler import HttpLimits, RequestHandler
+from csidriver.http_server.server import HttpServer, TlsContextProvider
 from csidriver.webhook.metrics import WebhookMetrics
-from csidriver.webhook.review_handler import Handler
-
-log = logging.getLogger(__name__)
-
-_STOP_TIMEOUT = 2.0  # seconds for requests in progress
-_ACCEPT_PAUSE = 0.05  # seconds after a failed accept: out of descriptors or memory
-
-TlsContextProvider = Callable[[], ssl.SSLContext | None]
+from csidriver.webhook.review_handler import Handler, ReviewResponse, error_response
+from csidriver.webhook.review_queue import ReviewQueue
 
 
-class AdmissionServer:
-    """Listens from its construction, answers between `start` and `stop`.
+@dataclass(frozen=True, slots=True)
+class AdmissionLimits(HttpLimits):
+    """Sizes in bytes, times in seconds."""
 
-    `tls_context` is called for each connection, so that certificates change without a restart.
-    While it returns None, new connections are closed.
-    """
+    # kube-apiserver accepts 3 MiB from its clients, and adds escapes, defaults and the review
+    # around the pod. A pod that it can store is smaller: etcd takes 1.5 MiB.
+    body: int = 4 << 20
+    head: int = 1 << 16
+    # kube-apiserver waits for 5.
+    request: float = 10.0
+    # Go's client closes idle connections after 90. If we closed first, a request might be on its
+    # way, and clients do not repeat a POST.
+    idle: float = 180.0
+    discard: float = 1.0
+    connections: int = 256
+    max_wait: float = 1.0
+    # Few larger bodies are read at a time, because many would fill the memory.
+    large_body_threshold: int = 1 << 16
+    large_bodies: int = 4
+    # How long a large one waits for smaller ones.
+    max_delay: float = 1.0
+
+
+class AdmissionServer(HttpServer):
+    """Answers reviews with `handler`, over HTTPS."""
 
     def __init__(
         self,
@@ -38,90 +46,66 @@ class AdmissionServer:
         tls_context: TlsContextProvider,
         handler: Handler,
         metrics: WebhookMetrics,
-        limits: HttpLimits | None = None,
+        limits: AdmissionLimits | None = None,
     ) -> None:
-        limits = limits or HttpLimits()
-        self._listener = listen(address)
-        self.port: int = self._listener.getsockname()[1]
-        self._tls_context = tls_context
-        self._limits = limits
-        self._draining = threading.Event()
-        self._shared = ServerContext(
-            handler,
-            limits,
-            metrics,
-            large_bodies=threading.BoundedSemaphore(limits.large_bodies),
-            handler_lock=threading.Lock(),
-            draining=self._draining,
-        )
-        self._connections = ConnectionLimiter(limits.connections, limits.max_wait)
-        metrics.connections.set_function(lambda: float(len(self._connections)))
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._accept, name="admission", daemon=True)
+        limits = limits or AdmissionLimits()
+        super().__init__(address, _AdmissionHandler, limits, tls_context)
+        self.handler, self.metrics = handler, metrics
+        self.large_body_threshold = limits.large_body_threshold
+        self.large_bodies = threading.BoundedSemaphore(limits.large_bodies)
+        self.queue = ReviewQueue(limits.max_delay)
+        metrics.connections.set_function(lambda: float(self.count_connections()))
 
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
 
-    def start(self) -> None:
-        self._thread.start()
+class _AdmissionHandler(RequestHandler):
+    method = "POST"
+    _server: AdmissionServer
 
-    def drain(self) -> None:
-        """Close each connection after its next answer, so that clients go to other replicas."""
-        self._draining.set()
-
-    def stop(self) -> None:
-        """Stop accepting connections, finish requests in progress, and return."""
-        self.drain()
-        self._stopped.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
-        self._connections.close(_STOP_TIMEOUT)
-        self._thread.join()
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                accepted, _ = self._listener.accept()
-            except OSError:
-                self._stopped.wait(_ACCEPT_PAUSE)
-                continue
-            try:
-                self._start_connection(accepted)
-            except (OSError, RuntimeError):  # the peer has closed, or no thread can be started
-                accepted.close()
-
-    def _start_connection(self, accepted: socket.socket) -> None:
-        tls_context = self._tls_context()
-        if tls_context is None:
-            accepted.close()
+    def do_POST(self) -> None:  # noqa: N802 - http.server looks its methods up by these names
+        if self.path.partition("?")[0] != ADMISSION_PATH:
+            self.refuse(HTTPStatus.NOT_FOUND, f"only {ADMISSION_PATH} is served here")
             return
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        secured = tls_context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
-        connection = Connection(secured)
-        if not self._connections.add(connection):
-            secured.close()
+        if self.headers.get_content_type() != "application/json":
+            problem = "the content type must be application/json"
+            self.refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, problem)
+            return
+        lengths = self.headers.get_all("Content-Length", [])
+        if self.headers.get("Transfer-Encoding") or not lengths:
+            self.refuse(HTTPStatus.LENGTH_REQUIRED, "a Content-Length is required")
+        elif len(lengths) > 1 or not lengths[0].isascii() or not lengths[0].isdigit():
+            self.refuse(HTTPStatus.BAD_REQUEST, "Content-Length must be one number")
+        elif len(lengths[0]) > 9 or int(lengths[0]) > self._limits.body:  # noqa: PLR2004
+            problem = f"the body has more than {self._limits.body} bytes"
+            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem)
+        else:
+            self._answer_review(int(lengths[0]))
+
+    def _answer_review(self, length: int) -> None:
+        admission = self._server
+        is_large = length > admission.large_body_threshold
+        timeout = max(0.0, self._bounded.deadline - time.monotonic())
+        if is_large and not admission.large_bodies.acquire(timeout=timeout):
+            self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "busy with other requests of this size")
             return
         try:
-            threading.Thread(
-                target=self._serve, args=(connection,), name="admission-connection", daemon=True
-            ).start()
-        except RuntimeError:
-            self._connections.remove(connection)
-            secured.close()
-            raise
-
-    def _serve(self, connection: Connection) -> None:
-        secured = connection.socket
-        try:
-            secured.settimeout(self._limits.handshake)
-            secured.do_handshake()
-            AdmissionHandler(connection, self._shared).serve()
-        except OSError:
-            pass  # the peer's fault
-        except Exception:
-            log.exception("a connection failed")
+            self._bounded.remaining = length
+            body = self.rfile.read(length)
+            if len(body) < length:
+                self.close_connection = True
+                return
+            self._peer.set_state(ConnectionState.ANSWERING)
+            with admission.queue.turn(is_heavy=is_large):
+                response = admission.handler(body)
         finally:
-            self._connections.remove(connection)
-            secured.close()
+            if is_large:
+                admission.large_bodies.release()
+        self._send(response)
+
+    def send_problem(self, status: HTTPStatus, problem: str) -> None:
+        """Send a Status object, whose message kube-apiserver shows to its client."""
+        self._send(error_response(status, problem))
+
+    def _send(self, response: ReviewResponse) -> None:
+        self.send_page(response.status, "application/json", response.body)
+        self._server.metrics.count(response.result)
+        self._server.metrics.seconds.observe(time.monotonic() - self._started)

@@ -24,12 +24,12 @@ class Webhook:
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop`, and `drain` seconds longer."""
         self._server.start()
-        log.info("admission reviews on port %d", self._server.port)
+        log.info("admission reviews on port %d", self._server.address[1])
         try:
             self._certificates.run(stop)
         finally:
             self._stopping.set()
-            self._server.drain()
+            self._server.draining.set()
             threading.Event().wait(self._drain)
             self._server.stop()
 

@@ -1,18 +1,34 @@
 import http.client
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from csidriver.adapters.probe_server import ProbeServer
+from csidriver.adapters.probe_server import HealthServer, MetricsServer
+from csidriver.http_server.server import HttpServer
 
 
 @pytest.fixture
-def server() -> Iterator[ProbeServer]:
-    registry = CollectorRegistry()
-    Gauge("tokens", "Tokens", registry=registry).set(3)
+def health() -> Iterator[HttpServer]:
     checks = {"healthz": list[str], "readyz": lambda: ["no lease", "no store"]}
-    running = ProbeServer(("127.0.0.1", 0), registry, checks)
+    running = HealthServer(("127.0.0.1", 0), checks)
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    made = CollectorRegistry()
+    Gauge("tokens", "Tokens", registry=made).set(3)
+    return made
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> Iterator[HttpServer]:
+    running = MetricsServer(("127.0.0.1", 0), registry)
     running.start()
     yield running
     running.stop()
@@ -23,19 +39,45 @@ def server() -> Iterator[ProbeServer]:
     [
         ("/healthz", 200, "ok\n"),
         ("/readyz?verbose", 503, "no lease\nno store\n"),
-        ("/other", 404, "no such page\n"),
+        ("/metrics", 404, "no such page\n"),
     ],
 )
-def test_a_check_is_a_page(server: ProbeServer, path: str, status: int, body: str) -> None:
-    assert get(server, path) == (status, body)
+def test_a_check_is_a_page(health: HttpServer, path: str, status: int, body: str) -> None:
+    assert get(health, path) == (status, body)
 
 
-def test_metrics_are_a_page(server: ProbeServer) -> None:
-    status, body = get(server, "/metrics")
+def test_metrics_are_a_page_and_nothing_else_is_there(metrics: HttpServer) -> None:
+    status, body = get(metrics, "/metrics")
     assert (status, "tokens 3.0" in body) == (200, True)
+    assert get(metrics, "/healthz")[0] == 404
 
 
-def get(server: ProbeServer, path: str) -> tuple[int, str]:
+def test_one_page_of_metrics_is_made_at_a_time(
+    metrics: HttpServer, registry: CollectorRegistry
+) -> None:
+    alone = Alone()
+    Gauge("alone", "How many at once", registry=registry).set_function(alone)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: get(metrics, "/metrics")[0], range(8)))
+    assert (found, alone.most) == ([200] * 8, 1)
+
+
+class Alone:
+    """Knows how many pages are being made at once."""
+
+    def __init__(self) -> None:
+        self.most = 0.0
+        self._now = 0.0
+
+    def __call__(self) -> float:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        threading.Event().wait(0.005)  # lets others in, if anything does
+        self._now -= 1
+        return self.most
+
+
+def get(server: HttpServer, path: str) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", server.address[1], timeout=10)
     connection.request("GET", path)
     with connection.getresponse() as response:

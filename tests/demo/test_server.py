@@ -9,6 +9,7 @@ import pytest
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import RegisteredClient
 from csidriver.demo.issuer import StrictIssuer
+from csidriver.demo.server import IssuerHandler, IssuerServer
 from tests.demo.client import TIMEOUT, post
 
 CLIENTS = [RegisteredClient("app", Sensitive("s3cret")), RegisteredClient("public", None)]
@@ -52,3 +53,19 @@ def test_half_a_body_is_not_handled(issuer: StrictIssuer) -> None:
         raw.shutdown(socket.SHUT_WR)
         assert raw.recv(1) == b""
     assert issuer.presentations() == ()
+
+
+def test_a_client_that_has_disconnected_is_nothing_to_tell(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Handler(IssuerHandler):
+        def handle(self) -> None:
+            raise ConnectionResetError
+
+    class Server(IssuerServer):
+        handler = Handler
+
+    with Server(("localhost", 0)) as server:
+        socket.create_connection(server.socket.getsockname()).close()
+        server.process_request_thread(*server.get_request())
+    assert capfd.readouterr() == ("", "")

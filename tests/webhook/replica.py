@@ -10,8 +10,7 @@ from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.core.names import DRIVER_NAMESPACE
 from csidriver.webhook.ca_bundle import CaBundle, Configuration
 from csidriver.webhook.certificate_secret import CertificateSecret, SecretStore
-from csidriver.webhook.http_handler import HttpLimits
-from csidriver.webhook.https_server import AdmissionServer
+from csidriver.webhook.https_server import AdmissionLimits, AdmissionServer
 from csidriver.webhook.managed_certificates import ManagedCertificates
 from csidriver.webhook.metrics import WebhookMetrics
 from csidriver.webhook.review_handler import Handler, handle_review
@@ -30,7 +29,7 @@ class ReplicaOptions:
     names: frozenset[str] = NAMES
     clock: SystemClock = field(default_factory=SystemClock)
     handler: Handler = handle_review
-    limits: HttpLimits = field(default_factory=HttpLimits)
+    limits: AdmissionLimits = field(default_factory=AdmissionLimits)
     drain: float = 0.0
 
 
@@ -65,7 +64,7 @@ class Replica:
 
     @property
     def port(self) -> int:
-        return self.server.port
+        return self.server.address[1]
 
     def start(self) -> None:
         self._thread.start()

@@ -12,8 +12,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from csidriver.webhook.http_handler import HttpLimits
-from csidriver.webhook.https_server import AdmissionServer
+from csidriver.webhook.https_server import AdmissionLimits, AdmissionServer
 from csidriver.webhook.metrics import Result, WebhookMetrics
 from csidriver.webhook.review_handler import Handler, ReviewResponse, handle_review
 from csidriver.webhook.x509 import CertificateFactory
@@ -23,14 +22,14 @@ from tests.core.admission.reviews import review_of
 HOST = "hook.ns.svc"
 GOOD = json.dumps(review_of(pod_with(ENTRY))).encode()
 KIND = {"Content-Type": "application/json"}
-BRIEF = HttpLimits(handshake=0.3, request=0.5, idle=0.7, discard=0.3)
+BRIEF = AdmissionLimits(handshake=0.3, request=0.5, idle=0.7, discard=0.3)
 PATIENCE = 20
 
 
 class Served:
     """A server with a certificate of its own authority."""
 
-    def __init__(self, limits: HttpLimits, reply: Handler = handle_review) -> None:
+    def __init__(self, limits: AdmissionLimits, reply: Handler = handle_review) -> None:
         self._pki = CertificateFactory()
         self._authority = self._pki.new_authority(time.time(), 3600.0)
         self.certificate = ""
@@ -50,7 +49,7 @@ class Served:
 
     def connect(self) -> socket.socket:
         """A connection without a handshake."""
-        return socket.create_connection(("127.0.0.1", self.server.port), timeout=PATIENCE)
+        return socket.create_connection(("127.0.0.1", self.server.address[1]), timeout=PATIENCE)
 
     def secure(self, **options: Any) -> ssl.SSLSocket:
         trust = ssl.create_default_context(cadata=self._authority[0].pem)
@@ -89,8 +88,10 @@ class Client(http.client.HTTPConnection):
 
 
 @contextlib.contextmanager
-def serving(limits: HttpLimits | None = None, reply: Handler = handle_review) -> Iterator[Served]:
-    served = Served(limits or HttpLimits(), reply)
+def serving(
+    limits: AdmissionLimits | None = None, reply: Handler = handle_review
+) -> Iterator[Served]:
+    served = Served(limits or AdmissionLimits(), reply)
     try:
         yield served
     finally:

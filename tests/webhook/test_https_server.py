@@ -163,7 +163,7 @@ def test_who_leaves_sends_clients_elsewhere_with_each_answer(served: Served) -> 
     with served.secure() as connected:
         client = Client(connected)
         assert client.post()[0] == 200
-        served.server.drain()
+        served.server.draining.set()
         client.request("POST", "/mutate", GOOD, KIND)
         with client.getresponse() as response:
             assert (response.status, response.headers["Connection"]) == (200, "close")

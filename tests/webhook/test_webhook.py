@@ -3,8 +3,7 @@ import threading
 
 from prometheus_client import CollectorRegistry
 
-from csidriver.webhook.http_handler import HttpLimits
-from csidriver.webhook.https_server import AdmissionServer
+from csidriver.webhook.https_server import AdmissionLimits, AdmissionServer
 from csidriver.webhook.metrics import WebhookMetrics
 from csidriver.webhook.review_handler import handle_review
 from csidriver.webhook.webhook import Webhook
@@ -23,7 +22,7 @@ def test_the_role_is_not_ready_before_it_ends() -> None:
         def run(self, stop: threading.Event) -> None:
             stop.wait(PATIENCE)
 
-    served = Served(HttpLimits())
+    served = Served(AdmissionLimits())
     served.server.stop()
     fresh = AdmissionServer(
         ("127.0.0.1", 0), lambda: None, handle_review, WebhookMetrics(CollectorRegistry())

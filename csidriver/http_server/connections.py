@@ -6,7 +6,6 @@ When the limit is reached, the connection that has been idle longest is closed, 
 import contextlib
 import select
 import socket
-import ssl
 import threading
 import time
 from enum import Enum, auto
@@ -26,7 +25,7 @@ class ConnectionState(Enum):
 class Connection:
     """A connection. Its own thread sets its state, any thread may abort it."""
 
-    def __init__(self, connected: ssl.SSLSocket) -> None:
+    def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
         self.set_state(ConnectionState.WAITING)
         self.is_aborted = False

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import pytest
 
-from csidriver.webhook.http_handler import HttpLimits
+from csidriver.webhook.https_server import AdmissionLimits
 from csidriver.webhook.metrics import Result
 from csidriver.webhook.review_handler import ReviewResponse, handle_review
 from tests.core.admission.pods import ENTRY, pod_with
@@ -82,7 +82,7 @@ def test_bad_http_gets_a_status_and_no_more(served: Served, text: bytes, status:
 
 def test_a_body_that_is_too_long_is_refused_although_it_was_sent(served: Served) -> None:
     with contextlib.closing(served.client()) as client:
-        status, _ = client.post(b" " * (HttpLimits().body + 1))
+        status, _ = client.post(b" " * (AdmissionLimits().body + 1))
         assert status == 413
 
 
@@ -124,13 +124,13 @@ def test_a_body_that_ends_too_early_is_nobodys_request(served: Served) -> None:
 
 
 def test_only_so_many_long_bodies_are_read_at_a_time() -> None:
-    limits = HttpLimits(large_body_threshold=1000, large_bodies=1, request=0.5)
+    limits = AdmissionLimits(large_body_threshold=1000, large_bodies=1, request=0.5)
     long = GOOD + b" " * 2000
     with serving(limits) as served, contextlib.ExitStack() as stack:
         first, second, third = [
             stack.enter_context(contextlib.closing(served.client())) for _ in range(3)
         ]
-        with served.server._shared.large_bodies:  # as by somebody who is slow
+        with served.server.large_bodies:  # as by somebody who is slow
             assert first.post()[0] == 200
             second.request("POST", "/mutate", long, KIND)
             with second.getresponse() as response:
@@ -167,6 +167,26 @@ def test_one_answer_is_made_at_a_time() -> None:
             for done in [pool.submit(ask) for _ in range(4)]:
                 done.result(PATIENCE)
     assert alone.most == 1
+
+
+def test_a_light_review_is_answered_while_heavy_ones_are() -> None:
+    held = threading.Event()
+
+    def answer(body: bytes) -> ReviewResponse:
+        assert len(body) < 1000 or held.wait(PATIENCE)
+        return handle_review(body)
+
+    with (
+        serving(AdmissionLimits(large_body_threshold=1000), answer) as served,
+        contextlib.ExitStack() as stack,
+    ):
+        heavy = [stack.enter_context(contextlib.closing(served.client())) for _ in range(8)]
+        for client in heavy:
+            client.request("POST", "/mutate", GOOD + b" " * 2000, KIND)
+        with contextlib.closing(served.client()) as light:
+            assert [light.post()[0] for _ in range(20)] == [200] * 20
+        held.set()
+        assert [client.told()[0] for client in heavy] == [200] * 8
 
 
 def test_nothing_of_a_request_is_logged(served: Served, caplog: pytest.LogCaptureFixture) -> None:

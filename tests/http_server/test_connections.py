@@ -5,8 +5,8 @@ from typing import cast
 
 import pytest
 
-from csidriver.webhook.connections import Connection, ConnectionState
-from csidriver.webhook.http_handler import HttpLimits
+from csidriver.http_server.connections import Connection, ConnectionState
+from csidriver.webhook.https_server import AdmissionLimits
 from tests.webhook.served import (
     GOOD,
     KIND,
@@ -19,7 +19,7 @@ from tests.webhook.served import (
 
 
 def test_when_all_places_are_taken_who_was_idle_longest_makes_room() -> None:
-    with serving(HttpLimits(connections=3)) as served, contextlib.ExitStack() as stack:
+    with serving(AdmissionLimits(connections=3)) as served, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(contextlib.closing(served.client())) for _ in range(3)]
         for client in (clients[1], clients[0], clients[2]):
             assert client.post()[0] == 200
@@ -30,7 +30,7 @@ def test_when_all_places_are_taken_who_was_idle_longest_makes_room() -> None:
 
 def test_when_all_are_slow_who_was_slow_longest_makes_room() -> None:
     with (
-        serving(HttpLimits(connections=3, max_wait=0.3)) as served,
+        serving(AdmissionLimits(connections=3, max_wait=0.3)) as served,
         contextlib.ExitStack() as stack,
     ):
         slow = [stack.enter_context(half_a_head(served)) for _ in range(3)]
@@ -40,7 +40,7 @@ def test_when_all_are_slow_who_was_slow_longest_makes_room() -> None:
 
 def test_who_is_being_answered_is_never_cut() -> None:
     held = Held()
-    limits = HttpLimits(connections=1, max_wait=0.01)
+    limits = AdmissionLimits(connections=1, max_wait=0.01)
     with serving(limits, held) as served, contextlib.closing(served.client()) as client:
         client.request("POST", "/mutate", GOOD, KIND)
         assert held.asked.acquire(timeout=PATIENCE)
