@@ -23,6 +23,10 @@ LEVELS = ("debug", "info", "warning", "error")
 # Libraries that log headers, bodies or addresses at level debug or info.
 _VERBOSE_LIBRARIES = ("kubernetes", "oauthlib", "requests", "requests_oauthlib", "urllib3", "grpc")
 
+# A line has at most these characters of a text, and places of an error.
+_LONGEST = 4096
+_MOST_PLACES = 20
+
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
@@ -43,14 +47,14 @@ def setup(level: str, log_format: str) -> None:
 def describe(error: BaseException) -> str:
     """Return an exception's type, and the text of our own exceptions."""
     if isinstance(error, DriverError):
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}"[:_LONGEST]
     return type(error).__name__
 
 
 def message(record: logging.LogRecord) -> str:
     """Return the text of our own log records, and the origin of others."""
     if record.name.partition(".")[0] in ("csidriver", "__main__"):
-        return record.getMessage()
+        return record.getMessage()[:_LONGEST]
     return f"logged in {record.funcName}, {record.pathname}:{record.lineno}"
 
 
@@ -68,7 +72,9 @@ def _unhandled_in_thread(args: threading.ExceptHookArgs) -> None:
 
 
 def _frames(info: _ExcInfo) -> list[str]:
-    return [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(info[2])]
+    # The last ones tell where; a recursion without end has a thousand.
+    frames = traceback.extract_tb(info[2])[-_MOST_PLACES:]
+    return [f"{f.filename}:{f.lineno} {f.name}" for f in frames]
 
 
 def _error_of(record: logging.LogRecord) -> _ExcInfo | None:

@@ -72,6 +72,23 @@ def test_a_json_line_is_one_object_with_everything() -> None:
     assert "\n" not in JsonFormatter().format(record(DriverError("a\nb")))
 
 
+def endless() -> None:
+    endless()
+
+
+@pytest.mark.parametrize("formatter", FORMATTERS, ids=FORMATS[::-1])
+@pytest.mark.parametrize("text", ["x", "\U0001f600"])
+def test_a_line_is_short_whatever_happened(formatter: logging.Formatter, text: str) -> None:
+    assert len(formatter.format(record(text=f"%s {text * 100_000}"))) < 60_000
+    assert len(formatter.format(record(DriverError(text * 100_000)))) < 60_000
+    try:
+        endless()
+    except RecursionError as error:
+        line = formatter.format(record(error))
+        assert len(line) < 4096
+        assert "test_logs.py" in line
+
+
 def test_describe_tells_of_no_error_more_than_is_safe() -> None:
     assert describe(KeyError(PLANTED)) == "KeyError"
     assert describe(DriverError("fine")) == "DriverError: fine"

@@ -141,6 +141,11 @@ def test_helm_lints_the_chart() -> None:
         ("node.extraArgs={publish}", "/node/extraArgs/0"),
         ("webhook.port=443", "/webhook/port"),
         ("webhook.port=9810", "webhook.port: 9810 is webhook.metricsPort"),
+        ("webhook.port=9820", "webhook.port: 9820 is webhook.healthPort"),
+        ("node.healthPort=9808", "node.healthPort: 9808 is node.metricsPort"),
+        ("refresher.healthPort=80", "/refresher/healthPort"),
+        ("podMonitor.enabled=true", "podMonitor.enabled: nobody may read metrics"),
+        ("webhook.hostNetwork=true,webhook.healthPort=10250", "with webhook.hostNetwork 10250 is"),
         ("webhook.hostNetwork=true,webhook.port=10250", "with webhook.hostNetwork 10250 is"),
         ("webhook.hostNetwork=true,openshift.enabled=true", "webhook.hostNetwork: openshift"),
         ("webhook.dnsPolicy=None", "/webhook/dnsPolicy"),
@@ -279,9 +284,9 @@ def test_ca_bundles_are_where_the_values_say(value: str, source: str) -> None:
 def test_extras_are_off_until_they_are_wanted() -> None:
     extras = ["podMonitor", "prometheusRule", "grafanaDashboard", "openshift", "criticalPodsQuota"]
     usual = {(m["kind"], m["metadata"]["name"]) for m in rendered()}
-    more = {
-        (m["kind"], m["metadata"]["name"]) for m in rendered(*(f"{e}.enabled=true" for e in extras))
-    } - usual
+    wanted = [f"{extra}.enabled=true" for extra in extras]
+    found = rendered(*wanted, "networkPolicy.metricsFrom[0].podSelector.matchLabels.a=b")
+    more = {(m["kind"], m["metadata"]["name"]) for m in found} - usual
     assert more == {
         ("PodMonitor", "oauth2-csi"),
         ("PrometheusRule", "oauth2-csi"),
@@ -299,6 +304,38 @@ def test_alerts_and_dashboard_arrive_whole() -> None:
     assert named(found, "PrometheusRule", "oauth2-csi")["spec"]["groups"][0]["rules"] == ALERTS
     (board,) = named(found, "ConfigMap", "oauth2-csi-dashboard")["data"].values()
     assert json.loads(board) == json.loads((CHART / "files/dashboard.json").read_text())
+
+
+def ingress_of(*sets: str) -> dict[str, list[tuple[int, Any]]]:
+    """For each role the ports that a NetworkPolicy opens, and to whom."""
+    return {
+        policy["metadata"]["name"].removeprefix("oauth2-csi-"): [
+            (port["port"], rule.get("from"))
+            for rule in policy["spec"].get("ingress", [])
+            for port in rule["ports"]
+        ]
+        for policy in of_kind(rendered(*sets), "NetworkPolicy")
+        if "Ingress" in policy["spec"]["policyTypes"]
+    }
+
+
+@helm
+def test_nobody_reads_metrics_until_he_is_named_and_health_has_no_rule() -> None:
+    reviews = (9443, None)
+    assert ingress_of() == {"node": [], "refresher": [], "webhook": [reviews]}
+    named_one = "networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus"
+    peers = [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]
+    assert ingress_of(named_one) == {
+        "node": [(9808, peers)],
+        "refresher": [(9809, peers)],
+        "webhook": [(9810, peers), reviews],
+    }
+
+
+@helm
+def test_without_policies_a_pod_monitor_needs_nobody_named() -> None:
+    found = rendered("podMonitor.enabled=true", "networkPolicy.enabled=false")
+    assert of_kind(found, "PodMonitor")
 
 
 @helm

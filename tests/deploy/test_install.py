@@ -189,17 +189,16 @@ def test_the_others_run_as_a_user_that_is_not_root(name: str, file: str) -> None
 
 
 @pytest.mark.parametrize("name", [NODE, REFRESHER, WEBHOOK])
-def test_probes_and_metrics_are_on_the_port_that_is_served(name: str) -> None:
+def test_probes_and_metrics_are_on_the_ports_that_are_served(name: str) -> None:
     container = container_of(name)
-    assert flags.common_settings(flags_of(container)).listen == (
-        "::",
-        port_of(container, "metrics"),
-    )
+    served = flags.common_settings(flags_of(container))
+    assert served.listen == ("::", port_of(container, "metrics"))
+    assert served.health_listen == ("::", port_of(container, "health"))
     pages = {
         probe: container[probe]["httpGet"]
         for probe in ("livenessProbe", "readinessProbe", "startupProbe")
     }
-    assert {page["port"] for page in pages.values()} == {"metrics"}
+    assert {page["port"] for page in pages.values()} == {"health"}
     assert {probe: page["path"] for probe, page in pages.items()} == {
         "livenessProbe": "/healthz",
         "readinessProbe": "/readyz",
@@ -309,13 +308,15 @@ def test_the_api_server_finds_the_webhook() -> None:
     assert served.configuration_name == WEBHOOK
 
 
-def test_network_policies_let_in_what_is_served_and_nothing_else() -> None:
+def test_network_policies_let_in_reviews_and_nothing_else() -> None:
     assert {p["metadata"]["name"] for p in manifests("NetworkPolicy")} == {NODE, REFRESHER, WEBHOOK}
     for policy in manifests("NetworkPolicy"):
         assert policy["spec"]["policyTypes"] == ["Ingress"]
-        allowed = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
-        served = container_of(policy["metadata"]["name"])["ports"]
-        assert allowed == {port["containerPort"] for port in served}
+        rules = policy["spec"].get("ingress", [])
+        name = policy["metadata"]["name"]
+        assert [port["port"] for rule in rules for port in rule["ports"]] == (
+            [port_of(container_of(name), "webhook")] if name == WEBHOOK else []
+        )
 
 
 def test_the_demo_issuer_is_called_what_its_service_and_its_config_map_call_it() -> None:

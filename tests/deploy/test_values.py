@@ -29,11 +29,12 @@ from tools.programs import program
 
 pytestmark = pytest.mark.tools("helm")
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "mon"}}}
 # Whatever is off by default, so that every value has something to change.
 ALL_ON: dict[str, Any] = {
     "namespace": {"create": True},
     "webhook": {"certManager": {"enabled": True}},
-    "networkPolicy": {"egress": {"enabled": True}},
+    "networkPolicy": {"egress": {"enabled": True}, "metricsFrom": [PROMETHEUS]},
     "podMonitor": {"enabled": True},
     "prometheusRule": {"enabled": True},
     "grafanaDashboard": {"enabled": True},
@@ -86,6 +87,8 @@ def text_of_json(values: str) -> str:
 @pytest.mark.parametrize("key", KEYS, ids=".".join)
 def test_null_means_the_default(key: tuple[str, ...]) -> None:
     everything = merged(VALUES, ALL_ON)
+    if key[0] == "networkPolicy":  # by default nobody may read metrics, so no monitor is rendered
+        everything = merged(everything, {"podMonitor": {"enabled": False}})
     with_null = text_of_json(json.dumps(changed(everything, key, None)))
     with_default = text_of_json(json.dumps(changed(everything, key, value_of(key))))
     assert with_null == with_default
@@ -199,17 +202,19 @@ def test_seconds_are_written_as_the_flags_read_them(seconds: float) -> None:
 
 def test_ports_are_those_of_the_values_wherever_they_are_named() -> None:
     metrics = {"node": 19808, "refresher": 19809, "webhook": 19810}
-    values = {role: {"metricsPort": port} for role, port in metrics.items()}
-    found = rendered(values=merged(values, {"webhook": {"port": 10250}}))
+    values = {role: {"metricsPort": port, "healthPort": port + 9} for role, port in metrics.items()}
+    more = {"webhook": {"port": 10250}, "networkPolicy": {"metricsFrom": [PROMETHEUS]}}
+    found = rendered(values=merged(values, more))
     for role, port in metrics.items():
         args, settings = settings_of(found, role)
         ports = {p["name"]: p["containerPort"] for p in container_of(found, role)["ports"]}
         assert args.listen[1] == ports["metrics"] == port
+        assert args.health_listen[1] == ports["health"] == port + 9
         if role == "webhook":
             assert settings.listen[1] == ports["webhook"] == 10250
         policy = named(found, "NetworkPolicy", f"oauth2-csi-{role}")["spec"]
         allowed = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
-        assert allowed == set(ports.values())
+        assert allowed == set(ports.values()) - {ports["health"]}
     (port,) = named(found, "Service", "oauth2-csi-webhook")["spec"]["ports"]
     assert (port["port"], port["targetPort"]) == (443, "webhook")
 

@@ -68,13 +68,13 @@ def test_nodes_have_addresses_of_both_families(e2e: Cluster) -> None:
 
 
 def test_the_driver_answers_at_every_address(user: UserNamespace, ends: tuple[str, str]) -> None:
-    # Of its pods with their metrics, through which probes go, too.
+    # Of its pods, at the port that kubelet probes.
     pods = user.cluster.get("pods", "--namespace=oauth2-csi")["items"]
     assert len(pods) >= 2 * 3
     urls = []
     for each in pods:
         (container,) = each["spec"]["containers"]
-        (port,) = [p["containerPort"] for p in container["ports"] if p["name"] == "metrics"]
+        (port,) = [p["containerPort"] for p in container["ports"] if p["name"] == "health"]
         urls += [f"{url(each['ip'], port)}/readyz" for each in each["status"]["podIPs"]]
     answers = dict(zip(urls, fetch(user, ends[0], urls), strict=True))
     assert {at: answer for at, answer in answers.items() if answer != "ok"} == {}

@@ -122,20 +122,20 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
       fieldPath: metadata.uid
 {{- end }}
 
-{{- /* Liveness and readiness on the port that also serves metrics. */ -}}
+{{- /* Liveness and readiness, on a port of their own. */ -}}
 {{- define "oauth2-csi.probes" -}}
 # A node under load answers late; only one that stopped answering is started anew.
 livenessProbe:
   httpGet:
     path: /healthz
-    port: metrics
+    port: health
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6
 readinessProbe:
   httpGet:
     path: /readyz
-    port: metrics
+    port: health
   periodSeconds: 5
   timeoutSeconds: 5
 # Until it has begun to serve; afterwards the two above count. A start takes about a second: asked
@@ -143,7 +143,7 @@ readinessProbe:
 startupProbe:
   httpGet:
     path: /healthz
-    port: metrics
+    port: health
   initialDelaySeconds: 2
   periodSeconds: 1
   timeoutSeconds: 5
