@@ -5,7 +5,7 @@ import itertools
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 # Bytes to send, and seconds until the next ones.
@@ -38,14 +38,19 @@ KINDS = (silent, dripping, endless, deaf)
 
 
 class RudeClients:
-    """Come again whenever they are sent away. `stays` are the seconds that each stay has lasted."""
+    """Come again whenever they are sent away; `opened` counts how often they came."""
 
-    def __init__(self, connect: Callable[[], socket.socket], count: int = 64) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], socket.socket],
+        kinds: Sequence[Callable[[], Course]] = KINDS,
+        count: int = 64,
+    ) -> None:
         self.opened = 0
         self._connect = connect
         self._stop = threading.Event()
-        kinds = itertools.islice(itertools.cycle(KINDS), count)
-        self._threads = [threading.Thread(target=self._run, args=(kind,)) for kind in kinds]
+        chosen = itertools.islice(itertools.cycle(kinds), count)
+        self._threads = [threading.Thread(target=self._run, args=(kind,)) for kind in chosen]
 
     def __enter__(self) -> Self:
         for thread in self._threads:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from http import HTTPStatus
 
+from csidriver.http_server.connections import ConnectionState
 from csidriver.http_server.request_handler import HttpLimits, RequestHandler
 from csidriver.http_server.server import HttpServer
 
@@ -17,6 +18,7 @@ class Pages(RequestHandler):
 
     def do_GET(self) -> None:  # noqa: N802 - http.server looks its methods up by these names
         self.close_connection = True
+        self._peer.set_state(ConnectionState.ANSWERING)
         self.send_page(HTTPStatus.OK, "text/plain", LONG if self.path == "/metrics" else b"ok")
 
     def send_problem(self, status: HTTPStatus, problem: str) -> None:

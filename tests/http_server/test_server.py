@@ -1,5 +1,7 @@
 """The server under rude clients, without TLS, as health and metrics use it."""
 
+import contextlib
+
 from csidriver.http_server.request_handler import HttpLimits
 from tests.http_server.pages import get, serving
 from tests.refresher.bench import until
@@ -16,3 +18,16 @@ def test_a_page_is_answered_under_rude_clients_and_they_are_few() -> None:
             assert seconds < 1
             most = max(most, server.count_connections())
         assert 16 < most <= 32
+
+
+def test_who_does_not_read_makes_room_for_others() -> None:
+    with (
+        serving(HttpLimits(connections=3, request=60.0)) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(3):
+            deaf = stack.enter_context(connect_to(*server.address)())
+            deaf.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        until(lambda: server.count_connections() == 3)
+        status, page, seconds = get(server)
+        assert (status, page, seconds < 2) == (200, b"ok", True)

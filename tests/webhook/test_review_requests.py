@@ -86,6 +86,12 @@ def test_a_body_that_is_too_long_is_refused_although_it_was_sent(served: Served)
         assert status == 413
 
 
+def test_a_body_that_no_api_server_sends_is_refused_before_it_is_read(served: Served) -> None:
+    with served.secure() as connected:
+        connected.sendall(HEAD + b"Content-Length: 5413594\r\n\r\n")
+        assert told_on(connected)[0] == 413
+
+
 def test_a_long_body_is_taken(served: Served) -> None:
     pod = pod_with(ENTRY)
     pod["metadata"]["annotations"]["long"] = "x" * (3 << 20)
