@@ -25,7 +25,7 @@ _VERBOSE_LIBRARIES = ("kubernetes", "oauthlib", "requests", "requests_oauthlib",
 
 # A line has at most these characters of a text, and places of an error.
 _LONGEST = 4096
-_MOST_PLACES = 20
+_MOST_FRAMES = 20
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
@@ -73,7 +73,7 @@ def _unhandled_in_thread(args: threading.ExceptHookArgs) -> None:
 
 def _frames(info: _ExcInfo) -> list[str]:
     # The last ones tell where; a recursion without end has a thousand.
-    frames = traceback.extract_tb(info[2])[-_MOST_PLACES:]
+    frames = traceback.extract_tb(info[2])[-_MOST_FRAMES:]
     return [f"{f.filename}:{f.lineno} {f.name}" for f in frames]
 
 

@@ -89,7 +89,9 @@ class HttpServer:
             if context is None:
                 accepted.close()
                 return
-            accepted = context.wrap_socket(accepted, True, False)
+            accepted = context.wrap_socket(
+                accepted, server_side=True, do_handshake_on_connect=False
+            )
         connection = Connection(accepted)
         if not self._connections.add(connection):
             accepted.close()
@@ -98,6 +100,7 @@ class HttpServer:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
         except RuntimeError:
             self._connections.remove(connection)
+            accepted.close()
             raise
 
     def _serve(self, connection: Connection) -> None:

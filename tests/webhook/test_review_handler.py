@@ -103,11 +103,14 @@ def test_warnings_are_made_until_they_are_enough() -> None:
     pod["spec"]["volumes"] = [{"name": name, "hostPath": {}} for name in names]
     pod["spec"]["containers"] = [container("main", *(mounted(name, "/tmp") for name in names))]
     body = json.dumps(review_of(pod)).encode()
-    began = time.thread_time()
-    warnings = json.loads(handle_review(body).body)["response"]["warnings"]
-    # Making all 24,000 takes ten times as long as this.
-    assert time.thread_time() - began < 0.1
-    assert len(warnings) == 16
+    costs = []
+    for _ in range(5):
+        began = time.thread_time()
+        warnings = json.loads(handle_review(body).body)["response"]["warnings"]
+        costs.append(time.thread_time() - began)
+        assert len(warnings) == 16
+    # All 24,000 would take ten times as long.
+    assert min(costs) < 0.04
 
 
 @given(
