@@ -130,7 +130,7 @@ def _with_mount(entry: InjectionEntry, containers: Sequence[Container]) -> list[
     Another webhook may have added a sidecar since our mount was added, or copied the mount.
     """
     effect = effect_of(entry.mount["mountPath"], entry.mount)
-    found = [each for each in containers if effect in each.effects]
+    found = [each for each in containers if effect in each.mounts]
     return sorted(found, key=lambda each: each.name in _INJECTED)
 
 
@@ -162,7 +162,7 @@ def _add_volume_and_mount(
             yield f"{entry.label}: the pod has another volume {volume['name']}; rename that one"
         spec["volumes"] = [*volumes, volume]
     path = mount["mountPath"]
-    if effect_of(path, mount) not in container.effects:
+    if effect_of(path, mount) not in container.mounts:
         if path in container.paths:
             name = quoted(container.name)
             yield f"{entry.label}: container {name} has a mount of its own at {path}; move that one"

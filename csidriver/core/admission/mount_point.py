@@ -27,13 +27,12 @@ def mount_point_warnings(
     path = entry.mount["mountPath"]
     if any(other.startswith(f"{path}/") for other in container.paths):
         yield f"container {name} has a mount below the file {path}; it cannot start; move that one"
-    on_folder = {
-        text_of(mount, "name"): mount for path, mount in container.mounts if path == MOUNT_FOLDER
-    }
+    mounts = container.mounts.items()
+    on_folder = {volume: mount for (at, volume, _), mount in mounts if at == MOUNT_FOLDER}
     if not on_folder:
         return
     others = [other for other in containers if other is not container]
-    shared = {volume for other in others for _, volume, _ in other.effects}
+    shared = {volume for other in others for _, volume, _ in other.mounts}
     for volume in objects_of(spec, "volumes"):
         volume_name = text_of(volume, "name")
         if volume_name not in on_folder:

@@ -54,20 +54,18 @@ def normalised(path: str) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Container:
-    """A container and its name; its paths, normalised once; and each mount with its path."""
+    """A container and its name; its paths, normalised once; and its mounts by their effects."""
 
     fields: dict[str, Any]
     name: str
     paths: frozenset[str]
-    mounts: tuple[tuple[str, dict[str, Any]], ...]
-    effects: frozenset[tuple[str, str, str]]
+    mounts: dict[tuple[str, str, str], dict[str, Any]]
 
     @classmethod
     def read(cls, fields: dict[str, Any]) -> "Container":
         paths, mounts = [normalised(path) for path in paths_of(fields)], mounts_of(fields)
-        placed = tuple(zip(paths, mounts, strict=False))
-        effects = frozenset(effect_of(path, mount) for path, mount in placed)
-        return cls(fields, text_of(fields, "name"), frozenset(paths), placed, effects)
+        placed = {effect_of(*each): each[1] for each in zip(paths, mounts, strict=False)}
+        return cls(fields, text_of(fields, "name"), frozenset(paths), placed)
 
 
 def effect_of(path: str, mount: dict[str, Any]) -> tuple[str, str, str]:
