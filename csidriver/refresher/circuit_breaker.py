@@ -1,7 +1,8 @@
 """A circuit breaker per authorization server. Instants are in seconds.
 
 Unanswered token requests of several tokens open it: a single token that makes the server hang does
-not stop the others. A probe, which presents no refresh token, lets requests through again.
+not stop the others, nor does a single namespace while another one is answered. A probe, which
+presents no refresh token, lets requests through again.
 """
 
 from enum import IntEnum
@@ -11,6 +12,8 @@ from csidriver.core.names import SourceRef
 
 # Unanswered requests in a row, each of another token.
 _FAILURE_THRESHOLD = 3
+# An answer to another namespace counts for so many seconds.
+_ANSWER_SECONDS = 3600.0
 # Seconds between two probes: doubled each time, and short for a token that lives for one minute.
 _MIN_PAUSE = 1.0
 _MAX_PAUSE = 5.0
@@ -35,6 +38,8 @@ class CircuitBreaker:
         self.state = BreakerState.CLOSED
         self._name = name
         self._unanswered: set[SourceRef] = set()
+        # The last two namespaces that were answered, and when.
+        self._answered: dict[str, float] = {}
         self._openings = 0
         self._retry_at = 0.0
         self._probing = False
@@ -68,11 +73,24 @@ class CircuitBreaker:
             self.state = BreakerState.CLOSED
             self._unanswered.clear()
             self._openings = 0
+            self._answered.pop(ref.namespace, None)
+            self._answered = dict([*self._answered.items()][-1:]) | {ref.namespace: now}
             return
-        self._unanswered.add(ref)
-        threshold = 1 if self.state is BreakerState.HALF_OPEN else _FAILURE_THRESHOLD
-        if self.state is not BreakerState.OPEN and len(self._unanswered) >= threshold:
+        others = any(token.namespace != ref.namespace for token in self._unanswered)
+        if others or len(self._unanswered) < _FAILURE_THRESHOLD:
+            self._unanswered.add(ref)
+        is_silent = len(self._unanswered) >= _FAILURE_THRESHOLD and (
+            others or not self._answers_others(ref.namespace, now)
+        )
+        if self.state is BreakerState.HALF_OPEN or (
+            self.state is BreakerState.CLOSED and is_silent
+        ):
             self._open(now)
+
+    def _answers_others(self, namespace: str, now: float) -> bool:
+        return any(
+            name != namespace and now < at + _ANSWER_SECONDS for name, at in self._answered.items()
+        )
 
     def _open(self, now: float) -> None:
         pause = min(_MAX_PAUSE, _MIN_PAUSE * 2.0 ** min(self._openings, 10))

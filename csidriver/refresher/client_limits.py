@@ -6,10 +6,11 @@ from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_response import Success, TokenResponse
 from csidriver.core.refresh.schedule import slow_delay
-from csidriver.refresher.circuit_breaker import RECHECK_SECONDS
 
 # Bounds of Retry-After; without it the pause doubles from `_THROTTLE_BASE`.
 _MIN_RETRY_AFTER, _MAX_RETRY_AFTER, _THROTTLE_BASE, _MAX_THROTTLE = 1.0, 3600.0, 2.0, 60.0
+# Seconds that a refused client's tokens wait while one of them tries for all.
+_TRIAL_SECONDS = 5.0
 # Refusals of a client that was authenticated.
 _CLIENT_ACCEPTED = frozenset(
     {FailureReason.INVALID_GRANT, FailureReason.LOGIN_REQUIRED, FailureReason.INVALID_SCOPE}
@@ -17,22 +18,13 @@ _CLIENT_ACCEPTED = frozenset(
 
 
 @dataclass(slots=True)
-class Pacer:
-    """Reserves instants one after the other."""
-
-    last_reserved: float = 0.0
-
-    def reserve(self, earliest: float, interval: float) -> float:
-        """Reserve and return the first instant that is free."""
-        self.last_reserved = max(earliest, self.last_reserved + interval)
-        return self.last_reserved
-
-
-@dataclass(slots=True)
 class ClientLimits:
-    """The limits of one client. `informed`: the tokens that know that it is refused."""
+    """The limits of one client of one namespace.
 
-    pacer: Pacer = field(default_factory=Pacer)
+    `informed`: the tokens that know that it is refused. `proven`: it has had a success.
+    """
+
+    proven: bool = False
     throttles: int = 0
     throttled_until: float = 0.0
     rejected_since: float = 0.0
@@ -45,7 +37,7 @@ class ClientLimits:
         """Return when a token of this client may send, at the earliest."""
         blocked = max(self.throttled_until, self.rejected_until)
         if blocked <= now and self.rejected_until and self.in_flight:
-            return now + RECHECK_SECONDS  # one token tries for all
+            return now + _TRIAL_SECONDS
         return blocked
 
     def reports_refusal(self, ref: SourceRef, now: float) -> bool:
@@ -57,6 +49,7 @@ class ClientLimits:
 
     def record_outcome(self, outcome: TokenResponse, now: float) -> None:
         """Begin, prolong or end the pauses after a token request."""
+        self.proven = self.proven or isinstance(outcome, Success)
         if isinstance(outcome, Success) or outcome.reason in _CLIENT_ACCEPTED:
             self.throttles = 0
             self.forget_refusal()

@@ -58,7 +58,11 @@ class Controller:
         self._cache = StateCache()
         self._worker_limits: Mapping[str, float] = {}
         self._queue: WorkQueue[SourceRef] = WorkQueue(
-            clock.now, WORKERS, lambda issuer: self._worker_limits.get(issuer, WORKERS)
+            clock.now,
+            WORKERS,
+            lambda issuer: self._worker_limits.get(issuer, WORKERS),
+            lambda ref: ref.namespace,
+            interpreter.limiter.next_turn,
         )
         interpreter.requeue = self._add_now
         self._workers = WorkerPool(self._work, WORKERS)

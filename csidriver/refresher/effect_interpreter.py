@@ -142,8 +142,8 @@ class EffectRunner:
 
     def _release_slot(self) -> None:
         if self._slot is not None:
-            self.interpreter.limiter.release(self._slot.issuer, self._slot.client)
-            self._slot = None
+            slot, self._slot = self._slot, None
+            self.interpreter.limiter.release(slot.issuer, slot.ref, slot.client)
 
     def request_token(self, effect: effects.RequestToken) -> TokenResponse:
         """Send a refresh token, unless the server is known to refuse its client."""

@@ -1,9 +1,10 @@
 """Rate limit, concurrency limit, pauses and circuit breaker of one authorization server.
 
-A caller over the limit gets the time of its next attempt, one after the other at the configured
-rate, so that 10,000 tokens due at once return one by one. No clock, no lock; all in seconds.
+A token over the limit waits in the line of its namespace. The namespaces take turns at the
+configured rate. No clock, no lock; all in seconds.
 """
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,14 +13,19 @@ from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Success, TokenResponse
 from csidriver.refresher.circuit_breaker import RECHECK_SECONDS, BreakerState, CircuitBreaker
-from csidriver.refresher.client_limits import ClientLimits, Pacer
+from csidriver.refresher.client_limits import ClientLimits
+from csidriver.refresher.fair_queue import FairQueue
 
 # A worker that comes a little late must not delay the next one.
 LATENESS_SECONDS = 0.1
+# A token in line asks again after so long at least, if its turn does not come before.
+_LEAST_WAIT = 5.0
 # Each pause of the whole server halves the rate; each success gives a 64th of it back.
 _MIN_RATE_FACTOR, _RATE_RECOVERY = 1 / 16, 1 / 64
 # State that nobody has used for this long, longer than any pause, is dropped; checked so often.
 _UNUSED_SECONDS, _CLEANUP_SECONDS = 7200.0, 60.0
+# Users may invent clients: only so many of them are remembered.
+_MAX_CLIENTS = 4096
 # A server's tokens may recover this long after the server does.
 _RECOVERY_SECONDS = 3600.0
 
@@ -62,16 +68,17 @@ class IssuerLimits:
         self._recovering_until = 0.0
         self._paused_until = 0.0
         self._last_throttled: tuple[str, float] = ("", 0.0)
-        self._next_send_at = 0.0
-        self._first_pacer, self._returning_pacer = Pacer(), Pacer()
-        self._reservations: dict[SourceRef, tuple[float, str]] = {}
+        self._next_send_at = self._next_turn_at = 0.0
+        self._lines: FairQueue[SourceRef] = FairQueue()
+        # The tokens whose turn it is, and since when.
+        self._called: dict[SourceRef, float] = {}
         self._clients: dict[str, ClientLimits] = {}
         self._cleaned_at = 0.0
 
     @property
     def waiting(self) -> int:
-        """Return how many tokens wait for the time that they were given."""
-        return len(self._reservations)
+        """Return how many tokens wait for their turn."""
+        return len(self._lines)
 
     @property
     def health(self) -> IssuerHealth:
@@ -87,35 +94,53 @@ class IssuerLimits:
     def acquire(self, issuer: Issuer, ref: SourceRef, client: str, now: float) -> SlotDecision:
         """Take a slot, or say when to ask again; `record_outcome` or `release` frees the slot."""
         self._drop_unused(now)
-        at, reserved_client = self._reservations.get(ref, (0.0, ""))
-        returning = reserved_client == client
-        if returning and now < at:
-            return SlotDecision(at - now)
         if self.breaker.acquire_probe(now):
             return SlotDecision(probe=True)
-        self._reservations.pop(ref, None)
-        self.demanded += not returning
-        limits = self._clients.setdefault(client, ClientLimits())
+        limits = self._clients.pop(client, None) or ClientLimits()
+        self._clients[client] = limits  # behind those that were not used for longer
         limits.used_at = self.used_at = now
         if limits.reports_refusal(ref, now):
+            self._leave(ref)
             return SlotDecision(client_refused=True)
-        at = self._start_at(issuer, limits, now, returning=returning)
-        if at > now:
-            self._reservations[ref] = at, client
-            return SlotDecision(at - now)
+        blocked = limits.blocked_until(now)
+        if blocked > now:
+            self._leave(ref)
+            return SlotDecision(blocked - now)
+        opens = self._opens_at(issuer, now)
+        is_called = ref in self._called
+        self.demanded += not (is_called or self._lines.has(ref, ref.namespace))
+        if opens > now or (self._lines and not is_called):
+            return SlotDecision(self._wait(issuer, ref, opens - now))
+        self._leave(ref)
         self._next_send_at = max(self._next_send_at, now) + self._interval(issuer)
         self.in_flight += 1
+        self._lines.start(ref.namespace)
         limits.in_flight += 1
         return SlotDecision()
 
-    def release(self, client: str) -> None:
+    def next_turn(self, issuer: Issuer, now: float) -> tuple[SourceRef | None, float]:
+        """Return the token whose turn it is, or None and the seconds until the next turn."""
+        if not self._lines:
+            return None, math.inf
+        at = max(self._opens_at(issuer, now), self._next_turn_at)
+        if at > now:
+            return None, at - now
+        self._next_turn_at = max(self._next_turn_at, now - LATENESS_SECONDS) + self._interval(
+            issuer
+        )
+        ref = self._lines.pop()
+        self._called[ref] = now
+        return ref, 0.0
+
+    def release(self, ref: SourceRef, client: str) -> None:
         self.in_flight -= 1
+        self._lines.finish(ref.namespace)
         self._clients[client].in_flight -= 1
 
     def record_outcome(
         self, ref: SourceRef, client: str, outcome: TokenResponse, now: float
     ) -> None:
-        self.release(client)
+        self.release(ref, client)
         limits = self._clients[client]
         limits.record_outcome(outcome, now)
         reason = None if isinstance(outcome, Success) else outcome.reason
@@ -123,23 +148,22 @@ class IssuerLimits:
         if reason is None:
             self.rate_factor = min(1.0, self.rate_factor + _RATE_RECOVERY)
             self._throttles_all = False
-        elif reason is FailureReason.THROTTLED:
-            self._throttle(client, limits.throttled_until, now)
+        elif reason is FailureReason.THROTTLED and limits.proven:
+            self._throttle(ref.namespace, limits.throttled_until, now)
         if self.health is not IssuerHealth.AVAILABLE:
             self._recovering_until = now + _RECOVERY_SECONDS
 
-    def _throttle(self, client: str, until: float, now: float) -> None:
-        """Pause and slow down the whole server while it throttles two clients."""
-        other_client, other_until = self._last_throttled
-        if other_client not in ("", client) and other_until > now:
+    def _throttle(self, namespace: str, until: float, now: float) -> None:
+        """Pause and slow down the whole server while it throttles two namespaces."""
+        other, other_until = self._last_throttled
+        if other not in ("", namespace) and other_until > now:
             self._paused_until = max(self._paused_until, min(other_until, until))
             self.rate_factor = max(_MIN_RATE_FACTOR, self.rate_factor / 2)
             self._throttles_all = True
-        self._last_throttled = client, until
+        self._last_throttled = namespace, until
 
     def forget_refusals(self) -> None:
         """Let the clients try again that were refused with another configuration."""
-        self._reservations.clear()
         for limits in self._clients.values():
             limits.forget_refusal()
 
@@ -147,29 +171,30 @@ class IssuerLimits:
         """Return True if nobody has asked for a slot for long."""
         return not self.in_flight and now > self.used_at + _UNUSED_SECONDS
 
-    def _start_at(
-        self, issuer: Issuer, limits: ClientLimits, now: float, *, returning: bool
-    ) -> float:
-        """Return when this token may send: `now`, or an instant that is reserved for it."""
-        interval = self._interval(issuer)
-        pacer = self._returning_pacer if returning else self._first_pacer
-        blocked = max(self.breaker.blocked_until(now), self._paused_until)
-        if blocked > now:
-            return pacer.reserve(blocked, interval)
-        blocked = limits.blocked_until(now)
-        if blocked > now:
-            # Its own pacer: a client that must wait does not delay the others.
-            return limits.pacer.reserve(blocked, interval)
+    def _opens_at(self, issuer: Issuer, now: float) -> float:
+        """Return when a token may send, at the earliest."""
         half_open = self.breaker.state is BreakerState.HALF_OPEN
-        if self.in_flight >= (1 if half_open else issuer.in_flight):
-            return pacer.reserve(now + RECHECK_SECONDS, interval)
-        others_wait = (
-            not returning
-            and max(self._first_pacer.last_reserved, self._returning_pacer.last_reserved) > now
+        is_full = self.in_flight >= (1 if half_open else issuer.in_flight)
+        return max(
+            self.breaker.blocked_until(now),
+            self._paused_until,
+            now + RECHECK_SECONDS if is_full else now,
+            self._next_send_at - LATENESS_SECONDS,
         )
-        if others_wait or now < self._next_send_at - LATENESS_SECONDS:
-            return pacer.reserve(max(now, self._next_send_at), interval)
-        return now
+
+    def _wait(self, issuer: Issuer, ref: SourceRef, opens_in: float) -> float:
+        """Return the seconds until the token asks again, unless its turn comes before."""
+        if ref in self._called:
+            return opens_in
+        if not self._lines:
+            self._next_turn_at = max(self._next_turn_at, self._next_send_at)
+        before = self._lines.add(ref, ref.namespace)
+        # Twice the time that it should take: who asks in vain costs a reconciliation.
+        return max(_LEAST_WAIT, opens_in + 2 * before * self._interval(issuer))
+
+    def _leave(self, ref: SourceRef) -> None:
+        self._called.pop(ref, None)
+        self._lines.discard(ref, ref.namespace)
 
     def _interval(self, issuer: Issuer) -> float:
         return 1.0 / (issuer.rate * self.rate_factor)
@@ -178,15 +203,10 @@ class IssuerLimits:
         if now < self._cleaned_at + _CLEANUP_SECONDS:
             return
         self._cleaned_at = now
-        self._reservations = {
-            ref: (at, client)
-            for ref, (at, client) in self._reservations.items()
-            if at > now - _CLEANUP_SECONDS
-        }
+        self._called = {ref: at for ref, at in self._called.items() if now < at + _CLEANUP_SECONDS}
+        oldest = {*[*self._clients][:-_MAX_CLIENTS]}
         self._clients = {
             client: limits
             for client, limits in self._clients.items()
-            if limits.in_flight
-            or limits.blocked_until(now) > now
-            or now < limits.used_at + _UNUSED_SECONDS
+            if limits.in_flight or (client not in oldest and now < limits.used_at + _UNUSED_SECONDS)
         }

@@ -1,5 +1,6 @@
 """The limits of all authorization servers (docs/protocol.md section 5)."""
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,11 +44,22 @@ class RateLimiter:
             elif known != issuer:
                 limits.forget_refusals()
             self._limits[issuer.name] = issuer, limits
-            return limits.acquire(issuer, ref, _client_key(client), now)
+            return limits.acquire(issuer, ref, _client_key(ref, client), now)
 
-    def release(self, issuer: Issuer, client: Client) -> None:
+    def next_turn(self, name: str) -> tuple[SourceRef | None, float]:
+        """Return a waiting token whose turn it is, which then has to acquire its slot.
+
+        Without one return None and the seconds until there may be one.
+        """
         with self._lock:
-            self._limits[issuer.name][1].release(_client_key(client))
+            issuer, limits = self._limits.get(name, (None, None))
+            if issuer is None or limits is None:
+                return None, math.inf
+            return limits.next_turn(issuer, self._now())
+
+    def release(self, issuer: Issuer, ref: SourceRef, client: Client) -> None:
+        with self._lock:
+            self._limits[issuer.name][1].release(ref, _client_key(ref, client))
 
     def record_outcome(
         self, issuer: Issuer, ref: SourceRef, client: Client, outcome: TokenResponse
@@ -56,7 +68,7 @@ class RateLimiter:
         with self._lock:
             _, limits = self._limits[issuer.name]
             before = limits.health
-            limits.record_outcome(ref, _client_key(client), outcome, self._now())
+            limits.record_outcome(ref, _client_key(ref, client), outcome, self._now())
             return None if limits.health is before else limits.health
 
     def record_late_reply(self, issuer: Issuer, ref: SourceRef) -> IssuerHealth | None:
@@ -99,6 +111,9 @@ class RateLimiter:
             del self._limits[name]
 
 
-def _client_key(client: Client) -> str:
-    """Return whose requests a server counts: other credentials are another client."""
-    return f"{client.client_id}/{client.client_secret.hash()}"
+def _client_key(ref: SourceRef, client: Client) -> str:
+    """Return whose requests are limited together: other credentials are another client.
+
+    What a server says of a client that another namespace has named is not believed.
+    """
+    return f"{ref.namespace}/{client.client_id}/{client.client_secret.hash()}"

@@ -1,7 +1,8 @@
 """A work queue of keys and their due times, instead of a timer per Secret.
 
-It consists of one queue per issuer. They take turns, each with its earliest key, and none of them
-gets all workers: a server that does not answer delays its own tokens, not those of others.
+It consists of one queue per issuer. They take turns, and none of them gets all workers: a server
+that does not answer delays its own tokens, not those of others. Nor does a namespace delay another
+one of the same issuer: of the due keys, theirs take turns, each with its earliest.
 """
 
 import heapq
@@ -10,6 +11,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from csidriver.refresher.fair_queue import FairQueue
 
 K = TypeVar("K")
 
@@ -20,6 +23,7 @@ MAX_WAIT = 5.0
 @dataclass(slots=True)
 class _IssuerQueue(Generic[K]):
     heap: list[tuple[float, int, K]] = field(default_factory=list)
+    due: FairQueue[K] = field(default_factory=FairQueue)
     running: int = 0
 
 
@@ -27,7 +31,8 @@ class WorkQueue(Generic[K]):
     """Keys and when they are due. Only one worker at a time gets a key.
 
     Instants are seconds of the clock `now`. An issuer gets at most `worker_limit` of the `workers`,
-    and never more than half of those that do not work for others.
+    and never more than half of those that do not work for others. `next_turn` tells of an issuer
+    which key is due before its time, or the seconds until there may be one.
     """
 
     def __init__(
@@ -35,10 +40,14 @@ class WorkQueue(Generic[K]):
         now: Callable[[], float],
         workers: float = math.inf,
         worker_limit: Callable[[str], float] = lambda _: math.inf,
+        namespace: Callable[[K], str] = lambda _: "",
+        next_turn: Callable[[str], tuple[K | None, float]] = lambda _: (None, math.inf),
     ) -> None:
         self._now = now
         self._free_workers = workers
         self._worker_limit = worker_limit
+        self._namespace = namespace
+        self._next_turn = next_turn
         self._lock = threading.Lock()
         # One worker waits for the next due time; the others wait for their turn to do so.
         self._due_condition = threading.Condition(self._lock)
@@ -53,13 +62,8 @@ class WorkQueue(Generic[K]):
     def add_at(self, key: K, at: float, issuer: str = "") -> None:
         """Add a key that is due at an instant; an earlier due time of the key stays."""
         with self._lock:
-            before = self._due.get(key)
-            if before is not None:
-                at = min(at, before[0])
-            if before != (at, issuer):
-                self._due[key] = at, issuer
-                if key not in self._running:
-                    self._push(key)
+            self._add(key, at, issuer)
+            self._due_condition.notify()
 
     def get(self) -> K | None:
         """Wait for a due key, which `done` gives back; return None once the queue is closed."""
@@ -74,7 +78,9 @@ class WorkQueue(Generic[K]):
 
     def done(self, key: K) -> None:
         with self._lock:
-            self._running.pop(key).running -= 1
+            queue = self._running.pop(key)
+            queue.running -= 1
+            queue.due.finish(self._namespace(key))
             self._free_workers += 1
             self._due_condition.notify()
             if key in self._due:
@@ -107,6 +113,15 @@ class WorkQueue(Generic[K]):
         self._due_condition.wait(min(pause, MAX_WAIT))
         self._worker_waits = False
 
+    def _add(self, key: K, at: float, issuer: str) -> None:
+        before = self._due.get(key)
+        if before is not None:
+            at = min(at, before[0])
+        if before != (at, issuer):
+            self._due[key] = at, issuer
+            if key not in self._running:
+                self._push(key)
+
     def _push(self, key: K) -> None:
         at, issuer = self._due[key]
         self._pushes += 1
@@ -114,7 +129,6 @@ class WorkQueue(Generic[K]):
             self._queues.setdefault(issuer, _IssuerQueue()).heap, (at, self._pushes, key)
         )
         self._compact()
-        self._due_condition.notify()
 
     def _compact(self) -> None:
         """Drop entries that another due time has replaced, before they pile up."""
@@ -128,29 +142,45 @@ class WorkQueue(Generic[K]):
         """Return a due key of the issuer whose turn it is, or the seconds until one may be due."""
         now, pause = self._now(), math.inf
         for name, queue in list(self._queues.items()):
-            self._drop_replaced(name, queue)
-            if not queue.heap:
-                if not queue.running:
-                    del self._queues[name]
-            elif queue.heap[0][0] > now:
-                pause = min(pause, queue.heap[0][0] - now)
-            elif queue.running < min(self._worker_limit(name), self._free_workers):
+            if queue.running >= min(self._worker_limit(name), self._free_workers):
+                continue
+            called, wait = self._next_turn(name)
+            if called is not None:
+                self._add(called, now, name)
+            self._take_due(name, queue, now)
+            if (key := self._pop_due(name, queue, now)) is not None:
                 self._queues[name] = self._queues.pop(name)  # behind the others
-                return self._start(queue), 0.0
+                return self._start(key, queue), 0.0
+            if queue.heap:
+                pause = min(pause, queue.heap[0][0] - now, wait)
+            elif not queue.running:
+                del self._queues[name]
         return None, pause
 
-    def _drop_replaced(self, name: str, queue: _IssuerQueue[K]) -> None:
+    def _take_due(self, name: str, queue: _IssuerQueue[K], now: float) -> None:
+        """Put what is due into the lines of the namespaces, and drop what has been replaced."""
         heap = queue.heap
         while heap:
             at, _, key = heap[0]
-            if self._due.get(key) == (at, name) and key not in self._running:
+            is_current = self._due.get(key) == (at, name) and key not in self._running
+            if is_current and at > now:
                 return
             heapq.heappop(heap)
+            if is_current:
+                queue.due.add(key, self._namespace(key))
 
-    def _start(self, queue: _IssuerQueue[K]) -> K:
-        _, _, key = heapq.heappop(queue.heap)
+    def _pop_due(self, name: str, queue: _IssuerQueue[K], now: float) -> K | None:
+        while queue.due:
+            key = queue.due.pop()
+            at, issuer = self._due.get(key, (math.inf, ""))
+            if issuer == name and at <= now and key not in self._running:
+                return key
+        return None
+
+    def _start(self, key: K, queue: _IssuerQueue[K]) -> K:
         del self._due[key]
         self._running[key] = queue
         queue.running += 1
+        queue.due.start(self._namespace(key))
         self._free_workers -= 1
         return key

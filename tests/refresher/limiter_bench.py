@@ -1,6 +1,10 @@
 """A rate limiter with one issuer, and a clock that the test sets."""
 
-from collections.abc import Iterable
+import heapq
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from csidriver.core.names import SourceRef
@@ -21,8 +25,8 @@ REFUSED = Failure(FailureReason.INVALID_CLIENT)
 SEND_NOW = SlotDecision()
 
 
-def ref(number: int) -> SourceRef:
-    return SourceRef("ns", f"token-{number}")
+def ref(number: int, namespace: str = "ns") -> SourceRef:
+    return SourceRef(namespace, f"token-{number}")
 
 
 def issuer(name: str = "demo", **options: Any) -> Issuer:
@@ -37,20 +41,21 @@ class LimiterBench:
         self.issuer = issuer(**options)
         self.limiter = RateLimiter(lambda: self.now)
 
-    def acquire(self, number: int, client: Client = ANN) -> SlotDecision:
-        return self.limiter.acquire(self.issuer, ref(number), client)
+    def acquire(self, number: int, client: Client = ANN, *, namespace: str = "ns") -> SlotDecision:
+        return self.limiter.acquire(self.issuer, ref(number, namespace), client)
 
     def record(
-        self, number: int, outcome: TokenResponse, client: Client = ANN
+        self, number: int, outcome: TokenResponse, client: Client = ANN, *, namespace: str = "ns"
     ) -> IssuerHealth | None:
-        return self.limiter.record_outcome(self.issuer, ref(number), client, outcome)
+        token = ref(number, namespace)
+        return self.limiter.record_outcome(self.issuer, token, client, outcome)
 
     def request(
-        self, number: int, outcome: TokenResponse, client: Client = ANN
+        self, number: int, outcome: TokenResponse, client: Client = ANN, *, namespace: str = "ns"
     ) -> IssuerHealth | None:
         """A request that may be sent at once."""
-        assert self.acquire(number, client) == SEND_NOW
-        health = self.record(number, outcome, client)
+        assert self.acquire(number, client, namespace=namespace) == SEND_NOW
+        health = self.record(number, outcome, client, namespace=namespace)
         self.now += 1.0
         return health
 
@@ -63,30 +68,59 @@ class LimiterBench:
         self.now -= 1.0
         assert self.state() is BreakerState.OPEN
 
-    def wait(self, number: int, client: Client = ANN) -> float:
-        decision = self.acquire(number, client)
+    def call(self) -> str | float:
+        """Whose turn it is, or the seconds until the next turn."""
+        called, wait = self.limiter.next_turn(self.issuer.name)
+        return wait if called is None else called.name
+
+    def wait(self, number: int, client: Client = ANN, *, namespace: str = "ns") -> float:
+        decision = self.acquire(number, client, namespace=namespace)
         assert not decision.probe
         assert not decision.client_refused
         return decision.wait
 
 
 def drain(
-    bench: LimiterBench, numbers: Iterable[int], service: float = 0.0
-) -> list[tuple[float, int]]:
-    """Let tokens return as decided until all were served; return when and which."""
-    due = sorted((bench.now, number) for number in numbers)
-    busy: list[tuple[float, int]] = []
-    served: list[tuple[float, int]] = []
-    while due or busy:
-        if busy and (not due or busy[0][0] <= due[0][0]):
-            bench.now, number = busy.pop(0)
-            bench.record(number, OK)
+    bench: LimiterBench,
+    tokens: Iterable[SourceRef],
+    service: float | Mapping[str, float] = 0.0,
+    *,
+    arrive: Mapping[SourceRef, float] = MappingProxyType({}),
+    until: float = math.inf,
+    asked: Counter[SourceRef] | None = None,
+) -> list[tuple[float, SourceRef]]:
+    """Let tokens ask, again as decided or when it is their turn, until all have been served.
+
+    Return when and which. `service`: the seconds of a request, or those of each namespace.
+    """
+    due = {token: arrive.get(token, bench.now) for token in tokens}
+    asks = [(at, number, token) for number, (token, at) in enumerate(due.items())]
+    heapq.heapify(asks)
+    busy: list[tuple[float, SourceRef]] = []
+    served: list[tuple[float, SourceRef]] = []
+    while (due or busy) and bench.now < until:
+        called, turn = bench.limiter.next_turn(bench.issuer.name)
+        if called is None:
+            while asks and due.get(asks[0][2]) != asks[0][0]:
+                heapq.heappop(asks)
+            ends, asks_at = busy[0][0] if busy else math.inf, asks[0][0] if asks else math.inf
+            bench.now = max(bench.now, min(ends, asks_at, bench.now + turn))
+            if ends <= bench.now:
+                bench.limiter.record_outcome(bench.issuer, heapq.heappop(busy)[1], ANN, OK)
+                continue
+            if asks_at > bench.now:
+                continue
+            called = asks[0][2]
+        decision = bench.limiter.acquire(bench.issuer, called, ANN)
+        assert not decision.probe
+        if asked is not None:
+            asked[called] += 1
+        if decision.wait:
+            due[called] = bench.now + decision.wait
+            heapq.heappush(asks, (due[called], len(asks), called))
             continue
-        bench.now, number = due.pop(0)
-        pause = bench.wait(number)
-        if pause:
-            due = sorted([*due, (bench.now + pause, number)])
-        else:
-            served.append((bench.now, number))
-            busy = sorted([*busy, (bench.now + service, number)])
+        del due[called]
+        served.append((bench.now, called))
+        seconds = service if isinstance(service, float) else service[called.namespace]
+        heapq.heappush(busy, (bench.now + seconds, called))
     return served

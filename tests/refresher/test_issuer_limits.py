@@ -1,9 +1,11 @@
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh.source import Client
@@ -11,33 +13,22 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.refresher.issuer_limits import LATENESS_SECONDS, IssuerHealth
 from tests.refresher.limiter_bench import (
     ANN,
-    BEN,
     OK,
     SEND_NOW,
     LimiterBench,
     drain,
+    ref,
 )
 
 
-def test_ten_thousand_tokens_come_back_one_by_one_in_their_order() -> None:
+def test_ten_thousand_tokens_are_served_one_by_one_in_their_order() -> None:
     bench = LimiterBench()
-    asked = 0
-
-    def ask(number: int) -> float:
-        nonlocal asked
-        asked += 1
-        return bench.wait(number)
-
-    pauses = [ask(number) for number in range(10_000)]
-    assert pauses == sorted(pauses)
-    assert max(pauses) == pytest.approx(10_000 / 50, rel=0.01)
-    first = bench.now
-    for number, pause in enumerate(pauses):
-        if pause:
-            bench.now = first + pause
-            assert ask(number) == 0
-        bench.record(number, OK)
-    assert asked < 20_000, "nobody came twice"
+    asked: Counter[SourceRef] = Counter()
+    tokens = secrets("physics", 10_000)
+    served = drain(bench, tokens, asked=asked)
+    assert [token for _, token in served] == tokens
+    assert served[-1][0] - 1000.0 == pytest.approx(10_000 / 50, rel=0.01)
+    assert asked.total() <= 20_000, "nobody asked in vain"
 
 
 @settings(max_examples=60, deadline=None)
@@ -45,100 +36,161 @@ def test_ten_thousand_tokens_come_back_one_by_one_in_their_order() -> None:
     rate=st.sampled_from([0.5, 2.0, 50.0]),
     in_flight=st.integers(1, 20),
     service=st.floats(0.0, 3.0),
-    arrivals=st.lists(st.floats(0.0, 5.0), min_size=1, max_size=60),
+    arrivals=st.lists(
+        st.tuples(st.floats(0.0, 5.0), st.sampled_from("abc")), min_size=1, max_size=60
+    ),
 )
 def test_rate_and_slots_hold_over_every_window(
-    rate: float, in_flight: int, service: float, arrivals: list[float]
+    rate: float, in_flight: int, service: float, arrivals: list[tuple[float, str]]
 ) -> None:
     bench = LimiterBench(rate=rate, in_flight=in_flight)
-    due = sorted((1000.0 + at, number) for number, at in enumerate(arrivals))
-    busy: list[tuple[float, int]] = []
-    times: list[float] = []
-    while due or busy:
-        if busy and (not due or busy[0][0] <= due[0][0]):
-            bench.now, number = busy.pop(0)
-            bench.record(number, OK)
-            continue
-        bench.now, number = due.pop(0)
-        if pause := bench.wait(number):
-            due = sorted([*due, (bench.now + pause, number)])
-        else:
-            times.append(bench.now)
-            busy = sorted([*busy, (bench.now + service, number)])
-            assert len(busy) <= in_flight
+    tokens = {SourceRef(name, f"t{n}"): 1000.0 + at for n, (at, name) in enumerate(arrivals)}
+    times = [at for at, _ in drain(bench, tokens, service, arrive=tokens)]
     assert len(times) == len(arrivals), "everybody is served"
     for first in range(len(times)):
         for last in range(first, len(times)):
             window = times[last] - times[first]
             assert last - first + 1 <= rate * (window + LATENESS_SECONDS) + 1 + 1e-6
+        if service and first + in_flight < len(times):
+            assert times[first + in_flight] >= times[first] + service - 1e-6
     assert times[-1] - times[0] <= 10 + len(times) * (1 / rate + service / in_flight + 1)
 
 
-def test_who_comes_early_waits_for_the_same_instant() -> None:
+def test_who_asks_again_keeps_its_place() -> None:
     bench = LimiterBench(rate=1.0)
     assert bench.wait(0) == 0
-    pause = bench.wait(1)
+    assert bench.wait(1) >= 1
     for _ in range(100):
-        bench.now += pause / 200
-        bench.wait(1)
-    assert bench.wait(1) == pytest.approx(pause / 2)
-    assert bench.wait(2) == pytest.approx(pause / 2 + 1), "nobody was pushed out by that"
+        assert bench.wait(1) >= 1
+        assert bench.wait(2) >= 1
+    bench.now += 1.0
+    assert bench.call() == "token-1"
+    assert bench.wait(2) > 0, "it is the turn of another one"
+    assert bench.wait(1) == 0
+    assert bench.call() == pytest.approx(1.0, abs=LATENESS_SECONDS)
 
 
 def test_a_slot_that_is_given_back_is_free() -> None:
     bench = LimiterBench(in_flight=1, rate=1000.0)
     assert bench.wait(0) == 0
     assert bench.wait(1) > 0
-    bench.limiter.release(bench.issuer, ANN)
-    bench.now += 1.0
+    bench.limiter.release(bench.issuer, ref(0), ANN)
+    bench.now += 0.01
+    assert bench.call() == "token-1"
     assert bench.wait(1) == 0
 
 
 def test_nobody_overtakes_those_who_wait() -> None:
     bench = LimiterBench(rate=1.0)
-    pauses = [bench.wait(number) for number in range(5)]
+    assert [bench.wait(number) > 0 for number in range(5)] == [False, True, True, True, True]
     bench.now += 1.5  # when number 1 could have gone, a newcomer asks
-    assert bench.wait(99) > pauses[-1] - 1.5
+    assert bench.wait(99) > 0
+    assert bench.call() == "token-1"
 
 
-def test_a_second_client_that_is_throttled_pauses_the_issuer() -> None:
+def throttle(bench: LimiterBench, number: int, seconds: float, namespace: str) -> None:
+    """Have a client throttled that has had a success before."""
+    for outcome in (OK, Failure(FailureReason.THROTTLED, seconds)):
+        bench.request(number, outcome, namespace=namespace)
+
+
+def test_a_second_namespace_that_is_throttled_pauses_the_issuer() -> None:
     bench = LimiterBench()
-    bench.request(0, Failure(FailureReason.THROTTLED, 30.0))
-    bench.request(1, Failure(FailureReason.THROTTLED, 40.0), BEN)
-    other = Client("third", Sensitive(""))
-    assert bench.wait(2, other) == pytest.approx(28.0)
+    throttle(bench, 0, 30.0, "physics")
+    throttle(bench, 1, 40.0, "biology")
+    assert bench.wait(2, namespace="chemistry") > 25
+    assert bench.call() == pytest.approx(27.0)
     rate = bench.limiter.loads()[0].allowed
     assert rate == 25.0, "and it goes on slower"
     bench.now += 100.0
+    assert bench.call() == "token-2"
+    bench.request(2, OK, namespace="chemistry")
     for number in range(40):
-        bench.request(number, OK, other)
+        bench.request(number, OK, namespace="chemistry")
     assert bench.limiter.loads()[0].allowed == 50.0
 
 
-def test_who_comes_back_too_late_is_not_sent_to_the_end_of_the_line() -> None:
-    bench = LimiterBench(rate=1.0)
-    for number in range(100):
-        bench.wait(number)
-    bench.now += 50.0  # all workers were busy
-    waits = [bench.wait(number) for number in range(1, 51)]
-    assert waits == sorted(waits)
-    assert waits[-1] < 51
-
-
-def test_a_server_that_slows_several_clients_down_is_in_trouble_until_it_serves_one() -> None:
+@pytest.mark.parametrize("namespaces", [("evil", "evil"), ("evil", "vile")], ids=str)
+def test_made_up_clients_that_are_throttled_pause_no_other_namespace(
+    namespaces: tuple[str, str],
+) -> None:
     bench = LimiterBench()
-    slow = Failure(FailureReason.THROTTLED, 5.0)
-    assert bench.acquire(0, ANN) == bench.acquire(1, BEN) == SEND_NOW
-    assert bench.record(0, slow, ANN) is None
-    assert not bench.limiter.reports_for_all_tokens("demo"), "one client is no issuer"
-    assert bench.record(1, slow, BEN) is IssuerHealth.THROTTLED
+    for number, namespace in enumerate(namespaces):
+        invented = Client(ANN.client_id, Sensitive(f"made up {number}"))
+        assert bench.acquire(number, invented, namespace=namespace) == SEND_NOW
+        bench.record(
+            number, Failure(FailureReason.THROTTLED, 3600.0), invented, namespace=namespace
+        )
+    assert bench.wait(2, namespace="victim") == 0
+    assert bench.limiter.loads()[0].allowed == 50.0
+
+
+def test_a_namespace_that_is_throttled_pauses_no_other_one_with_its_client() -> None:
+    bench = LimiterBench()
+    throttle(bench, 0, 3600.0, "evil")
+    assert bench.wait(1, namespace="evil") > 3500
+    assert bench.wait(1, namespace="victim") == 0
+
+
+def test_a_server_that_slows_several_namespaces_down_is_in_trouble_until_it_serves_one() -> None:
+    bench = LimiterBench()
+    throttle(bench, 0, 5.0, "physics")
+    assert not bench.limiter.reports_for_all_tokens("demo"), "one namespace is no issuer"
+    assert bench.request(1, OK, namespace="biology") is None
+    throttled = bench.request(1, Failure(FailureReason.THROTTLED, 5.0), namespace="biology")
+    assert throttled is IssuerHealth.THROTTLED
     bench.now += 60.0
     assert bench.request(2, OK) is IssuerHealth.AVAILABLE
 
 
+def secrets(namespace: str, count: int) -> list[SourceRef]:
+    return [SourceRef(namespace, f"token-{number}") for number in range(count)]
+
+
+@pytest.mark.parametrize("service", [0.05, 2.0])
+def test_a_victim_waits_a_couple_of_turns_beside_ten_thousand_tokens(service: float) -> None:
+    bench = LimiterBench(rate=50.0, in_flight=16)
+    [victim] = secrets("victim", 1)
+    arrive = {victim: bench.now + 10.0}
+    served = drain(
+        bench, [*secrets("evil", 10_000), victim], service, arrive=arrive, until=bench.now + 20.0
+    )
+    [at] = [at for at, token in served if token == victim]
+    assert at - arrive[victim] <= 2 * max(1 / 50, service / 16) + 1e-6
+
+
+def test_a_namespace_alone_has_the_whole_rate_and_two_share_it() -> None:
+    bench = LimiterBench(rate=50.0)
+    served = drain(bench, secrets("alone", 1000))
+    assert served[-1][0] - 1000.0 == pytest.approx(20.0, rel=0.02)
+    bench, late = LimiterBench(rate=50.0), secrets("late", 200)
+    served = drain(
+        bench, [*secrets("first", 1000), *late], arrive=dict.fromkeys(late, bench.now + 5.0)
+    )
+    shared = [token.namespace for at, token in served if 1005.2 < at < 1012.8]
+    assert shared.count("late") == pytest.approx(shared.count("first"), abs=2)
+    assert served[-1][0] - 1000.0 == pytest.approx(24.0, rel=0.02), "nothing is left unused"
+
+
+def test_slots_are_shared_although_one_namespace_is_answered_slowly() -> None:
+    bench = LimiterBench(rate=1000.0, in_flight=4)
+    slow, fast = secrets("slow", 40), secrets("fast", 40)
+    served = drain(bench, [*slow, *fast], {"slow": 5.0, "fast": 0.1})
+    times = [at for at, token in served if token.namespace == "fast"]
+    assert times[-1] - 1000.0 < 5.0 + 40 * 0.1, "it gets two slots once they are free"
+
+
+def test_what_waits_for_nothing_takes_no_memory() -> None:
+    bench = LimiterBench(rate=1000.0)
+    drain(bench, [token for number in range(50) for token in secrets(f"ns-{number}", 3)])
+    _, limits = bench.limiter._limits["demo"]
+    assert not limits._lines.namespaces
+    assert not limits._called
+
+
 def test_slow_answers_do_not_starve_anybody() -> None:
     bench = LimiterBench(in_flight=4)
-    served = drain(bench, range(40), service=5.0)
-    assert sorted(number for _, number in served) == list(range(40))
+    served = drain(bench, secrets("physics", 40), service=5.0)
+    assert sorted(token for _, token in served) == sorted(secrets("physics", 40))
     assert served[-1][0] - 1000.0 < 40 * 5.0 / 4 + 15
     assert math.isfinite(served[-1][0])

@@ -3,6 +3,7 @@
 2,000 are enough to show how they are spread (12).
 """
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 from random import Random
@@ -87,15 +88,32 @@ def serve_all() -> tuple[int, list[str]]:  # noqa: C901 - closures over one loop
     }
     worker_limits = {name: issuer.in_flight for name, issuer in issuers.items()}
     queue: WorkQueue[SourceRef] = WorkQueue(
-        lambda: loop.now, 32, lambda name: worker_limits.get(name, 32)
+        lambda: loop.now,
+        32,
+        lambda name: worker_limits.get(name, 32),
+        lambda ref: ref.namespace,
+        limiter.next_turn,
     )
     client = Client("my-app", Sensitive("s3cret"))
     answered_at: list[float] = []
     ok = Success(TokenDocument({}))
 
+    wakes_at = math.inf
+
+    def wake() -> None:
+        nonlocal wakes_at
+        wakes_at = math.inf
+        start_due()
+
     def start_due() -> None:
-        while (ref := queue._pop()[0]) is not None:
+        nonlocal wakes_at
+        ref, pause = queue._pop()
+        while ref is not None:
             reconcile(ref)
+            ref, pause = queue._pop()
+        if loop.now + pause < wakes_at:
+            wakes_at = loop.now + pause
+            loop.call_at(wakes_at, wake)
 
     def reconcile(ref: SourceRef) -> None:
         decision = limiter.acquire(issuers[ref.namespace], ref, client)

@@ -81,7 +81,7 @@ class Reconciliation:
 
     def _finish(self, state: TokenState | None) -> None:
         if self.slot is not None:
-            self.replica.limiter.release(self.slot.issuer, self.slot.client)
+            self.replica.limiter.release(self.slot.issuer, self.slot.ref, self.slot.client)
         self.network.invariants.on_reconciled(self.replica, self.ref)
         self.replica.finished(self.ref, self.before, state)
 
@@ -243,7 +243,7 @@ class Reconciliation:
     def _release_send_slot(self, _: effects.ReleaseSendSlot) -> None:
         self.client_refused = False
         if self.slot is not None:
-            self.replica.limiter.release(self.slot.issuer, self.slot.client)
+            self.replica.limiter.release(self.slot.issuer, self.slot.ref, self.slot.client)
             self.slot = None
 
 

@@ -4,6 +4,7 @@ Queue, cache, limiter and index of duplicates are the production's own. Its thre
 number of reconciliations of both replicas interleave, effect by effect.
 """
 
+import math
 import threading
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
@@ -55,6 +56,7 @@ class Replica:
         self.container, self.pods = 0, 0
         self.booted_at = self.frozen_until = self.working_since = 0.0
         self.up = self.working = False
+        self._wake = Timer()
         self.nonces = count()
         self.cluster.change_callbacks.append(self._receive_event)
         self.network.readiness.replicas.append(self)
@@ -162,7 +164,12 @@ class Replica:
         self.working, self.working_since = True, self.loop.now
         self.unstored, self.uninformed = set(), set()
         self.cache, self.failures = StateCache(), dict[SourceRef, int]()
-        self.queue: WorkQueue[SourceRef] = WorkQueue(self.now, 32)
+        self.queue: WorkQueue[SourceRef] = WorkQueue(
+            self.now,
+            32,
+            namespace=lambda ref: ref.namespace,
+            next_turn=lambda _: self.limiter.next_turn(self.network.parameters.issuer.name),
+        )
         snapshot = Snapshot.read(iter([*self.cluster.changes(), None]))
         assert snapshot is not None
         for state in initial_states(snapshot, self, self.context, self):
@@ -205,8 +212,11 @@ class Replica:
 
     def _start_due(self) -> None:
         while self.working:
-            ref, _ = self.queue._pop()
+            ref, pause = self.queue._pop()
             if ref is None:
+                self._wake.cancel()
+                if pause < math.inf:
+                    self._wake = self.call_later(pause + 1e-5, self._start_due)
                 return
             self.reconciliations[ref] = Reconciliation(self, ref, self.cache.checkout(ref))
             self.reconciliations[ref].resume()

@@ -121,7 +121,7 @@ def _refresh_late(patch: Patch) -> None:
 
 
 def _ignore_rate(patch: Patch) -> None:
-    patch.setattr(IssuerLimits, "_start_at", lambda _self, _issuer, _asking, now, **_: now)
+    patch.setattr(IssuerLimits, "_opens_at", lambda _self, _issuer, now: now)
 
 
 def _retry_without_delay(patch: Patch) -> None:
@@ -206,8 +206,8 @@ def test_a_replica_that_never_resyncs_is_noticed_where_events_are_lost(monkeypat
 def test_a_dead_server_that_may_take_all_workers_is_noticed(monkeypatch: Patch) -> None:
     original_start, original_done = WorkQueue._start, WorkQueue.done
 
-    def start(workqueue: WorkQueue[Any], queue: Any) -> Any:
-        key = original_start(workqueue, queue)
+    def start(workqueue: WorkQueue[Any], key: Any, queue: Any) -> Any:
+        original_start(workqueue, key, queue)
         queue.running = 0
         return key
 
