@@ -355,6 +355,7 @@ def test_a_dead_server_is_probed_with_nothing_of_anybodys(scripted: ScriptedBenc
     assert scripted.endpoints.asked == ["probe"]
     scripted.clock.at += 60.0
     scripted.endpoints.alive = True
+    assert scripted.interpreter.limiter.next_turn(ISSUER.name) == (SourceRef("ns", "7"), 0.0)
     assert scripted.ask(7) == 0
     assert scripted.endpoints.asked == ["probe", "probe"]
 

@@ -24,6 +24,8 @@ from csidriver.errors import InvalidSecret, NoIssuer
 
 # Seconds that grant and companion outlive their source: a user or GitOps may re-create it.
 DELETE_GRACE = 600.0
+# Seconds between two reseeds of a grant; the first is free.
+RESEED_INTERVAL = 10.0
 
 
 def sync_from_source(
@@ -32,7 +34,7 @@ def sync_from_source(
     """Adopt a new or reseeded source, or merge an edit of the present one.
 
     The second result says why the source cannot be used. A source of which only the version is
-    known has not changed.
+    known has not changed. One that comes too soon after the last one is stale: read it again later.
     """
     state, new_owner = yield from find_new_owner(state)
     if new_owner:
@@ -51,6 +53,11 @@ def sync_from_source(
     if grant is not None and token is not SourceToken.NEW:
         state = yield from _recreate_grant(state, context)
         return (yield from _store_source_edit(state, grant, source, token))
+    now = yield from effects.Now()
+    if grant is not None and len(grant.seeds) > 1 and 0 <= now - grant.adopted_at < RESEED_INTERVAL:
+        # Not the first reseed: whoever edits in a loop causes no request and no write with each.
+        at = grant.adopted_at + RESEED_INTERVAL
+        return replace(state, source_stale=True, next_reconcile=at), None
     try:
         issuer = _select_issuer(source, context)
     except NoIssuer as error:

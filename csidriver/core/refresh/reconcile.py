@@ -67,6 +67,8 @@ def _reconcile_present(state: TokenState, context: RefreshContext) -> Effects[To
         unreadable = _unusable_grant(state, context, messages.UNREADABLE_GRANT_MESSAGE)
         return (yield from store_companion_and_mirror(state, context, unreadable))
     state, override = yield from sync_from_source(state, context)
+    if state.source_stale:
+        return state
     withholds = override is not None and override.withholds_token
     if state.grant is not None and sendable_refresh_token(state.grant) is None and not withholds:
         override = _unusable_grant(state, context, messages.EMPTY_GRANT_MESSAGE)

@@ -1,13 +1,16 @@
 """Users who put in, replace, restore, break and delete a source (docs/protocol.md 2, 3)."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.change import TokenObject
+from csidriver.core.refresh.adopt import RESEED_INTERVAL
 from csidriver.core.refresh.effects import RequestToken
+from csidriver.core.refresh.schedule import min_interval
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from tests.core.refresh.cluster_checks import (
@@ -88,6 +91,42 @@ class TestUsers:
         cluster.apply(document("alice-1"))
         running.reconcile(event=True)
         assert live(cluster) == "bob-1"
+
+    def test_edits_in_a_loop_cause_a_send_at_once_and_then_one_every_ten_seconds(
+        self, running: Process
+    ) -> None:
+        cluster = running.cluster
+        cluster.now += 3600.0
+        began, writes = cluster.now, cluster.writes
+        edits = 20 * 63
+        for number in range(edits):
+            cluster.apply(document(f"invented-{number}"))
+            running.reconcile(event=True)
+            cluster.now += 1 / 63
+        sent = [at for at, token in cluster.server.presented if token.startswith("invented")]
+        assert sent == [pytest.approx(began + seconds, abs=0.1) for seconds in (0.0, 10.0)]
+        assert min(b - a for a, b in pairwise(sent)) >= min_interval(LIFE)
+        assert cluster.writes - writes - edits <= 20, "the edits themselves are writes, too"
+
+    def test_the_last_of_several_reseeds_counts_without_another_edit(
+        self, running: Process
+    ) -> None:
+        cluster = running.cluster
+        for name in ("bob", "carol", "dave"):
+            cluster.apply(document(cluster.server.login(name)))
+            running.reconcile(event=True)
+        assert live(cluster) == "bob-1"
+        assert mirrored(cluster) == "dave-0", "what waits is not overwritten"
+        running.run_for(RESEED_INTERVAL)
+        assert live(cluster) == mirrored(cluster) == "dave-1"
+
+    def test_a_clock_that_was_ahead_does_not_hold_back_a_reseed(self, running: Process) -> None:
+        cluster = running.cluster
+        for offset, name in ((3600.0, "bob"), (0.0, "carol")):
+            cluster.offsets["pod-1"] = offset
+            cluster.apply(document(cluster.server.login(name)))
+            running.reconcile(event=True)
+        assert cluster.server.tokens()[-1] == "carol-0"
 
     def test_a_reseed_takes_the_old_access_token_from_the_nodes(self, running: Process) -> None:
         cluster = running.cluster
