@@ -5,6 +5,7 @@ not stop the others, nor does a single namespace while another one is answered. 
 presents no refresh token, lets requests through again.
 """
 
+import math
 from enum import IntEnum
 
 from csidriver.core.backoff import stable_jitter
@@ -79,18 +80,14 @@ class CircuitBreaker:
         others = any(token.namespace != ref.namespace for token in self._unanswered)
         if others or len(self._unanswered) < _FAILURE_THRESHOLD:
             self._unanswered.add(ref)
-        is_silent = len(self._unanswered) >= _FAILURE_THRESHOLD and (
-            others or not self._answers_others(ref.namespace, now)
-        )
-        if self.state is BreakerState.HALF_OPEN or (
-            self.state is BreakerState.CLOSED and is_silent
-        ):
+        if self.state is BreakerState.CLOSED and not others:
+            # Perhaps it is only what this namespace sends.
+            others_answered = {**self._answered, ref.namespace: -math.inf}.values()
+            if any(now < at + _ANSWER_SECONDS for at in others_answered):
+                return
+        threshold = 1 if self.state is BreakerState.HALF_OPEN else _FAILURE_THRESHOLD
+        if self.state is not BreakerState.OPEN and len(self._unanswered) >= threshold:
             self._open(now)
-
-    def _answers_others(self, namespace: str, now: float) -> bool:
-        return any(
-            name != namespace and now < at + _ANSWER_SECONDS for name, at in self._answered.items()
-        )
 
     def _open(self, now: float) -> None:
         pause = min(_MAX_PAUSE, _MIN_PAUSE * 2.0 ** min(self._openings, 10))

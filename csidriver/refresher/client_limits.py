@@ -31,7 +31,6 @@ class ClientLimits:
     rejected_until: float = 0.0
     in_flight: int = 0
     informed: set[SourceRef] = field(default_factory=set)
-    used_at: float = 0.0
 
     def blocked_until(self, now: float) -> float:
         """Return when a token of this client may send, at the earliest."""

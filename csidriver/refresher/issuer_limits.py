@@ -5,6 +5,7 @@ configured rate. No clock, no lock; all in seconds.
 """
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
 
@@ -22,10 +23,10 @@ LATENESS_SECONDS = 0.1
 _LEAST_WAIT = 5.0
 # Each pause of the whole server halves the rate; each success gives a 64th of it back.
 _MIN_RATE_FACTOR, _RATE_RECOVERY = 1 / 16, 1 / 64
-# State that nobody has used for this long, longer than any pause, is dropped; checked so often.
-_UNUSED_SECONDS, _CLEANUP_SECONDS = 7200.0, 60.0
-# Users may invent clients: only so many of them are remembered.
-_MAX_CLIENTS = 4096
+# State of a server that nobody has used for this long, longer than any pause, is dropped.
+_UNUSED_SECONDS = 7200.0
+# Users may invent clients, and delete Secrets whose turn it is: only so many are remembered.
+_MAX_REMEMBERED = 4096
 # A server's tokens may recover this long after the server does.
 _RECOVERY_SECONDS = 3600.0
 
@@ -70,15 +71,14 @@ class IssuerLimits:
         self._last_throttled: tuple[str, float] = ("", 0.0)
         self._next_send_at = self._next_turn_at = 0.0
         self._lines: FairQueue[SourceRef] = FairQueue()
-        # The tokens whose turn it is, and since when.
-        self._called: dict[SourceRef, float] = {}
-        self._clients: dict[str, ClientLimits] = {}
-        self._cleaned_at = 0.0
+        # The tokens whose turn it is, and the clients; the one used last comes last.
+        self._called: OrderedDict[SourceRef, None] = OrderedDict()
+        self._clients: OrderedDict[str, ClientLimits] = OrderedDict()
 
     @property
     def waiting(self) -> int:
         """Return how many tokens wait for their turn."""
-        return len(self._lines)
+        return sum(map(len, self._lines.lines.values()))
 
     @property
     def health(self) -> IssuerHealth:
@@ -93,34 +93,31 @@ class IssuerLimits:
 
     def acquire(self, issuer: Issuer, ref: SourceRef, client: str, now: float) -> SlotDecision:
         """Take a slot, or say when to ask again; `record_outcome` or `release` frees the slot."""
-        self._drop_unused(now)
         if self.breaker.acquire_probe(now):
             return SlotDecision(probe=True)
-        limits = self._clients.pop(client, None) or ClientLimits()
-        self._clients[client] = limits  # behind those that were not used for longer
-        limits.used_at = self.used_at = now
-        if limits.reports_refusal(ref, now):
-            self._leave(ref)
-            return SlotDecision(client_refused=True)
-        blocked = limits.blocked_until(now)
-        if blocked > now:
-            self._leave(ref)
-            return SlotDecision(blocked - now)
+        self.used_at = now
+        limits = self._limits_of(client)
+        is_called, line = ref in self._called, self._lines.lines.get(ref.namespace, ())
+        refused, blocked = limits.reports_refusal(ref, now), limits.blocked_until(now)
+        if refused or blocked > now:
+            self._called.pop(ref, None)
+            return SlotDecision(client_refused=True) if refused else SlotDecision(blocked - now)
+        self.demanded += not (is_called or ref in line)
         opens = self._opens_at(issuer, now)
-        is_called = ref in self._called
-        self.demanded += not (is_called or self._lines.has(ref, ref.namespace))
-        if opens > now or (self._lines and not is_called):
-            return SlotDecision(self._wait(issuer, ref, opens - now))
-        self._leave(ref)
+        if opens > now or (self._lines.lines and not is_called):
+            return SlotDecision(
+                opens - now if is_called else self._line_up(issuer, ref, opens - now)
+            )
+        self._called.pop(ref, None)
         self._next_send_at = max(self._next_send_at, now) + self._interval(issuer)
         self.in_flight += 1
-        self._lines.start(ref.namespace)
+        self._lines.in_progress[ref.namespace] += 1
         limits.in_flight += 1
         return SlotDecision()
 
     def next_turn(self, issuer: Issuer, now: float) -> tuple[SourceRef | None, float]:
         """Return the token whose turn it is, or None and the seconds until the next turn."""
-        if not self._lines:
+        if not self._lines.lines:
             return None, math.inf
         at = max(self._opens_at(issuer, now), self._next_turn_at)
         if at > now:
@@ -129,7 +126,9 @@ class IssuerLimits:
             issuer
         )
         ref = self._lines.pop()
-        self._called[ref] = now
+        self._called[ref] = None
+        if len(self._called) > _MAX_REMEMBERED:
+            self._called.popitem(last=False)
         return ref, 0.0
 
     def release(self, ref: SourceRef, client: str) -> None:
@@ -182,31 +181,20 @@ class IssuerLimits:
             self._next_send_at - LATENESS_SECONDS,
         )
 
-    def _wait(self, issuer: Issuer, ref: SourceRef, opens_in: float) -> float:
+    def _line_up(self, issuer: Issuer, ref: SourceRef, opens_in: float) -> float:
         """Return the seconds until the token asks again, unless its turn comes before."""
-        if ref in self._called:
-            return opens_in
-        if not self._lines:
+        if not self._lines.lines:
             self._next_turn_at = max(self._next_turn_at, self._next_send_at)
         before = self._lines.add(ref, ref.namespace)
         # Twice the time that it should take: who asks in vain costs a reconciliation.
         return max(_LEAST_WAIT, opens_in + 2 * before * self._interval(issuer))
 
-    def _leave(self, ref: SourceRef) -> None:
-        self._called.pop(ref, None)
-        self._lines.discard(ref, ref.namespace)
+    def _limits_of(self, client: str) -> ClientLimits:
+        limits = self._clients.setdefault(client, ClientLimits())
+        self._clients.move_to_end(client)
+        if len(self._clients) > _MAX_REMEMBERED:
+            del self._clients[next(name for name, c in self._clients.items() if not c.in_flight)]
+        return limits
 
     def _interval(self, issuer: Issuer) -> float:
         return 1.0 / (issuer.rate * self.rate_factor)
-
-    def _drop_unused(self, now: float) -> None:
-        if now < self._cleaned_at + _CLEANUP_SECONDS:
-            return
-        self._cleaned_at = now
-        self._called = {ref: at for ref, at in self._called.items() if now < at + _CLEANUP_SECONDS}
-        oldest = {*[*self._clients][:-_MAX_CLIENTS]}
-        self._clients = {
-            client: limits
-            for client, limits in self._clients.items()
-            if limits.in_flight or (client not in oldest and now < limits.used_at + _UNUSED_SECONDS)
-        }

@@ -47,15 +47,10 @@ class RateLimiter:
             return limits.acquire(issuer, ref, _client_key(ref, client), now)
 
     def next_turn(self, name: str) -> tuple[SourceRef | None, float]:
-        """Return a waiting token whose turn it is, which then has to acquire its slot.
-
-        Without one return None and the seconds until there may be one.
-        """
+        """Return the token whose turn it is, or None and the seconds until the next turn."""
         with self._lock:
-            issuer, limits = self._limits.get(name, (None, None))
-            if issuer is None or limits is None:
-                return None, math.inf
-            return limits.next_turn(issuer, self._now())
+            known = self._limits.get(name)
+            return known[1].next_turn(known[0], self._now()) if known else (None, math.inf)
 
     def release(self, issuer: Issuer, ref: SourceRef, client: Client) -> None:
         with self._lock:

@@ -62,8 +62,13 @@ class WorkQueue(Generic[K]):
     def add_at(self, key: K, at: float, issuer: str = "") -> None:
         """Add a key that is due at an instant; an earlier due time of the key stays."""
         with self._lock:
-            self._add(key, at, issuer)
-            self._due_condition.notify()
+            before = self._due.get(key)
+            if before is not None:
+                at = min(at, before[0])
+            if before != (at, issuer):
+                self._due[key] = at, issuer
+                if key not in self._running:
+                    self._push(key)
 
     def get(self) -> K | None:
         """Wait for a due key, which `done` gives back; return None once the queue is closed."""
@@ -113,15 +118,6 @@ class WorkQueue(Generic[K]):
         self._due_condition.wait(min(pause, MAX_WAIT))
         self._worker_waits = False
 
-    def _add(self, key: K, at: float, issuer: str) -> None:
-        before = self._due.get(key)
-        if before is not None:
-            at = min(at, before[0])
-        if before != (at, issuer):
-            self._due[key] = at, issuer
-            if key not in self._running:
-                self._push(key)
-
     def _push(self, key: K) -> None:
         at, issuer = self._due[key]
         self._pushes += 1
@@ -129,6 +125,7 @@ class WorkQueue(Generic[K]):
             self._queues.setdefault(issuer, _IssuerQueue()).heap, (at, self._pushes, key)
         )
         self._compact()
+        self._due_condition.notify()
 
     def _compact(self) -> None:
         """Drop entries that another due time has replaced, before they pile up."""
@@ -146,9 +143,9 @@ class WorkQueue(Generic[K]):
                 continue
             called, wait = self._next_turn(name)
             if called is not None:
-                self._add(called, now, name)
-            self._take_due(name, queue, now)
-            if (key := self._pop_due(name, queue, now)) is not None:
+                self._due[called] = now, name
+                queue.due.add(called, self._namespace(called))
+            if (key := self._next_due(name, queue, now)) is not None:
                 self._queues[name] = self._queues.pop(name)  # behind the others
                 return self._start(key, queue), 0.0
             if queue.heap:
@@ -157,30 +154,21 @@ class WorkQueue(Generic[K]):
                 del self._queues[name]
         return None, pause
 
-    def _take_due(self, name: str, queue: _IssuerQueue[K], now: float) -> None:
-        """Put what is due into the lines of the namespaces, and drop what has been replaced."""
-        heap = queue.heap
-        while heap:
-            at, _, key = heap[0]
-            is_current = self._due.get(key) == (at, name) and key not in self._running
-            if is_current and at > now:
-                return
-            heapq.heappop(heap)
-            if is_current:
-                queue.due.add(key, self._namespace(key))
-
-    def _pop_due(self, name: str, queue: _IssuerQueue[K], now: float) -> K | None:
-        while queue.due:
+    def _next_due(self, name: str, queue: _IssuerQueue[K], now: float) -> K | None:
+        while queue.heap and queue.heap[0][0] <= now:
+            _, _, key = heapq.heappop(queue.heap)
+            queue.due.add(key, self._namespace(key))
+        while queue.due.lines:
             key = queue.due.pop()
             at, issuer = self._due.get(key, (math.inf, ""))
             if issuer == name and at <= now and key not in self._running:
-                return key
+                return key  # else its entry has been replaced, or `done` will add it
         return None
 
     def _start(self, key: K, queue: _IssuerQueue[K]) -> K:
         del self._due[key]
         self._running[key] = queue
         queue.running += 1
-        queue.due.start(self._namespace(key))
+        queue.due.in_progress[self._namespace(key)] += 1
         self._free_workers -= 1
         return key

@@ -184,7 +184,8 @@ def test_what_waits_for_nothing_takes_no_memory() -> None:
     bench = LimiterBench(rate=1000.0)
     drain(bench, [token for number in range(50) for token in secrets(f"ns-{number}", 3)])
     _, limits = bench.limiter._limits["demo"]
-    assert not limits._lines.namespaces
+    assert not limits._lines.lines
+    assert not limits._lines.in_progress
     assert not limits._called
 
 

@@ -68,7 +68,6 @@ def test_what_nobody_asks_for_is_forgotten() -> None:
     bench.wait(0)
     limits = bench.limiter._limits
     assert set(limits) <= {"fresh", "demo"}
-    assert sum(len(of_issuer._clients) for _, of_issuer in limits.values()) < 100
 
 
 def test_clients_that_a_user_invents_do_not_pile_up() -> None:
@@ -76,7 +75,7 @@ def test_clients_that_a_user_invents_do_not_pile_up() -> None:
     for number in range(10_000):
         bench.request(number, REFUSED, Client(f"invented-{number}", Sensitive("")))
         bench.now -= 0.98
-    assert len(bench.limiter._limits["demo"][1]._clients) < 8000
+    assert len(bench.limiter._limits["demo"][1]._clients) < 5000
 
 
 def test_demand_counts_a_token_once_however_often_it_comes_back() -> None:

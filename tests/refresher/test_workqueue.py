@@ -1,3 +1,4 @@
+import math
 import threading
 import time
 from collections import Counter
@@ -171,6 +172,39 @@ def test_dead_lanes_never_hold_the_last_half_of_the_free_workers() -> None:
     assert shares == [16, 8, 4, 2, 1]
     queue.add_at("other", 1.0, "other")
     assert taken(queue, 1) == ["other"], "there is always one left for another one"
+
+
+def test_in_a_lane_namespaces_take_turns() -> None:
+    queue: WorkQueue[str] = WorkQueue(Hands(), 32, namespace=lambda key: key.split("/")[0])
+    for number in range(10_000):
+        queue.add_at(f"evil/{number}", 1.0, "a")
+    found = taken(queue, 4)
+    queue.add_at("victim/0", 99.0, "a")
+    queue.add_at("victim/1", 99.0, "a")
+    found += taken(queue, 3)
+    assert found == [*(f"evil/{number}" for number in range(4)), "victim/0", "victim/1", "evil/4"]
+    for key in found:
+        queue.done(key)
+    assert not any(lane.due.in_progress for lane in queue._queues.values())
+
+
+def test_a_key_whose_turn_it_is_does_not_wait_for_its_time() -> None:
+    turns: list[str] = []
+    queue: WorkQueue[str] = WorkQueue(
+        Hands(), 2, lambda _: 1, next_turn=lambda _: (turns.pop(0), 0.0) if turns else (None, 7.0)
+    )
+    queue.add_at("running", 99.0, "a")
+    queue.add_at("later", 500.0, "a")
+    assert queue.get() == "running"
+    turns += ["later", "running", "unknown"]
+    assert queue._pop() == (None, math.inf), "without a free worker it is nobody's turn"
+    queue.add_at("running", 600.0, "a")
+    queue.done("running")
+    for key in ("later", "running", "unknown"):
+        assert queue._pop() == (key, 0.0)
+        queue.done(key)
+    queue.add_at("later", 500.0, "a")
+    assert queue._pop() == (None, 7.0)
 
 
 def test_a_key_that_changes_its_lane_is_handed_out_once() -> None:
