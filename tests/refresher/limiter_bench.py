@@ -2,7 +2,6 @@
 
 import heapq
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -40,6 +39,7 @@ class LimiterBench:
         self.now = 1000.0
         self.issuer = issuer(**options)
         self.limiter = RateLimiter(lambda: self.now)
+        self.asked = 0
 
     def acquire(self, number: int, client: Client = ANN, *, namespace: str = "ns") -> SlotDecision:
         return self.limiter.acquire(self.issuer, ref(number, namespace), client)
@@ -87,11 +87,12 @@ def drain(
     *,
     arrive: Mapping[SourceRef, float] = MappingProxyType({}),
     until: float = math.inf,
-    asked: Counter[SourceRef] | None = None,
+    returns: str = "",
 ) -> list[tuple[float, SourceRef]]:
     """Let tokens ask, again as decided or when it is their turn, until all have been served.
 
-    Return when and which. `service`: the seconds of a request, or those of each namespace.
+    Return when and which. `service`: the seconds of a request, or those of each namespace. The
+    tokens of the namespace `returns` are due again after each request.
     """
     due = {token: arrive.get(token, bench.now) for token in tokens}
     asks = [(at, number, token) for number, (token, at) in enumerate(due.items())]
@@ -113,8 +114,7 @@ def drain(
             called = asks[0][2]
         decision = bench.limiter.acquire(bench.issuer, called, ANN)
         assert not decision.probe
-        if asked is not None:
-            asked[called] += 1
+        bench.asked += 1
         if decision.wait:
             due[called] = bench.now + decision.wait
             heapq.heappush(asks, (due[called], len(asks), called))
@@ -123,4 +123,7 @@ def drain(
         served.append((bench.now, called))
         seconds = service if isinstance(service, float) else service[called.namespace]
         heapq.heappush(busy, (bench.now + seconds, called))
+        if called.namespace == returns:
+            due[called] = bench.now + seconds
+            heapq.heappush(asks, (due[called], len(asks), called))
     return served

@@ -446,6 +446,14 @@ def test_dead_issuers_delay_nobody_else(build: Build) -> None:
     bench.stop()
 
 
+def test_a_namespace_with_many_due_tokens_delays_no_other_namespace(build: Build) -> None:
+    queue = build().new_controller(lambda: True)._queue
+    for name in ["evil"] * 100 + ["victim"]:
+        queue.add_at(SourceRef(name, f"token-{name}-{queue._pushes}"), queue._pushes)
+    first = [queue.get(), queue.get()]
+    assert [ref and ref.namespace for ref in first] == ["evil", "victim"]
+
+
 def test_slow_issuers_hold_no_workers(tmp_path: Path) -> None:
     """Each token request gets no answer after BRIEF, though it is listened to for longer."""
     with Bench(tmp_path) as bench, contextlib.ExitStack() as sockets:
