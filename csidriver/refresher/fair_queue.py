@@ -17,10 +17,12 @@ class FairQueue(Generic[K]):
         self.lines: dict[str, OrderedDict[K, None]] = {}
         self.in_progress: Counter[str] = Counter()
 
-    def add(self, key: K, namespace: str) -> int:
+    def add(self, key: K, namespace: str, *, first: bool = False) -> int:
         """Add a key to its line, unless it is there; return how many come before it at most."""
         line = self.lines.setdefault(namespace, OrderedDict())
         line[key] = None
+        if first:
+            line.move_to_end(key, last=False)
         return (len(line) - 1) * len(self.lines)
 
     def pop(self) -> K:

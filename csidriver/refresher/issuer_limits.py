@@ -72,7 +72,7 @@ class IssuerLimits:
         self._next_send_at = self._next_turn_at = 0.0
         self._lines: FairQueue[SourceRef] = FairQueue()
         # The tokens whose turn it is, and the clients; the one used last comes last.
-        self._called: OrderedDict[SourceRef, None] = OrderedDict()
+        self._called: OrderedDict[SourceRef, bool] = OrderedDict()
         self._clients: OrderedDict[str, ClientLimits] = OrderedDict()
 
     @property
@@ -97,18 +97,15 @@ class IssuerLimits:
             return SlotDecision(probe=True)
         self.used_at = now
         limits = self._limits_of(client)
-        is_called, line = ref in self._called, self._lines.lines.get(ref.namespace, ())
-        refused, blocked = limits.reports_refusal(ref, now), limits.blocked_until(now)
-        if refused or blocked > now:
-            self._called.pop(ref, None)
-            return SlotDecision(client_refused=True) if refused else SlotDecision(blocked - now)
-        self.demanded += not (is_called or ref in line)
-        opens = self._opens_at(issuer, now)
+        is_called = self._called.pop(ref, False)
+        if limits.reports_refusal(ref, now):
+            return SlotDecision(client_refused=True)
+        blocked, opens = limits.blocked_until(now), self._opens_at(issuer, now)
+        if blocked > now:
+            return SlotDecision(blocked - now)
+        self.demanded += not (is_called or ref in self._lines.lines.get(ref.namespace, ()))
         if opens > now or (self._lines.lines and not is_called):
-            return SlotDecision(
-                opens - now if is_called else self._line_up(issuer, ref, opens - now)
-            )
-        self._called.pop(ref, None)
+            return SlotDecision(self._line_up(issuer, ref, opens - now, first=is_called))
         self._next_send_at = max(self._next_send_at, now) + self._interval(issuer)
         self.in_flight += 1
         self._lines.in_progress[ref.namespace] += 1
@@ -126,7 +123,7 @@ class IssuerLimits:
             issuer
         )
         ref = self._lines.pop()
-        self._called[ref] = None
+        self._called[ref] = True
         if len(self._called) > _MAX_REMEMBERED:
             self._called.popitem(last=False)
         return ref, 0.0
@@ -181,11 +178,11 @@ class IssuerLimits:
             self._next_send_at - LATENESS_SECONDS,
         )
 
-    def _line_up(self, issuer: Issuer, ref: SourceRef, opens_in: float) -> float:
+    def _line_up(self, issuer: Issuer, ref: SourceRef, opens_in: float, *, first: bool) -> float:
         """Return the seconds until the token asks again, unless its turn comes before."""
         if not self._lines.lines:
             self._next_turn_at = max(self._next_turn_at, self._next_send_at)
-        before = self._lines.add(ref, ref.namespace)
+        before = self._lines.add(ref, ref.namespace, first=first)
         # Twice the time that it should take: who asks in vain costs a reconciliation.
         return max(_LEAST_WAIT, opens_in + 2 * before * self._interval(issuer))
 

@@ -144,7 +144,7 @@ class WorkQueue(Generic[K]):
             called, wait = self._next_turn(name)
             if called is not None:
                 self._due[called] = now, name
-                queue.due.add(called, self._namespace(called))
+                queue.due.add(called, self._namespace(called), first=True)
             if (key := self._next_due(name, queue, now)) is not None:
                 self._queues[name] = self._queues.pop(name)  # behind the others
                 return self._start(key, queue), 0.0

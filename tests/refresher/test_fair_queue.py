@@ -27,3 +27,11 @@ def test_who_has_less_in_progress_comes_first() -> None:
 def test_how_many_come_before() -> None:
     queue: FairQueue[str] = FairQueue()
     assert [queue.add(key, key[0]) for key in ("a0", "a1", "b0", "b1")] == [0, 1, 0, 2]
+
+
+def test_who_is_put_first_comes_before_its_namespace_but_not_before_others() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for key in ("b0", "a0", "a1"):
+        queue.add(key, key[0])
+    queue.add("a2", "a", first=True)
+    assert [queue.pop() for _ in range(4)] == ["b0", "a2", "a0", "a1"]

@@ -69,6 +69,23 @@ def test_who_asks_again_keeps_its_place() -> None:
     assert bench.call() == pytest.approx(1.0, abs=LATENESS_SECONDS)
 
 
+def test_who_comes_too_late_in_its_turn_keeps_its_place() -> None:
+    bench = LimiterBench(rate=100.0, in_flight=100)
+    for number in range(200):
+        bench.wait(number)
+    called = []
+    for _ in range(40):
+        called.append(bench.call())
+        bench.now += 0.01
+    called = [name for name in called if isinstance(name, str)]
+    assert len(called) > 20
+    bench.now += 1.0  # all workers were busy
+    waits = [bench.wait(int(name.removeprefix("token-"))) for name in called]
+    assert 0 < waits.count(0) <= 12
+    bench.now += 0.1
+    assert bench.call() in called
+
+
 def test_a_slot_that_is_given_back_is_free() -> None:
     bench = LimiterBench(in_flight=1, rate=1000.0)
     assert bench.wait(0) == 0
