@@ -337,3 +337,16 @@ def test_one_worker_waits_with_an_eye_on_the_clock_and_the_others_sleep() -> Non
     for thread in threads:
         thread.join(2)
         assert not thread.is_alive()
+
+
+def test_a_key_whose_turn_it_is_comes_before_other_work_of_its_namespace() -> None:
+    turns: list[str] = []
+    queue: WorkQueue[str] = WorkQueue(
+        Hands(), next_turn=lambda _: (turns.pop(), 0.0) if turns else (None, 7.0)
+    )
+    for number in range(3):
+        queue.add_at(f"edited-{number}", 1.0, "a")
+    queue.add_at("sends", 500.0, "a")
+    assert queue.get() == "edited-0"
+    turns.append("sends")
+    assert [queue.get() for _ in range(3)] == ["sends", "edited-1", "edited-2"]
