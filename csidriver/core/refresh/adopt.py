@@ -39,6 +39,12 @@ def sync_from_source(
     state, new_owner = yield from find_new_owner(state)
     if new_owner:
         return (yield from _sync_from_new_owner(state, new_owner, context))
+    return (yield from _sync_from_owner(state, context))
+
+
+def _sync_from_owner(
+    state: TokenState, context: RefreshContext
+) -> Effects[tuple[TokenState, StatusOverride | None]]:
     secret = state.source
     if secret is None or state.source_data_omitted:
         return state, None
