@@ -40,7 +40,7 @@ class IssuerHealth(Enum):
 
     AVAILABLE = "answers again"
     UNREACHABLE = "does not answer; no token is sent until it does"
-    THROTTLED = "asks several namespaces to slow down; it is asked less often until it answers again"
+    THROTTLED = "asks namespaces to slow down; it is asked less often until it answers again"
 
 
 @dataclass(frozen=True, slots=True)
