@@ -10,7 +10,7 @@ FIELD_MANAGER = "oauth2-csi"
 REFRESHER = "oauth2-csi-refresher"
 # The webhook's Service and configuration, the Secret of its certificates, and its path.
 WEBHOOK = "oauth2-csi-webhook"
-CERTIFICATE = "oauth2-csi-webhook-tls"
+CERTIFICATE = "oauth2-csi-webhook-certificate"
 ADMISSION_PATH = "/mutate"
 
 DRIVER_NAMESPACE = "oauth2-csi"

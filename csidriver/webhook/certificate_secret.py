@@ -14,7 +14,7 @@ from csidriver.core.annotations import CERTIFICATE_TYPE
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE
 from csidriver.core.sensitive import Sensitive
-from csidriver.errors import InvalidSecret
+from csidriver.errors import InvalidSecret, NotReady
 from csidriver.webhook.x509 import CertificateFactory
 
 # Keys as in Secrets of type kubernetes.io/tls. The first CA is the one that signs.
@@ -26,8 +26,6 @@ class SecretStore(Protocol):
     """Secrets of a backend; every method may raise StoreError."""
 
     def get_secret(self, namespace: str, name: str) -> Secret | None: ...
-
-    def create_secret(self, secret: Secret) -> Secret: ...
 
     def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret: ...
 
@@ -43,9 +41,9 @@ class KeyedCertificates:
 
 @dataclass(frozen=True, slots=True)
 class StoredCertificates:
-    """The Secret (None: absent) and its content, None if the content has `problems`."""
+    """The Secret and its content: None if it is still empty, or has `problems`."""
 
-    secret: Secret | None
+    secret: Secret
     keyed: KeyedCertificates | None
     problems: tuple[str, ...] = field(default=())
 
@@ -69,14 +67,17 @@ class CertificateSecret:
         return f"Secret {self._namespace}/{CERTIFICATE}"
 
     def read(self) -> StoredCertificates:
-        """Read the Secret; raises InvalidSecret if it has another type."""
+        """Read the Secret; raises NotReady without it, InvalidSecret if it has another type."""
         secret = self._store.get_secret(self._namespace, CERTIFICATE)
         if secret is None:
-            return StoredCertificates(None, None)
+            # The webhook has no right to create it: that one would be for any name.
+            raise NotReady(f"{self} does not exist; apply the manifests or upgrade the chart again")
         if secret.type != CERTIFICATE_TYPE:
             cure = "delete it, or use its content with --tls-cert-file and --tls-key-file"
             problem = f"its type is not {CERTIFICATE_TYPE}, so the webhook does not touch it"
             raise InvalidSecret(f"{self}", [f"{problem}; {cure}"])
+        if not secret.data:
+            return StoredCertificates(secret, None)
         data = {key: secret.data.get(key, Sensitive("")) for key in (_CA_KEY, _SERVING_KEY)}
         texts = {key: value.reveal() for key, value in secret.data.items()}
         authorities = self._factory.certificates(texts.get(_CAS, ""))
@@ -112,12 +113,7 @@ class CertificateSecret:
             _SERVING: Sensitive(issued.certificates.serving.pem),
             _SERVING_KEY: issued.serving_key,
         }
-        if stored.secret is None:
-            self._store.create_secret(
-                Secret(self._namespace, CERTIFICATE, type=CERTIFICATE_TYPE, data=data)
-            )
-        else:
-            self._store.patch_secret(stored.secret, SecretPatch(data=dict(data)))
+        self._store.patch_secret(stored.secret, SecretPatch(data=dict(data)))
 
     def _issue(
         self, plan: RotationPlan, current: KeyedCertificates | None, now: float

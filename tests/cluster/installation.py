@@ -8,8 +8,18 @@ from typing import Any
 import yaml
 
 INSTALL = Path(__file__).parents[2] / "deploy" / "install.yaml"
-# The rights of the roles that tests start as processes.
-RIGHTS = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+# What the roles that tests start as processes may do, and the Secret that one of them fills.
+RIGHTS = (
+    "Namespace",
+    "Secret",
+    "ServiceAccount",
+    "Role",
+    "RoleBinding",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+)
 
 Manifest = dict[str, Any]
 

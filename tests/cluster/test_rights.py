@@ -133,7 +133,7 @@ RIGHTS: dict[str, dict[str, dict[str, set[str]]]] = {
     },
     "oauth2-csi-webhook": {
         "": {HOOK: {"get", "patch"}},
-        DRIVER: {"secrets": {"create"}, "secrets/oauth2-csi-webhook-tls": {"get", "patch"}},
+        DRIVER: {"secrets/oauth2-csi-webhook-certificate": {"get", "patch"}},
     },
 }
 

@@ -378,7 +378,7 @@ def test_rotation_fails_no_pod_of_a_stream(webhook_cluster: WebhookCluster) -> N
         assert len(certificates) >= 8
 
 
-def test_a_deleted_certificate_is_made_anew_without_a_failed_pod(
+def test_a_deleted_certificate_that_is_applied_again_is_made_anew_without_a_failed_pod(
     webhook_cluster: WebhookCluster,
 ) -> None:
     terms = replace(RESTLESS, authority_lead=1.0, serving_lead=1.0)
@@ -387,9 +387,8 @@ def test_a_deleted_certificate_is_made_anew_without_a_failed_pod(
         stage.start(ReplicaOptions(policy=terms))
         (before,) = CertificateFactory().certificates(webhook_cluster.ca_bundle())
         with Stream(webhook_cluster) as stream:
-            webhook_cluster.plane.kubectl(
-                "delete", "secret", CERTIFICATE, f"--namespace={DRIVER_NAMESPACE}"
-            )
+            webhook_cluster.remove_certificate()
+            webhook_cluster.plane.install("Secret")
 
             def only_the_new_one() -> bool:
                 trusted = {
@@ -433,7 +432,11 @@ def test_a_foreign_secret_of_that_name_is_refused_and_left_alone(
     store = webhook_cluster.store()
     data = {key: Sensitive("foreign") for key in ("tls.crt", "tls.key")}
     foreign = Secret(DRIVER_NAMESPACE, CERTIFICATE, type="kubernetes.io/tls", data=data)
-    stored = store.create_secret(foreign)
+    webhook_cluster.remove_certificate()
+    path = f"/api/v1/namespaces/{DRIVER_NAMESPACE}/secrets"
+    webhook_cluster.plane.api("POST", path, foreign.to_manifest())
+    stored = store.get_secret(DRIVER_NAMESPACE, CERTIFICATE)
+    assert stored is not None
     replica = Replica(store, webhook_cluster.configuration())
     replica.start()
     try:

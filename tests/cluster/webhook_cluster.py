@@ -18,7 +18,7 @@ from csidriver.adapters.kubernetes import (
     WebhookConfiguration,
     from_kubeconfig,
 )
-from csidriver.core.names import DRIVER_NAMESPACE, WEBHOOK
+from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE, WEBHOOK
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import manifests
 
@@ -70,9 +70,13 @@ class WebhookCluster:
         return base64.b64decode(webhook["clientConfig"].get("caBundle", "")).decode()
 
     def reset(self) -> None:
-        """Remove configuration and certificate."""
+        """Remove the configuration, and empty the Secret of the certificate."""
         self.unregister()
-        path = f"/api/v1/namespaces/{DRIVER_NAMESPACE}/secrets/{WEBHOOK}-tls"
+        self.remove_certificate()
+        self.plane.install("Secret")
+
+    def remove_certificate(self) -> None:
+        path = f"/api/v1/namespaces/{DRIVER_NAMESPACE}/secrets/{CERTIFICATE}"
         self.plane.api("DELETE", path)
 
     def create_namespace(self, name: str, **labels: str) -> None:

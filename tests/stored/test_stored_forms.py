@@ -20,7 +20,7 @@ from csidriver.core.admission.certificates import (
     RotationStep,
 )
 from csidriver.core.companion import AccessToken, Companion
-from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import KEYS, STRICT, UNLIMITED, Issuer
@@ -325,10 +325,12 @@ def test_the_webhooks_certificate_is_kept_as_ever(tmp_path: Path) -> None:
     shared_secret = CertificateSecret(store, FixedCertificates(), "oauth2-csi", RotationPolicy())
     before = shared_secret.read()
     assert before.keyed == KEYED
-    store.remove("Secret", "oauth2-csi", "oauth2-csi-webhook-tls")
+    name = "oauth2-csi-webhook-certificate"
+    empty = dict.fromkeys(before.secret.data)
+    emptied = store.patch_secret(before.secret, SecretPatch(data=empty))
     again = RotationPlan(RotationStep.RENEW_SERVING, SERVING.names, 0.0)
-    shared_secret.apply(again, StoredCertificates(None, before.keyed), 0.0)
-    written = store.get_secret("oauth2-csi", "oauth2-csi-webhook-tls")
+    shared_secret.apply(again, StoredCertificates(emptied, before.keyed), 0.0)
+    written = store.get_secret("oauth2-csi", name)
     assert written is not None
     assert manifest(written) == fixture("certificate.json")
 

@@ -8,7 +8,7 @@ import pytest
 
 from csidriver.adapters.directory import DirectoryStore
 from tests.webhook.fakes import FakeClock, FakeConfiguration
-from tests.webhook.rig import Rig
+from tests.webhook.rig import Rig, ship_empty
 from tests.webhook.served import Served, serving
 
 
@@ -20,7 +20,9 @@ def served() -> Iterator[Served]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> DirectoryStore:
-    return DirectoryStore(tmp_path)
+    made = DirectoryStore(tmp_path)
+    ship_empty(made)
+    return made
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.core.admission.certificates import Certificate, RotationPolicy
+from csidriver.core.annotations import CERTIFICATE_TYPE
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE
 from csidriver.webhook.ca_bundle import CaBundle
@@ -50,6 +51,11 @@ class Rig:
     def expiry(self) -> float | None:
         name = "oauth2_csi_webhook_certificate_expiry_timestamp_seconds"
         return self.registry.get_sample_value(name)
+
+
+def ship_empty(store: DirectoryStore) -> None:
+    """Bring the Secret as the manifests do: without content."""
+    store.create_secret(Secret(DRIVER_NAMESPACE, CERTIFICATE, type=CERTIFICATE_TYPE))
 
 
 def stored(store: DirectoryStore) -> Secret:

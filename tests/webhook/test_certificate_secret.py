@@ -8,8 +8,20 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE
 from csidriver.core.sensitive import Sensitive
 from csidriver.webhook.certificate_secret import CertificateSecret
+from tests.leak_detection import LogCollector
 from tests.webhook.fakes import FakeClock, FakeConfiguration
-from tests.webhook.rig import DAY, PKI, TERMS, Rig, authorities, offered, published, stored
+from tests.webhook.rig import (
+    DAY,
+    PKI,
+    TERMS,
+    Rig,
+    authorities,
+    offered,
+    presented,
+    published,
+    ship_empty,
+    stored,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +69,7 @@ def test_parts_that_do_not_belong_together_are_damage(rig: Rig, store: Directory
 def test_a_secret_of_somebody_else_is_left_alone(
     rig: Rig, store: DirectoryStore, configuration: FakeConfiguration
 ) -> None:
+    store.delete_secret(stored(store))
     data = {"tls.crt": Sensitive("theirs")}
     foreign = store.create_secret(Secret(DRIVER_NAMESPACE, CERTIFICATE, data=data))
     for _ in range(3):
@@ -68,13 +81,13 @@ def test_a_secret_of_somebody_else_is_left_alone(
 
 
 class Late(DirectoryStore):
-    """A store that lets another replica do something before it creates."""
+    """A store that lets another replica do something before it fills the Secret."""
 
     other: Rig
 
-    def create_secret(self, secret: Secret) -> Secret:
+    def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret:
         self.other.reconcile()
-        return super().create_secret(secret)
+        return super().patch_secret(base, patch)
 
 
 def test_of_two_replicas_that_begin_at_once_one_takes_what_the_other_made(
@@ -86,6 +99,45 @@ def test_of_two_replicas_that_begin_at_once_one_takes_what_the_other_made(
     assert 0 < rig.made.reconcile() < TERMS.poll_interval
     rig.reconcile()
     assert rig.expiry() == late.other.expiry() == offered(store).expires
+
+
+def test_an_empty_secret_is_filled_and_not_called_damaged(
+    rig: Rig, store: DirectoryStore, logs: LogCollector
+) -> None:
+    assert not stored(store).data
+    rig.reconcile()
+    assert set(stored(store).data) == {"ca.crt", "ca.key", "tls.crt", "tls.key"}
+    assert [line for line in logs.lines if "damaged" in line] == []
+
+
+def test_an_emptied_secret_is_filled_again_while_the_former_certificate_is_served(
+    rig: Rig, store: DirectoryStore, configuration: FakeConfiguration
+) -> None:
+    rig.reconcile()
+    (old,), expiry = authorities(store), rig.expiry()
+    rig.clock.time += 60
+    store.patch_secret(stored(store), SecretPatch(data=dict.fromkeys(stored(store).data)))
+    rig.reconcile()
+    (new,) = authorities(store)
+    assert published(configuration) == {new.id, old.id}
+    assert rig.expiry() == expiry
+
+
+def test_an_absent_secret_is_not_created_but_told_and_stops_no_server(
+    rig: Rig, store: DirectoryStore
+) -> None:
+    store.delete_secret(stored(store))
+    pauses = [rig.made.reconcile() for _ in range(12)]
+    assert pauses[-1] == TERMS.poll_interval
+    assert store.get_secret(DRIVER_NAMESPACE, CERTIFICATE) is None
+    assert f"{CERTIFICATE} does not exist; apply" in rig.made.problems()[0]
+    ship_empty(store)
+    rig.reconcile()
+    assert rig.made.problems() == []
+    store.delete_secret(stored(store))
+    rig.made.reconcile()
+    assert rig.made.problems() == []
+    presented(rig.made.context())
 
 
 def test_keys_are_shown_nowhere(rig: Rig, store: DirectoryStore) -> None:

@@ -253,3 +253,17 @@ subjects:
   namespace: {{ $root.Release.Namespace }}
 {{- end }}
 {{- end }}
+
+{{- /* Puts the ValidatingAdmissionPolicy of a role into force. Given (list root role). */ -}}
+{{- define "oauth2-csi.policyBinding" -}}
+{{- $name := printf "oauth2-csi-%s" (index . 1) -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- include "oauth2-csi.labels" (list (index . 0) (index . 1)) | nindent 4 }}
+spec:
+  policyName: {{ $name }}
+  validationActions: [Deny]
+{{- end }}
