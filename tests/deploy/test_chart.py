@@ -12,8 +12,8 @@ import yaml
 from csidriver import __version__
 from csidriver.config import NodeFolders
 from csidriver.core.oauth.issuers import CLIENT_AUTH, KEYS
-from tests.cluster.installation import INSTALL
-from tests.deploy.rendering import args_of, named, of_kind, rendered
+from tests.cluster.installation import INSTALL, Manifest
+from tests.deploy.rendering import args_of, named, of_kind, parsed, rendered
 from tools import manifests
 from tools.manifests import CHART, RENDERED, Refused, difference, render, run
 from tools.programs import find
@@ -213,6 +213,7 @@ def test_cert_manager_brings_the_certificate_and_takes_the_rights() -> None:
     assert certificate["spec"]["issuerRef"] == {"kind": "Issuer", "name": "oauth2-csi-webhook"}
     assert certificate["spec"]["dnsNames"] == ["oauth2-csi-webhook.oauth2-csi.svc"]
     assert named(found, "Issuer", "oauth2-csi-webhook")
+    assert not of_kind(found, "Secret")
     assert not [
         b
         for b in of_kind(found, "RoleBinding", "ClusterRoleBinding")
@@ -227,6 +228,36 @@ def test_cert_manager_brings_the_certificate_and_takes_the_rights() -> None:
     assert {f"--tls-cert-file={folder}/tls.crt", f"--tls-key-file={folder}/tls.key"} <= set(
         container["args"]
     )
+
+
+def policies(found: list[Manifest]) -> list[str]:
+    kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    return sorted(manifest["metadata"]["name"] for manifest in of_kind(found, *kinds))
+
+
+@helm
+def test_policies_are_there_for_the_roles_that_write_unless_they_are_left_out() -> None:
+    refresher, webhook = ["oauth2-csi-refresher"] * 2, ["oauth2-csi-webhook"] * 2
+    assert policies(rendered()) == refresher + webhook
+    assert policies(rendered("webhook.certManager.enabled=true")) == refresher
+    assert policies(rendered("admissionPolicy.enabled=false")) == []
+
+
+@helm
+def test_policies_follow_the_namespaces_of_the_release() -> None:
+    text = render_in("elsewhere", "tokensNamespace.name=others")
+    policy = named(text, "ValidatingAdmissionPolicy", "oauth2-csi-refresher")["spec"]
+    (condition,) = policy["matchConditions"]
+    assert "'system:serviceaccount:elsewhere:oauth2-csi-refresher'" in condition["expression"]
+    (term,) = policy["matchConstraints"]["namespaceSelector"]["matchExpressions"]
+    assert (term["operator"], term["values"]) == ("NotIn", ["elsewhere", "others"])
+
+
+def render_in(namespace: str, value: str) -> list[Manifest]:
+    program = find("helm")
+    assert program is not None
+    where = ["--namespace", namespace, "--set", value]
+    return parsed(run(program, "template", "oauth2-csi", str(CHART), *where))
 
 
 @helm

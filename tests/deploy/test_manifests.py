@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from csidriver.core import annotations, names
@@ -5,6 +7,7 @@ from csidriver.core.admission.unserved_pods import MIRROR
 from tests.cluster.installation import Manifest, manifests
 
 DRIVER, TOKENS = names.DRIVER_NAMESPACE, names.TOKENS_NAMESPACE
+POLICY = "ValidatingAdmissionPolicy"
 NODE, REFRESHER, WEBHOOK = "oauth2-csi-node", "oauth2-csi-refresher", "oauth2-csi-webhook"
 
 Right = tuple[str, str, str, str, str]
@@ -84,7 +87,9 @@ def test_the_csi_driver_is_ephemeral_republished_and_told_the_pod() -> None:
 def test_the_node_only_reads_companions_and_templates() -> None:
     rights = rights_of(NODE)
     assert rights == (
-        allowed(TOKENS, "secrets", "get list watch") | allowed("", "configmaps", "get")
+        allowed(TOKENS, "secrets", "get list watch")
+        | allowed("", "configmaps", "get")
+        | allowed("", "namespaces", "get")
     )
     assert {verb for *_, verb in rights} <= {"get", "list", "watch"}
 
@@ -95,6 +100,7 @@ def test_the_refresher_manages_its_own_secrets_and_only_patches_those_of_users()
     assert rights_of(REFRESHER) == (
         allowed("", "secrets", "get list watch patch")
         | allowed("", "events", "create patch")
+        | allowed("", "namespaces", "get")
         | allowed(DRIVER, "secrets", own)
         | allowed(TOKENS, "secrets", own)
         | allowed(DRIVER, leases, "create")
@@ -106,10 +112,35 @@ def test_the_refresher_manages_its_own_secrets_and_only_patches_those_of_users()
 def test_the_webhook_reaches_its_certificate_and_its_configuration_only() -> None:
     configurations = "admissionregistration.k8s.io/mutatingwebhookconfigurations"
     assert rights_of(WEBHOOK) == (
-        allowed(DRIVER, "secrets", "create")
-        | allowed(DRIVER, "secrets", "get patch", "oauth2-csi-webhook-tls")
+        allowed(DRIVER, "secrets", "get patch", names.CERTIFICATE)
         | allowed("", configurations, "get patch", WEBHOOK)
     )
+
+
+def test_the_secret_of_the_certificate_comes_without_content() -> None:
+    (secret,) = manifests("Secret")
+    assert key_of(secret) == ("Secret", DRIVER, names.CERTIFICATE)
+    assert set(secret) == {"apiVersion", "kind", "metadata", "type"}
+    assert secret["type"] == annotations.CERTIFICATE_TYPE
+
+
+def test_policies_judge_the_accounts_that_may_write_and_nobody_else() -> None:
+    for name in (REFRESHER, WEBHOOK):
+        (policy,) = [p for p in manifests(POLICY) if p["metadata"]["name"] == name]
+        (binding,) = [b for b in manifests(f"{POLICY}Binding") if b["metadata"]["name"] == name]
+        assert binding["spec"] == {"policyName": name, "validationActions": ["Deny"]}
+        assert policy["spec"]["failurePolicy"] == "Fail"
+        (condition,) = policy["spec"]["matchConditions"]
+        account = f"system:serviceaccount:{DRIVER}:{name}"
+        assert condition["expression"] == f"request.userInfo.username == '{account}'"
+
+
+def test_the_refreshers_policy_knows_its_keys_and_annotations() -> None:
+    (policy,) = [p for p in manifests(POLICY) if p["metadata"]["name"] == REFRESHER]
+    text = json.dumps(policy["spec"]["validations"])
+    assert f"['{annotations.KEY_OAUTH}', '{annotations.KEY_OAUTH_ALIAS}']" in text
+    assert f"key.startsWith('{annotations.PREFIX}')" in text
+    assert f"[?'{annotations.IS_TOKEN}'] == optional.of('true')" in text
 
 
 def test_every_role_is_bound_and_every_binding_finds_its_role() -> None:

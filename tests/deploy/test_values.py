@@ -232,6 +232,22 @@ def test_the_webhook_runs_on_the_network_of_its_node_where_that_is_wanted() -> N
     assert pod_of(other, "webhook")["dnsPolicy"] == "Default"
 
 
+def test_refresher_and_webhook_prefer_the_control_plane_and_tolerate_its_taint() -> None:
+    found = rendered()
+    there = "node-role.kubernetes.io/control-plane"
+    for role in ("refresher", "webhook"):
+        pod = pod_of(found, role)
+        assert pod["tolerations"] == [{"key": there, "operator": "Exists"}]
+        assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}
+        (preferred,) = pod["affinity"]["nodeAffinity"].values()
+        (term,) = preferred[0]["preference"]["matchExpressions"]
+        assert term == {"key": there, "operator": "Exists"}
+        assert "podAntiAffinity" in pod["affinity"]
+    other = rendered(values={"refresher": {"tolerations": [], "nodeSelector": {there: ""}}})
+    assert "tolerations" not in pod_of(other, "refresher")
+    assert there in pod_of(other, "refresher")["nodeSelector"]
+
+
 def test_another_affinity_takes_the_place_of_the_usual_one() -> None:
     affinity: dict[str, Any] = {"nodeAffinity": {}}
     found = rendered(values={role: {"affinity": affinity} for role in ROLES})

@@ -200,6 +200,15 @@ affinity:
           values: [virtual-kubelet]
 {{- else }}
 affinity:
+  # Who takes over a node gets the tokens of the service accounts that run there. Not required: a
+  # managed cluster shows no such node.
+  nodeAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 100
+      preference:
+        matchExpressions:
+        - key: node-role.kubernetes.io/control-plane
+          operator: Exists
   podAntiAffinity:
     # Not required: a cluster of one node runs both replicas on it.
     preferredDuringSchedulingIgnoredDuringExecution:
