@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from csidriver.core.names import CERTIFICATE
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.installation import INSTALL, manifests
 from tests.deploy.rendering import text_of
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
 
 DEPLOY, EXAMPLES = INSTALL.parent, INSTALL.parents[1] / "examples"
 HOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/oauth2-csi-webhook"
+SECRETS = "/api/v1/namespaces/oauth2-csi/secrets"
+CERTIFICATES = {"ca.crt": "YQ==", "ca.key": "Yg==", "tls.crt": "Yw==", "tls.key": "ZA=="}
 BUNDLE = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="
 
 
@@ -51,15 +54,19 @@ def apply_all(plane: ControlPlane, *flags: str) -> subprocess.CompletedProcess[s
 
 
 def trust(plane: ControlPlane) -> None:
-    """Do what the webhook does after it has a certificate."""
+    """Do what the webhook does first."""
+    where = f"{SECRETS}/{CERTIFICATE}?fieldManager=oauth2-csi"
+    plane.api("PATCH", where, {"data": CERTIFICATES}, "application/merge-patch+json")
     where = "/webhooks/0/clientConfig/caBundle"
     patch = [{"op": "add", "path": where, "value": BUNDLE}]
     plane.api("PATCH", HOOKS, patch, "application/json-patch+json")
 
 
-def trusted(plane: ControlPlane) -> Any:
+def trusted(plane: ControlPlane) -> tuple[Any, Any]:
+    """The webhook's certificates and the CAs that the API server trusts."""
     (hook,) = plane.api("GET", HOOKS)["webhooks"]
-    return hook["clientConfig"].get("caBundle")
+    secret = plane.api("GET", f"{SECRETS}/{CERTIFICATE}")
+    return secret.get("data"), hook["clientConfig"].get("caBundle")
 
 
 def test_one_apply_brings_everything_to_an_empty_cluster(plane: ControlPlane) -> None:
@@ -70,13 +77,13 @@ def test_one_apply_brings_everything_to_an_empty_cluster(plane: ControlPlane) ->
 
 
 @pytest.mark.parametrize("flags", [(), ("--server-side", "--force-conflicts")])
-def test_applying_again_leaves_the_webhook_its_authority(
+def test_applying_again_leaves_the_webhook_its_certificates_and_authority(
     plane: ControlPlane, flags: tuple[str, ...]
 ) -> None:
     assert apply_all(plane, *flags).returncode == 0
     trust(plane)
     assert apply_all(plane, *flags).returncode == 0
-    assert trusted(plane) == BUNDLE
+    assert trusted(plane) == (CERTIFICATES, BUNDLE)
 
 
 def test_a_cleanup_replaces_the_node_plugin_and_the_installation_brings_it_back(
@@ -164,17 +171,26 @@ def test_an_installation_changes_to_other_values_in_place(plane: ControlPlane) -
 
 
 @pytest.mark.tools("helm")
-def test_an_upgrade_by_helm_leaves_the_webhook_its_authority(tmp_path: Path) -> None:
+def test_an_upgrade_by_helm_leaves_the_webhook_its_certificates_and_authority(
+    tmp_path: Path,
+) -> None:
     with empty_cluster() as plane:
         plane.kubectl("create", "namespace", "oauth2-csi")
+        # Of an earlier version, which made it by itself: helm takes over no object of others.
+        earlier = ["create", "secret", "generic", "oauth2-csi-webhook-tls", "--from-literal=a=b"]
+        plane.kubectl(*earlier, "--namespace=oauth2-csi")
         helm(plane, tmp_path, "install")
-        assert trusted(plane) is None
+        assert trusted(plane) == (None, None)
         trust(plane)
         helm(plane, tmp_path, "upgrade", "--set=webhook.timeoutSeconds=7")
         (hook,) = plane.api("GET", HOOKS)["webhooks"]
         assert hook["timeoutSeconds"] == 7
-        assert hook["clientConfig"]["caBundle"] == BUNDLE
+        assert trusted(plane) == (CERTIFICATES, BUNDLE)
         helm(plane, tmp_path, "uninstall")
+        left = plane.api("GET", SECRETS)["items"]
+        assert [s["metadata"]["name"] for s in left if "helm" not in s["type"]] == [
+            "oauth2-csi-webhook-tls"
+        ]
         found = plane.api("GET", "/api/v1/namespaces/oauth2-csi")
         assert found["status"]["phase"] == "Active", "it holds the grants"
 
