@@ -1,5 +1,6 @@
 """What its policy lets the refresher change in users' Secrets, at a real API server."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -84,6 +85,21 @@ def test_a_stolen_token_of_the_refresher_does_not_change(
     done = refresher.patch(name, patch)
     assert told(REFRESHER, text) in done.stderr
     assert user.source(name) == before
+
+
+@pytest.mark.parametrize("many", ["annotations", "data"])
+def test_a_secret_with_very_many_entries_does_not_occupy_the_api_server(
+    user: UserNamespace, refresher: Account, many: str
+) -> None:
+    entries = {f"key-{number}": "" for number in range(30_000)}
+    annotations = {IS_TOKEN: "true", **(entries if many == "annotations" else {})}
+    secret: Patch = {"metadata": {"name": f"many-{many}", "annotations": annotations}}
+    secret["data"] = entries if many == "data" else {}
+    user.plane.api("POST", f"/api/v1/namespaces/{NS}/secrets", secret)
+    begun = time.monotonic()
+    done = refresher.patch(f"many-{many}", noted(SEEN))
+    assert time.monotonic() - begun < 8.0
+    assert told(REFRESHER, "the Secret has more than 500 keys or 500 annotations") in done.stderr
 
 
 def test_nobody_changes_the_type_of_a_secret(refresher: Account) -> None:
