@@ -1,6 +1,6 @@
 # One image for every role. `make image` builds it, with docker, podman or buildah.
 # Any image with Python >= 3.11, its venv module and a shell serves as base. Named in full: buildah
-# and podman may refuse a short name.
+# and podman may refuse a short name. A tag moves; docs/security.md tells how to pin a digest.
 ARG BASE_IMAGE=docker.io/library/python:3.13-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,13 @@ def test_an_issuer_in_the_values_has_the_keys_the_refresher_reads() -> None:
 def test_chart_and_package_are_one_release() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+
+
+def test_chart_and_package_have_one_license_and_the_chart_names_nobody() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    project = tomllib.loads((INSTALL.parents[1] / "pyproject.toml").read_text())["project"]
+    assert chart["annotations"]["artifacthub.io/license"] == project["license"]
+    assert not {"home", "sources", "icon", "maintainers"} & set(chart)
 
 
 def test_alerts_and_dashboard_use_metrics_that_are_documented() -> None:
