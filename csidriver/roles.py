@@ -4,6 +4,7 @@ import argparse
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -12,6 +13,7 @@ from csidriver import flags
 from csidriver.config import CommonSettings, RefresherSettings, WebhookSettings
 from csidriver.core.kubernetes.change import Namespaces
 from csidriver.core.names import REFRESHER, SourceRef
+from csidriver.errors import StoreError
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -183,14 +185,17 @@ def _managed_certificates(
 ) -> "Certificates":
     from csidriver.core.admission.certificates import RotationPolicy
     from csidriver.webhook.ca_bundle import CaBundle
-    from csidriver.webhook.certificate_secret import CertificateSecret
+    from csidriver.webhook.certificate_secret import CertificateSecret, empty_secret
     from csidriver.webhook.managed_certificates import ManagedCertificates
 
     policy = RotationPolicy()
     if common.store is not None:
         from csidriver.adapters.directory import DirectoryStore
 
-        store: SecretStore = DirectoryStore(common.store)
+        store: SecretStore = (folder := DirectoryStore(common.store))
+        with suppress(StoreError):
+            # No manifests bring it there.
+            folder.create_secret(empty_secret(common.driver_namespace))
         bundle = CaBundle(None, factory, policy)
     else:
         from csidriver.adapters.kubernetes import (

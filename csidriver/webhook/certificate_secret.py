@@ -48,6 +48,11 @@ class StoredCertificates:
     problems: tuple[str, ...] = field(default=())
 
 
+def empty_secret(namespace: str) -> Secret:
+    """Return that Secret as the manifests bring it."""
+    return Secret(namespace, CERTIFICATE, type=CERTIFICATE_TYPE)
+
+
 class CertificateSecret:
     """Reads and writes that Secret; every method may raise StoreError."""
 

@@ -1,6 +1,5 @@
 """What its policy lets the refresher change in users' Secrets, at a real API server."""
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -88,17 +87,15 @@ def test_a_stolen_token_of_the_refresher_does_not_change(
 
 
 @pytest.mark.parametrize("many", ["annotations", "data"])
-def test_a_secret_with_very_many_entries_does_not_occupy_the_api_server(
+def test_a_secret_with_more_entries_than_the_policy_walks_through_is_refused(
     user: UserNamespace, refresher: Account, many: str
 ) -> None:
-    entries = {f"key-{number}": "" for number in range(30_000)}
+    entries = {f"key-{number}": "" for number in range(501)}
     annotations = {IS_TOKEN: "true", **(entries if many == "annotations" else {})}
     secret: Patch = {"metadata": {"name": f"many-{many}", "annotations": annotations}}
     secret["data"] = entries if many == "data" else {}
     user.plane.api("POST", f"/api/v1/namespaces/{NS}/secrets", secret)
-    begun = time.monotonic()
     done = refresher.patch(f"many-{many}", noted(SEEN))
-    assert time.monotonic() - begun < 8.0
     assert told(REFRESHER, "the Secret has more than 500 keys or 500 annotations") in done.stderr
 
 

@@ -6,11 +6,10 @@ from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.core.admission.certificates import Certificate, RotationPolicy
-from csidriver.core.annotations import CERTIFICATE_TYPE
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE
 from csidriver.webhook.ca_bundle import CaBundle
-from csidriver.webhook.certificate_secret import CertificateSecret
+from csidriver.webhook.certificate_secret import CertificateSecret, empty_secret
 from csidriver.webhook.managed_certificates import ManagedCertificates
 from csidriver.webhook.metrics import WebhookMetrics
 from csidriver.webhook.x509 import CertificateFactory
@@ -55,7 +54,7 @@ class Rig:
 
 def ship_empty(store: DirectoryStore) -> None:
     """Bring the Secret as the manifests do: without content."""
-    store.create_secret(Secret(DRIVER_NAMESPACE, CERTIFICATE, type=CERTIFICATE_TYPE))
+    store.create_secret(empty_secret(DRIVER_NAMESPACE))
 
 
 def stored(store: DirectoryStore) -> Secret:
