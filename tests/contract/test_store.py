@@ -523,7 +523,10 @@ def test_the_age_is_that_of_our_newest_write(harness: Harness, store: Store) -> 
         assert 0.0 <= secret.age < WAIT
     harness.apply(manifest())
     assert read(store).age is None
-    assert store.patch_secret(read(store), document("d2")).age is not None
+    assert (
+        store.patch_secret(read(store), SecretPatch(data={"oauth": Sensitive("new")})).age
+        is not None
+    )
 
 
 def test_a_watch_yields_the_secret_at_once_and_at_every_change(
