@@ -111,7 +111,8 @@ def test_the_refresher_changes_tokens_and_its_annotations(refresher: Account, ke
         assert refresher.patch("enrolled", each).stderr == ""
 
 
-def test_others_are_not_judged(user: UserNamespace) -> None:
+def test_others_are_not_judged(user: UserNamespace, refresher: Account) -> None:
+    del refresher
     for name in ("password", "enrolled"):
         user.kubectl("label", "secret", name, "mine=true")
         user.kubectl("annotate", "secret", name, "mine=true")

@@ -171,6 +171,9 @@ def test_the_webhook_changes_its_authorities(
         assert changed.bundles == (authority.pem, authority.pem)
 
 
-def test_others_may_change_the_configuration(webhook_cluster: WebhookCluster) -> None:
+def test_others_may_change_the_configuration(
+    webhook_cluster: WebhookCluster, webhook: Account
+) -> None:
+    del webhook
     webhook_cluster.plane.kubectl("label", HOOKS, WEBHOOK, "mine=true")
     webhook_cluster.plane.kubectl("annotate", HOOKS, WEBHOOK, "mine=false", "--overwrite")
