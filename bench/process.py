@@ -44,6 +44,7 @@ class Plugin:
             *("--listen", "127.0.0.1:0", "--node-id", "bench"),
             *("--store", "kubernetes", "--kubeconfig", str(kubeconfig)),
             *("--kubelet-dir", str(self.kubelet.root), "--view-dir", str(folder / "view")),
+            *("--volumes-per-namespace=9999", "--volumes-per-node=9999"),
         ]
         self._environment = environment(folder)
         self._process: subprocess.Popen[bytes] | None = None

@@ -30,6 +30,7 @@ class RefresherProcess:
             *(sys.executable, *python, "-m", "csidriver", "refresher"),
             *("--store", "kubernetes", "--listen", "127.0.0.1:0"),
             *("--spool-dir", str(folder / "spool"), "--identity", "bench", *flags),
+            "--tokens-per-namespace=999999",
         ]
         self._environment = environment(folder)
 

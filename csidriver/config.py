@@ -57,6 +57,17 @@ class NodeFolders:
         return self.kubelet_dir / "plugins_registry" / f"{DRIVER_NAME}-reg.sock"
 
 
+@dataclass(frozen=True, slots=True)
+class NodeLimits:
+    """The most volumes, and the most Secrets whose tokens they have, on one node."""
+
+    volumes_per_pod: int = 32
+    volumes_per_namespace: int = 500
+    volumes_per_node: int = 1000
+    secrets_per_namespace: int = 500
+    secrets_per_node: int = 1000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSettings(NodeFolders):
     """Settings of the node plugin; `size` of the token file system is in bytes."""
@@ -67,6 +78,7 @@ class NodeSettings(NodeFolders):
     size: int = 64 << 20
     inodes: int = 16384
     selinux_context: str = ""
+    limits: NodeLimits = NodeLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +125,7 @@ class RefresherSettings:
     http_timeout: float
     takeover_after: float
     lease: LeaseTimings
+    tokens_per_namespace: int = 1000
 
 
 @dataclass(frozen=True, slots=True)

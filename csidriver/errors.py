@@ -74,7 +74,7 @@ class StorageFull(DriverError):
 
 
 class LimitReached(DriverError):
-    """Something that needs more files or threads than the process may have."""
+    """Something that needs more volumes, Secrets, files or threads than there may be."""
 
 
 class MountFailed(DriverError):

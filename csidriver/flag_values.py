@@ -32,6 +32,12 @@ def size(text: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def count(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,6}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 9999999")
+    return int(text)
+
+
 def namespace(text: str) -> str:
     if not is_dns1123_label(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a valid namespace name")

@@ -5,6 +5,7 @@ The environment gives defaults only for values of Kubernetes' downward API.
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 from csidriver import config
@@ -14,6 +15,7 @@ from csidriver.core.refresh.schedule import RequestTimeouts
 from csidriver.errors import InvalidSettings
 from csidriver.flag_values import (
     address,
+    count,
     namespace,
     object_name,
     seconds,
@@ -80,6 +82,9 @@ def add_node(parser: argparse.ArgumentParser, environment: Mapping[str, str], ho
     parser.add_argument("--tmpfs-size", type=size, default=64 << 20, help="default 64Mi")
     parser.add_argument("--tmpfs-inodes", type=int, default=16384)
     parser.add_argument("--selinux-context", default="", help="label of token files")
+    for limit in fields(config.NodeLimits):
+        flag = f"--{limit.name.replace('_', '-')}"
+        parser.add_argument(flag, type=count, default=limit.default, help="default %(default)s")
 
 
 def node_settings(args: argparse.Namespace) -> config.NodeSettings:
@@ -92,6 +97,7 @@ def node_settings(args: argparse.Namespace) -> config.NodeSettings:
         size=args.tmpfs_size,
         inodes=args.tmpfs_inodes,
         selinux_context=args.selinux_context,
+        limits=config.NodeLimits(*(getattr(args, f.name) for f in fields(config.NodeLimits))),
     )
 
 
@@ -136,6 +142,7 @@ def add_refresher(
         default=[],
         help="a namespace whose annotated Secrets are served, repeatable (default: all)",
     )
+    parser.add_argument("--tokens-per-namespace", type=count, default=1000)
     parser.add_argument(
         "--spool-dir",
         type=Path,
@@ -178,6 +185,7 @@ def refresher_settings(args: argparse.Namespace) -> config.RefresherSettings:
         http_timeout=args.http_timeout,
         takeover_after=args.takeover_after,
         lease=config.LeaseTimings(args.lease_duration, args.lease_renew),
+        tokens_per_namespace=args.tokens_per_namespace,
     )
 
 

@@ -126,6 +126,7 @@ def _refresh_context(
         driver_namespace=common.driver_namespace,
         tokens_namespace=common.tokens_namespace,
         namespaces=settings.namespaces,
+        tokens_per_namespace=settings.tokens_per_namespace,
     )
 
 

@@ -8,6 +8,7 @@ from csidriver.config import (
     CleanupSettings,
     CommonSettings,
     LeaseTimings,
+    NodeLimits,
     RefresherSettings,
     WebhookSettings,
 )
@@ -42,6 +43,7 @@ def test_defaults_of_every_role() -> None:
     node = flags.node_settings(parsed())
     assert (node.node_id, node.kubelet_dir) == ("worker-1", Path("/var/lib/kubelet"))
     assert (node.publish_wait, node.size, node.inodes) == (10.0, 64 << 20, 16384)
+    assert node.limits == NodeLimits(32, 500, 1000, 500, 1000)
     assert flags.refresher_settings(parsed()) == RefresherSettings(
         issuers=(Path("/issuers"),),
         namespaces=(),
@@ -50,6 +52,7 @@ def test_defaults_of_every_role() -> None:
         http_timeout=20.0,
         takeover_after=100.0,
         lease=LeaseTimings(15.0, 5.0),
+        tokens_per_namespace=1000,
     )
 
 

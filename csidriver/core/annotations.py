@@ -3,6 +3,8 @@
 `docs/architecture.md` specifies each of them.
 """
 
+from collections.abc import Mapping
+
 from csidriver.core.names import DRIVER_NAME
 
 PREFIX = f"{DRIVER_NAME}/"
@@ -34,3 +36,26 @@ NAMESPACE_UID = f"{PREFIX}namespace-uid"
 GRANT_TYPE = f"{PREFIX}grant"
 COMPANION_TYPE = f"{PREFIX}access-token"
 CERTIFICATE_TYPE = f"{PREFIX}webhook-certificate"
+
+# The most bytes of a document in a source. Real documents have 2 to 8 KiB.
+MAX_DOCUMENT = 32 * 1024
+# Of client credentials in a grant, which has them beside a document of up to 896 KiB, while a
+# Secret has at most 1 MiB. Larger ones could make a reply impossible to store.
+MAX_STORED_CREDENTIAL = 16 * 1024
+# The data keys of sources, grants, companions and the webhook's certificates, and the most bytes
+# that are decoded. Of a longer value the parser gets one byte more at least, so that it can tell.
+_OTHER_KEYS = (
+    *("document", "state", "access_token", "token_type", "issued_at", "expires_at", "written_at"),
+    *("ca.crt", "ca.key", "tls.crt", "tls.key"),
+)
+DATA_LIMITS: Mapping[str, int] = {
+    **dict.fromkeys((KEY_OAUTH, KEY_OAUTH_ALIAS), MAX_DOCUMENT),
+    **dict.fromkeys((KEY_CLIENT_ID, KEY_CLIENT_SECRET), MAX_STORED_CREDENTIAL),
+    **dict.fromkeys(_OTHER_KEYS, 4 << 20),
+}
+# Characters that are read of each annotation: a message has up to some 1,000, others a name's.
+_ANNOTATIONS = (
+    *(IS_TOKEN, ISSUER, TO_INJECT, STATUS, WARNING, EXPIRES_AT, REFRESHED_AT, NEXT_REFRESH),
+    *(GENERATION, SOURCE_NAMESPACE, SOURCE_NAME, SOURCE_UID, NAMESPACE_UID),
+)
+LIMITS: Mapping[str, int] = {**dict.fromkeys(_ANNOTATIONS, 256), MESSAGE: 2048}

@@ -3,6 +3,7 @@
 It holds an access token and a status, never a refresh token.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,11 @@ from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.errors import InvalidSecret
+
+# Larger ones fit into no HTTP header. A node has many in memory.
+MAX_ACCESS_TOKEN = 32 * 1024
+# A type-name of RFC 6749 appendix A.13.
+_TOKEN_TYPE = re.compile("[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,20 @@ class Companion:
             "expires_at": Sensitive(str(int(self.token.expires_at))),
             "written_at": Sensitive(f"{self.token.written_at:.3f}"),
         }
+
+
+def is_token_type(text: str) -> bool:
+    return _TOKEN_TYPE.fullmatch(text) is not None
+
+
+def parse_for_node(secret: Secret) -> Companion:
+    """Raise InvalidSecret like `from_secret`, or if the token is larger than any we write."""
+    companion = Companion.from_secret(secret)
+    token, most = companion.token, MAX_ACCESS_TOKEN // 1024
+    if token and (token.value.size > MAX_ACCESS_TOKEN or not is_token_type(token.token_type)):
+        problem = f"has an access token over {most} KiB or a long token type; log in again"
+        raise InvalidSecret(f"Secret {secret.namespace}/{secret.name}", [problem])
+    return companion
 
 
 def parse_or_none(secret: Secret | None) -> Companion | None:

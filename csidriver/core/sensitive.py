@@ -9,30 +9,35 @@ from typing import NoReturn, final
 class Sensitive:
     """A secret text. Only `reveal` returns it, so a search for that word finds every use."""
 
-    __slots__ = ("_text",)
+    # In a `str`, one emoji would make four bytes of each character.
+    __slots__ = ("_utf8",)
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self._utf8 = text.encode("utf-8", "surrogatepass")
 
     def reveal(self) -> str:
         """Return the secret, which callers pass only to a connection, a file or a parser."""
-        return self._text
+        return self._utf8.decode("utf-8", "surrogatepass")
+
+    @property
+    def size(self) -> int:
+        """The number of bytes in UTF-8."""
+        return len(self._utf8)
 
     def hash(self) -> str:
         """Return 16 hex digits of SHA-256, which identify a token without disclosing it."""
-        return hashlib.sha256(self._text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return hashlib.sha256(self._utf8).hexdigest()[:16]
 
     def __bool__(self) -> bool:
-        return bool(self._text)
+        return bool(self._utf8)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sensitive):
             return NotImplemented
-        ours, theirs = (s._text.encode("utf-8", "surrogatepass") for s in (self, other))  # noqa: SLF001
-        return hmac.compare_digest(ours, theirs)
+        return hmac.compare_digest(self._utf8, other._utf8)
 
     def __hash__(self) -> int:
-        return hash((Sensitive, self._text))
+        return hash((Sensitive, self._utf8))
 
     def __repr__(self) -> str:
         return "Sensitive(***)"

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from csidriver.clock import Clock
 from csidriver.core.backoff import backoff, stable_jitter
-from csidriver.core.companion import Companion
+from csidriver.core.companion import parse_for_node
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.volume.readiness import ObservedCompanion
@@ -212,7 +212,7 @@ def _observe(before: ObservedCompanion, ref: SourceRef, secret: Secret | None) -
     if secret is None:
         return replace(before, answered=True, error=None)
     try:
-        companion = Companion.from_secret(secret)
+        companion = parse_for_node(secret)
     except InvalidSecret as damaged:
         return replace(before, answered=True, error=damaged)
     if companion.source != ref:

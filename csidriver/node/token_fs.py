@@ -25,6 +25,7 @@ class TokenFilesystem:
 
     def __init__(self, settings: NodeSettings, mounter: Mounter) -> None:
         self.mount = TokenMount(settings, mounter)
+        self.limits = settings.limits
         self._view = settings.view
         self._mounter = mounter
 

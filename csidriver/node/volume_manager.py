@@ -5,10 +5,13 @@ import logging
 import math
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from csidriver.clock import Clock
 from csidriver.core.volume.readiness import expired_error, missing_error
+from csidriver.core.volume.template import Template
 from csidriver.errors import (
     DriverError,
     InFlight,
@@ -26,7 +29,12 @@ from csidriver.node.token_fs import TokenFilesystem, folder_name
 from csidriver.node.tokenfile import RewriteResult
 from csidriver.node.volume import OUTDATED, Volume
 from csidriver.node.volume_locks import VolumeLocks
-from csidriver.node.volume_record import VolumeRecord, check_same_request, volumes_at_target
+from csidriver.node.volume_record import (
+    VolumeRecord,
+    check_limits,
+    check_same_request,
+    volumes_at_target,
+)
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +64,8 @@ class VolumeManager:
         self._lock = threading.Lock()
         self._volumes: dict[str, Volume] = {}
         metrics.count_volumes(lambda: [volume.outdated for volume in self._all()])
+        # Equal templates are in memory once.
+        self._templates: WeakValueDictionary[bytes, Template] = WeakValueDictionary()
 
     def recover(self) -> None:
         """Take over the volumes that an earlier process published.
@@ -172,9 +182,8 @@ class VolumeManager:
         self._watcher.wake()
 
     def _volumes_at(self, target: Path, real_target: str) -> set[str]:
-        records = [volume.record for volume in self._all()]
         bound = self._token_fs.volumes_bound_at(target)
-        return volumes_at_target(target, real_target, bound, records)
+        return volumes_at_target(target, real_target, bound, [v.record for v in self._all()])
 
     def _republish(self, volume: Volume, target: Path, *, bound: bool) -> None:
         """Repair file and mount without the backend; fail only if the token has expired."""
@@ -193,6 +202,7 @@ class VolumeManager:
 
     def _publish_first(self, wanted: VolumeRecord, cancel: threading.Event, *, bound: bool) -> None:
         volume_id, target = wanted.volume_id, Path(wanted.target_path)
+        check_limits(wanted, [v.record for v in self._all()], self._token_fs.limits)
         record = resolve_template(wanted, self._backend, cancel)
         with contextlib.ExitStack() as undo:
             self._watcher.follow(record.source, volume_id)
@@ -221,7 +231,10 @@ class VolumeManager:
         volume.check_mounts()
 
     def _new_volume(self, record: VolumeRecord) -> Volume:
-        folder = self._token_fs.folder(record.volume_id)
+        folder, template = self._token_fs.folder(record.volume_id), record.attributes.template
+        with self._lock:
+            template = self._templates.setdefault(template.content, template)
+        record = replace(record, attributes=replace(record.attributes, template=template))
         return Volume(record, folder, self._watcher, self._clock)
 
     def _all(self) -> list[Volume]:

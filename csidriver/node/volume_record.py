@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from csidriver.config import NodeLimits
 from csidriver.core.names import SourceRef
 from csidriver.core.volume.attributes import VolumeAttributes
-from csidriver.core.volume.template import Template
-from csidriver.errors import InvalidTemplate, PublishedDifferently, TokenFileFailed
+from csidriver.core.volume.template import MAX_CONTENT, Template
+from csidriver.errors import InvalidTemplate, LimitReached, PublishedDifferently, TokenFileFailed
 from csidriver.node.token_fs import folder_name
 from csidriver.node.tokenfile import as_driver_error
 
@@ -114,6 +115,24 @@ def check_same_request(published: VolumeRecord, wanted: VolumeRecord, *, bound: 
         )
 
 
+def check_limits(wanted: VolumeRecord, others: list[VolumeRecord], limits: NodeLimits) -> None:
+    """Raise LimitReached if `wanted` exceeds a limit of its pod, its namespace or the node."""
+    near = [other for other in others if other.namespace == wanted.namespace]
+    in_pod = sum(other.pod_uid == wanted.pod_uid for other in near)
+    pod, namespace = f"pod {wanted.pod_name}", f"namespace {wanted.namespace}"
+    for owner, count, limit in (
+        (pod, in_pod, "volumes_per_pod"),
+        (namespace, len(near), "volumes_per_namespace"),
+        ("this node", len(others), "volumes_per_node"),
+        (namespace, len({o.source for o in near} - {wanted.source}), "secrets_per_namespace"),
+        ("this node", len({o.source for o in others} - {wanted.source}), "secrets_per_node"),
+    ):
+        if count >= getattr(limits, limit):
+            have = "volumes" if limit.startswith("volumes") else "Secrets with volumes"
+            flag = f"--{limit.replace('_', '-')}"
+            raise LimitReached(f"{owner} has {count} {have} here, as many as it may; see {flag}")
+
+
 def volumes_at_target(
     target: Path, real_target: str, bound: set[str], published: Iterable[VolumeRecord]
 ) -> set[str]:
@@ -150,8 +169,9 @@ def _values(record: VolumeRecord) -> dict[str, Any]:
 
 
 def _record(values: dict[str, Any]) -> VolumeRecord:
-    stored = {**values["attributes"], "template": Template.parse(values["attributes"]["template"])}
-    attributes = _typed(VolumeAttributes(**stored))
+    # An earlier release allowed larger ones.
+    template = Template.parse(values["attributes"]["template"], MAX_CONTENT)
+    attributes = _typed(VolumeAttributes(**{**values["attributes"], "template": template}))
     owner = values.get("namespace_uid", "")
     fields = {name: values[name] for name in _STORED}
     record = VolumeRecord(**fields, attributes=attributes, namespace_uid=owner)

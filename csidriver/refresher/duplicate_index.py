@@ -1,6 +1,7 @@
 """An index of refresh tokens by hash: it finds one login in two Secrets (protocol 2.5)."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterable
 
 from csidriver.core.names import SourceRef
@@ -20,6 +21,7 @@ class DuplicateIndex:
         # Nearly all hashes belong to one token; only the others need a set.
         self._owners: dict[int, SourceRef] = {}
         self._other_owners: dict[int, set[SourceRef]] = {}
+        self._counts: Counter[str] = Counter()
 
     def track(self, state: TokenState) -> None:
         """Index the hashes that the grant of a token has now."""
@@ -44,12 +46,22 @@ class DuplicateIndex:
                 Duplicate(self._tokens[other][0], other) for other in sorted(others, key=str)
             )
 
+    def reserve(self, ref: SourceRef, most: int) -> bool:
+        """Add a token without hashes; return False if its namespace has `most` other ones."""
+        with self._lock:
+            if ref not in self._tokens and self._counts[ref.namespace] < most:
+                self._replace(ref, 0.0, ())
+            return ref in self._tokens
+
     def remove(self, ref: SourceRef) -> None:
         """Remove a token; it need not be there."""
         with self._lock:
-            self._drop(ref, self._tokens.pop(ref, (0.0, ()))[1])
+            if ref in self._tokens:
+                self._drop(ref, self._tokens.pop(ref)[1])
+                self._counts[ref.namespace] -= 1
 
     def _replace(self, ref: SourceRef, adopted_at: float, hashes: Iterable[str]) -> tuple[int, ...]:
+        self._counts[ref.namespace] += ref not in self._tokens
         _, before = self._tokens.get(ref, (0.0, ()))
         wanted = {hash(key) for key in hashes}
         kept = tuple(key for key in before if key in wanted)

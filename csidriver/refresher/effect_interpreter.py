@@ -208,13 +208,7 @@ class EffectRunner:
         level = logging.INFO if effect.normal else logging.WARNING
         log.log(level, "Secret %s: %s: %s", effect.ref, effect.reason, effect.message)
         self.ports.metrics.status_changed(effect.reason)
-        event = Event(
-            ref=effect.ref,
-            uid=effect.source_uid,
-            reason=effect.reason,
-            message=effect.message,
-            normal=effect.normal,
-        )
+        event = Event(effect.ref, effect.source_uid, effect.reason, effect.message, effect.normal)
         if not (effect.of_issuer and self.interpreter.limiter.reports_for_all_tokens(self._issuer)):
             self._create_event(event, f"Secret {effect.ref}")
 
@@ -239,6 +233,7 @@ _HANDLERS: Mapping[type, Callable[[EffectRunner, Any], Any]] = {
     effects.FindDuplicates: lambda r, e: r.interpreter.duplicates.find_and_update(
         e.ref, e.adopted_at, e.token_hashes
     ),
+    effects.ReserveGrant: lambda r, e: r.interpreter.duplicates.reserve(e.ref, e.most),
     effects.Introspect: EffectRunner.introspect,
     effects.Probe: lambda r, e: r.ports.token_client.probe(e.issuer),
     effects.TakeLateReply: lambda r, e: r.ports.late_replies.take(e.ref),

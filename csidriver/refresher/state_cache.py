@@ -1,5 +1,6 @@
 """The states of all tokens, and the changes that arrive while a token is reconciled."""
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,6 +10,7 @@ from csidriver.core import annotations
 from csidriver.core.kubernetes.change import SecretChange
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
+from csidriver.core.oauth.token_document import DocumentError, TokenDocument
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.login_expiry import is_final
 from csidriver.core.refresh.source import document_key
@@ -147,27 +149,42 @@ def _with_changes(state: TokenState, changes: list[SecretChange]) -> TokenState:
 
 
 def compact(state: TokenState) -> TokenState:
-    """Return the state without data that the grant contains too: 10,000 of them are in memory.
+    """Return the state without the data of its Secrets, which can be large, and many.
 
-    A source with the live document and the grant's status then looks like one that a start found at
-    the recorded version. Of a companion's data only the keys are used.
+    A source with the live document, however spaced, and the grant's status then looks like one that
+    a start found at the recorded version; any other is read again. Of a companion's data only the
+    keys are used.
     """
-    source, grant = state.source, state.grant
-    if state.grant_secret is not None and state.grant_secret.data and grant is not None:
+    if state.grant_secret is not None and state.grant_secret.data:
         state = replace(state, grant_secret=replace(state.grant_secret, data={}))
     if state.companion is not None and any(state.companion.data.values()):
         state = replace(state, companion=_without_values(state.companion))
-    if source is None or grant is None or state.source_data_omitted or not grant.key:
+    source = state.source
+    if source is None or state.source_data_omitted or state.source_data_dropped:
         return state
-    current = (
-        document_key(source) == grant.key
-        and source.data.get(grant.key) == grant.document.to_json()
+    if _is_current(source, state.grant):
+        return replace(state, source=replace(source, data={}), source_data_omitted=True)
+    dropped = replace(source, data={}, annotations={})
+    return replace(state, source=dropped, source_data_dropped=True)
+
+
+def _is_current(source: Secret, grant: Grant | None) -> bool:
+    return (
+        grant is not None
+        and bool(grant.key)
+        and document_key(source) == grant.key
+        and _holds(source.data.get(grant.key), grant.document)
         and source.annotations.get(annotations.STATUS) == grant.status.value
         and source.annotations.get(annotations.ISSUER, grant.issuer) == grant.issuer
     )
-    if not current:
-        return state
-    return replace(state, source=replace(source, data={}), source_data_omitted=True)
+
+
+def _holds(text: Sensitive | None, document: TokenDocument) -> bool:
+    if text is None or text == document.to_json():
+        return text is not None
+    with contextlib.suppress(DocumentError):
+        return TokenDocument.parse(text)[0] == document
+    return False
 
 
 def _without_values(companion: Secret) -> Secret:

@@ -29,21 +29,24 @@ class LimitedNode(Node):
 
     def __init__(self, role: NodeRole) -> None:
         super().__init__()
-        self._role = role
+        self.role = role
         self._process: subprocess.Popen[bytes] | None = None
         self.limits = (SOFT, HARD)
+        self.prefix: tuple[str, ...] = ()
+        self.flags: tuple[str, ...] = (f"--volumes-per-pod={MANY}",)
 
     def start(self, **settings: object) -> None:
         assert not settings
         flags = [
-            *("--store=kubernetes", f"--kubeconfig={self._role.kubeconfig()}"),
+            *("--store=kubernetes", f"--kubeconfig={self.role.kubeconfig()}"),
             *("--listen=127.0.0.1:0", f"--kubelet-dir={self.kubelet_dir}"),
             *(f"--view-dir={self.settings.view}", "--node-id=node-1", "--publish-wait=30"),
+            *self.flags,
         ]
         soft, hard = self.limits
         with (self.root / "log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
-                ["prlimit", f"--nofile={soft}:{hard}", *command("node", *flags)],  # noqa: S607
+                [*self.prefix, "prlimit", f"--nofile={soft}:{hard}", *command("node", *flags)],
                 stdout=log,
                 stderr=log,
             )

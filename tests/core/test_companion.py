@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from csidriver.core import annotations, names
-from csidriver.core.companion import AccessToken, Companion
+from csidriver.core.companion import MAX_ACCESS_TOKEN, AccessToken, Companion, parse_for_node
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
@@ -83,6 +83,19 @@ def test_a_damaged_one_is_refused_without_quoting(damaged: Secret) -> None:
         Companion.from_secret(damaged)
     assert "at-secret" not in str(caught.value)
     assert REF.companion in str(caught.value)
+
+
+def test_a_node_takes_a_token_as_large_as_we_write_and_no_larger() -> None:
+    largest = with_data("access_token", "x" * MAX_ACCESS_TOKEN)
+    assert parse_for_node(largest).token is not None
+    for larger in (
+        with_data("access_token", "x" * (MAX_ACCESS_TOKEN + 1)),
+        with_data("token_type", "x" * 65),
+        with_data("token_type", "Bearer\n"),
+    ):
+        with pytest.raises(InvalidSecret, match="32 KiB"):
+            parse_for_node(larger)
+        assert Companion.from_secret(larger).token is not None, "the refresher replaces it"
 
 
 def test_an_empty_access_token_is_none() -> None:

@@ -1,6 +1,7 @@
 import copy
 import json
 import pickle
+import sys
 import traceback
 from dataclasses import asdict, dataclass
 
@@ -84,3 +85,15 @@ def test_its_hash_is_the_start_of_sha_256() -> None:
     assert Sensitive("abc").hash() == "ba7816bf8f01cfea"
     assert len(Sensitive("\ud800").hash()) == 16
     assert Sensitive(TEXT).reveal() == TEXT
+
+
+@pytest.mark.parametrize("text", ["", "a", "é", "\U0001f600", "\ud800", "\ud83d\ude00", "\ufeff"])
+def test_every_text_survives(text: str) -> None:
+    assert Sensitive(text).reveal() == text
+    assert Sensitive(text).size == len(text.encode("utf-8", "surrogatepass"))
+
+
+def test_one_emoji_makes_no_other_character_larger() -> None:
+    text = "x" * 100_000 + "\U0001f600"
+    assert sys.getsizeof(text) > 400_000
+    assert sys.getsizeof(Sensitive(text)._utf8) < 101_000

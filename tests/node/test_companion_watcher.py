@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from csidriver.core import annotations
+from csidriver.core.companion import MAX_ACCESS_TOKEN
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret, StoreError, StoreRefused, StoreUnavailable
@@ -169,6 +170,13 @@ def test_a_damaged_companion_is_an_error_until_it_is_mended(watched: Watched) ->
     assert watched.value() == "at-1"
     watched.say(secret("at-2", 2))
     assert (watched.error(), watched.value()) == (None, "at-2")
+
+
+def test_a_token_that_is_too_large_to_keep_is_an_error(watched: Watched) -> None:
+    watched.say(secret("at-1", 1))
+    watched.say(secret("a" * (MAX_ACCESS_TOKEN + 1), 2))
+    assert isinstance(watched.error(), InvalidSecret)
+    assert watched.value() == "at-1"
 
 
 def test_an_absent_companion_is_no_error_and_takes_nothing_away(watched: Watched) -> None:

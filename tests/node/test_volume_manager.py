@@ -10,6 +10,7 @@ import pytest
 
 from csidriver._proto import csi_pb2
 from csidriver.adapters.directory import DirectoryStore
+from csidriver.config import NodeLimits
 from csidriver.core import annotations
 from csidriver.core import names as core_names
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
@@ -701,3 +702,55 @@ def test_a_node_whose_clock_is_wrong_is_told_by_how_much(
     seconds, _, rest = text.partition("the clock of this node is ")[2].partition(" s ")
     assert abs(int(seconds) - 3600) < TIMEOUT
     assert rest == f"{where} the refresher's"
+
+
+def with_secret(number: int) -> dict[str, str]:
+    return {"secretName": f"token-{number}"}
+
+
+class TestLimits:
+    @pytest.fixture
+    def full(self, stopped_node: Node) -> Node:
+        """A node with two volumes, as many as a pod and as many Secrets as it may have."""
+        stopped_node.start(limits=NodeLimits(2, 9, 9, 9, 2))
+        for number in range(3):
+            ref = SourceRef(SOURCE.namespace, f"token-{number}")
+            stopped_node.write_companion(companion(token(f"at-{number}"), source=ref), ref)
+        for number in range(2):
+            stopped_node.publish(stopped_node.request(f"v{number}", with_secret(number)))
+        return stopped_node
+
+    def test_one_more_volume_is_refused_and_leaves_nothing(self, full: Node) -> None:
+        code, text = full.refused(full.request("v2", with_secret(2)))
+        assert code is Code.RESOURCE_EXHAUSTED
+        assert "--volumes-per-pod" in text
+        assert not full.folder("v2").exists()
+        assert len(follow_threads()) == 2
+        full.publish(full.request("v1", with_secret(1)))
+        full.unpublish("v1")
+        full.publish(full.request("v2", with_secret(2)))
+        assert full.content("v2") == "at-2"
+
+    def test_a_restart_takes_over_more_than_there_may_be(self, full: Node) -> None:
+        full.stop()
+        full.start(limits=NodeLimits(1, 1, 1, 1, 1))
+        for number in range(2):
+            ref = SourceRef(SOURCE.namespace, f"token-{number}")
+            full.write_companion(companion(token(f"new-{number}"), 2, source=ref), ref)
+            eventually(lambda n=number: full.content(f"v{n}") == f"new-{n}")  # type: ignore[misc]
+            full.publish(full.request(f"v{number}", with_secret(number)))
+        assert full.refused(full.request("v2"))[0] is Code.RESOURCE_EXHAUSTED
+
+
+def test_equal_templates_are_in_memory_once_also_after_a_restart(node: Node) -> None:
+    node.write_token("at-1")
+    give_template(node, "x$(ACCESS_TOKEN)")
+    inline = {"template": "x$(ACCESS_TOKEN)"}
+    for number, attributes in enumerate([inline, inline, {"templateConfigMapName": "shape"}]):
+        node.publish(node.request(f"v{number}", attributes))
+    for _ in range(2):
+        volumes = [node.plugin._volumes.get(f"csi-v{number}") for number in range(3)]
+        assert len({id(v.record.attributes.template) for v in volumes if v is not None}) == 1
+        assert None not in volumes
+        node.stop()
+        node.start()

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from csidriver.config import NodeLimits
 from csidriver.core.names import SourceRef
 from csidriver.core.volume.attributes import VolumeAttributes
-from csidriver.core.volume.template import Template
-from csidriver.errors import TokenFileFailed
-from csidriver.node.volume_record import VolumeRecord
+from csidriver.core.volume.template import MAX_CONTENT, Template
+from csidriver.errors import LimitReached, TokenFileFailed
+from csidriver.node.volume_record import VolumeRecord, check_limits
 from tests.node.plugin import names
 
 ATTRIBUTES = VolumeAttributes(
@@ -59,3 +60,75 @@ def test_a_record_that_cannot_be_written_or_read_is_an_error(tmp_path: Path) -> 
         RECORD.save(tmp_path / "none")
     with pytest.raises(TokenFileFailed):
         VolumeRecord.load(tmp_path)
+
+
+def other(number: int, **changes: str) -> VolumeRecord:
+    """A volume of another pod, namespace and Secret, but for the changes."""
+    secret = changes.pop("secret_name", f"token-{number}")
+    fields = {"namespace": f"ns-{number}", "pod_uid": f"uid-of-{number}"} | changes
+    attributes = replace(ATTRIBUTES, secret_name=secret)
+    return replace(RECORD, volume_id=f"v{number}", attributes=attributes, **fields)
+
+
+WIDE = NodeLimits(9, 9, 9, 9, 9)
+
+
+@pytest.mark.parametrize(
+    ("limits", "shared", "says"),
+    [
+        pytest.param(
+            replace(WIDE, volumes_per_pod=2),
+            {"namespace": "alice", "pod_uid": "uid-1", "secret_name": "hello-token"},
+            "pod pod-1 has 2 volumes here, as many as it may; see --volumes-per-pod",
+            id="pod",
+        ),
+        pytest.param(
+            replace(WIDE, volumes_per_namespace=2),
+            {"namespace": "alice", "secret_name": "hello-token"},
+            "namespace alice has 2 volumes here, as many as it may; see --volumes-per-namespace",
+            id="namespace",
+        ),
+        pytest.param(
+            replace(WIDE, volumes_per_node=2),
+            {},
+            "this node has 2 volumes here, as many as it may; see --volumes-per-node",
+            id="node",
+        ),
+        pytest.param(
+            replace(WIDE, secrets_per_namespace=2),
+            {"namespace": "alice"},
+            "namespace alice has 2 Secrets with volumes here, as many as it may; "
+            "see --secrets-per-namespace",
+            id="Secrets of a namespace",
+        ),
+        pytest.param(
+            replace(WIDE, secrets_per_node=2),
+            {},
+            "this node has 2 Secrets with volumes here, as many as it may; see --secrets-per-node",
+            id="Secrets of the node",
+        ),
+    ],
+)
+def test_each_limit_is_named(limits: NodeLimits, shared: dict[str, str], says: str) -> None:
+    others = [other(number, **shared) for number in range(2)]
+    check_limits(RECORD, others[:1], limits)
+    with pytest.raises(LimitReached) as caught:
+        check_limits(RECORD, others, limits)
+    assert str(caught.value) == says
+
+
+def test_one_more_volume_of_a_secret_that_the_node_has_is_no_new_secret() -> None:
+    others = [other(0), other(1, namespace="alice", secret_name="hello-token")]
+    check_limits(RECORD, others, replace(WIDE, secrets_per_node=2, secrets_per_namespace=1))
+
+
+def test_pods_of_one_uid_in_two_namespaces_are_two() -> None:
+    others = [other(number, pod_uid="uid-1") for number in range(2)]
+    check_limits(RECORD, others, replace(WIDE, volumes_per_pod=2))
+
+
+def test_a_record_of_an_earlier_release_keeps_its_large_template(tmp_path: Path) -> None:
+    large = Template.parse("x" * MAX_CONTENT, MAX_CONTENT)
+    record = replace(RECORD, attributes=replace(ATTRIBUTES, template=large))
+    record.save(tmp_path)
+    assert VolumeRecord.load(tmp_path) == record

@@ -38,6 +38,27 @@ def test_hashes_that_were_replaced_are_forgotten() -> None:
     for ref in (A, C, SourceRef("ns", "d")):
         index.remove(ref)
     assert (index._owners, index._other_owners, index._tokens) == ({}, {}, {})
+    assert not index._counts.total()
+
+
+def test_a_namespace_gets_so_many_and_no_more() -> None:
+    index = DuplicateIndex()
+    index.update(A, 1.0, ["x"])
+    assert index.reserve(B, 2)
+    assert index.reserve(B, 2), "it has its place"
+    assert not index.reserve(C, 2)
+    assert index.reserve(SourceRef("other", "c"), 2)
+    assert index.find_and_update(B, 2.0, ["x"]) == (Duplicate(1.0, A),)
+    index.remove(A)
+    assert index.reserve(C, 2)
+
+
+def test_those_that_are_there_stay_when_there_are_too_many() -> None:
+    index = DuplicateIndex()
+    for ref in (A, B):
+        index.update(ref, 1.0, ["x"])
+    assert index.reserve(A, 1)
+    assert not index.reserve(C, 1)
 
 
 def test_of_two_that_ask_at_once_one_learns_of_the_other() -> None:

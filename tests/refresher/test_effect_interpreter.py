@@ -75,13 +75,13 @@ def perform(effect: effects.Effect[Any]) -> Generator[effects.Effect[Any], Any, 
 
 
 def test_secrets_are_created_read_patched_and_deleted(bench: InterpreterBench) -> None:
-    secret = Secret("ns", "hello", data={"a": Sensitive("1")})
+    secret = Secret("ns", "hello", data={"oauth": Sensitive("1")})
     created = bench.run(perform(effects.CreateSecret(secret)))
     patched = bench.run(
-        perform(effects.PatchSecret(created, SecretPatch(data={"b": Sensitive("2")})))
+        perform(effects.PatchSecret(created, SecretPatch(data={"clientID": Sensitive("2")})))
     )
     assert bench.run(perform(effects.GetSecret("ns", "hello"))) == patched
-    assert patched.data == {"a": Sensitive("1"), "b": Sensitive("2")}
+    assert patched.data == {"oauth": Sensitive("1"), "clientID": Sensitive("2")}
     bench.run(perform(effects.DeleteSecret(patched)))
     assert bench.run(perform(effects.GetSecret("ns", "hello"))) is None
 

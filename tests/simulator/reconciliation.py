@@ -183,6 +183,9 @@ class Reconciliation:
         duplicates = self.replica.duplicates
         return duplicates.find_and_update(effect.ref, effect.adopted_at, effect.token_hashes)
 
+    def _reserve_grant(self, effect: effects.ReserveGrant) -> bool:
+        return self.replica.duplicates.reserve(effect.ref, effect.most)
+
     def _read_spool(self, effect: effects.SpoolRead) -> effects.SpoolEntry | None:
         return self.replica.kept.get(effect.ref) or self.replica.spool.get(effect.ref)
 
@@ -257,4 +260,5 @@ _AT_ONCE: Mapping[type[Any], Callable[[Reconciliation, Any], Any]] = {
     effects.SpoolClear: Reconciliation._clear_spool,
     effects.ReleaseSendSlot: Reconciliation._release_send_slot,
     effects.FindDuplicates: Reconciliation._find_duplicates,
+    effects.ReserveGrant: Reconciliation._reserve_grant,
 }

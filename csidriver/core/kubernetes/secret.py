@@ -1,26 +1,31 @@
 """Kubernetes Secrets and patches of them.
 
-Decoding keeps only the annotations with the driver's two prefixes: kubectl's
-`last-applied-configuration` holds a copy of the user's refresh token, which must not reach our
-memory or logs.
+Decoding keeps only what the driver uses. kubectl's `last-applied-configuration` holds a copy of the
+user's refresh token, which must not reach our memory or logs; and a user may add a megabyte.
 """
 
 import base64
 import binascii
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from csidriver.core.annotations import COMPAT_PREFIX, PREFIX
+from csidriver.core.annotations import DATA_LIMITS, LIMITS
 from csidriver.core.kubernetes.timestamp import parse_rfc3339
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.core.sensitive import Sensitive
+
+# Names of other keys that are kept, without their values: one may be a misspelling.
+_MOST_OTHER_KEYS = 16
+_LONGEST_NAME = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
     """A Secret as read. A data value that is not base64 of UTF-8 text is left out.
 
+    A key that the driver does not use has an empty value. Values that are too long are cut.
     `manager` is the field manager of the newest write, "" if unknown. `age` is the number of
     seconds from the driver's newest write to the read, by the backend's clock, None if unknown.
     Two reads of one version differ in their age only, so they are equal.
@@ -43,18 +48,24 @@ class Secret:
         `now` is the instant of the read by the backend's clock, in epoch seconds.
         """
         metadata = manifest.get("metadata") or {}
-        data = {key: _decoded(value) for key, value in (manifest.get("data") or {}).items()}
-        plain = (manifest.get("stringData") or {}).items()
-        data |= {key: Sensitive("" if v is None else str(v)) for key, v in plain}
+        encoded, plain = manifest.get("data") or {}, manifest.get("stringData") or {}
+        others = sorted({*encoded, *plain}.difference(DATA_LIMITS))[:_MOST_OTHER_KEYS]
+        data: dict[str, Sensitive | None] = dict.fromkeys(others, Sensitive(""))
+        for key, limit in DATA_LIMITS.items():
+            if key in plain:
+                text = "" if plain[key] is None else str(plain[key])
+                data[key] = Sensitive(text[: limit + 1])
+            elif key in encoded:
+                data[key] = _decoded(encoded[key], limit)
         return cls(
             namespace=str(metadata.get("namespace", "")),
             name=str(metadata.get("name", "")),
             uid=str(metadata.get("uid", "")),
             resource_version=str(metadata.get("resourceVersion", "")),
-            type=str(manifest.get("type") or "Opaque"),
+            type=str(manifest.get("type") or "Opaque")[:_LONGEST_NAME],
             annotations=own_annotations(metadata.get("annotations") or {}),
             data={key: value for key, value in data.items() if value is not None},
-            manager=newest_manager(metadata),
+            manager=newest_manager(metadata)[:_LONGEST_NAME],
             age=_age(metadata, now),
         )
 
@@ -91,10 +102,9 @@ class SecretPatch:
 
 
 def own_annotations(annotations: Mapping[str, Any]) -> dict[str, str]:
+    """Return the annotations that the driver uses; longer values are cut."""
     return {
-        key: str(value)
-        for key, value in annotations.items()
-        if key.startswith((PREFIX, COMPAT_PREFIX))
+        key: str(annotations[key])[:limit] for key, limit in LIMITS.items() if key in annotations
     }
 
 
@@ -116,11 +126,15 @@ def _encoded(value: Sensitive) -> str:
     return base64.b64encode(value.reveal().encode()).decode("ascii")
 
 
-def _decoded(value: Any) -> Sensitive | None:
+def _decoded(value: Any, limit: int) -> Sensitive | None:
     # The API server accepts wrapped base64: Go's decoder ignores line breaks.
     text = "" if value is None else str(value).replace("\r", "").replace("\n", "")
+    # Three bytes more, as the last character may have four. Its rest is dropped by the decoder.
+    whole = 4 * (limit // 3 + 2)
     try:
-        return Sensitive(base64.b64decode(text, validate=True).decode())
+        content = base64.b64decode(text[:whole], validate=True)
+        cut = len(text) > whole
+        return Sensitive(codecs.getincrementaldecoder("utf-8")().decode(content, final=not cut))
     except (binascii.Error, UnicodeDecodeError, ValueError):
         return None
 

@@ -11,17 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from csidriver.core.annotations import MAX_DOCUMENT
+from csidriver.core.companion import MAX_ACCESS_TOKEN
 from csidriver.core.sensitive import Sensitive
 
-# In a source. Kubernetes limits a Secret to 1 MiB; real documents have 2-8 KiB.
-MAX_DOCUMENT = 256 * 1024
 # Replies and stored documents may be larger: they may hold the only copy of a refresh token.
 MAX_REPLY = 1 << 20
 MAX_STORED = 4 << 20
 # The most that is written, so that the grant has room for its state and the client credentials.
 MAX_KEPT = 896 * 1024
-# A larger access token would leave no room for the refresh token.
-MAX_ACCESS_TOKEN = 512 * 1024
 
 # The lifetime of the refresh token: Keycloak's name, and that of GitHub, Google, Entra and others.
 _REFRESH_LIFETIMES = ("refresh_expires_in", "refresh_token_expires_in")
@@ -77,9 +75,9 @@ class TokenDocument:
     def _parse(
         cls, text: Sensitive, limit: int, decoder: json.JSONDecoder
     ) -> "tuple[TokenDocument, bool]":
-        raw = text.reveal()
-        if _size(raw) > limit:
+        if text.size > limit:
             raise DocumentError(f"is larger than {limit // 1024} KiB")
+        raw = text.reveal()
         fields, end = _scan(raw, decoder)
         rest = raw[end:]
         if rest.strip(" \t\r\n}"):
@@ -154,20 +152,16 @@ class TokenDocument:
 
     def truncated(self) -> "TokenDocument":
         """Return the document, without the fields for which one Secret has no room."""
-        if _size(self.to_json().reveal()) <= MAX_KEPT:
+        if self.to_json().size <= MAX_KEPT:
             return self
         kept: dict[str, Sensitive] = {}
         room = MAX_KEPT
         first = [name for name in _KEPT_FIRST if name in self.fields]
         for name in dict.fromkeys([*first, *self.fields]):
-            size = _size(TokenDocument({name: self.fields[name]}).to_json().reveal())
+            size = TokenDocument({name: self.fields[name]}).to_json().size
             if size <= room:
                 kept[name], room = self.fields[name], room - size
         return TokenDocument(kept)
-
-    @property
-    def is_mirrorable(self) -> bool:
-        return _size(self.to_json().reveal()) <= MAX_DOCUMENT
 
     def to_json(self) -> Sensitive:
         parts = (f"{json.dumps(name)}:{raw.reveal()}" for name, raw in self.fields.items())
@@ -182,10 +176,6 @@ def _is_ignorable(reply: TokenDocument, name: str, raw: Sensitive) -> bool:
     if name == "expires_in":
         return reply.number(name) is None
     return name in ("token_type", "scope", "id_token") and raw.reveal() == "null"
-
-
-def _size(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -20,7 +20,7 @@ from csidriver.core.refresh.source import Source
 from csidriver.core.refresh.source_annotations import StatusOverride
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.status import Status, TokenWarning
-from csidriver.errors import InvalidSecret, NoIssuer
+from csidriver.errors import InvalidSecret, LimitReached, NoIssuer
 
 # Seconds that grant and companion outlive their source: a user or GitOps may re-create it.
 DELETE_GRACE = 600.0
@@ -66,10 +66,17 @@ def _sync_from_owner(
         return replace(state, source_stale=True, next_reconcile=at), None
     try:
         issuer = _select_issuer(source, context)
-    except NoIssuer as error:
+        yield from _reserve_grant(state, context)
+    except (NoIssuer, LimitReached) as error:
         state = yield from _force_reread_after_restart((yield from _recreate_grant(state, context)))
         return state, StatusOverride(Status.MISCONFIGURED, str(error), blocks=grant is None)
     return (yield from _adopt(state, source, issuer, context)), None
+
+
+def _reserve_grant(state: TokenState, context: RefreshContext) -> Effects[None]:
+    namespace, most = state.ref.namespace, context.tokens_per_namespace
+    if state.grant is None and not (yield from effects.ReserveGrant(state.ref, most)):
+        raise LimitReached(messages.TOO_MANY_MESSAGE.format(namespace=namespace, most=most))
 
 
 def _sync_from_new_owner(

@@ -138,6 +138,14 @@ class FindDuplicates(Effect[tuple[Duplicate, ...]]):
 
 
 @dataclass(frozen=True, slots=True)
+class ReserveGrant(Effect[bool]):
+    """Reserve a grant until the reconciliation ends; False if the namespace has `most` others."""
+
+    ref: SourceRef
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class SpoolEntry:
     """The nonce of an intent, and the reply once it has arrived; survives a crash."""
 

@@ -6,7 +6,7 @@
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from csidriver.core.companion import AccessToken
+from csidriver.core.companion import AccessToken, is_token_type
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
@@ -113,12 +113,10 @@ class Grant:
 
     def access_token(self, written_at: float) -> AccessToken | None:
         """Return the companion's access token, None without one of a known expiry."""
-        value = self.document.access_token
-        if value is None or self.expires_at <= 0:
+        value, token_type = self.document.access_token, self.document.token_type
+        if value is None or self.expires_at <= 0 or not is_token_type(token_type):
             return None
-        return AccessToken(
-            value, self.document.token_type, self.issued_at, self.expires_at, written_at
-        )
+        return AccessToken(value, token_type, self.issued_at, self.expires_at, written_at)
 
 
 def login_id(ref: SourceRef, adopted_at: float) -> str:

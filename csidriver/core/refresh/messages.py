@@ -26,6 +26,10 @@ UNREADABLE_GRANT_MESSAGE = (
     "Secret {grant}, which holds the live refresh token, cannot be read; restore it from a backup, "
     "or log in again, put the new token into this Secret and delete that one"
 )
+TOO_MANY_MESSAGE = (
+    "namespace {namespace} has tokens of {most} Secrets already, as many as it may; delete one of "
+    "them, or ask the operator for a higher tokensPerNamespace"
+)
 DELETED_MESSAGE = "the Secret was deleted, or lost its annotation; create it again"
 EARLIER_NAMESPACE_MESSAGE = (
     "the refresh token was used by a Secret of an earlier namespace of this name; log in and put "

@@ -11,7 +11,7 @@ from csidriver.core.refresh import login_expiry
 from csidriver.core.refresh.effects import EmitEvent, PatchSecret
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.messages import WARNINGS
-from csidriver.core.refresh.source import document_key
+from csidriver.core.refresh.source import document_key, is_mirrorable
 from csidriver.core.refresh.source_annotations import (
     StatusOverride,
     WrittenAnnotations,
@@ -149,7 +149,7 @@ def _after_mirror(state: TokenState, grant: Grant) -> TokenState:
 
 def _refuse_if_too_large(state: TokenState, now: float) -> TokenState:
     """Treat a document that could not be read back from a source as refused."""
-    if state.grant is None or not state.mirror_outdated or state.grant.document.is_mirrorable:
+    if state.grant is None or not state.mirror_outdated or is_mirrorable(state.grant.document):
         return state
     return replace(state, mirror_refused_at=now)
 

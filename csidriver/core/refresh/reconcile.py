@@ -14,18 +14,13 @@ from csidriver.core.refresh.companion_update import (
     store_companion,
     store_companion_and_mirror,
 )
-from csidriver.core.refresh.effects import GetSecret, Monotonic, Now
+from csidriver.core.refresh.effects import GetSecret, Monotonic, Now, ReserveGrant
 from csidriver.core.refresh.grant import Grant, sendable_refresh_token
 from csidriver.core.refresh.grant_secret import from_secret
 from csidriver.core.refresh.outcomes import status_due_at, with_status_due
+from csidriver.core.refresh.source import is_source
 from csidriver.core.refresh.source_annotations import StatusOverride
-from csidriver.core.refresh.state import (
-    Effects,
-    RefreshContext,
-    TokenState,
-    load_grant,
-    load_source,
-)
+from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.refresh.token_request import recover_own, refresh_if_due
 from csidriver.core.status import Status
 from csidriver.errors import InvalidSecret, NoIssuer, SpoolFailed, StoreConflict, StoreRefused
@@ -43,9 +38,12 @@ def reconcile(state: TokenState, context: RefreshContext) -> Effects[TokenState]
         # Keep the grant, which may be the only copy: the operator may enrol the namespace again.
         return replace(state, next_reconcile=None)
     try:
-        state = yield from load_grant(state, context)
+        state = yield from _load_grant(state, context)
+        most = context.tokens_per_namespace
+        if _waits_for_others(state) and not (yield from ReserveGrant(state.ref, most)):
+            return replace(state, next_reconcile=None)
         try:
-            state = yield from load_source(state)
+            state = yield from _load_source(state)
         except StoreRefused:
             # The spool is lost with the pod, so a reply in it must be stored without the source.
             state = yield from _recover_only(state, context)
@@ -90,6 +88,55 @@ def _reconcile_present(state: TokenState, context: RefreshContext) -> Effects[To
                 return (yield from _restart(state))
             state = yield from _with_status_due(state, issuer)
     return (yield from store_companion_and_mirror(state, context, override))
+
+
+def _waits_for_others(state: TokenState) -> bool:
+    """Return True for an unchanged source without a grant, which is read only if there is room."""
+    unchanged = state.source_data_dropped and not state.source_stale and state.annotate_at is None
+    return unchanged and state.grant is None and state.grant_secret is None
+
+
+def _load_source(state: TokenState) -> Effects[TokenState]:
+    # For a grant that was deleted, only the source tells whether a newer token exists.
+    if not (state.source_stale or state.source_data_dropped or state.grant_missing_in_store):
+        return state
+    source = yield from GetSecret(state.ref.namespace, state.ref.name)
+    if source is not None and not is_source(source):
+        source = None
+    return replace(state, source_stale=False).with_read_source(source)
+
+
+def _load_grant(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
+    """Read grant and companion if one of them changed. Raises StoreError."""
+    if not state.grant_stale:
+        return state
+    secret = yield from GetSecret(context.driver_namespace, state.ref.grant)
+    companion = yield from GetSecret(context.tokens_namespace, state.ref.companion)
+    read_at = yield from Monotonic()
+    stored, unreadable = None, False
+    try:
+        stored = None if secret is None else from_secret(secret)
+    except InvalidSecret:
+        unreadable = True
+    missing = not unreadable and state.grant is not None and _is_older(stored, state.grant)
+    return replace(
+        state,
+        grant_secret=secret,
+        # If a user deletes the unreadable grant, the remembered one is written again.
+        grant=state.grant if missing or unreadable else stored,
+        grant_missing_in_store=missing,
+        grant_unreadable=unreadable,
+        read_at=read_at,
+        companion=companion,
+        grant_stale=False,
+    )
+
+
+def _is_older(stored: Grant | None, remembered: Grant) -> bool:
+    """Return True if the grant was deleted or replaced by an older copy."""
+    if stored is None or stored.generation < remembered.generation:
+        return True
+    return stored.generation == remembered.generation and stored.live_hash in remembered.spent
 
 
 def bound_issuer(grant: Grant, context: RefreshContext) -> Issuer:

@@ -4,15 +4,18 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from csidriver.core import annotations
+from csidriver.core.annotations import MAX_DOCUMENT
+from csidriver.core.companion import is_token_type
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.token_document import BYTE_ORDER_MARK, DocumentError, TokenDocument
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
 
-# A grant has them beside a document of up to 896 KiB, and a Secret has at most 1 MiB. Larger ones
-# could make a reply impossible to store.
-MAX_CREDENTIAL = 16 * 1024
+MAX_CREDENTIAL = 4 * 1024
+MAX_REFRESH_TOKEN = 16 * 1024
+# Each costs memory beside its text; real documents have up to 20.
+MAX_FIELDS = 64
 
 _KEYS = (
     annotations.KEY_OAUTH,
@@ -77,6 +80,11 @@ def is_source(secret: Secret) -> bool:
     return secret.annotations.get(annotations.IS_TOKEN) == "true"
 
 
+def is_mirrorable(document: TokenDocument) -> bool:
+    """Return True if the document could be read back from a source."""
+    return not _excesses(document) and document.to_json().size <= MAX_DOCUMENT
+
+
 def document_key(secret: Secret) -> str:
     """Return `oauth`, or `oauth2` if only that key exists."""
     aliased = (
@@ -95,10 +103,23 @@ def _similar_key(secret: Secret, key: str) -> str:
 
 def _credential(secret: Secret, key: str, problems: list[str]) -> Sensitive:
     # `echo` appends white space.
-    text = secret.data.get(key, Sensitive("")).reveal().removeprefix(BYTE_ORDER_MARK).strip()
-    if len(text.encode()) > MAX_CREDENTIAL:
+    raw = secret.data.get(key, Sensitive("")).reveal()
+    credential = Sensitive(raw.removeprefix(BYTE_ORDER_MARK).strip())
+    if credential.size > MAX_CREDENTIAL:
         problems.append(f"key {key} is larger than {MAX_CREDENTIAL // 1024} KiB")
-    return Sensitive(text)
+    return credential
+
+
+def _excesses(document: TokenDocument) -> list[str]:
+    """Return the problems that a source may not have, while replies and grants may."""
+    token, problems = document.refresh_token, []
+    if len(document.fields) > MAX_FIELDS:
+        problems.append(f"has more than {MAX_FIELDS} fields")
+    if token is not None and token.size > MAX_REFRESH_TOKEN:
+        problems.append(f"has a refresh_token of more than {MAX_REFRESH_TOKEN // 1024} KiB")
+    if not is_token_type(document.token_type):
+        problems.append("has a token_type that is no word of up to 64 letters, digits, -, . or _")
+    return problems
 
 
 def _document(secret: Secret, key: str, problems: list[str]) -> tuple[TokenDocument, bool]:
@@ -112,6 +133,7 @@ def _document(secret: Secret, key: str, problems: list[str]) -> tuple[TokenDocum
     except DocumentError as error:
         problems.append(f"key {key} {error}")
         return TokenDocument({}), False
+    problems.extend(f"key {key} {excess}" for excess in _excesses(document))
     problems.extend(
         f"key {key}: {name} must be a text"
         for name in ("access_token", "refresh_token")

@@ -11,10 +11,9 @@ from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuers
 from csidriver.core.refresh import grant_secret as refresh_grant_secret
-from csidriver.core.refresh.effects import Effect, GetSecret, Monotonic
+from csidriver.core.refresh.effects import Effect
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.schedule import RequestTimeouts
-from csidriver.core.refresh.source import is_source
 from csidriver.core.refresh.source_annotations import WrittenAnnotations, status_annotations
 from csidriver.errors import InvalidSecret, StoreConflict
 
@@ -31,7 +30,8 @@ MAX_OWN_VERSIONS = 16
 class RefreshContext:
     """The constants of all reconciliations. `holder` names this pod in intents.
 
-    The refresher serves the sources of `namespaces`, or of all namespaces if it is empty.
+    The refresher serves the sources of `namespaces`, or of all namespaces if it is empty, and of
+    each namespace at most `tokens_per_namespace`, unless there are more grants already.
     """
 
     issuers: Issuers
@@ -40,6 +40,7 @@ class RefreshContext:
     driver_namespace: str = names.DRIVER_NAMESPACE
     tokens_namespace: str = names.TOKENS_NAMESPACE
     namespaces: tuple[str, ...] = ()
+    tokens_per_namespace: int = 1000
 
     def serves(self, state: "TokenState") -> bool:
         """Return True if the token's namespace is enrolled or it has an intent to recover."""
@@ -53,6 +54,7 @@ class TokenState:
 
     `*_stale`: read it again before deciding; `grant_stale` covers the companion, too.
     `source_data_omitted`: the source's resourceVersion is known, its data was not read.
+    `source_data_dropped`: its data and annotations are read again by the next reconciliation.
     `read_at` (monotonic): when the grant was read. `grant_missing_in_store`: the stored grant was
     deleted, or replaced by a copy that is older than `grant`. `grant_unreadable`: the stored grant
     is damaged and must not be overwritten.
@@ -67,6 +69,7 @@ class TokenState:
     ref: SourceRef
     source: Secret | None = None
     source_data_omitted: bool = False
+    source_data_dropped: bool = False
     grant_secret: Secret | None = None
     grant: Grant | None = None
     read_at: float = 0.0
@@ -168,7 +171,10 @@ class TokenState:
     def with_source(self, secret: Secret) -> "TokenState":
         # The response of a write has all data.
         versions = self._own_versions_with(TokenObject.SOURCE, secret)
-        return replace(self, source=secret, source_data_omitted=False, own_versions=versions)
+        return replace(self, own_versions=versions).with_read_source(secret)
+
+    def with_read_source(self, secret: Secret | None) -> "TokenState":
+        return replace(self, source=secret, source_data_omitted=False, source_data_dropped=False)
 
     def _own_versions_with(
         self, key: TokenObject, secret: Secret
@@ -204,46 +210,3 @@ def _with_source_version(state: TokenState, grant: Grant, source: SecretChange) 
         grant=replace(grant, source_version=version),
         mirrored_generation=state.mirrored_generation - int(mirror_outdated),
     )
-
-
-def load_source(state: TokenState) -> Effects[TokenState]:
-    # For a grant that was deleted, only the source tells whether a newer token exists.
-    if not state.source_stale and not state.grant_missing_in_store:
-        return state
-    source = yield from GetSecret(state.ref.namespace, state.ref.name)
-    if source is not None and not is_source(source):
-        source = None
-    return replace(state, source=source, source_data_omitted=False, source_stale=False)
-
-
-def load_grant(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
-    """Read grant and companion if one of them changed. Raises StoreError."""
-    if not state.grant_stale:
-        return state
-    secret = yield from GetSecret(context.driver_namespace, state.ref.grant)
-    companion = yield from GetSecret(context.tokens_namespace, state.ref.companion)
-    read_at = yield from Monotonic()
-    stored, unreadable = None, False
-    try:
-        stored = None if secret is None else refresh_grant_secret.from_secret(secret)
-    except InvalidSecret:
-        unreadable = True
-    missing = not unreadable and state.grant is not None and _is_older(stored, state.grant)
-    return replace(
-        state,
-        grant_secret=secret,
-        # If a user deletes the unreadable grant, the remembered one is written again.
-        grant=state.grant if missing or unreadable else stored,
-        grant_missing_in_store=missing,
-        grant_unreadable=unreadable,
-        read_at=read_at,
-        companion=companion,
-        grant_stale=False,
-    )
-
-
-def _is_older(stored: Grant | None, remembered: Grant) -> bool:
-    """Return True if the grant was deleted or replaced by an older copy."""
-    if stored is None or stored.generation < remembered.generation:
-        return True
-    return stored.generation == remembered.generation and stored.live_hash in remembered.spent

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from csidriver.core.companion import AccessToken
 from csidriver.errors import InvalidTemplate
 
+# Bytes of a file, and of a template, which stays in memory.
 MAX_CONTENT = 64 * 1024
+MAX_TEMPLATE = 16 * 1024
 # A gRPC status has room for a few KiB; a template can have thousands of problems.
 _MAX_PROBLEMS = 8
 
@@ -25,18 +27,18 @@ _SHORT_WORD = re.compile(r"[A-Za-z_]{1,20}", re.ASCII)
 _PIECE = re.compile(r"\$\$|\$\(([^)]*)(\)?)")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Template:
-    """A valid template. Build it with `parse`."""
+    """A valid template, in UTF-8 as many are in memory. Build it with `parse`."""
 
-    text: str
+    content: bytes
 
     @classmethod
-    def parse(cls, text: str) -> "Template":
+    def parse(cls, text: str, limit: int = MAX_TEMPLATE) -> "Template":
         """Raise InvalidTemplate with every problem, unless each name is known."""
         problems = []
-        if len(text.encode("utf-8", "surrogatepass")) > MAX_CONTENT:
-            problems.append(f"is larger than {MAX_CONTENT // 1024} KiB")
+        if len(text.encode("utf-8", "surrogatepass")) > limit:
+            raise InvalidTemplate("template", [f"is larger than {limit // 1024} KiB"])
         for match in _PIECE.finditer(text):
             if match[0] == "$$":
                 continue
@@ -52,7 +54,11 @@ class Template:
             problems[_MAX_PROBLEMS:] = [f"has {len(problems) - _MAX_PROBLEMS} more such problems"]
         if problems:
             raise InvalidTemplate("template", problems)
-        return cls(text)
+        return cls(text.encode())
+
+    @property
+    def text(self) -> str:
+        return self.content.decode()
 
     def render(self, token: AccessToken) -> bytes:
         """Return the exact bytes of the file, or raise InvalidTemplate if they exceed 64 KiB.
@@ -61,11 +67,12 @@ class Template:
         system.
         """
         values = {f"$({name})": value(token) for name, value in _NAMES.items()} | {"$$": "$"}
-        pieces = (match[0] for match in _PIECE.finditer(self.text))
+        text = self.text
+        pieces = (match[0] for match in _PIECE.finditer(text))
         growth = sum(len(values[piece].encode()) - len(piece) for piece in pieces)
-        if len(self.text.encode()) + growth > MAX_CONTENT:
+        if len(self.content) + growth > MAX_CONTENT:
             raise InvalidTemplate("template", [f"expands to more than {MAX_CONTENT // 1024} KiB"])
-        return _PIECE.sub(lambda match: values[match[0]], self.text).encode()
+        return _PIECE.sub(lambda match: values[match[0]], text).encode()
 
 
-DEFAULT = Template("$(ACCESS_TOKEN)")
+DEFAULT = Template.parse("$(ACCESS_TOKEN)")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from csidriver.core.annotations import DATA_LIMITS, LIMITS, MAX_DOCUMENT
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.core.sensitive import Sensitive
@@ -75,7 +76,7 @@ def test_string_data_overrides_data() -> None:
     ],
 )
 def test_data_is_base64_of_text_or_absent(value: Any, wanted: str | None) -> None:
-    assert texts(of(data={"k": value})) == ({} if wanted is None else {"k": wanted})
+    assert texts(of(data={"oauth": value})) == ({} if wanted is None else {"oauth": wanted})
 
 
 @pytest.mark.parametrize("manifest", [{}, {"metadata": None, "data": None, "stringData": None}])
@@ -145,7 +146,53 @@ def test_two_reads_of_one_version_are_equal() -> None:
     assert Secret.from_manifest(manifest, NINE) == Secret.from_manifest(manifest, NINE + 1)
 
 
-@given(st.dictionaries(st.text(min_size=1), st.text(st.characters(codec="utf-8"))))
+def encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def test_of_other_keys_only_some_names_are_kept() -> None:
+    large = {f"key-{number:02}": encoded(b"x" * 100) for number in range(100)}
+    secret = of(data=large | {"oauth": encoded(b"{}")}, stringData={"a": "plain"})
+    assert texts(secret) == {
+        "a": "",
+        **{f"key-{number:02}": "" for number in range(15)},
+        "oauth": "{}",
+    }
+
+
+@pytest.mark.parametrize("character", ["x", "é", "€", "\U0001f600"])
+@pytest.mark.parametrize("shift", range(4))
+def test_a_value_that_is_too_long_is_cut_but_not_so_far_that_it_fits(
+    character: str, shift: int
+) -> None:
+    text = "x" * shift + character * MAX_DOCUMENT * 2
+    for secret in (of(data={"oauth": encoded(text.encode())}), of(stringData={"oauth": text})):
+        assert MAX_DOCUMENT < secret.data["oauth"].size < MAX_DOCUMENT * 5
+        assert text.startswith(secret.data["oauth"].reveal())
+
+
+def test_a_value_as_long_as_allowed_is_whole() -> None:
+    text = "é" * (MAX_DOCUMENT // 2)
+    assert texts(of(data={"oauth": encoded(text.encode())})) == {"oauth": text}
+
+
+def test_a_long_value_that_is_not_utf_8_is_left_out() -> None:
+    content = b"\xff" * (MAX_DOCUMENT * 2)
+    assert texts(of(data={"oauth": encoded(content)})) == {}
+    wrapped = base64.encodebytes(b"x" * MAX_DOCUMENT * 2).decode()
+    assert of(data={"oauth": wrapped}).data["oauth"].size > MAX_DOCUMENT
+
+
+def test_annotations_type_and_manager_are_cut() -> None:
+    annotations = dict.fromkeys(LIMITS, "x" * 300000)
+    entries = [{"manager": "m" * 1000, "time": "2026-11-23T18:00:00Z"}]
+    metadata = {"annotations": annotations, "managedFields": entries}
+    secret = Secret.from_manifest({"metadata": metadata, "type": "t" * 300_000})
+    assert {key: len(value) for key, value in secret.annotations.items()} == LIMITS
+    assert (len(secret.type), len(secret.manager)) == (256, 256)
+
+
+@given(st.dictionaries(st.sampled_from(list(DATA_LIMITS)), st.text(st.characters(codec="utf-8"))))
 def test_data_survives_the_round_trip(data: dict[str, str]) -> None:
     secret = Secret("ns", "n", data={k: Sensitive(v) for k, v in data.items()})
     assert Secret.from_manifest(secret.to_manifest()) == secret

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from csidriver.core.annotations import MAX_DOCUMENT
+from csidriver.core.companion import MAX_ACCESS_TOKEN
 from csidriver.core.oauth.token_document import (
-    MAX_ACCESS_TOKEN,
-    MAX_DOCUMENT,
     MAX_KEPT,
     DocumentError,
     TokenDocument,
@@ -367,6 +367,6 @@ def test_a_document_that_a_secret_holds_is_kept_as_it_is() -> None:
     assert document_of(a="x" * (MAX_KEPT - frame + 1)).truncated().fields == {}
 
 
-def test_an_access_token_that_leaves_no_room_is_not_usable() -> None:
+def test_an_access_token_that_nodes_refuse_is_not_usable() -> None:
     assert document_of(access_token="x" * MAX_ACCESS_TOKEN).access_token is not None
     assert document_of(access_token="x" * (MAX_ACCESS_TOKEN + 1)).access_token is None

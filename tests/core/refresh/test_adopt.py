@@ -6,19 +6,23 @@ from typing import Any
 
 import pytest
 
-from csidriver.core import annotations
+from csidriver.core import annotations, names
+from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.change import TokenObject
+from csidriver.core.names import SourceRef
 from csidriver.core.refresh.adopt import RESEED_INTERVAL
-from csidriver.core.refresh.effects import RequestToken
+from csidriver.core.refresh.effects import GetSecret, RequestToken
 from csidriver.core.refresh.schedule import min_interval
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
+from csidriver.refresher.state_cache import compact
 from tests.core.refresh.cluster_checks import (
     COMPANION,
     GRANT,
     LIFE,
     SOURCE,
     companion,
+    count,
     delete,
     document,
     grant,
@@ -388,3 +392,58 @@ class TestUsers:
         process.reconcile(event=True)
         assert live(cluster) == "bob-1"
         assert note(cluster, annotations.STATUS) == "Ready"
+
+
+class TestAFullNamespace:
+    OTHER = SourceRef("physics", "other")
+
+    def wait(self, running: Process) -> Process:
+        """Let another source come into a namespace with as many grants as it may have."""
+        running.tokens_per_namespace = 1
+        running.cluster.apply(document(running.cluster.server.login("bob")), ref=self.OTHER)
+        waiting = Process(running.cluster, ref=self.OTHER, tokens_per_namespace=1)
+        waiting.reconcile()
+        return waiting
+
+    def test_one_more_is_told_why_it_waits_and_sends_nothing(self, running: Process) -> None:
+        cluster = running.cluster
+        waiting = self.wait(running)
+        annotated = cluster.secrets[self.OTHER.namespace, self.OTHER.name].annotations
+        assert annotated[annotations.STATUS] == "Misconfigured"
+        message = annotated[annotations.MESSAGE]
+        assert "namespace physics has tokens of 1 Secrets" in message
+        assert "tokensPerNamespace" in message
+        told = cluster.secrets[names.TOKENS_NAMESPACE, self.OTHER.companion]
+        assert Companion.from_secret(told).message == message
+        assert (names.DRIVER_NAMESPACE, self.OTHER.grant) not in cluster.secrets
+        assert waiting.state.next_reconcile is None
+        assert cluster.server.tokens() == ["alice-0"]
+
+    def test_those_that_are_there_go_on(self, running: Process) -> None:
+        self.wait(running)
+        running.tokens_per_namespace = 0
+        running.run_for(LIFE)
+        restarted = Process(running.cluster, tokens_per_namespace=0)
+        restarted.reconcile()
+        restarted.run_for(LIFE)
+        assert running.cluster.server.tokens() == ["alice-0", "alice-1", "alice-2"]
+
+    def test_the_source_is_not_read_again_before_there_is_room(self, running: Process) -> None:
+        cluster = running.cluster
+        waiting = self.wait(running)
+        waiting.state = compact(waiting.state)
+        before = count(cluster, GetSecret)
+        for _ in range(3):
+            waiting.reconcile()
+        assert count(cluster, GetSecret) == before
+        del cluster.tokens[running.ref]
+        waiting.reconcile()
+        assert cluster.server.tokens() == ["alice-0", "bob-0"]
+
+    def test_a_change_of_the_source_is_looked_at(self, running: Process) -> None:
+        waiting = self.wait(running)
+        waiting.state = compact(waiting.state)
+        running.cluster.apply("no JSON", ref=self.OTHER)
+        waiting.reconcile(event=True)
+        told = running.cluster.secrets[self.OTHER.namespace, self.OTHER.name].annotations
+        assert told[annotations.STATUS] == "Invalid"

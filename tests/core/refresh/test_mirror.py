@@ -11,7 +11,7 @@ from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.effects import Effect, PatchSecret
-from csidriver.core.refresh.source import Source
+from csidriver.core.refresh.source import Source, is_mirrorable
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.errors import InvalidSecret, StoreConflict, StoreRefused
@@ -175,6 +175,6 @@ def test_a_mirror_that_is_written_can_be_read_back_as_a_source(
     reply, _ = TokenDocument.parse(Sensitive(said[0]))
     merged = seed.document.merge(reply, NOW)
     mirror = Source.parse(secret(merged.to_json().reveal()))
-    assert merged.is_mirrorable
+    assert is_mirrorable(merged)
     assert mirror.refresh_token == (reply.refresh_token or seed.refresh_token)
     assert json.loads(merged.to_json().reveal())["expires_at"] == NOW

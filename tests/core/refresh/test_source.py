@@ -4,9 +4,18 @@ from typing import Any
 import pytest
 
 from csidriver.core import annotations as core_annotations
+from csidriver.core.annotations import MAX_DOCUMENT
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
-from csidriver.core.refresh.source import Client, Source, is_source
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.refresh.source import (
+    MAX_FIELDS,
+    MAX_REFRESH_TOKEN,
+    Client,
+    Source,
+    is_mirrorable,
+    is_source,
+)
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
 
@@ -108,10 +117,13 @@ def test_an_access_token_is_not_needed() -> None:
         pytest.param(oauth(access_token=5), "access_token must be a text", id="number"),
         pytest.param({"clientID": None}, "clientID is missing", id="no client"),
         pytest.param({"clientID": " \n"}, "clientID is missing", id="blank client"),
-        pytest.param({"clientID": "x" * 16385}, "clientID is larger than 16 KiB", id="large id"),
+        pytest.param({"clientID": "x" * 4097}, "clientID is larger than 4 KiB", id="large id"),
         pytest.param(
-            {"clientSecret": "\u20ac" * 5462}, "clientSecret is larger", id="large secret"
+            {"clientSecret": "\u20ac" * 1366}, "clientSecret is larger", id="large secret"
         ),
+        pytest.param({"oauth": "x" * 32769}, "larger than 32 KiB", id="large document"),
+        pytest.param(oauth(refresh_token="x" * 16385), "16 KiB", id="large refresh token"),
+        pytest.param(oauth(token_type="x" * 65), "up to 64 letters", id="large token type"),
         pytest.param({"oauth": None, "oauth2": "{"}, "key oauth2 is not JSON", id="alias"),
     ],
 )
@@ -144,3 +156,36 @@ def test_all_problems_at_once() -> None:
 )
 def test_only_the_annotation_makes_a_source(notes: dict[str, str], *, wanted: bool) -> None:
     assert is_source(Secret("ns", "n", annotations=notes)) is wanted
+
+
+def document_of(**fields: str) -> TokenDocument:
+    return TokenDocument({name: Sensitive(json.dumps(text)) for name, text in fields.items()})
+
+
+MANY_FIELDS = {f"f{number}": "" for number in range(MAX_FIELDS)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        pytest.param(MANY_FIELDS | {"g": ""}, "more than 64 fields", id="fields"),
+        pytest.param({"refresh_token": "x" * (MAX_REFRESH_TOKEN + 1)}, "16 KiB", id="refresh"),
+        pytest.param({"token_type": "x" * 65}, "64 letters", id="long type"),
+        pytest.param({"token_type": "Bearer\n"}, "64 letters", id="type with white space"),
+        pytest.param({"token_type": "\U0001f600"}, "64 letters", id="type of one emoji"),
+    ],
+)
+def test_what_a_source_may_not_have_is_not_mirrored(fields: dict[str, str], says: str) -> None:
+    document = document_of(**{"refresh_token": "rt-1"} | fields)
+    assert not is_mirrorable(document)
+    (problem,) = problems({"oauth": document.to_json().reveal()})
+    assert says in problem
+
+
+def test_what_a_source_may_have_is_mirrored() -> None:
+    largest = {"refresh_token": "x" * MAX_REFRESH_TOKEN, "token_type": "A-z0._" * 10 + "four"}
+    for document in (document_of(**MANY_FIELDS), document_of(**largest), document_of()):
+        assert is_mirrorable(document)
+    frame = len(document_of(a="").to_json().reveal())
+    assert is_mirrorable(document_of(a="x" * (MAX_DOCUMENT - frame)))
+    assert not is_mirrorable(document_of(a="x" * (MAX_DOCUMENT - frame + 1)))

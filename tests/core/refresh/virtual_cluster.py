@@ -204,6 +204,9 @@ class VirtualCluster:
             case effects.FindDuplicates(ref, adopted_at, names):
                 self.tokens[ref] = (adopted_at, names)
                 return self.find_duplicates(ref, names)
+            case effects.ReserveGrant(ref, most):
+                others = sum(o != ref and o.namespace == ref.namespace for o in self.tokens)
+                return ref in self.tokens or others < most
             case effects.Introspect(_, _, token, _):
                 return self.server.introspect(token.reveal(), self.now)
             case effects.TakeLateReply(ref):
@@ -313,6 +316,7 @@ class Process:
     issuer: Issuer = ISSUER
     ref: SourceRef = REF
     namespaces: tuple[str, ...] = ()
+    tokens_per_namespace: int = 1000
     state: TokenState = field(default_factory=lambda: TokenState(REF))
 
     def __post_init__(self) -> None:
@@ -322,7 +326,12 @@ class Process:
     def reconcile(self, crash_after: int | None = None, *, event: bool = False) -> TokenState:
         """Reconcile once, after an event on the source if so; fail like the controller."""
         issuers = Issuers({self.issuer.name: self.issuer})
-        context = RefreshContext(issuers, self.holder, namespaces=self.namespaces)
+        context = RefreshContext(
+            issuers,
+            self.holder,
+            namespaces=self.namespaces,
+            tokens_per_namespace=self.tokens_per_namespace,
+        )
         state = replace(self.state, source_stale=True) if event else self.state
         try:
             self.state = self.cluster.run(reconcile(state, context), crash_after, self.holder)

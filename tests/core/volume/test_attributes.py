@@ -69,7 +69,7 @@ def test_owner_group_and_mode(
         pytest.param({"fileName": "a" * 255}, "file_name", "a" * 255, id="longest file name"),
         pytest.param({"minValidity": "0"}, "min_validity", 0.0, id="no validity"),
         pytest.param({"minValidity": "600"}, "min_validity", 600.0, id="validity"),
-        pytest.param({"template": ""}, "template", Template(""), id="empty template"),
+        pytest.param({"template": ""}, "template", Template(b""), id="empty template"),
         pytest.param({"templateConfigMapName": "eos"}, "template_config_map", "eos", id="map"),
     ],
 )
