@@ -7,7 +7,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.refresher.bench import until
@@ -20,10 +20,12 @@ def command(*arguments: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(*arguments: str) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+def running(
+    *arguments: str, prefix: Sequence[str] = ()
+) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
     """Run the command; give the process and its log, and kill the process in the end."""
     with tempfile.NamedTemporaryFile() as log:
-        process = subprocess.Popen(command(*arguments), stdout=log, stderr=log)  # noqa: S603
+        process = subprocess.Popen([*prefix, *command(*arguments)], stdout=log, stderr=log)  # noqa: S603
         try:
             yield process, Path(log.name)
         finally:
