@@ -202,8 +202,7 @@ def add_webhook(parser: argparse.ArgumentParser) -> None:
         type=service_or_host,
         action="append",
         metavar="SERVICE|HOST|ADDRESS",
-        help="the webhook's Service in the driver's namespace, or the host of the url in the "
-        f"webhook's configuration; repeatable (default {names.WEBHOOK})",
+        help=f"its Service, or the host in the url of its configuration (default {names.WEBHOOK})",
     )
     parser.add_argument(
         "--webhook-config",
@@ -214,8 +213,7 @@ def add_webhook(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tls-cert-file",
         type=Path,
-        help="a certificate that another program renews, read again on change; that program then "
-        "keeps caBundle, too (default: the webhook makes its own certificates)",
+        help="a certificate that another program renews, with caBundle (default: the webhook's own)",
     )
     parser.add_argument("--tls-key-file", type=Path, help="its key")
 
