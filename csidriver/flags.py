@@ -213,7 +213,7 @@ def add_webhook(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tls-cert-file",
         type=Path,
-        help="a certificate that another program renews, with caBundle (default: the webhook's own)",
+        help="a certificate that another program renews, and caBundle (default: its own)",
     )
     parser.add_argument("--tls-key-file", type=Path, help="its key")
 
