@@ -10,6 +10,7 @@ IMAGE  ?=
 BASE_IMAGE ?=
 SEEDS  ?= 200
 SECONDS ?= 120
+HOSTILE_SECONDS ?= 400
 
 # A lock names everything. Without --no-deps pip looks for newer releases of what it names with
 # extras, and then refuses them for having no hash.
@@ -54,9 +55,11 @@ simulate: $(VENV)/.dev
 	@$(BIN)/python -m tests.simulator $(SEEDS)
 	@$(BIN)/python -m tests.simulator.fault_matrix
 
-## soak: two refreshers under load, one killed every few seconds; SECONDS=120 is the default
+## soak: two refreshers under load, one killed every few seconds, SECONDS=120 by default; then a
+## hostile tenant beside a victim, HOSTILE_SECONDS=400 by default
 soak: $(VENV)/.dev
 	@$(BIN)/python -m tests.cluster.soak $(SECONDS)
+	@$(BIN)/python -m tests.cluster.tenants $(HOSTILE_SECONDS)
 
 ## bench: every number of docs/performance.md, as root, after `make tools`; QUICK=1 for a short one
 bench: $(VENV)/.dev
