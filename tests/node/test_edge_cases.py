@@ -49,6 +49,13 @@ def test_every_edge_case_is_proved_or_says_why_it_cannot_happen() -> None:
         assert named or proof.startswith("does not apply: ") or "(not yet)" in proof, case
 
 
+def test_every_attack_names_tests_that_exist() -> None:
+    named = REFERENCE.findall((ROOT / "docs/security.md").read_text(encoding="utf-8"))
+    assert len(named) >= 14
+    missing = [f"{file}::{name}" for file, name in named if name not in defined_in(ROOT / file)]
+    assert missing == []
+
+
 def test_every_test_of_this_file_is_in_the_table() -> None:
     here = str(Path(__file__).relative_to(ROOT))
     named = {name for file, name in REFERENCE.findall(TABLE.read_text("utf-8")) if file == here}
