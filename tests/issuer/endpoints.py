@@ -1,6 +1,7 @@
 """Introspection, and a log of the refresh tokens in requests that were refused or not handled."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from urllib.parse import parse_qs
 
 from csidriver.core.sensitive import Sensitive
@@ -52,6 +53,9 @@ class PolicyEndpoints(IssuerEndpoints):
 
     def _token(self, request: HttpRequest) -> HttpReply:
         try:
+            if self._is_throttled(request):
+                self.log_unhandled(request, PolicyOutcome.THROTTLED)
+                return HttpReply(HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": "3600"})
             return super()._token(request)
         except OAuthError as error:
             # The families have logged their own refusals.
@@ -60,6 +64,13 @@ class PolicyEndpoints(IssuerEndpoints):
             elif error.error not in {"invalid_grant", "invalid_scope"}:
                 self.log_unhandled(request, PolicyOutcome.INVALID_REQUEST)
             raise
+
+    def _is_throttled(self, request: HttpRequest) -> bool:
+        prefix = self._families.policy.throttled
+        if not prefix:
+            return False
+        client_id, _ = read_credentials(request.headers.get("authorization"), read_form(request))
+        return client_id.startswith(prefix)
 
     def _introspect(self, request: HttpRequest) -> HttpReply:
         form = read_form(request)

@@ -20,6 +20,7 @@ class PolicyOutcome(StrEnum):
     INVALID_REQUEST = "invalid_request"
     DROPPED_BEFORE = "dropped_before"  # a fault closed the connection before handling
     ANSWERED_BEFORE = "answered_before"  # a fault replied instead of handling
+    THROTTLED = "throttled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Policy:
     grace: float = 0.0  # after a rotation the replaced token still gets the same successor
     extra: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     introspection: bool = True  # advertised in the metadata, and served
+    throttled: str = ""  # clients whose ids begin so are told to come back in an hour; "" for none
 
 
 class PolicyFamilies(TokenFamilies):

@@ -96,3 +96,15 @@ def test_a_refused_request_is_logged_with_its_token(
     assert not post(f"{issuer.url}/token", body, headers=headers, auth=auth).ok
     row = issuer.presentations()[0]
     assert (row.token_hash, row.outcome) == (seed.hash(), outcome)
+
+
+def test_throttled_clients_are_told_to_come_back_and_others_are_served(
+    issuer: ScriptedIssuer,
+) -> None:
+    seed = issuer.seed("app")
+    issuer.policy = Policy(throttled="ap")
+    refused = refresh(issuer, seed)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "3600")
+    issuer.policy = Policy(throttled="other")
+    assert refresh(issuer, seed).ok
+    assert [row.outcome for row in issuer.presentations()] == ["throttled", "rotated"]
