@@ -1,6 +1,7 @@
 """A memory cgroup, version 1 or 2, in which a command runs as in a container with a limit."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class MemoryCgroup:
 def memory_cgroup(name: str, limit: int) -> Iterator[MemoryCgroup]:
     """Make a cgroup with a limit in bytes; skip the test where this process may not."""
     of_v1 = (_ROOT / "memory").is_dir()
-    folder = (_ROOT / "memory" if of_v1 else _ROOT) / f"oauth2-csi-{name}"
+    folder = (_ROOT / "memory" if of_v1 else _ROOT) / f"oauth2-csi-{name}-{os.getpid()}"
     try:
         if not of_v1:
             (_ROOT / "cgroup.subtree_control").write_text("+memory", encoding="ascii")

@@ -26,7 +26,7 @@ from csidriver.adapters import mounts
 from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.mounts import Mounts
-from csidriver.config import NodeSettings
+from csidriver.config import NodeLimits, NodeSettings
 from csidriver.demo import sandbox
 from csidriver.node import tokenfile
 from csidriver.node.plugin import NodePlugin
@@ -146,6 +146,7 @@ def _run_plugin(command: Mapping[str, Any]) -> None:
     settings: dict[str, Any] = command["settings"]
     for name in ("kubelet_dir", "view"):
         settings[name] = Path(settings[name])
+    settings["limits"] = NodeLimits(**settings["limits"])
     store = DirectoryStore(Path(command["store"]), poll=0.005)
     plugin = NodePlugin(
         NodeSettings(**settings), store, Mounts(), SystemClock(), CollectorRegistry()

@@ -47,7 +47,7 @@ def test_a_new_process_goes_on_without_a_call_of_kubelet(published: Node) -> Non
 
 def test_a_new_process_gives_a_new_token_to_every_volume_of_one_secret(node: Node) -> None:
     """The token arrives when the process has found a few of them."""
-    volumes = [f"v{number}" for number in range(60)]
+    volumes = [f"v{number}" for number in range(32)]
     node.write_token("at-1")
     for volume in volumes:
         node.publish(node.request(volume))

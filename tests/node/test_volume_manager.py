@@ -627,7 +627,7 @@ def test_a_full_file_system_is_said_and_harms_no_other_volume(stopped_node: Node
     stopped_node.start(size=8 * 4096)
     stopped_node.write_token("at-1")
     stopped_node.publish(stopped_node.request("v1"))
-    request = stopped_node.request("v2", {"template": "x" * 40_000})
+    request = stopped_node.request("v2", {"template": "x" * 16_000})
     assert stopped_node.refused(request)[0] is Code.RESOURCE_EXHAUSTED
     assert not stopped_node.target("v2").exists()
     assert not stopped_node.folder("v2").exists()
