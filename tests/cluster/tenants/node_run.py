@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 import random
 import subprocess
 import sys
@@ -124,7 +123,7 @@ class NodeRun(contextlib.ExitStack):
         self._scale, self._say = scale, say
         self._role = NodeRole(plane, folder)
         limit = memory_limit("node")
-        self._cgroup = self.enter_context(memory_cgroup(f"node-{os.getpid()}", limit))
+        self._cgroup = self.enter_context(memory_cgroup("node", limit))
         self._node = LimitedNode(self._role)
         self.callback(self._node.close)
         self._node.prefix = self._cgroup.prefix

@@ -1,7 +1,6 @@
 """Every port of every role with the chart's memory, each under 64 rude clients at once."""
 
 import contextlib
-import os
 import tempfile
 import threading
 import time
@@ -30,7 +29,7 @@ def run(seconds: float, report: Report, say: Callable[[str], object]) -> None:
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             limit = memory_limit(name)
-            cgroup = stack.enter_context(memory_cgroup(f"{name}-{os.getpid()}", limit))
+            cgroup = stack.enter_context(memory_cgroup(name, limit))
             _, log = stack.enter_context(role(name, folder, cgroup.prefix))
             for what, samples in _measure(name, log, seconds).items():
                 report.add(f"{what} of the {name}, rude clients", spread(samples))

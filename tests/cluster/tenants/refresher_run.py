@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import os
 import re
 import threading
 import time
@@ -27,7 +26,6 @@ from tests.processes import metrics_of, running
 from tests.refresher.bench import until
 
 HOSTILE, VICTIM = "mallory", "victim"
-TERM = ("--lease-duration", "3", "--lease-renew", "1", "--takeover-after", "1")
 PATIENCE = 600.0
 # Seconds; etcd is then told to forget old versions of the Secrets, too.
 REPORT_PERIOD = 15
@@ -57,9 +55,7 @@ class RefresherRun(contextlib.ExitStack):
         self._cluster, self._folder, self._scale, self._say = cluster, folder, scale, say
         policy = Policy(lifetime=scale.lifetime, throttled=THROTTLED)
         self._issuer = self.enter_context(ScriptedIssuer(clients=[DEMO_CLIENT], policy=policy))
-        self._cgroup = self.enter_context(
-            memory_cgroup(f"refresher-{os.getpid()}", memory_limit("refresher"))
-        )
+        self._cgroup = self.enter_context(memory_cgroup("refresher", memory_limit("refresher")))
         self._victim = Victim(UserNamespace(cluster, VICTIM), scale.tokens, scale.lifetime)
         self._hostile = HostileNamespace(
             cluster.plane, HOSTILE, scale.most, scale.more, scale.unparsable
@@ -126,7 +122,7 @@ class RefresherRun(contextlib.ExitStack):
         issuers, spool = self._folder / "issuers.yaml", self._folder / "spool"
         entry = {"name": "demo", "issuer": self._issuer.url, "default": True, "internal": True}
         issuers.write_text(json.dumps({"issuers": [entry]}), encoding="utf-8")
-        flags = ["--store", "kubernetes", "--kubeconfig", str(self._cluster.refresher), *TERM]
+        flags = ["--store", "kubernetes", "--kubeconfig", str(self._cluster.refresher)]
         flags += ["--issuers", str(issuers), "--listen", "127.0.0.1:0", "--spool-dir", str(spool)]
         flags += ["--tokens-per-namespace", str(self._scale.most), "--identity", "one"]
         with running("refresher", *flags, prefix=self._cgroup.prefix) as (process, log):
