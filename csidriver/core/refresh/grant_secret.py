@@ -140,7 +140,7 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
         adopted_at=_number(state.get("adoptedAt", 0.0)),
         key=str(source.get("key", "")),
         inherited=int(_number(state.get("inherited", 0))),
-        refresh_expires_at=_number(state.get("refreshExpiresAt", 0.0)),
+        refresh_expires_at=_end(state.get("refreshExpiresAt", 0.0)),
         refresh_renewed=bool(state.get("refreshRenewed", True)),
         expiry_warnings=int(_number(state.get("expiryStep", 0))),
         failure_reason=None if failure_reason is None else FailureReason(failure_reason),
@@ -180,6 +180,12 @@ def _number(value: Any) -> float:
     if not 0 <= number <= MAX_INSTANT:
         raise ValueError("not a count or an instant")
     return number
+
+
+def _end(value: Any) -> float:
+    """Return the end of a login; what earlier releases stored of one without end is 0."""
+    endless = isinstance(value, int | float) and value > MAX_INSTANT
+    return 0.0 if endless else _number(value)
 
 
 _READERS = {_VERSION: _grant}

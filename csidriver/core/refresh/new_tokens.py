@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from csidriver.core.backoff import stable_jitter
+from csidriver.core.kubernetes.timestamp import MAX_INSTANT
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.jwt import JwtClaims, unverified_claims
@@ -87,13 +88,13 @@ def refresh_expiry(grant: Grant, reply: TokenDocument, sent_at: float) -> tuple[
     """Return the expiry (epoch seconds, 0 for never), and True if this refresh renewed it.
 
     `grant` is the one before the refresh. The first expiry counts as renewable until the next
-    refresh shows otherwise. Keycloak sends 0 for "never".
+    refresh shows otherwise. Keycloak sends 0 for "never", others their largest number.
     """
     expires_in = reply.refresh_expires_in
     token = reply.refresh_token
     if expires_in is None and (token is None or token.hash() == grant.live_hash):
         return grant.refresh_expires_at, grant.refresh_expires_at <= 0
-    if expires_in is None or expires_in <= 0:
+    if expires_in is None or expires_in <= 0 or sent_at + expires_in > MAX_INSTANT:
         return 0.0, True
     expires_at = sent_at + expires_in
     gained, passed = expires_at - grant.refresh_expires_at, sent_at - grant.issued_at

@@ -87,6 +87,15 @@ class TestGrantSecret:
         state = json.loads(stored.data["state"].reveal()) | {key: value}
         self.refused(replace(stored, data={**stored.data, "state": Sensitive(json.dumps(state))}))
 
+    @pytest.mark.parametrize("end", [2**63 + 1_700_000_000.25, 10**400])
+    def test_a_login_without_end_of_an_earlier_release_can_be_read(self, end: float) -> None:
+        stored = grant_secret.to_secret(ADOPTED, "oauth2-csi")
+        state = json.loads(stored.data["state"].reveal()) | {"refreshExpiresAt": end}
+        text = Sensitive(json.dumps(state))
+        assert grant_secret.from_secret(replace(stored, data={**stored.data, "state": text})) == (
+            ADOPTED
+        )
+
     def test_another_type_is_refused(self) -> None:
         self.refused(replace(grant_secret.to_secret(ADOPTED, "oauth2-csi"), type="Opaque"))
 

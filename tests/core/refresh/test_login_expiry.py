@@ -197,3 +197,19 @@ def test_a_next_step_is_ahead_and_counts_one_more(end: float, now: float, renewe
 
 def test_a_source_says_when(ending: Process) -> None:
     assert source(ending.cluster).data["oauth"].reveal().count("refresh_expires_in") == 1
+
+
+@pytest.mark.parametrize("lifetime", [2.0**63 - 1, 3e11, 1e300])
+def test_a_login_that_never_ends_leaves_a_grant_that_can_be_read(
+    cluster: VirtualCluster, lifetime: float
+) -> None:
+    """Some servers say "never" by their largest number."""
+    server = Ending()
+    server.slides = lifetime
+    server.families, cluster.server = cluster.server.families, server
+    process = Process(cluster)
+    process.reconcile()
+    assert grant(cluster).refresh_expires_at == 0
+    process.restart()
+    process.run_for(DAY)
+    assert note(cluster, annotations.STATUS) == "Ready"
