@@ -108,6 +108,7 @@ def _sync_from_new_owner(
         status=Status.PENDING,
         message=messages.PENDING_MESSAGE,
     )
+    state = yield from _recreate_grant(replace(state, grant=grant), context)
     return (yield from _store_source_edit(state, grant, source, token))
 
 

@@ -85,6 +85,6 @@ def find_new_owner(state: TokenState) -> Effects[tuple[TokenState, str]]:
     if grant.namespace_uid:
         return state, "" if grant.namespace_uid == uid else uid
     grant = replace(grant, namespace_uid=uid)
-    if state.grant_missing_in_store:
+    if state.grant_missing_in_store or state.grant_unreadable:
         return replace(state, grant=grant), ""
     return (yield from store_grant(state, grant)), ""

@@ -18,6 +18,7 @@ from csidriver.core.refresh.effects import GetSecret, Monotonic, Now, ReserveGra
 from csidriver.core.refresh.grant import Grant, sendable_refresh_token
 from csidriver.core.refresh.grant_secret import from_secret
 from csidriver.core.refresh.outcomes import status_due_at, with_status_due
+from csidriver.core.refresh.ownership import find_new_owner
 from csidriver.core.refresh.source import is_source
 from csidriver.core.refresh.source_annotations import StatusOverride
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
@@ -62,7 +63,10 @@ def reconcile(state: TokenState, context: RefreshContext) -> Effects[TokenState]
 def _reconcile_present(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
     """Adopt, refresh, and write companion and mirror. Raises StoreConflict."""
     if state.grant_unreadable:
+        # A later namespace gets nothing of the grant that this process remembers.
+        state, new_owner = yield from find_new_owner(state)
         unreadable = _unusable_grant(state, context, messages.UNREADABLE_GRANT_MESSAGE)
+        unreadable = replace(unreadable, withholds_token=bool(new_owner))
         return (yield from store_companion_and_mirror(state, context, unreadable))
     state, override = yield from sync_from_source(state, context)
     if state.source_stale:
@@ -168,12 +172,17 @@ def _with_status_due(state: TokenState, issuer: Issuer) -> Effects[TokenState]:
 
 def _update_companion_status(state: TokenState, context: RefreshContext) -> Effects[None]:
     """Keep the companion's status true while the source cannot be read."""
-    if state.grant is not None and not state.grant_unreadable:
-        with contextlib.suppress(NoIssuer):
-            issuer = bound_issuer(state.grant, context)
-            state = yield from _with_status_due(state, issuer)
-            now = yield from Now()
-            yield from store_companion(state, context, None, now)
+    grant, source = state.grant, state.source
+    if grant is None or state.grant_unreadable:
+        return
+    # Only reading the source could tell whose it is after a deletion.
+    if state.source_deleted_at is not None or (source and source.uid != grant.source_uid):
+        return
+    with contextlib.suppress(NoIssuer):
+        issuer = bound_issuer(grant, context)
+        state = yield from _with_status_due(state, issuer)
+        now = yield from Now()
+        yield from store_companion(state, context, None, now)
 
 
 def _recover_only(state: TokenState, context: RefreshContext) -> Effects[TokenState]:

@@ -13,7 +13,7 @@ from csidriver.core.refresh.effects import PatchSecret
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from csidriver.errors import StoreUnavailable
+from csidriver.errors import StoreRefused, StoreUnavailable
 from tests.core.refresh.cluster_checks import (
     COMPANION,
     GRANT,
@@ -135,6 +135,41 @@ def test_who_has_the_live_token_owns_the_login(running: Process) -> None:
     assert live(cluster) == "alice-2"
     assert grant(cluster).namespace_uid == "another-uid"
     assert earlier.value not in {token.value for token in tokens[-3:] if token}
+
+
+def test_who_has_the_live_token_owns_a_login_whose_grant_was_deleted(running: Process) -> None:
+    cluster = running.cluster
+    hand_over(cluster, lambda cluster: cluster.apply(document("alice-1")))
+    delete(cluster, GRANT)
+    running.observe(TokenObject.GRANT)
+    running.reconcile(event=True)
+    running.run_for(1)
+    assert live(cluster) == "alice-2"
+    assert grant(cluster).namespace_uid == "another-uid"
+
+
+def test_a_grant_that_cannot_be_read_gives_the_new_owner_nothing(running: Process) -> None:
+    cluster = running.cluster
+    hand_over(cluster, old_seed)
+    cluster._store(replace(cluster.secrets[GRANT], data={}))
+    running.observe(TokenObject.GRANT)
+    running.reconcile(event=True)
+    assert_nothing_of_alice(cluster)
+    assert note(cluster, annotations.STATUS) == "Invalid"
+
+
+@pytest.mark.parametrize("seen", [nothing, invalid])
+def test_a_source_that_cannot_be_read_does_not_bring_the_token_back(
+    running: Process, seen: Owner
+) -> None:
+    cluster = running.cluster
+    hand_over(cluster, seen)
+    running.reconcile(event=True)
+    assert_nothing_of_alice(cluster)
+    fail_next(cluster, effects.GetSecret, StoreRefused("no right"))
+    with pytest.raises(StoreRefused):
+        running.reconcile(event=True)
+    assert_nothing_of_alice(cluster)
 
 
 def test_a_secret_made_again_in_its_namespace_goes_on(running: Process) -> None:
