@@ -14,7 +14,7 @@ from csidriver.core.refresh.companion_update import (
     store_companion_and_mirror,
 )
 from csidriver.core.refresh.grant import Grant, SourceToken, adopt, compare_source
-from csidriver.core.refresh.ownership import find_new_owner, get_namespace_uid
+from csidriver.core.refresh.ownership import find_new_owner, get_namespace_uid, keep_owner
 from csidriver.core.refresh.schedule import min_interval
 from csidriver.core.refresh.source import Source
 from csidriver.core.refresh.source_annotations import StatusOverride
@@ -233,6 +233,7 @@ def delete_after_grace(state: TokenState, context: RefreshContext) -> Effects[To
         if own_companion(state) is not None:
             deleted = _withheld(Status.INVALID, messages.DELETED_MESSAGE)
             state, _ = yield from store_companion(state, context, deleted, now)
+        state = yield from keep_owner(state)
         # Read the source again before deleting: the watch may have missed its return.
         at = since + DELETE_GRACE
         return replace(state, source_deleted_at=since, source_stale=True, next_reconcile=at)

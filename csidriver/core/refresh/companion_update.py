@@ -101,6 +101,8 @@ def _desired_companion(
         return None
     source_uid = "" if grant is None else grant.source_uid
     withholds = override is not None and override.withholds_token
+    # A grant from a backup may be older than what nodes have seen, which they go on to use.
+    seen = companion.generation_of(state.companion) if grant is None or withholds else 0
     if grant is None or (override is not None and override.blocks):
         status, message = (override.status, override.message) if override else (Status.PENDING, "")
     else:
@@ -108,7 +110,7 @@ def _desired_companion(
     return Companion(
         source=state.ref,
         source_uid=source_uid if source is None else source.uid,
-        generation=grant.generation if grant else companion.generation_of(state.companion),
+        generation=max(grant.generation if grant else 0, seen),
         status=status,
         message=message,
         next_refresh=(grant.next_refresh or 0.0) if grant and not withholds else 0.0,

@@ -17,6 +17,8 @@ from csidriver.errors import StoreConflict
 
 # Seconds until the next check whether the older grant still exists; a check costs no request.
 RECHECK_SECONDS = 60.0
+# The owner of a grant of an earlier release whose namespace was deleted; no uid is like this.
+_GONE = "gone"
 
 
 def check_duplicates(state: TokenState) -> Effects[TokenState]:
@@ -88,3 +90,16 @@ def find_new_owner(state: TokenState) -> Effects[tuple[TokenState, str]]:
     if state.grant_missing_in_store or state.grant_unreadable:
         return replace(state, grant=grant), ""
     return (yield from store_grant(state, grant)), ""
+
+
+def keep_owner(state: TokenState) -> Effects[TokenState]:
+    """Store whose a grant of an earlier release is, while its source is gone.
+
+    The next source of its name may be in a later namespace.
+    """
+    grant = state.grant
+    is_stored = not (state.grant_missing_in_store or state.grant_unreadable)
+    if grant is None or grant.namespace_uid or not is_stored:
+        return state
+    uid = yield from GetNamespaceUid(state.ref.namespace)
+    return (yield from store_grant(state, replace(grant, namespace_uid=uid or _GONE)))

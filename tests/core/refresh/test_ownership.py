@@ -242,3 +242,35 @@ def test_an_unusable_grant_and_an_expiring_login_stay_unknown_to_the_new_owner(
     assert_nothing_of_alice(cluster)
     assert "grant" not in note(cluster, annotations.MESSAGE)
     assert reasons(cluster)[len(events) :] == ["Invalid"]
+
+
+@pytest.mark.parametrize("uid", ["uid-of-physics", ""])
+def test_a_grant_of_an_earlier_release_takes_no_namespace_that_comes_later(
+    running: Process, uid: str
+) -> None:
+    cluster = running.cluster
+    as_stored_before(cluster, replace(grant(cluster), namespace_uid=""))
+    sent = cluster.server.tokens()
+    delete(cluster, SOURCE)
+    cluster.namespace_uids[REF.namespace] = uid
+    process = restart(running)
+    process.reconcile()
+    cluster.namespace_uids[REF.namespace] = "another-uid"
+    old_seed(cluster)
+    process.reconcile(event=True)
+    process.run_for(2 * LIFE)
+    assert_nothing_of_alice(cluster)
+    assert cluster.server.tokens() == sent
+    assert note(cluster, annotations.STATUS) == "NeedsReauth"
+
+
+def test_a_companion_that_is_newer_than_its_grant_keeps_its_generation(running: Process) -> None:
+    cluster = running.cluster
+    earlier = cluster.secrets[GRANT]
+    running.run_for(LIFE)
+    generation = companion(cluster).generation
+    cluster._store(replace(cluster.secrets[GRANT], data=earlier.data))
+    delete(cluster, SOURCE)
+    restart(running).reconcile()
+    given = companion(cluster)
+    assert (given.token, given.generation) == (None, generation)
