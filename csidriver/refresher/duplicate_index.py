@@ -28,7 +28,9 @@ class DuplicateIndex:
         if state.grant is None:
             self.remove(state.ref)
         else:
-            self.update(state.ref, state.grant.adopted_at, state.grant.token_hashes)
+            # Nothing is sent for a withheld grant, whose login another Secret may have now.
+            hashes = () if state.grant_withheld else state.grant.token_hashes
+            self.update(state.ref, state.grant.adopted_at, hashes)
 
     def update(self, ref: SourceRef, adopted_at: float, hashes: Iterable[str]) -> None:
         """Replace the hashes of a token."""

@@ -1,11 +1,14 @@
 import threading
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csidriver.core.names import SourceRef
 from csidriver.core.refresh.effects import Duplicate
+from csidriver.core.refresh.state import TokenState
 from csidriver.refresher.duplicate_index import DuplicateIndex
+from tests.core.refresh.grants import ADOPTED
 
 A, B, C = (SourceRef("ns", name) for name in "abc")
 
@@ -39,6 +42,16 @@ def test_hashes_that_were_replaced_are_forgotten() -> None:
         index.remove(ref)
     assert (index._owners, index._other_owners, index._tokens) == ({}, {}, {})
     assert not index._counts.total()
+
+
+def test_a_withheld_grant_has_its_place_and_no_login() -> None:
+    index = DuplicateIndex()
+    state = TokenState(ADOPTED.ref, grant=ADOPTED)
+    index.track(state)
+    assert index.find_and_update(A, 9e9, [ADOPTED.live_hash])
+    index.track(replace(state, grant_withheld=True))
+    assert not index.find_and_update(A, 9e9, [ADOPTED.live_hash])
+    assert index.reserve(ADOPTED.ref, 0)
 
 
 def test_a_namespace_gets_so_many_and_no_more() -> None:

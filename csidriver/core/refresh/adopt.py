@@ -102,6 +102,8 @@ def _sync_from_new_owner(
     grant = replace(
         state.grant,
         namespace_uid=namespace_uid,
+        # The login may have moved to another Secret meanwhile, which then was first.
+        adopted_at=now,
         issued_at=0.0,
         expires_at=0.0,
         next_refresh=now,

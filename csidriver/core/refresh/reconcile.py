@@ -67,11 +67,13 @@ def _reconcile_present(state: TokenState, context: RefreshContext) -> Effects[To
         state, new_owner = yield from find_new_owner(state)
         unreadable = _unusable_grant(state, context, messages.UNREADABLE_GRANT_MESSAGE)
         unreadable = replace(unreadable, withholds_token=bool(new_owner))
+        state = replace(state, grant_withheld=bool(new_owner))
         return (yield from store_companion_and_mirror(state, context, unreadable))
     state, override = yield from sync_from_source(state, context)
     if state.source_stale:
         return state
     withholds = override is not None and override.withholds_token
+    state = replace(state, grant_withheld=withholds)
     if state.grant is not None and sendable_refresh_token(state.grant) is None and not withholds:
         override = _unusable_grant(state, context, messages.EMPTY_GRANT_MESSAGE)
     if state.grant is not None and not (override and override.blocks):

@@ -58,6 +58,7 @@ class TokenState:
     `read_at` (monotonic): when the grant was read. `grant_missing_in_store`: the stored grant was
     deleted, or replaced by a copy that is older than `grant`. `grant_unreadable`: the stored grant
     is damaged and must not be overwritten.
+    `grant_withheld`: the grant is of an earlier namespace; it counts as a list of hashes only.
     `own_versions`: versions of own writes that no watch event has reported yet.
     `mirrored_generation`: the generation in the source. `spooled`: the spool holds a stored reply.
     `requeue_at`: reconcile before the schedule does. `status_due_at`: when Ready would become a
@@ -75,6 +76,7 @@ class TokenState:
     read_at: float = 0.0
     grant_missing_in_store: bool = False
     grant_unreadable: bool = False
+    grant_withheld: bool = False
     companion: Secret | None = None
     source_stale: bool = True
     grant_stale: bool = True

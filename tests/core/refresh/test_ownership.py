@@ -7,7 +7,7 @@ import pytest
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.change import TokenObject
-from csidriver.core.names import FIELD_MANAGER
+from csidriver.core.names import FIELD_MANAGER, SourceRef
 from csidriver.core.refresh import effects, grant_secret, messages
 from csidriver.core.refresh.effects import PatchSecret
 from csidriver.core.refresh.grant import Grant
@@ -274,3 +274,20 @@ def test_a_companion_that_is_newer_than_its_grant_keeps_its_generation(running: 
     restart(running).reconcile()
     given = companion(cluster)
     assert (given.token, given.generation) == (None, generation)
+
+
+def test_a_withheld_grant_does_not_keep_its_login_from_another_secret(running: Process) -> None:
+    cluster = running.cluster
+    token, moved = live(cluster), SourceRef("chemistry", "moved")
+    hand_over(cluster, invalid)
+    running.reconcile(event=True)
+    other = Process(cluster, ref=moved)
+    cluster.now += 1
+    cluster.apply(document(token), ref=moved)
+    other.reconcile()
+    assert cluster.secrets[moved.namespace, moved.name].annotations[annotations.STATUS] == "Ready"
+    cluster.now += 1
+    cluster.apply(document(token))
+    running.reconcile(event=True)
+    assert note(cluster, annotations.STATUS) == "DuplicateGrant"
+    assert cluster.server.tokens().count(token) == 1

@@ -343,7 +343,7 @@ class Process:
         else:
             self.cluster.tokens[self.ref] = (
                 self.state.grant.adopted_at,
-                self.state.grant.token_hashes,
+                frozenset() if self.state.grant_withheld else self.state.grant.token_hashes,
             )
         return self.state
 
