@@ -25,8 +25,9 @@ def store_companion_and_mirror(
     """Write companion and mirror where they differ, then set `next_reconcile`."""
     now = yield from Now()
     state, foreign = yield from store_companion(state, context, override, now)
+    shown = override if override and override.withholds_token else foreign or override
     # Do not mirror over a source with a problem: it may hold the user's new token.
-    state = yield from store_mirror(state, foreign or override, now, mirrors=override is None)
+    state = yield from store_mirror(state, shown, now, mirrors=override is None)
     if state.spooled:
         yield from SpoolClear(state.ref)
         state = replace(state, spooled=False)

@@ -291,3 +291,13 @@ def test_a_withheld_grant_does_not_keep_its_login_from_another_secret(running: P
     running.reconcile(event=True)
     assert note(cluster, annotations.STATUS) == "DuplicateGrant"
     assert cluster.server.tokens().count(token) == 1
+
+
+def test_an_object_in_the_companions_place_does_not_show_the_grant(running: Process) -> None:
+    cluster = running.cluster
+    cluster._store(replace(cluster.secrets[COMPANION], annotations={}))
+    running.observe(TokenObject.COMPANION)
+    hand_over(cluster, old_seed)
+    running.reconcile(event=True)
+    assert annotations.EXPIRES_AT not in source(cluster).annotations
+    assert note(cluster, annotations.STATUS) == "NeedsReauth"
