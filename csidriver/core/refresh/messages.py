@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from csidriver.core.companion import MAX_ACCESS_TOKEN
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.status import TokenWarning
 
@@ -58,7 +59,11 @@ FAILURE_MESSAGES: Mapping[FailureReason, str] = {
     FailureReason.THROTTLED: "the authorization server asks to slow down",
     FailureReason.NO_ANSWER: "the authorization server took the refresh token and did not answer",
     FailureReason.SERVER_ERROR: "the authorization server failed",
-    FailureReason.BAD_REPLY: "the authorization server's answer has no token",
+    FailureReason.BAD_REPLY: (
+        "the authorization server's answer has no usable token: none, or an access token with "
+        f"other than visible characters, with a colon, or of more than {MAX_ACCESS_TOKEN // 1024} "
+        "KiB"
+    ),
     FailureReason.REDIRECT: "the token endpoint redirects; check the issuer's tokenEndpoint",
     FailureReason.INVALID_GRANT: (
         "the refresh token is no longer valid; log in again and put the new token into the Secret"

@@ -1,6 +1,7 @@
 """The grant after a token request that brought tokens (docs/protocol.md 4.5)."""
 
 import base64
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csidriver.core.oauth.issuers import MAX_LIFETIME, Issuer
+from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh.grant import (
     sendable_refresh_token,
 )
@@ -86,10 +88,13 @@ class TestSucceed:
         assert LIVE not in back.spent
         assert sendable_refresh_token(back) is not None
 
-    def test_without_a_usable_access_token_the_refresh_token_is_kept(self) -> None:
-        after = after_success(
-            INTENT, token_document(access_token="a b", refresh_token="r"), NOW, ISSUER
+    @pytest.mark.parametrize("token", ["a b", "a" * (32 * 1024 + 1)])
+    def test_without_a_usable_access_token_the_refresh_token_is_kept(self, token: str) -> None:
+        reply = TokenDocument.parse_reply(
+            Sensitive(json.dumps({"access_token": token, "refresh_token": "r"}))
         )
+        after = after_success(INTENT, reply, NOW, ISSUER)
+        assert "more than 32 KiB" in after.message
         assert after.document.refresh_token == Sensitive("r")
         assert after.status is Status.MISCONFIGURED
         assert after.next_refresh is not None
