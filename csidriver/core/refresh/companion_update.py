@@ -25,9 +25,9 @@ def store_companion_and_mirror(
     """Write companion and mirror where they differ, then set `next_reconcile`."""
     now = yield from Now()
     state, foreign = yield from store_companion(state, context, override, now)
-    shown = override if override and override.withholds_token else foreign or override
+    reported = override if override and override.withholds_token else foreign or override
     # Do not mirror over a source with a problem: it may hold the user's new token.
-    state = yield from store_mirror(state, shown, now, mirrors=override is None)
+    state = yield from store_mirror(state, reported, now, mirrors=override is None)
     if state.spooled:
         yield from SpoolClear(state.ref)
         state = replace(state, spooled=False)
@@ -102,8 +102,8 @@ def _desired_companion(
         return None
     source_uid = "" if grant is None else grant.source_uid
     withholds = override is not None and override.withholds_token
-    # A grant from a backup may be older than what nodes have seen, which they go on to use.
-    seen = companion.generation_of(state.companion) if grant is None or withholds else 0
+    # A grant from a backup may be older than what nodes have seen: they go on with that.
+    observed = companion.generation_of(state.companion) if grant is None or withholds else 0
     if grant is None or (override is not None and override.blocks):
         status, message = (override.status, override.message) if override else (Status.PENDING, "")
     else:
@@ -111,7 +111,7 @@ def _desired_companion(
     return Companion(
         source=state.ref,
         source_uid=source_uid if source is None else source.uid,
-        generation=max(grant.generation if grant else 0, seen),
+        generation=max(grant.generation if grant else 0, observed),
         status=status,
         message=message,
         next_refresh=(grant.next_refresh or 0.0) if grant and not withholds else 0.0,

@@ -18,7 +18,7 @@ from csidriver.errors import StoreConflict
 # Seconds until the next check whether the older grant still exists; a check costs no request.
 RECHECK_SECONDS = 60.0
 # The owner of a grant of an earlier release whose namespace was deleted; no uid is like this.
-_GONE = "gone"
+_DELETED_NAMESPACE = "deleted"
 
 
 def check_duplicates(state: TokenState) -> Effects[TokenState]:
@@ -102,4 +102,4 @@ def keep_owner(state: TokenState) -> Effects[TokenState]:
     if grant is None or grant.namespace_uid or not is_stored:
         return state
     uid = yield from GetNamespaceUid(state.ref.namespace)
-    return (yield from store_grant(state, replace(grant, namespace_uid=uid or _GONE)))
+    return (yield from store_grant(state, replace(grant, namespace_uid=uid or _DELETED_NAMESPACE)))
