@@ -63,7 +63,7 @@ def seen(store: RestStore) -> Iterator[Iterator[Secret | None]]:
 
 
 def text(secret: Secret | None) -> str | None:
-    return None if secret is None else secret.data["token"].reveal()
+    return None if secret is None else secret.data["document"].reveal()
 
 
 def test_a_config_map_is_read_with_our_token(api: ApiServer, store: RestStore) -> None:
@@ -232,13 +232,13 @@ def test_a_secret_is_followed_through_its_life(
 ) -> None:
     assert next(seen) is None
     for value in ("one", "two"):
-        api.put("hello", {"token": value})
+        api.put("hello", {"document": value})
         assert text(next(seen)) == value
         # What a server does not do; nobody should take it for ours.
-        api.send(event("ADDED", api.put("other", {"token": value})))
+        api.send(event("ADDED", api.put("other", {"document": value})))
     api.remove("hello")
     assert next(seen) is None
-    api.put("hello", {"token": "three"})
+    api.put("hello", {"document": "three"})
     assert text(next(seen)) == "three"
     assert (api.count("list"), api.count("watch")) == (1, 1)
     query = api.seen[1].query
@@ -248,7 +248,7 @@ def test_a_secret_is_followed_through_its_life(
 
 def test_only_our_annotations_survive(api: ApiServer, seen: Iterator[Secret | None]) -> None:
     applied = {"kubectl.kubernetes.io/last-applied-configuration": NEEDLE, STATUS: "Valid"}
-    api.put("hello", {"token": "one"}, annotations=applied)
+    api.put("hello", {"document": "one"}, annotations=applied)
     secret = next(seen)
     assert secret is not None
     assert secret.annotations == {STATUS: "Valid"}
@@ -257,12 +257,12 @@ def test_only_our_annotations_survive(api: ApiServer, seen: Iterator[Secret | No
 def test_a_watch_that_ends_goes_on_where_it_was(
     api: ApiServer, seen: Iterator[Secret | None]
 ) -> None:
-    api.put("hello", {"token": "one"})
+    api.put("hello", {"document": "one"})
     assert text(next(seen)) == "one"
-    two = api.put("hello", {"token": "two"})
+    two = api.put("hello", {"document": "two"})
     assert text(next(seen)) == "two"
     api.end(End.PROPER)
-    api.put("hello", {"token": "three"})
+    api.put("hello", {"document": "three"})
     assert text(next(seen)) == "three"
     assert (api.count("list"), api.count("watch")) == (1, 2)
     assert api.seen[-1].query["resourceVersion"] == two["metadata"]["resourceVersion"]
@@ -272,14 +272,14 @@ def test_a_watch_that_ends_goes_on_where_it_was(
 def test_a_bookmark_moves_the_version_and_tells_nothing(
     api: ApiServer, seen: Iterator[Secret | None]
 ) -> None:
-    api.put("hello", {"token": "one"})
+    api.put("hello", {"document": "one"})
     next(seen)
     pending = Pulled(seen)
     api.until(lambda: api.watches)
     api.bookmark()
     api.end(End.PROPER)
     api.until(lambda: api.count("watch") == 2)
-    api.put("hello", {"token": "two"})
+    api.put("hello", {"document": "two"})
     assert text(pending.result()) == "two"
     assert api.seen[-1].query["resourceVersion"] == "106"
 
@@ -320,14 +320,14 @@ class Pulled:
 def test_an_expired_version_leads_to_a_new_list(
     api: ApiServer, seen: Iterator[Secret | None], *, in_stream: bool, changed: bool
 ) -> None:
-    api.put("hello", {"token": "one"})
+    api.put("hello", {"document": "one"})
     next(seen)
     pending = Pulled(seen)
     api.until(lambda: api.watches)
     if changed:
         # Unseen by the watch, as if it had been away.
         watches, api.watches = api.watches, []
-        api.put("hello", {"token": "two"})
+        api.put("hello", {"document": "two"})
         api.watches = watches
     api.forget()
     if not in_stream:
@@ -336,7 +336,7 @@ def test_an_expired_version_leads_to_a_new_list(
     api.until(lambda: api.count("list") == 2)
     if not changed:
         api.until(lambda: api.watches and api.seen[-1].verb == "watch")
-        api.put("hello", {"token": "two"})
+        api.put("hello", {"document": "two"})
     assert text(pending.result()) == "two"
 
 
@@ -371,13 +371,13 @@ def test_a_cut_stream_is_an_error_that_keeps_nothing(
     next(seen)
     pending = Pulled(seen)
     api.until(lambda: api.watches)
-    api.send(event("ADDED", {"data": {"token": NEEDLE}})[:-9])
+    api.send(event("ADDED", {"data": {"document": NEEDLE}})[:-9])
     api.end(End.CUT)
     pending.join()
     assert isinstance(pending.error, StoreUnavailable)
     assert NEEDLE not in shown(pending.error)
     assert TOKEN not in shown(pending.error)
-    api.put("hello", {"token": "one"})
+    api.put("hello", {"document": "one"})
     assert text(next(store.watch_secret("tokens", "hello", threading.Event()))) == "one"
 
 
@@ -402,7 +402,7 @@ def test_nothing_secret_is_logged(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, logger="urllib3")
-    api.put("hello", {"token": NEEDLE})
+    api.put("hello", {"document": NEEDLE})
     assert text(next(seen)) == NEEDLE
     api.next("watch", Reply(401), Reply(500, NEEDLE.encode()))
     with pytest.raises(StoreUnavailable):
@@ -421,9 +421,9 @@ def test_a_silent_stream_goes_on_over_another_connection(
     assert next(watch) is None
     pending = Pulled(watch)
     api.until(lambda: api.watches)
-    api.send(event("MODIFIED", {"data": {"token": NEEDLE}})[:-9])
+    api.send(event("MODIFIED", {"data": {"document": NEEDLE}})[:-9])
     lost, api.watches = api.watches, []
-    api.put("hello", {"token": "one"})
+    api.put("hello", {"document": "one"})
     assert text(pending.result()) == "one"
     assert (api.count("list"), api.count("watch")) == (1, 2)
     assert len({request.connection for request in api.seen}) == 2
@@ -459,7 +459,7 @@ def test_a_stream_may_be_silent_for_longer_than_an_answer(
     pending = Pulled(watch)
     # What a watch with the answer's patience would not live to see.
     assert not pending.ends_within(0.6)
-    api.put("hello", {"token": "one"})
+    api.put("hello", {"document": "one"})
     assert text(pending.result()) == "one"
     assert api.count("watch") == 1
 
@@ -476,7 +476,7 @@ def test_a_token_that_expires_between_watches_is_replaced(
 ) -> None:
     next(seen)
     api.next("watch", Reply(401))
-    api.put("hello", {"token": "one"})
+    api.put("hello", {"document": "one"})
     assert text(next(seen)) == "one"
 
 

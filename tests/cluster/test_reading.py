@@ -77,10 +77,10 @@ def test_nothing_is_lost_or_told_twice_while_watches_end(
 
 def test_data_that_is_no_text_is_as_if_absent(role: NodeRole) -> None:
     store = RestStore(role.credentials)
-    odd = {"binary": "/wD+", "wrapped": "YQ==\n"}
+    odd = {"document": "/wD+", "state": "YQ==\n"}
     path = f"/api/v1/namespaces/{TOKENS}/secrets"
     body = {"metadata": {"name": "token-odd"}, "data": odd}
     assert role.plane.api("POST", path, body)["kind"] == "Secret"
     secret = next(store.watch_secret(TOKENS, "token-odd", threading.Event()))
     assert secret is not None
-    assert secret.data == {"wrapped": Sensitive("a")}
+    assert secret.data == {"state": Sensitive("a")}

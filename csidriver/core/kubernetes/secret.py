@@ -48,7 +48,7 @@ class Secret:
         `now` is the instant of the read by the backend's clock, in epoch seconds.
         """
         metadata = manifest.get("metadata") or {}
-        encoded, plain = manifest.get("data") or {}, manifest.get("stringData") or {}
+        encoded, plain = (dict(manifest.get(key) or {}) for key in ("data", "stringData"))
         others = sorted({*encoded, *plain}.difference(DATA_LIMITS))[:_MOST_OTHER_KEYS]
         data: dict[str, Sensitive | None] = dict.fromkeys(others, Sensitive(""))
         for key, limit in DATA_LIMITS.items():

@@ -68,9 +68,9 @@ store = DirectoryStore(Path(sys.argv[1]))
 done = 0
 while done < 200:
     base = store.get_secret("ns", "x")
-    count = int(base.data["count"].reveal()) + 1
+    count = int(base.data["document"].reveal()) + 1
     try:
-        store.patch_secret(base, SecretPatch(data={"count": Sensitive(str(count))}))
+        store.patch_secret(base, SecretPatch(data={"document": Sensitive(str(count))}))
     except StoreConflict:
         continue
     done += 1
@@ -80,10 +80,10 @@ while done < 200:
 def test_two_processes_that_count_together_lose_nothing(
     tmp_path: Path, store: DirectoryStore
 ) -> None:
-    store.create_secret(Secret("ns", "x", data={"count": Sensitive("0")}))
+    store.create_secret(Secret("ns", "x", data={"document": Sensitive("0")}))
     command = [sys.executable, "-c", INCREMENT, str(tmp_path)]
     processes = [subprocess.Popen(command) for _ in range(2)]  # noqa: S603 - our own text
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     counted = store.get_secret("ns", "x")
     assert counted is not None
-    assert counted.data["count"].reveal() == "400"
+    assert counted.data["document"].reveal() == "400"
