@@ -68,8 +68,13 @@ class CircuitBreaker:
             else:
                 self._open(now)
 
-    def record_outcome(self, ref: SourceRef, now: float, *, answered: bool) -> None:
-        """Note whether the server has answered a token request."""
+    def record_outcome(
+        self, ref: SourceRef, now: float, *, answered: bool, proven: bool = True
+    ) -> None:
+        """Note whether the server has answered a token request, of a client with a success before.
+
+        Other clients may be made up, for any number of namespaces.
+        """
         if answered:
             self.state = BreakerState.CLOSED
             self._unanswered.clear()
@@ -78,16 +83,23 @@ class CircuitBreaker:
             self._answered = dict([*self._answered.items()][-1:]) | {ref.namespace: now}
             return
         others = any(token.namespace != ref.namespace for token in self._unanswered)
+        is_closed = self.state is BreakerState.CLOSED
+        others_answered = is_closed and self._is_answered(now, but=ref.namespace)
+        if others_answered and not proven:
+            return
         if others or len(self._unanswered) < _FAILURE_THRESHOLD:
             self._unanswered.add(ref)
-        if self.state is BreakerState.CLOSED and not others:
+        if others_answered and not others:
             # Perhaps it is only what this namespace sends.
-            others_answered = {**self._answered, ref.namespace: -math.inf}.values()
-            if any(now < at + _ANSWER_SECONDS for at in others_answered):
-                return
+            return
         threshold = 1 if self.state is BreakerState.HALF_OPEN else _FAILURE_THRESHOLD
         if self.state is not BreakerState.OPEN and len(self._unanswered) >= threshold:
             self._open(now)
+
+    def _is_answered(self, now: float, but: str) -> bool:
+        """Return True if another namespace was answered not long ago."""
+        answers = {**self._answered, but: -math.inf}.values()
+        return any(now < at + _ANSWER_SECONDS for at in answers)
 
     def _open(self, now: float) -> None:
         pause = min(_MAX_PAUSE, _MIN_PAUSE * 2.0 ** min(self._openings, 10))

@@ -140,7 +140,8 @@ class IssuerLimits:
         limits = self._clients[client]
         limits.record_outcome(outcome, now)
         reason = None if isinstance(outcome, Success) else outcome.reason
-        self.breaker.record_outcome(ref, now, answered=reason not in _UNANSWERED)
+        answered = reason not in _UNANSWERED
+        self.breaker.record_outcome(ref, now, answered=answered, proven=limits.proven)
         if reason is None:
             self.rate_factor = min(1.0, self.rate_factor + _RATE_RECOVERY)
             self._throttles_all = False

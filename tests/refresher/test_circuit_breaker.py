@@ -95,15 +95,28 @@ def test_an_answer_that_was_under_way_closes_the_breaker() -> None:
     assert bench.state() is BreakerState.CLOSED
 
 
-def test_three_tokens_of_one_namespace_stop_no_other_namespace() -> None:
+@pytest.mark.parametrize("namespaces", [1, 5])
+def test_tokens_without_a_success_stop_no_other_namespace(namespaces: int) -> None:
     bench = LimiterBench()
     bench.request(0, OK, namespace="victim")
     for number in range(20):
-        bench.request(number, Failure(FailureReason.SERVER_ERROR), namespace="evil")
+        namespace = f"evil-{number % namespaces}"
+        bench.request(number, Failure(FailureReason.SERVER_ERROR), namespace=namespace)
     assert bench.state() is BreakerState.CLOSED
-    assert bench.wait(1, namespace="victim") == 0
-    bench.record(1, NO_ANSWER, namespace="victim")
-    assert bench.state() is BreakerState.OPEN, "two namespaces are not answered"
+    for number in range(3):
+        bench.request(number, NO_ANSWER, namespace="victim")
+    assert bench.state() is BreakerState.OPEN
+
+
+def test_two_namespaces_that_had_a_success_speak_for_all() -> None:
+    bench = LimiterBench()
+    for namespace in ("a", "b"):
+        bench.request(0, OK, namespace=namespace)
+    for number in range(5):
+        bench.request(number, NO_ANSWER, namespace="a")
+    assert bench.state() is BreakerState.CLOSED
+    bench.request(1, NO_ANSWER, namespace="b")
+    assert bench.state() is BreakerState.OPEN
 
 
 def test_an_answer_of_an_hour_ago_speaks_for_nobody() -> None:
