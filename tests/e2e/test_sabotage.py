@@ -181,7 +181,7 @@ def is_whole(cluster: Cluster, node: Node) -> bool:
     """Return True if a plugin serves the node, and finds itself alive and ready."""
     status = plugin_of(cluster, node)["status"]
     try:
-        pages = [f"{url(status['podIP'], 9808)}/{name}" for name in ("healthz", "readyz")]
+        pages = [f"{url(status['podIP'], 9818)}/{name}" for name in ("healthz", "readyz")]
         answers = [urllib3.request("GET", page, timeout=5.0, retries=False) for page in pages]
     except (urllib3.exceptions.HTTPError, KeyError):
         return False
