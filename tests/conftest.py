@@ -26,6 +26,12 @@ _ON_FRAGILE_PLANE = (
     "tests/cluster/test_webhook_certificates.py::test_a_restart_of_the_api_server_is_survived",
 )
 
+# Tests that keep processors busy or have little time: one after another, on one worker.
+_BUSY = tuple(
+    f"tests/cluster/test_{name}.py"
+    for name in ("kill", "soak", "tenants", "tenant_memory", "node_memory", "memory")
+)
+
 # The same examples in every run, however slow the machine: what fails for one fails for all.
 hypothesis.settings.register_profile(
     "repeatable",
@@ -137,6 +143,8 @@ def _bundle(nodeid: str) -> str:
     """Return the name of the group of tests that one worker runs together with this one."""
     if nodeid.startswith(_ON_FRAGILE_PLANE):
         return "on the fragile plane"
+    if nodeid.startswith(_BUSY):
+        return "busy on the control plane"
     file = nodeid.partition("::")[0]
     on_plane = file.startswith("tests/cluster/") or nodeid.endswith("[kubernetes]")
     return f"{file} on the control plane" if on_plane else nodeid

@@ -2,7 +2,7 @@
 
 `python -m tests.cluster.soak SECONDS [SEED]` kills for that time, waits until every token is ready
 or lost, and compares the result with the logs of two authorization servers: one rotates strictly,
-the other has a reuse window of 30 seconds.
+the other has a reuse window of 60 seconds.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ from tools.programs import find
 NS = "soak"
 TOKENS = 50  # for each server
 LIFETIME = 20.0  # seconds: a token is refreshed every 8 to 10
-GRACE = {"strict": 0.0, "window": 30.0}
+GRACE = {"strict": 0.0, "window": 60.0}
 KILL_PAUSE = (2.0, 5.0)  # seconds between two kills
 ISSUER_DELAY = 0.2  # seconds an exchange takes
 RECOVERY_TIMEOUT = 180.0  # seconds after the last kill until all tokens must be final
@@ -103,6 +103,7 @@ class IssuerTokens:
         # The server is slow, so that a kill often hits a running request.
         self.issuer.add_faults(*[Delay(ISSUER_DELAY)] * 100_000)
         self._tokens = [f"{name}-{number}" for number in range(TOKENS)]
+        self._final: set[str] = set()
 
     def entry(self) -> dict[str, Any]:
         """Return the issuer's configuration."""
@@ -123,8 +124,10 @@ class IssuerTokens:
         return grant is not None and (grant.generation >= 2 or grant.status is Status.LOST_ROTATION)
 
     def all_final(self) -> bool:
-        """Return True if each token is lost, or ready with a valid access token."""
-        return all(map(self._is_final, self._tokens))
+        """Return True once each token was seen lost, or ready with a valid access token."""
+        # Not all at the same moment: on a busy machine one of them is always being refreshed.
+        self._final |= {t for t in self._tokens if t not in self._final and self._is_final(t)}
+        return len(self._final) == len(self._tokens)
 
     def _is_final(self, token: str) -> bool:
         grant = self._user.grant(token)
