@@ -124,12 +124,6 @@ def generation_of(secret: Secret | None) -> int:
     return 0 if companion is None else companion.generation
 
 
-def namespace_uid_of(secret: Secret | None) -> str:
-    """Return the uid of the namespace of the source, "" if the companion names none."""
-    companion = parse_or_none(secret)
-    return "" if companion is None else companion.namespace_uid
-
-
 def _token(data: Mapping[str, Sensitive]) -> AccessToken | None:
     if not data.get("access_token"):
         return None

@@ -37,4 +37,4 @@ class SecretChange:
     token_object: TokenObject
     resource_version: str
     written_by_driver: bool = False
-    uid: str = field(default="", compare=False)  # the version differs, too
+    uid: str = field(default="", compare=False)  # another object has another version

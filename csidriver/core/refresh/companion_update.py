@@ -13,7 +13,11 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.refresh.effects import CreateSecret, Now, PatchSecret, SpoolClear
 from csidriver.core.refresh.login_expiry import next_warning
 from csidriver.core.refresh.mirror import MIRROR_RETRY, store_mirror
-from csidriver.core.refresh.source_annotations import StatusOverride, hides_failures
+from csidriver.core.refresh.source_annotations import (
+    StatusOverride,
+    hides_failures,
+    withholds_token,
+)
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
@@ -25,7 +29,7 @@ def store_companion_and_mirror(
     """Write companion and mirror where they differ, then set `next_reconcile`."""
     now = yield from Now()
     state, foreign = yield from store_companion(state, context, override, now)
-    reported = override if override and override.withholds_token else foreign or override
+    reported = override if withholds_token(override) else foreign or override
     # Do not mirror over a source with a problem: it may hold the user's new token.
     state = yield from store_mirror(state, reported, now, mirrors=override is None)
     if state.spooled:
@@ -62,11 +66,11 @@ def store_companion(
 ) -> Effects[tuple[TokenState, StatusOverride | None]]:
     """Write the companion if it differs. Return a status if another owner's object has its name."""
     observed = companion.parse_or_none(state.companion)
-    if state.companion is not own_companion(state):
+    if state.companion is not None and (observed is None or observed.source != state.ref):
         message = f"Secret {context.tokens_namespace}/{state.ref.companion} is not ours; remove it"
         return state, StatusOverride(Status.MISCONFIGURED, message)
-    withholds = override is not None and override.withholds_token
-    desired = _desired_companion(state, override, now)
+    withholds = withholds_token(override)
+    desired = _desired_companion(state, observed, override, now)
     hides = hides_failures(state.grant)
     if desired is None or (
         observed
@@ -95,15 +99,15 @@ def store_companion(
 
 
 def _desired_companion(
-    state: TokenState, override: StatusOverride | None, now: float
+    state: TokenState, observed: Companion | None, override: StatusOverride | None, now: float
 ) -> Companion | None:
     grant, source = state.grant, state.source
     if grant is None and override is None:
         return None
     source_uid = "" if grant is None else grant.source_uid
-    withholds = override is not None and override.withholds_token
+    owner, withholds = grant or observed, withholds_token(override)
     # A grant from a backup may be older than what nodes have seen: they go on with that.
-    observed = companion.generation_of(state.companion) if grant is None or withholds else 0
+    published = observed.generation if observed and (grant is None or withholds) else 0
     if grant is None or (override is not None and override.blocks):
         status, message = (override.status, override.message) if override else (Status.PENDING, "")
     else:
@@ -111,12 +115,12 @@ def _desired_companion(
     return Companion(
         source=state.ref,
         source_uid=source_uid if source is None else source.uid,
-        generation=max(grant.generation if grant else 0, observed),
+        generation=max(grant.generation if grant else 0, published),
         status=status,
         message=message,
         next_refresh=(grant.next_refresh or 0.0) if grant and not withholds else 0.0,
         token=grant.access_token(now) if grant and not withholds else None,
-        namespace_uid=grant.namespace_uid if grant else companion.namespace_uid_of(state.companion),
+        namespace_uid=owner.namespace_uid if owner else "",
     )
 
 

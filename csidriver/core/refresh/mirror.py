@@ -18,6 +18,7 @@ from csidriver.core.refresh.source_annotations import (
     hides_failures,
     parse_warnings,
     status_annotations,
+    withholds_token,
 )
 from csidriver.core.refresh.state import Effects, TokenState
 from csidriver.core.sensitive import Sensitive
@@ -34,7 +35,7 @@ def store_mirror(
     state: TokenState, override: StatusOverride | None, now: float, *, mirrors: bool
 ) -> Effects[TokenState]:
     """Write the mirror, if `mirrors` permits it, and the annotations; emit Events for changes."""
-    if override is not None and override.withholds_token:
+    if withholds_token(override):
         return (yield from _write_source(state, override, now, mirrors=False))
     state, new_warning = _count_expiry_warnings(state, now)
     state = yield from _write_source(state, override, now, mirrors=mirrors)

@@ -20,7 +20,7 @@ from csidriver.core.refresh.grant_secret import from_secret
 from csidriver.core.refresh.outcomes import status_due_at, with_status_due
 from csidriver.core.refresh.ownership import find_new_owner
 from csidriver.core.refresh.source import is_source
-from csidriver.core.refresh.source_annotations import StatusOverride
+from csidriver.core.refresh.source_annotations import StatusOverride, withholds_token
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.refresh.token_request import recover_own, refresh_if_due
 from csidriver.core.status import Status
@@ -72,7 +72,7 @@ def _reconcile_present(state: TokenState, context: RefreshContext) -> Effects[To
     state, override = yield from sync_from_source(state, context)
     if state.source_stale:
         return state
-    withholds = override is not None and override.withholds_token
+    withholds = withholds_token(override)
     state = replace(state, grant_withheld=withholds)
     if state.grant is not None and sendable_refresh_token(state.grant) is None and not withholds:
         override = _unusable_grant(state, context, messages.EMPTY_GRANT_MESSAGE)

@@ -34,11 +34,16 @@ class WrittenAnnotations:
     undone: int
 
 
+def withholds_token(override: StatusOverride | None) -> bool:
+    """Return True if nobody gets the access token, or anything else, of the grant."""
+    return override is not None and override.withholds_token
+
+
 def status_annotations(
     grant: Grant | None, override: StatusOverride | None, *, mirror_refused: bool
 ) -> dict[str, str | None]:
     """Return the annotations of the source; None removes one."""
-    if override and override.withholds_token:
+    if withholds_token(override):
         grant = None
     current = override or grant
     message = override.message if override else grant.user_message if grant else ""
