@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.e2e.addresses import MACHINE, PREFIXES, NodeAddresses
 
 _BRIDGE = "nodes"
+_GATEWAY_MAC = "02:00:00:00:00:01"
 # Without these a packet of one node's pod does not reach the other node.
 _FORWARDING = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
 
@@ -48,7 +49,9 @@ def commands_of_a_node(node: NodeAddresses) -> list[Sequence[str]]:
     """Return the commands that give addresses to a node, and its pods a bridge."""
     commands: list[Sequence[str]] = [
         ("ip", "link", "set", "lo", "up"),
-        ("ip", "link", "add", "cni0", "type", "bridge"),
+        # Without an address of its own it takes the lowest of its ports: a new pod would change the
+        # one that other pods remember for seconds.
+        ("ip", "link", "add", "cni0", "address", _GATEWAY_MAC, "type", "bridge"),
         *(("ip", "link", "set", device, "up") for device in ("cni0", "eth0")),
     ]
     devices = (("eth0", node.own), ("cni0", node.gateways))
