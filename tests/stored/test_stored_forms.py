@@ -24,6 +24,7 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import KEYS, STRICT, UNLIMITED, Issuer
+from csidriver.core.oauth.login_settings import LoginSettings
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.effects import SpoolEntry
@@ -384,6 +385,11 @@ def test_every_key_of_an_issuer_is_read_as_ever() -> None:
 @pytest.mark.parametrize(("issuer", "fingerprint"), ISSUERS.values(), ids=ISSUERS)
 def test_an_issuer_has_the_fingerprint_it_ever_had(issuer: Issuer, fingerprint: str) -> None:
     assert issuer.fingerprint == fingerprint
+
+
+def test_the_login_of_an_issuer_leaves_its_fingerprint_as_it_is() -> None:
+    (issuer, fingerprint), *_ = ISSUERS.values()
+    assert replace(issuer, login=LoginSettings("the-client")).fingerprint == fingerprint
 
 
 def test_every_field_of_an_issuer_has_a_key() -> None:

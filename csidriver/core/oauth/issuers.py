@@ -1,6 +1,5 @@
 """Issuers: the configuration of the authorization servers that the operator trusts."""
 
-import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from csidriver.core.oauth.login_settings import LoginSettings, unknown_key
 from csidriver.errors import InvalidSettings
 
 CLIENT_AUTH = ("basic", "basic_raw", "post", "none")
@@ -45,6 +45,7 @@ class Issuer:
     endpoint_hosts: tuple[str, ...] = ()
     introspection_endpoint: str = ""
     access_token_issuers: tuple[str, ...] = ()
+    login: LoginSettings | None = None
 
     @property
     def identifier(self) -> str:
@@ -58,14 +59,14 @@ class Issuer:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the configuration, which makes earlier refusals obsolete.
+        """Changes with the configuration but `login`, which makes earlier refusals obsolete.
 
         Grants store it, so it depends on configuration keys, not on the names of fields.
         """
         values = ", ".join(
             f"{_snake(key)}={getattr(self, name)!r}"
             for name, key in KEYS.items()
-            if key not in _LATER_KEYS or getattr(self, name)
+            if key != "login" and (key not in _LATER_KEYS or getattr(self, name))
         )
         return hashlib.sha256(f"Issuer({values})".encode()).hexdigest()[:16]
 
@@ -118,6 +119,7 @@ KEYS = {
     "endpoint_hosts": "endpointHosts",
     "introspection_endpoint": "introspectionEndpoint",
     "access_token_issuers": "accessTokenIssuers",
+    "login": "login",
 }
 # Keys that the first fingerprints did not have: unset they change none.
 _LATER_KEYS = ("accessTokenIssuers",)
@@ -148,9 +150,10 @@ def _values(where: str, entry: Mapping[str, Any], problems: list[str]) -> dict[s
     for key, raw in entry.items():
         name = _FIELDS.get(key)
         if name is None:
-            near = difflib.get_close_matches(str(key), _FIELDS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            problems.append(f"{where}: unknown key {key!r}{hint}")
+            problems.append(f"{where}: {unknown_key(key, _FIELDS)}")
+            continue
+        if name == "login":
+            values[name] = LoginSettings.parse(where, raw, problems)
             continue
         try:
             values[name] = _convert(name, raw)

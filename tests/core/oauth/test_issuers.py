@@ -23,6 +23,7 @@ DESIGN = ENTRY | {
     "endpointHosts": [],
     "introspectionEndpoint": "",
     "accessTokenIssuers": [],
+    "login": None,
 }
 
 

@@ -1,0 +1,60 @@
+import json
+from typing import Any
+
+import pytest
+
+from csidriver.core.oauth.issuers import Issuer, Issuers
+from csidriver.core.oauth.login_settings import LoginSettings
+from csidriver.core.oauth.public_issuers import parse_public_issuers, render_public_issuers
+from csidriver.errors import InvalidSettings
+
+LOGIN = LoginSettings("cli", ("openid",), device_flow=True, params=(("prompt", "consent"),))
+PUBLIC = Issuer(
+    "b",
+    issuer="http://auth.example",
+    token_endpoint="https://auth.example/token",
+    default=True,
+    internal=True,
+    namespaces=("physics",),
+    endpoint_hosts=("other.example",),
+    login=LOGIN,
+)
+PRIVATE = Issuer("a", "https://a.example", ca_file="/the/ca", proxy="http://proxy", scope="s")
+ISSUERS = Issuers({"b": PUBLIC, "a": PRIVATE})
+
+
+def test_users_see_the_public_keys_sorted_by_name() -> None:
+    a, b = json.loads(render_public_issuers(ISSUERS))["issuers"]
+    assert a == {
+        "name": "a",
+        "issuer": "https://a.example",
+        "tokenEndpoint": "",
+        "default": False,
+        "internal": False,
+        "endpointHosts": [],
+        "namespaces": [],
+    }
+    assert b["login"] == {
+        "clientID": "cli",
+        "scopes": ["openid"],
+        "deviceFlow": True,
+        "params": {"prompt": "consent"},
+    }
+
+
+def test_what_is_rendered_is_parsed() -> None:
+    found = parse_public_issuers(render_public_issuers(ISSUERS)).by_name
+    assert found == {"a": Issuer("a", "https://a.example"), "b": PUBLIC}
+
+
+def test_keys_of_a_later_version_are_left_out() -> None:
+    document = json.loads(render_public_issuers(ISSUERS))
+    for entry in document["issuers"]:
+        entry["later"] = entry.setdefault("login", {"clientID": "c"})["later"] = 1
+    assert parse_public_issuers(json.dumps(document)).by_name["b"] == PUBLIC
+
+
+@pytest.mark.parametrize("document", ["", "[" * 100_000, [], {}, {"issuers": [5]}, {"issuers": 1}])
+def test_another_document_is_refused(document: Any) -> None:
+    with pytest.raises(InvalidSettings):
+        parse_public_issuers(document if isinstance(document, str) else json.dumps(document))
