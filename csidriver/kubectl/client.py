@@ -1,0 +1,146 @@
+"""The cluster as kubectl reaches it: its contexts, credential plugins, proxies, impersonation.
+
+A body goes through standard input, so no process list shows it. kubectl's log level stays 0,
+whatever the user's defaults are: from 8 on it prints bodies.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from csidriver.kubectl import program
+from csidriver.kubectl.errors import KubectlFailed
+from csidriver.kubectl.failures import to_error
+
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_CONTEXT = '{.current-context}{"\\n"}{.contexts[0].context.namespace}'
+# kubectl's words where there is no kubeconfig; it then uses the ServiceAccount of its pod.
+_NO_CONTEXT = "current-context must exist"
+
+
+class Kubectl:
+    """Runs kubectl. `global_options` are words such as `--context=name`, `--namespace=name`."""
+
+    def __init__(
+        self, global_options: Sequence[str] = (), *, service_account: Path = _SERVICE_ACCOUNT
+    ) -> None:
+        self._options = tuple(global_options)
+        self._service_account = service_account
+        self._running: set[subprocess.Popen[bytes]] = set()
+
+    def get(self, *arguments: str) -> Any:
+        """Return objects as JSON. Not for Secrets: their bytes would come into this process."""
+        return _parsed(self._run("get", *arguments, "--output=json"))
+
+    def get_text(self, *arguments: str) -> str:
+        """Return the output of `kubectl get` in the form that the arguments ask for."""
+        return self._run("get", *arguments).decode(errors="replace")
+
+    def create(self, manifest: Mapping[str, Any]) -> None:
+        self._send(manifest, "create", *_namespace_of(manifest), "--filename=-")
+
+    def patch(
+        self,
+        resource: str,
+        name: str,
+        namespace: str,
+        patch: Any,
+        type: str = "merge",  # noqa: A002
+    ) -> None:
+        """Change an object; `type` is as kubectl spells it."""
+        where = [f"--namespace={namespace}", f"--type={type}", "--patch-file=/dev/stdin"]
+        self._send(patch, "patch", resource, name, *where)
+
+    def can_i(self, verb: str, resource: str, namespace: str) -> bool:
+        """Return whether the user may do this; `resource` may be `secrets/name`."""
+        where = f"--namespace={namespace}" if namespace else "--all-namespaces"
+        done = program.run(self._command("auth", "can-i", verb, resource, where))
+        answer = done.stdout.decode(errors="replace").split(maxsplit=1)[:1]
+        if answer not in (["yes"], ["no"]):
+            raise to_error(done.stderr)
+        return answer == ["yes"]
+
+    def watch(self, *arguments: str) -> Iterator[Any]:
+        """Yield `{"type": ..., "object": ...}`, first for every object, until closed."""
+        flags = ["--watch", "--output-watch-events", "--output=json"]
+        collected = b""
+        for line in self._lines("get", *arguments, *flags):
+            collected += line
+            # kubectl indents all lines of an event but its first and its last.
+            if line.rstrip().endswith(b"}") and not line.startswith(b" "):
+                yield _parsed(collected)
+                collected = b""
+
+    def watch_text(self, *arguments: str) -> Iterator[str]:
+        """Yield lines of `kubectl get --watch` in the form that the arguments ask for."""
+        flags = ["--watch", "--output-watch-events"]
+        for line in self._lines("get", *arguments, *flags):
+            yield line.decode(errors="replace").rstrip("\n")
+
+    def namespace(self) -> str:
+        """Return the namespace in force."""
+        chosen = [o.partition("=")[2] for o in self._options if o.startswith("--namespace=")]
+        return chosen[-1] if chosen else self._context[1]
+
+    def context(self) -> str:
+        """Return the context in force, empty in a pod."""
+        return self._context[0]
+
+    def close(self) -> None:
+        """End all watches."""
+        for process in list(self._running):
+            process.kill()
+
+    @cached_property
+    def _context(self) -> tuple[str, str]:
+        try:
+            text = self._run("config", "view", "--minify", f"--output=jsonpath={_CONTEXT}")
+        except KubectlFailed as error:
+            if _NO_CONTEXT not in str(error):
+                raise
+            return "", self._pod_namespace()
+        context, _, namespace = text.decode(errors="replace").partition("\n")
+        return context, namespace.strip() or "default"
+
+    def _pod_namespace(self) -> str:
+        try:
+            return self._service_account.read_text(encoding="utf-8").strip()
+        except OSError:
+            return "default"
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [program.find_kubectl(), "--v=0", *self._options, *arguments]
+
+    def _run(self, *arguments: str) -> bytes:
+        done = program.run(self._command(*arguments))
+        if done.status != 0:
+            raise to_error(done.stderr)
+        return done.stdout
+
+    def _send(self, body: Any, *arguments: str) -> None:
+        # `--output=name`, as else the reply would bring the object.
+        command = self._command(*arguments, "--output=name")
+        done = program.run(command, json.dumps(body).encode())
+        if done.status != 0:
+            raise to_error(done.stderr, body)
+
+    def _lines(self, *arguments: str) -> Iterator[bytes]:
+        try:
+            yield from program.lines(self._command(*arguments), self._running)
+        except KubectlFailed as error:
+            raise to_error(str(error)) from None
+
+
+def _namespace_of(manifest: Mapping[str, Any]) -> list[str]:
+    namespace = manifest["metadata"].get("namespace")
+    return [f"--namespace={namespace}"] if namespace else []
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise KubectlFailed("kubectl answered with something that is not JSON") from None

@@ -1,0 +1,113 @@
+"""The command `kubectl oauth2-csi` and its subcommands."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn, Protocol
+
+from csidriver import __version__
+from csidriver.core import names
+from csidriver.errors import DriverError
+from csidriver.kubectl.client import Kubectl
+from csidriver.kubectl.terminal import Terminal
+
+PROGRAM = "kubectl oauth2-csi"
+INTERRUPTED = 130
+# As if SIGPIPE had ended the process.
+BROKEN_PIPE = 141
+
+
+class Command(Protocol):
+    """A module of a subcommand."""
+
+    def add(self, subparsers: Any) -> None:
+        """Add a parser and set its default `run`."""
+
+    def run(self, args: argparse.Namespace, kubectl: Kubectl, terminal: Terminal) -> int:
+        """Return the exit status."""
+
+
+COMMANDS: Sequence[Command] = ()
+# Options of kubectl that it gets as they are, and their metavariables.
+_OPTIONS = {
+    "--context": "CONTEXT",
+    "--kubeconfig": "FILE",
+    "--cluster": "CLUSTER",
+    "--user": "USER",
+    "--as": "USER",
+    "--request-timeout": "DURATION",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that fails as kubectl does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(1, f"error: {message}\nSee '{self.prog} --help' for usage.\n")
+
+
+class CommandParser(Parser):
+    """The parser of a subcommand, which has kubectl's options, too."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # An option before the name of the subcommand must not be undone by a default.
+        _add_options(self, default=argparse.SUPPRESS)
+
+
+def main(arguments: Sequence[str] | None = None, commands: Sequence[Command] = COMMANDS) -> int:
+    """Run the command line; return the exit status."""
+    args, terminal = build_parser(commands).parse_args(arguments), Terminal()
+    kubectl = Kubectl(global_options(args))
+    try:
+        status: int = args.run(args, kubectl, terminal)
+    except DriverError as error:
+        terminal.report(f"error: {error}")
+        return 1
+    except EOFError:
+        terminal.report("error: a question needs an answer, and standard input has none")
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    finally:
+        kubectl.close()
+    return status
+
+
+def build_parser(commands: Sequence[Command] = COMMANDS) -> Parser:
+    parser = Parser(prog=PROGRAM, description="Log in, and see OAuth2 tokens that pods mount.")
+    parser.add_argument("--version", action="version", version=__version__)
+    _add_options(parser, default=None)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=CommandParser)
+    for command in commands:
+        command.add(subparsers)
+    return parser
+
+
+def global_options(args: argparse.Namespace) -> list[str]:
+    """Return the options for kubectl, each as one word, so that a value cannot be an option."""
+    chosen = {"--namespace": args.namespace}
+    chosen |= {option: getattr(args, _field(option)) for option in _OPTIONS}
+    options = [f"{option}={value}" for option, value in chosen.items() if value is not None]
+    return options + [f"--as-group={group}" for group in args.as_group or ()]
+
+
+def _add_options(parser: argparse.ArgumentParser, default: Any) -> None:
+    options = parser.add_argument_group("options of kubectl")
+    options.add_argument("-n", "--namespace", metavar="NAMESPACE", default=default)
+    for option, metavar in _OPTIONS.items():
+        options.add_argument(option, metavar=metavar, default=default, dest=_field(option))
+    options.add_argument("--as-group", metavar="GROUP", action="append", default=default)
+    about = f"where the driver is installed, by default {names.DRIVER_NAMESPACE}"
+    fallback = names.DRIVER_NAMESPACE if default is None else default
+    options.add_argument("--driver-namespace", metavar="NAMESPACE", default=fallback, help=about)
+
+
+def _field(option: str) -> str:
+    # `as` is a keyword.
+    return "impersonate" if option == "--as" else option.removeprefix("--").replace("-", "_")

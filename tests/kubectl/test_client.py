@@ -1,0 +1,152 @@
+"""Calls of kubectl: words, standard input, answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from csidriver.kubectl.client import Kubectl
+from csidriver.kubectl.errors import (
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    KubectlError,
+    KubectlFailed,
+    NotFound,
+)
+from tests.kubectl.stand_in import StandIn
+
+OPTIONS = ("--context=here", "--as=alice")
+NEEDLE = "needle-4711-refresh-token"
+SECRET = {
+    "kind": "Secret",
+    "metadata": {"name": "hello-token", "namespace": "team-a"},
+    "stringData": {"oauth": json.dumps({"refresh_token": NEEDLE})},
+}
+
+
+def test_get_returns_json_and_passes_the_options_of_kubectl(stand_in: StandIn) -> None:
+    stand_in.answer("get", stdout={"items": []})
+    assert Kubectl(OPTIONS).get("pods", "--all-namespaces") == {"items": []}
+    words = ["--v=0", *OPTIONS, "get", "pods", "--all-namespaces", "--output=json"]
+    assert stand_in.calls[0].words == words
+
+
+def test_a_body_goes_through_standard_input_only(stand_in: StandIn) -> None:
+    stand_in.answer("create", stdout="secret/hello-token\n")
+    stand_in.answer("patch", stdout="secret/hello-token\n")
+    kubectl = Kubectl(OPTIONS)
+    kubectl.create(SECRET)
+    kubectl.patch("secret", "hello-token", "team-a", {"stringData": SECRET["stringData"]})
+    created, patched = stand_in.calls
+    assert json.loads(created.body) == SECRET
+    assert NEEDLE in patched.body
+    assert NEEDLE not in " ".join(created.words + patched.words)
+    assert "--namespace=team-a" in created.words
+    assert "--type=merge" in patched.words
+    # Without it kubectl would print the object.
+    assert "--output=name" in created.words
+    assert "--output=name" in patched.words
+
+
+def test_secrets_are_never_at_a_level_of_logs_that_prints_bodies(stand_in: StandIn) -> None:
+    stand_in.answer("create")
+    Kubectl(OPTIONS).create(SECRET)
+    assert [word for word in stand_in.calls[0].words if word.startswith(("-v", "--v"))] == ["--v=0"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("NotFound", NotFound),
+        ("Forbidden", Forbidden),
+        ("AlreadyExists", AlreadyExists),
+        ("Conflict", Conflict),
+        ("Invalid", KubectlFailed),
+    ],
+)
+def test_a_refusal_of_the_server_has_its_own_error(
+    stand_in: StandIn, reason: str, kind: type[KubectlError]
+) -> None:
+    text = f'Error from server ({reason}): secrets "hello-token" have a problem\n'
+    stand_in.answer(stderr=text, status=1)
+    with pytest.raises(kind, match=r'^secrets "hello-token" have a problem'):
+        Kubectl(OPTIONS).get("secrets", "hello-token")
+
+
+def test_an_error_does_not_quote_the_body(stand_in: StandIn) -> None:
+    refusal = f'Error from server (Invalid): stringData: Invalid value: "{NEEDLE}"\n'
+    stand_in.answer(stderr=refusal, status=1)
+    with pytest.raises(KubectlFailed) as caught:
+        Kubectl(OPTIONS).create(SECRET)
+    assert "needle" not in str(caught.value)
+    assert "Invalid" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "allowed"), [("yes", 0, True), ("no - RBAC", 1, False)]
+)
+def test_rights_are_asked_for(
+    stand_in: StandIn, answer: str, status: int, *, allowed: bool
+) -> None:
+    stand_in.answer("can-i", stdout=f"{answer}\n", status=status)
+    assert Kubectl().can_i("create", "secrets", "team-a") is allowed
+    where = ["auth", "can-i", "create", "secrets", "--namespace=team-a"]
+    assert stand_in.calls[0].words == ["--v=0", *where]
+
+
+def test_rights_that_cannot_be_asked_for_are_a_failure(stand_in: StandIn) -> None:
+    stand_in.answer("can-i", stderr="Unable to connect to the server: EOF\n", status=1)
+    with pytest.raises(KubectlFailed, match="Unable to connect"):
+        Kubectl().can_i("create", "secrets", "")
+
+
+def test_a_watch_yields_events_until_kubectl_ends(stand_in: StandIn) -> None:
+    pretty = json.dumps({"type": "MODIFIED", "object": {"a": {"b": 1}}}, indent=4)
+    stand_in.answer("--watch", stdout='{"type":"ADDED","object":{}}\n' + pretty + "\n")
+    events = list(Kubectl().watch("pods"))
+    assert [event["type"] for event in events] == ["ADDED", "MODIFIED"]
+
+
+def test_a_watch_that_fails_says_why(stand_in: StandIn) -> None:
+    refusal = "Error from server (Forbidden): pods is forbidden\n"
+    stand_in.answer("--watch", stdout="team-a one\n", stderr=refusal, status=1)
+    lines = Kubectl().watch_text("pods")
+    assert next(lines) == "team-a one"
+    with pytest.raises(Forbidden, match="pods is forbidden"):
+        next(lines)
+
+
+def test_a_namespace_of_the_command_line_wins() -> None:
+    assert Kubectl(["--namespace=team-a"]).namespace() == "team-a"
+
+
+@pytest.mark.parametrize(("text", "namespace"), [("here\nteam-b", "team-b"), ("here\n", "default")])
+def test_the_context_has_a_namespace(stand_in: StandIn, text: str, namespace: str) -> None:
+    stand_in.answer("config", stdout=text)
+    kubectl = Kubectl()
+    assert (kubectl.context(), kubectl.namespace()) == ("here", namespace)
+    assert len(stand_in.calls) == 1
+
+
+@pytest.mark.parametrize(("content", "namespace"), [("team-c\n", "team-c"), (None, "default")])
+def test_a_pod_without_kubeconfig_is_in_its_own_namespace(
+    stand_in: StandIn, tmp_path: Path, content: str | None, namespace: str
+) -> None:
+    stand_in.answer(stderr="error: current-context must exist in order to minify\n", status=1)
+    if content is not None:
+        (tmp_path / "namespace").write_text(content)
+    kubectl = Kubectl(service_account=tmp_path / "namespace")
+    assert (kubectl.context(), kubectl.namespace()) == ("", namespace)
+
+
+def test_a_context_that_does_not_exist_is_a_failure(stand_in: StandIn) -> None:
+    stand_in.answer(stderr='error: context "typo" does not exist\n', status=1)
+    with pytest.raises(KubectlFailed, match=r'^context "typo" does not exist$'):
+        Kubectl(["--context=typo"]).namespace()
+
+
+def test_an_answer_that_is_no_json_is_a_failure(stand_in: StandIn) -> None:
+    stand_in.answer(stdout="<html>")
+    with pytest.raises(KubectlFailed, match="not JSON"):
+        Kubectl().get("pods")

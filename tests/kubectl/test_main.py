@@ -1,0 +1,89 @@
+"""Options and exit statuses of the command line."""
+
+import argparse
+from typing import Any
+
+import pytest
+
+from csidriver.errors import DriverError
+from csidriver.kubectl import main as main_module
+from csidriver.kubectl.client import Kubectl
+from csidriver.kubectl.main import build_parser, global_options, main
+from csidriver.kubectl.terminal import Terminal
+
+
+class Example:
+    """A subcommand that ends as it is told."""
+
+    def __init__(self, outcome: int | BaseException = 0) -> None:
+        self._outcome = outcome
+
+    def add(self, subparsers: Any) -> None:
+        subparsers.add_parser("example", help="an example").set_defaults(run=self.run)
+
+    def run(self, args: argparse.Namespace, kubectl: Kubectl, terminal: Terminal) -> int:  # noqa: ARG002
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome
+        return self._outcome
+
+
+def options(*words: str) -> list[str]:
+    return global_options(build_parser([Example()]).parse_args(words))
+
+
+def test_options_of_kubectl_stand_before_or_after_the_subcommand() -> None:
+    assert options("example") == []
+    assert options("-n", "team-a", "example") == ["--namespace=team-a"]
+    assert options("example", "-n", "team-a") == ["--namespace=team-a"]
+    assert options("-n", "team-a", "example", "--context", "c") == [
+        "--namespace=team-a",
+        "--context=c",
+    ]
+
+
+def test_every_option_of_kubectl_is_passed_on() -> None:
+    words = [
+        *("--namespace=n", "--context=c", "--kubeconfig=k", "--cluster=d", "--user=u"),
+        *("--as=alice", "--request-timeout=5s", "--as-group=one", "--as-group=two"),
+    ]
+    assert options("example", *words) == words
+
+
+def test_the_drivers_namespace_has_a_default() -> None:
+    parser = build_parser([Example()])
+    assert parser.parse_args(["example"]).driver_namespace == "oauth2-csi"
+    words = ["--driver-namespace=other", "example"]
+    assert parser.parse_args(words).driver_namespace == "other"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "message"),
+    [
+        (0, 0, ""),
+        (3, 3, ""),
+        (DriverError("a fault; its cure"), 1, "error: a fault; its cure\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (EOFError(), 1, "error: a question needs an answer, and standard input has none\n"),
+    ],
+)
+def test_the_exit_status_says_how_it_ended(
+    capsys: pytest.CaptureFixture[str], outcome: int | BaseException, status: int, message: str
+) -> None:
+    assert main(["example"], [Example(outcome)]) == status
+    assert capsys.readouterr().err == message
+
+
+def test_wrong_usage_fails_as_with_kubectl(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["example", "--nonsense"], [Example()])
+    assert caught.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.endswith("See 'kubectl oauth2-csi --help' for usage.\n")
+
+
+def test_usage_names_the_command_as_users_type_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert capsys.readouterr().out.startswith("usage: kubectl oauth2-csi ")
+    assert main_module.PROGRAM == "kubectl oauth2-csi"
