@@ -61,7 +61,7 @@ soak: $(VENV)/.dev
 	@$(BIN)/python -m tests.cluster.soak $(SECONDS)
 	@$(BIN)/python -m tests.cluster.tenants $(HOSTILE_SECONDS)
 
-## bench: every number of docs/performance.md, as root, after `make tools`; QUICK=1 for a short one
+## bench: every number of docs/evidence/performance.md, as root, after `make tools`; QUICK=1 for a short one
 bench: $(VENV)/.dev
 	@QUICK=$(QUICK) $(BIN)/python -m bench $(ARGS)
 

@@ -10,7 +10,8 @@ from bench.catalogue import ENTRIES
 from bench.report import Report
 
 _TOP = Path(__file__).parents[1]
-PAGE, README, PLOTS = _TOP / "docs/performance.md", _TOP / "bench/README.md", _TOP / "docs/plots"
+_EVIDENCE, README = _TOP / "docs/evidence", _TOP / "bench/README.md"
+PAGE, PLOTS = _EVIDENCE / "performance.md", _EVIDENCE / "plots"
 _BEGIN, _END = "<!-- {} begin: made by `python -m bench --write-docs` -->", "<!-- {} end -->"
 
 _PERCENTILE = re.compile(r", p[\d.]+$")

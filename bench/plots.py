@@ -1,4 +1,4 @@
-"""The plots of docs/performance.md as SVG, drawn from results.json with nothing but text."""
+"""The plots of docs/evidence/performance.md as SVG, drawn as text from results.json."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence

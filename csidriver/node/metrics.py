@@ -1,4 +1,4 @@
-"""The node plugin's metrics; their list with units is docs/operations.md."""
+"""The node plugin's metrics; their list with units is docs/reference.md."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""The refresher's metrics; docs/operations.md lists them with their units.
+"""The refresher's metrics; docs/reference.md lists them with their units.
 
 Labels are bounded: configured issuers, statuses (`core.status`) and reasons of failures
 (`core.oauth.failure_reason`).

@@ -1,4 +1,4 @@
-"""Metrics of the webhook role; `docs/operations.md` explains them."""
+"""Metrics of the webhook role; `docs/reference.md` explains them."""
 
 from enum import Enum
 

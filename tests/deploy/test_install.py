@@ -155,7 +155,7 @@ def test_the_node_plugin_has_memory_for_its_tokens_and_no_cpu_limit() -> None:
     resources = container_of(NODE)["resources"]
     assert set(resources["limits"]) == {"memory"}
     tmpfs = flags.node_settings(flags_of(container_of(NODE))).size
-    # The process takes 52 to 60 MiB (docs/performance.md).
+    # The process takes 52 to 60 MiB (docs/evidence/performance.md).
     assert flag_values.size(resources["limits"]["memory"]) >= tmpfs + 60 * MEBIBYTE + 32 * MEBIBYTE
     assert flag_values.size(resources["requests"]["memory"]) >= 60 * MEBIBYTE
 
@@ -246,7 +246,7 @@ def test_the_spool_is_memory_that_outlives_the_process() -> None:
     (volume,) = [v for v in pod["volumes"] if v["name"] == mount["name"]]
     assert volume["emptyDir"]["medium"] == "Memory"
     size = flag_values.size(volume["emptyDir"]["sizeLimit"])
-    # 10,000 tokens take 205 MiB (docs/performance.md).
+    # 10,000 tokens take 205 MiB (docs/evidence/performance.md).
     assert flag_values.size(container["resources"]["limits"]["memory"]) >= size + 205 * MEBIBYTE
 
 

@@ -1,4 +1,4 @@
-"""Installation and removal of the driver as docs/operations.md describes them."""
+"""Installation and removal of the driver as docs/install.md describes them."""
 
 from tests.e2e.cluster import Cluster
 from tests.e2e.node import Node

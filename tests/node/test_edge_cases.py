@@ -1,4 +1,4 @@
-"""What drivers of this kind have stumbled over before; `docs/edge-cases.md` has the whole list."""
+"""What drivers of this kind have stumbled over, as `docs/evidence/edge-cases.md` lists it."""
 
 import ast
 import json
@@ -21,7 +21,7 @@ from tests.node.plugin import Node, ShiftedClock, eventually, names
 mounts = pytest.mark.mounts
 
 ROOT = Path(__file__).parents[2]
-TABLE = ROOT / "docs/edge-cases.md"
+TABLE = ROOT / "docs/evidence/edge-cases.md"
 REFERENCE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 

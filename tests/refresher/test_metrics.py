@@ -39,7 +39,7 @@ def test_every_metric_is_documented(build: Build) -> None:
     bench = build()
     bench.apply("hello", bench.issuer.seed("my-app"))
     until(lambda: bench.refreshed("hello"))
-    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/reference.md").read_text(encoding="utf-8")
     for family in bench.registry.collect():
         suffix = {"counter": "_total", "histogram": "_bucket"}.get(family.type, "")
         assert f"| `{family.name}{suffix}`" in page, family.name

@@ -1,4 +1,4 @@
-"""The results of the fault matrix as the table of docs/fault-matrix.md."""
+"""The results of the fault matrix as the table of docs/evidence/fault-matrix.md."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from tests.simulator.gateway import Fault
 if TYPE_CHECKING:
     from tests.simulator.fault_matrix import Result
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/evidence/fault-matrix.md"
 SECONDS = (10.0, 60.0, 300.0)
 POLICIES = ("strict", "window", "unlimited")
 # In the order of the columns.

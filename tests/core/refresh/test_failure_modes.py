@@ -1,4 +1,4 @@
-"""How refreshing fails in other software, and does not here: docs/failure-modes.md.
+"""How refreshing fails in other software, and does not here: docs/evidence/failure-modes.md.
 
 One scenario per failure mode that the rules decide; the details have tests of their own.
 """
@@ -292,7 +292,7 @@ def test_f22_one_login_in_two_secrets_is_used_in_one(running: Process) -> None:
     assert live(cluster) == cluster.server.families["alice"][-1]
 
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "failure-modes.md"
+DOCUMENT = Path(__file__).parents[3] / "docs/evidence/failure-modes.md"
 
 
 def claims() -> list[tuple[str, str]]:
@@ -301,7 +301,7 @@ def claims() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("file", "name"), claims(), ids=lambda part: part.rpartition("/")[2])
 def test_what_the_document_names_exists(file: str, name: str) -> None:
-    tree = ast.parse((DOCUMENT.parents[1] / file).read_text(encoding="utf-8"))
+    tree = ast.parse((DOCUMENT.parents[2] / file).read_text(encoding="utf-8"))
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
     assert name in {function.name for function in functions}
 

@@ -1,4 +1,4 @@
-"""docs/operations.md leaves nothing out that an operator may meet."""
+"""The pages for operators leave nothing out that an operator may meet."""
 
 import argparse
 import re
@@ -16,14 +16,14 @@ from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.webhook.metrics import WebhookMetrics
 from tools.programs import KEYCLOAK_ARTIFACT
 
-PAGE = (Path(__file__).parents[1] / "docs/operations.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
 
 
-def section(title: str) -> str:
-    """A part of the page, up to the next one of its level."""
+def section(page: str, title: str) -> str:
+    """A part of a page, up to the next one of its level."""
     level = title.partition(" ")[0]
-    _, _, rest = PAGE.partition(f"\n{title}\n")
-    assert rest, f"there is no section {title!r}"
+    _, _, rest = (DOCS / page).read_text(encoding="utf-8").partition(f"\n{title}\n")
+    assert rest, f"there is no section {title!r} in {page}"
     return re.split(rf"^#{{1,{len(level)}}} ", rest, flags=re.MULTILINE)[0]
 
 
@@ -34,24 +34,25 @@ def first_cells(text: str) -> set[str]:
 
 
 def test_every_status_and_warning_has_its_cure() -> None:
-    cells = first_cells(section("## Statuses"))
+    cells = first_cells(section("troubleshooting.md", "## Statuses"))
     assert {each.value for each in (*Status, *TokenWarning)} <= cells
 
 
 def test_every_outcome_of_an_exchange_has_its_message() -> None:
-    assert first_cells(section("### Messages")) - {"outcome"} == {
+    assert first_cells(section("troubleshooting.md", "### Messages")) - {"outcome"} == {
         each.value for each in FailureReason
     }
 
 
 def test_every_code_a_pod_may_see_has_its_row() -> None:
     codes = {code.name.title().replace("_", "") for code in error_interceptor._CODES.values()}
-    assert first_cells(section("## Events of a pod")) - {"code"} == codes | {"Internal"}
+    rows = first_cells(section("troubleshooting.md", "## Events of a pod"))
+    assert rows - {"code"} == codes | {"Internal"}
 
 
 def test_the_keycloak_of_the_tests_is_named() -> None:
     version = KEYCLOAK_ARTIFACT.split(":")[2]
-    assert f"a real Keycloak {version}," in section("### Keycloak")
+    assert f"a real Keycloak {version}," in section("issuers.md", "## Keycloak")
 
 
 @pytest.mark.parametrize("metrics", [NodeMetrics, RefresherMetrics, WebhookMetrics])
@@ -60,7 +61,7 @@ def test_every_metric_is_in_the_table(metrics: type) -> None:
     metrics(registry)
     named = {f"{m.name}{_SUFFIX.get(m.type, '')}" for m in registry.collect()}
     assert named
-    assert named <= first_cells(section("## Metrics"))
+    assert named <= first_cells(section("reference.md", "## Metrics"))
 
 
 _SUFFIX = {"counter": "_total", "histogram": "_bucket"}
@@ -71,5 +72,6 @@ def test_every_flag_is_explained(command: str) -> None:
     actions = cli._parser()._actions
     (commands,) = [a for a in actions if isinstance(a, argparse._SubParsersAction)]
     flags = {f for f in commands.choices[command]._option_string_actions if f.startswith("--")}
-    described = section("## Flags") + section("## Removing the driver from a node")
+    titles = ("## Flags", "## Removing the driver from a node")
+    described = "".join(section("reference.md", title) for title in titles)
     assert flags - set(re.findall(r"--[a-z-]+", described)) == {"--help"}
