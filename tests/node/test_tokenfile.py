@@ -3,6 +3,7 @@ import errno
 import fcntl
 import mmap
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -122,6 +125,16 @@ def read_leased(path: Path) -> Iterator[None]:
         fcntl.fcntl(fd, fcntl.F_SETSIG, 23)  # SIGURG; the default would end the test
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         yield
+
+
+def test_a_rewrite_makes_the_calls_of_its_picture(file: Path) -> None:
+    picture = (Path(__file__).parents[2] / "docs/pictures/rewrite.svg").read_text(encoding="utf-8")
+    shown = re.findall(r'class="step">(\w+)<', picture)
+    with opened(file, os.O_RDWR) as fd, tokenfile._write_calls(fd, SHORTER) as writing:
+        take, release = tokenfile._lease_calls(fd)
+        calls = (cast("partial[int]", step) for step, _ in (take, *writing, release))
+        made = [step.func.__name__ for step in calls]
+    assert shown == ["open", *made, "close"]
 
 
 def promptly(call: Callable[[], object]) -> object:

@@ -1,0 +1,143 @@
+"""The pictures of a refresh and of the statuses of a token show what the code does."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csidriver.core import names
+from csidriver.core.refresh.effects import Effect, PatchSecret, RequestToken, SpoolClear, SpoolWrite
+from csidriver.core.refresh.transitions import FAILURE_RULES, TRANSITIONS, Outcome, Sent
+from csidriver.core.status import Status
+from tests.core.refresh.cluster_checks import LIFE, companion, document, reasons
+from tests.core.refresh.virtual_cluster import Crashed, Process, VirtualCluster
+
+DOCS = Path(__file__).parents[3] / "docs"
+REFRESH = (DOCS / "protocol.md").read_text(encoding="utf-8")
+STATUSES = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+OBJECTS = {names.DRIVER_NAMESPACE: "grant", names.TOKENS_NAMESPACE: "companion"}
+# The outcomes that only a question about an earlier request has.
+ANSWERS = {Outcome.INACTIVE, Outcome.SILENT}
+
+
+def diagram(page: str, kind: str) -> list[str]:
+    block = page.partition(f"```mermaid\n{kind}\n")[2].partition("\n```")[0]
+    return [line.strip() for line in block.splitlines()]
+
+
+def is_call(effect: Effect[Any]) -> bool:
+    """Return True for an effect that the picture shows."""
+    return isinstance(effect, PatchSecret | SpoolWrite | RequestToken | SpoolClear)
+
+
+def receiver(effect: Effect[Any]) -> str:
+    if isinstance(effect, PatchSecret):
+        return f"K: {OBJECTS.get(effect.base.namespace, 'source')}"
+    return "A: POST" if isinstance(effect, RequestToken) else "S: "
+
+
+def due() -> tuple[VirtualCluster, Process]:
+    """A token whose next refresh is due."""
+    cluster = VirtualCluster()
+    cluster.apply(document(cluster.server.login("alice")))
+    process = Process(cluster)
+    process.reconcile()
+    cluster.now += LIFE - 600
+    cluster.done.clear()
+    return cluster, process
+
+
+def test_the_refresh_makes_the_calls_of_its_picture_in_that_order() -> None:
+    cluster, process = due()
+    process.reconcile()
+    calls = [receiver(effect) for effect in cluster.done if is_call(effect)]
+    arrows = [line for line in diagram(REFRESH, "sequenceDiagram") if line.startswith("R->>")]
+    assert len(calls) == len(arrows) == 8
+    shown = list(zip(arrows, calls, strict=True))
+    assert [pair for pair in shown if not pair[0].startswith(f"R->>{pair[1]}")] == []
+
+
+def crashes() -> Iterator[tuple[int, bool, str]]:
+    """The number of calls before a crash, whether the spool is there, and the cell."""
+    for number, container, pod in re.findall(
+        r"^\| X(\d) \| (.+) \| (.+) \|$", REFRESH, re.MULTILINE
+    ):
+        yield int(number), True, container
+        yield int(number), False, pod
+
+
+@pytest.mark.parametrize(("number", "spool_survives", "cell"), list(crashes()))
+def test_a_crash_ends_as_the_table_says(number: int, cell: str, *, spool_survives: bool) -> None:
+    cluster, process = due()
+    calls = 0
+
+    def crash(effect: Effect[Any]) -> None:
+        nonlocal calls
+        calls += is_call(effect)
+        if calls == number:
+            raise Crashed
+
+    cluster.after = crash
+    with pytest.raises(Crashed):
+        process.reconcile()
+    cluster.after = lambda _: None
+    if not spool_survives:
+        cluster.spool.clear()
+    survivor = Process(cluster, holder="pod-1" if spool_survives else "pod-2")
+    survivor.reconcile()
+    survivor.run_for(LIFE)
+    way = "Uncertain, then " if "Uncertain" in reasons(cluster) else ""
+    assert re.sub(r"^.*: ", "", cell) == f"{way}{companion(cluster).status.value}"
+
+
+def test_the_table_has_every_crash_of_the_picture() -> None:
+    marks = {line for line in diagram(REFRESH, "sequenceDiagram") if re.search(r": X\d$", line)}
+    assert {f"Note over R: X{number}" for number, _, _ in crashes()} == marks
+    assert len(marks) == 7
+
+
+def edges() -> set[tuple[str, str]]:
+    lines = diagram(STATUSES, "stateDiagram-v2")
+    found = (re.match(r"([\w\[*\]]+) --> (\w+)", line) for line in lines)
+    return {(edge[1], edge[2]) for edge in found if edge}
+
+
+def results(sent: Sent, outcome: Outcome) -> set[str]:
+    """The statuses to which a row of the table may lead."""
+    row = TRANSITIONS.get((sent, outcome))
+    if row is None:
+        return set()
+    if row.status is not None:
+        return {row.status.value}
+    return {rule.status.value for rule in FAILURE_RULES.values()}
+
+
+def test_the_picture_has_every_status() -> None:
+    shown = {state for edge in edges() for state in edge} - {"[*]"}
+    assert shown == {status.value for status in Status}
+
+
+def test_a_token_in_order_leaves_its_status_as_the_picture_shows() -> None:
+    may = {
+        status
+        for sent in (Sent.NONE, Sent.FIRST)
+        for outcome in {*Outcome} - ANSWERS
+        for status in results(sent, outcome)
+    }
+    drawn = {there for here, there in edges() if here == "Ready"}
+    # The others come from the user's Secret, not from a request.
+    assert drawn - {"DuplicateGrant", "Invalid"} == may
+
+
+def test_an_unknown_outcome_ends_as_the_picture_shows() -> None:
+    may = {
+        status
+        for sent in (Sent.FIRST, Sent.REUSE, Sent.REPEAT)
+        for outcome in Outcome
+        if sent is not Sent.FIRST or outcome in ANSWERS
+        for status in results(sent, outcome)
+    }
+    drawn = {there for here, there in edges() if here == "Uncertain"}
+    assert drawn == may - {"Uncertain"}
