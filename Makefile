@@ -97,7 +97,7 @@ lock: $(VENV)/.dev
 	$(LOCK) --group demo --constraint requirements/dev.lock -o requirements/demo.lock
 	$(LOCK) --group build --constraint requirements/dev.lock -o requirements/build.lock
 
-## tools: programs that only some tests use (kube-apiserver, kubelet, helm, csi-sanity ...), into a
+## tools: programs that only some tests use (kube-apiserver, kubelet, Chromium ...), into a
 ## cache outside the clone; needs Go, and npm for one of them. KUBEBUILDER_ASSETS and
 ## OAUTH2_CSI_TOOLS are honoured
 tools:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.debian import ALONE, BASE, NODE, fetch_root, keys
+from tools.debian import ALONE, BASE, NODE, fetch_root, keys, unpack_with_libraries
 from tools.image import Buildah, find_builder
 from tools.picture import last_screen
 from tools.programs import HERE, MODULES, find, oidc_provider, source
@@ -69,6 +69,7 @@ def test_without_go_and_apt_it_says_what_is_missing(tmp_path: Path) -> None:
     assert "Go is needed" in done.stderr
     assert "oidc-provider" not in done.stderr, "its tests are skipped; that is no failure"
     assert "oidc-provider: left out" in done.stdout
+    assert "chromium: left out" in done.stdout
 
 
 def test_what_is_a_folder_needs_its_runner(tmp_path: Path) -> None:
@@ -103,6 +104,29 @@ def test_docker_without_its_daemon_builds_no_image(
 def test_other_packages_have_another_root_file_system() -> None:
     homes = {NODE.home, BASE.home, replace(BASE, packages=("python3",)).home}
     assert len(homes) == 3
+
+
+def test_of_debian_comes_what_is_asked_for_and_the_libraries_that_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of what apt-get would install, the first is asked for already, and the second has no line.
+    program(tmp_path / "bin", "apt-get").write_text("""#!/bin/sh
+case $1 in
+  --simulate) echo "Inst browser (1 Debian)"; echo "Inst libmissing (2 Debian)";;
+  download) shift; for name in "$@"; do echo "$name" >> "$TOLD"; : > "${name}_1_all.deb"; done;;
+esac
+""")
+    program(tmp_path / "bin", "dpkg-deb").write_text("""#!/bin/sh
+mkdir -p "$3" && : > "$3/$(basename "$2")"
+""")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("TOLD", str(tmp_path / "told"))
+    tree = tmp_path / "home/tree"
+    tree.parent.mkdir()
+    unpack_with_libraries(["browser"], tree)
+    assert (tmp_path / "told").read_text().split() == ["browser", "libmissing"]
+    assert {path.name for path in tree.iterdir()} == {"browser_1_all.deb", "libmissing_1_all.deb"}
+    assert {path.name for path in tmp_path.iterdir()} == {"bin", "home", "told"}
 
 
 @pytest.mark.other_uids

@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from tools import programs
+from tools.chromium import fetch_chromium
 from tools.debian import fetch_etcd
-from tools.programs import ETCD, KEYCLOAK, MODULES, OIDC_PROVIDER, Module, find
+from tools.programs import CHROMIUM, ETCD, KEYCLOAK, MODULES, OIDC_PROVIDER, Module, find
 from tools.steps import Failed, draft_of, run
 
 
@@ -26,6 +27,7 @@ def main() -> int:
     if sys.argv[1:] != [KEYCLOAK]:
         steps = [(", ".join(m.packages), partial(build, m)) for m in MODULES]
         steps += [(ETCD, fetch_etcd), (OIDC_PROVIDER, fetch_oidc_provider)]
+        steps += [(CHROMIUM, fetch_chromium)]
     failures = []
     for name, step in steps:
         try:

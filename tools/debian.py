@@ -8,6 +8,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,20 @@ def fetch_root(root: Root) -> Path:
     return home
 
 
+def unpack_with_libraries(packages: Sequence[str], tree: Path) -> None:
+    """Unpack packages, and all they depend on that this machine does not have."""
+    with tempfile.TemporaryDirectory(dir=tree.parent.parent) as folder:
+        box = Path(folder)
+        _download(packages, box)  # brings package lists
+        plan = ["apt-get", "--simulate", "--no-install-recommends", "install", *packages]
+        planned = run(plan, cwd=box).splitlines()
+        missing = {line.split()[1] for line in planned if line.startswith("Inst ")}
+        if further := sorted(missing - set(packages)):
+            _download(further, box)
+        for archive in sorted(box.glob("*.deb")):
+            run(["dpkg-deb", "--extract", str(archive), str(tree)], cwd=box)
+
+
 def keys(box: Path, installed: Path = KEYS) -> Path:
     """Return the keys that sign Debian's archive, of this machine or unpacked in `box`."""
     if installed.is_file():
@@ -116,14 +131,19 @@ def _unpack(package: str, box: Path, otherwise: str) -> None:
     """Have a package's content in the folder `tree` of `box`."""
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise Failed(f"{otherwise}, or name KUBEBUILDER_ASSETS")
-    try:
-        run(["apt-get", "download", package], cwd=box)
-    except Failed:
-        # A new machine has no package lists yet.
-        run(["apt-get", "update"], cwd=box)
-        run(["apt-get", "download", package], cwd=box)
+    _download([package], box)
     (archive,) = box.glob(f"{package}_*.deb")
     run(["dpkg-deb", "--extract", str(archive), f"{box}/tree"], cwd=box)
+
+
+def _download(packages: Iterable[str], box: Path) -> None:
+    """Fetch the archives of packages into the folder `box`."""
+    try:
+        run(["apt-get", "download", *packages], cwd=box)
+    except Failed:
+        # A new machine has no package lists yet, one that is older has lists of the past.
+        run(["apt-get", "update"], cwd=box)
+        run(["apt-get", "download", *packages], cwd=box)
 
 
 def _parent(home: Path) -> Path:

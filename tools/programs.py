@@ -1,7 +1,7 @@
 """The programs only some tests use: what they are, where they lie, how they come there.
 
-Everything is pinned beside this file, by go.mod and go.sum or package-lock.json; but for etcd,
-which Debian ships, and Keycloak, whose digest stands here.
+Everything is pinned beside this file, by go.mod and go.sum or package-lock.json; but for etcd
+and Chromium, which Debian ships, and Keycloak, whose digest stands here.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 ETCD = "etcd"
 OIDC_PROVIDER = "oidc-provider"
 KEYCLOAK = "keycloak"
+CHROMIUM = "chromium"
 KEYCLOAK_ARTIFACT = "org.keycloak:keycloak-quarkus-dist:26.7.3:tar.gz"
 KEYCLOAK_SHA256 = "77657f30b7e90d70f727712ce1c967f430fd6a5e9f458d32d8c6df0635345f47"
 
@@ -95,7 +96,8 @@ def find(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:
         return home(environment) if runs and home(environment).is_dir() else None
     assets = environment.get("KUBEBUILDER_ASSETS")
     homes = [module.home(environment) for module in MODULES if name in module.packages]
-    places = [*([Path(assets)] if assets else []), *homes, cache(environment) / "debian"]
+    of_debian = [cache(environment) / folder for folder in ("debian", CHROMIUM)]
+    places = [*([Path(assets)] if assets else []), *homes, *of_debian]
     found = next((place / name for place in places if os.access(place / name, os.X_OK)), None)
     if found is None and name == ETCD:
         on_path = shutil.which(name, path=environment.get("PATH", ""))

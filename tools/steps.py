@@ -11,14 +11,15 @@ class Failed(Exception):
     """A program could not be had; the text says why and what helps."""
 
 
-def run(command: list[str], *, cwd: Path, environment: dict[str, str] | None = None) -> None:
-    """Run a command; show its output only if it fails."""
+def run(command: list[str], *, cwd: Path, environment: dict[str, str] | None = None) -> str:
+    """Run a command; return what it printed. Show its output only if it fails."""
     done = subprocess.run(  # noqa: S603 - the commands are those of this package
         command, cwd=cwd, env=environment, check=False, capture_output=True, text=True
     )
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise Failed(f"{' '.join(command[:2])} ended with {done.returncode}:\n{tail}")
+    return done.stdout
 
 
 @contextlib.contextmanager

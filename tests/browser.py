@@ -1,0 +1,144 @@
+"""Chromium without a window, driven over WebDriver (W3C): a person who clicks through pages."""
+
+import contextlib
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.refresher.bench import until
+from tools.programs import program
+
+PROGRAMS = ("chromium", "chromedriver")
+_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of a reference to one
+# Milliseconds that a search for an element waits for it; only a defect waits as long.
+_PATIENCE = 20_000
+_REQUEST = 60.0  # seconds
+_FLAGS = (
+    "--headless=new",
+    "--no-sandbox",  # Chromium refuses to start as root with it
+    "--disable-dev-shm-usage",  # small in a container
+    "--disable-gpu",
+    "--no-proxy-server",
+    "--no-first-run",
+    # Pages of servers under test name a font of the internet, and would wait for it.
+    "--host-resolver-rules=MAP *.googleapis.com ~NOTFOUND",
+    # It ends with the other end of a pipe, and so with its driver, however that ends.
+    "--remote-debugging-pipe",
+)
+
+
+class Browser(contextlib.ExitStack):
+    """A browser with an empty profile in `folder`; elements are named by CSS selectors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="browser-")))
+        self._http = self.enter_context(requests.Session())
+        self._http.trust_env = False
+        self._log = self.folder / "log"
+        self.driver = self._start_driver()
+        self.callback(self._end_driver)
+        try:
+            self._url = f"http://127.0.0.1:{until(self._port, 'chromedriver serves')}/session"
+            self._url += f"/{self._start_browser()}"
+        except BaseException as error:
+            error.add_note(self._log.read_text(errors="replace")[-4000:])
+            self.close()
+            raise
+        self.callback(self._quit)
+
+    @property
+    def url(self) -> str:
+        """The address of the page."""
+        return str(self._send("GET", "/url"))
+
+    @property
+    def text(self) -> str:
+        """The page as a person reads it."""
+        body = self._find("body")
+        return str(self._send("GET", f"/element/{body}/text"))
+
+    def open(self, url: str) -> None:
+        """Go to an address, and wait for the page."""
+        self._send("POST", "/url", url=url)
+
+    def fill(self, selector: str, text: str) -> None:
+        """Put a text into a field."""
+        field = self._find(selector)
+        self._send("POST", f"/element/{field}/clear")
+        self._send("POST", f"/element/{field}/value", text=text)
+
+    def click(self, selector: str) -> None:
+        """Click on an element; wait for the page to which that leads."""
+        self._send("POST", f"/element/{self._find(selector)}/click")
+
+    def has(self, selector: str) -> bool:
+        """Return True if the page has an element now."""
+        script = "return document.querySelector(arguments[0]) !== null"
+        return bool(self._send("POST", "/execute/sync", script=script, args=[selector]))
+
+    def forget(self) -> None:
+        """Forget all cookies, and so who has signed in where."""
+        self.open("about:blank")
+        command = "Network.clearBrowserCookies"
+        self._send("POST", "/goog/cdp/execute", cmd=command, params={})
+
+    def _find(self, selector: str) -> str:
+        found = self._send("POST", "/element", using="css selector", value=selector)
+        return str(found[_ELEMENT])
+
+    def _send(self, method: str, path: str, **body: Any) -> Any:
+        answer = self._http.request(
+            method, self._url + path, json=body if method == "POST" else None, timeout=_REQUEST
+        )
+        value = answer.json()["value"]
+        assert answer.ok, f"{path}: {value['error']}: {value['message']}\n{self._page()}"
+        return value
+
+    def _page(self) -> str:
+        """Return what the page shows, for the report of a failure; its address may be secret."""
+        script = {"script": "return document.body.innerText", "args": []}
+        with contextlib.suppress(requests.RequestException, KeyError):
+            return str(
+                self._http.post(f"{self._url}/execute/sync", json=script, timeout=5).json()["value"]
+            )
+        return ""
+
+    def _start_driver(self) -> "subprocess.Popen[bytes]":
+        # A killed test run must not leave it behind.
+        command = ["setpriv", "--pdeathsig=KILL", str(program("chromedriver")), "--port=0"]
+        homes = ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "TMPDIR")
+        environment = os.environ | dict.fromkeys(homes, str(self.folder))
+        with self._log.open("wb") as log:
+            return subprocess.Popen(  # noqa: S603 - a program of ours
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+            )
+
+    def _start_browser(self) -> str:
+        """Start Chromium; return the session's id."""
+        flags = [*_FLAGS, f"--user-data-dir={self.folder}/profile"]
+        wanted = {
+            "browserName": "chrome",
+            "goog:chromeOptions": {"binary": str(program("chromium")), "args": flags},
+            "timeouts": {"implicit": _PATIENCE},
+        }
+        return str(self._send("POST", "", capabilities={"alwaysMatch": wanted})["sessionId"])
+
+    def _port(self) -> str:
+        log = self._log.read_text(errors="replace")
+        assert self.driver.poll() is None, "chromedriver ended"
+        found = re.search(r"started successfully on port (\d+)", log)
+        return found[1] if found else ""
+
+    def _quit(self) -> None:
+        with contextlib.suppress(requests.ConnectionError):  # the driver was killed
+            self._send("DELETE", "")
+
+    def _end_driver(self) -> None:
+        self.driver.kill()
+        self.driver.wait()
