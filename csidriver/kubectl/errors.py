@@ -1,4 +1,4 @@
-"""Errors of calls of kubectl. Their texts name the object and the cure, and quote no secret."""
+"""Errors of calls of kubectl, and of a login. Texts name the object and the cure, no secret."""
 
 from csidriver.errors import DriverError
 
@@ -25,3 +25,7 @@ class Conflict(KubectlError):
 
 class KubectlFailed(KubectlError):
     """Any other failure: kubectl is absent, the cluster is out of reach, a request is not valid."""
+
+
+class LoginFailed(DriverError):
+    """A login that ended without tokens, or before it began; the text says what to do."""

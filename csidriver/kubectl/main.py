@@ -10,6 +10,7 @@ from csidriver import __version__
 from csidriver.core import names
 from csidriver.errors import DriverError
 from csidriver.kubectl.client import Kubectl
+from csidriver.kubectl.login import command as login
 from csidriver.kubectl.terminal import Terminal
 
 PROGRAM = "kubectl oauth2-csi"
@@ -28,7 +29,7 @@ class Command(Protocol):
         """Return the exit status."""
 
 
-COMMANDS: Sequence[Command] = ()
+COMMANDS: Sequence[Command] = (login,)
 # Options of kubectl that it gets as they are, and their metavariables.
 _OPTIONS = {
     "--context": "CONTEXT",

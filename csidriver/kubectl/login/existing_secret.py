@@ -1,0 +1,86 @@
+"""The Secret that has the name of a login already, and why a login may not change it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from csidriver.core import annotations
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.jwt import unverified_claims
+from csidriver.core.oauth.token_document import DocumentError, TokenDocument
+from csidriver.core.refresh.source import document_key, is_source
+from csidriver.core.sensitive import Sensitive
+from csidriver.kubectl.errors import LoginFailed
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingSecret:
+    """A source as a login needs it: without its tokens. `iss` names who issued the present one."""
+
+    ref: SourceRef
+    uid: str
+    key: str
+    client_id: str
+    client_secret: Sensitive
+    issuer: str
+    iss: str
+
+    @classmethod
+    def parse(cls, manifest: Mapping[str, Any]) -> "ExistingSecret":
+        """Parse a Secret; raise LoginFailed with the cure if a login must not change it."""
+        secret = Secret.from_manifest(manifest)
+        ref = SourceRef(secret.namespace, secret.name)
+        if fault := _fault(manifest, secret, ref):
+            raise LoginFailed(fault)
+        key = document_key(secret)
+        empty = Sensitive("")
+        return cls(
+            ref=ref,
+            uid=secret.uid,
+            key=key,
+            client_id=_credential(secret, annotations.KEY_CLIENT_ID).reveal(),
+            client_secret=_credential(secret, annotations.KEY_CLIENT_SECRET),
+            issuer=secret.annotations.get(annotations.ISSUER, ""),
+            iss=_iss(secret.data.get(key, empty)),
+        )
+
+    @property
+    def delete_command(self) -> str:
+        return delete_command(self.ref)
+
+
+def delete_command(ref: SourceRef) -> str:
+    return f"kubectl delete secret {ref.name} -n {ref.namespace}"
+
+
+def _fault(manifest: Mapping[str, Any], secret: Secret, ref: SourceRef) -> str:
+    if (manifest.get("metadata") or {}).get("deletionTimestamp"):
+        return f"Secret {ref} is being deleted; run the command again when it is gone"
+    if not is_source(secret):
+        mark = f"kubectl annotate secret {ref.name} -n {ref.namespace} {annotations.IS_TOKEN}=true"
+        return (
+            f"Secret {ref} exists and is no token: it has not the annotation "
+            f"{annotations.IS_TOKEN}; choose another name, or if it is to become a token: {mark} "
+            "--overwrite"
+        )
+    if manifest.get("immutable"):
+        return (
+            f"Secret {ref} is immutable, so it cannot take a new login; choose another name, or "
+            f"delete it first: {delete_command(ref)}"
+        )
+    return ""
+
+
+def _credential(secret: Secret, key: str) -> Sensitive:
+    # `echo` appends white space.
+    return Sensitive(secret.data.get(key, Sensitive("")).reveal().strip())
+
+
+def _iss(text: Sensitive) -> str:
+    try:
+        document, _ = TokenDocument.parse(text)
+    except DocumentError:
+        return ""
+    token = document.access_token
+    return "" if token is None else unverified_claims(token).iss.removesuffix("/")

@@ -1,0 +1,130 @@
+"""The Secret that a login creates, or changes: rights first, then one `create` or `patch`."""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from csidriver.core import annotations
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.refresh.source import Client
+from csidriver.core.sensitive import Sensitive
+from csidriver.kubectl.client import Kubectl
+from csidriver.kubectl.errors import (
+    AlreadyExists,
+    Conflict,
+    KubectlError,
+    LoginFailed,
+    NotFound,
+)
+from csidriver.kubectl.login.existing_secret import ExistingSecret
+
+
+@dataclass(frozen=True, slots=True)
+class SecretContent:
+    """The issuer, the client and the tokens that a login puts into its Secret."""
+
+    issuer: Issuer
+    client: Client
+    document: TokenDocument
+
+
+def find_secret(kubectl: Kubectl, ref: SourceRef) -> ExistingSecret | None:
+    """Return the Secret of this name, None if there is none; raise LoginFailed without rights."""
+    _require(kubectl, "get", f"secrets/{ref.name}", ref)
+    try:
+        manifest = kubectl.get("secret", ref.name, f"--namespace={ref.namespace}")
+    except NotFound:
+        _require(kubectl, "create", "secrets", ref)
+        return None
+    existing = ExistingSecret.parse(manifest)
+    _require(kubectl, "patch", f"secrets/{ref.name}", ref)
+    return existing
+
+
+def store(
+    kubectl: Kubectl, ref: SourceRef, existing: ExistingSecret | None, content: SecretContent
+) -> None:
+    """Create the Secret, or put the login into the one that was found; raise LoginFailed."""
+    try:
+        if existing is None:
+            kubectl.create(new_manifest(ref, content))
+        else:
+            kubectl.patch("secret", ref.name, ref.namespace, merge_patch(existing, content))
+    except AlreadyExists:
+        raise LoginFailed(
+            f"somebody else has created Secret {ref} during the login, so it was left as it is; "
+            "run the command again"
+        ) from None
+    except (Conflict, NotFound):
+        raise LoginFailed(
+            f"somebody else has deleted or replaced Secret {ref} during the login; run the command "
+            "again"
+        ) from None
+    except KubectlError as error:
+        raise LoginFailed(
+            f"the login succeeded, but Secret {ref} was not written: {error}"
+        ) from None
+
+
+def new_manifest(ref: SourceRef, content: SecretContent) -> dict[str, Any]:
+    """Return the manifest of a new Secret, which holds secrets in the clear."""
+    marks = {annotations.IS_TOKEN: "true"}
+    if content.issuer.name:
+        marks[annotations.ISSUER] = content.issuer.name
+    data = {
+        annotations.KEY_OAUTH: content.document.to_json(),
+        annotations.KEY_CLIENT_ID: Sensitive(content.client.client_id),
+    }
+    if content.client.client_secret:
+        data[annotations.KEY_CLIENT_SECRET] = content.client.client_secret
+    return Secret(ref.namespace, ref.name, annotations=marks, data=data).to_manifest()
+
+
+def merge_patch(existing: ExistingSecret, content: SecretContent) -> dict[str, Any]:
+    """Return the change of an existing Secret: its document, and what it lacked or had wrong.
+
+    The API server refuses it if the Secret is another one of this name by now.
+    """
+    data = {existing.key: content.document.to_json()}
+    if not existing.client_id:
+        data[annotations.KEY_CLIENT_ID] = Sensitive(content.client.client_id)
+    if content.client.client_secret != existing.client_secret:
+        data[annotations.KEY_CLIENT_SECRET] = content.client.client_secret
+    metadata: dict[str, Any] = {"uid": existing.uid}
+    # The default issuer needs no name, and GitOps tools like to see no change that is not needed.
+    if not existing.issuer and content.issuer.name and not content.issuer.default:
+        metadata["annotations"] = {annotations.ISSUER: content.issuer.name}
+    return {"metadata": metadata, "data": {key: _encoded(value) for key, value in data.items()}}
+
+
+def to_yaml(manifest: Mapping[str, Any]) -> str:
+    """Return a Secret's manifest as YAML: for kubeseal and the like, which read it."""
+    metadata = manifest["metadata"]
+    lines = ["apiVersion: v1", "kind: Secret", "metadata:"]
+    lines += [f"  name: {json.dumps(metadata['name'])}"]
+    lines += [f"  namespace: {json.dumps(metadata['namespace'])}", "  annotations:"]
+    lines += [f"    {key}: {json.dumps(text)}" for key, text in metadata["annotations"].items()]
+    lines += [f"type: {manifest['type']}", "data:"]
+    lines += [f"  {key}: {value}" for key, value in manifest["data"].items()]
+    return "\n".join([*lines, ""])
+
+
+def _require(kubectl: Kubectl, verb: str, resource: str, ref: SourceRef) -> None:
+    if kubectl.can_i(verb, resource, ref.namespace):
+        return
+    kind, _, name = resource.partition("/")
+    raise LoginFailed(
+        f"you may not {verb} {kind} {name}".rstrip()
+        + f" in namespace {ref.namespace}; ask its administrator for the rights get, create and "
+        f"patch, for example: kubectl create rolebinding tokens --clusterrole=edit --user=YOU "
+        f"-n {ref.namespace}"
+    )
+
+
+def _encoded(value: Sensitive) -> str:
+    return base64.b64encode(value.reveal().encode()).decode("ascii")

@@ -1,0 +1,110 @@
+"""A cluster in memory behind the interface of `Kubectl`, with a refresher that a test scripts."""
+
+import base64
+import copy
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from csidriver.core import annotations
+from csidriver.kubectl.client import Kubectl
+from csidriver.kubectl.errors import AlreadyExists, Conflict, NotFound
+
+NAMESPACE = "physics"
+
+
+def encode(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def source(
+    *, notes: Mapping[str, str | None] | None = None, data: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A source of client `cli`; `notes` changes its annotations."""
+    found = {annotations.IS_TOKEN: "true", **(notes or {})}
+    values = {"oauth": '{"refresh_token": "rt-0"}', "clientID": "cli"} if data is None else data
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": "hello",
+            "namespace": NAMESPACE,
+            "uid": "uid-1",
+            "annotations": {key: text for key, text in found.items() if text is not None},
+        },
+        "data": {key: encode(text) for key, text in values.items()},
+    }
+
+
+class FakeKubectl(Kubectl):
+    """Keeps objects by kind and name; `refused` are verbs that the user may not use."""
+
+    def __init__(self, *issuers: Mapping[str, Any]) -> None:
+        super().__init__([f"--namespace={NAMESPACE}"])
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.refused: set[str] = set()
+        self.writes: list[tuple[str, Any]] = []
+        self.after_write: Callable[[], None] = lambda: None
+        if issuers:
+            text = json.dumps({"issuers": list(issuers)})
+            self.objects["configmap", "oauth2-csi-issuers-public"] = {
+                "data": {"issuers.json": text}
+            }
+
+    def put(self, manifest: dict[str, Any]) -> None:
+        self.objects["secret", manifest["metadata"]["name"]] = manifest
+
+    def secret(self, name: str = "hello") -> dict[str, Any]:
+        return self.objects["secret", name]
+
+    def decoded(self, name: str = "hello") -> dict[str, str]:
+        data = self.secret(name)["data"]
+        return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+    def annotate(self, **values: str) -> None:
+        """Write what a refresher would."""
+        notes = {f"{annotations.PREFIX}{k.replace('_', '-')}": v for k, v in values.items()}
+        self.secret()["metadata"].setdefault("annotations", {}).update(notes)
+
+    def get(self, *arguments: str) -> Any:
+        kind, name = arguments[:2]
+        if (kind, name) not in self.objects:
+            raise NotFound(f'{kind}s "{name}" not found')
+        return copy.deepcopy(self.objects[kind, name])
+
+    def get_text(self, *arguments: str) -> str:
+        notes = self.get(*arguments)["metadata"].get("annotations", {})
+        keys = ("status", "refreshed-at", "expires-at", "message")
+        return "\n".join(notes.get(annotations.PREFIX + key, "") for key in keys) + "\n"
+
+    def create(self, manifest: Mapping[str, Any]) -> None:
+        name = manifest["metadata"]["name"]
+        self.writes.append(("create", manifest))
+        if ("secret", name) in self.objects:
+            raise AlreadyExists(f'secrets "{name}" already exists')
+        self.put(copy.deepcopy(dict(manifest)))
+        self.after_write()
+
+    def patch(
+        self,
+        resource: str,
+        name: str,
+        namespace: str,
+        patch: Any,
+        type: str = "merge",  # noqa: A002
+    ) -> None:
+        assert (resource, namespace, type) == ("secret", NAMESPACE, "merge")
+        self.writes.append(("patch", patch))
+        if ("secret", name) not in self.objects:
+            raise NotFound(f'secrets "{name}" not found')
+        found = self.secret(name)
+        if patch["metadata"]["uid"] != found["metadata"]["uid"]:
+            raise Conflict("Precondition failed: UID in precondition")
+        found["data"].update(patch["data"])
+        found["metadata"]["annotations"].update(patch["metadata"].get("annotations", {}))
+        self.after_write()
+
+    def can_i(self, verb: str, resource: str, namespace: str) -> bool:
+        assert resource.partition("/")[0] == "secrets"
+        assert namespace == NAMESPACE
+        return verb not in self.refused

@@ -1,0 +1,135 @@
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+
+from csidriver.core.sensitive import Sensitive
+from csidriver.kubectl.errors import LoginFailed
+from csidriver.kubectl.login.authorization_code import CodeRequest, code_challenge
+from csidriver.kubectl.login.login_endpoints import LoginEndpoints
+
+ISSUER = "https://as.example"
+REDIRECT = "http://127.0.0.1:8000/callback"
+
+
+def request(*, sends_iss: bool = True, endpoint: str = f"{ISSUER}/authorize") -> CodeRequest:
+    endpoints = LoginEndpoints(ISSUER, f"{ISSUER}/token", endpoint, sends_iss=sends_iss)
+    params = {"access_type": "offline", "state": "of the operator", "response_type": "token"}
+    return CodeRequest.new(endpoints, "my app", "openid offline_access", REDIRECT, params)
+
+
+def query(of: CodeRequest) -> dict[str, str]:
+    return {name: value for name, [value] in parse_qs(urlsplit(of.url).query).items()}
+
+
+def answer(of: CodeRequest, **changes: str | None) -> Sensitive:
+    found = {"code": "c1", "state": of.state.reveal(), "iss": ISSUER, **changes}
+    return Sensitive(urlencode({key: text for key, text in found.items() if text is not None}))
+
+
+def test_the_address_has_the_parameters_of_the_flow_and_of_the_issuer() -> None:
+    sent = request()
+    assert query(sent) == {
+        "access_type": "offline",
+        "response_type": "code",
+        "client_id": "my app",
+        "redirect_uri": REDIRECT,
+        "scope": "openid offline_access",
+        "state": sent.state.reveal(),
+        "code_challenge": code_challenge(sent.verifier),
+        "code_challenge_method": "S256",
+    }
+
+
+def test_a_query_of_the_endpoint_is_kept() -> None:
+    sent = request(endpoint=f"{ISSUER}/authorize?p=b2c")
+    assert sent.url.startswith(f"{ISSUER}/authorize?p=b2c&")
+
+
+def test_the_challenge_is_that_of_the_specification() -> None:
+    # RFC 7636 appendix B.
+    verifier = Sensitive("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
+    assert code_challenge(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+
+
+def test_every_request_has_a_state_and_a_verifier_of_its_own() -> None:
+    first, second = request(), request()
+    assert first.state != second.state
+    assert first.verifier != second.verifier
+    assert 43 <= first.verifier.size <= 128
+    assert first.verifier.reveal() not in first.url
+
+
+def test_a_redirect_of_this_login_brings_the_code() -> None:
+    sent = request()
+    code = sent.read_redirect(answer(sent))
+    assert code == Sensitive("c1")
+    assert sent.token_form(code) == {
+        "grant_type": "authorization_code",
+        "code": "c1",
+        "redirect_uri": REDIRECT,
+        "code_verifier": sent.verifier.reveal(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"state": "other"}, "another login"),
+        ({"state": None}, "another login"),
+        ({"state": "other", "error": "access_denied"}, "another login"),
+        ({"iss": "https://evil.example"}, "not of issuer https://as.example"),
+        ({"iss": ISSUER + "/"}, "not of issuer"),
+        ({"iss": None}, "not of issuer"),
+        ({"iss": "https://evil.example", "error": "access_denied"}, "not of issuer"),
+        ({"code": None}, "neither a code nor an error"),
+        ({"code": ""}, "neither a code nor an error"),
+        ({"code": None, "error": "access_denied"}, "the login was denied"),
+        ({"code": None, "error": "Planted"}, "an unknown error"),
+    ],
+)
+def test_other_redirects_end_the_login(changes: dict[str, Any], text: str) -> None:
+    sent = request()
+    with pytest.raises(LoginFailed, match=text) as failure:
+        sent.read_redirect(answer(sent, **changes))
+    assert "Planted" not in str(failure.value)
+
+
+def test_an_issuer_that_announces_no_iss_may_omit_it_but_not_send_a_wrong_one() -> None:
+    sent = request(sends_iss=False)
+    assert sent.read_redirect(answer(sent, iss=None)) == Sensitive("c1")
+    with pytest.raises(LoginFailed, match="not of issuer"):
+        sent.read_redirect(answer(sent, iss="https://evil.example"))
+
+
+def test_a_parameter_twice_ends_the_login() -> None:
+    sent = request()
+    with pytest.raises(LoginFailed, match="twice"):
+        sent.read_redirect(Sensitive(f"{answer(sent).reveal()}&code=c2"))
+
+
+@pytest.mark.parametrize("text", ["a=%ff", "&".join(f"a{n}=1" for n in range(80))])
+def test_an_answer_that_does_not_parse_ends_the_login(text: str) -> None:
+    with pytest.raises(LoginFailed, match="cannot be read"):
+        request().read_redirect(Sensitive(text))
+
+
+@pytest.mark.parametrize("form", ["{0}?{1}", " {0}?{1}\n", "{0}?{1}#", "{0}/?{1}"])
+def test_the_pasted_address_brings_the_code(form: str) -> None:
+    sent = request()
+    pasted = Sensitive(form.format(REDIRECT, answer(sent).reveal()))
+    assert sent.read_pasted(pasted) == Sensitive("c1")
+
+
+@pytest.mark.parametrize("form", ["{1}", "https://as.example/?{1}", "", "c1", "{0}.evil?{1}"])
+def test_another_address_is_refused_and_not_quoted(form: str) -> None:
+    sent = request()
+    with pytest.raises(LoginFailed, match="this is not the address") as failure:
+        sent.read_pasted(Sensitive(form.format(REDIRECT, answer(sent, code="planted").reveal())))
+    assert "planted" not in str(failure.value)
+
+
+def test_a_pasted_answer_to_another_login_ends_the_login() -> None:
+    sent = request()
+    with pytest.raises(LoginFailed, match="another login"):
+        sent.read_pasted(Sensitive(f"{REDIRECT}?{answer(request()).reveal()}"))

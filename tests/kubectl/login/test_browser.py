@@ -1,0 +1,25 @@
+import pytest
+
+from csidriver.kubectl.login.browser import has_browser, open_browser
+from tests.kubectl.login.authorization_server import FakeBrowser
+
+
+@pytest.mark.parametrize("name", ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"])
+def test_a_screen_has_a_browser(name: str) -> None:
+    assert has_browser({name: "x"}, "linux")
+    assert not has_browser({name: ""}, "linux")
+
+
+def test_without_a_screen_there_is_none() -> None:
+    assert not has_browser({"TERM": "xterm"}, "linux")
+    assert has_browser({}, "darwin")
+
+
+def test_the_address_is_opened(browser: FakeBrowser) -> None:
+    assert open_browser("http://127.0.0.1:1/")
+    assert browser.opened == ["http://127.0.0.1:1/"]
+
+
+@pytest.mark.usefixtures("no_browser")
+def test_nothing_is_opened_without_a_screen() -> None:
+    assert not open_browser("http://127.0.0.1:1/")

@@ -1,0 +1,156 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.refresh.source import Client
+from csidriver.core.sensitive import Sensitive
+from csidriver.kubectl.errors import LoginFailed
+from csidriver.kubectl.login.device_flow import (
+    GRANT_TYPE,
+    DeviceAuthorization,
+    poll_for_tokens,
+    request_device_code,
+)
+from csidriver.kubectl.login.https_request import HttpsClient
+from csidriver.kubectl.login.oauth_client import OAuthClient, fetch_endpoints
+from tests.kubectl.login.authorization_server import (
+    DEVICE,
+    PENDING,
+    SLOW_DOWN,
+    TOKENS,
+    AuthorizationServer,
+    VirtualClock,
+)
+
+Say = Callable[[str], None]
+
+
+class Session:
+    """A device flow at a scripted server, on a virtual clock."""
+
+    def __init__(self, server: AuthorizationServer) -> None:
+        https = HttpsClient()
+        endpoints = fetch_endpoints(https, Issuer("as", issuer=server.issuer, internal=True))
+        self.client = OAuthClient(https, endpoints, Client("cli", Sensitive("")))
+        self.clock = VirtualClock()
+        self.said: list[str] = []
+
+    def ask(self, scope: str = "openid", **params: str) -> DeviceAuthorization:
+        now = self.clock.monotonic()
+        return request_device_code(self.client, scope, params, now, allow_http=True)
+
+    def poll(self) -> TokenDocument:
+        return poll_for_tokens(self.client, self.ask(), self.clock, self.said.append)
+
+
+def answer(server: AuthorizationServer, **changes: Any) -> None:
+    content = {**DEVICE, "verification_uri": f"{server.issuer}/go", **changes}
+    kept = {key: value for key, value in content.items() if value is not None}
+    server.script("/device", (200, kept))
+
+
+def test_the_request_has_client_scope_and_the_parameters_of_the_issuer() -> None:
+    with AuthorizationServer() as server:
+        Session(server).ask("openid offline_access", audience="api")
+        assert server.sent_to("/device") == [
+            {"client_id": "cli", "scope": "openid offline_access", "audience": "api"}
+        ]
+
+
+def test_the_reply_has_code_and_addresses() -> None:
+    with AuthorizationServer() as server:
+        answer(server, verification_uri_complete=f"{server.issuer}/go?user_code=ABCD-EFGH")
+        found = Session(server).ask()
+        assert found.user_code == "ABCD-EFGH"
+        assert found.uri == f"{server.issuer}/go"
+        assert found.complete_uri == f"{server.issuer}/go?user_code=ABCD-EFGH"
+        assert "dc-1" not in repr(found)
+
+
+def test_the_address_may_have_the_name_that_google_gives_it() -> None:
+    with AuthorizationServer() as server:
+        url = f"{server.issuer}/google"
+        answer(server, verification_uri=None, verification_url=url)
+        assert Session(server).ask().uri == url
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"device_code": None}, "no device code"),
+        ({"device_code": "x" * 20_000}, "no device code"),
+        ({"user_code": None}, "no code that can be printed"),
+        ({"user_code": "\x1b]0;x\x07"}, "no code that can be printed"),
+        ({"verification_uri": None}, "verification_uri is not an http"),
+        ({"verification_uri": "javascript:alert(1)"}, "verification_uri is not an http"),
+    ],
+)
+def test_a_reply_that_cannot_be_used_ends_the_login(changes: dict[str, Any], text: str) -> None:
+    with AuthorizationServer() as server:
+        answer(server, **changes)
+        with pytest.raises(LoginFailed, match=text):
+            Session(server).ask()
+
+
+def test_a_complete_address_that_cannot_be_used_is_left_out() -> None:
+    with AuthorizationServer() as server:
+        answer(server, verification_uri_complete="file:///etc/passwd")
+        assert Session(server).ask().complete_uri == ""
+
+
+def test_the_tokens_come_when_the_user_has_confirmed() -> None:
+    with AuthorizationServer() as server:
+        server.script("/token", PENDING, PENDING)
+        session = Session(server)
+        assert session.poll().refresh_token == Sensitive("rt-1")
+        poll = {"grant_type": GRANT_TYPE, "device_code": "dc-1", "client_id": "cli"}
+        assert server.sent_to("/token") == [poll] * 3
+        assert session.clock.waits == [1, 1, 1]
+
+
+def test_slow_down_and_lost_connections_make_it_slower() -> None:
+    with AuthorizationServer() as server:
+        server.script("/token", PENDING, SLOW_DOWN, None, None, (503, b"busy"), PENDING)
+        session = Session(server)
+        session.poll()
+        assert session.clock.waits == [1, 1, 6, 12, 24, 48, 6]
+        assert session.said == ["The authorization server does not answer; waiting for it ..."]
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ((400, {"error": "access_denied"}), "the login was denied in the browser"),
+        ((400, {"error": "authorization_declined"}), "the login was denied in the browser"),
+        ((200, {"error": "expired_token"}), "the code has expired"),
+        ((400, {"error": "invalid_grant"}), "does not accept the code"),
+        ((200, {k: v for k, v in TOKENS.items() if k != "refresh_token"}), "no refresh token"),
+        ((302, b""), "redirects to another address"),
+    ],
+)
+def test_other_answers_end_the_login(reply: tuple[int, Any], text: str) -> None:
+    with AuthorizationServer() as server:
+        server.script("/token", PENDING, reply)
+        with pytest.raises(LoginFailed, match=text):
+            Session(server).poll()
+        assert len(server.sent_to("/token")) == 2
+
+
+def test_our_clock_ends_the_login_when_the_server_does_not() -> None:
+    with AuthorizationServer() as server:
+        answer(server, expires_in=30, interval=10)
+        server.script("/token", *[PENDING] * 9)
+        session = Session(server)
+        with pytest.raises(LoginFailed, match="the code has expired"):
+            session.poll()
+        assert session.clock.waits == [10, 10, 10]
+
+
+def test_a_server_that_stays_away_is_named() -> None:
+    with AuthorizationServer() as server:
+        server.script("/token", *[None] * 20)
+        with pytest.raises(LoginFailed, match="did not answer until the code expired"):
+            Session(server).poll()

@@ -1,0 +1,70 @@
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from csidriver.core import annotations
+from csidriver.core.names import SourceRef
+from csidriver.core.sensitive import Sensitive
+from csidriver.kubectl.errors import LoginFailed
+from csidriver.kubectl.login.existing_secret import ExistingSecret
+from tests.kubectl.login.fake_cluster import source
+
+
+def jwt(**claims: Any) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"e30.{payload}.s"
+
+
+def test_a_source_is_read_without_its_tokens() -> None:
+    document = json.dumps({"refresh_token": "planted", "access_token": jwt(iss="https://as/")})
+    manifest = source(
+        notes={annotations.ISSUER: "as"},
+        data={"oauth": document, "clientID": "cli\n", "clientSecret": " s3cret\n"},
+    )
+    found = ExistingSecret.parse(manifest)
+    assert found == ExistingSecret(
+        ref=SourceRef("physics", "hello"),
+        uid="uid-1",
+        key="oauth",
+        client_id="cli",
+        client_secret=Sensitive("s3cret"),
+        issuer="as",
+        iss="https://as",
+    )
+    assert "planted" not in repr(found) + repr(found.client_secret)
+
+
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        ({"oauth2": "{}"}, "oauth2"),
+        ({"oauth": "{}", "oauth2": "{}"}, "oauth"),
+        ({}, "oauth"),
+        ({"oauth": "no JSON"}, "oauth"),
+    ],
+)
+def test_the_document_has_the_key_that_the_refresher_reads(data: dict[str, str], key: str) -> None:
+    found = ExistingSecret.parse(source(data=data))
+    assert (found.key, found.iss, found.client_id) == (key, "", "")
+
+
+@pytest.mark.parametrize("mark", [None, "false", "True"])
+def test_a_secret_that_is_no_token_is_refused_with_the_command(mark: str | None) -> None:
+    with pytest.raises(LoginFailed) as failure:
+        ExistingSecret.parse(source(notes={annotations.IS_TOKEN: mark}))
+    command = "kubectl annotate secret hello -n physics oauth2-refresh-controller.cern.ch/is-token"
+    assert f"{command}=true --overwrite" in str(failure.value)
+
+
+def test_an_immutable_secret_is_refused_with_the_command() -> None:
+    with pytest.raises(LoginFailed, match=r"immutable.*: kubectl delete secret hello -n physics"):
+        ExistingSecret.parse(source() | {"immutable": True})
+
+
+def test_a_secret_that_is_being_deleted_is_refused() -> None:
+    manifest = source()
+    manifest["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    with pytest.raises(LoginFailed, match="is being deleted"):
+        ExistingSecret.parse(manifest)

@@ -1,0 +1,70 @@
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from csidriver.core.names import SourceRef
+from csidriver.kubectl.errors import LoginFailed
+from csidriver.kubectl.login.first_refresh import TokenStatus, read_status, wait_until_ready
+from tests.kubectl.login.authorization_server import VirtualClock
+from tests.kubectl.login.fake_cluster import FakeKubectl, source
+
+REF = SourceRef("physics", "hello")
+T1, T2 = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
+
+Step = Callable[[FakeKubectl], None]
+
+
+def says(**values: str) -> Step:
+    return lambda kubectl: kubectl.annotate(**values)
+
+
+def wait(steps: Sequence[Step], seconds: float = 10, *first: Step) -> tuple[TokenStatus, list[str]]:
+    """Wait while a refresher makes a step per second."""
+    kubectl, clock, said = FakeKubectl(), VirtualClock(), list[str]()
+    kubectl.put(source())
+    for step in first:
+        step(kubectl)
+    rest = list(steps)
+    clock.after_wait = lambda: rest.pop(0)(kubectl) if rest else None
+    before = read_status(kubectl, REF)
+    return wait_until_ready(kubectl, REF, before, seconds, clock, said.append), said
+
+
+READY = says(status="Ready", refreshed_at=T2, expires_at="2026-01-01T01:00:00Z", message="fresh")
+PENDING = says(status="Pending", message="the first refresh is under way")
+
+
+def test_it_ends_when_the_token_is_ready() -> None:
+    found, said = wait([PENDING, PENDING, READY])
+    assert found == TokenStatus("Ready", T2, "2026-01-01T01:00:00Z", "fresh")
+    assert said == ["Pending: the first refresh is under way"]
+
+
+def test_a_refresh_of_the_login_before_does_not_count() -> None:
+    before = says(status="Ready", refreshed_at=T1)
+    found, _ = wait([lambda _: None, PENDING, READY], 10, before)
+    assert found.refreshed_at == T2
+
+
+def test_a_failure_is_told_at_once() -> None:
+    with pytest.raises(LoginFailed, match="physics/hello, but it is ClientRejected: lab: refused"):
+        wait([PENDING, says(status="ClientRejected", message="lab: refused")])
+
+
+def test_the_failure_before_the_login_does_not_count() -> None:
+    before = says(status="NeedsReauth", message="log in")
+    assert wait([lambda _: None, READY], 10, before)[0].status == "Ready"
+
+
+@pytest.mark.parametrize("status", ["Uncertain", "IssuerUnavailable"])
+def test_what_mends_itself_is_waited_for(status: str) -> None:
+    found, said = wait([says(status=status, message="wait"), READY])
+    assert found.status == "Ready"
+    assert said == [f"{status}: wait"]
+
+
+def test_the_wait_has_an_end_that_names_the_status() -> None:
+    with pytest.raises(LoginFailed, match="within 3 s; it is Pending: the first refresh"):
+        wait([PENDING], 3)
+    with pytest.raises(LoginFailed, match="it has no status; see: kubectl oauth2-csi doctor"):
+        wait([], 3)

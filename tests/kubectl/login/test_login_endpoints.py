@@ -1,0 +1,91 @@
+import json
+from typing import Any
+
+import pytest
+
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.sensitive import Sensitive
+from csidriver.kubectl.errors import LoginFailed
+from csidriver.kubectl.login.login_endpoints import choose_scope, parse_login_metadata
+
+ISSUER = Issuer("as", issuer="https://as.example")
+METADATA = {
+    "issuer": "https://as.example",
+    "token_endpoint": "https://as.example/token",
+    "authorization_endpoint": "https://login.as.example/authorize?x=1",
+    "device_authorization_endpoint": "https://as.example/device",
+    "scopes_supported": ["openid", "offline_access", 7],
+    "authorization_response_iss_parameter_supported": True,
+    "token_endpoint_auth_methods_supported": ["client_secret_post"],
+}
+
+
+def parse(configured: Issuer = ISSUER, **changes: Any) -> Any:
+    return parse_login_metadata(configured, Sensitive(json.dumps({**METADATA, **changes})))
+
+
+def test_the_metadata_names_the_endpoints() -> None:
+    found = parse()
+    assert found.token == "https://as.example/token"
+    assert found.authorization == "https://login.as.example/authorize?x=1"
+    assert found.device_authorization == "https://as.example/device"
+    assert found.scopes == ("openid", "offline_access")
+    assert found.sends_iss
+    assert found.client_auth == "post"
+
+
+def test_what_the_metadata_lacks_is_empty() -> None:
+    bare = {"issuer": "https://as.example", "token_endpoint": "https://as.example/token"}
+    found = parse_login_metadata(ISSUER, Sensitive(json.dumps(bare)))
+    assert (found.authorization, found.device_authorization, found.scopes) == ("", "", ())
+    assert not found.sends_iss
+    assert found.client_auth == "basic"
+
+
+def test_the_token_endpoint_of_the_operator_counts() -> None:
+    issuer = Issuer("as", issuer="https://as.example", token_endpoint="https://own.example/t")
+    assert parse(issuer).token == "https://own.example/t"
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"issuer": "https://as.example/"}, "of another issuer"),
+        ({"issuer": None}, "of another issuer"),
+        ({"token_endpoint": None}, "names no token_endpoint"),
+        ({"token_endpoint": "http://as.example/token"}, "token_endpoint .* not an https"),
+        ({"authorization_endpoint": "javascript:x"}, "authorization_endpoint .* not an https"),
+        ({"device_authorization_endpoint": 7}, "device_authorization_endpoint .* not an https"),
+    ],
+)
+def test_metadata_that_cannot_be_trusted_is_refused(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(LoginFailed, match=text):
+        parse(**changes)
+
+
+def test_metadata_must_be_json() -> None:
+    with pytest.raises(LoginFailed, match="is not a JSON object"):
+        parse_login_metadata(ISSUER, Sensitive("<html>"))
+
+
+def test_an_internal_issuer_may_have_http() -> None:
+    issuer = Issuer("as", issuer="https://as.example", internal=True)
+    assert parse(issuer, token_endpoint="http://as.example/t").token == "http://as.example/t"
+
+
+@pytest.mark.parametrize(
+    ("asked", "configured", "supported", "scope"),
+    [
+        ("", [], [], ""),
+        ("", [], ["openid", "profile"], "openid"),
+        ("", [], ["openid", "offline_access"], "openid offline_access"),
+        ("", ["storage.read"], ["openid", "offline_access"], "storage.read offline_access"),
+        ("", ["a", "offline_access"], ["offline_access"], "a offline_access"),
+        ("", ["offline_access"], [], "offline_access"),
+        ("mine", ["a"], ["offline_access"], "mine"),
+    ],
+)
+def test_offline_access_is_asked_for_where_the_server_has_it(
+    asked: str, configured: list[str], supported: list[str], scope: str
+) -> None:
+    assert choose_scope(asked, configured, supported) == scope

@@ -1,0 +1,235 @@
+import socket
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.login_settings import LoginSettings
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.refresh.source import Client
+from csidriver.core.sensitive import Sensitive
+from csidriver.kubectl.errors import LoginFailed
+from csidriver.kubectl.login.authorization_code import code_challenge
+from csidriver.kubectl.login.https_request import HttpsClient
+from csidriver.kubectl.login.login_endpoints import LoginEndpoints
+from csidriver.kubectl.login.login_flow import Flow, LoginPlan, choose_flow, log_in
+from csidriver.kubectl.login.loopback import Redirect
+from csidriver.kubectl.login.oauth_client import OAuthClient, fetch_endpoints
+from tests.kubectl.login.authorization_server import (
+    AuthorizationServer,
+    FakeBrowser,
+    FakeTerminal,
+    VirtualClock,
+    fetch,
+)
+
+ANY_PORT = Redirect("127.0.0.1", "/callback", (0,))
+BOTH = LoginEndpoints("https://as", "https://as/t", "https://as/a", "https://as/d")
+WEB = LoginEndpoints("https://as", "https://as/t", "https://as/a")
+DEVICE = LoginEndpoints("https://as", "https://as/t", "", "https://as/d")
+NEITHER = LoginEndpoints("https://as", "https://as/t")
+
+
+def issuer(device_flow: bool | None = None, url: str = "https://as", **params: str) -> Issuer:  # noqa: FBT001
+    login = LoginSettings("cli", device_flow=device_flow, params=tuple(params.items()))
+    return Issuer("as", issuer=url, internal=True, login=login)
+
+
+@pytest.mark.usefixtures("browser")
+@pytest.mark.parametrize(
+    ("demanded", "device_flow", "endpoints", "flow"),
+    [
+        (None, None, BOTH, Flow.DEVICE),
+        (None, True, BOTH, Flow.DEVICE),
+        (None, False, BOTH, Flow.BROWSER),
+        (None, True, WEB, Flow.BROWSER),
+        (None, False, DEVICE, Flow.DEVICE),
+        (Flow.BROWSER, True, BOTH, Flow.BROWSER),
+        (Flow.PASTE, None, BOTH, Flow.PASTE),
+        (Flow.DEVICE, False, BOTH, Flow.DEVICE),
+    ],
+)
+def test_the_device_flow_is_chosen_where_the_issuer_has_it(
+    demanded: Flow | None,
+    device_flow: bool | None,  # noqa: FBT001
+    endpoints: LoginEndpoints,
+    flow: Flow,
+) -> None:
+    assert choose_flow(demanded, issuer(device_flow), endpoints) is flow
+
+
+@pytest.mark.usefixtures("no_browser")
+def test_a_machine_without_a_browser_asks_for_the_address() -> None:
+    assert choose_flow(None, issuer(), WEB) is Flow.PASTE
+    assert choose_flow(Flow.BROWSER, issuer(), WEB) is Flow.BROWSER
+
+
+@pytest.mark.parametrize(
+    ("demanded", "endpoints", "text"),
+    [
+        (Flow.DEVICE, WEB, "offers no login with a code; use --web"),
+        (Flow.BROWSER, DEVICE, "offers no login in the browser; use --device"),
+        (Flow.PASTE, DEVICE, "offers no login in the browser; use --device"),
+        (None, NEITHER, "offers neither"),
+    ],
+)
+def test_a_way_that_the_issuer_does_not_offer_is_refused(
+    demanded: Flow | None, endpoints: LoginEndpoints, text: str
+) -> None:
+    with pytest.raises(LoginFailed, match=text):
+        choose_flow(demanded, issuer(), endpoints)
+
+
+class Login:
+    """A login at a scripted server."""
+
+    def __init__(self, server: AuthorizationServer, flow: Flow, **fields: Any) -> None:
+        at = issuer(url=server.issuer, audience="api")
+        https = HttpsClient()
+        client = OAuthClient(https, fetch_endpoints(https, at), Client("cli", Sensitive("")))
+        changed = {"redirect": ANY_PORT, "scope": "openid offline_access", **fields}
+        self.plan = LoginPlan(issuer=at, client=client, flow=flow, **changed)
+        self.terminal = FakeTerminal()
+
+    def run(self) -> TokenDocument:
+        return log_in(self.plan, self.terminal, VirtualClock(), "utf-8")
+
+
+def address(text: str) -> Mapping[str, str]:
+    """The parameters of the address that the user is to open."""
+    [line] = [line.strip() for line in text.split("\n") if "/authorize?" in line]
+    return {name: value for name, [value] in parse_qs(urlsplit(line).query).items()}
+
+
+def test_the_device_flow_shows_code_and_addresses() -> None:
+    with AuthorizationServer() as server:
+        complete = f"{server.issuer}/go?user_code=ABCD-EFGH"
+        device = {"device_code": "dc-1", "user_code": "ABCD-EFGH", "interval": 1}
+        device |= {"verification_uri": f"{server.issuer}/go", "verification_uri_complete": complete}
+        server.script("/device", (200, device))
+        login = Login(server, Flow.DEVICE)
+        assert login.run().refresh_token == Sensitive("rt-1")
+        assert server.sent_to("/device")[0]["audience"] == "api"
+    assert "enter the code ABCD-EFGH" in login.terminal.text
+    assert f"    {server.issuer}/go\n" in login.terminal.text
+    assert f"compare the code:\n\n    {complete}\n" in login.terminal.text
+    assert "dc-1" not in login.terminal.text
+
+
+def test_the_browser_brings_the_code(browser: FakeBrowser) -> None:
+    with AuthorizationServer() as server:
+        login = Login(server, Flow.BROWSER)
+        assert login.run().refresh_token == Sensitive("rt-1")
+        [asked] = server.sent_to("/authorize")
+        [sent] = server.sent_to("/token")
+    assert browser.opened == [
+        line.strip() for line in login.terminal.text.split("\n") if "ize?" in line
+    ]
+    assert asked["audience"] == "api"
+    assert asked["code_challenge"] == code_challenge(Sensitive(sent.pop("code_verifier")))
+    assert sent == {
+        "grant_type": "authorization_code",
+        "code": "code-1",
+        "client_id": "cli",
+        "redirect_uri": asked["redirect_uri"],
+    }
+    assert "code-1" not in login.terminal.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"state": "wrong"}, "another login"),
+        ({"iss": "https://evil.example"}, "not of issuer"),
+        ({"iss": None}, "not of issuer"),
+        ({"code": None, "error": "access_denied"}, "the login was denied"),
+        ({"code": None, "error": "login_required"}, "log in first"),
+    ],
+)
+@pytest.mark.usefixtures("browser")
+def test_a_wrong_redirect_ends_the_login_without_a_token_request(
+    changes: dict[str, str | None], text: str
+) -> None:
+    def alter(found: dict[str, str]) -> None:
+        for name, value in changes.items():
+            found.pop(name, None)
+            found.update({name: value} if value is not None else {})
+
+    with AuthorizationServer() as server:
+        server.alter = alter
+        with pytest.raises(LoginFailed, match=text):
+            Login(server, Flow.BROWSER).run()
+        assert server.sent_to("/token") == []
+
+
+def test_a_second_redirect_changes_nothing(browser: FakeBrowser) -> None:
+    def send_wrong_one_first(found: dict[str, str]) -> None:
+        parts = address(browser.opened[0])
+        fetch(f"{parts['redirect_uri']}?code=forged&state=forged")
+        assert found["state"] == parts["state"]
+
+    with AuthorizationServer() as server:
+        server.alter = send_wrong_one_first
+        with pytest.raises(LoginFailed, match="another login"):
+            Login(server, Flow.BROWSER).run()
+        assert server.sent_to("/token") == []
+
+
+@pytest.mark.usefixtures("browser")
+def test_a_busy_port_is_said_and_another_one_taken() -> None:
+    with AuthorizationServer() as server, socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        login = Login(server, Flow.BROWSER, redirect=Redirect("127.0.0.1", "/callback", (port, 0)))
+        login.run()
+    assert f"Port {port} is in use." in login.terminal.text
+
+
+@pytest.mark.usefixtures("browser")
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        (None, "does not answer"),
+        ((400, {"error": "invalid_grant"}), "does not accept the code of the login"),
+        ((401, {"error": "invalid_client"}), "--client-secret-file"),
+    ],
+)
+def test_a_code_that_brings_no_tokens_ends_the_login(reply: Any, text: str) -> None:
+    with AuthorizationServer() as server:
+        server.script("/token", reply)
+        with pytest.raises(LoginFailed, match=text):
+            Login(server, Flow.BROWSER).run()
+        assert len(server.sent_to("/token")) == 1
+
+
+def test_the_address_can_be_pasted() -> None:
+    with AuthorizationServer() as server:
+        login = Login(server, Flow.PASTE, redirect=Redirect("127.0.0.1", "/callback", (8000,)))
+
+        class Pasting(FakeTerminal):
+            def ask(self, question: str) -> str:
+                self.report(question)
+                state = address(self.text)["state"]
+                return f"http://127.0.0.1:8000/callback?code=c&state={state}&iss={server.issuer}"
+
+        login.terminal = Pasting()
+        assert login.run().refresh_token == Sensitive("rt-1")
+        assert server.sent_to("/token")[0]["redirect_uri"] == "http://127.0.0.1:8000/callback"
+    assert "its address begins with http://127.0.0.1:8000/callback?" in login.terminal.text
+
+
+@pytest.mark.parametrize("is_chosen", [False, True])
+def test_a_client_without_the_device_flow_uses_the_browser_unless_told_otherwise(
+    is_chosen: bool,  # noqa: FBT001
+    browser: FakeBrowser,
+) -> None:
+    with AuthorizationServer() as server:
+        server.script("/device", (400, {"error": "unauthorized_client"}))
+        login = Login(server, Flow.DEVICE, is_chosen=is_chosen)
+        if is_chosen:
+            with pytest.raises(LoginFailed, match="may not log in this way"):
+                login.run()
+        else:
+            assert login.run().refresh_token == Sensitive("rt-1")
+    assert len(browser.opened) == (0 if is_chosen else 1)

@@ -1,0 +1,63 @@
+import base64
+
+import pytest
+
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.refresh.source import Client
+from csidriver.core.sensitive import Sensitive
+from csidriver.kubectl.errors import LoginFailed
+from csidriver.kubectl.login.https_request import HttpsClient
+from csidriver.kubectl.login.oauth_client import OAuthClient, fetch_endpoints
+from tests.kubectl.login.authorization_server import AuthorizationServer
+
+PUBLIC = Client("cli", Sensitive(""))
+CONFIDENTIAL = Client("app", Sensitive("s3cret"))
+
+
+def issuer(server: AuthorizationServer) -> Issuer:
+    return Issuer("as", issuer=server.issuer, internal=True)
+
+
+def test_the_metadata_is_found_at_either_place() -> None:
+    with AuthorizationServer() as server:
+        server.script("/.well-known/openid-configuration", (404, {}))
+        server.script("/.well-known/oauth-authorization-server", (200, server.metadata))
+        assert fetch_endpoints(HttpsClient(), issuer(server)).token == f"{server.issuer}/token"
+
+
+def test_an_issuer_without_metadata_is_named() -> None:
+    with AuthorizationServer() as server:
+        server.script("/.well-known/openid-configuration", (404, {}))
+        with pytest.raises(LoginFailed, match=rf"no metadata at {server.issuer} \(HTTP 404\)"):
+            fetch_endpoints(HttpsClient(), issuer(server))
+
+
+def test_a_token_endpoint_alone_is_not_enough() -> None:
+    with pytest.raises(LoginFailed, match="issuer github has a token endpoint, but no metadata"):
+        fetch_endpoints(HttpsClient(), Issuer("github", token_endpoint="https://as.example/t"))
+
+
+@pytest.mark.parametrize("method", ["basic", "post"])
+def test_a_confidential_client_authenticates_as_the_metadata_says(method: str) -> None:
+    with AuthorizationServer(
+        token_endpoint_auth_methods_supported=[f"client_secret_{method}"]
+    ) as server:
+        https = HttpsClient()
+        OAuthClient(https, fetch_endpoints(https, issuer(server)), CONFIDENTIAL).redeem({"a": "b"})
+        sent = server.requests[-1]
+    pair = base64.b64encode(b"app:s3cret").decode()
+    if method == "basic":
+        assert sent.headers["Authorization"] == f"Basic {pair}"
+        assert sent.form == {"a": "b"}
+    else:
+        assert "Authorization" not in sent.headers
+        assert sent.form == {"a": "b", "client_id": "app", "client_secret": "s3cret"}
+
+
+def test_a_public_client_sends_its_id_and_gets_tokens() -> None:
+    with AuthorizationServer() as server:
+        https = HttpsClient()
+        client = OAuthClient(https, fetch_endpoints(https, issuer(server)), PUBLIC)
+        document = client.redeem({"code": "c"})
+        assert server.sent_to("/token") == [{"code": "c", "client_id": "cli"}]
+    assert document.refresh_token == Sensitive("rt-1")

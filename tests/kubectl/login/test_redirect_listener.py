@@ -1,0 +1,110 @@
+import socket
+import threading
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+
+from csidriver.core.sensitive import Sensitive
+from csidriver.kubectl.errors import LoginFailed
+from csidriver.kubectl.login.loopback import Redirect
+from csidriver.kubectl.login.redirect_listener import RedirectListener
+
+ANY = Redirect("127.0.0.1", "/callback", (0,))
+
+
+def get(url: str) -> tuple[int, str]:
+    opener = build_opener(ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=10) as response:
+            return response.status, response.read().decode()
+    except HTTPError as error:
+        return error.code, ""
+
+
+def ignore(_: str) -> None:
+    pass
+
+
+def test_the_redirect_is_taken_and_the_page_tells_nothing_of_it() -> None:
+    with RedirectListener(ANY, ignore) as listener:
+        status, page = get(f"{listener.redirect_uri}?code=c1&state=s1")
+        assert status == 200
+        assert "c1" not in page
+        assert "close this page" in page
+        assert listener.wait() == Sensitive("code=c1&state=s1")
+
+
+def test_it_listens_before_anything_asks() -> None:
+    with RedirectListener(ANY, ignore) as listener:
+        port = int(listener.redirect_uri.split(":")[2].split("/")[0])
+        with socket.create_connection(("127.0.0.1", port), timeout=10):
+            pass
+
+
+@pytest.mark.parametrize("path", ["/", "/favicon.ico", "/callback", "/callback/x?code=c0"])
+def test_other_paths_are_not_found_and_change_nothing(path: str) -> None:
+    with RedirectListener(ANY, ignore) as listener:
+        base = listener.redirect_uri.removesuffix("/callback")
+        assert get(base + path) == (404, "")
+        get(f"{listener.redirect_uri}?code=c1")
+        assert listener.wait() == Sensitive("code=c1")
+
+
+def test_a_second_redirect_is_refused() -> None:
+    with RedirectListener(ANY, ignore) as listener:
+        assert get(f"{listener.redirect_uri}?code=c1")[0] == 200
+        assert get(f"{listener.redirect_uri}?code=c2")[0] == 410
+        assert listener.wait() == Sensitive("code=c1")
+        with pytest.raises(OSError, match="refused"):
+            get(f"{listener.redirect_uri}?code=c3")
+
+
+def test_a_silent_connection_does_not_keep_the_redirect_away() -> None:
+    with RedirectListener(ANY, ignore) as listener:
+        port = int(listener.redirect_uri.split(":")[2].split("/")[0])
+        with socket.create_connection(("127.0.0.1", port), timeout=10):
+            assert get(f"{listener.redirect_uri}?code=c1")[0] == 200
+            assert listener.wait() == Sensitive("code=c1")
+
+
+def test_a_browser_that_hangs_up_has_brought_its_redirect() -> None:
+    with RedirectListener(ANY, ignore) as listener:
+        port = int(listener.redirect_uri.split(":")[2].split("/")[0])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(b"GET /callback?code=c1 HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.shutdown(socket.SHUT_RDWR)
+        assert listener.wait() == Sensitive("code=c1")
+
+
+def test_a_busy_port_is_named_and_the_next_one_is_taken() -> None:
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        redirect = Redirect("127.0.0.1", "/callback", (port, 0))
+        with RedirectListener(redirect, said.append) as listener:
+            assert said == [f"Port {port} is in use."]
+            assert get(f"{listener.redirect_uri}?code=c1")[0] == 200
+            assert f":{port}/" not in listener.redirect_uri
+
+
+def test_without_a_free_port_there_is_no_login() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        with pytest.raises(LoginFailed, match=f"{port} is in use; .* --device or --no-browser"):
+            RedirectListener(Redirect("127.0.0.1", "/callback", (port,)), ignore)
+
+
+def test_without_an_answer_the_wait_ends_and_names_the_address() -> None:
+    with RedirectListener(ANY, ignore) as listener:
+        with pytest.raises(LoginFailed, match=f"register {listener.redirect_uri}"):
+            listener.wait(0.01)
+        with pytest.raises(OSError, match="refused"):
+            get(f"{listener.redirect_uri}?code=c1")
+
+
+def test_its_threads_end_with_it() -> None:
+    before = threading.active_count()
+    with RedirectListener(ANY, ignore):
+        assert threading.active_count() > before
+    assert threading.active_count() == before
