@@ -1,9 +1,13 @@
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +15,9 @@ from tools.debian import ALONE, BASE, NODE, fetch_root, keys, unpack_with_librar
 from tools.image import Buildah, find_builder
 from tools.picture import last_screen
 from tools.programs import HERE, MODULES, find, oidc_provider, source
+from tools.steps import Failed, run
+
+RUN: dict[str, Any] = {"cwd": HERE, "every": 0.02}
 
 
 def program(folder: Path, name: str) -> Path:
@@ -70,6 +77,68 @@ def test_without_go_and_apt_it_says_what_is_missing(tmp_path: Path) -> None:
     assert "oidc-provider" not in done.stderr, "its tests are skipped; that is no failure"
     assert "oidc-provider: left out" in done.stdout
     assert "chromium: left out" in done.stdout
+
+
+def test_what_a_control_plane_needs_comes_first(tmp_path: Path) -> None:
+    # Every program but the last is there already: the order of the lines is that of the steps.
+    environment = {"OAUTH2_CSI_TOOLS": str(tmp_path), "PATH": str(tmp_path)}
+    program(tmp_path / "debian", "etcd")
+    for module in MODULES:
+        for name in module.packages:
+            program(module.home(environment), name)
+    done = subprocess.run(
+        [sys.executable, "-m", "tools"],
+        env=environment,
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    named = [line.removeprefix("* ").partition(":")[0] for line in done.stdout.splitlines()]
+    assert named[:3] == ["etcd", "kube-apiserver", "kubectl"]
+    assert named.index("oidc-provider") > named.index("csi-sanity")
+
+
+def test_a_command_that_takes_long_shows_what_it_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end = tmp_path / "end"
+    os.mkfifo(end)
+    script = f"echo downloading; read -r _ < {end}; echo unpacked >&2"
+    task = threading.Thread(target=run, args=(["/bin/sh", "-c", script],), kwargs=RUN)
+    task.start()
+    shown, deadline = "", time.monotonic() + 10
+    while "downloading" not in shown and time.monotonic() < deadline:
+        shown += capsys.readouterr().out
+    end.write_text("\n")
+    task.join()
+    assert "downloading" in shown
+    assert re.fullmatch(r"(  sh: 0 s: (downloading)?\n)+", shown + capsys.readouterr().out)
+
+
+def test_a_command_that_fails_shows_the_end_of_its_output() -> None:
+    script = "seq 100; echo no such host >&2; exit 3"
+    with pytest.raises(Failed, match=r"ended with 3:\n87\n(.*\n)+no such host$"):
+        run(["/bin/sh", "-c", script], **RUN)
+
+
+@pytest.mark.parametrize("base", ["", "registry.example/python"])
+def test_without_a_registry_a_base_of_this_machine_is_proposed(tmp_path: Path, base: str) -> None:
+    program(tmp_path, "docker").write_text(
+        '#!/bin/sh\n[ "$1" = version ] && exit 0\necho "no such host" >&2; exit 125\n'
+    )
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.image"],
+        env={"OAUTH2_CSI_TOOLS": str(tmp_path), "PATH": path, "BASE_IMAGE": base},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "make image: docker ended with 125" in done.stderr
+    assert ("make image BASE_IMAGE=local" in done.stderr) == (base == "")
 
 
 def test_what_is_a_folder_needs_its_runner(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""`make tools`: build or fetch what is missing. Prints one line per program.
+"""`make tools`: build or fetch what is missing, what a control plane needs first.
+
+Prints one line per program, and meanwhile what is done and for how long.
 
 `python -m tools keycloak` fetches Keycloak, which only `make test-keycloak` uses.
 """
@@ -25,15 +27,18 @@ def main() -> int:
     """Everything, then the exit status: 1 if something could not be had."""
     steps: list[tuple[str, Callable[[], None]]] = [(KEYCLOAK, fetch_keycloak)]
     if sys.argv[1:] != [KEYCLOAK]:
-        steps = [(", ".join(m.packages), partial(build, m)) for m in MODULES]
-        steps += [(ETCD, fetch_etcd), (OIDC_PROVIDER, fetch_oidc_provider)]
-        steps += [(CHROMIUM, fetch_chromium)]
+        steps = [(ETCD, fetch_etcd)]
+        steps += [(", ".join(m.packages), partial(build, m)) for m in MODULES]
+        steps += [(OIDC_PROVIDER, fetch_oidc_provider), (CHROMIUM, fetch_chromium)]
     failures = []
     for name, step in steps:
         try:
             step()
         except Failed as error:
             failures.append(f"{name}: {error}")
+        except KeyboardInterrupt:
+            print(f"make tools: interrupted at {name}; what came before it stays", file=sys.stderr)
+            return 130
     for failure in failures:
         print(f"make tools: {failure}", file=sys.stderr)
     return 1 if failures else 0
@@ -53,14 +58,15 @@ def build(module: Module) -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=home.parent) as draft:
         packages = [module.packages[name] for name in wanted]
-        flags = ["-trimpath", f"-ldflags=-s -w {module.ldflags}", f"-o={draft}/"]
+        flags = ["-v", "-trimpath", f"-ldflags=-s -w {module.ldflags}", f"-o={draft}/"]
         environment = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"}
         run(["go", "build", *flags, *packages], cwd=module.path, environment=environment)
         home.mkdir(exist_ok=True)
+        size = sum(path.stat().st_size for path in Path(draft).iterdir()) >> 20
         for name in wanted:
             # rename(2): another clone may be building the same, and using it already.
             Path(draft, name).rename(home / name)
-    print(f"* {', '.join(wanted)}: {home} ({time.monotonic() - began:.0f} s)")
+    print(f"* {', '.join(wanted)}: {home} ({size} MiB, {time.monotonic() - began:.0f} s)")
 
 
 def fetch_oidc_provider() -> None:
@@ -72,6 +78,7 @@ def fetch_oidc_provider() -> None:
         print(f"* {OIDC_PROVIDER}: left out, for it needs Node.js >= 20 with npm")
         return
     home = programs.oidc_provider(os.environ)
+    print(f"* fetching {OIDC_PROVIDER}", flush=True)
     with draft_of(home) as draft:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(programs.source(OIDC_PROVIDER) / name, draft)

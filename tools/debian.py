@@ -53,6 +53,7 @@ def fetch_etcd() -> None:
         print(f"* {ETCD}: {there}")
         return
     home = cache(os.environ) / "debian"
+    print(f"* fetching {ETCD}", flush=True)
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home.parent) as draft:
         _unpack("etcd-server", Path(draft), "install etcd >= 3.4 so that it is on PATH")

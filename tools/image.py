@@ -23,6 +23,10 @@ CLONE = HERE.parent
 # What the chart names.
 IMAGE = f"localhost/oauth2-csi:{__version__}"
 LOCAL = "local"
+_HINT = (
+    "if no registry can be reached, root makes the base of Debian's packages: "
+    "make image BASE_IMAGE=local"
+)
 LOCAL_BASE = "localhost/oauth2-csi-base:latest"
 ARCHIVE = CLONE / "build/oauth2-csi.tar"
 CERTIFICATES = Path("/etc/ssl/certs")
@@ -45,11 +49,12 @@ class Build:
 
 def main() -> int:
     """Build IMAGE on BASE_IMAGE and write ARCHIVE; the exit status."""
+    base = os.environ.get("BASE_IMAGE", "")
     try:
-        base = os.environ.get("BASE_IMAGE", "")
         archive = make(os.environ.get("IMAGE") or IMAGE, base, ARCHIVE)
     except Failed as error:
-        print(f"make image: {error}", file=sys.stderr)
+        hint = "" if base else f"; {_HINT}"
+        print(f"make image: {error}{hint}", file=sys.stderr)
         return 1
     print(f"* {archive}: `ctr -n k8s.io images import` or `docker load` takes it")
     return 0

@@ -1,25 +1,61 @@
 """The parts of every step of `make tools`: run a command, fill a folder, rename it."""
 
 import contextlib
+import shutil
 import subprocess
+import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+# Seconds between two looks at what a command does.
+TERMINAL_SECONDS, PLAIN_SECONDS = 1.0, 15.0
 
 
 class Failed(Exception):
     """A program could not be had; the text says why and what helps."""
 
 
-def run(command: list[str], *, cwd: Path, environment: dict[str, str] | None = None) -> str:
-    """Run a command; return what it printed. Show its output only if it fails."""
-    done = subprocess.run(  # noqa: S603 - the commands are those of this package
-        command, cwd=cwd, env=environment, check=False, capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-        raise Failed(f"{' '.join(command[:2])} ended with {done.returncode}:\n{tail}")
-    return done.stdout
+def run(
+    command: list[str],
+    *,
+    cwd: Path,
+    environment: dict[str, str] | None = None,
+    every: float = TERMINAL_SECONDS if sys.stdout.isatty() else PLAIN_SECONDS,
+) -> str:
+    """Run a command; return its output. Show what it does every so often, and why it fails."""
+    began, lines = time.monotonic(), list[str]()
+    with subprocess.Popen(  # noqa: S603 - the commands are those of this package
+        command,
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        reader = threading.Thread(target=lines.extend, args=[process.stdout])
+        reader.start()
+        reader.join(every)
+        while reader.is_alive():
+            elapsed = f"{time.monotonic() - began:.0f} s"
+            _show(f"  {Path(command[0]).name}: {elapsed}: {lines[-1].strip() if lines else ''}")
+            reader.join(every)
+    _show("")
+    if process.returncode != 0:
+        tail = "".join(lines[-15:]).strip()
+        raise Failed(f"{' '.join(command[:2])} ended with {process.returncode}:\n{tail}")
+    return "".join(lines)
+
+
+def _show(text: str) -> None:
+    """Print a line; on a terminal write it over the last one."""
+    if sys.stdout.isatty():
+        print(f"\r{text[: shutil.get_terminal_size().columns - 1]}\x1b[K", end="", flush=True)
+    elif text:
+        print(text, flush=True)
 
 
 @contextlib.contextmanager
