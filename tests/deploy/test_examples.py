@@ -45,8 +45,14 @@ def test_the_examples_are_there() -> None:
 @pytest.mark.parametrize("name", ["token-printer.yaml", "eos.yaml"])
 def test_a_deployment_runs_the_announced_pod(name: str) -> None:
     pod, announced = pod_of(name), pod_of(f"announcement/{name}")
-    assert pod["spec"] == announced["spec"]
+    assert pod["spec"] == {**announced["spec"], "terminationGracePeriodSeconds": 1}
     assert pod["metadata"]["annotations"] == announced["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("name", [name for name in APPLIED if name != "hello-token.yaml"])
+def test_an_example_ends_at_once_when_it_is_deleted(name: str) -> None:
+    # Not 0, with which its name would be free before its containers have ended.
+    assert pod_of(name)["spec"]["terminationGracePeriodSeconds"] == 1
 
 
 @pytest.mark.parametrize("name", APPLIED)
