@@ -10,9 +10,12 @@ from csidriver.demo.http_messages import (
     HttpReply,
     HttpRequest,
     json_reply,
+    parameter,
     read_credentials,
     read_form,
 )
+from csidriver.demo.login_endpoints import GRANTS, LoginEndpoints
+from csidriver.demo.logins import PendingLogins
 
 METHODS = ["client_secret_basic", "client_secret_post", "none"]
 
@@ -20,32 +23,40 @@ Endpoint = Callable[[HttpRequest], HttpReply]
 
 
 class IssuerEndpoints:
-    """Metadata and token endpoint of one issuer."""
+    """Metadata, token endpoint and logins of one issuer."""
 
-    def __init__(self, families: TokenFamilies, issuer: str) -> None:
+    def __init__(self, families: TokenFamilies, logins: PendingLogins, issuer: str) -> None:
         self._families = families
+        self._logins = LoginEndpoints(families, logins, issuer)
         self._issuer = issuer
         self._base = issuer.rstrip("/")
         self._prefix = urlsplit(self._base).path
 
     def handle(self, request: HttpRequest) -> HttpReply:
-        route = self._routes().get(request.path)
-        if route is None:
+        routes = self._routes()
+        methods = [method for method, path in routes if path == request.path]
+        if not methods:
             return HttpReply(HTTPStatus.NOT_FOUND)
-        method, endpoint = route
-        if request.method != method:
-            return HttpReply(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": method})
+        if request.method not in methods:
+            return HttpReply(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": ", ".join(methods)})
+        endpoint = routes[request.method, request.path]
         try:
             return endpoint(request)
         except OAuthError as error:
             return _error_reply(error, request)
 
-    def _routes(self) -> dict[str, tuple[str, Endpoint]]:
+    def _routes(self) -> dict[tuple[str, str], Endpoint]:
+        logins, prefix = self._logins, self._prefix
         return {
-            f"{self._prefix}/token": ("POST", self._token),
+            ("POST", f"{prefix}/token"): self._token,
+            ("POST", f"{prefix}/device_authorization"): self._start_device,
+            ("GET", f"{prefix}/device"): logins.open_device_page,
+            ("POST", f"{prefix}/device"): logins.decide_device,
+            ("GET", f"{prefix}/authorize"): logins.open_authorization_page,
+            ("POST", f"{prefix}/authorize"): logins.decide_authorization,
             # RFC 8414 section 3.1 inserts the well-known part, OpenID Connect appends it.
-            f"/.well-known/oauth-authorization-server{self._prefix}": ("GET", self._metadata),
-            f"{self._prefix}/.well-known/openid-configuration": ("GET", self._metadata),
+            ("GET", f"/.well-known/oauth-authorization-server{prefix}"): self._metadata,
+            ("GET", f"{prefix}/.well-known/openid-configuration"): self._metadata,
         }
 
     def _metadata(self, _request: HttpRequest) -> HttpReply:
@@ -56,30 +67,31 @@ class IssuerEndpoints:
             "issuer": self._issuer,
             "token_endpoint": f"{self._base}/token",
             "token_endpoint_auth_methods_supported": METHODS,
-            "grant_types_supported": ["refresh_token"],
+            "grant_types_supported": ["refresh_token", *GRANTS],
+            **self._logins.metadata(),
         }
 
     def _token(self, request: HttpRequest) -> HttpReply:
         form = read_form(request)
         client = self._authenticate(request, form)
-        if parameter(form, "grant_type") != "refresh_token":
-            raise OAuthError("unsupported_grant_type", "only refresh_token is supported")
+        grant_type = parameter(form, "grant_type")
+        if grant_type in GRANTS:
+            return self._logins.redeem(client.client_id, form)
+        if grant_type != "refresh_token":
+            raise OAuthError("unsupported_grant_type", "it is not one of the metadata")
         token = Sensitive(parameter(form, "refresh_token"))
         scope = form.get("scope", "")
         return json_reply(
             self._families.refresh(client.client_id, token, scope=scope, issuer=self._issuer)
         )
 
+    def _start_device(self, request: HttpRequest) -> HttpReply:
+        form = read_form(request)
+        return self._logins.start_device(self._authenticate(request, form).client_id, form)
+
     def _authenticate(self, request: HttpRequest, form: Mapping[str, str]) -> RegisteredClient:
         client_id, secret = read_credentials(request.headers.get("authorization"), form)
         return self._families.authenticate(client_id, secret)
-
-
-def parameter(form: Mapping[str, str], name: str) -> str:
-    """Return a parameter of a form, or raise OAuthError."""
-    if name not in form:
-        raise OAuthError("invalid_request", f"{name} is missing")
-    return form[name]
 
 
 def _error_reply(error: OAuthError, request: HttpRequest) -> HttpReply:

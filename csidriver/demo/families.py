@@ -1,7 +1,8 @@
 """Refresh token families under strict rotation, without HTTP.
 
 A family is all refresh tokens that descend from one sign-in. The presentation of a replaced token
-revokes its family (RFC 9700, section 4.14.2).
+revokes its family (RFC 9700, section 4.14.2). Tokens are signed, so that a server that was started
+again with the same key knows them: the first one that is presented is its family's current one.
 """
 
 import secrets
@@ -11,11 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.jwt import sign_jwt
+from csidriver.demo.jwt import sign_jwt, verify_jwt
 from csidriver.demo.presentation_log import Outcome, Presentation
 from csidriver.errors import DriverError
 
 SCOPE = "offline_access profile email"
+_REFRESH = "Refresh"  # as Keycloak marks them: no access token passes for one
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Family:
 
     client_id: str
     session: str
+    scope: str
     current: Sensitive
     revoked: bool = False
 
@@ -70,7 +73,8 @@ class TokenFamilies:
         self._lifetime = lifetime
         self._now = now
         self._lock = threading.Lock()
-        self._by_token: dict[Sensitive, Family] = {}  # replaced tokens too
+        self._by_seed: dict[Sensitive, Family] = {}
+        self._by_session: dict[str, Family] = {}
         self._log: list[Presentation] = []
 
     def authenticate(self, client_id: str, secret: Sensitive | None) -> RegisteredClient:
@@ -80,23 +84,35 @@ class TokenFamilies:
             raise OAuthError("invalid_client", "client is unknown, or its authentication failed")
         return client
 
+    def is_registered(self, client_id: str) -> bool:
+        return client_id in self._clients
+
     def seed(self, client_id: str, refresh_token: Sensitive | None) -> Sensitive:
-        token = refresh_token or _new_refresh_token()
+        """Start a family with this refresh token, or with a new one."""
         with self._lock:
-            self._by_token[token] = Family(client_id, secrets.token_hex(16), token)
-        return token
+            family = self._start(client_id, SCOPE)
+            if refresh_token is not None:
+                self._by_seed[refresh_token] = family
+                family.current = refresh_token
+            return family.current
+
+    def log_in(self, client_id: str, *, scope: str, issuer: str) -> dict[str, object]:
+        """Start a family; return the fields of the token response."""
+        with self._lock:
+            family = self._start(client_id, scope or SCOPE)
+            return self._token_response(family, self._now(), scope=family.scope, issuer=issuer)
 
     def refresh(
         self, client_id: str, token: Sensitive, *, scope: str, issuer: str
     ) -> dict[str, object]:
         """Return the fields of a token response, or raise OAuthError.
 
-        Decision, rotation and log entry are one atomic step. An empty `scope` means the full scope.
+        Decision, rotation and log entry are one atomic step. An empty `scope` is the granted one.
         """
         with self._lock:
             now = self._now()
             family, outcome = self._find(client_id, token)
-            if outcome not in REFUSALS and not set(scope.split()) <= set(SCOPE.split()):
+            if family and outcome not in REFUSALS and not includes(family.scope, scope):
                 outcome = Outcome.INVALID_SCOPE
             if family is None or outcome in REFUSALS:
                 if family and outcome == Outcome.REPLAYED:
@@ -107,14 +123,14 @@ class TokenFamilies:
                 self._rotate(family)
             successor = family.current.hash()
             self._log.append(Presentation(now, client_id, token.hash(), outcome, successor))
-            return self._token_response(family, now, scope=scope or SCOPE, issuer=issuer)
+            return self._token_response(family, now, scope=scope or family.scope, issuer=issuer)
 
     def presentations(self) -> tuple[Presentation, ...]:
         with self._lock:
             return tuple(self._log)
 
     def _find(self, client_id: str, token: Sensitive) -> tuple[Family | None, str]:
-        family = self._by_token.get(token)
+        family = self._family(token)
         if family is None:
             return None, Outcome.UNKNOWN
         if family.client_id != client_id:
@@ -123,9 +139,31 @@ class TokenFamilies:
             return family, Outcome.REVOKED
         return family, Outcome.ROTATED if token == family.current else Outcome.REPLAYED
 
+    def _family(self, token: Sensitive) -> Family | None:
+        if token in self._by_seed:
+            return self._by_seed[token]
+        claims = verify_jwt(token.reveal(), self._key) or {}
+        if claims.get("typ") != _REFRESH:
+            return None
+        client_id, session, scope = (str(claims[name]) for name in ("azp", "sid", "scope"))
+        family = Family(client_id, session, scope, token)
+        return self._by_session.setdefault(session, family)
+
+    def _start(self, client_id: str, scope: str) -> Family:
+        family = Family(client_id, secrets.token_hex(16), scope, Sensitive(""))
+        self._by_session[family.session] = family
+        self._rotate(family)
+        return family
+
     def _rotate(self, family: Family) -> None:
-        family.current = _new_refresh_token()
-        self._by_token[family.current] = family
+        claims = {
+            "typ": _REFRESH,
+            "azp": family.client_id,
+            "sid": family.session,
+            "scope": family.scope,
+            "jti": secrets.token_hex(16),
+        }
+        family.current = Sensitive(sign_jwt(claims, self._key))
 
     def _token_response(
         self, family: Family, now: float, *, scope: str, issuer: str
@@ -153,5 +191,6 @@ class TokenFamilies:
         }
 
 
-def _new_refresh_token() -> Sensitive:
-    return Sensitive(secrets.token_urlsafe(32))
+def includes(granted: str, scope: str) -> bool:
+    """Return True if each part of a scope was granted."""
+    return set(scope.split()) <= set(granted.split())

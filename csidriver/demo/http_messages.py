@@ -1,10 +1,9 @@
-"""HTTP requests and replies as values; parsers of a token request's form and credentials."""
+"""HTTP requests and replies as values; parsers of parameters and of credentials."""
 
 import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.client import responses
 from types import MappingProxyType
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -29,17 +28,11 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """One HTTP reply; `head` computes Content-Length from the body."""
+    """One HTTP reply."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     body: bytes = field(default=b"", repr=False)
-
-    def head(self) -> bytes:
-        lines = [f"HTTP/1.1 {self.status} {responses.get(self.status, '')}"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
-        lines += [f"Content-Length: {len(self.body)}", "", ""]
-        return "\r\n".join(lines).encode("latin-1")
 
 
 def json_reply(
@@ -57,20 +50,33 @@ def read_form(request: HttpRequest) -> Mapping[str, str]:
     media_type = request.headers.get("content-type", "").partition(";")[0]
     if media_type.strip().lower() != FORM:
         raise OAuthError("invalid_request", f"the body must be {FORM}")
+    return read_fields(request.body.decode("latin-1"))
+
+
+def read_fields(text: str) -> Mapping[str, str]:
+    """Return the parameters of a body or of a query, or raise OAuthError."""
     try:
+        text.encode("ascii")
         pairs = parse_qsl(
-            request.body.decode("ascii"),
+            text,
             keep_blank_values=True,
-            strict_parsing=True,
+            strict_parsing=bool(text),
             errors="strict",
             max_num_fields=_MAX_FIELDS,
         )
     except ValueError:
-        raise OAuthError("invalid_request", "the body does not parse") from None
+        raise OAuthError("invalid_request", "the parameters do not parse") from None
     if len({name for name, _ in pairs}) < len(pairs):
         raise OAuthError("invalid_request", "a parameter is repeated")
     # RFC 6749 section 3.2: a parameter without a value counts as omitted.
     return {name: value for name, value in pairs if value}
+
+
+def parameter(form: Mapping[str, str], name: str) -> str:
+    """Return a parameter of a form, or raise OAuthError."""
+    if name not in form:
+        raise OAuthError("invalid_request", f"{name} is missing")
+    return form[name]
 
 
 def read_credentials(

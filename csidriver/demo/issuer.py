@@ -9,6 +9,7 @@ from typing import Self
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.endpoints import IssuerEndpoints
 from csidriver.demo.families import RegisteredClient, TokenFamilies
+from csidriver.demo.logins import PendingLogins
 from csidriver.demo.presentation_log import Presentation, most_presentations
 from csidriver.demo.server import IssuerServer
 from csidriver.listener import host_and_port
@@ -19,14 +20,18 @@ DEMO_CLIENT = RegisteredClient(
     "my-app", Sensitive("my-app-client-secret")
 )  # as the announcement has it
 DEMO_SEED = Sensitive("eyJhbG...")
-_POLL_SECONDS = 0.02  # the accepting thread notices a stop after this time
+# A public client: whoever logs in on this machine has no secret to keep.
+LOGIN_CLIENT = RegisteredClient("kubectl-oauth2-csi", None)
+# Of the server in a cluster, so that it knows its tokens after a restart. Not a secret.
+_CLUSTER_KEY = b"the key of the demo, which anybody may know"
 
 
 class StrictIssuer:
     """An authorization server with strict rotation, which serves inside a `with` block.
 
     `issuer` is its identifier: empty for the bound address, a path below it ("/realms/x"), or a
-    whole URL. `lifetime` is that of access tokens, in seconds.
+    whole URL. `lifetime` is that of access tokens, in seconds. With the same `key`, another one
+    knows its refresh tokens.
     """
 
     def __init__(
@@ -36,9 +41,11 @@ class StrictIssuer:
         lifetime: float = 20.0,
         address: tuple[str, int] = ("localhost", 0),
         issuer: str = "",
+        key: bytes = b"",
     ) -> None:
-        self.signing_key = secrets.token_bytes(32)
+        self.signing_key = key or secrets.token_bytes(32)
         self._families = TokenFamilies(clients, key=self.signing_key, lifetime=lifetime)
+        self.logins = PendingLogins()
         self._address = address
         self._issuer = issuer
 
@@ -50,19 +57,16 @@ class StrictIssuer:
 
     def __enter__(self) -> Self:
         self._server = IssuerServer(self._address)
-        self._address = self._server.socket.getsockname()[:2]
-        self._server.endpoints = IssuerEndpoints(self._families, self.url)
-        threading.Thread(
-            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="demo-issuer"
-        ).start()
+        self._address = self._server.address
+        self._server.endpoints = IssuerEndpoints(self._families, self.logins, self.url)
+        self._server.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.stop()
 
     def seed(self, client_id: str, refresh_token: Sensitive | None = None) -> Sensitive:
-        """Start a family with this refresh token, or a new one."""
+        """Start a family with this refresh token, or with a new one."""
         return self._families.seed(client_id, refresh_token)
 
     def presentations(self) -> tuple[Presentation, ...]:
@@ -81,7 +85,13 @@ def serve(
     stop: threading.Event,
 ) -> None:
     """Serve until `stop`; the announcement's seed and each of `seeds` start a family."""
-    server = StrictIssuer(clients=[DEMO_CLIENT], lifetime=lifetime, address=address, issuer=issuer)
+    server = StrictIssuer(
+        clients=[DEMO_CLIENT, LOGIN_CLIENT],
+        lifetime=lifetime,
+        address=address,
+        issuer=issuer,
+        key=_CLUSTER_KEY,
+    )
     for seed in [DEMO_SEED, *seeds]:
         server.seed(DEMO_CLIENT.client_id, seed)
     with server:

@@ -12,7 +12,7 @@ _ALGORITHM = "HS256"
 def sign_jwt(claims: Mapping[str, object], key: bytes) -> str:
     """Return the compact serialisation of `claims`, signed with `key`."""
     header = {"alg": _ALGORITHM, "typ": "JWT"}
-    signed = f"{_encode(_dump(header))}.{_encode(_dump(claims))}"
+    signed = f"{encode_base64url(_dump(header))}.{encode_base64url(_dump(claims))}"
     return f"{signed}.{_signature(signed, key)}"
 
 
@@ -36,10 +36,11 @@ def _dump(value: Mapping[str, object]) -> bytes:
 
 
 def _signature(signed: str, key: bytes) -> str:
-    return _encode(hmac.new(key, signed.encode("ascii"), hashlib.sha256).digest())
+    return encode_base64url(hmac.new(key, signed.encode("ascii"), hashlib.sha256).digest())
 
 
-def _encode(raw: bytes) -> str:
+def encode_base64url(raw: bytes) -> str:
+    """Encode without padding (RFC 7515, section 2)."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 

@@ -1,61 +1,59 @@
 """The HTTP server of the strict authorization server."""
 
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from csidriver.demo.endpoints import IssuerEndpoints
 from csidriver.demo.http_messages import HttpReply, HttpRequest
-from csidriver.listener import listen
+from csidriver.http_server.request_handler import HttpLimits, RequestHandler
+from csidriver.http_server.server import HttpServer
 
-MAX_BODY = 64 * 1024  # bytes; a refresh request is below 8 KiB even with large tokens
+# A refresh request is below 8 KiB even with large tokens. Idle connections are kept: if the server
+# closed one, a token might be on its way.
+LIMITS = HttpLimits(
+    body=1 << 16, head=1 << 16, request=60.0, idle=3600.0, connections=1024, max_wait=5.0
+)
 
 
-class IssuerHandler(BaseHTTPRequestHandler):
+class IssuerHandler(RequestHandler):
     """Reads the requests of one connection and sends the endpoints' replies."""
 
-    server: "IssuerServer"
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+    method = "GET, POST"
+    _server: "IssuerServer"
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Log nothing: request lines may contain secrets."""
+    def do_GET(self) -> None:  # noqa: N802 - http.server looks its methods up by these names
+        self._serve(b"")
 
-    def _serve(self) -> None:
-        length = self.headers.get("Content-Length", "0")
-        if not length.isdecimal() or int(length) > MAX_BODY:
-            self.close_connection = True
-            self._send(HttpReply(HTTPStatus.BAD_REQUEST, {"Connection": "close"}))
-            return
-        body = self.rfile.read(int(length))
-        if len(body) < int(length):
-            self.close_connection = True
-            return
+    def do_POST(self) -> None:  # noqa: N802 - as above
+        length = self.read_length()
+        body = None if length is None else self.read_body(length)
+        if body is not None:
+            self._serve(body)
+
+    def _serve(self, body: bytes) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         path, _, query = self.path.partition("?")
         self._answer(HttpRequest(self.command, path, query, headers, body))
 
-    do_GET = do_POST = _serve  # noqa: N815 - http.server looks its methods up by these names
-
     def _answer(self, request: HttpRequest) -> None:
-        self._send(self.server.endpoints.handle(request))
+        self._send(self._server.endpoints.handle(request))
 
     def _send(self, reply: HttpReply) -> None:
-        self.wfile.write(reply.head() + reply.body)
+        self.send_page(HTTPStatus(reply.status), "text/plain", reply.body, reply.headers)
+
+    def send_problem(self, status: HTTPStatus, problem: str) -> None:
+        """Send a line of text."""
+        self.send_page(status, "text/plain", f"{problem}\n".encode())
 
 
-class IssuerServer(ThreadingHTTPServer):
-    """Binds its address; `endpoints` are set afterwards, because URLs contain the port."""
+class IssuerServer(HttpServer):
+    """Binds its address; `endpoints` are set before `start`, because URLs contain the port."""
 
-    handler = IssuerHandler
     endpoints: IssuerEndpoints
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        super().__init__(address, self.handler, bind_and_activate=False)
-        self.socket.close()
-        # Not by server_bind: HTTPServer's looks up a name, which can hang.
-        self.socket = listen(address)
-        self.server_address = self.socket.getsockname()
-
-    def handle_error(self, *_: object) -> None:
-        """Ignore clients that have disconnected."""
+    def __init__(
+        self,
+        address: tuple[str, int],
+        handler: type[IssuerHandler] = IssuerHandler,
+        limits: HttpLimits = LIMITS,
+    ) -> None:
+        super().__init__(address, handler, limits)

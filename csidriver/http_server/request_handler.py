@@ -8,9 +8,11 @@ import io
 import socket
 import ssl
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from csidriver.http_server.connections import Connection, ConnectionState
@@ -163,8 +165,36 @@ class RequestHandler(BaseHTTPRequestHandler):
             while self._bounded.readinto(bytearray(_CHUNK)):
                 pass
 
-    def send_page(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
-        """Send an answer; from now on it is the peer who is slow."""
+    def read_length(self) -> int | None:
+        """Return the length of the body; refuse a request without one, or with too large a one."""
+        lengths = self.headers.get_all("Content-Length", [])
+        if self.headers.get("Transfer-Encoding") or not lengths:
+            self.refuse(HTTPStatus.LENGTH_REQUIRED, "a Content-Length is required")
+        elif len(lengths) > 1 or not lengths[0].isascii() or not lengths[0].isdigit():
+            self.refuse(HTTPStatus.BAD_REQUEST, "Content-Length must be one number")
+        elif len(lengths[0]) > 9 or int(lengths[0]) > self._limits.body:  # noqa: PLR2004
+            problem = f"the body has more than {self._limits.body} bytes"
+            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem)
+        else:
+            return int(lengths[0])
+        return None
+
+    def read_body(self, length: int) -> bytes | None:
+        """Return the body, or None if the peer stopped before its end."""
+        self._bounded.remaining = length
+        body = self.rfile.read(length)
+        self._peer.set_state(ConnectionState.ANSWERING)
+        self.close_connection |= len(body) < length
+        return None if len(body) < length else body
+
+    def send_page(
+        self,
+        status: HTTPStatus,
+        content_type: str,
+        body: bytes,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Send an answer with `more` headers; from now on it is the peer who is slow."""
         self._peer.set_state(ConnectionState.WAITING)
         self.close_connection |= self._server.draining.is_set()
         headers = {"Date": self.date_time_string(), "Content-Type": content_type}
@@ -175,6 +205,7 @@ class RequestHandler(BaseHTTPRequestHandler):
             headers["Retry-After"] = "1"
         if self.close_connection:
             headers["Connection"] = "close"
+        headers.update(more)
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = f"{self.protocol_version} {status.value} {status.phrase}\r\n{lines}\r\n"
         self.wfile.write(head.encode("ascii") + body)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from csidriver.core.names import ADMISSION_PATH
-from csidriver.http_server.connections import ConnectionState
 from csidriver.http_server.request_handler import HttpLimits, RequestHandler
 from csidriver.http_server.server import HttpServer, TlsContextProvider
 from csidriver.webhook.metrics import WebhookMetrics
@@ -69,16 +68,9 @@ class _AdmissionHandler(RequestHandler):
             problem = "the content type must be application/json"
             self.refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, problem)
             return
-        lengths = self.headers.get_all("Content-Length", [])
-        if self.headers.get("Transfer-Encoding") or not lengths:
-            self.refuse(HTTPStatus.LENGTH_REQUIRED, "a Content-Length is required")
-        elif len(lengths) > 1 or not lengths[0].isascii() or not lengths[0].isdigit():
-            self.refuse(HTTPStatus.BAD_REQUEST, "Content-Length must be one number")
-        elif len(lengths[0]) > 9 or int(lengths[0]) > self._limits.body:  # noqa: PLR2004
-            problem = f"the body has more than {self._limits.body} bytes"
-            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem)
-        else:
-            self._answer_review(int(lengths[0]))
+        length = self.read_length()
+        if length is not None:
+            self._answer_review(length)
 
     def _answer_review(self, length: int) -> None:
         admission = self._server
@@ -88,12 +80,9 @@ class _AdmissionHandler(RequestHandler):
             self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "busy with other requests of this size")
             return
         try:
-            self._bounded.remaining = length
-            body = self.rfile.read(length)
-            if len(body) < length:
-                self.close_connection = True
+            body = self.read_body(length)
+            if body is None:
                 return
-            self._peer.set_state(ConnectionState.ANSWERING)
             with admission.queue.turn(is_heavy=is_large):
                 response = admission.handler(body)
         finally:

@@ -129,6 +129,8 @@ def test_only_one_clean_form_is_accepted(
     [
         ("GET", "/token", 405, "POST"),
         ("POST", "/.well-known/openid-configuration", 405, "GET"),
+        ("PUT", "/device", 405, "GET, POST"),
+        ("POST", "/device_authorization/", 404, None),
         ("GET", "/", 404, None),
         ("POST", "/token/", 404, None),
     ],

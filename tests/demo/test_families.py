@@ -125,6 +125,37 @@ def test_scope_may_narrow_and_not_widen(clock: Clock) -> None:
     assert state.refresh("app", again, scope="", issuer=ISSUER)["scope"] == SCOPE
 
 
+def test_a_login_starts_a_family_with_its_scope(clock: Clock) -> None:
+    state = families(clock)
+    reply = state.log_in("other", scope="email", issuer=ISSUER)
+    first = Sensitive(str(reply["refresh_token"]))
+    assert reply["scope"] == "email"
+    assert state.presentations() == ()
+    assert refusal(state, first, client="other", scope="profile") == (
+        "invalid_scope",
+        "invalid_scope",
+    )
+    refresh(state, first, client="other")
+
+
+def test_another_server_with_the_key_knows_the_tokens(clock: Clock) -> None:
+    before, after = families(clock), families(clock)
+    second = refresh(before, SEED)
+    third = refresh(before, second)
+    fourth = refresh(after, third)
+    assert refusal(after, third) == ("invalid_grant", "replayed")
+    for token in (second, fourth):
+        assert refusal(after, token) == ("invalid_grant", "revoked")
+
+
+def test_what_another_key_signed_and_an_access_token_are_unknown(clock: Clock) -> None:
+    state = families(clock)
+    stranger = TokenFamilies(CLIENTS, key=b"x" * 32, lifetime=20.0, now=clock)
+    reply = state.refresh("app", SEED, scope="", issuer=ISSUER)
+    for token in (stranger.seed("app", None), Sensitive(str(reply["access_token"]))):
+        assert refusal(state, token) == ("invalid_grant", "unknown")
+
+
 def test_reply_holds_what_the_announcement_shows(clock: Clock) -> None:
     reply = families(clock).refresh("app", SEED, scope="", issuer=ISSUER)
     claims = verify_jwt(str(reply["access_token"]), KEY)
@@ -145,7 +176,7 @@ def test_reply_holds_what_the_announcement_shows(clock: Clock) -> None:
 def test_nothing_shows_a_token(clock: Clock) -> None:
     state = families(clock)
     second = refresh(state, SEED)
-    family = state._by_token[second]
+    family = state._family(second)
     shown = repr(
         [state, state.presentations(), family, RegisteredClient("app", Sensitive("s3cret"))]
     )

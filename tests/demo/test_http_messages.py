@@ -8,10 +8,11 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import OAuthError
 from csidriver.demo.http_messages import (
     FORM,
-    HttpReply,
     HttpRequest,
     json_reply,
+    parameter,
     read_credentials,
+    read_fields,
     read_form,
 )
 
@@ -42,6 +43,19 @@ def test_other_forms_are_refused(faulty: HttpRequest) -> None:
     assert error.value.error == "invalid_request"
 
 
+def test_a_query_is_parsed_as_a_form_is() -> None:
+    assert read_fields("user_code=BCDF-GHJK&state=") == {"user_code": "BCDF-GHJK"}
+    assert read_fields("") == {}
+    with pytest.raises(OAuthError, match="do not parse"):
+        read_fields("state=ü")
+
+
+def test_a_missing_parameter_is_named() -> None:
+    assert parameter({"code": "x"}, "code") == "x"
+    with pytest.raises(OAuthError, match="code_verifier is missing"):
+        parameter({}, "code_verifier")
+
+
 def test_both_halves_of_basic_credentials_are_form_encoded() -> None:
     header = "Basic " + b64encode(b"a%3Ab:p%25+w").decode()
     assert read_credentials(header, {}) == ("a:b", Sensitive("p% w"))
@@ -49,13 +63,6 @@ def test_both_halves_of_basic_credentials_are_form_encoded() -> None:
 
 def test_a_public_client_sends_its_id_only() -> None:
     assert read_credentials(None, {"client_id": "public"}) == ("public", None)
-
-
-def test_a_reply_announces_the_length_of_its_body() -> None:
-    assert HttpReply(404, {"X": "y"}, b"abc").head() == (
-        b"HTTP/1.1 404 Not Found\r\nX: y\r\nContent-Length: 3\r\n\r\n"
-    )
-    assert HttpReply(299).head().startswith(b"HTTP/1.1 299 \r\n")
 
 
 def test_no_cache_may_store_a_json_reply() -> None:

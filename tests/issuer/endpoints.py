@@ -5,12 +5,13 @@ from http import HTTPStatus
 from urllib.parse import parse_qs
 
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.endpoints import METHODS, Endpoint, IssuerEndpoints, parameter
+from csidriver.demo.endpoints import METHODS, Endpoint, IssuerEndpoints
 from csidriver.demo.families import OAuthError, RegisteredClient
 from csidriver.demo.http_messages import (
     HttpReply,
     HttpRequest,
     json_reply,
+    parameter,
     read_credentials,
     read_form,
 )
@@ -38,10 +39,10 @@ class PolicyEndpoints(IssuerEndpoints):
         for token in fields.get("refresh_token", []):
             self._families.log_presentation(client_id, Sensitive(token), outcome)
 
-    def _routes(self) -> dict[str, tuple[str, Endpoint]]:
+    def _routes(self) -> dict[tuple[str, str], Endpoint]:
         routes = super()._routes()
         if self._families.policy.introspection:
-            routes[f"{self._prefix}/introspect"] = ("POST", self._introspect)
+            routes["POST", f"{self._prefix}/introspect"] = self._introspect
         return routes
 
     def _document(self) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """The strict authorization server with policies, introspection and injected faults."""
 
-import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Self
@@ -15,7 +14,6 @@ from tests.issuer.policy import Policy, PolicyFamilies
 from tests.issuer.server import FaultyServer
 
 _STRICT = Policy()
-_POLL_SECONDS = 0.02  # the accepting thread notices a stop after this time
 
 
 class ScriptedIssuer(StrictIssuer):
@@ -37,7 +35,7 @@ class ScriptedIssuer(StrictIssuer):
         super().__init__(clients=(), address=address, issuer=issuer)
         self._families = PolicyFamilies(clients, key=self.signing_key, policy=policy)
         self._faults: deque[Fault] = deque()
-        self._running: tuple[FaultyServer, threading.Thread] | None = None
+        self._running: FaultyServer | None = None
 
     @property
     def policy(self) -> Policy:
@@ -50,20 +48,16 @@ class ScriptedIssuer(StrictIssuer):
 
     def start(self) -> None:
         server = FaultyServer(self._address, self._faults)
-        self._address = server.socket.getsockname()[:2]
-        server.endpoints = PolicyEndpoints(self._families, self.url)
-        thread = threading.Thread(
-            target=server.serve_forever, args=(_POLL_SECONDS,), name="demo-issuer", daemon=False
-        )
-        thread.start()
-        self._running = server, thread
+        self._address = server.address
+        server.endpoints = PolicyEndpoints(self._families, self.logins, self.url)
+        server.start()
+        self._running = server
 
     def stop(self) -> None:
         """Close all connections and wait for every thread; harmless if stopped already."""
         if self._running:
-            (server, thread), self._running = self._running, None
+            server, self._running = self._running, None
             server.stop()
-            thread.join()
 
     def __enter__(self) -> Self:
         self.start()

@@ -53,15 +53,16 @@ class PolicyFamilies(TokenFamilies):
     def seed(self, client_id: str, refresh_token: Sensitive | None) -> Sensitive:
         if client_id not in self._clients:
             raise ValueError(f"no such client: {client_id}")
-        if refresh_token in self._by_token:
+        if refresh_token in self._by_seed:
             raise ValueError("this refresh token started a family already")
         return super().seed(client_id, refresh_token)
 
     def revoke(self, refresh_token: Sensitive) -> None:
         with self._lock:
-            if refresh_token not in self._by_token:
+            family = self._family(refresh_token)
+            if family is None:
                 raise ValueError("no family has this refresh token")
-            self._by_token[refresh_token].revoked = True
+            family.revoked = True
 
     def introspect(self, client_id: str, token: Sensitive) -> dict[str, object]:
         """Return the introspection response for one of the client's tokens (RFC 7662)."""
@@ -71,8 +72,7 @@ class PolicyFamilies(TokenFamilies):
             if family and outcome not in REFUSALS:
                 return {"active": True, "client_id": client_id, "sid": family.session}
             claims = verify_jwt(token.reveal(), self._key) or {}
-            sessions = {family.session: family for family in self._by_token.values()}
-            family = sessions.get(str(claims.get("sid")))
+            family = self._by_session.get(str(claims.get("sid")))
             expiry = claims.get("exp")
             alive = family and not family.revoked and family.client_id == client_id
             if alive and isinstance(expiry, int) and now < expiry:

@@ -1,15 +1,14 @@
 """A server whose connections can have faults, and which closes all of them when it stops."""
 
-import contextlib
 import socket
 import struct
 import threading
 from collections import deque
-from http import HTTPStatus
-from typing import Any
+from dataclasses import replace
+from http.client import responses
 
 from csidriver.demo.http_messages import HttpReply, HttpRequest
-from csidriver.demo.server import IssuerHandler, IssuerServer
+from csidriver.demo.server import LIMITS, IssuerHandler, IssuerServer
 from tests.issuer.endpoints import PolicyEndpoints
 from tests.issuer.faults import (
     Delay,
@@ -27,22 +26,25 @@ from tests.issuer.policy import PolicyOutcome
 _LINGER_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds: close() sends RST
 
 
+# Tests let replies take as long as they like.
+_LIMITS = replace(LIMITS, request=3600.0)
+
+
+def head(reply: HttpReply) -> bytes:
+    """Return the head of a reply, also with a status that the standard library does not know."""
+    lines = [f"HTTP/1.1 {reply.status} {responses.get(reply.status, '')}"]
+    lines += [f"{name}: {value}" for name, value in reply.headers.items()]
+    lines += [f"Content-Length: {len(reply.body)}", "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
 class FaultyHandler(IssuerHandler):
-    """Sends the reply of an endpoint or of a fault, and demands a length of every body."""
+    """Sends the reply of an endpoint or of a fault."""
 
-    server: "FaultyServer"
-
-    def _serve(self) -> None:
-        if self.command == "POST" and "Content-Length" not in self.headers:
-            self.close_connection = True
-            self._send(HttpReply(HTTPStatus.LENGTH_REQUIRED, {"Connection": "close"}))
-        else:
-            super()._serve()
-
-    do_GET = do_POST = _serve  # noqa: N815 - http.server looks its methods up by these names
+    _server: "FaultyServer"
 
     def _answer(self, request: HttpRequest) -> None:
-        endpoints, faults = self.server.endpoints, self.server.faults
+        endpoints, faults = self._server.endpoints, self._server.faults
         if not endpoints.is_token_request(request):
             super()._answer(request)
             return
@@ -50,13 +52,13 @@ class FaultyHandler(IssuerHandler):
             fault = faults.popleft()
         except IndexError:
             fault = None
-        stopped = isinstance(fault, Delay) and self.server.stopping.wait(fault.seconds)
+        stopped = isinstance(fault, Delay) and self._server.stopping.wait(fault.seconds)
         if stopped or isinstance(fault, DropBefore):
             endpoints.log_unhandled(request, PolicyOutcome.DROPPED_BEFORE)
             self.close_connection = True
         elif isinstance(fault, StatusReply | Redirect):
             endpoints.log_unhandled(request, PolicyOutcome.ANSWERED_BEFORE)
-            self._send(fault.reply())
+            self._write(fault.reply())
         else:
             self._send_with(with_fault(endpoints.handle(request), fault), fault)
 
@@ -66,57 +68,34 @@ class FaultyHandler(IssuerHandler):
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
                 self.close_connection = True
             case Truncate(n):
-                self.wfile.write(reply.head() + reply.body[:n])
+                self.wfile.write(head(reply) + reply.body[:n])
                 self.close_connection = True
             case Drip(seconds_per_byte):
-                self._drip(reply.head() + reply.body, seconds_per_byte)
+                self._drip(head(reply) + reply.body, seconds_per_byte)
             case _:
                 self._send(reply)
+
+    def _write(self, reply: HttpReply) -> None:
+        self.wfile.write(head(reply) + reply.body)
 
     def _drip(self, data: bytes, seconds_per_byte: float) -> None:
         for byte in data:
             self.wfile.write(bytes([byte]))
-            if self.server.stopping.wait(seconds_per_byte):
+            if self._server.stopping.wait(seconds_per_byte):
                 self.close_connection = True
                 return
 
 
 class FaultyServer(IssuerServer):
-    """Accepts connections; `stop` closes all of them."""
-
-    daemon_threads = False  # server_close() joins them
-    handler = FaultyHandler
+    """Accepts connections; `stop` ends faults, and closes all connections."""
 
     endpoints: PolicyEndpoints
 
     def __init__(self, address: tuple[str, int], faults: deque[Fault]) -> None:
         self.faults = faults
         self.stopping = threading.Event()
-        self._connections: set[socket.socket] = set()
-        self._connections_lock = threading.Lock()
-        super().__init__(address)
+        super().__init__(address, FaultyHandler, _LIMITS)
 
     def stop(self) -> None:
-        """Stop accepting, close every connection, wait for their threads."""
         self.stopping.set()
-        self.shutdown()
-        with self._connections_lock:
-            for connection in self._connections:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-        self.server_close()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._connections_lock:
-            self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Close the connection; send no FIN if its handler asked for a reset."""
-        with self._connections_lock:
-            self._connections.discard(request)
-        size = len(_LINGER_RESET)
-        if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, size) == _LINGER_RESET:
-            self.close_request(request)
-        else:
-            super().shutdown_request(request)
+        super().stop()

@@ -1,0 +1,197 @@
+"""Logins over real HTTP, with the forms that a user sees."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+import requests
+
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.families import RegisteredClient
+from csidriver.demo.issuer import StrictIssuer
+from csidriver.demo.login_endpoints import is_loopback
+from csidriver.demo.logins import DEVICE_CODE_GRANT
+from tests.demo.browser import Form, open_form
+from tests.demo.client import TIMEOUT, grant, post
+from tests.demo.test_logins import CALLBACK, CHALLENGE, VERIFIER
+
+CLIENTS = [RegisteredClient("app", Sensitive("s3cret")), RegisteredClient("public", None)]
+REQUEST = {
+    "response_type": "code",
+    "client_id": "public",
+    "redirect_uri": CALLBACK,
+    "scope": "offline_access email",
+    "state": "a state & more",
+    "code_challenge": CHALLENGE,
+    "code_challenge_method": "S256",
+}
+
+
+@pytest.fixture(params=["", "/realms/x"], ids=["root", "path"])
+def issuer(request: pytest.FixtureRequest) -> Iterator[StrictIssuer]:
+    with StrictIssuer(clients=CLIENTS, issuer=request.param) as running:
+        running.logins.interval = 0
+        yield running
+
+
+def metadata(issuer: StrictIssuer) -> Any:
+    place = f"{issuer.url}/.well-known/openid-configuration"
+    return requests.get(place, timeout=TIMEOUT).json()
+
+
+def start_device(issuer: StrictIssuer, **fields: str) -> requests.Response:
+    form = {"client_id": "public", **fields}
+    return post(metadata(issuer)["device_authorization_endpoint"], form)
+
+
+def redeem_device(issuer: StrictIssuer, device_code: str) -> requests.Response:
+    form = {"grant_type": DEVICE_CODE_GRANT, "client_id": "public", "device_code": device_code}
+    return post(metadata(issuer)["token_endpoint"], form)
+
+
+def ask(issuer: StrictIssuer, **changes: str) -> requests.Response:
+    url = f"{metadata(issuer)['authorization_endpoint']}?{urlencode({**REQUEST, **changes})}"
+    return requests.get(url, timeout=TIMEOUT, allow_redirects=False)
+
+
+def redirected(reply: requests.Response, to: str = CALLBACK) -> dict[str, str]:
+    assert reply.status_code == 303
+    location = reply.headers["Location"]
+    assert location.startswith(to)
+    return {name: values[0] for name, values in parse_qs(urlsplit(location).query).items()}
+
+
+def redeem_code(issuer: StrictIssuer, code: str) -> requests.Response:
+    form = {"grant_type": "authorization_code", "client_id": "public", "code": code}
+    form |= {"redirect_uri": CALLBACK, "code_verifier": VERIFIER}
+    return post(metadata(issuer)["token_endpoint"], form)
+
+
+def assert_rotates(issuer: StrictIssuer, reply: requests.Response, scope: str) -> None:
+    assert reply.status_code == 200
+    assert reply.json()["scope"] == scope
+    token = Sensitive(reply.json()["refresh_token"])
+    again = post(metadata(issuer)["token_endpoint"], grant(token, client_id="public"))
+    assert (again.status_code, again.json()["scope"]) == (200, scope)
+
+
+def test_the_user_types_the_code_and_the_device_gets_a_token(issuer: StrictIssuer) -> None:
+    login = start_device(issuer, scope="email").json()
+    assert redeem_device(issuer, login["device_code"]).json()["error"] == "authorization_pending"
+    form = open_form(login["verification_uri"])
+    refused = form.press("allow", user_code="BBBB-BBBB")
+    assert (refused.status_code, "unknown, used or expired" in refused.text) == (400, True)
+    allowed = Form(refused).press("allow", user_code=login["user_code"].lower())
+    assert "Allowed" in allowed.text
+    assert_rotates(issuer, redeem_device(issuer, login["device_code"]), "email")
+
+
+def test_the_complete_address_shows_the_code_and_who_asks(issuer: StrictIssuer) -> None:
+    login = start_device(issuer).json()
+    page = requests.get(login["verification_uri_complete"], timeout=TIMEOUT)
+    assert "The program public asks to act as demo-user" in page.text
+    form = Form(page)
+    assert form.fields == {"user_code": login["user_code"]}
+    assert "Denied" in form.press("deny").text
+    assert redeem_device(issuer, login["device_code"]).json()["error"] == "access_denied"
+    assert "unknown, used or expired" in form.press("allow").text
+
+
+def test_an_impatient_and_an_expired_device_are_told_so(issuer: StrictIssuer) -> None:
+    issuer.logins.interval = 5
+    login = start_device(issuer).json()
+    assert login["interval"] == 5
+    errors = [redeem_device(issuer, login["device_code"]).json()["error"] for _ in range(2)]
+    assert errors == ["authorization_pending", "slow_down"]
+    issuer.logins.lifetime = 0
+    login = start_device(issuer).json()
+    assert redeem_device(issuer, login["device_code"]).json()["error"] == "expired_token"
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"client_id": "app"}, "invalid_client"),
+        ({"client_id": "nobody"}, "invalid_client"),
+        ({"scope": "admin"}, "invalid_scope"),
+    ],
+)
+def test_a_device_that_may_not_ask_is_refused(
+    issuer: StrictIssuer, fields: dict[str, str], error: str
+) -> None:
+    assert start_device(issuer, **fields).json()["error"] == error
+
+
+def test_the_page_sends_the_code_to_loopback(issuer: StrictIssuer) -> None:
+    given = redirected(Form(ask(issuer)).press("allow"))
+    assert (given["state"], given["iss"]) == (REQUEST["state"], issuer.url)
+    assert metadata(issuer)["authorization_response_iss_parameter_supported"] is True
+    assert_rotates(issuer, redeem_code(issuer, given["code"]), "offline_access email")
+    assert redeem_code(issuer, given["code"]).json()["error"] == "invalid_grant"
+
+
+def test_a_denial_goes_to_loopback_too(issuer: StrictIssuer) -> None:
+    given = redirected(Form(ask(issuer)).press("deny"))
+    assert given == {"error": "access_denied", "state": REQUEST["state"], "iss": issuer.url}
+
+
+def test_an_address_alone_allows_nothing(issuer: StrictIssuer) -> None:
+    asked = ask(issuer, decision="allow")
+    assert asked.status_code == 200
+    assert "decision" not in Form(asked).fields
+    assert redirected(Form(asked).press("deny"))["error"] == "access_denied"
+    login = start_device(issuer).json()
+    allowing = f"{login['verification_uri_complete']}&decision=allow"
+    assert requests.get(allowing, timeout=TIMEOUT).status_code == 200
+    assert redeem_device(issuer, login["device_code"]).json()["error"] == "authorization_pending"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"response_type": "token"}, "unsupported_response_type"),
+        ({"code_challenge_method": "plain"}, "invalid_request"),
+        ({"code_challenge": ""}, "invalid_request"),
+        ({"scope": "admin"}, "invalid_scope"),
+    ],
+    ids=["implicit", "plain", "no challenge", "scope"],
+)
+def test_faulty_requests_are_redirected(
+    issuer: StrictIssuer, changes: dict[str, str], error: str
+) -> None:
+    given = redirected(ask(issuer, redirect_uri="http://[::1]:9/?a=b", **changes), "http://[::1]:9")
+    assert (given["error"], given["a"]) == (error, "b")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"client_id": "nobody"}, {"redirect_uri": "https://evil.example/"}]
+)
+def test_nothing_is_redirected_for_a_stranger(
+    issuer: StrictIssuer, changes: dict[str, str]
+) -> None:
+    for reply in (ask(issuer, **changes), Form(ask(issuer)).press("allow", **changes)):
+        assert reply.status_code == 400
+        assert "Location" not in reply.headers
+
+
+@pytest.mark.parametrize(
+    ("uri", "accepted"),
+    [
+        ("http://127.0.0.1:8000/callback?x=y", True),
+        ("http://localhost:18000", True),
+        ("http://[::1]:1/", True),
+        ("https://127.0.0.1:8000/", False),
+        ("http://127.0.0.1.evil.example/", False),
+        ("http://127.0.0.1:8000@evil.example/", False),
+        ("http://evil.example\\@127.0.0.1/", False),
+        ("http://127.0.0.1:8000/#fragment", False),
+        ("http://127.0.0.1:8000/\r\nSet-Cookie: x", False),
+        ("http://127.0.0.1:0/", False),
+        ("http://127.0.0.1:99999/", False),
+        ("http://[::1/", False),
+        ("", False),
+    ],
+)
+def test_only_loopback_gets_codes(uri: str, accepted: bool) -> None:  # noqa: FBT001
+    assert is_loopback(uri) is accepted

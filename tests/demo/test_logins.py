@@ -1,0 +1,146 @@
+"""Device codes and authorization codes, on injected time."""
+
+from collections.abc import Callable
+
+import pytest
+
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.families import OAuthError
+from csidriver.demo.logins import AuthorizationRequest, DeviceLogin, PendingLogins
+
+# RFC 7636, appendix B
+VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+CALLBACK = "http://127.0.0.1:8000/"
+REQUEST = AuthorizationRequest("app", CALLBACK, "email", CHALLENGE)
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.at = 100.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def logins(clock: Clock) -> PendingLogins:
+    return PendingLogins(clock)
+
+
+def refusal(redeem: Callable[[], str]) -> str:
+    with pytest.raises(OAuthError) as refused:
+        redeem()
+    return refused.value.error
+
+
+def polled(logins: PendingLogins, login: DeviceLogin) -> str:
+    return refusal(lambda: logins.redeem_device("app", login.device_code))
+
+
+def test_a_device_code_waits_for_the_user_and_works_once(
+    logins: PendingLogins, clock: Clock
+) -> None:
+    login = logins.start_device("app", "email")
+    assert polled(logins, login) == "authorization_pending"
+    login.allowed = True
+    clock.at += logins.interval
+    assert logins.redeem_device("app", login.device_code) == "email"
+    assert polled(logins, login) == "invalid_grant"
+
+
+def test_who_polls_too_often_must_wait_five_seconds_more_for_good(
+    logins: PendingLogins, clock: Clock
+) -> None:
+    login = logins.start_device("app", "email")
+    polled(logins, login)
+    clock.at += 1
+    assert polled(logins, login) == "slow_down"
+    clock.at += logins.interval
+    assert polled(logins, login) == "slow_down"
+    clock.at += logins.interval + 10
+    assert polled(logins, login) == "authorization_pending"
+    login.allowed = True
+    clock.at += logins.interval
+    assert polled(logins, login) == "slow_down"
+
+
+def test_a_denied_and_an_expired_login_end(logins: PendingLogins, clock: Clock) -> None:
+    denied, expired = (logins.start_device("app", "email") for _ in range(2))
+    denied.allowed = False
+    assert polled(logins, denied) == "access_denied"
+    clock.at += logins.lifetime
+    assert polled(logins, expired) == "expired_token"
+    assert logins.find_device(expired.user_code) is None
+
+
+def test_another_client_cannot_redeem(logins: PendingLogins) -> None:
+    login = logins.start_device("app", "email")
+    login.allowed = True
+    assert refusal(lambda: logins.redeem_device("other", login.device_code)) == "invalid_grant"
+    assert logins.redeem_device("app", login.device_code) == "email"
+
+
+def test_a_user_code_is_found_however_it_is_written_until_it_is_decided(
+    logins: PendingLogins,
+) -> None:
+    logins.start_device("app", "email")
+    login = logins.start_device("app", "email")
+    for written in (login.user_code, login.user_code.lower().replace("-", " ")):
+        assert logins.find_device(written) is login
+    assert logins.find_device("") is None
+    login.allowed = False
+    assert logins.find_device(login.user_code) is None
+
+
+def test_ended_logins_are_forgotten(logins: PendingLogins, clock: Clock) -> None:
+    login = logins.start_device("app", "email")
+    clock.at += 2 * logins.lifetime
+    logins.start_device("app", "email")
+    assert polled(logins, login) == "invalid_grant"
+
+
+def test_an_authorization_code_works_once(logins: PendingLogins) -> None:
+    code = logins.issue_code(REQUEST)
+    assert logins.redeem_code("app", code, CALLBACK, VERIFIER) == "email"
+    again = refusal(lambda: logins.redeem_code("app", code, CALLBACK, VERIFIER))
+    assert again == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    ("client", "redirect_uri", "verifier"),
+    [
+        ("other", CALLBACK, VERIFIER),
+        ("app", "http://127.0.0.1:8001/", VERIFIER),
+        ("app", CALLBACK, CHALLENGE),
+    ],
+    ids=["client", "redirect_uri", "verifier"],
+)
+def test_an_authorization_code_is_spent_by_a_request_that_does_not_fit(
+    logins: PendingLogins, client: str, redirect_uri: str, verifier: str
+) -> None:
+    code = logins.issue_code(REQUEST)
+    wrong = refusal(lambda: logins.redeem_code(client, code, redirect_uri, verifier))
+    assert wrong == "invalid_grant"
+    assert refusal(lambda: logins.redeem_code("app", code, CALLBACK, VERIFIER)) == wrong
+
+
+def test_an_authorization_code_lives_for_a_minute(logins: PendingLogins, clock: Clock) -> None:
+    code = logins.issue_code(REQUEST)
+    clock.at += 60
+    late = refusal(lambda: logins.redeem_code("app", code, CALLBACK, VERIFIER))
+    assert late == "invalid_grant"
+
+
+def test_nothing_shows_a_code(logins: PendingLogins) -> None:
+    login, code = logins.start_device("app", "email"), logins.issue_code(REQUEST)
+    shown = repr([login, code, logins, Sensitive("x")])
+    assert login.device_code.reveal() not in shown
+    assert code.reveal() not in shown

@@ -1,0 +1,44 @@
+"""The pages' forms, and what strangers write into them."""
+
+import pytest
+
+from csidriver.demo.http_messages import HttpReply
+from csidriver.demo.pages import authorization_page, device_page, message_page
+
+EVIL = "\"><script>alert('x')</script>"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        message_page(EVIL, EVIL),
+        device_page(EVIL, EVIL),
+        device_page(EVIL, EVIL, EVIL),
+        authorization_page(EVIL, {EVIL: EVIL}),
+    ],
+    ids=["message", "device", "problem", "authorization"],
+)
+def test_a_page_quotes_what_it_was_given_and_allows_no_script(page: HttpReply) -> None:
+    assert b"<script" not in page.body
+    assert b"&lt;script&gt;" in page.body
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert page.headers["Cache-Control"] == "no-store"
+
+
+def test_a_form_has_what_a_browser_needs_without_scripts() -> None:
+    device = device_page("BCDF-GHJK", "A program asks.").body.decode()
+    login = authorization_page("A program asks.", {"state": "x"}).body.decode()
+    assert 'id="user_code" name="user_code"' in device
+    assert 'value="BCDF-GHJK"' in device
+    assert '<input type="hidden" name="state" value="x">' in login
+    for page in (device, login):
+        for decision in ("allow", "deny"):
+            assert f'<button id="{decision}" name="decision" value="{decision}">' in page
+        assert '<form method="post"' in page
+
+
+def test_a_code_that_is_refused_leaves_the_form_open() -> None:
+    page = device_page("", "", "This code is unknown.")
+    assert page.status == 400
+    assert b"This code is unknown." in page.body
+    assert b'id="user_code"' in page.body
