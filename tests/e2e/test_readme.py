@@ -1,22 +1,39 @@
-"""The README, followed literally on a cluster that has the image: kubectl apply, three times -f."""
+"""The README, then the tutorial, typed as they are on a cluster that has the image."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 
 import pytest
 
+from tests.cluster.kubectl import Kubectl
+from tests.demo.browser import open_form
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.installation import leftovers
-from tests.e2e.user_namespace import UserNamespace
+from tests.e2e.user_namespace import UserNamespace, new_user_namespace
+from tests.page_commands import Command, Reader, commands, differs
 from tools.image import CLONE
+from tools.programs import program
 
 SECRET = "hello-token"
 EOS = "oauth2:{}:auth.cern.ch/auth/realms/cern/protocol/openid-connect/userinfo"
 
 
 @pytest.fixture(scope="module")
-def readme(e2e: Cluster) -> UserNamespace:
-    """The namespace `default` after the README's command."""
-    files = ("deploy/install.yaml", "deploy/demo-issuer.yaml", "examples/")
-    e2e.kubectl("apply", *(f"--filename={CLONE / name}" for name in files))
-    e2e.roll_out("daemonset/oauth2-csi-node", "deployment/oauth2-csi-refresher")
+def typed(e2e: Cluster) -> dict[str, str]:
+    """What the README's kubectl commands have printed; the image is there already."""
+    reader = Reader(e2e.admin.kubeconfig, program("kubectl").parent)
+    lines = [command.line for command in commands("README.md", "On a cluster")]
+    return {line: reader.run(line) for line in lines if line.startswith("kubectl ")}
+
+
+@pytest.fixture(scope="module")
+def readme(e2e: Cluster, typed: dict[str, str]) -> UserNamespace:
+    """The namespace `default` after the README's commands."""
+    assert typed
     return UserNamespace(e2e, "default")
 
 
@@ -28,9 +45,12 @@ def announced(e2e: Cluster, readme: UserNamespace) -> UserNamespace:
     return readme
 
 
-def test_the_examples_run(readme: UserNamespace) -> None:
+def test_the_examples_run(readme: UserNamespace, typed: dict[str, str]) -> None:
     for deployment in ("token-printer", "token-printer-eos"):
         readme.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=150s")
+    _, _, token, secret = typed.values()
+    assert token.count(".") == 2, "a JWT"
+    assert "oauth2.csi.cern.ch/status: Ready" in secret
 
 
 def test_the_announcements_pod_finds_its_token(announced: UserNamespace) -> None:
@@ -64,6 +84,64 @@ def test_a_refresh_reaches_sub_path_and_directory_mounts_in_the_same_file(
         assert after.content != before[pod].content
         assert after.inode == before[pod].inode
         assert after.mtime != before[pod].mtime
+
+
+@pytest.fixture
+def learner(e2e: Cluster, readme: UserNamespace, tmp_path: Path) -> Iterator[Reader]:
+    """Somebody who follows the tutorial in a namespace of his own."""
+    namespace = new_user_namespace(readme.cluster, "tutorial")
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_bytes(e2e.admin.kubeconfig.read_bytes())
+    chosen = ("config", "set-context", "--current", f"--namespace={namespace.name}")
+    Kubectl(kubeconfig, tmp_path / "cache").run(*chosen)
+    yield Reader(kubeconfig, program("kubectl").parent)
+    e2e.kubectl("delete", "namespace", namespace.name, "--timeout=120s")
+
+
+def test_the_tutorial_leads_to_a_token_breaks_it_and_mends_it(learner: Reader) -> None:
+    printed: dict[str, list[str]] = defaultdict(list)
+    with ExitStack() as terminals:
+        for command in commands("docs/tutorial.md"):
+            line = command.line
+            if "port-forward" in line:
+                server = terminals.enter_context(learner.started(line))
+                assert server.stdout is not None
+                assert "Forwarding" in server.stdout.readline()
+                continue
+            if "oauth2-csi login" in line:
+                output = learner.run_answering(line, allow)
+            elif line.endswith(" -w"):
+                output = learner.run_until(line, rotates)
+            elif command.output:
+                # A reader who is faster than the driver looks once more.
+                output = until(line, partial(shown, learner, command))
+            else:
+                output = learner.run(line)
+            assert differs(command.output, output) == "", output
+            printed[line].append(output)
+    tokens = printed["kubectl exec token-volume-pod -- cat /token/token"]
+    assert len(set(tokens)) == len(tokens) == 3
+    assert all(token.count(".") == 2 for token in tokens), "JWTs"
+
+
+def allow(output: str) -> bool:
+    """Press Allow on the page that a login names, once it has named one with its code."""
+    found = re.search(r"http://\S+/device\?user_code=(\S+)", output)
+    if found is None or output.count(found[1]) == 1:
+        return False
+    assert open_form(found[0]).press("allow").ok
+    return True
+
+
+def rotates(output: str) -> bool:
+    """Return True for a table that shows three states of a token that is Ready."""
+    return len(re.findall(rf"^{SECRET} .* Ready ", output, re.MULTILINE)) > 2
+
+
+def shown(reader: Reader, command: Command) -> str:
+    """Return the output of a command if it is what the page shows, else ""."""
+    output = reader.run(command.line)
+    return "" if differs(command.output, output) else output
 
 
 def test_removed_in_the_documented_order_it_leaves_nothing(
