@@ -31,7 +31,7 @@ class IssuerHandler(RequestHandler):
 
     def _serve(self, body: bytes) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        path, _, query = self.path.partition("?")
+        path, _, query = origin_form(self.path).partition("?")
         self._answer(HttpRequest(self.command, path, query, headers, body))
 
     def _answer(self, request: HttpRequest) -> None:
@@ -43,6 +43,16 @@ class IssuerHandler(RequestHandler):
     def send_problem(self, status: HTTPStatus, problem: str) -> None:
         """Send a line of text."""
         self.send_page(status, "text/plain", f"{problem}\n".encode())
+
+
+def origin_form(target: str) -> str:
+    """Return the target of a request without scheme and host, which a client of a proxy sends.
+
+    RFC 9112 section 3.2.2 has every server accept them.
+    """
+    _, scheme_end, rest = target.partition("://")
+    is_absolute = bool(scheme_end) and not target.startswith("/")
+    return f"/{rest.partition('/')[2]}" if is_absolute else target
 
 
 class IssuerServer(HttpServer):

@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import RegisteredClient
 from csidriver.demo.issuer import StrictIssuer
+from csidriver.demo.server import origin_form
+from csidriver.listener import host_and_port
 from tests.demo.client import TIMEOUT, post
 
 CLIENTS = [RegisteredClient("app", Sensitive("s3cret")), RegisteredClient("public", None)]
@@ -61,3 +64,27 @@ def test_half_a_body_is_not_handled(issuer: StrictIssuer) -> None:
         raw.shutdown(socket.SHUT_WR)
         assert raw.recv(1) == b""
     assert issuer.presentations() == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "origin"),
+    [
+        ("/token", "/token"),
+        ("/device?next=http://x/y", "/device?next=http://x/y"),
+        ("http://localhost:8085/device?user_code=A", "/device?user_code=A"),
+        ("http://localhost:8085", "/"),
+    ],
+)
+def test_a_target_may_have_scheme_and_host(target: str, origin: str) -> None:
+    assert origin_form(target) == origin
+
+
+def test_a_request_for_a_proxy_is_served() -> None:
+    """The refresher reaches the demo's server in a cluster like this."""
+    with StrictIssuer(clients=CLIENTS, issuer="http://localhost:8085") as running:
+        proxies = {"http": f"http://{host_and_port(running._address)}"}
+        with requests.Session() as session:
+            session.trust_env = False  # it may name no proxy for localhost
+            url = "http://localhost:8085/.well-known/openid-configuration"
+            reply = session.get(url, proxies=proxies, timeout=TIMEOUT)
+    assert reply.json()["issuer"] == "http://localhost:8085"

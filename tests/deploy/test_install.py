@@ -4,12 +4,15 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from csidriver import cli, flag_values, flags
 from csidriver.core.oauth.issuers import Issuers
+from csidriver.demo.issuer import LOGIN_CLIENT
+from tests import page_commands
 from tests.cluster.installation import INSTALL, Manifest, manifests
 from tools.image import IMAGE
 
@@ -325,14 +328,22 @@ def test_the_demo_issuer_is_called_what_its_service_and_its_config_map_call_it()
     (config_map,) = manifests("ConfigMap", path=path)
     args = flags_of(container_of("demo-issuer", "demo-issuer.yaml"))
     metadata, (port,) = service["metadata"], service["spec"]["ports"]
-    url = f"http://{metadata['name']}.{metadata['namespace']}.svc:{port['port']}"
-    assert args.issuer == url
+    proxy = f"http://{metadata['name']}.{metadata['namespace']}.svc:{port['port']}"
     assert args.listen[1] == port_of(container_of("demo-issuer", "demo-issuer.yaml"), "http")
     assert config_map["metadata"]["name"] == "oauth2-csi-issuers-extra"
     assert config_map["metadata"]["namespace"] == "oauth2-csi"
     (text,) = config_map["data"].values()
     (issuer,) = Issuers.parse([("demo", yaml.safe_load(text))]).by_name.values()
-    assert (issuer.issuer, issuer.default, issuer.internal) == (url, True, True)
+    assert (issuer.proxy, issuer.default, issuer.internal) == (proxy, True, True)
+    assert issuer.issuer == args.issuer
+    assert issuer.login is not None
+    assert issuer.login.client_id == LOGIN_CLIENT.client_id
+    # The address in the user's browser is where the tutorial forwards the service's port to.
+    forward = (
+        f"kubectl -n {metadata['namespace']} port-forward service/{metadata['name']} "
+        f"{urlsplit(issuer.issuer).port}:{port['port']}"
+    )
+    assert forward in {command.line for command in page_commands.commands("docs/tutorial.md")}
 
 
 def test_a_cleanup_takes_the_place_of_the_plugin_and_sees_all_of_kubelets_folder() -> None:
