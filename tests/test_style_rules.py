@@ -48,7 +48,6 @@ FITTING = {
 SHARED_NAMES = {"LeaseStore": 2, "SecretStore": 2, "NotFound": 2}
 # Modules that other tests cover, and why they have no test file of their own.
 COVERED_ELSEWHERE = {
-    "csidriver/clock.py": "a Protocol only",
     "csidriver/refresher/ports.py": "Protocols only",
 }
 QUESTION = re.compile(r"(What|Whether|Who|Whoever|Whose)\b")

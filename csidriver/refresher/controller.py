@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from csidriver.clock import Clock
+from csidriver.clock import Clock, ClockJumpDetector
 from csidriver.core.backoff import backoff, stable_jitter
 from csidriver.core.kubernetes.change import SecretChange
 from csidriver.core.names import SourceRef
@@ -13,7 +13,6 @@ from csidriver.core.oauth.issuers import MAX_IN_FLIGHT
 from csidriver.core.refresh.reconcile import reconcile
 from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.errors import DriverError, StoreError
-from csidriver.refresher.clock_jump import ClockJumpDetector
 from csidriver.refresher.effect_interpreter import EffectRunner, Interpreter
 from csidriver.refresher.metrics import MetricsSnapshot, RefresherMetrics
 from csidriver.refresher.resync import SecretListerWatcher, Snapshot, initial_states, resync

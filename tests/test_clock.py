@@ -1,7 +1,7 @@
 import pytest
 
 from csidriver.adapters.clock import SystemClock
-from csidriver.refresher.clock_jump import ClockJumpDetector
+from csidriver.clock import ClockJumpDetector
 
 
 class FakeClock(SystemClock):
