@@ -8,6 +8,8 @@ FIELD_MANAGER = "oauth2-csi"
 
 # The refresher's Deployment and its Lease.
 REFRESHER = "oauth2-csi-refresher"
+# The ConfigMap with what users may know of the issuers.
+PUBLIC_ISSUERS = "oauth2-csi-issuers-public"
 # The webhook's Service and configuration, the Secret of its certificates, and its path.
 WEBHOOK = "oauth2-csi-webhook"
 CERTIFICATE = "oauth2-csi-webhook-certificate"

@@ -1,7 +1,7 @@
 """The interfaces through which the refresh protocol acts; `adapters` implements them."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from csidriver.refresher.metrics import RefresherMetrics
 
 
 class SecretStore(Protocol):
-    """Secrets and Events; every method raises StoreError."""
+    """Secrets, Events and ConfigMaps; every method raises StoreError."""
 
     def get_secret(self, namespace: str, name: str) -> Secret | None:
         """Return a Secret, None if it does not exist."""
@@ -40,6 +40,12 @@ class SecretStore(Protocol):
 
     def create_event(self, event: Event) -> None:
         """Create an Event, or count it if there is one like it."""
+
+    def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """Return the data of a ConfigMap, None if it does not exist."""
+
+    def patch_config_map(self, namespace: str, name: str, data: Mapping[str, str | None]) -> None:
+        """Set keys of a ConfigMap; None removes one."""
 
 
 class SpoolStore(Protocol):

@@ -10,6 +10,7 @@ from csidriver.core.refresh.state import RefreshContext
 from csidriver.errors import DriverError
 from csidriver.refresher.controller import Controller
 from csidriver.refresher.effect_interpreter import Interpreter
+from csidriver.refresher.issuers_publisher import IssuersPublisher
 from csidriver.refresher.leader_election import LeaderElector
 from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool_lock import SpoolLock
@@ -38,6 +39,7 @@ class Refresher:
         self._ports = ports
         self._context = context
         self._new_controller = new_controller
+        self._publisher = IssuersPublisher(ports, context)
         self._controller: Controller | None = None
         self._spool_problems: list[str] = []
 
@@ -63,6 +65,8 @@ class Refresher:
     def _lead(self, stop: threading.Event) -> None:
         if not self._lock_spool(stop):
             return
+        publish = self._publisher.run
+        threading.Thread(target=publish, args=(stop,), name="issuers", daemon=True).start()
         try:
             controller = self._controller = self._new_controller()
             controller.run(stop)

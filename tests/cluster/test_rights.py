@@ -11,6 +11,7 @@ import pytest
 from csidriver.adapters.rest import RestStore
 from csidriver.core.annotations import GRANT_TYPE
 from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import PUBLIC_ISSUERS
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreRefused
 from tests.cluster.controlplane import ControlPlane
@@ -111,6 +112,7 @@ def stored(role: NodeRole) -> set[tuple[str, str]]:
 
 READ = {"get", "list", "watch"}
 LEASE = "leases.coordination.k8s.io"
+PUBLIC = f"configmaps/{PUBLIC_ISSUERS}"
 HOOK = "mutatingwebhookconfigurations.admissionregistration.k8s.io/oauth2-csi-webhook"
 # Everywhere, then what comes on top in single namespaces. A name after a slash: only that object.
 RIGHTS: dict[str, dict[str, dict[str, set[str]]]] = {
@@ -129,6 +131,7 @@ RIGHTS: dict[str, dict[str, dict[str, set[str]]]] = {
             "secrets": {*READ, "create", "patch", "delete"},
             LEASE: {"create"},
             f"{LEASE}/oauth2-csi-refresher": {"get", "update"},
+            PUBLIC: {"patch"},
         },
     },
     "oauth2-csi-webhook": {
@@ -146,7 +149,8 @@ def test_each_role_may_do_this_and_nothing_else(
     everywhere = pairs(RIGHTS[account][""])
     there = pairs(RIGHTS[account].get(namespace, {}))
     of_all = allowed(role, accounts[NOBODY], namespace)
-    assert not any("secrets" in right or "configmaps" in right for right, _ in of_all)
+    secret = {right for right in of_all if "secrets" in right[0] or "configmaps" in right[0]}
+    assert secret == ({(PUBLIC, "get")} if namespace == DRIVER else set())
     assert allowed(role, accounts[account], namespace) - of_all == everywhere | there
 
 

@@ -144,6 +144,8 @@ def test_helm_lints_the_chart() -> None:
         ("issuers[0].issuer=https://auth.example", "name"),
         ("issuers[0].name=x", "tokenEndpoint"),
         ("issuers[0].name=x,issuers[0].isuer=https://auth.example", "isuer"),
+        ("issuers[0].name=x,issuers[0].issuer=y,issuers[0].login.params.a=b", "clientID"),
+        ("issuers[0].name=x,issuers[0].issuer=y,issuers[0].login.clientSecret=b", "clientSecret"),
         ("issuerCAs.configMapName=a,issuerCAs.secretName=b", "/issuerCAs"),
         ("webhook.failurePolicy=Ignore", "failurePolicy"),
         ("node.kubeletDir=" + "/x" * 32, "node.kubeletDir: the plugin's socket"),
@@ -249,7 +251,8 @@ def policies(found: list[Manifest]) -> list[str]:
 
 @helm
 def test_policies_are_there_for_the_roles_that_write_unless_they_are_left_out() -> None:
-    refresher, webhook = ["oauth2-csi-refresher"] * 2, ["oauth2-csi-webhook"] * 2
+    refresher = ["oauth2-csi-issuers-public"] * 2 + ["oauth2-csi-refresher"] * 2
+    webhook = ["oauth2-csi-webhook"] * 2
     assert policies(rendered()) == refresher + webhook
     assert policies(rendered("webhook.certManager.enabled=true")) == refresher
     assert policies(rendered("admissionPolicy.enabled=false")) == []
@@ -302,12 +305,15 @@ def test_a_kubelet_folder_is_as_long_as_the_plugins_sockets_allow(length: int) -
 @helm
 def test_issuers_arrive_as_they_are_given() -> None:
     found = rendered(
-        "issuers[0].name=x,issuers[0].issuer=https://auth.example/x,issuers[0].reuse.window=30"
+        "issuers[0].name=x,issuers[0].issuer=https://auth.example/x,issuers[0].reuse.window=30",
+        "issuers[0].login.clientID=cli,issuers[0].login.deviceFlow=true",
+        "issuers[0].login.scopes={a,b},issuers[0].login.params.prompt=consent",
     )
     text = named(found, "ConfigMap", "oauth2-csi-issuers")["data"]["issuers.yaml"]
-    assert yaml.safe_load(text) == {
-        "issuers": [{"name": "x", "issuer": "https://auth.example/x", "reuse": {"window": 30}}]
-    }
+    login = {"clientID": "cli", "deviceFlow": True}
+    login |= {"scopes": ["a", "b"], "params": {"prompt": "consent"}}
+    issuer = {"name": "x", "issuer": "https://auth.example/x", "reuse": {"window": 30}}
+    assert yaml.safe_load(text) == {"issuers": [issuer | {"login": login}]}
 
 
 @helm

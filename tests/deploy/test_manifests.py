@@ -8,6 +8,7 @@ from tests.cluster.installation import Manifest, manifests
 
 DRIVER, TOKENS = names.DRIVER_NAMESPACE, names.TOKENS_NAMESPACE
 POLICY = "ValidatingAdmissionPolicy"
+EVERYBODY = "system:authenticated"
 NODE, REFRESHER, WEBHOOK = "oauth2-csi-node", "oauth2-csi-refresher", "oauth2-csi-webhook"
 
 Right = tuple[str, str, str, str, str]
@@ -18,10 +19,12 @@ def key_of(manifest: Manifest) -> tuple[str, str, str]:
     return manifest["kind"], metadata.get("namespace", ""), metadata["name"]
 
 
-def rights_of(account: str) -> set[Right]:
+def rights_of(account: str | dict[str, str]) -> set[Right]:
     """Return the granted rights: (namespace, "" for all; group; resource; name; verb)."""
     roles = {key_of(role): role for role in manifests("Role", "ClusterRole")}
-    subject = {"kind": "ServiceAccount", "name": account, "namespace": DRIVER}
+    subject = account
+    if isinstance(account, str):
+        subject = {"kind": "ServiceAccount", "name": account, "namespace": DRIVER}
     rights: set[Right] = set()
     for binding in manifests("RoleBinding", "ClusterRoleBinding"):
         assert len(binding["subjects"]) == 1
@@ -106,7 +109,16 @@ def test_the_refresher_manages_its_own_secrets_and_only_patches_those_of_users()
         | allowed(DRIVER, leases, "create")
         | allowed(DRIVER, leases, "get update", REFRESHER)
         | allowed(DRIVER, "events", "create patch")
+        | allowed(DRIVER, "configmaps", "get patch", names.PUBLIC_ISSUERS)
     )
+
+
+def test_everybody_reads_the_public_issuers_which_come_without_data() -> None:
+    users = {"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": EVERYBODY}
+    assert rights_of(users) == allowed(DRIVER, "configmaps", "get", names.PUBLIC_ISSUERS)
+    (config_map,) = [m for m in manifests("ConfigMap") if key_of(m)[2] == names.PUBLIC_ISSUERS]
+    assert set(config_map) == {"apiVersion", "kind", "metadata"}
+    assert config_map["metadata"]["namespace"] == DRIVER
 
 
 def test_the_webhook_reaches_its_certificate_and_its_configuration_only() -> None:
@@ -124,14 +136,17 @@ def test_the_secret_of_the_certificate_comes_without_content() -> None:
     assert secret["type"] == annotations.CERTIFICATE_TYPE
 
 
+POLICIES = {REFRESHER: REFRESHER, names.PUBLIC_ISSUERS: REFRESHER, WEBHOOK: WEBHOOK}
+
+
 def test_policies_judge_the_accounts_that_may_write_and_nobody_else() -> None:
-    for name in (REFRESHER, WEBHOOK):
+    for name, judged in POLICIES.items():
         (policy,) = [p for p in manifests(POLICY) if p["metadata"]["name"] == name]
         (binding,) = [b for b in manifests(f"{POLICY}Binding") if b["metadata"]["name"] == name]
         assert binding["spec"] == {"policyName": name, "validationActions": ["Deny"]}
         assert policy["spec"]["failurePolicy"] == "Fail"
         (condition,) = policy["spec"]["matchConditions"]
-        account = f"system:serviceaccount:{DRIVER}:{name}"
+        account = f"system:serviceaccount:{DRIVER}:{judged}"
         assert condition["expression"] == f"request.userInfo.username == '{account}'"
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from csidriver.adapters.clock import SystemClock
 from csidriver.config import LeaseTimings
-from csidriver.core.names import DRIVER_NAMESPACE, SourceRef
+from csidriver.core.names import DRIVER_NAMESPACE, PUBLIC_ISSUERS, SourceRef
+from csidriver.core.oauth.public_issuers import ISSUERS_JSON
 from csidriver.core.refresh.schedule import RequestTimeouts
 from csidriver.core.status import Status
 from csidriver.refresher.controller import Controller
@@ -102,6 +103,23 @@ def test_a_leader_waits_for_its_spool_and_gives_it_back(
     assert pod.refresher.alive() == []
     pod.end()
     assert other.acquire(), "the spool is free again"
+
+
+def test_only_the_leader_publishes_the_issuers(
+    bench: Bench, replica: Callable[..., Replica]
+) -> None:
+    replica("one", leads=False)
+    leader = replica("two")
+
+    def published() -> object:
+        return bench.backend.get_config_map(DRIVER_NAMESPACE, PUBLIC_ISSUERS)
+
+    until(published)
+    leader.end()
+    bench.backend.patch_config_map(DRIVER_NAMESPACE, PUBLIC_ISSUERS, {ISSUERS_JSON: "{}"})
+    third = replica("three")
+    until(lambda: published() != {ISSUERS_JSON: "{}"})
+    third.end()
 
 
 def test_a_standby_stores_what_it_received_as_the_leader(

@@ -96,6 +96,12 @@ class DirectoryStore:
         stored = self._manifests.load(ObjectKey.of(namespace, "ConfigMap", name))
         return None if stored is None else dict(stored.manifest.get("data") or {})
 
+    def patch_config_map(self, namespace: str, name: str, data: Mapping[str, str | None]) -> None:
+        """Set keys of a ConfigMap, which no manifests bring there."""
+        key = ObjectKey.of(namespace, "ConfigMap", name)
+        identity = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
+        self._merge(key, identity | {"data": data}, FIELD_MANAGER)
+
     def create_event(self, event: Event) -> None:
         key = ObjectKey.of(event.ref.namespace, "Event", objects.event_name(event))
         with self._manifests.tree.locked():
@@ -107,11 +113,13 @@ class DirectoryStore:
     def apply(self, manifest: Mapping[str, Any], namespace: str) -> None:
         """Set the fields of a user's manifest, as `kubectl apply` does; others stay."""
         key = ObjectKey.of(namespace, manifest["kind"], manifest["metadata"]["name"])
+        self._merge(key, manifest, "kubectl-client-side-apply")
+
+    def _merge(self, key: ObjectKey, patch: Mapping[str, Any], manager: str) -> None:
         with self._manifests.tree.locked():
             stored = self._manifests.load(key)
             before = {} if stored is None else objects.normalize(stored.manifest)
-            changed = objects.merge_patch(before, manifest)
-            self._put(stored, changed, key, "kubectl-client-side-apply")
+            self._put(stored, objects.merge_patch(before, patch), key, manager)
 
     def _load_unchanged(self, key: ObjectKey, base: Secret) -> StoredObject | None:
         stored = self._manifests.load(key)

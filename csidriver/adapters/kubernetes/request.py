@@ -13,6 +13,7 @@ _ROOTS = {
 }
 _KINDS = {
     "secrets": "Secret",
+    "configmaps": "ConfigMap",
     "namespaces": "Namespace",
     "events": "Event",
     "leases": "Lease",

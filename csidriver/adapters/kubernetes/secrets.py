@@ -1,9 +1,9 @@
-"""The refresher's backend: Secrets and Events of the Kubernetes API."""
+"""The refresher's backend: Secrets, Events and a ConfigMap of the Kubernetes API."""
 
 import random
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 
 from csidriver.adapters.kubernetes import events, merged_watch
 from csidriver.adapters.kubernetes.client import KubernetesClient, RequestOptions, without_traceback
@@ -80,6 +80,17 @@ class KubernetesStore:
         later. Meanwhile nothing is yielded for it: its sources may or may not exist.
         """
         return merged_watch.watch_all(self._client, self._scopes(), self._rng, stop)
+
+    @without_traceback
+    def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        response = self._client.send_or_none(ApiRequest("get", "configmaps", namespace, name))
+        return None if response is None else dict(response.document.get("data") or {})
+
+    @without_traceback
+    def patch_config_map(self, namespace: str, name: str, data: Mapping[str, str | None]) -> None:
+        """Set keys of a ConfigMap that exists: the right to create one cannot name it."""
+        request = ApiRequest("patch", "configmaps", namespace, name)
+        self._client.send(request, RequestOptions(body={"data": dict(data)}))
 
     @without_traceback
     def create_event(self, event: Event) -> None:

@@ -19,7 +19,7 @@ _RESERVED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class LoginSettings:
-    """What a login sends. `device_flow` None follows the metadata; `params` are name and value."""
+    """Parameters of a login; `device_flow` None follows the metadata."""
 
     client_id: str
     scopes: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What every user may know of the issuers: the document in ConfigMap `oauth2-csi-issuers-public`.
+"""The issuers as every user may see them: the document in ConfigMap `oauth2-csi-issuers-public`.
 
 It is issuer configuration with fewer keys. The refresher renders it, `kubectl oauth2-csi` parses
 it.

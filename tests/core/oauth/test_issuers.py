@@ -6,7 +6,7 @@ from csidriver.core.oauth.issuers import STRICT, UNLIMITED, Issuer, Issuers, val
 from csidriver.errors import InvalidSettings
 
 ENTRY = {"name": "cern", "issuer": "https://auth.example/realms/x"}
-DESIGN = ENTRY | {
+DESIGN: dict[str, Any] = ENTRY | {
     "tokenEndpoint": "",
     "default": True,
     "clientAuth": "basic",
