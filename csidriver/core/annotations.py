@@ -13,6 +13,7 @@ COMPAT_PREFIX = "oauth2-refresh-controller.cern.ch/"
 # On a user's Secret.
 IS_TOKEN = f"{COMPAT_PREFIX}is-token"
 ISSUER = f"{PREFIX}issuer"
+REFRESH_REQUESTED_AT = f"{PREFIX}refresh-requested-at"
 KEY_OAUTH = "oauth"
 KEY_OAUTH_ALIAS = "oauth2"  # what CERN's eosxd-csi documentation calls it
 KEY_CLIENT_ID = "clientID"
@@ -56,6 +57,6 @@ DATA_LIMITS: Mapping[str, int] = {
 # Characters that are read of each annotation: a message has up to some 1,000, others a name's.
 _ANNOTATIONS = (
     *(IS_TOKEN, ISSUER, TO_INJECT, STATUS, WARNING, EXPIRES_AT, REFRESHED_AT, NEXT_REFRESH),
-    *(GENERATION, SOURCE_NAMESPACE, SOURCE_NAME, SOURCE_UID, NAMESPACE_UID),
+    *(REFRESH_REQUESTED_AT, GENERATION, SOURCE_NAMESPACE, SOURCE_NAME, SOURCE_UID, NAMESPACE_UID),
 )
 LIMITS: Mapping[str, int] = {**dict.fromkeys(_ANNOTATIONS, 256), MESSAGE: 2048}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.kubernetes.timestamp import MAX_INSTANT, format_rfc3339, parse_rfc3339
+from csidriver.core.login_command import ask_for_login
 from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
@@ -105,7 +106,8 @@ def parse_for_node(secret: Secret) -> Companion:
     companion = Companion.from_secret(secret)
     token, most = companion.token, MAX_ACCESS_TOKEN // 1024
     if token and (token.value.size > MAX_ACCESS_TOKEN or not is_token_type(token.token_type)):
-        problem = f"has an access token over {most} KiB or a long token type; log in again"
+        text = f"has an access token over {most} KiB or a long token type; log in again"
+        problem = ask_for_login(text, companion.source)
         raise InvalidSecret(f"Secret {secret.namespace}/{secret.name}", [problem])
     return companion
 

@@ -26,3 +26,4 @@ class TokenWarning(Enum):
     TRAILING_BYTES = "TrailingBytes"
     DEFAULT_LIFETIME = "DefaultLifetime"
     MIRROR_REFUSED = "MirrorRefused"
+    INVALID_REFRESH_REQUEST = "InvalidRefreshRequest"

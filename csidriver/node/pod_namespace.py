@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from csidriver.core.companion import Companion
+from csidriver.core.login_command import ask_for_login
 from csidriver.core.names import TEMPLATE_KEY
 from csidriver.core.volume.template import Template
 from csidriver.errors import NotReady, TemplateMissing, TokenUnavailable
@@ -46,10 +47,11 @@ def check_namespace(
     subject = f"Namespace {name}"
     uid = run_cancellable(cancel, lambda: reader.get_namespace_uid(name), subject)
     if uid != owner:
-        raise TokenUnavailable(
+        text = (
             f"the access token of Secret {record.source} belongs to an earlier namespace {name}; "
-            "create the Secret with a new login, and see that the refresher is running"
+            "see that the refresher is running, and create the Secret with a new login"
         )
+        raise TokenUnavailable(ask_for_login(text, record.source))
     return replace(record, namespace_uid=uid)
 
 

@@ -1,10 +1,11 @@
-"""Actions of users: log in again, apply old manifests, delete, re-create and copy Secrets."""
+"""Actions of users: log in again, apply old manifests, delete, re-create, copy, ask to refresh."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from csidriver.core import annotations, names
 from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from tests.simulator.network import Network
@@ -41,6 +42,7 @@ class Users:
             self._spoil,
             self._reseed,
             self._join,
+            self._ask_for_refresh,
         ]
         if self.network.parameters.leader_election:
             actions.append(self._copy)
@@ -99,6 +101,15 @@ class Users:
         loop = self.network.loop
         self._put(ref, "no JSON")
         loop.call_at(loop.now + self.network.rng.uniform(0.05, 100.0), lambda: self._reseed(ref))
+
+    def _ask_for_refresh(self, ref: SourceRef) -> None:
+        """Set an annotation; a value in ten is no instant."""
+        cluster, rng = self.network.cluster, self.network.rng
+        current = cluster.secrets.get((ref.namespace, ref.name))
+        if current is not None:
+            value = "soon" if rng.random() < 0.1 else format_rfc3339(self.network.loop.now)
+            notes = {**current.annotations, annotations.REFRESH_REQUESTED_AT: value}
+            cluster.put(replace(current, annotations=notes), "user")
 
     def _join(self, ref: SourceRef) -> None:
         """Add a Secret with its own login."""

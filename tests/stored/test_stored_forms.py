@@ -97,6 +97,8 @@ GRANT = Grant(
 )
 FAILING_GRANT = replace(GRANT, failing_since=1_800_000_004.75)
 OWNED_GRANT = replace(FAILING_GRANT, namespace_uid="uid-of-the-namespace")
+# Of a user who has asked for a refresh: others are written as before.
+REQUESTED_GRANT = replace(OWNED_GRANT, refresh_requested_at=1_800_000_000.5)
 MINIMAL_GRANT = Grant(
     ref=REF,
     source_uid="uid-of-the-source",
@@ -211,15 +213,19 @@ def manifest(written: Secret) -> bytes:
         ("grant-minimal", MINIMAL_GRANT),
         ("grant-failing", FAILING_GRANT),
         ("grant-owned", OWNED_GRANT),
+        ("grant-requested", REQUESTED_GRANT),
     ],
 )
 def test_a_grant_is_read_as_ever(name: str, grant: Grant) -> None:
     assert grant_secret.from_secret(secret(f"{name}.json")) == grant
 
 
-def test_a_grant_is_written_as_ever() -> None:
-    written = grant_secret.to_secret(OWNED_GRANT, "oauth2-csi")
-    assert manifest(written) == fixture("grant-owned.json")
+@pytest.mark.parametrize(
+    ("name", "grant"), [("grant-owned", OWNED_GRANT), ("grant-requested", REQUESTED_GRANT)]
+)
+def test_a_grant_is_written_as_ever(name: str, grant: Grant) -> None:
+    written = grant_secret.to_secret(grant, "oauth2-csi")
+    assert manifest(written) == fixture(f"{name}.json")
 
 
 def test_an_intent_that_says_more_is_refused() -> None:
@@ -426,7 +432,10 @@ def test_every_volume_attribute_is_read_as_ever() -> None:
         ),
         (
             TokenWarning,
-            "RefreshTokenExpiring OldSeedRestored TrailingBytes DefaultLifetime MirrorRefused",
+            """
+            RefreshTokenExpiring OldSeedRestored TrailingBytes DefaultLifetime MirrorRefused
+            InvalidRefreshRequest
+            """,
         ),
         (
             FailureReason,

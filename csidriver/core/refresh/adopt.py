@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from csidriver.core import companion
+from csidriver.core.login_command import ask_for_login
 from csidriver.core.oauth.issuer_selection import select_issuer
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.jwt import unverified_claims
@@ -14,6 +15,7 @@ from csidriver.core.refresh.companion_update import (
     store_companion_and_mirror,
 )
 from csidriver.core.refresh.grant import Grant, SourceToken, adopt, compare_source
+from csidriver.core.refresh.outcomes import reschedule_if_requested
 from csidriver.core.refresh.ownership import find_new_owner, get_namespace_uid, keep_owner
 from csidriver.core.refresh.schedule import min_interval
 from csidriver.core.refresh.source import Source
@@ -94,7 +96,8 @@ def _sync_from_new_owner(
         return state, _withheld(Status.MISCONFIGURED, str(error))
     token = compare_source(state.grant, source)
     if token is SourceToken.OLD:
-        return state, _withheld(Status.NEEDS_REAUTH, messages.EARLIER_NAMESPACE_MESSAGE)
+        text = ask_for_login(messages.EARLIER_NAMESPACE_MESSAGE, state.ref)
+        return state, _withheld(Status.NEEDS_REAUTH, text)
     if token is SourceToken.NEW:
         return (yield from _adopt(state, source, issuer, context)), None
     # Who has the live token owns the login, whose spent tokens and intent stay known.
@@ -164,18 +167,17 @@ def _force_reread_after_restart(state: TokenState) -> Effects[TokenState]:
 def _store_source_edit(
     state: TokenState, grant: Grant, source: Source, token: SourceToken
 ) -> Effects[tuple[TokenState, StatusOverride | None]]:
-    """Merge an edit. Store it only if our status annotation would hide it from a restart."""
+    """Merge an edit. Store it only if our annotations would hide it from a restart."""
     now = yield from effects.Now()
     merged = _merge_source_edit(grant, source, token, now)
     if source.issuer and source.issuer != merged.issuer:
         state = yield from _force_reread_after_restart(replace(state, grant=merged))
-        message = (
-            f"the token belongs to issuer {merged.issuer!r}, the annotation names another one; "
-            "restore the annotation, or log in there and put the new token into the Secret"
-        )
-        return state, StatusOverride(Status.MISCONFIGURED, message, blocks=True)
+        text = f"the token belongs to issuer {merged.issuer!r}, the annotation names another one"
+        text = ask_for_login(f"{text}; restore the annotation, or log in there", state.ref)
+        return state, StatusOverride(Status.MISCONFIGURED, text, blocks=True)
     merged = replace(merged, source_version=_source_version(state))
-    if (source.uid, source.client, source.key) != (grant.source_uid, grant.client, grant.key):
+    stored = (grant.source_uid, grant.client, grant.key, grant.next_refresh)
+    if (source.uid, source.client, source.key, merged.next_refresh) != stored:
         return (yield from store_grant(state, merged)), None
     return replace(state, grant=merged), None
 
@@ -187,6 +189,7 @@ def _merge_source_edit(grant: Grant, source: Source, token: SourceToken, now: fl
     if grant.status is Status.CLIENT_REJECTED and grant.client != source.client:
         soon = now + min_interval(grant.lifetime)
         grant = replace(grant, failures=0, next_refresh=min(soon, grant.next_refresh or soon))
+    grant = reschedule_if_requested(grant, source.refresh_requested_at, now)
     return replace(
         grant, source_uid=source.uid, client=source.client, key=source.key, warning=warning
     )
@@ -233,7 +236,7 @@ def delete_after_grace(state: TokenState, context: RefreshContext) -> Effects[To
     since = now if state.source_deleted_at is None else state.source_deleted_at
     if now < since + DELETE_GRACE:
         if own_companion(state) is not None:
-            deleted = _withheld(Status.INVALID, messages.DELETED_MESSAGE)
+            deleted = _withheld(Status.INVALID, ask_for_login(messages.DELETED_MESSAGE, state.ref))
             state, _ = yield from store_companion(state, context, deleted, now)
         state = yield from keep_owner(state)
         # Read the source again before deleting: the watch may have missed its return.

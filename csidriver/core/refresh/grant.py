@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from csidriver.core.companion import AccessToken, is_token_type
+from csidriver.core.login_command import ask_for_login
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
@@ -20,6 +21,10 @@ from csidriver.core.status import Status, TokenWarning
 MAX_SEEDS = 256
 MAX_SPENT = 16
 _NOT_OF_ISSUER = (Status.PENDING, Status.READY, Status.DUPLICATE_GRANT)
+_ENDED_BY_LOGIN = (
+    *(Status.NEEDS_REAUTH, Status.LOST_ROTATION),
+    *(Status.UNCERTAIN, Status.DUPLICATE_GRANT),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,8 @@ class Grant:
     of warnings of it that were given. `failure_reason` ended the attempts since `failing_since`,
     `fingerprint` is the issuer's configuration then; `refused_scope_fingerprint` is the one whose
     scope was refused. `duplicate_of` is the login ID of the older grant of the same login.
-    `namespace_uid` is the owner's: the namespace of the source.
+    `namespace_uid` is the owner's: the namespace of the source. `refresh_requested_at` is the
+    request for a refresh that was honoured last.
     """
 
     ref: SourceRef
@@ -83,6 +89,7 @@ class Grant:
     refused_scope_fingerprint: str = ""
     duplicate_of: str = ""
     namespace_uid: str = ""
+    refresh_requested_at: float = 0.0
 
     @property
     def live_hash(self) -> str:
@@ -107,9 +114,10 @@ class Grant:
 
     @property
     def user_message(self) -> str:
-        """The message, with the name of the issuer where that may be the wrong one."""
+        """The message, with the issuer where that may be the wrong one, and how to log in."""
         of_issuer = self.status not in _NOT_OF_ISSUER
-        return f"issuer {self.issuer!r}: {self.message}" if of_issuer else self.message
+        text = f"issuer {self.issuer!r}: {self.message}" if of_issuer else self.message
+        return ask_for_login(text, self.ref) if self.status in _ENDED_BY_LOGIN else text
 
     def access_token(self, written_at: float) -> AccessToken | None:
         """Return the companion's access token, None without one of a known expiry."""
@@ -175,6 +183,7 @@ def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) ->
         adopted_at=now,
         key=source.key,
         inherited=len(spent),
+        refresh_requested_at=source.refresh_requested_at,
     )
 
 

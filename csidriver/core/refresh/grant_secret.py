@@ -35,6 +35,7 @@ def to_patch(grant: Grant) -> SecretPatch:
 
 
 def _state_json(grant: Grant) -> dict[str, Any]:
+    requested_at = grant.refresh_requested_at
     return {
         "version": _VERSION,
         "source": {
@@ -68,7 +69,7 @@ def _state_json(grant: Grant) -> dict[str, Any]:
         "fingerprint": grant.fingerprint,
         "unscoped": grant.refused_scope_fingerprint,
         "twin": grant.duplicate_of,
-    }
+    } | ({"refreshRequestedAt": requested_at} if requested_at else {})
 
 
 def _intent_json(intent: Intent) -> dict[str, Any]:
@@ -149,6 +150,7 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
         refused_scope_fingerprint=str(state.get("unscoped", "")),
         duplicate_of=str(state.get("twin", "")),
         namespace_uid=str(source.get("namespaceUid", "")),
+        refresh_requested_at=_number(state.get("refreshRequestedAt", 0.0)),
     )
 
 

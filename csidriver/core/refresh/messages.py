@@ -1,7 +1,11 @@
-"""The messages of statuses and warnings for users. Most end in the remedy."""
+"""The messages of statuses and warnings for users. Most end in the remedy.
+
+Those that ask for a login get the command for it (`core.login_command`) where users see them.
+"""
 
 from collections.abc import Mapping
 
+from csidriver.core.annotations import REFRESH_REQUESTED_AT
 from csidriver.core.companion import MAX_ACCESS_TOKEN
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.status import TokenWarning
@@ -13,19 +17,19 @@ DELAYED_MESSAGE = (
 )
 LOST_ROTATION_MESSAGE = (
     "a refresh was cut off and the authorization server no longer knows the refresh token; "
-    "log in again and put the new token into the Secret"
+    "log in again"
 )
 UNCERTAIN_MESSAGE = (
     "the outcome of a refresh is unknown; the authorization server is asked, or the refresh tried "
     "once more, as soon as it answers; a new login ends this at once"
 )
 DUPLICATE_MESSAGE = (
-    "{other} has a refresh token of the same login and was first; log in separately for each "
-    "Secret, or delete one of them"
+    "{other} has a refresh token of the same login and was first; delete one of them, or log in "
+    "separately for this one"
 )
 UNREADABLE_GRANT_MESSAGE = (
     "Secret {grant}, which holds the live refresh token, cannot be read; restore it from a backup, "
-    "or log in again, put the new token into this Secret and delete that one"
+    "or delete it and log in again"
 )
 TOO_MANY_MESSAGE = (
     "namespace {namespace} has tokens of {most} Secrets already, as many as it may; delete one of "
@@ -33,19 +37,16 @@ TOO_MANY_MESSAGE = (
 )
 DELETED_MESSAGE = "the Secret was deleted, or lost its annotation; create it again"
 EARLIER_NAMESPACE_MESSAGE = (
-    "the refresh token was used by a Secret of an earlier namespace of this name; log in and put "
-    "the new token into the Secret"
+    "the refresh token was used by a Secret of an earlier namespace of this name; log in again"
 )
 EMPTY_GRANT_MESSAGE = (
-    "Secret {grant} has no usable refresh token; restore it from a backup, or log in again and "
-    "put the new token into this Secret"
+    "Secret {grant} has no usable refresh token; restore it from a backup, or log in again"
 )
 SCOPE_REFUSED_MESSAGE = (
     "the access token is fresh; the issuer's scope is refused, so the token has that of the login"
 )
 UNCERTAIN_TWICE_MESSAGE = (
-    "the outcome of a refresh is unknown, and so is that of its repetition; log in again and put "
-    "the new token into the Secret"
+    "the outcome of a refresh is unknown, and so is that of its repetition; log in again"
 )
 FAILURE_MESSAGES: Mapping[FailureReason, str] = {
     FailureReason.UNREACHABLE: "the authorization server cannot be reached",
@@ -65,10 +66,8 @@ FAILURE_MESSAGES: Mapping[FailureReason, str] = {
         "KiB"
     ),
     FailureReason.REDIRECT: "the token endpoint redirects; check the issuer's tokenEndpoint",
-    FailureReason.INVALID_GRANT: (
-        "the refresh token is no longer valid; log in again and put the new token into the Secret"
-    ),
-    FailureReason.LOGIN_REQUIRED: "the user must log in again; put the new token into the Secret",
+    FailureReason.INVALID_GRANT: "the refresh token is no longer valid; log in again",
+    FailureReason.LOGIN_REQUIRED: "the user must log in again",
     FailureReason.INVALID_CLIENT: "clientID or clientSecret is refused; correct them in the Secret",
     FailureReason.CLIENT_NOT_ALLOWED: (
         "the client may not use refresh tokens; allow the refresh_token grant for it"
@@ -90,7 +89,7 @@ FAILURE_MESSAGES: Mapping[FailureReason, str] = {
     FailureReason.TOKEN_TYPE: "the authorization server issues no Bearer tokens to this client",
 }
 WARNINGS: Mapping[TokenWarning, str] = {
-    TokenWarning.REFRESH_TOKEN_EXPIRING: "the refresh token expires soon; log in again",
+    TokenWarning.REFRESH_TOKEN_EXPIRING: "the refresh token expires soon",
     TokenWarning.OLD_SEED_RESTORED: (
         "the Secret has a refresh token that was replaced long ago; the live one is kept and "
         "comes back with the next refresh"
@@ -99,6 +98,10 @@ WARNINGS: Mapping[TokenWarning, str] = {
     TokenWarning.DEFAULT_LIFETIME: (
         "the authorization server did not return a valid token lifetime; the issuer's "
         "defaultLifetime is used"
+    ),
+    TokenWarning.INVALID_REFRESH_REQUEST: (
+        f"annotation {REFRESH_REQUESTED_AT} is ignored: it is not an instant in RFC 3339, such as "
+        "2026-11-23T18:51:00Z"
     ),
     TokenWarning.MIRROR_REFUSED: (
         "the Secret cannot be updated (immutable, a quota or an admission policy); pods get fresh "

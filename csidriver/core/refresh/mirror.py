@@ -6,12 +6,13 @@ from dataclasses import replace
 from csidriver.core import annotations as core_annotations
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.kubernetes.timestamp import format_rfc3339
+from csidriver.core.login_command import ask_for_login
 from csidriver.core.quoting import quote_untrusted
 from csidriver.core.refresh import login_expiry
 from csidriver.core.refresh.effects import EmitEvent, PatchSecret
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.messages import WARNINGS
-from csidriver.core.refresh.source import document_key, is_mirrorable
+from csidriver.core.refresh.source import document_key, has_invalid_request, is_mirrorable
 from csidriver.core.refresh.source_annotations import (
     StatusOverride,
     WrittenAnnotations,
@@ -41,8 +42,9 @@ def store_mirror(
     state = yield from _write_source(state, override, now, mirrors=mirrors)
     if state.source is not None and state.grant is not None and new_warning:
         at = format_rfc3339(state.grant.refresh_expires_at)
+        suffix = ask_for_login(f", at {at}; log in again", state.ref)
         warning = TokenWarning.REFRESH_TOKEN_EXPIRING
-        yield from _emit_warning(state, state.source, warning, f" (at {at})")
+        yield from _emit_warning(state, state.source, warning, suffix)
     return state
 
 
@@ -92,7 +94,10 @@ def _patch_source(
 ) -> Effects[TokenState]:
     state = _after_mirror(state, state.grant) if data and state.grant else state
     desired = status_annotations(
-        state.grant, override, mirror_refused=state.mirror_refused_at is not None
+        state.grant,
+        override,
+        mirror_refused=state.mirror_refused_at is not None,
+        invalid_request=has_invalid_request(source),
     )
     annotations = _changed_annotations(state, source, desired)
     state = replace(state, annotate_at=None)

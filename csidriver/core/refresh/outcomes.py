@@ -63,6 +63,21 @@ def reschedule_if_obsolete(grant: Grant, issuer: Issuer, now: float) -> Grant:
     )
 
 
+def reschedule_if_requested(grant: Grant, requested_at: float, now: float) -> Grant:
+    """Schedule an attempt at once if the user asks for one, and has not with the same instant.
+
+    A failing token keeps its backoff. One that is due soon is not written again for each request.
+    """
+    if requested_at in (0.0, grant.refresh_requested_at):
+        return grant
+    grant = replace(grant, refresh_requested_at=requested_at)
+    least = schedule.min_interval(grant.lifetime)
+    works = grant.status is Status.READY and grant.failures == 0
+    if not works or grant.next_refresh is None or grant.next_refresh <= now + least:
+        return grant
+    return replace(grant, next_refresh=max(now, grant.issued_at + least))
+
+
 def _is_configuration_failure(reason: FailureReason) -> bool:
     statuses = (Status.MISCONFIGURED, Status.CLIENT_REJECTED)
     return FAILURE_RULES[reason].status in statuses or reason is FailureReason.FORBIDDEN

@@ -7,6 +7,7 @@ it may run at any time and for any reason, and does only what is missing.
 import contextlib
 from dataclasses import replace
 
+from csidriver.core.login_command import ask_for_login
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.refresh import messages
 from csidriver.core.refresh.adopt import delete_after_grace, sync_from_source
@@ -153,10 +154,9 @@ def bound_issuer(grant: Grant, context: RefreshContext) -> Issuer:
     """
     bound = context.issuers.by_name.get(grant.issuer)
     if bound is None or bound.identifier != grant.issuer_identity:
-        raise NoIssuer(
-            f"issuer {grant.issuer!r} is not configured as it was when the token was adopted; "
-            "restore its configuration, or log in again"
-        )
+        text = f"issuer {grant.issuer!r} is not configured as it was when the token was adopted"
+        text = f"{text}; restore its configuration, or log in again"
+        raise NoIssuer(ask_for_login(text, grant.ref))
     if bound.namespaces and grant.ref.namespace not in bound.namespaces:
         raise NoIssuer(
             f"issuer {grant.issuer!r} is no longer open to namespace {grant.ref.namespace!r}"
@@ -214,7 +214,8 @@ def recover_spooled(name: str, context: RefreshContext) -> Effects[None]:
 
 def _unusable_grant(state: TokenState, context: RefreshContext, message: str) -> StatusOverride:
     grant = f"{context.driver_namespace}/{state.ref.grant}"
-    return StatusOverride(Status.INVALID, message.format(grant=grant), blocks=True)
+    text = ask_for_login(message.format(grant=grant), state.ref)
+    return StatusOverride(Status.INVALID, text, blocks=True)
 
 
 def _restart(state: TokenState) -> Effects[TokenState]:

@@ -7,6 +7,8 @@ from csidriver.core import annotations
 from csidriver.core.annotations import MAX_DOCUMENT
 from csidriver.core.companion import is_token_type
 from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.kubernetes.timestamp import MAX_INSTANT, parse_rfc3339
+from csidriver.core.login_command import ask_for_login
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.token_document import BYTE_ORDER_MARK, DocumentError, TokenDocument
 from csidriver.core.sensitive import Sensitive
@@ -37,7 +39,10 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A parsed source. `key` is the data key of the document, `trailing` means surplus bytes."""
+    """A parsed source. `key` is the data key of the document, `trailing` means surplus bytes.
+
+    `refresh_requested_at` is the instant of the user's request, 0 without a valid one.
+    """
 
     ref: SourceRef
     uid: str
@@ -47,12 +52,13 @@ class Source:
     client: Client
     issuer: str
     trailing: bool
+    refresh_requested_at: float = 0.0
 
     @classmethod
     def parse(cls, secret: Secret) -> "Source":
         """Parse a Secret. Raises InvalidSecret with all problems, without quoting a value."""
         problems: list[str] = []
-        key = document_key(secret)
+        key, ref = document_key(secret), SourceRef(secret.namespace, secret.name)
         document, trailing = _document(secret, key, problems)
         client_id = _credential(secret, annotations.KEY_CLIENT_ID, problems)
         client_secret = _credential(secret, annotations.KEY_CLIENT_SECRET, problems)
@@ -61,11 +67,12 @@ class Source:
             problems.append(f"key {annotations.KEY_CLIENT_ID} is missing or empty{hint}")
         token = document.refresh_token
         if token is None and not problems:
-            problems.append(f"key {key}: refresh_token is missing or not UTF-8 text; log in again")
+            text = f"key {key}: refresh_token is missing or not UTF-8 text; log in again"
+            problems.append(ask_for_login(text, ref))
         if problems or token is None:
             raise InvalidSecret(f"Secret {secret.namespace}/{secret.name}", problems)
         return cls(
-            ref=SourceRef(secret.namespace, secret.name),
+            ref=ref,
             uid=secret.uid,
             refresh_token=token,
             document=document,
@@ -73,6 +80,7 @@ class Source:
             client=Client(client_id.reveal(), client_secret),
             issuer=secret.annotations.get(annotations.ISSUER, ""),
             trailing=trailing,
+            refresh_requested_at=_requested_at(secret) or 0.0,
         )
 
 
@@ -85,12 +93,23 @@ def is_mirrorable(document: TokenDocument) -> bool:
     return not _excesses(document) and document.to_json().size <= MAX_DOCUMENT
 
 
+def has_invalid_request(secret: Secret) -> bool:
+    """Return True if the annotation that asks for a refresh is ignored."""
+    return _requested_at(secret) is None
+
+
 def document_key(secret: Secret) -> str:
     """Return `oauth`, or `oauth2` if only that key exists."""
     aliased = (
         annotations.KEY_OAUTH not in secret.data and annotations.KEY_OAUTH_ALIAS in secret.data
     )
     return annotations.KEY_OAUTH_ALIAS if aliased else annotations.KEY_OAUTH
+
+
+def _requested_at(secret: Secret) -> float | None:
+    text = secret.annotations.get(annotations.REFRESH_REQUESTED_AT)
+    at = parse_rfc3339(text) if text else 0.0
+    return at if at is not None and 0 <= at <= MAX_INSTANT else None
 
 
 def _similar_key(secret: Secret, key: str) -> str:

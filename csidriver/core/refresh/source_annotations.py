@@ -40,7 +40,11 @@ def withholds_token(override: StatusOverride | None) -> bool:
 
 
 def status_annotations(
-    grant: Grant | None, override: StatusOverride | None, *, mirror_refused: bool
+    grant: Grant | None,
+    override: StatusOverride | None,
+    *,
+    mirror_refused: bool,
+    invalid_request: bool = False,
 ) -> dict[str, str | None]:
     """Return the annotations of the source; None removes one."""
     if withholds_token(override):
@@ -50,10 +54,13 @@ def status_annotations(
     expires_at = grant.expires_at if grant else 0.0
     refreshed_at = grant.issued_at if grant else 0.0
     next_refresh = grant.next_refresh if grant else None
+    warnings = _warnings(grant, mirror_refused)
+    if invalid_request:
+        warnings.append(TokenWarning.INVALID_REFRESH_REQUEST.value)
     return {
         core_annotations.STATUS: current.status.value if current else Status.PENDING.value,
         core_annotations.MESSAGE: message,
-        core_annotations.WARNING: _SEPARATOR.join(_warnings(grant, mirror_refused)) or None,
+        core_annotations.WARNING: _SEPARATOR.join(warnings) or None,
         core_annotations.EXPIRES_AT: format_rfc3339(expires_at) if expires_at else None,
         core_annotations.REFRESHED_AT: format_rfc3339(refreshed_at) if refreshed_at else None,
         core_annotations.NEXT_REFRESH: format_rfc3339(next_refresh) if next_refresh else None,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from csidriver.core.annotations import IS_TOKEN
 from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.kubernetes.timestamp import format_rfc3339
+from csidriver.core.login_command import ask_for_login
 from csidriver.core.names import SourceRef
 from csidriver.core.status import Status
 from csidriver.core.volume.attributes import DEFAULT_MIN_VALIDITY
@@ -62,10 +63,11 @@ def unavailable_error(
     if companion is None:
         if observed.error is not None:
             return _read_error(ref, observed.error)
-        return NotReady(
+        text = (
             f"there is no token for Secret {ref} yet: does the Secret exist, is it annotated "
-            f'{IS_TOKEN}: "true", and is the refresher running?'
+            f'{IS_TOKEN}: "true", and is the refresher running? A login creates the Secret'
         )
+        return NotReady(ask_for_login(text, ref))
     if companion.status not in (Status.READY, Status.PENDING):
         return TokenUnavailable(f"Secret {ref} is {companion.status.value}: {companion.message}")
     if companion.token is None:

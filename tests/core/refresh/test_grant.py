@@ -53,7 +53,17 @@ class TestAdopt:
     def test_a_message_names_the_issuer_that_may_be_the_wrong_one(self, status: Status) -> None:
         message = replace(ADOPTED, status=status, message="a text").user_message
         own = status in (Status.PENDING, Status.READY, Status.DUPLICATE_GRANT)
-        assert message == ("a text" if own else "issuer 'cern': a text")
+        assert message.startswith("a text" if own else "issuer 'cern': a text")
+
+    @pytest.mark.parametrize("status", Status)
+    def test_a_message_names_the_command_if_a_login_ends_the_status(self, status: Status) -> None:
+        message = replace(ADOPTED, status=status, message="a text").user_message
+        ends = status in (
+            *(Status.NEEDS_REAUTH, Status.LOST_ROTATION),
+            *(Status.UNCERTAIN, Status.DUPLICATE_GRANT),
+        )
+        command = "; run: kubectl oauth2-csi login hello-token -n physics"
+        assert message.endswith("a text" + (command if ends else ""))
 
     def test_a_surplus_brace_is_told(self) -> None:
         assert (

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from csidriver.core.login_command import ask_for_login
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import effects
@@ -15,6 +16,7 @@ from tests.core.refresh.virtual_cluster import (
     ISSUER,
     LOST_AFTER,
     LOST_BEFORE,
+    REF,
     START,
     Process,
     VirtualCluster,
@@ -90,7 +92,8 @@ class TestUncertain:
         assert len(cluster.server.presented) == 3
         told = companion(cluster)
         assert told.status is Status.UNCERTAIN
-        assert told.message == f"issuer 'cern': {UNCERTAIN_TWICE_MESSAGE}"
+        text = f"issuer 'cern': {UNCERTAIN_TWICE_MESSAGE}"
+        assert told.message == ask_for_login(text, REF)
         assert running.state.next_reconcile is None
 
     def test_every_further_presentation_needs_a_word_of_its_own(self, asked: Process) -> None:

@@ -19,6 +19,7 @@ from csidriver.core.refresh.outcomes import (
     after_failure,
     refusal,
     reschedule_if_obsolete,
+    reschedule_if_requested,
     status_due_at,
     with_status_due,
 )
@@ -92,6 +93,22 @@ def test_a_new_configuration_only_ever_hastens_and_only_once(
         assert after == grant
     if after != grant:
         assert (after.failures, after.failure_reason) == (0, None)
+
+
+@given(grants(), st.none() | st.floats(NOW - 100, NOW + 1e6), st.floats(1.0, 1e9))
+def test_a_request_only_ever_hastens_a_working_token_and_only_once(
+    grant: Grant, planned: float | None, requested_at: float
+) -> None:
+    grant = replace(grant, next_refresh=planned)
+    after = reschedule_if_requested(grant, requested_at, NOW)
+    assert reschedule_if_requested(after, requested_at, NOW + 5) == after
+    assert after == replace(
+        grant, refresh_requested_at=requested_at, next_refresh=after.next_refresh
+    )
+    if after.next_refresh != planned:
+        assert (grant.status, grant.failures) == (Status.READY, 0)
+        assert after.next_refresh is not None
+        assert max(NOW, grant.issued_at + min_interval(grant.lifetime)) == after.next_refresh
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.change import TokenObject
+from csidriver.core.login_command import ask_for_login
 from csidriver.core.names import FIELD_MANAGER, SourceRef
 from csidriver.core.refresh import effects, grant_secret, messages
 from csidriver.core.refresh.effects import PatchSecret
@@ -100,7 +101,7 @@ def test_a_new_owner_without_a_login_gets_nothing_of_the_old_one(
     assert cluster.server.tokens() == sent
     if owner is old_seed:
         status = note(cluster, annotations.STATUS), note(cluster, annotations.MESSAGE)
-        assert status == ("NeedsReauth", messages.EARLIER_NAMESPACE_MESSAGE)
+        assert status == ("NeedsReauth", ask_for_login(messages.EARLIER_NAMESPACE_MESSAGE, REF))
         assert companion(cluster).status is Status.NEEDS_REAUTH
 
 
@@ -177,7 +178,7 @@ def test_a_secret_made_again_in_its_namespace_goes_on(running: Process) -> None:
     delete(cluster, SOURCE)
     running.reconcile(event=True)
     assert companion(cluster).token is None
-    assert companion(cluster).message == messages.DELETED_MESSAGE
+    assert companion(cluster).message == ask_for_login(messages.DELETED_MESSAGE, REF)
     sent = cluster.server.tokens()
     cluster.apply(document("alice-0"))
     running.reconcile(event=True)

@@ -6,6 +6,7 @@ import pytest
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.login_command import ask_for_login
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuers
 from csidriver.core.oauth.token_document import TokenDocument
@@ -276,7 +277,8 @@ class TestTheServerSaysNo:
         event = [e for e in cluster.done if isinstance(e, effects.EmitEvent)][-1]
         assert event.reason == note(cluster, annotations.STATUS) == status
         assert event.message == note(cluster, annotations.MESSAGE) == companion(cluster).message
-        assert event.message == f"issuer 'cern': {grant(cluster).message}"
+        assert event.message == grant(cluster).user_message
+        assert event.message.startswith(f"issuer 'cern': {grant(cluster).message}")
 
 
 class TestUncertain:
@@ -360,7 +362,8 @@ class TestUncertain:
         _, first, late = (at for at, _ in cluster.server.presented)
         assert late - first > 60
         assert companion(cluster).status is Status.UNCERTAIN
-        assert companion(cluster).message == f"issuer 'cern': {UNCERTAIN_TWICE_MESSAGE}"
+        text = f"issuer 'cern': {UNCERTAIN_TWICE_MESSAGE}"
+        assert companion(cluster).message == ask_for_login(text, REF)
 
     def test_a_server_that_never_rotates_is_simply_asked_again(self, running: Process) -> None:
         cluster, running.issuer = running.cluster, replace(ISSUER, reuse=float("inf"))

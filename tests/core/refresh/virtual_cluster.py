@@ -303,6 +303,12 @@ class VirtualCluster:
         notes = {**current.annotations, annotations.IS_TOKEN: "true", **named}
         return self._store(replace(current, annotations=notes, data=data, manager="kubectl"))
 
+    def annotate(self, key: str, value: str) -> Secret:
+        """A user annotates the Secret."""
+        current = self.secrets[REF.namespace, REF.name]
+        notes = {**current.annotations, key: value}
+        return self._store(replace(current, annotations=notes, manager="kubectl"))
+
 
 ISSUER = Issuer("cern", issuer="https://auth.example", default=True)
 

@@ -1,0 +1,145 @@
+"""A user who asks for a refresh with the annotation `refresh-requested-at` (docs/protocol.md 5)."""
+
+import contextlib
+import itertools
+
+import pytest
+
+from csidriver.core import annotations
+from csidriver.core.annotations import REFRESH_REQUESTED_AT
+from csidriver.core.kubernetes.timestamp import format_rfc3339
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.token_response import Failure
+from csidriver.core.status import Status
+from tests.core.refresh.cluster_checks import (
+    LIFE,
+    cost,
+    document,
+    grant,
+    live,
+    mirrored,
+    note,
+    presented_twice,
+    reasons,
+    restart,
+)
+from tests.core.refresh.virtual_cluster import REF, START, Crashed, Process, VirtualCluster
+
+INVALID = "InvalidRefreshRequest"
+
+
+def ask(process: Process, value: str = "", *, after: float = 60.0) -> None:
+    """Let the user ask, by default with the time of day."""
+    process.cluster.now += after
+    value = value or format_rfc3339(process.cluster.now)
+    process.cluster.annotate(REFRESH_REQUESTED_AT, value)
+
+
+def test_a_new_value_refreshes_at_once_and_only_once(running: Process) -> None:
+    ask(running)
+    running.reconcile(event=True)
+    assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
+    assert live(running.cluster) == mirrored(running.cluster) == "alice-2"
+    for process in (running, restart(running), Process(running.cluster)):
+        process.reconcile(event=True)
+    running.run_for(LIFE / 2)
+    assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
+    ask(running)
+    running.reconcile(event=True)
+    assert live(running.cluster) == "alice-3"
+
+
+def test_another_spelling_of_an_instant_is_the_same_request(running: Process) -> None:
+    ask(running, "2027-01-01T12:00:00Z")
+    running.reconcile(event=True)
+    ask(running, "2027-01-01T13:00:00+01:00")
+    running.reconcile(event=True)
+    assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
+
+
+def test_the_least_time_between_two_sends_is_kept_also_by_a_restart(running: Process) -> None:
+    ask(running, after=3.0)
+    running.reconcile(event=True)
+    assert note(running.cluster, annotations.NEXT_REFRESH) == format_rfc3339(START + 10)
+    fresh = restart(running)
+    fresh.reconcile()
+    fresh.run_for(60)
+    assert [at - START for at, _ in running.cluster.server.presented] == [0.0, 10.0]
+
+
+def test_requests_in_a_loop_cause_a_send_every_ten_seconds_and_few_writes(
+    running: Process,
+) -> None:
+    def loop() -> None:
+        for number in range(600):
+            ask(running, f"2027-01-01T00:00:00.{number:03}Z", after=0.1)
+            running.reconcile(event=True)
+
+    _, writes = cost(running.cluster, loop)
+    sent = [at for at, _ in running.cluster.server.presented]
+    assert len(sent) == 6
+    assert min(b - a for a, b in itertools.pairwise(sent)) >= 10 - 1e-6
+    assert writes <= 7 * 6
+
+
+@pytest.mark.parametrize("status", ["NeedsReauth", "IssuerUnavailable"])
+def test_a_token_that_fails_keeps_its_backoff(running: Process, status: str) -> None:
+    cluster = running.cluster
+    invalid = status == "NeedsReauth"
+    cluster.now += LIFE
+    reason = FailureReason.INVALID_GRANT if invalid else FailureReason.UNREACHABLE
+    cluster.server.script.append(Failure(reason))
+    running.reconcile()
+    assert note(cluster, annotations.STATUS) == status
+    planned = grant(cluster).next_refresh
+    ask(running, after=0.5)
+    running.reconcile(event=True)
+    assert grant(cluster).next_refresh == planned
+    assert cluster.server.tokens() == ["alice-0", "alice-1"]
+
+
+def test_a_value_beside_a_new_token_is_honoured_by_its_refresh(process: Process) -> None:
+    process.cluster.annotate(REFRESH_REQUESTED_AT, "2027-01-01T00:00:00Z")
+    process.reconcile()
+    process.run_for(LIFE / 2)
+    assert process.cluster.server.tokens() == ["alice-0"]
+
+
+def test_the_owner_of_an_old_seed_gets_the_live_token_refreshed(running: Process) -> None:
+    running.cluster.now += 60
+    running.cluster.apply(document("alice-0"))
+    ask(running)
+    running.reconcile(event=True)
+    assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
+
+
+@pytest.mark.parametrize("value", ["now", "2027-01-01", "2027-01-01T00:00:00", "0001-01-01T00:00Z"])
+def test_a_bad_value_is_ignored_and_told_until_it_is_mended(running: Process, value: str) -> None:
+    ask(running, value)
+    running.reconcile(event=True)
+    assert running.cluster.server.tokens() == ["alice-0"]
+    assert note(running.cluster, annotations.WARNING) == INVALID
+    assert reasons(running.cluster).count(INVALID) == 1
+    ask(running)
+    running.reconcile(event=True)
+    assert live(running.cluster) == "alice-2"
+    assert note(running.cluster, annotations.WARNING) == ""
+
+
+@pytest.mark.parametrize("count", range(1, 20))
+def test_a_crash_at_any_step_honours_it_once(count: int) -> None:
+    cluster = VirtualCluster()
+    cluster.apply(document(cluster.server.login("alice")))
+    process = Process(cluster)
+    process.reconcile()
+    ask(process)
+    with contextlib.suppress(Crashed):
+        process.reconcile(crash_after=count, event=True)
+    entry = cluster.spool.get(REF)
+    unknown = entry is not None and entry.reply is None
+    survivor = restart(process)
+    survivor.reconcile()
+    survivor.run_for(LIFE / 2)
+    assert presented_twice(cluster) == []
+    assert (grant(cluster).status is Status.UNCERTAIN) is unknown
+    assert unknown or cluster.server.tokens() == ["alice-0", "alice-1"]
