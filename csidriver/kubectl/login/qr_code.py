@@ -1,10 +1,15 @@
 """A QR code of an address, for a terminal: a phone then opens it."""
 
-# In the plugin's file, but not in every Python that runs the command.
-try:
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+_make: Callable[..., Any] | None = None
+# The plugin's file has it, but not every Python that runs the command.
+with contextlib.suppress(ImportError):
     import segno
-except ImportError:
-    segno = None
+
+    _make = segno.make
 
 _BORDER = 2
 # Two rows of modules in one line of text; a light module is the foreground.
@@ -14,9 +19,9 @@ _WHITE_ON_BLACK, _RESET = "\x1b[97;40m", "\x1b[0m"
 
 def draw_qr_code(text: str, columns: int, encoding: str) -> str:
     """Return lines that draw the code, "" if the terminal cannot or is too narrow."""
-    if segno is None or not _can_encode(encoding):
+    if _make is None or not _can_encode(encoding):
         return ""
-    code = segno.make(text, error="l", micro=False, boost_error=False)
+    code = _make(text, error="l", micro=False, boost_error=False)
     rows = [tuple(row) for row in code.matrix_iter(scale=1, border=_BORDER)]
     if len(rows[0]) > columns:
         return ""

@@ -15,7 +15,7 @@ def test_the_code_is_drawn_with_half_blocks() -> None:
     assert all(line.startswith("\x1b[97;40m") for line in lines)
     # The quiet zone, which is light, and the edge of the finder pattern, which is dark.
     assert plain[0] == "\u2588" * 33
-    assert plain[1].startswith("\u2588\u2588       \u2588") or plain[1][2] in " \u2580\u2584"
+    assert plain[1].startswith("\u2588\u2588 \u2584\u2584\u2584\u2584\u2584 \u2588")
 
 
 def test_other_addresses_have_other_codes() -> None:
