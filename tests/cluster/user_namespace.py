@@ -107,7 +107,7 @@ class UserNamespace:
         """Make the token due and wait for the new companion, `times` times."""
         for _ in range(times):
             wanted = self.generation(name) + 1
-            until(lambda: self._make_due(name), f"{name} is due")
+            until(lambda: self.make_due(name), f"{name} is due")
 
             def seen(wanted: int = wanted) -> bool:
                 companion = self.companion(name)
@@ -115,7 +115,7 @@ class UserNamespace:
 
             until(seen, f"{name} is refreshed")
 
-    def _make_due(self, name: str) -> bool:
+    def make_due(self, name: str) -> bool:
         """Make the token due now; return False after a write conflict."""
         stored = self._read(self._namespaces.driver, SourceRef(self.namespace, name).grant)
         assert stored is not None
