@@ -58,7 +58,7 @@ class Installation(contextlib.ExitStack):
         manifest = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": "oauth2-csi-issuers-public", "namespace": names.DRIVER_NAMESPACE},
+            "metadata": {"name": names.PUBLIC_ISSUERS, "namespace": names.DRIVER_NAMESPACE},
             "data": {ISSUERS_JSON: render_public_issuers(issuers)},
         }
         self.plane.kubectl("apply", "--filename=-", stdin=json.dumps(manifest))

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from csidriver.core.sensitive import Sensitive
 from csidriver.kubectl.errors import LoginFailed
-from csidriver.kubectl.login.login_endpoints import LoginEndpoints
+from csidriver.kubectl.login.issuer_metadata import LoginEndpoints
 from csidriver.kubectl.login.login_reply import LoginRefused
 
 # 32 bytes are 43 characters, as RFC 7636 section 4.1 recommends.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from csidriver.core.kubernetes.validation import is_dns1123_subdomain
-from csidriver.core.names import SourceRef
+from csidriver.core.names import PUBLIC_ISSUERS, SourceRef
 from csidriver.core.oauth.issuers import Issuers
 from csidriver.core.oauth.public_issuers import ISSUERS_JSON, parse_public_issuers
 from csidriver.core.refresh.source import Client
@@ -18,7 +18,7 @@ from csidriver.kubectl.login.existing_secret import ExistingSecret
 from csidriver.kubectl.login.first_refresh import TokenStatus, read_status, wait_until_ready
 from csidriver.kubectl.login.https_request import HttpsClient
 from csidriver.kubectl.login.issuer_choice import choose_client, choose_issuer
-from csidriver.kubectl.login.login_endpoints import choose_scope
+from csidriver.kubectl.login.issuer_metadata import choose_scope
 from csidriver.kubectl.login.login_flags import LoginFlags, add_login_parser
 from csidriver.kubectl.login.login_flow import Flow, LoginPlan, choose_flow, log_in
 from csidriver.kubectl.login.loopback import Redirect
@@ -32,7 +32,6 @@ from csidriver.kubectl.login.secret_writer import (
 )
 from csidriver.kubectl.terminal import Terminal
 
-PUBLIC_ISSUERS = "oauth2-csi-issuers-public"
 INTERRUPTED = 130
 
 

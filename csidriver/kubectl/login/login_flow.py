@@ -15,7 +15,7 @@ from csidriver.kubectl.login.device_flow import (
     poll_for_tokens,
     request_device_code,
 )
-from csidriver.kubectl.login.login_endpoints import LoginEndpoints
+from csidriver.kubectl.login.issuer_metadata import LoginEndpoints
 from csidriver.kubectl.login.login_reply import LoginRefused
 from csidriver.kubectl.login.loopback import Redirect
 from csidriver.kubectl.login.oauth_client import OAuthClient

@@ -10,7 +10,7 @@ from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh.source import Client
 from csidriver.kubectl.errors import LoginFailed
 from csidriver.kubectl.login.https_request import HttpsClient, HttpsRequest, HttpsResponse
-from csidriver.kubectl.login.login_endpoints import LoginEndpoints, parse_login_metadata
+from csidriver.kubectl.login.issuer_metadata import LoginEndpoints, parse_login_metadata
 from csidriver.kubectl.login.login_reply import read_tokens
 
 

@@ -6,7 +6,7 @@ import pytest
 from csidriver.core.sensitive import Sensitive
 from csidriver.kubectl.errors import LoginFailed
 from csidriver.kubectl.login.authorization_code import CodeRequest, code_challenge
-from csidriver.kubectl.login.login_endpoints import LoginEndpoints
+from csidriver.kubectl.login.issuer_metadata import LoginEndpoints
 
 ISSUER = "https://as.example"
 REDIRECT = "http://127.0.0.1:8000/callback"

@@ -13,7 +13,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.kubectl.errors import LoginFailed
 from csidriver.kubectl.login.authorization_code import code_challenge
 from csidriver.kubectl.login.https_request import HttpsClient
-from csidriver.kubectl.login.login_endpoints import LoginEndpoints
+from csidriver.kubectl.login.issuer_metadata import LoginEndpoints
 from csidriver.kubectl.login.login_flow import Flow, LoginPlan, choose_flow, log_in
 from csidriver.kubectl.login.loopback import Redirect
 from csidriver.kubectl.login.oauth_client import OAuthClient, fetch_endpoints

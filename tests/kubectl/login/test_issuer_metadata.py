@@ -6,7 +6,7 @@ import pytest
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
 from csidriver.kubectl.errors import LoginFailed
-from csidriver.kubectl.login.login_endpoints import choose_scope, parse_login_metadata
+from csidriver.kubectl.login.issuer_metadata import choose_scope, parse_login_metadata
 
 ISSUER = Issuer("as", issuer="https://as.example")
 METADATA = {
