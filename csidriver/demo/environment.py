@@ -18,7 +18,8 @@ from csidriver.core.admission.inject import inject
 from csidriver.core.companion import Companion
 from csidriver.core.names import SourceRef
 from csidriver.demo.display import BAD_READS, Row
-from csidriver.demo.issuer import DEMO_CLIENT, DEMO_SEED, StrictIssuer
+from csidriver.demo.families import SCOPE
+from csidriver.demo.issuer import DEMO_CLIENT, DEMO_SEED, LOGIN_CLIENT, StrictIssuer
 from csidriver.demo.kubelet import Container, Kubelet
 from csidriver.demo.presentation_log import Outcome
 from csidriver.demo.processes import ReaderProcess, RoleProcess
@@ -46,7 +47,7 @@ class Environment(contextlib.ExitStack):
     def __init__(self, root: Path, lifetime: float, stop: threading.Event) -> None:
         super().__init__()
         self.store = DirectoryStore(root / "store")
-        self.issuer = StrictIssuer(clients=[DEMO_CLIENT], lifetime=lifetime)
+        self.issuer = StrictIssuer(clients=[DEMO_CLIENT, LOGIN_CLIENT], lifetime=lifetime)
         self.kubelet = Kubelet(root / "kubelet", Mounts(), NAMESPACE)
         self.readers: list[ReaderProcess] = []
         self.roles: list[RoleProcess] = []
@@ -60,7 +61,9 @@ class Environment(contextlib.ExitStack):
         self.enter_context(self.issuer)
         issuers = self._root / "issuers.yaml"
         entry = {"name": "demo", "issuer": self.issuer.url, "default": True, "internal": True}
-        issuers.write_text(yaml.safe_dump({"issuers": [entry]}), encoding="utf-8")
+        login = {"clientID": LOGIN_CLIENT.client_id, "scopes": SCOPE.split(), "deviceFlow": True}
+        configuration = {"issuers": [{**entry, "login": login}]}
+        issuers.write_text(yaml.safe_dump(configuration), encoding="utf-8")
         self.kubelet.prepare()
         store = f"dir:{self._root / 'store'}"
         self._start_role("refresher", ["--store", store, "--issuers", str(issuers)])
