@@ -13,6 +13,7 @@ from csidriver.adapters import core_dumps
 from csidriver.adapters.descriptors import raise_limit
 from csidriver.adapters.signals import stop_on_signals
 from csidriver.core.sensitive import Sensitive
+from csidriver.demo import demo_flags
 from csidriver.errors import DriverError, InvalidSettings
 from csidriver.listener import host_and_port
 from csidriver.roles import Role
@@ -89,11 +90,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_demos(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     issuer = commands.add_parser("demo-issuer", help="the demo's authorization server")
-    flags.add_demo_issuer(issuer)
+    demo_flags.add_demo_issuer(issuer)
     issuer.set_defaults(run=_run_demo_issuer)
 
     demo = commands.add_parser("demo", help="a demo of the announcement's example")
-    flags.add_demo(demo)
+    demo_flags.add_demo(demo)
     demo.set_defaults(run=_run_demo)
 
 
@@ -186,4 +187,6 @@ def _run_demo_issuer(args: argparse.Namespace) -> int:
 def _run_demo(args: argparse.Namespace) -> int:
     from csidriver.demo.demo import DemoSettings, run
 
-    return run(DemoSettings(args.seconds, args.lifetime, args.json, args.chaos == "reapply"))
+    return run(
+        DemoSettings(args.seconds, args.lifetime, args.json, args.chaos == "reapply", args.login)
+    )

@@ -234,17 +234,3 @@ def webhook_settings(args: argparse.Namespace) -> config.WebhookSettings:
 def _certificate_name(host: str, namespace: str) -> str:
     # kube-apiserver verifies this form of a Service's name, however it finds the pod.
     return f"{host}.{namespace}.svc" if is_dns1123_label(host) else host
-
-
-def add_demo_issuer(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--listen", type=address, default="localhost:8080")
-    parser.add_argument("--issuer", default="", help="its name, if not the address it listens on")
-    parser.add_argument("--seed", action="append", default=[], help="a first refresh token")
-    parser.add_argument("--lifetime", type=seconds, default=20.0, help="of access tokens")
-
-
-def add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=seconds, help="default: until ^C")
-    parser.add_argument("--lifetime", type=seconds, default=20.0, help="of access tokens")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--chaos", choices=["reapply"], help="re-apply the Secret all the time")

@@ -43,6 +43,7 @@ class DemoSettings:
     lifetime: float
     as_json: bool
     reapply: bool
+    login: bool = False
 
 
 def run(settings: DemoSettings) -> int:
@@ -139,9 +140,16 @@ def _start_pods(settings: DemoSettings, environment: Environment, display: Displ
     display.print_step(
         f"refresher and node plugin are up; the kubelet stand-in registered {plugin}"
     )
+    origin = "applied examples/hello-token.yaml"
+    if settings.login:
+        display.print_step("a login, as `kubectl oauth2-csi login hello-token` does it")
+        if not sys.stdin.isatty():
+            display.print_step("without a terminal: nothing goes on until somebody opens the page")
+        environment.log_in()
+        origin = "the login is done"
     environment.apply_secret()
     environment.wait_until_ready()
-    display.print_step(f"applied examples/hello-token.yaml: Secret {SOURCE} is Ready")
+    display.print_step(f"{origin}: Secret {SOURCE} is Ready")
     pods = environment.admit_pods()
     for pod in pods:
         name = pod.before["metadata"]["name"]

@@ -14,7 +14,7 @@ from csidriver.demo.http_messages import (
     read_credentials,
     read_form,
 )
-from csidriver.demo.login_endpoints import GRANTS, LoginEndpoints
+from csidriver.demo.login_handler import GRANTS, LoginHandler
 from csidriver.demo.logins import PendingLogins
 
 METHODS = ["client_secret_basic", "client_secret_post", "none"]
@@ -27,7 +27,7 @@ class IssuerEndpoints:
 
     def __init__(self, families: TokenFamilies, logins: PendingLogins, issuer: str) -> None:
         self._families = families
-        self._logins = LoginEndpoints(families, logins, issuer)
+        self._logins = LoginHandler(families, logins, issuer)
         self._issuer = issuer
         self._base = issuer.rstrip("/")
         self._prefix = urlsplit(self._base).path

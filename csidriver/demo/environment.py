@@ -21,6 +21,7 @@ from csidriver.demo.display import BAD_READS, Row
 from csidriver.demo.families import SCOPE
 from csidriver.demo.issuer import DEMO_CLIENT, DEMO_SEED, LOGIN_CLIENT, StrictIssuer
 from csidriver.demo.kubelet import Container, Kubelet
+from csidriver.demo.login import log_in_at
 from csidriver.demo.presentation_log import Outcome
 from csidriver.demo.processes import ReaderProcess, RoleProcess
 from csidriver.demo.report import Report, percentile, propagation_seconds
@@ -52,6 +53,7 @@ class Environment(contextlib.ExitStack):
         self.readers: list[ReaderProcess] = []
         self.roles: list[RoleProcess] = []
         self.written_at: dict[str, float] = {}
+        self._secrets = load_example("hello-token.yaml")
         self._root = root
         self._stop = stop
 
@@ -73,9 +75,13 @@ class Environment(contextlib.ExitStack):
         self.callback(self.kubelet.stop)
         return name
 
+    def log_in(self) -> None:
+        """Let the user log in; the tokens take the place of the example's."""
+        self._secrets = [log_in_at(self.issuer.url, SOURCE, self._stop)]
+
     def apply_secret(self) -> None:
-        """Do what `kubectl apply -f examples/hello-token.yaml` does."""
-        for manifest in load_example("hello-token.yaml"):
+        """Do what `kubectl apply -f examples/hello-token.yaml` does, or the login."""
+        for manifest in self._secrets:
             self.store.apply(manifest, NAMESPACE)
 
     def wait_until_ready(self) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.demo.browser import open_form
+
 pytestmark = pytest.mark.mounts
 ROOT = Path(__file__).parents[2]
 # Seconds; bounds a demo that hangs, also on a loaded machine.
@@ -60,6 +62,24 @@ def test_the_demo_keeps_its_promises_while_the_secret_is_reapplied(folder: Path)
     assert (result["torn_reads"], result["expired_reads"], result["inode_changes"]) == (0, 0, 0)
     assert result["max_presentations_per_refresh_token"] == 1
     assert session_is_over(process, folder)
+
+
+def test_the_demo_begins_with_a_login_when_asked(folder: Path) -> None:
+    process = start(folder, "--seconds", "8", "--lifetime", "6", "--login")
+    assert process.stdout is not None
+    lines: list[str] = []
+    while not lines or "?user_code=" not in lines[-1]:
+        lines.append(process.stdout.readline())
+        assert process.poll() is None, lines
+    assert any("without a terminal" in line for line in lines)
+    assert not any("is Ready" in line for line in lines)
+    open_form(lines[-1].strip()).press("allow")
+    output, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, output
+    assert "* the login is done: Secret default/hello-token is Ready" in output
+    result = json.loads(output.splitlines()[-1])
+    assert result["refreshes"] >= 1
+    assert result["max_presentations_per_refresh_token"] == 1
 
 
 @pytest.mark.parametrize(

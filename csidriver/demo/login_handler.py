@@ -22,7 +22,7 @@ _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _DONE = "You can close this page and go back to the terminal."
 
 
-class LoginEndpoints:
+class LoginHandler:
     """Serves users and programs that log in."""
 
     def __init__(self, families: TokenFamilies, logins: PendingLogins, issuer: str) -> None:

@@ -10,7 +10,7 @@ import requests
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import RegisteredClient
 from csidriver.demo.issuer import StrictIssuer
-from csidriver.demo.login_endpoints import is_loopback
+from csidriver.demo.login_handler import is_loopback
 from csidriver.demo.logins import DEVICE_CODE_GRANT
 from tests.demo.browser import Form, open_form
 from tests.demo.client import TIMEOUT, grant, post
