@@ -12,7 +12,12 @@ from pathlib import Path
 
 from tools.image import CLONE
 
-_BLOCK = re.compile(r"^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+# Commands and, after prose at most, what they print.
+_BLOCK = re.compile(
+    r"^```sh\n(.*?)^```\n(?:(?:(?!```|#)[^\n]*\n)*?^```text\n(.*?)^```\n)?",
+    re.DOTALL | re.MULTILINE,
+)
+_VARIABLE = re.compile(r"\d|\.\.\.|[A-Z]{4}-[A-Z]{4}")
 # Some image pulls and rollouts take as long.
 _LONGEST = 240.0
 
@@ -48,13 +53,11 @@ def _lines(block: str, shown: str) -> Iterator[Command]:
 def differs(shown: str, output: str) -> str:
     """Return the first line that a page shows and an output lacks, in this order; else "".
 
-    Words with a digit, and `...`, stand for any word: times, ages, codes.
+    Words with a digit, codes of a login and `...` stand for any word.
     """
     position = 0
     for line in shown.splitlines():
-        words = [
-            r"\S+" if re.search(r"\d|\.\.\.", word) else re.escape(word) for word in line.split()
-        ]
+        words = [r"\S+" if _VARIABLE.search(word) else re.escape(word) for word in line.split()]
         found = re.compile(r"\s+".join(words)).search(output, position)
         if found is None:
             return line

@@ -15,6 +15,8 @@ one --flag \\
 two      # and why
 ```
 
+The output:
+
 ```text
 Ready   5s
 ```
@@ -27,7 +29,15 @@ Text.
 three
 ```
 
+```yaml
+a: b
+```
+
 ## Another
+
+```text
+of none
+```
 
     not a command
 """

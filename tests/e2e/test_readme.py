@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.kubectl import Kubectl
 from tests.demo.browser import open_form
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.installation import leftovers
-from tests.e2e.user_namespace import UserNamespace, new_user_namespace
+from tests.e2e.user_namespace import UserNamespace
 from tests.page_commands import Command, Reader, commands, differs
 from tools.image import CLONE
 from tools.programs import program
@@ -88,14 +87,12 @@ def test_a_refresh_reaches_sub_path_and_directory_mounts_in_the_same_file(
 
 @pytest.fixture
 def learner(e2e: Cluster, readme: UserNamespace, tmp_path: Path) -> Iterator[Reader]:
-    """Somebody who follows the tutorial in a namespace of his own."""
-    namespace = new_user_namespace(readme.cluster, "tutorial")
+    """Somebody who follows the tutorial after the README, with a kubeconfig of his own."""
+    assert readme
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_bytes(e2e.admin.kubeconfig.read_bytes())
-    chosen = ("config", "set-context", "--current", f"--namespace={namespace.name}")
-    Kubectl(kubeconfig, tmp_path / "cache").run(*chosen)
     yield Reader(kubeconfig, program("kubectl").parent)
-    e2e.kubectl("delete", "namespace", namespace.name, "--timeout=120s")
+    e2e.kubectl("delete", "namespace", "tutorial", "--ignore-not-found", "--timeout=120s")
 
 
 def test_the_tutorial_leads_to_a_token_breaks_it_and_mends_it(learner: Reader) -> None:
