@@ -107,7 +107,7 @@ class UserNamespace:
         """Make the token due and wait for the new companion, `times` times."""
         for _ in range(times):
             wanted = self.generation(name) + 1
-            until(lambda: self.make_due(name), f"{name} is due")
+            self.make_due(name)
 
             def seen(wanted: int = wanted) -> bool:
                 companion = self.companion(name)
@@ -115,8 +115,12 @@ class UserNamespace:
 
             until(seen, f"{name} is refreshed")
 
-    def make_due(self, name: str) -> bool:
-        """Make the token due now; return False after a write conflict."""
+    def make_due(self, name: str) -> None:
+        """Make the token due now."""
+        until(lambda: self._is_made_due(name), f"{name} is due")
+
+    def _is_made_due(self, name: str) -> bool:
+        """Return False after a write conflict."""
         stored = self._read(self._namespaces.driver, SourceRef(self.namespace, name).grant)
         assert stored is not None
         due = replace(grant_secret.from_secret(stored), next_refresh=time.time())

@@ -135,7 +135,7 @@ def test_a_revoked_login_is_mended_by_the_next_one(installation: Installation) -
     assert grant is not None
     assert grant.document.refresh_token is not None
     installation.issuer.revoke(grant.document.refresh_token)
-    until(lambda: installation.user.make_due("hello"))
+    installation.user.make_due("hello")
     until(lambda: installation.user.source("hello").annotations[annotations.STATUS] != "Ready")
     status, text = installation.log_in_with_browser()
     assert status == 0, text
