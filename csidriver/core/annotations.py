@@ -29,6 +29,10 @@ WARNING = f"{PREFIX}warning"
 EXPIRES_AT = f"{PREFIX}expires-at"
 REFRESHED_AT = f"{PREFIX}refreshed-at"
 NEXT_REFRESH = f"{PREFIX}next-refresh"
+# Only on sources: the issuer that the token is bound to, and the end of a login that refreshes do
+# not renew.
+BOUND_ISSUER = f"{PREFIX}bound-issuer"
+LOGIN_EXPIRES_AT = f"{PREFIX}login-expires-at"
 GENERATION = f"{PREFIX}generation"
 SOURCE_NAMESPACE = f"{PREFIX}source-namespace"
 SOURCE_NAME = f"{PREFIX}source-name"
@@ -57,6 +61,7 @@ DATA_LIMITS: Mapping[str, int] = {
 # Characters that are read of each annotation: a message has up to some 1,000, others a name's.
 _ANNOTATIONS = (
     *(IS_TOKEN, ISSUER, TO_INJECT, STATUS, WARNING, EXPIRES_AT, REFRESHED_AT, NEXT_REFRESH),
+    *(BOUND_ISSUER, LOGIN_EXPIRES_AT),
     *(REFRESH_REQUESTED_AT, GENERATION, SOURCE_NAMESPACE, SOURCE_NAME, SOURCE_UID, NAMESPACE_UID),
 )
 LIMITS: Mapping[str, int] = {**dict.fromkeys(_ANNOTATIONS, 256), MESSAGE: 2048}

@@ -10,5 +10,5 @@ KEYS = [
 
 
 def test_a_decoded_secret_keeps_every_annotation_of_the_driver() -> None:
-    assert len(KEYS) == 15
+    assert len(KEYS) == 17
     assert set(own_annotations(dict.fromkeys(KEYS, ""))) == set(KEYS)

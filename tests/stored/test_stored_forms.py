@@ -272,6 +272,8 @@ def test_the_annotations_of_a_source_are_written_as_ever() -> None:
         "oauth2.csi.cern.ch/expires-at": "2027-01-15T08:05:01Z",
         "oauth2.csi.cern.ch/refreshed-at": "2027-01-15T08:00:01Z",
         "oauth2.csi.cern.ch/next-refresh": "2027-01-15T08:02:30Z",
+        "oauth2.csi.cern.ch/bound-issuer": "cern",
+        "oauth2.csi.cern.ch/login-expires-at": "2027-01-16T08:00:00Z",
     }
 
 

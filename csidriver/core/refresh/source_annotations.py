@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from csidriver.core import annotations as core_annotations
 from csidriver.core.kubernetes.timestamp import format_rfc3339
+from csidriver.core.refresh import login_expiry
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.status import Status, TokenWarning
 
@@ -54,6 +55,7 @@ def status_annotations(
     expires_at = grant.expires_at if grant else 0.0
     refreshed_at = grant.issued_at if grant else 0.0
     next_refresh = grant.next_refresh if grant else None
+    login_end = grant.refresh_expires_at if grant and login_expiry.is_final(grant) else 0.0
     warnings = _warnings(grant, mirror_refused)
     if invalid_request:
         warnings.append(TokenWarning.INVALID_REFRESH_REQUEST.value)
@@ -64,6 +66,8 @@ def status_annotations(
         core_annotations.EXPIRES_AT: format_rfc3339(expires_at) if expires_at else None,
         core_annotations.REFRESHED_AT: format_rfc3339(refreshed_at) if refreshed_at else None,
         core_annotations.NEXT_REFRESH: format_rfc3339(next_refresh) if next_refresh else None,
+        core_annotations.BOUND_ISSUER: grant.issuer if grant else None,
+        core_annotations.LOGIN_EXPIRES_AT: format_rfc3339(login_end) if login_end else None,
     }
 
 
