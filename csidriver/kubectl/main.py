@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Protocol
 from csidriver import __version__
 from csidriver.core import names
 from csidriver.errors import DriverError
+from csidriver.kubectl import completion, describe, refresh, status
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.login import command as login
 from csidriver.kubectl.terminal import Terminal
@@ -29,7 +30,7 @@ class Command(Protocol):
         """Return the exit status."""
 
 
-COMMANDS: Sequence[Command] = (login,)
+COMMANDS: Sequence[Command] = (login, status, describe, refresh, completion)
 # Options of kubectl that it gets as they are, and their metavariables.
 _OPTIONS = {
     "--context": "CONTEXT",
@@ -59,7 +60,11 @@ class CommandParser(Parser):
 
 def main(arguments: Sequence[str] | None = None, commands: Sequence[Command] = COMMANDS) -> int:
     """Run the command line; return the exit status."""
-    args, terminal = build_parser(commands).parse_args(arguments), Terminal()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser, terminal = build_parser(commands), Terminal()
+    if words[:1] == [completion.COMPLETE]:
+        return completion.complete(parser, words[1:], terminal)
+    args = parser.parse_args(words)
     kubectl = Kubectl(global_options(args))
     try:
         status: int = args.run(args, kubectl, terminal)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kubectl.printed import NOW
 from tests.kubectl.stand_in import StandIn
 
 
@@ -13,3 +14,10 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     program = StandIn(folder)
     monkeypatch.setenv("KUBECTL", str(program.path))
     return program
+
+
+@pytest.fixture
+def fixed_time(monkeypatch: pytest.MonkeyPatch) -> float:
+    """The time of ages in golden files."""
+    monkeypatch.setattr("time.time", lambda: NOW)
+    return NOW

@@ -1,0 +1,1 @@
+"""Forms of results, as kubectl prints them."""

@@ -1,0 +1,98 @@
+"""`kubectl oauth2-csi status --watch`: a row for each token, and one for each change."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from csidriver.core import annotations
+from csidriver.core.names import SourceRef
+from csidriver.errors import DriverError
+from csidriver.kubectl.client import Kubectl
+from csidriver.kubectl.tokens.overview import Overview, overviews
+from csidriver.kubectl.tokens.pod_volumes import PodVolume, watch_pod_volumes
+from csidriver.kubectl.tokens.records import DELETED
+from csidriver.kubectl.tokens.token import Token, watch_tokens
+
+# Seconds between two watches; the API server ends each after a while.
+PAUSE = 1.0
+_Event = tuple[str, Token | PodVolume]
+_REMOVED = dict.fromkeys(
+    (annotations.MESSAGE, annotations.EXPIRES_AT, annotations.NEXT_REFRESH, annotations.WARNING), ""
+)
+
+
+class RowPrinter(Protocol):
+    """Prints tokens below each other."""
+
+    def print_more(self, found: Sequence[Overview]) -> None: ...
+
+
+class StatusWatch:
+    """Prints tokens when they or their pods change, until interrupted."""
+
+    def __init__(self, kubectl: Kubectl, printer: RowPrinter, where: str, name: str) -> None:
+        self._kubectl = kubectl
+        self._printer = printer
+        self._where = where
+        self._name = name
+        self._tokens: dict[SourceRef, Token] = {}
+        self._volumes: dict[tuple[SourceRef, str, str], PodVolume] | None = None
+        self._printed: dict[SourceRef, Overview] = {}
+        self._events: queue.Queue[_Event | DriverError] = queue.Queue()
+
+    def run(self, tokens: Iterable[Token], volumes: Iterable[PodVolume] | None) -> None:
+        """Print what there is, then changes; `volumes` is None if pods may not be listed."""
+        self._tokens = {token.ref: token for token in tokens}
+        if volumes is not None:
+            self._volumes = {_key(volume): volume for volume in volumes}
+            self._start(lambda: watch_pod_volumes(self._kubectl, self._where))
+        names = [self._name] if self._name else []
+        self._start(lambda: watch_tokens(self._kubectl, *names, self._where))
+        self._print(self._tokens)
+        while True:
+            event = self._events.get()
+            if isinstance(event, DriverError):
+                raise event
+            self._print([self.apply(*event)])
+
+    def apply(self, kind: str, item: Token | PodVolume) -> SourceRef:
+        """Take over an event; return the token that it may have changed."""
+        if isinstance(item, PodVolume):
+            if self._volumes is not None:
+                self._volumes.pop(_key(item), None)
+                if kind != DELETED:
+                    self._volumes[_key(item)] = item
+            return item.token
+        if kind != DELETED and item.is_annotated:
+            self._tokens[item.ref] = item
+        elif item.ref in self._tokens:
+            values = {**item.values, **_REMOVED, annotations.STATUS: "Deleted"}
+            self._tokens[item.ref] = replace(item, values=values)
+        return item.ref
+
+    def _print(self, refs: Iterable[SourceRef]) -> None:
+        volumes = None if self._volumes is None else self._volumes.values()
+        tokens = [self._tokens[ref] for ref in refs if ref in self._tokens]
+        changed = [o for o in overviews(tokens, volumes) if self._printed.get(o.token.ref) != o]
+        self._printed |= {overview.token.ref: overview for overview in changed}
+        if changed:
+            self._printer.print_more(changed)
+
+    def _start(self, watch: Callable[[], Iterator[_Event]]) -> None:
+        threading.Thread(target=self._collect, args=(watch,), daemon=True).start()
+
+    def _collect(self, watch: Callable[[], Iterator[_Event]]) -> None:
+        pause = threading.Event()
+        try:
+            while True:
+                for event in watch():
+                    self._events.put(event)
+                pause.wait(PAUSE)
+        except DriverError as error:
+            self._events.put(error)
+
+
+def _key(volume: PodVolume) -> tuple[SourceRef, str, str]:
+    return volume.token, volume.pod, volume.volume

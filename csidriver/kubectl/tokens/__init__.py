@@ -1,0 +1,1 @@
+"""Tokens and the pods that mount them, without the bytes of any Secret."""

@@ -1,0 +1,86 @@
+"""Words that complete a command line."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from csidriver.kubectl.main import COMMANDS, main
+from tests.kubectl.printed import secret
+from tests.kubectl.stand_in import StandIn
+
+
+def candidates(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    assert main(["__complete", *words]) == 0
+    *found, directive = capsys.readouterr().out.splitlines()
+    assert directive == ":4"
+    return found
+
+
+def test_subcommands_are_completed(capsys: pytest.CaptureFixture[str]) -> None:
+    found = candidates(capsys, "")
+    assert {"status", "describe", "refresh", "completion"} <= set(found)
+    assert candidates(capsys, "desc") == ["describe"]
+    assert len(found) == len(COMMANDS)
+
+
+def test_names_of_tokens_are_completed(
+    stand_in: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens = secret("team-a", "mail") + secret("team-a", "x", {}) + secret("team-a", "minutes")
+    stand_in.answer("secrets", stdout=tokens)
+    assert candidates(capsys, "-n", "team-a", "describe", "m") == ["mail", "minutes"]
+    assert "--namespace=team-a" in stand_in.calls[0].words
+    assert candidates(capsys, "status", "--context=c", "-o", "wide", "ma") == ["mail"]
+    assert "--context=c" in stand_in.calls[1].words
+
+
+def test_options_and_their_values_are_completed(
+    stand_in: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in.answer("namespaces", stdout="namespace/team-a\nnamespace/team-b\n")
+    assert candidates(capsys, "status", "--no") == ["--no-headers"]
+    assert candidates(capsys, "status", "-o", "") == ["wide", "json", "yaml", "name"]
+    assert candidates(capsys, "status", "-n", "team") == ["team-a", "team-b"]
+    assert candidates(capsys, "completion", "z") == ["zsh"]
+    assert candidates(capsys, "status", "--context", "") == []
+
+
+def test_a_cluster_out_of_reach_completes_nothing_and_says_nothing(
+    stand_in: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in.answer(stderr="Unable to connect\n", status=1)
+    assert candidates(capsys, "describe", "") == []
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])
+def test_a_shell_understands_its_script(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, shell: str
+) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "kubectl-oauth2_csi" in script
+    if program := shutil.which(shell):
+        (tmp_path / "script").write_text(script)
+        subprocess.run([program, "-n", str(tmp_path / "script")], check=True)  # noqa: S603
+
+
+def test_bash_completes_with_the_script(tmp_path: Path) -> None:
+    program = tmp_path / "kubectl-oauth2_csi"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m csidriver.kubectl "$@"\n')
+    program.chmod(0o755)
+    script = (
+        f"source <({program} completion bash)\n"
+        f"COMP_WORDS=({program} stat) COMP_CWORD=1\n"
+        '_kubectl_oauth2_csi; printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    done = subprocess.run(  # noqa: S603
+        ["bash", "-c", script],  # noqa: S607 - the shell of the machine
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "status\n"

@@ -1,0 +1,98 @@
+"""`describe`, against golden files."""
+
+import pytest
+
+from csidriver.core import annotations
+from csidriver.core.kubernetes.timestamp import format_rfc3339
+from csidriver.kubectl.main import main
+from tests.kubectl.golden_files import assert_golden
+from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, NOW, pod, secret
+from tests.kubectl.stand_in import StandIn
+
+EVENTS = {
+    "items": [
+        {
+            "type": "Warning",
+            "reason": "NeedsReauth",
+            "message": "the refresh token is no longer valid",
+            "source": {"component": "oauth2-csi"},
+            "involvedObject": {"kind": "Secret", "name": "mail"},
+            "firstTimestamp": format_rfc3339(NOW - 600),
+            "lastTimestamp": format_rfc3339(NOW - 130),
+            "count": 2,
+        },
+    ]
+}
+MOUNTS = {
+    "items": [
+        {
+            "type": "Warning",
+            "reason": "FailedMount",
+            "message": 'MountVolume.SetUp failed for volume "token"',
+            "source": {"component": "kubelet"},
+            "involvedObject": {"kind": "Pod", "name": "mailer-2"},
+            "firstTimestamp": format_rfc3339(NOW - 45),
+            "lastTimestamp": format_rfc3339(NOW - 45),
+            "count": 1,
+        },
+    ]
+}
+FORBIDDEN = "Error from server (Forbidden): it is forbidden\n"
+
+
+@pytest.fixture
+def cluster(stand_in: StandIn, fixed_time: float) -> StandIn:  # noqa: ARG001 - sets the time
+    stand_in.answer("config", stdout="here\nteam-a")
+    stand_in.answer("secrets", "mail", stdout=secret("team-a", "mail", NEEDS_REAUTH))
+    stand_in.answer("secrets", "storage", stdout=secret("team-a", "storage", EXPIRING))
+    waiting = pod("mailer-2", "mail", phase="Pending", node="node-2")
+    stand_in.answer("pods", stdout=pod("mailer", "mail") + waiting + pod("reader", "other"))
+    stand_in.answer("events", stdout={"items": []})
+    own = "--field-selector=involvedObject.kind=Secret,involvedObject.name=mail"
+    stand_in.answer("events", own, stdout=EVENTS)
+    mounts = "--field-selector=involvedObject.kind=Pod,reason=FailedMount"
+    stand_in.answer("events", mounts, stdout=MOUNTS)
+    return stand_in
+
+
+@pytest.mark.parametrize("name", ["mail", "storage"])
+def test_describe_prints_what_the_golden_file_has(
+    cluster: StandIn, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert main(["describe", name]) == 0
+    printed = capsys.readouterr()
+    assert_golden(f"describe-{name}.txt", printed.out)
+    assert printed.err == ""
+    assert cluster.calls
+
+
+def test_what_may_not_be_listed_is_said(
+    cluster: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.answer("pods", stderr=FORBIDDEN, status=1)
+    cluster.answer("events", stderr=FORBIDDEN, status=1)
+    assert main(["describe", "mail"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for title in ("Pods:", "Events:"):
+        (line,) = [line for line in lines if line.startswith(title)]
+        assert line.endswith("<you may not list them>")
+
+
+def test_a_token_that_does_not_exist_is_a_failure(
+    cluster: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = 'Error from server (NotFound): secrets "absent" not found\n'
+    cluster.answer("absent", stderr=absent, status=1)
+    assert main(["describe", "absent"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('error: secrets "absent" not found')
+    assert "kubectl oauth2-csi login absent -n team-a" in error
+
+
+def test_a_hostile_message_cannot_control_the_terminal(
+    cluster: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {**EXPIRING, annotations.MESSAGE: "\x1b]0;title\x07"}
+    cluster.answer("secrets", stdout=secret("team-a", "hostile", values))
+    assert main(["describe", "hostile"]) == 0
+    assert "\x1b" not in capsys.readouterr().out

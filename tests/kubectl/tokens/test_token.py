@@ -1,0 +1,67 @@
+"""Tokens read with the stand-in for kubectl."""
+
+import pytest
+
+from csidriver.core import annotations
+from csidriver.core.names import SourceRef
+from csidriver.core.status import TokenWarning
+from csidriver.kubectl.client import Kubectl
+from csidriver.kubectl.errors import NotFound
+from csidriver.kubectl.tokens.token import KEYS, read_token, read_tokens, watch_tokens
+from tests.kubectl.printed import EXPIRING, NOW, READY, secret
+from tests.kubectl.stand_in import StandIn
+
+REF = SourceRef("team-a", "mail")
+
+
+def test_tokens_are_annotated_secrets_in_order(stand_in: StandIn) -> None:
+    lines = secret("team-b", "a") + secret("team-a", "other", {}) + secret("team-a", "mail")
+    stand_in.answer("secrets", stdout=lines)
+    found = read_tokens(Kubectl(), "--all-namespaces")
+    assert [token.ref for token in found] == [REF, SourceRef("team-b", "a")]
+
+
+def test_only_chosen_fields_are_asked_for(stand_in: StandIn) -> None:
+    stand_in.answer("secrets")
+    read_tokens(Kubectl(), "--all-namespaces")
+    (output,) = [word for word in stand_in.calls[0].words if word.startswith("--output")]
+    assert output.startswith("--output=go-template=")
+    assert "data" not in output.replace("metadata", "")
+    assert "last-applied" not in output
+    assert all(key in output for key in KEYS)
+
+
+def test_a_token_tells_its_state(stand_in: StandIn) -> None:
+    stand_in.answer("secrets", "mail", stdout=secret("team-a", "mail", EXPIRING))
+    token = read_token(Kubectl(), REF)
+    assert (token.state, token.issuer) == ("Ready", "cern")
+    assert token.warnings == [TokenWarning.REFRESH_TOKEN_EXPIRING, TokenWarning.TRAILING_BYTES]
+    assert token.instant(annotations.EXPIRES_AT) == NOW + 312
+    assert token.created_at == NOW - 5 * 86400
+
+
+def test_a_token_that_the_refresher_has_not_met_is_pending(stand_in: StandIn) -> None:
+    values = {annotations.IS_TOKEN: "true", annotations.ISSUER: "wanted"}
+    stand_in.answer("secrets", stdout=secret("team-a", "mail", values))
+    token = read_token(Kubectl(), REF)
+    assert (token.state, token.issuer, token.message) == ("Pending", "wanted", "")
+    assert token.instant(annotations.EXPIRES_AT) is None
+
+
+def test_a_long_annotation_is_cut(stand_in: StandIn) -> None:
+    values = {**READY, annotations.MESSAGE: "x" * 5000}
+    stand_in.answer("secrets", stdout=secret("team-a", "mail", values))
+    assert len(read_token(Kubectl(), REF).message) == annotations.LIMITS[annotations.MESSAGE]
+
+
+def test_a_secret_that_is_no_token_is_not_found(stand_in: StandIn) -> None:
+    stand_in.answer("secrets", stdout=secret("team-a", "mail", {}))
+    with pytest.raises(NotFound, match="team-a/mail is not a token: it has no annotation"):
+        read_token(Kubectl(), REF)
+
+
+def test_a_watch_has_the_type_of_each_event(stand_in: StandIn) -> None:
+    lines = secret("team-a", "mail", event="ADDED") + secret("team-a", "x", {}, event="DELETED")
+    stand_in.answer("--watch", stdout=lines)
+    found = [(kind, token.ref.name) for kind, token in watch_tokens(Kubectl())]
+    assert found == [("ADDED", "mail"), ("DELETED", "x")]
