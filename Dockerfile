@@ -9,7 +9,7 @@ ARG PIP_INDEX_URL
 ARG PIP_CERT
 ARG PIP_ONLY_BINARY=:all:
 WORKDIR /src
-COPY requirements/build.lock requirements/image.lock requirements/
+COPY requirements/build.lock requirements/image.lock requirements/plugin.lock requirements/
 # Byte code not by time of change: that would make two builds of the same differ. `kubernetes.aio`
 # is half of that package, and nobody imports it.
 RUN python3 -m venv /build \
@@ -25,6 +25,10 @@ RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-d
  && /build/bin/pip --python /opt/oauth2-csi/bin/python install --no-deps --no-compile --no-index /wheels/*.whl \
  && /opt/oauth2-csi/bin/python -m compileall -q --invalidation-mode unchecked-hash \
       /opt/oauth2-csi/lib/python3*/site-packages/csidriver
+# The command line of users, which they copy from here: it is of the same version as the driver.
+COPY tools tools
+RUN /build/bin/python -m tools.plugin \
+ && cp build/kubectl-oauth2_csi build/kubectl_complete-oauth2_csi /opt/oauth2-csi/bin
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="oauth2-csi" \

@@ -8,6 +8,7 @@ ARGS   ?=
 # Empty: the name in deploy/, and the base in the Dockerfile (for e2e: made by this machine).
 IMAGE  ?=
 BASE_IMAGE ?=
+HOMEPAGE ?=
 SEEDS  ?= 200
 SECONDS ?= 120
 HOSTILE_SECONDS ?= 400
@@ -23,7 +24,7 @@ LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Tests start hundreds of processes of ours; each compiles what it imports where none may keep it.
 BYTECODE := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/bytecode
 
-.PHONY: demo picture test cover test-keycloak simulate soak bench check fix proto manifests lock tools image e2e clean
+.PHONY: demo picture test cover test-keycloak simulate soak bench check fix proto manifests lock tools plugin image e2e clean
 .DELETE_ON_ERROR:
 
 ## demo: the announcement's example comes to life; ARGS="--seconds 30 --json" and more (--help)
@@ -93,8 +94,9 @@ manifests: $(VENV)/.dev
 ## lock: pin every dependency with its hashes, from pyproject.toml
 lock: $(VENV)/.dev
 	$(LOCK) pyproject.toml --extra webhook -o requirements/image.lock
-	$(LOCK) pyproject.toml --extra webhook --extra demo --group demo --group test --group proto --group check -o requirements/dev.lock
+	$(LOCK) pyproject.toml --extra webhook --extra demo --group demo --group test --group proto --group check --group plugin -o requirements/dev.lock
 	$(LOCK) --group demo --constraint requirements/dev.lock -o requirements/demo.lock
+	$(LOCK) --group plugin --constraint requirements/dev.lock -o requirements/plugin.lock
 	$(LOCK) --group build --constraint requirements/dev.lock -o requirements/build.lock
 
 ## tools: programs that only some tests use (kube-apiserver, kubelet, Chromium ...), into a
@@ -102,6 +104,11 @@ lock: $(VENV)/.dev
 ## OAUTH2_CSI_TOOLS are honoured
 tools:
 	@$(PYTHON) -m tools
+
+## plugin: write build/kubectl-oauth2_csi, the command line of users as one file, with its wheel for
+## pipx and its archive for Krew; HOMEPAGE=https://... adds the manifest for Krew
+plugin: $(VENV)/pyvenv.cfg
+	@HOMEPAGE="$(HOMEPAGE)" $(BIN)/python -m tools.plugin
 
 ## image: build the image IMAGE on BASE_IMAGE, and write build/oauth2-csi.tar; with docker, podman
 ## or buildah. BASE_IMAGE=local makes Debian's Python the base, where no registry can be reached

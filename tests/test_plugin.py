@@ -1,0 +1,191 @@
+"""`make plugin`: one file that runs everywhere, and the packages that bring it to users."""
+
+import ast
+import base64
+import csv
+import hashlib
+import io
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from csidriver import __version__
+from csidriver.kubectl.main import COMMANDS
+from tools import plugin
+from tools.plugin import ARCHIVE, COMPLETION, LOCK, NAME, START, WHEEL, write
+
+HOMEPAGE = "https://project.example/oauth2-csi/"
+LIBRARY = {"library.py": b"", "library-1.dist-info/licenses/LICENSE": b"free"}
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("build")
+    write(folder, LIBRARY, HOMEPAGE)
+    return folder
+
+
+def run(program: Path, *words: str, python: str = sys.executable) -> str:
+    """Run with nothing but the standard library."""
+    command = [python, "-I", "-S", str(program), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
+
+
+def test_the_file_runs_with_the_standard_library_alone(build: Path) -> None:
+    assert run(build / NAME, "--version") == f"{__version__}\n"
+    assert run(build / NAME, "--help").startswith("usage: kubectl oauth2-csi ")
+
+
+def test_every_subcommand_is_in_the_file(build: Path) -> None:
+    found = run(build / NAME, "__complete", "").splitlines()[:-1]
+    assert len(found) == len(COMMANDS)
+    for name in found:
+        assert run(build / NAME, name, "--help").startswith(f"usage: kubectl oauth2-csi {name} ")
+
+
+def test_kubectl_finds_a_program_in_the_file(build: Path) -> None:
+    assert (build / NAME).stat().st_mode & 0o777 == 0o755
+    assert (build / NAME).read_bytes().startswith(b"#!/usr/bin/env python3\n")
+    assert (build / COMPLETION).stat().st_mode & 0o777 == 0o755
+
+
+def test_the_file_has_nothing_of_the_driver_that_needs_libraries(build: Path) -> None:
+    with zipfile.ZipFile(build / NAME) as archive:
+        names = archive.namelist()
+    folders = {name.split("/")[1] for name in names if name.startswith("csidriver/")}
+    assert folders == {"__init__.py", "errors.py", "core", "kubectl"}
+    assert [name for name in names if "__pycache__" in name] == []
+    assert {"library.py", "library-1.dist-info/licenses/LICENSE"} <= set(names)
+
+
+def test_the_same_sources_make_the_same_bytes(build: Path, tmp_path: Path) -> None:
+    paths = write(tmp_path / "again", LIBRARY, HOMEPAGE)
+    assert len(paths) == 5
+    for path in paths:
+        assert path.read_bytes() == (build / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("version", [(2, 7, 18), (3, 10, 13)])
+def test_an_older_python_says_in_one_sentence_what_is_needed(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...]
+) -> None:
+    tree = ast.parse(START, feature_version=(3, 4))
+    text = ".".join(map(str, version))
+    monkeypatch.setattr(sys, "version_info", version)
+    monkeypatch.setattr(sys, "version", f"{text} (default)")
+    with pytest.raises(SystemExit) as caught:
+        exec(compile(tree, "start", "exec"), {})  # noqa: S102 - it is what the file does
+    assert caught.value.code == (
+        f"kubectl oauth2-csi needs Python 3.11 or later, and python3 is {text}: install a later "
+        "one, or put it first into the PATH."
+    )
+
+
+def old_pythons() -> Iterator[str]:
+    """Yield programs of this machine that are too old, if there are any."""
+    for minor in range(11):
+        path = shutil.which(f"python3.{minor}")
+        # Some version managers have programs that only say that a version is absent.
+        if path and _runs(path):
+            yield path
+
+
+def _runs(program: str) -> bool:
+    return subprocess.run([program, "-c", ""], capture_output=True, check=False).returncode == 0  # noqa: S603
+
+
+def test_the_start_is_python_2(build: Path) -> None:
+    # Whatever Python 3.4 cannot parse was found above; these two it could.
+    assert not re.search(r"print |\bf\"|->|nonlocal", START)
+    for program in old_pythons():
+        done = subprocess.run([program, str(build / NAME)], capture_output=True, check=False)  # noqa: S603
+        assert done.returncode == 1
+        assert done.stderr.startswith(b"kubectl oauth2-csi needs Python 3.11 or later")
+
+
+def test_the_wheel_installs_both_commands_without_a_dependency(build: Path, tmp_path: Path) -> None:
+    wheel = build / f"{WHEEL}-py3-none-any.whl"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    flags = ["--no-index", "--no-compile", f"--target={tmp_path}"]
+    subprocess.run([*pip, *flags, str(wheel)], check=True)  # noqa: S603
+    environment = {"PYTHONPATH": str(tmp_path), "PATH": os.environ["PATH"]}
+    outputs = [
+        subprocess.run(  # noqa: S603
+            [tmp_path / "bin" / name, *words],
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for name, *words in ([NAME, "--version"], [COMPLETION, "descr"])
+    ]
+    assert outputs == [f"{__version__}\n", "describe\n:4\n"]
+
+
+def test_the_record_of_the_wheel_is_right(build: Path) -> None:
+    with zipfile.ZipFile(build / f"{WHEEL}-py3-none-any.whl") as archive:
+        rows = csv.reader(io.StringIO(archive.read(f"{WHEEL}.dist-info/RECORD").decode()))
+        recorded = {name: (digest, size) for name, digest, size in rows}
+        assert set(recorded) == set(archive.namelist())
+        for name, (digest, size) in recorded.items():
+            content = archive.read(name)
+            if size:
+                encoded = base64.urlsafe_b64encode(hashlib.sha256(content).digest())
+                assert digest == "sha256=" + encoded.rstrip(b"=").decode()
+                assert len(content) == int(size)
+        metadata = archive.read(f"{WHEEL}.dist-info/METADATA").decode()
+    assert "Requires-Dist" not in metadata
+    assert "Requires-Python: >=3.11\n" in metadata
+
+
+def test_the_manifest_for_krew_names_the_archive(build: Path) -> None:
+    manifest = yaml.safe_load((build / "oauth2-csi.yaml").read_text())
+    assert manifest["metadata"]["name"] == "oauth2-csi"
+    assert manifest["spec"]["version"] == f"v{__version__}"
+    (platform,) = manifest["spec"]["platforms"]
+    content = (build / ARCHIVE).read_bytes()
+    assert platform["sha256"] == hashlib.sha256(content).hexdigest()
+    assert platform["uri"] == f"{HOMEPAGE}releases/download/v{__version__}/{ARCHIVE}"
+    (systems,) = platform["selector"]["matchExpressions"]
+    assert systems["values"] == ["darwin", "linux"]
+    with zipfile.ZipFile(build / ARCHIVE) as archive:
+        modes = {info.filename: info.external_attr >> 16 for info in archive.infolist()}
+    assert set(modes) == {platform["bin"], COMPLETION, "LICENSE"}
+    assert stat.S_IMODE(modes[platform["bin"]]) == 0o755
+
+
+def test_without_a_homepage_there_is_no_manifest(tmp_path: Path) -> None:
+    assert len(write(tmp_path, {}, "")) == 4
+    assert not (tmp_path / "oauth2-csi.yaml").exists()
+
+
+def test_the_libraries_are_locked_and_those_of_the_tests() -> None:
+    lock = LOCK.read_text(encoding="utf-8")
+    names = re.findall(r"(?m)^([\w.-]+==[\w.]+) ", lock)
+    assert names
+    assert lock.count("--hash=sha256:") >= len(names)
+    tested = (LOCK.parent / "dev.lock").read_text(encoding="utf-8")
+    assert [name for name in names if f"{name} " not in tested] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("library/__init__.py", True),
+        ("library/data.txt", False),
+        ("library-1.dist-info/RECORD", False),
+        ("library-1.dist-info/LICENSE", True),
+        ("library-1.dist-info/licenses/LICENSE.txt", True),
+    ],
+)
+def test_of_libraries_modules_and_licences_are_taken(name: str, *, needed: bool) -> None:
+    assert plugin.is_needed(name) is needed
