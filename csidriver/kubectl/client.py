@@ -42,6 +42,11 @@ class Kubectl:
     def create(self, manifest: Mapping[str, Any]) -> None:
         self._send(manifest, "create", *_namespace_of(manifest), "--filename=-")
 
+    def try_create(self, manifest: Mapping[str, Any]) -> None:
+        """Let the API server check an object without storing it; raise what `create` would."""
+        where = _namespace_of(manifest)
+        self._send(manifest, "create", *where, "--dry-run=server", "--filename=-")
+
     def patch(
         self,
         resource: str,

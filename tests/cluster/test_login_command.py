@@ -184,6 +184,16 @@ def test_an_immutable_secret_is_refused_with_the_command(installation: Installat
         assert f"kubectl delete secret hello -n {NS}" in login.text
 
 
+def test_a_namespace_that_does_not_exist_is_named_before_the_user_is_asked(
+    installation: Installation,
+) -> None:
+    with installation.login("--device", "--namespace=nowhere") as login:
+        assert login.wait() == 1
+        assert "would not take Secret nowhere/hello" in login.text
+        assert 'namespaces "nowhere" not found' in login.text
+        assert "user_code" not in login.text
+
+
 def test_a_printed_secret_can_be_applied(installation: Installation) -> None:
     file = installation.folder / "secret.yaml"
     with installation.login("--device", f"--print-to={file}") as login:

@@ -49,6 +49,15 @@ def test_a_body_goes_through_standard_input_only(stand_in: StandIn) -> None:
     assert "--output=name" in patched.words
 
 
+def test_an_object_can_be_checked_without_being_stored(stand_in: StandIn) -> None:
+    stand_in.answer("create", stdout="secret/hello-token\n")
+    Kubectl(OPTIONS).try_create(SECRET)
+    [tried] = stand_in.calls
+    assert "--dry-run=server" in tried.words
+    assert "--namespace=team-a" in tried.words
+    assert json.loads(tried.body) == SECRET
+
+
 def test_secrets_are_never_at_a_level_of_logs_that_prints_bodies(stand_in: StandIn) -> None:
     stand_in.answer("create")
     Kubectl(OPTIONS).create(SECRET)

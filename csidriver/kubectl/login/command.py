@@ -25,6 +25,7 @@ from csidriver.kubectl.login.loopback import Redirect
 from csidriver.kubectl.login.oauth_client import OAuthClient, fetch_endpoints
 from csidriver.kubectl.login.secret_writer import (
     SecretContent,
+    check_new,
     find_secret,
     new_manifest,
     store,
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace, kubectl: Kubectl, terminal: Terminal) -> int:
         ref = _reference(flags, kubectl)
         existing = None if flags.prints else find_secret(kubectl, ref)
         plan, client = _prepare(flags, kubectl, terminal, ref, existing)
+        if existing is None and not flags.prints:
+            check_new(kubectl, ref, plan.issuer, client.client_id)
         if flags.dry_run:
             _explain(plan, ref, existing, terminal)
             return 0

@@ -7,7 +7,7 @@ from csidriver.core import annotations
 from csidriver.core.names import SourceRef
 from csidriver.core.status import Status
 from csidriver.kubectl.client import Kubectl
-from csidriver.kubectl.errors import LoginFailed
+from csidriver.kubectl.errors import KubectlError, LoginFailed, NotFound
 from csidriver.kubectl.login.device_flow import PollClock
 
 WAIT_SECONDS = 60.0
@@ -52,6 +52,16 @@ def has_failed(before: TokenStatus, now: TokenStatus) -> bool:
     return ended and (now.status, now.message) != (before.status, before.message)
 
 
+def _read_again(kubectl: Kubectl, ref: SourceRef, last: TokenStatus) -> TokenStatus:
+    """Read the status, or return the last one while the cluster does not answer."""
+    try:
+        return read_status(kubectl, ref)
+    except NotFound:
+        raise LoginFailed(f"somebody else has deleted Secret {ref} after the login") from None
+    except KubectlError:
+        return last
+
+
 def wait_until_ready(
     kubectl: Kubectl,
     ref: SourceRef,
@@ -64,7 +74,7 @@ def wait_until_ready(
     deadline = clock.monotonic() + seconds
     last = before
     while True:
-        now = read_status(kubectl, ref)
+        now = _read_again(kubectl, ref, last)
         if is_refreshed(before, now):
             return now
         if has_failed(before, now):

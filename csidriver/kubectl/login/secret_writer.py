@@ -46,6 +46,17 @@ def find_secret(kubectl: Kubectl, ref: SourceRef) -> ExistingSecret | None:
     return existing
 
 
+def check_new(kubectl: Kubectl, ref: SourceRef, issuer: Issuer, client_id: str) -> None:
+    """Let the cluster check the Secret without its secrets: namespace, quota, policies."""
+    content = SecretContent(issuer, Client(client_id, Sensitive("")), TokenDocument({}))
+    try:
+        kubectl.try_create(new_manifest(ref, content))
+    except KubectlError as error:
+        # Said by the API server of a webhook with side effects.
+        if "dry run" not in str(error):
+            raise LoginFailed(f"the cluster would not take Secret {ref}: {error}") from None
+
+
 def store(
     kubectl: Kubectl, ref: SourceRef, existing: ExistingSecret | None, content: SecretContent
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from csidriver.core import annotations
 from csidriver.kubectl.client import Kubectl
-from csidriver.kubectl.errors import AlreadyExists, Conflict, NotFound
+from csidriver.kubectl.errors import AlreadyExists, Conflict, Forbidden, NotFound
 
 NAMESPACE = "physics"
 
@@ -37,13 +37,18 @@ def source(
 
 
 class FakeKubectl(Kubectl):
-    """Keeps objects by kind and name; `refused` are verbs that the user may not use."""
+    """Keeps objects by kind and name; `refused` are verbs that the user may not use.
+
+    `policy` is why the cluster takes no new Secret.
+    """
 
     def __init__(self, *issuers: Mapping[str, Any]) -> None:
         super().__init__([f"--namespace={NAMESPACE}"])
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.refused: set[str] = set()
         self.writes: list[tuple[str, Any]] = []
+        self.tried: list[Mapping[str, Any]] = []
+        self.policy = ""
         self.after_write: Callable[[], None] = lambda: None
         if issuers:
             text = json.dumps({"issuers": list(issuers)})
@@ -84,6 +89,11 @@ class FakeKubectl(Kubectl):
             raise AlreadyExists(f'secrets "{name}" already exists')
         self.put(copy.deepcopy(dict(manifest)))
         self.after_write()
+
+    def try_create(self, manifest: Mapping[str, Any]) -> None:
+        self.tried.append(manifest)
+        if self.policy:
+            raise Forbidden(self.policy)
 
     def patch(
         self,

@@ -124,6 +124,13 @@ def test_missing_rights_are_named_before_the_user_is_asked(rig: Rig, verb: str) 
     assert not rig.asked_the_user
 
 
+def test_a_policy_of_the_cluster_is_told_before_the_user_is_asked(rig: Rig) -> None:
+    rig.kubectl.policy = "exceeded quota"
+    rig.fails("would not take Secret physics/hello: exceeded quota")
+    rig.fails("would not take Secret", "--dry-run")
+    assert not rig.asked_the_user
+
+
 @pytest.mark.parametrize("name", ["Hello", "a/b", "a\x1b[2J", "x" * 300, ""])
 def test_a_name_that_no_secret_has_is_refused(rig: Rig, name: str) -> None:
     with pytest.raises(LoginFailed, match="NAME must be a name of a Secret"):

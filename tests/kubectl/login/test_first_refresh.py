@@ -3,7 +3,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from csidriver.core.names import SourceRef
-from csidriver.kubectl.errors import LoginFailed
+from csidriver.kubectl.errors import KubectlFailed, LoginFailed
 from csidriver.kubectl.login.first_refresh import TokenStatus, read_status, wait_until_ready
 from tests.kubectl.login.authorization_server import VirtualClock
 from tests.kubectl.login.fake_cluster import FakeKubectl, source
@@ -68,3 +68,26 @@ def test_the_wait_has_an_end_that_names_the_status() -> None:
         wait([PENDING], 3)
     with pytest.raises(LoginFailed, match="it has no status; see: kubectl oauth2-csi doctor"):
         wait([], 3)
+
+
+def test_a_cluster_that_does_not_answer_for_a_while_is_waited_for() -> None:
+    class Flaky(FakeKubectl):
+        failures = 2
+
+        def get_text(self, *arguments: str) -> str:
+            text = super().get_text(*arguments)
+            self.failures -= 1
+            if self.failures >= 0:
+                raise KubectlFailed("connection refused")
+            return text
+
+    kubectl, clock = Flaky(), VirtualClock()
+    kubectl.put(source())
+    READY(kubectl)
+    assert wait_until_ready(kubectl, REF, TokenStatus(), 10, clock, print).status == "Ready"
+    assert clock.waits == [1, 1]
+
+
+def test_a_secret_that_is_deleted_ends_the_wait() -> None:
+    with pytest.raises(LoginFailed, match="has deleted Secret physics/hello after the login"):
+        wait([PENDING, lambda kubectl: kubectl.objects.clear()])

@@ -5,13 +5,14 @@ not on the terminal, in a process list, in a temporary file or in a printed comm
 """
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kubectl.login.authorization_server import DEVICE, AuthorizationServer
+from tests.kubectl.login.authorization_server import DEVICE, PENDING, AuthorizationServer
 from tests.kubectl.login.fake_cluster import source
 from tests.kubectl.login.login_process import ArgumentsWatcher, LoginProcess, open_page
 from tests.kubectl.stand_in import StandIn
@@ -146,7 +147,19 @@ def test_a_login_that_fails_shows_no_secret(rig: Rig, flow: str, reply: tuple[in
         assert login.wait() == 1, login.text
         assert login.text.count("error: ") == 1
         assert rig.leaks(login, processes) == []
-    assert rig.sent().strip() == "", "no Secret was written"
+    bodies = [call for call in rig.stand_in.calls if call.body]
+    assert ["--dry-run=server" in call.words for call in bodies] == [True], "nothing was written"
+
+
+def test_an_interrupted_login_says_so_and_shows_no_secret(rig: Rig) -> None:
+    rig.server.script("/device", (200, rig.device))
+    rig.server.script("/token", *[PENDING] * 99)
+    with ArgumentsWatcher() as processes, rig.start("--device") as login:
+        login.find("(Waiting)")
+        login.process.send_signal(signal.SIGINT)
+        assert login.wait() == 130
+        assert login.text.endswith("Interrupted; no Secret was changed.\n")
+        assert rig.leaks(login, processes) == []
 
 
 def test_a_refusal_of_the_cluster_shows_no_secret(rig: Rig) -> None:
@@ -154,6 +167,7 @@ def test_a_refusal_of_the_cluster_shows_no_secret(rig: Rig) -> None:
     rig.server.script("/token", (200, rig.tokens))
     quoting = f'Error from server (Forbidden): "{rig.planted["rt"]}" is not allowed'
     rig.stand_in.answer("create", "--filename=-", stderr=quoting, status=1)
+    rig.stand_in.answer("create", "--dry-run=server")
     with ArgumentsWatcher() as processes, rig.start("--device") as login:
         assert login.wait() == 1
         assert "the login succeeded, but Secret physics/hello was not written" in login.text

@@ -1,3 +1,4 @@
+import base64
 import json
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.kubectl.errors import Forbidden, LoginFailed
 from csidriver.kubectl.login.secret_writer import (
     SecretContent,
+    check_new,
     find_secret,
     new_manifest,
     store,
@@ -102,6 +104,27 @@ def test_a_missing_right_is_named_with_a_command(
     with pytest.raises(LoginFailed, match=text) as failure:
         find_secret(kubectl, REF)
     assert "kubectl create rolebinding" in str(failure.value)
+
+
+def test_the_cluster_checks_a_new_secret_without_tokens() -> None:
+    kubectl = FakeKubectl()
+    check_new(kubectl, REF, CONTENT.issuer, "cli")
+    [manifest] = kubectl.tried
+    assert base64.b64decode(manifest["data"]["oauth"]) == b"{}"
+    assert manifest["metadata"]["annotations"] == {
+        annotations.IS_TOKEN: "true",
+        annotations.ISSUER: "lab",
+    }
+    assert kubectl.writes == []
+
+
+def test_a_cluster_that_would_refuse_the_secret_is_told() -> None:
+    kubectl = FakeKubectl()
+    kubectl.policy = "exceeded quota"
+    with pytest.raises(LoginFailed, match="would not take Secret physics/hello: exceeded quota"):
+        check_new(kubectl, REF, CONTENT.issuer, "cli")
+    kubectl.policy = 'admission webhook "x" does not support dry run'
+    check_new(kubectl, REF, CONTENT.issuer, "cli")
 
 
 def test_a_secret_that_appeared_meanwhile_stays_as_it_is() -> None:
