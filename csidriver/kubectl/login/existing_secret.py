@@ -16,7 +16,11 @@ from csidriver.kubectl.errors import LoginFailed
 
 @dataclass(frozen=True, slots=True)
 class ExistingSecret:
-    """A source as a login needs it: without its tokens. `iss` names who issued the present one."""
+    """A source as a login needs it, without its tokens.
+
+    `issuer` is the annotation of the user, `bound_issuer` that of the refresher, `iss` the issuer
+    in the present access token.
+    """
 
     ref: SourceRef
     uid: str
@@ -24,6 +28,7 @@ class ExistingSecret:
     client_id: str
     client_secret: Sensitive
     issuer: str
+    bound_issuer: str
     iss: str
 
     @classmethod
@@ -42,6 +47,7 @@ class ExistingSecret:
             client_id=_credential(secret, annotations.KEY_CLIENT_ID).reveal(),
             client_secret=_credential(secret, annotations.KEY_CLIENT_SECRET),
             issuer=secret.annotations.get(annotations.ISSUER, ""),
+            bound_issuer=secret.annotations.get(annotations.BOUND_ISSUER, ""),
             iss=_iss(secret.data.get(key, empty)),
         )
 

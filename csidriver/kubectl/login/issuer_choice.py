@@ -36,7 +36,7 @@ def choose_issuer(
         )
     if not chosen.identifier:
         raise LoginFailed(
-            f"the issuer that the annotation of the Secret names, {quote_untrusted(chosen.name)}, "
+            f"the issuer that an annotation of the Secret names, {quote_untrusted(chosen.name)}, "
             "is not known here; name its address with --issuer-url"
         )
     if chosen.namespaces and namespace not in chosen.namespaces:
@@ -115,9 +115,9 @@ def _by_url(wanted: Wanted, issuers: Issuers) -> Issuer:
 
 def _issuer_of(existing: ExistingSecret, issuers: Issuers) -> Issuer | None:
     """Return the issuer of a Secret, None if it cannot be told."""
-    if existing.issuer:
+    if name := existing.issuer or existing.bound_issuer:
         # The name alone is enough for a comparison.
-        return issuers.by_name.get(existing.issuer) or Issuer(name=existing.issuer)
+        return issuers.by_name.get(name) or Issuer(name=name)
     for issuer in issuers.by_name.values():
         known = (issuer.issuer, *issuer.access_token_issuers)
         if existing.iss and existing.iss in (text.removesuffix("/") for text in known):

@@ -20,7 +20,7 @@ def jwt(**claims: Any) -> str:
 def test_a_source_is_read_without_its_tokens() -> None:
     document = json.dumps({"refresh_token": "planted", "access_token": jwt(iss="https://as/")})
     manifest = source(
-        notes={annotations.ISSUER: "as"},
+        notes={annotations.ISSUER: "as", annotations.BOUND_ISSUER: "lab"},
         data={"oauth": document, "clientID": "cli\n", "clientSecret": " s3cret\n"},
     )
     found = ExistingSecret.parse(manifest)
@@ -31,6 +31,7 @@ def test_a_source_is_read_without_its_tokens() -> None:
         client_id="cli",
         client_secret=Sensitive("s3cret"),
         issuer="as",
+        bound_issuer="lab",
         iss="https://as",
     )
     assert "planted" not in repr(found) + repr(found.client_secret)

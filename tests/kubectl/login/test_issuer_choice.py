@@ -17,7 +17,7 @@ LAB = Issuer("lab", issuer="https://lab.example/", namespaces=("physics",))
 CLOSED = Issuer("closed", issuer="https://closed.example", namespaces=("other",))
 ISSUERS = Issuers({issuer.name: issuer for issuer in (CERN, LAB, CLOSED)})
 EXISTING = ExistingSecret(
-    SourceRef("physics", "hello"), "uid", "oauth", "app", Sensitive("s3cret"), "", ""
+    SourceRef("physics", "hello"), "uid", "oauth", "app", Sensitive("s3cret"), "", "", ""
 )
 
 
@@ -40,6 +40,8 @@ def test_a_named_issuer_is_chosen() -> None:
 
 def test_the_issuer_of_the_secret_is_chosen() -> None:
     assert choose(Wanted(), replace(EXISTING, issuer="lab")) is LAB
+    assert choose(Wanted(), replace(EXISTING, bound_issuer="lab")) is LAB
+    assert choose(Wanted(), replace(EXISTING, issuer="lab", bound_issuer="cern")) is LAB
     assert choose(Wanted(), replace(EXISTING, iss="https://lab.example")) is LAB
     assert choose(Wanted(issuer="lab"), replace(EXISTING, iss="https://lab.example")) is LAB
 
@@ -61,6 +63,7 @@ def test_an_issuer_of_the_user_is_chosen() -> None:
         (Wanted(issuer_url="https://a b"), None, "--issuer-url has white space"),
         (Wanted(issuer="cern"), {"issuer": "lab"}, "of issuer lab; .*kubectl delete secret hello"),
         (Wanted(issuer="cern"), {"issuer": "gone"}, "of issuer gone"),
+        (Wanted(issuer="cern"), {"bound_issuer": "lab"}, "of issuer lab"),
         (Wanted(issuer="lab"), {"iss": "https://cern.example"}, "of issuer cern"),
     ],
 )
