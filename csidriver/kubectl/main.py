@@ -3,15 +3,15 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn, Protocol
+from collections.abc import Container, Mapping, Sequence
+from importlib import import_module
+from typing import Any, NoReturn, Protocol, cast
 
 from csidriver import __version__
 from csidriver.core import names
 from csidriver.errors import DriverError
-from csidriver.kubectl import completion, describe, refresh, status
+from csidriver.kubectl import completion
 from csidriver.kubectl.client import Kubectl
-from csidriver.kubectl.login import command as login
 from csidriver.kubectl.terminal import Terminal
 
 PROGRAM = "kubectl oauth2-csi"
@@ -30,7 +30,15 @@ class Command(Protocol):
         """Return the exit status."""
 
 
-COMMANDS: Sequence[Command] = (login, status, describe, refresh, completion)
+# Subcommands and their modules. Only what a command line names is imported: a zip application
+# compiles its modules each time, and `login` brings libraries.
+COMMANDS: Mapping[str, str] = {
+    "login": "csidriver.kubectl.login.command",
+    "status": "csidriver.kubectl.status",
+    "describe": "csidriver.kubectl.describe",
+    "refresh": "csidriver.kubectl.refresh",
+    "completion": "csidriver.kubectl.completion",
+}
 # Options of kubectl that it gets as they are, and their metavariables.
 _OPTIONS = {
     "--context": "CONTEXT",
@@ -58,10 +66,11 @@ class CommandParser(Parser):
         _add_options(self, default=argparse.SUPPRESS)
 
 
-def main(arguments: Sequence[str] | None = None, commands: Sequence[Command] = COMMANDS) -> int:
+def main(arguments: Sequence[str] | None = None, commands: Sequence[Command] | None = None) -> int:
     """Run the command line; return the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser, terminal = build_parser(commands), Terminal()
+    parser = build_parser(load_commands(words) if commands is None else commands)
+    terminal = Terminal()
     if words[:1] == [completion.COMPLETE]:
         return completion.complete(parser, words[1:], terminal)
     args = parser.parse_args(words)
@@ -85,7 +94,13 @@ def main(arguments: Sequence[str] | None = None, commands: Sequence[Command] = C
     return status
 
 
-def build_parser(commands: Sequence[Command] = COMMANDS) -> Parser:
+def load_commands(words: Container[str] = ()) -> list[Command]:
+    """Return the subcommands that are among these words, or all if there is none."""
+    named = [name for name in COMMANDS if name in words]
+    return [cast("Command", import_module(COMMANDS[name])) for name in named or COMMANDS]
+
+
+def build_parser(commands: Sequence[Command]) -> Parser:
     parser = Parser(prog=PROGRAM, description="Log in, and see OAuth2 tokens that pods mount.")
     parser.add_argument("--version", action="version", version=__version__)
     _add_options(parser, default=None)

@@ -1,7 +1,10 @@
 """`kubectl oauth2-csi` on a real API server, and its manners beside those of kubectl."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,10 +17,11 @@ from csidriver.core import annotations
 from csidriver.core.names import DRIVER_NAME
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.errors import AlreadyExists, Conflict, Forbidden, KubectlFailed, NotFound
-from csidriver.kubectl.main import build_parser, main
+from csidriver.kubectl.main import build_parser, load_commands, main
 from csidriver.kubectl.terminal import Terminal
 from tests.cluster.controlplane import ControlPlane
 from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, READY
+from tools.plugin import write
 from tools.programs import program
 
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
@@ -149,7 +153,7 @@ def test_a_watch_prints_the_row_that_changes(
                 changed.set()
                 raise KeyboardInterrupt
 
-    args = build_parser().parse_args(words)
+    args = build_parser(load_commands()).parse_args(words)
     watching = Kubectl([HERE])
     with pytest.raises(KeyboardInterrupt):
         args.run(args, watching, Watcher())
@@ -268,3 +272,39 @@ def test_objects_are_watched(kubectl: Kubectl) -> None:
 def test_words_are_completed(kubectl: Kubectl, capsys: pytest.CaptureFixture[str]) -> None:
     assert kubectl.namespace() == "default"
     assert run(capsys, "__complete", "-n", TEAM, "describe", "h") == ["hello", "hostile", ":4"]
+
+
+@pytest.fixture(scope="module")
+def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The PATH of a user who has the files that `make plugin` writes."""
+    folder = tmp_path_factory.mktemp("plugin")
+    write(folder, {}, "")
+    # First a python3 that is new enough, then the shell.
+    return os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.defpath])
+
+
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        (["oauth2-csi", "status", "hello", "-n", TEAM, "--no-headers", "-o", "name"], "secret/"),
+        (["__complete", "oauth2-csi", "-n", TEAM, "describe", "hell"], ""),
+    ],
+    ids=["subcommand", "completion"],
+)
+def test_kubectl_takes_the_files_for_its_own(
+    team: ControlPlane, plugin_path: str, tmp_path: Path, words: Sequence[str], first: str
+) -> None:
+    environment = {
+        "PATH": plugin_path,
+        "KUBECONFIG": str(team.kubeconfig),
+        "KUBECTL": str(program("kubectl")),
+        "KUBECACHEDIR": str(tmp_path),
+    }
+    done = subprocess.run(  # noqa: S603 - the programs of this project
+        [program("kubectl"), *words],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[0] == f"{first}hello"

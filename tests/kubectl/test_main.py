@@ -1,6 +1,8 @@
 """Options and exit statuses of the command line."""
 
 import argparse
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from csidriver.errors import DriverError
 from csidriver.kubectl import main as main_module
 from csidriver.kubectl.client import Kubectl
-from csidriver.kubectl.main import build_parser, global_options, main
+from csidriver.kubectl.main import COMMANDS, build_parser, global_options, load_commands, main
 from csidriver.kubectl.terminal import Terminal
 
 
@@ -71,6 +73,22 @@ def test_the_exit_status_says_how_it_ended(
 ) -> None:
     assert main(["example"], [Example(outcome)]) == status
     assert capsys.readouterr().err == message
+
+
+def test_only_subcommands_that_are_named_are_imported() -> None:
+    code = (
+        "import sys; from csidriver.kubectl.main import main; main(['__complete', 'status', '-'])"
+    )
+    code += "; sys.exit('csidriver.kubectl.login' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)  # noqa: S603
+    assert len(load_commands(["-n", "describe", "status"])) == 2
+    assert len(load_commands(["typo"])) == len(COMMANDS)
+
+
+def test_a_name_that_is_a_subcommand_too_misleads_nobody() -> None:
+    words = ["-n", "status", "describe", "refresh"]
+    args = build_parser(load_commands(words)).parse_args(words)
+    assert (args.namespace, args.name) == ("status", "refresh")
 
 
 def test_wrong_usage_fails_as_with_kubectl(capsys: pytest.CaptureFixture[str]) -> None:
