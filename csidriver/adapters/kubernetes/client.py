@@ -7,7 +7,6 @@ ours, because it may contain a body or a header.
 import contextlib
 import email.utils
 import functools
-import json
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +21,7 @@ from kubernetes.client.exceptions import ApiException
 
 from csidriver.adapters.kubernetes.api_errors import NotFound, error_for
 from csidriver.adapters.kubernetes.credentials import CredentialSource
-from csidriver.adapters.kubernetes.json_stream import MAX_OBJECT_BYTES
+from csidriver.adapters.kubernetes.json_stream import MAX_OBJECT_BYTES, parse_object
 from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.core.sensitive import Sensitive
@@ -182,17 +181,6 @@ class KubernetesClient:
             reason = _reason(error)
         # Outside of the handler, or Python would attach the foreign error to ours.
         raise StoreUnavailable(f"API server {self._credentials.server}: {reason}")
-
-
-def parse_object(text: bytes) -> dict[str, Any]:
-    document: object = None
-    # The error of json contains the text and must not stay attached to ours.
-    with contextlib.suppress(ValueError, RecursionError):
-        document = json.loads(text)
-    if not isinstance(document, dict):
-        problem = "is not a JSON object, or is too long"
-        raise StoreUnavailable(f"a response of the API server {problem}")
-    return document
 
 
 def server_time(response: urllib3.BaseHTTPResponse) -> float | None:

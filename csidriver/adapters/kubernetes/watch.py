@@ -17,8 +17,8 @@ from typing import Any
 import urllib3
 
 from csidriver.adapters.kubernetes.api_errors import ResourceExpired
-from csidriver.adapters.kubernetes.client import KubernetesClient, RequestOptions, parse_object
-from csidriver.adapters.kubernetes.json_stream import lines
+from csidriver.adapters.kubernetes.client import KubernetesClient, RequestOptions
+from csidriver.adapters.kubernetes.json_stream import lines, parse_object
 from csidriver.adapters.kubernetes.paged_list import METADATA_LIST, PagedList
 from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.core.annotations import IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE
