@@ -94,7 +94,7 @@ def refresher(
     # Unique, whatever the flags say: a process recovers intents of its identity from its spool.
     settings = replace(settings, identity=f"{settings.identity}.{spool_lock.folder_id()}")
     store, leader_lock = _refresher_backend(common, settings, clock)
-    elector = LeaderElector(leader_lock, settings.lease, clock, metrics.set_leader)
+    elector = LeaderElector(leader_lock, settings.lease, clock, metrics.leader.set)
     ports = Ports(
         store=store,
         spool=Spool(settings.spool_dir),

@@ -195,14 +195,14 @@ class Controller:
             self._count_adopted(before, state, runner)
             return self._clock.now() if self._store(state) else state.next_reconcile
         failures = self._failures[ref] = self._failures.get(ref, 0) + 1
-        self._metrics.reconcile_failed()
+        self._metrics.failed_reconciliations.inc()
         # What was written before the failure is not known here: read it again.
         self._store(replace(before, source_stale=True, grant_stale=True))
         if runner.tokens_received:
             self._unstored.add(ref)
         cap = MAX_BACKOFF
         if ref in self._unstored:
-            self._metrics.commit_failed()
+            self._metrics.commit_retries.inc()
             cap = MAX_COMMIT_BACKOFF
         return retry_at(before, failures, cap, self._clock.now())
 
@@ -216,7 +216,7 @@ class Controller:
             return
         replaced = after.grant.generation > before.grant.generation
         if replaced and after.grant.live_hash not in after.grant.seeds:
-            self._metrics.race_adopted()
+            self._metrics.race_adopted.inc()
 
     def _issuer(self, ref: SourceRef) -> str:
         return _issuer_name(self._cache.peek(ref))

@@ -91,7 +91,7 @@ class EffectRunner:
                 and self._commit_pending_since is not None
                 and not self._commit_may_have_arrived
             ):
-                self.ports.metrics.race_lost()
+                self.ports.metrics.race_lost.inc()
 
     def create_secret(self, effect: effects.CreateSecret) -> Secret:
         """Create a Secret; a new grant contains the outcome of a token request, if there is one."""
@@ -114,7 +114,8 @@ class EffectRunner:
 
     def _count_commit(self, secret: Secret) -> None:
         if self._commit_pending_since is not None and secret.type == GRANT_TYPE:
-            self.ports.metrics.committed(self.ports.clock.monotonic() - self._commit_pending_since)
+            took = self.ports.clock.monotonic() - self._commit_pending_since
+            self.ports.metrics.commit_seconds.observe(took)
             self._commit_pending_since = None
 
     def acquire_send_slot(self, effect: effects.AcquireSendSlot) -> float:
@@ -200,14 +201,14 @@ class EffectRunner:
         answer = self.ports.token_client.introspect(
             effect.issuer, effect.client, effect.refresh_token, effect.timeout
         )
-        self.ports.metrics.introspected(effect.issuer.name, answer)
+        self.ports.metrics.introspections.labels(effect.issuer.name, answer.value).inc()
         return answer
 
     def emit_event(self, effect: effects.EmitEvent) -> None:
         """Write a log line, and an Event unless one about the issuer stands for all tokens."""
         level = logging.INFO if effect.normal else logging.WARNING
         log.log(level, "Secret %s: %s: %s", effect.ref, effect.reason, effect.message)
-        self.ports.metrics.status_changed(effect.reason)
+        self.ports.metrics.changes.labels(effect.reason).inc()
         event = Event(effect.ref, effect.source_uid, effect.reason, effect.message, effect.normal)
         if not (effect.of_issuer and self.interpreter.limiter.reports_for_all_tokens(self._issuer)):
             self._create_event(event, f"Secret {effect.ref}")

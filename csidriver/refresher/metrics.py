@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.token_response import Success, TokenResponse
 from csidriver.core.status import Status
 from csidriver.refresher.rate_limiter import IssuerLoad
@@ -51,26 +50,25 @@ class RefresherMetrics:
             buckets=_BUCKETS,
             registry=registry,
         )
-        self._introspections = counter(
+        self.introspections = counter(
             "introspections", "Introspections of a refresh token", "issuer", "answer"
         )
-        self._commit_seconds = Histogram(
+        self.commit_seconds = Histogram(
             f"{_NAME}_commit_seconds",
             "Time from the end of a token request until its outcome is stored",
             buckets=_BUCKETS,
             registry=registry,
         )
-        self._commit_retries = counter("commit_retries", "Failed attempts to store an outcome")
-        self._changes = counter("changes", "Changes of status and new warnings", "reason")
-        self._races = counter(
+        self.commit_retries = counter("commit_retries", "Failed attempts to store an outcome")
+        self.changes = counter("changes", "Changes of status and new warnings", "reason")
+        races = counter(
             "races", "Tokens that another process refreshed as well, or instead", "outcome"
         )
-        for outcome in ("lost", "adopted"):
-            self._races.labels(outcome)
-        self._failed_reconciles = counter(
+        self.race_lost, self.race_adopted = races.labels("lost"), races.labels("adopted")
+        self.failed_reconciliations = counter(
             "failed_visits", "Reconciliations that the backend or the spool made fail"
         )
-        self._leader = Gauge(
+        self.leader = Gauge(
             f"{_NAME}_leader", "1 while this process works, 0 while it stands by", registry=registry
         )
         self._gauges = _GaugeCollector()
@@ -80,38 +78,11 @@ class RefresherMetrics:
         """Take the gauges from `snapshot` from now on; None for no gauges."""
         self._gauges.snapshot = snapshot
 
-    def set_leader(self, leading: bool) -> None:  # noqa: FBT001 - the value of a gauge
-        self._leader.set(leading)
-
     def token_requested(self, issuer: str, outcome: TokenResponse, seconds: float) -> None:
         """Count a token request that took so many seconds."""
         label = "ok" if isinstance(outcome, Success) else outcome.reason.value
         self._token_requests.labels(issuer, label).inc()
         self._request_seconds.labels(issuer).observe(seconds)
-
-    def introspected(self, issuer: str, answer: Introspection) -> None:
-        self._introspections.labels(issuer, answer.value).inc()
-
-    def committed(self, seconds: float) -> None:
-        """Count an outcome that was stored so many seconds after the token request ended."""
-        self._commit_seconds.observe(seconds)
-
-    def commit_failed(self) -> None:
-        """Count a failed attempt to store a reply, which is repeated."""
-        self._commit_retries.inc()
-
-    def race_lost(self) -> None:
-        """Count new tokens that could not be stored: another process or a user was faster."""
-        self._races.labels("lost").inc()
-
-    def race_adopted(self) -> None:
-        self._races.labels("adopted").inc()
-
-    def status_changed(self, reason: str) -> None:
-        self._changes.labels(reason).inc()
-
-    def reconcile_failed(self) -> None:
-        self._failed_reconciles.inc()
 
 
 class _GaugeCollector:
