@@ -82,21 +82,13 @@ class _RemainingCollector(Collector):
     def __init__(self, remaining: Remaining) -> None:
         self._remaining = remaining
 
-    def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Return the family without samples, because the registry calls this at once."""
-        return [self._family()]
-
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        family = self._family()
-        for record, seconds in self._remaining():
-            volume = PurePath(record.target_path).parent.name
-            family.add_metric([record.namespace, record.pod_name, volume], seconds)
-        yield family
-
-    @staticmethod
-    def _family() -> GaugeMetricFamily:
-        return GaugeMetricFamily(
+        family = GaugeMetricFamily(
             "oauth2_csi_node_token_remaining_seconds",
             "Life left in the token a mounted file holds; negative once it has expired",
             labels=["namespace", "pod", "volume"],
         )
+        for record, seconds in self._remaining():
+            volume = PurePath(record.target_path).parent.name
+            family.add_metric([record.namespace, record.pod_name, volume], seconds)
+        yield family
