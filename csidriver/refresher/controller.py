@@ -86,7 +86,7 @@ class Controller:
         """
         self._metrics.collect_with(self._metrics_snapshot)
         self._set_worker_limits(self._context())
-        self._workers.start_worker()
+        self._workers.start()
         watcher = threading.Thread(target=self._watch, args=(stop,), name="changes", daemon=True)
         watcher.start()
         try:
@@ -169,8 +169,6 @@ class Controller:
 
     def _work(self) -> None:
         while (ref := self._queue.get()) is not None:
-            if not self._queue.idle():
-                self._workers.start_worker()
             requeue_at = None
             try:
                 requeue_at = self._reconcile_once(ref)

@@ -98,11 +98,6 @@ class WorkQueue(Generic[K]):
             self._due_condition.notify_all()
             self._turn_condition.notify_all()
 
-    def idle(self) -> bool:
-        """Return True while a worker waits for a key."""
-        with self._lock:
-            return self._worker_waits
-
     def overdue(self) -> tuple[int, float]:
         """Return how many keys are due without a worker, and for how many seconds the first is."""
         with self._lock:
