@@ -30,12 +30,7 @@ class DuplicateIndex:
         else:
             # Nothing is sent for a withheld grant, whose login another Secret may have now.
             hashes = () if state.grant_withheld else state.grant.token_hashes
-            self.update(state.ref, state.grant.adopted_at, hashes)
-
-    def update(self, ref: SourceRef, adopted_at: float, hashes: Iterable[str]) -> None:
-        """Replace the hashes of a token."""
-        with self._lock:
-            self._replace(ref, adopted_at, hashes)
+            self.find_and_update(state.ref, state.grant.adopted_at, hashes)
 
     def find_and_update(
         self, ref: SourceRef, adopted_at: float, hashes: Iterable[str]

@@ -15,8 +15,8 @@ A, B, C = (SourceRef("ns", name) for name in "abc")
 
 def test_tokens_that_share_a_hash_are_found() -> None:
     index = DuplicateIndex()
-    index.update(A, 1.0, ["x", "y"])
-    index.update(B, 2.0, ["z"])
+    index.find_and_update(A, 1.0, ["x", "y"])
+    index.find_and_update(B, 2.0, ["z"])
     assert index.find_and_update(C, 3.0, ["y", "z", "c"]) == (Duplicate(1.0, A), Duplicate(2.0, B))
     assert index.find_and_update(A, 1.0, ["x"]) == ()
 
@@ -30,8 +30,8 @@ def test_a_search_adds_the_token() -> None:
 def test_hashes_that_were_replaced_are_forgotten() -> None:
     index = DuplicateIndex()
     for ref in (A, B, C):
-        index.update(ref, 1.0, ["x"])
-    index.update(A, 1.0, ["fresh"])
+        index.find_and_update(ref, 1.0, ["x"])
+    index.find_and_update(A, 1.0, ["fresh"])
     index.remove(B)
     index.remove(B)
     assert index.find_and_update(SourceRef("ns", "d"), 4.0, ["x", "fresh"]) == (
@@ -56,7 +56,7 @@ def test_a_withheld_grant_has_its_place_and_no_login() -> None:
 
 def test_a_namespace_gets_so_many_and_no_more() -> None:
     index = DuplicateIndex()
-    index.update(A, 1.0, ["x"])
+    index.find_and_update(A, 1.0, ["x"])
     assert index.reserve(B, 2)
     assert index.reserve(B, 2), "it has its place"
     assert not index.reserve(C, 2)
@@ -69,7 +69,7 @@ def test_a_namespace_gets_so_many_and_no_more() -> None:
 def test_those_that_are_there_stay_when_there_are_too_many() -> None:
     index = DuplicateIndex()
     for ref in (A, B):
-        index.update(ref, 1.0, ["x"])
+        index.find_and_update(ref, 1.0, ["x"])
     assert index.reserve(A, 1)
     assert not index.reserve(C, 1)
 
