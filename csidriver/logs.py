@@ -27,8 +27,6 @@ _VERBOSE_LIBRARIES = ("kubernetes", "oauthlib", "requests", "requests_oauthlib",
 _LONGEST = 4096
 _MOST_FRAMES = 20
 
-_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
-
 
 def setup(level: str, log_format: str) -> None:
     """Log to standard error; `level` is one of LEVELS, `log_format` one of FORMATS."""
@@ -71,17 +69,14 @@ def _unhandled_in_thread(args: threading.ExceptHookArgs) -> None:
         _unhandled(args.exc_type, args.exc_value, args.exc_traceback)
 
 
-def _frames(info: _ExcInfo) -> list[str]:
+def _frames(error: BaseException) -> list[str]:
     # The last ones tell where; a recursion without end has a thousand.
-    frames = traceback.extract_tb(info[2])[-_MOST_FRAMES:]
+    frames = traceback.extract_tb(error.__traceback__)[-_MOST_FRAMES:]
     return [f"{f.filename}:{f.lineno} {f.name}" for f in frames]
 
 
-def _error_of(record: logging.LogRecord) -> _ExcInfo | None:
-    info = record.exc_info
-    if not info or info[0] is None or info[1] is None:
-        return None
-    return info[0], info[1], info[2]
+def _error_of(record: logging.LogRecord) -> BaseException | None:
+    return record.exc_info[1] if record.exc_info else None
 
 
 class JsonFormatter(logging.Formatter):
@@ -95,9 +90,9 @@ class JsonFormatter(logging.Formatter):
             "thread": record.threadName,
             "message": message(record),
         }
-        info = _error_of(record)
-        if info is not None:
-            entry |= {"error": describe(info[1]), "at": _frames(info)}
+        error = _error_of(record)
+        if error is not None:
+            entry |= {"error": describe(error), "at": _frames(error)}
         return json.dumps(entry)
 
 
@@ -107,7 +102,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
         line = f"{time} {record.levelname:7} {record.name}: {message(record)}"
-        info = _error_of(record)
-        if info is None:
+        error = _error_of(record)
+        if error is None:
             return line
-        return "\n    ".join([f"{line}: {describe(info[1])}", *_frames(info)])
+        return "\n    ".join([f"{line}: {describe(error)}", *_frames(error)])
