@@ -13,7 +13,6 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from csidriver.core.admission.certificates import Certificate
@@ -51,7 +50,7 @@ class CertificateFactory:
         lifetime: float,
     ) -> tuple[Certificate, Sensitive]:
         signer = x509.load_pem_x509_certificate(authority.pem.encode())
-        signing_key = _load_key(authority_key)
+        signing_key = serialization.load_pem_private_key(authority_key.reveal().encode(), None)
         if not isinstance(signing_key, ec.EllipticCurvePrivateKey):
             raise InvalidSettings("authority", ["its key is not an elliptic curve key"])
         key = ec.generate_private_key(ec.SECP256R1())
@@ -87,11 +86,10 @@ class CertificateFactory:
 
     def matches_key(self, key: Sensitive, certificate: Certificate) -> bool:
         try:
-            public = _load_key(key).public_key()
-            known = x509.load_pem_x509_certificate(certificate.pem.encode()).public_key()
-        except (ValueError, TypeError):
+            self.server_context(certificate.pem, key)
+        except InvalidSettings:
             return False
-        return _public_bytes(public) == _public_bytes(known)
+        return True
 
     def server_context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -189,10 +187,6 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _load_key(text: Sensitive) -> PrivateKeyTypes:
-    return serialization.load_pem_private_key(text.reveal().encode(), password=None)
-
-
 def _to_pem(key: ec.EllipticCurvePrivateKey) -> Sensitive:
     text = key.private_bytes(
         serialization.Encoding.PEM,
@@ -200,11 +194,3 @@ def _to_pem(key: ec.EllipticCurvePrivateKey) -> Sensitive:
         serialization.NoEncryption(),
     )
     return Sensitive(text.decode("ascii"))
-
-
-def _public_bytes(key: object) -> bytes:
-    encode = getattr(key, "public_bytes")  # noqa: B009 - of every kind of key
-    found: bytes = encode(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return found
