@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from csidriver.core.admission.certificates import (
     Certificate,
+    CurrentCaBundles,
     RotationPolicy,
     bundle_contents,
     first_seen,
@@ -16,20 +17,13 @@ from csidriver.webhook.x509 import CertificateFactory
 log = logging.getLogger(__name__)
 
 
-class CurrentBundles(Protocol):
-    """The PEM texts of a configuration, one for each of its webhooks."""
-
-    @property
-    def bundles(self) -> tuple[str, ...]: ...
-
-
 class Configuration(Protocol):
     """A MutatingWebhookConfiguration; every method may raise StoreError."""
 
-    def read(self) -> Any:
-        """Return its `CurrentBundles`, None if it does not exist."""
+    def read(self) -> CurrentCaBundles | None:
+        """Return its bundles, None if it does not exist."""
 
-    def write(self, base: Any, bundle: str) -> None:
+    def write(self, base: CurrentCaBundles, bundle: str) -> None:
         """Set `caBundle` of every webhook; raises StoreConflict if `base` is outdated."""
 
 
@@ -62,7 +56,7 @@ class CaBundle:
         if self._configuration is None:
             self.trusted_since = first_seen(self.trusted_since, trusted, now)
             return
-        current: CurrentBundles | None = self._configuration.read()
+        current = self._configuration.read()
         if current is None:
             self.trusted_since, self._unknown_since = {}, {}
             self.problem = f"{self._configuration} does not exist"
@@ -98,7 +92,7 @@ class CaBundle:
     def _write(
         self,
         configuration: Configuration,
-        current: CurrentBundles,
+        current: CurrentCaBundles,
         wanted: Iterable[Certificate],
     ) -> None:
         try:

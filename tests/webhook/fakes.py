@@ -1,8 +1,8 @@
 """Stand-ins for what is around certificates: a clock to turn, a configuration in memory."""
 
 import threading
-from dataclasses import dataclass
 
+from csidriver.core.admission.certificates import CurrentCaBundles
 from csidriver.errors import StoreConflict, StoreError
 
 
@@ -24,14 +24,6 @@ class FakeClock:
         return event.is_set()
 
 
-@dataclass(frozen=True)
-class FakeBundles:
-    """What a configuration said."""
-
-    bundles: tuple[str, ...]
-    version: int
-
-
 class FakeConfiguration:
     """A MutatingWebhookConfiguration; `refuse` is raised by reads or writes, `busy` by a write."""
 
@@ -44,15 +36,17 @@ class FakeConfiguration:
     def __str__(self) -> str:
         return "MutatingWebhookConfiguration ours"
 
-    def read(self) -> FakeBundles | None:
+    def read(self) -> CurrentCaBundles | None:
         if self.unreadable is not None:
             raise self.unreadable
-        return None if self.bundles is None else FakeBundles(self.bundles, self.version)
+        if self.bundles is None:
+            return None
+        return CurrentCaBundles(self.bundles, str(self.version), ())
 
-    def write(self, base: FakeBundles, bundle: str) -> None:
+    def write(self, base: CurrentCaBundles, bundle: str) -> None:
         if self.unwritable is not None:
             raise self.unwritable
-        if base.version != self.version:
+        if base.version != str(self.version):
             raise StoreConflict("it has changed")
         self.set(*[bundle] * len(base.bundles))
 

@@ -2,21 +2,12 @@
 
 import base64
 import binascii
-from dataclasses import dataclass, field
 from typing import Any
 
 from csidriver.adapters.kubernetes.client import KubernetesClient, RequestOptions, without_traceback
 from csidriver.adapters.kubernetes.request import ApiRequest
+from csidriver.core.admission.certificates import CurrentCaBundles
 from csidriver.errors import StoreUnavailable
-
-
-@dataclass(frozen=True, slots=True)
-class CurrentCaBundles:
-    """The PEM texts of a configuration, one for each of its webhooks, and its version."""
-
-    bundles: tuple[str, ...]
-    version: str
-    webhooks: tuple[dict[str, Any], ...] = field(repr=False)
 
 
 class WebhookConfiguration:

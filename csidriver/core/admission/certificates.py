@@ -6,8 +6,9 @@ been in `caBundle` for a while. Instants are epoch seconds, durations seconds.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 _DAY = 86_400.0
 
@@ -37,6 +38,15 @@ class Certificate:
     expires: float
     names: frozenset[str]
     pem: str
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentCaBundles:
+    """The PEM texts of a configuration, one for each of its webhooks, and its version."""
+
+    bundles: tuple[str, ...]
+    version: str
+    webhooks: tuple[dict[str, Any], ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
