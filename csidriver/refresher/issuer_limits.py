@@ -23,8 +23,6 @@ LATENESS_SECONDS = 0.1
 _LEAST_WAIT = 5.0
 # Each pause of the whole server halves the rate; each success gives a 64th of it back.
 _MIN_RATE_FACTOR, _RATE_RECOVERY = 1 / 16, 1 / 64
-# State of a server that nobody has used for this long, longer than any pause, is dropped.
-_UNUSED_SECONDS = 7200.0
 # Users may invent clients, and delete Secrets whose turn it is: only so many are remembered.
 _MAX_REMEMBERED = 4096
 # A server's tokens may recover this long after the server does.
@@ -64,7 +62,6 @@ class IssuerLimits:
         self.demanded = 0
         self.in_flight = 0
         self.rate_factor = 1.0
-        self.used_at = 0.0
         self._throttles_all = False
         self._recovering_until = 0.0
         self._paused_until = 0.0
@@ -95,7 +92,6 @@ class IssuerLimits:
         """Take a slot, or say when to ask again; `record_outcome` or `release` frees the slot."""
         if self.breaker.acquire_probe(now):
             return SlotDecision(probe=True)
-        self.used_at = now
         limits = self._limits_of(client)
         is_called = self._called.pop(ref, False)
         if limits.reports_refusal(ref, now):
@@ -163,10 +159,6 @@ class IssuerLimits:
         """Let the clients try again that were refused with another configuration."""
         for limits in self._clients.values():
             limits.forget_refusal()
-
-    def is_unused(self, now: float) -> bool:
-        """Return True if nobody has asked for a slot for long."""
-        return not self.in_flight and now > self.used_at + _UNUSED_SECONDS
 
     def _opens_at(self, issuer: Issuer, now: float) -> float:
         """Return when a token may send, at the earliest."""

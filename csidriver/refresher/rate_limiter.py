@@ -39,7 +39,6 @@ class RateLimiter:
             now = self._now()
             known, limits = self._limits.get(issuer.name, (issuer, None))
             if limits is None:
-                self._drop_unused(now)
                 limits = IssuerLimits(issuer.name)
             elif known != issuer:
                 limits.forget_refusals()
@@ -99,11 +98,6 @@ class RateLimiter:
                 )
                 for issuer, limits in self._limits.values()
             ]
-
-    def _drop_unused(self, now: float) -> None:
-        unused = [name for name, (_, limits) in self._limits.items() if limits.is_unused(now)]
-        for name in unused:
-            del self._limits[name]
 
 
 def _client_key(ref: SourceRef, client: Client) -> str:

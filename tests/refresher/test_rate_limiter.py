@@ -56,20 +56,6 @@ def test_the_configured_rate_counts_as_soon_as_it_changes() -> None:
     assert bench.call() == pytest.approx(9.0, abs=0.1)
 
 
-def test_what_nobody_asks_for_is_forgotten() -> None:
-    bench = LimiterBench()
-    for number in range(2000):
-        bench.acquire(number, Client(f"client-{number}", Sensitive("")))
-        bench.limiter.acquire(issuer(f"issuer-{number}"), ref(0), ANN)
-    for number in range(2000):
-        bench.limiter.release(issuer(f"issuer-{number}"), ref(0), ANN)
-    bench.now += 8000.0
-    bench.limiter.acquire(issuer("fresh"), ref(0), ANN)
-    bench.wait(0)
-    limits = bench.limiter._limits
-    assert set(limits) <= {"fresh", "demo"}
-
-
 def test_clients_that_a_user_invents_do_not_pile_up() -> None:
     bench = LimiterBench(rate=1e6)
     for number in range(10_000):
