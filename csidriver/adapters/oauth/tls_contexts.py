@@ -6,9 +6,6 @@ from pathlib import Path
 
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH
 
-# Issuers use few files; more means that files were renamed and the old names are obsolete.
-_MAX_CONTEXTS = 64
-
 _Version = tuple[int, int, int]
 
 
@@ -36,8 +33,6 @@ class TlsContexts:
                 # curl, and of Python 3.13.
                 context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
             with self._lock:
-                if len(self._contexts) >= _MAX_CONTEXTS:
-                    self._contexts.clear()
                 self._contexts[ca_file] = version, context
         return context
 

@@ -146,16 +146,6 @@ def test_an_exchange_adds_nothing_to_the_context_it_shares(tmp_path: Path) -> No
     assert [len(shared.get_ca_certs()), shared.check_hostname] == [1, True]
 
 
-def test_many_files_of_authorities_are_not_kept_for_ever(tmp_path: Path) -> None:
-    ca_file, _ = certificate(tmp_path)
-    trust = TlsContexts()
-    for number in range(200):
-        copy = tmp_path / f"{number}.pem"
-        copy.write_bytes(ca_file.read_bytes())
-        trust.context(str(copy))
-    assert len(trust._contexts) < 100
-
-
 @pytest.mark.parametrize("wrong_host", [False, True])
 def test_the_host_name_is_verified(tmp_path: Path, *, wrong_host: bool) -> None:
     ca_file, context = certificate(tmp_path)
