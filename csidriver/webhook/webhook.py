@@ -19,7 +19,6 @@ class Webhook:
         self._certificates = certificates
         self._server = server
         self._drain = drain
-        self._stopping = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop`, and `drain` seconds longer."""
@@ -28,7 +27,6 @@ class Webhook:
         try:
             self._certificates.run(stop)
         finally:
-            self._stopping.set()
             self._server.draining.set()
             threading.Event().wait(self._drain)
             self._server.stop()
@@ -39,5 +37,6 @@ class Webhook:
 
     def ready(self) -> list[str]:
         """Return why kube-apiserver should ask another replica."""
-        stopping = ["the webhook is shutting down"] if self._stopping.is_set() else []
+        draining = self._server.draining.is_set()
+        stopping = ["the webhook is shutting down"] if draining else []
         return self._certificates.problems() + stopping
