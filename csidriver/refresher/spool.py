@@ -43,16 +43,6 @@ class Spool:
         Raise SpoolFailed for an entry without a reply.
         """
         self._kept.pop(ref.id, None)
-        try:
-            self._write_file(ref, entry)
-        except SpoolFailed:
-            if entry.reply is None:
-                raise
-            self._kept[ref.id] = entry
-
-    def _write_file(self, ref: SourceRef, entry: SpoolEntry) -> None:
-        path = self._path(ref)
-        draft = path.with_suffix(".draft")
         content = {
             "nonce": entry.nonce,
             "sentAt": entry.sent_at,
@@ -61,15 +51,11 @@ class Spool:
         }
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
-                json.dump(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(path)
-            self._sync_folder()
+            write_durably(self._path(ref), json.dumps(content))
         except OSError as error:
-            raise SpoolFailed(f"{path}: {error.strerror}") from error
+            if entry.reply is None:
+                raise SpoolFailed(f"{self._path(ref)}: {error.strerror}") from error
+            self._kept[ref.id] = entry
 
     def clear(self, ref: SourceRef) -> None:
         """Delete an entry if it exists. Raise SpoolFailed."""
@@ -86,16 +72,25 @@ class Spool:
             ids |= {path.stem for path in self._folder.iterdir() if path.suffix == ".json"}
         return ids
 
-    def _sync_folder(self) -> None:
-        """Write the folder itself to disk, for a folder that is not in memory."""
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
     def _path(self, ref: SourceRef) -> Path:
         return self._folder / f"{ref.id}.json"
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Replace a file; a crash or a power failure leaves the old content or the new one."""
+    draft = path.with_suffix(".draft")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    # For a folder that is not in memory.
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _parse_entry(content: dict[str, Any]) -> SpoolEntry:

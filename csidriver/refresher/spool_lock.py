@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from csidriver.errors import SpoolFailed
+from csidriver.refresher.spool import write_durably
 
 _NAME, _LOCK = ".owner", ".lock"
 
@@ -65,13 +66,7 @@ class SpoolLock:
             if folder_id := self._read_id(path):
                 return folder_id
             folder_id = secrets.token_hex(8)
-            draft = path.with_suffix(".draft")
-            with draft.open("w", encoding="ascii") as file:
-                file.write(folder_id)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-            os.fsync(folder)
+            write_durably(path, folder_id)
             return folder_id
         finally:
             os.close(folder)
