@@ -6,7 +6,6 @@ Every OSError becomes a StoreUnavailable.
 import fcntl
 import os
 import stat
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,8 +46,8 @@ class FileTree:
         with _as_store_error(f"read {key.path}"):
             return _signature(self._root / key.path)
 
-    def read(self, key: ObjectKey) -> tuple[bytes, float] | None:
-        """Return the file's content and its age in seconds, None without a file.
+    def read(self, key: ObjectKey) -> bytes | None:
+        """Return the file's content, None without a file.
 
         Raises InvalidManifest if it is not a regular file, or too large.
         """
@@ -60,7 +59,7 @@ class FileTree:
                     raise InvalidManifest("it is not a regular file")
                 if found.st_size > MAX_SIZE:
                     raise InvalidManifest(f"it is larger than {MAX_SIZE} bytes")
-                return path.read_bytes(), max(0.0, time.time() - found.st_mtime)
+                return path.read_bytes()
             except FileNotFoundError:
                 return None
             except PermissionError:

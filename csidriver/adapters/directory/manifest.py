@@ -11,7 +11,6 @@ import yaml
 
 from csidriver.adapters.directory.object_key import ObjectKey
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreRefused
 
 MAX_SIZE = 4 << 20  # bytes; a Secret of 1 MiB in base64, twice, with its annotations
@@ -81,11 +80,6 @@ def to_secret(manifest: Mapping[str, Any], key: ObjectKey, resource_version: str
     metadata = manifest["metadata"]
     own = {"uid": metadata.get("uid") or key.uid, "resourceVersion": resource_version}
     return Secret.from_manifest({**manifest, "metadata": metadata | own})
-
-
-def is_written_by_driver(manifest: Mapping[str, Any]) -> bool:
-    entries = manifest["metadata"].get("managedFields", [])
-    return any(entry.get("manager") == FIELD_MANAGER for entry in entries)
 
 
 def _is_string_map(value: Any) -> bool:

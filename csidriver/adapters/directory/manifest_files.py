@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,12 @@ class StoredObject:
     """The content of one file, not redacted: must never be logged."""
 
     key: ObjectKey
-    manifest: dict[str, Any]
+    manifest: dict[str, Any] = field(repr=False)
     version: str
-    age: float
 
     @property
     def secret(self) -> Secret:
-        secret = manifest.to_secret(self.manifest, self.key, self.version)
-        # The file's time is that of the newest write, and finer than the times in managedFields.
-        by_driver = manifest.is_written_by_driver(self.manifest)
-        return replace(secret, age=self.age if by_driver else None)
-
-    def __repr__(self) -> str:
-        return f"StoredObject({self.key.path}, {self.version})"
+        return manifest.to_secret(self.manifest, self.key, self.version)
 
 
 class ManifestFiles:
@@ -45,12 +38,11 @@ class ManifestFiles:
     def load(self, key: ObjectKey) -> StoredObject | None:
         version = ""
         try:
-            found = self.tree.read(key)
-            if found is None:
+            content = self.tree.read(key)
+            if content is None:
                 return None
-            content, age = found
             version = manifest.version(content)
-            return StoredObject(key, manifest.decode(content, key), version, age)
+            return StoredObject(key, manifest.decode(content, key), version)
         except manifest.InvalidManifest as error:
             self.warn(key.path, reason=str(error), version=version)
             return None
@@ -59,7 +51,7 @@ class ManifestFiles:
         """Write an object and return it as stored; to be called with the tree's lock held."""
         encoded = manifest.encode(content, key)
         self.tree.write(key, encoded)
-        return StoredObject(key, content, manifest.version(encoded), 0.0)
+        return StoredObject(key, content, manifest.version(encoded))
 
     def warn(self, path: str, *, reason: str, version: str = "") -> None:
         """Log that a file is ignored, once for each version of it."""

@@ -1,5 +1,3 @@
-import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +5,7 @@ import pytest
 
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.directory.object_key import ObjectKey
-from csidriver.core.kubernetes.secret import Secret
-from tests.adapters.directory.handwritten import HEAD, NEEDLE, WAIT
+from tests.adapters.directory.handwritten import HEAD, NEEDLE
 
 
 def test_a_broken_file_is_warned_about_once_per_content(
@@ -18,16 +15,6 @@ def test_a_broken_file_is_warned_about_once_per_content(
         put(content)
         assert store.get_secret("ns", "x") is None
     assert len(caplog.records) == 2
-
-
-def test_the_age_is_that_of_the_file_if_we_wrote_it(tmp_path: Path, store: DirectoryStore) -> None:
-    store.create_secret(Secret("ns", "x"))
-    then = time.time() - 1000
-    os.utime(tmp_path / "ns" / "secret.x.yaml", (then, then))
-    secret = store.get_secret("ns", "x")
-    assert secret is not None
-    assert secret.age is not None
-    assert 1000 <= secret.age < 1000 + WAIT
 
 
 def test_nothing_shows_content_when_it_is_shown(
