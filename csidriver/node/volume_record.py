@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,16 +32,6 @@ _STORED_ATTRIBUTES = (
     "template_config_map",
     "min_validity",
 )
-# A default value in a request is never a difference, because the plugin that wrote the record may
-# have had other defaults. Group and mode are not compared: their defaults depend on the pod.
-_DEFAULTS = VolumeAttributes.parse({"secretName": "any"}, "0")
-_COMPARED = {
-    "file_name": "fileName",
-    "owner": "owner",
-    "template": "template",
-    "template_config_map": "templateConfigMapName",
-    "min_validity": "minValidity",
-}
 # Parts of a target's path below kubelet's folder of pods, where no symlink is allowed.
 _PARTS_BELOW_PODS = 5
 
@@ -95,16 +85,20 @@ class VolumeRecord:
 
 
 def check_same_request(published: VolumeRecord, wanted: VolumeRecord, *, bound: bool) -> None:
-    """Check that `published` fulfils the request `wanted`.
+    """Check that `published` is the volume of the request `wanted`.
 
     `bound`: the request's target is a mount of the published volume.
 
-    Kubelet never asks for something else: an inline volume does not change while its pod lives.
+    Other attributes are not compared: an inline volume does not change while its pod lives.
 
     Raises:
         PublishedDifferently: its text names the differing fields, but not their values.
     """
-    differences = list(_differences(published, wanted))
+    differences = []
+    if (published.namespace, published.pod_uid) != (wanted.namespace, wanted.pod_uid):
+        differences.append("pod")
+    if published.attributes.secret_name != wanted.attributes.secret_name:
+        differences.append("secretName")
     # One target may have several paths: a symlink may lead to kubelet's folder.
     if not bound and len({os.path.realpath(r.target_path) for r in (published, wanted)}) > 1:
         differences.insert(0, "target_path")
@@ -148,17 +142,6 @@ def volumes_at_target(
         for record in candidates
         if os.path.realpath(record.target_path) == real_target
     }
-
-
-def _differences(published: VolumeRecord, wanted: VolumeRecord) -> Iterator[str]:
-    if (published.namespace, published.pod_uid) != (wanted.namespace, wanted.pod_uid):
-        yield "pod"
-    if published.attributes.secret_name != wanted.attributes.secret_name:
-        yield "secretName"
-    for field, attribute in _COMPARED.items():
-        value = getattr(wanted.attributes, field)
-        if value not in (getattr(published.attributes, field), getattr(_DEFAULTS, field)):
-            yield attribute
 
 
 def _values(record: VolumeRecord) -> dict[str, Any]:
