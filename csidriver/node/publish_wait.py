@@ -4,7 +4,6 @@ import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from csidriver.clock import Clock
 from csidriver.core.companion import AccessToken, Companion
@@ -21,16 +20,8 @@ from csidriver.node.volume_record import VolumeRecord
 LONGEST_WAIT = 60.0
 # Seconds that the backend has for its first answer to a call that may not wait for a token.
 FIRST_ANSWER = 1.0
-# Volumes whose earlier calls are remembered, and for how many seconds: kubelet pauses up to 122
-# between two calls, and does not report that it has given up a volume.
+# Volumes whose earlier calls are remembered: kubelet does not report that it has given up one.
 MAX_REMEMBERED = 1024
-REMEMBERED_FOR = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Calls:
-    count: int
-    latest: float
 
 
 class PublishWaitLimiter:
@@ -44,7 +35,7 @@ class PublishWaitLimiter:
         self._clock = clock
         self._waiters = threading.Semaphore(waiters)
         self._lock = threading.Lock()
-        self._calls: OrderedDict[str, _Calls] = OrderedDict()
+        self._calls: OrderedDict[str, int] = OrderedDict()
 
     def wait_for_token(
         self, record: VolumeRecord, watcher: CompanionWatcher, cancel: threading.Event
@@ -88,18 +79,11 @@ class PublishWaitLimiter:
             self._calls.pop(volume_id, None)
 
     def _count(self, volume_id: str) -> float:
-        now = self._clock.monotonic()
         with self._lock:
-            while self._calls and self._is_old(next(iter(self._calls.values())), now):
-                self._calls.popitem(last=False)
-            earlier = self._calls.pop(volume_id, _Calls(0, now)).count
+            earlier = self._calls.pop(volume_id, 0)
             # At the end, so that the volumes with the oldest calls come first.
-            self._calls[volume_id] = _Calls(earlier + 1, now)
+            self._calls[volume_id] = earlier + 1
             if len(self._calls) > MAX_REMEMBERED:
                 self._calls.popitem(last=False)
         # The exponent is limited because a float cannot hold a much larger power of 2.
         return float(min(self._first * 2.0 ** min(earlier, 60), LONGEST_WAIT))
-
-    @staticmethod
-    def _is_old(calls: _Calls, now: float) -> bool:
-        return now - calls.latest > REMEMBERED_FOR

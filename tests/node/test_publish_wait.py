@@ -8,7 +8,6 @@ import pytest
 from csidriver.node.publish_wait import (
     LONGEST_WAIT,
     MAX_REMEMBERED,
-    REMEMBERED_FOR,
     PublishWaitLimiter,
 )
 from tests.node.plugin import Node
@@ -72,33 +71,6 @@ def test_a_volume_nobody_has_counted_can_be_forgotten() -> None:
     limiter = PublishWaitLimiter(1.0, 1, StoppedClock())
     limiter.forget("csi-v1")
     assert allowed_waits(limiter) == [1]
-
-
-@pytest.mark.parametrize(
-    ("idle", "expected"),
-    [
-        pytest.param(REMEMBERED_FOR, 4, id="not yet over"),
-        pytest.param(REMEMBERED_FOR + 1, 1, id="over"),
-    ],
-)
-def test_a_volume_starts_again_after_ten_idle_minutes(idle: float, expected: float) -> None:
-    clock = StoppedClock()
-    limiter = PublishWaitLimiter(1.0, 1, clock)
-    allowed_waits(limiter, calls=2)
-    clock.seconds += idle
-    assert allowed_waits(limiter) == [expected]
-
-
-def test_every_call_begins_the_ten_minutes_anew() -> None:
-    clock = StoppedClock()
-    limiter = PublishWaitLimiter(1.0, 1, clock)
-    allowed_waits(limiter, "csi-v1")
-    allowed_waits(limiter, "csi-v2")
-    clock.seconds += REMEMBERED_FOR - 1
-    allowed_waits(limiter, "csi-v1")
-    clock.seconds += 2
-    assert allowed_waits(limiter, "csi-v1") == [4]
-    assert allowed_waits(limiter, "csi-v2") == [1]
 
 
 @pytest.mark.parametrize(
