@@ -13,12 +13,11 @@ from csidriver.errors import StoreUnavailable
 
 
 class LeaseStore:
-    """One Lease of a namespace; every method may raise StoreError."""
+    """The Lease in a namespace; every method may raise StoreError."""
 
-    def __init__(self, client: KubernetesClient, namespace: str, name: str = REFRESHER) -> None:
+    def __init__(self, client: KubernetesClient, namespace: str) -> None:
         self._client = client
         self._namespace = namespace
-        self._name = name
 
     @without_traceback
     def read(self) -> LeaseRecord | None:
@@ -27,7 +26,7 @@ class LeaseStore:
 
     @without_traceback
     def write(self, record: LeaseRecord) -> LeaseRecord:
-        metadata = {"name": self._name, "namespace": self._namespace}
+        metadata = {"name": REFRESHER, "namespace": self._namespace}
         if record.version:
             metadata["resourceVersion"] = record.version
         body = {
@@ -40,7 +39,7 @@ class LeaseStore:
         return _record(self._client.send(request, RequestOptions(body=body)).document)
 
     def _request(self, verb: str) -> ApiRequest:
-        return ApiRequest(verb, "leases", self._namespace, self._name)
+        return ApiRequest(verb, "leases", self._namespace, REFRESHER)
 
 
 def _spec(record: LeaseRecord) -> dict[str, Any]:

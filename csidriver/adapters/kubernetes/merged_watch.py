@@ -42,7 +42,7 @@ class _MergedWatch:
         self._rng = rng
         self._queue: queue.Queue[SecretChange | StoreError | None] = queue.Queue(_MAX_QUEUED)
         self._lists = threading.Semaphore(_MAX_LISTS)
-        self._listed = threading.Barrier(len(watches), action=self._put_end_of_lists)
+        self._listed = threading.Barrier(len(watches), action=lambda: self._put(None))
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -118,9 +118,6 @@ class _MergedWatch:
             self._put(change)
             if self._stopped.is_set():
                 return
-
-    def _put_end_of_lists(self) -> None:
-        self._put(None)
 
     def _put(self, item: SecretChange | StoreError | None) -> None:
         while not self._stopped.is_set():
