@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from csidriver.adapters.directory.object_key import ObjectKey
-from csidriver.core.kubernetes.secret import Secret
 from csidriver.errors import StoreRefused
 
 MAX_SIZE = 4 << 20  # bytes; a Secret of 1 MiB in base64, twice, with its annotations
@@ -74,12 +73,6 @@ def check(manifest: Any, key: ObjectKey) -> None:
     data = (manifest.get(field) for field in ("data", "stringData", "binaryData"))
     if key.kind in {"secret", "configmap"} and not all(map(_is_string_map, data)):
         raise InvalidManifest("its data is not a map of strings")
-
-
-def to_secret(manifest: Mapping[str, Any], key: ObjectKey, resource_version: str) -> Secret:
-    metadata = manifest["metadata"]
-    own = {"uid": metadata.get("uid") or key.uid, "resourceVersion": resource_version}
-    return Secret.from_manifest({**manifest, "metadata": metadata | own})
 
 
 def _is_string_map(value: Any) -> bool:

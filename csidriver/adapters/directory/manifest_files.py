@@ -24,7 +24,9 @@ class StoredObject:
 
     @property
     def secret(self) -> Secret:
-        return manifest.to_secret(self.manifest, self.key, self.version)
+        metadata = self.manifest["metadata"]
+        own = {"uid": metadata.get("uid") or self.key.uid, "resourceVersion": self.version}
+        return Secret.from_manifest({**self.manifest, "metadata": metadata | own})
 
 
 class ManifestFiles:

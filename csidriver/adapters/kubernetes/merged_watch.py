@@ -69,7 +69,8 @@ class _MergedWatch:
 
     def _run(self, watch: SecretWatch) -> None:
         try:
-            refused = self._list(watch)
+            with self._lists:
+                refused = self._tolerating_refusal(watch, watch.list_changes(), refused=False)
             self._listed.wait()
             self._follow(watch, refused=refused)
         except threading.BrokenBarrierError:
@@ -79,11 +80,6 @@ class _MergedWatch:
         except Exception:
             log.exception("watching Secrets failed")
             self._put(StoreUnavailable("a watch failed"))
-
-    def _list(self, watch: SecretWatch) -> bool:
-        """Put the existing objects; return True if that was refused and may be."""
-        with self._lists:
-            return self._tolerating_refusal(watch, watch.list_changes(), refused=False)
 
     def _follow(self, watch: SecretWatch, *, refused: bool) -> None:
         """Put changes until stopped; the second failure in a row is raised."""
@@ -104,7 +100,10 @@ class _MergedWatch:
     ) -> bool:
         """Put changes; return True if they are refused, which is logged once."""
         try:
-            self._put_all(changes)
+            for change in changes:
+                self._put(change)
+                if self._stopped.is_set():
+                    break
         except StoreRefused as error:
             if not watch.scope.may_be_refused:
                 raise
@@ -112,12 +111,6 @@ class _MergedWatch:
                 log.warning("%s", error)
             return True
         return False
-
-    def _put_all(self, changes: Iterable[SecretChange]) -> None:
-        for change in changes:
-            self._put(change)
-            if self._stopped.is_set():
-                return
 
     def _put(self, item: SecretChange | StoreError | None) -> None:
         while not self._stopped.is_set():
