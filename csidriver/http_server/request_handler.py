@@ -60,9 +60,6 @@ class _BoundedSocket(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def writable(self) -> bool:
-        return True
-
     def readinto(self, buffer: Any) -> int:
         self._set_timeout()
         if self.remaining <= 0:

@@ -37,10 +37,8 @@ class RateLimiter:
         """Take a slot, or say when to ask again; `record_outcome` or `release` frees the slot."""
         with self._lock:
             now = self._now()
-            known, limits = self._limits.get(issuer.name, (issuer, None))
-            if limits is None:
-                limits = IssuerLimits(issuer.name)
-            elif known != issuer:
+            known, limits = self._limits.get(issuer.name) or (issuer, IssuerLimits(issuer.name))
+            if known != issuer:
                 limits.forget_refusals()
             self._limits[issuer.name] = issuer, limits
             return limits.acquire(issuer, ref, _client_key(ref, client), now)

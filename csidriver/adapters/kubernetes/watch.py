@@ -67,6 +67,7 @@ class SecretWatch:
         self.received_events = False
         self._client = client
         self._rng = rng
+        self._request = ApiRequest("watch", "secrets", scope.namespace)
         self._version = ""
         self._versions: dict[SourceRef, str] = {}
         self._lock = threading.Lock()
@@ -112,10 +113,7 @@ class SecretWatch:
                 yield from self._deleted(ref or self._known_ref(metadata))
         too_short = time.monotonic() - started < _MIN_WATCH_SECONDS
         if not self.received_events and self._version and too_short:
-            raise StoreUnavailable(f"cannot {self._request()}: it ended at once")
-
-    def _request(self) -> ApiRequest:
-        return ApiRequest("watch", "secrets", self.scope.namespace)
+            raise StoreUnavailable(f"cannot {self._request}: it ended at once")
 
     def _changed(self, ref: SourceRef, metadata: Mapping[str, Any]) -> Iterator[SecretChange]:
         version, token_object = _version(metadata), self.scope.token_object
@@ -152,23 +150,20 @@ class SecretWatch:
             self._version = ""
 
     def _read_events(self, options: RequestOptions) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        request = self._request()
-        with self._open(request, options) as response:
+        with self._open(options) as response:
             for line in lines(self._client.chunks(response)):
                 event = parse_object(line)
                 event_type, item = str(event.get("type", "")), event.get("object")
                 if event_type == "ERROR":
-                    raise _error_event(request, item if isinstance(item, dict) else {})
+                    raise _error_event(self._request, item if isinstance(item, dict) else {})
                 metadata = _metadata(item)
                 self._version = _version(metadata)
                 yield event_type, metadata
 
     @contextlib.contextmanager
-    def _open(
-        self, request: ApiRequest, options: RequestOptions
-    ) -> Iterator[urllib3.BaseHTTPResponse]:
+    def _open(self, options: RequestOptions) -> Iterator[urllib3.BaseHTTPResponse]:
         try:
-            with self._client.open(request, options) as response:
+            with self._client.open(self._request, options) as response:
                 self._attach(response)
                 yield response
         finally:
@@ -181,7 +176,7 @@ class SecretWatch:
         connected = getattr(response.connection, "sock", None)
         with self._lock:
             if self._aborted or connected is None:
-                raise StoreUnavailable(f"cannot {self._request()}: it ended at once")
+                raise StoreUnavailable(f"cannot {self._request}: it ended at once")
             connected.settimeout(self._client.timeouts.watch_silence)
             # A duplicate, because urllib3 closes the original at any time.
             self._socket = socket.fromfd(connected.fileno(), connected.family, socket.SOCK_STREAM)
