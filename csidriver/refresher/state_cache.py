@@ -18,8 +18,6 @@ from csidriver.core.refresh.state import TokenState, Versions
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 
-# After more changes than this during one reconciliation everything is read again.
-_MAX_PENDING_CHANGES = 64
 # The statuses whose tokens are refreshed; the others wait for a user.
 _REFRESHED = frozenset({Status.PENDING, Status.READY, Status.UNCERTAIN, Status.ISSUER_UNAVAILABLE})
 
@@ -66,8 +64,9 @@ class StateCache:
         """Store a reconciled state; return True if a change arrived that requires another one."""
         state = compact(state)
         with self._lock:
-            changes = self._pending_changes.pop(state.ref, [])
-            updated = _with_changes(state, changes)
+            updated = state
+            for change in self._pending_changes.pop(state.ref, []):
+                updated = updated.with_change(change)
             empty = state.source is None and state.grant is None and state.next_reconcile is None
             if empty and not state.source_stale and updated is state:
                 self._states.pop(state.ref, None)
@@ -138,14 +137,6 @@ def _earliest(instants: Iterable[tuple[str, float]]) -> Mapping[str, float]:
     for issuer, at in instants:
         earliest[issuer] = min(at, earliest.get(issuer, at))
     return earliest
-
-
-def _with_changes(state: TokenState, changes: list[SecretChange]) -> TokenState:
-    if len(changes) > _MAX_PENDING_CHANGES:
-        return replace(state, source_stale=True, grant_stale=True)
-    for change in changes:
-        state = state.with_change(change)
-    return state
 
 
 def compact(state: TokenState) -> TokenState:

@@ -47,16 +47,6 @@ def test_a_change_during_a_reconciliation_counts_after_it(token_object: TokenObj
     assert not cache.store(known()), "it was read meanwhile"
 
 
-def test_a_storm_of_changes_is_not_kept() -> None:
-    cache = StateCache()
-    cache.checkout(REF)
-    for number in range(1000):
-        cache.apply_change(SecretChange(REF, TokenObject.SOURCE, str(number)))
-    cache.apply_change(SecretChange(REF, TokenObject.SOURCE, "s1"))
-    assert cache.store(known())
-    assert cache.peek(REF).grant_stale
-
-
 def test_an_unknown_token_is_reconciled_unless_it_is_deleted() -> None:
     cache = StateCache()
     assert not cache.apply_change(SecretChange(REF, TokenObject.SOURCE, ""))
