@@ -38,7 +38,9 @@ class DuplicateIndex:
         """Replace the hashes of a token and return the other tokens that share one."""
         with self._lock:
             indexed = self._replace(ref, adopted_at, hashes)
-            others = {other for key in indexed for other in self._others(key, ref)}
+            others = {self._owners[key] for key in indexed} - {ref}
+            for key in indexed:
+                others |= self._other_owners.get(key, set()) - {ref}
             return tuple(
                 Duplicate(self._tokens[other][0], other) for other in sorted(others, key=str)
             )
@@ -80,6 +82,3 @@ class DuplicateIndex:
                     self._owners[key] = others.pop()
             if not others:
                 self._other_owners.pop(key, None)
-
-    def _others(self, key: int, ref: SourceRef) -> set[SourceRef]:
-        return {self._owners[key], *self._other_owners.get(key, ())} - {ref}

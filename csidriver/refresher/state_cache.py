@@ -21,6 +21,8 @@ from csidriver.core.status import Status
 # The statuses whose tokens are refreshed; the others wait for a user.
 _REFRESHED = frozenset({Status.PENDING, Status.READY, Status.UNCERTAIN, Status.ISSUER_UNAVAILABLE})
 
+_NOTHING = Sensitive("")
+
 # The versions of Secrets that were last seen, by token.
 ObservedVersions = Mapping[SourceRef, Versions]
 
@@ -149,7 +151,8 @@ def compact(state: TokenState) -> TokenState:
     if state.grant_secret is not None and state.grant_secret.data:
         state = replace(state, grant_secret=replace(state.grant_secret, data={}))
     if state.companion is not None and any(state.companion.data.values()):
-        state = replace(state, companion=_without_values(state.companion))
+        data = dict.fromkeys(state.companion.data, _NOTHING)
+        state = replace(state, companion=replace(state.companion, data=data))
     source = state.source
     if source is None or state.source_data_omitted or state.source_data_dropped:
         return state
@@ -176,10 +179,3 @@ def _holds(text: Sensitive | None, document: TokenDocument) -> bool:
     with contextlib.suppress(DocumentError):
         return TokenDocument.parse(text)[0] == document
     return False
-
-
-def _without_values(companion: Secret) -> Secret:
-    return replace(companion, data=dict.fromkeys(companion.data, _NOTHING))
-
-
-_NOTHING = Sensitive("")
