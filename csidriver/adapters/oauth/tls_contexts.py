@@ -1,7 +1,6 @@
 """TLS contexts of issuers: one per file of CA certificates, replaced when the file changes."""
 
 import ssl
-import threading
 from pathlib import Path
 
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH
@@ -13,7 +12,6 @@ class TlsContexts:
     """A cache: reading a file of CA certificates takes 40 ms, too long for every request."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._contexts: dict[str, tuple[_Version, ssl.SSLContext]] = {}
 
     def context(self, ca_file: str) -> ssl.SSLContext:
@@ -24,16 +22,14 @@ class TlsContexts:
         path = ca_file or DEFAULT_CA_BUNDLE_PATH
         found = Path(path).stat()
         version = found.st_mtime_ns, found.st_size, found.st_ino
-        with self._lock:
-            cached_version, context = self._contexts.get(ca_file, (None, None))
+        cached_version, context = self._contexts.get(ca_file, (None, None))
         if context is None or cached_version != version:
             context = _new_context(path)
             if ca_file:
                 # The operator trusts what the file has, be it an intermediate CA. The default of
                 # curl, and of Python 3.13.
                 context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-            with self._lock:
-                self._contexts[ca_file] = version, context
+            self._contexts[ca_file] = version, context
         return context
 
 

@@ -68,7 +68,6 @@ class TokenEndpoints:
 
     def __init__(self) -> None:
         self._tls_contexts = TlsContexts()
-        self._lock = threading.Lock()
         self._endpoints: dict[str, tuple[Issuer, Endpoints]] = {}
 
     def refresh(
@@ -95,8 +94,7 @@ class TokenEndpoints:
         except RequestFailed as error:
             result = Failure(error.reason)
         if isinstance(result, Failure) and result.reason in _REDISCOVER_AFTER:
-            with self._lock:
-                self._endpoints.pop(issuer.name, None)
+            self._endpoints.pop(issuer.name, None)
         return result
 
     def introspect(
@@ -159,8 +157,7 @@ class TokenEndpoints:
         return configured or self._cached(issuer) or self._discover(issuer, deadline)
 
     def _cached(self, issuer: Issuer) -> Endpoints | None:
-        with self._lock:
-            cached_for, endpoints = self._endpoints.get(issuer.name, (None, None))
+        cached_for, endpoints = self._endpoints.get(issuer.name, (None, None))
         # Requests for the same metadata may differ in their scope.
         same = cached_for is not None and replace(cached_for, scope="") == replace(issuer, scope="")
         return endpoints if same else None
@@ -179,8 +176,7 @@ class TokenEndpoints:
         if endpoints.introspection_fault:
             fault = endpoints.introspection_fault
             log.warning("metadata of issuer %s: its introspection_endpoint %s", issuer.name, fault)
-        with self._lock:
-            self._endpoints[issuer.name] = issuer, endpoints
+        self._endpoints[issuer.name] = issuer, endpoints
         return endpoints
 
     def _read_metadata(self, issuer: Issuer, deadline: float) -> Sensitive:
