@@ -96,5 +96,5 @@ class _AdmissionHandler(RequestHandler):
 
     def _send(self, response: ReviewResponse) -> None:
         self.send_page(response.status, "application/json", response.body)
-        self._server.metrics.count(response.result)
+        self._server.metrics.admissions.labels(response.result.value).inc()
         self._server.metrics.seconds.observe(time.monotonic() - self._started)

@@ -22,14 +22,14 @@ class WebhookMetrics:
     """The metrics of one process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._admissions = Counter(
+        self.admissions = Counter(
             "oauth2_csi_webhook_admissions",
             "Requests answered, by result",
             ["result"],
             registry=registry,
         )
         for result in Result:
-            self._admissions.labels(result.value)
+            self.admissions.labels(result.value)
         self.seconds = Histogram(
             "oauth2_csi_webhook_admission_seconds",
             "Time from the first byte of a request to the last of its answer",
@@ -44,6 +44,3 @@ class WebhookMetrics:
             "When the certificate that is served expires, 0 without one",
             registry=registry,
         )
-
-    def count(self, result: Result) -> None:
-        self._admissions.labels(result.value).inc()

@@ -6,7 +6,7 @@ from csidriver.webhook.metrics import Result, WebhookMetrics
 def test_every_result_is_counted_from_zero() -> None:
     registry = CollectorRegistry()
     metrics = WebhookMetrics(registry)
-    metrics.count(Result.DENIED)
+    metrics.admissions.labels(Result.DENIED.value).inc()
     counts = {
         result: registry.get_sample_value(
             "oauth2_csi_webhook_admissions_total", {"result": result.value}
