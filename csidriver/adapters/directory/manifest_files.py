@@ -1,7 +1,6 @@
 """Manifests by their keys; a file that is not a valid manifest counts as absent."""
 
 import logging
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,6 @@ class ManifestFiles:
 
     def __init__(self, root: Path) -> None:
         self.tree = FileTree(root)
-        self._lock = threading.Lock()
         self._warned: dict[str, str] = {}
 
     def load(self, key: ObjectKey) -> StoredObject | None:
@@ -57,8 +55,7 @@ class ManifestFiles:
 
     def warn(self, path: str, *, reason: str, version: str = "") -> None:
         """Log that a file is ignored, once for each version of it."""
-        with self._lock:
-            if self._warned.get(path) == version + reason:
-                return
-            self._warned[path] = version + reason
+        if self._warned.get(path) == version + reason:
+            return
+        self._warned[path] = version + reason
         logger.warning("ignoring %r: %s", path, reason)
