@@ -22,22 +22,19 @@ class Event:
     kind: str = "Secret"
     topic: str = ""
 
-    @property
-    def object_reference(self) -> dict[str, str]:
-        return {
+    def to_manifest(self, name: str, time: str) -> dict[str, Any]:
+        """Return the JSON that creates the Event at `time` (RFC 3339)."""
+        involved = {
             "apiVersion": "apps/v1" if self.kind == "Deployment" else "v1",
             "kind": self.kind,
             "namespace": self.ref.namespace,
             "name": self.ref.name,
-        } | ({"uid": self.uid} if self.uid else {})
-
-    def to_manifest(self, name: str, time: str) -> dict[str, Any]:
-        """Return the JSON that creates the Event at `time` (RFC 3339)."""
+        }
         return {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"name": name, "namespace": self.ref.namespace},
-            "involvedObject": self.object_reference,
+            "involvedObject": involved | ({"uid": self.uid} if self.uid else {}),
             "reason": self.reason,
             "message": self.message,
             "type": "Normal" if self.normal else "Warning",
