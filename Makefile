@@ -31,9 +31,11 @@ BYTECODE := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/bytec
 demo: $(VENV)/.demo
 	@$(BIN)/python -m csidriver demo $(ARGS)
 
-## picture: run the demo for 12 seconds and draw its screen, docs/pictures/demo.svg
+## picture: run the demo for 12 seconds and draw its screen, docs/pictures/demo.svg; draw what the
+## command line of users prints
 picture: $(VENV)/.demo
 	@$(BIN)/python -m tools.picture
+	@$(BIN)/python -m tools.terminal_pictures
 
 ## test: everything that needs no cluster, in parallel; names what it skips and why. ARGS="-n 0 -x"
 test: $(VENV)/.dev
