@@ -15,9 +15,11 @@ from tools.programs import program
 
 PROGRAMS = ("chromium", "chromedriver")
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of a reference to one
+_TEXT = "return document.body === null ? '' : document.body.innerText"
 # Milliseconds that a search for an element waits for it; only a defect waits as long.
 _PATIENCE = 20_000
 _REQUEST = 60.0  # seconds
+_ATTEMPTS = 10
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",  # Chromium refuses to start as root with it
@@ -44,7 +46,7 @@ class Browser(contextlib.ExitStack):
         self.driver = self._start_driver()
         self.callback(self._end_driver)
         try:
-            self._url = f"http://127.0.0.1:{until(self._port, 'chromedriver serves')}/session"
+            self._url = f"http://127.0.0.1:{self._port()}/session"
             self._url += f"/{self._start_browser()}"
         except BaseException as error:
             error.add_note(self._log.read_text(errors="replace")[-4000:])
@@ -60,12 +62,15 @@ class Browser(contextlib.ExitStack):
     @property
     def text(self) -> str:
         """The page as a person reads it."""
-        body = self._find("body")
-        return str(self._send("GET", f"/element/{body}/text"))
+        return str(self._send("POST", "/execute/sync", script=_TEXT, args=[]))
 
     def open(self, url: str) -> None:
         """Go to an address, and wait for the page."""
         self._send("POST", "/url", url=url)
+
+    def wait_for(self, text: str) -> None:
+        """Wait until the page says something."""
+        until(lambda: text in self.text, f"the page says {text!r}")
 
     def fill(self, selector: str, text: str) -> None:
         """Put a text into a field."""
@@ -102,7 +107,7 @@ class Browser(contextlib.ExitStack):
 
     def _page(self) -> str:
         """Return what the page shows, for the report of a failure; its address may be secret."""
-        script = {"script": "return document.body.innerText", "args": []}
+        script = {"script": _TEXT, "args": []}
         with contextlib.suppress(requests.RequestException, KeyError):
             return str(
                 self._http.post(f"{self._url}/execute/sync", json=script, timeout=5).json()["value"]
@@ -130,8 +135,21 @@ class Browser(contextlib.ExitStack):
         return str(self._send("POST", "", capabilities={"alwaysMatch": wanted})["sessionId"])
 
     def _port(self) -> str:
+        """Return where the driver serves; start it again if it found no port.
+
+        It takes a port that is free with IPv6 for IPv4, too.
+        """
+        for _ in range(_ATTEMPTS):
+            ended_or_serves = until(
+                lambda: self.driver.poll() is not None or self._served(), "chromedriver serves"
+            )
+            if ended_or_serves is not True:
+                return str(ended_or_serves)
+            self.driver = self._start_driver()
+        raise AssertionError("chromedriver ends")
+
+    def _served(self) -> str:
         log = self._log.read_text(errors="replace")
-        assert self.driver.poll() is None, "chromedriver ended"
         found = re.search(r"started successfully on port (\d+)", log)
         return found[1] if found else ""
 

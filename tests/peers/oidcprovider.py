@@ -22,11 +22,15 @@ SHORT = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A client, the one method by which it may authenticate, its access tokens' life in seconds."""
+    """A client, the one method by which it may authenticate, and seconds of life.
+
+    `lifetime` is that of its access tokens, `code_lifetime` that of its device codes.
+    """
 
     client: Client
     auth: str = "client_secret_basic"
     lifetime: float = 3600.0
+    code_lifetime: float = 600.0
 
     def metadata(self) -> dict[str, Any]:
         """Return the client's metadata (RFC 7591, section 2)."""
@@ -34,6 +38,7 @@ class Registered:
             "client_id": self.client.client_id,
             "token_endpoint_auth_method": self.auth,
             "lifetime": self.lifetime,
+            "code_lifetime": self.code_lifetime,
         }
         secret = self.client.client_secret
         return said | ({"client_secret": secret.reveal()} if secret else {})

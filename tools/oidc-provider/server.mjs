@@ -19,6 +19,7 @@ const { default: Provider } = await import(pathToFileURL(entry));
 
 const SCOPE = 'openid offline_access';
 const HOUR = 3600;
+const DEVICE = 'urn:ietf:params:oauth:grant-type:device_code';
 
 const presented = []; // a row per refresh token that reached the token endpoint
 const asked = []; // a row per introspection
@@ -33,14 +34,16 @@ const clients = JSON.parse((await lines.next()).value);
 const provider = new Provider(issuer, {
   clients,
   clientDefaults: {
-    grant_types: ['authorization_code', 'refresh_token'],
+    application_type: 'native', // any port of loopback is a redirect address (RFC 8252)
+    grant_types: ['authorization_code', 'refresh_token', DEVICE],
     redirect_uris: ['http://127.0.0.1/callback'],
   },
   clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'none'],
   cookies: { keys: ['only for tests'] },
-  extraClientMetadata: { properties: ['lifetime'] },
+  extraClientMetadata: { properties: ['lifetime', 'code_lifetime'] },
   features: {
-    devInteractions: { enabled: false },
+    deviceFlow: { enabled: true },
+    devInteractions: { enabled: true }, // its own pages take any name and password
     introspection: { enabled: true },
     revocation: { enabled: true },
   },
@@ -48,6 +51,7 @@ const provider = new Provider(issuer, {
   rotateRefreshToken: true,
   ttl: {
     AccessToken: (ctx, token, client) => client.lifetime ?? HOUR,
+    DeviceCode: (ctx, token, client) => client.code_lifetime ?? HOUR,
     Grant: 24 * HOUR,
     IdToken: HOUR,
     RefreshToken: 24 * HOUR,

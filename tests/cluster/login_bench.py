@@ -1,0 +1,100 @@
+"""All that a login needs around it: a cluster, a refresher in it, and a user with few rights."""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from csidriver.core.annotations import STATUS
+from csidriver.core.names import DRIVER_NAMESPACE, PUBLIC_ISSUERS
+from csidriver.core.sensitive import Sensitive
+from tests.cluster.cluster import Cluster
+from tests.cluster.installation import manifests
+from tests.cluster.user_namespace import UserNamespace
+from tests.kubectl.login.login_process import LoginProcess
+from tests.processes import running
+from tests.refresher.bench import until
+from tools.programs import program
+
+# What the command prints.
+COMPLETE = r"compare the code:\s+(\S+)"
+ADDRESS = r"open this address on any device:\s+(\S+)"
+CODE = r"enter the code (\S+)"
+_CONFIG_MAPS = f"/api/v1/namespaces/{DRIVER_NAMESPACE}/configmaps"
+_PUBLISHED = f"{_CONFIG_MAPS}/{PUBLIC_ISSUERS}"
+_RULES = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "patch"]}]
+_USER = "somebody"
+
+
+class LoginBench(contextlib.ExitStack):
+    """A refresher of some issuers, and a user who logs in."""
+
+    def __init__(
+        self, cluster: Cluster, folder: Path, namespace: str, *issuers: Mapping[str, Any]
+    ) -> None:
+        super().__init__()
+        cluster.reset_namespaces(namespace)
+        self._plane = cluster.plane
+        (public,) = (m for m in manifests("ConfigMap") if m["metadata"]["name"] == PUBLIC_ISSUERS)
+        self._plane.api("POST", _CONFIG_MAPS, public)
+        self.namespace = namespace
+        self.user = UserNamespace(cluster, namespace)
+        self._folder = folder
+        self._kubeconfig = self._user_with_few_rights()
+        configuration = folder / "issuers.yaml"
+        configuration.write_text(yaml.safe_dump({"issuers": [dict(each) for each in issuers]}))
+        flags = ["--store", "kubernetes", "--kubeconfig", str(cluster.refresher)]
+        flags += ["--issuers", str(configuration), "--listen", "127.0.0.1:0"]
+        flags += ["--spool-dir", str(folder / "spool"), "--lease-duration", "3"]
+        self.enter_context(running("refresher", *flags, "--lease-renew", "1"))
+        until(lambda: "data" in self._plane.api("GET", _PUBLISHED), "the issuers are published")
+
+    def login(self, name: str, *flags: str) -> LoginProcess:
+        """Start the command in the hands of the user."""
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        environment = {"KUBECTL": str(program("kubectl")), "KUBECONFIG": str(self._kubeconfig)}
+        return LoginProcess(folder, [name, f"--namespace={self.namespace}", *flags], environment)
+
+    def secrets(self) -> list[str]:
+        """Return the names of the user's Secrets."""
+        found = self._plane.api("GET", f"/api/v1/namespaces/{self.namespace}/secrets")["items"]
+        return [each["metadata"]["name"] for each in found]
+
+    def live(self, name: str) -> Sensitive:
+        """Return the refresh token that is presented next."""
+        grant = self.user.grant(name)
+        assert grant is not None
+        assert grant.document.refresh_token is not None
+        return grant.document.refresh_token
+
+    def assert_it_is_ready_and_rotates(self, name: str) -> None:
+        first = self.live(name)
+        self.user.refresh_repeatedly(name, 2)
+        assert self.user.source(name).annotations[STATUS] == "Ready"
+        assert self.live(name) != first
+
+    def _user_with_few_rights(self) -> Path:
+        """Return the kubeconfig of a user who may not even list Secrets."""
+        where = {"namespace": self.namespace}
+        metadata = {"name": _USER, **where}
+        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": metadata}
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": _USER}
+        subject = {"kind": "ServiceAccount", **metadata}
+        items = [
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+            role | {"kind": "Role", "rules": _RULES},
+            role | {"kind": "RoleBinding", "roleRef": reference, "subjects": [subject]},
+        ]
+        applied = {"apiVersion": "v1", "kind": "List", "items": items}
+        self._plane.kubectl("apply", "--filename=-", stdin=json.dumps(applied))
+        return self._plane.service_account(self.namespace, _USER)
+
+
+def end_of(login: LoginProcess, status: int = 0) -> str:
+    """Wait for the end of a login with this exit status; return all that it said."""
+    assert login.wait() == status, login.text
+    return login.text
