@@ -51,7 +51,7 @@ cover: $(VENV)/.dev
 ## test-keycloak: the refresher against a real Keycloak, which Maven fetches; takes 10 minutes
 test-keycloak: $(VENV)/.dev
 	@$(PYTHON) -m tools keycloak
-	@$(BIN)/python -m pytest tests/peers/keycloak_cases.py $(ARGS)
+	@$(BIN)/python -m pytest tests/peers/keycloak_cases.py tests/peers/keycloak_login_cases.py $(ARGS)
 
 ## simulate: the refresh protocol under faults in virtual time; SEEDS=2000 for many runs
 simulate: $(VENV)/.dev

@@ -18,12 +18,14 @@ import requests
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
+from tests.peers.login_pages import USER
 from tests.refresher.bench import until
 from tools.programs import find
 
 CLIENT = Client("app", Sensitive("secret of app"))
+# A client without a secret.
+PUBLIC = "kubectl"
 _ADMIN = "admin-of-a-test"
-_USER = "alice"
 # Below the ports the kernel gives to clients.
 _PORTS = range(20000, 30000)
 # Seconds. A start takes 20 on an idle machine, and its log is silent for up to 5 of them.
@@ -50,8 +52,8 @@ class Realm:
             "grant_type": "password",
             "client_id": CLIENT.client_id,
             "client_secret": secret,
-            "username": _USER,
-            "password": _USER,
+            "username": USER,
+            "password": USER,
             "scope": "openid offline_access" if offline else "openid",
         }
         answer = _send("POST", self.url + _TOKEN, data=form)
@@ -96,25 +98,36 @@ class Keycloak(contextlib.ExitStack):
 
     def realm(self, name: str, **settings: Any) -> Realm:
         """A new realm that rotates refresh tokens; `settings` are those of its representation."""
-        client = {
-            "clientId": CLIENT.client_id,
-            "secret": CLIENT.client_secret.reveal(),
-            "directAccessGrantsEnabled": True,
+        login = {
+            # Of every port, as of loopback.
+            "redirectUris": ["http://127.0.0.1/*"],
+            "attributes": {"oauth2.device.authorization.grant.enabled": "true"},
             "optionalClientScopes": ["offline_access"],
         }
+        secret = CLIENT.client_secret.reveal()
+        client = {"clientId": CLIENT.client_id, "secret": secret, "directAccessGrantsEnabled": True}
+        public = {"clientId": PUBLIC, "publicClient": True, "consentRequired": True}
+        clients = [client | login, public | login]
         user = {
-            "username": _USER,
+            "username": USER,
             "enabled": True,
-            "email": f"{_USER}@example.org",
-            "firstName": _USER,
-            "lastName": _USER,
-            "credentials": [{"type": "password", "value": _USER}],
+            "email": f"{USER}@example.org",
+            "firstName": USER,
+            "lastName": USER,
+            "credentials": [{"type": "password", "value": USER}],
             "realmRoles": ["offline_access"],
         }
-        realm = {"realm": name, "enabled": True, "clients": [client], "users": [user]}
+        realm = {"realm": name, "enabled": True, "clients": clients, "users": [user]}
         realm |= {"sslRequired": "none", "revokeRefreshToken": True, "accessTokenLifespan": 60}
         self.administer("POST", "/admin/realms", realm | settings)
         return Realm(f"{self.url}/realms/{name}")
+
+    def withdraw_consents(self, realm: str) -> None:
+        """Withdraw all that the user has allowed to clients, which ends their offline sessions."""
+        (user,) = self.administer("GET", f"/admin/realms/{realm}/users")
+        consents = f"/admin/realms/{realm}/users/{user['id']}/consents"
+        for consent in self.administer("GET", consents):
+            self.administer("DELETE", f"{consents}/{consent['clientId']}")
 
     def change_secret(self, realm: str) -> Client:
         """Give the client of a realm another secret; return it with that."""
@@ -129,8 +142,9 @@ class Keycloak(contextlib.ExitStack):
         """One request as administrator."""
         form = {"grant_type": "password", "client_id": "admin-cli"}
         form |= {"username": _ADMIN, "password": _ADMIN}
-        token = _send("POST", f"{self.url}/realms/master{_TOKEN}", data=form).json()
-        headers = {"Authorization": f"Bearer {token['access_token']}"}
+        login = _send("POST", f"{self.url}/realms/master{_TOKEN}", data=form)
+        assert login.ok, login.text
+        headers = {"Authorization": f"Bearer {login.json()['access_token']}"}
         answer = _send(method, self.url + path, json=body, headers=headers)
         assert answer.ok, answer.text
         return answer.json() if answer.content else None

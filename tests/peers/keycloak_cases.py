@@ -34,13 +34,6 @@ SLOW = 0.5
 Build = Callable[[Realm], Rig]
 
 
-@pytest.fixture(scope="module")
-def keycloak() -> Iterator[Keycloak]:
-    with Keycloak() as server:
-        yield server
-        server.check_alive()
-
-
 @pytest.fixture
 def build(tmp_path: Path) -> Iterator[Build]:
     with contextlib.ExitStack() as rigs:

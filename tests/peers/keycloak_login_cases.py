@@ -1,0 +1,121 @@
+"""`kubectl oauth2-csi login` at Keycloak, its pages clicked in Chromium: `make test-keycloak`."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from csidriver.core.annotations import STATUS
+from csidriver.core.sensitive import Sensitive
+from tests.browser import PROGRAMS as BROWSER
+from tests.browser import Browser
+from tests.cluster.cluster import Cluster
+from tests.cluster.controlplane import PROGRAMS
+from tests.cluster.login_bench import ADDRESS, CODE, COMPLETE, LoginBench, end_of
+from tests.peers.keycloak import CLIENT, PUBLIC, Keycloak
+from tests.peers.login_pages import KEYCLOAK
+from tests.refresher.bench import until
+
+pytestmark = pytest.mark.tools(*PROGRAMS, *BROWSER, "keycloak")
+NS = "heidi"
+
+
+@pytest.fixture(scope="module")
+def bench(
+    cluster: Cluster, keycloak: Keycloak, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LoginBench]:
+    realm = keycloak.realm("login", oauth2DevicePollingInterval=1)
+    hasty = keycloak.realm("hasty", oauth2DeviceCodeLifespan=3, oauth2DevicePollingInterval=1)
+    common = {"internal": True, "login": {"clientID": PUBLIC}}
+    issuers = [
+        common | {"name": "realm", "issuer": realm.url, "default": True},
+        common | {"name": "hasty", "issuer": hasty.url},
+    ]
+    with LoginBench(cluster, tmp_path_factory.mktemp("login"), NS, *issuers) as bench:
+        yield bench
+
+
+@pytest.fixture
+def browser(keycloak: Keycloak, bench: LoginBench) -> Iterator[Browser]:  # noqa: ARG001
+    """Have a browser of somebody whom Keycloak asks for everything."""
+    keycloak.withdraw_consents("login")
+    with Browser() as browser:
+        yield browser
+
+
+def type_of(token: Sensitive) -> str:
+    payload = token.reveal().split(".")[1]
+    return str(json.loads(base64.urlsafe_b64decode(payload + "=="))["typ"])
+
+
+@pytest.mark.parametrize("typed", [False, True], ids=["code in the address", "typed code"])
+def test_a_login_with_a_code_ends_in_an_offline_token_that_rotates(
+    bench: LoginBench, browser: Browser, *, typed: bool
+) -> None:
+    name = f"device-{typed}".lower()
+    with bench.login(name) as login:
+        if typed:
+            KEYCLOAK.decide_device(browser, login.find(ADDRESS), code=login.find(CODE))
+        else:
+            KEYCLOAK.decide_device(browser, login.find(COMPLETE))
+        assert f"{name} is Ready" in end_of(login)
+    assert type_of(bench.live(name)) == "Offline"
+    bench.assert_it_is_ready_and_rotates(name)
+
+
+@pytest.mark.parametrize("client", [PUBLIC, CLIENT.client_id], ids=["public", "confidential"])
+def test_a_login_in_the_browser_ends_in_a_secret_that_rotates(
+    bench: LoginBench, browser: Browser, tmp_path: Path, client: str
+) -> None:
+    name, flags = f"web-{client}", ["--client-id", client]
+    if client == CLIENT.client_id:
+        secret = tmp_path / "secret"
+        secret.write_text(CLIENT.client_secret.reveal() + "\n")
+        flags += ["--client-secret-file", str(secret)]
+    with bench.login(name, "--web", *flags) as login:
+        browser.open(login.opened())
+        # It asks for consent only where the client is public, as everybody can pretend to be it.
+        KEYCLOAK.authenticate(browser)
+        if client == PUBLIC:
+            browser.click(KEYCLOAK.allow)
+        browser.wait_for("You can close this page")
+        assert f"{name} is Ready" in end_of(login)
+    bench.assert_it_is_ready_and_rotates(name)
+
+
+@pytest.mark.parametrize("flag", ["--device", "--web"])
+def test_a_login_that_is_denied_ends_without_a_secret(
+    bench: LoginBench, browser: Browser, flag: str
+) -> None:
+    with bench.login("never", flag) as login:
+        if flag == "--device":
+            KEYCLOAK.decide_device(browser, login.find(COMPLETE), allow=False)
+        else:
+            browser.open(login.opened())
+            KEYCLOAK.decide(browser, allow=False)
+        assert "error: the login was denied" in end_of(login, 1)
+    assert "never" not in bench.secrets()
+
+
+def test_a_code_that_nobody_enters_expires(bench: LoginBench) -> None:
+    with bench.login("never", "--issuer", "hasty") as login:
+        assert "error: the code has expired" in end_of(login, 1)
+    assert "never" not in bench.secrets()
+
+
+def test_after_the_end_of_a_session_a_login_mends_the_secret(
+    bench: LoginBench, browser: Browser, keycloak: Keycloak
+) -> None:
+    with bench.login("mended") as login:
+        KEYCLOAK.decide_device(browser, login.find(COMPLETE))
+        end_of(login)
+    keycloak.withdraw_consents("login")
+    bench.user.make_due("mended")
+    until(lambda: bench.user.source("mended").annotations[STATUS] == "NeedsReauth")
+    browser.forget()
+    with bench.login("mended") as login:
+        KEYCLOAK.decide_device(browser, login.find(COMPLETE))
+        assert "mended is Ready" in end_of(login)
+    bench.assert_it_is_ready_and_rotates("mended")
