@@ -119,7 +119,7 @@ image:
 
 ## e2e: a throw-away cluster of this machine, which root and `make tools` make possible, with the
 ## driver and its tests; nothing of it stays. E2E_EXISTING=1 takes the cluster of KUBECONFIG
-e2e: $(VENV)/.dev plugin
+e2e: $(VENV)/.dev
 	@IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" $(BIN)/python -m tests.e2e $(ARGS)
 
 clean:
