@@ -32,7 +32,7 @@ class Kubectl:
         self._running: set[subprocess.Popen[bytes]] = set()
 
     def get(self, *arguments: str) -> Any:
-        """Return objects as JSON. Not for Secrets: their bytes would come into this process."""
+        """Return objects as JSON. Of a Secret, its bytes come into this process: seldom needed."""
         return _parsed(self._run("get", *arguments, "--output=json"))
 
     def get_text(self, *arguments: str) -> str:

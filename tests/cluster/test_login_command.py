@@ -21,6 +21,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 from tests.cluster.kubectl import write_kubeconfig
 from tests.cluster.user_namespace import UserNamespace
+from tests.issuer.faults import DropBefore, StatusReply
 from tests.issuer.issuer import ScriptedIssuer
 from tests.kubectl.login.login_process import LoginProcess, decide
 from tests.kubectl_store import LAST_APPLIED
@@ -154,6 +155,16 @@ def test_a_denied_login_changes_nothing(installation: Installation, flow: str) -
     assert status == 1
     assert text.count("error: the login was denied in the browser") == 1
     assert installation.secret()["kind"] == "Status"
+
+
+def test_a_server_that_fails_for_a_while_is_waited_for(installation: Installation) -> None:
+    # The refresh that follows the login must not meet them.
+    installation.issuer.add_faults(DropBefore(), StatusReply(503, b"busy"))
+    with installation.login("--device") as login:
+        address = login.find(r"(http://\S+user_code=\S+)")
+        login.find("(The authorization server does not answer)")
+        decide(address, "/device", "allow")
+        assert login.wait() == 0, login.text
 
 
 @pytest.mark.parametrize("missing", ["create", "patch"])

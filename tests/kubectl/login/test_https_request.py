@@ -1,5 +1,8 @@
 import base64
 import contextlib
+import socket
+import socketserver
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +10,14 @@ import pytest
 
 from csidriver.kubectl.errors import LoginFailed
 from csidriver.kubectl.login.https_request import HttpsClient, HttpsRequest, NoAnswer
-from tests.adapters.oauth.peer import Peer, certificate, free_port, http
+from tests.adapters.oauth.peer import (
+    LoopbackServer,
+    Peer,
+    certificate,
+    free_port,
+    http,
+    read_request,
+)
 from tests.leak_detection import LogCollector
 
 
@@ -15,6 +25,34 @@ from tests.leak_detection import LogCollector
 def peer(reply: bytes, slowly: int | None = None) -> Iterator[Peer]:
     with Peer(reply, slowly=slowly) as server:
         yield server
+
+
+class Tunnel(LoopbackServer):
+    """A proxy that leads all tunnels to one address."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.partition(":")
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                read_request(self.request)
+                with socket.create_connection((host, int(port)), timeout=10) as server:
+                    self.request.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                    back = threading.Thread(target=copy, args=(server, self.request))
+                    back.start()
+                    copy(self.request, server)
+                    back.join()
+
+        super().__init__(Handler, threading.Event())
+
+
+def copy(source: socket.socket, target: socket.socket) -> None:
+    """Pass bytes on until the source ends."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
 
 
 def test_a_form_is_posted_and_the_answer_is_returned() -> None:
@@ -115,6 +153,18 @@ def test_a_tunnel_is_asked_for_https(monkeypatch: pytest.MonkeyPatch) -> None:
             HttpsClient().send(HttpsRequest("https://as.invalid/t?planted", {"a": "planted"}))
     assert proxy.requests[0].startswith("CONNECT as.invalid:443 ")
     assert "planted" not in proxy.requests[0]
+
+
+def test_the_certificate_behind_a_tunnel_must_be_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca_file, context = certificate(tmp_path)
+    with Peer(http(b"{}"), tls=context) as server, Tunnel(server.address) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://{proxy.address}")
+        with pytest.raises(LoginFailed, match=r"certificate of as\.invalid is not trusted"):
+            HttpsClient(str(ca_file)).send(HttpsRequest("https://as.invalid/t", {"a": "b"}))
+        assert server.connections == 1
+        assert server.requests == [], "nothing was sent to it"
 
 
 @pytest.mark.parametrize("names", [{"no_proxy": "as.invalid"}, {}])

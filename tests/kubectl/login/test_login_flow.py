@@ -118,6 +118,22 @@ def test_the_device_flow_shows_code_and_addresses() -> None:
     assert "dc-1" not in login.terminal.text
 
 
+@pytest.mark.parametrize("interactive", [True, False])
+def test_a_terminal_gets_a_picture_of_the_address(interactive: bool) -> None:  # noqa: FBT001
+    pytest.importorskip("segno")
+
+    class Wide(FakeTerminal):
+        is_interactive = interactive
+        width = 80
+
+    with AuthorizationServer() as server:
+        login = Login(server, Flow.DEVICE)
+        login.terminal = Wide()
+        login.run()
+    assert ("\u2580" in login.terminal.err.getvalue()) is interactive
+    assert "\u2580" not in login.terminal.out.getvalue()
+
+
 def test_the_browser_brings_the_code(browser: FakeBrowser) -> None:
     with AuthorizationServer() as server:
         login = Login(server, Flow.BROWSER)
