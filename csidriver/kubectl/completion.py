@@ -16,11 +16,13 @@ _NO_FILES = ":4"
 # Subcommands whose argument is the name of a Secret.
 _OF_SECRETS = frozenset(("status", "describe", "refresh", "login"))
 _SCRIPTS = {
+    # macOS has a bash that has no mapfile.
     "bash": """\
 _kubectl_oauth2_csi() {
-    local words
-    words=$("${COMP_WORDS[0]}" __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null) || return
-    mapfile -t COMPREPLY < <(printf '%s\\n' "$words" | sed '$d')
+    local IFS=$'\\n'
+    COMPREPLY=($(
+        "${COMP_WORDS[0]}" __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null | sed '$d'
+    ))
 }
 complete -F _kubectl_oauth2_csi kubectl-oauth2_csi
 """,
@@ -28,7 +30,7 @@ complete -F _kubectl_oauth2_csi kubectl-oauth2_csi
 #compdef kubectl-oauth2_csi
 _kubectl_oauth2_csi() {
     local -a found
-    found=(${(f)"$(${words[1]} __complete ${words[2,CURRENT]} 2>/dev/null)"})
+    found=(${(f)"$(${words[1]} __complete "${(@)words[2,CURRENT]}" 2>/dev/null)"})
     compadd -- ${found[1,-2]}
 }
 compdef _kubectl_oauth2_csi kubectl-oauth2_csi

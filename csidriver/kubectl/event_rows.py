@@ -46,9 +46,9 @@ class EventRow:
         )
 
     def row(self, now: float) -> list[str]:
-        age = human_duration(max(0.0, now - self.last))
+        age = human_duration(max(0.0, now - self.first))
         if self.count > 1:
-            age += f" (x{self.count} over {human_duration(max(0.0, now - self.first))})"
+            age = f"{human_duration(max(0.0, now - self.last))} (x{self.count} over {age})"
         kind = "Normal" if self.is_normal else "Warning"
         return [kind, self.reason, age, self.component, self.message]
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from csidriver.core import annotations
+from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.names import DRIVER_NAME
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.errors import AlreadyExists, Conflict, Forbidden, KubectlFailed, NotFound
@@ -226,6 +228,33 @@ def test_an_absent_name_fails_as_with_kubectl(
     assert capsys.readouterr().err.startswith(f"error: {message}")
 
 
+@pytest.mark.usefixtures("kubectl")
+def test_events_stand_as_in_a_description_of_kubectl(
+    team: ControlPlane, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind, name in (("Secret", "hello"), ("Pod", "mailer")):
+        uid = json.loads(team.kubectl("get", kind, name, HERE, "-o", "json"))["metadata"]["uid"]
+        involved = {"kind": kind, "name": name, "namespace": TEAM, "uid": uid, "apiVersion": "v1"}
+        for number, hours in enumerate((5, 49)):
+            event = {
+                "metadata": {"name": f"{name}.{number}", "namespace": TEAM},
+                "involvedObject": involved,
+                "type": ("Normal", "Warning")[number],
+                "reason": ("Ready", "NeedsReauth")[number],
+                "message": "a message\n",
+                "source": {"component": "oauth2-csi"},
+                "firstTimestamp": format_rfc3339(time.time() - 3600 * hours - 600),
+                "lastTimestamp": format_rfc3339(time.time() - 3600 * hours),
+                "count": number + 1,
+            }
+            team.api("POST", f"/api/v1/namespaces/{TEAM}/events", event)
+    theirs = team.kubectl("describe", "pod", "mailer", HERE).splitlines()
+    ours = run(capsys, "describe", "hello", "-n", TEAM)
+    events = ours[ours.index("Events:") : -1]
+    assert len(events) == 5
+    assert events == [line.rstrip() for line in theirs[theirs.index("Events:") :]]
+
+
 def test_errors_of_the_server_are_told_apart(kubectl: Kubectl, team: ControlPlane) -> None:
     manifest = secret("hello", READY)
     with pytest.raises(AlreadyExists, match='secrets "hello" already exists'):
@@ -308,3 +337,15 @@ def test_kubectl_takes_the_files_for_its_own(
         text=True,
     )
     assert done.stdout.splitlines()[0] == f"{first}hello"
+
+
+def test_a_pod_without_kubeconfig_has_no_context(
+    kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
+    (tmp_path / "namespace").write_text("of-a-pod")
+    in_pod = Kubectl(service_account=tmp_path / "namespace")
+    assert (in_pod.context(), in_pod.namespace()) == ("", "of-a-pod")
+    with pytest.raises(KubectlFailed, match="cannot locate context typo"):
+        Kubectl(["--context=typo"]).namespace()
+    del kubectl
