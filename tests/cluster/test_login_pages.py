@@ -40,9 +40,17 @@ SERVERS = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def bench(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginBench]:
-    own = ScriptedIssuer(clients=[DEMO_CLIENT, LOGIN_CLIENT])
-    with OidcProvider(CLIENTS) as peer, own:
+def own() -> Iterator[ScriptedIssuer]:
+    """The demo's server."""
+    with ScriptedIssuer(clients=[DEMO_CLIENT, LOGIN_CLIENT]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def bench(
+    cluster: Cluster, own: ScriptedIssuer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LoginBench]:
+    with OidcProvider(CLIENTS) as peer:
         consent = {"clientID": PUBLIC.client_id, "params": {"prompt": "consent"}}
         issuers = [
             {"name": "peer", "issuer": peer.issuer, "internal": True, "login": consent},
@@ -147,6 +155,18 @@ def test_a_secret_whose_login_has_ended_gets_a_new_one_with_its_own_client(
         OIDC_PROVIDER.decide(browser)
         assert "ended is Ready" in end_of(login)
     bench.assert_it_is_ready_and_rotates("ended")
+
+
+def test_a_server_that_is_away_for_a_while_ends_no_login(
+    bench: LoginBench, browser: Browser, own: ScriptedIssuer
+) -> None:
+    with bench.login("patient", "--issuer", "demo") as login:
+        complete = login.find(COMPLETE)
+        own.stop()
+        login.find("(does not answer; waiting for it)")
+        own.start()
+        DEMO.decide_device(browser, complete)
+        assert "patient is Ready" in end_of(login)
 
 
 @pytest.mark.parametrize(
