@@ -159,10 +159,12 @@ class FakeBrowser(webbrowser.BaseBrowser):
 
     def __init__(self) -> None:
         super().__init__("fake")
+        self.before_open: Callable[[], object] = lambda: None
         self.opened: list[str] = []
         self.threads: list[threading.Thread] = []
 
     def open(self, url: str, new: int = 0, autoraise: bool = True) -> bool:  # noqa: ARG002, FBT001, FBT002
+        self.before_open()
         self.opened.append(url)
         self.threads.append(threading.Thread(target=fetch, args=(url,)))
         self.threads[-1].start()

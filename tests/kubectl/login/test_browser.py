@@ -1,7 +1,10 @@
+import threading
+
 import pytest
 
 from csidriver.kubectl.login.browser import has_browser, open_browser
 from tests.kubectl.login.authorization_server import FakeBrowser
+from tests.refresher.bench import until
 
 
 @pytest.mark.parametrize("name", ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"])
@@ -17,7 +20,18 @@ def test_without_a_screen_there_is_none() -> None:
 
 def test_the_address_is_opened(browser: FakeBrowser) -> None:
     assert open_browser("http://127.0.0.1:1/")
-    assert browser.opened == ["http://127.0.0.1:1/"]
+    until(lambda: browser.opened == ["http://127.0.0.1:1/"])
+
+
+def test_nobody_waits_for_a_browser_that_stays_open(browser: FakeBrowser) -> None:
+    closed = threading.Event()
+    browser.before_open = lambda: closed.wait(20)
+    try:
+        assert open_browser("http://127.0.0.1:1/")
+        assert browser.opened == []
+    finally:
+        closed.set()
+    until(lambda: browser.opened)
 
 
 @pytest.mark.usefixtures("no_browser")

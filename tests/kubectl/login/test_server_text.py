@@ -36,6 +36,8 @@ def test_https_addresses_are_opened(url: str) -> None:
             "as.example",
         ),
         *("https://as.example/\x1b[2J", "https://as.example/a b", "https://as.example/\u202e"),
+        *("https://as.example/`x`", 'https://as.example/"x"', "https://as.example/\\x"),
+        *("https://as.example/\n", "https://as.example/ü", "https://as.example/|x"),
         *("https://user:pw@as.example/", "https://as.example/#x", "https://[::1", "-https://x"),
         *("http://as.example/go", "https://as.example/" + "a" * 2048, "https://as.example:x/"),
     ],
