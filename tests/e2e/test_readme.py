@@ -1,23 +1,20 @@
 """The README, then the tutorial, typed as they are on a cluster that has the image."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.demo.browser import open_form
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.installation import leftovers
 from tests.e2e.user_namespace import UserNamespace
-from tests.page_commands import Command, Reader, commands, differs
+from tests.page_commands import Reader, commands
+from tests.tutorial import PAGE, SECRET, type_command
 from tools.image import CLONE
 from tools.programs import program
 
-SECRET = "hello-token"
 EOS = "oauth2:{}:auth.cern.ch/auth/realms/cern/protocol/openid-connect/userinfo"
 
 
@@ -98,47 +95,16 @@ def learner(e2e: Cluster, readme: UserNamespace, tmp_path: Path) -> Iterator[Rea
 def test_the_tutorial_leads_to_a_token_breaks_it_and_mends_it(learner: Reader) -> None:
     printed: dict[str, list[str]] = defaultdict(list)
     with ExitStack() as terminals:
-        for command in commands("docs/tutorial.md"):
-            line = command.line
-            if "port-forward" in line:
-                server = terminals.enter_context(learner.started(line))
+        for command in commands(PAGE):
+            if "port-forward" in command.line:
+                server = terminals.enter_context(learner.started(command.line))
                 assert server.stdout is not None
                 assert "Forwarding" in server.stdout.readline()
-                continue
-            if "oauth2-csi login" in line:
-                output = learner.run_answering(line, allow)
-            elif line.endswith(" -w"):
-                output = learner.run_until(line, rotates)
-            elif command.output:
-                # A reader who is faster than the driver looks once more.
-                output = until(line, partial(shown, learner, command))
             else:
-                output = learner.run(line)
-            assert differs(command.output, output) == "", output
-            printed[line].append(output)
+                printed[command.line].append(type_command(learner, command))
     tokens = printed["kubectl exec token-volume-pod -- cat /token/token"]
     assert len(set(tokens)) == len(tokens) == 3
     assert all(token.count(".") == 2 for token in tokens), "JWTs"
-
-
-def allow(output: str) -> bool:
-    """Press Allow on the page that a login names, once it has named one with its code."""
-    found = re.search(r"http://\S+/device\?user_code=(\S+)", output)
-    if found is None or output.count(found[1]) == 1:
-        return False
-    assert open_form(found[0]).press("allow").ok
-    return True
-
-
-def rotates(output: str) -> bool:
-    """Return True for a table that shows three states of a token that is Ready."""
-    return len(re.findall(rf"^{SECRET} .* Ready ", output, re.MULTILINE)) > 2
-
-
-def shown(reader: Reader, command: Command) -> str:
-    """Return the output of a command if it is what the page shows, else ""."""
-    output = reader.run(command.line)
-    return "" if differs(command.output, output) else output
 
 
 def test_removed_in_the_documented_order_it_leaves_nothing(
