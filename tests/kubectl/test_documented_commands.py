@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from csidriver.kubectl.login.login_reply import REFUSALS
 from csidriver.kubectl.main import build_parser, load_commands
 from tests.page_commands import parse
 
@@ -51,6 +52,11 @@ def test_the_options_of_kubectl_are_named() -> None:
     first, *_ = PAGE.split("\n## ")
     named = set(re.findall(r"`(-{1,2}[a-z-]+)", first))
     assert flags(PARSER) - {"-h", "--help", "--version"} <= named
+
+
+def test_every_answer_that_ends_a_login_is_explained() -> None:
+    rows = re.findall(r"^\| (`[a-z_]+`.*?) \|", section("login"), re.MULTILINE)
+    assert {error for row in rows for error in re.findall(r"`([a-z_]+)`", row)} == REFUSALS.keys()
 
 
 def documented() -> list[str]:
