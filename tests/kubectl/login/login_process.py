@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -98,10 +98,11 @@ class LoginProcess(contextlib.ExitStack):
 
 
 class ArgumentsWatcher:
-    """Collects the arguments of all processes, as `ps` shows them."""
+    """Collects the arguments of all processes that start, as `ps` shows them."""
 
     def __init__(self) -> None:
         self.seen: set[bytes] = set()
+        self._older = set(_processes())
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -119,13 +120,14 @@ class ArgumentsWatcher:
 
     def _run(self) -> None:
         while not self._stop.wait(0.01):
-            self.seen.update(_arguments())
+            for process in _processes():
+                if process not in self._older:
+                    with contextlib.suppress(OSError):
+                        self.seen.add(Path("/proc", process, "cmdline").read_bytes())
 
 
-def _arguments() -> Iterator[bytes]:
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            yield process.read_bytes()
+def _processes() -> list[str]:
+    return [name for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - in a loop
 
 
 def decide(address: str, page: str, decision: str) -> None:
