@@ -17,7 +17,7 @@ from csidriver.kubectl.errors import Forbidden, LoginFailed, NotFound
 from csidriver.kubectl.login.existing_secret import ExistingSecret
 from csidriver.kubectl.login.first_refresh import TokenStatus, read_status, wait_until_ready
 from csidriver.kubectl.login.https_request import HttpsClient
-from csidriver.kubectl.login.issuer_choice import choose_client, choose_issuer
+from csidriver.kubectl.login.issuer_choice import choose_client, choose_issuer, explain_client
 from csidriver.kubectl.login.issuer_metadata import choose_scope
 from csidriver.kubectl.login.login_flags import LoginFlags, add_login_parser
 from csidriver.kubectl.login.login_flow import Flow, LoginPlan, choose_flow, log_in
@@ -128,6 +128,8 @@ def _prepare(
     issuer = choose_issuer(flags.wanted, issuers, ref.namespace, existing)
     # Before the question for the secret: the user need not type it in vain.
     client = choose_client(flags.wanted, issuer, existing, None)
+    if line := explain_client(client, issuer, existing):
+        terminal.report(line)
     https = HttpsClient(flags.ca_file)
     endpoints = fetch_endpoints(https, issuer)
     flow = choose_flow(flags.flow, issuer, endpoints)

@@ -76,6 +76,22 @@ def choose_client(
     return Client(client_id, secret)
 
 
+def explain_client(client: Client, issuer: Issuer, existing: ExistingSecret | None) -> str:
+    """Return a line if the Secret has another client than the operator names, else ""."""
+    published = issuer.login.client_id if issuer.login else ""
+    if (
+        existing is None
+        or existing.client_id != client.client_id
+        or published in ("", existing.client_id)
+    ):
+        return ""
+    return (
+        f"The Secret is of client {quote_untrusted(client.client_id)}, so this one logs in. If it "
+        f"cannot, delete the Secret, and {quote_untrusted(published)} does: "
+        f"{existing.delete_command}"
+    )
+
+
 def read_client_secret(path: Path) -> Sensitive:
     """Return the client secret in a file, without the line break of an editor."""
     try:

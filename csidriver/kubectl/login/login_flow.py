@@ -106,7 +106,8 @@ def _report_code(
 
 
 def _log_in_with_browser(plan: LoginPlan, terminal: Terminal) -> TokenDocument:
-    if plan.flow is Flow.PASTE or not (plan.flow is Flow.BROWSER or has_browser()):
+    # Who demanded the browser may have forwarded the port to a machine that has one.
+    if plan.flow is Flow.PASTE or (plan.flow is Flow.DEVICE and not has_browser()):
         request = _code_request(plan, plan.redirect.uri(plan.redirect.ports[0]))
         return plan.client.redeem(request.token_form(_ask_for_redirect(request, terminal)))
     with RedirectListener(plan.redirect, terminal.report) as listener:

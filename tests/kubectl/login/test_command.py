@@ -88,6 +88,20 @@ def test_an_existing_secret_gets_the_new_login(rig: Rig) -> None:
     assert rig.kubectl.decoded()["extra"] == "kept"
 
 
+@pytest.mark.parametrize(("client", "said"), [("app", True), ("cli", False)])
+def test_another_client_than_that_of_the_operator_is_said(
+    rig: Rig,
+    client: str,
+    said: bool,  # noqa: FBT001
+) -> None:
+    rig.kubectl.put(source(data={"oauth": "{}", "clientID": client}))
+    assert rig.run() == 0
+    assert rig.server.sent_to("/authorize")[0]["client_id"] == client
+    line = "The Secret is of client 'app', so this one logs in."
+    assert (line in rig.terminal.err.getvalue()) is said
+    assert ("'cli' does: kubectl delete secret hello -n physics" in rig.terminal.text) is said
+
+
 def test_a_code_is_enough_where_the_issuer_has_the_device_flow(rig: Rig) -> None:
     assert rig.run("--device") == 0
     assert "ABCD-EFGH" in rig.terminal.err.getvalue()
