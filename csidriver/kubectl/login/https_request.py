@@ -203,10 +203,12 @@ def _proxy(parts: SplitResult) -> SplitResult | None:
     url = found.get(parts.scheme) or found.get("all")
     if not url:
         return None
-    proxy = urlsplit(url if "://" in url else f"http://{url}")
-    if proxy.scheme != "http" or not proxy.hostname:
-        raise LoginFailed("the proxy in the environment is not an http:// address")
-    return proxy
+    with contextlib.suppress(ValueError):
+        proxy = urlsplit(url if "://" in url else f"http://{url}")
+        # Reading a port that is not a number raises ValueError.
+        if proxy.scheme == "http" and proxy.hostname and proxy.port != 0:
+            return proxy
+    raise LoginFailed("the proxy in the environment is not an http:// address")
 
 
 def _proxy_headers(proxy: SplitResult) -> dict[str, str]:

@@ -181,10 +181,19 @@ def test_exceptions_of_the_environment_and_this_machine_need_no_proxy(
         assert HttpsClient().send(HttpsRequest(f"http://{server.address}/t")).status == 200
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "socks5://us:planted@proxy.example:1080",
+        "http://us:planted@proxy.example:port",
+        "http://us:planted@[proxy",
+        "planted@",
+    ],
+)
 def test_a_proxy_of_another_kind_is_refused_without_its_password(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    monkeypatch.setenv("https_proxy", "socks5://us:planted@proxy.example:1080")
+    monkeypatch.setenv("https_proxy", url)
     with pytest.raises(LoginFailed, match="is not an http:// address") as failure:
         HttpsClient().send(HttpsRequest("https://as.invalid/t"))
     assert "planted" not in str(failure.value)
