@@ -1,8 +1,11 @@
 """Options and exit statuses of the command line."""
 
 import argparse
+import os
 import subprocess
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,8 @@ from csidriver.kubectl import main as main_module
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.main import COMMANDS, build_parser, global_options, load_commands, main
 from csidriver.kubectl.terminal import Terminal
+from tests.kubectl.printed import secret
+from tests.kubectl.stand_in import StandIn
 
 
 class Example:
@@ -105,3 +110,42 @@ def test_usage_names_the_command_as_users_type_it(capsys: pytest.CaptureFixture[
         main(["--help"])
     assert capsys.readouterr().out.startswith("usage: kubectl oauth2-csi ")
     assert main_module.PROGRAM == "kubectl oauth2-csi"
+
+
+class Watching(Example):
+    """A subcommand that ends while a thread still watches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread: threading.Thread | None = None
+
+    def run(self, args: argparse.Namespace, kubectl: Kubectl, terminal: Terminal) -> int:
+        lines = kubectl.watch_text("pods")
+        assert next(lines) == "first"
+        self.thread = threading.Thread(target=list, args=(lines,), daemon=True)
+        self.thread.start()
+        return super().run(args, kubectl, terminal)
+
+
+def test_no_watch_outlives_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "kubectl"
+    program.write_text("#!/bin/sh\necho first\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("KUBECTL", str(program))
+    command = Watching()
+    assert main(["example"], [command]) == 0
+    assert command.thread is not None
+    command.thread.join(20)
+    assert not command.thread.is_alive()
+
+
+def test_a_reader_that_goes_away_is_no_failure_to_explain(stand_in: StandIn) -> None:
+    stand_in.answer("config", stdout="here\nteam-a")
+    stand_in.answer("secrets", stdout=secret("team-a", "mail"))
+    stand_in.answer("pods")
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "csidriver.kubectl", "status"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)  # noqa: S603
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
