@@ -48,7 +48,7 @@ cover: $(VENV)/.dev
 	  $(COVERED:%=--cov=csidriver.core.admission.%) \
 	  --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 $(ARGS)
 
-## test-keycloak: the refresher against a real Keycloak, which Maven fetches; takes 10 minutes
+## test-keycloak: refresher and logins with a real Keycloak, which Maven fetches; takes 12 minutes
 test-keycloak: $(VENV)/.dev
 	@$(PYTHON) -m tools keycloak
 	@$(BIN)/python -m pytest tests/peers/keycloak_cases.py tests/peers/keycloak_login_cases.py $(ARGS)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from csidriver.demo.issuer import DEMO_CLIENT
+from csidriver.demo.issuer import DEMO_CLIENT, LOGIN_CLIENT
 from tests.e2e import readers
 from tests.e2e.cluster import CLUSTER, Cluster
 from tests.e2e.installation import install
@@ -64,7 +64,8 @@ def driver(
 ) -> Cluster:
     """The cluster with the driver, installed with the chart."""
     issuers = [
-        {"name": "fast", "issuer": issuer.url, "default": True, "internal": True},
+        {"name": "fast", "issuer": issuer.url, "default": True, "internal": True}
+        | {"login": {"clientID": LOGIN_CLIENT.client_id}},
         {"name": "steady", "issuer": steady_issuer.url, "internal": True},
         {"name": "slow", "issuer": slow_issuer.url, "internal": True},
     ]
@@ -96,4 +97,5 @@ def user(driver: Cluster, request: pytest.FixtureRequest) -> Iterator[UserNamesp
 
 def _issuer(e2e: Cluster, *, lifetime: float) -> ScriptedIssuer:
     address = (e2e.own.address, 0)
-    return ScriptedIssuer(clients=[DEMO_CLIENT], address=address, policy=Policy(lifetime=lifetime))
+    clients = [DEMO_CLIENT, LOGIN_CLIENT]
+    return ScriptedIssuer(clients=clients, address=address, policy=Policy(lifetime=lifetime))
