@@ -93,7 +93,7 @@ def test_a_node_takes_a_token_as_large_as_we_write_and_no_larger() -> None:
         with_data("token_type", "x" * 65),
         with_data("token_type", "Bearer\n"),
     ):
-        with pytest.raises(InvalidSecret, match="32 KiB"):
+        with pytest.raises(InvalidSecret, match=r"32 KiB.*run: kubectl oauth2-csi login"):
             parse_for_node(larger)
         assert Companion.from_secret(larger).token is not None, "the refresher replaces it"
 

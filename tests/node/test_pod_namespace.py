@@ -49,6 +49,7 @@ def test_a_pod_of_a_later_namespace_gets_no_token_of_an_earlier_one(node: Node) 
     code, text = node.refused(node.request("v2"))
     assert code is grpc.StatusCode.FAILED_PRECONDITION
     assert f"belongs to an earlier namespace {NAMESPACE}" in text
+    assert f"run: kubectl oauth2-csi login hello-token -n {NAMESPACE}" in text
     later = own_uid(node)
     assert later != earlier
     code, _ = node.refused(node.request("v2"))

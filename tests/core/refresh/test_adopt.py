@@ -263,6 +263,9 @@ class TestUsers:
         assert cluster.server.tokens() == ["alice-0"]
         assert note(cluster, annotations.STATUS) == "Misconfigured"
         assert companion(cluster).status is Status.MISCONFIGURED
+        login = "run: kubectl oauth2-csi login hello-token -n physics"
+        closed = bool(issuer.namespaces)
+        assert companion(cluster).message.endswith("" if closed else login)
         assert companion(cluster).token is not None
         running.issuer = ISSUER
         cluster.apply(document("alice-1"), issuer="cern")
@@ -337,6 +340,7 @@ class TestUsers:
         assert note(cluster, annotations.STATUS) == "Invalid"
         assert "/".join(GRANT) in message
         assert cure in message
+        assert message.endswith("; run: kubectl oauth2-csi login hello-token -n physics")
         assert companion(cluster).status is Status.INVALID
         assert companion(cluster).message == message
         token = companion(cluster).token

@@ -77,6 +77,7 @@ def test_a_login_that_ends_is_announced_a_week_a_day_and_an_hour_ahead(ending: P
     assert (events(cluster), note(cluster, annotations.WARNING)) == (3, EXPIRING)
     messages = [e.message for e in cluster.done if isinstance(e, effects.EmitEvent)]
     assert "2027-02-14T07:59:59Z" in messages[-1]
+    assert messages[-1].endswith("; run: kubectl oauth2-csi login hello-token -n physics")
 
 
 def test_a_login_that_ends_is_announced_whatever_its_field_is_called(ending: Process) -> None:

@@ -82,6 +82,14 @@ def test_requests_in_a_loop_cause_a_send_every_ten_seconds_and_few_writes(
     assert writes <= 7 * 6
 
 
+def test_a_token_that_is_due_soon_waits_for_that_and_is_not_written(running: Process) -> None:
+    running.cluster.now = (running.state.next_reconcile or 0.0) - 5
+    ask(running, after=0.0)
+    assert cost(running.cluster, lambda: running.reconcile(event=True)) == (1, 0)
+    running.run_for(LIFE / 4)
+    assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
+
+
 @pytest.mark.parametrize("status", ["NeedsReauth", "IssuerUnavailable"])
 def test_a_token_that_fails_keeps_its_backoff(running: Process, status: str) -> None:
     cluster = running.cluster
@@ -101,6 +109,8 @@ def test_a_token_that_fails_keeps_its_backoff(running: Process, status: str) -> 
 def test_a_value_beside_a_new_token_is_honoured_by_its_refresh(process: Process) -> None:
     process.cluster.annotate(REFRESH_REQUESTED_AT, "2027-01-01T00:00:00Z")
     process.reconcile()
+    process.cluster.now += 60
+    process.reconcile(event=True)
     process.run_for(LIFE / 2)
     assert process.cluster.server.tokens() == ["alice-0"]
 

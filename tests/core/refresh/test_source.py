@@ -140,6 +140,11 @@ def test_a_missing_key_is_not_taken_for_one_of_another_name(other: str) -> None:
     assert problem == "key clientID is missing or empty"
 
 
+def test_a_source_without_a_refresh_token_needs_a_login() -> None:
+    (problem,) = problems({"oauth": "{}"})
+    assert "; run: kubectl oauth2-csi login " in problem
+
+
 def test_all_problems_at_once() -> None:
     change = oauth(refresh_token=5, access_token=[]) | {"clientID": ""}
     assert len(problems(change)) == 3
