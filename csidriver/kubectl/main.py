@@ -50,6 +50,9 @@ _OPTIONS = {
 }
 
 
+_MORE_OPTIONS = f"Options of kubectl, such as --context, are in '{PROGRAM} --help'."
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that fails as kubectl does."""
 
@@ -58,12 +61,12 @@ class Parser(argparse.ArgumentParser):
 
 
 class CommandParser(Parser):
-    """The parser of a subcommand, which has kubectl's options, too."""
+    """The parser of a subcommand, which has kubectl's options, too; its help names one of them."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(**{"epilog": _MORE_OPTIONS, **settings})
         # An option before the name of the subcommand must not be undone by a default.
-        _add_options(self, default=argparse.SUPPRESS)
+        _add_options(self, default=argparse.SUPPRESS, about=argparse.SUPPRESS)
 
 
 def main(arguments: Sequence[str] | None = None, commands: Sequence[Command] | None = None) -> int:
@@ -103,8 +106,9 @@ def load_commands(words: Container[str] = ()) -> list[Command]:
 def build_parser(commands: Sequence[Command]) -> Parser:
     parser = Parser(prog=PROGRAM, description="Log in, and see OAuth2 tokens that pods mount.")
     parser.add_argument("--version", action="version", version=__version__)
-    _add_options(parser, default=None)
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=CommandParser)
+    parser.set_defaults(run=_show_help)
+    _add_options(parser, default=None, about=None)
+    subparsers = parser.add_subparsers(metavar="COMMAND", parser_class=CommandParser)
     for command in commands:
         command.add(subparsers)
     return parser
@@ -118,15 +122,27 @@ def global_options(args: argparse.Namespace) -> list[str]:
     return options + [f"--as-group={group}" for group in args.as_group or ()]
 
 
-def _add_options(parser: argparse.ArgumentParser, default: Any) -> None:
+def _show_help(args: argparse.Namespace, kubectl: Kubectl, terminal: Terminal) -> int:  # noqa: ARG001 - as all
+    terminal.print(build_parser(load_commands()).format_help().rstrip())
+    return 0
+
+
+def _add_options(parser: argparse.ArgumentParser, default: Any, about: str | None) -> None:
+    """Add kubectl's options; `about` is the help of all but the namespace."""
     options = parser.add_argument_group("options of kubectl")
-    options.add_argument("-n", "--namespace", metavar="NAMESPACE", default=default)
+    namespace = "by default that of the context"
+    options.add_argument("-n", "--namespace", metavar="NAMESPACE", default=default, help=namespace)
     for option, metavar in _OPTIONS.items():
-        options.add_argument(option, metavar=metavar, default=default, dest=_field(option))
-    options.add_argument("--as-group", metavar="GROUP", action="append", default=default)
-    about = f"where the driver is installed, by default {names.DRIVER_NAMESPACE}"
+        field = _field(option)
+        options.add_argument(option, metavar=metavar, default=default, dest=field, help=about)
+    options.add_argument(
+        "--as-group", metavar="GROUP", action="append", default=default, help=about
+    )
     fallback = names.DRIVER_NAMESPACE if default is None else default
-    options.add_argument("--driver-namespace", metavar="NAMESPACE", default=fallback, help=about)
+    help_text = about or f"where the driver is installed, by default {names.DRIVER_NAMESPACE}"
+    options.add_argument(
+        "--driver-namespace", metavar="NAMESPACE", default=fallback, help=help_text
+    )
 
 
 def _field(option: str) -> str:

@@ -112,6 +112,23 @@ def test_usage_names_the_command_as_users_type_it(capsys: pytest.CaptureFixture[
     assert main_module.PROGRAM == "kubectl oauth2-csi"
 
 
+def test_without_a_subcommand_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("usage: kubectl oauth2-csi ")
+    assert all(f"\n    {name} " in printed.out for name in COMMANDS)
+    assert printed.err == ""
+
+
+def test_the_help_of_a_subcommand_is_about_that(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["status", "--help"])
+    shown = capsys.readouterr().out
+    assert "--namespace" in shown
+    assert "--as-group" not in shown
+    assert shown.endswith("are in 'kubectl oauth2-csi --help'.\n")
+
+
 class Watching(Example):
     """A subcommand that ends while a thread still watches."""
 
