@@ -106,7 +106,7 @@ def load_commands(words: Container[str] = ()) -> list[Command]:
 def build_parser(commands: Sequence[Command]) -> Parser:
     parser = Parser(prog=PROGRAM, description="Log in, and see OAuth2 tokens that pods mount.")
     parser.add_argument("--version", action="version", version=__version__)
-    parser.set_defaults(run=_show_help)
+    parser.set_defaults(run=_print_help)
     _add_options(parser, default=None, about=None)
     subparsers = parser.add_subparsers(metavar="COMMAND", parser_class=CommandParser)
     for command in commands:
@@ -122,7 +122,7 @@ def global_options(args: argparse.Namespace) -> list[str]:
     return options + [f"--as-group={group}" for group in args.as_group or ()]
 
 
-def _show_help(args: argparse.Namespace, kubectl: Kubectl, terminal: Terminal) -> int:  # noqa: ARG001 - as all
+def _print_help(args: argparse.Namespace, kubectl: Kubectl, terminal: Terminal) -> int:  # noqa: ARG001 - as all
     terminal.print(build_parser(load_commands()).format_help().rstrip())
     return 0
 
