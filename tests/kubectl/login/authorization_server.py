@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlencode
 from urllib.request import ProxyHandler, build_opener
 
 from csidriver.kubectl.terminal import Terminal
+from tests.refresher.bench import until
 
 TOKENS = {"access_token": "at-1", "refresh_token": "rt-1", "token_type": "Bearer", "expires_in": 60}
 DEVICE = {"device_code": "dc-1", "user_code": "ABCD-EFGH", "interval": 1, "expires_in": 600}
@@ -166,9 +167,16 @@ class FakeBrowser(webbrowser.BaseBrowser):
     def open(self, url: str, new: int = 0, autoraise: bool = True) -> bool:  # noqa: ARG002, FBT001, FBT002
         self.before_open()
         self.opened.append(url)
-        self.threads.append(threading.Thread(target=fetch, args=(url,)))
-        self.threads[-1].start()
+        thread = threading.Thread(target=fetch, args=(url,))
+        thread.start()
+        self.threads.append(thread)
         return True
+
+    def join(self) -> None:
+        """Wait until all pages that were opened are complete."""
+        until(lambda: len(self.threads) == len(self.opened))
+        for thread in self.threads:
+            thread.join()
 
 
 def fetch(url: str) -> int:

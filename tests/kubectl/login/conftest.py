@@ -26,8 +26,7 @@ def browser(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBrowser]:
     monkeypatch.setattr(webbrowser, "_browsers", {})
     webbrowser.register("fake", None, fake, preferred=True)
     yield fake
-    for thread in fake.threads:
-        thread.join()
+    fake.join()
 
 
 @pytest.fixture
