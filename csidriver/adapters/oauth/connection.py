@@ -7,6 +7,7 @@ for ever.
 import contextlib
 import socket
 import ssl
+import sys
 import threading
 import time
 from typing import Any, Self
@@ -87,6 +88,8 @@ class _Connection(HTTPConnection):
         super().__init__(*args, **options)
 
     def _new_conn(self) -> socket.socket:
+        # As urllib3 does in the method that this one replaces.
+        sys.audit("http.client.connect", self, self.host, self.port)
         # urllib3 would give the whole time to the first address.
         connected = connect(
             self._dns_host, self.port, self.timeout or 0.0, self.socket_options or ()
