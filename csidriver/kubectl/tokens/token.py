@@ -6,8 +6,10 @@ from typing import Any
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.timestamp import parse_rfc3339
+from csidriver.core.kubernetes.validation import is_dns1123_subdomain
 from csidriver.core.login_command import ask_for_login
 from csidriver.core.names import SourceRef
+from csidriver.core.quoting import quote_untrusted
 from csidriver.core.status import Status, TokenWarning
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.errors import NotFound
@@ -71,6 +73,8 @@ def read_tokens(kubectl: Kubectl, *where: str) -> list[Token]:
 
 def read_token(kubectl: Kubectl, ref: SourceRef) -> Token:
     """Return one token; raise NotFound if there is no Secret, or one that is not annotated."""
+    if not is_dns1123_subdomain(ref.name):
+        raise NotFound(f"{quote_untrusted(ref.name)} cannot be the name of a Secret")
     where = [ref.name, f"--namespace={ref.namespace}"]
     try:
         output = kubectl.get_text("secrets", *where, records.option(records.of_each(_template())))

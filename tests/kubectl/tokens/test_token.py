@@ -60,6 +60,13 @@ def test_a_secret_that_is_no_token_is_not_found(stand_in: StandIn) -> None:
         read_token(Kubectl(), REF)
 
 
+@pytest.mark.parametrize("name", ["--raw=/api", "-A", "a/b", "", "two words"])
+def test_a_name_cannot_be_an_option_of_kubectl(stand_in: StandIn, name: str) -> None:
+    with pytest.raises(NotFound, match="cannot be the name of a Secret"):
+        read_token(Kubectl(), SourceRef("team-a", name))
+    assert stand_in.calls == []
+
+
 def test_a_watch_has_the_type_of_each_event(stand_in: StandIn) -> None:
     lines = secret("team-a", "mail", event="ADDED") + secret("team-a", "x", {}, event="DELETED")
     stand_in.answer("--watch", stdout=lines)
