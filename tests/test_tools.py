@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tools.chromium import fetch_chromium
 from tools.debian import ALONE, BASE, NODE, fetch_root, keys, unpack_with_libraries
 from tools.image import Buildah, find_builder
 from tools.picture import last_screen
@@ -196,6 +197,19 @@ mkdir -p "$3" && : > "$3/$(basename "$2")"
     assert (tmp_path / "told").read_text().split() == ["browser", "libmissing"]
     assert {path.name for path in tree.iterdir()} == {"browser_1_all.deb", "libmissing_1_all.deb"}
     assert {path.name for path in tmp_path.iterdir()} == {"bin", "home", "told"}
+
+
+@pytest.mark.parametrize("broken", ["chromium", "chromedriver"])
+def test_a_browser_whose_libraries_are_gone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    monkeypatch.setenv("OAUTH2_CSI_TOOLS", str(tmp_path))
+    for name in ("chromium", "chromedriver"):
+        program(tmp_path / "chromium", name)
+    fetch_chromium()
+    program(tmp_path / "chromium", broken).write_text("#!/bin/sh\necho no library >&2; exit 127\n")
+    with pytest.raises(Failed, match=f"remove {tmp_path}/chromium .*\nno library"):
+        fetch_chromium()
 
 
 @pytest.mark.other_uids
