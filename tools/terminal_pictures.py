@@ -14,6 +14,7 @@ GOLDEN = CLONE / "tests/kubectl/golden"
 OUTPUTS = (
     ("status", "kubectl oauth2-csi status -A", "status-all-namespaces.txt"),
     ("describe", "kubectl oauth2-csi describe mail -n team-a", "describe-mail.txt"),
+    ("doctor", "kubectl oauth2-csi doctor", "doctor.txt"),
 )
 WIDTH = 120
 # Readers of the picture must not fetch fonts from elsewhere.

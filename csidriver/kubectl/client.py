@@ -31,6 +31,11 @@ class Kubectl:
         self._service_account = service_account
         self._running: set[subprocess.Popen[bytes]] = set()
 
+    def with_timeout(self, seconds: float) -> "Kubectl":
+        """Return one whose requests take no longer, unless the user has chosen a time."""
+        options = [f"--request-timeout={seconds:.0f}s", *self._options]
+        return Kubectl(options, service_account=self._service_account)
+
     def get(self, *arguments: str) -> Any:
         """Return objects as JSON. Of a Secret, its bytes come into this process: seldom needed."""
         return _parsed(self._run("get", *arguments, "--output=json"))
@@ -62,7 +67,8 @@ class Kubectl:
     def can_i(self, verb: str, resource: str, namespace: str) -> bool:
         """Return whether the user may do this; `resource` may be `secrets/name`."""
         where = f"--namespace={namespace}" if namespace else "--all-namespaces"
-        done = program.run(self._command("auth", "can-i", verb, resource, where))
+        command = self._command("auth", "can-i", verb, resource, where)
+        done = program.run(command, running=self._running)
         answer = done.stdout.decode(errors="replace").split(maxsplit=1)[:1]
         if answer not in (["yes"], ["no"]):
             raise to_error(done.stderr)
@@ -94,8 +100,13 @@ class Kubectl:
         """Return the context in force, empty in a pod."""
         return self._context[0]
 
+    def user(self) -> str:
+        """Return who the cluster takes the user for."""
+        output = "--output=jsonpath={.status.userInfo.username}"
+        return self._run("auth", "whoami", output).decode(errors="replace").strip()
+
     def close(self) -> None:
-        """End all watches."""
+        """End all calls and watches that still run."""
         for process in list(self._running):
             process.kill()
 
@@ -120,7 +131,7 @@ class Kubectl:
         return [program.find_kubectl(), "--v=0", *self._options, *arguments]
 
     def _run(self, *arguments: str) -> bytes:
-        done = program.run(self._command(*arguments))
+        done = program.run(self._command(*arguments), running=self._running)
         if done.status != 0:
             raise to_error(done.stderr)
         return done.stdout
@@ -128,7 +139,7 @@ class Kubectl:
     def _send(self, body: Any, *arguments: str) -> None:
         # `--output=name`, as else the reply would bring the object.
         command = self._command(*arguments, "--output=name")
-        done = program.run(command, json.dumps(body).encode())
+        done = program.run(command, json.dumps(body).encode(), self._running)
         if done.status != 0:
             raise to_error(done.stderr, body)
 

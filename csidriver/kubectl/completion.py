@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from csidriver.core.names import DRIVER_NAMESPACE
 from csidriver.errors import DriverError
 from csidriver.kubectl.client import Kubectl
+from csidriver.kubectl.published_issuers import read_published_issuers
 from csidriver.kubectl.terminal import Terminal
 from csidriver.kubectl.tokens.token import read_tokens
 
@@ -15,6 +17,7 @@ COMPLETE = "__complete"
 _NO_FILES = ":4"
 # Subcommands whose argument is the name of a Secret.
 _OF_SECRETS = frozenset(("status", "describe", "refresh", "login"))
+_OF_ISSUERS = "doctor"
 _SCRIPTS = {
     # macOS has a bash that has no mapfile.
     "bash": """\
@@ -91,8 +94,14 @@ class _Line:
             return [option for option in self._options() if option.startswith("--")]
         if not self.subcommand:
             return self._subparsers()
+        return self._arguments()
+
+    def _arguments(self) -> Iterable[str]:
+        """Return the arguments that the subcommand may have."""
         if self.subcommand in _OF_SECRETS:
             return [token.ref.name for token in read_tokens(self._kubectl())]
+        if self.subcommand == _OF_ISSUERS:
+            return read_published_issuers(self._kubectl(), self._driver_namespace()).by_name
         return next((a.choices for a in self._actions() if not a.option_strings and a.choices), ())
 
     def _actions(self) -> Sequence[argparse.Action]:
@@ -108,6 +117,11 @@ class _Line:
     def _kubectl(self) -> Kubectl:
         chosen = ("--namespace=", "--context=", "--kubeconfig=", "--cluster=", "--user=")
         return Kubectl([option for option in self.options if option.startswith(chosen)])
+
+    def _driver_namespace(self) -> str:
+        flag = "--driver-namespace="
+        chosen = [option.removeprefix(flag) for option in self.options if option.startswith(flag)]
+        return chosen[-1] if chosen else DRIVER_NAMESPACE
 
     def _kubectl_names(self, resource: str) -> list[str]:
         lines = self._kubectl().get_text(resource, "--output=name").splitlines()

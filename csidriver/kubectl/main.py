@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "status": "csidriver.kubectl.status",
     "describe": "csidriver.kubectl.describe",
     "refresh": "csidriver.kubectl.refresh",
+    "doctor": "csidriver.kubectl.doctor.doctor_command",
     "completion": "csidriver.kubectl.completion",
 }
 # Options of kubectl that it gets as they are, and their metavariables.

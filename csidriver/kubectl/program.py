@@ -43,14 +43,23 @@ def find_kubectl(environment: Mapping[str, str] = os.environ) -> str:
     return path
 
 
-def run(command: Sequence[str], body: bytes | None = None) -> Finished:
-    """Run a command to its end; `body` is its standard input, by default the user's."""
+def run(
+    command: Sequence[str], body: bytes | None = None, running: Running | None = None
+) -> Finished:
+    """Run a command to its end; `body` is its standard input, by default the user's.
+
+    Meanwhile it is in `running`: who kills it ends the call, also from another thread.
+    """
+    running = set() if running is None else running
     with _start(command, subprocess.PIPE if body is not None else None) as process:
+        running.add(process)
         try:
             stdout, stderr = _communicate(process, body)
         except BaseException:
             process.kill()
             raise
+        finally:
+            running.discard(process)
     return Finished(process.returncode, stdout, stderr.decode(errors="replace"))
 
 

@@ -110,6 +110,17 @@ def test_rights_that_cannot_be_asked_for_are_a_failure(stand_in: StandIn) -> Non
         Kubectl().can_i("create", "secrets", "")
 
 
+def test_a_time_limit_gives_way_to_that_of_the_user(stand_in: StandIn) -> None:
+    stand_in.answer("whoami", stdout="ann\n")
+    limited = Kubectl(["--namespace=a"]).with_timeout(10.0)
+    assert limited.namespace() == "a"
+    assert limited.user() == "ann"
+    assert stand_in.calls[0].words[1:3] == ["--request-timeout=10s", "--namespace=a"]
+    # kubectl takes the last.
+    Kubectl(["--request-timeout=3s"]).with_timeout(10.0).user()
+    assert stand_in.calls[1].words[1:3] == ["--request-timeout=10s", "--request-timeout=3s"]
+
+
 def test_a_watch_yields_events_until_kubectl_ends(stand_in: StandIn) -> None:
     pretty = json.dumps({"type": "MODIFIED", "object": {"a": {"b": 1}}}, indent=4)
     stand_in.answer("--watch", stdout='{"type":"ADDED","object":{}}\n' + pretty + "\n")

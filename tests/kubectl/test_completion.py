@@ -1,5 +1,6 @@
 """Words that complete a command line."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,18 @@ def test_names_of_tokens_are_completed(
     assert "--namespace=team-a" in stand_in.calls[0].words
     assert candidates(capsys, "status", "--context=c", "-o", "wide", "ma") == ["mail"]
     assert "--context=c" in stand_in.calls[1].words
+
+
+def test_names_of_issuers_are_completed(
+    stand_in: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = [{"name": name, "issuer": "https://auth.example"} for name in ("cern", "other")]
+    data = {"issuers.json": json.dumps({"issuers": entries})}
+    stand_in.answer("configmap", "--namespace=oauth2-csi", stdout={"data": data})
+    assert candidates(capsys, "doctor", "") == ["cern", "other"]
+    assert candidates(capsys, "doctor", "--driver-namespace", "elsewhere", "c") == []
+    stand_in.answer("configmap", "--namespace=elsewhere", stdout={"data": data})
+    assert candidates(capsys, "doctor", "--driver-namespace", "elsewhere", "c") == ["cern"]
 
 
 def test_options_and_their_values_are_completed(

@@ -1,6 +1,7 @@
 """kubectl as a subprocess."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -110,6 +111,26 @@ def test_lines_end_when_their_program_is_killed() -> None:
     next(iterator)
     next(iter(running)).kill()
     assert list(iterator) == []
+
+
+def test_a_call_ends_when_its_program_is_killed() -> None:
+    started = threading.Event()
+
+    class Running(set[subprocess.Popen[bytes]]):
+        def add(self, process: subprocess.Popen[bytes]) -> None:
+            super().add(process)
+            started.set()
+
+    running = Running()
+    waiting = python("import signal; signal.pause()")
+    statuses: list[int] = []
+    thread = threading.Thread(target=lambda: statuses.append(run(waiting, None, running).status))
+    thread.start()
+    assert started.wait(30)
+    next(iter(running)).kill()
+    thread.join()
+    assert statuses == [-signal.SIGKILL]
+    assert not running
 
 
 def test_the_end_of_a_failed_program_says_why() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from csidriver.core.kubernetes.validation import is_dns1123_subdomain
-from csidriver.core.names import PUBLIC_ISSUERS, SourceRef
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuers
-from csidriver.core.oauth.public_issuers import ISSUERS_JSON, parse_public_issuers
 from csidriver.core.refresh.source import Client
+from csidriver.errors import NotReady
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.errors import Forbidden, LoginFailed, NotFound
 from csidriver.kubectl.login.existing_secret import ExistingSecret
@@ -31,6 +31,7 @@ from csidriver.kubectl.login.secret_writer import (
     store,
     to_yaml,
 )
+from csidriver.kubectl.published_issuers import read_published_issuers
 from csidriver.kubectl.terminal import Terminal
 
 INTERRUPTED = 130
@@ -83,17 +84,15 @@ def run(args: argparse.Namespace, kubectl: Kubectl, terminal: Terminal) -> int:
 
 def load_issuers(kubectl: Kubectl, flags: LoginFlags) -> Issuers:
     """Return the published issuers; none, where --issuer-url does without them."""
-    where = f"--namespace={flags.driver_namespace}"
     try:
-        published = kubectl.get("configmap", PUBLIC_ISSUERS, where)
-    except (NotFound, Forbidden) as error:
+        return read_published_issuers(kubectl, flags.driver_namespace)
+    except (NotFound, Forbidden, NotReady) as error:
         if flags.wanted.issuer_url:
             return Issuers()
         raise LoginFailed(
             f"the issuers of this cluster are not known: {error}; name the driver's namespace "
             "with --driver-namespace, or an issuer with --issuer-url and --client-id"
         ) from None
-    return parse_public_issuers(str((published.get("data") or {}).get(ISSUERS_JSON, "")))
 
 
 def _check_output(flags: LoginFlags) -> None:

@@ -33,6 +33,14 @@ _HEADERS = {
     "Connection": "close",
     "User-Agent": "kubectl-oauth2-csi",
 }
+# By OpenSSL's codes X509_V_ERR.
+_CERTIFICATE_FAULTS = {
+    9: "is not valid yet, or the clock of this machine is slow",
+    10: "has expired, or the clock of this machine is fast",
+    62: "is of a server of another name",
+    64: "is of a server of another address",
+}
+_UNTRUSTED = "is not trusted on this machine; name the file of its CA with --ca-file"
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -49,12 +57,22 @@ class HttpsRequest:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+class UntrustedCertificate(LoginFailed):
+    """A server whose certificate does not prove who it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class HttpsResponse:
-    """A complete response."""
+    """A complete response; `date` and `age` are headers.
+
+    `certificate` is the time for which the server's is valid, in epoch seconds; None without TLS.
+    """
 
     status: int
     body: Sensitive
+    date: str = ""
+    age: str = ""
+    certificate: tuple[float, float] | None = None
 
 
 class HttpsClient:
@@ -75,11 +93,9 @@ class HttpsClient:
         way = " through the proxy of the environment" if proxy else ""
         try:
             return _within(self._timeout, connection, request, target, headers)
-        except ssl.SSLCertVerificationError:
-            raise LoginFailed(
-                f"the certificate of {parts.netloc} is not trusted on this machine; name the file "
-                "of its CA with --ca-file"
-            ) from None
+        except ssl.SSLCertVerificationError as error:
+            fault = _CERTIFICATE_FAULTS.get(error.verify_code, _UNTRUSTED)
+            raise UntrustedCertificate(f"the certificate of {parts.netloc} {fault}") from None
         except ssl.SSLError:
             raise NoAnswer(f"{parts.netloc} ends the TLS connection{way}") from None
         except (OSError, http.client.HTTPException, ValueError):
@@ -150,13 +166,24 @@ def _exchange(
     else:
         body = urlencode(request.form).encode("ascii")
         connection.request("POST", target, body, {**headers, "Content-Type": _FORM})
+    # A response without a length takes the socket away from the connection.
+    certificate = _validity(connection.sock)
     with connection.getresponse() as response:
         if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
             raise LoginFailed(
                 f"{urlsplit(request.url).netloc} redirects to another address, which a login does "
                 "not follow; check the issuer's address"
             )
-        return HttpsResponse(response.status, _read_body(response))
+        date, age = (response.getheader(name, "") for name in ("Date", "Age"))
+        return HttpsResponse(response.status, _read_body(response), date, age, certificate)
+
+
+def _validity(connected: Any) -> tuple[float, float] | None:
+    if not isinstance(connected, ssl.SSLSocket):
+        return None
+    certificate: Any = connected.getpeercert()
+    first, last = (certificate[name] for name in ("notBefore", "notAfter"))
+    return float(ssl.cert_time_to_seconds(first)), float(ssl.cert_time_to_seconds(last))
 
 
 def _abort(connection: http.client.HTTPConnection) -> None:

@@ -16,6 +16,11 @@ from csidriver.kubectl.login.login_reply import read_tokens
 
 def fetch_endpoints(https: HttpsClient, issuer: Issuer) -> LoginEndpoints:
     """Return the endpoints in an issuer's metadata, or raise LoginFailed."""
+    return parse_login_metadata(issuer, fetch_metadata(https, issuer).body)
+
+
+def fetch_metadata(https: HttpsClient, issuer: Issuer) -> HttpsResponse:
+    """Return the response with an issuer's metadata, or raise LoginFailed."""
     if not issuer.issuer:
         raise LoginFailed(
             f"issuer {issuer.name} has a token endpoint, but no metadata that names its login "
@@ -26,7 +31,7 @@ def fetch_endpoints(https: HttpsClient, issuer: Issuer) -> LoginEndpoints:
     for url in metadata_urls(issuer):
         response = https.send(HttpsRequest(url))
         if response.status == HTTPStatus.OK:
-            return parse_login_metadata(issuer, response.body)
+            return response
     status = "" if response is None else f" (HTTP {response.status})"
     raise LoginFailed(f"there is no metadata at {issuer.issuer}{status}; check the address")
 

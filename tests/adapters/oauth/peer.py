@@ -178,16 +178,25 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """A self-signed certificate for 127.0.0.1 (file), and a server context that shows it."""
+def certificate(
+    folder: Path,
+    *,
+    address: str = "127.0.0.1",
+    start: dt.timedelta = dt.timedelta(hours=-1),
+    end: dt.timedelta = dt.timedelta(hours=1),
+) -> tuple[Path, ssl.SSLContext]:
+    """A self-signed certificate for an address (file), and a server context that shows it.
+
+    `start` and `end` of its time are relative to now.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
     now = dt.datetime.now(dt.UTC)
-    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
     signed = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
+        .not_valid_before(now + start)
+        .not_valid_after(now + end)
         .add_extension(alternative, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

@@ -317,6 +317,12 @@ class TestIssuers:
         assert annotations.ISSUER not in rig.kubectl.secret()["metadata"]["annotations"]
 
     def test_a_broken_document_is_told(self, rig: Rig) -> None:
-        rig.kubectl.objects["configmap", "oauth2-csi-issuers-public"] = {"data": {}}
+        document = {"issuers.json": ""}
+        rig.kubectl.objects["configmap", "oauth2-csi-issuers-public"] = {"data": document}
         with pytest.raises(InvalidSettings, match=r"issuers\.json is not JSON"):
+            rig.run()
+
+    def test_a_document_that_nobody_has_written_is_told(self, rig: Rig) -> None:
+        rig.kubectl.objects["configmap", "oauth2-csi-issuers-public"] = {"data": {}}
+        with pytest.raises(LoginFailed, match="no refresher has written it"):
             rig.run()

@@ -1,15 +1,22 @@
 import base64
 import contextlib
+import datetime as dt
 import socket
 import socketserver
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from csidriver.kubectl.errors import LoginFailed
-from csidriver.kubectl.login.https_request import HttpsClient, HttpsRequest, NoAnswer
+from csidriver.kubectl.login.https_request import (
+    HttpsClient,
+    HttpsRequest,
+    NoAnswer,
+    UntrustedCertificate,
+)
 from tests.adapters.oauth.peer import (
     LoopbackServer,
     Peer,
@@ -118,6 +125,35 @@ def test_a_certificate_must_be_trusted(tmp_path: Path) -> None:
         assert HttpsClient(str(ca_file)).send(HttpsRequest(url)).status == 200
 
 
+def test_a_response_has_the_times_of_the_server(tmp_path: Path) -> None:
+    ca_file, context = certificate(tmp_path, end=dt.timedelta(hours=5))
+    headers = "Date: Fri, 15 Jan 2027 08:00:00 GMT\r\nAge: 7\r\n"
+    with Peer(http(b"{}", headers=headers), tls=context) as server:
+        url = f"https://{server.address}/t"
+        response = HttpsClient(str(ca_file)).send(HttpsRequest(url))
+    assert (response.date, response.age) == ("Fri, 15 Jan 2027 08:00:00 GMT", "7")
+    assert response.certificate is not None
+    first, last = response.certificate
+    assert last - first == 6 * 3600
+    with peer(http(b"{}")) as server:
+        plain = HttpsClient().send(HttpsRequest(f"http://{server.address}/t"))
+    assert (plain.date, plain.age, plain.certificate) == ("", "", None)
+
+
+@pytest.mark.parametrize(
+    ("validity", "text"),
+    [
+        ({"end": dt.timedelta(minutes=-1)}, "has expired"),
+        ({"start": dt.timedelta(hours=1), "end": dt.timedelta(hours=2)}, "is not valid yet"),
+        ({"address": "127.0.0.2"}, "is of a server of another address"),
+    ],
+)
+def test_a_certificate_must_be_right(tmp_path: Path, validity: dict[str, Any], text: str) -> None:
+    ca_file, context = certificate(tmp_path, **validity)
+    with Peer(http(b"{}"), tls=context) as server, pytest.raises(UntrustedCertificate, match=text):
+        HttpsClient(str(ca_file)).send(HttpsRequest(f"https://{server.address}/t"))
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
 def test_a_bad_ca_file_is_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "ca.pem"
@@ -161,7 +197,7 @@ def test_the_certificate_behind_a_tunnel_must_be_of_the_server(
     ca_file, context = certificate(tmp_path)
     with Peer(http(b"{}"), tls=context) as server, Tunnel(server.address) as proxy:
         monkeypatch.setenv("https_proxy", f"http://{proxy.address}")
-        with pytest.raises(LoginFailed, match=r"certificate of as\.invalid is not trusted"):
+        with pytest.raises(LoginFailed, match=r"of as\.invalid is of a server of another name"):
             HttpsClient(str(ca_file)).send(HttpsRequest("https://as.invalid/t", {"a": "b"}))
         assert server.connections == 1
         assert server.requests == [], "nothing was sent to it"

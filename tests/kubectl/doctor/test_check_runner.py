@@ -1,0 +1,71 @@
+"""Checks at the same time, within a time, and whatever they raise."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+import pytest
+
+from csidriver.errors import DriverError
+from csidriver.kubectl.doctor.check_runner import Check, run_checks
+from csidriver.kubectl.doctor.finding import Finding, Level, ok
+from csidriver.kubectl.errors import Forbidden, NotFound
+
+LONG = 30.0
+
+
+def check(find: Callable[[], Iterable[Finding]]) -> Check:
+    return Check("section", "name", "the thing", find)
+
+
+def test_checks_run_at_the_same_time_and_keep_their_order() -> None:
+    meeting = threading.Barrier(3)
+
+    def find(i: int) -> Iterator[Finding]:
+        meeting.wait(LONG)
+        yield ok(str(i), "it is")
+
+    answers = run_checks([check(partial(find, i)) for i in range(3)], LONG)
+    assert [found[0].check for _, found in answers] == ["0", "1", "2"]
+
+
+def test_a_check_that_takes_too_long_is_a_problem() -> None:
+    release = threading.Event()
+
+    def slow() -> Iterator[Finding]:
+        release.wait(LONG)
+        yield ok("name", "too late")
+
+    try:
+        (_, late), (_, in_time) = run_checks([check(slow), check(lambda: [ok("a", "b")])], 0.2)
+    finally:
+        release.set()
+    assert late[0].level is Level.PROBLEM
+    assert late[0].message == "the thing: there was no answer within 0 s"
+    assert in_time == [ok("a", "b")]
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "text"),
+    [
+        (Forbidden("no"), Level.WARNING, "you may not see the thing"),
+        (NotFound("there is none"), Level.PROBLEM, "there is none"),
+        (DriverError("kubectl has failed"), Level.PROBLEM, "kubectl has failed"),
+        (KeyError("spec"), Level.PROBLEM, "the thing cannot be understood (KeyError)"),
+    ],
+)
+def test_every_failure_is_a_finding(error: Exception, level: Level, text: str) -> None:
+    def fail() -> Iterator[Finding]:
+        yield ok("a", "b")
+        raise error
+
+    ((_, found),) = run_checks([check(fail)], LONG)
+    assert [(each.level, each.message) for each in found] == [(level, text)]
+
+
+def test_what_may_not_be_seen_is_for_an_administrator() -> None:
+    def fail() -> Iterator[Finding]:
+        raise Forbidden("no")
+
+    ((_, (found,)),) = run_checks([check(fail)], LONG)
+    assert found.cure.endswith("run: kubectl oauth2-csi doctor")

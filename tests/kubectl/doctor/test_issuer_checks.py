@@ -1,0 +1,241 @@
+"""An issuer, at a real server with a certificate: each finding when it is right, and when not."""
+
+import datetime as dt
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.login_settings import LoginSettings
+from csidriver.kubectl.doctor.finding import Finding, Level
+from csidriver.kubectl.doctor.issuer_checks import check_issuer, is_open
+from csidriver.kubectl.login.https_request import HttpsClient
+from tests.adapters.oauth.peer import WELL_KNOWN, WELL_KNOWN_OAUTH, Peer, free_port, http
+from tests.kubectl.doctor.healthy import HttpsIssuer, date, metadata
+from tests.kubectl.printed import NOW
+
+LOGIN = LoginSettings("oauth2-csi")
+OK, WARNING, PROBLEM = Level.OK, Level.WARNING, Level.PROBLEM
+
+
+def check(server: HttpsIssuer, namespace: str = "team-a", **fields: Any) -> dict[str, Finding]:
+    values: dict[str, Any] = {"name": "cern", "issuer": server.url, "login": LOGIN} | fields
+    return by_name(HttpsClient(str(server.ca_file), 10.0), Issuer(**values), namespace)
+
+
+def by_name(https: HttpsClient, issuer: Issuer, namespace: str = "") -> dict[str, Finding]:
+    findings = list(check_issuer(https, issuer, namespace))
+    found = {finding.check: finding for finding in findings}
+    assert len(found) == len(findings)
+    return found
+
+
+def levels(found: Mapping[str, Finding]) -> dict[str, Level]:
+    return {name: each.level for name, each in found.items() if each.level is not OK}
+
+
+pytestmark = pytest.mark.usefixtures("fixed_time")
+
+
+def test_an_issuer_in_which_nothing_is_wrong(server: HttpsIssuer) -> None:
+    found = check(server)
+    assert levels(found) == {}
+    assert list(found) == [
+        *("client", "metadata", "name", "endpoints", "login", "certificate", "clock")
+    ]
+
+
+def test_metadata_may_be_where_oauth_has_it(server: HttpsIssuer) -> None:
+    server.by_path[WELL_KNOWN_OAUTH] = server.by_path.pop(WELL_KNOWN)
+    assert levels(check(server)) == {}
+
+
+def test_no_client_is_a_warning(server: HttpsIssuer) -> None:
+    found = check(server, login=None)
+    assert levels(found) == {"client": WARNING}
+    assert "login: {clientID: ...}" in found["client"].cure
+
+
+def test_an_issuer_that_is_not_published_is_a_warning(server: HttpsIssuer) -> None:
+    found = check(server, name="", login=None)
+    assert levels(found) == {"client": WARNING}
+    assert "this cluster publishes no issuer of this address" in found["client"].message
+
+
+@pytest.mark.parametrize(("namespaces", "level"), [((), None), (("a",), None), (("b",), WARNING)])
+def test_an_issuer_is_open_to_its_namespaces(
+    server: HttpsIssuer, namespaces: tuple[str, ...], level: Level | None
+) -> None:
+    assert is_open(Issuer("i", namespaces=namespaces), "a") == (level is None)
+    found = check(server, "a", namespaces=namespaces)
+    assert levels(found).get("namespace") is level
+    assert "namespace" not in check(server, "", namespaces=namespaces)
+
+
+def test_an_issuer_without_address_is_a_warning(server: HttpsIssuer) -> None:
+    found = check(server, issuer="", token_endpoint=f"{server.url}/token")
+    assert levels(found) == {"metadata": WARNING}
+    assert server.requests == []
+
+
+def test_a_server_that_is_not_there_is_a_problem() -> None:
+    url = f"https://127.0.0.1:{free_port()}"
+    found = by_name(HttpsClient(timeout=10.0), Issuer("i", url, login=LOGIN))
+    assert levels(found) == {"metadata": PROBLEM}
+    assert found["metadata"].cure == f"run: curl -sSv {url}{WELL_KNOWN}"
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [("404 Not Found", "there is no metadata"), ("302 Found", "redirects to another address")],
+)
+def test_no_metadata_is_a_problem(server: HttpsIssuer, status: str, text: str) -> None:
+    server.by_path[WELL_KNOWN] = http(b"{}", status, "Location: https://a.example/\r\n")
+    found = check(server)
+    assert levels(found) == {"metadata": PROBLEM}
+    assert text in found["metadata"].message
+
+
+def test_metadata_that_is_no_json_is_a_problem(server: HttpsIssuer) -> None:
+    server.answer_bytes(b"<html>", f"Date: {date(NOW)}\r\n")
+    assert levels(check(server)) == {"metadata": PROBLEM}
+
+
+def test_a_slash_too_many_is_a_problem(server: HttpsIssuer) -> None:
+    server.answer(issuer=f"{server.url}/")
+    found = check(server)
+    assert levels(found) == {"name": PROBLEM}
+    assert "the slash at the end counts" in found["name"].message
+    assert found["name"].cure == f"the operator sets issuer: {server.url}/"
+    own = check(server, name="")["name"]
+    assert own.cure == f"run: kubectl oauth2-csi doctor --issuer-url {server.url}/"
+
+
+@pytest.mark.parametrize("name", ["https://other.example", None, 5, "\x1b]0;x"])
+def test_metadata_of_another_issuer_is_a_problem(server: HttpsIssuer, name: object) -> None:
+    server.answer(issuer=name)
+    found = check(server)
+    assert levels(found) == {"name": PROBLEM}
+    assert "slash" not in found["name"].message
+    assert "\x1b" not in found["name"].message + found["name"].cure
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"token_endpoint": "https://other.example/token"}, "endpointHosts"),
+        ({"token_endpoint": None}, "token_endpoint is missing"),
+    ],
+)
+def test_endpoints_that_the_driver_refuses_are_a_problem(
+    server: HttpsIssuer, change: dict[str, Any], text: str
+) -> None:
+    server.answer(**change)
+    found = check(server)
+    assert found["endpoints"].level is PROBLEM
+    assert text in found["endpoints"].message
+    assert "endpoints" not in check(server, token_endpoint=f"{server.url}/t")
+
+
+NO_CODE, NO_WEB = {"device_authorization_endpoint": None}, {"authorization_endpoint": None}
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "level", "text"),
+    [
+        ({}, {}, OK, "log in by code (--device) and by browser (--web)"),
+        (NO_CODE, {}, OK, "log in by browser (--web)"),
+        (NO_WEB, {}, OK, "log in by code (--device)"),
+        (NO_CODE, {"device_flow": True}, WARNING, "deviceFlow is true, but"),
+        (NO_WEB, {"device_flow": False}, WARNING, "deviceFlow is false, but"),
+        (NO_CODE | NO_WEB, {}, PROBLEM, "nobody can log in"),
+        ({"device_authorization_endpoint": "http://a"}, {}, PROBLEM, "is not an https address"),
+    ],
+)
+def test_the_ways_to_log_in(
+    server: HttpsIssuer, change: dict[str, Any], settings: dict[str, Any], level: Level, text: str
+) -> None:
+    server.answer(**change)
+    found = check(server, login=LoginSettings("cli", **settings))["login"]
+    assert found.level is level
+    assert text in found.message
+
+
+def test_a_certificate_of_an_unknown_ca_is_a_problem(server: HttpsIssuer) -> None:
+    found = by_name(HttpsClient(timeout=10.0), Issuer("i", server.url, login=LOGIN))
+    assert levels(found) == {"certificate": PROBLEM}
+    assert "is not trusted on this machine" in found["certificate"].message
+    assert found["certificate"].cure.startswith(f"run: openssl s_client -connect {server.address} ")
+
+
+@pytest.mark.parametrize(
+    ("validity", "text"),
+    [
+        ({"end": dt.timedelta(minutes=-1)}, "has expired"),
+        ({"start": dt.timedelta(hours=1), "end": dt.timedelta(hours=2)}, "is not valid yet"),
+        ({"address": "127.0.0.2"}, "is of a server of another address"),
+    ],
+)
+def test_a_certificate_that_is_not_right_is_a_problem(
+    tmp_path: Path, validity: dict[str, Any], text: str
+) -> None:
+    with HttpsIssuer(tmp_path, **validity) as server:
+        found = check(server)
+    assert levels(found) == {"certificate": PROBLEM}
+    assert text in found["certificate"].message
+
+
+@pytest.mark.parametrize(
+    ("start", "days", "level"),
+    [
+        pytest.param(-350, 13, WARNING, id="a year, 13 days left"),
+        pytest.param(-350, 15, OK, id="a year, 15 days left"),
+        pytest.param(-5, 1, WARNING, id="6 days, 1 day left"),
+        pytest.param(-2, 4, OK, id="6 days, 4 days left"),
+    ],
+)
+def test_a_certificate_that_expires_soon_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: int, days: int, level: Level
+) -> None:
+    now = dt.datetime.now(dt.UTC).timestamp()
+    monkeypatch.setattr(time, "time", lambda: now)
+    validity = {"start": dt.timedelta(days=start), "end": dt.timedelta(days=days)}
+    with HttpsIssuer(tmp_path, **validity) as server:
+        server.answer(headers="")
+        found = check(server)["certificate"]
+    assert found.level is level
+    assert ("openssl x509" in found.cure) == (level is WARNING)
+
+
+@pytest.mark.parametrize(
+    ("headers", "level", "text"),
+    [
+        (f"Date: {date(NOW - 5)}\r\n", OK, "agree"),
+        (f"Date: {date(NOW - 20)}\r\n", WARNING, "20s fast"),
+        (f"Date: {date(NOW + 20)}\r\n", WARNING, "20s slow"),
+        (f"Date: {date(NOW + 4000)}\r\n", PROBLEM, "66m slow"),
+        (f"Date: {date(NOW - 900)}\r\nAge: 900\r\n", OK, "agree"),
+        (f"Date: {date(NOW)}\r\nAge: none\r\n", OK, "agree"),
+        ("", OK, "does not say"),
+        ("Date: today\r\n", OK, "does not say"),
+    ],
+)
+def test_clocks_are_compared(server: HttpsIssuer, headers: str, level: Level, text: str) -> None:
+    server.answer(headers=headers)
+    found = check(server)["clock"]
+    assert found.level is level
+    assert text in found.message
+    assert ("timedatectl" in found.cure) == (level is not OK)
+
+
+def test_an_internal_issuer_may_be_without_tls() -> None:
+    with Peer(b"") as server:
+        url = f"http://{server.address}"
+        server.reply = http(json.dumps(metadata(url)).encode())
+        found = by_name(HttpsClient(), Issuer("i", url, internal=True, login=LOGIN))
+    assert levels(found) == {}
+    assert "without TLS" in found["certificate"].message

@@ -1,0 +1,116 @@
+"""Rights of the user, and what his tokens have seen."""
+
+import pytest
+
+from csidriver.core import annotations
+from csidriver.core.kubernetes.timestamp import format_rfc3339
+from csidriver.core.oauth.issuers import Issuer, Issuers
+from csidriver.kubectl.client import Kubectl
+from csidriver.kubectl.doctor.finding import Finding, Level
+from csidriver.kubectl.doctor.user_checks import VERBS, check_rights, check_tokens
+from tests.kubectl.doctor.healthy import answer_reads
+from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, NOW, READY, secret
+from tests.kubectl.stand_in import StandIn
+
+OK, WARNING, PROBLEM = Level.OK, Level.WARNING, Level.PROBLEM
+ISSUERS = Issuers({"cern": Issuer("cern", default=True), "other": Issuer("other")})
+HERE = "--namespace=team-a"
+pytestmark = pytest.mark.usefixtures("healthy")
+
+
+def rights() -> Finding:
+    (found,) = check_rights(Kubectl(), "team-a")
+    return found
+
+
+def test_all_rights_are_there() -> None:
+    assert rights().level is OK
+    assert "you may get, create and patch Secrets in namespace team-a" in rights().message
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_missing_right_is_a_problem(stand_in: StandIn, verb: str) -> None:
+    stand_in.answer("can-i", verb, stdout="no\n", status=1)
+    found = rights()
+    assert found.level is PROBLEM
+    assert f"you may not {verb} Secrets in namespace team-a" in found.message
+    assert found.cure == (
+        "an administrator of the namespace runs: kubectl create role oauth2-csi-login -n team-a "
+        "--verb=get,create,patch,list,watch --resource=secrets && kubectl create rolebinding "
+        "oauth2-csi-login -n team-a --role=oauth2-csi-login --user=ann"
+    )
+
+
+def test_a_user_without_a_name_has_one_to_fill_in(stand_in: StandIn) -> None:
+    stand_in.answer("can-i", stdout="no\n", status=1)
+    stand_in.answer("whoami", stderr="error: no such command\n", status=1)
+    assert "you may not get, create or patch Secrets" in rights().message
+    assert rights().cure.endswith("--user=USER")
+
+
+def tokens(stand_in: StandIn, *lines: str, name: str = "") -> dict[str, Finding]:
+    answer_reads(stand_in, "secrets", stdout="".join(lines))
+    return {found.check: found for found in check_tokens(Kubectl(), HERE, ISSUERS, name)}
+
+
+def test_tokens_are_counted_by_issuer(stand_in: StandIn) -> None:
+    unbound = {key: text for key, text in READY.items() if key != annotations.BOUND_ISSUER}
+    strange = {**READY, annotations.BOUND_ISSUER: "strange"}
+    lines = [secret("team-a", f"t{i}", unbound if i else READY) for i in range(3)]
+    found = tokens(stand_in, *lines, secret("team-a", "x", strange), secret("team-a", "y", {}))
+    assert {name: each.message for name, each in found.items()} == {
+        "cern": "3 tokens: 3 Ready",
+        "other": "there is no token of this issuer",
+        "strange": "1 token: 1 Ready",
+    }
+    assert {each.level for each in found.values()} == {OK}
+    assert list(tokens(stand_in, *lines, name="other")) == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "text", "step"),
+    [
+        (NEEDS_REAUTH, PROBLEM, "is NeedsReauth: the refresh token is", "login mail -n team-a"),
+        (
+            {annotations.STATUS: "Misconfigured"},
+            PROBLEM,
+            "is Misconfigured: the access",
+            "describe mail -n team-a",
+        ),
+        (
+            {annotations.STATUS: "IssuerUnavailable"},
+            WARNING,
+            "is IssuerUnavailable",
+            "describe mail -n team-a",
+        ),
+        (
+            {annotations.EXPIRES_AT: format_rfc3339(NOW - 1)},
+            PROBLEM,
+            "is Ready: the access",
+            "describe mail -n team-a",
+        ),
+        (
+            {annotations.STATUS: "", annotations.MESSAGE: ""},
+            WARNING,
+            "is Pending: the refresher has not met it",
+            "describe mail -n team-a",
+        ),
+        (EXPIRING, WARNING, "has the warning RefreshTokenExpiring", "login mail -n team-a"),
+    ],
+)
+def test_the_worst_token_is_named_with_its_command(
+    stand_in: StandIn, change: dict[str, str], level: Level, text: str, step: str
+) -> None:
+    lines = [secret("team-a", "a"), secret("team-a", "mail", READY | change), secret("team-a", "z")]
+    found = tokens(stand_in, *lines)["cern"]
+    assert found.level is level
+    assert f"; Secret team-a/mail {text}" in found.message
+    assert found.cure == f"run: kubectl oauth2-csi {step}"
+    assert step not in found.message
+
+
+def test_a_problem_is_worse_than_a_warning(stand_in: StandIn) -> None:
+    lines = [secret("team-a", "a", EXPIRING), secret("team-a", "mail", NEEDS_REAUTH)]
+    found = tokens(stand_in, *lines)["cern"]
+    assert found.level is PROBLEM
+    assert found.message.startswith("2 tokens: 1 Ready, 1 NeedsReauth; Secret team-a/mail is ")
