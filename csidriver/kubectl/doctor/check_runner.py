@@ -11,7 +11,7 @@ from csidriver.kubectl.doctor.finding import Finding, problem, warning
 from csidriver.kubectl.errors import Forbidden, NotFound
 
 _ASK = "ask an administrator of the cluster to run: kubectl oauth2-csi doctor"
-_INSTALL = "install the driver there, or name its namespace with --driver-namespace"
+INSTALL = "install the driver there, or name its namespace with --driver-namespace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def _findings(check: Check) -> list[Finding]:
     except Forbidden:
         return [warning(check.name, f"you may not see {check.subject}", _ASK)]
     except NotFound as error:
-        return [problem(check.name, str(error), _INSTALL)]
+        return [problem(check.name, str(error), INSTALL)]
     except DriverError as error:
         return [problem(check.name, str(error))]
     except Exception as error:  # noqa: BLE001 - the other findings are worth more than a traceback

@@ -9,7 +9,7 @@ from csidriver.core.names import PUBLIC_ISSUERS
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.errors import DriverError, NotReady
 from csidriver.kubectl.client import Kubectl
-from csidriver.kubectl.doctor.check_runner import Answers, Check, run_checks
+from csidriver.kubectl.doctor.check_runner import INSTALL, Answers, Check, run_checks
 from csidriver.kubectl.doctor.diagnosis import summary, to_document, to_lines
 from csidriver.kubectl.doctor.driver_checks import (
     check_csi_driver,
@@ -22,7 +22,7 @@ from csidriver.kubectl.doctor.finding import Finding, ok, problem
 from csidriver.kubectl.doctor.issuer_checks import check_issuer, is_open
 from csidriver.kubectl.doctor.user_checks import check_rights, check_tokens
 from csidriver.kubectl.doctor.webhook_checks import check_webhook_configuration, check_webhook_pods
-from csidriver.kubectl.errors import KubectlFailed, LoginFailed
+from csidriver.kubectl.errors import Forbidden, KubectlFailed, LoginFailed
 from csidriver.kubectl.login.https_request import HttpsClient
 from csidriver.kubectl.login.issuer_choice import Wanted, choose_issuer
 from csidriver.kubectl.output.documents import to_json
@@ -107,6 +107,12 @@ class Examination:
         except NotReady as error:
             self._namespace = namespace
             yield problem("issuers", str(error), logs(driver, "refresher"))
+            return
+        except Forbidden:
+            # Said also of a namespace that does not exist.
+            self._namespace = namespace
+            text = "which every user may see where the driver is installed"
+            yield problem("issuers", f"you may not see {driver}/{PUBLIC_ISSUERS}, {text}", INSTALL)
             return
         except DriverError:
             self._namespace = namespace

@@ -1,6 +1,7 @@
 """`doctor` with programs and servers that are real, but for kubectl's."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.kubectl.doctor.healthy import (
 from tests.kubectl.golden_files import assert_golden
 from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, NOW, secret
 from tests.kubectl.stand_in import StandIn
+from tests.refresher.bench import until
 
 TEMPLATE = "--output=go-template="
 Capture = pytest.CaptureFixture[str]
@@ -86,10 +88,11 @@ def test_rights_that_are_missing_are_findings(
     healthy: StandIn, server: HttpsIssuer, capsys: Capture
 ) -> None:
     answer_reads(healthy, stderr=FORBIDDEN, status=1)
+    healthy.answer(PUBLIC_ISSUERS, stdout=published(issuer_entry(server.url)))
     assert doctor(server) == 0
     out = capsys.readouterr().out
     subjects = (
-        *("ConfigMap oauth2-csi-issuers-public", "the CSIDriver object", "the refresher's Lease"),
+        *("the CSIDriver object", "the refresher's Lease"),
         *(
             "the refresher's Deployment",
             "the DaemonSet of the nodes",
@@ -99,6 +102,15 @@ def test_rights_that_are_missing_are_findings(
     )
     assert [each for each in subjects if f"you may not see {each}" not in out] == []
     assert "ask an administrator of the cluster to run: kubectl oauth2-csi doctor" in out
+
+
+def test_published_issuers_that_may_not_be_seen_are_elsewhere(
+    healthy: StandIn, server: HttpsIssuer, capsys: Capture
+) -> None:
+    healthy.answer(PUBLIC_ISSUERS, stderr=FORBIDDEN, status=1)
+    assert doctor(server, "-o", "json", "--driver-namespace", "elsewhere") == 1
+    text = "you may not see elsewhere/oauth2-csi-issuers-public, which every user may see where"
+    assert problems(capsys)["issuers"].startswith(text)
 
 
 def test_every_absent_object_is_a_problem(
@@ -205,16 +217,21 @@ def test_requests_have_a_time_limit_which_the_user_may_change(
         assert limits == ["--request-timeout=10s", "--request-timeout=3s"]
 
 
-def test_a_program_that_hangs_does_not_hold_the_others(
+def test_a_program_that_hangs_does_not_hold_the_others_and_is_ended(
     healthy: StandIn, server: HttpsIssuer, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor_command, "CHECK_SECONDS", 3.0)
-    text = healthy.path.read_text()
-    hang = "import time\nif 'daemonset' in sys.argv: time.sleep(600)\n"
-    healthy.path.write_text(
-        text.replace("import json, pathlib, sys\n", f"import json, pathlib, sys\n{hang}")
+    monkeypatch.setattr(doctor_command, "CHECK_SECONDS", 5.0)
+    first, _, rest = healthy.path.read_text().partition("\n")
+    hang = (
+        "import os, pathlib, signal, sys",
+        "if 'daemonset' in sys.argv:",
+        "    pathlib.Path(__file__).with_name('pid').write_text(str(os.getpid()))",
+        "    signal.pause()",
     )
+    healthy.path.write_text("\n".join([first, *hang, rest]))
     assert doctor(server, "-o", "json") == 1
     assert problems(capsys) == {
-        "nodes": "the DaemonSet of the nodes: there was no answer within 3 s"
+        "nodes": "the DaemonSet of the nodes: there was no answer within 5 s"
     }
+    pid = int(healthy.path.with_name("pid").read_text())
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the program has ended")
