@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.tools(*PROGRAMS), pytest.mark.usefixtures("installed",
 KINDS = ("CSIDriver", "Deployment", "DaemonSet", "MutatingWebhookConfiguration")
 WHERE = f"--namespace={DRIVER_NAMESPACE}"
 NS = "doctor"
+NEEDLE = "needle-in-a-secret-4711"
 # With the status of a cluster of one node.
 TWO_PODS = {"replicas": 2, "readyReplicas": 2}
 STATUSES: Mapping[str, Mapping[str, int]] = {
@@ -174,13 +175,15 @@ def test_a_token_that_needs_a_login_is_named(
     installed: ControlPlane, capsys: pytest.CaptureFixture[str]
 ) -> None:
     metadata = {"name": "mail", "namespace": NS, "annotations": NEEDS_REAUTH}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+    content = {"metadata": metadata, "stringData": {"oauth": NEEDLE}}
+    secret = {"apiVersion": "v1", "kind": "Secret", **content}
     installed.kubectl("create", "--filename=-", stdin=json.dumps(secret))
     try:
         found = doctor(capsys, "cern", status=1)
     finally:
         installed.kubectl("delete", "secret", "mail", f"--namespace={NS}")
     assert bad(found) == {"Tokens cern": "problem"}
+    assert NEEDLE not in json.dumps(found)
     assert found["Tokens cern"]["cure"].startswith("run: kubectl oauth2-csi login mail -n ")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from csidriver.core.names import PUBLIC_ISSUERS
 from csidriver.core.oauth.issuers import Issuer, Issuers
-from csidriver.errors import DriverError, NotReady
+from csidriver.errors import InvalidSettings, NotReady
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.doctor.check_runner import INSTALL, Answers, Check, run_checks
 from csidriver.kubectl.doctor.diagnosis import summary, to_document, to_lines
@@ -22,7 +22,7 @@ from csidriver.kubectl.doctor.finding import Finding, ok, problem
 from csidriver.kubectl.doctor.issuer_checks import check_issuer, is_open
 from csidriver.kubectl.doctor.user_checks import check_rights, check_tokens
 from csidriver.kubectl.doctor.webhook_checks import check_webhook_configuration, check_webhook_pods
-from csidriver.kubectl.errors import Forbidden, KubectlFailed, LoginFailed
+from csidriver.kubectl.errors import Forbidden, KubectlFailed, LoginFailed, NotFound
 from csidriver.kubectl.login.https_request import HttpsClient
 from csidriver.kubectl.login.issuer_choice import Wanted, choose_issuer
 from csidriver.kubectl.output.documents import to_json
@@ -87,7 +87,7 @@ class Examination:
 
         A credential plugin may have to ask the user something, and not many times at once.
         """
-        first = Check(_CLUSTER, "issuers", f"ConfigMap {PUBLIC_ISSUERS}", self._read_issuers)
+        first = Check(_CLUSTER, "cluster", "the cluster", self._read_issuers)
         published = run_checks([first], CHECK_SECONDS)
         of_issuers = self._of_issuers()
         of_cluster = self._of_cluster() if self._namespace else []
@@ -99,30 +99,22 @@ class Examination:
         namespace, driver = "", self._args.driver_namespace
         try:
             namespace = self._kubectl.namespace()
-            issuers = read_published_issuers(self._kubectl, driver)
+            self._issuers = read_published_issuers(self._kubectl, driver)
         except KubectlFailed as error:
             text = f"the cluster does not answer: {error}"
             yield problem("cluster", text, "run: kubectl cluster-info")
             return
-        except NotReady as error:
-            self._namespace = namespace
-            yield problem("issuers", str(error), logs(driver, "refresher"))
-            return
         except Forbidden:
             # Said also of a namespace that does not exist.
-            self._namespace = namespace
             text = "which every user may see where the driver is installed"
             yield problem("issuers", f"you may not see {driver}/{PUBLIC_ISSUERS}, {text}", INSTALL)
-            return
-        except DriverError:
-            self._namespace = namespace
-            raise
-        self._namespace, self._issuers = namespace, issuers
-        if issuers.by_name:
-            yield ok("issuers", f"the refresher publishes: {', '.join(issuers.by_name)}")
+        except NotFound as error:
+            yield problem("issuers", str(error), INSTALL)
+        except (NotReady, InvalidSettings) as error:
+            yield problem("issuers", str(error), logs(driver, "refresher"))
         else:
-            text = "no issuer is configured, so no token is refreshed"
-            yield problem("issuers", text, "the operator configures an issuer")
+            yield _published(self._issuers)
+        self._namespace = namespace
 
     def _of_issuers(self) -> list[Check]:
         try:
@@ -180,3 +172,10 @@ class Examination:
             Check("You", "rights", "your rights", rights),
             Check(f"Tokens in {place}", "tokens", f"the Secrets of {place}", tokens),
         ]
+
+
+def _published(issuers: Issuers) -> Finding:
+    if not issuers.by_name:
+        text = "no issuer is configured, so no token is refreshed"
+        return problem("issuers", text, "the operator configures an issuer")
+    return ok("issuers", f"the refresher publishes: {', '.join(issuers.by_name)}")

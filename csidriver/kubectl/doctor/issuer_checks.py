@@ -35,8 +35,9 @@ def is_open(issuer: Issuer, namespace: str) -> bool:
 
 
 def check_issuer(https: HttpsClient, issuer: Issuer, namespace: str) -> Iterator[Finding]:
-    """Yield all that one request for the metadata tells."""
-    yield _client(issuer)
+    """Yield all that one request for the metadata tells; without a namespace no cluster answers."""
+    if issuer.name or namespace:
+        yield _client(issuer)
     if namespace and not is_open(issuer, namespace):
         text = f"the issuer is not open to namespace {namespace}"
         yield warning("namespace", text, f"open are: {', '.join(issuer.namespaces)}")

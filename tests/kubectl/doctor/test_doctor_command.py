@@ -116,12 +116,12 @@ def test_published_issuers_that_may_not_be_seen_are_elsewhere(
 def test_every_absent_object_is_a_problem(
     healthy: StandIn, server: HttpsIssuer, capsys: Capture
 ) -> None:
-    for kind in ("csidriver", "deployment", "daemonset", "lease"):
+    for kind in ("configmap", "csidriver", "deployment", "daemonset", "lease"):
         healthy.answer(kind, stderr=ABSENT, status=1)
     assert doctor(server, "-o", "json") == 1
     findings = json.loads(capsys.readouterr().out)["findings"]
     broken = [each["check"] for each in findings if each["level"] == "problem"]
-    assert broken == ["CSIDriver", "refresher", "lease", "nodes", "webhook pods"]
+    assert broken == ["issuers", "CSIDriver", "refresher", "lease", "nodes", "webhook pods"]
 
 
 def problems(capsys: Capture) -> dict[str, str]:
@@ -215,6 +215,17 @@ def test_requests_have_a_time_limit_which_the_user_may_change(
     for call in healthy.calls:
         limits = [word for word in call.words if word.startswith("--request-timeout=")]
         assert limits == ["--request-timeout=10s", "--request-timeout=3s"]
+
+
+def test_a_cluster_that_hangs_is_a_problem(
+    healthy: StandIn, server: HttpsIssuer, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_command, "CHECK_SECONDS", 2.0)
+    first, _, rest = healthy.path.read_text().partition("\n")
+    hang = "import signal, sys\nif 'configmap' in sys.argv: signal.pause()"
+    healthy.path.write_text(f"{first}\n{hang}\n{rest}")
+    assert doctor(server, "-o", "json") == 1
+    assert problems(capsys) == {"cluster": "the cluster: there was no answer within 2 s"}
 
 
 def test_a_program_that_hangs_does_not_hold_the_others_and_is_ended(

@@ -64,6 +64,7 @@ def test_an_issuer_that_is_not_published_is_a_warning(server: HttpsIssuer) -> No
     found = check(server, name="", login=None)
     assert levels(found) == {"client": WARNING}
     assert "this cluster publishes no issuer of this address" in found["client"].message
+    assert "client" not in check(server, "", name="", login=None)
 
 
 @pytest.mark.parametrize(("namespaces", "level"), [((), None), (("a",), None), (("b",), WARNING)])
