@@ -74,6 +74,22 @@ def test_the_same_sources_make_the_same_bytes(build: Path, tmp_path: Path) -> No
         assert path.read_bytes() == (build / path.name).read_bytes()
 
 
+def test_an_interrupt_while_it_starts_is_no_failure_to_explain(build: Path) -> None:
+    code = f"""
+import builtins, runpy
+inner = builtins.__import__
+def load(name, *rest):
+    if name == "csidriver.kubectl.client":
+        raise KeyboardInterrupt
+    return inner(name, *rest)
+builtins.__import__ = load
+runpy.run_path({str(build / NAME)!r}, run_name="__main__")
+"""
+    command = [sys.executable, "-I", "-S", "-c", code]
+    done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
 @pytest.mark.parametrize("version", [(2, 7, 18), (3, 10, 13)])
 def test_an_older_python_says_in_one_sentence_what_is_needed(
     monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...]

@@ -36,9 +36,12 @@ if sys.version_info < (3, 11):
         "or put it first into the PATH." % sys.version.split()[0]
     )
 
-from csidriver.kubectl.main import main
+try:
+    from csidriver.kubectl.main import main
 
-sys.exit(main())
+    sys.exit(main())
+except KeyboardInterrupt:
+    sys.exit(130)
 '''
 COMPLETE = f'#!/bin/sh\nexec {NAME} __complete "$@"\n'
 # The wheel adds no package but this one to an environment, so it disturbs nothing there.

@@ -38,7 +38,10 @@ class Kubectl:
 
     def get(self, *arguments: str) -> Any:
         """Return objects as JSON. Of a Secret, its bytes come into this process: seldom needed."""
-        return _parsed(self._run("get", *arguments, "--output=json"))
+        found = _parsed(self._run("get", *arguments, "--output=json"))
+        if not isinstance(found, dict):
+            raise KubectlFailed("kubectl answered with something that is not an object")
+        return found
 
     def get_text(self, *arguments: str) -> str:
         """Return the output of `kubectl get` in the form that the arguments ask for."""

@@ -27,5 +27,9 @@ class KubectlFailed(KubectlError):
     """Any other failure: kubectl is absent, the cluster is out of reach, a request is not valid."""
 
 
+class OutputFailed(DriverError):
+    """A result that cannot be written."""
+
+
 class LoginFailed(DriverError):
     """A login that ended without tokens, or before it began; the text says what to do."""

@@ -12,6 +12,7 @@ from csidriver.core import names
 from csidriver.errors import DriverError
 from csidriver.kubectl import completion
 from csidriver.kubectl.client import Kubectl
+from csidriver.kubectl.errors import OutputFailed
 from csidriver.kubectl.terminal import Terminal
 
 PROGRAM = "kubectl oauth2-csi"
@@ -73,16 +74,15 @@ class CommandParser(Parser):
 def main(arguments: Sequence[str] | None = None, commands: Sequence[Command] | None = None) -> int:
     """Run the command line; return the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser = build_parser(load_commands(words) if commands is None else commands)
     terminal = Terminal()
-    if words[:1] == [completion.COMPLETE]:
-        return completion.complete(parser, words[1:], terminal)
-    args = parser.parse_args(words)
-    kubectl = Kubectl(global_options(args))
     try:
-        status: int = args.run(args, kubectl, terminal)
-    except DriverError as error:
+        return _run(words, commands, terminal)
+    except OutputFailed as error:
+        _discard_output()
         terminal.report(f"error: {error}")
+        return 1
+    except DriverError as error:
+        terminal.report(f"error: {_as_line(error)}")
         return 1
     except EOFError:
         terminal.report("error: a question needs an answer, and standard input has none")
@@ -90,12 +90,39 @@ def main(arguments: Sequence[str] | None = None, commands: Sequence[Command] | N
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The interpreter flushes stdout once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return BROKEN_PIPE
+
+
+def _run(words: list[str], commands: Sequence[Command] | None, terminal: Terminal) -> int:
+    parser = build_parser(load_commands(words) if commands is None else commands)
+    if words[:1] == [completion.COMPLETE]:
+        return completion.complete(parser, words[1:], terminal)
+    if not all(map(_is_text, words)):
+        parser.error("an argument is not a text in the encoding of this terminal")
+    args = parser.parse_args(words)
+    kubectl = Kubectl(global_options(args))
+    try:
+        status: int = args.run(args, kubectl, terminal)
     finally:
         kubectl.close()
     return status
+
+
+def _discard_output() -> None:
+    # The interpreter flushes stdout once more when it ends.
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _as_line(error: DriverError) -> str:
+    # A message of others must not look as if it were several of ours.
+    return " ".join(line.strip() for line in str(error).splitlines())
+
+
+def _is_text(word: str) -> bool:
+    # Python decodes other bytes as lone surrogates, which no request can have.
+    return not any("\ud800" <= char <= "\udfff" for char in word)
 
 
 def load_commands(words: Container[str] = ()) -> list[Command]:
@@ -116,10 +143,13 @@ def build_parser(commands: Sequence[Command]) -> Parser:
 
 
 def global_options(args: argparse.Namespace) -> list[str]:
-    """Return the options for kubectl, each as one word, so that a value cannot be an option."""
+    """Return the options for kubectl, each as one word, so that a value cannot be an option.
+
+    An empty one is as good as none, as for kubectl.
+    """
     chosen = {"--namespace": args.namespace}
     chosen |= {option: getattr(args, _field(option)) for option in _OPTIONS}
-    options = [f"{option}={value}" for option, value in chosen.items() if value is not None]
+    options = [f"{option}={value}" for option, value in chosen.items() if value]
     return options + [f"--as-group={group}" for group in args.as_group or ()]
 
 

@@ -19,6 +19,7 @@ from csidriver.kubectl.terminal import Terminal
 from csidriver.kubectl.tokens.overview import remaining
 from csidriver.kubectl.tokens.records import DELETED
 from csidriver.kubectl.tokens.token import Token, read_token, watch_tokens
+from csidriver.kubectl.wait_time import wait_seconds
 
 TIMEOUT = 60.0
 
@@ -29,7 +30,9 @@ def add(subparsers: Any) -> None:
     parser.add_argument("name", metavar="NAME", help="the Secret")
     parser.add_argument("--wait", action="store_true", help="wait until the token is new")
     help_text = f"seconds to wait, by default {TIMEOUT:.0f}"
-    parser.add_argument("--timeout", type=float, default=TIMEOUT, metavar="N", help=help_text)
+    parser.add_argument(
+        "--timeout", type=wait_seconds, default=TIMEOUT, metavar="N", help=help_text
+    )
     parser.set_defaults(run=run)
 
 

@@ -55,4 +55,7 @@ class StandIn:
         return [Call(**json.loads(line)) for line in lines]
 
     def _save(self) -> None:
-        (self._folder / "answers").write_text(json.dumps(self._answers))
+        # A call that runs meanwhile reads the old answers, or the new ones.
+        new = self._folder / "new-answers"
+        new.write_text(json.dumps(self._answers))
+        new.replace(self._folder / "answers")

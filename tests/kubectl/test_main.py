@@ -166,3 +166,34 @@ def test_a_reader_that_goes_away_is_no_failure_to_explain(stand_in: StandIn) -> 
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)  # noqa: S603
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("words", [["status"], ["__complete", "status", ""]])
+@pytest.mark.parametrize("way", [">&-", ">/dev/full", "| true"])
+def test_output_that_gets_lost_ends_in_no_traceback(
+    stand_in: StandIn, words: list[str], way: str
+) -> None:
+    stand_in.answer("config", stdout="here\nteam-a")
+    stand_in.answer("secrets", stdout=secret("team-a", "mail"))
+    stand_in.answer("pods")
+    command = [sys.executable, "-m", "csidriver.kubectl", *words]
+    shell = ["sh", "-c", f'"$@" {way}', "sh", *command]
+    done = subprocess.run(shell, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.stderr.startswith("" if way == "| true" else "error: standard output ")
+    assert done.stderr.count("\n") == (0 if way == "| true" else 1)
+    assert done.returncode == (0 if way == "| true" else 1)
+
+
+def test_an_option_without_a_value_is_as_good_as_none() -> None:
+    assert options("example", "-n", "", "--context=") == []
+
+
+def test_an_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["example"], [Example(DriverError("a fault\n  error: forged\n"))]) == 1
+    assert capsys.readouterr().err == "error: a fault error: forged\n"
+
+
+def test_an_argument_must_be_a_text(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["example", "\udcff"], [Example()])
+    assert capsys.readouterr().err.startswith("error: an argument is not a text")

@@ -103,3 +103,9 @@ def test_a_wait_has_an_end(cluster: StandIn, capsys: pytest.CaptureFixture[str])
     cluster.answer("--watch", stdout=secret("team-a", "mail", event="ADDED"))
     assert main(["refresh", "mail", "--wait", "--timeout", "0.2"]) == 1
     assert "kubectl oauth2-csi describe mail -n team-a" in capsys.readouterr().err
+
+
+def test_a_wait_that_has_no_end_is_refused(cluster: StandIn) -> None:
+    with pytest.raises(SystemExit):
+        main(["refresh", "mail", "--wait", "--timeout", "inf"])
+    assert patches(cluster) == []

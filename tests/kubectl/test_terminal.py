@@ -1,9 +1,11 @@
 """What reaches the terminal."""
 
+import contextlib
 import io
 
 import pytest
 
+from csidriver.kubectl.errors import OutputFailed
 from csidriver.kubectl.terminal import Terminal, printable
 
 
@@ -44,3 +46,37 @@ def test_a_question_is_answered_by_a_line(monkeypatch: pytest.MonkeyPatch) -> No
 def test_nobody_answers_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert not Terminal(io.StringIO(), io.StringIO()).is_interactive
+
+
+def test_what_the_terminal_cannot_show_is_escaped() -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    Terminal(out, io.StringIO()).print("p\u00e4ss \u7968")
+    assert out.buffer.getvalue() == b"p\\xe4ss \\u7968\n"
+
+
+def test_a_result_that_gets_lost_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    err = io.StringIO()
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        with pytest.raises(OutputFailed, match="cannot be written: No space left"):
+            Terminal(full, err).print("result")
+        with contextlib.suppress(OSError):
+            full.close()
+    monkeypatch.setattr("sys.stdout", None)
+    with pytest.raises(OutputFailed, match="standard output is closed"):
+        Terminal(None, err).print("result")
+
+
+def test_what_nobody_can_hear_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    terminal = Terminal(io.StringIO())
+    terminal.report("a report")
+    terminal.draw("a picture")
+    assert not terminal.is_interactive
+
+
+def test_a_question_needs_a_text_as_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal(io.StringIO(), io.StringIO())
+    for stdin in (None, io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8")):
+        monkeypatch.setattr("sys.stdin", stdin)
+        with pytest.raises(EOFError):
+            terminal.ask("question? ")

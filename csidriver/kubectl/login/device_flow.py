@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.sensitive import Sensitive
@@ -45,7 +45,7 @@ def request_device_code(
     response = client.post(client.endpoints.device_authorization, form)
     reply = read_object(response.status, response.body, "device authorization endpoint")
     device_code = reply.get("device_code")
-    if not isinstance(device_code, str) or not 0 < len(device_code) <= _LONGEST_DEVICE_CODE:
+    if not _is_device_code(device_code):
         raise LoginFailed("the device authorization endpoint sent no device code")
     # Google calls it `verification_url`.
     uri = reply.get("verification_uri", reply.get("verification_url"))
@@ -89,6 +89,11 @@ def poll_for_tokens(
             "and run the command again"
         )
     raise LoginFailed(REFUSALS["expired_token"])
+
+
+def _is_device_code(value: object) -> TypeGuard[str]:
+    # A lone surrogate is not printable, and no request can have it.
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_DEVICE_CODE and value.isprintable()
 
 
 def _poll(client: OAuthClient, form: Mapping[str, str]) -> PollAnswer | TokenDocument:

@@ -38,7 +38,9 @@ def read_status(kubectl: Kubectl, ref: SourceRef) -> TokenStatus:
     text = kubectl.get_text(
         "secret", ref.name, f"--namespace={ref.namespace}", f"--output=jsonpath={fields}"
     )
-    return TokenStatus(*(line.strip() for line in text.split("\n", len(_KEYS) - 1)))
+    lines = text.split("\n", len(_KEYS) - 1)
+    pairs = zip(_KEYS, lines, strict=False)
+    return TokenStatus(*(" ".join(line[: annotations.LIMITS[key]].split()) for key, line in pairs))
 
 
 def is_refreshed(before: TokenStatus, now: TokenStatus) -> bool:

@@ -9,6 +9,7 @@ from csidriver.kubectl.login.first_refresh import WAIT_SECONDS
 from csidriver.kubectl.login.issuer_choice import Wanted
 from csidriver.kubectl.login.login_flow import Flow
 from csidriver.kubectl.login.loopback import DEFAULT_REDIRECT
+from csidriver.kubectl.wait_time import wait_seconds
 
 _DESCRIPTION = """
 Log in at an issuer, and put the tokens into Secret NAME, which the driver then keeps fresh.
@@ -108,7 +109,9 @@ def _add_issuer_flags(parser: argparse.ArgumentParser) -> None:
 def _add_output_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("result")
     about = f"how long to wait for the first refresh, 0 for not at all; default {WAIT_SECONDS:.0f}"
-    group.add_argument("--wait", metavar="SECONDS", type=_seconds, default=WAIT_SECONDS, help=about)
+    group.add_argument(
+        "--wait", metavar="SECONDS", type=wait_seconds, default=WAIT_SECONDS, help=about
+    )
     output = group.add_mutually_exclusive_group()
     about = "write the Secret as YAML to a pipe instead of the cluster"
     output.add_argument("--print", action="store_true", help=about)
@@ -116,10 +119,3 @@ def _add_output_flags(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--print-to", metavar="FILE", default="", help=about)
     about = "say what would be done, without a login"
     output.add_argument("--dry-run", action="store_true", help=about)
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text.removesuffix("s"))
-    if not 0 <= seconds <= 24 * 3600:  # a day
-        raise ValueError
-    return seconds

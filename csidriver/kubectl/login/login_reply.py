@@ -87,9 +87,10 @@ def read_tokens(status: int, body: Sensitive) -> TokenDocument:
 
 def read_poll_reply(status: int, body: Sensitive) -> PollAnswer | TokenDocument:
     """Return the tokens, or how to go on; raise LoginFailed if the login has ended."""
-    error = (json_object(body) or {}).get("error")
+    found = (json_object(body) or {}).get("error")
+    error = found if isinstance(found, str) else ""
     # Google sends 428 and 403 with these errors, GitHub 200.
-    if isinstance(error, str) and error in _CONTINUE:
+    if error in _CONTINUE:
         return _CONTINUE[error]
     passing = status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
     passing = passing or status >= HTTPStatus.INTERNAL_SERVER_ERROR or error in _PASSING

@@ -10,6 +10,8 @@ from csidriver.kubectl.tokens import records
 
 _DEFAULT_FILE = "token"
 _ENDED = ("Succeeded", "Failed")
+# Fields of a record: the type of an event, the volume's, and the mounts.
+_WIDTH = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +40,14 @@ class PodVolume:
 def read_pod_volumes(kubectl: Kubectl, *where: str) -> list[PodVolume]:
     """Return the volumes in a namespace, or in all (`--all-namespaces`)."""
     output = kubectl.get_text("pods", *where, records.option(records.of_each(_template())))
-    return [_volume(fields[1:]) for fields in records.parse_records(output.splitlines())]
+    return [_volume(fields[1:]) for fields in records.parse_records(output.splitlines(), _WIDTH)]
 
 
 def watch_pod_volumes(kubectl: Kubectl, *where: str) -> Iterator[tuple[str, PodVolume]]:
     """Yield the type of each event of a pod with each of its volumes."""
     template = records.of_event(_template("$type"))
     lines = kubectl.watch_text("pods", *where, records.option(template))
-    for kind, *fields in records.parse_records(lines):
+    for kind, *fields in records.parse_records(lines, _WIDTH):
         yield str(kind), _volume(fields)
 
 

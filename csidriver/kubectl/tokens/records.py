@@ -37,13 +37,13 @@ def option(template: str) -> str:
     return f"--output=go-template={template}"
 
 
-def parse_records(lines: Iterable[str]) -> Iterator[Sequence[Any]]:
-    """Yield the fields of each line; raise KubectlFailed if it is not a record."""
+def parse_records(lines: Iterable[str], width: int) -> Iterator[Sequence[Any]]:
+    """Yield the fields of each line; raise KubectlFailed if it is not a record of this width."""
     for line in lines:
         try:
             fields = ast.literal_eval(line)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             raise KubectlFailed("kubectl printed something that is not a record") from None
-        if not isinstance(fields, list):
+        if not isinstance(fields, list) or len(fields) != width:
             raise KubectlFailed("kubectl printed something that is not a record")
         yield fields

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from csidriver.core import annotations
-from csidriver.core.kubernetes.timestamp import parse_rfc3339
+from csidriver.core.kubernetes.timestamp import MAX_INSTANT, parse_rfc3339
 from csidriver.core.kubernetes.validation import is_dns1123_subdomain
 from csidriver.core.login_command import ask_for_login
 from csidriver.core.names import SourceRef
@@ -21,6 +21,7 @@ KEYS = (
     *(annotations.NEXT_REFRESH, annotations.LOGIN_EXPIRES_AT, annotations.REFRESH_REQUESTED_AT),
 )
 _METADATA = ("namespace", "name", "uid", "creationTimestamp")
+_WIDTH = len(_METADATA) + len(KEYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +61,15 @@ class Token:
         return [warning for warning in TokenWarning if warning.value in words]
 
     def instant(self, key: str) -> float | None:
-        """Return the instant in an annotation."""
-        return parse_rfc3339(self.values[key])
+        """Return the instant in an annotation; None also for one that no calendar has in UTC."""
+        instant = parse_rfc3339(self.values[key])
+        return instant if instant is not None and 0 <= instant <= MAX_INSTANT else None
 
 
 def read_tokens(kubectl: Kubectl, *where: str) -> list[Token]:
     """Return the tokens of a namespace, or of all (`--all-namespaces`), sorted."""
     output = kubectl.get_text("secrets", *where, records.option(records.of_each(_template())))
-    found = [_token(fields) for fields in records.parse_records(output.splitlines())]
+    found = [_token(fields) for fields in records.parse_records(output.splitlines(), _WIDTH)]
     return sorted((t for t in found if t.is_annotated), key=lambda token: token.ref)
 
 
@@ -80,7 +82,8 @@ def read_token(kubectl: Kubectl, ref: SourceRef) -> Token:
         output = kubectl.get_text("secrets", *where, records.option(records.of_each(_template())))
     except NotFound as error:
         raise NotFound(ask_for_login(str(error), ref)) from None
-    token = next(_token(fields) for fields in records.parse_records(output.splitlines()))
+    (fields,) = records.parse_records(output.splitlines() or [""], _WIDTH)
+    token = _token(fields)
     if not token.is_annotated:
         mark = f'{annotations.IS_TOKEN}: "true"'
         raise NotFound(f"Secret {ref} is not a token: it has no annotation {mark}; add it")
@@ -91,7 +94,7 @@ def watch_tokens(kubectl: Kubectl, *where: str) -> Iterator[tuple[str, Token]]:
     """Yield the type of each event with its token, annotated or not."""
     template = records.of_event(_template("$type"))
     lines = kubectl.watch_text("secrets", *where, records.option(template))
-    for kind, *fields in records.parse_records(lines):
+    for kind, *fields in records.parse_records(lines, _WIDTH + 1):
         yield kind, _token(fields)
 
 

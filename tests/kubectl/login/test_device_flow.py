@@ -82,6 +82,7 @@ def test_the_address_may_have_the_name_that_google_gives_it() -> None:
     [
         ({"device_code": None}, "no device code"),
         ({"device_code": "x" * 20_000}, "no device code"),
+        ({"device_code": "\ud800"}, "no device code"),
         ({"user_code": None}, "no code that can be printed"),
         ({"user_code": "\x1b]0;x\x07"}, "no code that can be printed"),
         ({"verification_uri": None}, "verification_uri is not an http"),

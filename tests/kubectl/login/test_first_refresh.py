@@ -91,3 +91,11 @@ def test_a_cluster_that_does_not_answer_for_a_while_is_waited_for() -> None:
 def test_a_secret_that_is_deleted_ends_the_wait() -> None:
     with pytest.raises(LoginFailed, match="has deleted Secret physics/hello after the login"):
         wait([PENDING, lambda kubectl: kubectl.objects.clear()])
+
+
+def test_a_message_cannot_pass_for_lines_of_ours() -> None:
+    message = "short\n\nerror: forged " + "x" * 5000
+    with pytest.raises(LoginFailed) as failure:
+        wait([says(status="Invalid", message=message)])
+    assert "\n" not in str(failure.value)
+    assert len(str(failure.value)) < 2200

@@ -53,6 +53,11 @@ def test_these_errors_let_the_login_go_on(status: int, error: str, answer: PollA
     assert read_poll_reply(status, body({"error": error})) is answer
 
 
+@pytest.mark.parametrize("error", [["slow_down"], {"error": "slow_down"}, 5])
+def test_an_error_that_is_no_text_ends_the_login(error: Any) -> None:
+    assert "refuses the login: an unknown error" in refused(400, {"error": error})
+
+
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_a_gateway_without_json_lets_the_login_go_on(status: int) -> None:
     assert read_poll_reply(status, body("<html>")) is PollAnswer.MISSING

@@ -6,7 +6,7 @@ from csidriver.core import annotations
 from csidriver.core.names import SourceRef
 from csidriver.core.status import TokenWarning
 from csidriver.kubectl.client import Kubectl
-from csidriver.kubectl.errors import NotFound
+from csidriver.kubectl.errors import KubectlFailed, NotFound
 from csidriver.kubectl.tokens.token import KEYS, read_token, read_tokens, watch_tokens
 from tests.kubectl.printed import EXPIRING, NOW, READY, secret
 from tests.kubectl.stand_in import StandIn
@@ -72,3 +72,16 @@ def test_a_watch_has_the_type_of_each_event(stand_in: StandIn) -> None:
     stand_in.answer("--watch", stdout=lines)
     found = [(kind, token.ref.name) for kind, token in watch_tokens(Kubectl())]
     assert found == [("ADDED", "mail"), ("DELETED", "x")]
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+def test_an_instant_that_no_calendar_has_is_none(stand_in: StandIn, text: str) -> None:
+    values = {**READY, annotations.EXPIRES_AT: text}
+    stand_in.answer("secrets", stdout=secret("team-a", "mail", values))
+    assert read_token(Kubectl(), REF).instant(annotations.EXPIRES_AT) is None
+
+
+def test_an_empty_answer_is_a_failure(stand_in: StandIn) -> None:
+    stand_in.answer("secrets")
+    with pytest.raises(KubectlFailed, match="not a record"):
+        read_token(Kubectl(), REF)
