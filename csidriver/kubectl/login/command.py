@@ -97,8 +97,11 @@ def load_issuers(kubectl: Kubectl, flags: LoginFlags) -> Issuers:
 
 def _check_output(flags: LoginFlags) -> None:
     if flags.print_to is not None:
-        if flags.print_to.exists() or not flags.print_to.parent.is_dir():
+        if os.path.lexists(flags.print_to) or not os.path.isdir(flags.print_to.parent):  # noqa: PTH112 - `Path` would raise PermissionError
             raise LoginFailed(f"--print-to needs a new file in a folder: {flags.print_to}")
+        # The folder may be read-only, which must not be found out with tokens in hand.
+        _create_private(flags.print_to, "")
+        flags.print_to.unlink()
     elif flags.prints and sys.stdout.isatty():
         raise LoginFailed(
             "--print would show the tokens on the terminal; add a pipe, as in `| kubeseal`, or "

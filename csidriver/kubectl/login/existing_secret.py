@@ -30,6 +30,7 @@ class ExistingSecret:
     issuer: str
     bound_issuer: str
     iss: str
+    resource_version: str = ""
 
     @classmethod
     def parse(cls, manifest: Mapping[str, Any]) -> "ExistingSecret":
@@ -49,7 +50,16 @@ class ExistingSecret:
             issuer=secret.annotations.get(annotations.ISSUER, ""),
             bound_issuer=secret.annotations.get(annotations.BOUND_ISSUER, ""),
             iss=_iss(secret.data.get(key, empty)),
+            resource_version=secret.resource_version,
         )
+
+    def has_same_owner(self, other: "ExistingSecret") -> bool:
+        """Return True if a login for the other one is right for this one, too."""
+
+        def owner(secret: ExistingSecret) -> tuple[object, ...]:
+            return secret.uid, secret.key, secret.client_id, secret.client_secret, secret.issuer
+
+        return owner(self) == owner(other)
 
     @property
     def delete_command(self) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 from csidriver.core.oauth.client_auth import authenticate
-from csidriver.core.oauth.discovery import metadata_urls
+from csidriver.core.oauth.discovery import MetadataError, metadata_urls, parse_metadata
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh.source import Client
@@ -16,7 +16,17 @@ from csidriver.kubectl.login.login_reply import read_tokens
 
 def fetch_endpoints(https: HttpsClient, issuer: Issuer) -> LoginEndpoints:
     """Return the endpoints in an issuer's metadata, or raise LoginFailed."""
-    return parse_login_metadata(issuer, fetch_metadata(https, issuer).body)
+    body = fetch_metadata(https, issuer).body
+    endpoints = parse_login_metadata(issuer, body)
+    if issuer.name and not issuer.token_endpoint:
+        try:
+            parse_metadata(issuer, body)
+        except MetadataError as error:
+            raise LoginFailed(
+                f"the driver would not refresh this login: of the metadata of {issuer.issuer} "
+                f"{error}; ask the operator"
+            ) from None
+    return endpoints
 
 
 def fetch_metadata(https: HttpsClient, issuer: Issuer) -> HttpsResponse:

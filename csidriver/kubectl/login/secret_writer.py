@@ -23,6 +23,8 @@ from csidriver.kubectl.errors import (
 )
 from csidriver.kubectl.login.existing_secret import ExistingSecret
 
+_MOST_ATTEMPTS = 5
+
 
 @dataclass(frozen=True, slots=True)
 class SecretContent:
@@ -65,7 +67,7 @@ def store(
         if existing is None:
             kubectl.create(new_manifest(ref, content))
         else:
-            kubectl.patch("secret", ref.name, ref.namespace, merge_patch(existing, content))
+            _change(kubectl, ref, existing, content)
     except AlreadyExists:
         raise LoginFailed(
             f"somebody else has created Secret {ref} during the login, so it was left as it is; "
@@ -73,13 +75,35 @@ def store(
         ) from None
     except (Conflict, NotFound):
         raise LoginFailed(
-            f"somebody else has deleted or replaced Secret {ref} during the login; run the command "
-            "again"
+            f"somebody else has deleted or changed Secret {ref} during the login, so it was left "
+            "as it is; run the command again"
         ) from None
     except KubectlError as error:
         raise LoginFailed(
             f"the login succeeded, but Secret {ref} was not written: {error}"
         ) from None
+
+
+def _change(
+    kubectl: Kubectl, ref: SourceRef, existing: ExistingSecret, content: SecretContent
+) -> None:
+    """Put the login into the Secret if it is still the one that was checked; raise Conflict.
+
+    The refresher may write between the read and the patch.
+    """
+    for attempt in range(_MOST_ATTEMPTS):
+        found = ExistingSecret.parse(
+            kubectl.get("secret", ref.name, f"--namespace={ref.namespace}")
+        )
+        if not found.has_same_owner(existing):
+            raise Conflict("it is of another owner")
+        try:
+            kubectl.patch("secret", ref.name, ref.namespace, merge_patch(found, content))
+        except Conflict:
+            if attempt == _MOST_ATTEMPTS - 1:
+                raise
+        else:
+            return
 
 
 def new_manifest(ref: SourceRef, content: SecretContent) -> dict[str, Any]:
@@ -99,14 +123,17 @@ def new_manifest(ref: SourceRef, content: SecretContent) -> dict[str, Any]:
 def merge_patch(existing: ExistingSecret, content: SecretContent) -> dict[str, Any]:
     """Return the change of an existing Secret: its document, and what it lacked or had wrong.
 
-    The API server refuses it if the Secret is another one of this name by now.
+    The API server refuses it if the Secret has changed since it was read.
     """
     data = {existing.key: content.document.to_json()}
     if not existing.client_id:
         data[annotations.KEY_CLIENT_ID] = Sensitive(content.client.client_id)
     if content.client.client_secret != existing.client_secret:
         data[annotations.KEY_CLIENT_SECRET] = content.client.client_secret
-    metadata: dict[str, Any] = {"uid": existing.uid}
+    metadata: dict[str, Any] = {
+        "uid": existing.uid,
+        "resourceVersion": existing.resource_version,
+    }
     # The default issuer needs no name, and GitOps tools like to see no change that is not needed.
     if not existing.issuer and content.issuer.name and not content.issuer.default:
         metadata["annotations"] = {annotations.ISSUER: content.issuer.name}

@@ -30,6 +30,7 @@ def source(
             "name": "hello",
             "namespace": NAMESPACE,
             "uid": "uid-1",
+            "resourceVersion": "1",
             "annotations": {key: text for key, text in found.items() if text is not None},
         },
         "data": {key: encode(text) for key, text in values.items()},
@@ -50,6 +51,7 @@ class FakeKubectl(Kubectl):
         self.tried: list[Mapping[str, Any]] = []
         self.policy = ""
         self.after_write: Callable[[], None] = lambda: None
+        self.before_patch: Callable[[], None] = lambda: None
         if issuers:
             text = json.dumps({"issuers": list(issuers)})
             self.objects["configmap", "oauth2-csi-issuers-public"] = {
@@ -69,7 +71,9 @@ class FakeKubectl(Kubectl):
     def annotate(self, **values: str) -> None:
         """Write what a refresher would."""
         notes = {f"{annotations.PREFIX}{k.replace('_', '-')}": v for k, v in values.items()}
-        self.secret()["metadata"].setdefault("annotations", {}).update(notes)
+        metadata = self.secret()["metadata"]
+        metadata.setdefault("annotations", {}).update(notes)
+        metadata["resourceVersion"] = f"{metadata.get('resourceVersion', '')}1"
 
     def get(self, *arguments: str) -> Any:
         kind, name = arguments[:2]
@@ -104,12 +108,16 @@ class FakeKubectl(Kubectl):
         type: str = "merge",  # noqa: A002
     ) -> None:
         assert (resource, namespace, type) == ("secret", NAMESPACE, "merge")
+        self.before_patch()
         self.writes.append(("patch", patch))
         if ("secret", name) not in self.objects:
             raise NotFound(f'secrets "{name}" not found')
         found = self.secret(name)
         if patch["metadata"]["uid"] != found["metadata"]["uid"]:
             raise Conflict("Precondition failed: UID in precondition")
+        version = found["metadata"].get("resourceVersion", "")
+        if patch["metadata"]["resourceVersion"] != version:
+            raise Conflict("the object has been modified")
         found["data"].update(patch["data"])
         found["metadata"]["annotations"].update(patch["metadata"].get("annotations", {}))
         self.after_write()

@@ -240,6 +240,14 @@ class TestPrint:
         rig.fails("needs a new file", f"--print-to={path}")
         assert path.read_text() == "mine"
 
+    @pytest.mark.parametrize("name", ["absent/secret.yaml", "x" * 300])
+    def test_a_file_that_cannot_be_made_is_told_before_the_user_is_asked(
+        self, rig: Rig, tmp_path: Path, name: str
+    ) -> None:
+        rig.fails("needs a new file|cannot be written", f"--print-to={tmp_path / name}")
+        assert not rig.asked_the_user
+        assert list(tmp_path.iterdir()) == []
+
 
 class TestInterrupt:
     """Ctrl-C."""

@@ -33,6 +33,7 @@ def test_a_source_is_read_without_its_tokens() -> None:
         issuer="as",
         bound_issuer="lab",
         iss="https://as",
+        resource_version="1",
     )
     assert "planted" not in repr(found) + repr(found.client_secret)
 

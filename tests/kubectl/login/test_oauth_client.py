@@ -1,4 +1,5 @@
 import base64
+from dataclasses import replace
 
 import pytest
 
@@ -61,3 +62,13 @@ def test_a_public_client_sends_its_id_and_gets_tokens() -> None:
         document = client.redeem({"code": "c"})
         assert server.sent_to("/token") == [{"code": "c", "client_id": "cli"}]
     assert document.refresh_token == Sensitive("rt-1")
+
+
+def test_a_token_endpoint_that_the_driver_would_refuse_is_refused_at_once() -> None:
+    with AuthorizationServer(token_endpoint="https://elsewhere.example/token") as server:
+        with pytest.raises(LoginFailed, match=r"driver would not refresh .* endpointHosts"):
+            fetch_endpoints(HttpsClient(), issuer(server))
+        own = replace(issuer(server), name="")
+        assert fetch_endpoints(HttpsClient(), own).token == "https://elsewhere.example/token"
+        trusted = replace(issuer(server), endpoint_hosts=("elsewhere.example",))
+        assert fetch_endpoints(HttpsClient(), trusted).token == "https://elsewhere.example/token"

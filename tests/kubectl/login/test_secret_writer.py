@@ -22,7 +22,7 @@ from csidriver.kubectl.login.secret_writer import (
     store,
     to_yaml,
 )
-from tests.kubectl.login.fake_cluster import FakeKubectl, source
+from tests.kubectl.login.fake_cluster import FakeKubectl, encode, source
 
 REF = SourceRef("physics", "hello")
 DOCUMENT, _ = TokenDocument.parse(Sensitive('{"refresh_token": "rt-1", "scope": "a"}'))
@@ -141,13 +141,42 @@ def test_a_secret_that_was_replaced_meanwhile_stays_as_it_is() -> None:
     kubectl.put(source())
     existing = find_secret(kubectl, REF)
     kubectl.secret()["metadata"]["uid"] = "uid-2"
-    with pytest.raises(LoginFailed, match="has deleted or replaced Secret physics/hello"):
+    with pytest.raises(LoginFailed, match="has deleted or changed Secret physics/hello"):
         store(kubectl, REF, existing, CONTENT)
     assert kubectl.decoded()["oauth"] == '{"refresh_token": "rt-0"}'
     kubectl.objects.clear()
-    with pytest.raises(LoginFailed, match="has deleted or replaced"):
+    with pytest.raises(LoginFailed, match="has deleted or changed"):
         store(kubectl, REF, existing, CONTENT)
     assert kubectl.objects == {}
+
+
+def test_a_secret_that_was_given_to_another_client_meanwhile_stays_as_it_is() -> None:
+    kubectl = FakeKubectl()
+    kubectl.put(source())
+    existing = find_secret(kubectl, REF)
+    kubectl.secret()["data"]["clientID"] = encode("other")
+    with pytest.raises(LoginFailed, match="has deleted or changed Secret physics/hello"):
+        store(kubectl, REF, existing, CONTENT)
+    kubectl.put(source(notes={annotations.IS_TOKEN: None}))
+    with pytest.raises(LoginFailed, match="is no token"):
+        store(kubectl, REF, existing, CONTENT)
+    assert kubectl.writes == []
+
+
+def test_a_write_of_the_refresher_meanwhile_is_no_obstacle() -> None:
+    kubectl = FakeKubectl()
+    kubectl.put(source())
+    writes = iter(range(2))
+
+    def refresh() -> None:
+        for count in writes:
+            kubectl.annotate(status="Ready", message=str(count))
+            return
+
+    kubectl.before_patch = refresh
+    store(kubectl, REF, find_secret(kubectl, REF), CONTENT)
+    assert len(kubectl.writes) == 3
+    assert kubectl.decoded()["oauth"] == DOCUMENT.to_json().reveal()
 
 
 def test_another_refusal_of_the_cluster_is_told() -> None:
