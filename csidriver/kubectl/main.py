@@ -77,21 +77,22 @@ def main(arguments: Sequence[str] | None = None, commands: Sequence[Command] | N
     terminal = Terminal()
     try:
         return _run(words, commands, terminal)
-    except OutputFailed as error:
-        _discard_output()
-        terminal.report(f"error: {error}")
-        return 1
-    except DriverError as error:
-        terminal.report(f"error: {_as_line(error)}")
-        return 1
-    except EOFError:
-        terminal.report("error: a question needs an answer, and standard input has none")
-        return 1
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         _discard_output()
         return BROKEN_PIPE
+    except OutputFailed as error:
+        _discard_output()
+        reason = str(error)
+    except DriverError as error:
+        reason = _as_line(error)
+    except EOFError:
+        reason = "a question needs an answer, and standard input has none"
+    except Exception as error:  # noqa: BLE001 - the text of an exception may quote a Secret
+        reason = _unexpected(error)
+    terminal.report(f"error: {reason}")
+    return 1
 
 
 def _run(words: list[str], commands: Sequence[Command] | None, terminal: Terminal) -> int:
@@ -107,6 +108,17 @@ def _run(words: list[str], commands: Sequence[Command] | None, terminal: Termina
     finally:
         kubectl.close()
     return status
+
+
+def _unexpected(error: Exception) -> str:
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    place = "" if last is None else f" at {last.tb_frame.f_code.co_filename}:{last.tb_lineno}"
+    return (
+        f"kubectl answered with something unexpected, or this command has a fault; report "
+        f"{type(error).__name__}{place}"
+    )
 
 
 def _discard_output() -> None:

@@ -197,3 +197,26 @@ def test_an_argument_must_be_a_text(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["example", "\udcff"], [Example()])
     assert capsys.readouterr().err.startswith("error: an argument is not a text")
+
+
+def test_an_unexpected_exception_names_its_place_and_quotes_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["example"], [Example(ValueError("planted"))]) == 1
+    error = capsys.readouterr().err
+    assert "ValueError at " in error
+    assert f"{Path(__file__).name}:" in error
+    assert "planted" not in error
+    assert error.count("\n") == 1
+
+
+def test_an_odd_answer_of_kubectl_ends_in_one_line(
+    stand_in: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in.answer("config", stdout="here\nteam-a")
+    stand_in.answer("can-i", stdout="yes")
+    stand_in.answer("secret", stdout={"data": ["planted"]})
+    assert main(["login", "mail"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: kubectl answered with something unexpected")
+    assert "planted" not in error
