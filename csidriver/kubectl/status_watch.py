@@ -38,7 +38,8 @@ class StatusWatch:
         self._where = where
         self._name = name
         self._tokens: dict[SourceRef, Token] = {}
-        self._volumes: dict[tuple[SourceRef, str, str], PodVolume] | None = None
+        # By token, so that an event costs no look at the pods of all others.
+        self._volumes: dict[SourceRef, dict[tuple[str, str], PodVolume]] | None = None
         self._printed: dict[SourceRef, Overview] = {}
         self._events: queue.Queue[_Event | DriverError] = queue.Queue()
 
@@ -46,7 +47,9 @@ class StatusWatch:
         """Print what there is, then changes; `volumes` is None if pods may not be listed."""
         self._tokens = {token.ref: token for token in tokens}
         if volumes is not None:
-            self._volumes = {_key(volume): volume for volume in volumes}
+            self._volumes = {}
+            for volume in volumes:
+                self._volumes.setdefault(volume.token, {})[volume.pod, volume.volume] = volume
             self._start(lambda: watch_pod_volumes(self._kubectl, self._where))
         names = [self._name] if self._name else []
         self._start(lambda: watch_tokens(self._kubectl, *names, self._where))
@@ -61,9 +64,10 @@ class StatusWatch:
         """Take over an event; return the token that it may have changed."""
         if isinstance(item, PodVolume):
             if self._volumes is not None:
-                self._volumes.pop(_key(item), None)
+                mine = self._volumes.setdefault(item.token, {})
+                mine.pop((item.pod, item.volume), None)
                 if kind != DELETED:
-                    self._volumes[_key(item)] = item
+                    mine[item.pod, item.volume] = item
             return item.token
         if kind != DELETED and item.is_annotated:
             self._tokens[item.ref] = item
@@ -73,8 +77,11 @@ class StatusWatch:
         return item.ref
 
     def _print(self, refs: Iterable[SourceRef]) -> None:
-        volumes = None if self._volumes is None else self._volumes.values()
         tokens = [self._tokens[ref] for ref in refs if ref in self._tokens]
+        volumes: list[PodVolume] | None = None
+        if self._volumes is not None:
+            found = (self._volumes.get(token.ref, {}) for token in tokens)
+            volumes = [volume for mine in found for volume in mine.values()]
         changed = [o for o in overviews(tokens, volumes) if self._printed.get(o.token.ref) != o]
         self._printed |= {overview.token.ref: overview for overview in changed}
         if changed:
@@ -92,7 +99,3 @@ class StatusWatch:
                 pause.wait(PAUSE)
         except DriverError as error:
             self._events.put(error)
-
-
-def _key(volume: PodVolume) -> tuple[SourceRef, str, str]:
-    return volume.token, volume.pod, volume.volume

@@ -1,5 +1,6 @@
 """`status --watch`: which rows it prints."""
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -13,7 +14,7 @@ from csidriver.kubectl.main import main
 from csidriver.kubectl.status_watch import StatusWatch
 from csidriver.kubectl.tokens.overview import Overview
 from csidriver.kubectl.tokens.pod_volumes import read_pod_volumes
-from csidriver.kubectl.tokens.token import read_token
+from csidriver.kubectl.tokens.token import read_token, read_tokens
 from tests.kubectl.printed import NEEDS_REAUTH, READY, pod, secret
 from tests.kubectl.stand_in import StandIn
 
@@ -118,3 +119,22 @@ def test_later_rows_stand_below_the_headers_of_the_first(
     headers, first, second = capsys.readouterr().out.splitlines()
     assert headers.startswith("NAME ")
     assert first.index("cern") == second.index("cern") == headers.index("ISSUER")
+
+
+def test_a_change_costs_no_look_at_the_pods_of_other_tokens(stand_in: StandIn) -> None:
+    count = 2000
+    names = [f"token-{i}" for i in range(count)]
+    stand_in.answer("secrets", stdout="".join(secret("team-a", name) for name in names))
+    stand_in.answer("pods", stdout="".join(pod(f"pod-of-{name}", name) for name in names))
+    kubectl = Kubectl()
+    tokens, volumes = read_tokens(kubectl), read_pod_volumes(kubectl)
+    changes = "".join(secret("team-a", name, NEEDS_REAUTH, "MODIFIED") for name in names)
+    stand_in.answer("--watch", "pods")
+    stand_in.answer("--watch", "secrets", stdout=changes, stderr=ENDED, status=1)
+    rows = Rows()
+    started = time.process_time()
+    with pytest.raises(Forbidden):
+        StatusWatch(kubectl, rows, "--all-namespaces", "").run(tokens, volumes)
+    # 4 million looks take several seconds, and 2000 a fraction of one.
+    assert time.process_time() - started < 2.0
+    assert rows.printed[count:] == [("NeedsReauth", [f"pod-of-{name}"]) for name in names]
