@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from csidriver.core.names import CERTIFICATE
+from csidriver.core.names import CERTIFICATE, PUBLIC_ISSUERS
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.installation import INSTALL, manifests
 from tests.deploy.rendering import text_of
@@ -23,6 +23,8 @@ DEPLOY, EXAMPLES = INSTALL.parent, INSTALL.parents[1] / "examples"
 HOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/oauth2-csi-webhook"
 SECRETS = "/api/v1/namespaces/oauth2-csi/secrets"
 CERTIFICATES = {"ca.crt": "YQ==", "ca.key": "Yg==", "tls.crt": "Yw==", "tls.key": "ZA=="}
+PUBLIC = f"/api/v1/namespaces/oauth2-csi/configmaps/{PUBLIC_ISSUERS}"
+PUBLISHED = {"issuers.json": "{}"}
 BUNDLE = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="
 
 
@@ -171,7 +173,7 @@ def test_an_installation_changes_to_other_values_in_place(plane: ControlPlane) -
 
 
 @pytest.mark.tools("helm")
-def test_an_upgrade_by_helm_leaves_the_webhook_its_certificates_and_authority(
+def test_an_upgrade_by_helm_leaves_what_refresher_and_webhook_have_written(
     tmp_path: Path,
 ) -> None:
     with empty_cluster() as plane:
@@ -182,7 +184,9 @@ def test_an_upgrade_by_helm_leaves_the_webhook_its_certificates_and_authority(
         helm(plane, tmp_path, "install")
         assert trusted(plane) == (None, None)
         trust(plane)
+        plane.api("PATCH", PUBLIC, {"data": PUBLISHED}, "application/merge-patch+json")
         helm(plane, tmp_path, "upgrade", "--set=webhook.timeoutSeconds=7")
+        assert plane.api("GET", PUBLIC)["data"] == PUBLISHED
         (hook,) = plane.api("GET", HOOKS)["webhooks"]
         assert hook["timeoutSeconds"] == 7
         assert trusted(plane) == (CERTIFICATES, BUNDLE)
