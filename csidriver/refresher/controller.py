@@ -220,12 +220,14 @@ class Controller:
         return _issuer_name(self._cache.peek(ref))
 
     def _metrics_snapshot(self) -> MetricsSnapshot:
+        loads = self._interpreter.limiter.loads()
         return MetricsSnapshot(
             sources=len(self._cache),
             summary=self._cache.summary(self._clock.now()),
             overdue=self._queue.overdue(),
             spool_entries=len(self._interpreter.ports.spool.ids()),
-            loads=self._interpreter.limiter.loads(),
+            # An issuer that was removed must alert nobody.
+            loads=[load for load in loads if load.issuer in self._worker_limits],
         )
 
 

@@ -35,6 +35,15 @@ def test_the_gauges_show_what_is_the_case(build: Build) -> None:
     assert bench.tokens("Ready") is None, "who stands by shows nothing"
 
 
+def test_an_issuer_that_was_removed_shows_nothing_that_could_alert(build: Build) -> None:
+    bench = build()
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    metric = "oauth2_csi_refresher_breaker_state"
+    until(lambda: bench.registry.get_sample_value(metric, {"issuer": "demo"}) == 0)
+    bench.configure()
+    until(lambda: bench.registry.get_sample_value(metric, {"issuer": "demo"}) is None)
+
+
 def test_every_metric_is_documented(build: Build) -> None:
     bench = build()
     bench.apply("hello", bench.issuer.seed("my-app"))
