@@ -8,6 +8,7 @@ from typing import Protocol
 
 from csidriver.core import annotations
 from csidriver.core.names import SourceRef
+from csidriver.errors import DriverError
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.tokens.overview import Overview, overviews
 from csidriver.kubectl.tokens.pod_volumes import PodVolume, watch_pod_volumes
@@ -40,7 +41,7 @@ class StatusWatch:
         # By token, so that an event costs no look at the pods of all others.
         self._volumes: dict[SourceRef, dict[tuple[str, str], PodVolume]] | None = None
         self._printed: dict[SourceRef, Overview] = {}
-        self._events: queue.Queue[_Event | Exception] = queue.Queue()
+        self._events: queue.Queue[_Event | DriverError] = queue.Queue()
 
     def run(self, tokens: Iterable[Token], volumes: Iterable[PodVolume] | None) -> None:
         """Print what there is, then changes; `volumes` is None if pods may not be listed."""
@@ -55,7 +56,7 @@ class StatusWatch:
         self._print(self._tokens)
         while True:
             event = self._events.get()
-            if isinstance(event, Exception):
+            if isinstance(event, DriverError):
                 raise event
             self._print([self.apply(*event)])
 
@@ -96,5 +97,5 @@ class StatusWatch:
                 for event in watch():
                     self._events.put(event)
                 pause.wait(PAUSE)
-        except Exception as error:  # noqa: BLE001 - raised by the thread that waits
+        except DriverError as error:
             self._events.put(error)

@@ -138,10 +138,3 @@ def test_a_change_costs_no_look_at_the_pods_of_other_tokens(stand_in: StandIn) -
     # 4 million looks take several seconds, and 2000 a fraction of one.
     assert time.process_time() - started < 2.0
     assert rows.printed[count:] == [("NeedsReauth", [f"pod-of-{name}"]) for name in names]
-
-
-def test_a_watch_that_cannot_go_on_does_not_fall_silent(stand_in: StandIn) -> None:
-    stand_in.answer("--watch", "pods", stdout='["ADDED","a","p","v","Running","n","x","",[1]]\n')
-    stand_in.answer("--watch", "secrets")
-    with pytest.raises(TypeError):
-        StatusWatch(Kubectl(), Rows(), "--all-namespaces", "").run([], [])
