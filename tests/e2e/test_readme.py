@@ -1,5 +1,6 @@
 """The README, then the tutorial, typed as they are on a cluster that has the image."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -102,9 +103,11 @@ def test_the_tutorial_leads_to_a_token_breaks_it_and_mends_it(learner: Reader) -
                 assert "Forwarding" in server.stdout.readline()
             else:
                 printed[command.line].append(type_command(learner, command))
-    tokens = printed["kubectl exec token-volume-pod -- cat /token/token"]
-    assert len(set(tokens)) == len(tokens) == 3
-    assert all(token.count(".") == 2 for token in tokens), "JWTs"
+    (token,) = printed["kubectl exec token-volume-pod -- cat /token/token; echo"]
+    assert token.count(".") == 2, "a JWT"
+    ends = printed["kubectl exec token-volume-pod -- tail -c 12 /token/token; echo"]
+    assert len(set(ends)) == len(ends) == 3
+    assert all(re.fullmatch(r"[\w-]{12}\n", end) for end in ends), "the ends of signatures"
 
 
 def test_removed_in_the_documented_order_it_leaves_nothing(
