@@ -85,8 +85,8 @@ def test_a_token_that_does_not_exist_is_a_failure(
     cluster.answer("absent", stderr=absent, status=1)
     assert main(["describe", "absent"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith('error: secrets "absent" not found')
-    assert "kubectl oauth2-csi login absent -n team-a" in error
+    assert error.startswith("error: there is no Secret absent in namespace team-a; if it is in")
+    assert error.endswith("here: kubectl oauth2-csi login absent -n team-a\n")
 
 
 def test_a_hostile_message_cannot_control_the_terminal(

@@ -79,6 +79,18 @@ def test_no_token_at_all_is_said_and_no_failure(
     assert (printed.out, printed.err) == ("", error)
 
 
+@pytest.mark.parametrize("word", ["status", "describe", "refresh"])
+def test_a_name_in_a_namespace_that_does_not_exist_gets_no_advice_to_log_in(
+    cluster: StandIn, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    absent = "Error from server (NotFound): {} not found\n"
+    cluster.answer("secrets", "mail", stderr=absent.format('secrets "mail"'), status=1)
+    cluster.answer("namespace/absent", stderr=absent.format('namespaces "absent"'), status=1)
+    assert main([word, "mail", "-n", "absent"]) == 1
+    error = "error: there is no namespace absent; kubectl get namespaces lists them\n"
+    assert capsys.readouterr().err == error
+
+
 def test_an_empty_list_is_a_document(cluster: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     cluster.answer("secrets", stdout="")
     assert main(["status", "-o", "json"]) == 0

@@ -64,8 +64,10 @@ def unavailable_error(
         if observed.error is not None:
             return _read_error(ref, observed.error)
         text = (
-            f"there is no token for Secret {ref} yet: does the Secret exist, is it annotated "
-            f'{IS_TOKEN}: "true", and is the refresher running? A login creates the Secret'
+            f"there is no token for Secret {ref} yet: is secretName in the pod spelt right "
+            f"(kubectl oauth2-csi status -n {ref.namespace} lists the tokens), does the Secret "
+            f'exist, is it annotated {IS_TOKEN}: "true", and is the refresher running? A login '
+            "creates the Secret"
         )
         return NotReady(ask_for_login(text, ref))
     if companion.status not in (Status.READY, Status.PENDING):

@@ -77,9 +77,10 @@ def log_in(plan: LoginPlan, terminal: Terminal, clock: PollClock, encoding: str)
     """Return the tokens of a login; raise LoginFailed if there is none."""
     if plan.flow is not Flow.DEVICE:
         return _log_in_with_browser(plan, terminal)
+    now = clock.monotonic()
     try:
         authorization = request_device_code(
-            plan.client, plan.scope, plan.params, clock.monotonic(), allow_http=plan.issuer.internal
+            plan.client, plan.scope, plan.params, now, allow_http=plan.issuer.internal
         )
     except LoginRefused as refusal:
         if plan.is_chosen or refusal.error not in _OTHER_WAY or not plan.endpoints.authorization:
@@ -87,6 +88,8 @@ def log_in(plan: LoginPlan, terminal: Terminal, clock: PollClock, encoding: str)
         terminal.report("The client may not log in with a code; using the browser.")
         return _log_in_with_browser(plan, terminal)
     _report_code(authorization, plan, terminal, encoding)
+    terminal.report(f"\nThe code is good for {_minutes(authorization.schedule.expires_at - now)}.")
+    terminal.report("Waiting for the login ... (Ctrl-C to stop)")
     return poll_for_tokens(plan.client, authorization, clock, terminal.report)
 
 
@@ -102,7 +105,16 @@ def _report_code(
         terminal.report(f"\nor open this one, and compare the code:\n\n    {address}")
     if terminal.is_interactive:
         terminal.draw(draw_qr_code(address, terminal.width, encoding))
-    terminal.report("\nWaiting for the login ... (Ctrl-C to stop)")
+
+
+def _minutes(seconds: float) -> str:
+    """Return a time in minutes, rounded down; one below two minutes in seconds."""
+    # The difference of two clock readings may lack the last bit.
+    minutes, rest = divmod(int(seconds + 0.01), 60)
+    if minutes > 1:
+        return f"{minutes} minutes"
+    whole = 60 * minutes + rest
+    return f"{whole} second{'' if whole == 1 else 's'}"
 
 
 def _log_in_with_browser(plan: LoginPlan, terminal: Terminal) -> TokenDocument:

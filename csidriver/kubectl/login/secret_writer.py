@@ -13,6 +13,7 @@ from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
+from csidriver.kubectl.absences import require_namespace
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.errors import (
     AlreadyExists,
@@ -36,11 +37,15 @@ class SecretContent:
 
 
 def find_secret(kubectl: Kubectl, ref: SourceRef) -> ExistingSecret | None:
-    """Return the Secret of this name, None if there is none; raise LoginFailed without rights."""
+    """Return the Secret of this name, None if there is none.
+
+    Raise LoginFailed without rights, NotFound without a namespace.
+    """
     _require(kubectl, "get", f"secrets/{ref.name}", ref)
     try:
         manifest = kubectl.get("secret", ref.name, f"--namespace={ref.namespace}")
     except NotFound:
+        require_namespace(kubectl, ref.namespace)
         _require(kubectl, "create", "secrets", ref)
         return None
     existing = ExistingSecret.parse(manifest)
@@ -79,9 +84,26 @@ def store(
             "as it is; run the command again"
         ) from None
     except KubectlError as error:
-        raise LoginFailed(
-            f"the login succeeded, but Secret {ref} was not written: {error}"
-        ) from None
+        if state := _state_after_failure(kubectl, ref, existing, content):
+            raise LoginFailed(
+                f"the login succeeded, but Secret {ref} was not written: {error}; {state}; when "
+                "the cause is mended, run the command again"
+            ) from None
+
+
+def _state_after_failure(
+    kubectl: Kubectl, ref: SourceRef, existing: ExistingSecret | None, content: SecretContent
+) -> str:
+    """Return the state after a failed write, "" if the login is there: only the reply was lost."""
+    key = annotations.KEY_OAUTH if existing is None else existing.key
+    try:
+        manifest = kubectl.get("secret", ref.name, f"--namespace={ref.namespace}")
+    except NotFound:
+        return "there is still no such Secret" if existing is None else "the Secret is gone"
+    except KubectlError:
+        return "it cannot be read now, so it may be unchanged or have the new login"
+    data = manifest.get("data") or {}
+    return "" if data.get(key) == _encoded(content.document.to_json()) else "it is unchanged"
 
 
 def _change(

@@ -7,10 +7,10 @@ from typing import Any
 from csidriver.core import annotations
 from csidriver.core.kubernetes.timestamp import MAX_INSTANT, parse_rfc3339
 from csidriver.core.kubernetes.validation import is_dns1123_subdomain
-from csidriver.core.login_command import ask_for_login
 from csidriver.core.names import SourceRef
 from csidriver.core.quoting import quote_untrusted
 from csidriver.core.status import Status, TokenWarning
+from csidriver.kubectl.absences import absent_secret, require_namespace
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.errors import NotFound
 from csidriver.kubectl.tokens import records
@@ -80,8 +80,9 @@ def read_token(kubectl: Kubectl, ref: SourceRef) -> Token:
     where = [ref.name, f"--namespace={ref.namespace}"]
     try:
         output = kubectl.get_text("secrets", *where, records.option(records.of_each(_template())))
-    except NotFound as error:
-        raise NotFound(ask_for_login(str(error), ref)) from None
+    except NotFound:
+        require_namespace(kubectl, ref.namespace)
+        raise absent_secret(ref) from None
     (fields,) = records.parse_records(output.splitlines() or [""], _WIDTH)
     token = _token(fields)
     if not token.is_annotated:

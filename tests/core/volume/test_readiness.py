@@ -92,6 +92,12 @@ def test_waiting_ends_when_it_cannot_help(observed: ObservedCompanion, *, stop: 
             "creates the Secret; run: kubectl oauth2-csi login hello-token -n physics",
             id="no Secret",
         ),
+        pytest.param(
+            ObservedCompanion(),
+            NotReady,
+            "is secretName in the pod spelt right (kubectl oauth2-csi status -n physics lists",
+            id="misspelt",
+        ),
         pytest.param(replace(READY, companion=NO_TOKEN), NotReady, "not yet", id="no token"),
         pytest.param(replace(READY, companion=OVER), TokenUnavailable, "log in again", id="status"),
         pytest.param(REFUSED, StoreRefused, "cannot be read: forbidden", id="no access"),

@@ -50,6 +50,7 @@ class FakeKubectl(Kubectl):
         self.writes: list[tuple[str, Any]] = []
         self.tried: list[Mapping[str, Any]] = []
         self.policy = ""
+        self.namespaces = {NAMESPACE}
         self.after_write: Callable[[], None] = lambda: None
         self.before_patch: Callable[[], None] = lambda: None
         if issuers:
@@ -82,6 +83,11 @@ class FakeKubectl(Kubectl):
         return copy.deepcopy(self.objects[kind, name])
 
     def get_text(self, *arguments: str) -> str:
+        kind, _, name = arguments[0].partition("/")
+        if kind == "namespace":
+            if name not in self.namespaces:
+                raise NotFound(f'namespaces "{name}" not found')
+            return arguments[0]
         notes = self.get(*arguments)["metadata"].get("annotations", {})
         keys = ("status", "refreshed-at", "expires-at", "message")
         return "\n".join(notes.get(annotations.PREFIX + key, "") for key in keys) + "\n"

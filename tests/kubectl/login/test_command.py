@@ -16,7 +16,7 @@ import yaml
 from csidriver.core import annotations
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSettings
-from csidriver.kubectl.errors import LoginFailed
+from csidriver.kubectl.errors import LoginFailed, NotFound
 from csidriver.kubectl.login import command
 from tests.kubectl.login.authorization_server import (
     TOKENS,
@@ -142,6 +142,13 @@ def test_a_policy_of_the_cluster_is_told_before_the_user_is_asked(rig: Rig) -> N
     rig.kubectl.policy = "exceeded quota"
     rig.fails("would not take Secret physics/hello: exceeded quota")
     rig.fails("would not take Secret", "--dry-run")
+    assert not rig.asked_the_user
+
+
+def test_a_namespace_that_does_not_exist_is_told_before_the_user_is_asked(rig: Rig) -> None:
+    rig.kubectl.namespaces.clear()
+    with pytest.raises(NotFound, match=r"^there is no namespace physics; kubectl get namespaces"):
+        rig.run()
     assert not rig.asked_the_user
 
 

@@ -1,5 +1,6 @@
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -116,6 +117,21 @@ def test_the_device_flow_shows_code_and_addresses() -> None:
     assert f"    {server.issuer}/go\n" in login.terminal.text
     assert f"compare the code:\n\n    {complete}\n" in login.terminal.text
     assert "dc-1" not in login.terminal.text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(600, "10 minutes"), (1790, "29 minutes"), (90, "90 seconds"), (0, "1 second")],
+)
+def test_the_device_flow_says_how_long_its_code_is_good(seconds: int, text: str) -> None:
+    with AuthorizationServer() as server:
+        device = {"device_code": "dc-1", "user_code": "ABCD-EFGH", "interval": 1}
+        device |= {"verification_uri": f"{server.issuer}/go", "expires_in": seconds}
+        server.script("/device", (200, device))
+        login = Login(server, Flow.DEVICE)
+        with suppress(LoginFailed):
+            login.run()
+    assert f"\nThe code is good for {text}.\nWaiting for the login" in login.terminal.text
 
 
 @pytest.mark.parametrize("interactive", [True, False])

@@ -13,7 +13,7 @@ from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh.source import Client, Source
 from csidriver.core.sensitive import Sensitive
-from csidriver.kubectl.errors import Forbidden, LoginFailed
+from csidriver.kubectl.errors import Forbidden, KubectlFailed, LoginFailed
 from csidriver.kubectl.login.secret_writer import (
     SecretContent,
     check_new,
@@ -186,6 +186,54 @@ def test_another_refusal_of_the_cluster_is_told() -> None:
 
     with pytest.raises(LoginFailed, match=r"login succeeded, but Secret .* not written: exceeded"):
         store(Refusing(), REF, None, CONTENT)
+
+
+class Failing(FakeKubectl):
+    """Fails to patch, before or after the change arrives."""
+
+    arrives = False
+
+    def patch(self, *arguments: Any, **options: Any) -> None:
+        if self.arrives:
+            super().patch(*arguments, **options)
+        raise KubectlFailed("open /dev/stdin: no such file or directory")
+
+
+def test_a_change_that_fails_leaves_the_secret_and_says_what_to_do() -> None:
+    kubectl = Failing()
+    kubectl.put(source())
+    with pytest.raises(LoginFailed) as failure:
+        store(kubectl, REF, find_secret(kubectl, REF), CONTENT)
+    assert kubectl.secret() == source()
+    assert str(failure.value).endswith(
+        "not written: open /dev/stdin: no such file or directory; it is unchanged; when the cause "
+        "is mended, run the command again"
+    )
+
+
+def test_a_change_that_cannot_be_looked_at_again_may_be_there() -> None:
+    class Lost(Failing):
+        def patch(self, *arguments: Any, **options: Any) -> None:
+            self.lost = True
+            super().patch(*arguments, **options)
+
+        def get(self, *arguments: str) -> Any:
+            if hasattr(self, "lost"):
+                raise KubectlFailed("no route to host")
+            return super().get(*arguments)
+
+    kubectl = Lost()
+    kubectl.put(source())
+    with pytest.raises(LoginFailed, match="it cannot be read now, so it may be unchanged or have"):
+        store(kubectl, REF, find_secret(kubectl, REF), CONTENT)
+
+
+def test_a_change_whose_reply_was_lost_is_no_failure() -> None:
+    kubectl = Failing()
+    kubectl.arrives = True
+    kubectl.put(source())
+    store(kubectl, REF, find_secret(kubectl, REF), CONTENT)
+    assert kubectl.decoded()["oauth"] == DOCUMENT.to_json().reveal()
 
 
 def test_the_yaml_is_the_manifest() -> None:
