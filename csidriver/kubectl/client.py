@@ -6,7 +6,7 @@ whatever the user's defaults are: from 8 on it prints bodies.
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -77,19 +77,11 @@ class Kubectl:
             raise to_error(done.stderr)
         return answer == ["yes"]
 
-    def watch(self, *arguments: str) -> Iterator[Any]:
-        """Yield `{"type": ..., "object": ...}`, first for every object, until closed."""
-        flags = ["--watch", "--output-watch-events", "--output=json"]
-        collected = b""
-        for line in self._lines("get", *arguments, *flags):
-            collected += line
-            # kubectl indents all lines of an event but its first and its last.
-            if line.rstrip().endswith(b"}") and not line.startswith(b" "):
-                yield _parsed(collected)
-                collected = b""
+    def watch_text(self, *arguments: str) -> Generator[str, None, None]:
+        """Yield lines of `kubectl get --watch`, first for every object, in the form asked for.
 
-    def watch_text(self, *arguments: str) -> Iterator[str]:
-        """Yield lines of `kubectl get --watch` in the form that the arguments ask for."""
+        Close it, also after an error: kubectl runs as long as it is open.
+        """
         flags = ["--watch", "--output-watch-events"]
         for line in self._lines("get", *arguments, *flags):
             yield line.decode(errors="replace").rstrip("\n")

@@ -121,13 +121,6 @@ def test_a_time_limit_gives_way_to_that_of_the_user(stand_in: StandIn) -> None:
     assert stand_in.calls[1].words[1:3] == ["--request-timeout=10s", "--request-timeout=3s"]
 
 
-def test_a_watch_yields_events_until_kubectl_ends(stand_in: StandIn) -> None:
-    pretty = json.dumps({"type": "MODIFIED", "object": {"a": {"b": 1}}}, indent=4)
-    stand_in.answer("--watch", stdout='{"type":"ADDED","object":{}}\n' + pretty + "\n")
-    events = list(Kubectl().watch("pods"))
-    assert [event["type"] for event in events] == ["ADDED", "MODIFIED"]
-
-
 def test_a_watch_that_fails_says_why(stand_in: StandIn) -> None:
     refusal = "Error from server (Forbidden): pods is forbidden\n"
     stand_in.answer("--watch", stdout="team-a one\n", stderr=refusal, status=1)

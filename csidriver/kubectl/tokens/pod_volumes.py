@@ -1,6 +1,7 @@
 """The volumes of pods that mount tokens; the webhook's are the same as those of users."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,9 +47,9 @@ def read_pod_volumes(kubectl: Kubectl, *where: str) -> list[PodVolume]:
 def watch_pod_volumes(kubectl: Kubectl, *where: str) -> Iterator[tuple[str, PodVolume]]:
     """Yield the type of each event of a pod with each of its volumes."""
     template = records.of_event(_template("$type"))
-    lines = kubectl.watch_text("pods", *where, records.option(template))
-    for kind, *fields in records.parse_records(lines, _WIDTH):
-        yield str(kind), _volume(fields)
+    with closing(kubectl.watch_text("pods", *where, records.option(template))) as lines:
+        for kind, *fields in records.parse_records(lines, _WIDTH):
+            yield str(kind), _volume(fields)
 
 
 def _template(kind: str = '""') -> str:

@@ -1,6 +1,7 @@
 """A token as its source's annotations describe it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,9 +95,9 @@ def read_token(kubectl: Kubectl, ref: SourceRef) -> Token:
 def watch_tokens(kubectl: Kubectl, *where: str) -> Iterator[tuple[str, Token]]:
     """Yield the type of each event with its token, annotated or not."""
     template = records.of_event(_template("$type"))
-    lines = kubectl.watch_text("secrets", *where, records.option(template))
-    for kind, *fields in records.parse_records(lines, _WIDTH + 1):
-        yield kind, _token(fields)
+    with closing(kubectl.watch_text("secrets", *where, records.option(template))) as lines:
+        for kind, *fields in records.parse_records(lines, _WIDTH + 1):
+            yield kind, _token(fields)
 
 
 def _template(*first: str) -> str:

@@ -1,5 +1,8 @@
 """Tokens read with the stand-in for kubectl."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import pytest
 
 from csidriver.core import annotations
@@ -7,6 +10,7 @@ from csidriver.core.names import SourceRef
 from csidriver.core.status import TokenWarning
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.errors import KubectlFailed, NotFound
+from csidriver.kubectl.tokens.pod_volumes import watch_pod_volumes
 from csidriver.kubectl.tokens.token import KEYS, read_token, read_tokens, watch_tokens
 from tests.kubectl.printed import EXPIRING, NOW, READY, secret
 from tests.kubectl.stand_in import StandIn
@@ -85,3 +89,20 @@ def test_an_empty_answer_is_a_failure(stand_in: StandIn) -> None:
     stand_in.answer("secrets")
     with pytest.raises(KubectlFailed, match="not a record"):
         read_token(Kubectl(), REF)
+
+
+@pytest.mark.parametrize("watch", [watch_tokens, watch_pod_volumes])
+def test_kubectl_ends_at_once_when_its_watch_cannot_be_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    watch: Callable[[Kubectl], Iterator[object]],
+) -> None:
+    program = tmp_path / "kubectl"
+    program.write_text("#!/bin/sh\necho junk\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("KUBECTL", str(program))
+    kubectl = Kubectl()
+    # While the error, and so its frames, are still there.
+    with pytest.raises(KubectlFailed) as caught:
+        next(watch(kubectl))
+    assert not kubectl._running, caught
