@@ -2,6 +2,9 @@
 
 from csidriver.errors import DriverError
 
+# The exit status of a command that the user interrupts, as of a shell's after SIGINT.
+INTERRUPTED = 130
+
 
 class KubectlError(DriverError):
     """A call of kubectl that failed."""

@@ -12,11 +12,10 @@ from csidriver.core import names
 from csidriver.errors import DriverError
 from csidriver.kubectl import completion
 from csidriver.kubectl.client import Kubectl
-from csidriver.kubectl.errors import OutputFailed
+from csidriver.kubectl.errors import INTERRUPTED, OutputFailed
 from csidriver.kubectl.terminal import Terminal
 
 PROGRAM = "kubectl oauth2-csi"
-INTERRUPTED = 130
 # As if SIGPIPE had ended the process.
 BROKEN_PIPE = 141
 

@@ -13,7 +13,7 @@ from csidriver.core.oauth.issuers import Issuers
 from csidriver.core.refresh.source import Client
 from csidriver.errors import NotReady
 from csidriver.kubectl.client import Kubectl
-from csidriver.kubectl.errors import Forbidden, LoginFailed, NotFound
+from csidriver.kubectl.errors import INTERRUPTED, Forbidden, LoginFailed, NotFound
 from csidriver.kubectl.login.existing_secret import ExistingSecret
 from csidriver.kubectl.login.first_refresh import TokenStatus, read_status, wait_until_ready
 from csidriver.kubectl.login.https_request import HttpsClient
@@ -29,12 +29,10 @@ from csidriver.kubectl.login.secret_writer import (
     find_secret,
     new_manifest,
     store,
-    to_yaml,
 )
+from csidriver.kubectl.output.documents import to_yaml
 from csidriver.kubectl.published_issuers import read_published_issuers
 from csidriver.kubectl.terminal import Terminal
-
-INTERRUPTED = 130
 
 
 class MonotonicClock:
@@ -171,7 +169,7 @@ def _write_yaml(flags: LoginFlags, text: str, terminal: Terminal) -> None:
     if flags.print_to is None:
         terminal.print(text)
         return
-    _create_private(flags.print_to, text)
+    _create_private(flags.print_to, f"{text}\n")
     terminal.report(f"The Secret is in {flags.print_to}. It holds the tokens in the clear.")
 
 

@@ -1,8 +1,6 @@
 """The Secret that a login creates, or changes: rights first, then one `create` or `patch`."""
 
 import base64
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,18 +158,6 @@ def merge_patch(existing: ExistingSecret, content: SecretContent) -> dict[str, A
     if not existing.issuer and content.issuer.name and not content.issuer.default:
         metadata["annotations"] = {annotations.ISSUER: content.issuer.name}
     return {"metadata": metadata, "data": {key: _encoded(value) for key, value in data.items()}}
-
-
-def to_yaml(manifest: Mapping[str, Any]) -> str:
-    """Return a Secret's manifest as YAML: for kubeseal and the like, which read it."""
-    metadata = manifest["metadata"]
-    lines = ["apiVersion: v1", "kind: Secret", "metadata:"]
-    lines += [f"  name: {json.dumps(metadata['name'])}"]
-    lines += [f"  namespace: {json.dumps(metadata['namespace'])}", "  annotations:"]
-    lines += [f"    {key}: {json.dumps(text)}" for key, text in metadata["annotations"].items()]
-    lines += [f"type: {manifest['type']}", "data:"]
-    lines += [f"  {key}: {value}" for key, value in manifest["data"].items()]
-    return "\n".join([*lines, ""])
 
 
 def _require(kubectl: Kubectl, verb: str, resource: str, ref: SourceRef) -> None:

@@ -20,8 +20,8 @@ from csidriver.kubectl.login.secret_writer import (
     find_secret,
     new_manifest,
     store,
-    to_yaml,
 )
+from csidriver.kubectl.output.documents import to_yaml
 from tests.kubectl.login.fake_cluster import FakeKubectl, encode, source
 
 REF = SourceRef("physics", "hello")
