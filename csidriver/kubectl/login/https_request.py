@@ -134,6 +134,13 @@ def _within(
 ) -> HttpsResponse:
     """Send a request in a thread of its own, because a name server or single bytes can hang it."""
     results: queue.Queue[HttpsResponse | Exception] = queue.Queue(1)
+    opened = contextlib.ExitStack()
+
+    def respond(*args: Any, **options: Any) -> http.client.HTTPResponse:
+        return opened.enter_context(http.client.HTTPResponse(*args, **options))
+
+    # Early releases of Python 3.11 leave a proxy's answer open, and so its socket.
+    setattr(connection, "response_class", respond)  # noqa: B010 - mypy takes no other way
 
     def run() -> None:
         try:
@@ -141,13 +148,16 @@ def _within(
         except Exception as error:  # noqa: BLE001 - raised by the thread that waits
             results.put(error)
         finally:
+            opened.close()
             connection.close()
 
     threading.Thread(target=run, daemon=True).start()
     try:
         result = results.get(timeout=seconds)
     except queue.Empty:
-        _abort(connection)
+        # Before it is connected it has no socket.
+        with contextlib.suppress(OSError, AttributeError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
         result = TimeoutError()
     if isinstance(result, Exception):
         raise result
@@ -184,13 +194,6 @@ def _validity(connected: Any) -> tuple[float, float] | None:
     certificate: Any = connected.getpeercert()
     first, last = (certificate[name] for name in ("notBefore", "notAfter"))
     return float(ssl.cert_time_to_seconds(first)), float(ssl.cert_time_to_seconds(last))
-
-
-def _abort(connection: http.client.HTTPConnection) -> None:
-    connected: Any = connection.sock
-    if connected is not None:
-        with contextlib.suppress(OSError):
-            connected.shutdown(socket.SHUT_RDWR)
 
 
 def _read_body(response: http.client.HTTPResponse) -> Sensitive:
