@@ -97,11 +97,6 @@ class Host:
         """Send a signal to a service."""
         self._processes[name].send_signal(number)
 
-    def restart(self, name: str) -> None:
-        """Kill a service and start it again."""
-        self.kill(name)
-        self.start_again(name)
-
     def start_again(self, name: str) -> None:
         """Start a service that was killed."""
         self.run_service(name, *self._commands[name])

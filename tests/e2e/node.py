@@ -126,6 +126,27 @@ class Node(Host):
         """Wait until pods can run on it."""
         self.until("the node is ready", self._is_ready)
 
+    def restart_kubelet(self) -> None:
+        """Kill kubelet, start it again, and wait until it knows its pods."""
+        self.kill("kubelet")
+        self.start_kubelet_again()
+
+    def start_kubelet_again(self) -> None:
+        """Start kubelet after it was killed, and wait until it knows its pods.
+
+        Before, it answers, but with 404 for their logs, and their status is of before.
+        """
+        self.start_again("kubelet")
+        self.until("kubelet knows its pods", self._knows_its_pods)
+
+    def _knows_its_pods(self) -> bool:
+        bound = self._names_of(f"/api/v1/pods?fieldSelector=spec.nodeName={self.name}")
+        return bool(bound) and bound <= self._names_of(f"/api/v1/nodes/{self.name}/proxy/pods")
+
+    def _names_of(self, path: str) -> set[str]:
+        answer = self._shared.plane.api("GET", path)
+        return {pod["metadata"]["uid"] for pod in answer.get("items") or []}
+
     def _kubeconfig(self, user: str) -> Path:
         return self._shared.plane.kubeconfig_of(user)
 

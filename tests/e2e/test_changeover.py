@@ -60,10 +60,7 @@ def test_a_refresher_that_dies_with_its_kubelet_is_replaced_on_the_other_node(
         assert node.kill_processes("oauth2-csi\0refresher\0") > 0
         assert takeover(driver, leader) < 2 * _LEASE_SECONDS
     finally:
-        node.start_again("kubelet")
-    # The status of its pods is of before, until it has begun.
-    healthz = ("get", "--raw", f"/api/v1/nodes/{node.name}/proxy/healthz")
-    until("kubelet answers", lambda: driver.admin.attempt(*healthz).returncode == 0)
+        node.start_kubelet_again()
     driver.roll_out("deployment/oauth2-csi-refresher")
 
 

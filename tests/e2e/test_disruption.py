@@ -50,7 +50,7 @@ def test_a_role_is_killed(driver: Cluster, role: str) -> None:
 @pytest.mark.usefixtures("works")
 def test_kubelet_is_killed_and_starts_again(driver: Cluster) -> None:
     for node in driver.own.nodes:
-        node.restart("kubelet")
+        node.restart_kubelet()
     until("kubelet has registered the plugin", lambda: driver.get("csinodes")["items"])
 
 

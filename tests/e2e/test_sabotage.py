@@ -74,7 +74,7 @@ def replace_the_registry(_cluster: Cluster, node: Node) -> None:
     node.run("mv", _REGISTRY, f"{_REGISTRY}.old")
     node.run("mkdir", "-m", "750", _REGISTRY)
     # It watches the old folder until it starts again.
-    node.restart("kubelet")
+    node.restart_kubelet()
 
 
 def kill_the_plugin_without_tokens(_cluster: Cluster, node: Node) -> None:
