@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -18,7 +19,7 @@ _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of a reference to on
 _TEXT = "return document.body === null ? '' : document.body.innerText"
 # Milliseconds that a search for an element waits for it; only a defect waits as long.
 _PATIENCE = 20_000
-_REQUEST = 60.0  # seconds
+_REQUEST = 120.0  # seconds; a first start on a busy disk takes many
 _ATTEMPTS = 10
 _FLAGS = (
     "--headless=new",
@@ -121,7 +122,12 @@ class Browser(contextlib.ExitStack):
         environment = os.environ | dict.fromkeys(homes, str(self.folder))
         with self._log.open("wb") as log:
             return subprocess.Popen(  # noqa: S603 - a program of ours
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
             )
 
     def _start_browser(self) -> str:
@@ -158,5 +164,20 @@ class Browser(contextlib.ExitStack):
             self._send("DELETE", "")
 
     def _end_driver(self) -> None:
+        """End the driver and all that it has started, which else writes into its profile."""
         self.driver.kill()
         self.driver.wait()
+        until(lambda: not killed_in_session(self.driver.pid), "the browser ends")
+
+
+def killed_in_session(session: int) -> list[int]:
+    """Kill the processes of a session; return those that were still there."""
+    killed = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # After the name in brackets: state, parent, group, session.
+            state, _, _, found = status.read_text().rpartition(")")[2].split()[:4]
+            if int(found) == session and state != "Z":
+                killed.append(int(status.parent.name))
+                os.kill(killed[-1], signal.SIGKILL)
+    return killed
