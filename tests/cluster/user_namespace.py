@@ -120,10 +120,13 @@ class UserNamespace:
         until(lambda: self._is_made_due(name), f"{name} is due")
 
     def _is_made_due(self, name: str) -> bool:
-        """Return False after a write conflict."""
+        """Return False after a write conflict, and while a refresh is under way: it writes last."""
         stored = self._read(self._namespaces.driver, SourceRef(self.namespace, name).grant)
         assert stored is not None
-        due = replace(grant_secret.from_secret(stored), next_refresh=time.time())
+        grant = grant_secret.from_secret(stored)
+        if grant.intent is not None:
+            return False
+        due = replace(grant, next_refresh=time.time())
         try:
             self._store.patch_secret(stored, SecretPatch(data=dict(grant_secret.to_data(due))))
         except StoreConflict:
