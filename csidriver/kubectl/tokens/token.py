@@ -92,10 +92,12 @@ def read_token(kubectl: Kubectl, ref: SourceRef) -> Token:
     return token
 
 
-def watch_tokens(kubectl: Kubectl, *where: str) -> Iterator[tuple[str, Token]]:
-    """Yield the type of each event with its token, annotated or not."""
-    template = records.of_event(_template("$type"))
-    with closing(kubectl.watch_text("secrets", *where, records.option(template))) as lines:
+def watch_tokens(kubectl: Kubectl, name: str = "", *where: str) -> Iterator[tuple[str, Token]]:
+    """Yield the type of each event with its token, annotated or not; no name: of all tokens."""
+    template = records.option(records.of_event(_template("$type")))
+    # Given the name alone, kubectl would miss a change between its first look and its watch.
+    names = [f"--field-selector=metadata.name={name}"] if name else []
+    with closing(kubectl.watch_text("secrets", *names, *where, template)) as lines:
         for kind, *fields in records.parse_records(lines, _WIDTH + 1):
             yield kind, _token(fields)
 

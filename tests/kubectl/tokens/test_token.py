@@ -78,6 +78,13 @@ def test_a_watch_has_the_type_of_each_event(stand_in: StandIn) -> None:
     assert found == [("ADDED", "mail"), ("DELETED", "x")]
 
 
+def test_a_watch_of_one_token_begins_where_its_list_ends(stand_in: StandIn) -> None:
+    stand_in.answer("--watch", stdout=secret("team-a", "mail", event="ADDED"))
+    assert len(list(watch_tokens(Kubectl(), "mail", "-A"))) == 1
+    (call,) = stand_in.calls
+    assert call.words[:4] == ["--v=0", "get", "secrets", "--field-selector=metadata.name=mail"]
+
+
 @pytest.mark.parametrize("text", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
 def test_an_instant_that_no_calendar_has_is_none(stand_in: StandIn, text: str) -> None:
     values = {**READY, annotations.EXPIRES_AT: text}
