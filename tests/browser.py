@@ -167,10 +167,10 @@ class Browser(contextlib.ExitStack):
         """End the driver and all that it has started, which else writes into its profile."""
         self.driver.kill()
         self.driver.wait()
-        until(lambda: not killed_in_session(self.driver.pid), "the browser ends")
+        until(lambda: not _killed_in_session(self.driver.pid), "the browser ends")
 
 
-def killed_in_session(session: int) -> list[int]:
+def _killed_in_session(session: int) -> list[int]:
     """Kill the processes of a session; return those that were still there."""
     killed = []
     for status in Path("/proc").glob("[0-9]*/stat"):

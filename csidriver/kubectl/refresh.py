@@ -104,7 +104,8 @@ def _collect(
     kubectl: Kubectl, token: Token, events: "queue.Queue[tuple[str, Token] | DriverError]"
 ) -> None:
     try:
-        for event in watch_tokens(kubectl, token.ref.name, f"--namespace={token.ref.namespace}"):
+        where = f"--namespace={token.ref.namespace}"
+        for event in watch_tokens(kubectl, where, name=token.ref.name):
             events.put(event)
     except DriverError as error:
         events.put(error)

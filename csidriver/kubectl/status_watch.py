@@ -51,7 +51,7 @@ class StatusWatch:
             for volume in volumes:
                 self._volumes.setdefault(volume.token, {})[volume.pod, volume.volume] = volume
             self._start(lambda: watch_pod_volumes(self._kubectl, self._where))
-        self._start(lambda: watch_tokens(self._kubectl, self._name, self._where))
+        self._start(lambda: watch_tokens(self._kubectl, self._where, name=self._name))
         self._print(self._tokens)
         while True:
             event = self._events.get()

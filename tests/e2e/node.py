@@ -140,10 +140,10 @@ class Node(Host):
         self.until("kubelet knows its pods", self._knows_its_pods)
 
     def _knows_its_pods(self) -> bool:
-        bound = self._names_of(f"/api/v1/pods?fieldSelector=spec.nodeName={self.name}")
-        return bool(bound) and bound <= self._names_of(f"/api/v1/nodes/{self.name}/proxy/pods")
+        bound = self._uids_of(f"/api/v1/pods?fieldSelector=spec.nodeName={self.name}")
+        return bool(bound) and bound <= self._uids_of(f"/api/v1/nodes/{self.name}/proxy/pods")
 
-    def _names_of(self, path: str) -> set[str]:
+    def _uids_of(self, path: str) -> set[str]:
         answer = self._shared.plane.api("GET", path)
         return {pod["metadata"]["uid"] for pod in answer.get("items") or []}
 

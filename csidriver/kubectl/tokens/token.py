@@ -92,8 +92,8 @@ def read_token(kubectl: Kubectl, ref: SourceRef) -> Token:
     return token
 
 
-def watch_tokens(kubectl: Kubectl, name: str = "", *where: str) -> Iterator[tuple[str, Token]]:
-    """Yield the type of each event with its token, annotated or not; no name: of all tokens."""
+def watch_tokens(kubectl: Kubectl, *where: str, name: str = "") -> Iterator[tuple[str, Token]]:
+    """Yield the type of each event with its token, annotated or not; without a name, of all."""
     template = records.option(records.of_event(_template("$type")))
     # Given the name alone, kubectl would miss a change between its first look and its watch.
     names = [f"--field-selector=metadata.name={name}"] if name else []

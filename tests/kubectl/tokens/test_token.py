@@ -80,7 +80,7 @@ def test_a_watch_has_the_type_of_each_event(stand_in: StandIn) -> None:
 
 def test_a_watch_of_one_token_begins_where_its_list_ends(stand_in: StandIn) -> None:
     stand_in.answer("--watch", stdout=secret("team-a", "mail", event="ADDED"))
-    assert len(list(watch_tokens(Kubectl(), "mail", "-A"))) == 1
+    assert len(list(watch_tokens(Kubectl(), "-A", name="mail"))) == 1
     (call,) = stand_in.calls
     assert call.words[:4] == ["--v=0", "get", "secrets", "--field-selector=metadata.name=mail"]
 
