@@ -80,7 +80,7 @@ class Browser(contextlib.ExitStack):
         self._send("POST", f"/element/{field}/value", text=text)
 
     def click(self, selector: str) -> None:
-        """Click on an element; wait for the page to which that leads."""
+        """Click on an element; the page to which that leads may come later."""
         self._send("POST", f"/element/{self._find(selector)}/click")
 
     def has(self, selector: str) -> bool:
