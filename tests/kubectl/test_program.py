@@ -68,7 +68,8 @@ def asking(
 
     def write(text: str) -> None:
         passed_on.append(text)
-        if len(passed_on) == 3:
+        # Two more after it, which would repeat it.
+        if "".join(passed_on[:-2]) and not "".join(passed_on[:-3]):
             threading.Thread(target=fifo.write_text, args=("seen",), daemon=True).start()
 
     monkeypatch.setattr(program, "QUESTION", 0.02)
