@@ -17,7 +17,7 @@ HOSTILE_SECONDS ?= 400
 # extras, and then refuses them for having no hash.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --no-compile
 PROTOC := $(BIN)/python -m grpc_tools.protoc --proto_path=csidriver/_proto=proto
-PROTOS := csidriver/_proto/csi.proto csidriver/_proto/pluginregistration.proto
+PROTOS := $(patsubst proto/%,csidriver/_proto/%,$(wildcard proto/*.proto))
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-annotate --no-emit-index-url
 
