@@ -14,6 +14,10 @@ PUBLIC_ISSUERS = "oauth2-csi-issuers-public"
 WEBHOOK = "oauth2-csi-webhook"
 CERTIFICATE = "oauth2-csi-webhook-certificate"
 ADMISSION_PATH = "/mutate"
+# The broker's Service, the audience of the token that a node plugin presents to it, and the
+# account of that plugin.
+BROKER = BROKER_AUDIENCE = "oauth2-csi-broker"
+NODE = "oauth2-csi-node"
 
 DRIVER_NAMESPACE = "oauth2-csi"
 TOKENS_NAMESPACE = "oauth2-csi-tokens"

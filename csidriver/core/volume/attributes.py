@@ -75,21 +75,30 @@ class VolumeAttributes:
             problems.append("secretName is required: the annotated Secret")
         if "template" in given and "templateConfigMapName" in given:
             problems.append("template and templateConfigMapName exclude each other; keep one")
+        secret_name, template_config_map = reader.object_names()
         owner = reader.take("owner", _id, 0)
         shared = pod_group is not None and "group" not in given
         attributes = cls(
-            secret_name=reader.take("secretName", _object_name, ""),
+            secret_name=secret_name,
             file_name=reader.take("fileName", _file_name, "token"),
             owner=owner,
             group=reader.take("group", _id, owner if pod_group is None else pod_group),
             mode=reader.take("mode", _mode, 0o440 if shared else 0o400),
             template=reader.take("template", Template.parse, DEFAULT),
-            template_config_map=reader.take("templateConfigMapName", _object_name, ""),
+            template_config_map=template_config_map,
             min_validity=reader.take("minValidity", _seconds, None),
         )
         if problems:
             raise InvalidRequest("volumeAttributes", problems)
         return attributes
+
+
+def named_objects(context: Mapping[str, str]) -> tuple[str, str]:
+    """Return the Secret and the template's ConfigMap that a volume names, "" for none.
+
+    Whatever else is wrong or unknown in the attributes does not matter.
+    """
+    return _Reader(context, []).object_names()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,10 @@ class _Reader:
     def take(self, key: str, convert: Callable[[str], T], default: T) -> T:
         text = self.given.get(key)
         return default if text is None else self.convert(key, text, convert, default)
+
+    def object_names(self) -> tuple[str, str]:
+        secret_name = self.take("secretName", _object_name, "")
+        return secret_name, self.take("templateConfigMapName", _object_name, "")
 
     def convert(self, name: str, text: str, convert: Callable[[str], T], default: T) -> T:
         try:
