@@ -1,8 +1,10 @@
-"""The Kubernetes API for refresher and webhook, on the raw client of the `kubernetes` package.
+"""The Kubernetes API, on the raw client of the `kubernetes` package, for all roles but the node.
 
-Only this folder imports that package. Only these roles use this folder, with `--store kubernetes`.
+Only this folder imports that package. It is used with `--store kubernetes` only.
 """
 
+from csidriver.adapters.kubernetes.broker_backend import BrokerBackend
+from csidriver.adapters.kubernetes.ca_config_map import CaConfigMap
 from csidriver.adapters.kubernetes.client import KubernetesClient, Timeouts
 from csidriver.adapters.kubernetes.credentials import CredentialSource, from_kubeconfig, from_pod
 from csidriver.adapters.kubernetes.lease import LeaseStore
@@ -10,6 +12,8 @@ from csidriver.adapters.kubernetes.secrets import KubernetesStore
 from csidriver.adapters.kubernetes.webhook_configuration import WebhookConfiguration
 
 __all__ = [
+    "BrokerBackend",
+    "CaConfigMap",
     "CredentialSource",
     "KubernetesClient",
     "KubernetesStore",

@@ -10,16 +10,19 @@ from csidriver.errors import StoreRefused
 _ROOTS = {
     "leases": "/apis/coordination.k8s.io/v1",
     "mutatingwebhookconfigurations": "/apis/admissionregistration.k8s.io/v1",
+    "tokenreviews": "/apis/authentication.k8s.io/v1",
 }
 _KINDS = {
     "secrets": "Secret",
     "configmaps": "ConfigMap",
     "namespaces": "Namespace",
     "events": "Event",
+    "pods": "Pod",
+    "tokenreviews": "TokenReview",
     "leases": "Lease",
     "mutatingwebhookconfigurations": "MutatingWebhookConfiguration",
 }
-_CLUSTER_SCOPED = frozenset({"mutatingwebhookconfigurations", "namespaces"})
+_CLUSTER_SCOPED = frozenset({"mutatingwebhookconfigurations", "namespaces", "tokenreviews"})
 _METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
 
 

@@ -1,0 +1,103 @@
+"""What the broker asks of the API server; what a real one answers is in tests/cluster."""
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from csidriver.adapters.kubernetes import BrokerBackend, KubernetesClient
+from csidriver.core.annotations import COMPANION_TYPE, SOURCE_NAME, SOURCE_NAMESPACE
+from csidriver.core.broker.caller import token_review
+from csidriver.core.broker.pod_access import PodRef
+from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import StoreRefused, StoreUnavailable
+from tests.adapters.kubernetes.requests import NEEDLE, REF, manifest, status
+from tests.adapters.kubernetes.scripted import Says, Scripted
+from tests.adapters.kubernetes.watching import FakeCollections
+
+COMPANIONS = "/api/v1/namespaces/oauth2-csi-tokens/secrets"
+METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+@pytest.fixture
+def backend(client: KubernetesClient) -> BrokerBackend:
+    return BrokerBackend(client)
+
+
+def test_a_token_is_sent_to_be_reviewed(api: Scripted, backend: BrokerBackend) -> None:
+    review = {"kind": "TokenReview", "status": {"authenticated": False}}
+    api.answering = lambda _: Says(review, 201)
+    assert backend.review_token(token_review(Sensitive(NEEDLE))) == review
+    [asked] = api.asked
+    assert (asked.method, asked.path) == ("POST", "/apis/authentication.k8s.io/v1/tokenreviews")
+    assert asked.body["spec"]["token"] == NEEDLE
+
+
+def test_a_failed_review_shows_no_token(api: Scripted, backend: BrokerBackend) -> None:
+    api.answering = lambda _: status(500)
+    with pytest.raises(StoreUnavailable) as failed:
+        backend.review_token(token_review(Sensitive(NEEDLE)))
+    assert NEEDLE not in f"{failed.value!r} {failed.value}"
+
+
+@pytest.mark.parametrize(("cached", "query"), [(True, {"resourceVersion": "0"}), (False, {})])
+def test_a_pod_is_read_from_the_cache_or_as_it_is(
+    api: Scripted, backend: BrokerBackend, *, cached: bool, query: Mapping[str, str]
+) -> None:
+    pod = {"metadata": {"uid": "u-1"}, "spec": {"nodeName": "node-a"}}
+    api.answering = lambda _: Says(pod)
+    assert backend.get_pod("alice", "web", cached=cached) == pod
+    [asked] = api.asked
+    assert (asked.path, asked.query) == ("/api/v1/namespaces/alice/pods/web", query)
+
+
+def test_there_may_be_no_such_pod_or_no_right(api: Scripted, backend: BrokerBackend) -> None:
+    api.answering = lambda _: status(404)
+    assert backend.get_pod("alice", "web", cached=False) is None
+    api.answering = lambda _: status(403, message="pods is forbidden: User cannot get ")
+    with pytest.raises(StoreRefused, match="lack the right to get pods in namespace alice"):
+        backend.get_pod("alice", "web", cached=False)
+
+
+def page(*names: str) -> dict[str, Any]:
+    items = [
+        {"metadata": {"namespace": "alice", "name": name, "uid": f"u-{name}"}} for name in names
+    ]
+    return {"metadata": {"resourceVersion": "9"}, "items": items}
+
+
+def test_the_pods_of_a_node_are_listed_by_metadata(api: Scripted, backend: BrokerBackend) -> None:
+    api.answering = lambda _: Says(page("web", "db"))
+    pods = {PodRef("alice", "web", "u-web"), PodRef("alice", "db", "u-db")}
+    assert backend.list_pods("node-a") == pods
+    [asked] = api.asked
+    assert (asked.path, asked.headers["Accept"]) == ("/api/v1/pods", METADATA)
+    assert asked.query == {"limit": "500", "fieldSelector": "spec.nodeName=node-a"}
+
+
+def test_with_enrolled_namespaces_only_their_pods_are_listed(
+    api: Scripted, client: KubernetesClient
+) -> None:
+    api.answering = lambda _: Says(page())
+    BrokerBackend(client, Namespaces(sources=("alice", "bob"))).list_pods("node-a")
+    paths = [asked.path for asked in api.asked]
+    assert paths == [f"/api/v1/namespaces/{name}/pods" for name in ("alice", "bob")]
+
+
+def test_companions_are_watched_and_nothing_else(
+    fake_collections: FakeCollections, backend: BrokerBackend
+) -> None:
+    annotations = {SOURCE_NAMESPACE: REF.namespace, SOURCE_NAME: REF.name}
+    metadata = {"namespace": "oauth2-csi-tokens", "annotations": annotations}
+    fake_collections.items[COMPANIONS] = [manifest("7", name=REF.companion, **metadata)]
+    stop = threading.Event()
+    watch = backend.watch_changes(stop)
+    assert next(watch) == SecretChange(REF, TokenObject.COMPANION, "7")
+    assert next(watch) is None
+    stop.set()
+    watch.close()
+    asked = fake_collections.api.asked
+    assert {each.path for each in asked} == {COMPANIONS}
+    assert {each.query["fieldSelector"] for each in asked} == {f"type={COMPANION_TYPE}"}
