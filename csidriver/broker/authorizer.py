@@ -1,0 +1,70 @@
+"""Reads what the decisions about a node's requests need. Its methods block."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+from csidriver.core.broker.caller import Caller, reviewed_caller, token_review
+from csidriver.core.broker.denial import Denied
+from csidriver.core.broker.pod_access import (
+    AccessRequest,
+    PodRef,
+    check_access,
+    ended_pods,
+    existing_pod,
+    node_of,
+)
+from csidriver.core.names import TEMPLATE_KEY
+from csidriver.core.sensitive import Sensitive
+
+
+class PodStore(Protocol):
+    """The backend's pods, ConfigMaps and reviews; every method may raise StoreError."""
+
+    def review_token(self, body: Mapping[str, Any]) -> Mapping[str, Any]: ...
+
+    def get_pod(self, namespace: str, name: str, *, cached: bool) -> Mapping[str, Any] | None: ...
+
+    def list_pods(self, node: str) -> frozenset[PodRef]: ...
+
+    def get_namespace_uid(self, namespace: str) -> str: ...
+
+    def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None: ...
+
+
+class Authorizer:
+    """Every method may raise StoreError: then nothing is decided. `account`: `namespace:name`."""
+
+    def __init__(self, store: PodStore, account: str) -> None:
+        self._store = store
+        self._account = account
+
+    def node_of_token(self, token: Sensitive) -> str:
+        """Return the node of a plugin; raises Denied."""
+        caller = reviewed_caller(self._store.review_token(token_review(token)), self._account)
+        return caller.node or self._node_of_plugin(caller)
+
+    def authorize(self, request: AccessRequest, node: str) -> str:
+        """Return the uid of the pod's namespace; raises Denied."""
+        pod = request.pod
+        request.validate()
+        try:
+            # A cache may lag: only what it affirms counts.
+            check_access(self._store.get_pod(pod.namespace, pod.name, cached=True), request, node)
+        except Denied:
+            check_access(self._store.get_pod(pod.namespace, pod.name, cached=False), request, node)
+        return self._store.get_namespace_uid(pod.namespace)
+
+    def template(self, request: AccessRequest) -> tuple[bool, str | None]:
+        """Return whether an authorized ConfigMap exists, and its template."""
+        data = self._store.get_config_map(request.pod.namespace, request.name)
+        return data is not None, (data or {}).get(TEMPLATE_KEY)
+
+    def ended_pods(self, followed: Collection[PodRef], node: str) -> frozenset[PodRef]:
+        """Return which of these pods, each seen before this call, do not exist any more."""
+        return ended_pods(followed, self._store.list_pods(node)) if followed else frozenset()
+
+    def _node_of_plugin(self, caller: Caller) -> str:
+        pod = caller.pod
+        return node_of(
+            existing_pod(self._store.get_pod(pod.namespace, pod.name, cached=False), pod)
+        )

@@ -1,0 +1,199 @@
+"""One stream of a node: its subscriptions, and the checks that go on while it is open."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from csidriver._proto import broker_pb2
+from csidriver.broker import updates
+from csidriver.broker.authorizer import Authorizer
+from csidriver.broker.companion_cache import CompanionCache
+from csidriver.broker.metrics import BrokerMetrics
+from csidriver.broker.outbox import Outbox
+from csidriver.core.broker.denial import Denial, Denied
+from csidriver.core.broker.pod_access import AccessRequest, PodRef
+from csidriver.core.names import SourceRef
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Times in seconds, and the most subscriptions of a stream. A node has 1,000 volumes."""
+
+    review_every: float = 600.0
+    recheck_every: float = 900.0
+    subscriptions: int = 2000
+
+
+class NodeConnection(Protocol):
+    """The gRPC side of a stream."""
+
+    async def read(self) -> Any:
+        """Return the next message of the node; anything else if there is none."""
+
+    async def write(self, message: bytes) -> None: ...
+
+
+class ThreadRunner(Protocol):
+    """Runs calls that block in threads."""
+
+    def __call__(
+        self, call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Awaitable[_T]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTools:
+    """The parts that all streams share."""
+
+    authorizer: Authorizer
+    cache: CompanionCache
+    metrics: BrokerMetrics
+    in_thread: ThreadRunner
+    limits: StreamLimits
+
+
+@dataclass(eq=False, slots=True)
+class Subscription:
+    """A pod's interest in a companion. `namespace_uid` is the owner of the pod's tokens."""
+
+    id: int
+    pod: PodRef
+    companion: str
+    namespace_uid: str
+    outbox: Outbox
+
+    def offer(self, state: updates.CompanionState) -> None:
+        is_ours = state.namespace_uid in {"", self.namespace_uid}
+        self.outbox.put(self.id, state.payload if is_ours else updates.OF_OTHER_NAMESPACE)
+
+
+class NodeStream:
+    """`run` lasts until the node or `end` ends it; raises Denied for a token that is refused."""
+
+    def __init__(self, node: str, token: Sensitive, tools: StreamTools) -> None:
+        self.node = node
+        self._token = token
+        self._tools = tools
+        self._outbox = Outbox()
+        self._ended = asyncio.Event()
+        self._subscriptions: dict[int, Subscription] = {}
+
+    def end(self) -> None:
+        self._ended.set()
+
+    async def run(self, connection: NodeConnection) -> None:
+        parts = (self._read(connection), self._write(connection), self._review(), self._recheck())
+        tasks = [asyncio.ensure_future(part) for part in (*parts, self._ended.wait())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for subscription in list(self._subscriptions):
+                self._unsubscribe(subscription)
+
+    async def _read(self, connection: NodeConnection) -> None:
+        while isinstance(message := await connection.read(), broker_pb2.NodeMessage):
+            kind = message.WhichOneof("message")
+            if kind == "subscribe":
+                await self._answer(message.subscribe)
+            elif kind == "unsubscribe":
+                self._unsubscribe(message.unsubscribe)
+            elif kind == "token":
+                await self._renew(Sensitive(message.token))
+
+    async def _write(self, connection: NodeConnection) -> None:
+        while True:
+            subscription, payload = await self._outbox.take()
+            await connection.write(updates.addressed(subscription, payload))
+            self._tools.metrics.updates.inc()
+
+    async def _answer(self, message: broker_pb2.Subscription) -> None:
+        pod = PodRef(message.namespace, message.pod_name, message.pod_uid)
+        is_template = message.WhichOneof("object") == "config_map"
+        name = message.config_map if is_template else message.secret
+        self._unsubscribe(message.id)
+        try:
+            await self._subscribe(message.id, AccessRequest(pod, name, is_template))
+        except Denied as denied:
+            self._deny(message.id, denied)
+        except StoreError as error:
+            self._outbox.put(message.id, updates.unavailable(str(error)))
+
+    async def _subscribe(self, number: int, request: AccessRequest) -> None:
+        tools = self._tools
+        if len(self._subscriptions) >= tools.limits.subscriptions:
+            raise Denied(Denial.TOO_MANY, "the stream has too many subscriptions")
+        uid = await tools.in_thread(tools.authorizer.authorize, request, self.node)
+        if request.is_template:
+            exists, text = await tools.in_thread(tools.authorizer.template, request)
+            payload = updates.template(text) if exists else updates.ABSENT_PAYLOAD
+            self._outbox.put(number, payload)
+            return
+        companion = SourceRef(request.pod.namespace, request.name).companion
+        subscription = Subscription(number, request.pod, companion, uid, self._outbox)
+        self._subscriptions[number] = subscription
+        tools.metrics.subscriptions.inc()
+        tools.cache.follow(companion, subscription)
+
+    def _unsubscribe(self, number: int) -> None:
+        subscription = self._subscriptions.pop(number, None)
+        self._outbox.discard(number)
+        if subscription is not None:
+            self._tools.cache.unfollow(subscription.companion, subscription)
+            self._tools.metrics.subscriptions.dec()
+
+    def _deny(self, number: int, denied: Denied) -> None:
+        log.warning("denied node %s: %s", self.node, denied)
+        self._tools.metrics.denials.labels(denied.reason.value).inc()
+        self._outbox.put(number, updates.denied(denied))
+
+    async def _renew(self, token: Sensitive) -> None:
+        """Take a newer token, if it can be reviewed now; raises Denied."""
+        try:
+            node = await self._tools.in_thread(self._tools.authorizer.node_of_token, token)
+        except StoreError as error:
+            log.warning("cannot review the token of node %s: %s", self.node, error)
+            return
+        if node != self.node:
+            raise Denied(Denial.OTHER_NODE_TOKEN, f"the newer token is of node {node}")
+        self._token = token
+
+    async def _review(self) -> None:
+        while True:
+            await asyncio.sleep(_spread(self._tools.limits.review_every))
+            await self._renew(self._token)
+
+    async def _recheck(self) -> None:
+        tools = self._tools
+        while True:
+            await asyncio.sleep(_spread(tools.limits.recheck_every))
+            # Before the list: a pod that is subscribed meanwhile may be younger than it.
+            followed = frozenset(each.pod for each in self._subscriptions.values())
+            try:
+                ended = await tools.in_thread(tools.authorizer.ended_pods, followed, self.node)
+            except StoreError as error:
+                log.warning("cannot list the pods of node %s: %s", self.node, error)
+                continue
+            for each in [s for s in self._subscriptions.values() if s.pod in ended]:
+                self._unsubscribe(each.id)
+                text = f"pod {each.pod} does not exist any more"
+                self._deny(each.id, Denied(Denial.POD_ABSENT, text))
+
+
+def _spread(seconds: float) -> float:
+    """Return 80 to 100 % of a time, so that streams that began together do not act together."""
+    return seconds * random.uniform(0.8, 1.0)  # noqa: S311 - nothing depends on its secrecy

@@ -1,0 +1,186 @@
+"""The gRPC server of the broker, on TLS: admits node plugins, and keeps two streams of each."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+import grpc
+from grpc import aio
+
+from csidriver._proto import broker_pb2
+from csidriver.broker.authorizer import Authorizer
+from csidriver.broker.companion_cache import CompanionCache
+from csidriver.broker.metrics import BrokerMetrics
+from csidriver.broker.node_stream import NodeStream, StreamLimits, StreamTools
+from csidriver.core.broker.denial import Denial, Denied
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import DriverError, StoreError
+from csidriver.listener import host_and_port
+
+log = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+SERVICE = "oauth2csi.broker.v1.Broker"
+_BEARER = "Bearer "
+# One on each broker, and one that the network has cut and nobody has noticed yet.
+_STREAMS_PER_NODE = 2
+# Requests to the API server at a time; of them those for callers who are not yet known.
+_THREADS, _ADMISSIONS = 8, 4
+# Callers who wait to be admitted; more are sent away.
+_MAX_WAITING = 1000
+# A subscription has names, a message a token.
+_MAX_MESSAGE = 1 << 16
+_OPTIONS = {
+    "grpc.so_reuseport": 0,
+    "grpc.max_receive_message_length": _MAX_MESSAGE,
+    "grpc.max_concurrent_streams": 4,
+    # gRPC adds up to 10 % at random. Nodes spread again over brokers.
+    "grpc.max_connection_age_ms": 1_800_000,
+    "grpc.max_connection_age_grace_ms": 10_000,
+    # A host that has vanished is noticed within 15 seconds.
+    "grpc.keepalive_time_ms": 10_000,
+    "grpc.keepalive_timeout_ms": 5_000,
+    "grpc.keepalive_permit_without_calls": 1,
+    "grpc.http2.max_pings_without_data": 0,
+    "grpc.http2.min_ping_interval_without_data_ms": 5_000,
+}
+
+
+class ServingCertificates(Protocol):
+    """A source of serving certificates."""
+
+    def pair(self) -> tuple[str, Sensitive] | None:
+        """Return the certificate chain and its key, in PEM; None if there is none yet."""
+
+    def problems(self) -> list[str]:
+        """Return why nodes would reject the certificate."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Keep the certificate current until `stop`."""
+
+
+class StreamServer:
+    """Serves from `serve` until its `stop`; `port` is 0 before."""
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        certificates: ServingCertificates,
+        authorizer: Authorizer,
+        metrics: BrokerMetrics,
+        limits: StreamLimits | None = None,
+    ) -> None:
+        self.port = 0
+        self._address = address
+        self._certificates = certificates
+        self._metrics = metrics
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="api")
+        self._admissions = asyncio.Semaphore(_ADMISSIONS)
+        self._waiting = 0
+        self._streams: dict[str, list[NodeStream]] = {}
+        self.cache = CompanionCache()
+        self._tools = StreamTools(
+            authorizer, self.cache, metrics, self._in_thread, limits or StreamLimits()
+        )
+        metrics.companions.set_function(lambda: float(len(self.cache)))
+
+    async def serve(self, stop: threading.Event) -> None:
+        """Serve until `stop`. There must be a certificate. Raises DriverError."""
+        server = aio.server(options=list(_OPTIONS.items()))
+        handler = grpc.stream_stream_rpc_method_handler(
+            self._subscribe, request_deserializer=broker_pb2.NodeMessage.FromString
+        )
+        methods = grpc.method_handlers_generic_handler(SERVICE, {"Subscribe": handler})
+        server.add_generic_rpc_handlers((methods,))
+        where = host_and_port(self._address)
+        try:
+            port = server.add_secure_port(where, self._credentials())
+        except RuntimeError as error:
+            raise DriverError(f"{where}: the address cannot be used") from error
+        await server.start()
+        self.port = port
+        log.info("node plugins are served on port %d", port)
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, stop.wait)
+        finally:
+            await server.stop(0)
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _subscribe(self, _: object, context: Any) -> None:
+        try:
+            await self._serve_node(context)
+        except Denied as denied:
+            log.warning("denied %s: %s", context.peer(), denied)
+            self._metrics.denials.labels(denied.reason.value).inc()
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(denied))
+        except StoreError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"no token can be reviewed: {error}")
+
+    async def _serve_node(self, context: Any) -> None:
+        token = _token_of(context.invocation_metadata())
+        node = await self._admit(token, context)
+        stream = NodeStream(node, token, self._tools)
+        streams = self._streams.setdefault(node, [])
+        streams.append(stream)
+        for oldest in streams[:-_STREAMS_PER_NODE]:
+            oldest.end()
+        self._metrics.streams.inc()
+        try:
+            await stream.run(context)
+        finally:
+            self._metrics.streams.dec()
+            streams.remove(stream)
+            if not streams:
+                del self._streams[node]
+
+    async def _admit(self, token: Sensitive, context: Any) -> str:
+        if self._waiting >= _MAX_WAITING:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "too many callers wait")
+        self._waiting += 1
+        result = "failed"
+        try:
+            async with self._admissions:
+                node = await self._in_thread(self._tools.authorizer.node_of_token, token)
+            result = "accepted"
+        except Denied:
+            result = "denied"
+            raise
+        finally:
+            self._waiting -= 1
+            self._metrics.reviews.labels(result).inc()
+        return node
+
+    def _in_thread(
+        self, call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Awaitable[_T]:
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._pool, partial(call, *args, **kwargs))
+
+    def _credentials(self) -> Any:
+        """Return credentials that ask for the current certificate at each handshake."""
+        served: list[tuple[str, Sensitive]] = []
+
+        def newest() -> Any:
+            pair = self._certificates.pair()
+            if pair is None or pair in served:
+                return None
+            served[:] = [pair]
+            chain, key = pair
+            return grpc.ssl_server_certificate_configuration(
+                [(key.reveal().encode(), chain.encode())]
+            )
+
+        return grpc.dynamic_ssl_server_credentials(newest(), newest)
+
+
+def _token_of(metadata: Any) -> Sensitive:
+    values = [value for key, value in metadata or () if key == "authorization"]
+    if len(values) != 1 or not str(values[0]).startswith(_BEARER):
+        raise Denied(Denial.TOKEN_REFUSED, "the stream brings no token")
+    return Sensitive(str(values[0]).removeprefix(_BEARER))

@@ -1,0 +1,88 @@
+"""Updates as bytes: the state of a companion is serialised once for all streams.
+
+In protobuf two serialised messages, one after the other, are their merger. So a stream puts the id
+of its subscription in front of a state that all of them share.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from csidriver._proto import broker_pb2
+from csidriver.core.broker.denial import Denied
+from csidriver.core.companion import Companion, parse_for_node
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.volume.template import MAX_TEMPLATE
+from csidriver.errors import InvalidSecret
+
+
+@dataclass(frozen=True, slots=True)
+class CompanionState:
+    """An update without its id. `namespace_uid` is the owner of its token, "" if unknown."""
+
+    payload: bytes = field(repr=False)
+    namespace_uid: str = ""
+
+
+def state_of(secret: Secret) -> CompanionState:
+    try:
+        companion = parse_for_node(secret)
+    except InvalidSecret as error:
+        return CompanionState(damaged("; ".join(error.problems)))
+    if companion.source.companion != secret.name:
+        return CompanionState(damaged(f"belongs to {companion.source}"))
+    return CompanionState(_companion(companion), companion.namespace_uid)
+
+
+def _companion(companion: Companion) -> bytes:
+    message = broker_pb2.Companion(
+        source_uid=companion.source_uid,
+        namespace_uid=companion.namespace_uid,
+        generation=companion.generation,
+        status=companion.status.value,
+        message=companion.message,
+        next_refresh=companion.next_refresh,
+    )
+    if token := companion.token:
+        message.access_token = token.value.reveal()
+        message.token_type = token.token_type
+        message.issued_at = token.issued_at
+        message.expires_at = token.expires_at
+        message.written_at = token.written_at
+    return _update(companion=message)
+
+
+def damaged(problem: str) -> bytes:
+    return _update(damaged=broker_pb2.Damaged(problem=problem))
+
+
+def denied(error: Denied) -> bytes:
+    return _update(denied=broker_pb2.Denied(reason=error.reason.value, message=str(error)))
+
+
+def unavailable(text: str) -> bytes:
+    return _update(unavailable=broker_pb2.Unavailable(message=text))
+
+
+def template(text: str | None) -> bytes:
+    """Return the update with a template, None if the ConfigMap has none.
+
+    Of one that is too long the node gets enough to say so.
+    """
+    cut = None if text is None else text[: MAX_TEMPLATE + 1]
+    return _update(template=broker_pb2.Template(text=cut))
+
+
+def addressed(subscription: int, payload: bytes) -> bytes:
+    return broker_pb2.Update(id=subscription).SerializeToString() + payload
+
+
+def _update(**state: Any) -> bytes:
+    return bytes(broker_pb2.Update(**state).SerializeToString())
+
+
+ABSENT_PAYLOAD = _update(absent=broker_pb2.Absent())
+ABSENT = CompanionState(ABSENT_PAYLOAD)
+OF_OTHER_NAMESPACE = damaged(
+    "belongs to another namespace of this name; see that the refresher is running, and create the "
+    "Secret with a new login"
+)

@@ -1,0 +1,181 @@
+"""A broker on TLS in this process, and nodes that speak gRPC to it."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Self
+
+import grpc
+from prometheus_client import CollectorRegistry
+
+from csidriver._proto import broker_pb2, broker_pb2_grpc
+from csidriver.broker.authorizer import Authorizer
+from csidriver.broker.broker import Broker
+from csidriver.broker.companion_feed import CompanionFeed
+from csidriver.broker.metrics import BrokerMetrics
+from csidriver.broker.node_stream import StreamLimits
+from csidriver.broker.stream_server import StreamServer
+from csidriver.core.broker.pod_access import PodRef
+from csidriver.core.sensitive import Sensitive
+from csidriver.webhook.x509 import CertificateFactory
+from tests.broker.fakes import ACCOUNT, TOKENS, FakeCluster
+
+PATIENCE = 10.0  # seconds; only a defect waits for it
+HOST = "oauth2-csi-broker.oauth2-csi.svc"
+PKI = CertificateFactory()
+
+
+class FakeCertificates:
+    """An authority, and the certificate that is served."""
+
+    def __init__(self) -> None:
+        self.served: tuple[str, Sensitive] | None = None
+        self.authority = ""
+        self.renew()
+
+    def renew(self) -> None:
+        now = time.time()
+        ca, ca_key = PKI.new_authority(now, 3600)
+        serving, key = PKI.issue_serving_certificate(ca, ca_key, {HOST}, now, 3600)
+        self.authority, self.served = ca.pem, (serving.pem, key)
+
+    def pair(self) -> tuple[str, Sensitive] | None:
+        return self.served
+
+    def problems(self) -> list[str]:
+        return [] if self.served else ["there is no certificate yet"]
+
+    def run(self, stop: threading.Event) -> None:
+        stop.wait()
+
+
+class NodeClient:
+    """A node plugin's side of one stream. `status` is how it ended."""
+
+    def __init__(self, port: int, authority: str, token: str, **metadata: str) -> None:
+        self.updates: list[broker_pb2.Update] = []
+        self.status: grpc.StatusCode | None = None
+        self.details = ""
+        self._requests: queue.Queue[broker_pb2.NodeMessage | None] = queue.Queue()
+        self._changed = threading.Condition()
+        credentials = grpc.ssl_channel_credentials(authority.encode())
+        options = [("grpc.ssl_target_name_override", HOST), ("grpc.use_local_subchannel_pool", 1)]
+        self._channel = grpc.secure_channel(f"127.0.0.1:{port}", credentials, options)
+        sent = [("authorization", f"Bearer {token}")] if token else []
+        self._call = broker_pb2_grpc.BrokerStub(self._channel).Subscribe(
+            iter(self._requests.get, None), metadata=[*sent, *metadata.items()]
+        )
+        self._thread = threading.Thread(target=self._receive, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._requests.put(None)
+        self._call.cancel()
+        self._channel.close()
+        self._thread.join(PATIENCE)
+
+    def subscribe(self, number: int, pod: PodRef, secret: str = "", config_map: str = "") -> None:
+        message = broker_pb2.Subscription(
+            id=number, namespace=pod.namespace, pod_name=pod.name, pod_uid=pod.uid
+        )
+        if config_map:
+            message.config_map = config_map
+        else:
+            message.secret = secret
+        self.send(subscribe=message)
+
+    def send(self, **message: Any) -> None:
+        self._requests.put(broker_pb2.NodeMessage(**message))
+
+    def end(self) -> None:
+        self._requests.put(None)
+
+    def wait_for(self, true: Callable[[broker_pb2.Update], object]) -> broker_pb2.Update:
+        """Return the first update for which this holds."""
+
+        def found() -> broker_pb2.Update | None:
+            return next((update for update in self.updates if true(update)), None)
+
+        with self._changed:
+            result = self._changed.wait_for(found, PATIENCE)
+        assert result is not None, (self.updates, self.status, self.details)
+        return result
+
+    def state(self, number: int, kind: str) -> Any:
+        """Return the first state of that kind of a subscription."""
+        update = self.wait_for(lambda u: u.id == number and u.WhichOneof("state") == kind)
+        return getattr(update, kind)
+
+    def generation(self, number: int, generation: int) -> broker_pb2.Companion:
+        return self.wait_for(
+            lambda u: u.id == number and u.companion.generation == generation
+        ).companion
+
+    def ended(self) -> grpc.StatusCode:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.status is not None, PATIENCE)
+        assert self.status is not None
+        return self.status
+
+    def _receive(self) -> None:
+        try:
+            for update in self._call:
+                with self._changed:
+                    self.updates.append(update)
+                    self._changed.notify_all()
+        except grpc.RpcError:
+            pass
+        with self._changed:
+            self.status, self.details = self._call.code(), self._call.details() or ""
+            self._changed.notify_all()
+
+
+class RunningBroker:
+    """A broker that serves, its cluster, and its metrics."""
+
+    def __init__(self, cluster: FakeCluster, limits: StreamLimits | None = None) -> None:
+        self.cluster = cluster
+        self.certificates = FakeCertificates()
+        self.registry = CollectorRegistry()
+        self.feed = CompanionFeed(cluster, TOKENS, pause=lambda _: 0.01)
+        self.server = StreamServer(
+            ("127.0.0.1", 0),
+            self.certificates,
+            Authorizer(cluster, ACCOUNT),
+            BrokerMetrics(self.registry),
+            limits,
+        )
+        self.broker = Broker(self.certificates, self.feed, self.server)
+        self.stop = threading.Event()
+        self._thread = threading.Thread(target=self.broker.run, args=(self.stop,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self._thread.join()
+
+    @contextmanager
+    def node(self, who: str = "of-a", **metadata: str) -> Iterator[NodeClient]:
+        self.until(lambda: self.server.port)
+        with ExitStack() as stack:
+            authority = self.certificates.authority
+            client = NodeClient(self.server.port, authority, who, **metadata)
+            yield stack.enter_context(client)
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"oauth2_csi_broker_{name}", labels)
+
+    def until(self, true: Callable[[], object]) -> None:
+        """Wait for something that no condition reports."""
+        deadline = time.monotonic() + PATIENCE
+        while not true():
+            assert time.monotonic() < deadline, "it never came to be"
+            time.sleep(0.005)

@@ -1,0 +1,143 @@
+import pytest
+
+from csidriver.broker.authorizer import Authorizer
+from csidriver.core.broker.denial import Denial, Denied
+from csidriver.core.broker.pod_access import AccessRequest, PodRef
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import StoreUnavailable
+from tests.broker.fakes import ACCOUNT, FakeCluster, pod_manifest, review
+
+POD = PodRef("alice", "web", "u-1")
+REQUEST = AccessRequest(POD, "hello-token")
+TOKEN = Sensitive("of-a")
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    cluster = FakeCluster()
+    cluster.add_pod(POD, "node-a", "hello-token")
+    cluster.reviews["of-a"] = review("node-a")
+    return cluster
+
+
+@pytest.fixture
+def authorizer(cluster: FakeCluster) -> Authorizer:
+    return Authorizer(cluster, ACCOUNT)
+
+
+def reason(
+    authorizer: Authorizer, request: AccessRequest = REQUEST, node: str = "node-a"
+) -> Denial:
+    with pytest.raises(Denied) as denied:
+        authorizer.authorize(request, node)
+    return denied.value.reason
+
+
+def test_a_running_pod_costs_a_read_from_the_cache(
+    cluster: FakeCluster, authorizer: Authorizer
+) -> None:
+    assert authorizer.authorize(REQUEST, "node-a") == "n-1"
+    assert cluster.reads == ["cached pod", "namespace"]
+
+
+@pytest.mark.parametrize("lagging", ["absent", "earlier pod", "not bound yet", "elsewhere"])
+def test_a_lagging_cache_denies_nobody(
+    cluster: FakeCluster, authorizer: Authorizer, lagging: str
+) -> None:
+    earlier = PodRef("alice", "web", "u-0")
+    cluster.cached["alice", "web"] = {
+        "absent": None,
+        "earlier pod": pod_manifest(earlier, "node-a", "hello-token"),
+        "not bound yet": pod_manifest(POD, "", "hello-token"),
+        "elsewhere": pod_manifest(POD, "node-b", "hello-token"),
+    }[lagging]
+    assert authorizer.authorize(REQUEST, "node-a") == "n-1"
+    assert cluster.reads == ["cached pod", "pod", "namespace"]
+
+
+def test_a_denial_is_that_of_the_api_server_itself(
+    cluster: FakeCluster, authorizer: Authorizer
+) -> None:
+    cluster.cached["alice", "web"] = None
+    assert reason(authorizer, node="node-b") is Denial.OTHER_NODE
+    del cluster.pods[POD]
+    assert reason(authorizer) is Denial.POD_ABSENT
+
+
+def test_a_request_without_valid_names_reads_nothing(
+    cluster: FakeCluster, authorizer: Authorizer
+) -> None:
+    bad = AccessRequest(PodRef("../x", "web", "u-1"), "hello-token")
+    assert reason(authorizer, bad) is Denial.INVALID_REQUEST
+    assert cluster.reads == []
+
+
+def test_an_outage_decides_nothing(cluster: FakeCluster, authorizer: Authorizer) -> None:
+    cluster.down = True
+    with pytest.raises(StoreUnavailable):
+        authorizer.authorize(REQUEST, "node-a")
+    with pytest.raises(StoreUnavailable):
+        authorizer.node_of_token(TOKEN)
+    with pytest.raises(StoreUnavailable):
+        authorizer.ended_pods({POD}, "node-a")
+
+
+def test_the_token_tells_the_node(cluster: FakeCluster, authorizer: Authorizer) -> None:
+    assert authorizer.node_of_token(TOKEN) == "node-a"
+    assert cluster.reads == ["review"]
+
+
+PLUGIN = PodRef("oauth2-csi", "plugin-", "uid-plugin-")
+
+
+def test_an_older_api_server_tells_it_by_the_plugins_pod(
+    cluster: FakeCluster, authorizer: Authorizer
+) -> None:
+    cluster.reviews["old"] = review("")
+    cluster.add_pod(PLUGIN, "node-a")
+    assert authorizer.node_of_token(Sensitive("old")) == "node-a"
+
+
+@pytest.mark.parametrize(
+    ("plugin", "reason_"),
+    [
+        (None, Denial.POD_ABSENT),
+        (PodRef("oauth2-csi", "plugin-", "later"), Denial.POD_REPLACED),
+    ],
+    ids=("deleted", "replaced"),
+)
+def test_a_plugin_without_its_pod_is_nobody(
+    cluster: FakeCluster, authorizer: Authorizer, plugin: PodRef | None, reason_: Denial
+) -> None:
+    cluster.reviews["old"] = review("")
+    if plugin is not None:
+        cluster.add_pod(plugin, "node-a")
+    with pytest.raises(Denied) as denied:
+        authorizer.node_of_token(Sensitive("old"))
+    assert denied.value.reason is reason_
+
+
+def test_a_plugin_that_is_bound_to_no_node_gets_nothing(
+    cluster: FakeCluster, authorizer: Authorizer
+) -> None:
+    cluster.reviews["old"] = review("")
+    cluster.add_pod(PLUGIN, "")
+    node = authorizer.node_of_token(Sensitive("old"))
+    cluster.add_pod(POD, "", "hello-token")
+    assert reason(authorizer, node=node) is Denial.OTHER_NODE
+
+
+def test_templates_are_read(cluster: FakeCluster, authorizer: Authorizer) -> None:
+    page = AccessRequest(POD, "page", is_template=True)
+    assert authorizer.template(page) == (False, None)
+    cluster.config_maps["alice", "page"] = {"other": "x"}
+    assert authorizer.template(page) == (True, None)
+    cluster.config_maps["alice", "page"] = {"template": "x"}
+    assert authorizer.template(page) == (True, "x")
+
+
+def test_only_deleted_pods_have_ended(cluster: FakeCluster, authorizer: Authorizer) -> None:
+    earlier = PodRef("alice", "web", "u-0")
+    assert authorizer.ended_pods({POD, earlier}, "node-a") == {earlier}
+    assert authorizer.ended_pods(frozenset(), "node-a") == frozenset()
+    assert cluster.reads == ["pods"]

@@ -1,0 +1,243 @@
+"""What a node gets over its stream, and what it does not get; over real gRPC and TLS."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from csidriver.broker.node_stream import StreamLimits
+from csidriver.core.broker.pod_access import PodRef
+from csidriver.core.names import SourceRef
+from tests.broker.conftest import DB, WEB
+from tests.broker.fakes import HELLO, NEEDLE, FakeCluster, companion, pod_manifest, review
+from tests.broker.running import NodeClient, RunningBroker
+from tests.leak_detection import LogCollector
+
+
+def test_a_pod_of_the_node_gets_its_token_now_and_after_each_change(broker: RunningBroker) -> None:
+    with broker.node() as node:
+        node.subscribe(1, WEB, "hello-token")
+        assert node.generation(1, 1).access_token == f"{NEEDLE}-1"
+        broker.cluster.write(companion(2))
+        assert node.generation(1, 2).access_token == f"{NEEDLE}-2"
+        broker.cluster.delete(HELLO)
+        node.state(1, "absent")
+        broker.cluster.write(companion(3))
+        node.generation(1, 3)
+
+
+def test_a_token_that_does_not_exist_yet_comes_later(broker: RunningBroker) -> None:
+    pod = broker.cluster.add_pod(PodRef("alice", "new", "u-9"), "node-a", "later")
+    with broker.node() as node:
+        node.subscribe(5, pod, "later")
+        node.state(5, "absent")
+        broker.cluster.write(companion(1, SourceRef("alice", "later")))
+        node.generation(5, 1)
+
+
+def test_nothing_comes_after_unsubscribing(broker: RunningBroker) -> None:
+    with broker.node() as node:
+        node.subscribe(1, WEB, "hello-token")
+        node.generation(1, 1)
+        node.send(unsubscribe=1)
+        node.subscribe(2, WEB, "hello-token")
+        node.generation(2, 1)
+        broker.cluster.write(companion(2))
+        node.generation(2, 2)
+        assert [u.companion.generation for u in node.updates if u.id == 1] == [1]
+        assert broker.metric("subscriptions") == 1
+
+
+def test_a_pods_template_comes_once(broker: RunningBroker) -> None:
+    broker.cluster.config_maps["alice", "page"] = {"template": "x$(ACCESS_TOKEN)"}
+    with broker.node() as node:
+        node.subscribe(1, WEB, config_map="page")
+        assert node.state(1, "template").text == "x$(ACCESS_TOKEN)"
+        del broker.cluster.config_maps["alice", "page"]
+        node.subscribe(2, WEB, config_map="page")
+        node.state(2, "absent")
+        assert broker.metric("subscriptions") == 0
+
+
+def deny(broker: RunningBroker, reason: str, ask: Callable[[NodeClient], None]) -> None:
+    """Ask in subscription 1; see the reason, its count, and that the stream goes on."""
+    with broker.node() as node:
+        ask(node)
+        denied = node.state(1, "denied")
+        assert (denied.reason, f"({reason})" in denied.message) == (reason, True)
+        assert broker.metric("denials_total", reason=reason) == 1
+        node.subscribe(2, WEB, "hello-token")
+        node.generation(2, 1)
+        assert all(update.id == 2 for update in node.updates if update.HasField("companion"))
+
+
+@pytest.mark.parametrize(
+    ("pod", "secret", "reason"),
+    [
+        pytest.param(DB, "secret-of-b", "other_node", id="a pod of B"),
+        pytest.param(replace(DB, uid="u-1"), "secret-of-b", "pod_replaced", id="B's with A's uid"),
+        pytest.param(replace(WEB, namespace="bob"), "secret-of-b", "pod_absent", id="namespace"),
+        pytest.param(WEB, "other-token", "not_in_pod", id="Secret of a namespace with a pod"),
+        pytest.param(replace(WEB, uid="u-0"), "hello-token", "pod_replaced", id="earlier pod"),
+        pytest.param(replace(WEB, name="old"), "hello-token", "pod_absent", id="deleted pod"),
+        pytest.param(replace(WEB, namespace="../x"), "t", "invalid_request", id="path"),
+    ],
+)
+def test_a_stolen_node_gets_nothing_else(
+    broker: RunningBroker, pod: PodRef, secret: str, reason: str
+) -> None:
+    broker.cluster.write(companion(1, SourceRef("alice", "other-token")))
+    broker.cluster.write(companion(1, SourceRef("bob", "secret-of-b")))
+    deny(broker, reason, lambda node: node.subscribe(1, pod, secret))
+
+
+def test_a_forged_config_map_is_not_read(broker: RunningBroker) -> None:
+    broker.cluster.config_maps["alice", "other"] = {"template": NEEDLE}
+    deny(broker, "not_in_pod", lambda node: node.subscribe(1, WEB, config_map="other"))
+    assert "config map" not in broker.cluster.reads
+
+
+def test_a_static_pod_and_an_ended_one_get_nothing(broker: RunningBroker) -> None:
+    static, ended = PodRef("alice", "static", "u-3"), PodRef("alice", "ended", "u-4")
+    broker.cluster.add_pod(static, "node-a", "hello-token")
+    broker.cluster.pods[static]["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "1"}
+    broker.cluster.add_pod(ended, "node-a", "hello-token")
+    broker.cluster.pods[ended]["status"]["phase"] = "Succeeded"
+    deny(broker, "static_pod", lambda node: node.subscribe(1, static, "hello-token"))
+    deny(broker, "pod_ended", lambda node: node.subscribe(1, ended, "hello-token"))
+
+
+def test_a_stream_has_a_bounded_number_of_subscriptions(cluster: FakeCluster) -> None:
+    with RunningBroker(cluster, StreamLimits(subscriptions=2)) as broker, broker.node() as node:
+        for number in (1, 2, 3):
+            node.subscribe(number, WEB, "hello-token")
+        assert node.state(3, "denied").reason == "too_many"
+        node.subscribe(2, WEB, "hello-token")
+        node.send(unsubscribe=1)
+        node.subscribe(4, WEB, "hello-token")
+        node.generation(4, 1)
+
+
+def test_a_companion_of_another_namespace_of_this_name_is_withheld(broker: RunningBroker) -> None:
+    broker.cluster.write(companion(1, namespace_uid="n-0"))
+    with broker.node() as node:
+        node.subscribe(1, WEB, "hello-token")
+        assert "another namespace" in node.state(1, "damaged").problem
+        broker.cluster.write(companion(1, namespace_uid="n-1"))
+        node.generation(1, 1)
+
+
+def test_during_an_outage_what_runs_goes_on_and_what_is_new_waits(broker: RunningBroker) -> None:
+    with broker.node() as node:
+        node.subscribe(1, WEB, "hello-token")
+        node.generation(1, 1)
+        broker.cluster.down = True
+        node.subscribe(2, WEB, "hello-token")
+        assert "cannot reach" in node.state(2, "unavailable").message
+        broker.cluster.down = False
+        broker.cluster.write(companion(2))
+        node.generation(1, 2)
+        node.subscribe(2, WEB, "hello-token")
+        node.generation(2, 2)
+
+
+def test_the_subscription_of_a_deleted_pod_ends_and_no_other(cluster: FakeCluster) -> None:
+    other = cluster.add_pod(PodRef("alice", "other", "u-5"), "node-a", "hello-token")
+    with RunningBroker(cluster, StreamLimits(recheck_every=0.05)) as broker, broker.node() as node:
+        node.subscribe(1, WEB, "hello-token")
+        node.subscribe(2, other, "hello-token")
+        node.generation(2, 1)
+        # Another pod of its name is another pod.
+        del cluster.pods[WEB]
+        cluster.add_pod(replace(WEB, uid="u-7"), "node-a", "hello-token")
+        assert node.state(1, "denied").reason == "pod_absent"
+        cluster.write(companion(2))
+        node.generation(2, 2)
+        assert all(u.id == 2 for u in node.updates if u.companion.generation == 2)
+
+
+def test_a_terminating_pod_keeps_its_subscription(cluster: FakeCluster) -> None:
+    cluster.pods[WEB]["metadata"]["deletionTimestamp"] = "2026-11-28T22:00:00Z"
+    with RunningBroker(cluster, StreamLimits(recheck_every=0.02)) as broker, broker.node() as node:
+        node.subscribe(1, WEB, "hello-token")
+        node.generation(1, 1)
+        broker.until(lambda: cluster.reads.count("pods") > 3)
+        cluster.write(companion(2))
+        node.generation(1, 2)
+
+
+def test_an_outage_ends_no_subscription(cluster: FakeCluster) -> None:
+    limits = StreamLimits(review_every=0.02, recheck_every=0.02)
+    with RunningBroker(cluster, limits) as broker, broker.node() as node:
+        node.subscribe(1, WEB, "hello-token")
+        node.generation(1, 1)
+        cluster.down = True
+        cluster.reads.clear()
+        broker.until(lambda: min(map(cluster.reads.count, ("pods", "review"))) > 3)
+        cluster.down = False
+        cluster.write(companion(2))
+        node.generation(1, 2)
+
+
+def test_a_token_that_is_no_longer_accepted_ends_the_stream(cluster: FakeCluster) -> None:
+    with RunningBroker(cluster, StreamLimits(review_every=0.02)) as broker, broker.node() as node:
+        node.subscribe(1, WEB, "hello-token")
+        node.generation(1, 1)
+        del cluster.reviews["of-a"]
+        assert node.ended().name == "UNAUTHENTICATED"
+        assert "token_refused" in node.details
+        broker.until(lambda: broker.metric("subscriptions") == 0)
+
+
+def test_a_newer_token_takes_the_place_of_the_older(cluster: FakeCluster) -> None:
+    with RunningBroker(cluster, StreamLimits(review_every=0.05)) as broker, broker.node() as node:
+        cluster.reviews["newer"] = review("node-a")
+        node.send(token="newer")
+        node.subscribe(1, WEB, "hello-token")
+        node.generation(1, 1)
+        del cluster.reviews["of-a"]
+        cluster.reads.clear()
+        broker.until(lambda: cluster.reads.count("review") > 2)
+        cluster.write(companion(2))
+        node.generation(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"), [("of-b", "other_node_token"), ("x", "token_refused")]
+)
+def test_a_newer_token_must_be_of_the_same_node(
+    broker: RunningBroker, token: str, reason: str
+) -> None:
+    with broker.node() as node:
+        node.send(token=token)
+        assert node.ended().name == "UNAUTHENTICATED"
+        assert reason in node.details
+        assert broker.metric("denials_total", reason=reason) == 1
+
+
+def test_an_unknown_message_is_ignored(broker: RunningBroker) -> None:
+    with broker.node() as node:
+        node.send()
+        node.subscribe(1, WEB, "hello-token")
+        node.generation(1, 1)
+
+
+def test_no_log_has_a_token(broker: RunningBroker, logs: LogCollector) -> None:
+    with broker.node() as node:
+        node.subscribe(1, WEB, "hello-token")
+        node.generation(1, 1)
+        node.subscribe(2, DB, "secret-of-b")
+        node.state(2, "denied")
+        node.send(token="planted-token-of-a-node")
+        node.ended()
+    text = "\n".join(logs.lines)
+    assert "denied node node-a: pod bob/db is not bound to node node-a (other_node)" in text
+    assert NEEDLE not in text
+    assert "planted-token-of-a-node" not in text
+
+
+def test_the_cache_may_lag_behind_a_pod_that_starts(broker: RunningBroker) -> None:
+    broker.cluster.cached["alice", "web"] = pod_manifest(WEB, "", "hello-token")
+    with broker.node() as node:
+        node.subscribe(1, WEB, "hello-token")
+        node.generation(1, 1)

@@ -1,0 +1,141 @@
+import socket
+import threading
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from csidriver.core.broker.pod_access import PodRef
+from csidriver.core.names import SourceRef
+from tests.broker.conftest import WEB
+from tests.broker.fakes import FakeCluster, companion, review
+from tests.broker.running import FakeCertificates, NodeClient, RunningBroker
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "reason"),
+    [
+        ("", {}, "token_refused"),
+        ("garbage", None, "token_refused"),
+        ("expired", {"authenticated": False}, "token_refused"),
+        ("of-another-audience", {"audiences": ["api"]}, "wrong_audience"),
+        ("of-a-pod", {"user": {"username": "system:serviceaccount:alice:web"}}, "wrong_account"),
+        (
+            "unbound",
+            {"user": {"username": "system:serviceaccount:oauth2-csi:oauth2-csi-node"}},
+            "unbound_token",
+        ),
+    ],
+)
+def test_a_caller_who_is_no_node_plugin_is_sent_away(
+    broker: RunningBroker, token: str, status: dict[str, Any] | None, reason: str
+) -> None:
+    if status is not None:
+        broker.cluster.reviews[token] = review("node-a", **status)
+    with broker.node(token) as node:
+        node.subscribe(1, WEB, "hello-token")
+        assert node.ended().name == "UNAUTHENTICATED"
+        assert reason in node.details
+        assert node.updates == []
+    assert broker.metric("denials_total", reason=reason) == 1
+    assert broker.metric("streams") == 0
+
+
+def test_a_second_token_in_the_metadata_is_not_guessed_about(broker: RunningBroker) -> None:
+    with broker.node("", authorization="Basic of-a") as node:
+        assert node.ended().name == "UNAUTHENTICATED"
+
+
+def test_a_review_that_fails_is_no_denial(broker: RunningBroker) -> None:
+    broker.until(lambda: broker.server.port)
+    broker.cluster.down = True
+    with broker.node() as node:
+        assert node.ended().name == "UNAVAILABLE"
+    assert broker.metric("reviews_total", result="failed") == 1
+    broker.cluster.down = False
+    with broker.node() as node:
+        node.subscribe(1, WEB, "hello-token")
+        node.generation(1, 1)
+    assert broker.metric("reviews_total", result="accepted") == 1
+
+
+def test_the_newest_two_streams_of_a_node_stay(broker: RunningBroker) -> None:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(broker.node("of-b"))]
+        for _ in range(3):
+            client = stack.enter_context(broker.node())
+            client.subscribe(1, WEB, "hello-token")
+            client.generation(1, 1)
+            clients.append(client)
+        oldest = clients[1]
+        assert oldest.ended().name == "OK"
+        broker.until(lambda: broker.metric("streams") == 3)
+        broker.cluster.write(companion(2))
+        for client in clients[2:]:
+            client.generation(1, 2)
+
+
+def test_a_node_that_leaves_is_forgotten(broker: RunningBroker) -> None:
+    with broker.node() as node:
+        node.subscribe(1, WEB, "hello-token")
+        node.generation(1, 1)
+        assert (broker.metric("streams"), broker.metric("subscriptions")) == (1, 1)
+        node.end()
+        assert node.ended().name == "OK"
+    with broker.node() as node:
+        node.subscribe(1, WEB, "hello-token")
+        node.generation(1, 1)
+    broker.until(lambda: broker.metric("streams") == broker.metric("subscriptions") == 0)
+    assert broker.server._streams == {}
+
+
+def test_a_node_that_does_not_read_gets_the_newest_state_only(broker: RunningBroker) -> None:
+    """Its connection takes some kilobytes; 100 states of 30 KiB do not wait in our memory."""
+    large = SourceRef("alice", "large")
+    pod = broker.cluster.add_pod(PodRef("alice", "l", "u-9"), "node-a", "large")
+    with broker.node() as quick, broker.node() as slow:
+        reading = threading.Event()
+        receive = slow._call._next
+        slow._call._next = lambda: (reading.wait(), receive())[1]
+        for client in (quick, slow):
+            client.subscribe(1, pod, "large")
+        quick.state(1, "absent")
+        broker.until(lambda: broker.metric("subscriptions") == 2)
+        for generation in range(1, 101):
+            broker.cluster.write(companion(generation, large, "x" * 30_000))
+        quick.generation(1, 100)
+        reading.set()
+        slow.generation(1, 100)
+        assert len(slow.updates) < 60
+
+
+def test_a_new_certificate_is_served_to_new_connections(broker: RunningBroker) -> None:
+    with broker.node() as before:
+        before.subscribe(1, WEB, "hello-token")
+        before.generation(1, 1)
+        old = broker.certificates.authority
+        broker.certificates.renew()
+        with broker.node() as after:
+            after.subscribe(1, WEB, "hello-token")
+            after.generation(1, 1)
+        with NodeClient(broker.server.port, old, "of-a") as stranger:
+            assert stranger.ended().name == "UNAVAILABLE"
+        broker.cluster.write(companion(2))
+        before.generation(1, 2)
+
+
+def test_another_authority_is_not_trusted(broker: RunningBroker) -> None:
+    broker.until(lambda: broker.server.port)
+    with NodeClient(broker.server.port, FakeCertificates().authority, "of-a") as node:
+        assert node.ended().name == "UNAVAILABLE"
+    assert "review" not in broker.cluster.reads
+
+
+def test_an_address_in_use_is_an_error(cluster: FakeCluster) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        running = RunningBroker(cluster)
+        running.server._address = ("127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(Exception, match="the address cannot be used"):
+            running.broker.run(running.stop)

@@ -1,0 +1,101 @@
+from dataclasses import replace
+
+import pytest
+
+from csidriver._proto import broker_pb2
+from csidriver.broker import updates
+from csidriver.core.annotations import COMPANION_TYPE, GENERATION
+from csidriver.core.broker.denial import Denial, Denied
+from csidriver.core.companion import Companion
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.sensitive import Sensitive
+from csidriver.core.volume.template import MAX_TEMPLATE, Template
+from csidriver.errors import InvalidTemplate
+from tests.broker.fakes import HELLO, NEEDLE, TOKENS, companion
+
+
+def secret(written: Companion, **annotations: str) -> Secret:
+    known = written.annotations() | annotations
+    return Secret(
+        TOKENS, HELLO.companion, type=COMPANION_TYPE, annotations=known, data=written.data()
+    )
+
+
+def update(payload: bytes, number: int = 7) -> broker_pb2.Update:
+    return broker_pb2.Update.FromString(updates.addressed(number, payload))
+
+
+def test_a_companion_arrives_whole_and_with_its_subscription() -> None:
+    state = updates.state_of(secret(companion(3, namespace_uid="n-1")))
+    assert state.namespace_uid == "n-1"
+    arrived = update(state.payload)
+    assert (arrived.id, arrived.WhichOneof("state")) == (7, "companion")
+    assert arrived.companion == broker_pb2.Companion(
+        source_uid="s-1",
+        namespace_uid="n-1",
+        generation=3,
+        status="Ready",
+        message="The token is valid.",
+        next_refresh=1200.0,
+        access_token=f"{NEEDLE}-3",
+        token_type="Bearer",
+        issued_at=1000.0,
+        expires_at=1300.0,
+        written_at=1000.125,
+    )
+
+
+def test_a_companion_without_a_token_has_none() -> None:
+    arrived = update(updates.state_of(secret(replace(companion(), token=None))).payload)
+    assert arrived.companion.access_token == ""
+
+
+def test_the_first_subscription_may_be_0() -> None:
+    assert update(updates.ABSENT.payload, 0) == broker_pb2.Update(absent=broker_pb2.Absent())
+
+
+def large() -> Companion:
+    token = companion().token
+    assert token is not None
+    return replace(companion(), token=replace(token, value=Sensitive("x" * (32 * 1024 + 1))))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "problem"),
+    [
+        (secret(companion(), **{GENERATION: "many"}), "not a companion"),
+        (replace(secret(companion()), name="token-of-another"), "belongs to alice/hello-token"),
+        (secret(large()), "over 32 KiB"),
+    ],
+    ids=("no number", "of another name", "too large"),
+)
+def test_a_damaged_companion_brings_its_problem_and_no_token(damaged: Secret, problem: str) -> None:
+    state = updates.state_of(damaged)
+    assert problem in update(state.payload).damaged.problem
+    assert NEEDLE.encode() not in state.payload
+
+
+def test_states_hide_their_tokens() -> None:
+    assert NEEDLE not in repr(updates.state_of(secret(companion())))
+
+
+def test_a_denial_names_its_reason() -> None:
+    arrived = update(updates.denied(Denied(Denial.OTHER_NODE, "no"))).denied
+    assert (arrived.reason, arrived.message) == ("other_node", "no (other_node)")
+
+
+def test_no_answer_is_no_denial() -> None:
+    assert update(updates.unavailable("later")).unavailable.message == "later"
+
+
+@pytest.mark.parametrize("text", [None, "", "x$(ACCESS_TOKEN)é"])
+def test_a_template_may_be_missing_empty_or_any_text(text: str | None) -> None:
+    arrived = update(updates.template(text)).template
+    assert (arrived.text if arrived.HasField("text") else None) == text
+
+
+def test_a_template_that_is_too_long_stays_too_long() -> None:
+    arrived = update(updates.template("x" * 10 * MAX_TEMPLATE)).template
+    assert len(arrived.text) < 2 * MAX_TEMPLATE
+    with pytest.raises(InvalidTemplate, match="larger than 16 KiB"):
+        Template.parse(arrived.text)
