@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from csidriver import __version__, flags, logs, roles
+from csidriver import __version__, flags, logs, roles, server_flags
 from csidriver.adapters import core_dumps
 from csidriver.adapters.descriptors import raise_limit
 from csidriver.adapters.signals import stop_on_signals
@@ -24,7 +24,10 @@ ROLES: Mapping[str, roles.Builder] = {
     "node": roles.node,
     "refresher": roles.refresher,
     "webhook": roles.webhook,
+    "broker": roles.broker,
 }
+# The broker is for the Kubernetes API only, where a process has one role.
+COMBINABLE = ("node", "refresher", "webhook")
 CLEANUP = "node cleanup"
 
 
@@ -71,21 +74,30 @@ def _parser() -> argparse.ArgumentParser:
     flags.add_refresher(refresher, environment, host)
     refresher.set_defaults(run=_run_roles, roles=["refresher"])
 
-    webhook = commands.add_parser("webhook", help="the admission webhook for annotated pods")
-    flags.add_common(webhook, ":9810")
-    flags.add_webhook(webhook)
-    webhook.set_defaults(run=_run_roles, roles=["webhook"])
+    _add_servers(commands)
 
     both = commands.add_parser("run", help="several roles in one process, for development")
-    both.add_argument("--roles", type=_roles, required=True, help=f"of {', '.join(ROLES)}")
+    both.add_argument("--roles", type=_roles, required=True, help=f"of {', '.join(COMBINABLE)}")
     flags.add_common(both, ":9808")
     flags.add_node(both, environment, host)
     flags.add_refresher(both, environment, host)
-    flags.add_webhook(both)
+    server_flags.add_webhook(both)
     both.set_defaults(run=_run_roles)
 
     _add_demos(commands)
     return parser
+
+
+def _add_servers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    webhook = commands.add_parser("webhook", help="the admission webhook for annotated pods")
+    flags.add_common(webhook, ":9810")
+    server_flags.add_webhook(webhook)
+    webhook.set_defaults(run=_run_roles, roles=["webhook"])
+
+    broker = commands.add_parser("broker", help="the broker that gives nodes their pods' tokens")
+    flags.add_common(broker, ":9811")
+    server_flags.add_broker(broker)
+    broker.set_defaults(run=_run_roles, roles=["broker"])
 
 
 def _add_demos(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -100,7 +112,7 @@ def _add_demos(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _roles(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
-    unknown = sorted(set(names) - set(ROLES))
+    unknown = sorted(set(names) - set(COMBINABLE))
     if unknown:
         raise argparse.ArgumentTypeError(f"unknown role: {', '.join(unknown)}")
     return names

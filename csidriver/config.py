@@ -148,3 +148,18 @@ class WebhookSettings:
     names: frozenset[str]
     configuration_name: str
     files: CertificateFiles | None
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """Settings of the broker, which reads pods of all namespaces if `namespaces` is empty.
+
+    Without `files` it makes a certificate for `names`, and publishes its CA in a ConfigMap.
+    `account` is the node plugin's, as `namespace:name`.
+    """
+
+    listen: tuple[str, int]
+    names: frozenset[str]
+    files: CertificateFiles | None
+    namespaces: tuple[str, ...]
+    account: str

@@ -10,16 +10,12 @@ from pathlib import Path
 
 from csidriver import config
 from csidriver.core import names
-from csidriver.core.kubernetes.validation import is_dns1123_label
 from csidriver.core.refresh.schedule import RequestTimeouts
-from csidriver.errors import InvalidSettings
 from csidriver.flag_values import (
     address,
     count,
     namespace,
-    object_name,
     seconds,
-    service_or_host,
     size,
     store,
 )
@@ -187,50 +183,3 @@ def refresher_settings(args: argparse.Namespace) -> config.RefresherSettings:
         lease=config.LeaseTimings(args.lease_duration, args.lease_renew),
         tokens_per_namespace=args.tokens_per_namespace,
     )
-
-
-def add_webhook(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--webhook-listen",
-        type=address,
-        default=":9443",
-        metavar="[HOST]:PORT",
-        help=f"where to serve {names.ADMISSION_PATH} over HTTPS (default %(default)s)",
-    )
-    parser.add_argument(
-        "--webhook-service",
-        type=service_or_host,
-        action="append",
-        metavar="SERVICE|HOST|ADDRESS",
-        help=f"its Service, or the host in the url of its configuration (default {names.WEBHOOK})",
-    )
-    parser.add_argument(
-        "--webhook-config",
-        type=object_name,
-        default=names.WEBHOOK,
-        help="the MutatingWebhookConfiguration whose caBundle is kept (default %(default)s)",
-    )
-    parser.add_argument(
-        "--tls-cert-file",
-        type=Path,
-        help="a certificate that another program renews, and caBundle (default: its own)",
-    )
-    parser.add_argument("--tls-key-file", type=Path, help="its key")
-
-
-def webhook_settings(args: argparse.Namespace) -> config.WebhookSettings:
-    certificate, key = args.tls_cert_file, args.tls_key_file
-    if (certificate is None) != (key is None):
-        raise InvalidSettings("flags", ["--tls-cert-file and --tls-key-file need each other"])
-    hosts = args.webhook_service or [names.WEBHOOK]
-    return config.WebhookSettings(
-        listen=args.webhook_listen,
-        names=frozenset(_certificate_name(host, args.driver_namespace) for host in hosts),
-        configuration_name=args.webhook_config,
-        files=None if certificate is None else config.CertificateFiles(certificate, key),
-    )
-
-
-def _certificate_name(host: str, namespace: str) -> str:
-    # kube-apiserver verifies this form of a Service's name, however it finds the pod.
-    return f"{host}.{namespace}.svc" if is_dns1123_label(host) else host

@@ -4,16 +4,16 @@ import argparse
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from csidriver import flags
-from csidriver.config import CommonSettings, RefresherSettings, WebhookSettings
+from csidriver import flags, server_flags
+from csidriver.certificate_builder import kubernetes_credentials, serving_certificates
+from csidriver.config import CommonSettings, RefresherSettings
+from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.core.kubernetes.change import Namespaces
-from csidriver.core.names import REFRESHER, SourceRef
-from csidriver.errors import StoreError
+from csidriver.core.names import BROKER_CA, REFRESHER, SourceRef
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -21,17 +21,19 @@ if TYPE_CHECKING:
     from csidriver.adapters.clock import SystemClock
     from csidriver.adapters.directory import DirectoryStore
     from csidriver.adapters.issuer_files import IssuerFiles
-    from csidriver.adapters.kubernetes import CredentialSource, KubernetesStore
+    from csidriver.adapters.kubernetes import KubernetesClient, KubernetesStore
     from csidriver.core.refresh.state import RefreshContext
     from csidriver.node.plugin import NodeStore
     from csidriver.refresher.leader_election import LeaderLock
-    from csidriver.webhook.certificate_secret import SecretStore
-    from csidriver.webhook.certificate_source import Certificates
-    from csidriver.webhook.metrics import WebhookMetrics
-    from csidriver.webhook.x509 import CertificateFactory
+    from csidriver.webhook.ca_bundle import Configuration
 
 # Seconds for which the webhook serves on after a stop, until no client is sent to it any more.
 DRAIN = 5.0
+# Seconds until every node has a new CA of the broker: kubelet takes a minute to mount it, and a
+# plugin reads it at its next connection.
+CA_DELAY = 600.0
+# Seconds in which a read that a node waits for is of use.
+READ_SECONDS = 5.0
 
 
 class Role(Protocol):
@@ -146,7 +148,7 @@ def _refresher_backend(
     )
     from csidriver.refresher.leader_election import LeaseLock
 
-    credentials = _credentials(common)
+    credentials = kubernetes_credentials(common)
     store = KubernetesStore(KubernetesClient(credentials), namespaces)
     # A renewal is useless if it takes longer than the time between two renewals.
     brief = KubernetesClient(credentials, Timeouts.within(settings.lease.renew))
@@ -157,65 +159,46 @@ def _refresher_backend(
 def webhook(
     args: argparse.Namespace, common: CommonSettings, registry: "CollectorRegistry"
 ) -> Role:
-    from csidriver.adapters.clock import SystemClock
-    from csidriver.webhook.certificate_files import FileCertificates
     from csidriver.webhook.https_server import AdmissionServer
     from csidriver.webhook.metrics import WebhookMetrics
     from csidriver.webhook.review_handler import handle_review
     from csidriver.webhook.webhook import Webhook
-    from csidriver.webhook.x509 import CertificateFactory
 
-    settings = flags.webhook_settings(args)
-    clock, factory, metrics = SystemClock(), CertificateFactory(), WebhookMetrics(registry)
-    certificates: Certificates
-    if settings.files is not None:
-        certificates = FileCertificates(settings.files, factory, clock, metrics)
-    else:
-        certificates = _managed_certificates(common, settings, factory, clock, metrics)
+    settings = server_flags.webhook_settings(args)
+    metrics = WebhookMetrics(registry)
+
+    def configuration(client: "KubernetesClient") -> "Configuration":
+        from csidriver.adapters.kubernetes import WebhookConfiguration
+
+        return WebhookConfiguration(client, settings.configuration_name)
+
+    certificates = serving_certificates(common, settings, metrics, configuration, RotationPolicy())
     server = AdmissionServer(settings.listen, certificates.context, handle_review, metrics)
     # Only on a cluster do other replicas take over the requests.
     return Webhook(certificates, server, drain=DRAIN if common.store is None else 0.0)
 
 
-def _managed_certificates(
-    common: CommonSettings,
-    settings: WebhookSettings,
-    factory: "CertificateFactory",
-    clock: "SystemClock",
-    metrics: "WebhookMetrics",
-) -> "Certificates":
-    from csidriver.core.admission.certificates import RotationPolicy
-    from csidriver.webhook.ca_bundle import CaBundle
-    from csidriver.webhook.certificate_secret import CertificateSecret, empty_secret
-    from csidriver.webhook.managed_certificates import ManagedCertificates
+def broker(args: argparse.Namespace, common: CommonSettings, registry: "CollectorRegistry") -> Role:
+    settings = server_flags.broker_settings(args)
+    from csidriver.adapters.kubernetes import BrokerBackend, CaConfigMap, KubernetesClient, Timeouts
+    from csidriver.broker.authorizer import Authorizer
+    from csidriver.broker.broker import Broker
+    from csidriver.broker.companion_feed import CompanionFeed
+    from csidriver.broker.metrics import BrokerMetrics
+    from csidriver.broker.stream_server import StreamServer
 
-    policy = RotationPolicy()
-    if common.store is not None:
-        from csidriver.adapters.directory import DirectoryStore
+    def authorities(client: KubernetesClient) -> CaConfigMap:
+        return CaConfigMap(client, common.driver_namespace, BROKER_CA)
 
-        store: SecretStore = (folder := DirectoryStore(common.store))
-        with suppress(StoreError):
-            # No manifests bring it there.
-            folder.create_secret(empty_secret(common.driver_namespace))
-        bundle = CaBundle(None, factory, policy)
-    else:
-        from csidriver.adapters.kubernetes import (
-            KubernetesClient,
-            KubernetesStore,
-            WebhookConfiguration,
-        )
-
-        client = KubernetesClient(_credentials(common))
-        store = KubernetesStore(client)
-        configuration = WebhookConfiguration(client, settings.configuration_name)
-        bundle = CaBundle(configuration, factory, policy)
-    secret = CertificateSecret(store, factory, common.driver_namespace, policy)
-    return ManagedCertificates(
-        secret, bundle, factory, clock, metrics, names=settings.names, policy=policy
-    )
-
-
-def _credentials(common: CommonSettings) -> "CredentialSource":
-    from csidriver.adapters.kubernetes import from_kubeconfig, from_pod
-
-    return from_pod(os.environ) if common.kubeconfig is None else from_kubeconfig(common.kubeconfig)
+    metrics = BrokerMetrics(registry)
+    policy = RotationPolicy(propagation_delay=CA_DELAY)
+    certificates = serving_certificates(common, settings, metrics, authorities, policy)
+    credentials = kubernetes_credentials(common)
+    namespaces = Namespaces(common.driver_namespace, common.tokens_namespace, settings.namespaces)
+    # A node waits for the answers.
+    brief = KubernetesClient(credentials, Timeouts.within(READ_SECONDS))
+    authorizer = Authorizer(BrokerBackend(brief, namespaces), settings.account)
+    companions = BrokerBackend(KubernetesClient(credentials), namespaces)
+    feed = CompanionFeed(companions, common.tokens_namespace)
+    server = StreamServer(settings.listen, certificates, authorizer, metrics)
+    return Broker(certificates, feed, server)

@@ -20,7 +20,7 @@ from tests.node.plugin import Node
 from tests.processes import OPENER, command, metrics_of, page_at, page_of, running, served_at
 from tests.refresher.bench import Bench, until
 
-COMMANDS = ("node", "node cleanup", "refresher", "webhook", "run", "demo-issuer", "demo")
+COMMANDS = ("node", "node cleanup", "refresher", "webhook", "broker", "run", "demo-issuer", "demo")
 
 
 @pytest.mark.parametrize("subcommand", [[], *(c.split() for c in COMMANDS)], ids=str)
@@ -65,6 +65,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "--store", "dir:/x", "--issuers", "/x"], "--roles"),
         (["run", "--roles", "node,wizard", "--store", "dir:/x", "--issuers", "/x"], "wizard"),
         (["run", "--roles", "", "--store", "dir:/x", "--issuers", "/x"], "unknown role"),
+        (["run", "--roles", "broker", "--store", "kubernetes", "--issuers", "/x"], "unknown role"),
         (["demo", "--seconds", "-1"], "--seconds"),
         (["demo", "--chaos", "monkeys"], "monkeys"),
     ],
@@ -93,7 +94,12 @@ def test_trouble_at_the_start_is_one_line_and_status_1(tmp_path: Path) -> None:
     issuers = tmp_path / "issuers.yaml"
     issuers.write_text("issuers: [{name: a, issuer: https://a.example}]", encoding="ascii")
     spool = ["--spool-dir", str(tmp_path / "spool")]
-    for role in (["refresher", "--issuers", str(issuers), *spool], ["node"], ["webhook"]):
+    for role in (
+        ["refresher", "--issuers", str(issuers), *spool],
+        ["node"],
+        ["webhook"],
+        ["broker"],
+    ):
         outside = started(*role, "--store", "kubernetes", "--listen", "127.0.0.1:0")
         assert (outside.returncode, outside.stderr.count("\n")) == (1, 1)
         assert "KUBERNETES_SERVICE_HOST" in outside.stderr

@@ -3,14 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from csidriver import flags
+from csidriver import flags, server_flags
 from csidriver.config import (
     CleanupSettings,
     CommonSettings,
     LeaseTimings,
     NodeLimits,
     RefresherSettings,
-    WebhookSettings,
 )
 from csidriver.core import names
 from csidriver.errors import InvalidSettings
@@ -25,7 +24,7 @@ def parsed(*arguments: str, environment: dict[str, str] | None = None) -> argpar
     flags.add_common(parser, ":9808")
     flags.add_node(parser, ENVIRONMENT if environment is None else environment, "host")
     flags.add_refresher(parser, ENVIRONMENT if environment is None else environment, "host")
-    flags.add_webhook(parser)
+    server_flags.add_webhook(parser)
     return parser.parse_args([*STORE, *ISSUERS, *arguments])
 
 
@@ -154,46 +153,3 @@ def test_bad_values_are_refused_by_name(flag: str, bad: str) -> None:
 
 def test_a_relative_store_is_made_absolute() -> None:
     assert flags.common_settings(parsed("--store", "dir:here")).store == Path.cwd() / "here"
-
-
-def webhook(*arguments: str) -> WebhookSettings:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--driver-namespace", default="oauth2-csi")
-    flags.add_webhook(parser)
-    return flags.webhook_settings(parser.parse_args(arguments))
-
-
-def test_defaults_of_the_webhook_are_those_of_the_manifests() -> None:
-    assert webhook() == WebhookSettings(
-        listen=("::", 9443),
-        names=frozenset({"oauth2-csi-webhook.oauth2-csi.svc"}),
-        configuration_name="oauth2-csi-webhook",
-        files=None,
-    )
-
-
-@pytest.mark.parametrize(
-    ("given", "name"),
-    [
-        ("hook", "hook.elsewhere.svc"),
-        ("hook.example.org", "hook.example.org"),
-        ("10.0.0.7", "10.0.0.7"),
-        ("fd00::7", "fd00::7"),
-    ],
-)
-def test_the_certificate_is_for_a_service_a_host_or_an_address(given: str, name: str) -> None:
-    settings = webhook("--driver-namespace", "elsewhere", "--webhook-service", given)
-    assert settings.names == {name}
-
-
-def test_the_certificate_may_have_several_names() -> None:
-    assert len(webhook("--webhook-service", "a", "--webhook-service", "10.0.0.7").names) == 2
-
-
-def test_certificate_and_key_files_come_in_pairs() -> None:
-    files = webhook("--tls-cert-file", "/c", "--tls-key-file", "/k").files
-    assert files is not None
-    assert (files.certificate, files.key) == (Path("/c"), Path("/k"))
-    for half in (["--tls-cert-file", "/c"], ["--tls-key-file", "/k"]):
-        with pytest.raises(InvalidSettings, match="need each other"):
-            webhook(*half)

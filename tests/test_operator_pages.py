@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from csidriver import cli
+from csidriver.broker.metrics import BrokerMetrics
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.status import Status, TokenWarning
 from csidriver.node import error_interceptor
@@ -55,7 +56,7 @@ def test_the_keycloak_of_the_tests_is_named() -> None:
     assert f"a real Keycloak {version}," in section("issuers.md", "## Keycloak")
 
 
-@pytest.mark.parametrize("metrics", [NodeMetrics, RefresherMetrics, WebhookMetrics])
+@pytest.mark.parametrize("metrics", [NodeMetrics, RefresherMetrics, WebhookMetrics, BrokerMetrics])
 def test_every_metric_is_in_the_table(metrics: type) -> None:
     registry = CollectorRegistry()
     metrics(registry)
@@ -67,7 +68,7 @@ def test_every_metric_is_in_the_table(metrics: type) -> None:
 _SUFFIX = {"counter": "_total", "histogram": "_bucket"}
 
 
-@pytest.mark.parametrize("command", ["node", "refresher", "webhook", "node cleanup"])
+@pytest.mark.parametrize("command", ["node", "refresher", "webhook", "broker", "node cleanup"])
 def test_every_flag_is_explained(command: str) -> None:
     actions = cli._parser()._actions
     (commands,) = [a for a in actions if isinstance(a, argparse._SubParsersAction)]

@@ -18,6 +18,8 @@ ADMISSION_PATH = "/mutate"
 # account of that plugin.
 BROKER = BROKER_AUDIENCE = "oauth2-csi-broker"
 NODE = "oauth2-csi-node"
+# The ConfigMap with the CAs of the broker, for nodes.
+BROKER_CA = "oauth2-csi-broker-ca"
 
 DRIVER_NAMESPACE = "oauth2-csi"
 TOKENS_NAMESPACE = "oauth2-csi-tokens"

@@ -9,8 +9,11 @@ from csidriver.clock import WaitingClock
 from csidriver.config import CertificateFiles
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSettings
-from csidriver.webhook.certificate_source import ServingCertificate, certificate_problems
-from csidriver.webhook.metrics import WebhookMetrics
+from csidriver.webhook.certificate_source import (
+    CertificateMetrics,
+    ServingCertificate,
+    certificate_problems,
+)
 from csidriver.webhook.x509 import CertificateFactory
 
 log = logging.getLogger(__name__)
@@ -28,7 +31,7 @@ class FileCertificates:
         files: CertificateFiles,
         factory: CertificateFactory,
         clock: WaitingClock,
-        metrics: WebhookMetrics,
+        metrics: CertificateMetrics,
     ) -> None:
         self._files = files
         self._factory = factory
@@ -41,6 +44,10 @@ class FileCertificates:
     def context(self) -> ssl.SSLContext | None:
         served = self._served
         return None if served is None else served.context
+
+    def pair(self) -> tuple[str, Sensitive] | None:
+        served = self._served
+        return None if served is None else (served.chain, served.key)
 
     def problems(self) -> list[str]:
         return certificate_problems(self._served, self._error, self._clock.now())
@@ -83,7 +90,8 @@ class FileCertificates:
             problems.append(f"{key} is not the key of {certificate}")
         if problems or text is None or key_text is None:
             raise InvalidSettings("certificate files", problems)
-        return ServingCertificate(found[0], self._factory.server_context(text, key_text))
+        context = self._factory.server_context(text, key_text)
+        return ServingCertificate(found[0], context, text, key_text)
 
 
 def _read_text(file: Path) -> str | None:

@@ -5,15 +5,27 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Protocol
 
+from prometheus_client import Gauge
+
 from csidriver.core.admission.certificates import Certificate
+from csidriver.core.sensitive import Sensitive
 
 
 @dataclass(frozen=True, slots=True)
 class ServingCertificate:
-    """A certificate in use."""
+    """A certificate in use: its PEM text, with those that lead to its CA, and its key."""
 
     certificate: Certificate
     context: ssl.SSLContext
+    chain: str
+    key: Sensitive
+
+
+class CertificateMetrics(Protocol):
+    """The metrics of a role that serves a certificate."""
+
+    @property
+    def expiry(self) -> Gauge: ...
 
 
 class Certificates(Protocol):
@@ -22,8 +34,11 @@ class Certificates(Protocol):
     def context(self) -> ssl.SSLContext | None:
         """Return the TLS context for new connections, None without a certificate."""
 
+    def pair(self) -> tuple[str, Sensitive] | None:
+        """Return the chain and the key, None without a certificate."""
+
     def problems(self) -> list[str]:
-        """Return why kube-apiserver would reject the certificate."""
+        """Return why clients would reject the certificate."""
 
     def run(self, stop: Event) -> None:
         """Keep the certificate current until `stop`."""

@@ -7,15 +7,16 @@ import threading
 from csidriver.clock import WaitingClock
 from csidriver.core.admission.certificates import RotationPolicy, RotationStep, may_serve, next_step
 from csidriver.core.kubernetes.timestamp import format_rfc3339
+from csidriver.core.sensitive import Sensitive
 from csidriver.errors import DriverError, StoreConflict, StoreError
 from csidriver.webhook.ca_bundle import CaBundle
 from csidriver.webhook.certificate_secret import CertificateSecret, KeyedCertificates
 from csidriver.webhook.certificate_source import (
+    CertificateMetrics,
     ServingCertificate,
     certificate_problems,
     with_cause,
 )
-from csidriver.webhook.metrics import WebhookMetrics
 from csidriver.webhook.x509 import CertificateFactory
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class ManagedCertificates:
         bundle: CaBundle,
         factory: CertificateFactory,
         clock: WaitingClock,
-        metrics: WebhookMetrics,
+        metrics: CertificateMetrics,
         *,
         names: frozenset[str],
         policy: RotationPolicy,
@@ -51,6 +52,10 @@ class ManagedCertificates:
     def context(self) -> ssl.SSLContext | None:
         served = self._served
         return None if served is None else served.context
+
+    def pair(self) -> tuple[str, Sensitive] | None:
+        served = self._served
+        return None if served is None else (served.chain, served.key)
 
     def problems(self) -> list[str]:
         served, bundle = self._served, self._bundle
@@ -111,9 +116,11 @@ class ManagedCertificates:
         offered = keyed.certificates.serving
         if served is not None and served.id == offered.id:
             return
+        if served is not None and served.expires > now and not self._names <= offered.names:
+            return  # another role has renewed it; that it has our names, too, is the next step
         if not may_serve(offered, served, self._bundle.trusted_since, now, self._policy):
             return
         context = self._factory.server_context(offered.pem, keyed.serving_key)
-        self._served = ServingCertificate(offered, context)
+        self._served = ServingCertificate(offered, context, offered.pem, keyed.serving_key)
         self._metrics.expiry.set(offered.expires)
         log.info("serving certificate %.16s, until %s", offered.id, format_rfc3339(offered.expires))

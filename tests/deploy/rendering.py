@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from csidriver import cli, flags
+from csidriver import cli, flags, server_flags
 from tests.cluster.installation import Manifest
 from tools.manifests import template
 from tools.programs import program
@@ -74,7 +74,7 @@ def settings_of(found: list[Manifest], role: str) -> tuple[argparse.Namespace, A
     read = {
         "node": flags.node_settings,
         "refresher": flags.refresher_settings,
-        "webhook": flags.webhook_settings,
+        "webhook": server_flags.webhook_settings,
     }
     return args, read[role](args)
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from csidriver import cli, flag_values, flags
+from csidriver import cli, flag_values, flags, server_flags
 from csidriver.core.oauth.issuers import Issuers
 from csidriver.demo.issuer import LOGIN_CLIENT
 from tests import page_commands
@@ -305,7 +305,7 @@ def test_the_api_server_finds_the_webhook() -> None:
     (hook,) = manifests("MutatingWebhookConfiguration")[0]["webhooks"]
     wanted = hook["clientConfig"]["service"]
     assert (wanted["name"], wanted["port"]) == (service["metadata"]["name"], port["port"])
-    served = flags.webhook_settings(flags_of(container_of(WEBHOOK)))
+    served = server_flags.webhook_settings(flags_of(container_of(WEBHOOK)))
     assert served.listen[1] == port_of(container_of(WEBHOOK), port["targetPort"])
     assert served.names == {f"{wanted['name']}.{wanted['namespace']}.svc"}
     assert served.configuration_name == WEBHOOK

@@ -58,11 +58,12 @@ def rig(tmp_path: Path) -> Rig:
 
 
 def test_files_are_served(rig: Rig) -> None:
-    assert rig.given.context() is None
+    assert (rig.given.context(), rig.given.pair()) == (None, None)
     assert len(rig.given.problems()) == 1
-    certificate, _ = rig.put(rig.pair())
+    certificate, key = rig.put(rig.pair())
     rig.given.reload()
     assert isinstance(rig.given.context(), ssl.SSLContext)
+    assert rig.given.pair() == (certificate.pem, key)
     assert rig.given.problems() == []
     assert rig.expiry() == certificate.expires
 

@@ -3,6 +3,7 @@ import ssl
 import pytest
 
 from csidriver.core.admission.certificates import Certificate
+from csidriver.core.sensitive import Sensitive
 from csidriver.webhook.certificate_source import (
     ServingCertificate,
     certificate_problems,
@@ -12,6 +13,8 @@ from csidriver.webhook.certificate_source import (
 SERVED = ServingCertificate(
     Certificate("id", "issuer", expires=100.0, names=frozenset(), pem=""),
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+    "",
+    Sensitive(""),
 )
 
 

@@ -159,3 +159,26 @@ def test_a_name_that_is_added_is_in_the_next_certificate_at_once(
     rig.reconcile()
     other.reconcile()
     assert stored(store) == before
+
+
+def test_roles_with_other_names_serve_no_certificate_without_their_own(
+    rig: Rig, store: DirectoryStore, configuration: FakeConfiguration, clock: FakeClock
+) -> None:
+    broker = Rig(store, clock, configuration)
+    broker.made._names = frozenset({"oauth2-csi-broker.oauth2-csi.svc"})
+    for each in (rig, broker, rig):
+        each.reconcile()
+    both = offered(store)
+    assert both.names == rig.made._names | broker.made._names
+    assert rig.expiry() == broker.expiry() == both.expires
+    clock.time = both.expires - 29 * DAY
+    # Renewed with the names of the webhook only.
+    rig.made.reconcile()
+    pair = broker.made.pair()
+    assert offered(store).names == rig.made._names
+    assert broker.made.reconcile() == 0.0
+    assert broker.made.pair() == pair
+    assert offered(store).names == both.names
+    for each in (broker, rig):
+        each.reconcile()
+    assert rig.made.pair() == broker.made.pair() != pair

@@ -16,6 +16,9 @@ def test_the_role_is_not_ready_before_it_ends() -> None:
         def context(self) -> ssl.SSLContext | None:
             return None
 
+        def pair(self) -> None:
+            return None
+
         def problems(self) -> list[str]:
             return []
 
