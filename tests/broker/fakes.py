@@ -73,6 +73,9 @@ class FakeCluster:
         self.namespaces = {"alice": "n-1", "bob": "n-2"}
         self.config_maps: dict[tuple[str, str], dict[str, str]] = {}
         self.reads: list[str] = []
+        # A list of pods that has been read waits for this before it is answered.
+        self.answer_lists = threading.Event()
+        self.answer_lists.set()
         self._secrets: dict[str, Secret] = {}
         self._version = 100
         self._watches: list[queue.Queue[SecretChange | StoreUnavailable]] = []
@@ -128,7 +131,9 @@ class FakeCluster:
 
     def list_pods(self, node: str) -> frozenset[PodRef]:
         self._read("pods")
-        return frozenset(pod for pod, m in self.pods.items() if m["spec"].get("nodeName") == node)
+        found = [pod for pod, m in self.pods.items() if m["spec"].get("nodeName") == node]
+        self.answer_lists.wait(10)
+        return frozenset(found)
 
     def get_namespace_uid(self, namespace: str) -> str:
         self._read("namespace")

@@ -11,6 +11,7 @@ import grpc
 from prometheus_client import CollectorRegistry
 
 from csidriver._proto import broker_pb2, broker_pb2_grpc
+from csidriver.adapters.kubernetes import BrokerBackend
 from csidriver.broker.authorizer import Authorizer
 from csidriver.broker.broker import Broker
 from csidriver.broker.companion_feed import CompanionFeed
@@ -89,6 +90,12 @@ class NodeClient:
             message.secret = secret
         self.send(subscribe=message)
 
+    def answer(self, number: int, pod: PodRef, secret: str) -> str | None:
+        """Subscribe, and return the kind of the first state."""
+        self.subscribe(number, pod, secret)
+        kind: str | None = self.wait_for(lambda u: u.id == number).WhichOneof("state")
+        return kind
+
     def send(self, **message: Any) -> None:
         self._requests.put(broker_pb2.NodeMessage(**message))
 
@@ -136,17 +143,23 @@ class NodeClient:
 
 
 class RunningBroker:
-    """A broker that serves, its cluster, and its metrics."""
+    """A broker that serves, its cluster, and its metrics. A `backend` takes the cluster's place."""
 
-    def __init__(self, cluster: FakeCluster, limits: StreamLimits | None = None) -> None:
+    def __init__(
+        self,
+        cluster: FakeCluster,
+        limits: StreamLimits | None = None,
+        backend: BrokerBackend | None = None,
+    ) -> None:
         self.cluster = cluster
+        store = backend or cluster
         self.certificates = FakeCertificates()
         self.registry = CollectorRegistry()
-        self.feed = CompanionFeed(cluster, TOKENS, pause=lambda _: 0.01)
+        self.feed = CompanionFeed(store, TOKENS, pause=lambda _: 0.01)
         self.server = StreamServer(
             ("127.0.0.1", 0),
             self.certificates,
-            Authorizer(cluster, ACCOUNT),
+            Authorizer(store, ACCOUNT),
             BrokerMetrics(self.registry),
             limits,
         )

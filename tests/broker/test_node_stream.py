@@ -156,6 +156,24 @@ def test_the_subscription_of_a_deleted_pod_ends_and_no_other(cluster: FakeCluste
         assert all(u.id == 2 for u in node.updates if u.companion.generation == 2)
 
 
+def test_a_pod_that_is_younger_than_the_list_has_not_ended(cluster: FakeCluster) -> None:
+    with RunningBroker(cluster, StreamLimits(recheck_every=0.02)) as broker, broker.node() as node:
+        node.subscribe(1, WEB, "hello-token")
+        node.generation(1, 1)
+        cluster.answer_lists.clear()
+        before = cluster.reads.count("pods")
+        broker.until(lambda: cluster.reads.count("pods") > before)
+        young = cluster.add_pod(PodRef("alice", "young", "u-6"), "node-a", "hello-token")
+        node.subscribe(2, young, "hello-token")
+        node.generation(2, 1)
+        del cluster.pods[WEB]
+        cluster.answer_lists.set()
+        node.state(1, "denied")
+        cluster.write(companion(2))
+        node.generation(2, 2)
+        assert not any(u.id == 2 and u.HasField("denied") for u in node.updates)
+
+
 def test_a_terminating_pod_keeps_its_subscription(cluster: FakeCluster) -> None:
     cluster.pods[WEB]["metadata"]["deletionTimestamp"] = "2026-11-28T22:00:00Z"
     with RunningBroker(cluster, StreamLimits(recheck_every=0.02)) as broker, broker.node() as node:
