@@ -125,6 +125,8 @@ class StreamServer:
     async def _serve_node(self, context: Any) -> None:
         token = _token_of(context.invocation_metadata())
         node = await self._admit(token, context)
+        # By which the node knows that it was admitted.
+        await context.send_initial_metadata(())
         stream = NodeStream(node, token, self._tools)
         streams = self._streams.setdefault(node, [])
         streams.append(stream)

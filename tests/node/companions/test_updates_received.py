@@ -1,0 +1,68 @@
+import pytest
+
+from csidriver._proto import broker_pb2
+from csidriver.broker import updates
+from csidriver.core.annotations import COMPANION_TYPE
+from csidriver.core.broker.denial import Denial, Denied
+from csidriver.core.companion import Companion
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import SourceRef
+from csidriver.errors import InvalidSecret, StoreRefused, StoreUnavailable
+from csidriver.node.companions.updates_received import State, state_received
+from tests.broker.fakes import HELLO, TOKENS, companion
+
+
+def sent(payload: bytes, ref: SourceRef = HELLO) -> State:
+    return state_received(broker_pb2.Update.FromString(updates.addressed(1, payload)), ref)
+
+
+def stored(written: Companion) -> Secret:
+    return Secret(
+        TOKENS,
+        written.source.companion,
+        type=COMPANION_TYPE,
+        annotations=written.annotations(),
+        data=written.data(),
+    )
+
+
+@pytest.mark.parametrize("namespace_uid", ["", "n-1"])
+def test_a_companion_arrives_as_the_refresher_wrote_it(namespace_uid: str) -> None:
+    written = companion(7, namespace_uid=namespace_uid)
+    assert sent(updates.state_of(stored(written)).payload) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "data"), [(None, {}), ("", {"template": ""}), ("x", {"template": "x"})]
+)
+def test_a_template_arrives_as_the_data_of_its_config_map(
+    text: str | None, data: dict[str, str]
+) -> None:
+    assert sent(updates.template(text)) == data
+
+
+def test_what_does_not_exist_is_none() -> None:
+    assert sent(updates.ABSENT_PAYLOAD) is None
+
+
+@pytest.mark.parametrize(
+    ("payload", "error", "text"),
+    [
+        (updates.damaged("is not a companion"), InvalidSecret, "alice/hello-token: is not a"),
+        (updates.OF_OTHER_NAMESPACE, InvalidSecret, "another namespace"),
+        (updates.denied(Denied(Denial.OTHER_NODE, "no")), StoreRefused, r"no \(other_node\)"),
+        (updates.unavailable("later"), StoreUnavailable, "later"),
+        (b"", StoreUnavailable, "later release"),
+    ],
+    ids=("damaged", "of another namespace", "denied", "unavailable", "unknown"),
+)
+def test_other_states_are_errors(payload: bytes, error: type[Exception], text: str) -> None:
+    state = sent(payload)
+    assert isinstance(state, error)
+    with pytest.raises(error, match=text):
+        raise state
+
+
+def test_a_status_of_a_later_release_is_no_crash() -> None:
+    update = broker_pb2.Update(companion=broker_pb2.Companion(status="Splendid"))
+    assert isinstance(state_received(update, HELLO), InvalidSecret)
