@@ -78,12 +78,32 @@ def add_node(parser: argparse.ArgumentParser, environment: Mapping[str, str], ho
     parser.add_argument("--tmpfs-size", type=size, default=64 << 20, help="default 64Mi")
     parser.add_argument("--tmpfs-inodes", type=int, default=16384)
     parser.add_argument("--selinux-context", default="", help="label of token files")
+    parser.add_argument(
+        "--broker",
+        type=address,
+        metavar="HOST:PORT",
+        help="the brokers that give this node the tokens of its pods (default: none; the node "
+        "reads the backend)",
+    )
+    for name in ("ca.crt", "token"):
+        flag, subject = (
+            f"--broker-{name.partition('.')[0]}",
+            "CAs of brokers, or our token for them",
+        )
+        default = config.BROKER_FILES / name
+        parser.add_argument(
+            flag, type=Path, default=default, help=f"{subject} (default %(default)s)"
+        )
     for limit in fields(config.NodeLimits):
         flag = f"--{limit.name.replace('_', '-')}"
         parser.add_argument(flag, type=count, default=limit.default, help="default %(default)s")
 
 
 def node_settings(args: argparse.Namespace) -> config.NodeSettings:
+    brokers = None
+    if args.broker is not None:
+        host, port = args.broker
+        brokers = config.NodeBrokers(host, port, args.broker_ca, args.broker_token)
     return config.NodeSettings(
         kubelet_dir=args.kubelet_dir,
         node_id=args.node_id,
@@ -94,6 +114,7 @@ def node_settings(args: argparse.Namespace) -> config.NodeSettings:
         inodes=args.tmpfs_inodes,
         selinux_context=args.selinux_context,
         limits=config.NodeLimits(*(getattr(args, f.name) for f in fields(config.NodeLimits))),
+        brokers=brokers,
     )
 
 

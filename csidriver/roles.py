@@ -58,7 +58,15 @@ def node(args: argparse.Namespace, common: CommonSettings, registry: "CollectorR
     from csidriver.node.plugin import NodePlugin
 
     settings = flags.node_settings(args)
-    return NodePlugin(settings, _node_store(common), Mounts(), SystemClock(), registry)
+    clock = SystemClock()
+    if (brokers := settings.brokers) is None:
+        return NodePlugin(settings, _node_store(common), Mounts(), clock, registry)
+    from csidriver.node.companions.broker_address import BrokerAddress
+    from csidriver.node.companions.broker_client import BrokerClient
+
+    host, files = brokers.host, (brokers.authorities, brokers.token)
+    client = BrokerClient(BrokerAddress(host, brokers.port, host, *files), clock)
+    return NodePlugin(settings, client, Mounts(), clock, registry)
 
 
 def _node_store(common: CommonSettings) -> "NodeStore":

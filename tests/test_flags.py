@@ -8,6 +8,7 @@ from csidriver.config import (
     CleanupSettings,
     CommonSettings,
     LeaseTimings,
+    NodeBrokers,
     NodeLimits,
     RefresherSettings,
 )
@@ -43,6 +44,7 @@ def test_defaults_of_every_role() -> None:
     assert (node.node_id, node.kubelet_dir) == ("worker-1", Path("/var/lib/kubelet"))
     assert (node.publish_wait, node.size, node.inodes) == (10.0, 64 << 20, 16384)
     assert node.limits == NodeLimits(32, 500, 1000, 500, 1000)
+    assert node.brokers is None
     assert flags.refresher_settings(parsed()) == RefresherSettings(
         issuers=(Path("/issuers"),),
         namespaces=(),
@@ -153,3 +155,12 @@ def test_bad_values_are_refused_by_name(flag: str, bad: str) -> None:
 
 def test_a_relative_store_is_made_absolute() -> None:
     assert flags.common_settings(parsed("--store", "dir:here")).store == Path.cwd() / "here"
+
+
+def test_a_node_may_ask_brokers() -> None:
+    files = Path("/run/oauth2-csi/broker")
+    brokers = flags.node_settings(parsed("--broker", "broker.ns.svc:9444")).brokers
+    assert brokers == NodeBrokers("broker.ns.svc", 9444, files / "ca.crt", files / "token")
+    given = ("--broker", "[::1]:1", "--broker-ca", "/ca", "--broker-token", "/token")
+    brokers = flags.node_settings(parsed(*given)).brokers
+    assert brokers == NodeBrokers("::1", 1, Path("/ca"), Path("/token"))

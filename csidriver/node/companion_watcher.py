@@ -1,113 +1,105 @@
-"""Watches companions: one watch per source, shared by all volumes of the source on the node.
+"""Watches companions: all volumes of a source on the node share what was seen of it.
 
 The companion that was seen last stays in memory for times without the backend.
 """
 
-import logging
-import resource
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
 from csidriver.clock import Clock
-from csidriver.core.backoff import backoff, stable_jitter
-from csidriver.core.companion import parse_for_node
-from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.broker.pod_access import PodRef
+from csidriver.core.companion import Companion
 from csidriver.core.names import SourceRef
 from csidriver.core.volume.readiness import ObservedCompanion
-from csidriver.errors import InvalidSecret, LimitReached, StoreError
+from csidriver.errors import InvalidSecret, StoreError
 from csidriver.node.metrics import NodeMetrics
 
-log = logging.getLogger(__name__)
-
-# Longest pause between two attempts to watch, in seconds, while the backend refuses or is down.
-MAX_RECONNECT_PAUSE = 30.0
-_PAUSE = partial(backoff, cap=MAX_RECONNECT_PAUSE)
-# A watch that ends sooner without news counts as failed; client-go has the same limit.
-MIN_WATCH_SECONDS = 1.0
-# Descriptors of one watch: its connection, and a duplicate by which another thread ends it. The
-# others are for kubelet's calls, probes, and token files.
-DESCRIPTORS, OTHER_DESCRIPTORS = 2, 256
+# A companion, None if it does not exist, or why it is not known.
+CompanionState = Companion | InvalidSecret | StoreError | None
 
 
-class Companions(Protocol):
-    """The backend's companions."""
+class Receive(Protocol):
+    """Takes a state. `live`: it has changed while it was watched."""
 
-    def watch_secret(
-        self, namespace: str, name: str, stop: threading.Event
-    ) -> Iterator[Secret | None]:
-        """Yield a Secret, or None if it is absent, now and after each change; raise StoreError."""
+    def __call__(self, state: CompanionState, *, live: bool) -> None: ...
 
 
-@dataclass(slots=True)
+class CompanionSource(Protocol):
+    """Companions of a node's pods."""
+
+    def follow(self, ref: SourceRef, pod: PodRef, receive: Receive) -> Callable[[], None]:
+        """Call `receive` now and after each change, until the returned function is called.
+
+        Raises:
+            LimitReached: the process may follow no more.
+        """
+
+
+@dataclass(eq=False, slots=True)
 class _WatchedSource:
     observed: ObservedCompanion = field(default_factory=ObservedCompanion)
-    volumes: set[str] = field(default_factory=set)
-    stop: threading.Event = field(default_factory=threading.Event)
+    # How to end what was begun for each volume.
+    volumes: dict[str, Callable[[], None]] = field(default_factory=dict)
 
 
 class CompanionWatcher:
-    """Owns the watches. From their threads it calls `on_change` with the volumes to rewrite.
-
-    `pause` returns the seconds to wait after so many failures and with so much jitter.
-    """
+    """Calls `on_change` with the volumes to rewrite, from the threads of its source."""
 
     def __init__(
         self,
-        companions: Companions,
-        namespace: str,
+        companions: CompanionSource,
         on_change: Callable[[frozenset[str]], None],
         clock: Clock,
         metrics: NodeMetrics,
-        *,
-        pause: Callable[[int, float], float] = _PAUSE,
     ) -> None:
         self._companions = companions
-        self._namespace = namespace
         self._on_change = on_change
         self._clock = clock
         self._metrics = metrics
-        self._pause = pause
         self._lock = threading.Condition()
         self._watched: dict[SourceRef, _WatchedSource] = {}
 
-    def follow(self, ref: SourceRef, volume_id: str) -> None:
+    def follow(self, ref: SourceRef, pod: PodRef, volume_id: str) -> None:
         """Watch a volume's companion until `unfollow`; repeating it does no harm.
 
         Raises:
             LimitReached: the process may not have another watch.
         """
         with self._lock:
-            watched = self._watched.get(ref)
-            if watched is None:
-                watched = _WatchedSource()
-                self._check_limit()
-                name, args = f"follow-{ref.id[:8]}", (ref, watched)
-                thread = threading.Thread(target=self._run, args=args, name=name, daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError as error:
-                    raise LimitReached("the node plugin cannot start another thread") from error
-                self._watched[ref] = watched
-            watched.volumes.add(volume_id)
+            watched = self._watched.setdefault(ref, _WatchedSource())
+            if volume_id in watched.volumes:
+                return
+            watched.volumes[volume_id] = _nothing
+        end = _nothing
+        try:
+            end = self._companions.follow(ref, pod, partial(self._receive, watched))
+        finally:
+            with self._lock:
+                followed = self._watched.get(ref) is watched and end is not _nothing
+                if followed:
+                    watched.volumes[volume_id] = end
+            if not followed:
+                end()
+                self.unfollow(ref, volume_id)
 
     def request_rewrite(self, volume_id: str) -> None:
         """Request a rewrite of a volume's file, as if its companion had changed."""
         self._on_change(frozenset({volume_id}))
 
     def unfollow(self, ref: SourceRef, volume_id: str) -> None:
-        """Stop watching for a volume; the last one of its source ends the watch."""
+        """Stop watching for a volume; the last one of its source forgets the companion."""
         with self._lock:
             watched = self._watched.get(ref)
             if watched is None:
                 return
-            watched.volumes.discard(volume_id)
+            end = watched.volumes.pop(volume_id, _nothing)
             if not watched.volumes:
-                watched.stop.set()
                 del self._watched[ref]
             self._lock.notify_all()
+        end()
 
     def latest(self, ref: SourceRef) -> ObservedCompanion:
         with self._lock:
@@ -144,43 +136,19 @@ class CompanionWatcher:
 
     def stop(self) -> None:
         with self._lock:
-            for followed in self._watched.values():
-                followed.stop.set()
+            ends = [end for each in self._watched.values() for end in each.volumes.values()]
             self._watched.clear()
             self._lock.notify_all()
+        for end in ends:
+            end()
 
-    def _run(self, ref: SourceRef, watched: _WatchedSource) -> None:
-        failures = 0
-        while not watched.stop.is_set():
-            began, before, received = self._clock.monotonic(), watched.observed, False
-            try:
-                for secret in self._companions.watch_secret(
-                    self._namespace, ref.companion, watched.stop
-                ):
-                    observed = _observe(watched.observed, ref, secret)
-                    observed = self._with_age(observed, watched.observed, live=received)
-                    received = True
-                    self._update(watched, observed)
-                if self._clock.monotonic() - began >= MIN_WATCH_SECONDS or _has_changed(
-                    before, watched.observed
-                ):
-                    failures = 0
-                    continue
-            except StoreError as error:
-                log.warning("cannot watch the companion of Secret %s: %s", ref, error)
-                self._update(watched, replace(watched.observed, error=error))
-            except Exception:
-                log.exception("watching the companion of Secret %s failed", ref)
-            failures = 1 if received else failures + 1
-            pause = self._pause(failures, stable_jitter(ref.id, failures))
-            if not watched.stop.wait(pause):
-                self._metrics.watch_reconnects.inc()
-
-    def _check_limit(self) -> None:
-        count, files = len(self._watched), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if 0 <= files < OTHER_DESCRIPTORS + DESCRIPTORS * (count + 1):  # infinity is negative
-            text = f"this node has tokens of {count} Secrets already, and may open {files} files"
-            raise LimitReached(f"{text}; raise the node plugin's limit of open files")
+    def _receive(self, watched: _WatchedSource, state: CompanionState, *, live: bool) -> None:
+        with self._lock:
+            before = watched.observed
+            watched.observed = self._with_age(_observe(before, state), before, live=live)
+            volumes = frozenset(watched.volumes)
+            self._lock.notify_all()
+        self._on_change(volumes)
 
     def _with_age(
         self, observed: ObservedCompanion, before: ObservedCompanion, *, live: bool
@@ -194,33 +162,21 @@ class CompanionWatcher:
             self._metrics.clock_ahead.set(age)
         return replace(observed, age=age, live=live)
 
-    def _update(self, watched: _WatchedSource, observed: ObservedCompanion) -> None:
-        with self._lock:
-            watched.observed = observed
-            volumes = frozenset(watched.volumes)
-            self._lock.notify_all()
-        self._on_change(volumes)
+
+def _nothing() -> None:
+    """End what was not begun."""
 
 
-def _has_changed(before: ObservedCompanion, after: ObservedCompanion) -> bool:
-    # Only the first error of a damaged companion is news.
-    return (before.answered, before.companion) != (after.answered, after.companion)
-
-
-def _observe(before: ObservedCompanion, ref: SourceRef, secret: Secret | None) -> ObservedCompanion:
-    # Never an older generation, and never another source's token.
-    if secret is None:
-        return replace(before, answered=True, error=None)
-    try:
-        companion = parse_for_node(secret)
-    except InvalidSecret as damaged:
-        return replace(before, answered=True, error=damaged)
-    if companion.source != ref:
-        problem = f"belongs to {companion.source}, not to {ref}"
-        foreign = InvalidSecret(f"Secret {secret.namespace}/{secret.name}", [problem])
-        return replace(before, answered=True, error=foreign)
+def _observe(before: ObservedCompanion, state: CompanionState) -> ObservedCompanion:
+    # Never an older generation.
+    if isinstance(state, StoreError):
+        return replace(before, error=state)
+    if isinstance(state, InvalidSecret):
+        return replace(before, answered=True, error=state)
     known = before.companion
+    if state is None:
+        return replace(before, answered=True, error=None)
     # A Secret that was deleted and created again has another uid, and generations from 1.
-    if known is not None and known.source_uid == companion.source_uid:
-        companion = known if known.generation > companion.generation else companion
-    return replace(before, answered=True, companion=companion, error=None)
+    if known is not None and known.source_uid == state.source_uid:
+        state = known if known.generation > state.generation else state
+    return replace(before, answered=True, companion=state, error=None)

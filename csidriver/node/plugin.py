@@ -14,14 +14,17 @@ from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grp
 from csidriver.clock import Clock
 from csidriver.config import NodeSettings
 from csidriver.errors import DriverError
-from csidriver.node.companion_watcher import Companions, CompanionWatcher
+from csidriver.node.companion_watcher import CompanionSource, CompanionWatcher
+from csidriver.node.companions.broker_client import BrokerClient
+from csidriver.node.companions.broker_companions import BrokerCompanions
+from csidriver.node.companions.secret_watches import SecretWatches, WatchedStore
 from csidriver.node.error_interceptor import ErrorInterceptor
 from csidriver.node.grpc_server import GrpcServer
 from csidriver.node.health import socket_problems
 from csidriver.node.identity_service import IdentityService
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.node_service import NodeService
-from csidriver.node.pod_namespace import PodNamespaceReader
+from csidriver.node.pod_namespace import NamespaceStore, PodNamespaceReader, StoreReader
 from csidriver.node.publish_wait import PublishWaitLimiter
 from csidriver.node.registration import RegistrationService
 from csidriver.node.rotation import Rotation
@@ -41,7 +44,7 @@ CHECK_EVERY = 3.0
 SWEEP_EVERY = 600.0
 
 
-class NodeStore(Companions, PodNamespaceReader, Protocol):
+class NodeStore(WatchedStore, NamespaceStore, Protocol):
     """The backend as a node needs it."""
 
 
@@ -51,7 +54,7 @@ class NodePlugin:
     def __init__(
         self,
         settings: NodeSettings,
-        store: NodeStore,
+        backend: NodeStore | BrokerClient,
         mounter: Mounter,
         clock: Clock,
         registry: CollectorRegistry,
@@ -61,11 +64,17 @@ class NodePlugin:
         self._clock = clock
         metrics = NodeMetrics(registry)
         self._token_fs = TokenFilesystem(settings, mounter)
-        self._watcher = CompanionWatcher(
-            store, settings.tokens_namespace, self._request_rewrite, clock, metrics
-        )
+        self._brokers = backend if isinstance(backend, BrokerClient) else None
+        companions: CompanionSource
+        reader: PodNamespaceReader
+        if isinstance(backend, BrokerClient):
+            companions = reader = BrokerCompanions(backend)
+        else:
+            companions = SecretWatches(backend, settings.tokens_namespace, clock, metrics)
+            reader = StoreReader(backend)
+        self._watcher = CompanionWatcher(companions, self._request_rewrite, clock, metrics)
         waits = PublishWaitLimiter(settings.publish_wait, THREADS // 2, clock)
-        self._volumes = VolumeManager(self._token_fs, self._watcher, waits, store, clock, metrics)
+        self._volumes = VolumeManager(self._token_fs, self._watcher, waits, reader, clock, metrics)
         metrics.collect_remaining(self._volumes.remaining)
         self._rotation = Rotation(self._volumes, metrics, clock)
         self._registration = RegistrationService(str(settings.socket), metrics.registered.set)
@@ -92,6 +101,8 @@ class NodePlugin:
         self._token_fs.mount.prepare()
         rotation = threading.Thread(target=self._rotation.run, args=(stop,), name="rotation")
         rotation.start()
+        if self._brokers is not None:
+            self._brokers.start()
         try:
             self._volumes.recover()
             # Before the server starts: a publish of a volume that is swept would be ABORTED.
@@ -112,6 +123,8 @@ class NodePlugin:
             self._registrar.stop(GRACE)
             self._csi.stop(GRACE)
             self._watcher.stop()
+            if self._brokers is not None:
+                self._brokers.stop()
             self._rotation.wake()
             rotation.join()
             self._token_fs.mount.close()

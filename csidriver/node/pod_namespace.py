@@ -4,9 +4,10 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent import futures
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion
 from csidriver.core.login_command import ask_for_login
 from csidriver.core.names import TEMPLATE_KEY
@@ -20,7 +21,7 @@ T = TypeVar("T")
 _CHECK_CANCEL_EVERY = 0.05
 
 
-class PodNamespaceReader(Protocol):
+class NamespaceStore(Protocol):
     """The backend's namespaces and ConfigMaps."""
 
     def get_namespace_uid(self, namespace: str) -> str:
@@ -28,6 +29,32 @@ class PodNamespaceReader(Protocol):
 
     def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """Return the `data` of a ConfigMap, or None if it does not exist; raise StoreError."""
+
+
+class PodNamespaceReader(Protocol):
+    """Objects of a pod's namespace, read for the pod."""
+
+    def get_namespace_uid(self, pod: PodRef, secret: str) -> str | None:
+        """Return the uid of the pod's namespace, which owns the Secret's tokens; raise StoreError.
+
+        It is "" if there is none, and None if nobody can tell, which is no reason to wait.
+        """
+
+    def get_config_map(self, pod: PodRef, name: str) -> Mapping[str, str] | None:
+        """Return the `data` of a ConfigMap, or None if it does not exist; raise StoreError."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReader:
+    """Reads for any pod, from a store."""
+
+    store: NamespaceStore
+
+    def get_namespace_uid(self, pod: PodRef, _: str) -> str:
+        return self.store.get_namespace_uid(pod.namespace)
+
+    def get_config_map(self, pod: PodRef, name: str) -> Mapping[str, str] | None:
+        return self.store.get_config_map(pod.namespace, name)
 
 
 def check_namespace(
@@ -41,18 +68,18 @@ def check_namespace(
         TokenUnavailable: the token is of an earlier namespace.
         NotReady: `cancel` was set before the backend answered.
     """
-    owner, name = companion.namespace_uid, record.namespace
+    owner, name, secret = companion.namespace_uid, record.namespace, record.source.name
     if not owner:
         return record
     subject = f"Namespace {name}"
-    uid = run_cancellable(cancel, lambda: reader.get_namespace_uid(name), subject)
-    if uid != owner:
+    uid = run_cancellable(cancel, lambda: reader.get_namespace_uid(record.pod, secret), subject)
+    if uid not in {None, owner}:
         text = (
             f"the access token of Secret {record.source} belongs to an earlier namespace {name}; "
             "see that the refresher is running, and create the Secret with a new login"
         )
         raise TokenUnavailable(ask_for_login(text, record.source))
-    return replace(record, namespace_uid=uid)
+    return replace(record, namespace_uid=owner)
 
 
 def resolve_template(
@@ -68,7 +95,7 @@ def resolve_template(
     if not name:
         return record
     subject = f"ConfigMap {record.namespace}/{name}"
-    data = run_cancellable(cancel, lambda: reader.get_config_map(record.namespace, name), subject)
+    data = run_cancellable(cancel, lambda: reader.get_config_map(record.pod, name), subject)
     if data is None or TEMPLATE_KEY not in data:
         missing = "does not exist" if data is None else f"has no key {TEMPLATE_KEY!r}"
         raise TemplateMissing(f"{subject} {missing}; create it")

@@ -86,7 +86,7 @@ class VolumeManager:
             volume.outdated = os.path.realpath(record.target_path) in outdated
             self._add(volume)
             try:
-                self._watcher.follow(record.source, record.volume_id)
+                self._watcher.follow(record.source, record.pod, record.volume_id)
                 # Another volume of its source may have brought the companion already.
                 self._watcher.request_rewrite(record.volume_id)
             except LimitReached as error:
@@ -195,7 +195,7 @@ class VolumeManager:
         if not bound:
             self._token_fs.bind(volume_id, target)
         # Only if it has no watch yet, because the process had too many.
-        self._watcher.follow(ref, volume_id)
+        self._watcher.follow(ref, volume.record.pod, volume_id)
         if volume.remaining() <= 0:
             raise expired_error(ref, self._watcher.latest(ref), self._clock.now())
         volume.check_mounts()
@@ -205,7 +205,7 @@ class VolumeManager:
         check_limits(wanted, [v.record for v in self._all()], self._token_fs.limits)
         record = resolve_template(wanted, self._backend, cancel)
         with contextlib.ExitStack() as undo:
-            self._watcher.follow(record.source, volume_id)
+            self._watcher.follow(record.source, record.pod, volume_id)
             undo.callback(self._watcher.unfollow, record.source, volume_id)
             companion, token = self._waits.wait_for_token(record, self._watcher, cancel)
             record = check_namespace(record, companion, self._backend, cancel)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from csidriver.config import NodeLimits
+from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.names import SourceRef
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.core.volume.template import MAX_CONTENT, Template
@@ -54,6 +55,10 @@ class VolumeRecord:
     @property
     def source(self) -> SourceRef:
         return SourceRef(self.namespace, self.attributes.secret_name)
+
+    @property
+    def pod(self) -> PodRef:
+        return PodRef(self.namespace, self.pod_name, self.pod_uid)
 
     def save(self, folder: Path) -> None:
         """Write the record; a crash leaves all of it or nothing."""

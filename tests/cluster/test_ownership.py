@@ -18,7 +18,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.errors import TokenUnavailable
-from csidriver.node.pod_namespace import check_namespace
+from csidriver.node.pod_namespace import StoreReader, check_namespace
 from csidriver.node.volume_record import VolumeRecord
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
@@ -141,5 +141,6 @@ def refuse_on_node(cluster: Cluster, handover: Handover) -> None:
     attributes = VolumeAttributes.parse({"secretName": NAME}, "0")
     namespace = handover.user.namespace
     record = VolumeRecord("v1", "/pods/x/mount", namespace, "pod", "uid", attributes)
+    reader = StoreReader(RestStore(kubeconfig(cluster.node)))
     with pytest.raises(TokenUnavailable, match="earlier namespace"):
-        check_namespace(record, seen, RestStore(kubeconfig(cluster.node)), threading.Event())
+        check_namespace(record, seen, reader, threading.Event())

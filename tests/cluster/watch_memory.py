@@ -12,13 +12,16 @@ from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.rest import RestStore, kubeconfig
+from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.names import SourceRef
 from csidriver.core.volume.readiness import ObservedCompanion
 from csidriver.node.companion_watcher import CompanionWatcher
+from csidriver.node.companions.secret_watches import SecretWatches
 from csidriver.node.metrics import NodeMetrics
 from tests.cluster.noderole import TOKENS
 
 TIMEOUT = 30.0
+POD = PodRef("alice-of-memory", "pod", "uid")
 
 
 def ref(number: int) -> SourceRef:
@@ -29,11 +32,12 @@ def main(config: Path, counts: list[int]) -> None:
     watched = threading.Semaphore(0)
     store = RestStore(kubeconfig(config))
     metrics = NodeMetrics(CollectorRegistry())
-    follower = CompanionWatcher(store, TOKENS, lambda _: watched.release(), SystemClock(), metrics)
+    watches = SecretWatches(store, TOKENS, SystemClock(), metrics)
+    follower = CompanionWatcher(watches, lambda _: watched.release(), SystemClock(), metrics)
     followed = 0
     for count in counts:
         for number in range(followed, count):
-            follower.follow(ref(number), f"volume-{number}")
+            follower.follow(ref(number), POD, f"volume-{number}")
         for _ in range(followed, count):
             assert watched.acquire(timeout=TIMEOUT)
         assert all(is_present(follower.latest(ref(number))) for number in range(count))

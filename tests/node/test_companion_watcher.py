@@ -8,11 +8,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from csidriver.core import annotations
+from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import MAX_ACCESS_TOKEN
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret, StoreError, StoreRefused, StoreUnavailable
-from csidriver.node.companion_watcher import MIN_WATCH_SECONDS, CompanionWatcher
+from csidriver.node.companion_watcher import CompanionWatcher
+from csidriver.node.companions.secret_watches import MIN_WATCH_SECONDS, SecretWatches
 from csidriver.node.metrics import NodeMetrics
 from tests.node.plugin import (
     SOURCE,
@@ -26,6 +28,7 @@ from tests.node.plugin import (
 )
 
 END = "end"
+POD = PodRef("alice", "pod-1", "uid-of-pod-1")
 
 
 class Scripted:
@@ -65,9 +68,8 @@ class Watched:
         self.ahead = 0.0
         self.registry = CollectorRegistry()
         metrics, changed = NodeMetrics(self.registry), self.changes.append
-        self.watcher = CompanionWatcher(
-            self.store, TOKENS, changed, self, metrics, pause=self._pause
-        )
+        watches = SecretWatches(self.store, TOKENS, self, metrics, pause=self._pause)
+        self.watcher = CompanionWatcher(watches, changed, self, metrics)
 
     def monotonic(self) -> float:
         return self.seconds
@@ -107,7 +109,7 @@ class Watched:
 @pytest.fixture
 def watched() -> Iterator[Watched]:
     watched = Watched()
-    watched.watcher.follow(SOURCE, "v1")
+    watched.watcher.follow(SOURCE, POD, "v1")
     yield watched
     watched.watcher.stop()
     eventually(lambda: not follow_threads(), "the end of the watch")
@@ -131,8 +133,8 @@ def test_the_companion_is_looked_for_under_its_name(watched: Watched) -> None:
 
 
 def test_every_volume_of_the_source_is_told(watched: Watched) -> None:
-    watched.watcher.follow(SOURCE, "v2")
-    watched.watcher.follow(SOURCE, "v2")
+    watched.watcher.follow(SOURCE, POD, "v2")
+    watched.watcher.follow(SOURCE, POD, "v2")
     watched.say(secret("at-1", 1))
     watched.watcher.unfollow(SOURCE, "v1")
     watched.say(secret("at-2", 2))
@@ -282,7 +284,7 @@ def test_the_last_volume_ends_the_watch_and_nothing_is_remembered(watched: Watch
     watched.watcher.unfollow(SOURCE, "v1")
     assert watched.value() == ""
     eventually(lambda: not follow_threads(), "the end of the watch")
-    watched.watcher.follow(SOURCE, "v1")
+    watched.watcher.follow(SOURCE, POD, "v1")
     assert watched.value() == ""
     watched.say(secret("at-1", 1))
     assert watched.value() == "at-1"

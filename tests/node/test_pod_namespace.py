@@ -11,7 +11,7 @@ import pytest
 from csidriver.core.companion import Companion
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.errors import NotReady, StoreRefused, StoreUnavailable, TokenUnavailable
-from csidriver.node.pod_namespace import check_namespace, run_cancellable
+from csidriver.node.pod_namespace import StoreReader, check_namespace, run_cancellable
 from csidriver.node.volume_record import VolumeRecord
 from tests.node.plugin import NAMESPACE, SOURCE, Node, companion, eventually, token
 
@@ -116,7 +116,7 @@ def test_the_owner_is_compared_and_kept(
     given: Companion = companion(token("at-1"), namespace_uid=owner)
 
     def check() -> VolumeRecord:
-        return check_namespace(record, given, Backend(answer), threading.Event())
+        return check_namespace(record, given, StoreReader(Backend(answer)), threading.Event())
 
     if error is None:
         assert check() == replace(record, namespace_uid=owner)

@@ -11,6 +11,7 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.node.companion_watcher import CompanionWatcher
+from csidriver.node.companions.secret_watches import SecretWatches
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.volume import Volume
 from tests.node.plugin import SOURCE, TOKENS, Node, companion, eventually, follow_threads, token
@@ -51,11 +52,12 @@ def test_of_two_rewrites_at_once_the_newer_token_stays(tmp_path: Path) -> None:
     store, clock = Scripted(), Interrupted()
     changes: list[frozenset[str]] = []
     metrics = NodeMetrics(CollectorRegistry())
-    watcher = CompanionWatcher(store, TOKENS, changes.append, SystemClock(), metrics)
+    watches = SecretWatches(store, TOKENS, SystemClock(), metrics)
+    watcher = CompanionWatcher(watches, changes.append, SystemClock(), metrics)
     plain = replace(RECORD.attributes, owner=0, group=0)
     volume = Volume(replace(RECORD, attributes=plain), tmp_path, watcher, clock)
     volume.file.parent.mkdir()
-    watcher.follow(SOURCE, "v1")
+    watcher.follow(SOURCE, volume.record.pod, "v1")
     try:
         store.words.put(secret("at-1", 1))
         eventually(lambda: len(changes) == 1, "hearing")

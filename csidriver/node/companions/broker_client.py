@@ -4,9 +4,9 @@ import itertools
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
@@ -36,10 +36,16 @@ class ClientPauses:
     undecided: tuple[float, float] = (1.0, 3.0)
 
 
+class ReceiveUpdate(Protocol):
+    """Takes a state. `live`: it is not the first one on its stream."""
+
+    def __call__(self, state: State, *, live: bool) -> None: ...
+
+
 @dataclass(eq=False, slots=True)
 class _Subscription:
     message: broker_pb2.Subscription
-    receive: Callable[[State], None]
+    receive: ReceiveUpdate
     expires_at: float = 0.0
 
 
@@ -51,6 +57,7 @@ class _Stream:
     requests: StreamRequests | None = None
     call: Any = field(default=None, repr=False)
     connected: bool = False
+    answered: set[int] = field(default_factory=set)
 
 
 class BrokerClient:
@@ -89,9 +96,7 @@ class BrokerClient:
         for thread in self._threads:
             thread.join()
 
-    def subscribe(
-        self, subscription: broker_pb2.Subscription, receive: Callable[[State], None]
-    ) -> int:
+    def subscribe(self, subscription: broker_pb2.Subscription, receive: ReceiveUpdate) -> int:
         """Return the number by which `unsubscribe` ends it; `receive` must not block."""
         with self._lock:
             number = subscription.id = next(self._numbers)
@@ -100,7 +105,7 @@ class BrokerClient:
                 requests.subscribe(subscription)
             error = self._error
         if error is not None:
-            receive(error)
+            receive(error, live=False)
         return number
 
     def unsubscribe(self, number: int) -> None:
@@ -163,17 +168,20 @@ class BrokerClient:
             stream.connected = call.is_active()
             self._error = None if stream.connected else self._error
         for update in call:
-            self._receive(requests, update)
+            self._receive(stream, requests, update)
         raise StoreUnavailable("the broker ended the stream")
 
     def _close(self, stream: _Stream) -> None:
         with self._lock:
             requests, stream.requests, stream.call = stream.requests, None, None
             stream.target, stream.connected = "", False
+        stream.answered.clear()
         if requests is not None:
             requests.close()
 
-    def _receive(self, requests: StreamRequests, update: broker_pb2.Update) -> None:
+    def _receive(
+        self, stream: _Stream, requests: StreamRequests, update: broker_pb2.Update
+    ) -> None:
         with self._lock:
             subscription = self._subscriptions.get(update.id)
         if subscription is None:
@@ -186,7 +194,9 @@ class BrokerClient:
             requests.subscribe(message, pause)
         elif isinstance(state, Companion) and state.token is not None:
             subscription.expires_at = state.token.expires_at
-        subscription.receive(state)
+        live = update.id in stream.answered
+        stream.answered.add(update.id)
+        subscription.receive(state, live=live)
 
     def _fail(self, problem: str) -> None:
         """Report to all subscriptions if no stream is left."""
@@ -200,4 +210,4 @@ class BrokerClient:
             error = self._error = StoreUnavailable(text)
             subscriptions = list(self._subscriptions.values())
         for each in subscriptions:
-            each.receive(error)
+            each.receive(error, live=False)

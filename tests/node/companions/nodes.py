@@ -41,6 +41,10 @@ class States:
             self.states.append(state)
             self._changed.notify_all()
 
+    def take(self, state: State, *, live: bool) -> None:
+        assert live in {False, True}
+        self.receive(state)
+
     def until(self, true: Callable[[State], object]) -> State:
         """Return the first state for which this holds."""
 
@@ -91,7 +95,7 @@ class ClientNode:
         else:
             message.secret = secret
         states = States()
-        return self.client.subscribe(message, states.receive), states
+        return self.client.subscribe(message, states.take), states
 
 
 def target(broker: RunningBroker) -> str:
