@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any
 
 from csidriver._proto import broker_pb2
 from csidriver.broker import updates
@@ -21,9 +21,6 @@ from csidriver.errors import StoreError
 
 log = logging.getLogger(__name__)
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
@@ -34,23 +31,6 @@ class StreamLimits:
     subscriptions: int = 2000
 
 
-class NodeConnection(Protocol):
-    """The gRPC side of a stream."""
-
-    async def read(self) -> Any:
-        """Return the next message of the node; anything else if there is none."""
-
-    async def write(self, message: bytes) -> None: ...
-
-
-class ThreadRunner(Protocol):
-    """Runs calls that block in threads."""
-
-    def __call__(
-        self, call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> Awaitable[_T]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class StreamTools:
     """The parts that all streams share."""
@@ -58,7 +38,8 @@ class StreamTools:
     authorizer: Authorizer
     cache: CompanionCache
     metrics: BrokerMetrics
-    in_thread: ThreadRunner
+    # Runs a call that blocks.
+    in_thread: Callable[..., Awaitable[Any]]
     limits: StreamLimits
 
 
@@ -91,7 +72,8 @@ class NodeStream:
     def end(self) -> None:
         self._ended.set()
 
-    async def run(self, connection: NodeConnection) -> None:
+    async def run(self, connection: Any) -> None:
+        """Serve on gRPC's side of the stream."""
         parts = (self._read(connection), self._write(connection), self._review(), self._recheck())
         tasks = [asyncio.ensure_future(part) for part in (*parts, self._ended.wait())]
         try:
@@ -105,7 +87,7 @@ class NodeStream:
             for subscription in list(self._subscriptions):
                 self._unsubscribe(subscription)
 
-    async def _read(self, connection: NodeConnection) -> None:
+    async def _read(self, connection: Any) -> None:
         while isinstance(message := await connection.read(), broker_pb2.NodeMessage):
             kind = message.WhichOneof("message")
             if kind == "subscribe":
@@ -115,7 +97,7 @@ class NodeStream:
             elif kind == "token":
                 await self._renew(Sensitive(message.token))
 
-    async def _write(self, connection: NodeConnection) -> None:
+    async def _write(self, connection: Any) -> None:
         while True:
             subscription, payload = await self._outbox.take()
             await connection.write(updates.addressed(subscription, payload))

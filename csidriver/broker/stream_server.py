@@ -5,8 +5,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, Protocol
 
 import grpc
 from grpc import aio
@@ -22,9 +21,6 @@ from csidriver.errors import DriverError, StoreError
 from csidriver.listener import host_and_port
 
 log = logging.getLogger(__name__)
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 SERVICE = "oauth2csi.broker.v1.Broker"
 _BEARER = "Bearer "
@@ -148,7 +144,7 @@ class StreamServer:
         result = "failed"
         try:
             async with self._admissions:
-                node = await self._in_thread(self._tools.authorizer.node_of_token, token)
+                node: str = await self._in_thread(self._tools.authorizer.node_of_token, token)
             result = "accepted"
         except Denied:
             result = "denied"
@@ -158,11 +154,8 @@ class StreamServer:
             self._metrics.reviews.labels(result).inc()
         return node
 
-    def _in_thread(
-        self, call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> Awaitable[_T]:
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._pool, partial(call, *args, **kwargs))
+    def _in_thread(self, call: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+        return asyncio.get_running_loop().run_in_executor(self._pool, call, *args)
 
     def _credentials(self) -> Any:
         """Return credentials that ask for the current certificate at each handshake."""

@@ -73,6 +73,7 @@ class FakeCluster:
         self.namespaces = {"alice": "n-1", "bob": "n-2"}
         self.config_maps: dict[tuple[str, str], dict[str, str]] = {}
         self.reads: list[str] = []
+        self.reviewed: list[str] = []
         # A list of pods that has been read waits for this before it is answered.
         self.answer_lists = threading.Event()
         self.answer_lists.set()
@@ -117,6 +118,7 @@ class FakeCluster:
     def review_token(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         self._read("review")
         assert body["spec"]["audiences"] == [BROKER_AUDIENCE]
+        self.reviewed.append(body["spec"]["token"])
         refused = {"status": {"authenticated": False, "error": "invalid bearer token"}}
         return self.reviews.get(body["spec"]["token"], refused)
 

@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.core.annotations import COMPANION_TYPE
-from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
@@ -28,7 +27,6 @@ from tests.kubectl_store import KubectlStore
 from tests.node.companions.nodes import ClientNode, States, eventually
 
 MANIFEST = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "page"}}
-OTHER = PodRef("alice", "other", "u-7")
 
 
 class SourceHarness(Protocol):
@@ -104,7 +102,6 @@ class TestCompanions:
         cluster = FakeCluster()
         cluster.reviews["of-a"] = review("node-a")
         cluster.add_pod(WEB, "node-a", "hello-token", templateConfigMapName="page")
-        cluster.add_pod(OTHER, "node-a", "hello-token", templateConfigMapName="page")
         with (
             RunningBroker(cluster) as one,
             RunningBroker(cluster) as other,
@@ -142,22 +139,6 @@ class TestCompanions:
             states.until(lambda state: isinstance(state, InvalidSecret))
             harness.write(companion(3))
             states.generation(3)
-
-    def test_each_state_is_reported_once_whatever_the_number_of_pods(
-        self, harness: SourceHarness
-    ) -> None:
-        harness.write(companion(1))
-        states = States()
-        ends = [harness.source.follow(HELLO, pod, states.take) for pod in (WEB, OTHER)]
-        states.generation(1)
-        harness.write(companion(2))
-        states.generation(2)
-        harness.write(companion(3))
-        states.generation(3)
-        for end in ends:
-            end()
-        found = [state.generation for state in states.states if isinstance(state, Companion)]
-        assert len(found) - len(set(found)) <= 1, "at most once more while two brokers connect"
 
     def test_nothing_is_reported_after_the_end(self, harness: SourceHarness) -> None:
         harness.write(companion(1))

@@ -37,6 +37,7 @@ class Scripted:
     def __init__(self) -> None:
         self.words: queue.Queue[Secret | Exception | str | None] = queue.Queue()
         self.asked: list[tuple[str, str]] = []
+        self.taken = 0
 
     def watch_secret(
         self, namespace: str, name: str, stop: threading.Event
@@ -52,6 +53,7 @@ class Scripted:
             if isinstance(word, str):
                 return
             yield word
+            self.taken += 1
 
 
 class Watched:
@@ -94,9 +96,9 @@ class Watched:
 
     def say(self, word: Secret | Exception | str | None) -> None:
         """Say it, and wait until it has been received."""
-        before = len(self.changes)
+        before = len(self.changes), self.store.taken
         self.store.words.put(word)
-        eventually(lambda: len(self.changes) > before, "a change")
+        eventually(lambda: (len(self.changes), self.store.taken) > before, "a change")
 
     def value(self) -> str:
         seen = self.watcher.latest(SOURCE).companion

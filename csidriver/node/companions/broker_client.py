@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import queue
 import random
 import threading
 from collections.abc import Iterator
@@ -14,9 +15,9 @@ from csidriver._proto import broker_pb2, broker_pb2_grpc
 from csidriver.clock import Clock
 from csidriver.core.companion import Companion
 from csidriver.core.names import SourceRef
+from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreError, StoreRefused, StoreUnavailable
 from csidriver.node.companions.broker_address import BrokerAddress
-from csidriver.node.companions.stream_requests import StreamRequests
 from csidriver.node.companions.updates_received import State, state_received
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ class ClientPauses:
     # Until a request is repeated that was denied, or that the broker could not decide.
     denied: tuple[float, float] = (20.0, 40.0)
     undecided: tuple[float, float] = (1.0, 3.0)
+    # Between two looks for requests to repeat, and for a newer token.
+    poll: float = 1.0
 
 
 class ReceiveUpdate(Protocol):
@@ -54,10 +57,15 @@ class _Stream:
     """One of the streams; `target` is "" while it has no broker."""
 
     target: str = ""
-    requests: StreamRequests | None = None
-    call: Any = field(default=None, repr=False)
     connected: bool = False
+    call: Any = field(default=None, repr=False)
+    # None ends it.
+    outgoing: "queue.SimpleQueue[broker_pb2.NodeMessage | None]" = field(
+        default_factory=queue.SimpleQueue
+    )
     answered: set[int] = field(default_factory=set)
+    # When to repeat a subscription, by its number.
+    repeat_at: dict[int, float] = field(default_factory=dict)
 
 
 class BrokerClient:
@@ -75,12 +83,12 @@ class BrokerClient:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._subscriptions: dict[int, _Subscription] = {}
-        self._streams = [_Stream() for _ in range(STREAMS)]
+        self._streams: dict[int, _Stream] = {}
         self._error: StoreUnavailable | None = None
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(each,), name="broker", daemon=True)
-            for each in self._streams
+            threading.Thread(target=self._run, args=(number,), name="broker", daemon=True)
+            for number in range(STREAMS)
         ]
 
     def start(self) -> None:
@@ -90,7 +98,7 @@ class BrokerClient:
     def stop(self) -> None:
         self._stop.set()
         with self._lock:
-            calls = [stream.call for stream in self._streams if stream.call is not None]
+            calls = [stream.call for stream in self._streams.values() if stream.call is not None]
         for call in calls:
             call.cancel()
         for thread in self._threads:
@@ -101,8 +109,7 @@ class BrokerClient:
         with self._lock:
             number = subscription.id = next(self._numbers)
             self._subscriptions[number] = _Subscription(subscription, receive)
-            for requests in self._open():
-                requests.subscribe(subscription)
+            self._send(broker_pb2.NodeMessage(subscribe=subscription))
             error = self._error
         if error is not None:
             receive(error, live=False)
@@ -111,16 +118,16 @@ class BrokerClient:
     def unsubscribe(self, number: int) -> None:
         with self._lock:
             if self._subscriptions.pop(number, None) is not None:
-                for requests in self._open():
-                    requests.unsubscribe(number)
+                self._send(broker_pb2.NodeMessage(unsubscribe=number))
 
-    def _open(self) -> Iterator[StreamRequests]:
-        return (each.requests for each in self._streams if each.requests is not None)
+    def _send(self, message: broker_pb2.NodeMessage) -> None:
+        for stream in self._streams.values():
+            stream.outgoing.put(message)
 
-    def _run(self, stream: _Stream) -> None:
+    def _run(self, number: int) -> None:
         while not self._stop.is_set():
             try:
-                self._follow(stream)
+                self._follow(number)
             except grpc.RpcError as error:
                 self._fail(f"{error.code().name}: {error.details()}")
             except StoreError as error:
@@ -128,36 +135,38 @@ class BrokerClient:
             except Exception:
                 log.exception("a stream of a broker failed")
             with self._lock:
-                alone = not any(each.connected for each in self._streams)
+                alone = not any(each.connected for each in self._streams.values())
             pauses = self._pauses
             self._stop.wait(random.uniform(*(pauses.alone if alone else pauses.rejoin)))  # noqa: S311
 
-    def _follow(self, stream: _Stream) -> None:
+    def _follow(self, number: int) -> None:
         """Keep a stream to a broker that the other one does not have, until it ends."""
         found = self._address.resolve()
+        if not found:
+            raise StoreUnavailable(f"{self._address.host} has no address")
+        stream = _Stream()
         with self._lock:
-            free = sorted(found - {each.target for each in self._streams})
-            if not free and found:
+            free = sorted(found - {each.target for each in self._streams.values()})
+            if not free:
                 return
-            stream.target = random.choice(free) if free else ""  # noqa: S311
+            stream.target = random.choice(free)  # noqa: S311
+            self._streams[number] = stream
+            soonest = sorted(self._subscriptions.values(), key=lambda each: each.expires_at)
+            for each in soonest:
+                stream.outgoing.put(broker_pb2.NodeMessage(subscribe=each.message))
         try:
-            if not stream.target:
-                raise StoreUnavailable(f"{self._address.host} has no address")
             with self._address.connect(stream.target) as channel:
                 self._receive_all(stream, channel)
         finally:
-            self._close(stream)
+            stream.outgoing.put(None)
+            with self._lock:
+                del self._streams[number]
 
     def _receive_all(self, stream: _Stream, channel: grpc.Channel) -> None:
-        read_token = self._address.read_token
-        token = read_token()
-        with self._lock:
-            soonest = sorted(self._subscriptions.values(), key=lambda each: each.expires_at)
-            first = [each.message for each in soonest]
-            requests = StreamRequests(first, token, read_token, self._clock.monotonic)
-            stream.requests = requests
+        token = self._address.read_token()
         metadata = [("authorization", f"Bearer {token.reveal()}")]
-        call = broker_pb2_grpc.BrokerStub(channel).Subscribe(requests, metadata=metadata)
+        stub = broker_pb2_grpc.BrokerStub(channel)
+        call = stub.Subscribe(self._messages(stream, token), metadata=metadata)
         with self._lock:
             stream.call = call
         if self._stop.is_set():
@@ -168,34 +177,55 @@ class BrokerClient:
             stream.connected = call.is_active()
             self._error = None if stream.connected else self._error
         for update in call:
-            self._receive(stream, requests, update)
+            self._receive(stream, update)
         raise StoreUnavailable("the broker ended the stream")
 
-    def _close(self, stream: _Stream) -> None:
-        with self._lock:
-            requests, stream.requests, stream.call = stream.requests, None, None
-            stream.target, stream.connected = "", False
-        stream.answered.clear()
-        if requests is not None:
-            requests.close()
+    def _messages(self, stream: _Stream, token: Sensitive) -> Iterator[broker_pb2.NodeMessage]:
+        """Yield what is sent on a stream, in a thread of gRPC, until it ends."""
+        while True:
+            try:
+                message = stream.outgoing.get(timeout=self._pauses.poll)
+            except queue.Empty:
+                newest = self._newest_token(token)
+                if newest != token:
+                    token = newest
+                    yield broker_pb2.NodeMessage(token=token.reveal())
+                yield from self._repetitions(stream)
+                continue
+            if message is None:
+                return
+            yield message
 
-    def _receive(
-        self, stream: _Stream, requests: StreamRequests, update: broker_pb2.Update
-    ) -> None:
+    def _newest_token(self, token: Sensitive) -> Sensitive:
+        try:
+            return self._address.read_token()
+        except StoreError:
+            return token
+
+    def _repetitions(self, stream: _Stream) -> list[broker_pb2.NodeMessage]:
+        now = self._clock.monotonic()
+        with self._lock:
+            due = [number for number, at in stream.repeat_at.items() if at <= now]
+            for number in due:
+                del stream.repeat_at[number]
+            found = [self._subscriptions[each] for each in due if each in self._subscriptions]
+            return [broker_pb2.NodeMessage(subscribe=each.message) for each in found]
+
+    def _receive(self, stream: _Stream, update: broker_pb2.Update) -> None:
         with self._lock:
             subscription = self._subscriptions.get(update.id)
-        if subscription is None:
-            return
-        message = subscription.message
-        state = state_received(update, SourceRef(message.namespace, message.secret))
-        if isinstance(state, StoreError):
-            pauses, denied = self._pauses, isinstance(state, StoreRefused)
-            pause = random.uniform(*(pauses.denied if denied else pauses.undecided))  # noqa: S311
-            requests.subscribe(message, pause)
-        elif isinstance(state, Companion) and state.token is not None:
-            subscription.expires_at = state.token.expires_at
-        live = update.id in stream.answered
-        stream.answered.add(update.id)
+            if subscription is None:
+                return
+            message = subscription.message
+            state = state_received(update, SourceRef(message.namespace, message.secret))
+            if isinstance(state, StoreError):
+                pauses = self._pauses
+                pause = pauses.denied if isinstance(state, StoreRefused) else pauses.undecided
+                stream.repeat_at[update.id] = self._clock.monotonic() + random.uniform(*pause)  # noqa: S311
+            elif isinstance(state, Companion) and state.token is not None:
+                subscription.expires_at = state.token.expires_at
+            live = update.id in stream.answered
+            stream.answered.add(update.id)
         subscription.receive(state, live=live)
 
     def _fail(self, problem: str) -> None:
@@ -204,7 +234,7 @@ class BrokerClient:
             return
         log.warning("a stream of broker %s has ended: %s", self._address.host, problem)
         with self._lock:
-            if any(each.connected for each in self._streams):
+            if any(each.connected for each in self._streams.values()):
                 return
             text = f"no broker of {self._address.host} answers: {problem}"
             error = self._error = StoreUnavailable(text)

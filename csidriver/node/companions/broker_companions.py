@@ -1,9 +1,7 @@
 """Companions, and what a publish reads of a pod's namespace, from brokers."""
 
 import queue
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -20,30 +18,19 @@ from csidriver.node.companions.updates_received import State
 READ_SECONDS = 5.0
 
 
-@dataclass(eq=False, slots=True)
-class _Source:
-    """The state that was reported last, of all that come for the pods of a source."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    reported: list[State] = field(default_factory=list)
-    followers: int = 0
-
-
 class BrokerCompanions:
-    """Follows for each pod, and reports each state of a source once."""
+    """Follows a companion for each pod that uses it, and reads for pods."""
 
     def __init__(self, client: BrokerClient) -> None:
         self._client = client
-        self._lock = threading.Lock()
-        self._sources: dict[SourceRef, _Source] = {}
 
     def follow(self, ref: SourceRef, pod: PodRef, receive: Receive) -> Callable[[], None]:
-        with self._lock:
-            source = self._sources.setdefault(ref, _Source())
-            source.followers += 1
-        message = _subscription(pod, secret=ref.name)
-        number = self._client.subscribe(message, partial(_report, source, receive))
-        return partial(self._end, ref, source, number)
+        def take(state: State, *, live: bool) -> None:
+            if not isinstance(state, Mapping):
+                receive(state, live=live)
+
+        number = self._client.subscribe(_subscription(pod, secret=ref.name), take)
+        return partial(self._client.unsubscribe, number)
 
     def get_config_map(self, pod: PodRef, name: str) -> Mapping[str, str] | None:
         """Return the `data` of a ConfigMap, or None if it does not exist; raise StoreError."""
@@ -58,13 +45,6 @@ class BrokerCompanions:
             # What the node has in memory is published without a broker, too.
             return None
         return state.namespace_uid if isinstance(state, Companion) else ""
-
-    def _end(self, ref: SourceRef, source: _Source, number: int) -> None:
-        self._client.unsubscribe(number)
-        with self._lock:
-            source.followers -= 1
-            if not source.followers:
-                self._sources.pop(ref, None)
 
     def _read(self, message: broker_pb2.Subscription) -> State:
         answers: queue.SimpleQueue[State] = queue.SimpleQueue()
@@ -82,17 +62,6 @@ class BrokerCompanions:
         if isinstance(state, DriverError):
             raise state
         return state
-
-
-def _report(source: _Source, receive: Receive, state: State, *, live: bool) -> None:
-    if isinstance(state, Mapping):
-        return
-    # Two brokers, and each pod of the source, bring the same.
-    with source.lock:
-        if source.reported == [state]:
-            return
-        source.reported = [state]
-        receive(state, live=live)
 
 
 def _subscription(pod: PodRef, **wanted: Any) -> broker_pb2.Subscription:

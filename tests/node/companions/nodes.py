@@ -16,7 +16,8 @@ from csidriver.node.companions.broker_client import BrokerClient, ClientPauses
 from csidriver.node.companions.updates_received import State
 from tests.broker.running import HOST, PATIENCE, RunningBroker
 
-QUICK = ClientPauses(*[(0.01, 0.02)] * 4)
+SOON = (0.01, 0.02)
+QUICK = ClientPauses(rejoin=SOON, alone=SOON, denied=SOON, undecided=SOON, poll=0.01)
 
 
 @dataclass(frozen=True, slots=True)

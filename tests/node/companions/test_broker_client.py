@@ -3,6 +3,7 @@
 import threading
 from pathlib import Path
 
+from csidriver.broker.node_stream import StreamLimits
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.errors import StoreRefused, StoreUnavailable
 from csidriver.node.companions.broker_client import ClientPauses
@@ -208,3 +209,21 @@ def test_no_log_and_no_error_has_a_token(
     assert "UNAUTHENTICATED" in text
     assert "planted-token-of-a-node" not in text
     assert NEEDLE not in text
+
+
+def test_a_newer_token_is_sent_on_the_stream(tmp_path: Path, cluster: FakeCluster) -> None:
+    with RunningBroker(cluster, StreamLimits(review_every=0.05)) as broker:
+        node = ClientNode(tmp_path, broker)
+        _, states = node.subscribe(WEB, "hello-token")
+        with node:
+            states.generation(1)
+            node.token.unlink()
+            cluster.reviews["newer"] = review("node-a")
+            node.token.write_text("newer", encoding="ascii")
+            eventually(lambda: "newer" in cluster.reviewed)
+            del cluster.reviews["of-a"]
+            cluster.reviewed.clear()
+            eventually(lambda: len(cluster.reviewed) > 2)
+            cluster.write(companion(2))
+            states.generation(2)
+            assert set(cluster.reviewed) == {"newer"}

@@ -142,20 +142,24 @@ def test_a_plugin_stops_promptly_without_any_broker(tmp_path: Path) -> None:
         node.stop()
 
 
-def test_states_of_a_source_are_reported_once(
-    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
-) -> None:
-    other = cluster.add_pod(PodRef("alice", "other", "u-7"), "node-a", "hello-token")
-    source, states = BrokerCompanions(node.client), States()
-    ends = [source.follow(HELLO, pod, states.take) for pod in (WEB, other)]
-    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [2, 2])
-    cluster.write(generation(2))
-    states.generation(2)
-    eventually(lambda: sum(b.metric("updates_total") or 0 for b in brokers) == 8)
-    for end in ends:
-        end()
-    assert states.states == [generation(1), generation(2)]
-    assert source._sources == {}
+@pytest.mark.mounts
+def test_states_of_a_source_rewrite_its_files_once(plugin: Node, broker: RunningBroker) -> None:
+    other = broker.cluster.add_pod(PodRef("alice", "pod-2", "uid-2"), "node-a", "hello-token")
+    broker.cluster.write(fresh("at-1", 1))
+    plugin.publish(plugin.request())
+    changes: list[frozenset[str]] = []
+    assert isinstance(plugin.plugin, NodePlugin)
+    watcher = plugin.plugin._watcher
+    watcher.follow(HELLO, other, "of-another-pod")
+    eventually(lambda: broker.metric("subscriptions") == 2)
+    watcher._on_change = changes.append
+    sent = broker.metric("updates_total") or 0.0
+    broker.cluster.write(fresh("at-2", 2))
+    eventually(lambda: broker.metric("updates_total") == sent + 2)
+    watcher.unfollow(HELLO, "of-another-pod")
+    broker.cluster.write(fresh("at-3", 3))
+    eventually(lambda: len(changes) >= 2)
+    assert changes == [{"csi-v1", "of-another-pod"}, {"csi-v1"}]
 
 
 def test_another_pods_refusal_takes_no_token_away(
