@@ -23,6 +23,8 @@ from csidriver.node.companions.updates_received import State, state_received
 log = logging.getLogger(__name__)
 
 STREAMS = 2
+# Seconds for the threads to end.
+GRACE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,8 @@ class BrokerClient:
         for call in calls:
             call.cancel()
         for thread in self._threads:
-            thread.join()
+            # A name that is being resolved is not waited for.
+            thread.join(GRACE)
 
     def subscribe(self, subscription: broker_pb2.Subscription, receive: ReceiveUpdate) -> int:
         """Return the number by which `unsubscribe` ends it; `receive` must not block."""
@@ -232,10 +235,11 @@ class BrokerClient:
         """Report to all subscriptions if no stream is left."""
         if self._stop.is_set():
             return
-        log.warning("a stream of broker %s has ended: %s", self._address.host, problem)
         with self._lock:
             if any(each.connected for each in self._streams.values()):
+                log.info("a stream of broker %s has ended: %s", self._address.host, problem)
                 return
+            log.warning("no stream of broker %s is left: %s", self._address.host, problem)
             text = f"no broker of {self._address.host} answers: {problem}"
             error = self._error = StoreUnavailable(text)
             subscriptions = list(self._subscriptions.values())

@@ -9,6 +9,7 @@ import pytest
 
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion
+from csidriver.core.names import POD_UID
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret, StoreRefused, StoreUnavailable
 from csidriver.node.companions import broker_companions
@@ -102,20 +103,27 @@ def test_a_later_namespace_gets_no_token_of_an_earlier_one_in_memory(
     """The pod of the earlier namespace was deleted by force and runs on."""
     broker.cluster.write(fresh("at-1", 1))
     plugin.publish(plugin.request())
+    del broker.cluster.pods[POD]
+    later = broker.cluster.add_pod(PodRef("alice", "pod-1", "uid-2"), "node-a", "hello-token")
     broker.cluster.namespaces["alice"] = "n-9"
-    code, text = plugin.refused(plugin.request("v2"))
+    request = plugin.request("v2")
+    request.volume_context[POD_UID] = later.uid
+    folder = Path(request.target_path.replace("uid-1", "uid-2"))
+    folder.parent.mkdir(parents=True)
+    request.target_path = str(folder)
+    code, text = plugin.refused(request)
     assert code is grpc.StatusCode.FAILED_PRECONDITION
     assert "another namespace" in text
     broker.cluster.write(fresh("at-2", 2, "n-9"))
 
     def publish() -> bool:
         with contextlib.suppress(grpc.RpcError):
-            plugin.publish(plugin.request("v2"))
+            plugin.publish(request)
             return True
         return False
 
     eventually(publish)
-    assert plugin.content("v2") == "at-2"
+    assert (folder / "token").read_text(encoding="ascii") == "at-2"
     assert plugin.content() == "at-1"
 
 
@@ -177,6 +185,22 @@ def test_another_pods_refusal_takes_no_token_away(
     states.generation(3)
     end()
     eventually(lambda: [b.metric("subscriptions") for b in brokers] == [0, 0])
+
+
+def test_a_pod_whose_companion_has_come_is_not_asked_about_again(
+    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
+) -> None:
+    source, states = BrokerCompanions(node.client), States()
+    cluster.write(generation(2, namespace_uid="n-1"))
+    end = source.follow(HELLO, WEB, states.take)
+    states.generation(2)
+    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [1, 1])
+    cluster.reads.clear()
+    assert source.get_namespace_uid(WEB, "hello-token") == "n-1"
+    assert cluster.reads == []
+    end()
+    assert source.get_namespace_uid(WEB, "hello-token") == "n-1"
+    assert "cached pod" in cluster.reads
 
 
 def test_what_a_publish_reads_ends_with_its_answer(
