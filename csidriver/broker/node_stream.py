@@ -94,8 +94,8 @@ class NodeStream:
                 await self._answer(message.subscribe)
             elif kind == "unsubscribe":
                 self._unsubscribe(message.unsubscribe)
-            elif kind == "token":
-                await self._renew(Sensitive(message.token))
+            elif kind == "token" and await self._is_reviewed(newer := Sensitive(message.token)):
+                self._token = newer
 
     async def _write(self, connection: Any) -> None:
         while True:
@@ -107,6 +107,8 @@ class NodeStream:
         pod = PodRef(message.namespace, message.pod_name, message.pod_uid)
         is_template = message.WhichOneof("object") == "config_map"
         name = message.config_map if is_template else message.secret
+        if len(self._outbox) > self._tools.limits.subscriptions:
+            raise Denied(Denial.TOO_MANY, f"node {self.node} does not read its answers")
         self._unsubscribe(message.id)
         try:
             await self._subscribe(message.id, AccessRequest(pod, name, is_template))
@@ -143,21 +145,21 @@ class NodeStream:
         self._tools.metrics.denials.labels(denied.reason.value).inc()
         self._outbox.put(number, updates.denied(denied))
 
-    async def _renew(self, token: Sensitive) -> None:
-        """Take a newer token, if it can be reviewed now; raises Denied."""
+    async def _is_reviewed(self, token: Sensitive) -> bool:
+        """Return False if the token cannot be reviewed now; raises Denied."""
         try:
             node = await self._tools.in_thread(self._tools.authorizer.node_of_token, token)
         except StoreError as error:
             log.warning("cannot review the token of node %s: %s", self.node, error)
-            return
+            return False
         if node != self.node:
             raise Denied(Denial.OTHER_NODE_TOKEN, f"the newer token is of node {node}")
-        self._token = token
+        return True
 
     async def _review(self) -> None:
         while True:
             await asyncio.sleep(_spread(self._tools.limits.review_every))
-            await self._renew(self._token)
+            await self._is_reviewed(self._token)
 
     async def _recheck(self) -> None:
         tools = self._tools

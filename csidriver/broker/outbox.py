@@ -13,6 +13,9 @@ class Outbox:
         self._waiting: dict[int, bytes] = {}
         self._filled = asyncio.Event()
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def put(self, subscription: int, payload: bytes) -> None:
         self._waiting[subscription] = payload
         self._filled.set()

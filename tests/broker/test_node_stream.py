@@ -1,15 +1,24 @@
 """What a node gets over its stream, and what it does not get; over real gRPC and TLS."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from csidriver.broker.node_stream import StreamLimits
+from csidriver._proto import broker_pb2
+from csidriver.broker.authorizer import Authorizer
+from csidriver.broker.companion_cache import CompanionCache
+from csidriver.broker.metrics import BrokerMetrics
+from csidriver.broker.node_stream import NodeStream, StreamLimits, StreamTools
+from csidriver.core.broker.denial import Denied
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.names import SourceRef
+from csidriver.core.sensitive import Sensitive
 from tests.broker.conftest import DB, WEB
-from tests.broker.fakes import HELLO, NEEDLE, FakeCluster, companion, pod_manifest, review
+from tests.broker.fakes import ACCOUNT, HELLO, NEEDLE, FakeCluster, companion, pod_manifest, review
 from tests.broker.running import NodeClient, RunningBroker
 from tests.leak_detection import LogCollector
 
@@ -259,3 +268,39 @@ def test_the_cache_may_lag_behind_a_pod_that_starts(broker: RunningBroker) -> No
     with broker.node() as node:
         node.subscribe(1, WEB, "hello-token")
         node.generation(1, 1)
+
+
+class Deaf:
+    """A connection whose node sends requests, and reads no answer."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def read(self) -> broker_pb2.NodeMessage:
+        self.sent += 1
+        subscription = broker_pb2.Subscription(id=self.sent, namespace="x" * 1000)
+        return broker_pb2.NodeMessage(subscribe=subscription)
+
+    async def write(self, _: bytes) -> None:
+        await asyncio.Event().wait()
+
+
+def test_the_answers_for_a_node_that_reads_none_are_bounded(cluster: FakeCluster) -> None:
+    async def run() -> int:
+        async def in_thread(call: Callable[..., Any], *args: Any) -> Any:
+            await asyncio.sleep(0)
+            return call(*args)
+
+        tools = StreamTools(
+            Authorizer(cluster, ACCOUNT),
+            CompanionCache(),
+            BrokerMetrics(CollectorRegistry()),
+            in_thread,
+            StreamLimits(subscriptions=50),
+        )
+        deaf = Deaf()
+        with pytest.raises(Denied, match="does not read its answers"):
+            await NodeStream("node-a", Sensitive("of-a"), tools).run(deaf)
+        return deaf.sent
+
+    assert asyncio.run(run()) < 60

@@ -20,6 +20,7 @@ def test_nothing_is_sent_for_a_subscription_that_has_ended() -> None:
     outbox.put(2, b"b")
     outbox.discard(1)
     outbox.discard(9)
+    assert len(outbox) == 1
     assert asyncio.run(taken(outbox, 1)) == [(2, b"b")]
 
 
