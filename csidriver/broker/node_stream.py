@@ -29,6 +29,8 @@ class StreamLimits:
     review_every: float = 600.0
     recheck_every: float = 900.0
     subscriptions: int = 2000
+    # gRPC adds or takes up to 10 % at random. Nodes spread again over brokers.
+    connection_age: float = 1800.0
 
 
 @dataclass(frozen=True, slots=True)

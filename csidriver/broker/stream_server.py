@@ -36,9 +36,7 @@ _OPTIONS = {
     "grpc.so_reuseport": 0,
     "grpc.max_receive_message_length": _MAX_MESSAGE,
     "grpc.max_concurrent_streams": 4,
-    # gRPC adds up to 10 % at random. Nodes spread again over brokers.
-    "grpc.max_connection_age_ms": 1_800_000,
-    "grpc.max_connection_age_grace_ms": 10_000,
+    "grpc.max_connection_age_grace_ms": 1_000,
     # A host that has vanished is noticed within 15 seconds.
     "grpc.keepalive_time_ms": 10_000,
     "grpc.keepalive_timeout_ms": 5_000,
@@ -88,7 +86,8 @@ class StreamServer:
 
     async def serve(self, stop: threading.Event) -> None:
         """Serve until `stop`. There must be a certificate. Raises DriverError."""
-        server = aio.server(options=list(_OPTIONS.items()))
+        age = {"grpc.max_connection_age_ms": int(1000 * self._tools.limits.connection_age)}
+        server = aio.server(options=list({**_OPTIONS, **age}.items()))
         handler = grpc.stream_stream_rpc_method_handler(
             self._subscribe, request_deserializer=broker_pb2.NodeMessage.FromString
         )

@@ -227,3 +227,24 @@ def test_a_newer_token_is_sent_on_the_stream(tmp_path: Path, cluster: FakeCluste
             cluster.write(companion(2))
             states.generation(2)
             assert set(cluster.reviewed) == {"newer"}
+
+
+def test_connections_end_after_a_while_and_nothing_is_missed(
+    tmp_path: Path, cluster: FakeCluster
+) -> None:
+    limits = StreamLimits(connection_age=0.1)
+    with (
+        RunningBroker(cluster, limits) as one,
+        RunningBroker(cluster, limits) as other,
+        ClientNode(tmp_path, one, other) as node,
+    ):
+        _, states = node.subscribe(WEB, "hello-token")
+        states.generation(1)
+        for generation in range(2, 7):
+            accepted = one.metric("reviews_total", result="accepted") or 0.0
+            cluster.write(companion(generation))
+            states.generation(generation)
+            if generation % 3 == 0:
+                eventually(
+                    lambda: (one.metric("reviews_total", result="accepted") or 0.0) > accepted  # noqa: B023
+                )
