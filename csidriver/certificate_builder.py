@@ -3,9 +3,9 @@
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from csidriver.config import CertificateFiles, CommonSettings
+from csidriver.config import BrokerSettings, CommonSettings, WebhookSettings
 from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.errors import StoreError
 
@@ -16,19 +16,9 @@ if TYPE_CHECKING:
     from csidriver.webhook.certificate_source import CertificateMetrics, Certificates
 
 
-class CertificateSettings(Protocol):
-    """Settings of a role that serves a certificate."""
-
-    @property
-    def names(self) -> frozenset[str]: ...
-
-    @property
-    def files(self) -> CertificateFiles | None: ...
-
-
 def serving_certificates(
     common: CommonSettings,
-    settings: CertificateSettings,
+    settings: WebhookSettings | BrokerSettings,
     metrics: "CertificateMetrics",
     configuration: "Callable[[KubernetesClient], Configuration]",
     policy: RotationPolicy,
