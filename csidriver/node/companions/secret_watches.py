@@ -1,5 +1,6 @@
 """Companions from the watches of a store: one thread for each source, whatever its pods."""
 
+import itertools
 import logging
 import resource
 import threading
@@ -15,7 +16,7 @@ from csidriver.core.companion import Companion, parse_for_node
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret, LimitReached, StoreError
-from csidriver.node.companion_watcher import Receive
+from csidriver.node.companion_watcher import CompanionState, Receive
 from csidriver.node.metrics import NodeMetrics
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,9 @@ class WatchedStore(Protocol):
 
 @dataclass(slots=True)
 class _Watch:
-    receive: Receive
-    followers: int = 0
+    # By a number of its own; `state` was reported last.
+    receivers: dict[int, Receive] = field(default_factory=dict)
+    state: CompanionState = None
     companion: Companion | None = None
     answered: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
@@ -66,10 +68,11 @@ class SecretWatches:
         self._metrics = metrics
         self._pause = pause
         self._lock = threading.Lock()
+        self._numbers = itertools.count()
         self._watches: dict[SourceRef, _Watch] = {}
 
     def follow(self, ref: SourceRef, _: PodRef, receive: Receive) -> Callable[[], None]:
-        """Watch a source until the returned function is called; its first `receive` gets all.
+        """Watch a source until the returned function is called; all its pods share the watch.
 
         Raises:
             LimitReached: the process may not have another watch.
@@ -78,7 +81,7 @@ class SecretWatches:
             watch = self._watches.get(ref)
             if watch is None:
                 self._check_limit()
-                watch = _Watch(receive)
+                watch = _Watch()
                 name, args = f"follow-{ref.id[:8]}", (ref, watch)
                 thread = threading.Thread(target=self._run, args=args, name=name, daemon=True)
                 try:
@@ -86,15 +89,25 @@ class SecretWatches:
                 except RuntimeError as error:
                     raise LimitReached("the node plugin cannot start another thread") from error
                 self._watches[ref] = watch
-            watch.followers += 1
-        return partial(self._release, ref, watch)
+            number = next(self._numbers)
+            watch.receivers[number] = receive
+            if watch.answered or watch.state:
+                receive(watch.state, live=False)
+        return partial(self._release, ref, watch, number)
 
-    def _release(self, ref: SourceRef, watch: _Watch) -> None:
+    def _release(self, ref: SourceRef, watch: _Watch, number: int) -> None:
         with self._lock:
-            watch.followers -= 1
-            if not watch.followers:
+            if watch.receivers.pop(number, None) and not watch.receivers:
                 watch.stop.set()
                 del self._watches[ref]
+
+    def _report(self, watch: _Watch, state: CompanionState, *, live: bool) -> None:
+        # Under the lock, or a follower that comes could get an older state later.
+        with self._lock:
+            watch.state = state
+            watch.answered |= not isinstance(state, StoreError)
+            for receive in watch.receivers.values():
+                receive(state, live=live)
 
     def _run(self, ref: SourceRef, watch: _Watch) -> None:
         failures = 0
@@ -103,16 +116,15 @@ class SecretWatches:
             try:
                 for secret in self._store.watch_secret(self._namespace, ref.companion, watch.stop):
                     state = _parsed(ref, secret)
-                    watch.answered = True
                     watch.companion = state if isinstance(state, Companion) else watch.companion
-                    watch.receive(state, live=received)
+                    self._report(watch, state, live=received)
                     received = True
                 if self._clock.monotonic() - began >= MIN_WATCH_SECONDS or _known(watch) != before:
                     failures = 0
                     continue
             except StoreError as error:
                 log.warning("cannot watch the companion of Secret %s: %s", ref, error)
-                watch.receive(error, live=False)
+                self._report(watch, error, live=False)
             except Exception:
                 log.exception("watching the companion of Secret %s failed", ref)
             failures = 1 if received else failures + 1

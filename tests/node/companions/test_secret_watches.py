@@ -38,11 +38,17 @@ def test_pods_of_a_source_share_a_watch_that_ends_with_the_last(
     ends = [watches.follow(SOURCE, POD, first.take), watches.follow(SOURCE, POD, second.take)]
     store.words.put(secret("at-1", 1))
     first.generation(1)
+    second.generation(1)
+    ends[0]()
     ends[0]()
     store.words.put(secret("at-2", 2))
-    first.generation(2)
-    assert (len(store.asked), len(follow_threads()), second.states) == (1, 1, [])
-    ends[1]()
+    second.generation(2)
+    late = States()
+    ends.append(watches.follow(SOURCE, POD, late.take))
+    assert late.generation(2) is late.states[0], "who comes later gets the newest state"
+    assert (len(store.asked), len(follow_threads()), len(first.states)) == (1, 1, 1)
+    for end in ends[1:]:
+        end()
 
 
 def test_only_what_changes_while_it_is_watched_is_live(
@@ -78,5 +84,18 @@ def test_each_source_has_a_thread(watches: SecretWatches) -> None:
     other = replace(SOURCE, name="other")
     ends = [watches.follow(ref, POD, States().take) for ref in (SOURCE, other)]
     assert len(follow_threads()) == 2
+    for end in ends:
+        end()
+
+
+def test_who_comes_later_gets_the_error_of_the_watch(
+    watches: SecretWatches, store: Scripted
+) -> None:
+    first, late = States(), States()
+    ends = [watches.follow(SOURCE, POD, first.take)]
+    store.words.put(StoreUnavailable("away"))
+    error = first.until(lambda state: isinstance(state, StoreUnavailable))
+    ends.append(watches.follow(SOURCE, POD, late.take))
+    assert late.states == [error]
     for end in ends:
         end()
