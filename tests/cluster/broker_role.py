@@ -1,0 +1,150 @@
+"""A broker as a process at a real API server, and what a node needs to ask it."""
+
+import json
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from csidriver.core.broker.pod_access import PodRef
+from csidriver.core.names import BROKER, BROKER_AUDIENCE, NODE
+from tests.broker.fakes import pod_manifest
+from tests.broker.running import HOST, PKI
+from tests.cluster.controlplane import ControlPlane
+from tests.cluster.noderole import DRIVER, TOKENS
+from tests.processes import command, page_of
+from tests.refresher.bench import until
+
+ADDRESS = "127.0.0.1"
+READ = ["get", "list", "watch"]
+
+
+class BrokerRole:
+    """A broker with rights of its own. `start` and `stop` it any number of times, `close` it.
+
+    It keeps its port. Nodes trust `authorities`.
+    """
+
+    def __init__(self, plane: ControlPlane, folder: Path) -> None:
+        self.plane = plane
+        self.port = 0
+        self.authorities, self.log = folder / "ca.crt", folder / "broker.log"
+        self._certificate, self._key = folder / "tls.crt", folder / "tls.key"
+        self._process: subprocess.Popen[bytes] | None = None
+        plane.install()
+        _grant(plane)
+        self.renew_certificate()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def node_flags(self) -> tuple[str, ...]:
+        """Flags of the node role that are the same for all nodes."""
+        return ("--broker", f"{ADDRESS}:{self.port}", "--broker-ca", str(self.authorities))
+
+    def start(self, *flags: str) -> None:
+        """Start the broker and wait until it serves what the API server has."""
+        kubeconfig = self.plane.service_account(DRIVER, BROKER)
+        arguments = (
+            *("--store", "kubernetes", "--kubeconfig", str(kubeconfig)),
+            *("--listen", f"{ADDRESS}:0", "--broker-listen", f"{ADDRESS}:{self.port}"),
+            *("--tls-cert-file", str(self._certificate), "--tls-key-file", str(self._key)),
+        )
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                command("broker", *arguments, *flags), stdout=log, stderr=log
+            )
+        served = until(lambda: re.search(r"are served on port (\d+)", self.log.read_text("utf-8")))
+        self.port = int(served[1])
+        until(lambda: page_of(self.log, "readyz") == (200, "ok\n"))
+
+    def stop(self, *, kill: bool = False) -> None:
+        """Stop or kill the broker; harmless if it does not run."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if kill:
+            process.kill()
+        else:
+            process.terminate()
+        process.wait(10)
+
+    def close(self) -> None:
+        self.stop(kill=True)
+
+    def renew_certificate(self) -> None:
+        """Write a certificate, and let nodes trust its new authority alone."""
+        now = time.time()
+        authority, key_of_authority = PKI.new_authority(now, 3600)
+        names = {ADDRESS, HOST}
+        issued, key = PKI.issue_serving_certificate(authority, key_of_authority, names, now, 3600)
+        self._key.write_text(key.reveal(), encoding="ascii")
+        self._certificate.write_text(issued.pem, encoding="ascii")
+        self.authorities.write_text(authority.pem, encoding="ascii")
+
+    def plugin_token(self, node: str) -> str:
+        """Return a new token of the plugin's pod on a node."""
+        plugin = f"plugin-{node}"
+        if self.plane.try_kubectl("get", "pod", plugin, f"--namespace={DRIVER}").returncode != 0:
+            create_pod(self.plane, DRIVER, plugin, node, account=NODE)
+        bound = ("--bound-object-kind=Pod", f"--bound-object-name={plugin}")
+        flags = (f"--namespace={DRIVER}", f"--audience={BROKER_AUDIENCE}", *bound)
+        return self.plane.kubectl("create", "token", NODE, *flags).strip()
+
+
+def create_pod(
+    plane: ControlPlane,
+    namespace: str,
+    name: str,
+    node: str,
+    *secrets: str,
+    account: str = "default",
+    **attributes: str,
+) -> PodRef:
+    """Create a pod that is bound to a node and has a volume for each Secret."""
+    manifest = pod_manifest(PodRef(namespace, name, ""), node, *secrets, **attributes)
+    manifest["spec"] |= {
+        "serviceAccountName": account,
+        "automountServiceAccountToken": False,
+        "containers": [{"name": "main", "image": "main"}],
+    }
+    made = plane.api("POST", f"/api/v1/namespaces/{namespace}/pods", manifest)
+    assert made["kind"] == "Pod", made
+    return PodRef(namespace, name, made["metadata"]["uid"])
+
+
+def create_namespace(plane: ControlPlane, name: str) -> None:
+    """Create a namespace with the account that its pods have."""
+    plane.kubectl("create", "namespace", name)
+    plane.kubectl("create", "serviceaccount", "default", f"--namespace={name}")
+
+
+def _grant(plane: ControlPlane) -> None:
+    """Give the broker the rights that it needs in all namespaces, and in that of the tokens."""
+    review = _rule("authentication.k8s.io", ["create"], "tokenreviews")
+    pods = _rule("", ["get", "list"], "pods")
+    rules = {
+        "": [review, pods, _rule("", ["get"], "configmaps", "namespaces")],
+        TOKENS: [_rule("", READ, "secrets")],
+    }
+    account = {"kind": "ServiceAccount", "metadata": {"name": BROKER, "namespace": DRIVER}}
+    items: list[dict[str, Any]] = [{"apiVersion": "v1", **account}]
+    for namespace, granted in rules.items():
+        kind = "Role" if namespace else "ClusterRole"
+        metadata = {"name": BROKER, **({"namespace": namespace} if namespace else {})}
+        known = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": metadata}
+        subject = {"kind": "ServiceAccount", "name": BROKER, "namespace": DRIVER}
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": BROKER}
+        binding = {"roleRef": reference, "subjects": [subject]}
+        items += [known | {"kind": kind, "rules": granted}]
+        items += [known | {"kind": f"{kind}Binding"} | binding]
+    content = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    plane.kubectl("apply", "--filename=-", stdin=content)
+
+
+def _rule(group: str, verbs: list[str], *resources: str) -> dict[str, Any]:
+    return {"apiGroups": [group], "resources": list(resources), "verbs": verbs}
