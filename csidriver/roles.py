@@ -191,7 +191,7 @@ def broker(args: argparse.Namespace, common: CommonSettings, registry: "Collecto
     from csidriver.adapters.kubernetes import BrokerBackend, CaConfigMap, KubernetesClient, Timeouts
     from csidriver.broker.authorizer import Authorizer
     from csidriver.broker.broker import Broker
-    from csidriver.broker.companion_feed import CompanionFeed
+    from csidriver.broker.companions import Companions
     from csidriver.broker.metrics import BrokerMetrics
     from csidriver.broker.stream_server import StreamServer
 
@@ -206,7 +206,7 @@ def broker(args: argparse.Namespace, common: CommonSettings, registry: "Collecto
     # A node waits for the answers.
     brief = KubernetesClient(credentials, Timeouts.within(READ_SECONDS))
     authorizer = Authorizer(BrokerBackend(brief, namespaces), settings.account)
-    companions = BrokerBackend(KubernetesClient(credentials), namespaces)
-    feed = CompanionFeed(companions, common.tokens_namespace)
-    server = StreamServer(settings.listen, certificates, authorizer, metrics)
-    return Broker(certificates, feed, server)
+    store = BrokerBackend(KubernetesClient(credentials), namespaces)
+    companions = Companions(store, common.tokens_namespace)
+    server = StreamServer(settings.listen, certificates, authorizer, companions, metrics)
+    return Broker(certificates, companions, server)

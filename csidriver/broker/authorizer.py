@@ -1,6 +1,6 @@
 """Reads what the decisions about a node's requests need. Its methods block."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from csidriver.core.broker.caller import Caller, reviewed_caller, token_review
@@ -9,11 +9,9 @@ from csidriver.core.broker.pod_access import (
     AccessRequest,
     PodRef,
     check_access,
-    ended_pods,
     existing_pod,
     node_of,
 )
-from csidriver.core.names import TEMPLATE_KEY
 from csidriver.core.sensitive import Sensitive
 
 
@@ -54,14 +52,13 @@ class Authorizer:
             check_access(self._store.get_pod(pod.namespace, pod.name, cached=False), request, node)
         return self._store.get_namespace_uid(pod.namespace)
 
-    def template(self, request: AccessRequest) -> tuple[bool, str | None]:
-        """Return whether an authorized ConfigMap exists, and its template."""
-        data = self._store.get_config_map(request.pod.namespace, request.name)
-        return data is not None, (data or {}).get(TEMPLATE_KEY)
+    def read_config_map(self, request: AccessRequest) -> Mapping[str, str] | None:
+        """Return the `data` of an authorized ConfigMap, None if it does not exist."""
+        return self._store.get_config_map(request.pod.namespace, request.name)
 
-    def ended_pods(self, followed: Collection[PodRef], node: str) -> frozenset[PodRef]:
+    def ended_pods(self, followed: frozenset[PodRef], node: str) -> frozenset[PodRef]:
         """Return which of these pods, each seen before this call, do not exist any more."""
-        return ended_pods(followed, self._store.list_pods(node)) if followed else frozenset()
+        return followed - self._store.list_pods(node) if followed else followed
 
     def _node_of_plugin(self, caller: Caller) -> str:
         pod = caller.pod

@@ -10,9 +10,8 @@ from typing import Any
 from csidriver._proto import broker_pb2
 from csidriver.broker import updates
 from csidriver.broker.authorizer import Authorizer
-from csidriver.broker.companion_cache import CompanionCache
+from csidriver.broker.companions import Companions
 from csidriver.broker.metrics import BrokerMetrics
-from csidriver.broker.outbox import Outbox
 from csidriver.core.broker.denial import Denial, Denied
 from csidriver.core.broker.pod_access import AccessRequest, PodRef
 from csidriver.core.names import SourceRef
@@ -38,26 +37,11 @@ class StreamTools:
     """The parts that all streams share."""
 
     authorizer: Authorizer
-    cache: CompanionCache
+    companions: Companions
     metrics: BrokerMetrics
     # Runs a call that blocks.
     in_thread: Callable[..., Awaitable[Any]]
     limits: StreamLimits
-
-
-@dataclass(eq=False, slots=True)
-class Subscription:
-    """A pod's interest in a companion. `namespace_uid` is the owner of the pod's tokens."""
-
-    id: int
-    pod: PodRef
-    companion: str
-    namespace_uid: str
-    outbox: Outbox
-
-    def offer(self, state: updates.CompanionState) -> None:
-        is_ours = state.namespace_uid in {"", self.namespace_uid}
-        self.outbox.put(self.id, state.payload if is_ours else updates.OF_OTHER_NAMESPACE)
 
 
 class NodeStream:
@@ -67,9 +51,12 @@ class NodeStream:
         self.node = node
         self._token = token
         self._tools = tools
-        self._outbox = Outbox()
         self._ended = asyncio.Event()
-        self._subscriptions: dict[int, Subscription] = {}
+        # The pod of each subscription, and how to end it.
+        self._subscriptions: dict[int, tuple[PodRef, Callable[[], None]]] = {}
+        # The newest update of each that waits to be sent: who reads slowly gets fewer.
+        self._waiting: dict[int, bytes] = {}
+        self._filled = asyncio.Event()
 
     def end(self) -> None:
         self._ended.set()
@@ -100,16 +87,22 @@ class NodeStream:
                 self._token = newer
 
     async def _write(self, connection: Any) -> None:
-        while True:
-            subscription, payload = await self._outbox.take()
-            await connection.write(updates.addressed(subscription, payload))
-            self._tools.metrics.updates.inc()
+        while await self._filled.wait():
+            self._filled.clear()
+            while self._waiting:
+                number = next(iter(self._waiting))
+                await connection.write(updates.addressed(number, self._waiting.pop(number)))
+                self._tools.metrics.updates.inc()
+
+    def _send(self, number: int, payload: bytes) -> None:
+        self._waiting[number] = payload
+        self._filled.set()
 
     async def _answer(self, message: broker_pb2.Subscription) -> None:
         pod = PodRef(message.namespace, message.pod_name, message.pod_uid)
         is_template = message.WhichOneof("object") == "config_map"
         name = message.config_map if is_template else message.secret
-        if len(self._outbox) > self._tools.limits.subscriptions:
+        if len(self._waiting) > self._tools.limits.subscriptions:
             raise Denied(Denial.TOO_MANY, f"node {self.node} does not read its answers")
         self._unsubscribe(message.id)
         try:
@@ -117,7 +110,7 @@ class NodeStream:
         except Denied as denied:
             self._deny(message.id, denied)
         except StoreError as error:
-            self._outbox.put(message.id, updates.unavailable(str(error)))
+            self._send(message.id, updates.unavailable(str(error)))
 
     async def _subscribe(self, number: int, request: AccessRequest) -> None:
         tools = self._tools
@@ -125,27 +118,29 @@ class NodeStream:
             raise Denied(Denial.TOO_MANY, "the stream has too many subscriptions")
         uid = await tools.in_thread(tools.authorizer.authorize, request, self.node)
         if request.is_template:
-            exists, text = await tools.in_thread(tools.authorizer.template, request)
-            payload = updates.template(text) if exists else updates.ABSENT_PAYLOAD
-            self._outbox.put(number, payload)
+            data = await tools.in_thread(tools.authorizer.read_config_map, request)
+            self._send(number, updates.template(data))
             return
+
+        def offer(state: updates.CompanionState) -> None:
+            is_ours = state.namespace_uid in {"", uid}
+            self._send(number, state.payload if is_ours else updates.OF_OTHER_NAMESPACE)
+
         companion = SourceRef(request.pod.namespace, request.name).companion
-        subscription = Subscription(number, request.pod, companion, uid, self._outbox)
-        self._subscriptions[number] = subscription
+        self._subscriptions[number] = request.pod, tools.companions.follow(companion, offer)
         tools.metrics.subscriptions.inc()
-        tools.cache.follow(companion, subscription)
 
     def _unsubscribe(self, number: int) -> None:
-        subscription = self._subscriptions.pop(number, None)
-        self._outbox.discard(number)
-        if subscription is not None:
-            self._tools.cache.unfollow(subscription.companion, subscription)
+        self._waiting.pop(number, None)
+        if number in self._subscriptions:
+            _, end = self._subscriptions.pop(number)
+            end()
             self._tools.metrics.subscriptions.dec()
 
     def _deny(self, number: int, denied: Denied) -> None:
         log.warning("denied node %s: %s", self.node, denied)
         self._tools.metrics.denials.labels(denied.reason.value).inc()
-        self._outbox.put(number, updates.denied(denied))
+        self._send(number, updates.denied(denied))
 
     async def _is_reviewed(self, token: Sensitive) -> bool:
         """Return False if the token cannot be reviewed now; raises Denied."""
@@ -168,16 +163,17 @@ class NodeStream:
         while True:
             await asyncio.sleep(_spread(tools.limits.recheck_every))
             # Before the list: a pod that is subscribed meanwhile may be younger than it.
-            followed = frozenset(each.pod for each in self._subscriptions.values())
+            followed = frozenset(pod for pod, _ in self._subscriptions.values())
             try:
                 ended = await tools.in_thread(tools.authorizer.ended_pods, followed, self.node)
             except StoreError as error:
                 log.warning("cannot list the pods of node %s: %s", self.node, error)
                 continue
-            for each in [s for s in self._subscriptions.values() if s.pod in ended]:
-                self._unsubscribe(each.id)
-                text = f"pod {each.pod} does not exist any more"
-                self._deny(each.id, Denied(Denial.POD_ABSENT, text))
+            for number, (pod, _) in list(self._subscriptions.items()):
+                if pod not in ended:
+                    continue
+                self._unsubscribe(number)
+                self._deny(number, Denied(Denial.POD_ABSENT, f"pod {pod} does not exist any more"))
 
 
 def _spread(seconds: float) -> float:

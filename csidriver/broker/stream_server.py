@@ -12,7 +12,7 @@ from grpc import aio
 
 from csidriver._proto import broker_pb2
 from csidriver.broker.authorizer import Authorizer
-from csidriver.broker.companion_cache import CompanionCache
+from csidriver.broker.companions import Companions
 from csidriver.broker.metrics import BrokerMetrics
 from csidriver.broker.node_stream import NodeStream, StreamLimits, StreamTools
 from csidriver.core.broker.denial import Denial, Denied
@@ -67,6 +67,7 @@ class StreamServer:
         address: tuple[str, int],
         certificates: ServingCertificates,
         authorizer: Authorizer,
+        companions: Companions,
         metrics: BrokerMetrics,
         limits: StreamLimits | None = None,
     ) -> None:
@@ -78,11 +79,10 @@ class StreamServer:
         self._admissions = asyncio.Semaphore(_ADMISSIONS)
         self._waiting = 0
         self._streams: dict[str, list[NodeStream]] = {}
-        self.cache = CompanionCache()
         self._tools = StreamTools(
-            authorizer, self.cache, metrics, self._in_thread, limits or StreamLimits()
+            authorizer, companions, metrics, self._in_thread, limits or StreamLimits()
         )
-        metrics.companions.set_function(lambda: float(len(self.cache)))
+        metrics.companions.set_function(lambda: float(len(companions)))
 
     async def serve(self, stop: threading.Event) -> None:
         """Serve until `stop`. There must be a certificate. Raises DriverError."""

@@ -4,6 +4,7 @@ In protobuf two serialised messages, one after the other, are their merger. So a
 of its subscription in front of a state that all of them share.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,26 +12,55 @@ from csidriver._proto import broker_pb2
 from csidriver.core.broker.denial import Denied
 from csidriver.core.companion import Companion, parse_for_node
 from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import TEMPLATE_KEY
 from csidriver.core.volume.template import MAX_TEMPLATE
 from csidriver.errors import InvalidSecret
 
 
 @dataclass(frozen=True, slots=True)
 class CompanionState:
-    """An update without its id. `namespace_uid` is the owner of its token, "" if unknown."""
+    """An update without its id, and the version of the Secret that it comes from.
+
+    `namespace_uid` is the owner of its token, "" if unknown.
+    """
 
     payload: bytes = field(repr=False)
+    version: str = ""
     namespace_uid: str = ""
 
 
 def state_of(secret: Secret) -> CompanionState:
+    version = secret.resource_version
     try:
         companion = parse_for_node(secret)
     except InvalidSecret as error:
-        return CompanionState(damaged("; ".join(error.problems)))
+        return CompanionState(_damaged("; ".join(error.problems)), version)
     if companion.source.companion != secret.name:
-        return CompanionState(damaged(f"belongs to {companion.source}"))
-    return CompanionState(_companion(companion), companion.namespace_uid)
+        return CompanionState(_damaged(f"belongs to {companion.source}"), version)
+    return CompanionState(_companion(companion), version, companion.namespace_uid)
+
+
+def template(data: Mapping[str, str] | None) -> bytes:
+    """Return the update for the `data` of a ConfigMap, None if it does not exist.
+
+    Of a template that is too long the node gets enough to say so.
+    """
+    if data is None:
+        return ABSENT.payload
+    text = data.get(TEMPLATE_KEY)
+    return _update(template=broker_pb2.Template(text=text and text[: MAX_TEMPLATE + 1]))
+
+
+def denied(error: Denied) -> bytes:
+    return _update(denied=broker_pb2.Denied(reason=error.reason.value, message=str(error)))
+
+
+def unavailable(text: str) -> bytes:
+    return _update(unavailable=broker_pb2.Unavailable(message=text))
+
+
+def addressed(subscription: int, payload: bytes) -> bytes:
+    return broker_pb2.Update(id=subscription).SerializeToString() + payload
 
 
 def _companion(companion: Companion) -> bytes:
@@ -51,38 +81,16 @@ def _companion(companion: Companion) -> bytes:
     return _update(companion=message)
 
 
-def damaged(problem: str) -> bytes:
+def _damaged(problem: str) -> bytes:
     return _update(damaged=broker_pb2.Damaged(problem=problem))
-
-
-def denied(error: Denied) -> bytes:
-    return _update(denied=broker_pb2.Denied(reason=error.reason.value, message=str(error)))
-
-
-def unavailable(text: str) -> bytes:
-    return _update(unavailable=broker_pb2.Unavailable(message=text))
-
-
-def template(text: str | None) -> bytes:
-    """Return the update with a template, None if the ConfigMap has none.
-
-    Of one that is too long the node gets enough to say so.
-    """
-    cut = None if text is None else text[: MAX_TEMPLATE + 1]
-    return _update(template=broker_pb2.Template(text=cut))
-
-
-def addressed(subscription: int, payload: bytes) -> bytes:
-    return broker_pb2.Update(id=subscription).SerializeToString() + payload
 
 
 def _update(**state: Any) -> bytes:
     return bytes(broker_pb2.Update(**state).SerializeToString())
 
 
-ABSENT_PAYLOAD = _update(absent=broker_pb2.Absent())
-ABSENT = CompanionState(ABSENT_PAYLOAD)
-OF_OTHER_NAMESPACE = damaged(
+ABSENT = CompanionState(_update(absent=broker_pb2.Absent()))
+OF_OTHER_NAMESPACE = _damaged(
     "belongs to another namespace of this name; see that the refresher is running, and create the "
     "Secret with a new login"
 )

@@ -14,7 +14,7 @@ from csidriver._proto import broker_pb2, broker_pb2_grpc
 from csidriver.adapters.kubernetes import BrokerBackend
 from csidriver.broker.authorizer import Authorizer
 from csidriver.broker.broker import Broker
-from csidriver.broker.companion_feed import CompanionFeed
+from csidriver.broker.companions import Companions
 from csidriver.broker.metrics import BrokerMetrics
 from csidriver.broker.node_stream import StreamLimits
 from csidriver.broker.stream_server import StreamServer
@@ -155,15 +155,16 @@ class RunningBroker:
         store = backend or cluster
         self.certificates = FakeCertificates()
         self.registry = CollectorRegistry()
-        self.feed = CompanionFeed(store, TOKENS, pause=lambda _: 0.01)
+        self.companions = Companions(store, TOKENS, pause=lambda _: 0.01)
         self.server = StreamServer(
             ("127.0.0.1", 0),
             self.certificates,
             Authorizer(store, ACCOUNT),
+            self.companions,
             BrokerMetrics(self.registry),
             limits,
         )
-        self.broker = Broker(self.certificates, self.feed, self.server)
+        self.broker = Broker(self.certificates, self.companions, self.server)
         self.stop = threading.Event()
         self._thread = threading.Thread(target=self.broker.run, args=(self.stop,))
 

@@ -79,7 +79,7 @@ def test_an_outage_decides_nothing(cluster: FakeCluster, authorizer: Authorizer)
     with pytest.raises(StoreUnavailable):
         authorizer.node_of_token(TOKEN)
     with pytest.raises(StoreUnavailable):
-        authorizer.ended_pods({POD}, "node-a")
+        authorizer.ended_pods(frozenset({POD}), "node-a")
 
 
 def test_the_token_tells_the_node(cluster: FakeCluster, authorizer: Authorizer) -> None:
@@ -129,15 +129,13 @@ def test_a_plugin_that_is_bound_to_no_node_gets_nothing(
 
 def test_templates_are_read(cluster: FakeCluster, authorizer: Authorizer) -> None:
     page = AccessRequest(POD, "page", is_template=True)
-    assert authorizer.template(page) == (False, None)
-    cluster.config_maps["alice", "page"] = {"other": "x"}
-    assert authorizer.template(page) == (True, None)
+    assert authorizer.read_config_map(page) is None
     cluster.config_maps["alice", "page"] = {"template": "x"}
-    assert authorizer.template(page) == (True, "x")
+    assert authorizer.read_config_map(page) == {"template": "x"}
 
 
 def test_only_deleted_pods_have_ended(cluster: FakeCluster, authorizer: Authorizer) -> None:
     earlier = PodRef("alice", "web", "u-0")
-    assert authorizer.ended_pods({POD, earlier}, "node-a") == {earlier}
+    assert authorizer.ended_pods(frozenset({POD, earlier}), "node-a") == {earlier}
     assert authorizer.ended_pods(frozenset(), "node-a") == frozenset()
     assert cluster.reads == ["pods"]

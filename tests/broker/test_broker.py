@@ -13,7 +13,7 @@ def test_it_serves_once_it_has_a_certificate_and_all_companions(cluster: FakeClu
         listed, certificate = "companions have not been listed yet", "there is no certificate yet"
         assert running.broker.ready() == [certificate, listed]
         cluster.down = False
-        assert running.feed.listed.wait(10)
+        assert running.companions.listed.wait(10)
         assert running.broker.ready() == [certificate]
         assert running.server.port == 0
         running.certificates.served = pair
@@ -39,4 +39,4 @@ def test_it_ends_promptly_with_streams_open(cluster: FakeCluster) -> None:
         assert node.ended().name in {"UNAVAILABLE", "CANCELLED"}
         running._thread.join(10)
         assert not running._thread.is_alive()
-    assert not [t for t in threading.enumerate() if t.name in {"streams", "companions"}]
+    assert not [t for t in threading.enumerate() if t.name.startswith("asyncio_")]

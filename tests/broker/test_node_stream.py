@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from csidriver._proto import broker_pb2
 from csidriver.broker.authorizer import Authorizer
-from csidriver.broker.companion_cache import CompanionCache
+from csidriver.broker.companions import Companions
 from csidriver.broker.metrics import BrokerMetrics
 from csidriver.broker.node_stream import NodeStream, StreamLimits, StreamTools
 from csidriver.core.broker.denial import Denied
@@ -18,7 +18,16 @@ from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from tests.broker.conftest import DB, WEB
-from tests.broker.fakes import ACCOUNT, HELLO, NEEDLE, FakeCluster, companion, pod_manifest, review
+from tests.broker.fakes import (
+    ACCOUNT,
+    HELLO,
+    NEEDLE,
+    TOKENS,
+    FakeCluster,
+    companion,
+    pod_manifest,
+    review,
+)
 from tests.broker.running import NodeClient, RunningBroker
 from tests.leak_detection import LogCollector
 
@@ -293,7 +302,7 @@ def test_the_answers_for_a_node_that_reads_none_are_bounded(cluster: FakeCluster
 
         tools = StreamTools(
             Authorizer(cluster, ACCOUNT),
-            CompanionCache(),
+            Companions(cluster, TOKENS),
             BrokerMetrics(CollectorRegistry()),
             in_thread,
             StreamLimits(subscriptions=50),

@@ -90,12 +90,14 @@ def test_no_answer_is_no_denial() -> None:
 
 @pytest.mark.parametrize("text", [None, "", "x$(ACCESS_TOKEN)é"])
 def test_a_template_may_be_missing_empty_or_any_text(text: str | None) -> None:
-    arrived = update(updates.template(text)).template
+    data = {"other": "x"} if text is None else {"template": text}
+    arrived = update(updates.template(data)).template
     assert (arrived.text if arrived.HasField("text") else None) == text
+    assert update(updates.template(None)).HasField("absent")
 
 
 def test_a_template_that_is_too_long_stays_too_long() -> None:
-    arrived = update(updates.template("x" * 10 * MAX_TEMPLATE)).template
+    arrived = update(updates.template({"template": "x" * 10 * MAX_TEMPLATE})).template
     assert len(arrived.text) < 2 * MAX_TEMPLATE
     with pytest.raises(InvalidTemplate, match="larger than 16 KiB"):
         Template.parse(arrived.text)

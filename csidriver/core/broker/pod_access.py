@@ -4,7 +4,7 @@ Nothing counts but what a kubelet cannot write: the identity of the pod, the nod
 bound, and its specification. Annotations and status belong to the kubelet; a phase only takes away.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,10 +38,6 @@ class AccessRequest:
     pod: PodRef
     name: str
     is_template: bool = False
-
-    def __str__(self) -> str:
-        kind = "ConfigMap" if self.is_template else "Secret"
-        return f"{kind} {self.pod.namespace}/{self.name} for pod {self.pod}"
 
     def validate(self) -> None:
         """Raise Denied if a name is not valid, and therefore must be in no URL and no log."""
@@ -80,11 +76,6 @@ def check_access(manifest: Mapping[str, Any] | None, request: AccessRequest, nod
 def node_of(manifest: Mapping[str, Any]) -> str:
     """Return the node to which a pod is bound, "" without one."""
     return str(manifest["spec"].get("nodeName") or "")
-
-
-def ended_pods(followed: Iterable[PodRef], on_node: Collection[PodRef]) -> frozenset[PodRef]:
-    """Return the pods that do not exist any more; `on_node` are the pods of the node."""
-    return frozenset(pod for pod in followed if pod not in on_node)
 
 
 def _names(volume: Mapping[str, Any], request: AccessRequest) -> bool:

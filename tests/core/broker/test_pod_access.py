@@ -11,7 +11,6 @@ from csidriver.core.broker.pod_access import (
     AccessRequest,
     PodRef,
     check_access,
-    ended_pods,
     existing_pod,
     node_of,
 )
@@ -73,7 +72,7 @@ def reason_for(
     return None
 
 
-@pytest.mark.parametrize("request_", [REQUEST, TEMPLATE], ids=str)
+@pytest.mark.parametrize("request_", [REQUEST, TEMPLATE], ids=("Secret", "ConfigMap"))
 def test_a_pod_on_the_node_gets_what_its_volume_names(request_: AccessRequest) -> None:
     assert reason_for(MANIFEST, request_) is None
 
@@ -188,10 +187,3 @@ def test_a_request_must_name_objects(request_: AccessRequest) -> None:
 def test_a_pod_tells_its_node() -> None:
     assert node_of(existing_pod(MANIFEST, POD)) == "node-a"
     assert node_of(pod(spec__nodeName=DELETE)) == ""
-
-
-def test_pods_that_are_no_longer_listed_have_ended() -> None:
-    later, other = replace(POD, uid="u-2"), replace(POD, name="db")
-    assert ended_pods([POD, other], {POD, other}) == frozenset()
-    assert ended_pods([POD, other], {later, other}) == {POD}
-    assert ended_pods([POD], set()) == {POD}
