@@ -40,22 +40,6 @@ pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
 
 ALICE, BOB = "alice-of-broker", "bob-of-broker"
 KUBELETS = {f"system:node:node-{node}": "system:nodes" for node in "ab"}
-RULES = {
-    "": [
-        {
-            "apiGroups": ["authentication.k8s.io"],
-            "resources": ["tokenreviews"],
-            "verbs": ["create"],
-        },
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
-        {"apiGroups": [""], "resources": ["configmaps", "namespaces"], "verbs": ["get"]},
-    ],
-    TOKENS: [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}],
-    DRIVER: [
-        {"apiGroups": [""], "resources": [kind], "resourceNames": [name], "verbs": ["get", "patch"]}
-        for kind, name in (("secrets", CERTIFICATE), ("configmaps", BROKER_CA))
-    ],
-}
 
 
 class Thief:
@@ -67,28 +51,11 @@ class Thief:
         for namespace in (ALICE, BOB):
             plane.kubectl("create", "namespace", namespace)
             plane.kubectl("create", "serviceaccount", "default", f"--namespace={namespace}")
-        plane.kubectl("create", "serviceaccount", BROKER, f"--namespace={DRIVER}")
-        for namespace, rules in RULES.items():
-            self._grant(namespace, rules)
         self.plugins: dict[str, PodRef] = {}
         for node in "ab":
             self._post("nodes", {"kind": "Node", "metadata": {"name": f"node-{node}"}})
             plugin = self.pod(DRIVER, f"plugin-{node}", f"node-{node}", account=NODE)
             self.plugins[node] = plugin
-
-    def _grant(self, namespace: str, rules: list[dict[str, Any]]) -> None:
-        kind = "Role" if namespace else "ClusterRole"
-        where = {"namespace": namespace} if namespace else {}
-        subject = {"kind": "ServiceAccount", "name": BROKER, "namespace": DRIVER}
-        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": BROKER}
-        metadata = {"name": BROKER, **where}
-        for manifest in (
-            {"kind": kind, "rules": rules},
-            {"kind": f"{kind}Binding", "roleRef": reference, "subjects": [subject]},
-        ):
-            known = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": metadata}
-            content = json.dumps(known | manifest)
-            self.plane.kubectl("create", "--filename=-", stdin=content)
 
     def _post(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = self.plane.api(

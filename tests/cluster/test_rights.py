@@ -134,6 +134,19 @@ RIGHTS: dict[str, dict[str, dict[str, set[str]]]] = {
             PUBLIC: {"patch"},
         },
     },
+    "oauth2-csi-broker": {
+        "": {
+            "pods": {"get", "list"},
+            "configmaps": {"get"},
+            "namespaces": {"get"},
+            "tokenreviews.authentication.k8s.io": {"create"},
+        },
+        TOKENS: {"secrets": READ},
+        DRIVER: {
+            "secrets/oauth2-csi-webhook-certificate": {"get", "patch"},
+            "configmaps/oauth2-csi-broker-ca": {"get", "patch"},
+        },
+    },
     "oauth2-csi-webhook": {
         "": {HOOK: {"get", "patch"}},
         DRIVER: {"secrets/oauth2-csi-webhook-certificate": {"get", "patch"}},

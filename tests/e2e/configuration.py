@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.e2e.addresses import PODS, NodeAddresses
 
+_SERVICE = "kubernetes.io/service-name"
 _TIMEOUTS = ("tcpEstablishedTimeout", "tcpCloseWaitTimeout")
 
 # kubelet sets these for the whole machine. It finds them as it wants them, and writes nothing.
@@ -83,12 +84,22 @@ def proxy(node: str, kubeconfig: Path) -> str:
     )
 
 
-def hosts(services: list[dict[str, Any]]) -> str:
-    """For the name server: the names of Services."""
+def hosts(services: list[dict[str, Any]], slices: list[dict[str, Any]]) -> str:
+    """For the name server: the names of Services; of headless ones with the ready endpoints."""
     lines = []
     for service in services:
-        for address in service["spec"].get("clusterIPs", ["None"]):
-            if address != "None":
-                name = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
-                lines.append(f"{address} {name}.cluster.local {name}\n")
+        metadata = service["metadata"]
+        addresses = set(service["spec"].get("clusterIPs", ["None"]))
+        if addresses == {"None"}:
+            addresses = {
+                address
+                for each in slices
+                if each["metadata"]["namespace"] == metadata["namespace"]
+                and each["metadata"].get("labels", {}).get(_SERVICE) == metadata["name"]
+                for endpoint in each["endpoints"] or []
+                if endpoint["conditions"].get("ready")
+                for address in endpoint["addresses"]
+            }
+        name = f"{metadata['name']}.{metadata['namespace']}.svc"
+        lines += [f"{address} {name}.cluster.local {name}\n" for address in addresses]
     return "".join(sorted(lines))

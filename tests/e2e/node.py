@@ -161,10 +161,13 @@ class Node(Host):
         pause = threading.Event()
         while not pause.wait(0.5):
             try:
-                services = self._shared.plane.api("GET", "/api/v1/services")["items"]
+                services, slices = (
+                    self._shared.plane.api("GET", f"/{path}")["items"]
+                    for path in ("api/v1/services", "apis/discovery.k8s.io/v1/endpointslices")
+                )
             except (urllib3.exceptions.HTTPError, KeyError, ValueError):
                 continue
-            found = configuration.hosts(services)
+            found = configuration.hosts(services, slices)
             if found != hosts:
                 hosts = found
                 self.write("/run/dns", hosts)

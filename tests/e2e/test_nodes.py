@@ -70,7 +70,7 @@ def test_nodes_have_addresses_of_both_families(e2e: Cluster) -> None:
 def test_the_driver_answers_at_every_address(user: UserNamespace, ends: tuple[str, str]) -> None:
     # Of its pods, at the port that kubelet probes.
     pods = user.cluster.get("pods", "--namespace=oauth2-csi")["items"]
-    assert len(pods) >= 2 * 3
+    assert len(pods) >= 2 * 4
     urls = []
     for each in pods:
         (container,) = each["spec"]["containers"]

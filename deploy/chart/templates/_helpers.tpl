@@ -122,6 +122,11 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
       fieldPath: metadata.uid
 {{- end }}
 
+{{- /* By which nodes find and verify brokers. */ -}}
+{{- define "oauth2-csi.brokerName" -}}
+oauth2-csi-broker.{{ .Release.Namespace }}.svc
+{{- end }}
+
 {{- /* Liveness and readiness, on a port of their own. */ -}}
 {{- define "oauth2-csi.probes" -}}
 # A node under load answers late; only one that stopped answering is started anew.
