@@ -23,7 +23,6 @@ from csidriver.core.names import (
     BROKER,
     BROKER_AUDIENCE,
     BROKER_CA,
-    CERTIFICATE,
     DRIVER_NAME,
     NODE,
     SourceRef,

@@ -1,4 +1,4 @@
-"""Where a real kube-scheduler puts the refresher and the webhook; the nodes are but objects."""
+"""Where a real kube-scheduler puts refresher, broker and webhook; the nodes are but objects."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from csidriver.core.names import DRIVER_NAMESPACE, REFRESHER, WEBHOOK
+from csidriver.core.names import BROKER, DRIVER_NAMESPACE, REFRESHER, WEBHOOK
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.installation import manifests
 from tests.refresher.bench import until
@@ -58,7 +58,7 @@ def node_of_a_new_pod(plane: ControlPlane, deployment: dict[str, Any], name: str
     [(3, 3, {"master"}), (2, 0, {"master"}), (0, 3, {"worker"})],
     ids=["beside workers", "alone", "managed"],
 )
-@pytest.mark.parametrize("role", [REFRESHER, WEBHOOK])
+@pytest.mark.parametrize("role", [REFRESHER, BROKER, WEBHOOK])
 def test_replicas_go_to_different_nodes_of_the_control_plane_if_there_are_any(
     plane: ControlPlane, role: str, masters: int, workers: int, chosen: set[str]
 ) -> None:

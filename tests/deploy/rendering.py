@@ -13,7 +13,7 @@ from tests.cluster.installation import Manifest
 from tools.manifests import template
 from tools.programs import program
 
-ROLES = ("node", "refresher", "webhook")
+ROLES = ("node", "refresher", "broker", "webhook")
 WORKLOADS = ("DaemonSet", "Deployment")
 
 
@@ -74,6 +74,7 @@ def settings_of(found: list[Manifest], role: str) -> tuple[argparse.Namespace, A
     read = {
         "node": flags.node_settings,
         "refresher": flags.refresher_settings,
+        "broker": server_flags.broker_settings,
         "webhook": server_flags.webhook_settings,
     }
     return args, read[role](args)

@@ -12,9 +12,11 @@ import yaml
 
 from csidriver import __version__
 from csidriver.config import NodeFolders
+from csidriver.core.names import BROKER, BROKER_CA, CERTIFICATE, NODE
 from csidriver.core.oauth.issuers import CLIENT_AUTH, KEYS
 from tests.cluster.installation import INSTALL, Manifest
-from tests.deploy.rendering import args_of, named, of_kind, parsed, rendered
+from tests.deploy.rendering import args_of, named, of_kind, parsed, pod_of, rendered
+from tests.deploy.test_manifests import key_of
 from tools import manifests
 from tools.manifests import CHART, RENDERED, Refused, difference, render, run
 from tools.programs import find
@@ -66,7 +68,8 @@ def test_values_and_schema_have_the_same_keys() -> None:
     values["webhook"]["certManager"]["issuerRef"] = issuer_ref
     values["webhook"]["namespaceSelector"] = {"matchLabels": {}, "matchExpressions": []}
     values["node"]["resources"] = values["refresher"]["resources"] = {}
-    values["webhook"]["resources"] = {}
+    values["broker"]["certManager"]["issuerRef"] = issuer_ref
+    values["broker"]["resources"] = values["webhook"]["resources"] = {}
     compare(values, SCHEMA, "values")
 
 
@@ -156,6 +159,10 @@ def test_helm_lints_the_chart() -> None:
         ("webhook.port=443", "/webhook/port"),
         ("webhook.port=9810", "webhook.port: 9810 is webhook.metricsPort"),
         ("webhook.port=9820", "webhook.port: 9820 is webhook.healthPort"),
+        ("broker.port=9811", "broker.port: 9811 is broker.metricsPort"),
+        ("broker.port=9821", "broker.port: 9821 is broker.healthPort"),
+        ("broker.healthPort=9811", "broker.healthPort: 9811 is broker.metricsPort"),
+        ("broker.certManager.enabled=true", "broker.certManager.issuerRef: name an issuer"),
         ("node.healthPort=9808", "node.healthPort: 9808 is node.metricsPort"),
         ("refresher.healthPort=80", "/refresher/healthPort"),
         ("podMonitor.enabled=true", "podMonitor.enabled: nobody may read metrics"),
@@ -182,7 +189,7 @@ def test_a_subchart_gets_global_and_enabled() -> None:
 @helm
 def test_enrolled_namespaces_are_the_only_ones_with_rights_and_with_a_webhook() -> None:
     found = rendered("refresher.namespaces={alice,bob}")
-    roles = {"oauth2-csi-refresher", "oauth2-csi-node"}
+    roles = {"oauth2-csi-refresher", "oauth2-csi-broker", "oauth2-csi-node"}
     bound = {b["metadata"]["name"] for b in of_kind(found, "ClusterRoleBinding")}
     assert not bound & roles
     for name in roles:
@@ -192,11 +199,12 @@ def test_enrolled_namespaces_are_the_only_ones_with_rights_and_with_a_webhook() 
             if b["roleRef"] == {**b["roleRef"], "kind": "ClusterRole", "name": name}
         }
         assert where == {"alice", "bob"}
-    arguments = args_of(found, "Deployment", "oauth2-csi-refresher")
-    assert [a for a in arguments if a.startswith("--namespace=")] == [
-        "--namespace=alice",
-        "--namespace=bob",
-    ]
+    for role in ("refresher", "broker"):
+        arguments = args_of(found, "Deployment", f"oauth2-csi-{role}")
+        assert [a for a in arguments if a.startswith("--namespace=")] == [
+            "--namespace=alice",
+            "--namespace=bob",
+        ]
     (hook,) = of_kind(found, "MutatingWebhookConfiguration")[0]["webhooks"]
     assert {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["alice", "bob"]} in (
         hook["namespaceSelector"]["matchExpressions"]
@@ -227,14 +235,17 @@ def test_cert_manager_brings_the_certificate_and_takes_the_rights() -> None:
     assert certificate["spec"]["issuerRef"] == {"kind": "Issuer", "name": "oauth2-csi-webhook"}
     assert certificate["spec"]["dnsNames"] == ["oauth2-csi-webhook.oauth2-csi.svc"]
     assert named(found, "Issuer", "oauth2-csi-webhook")
-    assert not of_kind(found, "Secret")
     assert not [
         b
         for b in of_kind(found, "RoleBinding", "ClusterRoleBinding")
         if b["subjects"][0]["name"] == "oauth2-csi-webhook"
     ]
-    pod = named(found, "Deployment", "oauth2-csi-webhook")["spec"]["template"]["spec"]
+    pod = pod_of(found, "webhook")
     assert pod["automountServiceAccountToken"] is False
+    assert_serves(pod, certificate)
+
+
+def assert_serves(pod: dict[str, Any], certificate: Manifest) -> None:
     (secret,) = [v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v]
     assert secret == certificate["spec"]["secretName"]
     (container,) = pod["containers"]
@@ -242,6 +253,45 @@ def test_cert_manager_brings_the_certificate_and_takes_the_rights() -> None:
     assert {f"--tls-cert-file={folder}/tls.crt", f"--tls-key-file={folder}/tls.key"} <= set(
         container["args"]
     )
+
+
+ISSUED = ("broker.certManager.enabled=true", "broker.certManager.issuerRef.name=ours")
+
+
+@helm
+def test_cert_manager_brings_the_brokers_certificate_and_somebody_else_its_authority() -> None:
+    found = rendered(*ISSUED)
+    certificate = named(found, "Certificate", "oauth2-csi-broker")
+    assert certificate["spec"]["issuerRef"] == {"name": "ours"}
+    assert certificate["spec"]["dnsNames"] == ["oauth2-csi-broker.oauth2-csi.svc"]
+    assert_serves(pod_of(found, "broker"), certificate)
+    assert BROKER_CA not in {m["metadata"]["name"] for m in of_kind(found, "ConfigMap")}
+    (role,) = [m for m in of_kind(found, "Role") if key_of(m)[1:] == ("oauth2-csi", BROKER)]
+    assert [rule["resources"] for rule in role["rules"]] == [["pods"]]
+
+
+@helm
+@pytest.mark.parametrize("webhook", ["enabled=false", "certManager.enabled=true"])
+def test_the_secret_of_certificates_is_there_for_whom_it_serves(webhook: str) -> None:
+    assert named(rendered(f"webhook.{webhook}"), "Secret", CERTIFICATE)
+    assert named(rendered(*ISSUED), "Secret", CERTIFICATE)
+    assert not of_kind(rendered(f"webhook.{webhook}", *ISSUED), "Secret")
+
+
+@helm
+def test_the_rights_of_nodes_go_with_the_value_that_keeps_them() -> None:
+    def of_node(*sets: str) -> list[str]:
+        kinds = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
+        return sorted(
+            manifest["kind"]
+            for manifest in of_kind(rendered(*sets), *kinds)
+            if NODE in {s["name"] for s in manifest.get("subjects", [])}
+            or manifest["metadata"]["name"] == NODE
+        )
+
+    assert of_node() == ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]
+    assert of_node("node.legacyRights=false") == []
+    assert of_node("node.legacyRights=false", "refresher.namespaces={alice}") == []
 
 
 def policies(found: list[Manifest]) -> list[str]:
@@ -252,9 +302,10 @@ def policies(found: list[Manifest]) -> list[str]:
 @helm
 def test_policies_are_there_for_the_roles_that_write_unless_they_are_left_out() -> None:
     refresher = ["oauth2-csi-issuers-public"] * 2 + ["oauth2-csi-refresher"] * 2
-    webhook = ["oauth2-csi-webhook"] * 2
-    assert policies(rendered()) == refresher + webhook
-    assert policies(rendered("webhook.certManager.enabled=true")) == refresher
+    broker, webhook = [BROKER_CA] * 2, ["oauth2-csi-webhook"] * 2
+    assert policies(rendered()) == broker + refresher + webhook
+    assert policies(rendered("webhook.certManager.enabled=true")) == broker + refresher
+    assert policies(rendered(*ISSUED)) == refresher + webhook
     assert policies(rendered("admissionPolicy.enabled=false")) == []
 
 
@@ -277,7 +328,9 @@ def render_in(namespace: str, value: str) -> list[Manifest]:
 
 @helm
 def test_without_the_webhook_nothing_of_it_is_there() -> None:
-    assert "oauth2-csi-webhook" not in json.dumps(rendered("webhook.enabled=false"))
+    # But for the Secret that it shares with the broker.
+    text = json.dumps(rendered("webhook.enabled=false")).replace(CERTIFICATE, "")
+    assert "oauth2-csi-webhook" not in text
 
 
 @helm
@@ -342,6 +395,7 @@ def test_extras_are_off_until_they_are_wanted() -> None:
         ("ConfigMap", "oauth2-csi-dashboard"),
         ("RoleBinding", "oauth2-csi-node-scc"),
         ("RoleBinding", "oauth2-csi-refresher-scc"),
+        ("RoleBinding", "oauth2-csi-broker-scc"),
         ("RoleBinding", "oauth2-csi-webhook-scc"),
         ("ResourceQuota", "oauth2-csi-critical-pods"),
     }
@@ -370,13 +424,15 @@ def ingress_of(*sets: str) -> dict[str, list[tuple[int, Any]]]:
 
 @helm
 def test_nobody_reads_metrics_until_he_is_named_and_health_has_no_rule() -> None:
-    reviews = (9443, None)
-    assert ingress_of() == {"node": [], "refresher": [], "webhook": [reviews]}
+    reviews, streams = (9443, None), (9444, [peer(NODE)])
+    usual = {"node": [], "refresher": [], "broker": [streams], "webhook": [reviews]}
+    assert ingress_of() == usual
     named_one = "networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus"
     peers = [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]
     assert ingress_of(named_one) == {
         "node": [(9808, peers)],
         "refresher": [(9809, peers)],
+        "broker": [(9811, peers), streams],
         "webhook": [(9810, peers), reviews],
     }
 
@@ -387,24 +443,35 @@ def test_without_policies_a_pod_monitor_needs_nobody_named() -> None:
     assert of_kind(found, "PodMonitor")
 
 
+def peer(name: str) -> dict[str, Any]:
+    """The pods of a workload, as a NetworkPolicy names them."""
+    role = name.removeprefix("oauth2-csi-")
+    labels = {"app.kubernetes.io/name": "oauth2-csi", "app.kubernetes.io/component": role}
+    return {"podSelector": {"matchLabels": labels}}
+
+
 @helm
-def test_egress_is_limited_where_it_is_wanted() -> None:
+@pytest.mark.parametrize("legacy", [True, False])
+def test_egress_is_limited_where_it_is_wanted(*, legacy: bool) -> None:
     found = rendered(
         "networkPolicy.egress.enabled=true",
         "networkPolicy.egress.issuerPorts={8443}",
         "networkPolicy.egress.dnsPorts={53,5353}",
+        f"node.legacyRights={str(legacy).lower()}",
     )
     ports = {
         policy["metadata"]["name"]: [
-            [port["port"] for port in rule["ports"]] for rule in policy["spec"]["egress"]
+            ([port["port"] for port in rule["ports"]], rule.get("to"))
+            for rule in policy["spec"]["egress"]
         ]
         for policy in of_kind(found, "NetworkPolicy")
     }
-    api_server = [443, 6443]
+    api_server, dns = ([443, 6443], None), ([53, 53, 5353, 5353], None)
     assert ports == {
-        "oauth2-csi-node": [api_server],
+        NODE: [([9444], [peer(BROKER)]), *([api_server] if legacy else []), dns],
+        BROKER: [api_server],
         "oauth2-csi-webhook": [api_server],
-        "oauth2-csi-refresher": [api_server, [53, 53, 5353, 5353], [8443]],
+        "oauth2-csi-refresher": [api_server, dns, ([8443], None)],
     }
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from csidriver import cli, flag_values, flags, server_flags
+from csidriver.core.names import BROKER, BROKER_AUDIENCE, BROKER_CA
 from csidriver.core.oauth.issuers import Issuers
 from csidriver.demo.issuer import LOGIN_CLIENT
 from tests import page_commands
@@ -20,6 +21,7 @@ DEPLOY = INSTALL.parent
 FILES = ("install.yaml", "cleanup.yaml", "demo-issuer.yaml")
 WORKLOADS = ("DaemonSet", "Deployment")
 NODE, REFRESHER, WEBHOOK = "oauth2-csi-node", "oauth2-csi-refresher", "oauth2-csi-webhook"
+ROLES = (NODE, REFRESHER, BROKER, WEBHOOK)
 KUBELET = "/var/lib/kubelet"
 MEBIBYTE = 1 << 20
 
@@ -83,7 +85,7 @@ def test_one_image_runs_everything_the_one_that_is_built_here() -> None:
     assert {container["imagePullPolicy"] for container in containers()} == {"IfNotPresent"}
 
 
-@pytest.mark.parametrize("name", [NODE, REFRESHER, WEBHOOK])
+@pytest.mark.parametrize("name", ROLES)
 def test_a_pod_is_one_container(name: str) -> None:
     pod = pod_of(name)
     assert len(pod["containers"]) == 1
@@ -182,7 +184,10 @@ def test_no_pod_shares_a_namespace_of_the_host() -> None:
 
 @pytest.mark.parametrize(
     ("name", "file"),
-    [(REFRESHER, "install.yaml"), (WEBHOOK, "install.yaml"), ("demo-issuer", "demo-issuer.yaml")],
+    [
+        *((name, "install.yaml") for name in (REFRESHER, BROKER, WEBHOOK)),
+        ("demo-issuer", "demo-issuer.yaml"),
+    ],
 )
 def test_the_others_run_as_a_user_that_is_not_root(name: str, file: str) -> None:
     security = pod_of(name, file)["securityContext"]
@@ -191,7 +196,7 @@ def test_the_others_run_as_a_user_that_is_not_root(name: str, file: str) -> None
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
 
 
-@pytest.mark.parametrize("name", [NODE, REFRESHER, WEBHOOK])
+@pytest.mark.parametrize("name", ROLES)
 def test_probes_and_metrics_are_on_the_ports_that_are_served(name: str) -> None:
     container = container_of(name)
     served = flags.common_settings(flags_of(container))
@@ -209,7 +214,7 @@ def test_probes_and_metrics_are_on_the_ports_that_are_served(name: str) -> None:
     }
 
 
-@pytest.mark.parametrize("name", [NODE, REFRESHER, WEBHOOK])
+@pytest.mark.parametrize("name", ROLES)
 def test_a_pod_knows_who_and_where_it_is(name: str) -> None:
     environment = container_of(name)["env"]
     fields = {item["name"]: item["valueFrom"]["fieldRef"]["fieldPath"] for item in environment}
@@ -221,11 +226,12 @@ def test_a_pod_knows_who_and_where_it_is(name: str) -> None:
     }
 
 
-@pytest.mark.parametrize("name", [NODE, REFRESHER, WEBHOOK])
+@pytest.mark.parametrize("name", ROLES)
 def test_every_pod_runs_as_its_own_account(name: str) -> None:
     pod = pod_of(name)
     assert pod["serviceAccountName"] == name
-    assert pod["automountServiceAccountToken"] is True
+    # The node plugin has a token for brokers and none for the API.
+    assert pod["automountServiceAccountToken"] is (name != NODE)
     accounts = {account["metadata"]["name"]: account for account in manifests("ServiceAccount")}
     assert accounts[name]["automountServiceAccountToken"] is False
 
@@ -257,7 +263,7 @@ def test_the_refresher_has_time_to_store_what_it_has_begun() -> None:
     assert pod_of(REFRESHER)["terminationGracePeriodSeconds"] >= 90
 
 
-@pytest.mark.parametrize("name", [REFRESHER, WEBHOOK])
+@pytest.mark.parametrize("name", ROLES[1:])
 def test_one_replica_goes_on_through_rollouts_and_drains(name: str) -> None:
     (deployment,) = [d for d in manifests("Deployment") if d["metadata"]["name"] == name]
     assert deployment["spec"]["replicas"] == 2
@@ -278,7 +284,7 @@ def test_selectors_find_the_pods_of_their_role_and_no_others() -> None:
         w["metadata"]["name"]: w["spec"]["template"]["metadata"]["labels"]
         for w in workloads("install.yaml")
     }
-    assert len({tuple(sorted(found.items())) for found in labels.values()}) == len(labels) == 3
+    assert len({tuple(sorted(found.items())) for found in labels.values()}) == len(labels) == 4
     found = {
         workload["metadata"]["name"]: workload["spec"]["selector"]["matchLabels"]
         for workload in workloads("install.yaml")
@@ -288,8 +294,8 @@ def test_selectors_find_the_pods_of_their_role_and_no_others() -> None:
         assert fitting == [name]
     for policy in manifests("NetworkPolicy"):
         assert policy["spec"]["podSelector"]["matchLabels"] == found[policy["metadata"]["name"]]
-    (service,) = manifests("Service")
-    assert service["spec"]["selector"] == found[WEBHOOK]
+    services = {s["metadata"]["name"]: s["spec"]["selector"] for s in manifests("Service")}
+    assert services == {name: found[name] for name in (BROKER, WEBHOOK)}
 
 
 def test_nothing_says_that_helm_has_applied_it() -> None:
@@ -299,8 +305,61 @@ def test_nothing_says_that_helm_has_applied_it() -> None:
         assert "helm.sh/" not in text
 
 
+def service_of(name: str) -> Manifest:
+    (service,) = [each for each in manifests("Service") if each["metadata"]["name"] == name]
+    return service
+
+
+def test_nodes_find_every_broker_and_verify_it() -> None:
+    service = service_of(BROKER)
+    (port,) = service["spec"]["ports"]
+    assert service["spec"]["clusterIP"] == "None"
+    assert not service["spec"].get("publishNotReadyAddresses")
+    node, container = (
+        flags.node_settings(flags_of(container_of(NODE))).brokers,
+        container_of(BROKER),
+    )
+    served = server_flags.broker_settings(flags_of(container))
+    assert node is not None
+    assert served.names == {node.host}
+    assert node.host == f"{BROKER}.{service['metadata']['namespace']}.svc"
+    # Of a headless Service the port is that of the pods.
+    assert served.listen == ("::", node.port)
+    assert port_of(container, port["targetPort"]) == port["port"] == node.port
+    account = f"{service['metadata']['namespace']}:{pod_of(NODE)['serviceAccountName']}"
+    assert served.account == account
+    # Only in the pod's own network do its DNS settings fit without a further one.
+    assert not {"dnsPolicy", "hostNetwork"} & set(pod_of(NODE))
+
+
+def test_the_node_plugin_has_a_token_for_brokers_and_their_authorities_and_nothing_else() -> None:
+    container, pod = container_of(NODE), pod_of(NODE)
+    brokers = flags.node_settings(flags_of(container)).brokers
+    assert brokers is not None
+    (volume,) = [volume for volume in pod["volumes"] if "projected" in volume]
+    (mount,) = [m for m in container["volumeMounts"] if m["name"] == volume["name"]]
+    assert mount == {"name": "broker", "mountPath": str(brokers.token.parent), "readOnly": True}
+    assert volume["projected"]["sources"] == [
+        {
+            "serviceAccountToken": {
+                "audience": BROKER_AUDIENCE,
+                "expirationSeconds": 3600,
+                "path": brokers.token.name,
+            }
+        },
+        {
+            "configMap": {
+                "name": BROKER_CA,
+                "optional": True,
+                "items": [{"key": "ca.crt", "path": brokers.authorities.name}],
+            }
+        },
+    ]
+    assert not [volume for volume in pod["volumes"] if {"secret", "configMap"} & set(volume)]
+
+
 def test_the_api_server_finds_the_webhook() -> None:
-    (service,) = manifests("Service")
+    service = service_of(WEBHOOK)
     (port,) = service["spec"]["ports"]
     (hook,) = manifests("MutatingWebhookConfiguration")[0]["webhooks"]
     wanted = hook["clientConfig"]["service"]
@@ -311,15 +370,21 @@ def test_the_api_server_finds_the_webhook() -> None:
     assert served.configuration_name == WEBHOOK
 
 
-def test_network_policies_let_in_reviews_and_nothing_else() -> None:
-    assert {p["metadata"]["name"] for p in manifests("NetworkPolicy")} == {NODE, REFRESHER, WEBHOOK}
+def test_network_policies_let_in_reviews_and_node_plugins_and_nothing_else() -> None:
+    assert {p["metadata"]["name"] for p in manifests("NetworkPolicy")} == set(ROLES)
     for policy in manifests("NetworkPolicy"):
         assert policy["spec"]["policyTypes"] == ["Ingress"]
         rules = policy["spec"].get("ingress", [])
         name = policy["metadata"]["name"]
         assert [port["port"] for rule in rules for port in rule["ports"]] == (
-            [port_of(container_of(name), "webhook")] if name == WEBHOOK else []
+            [port_of(container_of(name), name.rpartition("-")[2])]
+            if name in {BROKER, WEBHOOK}
+            else []
         )
+        if name == BROKER:
+            (peer,) = rules[0]["from"]
+            (nodes,) = [d["spec"]["selector"] for d in manifests("DaemonSet")]
+            assert peer == {"podSelector": nodes}
 
 
 def test_the_demo_issuer_is_called_what_its_service_and_its_config_map_call_it() -> None:

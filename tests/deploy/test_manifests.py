@@ -10,6 +10,7 @@ DRIVER, TOKENS = names.DRIVER_NAMESPACE, names.TOKENS_NAMESPACE
 POLICY = "ValidatingAdmissionPolicy"
 EVERYBODY = "system:authenticated"
 NODE, REFRESHER, WEBHOOK = "oauth2-csi-node", "oauth2-csi-refresher", "oauth2-csi-webhook"
+BROKER = "oauth2-csi-broker"
 
 Right = tuple[str, str, str, str, str]
 
@@ -60,6 +61,7 @@ def test_every_manifest_is_there_once() -> None:
         ("CSIDriver", "", names.DRIVER_NAME),
         ("ServiceAccount", DRIVER, NODE),
         ("ServiceAccount", DRIVER, REFRESHER),
+        ("ServiceAccount", DRIVER, BROKER),
         ("ServiceAccount", DRIVER, WEBHOOK),
     }
 
@@ -85,6 +87,19 @@ def test_the_csi_driver_is_ephemeral_republished_and_told_the_pod() -> None:
     }
     labels = driver["metadata"]["labels"]
     assert labels["security.openshift.io/csi-ephemeral-volume-profile"] == "restricted"
+
+
+def test_the_broker_reads_companions_pods_and_templates_and_reaches_its_certificate() -> None:
+    assert rights_of(BROKER) == (
+        allowed(TOKENS, "secrets", "get list watch")
+        | allowed("", "pods", "get list")
+        | allowed("", "configmaps", "get")
+        | allowed("", "namespaces", "get")
+        | allowed("", "authentication.k8s.io/tokenreviews", "create")
+        | allowed(DRIVER, "pods", "get")
+        | allowed(DRIVER, "secrets", "get patch", names.CERTIFICATE)
+        | allowed(DRIVER, "configmaps", "get patch", names.BROKER_CA)
+    )
 
 
 def test_the_node_only_reads_companions_and_templates() -> None:
@@ -113,12 +128,16 @@ def test_the_refresher_manages_its_own_secrets_and_only_patches_those_of_users()
     )
 
 
-def test_everybody_reads_the_public_issuers_which_come_without_data() -> None:
-    users = {"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": EVERYBODY}
-    assert rights_of(users) == allowed(DRIVER, "configmaps", "get", names.PUBLIC_ISSUERS)
-    (config_map,) = [m for m in manifests("ConfigMap") if key_of(m)[2] == names.PUBLIC_ISSUERS]
+@pytest.mark.parametrize("name", [names.PUBLIC_ISSUERS, names.BROKER_CA])
+def test_a_config_map_that_a_role_fills_comes_without_data(name: str) -> None:
+    (config_map,) = [m for m in manifests("ConfigMap") if key_of(m)[2] == name]
     assert set(config_map) == {"apiVersion", "kind", "metadata"}
     assert config_map["metadata"]["namespace"] == DRIVER
+
+
+def test_everybody_reads_the_public_issuers() -> None:
+    users = {"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": EVERYBODY}
+    assert rights_of(users) == allowed(DRIVER, "configmaps", "get", names.PUBLIC_ISSUERS)
 
 
 def test_the_webhook_reaches_its_certificate_and_its_configuration_only() -> None:
@@ -136,7 +155,12 @@ def test_the_secret_of_the_certificate_comes_without_content() -> None:
     assert secret["type"] == annotations.CERTIFICATE_TYPE
 
 
-POLICIES = {REFRESHER: REFRESHER, names.PUBLIC_ISSUERS: REFRESHER, WEBHOOK: WEBHOOK}
+POLICIES = {
+    REFRESHER: REFRESHER,
+    names.PUBLIC_ISSUERS: REFRESHER,
+    names.BROKER_CA: BROKER,
+    WEBHOOK: WEBHOOK,
+}
 
 
 def test_policies_judge_the_accounts_that_may_write_and_nobody_else() -> None:

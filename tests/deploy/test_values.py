@@ -33,6 +33,7 @@ PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name
 # Whatever is off by default, so that every value has something to change.
 ALL_ON: dict[str, Any] = {
     "namespace": {"create": True},
+    "broker": {"certManager": {"enabled": True, "issuerRef": {"name": "ours"}}},
     "webhook": {"certManager": {"enabled": True}},
     "networkPolicy": {"egress": {"enabled": True}, "metricsFrom": [PROMETHEUS]},
     "podMonitor": {"enabled": True},
@@ -89,6 +90,8 @@ def test_null_means_the_default(key: tuple[str, ...]) -> None:
     everything = merged(VALUES, ALL_ON)
     if key[0] == "networkPolicy":  # by default nobody may read metrics, so no monitor is rendered
         everything = merged(everything, {"podMonitor": {"enabled": False}})
+    if key[-1] == "issuerRef":  # the broker's has to be named
+        everything = merged(everything, {"broker": {"certManager": {"enabled": False}}})
     with_null = text_of_json(json.dumps(changed(everything, key, None)))
     with_default = text_of_json(json.dumps(changed(everything, key, value_of(key))))
     assert with_null == with_default
@@ -149,6 +152,7 @@ LARGE: dict[str, Any] = {
         "leaseDuration": MILLION,
         "terminationGracePeriodSeconds": MILLION,
     },
+    "broker": {"replicas": MILLION, "terminationGracePeriodSeconds": MILLION},
     "webhook": {"replicas": MILLION, "terminationGracePeriodSeconds": MILLION},
     "issuers": [{"name": "x", "issuer": "https://x.example", "rate": MILLION}],
 }
@@ -169,7 +173,7 @@ def test_large_integers_are_written_as_integers() -> None:
         "maxUnavailable": MILLION,
     }
     assert pod_of(found, "node")["tolerations"][0]["tolerationSeconds"] == MILLION
-    for role in ("refresher", "webhook"):
+    for role in ("refresher", "broker", "webhook"):
         assert workload(found, role)["spec"]["replicas"] == MILLION
     for role in ROLES:
         assert pod_of(found, role)["terminationGracePeriodSeconds"] == MILLION
@@ -202,22 +206,26 @@ def test_seconds_are_written_as_the_flags_read_them(seconds: float) -> None:
 
 
 def test_ports_are_those_of_the_values_wherever_they_are_named() -> None:
-    metrics = {"node": 19808, "refresher": 19809, "webhook": 19810}
+    metrics = {"node": 19808, "refresher": 19809, "webhook": 19810, "broker": 19811}
     values = {role: {"metricsPort": port, "healthPort": port + 9} for role, port in metrics.items()}
-    more = {"webhook": {"port": 10250}, "networkPolicy": {"metricsFrom": [PROMETHEUS]}}
-    found = rendered(values=merged(values, more))
+    own = {"broker": 19444, "webhook": 10250}
+    more = {role: {"port": port} for role, port in own.items()}
+    watched = {"networkPolicy": {"metricsFrom": [PROMETHEUS]}}
+    found = rendered(values=merged(merged(values, more), watched))
     for role, port in metrics.items():
         args, settings = settings_of(found, role)
         ports = {p["name"]: p["containerPort"] for p in container_of(found, role)["ports"]}
         assert args.listen[1] == ports["metrics"] == port
         assert args.health_listen[1] == ports["health"] == port + 9
-        if role == "webhook":
-            assert settings.listen[1] == ports["webhook"] == 10250
+        if role in own:
+            assert settings.listen[1] == ports[role] == own[role]
         policy = named(found, "NetworkPolicy", f"oauth2-csi-{role}")["spec"]
         allowed = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
         assert allowed == set(ports.values()) - {ports["health"]}
-    (port,) = named(found, "Service", "oauth2-csi-webhook")["spec"]["ports"]
-    assert (port["port"], port["targetPort"]) == (443, "webhook")
+    for role, port in (("webhook", 443), ("broker", 19444)):
+        (served,) = named(found, "Service", f"oauth2-csi-{role}")["spec"]["ports"]
+        assert (served["port"], served["targetPort"]) == (port, role)
+    assert settings_of(found, "node")[1].brokers.port == 19444
 
 
 def test_the_webhook_runs_on_the_network_of_its_node_where_that_is_wanted() -> None:
@@ -227,16 +235,16 @@ def test_the_webhook_runs_on_the_network_of_its_node_where_that_is_wanted() -> N
     # With as many replicas as nodes the new pod has no place until an old one has gone.
     strategy = workload(found, "webhook")["spec"]["strategy"]["rollingUpdate"]
     assert strategy == {"maxSurge": 1, "maxUnavailable": 1}
-    for role in ("node", "refresher"):
+    for role in ("node", "refresher", "broker"):
         assert not {"hostNetwork", "dnsPolicy"} & set(pod_of(found, role))
     other = rendered("webhook.hostNetwork=true", "webhook.dnsPolicy=Default")
     assert pod_of(other, "webhook")["dnsPolicy"] == "Default"
 
 
-def test_refresher_and_webhook_prefer_the_control_plane_and_tolerate_its_taint() -> None:
+def test_all_but_the_plugin_prefer_the_control_plane_and_tolerate_its_taint() -> None:
     found = rendered()
     there = "node-role.kubernetes.io/control-plane"
-    for role in ("refresher", "webhook"):
+    for role in ("refresher", "broker", "webhook"):
         pod = pod_of(found, role)
         assert pod["tolerations"] == [{"key": there, "operator": "Exists"}]
         assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}
@@ -252,7 +260,7 @@ def test_refresher_and_webhook_prefer_the_control_plane_and_tolerate_its_taint()
 def test_another_affinity_takes_the_place_of_the_usual_one() -> None:
     affinity: dict[str, Any] = {"nodeAffinity": {}}
     found = rendered(values={role: {"affinity": affinity} for role in ROLES})
-    assert [pod_of(found, role)["affinity"] for role in ROLES] == [affinity] * 3
+    assert [pod_of(found, role)["affinity"] for role in ROLES] == [affinity] * 4
 
 
 @pytest.mark.parametrize("given", [{}, {"example.org/team": "aai"}], ids=["no", "more"])
@@ -277,8 +285,8 @@ def test_selectors_look_for_no_label_that_a_release_or_a_value_changes() -> None
     selectors += [
         m["spec"]["selector"]["matchLabels"] for m in of_kind(found, "PodDisruptionBudget")
     ]
-    selectors.append(named(found, "Service", "oauth2-csi-webhook")["spec"]["selector"])
-    assert len(selectors) == 9
+    selectors += [m["spec"]["selector"] for m in of_kind(found, "Service")]
+    assert len(selectors) == 13
     assert {frozenset(selector) for selector in selectors} == {frozenset(SELECTED)}
 
 
@@ -302,7 +310,10 @@ def test_a_role_gets_further_flags_volumes_and_annotations(role: str, *, managed
         "extraVolumeMounts": [mount],
         "serviceAccountAnnotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"},
     }
-    certificate = {"webhook": {"certManager": {"enabled": managed}}}
+    certificate = {
+        "webhook": {"certManager": {"enabled": managed}},
+        "broker": {"certManager": {"enabled": managed, "issuerRef": {"name": "ours"}}},
+    }
     before = rendered(values=certificate)
     found = rendered(values=merged(certificate, {role: more}))
     args, _ = settings_of(found, role)
