@@ -219,6 +219,24 @@ _WEBHOOK = (
     Entry("webhook", "webhook_rss_mib", "RSS of the webhook after all that", "MiB",
           note="certificate from files; with one of its own making `kubernetes` is loaded, too"),
 )  # fmt: skip
+_BROKER = (
+    Entry("broker", "broker_fanout_p99_s", "new token to 1,000 nodes, p99", "s", at_most=1,
+          note="20 subscriptions each, TLS; reviews and re-checks included; median of 5 changes"),
+    Entry("broker", "broker_fanout_p50_s", "... p50", "s"),
+    Entry("broker", "broker_refused_fanout_p99_s", "... beside refused callers, p99", "s",
+          at_most=2, note="100 new TLS connections a second, whose token is refused"),
+    Entry("broker", "broker_refused_per_second", "... refused callers", "/s"),
+    Entry("broker", "broker_refused_cpu_percent", "... CPU of the broker meanwhile", "%"),
+    Entry("broker", "broker_all_nodes_s", "start of a broker that 1,000 nodes wait for", "s",
+          at_most=60, note="until each of 20,000 subscriptions has a token"),
+    Entry("broker", "broker_start_cpu_s", "... CPU", "s"),
+    Entry("broker", "broker_connections", "... connections that the kernel counts", "",
+          at_least=1000, full=True),
+    Entry("broker", "broker_idle_cpu_percent", "CPU of a broker where nothing rotates", "%",
+          at_most=3, note="of one core; reviews and re-checks at their usual pace"),
+    Entry("broker", "broker_idle_requests_per_second", "... requests to the API server", "/s"),
+    Entry("broker", "broker_rss_mib", "RSS of the broker after all that", "MiB", at_most=256),
+)  # fmt: skip
 
 ENTRIES: tuple[Entry, ...] = (
     *_PUBLISH,
@@ -229,5 +247,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_REFRESHER,
     *_SCALE,
     *_WEBHOOK,
+    *_BROKER,
 )
 BY_KEY: Mapping[str, Entry] = {entry.key: entry for entry in ENTRIES}
