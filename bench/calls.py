@@ -1,6 +1,7 @@
 """Kubelet's calls, timed by the caller."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ _OPTIONS = [("grpc.use_local_subchannel_pool", 1)]
 
 
 class Caller:
-    """Calls one plugin over a connection that stays open, or over a new one as kubelet does."""
+    """Calls one plugin over a connection that stays open, or over a new one as kubelet does.
 
-    def __init__(self, pods: Path, socket: Path) -> None:
+    `uids` are those of pods that exist, by the numbers of their volumes; others are made up.
+    """
+
+    def __init__(self, pods: Path, socket: Path, uids: Mapping[int, str] | None = None) -> None:
         self._pods = pods
+        self._uids = {} if uids is None else uids
         self._address = f"unix:{socket}"
         self._channel = grpc.insecure_channel(self._address, options=_OPTIONS)
         grpc.channel_ready_future(self._channel).result(timeout=TIMEOUT)
@@ -39,7 +44,7 @@ class Caller:
 
     def target(self, number: int) -> Path:
         """Where kubelet wants a volume: each is that of a pod of its own."""
-        return self._pods / _pod_uid(number) / "volumes/kubernetes.io~csi/token/mount"
+        return self._pods / self._uid(number) / "volumes/kubernetes.io~csi/token/mount"
 
     def publish_request(self, number: int, ref: SourceRef | None) -> Any:
         """Return the request that kubelet sends, and make the folder that kubelet makes before.
@@ -60,9 +65,9 @@ class Caller:
             readonly=True,
             volume_context={
                 **own,
-                names.POD_NAME: f"pod-{number}",
+                names.POD_NAME: pod_name(number),
                 names.POD_NAMESPACE: ref.namespace if ref else "physics",
-                names.POD_UID: _pod_uid(number),
+                names.POD_UID: self._uid(number),
                 "csi.storage.k8s.io/serviceAccount.name": "default",
                 names.EPHEMERAL: "true",
             },
@@ -74,9 +79,12 @@ class Caller:
             volume_id=f"csi-{number:064x}", target_path=str(self.target(number))
         )
 
+    def _uid(self, number: int) -> str:
+        return self._uids.get(number, f"{number:08x}-0000-4000-8000-000000000000")
 
-def _pod_uid(number: int) -> str:
-    return f"{number:08x}-0000-4000-8000-000000000000"
+
+def pod_name(number: int) -> str:
+    return f"pod-{number}"
 
 
 def _timed(channel: grpc.Channel, method: str, request: Any) -> float:

@@ -24,9 +24,13 @@ _MERGE = "application/merge-patch+json"
 
 
 class Companions:
-    """Writes companions over one connection that stays open, as a refresher has it."""
+    """Writes companions over one connection that stays open, as a refresher has it.
 
-    def __init__(self, server: str, kubeconfig: Path, authority: Path) -> None:
+    `owner` is the uid of their namespace.
+    """
+
+    def __init__(self, server: str, kubeconfig: Path, authority: Path, owner: str) -> None:
+        self._owner = owner
         self._server = server
         (user,) = json.loads(kubeconfig.read_text(encoding="utf-8"))["users"]
         self._headers = {"Authorization": f"Bearer {user['user']['token']}"}
@@ -59,7 +63,8 @@ class Companions:
         now = time.time()
         value = Sensitive(marked.token(size))
         token = AccessToken(value, "Bearer", now, now + 3600, now)
-        return Companion(ref, "uid-1", self._generation, Status.READY, "", now + 1800, token)
+        known = (ref, "uid-1", self._generation, Status.READY, "", now + 1800, token)
+        return Companion(*known, self._owner)
 
     def _request(self, method: str, path: str, body: Mapping[str, Any], kind: str) -> None:
         answer = self._pool.request(

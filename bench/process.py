@@ -33,7 +33,7 @@ class Plugin:
     and its byte code is compiled beforehand: the first start, which does that, is to be discarded.
     """
 
-    def __init__(self, folder: Path, kubeconfig: Path, namespace: str) -> None:
+    def __init__(self, folder: Path, flags: Sequence[str], namespace: str) -> None:
         self.kubelet = Kubelet(folder / "kubelet", Mounts(), namespace)
         self.kubelet.prepare()
         self.socket = self.kubelet.root / "plugins" / names.DRIVER_NAME / "csi.sock"
@@ -42,7 +42,7 @@ class Plugin:
         self.program: Sequence[str] = PROGRAM
         self._flags = [
             *("--listen", "127.0.0.1:0", "--node-id", "bench"),
-            *("--store", "kubernetes", "--kubeconfig", str(kubeconfig)),
+            *("--store", "kubernetes", *flags),
             *("--kubelet-dir", str(self.kubelet.root), "--view-dir", str(folder / "view")),
             *("--volumes-per-namespace=9999", "--volumes-per-node=9999"),
         ]

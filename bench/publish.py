@@ -141,7 +141,7 @@ def _publish_in_parallel(stand: Stand, wanted: list[Volume]) -> ParallelPublishe
     One volume of each companion stays, so that none of them has to be followed anew.
     """
     pods, socket = stand.plugin.kubelet.root / "pods", stand.plugin.socket
-    callers = [Caller(pods, socket) for _ in range(CALLERS)]
+    callers = [Caller(pods, socket, stand.pods.uids) for _ in range(CALLERS)]
     ready = threading.Barrier(CALLERS)
     nothing = csi_pb2.NodeGetCapabilitiesRequest()
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import lease_probe, marked, naive
+from bench import grpc_load, lease_probe, marked, naive
 from bench.hammer import Hammer, Tally, share_of
 from bench.process import PROGRAM
 from bench.room import MEMORY
@@ -55,6 +55,7 @@ def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
     """Hammer, then time the leases."""
     counts = QUICK if quick else FULL
     with Stand(say) as stand:
+        stand.pods.make((number, SOURCES[2]) for number in grpc_load.NUMBERS)
         stand.start()
         stand.publish([(number, SOURCES[0]) for number in range(VOLUMES)])
         stand.publish([(VOLUMES, SOURCES[1])])

@@ -1,4 +1,4 @@
-"""The test stand of the node plugin: API server, companions, the plugin and its volumes."""
+"""The test stand of the node plugin: API server, broker, companions, pods and volumes."""
 
 import contextlib
 from collections.abc import Callable, Iterable
@@ -7,11 +7,13 @@ from typing import Any
 
 from bench.calls import Caller
 from bench.companions import NAMESPACE, Companions
+from bench.pods import NODE_NAME, Pods
 from bench.process import Plugin
 from bench.room import MEMORY
 from csidriver.core import names
 from csidriver.core.names import SourceRef
 from csidriver.errors import DriverError
+from tests.cluster.broker_role import BrokerRole, create_namespace
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
 from tools.programs import find
 
@@ -28,9 +30,9 @@ def spread(numbers: range, companions: int) -> list[Volume]:
 
 
 class Stand(contextlib.ExitStack):
-    """A real API server with the roles of deploy/ and all companions; at most one plugin.
+    """A real API server with the roles of deploy/, a broker and all companions; at most one plugin.
 
-    Closing it ends the API server. `say` is told what happens. Raises
+    Closing it ends all of them. `say` is told what happens. Raises
     DriverError where a program is missing.
     """
 
@@ -43,13 +45,22 @@ class Stand(contextlib.ExitStack):
         self.callback(plane.close)
         say("starting etcd and kube-apiserver")
         plane.start()
-        plane.install()
+        broker = BrokerRole(plane, MEMORY)
+        create_namespace(plane, NAMESPACE)
+        owner = plane.api("GET", f"/api/v1/namespaces/{NAMESPACE}")["metadata"]["uid"]
         refresher = plane.service_account(names.DRIVER_NAMESPACE, "oauth2-csi-refresher")
-        self.companions = Companions(plane.server, refresher, plane.ca)
+        self.companions = Companions(plane.server, refresher, plane.ca, owner)
         self.companions.create(SOURCES)
-        # A kubeconfig with what a node may do.
-        self.rights = plane.service_account(names.DRIVER_NAMESPACE, "oauth2-csi-node")
-        self.plugin = Plugin(MEMORY, self.rights, NAMESPACE)
+        self.pods = Pods(plane)
+        # A kubeconfig with what a broker may do.
+        self.rights = plane.service_account(names.DRIVER_NAMESPACE, names.BROKER)
+        say("starting the broker")
+        self.callback(broker.close)
+        broker.start()
+        token = MEMORY / "plugin-token"
+        token.write_text(broker.plugin_token(NODE_NAME), encoding="ascii")
+        flags = (*broker.node_flags, "--broker-token", str(token))
+        self.plugin = Plugin(MEMORY, flags, NAMESPACE)
         self._caller: Caller | None = None
         self._published: set[int] = set()
         say("starting the plugin once, to compile it")
@@ -66,7 +77,8 @@ class Stand(contextlib.ExitStack):
     def start(self) -> float:
         """Start the plugin; seconds until it was registered."""
         took = self.plugin.start()
-        self._caller = Caller(self.plugin.kubelet.root / "pods", self.plugin.socket)
+        pods = self.plugin.kubelet.root / "pods"
+        self._caller = Caller(pods, self.plugin.socket, self.pods.uids)
         return took
 
     def stop(self) -> float:
@@ -78,6 +90,7 @@ class Stand(contextlib.ExitStack):
     def publish(self, volumes: Iterable[Volume], call: Call | None = None) -> list[float]:
         """Publish one volume after the other, in another way if `call` says so; milliseconds."""
         call, took = call or self.caller.call, []
+        self.pods.make(volumes := list(volumes))
         for number, ref in volumes:
             request = self.caller.publish_request(number, ref)
             took.append(call("NodePublishVolume", request))
