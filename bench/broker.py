@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.child import Child, child
-from bench.process import cpu_of, memory_of
+from bench.process import cpu_of, environment, memory_of
 from bench.room import MEMORY
 from bench.rows import Row, over_rounds
 from bench.scripted_objects import PODS
@@ -85,7 +85,7 @@ def _started(stack: ExitStack, count: int) -> tuple[Bench, float]:
     log = MEMORY / "log"
 
     def run(*arguments: str) -> Child:
-        return stack.enter_context(child(["-m", *arguments], MEMORY, log))
+        return stack.enter_context(child(["-m", *arguments], environment(MEMORY), log))
 
     # Byte code is compiled here, as the image has it.
     run("csidriver", "broker", "--help").line()
@@ -141,9 +141,8 @@ def _idle(bench: Bench, window: float) -> Iterator[Row]:
 
 def _refused(stack: ExitStack, bench: Bench) -> Iterator[Row]:
     arguments = ["-m", "bench.refused_callers", bench.target, str(_AUTHORITY)]
-    others = stack.enter_context(
-        child([*arguments, str(REFUSED_PER_SECOND)], MEMORY, MEMORY / "log")
-    )
+    arguments.append(str(REFUSED_PER_SECOND))
+    others = stack.enter_context(child(arguments, environment(MEMORY), MEMORY / "log"))
     time.sleep(_PAUSE)
     began, cpu, before = time.monotonic(), cpu_of(bench.broker.pid), int(others.ask(""))
     changes = [bench.change() for _ in range(CHANGES)]

@@ -71,7 +71,7 @@ _PUBLISH = (
     ),
     Entry(
         "publish", "publish_first_ms", "publish, first volume of a companion, p50", "ms",
-        note="waits for a TLS connection and a list",
+        note="waits for a broker, which reads pod and namespace",
     ),
     Entry(
         "publish", "republish_p50_ms", "republish, p50", "ms",
@@ -161,7 +161,7 @@ def _footprint() -> tuple[Entry, ...]:
         Entry("footprint", "node_rss_kib_per_volume", "RSS per volume more", "KiB", at_most=50,
               note="from 250 to 750 volumes"),
         Entry("footprint", "node_rss_kib_per_companion", "RSS per companion more", "KiB",
-              at_most=160, note="from 20 to 120, each with a volume"),
+              at_most=20, note="from 20 to 120, each with a volume"),
         Entry("footprint", "node_idle_cpu_percent", "CPU of a node where nothing changes", "%",
               note="of one core, 110 volumes, 60 s"),
     )  # fmt: skip

@@ -3,53 +3,56 @@
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
-from bench.process import environment
 from csidriver.errors import DriverError
 
 
 class Child:
-    """A module of ours as a process."""
+    """A program of Python as a process."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    def __init__(self, name: str, pid: int, asking: IO[str], answers: IO[str]) -> None:
+        self.pid = pid
+        self._name, self._asking, self._answers = name, asking, answers
 
     def line(self) -> str:
         """Return the next line of its output; raises DriverError if it has ended."""
-        assert self._process.stdout is not None
-        if line := self._process.stdout.readline():
+        if line := self._answers.readline():
             return line
-        raise DriverError(f"{self._process.args} has ended")
+        raise DriverError(f"{self._name} has ended")
 
     def ask(self, question: object) -> str:
         """Send a line, and return the answer."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{question}\n")
-        self._process.stdin.flush()
+        self._asking.write(f"{question}\n")
+        self._asking.flush()
         return self.line()
 
 
 @contextlib.contextmanager
-def child(arguments: Sequence[str], folder: Path, log: Path) -> Iterator[Child]:
-    """Run Python with these arguments and the variables of the image, until the block ends."""
-    with (
-        log.open("ab") as errors,
-        subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=environment(folder),
-        ) as process,
-    ):
-        try:
-            yield Child(process)
-        finally:
-            process.kill()
+def child(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path | None = None,
+    folder: Path | None = None,
+) -> Iterator[Child]:
+    """Run Python with these arguments until the block ends, maybe in a folder."""
+    with contextlib.ExitStack() as stack:
+        errors = None if log is None else stack.enter_context(log.open("ab"))
+        process = stack.enter_context(
+            subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=folder,
+                env=environment,
+            )
+        )
+        # It ends with its children; killed, it would leave them behind.
+        stack.callback(process.terminate)
+        if process.stdin is None or process.stdout is None:
+            raise DriverError(f"{arguments} has no pipes")
+        yield Child(" ".join(arguments), process.pid, process.stdin, process.stdout)

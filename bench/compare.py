@@ -8,12 +8,12 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from bench.child import Child, child
 from bench.machine import Machine
 from bench.report import markdown, number
 from csidriver.demo.report import percentile
@@ -44,38 +44,19 @@ def main() -> int:
         found: list[list[dict[str, list[float]]]] = [[], []]
         for turn in range(flags.rounds):
             print(f"* round {turn + 1} of {flags.rounds}", file=sys.stderr, flush=True)
-            for rounds, ask in zip(found, sides, strict=True):
-                rounds.append(json.loads(ask()))
+            for rounds, side in zip(found, sides, strict=True):
+                rounds.append(json.loads(side.ask("")))
     print(f"\n{machine.description()}\n\n{_table(*found)}")
     return 0
 
 
-def _started(stack: ExitStack, folder: Path) -> Callable[[], str]:
-    """Start a side in a working tree; return what asks it for a round."""
-    process = stack.enter_context(
-        subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-P", str(_ROUND)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(folder.resolve())},
-        )
-    )
-    stack.callback(process.terminate)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    asking, answers = process.stdin, process.stdout
-    while answers.readline() != "ready\n":
-        if process.poll() is not None:
-            raise ChildProcessError(f"the bench of {folder} has ended")
-
-    def ask() -> str:
-        asking.write("\n")
-        asking.flush()
-        return answers.readline()
-
-    return ask
+def _started(stack: ExitStack, folder: Path) -> Child:
+    """Start a side in a working tree."""
+    environment = os.environ | {"PYTHONPATH": str(folder.resolve())}
+    side = stack.enter_context(child(["-P", str(_ROUND)], environment, folder=folder))
+    while side.line() != "ready\n":
+        pass
+    return side
 
 
 def _table(before: Rounds, after: Rounds) -> str:

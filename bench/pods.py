@@ -51,9 +51,7 @@ class Pods:
             "automountServiceAccountToken": False,
         }
         path = f"{self._url}/api/v1/namespaces/{ref.namespace}/pods"
-        answer = self._pool.request(
-            "POST", path, body=json.dumps(manifest), headers=self._headers
-        )
+        answer = self._pool.request("POST", path, body=json.dumps(manifest), headers=self._headers)
         if answer.status != 201:  # noqa: PLR2004
             raise DriverError(f"pod {pod}: the API server answered {answer.status}")
         return str(answer.json()["metadata"]["uid"])

@@ -13,8 +13,8 @@ import grpc
 from bench.simulated_nodes import channel, subscribe
 
 
-async def _main(target: str, authority: str, rate: str) -> None:
-    credentials = grpc.ssl_channel_credentials(Path(authority).read_bytes())
+async def _main(target: str, authority: bytes, rate: str) -> None:
+    credentials = grpc.ssl_channel_credentials(authority)
     loop, refused, calls = asyncio.get_running_loop(), [0], set()
 
     async def call() -> None:
@@ -38,4 +38,4 @@ async def _main(target: str, authority: str, rate: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(*sys.argv[1:4]))
+    asyncio.run(_main(sys.argv[1], Path(sys.argv[2]).read_bytes(), sys.argv[3]))

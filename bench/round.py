@@ -46,7 +46,7 @@ def _name_owner(stand: Stand) -> None:
     def named(self: Companions, *arguments: Any) -> Any:
         return replace(unnamed(self, *arguments), namespace_uid=uid)
 
-    Companions._companion = named  # type: ignore[method-assign]  # noqa: SLF001
+    Companions._companion = named  # type: ignore[assignment]  # noqa: SLF001
     for ref in SOURCES:
         stand.companions.change(ref)
 

@@ -12,12 +12,14 @@ import json
 import ssl
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from bench import marked
 from bench.scripted_objects import (
     COMPANIONS,
+    NAMESPACE,
     SHARED,
     companion_of,
     metadata_only,
@@ -29,7 +31,6 @@ from bench.scripted_objects import (
 from csidriver.core import names
 
 _SECRETS = f"/api/v1/namespaces/{names.TOKENS_NAMESPACE}/secrets"
-_PODS = "/api/v1/namespaces/physics/pods/"
 _CHUNK = b"%x\r\n%b\r\n"
 
 
@@ -94,12 +95,14 @@ class ScriptedApi:
         url = urlsplit(path)
         if url.path.endswith("/tokenreviews"):
             return review(json.loads(body)["spec"]["token"])
-        if url.path.startswith(_PODS):
-            return pod(url.path.removeprefix(_PODS))
-        if url.path.startswith(f"{_SECRETS}/"):
-            return self._secrets.get(url.path.rpartition("/")[2])
-        if url.path == "/api/v1/namespaces/physics":
-            return namespace()
+        folder, _, name = url.path.rpartition("/")
+        named: dict[str, Callable[[str], dict[str, Any] | None]] = {
+            "/api/v1/namespaces": namespace,
+            f"/api/v1/namespaces/{NAMESPACE}/pods": pod,
+            _SECRETS: self._secrets.get,
+        }
+        if folder in named:
+            return named[folder](name)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         if url.path == _SECRETS:
             return self._list(query, as_metadata="PartialObjectMetadataList" in accept)

@@ -62,8 +62,8 @@ def metadata_only(manifest: dict[str, Any]) -> dict[str, Any]:
     return {"kind": "PartialObjectMetadata", "metadata": metadata}
 
 
-def namespace() -> dict[str, Any]:
-    return {"metadata": {"name": NAMESPACE, "uid": uid(NAMESPACE)}}
+def namespace(name: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "uid": uid(name)}}
 
 
 def review(token: str) -> dict[str, Any]:
@@ -82,9 +82,7 @@ def companion_of(number: int, generation: int, token: str, version: int) -> dict
     """Return the Secret with a companion, as the refresher writes it."""
     access = AccessToken(Sensitive(token), "Bearer", 1000.0, 4600.0, 1000.0)
     ref = _source(number)
-    made = Companion(
-        ref, "uid-1", generation, Status.READY, "", 2800.0, access, uid(NAMESPACE)
-    )
+    made = Companion(ref, "uid-1", generation, Status.READY, "", 2800.0, access, uid(NAMESPACE))
     secret = Secret(
         names.TOKENS_NAMESPACE,
         ref.companion,

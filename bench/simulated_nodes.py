@@ -96,9 +96,9 @@ def subscribe(connection: aio.Channel, token: str) -> Any:
     return method(metadata=[("authorization", f"Bearer {token}")])
 
 
-async def _main(target: str, authority: str, count: str) -> None:
-    nodes = SimulatedNodes(target, Path(authority).read_bytes())
-    running = [asyncio.ensure_future(nodes.run(number)) for number in range(int(count))]
+async def _main(target: str, authority: bytes, count: int) -> None:
+    nodes = SimulatedNodes(target, authority)
+    running = [asyncio.ensure_future(nodes.run(number)) for number in range(count)]
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         for task in running:
@@ -108,4 +108,4 @@ async def _main(target: str, authority: str, count: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(*sys.argv[1:4]))
+    asyncio.run(_main(sys.argv[1], Path(sys.argv[2]).read_bytes(), int(sys.argv[3])))

@@ -22,11 +22,11 @@ class SteadyLimits:
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._usual, name)
         paused = name in {"review_every", "recheck_every"}
-        return random.expovariate(1 / value) if paused else value  # noqa: S311
+        return random.expovariate(1 / value) if paused else value
 
 
 def main() -> int:
-    stream_server.StreamLimits = SteadyLimits  # type: ignore[assignment,misc]
+    stream_server.StreamLimits = SteadyLimits  # type: ignore[assignment,attr-defined]
     return cli.main()
 
 

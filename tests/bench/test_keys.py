@@ -23,7 +23,8 @@ node_rss_0_mib node_rss_20_mib node_rss_110_mib node_rss_250_mib node_pod_ratio_
 node_idle_cpu_percent refresh_per_second refresh_cpu_ms api_writes_per_refresh
 api_reads_per_refresh as_calls_per_refresh refresh_ratio_floor scale_10k_rss_mib
 scale_10k_start_s scale_10k_cpu_percent scale_10k_lateness_p99_s start_to_registered_ms
-start_ratio_floor webhook_p50_ms webhook_p99_ms
+start_ratio_floor webhook_p50_ms webhook_p99_ms broker_fanout_p99_s broker_refused_fanout_p99_s
+broker_all_nodes_s broker_connections broker_idle_cpu_percent broker_rss_mib
 """.split()  # noqa: SIM905 - a list of forty lines reads worse
 
 
