@@ -21,6 +21,7 @@ _OPTIONS = {
     # A host that has vanished is noticed within 15 seconds, while connecting within 5.
     "grpc.keepalive_time_ms": 10_000,
     "grpc.keepalive_timeout_ms": 5_000,
+    "grpc.http2.ping_timeout_ms": 5_000,
     "grpc.min_reconnect_backoff_ms": 5_000,
     "grpc.http2.max_pings_without_data": 0,
 }
