@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from csidriver.adapters.issuer_files import IssuerFiles
     from csidriver.adapters.kubernetes import KubernetesClient, KubernetesStore
     from csidriver.core.refresh.state import RefreshContext
-    from csidriver.node.plugin import NodeStore
+    from csidriver.node.companions.secret_watches import NodeStore
     from csidriver.refresher.leader_election import LeaderLock
     from csidriver.webhook.ca_bundle import Configuration
 

@@ -4,7 +4,7 @@ The companion that was seen last stays in memory for times without the backend.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
@@ -28,7 +28,7 @@ class Receive(Protocol):
 
 
 class CompanionSource(Protocol):
-    """Companions of a node's pods."""
+    """Where the companions of a node's pods come from, and what else a publish reads for a pod."""
 
     def follow(self, ref: SourceRef, pod: PodRef, receive: Receive) -> Callable[[], None]:
         """Call `receive` now and after each change, until the returned function is called.
@@ -36,6 +36,15 @@ class CompanionSource(Protocol):
         Raises:
             LimitReached: the process may follow no more.
         """
+
+    def get_namespace_uid(self, pod: PodRef, secret: str) -> str | None:
+        """Return the uid of the pod's namespace, which owns the Secret's tokens; raise StoreError.
+
+        It is "" if there is none, and None if nobody can tell, which is no reason to wait.
+        """
+
+    def get_config_map(self, pod: PodRef, name: str) -> Mapping[str, str] | None:
+        """Return the `data` of a ConfigMap, or None if it does not exist; raise StoreError."""
 
 
 @dataclass(eq=False, slots=True)

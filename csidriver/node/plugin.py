@@ -4,7 +4,6 @@ import logging
 import threading
 from concurrent import futures
 from pathlib import Path
-from typing import Protocol
 
 import grpc
 from prometheus_client import CollectorRegistry
@@ -16,15 +15,13 @@ from csidriver.config import NodeSettings
 from csidriver.errors import DriverError
 from csidriver.node.companion_watcher import CompanionSource, CompanionWatcher
 from csidriver.node.companions.broker_client import BrokerClient
-from csidriver.node.companions.broker_companions import BrokerCompanions
-from csidriver.node.companions.secret_watches import SecretWatches, WatchedStore
+from csidriver.node.companions.secret_watches import NodeStore, SecretWatches
 from csidriver.node.error_interceptor import ErrorInterceptor
 from csidriver.node.grpc_server import GrpcServer
 from csidriver.node.health import socket_problems
 from csidriver.node.identity_service import IdentityService
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.node_service import NodeService
-from csidriver.node.pod_namespace import NamespaceStore, PodNamespaceReader, StoreReader
 from csidriver.node.publish_wait import PublishWaitLimiter
 from csidriver.node.registration import RegistrationService
 from csidriver.node.rotation import Rotation
@@ -44,10 +41,6 @@ CHECK_EVERY = 3.0
 SWEEP_EVERY = 600.0
 
 
-class NodeStore(WatchedStore, NamespaceStore, Protocol):
-    """The backend as a node needs it."""
-
-
 class NodePlugin:
     """One node plugin. `run` may be called once."""
 
@@ -64,17 +57,17 @@ class NodePlugin:
         self._clock = clock
         metrics = NodeMetrics(registry)
         self._token_fs = TokenFilesystem(settings, mounter)
-        self._brokers = backend if isinstance(backend, BrokerClient) else None
         companions: CompanionSource
-        reader: PodNamespaceReader
+        self._brokers = None
         if isinstance(backend, BrokerClient):
-            companions = reader = BrokerCompanions(backend)
+            companions = self._brokers = backend
         else:
             companions = SecretWatches(backend, settings.tokens_namespace, clock, metrics)
-            reader = StoreReader(backend)
         self._watcher = CompanionWatcher(companions, self._request_rewrite, clock, metrics)
         waits = PublishWaitLimiter(settings.publish_wait, THREADS // 2, clock)
-        self._volumes = VolumeManager(self._token_fs, self._watcher, waits, reader, clock, metrics)
+        self._volumes = VolumeManager(
+            self._token_fs, self._watcher, waits, companions, clock, metrics
+        )
         metrics.collect_remaining(self._volumes.remaining)
         self._rotation = Rotation(self._volumes, metrics, clock)
         self._registration = RegistrationService(str(settings.socket), metrics.registered.set)

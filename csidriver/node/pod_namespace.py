@@ -1,18 +1,18 @@
 """Reading from a pod's namespace within a publish: its uid, and ConfigMaps with templates."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
-from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion
 from csidriver.core.login_command import ask_for_login
 from csidriver.core.names import TEMPLATE_KEY
 from csidriver.core.volume.template import Template
 from csidriver.errors import NotReady, TemplateMissing, TokenUnavailable
+from csidriver.node.companion_watcher import CompanionSource
 from csidriver.node.volume_record import VolumeRecord
 
 T = TypeVar("T")
@@ -21,44 +21,8 @@ T = TypeVar("T")
 _CHECK_CANCEL_EVERY = 0.05
 
 
-class NamespaceStore(Protocol):
-    """The backend's namespaces and ConfigMaps."""
-
-    def get_namespace_uid(self, namespace: str) -> str:
-        """Return the uid of a namespace, "" if it does not exist; raise StoreError."""
-
-    def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
-        """Return the `data` of a ConfigMap, or None if it does not exist; raise StoreError."""
-
-
-class PodNamespaceReader(Protocol):
-    """Objects of a pod's namespace, read for the pod."""
-
-    def get_namespace_uid(self, pod: PodRef, secret: str) -> str | None:
-        """Return the uid of the pod's namespace, which owns the Secret's tokens; raise StoreError.
-
-        It is "" if there is none, and None if nobody can tell, which is no reason to wait.
-        """
-
-    def get_config_map(self, pod: PodRef, name: str) -> Mapping[str, str] | None:
-        """Return the `data` of a ConfigMap, or None if it does not exist; raise StoreError."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreReader:
-    """Reads for any pod, from a store."""
-
-    store: NamespaceStore
-
-    def get_namespace_uid(self, pod: PodRef, _: str) -> str:
-        return self.store.get_namespace_uid(pod.namespace)
-
-    def get_config_map(self, pod: PodRef, name: str) -> Mapping[str, str] | None:
-        return self.store.get_config_map(pod.namespace, name)
-
-
 def check_namespace(
-    record: VolumeRecord, companion: Companion, reader: PodNamespaceReader, cancel: threading.Event
+    record: VolumeRecord, companion: Companion, reader: CompanionSource, cancel: threading.Event
 ) -> VolumeRecord:
     """Return the record with the uid of its namespace, which owns the token.
 
@@ -83,7 +47,7 @@ def check_namespace(
 
 
 def resolve_template(
-    record: VolumeRecord, reader: PodNamespaceReader, cancel: threading.Event
+    record: VolumeRecord, reader: CompanionSource, cancel: threading.Event
 ) -> VolumeRecord:
     """Return the record with the template of its ConfigMap, which is read once in a pod's life.
 

@@ -21,9 +21,9 @@ from csidriver.errors import (
     PublishedDifferently,
     TokenFileFailed,
 )
-from csidriver.node.companion_watcher import CompanionWatcher
+from csidriver.node.companion_watcher import CompanionSource, CompanionWatcher
 from csidriver.node.metrics import NodeMetrics
-from csidriver.node.pod_namespace import PodNamespaceReader, check_namespace, resolve_template
+from csidriver.node.pod_namespace import check_namespace, resolve_template
 from csidriver.node.publish_wait import PublishWaitLimiter
 from csidriver.node.token_fs import TokenFilesystem, folder_name
 from csidriver.node.tokenfile import RewriteResult
@@ -51,14 +51,14 @@ class VolumeManager:
         token_fs: TokenFilesystem,
         watcher: CompanionWatcher,
         waits: PublishWaitLimiter,
-        backend: PodNamespaceReader,
+        companions: CompanionSource,
         clock: Clock,
         metrics: NodeMetrics,
     ) -> None:
         self._token_fs = token_fs
         self._watcher = watcher
         self._waits = waits
-        self._backend = backend
+        self._companions = companions
         self._clock = clock
         self._locks = VolumeLocks()
         self._lock = threading.Lock()
@@ -203,12 +203,12 @@ class VolumeManager:
     def _publish_first(self, wanted: VolumeRecord, cancel: threading.Event, *, bound: bool) -> None:
         volume_id, target = wanted.volume_id, Path(wanted.target_path)
         check_limits(wanted, [v.record for v in self._all()], self._token_fs.limits)
-        record = resolve_template(wanted, self._backend, cancel)
+        record = resolve_template(wanted, self._companions, cancel)
         with contextlib.ExitStack() as undo:
             self._watcher.follow(record.source, record.pod, volume_id)
             undo.callback(self._watcher.unfollow, record.source, volume_id)
             companion, token = self._waits.wait_for_token(record, self._watcher, cancel)
-            record = check_namespace(record, companion, self._backend, cancel)
+            record = check_namespace(record, companion, self._companions, cancel)
             volume = self._new_volume(record)
             name = folder_name(volume_id)
             volume.outdated = not bound and name in self._token_fs.volumes_bound_at(target)

@@ -11,14 +11,19 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.rest import RestStore, kubeconfig
+from csidriver.core import names
 from csidriver.core.annotations import EXPIRES_AT
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.errors import TokenUnavailable
-from csidriver.node.pod_namespace import StoreReader, check_namespace
+from csidriver.node.companions.secret_watches import SecretWatches
+from csidriver.node.metrics import NodeMetrics
+from csidriver.node.pod_namespace import check_namespace
 from csidriver.node.volume_record import VolumeRecord
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
@@ -141,6 +146,7 @@ def refuse_on_node(cluster: Cluster, handover: Handover) -> None:
     attributes = VolumeAttributes.parse({"secretName": NAME}, "0")
     namespace = handover.user.namespace
     record = VolumeRecord("v1", "/pods/x/mount", namespace, "pod", "uid", attributes)
-    reader = StoreReader(RestStore(kubeconfig(cluster.node)))
+    store, metrics = RestStore(kubeconfig(cluster.node)), NodeMetrics(CollectorRegistry())
+    reader = SecretWatches(store, names.TOKENS_NAMESPACE, SystemClock(), metrics)
     with pytest.raises(TokenUnavailable, match="earlier namespace"):
         check_namespace(record, seen, reader, threading.Event())

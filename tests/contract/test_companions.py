@@ -16,10 +16,8 @@ from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret
 from csidriver.node.companion_watcher import CompanionSource
-from csidriver.node.companions.broker_companions import BrokerCompanions
 from csidriver.node.companions.secret_watches import SecretWatches
 from csidriver.node.metrics import NodeMetrics
-from csidriver.node.pod_namespace import PodNamespaceReader, StoreReader
 from tests.broker.conftest import WEB
 from tests.broker.fakes import HELLO, TOKENS, FakeCluster, companion, review
 from tests.broker.running import RunningBroker
@@ -34,8 +32,6 @@ class SourceHarness(Protocol):
 
     @property
     def source(self) -> CompanionSource: ...
-    @property
-    def reader(self) -> PodNamespaceReader: ...
     def write(self, written: Companion) -> None: ...
     def damage(self, written: Companion) -> None: ...
     def delete(self, ref: SourceRef) -> None: ...
@@ -50,7 +46,6 @@ class WatchedFolder:
         (root / WEB.namespace).mkdir(parents=True)
         metrics = NodeMetrics(CollectorRegistry())
         self.source = SecretWatches(self._store, TOKENS, SystemClock(), metrics)
-        self.reader = StoreReader(self._store)
 
     def write(self, written: Companion) -> None:
         name, known = written.source.companion, written.annotations()
@@ -75,7 +70,7 @@ class WatchedFolder:
 class Brokers:
     def __init__(self, node: ClientNode, cluster: FakeCluster) -> None:
         self.cluster = cluster
-        self.source = self.reader = BrokerCompanions(node.client)
+        self.source = node.client
 
     def write(self, written: Companion) -> None:
         self.cluster.write(written)
@@ -150,18 +145,18 @@ class TestCompanions:
         assert companion(2) not in states.states
 
     def test_a_template_is_read_for_a_pod(self, harness: SourceHarness) -> None:
-        assert harness.reader.get_config_map(WEB, "page") is None
+        assert harness.source.get_config_map(WEB, "page") is None
         harness.write_template({"template": "x"})
-        assert harness.reader.get_config_map(WEB, "page") == {"template": "x"}
+        assert harness.source.get_config_map(WEB, "page") == {"template": "x"}
         harness.write_template({})
-        assert harness.reader.get_config_map(WEB, "page") == {}
+        assert harness.source.get_config_map(WEB, "page") == {}
 
     def test_the_owner_of_a_pods_tokens_is_its_namespace(self, harness: SourceHarness) -> None:
         uid = harness.namespace_uid()
         harness.write(companion(1, namespace_uid=uid))
         with following(harness) as states:
             states.generation(1)
-            assert harness.reader.get_namespace_uid(WEB, HELLO.name) == uid
+            assert harness.source.get_namespace_uid(WEB, HELLO.name) == uid
 
 
 @contextmanager

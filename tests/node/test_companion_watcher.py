@@ -55,6 +55,12 @@ class Scripted:
             yield word
             self.taken += 1
 
+    def get_namespace_uid(self, namespace: str) -> str:
+        raise NotImplementedError
+
+    def get_config_map(self, namespace: str, name: str) -> None:
+        raise NotImplementedError
+
 
 class Watched:
     """A watcher and the changes it has reported.

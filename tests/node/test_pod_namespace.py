@@ -3,15 +3,17 @@
 import contextlib
 import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import grpc
 import pytest
 
+from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.errors import NotReady, StoreRefused, StoreUnavailable, TokenUnavailable
-from csidriver.node.pod_namespace import StoreReader, check_namespace, run_cancellable
+from csidriver.node.pod_namespace import check_namespace, run_cancellable
 from csidriver.node.volume_record import VolumeRecord
 from tests.node.plugin import NAMESPACE, SOURCE, Node, companion, eventually, token
 
@@ -85,17 +87,20 @@ def test_a_volume_of_a_companion_without_an_owner_is_served_on(node: Node) -> No
     eventually(lambda: node.content() == "at-2")
 
 
-class Backend:
+class Reader:
     def __init__(self, answer: str | StoreRefused) -> None:
         self.answer = answer
 
-    def get_namespace_uid(self, namespace: str) -> str:
-        assert namespace == NAMESPACE
+    def follow(self, *_: object) -> Callable[[], None]:
+        raise NotImplementedError
+
+    def get_namespace_uid(self, pod: PodRef, secret: str) -> str:
+        assert (pod.namespace, secret) == (NAMESPACE, SOURCE.name)
         if isinstance(self.answer, StoreRefused):
             raise self.answer
         return self.answer
 
-    def get_config_map(self, namespace: str, name: str) -> None:
+    def get_config_map(self, pod: PodRef, name: str) -> None:
         raise NotImplementedError
 
 
@@ -116,7 +121,7 @@ def test_the_owner_is_compared_and_kept(
     given: Companion = companion(token("at-1"), namespace_uid=owner)
 
     def check() -> VolumeRecord:
-        return check_namespace(record, given, StoreReader(Backend(answer)), threading.Event())
+        return check_namespace(record, given, Reader(answer), threading.Event())
 
     if error is None:
         assert check() == replace(record, namespace_uid=owner)

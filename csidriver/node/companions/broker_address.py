@@ -40,10 +40,13 @@ class BrokerAddress:
     def resolve(self) -> frozenset[str]:
         """Return the addresses of all brokers, none if the name cannot be resolved."""
         try:
-            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+            found: Any = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         except OSError:
             return frozenset()
-        return frozenset(_target(family, target) for family, *_, target in found)
+        return frozenset(
+            f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
+            for *_, (host, port, *_) in found
+        )
 
     def connect(self, target: str) -> Any:
         """Return a new channel to a broker; raises StoreUnavailable without a CA."""
@@ -55,11 +58,6 @@ class BrokerAddress:
     def read_token(self) -> Sensitive:
         """Return the plugin's token; raises StoreUnavailable."""
         return Sensitive(_read(self.token, "token of the node plugin").strip())
-
-
-def _target(family: int, target: tuple[Any, ...]) -> str:
-    host, port = target[:2]
-    return f"ipv6:[{host}]:{port}" if family == socket.AF_INET6 else f"ipv4:{host}:{port}"
 
 
 def _read(file: Path, subject: str) -> str:

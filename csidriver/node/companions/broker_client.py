@@ -1,23 +1,26 @@
-"""Subscriptions of the node's pods at two brokers at a time, over one stream to each."""
+"""Companions and templates of the node's pods, from two brokers at a time."""
 
 import itertools
 import logging
 import queue
 import random
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import grpc
 
-from csidriver._proto import broker_pb2, broker_pb2_grpc
+from csidriver._proto import broker_pb2
 from csidriver.clock import Clock
+from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion
 from csidriver.core.names import SourceRef
-from csidriver.core.sensitive import Sensitive
-from csidriver.errors import StoreError, StoreRefused, StoreUnavailable
+from csidriver.errors import DriverError, StoreError, StoreRefused, StoreUnavailable
+from csidriver.node.companion_watcher import Receive
 from csidriver.node.companions.broker_address import BrokerAddress
+from csidriver.node.companions.broker_stream import BrokerStream
 from csidriver.node.companions.updates_received import State, state_received
 
 log = logging.getLogger(__name__)
@@ -25,6 +28,8 @@ log = logging.getLogger(__name__)
 STREAMS = 2
 # Seconds for the threads to end.
 GRACE = 1.0
+# Seconds that a publish waits for an answer about its pod.
+READ_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,37 +46,16 @@ class ClientPauses:
     poll: float = 1.0
 
 
-class ReceiveUpdate(Protocol):
-    """Takes a state. `live`: it is not the first one on its stream."""
-
-    def __call__(self, state: State, *, live: bool) -> None: ...
-
-
 @dataclass(eq=False, slots=True)
 class _Subscription:
     message: broker_pb2.Subscription
-    receive: ReceiveUpdate
+    pod: PodRef
+    receive: Callable[..., None]
     expires_at: float = 0.0
 
 
-@dataclass(eq=False, slots=True)
-class _Stream:
-    """One of the streams; `target` is "" while it has no broker."""
-
-    target: str = ""
-    connected: bool = False
-    call: Any = field(default=None, repr=False)
-    # None ends it.
-    outgoing: "queue.SimpleQueue[broker_pb2.NodeMessage | None]" = field(
-        default_factory=queue.SimpleQueue
-    )
-    answered: set[int] = field(default_factory=set)
-    # When to repeat a subscription, by its number.
-    repeat_at: dict[int, float] = field(default_factory=dict)
-
-
 class BrokerClient:
-    """Keeps its subscriptions at two brokers from `start` to `stop`; all methods are thread-safe.
+    """Has its subscriptions at two brokers, from `start` to `stop`; all methods are thread-safe.
 
     It calls `receive` from its threads, with the states of both brokers, in the order of each.
     """
@@ -85,7 +69,10 @@ class BrokerClient:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._subscriptions: dict[int, _Subscription] = {}
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, BrokerStream] = {}
+        # The uids of pods' namespaces, as brokers have compared them.
+        self._owners: dict[PodRef, str] = {}
+        # Why there is no stream, when there is none.
         self._error: StoreUnavailable | None = None
         self._stop = threading.Event()
         self._threads = [
@@ -100,37 +87,72 @@ class BrokerClient:
     def stop(self) -> None:
         self._stop.set()
         with self._lock:
-            calls = [stream.call for stream in self._streams.values() if stream.call is not None]
-        for call in calls:
-            call.cancel()
+            for stream in self._streams.values():
+                stream.cancel()
         for thread in self._threads:
             # A name that is being resolved is not waited for.
             thread.join(GRACE)
 
-    def subscribe(self, subscription: broker_pb2.Subscription, receive: ReceiveUpdate) -> int:
-        """Return the number by which `unsubscribe` ends it; `receive` must not block."""
+    def follow(self, ref: SourceRef, pod: PodRef, receive: Receive) -> Callable[[], None]:
+        return partial(self._unsubscribe, self._subscribe(receive, pod, secret=ref.name))
+
+    def get_config_map(self, pod: PodRef, name: str) -> Mapping[str, str] | None:
+        state = self._read(pod, config_map=name)
+        return state if isinstance(state, Mapping) else None
+
+    def get_namespace_uid(self, pod: PodRef, secret: str) -> str | None:
         with self._lock:
-            number = subscription.id = next(self._numbers)
-            self._subscriptions[number] = _Subscription(subscription, receive)
-            self._send(broker_pb2.NodeMessage(subscribe=subscription))
-            error = self._error
+            if known := self._owners.get(pod):
+                return known
+        try:
+            state = self._read(pod, secret=secret)
+        except StoreUnavailable:
+            # What the node has in memory is published without a broker, too.
+            return None
+        return state.namespace_uid if isinstance(state, Companion) else ""
+
+    def _read(self, pod: PodRef, **wanted: str) -> State:
+        answers: queue.SimpleQueue[State] = queue.SimpleQueue()
+        number = self._subscribe(lambda state, **_: answers.put(state), pod, **wanted)
+        try:
+            state = answers.get(timeout=READ_SECONDS)
+        except queue.Empty:
+            raise StoreUnavailable(f"no broker answered within {READ_SECONDS:.0f} s") from None
+        finally:
+            self._unsubscribe(number)
+        if isinstance(state, DriverError):
+            raise state
+        return state
+
+    def _subscribe(self, receive: Callable[..., None], pod: PodRef, **wanted: Any) -> int:
+        with self._lock:
+            number = next(self._numbers)
+            message = broker_pb2.Subscription(
+                id=number, namespace=pod.namespace, pod_name=pod.name, pod_uid=pod.uid, **wanted
+            )
+            self._subscriptions[number] = _Subscription(message, pod, receive)
+            for stream in self._streams.values():
+                stream.subscribe(message)
+            error = None if self._is_connected() else self._error
         if error is not None:
             receive(error, live=False)
         return number
 
-    def unsubscribe(self, number: int) -> None:
+    def _unsubscribe(self, number: int) -> None:
         with self._lock:
-            if self._subscriptions.pop(number, None) is not None:
-                self._send(broker_pb2.NodeMessage(unsubscribe=number))
+            if subscription := self._subscriptions.pop(number, None):
+                # Another volume of the pod is asked about again.
+                self._owners.pop(subscription.pod, None)
+                for stream in self._streams.values():
+                    stream.unsubscribe(number)
 
-    def _send(self, message: broker_pb2.NodeMessage) -> None:
-        for stream in self._streams.values():
-            stream.outgoing.put(message)
+    def _is_connected(self) -> bool:
+        return any(stream.connected for stream in self._streams.values())
 
     def _run(self, number: int) -> None:
         while not self._stop.is_set():
             try:
-                self._follow(number)
+                self._keep_stream(number)
             except grpc.RpcError as error:
                 self._fail(f"{error.code().name}: {error.details()}")
             except StoreError as error:
@@ -138,83 +160,31 @@ class BrokerClient:
             except Exception:
                 log.exception("a stream of a broker failed")
             with self._lock:
-                alone = not any(each.connected for each in self._streams.values())
-            pauses = self._pauses
-            self._stop.wait(random.uniform(*(pauses.alone if alone else pauses.rejoin)))  # noqa: S311
+                pause = self._pauses.rejoin if self._is_connected() else self._pauses.alone
+            self._stop.wait(random.uniform(*pause))  # noqa: S311
 
-    def _follow(self, number: int) -> None:
+    def _keep_stream(self, number: int) -> None:
         """Keep a stream to a broker that the other one does not have, until it ends."""
         found = self._address.resolve()
         if not found:
             raise StoreUnavailable(f"{self._address.host} has no address")
-        stream = _Stream()
         with self._lock:
             free = sorted(found - {each.target for each in self._streams.values()})
-            if not free:
+            if not free or self._stop.is_set():
                 return
-            stream.target = random.choice(free)  # noqa: S311
+            target = random.choice(free)  # noqa: S311
+            stream = BrokerStream(self._address, target, self._clock, self._pauses.poll)
             self._streams[number] = stream
-            soonest = sorted(self._subscriptions.values(), key=lambda each: each.expires_at)
-            for each in soonest:
-                stream.outgoing.put(broker_pb2.NodeMessage(subscribe=each.message))
+            for each in sorted(self._subscriptions.values(), key=lambda each: each.expires_at):
+                stream.subscribe(each.message)
         try:
-            with self._address.connect(stream.target) as channel:
-                self._receive_all(stream, channel)
+            for update in stream.updates():
+                self._receive(stream, update)
         finally:
-            stream.outgoing.put(None)
             with self._lock:
                 del self._streams[number]
 
-    def _receive_all(self, stream: _Stream, channel: grpc.Channel) -> None:
-        token = self._address.read_token()
-        metadata = [("authorization", f"Bearer {token.reveal()}")]
-        stub = broker_pb2_grpc.BrokerStub(channel)
-        call = stub.Subscribe(self._messages(stream, token), metadata=metadata)
-        with self._lock:
-            stream.call = call
-        if self._stop.is_set():
-            call.cancel()
-        # They come once the broker has admitted us.
-        call.initial_metadata()
-        with self._lock:
-            stream.connected = call.is_active()
-            self._error = None if stream.connected else self._error
-        for update in call:
-            self._receive(stream, update)
-        raise StoreUnavailable("the broker ended the stream")
-
-    def _messages(self, stream: _Stream, token: Sensitive) -> Iterator[broker_pb2.NodeMessage]:
-        """Yield what is sent on a stream, in a thread of gRPC, until it ends."""
-        while True:
-            try:
-                message = stream.outgoing.get(timeout=self._pauses.poll)
-            except queue.Empty:
-                newest = self._newest_token(token)
-                if newest != token:
-                    token = newest
-                    yield broker_pb2.NodeMessage(token=token.reveal())
-                yield from self._repetitions(stream)
-                continue
-            if message is None:
-                return
-            yield message
-
-    def _newest_token(self, token: Sensitive) -> Sensitive:
-        try:
-            return self._address.read_token()
-        except StoreError:
-            return token
-
-    def _repetitions(self, stream: _Stream) -> list[broker_pb2.NodeMessage]:
-        now = self._clock.monotonic()
-        with self._lock:
-            due = [number for number, at in stream.repeat_at.items() if at <= now]
-            for number in due:
-                del stream.repeat_at[number]
-            found = [self._subscriptions[each] for each in due if each in self._subscriptions]
-            return [broker_pb2.NodeMessage(subscribe=each.message) for each in found]
-
-    def _receive(self, stream: _Stream, update: broker_pb2.Update) -> None:
+    def _receive(self, stream: BrokerStream, update: broker_pb2.Update) -> None:
         with self._lock:
             subscription = self._subscriptions.get(update.id)
             if subscription is None:
@@ -224,9 +194,10 @@ class BrokerClient:
             if isinstance(state, StoreError):
                 pauses = self._pauses
                 pause = pauses.denied if isinstance(state, StoreRefused) else pauses.undecided
-                stream.repeat_at[update.id] = self._clock.monotonic() + random.uniform(*pause)  # noqa: S311
-            elif isinstance(state, Companion) and state.token is not None:
-                subscription.expires_at = state.token.expires_at
+                stream.subscribe(message, after=random.uniform(*pause))  # noqa: S311
+            elif isinstance(state, Companion):
+                self._owners[subscription.pod] = state.namespace_uid
+                subscription.expires_at = 0.0 if state.token is None else state.token.expires_at
             live = update.id in stream.answered
             stream.answered.add(update.id)
         subscription.receive(state, live=live)
@@ -235,13 +206,13 @@ class BrokerClient:
         """Report to all subscriptions if no stream is left."""
         if self._stop.is_set():
             return
+        host = self._address.host
         with self._lock:
-            if any(each.connected for each in self._streams.values()):
-                log.info("a stream of broker %s has ended: %s", self._address.host, problem)
+            if self._is_connected():
+                log.info("a stream of broker %s has ended: %s", host, problem)
                 return
-            log.warning("no stream of broker %s is left: %s", self._address.host, problem)
-            text = f"no broker of {self._address.host} answers: {problem}"
-            error = self._error = StoreUnavailable(text)
+            log.warning("no stream of broker %s is left: %s", host, problem)
+            error = self._error = StoreUnavailable(f"no broker of {host} answers: {problem}")
             subscriptions = list(self._subscriptions.values())
         for each in subscriptions:
             each.receive(error, live=False)

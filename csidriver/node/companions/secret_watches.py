@@ -4,7 +4,7 @@ import itertools
 import logging
 import resource
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -31,13 +31,17 @@ MIN_WATCH_SECONDS = 1.0
 DESCRIPTORS, OTHER_DESCRIPTORS = 2, 256
 
 
-class WatchedStore(Protocol):
-    """The backend's Secrets."""
+class NodeStore(Protocol):
+    """The backend as a node needs it; every method may raise StoreError."""
 
     def watch_secret(
         self, namespace: str, name: str, stop: threading.Event
     ) -> Iterator[Secret | None]:
-        """Yield a Secret, or None if it is absent, now and after each change; raise StoreError."""
+        """Yield a Secret, or None if it is absent, now and after each change."""
+
+    def get_namespace_uid(self, namespace: str) -> str: ...
+
+    def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None: ...
 
 
 @dataclass(slots=True)
@@ -55,7 +59,7 @@ class SecretWatches:
 
     def __init__(
         self,
-        store: WatchedStore,
+        store: NodeStore,
         namespace: str,
         clock: Clock,
         metrics: NodeMetrics,
@@ -94,6 +98,12 @@ class SecretWatches:
             if watch.answered or watch.state:
                 receive(watch.state, live=False)
         return partial(self._release, ref, watch, number)
+
+    def get_namespace_uid(self, pod: PodRef, _: str) -> str:
+        return self._store.get_namespace_uid(pod.namespace)
+
+    def get_config_map(self, pod: PodRef, name: str) -> Mapping[str, str] | None:
+        return self._store.get_config_map(pod.namespace, name)
 
     def _release(self, ref: SourceRef, watch: _Watch, number: int) -> None:
         with self._lock:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from csidriver._proto import broker_pb2
 from csidriver.adapters.clock import SystemClock
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion
+from csidriver.core.names import SourceRef
 from csidriver.node.companions.broker_address import BrokerAddress
 from csidriver.node.companions.broker_client import BrokerClient, ClientPauses
 from csidriver.node.companions.updates_received import State
@@ -87,16 +87,10 @@ class ClientNode:
             file.write(broker.certificates.authority)
         self.address.targets.add(target(broker))
 
-    def subscribe(self, pod: PodRef, secret: str = "", config_map: str = "") -> tuple[int, States]:
-        message = broker_pb2.Subscription(
-            namespace=pod.namespace, pod_name=pod.name, pod_uid=pod.uid
-        )
-        if config_map:
-            message.config_map = config_map
-        else:
-            message.secret = secret
+    def follow(self, pod: PodRef, secret: str) -> tuple[Callable[[], None], States]:
+        """Return how to end it, and its states."""
         states = States()
-        return self.client.subscribe(message, states.take), states
+        return self.client.follow(SourceRef(pod.namespace, secret), pod, states.take), states
 
 
 def target(broker: RunningBroker) -> str:

@@ -3,15 +3,17 @@
 import threading
 from pathlib import Path
 
-from csidriver.broker.node_stream import StreamLimits
+import pytest
+
 from csidriver.core.broker.pod_access import PodRef
-from csidriver.errors import StoreRefused, StoreUnavailable
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import InvalidSecret, StoreRefused, StoreUnavailable
+from csidriver.node.companions import broker_client
 from csidriver.node.companions.broker_client import ClientPauses
 from tests.broker.conftest import DB, WEB
-from tests.broker.fakes import NEEDLE, FakeCluster, companion, review
+from tests.broker.fakes import HELLO, NEEDLE, FakeCluster, companion
 from tests.broker.running import RunningBroker
-from tests.leak_detection import LogCollector
-from tests.node.companions.nodes import ClientNode, eventually, target
+from tests.node.companions.nodes import ClientNode, States, eventually, target
 
 
 def connected(brokers: list[RunningBroker]) -> list[float | None]:
@@ -22,7 +24,7 @@ def test_a_companion_comes_from_both_brokers(
     node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
 ) -> None:
     eventually(lambda: connected(brokers) == [1, 1])
-    _, states = node.subscribe(WEB, "hello-token")
+    _, states = node.follow(WEB, "hello-token")
     states.generation(1)
     cluster.write(companion(2, namespace_uid="n-1"))
     token = states.generation(2).token
@@ -37,7 +39,7 @@ def test_what_was_subscribed_before_the_first_connection_is_served(
     tmp_path: Path, cluster: FakeCluster
 ) -> None:
     node = ClientNode(tmp_path)
-    _, states = node.subscribe(WEB, "hello-token")
+    _, states = node.follow(WEB, "hello-token")
     with node, RunningBroker(cluster) as broker:
         error = states.until(lambda s: isinstance(s, StoreUnavailable))
         assert "no broker of brokers answers" in str(error)
@@ -49,7 +51,7 @@ def test_what_was_subscribed_before_the_first_connection_is_served(
 def test_the_loss_of_one_broker_costs_nothing(
     node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
 ) -> None:
-    _, states = node.subscribe(WEB, "hello-token")
+    _, states = node.follow(WEB, "hello-token")
     eventually(lambda: [b.metric("subscriptions") for b in brokers] == [1, 1])
     brokers[0].stop.set()
     brokers[0]._thread.join()
@@ -57,27 +59,27 @@ def test_the_loss_of_one_broker_costs_nothing(
     states.generation(2)
     assert not any(isinstance(state, StoreUnavailable) for state in states.states)
     pod = cluster.add_pod(PodRef("alice", "new", "u-9"), "node-a", "hello-token")
-    _, others = node.subscribe(pod, "hello-token")
+    _, others = node.follow(pod, "hello-token")
     others.generation(2)
 
 
 def test_after_the_loss_of_all_a_new_broker_is_found(tmp_path: Path, cluster: FakeCluster) -> None:
     with RunningBroker(cluster) as first:
         node = ClientNode(tmp_path, first)
-        _, states = node.subscribe(WEB, "hello-token")
+        _, states = node.follow(WEB, "hello-token")
         node.client.start()
         states.generation(1)
         node.address.targets.remove(target(first))
     try:
         states.until(lambda s: isinstance(s, StoreUnavailable))
-        late, unknown = node.subscribe(WEB, "hello-token")
+        end, unknown = node.follow(WEB, "hello-token")
         assert isinstance(unknown.states[0], StoreUnavailable), "nobody has to wait for that"
-        node.client.unsubscribe(late)
+        end()
         with RunningBroker(cluster) as second:
             node.add(second)
             cluster.write(companion(2))
             states.generation(2)
-            _, known = node.subscribe(WEB, "hello-token")
+            _, known = node.follow(WEB, "hello-token")
             known.generation(2)
             assert not any(isinstance(state, StoreUnavailable) for state in known.states)
     finally:
@@ -90,14 +92,15 @@ def test_what_expires_soonest_is_asked_first(tmp_path: Path, cluster: FakeCluste
     ]
     with RunningBroker(cluster) as first:
         node = ClientNode(tmp_path, first)
-        subscribed = [node.subscribe(pod, "hello-token") for pod in pods]
+        subscribed = [node.follow(pod, "hello-token") for pod in pods]
         node.client.start()
         for _, states in subscribed:
             states.generation(1)
         node.address.targets.remove(target(first))
     try:
-        for (number, _), expires_at in zip(subscribed, (30.0, 10.0, 20.0), strict=True):
-            node.client._subscriptions[number].expires_at = expires_at
+        subscriptions = node.client._subscriptions.values()
+        for subscription, expires_at in zip(subscriptions, (30.0, 10.0, 20.0), strict=True):
+            subscription.expires_at = expires_at
         order: list[str] = []
         get_pod = cluster.get_pod
 
@@ -117,23 +120,23 @@ def test_what_expires_soonest_is_asked_first(tmp_path: Path, cluster: FakeCluste
 def test_nothing_comes_after_unsubscribing(
     node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
 ) -> None:
-    number, states = node.subscribe(WEB, "hello-token")
+    end, states = node.follow(WEB, "hello-token")
     states.generation(1)
-    node.client.unsubscribe(number)
-    node.client.unsubscribe(number)
+    end()
+    end()
     eventually(lambda: [b.metric("subscriptions") for b in brokers] == [0, 0])
     cluster.write(companion(2))
-    _, others = node.subscribe(WEB, "hello-token")
+    _, others = node.follow(WEB, "hello-token")
     others.generation(2)
     assert all(state == companion(1) for state in states.states)
 
 
 def test_a_denial_is_an_error_and_is_asked_again(node: ClientNode, cluster: FakeCluster) -> None:
-    _, states = node.subscribe(DB, "secret-of-b")
+    _, states = node.follow(DB, "secret-of-b")
     error = states.until(lambda s: isinstance(s, StoreRefused))
     assert "(other_node)" in str(error)
     pod = PodRef("alice", "late", "u-8")
-    _, late = node.subscribe(pod, "hello-token")
+    _, late = node.follow(pod, "hello-token")
     late.until(lambda s: isinstance(s, StoreRefused))
     cluster.add_pod(pod, "node-a", "hello-token")
     late.generation(1)
@@ -142,109 +145,93 @@ def test_a_denial_is_an_error_and_is_asked_again(node: ClientNode, cluster: Fake
 def test_an_outage_of_the_api_server_is_waited_out(
     node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
 ) -> None:
-    _, running = node.subscribe(WEB, "hello-token")
+    _, running = node.follow(WEB, "hello-token")
     eventually(lambda: [b.metric("subscriptions") for b in brokers] == [1, 1])
     cluster.down = True
-    _, states = node.subscribe(WEB, "hello-token")
+    _, states = node.follow(WEB, "hello-token")
     states.until(lambda s: isinstance(s, StoreUnavailable))
     cluster.down = False
     states.generation(1)
     assert not any(isinstance(state, StoreUnavailable) for state in running.states)
 
 
-def test_a_template_is_read(node: ClientNode, cluster: FakeCluster) -> None:
-    cluster.config_maps["alice", "page"] = {"template": "x"}
-    _, states = node.subscribe(WEB, config_map="page")
-    states.until(lambda s: s == {"template": "x"})
-
-
-def test_a_token_that_is_refused_is_read_anew(tmp_path: Path, cluster: FakeCluster) -> None:
-    with RunningBroker(cluster) as broker:
-        node = ClientNode(tmp_path, broker)
-        node.token.write_text("expired", encoding="ascii")
-        _, states = node.subscribe(WEB, "hello-token")
-        with node:
-            error = states.until(lambda s: isinstance(s, StoreUnavailable))
-            assert "UNAUTHENTICATED" in str(error)
-            assert "token_refused" in str(error)
-            cluster.reviews["newer"] = review("node-a")
-            node.token.write_text("newer", encoding="ascii")
-            states.generation(1)
-
-
-def test_a_broker_of_another_authority_gets_no_token(tmp_path: Path, cluster: FakeCluster) -> None:
-    with RunningBroker(cluster) as broker, RunningBroker(cluster) as real:
-        node = ClientNode(tmp_path, broker)
-        real.until(lambda: real.server.port)
-        node.authorities.write_text(real.certificates.authority, encoding="ascii")
-        _, states = node.subscribe(WEB, "hello-token")
-        with node:
-            states.until(lambda s: isinstance(s, StoreUnavailable))
-            assert "review" not in cluster.reads
-            # The authority is read again for each connection.
-            node.authorities.write_text(broker.certificates.authority, encoding="ascii")
-            states.generation(1)
-
-
 def test_it_stops_at_once_in_the_middle_of_a_pause(tmp_path: Path) -> None:
     node = ClientNode(tmp_path, pauses=ClientPauses(alone=(60.0, 60.0)))
-    _, states = node.subscribe(WEB, "hello-token")
+    _, states = node.follow(WEB, "hello-token")
     with node:
         states.until(lambda s: isinstance(s, StoreUnavailable))
     assert not [t for t in threading.enumerate() if t.name == "broker"]
 
 
-def test_no_log_and_no_error_has_a_token(
-    tmp_path: Path, cluster: FakeCluster, logs: LogCollector
+def test_another_pods_refusal_takes_no_token_away(
+    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
 ) -> None:
-    with RunningBroker(cluster) as broker:
-        node = ClientNode(tmp_path, broker)
-        node.token.write_text("planted-token-of-a-node", encoding="ascii")
-        _, states = node.subscribe(WEB, "hello-token")
-        with node:
-            error = states.until(lambda s: isinstance(s, StoreUnavailable))
-            node.token.write_text("of-a", encoding="ascii")
-            states.generation(1)
-    text = "\n".join([*logs.lines, repr(error), repr(states.states)])
-    assert "UNAUTHENTICATED" in text
-    assert "planted-token-of-a-node" not in text
-    assert NEEDLE not in text
+    source, states = node.client, States()
+    end = source.follow(HELLO, WEB, states.take)
+    states.generation(1)
+    end_denied = source.follow(HELLO, PodRef("alice", "none", "u-0"), states.take)
+    states.until(lambda state: isinstance(state, StoreRefused))
+    cluster.write(companion(2))
+    states.generation(2)
+    end_denied()
+    cluster.write(companion(3))
+    states.generation(3)
+    end()
+    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [0, 0])
 
 
-def test_a_newer_token_is_sent_on_the_stream(tmp_path: Path, cluster: FakeCluster) -> None:
-    with RunningBroker(cluster, StreamLimits(review_every=0.05)) as broker:
-        node = ClientNode(tmp_path, broker)
-        _, states = node.subscribe(WEB, "hello-token")
-        with node:
-            states.generation(1)
-            node.token.unlink()
-            cluster.reviews["newer"] = review("node-a")
-            node.token.write_text("newer", encoding="ascii")
-            eventually(lambda: "newer" in cluster.reviewed)
-            del cluster.reviews["of-a"]
-            cluster.reviewed.clear()
-            eventually(lambda: len(cluster.reviewed) > 2)
-            cluster.write(companion(2))
-            states.generation(2)
-            assert set(cluster.reviewed) == {"newer"}
-
-
-def test_connections_end_after_a_while_and_nothing_is_missed(
-    tmp_path: Path, cluster: FakeCluster
+def test_a_pod_whose_companion_has_come_is_not_asked_about_again(
+    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
 ) -> None:
-    limits = StreamLimits(connection_age=0.1)
-    with (
-        RunningBroker(cluster, limits) as one,
-        RunningBroker(cluster, limits) as other,
-        ClientNode(tmp_path, one, other) as node,
-    ):
-        _, states = node.subscribe(WEB, "hello-token")
-        states.generation(1)
-        for generation in range(2, 7):
-            accepted = one.metric("reviews_total", result="accepted") or 0.0
-            cluster.write(companion(generation))
-            states.generation(generation)
-            if generation % 3 == 0:
-                eventually(
-                    lambda: (one.metric("reviews_total", result="accepted") or 0.0) > accepted  # noqa: B023
-                )
+    source, states = node.client, States()
+    cluster.write(companion(2, namespace_uid="n-1"))
+    end = source.follow(HELLO, WEB, states.take)
+    states.generation(2)
+    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [1, 1])
+    cluster.reads.clear()
+    assert source.get_namespace_uid(WEB, "hello-token") == "n-1"
+    assert cluster.reads == []
+    end()
+    assert source.get_namespace_uid(WEB, "hello-token") == "n-1"
+    assert "cached pod" in cluster.reads
+
+
+def test_what_a_publish_reads_ends_with_its_answer(
+    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
+) -> None:
+    source = node.client
+    cluster.write(companion(2, namespace_uid="n-1"))
+    eventually(lambda: source.get_namespace_uid(WEB, "hello-token") == "n-1")
+    with pytest.raises(StoreRefused, match="other_node"):
+        source.get_namespace_uid(DB, "secret-of-b")
+    with pytest.raises(StoreRefused, match="not_in_pod"):
+        source.get_config_map(WEB, "other")
+    cluster.namespaces["alice"] = "n-9"
+    with pytest.raises(InvalidSecret, match="another namespace"):
+        source.get_namespace_uid(WEB, "hello-token")
+    cluster.down = True
+    assert source.get_namespace_uid(WEB, "hello-token") is None
+    with pytest.raises(StoreUnavailable):
+        source.get_config_map(WEB, "page")
+    assert node.client._subscriptions == {}
+    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [0, 0])
+
+
+def test_a_broker_that_does_not_answer_is_not_waited_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_client, "READ_SECONDS", 0.05)
+    silent = ClientNode(tmp_path).client
+    assert silent.get_namespace_uid(WEB, "hello-token") is None
+    with pytest.raises(StoreUnavailable, match="no broker answered"):
+        silent.get_config_map(WEB, "page")
+
+
+def test_no_state_shows_a_token(node: ClientNode) -> None:
+    source, states = node.client, States()
+    end = source.follow(HELLO, WEB, states.take)
+    token_ = states.generation(1).token
+    end()
+    assert token_ is not None
+    assert isinstance(token_.value, Sensitive)
+    assert token_.value.reveal() not in repr(states.states)

@@ -10,16 +10,10 @@ import pytest
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion
 from csidriver.core.names import POD_UID
-from csidriver.core.sensitive import Sensitive
-from csidriver.errors import InvalidSecret, StoreRefused, StoreUnavailable
-from csidriver.node.companions import broker_companions
-from csidriver.node.companions.broker_companions import BrokerCompanions
 from csidriver.node.plugin import NodePlugin
-from tests.broker.conftest import DB, WEB
 from tests.broker.fakes import HELLO, FakeCluster
-from tests.broker.fakes import companion as generation
 from tests.broker.running import RunningBroker
-from tests.node.companions.nodes import ClientNode, States, eventually, target
+from tests.node.companions.nodes import ClientNode, eventually, target
 from tests.node.plugin import Node, companion, token
 
 POD = PodRef("alice", "pod-1", "uid-1")
@@ -87,7 +81,7 @@ def test_without_a_broker_what_is_known_is_published_and_the_rest_names_it(
     plugin.publish(plugin.request())
     client.address.targets.remove(target(broker))
     broker.stop.set()
-    eventually(lambda: client.client._error is not None)
+    eventually(lambda: not client.client._is_connected())
     plugin.publish(plugin.request("v2"))
     assert plugin.content("v2") == "at-1"
     code, text = plugin.refused(plugin.request("v3", {"secretName": "other"}))
@@ -168,77 +162,3 @@ def test_states_of_a_source_rewrite_its_files_once(plugin: Node, broker: Running
     broker.cluster.write(fresh("at-3", 3))
     eventually(lambda: len(changes) >= 2)
     assert changes == [{"csi-v1", "of-another-pod"}, {"csi-v1"}]
-
-
-def test_another_pods_refusal_takes_no_token_away(
-    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
-) -> None:
-    source, states = BrokerCompanions(node.client), States()
-    end = source.follow(HELLO, WEB, states.take)
-    states.generation(1)
-    end_denied = source.follow(HELLO, PodRef("alice", "none", "u-0"), states.take)
-    states.until(lambda state: isinstance(state, StoreRefused))
-    cluster.write(generation(2))
-    states.generation(2)
-    end_denied()
-    cluster.write(generation(3))
-    states.generation(3)
-    end()
-    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [0, 0])
-
-
-def test_a_pod_whose_companion_has_come_is_not_asked_about_again(
-    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
-) -> None:
-    source, states = BrokerCompanions(node.client), States()
-    cluster.write(generation(2, namespace_uid="n-1"))
-    end = source.follow(HELLO, WEB, states.take)
-    states.generation(2)
-    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [1, 1])
-    cluster.reads.clear()
-    assert source.get_namespace_uid(WEB, "hello-token") == "n-1"
-    assert cluster.reads == []
-    end()
-    assert source.get_namespace_uid(WEB, "hello-token") == "n-1"
-    assert "cached pod" in cluster.reads
-
-
-def test_what_a_publish_reads_ends_with_its_answer(
-    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
-) -> None:
-    source = BrokerCompanions(node.client)
-    cluster.write(generation(2, namespace_uid="n-1"))
-    eventually(lambda: source.get_namespace_uid(WEB, "hello-token") == "n-1")
-    with pytest.raises(StoreRefused, match="other_node"):
-        source.get_namespace_uid(DB, "secret-of-b")
-    with pytest.raises(StoreRefused, match="not_in_pod"):
-        source.get_config_map(WEB, "other")
-    cluster.namespaces["alice"] = "n-9"
-    with pytest.raises(InvalidSecret, match="another namespace"):
-        source.get_namespace_uid(WEB, "hello-token")
-    cluster.down = True
-    assert source.get_namespace_uid(WEB, "hello-token") is None
-    with pytest.raises(StoreUnavailable):
-        source.get_config_map(WEB, "page")
-    assert node.client._subscriptions == {}
-    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [0, 0])
-
-
-def test_a_broker_that_does_not_answer_is_not_waited_for_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(broker_companions, "READ_SECONDS", 0.05)
-    silent = BrokerCompanions(ClientNode(tmp_path).client)
-    assert silent.get_namespace_uid(WEB, "hello-token") is None
-    with pytest.raises(StoreUnavailable, match="no broker answered"):
-        silent.get_config_map(WEB, "page")
-
-
-def test_no_state_shows_a_token(node: ClientNode) -> None:
-    source, states = BrokerCompanions(node.client), States()
-    end = source.follow(HELLO, WEB, states.take)
-    token_ = states.generation(1).token
-    end()
-    assert token_ is not None
-    assert isinstance(token_.value, Sensitive)
-    assert token_.value.reveal() not in repr(states.states)
