@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from csidriver.core.broker.caller import Caller, reviewed_caller, token_review
+from csidriver.core.broker.caller import reviewed_plugin, token_review
 from csidriver.core.broker.denial import Denied
 from csidriver.core.broker.pod_access import (
     AccessRequest,
@@ -38,8 +38,11 @@ class Authorizer:
 
     def node_of_token(self, token: Sensitive) -> str:
         """Return the node of a plugin; raises Denied."""
-        caller = reviewed_caller(self._store.review_token(token_review(token)), self._account)
-        return caller.node or self._node_of_plugin(caller)
+        pod, node = reviewed_plugin(self._store.review_token(token_review(token)), self._account)
+        if node:
+            return node
+        manifest = self._store.get_pod(pod.namespace, pod.name, cached=False)
+        return node_of(existing_pod(manifest, pod))
 
     def authorize(self, request: AccessRequest, node: str) -> str:
         """Return the uid of the pod's namespace; raises Denied."""
@@ -59,9 +62,3 @@ class Authorizer:
     def ended_pods(self, followed: frozenset[PodRef], node: str) -> frozenset[PodRef]:
         """Return which of these pods, each seen before this call, do not exist any more."""
         return followed - self._store.list_pods(node) if followed else followed
-
-    def _node_of_plugin(self, caller: Caller) -> str:
-        pod = caller.pod
-        return node_of(
-            existing_pod(self._store.get_pod(pod.namespace, pod.name, cached=False), pod)
-        )

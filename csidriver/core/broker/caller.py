@@ -6,7 +6,6 @@ another node.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from csidriver.core.broker.denial import Denial, Denied
@@ -18,27 +17,20 @@ _EXTRA = "authentication.kubernetes.io/"
 _ACCOUNT = "system:serviceaccount:"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """The plugin's pod, and its node: "" if the API server's release does not tell it."""
-
-    pod: PodRef
-    node: str
-
-
 def token_review(token: Sensitive) -> dict[str, Any]:
     """Return the body of a TokenReview, which holds the token in the clear."""
     spec = {"token": token.reveal(), "audiences": [BROKER_AUDIENCE]}
     return {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
 
 
-def reviewed_caller(review: Mapping[str, Any], account: str) -> Caller:
-    """Return the caller from a TokenReview; raises Denied.
+def reviewed_plugin(review: Mapping[str, Any], account: str) -> tuple[PodRef, str]:
+    """Return a plugin's pod and node from a TokenReview; raises Denied.
 
-    `account` is the node plugin's, as `namespace:name`.
+    The node is "" if the API server's release does not tell it. `account` is the node plugin's, as
+    `namespace:name`.
     """
-    status = _object(review, "status")
-    user = _object(status, "user")
+    status = review.get("status") or {}
+    user = status.get("user") or {}
     if status.get("authenticated") is not True:
         raise Denied(Denial.TOKEN_REFUSED, "the API server does not accept the token")
     audiences = status.get("audiences")
@@ -47,21 +39,14 @@ def reviewed_caller(review: Mapping[str, Any], account: str) -> Caller:
         raise Denied(Denial.WRONG_AUDIENCE, f"the token is not for {BROKER_AUDIENCE}")
     if user.get("username") != f"{_ACCOUNT}{account}":
         raise Denied(Denial.WRONG_ACCOUNT, f"the token is not of the account {account}")
-    extra = _object(user, "extra")
+    extra = user.get("extra") or {}
     pod = PodRef(account.partition(":")[0], _only(extra, "pod-name"), _only(extra, "pod-uid"))
     if not pod.name or not pod.uid:
         raise Denied(Denial.UNBOUND_TOKEN, "the token is bound to no pod")
-    return Caller(pod, _only(extra, "node-name"))
+    return pod, _only(extra, "node-name")
 
 
 def _only(extra: Mapping[str, Any], key: str) -> str:
     """Return a value that is there exactly once, else ""."""
-    values = extra.get(f"{_EXTRA}{key}")
-    if not isinstance(values, list) or len(values) != 1 or not isinstance(values[0], str):
-        return ""
-    return values[0]
-
-
-def _object(holder: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = holder.get(key)
-    return value if isinstance(value, dict) else {}
+    values = extra.get(f"{_EXTRA}{key}") or []
+    return str(values[0]) if len(values) == 1 else ""

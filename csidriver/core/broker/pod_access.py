@@ -16,7 +16,6 @@ from csidriver.core.volume.attributes import named_objects
 # Older API servers let a kubelet create static pods with CSI volumes.
 _MIRROR = "kubernetes.io/config.mirror"
 _ENDED = ("Succeeded", "Failed")
-_LONGEST_UID = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class AccessRequest:
         """Raise Denied if a name is not valid, and therefore must be in no URL and no log."""
         pod = self.pod
         names = is_dns1123_subdomain(pod.name) and is_dns1123_subdomain(self.name)
-        if not names or not is_dns1123_label(pod.namespace) or not _is_uid(pod.uid):
+        if not names or not is_dns1123_label(pod.namespace) or not is_dns1123_label(pod.uid):
             raise Denied(Denial.INVALID_REQUEST, "the request names no valid pod and object")
 
 
@@ -84,7 +83,3 @@ def _names(volume: Mapping[str, Any], request: AccessRequest) -> bool:
         return False
     secret, config_map = named_objects(csi.get("volumeAttributes") or {})
     return request.name == (config_map if request.is_template else secret)
-
-
-def _is_uid(text: str) -> bool:
-    return 0 < len(text) <= _LONGEST_UID and text.isascii() and text.isprintable()

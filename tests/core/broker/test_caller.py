@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from csidriver.core.broker.caller import Caller, reviewed_caller, token_review
+from csidriver.core.broker.caller import reviewed_plugin, token_review
 from csidriver.core.broker.denial import Denial, Denied
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.names import BROKER_AUDIENCE
@@ -53,12 +53,12 @@ def test_the_review_asks_for_the_audience_of_the_broker() -> None:
 
 
 def test_a_token_of_the_plugin_names_its_node() -> None:
-    assert reviewed_caller(REVIEW, ACCOUNT) == Caller(POD, "node-a")
+    assert reviewed_plugin(REVIEW, ACCOUNT) == (POD, "node-a")
 
 
 def test_an_older_api_server_names_no_node() -> None:
     review = changed(f"status user extra {EXTRA}node-name", ABSENT)
-    assert reviewed_caller(review, ACCOUNT) == Caller(POD, "")
+    assert reviewed_plugin(review, ACCOUNT) == (POD, "")
 
 
 USER = "status user username"
@@ -107,10 +107,10 @@ PREFIX = "system:serviceaccount:"
 )
 def test_other_tokens_are_denied(path: str, value: Any, reason: Denial) -> None:
     with pytest.raises(Denied) as denied:
-        reviewed_caller(changed(path, value), ACCOUNT)
+        reviewed_plugin(changed(path, value), ACCOUNT)
     assert denied.value.reason is reason
 
 
 def test_two_names_of_nodes_are_none() -> None:
     review = changed(f"status user extra {EXTRA}node-name", ["node-a", "node-b"])
-    assert reviewed_caller(review, ACCOUNT).node == ""
+    assert reviewed_plugin(review, ACCOUNT) == (POD, "")
