@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from csidriver.core.names import CERTIFICATE, PUBLIC_ISSUERS
+from csidriver.core.names import BROKER_CA, CERTIFICATE, PUBLIC_ISSUERS
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.installation import INSTALL, manifests
 from tests.deploy.rendering import text_of
@@ -24,6 +24,7 @@ HOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/oau
 SECRETS = "/api/v1/namespaces/oauth2-csi/secrets"
 CERTIFICATES = {"ca.crt": "YQ==", "ca.key": "Yg==", "tls.crt": "Yw==", "tls.key": "ZA=="}
 PUBLIC = f"/api/v1/namespaces/oauth2-csi/configmaps/{PUBLIC_ISSUERS}"
+AUTHORITY = f"/api/v1/namespaces/oauth2-csi/configmaps/{BROKER_CA}"
 PUBLISHED = {"issuers.json": "{}"}
 BUNDLE = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="
 
@@ -56,19 +57,22 @@ def apply_all(plane: ControlPlane, *flags: str) -> subprocess.CompletedProcess[s
 
 
 def trust(plane: ControlPlane) -> None:
-    """Do what the webhook does first."""
+    """Do what webhook and broker do first."""
     where = f"{SECRETS}/{CERTIFICATE}?fieldManager=oauth2-csi"
     plane.api("PATCH", where, {"data": CERTIFICATES}, "application/merge-patch+json")
     where = "/webhooks/0/clientConfig/caBundle"
     patch = [{"op": "add", "path": where, "value": BUNDLE}]
     plane.api("PATCH", HOOKS, patch, "application/json-patch+json")
+    where = f"{AUTHORITY}?fieldManager=oauth2-csi"
+    plane.api("PATCH", where, {"data": {"ca.crt": "a"}}, "application/merge-patch+json")
 
 
-def trusted(plane: ControlPlane) -> tuple[Any, Any]:
-    """The webhook's certificates and the CAs that the API server trusts."""
+def trusted(plane: ControlPlane) -> tuple[Any, Any, Any]:
+    """The certificates of webhook and broker, and the CAs that API server and nodes trust."""
     (hook,) = plane.api("GET", HOOKS)["webhooks"]
     secret = plane.api("GET", f"{SECRETS}/{CERTIFICATE}")
-    return secret.get("data"), hook["clientConfig"].get("caBundle")
+    authority = plane.api("GET", AUTHORITY).get("data")
+    return secret.get("data"), hook["clientConfig"].get("caBundle"), authority
 
 
 def test_one_apply_brings_everything_to_an_empty_cluster(plane: ControlPlane) -> None:
@@ -79,13 +83,13 @@ def test_one_apply_brings_everything_to_an_empty_cluster(plane: ControlPlane) ->
 
 
 @pytest.mark.parametrize("flags", [(), ("--server-side", "--force-conflicts")])
-def test_applying_again_leaves_the_webhook_its_certificates_and_authority(
+def test_applying_again_leaves_webhook_and_broker_their_certificates_and_authority(
     plane: ControlPlane, flags: tuple[str, ...]
 ) -> None:
     assert apply_all(plane, *flags).returncode == 0
     trust(plane)
     assert apply_all(plane, *flags).returncode == 0
-    assert trusted(plane) == (CERTIFICATES, BUNDLE)
+    assert trusted(plane) == (CERTIFICATES, BUNDLE, {"ca.crt": "a"})
 
 
 def test_a_cleanup_replaces_the_node_plugin_and_the_installation_brings_it_back(
@@ -154,7 +158,7 @@ def test_an_installation_changes_to_other_values_in_place(plane: ControlPlane) -
         "extraVolumes": [{"name": "more", "configMap": {"name": "more", "optional": True}}],
         "extraVolumeMounts": [{"name": "more", "mountPath": "/more", "readOnly": True}],
     }
-    values: dict[str, Any] = dict.fromkeys(("node", "refresher", "webhook"), added)
+    values: dict[str, Any] = dict.fromkeys(("node", "refresher", "broker", "webhook"), added)
     values["webhook"] = added | {"hostNetwork": True, "port": 10260}
     values |= {"labels": {"example.org/team": "aai"}, "namespace": {"create": True}}
     assert apply_all(plane).returncode == 0
@@ -173,7 +177,7 @@ def test_an_installation_changes_to_other_values_in_place(plane: ControlPlane) -
 
 
 @pytest.mark.tools("helm")
-def test_an_upgrade_by_helm_leaves_what_refresher_and_webhook_have_written(
+def test_an_upgrade_by_helm_leaves_what_the_roles_have_written(
     tmp_path: Path,
 ) -> None:
     with empty_cluster() as plane:
@@ -182,14 +186,14 @@ def test_an_upgrade_by_helm_leaves_what_refresher_and_webhook_have_written(
         earlier = ["create", "secret", "generic", "oauth2-csi-webhook-tls", "--from-literal=a=b"]
         plane.kubectl(*earlier, "--namespace=oauth2-csi")
         helm(plane, tmp_path, "install")
-        assert trusted(plane) == (None, None)
+        assert trusted(plane) == (None, None, None)
         trust(plane)
         plane.api("PATCH", PUBLIC, {"data": PUBLISHED}, "application/merge-patch+json")
         helm(plane, tmp_path, "upgrade", "--set=webhook.timeoutSeconds=7")
         assert plane.api("GET", PUBLIC)["data"] == PUBLISHED
         (hook,) = plane.api("GET", HOOKS)["webhooks"]
         assert hook["timeoutSeconds"] == 7
-        assert trusted(plane) == (CERTIFICATES, BUNDLE)
+        assert trusted(plane) == (CERTIFICATES, BUNDLE, {"ca.crt": "a"})
         helm(plane, tmp_path, "uninstall")
         left = plane.api("GET", SECRETS)["items"]
         assert [s["metadata"]["name"] for s in left if "helm" not in s["type"]] == [

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.kubernetes import KubernetesStore
 from csidriver.adapters.oauth import TokenEndpoints
-from csidriver.core.names import DRIVER_NAMESPACE, PUBLIC_ISSUERS, REFRESHER
+from csidriver.core.names import DRIVER_NAMESPACE, PUBLIC_ISSUERS
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.oauth.login_settings import LoginSettings
 from csidriver.core.oauth.public_issuers import ISSUERS_JSON, parse_public_issuers
@@ -23,7 +23,7 @@ from csidriver.refresher.issuers_publisher import IssuersPublisher
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool import Spool
-from tests.cluster.account import Account, Patch, told
+from tests.cluster.account import Patch
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
 from tests.cluster.installation import manifests
@@ -32,7 +32,6 @@ from tests.refresher.bench import until
 pytestmark = pytest.mark.tools(*PROGRAMS)
 NOBODY = "nobody-of-issuers"
 WHERE = f"--namespace={DRIVER_NAMESPACE}"
-OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "x"}
 
 
 class FastClock(SystemClock):
@@ -130,25 +129,3 @@ def test_applying_the_manifest_again_leaves_them(
     apply(plane, *flags)
     assert before is not None
     assert data(plane) == before
-
-
-KEY, REST = "the refresher leaves only the key issuers.json", "the refresher changes no metadata"
-CHANGES: dict[str, tuple[Patch, str]] = {
-    "further key": ({"data": {"more": "x"}}, KEY),
-    "bytes": ({"binaryData": {"more": "eA=="}}, KEY),
-    "immutable": ({"immutable": True}, KEY),
-    "label": ({"metadata": {"labels": {"a": "b"}}}, REST),
-    "annotation": ({"metadata": {"annotations": {"a": "b"}}}, REST),
-    "owner": ({"metadata": {"ownerReferences": [OWNER]}}, REST),
-    "finalizer": ({"metadata": {"finalizers": ["a.b/c"]}}, REST),
-}
-
-
-@pytest.mark.parametrize(("patch", "text"), CHANGES.values(), ids=CHANGES.keys())
-def test_a_stolen_token_of_the_refresher_does_not_change(
-    cluster: Cluster, plane: ControlPlane, patch: Patch, text: str
-) -> None:
-    del plane
-    account = Account(cluster, REFRESHER, "configmap", DRIVER_NAMESPACE)
-    account.wait_until_refused(PUBLIC_ISSUERS, {"immutable": True})
-    assert told(PUBLIC_ISSUERS, text) in account.patch(PUBLIC_ISSUERS, patch).stderr

@@ -69,7 +69,8 @@ def driver(
         {"name": "steady", "issuer": steady_issuer.url, "internal": True},
         {"name": "slow", "issuer": slow_issuer.url, "internal": True},
     ]
-    install(e2e, f"issuers={json.dumps(issuers)}")
+    # A node needs no right.
+    install(e2e, f"issuers={json.dumps(issuers)},node.legacyRights=false")
     return e2e
 
 

@@ -6,7 +6,6 @@ from tools.image import CLONE
 
 CHART = CLONE / "deploy/chart"
 PLUGIN = "oauth2.csi.cern.ch"
-DEPLOYMENTS = ("refresher", "broker", "webhook")
 _NAMESPACE = "--namespace=oauth2-csi"
 
 
@@ -23,8 +22,7 @@ def install(cluster: Cluster, values: str) -> None:
         }
     )
     cluster.helm("install", "oauth2-csi", str(CHART), _NAMESPACE, "--set-json", values)
-    cluster.roll_out("daemonset/oauth2-csi-node")
-    cluster.roll_out(*(f"deployment/oauth2-csi-{role}" for role in DEPLOYMENTS))
+    cluster.roll_out("daemonset/oauth2-csi-node", *cluster.names("deployments", _NAMESPACE))
 
 
 def uninstall(cluster: Cluster) -> None:

@@ -29,8 +29,8 @@ def works(
     """After the test, the driver does for new pods what it should, and did for the witnesses."""
     yield
     ends.append(time.time())
-    user.cluster.roll_out("daemonset/oauth2-csi-node")
-    user.cluster.roll_out("deployment/oauth2-csi-refresher", "deployment/oauth2-csi-webhook")
+    deployments = user.cluster.names("deployments", "--namespace=oauth2-csi")
+    user.cluster.roll_out("daemonset/oauth2-csi-node", *deployments)
     user.apply(secret("mine", issuer.seed(CLIENT)))
     nodes = user.cluster.own.node_names
     pods = [pod(node, inject("mine", 0), **on(node)) for node in nodes]
@@ -42,7 +42,7 @@ def works(
 
 
 @pytest.mark.usefixtures("works")
-@pytest.mark.parametrize("role", ["refresher", "webhook", "node"])
+@pytest.mark.parametrize("role", ["refresher", "broker", "webhook", "node"])
 def test_a_role_is_killed(driver: Cluster, role: str) -> None:
     assert all(node.kill_processes(f"oauth2-csi\0{role}\0") for node in driver.own.nodes)
 
