@@ -1,7 +1,6 @@
 """Certificates from files that another program renews, such as cert-manager."""
 
 import logging
-import ssl
 import threading
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSettings
 from csidriver.webhook.certificate_source import (
     CertificateMetrics,
+    Certificates,
     ServingCertificate,
     certificate_problems,
 )
@@ -23,7 +23,7 @@ _POLL = 2.0
 _MAX_SIZE = 1 << 20
 
 
-class FileCertificates:
+class FileCertificates(Certificates):
     """The certificate in two files. While they are not usable, the previous one stays in use."""
 
     def __init__(
@@ -37,17 +37,8 @@ class FileCertificates:
         self._factory = factory
         self._clock = clock
         self._metrics = metrics
-        self._served: ServingCertificate | None = None
         self._texts: tuple[str | None, Sensitive | None] = None, None
         self._error = "the files have not been read yet"
-
-    def context(self) -> ssl.SSLContext | None:
-        served = self._served
-        return None if served is None else served.context
-
-    def pair(self) -> tuple[str, Sensitive] | None:
-        served = self._served
-        return None if served is None else (served.chain, served.key)
 
     def problems(self) -> list[str]:
         return certificate_problems(self._served, self._error, self._clock.now())

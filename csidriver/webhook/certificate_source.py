@@ -1,6 +1,7 @@
 """A source of serving certificates, and the problems of the one in use."""
 
 import ssl
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from threading import Event
 from typing import Protocol
@@ -28,18 +29,24 @@ class CertificateMetrics(Protocol):
     def expiry(self) -> Gauge: ...
 
 
-class Certificates(Protocol):
-    """A source of serving certificates."""
+class Certificates(ABC):
+    """A source of serving certificates. Once there is one, there always is."""
+
+    _served: ServingCertificate | None = None
 
     def context(self) -> ssl.SSLContext | None:
         """Return the TLS context for new connections, None without a certificate."""
+        return None if self._served is None else self._served.context
 
     def pair(self) -> tuple[str, Sensitive] | None:
         """Return the chain and the key, None without a certificate."""
+        return None if self._served is None else (self._served.chain, self._served.key)
 
+    @abstractmethod
     def problems(self) -> list[str]:
         """Return why clients would reject the certificate."""
 
+    @abstractmethod
     def run(self, stop: Event) -> None:
         """Keep the certificate current until `stop`."""
 

@@ -1,18 +1,17 @@
 """Certificates that the webhook makes itself: issued, shared, renewed and trusted."""
 
 import logging
-import ssl
 import threading
 
 from csidriver.clock import WaitingClock
 from csidriver.core.admission.certificates import RotationPolicy, RotationStep, may_serve, next_step
 from csidriver.core.kubernetes.timestamp import format_rfc3339
-from csidriver.core.sensitive import Sensitive
 from csidriver.errors import DriverError, StoreConflict, StoreError
 from csidriver.webhook.ca_bundle import CaBundle
 from csidriver.webhook.certificate_secret import CertificateSecret, KeyedCertificates
 from csidriver.webhook.certificate_source import (
     CertificateMetrics,
+    Certificates,
     ServingCertificate,
     certificate_problems,
     with_cause,
@@ -24,7 +23,7 @@ log = logging.getLogger(__name__)
 _FIRST_RETRY = 0.5  # seconds after a failure, doubled with each further one
 
 
-class ManagedCertificates:
+class ManagedCertificates(Certificates):
     """Serves the certificate in a Secret that all replicas share, and renews it there."""
 
     def __init__(  # noqa: PLR0913 - the Secret, the bundle and their tools
@@ -45,17 +44,8 @@ class ManagedCertificates:
         self._metrics = metrics
         self._names = names
         self._policy = policy
-        self._served: ServingCertificate | None = None
         self._error = ""
         self._failures = 0
-
-    def context(self) -> ssl.SSLContext | None:
-        served = self._served
-        return None if served is None else served.context
-
-    def pair(self) -> tuple[str, Sensitive] | None:
-        served = self._served
-        return None if served is None else (served.chain, served.key)
 
     def problems(self) -> list[str]:
         served, bundle = self._served, self._bundle

@@ -1,8 +1,8 @@
-import ssl
 import threading
 
 from prometheus_client import CollectorRegistry
 
+from csidriver.webhook.certificate_source import Certificates
 from csidriver.webhook.https_server import AdmissionLimits, AdmissionServer
 from csidriver.webhook.metrics import WebhookMetrics
 from csidriver.webhook.review_handler import handle_review
@@ -12,13 +12,7 @@ from tests.webhook.served import PATIENCE, Served
 
 
 def test_the_role_is_not_ready_before_it_ends() -> None:
-    class Given:
-        def context(self) -> ssl.SSLContext | None:
-            return None
-
-        def pair(self) -> None:
-            return None
-
+    class Given(Certificates):
         def problems(self) -> list[str]:
             return []
 
