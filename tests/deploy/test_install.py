@@ -13,6 +13,7 @@ from csidriver import cli, flag_values, flags, server_flags
 from csidriver.core.names import BROKER, BROKER_AUDIENCE, BROKER_CA
 from csidriver.core.oauth.issuers import Issuers
 from csidriver.demo.issuer import LOGIN_CLIENT
+from csidriver.node.companions.broker_client import ClientPauses
 from tests import page_commands
 from tests.cluster.installation import INSTALL, Manifest, manifests
 from tools.image import IMAGE
@@ -277,6 +278,11 @@ def test_one_replica_goes_on_through_rollouts_and_drains(name: str) -> None:
         "preferredDuringSchedulingIgnoredDuringExecution"
     ]
     assert term["podAffinityTerm"]["labelSelector"] == deployment["spec"]["selector"]
+
+
+def test_nodes_have_come_back_to_a_new_broker_before_a_rollout_stops_the_next_one() -> None:
+    (deployment,) = [d for d in manifests("Deployment") if d["metadata"]["name"] == BROKER]
+    assert deployment["spec"]["minReadySeconds"] >= max(ClientPauses().rejoin)
 
 
 def test_selectors_find_the_pods_of_their_role_and_no_others() -> None:
