@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from csidriver._proto import broker_pb2
@@ -20,16 +20,26 @@ from csidriver.errors import StoreError
 
 log = logging.getLogger(__name__)
 
+# Answers that a node may leave unread besides the states of its subscriptions.
+_UNREAD = 100
+
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """Times in seconds, and the most subscriptions of a stream. A node has 1,000 volumes."""
+    """Times in seconds, and the most subscriptions of a stream. A node has 1,000 volumes.
+
+    A node may send `burst` messages at once, and `rate` a second in the long run.
+    """
 
     review_every: float = 600.0
     recheck_every: float = 900.0
     subscriptions: int = 2000
+    burst: int = 4000
+    rate: float = 50.0
     # gRPC adds or takes up to 10 % at random. Nodes spread again over brokers.
     connection_age: float = 1800.0
+    # Until a connection without a stream is closed.
+    unused: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,8 @@ class StreamTools:
     # Runs a call that blocks.
     in_thread: Callable[..., Awaitable[Any]]
     limits: StreamLimits
+    # When each node has had its turn for the messages that it sent.
+    turns: dict[str, float] = field(default_factory=dict)
 
 
 class NodeStream:
@@ -78,6 +90,7 @@ class NodeStream:
 
     async def _read(self, connection: Any) -> None:
         while isinstance(message := await connection.read(), broker_pb2.NodeMessage):
+            await self._take_turn()
             kind = message.WhichOneof("message")
             if kind == "subscribe":
                 await self._answer(message.subscribe)
@@ -85,6 +98,15 @@ class NodeStream:
                 self._unsubscribe(message.unsubscribe)
             elif kind == "token" and await self._is_reviewed(newer := Sensitive(message.token)):
                 self._token = newer
+
+    async def _take_turn(self) -> None:
+        """Wait until the node may have a message handled, over whichever stream it came."""
+        limits, turns = self._tools.limits, self._tools.turns
+        now = asyncio.get_running_loop().time()
+        earliest = now - limits.burst / limits.rate
+        turn = turns[self.node] = max(turns.get(self.node, 0.0), earliest) + 1 / limits.rate
+        if turn > now:
+            await asyncio.sleep(turn - now)
 
     async def _write(self, connection: Any) -> None:
         while await self._filled.wait():
@@ -102,7 +124,7 @@ class NodeStream:
         pod = PodRef(message.namespace, message.pod_name, message.pod_uid)
         is_template = message.WhichOneof("object") == "config_map"
         name = message.config_map if is_template else message.secret
-        if len(self._waiting) > self._tools.limits.subscriptions:
+        if len(self._waiting) > len(self._subscriptions) + _UNREAD:
             raise Denied(Denial.TOO_MANY, f"node {self.node} does not read its answers")
         self._unsubscribe(message.id)
         try:

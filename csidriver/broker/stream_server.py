@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 
 from csidriver._proto import broker_pb2
@@ -87,10 +88,15 @@ class StreamServer:
 
     async def serve(self, stop: threading.Event) -> None:
         """Serve until `stop`. There must be a certificate. Raises DriverError."""
-        age = {"grpc.max_connection_age_ms": int(1000 * self._tools.limits.connection_age)}
-        server = aio.server(options=list({**_OPTIONS, **age}.items()))
+        limits = self._tools.limits
+        times = {
+            "grpc.max_connection_age_ms": int(1000 * limits.connection_age),
+            "grpc.max_connection_idle_ms": int(1000 * limits.unused),
+            "grpc.server_handshake_timeout_ms": int(1000 * limits.unused),
+        }
+        server = aio.server(options=list({**_OPTIONS, **times}.items()))
         handler = grpc.stream_stream_rpc_method_handler(
-            self._subscribe, request_deserializer=broker_pb2.NodeMessage.FromString
+            self._subscribe, request_deserializer=_message
         )
         methods = grpc.method_handlers_generic_handler(SERVICE, {"Subscribe": handler})
         server.add_generic_rpc_handlers((methods,))
@@ -120,7 +126,12 @@ class StreamServer:
 
     async def _serve_node(self, context: Any) -> None:
         token = _token_of(context.invocation_metadata())
-        node = await self._admit(token, context)
+        if self._waiting >= _MAX_WAITING:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "too many callers wait")
+        # One who leaves keeps his place until the API server has answered.
+        node = await asyncio.shield(self._admit(token))
+        if isinstance(node, DriverError):
+            raise node
         # By which the node knows that it was admitted.
         await context.send_initial_metadata(())
         stream = NodeStream(node, token, self._tools)
@@ -137,22 +148,24 @@ class StreamServer:
             if not streams:
                 del self._streams[node]
 
-    async def _admit(self, token: Sensitive, context: Any) -> str:
-        if self._waiting >= _MAX_WAITING:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "too many callers wait")
+    async def _admit(self, token: Sensitive) -> str | DriverError:
+        """Return the caller's node, or why there is none."""
         self._waiting += 1
         result = "failed"
         try:
             async with self._admissions:
                 node: str = await self._in_thread(self._tools.authorizer.node_of_token, token)
             result = "accepted"
-        except Denied:
+        except Denied as denied:
             result = "denied"
-            raise
+            return denied
+        except StoreError as error:
+            return error
+        else:
+            return node
         finally:
             self._waiting -= 1
             self._metrics.reviews.labels(result).inc()
-        return node
 
     def _in_thread(self, call: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         return asyncio.get_running_loop().run_in_executor(self._pool, call, *args)
@@ -172,6 +185,13 @@ class StreamServer:
             )
 
         return grpc.dynamic_ssl_server_credentials(newest(), newest)
+
+
+def _message(content: bytes) -> broker_pb2.NodeMessage:
+    try:
+        return broker_pb2.NodeMessage.FromString(content)
+    except DecodeError:
+        raise Denied(Denial.INVALID_REQUEST, "a message cannot be read") from None
 
 
 def _token_of(metadata: Any) -> Sensitive:

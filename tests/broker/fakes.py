@@ -74,9 +74,10 @@ class FakeCluster:
         self.config_maps: dict[tuple[str, str], dict[str, str]] = {}
         self.reads: list[str] = []
         self.reviewed: list[str] = []
-        # A list of pods that has been read waits for this before it is answered.
-        self.answer_lists = threading.Event()
+        # A list of pods that has been read waits for this before it is answered; so do reviews.
+        self.answer_lists, self.answer_reviews = threading.Event(), threading.Event()
         self.answer_lists.set()
+        self.answer_reviews.set()
         self._secrets: dict[str, Secret] = {}
         self._version = 100
         self._watches: list[queue.Queue[SecretChange | StoreUnavailable]] = []
@@ -119,6 +120,7 @@ class FakeCluster:
         self._read("review")
         assert body["spec"]["audiences"] == [BROKER_AUDIENCE]
         self.reviewed.append(body["spec"]["token"])
+        self.answer_reviews.wait(10)
         refused = {"status": {"authenticated": False, "error": "invalid bearer token"}}
         return self.reviews.get(body["spec"]["token"], refused)
 

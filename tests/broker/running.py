@@ -63,9 +63,9 @@ class NodeClient:
         self._changed = threading.Condition()
         credentials = grpc.ssl_channel_credentials(authority.encode())
         options = [("grpc.ssl_target_name_override", HOST), ("grpc.use_local_subchannel_pool", 1)]
-        self._channel = grpc.secure_channel(f"127.0.0.1:{port}", credentials, options)
+        self.channel = grpc.secure_channel(f"127.0.0.1:{port}", credentials, options)
         sent = [("authorization", f"Bearer {token}")] if token else []
-        self._call = broker_pb2_grpc.BrokerStub(self._channel).Subscribe(
+        self._call = broker_pb2_grpc.BrokerStub(self.channel).Subscribe(
             iter(self._requests.get, None), metadata=[*sent, *metadata.items()]
         )
         self._thread = threading.Thread(target=self._receive, daemon=True)
@@ -77,7 +77,7 @@ class NodeClient:
     def __exit__(self, *_: object) -> None:
         self._requests.put(None)
         self._call.cancel()
-        self._channel.close()
+        self.channel.close()
         self._thread.join(PATIENCE)
 
     def subscribe(self, number: int, pod: PodRef, secret: str = "", config_map: str = "") -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import grpc
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -13,6 +14,7 @@ from csidriver.broker.authorizer import Authorizer
 from csidriver.broker.companions import Companions
 from csidriver.broker.metrics import BrokerMetrics
 from csidriver.broker.node_stream import NodeStream, StreamLimits, StreamTools
+from csidriver.broker.stream_server import SERVICE
 from csidriver.core.broker.denial import Denied
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.names import SourceRef
@@ -225,6 +227,18 @@ def test_a_token_that_is_no_longer_accepted_ends_the_stream(cluster: FakeCluster
         broker.until(lambda: broker.metric("subscriptions") == 0)
 
 
+def test_a_token_that_names_another_node_later_ends_the_stream(cluster: FakeCluster) -> None:
+    with RunningBroker(cluster, StreamLimits(review_every=0.02)) as broker:
+        with broker.node() as node, broker.node() as second:
+            for each in (node, second):
+                assert each.answer(1, WEB, "hello-token") == "companion"
+            cluster.reviews["of-a"] = review("node-b")
+            for each in (node, second):
+                assert each.ended().name == "UNAUTHENTICATED"
+                assert "other_node_token" in each.details
+        assert broker.metric("denials_total", reason="other_node_token") == 2
+
+
 def test_a_newer_token_takes_the_place_of_the_older(cluster: FakeCluster) -> None:
     with RunningBroker(cluster, StreamLimits(review_every=0.05)) as broker, broker.node() as node:
         cluster.reviews["newer"] = review("node-a")
@@ -256,6 +270,18 @@ def test_an_unknown_message_is_ignored(broker: RunningBroker) -> None:
         node.send()
         node.subscribe(1, WEB, "hello-token")
         node.generation(1, 1)
+
+
+def test_a_message_that_cannot_be_read_is_denied(broker: RunningBroker, logs: LogCollector) -> None:
+    with broker.node() as node:
+        call = node.channel.stream_stream(f"/{SERVICE}/Subscribe")
+        answers = call(iter([b"\xff\xff"]), metadata=[("authorization", "Bearer of-a")])
+        with pytest.raises(grpc.RpcError) as error:
+            list(answers)
+    assert error.value.code().name == "UNAUTHENTICATED"
+    assert error.value.details() == "a message cannot be read (invalid_request)"
+    assert broker.metric("denials_total", reason="invalid_request") == 1
+    assert not any("Traceback" in line for line in logs.lines)
 
 
 def test_no_log_has_a_token(broker: RunningBroker, logs: LogCollector) -> None:
@@ -305,11 +331,29 @@ def test_the_answers_for_a_node_that_reads_none_are_bounded(cluster: FakeCluster
             Companions(cluster, TOKENS),
             BrokerMetrics(CollectorRegistry()),
             in_thread,
-            StreamLimits(subscriptions=50),
+            StreamLimits(),
         )
         deaf = Deaf()
         with pytest.raises(Denied, match="does not read its answers"):
             await NodeStream("node-a", Sensitive("of-a"), tools).run(deaf)
         return deaf.sent
 
-    assert asyncio.run(run()) < 60
+    assert asyncio.run(run()) < 120
+
+
+def test_the_requests_of_a_node_are_paced_over_all_its_streams(cluster: FakeCluster) -> None:
+    with RunningBroker(cluster, StreamLimits(burst=6, rate=0.001)) as broker:
+        with broker.node() as node:
+            for number in range(1, 5):
+                node.subscribe(number, WEB, "hello-token")
+            node.generation(4, 1)
+            node.send(token="of-a")
+            broker.until(lambda: cluster.reviewed == ["of-a"] * 2)
+        with broker.node() as again, broker.node("of-b") as other:
+            for number in range(1, 100):
+                again.subscribe(number, WEB, "hello-token")
+            again.generation(1, 1)
+            cluster.reads.clear()
+            assert other.answer(1, DB, "secret-of-b") == "absent"
+            assert cluster.reads.count("cached pod") == 1, "only the other node's"
+            assert {update.id for update in again.updates} == {1}

@@ -1,15 +1,19 @@
 import socket
+import ssl
 import threading
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from csidriver.broker.node_stream import StreamLimits
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.names import SourceRef
 from tests.broker.conftest import WEB
 from tests.broker.fakes import FakeCluster, companion, review
-from tests.broker.running import FakeCertificates, NodeClient, RunningBroker
+from tests.broker.running import HOST, FakeCertificates, NodeClient, RunningBroker
+
+EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
 
 @pytest.mark.parametrize(
@@ -57,6 +61,40 @@ def test_a_review_that_fails_is_no_denial(broker: RunningBroker) -> None:
         node.subscribe(1, WEB, "hello-token")
         node.generation(1, 1)
     assert broker.metric("reviews_total", result="accepted") == 1
+
+
+def test_one_who_leaves_keeps_his_place_until_he_is_reviewed(broker: RunningBroker) -> None:
+    """Else he comes again, and the API server reviews any number of tokens at a time."""
+    broker.cluster.answer_reviews.clear()
+    for number in range(20):
+        with broker.node(f"forged-{number}"):
+            broker.until(lambda n=number: broker.server._waiting > n)  # type: ignore[misc]
+    assert len(broker.cluster.reviewed) <= 4
+    broker.cluster.answer_reviews.set()
+    broker.until(lambda: broker.metric("reviews_total", result="denied") == 20)
+    with broker.node() as node:
+        assert node.answer(1, WEB, "hello-token") == "companion"
+
+
+@pytest.mark.parametrize("greets", [False, True], ids=["silent", "after its handshake"])
+def test_a_connection_without_a_stream_is_closed(cluster: FakeCluster, *, greets: bool) -> None:
+    with (
+        RunningBroker(cluster, StreamLimits(unused=0.3)) as broker,
+        broker.node() as node,
+        socket.create_connection(("127.0.0.1", broker.server.port), 10) as plain,
+    ):
+        assert node.answer(1, WEB, "hello-token") == "companion"
+        context = ssl.create_default_context(cadata=broker.certificates.authority)
+        context.set_alpn_protocols(["h2"])
+        if not greets:
+            assert plain.recv(1000) == b""
+        else:
+            with context.wrap_socket(plain, server_hostname=HOST) as stranger:
+                stranger.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + EMPTY_SETTINGS)
+                while stranger.recv(1000):
+                    pass
+        broker.cluster.write(companion(2))
+        node.generation(1, 2)
 
 
 def test_the_newest_two_streams_of_a_node_stay(broker: RunningBroker) -> None:
