@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import grpc
-
 from csidriver._proto import broker_pb2
 from csidriver.clock import Clock
 from csidriver.core.broker.pod_access import PodRef
@@ -153,8 +151,6 @@ class BrokerClient:
         while not self._stop.is_set():
             try:
                 self._keep_stream(number)
-            except grpc.RpcError as error:
-                self._fail(f"{error.code().name}: {error.details()}")
             except StoreError as error:
                 self._fail(str(error))
             except Exception:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import grpc
+
 from csidriver._proto import broker_pb2, broker_pb2_grpc
 from csidriver.clock import Clock
 from csidriver.core.sensitive import Sensitive
@@ -49,7 +51,7 @@ class BrokerStream:
             self._call.cancel()
 
     def updates(self) -> Iterator[broker_pb2.Update]:
-        """Yield updates; raises StoreUnavailable or grpc.RpcError when the stream has ended."""
+        """Yield updates; raises StoreUnavailable when the stream has ended."""
         token = self._address.read_token()
         metadata = [("authorization", f"Bearer {token.reveal()}")]
         with self._address.connect(self.target) as channel:
@@ -62,6 +64,8 @@ class BrokerStream:
                 self._call.initial_metadata()
                 self.connected = self._call.is_active()
                 yield from self._call
+            except grpc.RpcError as error:
+                raise StoreUnavailable(f"{error.code().name}: {error.details()}") from None
             finally:
                 self.connected = False
                 self._outgoing.put(None)
