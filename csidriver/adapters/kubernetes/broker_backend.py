@@ -1,31 +1,20 @@
 """The broker's backend: companions, pods and TokenReviews of the Kubernetes API."""
 
-import random
 from collections.abc import Mapping
 from typing import Any
 
-from csidriver.adapters.kubernetes.client import KubernetesClient, RequestOptions, without_traceback
+from csidriver.adapters.kubernetes.client import RequestOptions, without_traceback
 from csidriver.adapters.kubernetes.paged_list import METADATA_LIST, PagedList
 from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.adapters.kubernetes.secrets import KubernetesStore
 from csidriver.adapters.kubernetes.watch import WatchScope
 from csidriver.core.annotations import COMPANION_TYPE
 from csidriver.core.broker.pod_access import PodRef
-from csidriver.core.kubernetes.change import Namespaces, TokenObject
+from csidriver.core.kubernetes.change import TokenObject
 
 
 class BrokerBackend(KubernetesStore):
     """Reads only; every method may raise StoreError. Watches companions and nothing else."""
-
-    def __init__(
-        self,
-        client: KubernetesClient,
-        namespaces: Namespaces | None = None,
-        rng: random.Random | None = None,
-    ) -> None:
-        namespaces = namespaces or Namespaces()
-        super().__init__(client, namespaces, rng)
-        self._tokens, self._of_pods = namespaces.tokens, namespaces.sources or ("",)
 
     @without_traceback
     def review_token(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -45,7 +34,7 @@ class BrokerBackend(KubernetesStore):
     def list_pods(self, node: str) -> frozenset[PodRef]:
         """Return all pods of a node, as they are now."""
         found = set()
-        for namespace in self._of_pods:
+        for namespace in self._namespaces.sources or ("",):
             request, selector = ApiRequest("list", "pods", namespace), f"spec.nodeName={node}"
             for item, _ in PagedList(self._client, request, selector, METADATA_LIST):
                 metadata = item["metadata"]
@@ -53,4 +42,5 @@ class BrokerBackend(KubernetesStore):
         return frozenset(found)
 
     def _scopes(self) -> list[WatchScope]:
-        return [WatchScope(TokenObject.COMPANION, self._tokens, f"type={COMPANION_TYPE}")]
+        tokens = self._namespaces.tokens
+        return [WatchScope(TokenObject.COMPANION, tokens, f"type={COMPANION_TYPE}")]
