@@ -36,6 +36,13 @@ class Kubectl:
         options = [f"--request-timeout={seconds:.0f}s", *self._options]
         return Kubectl(options, service_account=self._service_account)
 
+    def impersonating(self, user: str, group: str) -> "Kubectl":
+        """Return one that asks in the name of another, for which the user needs the right."""
+        options = [*self._options, f"--as={user}", f"--as-group={group}"]
+        kubectl = Kubectl(options, service_account=self._service_account)
+        kubectl._running = self._running
+        return kubectl
+
     def get(self, *arguments: str) -> Any:
         """Return objects as JSON. Of a Secret, its bytes come into this process: seldom needed."""
         found = _parsed(self._run("get", *arguments, "--output=json"))
@@ -67,10 +74,10 @@ class Kubectl:
         where = [f"--namespace={namespace}", f"--type={type}", "--patch-file=/dev/stdin"]
         self._send(patch, "patch", resource, name, *where)
 
-    def can_i(self, verb: str, resource: str, namespace: str) -> bool:
+    def can_i(self, verb: str, resource: str, namespace: str, *flags: str) -> bool:
         """Return whether the user may do this; `resource` may be `secrets/name`."""
         where = f"--namespace={namespace}" if namespace else "--all-namespaces"
-        command = self._command("auth", "can-i", verb, resource, where)
+        command = self._command("auth", "can-i", verb, resource, where, *flags)
         done = program.run(command, running=self._running)
         answer = done.stdout.decode(errors="replace").split(maxsplit=1)[:1]
         if answer not in (["yes"], ["no"]):

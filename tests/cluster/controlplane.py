@@ -112,6 +112,7 @@ class ControlPlane:
             f"--service-account-signing-key-file={self.root}/sa.key",
             f"--service-cluster-ip-range={services}",
             "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",
             "--endpoint-reconciler-type=none",
             # Without this flag a stop waits a minute for watches over HTTP/1.1.
             "--shutdown-watch-termination-grace-period=1s",

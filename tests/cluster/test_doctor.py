@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 
 from csidriver.core.kubernetes.timestamp import format_rfc3339
-from csidriver.core.names import DRIVER_NAME, DRIVER_NAMESPACE, PUBLIC_ISSUERS, REFRESHER, WEBHOOK
+from csidriver.core.names import (
+    BROKER,
+    BROKER_CA,
+    DRIVER_NAME,
+    DRIVER_NAMESPACE,
+    NODE,
+    PUBLIC_ISSUERS,
+    REFRESHER,
+    TOKENS_NAMESPACE,
+    WEBHOOK,
+)
 from csidriver.core.oauth.issuers import Issuers
 from csidriver.core.oauth.public_issuers import ISSUERS_JSON, render_public_issuers
 from csidriver.kubectl.main import main
@@ -20,6 +30,7 @@ from tests.cluster.controlplane import PROGRAMS, ControlPlane
 from tests.cluster.installation import manifests
 from tests.kubectl.login.authorization_server import AuthorizationServer
 from tests.kubectl.printed import NEEDS_REAUTH
+from tests.refresher.bench import until
 from tools.programs import program
 
 pytestmark = [pytest.mark.tools(*PROGRAMS), pytest.mark.usefixtures("installed", "_kubectl")]
@@ -31,6 +42,7 @@ NEEDLE = "needle-in-a-secret-4711"
 TWO_PODS = {"replicas": 2, "readyReplicas": 2}
 STATUSES: Mapping[str, Mapping[str, int]] = {
     f"deployment/{REFRESHER}": TWO_PODS,
+    f"deployment/{BROKER}": TWO_PODS,
     f"deployment/{WEBHOOK}": TWO_PODS,
     "daemonset/oauth2-csi-node": {
         "currentNumberScheduled": 1,
@@ -40,6 +52,8 @@ STATUSES: Mapping[str, Mapping[str, int]] = {
     },
 }
 Finding = dict[str, str]
+# The rights that the manifests leave to nodes for an upgrade.
+USUAL = {"Driver isolation": "warning"}
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +86,21 @@ def installed(cluster: Cluster, server: AuthorizationServer) -> Iterator[Control
     instant = format_rfc3339(time.time()).replace("Z", ".000000Z")
     spec = {"holderIdentity": "pod-1", "leaseDurationSeconds": 3600, "renewTime": instant}
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
-    public = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": metadata | {"name": PUBLIC_ISSUERS},
+    public, trusted = (
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata | {"name": name}}
+        for name in (PUBLIC_ISSUERS, BROKER_CA)
+    )
+    slices = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": metadata | {"name": BROKER, "labels": {"kubernetes.io/service-name": BROKER}},
+        "addressType": "IPv4",
     }
-    objects = [*manifests(*KINDS), lease | {"spec": spec}, public | {"data": data}]
+    objects = [
+        *(*manifests(*KINDS), lease | {"spec": spec}, public | {"data": data}),
+        trusted | {"data": {"ca.crt": plane.ca.read_text()}},
+        slices | {"endpoints": [{"addresses": ["10.1.2.3"], "conditions": {"ready": True}}]},
+    ]
     for each in objects:
         adapt(each, plane)
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
@@ -110,8 +133,8 @@ def bad(findings: Mapping[str, Finding]) -> dict[str, str]:
 
 def test_nothing_is_wrong_where_everything_runs(capsys: pytest.CaptureFixture[str]) -> None:
     findings = doctor(capsys)
-    assert bad(findings) == {}
-    assert len(findings) == 16
+    assert bad(findings) == USUAL
+    assert len(findings) == 19
 
 
 def test_an_ordinary_user_sees_issuer_and_rights(
@@ -119,7 +142,8 @@ def test_an_ordinary_user_sees_issuer_and_rights(
 ) -> None:
     user = ["--as=ann", "--as-group=system:authenticated"]
     findings = doctor(capsys, *user, status=1)
-    unseen = ("CSIDriver", "refresher", "lease", "nodes", "webhook", "webhook pods")
+    driver = ("CSIDriver", "refresher", "lease", "nodes", "webhook", "webhook pods")
+    unseen = (*driver, "broker", "broker CA", "broker reach", "isolation")
     assert bad(findings) == {
         **{f"Driver {name}": "warning" for name in unseen},
         "You rights": "problem",
@@ -136,6 +160,8 @@ PATCHES: dict[str, tuple[str, str, Any]] = {
     "Driver CSIDriver": (f"csidriver/{DRIVER_NAME}", "", {"spec": {"requiresRepublish": False}}),
     "Driver refresher": (f"deployment/{REFRESHER}", "status", {"status": {"readyReplicas": 0}}),
     "Driver webhook pods": (f"deployment/{WEBHOOK}", "status", {"status": {"readyReplicas": 0}}),
+    "Driver broker": (f"endpointslice/{BROKER}", "", {"endpoints": None}),
+    "Driver broker CA": (f"configmap/{BROKER_CA}", "", {"data": None}),
     "Driver nodes": ("daemonset/oauth2-csi-node", "status", {"status": {"numberReady": 0}}),
     "Driver lease": (f"lease/{REFRESHER}", "", {"spec": {"holderIdentity": ""}}),
     "Driver issuers": (f"configmap/{PUBLIC_ISSUERS}", "", {"data": None}),
@@ -152,7 +178,7 @@ def test_each_defect_is_a_problem(
     flags = [WHERE, "--type=merge", *([f"--subresource={subresource}"] if subresource else [])]
     installed.kubectl("patch", target, *flags, f"--patch={json.dumps(patch)}")
     try:
-        assert bad(doctor(capsys, status=1)) == {name: "problem"}
+        assert bad(doctor(capsys, status=1)) == {name: "problem"} | USUAL
     finally:
         restored = json.dumps({section: before[section]})
         installed.kubectl("patch", target, *flags, f"--patch={restored}")
@@ -167,8 +193,41 @@ def test_an_absent_csi_driver_is_a_problem(
         found = doctor(capsys, status=1)
     finally:
         installed.kubectl("create", "--filename=-", stdin=json.dumps(manifest))
-    assert bad(found) == {"Driver CSIDriver": "problem"}
+    assert bad(found) == {"Driver CSIDriver": "problem"} | USUAL
     assert "not found" in found["Driver CSIDriver"]["message"]
+
+
+def test_nodes_are_isolated_once_their_rights_are_gone(
+    installed: ControlPlane, capsys: pytest.CaptureFixture[str]
+) -> None:
+    binding = ("rolebinding", NODE, f"--namespace={TOKENS_NAMESPACE}")
+    before = installed.kubectl("get", *binding, "--output=json")
+    installed.kubectl("delete", *binding)
+    try:
+        assert bad(doctor(capsys)) == {}
+        installed.kubectl(*GRANT, "--clusterrole=system:node", "--group=system:nodes")
+        until(lambda: "authorizer Node" in doctor(capsys)["Driver isolation"]["message"])
+    finally:
+        installed.kubectl("delete", *GRANT[1:], "--ignore-not-found")
+        installed.kubectl("apply", "--filename=-", stdin=before)
+
+
+GRANT = ("create", "clusterrolebinding", "all-nodes")
+
+
+def test_a_kubelet_may_label_its_node_and_register_it_again(installed: ControlPlane) -> None:
+    node = json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "stolen"}})
+    kubelet = ("--as=system:node:stolen", "--as-group=system:nodes")
+    for _ in range(2):
+        installed.kubectl("create", "--filename=-", *kubelet, stdin=node)
+        installed.kubectl("label", "node", "stolen", "disk=ssd", *kubelet)
+        for words in (
+            ("label", "node", "stolen", "node-restriction.kubernetes.io/team=a"),
+            ("taint", "node", "stolen", "team=a:NoSchedule"),
+        ):
+            done = installed.try_kubectl(*words, *kubelet)
+            assert "is not allowed to modify" in done.stderr
+        installed.kubectl("delete", "node", "stolen")
 
 
 def test_a_token_that_needs_a_login_is_named(
@@ -182,7 +241,7 @@ def test_a_token_that_needs_a_login_is_named(
         found = doctor(capsys, "cern", status=1)
     finally:
         installed.kubectl("delete", "secret", "mail", f"--namespace={NS}")
-    assert bad(found) == {"Tokens cern": "problem"}
+    assert bad(found) == {"Tokens cern": "problem"} | USUAL
     assert NEEDLE not in json.dumps(found)
     assert found["Tokens cern"]["cure"].startswith("run: kubectl oauth2-csi login mail -n ")
 

@@ -9,6 +9,12 @@ from csidriver.core.names import PUBLIC_ISSUERS
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.errors import InvalidSettings, NotReady
 from csidriver.kubectl.client import Kubectl
+from csidriver.kubectl.doctor.broker_checks import (
+    check_broker,
+    check_broker_ca,
+    check_broker_reach,
+    check_isolation,
+)
 from csidriver.kubectl.doctor.check_runner import INSTALL, Answers, Check, run_checks
 from csidriver.kubectl.doctor.diagnosis import summary, to_document, to_lines
 from csidriver.kubectl.doctor.driver_checks import (
@@ -153,6 +159,10 @@ class Examination:
             ("refresher", "the refresher's Deployment"): check_refresher,
             ("lease", "the refresher's Lease"): check_lease,
             ("nodes", "the DaemonSet of the nodes"): check_nodes,
+            ("broker", "the broker's Deployment"): check_broker,
+            ("broker CA", "the CAs of the broker"): check_broker_ca,
+            ("broker reach", "the events of pods"): check_broker_reach,
+            ("isolation", "what kubelets may do"): check_isolation,
             ("webhook", "the webhook's configuration"): check_webhook_configuration,
             ("webhook pods", "the webhook's Deployment"): check_webhook_pods,
         }

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from csidriver.core.kubernetes.timestamp import parse_rfc3339
-from csidriver.core.names import DRIVER_NAME, REFRESHER
+from csidriver.core.names import DRIVER_NAME, NODE, REFRESHER
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.doctor.finding import Finding, ok, problem, warning
 from csidriver.kubectl.output.ages import human_duration
 
-NODE = "oauth2-csi-node"
 # As the chart has it; without one of them pods cannot use the volumes, or not safely.
 CSI_DRIVER: Mapping[str, Any] = {
     "attachRequired": False,

@@ -16,5 +16,5 @@ def server(tmp_path: Path) -> Iterator[HttpsIssuer]:
 @pytest.fixture
 def healthy(stand_in: StandIn, server: HttpsIssuer, fixed_time: float) -> StandIn:  # noqa: ARG001 - sets the time
     """A cluster in which nothing is wrong."""
-    prepare(stand_in, issuer_entry(server.url))
+    prepare(stand_in, server.ca_file.read_text(), issuer_entry(server.url))
     return stand_in

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from csidriver.core.kubernetes.timestamp import format_rfc3339
-from csidriver.core.names import PUBLIC_ISSUERS
+from csidriver.core.names import BROKER, BROKER_CA, PUBLIC_ISSUERS
 from tests.adapters.oauth.peer import WELL_KNOWN, Peer, certificate, http
 from tests.cluster.installation import manifests
 from tests.kubectl.printed import NOW, secret
@@ -15,7 +15,15 @@ from tests.kubectl.stand_in import StandIn
 
 WEBHOOK_CONFIGURATION = "MutatingWebhookConfiguration"
 FORBIDDEN = 'Error from server (Forbidden): it is forbidden: User "ann" cannot get it\n'
+# What a kubelet hears that NodeRestriction holds back.
+RESTRICTED = (
+    'Error from server (Forbidden): error when creating "STDIN": nodes "oauth2-csi-doctor" is '
+    'forbidden: node "oauth2-csi-doctor" is not allowed to set the following labels: '
+    "node-restriction.kubernetes.io/oauth2-csi-doctor\n"
+)
 ABSENT = "Error from server (NotFound): it is not found\n"
+# The right that nodes had without a broker.
+NODE_BINDING = {"metadata": {"namespace": "oauth2-csi-tokens", "name": "oauth2-csi-node"}}
 # Seconds from the time of the golden files.
 CERTIFICATE_ENDS = 90 * 86400.0
 Manifest = dict[str, Any]
@@ -29,6 +37,14 @@ def manifest(kind: str, name: str) -> Manifest:
 
 def deployment(name: str, ready: int = 2) -> Manifest:
     return manifest("Deployment", name) | {"status": {"readyReplicas": ready}}
+
+
+def endpoints(*, ready: bool = True) -> Manifest:
+    return {"items": [{"endpoints": None}, {"endpoints": [{"conditions": {"ready": ready}}]}]}
+
+
+def broker_ca(text: str) -> Manifest:
+    return {"data": {"ca.crt": text}}
 
 
 def daemon_set(ready: int = 3, wanted: int = 3) -> Manifest:
@@ -57,13 +73,18 @@ def issuer_entry(url: str, **changes: Any) -> Manifest:
     return entry | changes
 
 
-def prepare(stand_in: StandIn, *entries: Manifest) -> None:
-    """Let the stand-in answer for the healthy cluster."""
+def prepare(stand_in: StandIn, ca: str, *entries: Manifest) -> None:
+    """Let the stand-in answer for the healthy cluster; `ca` is what nodes trust."""
     stand_in.answer("config", stdout="here\nteam-a")
     stand_in.answer(PUBLIC_ISSUERS, stdout=published(*entries))
     stand_in.answer("csidriver", stdout=manifest("CSIDriver", "oauth2.csi.cern.ch"))
-    for name in ("oauth2-csi-refresher", "oauth2-csi-webhook"):
+    for name in ("oauth2-csi-refresher", "oauth2-csi-webhook", BROKER):
         stand_in.answer("deployment", name, stdout=deployment(name))
+    stand_in.answer("endpointslices", stdout=endpoints())
+    stand_in.answer(BROKER_CA, stdout=broker_ca(ca))
+    stand_in.answer("events", stdout={"items": []})
+    stand_in.answer("rolebindings", stdout={"items": []})
+    stand_in.answer("create", "--dry-run=server", stderr=RESTRICTED, status=1)
     stand_in.answer("daemonset", stdout=daemon_set())
     stand_in.answer("lease", stdout=lease())
     stand_in.answer(WEBHOOK_CONFIGURATION, stdout=webhook_configuration())
@@ -75,6 +96,7 @@ def answer_reads(stand_in: StandIn, *words: str, **answer: Any) -> None:
     """Answer `kubectl get`, but not the question for the right to do so."""
     stand_in.answer("get", *words, **answer)
     stand_in.answer("can-i", stdout="yes\n")
+    stand_in.answer("can-i", "--subresource=token", stdout="no\n", status=1)
 
 
 def date(seconds: float) -> str:

@@ -128,7 +128,7 @@ class FakeKubectl(Kubectl):
         found["metadata"]["annotations"].update(patch["metadata"].get("annotations", {}))
         self.after_write()
 
-    def can_i(self, verb: str, resource: str, namespace: str) -> bool:
+    def can_i(self, verb: str, resource: str, namespace: str, *flags: str) -> bool:
         assert resource.partition("/")[0] == "secrets"
-        assert namespace == NAMESPACE
+        assert (namespace, flags) == (NAMESPACE, ())
         return verb not in self.refused

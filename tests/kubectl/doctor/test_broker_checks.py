@@ -1,0 +1,122 @@
+"""The broker, and what isolates nodes: each finding when it is right, and when not."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csidriver.core.kubernetes.timestamp import format_rfc3339
+from csidriver.core.names import BROKER, BROKER_CA
+from csidriver.kubectl.client import Kubectl
+from csidriver.kubectl.doctor.broker_checks import (
+    check_broker,
+    check_broker_ca,
+    check_broker_reach,
+    check_isolation,
+)
+from csidriver.kubectl.doctor.finding import Level
+from csidriver.kubectl.errors import Forbidden
+from tests.adapters.oauth.peer import certificate
+from tests.kubectl.doctor.healthy import (
+    FORBIDDEN,
+    NODE_BINDING,
+    broker_ca,
+    deployment,
+    endpoints,
+)
+from tests.kubectl.printed import NOW
+from tests.kubectl.stand_in import StandIn
+
+NAMESPACE = "oauth2-csi"
+OK, WARNING, PROBLEM = Level.OK, Level.WARNING, Level.PROBLEM
+WITHOUT_BROKER = "no broker of oauth2-csi-broker.oauth2-csi.svc answers: UNAVAILABLE: refused"
+pytestmark = pytest.mark.usefixtures("healthy")
+
+
+def event(node: str, message: str = WITHOUT_BROKER, age: float = 10.0) -> dict[str, Any]:
+    seen = format_rfc3339(NOW - age)
+    return {"source": {"host": node}, "message": message, "lastTimestamp": seen}
+
+
+@pytest.mark.parametrize(("ready", "level"), [(2, OK), (1, WARNING), (0, PROBLEM)])
+def test_brokers_are_counted(stand_in: StandIn, ready: int, level: Level) -> None:
+    stand_in.answer("deployment", stdout=deployment(BROKER, ready))
+    (found,) = check_broker(Kubectl(), NAMESPACE)
+    assert found.level is level
+    assert ("component=broker" in found.cure) == (level is not OK)
+
+
+@pytest.mark.parametrize("slices", [{"items": []}, endpoints(ready=False)])
+def test_a_service_without_brokers_is_a_problem(stand_in: StandIn, slices: Any) -> None:
+    stand_in.answer("endpointslices", stdout=slices)
+    pods, found = check_broker(Kubectl(), NAMESPACE)
+    assert (pods.level, found.level) == (OK, PROBLEM)
+    assert found.cure == "run: kubectl describe service oauth2-csi-broker -n oauth2-csi"
+
+
+@pytest.mark.parametrize("config_map", [{}, broker_ca(""), broker_ca("no certificate")])
+def test_no_ca_is_a_problem(stand_in: StandIn, config_map: Any) -> None:
+    stand_in.answer(BROKER_CA, stdout=config_map)
+    (found,) = check_broker_ca(Kubectl(), NAMESPACE)
+    assert found.level is PROBLEM
+    assert "has no CA" in found.message
+    assert "component=broker" in found.cure
+
+
+def test_the_ca_that_ends_last_counts(stand_in: StandIn, tmp_path: Path) -> None:
+    now = dt.timedelta(seconds=NOW) - dt.timedelta(seconds=dt.datetime.now(dt.UTC).timestamp())
+    names = [dt.timedelta(days=-1), dt.timedelta(days=2)]
+    texts = [certificate(tmp_path, end=now + end)[0].read_text() for end in names]
+    for text, level in ((texts[0], PROBLEM), ("".join(texts), OK)):
+        stand_in.answer(BROKER_CA, stdout=broker_ca(text))
+        (found,) = check_broker_ca(Kubectl(), NAMESPACE)
+        assert found.level is level, found
+        assert ("has expired" in found.message) == (level is PROBLEM)
+
+
+def test_nodes_that_reach_no_broker_are_named_once(stand_in: StandIn) -> None:
+    assert list(check_broker_reach(Kubectl(), NAMESPACE)) == []
+    others = [event("node-c", "another text"), event("node-d", age=400.0), {"message": ""}]
+    events = [event("node-b"), event("node-a"), event("node-b"), *others]
+    stand_in.answer("events", stdout={"items": events})
+    (found,) = check_broker_reach(Kubectl(), NAMESPACE)
+    assert found.level is WARNING
+    assert found.message.endswith("no broker answers on: node-a, node-b")
+    assert "component=node" in found.cure
+
+
+def test_kubelets_that_are_held_back_are_isolated(stand_in: StandIn) -> None:
+    (found,) = check_isolation(Kubectl(), NAMESPACE)
+    assert found.level is OK
+    asked = [call.words for call in stand_in.calls if "--as-group=system:nodes" in call.words]
+    assert ["can-i" in words for words in asked] == [True, False]
+    assert "--dry-run=server" in asked[1]
+
+
+def test_rights_that_nodes_still_have_are_a_warning(stand_in: StandIn) -> None:
+    stand_in.answer("rolebindings", stdout={"items": [NODE_BINDING]})
+    (found,) = check_isolation(Kubectl(), NAMESPACE)
+    assert found.level is WARNING
+    assert "RoleBinding oauth2-csi-tokens/oauth2-csi-node" in found.message
+    assert "node.legacyRights=false" in found.cure
+
+
+def test_no_authorizer_for_nodes_is_a_warning(stand_in: StandIn) -> None:
+    stand_in.answer("can-i", "--subresource=token", stdout="yes\n")
+    (found,) = check_isolation(Kubectl(), NAMESPACE)
+    assert found.level is WARNING
+    assert "--authorization-mode=Node" in found.cure
+
+
+def test_no_node_restriction_is_a_warning(stand_in: StandIn) -> None:
+    stand_in.answer("create", "--dry-run=server", stdout="node/oauth2-csi-doctor")
+    (found,) = check_isolation(Kubectl(), NAMESPACE)
+    assert found.level is WARNING
+    assert "NodeRestriction is off" in found.message
+
+
+def test_who_may_not_ask_for_kubelets_learns_nothing(stand_in: StandIn) -> None:
+    stand_in.answer("create", "--dry-run=server", stderr=FORBIDDEN, status=1)
+    with pytest.raises(Forbidden):
+        list(check_isolation(Kubectl(), NAMESPACE))
