@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from csidriver import cli
 from csidriver.broker.metrics import BrokerMetrics
+from csidriver.core.broker.denial import Denial
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.status import Status, TokenWarning
 from csidriver.node import error_interceptor
@@ -18,6 +19,7 @@ from csidriver.webhook.metrics import WebhookMetrics
 from tools.programs import KEYCLOAK_ARTIFACT
 
 DOCS = Path(__file__).parents[1] / "docs"
+ALERTS = DOCS.parent / "deploy/chart/files/alerts.yaml"
 
 
 def section(page: str, title: str) -> str:
@@ -49,6 +51,16 @@ def test_every_code_a_pod_may_see_has_its_row() -> None:
     codes = {code.name.title().replace("_", "") for code in error_interceptor._CODES.values()}
     rows = first_cells(section("troubleshooting.md", "## Events of a pod"))
     assert rows - {"code"} == codes | {"Internal"}
+
+
+def test_every_reason_of_a_denial_has_its_cure() -> None:
+    reasons = first_cells(section("troubleshooting.md", "### What a broker denies"))
+    assert reasons == {each.value for each in Denial}
+
+
+def test_the_alert_leaves_out_denials_that_every_cluster_has() -> None:
+    (usual,) = re.findall(r'reason!~"([^"]+)"', ALERTS.read_text(encoding="utf-8"))
+    assert set(usual.split("|")) < {each.value for each in Denial}
 
 
 def test_the_keycloak_of_the_tests_is_named() -> None:
