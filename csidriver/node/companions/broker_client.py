@@ -67,15 +67,14 @@ class BrokerClient:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._subscriptions: dict[int, _Subscription] = {}
-        self._streams: dict[int, BrokerStream] = {}
+        self._streams: list[BrokerStream] = []
         # The uids of pods' namespaces, as brokers have compared them.
         self._owners: dict[PodRef, str] = {}
         # Why there is no stream, when there is none.
         self._error: StoreUnavailable | None = None
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(number,), name="broker", daemon=True)
-            for number in range(STREAMS)
+            threading.Thread(target=self._run, name="broker", daemon=True) for _ in range(STREAMS)
         ]
 
     def start(self) -> None:
@@ -85,7 +84,7 @@ class BrokerClient:
     def stop(self) -> None:
         self._stop.set()
         with self._lock:
-            for stream in self._streams.values():
+            for stream in self._streams:
                 stream.cancel()
         for thread in self._threads:
             # A name that is being resolved is not waited for.
@@ -129,7 +128,7 @@ class BrokerClient:
                 id=number, namespace=pod.namespace, pod_name=pod.name, pod_uid=pod.uid, **wanted
             )
             self._subscriptions[number] = _Subscription(message, pod, receive)
-            for stream in self._streams.values():
+            for stream in self._streams:
                 stream.subscribe(message)
             error = None if self._is_connected() else self._error
         if error is not None:
@@ -141,16 +140,16 @@ class BrokerClient:
             if subscription := self._subscriptions.pop(number, None):
                 # Another volume of the pod is asked about again.
                 self._owners.pop(subscription.pod, None)
-                for stream in self._streams.values():
+                for stream in self._streams:
                     stream.unsubscribe(number)
 
     def _is_connected(self) -> bool:
-        return any(stream.connected for stream in self._streams.values())
+        return any(stream.connected for stream in self._streams)
 
-    def _run(self, number: int) -> None:
+    def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                self._keep_stream(number)
+                self._keep_stream()
             except StoreError as error:
                 self._fail(str(error))
             except Exception:
@@ -159,18 +158,18 @@ class BrokerClient:
                 pause = self._pauses.rejoin if self._is_connected() else self._pauses.alone
             self._stop.wait(random.uniform(*pause))  # noqa: S311
 
-    def _keep_stream(self, number: int) -> None:
+    def _keep_stream(self) -> None:
         """Keep a stream to a broker that the other one does not have, until it ends."""
         found = self._address.resolve()
         if not found:
             raise StoreUnavailable(f"{self._address.host} has no address")
         with self._lock:
-            free = sorted(found - {each.target for each in self._streams.values()})
+            free = sorted(found - {each.target for each in self._streams})
             if not free or self._stop.is_set():
                 return
             target = random.choice(free)  # noqa: S311
             stream = BrokerStream(self._address, target, self._clock, self._pauses.poll)
-            self._streams[number] = stream
+            self._streams.append(stream)
             for each in sorted(self._subscriptions.values(), key=lambda each: each.expires_at):
                 stream.subscribe(each.message)
         try:
@@ -178,7 +177,7 @@ class BrokerClient:
                 self._receive(stream, update)
         finally:
             with self._lock:
-                del self._streams[number]
+                self._streams.remove(stream)
 
     def _receive(self, stream: BrokerStream, update: broker_pb2.Update) -> None:
         with self._lock:
