@@ -87,8 +87,6 @@ def _started(stack: ExitStack, count: int) -> tuple[Bench, float]:
     def run(*arguments: str) -> Child:
         return stack.enter_context(child(["-m", *arguments], environment(MEMORY), log))
 
-    # Byte code is compiled here, as the image has it.
-    run("csidriver", "broker", "--help").line()
     api = run("bench.scripted_api", str(_CERTIFICATE), str(_KEY))
     kubeconfig = MEMORY / "kubeconfig"
     write_kubeconfig(kubeconfig, f"https://{HOST}:{api.line().strip()}", _AUTHORITY, "token")
@@ -96,6 +94,8 @@ def _started(stack: ExitStack, count: int) -> tuple[Bench, float]:
         target = f"127.0.0.1:{free.getsockname()[1]}"
     nodes = run("bench.simulated_nodes", target, str(_AUTHORITY), str(count))
     nodes.ask(0)
+    # The image has byte code.
+    run("bench.steady_broker", "compile").line()
     began = time.monotonic()
     broker = run(
         *("bench.steady_broker", "broker", "--store", "kubernetes"),

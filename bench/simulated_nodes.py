@@ -61,7 +61,7 @@ class SimulatedNodes:
                 now = time.monotonic()
                 if not update.HasField("companion"):
                     raise RuntimeError(f"node {node} got {update}")
-                self._answered.add((node, update.id))
+                self._answered.update((node, number) for number in (update.id, *update.others))
                 if update.id == 1:
                     self._received.setdefault(update.companion.generation, {})[node] = now
         finally:

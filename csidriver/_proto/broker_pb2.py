@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63sidriver/_proto/broker.proto\x12\x13oauth2csi.broker.v1\"}\n\x0bNodeMessage\x12\x36\n\tsubscribe\x18\x01 \x01(\x0b\x32!.oauth2csi.broker.v1.SubscriptionH\x00\x12\x15\n\x0bunsubscribe\x18\x02 \x01(\x04H\x00\x12\x14\n\x05token\x18\x03 \x01(\tB\x03\x80\x01\x01H\x00\x42\t\n\x07message\"\x82\x01\n\x0cSubscription\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x10\n\x08pod_name\x18\x03 \x01(\t\x12\x0f\n\x07pod_uid\x18\x04 \x01(\t\x12\x10\n\x06secret\x18\x05 \x01(\tH\x00\x12\x14\n\nconfig_map\x18\x06 \x01(\tH\x00\x42\x08\n\x06object\"\xcd\x02\n\x06Update\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x33\n\tcompanion\x18\x02 \x01(\x0b\x32\x1e.oauth2csi.broker.v1.CompanionH\x00\x12-\n\x06\x61\x62sent\x18\x03 \x01(\x0b\x32\x1b.oauth2csi.broker.v1.AbsentH\x00\x12/\n\x07\x64\x61maged\x18\x04 \x01(\x0b\x32\x1c.oauth2csi.broker.v1.DamagedH\x00\x12-\n\x06\x64\x65nied\x18\x05 \x01(\x0b\x32\x1b.oauth2csi.broker.v1.DeniedH\x00\x12\x37\n\x0bunavailable\x18\x06 \x01(\x0b\x32 .oauth2csi.broker.v1.UnavailableH\x00\x12\x31\n\x08template\x18\x07 \x01(\x0b\x32\x1d.oauth2csi.broker.v1.TemplateH\x00\x42\x07\n\x05state\"\xeb\x01\n\tCompanion\x12\x12\n\nsource_uid\x18\x01 \x01(\t\x12\x15\n\rnamespace_uid\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x14\n\x0cnext_refresh\x18\x06 \x01(\x01\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x07 \x01(\tB\x03\x80\x01\x01\x12\x12\n\ntoken_type\x18\x08 \x01(\t\x12\x11\n\tissued_at\x18\t \x01(\x01\x12\x12\n\nexpires_at\x18\n \x01(\x01\x12\x12\n\nwritten_at\x18\x0b \x01(\x01\"\x08\n\x06\x41\x62sent\"\x1a\n\x07\x44\x61maged\x12\x0f\n\x07problem\x18\x01 \x01(\t\")\n\x06\x44\x65nied\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x1e\n\x0bUnavailable\x12\x0f\n\x07message\x18\x01 \x01(\t\"&\n\x08Template\x12\x11\n\x04text\x18\x01 \x01(\tH\x00\x88\x01\x01\x42\x07\n\x05_text2X\n\x06\x42roker\x12N\n\tSubscribe\x12 .oauth2csi.broker.v1.NodeMessage\x1a\x1b.oauth2csi.broker.v1.Update(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63sidriver/_proto/broker.proto\x12\x13oauth2csi.broker.v1\"}\n\x0bNodeMessage\x12\x36\n\tsubscribe\x18\x01 \x01(\x0b\x32!.oauth2csi.broker.v1.SubscriptionH\x00\x12\x15\n\x0bunsubscribe\x18\x02 \x01(\x04H\x00\x12\x14\n\x05token\x18\x03 \x01(\tB\x03\x80\x01\x01H\x00\x42\t\n\x07message\"\x82\x01\n\x0cSubscription\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x10\n\x08pod_name\x18\x03 \x01(\t\x12\x0f\n\x07pod_uid\x18\x04 \x01(\t\x12\x10\n\x06secret\x18\x05 \x01(\tH\x00\x12\x14\n\nconfig_map\x18\x06 \x01(\tH\x00\x42\x08\n\x06object\"\xdd\x02\n\x06Update\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x33\n\tcompanion\x18\x02 \x01(\x0b\x32\x1e.oauth2csi.broker.v1.CompanionH\x00\x12-\n\x06\x61\x62sent\x18\x03 \x01(\x0b\x32\x1b.oauth2csi.broker.v1.AbsentH\x00\x12/\n\x07\x64\x61maged\x18\x04 \x01(\x0b\x32\x1c.oauth2csi.broker.v1.DamagedH\x00\x12-\n\x06\x64\x65nied\x18\x05 \x01(\x0b\x32\x1b.oauth2csi.broker.v1.DeniedH\x00\x12\x37\n\x0bunavailable\x18\x06 \x01(\x0b\x32 .oauth2csi.broker.v1.UnavailableH\x00\x12\x31\n\x08template\x18\x07 \x01(\x0b\x32\x1d.oauth2csi.broker.v1.TemplateH\x00\x12\x0e\n\x06others\x18\x08 \x03(\x04\x42\x07\n\x05state\"\xeb\x01\n\tCompanion\x12\x12\n\nsource_uid\x18\x01 \x01(\t\x12\x15\n\rnamespace_uid\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x14\n\x0cnext_refresh\x18\x06 \x01(\x01\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x07 \x01(\tB\x03\x80\x01\x01\x12\x12\n\ntoken_type\x18\x08 \x01(\t\x12\x11\n\tissued_at\x18\t \x01(\x01\x12\x12\n\nexpires_at\x18\n \x01(\x01\x12\x12\n\nwritten_at\x18\x0b \x01(\x01\"\x08\n\x06\x41\x62sent\"\x1a\n\x07\x44\x61maged\x12\x0f\n\x07problem\x18\x01 \x01(\t\")\n\x06\x44\x65nied\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x1e\n\x0bUnavailable\x12\x0f\n\x07message\x18\x01 \x01(\t\"&\n\x08Template\x12\x11\n\x04text\x18\x01 \x01(\tH\x00\x88\x01\x01\x42\x07\n\x05_text2X\n\x06\x42roker\x12N\n\tSubscribe\x12 .oauth2csi.broker.v1.NodeMessage\x1a\x1b.oauth2csi.broker.v1.Update(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,19 +40,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIPTION']._serialized_start=182
   _globals['_SUBSCRIPTION']._serialized_end=312
   _globals['_UPDATE']._serialized_start=315
-  _globals['_UPDATE']._serialized_end=648
-  _globals['_COMPANION']._serialized_start=651
-  _globals['_COMPANION']._serialized_end=886
-  _globals['_ABSENT']._serialized_start=888
-  _globals['_ABSENT']._serialized_end=896
-  _globals['_DAMAGED']._serialized_start=898
-  _globals['_DAMAGED']._serialized_end=924
-  _globals['_DENIED']._serialized_start=926
-  _globals['_DENIED']._serialized_end=967
-  _globals['_UNAVAILABLE']._serialized_start=969
-  _globals['_UNAVAILABLE']._serialized_end=999
-  _globals['_TEMPLATE']._serialized_start=1001
-  _globals['_TEMPLATE']._serialized_end=1039
-  _globals['_BROKER']._serialized_start=1041
-  _globals['_BROKER']._serialized_end=1129
+  _globals['_UPDATE']._serialized_end=664
+  _globals['_COMPANION']._serialized_start=667
+  _globals['_COMPANION']._serialized_end=902
+  _globals['_ABSENT']._serialized_start=904
+  _globals['_ABSENT']._serialized_end=912
+  _globals['_DAMAGED']._serialized_start=914
+  _globals['_DAMAGED']._serialized_end=940
+  _globals['_DENIED']._serialized_start=942
+  _globals['_DENIED']._serialized_end=983
+  _globals['_UNAVAILABLE']._serialized_start=985
+  _globals['_UNAVAILABLE']._serialized_end=1015
+  _globals['_TEMPLATE']._serialized_start=1017
+  _globals['_TEMPLATE']._serialized_end=1055
+  _globals['_BROKER']._serialized_start=1057
+  _globals['_BROKER']._serialized_end=1145
 # @@protoc_insertion_point(module_scope)

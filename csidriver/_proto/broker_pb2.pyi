@@ -1,6 +1,7 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -32,7 +33,7 @@ class Subscription(_message.Message):
     def __init__(self, id: _Optional[int] = ..., namespace: _Optional[str] = ..., pod_name: _Optional[str] = ..., pod_uid: _Optional[str] = ..., secret: _Optional[str] = ..., config_map: _Optional[str] = ...) -> None: ...
 
 class Update(_message.Message):
-    __slots__ = ("id", "companion", "absent", "damaged", "denied", "unavailable", "template")
+    __slots__ = ("id", "companion", "absent", "damaged", "denied", "unavailable", "template", "others")
     ID_FIELD_NUMBER: _ClassVar[int]
     COMPANION_FIELD_NUMBER: _ClassVar[int]
     ABSENT_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +41,7 @@ class Update(_message.Message):
     DENIED_FIELD_NUMBER: _ClassVar[int]
     UNAVAILABLE_FIELD_NUMBER: _ClassVar[int]
     TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    OTHERS_FIELD_NUMBER: _ClassVar[int]
     id: int
     companion: Companion
     absent: Absent
@@ -47,7 +49,8 @@ class Update(_message.Message):
     denied: Denied
     unavailable: Unavailable
     template: Template
-    def __init__(self, id: _Optional[int] = ..., companion: _Optional[_Union[Companion, _Mapping]] = ..., absent: _Optional[_Union[Absent, _Mapping]] = ..., damaged: _Optional[_Union[Damaged, _Mapping]] = ..., denied: _Optional[_Union[Denied, _Mapping]] = ..., unavailable: _Optional[_Union[Unavailable, _Mapping]] = ..., template: _Optional[_Union[Template, _Mapping]] = ...) -> None: ...
+    others: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, id: _Optional[int] = ..., companion: _Optional[_Union[Companion, _Mapping]] = ..., absent: _Optional[_Union[Absent, _Mapping]] = ..., damaged: _Optional[_Union[Damaged, _Mapping]] = ..., denied: _Optional[_Union[Denied, _Mapping]] = ..., unavailable: _Optional[_Union[Unavailable, _Mapping]] = ..., template: _Optional[_Union[Template, _Mapping]] = ..., others: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Companion(_message.Message):
     __slots__ = ("source_uid", "namespace_uid", "generation", "status", "message", "next_refresh", "access_token", "token_type", "issued_at", "expires_at", "written_at")

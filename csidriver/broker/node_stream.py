@@ -112,8 +112,12 @@ class NodeStream:
         while await self._filled.wait():
             self._filled.clear()
             while self._waiting:
-                number = next(iter(self._waiting))
-                await connection.write(updates.addressed(number, self._waiting.pop(number)))
+                payload = next(iter(self._waiting.values()))
+                # Once for all pods that share a companion.
+                numbers = [each for each, state in self._waiting.items() if state is payload]
+                for number in numbers:
+                    del self._waiting[number]
+                await connection.write(updates.addressed(numbers, payload))
                 self._tools.metrics.updates.inc()
 
     def _send(self, number: int, payload: bytes) -> None:

@@ -1,10 +1,10 @@
 """Updates as bytes: the state of a companion is serialised once for all streams.
 
-In protobuf two serialised messages, one after the other, are their merger. So a stream puts the id
-of its subscription in front of a state that all of them share.
+In protobuf two serialised messages, one after the other, are their merger. So a stream puts the ids
+of its subscriptions in front of a state that all of them share.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,8 +59,9 @@ def unavailable(text: str) -> bytes:
     return _update(unavailable=broker_pb2.Unavailable(message=text))
 
 
-def addressed(subscription: int, payload: bytes) -> bytes:
-    return broker_pb2.Update(id=subscription).SerializeToString() + payload
+def addressed(subscriptions: Sequence[int], payload: bytes) -> bytes:
+    first, *others = subscriptions
+    return broker_pb2.Update(id=first, others=others).SerializeToString() + payload
 
 
 def _companion(companion: Companion) -> bytes:

@@ -56,7 +56,9 @@ class NodeClient:
     """A node plugin's side of one stream. `status` is how it ended."""
 
     def __init__(self, port: int, authority: str, token: str, **metadata: str) -> None:
+        # One for each subscription of each of the `messages`.
         self.updates: list[broker_pb2.Update] = []
+        self.messages = 0
         self.status: grpc.StatusCode | None = None
         self.details = ""
         self._requests: queue.Queue[broker_pb2.NodeMessage | None] = queue.Queue()
@@ -133,7 +135,12 @@ class NodeClient:
         try:
             for update in self._call:
                 with self._changed:
-                    self.updates.append(update)
+                    self.messages += 1
+                    for number in (update.id, *update.others):
+                        each = broker_pb2.Update()
+                        each.CopyFrom(update)
+                        each.id = number
+                        self.updates.append(each)
                     self._changed.notify_all()
         except grpc.RpcError:
             pass

@@ -68,6 +68,19 @@ def test_nothing_comes_after_unsubscribing(broker: RunningBroker) -> None:
         assert broker.metric("subscriptions") == 1
 
 
+def test_pods_that_share_a_companion_get_its_change_in_one_message(broker: RunningBroker) -> None:
+    other = broker.cluster.add_pod(PodRef("alice", "other", "u-8"), "node-a", "hello-token")
+    with broker.node() as node:
+        for number, pod in ((1, WEB), (2, other)):
+            node.subscribe(number, pod, "hello-token")
+            node.generation(number, 1)
+        before = node.messages
+        broker.cluster.write(companion(2))
+        node.generation(1, 2)
+        node.generation(2, 2)
+        assert node.messages == before + 1
+
+
 def test_a_pods_template_comes_once(broker: RunningBroker) -> None:
     broker.cluster.config_maps["alice", "page"] = {"template": "x$(ACCESS_TOKEN)"}
     with broker.node() as node:
