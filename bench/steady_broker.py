@@ -2,8 +2,9 @@
 
 `python -m bench.steady_broker broker ...` is `oauth2-csi broker ...`. Streams that began together
 would have their first review 8 minutes later; here each pause is random, with the usual mean, so
-that a minute after the start is as any later minute. Nothing else of the broker differs. With `compile` it ends when
-all is imported.
+that a minute after the start is as any later minute. Nothing else of the broker differs.
+
+With `compile` it ends when all is imported.
 """
 
 import random

@@ -114,10 +114,10 @@ class NodeStream:
             while self._waiting:
                 payload = next(iter(self._waiting.values()))
                 # Once for all pods that share a companion.
-                numbers = [each for each, state in self._waiting.items() if state is payload]
-                for number in numbers:
+                first, *others = [n for n, state in self._waiting.items() if state is payload]
+                for number in (first, *others):
                     del self._waiting[number]
-                await connection.write(updates.addressed(numbers, payload))
+                await connection.write(updates.addressed(first, payload, others))
                 self._tools.metrics.updates.inc()
 
     def _send(self, number: int, payload: bytes) -> None:

@@ -4,7 +4,7 @@ In protobuf two serialised messages, one after the other, are their merger. So a
 of its subscriptions in front of a state that all of them share.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,9 +59,8 @@ def unavailable(text: str) -> bytes:
     return _update(unavailable=broker_pb2.Unavailable(message=text))
 
 
-def addressed(subscriptions: Sequence[int], payload: bytes) -> bytes:
-    first, *others = subscriptions
-    return broker_pb2.Update(id=first, others=others).SerializeToString() + payload
+def addressed(subscription: int, payload: bytes, others: Iterable[int] = ()) -> bytes:
+    return broker_pb2.Update(id=subscription, others=others).SerializeToString() + payload
 
 
 def _companion(companion: Companion) -> bytes:

@@ -22,7 +22,7 @@ def secret(written: Companion, **annotations: str) -> Secret:
 
 
 def update(payload: bytes, number: int = 7) -> broker_pb2.Update:
-    return broker_pb2.Update.FromString(updates.addressed([number], payload))
+    return broker_pb2.Update.FromString(updates.addressed(number, payload))
 
 
 def test_a_companion_arrives_whole_and_with_its_subscription() -> None:

@@ -2,12 +2,10 @@
 
 import itertools
 import logging
-import queue
 import random
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any
 
 from csidriver._proto import broker_pb2
@@ -47,9 +45,29 @@ class ClientPauses:
 @dataclass(eq=False, slots=True)
 class _Subscription:
     message: broker_pb2.Subscription
-    pod: PodRef
     receive: Callable[..., None]
     expires_at: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class _Answer:
+    """What brokers say to one request: a companion, or else the newest state."""
+
+    state: State = None
+    known: threading.Event = field(default_factory=threading.Event)
+
+    def take(self, state: State, **_: bool) -> None:
+        if isinstance(state, Companion) or not isinstance(self.state, Companion):
+            self.state = state
+        self.known.set()
+
+    def get(self) -> State:
+        """Wait for a state, and return it or raise it."""
+        if not self.known.wait(READ_SECONDS):
+            raise StoreUnavailable(f"no broker answered within {READ_SECONDS:.0f} s")
+        if isinstance(self.state, DriverError):
+            raise self.state.with_traceback(None)
+        return self.state
 
 
 class BrokerClient:
@@ -68,8 +86,8 @@ class BrokerClient:
         self._numbers = itertools.count(1)
         self._subscriptions: dict[int, _Subscription] = {}
         self._streams: list[BrokerStream] = []
-        # The uids of pods' namespaces, as brokers have compared them.
-        self._owners: dict[PodRef, str] = {}
+        # Of pods that follow a companion.
+        self._answers: dict[tuple[PodRef, str], _Answer] = {}
         # Why there is no stream, when there is none.
         self._error: StoreUnavailable | None = None
         self._stop = threading.Event()
@@ -91,35 +109,43 @@ class BrokerClient:
             thread.join(GRACE)
 
     def follow(self, ref: SourceRef, pod: PodRef, receive: Receive) -> Callable[[], None]:
-        return partial(self._unsubscribe, self._subscribe(receive, pod, secret=ref.name))
+        key, answer = (pod, ref.name), _Answer()
+        self._answers[key] = answer
+
+        def take(state: State, *, live: bool) -> None:
+            answer.take(state)
+            if not isinstance(state, Mapping):
+                receive(state, live=live)
+
+        number = self._subscribe(take, pod, secret=ref.name)
+
+        def end() -> None:
+            # Another volume of the pod is asked about again.
+            self._answers.pop(key, None)
+            self._unsubscribe(number)
+
+        return end
 
     def get_config_map(self, pod: PodRef, name: str) -> Mapping[str, str] | None:
         state = self._read(pod, config_map=name)
         return state if isinstance(state, Mapping) else None
 
     def get_namespace_uid(self, pod: PodRef, secret: str) -> str | None:
-        with self._lock:
-            if known := self._owners.get(pod):
-                return known
+        followed = self._answers.get((pod, secret))
         try:
-            state = self._read(pod, secret=secret)
+            state = followed.get() if followed else self._read(pod, secret=secret)
         except StoreUnavailable:
             # What the node has in memory is published without a broker, too.
             return None
         return state.namespace_uid if isinstance(state, Companion) else ""
 
     def _read(self, pod: PodRef, **wanted: str) -> State:
-        answers: queue.SimpleQueue[State] = queue.SimpleQueue()
-        number = self._subscribe(lambda state, **_: answers.put(state), pod, **wanted)
+        answer = _Answer()
+        number = self._subscribe(answer.take, pod, **wanted)
         try:
-            state = answers.get(timeout=READ_SECONDS)
-        except queue.Empty:
-            raise StoreUnavailable(f"no broker answered within {READ_SECONDS:.0f} s") from None
+            return answer.get()
         finally:
             self._unsubscribe(number)
-        if isinstance(state, DriverError):
-            raise state
-        return state
 
     def _subscribe(self, receive: Callable[..., None], pod: PodRef, **wanted: Any) -> int:
         with self._lock:
@@ -127,7 +153,7 @@ class BrokerClient:
             message = broker_pb2.Subscription(
                 id=number, namespace=pod.namespace, pod_name=pod.name, pod_uid=pod.uid, **wanted
             )
-            self._subscriptions[number] = _Subscription(message, pod, receive)
+            self._subscriptions[number] = _Subscription(message, receive)
             for stream in self._streams:
                 stream.subscribe(message)
             error = None if self._is_connected() else self._error
@@ -137,9 +163,7 @@ class BrokerClient:
 
     def _unsubscribe(self, number: int) -> None:
         with self._lock:
-            if subscription := self._subscriptions.pop(number, None):
-                # Another volume of the pod is asked about again.
-                self._owners.pop(subscription.pod, None)
+            if self._subscriptions.pop(number, None):
                 for stream in self._streams:
                     stream.unsubscribe(number)
 
@@ -180,8 +204,12 @@ class BrokerClient:
                 self._streams.remove(stream)
 
     def _receive(self, stream: BrokerStream, update: broker_pb2.Update) -> None:
+        for number in (update.id, *update.others):
+            self._receive_one(stream, number, update)
+
+    def _receive_one(self, stream: BrokerStream, number: int, update: broker_pb2.Update) -> None:
         with self._lock:
-            subscription = self._subscriptions.get(update.id)
+            subscription = self._subscriptions.get(number)
             if subscription is None:
                 return
             message = subscription.message
@@ -191,10 +219,9 @@ class BrokerClient:
                 pause = pauses.denied if isinstance(state, StoreRefused) else pauses.undecided
                 stream.subscribe(message, after=random.uniform(*pause))  # noqa: S311
             elif isinstance(state, Companion):
-                self._owners[subscription.pod] = state.namespace_uid
                 subscription.expires_at = 0.0 if state.token is None else state.token.expires_at
-            live = update.id in stream.answered
-            stream.answered.add(update.id)
+            live = number in stream.answered
+            stream.answered.add(number)
         subscription.receive(state, live=live)
 
     def _fail(self, problem: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from csidriver.core.broker.pod_access import PodRef
+from csidriver.core.names import SourceRef
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret, StoreRefused, StoreUnavailable
 from csidriver.node.companions import broker_client
@@ -235,3 +236,19 @@ def test_no_state_shows_a_token(node: ClientNode) -> None:
     assert token_ is not None
     assert isinstance(token_.value, Sensitive)
     assert token_.value.reveal() not in repr(states.states)
+
+
+def test_a_publish_waits_for_the_answer_to_the_subscription_of_its_pod(
+    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
+) -> None:
+    cluster.write(companion(2, namespace_uid="n-1"))
+    states = States()
+    end = node.client.follow(HELLO, WEB, states.take)
+    assert node.client.get_namespace_uid(WEB, "hello-token") == "n-1"
+    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [1, 1])
+    assert cluster.reads.count("cached pod") == len(brokers)
+    end_denied = node.client.follow(SourceRef("bob", "secret-of-b"), DB, states.take)
+    with pytest.raises(StoreRefused, match="other_node"):
+        node.client.get_namespace_uid(DB, "secret-of-b")
+    end_denied()
+    end()
