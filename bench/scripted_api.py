@@ -48,7 +48,7 @@ class ScriptedApi:
     def change(self) -> tuple[int, float]:
         """Bring a new token of the shared companion; its generation, and when that was."""
         secret = self._write(SHARED, generation=self._version)
-        event = {"type": "MODIFIED", "object": metadata_only(secret)}
+        event = {"type": "MODIFIED", "object": secret}
         line = json.dumps(event).encode() + b"\n"
         generation, now = self._version - 1, time.monotonic()
         for watch in self._watches:

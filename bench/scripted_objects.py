@@ -17,6 +17,10 @@ _ACCOUNT = f"{names.DRIVER_NAMESPACE}:{names.NODE}"
 _EXTRA = "authentication.kubernetes.io/"
 # Managers of fields, conditions, environment: what the API server says of a pod beside our volume.
 _FILLER = "x" * 3500
+_MANAGED = {
+    "annotations": {},
+    "managedFields": [{"manager": names.FIELD_MANAGER, "fieldsV1": {"f:data": _FILLER[:500]}}],
+}
 
 
 def source_of(node: int, number: int) -> SourceRef:
@@ -39,7 +43,7 @@ def pod(name: str) -> dict[str, Any]:
     source = source_of(int(node), int(number))
     attributes = {"secretName": source.name, "owner": "0"}
     volume = {"name": "token", "csi": {"driver": DRIVER_NAME, "volumeAttributes": attributes}}
-    metadata = {"namespace": NAMESPACE, "name": name, "uid": uid(name), "annotations": {}}
+    metadata = {"namespace": NAMESPACE, "name": name, "uid": uid(name), **_MANAGED}
     spec = {
         "nodeName": f"node-{node}",
         "serviceAccountName": "default",
@@ -57,9 +61,7 @@ def pods_of(node: str) -> list[dict[str, Any]]:
 
 
 def metadata_only(manifest: dict[str, Any]) -> dict[str, Any]:
-    managed = [{"manager": names.FIELD_MANAGER, "fieldsV1": {"f:data": _FILLER[:500]}}]
-    metadata = manifest["metadata"] | {"managedFields": managed}
-    return {"kind": "PartialObjectMetadata", "metadata": metadata}
+    return {"kind": "PartialObjectMetadata", "metadata": manifest["metadata"]}
 
 
 def namespace(name: str) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def companion_of(number: int, generation: int, token: str, version: int) -> dict
         data=made.data(),
     )
     manifest = secret.to_manifest()
-    manifest["metadata"]["resourceVersion"] = str(version)
+    manifest["metadata"] = _MANAGED | manifest["metadata"] | {"resourceVersion": str(version)}
     return manifest
 
 

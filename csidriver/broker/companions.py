@@ -101,7 +101,9 @@ class Companions:
             name, version = change.ref.companion, change.resource_version
             unseen.discard(name)
             if name not in self._states or self._states[name].version != version:
-                read = self._store.get_secret(self._namespace, name) if version else None
+                read = change.content
+                if read is None and version:
+                    read = self._store.get_secret(self._namespace, name)
                 yield self._put(name, read)
 
     def _put(self, name: str, secret: Secret | None) -> list[str]:

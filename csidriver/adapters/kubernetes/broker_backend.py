@@ -42,5 +42,6 @@ class BrokerBackend(KubernetesStore):
         return frozenset(found)
 
     def _scopes(self) -> list[WatchScope]:
-        tokens = self._namespaces.tokens
-        return [WatchScope(TokenObject.COMPANION, tokens, f"type={COMPANION_TYPE}")]
+        # With its content a change needs no read, for which a node would wait.
+        tokens, selector = self._namespaces.tokens, f"type={COMPANION_TYPE}"
+        return [WatchScope(TokenObject.COMPANION, tokens, selector, content=True)]

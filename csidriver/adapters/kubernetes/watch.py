@@ -1,4 +1,4 @@
-"""A list and a watch of one collection of Secrets, reading nothing but their metadata.
+"""A list and a watch of one collection of Secrets, reading nothing but their metadata by default.
 
 No change is yielded twice. A watch that ends, falls silent or breaks continues where it was. If
 the server no longer has that version (410), a new list yields the differences.
@@ -17,9 +17,9 @@ from typing import Any
 import urllib3
 
 from csidriver.adapters.kubernetes.api_errors import ResourceExpired
-from csidriver.adapters.kubernetes.client import KubernetesClient, RequestOptions
+from csidriver.adapters.kubernetes.client import JSON, KubernetesClient, RequestOptions
 from csidriver.adapters.kubernetes.json_stream import lines, parse_object
-from csidriver.adapters.kubernetes.paged_list import METADATA_LIST, PagedList
+from csidriver.adapters.kubernetes.paged_list import METADATA_LIST, PagedList, parse_secret
 from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.core.annotations import IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
@@ -34,11 +34,15 @@ _MIN_WATCH_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class WatchScope:
-    """One collection: the Secrets of a namespace ("": of all), maybe of one type only."""
+    """One collection: the Secrets of a namespace ("": of all), maybe of one type only.
+
+    With `content` changes hold the Secrets; those of a list do not.
+    """
 
     token_object: TokenObject
     namespace: str
     selector: str = ""
+    content: bool = False
 
     @property
     def may_be_refused(self) -> bool:
@@ -102,27 +106,31 @@ class SecretWatch:
         if not self._version:
             yield from self.list_changes()
         started, self.received_events = time.monotonic(), False
-        for event_type, metadata in self._events():
+        for event_type, item in self._events():
+            metadata = _metadata(item)
             self.received_events = True
             if event_type == "BOOKMARK":
                 continue
             ref = self.scope.ref(metadata)
             if ref is not None and event_type != "DELETED":
-                yield from self._changed(ref, metadata)
+                yield from self._changed(ref, metadata, item if self.scope.content else None)
             else:
                 yield from self._deleted(ref or self._known_ref(metadata))
         too_short = time.monotonic() - started < _MIN_WATCH_SECONDS
         if not self.received_events and self._version and too_short:
             raise StoreUnavailable(f"cannot {self._request}: it ended at once")
 
-    def _changed(self, ref: SourceRef, metadata: Mapping[str, Any]) -> Iterator[SecretChange]:
+    def _changed(
+        self, ref: SourceRef, metadata: Mapping[str, Any], item: dict[str, Any] | None = None
+    ) -> Iterator[SecretChange]:
         version, token_object = _version(metadata), self.scope.token_object
         if self._versions.get(ref) != version:
             self._versions[ref] = version
             is_source = token_object is TokenObject.SOURCE
             by_driver = is_source and newest_manager(metadata) == FIELD_MANAGER
             uid = str(metadata.get("uid", "")) if is_source else ""
-            yield SecretChange(ref, token_object, version, by_driver, uid)
+            content = None if item is None else parse_secret(item, None)
+            yield SecretChange(ref, token_object, version, by_driver, uid, content)
 
     def _deleted(self, ref: SourceRef | None) -> Iterator[SecretChange]:
         if ref is not None and self._versions.pop(ref, None) is not None:
@@ -135,7 +143,7 @@ class SecretWatch:
             return SourceRef(str(metadata.get("namespace", "")), name)
         return next((ref for ref in self._versions if name in {ref.grant, ref.companion}), None)
 
-    def _events(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _events(self) -> Iterator[tuple[str, dict[str, Any]]]:
         query = {
             "watch": "true",
             "resourceVersion": self._version,
@@ -145,20 +153,21 @@ class SecretWatch:
         if self.scope.selector:
             query["fieldSelector"] = self.scope.selector
         try:
-            yield from self._read_events(RequestOptions(query, accept=_METADATA))
+            accept = JSON if self.scope.content else _METADATA
+            yield from self._read_events(RequestOptions(query, accept=accept))
         except ResourceExpired:
             self._version = ""
 
-    def _read_events(self, options: RequestOptions) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _read_events(self, options: RequestOptions) -> Iterator[tuple[str, dict[str, Any]]]:
         with self._open(options) as response:
             for line in lines(self._client.chunks(response)):
                 event = parse_object(line)
-                event_type, item = str(event.get("type", "")), event.get("object")
+                event_type, found = str(event.get("type", "")), event.get("object")
+                item = found if isinstance(found, dict) else {}
                 if event_type == "ERROR":
-                    raise _error_event(self._request, item if isinstance(item, dict) else {})
-                metadata = _metadata(item)
-                self._version = _version(metadata)
-                yield event_type, metadata
+                    raise _error_event(self._request, item)
+                self._version = _version(_metadata(item))
+                yield event_type, item
 
     @contextlib.contextmanager
     def _open(self, options: RequestOptions) -> Iterator[urllib3.BaseHTTPResponse]:

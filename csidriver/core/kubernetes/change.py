@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from csidriver.core import names
+from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 
 
@@ -29,8 +30,8 @@ class SecretChange:
     """A change of a Secret. `resource_version` is "" if it, or the annotation of a source, is gone.
 
     `written_by_driver` is true for a source whose newest write is our own: the refresher knows its
-    content. `uid` is that of a source. A change holds no content: the Secret may have changed again
-    when it is read.
+    content. `uid` is that of a source. A change holds its `content` only if the watch asks
+    for that: the Secret may have changed again when it is read.
     """
 
     ref: SourceRef
@@ -38,3 +39,4 @@ class SecretChange:
     resource_version: str
     written_by_driver: bool = False
     uid: str = field(default="", compare=False)  # another object has another version
+    content: Secret | None = field(default=None, compare=False)

@@ -51,7 +51,7 @@ class _Subscription:
 
 @dataclass(eq=False, slots=True)
 class _Answer:
-    """What brokers say to one request: a companion, or else the newest state."""
+    """The answer of brokers to one request: a companion, or else the newest state."""
 
     state: State = None
     known: threading.Event = field(default_factory=threading.Event)
@@ -204,25 +204,28 @@ class BrokerClient:
                 self._streams.remove(stream)
 
     def _receive(self, stream: BrokerStream, update: broker_pb2.Update) -> None:
+        states: dict[SourceRef, State] = {}
         for number in (update.id, *update.others):
-            self._receive_one(stream, number, update)
+            with self._lock:
+                subscription = self._subscriptions.get(number)
+                if subscription is None:
+                    continue
+                ref = SourceRef(subscription.message.namespace, subscription.message.secret)
+                # Pods that share a companion have the same state.
+                if ref not in states:
+                    states[ref] = state_received(update, ref)
+                self._schedule(stream, subscription, states[ref])
+                live = number in stream.answered
+                stream.answered.add(number)
+            subscription.receive(states[ref], live=live)
 
-    def _receive_one(self, stream: BrokerStream, number: int, update: broker_pb2.Update) -> None:
-        with self._lock:
-            subscription = self._subscriptions.get(number)
-            if subscription is None:
-                return
-            message = subscription.message
-            state = state_received(update, SourceRef(message.namespace, message.secret))
-            if isinstance(state, StoreError):
-                pauses = self._pauses
-                pause = pauses.denied if isinstance(state, StoreRefused) else pauses.undecided
-                stream.subscribe(message, after=random.uniform(*pause))  # noqa: S311
-            elif isinstance(state, Companion):
-                subscription.expires_at = 0.0 if state.token is None else state.token.expires_at
-            live = number in stream.answered
-            stream.answered.add(number)
-        subscription.receive(state, live=live)
+    def _schedule(self, stream: BrokerStream, subscription: _Subscription, state: State) -> None:
+        if isinstance(state, StoreError):
+            pauses = self._pauses
+            pause = pauses.denied if isinstance(state, StoreRefused) else pauses.undecided
+            stream.subscribe(subscription.message, after=random.uniform(*pause))  # noqa: S311
+        elif isinstance(state, Companion):
+            subscription.expires_at = 0.0 if state.token is None else state.token.expires_at
 
     def _fail(self, problem: str) -> None:
         """Report to all subscriptions if no stream is left."""

@@ -1,5 +1,6 @@
 """What the broker asks of the API server; what a real one answers is in tests/cluster."""
 
+import base64
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -14,8 +15,8 @@ from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObje
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreRefused, StoreUnavailable
 from tests.adapters.kubernetes.requests import NEEDLE, REF, manifest, status
-from tests.adapters.kubernetes.scripted import Says, Scripted
-from tests.adapters.kubernetes.watching import FakeCollections
+from tests.adapters.kubernetes.scripted import Says, Scripted, Stream
+from tests.adapters.kubernetes.watching import FakeCollections, watch_event
 
 COMPANIONS = "/api/v1/namespaces/oauth2-csi-tokens/secrets"
 METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -92,12 +93,21 @@ def test_companions_are_watched_and_nothing_else(
     annotations = {SOURCE_NAMESPACE: REF.namespace, SOURCE_NAME: REF.name}
     metadata = {"namespace": "oauth2-csi-tokens", "annotations": annotations}
     fake_collections.items[COMPANIONS] = [manifest("7", name=REF.companion, **metadata)]
+    changed = manifest("8", name=REF.companion, **metadata)
+    changed["data"] = {"access_token": base64.b64encode(NEEDLE.encode()).decode()}
+    fake_collections.next(COMPANIONS, Stream(watch_event("MODIFIED", changed)), watch=True)
     stop = threading.Event()
     watch = backend.watch_changes(stop)
     assert next(watch) == SecretChange(REF, TokenObject.COMPANION, "7")
     assert next(watch) is None
+    change = next(watch)
     stop.set()
     watch.close()
+    assert change is not None
+    assert change.content is not None
+    assert change.content.data["access_token"].reveal() == NEEDLE
+    assert NEEDLE not in repr(change)
     asked = fake_collections.api.asked
+    assert asked[-1].headers["Accept"] == "application/json"
     assert {each.path for each in asked} == {COMPANIONS}
     assert {each.query["fieldSelector"] for each in asked} == {f"type={COMPANION_TYPE}"}
