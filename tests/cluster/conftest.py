@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.controlplane import ControlPlane
+from tests.cluster.thief import FLAGS, KUBELETS, Thief
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +13,19 @@ def fragile_plane() -> Iterator[ControlPlane]:
     with contextlib.closing(ControlPlane()) as plane:
         plane.start()
         yield plane
+
+
+@pytest.fixture(scope="session")
+def thief() -> Iterator[Thief]:
+    """Root on a node of a control plane that keeps nodes apart; nodes have no legacyRights."""
+    with contextlib.closing(ControlPlane(FLAGS, users=KUBELETS)) as plane:
+        plane.start()
+        yield Thief(plane, "node.legacyRights=false")
+
+
+@pytest.fixture(scope="session")
+def stolen(thief: Thief) -> str:
+    """The token of the thief's node plugin, as his kubelet gets it."""
+    done = thief.plugin_token("a")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

@@ -18,7 +18,9 @@ _ACCOUNT = "system:serviceaccount:"
 
 
 def token_review(token: Sensitive) -> dict[str, Any]:
-    """Return the body of a TokenReview, which holds the token in the clear."""
+    """Return the body of a TokenReview, which holds the token in the clear; raises Denied."""
+    if not token:
+        raise Denied(Denial.TOKEN_REFUSED, "the token is empty")
     spec = {"token": token.reveal(), "audiences": [BROKER_AUDIENCE]}
     return {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
 

@@ -52,6 +52,13 @@ def test_the_review_asks_for_the_audience_of_the_broker() -> None:
     assert body["spec"] == {"token": "a.b.c", "audiences": ["oauth2-csi-broker"]}
 
 
+def test_an_empty_token_is_refused_without_a_review() -> None:
+    """An API server rejects its review, and denies nothing."""
+    with pytest.raises(Denied) as error:
+        token_review(Sensitive(""))
+    assert error.value.reason is Denial.TOKEN_REFUSED
+
+
 def test_a_token_of_the_plugin_names_its_node() -> None:
     assert reviewed_plugin(REVIEW, ACCOUNT) == (POD, "node-a")
 

@@ -1,0 +1,358 @@
+"""What root on a stolen node gets of a broker and of a real API server: its own pods' tokens.
+
+Each attack is denied for its reason, which the thief is told, the log has, and a metric counts.
+"""
+
+import itertools
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from csidriver.broker.node_stream import StreamLimits
+from csidriver.core.broker.pod_access import PodRef
+from csidriver.core.names import BROKER, NODE
+from tests.broker.fakes import NEEDLE, FakeCluster
+from tests.broker.running import RunningBroker
+from tests.cluster.noderole import DRIVER, TOKENS
+from tests.cluster.thief import (
+    ALICE,
+    AUDIENCE,
+    BOB,
+    HELLO,
+    MIRROR,
+    OF_B,
+    OTHER,
+    Thief,
+    pod_of,
+)
+from tests.leak_detection import LogCollector
+
+pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl", "helm")
+
+REFUSED = "token_refused"
+
+
+@pytest.fixture
+def broker(thief: Thief) -> Iterator[RunningBroker]:
+    # Not 15 minutes, as in a cluster.
+    assert StreamLimits().recheck_every == 15 * 60
+    limits = StreamLimits(recheck_every=0.3)
+    with RunningBroker(FakeCluster(), limits, thief.backend()) as running:
+        yield running
+
+
+@contextmanager
+def denial(broker: RunningBroker, logs: LogCollector, reason: str) -> Iterator[None]:
+    """Expect one more denial for this reason, counted and logged, and no token anywhere."""
+
+    def logged() -> int:
+        return sum(line.startswith("denied ") and f"({reason})" in line for line in logs.lines)
+
+    def counted() -> float:
+        return broker.metric("denials_total", reason=reason) or 0.0
+
+    before = logged(), counted()
+    yield
+    broker.until(lambda: (logged(), counted()) == (before[0] + 1, before[1] + 1))
+    assert not any(NEEDLE in line for line in logs.lines)
+
+
+def test_the_tokens_of_its_own_pods_are_obtained(
+    thief: Thief, broker: RunningBroker, stolen: str
+) -> None:
+    with broker.node(stolen) as node:
+        assert node.answer(1, thief.web, HELLO.name) == "companion"
+        assert node.updates[0].companion.access_token.startswith(NEEDLE)
+        node.subscribe(2, thief.web, config_map="page")
+        assert node.state(2, "template").text == "page"
+
+
+def static_pod(thief: Thief) -> PodRef:
+    """Return a mirror as older API servers let a kubelet create it: with a volume of ours."""
+    return thief.pod(ALICE, "static", "node-a", HELLO.name, account="", annotations=MIRROR)
+
+
+def plain_static_pod(thief: Thief) -> PodRef:
+    """Return a mirror that the kubelet has created, and from which it tries to take the mark."""
+    create = ("create", "--filename=-", f"--namespace={ALICE}", "--output=json")
+    done = thief.kubelet(*create, stdin=thief.mirror("plain"))
+    assert done.returncode == 0, done.stderr
+    pod = PodRef(ALICE, "plain", json.loads(done.stdout)["metadata"]["uid"])
+    assert thief.patch_status(pod, {"metadata": {"annotations": dict.fromkeys(MIRROR)}}) != 200
+    return pod
+
+
+def annotated_pod(thief: Thief) -> PodRef:
+    """Return a pod to whose status the kubelet has written what it would like it to be."""
+    pod = thief.pod(ALICE, "annotated", "node-a", HELLO.name)
+    key, entry = "oauth2-refresh-controller.cern.ch/to-inject", {"secretName": OTHER.name}
+    forged = {
+        "metadata": {"annotations": {key: json.dumps([entry])}, "uid": pod.uid},
+        "spec": {"volumes": pod_of("", "", OTHER.name)["spec"]["volumes"]},
+        "status": {"phase": "Running"},
+    }
+    assert thief.patch_status(pod, forged) == 200
+    written = thief.plane.api("GET", f"/api/v1/namespaces/{ALICE}/pods/annotated")
+    assert OTHER.name in written["metadata"]["annotations"][key]
+    return pod
+
+
+def deleted_pod(thief: Thief) -> PodRef:
+    pod = thief.pod(ALICE, "deleted", "node-a", HELLO.name)
+    thief.delete(pod)
+    return pod
+
+
+def replaced_pod(thief: Thief) -> PodRef:
+    pod = thief.pod(ALICE, "replaced", "node-a", HELLO.name)
+    thief.delete(pod)
+    thief.pod(ALICE, "replaced", "node-b", HELLO.name)
+    return pod
+
+
+Claim = tuple[Callable[[Thief], PodRef], str, str]
+# What a subscription claims: a pod, and a Secret that it is said to use. Then the reason.
+CLAIMS: dict[str, Claim] = {
+    "pod of the other node": (lambda thief: thief.of_b, OF_B.name, "other_node"),
+    "its name, with a uid of ours": (
+        lambda thief: PodRef(BOB, "db", thief.web.uid),
+        OF_B.name,
+        "pod_replaced",
+    ),
+    "its uid, with a name of ours": (
+        lambda thief: PodRef(ALICE, "web", thief.of_b.uid),
+        HELLO.name,
+        "pod_replaced",
+    ),
+    "forged namespace": (
+        lambda thief: PodRef(BOB, "web", thief.web.uid),
+        HELLO.name,
+        "pod_absent",
+    ),
+    "forged Secret": (lambda thief: thief.web, OTHER.name, "not_in_pod"),
+    "Secret of another namespace": (lambda thief: thief.web, OF_B.name, "not_in_pod"),
+    "path": (
+        lambda thief: PodRef(f"../namespaces/{BOB}", "db", thief.of_b.uid),
+        OF_B.name,
+        "invalid_request",
+    ),
+    "log line": (
+        lambda thief: PodRef(ALICE, "web", f"{thief.web.uid}\ndenied nobody"),
+        HELLO.name,
+        "invalid_request",
+    ),
+    "static pod": (static_pod, HELLO.name, "static_pod"),
+    "static pod without its mark": (plain_static_pod, HELLO.name, "static_pod"),
+    "annotations through pods/status": (annotated_pod, OTHER.name, "not_in_pod"),
+    "deleted pod": (deleted_pod, HELLO.name, "pod_absent"),
+    "deleted pod of a name in use": (replaced_pod, HELLO.name, "pod_replaced"),
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS.keys())
+def test_a_false_claim_is_denied(
+    thief: Thief, broker: RunningBroker, logs: LogCollector, stolen: str, claim: Claim
+) -> None:
+    make, secret, reason = claim
+    pod = make(thief)
+    with broker.node(stolen) as node, denial(broker, logs, reason):
+        node.subscribe(1, pod, secret)
+        denied = node.state(1, "denied")
+        assert denied.reason == reason
+        assert f"({reason})" in denied.message
+        assert "\n" not in denied.message
+        assert not any(update.HasField("companion") for update in node.updates)
+
+
+@pytest.mark.parametrize("name", ["private", "absent"])
+def test_a_config_map_that_the_pod_does_not_name_is_denied(
+    thief: Thief, broker: RunningBroker, logs: LogCollector, stolen: str, name: str
+) -> None:
+    with broker.node(stolen) as node, denial(broker, logs, "not_in_pod"):
+        node.subscribe(1, thief.web, config_map=name)
+        assert node.state(1, "denied").reason == "not_in_pod"
+
+
+def test_an_ended_pod_gets_nothing(
+    thief: Thief, broker: RunningBroker, logs: LogCollector, stolen: str
+) -> None:
+    pod = thief.pod(ALICE, "job", "node-a", HELLO.name)
+    assert thief.patch_status(pod, {"status": {"phase": "Succeeded"}}) == 200
+    with broker.node(stolen) as node, denial(broker, logs, "pod_ended"):
+        # A cache that lags for a moment affirms a pod that has just ended.
+        numbers = itertools.count(1)
+        while node.answer(number := next(numbers), pod, HELLO.name) != "denied":
+            node.send(unsubscribe=number)
+        assert node.state(number, "denied").reason == "pod_ended"
+
+
+def test_the_subscription_of_a_pod_ends_after_it_was_deleted(
+    thief: Thief, broker: RunningBroker, logs: LogCollector, stolen: str
+) -> None:
+    pod = thief.pod(ALICE, "running", "node-a", HELLO.name)
+    with broker.node(stolen) as node, denial(broker, logs, "pod_absent"):
+        assert node.answer(1, pod, HELLO.name) == "companion"
+        assert node.answer(2, thief.web, HELLO.name) == "companion"
+        thief.delete(pod)
+        assert node.state(1, "denied").reason == "pod_absent"
+        thief.write(HELLO, 2)
+        node.generation(2, 2)
+        assert not any(u.id == 1 and u.companion.generation == 2 for u in node.updates)
+
+
+Token = tuple[Callable[[Thief, str], str], str]
+ON_A = "plugin-a"
+
+
+def of_an_author(thief: Thief, account: str) -> str:
+    """Return the token of a pod whose author chose the plugin's audience."""
+    thief.plane.try_kubectl("create", "serviceaccount", account, f"--namespace={ALICE}")
+    name = f"of-{account}"
+    thief.pod(ALICE, name, "node-a", account=account)
+    return thief.token(AUDIENCE, account=account, namespace=ALICE, pod=name)
+
+
+def bound_to(thief: Thief, kind: str, name: str) -> str:
+    return thief.token(AUDIENCE, f"--bound-object-kind={kind}", f"--bound-object-name={name}")
+
+
+TOKENS_SHOWN: dict[str, Token] = {
+    "none": (lambda _thief, _stolen: "", REFUSED),
+    # The API server takes it for an anonymous user's.
+    "empty": (lambda _thief, _stolen: " ", "wrong_account"),
+    "nonsense": (lambda _thief, _stolen: "nonsense", REFUSED),
+    "of the kubelet": (lambda thief, _: thief.credential(), REFUSED),
+    "of another audience": (lambda thief, _: thief.token("--audience=api", pod=ON_A), REFUSED),
+    "for the API server": (lambda thief, _: thief.token(pod=ON_A), REFUSED),
+    "unbound": (lambda thief, _: thief.token(AUDIENCE), "unbound_token"),
+    "bound to a Node": (lambda thief, _: bound_to(thief, "Node", "node-a"), "unbound_token"),
+    "bound to a Secret": (
+        lambda thief, _: bound_to(thief, "Secret", "oauth2-csi-webhook-certificate"),
+        "unbound_token",
+    ),
+    "of a pod's author": (lambda thief, _: of_an_author(thief, "default"), "wrong_account"),
+    "of an account of the plugin's name": (
+        lambda thief, _: of_an_author(thief, NODE),
+        "wrong_account",
+    ),
+    "of another role": (lambda thief, _: thief.token(AUDIENCE, account=BROKER), "wrong_account"),
+    "expired": (lambda thief, stolen: thief.signed(stolen, age=3700), REFUSED),
+    "signed by the thief": (lambda thief, stolen: thief.signed(stolen, ours=False), REFUSED),
+}
+
+
+@pytest.mark.parametrize("shown", TOKENS_SHOWN.values(), ids=TOKENS_SHOWN.keys())
+def test_another_token_is_denied(
+    thief: Thief, broker: RunningBroker, logs: LogCollector, stolen: str, shown: Token
+) -> None:
+    make, reason = shown
+    token = make(thief, stolen)
+    with denial(broker, logs, reason), broker.node(token) as node:
+        node.subscribe(1, thief.web, HELLO.name)
+        assert node.ended().name == "UNAUTHENTICATED"
+        assert f"({reason})" in node.details
+        assert node.updates == []
+    assert not token.strip() or not any(f"denied {token}" in line for line in logs.lines)
+
+
+def test_a_token_of_the_same_claims_is_accepted_until_it_expires(
+    thief: Thief, broker: RunningBroker, stolen: str
+) -> None:
+    """So that nothing but its age denies an expired one."""
+    with broker.node(thief.signed(stolen, age=3500)) as node:
+        assert node.answer(1, thief.web, HELLO.name) == "companion"
+
+
+def test_the_token_of_a_plugin_that_was_deleted_is_refused(
+    thief: Thief, broker: RunningBroker
+) -> None:
+    old = thief.pod(DRIVER, "plugin-old", "node-a", account=NODE)
+    token = thief.token(AUDIENCE, pod="plugin-old")
+    thief.delete(old)
+
+    def refused() -> bool:
+        with broker.node(token) as node:
+            return node.ended().name == "UNAUTHENTICATED" and REFUSED in node.details
+
+    # The API server looks for the pod in a cache, and keeps what it found for seconds.
+    broker.until(refused)
+
+
+NO_RELATIONSHIP = "no relationship found between node 'node-a' and this object"
+# Commands with the kubelet's credential, and why the API server refuses them.
+COMMANDS = {
+    "companion": (f"get secret {OF_B.companion} --namespace={TOKENS}", NO_RELATIONSHIP),
+    "its pod's": (f"get secret {HELLO.companion} --namespace={TOKENS}", NO_RELATIONSHIP),
+    "companions": (f"get secrets --namespace={TOKENS}", "No Object name found"),
+    "all Secrets": ("get secrets --all-namespaces", "can only read namespaced object"),
+    "source": (f"get secret {OF_B.name} --namespace={BOB}", NO_RELATIONSHIP),
+    "ConfigMap": (f"get configmap private --namespace={ALICE}", NO_RELATIONSHIP),
+    "all pods": ("get pods --all-namespaces", "can only list/watch pods with spec.nodeName"),
+    "pod": (f"get pod db --namespace={BOB}", NO_RELATIONSHIP),
+    "broker's token": (
+        f"create token {BROKER} {AUDIENCE} --namespace={DRIVER}",
+        NO_RELATIONSHIP,
+    ),
+    "unbound token": (
+        f"create token {NODE} {AUDIENCE} --namespace={DRIVER}",
+        "node requested token not bound to a pod",
+    ),
+    "another image": (f"set image pod/web main=other --namespace={ALICE}", "cannot patch"),
+    "static plugin": (
+        f"create --filename=- --namespace={DRIVER}",
+        "a mirror pod may not reference service accounts",
+    ),
+    "impersonation": ("get pods --as=system:node:node-b", "cannot impersonate"),
+}
+
+
+@pytest.mark.parametrize(("command", "why"), COMMANDS.values(), ids=COMMANDS.keys())
+def test_the_api_denies_the_kubelet(thief: Thief, command: str, why: str) -> None:
+    done = thief.kubelet(*command.split(), stdin=thief.mirror("made-up", NODE))
+    assert done.returncode != 0
+    assert why in done.stderr
+    assert NEEDLE not in done.stdout
+
+
+def test_the_kubelet_gets_the_token_of_its_own_plugin_for_the_broker_alone(thief: Thief) -> None:
+    assert thief.plugin_token("a").returncode == 0
+    denied = {
+        "node requested token bound to a pod scheduled on a different node": thief.plugin_token(
+            "b"
+        ),
+        "audience": thief.plugin_token("a", "--audience=api"),
+    }
+    for why, done in denied.items():
+        assert done.returncode != 0
+        assert why in done.stderr
+
+
+def test_the_kubelet_writes_the_status_of_its_own_pods_alone(thief: Thief) -> None:
+    assert thief.patch_status(thief.web, {"status": {"message": "mine"}}) == 200
+    assert thief.patch_status(thief.of_b, {"status": {"message": "mine"}}) == 403
+
+
+def test_the_plugins_token_is_useless_at_the_api(thief: Thief, stolen: str) -> None:
+    listed = ("get", "secrets", f"--namespace={TOKENS}")
+    done = thief.plane.try_kubectl(*listed, kubeconfig=thief.kubeconfig(stolen))
+    assert done.returncode != 0
+    assert "Unauthorized" in done.stderr or "must be logged in" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("namespace", [DRIVER, TOKENS, ALICE, "kube-system"])
+def test_nodes_have_no_rights(thief: Thief, namespace: str) -> None:
+    """With legacyRights false, `kubectl auth can-i --list` is that of every service account."""
+    plane = thief.plane
+    plane.try_kubectl("create", "serviceaccount", "nobody", f"--namespace={DRIVER}")
+
+    def rights(account: str) -> "subprocess.CompletedProcess[str]":
+        listed = ("auth", "can-i", "--list", f"--namespace={namespace}")
+        return plane.try_kubectl(*listed, kubeconfig=plane.service_account(DRIVER, account))
+
+    nobody, of_node = (sorted(rights(a).stdout.splitlines()) for a in ("nobody", NODE))
+    assert any("selfsubjectreviews" in line for line in nobody)
+    assert of_node == nobody
+    assert sorted(rights(BROKER).stdout.splitlines()) != nobody

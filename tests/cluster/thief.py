@@ -1,0 +1,199 @@
+"""Root on node-a of a real API server: the kubelet's credential, and each token it may ask for."""
+
+import base64
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from csidriver.adapters.kubernetes import BrokerBackend, KubernetesClient, from_kubeconfig
+from csidriver.core.annotations import COMPANION_TYPE
+from csidriver.core.broker.pod_access import PodRef
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import BROKER, BROKER_AUDIENCE, DRIVER_NAME, NODE, SourceRef
+from tests.broker.fakes import companion
+from tests.cluster.controlplane import ControlPlane
+from tests.cluster.installation import RIGHTS, Manifest
+from tests.cluster.kubectl import write_kubeconfig
+from tests.cluster.noderole import DRIVER, TOKENS
+from tests.deploy.rendering import of_kind, rendered
+
+ALICE, BOB = "alice-of-broker", "bob-of-broker"
+HELLO, OTHER = SourceRef(ALICE, "hello-token"), SourceRef(ALICE, "other")
+OF_B = SourceRef(BOB, "of-b")
+KUBELET = "system:node:node-a"
+KUBELETS = {KUBELET: "system:nodes", "system:node:node-b": "system:nodes"}
+# What makes an API server keep nodes apart, besides the authorizer Node.
+FLAGS = ["--enable-admission-plugins=NodeRestriction"]
+AUDIENCE = f"--audience={BROKER_AUDIENCE}"
+MIRROR = {"kubernetes.io/config.mirror": "1", "kubernetes.io/config.source": "file"}
+
+
+class Thief:
+    """The cluster of a thief, with the driver's rights as the chart has them.
+
+    `web` on node-a uses HELLO and a template; `of_b` on node-b uses OF_B; nothing uses OTHER.
+    """
+
+    def __init__(self, plane: ControlPlane, *values: str) -> None:
+        self.plane = plane
+        items = of_kind(rendered("namespace.create=true", *values), *RIGHTS)
+        content = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+        plane.kubectl("apply", "--filename=-", stdin=content)
+        for namespace in (ALICE, BOB):
+            plane.kubectl("create", "namespace", namespace)
+            plane.kubectl("create", "serviceaccount", "default", f"--namespace={namespace}")
+        self.plugins: dict[str, PodRef] = {}
+        self._node_uids: dict[str, str] = {}
+        for node in "ab":
+            made = self._post("nodes", {"kind": "Node", "metadata": {"name": f"node-{node}"}})
+            self._node_uids[node] = made["metadata"]["uid"]
+            plugin = self.pod(DRIVER, f"plugin-{node}", f"node-{node}", account=NODE)
+            self.plugins[node] = plugin
+        for ref in (HELLO, OTHER, OF_B):
+            self.write(ref)
+        for name in ("page", "private"):
+            content = f"--from-literal=template={name}"
+            plane.kubectl("create", "configmap", name, content, f"--namespace={ALICE}")
+        self.web = self.pod(ALICE, "web", "node-a", HELLO.name)
+        self.of_b = self.pod(BOB, "db", "node-b", OF_B.name)
+
+    def pod(self, namespace: str, name: str, node: str, *secrets: str, **options: Any) -> PodRef:
+        """Create a pod that is bound to a node."""
+        content = pod_of(name, node, *secrets, **options)
+        made = self._post(f"namespaces/{namespace}/pods", content)
+        return PodRef(namespace, name, made["metadata"]["uid"])
+
+    def delete(self, pod: PodRef) -> None:
+        """Delete a pod, as if its kubelet had ended it."""
+        self.plane.kubectl("delete", "pod", pod.name, "--force", f"--namespace={pod.namespace}")
+
+    def write(self, ref: SourceRef, generation: int = 1) -> None:
+        """Write a companion, as the refresher does."""
+        uid = self.plane.api("GET", f"/api/v1/namespaces/{ref.namespace}")["metadata"]["uid"]
+        written = companion(generation, ref, namespace_uid=uid)
+        secret = Secret(
+            TOKENS, ref.companion, "", "", COMPANION_TYPE, written.annotations(), written.data()
+        )
+        path = f"/api/v1/namespaces/{TOKENS}/secrets/{ref.companion}"
+        query, kind = "?fieldManager=oauth2-csi&force=true", "application/apply-patch+yaml"
+        assert self.plane.api("PATCH", path + query, secret.to_manifest(), kind)["kind"] == "Secret"
+
+    def token(
+        self, *flags: str, account: str = NODE, namespace: str = DRIVER, pod: str = ""
+    ) -> str:
+        """Return a token that an administrator may ask for, bound to a pod if there is one."""
+        bound = ("--bound-object-kind=Pod", f"--bound-object-name={pod}") if pod else ()
+        where = f"--namespace={namespace}"
+        return self.plane.kubectl("create", "token", account, where, *flags, *bound).strip()
+
+    def kubelet(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        """Do something with the kubelet's credential."""
+        kubeconfig = self.plane.kubeconfig_of(KUBELET)
+        return self.plane.try_kubectl(*arguments, stdin=stdin, kubeconfig=kubeconfig)
+
+    def plugin_token(
+        self, node: str, audience: str = AUDIENCE
+    ) -> "subprocess.CompletedProcess[str]":
+        """Ask for the token of a node's plugin with the kubelet's credential."""
+        plugin = self.plugins[node]
+        bound = (f"--bound-object-name={plugin.name}", f"--bound-object-uid={plugin.uid}")
+        flags = (f"--namespace={DRIVER}", audience, "--bound-object-kind=Pod", *bound)
+        return self.kubelet("create", "token", NODE, *flags)
+
+    def mirror(self, name: str, account: str = "") -> str:
+        """Return a pod as the kubelet creates it for a file of its node."""
+        content = pod_of(name, "node-a", account=account, annotations=MIRROR)
+        owner = {"apiVersion": "v1", "kind": "Node", "name": "node-a", "uid": self._node_uids["a"]}
+        content["metadata"]["ownerReferences"] = [owner | {"controller": True}]
+        return json.dumps(content)
+
+    def credential(self) -> str:
+        """Return the kubelet's credential."""
+        config = json.loads(self.plane.kubeconfig_of(KUBELET).read_text())
+        return str(config["users"][0]["user"]["token"])
+
+    def patch_status(self, pod: PodRef, patch: dict[str, Any]) -> int:
+        """Change a pod's status with the kubelet's credential; return the HTTP status."""
+        kind = "application/strategic-merge-patch+json"
+        headers = {"Authorization": f"Bearer {self.credential()}", "Content-Type": kind}
+        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status"
+        with urllib3.PoolManager(ca_certs=str(self.plane.ca)) as pool:
+            body = json.dumps(patch)
+            url = self.plane.server + path
+            return pool.request("PATCH", url, body=body, headers=headers).status
+
+    def signed(self, token: str, *, ours: bool = True, age: float = 0.0) -> str:
+        """Return a token as if it had been made `age` seconds ago, and signed by us or a thief."""
+        head, claims, _ = token.split(".")
+        known = json.loads(base64.urlsafe_b64decode(claims + "=="))
+        at = int(time.time() - age)
+        known |= {"iat": at, "nbf": at, "exp": at + 3600}
+        claims = _base64(json.dumps(known).encode())
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        if ours:
+            pem = (self.plane.root / "sa.key").read_bytes()
+            loaded = serialization.load_pem_private_key(pem, None)
+            assert isinstance(loaded, rsa.RSAPrivateKey)
+            key = loaded
+        text = f"{head}.{claims}"
+        signature = key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
+        return f"{text}.{_base64(signature)}"
+
+    def kubeconfig(self, token: str) -> Path:
+        """Return a kubeconfig with a token."""
+        path = self.plane.root / "stolen.kubeconfig"
+        write_kubeconfig(path, self.plane.server, self.plane.ca, token)
+        return path
+
+    def backend(self) -> BrokerBackend:
+        kubeconfig = self.plane.service_account(DRIVER, BROKER)
+        return BrokerBackend(KubernetesClient(from_kubeconfig(kubeconfig)))
+
+    def _post(self, path: str, manifest: Manifest) -> Manifest:
+        content = {"apiVersion": "v1", **manifest}
+        answer: Manifest = self.plane.api("POST", f"/api/v1/{path}", content)
+        assert answer["kind"] == manifest["kind"], answer
+        return answer
+
+
+def pod_of(name: str, node: str, *secrets: str, **options: Any) -> Manifest:
+    """Return the manifest of a pod; `account` and `annotations` are options."""
+    volumes: list[Manifest] = [
+        {
+            "name": f"v{number}",
+            "csi": {
+                "driver": DRIVER_NAME,
+                "readOnly": True,
+                "volumeAttributes": {
+                    "secretName": secret,
+                    "owner": "0",
+                    "templateConfigMapName": "page",
+                },
+            },
+        }
+        for number, secret in enumerate(secrets)
+    ]
+    account = options.get("account", "default")
+    if account == NODE:
+        # A kubelet gets tokens for the audiences that a pod of its node names.
+        source = {"serviceAccountToken": {"audience": BROKER_AUDIENCE, "path": "token"}}
+        volumes.append({"name": "token", "projected": {"sources": [source]}})
+    spec = {
+        "nodeName": node,
+        "containers": [{"name": "main", "image": "main"}],
+        "volumes": volumes,
+        **({"serviceAccountName": account} if account else {}),
+        "automountServiceAccountToken": False,
+    }
+    metadata = {"name": name, "annotations": options.get("annotations", {})}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def _base64(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
