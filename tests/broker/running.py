@@ -20,6 +20,7 @@ from csidriver.broker.node_stream import StreamLimits
 from csidriver.broker.stream_server import StreamServer
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.sensitive import Sensitive
+from csidriver.listener import host_and_port
 from csidriver.webhook.x509 import CertificateFactory
 from tests.broker.fakes import ACCOUNT, TOKENS, FakeCluster
 
@@ -55,7 +56,9 @@ class FakeCertificates:
 class NodeClient:
     """A node plugin's side of one stream. `status` is how it ended."""
 
-    def __init__(self, port: int, authority: str, token: str, **metadata: str) -> None:
+    def __init__(
+        self, port: int, authority: str, token: str, host: str = "127.0.0.1", **metadata: str
+    ) -> None:
         # One for each subscription of each of the `messages`.
         self.updates: list[broker_pb2.Update] = []
         self.messages = 0
@@ -65,7 +68,7 @@ class NodeClient:
         self._changed = threading.Condition()
         credentials = grpc.ssl_channel_credentials(authority.encode())
         options = [("grpc.ssl_target_name_override", HOST), ("grpc.use_local_subchannel_pool", 1)]
-        self.channel = grpc.secure_channel(f"127.0.0.1:{port}", credentials, options)
+        self.channel = grpc.secure_channel(host_and_port((host, port)), credentials, options)
         sent = [("authorization", f"Bearer {token}")] if token else []
         self._call = broker_pb2_grpc.BrokerStub(self.channel).Subscribe(
             iter(self._requests.get, None), metadata=[*sent, *metadata.items()]

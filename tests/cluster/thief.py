@@ -115,18 +115,11 @@ class Thief:
 
     def credential(self) -> str:
         """Return the kubelet's credential."""
-        config = json.loads(self.plane.kubeconfig_of(KUBELET).read_text())
-        return str(config["users"][0]["user"]["token"])
+        return credential(self.plane, KUBELET)
 
-    def patch_status(self, pod: PodRef, patch: dict[str, Any]) -> int:
+    def patch_status(self, pod: PodRef, patch: Manifest) -> int:
         """Change a pod's status with the kubelet's credential; return the HTTP status."""
-        kind = "application/strategic-merge-patch+json"
-        headers = {"Authorization": f"Bearer {self.credential()}", "Content-Type": kind}
-        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status"
-        with urllib3.PoolManager(ca_certs=str(self.plane.ca)) as pool:
-            body = json.dumps(patch)
-            url = self.plane.server + path
-            return pool.request("PATCH", url, body=body, headers=headers).status
+        return patch_status(self.plane, KUBELET, pod, patch)
 
     def signed(self, token: str, *, ours: bool = True, age: float = 0.0) -> str:
         """Return a token as if it had been made `age` seconds ago, and signed by us or a thief."""
@@ -160,6 +153,20 @@ class Thief:
         answer: Manifest = self.plane.api("POST", f"/api/v1/{path}", content)
         assert answer["kind"] == manifest["kind"], answer
         return answer
+
+
+def credential(plane: ControlPlane, user: str) -> str:
+    config = json.loads(plane.kubeconfig_of(user).read_text())
+    return str(config["users"][0]["user"]["token"])
+
+
+def patch_status(plane: ControlPlane, kubelet: str, pod: PodRef, patch: Manifest) -> int:
+    """Change a pod's status as a kubelet does, which may not read it; return the HTTP status."""
+    kind = "application/strategic-merge-patch+json"
+    headers = {"Authorization": f"Bearer {credential(plane, kubelet)}", "Content-Type": kind}
+    url = f"{plane.server}/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status"
+    with urllib3.PoolManager(ca_certs=str(plane.ca)) as pool:
+        return pool.request("PATCH", url, body=json.dumps(patch), headers=headers).status
 
 
 def pod_of(name: str, node: str, *secrets: str, **options: Any) -> Manifest:
