@@ -158,6 +158,11 @@ def test_a_companion_of_another_namespace_of_this_name_is_withheld(broker: Runni
         assert "another namespace" in node.state(1, "damaged").problem
         broker.cluster.write(companion(1, namespace_uid="n-1"))
         node.generation(1, 1)
+        # The namespace is made again, and its new owner logs in; the pod is of before.
+        broker.cluster.namespaces["alice"] = "n-9"
+        broker.cluster.write(companion(2, namespace_uid="n-9"))
+        broker.until(lambda: len(node.updates) == 3)
+        assert node.updates[2].HasField("damaged")
 
 
 def test_during_an_outage_what_runs_goes_on_and_what_is_new_waits(broker: RunningBroker) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from csidriver.broker import stream_server
 from csidriver.broker.node_stream import StreamLimits
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.names import SourceRef
@@ -63,12 +64,18 @@ def test_a_review_that_fails_is_no_denial(broker: RunningBroker) -> None:
     assert broker.metric("reviews_total", result="accepted") == 1
 
 
-def test_one_who_leaves_keeps_his_place_until_he_is_reviewed(broker: RunningBroker) -> None:
+def test_one_who_leaves_keeps_his_place_until_he_is_reviewed(
+    broker: RunningBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else he comes again, and the API server reviews any number of tokens at a time."""
+    monkeypatch.setattr(stream_server, "_MAX_WAITING", 20)
     broker.cluster.answer_reviews.clear()
     for number in range(20):
         with broker.node(f"forged-{number}"):
             broker.until(lambda n=number: broker.server._waiting > n)  # type: ignore[misc]
+    with broker.node() as node:
+        assert node.ended().name == "UNAVAILABLE"
+        assert node.details == "too many callers wait"
     assert len(broker.cluster.reviewed) <= 4
     broker.cluster.answer_reviews.set()
     broker.until(lambda: broker.metric("reviews_total", result="denied") == 20)
