@@ -182,11 +182,21 @@ def test_an_ended_pod_gets_nothing(
     pod = thief.pod(ALICE, "job", "node-a", HELLO.name)
     assert thief.patch_status(pod, {"status": {"phase": "Succeeded"}}) == 200
     with broker.node(stolen) as node, denial(broker, logs, "pod_ended"):
-        # A cache that lags for a moment affirms a pod that has just ended.
         numbers = itertools.count(1)
-        while node.answer(number := next(numbers), pod, HELLO.name) != "denied":
-            node.send(unsubscribe=number)
-        assert node.state(number, "denied").reason == "pod_ended"
+        # A cache that lags for a moment affirms a pod that has just ended.
+        broker.until(lambda: node.answer(next(numbers), pod, HELLO.name) == "denied")
+        assert node.updates[-1].denied.reason == "pod_ended"
+
+
+def test_a_kubelet_may_call_an_ended_pod_of_its_node_running_again(
+    thief: Thief, broker: RunningBroker, stolen: str
+) -> None:
+    """As docs/security.md says: the API server believes it, and nothing else tells a broker."""
+    pod = thief.pod(ALICE, "again", "node-a", HELLO.name)
+    for phase in ("Succeeded", "Running"):
+        assert thief.patch_status(pod, {"status": {"phase": phase}}) == 200
+    with broker.node(stolen) as node:
+        assert node.answer(1, pod, HELLO.name) == "companion"
 
 
 def test_the_subscription_of_a_pod_ends_after_it_was_deleted(
