@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
     epilog = f"See also: `oauth2-csi {CLEANUP} --help` removes the driver from a node."
     node = commands.add_parser("node", help="the CSI node plugin", epilog=epilog)
-    flags.add_common(node, ":9808")
+    flags.add_common(node, ":9808", api=False)
     flags.add_node(node, environment, host)
     node.set_defaults(run=_run_roles, roles=["node"])
 

@@ -11,7 +11,8 @@ from csidriver.errors import InvalidSettings
 
 # The default: a pod mounts memory there, for the spool must not outlive the pod on a disk.
 SPOOL = Path("/run/oauth2-csi/spool")
-# Where a node has the CAs of brokers, and its token for them.
+# Where brokers listen, and where a node has their CAs and its token for them.
+BROKER_PORT = 9444
 BROKER_FILES = Path("/run/oauth2-csi/broker")
 
 
@@ -70,22 +71,9 @@ class NodeLimits:
     secrets_per_node: int = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class NodeBrokers:
-    """Where a node finds brokers, their CAs, and its token for them."""
-
-    host: str
-    port: int
-    authorities: Path
-    token: Path
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSettings(NodeFolders):
-    """Settings of the node plugin; `size` of the token file system is in bytes.
-
-    Without `brokers` the node reads companions from the store.
-    """
+    """Settings of the node plugin; `size` of the token file system is in bytes."""
 
     node_id: str
     tokens_namespace: str
@@ -94,7 +82,6 @@ class NodeSettings(NodeFolders):
     inodes: int = 16384
     selinux_context: str = ""
     limits: NodeLimits = NodeLimits()
-    brokers: NodeBrokers | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,11 @@ from csidriver.flag_values import (
 from csidriver.logs import FORMATS, LEVELS
 
 
-def add_common(parser: argparse.ArgumentParser, listen: str) -> None:
-    """Add the flags that every role has; `listen` is the role's default address."""
+def add_common(parser: argparse.ArgumentParser, listen: str, *, api: bool = True) -> None:
+    """Add the flags that every role has; `listen` is the role's default address.
+
+    `api` is False for a role that has no right in the Kubernetes API.
+    """
     parser.add_argument(
         "--store",
         type=store,
@@ -31,7 +34,9 @@ def add_common(parser: argparse.ArgumentParser, listen: str) -> None:
         metavar="kubernetes|dir:PATH",
         help="the backend: the Kubernetes API, or a folder of manifests",
     )
-    parser.add_argument("--kubeconfig", type=Path, help="default: the pod's own service account")
+    if api:
+        help_text = "default: the pod's own service account"
+        parser.add_argument("--kubeconfig", type=Path, help=help_text)
     parser.add_argument(
         "--listen",
         type=address,
@@ -55,7 +60,7 @@ def common_settings(args: argparse.Namespace) -> config.CommonSettings:
     host, port = args.listen
     return config.CommonSettings(
         store=args.store,
-        kubeconfig=args.kubeconfig,
+        kubeconfig=getattr(args, "kubeconfig", None),
         listen=args.listen,
         health_listen=args.health_listen or (host, port and min(port + 10, 65535)),
         log_level=args.log_level,
@@ -82,8 +87,8 @@ def add_node(parser: argparse.ArgumentParser, environment: Mapping[str, str], ho
         "--broker",
         type=address,
         metavar="HOST:PORT",
-        help="the brokers that give this node the tokens of its pods (default: none; the node "
-        "reads the backend)",
+        help="where brokers give this node the tokens of its pods, unless a folder is the backend "
+        f"(default: {names.BROKER}.DRIVER_NAMESPACE.svc:{config.BROKER_PORT})",
     )
     for name in ("ca.crt", "token"):
         flag, subject = (
@@ -99,11 +104,13 @@ def add_node(parser: argparse.ArgumentParser, environment: Mapping[str, str], ho
         parser.add_argument(flag, type=count, default=limit.default, help="default %(default)s")
 
 
+def broker_of_node(args: argparse.Namespace) -> tuple[str, int]:
+    """Return host and port of the brokers."""
+    default = f"{names.BROKER}.{args.driver_namespace}.svc", config.BROKER_PORT
+    return args.broker or default
+
+
 def node_settings(args: argparse.Namespace) -> config.NodeSettings:
-    brokers = None
-    if args.broker is not None:
-        host, port = args.broker
-        brokers = config.NodeBrokers(host, port, args.broker_ca, args.broker_token)
     return config.NodeSettings(
         kubelet_dir=args.kubelet_dir,
         node_id=args.node_id,
@@ -114,7 +121,6 @@ def node_settings(args: argparse.Namespace) -> config.NodeSettings:
         inodes=args.tmpfs_inodes,
         selinux_context=args.selinux_context,
         limits=config.NodeLimits(*(getattr(args, f.name) for f in fields(config.NodeLimits))),
-        brokers=brokers,
     )
 
 

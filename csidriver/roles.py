@@ -1,7 +1,6 @@
 """Builds each role from its adapters, and imports a role's libraries only when it starts."""
 
 import argparse
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from csidriver.adapters.issuer_files import IssuerFiles
     from csidriver.adapters.kubernetes import KubernetesClient, KubernetesStore
     from csidriver.core.refresh.state import RefreshContext
-    from csidriver.node.companions.secret_watches import NodeStore
     from csidriver.refresher.leader_election import LeaderLock
     from csidriver.webhook.ca_bundle import Configuration
 
@@ -57,28 +55,17 @@ def node(args: argparse.Namespace, common: CommonSettings, registry: "CollectorR
     from csidriver.adapters.mounts import Mounts
     from csidriver.node.plugin import NodePlugin
 
-    settings = flags.node_settings(args)
-    clock = SystemClock()
-    if (brokers := settings.brokers) is None:
-        return NodePlugin(settings, _node_store(common), Mounts(), clock, registry)
-    from csidriver.node.companions.broker_address import BrokerAddress
-    from csidriver.node.companions.broker_client import BrokerClient
-
-    host, files = brokers.host, (brokers.authorities, brokers.token)
-    client = BrokerClient(BrokerAddress(host, brokers.port, host, *files), clock)
-    return NodePlugin(settings, client, Mounts(), clock, registry)
-
-
-def _node_store(common: CommonSettings) -> "NodeStore":
+    settings, clock = flags.node_settings(args), SystemClock()
     if common.store is not None:
         from csidriver.adapters.directory import DirectoryStore
 
-        return DirectoryStore(common.store)
-    from csidriver.adapters.rest import RestStore, in_cluster, kubeconfig
+        return NodePlugin(settings, DirectoryStore(common.store), Mounts(), clock, registry)
+    from csidriver.node.companions.broker_address import BrokerAddress
+    from csidriver.node.companions.broker_client import BrokerClient
 
-    if common.kubeconfig is not None:
-        return RestStore(kubeconfig(common.kubeconfig))
-    return RestStore(in_cluster(os.environ))
+    host, port = flags.broker_of_node(args)
+    address = BrokerAddress(host, port, host, args.broker_ca, args.broker_token)
+    return NodePlugin(settings, BrokerClient(address, clock), Mounts(), clock, registry)
 
 
 def refresher(

@@ -15,7 +15,7 @@ def add_broker(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--broker-listen",
         type=address,
-        default=":9444",
+        default=f":{config.BROKER_PORT}",
         metavar="[HOST]:PORT",
         help="where to serve node plugins (default %(default)s)",
     )

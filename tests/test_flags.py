@@ -8,7 +8,6 @@ from csidriver.config import (
     CleanupSettings,
     CommonSettings,
     LeaseTimings,
-    NodeBrokers,
     NodeLimits,
     RefresherSettings,
 )
@@ -44,7 +43,6 @@ def test_defaults_of_every_role() -> None:
     assert (node.node_id, node.kubelet_dir) == ("worker-1", Path("/var/lib/kubelet"))
     assert (node.publish_wait, node.size, node.inodes) == (10.0, 64 << 20, 16384)
     assert node.limits == NodeLimits(32, 500, 1000, 500, 1000)
-    assert node.brokers is None
     assert flags.refresher_settings(parsed()) == RefresherSettings(
         issuers=(Path("/issuers"),),
         namespaces=(),
@@ -157,10 +155,20 @@ def test_a_relative_store_is_made_absolute() -> None:
     assert flags.common_settings(parsed("--store", "dir:here")).store == Path.cwd() / "here"
 
 
-def test_a_node_may_ask_brokers() -> None:
+def test_a_node_finds_brokers_where_the_chart_puts_them() -> None:
+    args = parsed()
+    assert flags.broker_of_node(args) == ("oauth2-csi-broker.oauth2-csi.svc", 9444)
     files = Path("/run/oauth2-csi/broker")
-    brokers = flags.node_settings(parsed("--broker", "broker.ns.svc:9444")).brokers
-    assert brokers == NodeBrokers("broker.ns.svc", 9444, files / "ca.crt", files / "token")
-    given = ("--broker", "[::1]:1", "--broker-ca", "/ca", "--broker-token", "/token")
-    brokers = flags.node_settings(parsed(*given)).brokers
-    assert brokers == NodeBrokers("::1", 1, Path("/ca"), Path("/token"))
+    assert (args.broker_ca, args.broker_token) == (files / "ca.crt", files / "token")
+    elsewhere = parsed("--driver-namespace", "d")
+    assert flags.broker_of_node(elsewhere) == ("oauth2-csi-broker.d.svc", 9444)
+    assert flags.broker_of_node(parsed("--broker", "[::1]:1")) == ("::1", 1)
+
+
+def test_a_node_has_no_credentials_for_the_api(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    flags.add_common(parser, ":9808", api=False)
+    assert flags.common_settings(parser.parse_args(STORE)).kubeconfig is None
+    with pytest.raises(SystemExit):
+        parser.parse_args([*STORE, "--kubeconfig", "/config"])
+    assert "unrecognized arguments: --kubeconfig" in capsys.readouterr().err

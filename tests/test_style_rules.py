@@ -13,8 +13,6 @@ MODULES = sorted(path for path in (ROOT / "csidriver").rglob("*.py") if "_proto"
 MODULE_CEILING = 250
 FUNCTION_CEILING = 40
 FOLDER_CEILING = 20
-# `adapters/rest` goes away as a whole, so it keeps its names until then.
-NAMED = [path for path in MODULES if "rest" not in path.parts]
 # Words that CSI, Kubernetes, OAuth and Python have no use for, or have better words for. Each
 # would be one more word that a reader of this code has to learn.
 WORDS = """
@@ -146,7 +144,7 @@ def docstrings(path: Path) -> Iterator[str]:
 def test_identifiers_are_words_of_the_field() -> None:
     found = [
         f"{name(path)}: {identifier}"
-        for path in NAMED
+        for path in MODULES
         for identifier in sorted({*identifiers(path)} - FITTING.keys())
         if parts(identifier) & COINED
     ]
@@ -154,12 +152,12 @@ def test_identifiers_are_words_of_the_field() -> None:
 
 
 def test_fitting_identifiers_are_still_in_use() -> None:
-    used = {identifier for path in NAMED for identifier in identifiers(path)}
+    used = {identifier for path in MODULES for identifier in identifiers(path)}
     assert used >= FITTING.keys()
 
 
 def test_few_modules_share_a_name() -> None:
-    stems = Counter(path.stem for path in NAMED)
+    stems = Counter(path.stem for path in MODULES)
     # Errors and the subcommand `status` are named for what users of them know.
     fitting = {"__init__", "__main__", "metrics", "errors", "status"}
     shared = {stem for stem, count in stems.items() if count > 1} - fitting
@@ -169,7 +167,7 @@ def test_few_modules_share_a_name() -> None:
 def test_classes_have_names_of_their_own() -> None:
     classes = Counter(
         node.name
-        for path in NAMED
+        for path in MODULES
         if "demo" not in path.relative_to(ROOT).parts
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef)
@@ -185,7 +183,7 @@ def test_folders_have_few_modules() -> None:
 def test_every_module_has_a_test_file_of_its_own() -> None:
     missing = {
         name(path)
-        for path in NAMED
+        for path in MODULES
         if path.stem not in {"__init__", "__main__"}
         and not (ROOT / "tests" / path.relative_to(ROOT / "csidriver"))
         .with_name(f"test_{path.name}")
@@ -197,7 +195,7 @@ def test_every_module_has_a_test_file_of_its_own() -> None:
 def test_docstrings_answer_no_questions() -> None:
     found = [
         f"{name(path)}: {text.splitlines()[0]}"
-        for path in NAMED
+        for path in MODULES
         for text in docstrings(path)
         if QUESTION.match(text)
     ]

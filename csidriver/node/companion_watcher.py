@@ -31,11 +31,7 @@ class CompanionSource(Protocol):
     """Where the companions of a node's pods come from, and what else a publish reads for a pod."""
 
     def follow(self, ref: SourceRef, pod: PodRef, receive: Receive) -> Callable[[], None]:
-        """Call `receive` now and after each change, until the returned function is called.
-
-        Raises:
-            LimitReached: the process may follow no more.
-        """
+        """Call `receive` now and after each change, until the returned function is called."""
 
     def get_namespace_uid(self, pod: PodRef, secret: str) -> str | None:
         """Return the uid of the pod's namespace, which owns the Secret's tokens; raise StoreError.
@@ -72,27 +68,18 @@ class CompanionWatcher:
         self._watched: dict[SourceRef, _WatchedSource] = {}
 
     def follow(self, ref: SourceRef, pod: PodRef, volume_id: str) -> None:
-        """Watch a volume's companion until `unfollow`; repeating it does no harm.
-
-        Raises:
-            LimitReached: the process may not have another watch.
-        """
+        """Watch a volume's companion until `unfollow`; repeating it does no harm."""
         with self._lock:
             watched = self._watched.setdefault(ref, _WatchedSource())
             if volume_id in watched.volumes:
                 return
             watched.volumes[volume_id] = _nothing
-        end = _nothing
-        try:
-            end = self._companions.follow(ref, pod, partial(self._receive, watched))
-        finally:
-            with self._lock:
-                followed = self._watched.get(ref) is watched and end is not _nothing
-                if followed:
-                    watched.volumes[volume_id] = end
-            if not followed:
-                end()
-                self.unfollow(ref, volume_id)
+        end = self._companions.follow(ref, pod, partial(self._receive, watched))
+        with self._lock:
+            if self._watched.get(ref) is watched:
+                watched.volumes[volume_id] = end
+                return
+        end()
 
     def request_rewrite(self, volume_id: str) -> None:
         """Request a rewrite of a volume's file, as if its companion had changed."""

@@ -38,10 +38,6 @@ class NodeMetrics:
             buckets=_PROPAGATION_BUCKETS,
             registry=registry,
         )
-        self.watch_reconnects = counter(
-            "oauth2_csi_node_watch_reconnects",
-            "Watches of companions begun again after a failure",
-        )
         self._volumes = gauge("oauth2_csi_node_volumes", "Published volumes")
         self._outdated = gauge(
             "oauth2_csi_node_outdated_volumes",

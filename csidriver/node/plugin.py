@@ -62,7 +62,7 @@ class NodePlugin:
         if isinstance(backend, BrokerClient):
             companions = self._brokers = backend
         else:
-            companions = SecretWatches(backend, settings.tokens_namespace, clock, metrics)
+            companions = SecretWatches(backend, settings.tokens_namespace)
         self._watcher = CompanionWatcher(companions, self._request_rewrite, clock, metrics)
         waits = PublishWaitLimiter(settings.publish_wait, THREADS // 2, clock)
         self._volumes = VolumeManager(

@@ -16,7 +16,6 @@ from csidriver.errors import (
     DriverError,
     InFlight,
     InvalidRequest,
-    LimitReached,
     NotReady,
     PublishedDifferently,
     TokenFileFailed,
@@ -85,12 +84,9 @@ class VolumeManager:
             volume = self._new_volume(record)
             volume.outdated = os.path.realpath(record.target_path) in outdated
             self._add(volume)
-            try:
-                self._watcher.follow(record.source, record.pod, record.volume_id)
-                # Another volume of its source may have brought the companion already.
-                self._watcher.request_rewrite(record.volume_id)
-            except LimitReached as error:
-                log.warning("volume %s gets no new tokens: %s", record.volume_id, error)
+            self._watcher.follow(record.source, record.pod, record.volume_id)
+            # Another volume of its source may have brought the companion already.
+            self._watcher.request_rewrite(record.volume_id)
 
     def get(self, volume_id: str) -> Volume | None:
         with self._lock:
@@ -194,8 +190,6 @@ class VolumeManager:
         self._watcher.request_rewrite(volume_id)
         if not bound:
             self._token_fs.bind(volume_id, target)
-        # Only if it has no watch yet, because the process had too many.
-        self._watcher.follow(ref, volume.record.pod, volume_id)
         if volume.remaining() <= 0:
             raise expired_error(ref, self._watcher.latest(ref), self._clock.now())
         volume.check_mounts()

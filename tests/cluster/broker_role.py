@@ -1,27 +1,28 @@
 """A broker as a process at a real API server, and what a node needs to ask it."""
 
-import json
 import re
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 from csidriver.core.broker.pod_access import PodRef
-from csidriver.core.names import BROKER, BROKER_AUDIENCE, NODE
+from csidriver.core.names import (
+    BROKER,
+    BROKER_AUDIENCE,
+    DRIVER_NAMESPACE,
+    NODE,
+)
 from tests.broker.fakes import pod_manifest
 from tests.broker.running import HOST, PKI
 from tests.cluster.controlplane import ControlPlane
-from tests.cluster.noderole import DRIVER, TOKENS
 from tests.processes import command, page_of
 from tests.refresher.bench import until
 
 ADDRESS = "127.0.0.1"
-READ = ["get", "list", "watch"]
 
 
 class BrokerRole:
-    """A broker with rights of its own. `start` and `stop` it any number of times, `close` it.
+    """A broker with the rights of `deploy/`. `start` and `stop` it any number of times, `close` it.
 
     It keeps its port. Nodes trust `authorities`.
     """
@@ -33,7 +34,6 @@ class BrokerRole:
         self._certificate, self._key = folder / "tls.crt", folder / "tls.key"
         self._process: subprocess.Popen[bytes] | None = None
         plane.install()
-        _grant(plane)
         self.renew_certificate()
 
     @property
@@ -48,7 +48,7 @@ class BrokerRole:
 
     def start(self, *flags: str) -> None:
         """Start the broker and wait until it serves what the API server has."""
-        kubeconfig = self.plane.service_account(DRIVER, BROKER)
+        kubeconfig = self.plane.service_account(DRIVER_NAMESPACE, BROKER)
         arguments = (
             *("--store", "kubernetes", "--kubeconfig", str(kubeconfig)),
             *("--listen", f"{ADDRESS}:0", "--broker-listen", f"{ADDRESS}:{self.port}"),
@@ -89,10 +89,15 @@ class BrokerRole:
     def plugin_token(self, node: str) -> str:
         """Return a new token of the plugin's pod on a node."""
         plugin = f"plugin-{node}"
-        if self.plane.try_kubectl("get", "pod", plugin, f"--namespace={DRIVER}").returncode != 0:
-            create_pod(self.plane, DRIVER, plugin, node, account=NODE)
+        if (
+            self.plane.try_kubectl(
+                "get", "pod", plugin, f"--namespace={DRIVER_NAMESPACE}"
+            ).returncode
+            != 0
+        ):
+            create_pod(self.plane, DRIVER_NAMESPACE, plugin, node, account=NODE)
         bound = ("--bound-object-kind=Pod", f"--bound-object-name={plugin}")
-        flags = (f"--namespace={DRIVER}", f"--audience={BROKER_AUDIENCE}", *bound)
+        flags = (f"--namespace={DRIVER_NAMESPACE}", f"--audience={BROKER_AUDIENCE}", *bound)
         return self.plane.kubectl("create", "token", NODE, *flags).strip()
 
 
@@ -118,33 +123,8 @@ def create_pod(
 
 
 def create_namespace(plane: ControlPlane, name: str) -> None:
-    """Create a namespace with the account that its pods have."""
-    plane.kubectl("create", "namespace", name)
-    plane.kubectl("create", "serviceaccount", "default", f"--namespace={name}")
-
-
-def _grant(plane: ControlPlane) -> None:
-    """Give the broker the rights that it needs in all namespaces, and in that of the tokens."""
-    review = _rule("authentication.k8s.io", ["create"], "tokenreviews")
-    pods = _rule("", ["get", "list"], "pods")
-    rules = {
-        "": [review, pods, _rule("", ["get"], "configmaps", "namespaces")],
-        TOKENS: [_rule("", READ, "secrets")],
-    }
-    account = {"kind": "ServiceAccount", "metadata": {"name": BROKER, "namespace": DRIVER}}
-    items: list[dict[str, Any]] = [{"apiVersion": "v1", **account}]
-    for namespace, granted in rules.items():
-        kind = "Role" if namespace else "ClusterRole"
-        metadata = {"name": BROKER, **({"namespace": namespace} if namespace else {})}
-        known = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": metadata}
-        subject = {"kind": "ServiceAccount", "name": BROKER, "namespace": DRIVER}
-        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": BROKER}
-        binding = {"roleRef": reference, "subjects": [subject]}
-        items += [known | {"kind": kind, "rules": granted}]
-        items += [known | {"kind": f"{kind}Binding"} | binding]
-    content = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-    plane.kubectl("apply", "--filename=-", stdin=content)
-
-
-def _rule(group: str, verbs: list[str], *resources: str) -> dict[str, Any]:
-    return {"apiGroups": [group], "resources": list(resources), "verbs": verbs}
+    """Create a namespace with the account that its pods have, if they do not exist."""
+    manifest = {"metadata": {"name": name}}
+    plane.api("POST", "/api/v1/namespaces", manifest)
+    account = {"metadata": {"name": "default"}}
+    plane.api("POST", f"/api/v1/namespaces/{name}/serviceaccounts", account)

@@ -5,13 +5,13 @@ from tests.cluster.controlplane import ControlPlane
 
 
 class Cluster:
-    """The cluster of all tests; `refresher` and `node` are kubeconfigs of the ServiceAccounts."""
+    """The cluster of all tests; `refresher` and `broker` are kubeconfigs of ServiceAccounts."""
 
     def __init__(self, plane: ControlPlane) -> None:
         self.plane = plane
         plane.install()
         self.refresher = plane.service_account("oauth2-csi", "oauth2-csi-refresher")
-        self.node = plane.service_account("oauth2-csi", "oauth2-csi-node")
+        self.broker = plane.service_account("oauth2-csi", "oauth2-csi-broker")
 
     def client(self, timings: Timeouts | None = None) -> KubernetesClient:
         """A client with the refresher's rights."""

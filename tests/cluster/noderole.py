@@ -1,52 +1,72 @@
-"""The node role in a cluster: its rights, its credentials, its companions."""
+"""Node plugins in a cluster: their broker, their pods, their companions."""
 
-import json
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
-from csidriver.adapters.rest import Credentials
 from csidriver.core.annotations import COMPANION_TYPE
+from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import SourceRef
+from csidriver.core.names import DRIVER_NAMESPACE, NODE, TOKENS_NAMESPACE, SourceRef
+from csidriver.node.companions.broker_address import BrokerAddress
+from tests.cluster.broker_role import ADDRESS, BrokerRole, create_namespace, create_pod
 from tests.cluster.controlplane import ControlPlane
 
-DRIVER, TOKENS, NAME = "oauth2-csi", "oauth2-csi-tokens", "oauth2-csi-node"
+DRIVER, TOKENS, NAME = DRIVER_NAMESPACE, TOKENS_NAMESPACE, NODE
+NODE_ID = "node-1"
 
 
 class NodeRole:
-    """Installs namespaces and rights, and keeps a token file as kubelet does."""
+    """Rights, a running broker, and the plugin's token in a file, as kubelet keeps it."""
 
     def __init__(self, plane: ControlPlane, folder: Path) -> None:
         self.plane = plane
+        self.broker = BrokerRole(plane, folder)
         self.token_file = folder / "token"
-        self.deploy()
+        self._uids: dict[str, str] = {}
+        self.broker.start()
         self.renew()
 
     @property
-    def credentials(self) -> Credentials:
-        return Credentials(self.plane.server, self.plane.ca, token_file=self.token_file)
+    def address(self) -> BrokerAddress:
+        files = self.broker.authorities, self.token_file
+        return BrokerAddress(ADDRESS, self.broker.port, ADDRESS, *files)
 
-    def deploy(self) -> None:
-        """Install namespaces, service accounts and rights."""
-        self.plane.install()
-
-    def kubeconfig(self, name: str = NAME) -> Path:
-        """Return the kubeconfig of a service account."""
-        return self.plane.service_account(DRIVER, name)
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Flags of a plugin as a process."""
+        return ("--store=kubernetes", *self.broker.node_flags, f"--broker-token={self.token_file}")
 
     def renew(self) -> None:
         """Write a new token into the file."""
-        config = json.loads(self.kubeconfig().read_text())
-        self.token_file.write_text(config["users"][0]["user"]["token"], encoding="ascii")
+        self.token_file.write_text(self.broker.plugin_token(NODE_ID), encoding="ascii")
+
+    def create_pod(self, namespace: str, *secrets: str, **attributes: str) -> PodRef:
+        """Create a pod on the node, with a volume for each Secret."""
+        create_namespace(self.plane, namespace)
+        name = f"pod-{uuid.uuid4().hex[:8]}"
+        return create_pod(self.plane, namespace, name, NODE_ID, *secrets, **attributes)
 
     def write_companion(self, companion: Companion, ref: SourceRef) -> None:
         """Write a companion, as the refresher does."""
-        notes, data = companion.annotations(), companion.data()
-        self.write_secret(Secret(TOKENS, ref.companion, "", "", COMPANION_TYPE, notes, data))
+        name = ref.namespace
+        if name not in self._uids:
+            create_namespace(self.plane, name)
+            found = self.plane.api("GET", f"/api/v1/namespaces/{name}")
+            self._uids[name] = found["metadata"]["uid"]
+        owned = replace(companion, namespace_uid=self._uids[name])
+        annotations, data = owned.annotations(), owned.data()
+        secret = Secret(TOKENS, ref.companion, "", "", COMPANION_TYPE, annotations, data)
+        write_secret(self.plane, secret)
 
-    def write_secret(self, secret: Secret) -> None:
-        """Create or update a Secret."""
-        path = f"/api/v1/namespaces/{secret.namespace}/secrets/{secret.name}"
-        query, kind = "?fieldManager=oauth2-csi&force=true", "application/apply-patch+yaml"
-        answer = self.plane.api("PATCH", path + query, secret.to_manifest(), kind)
-        assert answer["kind"] == "Secret", answer
+    def close(self) -> None:
+        self.broker.close()
+
+
+def write_secret(plane: ControlPlane, secret: Secret) -> None:
+    """Create or update a Secret."""
+    path = f"/api/v1/namespaces/{secret.namespace}/secrets/{secret.name}"
+    query, kind = "?fieldManager=oauth2-csi&force=true", "application/apply-patch+yaml"
+    answer = plane.api("PATCH", path + query, secret.to_manifest(), kind)
+    assert answer["kind"] == "Secret", answer

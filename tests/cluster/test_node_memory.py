@@ -38,7 +38,8 @@ def limited() -> Iterator[MemoryCgroup]:
 def full(
     limited: MemoryCgroup, control_plane: ControlPlane, tmp_path: Path
 ) -> Iterator[LimitedNode]:
-    node = LimitedNode(NodeRole(control_plane, tmp_path))
+    role = NodeRole(control_plane, tmp_path)
+    node = LimitedNode(role, MOST)
     node.prefix, node.limits = limited.prefix, (1024, 8192)
     # The test's volumes are of one pod.
     whole = ("volumes-per-pod", "volumes-per-namespace", "secrets-per-namespace")
@@ -47,6 +48,7 @@ def full(
         yield node
     finally:
         node.close()
+        role.close()
 
 
 def _write(node: LimitedNode, number: int, value: str, generation: int = 1) -> None:

@@ -3,28 +3,19 @@
 No byte of the earlier owner's tokens is sent, served or mirrored for the later one.
 """
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from csidriver.adapters.clock import SystemClock
-from csidriver.adapters.rest import RestStore, kubeconfig
-from csidriver.core import names
 from csidriver.core.annotations import EXPIRES_AT
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from csidriver.core.volume.attributes import VolumeAttributes
-from csidriver.errors import TokenUnavailable
-from csidriver.node.companions.secret_watches import SecretWatches
-from csidriver.node.metrics import NodeMetrics
-from csidriver.node.pod_namespace import check_namespace
-from csidriver.node.volume_record import VolumeRecord
+from tests.broker.running import NodeClient
+from tests.cluster.broker_role import BrokerRole, create_namespace, create_pod
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 from tests.cluster.user_namespace import UserNamespace
@@ -105,8 +96,10 @@ def test_a_later_namespace_gets_nothing_of_an_earlier_one(
                 hand_over(cluster, handovers, bench)
         if meanwhile == "stopped":
             hand_over(cluster, handovers, bench)
-            for handover in handovers:
-                refuse_on_node(cluster, handover)
+            with closing(BrokerRole(cluster.plane, tmp_path)) as broker:
+                broker.start()
+                for handover in handovers:
+                    refuse_to_node(broker, handover)
         with refresher(cluster, bench, tmp_path) as log:
             for handover, (access, refresh) in zip(handovers, earlier, strict=True):
                 until(partial(handover.withholds, access), "it is withheld")
@@ -138,15 +131,16 @@ def grant(handover: Handover) -> tuple[str, str]:
     return found.document.access_token.reveal(), found.document.refresh_token.reveal()
 
 
-def refuse_on_node(cluster: Cluster, handover: Handover) -> None:
-    """A node finds the companion that is left over, with its token."""
+def refuse_to_node(broker: BrokerRole, handover: Handover) -> None:
+    """A broker finds the companion that is left over, with its token."""
     seen = handover.user.companion(NAME)
     assert seen is not None
     assert seen.token is not None
-    attributes = VolumeAttributes.parse({"secretName": NAME}, "0")
     namespace = handover.user.namespace
-    record = VolumeRecord("v1", "/pods/x/mount", namespace, "pod", "uid", attributes)
-    store, metrics = RestStore(kubeconfig(cluster.node)), NodeMetrics(CollectorRegistry())
-    reader = SecretWatches(store, names.TOKENS_NAMESPACE, SystemClock(), metrics)
-    with pytest.raises(TokenUnavailable, match="earlier namespace"):
-        check_namespace(record, seen, reader, threading.Event())
+    create_namespace(broker.plane, namespace)
+    pod = create_pod(broker.plane, namespace, "web", "node-1", NAME)
+    token, authority = broker.plugin_token("node-1"), broker.authorities.read_text("ascii")
+    with NodeClient(broker.port, authority, token) as node:
+        node.subscribe(1, pod, NAME)
+        assert "belongs to another namespace of this name" in node.state(1, "damaged").problem
+        assert len(node.updates) == 1

@@ -1,21 +1,17 @@
 """The rights of deploy/install.yaml, checked by a real API server."""
 
 import json
-import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from csidriver.adapters.rest import RestStore
 from csidriver.core.annotations import GRANT_TYPE
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import PUBLIC_ISSUERS
 from csidriver.core.sensitive import Sensitive
-from csidriver.errors import StoreRefused
 from tests.cluster.controlplane import ControlPlane
-from tests.cluster.noderole import DRIVER, NAME, TOKENS, NodeRole
+from tests.cluster.noderole import DRIVER, NAME, TOKENS, write_secret
 
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
 
@@ -26,55 +22,20 @@ OBJECTS = ((DRIVER, "grant-1"), (TOKENS, "token-1"), (ALICE, "source"))
 
 
 @pytest.fixture(scope="module")
-def role(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> NodeRole:
-    role = NodeRole(control_plane, tmp_path_factory.mktemp("role"))
+def plane(control_plane: ControlPlane) -> ControlPlane:
+    control_plane.install()
     control_plane.kubectl("create", "namespace", ALICE)
     for namespace, name in OBJECTS:
         data = {"document": Sensitive(PLANTED)}
-        role.write_secret(Secret(namespace, name, type=GRANT_TYPE, data=data))
+        write_secret(control_plane, Secret(namespace, name, type=GRANT_TYPE, data=data))
     control_plane.kubectl("create", "serviceaccount", NOBODY, f"--namespace={DRIVER}")
-    page = "--from-literal=template=$(ACCESS_TOKEN)"
-    control_plane.kubectl("create", "configmap", "page", page, f"--namespace={ALICE}")
-    return role
+    return control_plane
 
 
 @pytest.fixture(scope="module")
-def accounts(role: NodeRole) -> dict[str, Path]:
+def accounts(plane: ControlPlane) -> dict[str, Path]:
     """Kubeconfigs by service account."""
-    return {name: role.kubeconfig(name) for name in (*RIGHTS, NOBODY)}
-
-
-@pytest.fixture
-def store(role: NodeRole) -> RestStore:
-    return RestStore(role.credentials)
-
-
-def look(store: RestStore, namespace: str, name: str) -> Secret | None:
-    return next(store.watch_secret(namespace, name, threading.Event()))
-
-
-def test_a_node_reads_companions_and_config_maps(store: RestStore) -> None:
-    secret = look(store, TOKENS, "token-1")
-    assert secret is not None
-    assert secret.data == {"document": Sensitive(PLANTED)}
-    assert store.get_config_map(ALICE, "page") == {"template": "$(ACCESS_TOKEN)"}
-    assert store.get_config_map(ALICE, "absent") is None
-    assert store.get_namespace_uid(ALICE)
-
-
-@pytest.mark.parametrize(("namespace", "name"), [(DRIVER, "grant-1"), (ALICE, "source")])
-def test_a_node_reads_neither_grants_nor_sources(
-    store: RestStore, namespace: str, name: str
-) -> None:
-    with pytest.raises(StoreRefused, match=rf"Secret {namespace}/{name}.*list secrets.*403"):
-        look(store, namespace, name)
-
-
-def test_an_unknown_token_is_refused_in_other_words(role: NodeRole, tmp_path: Path) -> None:
-    (file := tmp_path / "token").write_text("nonsense", encoding="ascii")
-    store = RestStore(replace(role.credentials, token_file=file))
-    with pytest.raises(StoreRefused, match=r"Secret .*/token-1.*credentials.*401"):
-        look(store, TOKENS, "token-1")
+    return {name: plane.service_account(DRIVER, name) for name in (*RIGHTS, NOBODY)}
 
 
 DENIED = {
@@ -96,17 +57,17 @@ DENIED = {
 
 
 @pytest.mark.parametrize("command", DENIED.values(), ids=DENIED.keys())
-def test_a_node_may_not(role: NodeRole, accounts: dict[str, Path], command: str) -> None:
-    before = stored(role)
-    done = role.plane.try_kubectl(*command.split(), kubeconfig=accounts[NAME])
+def test_a_node_may_not(plane: ControlPlane, accounts: dict[str, Path], command: str) -> None:
+    before = stored(plane)
+    done = plane.try_kubectl(*command.split(), kubeconfig=accounts[NAME])
     assert done.returncode != 0
     assert "forbidden" in done.stderr.lower()
     assert PLANTED not in done.stdout + done.stderr
-    assert stored(role) == before
+    assert stored(plane) == before
 
 
-def stored(role: NodeRole) -> set[tuple[str, str]]:
-    items = role.plane.api("GET", "/api/v1/secrets")["items"]
+def stored(plane: ControlPlane) -> set[tuple[str, str]]:
+    items = plane.api("GET", "/api/v1/secrets")["items"]
     return {(item["metadata"]["uid"], item["metadata"]["resourceVersion"]) for item in items}
 
 
@@ -157,28 +118,28 @@ RIGHTS: dict[str, dict[str, dict[str, set[str]]]] = {
 @pytest.mark.parametrize("namespace", [DRIVER, TOKENS, ALICE, "kube-system"])
 @pytest.mark.parametrize("account", RIGHTS)
 def test_each_role_may_do_this_and_nothing_else(
-    role: NodeRole, accounts: dict[str, Path], account: str, namespace: str
+    plane: ControlPlane, accounts: dict[str, Path], account: str, namespace: str
 ) -> None:
     everywhere = pairs(RIGHTS[account][""])
     there = pairs(RIGHTS[account].get(namespace, {}))
-    of_all = allowed(role, accounts[NOBODY], namespace)
+    of_all = allowed(plane, accounts[NOBODY], namespace)
     secret = {right for right in of_all if "secrets" in right[0] or "configmaps" in right[0]}
     assert secret == ({(PUBLIC, "get")} if namespace == DRIVER else set())
-    assert allowed(role, accounts[account], namespace) - of_all == everywhere | there
+    assert allowed(plane, accounts[account], namespace) - of_all == everywhere | there
 
 
 def pairs(rights: dict[str, set[str]]) -> set[tuple[str, str]]:
     return {(what, verb) for what, verbs in rights.items() for verb in verbs}
 
 
-def allowed(role: NodeRole, kubeconfig: Path, namespace: str) -> set[tuple[str, str]]:
+def allowed(plane: ControlPlane, kubeconfig: Path, namespace: str) -> set[tuple[str, str]]:
     """All that a service account of the driver's namespace may do in another one."""
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectRulesReview",
         "spec": {"namespace": namespace},
     }
-    answer = role.plane.kubectl(
+    answer = plane.kubectl(
         "create",
         "--filename=-",
         "--output=json",

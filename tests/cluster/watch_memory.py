@@ -1,6 +1,7 @@
-"""A program that watches companions and prints the memory that this takes.
+"""A program that follows companions at a broker and prints the memory that this takes.
 
-Its arguments are a kubeconfig and growing numbers of companions; it prints KiB for each number.
+Its arguments are the port, the authorities, the plugin's token, name and uid of a pod, and growing
+numbers of companions; it prints KiB for each number.
 """
 
 import re
@@ -11,33 +12,33 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.clock import SystemClock
-from csidriver.adapters.rest import RestStore, kubeconfig
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.names import SourceRef
 from csidriver.core.volume.readiness import ObservedCompanion
 from csidriver.node.companion_watcher import CompanionWatcher
-from csidriver.node.companions.secret_watches import SecretWatches
+from csidriver.node.companions.broker_address import BrokerAddress
+from csidriver.node.companions.broker_client import BrokerClient
 from csidriver.node.metrics import NodeMetrics
-from tests.cluster.noderole import TOKENS
+from tests.cluster.broker_role import ADDRESS
 
 TIMEOUT = 30.0
-POD = PodRef("alice-of-memory", "pod", "uid")
+NAMESPACE = "alice-of-memory"
 
 
 def ref(number: int) -> SourceRef:
-    return SourceRef("alice-of-memory", f"hello-{number}")
+    return SourceRef(NAMESPACE, f"hello-{number}")
 
 
-def main(config: Path, counts: list[int]) -> None:
+def main(address: BrokerAddress, pod: PodRef, counts: list[int]) -> None:
     watched = threading.Semaphore(0)
-    store = RestStore(kubeconfig(config))
     metrics = NodeMetrics(CollectorRegistry())
-    watches = SecretWatches(store, TOKENS, SystemClock(), metrics)
-    follower = CompanionWatcher(watches, lambda _: watched.release(), SystemClock(), metrics)
+    client = BrokerClient(address, SystemClock())
+    client.start()
+    follower = CompanionWatcher(client, lambda _: watched.release(), SystemClock(), metrics)
     followed = 0
     for count in counts:
         for number in range(followed, count):
-            follower.follow(ref(number), POD, f"volume-{number}")
+            follower.follow(ref(number), pod, f"volume-{number}")
         for _ in range(followed, count):
             assert watched.acquire(timeout=TIMEOUT)
         assert all(is_present(follower.latest(ref(number))) for number in range(count))
@@ -56,4 +57,9 @@ def resident_kib() -> int:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [int(count) for count in sys.argv[2:]])
+    port, authorities, token, name, uid, *numbers = sys.argv[1:]
+    main(
+        BrokerAddress(ADDRESS, int(port), ADDRESS, Path(authorities), Path(token)),
+        PodRef(NAMESPACE, name, uid),
+        [int(number) for number in numbers],
+    )

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.core.annotations import COMPANION_TYPE
 from csidriver.core.companion import Companion
@@ -17,7 +15,6 @@ from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret
 from csidriver.node.companion_watcher import CompanionSource
 from csidriver.node.companions.secret_watches import SecretWatches
-from csidriver.node.metrics import NodeMetrics
 from tests.broker.conftest import WEB
 from tests.broker.fakes import HELLO, TOKENS, FakeCluster, companion, review
 from tests.broker.running import RunningBroker
@@ -44,8 +41,7 @@ class WatchedFolder:
         self._store = DirectoryStore(root, poll=0.005)
         self._user = KubectlStore(root)
         (root / WEB.namespace).mkdir(parents=True)
-        metrics = NodeMetrics(CollectorRegistry())
-        self.source = SecretWatches(self._store, TOKENS, SystemClock(), metrics)
+        self.source = SecretWatches(self._store, TOKENS)
 
     def write(self, written: Companion) -> None:
         name, known = written.source.companion, written.annotations()

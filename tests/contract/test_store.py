@@ -14,8 +14,12 @@ import pytest
 import yaml
 
 from csidriver.adapters.directory import DirectoryStore
-from csidriver.adapters.kubernetes import KubernetesStore
-from csidriver.adapters.rest import RestStore, kubeconfig
+from csidriver.adapters.kubernetes import (
+    BrokerBackend,
+    KubernetesClient,
+    KubernetesStore,
+    from_kubeconfig,
+)
 from csidriver.core.annotations import (
     COMPANION_TYPE,
     GRANT_TYPE,
@@ -58,11 +62,8 @@ class Store(Protocol):
 
 
 class Reader(Protocol):
-    """The methods that the node uses."""
+    """The methods with which a pod's namespace is read for a node."""
 
-    def watch_secret(
-        self, namespace: str, name: str, stop: threading.Event
-    ) -> Iterator[Secret | None]: ...
     def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None: ...
     def get_namespace_uid(self, namespace: str) -> str: ...
 
@@ -118,7 +119,7 @@ class KubernetesHarness:
         cluster.reset_namespaces(NS, DRIVER, TOKENS)
         self._plane = cluster.plane
         self.store: Store = KubernetesStore(cluster.client())
-        self.reader: Reader = RestStore(kubeconfig(cluster.node))
+        self.reader: Reader = BrokerBackend(KubernetesClient(from_kubeconfig(cluster.broker)))
 
     def apply(self, manifest: Mapping[str, Any]) -> None:
         self._kubectl("apply", "--filename=-", stdin=json.dumps(manifest))
@@ -529,38 +530,11 @@ def test_the_age_is_that_of_our_newest_write(harness: Harness, store: Store) -> 
     assert (patched.age is not None) is is_known
 
 
-def test_a_watch_yields_the_secret_at_once_and_at_every_change(
-    store: Store, reader: Reader
-) -> None:
-    created = store.create_secret(companion())
-    with watched(lambda stop: reader.watch_secret(TOKENS, "token-1", stop)) as following:
-        assert following() == created
-        patched = store.patch_secret(created, document("d2"))
-        assert following() == patched
-        store.delete_secret(patched)
-        assert following() is None
-        again = store.create_secret(companion())
-        assert following() == again
-
-
-def test_an_absent_secret_can_be_watched(store: Store, reader: Reader) -> None:
-    with watched(lambda stop: reader.watch_secret(TOKENS, "token-1", stop)) as following:
-        assert following() is None
-        created = store.create_secret(companion())
-        assert following() == created
-
-
-@pytest.mark.parametrize("which", ["changes", "secret"])
-def test_a_watch_that_is_stopped_beforehand_yields_nothing(harness: Harness, which: str) -> None:
+def test_a_watch_that_is_stopped_beforehand_yields_nothing(harness: Harness) -> None:
     harness.apply(manifest())
     stop = threading.Event()
     stop.set()
-    watch: Iterator[object] = (
-        harness.store.watch_changes(stop)
-        if which == "changes"
-        else harness.reader.watch_secret(TOKENS, "token-1", stop)
-    )
-    assert list(watch) == []
+    assert list(harness.store.watch_changes(stop)) == []
 
 
 def test_events_are_counted(harness: Harness, store: Store) -> None:

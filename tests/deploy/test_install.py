@@ -321,17 +321,14 @@ def test_nodes_find_every_broker_and_verify_it() -> None:
     (port,) = service["spec"]["ports"]
     assert service["spec"]["clusterIP"] == "None"
     assert not service["spec"].get("publishNotReadyAddresses")
-    node, container = (
-        flags.node_settings(flags_of(container_of(NODE))).brokers,
-        container_of(BROKER),
-    )
+    host, node_port = flags.broker_of_node(flags_of(container_of(NODE)))
+    container = container_of(BROKER)
     served = server_flags.broker_settings(flags_of(container))
-    assert node is not None
-    assert served.names == {node.host}
-    assert node.host == f"{BROKER}.{service['metadata']['namespace']}.svc"
+    assert served.names == {host}
+    assert host == f"{BROKER}.{service['metadata']['namespace']}.svc"
     # Of a headless Service the port is that of the pods.
-    assert served.listen == ("::", node.port)
-    assert port_of(container, port["targetPort"]) == port["port"] == node.port
+    assert served.listen == ("::", node_port)
+    assert port_of(container, port["targetPort"]) == port["port"] == node_port
     account = f"{service['metadata']['namespace']}:{pod_of(NODE)['serviceAccountName']}"
     assert served.account == account
     # Only in the pod's own network do its DNS settings fit without a further one.
@@ -340,24 +337,23 @@ def test_nodes_find_every_broker_and_verify_it() -> None:
 
 def test_the_node_plugin_has_a_token_for_brokers_and_their_authorities_and_nothing_else() -> None:
     container, pod = container_of(NODE), pod_of(NODE)
-    brokers = flags.node_settings(flags_of(container)).brokers
-    assert brokers is not None
+    token = flags_of(container).broker_token
     (volume,) = [volume for volume in pod["volumes"] if "projected" in volume]
     (mount,) = [m for m in container["volumeMounts"] if m["name"] == volume["name"]]
-    assert mount == {"name": "broker", "mountPath": str(brokers.token.parent), "readOnly": True}
+    assert mount == {"name": "broker", "mountPath": str(token.parent), "readOnly": True}
     assert volume["projected"]["sources"] == [
         {
             "serviceAccountToken": {
                 "audience": BROKER_AUDIENCE,
                 "expirationSeconds": 3600,
-                "path": brokers.token.name,
+                "path": token.name,
             }
         },
         {
             "configMap": {
                 "name": BROKER_CA,
                 "optional": True,
-                "items": [{"key": "ca.crt", "path": brokers.authorities.name}],
+                "items": [{"key": "ca.crt", "path": flags_of(container).broker_ca.name}],
             }
         },
     ]

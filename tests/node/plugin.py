@@ -20,6 +20,7 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.config import NodeSettings
 from csidriver.core import annotations as core_annotations
 from csidriver.core import names as core_names
+from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
@@ -34,6 +35,7 @@ from tests.kubectl_store import KubectlStore
 NAMESPACE = "alice"
 TOKENS = "oauth2-csi-tokens"
 SOURCE = SourceRef(NAMESPACE, "hello-token")
+POD = PodRef(NAMESPACE, "pod-1", "uid-1")
 TIMEOUT = 10.0
 
 
@@ -79,9 +81,13 @@ class ShiftedClock:
 
 
 class Node:
-    """`start` and `stop` a plugin any number of times; `close` removes everything."""
+    """`start` and `stop` a plugin any number of times; `close` removes everything.
+
+    `pod` has the volumes.
+    """
 
     def __init__(self) -> None:
+        self.pod = POD
         # Short: a unix socket's path has at most 107 bytes.
         self.root = Path(tempfile.mkdtemp(prefix="n", dir="/tmp"))
         self.kubelet_dir = self.root / "k"
@@ -175,7 +181,8 @@ class Node:
         self.call("NodeUnpublishVolume", request)
 
     def target(self, volume: str = "v1") -> Path:
-        return self.kubelet_dir / "pods/uid-1/volumes/kubernetes.io~csi" / volume / "mount"
+        volumes = self.kubelet_dir / "pods" / self.pod.uid / "volumes/kubernetes.io~csi"
+        return volumes / volume / "mount"
 
     def file(self, volume: str = "v1") -> Path:
         return self.target(volume) / "token"
@@ -195,9 +202,9 @@ class Node:
             "secretName": SOURCE.name,
             "owner": "0",
             **(attributes or {}),
-            core_names.POD_NAME: "pod-1",
-            core_names.POD_NAMESPACE: NAMESPACE,
-            core_names.POD_UID: "uid-1",
+            core_names.POD_NAME: self.pod.name,
+            core_names.POD_NAMESPACE: self.pod.namespace,
+            core_names.POD_UID: self.pod.uid,
             "csi.storage.k8s.io/serviceAccount.name": "default",
             core_names.EPHEMERAL: "true",
         }

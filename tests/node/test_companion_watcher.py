@@ -14,13 +14,12 @@ from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret, StoreError, StoreRefused, StoreUnavailable
 from csidriver.node.companion_watcher import CompanionWatcher
-from csidriver.node.companions.secret_watches import MIN_WATCH_SECONDS, SecretWatches
+from csidriver.node.companions.secret_watches import SecretWatches
 from csidriver.node.metrics import NodeMetrics
 from tests.node.plugin import (
     SOURCE,
     TIMEOUT,
     TOKENS,
-    Node,
     companion,
     eventually,
     follow_threads,
@@ -63,34 +62,26 @@ class Scripted:
 
 
 class Watched:
-    """A watcher and the changes it has reported.
-
-    Its monotonic clock stands at `seconds`; its wall clock is `ahead` of the refresher's.
-    """
+    """A watcher and the changes it has reported; its clock is `ahead` of the refresher's."""
 
     def __init__(self) -> None:
         self.store = Scripted()
         self.changes: list[frozenset[str]] = []
-        self.seconds = 0.0
         self.pauses: list[int] = []
         self.ahead = 0.0
         self.registry = CollectorRegistry()
         metrics, changed = NodeMetrics(self.registry), self.changes.append
-        watches = SecretWatches(self.store, TOKENS, self, metrics, pause=self._pause)
+        watches = SecretWatches(self.store, TOKENS, pause=self._pause)
         self.watcher = CompanionWatcher(watches, changed, self, metrics)
 
     def monotonic(self) -> float:
-        return self.seconds
+        return time.monotonic()
 
     def now(self) -> float:
         return time.time() + self.ahead
 
     def metric(self, name: str) -> float | None:
         return self.registry.get_sample_value(f"oauth2_csi_node_{name}")
-
-    @property
-    def renewals(self) -> float | None:
-        return self.metric("watch_reconnects_total")
 
     def _pause(self, failures: int, _u: float) -> float:
         self.pauses.append(failures)
@@ -222,68 +213,19 @@ def test_a_watch_that_ends_for_any_reason_is_started_again(
     [StoreUnavailable("away"), StoreRefused("no"), RuntimeError("a bug"), END],
     ids=["away", "refused", "bug", "end at once"],
 )
-def test_every_renewal_after_a_failure_is_counted(watched: Watched, word: str | Exception) -> None:
+def test_the_pauses_grow_with_the_failures(watched: Watched, word: str | Exception) -> None:
     for failures in (1, 2, 3):
         watched.store.words.put(word)
         watched.watches(failures + 1)
-        assert watched.renewals == failures
     assert watched.pauses == [1, 2, 3]
 
 
-def test_a_watch_that_ends_with_news_is_renewed_at_once_and_not_counted(watched: Watched) -> None:
-    for generation in (1, 2, 3):
-        watched.say(secret(f"at-{generation}", generation))
-        watched.store.words.put(END)
-        watched.watches(generation + 1)
-    assert (watched.renewals, watched.pauses) == (0, [])
-
-
-def test_a_watch_that_soon_ends_without_news_has_failed(watched: Watched) -> None:
-    same = secret("at-1", 1)
-    for ended in (1, 2, 3):
-        watched.say(same)
-        watched.store.words.put(END)
-        watched.watches(ended + 1)
-    # The backend has answered each time: the pauses do not grow.
-    assert (watched.renewals, watched.pauses) == (2, [1, 1])
-
-
-@pytest.mark.parametrize(
-    ("lasted", "renewals"),
-    [
-        pytest.param(MIN_WATCH_SECONDS, 0, id="long enough"),
-        pytest.param(MIN_WATCH_SECONDS - 0.01, 1, id="too short"),
-    ],
-)
-def test_a_watch_that_lasted_is_renewed_at_once_also_without_news(
-    watched: Watched, lasted: float, renewals: int
-) -> None:
-    watched.say(secret("at-1", 1))
-    watched.store.words.put(END)
-    watched.watches(2)
-    watched.seconds += lasted
-    watched.store.words.put(END)
-    watched.watches(3)
-    assert watched.renewals == renewals
-
-
 def test_the_pauses_begin_anew_after_a_watch_that_went_well(watched: Watched) -> None:
-    for word in (StoreUnavailable("away"), StoreUnavailable("away"), secret("at-1", 1), END):
+    away = StoreUnavailable("away")
+    for word in (away, away, secret("at-1", 1), away):
         watched.store.words.put(word)
     watched.watches(4)
-    watched.store.words.put(StoreUnavailable("away"))
-    watched.watches(5)
     assert watched.pauses == [1, 2, 1]
-
-
-@pytest.mark.mounts
-def test_the_node_counts_watches_that_begin_again(node: Node) -> None:
-    node.write_token("at-1")
-    node.publish(node.request())
-    name = "oauth2_csi_node_watch_reconnects_total"
-    assert node.metric(name) == 0
-    node.break_store()
-    eventually(lambda: node.metric(name) > 0, "a renewal")
 
 
 def test_the_last_volume_ends_the_watch_and_nothing_is_remembered(watched: Watched) -> None:

@@ -52,7 +52,7 @@ def test_of_two_rewrites_at_once_the_newer_token_stays(tmp_path: Path) -> None:
     store, clock = Scripted(), Interrupted()
     changes: list[frozenset[str]] = []
     metrics = NodeMetrics(CollectorRegistry())
-    watches = SecretWatches(store, TOKENS, SystemClock(), metrics)
+    watches = SecretWatches(store, TOKENS)
     watcher = CompanionWatcher(watches, changes.append, SystemClock(), metrics)
     plain = replace(RECORD.attributes, owner=0, group=0)
     volume = Volume(replace(RECORD, attributes=plain), tmp_path, watcher, clock)

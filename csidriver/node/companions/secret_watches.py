@@ -2,33 +2,25 @@
 
 import itertools
 import logging
-import resource
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from csidriver.clock import Clock
 from csidriver.core.backoff import backoff, stable_jitter
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion, parse_for_node
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
-from csidriver.errors import InvalidSecret, LimitReached, StoreError
+from csidriver.errors import InvalidSecret, StoreError
 from csidriver.node.companion_watcher import CompanionState, Receive
-from csidriver.node.metrics import NodeMetrics
 
 log = logging.getLogger(__name__)
 
-# Longest pause between two attempts to watch, in seconds, while the backend refuses or is down.
+# Longest pause between two attempts to watch, in seconds, while the store refuses or is down.
 MAX_RECONNECT_PAUSE = 30.0
 _PAUSE = partial(backoff, cap=MAX_RECONNECT_PAUSE)
-# A watch that ends sooner without news counts as failed; client-go has the same limit.
-MIN_WATCH_SECONDS = 1.0
-# Descriptors of one watch: its connection, and a duplicate by which another thread ends it. The
-# others are for kubelet's calls, probes, and token files.
-DESCRIPTORS, OTHER_DESCRIPTORS = 2, 256
 
 
 class NodeStore(Protocol):
@@ -49,7 +41,6 @@ class _Watch:
     # By a number of its own; `state` was reported last.
     receivers: dict[int, Receive] = field(default_factory=dict)
     state: CompanionState = None
-    companion: Companion | None = None
     answered: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -61,38 +52,24 @@ class SecretWatches:
         self,
         store: NodeStore,
         namespace: str,
-        clock: Clock,
-        metrics: NodeMetrics,
         *,
         pause: Callable[[int, float], float] = _PAUSE,
     ) -> None:
         self._store = store
         self._namespace = namespace
-        self._clock = clock
-        self._metrics = metrics
         self._pause = pause
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._watches: dict[SourceRef, _Watch] = {}
 
     def follow(self, ref: SourceRef, _: PodRef, receive: Receive) -> Callable[[], None]:
-        """Watch a source until the returned function is called; all its pods share the watch.
-
-        Raises:
-            LimitReached: the process may not have another watch.
-        """
+        """Watch a source until the returned function is called; all its pods share the watch."""
         with self._lock:
             watch = self._watches.get(ref)
             if watch is None:
-                self._check_limit()
-                watch = _Watch()
+                watch = self._watches[ref] = _Watch()
                 name, args = f"follow-{ref.id[:8]}", (ref, watch)
-                thread = threading.Thread(target=self._run, args=args, name=name, daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError as error:
-                    raise LimitReached("the node plugin cannot start another thread") from error
-                self._watches[ref] = watch
+                threading.Thread(target=self._run, args=args, name=name, daemon=True).start()
             number = next(self._numbers)
             watch.receivers[number] = receive
             if watch.answered or watch.state:
@@ -122,35 +99,18 @@ class SecretWatches:
     def _run(self, ref: SourceRef, watch: _Watch) -> None:
         failures = 0
         while not watch.stop.is_set():
-            began, before, received = self._clock.monotonic(), _known(watch), False
+            live = False
             try:
                 for secret in self._store.watch_secret(self._namespace, ref.companion, watch.stop):
-                    state = _parsed(ref, secret)
-                    watch.companion = state if isinstance(state, Companion) else watch.companion
-                    self._report(watch, state, live=received)
-                    received = True
-                if self._clock.monotonic() - began >= MIN_WATCH_SECONDS or _known(watch) != before:
-                    failures = 0
-                    continue
+                    self._report(watch, _parsed(ref, secret), live=live)
+                    live, failures = True, 0
             except StoreError as error:
                 log.warning("cannot watch the companion of Secret %s: %s", ref, error)
                 self._report(watch, error, live=False)
             except Exception:
                 log.exception("watching the companion of Secret %s failed", ref)
-            failures = 1 if received else failures + 1
-            pause = self._pause(failures, stable_jitter(ref.id, failures))
-            if not watch.stop.wait(pause):
-                self._metrics.watch_reconnects.inc()
-
-    def _check_limit(self) -> None:
-        count, files = len(self._watches), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if 0 <= files < OTHER_DESCRIPTORS + DESCRIPTORS * (count + 1):  # infinity is negative
-            text = f"this node has tokens of {count} Secrets already, and may open {files} files"
-            raise LimitReached(f"{text}; raise the node plugin's limit of open files")
-
-
-def _known(watch: _Watch) -> tuple[bool, Companion | None]:
-    return watch.answered, watch.companion
+            failures += 1
+            watch.stop.wait(self._pause(failures, stable_jitter(ref.id, failures)))
 
 
 def _parsed(ref: SourceRef, secret: Secret | None) -> Companion | InvalidSecret | None:

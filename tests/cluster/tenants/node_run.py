@@ -19,6 +19,7 @@ import grpc
 
 from csidriver.config import NodeLimits
 from csidriver.core import names
+from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import MAX_ACCESS_TOKEN
 from csidriver.core.names import SourceRef
 from csidriver.core.volume.template import MAX_TEMPLATE
@@ -58,15 +59,14 @@ class NodeScale:
 class Volume:
     """A volume of a tenant's Secret, in one of his pods."""
 
-    namespace: str
+    pod: PodRef
     number: int
-    secret: int
-    pod: int
+    secret: str
     template: str = ""
 
     @property
     def source(self) -> SourceRef:
-        return SourceRef(self.namespace, f"s-{self.secret}")
+        return SourceRef(self.pod.namespace, self.secret)
 
     def file(self, node: LimitedNode) -> Path:
         return self._target(node) / "token"
@@ -76,41 +76,37 @@ class Volume:
         attributes = {"secretName": self.source.name}
         if self.template:
             attributes["template"] = self.template
-        request = node.request(f"{self.namespace}-{self.number}", attributes)
+        request = node.request(f"{self.pod.namespace}-{self.number}", attributes)
         target = self._target(node)
         target.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         request.target_path = str(target)
         context = request.volume_context
-        context[names.POD_NAMESPACE] = self.namespace
-        context[names.POD_NAME] = context[names.POD_UID] = self._pod
+        context[names.POD_NAMESPACE] = self.pod.namespace
+        context[names.POD_NAME], context[names.POD_UID] = self.pod.name, self.pod.uid
         return request
 
-    @property
-    def _pod(self) -> str:
-        return f"{self.namespace}-{self.pod}"
-
     def _target(self, node: LimitedNode) -> Path:
-        volumes = node.kubelet_dir / "pods" / self._pod / "volumes/kubernetes.io~csi"
+        volumes = node.kubelet_dir / "pods" / self.pod.uid / "volumes/kubernetes.io~csi"
         return volumes / f"v{self.number}" / "mount"
 
 
-def hostile_volumes(limits: NodeLimits) -> list[Volume]:
-    """Return more volumes than a namespace may have, each with the largest template."""
+def hostile_volumes(role: NodeRole, limits: NodeLimits) -> list[Volume]:
+    """Create pods with more volumes than a namespace may have, each with the largest template."""
 
     def template(number: int) -> str:
         text = f"{EMOJI}{number} $(ACCESS_TOKEN) "
         return text + "t" * (MAX_TEMPLATE - len(text.encode()))
 
-    return [
-        Volume(
-            HOSTILE,
-            number,
-            number % limits.secrets_per_namespace,
-            number // limits.volumes_per_pod,
-            template(number),
-        )
-        for number in range(limits.volumes_per_namespace + MORE)
-    ]
+    volumes: list[Volume] = []
+    while (left := limits.volumes_per_namespace + MORE - len(volumes)) > 0:
+        numbers = range(len(volumes), len(volumes) + min(left, limits.volumes_per_pod))
+        secrets = [f"s-{number % limits.secrets_per_namespace}" for number in numbers]
+        pod = role.create_pod(HOSTILE, *secrets)
+        volumes += [
+            Volume(pod, number, secret, template(number))
+            for number, secret in zip(numbers, secrets, strict=True)
+        ]
+    return volumes
 
 
 class NodeRun(contextlib.ExitStack):
@@ -121,18 +117,20 @@ class NodeRun(contextlib.ExitStack):
     ) -> None:
         super().__init__()
         self._scale, self._say = scale, say
-        self._role = NodeRole(plane, folder)
+        self._role = self.enter_context(contextlib.closing(NodeRole(plane, folder)))
         limit = memory_limit("node")
         self._cgroup = self.enter_context(memory_cgroup("node", limit))
-        self._node = LimitedNode(self._role)
+        self._node = LimitedNode(self._role, 0)
         self.callback(self._node.close)
         self._node.prefix = self._cgroup.prefix
         self._node.flags = tuple(
             f"--{name.replace('_', '-')}={getattr(scale.limits, name)}"
             for name in scale.limits.__dataclass_fields__
         )
-        self._hostile = hostile_volumes(scale.limits)
-        self._victim = [Volume(VICTIM, n, n, 0) for n in range(scale.tokens)]
+        self._hostile = hostile_volumes(self._role, scale.limits)
+        secrets = [f"s-{number}" for number in range(scale.tokens)]
+        pod = self._role.create_pod(VICTIM, *secrets)
+        self._victim = [Volume(pod, number, secret) for number, secret in enumerate(secrets)]
         self._log = self._node.root / "log"
         self._generations = itertools.count(1)
         self._edits = 0
@@ -143,7 +141,7 @@ class NodeRun(contextlib.ExitStack):
         for volumes, size in ((self._victim, 100), (self._hostile, MAX_ACCESS_TOKEN)):
             self._each({v.source: v for v in volumes}.values(), partial(self._write, size=size))
             answers = Counter(self._each(volumes, self._publish))
-            what = f"volumes of {volumes[0].namespace}"
+            what = f"volumes of {volumes[0].pod.namespace}"
             report.add(what, _counts(answers))
             self._say(f"{what}: {_counts(answers)}")
             self._check_volumes(report, what, answers[PUBLISHED], volumes)

@@ -4,14 +4,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from csidriver.adapters.clock import SystemClock
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret, StoreUnavailable
 from csidriver.node.companions.secret_watches import SecretWatches
-from csidriver.node.metrics import NodeMetrics
 from tests.node.companions.nodes import States
 from tests.node.plugin import SOURCE, TOKENS, eventually, follow_threads
 from tests.node.test_companion_watcher import Scripted, secret
@@ -26,8 +23,7 @@ def store() -> Scripted:
 
 @pytest.fixture
 def watches(store: Scripted) -> Iterator[SecretWatches]:
-    metrics = NodeMetrics(CollectorRegistry())
-    yield SecretWatches(store, TOKENS, SystemClock(), metrics, pause=lambda *_: 0.0)
+    yield SecretWatches(store, TOKENS, pause=lambda *_: 0.0)
     eventually(lambda: not follow_threads(), "the end of the watches")
 
 
