@@ -21,10 +21,7 @@ from csidriver.node.metrics import NodeMetrics
 CompanionState = Companion | InvalidSecret | StoreError | None
 
 
-class Receive(Protocol):
-    """Takes a state. `live`: it has changed while it was watched."""
-
-    def __call__(self, state: CompanionState, *, live: bool) -> None: ...
+Receive = Callable[[CompanionState], None]
 
 
 class CompanionSource(Protocol):
@@ -71,15 +68,9 @@ class CompanionWatcher:
         """Watch a volume's companion until `unfollow`; repeating it does no harm."""
         with self._lock:
             watched = self._watched.setdefault(ref, _WatchedSource())
-            if volume_id in watched.volumes:
-                return
-            watched.volumes[volume_id] = _nothing
-        end = self._companions.follow(ref, pod, partial(self._receive, watched))
-        with self._lock:
-            if self._watched.get(ref) is watched:
-                watched.volumes[volume_id] = end
-                return
-        end()
+            if volume_id not in watched.volumes:
+                receive = partial(self._receive, watched)
+                watched.volumes[volume_id] = self._companions.follow(ref, pod, receive)
 
     def request_rewrite(self, volume_id: str) -> None:
         """Request a rewrite of a volume's file, as if its companion had changed."""
@@ -89,13 +80,12 @@ class CompanionWatcher:
         """Stop watching for a volume; the last one of its source forgets the companion."""
         with self._lock:
             watched = self._watched.get(ref)
-            if watched is None:
+            if watched is None or volume_id not in watched.volumes:
                 return
-            end = watched.volumes.pop(volume_id, _nothing)
+            watched.volumes.pop(volume_id)()
             if not watched.volumes:
                 del self._watched[ref]
             self._lock.notify_all()
-        end()
 
     def latest(self, ref: SourceRef) -> ObservedCompanion:
         with self._lock:
@@ -132,38 +122,35 @@ class CompanionWatcher:
 
     def stop(self) -> None:
         with self._lock:
-            ends = [end for each in self._watched.values() for end in each.volumes.values()]
+            for watched in self._watched.values():
+                for end in watched.volumes.values():
+                    end()
             self._watched.clear()
             self._lock.notify_all()
-        for end in ends:
-            end()
 
-    def _receive(self, watched: _WatchedSource, state: CompanionState, *, live: bool) -> None:
+    def _receive(self, watched: _WatchedSource, state: CompanionState) -> None:
         with self._lock:
             before = watched.observed
             # Two brokers, and each pod of the source, bring the same.
             if (observed := _observe(before, state)) == before and state is not None:
                 return
-            watched.observed = self._with_age(observed, before, live=live)
+            watched.observed = self._with_age(observed, before)
             volumes = frozenset(watched.volumes)
             self._lock.notify_all()
         self._on_change(volumes)
 
     def _with_age(
-        self, observed: ObservedCompanion, before: ObservedCompanion, *, live: bool
+        self, observed: ObservedCompanion, before: ObservedCompanion
     ) -> ObservedCompanion:
         """Add what a new token tells about this node's clock."""
         new, old = observed.companion, before.companion
         if new is None or new.token is None or (old is not None and new.token == old.token):
             return observed
         age = self._clock.now() - new.token.written_at
+        live = before.answered and not isinstance(before.error, StoreError)
         if live or age < 0:
             self._metrics.clock_ahead.set(age)
         return replace(observed, age=age, live=live)
-
-
-def _nothing() -> None:
-    """End what was not begun."""
 
 
 def _observe(before: ObservedCompanion, state: CompanionState) -> ObservedCompanion:

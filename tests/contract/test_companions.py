@@ -158,7 +158,7 @@ class TestCompanions:
 @contextmanager
 def following(harness: SourceHarness) -> Iterator[States]:
     states = States()
-    end: Callable[[], None] = harness.source.follow(HELLO, WEB, states.take)
+    end: Callable[[], None] = harness.source.follow(HELLO, WEB, states.receive)
     try:
         yield states
     finally:

@@ -304,3 +304,29 @@ def test_a_token_may_be_old_when_a_watch_begins_but_not_from_the_future(
     assert not observed.live
     assert observed.age == pytest.approx(ahead, abs=5)
     assert watched.metric(AHEAD) == pytest.approx(shown, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("between", "live"),
+    [
+        pytest.param(None, True, id="no companion"),
+        pytest.param(Secret(TOKENS, SOURCE.companion), True, id="a damaged one"),
+        pytest.param(StoreUnavailable("away"), False, id="an outage"),
+    ],
+)
+def test_after_an_outage_a_token_may_be_old(
+    watched: Watched, between: Secret | Exception | None, *, live: bool
+) -> None:
+    watched.say(secret("at-1", 1))
+    watched.say(between)
+    watched.say(secret("at-2", 2))
+    assert watched.watcher.latest(SOURCE).live is live
+
+
+def test_what_is_known_already_rewrites_nothing(watched: Watched) -> None:
+    known = secret("at-1", 1)
+    for word in (known, known):
+        watched.say(word)
+    watched.watcher.follow(SOURCE, POD, "v2")
+    watched.say(known)
+    assert len(watched.changes) == 1

@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from csidriver._proto import broker_pb2
@@ -44,30 +45,31 @@ class ClientPauses:
 
 @dataclass(eq=False, slots=True)
 class _Subscription:
+    """A request, and the answer of brokers: a companion, or else the newest state."""
+
     message: broker_pb2.Subscription
-    receive: Callable[..., None]
-    expires_at: float = 0.0
+    receive: Callable[[Any], object]
+    answer: State = None
+    answered: threading.Event = field(default_factory=threading.Event)
 
+    @property
+    def expires_at(self) -> float:
+        token = self.answer.token if isinstance(self.answer, Companion) else None
+        return 0.0 if token is None else token.expires_at
 
-@dataclass(eq=False, slots=True)
-class _Answer:
-    """The answer of brokers to one request: a companion, or else the newest state."""
+    def take(self, state: State) -> None:
+        if isinstance(state, Companion) or not isinstance(self.answer, Companion):
+            self.answer = state
+        self.answered.set()
+        self.receive(state)
 
-    state: State = None
-    known: threading.Event = field(default_factory=threading.Event)
-
-    def take(self, state: State, **_: bool) -> None:
-        if isinstance(state, Companion) or not isinstance(self.state, Companion):
-            self.state = state
-        self.known.set()
-
-    def get(self) -> State:
-        """Wait for a state, and return it or raise it."""
-        if not self.known.wait(READ_SECONDS):
+    def wait(self) -> State:
+        """Wait for an answer, and return it or raise it."""
+        if not self.answered.wait(READ_SECONDS):
             raise StoreUnavailable(f"no broker answered within {READ_SECONDS:.0f} s")
-        if isinstance(self.state, DriverError):
-            raise self.state.with_traceback(None)
-        return self.state
+        if isinstance(self.answer, DriverError):
+            raise self.answer.with_traceback(None)
+        return self.answer
 
 
 class BrokerClient:
@@ -86,8 +88,6 @@ class BrokerClient:
         self._numbers = itertools.count(1)
         self._subscriptions: dict[int, _Subscription] = {}
         self._streams: list[BrokerStream] = []
-        # Of pods that follow a companion.
-        self._answers: dict[tuple[PodRef, str], _Answer] = {}
         # Why there is no stream, when there is none.
         self._error: StoreUnavailable | None = None
         self._stop = threading.Event()
@@ -109,63 +109,50 @@ class BrokerClient:
             thread.join(GRACE)
 
     def follow(self, ref: SourceRef, pod: PodRef, receive: Receive) -> Callable[[], None]:
-        key, answer = (pod, ref.name), _Answer()
-        self._answers[key] = answer
-
-        def take(state: State, *, live: bool) -> None:
-            answer.take(state)
-            if not isinstance(state, Mapping):
-                receive(state, live=live)
-
-        number = self._subscribe(take, pod, secret=ref.name)
-
-        def end() -> None:
-            # Another volume of the pod is asked about again.
-            self._answers.pop(key, None)
-            self._unsubscribe(number)
-
-        return end
+        return partial(self._unsubscribe, self._subscribe(receive, pod, secret=ref.name))
 
     def get_config_map(self, pod: PodRef, name: str) -> Mapping[str, str] | None:
-        state = self._read(pod, config_map=name)
+        subscription = self._subscribe(lambda _: None, pod, config_map=name)
+        try:
+            state = subscription.wait()
+        finally:
+            self._unsubscribe(subscription)
         return state if isinstance(state, Mapping) else None
 
     def get_namespace_uid(self, pod: PodRef, secret: str) -> str | None:
-        followed = self._answers.get((pod, secret))
+        with self._lock:
+            sent = [(each, each.message) for each in self._subscriptions.values()]
+        asked = [each for each, m in sent if m.pod_uid == pod.uid and m.secret == secret]
         try:
-            state = followed.get() if followed else self._read(pod, secret=secret)
+            # The newest is that of the publish which wants to know.
+            state = asked[-1].wait()
         except StoreUnavailable:
             # What the node has in memory is published without a broker, too.
             return None
         return state.namespace_uid if isinstance(state, Companion) else ""
 
-    def _read(self, pod: PodRef, **wanted: str) -> State:
-        answer = _Answer()
-        number = self._subscribe(answer.take, pod, **wanted)
-        try:
-            return answer.get()
-        finally:
-            self._unsubscribe(number)
-
-    def _subscribe(self, receive: Callable[..., None], pod: PodRef, **wanted: Any) -> int:
+    def _subscribe(
+        self, receive: Callable[[Any], object], pod: PodRef, **wanted: Any
+    ) -> _Subscription:
         with self._lock:
             number = next(self._numbers)
             message = broker_pb2.Subscription(
                 id=number, namespace=pod.namespace, pod_name=pod.name, pod_uid=pod.uid, **wanted
             )
-            self._subscriptions[number] = _Subscription(message, receive)
+            subscription = self._subscriptions[number] = _Subscription(message, receive)
             for stream in self._streams:
                 stream.subscribe(message)
             error = None if self._is_connected() else self._error
         if error is not None:
-            receive(error, live=False)
-        return number
+            subscription.take(error)
+        return subscription
 
-    def _unsubscribe(self, number: int) -> None:
+    def _unsubscribe(self, subscription: _Subscription) -> None:
+        number = subscription.message.id
         with self._lock:
-            if self._subscriptions.pop(number, None):
-                for stream in self._streams:
-                    stream.unsubscribe(number)
+            del self._subscriptions[number]
+            for stream in self._streams:
+                stream.unsubscribe(number)
 
     def _is_connected(self) -> bool:
         return any(stream.connected for stream in self._streams)
@@ -210,22 +197,16 @@ class BrokerClient:
                 subscription = self._subscriptions.get(number)
                 if subscription is None:
                     continue
-                ref = SourceRef(subscription.message.namespace, subscription.message.secret)
+                message = subscription.message
+                ref = SourceRef(message.namespace, message.secret)
                 # Pods that share a companion have the same state.
                 if ref not in states:
                     states[ref] = state_received(update, ref)
-                self._schedule(stream, subscription, states[ref])
-                live = number in stream.answered
-                stream.answered.add(number)
-            subscription.receive(states[ref], live=live)
-
-    def _schedule(self, stream: BrokerStream, subscription: _Subscription, state: State) -> None:
-        if isinstance(state, StoreError):
-            pauses = self._pauses
-            pause = pauses.denied if isinstance(state, StoreRefused) else pauses.undecided
-            stream.subscribe(subscription.message, after=random.uniform(*pause))  # noqa: S311
-        elif isinstance(state, Companion):
-            subscription.expires_at = 0.0 if state.token is None else state.token.expires_at
+                if isinstance(states[ref], StoreError):
+                    is_denied = isinstance(states[ref], StoreRefused)
+                    pause = self._pauses.denied if is_denied else self._pauses.undecided
+                    stream.subscribe(message, after=random.uniform(*pause))  # noqa: S311
+            subscription.take(states[ref])
 
     def _fail(self, problem: str) -> None:
         """Report to all subscriptions if no stream is left."""
@@ -240,4 +221,4 @@ class BrokerClient:
             error = self._error = StoreUnavailable(f"no broker of {host} answers: {problem}")
             subscriptions = list(self._subscriptions.values())
         for each in subscriptions:
-            each.receive(error, live=False)
+            each.take(error)

@@ -23,8 +23,6 @@ class BrokerStream:
     def __init__(self, address: BrokerAddress, target: str, clock: Clock, poll: float) -> None:
         self.target = target
         self.connected = False
-        # The subscriptions that have had an update.
-        self.answered: set[int] = set()
         self._address = address
         self._clock = clock
         self._poll = poll

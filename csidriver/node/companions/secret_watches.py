@@ -1,6 +1,5 @@
 """Companions from the watches of a store: one thread for each source, whatever its pods."""
 
-import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -18,9 +17,8 @@ from csidriver.node.companion_watcher import CompanionState, Receive
 
 log = logging.getLogger(__name__)
 
-# Longest pause between two attempts to watch, in seconds, while the store refuses or is down.
-MAX_RECONNECT_PAUSE = 30.0
-_PAUSE = partial(backoff, cap=MAX_RECONNECT_PAUSE)
+# Seconds at most between two attempts to watch, while the store refuses or is down.
+_PAUSE = partial(backoff, cap=30.0)
 
 
 class NodeStore(Protocol):
@@ -36,12 +34,9 @@ class NodeStore(Protocol):
     def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None: ...
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Watch:
-    # By a number of its own; `state` was reported last.
-    receivers: dict[int, Receive] = field(default_factory=dict)
-    state: CompanionState = None
-    answered: bool = False
+    receivers: list[Receive] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -49,32 +44,24 @@ class SecretWatches:
     """Owns the watches. `pause` returns the seconds to wait after so many failures and jitter."""
 
     def __init__(
-        self,
-        store: NodeStore,
-        namespace: str,
-        *,
-        pause: Callable[[int, float], float] = _PAUSE,
+        self, store: NodeStore, namespace: str, *, pause: Callable[[int, float], float] = _PAUSE
     ) -> None:
         self._store = store
         self._namespace = namespace
         self._pause = pause
         self._lock = threading.Lock()
-        self._numbers = itertools.count()
         self._watches: dict[SourceRef, _Watch] = {}
 
     def follow(self, ref: SourceRef, _: PodRef, receive: Receive) -> Callable[[], None]:
-        """Watch a source until the returned function is called; all its pods share the watch."""
+        """Watch a source; who comes when it is watched already gets the next change."""
         with self._lock:
             watch = self._watches.get(ref)
             if watch is None:
                 watch = self._watches[ref] = _Watch()
                 name, args = f"follow-{ref.id[:8]}", (ref, watch)
                 threading.Thread(target=self._run, args=args, name=name, daemon=True).start()
-            number = next(self._numbers)
-            watch.receivers[number] = receive
-            if watch.answered or watch.state:
-                receive(watch.state, live=False)
-        return partial(self._release, ref, watch, number)
+            watch.receivers.append(receive)
+        return partial(self._end, ref, watch, receive)
 
     def get_namespace_uid(self, pod: PodRef, _: str) -> str:
         return self._store.get_namespace_uid(pod.namespace)
@@ -82,31 +69,29 @@ class SecretWatches:
     def get_config_map(self, pod: PodRef, name: str) -> Mapping[str, str] | None:
         return self._store.get_config_map(pod.namespace, name)
 
-    def _release(self, ref: SourceRef, watch: _Watch, number: int) -> None:
+    def _end(self, ref: SourceRef, watch: _Watch, receive: Receive) -> None:
         with self._lock:
-            if watch.receivers.pop(number, None) and not watch.receivers:
+            watch.receivers.remove(receive)
+            if not watch.receivers:
                 watch.stop.set()
                 del self._watches[ref]
 
-    def _report(self, watch: _Watch, state: CompanionState, *, live: bool) -> None:
-        # Under the lock, or a follower that comes could get an older state later.
+    def _report(self, watch: _Watch, state: CompanionState) -> None:
         with self._lock:
-            watch.state = state
-            watch.answered |= not isinstance(state, StoreError)
-            for receive in watch.receivers.values():
-                receive(state, live=live)
+            receivers = list(watch.receivers)
+        for receive in receivers:
+            receive(state)
 
     def _run(self, ref: SourceRef, watch: _Watch) -> None:
         failures = 0
         while not watch.stop.is_set():
-            live = False
             try:
                 for secret in self._store.watch_secret(self._namespace, ref.companion, watch.stop):
-                    self._report(watch, _parsed(ref, secret), live=live)
-                    live, failures = True, 0
+                    self._report(watch, _parsed(ref, secret))
+                    failures = 0
             except StoreError as error:
                 log.warning("cannot watch the companion of Secret %s: %s", ref, error)
-                self._report(watch, error, live=False)
+                self._report(watch, error)
             except Exception:
                 log.exception("watching the companion of Secret %s failed", ref)
             failures += 1

@@ -42,10 +42,6 @@ class States:
             self.states.append(state)
             self._changed.notify_all()
 
-    def take(self, state: State, *, live: bool) -> None:
-        assert live in {False, True}
-        self.receive(state)
-
     def until(self, true: Callable[[State], object]) -> State:
         """Return the first state for which this holds."""
 
@@ -90,7 +86,7 @@ class ClientNode:
     def follow(self, pod: PodRef, secret: str) -> tuple[Callable[[], None], States]:
         """Return how to end it, and its states."""
         states = States()
-        return self.client.follow(SourceRef(pod.namespace, secret), pod, states.take), states
+        return self.client.follow(SourceRef(pod.namespace, secret), pod, states.receive), states
 
 
 def target(broker: RunningBroker) -> str:

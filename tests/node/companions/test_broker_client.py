@@ -1,12 +1,13 @@
 """The node's client beside real brokers that come, fail and go."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from csidriver.core.broker.pod_access import PodRef
-from csidriver.core.names import SourceRef
+from csidriver.core.companion import Companion
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret, StoreRefused, StoreUnavailable
 from csidriver.node.companions import broker_client
@@ -101,7 +102,10 @@ def test_what_expires_soonest_is_asked_first(tmp_path: Path, cluster: FakeCluste
     try:
         subscriptions = node.client._subscriptions.values()
         for subscription, expires_at in zip(subscriptions, (30.0, 10.0, 20.0), strict=True):
-            subscription.expires_at = expires_at
+            assert isinstance(subscription.answer, Companion)
+            assert subscription.answer.token is not None
+            token = replace(subscription.answer.token, expires_at=expires_at)
+            subscription.answer = replace(subscription.answer, token=token)
         order: list[str] = []
         get_pod = cluster.get_pod
 
@@ -123,7 +127,6 @@ def test_nothing_comes_after_unsubscribing(
 ) -> None:
     end, states = node.follow(WEB, "hello-token")
     states.generation(1)
-    end()
     end()
     eventually(lambda: [b.metric("subscriptions") for b in brokers] == [0, 0])
     cluster.write(companion(2))
@@ -168,9 +171,9 @@ def test_another_pods_refusal_takes_no_token_away(
     node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
 ) -> None:
     source, states = node.client, States()
-    end = source.follow(HELLO, WEB, states.take)
+    end = source.follow(HELLO, WEB, states.receive)
     states.generation(1)
-    end_denied = source.follow(HELLO, PodRef("alice", "none", "u-0"), states.take)
+    end_denied = source.follow(HELLO, PodRef("alice", "none", "u-0"), states.receive)
     states.until(lambda state: isinstance(state, StoreRefused))
     cluster.write(companion(2))
     states.generation(2)
@@ -181,39 +184,16 @@ def test_another_pods_refusal_takes_no_token_away(
     eventually(lambda: [b.metric("subscriptions") for b in brokers] == [0, 0])
 
 
-def test_a_pod_whose_companion_has_come_is_not_asked_about_again(
-    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
-) -> None:
-    source, states = node.client, States()
-    cluster.write(companion(2, namespace_uid="n-1"))
-    end = source.follow(HELLO, WEB, states.take)
-    states.generation(2)
-    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [1, 1])
-    cluster.reads.clear()
-    assert source.get_namespace_uid(WEB, "hello-token") == "n-1"
-    assert cluster.reads == []
-    end()
-    assert source.get_namespace_uid(WEB, "hello-token") == "n-1"
-    assert "cached pod" in cluster.reads
-
-
 def test_what_a_publish_reads_ends_with_its_answer(
     node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
 ) -> None:
-    source = node.client
-    cluster.write(companion(2, namespace_uid="n-1"))
-    eventually(lambda: source.get_namespace_uid(WEB, "hello-token") == "n-1")
-    with pytest.raises(StoreRefused, match="other_node"):
-        source.get_namespace_uid(DB, "secret-of-b")
+    eventually(lambda: connected(brokers) == [1, 1])
     with pytest.raises(StoreRefused, match="not_in_pod"):
-        source.get_config_map(WEB, "other")
-    cluster.namespaces["alice"] = "n-9"
-    with pytest.raises(InvalidSecret, match="another namespace"):
-        source.get_namespace_uid(WEB, "hello-token")
+        node.client.get_config_map(WEB, "other")
+    assert node.client.get_config_map(WEB, "page") is None
     cluster.down = True
-    assert source.get_namespace_uid(WEB, "hello-token") is None
     with pytest.raises(StoreUnavailable):
-        source.get_config_map(WEB, "page")
+        node.client.get_config_map(WEB, "page")
     assert node.client._subscriptions == {}
     eventually(lambda: [b.metric("subscriptions") for b in brokers] == [0, 0])
 
@@ -222,7 +202,9 @@ def test_a_broker_that_does_not_answer_is_not_waited_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_client, "READ_SECONDS", 0.05)
-    silent = ClientNode(tmp_path).client
+    node = ClientNode(tmp_path)
+    silent = node.client
+    node.follow(WEB, "hello-token")
     assert silent.get_namespace_uid(WEB, "hello-token") is None
     with pytest.raises(StoreUnavailable, match="no broker answered"):
         silent.get_config_map(WEB, "page")
@@ -230,7 +212,7 @@ def test_a_broker_that_does_not_answer_is_not_waited_for_long(
 
 def test_no_state_shows_a_token(node: ClientNode) -> None:
     source, states = node.client, States()
-    end = source.follow(HELLO, WEB, states.take)
+    end = source.follow(HELLO, WEB, states.receive)
     token_ = states.generation(1).token
     end()
     assert token_ is not None
@@ -241,14 +223,37 @@ def test_no_state_shows_a_token(node: ClientNode) -> None:
 def test_a_publish_waits_for_the_answer_to_the_subscription_of_its_pod(
     node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
 ) -> None:
+    def owner(pod: PodRef, name: str) -> str | None:
+        end, _ = node.follow(pod, name)
+        try:
+            return node.client.get_namespace_uid(pod, name)
+        finally:
+            end()
+
+    eventually(lambda: connected(brokers) == [1, 1])
     cluster.write(companion(2, namespace_uid="n-1"))
-    states = States()
-    end = node.client.follow(HELLO, WEB, states.take)
+    node.follow(WEB, "hello-token")
     assert node.client.get_namespace_uid(WEB, "hello-token") == "n-1"
     eventually(lambda: [b.metric("subscriptions") for b in brokers] == [1, 1])
-    assert cluster.reads.count("cached pod") == len(brokers)
-    end_denied = node.client.follow(SourceRef("bob", "secret-of-b"), DB, states.take)
+    assert cluster.reads.count("cached pod") == len(brokers), "nothing is asked twice"
     with pytest.raises(StoreRefused, match="other_node"):
-        node.client.get_namespace_uid(DB, "secret-of-b")
-    end_denied()
-    end()
+        owner(DB, "secret-of-b")
+    cluster.namespaces["alice"] = "n-9"
+    with pytest.raises(InvalidSecret, match="another namespace"):
+        owner(WEB, HELLO.name)
+    assert node.client.get_namespace_uid(WEB, "hello-token") == "n-1", "a pod stays in its own"
+    cluster.delete(HELLO)
+    assert owner(WEB, HELLO.name) == ""
+    cluster.down = True
+    assert owner(WEB, HELLO.name) is None
+
+
+def test_pods_of_other_secrets_are_not_mistaken_for_the_one_that_asks(
+    node: ClientNode, cluster: FakeCluster
+) -> None:
+    pod = cluster.add_pod(PodRef("alice", "new", "u-9"), "node-a", "hello-token", "other")
+    cluster.write(companion(2, namespace_uid="n-1"))
+    for each, secret in ((pod, "hello-token"), (pod, "other"), (WEB, "hello-token")):
+        node.follow(each, secret)
+    assert node.client.get_namespace_uid(pod, "hello-token") == "n-1"
+    assert node.client.get_namespace_uid(pod, "other") == ""

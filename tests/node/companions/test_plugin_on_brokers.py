@@ -155,9 +155,8 @@ def test_states_of_a_source_rewrite_its_files_once(plugin: Node, broker: Running
     watcher.follow(HELLO, other, "of-another-pod")
     eventually(lambda: broker.metric("subscriptions") == 2)
     watcher._on_change = changes.append
-    sent = broker.metric("updates_total") or 0.0
     broker.cluster.write(fresh("at-2", 2))
-    eventually(lambda: broker.metric("updates_total") == sent + 1)
+    eventually(lambda: changes)
     watcher.unfollow(HELLO, "of-another-pod")
     broker.cluster.write(fresh("at-3", 3))
     eventually(lambda: len(changes) >= 2)
