@@ -64,7 +64,7 @@ def node(args: argparse.Namespace, common: CommonSettings, registry: "CollectorR
     from csidriver.node.companions.broker_client import BrokerClient
 
     host, port = flags.broker_of_node(args)
-    address = BrokerAddress(host, port, host, args.broker_ca, args.broker_token)
+    address = BrokerAddress(host, port, args.broker_ca, args.broker_token)
     return NodePlugin(settings, BrokerClient(address, clock), Mounts(), clock, registry)
 
 

@@ -31,7 +31,7 @@ class NodeRole:
     @property
     def address(self) -> BrokerAddress:
         files = self.broker.authorities, self.token_file
-        return BrokerAddress(ADDRESS, self.broker.port, ADDRESS, *files)
+        return BrokerAddress(ADDRESS, self.broker.port, *files)
 
     @property
     def flags(self) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def resident_kib() -> int:
 if __name__ == "__main__":
     port, authorities, token, name, uid, *numbers = sys.argv[1:]
     main(
-        BrokerAddress(ADDRESS, int(port), ADDRESS, Path(authorities), Path(token)),
+        BrokerAddress(ADDRESS, int(port), Path(authorities), Path(token)),
         PodRef(NAMESPACE, name, uid),
         [int(number) for number in numbers],
     )

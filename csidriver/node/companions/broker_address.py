@@ -29,11 +29,10 @@ _OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
-    """The brokers of a headless Service; `name` is that in their certificates."""
+    """The brokers of a headless Service, whose name is that in their certificates, too."""
 
     host: str
     port: int
-    name: str
     authorities: Path
     token: Path
 
@@ -52,7 +51,7 @@ class BrokerAddress:
         """Return a new channel to a broker; raises StoreUnavailable without a CA."""
         text = _read(self.authorities, "CAs of the broker")
         credentials = grpc.ssl_channel_credentials(text.encode())
-        options = {**_OPTIONS, "grpc.ssl_target_name_override": self.name}
+        options = {**_OPTIONS, "grpc.ssl_target_name_override": self.host}
         return grpc.secure_channel(target, credentials, list(options.items()))
 
     def read_token(self) -> Sensitive:

@@ -64,7 +64,7 @@ class ClientNode:
     def __init__(self, folder: Path, *brokers: RunningBroker, pauses: ClientPauses = QUICK) -> None:
         self.authorities, self.token = folder / "ca.crt", folder / "token"
         self.token.write_text("of-a", encoding="ascii")
-        self.address = FakeAddress("brokers", 1, HOST, self.authorities, self.token)
+        self.address = FakeAddress(HOST, 1, self.authorities, self.token)
         for broker in brokers:
             self.add(broker)
         self.client = BrokerClient(self.address, SystemClock(), pauses)

@@ -7,7 +7,7 @@ from csidriver.node.companions.broker_address import BrokerAddress
 
 
 def address(folder: Path, host: str = "127.0.0.1") -> BrokerAddress:
-    return BrokerAddress(host, 9444, "broker.ns.svc", folder / "ca.crt", folder / "token")
+    return BrokerAddress(host, 9444, folder / "ca.crt", folder / "token")
 
 
 @pytest.mark.parametrize(
