@@ -66,6 +66,7 @@ def test_the_loss_of_one_broker_costs_nothing(
 
 
 def test_after_the_loss_of_all_a_new_broker_is_found(tmp_path: Path, cluster: FakeCluster) -> None:
+    cluster.write(companion(1, namespace_uid="n-1"))
     with RunningBroker(cluster) as first:
         node = ClientNode(tmp_path, first)
         _, states = node.follow(WEB, "hello-token")
@@ -74,6 +75,7 @@ def test_after_the_loss_of_all_a_new_broker_is_found(tmp_path: Path, cluster: Fa
         node.address.targets.remove(target(first))
     try:
         states.until(lambda s: isinstance(s, StoreUnavailable))
+        assert node.client.get_namespace_uid(WEB, "hello-token") == "n-1", "it was compared"
         end, unknown = node.follow(WEB, "hello-token")
         assert isinstance(unknown.states[0], StoreUnavailable), "nobody has to wait for that"
         end()
