@@ -10,16 +10,18 @@ from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.errors import StoreError
 
 if TYPE_CHECKING:
+    from prometheus_client import Gauge
+
     from csidriver.adapters.kubernetes import CredentialSource, KubernetesClient
     from csidriver.webhook.ca_bundle import Configuration
     from csidriver.webhook.certificate_secret import SecretStore
-    from csidriver.webhook.certificate_source import CertificateMetrics, Certificates
+    from csidriver.webhook.certificate_source import Certificates
 
 
 def serving_certificates(
     common: CommonSettings,
     settings: WebhookSettings | BrokerSettings,
-    metrics: "CertificateMetrics",
+    expiry: "Gauge",
     configuration: "Callable[[KubernetesClient], Configuration]",
     policy: RotationPolicy,
 ) -> "Certificates":
@@ -36,12 +38,12 @@ def serving_certificates(
 
     clock, factory = SystemClock(), CertificateFactory()
     if settings.files is not None:
-        return FileCertificates(settings.files, factory, clock, metrics)
+        return FileCertificates(settings.files, factory, clock, expiry)
     store, published = _backend(common, configuration)
     secret = CertificateSecret(store, factory, common.driver_namespace, policy)
     bundle = CaBundle(published, factory, policy)
     return ManagedCertificates(
-        secret, bundle, factory, clock, metrics, names=settings.names, policy=policy
+        secret, bundle, factory, clock, expiry, names=settings.names, policy=policy
     )
 
 

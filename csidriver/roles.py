@@ -167,7 +167,9 @@ def webhook(
 
         return WebhookConfiguration(client, settings.configuration_name)
 
-    certificates = serving_certificates(common, settings, metrics, configuration, RotationPolicy())
+    certificates = serving_certificates(
+        common, settings, metrics.expiry, configuration, RotationPolicy()
+    )
     server = AdmissionServer(settings.listen, certificates.context, handle_review, metrics)
     # Only on a cluster do other replicas take over the requests.
     return Webhook(certificates, server, drain=DRAIN if common.store is None else 0.0)
@@ -187,7 +189,7 @@ def broker(args: argparse.Namespace, common: CommonSettings, registry: "Collecto
 
     metrics = BrokerMetrics(registry)
     policy = RotationPolicy(propagation_delay=CA_DELAY)
-    certificates = serving_certificates(common, settings, metrics, authorities, policy)
+    certificates = serving_certificates(common, settings, metrics.expiry, authorities, policy)
     credentials = kubernetes_credentials(common)
     namespaces = Namespaces(common.driver_namespace, common.tokens_namespace, settings.namespaces)
     # A node waits for the answers.

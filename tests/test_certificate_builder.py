@@ -33,7 +33,9 @@ def no_configuration(_: object) -> Configuration:
 def test_with_a_folder_the_certificate_is_kept_there(tmp_path: Path) -> None:
     metrics = BrokerMetrics(CollectorRegistry())
     policy = RotationPolicy(propagation_delay=600.0)
-    made = serving_certificates(common(tmp_path), settings(), metrics, no_configuration, policy)
+    made = serving_certificates(
+        common(tmp_path), settings(), metrics.expiry, no_configuration, policy
+    )
     assert isinstance(made, ManagedCertificates)
     while not made.reconcile():
         pass
@@ -47,7 +49,7 @@ def test_files_need_no_backend(tmp_path: Path) -> None:
     files = CertificateFiles(tmp_path / "c", tmp_path / "k")
     metrics = BrokerMetrics(CollectorRegistry())
     given = serving_certificates(
-        common(None), settings(files), metrics, no_configuration, RotationPolicy()
+        common(None), settings(files), metrics.expiry, no_configuration, RotationPolicy()
     )
     assert given.pair() is None
     assert given.problems() != []

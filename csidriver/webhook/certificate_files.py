@@ -4,12 +4,13 @@ import logging
 import threading
 from pathlib import Path
 
+from prometheus_client import Gauge
+
 from csidriver.clock import WaitingClock
 from csidriver.config import CertificateFiles
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSettings
 from csidriver.webhook.certificate_source import (
-    CertificateMetrics,
     Certificates,
     ServingCertificate,
     certificate_problems,
@@ -31,12 +32,12 @@ class FileCertificates(Certificates):
         files: CertificateFiles,
         factory: CertificateFactory,
         clock: WaitingClock,
-        metrics: CertificateMetrics,
+        expiry: Gauge,
     ) -> None:
         self._files = files
         self._factory = factory
         self._clock = clock
-        self._metrics = metrics
+        self._expiry = expiry
         self._texts: tuple[str | None, Sensitive | None] = None, None
         self._error = "the files have not been read yet"
 
@@ -63,7 +64,7 @@ class FileCertificates(Certificates):
             return
         # The files change one after the other: only a matching pair ends the loading.
         self._texts, self._error = texts, ""
-        self._metrics.expiry.set(self._served.certificate.expires)
+        self._expiry.set(self._served.certificate.expires)
         log.info("serving the certificate in %s", self._files.certificate)
 
     def _load(self, text: str | None, key_text: Sensitive | None) -> ServingCertificate:

@@ -4,9 +4,6 @@ import ssl
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from threading import Event
-from typing import Protocol
-
-from prometheus_client import Gauge
 
 from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
@@ -20,13 +17,6 @@ class ServingCertificate:
     context: ssl.SSLContext
     chain: str
     key: Sensitive
-
-
-class CertificateMetrics(Protocol):
-    """The metrics of a role that serves a certificate."""
-
-    @property
-    def expiry(self) -> Gauge: ...
 
 
 class Certificates(ABC):

@@ -3,6 +3,8 @@
 import logging
 import threading
 
+from prometheus_client import Gauge
+
 from csidriver.clock import WaitingClock
 from csidriver.core.admission.certificates import RotationPolicy, RotationStep, may_serve, next_step
 from csidriver.core.kubernetes.timestamp import format_rfc3339
@@ -10,7 +12,6 @@ from csidriver.errors import DriverError, StoreConflict, StoreError
 from csidriver.webhook.ca_bundle import CaBundle
 from csidriver.webhook.certificate_secret import CertificateSecret, KeyedCertificates
 from csidriver.webhook.certificate_source import (
-    CertificateMetrics,
     Certificates,
     ServingCertificate,
     certificate_problems,
@@ -32,7 +33,7 @@ class ManagedCertificates(Certificates):
         bundle: CaBundle,
         factory: CertificateFactory,
         clock: WaitingClock,
-        metrics: CertificateMetrics,
+        expiry: Gauge,
         *,
         names: frozenset[str],
         policy: RotationPolicy,
@@ -41,7 +42,7 @@ class ManagedCertificates(Certificates):
         self._bundle = bundle
         self._factory = factory
         self._clock = clock
-        self._metrics = metrics
+        self._expiry = expiry
         self._names = names
         self._policy = policy
         self._error = ""
@@ -112,5 +113,5 @@ class ManagedCertificates(Certificates):
             return
         context = self._factory.server_context(offered.pem, keyed.serving_key)
         self._served = ServingCertificate(offered, context, offered.pem, keyed.serving_key)
-        self._metrics.expiry.set(offered.expires)
+        self._expiry.set(offered.expires)
         log.info("serving certificate %.16s, until %s", offered.id, format_rfc3339(offered.expires))

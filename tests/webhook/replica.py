@@ -51,7 +51,7 @@ class Replica:
             CaBundle(configuration, pki, terms),
             pki,
             given.clock,
-            metrics,
+            metrics.expiry,
             names=given.names,
             policy=terms,
         )

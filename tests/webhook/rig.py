@@ -35,7 +35,7 @@ class Rig:
             CaBundle(configuration, PKI, TERMS),
             PKI,
             clock,
-            WebhookMetrics(self.registry),
+            WebhookMetrics(self.registry).expiry,
             names=NAMES,
             policy=TERMS,
         )

@@ -29,7 +29,7 @@ class Rig:
         self.registry = CollectorRegistry()
         self._authority = PKI.new_authority(self.clock.time, 9000.0)
         metrics = WebhookMetrics(self.registry)
-        self.given = FileCertificates(self.files, PKI, self.clock, metrics)
+        self.given = FileCertificates(self.files, PKI, self.clock, metrics.expiry)
 
     def pair(self, life: float = 1000.0) -> Pair:
         return PKI.issue_serving_certificate(
