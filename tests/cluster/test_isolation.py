@@ -134,8 +134,13 @@ CLAIMS: dict[str, Claim] = {
     ),
     "forged Secret": (lambda thief: thief.web, OTHER.name, "not_in_pod"),
     "Secret of another namespace": (lambda thief: thief.web, OF_B.name, "not_in_pod"),
-    "path": (
+    "path in a namespace's name": (
         lambda thief: PodRef(f"../namespaces/{BOB}", "db", thief.of_b.uid),
+        OF_B.name,
+        "invalid_request",
+    ),
+    "path in a pod's name": (
+        lambda thief: PodRef(ALICE, f"../../{BOB}/pods/db", thief.of_b.uid),
         OF_B.name,
         "invalid_request",
     ),
