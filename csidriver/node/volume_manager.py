@@ -197,12 +197,12 @@ class VolumeManager:
     def _publish_first(self, wanted: VolumeRecord, cancel: threading.Event, *, bound: bool) -> None:
         volume_id, target = wanted.volume_id, Path(wanted.target_path)
         check_limits(wanted, [v.record for v in self._all()], self._token_fs.limits)
-        record = resolve_template(wanted, self._companions, cancel)
+        record = resolve_template(wanted, self._companions)
         with contextlib.ExitStack() as undo:
             self._watcher.follow(record.source, record.pod, volume_id)
             undo.callback(self._watcher.unfollow, record.source, volume_id)
             companion, token = self._waits.wait_for_token(record, self._watcher, cancel)
-            record = check_namespace(record, companion, self._companions, cancel)
+            record = check_namespace(record, companion, self._companions)
             volume = self._new_volume(record)
             name = folder_name(volume_id)
             volume.outdated = not bound and name in self._token_fs.volumes_bound_at(target)

@@ -67,11 +67,10 @@ class Watched:
     def __init__(self) -> None:
         self.store = Scripted()
         self.changes: list[frozenset[str]] = []
-        self.pauses: list[int] = []
         self.ahead = 0.0
         self.registry = CollectorRegistry()
         metrics, changed = NodeMetrics(self.registry), self.changes.append
-        watches = SecretWatches(self.store, TOKENS, pause=self._pause)
+        watches = SecretWatches(self.store, TOKENS, pause=0.0)
         self.watcher = CompanionWatcher(watches, changed, self, metrics)
 
     def monotonic(self) -> float:
@@ -82,14 +81,6 @@ class Watched:
 
     def metric(self, name: str) -> float | None:
         return self.registry.get_sample_value(f"oauth2_csi_node_{name}")
-
-    def _pause(self, failures: int, _u: float) -> float:
-        self.pauses.append(failures)
-        return 0.0
-
-    def watches(self, count: int) -> None:
-        """Wait for the watch with this number to begin."""
-        eventually(lambda: len(self.store.asked) == count, f"watch {count}")
 
     def say(self, word: Secret | Exception | str | None) -> None:
         """Say it, and wait until it has been received."""
@@ -206,26 +197,6 @@ def test_a_watch_that_ends_for_any_reason_is_started_again(
     watched.store.words.put(word)
     watched.say(secret("at-2", 2))
     assert watched.value() == "at-2"
-
-
-@pytest.mark.parametrize(
-    "word",
-    [StoreUnavailable("away"), StoreRefused("no"), RuntimeError("a bug"), END],
-    ids=["away", "refused", "bug", "end at once"],
-)
-def test_the_pauses_grow_with_the_failures(watched: Watched, word: str | Exception) -> None:
-    for failures in (1, 2, 3):
-        watched.store.words.put(word)
-        watched.watches(failures + 1)
-    assert watched.pauses == [1, 2, 3]
-
-
-def test_the_pauses_begin_anew_after_a_watch_that_went_well(watched: Watched) -> None:
-    away = StoreUnavailable("away")
-    for word in (away, away, secret("at-1", 1), away):
-        watched.store.words.put(word)
-    watched.watches(4)
-    assert watched.pauses == [1, 2, 1]
 
 
 def test_the_last_volume_ends_the_watch_and_nothing_is_remembered(watched: Watched) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,8 +11,8 @@ import pytest
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion
 from csidriver.core.volume.attributes import VolumeAttributes
-from csidriver.errors import NotReady, StoreRefused, StoreUnavailable, TokenUnavailable
-from csidriver.node.pod_namespace import check_namespace, run_cancellable
+from csidriver.errors import StoreRefused, TokenUnavailable
+from csidriver.node.pod_namespace import check_namespace
 from csidriver.node.volume_record import VolumeRecord
 from tests.node.plugin import NAMESPACE, SOURCE, Node, companion, eventually, token
 
@@ -121,34 +120,10 @@ def test_the_owner_is_compared_and_kept(
     given: Companion = companion(token("at-1"), namespace_uid=owner)
 
     def check() -> VolumeRecord:
-        return check_namespace(record, given, Reader(answer), threading.Event())
+        return check_namespace(record, given, Reader(answer))
 
     if error is None:
         assert check() == replace(record, namespace_uid=owner)
         return
     with pytest.raises(error):
         check()
-
-
-def test_the_answer_is_returned() -> None:
-    assert run_cancellable(threading.Event(), lambda: 7, "it") == 7
-
-
-def test_an_error_of_the_backend_is_raised() -> None:
-    def read() -> int:
-        raise StoreUnavailable("the test says so")
-
-    with pytest.raises(StoreUnavailable, match="the test says so"):
-        run_cancellable(threading.Event(), read, "it")
-
-
-def test_a_cancelled_call_does_not_wait_for_a_backend_that_hangs() -> None:
-    cancel, answered = threading.Event(), threading.Event()
-
-    def hang() -> bool:
-        cancel.set()
-        return answered.wait(30)
-
-    with pytest.raises(NotReady, match="while ConfigMap alice/shape was being read"):
-        run_cancellable(cancel, hang, "ConfigMap alice/shape")
-    answered.set()

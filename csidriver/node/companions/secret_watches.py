@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from csidriver.core.backoff import backoff, stable_jitter
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion, parse_for_node
 from csidriver.core.kubernetes.secret import Secret
@@ -17,8 +16,8 @@ from csidriver.node.companion_watcher import CompanionState, Receive
 
 log = logging.getLogger(__name__)
 
-# Seconds at most between two attempts to watch, while the store refuses or is down.
-_PAUSE = partial(backoff, cap=30.0)
+# Seconds between two attempts to watch.
+PAUSE = 1.0
 
 
 class NodeStore(Protocol):
@@ -41,11 +40,9 @@ class _Watch:
 
 
 class SecretWatches:
-    """Owns the watches. `pause` returns the seconds to wait after so many failures and jitter."""
+    """Owns the watches."""
 
-    def __init__(
-        self, store: NodeStore, namespace: str, *, pause: Callable[[int, float], float] = _PAUSE
-    ) -> None:
+    def __init__(self, store: NodeStore, namespace: str, pause: float = PAUSE) -> None:
         self._store = store
         self._namespace = namespace
         self._pause = pause
@@ -83,19 +80,16 @@ class SecretWatches:
             receive(state)
 
     def _run(self, ref: SourceRef, watch: _Watch) -> None:
-        failures = 0
         while not watch.stop.is_set():
             try:
                 for secret in self._store.watch_secret(self._namespace, ref.companion, watch.stop):
                     self._report(watch, _parsed(ref, secret))
-                    failures = 0
             except StoreError as error:
                 log.warning("cannot watch the companion of Secret %s: %s", ref, error)
                 self._report(watch, error)
             except Exception:
                 log.exception("watching the companion of Secret %s failed", ref)
-            failures += 1
-            watch.stop.wait(self._pause(failures, stable_jitter(ref.id, failures)))
+            watch.stop.wait(self._pause)
 
 
 def _parsed(ref: SourceRef, secret: Secret | None) -> Companion | InvalidSecret | None:

@@ -23,7 +23,7 @@ def store() -> Scripted:
 
 @pytest.fixture
 def watches(store: Scripted) -> Iterator[SecretWatches]:
-    yield SecretWatches(store, TOKENS, pause=lambda *_: 0.0)
+    yield SecretWatches(store, TOKENS, pause=0.0)
     eventually(lambda: not follow_threads(), "the end of the watches")
 
 
