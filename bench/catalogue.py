@@ -139,7 +139,7 @@ def _footprint() -> tuple[Entry, ...]:
     ours = [
         Entry(
             "footprint", f"node_rss_{size}_mib", f"RSS of the node pod, {size} volumes", "MiB",
-            note="20 companions; one container, no sidecar",
+            note="20 companions, two brokers; one container, no sidecar",
         )
         for size in RSS_SIZES
     ]  # fmt: skip

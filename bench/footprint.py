@@ -29,6 +29,7 @@ def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
     """Grow fresh plugins, and fresh pairs of Go beside them; then leave one alone."""
     grown: dict[str, list[float]] = {}
     with Stand(say) as stand:
+        stand.start_second_broker()
         for number in range(count := 1 if quick else 3):
             say(f"memory, round {number + 1} of {count}")
             for key, value in (*_grow(stand, *(QUICK_MORE if quick else MORE)), *_beside(stand)):

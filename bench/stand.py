@@ -1,7 +1,7 @@
 """The test stand of the node plugin: API server, broker, companions, pods and volumes."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,20 @@ from bench.companions import NAMESPACE, Companions
 from bench.pods import NODE_NAME, Pods
 from bench.process import Plugin
 from bench.room import MEMORY
+from csidriver.adapters.mounts import Mounts
 from csidriver.core import names
 from csidriver.core.names import SourceRef
 from csidriver.errors import DriverError
-from tests.cluster.broker_role import BrokerRole, create_namespace
+from tests.broker.running import HOST
+from tests.cluster.broker_role import ADDRESS, BrokerRole, create_namespace
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
 from tools.programs import find
 
 SOURCES = tuple(SourceRef(NAMESPACE, f"source-{number}") for number in range(140))
+# The address of the second broker, the files that it shares with the first one, and their names.
+_SECOND = "127.0.0.2"
+_FILES = {"cert": "crt", "key": "key"}
+_HOSTS = MEMORY / "hosts"
 # A volume is a number and its source.
 Volume = tuple[int, SourceRef]
 # Takes an RPC's name and its request, returns milliseconds.
@@ -45,7 +51,7 @@ class Stand(contextlib.ExitStack):
         self.callback(plane.close)
         say("starting etcd and kube-apiserver")
         plane.start()
-        broker = BrokerRole(plane, MEMORY)
+        self._broker = broker = BrokerRole(plane, MEMORY)
         create_namespace(plane, NAMESPACE)
         owner = plane.api("GET", f"/api/v1/namespaces/{NAMESPACE}")["metadata"]["uid"]
         refresher = plane.service_account(names.DRIVER_NAMESPACE, "oauth2-csi-refresher")
@@ -55,17 +61,41 @@ class Stand(contextlib.ExitStack):
         # A kubeconfig with what a broker may do.
         self.rights = plane.service_account(names.DRIVER_NAMESPACE, names.BROKER)
         say("starting the broker")
-        self.callback(broker.close)
-        broker.start()
+        flags = self._start_broker()
         token = MEMORY / "plugin-token"
         token.write_text(broker.plugin_token(NODE_NAME), encoding="ascii")
-        flags = (*broker.node_flags, "--broker-token", str(token))
-        self.plugin = Plugin(MEMORY, flags, NAMESPACE)
+        self.plugin = Plugin(MEMORY, (*flags, "--broker-token", str(token)), NAMESPACE)
         self._caller: Caller | None = None
         self._published: set[int] = set()
         say("starting the plugin once, to compile it")
         self.start()
         self.stop()
+
+    def start_second_broker(self) -> None:
+        """Start another broker of the same name: the plugin keeps a stream to each."""
+        files = [f"--tls-{kind}-file={MEMORY}/tls.{end}" for kind, end in _FILES.items()]
+        self._second.start(f"--broker-listen={_SECOND}:{self._broker.port}", *files)
+        self._show(ADDRESS, _SECOND)
+
+    def stop_second_broker(self) -> None:
+        self._show(ADDRESS)
+        self._second.stop()
+
+    def _start_broker(self) -> Sequence[str]:
+        """Start a broker, and return the flags of a node."""
+        folder = MEMORY / "second"
+        folder.mkdir()
+        self._second = BrokerRole(self.plane, folder)
+        for broker in (self._broker, self._second):
+            self.callback(broker.close)
+        self._broker.start()
+        self._show(ADDRESS)
+        Mounts().bind(_HOSTS, Path("/etc/hosts"))
+        return "--broker", f"{HOST}:{self._broker.port}", *self._broker.node_flags[2:]
+
+    def _show(self, *addresses: str) -> None:
+        """Let the name of the brokers have these addresses, as a headless Service does."""
+        _HOSTS.write_text("".join(f"{each} {HOST}\n" for each in addresses), encoding="ascii")
 
     @property
     def caller(self) -> Caller:

@@ -48,6 +48,7 @@ class _Subscription:
     """A request, and the answer of brokers: a companion, or else the newest state."""
 
     message: broker_pb2.Subscription
+    ref: SourceRef
     receive: Callable[[Any], object]
     answer: State = None
     answered: threading.Event = field(default_factory=threading.Event)
@@ -139,7 +140,8 @@ class BrokerClient:
             message = broker_pb2.Subscription(
                 id=number, namespace=pod.namespace, pod_name=pod.name, pod_uid=pod.uid, **wanted
             )
-            subscription = self._subscriptions[number] = _Subscription(message, receive)
+            ref = SourceRef(pod.namespace, message.secret)
+            subscription = self._subscriptions[number] = _Subscription(message, ref, receive)
             for stream in self._streams:
                 stream.subscribe(message)
             error = None if self._is_connected() else self._error
@@ -197,15 +199,16 @@ class BrokerClient:
                 subscription = self._subscriptions.get(number)
                 if subscription is None:
                     continue
-                message = subscription.message
-                ref = SourceRef(message.namespace, message.secret)
-                # Pods that share a companion have the same state.
+                ref = subscription.ref
+                # Pods that share a companion have the same state: one object, which costs no
+                # comparison, also if another broker has sent it before.
                 if ref not in states:
-                    states[ref] = state_received(update, ref)
+                    state, known = state_received(update, ref), subscription.answer
+                    states[ref] = known if known == state else state
                 if isinstance(states[ref], StoreError):
                     is_denied = isinstance(states[ref], StoreRefused)
                     pause = self._pauses.denied if is_denied else self._pauses.undecided
-                    stream.subscribe(message, after=random.uniform(*pause))  # noqa: S311
+                    stream.subscribe(subscription.message, after=random.uniform(*pause))  # noqa: S311
             subscription.take(states[ref])
 
     def _fail(self, problem: str) -> None:
