@@ -196,6 +196,6 @@ def broker(args: argparse.Namespace, common: CommonSettings, registry: "Collecto
     brief = KubernetesClient(credentials, Timeouts.within(READ_SECONDS))
     authorizer = Authorizer(BrokerBackend(brief, namespaces), settings.account)
     store = BrokerBackend(KubernetesClient(credentials), namespaces)
-    companions = Companions(store, common.tokens_namespace)
+    companions = Companions(store)
     server = StreamServer(settings.listen, certificates, authorizer, companions, metrics)
     return Broker(certificates, companions, server)

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Protocol
 
 from csidriver.broker.updates import ABSENT, CompanionState, state_of
-from csidriver.core.annotations import COMPANION_TYPE
 from csidriver.core.backoff import backoff
 from csidriver.core.kubernetes.change import SecretChange
 from csidriver.core.kubernetes.secret import Secret
@@ -26,13 +25,10 @@ Offer = Callable[[CompanionState], None]
 
 
 class CompanionStore(Protocol):
-    """The backend's companions; every method may raise StoreError."""
+    """The backend's companions."""
 
-    def list_secrets(self, namespace: str, type: str) -> Iterator[Secret]: ...  # noqa: A002
-
-    def get_secret(self, namespace: str, name: str) -> Secret | None: ...
-
-    def watch_changes(self, stop: threading.Event) -> Iterator[SecretChange | None]: ...
+    def watch_changes(self, stop: threading.Event) -> Iterator[SecretChange | None]:
+        """Yield all companions, None, and their changes, with content; raises StoreError."""
 
 
 class Companions:
@@ -41,12 +37,9 @@ class Companions:
     `listed` is set once all companions are known.
     """
 
-    def __init__(
-        self, store: CompanionStore, namespace: str, pause: Callable[[int], float] = _PAUSE
-    ) -> None:
+    def __init__(self, store: CompanionStore, pause: Callable[[int], float] = _PAUSE) -> None:
         self.listed = threading.Event()
         self._store = store
-        self._namespace = namespace
         self._pause = pause
         # Written by the thread, read by both.
         self._states: dict[str, CompanionState] = {}
@@ -88,23 +81,17 @@ class Companions:
 
     def _watch(self, stop: threading.Event) -> Iterator[list[str]]:
         """Yield the names of companions that have changed, until the watch ends."""
-        if not self._states:
-            # A list is cheaper than a read of each.
-            for secret in self._store.list_secrets(self._namespace, COMPANION_TYPE):
-                yield self._put(secret.name, secret)
         unseen = set(self._states)
         for change in self._store.watch_changes(stop):
             if change is None:
                 yield [name for deleted in unseen for name in self._put(deleted, None)]
                 self.listed.set()
                 continue
-            name, version = change.ref.companion, change.resource_version
+            name = change.ref.companion
             unseen.discard(name)
-            if name not in self._states or self._states[name].version != version:
-                read = change.content
-                if read is None and version:
-                    read = self._store.get_secret(self._namespace, name)
-                yield self._put(name, read)
+            known = self._states.get(name)
+            if known is None or known.version != change.resource_version:
+                yield self._put(name, change.content)
 
     def _put(self, name: str, secret: Secret | None) -> list[str]:
         if secret is None:

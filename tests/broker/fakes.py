@@ -61,6 +61,11 @@ def companion(
     return Companion(ref, "s-1", generation, Status.READY, message, 1200.0, access, namespace_uid)
 
 
+def change_to(ref: SourceRef, secret: Secret | None) -> SecretChange:
+    version = "" if secret is None else secret.resource_version
+    return SecretChange(ref, TokenObject.COMPANION, version, content=secret)
+
+
 class FakeCluster:
     """Objects that tests change at any time; `down` fails every request."""
 
@@ -100,21 +105,21 @@ class FakeCluster:
                 annotations=written.annotations() | changes,
                 data=written.data(),
             )
-            self._report(written.source, str(self._version))
+            self._report(written.source, self._secrets[name])
 
     def delete(self, ref: SourceRef) -> None:
         with self._lock:
             del self._secrets[ref.companion]
-            self._report(ref, "")
+            self._report(ref, None)
 
     def cut_watches(self) -> None:
         with self._lock:
             for watch in self._watches:
                 watch.put(StoreUnavailable("the watch was cut"))
 
-    def _report(self, ref: SourceRef, version: str) -> None:
+    def _report(self, ref: SourceRef, secret: Secret | None) -> None:
         for watch in self._watches:
-            watch.put(SecretChange(ref, TokenObject.COMPANION, version))
+            watch.put(change_to(ref, secret))
 
     def review_token(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         self._read("review")
@@ -147,16 +152,6 @@ class FakeCluster:
         self._read("config map")
         return self.config_maps.get((namespace, name))
 
-    def get_secret(self, namespace: str, name: str) -> Secret | None:
-        self._read("secret")
-        assert namespace == TOKENS
-        return self._secrets.get(name)
-
-    def list_secrets(self, namespace: str, type: str) -> Iterator[Secret]:  # noqa: A002
-        self._read("secrets")
-        assert (namespace, type) == (TOKENS, COMPANION_TYPE)
-        yield from list(self._secrets.values())
-
     def watch_changes(self, stop: threading.Event) -> Iterator[SecretChange | None]:
         self._read("watch")
         changes: queue.Queue[SecretChange | StoreUnavailable] = queue.Queue()
@@ -164,8 +159,7 @@ class FakeCluster:
             self._watches.append(changes)
             known = list(self._secrets.values())
         for secret in known:
-            found = Companion.from_secret(secret).source
-            yield SecretChange(found, TokenObject.COMPANION, secret.resource_version)
+            yield change_to(Companion.from_secret(secret).source, secret)
         yield None
         while not stop.is_set():
             try:

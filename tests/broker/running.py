@@ -22,7 +22,7 @@ from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.sensitive import Sensitive
 from csidriver.listener import host_and_port
 from csidriver.webhook.x509 import CertificateFactory
-from tests.broker.fakes import ACCOUNT, TOKENS, FakeCluster
+from tests.broker.fakes import ACCOUNT, FakeCluster
 
 PATIENCE = 10.0  # seconds; only a defect waits for it
 HOST = "oauth2-csi-broker.oauth2-csi.svc"
@@ -165,7 +165,7 @@ class RunningBroker:
         store = backend or cluster
         self.certificates = FakeCertificates()
         self.registry = CollectorRegistry()
-        self.companions = Companions(store, TOKENS, pause=lambda _: 0.01)
+        self.companions = Companions(store, pause=lambda _: 0.01)
         self.server = StreamServer(
             ("127.0.0.1", 0),
             self.certificates,

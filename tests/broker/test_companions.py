@@ -7,7 +7,7 @@ from csidriver._proto import broker_pb2
 from csidriver.broker.companions import Companions
 from csidriver.broker.updates import CompanionState
 from csidriver.core.names import SourceRef
-from tests.broker.fakes import HELLO, TOKENS, FakeCluster, companion
+from tests.broker.fakes import HELLO, FakeCluster, companion
 
 OTHER = SourceRef("bob", "other")
 PATIENCE = 10.0  # seconds; only a defect waits for it
@@ -36,7 +36,7 @@ class Watched:
     """Companions that are watched, and the event loop of those who follow them."""
 
     def __init__(self, cluster: FakeCluster) -> None:
-        self.companions = Companions(cluster, TOKENS, pause=lambda _: 0.01)
+        self.companions = Companions(cluster, pause=lambda _: 0.01)
         self.loop = asyncio.new_event_loop()
 
     def follow(self, ref: SourceRef, follower: Follower) -> Callable[[], None]:
@@ -76,7 +76,7 @@ def watching(cluster: FakeCluster) -> Iterator[Watched]:
         watched.loop.close()
 
 
-def test_existing_companions_come_from_one_list() -> None:
+def test_existing_companions_are_known_before_anybody_is_served() -> None:
     cluster, hello, other = FakeCluster(), Follower(), Follower()
     cluster.write(companion(2))
     cluster.write(companion(5, OTHER))
@@ -85,10 +85,10 @@ def test_existing_companions_come_from_one_list() -> None:
         watched.follow(HELLO, hello)
         watched.follow(OTHER, other)
         assert (hello.offered, other.offered, len(watched.companions)) == ([2], [5], 2)
-    assert cluster.reads == ["secrets", "watch"]
+    assert cluster.reads == ["watch"]
 
 
-def test_each_change_is_read_once_and_offered() -> None:
+def test_each_change_is_offered_without_a_read() -> None:
     cluster, hello, other = FakeCluster(), Follower(), Follower()
     cluster.write(companion(1))
     with watching(cluster) as watched:
@@ -102,7 +102,7 @@ def test_each_change_is_read_once_and_offered() -> None:
         cluster.delete(HELLO)
         hello.until(0)
         assert (hello.offered, other.offered) == ([1, 2, 0], [0, 7])
-    assert cluster.reads == ["secrets", "watch", "secret", "secret"]
+    assert cluster.reads == ["watch"]
 
 
 def test_those_who_follow_a_companion_share_its_state_until_they_end() -> None:
@@ -120,7 +120,7 @@ def test_those_who_follow_a_companion_share_its_state_until_they_end() -> None:
         assert watched.companions._followers == {}
 
 
-def test_after_an_outage_only_what_has_changed_is_read() -> None:
+def test_after_an_outage_only_what_has_changed_is_offered() -> None:
     cluster, hello, other, third = FakeCluster(), Follower(), Follower(), Follower()
     refs = HELLO, OTHER, SourceRef("carol", "third")
     for ref in refs:
@@ -136,27 +136,10 @@ def test_after_an_outage_only_what_has_changed_is_read() -> None:
         cluster.write(companion(2))
         cluster.delete(OTHER)
         assert (hello.offered, other.offered) == ([1], [1]), "what is known stays"
-        cluster.reads.clear()
         cluster.down = False
         hello.until(2)
         other.until(0)
         assert third.offered == [1]
-        assert cluster.reads.count("secret") == 1
-        assert "secrets" not in cluster.reads
-
-
-def test_those_who_wait_get_what_a_later_list_brings() -> None:
-    cluster, hello = FakeCluster(), Follower()
-    with watching(cluster) as watched:
-        assert watched.companions.listed.wait(PATIENCE)
-        watched.follow(HELLO, hello)
-        cluster.down = True
-        cluster.cut_watches()
-        with cluster._lock:
-            cluster._watches.clear()
-        cluster.write(companion(3))
-        cluster.down = False
-        hello.until(3)
 
 
 def test_the_watch_begins_when_the_backend_answers() -> None:

@@ -24,7 +24,6 @@ from tests.broker.fakes import (
     ACCOUNT,
     HELLO,
     NEEDLE,
-    TOKENS,
     FakeCluster,
     companion,
     pod_manifest,
@@ -346,7 +345,7 @@ def test_the_answers_for_a_node_that_reads_none_are_bounded(cluster: FakeCluster
 
         tools = StreamTools(
             Authorizer(cluster, ACCOUNT),
-            Companions(cluster, TOKENS),
+            Companions(cluster),
             BrokerMetrics(CollectorRegistry()),
             in_thread,
             StreamLimits(),

@@ -36,7 +36,7 @@ _MIN_WATCH_SECONDS = 1.0
 class WatchScope:
     """One collection: the Secrets of a namespace ("": of all), maybe of one type only.
 
-    With `content` changes hold the Secrets; those of a list do not.
+    With `content` its changes hold the Secrets.
     """
 
     token_object: TokenObject
@@ -90,13 +90,13 @@ class SecretWatch:
         """List, and yield the differences from what was yielded before; raises StoreError."""
         request = ApiRequest("list", "secrets", self.scope.namespace)
         found: set[SourceRef] = set()
-        listed = PagedList(self._client, request, self.scope.selector, METADATA_LIST)
+        accept = JSON if self.scope.content else METADATA_LIST
+        listed = PagedList(self._client, request, self.scope.selector, accept)
         for item, _ in listed:
-            metadata = _metadata(item)
-            ref = self.scope.ref(metadata)
+            ref = self.scope.ref(_metadata(item))
             if ref is not None:
                 found.add(ref)
-                yield from self._changed(ref, metadata)
+                yield from self._changed(ref, item)
         for ref in self._versions.keys() - found:
             yield from self._deleted(ref)
         self._version = listed.version
@@ -113,23 +113,22 @@ class SecretWatch:
                 continue
             ref = self.scope.ref(metadata)
             if ref is not None and event_type != "DELETED":
-                yield from self._changed(ref, metadata, item if self.scope.content else None)
+                yield from self._changed(ref, item)
             else:
                 yield from self._deleted(ref or self._known_ref(metadata))
         too_short = time.monotonic() - started < _MIN_WATCH_SECONDS
         if not self.received_events and self._version and too_short:
             raise StoreUnavailable(f"cannot {self._request}: it ended at once")
 
-    def _changed(
-        self, ref: SourceRef, metadata: Mapping[str, Any], item: dict[str, Any] | None = None
-    ) -> Iterator[SecretChange]:
-        version, token_object = _version(metadata), self.scope.token_object
+    def _changed(self, ref: SourceRef, item: dict[str, Any]) -> Iterator[SecretChange]:
+        metadata, token_object = _metadata(item), self.scope.token_object
+        version = _version(metadata)
         if self._versions.get(ref) != version:
             self._versions[ref] = version
             is_source = token_object is TokenObject.SOURCE
             by_driver = is_source and newest_manager(metadata) == FIELD_MANAGER
             uid = str(metadata.get("uid", "")) if is_source else ""
-            content = None if item is None else parse_secret(item, None)
+            content = parse_secret(item, None) if self.scope.content else None
             yield SecretChange(ref, token_object, version, by_driver, uid, content)
 
     def _deleted(self, ref: SourceRef | None) -> Iterator[SecretChange]:

@@ -92,13 +92,18 @@ def test_companions_are_watched_and_nothing_else(
 ) -> None:
     annotations = {SOURCE_NAMESPACE: REF.namespace, SOURCE_NAME: REF.name}
     metadata = {"namespace": "oauth2-csi-tokens", "annotations": annotations}
-    fake_collections.items[COMPANIONS] = [manifest("7", name=REF.companion, **metadata)]
+    listed = manifest("7", name=REF.companion, **metadata)
+    fake_collections.items[COMPANIONS] = [listed]
     changed = manifest("8", name=REF.companion, **metadata)
-    changed["data"] = {"access_token": base64.b64encode(NEEDLE.encode()).decode()}
+    for each, token in ((listed, "of-the-list"), (changed, NEEDLE)):
+        each["data"] = {"access_token": base64.b64encode(token.encode()).decode()}
     fake_collections.next(COMPANIONS, Stream(watch_event("MODIFIED", changed)), watch=True)
     stop = threading.Event()
     watch = backend.watch_changes(stop)
-    assert next(watch) == SecretChange(REF, TokenObject.COMPANION, "7")
+    first = next(watch)
+    assert first == SecretChange(REF, TokenObject.COMPANION, "7")
+    assert first.content is not None
+    assert first.content.data["access_token"].reveal() == "of-the-list"
     assert next(watch) is None
     change = next(watch)
     stop.set()
@@ -108,6 +113,6 @@ def test_companions_are_watched_and_nothing_else(
     assert change.content.data["access_token"].reveal() == NEEDLE
     assert NEEDLE not in repr(change)
     asked = fake_collections.api.asked
-    assert asked[-1].headers["Accept"] == "application/json"
+    assert {each.headers["Accept"] for each in asked} == {"application/json"}
     assert {each.path for each in asked} == {COMPANIONS}
     assert {each.query["fieldSelector"] for each in asked} == {f"type={COMPANION_TYPE}"}
