@@ -132,11 +132,9 @@ class CompanionWatcher:
         with self._lock:
             before = watched.observed
             # Two brokers, and each pod of the source, bring the same.
-            is_same = state is before.companion and before.error is None
-            if state is not None and (is_same or _observe(before, state) == before):
+            if (observed := _observe(before, state)) == before and state is not None:
                 return
-                return
-            watched.observed = self._with_age(_observe(before, state), before)
+            watched.observed = self._with_age(observed, before)
             volumes = frozenset(watched.volumes)
             self._lock.notify_all()
         self._on_change(volumes)
@@ -162,10 +160,10 @@ def _observe(before: ObservedCompanion, state: CompanionState) -> ObservedCompan
     if isinstance(state, InvalidSecret):
         return replace(before, answered=True, error=state)
     known = before.companion
-    if state is known and before.error is None:
-        return before
     if state is None:
         return replace(before, answered=True, error=None)
+    if state is known and before.error is None:
+        return before
     # A Secret that was deleted and created again has another uid, and generations from 1.
     if known is not None and known.source_uid == state.source_uid:
         state = known if known.generation > state.generation else state
