@@ -90,15 +90,12 @@ def add_node(parser: argparse.ArgumentParser, environment: Mapping[str, str], ho
         help="where brokers give this node the tokens of its pods, unless a folder is the backend "
         f"(default: {names.BROKER}.DRIVER_NAMESPACE.svc:{config.BROKER_PORT})",
     )
-    for name in ("ca.crt", "token"):
-        flag, subject = (
-            f"--broker-{name.partition('.')[0]}",
-            "CAs of brokers, or our token for them",
-        )
-        default = config.BROKER_FILES / name
-        parser.add_argument(
-            flag, type=Path, default=default, help=f"{subject} (default %(default)s)"
-        )
+    for flag, file, subject in (
+        ("--broker-ca", "ca.crt", "CAs of brokers"),
+        ("--broker-token", "token", "our token for brokers"),
+    ):
+        default, text = config.BROKER_FILES / file, f"{subject} (default %(default)s)"
+        parser.add_argument(flag, type=Path, default=default, help=text)
     for limit in fields(config.NodeLimits):
         flag = f"--{limit.name.replace('_', '-')}"
         parser.add_argument(flag, type=count, default=limit.default, help="default %(default)s")
