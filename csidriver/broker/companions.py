@@ -13,7 +13,6 @@ from typing import Protocol
 from csidriver.broker.updates import ABSENT, CompanionState, state_of
 from csidriver.core.backoff import backoff
 from csidriver.core.kubernetes.change import SecretChange
-from csidriver.core.kubernetes.secret import Secret
 from csidriver.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -84,18 +83,18 @@ class Companions:
         unseen = set(self._states)
         for change in self._store.watch_changes(stop):
             if change is None:
-                yield [name for deleted in unseen for name in self._put(deleted, None)]
+                for name in unseen:
+                    del self._states[name]
+                yield list(unseen)
                 self.listed.set()
                 continue
             name = change.ref.companion
             unseen.discard(name)
             known = self._states.get(name)
-            if known is None or known.version != change.resource_version:
-                yield self._put(name, change.content)
-
-    def _put(self, name: str, secret: Secret | None) -> list[str]:
-        if secret is None:
-            self._states.pop(name, None)
-        else:
-            self._states[name] = state_of(secret)
-        return [name]
+            if known is not None and known.version == change.resource_version:
+                continue
+            if change.content is None:
+                self._states.pop(name, None)
+            else:
+                self._states[name] = state_of(change.content)
+            yield [name]
