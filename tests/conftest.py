@@ -21,7 +21,6 @@ collect_ignore = [] if os.environ.get("E2E_CLUSTER") else ["e2e"]
 
 # Tests that stop the API server, and therefore use another one.
 _ON_FRAGILE_PLANE = (
-    "tests/cluster/test_answers.py",
     "tests/cluster/test_node.py",
     "tests/cluster/test_webhook_certificates.py::test_a_restart_of_the_api_server_is_survived",
 )
