@@ -93,20 +93,20 @@ def theft(driver: Cluster, slow_issuer: ScriptedIssuer) -> Iterator[Theft]:
     alice, bob = (new_user_namespace(driver, f"{name}-of-theft") for name in ("alice", "bob"))
     alice.apply(
         *(secret(name, slow_issuer.seed(CLIENT), issuer="slow") for name in ("mine", "unused")),
-        pod("web", volumes=[volume("mine")], **on(stolen.name)),
+        pod("web", volumes=[volume("mine", owner="0")], **on(stolen.name)),
         pod(
             "ended",
-            volumes=[volume("mine")],
+            volumes=[volume("mine", owner="0")],
             main={"command": ["true"]},
             restartPolicy="Never",
             **on(stolen.name),
         ),
-        pod("gone", volumes=[volume("mine")], **on(stolen.name)),
+        pod("gone", volumes=[volume("mine", owner="0")], **on(stolen.name)),
         author_of_a_token(stolen),
     )
     bob.apply(
         secret("theirs", slow_issuer.seed(CLIENT), issuer="slow"),
-        pod("db", volumes=[volume("theirs")], **on(other.name)),
+        pod("db", volumes=[volume("theirs", owner="0")], **on(other.name)),
     )
     for user, name in ((alice, "web"), (alice, "gone"), (alice, "author"), (bob, "db")):
         user.wait_until_running(name)
