@@ -74,9 +74,10 @@ def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
         yield over_rounds("broker_fanout_p50_s", changes)
         say("doing nothing")
         yield from _idle(bench, QUICK_WINDOW if quick else WINDOW)
+        yield Row("broker_rss_mib", _rss(bench))
         say(f"{CHANGES} new tokens beside {REFUSED_PER_SECOND} refused connections a second")
         yield from _refused(stack, bench)
-        yield Row("broker_rss_mib", memory_of(bench.broker.pid)["Rss"] / 1024)
+        yield Row("broker_refused_rss_mib", _rss(bench))
 
 
 def _started(stack: ExitStack, count: int) -> tuple[Bench, float]:
@@ -128,6 +129,10 @@ def _connections(target: str) -> int:
     port = target.rpartition(":")[2]
     command = ["ss", "-Htn", "state", "established", f"sport = :{port}"]
     return len(subprocess.check_output(command, text=True).splitlines())  # noqa: S603
+
+
+def _rss(bench: Bench) -> float:
+    return memory_of(bench.broker.pid)["Rss"] / 1024
 
 
 def _idle(bench: Bench, window: float) -> Iterator[Row]:

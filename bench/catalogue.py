@@ -235,7 +235,9 @@ _BROKER = (
     Entry("broker", "broker_idle_cpu_percent", "CPU of a broker where nothing rotates", "%",
           at_most=3, note="of one core; reviews and re-checks at their usual pace"),
     Entry("broker", "broker_idle_requests_per_second", "... requests to the API server", "/s"),
-    Entry("broker", "broker_rss_mib", "RSS of the broker after all that", "MiB", at_most=256),
+    Entry("broker", "broker_rss_mib", "RSS of a broker with 1,000 nodes", "MiB", at_most=256,
+          note="20 subscriptions each, 1,000 companions"),
+    Entry("broker", "broker_refused_rss_mib", "... after the refused callers", "MiB"),
 )  # fmt: skip
 
 ENTRIES: tuple[Entry, ...] = (
