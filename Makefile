@@ -9,6 +9,7 @@ ARGS   ?=
 IMAGE  ?=
 BASE_IMAGE ?=
 HOMEPAGE ?=
+BEFORE ?= HEAD^
 SEEDS  ?= 200
 SECONDS ?= 120
 HOSTILE_SECONDS ?= 400
@@ -24,7 +25,7 @@ LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Tests start hundreds of processes of ours; each compiles what it imports where none may keep it.
 BYTECODE := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/bytecode
 
-.PHONY: demo picture test cover test-keycloak simulate soak bench check fix proto manifests lock tools plugin image e2e clean
+.PHONY: demo picture test cover test-keycloak simulate soak bench check fix proto manifests lock tools plugin image e2e e2e-upgrade clean
 .DELETE_ON_ERROR:
 
 ## demo: the announcement's example comes to life; ARGS="--seconds 30 --json" and more (--help)
@@ -121,6 +122,12 @@ image:
 ## driver and its tests; nothing of it stays. E2E_EXISTING=1 takes the cluster of KUBECONFIG
 e2e: $(VENV)/.dev
 	@IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" $(BIN)/python -m tests.e2e $(ARGS)
+
+## e2e-upgrade: an upgrade from the commit BEFORE, outages and a downgrade, while pods of both nodes
+## read 100 token files; takes 40 minutes
+e2e-upgrade: $(VENV)/.dev
+	@E2E_BEFORE="$(BEFORE)" IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" \
+	  $(BIN)/python -m tests.e2e tests/e2e/test_upgrade.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

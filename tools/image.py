@@ -60,8 +60,15 @@ def main() -> int:
     return 0
 
 
-def make(name: str, base: str, archive: Path, builder: "Builder | None" = None) -> Path:
-    """Build the project's image; `base` empty for the Dockerfile's, LOCAL to make one here."""
+def make(
+    name: str,
+    base: str,
+    archive: Path,
+    builder: "Builder | None" = None,
+    *,
+    tree: Path = CLONE,
+) -> Path:
+    """Build the image of a tree; `base` empty for the Dockerfile's, LOCAL to make one here."""
     builder = builder or find_builder()
     arguments = {key: os.environ[key] for key in _PIP if os.environ.get(key)}
     with alone():
@@ -70,7 +77,7 @@ def make(name: str, base: str, archive: Path, builder: "Builder | None" = None) 
             base = LOCAL_BASE
         if base:
             arguments["BASE_IMAGE"] = base
-        builder.build(Build(name, CLONE, arguments, "build"))
+        builder.build(Build(name, tree, arguments, "build"))
         builder.save(name, archive)
     return archive
 

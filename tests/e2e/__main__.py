@@ -79,7 +79,13 @@ def on_own(tests: list[str]) -> int:
     name = os.environ.get("IMAGE") or IMAGE
     with machine.temporary_machine() as here:
         print(f"* building {name}", flush=True)
-        archives = [*images.stand_ins(), images.build_image(name, here.disk)]
+        archives = images.stand_ins()
+        if commit := os.environ.get("E2E_BEFORE"):
+            tree = here.disk / "before"
+            images.check_out(commit, tree)
+            archive = here.disk / "image-before.tar"
+            archives.append(images.build_image(images.BEFORE, archive, tree))
+        archives.append(images.build_image(name, here.disk / "image.tar"))
         print(f"* {time.monotonic() - began:4.0f} s  the image is built", flush=True)
         first = here.start(root)
         command = [sys.executable, "-m", "tests.e2e.session", f"--name={here.name}"]

@@ -24,11 +24,15 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The parts that only our own cluster has; `archive` contains the project's image."""
+    """The parts that only our own cluster has; `archive` contains the project's image.
+
+    `before` is the tree of the commit E2E_BEFORE, if there is one.
+    """
 
     plane: ControlPlane
     nodes: tuple[Node, ...]
     archive: Path
+    before: Path
 
     @property
     def address(self) -> str:

@@ -6,13 +6,18 @@ take names like busybox from the images that have them.
 
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
 from tools import image
 from tools.debian import NODE, fetch_root
-from tools.image import BoxedBuildah, Build, alone
+from tools.image import CLONE, BoxedBuildah, Build, alone
 from tools.programs import cache
+from tools.steps import Failed
+
+# The image of the commit that `make e2e-upgrade` upgrades from.
+BEFORE = "localhost/oauth2-csi:before"
 
 # The announcement's pods run "busybox"; "pause" holds the namespaces of a pod.
 _STAND_INS = {
@@ -37,10 +42,22 @@ def stand_ins() -> list[Path]:
     return [_stand_in(name, recipe) for name, recipe in _STAND_INS.items()]
 
 
-def build_image(name: str, folder: Path) -> Path:
-    """Build the project's image; return its archive in `folder`."""
+def build_image(name: str, archive: Path, tree: Path = CLONE) -> Path:
+    """Build the image of a tree; return its archive."""
     base = os.environ.get("BASE_IMAGE") or image.LOCAL
-    return image.make(name, base, folder / "image.tar", BoxedBuildah())
+    return image.make(name, base, archive, BoxedBuildah(), tree=tree)
+
+
+def check_out(commit: str, tree: Path) -> None:
+    """Write the files of a commit of this clone to a new folder."""
+    tree.mkdir()
+    packed = tree.with_suffix(".tar")
+    for command in (
+        ["git", "-C", str(CLONE), "archive", f"--output={packed}", commit],
+        ["tar", "--extract", f"--file={packed}", f"--directory={tree}"],
+    ):
+        if subprocess.run(command, check=False).returncode != 0:  # noqa: S603 - the two above
+            raise Failed(f"the files of commit {commit!r} cannot be had")
 
 
 def _stand_in(name: str, recipe: str) -> Path:

@@ -1,5 +1,7 @@
 """Installation and removal of the driver as docs/install.md describes them."""
 
+from pathlib import Path
+
 from tests.e2e.cluster import Cluster
 from tests.e2e.node import Node
 from tools.image import CLONE
@@ -9,8 +11,8 @@ PLUGIN = "oauth2.csi.cern.ch"
 _NAMESPACE = "--namespace=oauth2-csi"
 
 
-def install(cluster: Cluster, values: str) -> None:
-    """Install the chart with values, `key=JSON`; wait until all its pods are ready."""
+def install(cluster: Cluster, values: str, chart: Path = CHART) -> None:
+    """Install a chart with values, `key=JSON`; wait until all its pods are ready."""
     cluster.apply(
         {
             "apiVersion": "v1",
@@ -21,7 +23,7 @@ def install(cluster: Cluster, values: str) -> None:
             },
         }
     )
-    cluster.helm("install", "oauth2-csi", str(CHART), _NAMESPACE, "--set-json", values)
+    cluster.helm("install", "oauth2-csi", str(chart), _NAMESPACE, "--set-json", values)
     cluster.roll_out("daemonset/oauth2-csi-node", *cluster.names("deployments", _NAMESPACE))
 
 

@@ -83,7 +83,7 @@ def start(flags: argparse.Namespace) -> Machine:
     for node in nodes:
         node.wait_until_ready()
     say("the tests")
-    return Machine(plane, tuple(nodes), flags.archive[-1])
+    return Machine(plane, tuple(nodes), flags.archive[-1], flags.disk / "before")
 
 
 if __name__ == "__main__":
