@@ -55,6 +55,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["nonsense"], "nonsense"),
         (["node"], "--store"),
         (["node", "--force"], "--store"),
+        (["node", "--store", "kubernetes", "--kubeconfig", "/x"], "--kubeconfig"),
         (["node", "cleanup", "--store", "dir:/x"], "--store"),
         (["node", "cleanup", "everything"], "everything"),
         (["refresher", "--store", "dir:/x"], "--issuers"),
@@ -94,12 +95,7 @@ def test_trouble_at_the_start_is_one_line_and_status_1(tmp_path: Path) -> None:
     issuers = tmp_path / "issuers.yaml"
     issuers.write_text("issuers: [{name: a, issuer: https://a.example}]", encoding="ascii")
     spool = ["--spool-dir", str(tmp_path / "spool")]
-    for role in (
-        ["refresher", "--issuers", str(issuers), *spool],
-        ["node"],
-        ["webhook"],
-        ["broker"],
-    ):
+    for role in (["refresher", "--issuers", str(issuers), *spool], ["webhook"], ["broker"]):
         outside = started(*role, "--store", "kubernetes", "--listen", "127.0.0.1:0")
         assert (outside.returncode, outside.stderr.count("\n")) == (1, 1)
         assert "KUBERNETES_SERVICE_HOST" in outside.stderr

@@ -19,8 +19,8 @@ from csidriver.node.companion_watcher import CompanionWatcher
 from csidriver.node.companions.broker_address import BrokerAddress
 from csidriver.node.companions.broker_client import BrokerClient
 from csidriver.node.metrics import NodeMetrics
-from tests.cluster.broker_role import ADDRESS
 
+ADDRESS = "127.0.0.1"
 TIMEOUT = 30.0
 NAMESPACE = "alice-of-memory"
 

@@ -225,7 +225,7 @@ def test_ports_are_those_of_the_values_wherever_they_are_named() -> None:
     for role, port in (("webhook", 443), ("broker", 19444)):
         (served,) = named(found, "Service", f"oauth2-csi-{role}")["spec"]["ports"]
         assert (served["port"], served["targetPort"]) == (port, role)
-    assert settings_of(found, "node")[1].brokers.port == 19444
+    assert settings_of(found, "node")[0].broker[1] == 19444
 
 
 def test_the_webhook_runs_on_the_network_of_its_node_where_that_is_wanted() -> None:
