@@ -96,8 +96,10 @@ class NodeStream:
                 await self._answer(message.subscribe)
             elif kind == "unsubscribe":
                 self._unsubscribe(message.unsubscribe)
-            elif kind == "token" and await self._is_reviewed(newer := Sensitive(message.token)):
-                self._token = newer
+            elif kind == "token":
+                # It comes once: without an answer now, it is the one that is reviewed next.
+                self._token = Sensitive(message.token)
+                await self._review_token()
 
     async def _take_turn(self) -> None:
         """Wait until the node may have a message handled, over whichever stream it came."""
@@ -168,21 +170,20 @@ class NodeStream:
         self._tools.metrics.denials.labels(denied.reason.value).inc()
         self._send(number, updates.denied(denied))
 
-    async def _is_reviewed(self, token: Sensitive) -> bool:
-        """Return False if the token cannot be reviewed now; raises Denied."""
+    async def _review_token(self) -> None:
+        """Raise Denied unless the token is good, or nobody can tell."""
         try:
-            node = await self._tools.in_thread(self._tools.authorizer.node_of_token, token)
+            node = await self._tools.in_thread(self._tools.authorizer.node_of_token, self._token)
         except StoreError as error:
             log.warning("cannot review the token of node %s: %s", self.node, error)
-            return False
+            return
         if node != self.node:
             raise Denied(Denial.OTHER_NODE_TOKEN, f"the newer token is of node {node}")
-        return True
 
     async def _review(self) -> None:
         while True:
             await asyncio.sleep(_spread(self._tools.limits.review_every))
-            await self._is_reviewed(self._token)
+            await self._review_token()
 
     async def _recheck(self) -> None:
         tools = self._tools

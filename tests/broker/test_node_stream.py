@@ -269,6 +269,24 @@ def test_a_newer_token_takes_the_place_of_the_older(cluster: FakeCluster) -> Non
         node.generation(1, 2)
 
 
+def test_a_newer_token_that_comes_in_an_outage_is_reviewed_after_it(cluster: FakeCluster) -> None:
+    """The node sends it once, and the older one expires."""
+    with RunningBroker(cluster, StreamLimits(review_every=0.05)) as broker, broker.node() as node:
+        node.subscribe(1, WEB, "hello-token")
+        node.generation(1, 1)
+        cluster.down = True
+        cluster.reviews["newer"] = review("node-a")
+        node.send(token="newer")
+        cluster.reads.clear()
+        node.subscribe(2, WEB, "hello-token")
+        node.state(2, "unavailable")
+        del cluster.reviews["of-a"]
+        cluster.down = False
+        broker.until(lambda: "newer" in cluster.reviewed or node.status)
+        cluster.write(companion(2))
+        node.generation(1, 2)
+
+
 @pytest.mark.parametrize(
     ("token", "reason"), [("of-b", "other_node_token"), ("x", "token_refused")]
 )
