@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.controlplane import ControlPlane
-from tests.cluster.thief import FLAGS, KUBELETS, Thief
+from tests.cluster.thief import KUBELETS, Thief
 
 
 @pytest.fixture(scope="session")
@@ -17,8 +17,8 @@ def fragile_plane() -> Iterator[ControlPlane]:
 
 @pytest.fixture(scope="session")
 def thief() -> Iterator[Thief]:
-    """Root on a node of a control plane that keeps nodes apart; nodes have no legacyRights."""
-    with contextlib.closing(ControlPlane(FLAGS, users=KUBELETS)) as plane:
+    """Root on a node of a control plane of its own; nodes have no legacyRights."""
+    with contextlib.closing(ControlPlane(users=KUBELETS)) as plane:
         plane.start()
         yield Thief(plane, "node.legacyRights=false")
 

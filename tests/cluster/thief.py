@@ -28,8 +28,6 @@ HELLO, OTHER = SourceRef(ALICE, "hello-token"), SourceRef(ALICE, "other")
 OF_B = SourceRef(BOB, "of-b")
 KUBELET = "system:node:node-a"
 KUBELETS = {KUBELET: "system:nodes", "system:node:node-b": "system:nodes"}
-# What makes an API server keep nodes apart, besides the authorizer Node.
-FLAGS = ["--enable-admission-plugins=NodeRestriction"]
 AUDIENCE = f"--audience={BROKER_AUDIENCE}"
 MIRROR = {"kubernetes.io/config.mirror": "1", "kubernetes.io/config.source": "file"}
 
