@@ -62,7 +62,6 @@ class _Subscription:
         if isinstance(state, Companion) or not isinstance(self.answer, Companion):
             self.answer = state
         self.answered.set()
-        self.receive(state)
 
     def wait(self) -> State:
         """Wait for an answer, and return it or raise it."""
@@ -146,7 +145,7 @@ class BrokerClient:
                 stream.subscribe(message)
             error = None if self._is_connected() else self._error
         if error is not None:
-            subscription.take(error)
+            _deliver({subscription: error})
         return subscription
 
     def _unsubscribe(self, subscription: _Subscription) -> None:
@@ -194,6 +193,7 @@ class BrokerClient:
 
     def _receive(self, stream: BrokerStream, update: broker_pb2.Update) -> None:
         states: dict[SourceRef, State] = {}
+        taken: dict[_Subscription, State] = {}
         for number in (update.id, *update.others):
             with self._lock:
                 subscription = self._subscriptions.get(number)
@@ -209,7 +209,8 @@ class BrokerClient:
                     is_denied = isinstance(states[ref], StoreRefused)
                     pause = self._pauses.denied if is_denied else self._pauses.undecided
                     stream.subscribe(subscription.message, after=random.uniform(*pause))  # noqa: S311
-            subscription.take(states[ref])
+            taken[subscription] = states[ref]
+        _deliver(taken)
 
     def _fail(self, problem: str) -> None:
         """Report to all subscriptions if no stream is left."""
@@ -222,6 +223,13 @@ class BrokerClient:
                 return
             log.warning("no stream of broker %s is left: %s", host, problem)
             error = self._error = StoreUnavailable(f"no broker of {host} answers: {problem}")
-            subscriptions = list(self._subscriptions.values())
-        for each in subscriptions:
-            each.take(error)
+            failed: dict[_Subscription, State] = dict.fromkeys(self._subscriptions.values(), error)
+        _deliver(failed)
+
+
+def _deliver(states: Mapping[_Subscription, State]) -> None:
+    """Take all states before any is received: a publish may hear of a companion by another pod."""
+    for subscription, state in states.items():
+        subscription.take(state)
+    for subscription, state in states.items():
+        subscription.receive(state)

@@ -259,3 +259,23 @@ def test_pods_of_other_secrets_are_not_mistaken_for_the_one_that_asks(
         node.follow(each, secret)
     assert node.client.get_namespace_uid(pod, "hello-token") == "n-1"
     assert node.client.get_namespace_uid(pod, "other") == ""
+
+
+def test_pods_that_waited_for_a_companion_together_all_know_its_owner_when_one_hears_of_it(
+    tmp_path: Path, cluster: FakeCluster
+) -> None:
+    cluster.delete(HELLO)
+    pods = [WEB, cluster.add_pod(PodRef("alice", "new", "u-9"), "node-a", "hello-token")]
+    owners: list[str | None] = []
+    with RunningBroker(cluster) as broker, ClientNode(tmp_path, broker) as node:
+
+        def ask_for_all(state: object) -> None:
+            if isinstance(state, Companion):
+                owners.extend(node.client.get_namespace_uid(pod, HELLO.name) for pod in pods)
+
+        for pod in pods:
+            node.client.follow(HELLO, pod, ask_for_all)
+            assert node.client.get_namespace_uid(pod, HELLO.name) == ""
+        cluster.write(companion(2, namespace_uid="n-1"))
+        eventually(lambda: len(owners) >= len(pods))
+    assert set(owners) == {"n-1"}
