@@ -139,6 +139,11 @@ class NodeStream:
             self._deny(message.id, denied)
         except StoreError as error:
             self._send(message.id, updates.unavailable(str(error)))
+        except Exception:
+            # The stream serves other pods, too.
+            log.exception("a request of node %s failed", self.node)
+            text = "internal error of the broker; its log has the details"
+            self._send(message.id, updates.unavailable(text))
 
     async def _subscribe(self, number: int, request: AccessRequest) -> None:
         tools = self._tools

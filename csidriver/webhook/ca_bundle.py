@@ -41,7 +41,7 @@ class CaBundle:
         policy: RotationPolicy,
     ) -> None:
         self.trusted_since: dict[str, float] = {}
-        self.problem = "" if configuration is None else "caBundle has not been read yet"
+        self.problem = "" if configuration is None else "the published CAs have not been read yet"
         self._configuration = configuration
         self._factory = factory
         self._policy = policy
@@ -100,6 +100,6 @@ class CaBundle:
         except StoreConflict:
             raise
         except StoreError as error:
-            self.problem = f"cannot update caBundle of {configuration}: {error}"
+            self.problem = f"cannot update the CAs in {configuration}: {error}"
             raise
-        log.info("caBundle of %s is up to date", configuration)
+        log.info("the CAs in %s are up to date", configuration)

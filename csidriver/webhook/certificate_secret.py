@@ -79,7 +79,7 @@ class CertificateSecret:
             raise NotReady(f"{self} does not exist; apply the manifests or upgrade the chart again")
         if secret.type != CERTIFICATE_TYPE:
             cure = "delete it, or use its content with --tls-cert-file and --tls-key-file"
-            problem = f"its type is not {CERTIFICATE_TYPE}, so the webhook does not touch it"
+            problem = f"its type is not {CERTIFICATE_TYPE}, so nobody touches it"
             raise InvalidSecret(f"{self}", [f"{problem}; {cure}"])
         if not secret.data:
             return StoredCertificates(secret, None)

@@ -178,6 +178,19 @@ def test_during_an_outage_what_runs_goes_on_and_what_is_new_waits(broker: Runnin
         node.generation(2, 2)
 
 
+def test_a_pod_at_which_the_broker_fails_takes_no_token_from_others(
+    broker: RunningBroker, logs: LogCollector
+) -> None:
+    strange = broker.cluster.add_pod(PodRef("alice", "strange", "u-7"), "node-a", "hello-token")
+    del broker.cluster.pods[strange]["spec"]
+    with broker.node() as node:
+        node.subscribe(1, strange, "hello-token")
+        assert "internal error" in node.state(1, "unavailable").message
+        node.subscribe(2, WEB, "hello-token")
+        node.generation(2, 1)
+    assert "KeyError" in "\n".join(logs.lines)
+
+
 def test_the_subscription_of_a_deleted_pod_ends_and_no_other(cluster: FakeCluster) -> None:
     other = cluster.add_pod(PodRef("alice", "other", "u-5"), "node-a", "hello-token")
     with RunningBroker(cluster, StreamLimits(recheck_every=0.05)) as broker, broker.node() as node:
