@@ -22,7 +22,7 @@ class PodStore(Protocol):
 
     def get_pod(self, namespace: str, name: str, *, cached: bool) -> Mapping[str, Any] | None: ...
 
-    def list_pods(self, node: str) -> frozenset[PodRef]: ...
+    def ended_pods(self, followed: frozenset[PodRef], node: str) -> frozenset[PodRef]: ...
 
     def get_namespace_uid(self, namespace: str) -> str: ...
 
@@ -61,4 +61,4 @@ class Authorizer:
 
     def ended_pods(self, followed: frozenset[PodRef], node: str) -> frozenset[PodRef]:
         """Return which of these pods, each seen before this call, do not exist any more."""
-        return followed - self._store.list_pods(node) if followed else followed
+        return self._store.ended_pods(followed, node) if followed else followed

@@ -138,11 +138,11 @@ class FakeCluster:
         ]
         return copy.deepcopy(found[0]) if found else None
 
-    def list_pods(self, node: str) -> frozenset[PodRef]:
+    def ended_pods(self, followed: frozenset[PodRef], node: str) -> frozenset[PodRef]:
         self._read("pods")
         found = [pod for pod, m in self.pods.items() if m["spec"].get("nodeName") == node]
         self.answer_lists.wait(10)
-        return frozenset(found)
+        return followed - frozenset(found)
 
     def get_namespace_uid(self, namespace: str) -> str:
         self._read("namespace")

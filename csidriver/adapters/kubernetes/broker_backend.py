@@ -11,6 +11,7 @@ from csidriver.adapters.kubernetes.watch import WatchScope
 from csidriver.core.annotations import COMPANION_TYPE
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.kubernetes.change import TokenObject
+from csidriver.errors import StoreRefused
 
 
 class BrokerBackend(KubernetesStore):
@@ -31,15 +32,25 @@ class BrokerBackend(KubernetesStore):
         return None if response is None else response.document
 
     @without_traceback
-    def list_pods(self, node: str) -> frozenset[PodRef]:
-        """Return all pods of a node, as they are now."""
-        found = set()
-        for namespace in self._namespaces.sources or ("",):
-            request, selector = ApiRequest("list", "pods", namespace), f"spec.nodeName={node}"
-            for item, _ in PagedList(self._client, request, selector, METADATA_LIST):
-                metadata = item["metadata"]
-                found.add(PodRef(*(str(metadata[key]) for key in ("namespace", "name", "uid"))))
-        return frozenset(found)
+    def ended_pods(self, followed: frozenset[PodRef], node: str) -> frozenset[PodRef]:
+        """Return which of these pods a node does not have any more.
+
+        An enrolled namespace that refuses access tells nothing, and stops no other.
+        """
+        ended, selector = set(followed), f"spec.nodeName={node}"
+        enrolled = {pod.namespace for pod in followed} if self._namespaces.sources else {""}
+        for namespace in enrolled:
+            request = ApiRequest("list", "pods", namespace)
+            try:
+                for item, _ in PagedList(self._client, request, selector, METADATA_LIST):
+                    metadata = item["metadata"]
+                    keys = ("namespace", "name", "uid")
+                    ended.discard(PodRef(*(str(metadata[key]) for key in keys)))
+            except StoreRefused:
+                if not namespace:
+                    raise
+                ended = {pod for pod in ended if pod.namespace != namespace}
+        return frozenset(ended)
 
     def _scopes(self) -> list[WatchScope]:
         # With its content a change needs no read, for which a node would wait.

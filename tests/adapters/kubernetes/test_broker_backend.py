@@ -71,8 +71,8 @@ def page(*names: str) -> dict[str, Any]:
 
 def test_the_pods_of_a_node_are_listed_by_metadata(api: Scripted, backend: BrokerBackend) -> None:
     api.answering = lambda _: Says(page("web", "db"))
-    pods = {PodRef("alice", "web", "u-web"), PodRef("alice", "db", "u-db")}
-    assert backend.list_pods("node-a") == pods
+    web, earlier = PodRef("alice", "web", "u-web"), PodRef("alice", "db", "u-0")
+    assert backend.ended_pods(frozenset({web, earlier}), "node-a") == {earlier}
     [asked] = api.asked
     assert (asked.path, asked.headers["Accept"]) == ("/api/v1/pods", METADATA)
     assert asked.query == {"limit": "500", "fieldSelector": "spec.nodeName=node-a"}
@@ -82,9 +82,24 @@ def test_with_enrolled_namespaces_only_their_pods_are_listed(
     api: Scripted, client: KubernetesClient
 ) -> None:
     api.answering = lambda _: Says(page())
-    BrokerBackend(client, Namespaces(sources=("alice", "bob"))).list_pods("node-a")
-    paths = [asked.path for asked in api.asked]
-    assert paths == [f"/api/v1/namespaces/{name}/pods" for name in ("alice", "bob")]
+    backend = BrokerBackend(client, Namespaces(sources=("alice", "bob", "carol")))
+    pods = frozenset({PodRef("alice", "web", "u-1"), PodRef("bob", "db", "u-2")})
+    assert backend.ended_pods(pods, "node-a") == pods
+    paths = {asked.path for asked in api.asked}
+    assert paths == {f"/api/v1/namespaces/{name}/pods" for name in ("alice", "bob")}
+
+
+def test_of_an_enrolled_namespace_that_refuses_access_no_pod_has_ended(
+    api: Scripted, client: KubernetesClient
+) -> None:
+    refused = status(403, message="pods is forbidden: User cannot list ")
+    api.answering = lambda asked: refused if "/alice/" in asked.path else Says(page())
+    backend = BrokerBackend(client, Namespaces(sources=("alice", "bob")))
+    web, db = PodRef("alice", "web", "u-1"), PodRef("bob", "db", "u-2")
+    assert backend.ended_pods(frozenset({web, db}), "node-a") == {db}
+    api.answering = lambda _: refused
+    with pytest.raises(StoreRefused):
+        BrokerBackend(client).ended_pods(frozenset({web, db}), "node-a")
 
 
 def test_companions_are_watched_and_nothing_else(
