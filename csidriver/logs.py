@@ -7,6 +7,7 @@ library's log line is omitted, too: urllib3 quotes a header that it cannot parse
 
 import json
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -37,6 +38,8 @@ def setup(level: str, log_format: str) -> None:
     root.setLevel(level.upper())
     for name in _VERBOSE_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Read when gRPC starts. It writes a line of its own for each peer that speaks no TLS.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logging.raiseExceptions = False  # the report of a faulty log call quotes its arguments
     threading.excepthook = _unhandled_in_thread
     sys.excepthook = _unhandled

@@ -153,3 +153,24 @@ def test_a_sensitive_argument_stays_hidden() -> None:
         logging.LogRecord("csidriver", logging.INFO, "p", 1, "%s %r", held, None)
     )
     assert PLANTED not in line
+
+
+def test_grpc_writes_no_lines_of_its_own() -> None:
+    """It would write one for each peer that speaks no TLS, in another format."""
+    result = run(
+        """
+import socket, threading
+from csidriver import logs
+logs.setup("debug", "json")
+import grpc
+rude = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=lambda: rude.accept()[0].sendall(b"no TLS at all"), daemon=True).start()
+target = f"127.0.0.1:{rude.getsockname()[1]}"
+with grpc.secure_channel(target, grpc.ssl_channel_credentials()) as channel:
+    try:
+        channel.unary_unary("/a/b")(b"", timeout=10)
+    except grpc.RpcError as error:
+        print(error.code().name)
+"""
+    )
+    assert (result.stdout.strip(), result.stderr) == ("UNAVAILABLE", "")
