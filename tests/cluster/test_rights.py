@@ -102,7 +102,7 @@ RIGHTS: dict[str, dict[str, dict[str, set[str]]]] = {
             "namespaces": {"get"},
             "tokenreviews.authentication.k8s.io": {"create"},
         },
-        TOKENS: {"secrets": READ},
+        TOKENS: {"secrets": READ - {"get"}},
         DRIVER: {
             "secrets/oauth2-csi-webhook-certificate": {"get", "patch"},
             "configmaps/oauth2-csi-broker-ca": {"get", "patch"},

@@ -91,7 +91,7 @@ def test_the_csi_driver_is_ephemeral_republished_and_told_the_pod() -> None:
 
 def test_the_broker_reads_companions_pods_and_templates_and_reaches_its_certificate() -> None:
     assert rights_of(BROKER) == (
-        allowed(TOKENS, "secrets", "get list watch")
+        allowed(TOKENS, "secrets", "list watch")
         | allowed("", "pods", "get list")
         | allowed("", "configmaps", "get")
         | allowed("", "namespaces", "get")
