@@ -101,7 +101,9 @@ class Kubelet:
 
     def start(self, manifest: Mapping[str, Any], rootfs: Path) -> list[Container]:
         """Publish a pod's volumes and start its containers below `rootfs`."""
-        pod = Pod(manifest, str(uuid.uuid5(uuid.NAMESPACE_DNS, manifest["metadata"]["name"])))
+        metadata = manifest["metadata"]
+        uid = metadata.get("uid") or str(uuid.uuid5(uuid.NAMESPACE_DNS, metadata["name"]))
+        pod = Pod(manifest, uid)
         self._pods.append(pod)
         for volume in self._csi_volumes(pod):
             path = self._volume_path(pod, volume["name"])

@@ -12,6 +12,7 @@ from csidriver.core.names import (
     DRIVER_NAMESPACE,
     NODE,
 )
+from csidriver.listener import host_and_port
 from tests.broker.fakes import pod_manifest
 from tests.broker.running import HOST, PKI
 from tests.cluster.controlplane import ControlPlane
@@ -27,8 +28,9 @@ class BrokerRole:
     It keeps its port. Nodes trust `authorities`.
     """
 
-    def __init__(self, plane: ControlPlane, folder: Path) -> None:
+    def __init__(self, plane: ControlPlane, folder: Path, address: str = ADDRESS) -> None:
         self.plane = plane
+        self.address = address
         self.port = 0
         self.authorities, self.log = folder / "ca.crt", folder / "broker.log"
         self._certificate, self._key = folder / "tls.crt", folder / "tls.key"
@@ -44,14 +46,16 @@ class BrokerRole:
     @property
     def node_flags(self) -> tuple[str, ...]:
         """Flags of the node role that are the same for all nodes."""
-        return ("--broker", f"{ADDRESS}:{self.port}", "--broker-ca", str(self.authorities))
+        where = host_and_port((self.address, self.port))
+        return ("--broker", where, "--broker-ca", str(self.authorities))
 
     def start(self, *flags: str) -> None:
         """Start the broker and wait until it serves what the API server has."""
         kubeconfig = self.plane.service_account(DRIVER_NAMESPACE, BROKER)
         arguments = (
             *("--store", "kubernetes", "--kubeconfig", str(kubeconfig)),
-            *("--listen", f"{ADDRESS}:0", "--broker-listen", f"{ADDRESS}:{self.port}"),
+            *("--listen", host_and_port((self.address, 0))),
+            *("--broker-listen", host_and_port((self.address, self.port))),
             *("--tls-cert-file", str(self._certificate), "--tls-key-file", str(self._key)),
         )
         with self.log.open("wb") as log:
@@ -80,7 +84,7 @@ class BrokerRole:
         """Write a certificate, and let nodes trust its new authority alone."""
         now = time.time()
         authority, key_of_authority = PKI.new_authority(now, 3600)
-        names = {ADDRESS, HOST}
+        names = {self.address, HOST}
         issued, key = PKI.issue_serving_certificate(authority, key_of_authority, names, now, 3600)
         self._key.write_text(key.reveal(), encoding="ascii")
         self._certificate.write_text(issued.pem, encoding="ascii")

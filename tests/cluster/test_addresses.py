@@ -18,9 +18,11 @@ from csidriver.core.names import DRIVER_NAMESPACE, REFRESHER, WEBHOOK
 from csidriver.demo.environment import load_example
 from csidriver.demo.issuer import DEMO_SEED
 from csidriver.demo.kubelet import Kubelet
+from tests.cluster.broker_role import BrokerRole
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
 from tests.cluster.installation import manifests
+from tests.cluster.noderole import NODE_ID
 from tests.cluster.webhook_cluster import WebhookCluster
 from tests.network_namespace import IPV6, IPV6_FIRST, IPV6_ONLY, Host, on
 from tests.processes import page_of, running
@@ -28,7 +30,6 @@ from tests.refresher.bench import Bench, until
 
 pytestmark = [pytest.mark.tools(*PROGRAMS), pytest.mark.mounts]
 NAMESPACE = "default"
-NODE = "oauth2-csi-node"
 REVIEWS = re.compile(r"admission reviews on port ([0-9]+)")
 
 
@@ -54,6 +55,7 @@ class Installation(ExitStack):
         self.webhooks = WebhookCluster(self.cluster)
         self.bench = self.enter_context(Bench(folder))
         self.bench.issuer.seed("my-app", DEMO_SEED)
+        self._broker = self.enter_context(closing(BrokerRole(self.plane, folder, IPV6)))
         self.kubelet = Kubelet(folder / "k", Mounts(), NAMESPACE)
         self.kubelet.prepare()
 
@@ -62,7 +64,13 @@ class Installation(ExitStack):
         spool, view = self._folder / "spool", self._folder / "v"
         flags = ["--issuers", str(self.bench.issuers), "--spool-dir", str(spool)]
         logs = [self._role(REFRESHER, *flags)]
-        logs += [self._role(NODE, "--kubelet-dir", str(self.kubelet.root), "--view-dir", str(view))]
+        self._broker.start()
+        logs += [self._broker.log]
+        token = self._folder / "token"
+        token.write_text(self._broker.plugin_token(NODE_ID), encoding="ascii")
+        flags = ["--broker-token", str(token), *self._broker.node_flags]
+        flags += ["--kubelet-dir", str(self.kubelet.root), "--view-dir", str(view)]
+        logs += [self._start("node", *flags)]
         self.kubelet.register(threading.Event(), 20, lambda: None)
         self.callback(self.kubelet.stop)
         # Until its CA is in the configuration it is not ready.
@@ -78,9 +86,13 @@ class Installation(ExitStack):
 
     def _role(self, account: str, *flags: str) -> Path:
         kubeconfig = self.plane.service_account(DRIVER_NAMESPACE, account)
-        store = ["--store", "kubernetes", "--kubeconfig", str(kubeconfig), "--listen", ":0"]
         role = account.removeprefix("oauth2-csi-")
-        _, log = self.enter_context(running(role, *store, *flags))
+        return self._start(role, "--kubeconfig", str(kubeconfig), *flags)
+
+    def _start(self, role: str, *flags: str) -> Path:
+        _, log = self.enter_context(
+            running(role, "--store", "kubernetes", "--listen", ":0", *flags)
+        )
         return log
 
 
@@ -99,6 +111,7 @@ def test_the_announcements_example_runs_at_an_api_server_with_an_ipv6_address(
             path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts"
             installed.plane.api("POST", path, account)
             (announced,) = load_example("announcement/token-printer.yaml")
+            announced["spec"]["nodeName"] = NODE_ID
             status, pod = installed.webhooks.create_pod(NAMESPACE, announced)
             assert status == 201, pod
             (container,) = installed.kubelet.start(pod, folder / "c")
