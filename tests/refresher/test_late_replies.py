@@ -16,7 +16,7 @@ NO_ANSWER, UNREACHABLE = Failure(FailureReason.NO_ANSWER), Failure(FailureReason
 
 
 class SlowServer:
-    """Answers when the test says so; after the late timeout there is no answer."""
+    """Answers when the test says so; NO_ANSWER stands for the end of the late timeout."""
 
     def __init__(self, response: TokenResponse = TOKENS, *, connects: bool = True) -> None:
         self.answers = threading.Event()
@@ -36,14 +36,13 @@ class SlowServer:
         self.late_came.set()
 
     def asked_by(
-        self, replies: LateReplies, issuer: str = "demo", late_timeout: float = TIMEOUT
+        self, replies: LateReplies, issuer: str = "demo", timeout: float = BRIEF
     ) -> TokenResponse:
-        return replies.request(issuer, self.send, BRIEF, late_timeout, self.on_late)
+        return replies.request(issuer, self.send, timeout, TIMEOUT, self.on_late)
 
 
-def awaited(late_timeout: float) -> Failure:
-    """Return what a worker gets while a late reply is awaited."""
-    return Failure(FailureReason.NO_ANSWER, awaited=late_timeout - BRIEF)
+# What a worker gets while a late reply is awaited.
+AWAITED = Failure(FailureReason.NO_ANSWER, awaited=TIMEOUT - BRIEF)
 
 
 @pytest.fixture
@@ -54,14 +53,14 @@ def replies() -> LateReplies:
 def test_a_reply_in_time_is_the_result_and_comes_once(replies: LateReplies) -> None:
     server = SlowServer()
     server.answers.set()
-    assert server.asked_by(replies) is TOKENS
+    assert server.asked_by(replies, timeout=TIMEOUT) is TOKENS
     replies.join(TIMEOUT)
     assert server.late == []
 
 
 def test_a_reply_after_the_timeout_comes_late(replies: LateReplies) -> None:
     server = SlowServer()
-    assert server.asked_by(replies) == awaited(TIMEOUT)
+    assert server.asked_by(replies) == AWAITED
     assert server.late == []
     server.answers.set()
     assert server.late_came.wait(TIMEOUT)
@@ -69,9 +68,9 @@ def test_a_reply_after_the_timeout_comes_late(replies: LateReplies) -> None:
 
 
 def test_after_the_late_timeout_there_is_no_reply(replies: LateReplies) -> None:
-    server = SlowServer()
-    assert server.asked_by(replies, late_timeout=2 * BRIEF) == awaited(2 * BRIEF)
-    assert server.late_came.wait(TIMEOUT)
+    server = SlowServer(NO_ANSWER)
+    assert server.asked_by(replies) == AWAITED
+    assert server.late_timeout == TIMEOUT
     server.answers.set()
     replies.join(TIMEOUT)
     assert server.late == [NO_ANSWER]
@@ -90,7 +89,7 @@ def test_so_many_requests_to_one_issuer_are_listened_to_and_no_more(replies: Lat
     servers = [SlowServer() for _ in range(MAX_OPEN + 1)]
     *listened, last = servers
     for server in listened:
-        assert server.asked_by(replies) == awaited(TIMEOUT)
+        assert server.asked_by(replies) == AWAITED
     assert last.asked_by(replies) == NO_ANSWER
     assert {server.late_timeout for server in listened} == {TIMEOUT}
     assert (last.late_timeout, last.late) == (BRIEF, [])
