@@ -1,5 +1,6 @@
 """Faults that tests inject into the strict authorization server, one per token request."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -13,6 +14,13 @@ class Delay:
     """Wait before handling; a server that stops meanwhile closes the connection instead."""
 
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Wait for the test before handling; a server that stops closes the connection instead."""
+
+    released: threading.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,7 @@ class Truncate:
 
 Fault = (
     Delay
+    | Hold
     | Drip
     | DropBefore
     | DropAfter

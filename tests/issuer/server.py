@@ -16,6 +16,7 @@ from tests.issuer.faults import (
     DropAfter,
     DropBefore,
     Fault,
+    Hold,
     Redirect,
     StatusReply,
     Truncate,
@@ -23,6 +24,7 @@ from tests.issuer.faults import (
 )
 from tests.issuer.policy import PolicyOutcome
 
+_PAUSE = 0.01  # seconds between two looks at an event of a test
 _LINGER_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds: close() sends RST
 
 
@@ -52,8 +54,7 @@ class FaultyHandler(IssuerHandler):
             fault = faults.popleft()
         except IndexError:
             fault = None
-        stopped = isinstance(fault, Delay) and self._server.stopping.wait(fault.seconds)
-        if stopped or isinstance(fault, DropBefore):
+        if self._stops_meanwhile(fault) or isinstance(fault, DropBefore):
             endpoints.log_unhandled(request, PolicyOutcome.DROPPED_BEFORE)
             self.close_connection = True
         elif isinstance(fault, StatusReply | Redirect):
@@ -61,6 +62,15 @@ class FaultyHandler(IssuerHandler):
             self._write(fault.reply())
         else:
             self._send_with(with_fault(endpoints.handle(request), fault), fault)
+
+    def _stops_meanwhile(self, fault: Fault | None) -> bool:
+        """Wait if the fault says so; return True if the server stops before the end."""
+        stopping = self._server.stopping
+        if isinstance(fault, Hold):
+            while not (fault.released.is_set() or stopping.wait(_PAUSE)):
+                pass
+            return not fault.released.is_set()
+        return isinstance(fault, Delay) and stopping.wait(fault.seconds)
 
     def _send_with(self, reply: HttpReply, fault: Fault | None) -> None:
         match fault:

@@ -1,5 +1,6 @@
 """Every programmable fault, seen from a client, and what it leaves behind."""
 
+import threading
 import time
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ from tests.issuer.faults import (
     DropAfter,
     DropBefore,
     Fault,
+    Hold,
     Oversized,
     Redirect,
     ReplacedBody,
@@ -21,6 +23,7 @@ from tests.issuer.faults import (
     Truncate,
 )
 from tests.issuer.issuer import ScriptedIssuer
+from tests.refresher.bench import until
 
 TIMEOUT = 10.0  # seconds; only a defect waits for it
 FOR_EVER = 30.0  # seconds; as good as, and yet a defect ends in a failure
@@ -62,9 +65,30 @@ def test_stop_ends_a_delay_without_handling(issuer: ScriptedIssuer) -> None:
     issuer.add_faults(Delay(FOR_EVER))
     with pytest.raises(requests.ReadTimeout):
         refresh(issuer, seed, timeout=0.2)
+    until(lambda: not issuer._faults, "the server has begun")
     began = time.monotonic()
     issuer.stop()
     assert time.monotonic() - began < FOR_EVER / 2
+    assert outcomes(issuer) == ["dropped_before"]
+
+
+def test_hold_lasts_until_it_is_released(issuer: ScriptedIssuer) -> None:
+    seed, released = issuer.seed("app"), threading.Event()
+    issuer.add_faults(Hold(released))
+    with pytest.raises(requests.ReadTimeout):
+        refresh(issuer, seed, timeout=0.2)
+    assert outcomes(issuer) == []
+    released.set()
+    until(lambda: outcomes(issuer) == ["rotated"])
+
+
+def test_stop_ends_a_hold_without_handling(issuer: ScriptedIssuer) -> None:
+    seed = issuer.seed("app")
+    issuer.add_faults(Hold(threading.Event()))
+    with pytest.raises(requests.ReadTimeout):
+        refresh(issuer, seed, timeout=0.2)
+    until(lambda: not issuer._faults, "the server has begun")
+    issuer.stop()
     assert outcomes(issuer) == ["dropped_before"]
 
 
@@ -82,6 +106,7 @@ def test_stop_ends_a_drip_that_has_committed(issuer: ScriptedIssuer) -> None:
     issuer.add_faults(Drip(FOR_EVER))
     with pytest.raises(requests.ReadTimeout):
         refresh(issuer, seed, timeout=0.2)
+    until(lambda: not issuer._faults, "the server has begun")
     began = time.monotonic()
     issuer.stop()
     assert time.monotonic() - began < FOR_EVER / 2

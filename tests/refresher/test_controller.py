@@ -24,14 +24,14 @@ from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.schedule import RequestTimeouts
 from csidriver.core.sensitive import Sensitive
 from tests.core.refresh.grants import jwt
-from tests.issuer.faults import Delay, ReplacedBody
+from tests.issuer.faults import Hold, ReplacedBody
 from tests.issuer.policy import Policy
 from tests.refresher.bench import NAMESPACE, PROMPT, TIMEOUT, Bench, Build, commits, manifest, until
 
 # Seconds: less than the 15 that a request without an answer lasts.
 UNANSWERED = 12.0
-# Seconds: the time of a token request, that of a slow server, and less than the latter is given.
-BRIEF, SLOW, SOON = 0.3, 1.5, 8.0
+# Seconds: the time of a token request, and less than a slow server is given.
+BRIEF, SOON = 0.3, 8.0
 
 
 def test_an_annotated_secret_becomes_ready_and_gets_a_companion(build: Build) -> None:
@@ -247,11 +247,13 @@ def test_an_idle_refresher_ends_promptly(build: Build) -> None:
 def test_an_exchange_in_flight_is_stored_before_the_refresher_ends(build: Build) -> None:
     bench = build()
     seed = bench.issuer.seed("my-app")
-    bench.issuer.add_faults(Delay(0.5))
+    released = threading.Event()
+    bench.issuer.add_faults(Hold(released))
     bench.apply("hello", seed)
     spooled = bench.spool / f"{SourceRef(NAMESPACE, 'hello').id}.json"
     until(spooled.exists, "the token is about to be sent")
     bench.ask_to_stop()
+    threading.Timer(0.5, released.set).start()
     bench.stop()
     assert bench.outcomes() == ["rotated"]
     successor = bench.issuer.presentations()[0].successor_hash
@@ -276,10 +278,12 @@ def test_an_uncertain_exchange_is_told_at_once_and_not_repeated_at_once(build: B
 def test_a_late_reply_is_stored_and_its_token_not_sent_again(build: Build) -> None:
     """B18, L1: the server answers, but always later than the request lasts."""
     bench = build(timeouts=RequestTimeouts(BRIEF))
-    bench.issuer.add_faults(*[Delay(SLOW)] * 2)
+    released = threading.Event()
+    bench.issuer.add_faults(*[Hold(released)] * 2)
     for name in ("hello", "other"):
         bench.apply(name, bench.issuer.seed("my-app"))
     until(lambda: bench.status("hello") == bench.status("other") == "Uncertain")
+    released.set()
     until(lambda: bench.refreshed("hello") and bench.refreshed("other"), timeout=SOON)
     assert bench.outcomes() == ["rotated"] * 2
     successors = {row.successor_hash for row in bench.issuer.presentations()}

@@ -18,12 +18,12 @@ from csidriver.refresher.effect_interpreter import Interpreter
 from csidriver.refresher.leader_election import LeaderElector
 from csidriver.refresher.refresher import Refresher
 from csidriver.refresher.spool_lock import SpoolLock
-from tests.issuer.faults import Delay, ReplacedBody
+from tests.issuer.faults import Hold, ReplacedBody
 from tests.refresher.bench import NAMESPACE, TIMEOUT, Bench, commits, until
 
 TERM = LeaseTimings(2.0, 0.5)
-# Seconds: the time of a token request; that of a slow server; less than a silent one is given.
-BRIEF, SLOW, SOON = 1.0, 2.5, 6.0
+# Seconds: the time of a token request, and less than a silent server is given.
+BRIEF, SOON = 1.0, 6.0
 
 
 class FakeLock:
@@ -144,7 +144,8 @@ def test_a_late_reply_is_stored_by_a_process_that_works_no_more(
     bench: Bench, replica: Callable[..., Replica], end: str
 ) -> None:
     bench.timeouts = RequestTimeouts(BRIEF)
-    bench.issuer.add_faults(Delay(SLOW))
+    released = threading.Event()
+    bench.issuer.add_faults(Hold(released))
     pod = replica("pod")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/token"
@@ -156,6 +157,8 @@ def test_a_late_reply_is_stored_by_a_process_that_works_no_more(
             pod.stop.set()
         else:
             pod.lock.free = False
+            until(lambda: not pod.elector.is_leader())
+        released.set()
         until(lambda: bench.grant("hello").status is Status.READY, timeout=SOON)
         assert pod.thread.is_alive(), "it listens for the other reply"
     [presented] = bench.issuer.presentations()
