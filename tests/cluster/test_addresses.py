@@ -110,6 +110,7 @@ def test_the_announcements_example_runs_at_an_api_server_with_an_ipv6_address(
             account = {"kind": "ServiceAccount", "metadata": {"name": "default"}}
             path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts"
             installed.plane.api("POST", path, account)
+            installed.webhooks.wait_until_served(NAMESPACE)
             (announced,) = load_example("announcement/token-printer.yaml")
             announced["spec"]["nodeName"] = NODE_ID
             status, pod = installed.webhooks.create_pod(NAMESPACE, announced)

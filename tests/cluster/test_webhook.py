@@ -47,6 +47,7 @@ def webhook_cluster(cluster: Cluster) -> Iterator[WebhookCluster]:
             until(lambda: "does not exist" in not_ready(log), "it looks for it")
             webhook_cluster.register(int(found[1]))
             until(lambda: page_of(log, "readyz") == (200, "ok\n"), "ready")
+            webhook_cluster.wait_until_served(OPEN)
             yield webhook_cluster
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0, log.read_text(encoding="utf-8")

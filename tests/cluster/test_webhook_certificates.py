@@ -116,14 +116,9 @@ def admitted(webhook_cluster: WebhookCluster, pod: Pod = ANNOTATED) -> dict[str,
     return spec
 
 
-def is_served(webhook_cluster: WebhookCluster) -> bool:
-    status, answer = webhook_cluster.create_pod(NAMESPACE, ANNOTATED, dry=True)
-    return status == 201 and any("csi" in volume for volume in answer["spec"]["volumes"])
-
-
 def test_only_annotated_pods_depend_on_the_webhook(webhook_cluster: WebhookCluster) -> None:
     with serving(webhook_cluster):
-        admitted(webhook_cluster)
+        webhook_cluster.wait_until_served(NAMESPACE)
     assert admitted(webhook_cluster, PLAIN)
     done = webhook_cluster.plane.try_kubectl(
         "create", "--filename=-", f"--namespace={NAMESPACE}", stdin=json.dumps(ANNOTATED)
@@ -137,7 +132,7 @@ def test_the_mirror_of_a_static_pod_does_not_depend_on_the_webhook(
 ) -> None:
     mirror = as_mirror(as_created_by_controllers(pod_with(ENTRY)))
     with serving(webhook_cluster):
-        admitted(webhook_cluster)
+        webhook_cluster.wait_until_served(NAMESPACE)
         done = webhook_cluster.plane.try_kubectl(
             "create", "--filename=-", f"--namespace={NAMESPACE}", stdin=json.dumps(mirror)
         )
@@ -217,7 +212,7 @@ def test_applying_the_manifest_again_takes_nothing_away(
         assert before
         change(webhook_cluster, stage.front.port)
         assert webhook_cluster.ca_bundle() == before
-        assert is_served(webhook_cluster)
+        webhook_cluster.wait_until_served(NAMESPACE)
 
 
 def replaced(webhook_cluster: WebhookCluster, port: int) -> None:
@@ -244,7 +239,7 @@ def test_a_bundle_that_is_lost_comes_back(
         before = webhook_cluster.ca_bundle()
         change(webhook_cluster, stage.front.port)
         assert until(webhook_cluster.ca_bundle) == before
-        until(lambda: is_served(webhook_cluster))
+        webhook_cluster.wait_until_served(NAMESPACE)
 
 
 def test_nothing_else_of_the_configuration_is_touched(webhook_cluster: WebhookCluster) -> None:
@@ -451,15 +446,15 @@ def test_a_restart_of_the_api_server_is_survived(fragile_plane: ControlPlane) ->
     webhook_cluster.create_namespace(NAMESPACE)
     with contextlib.closing(Stage(webhook_cluster)) as stage:
         replica = stage.start(ReplicaOptions(policy=RESTLESS))
-        assert is_served(webhook_cluster)
+        webhook_cluster.wait_until_served(NAMESPACE)
         before = webhook_cluster.ca_bundle()
         fragile_plane.stop_api_server()
         assert replica.role.ready() == []
         assert replica.role.alive() == []
         fragile_plane.start_api_server()
-        until(lambda: is_served(webhook_cluster), timeout=60)
+        until(lambda: webhook_cluster.is_served(NAMESPACE), timeout=60)
         until(lambda: webhook_cluster.ca_bundle() != before, "it goes on renewing", timeout=60)
-        assert is_served(webhook_cluster)
+        assert webhook_cluster.is_served(NAMESPACE)
 
 
 def test_the_rights_are_enough_and_their_lack_is_told(webhook_cluster: WebhookCluster) -> None:

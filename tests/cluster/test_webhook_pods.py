@@ -42,6 +42,7 @@ def replica(webhook_cluster: WebhookCluster) -> Iterator[Replica]:
     webhook_cluster.register(replica.port)
     replica.start()
     until(lambda: replica.role.ready() == [])
+    webhook_cluster.wait_until_served(NAMESPACE)
     yield replica
     replica.stop()
 

@@ -21,6 +21,8 @@ from csidriver.adapters.kubernetes import (
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE, WEBHOOK
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import manifests
+from tests.core.admission.pods import ENTRY, pod_with
+from tests.refresher.bench import until
 
 CONFIGURATION = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{WEBHOOK}"
 _SERVICE = {
@@ -101,6 +103,17 @@ class WebhookCluster:
             timeout=30,
         )
         return answer.status, answer.json()
+
+
+    def is_served(self, namespace: str) -> bool:
+        """Return True if an annotated pod gets a volume."""
+        pod = as_created_by_controllers(pod_with(ENTRY))
+        status, answer = self.create_pod(namespace, pod, dry=True)
+        return status == 201 and any("csi" in volume for volume in answer["spec"]["volumes"])
+
+    def wait_until_served(self, namespace: str) -> None:
+        """Wait until the API server, too, has the configuration with its CAs, from a watch."""
+        until(lambda: self.is_served(namespace), "the API server asks the webhook")
 
 
 def pods_of(path: Path) -> list[Pod]:
