@@ -36,23 +36,28 @@ class Scripted:
     def __init__(self) -> None:
         self.words: queue.Queue[Secret | Exception | str | None] = queue.Queue()
         self.asked: list[tuple[str, str]] = []
-        self.taken = 0
+        # Words with which whoever watches has done: it asks for the next one, or watches again.
+        self.done = 0
+        self._has_ended = False
 
     def watch_secret(
         self, namespace: str, name: str, stop: threading.Event
     ) -> Iterator[Secret | None]:
         self.asked.append((namespace, name))
+        self.done += self._has_ended
+        self._has_ended = False
         while not stop.is_set():
             try:
                 word = self.words.get(timeout=0.005)
             except queue.Empty:
                 continue
+            self._has_ended = isinstance(word, Exception | str)
             if isinstance(word, Exception):
                 raise word
             if isinstance(word, str):
                 return
             yield word
-            self.taken += 1
+            self.done += 1
 
     def get_namespace_uid(self, namespace: str) -> str:
         raise NotImplementedError
@@ -83,10 +88,10 @@ class Watched:
         return self.registry.get_sample_value(f"oauth2_csi_node_{name}")
 
     def say(self, word: Secret | Exception | str | None) -> None:
-        """Say it, and wait until it has been received."""
-        before = len(self.changes), self.store.taken
+        """Say it, and wait until the watcher has done with it."""
+        before = self.store.done
         self.store.words.put(word)
-        eventually(lambda: (len(self.changes), self.store.taken) > before, "a change")
+        eventually(lambda: self.store.done > before, "the end of a word")
 
     def value(self) -> str:
         seen = self.watcher.latest(SOURCE).companion
@@ -194,7 +199,7 @@ def test_a_watch_that_ends_for_any_reason_is_started_again(
     watched: Watched, word: str | Exception
 ) -> None:
     watched.say(secret("at-1", 1))
-    watched.store.words.put(word)
+    watched.say(word)
     watched.say(secret("at-2", 2))
     assert watched.value() == "at-2"
 
