@@ -80,6 +80,7 @@ class FakeCluster:
         self.reads: list[str] = []
         self.reviewed: list[str] = []
         # A list of pods that has been read waits for this before it is answered; so do reviews.
+        self.lists_read = 0
         self.answer_lists, self.answer_reviews = threading.Event(), threading.Event()
         self.answer_lists.set()
         self.answer_reviews.set()
@@ -134,13 +135,16 @@ class FakeCluster:
         if cached and (namespace, name) in self.cached:
             return self.cached[namespace, name]
         found = [
-            m for pod, m in self.pods.items() if (pod.namespace, pod.name) == (namespace, name)
+            m
+            for pod, m in self._pods_now().items()
+            if (pod.namespace, pod.name) == (namespace, name)
         ]
         return copy.deepcopy(found[0]) if found else None
 
     def ended_pods(self, followed: frozenset[PodRef], node: str) -> frozenset[PodRef]:
         self._read("pods")
-        found = [pod for pod, m in self.pods.items() if m["spec"].get("nodeName") == node]
+        found = [pod for pod, m in self._pods_now().items() if m["spec"].get("nodeName") == node]
+        self.lists_read += 1
         self.answer_lists.wait(10)
         return followed - frozenset(found)
 
@@ -169,6 +173,15 @@ class FakeCluster:
             if isinstance(change, StoreUnavailable):
                 raise change
             yield change
+
+    def versions(self) -> dict[str, str]:
+        """Return the version of each companion, by name."""
+        with self._lock:
+            return {name: secret.resource_version for name, secret in self._secrets.items()}
+
+    def _pods_now(self) -> dict[PodRef, dict[str, Any]]:
+        """Return the pods as they are, whatever the test does to them meanwhile."""
+        return self.pods.copy()
 
     def _read(self, what: str) -> None:
         self.reads.append(what)

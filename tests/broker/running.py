@@ -197,6 +197,11 @@ class RunningBroker:
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"oauth2_csi_broker_{name}", labels)
 
+    def catch_up(self) -> None:
+        """Wait until it knows the companions of the cluster as they are now."""
+        states, versions = self.companions._states, self.cluster.versions()
+        self.until(lambda: {name: s.version for name, s in states.copy().items()} == versions)
+
     def until(self, true: Callable[[], object]) -> None:
         """Wait for something that no condition reports."""
         deadline = time.monotonic() + PATIENCE

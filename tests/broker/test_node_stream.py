@@ -152,6 +152,7 @@ def test_a_stream_has_a_bounded_number_of_subscriptions(cluster: FakeCluster) ->
 
 def test_a_companion_of_another_namespace_of_this_name_is_withheld(broker: RunningBroker) -> None:
     broker.cluster.write(companion(1, namespace_uid="n-0"))
+    broker.catch_up()
     with broker.node() as node:
         node.subscribe(1, WEB, "hello-token")
         assert "another namespace" in node.state(1, "damaged").problem
@@ -211,8 +212,8 @@ def test_a_pod_that_is_younger_than_the_list_has_not_ended(cluster: FakeCluster)
         node.subscribe(1, WEB, "hello-token")
         node.generation(1, 1)
         cluster.answer_lists.clear()
-        before = cluster.reads.count("pods")
-        broker.until(lambda: cluster.reads.count("pods") > before)
+        before = cluster.lists_read
+        broker.until(lambda: cluster.lists_read > before)
         young = cluster.add_pod(PodRef("alice", "young", "u-6"), "node-a", "hello-token")
         node.subscribe(2, young, "hello-token")
         node.generation(2, 1)
@@ -275,6 +276,8 @@ def test_a_newer_token_takes_the_place_of_the_older(cluster: FakeCluster) -> Non
         node.send(token="newer")
         node.subscribe(1, WEB, "hello-token")
         node.generation(1, 1)
+        # The first one follows the message; the second one when that of the older token has ended.
+        broker.until(lambda: cluster.reviewed.count("newer") > 1)
         del cluster.reviews["of-a"]
         cluster.reads.clear()
         broker.until(lambda: cluster.reads.count("review") > 2)
@@ -293,6 +296,8 @@ def test_a_newer_token_that_comes_in_an_outage_is_reviewed_after_it(cluster: Fak
         cluster.reads.clear()
         node.subscribe(2, WEB, "hello-token")
         node.state(2, "unavailable")
+        # One follows the message; with a second one, that of the older token has ended.
+        broker.until(lambda: cluster.reads.count("review") > 1)
         del cluster.reviews["of-a"]
         cluster.down = False
         broker.until(lambda: "newer" in cluster.reviewed or node.status)

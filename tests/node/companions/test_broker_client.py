@@ -1,6 +1,5 @@
 """The node's client beside real brokers that come, fail and go."""
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,11 @@ from tests.node.companions.nodes import ClientNode, States, eventually, target
 
 def connected(brokers: list[RunningBroker]) -> list[float | None]:
     return [broker.metric("streams") for broker in brokers]
+
+
+def catch_up(brokers: list[RunningBroker]) -> None:
+    for broker in brokers:
+        broker.catch_up()
 
 
 def test_a_companion_comes_from_both_brokers(
@@ -166,7 +170,7 @@ def test_it_stops_at_once_in_the_middle_of_a_pause(tmp_path: Path) -> None:
     _, states = node.follow(WEB, "hello-token")
     with node:
         states.until(lambda s: isinstance(s, StoreUnavailable))
-    assert not [t for t in threading.enumerate() if t.name == "broker"]
+    assert not any(thread.is_alive() for thread in node.client._threads)
 
 
 def test_another_pods_refusal_takes_no_token_away(
@@ -234,6 +238,7 @@ def test_a_publish_waits_for_the_answer_to_the_subscription_of_its_pod(
 
     eventually(lambda: connected(brokers) == [1, 1])
     cluster.write(companion(2, namespace_uid="n-1"))
+    catch_up(brokers)
     node.follow(WEB, "hello-token")
     assert node.client.get_namespace_uid(WEB, "hello-token") == "n-1"
     eventually(lambda: [b.metric("subscriptions") for b in brokers] == [1, 1])
@@ -245,16 +250,18 @@ def test_a_publish_waits_for_the_answer_to_the_subscription_of_its_pod(
         owner(WEB, HELLO.name)
     assert node.client.get_namespace_uid(WEB, "hello-token") == "n-1", "a pod stays in its own"
     cluster.delete(HELLO)
+    catch_up(brokers)
     assert owner(WEB, HELLO.name) == ""
     cluster.down = True
     assert owner(WEB, HELLO.name) is None
 
 
 def test_pods_of_other_secrets_are_not_mistaken_for_the_one_that_asks(
-    node: ClientNode, cluster: FakeCluster
+    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
 ) -> None:
     pod = cluster.add_pod(PodRef("alice", "new", "u-9"), "node-a", "hello-token", "other")
     cluster.write(companion(2, namespace_uid="n-1"))
+    catch_up(brokers)
     for each, secret in ((pod, "hello-token"), (pod, "other"), (WEB, "hello-token")):
         node.follow(each, secret)
     assert node.client.get_namespace_uid(pod, "hello-token") == "n-1"
