@@ -22,6 +22,7 @@ from tests.cluster.installation import RIGHTS, Manifest
 from tests.cluster.kubectl import write_kubeconfig
 from tests.cluster.noderole import DRIVER, TOKENS
 from tests.deploy.rendering import of_kind, rendered
+from tests.refresher.bench import until
 
 ALICE, BOB = "alice-of-broker", "bob-of-broker"
 HELLO, OTHER = SourceRef(ALICE, "hello-token"), SourceRef(ALICE, "other")
@@ -68,8 +69,10 @@ class Thief:
         return PodRef(namespace, name, made["metadata"]["uid"])
 
     def delete(self, pod: PodRef) -> None:
-        """Delete a pod, as if its kubelet had ended it."""
+        """Delete a pod, as if its kubelet had ended it; no cache of the API server affirms it."""
         self.plane.kubectl("delete", "pod", pod.name, "--force", f"--namespace={pod.namespace}")
+        cached = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}?resourceVersion=0"
+        until(lambda: self.plane.api("GET", cached)["kind"] == "Status", "the cache follows")
 
     def write(self, ref: SourceRef, generation: int = 1) -> None:
         """Write a companion, as the refresher does."""

@@ -104,7 +104,6 @@ class WebhookCluster:
         )
         return answer.status, answer.json()
 
-
     def is_served(self, namespace: str) -> bool:
         """Return True if an annotated pod gets a volume."""
         pod = as_created_by_controllers(pod_with(ENTRY))
