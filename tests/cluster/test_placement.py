@@ -1,6 +1,7 @@
 """Where a real kube-scheduler puts refresher, broker and webhook; the nodes are but objects."""
 
 import contextlib
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ SCHEDULER = "system:kube-scheduler"
 ROLE = "node-role.kubernetes.io/control-plane"
 PODS = f"/api/v1/namespaces/{DRIVER_NAMESPACE}/pods"
 NODES = "/api/v1/nodes"
+GENERATION = "example.org/generation"
 ROOM = {"cpu": "8", "memory": "16Gi", "pods": "110"}
 
 
@@ -29,8 +31,10 @@ def plane() -> Iterator[ControlPlane]:
         yield plane
 
 
-def add_node(plane: ControlPlane, name: str, *, control_plane: bool) -> None:
-    labels = {"kubernetes.io/os": "linux", "kubernetes.io/hostname": name}
+def add_node(plane: ControlPlane, name: str, *, control_plane: bool) -> str:
+    """Add a node; return the value of its label GENERATION, which no other node has."""
+    generation = uuid.uuid4().hex
+    labels = {"kubernetes.io/os": "linux", "kubernetes.io/hostname": name, GENERATION: generation}
     taints = []
     if control_plane:
         labels[ROLE] = ""
@@ -42,6 +46,19 @@ def add_node(plane: ControlPlane, name: str, *, control_plane: bool) -> None:
     plane.api("PATCH", f"{NODES}/{name}/status", status, merge)
     # Every node begins with the taint of one that is not ready.
     plane.api("PATCH", f"{NODES}/{name}", {"spec": {"taints": taints}}, merge)
+    return generation
+
+
+def wait_for_scheduler(plane: ControlPlane, generation: str) -> None:
+    """Wait until the scheduler knows the newest node: it watches nodes and pods independently."""
+    spec = {
+        "containers": [{"name": "main", "image": "main"}],
+        "serviceAccountName": REFRESHER,
+        "nodeSelector": {GENERATION: generation},
+        "tolerations": [{"key": ROLE, "effect": "NoSchedule", "operator": "Exists"}],
+    }
+    node_of_a_new_pod(plane, {"spec": {"template": {"metadata": {}, "spec": spec}}}, "probe")
+    plane.api("DELETE", f"{PODS}/probe?gracePeriodSeconds=0")
 
 
 def node_of_a_new_pod(plane: ControlPlane, deployment: dict[str, Any], name: str) -> str:
@@ -64,9 +81,11 @@ def test_replicas_go_to_different_nodes_of_the_control_plane_if_there_are_any(
 ) -> None:
     plane.api("DELETE", f"{PODS}?gracePeriodSeconds=0")
     plane.api("DELETE", NODES)
+    newest = ""
     for kind, count in {"worker": workers, "master": masters}.items():
         for number in range(count):
-            add_node(plane, f"{kind}-{number}", control_plane=kind == "master")
+            newest = add_node(plane, f"{kind}-{number}", control_plane=kind == "master")
+    wait_for_scheduler(plane, newest)
     (deployment,) = [d for d in manifests("Deployment") if d["metadata"]["name"] == role]
     nodes = [node_of_a_new_pod(plane, deployment, name) for name in ("first", "second")]
     assert {node.split("-")[0] for node in nodes} == chosen, nodes
