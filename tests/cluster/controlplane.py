@@ -1,11 +1,8 @@
 """A real kube-apiserver with its etcd on loopback; no other part of a cluster."""
 
-import contextlib
 import json
 import os
-import random
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -21,12 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from csidriver.listener import host_and_port
 from tests.cluster.installation import RIGHTS, manifests
 from tests.cluster.kubectl import Kubectl, write_kubeconfig
+from tests.reserved_port import reserve_port
 from tools.programs import program
 
 PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
 TIMEOUT = 60.0
-# Below the ports the kernel gives to clients, so that a restart finds its port free.
-_PORTS = range(20000, 30000)
 
 
 class ControlPlane:
@@ -53,7 +49,7 @@ class ControlPlane:
         self._users = {"admin": "system:masters", **(users or {})}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._loopback = "::1" if ":" in address else "127.0.0.1"
-        self._reserved = [_reserve_port(self._loopback) for _ in range(3)]
+        self._reserved = [reserve_port(self._loopback) for _ in range(3)]
         self._etcd_port, self._peer_port, self.port = (s.getsockname()[1] for s in self._reserved)
         self.kubeconfig = self.kubeconfig_of("admin")
         self.admin = Kubectl(self.kubeconfig, self.root / "kubectl")
@@ -237,22 +233,6 @@ def _token(user: str) -> str:
 
 def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-
-
-def _reserve_port(loopback: str) -> socket.socket:
-    """Find a free TCP port; no other control plane gets it until the returned socket is closed.
-
-    The socket is of UDP, which leaves the TCP port to a server. Several processes choose at once.
-    """
-    family = socket.AF_INET6 if ":" in loopback else socket.AF_INET
-    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
-        reserved = socket.socket(family, socket.SOCK_DGRAM)
-        with contextlib.suppress(OSError), socket.socket(family) as probe:
-            reserved.bind((loopback, port))
-            if probe.connect_ex((loopback, port)) != 0:
-                return reserved
-        reserved.close()
-    raise OSError(f"no port is free on {loopback}")
 
 
 def _write_key(path: Path) -> None:

@@ -1,7 +1,6 @@
 """The demo's server as a process that is killed, and comes back without a memory."""
 
 import contextlib
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,23 +8,23 @@ import pytest
 import requests
 import yaml
 
-from csidriver.adapters.directory import DirectoryStore
 from csidriver.core import annotations
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.environment import SOURCE, load_example
 from csidriver.demo.issuer import DEMO_SEED
 from tests.demo.client import TIMEOUT, grant, post
+from tests.kubectl_store import KubectlStore
 from tests.processes import running
 from tests.refresher.bench import until
+from tests.reserved_port import reserve_port
 
 CLIENT = ("my-app", "my-app-client-secret")
 
 
 @pytest.fixture
-def address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+def address() -> Iterator[str]:
+    with reserve_port() as reserved:
+        yield f"127.0.0.1:{reserved.getsockname()[1]}"
 
 
 @contextlib.contextmanager
@@ -60,7 +59,7 @@ def test_a_restarted_server_knows_the_tokens_that_it_issued(address: str) -> Non
 def test_the_example_removed_with_its_server_can_be_tried_again(
     address: str, tmp_path: Path
 ) -> None:
-    store, issuers = DirectoryStore(tmp_path / "store", poll=0.02), tmp_path / "issuers.yaml"
+    store, issuers = KubectlStore(tmp_path / "store", poll=0.02), tmp_path / "issuers.yaml"
     entry = {"name": "demo", "issuer": f"http://{address}", "default": True, "internal": True}
     issuers.write_text(yaml.safe_dump({"issuers": [entry]}), encoding="utf-8")
     (example,) = load_example("hello-token.yaml")
@@ -83,6 +82,4 @@ def test_the_example_removed_with_its_server_can_be_tried_again(
                 store.apply(example, SOURCE.namespace)
                 for _ in range(2):
                     until(is_refreshed, "the example's token is refreshed")
-            removed = store.get_secret(SOURCE.namespace, SOURCE.name)
-            assert removed is not None
-            store.delete_secret(removed)
+            store.remove("Secret", SOURCE.namespace, SOURCE.name)

@@ -14,7 +14,7 @@ from csidriver.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from tests.adapters.kubernetes.requests import source, status
+from tests.adapters.kubernetes.requests import QUICK, source, status
 from tests.adapters.kubernetes.scripted import Says, Stream
 from tests.adapters.kubernetes.watching import (
     ALL,
@@ -25,6 +25,9 @@ from tests.adapters.kubernetes.watching import (
     path,
     watch_event,
 )
+
+# Seconds; a read that nobody cuts lasts longer.
+SOON = QUICK.read - 1.0
 
 
 def test_a_watch_that_keeps_failing_is_an_error(
@@ -106,10 +109,10 @@ def test_a_stop_ends_blocked_reads_at_once(
     seen = WatchThread(store)
     assert seen.next() is None
     fake_collections.api.until(lambda: fake_collections.count(ALL, watch=True) == 1)
-    seen.end(within=1.0)
+    seen.end(within=SOON)
     watches = [t for t in threading.enumerate() if t.name == "watch-source"]
     for thread in watches:
-        thread.join(1.0)
+        thread.join(SOON)
         assert not thread.is_alive(), "its socket is cut"
     assert "watch-source" not in before
 
@@ -120,5 +123,5 @@ def test_a_stop_ends_a_blocked_list_at_once(
     fake_collections.next(ALL, Says(status=None), watch=False)
     seen = WatchThread(store)
     fake_collections.api.until(lambda: fake_collections.count(ALL, watch=False) == 1)
-    seen.end(within=1.0)
+    seen.end(within=SOON)
     assert seen.error is None
