@@ -7,12 +7,13 @@ import pytest
 
 from csidriver.http_server.connections import Connection, ConnectionState
 from csidriver.webhook.https_server import AdmissionLimits
+from tests.refresher.bench import until
 from tests.webhook.served import (
     GOOD,
+    HEAD,
     KIND,
     PATIENCE,
     Held,
-    half_a_head,
     is_closed,
     serving,
 )
@@ -23,6 +24,8 @@ def test_when_all_places_are_taken_who_was_idle_longest_makes_room() -> None:
         clients = [stack.enter_context(contextlib.closing(served.client())) for _ in range(3)]
         for client in (clients[1], clients[0], clients[2]):
             assert client.post()[0] == 200
+            # Idle from now on: an answer arrives a little earlier.
+            until(lambda: served.states() == [ConnectionState.IDLE] * 3)
         assert stack.enter_context(contextlib.closing(served.client())).post()[0] == 200
         assert is_closed(clients[1].sock)
         assert clients[0].post()[0] == clients[2].post()[0] == 200
@@ -33,7 +36,12 @@ def test_when_all_are_slow_who_was_slow_longest_makes_room() -> None:
         serving(AdmissionLimits(connections=3, max_wait=0.3)) as served,
         contextlib.ExitStack() as stack,
     ):
-        slow = [stack.enter_context(half_a_head(served)) for _ in range(3)]
+        slow = []
+        for _ in range(3):
+            slow.append(stack.enter_context(served.secure()))
+            until(lambda: ConnectionState.IDLE in served.states())
+            slow[-1].sendall(HEAD)
+            until(lambda: ConnectionState.IDLE not in served.states())
         assert stack.enter_context(contextlib.closing(served.client())).post()[0] == 200
         assert is_closed(slow[0])
 

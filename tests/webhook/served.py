@@ -12,6 +12,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from csidriver.http_server.connections import ConnectionState
 from csidriver.webhook.https_server import AdmissionLimits, AdmissionServer
 from csidriver.webhook.metrics import Result, WebhookMetrics
 from csidriver.webhook.review_handler import Handler, ReviewResponse, handle_review
@@ -22,7 +23,6 @@ from tests.core.admission.reviews import review_of
 HOST = "hook.ns.svc"
 GOOD = json.dumps(review_of(pod_with(ENTRY))).encode()
 KIND = {"Content-Type": "application/json"}
-BRIEF = AdmissionLimits(handshake=0.3, request=0.5, idle=0.7, discard=0.3)
 PATIENCE = 20
 
 
@@ -65,6 +65,10 @@ class Served:
     def connections(self) -> float | None:
         return self.registry.get_sample_value("oauth2_csi_webhook_connections")
 
+    def states(self) -> list[ConnectionState]:
+        """The state of each connection."""
+        return [each.state for each in self.server._connections._connections.copy()]
+
     def counted(self, result: Result) -> float | None:
         labels = {"result": result.value}
         return self.registry.get_sample_value("oauth2_csi_webhook_admissions_total", labels)
@@ -102,6 +106,8 @@ def is_closed(connected: socket.socket) -> bool:
     """Whether the peer ends it; waits for that."""
     try:
         return connected.recv(65536) == b""
+    except TimeoutError:
+        return False
     except OSError:
         return True
 

@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
+from csidriver.http_server.connections import ConnectionState
+from csidriver.webhook.https_server import AdmissionLimits
 from csidriver.webhook.metrics import Result
 from csidriver.webhook.review_handler import ReviewResponse
 from tests.refresher.bench import until
 from tests.webhook.served import (
-    BRIEF,
     GOOD,
     HEAD,
     KIND,
@@ -80,23 +81,32 @@ def _half_a_body(served: Served) -> socket.socket:
 
 
 @pytest.mark.parametrize(
-    "begin", [_silence, _half_a_handshake, _no_tls, _no_request, half_a_head, _half_a_body]
+    ("begin", "limits"),
+    [
+        (_silence, AdmissionLimits(handshake=0.3)),
+        (_half_a_handshake, AdmissionLimits(handshake=0.3)),
+        (_no_tls, AdmissionLimits()),
+        (_no_request, AdmissionLimits(idle=0.7)),
+        (half_a_head, AdmissionLimits(request=0.5)),
+        (_half_a_body, AdmissionLimits(request=0.5)),
+    ],
 )
-def test_a_peer_that_stops_talking_is_let_go_and_keeps_out_nobody(
-    begin: Callable[[Served], socket.socket],
+def test_a_peer_that_stops_talking_keeps_out_nobody_and_is_let_go(
+    served: Served, begin: Callable[[Served], socket.socket], limits: AdmissionLimits
 ) -> None:
-    with serving(BRIEF) as served, begin(served) as connected:
-        with contextlib.closing(served.client()) as client:
-            assert client.post()[0] == 200
+    with begin(served), contextlib.closing(served.client()) as client:
+        assert client.post()[0] == 200
+    with serving(limits) as brief, begin(brief) as connected:
         assert is_closed(connected)
-        until(lambda: served.connections == 0)
+        until(lambda: brief.connections == 0)
 
 
 @pytest.mark.parametrize(
     "part", [HEAD, HEAD + b"Content-Length: 5000\r\n\r\n"], ids=["head", "body"]
 )
 def test_a_peer_that_drips_does_not_gain_time_with_each_byte(part: bytes) -> None:
-    with serving(BRIEF) as served, served.secure() as connected:
+    limits = AdmissionLimits(request=0.5)
+    with serving(limits) as served, served.secure() as connected:
         connected.sendall(part)
         until(lambda: is_refused(connected, b"x"))
         until(lambda: served.connections == 0)
@@ -130,6 +140,7 @@ def test_a_stop_finishes_what_is_being_answered_and_lets_the_idle_go() -> None:
         busy, idle = [stack.enter_context(contextlib.closing(served.client())) for _ in range(2)]
         busy.request("POST", "/mutate", GOOD, KIND)
         assert held.asked.acquire(timeout=PATIENCE)
+        until(lambda: ConnectionState.IDLE in served.states())
         stopping = threading.Thread(target=served.server.stop)
         stopping.start()
         assert is_closed(idle.sock)

@@ -52,7 +52,7 @@ def test_a_light_one_does_not_wait_for_a_heavy_one() -> None:
 def test_a_heavy_one_waits_behind_every_light_one() -> None:
     queue = ReviewQueue(PATIENCE)
     light = [Turn(queue, "light") for _ in range(2)]
-    until(lambda: any(turn.has_begun.is_set() for turn in light))
+    until(lambda: queue._light == 2 and any(turn.has_begun.is_set() for turn in light))
     heavy = Turn(queue, "heavy")
     begun = next(turn for turn in light if turn.has_begun.is_set())
     begun.end()

@@ -3,10 +3,12 @@ import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http import HTTPStatus
 
 import pytest
 
+from csidriver.http_server.connections import ConnectionState
 from csidriver.webhook.https_server import AdmissionLimits
 from csidriver.webhook.metrics import Result
 from csidriver.webhook.review_handler import ReviewResponse, handle_review
@@ -130,14 +132,16 @@ def test_a_body_that_ends_too_early_is_nobodys_request(served: Served) -> None:
 
 
 def test_only_so_many_long_bodies_are_read_at_a_time() -> None:
-    limits = AdmissionLimits(large_body_threshold=1000, large_bodies=1, request=0.5)
+    limits = AdmissionLimits(large_body_threshold=1000, large_bodies=1)
     long = GOOD + b" " * 2000
     with serving(limits) as served, contextlib.ExitStack() as stack:
-        first, second, third = [
-            stack.enter_context(contextlib.closing(served.client())) for _ in range(3)
-        ]
+        first, third = [stack.enter_context(contextlib.closing(served.client())) for _ in range(2)]
         with served.server.large_bodies:  # as by somebody who is slow
             assert first.post()[0] == 200
+            until(lambda: served.states() == [ConnectionState.IDLE] * 2)
+            # Later connections have less time.
+            served.server.limits = replace(limits, request=1.0)
+            second = stack.enter_context(contextlib.closing(served.client()))
             second.request("POST", "/mutate", long, KIND)
             with second.getresponse() as response:
                 assert (response.status, response.headers["Retry-After"]) == (503, "1")
