@@ -56,6 +56,13 @@ def timed(ask: Ask) -> tuple[int, float]:
     return status, time.monotonic() - began
 
 
+def seconds_of(ask: Ask) -> float:
+    """Return the seconds that a good answer took."""
+    status, seconds = timed(ask)
+    assert status == 200
+    return seconds
+
+
 def port_of(log: Path, what: str) -> int:
     """Return the port of health or metrics; waits until it is served."""
     return int(served_at(log, what).rpartition(":")[2])
@@ -83,7 +90,7 @@ class ReviewPort:
     def review(self) -> tuple[int, str]:
         """Ask for one review, as the API server does."""
         client = http.client.HTTPSConnection(
-            "127.0.0.1", self.port, timeout=5, context=self._anybody
+            "127.0.0.1", self.port, timeout=20, context=self._anybody
         )
         with contextlib.closing(client):
             kind = {"Content-Type": "application/json"}

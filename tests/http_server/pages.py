@@ -38,7 +38,7 @@ def serving(limits: HttpLimits) -> Iterator[HttpServer]:
 def get(server: HttpServer, path: str = "/") -> tuple[int, bytes, float]:
     """The status, the page, and the seconds that it took."""
     began = time.monotonic()
-    client = http.client.HTTPConnection(*server.address, timeout=5)
+    client = http.client.HTTPConnection(*server.address, timeout=20)
     with contextlib.closing(client):
         client.request("GET", path)
         with client.getresponse() as response:
