@@ -162,7 +162,7 @@ def test_roles_in_one_process_start_serve_metrics_and_end_promptly() -> None:
             assert page_at(f"http://{served_at(log, 'metrics')}", "readyz")[0] == 404
             assert len(unblocked(process)) == 1, "the thread that awaits signals, no other"
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0, log.read_text(encoding="utf-8")
+            assert process.wait(20) == 0, log.read_text(encoding="utf-8")
             assert not list(kubelet.glob("plugins_registry/*.sock"))
         for line in log.read_text("utf-8").splitlines() if log.exists() else []:
             json.loads(line)
@@ -225,26 +225,19 @@ def test_a_role_that_cannot_go_on_ends_the_process_with_status_1(tmp_path: Path)
 
 
 def test_the_demo_issuer_serves_and_ends() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-
-    def metadata() -> object:
-        url = f"http://{address}/.well-known/openid-configuration"
-        with contextlib.suppress(OSError), OPENER.open(url, timeout=5) as answer:
-            return json.load(answer)
-        return None
-
-    flags = ("--listen", address, "--seed", "one", "--lifetime", "7")
-    with running("demo-issuer", *flags) as (process, _):
-        assert until(metadata)["issuer"] == f"http://{address}"
+    flags = ("--listen", "127.0.0.1:0", "--seed", "one", "--lifetime", "7")
+    with running("demo-issuer", *flags) as (process, log):
+        serving = re.compile(r"serving issuer (http://127\.0\.0\.1:\d+)\b")
+        url = until(lambda: serving.search(log.read_text(encoding="utf-8")))[1]
+        status, metadata = page_at(url, ".well-known/openid-configuration")
+        assert (status, json.loads(metadata)["issuer"]) == (200, url)
         form = {"grant_type": "refresh_token", "refresh_token": "one", "client_id": "my-app"}
         form["client_secret"] = "my-app-client-secret"
         body = urllib.parse.urlencode(form).encode()
-        with OPENER.open(f"http://{address}/token", data=body, timeout=5) as answer:
+        with OPENER.open(f"{url}/token", data=body, timeout=20) as answer:
             assert json.load(answer)["expires_in"] == 7
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(20) == 0
 
 
 IMPORTS = """
