@@ -239,11 +239,13 @@ def test_a_kill_at_any_step_of_a_rewrite_leaves_a_whole_token(
     killed_at_each(fork_server, steps[: end + 1], case)
 
 
-def contents_after_kills(fork_server: ForkServer, file: Path, *, plainly: bool) -> Iterator[str]:
+def contents_after_kills(
+    fork_server: ForkServer, file: Path, *, plainly: bool, kills: int = 200
+) -> Iterator[str]:
     """What is in a file whenever its writer was killed at a random instant."""
     rng = random.Random(0)  # noqa: S311 - the kernel's timing decides anyway
     contents, pause = ["o" * 60_000, "n" * 40_000], threading.Event()
-    for _ in range(200):
+    for _ in range(kills):
         file.write_text(contents[0], encoding="utf-8")
         pid = fork_server.request(rewrite=str(file), contents=contents, plainly=plainly)
         pause.wait(rng.uniform(0.001, 0.004))
@@ -252,8 +254,8 @@ def contents_after_kills(fork_server: ForkServer, file: Path, *, plainly: bool) 
         yield file.read_text(encoding="utf-8").rstrip("\n")
 
 
-def torn(contents: Iterable[str]) -> int:
-    return sum(content not in ("o" * 60_000, "n" * 40_000) for content in contents)
+def is_any_torn(contents: Iterable[str]) -> bool:
+    return any(content not in ("o" * 60_000, "n" * 40_000) for content in contents)
 
 
 @pytest.fixture
@@ -268,9 +270,9 @@ def file(fork_server: ForkServer) -> Iterator[Path]:
 def test_no_kill_in_the_middle_of_a_large_write_tears_it(
     fork_server: ForkServer, file: Path
 ) -> None:
-    assert torn(contents_after_kills(fork_server, file, plainly=False)) == 0
+    assert not is_any_torn(contents_after_kills(fork_server, file, plainly=False))
 
 
 def test_kills_tear_large_writes_made_with_pwrite(fork_server: ForkServer, file: Path) -> None:
-    """Proves that the count of the test before can be anything but zero."""
-    assert torn(contents_after_kills(fork_server, file, plainly=True)) > 0
+    """Proves that the test before can find one; on a busy machine many writers hardly begin."""
+    assert is_any_torn(contents_after_kills(fork_server, file, plainly=True, kills=10_000))

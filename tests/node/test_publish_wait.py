@@ -119,5 +119,10 @@ def test_a_volume_waits_longer_each_time_until_it_is_unpublished(stopped_node: N
 
     for wait in (0.05, 0.1, 0.2, 0.4, 0.8):
         assert seconds_of(refuse) >= wait
-    stopped_node.unpublish()
-    assert seconds_of(refuse) < 1.6
+
+    def wait_after_unpublishing() -> float:
+        stopped_node.unpublish()
+        return seconds_of(refuse)
+
+    # Else each of them is that long; a machine may pause, but not each time.
+    assert min(wait_after_unpublishing() for _ in range(3)) < 1.6
