@@ -1,5 +1,6 @@
 """Properties of the store that only a real API server shows; tests/contract has the others."""
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -113,16 +114,17 @@ def test_an_admission_policy_refuses_whatever_code_it_chooses(
     cluster.plane.api("POST", bindings, {"metadata": {"name": "no.example"}, "spec": bound})
     make(cluster.plane, "token")
     try:
-        refused: StoreError | None = None
-        attempt = 0
-        while refused is None:  # a policy comes into force a moment after its creation
-            attempt += 1
-            assert attempt < 1000
+        attempts = itertools.count()
+
+        def refusal() -> StoreError | None:
+            patch = SecretPatch(annotations={STATUS: str(next(attempts))})
             try:
-                patch = SecretPatch(annotations={STATUS: str(attempt)})
                 store.patch_secret(read(store, "token"), patch)
             except StoreError as error:
-                refused = error
+                return error
+            return None
+
+        refused = until(refusal, "the policy comes into force")
         assert isinstance(refused, StoreRefused)
         assert "needle" not in str(refused)
     finally:

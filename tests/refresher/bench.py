@@ -33,12 +33,14 @@ from csidriver.refresher.effect_interpreter import Interpreter
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool import Spool
+from csidriver.refresher.workqueue import MAX_WAIT
 from tests.issuer.issuer import ScriptedIssuer
 from tests.issuer.policy import Policy
 from tests.kubectl_store import KubectlStore
 
 TIMEOUT = 20.0  # seconds; only a defect waits for it
-PROMPT = 2.0  # seconds in which a refresher without work ends
+# Seconds in which a refresher without work ends; its workers look again if nobody wakes them.
+PROMPT = MAX_WAIT - 1.0
 NAMESPACE = "physics"
 LONG = Policy(lifetime=3600.0)
 

@@ -69,12 +69,14 @@ class LoginProcess(contextlib.ExitStack):
 
     def find(self, pattern: str) -> str:
         """Wait until it prints something, and return the first group."""
-        found = until(
+        until(
             lambda: re.search(pattern, self.text) or self.process.poll() is not None,
             f"{pattern} in {self.text}",
         )
-        assert isinstance(found, re.Match), self.text
-        return str(found[1])
+        # Once more: it may have printed this and ended between the two looks.
+        found = re.search(pattern, self.text)
+        assert found, self.text
+        return found[1]
 
     def opened(self) -> str:
         """Wait until it opens the browser; return the address."""
