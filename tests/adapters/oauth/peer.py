@@ -30,8 +30,8 @@ APP = Client("app", Sensitive("s3cret"))
 ODD = Client("a%p +:ü", Sensitive("s%3A+ :/&=ü"))
 PUBLIC = Client("public", Sensitive(""))
 PATIENT = 10.0  # seconds; only a defect waits for it
-BRIEF = 0.4  # seconds
-LATE = 3.0  # seconds; whoever needs as long has missed a deadline of BRIEF
+BRIEF = 1.2  # seconds; a busy machine connects within them
+LATE = 8.0  # seconds; whoever needs as long has missed a deadline of BRIEF
 FOR_EVER = 30.0
 TOKENS = b'{"access_token":"at","refresh_token":"rt2","token_type":"Bearer","expires_in":60}'
 RT = Sensitive("rt-planted-and-easy-to-find")
