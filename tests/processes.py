@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.refresher.bench import until
+from tests.refresher.bench import TIMEOUT, until
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -51,7 +51,8 @@ def served_at(log: Path, what: str) -> str:
         found = served.search(log.read_text(encoding="utf-8"))
         return "" if found is None else found[1]
 
-    return str(until(address, f"{what} is served"))
+    # A process starts slowly on a machine where dozens do.
+    return str(until(address, f"{what} is served", 3 * TIMEOUT))
 
 
 def page_at(url: str, page: str) -> tuple[int, str]:
