@@ -316,7 +316,8 @@ def test_a_repair_that_is_undone_at_once_leads_no_token_elsewhere(
     files, root = held_mounts(stopped_node), stopped_node.plugin._token_fs.mount
     device = root.device
     mounts.is_armed = True
-    sabotage(stopped_node)
+    with root._lock:  # a repair between two unmounts would be another story
+        sabotage(stopped_node)
     eventually(lambda: mounts.races, "a race")
     stopped_node.write_token("at-2", 2)
     eventually(lambda: reads(files) == {"at-2"}, "the rotation")
