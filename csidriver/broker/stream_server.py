@@ -104,6 +104,9 @@ class StreamServer:
         try:
             port = server.add_secure_port(where, self._credentials())
         except RuntimeError as error:
+            # A server that never stopped logs itself in its destructor, and so ends the process.
+            await server.start()
+            await server.stop(None)
             raise DriverError(f"{where}: the address cannot be used") from error
         await server.start()
         self.port = port

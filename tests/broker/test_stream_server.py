@@ -1,3 +1,4 @@
+import gc
 import socket
 import ssl
 import threading
@@ -13,6 +14,7 @@ from csidriver.core.names import SourceRef
 from tests.broker.conftest import WEB
 from tests.broker.fakes import FakeCluster, companion, review
 from tests.broker.running import HOST, FakeCertificates, NodeClient, RunningBroker
+from tests.leak_detection import collect_logs
 
 EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
@@ -184,3 +186,6 @@ def test_an_address_in_use_is_an_error(cluster: FakeCluster) -> None:
         running.server._address = ("127.0.0.1", taken.getsockname()[1])
         with pytest.raises(Exception, match="the address cannot be used"):
             running.broker.run(running.stop)
+    # Libraries log at DEBUG while the server is forgotten, which ended the whole process.
+    with collect_logs():
+        gc.collect()
