@@ -44,7 +44,7 @@ class Companions:
             secret = Secret(
                 names.TOKENS_NAMESPACE,
                 ref.companion,
-                type=annotations.COMPANION_TYPE,
+                type=annotations.COMPANION_SECRET_TYPE,
                 annotations=made.annotations(),
                 data=made.data(),
             )

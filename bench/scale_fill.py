@@ -232,7 +232,7 @@ def _companion(source: Secret, grant: Grant) -> Secret:
     return Secret(
         names.TOKENS_NAMESPACE,
         grant.ref.companion,
-        type=core_annotations.COMPANION_TYPE,
+        type=core_annotations.COMPANION_SECRET_TYPE,
         annotations=told.annotations(),
         data=told.data(),
     )

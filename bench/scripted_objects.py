@@ -3,7 +3,7 @@
 from typing import Any
 
 from csidriver.core import names
-from csidriver.core.annotations import COMPANION_TYPE
+from csidriver.core.annotations import COMPANION_SECRET_TYPE
 from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import BROKER_AUDIENCE, DRIVER_NAME, SourceRef
@@ -88,7 +88,7 @@ def companion_of(number: int, generation: int, token: str, version: int) -> dict
     secret = Secret(
         names.TOKENS_NAMESPACE,
         ref.companion,
-        type=COMPANION_TYPE,
+        type=COMPANION_SECRET_TYPE,
         annotations=made.annotations(),
         data=made.data(),
     )

@@ -13,6 +13,12 @@ COMPAT_PREFIX = "oauth2-refresh-controller.cern.ch/"
 # On a user's Secret.
 IS_TOKEN = f"{COMPAT_PREFIX}is-token"
 ISSUER = f"{PREFIX}issuer"
+GRANT_TYPE = f"{PREFIX}grant-type"
+LOGIN = f"{PREFIX}login"
+SCOPE = f"{PREFIX}scope"
+AUDIENCE = f"{PREFIX}audience"
+RESOURCE = f"{PREFIX}resource"
+PARAMS = f"{PREFIX}params"
 REFRESH_REQUESTED_AT = f"{PREFIX}refresh-requested-at"
 KEY_OAUTH = "oauth"
 KEY_OAUTH_ALIAS = "oauth2"  # what CERN's eosxd-csi documentation calls it
@@ -38,9 +44,9 @@ SOURCE_NAMESPACE = f"{PREFIX}source-namespace"
 SOURCE_NAME = f"{PREFIX}source-name"
 SOURCE_UID = f"{PREFIX}source-uid"
 NAMESPACE_UID = f"{PREFIX}namespace-uid"
-GRANT_TYPE = f"{PREFIX}grant"
-COMPANION_TYPE = f"{PREFIX}access-token"
-CERTIFICATE_TYPE = f"{PREFIX}webhook-certificate"
+GRANT_SECRET_TYPE = f"{PREFIX}grant"
+COMPANION_SECRET_TYPE = f"{PREFIX}access-token"
+CERTIFICATE_SECRET_TYPE = f"{PREFIX}webhook-certificate"
 
 # The most bytes of a document in a source. Real documents have 2 to 8 KiB.
 MAX_DOCUMENT = 32 * 1024
@@ -60,8 +66,13 @@ DATA_LIMITS: Mapping[str, int] = {
 }
 # Characters that are read of each annotation: a message has up to some 1,000, others a name's.
 _ANNOTATIONS = (
-    *(IS_TOKEN, ISSUER, TO_INJECT, STATUS, WARNING, EXPIRES_AT, REFRESHED_AT, NEXT_REFRESH),
-    *(BOUND_ISSUER, LOGIN_EXPIRES_AT),
+    *(IS_TOKEN, ISSUER, GRANT_TYPE, LOGIN, TO_INJECT),
+    *(STATUS, WARNING, EXPIRES_AT, REFRESHED_AT, NEXT_REFRESH, BOUND_ISSUER, LOGIN_EXPIRES_AT),
     *(REFRESH_REQUESTED_AT, GENERATION, SOURCE_NAMESPACE, SOURCE_NAME, SOURCE_UID, NAMESPACE_UID),
 )
-LIMITS: Mapping[str, int] = {**dict.fromkeys(_ANNOTATIONS, 256), MESSAGE: 2048}
+_REQUEST = (SCOPE, AUDIENCE, RESOURCE, PARAMS)
+LIMITS: Mapping[str, int] = {
+    **dict.fromkeys(_ANNOTATIONS, 256),
+    **dict.fromkeys(_REQUEST, 4096),
+    MESSAGE: 2048,
+}

@@ -53,7 +53,7 @@ class Companion:
     @classmethod
     def from_secret(cls, secret: Secret) -> "Companion":
         """Raise InvalidSecret if the Secret is not a companion, or is damaged."""
-        values = secret.annotations if secret.type == annotations.COMPANION_TYPE else {}
+        values = secret.annotations if secret.type == annotations.COMPANION_SECRET_TYPE else {}
         try:
             return cls(
                 source=SourceRef(

@@ -10,6 +10,7 @@ class Status(Enum):
     READY = "Ready"
     UNCERTAIN = "Uncertain"
     ISSUER_UNAVAILABLE = "IssuerUnavailable"
+    WAITS_FOR_LOGIN = "WaitsForLogin"
     NEEDS_REAUTH = "NeedsReauth"
     LOST_ROTATION = "LostRotation"
     DUPLICATE_GRANT = "DuplicateGrant"

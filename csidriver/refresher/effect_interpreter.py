@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
-from csidriver.core.annotations import GRANT_TYPE
+from csidriver.core.annotations import GRANT_SECRET_TYPE
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
@@ -106,14 +106,14 @@ class EffectRunner:
         except StoreConflict:
             raise
         except StoreError:
-            if self._commit_pending_since is not None and effect.base.type == GRANT_TYPE:
+            if self._commit_pending_since is not None and effect.base.type == GRANT_SECRET_TYPE:
                 self._commit_may_have_arrived = True
             raise
         self._count_commit(effect.base)
         return stored
 
     def _count_commit(self, secret: Secret) -> None:
-        if self._commit_pending_since is not None and secret.type == GRANT_TYPE:
+        if self._commit_pending_since is not None and secret.type == GRANT_SECRET_TYPE:
             took = self.ports.clock.monotonic() - self._commit_pending_since
             self.ports.metrics.commit_seconds.observe(took)
             self._commit_pending_since = None

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from csidriver.clock import Clock
-from csidriver.core.annotations import COMPANION_TYPE, GRANT_TYPE, SOURCE_NAME, SOURCE_NAMESPACE
+from csidriver.core.annotations import (
+    COMPANION_SECRET_TYPE,
+    GRANT_SECRET_TYPE,
+    SOURCE_NAME,
+    SOURCE_NAMESPACE,
+)
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
@@ -98,12 +103,12 @@ def initial_states(
     """Yield the states of all tokens, from two paged lists and a snapshot alone."""
     companions = {
         ref: compact(TokenState(ref, companion=secret)).companion
-        for secret in lister.list_secrets(context.tokens_namespace, COMPANION_TYPE)
+        for secret in lister.list_secrets(context.tokens_namespace, COMPANION_SECRET_TYPE)
         if (ref := _source_of(secret)) is not None and secret.name == ref.companion
     }
     # A dict, not a set, to keep the order.
     without_grant = dict.fromkeys(ref for _, ref in snapshot.secrets)
-    for secret in lister.list_secrets(context.driver_namespace, GRANT_TYPE):
+    for secret in lister.list_secrets(context.driver_namespace, GRANT_SECRET_TYPE):
         ref = _source_of(secret)
         if ref is None or secret.name != ref.grant:
             continue

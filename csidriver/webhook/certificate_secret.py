@@ -10,7 +10,7 @@ from csidriver.core.admission.certificates import (
     RotationStep,
     still_trusted,
 )
-from csidriver.core.annotations import CERTIFICATE_TYPE
+from csidriver.core.annotations import CERTIFICATE_SECRET_TYPE
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE
 from csidriver.core.sensitive import Sensitive
@@ -50,7 +50,7 @@ class StoredCertificates:
 
 def empty_secret(namespace: str) -> Secret:
     """Return that Secret as the manifests bring it."""
-    return Secret(namespace, CERTIFICATE, type=CERTIFICATE_TYPE)
+    return Secret(namespace, CERTIFICATE, type=CERTIFICATE_SECRET_TYPE)
 
 
 class CertificateSecret:
@@ -77,9 +77,9 @@ class CertificateSecret:
         if secret is None:
             # The webhook has no right to create it: that one would be for any name.
             raise NotReady(f"{self} does not exist; apply the manifests or upgrade the chart again")
-        if secret.type != CERTIFICATE_TYPE:
+        if secret.type != CERTIFICATE_SECRET_TYPE:
             cure = "delete it, or use its content with --tls-cert-file and --tls-key-file"
-            problem = f"its type is not {CERTIFICATE_TYPE}, so nobody touches it"
+            problem = f"its type is not {CERTIFICATE_SECRET_TYPE}, so nobody touches it"
             raise InvalidSecret(f"{self}", [f"{problem}; {cure}"])
         if not secret.data:
             return StoredCertificates(secret, None)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from csidriver.core.annotations import COMPANION_TYPE
+from csidriver.core.annotations import COMPANION_SECRET_TYPE
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
@@ -102,7 +102,7 @@ class FakeCluster:
                 TOKENS,
                 name,
                 resource_version=str(self._version),
-                type=COMPANION_TYPE,
+                type=COMPANION_SECRET_TYPE,
                 annotations=written.annotations() | changes,
                 data=written.data(),
             )

@@ -4,7 +4,7 @@ import pytest
 
 from csidriver._proto import broker_pb2
 from csidriver.broker import updates
-from csidriver.core.annotations import COMPANION_TYPE, GENERATION
+from csidriver.core.annotations import COMPANION_SECRET_TYPE, GENERATION
 from csidriver.core.broker.denial import Denial, Denied
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
@@ -17,7 +17,7 @@ from tests.broker.fakes import HELLO, NEEDLE, TOKENS, companion
 def secret(written: Companion, **annotations: str) -> Secret:
     known = written.annotations() | annotations
     return Secret(
-        TOKENS, HELLO.companion, type=COMPANION_TYPE, annotations=known, data=written.data()
+        TOKENS, HELLO.companion, type=COMPANION_SECRET_TYPE, annotations=known, data=written.data()
     )
 
 

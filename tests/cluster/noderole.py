@@ -4,7 +4,7 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
-from csidriver.core.annotations import COMPANION_TYPE
+from csidriver.core.annotations import COMPANION_SECRET_TYPE
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
@@ -57,7 +57,7 @@ class NodeRole:
             self._uids[name] = found["metadata"]["uid"]
         owned = replace(companion, namespace_uid=self._uids[name])
         annotations, data = owned.annotations(), owned.data()
-        secret = Secret(TOKENS, ref.companion, "", "", COMPANION_TYPE, annotations, data)
+        secret = Secret(TOKENS, ref.companion, "", "", COMPANION_SECRET_TYPE, annotations, data)
         write_secret(self.plane, secret)
 
     def close(self) -> None:

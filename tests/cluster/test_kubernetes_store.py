@@ -16,7 +16,7 @@ from csidriver.adapters.kubernetes import (
     Timeouts,
     from_kubeconfig,
 )
-from csidriver.core.annotations import GRANT_TYPE, IS_TOKEN, STATUS
+from csidriver.core.annotations import GRANT_SECRET_TYPE, IS_TOKEN, STATUS
 from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
@@ -88,7 +88,7 @@ def test_a_quota_refuses(cluster: Cluster, store: KubernetesStore) -> None:
             "application/merge-patch+json",
         )
         with pytest.raises(StoreRefused, match="quota"):
-            store.create_secret(Secret(DRIVER, "grant-1", type=GRANT_TYPE))
+            store.create_secret(Secret(DRIVER, "grant-1", type=GRANT_SECRET_TYPE))
     finally:
         cluster.plane.api("DELETE", path)
 
@@ -170,19 +170,19 @@ def test_a_server_of_another_authority_is_not_spoken_to(cluster: Cluster) -> Non
 def test_many_secrets_are_listed_over_many_pages(store: KubernetesStore) -> None:
     def create(numbers: range) -> None:
         for number in numbers:
-            store.create_secret(Secret(DRIVER, f"grant-{number:04}", type=GRANT_TYPE))
+            store.create_secret(Secret(DRIVER, f"grant-{number:04}", type=GRANT_SECRET_TYPE))
 
     threads = [threading.Thread(target=create, args=(range(n, 1100, 8),)) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    found = [secret.name for secret in store.list_secrets(DRIVER, GRANT_TYPE)]
+    found = [secret.name for secret in store.list_secrets(DRIVER, GRANT_SECRET_TYPE)]
     assert found == [f"grant-{number:04}" for number in range(1100)]
 
 
 def test_one_of_32_writers_wins_each_round(store: KubernetesStore) -> None:
-    base = store.create_secret(Secret(DRIVER, "grant-1", type=GRANT_TYPE))
+    base = store.create_secret(Secret(DRIVER, "grant-1", type=GRANT_SECRET_TYPE))
     won: list[str] = []
     lost: list[StoreError] = []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.core.annotations import GRANT_TYPE, IS_TOKEN
+from csidriver.core.annotations import GRANT_SECRET_TYPE, IS_TOKEN
 from csidriver.core.names import DRIVER_NAMESPACE, SourceRef
 from tests.cluster.cluster import Cluster
 from tools.programs import find
@@ -58,7 +58,7 @@ def test_rolling_back_brings_the_live_document_into_the_secret(
     physics: Cluster, mirror: str
 ) -> None:
     put(physics, SOURCE.namespace, SOURCE.name, stringData={"oauth": mirror, "clientID": "my-app"})
-    grant = {"type": GRANT_TYPE, "stringData": {"document": LIVE, "clientID": "my-app"}}
+    grant = {"type": GRANT_SECRET_TYPE, "stringData": {"document": LIVE, "clientID": "my-app"}}
     put(physics, DRIVER_NAMESPACE, SOURCE.grant, **grant)
     done = run_script(physics)
     assert (done.returncode, done.stderr) == (0, "")

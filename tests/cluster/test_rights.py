@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.core.annotations import GRANT_TYPE
+from csidriver.core.annotations import GRANT_SECRET_TYPE
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import PUBLIC_ISSUERS
 from csidriver.core.sensitive import Sensitive
@@ -27,7 +27,7 @@ def plane(control_plane: ControlPlane) -> ControlPlane:
     control_plane.kubectl("create", "namespace", ALICE)
     for namespace, name in OBJECTS:
         data = {"document": Sensitive(PLANTED)}
-        write_secret(control_plane, Secret(namespace, name, type=GRANT_TYPE, data=data))
+        write_secret(control_plane, Secret(namespace, name, type=GRANT_SECRET_TYPE, data=data))
     control_plane.kubectl("create", "serviceaccount", NOBODY, f"--namespace={DRIVER}")
     return control_plane
 

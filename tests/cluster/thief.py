@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from csidriver.adapters.kubernetes import BrokerBackend, KubernetesClient, from_kubeconfig
-from csidriver.core.annotations import COMPANION_TYPE
+from csidriver.core.annotations import COMPANION_SECRET_TYPE
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import BROKER, BROKER_AUDIENCE, DRIVER_NAME, NODE, SourceRef
@@ -79,7 +79,13 @@ class Thief:
         uid = self.plane.api("GET", f"/api/v1/namespaces/{ref.namespace}")["metadata"]["uid"]
         written = companion(generation, ref, namespace_uid=uid)
         secret = Secret(
-            TOKENS, ref.companion, "", "", COMPANION_TYPE, written.annotations(), written.data()
+            TOKENS,
+            ref.companion,
+            "",
+            "",
+            COMPANION_SECRET_TYPE,
+            written.annotations(),
+            written.data(),
         )
         path = f"/api/v1/namespaces/{TOKENS}/secrets/{ref.companion}"
         query, kind = "?fieldManager=oauth2-csi&force=true", "application/apply-patch+yaml"

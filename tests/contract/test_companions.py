@@ -8,7 +8,7 @@ from typing import Protocol
 import pytest
 
 from csidriver.adapters.directory import DirectoryStore
-from csidriver.core.annotations import COMPANION_TYPE
+from csidriver.core.annotations import COMPANION_SECRET_TYPE
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
@@ -45,10 +45,10 @@ class WatchedFolder:
 
     def write(self, written: Companion) -> None:
         name, known = written.source.companion, written.annotations()
-        self._apply(Secret(TOKENS, name, "", "", COMPANION_TYPE, known, written.data()))
+        self._apply(Secret(TOKENS, name, "", "", COMPANION_SECRET_TYPE, known, written.data()))
 
     def damage(self, written: Companion) -> None:
-        self._apply(Secret(TOKENS, written.source.companion, type=COMPANION_TYPE))
+        self._apply(Secret(TOKENS, written.source.companion, type=COMPANION_SECRET_TYPE))
 
     def _apply(self, secret: Secret) -> None:
         self._user.apply(secret.to_manifest(), TOKENS)

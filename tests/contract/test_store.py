@@ -21,8 +21,8 @@ from csidriver.adapters.kubernetes import (
     from_kubeconfig,
 )
 from csidriver.core.annotations import (
-    COMPANION_TYPE,
-    GRANT_TYPE,
+    COMPANION_SECRET_TYPE,
+    GRANT_SECRET_TYPE,
     IS_TOKEN,
     MESSAGE,
     SOURCE_NAME,
@@ -204,11 +204,11 @@ def unannotated() -> dict[str, Any]:
 
 
 def grant(name: str = "grant-1") -> Secret:
-    return Secret(DRIVER, name, type=GRANT_TYPE, data={"document": Sensitive("d1")})
+    return Secret(DRIVER, name, type=GRANT_SECRET_TYPE, data={"document": Sensitive("d1")})
 
 
 def companion(name: str = "token-1") -> Secret:
-    return Secret(TOKENS, name, type=COMPANION_TYPE, data={"document": Sensitive("d1")})
+    return Secret(TOKENS, name, type=COMPANION_SECRET_TYPE, data={"document": Sensitive("d1")})
 
 
 def read(store: Store, name: str = "token", namespace: str = NS) -> Secret:
@@ -227,7 +227,7 @@ def test_what_was_created_is_read_back(store: Store) -> None:
     assert created.resource_version
     assert created == read(store, "grant-1", DRIVER)
     assert created.data == {"document": Sensitive("d1")}
-    assert (created.annotations, created.type) == ({STATUS: "Valid"}, GRANT_TYPE)
+    assert (created.annotations, created.type) == ({STATUS: "Valid"}, GRANT_SECRET_TYPE)
     assert created.manager == FIELD_MANAGER
 
 
@@ -235,7 +235,7 @@ def test_absent_objects_are_none(store: Store, reader: Reader) -> None:
     assert store.get_secret(NS, "nobody") is None
     assert store.get_namespace_uid("nobody") == reader.get_namespace_uid("nobody") == ""
     assert reader.get_config_map(NS, "nobody") is None
-    assert list(store.list_secrets(DRIVER, GRANT_TYPE)) == []
+    assert list(store.list_secrets(DRIVER, GRANT_SECRET_TYPE)) == []
 
 
 def test_a_namespace_made_again_has_another_uid(harness: Harness) -> None:
@@ -313,10 +313,10 @@ def test_lists_name_the_secrets_of_one_type_in_one_namespace(
     store.create_secret(grant("grant-2"))
     store.create_secret(grant("grant-1"))
     store.create_secret(replace(grant("another"), type="Opaque"))
-    listed = list(store.list_secrets(DRIVER, GRANT_TYPE))
+    listed = list(store.list_secrets(DRIVER, GRANT_SECRET_TYPE))
     assert listed == [read(store, "grant-1", DRIVER), read(store, "grant-2", DRIVER)]
     assert [secret.name for secret in store.list_secrets(NS, "Opaque")] == ["token"]
-    assert list(store.list_secrets("bob", GRANT_TYPE)) == []
+    assert list(store.list_secrets("bob", GRANT_SECRET_TYPE)) == []
 
 
 def test_our_patch_leaves_what_is_not_ours_byte_for_byte(harness: Harness, store: Store) -> None:
@@ -520,7 +520,7 @@ def test_the_age_is_that_of_our_newest_write(harness: Harness, store: Store) -> 
     for secret in (
         created,
         read(store, "grant-1", DRIVER),
-        *store.list_secrets(DRIVER, GRANT_TYPE),
+        *store.list_secrets(DRIVER, GRANT_SECRET_TYPE),
     ):
         assert (secret.age is not None) is is_known
         assert 0.0 <= (secret.age or 0.0) < WAIT

@@ -20,7 +20,7 @@ def stored(companion: Companion) -> Secret:
     return Secret(
         names.TOKENS_NAMESPACE,
         REF.companion,
-        type=annotations.COMPANION_TYPE,
+        type=annotations.COMPANION_SECRET_TYPE,
         annotations=companion.annotations(),
         data=companion.data(),
     )

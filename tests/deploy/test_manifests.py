@@ -152,7 +152,7 @@ def test_the_secret_of_the_certificate_comes_without_content() -> None:
     (secret,) = manifests("Secret")
     assert key_of(secret) == ("Secret", DRIVER, names.CERTIFICATE)
     assert set(secret) == {"apiVersion", "kind", "metadata", "type"}
-    assert secret["type"] == annotations.CERTIFICATE_TYPE
+    assert secret["type"] == annotations.CERTIFICATE_SECRET_TYPE
 
 
 POLICIES = {

@@ -28,6 +28,7 @@ def token(values: dict[str, str], age: float = 3600.0) -> Token:
         (Status.ISSUER_UNAVAILABLE, DOCTOR),
         (Status.CLIENT_REJECTED, DOCTOR),
         (Status.MISCONFIGURED, DOCTOR),
+        (Status.WAITS_FOR_LOGIN, ""),
         (Status.NEEDS_REAUTH, LOGIN),
         (Status.LOST_ROTATION, LOGIN),
         (Status.DUPLICATE_GRANT, LOGIN),
@@ -39,7 +40,7 @@ def test_a_status_has_a_next_step(status: Status, step: str) -> None:
 
 
 def test_every_status_is_in_the_table_above() -> None:
-    assert len(Status) == 10
+    assert len(Status) == 11
 
 
 def test_a_login_that_ends_soon_is_renewed() -> None:

@@ -229,7 +229,7 @@ class Node:
                 Secret(
                     TOKENS,
                     ref.companion,
-                    type=core_annotations.COMPANION_TYPE,
+                    type=core_annotations.COMPANION_SECRET_TYPE,
                     annotations=annotations,
                     data=data,
                 )

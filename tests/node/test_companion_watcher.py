@@ -115,7 +115,7 @@ def secret(value: str, generation: int, uid: str = "uid-1", source: SourceRef = 
     return Secret(
         TOKENS,
         SOURCE.companion,
-        type=annotations.COMPANION_TYPE,
+        type=annotations.COMPANION_SECRET_TYPE,
         annotations=made.annotations(),
         data=made.data(),
     )

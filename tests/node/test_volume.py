@@ -42,7 +42,7 @@ def secret(value: str, generation: int) -> Secret:
     return Secret(
         TOKENS,
         SOURCE.companion,
-        type=annotations.COMPANION_TYPE,
+        type=annotations.COMPANION_SECRET_TYPE,
         annotations=made.annotations(),
         data=made.data(),
     )

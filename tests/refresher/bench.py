@@ -89,7 +89,7 @@ def commits(base: Secret, patch: SecretPatch) -> bool:
     """Whether a patch stores what an exchange brought."""
     state = patch.data.get(grant_secret.STATE)
     return (
-        base.type == core_annotations.GRANT_TYPE
+        base.type == core_annotations.GRANT_SECRET_TYPE
         and state is not None
         and '"nonce"' not in state.reveal()
     )

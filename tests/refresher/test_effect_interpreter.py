@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.oauth import TokenEndpoints
-from csidriver.core.annotations import GRANT_TYPE
+from csidriver.core.annotations import GRANT_SECRET_TYPE
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import DRIVER_NAMESPACE, SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
@@ -458,7 +458,7 @@ def test_tokens_of_one_login_are_found(scripted: ScriptedBench) -> None:
 
 
 def test_the_time_until_an_outcome_is_stored_is_measured(scripted: ScriptedBench) -> None:
-    grant = scripted.store.create_secret(Secret("ns", "grant", type=GRANT_TYPE))
+    grant = scripted.store.create_secret(Secret("ns", "grant", type=GRANT_SECRET_TYPE))
     patch = SecretPatch(data={"a": Sensitive("1")})
 
     def steps() -> Generator[effects.Effect[Any], Any, None]:
@@ -490,7 +490,7 @@ def test_tokens_that_nobody_stored_lost_a_race(scripted: ScriptedBench) -> None:
 
 
 def test_tokens_that_may_have_been_stored_are_not_said_to_be_lost(scripted: ScriptedBench) -> None:
-    grant = scripted.store.create_secret(Secret("ns", "grant", type=GRANT_TYPE))
+    grant = scripted.store.create_secret(Secret("ns", "grant", type=GRANT_SECRET_TYPE))
 
     def steps() -> Generator[effects.Effect[Any], Any, None]:
         yield from SEND

@@ -47,7 +47,7 @@ def known() -> TokenState:
         companion=Secret(
             "tokens",
             REF.companion,
-            type=annotations.COMPANION_TYPE,
+            type=annotations.COMPANION_SECRET_TYPE,
             resource_version="c1",
             annotations=companion.annotations(),
             data=companion.data(),

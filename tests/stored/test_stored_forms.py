@@ -284,7 +284,7 @@ def test_a_companion_is_kept_as_ever() -> None:
     written = Secret(
         "oauth2-csi-tokens",
         read.source.companion,
-        type=annotations.COMPANION_TYPE,
+        type=annotations.COMPANION_SECRET_TYPE,
         annotations=read.annotations(),
         data=read.data(),
     )
@@ -428,8 +428,8 @@ def test_every_volume_attribute_is_read_as_ever() -> None:
         (
             Status,
             """
-            Pending Ready Uncertain IssuerUnavailable NeedsReauth LostRotation DuplicateGrant
-            ClientRejected Misconfigured Invalid
+            Pending Ready Uncertain IssuerUnavailable WaitsForLogin NeedsReauth LostRotation
+            DuplicateGrant ClientRejected Misconfigured Invalid
             """,
         ),
         (

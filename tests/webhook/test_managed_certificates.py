@@ -3,7 +3,7 @@
 import threading
 
 from csidriver.adapters.directory import DirectoryStore
-from csidriver.core.annotations import CERTIFICATE_TYPE
+from csidriver.core.annotations import CERTIFICATE_SECRET_TYPE
 from csidriver.errors import StoreRefused, StoreUnavailable
 from tests.refresher.bench import until
 from tests.webhook.fakes import FakeClock, FakeConfiguration
@@ -18,7 +18,7 @@ def test_the_first_look_makes_publishes_and_serves(
     assert len(rig.made.problems()) == 2
     assert rig.reconcile() == TERMS.poll_interval
     secret = stored(store)
-    assert secret.type == CERTIFICATE_TYPE
+    assert secret.type == CERTIFICATE_SECRET_TYPE
     assert set(secret.data) == {"ca.crt", "ca.key", "tls.crt", "tls.key"}
     (signer,) = authorities(store)
     assert published(configuration) == {signer.id}

@@ -80,9 +80,9 @@ def to_change(secret: Secret, namespaces: Namespaces) -> SecretChange | None:
     ref = SourceRef(
         known.get(annotations.SOURCE_NAMESPACE, ""), known.get(annotations.SOURCE_NAME, "")
     )
-    if (secret.namespace, secret.type) == (namespaces.driver, annotations.GRANT_TYPE):
+    if (secret.namespace, secret.type) == (namespaces.driver, annotations.GRANT_SECRET_TYPE):
         expected, token_object = ref.grant, TokenObject.GRANT
-    elif (secret.namespace, secret.type) == (namespaces.tokens, annotations.COMPANION_TYPE):
+    elif (secret.namespace, secret.type) == (namespaces.tokens, annotations.COMPANION_SECRET_TYPE):
         expected, token_object = ref.companion, TokenObject.COMPANION
     else:
         return None

@@ -8,7 +8,7 @@ from csidriver.adapters.kubernetes.paged_list import METADATA_LIST, PagedList
 from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.adapters.kubernetes.secrets import KubernetesStore
 from csidriver.adapters.kubernetes.watch import WatchScope
-from csidriver.core.annotations import COMPANION_TYPE
+from csidriver.core.annotations import COMPANION_SECRET_TYPE
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.kubernetes.change import TokenObject
 from csidriver.errors import StoreRefused
@@ -54,5 +54,5 @@ class BrokerBackend(KubernetesStore):
 
     def _scopes(self) -> list[WatchScope]:
         # With its content a change needs no read, for which a node would wait.
-        tokens, selector = self._namespaces.tokens, f"type={COMPANION_TYPE}"
+        tokens, selector = self._namespaces.tokens, f"type={COMPANION_SECRET_TYPE}"
         return [WatchScope(TokenObject.COMPANION, tokens, selector, content=True)]

@@ -100,8 +100,8 @@ class KubernetesStore:
         driver, tokens = self._namespaces.driver, self._namespaces.tokens
         of_sources = self._namespaces.sources or ("",)
         return [
-            WatchScope(TokenObject.GRANT, driver, f"type={annotations.GRANT_TYPE}"),
-            WatchScope(TokenObject.COMPANION, tokens, f"type={annotations.COMPANION_TYPE}"),
+            WatchScope(TokenObject.GRANT, driver, f"type={annotations.GRANT_SECRET_TYPE}"),
+            WatchScope(TokenObject.COMPANION, tokens, f"type={annotations.COMPANION_SECRET_TYPE}"),
             *(WatchScope(TokenObject.SOURCE, namespace) for namespace in dict.fromkeys(of_sources)),
         ]
 

@@ -82,7 +82,7 @@ def store_companion(
         secret = Secret(
             context.tokens_namespace,
             state.ref.companion,
-            type=core_annotations.COMPANION_TYPE,
+            type=core_annotations.COMPANION_SECRET_TYPE,
             annotations=desired.annotations(),
             data=desired.data(),
         )

@@ -89,7 +89,7 @@ def to_secret(grant: Grant, namespace: str) -> Secret:
     return Secret(
         namespace=namespace,
         name=grant.ref.grant,
-        type=annotations.GRANT_TYPE,
+        type=annotations.GRANT_SECRET_TYPE,
         annotations={
             annotations.SOURCE_NAMESPACE: grant.ref.namespace,
             annotations.SOURCE_NAME: grant.ref.name,
@@ -100,7 +100,7 @@ def to_secret(grant: Grant, namespace: str) -> Secret:
 
 def from_secret(secret: Secret) -> Grant:
     """Parse the Secret. Raises InvalidSecret if it has another type or is damaged."""
-    data = secret.data if secret.type == annotations.GRANT_TYPE else {}
+    data = secret.data if secret.type == annotations.GRANT_SECRET_TYPE else {}
     try:
         document, _ = TokenDocument.parse(data[DOCUMENT], limit=MAX_STORED)
         state = json.loads(data[STATE].reveal())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from csidriver.adapters.kubernetes import BrokerBackend, KubernetesClient
-from csidriver.core.annotations import COMPANION_TYPE, SOURCE_NAME, SOURCE_NAMESPACE
+from csidriver.core.annotations import COMPANION_SECRET_TYPE, SOURCE_NAME, SOURCE_NAMESPACE
 from csidriver.core.broker.caller import token_review
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
@@ -130,4 +130,4 @@ def test_companions_are_watched_and_nothing_else(
     asked = fake_collections.api.asked
     assert {each.headers["Accept"] for each in asked} == {"application/json"}
     assert {each.path for each in asked} == {COMPANIONS}
-    assert {each.query["fieldSelector"] for each in asked} == {f"type={COMPANION_TYPE}"}
+    assert {each.query["fieldSelector"] for each in asked} == {f"type={COMPANION_SECRET_TYPE}"}

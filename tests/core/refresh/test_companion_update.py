@@ -30,7 +30,7 @@ class TestMirrorAndCompanion:
             pytest.param(
                 Secret(
                     *COMPANION,
-                    type=annotations.COMPANION_TYPE,
+                    type=annotations.COMPANION_SECRET_TYPE,
                     annotations={
                         annotations.SOURCE_NAMESPACE: "other",
                         annotations.SOURCE_NAME: "source",

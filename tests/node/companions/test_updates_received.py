@@ -2,7 +2,7 @@ import pytest
 
 from csidriver._proto import broker_pb2
 from csidriver.broker import updates
-from csidriver.core.annotations import COMPANION_TYPE
+from csidriver.core.annotations import COMPANION_SECRET_TYPE
 from csidriver.core.broker.denial import Denial, Denied
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
@@ -20,7 +20,7 @@ def stored(written: Companion) -> Secret:
     return Secret(
         TOKENS,
         written.source.companion,
-        type=COMPANION_TYPE,
+        type=COMPANION_SECRET_TYPE,
         annotations=written.annotations(),
         data=written.data(),
     )
