@@ -10,7 +10,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from csidriver.core.oauth.issuers import Issuer, validate_endpoint
+from csidriver.core.oauth.endpoint_url import validate_endpoint
+from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.json_object import json_object
 from csidriver.core.sensitive import Sensitive
 

@@ -3,20 +3,30 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
 
+from csidriver.core.oauth.endpoint_url import validate_endpoint
+from csidriver.core.oauth.issuer_values import convert
 from csidriver.core.oauth.login_settings import LoginSettings, unknown_key
+from csidriver.core.oauth.request_settings import (
+    PARSERS,
+    AssertionSettings,
+    OperatorClient,
+    Params,
+    PrivateKeySettings,
+    TokenExchangeSettings,
+)
 from csidriver.errors import InvalidSettings
 
-CLIENT_AUTH = ("basic", "basic_raw", "post", "none")
+CLIENT_AUTH = ("basic", "basic_raw", "post", "none", "private_key_jwt", "assertion")
 STRICT = 0.0
 UNLIMITED = float("inf")
 # Seconds; a server that reports a longer lifetime is not believed.
 MAX_LIFETIME = 400 * 86400.0
 # Half of the refresher's workers, so that a slow server does not block the others.
 MAX_IN_FLIGHT = 16
+_LIMITED_EXCHANGE = TokenExchangeSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,13 @@ class Issuer:
     introspection_endpoint: str = ""
     access_token_issuers: tuple[str, ...] = ()
     login: LoginSettings | None = None
+    params: Params = field(default=(), repr=False)
+    allowed_params: tuple[str, ...] = ()
+    private_key: PrivateKeySettings | None = None
+    assertion: AssertionSettings | None = None
+    assertion_audience: str = ""
+    clients: tuple[OperatorClient, ...] = ()
+    token_exchange: TokenExchangeSettings = _LIMITED_EXCHANGE
 
     @property
     def identifier(self) -> str:
@@ -58,6 +75,11 @@ class Issuer:
         return bool(self.introspection_endpoint or not self.token_endpoint)
 
     @property
+    def has_operator_clients(self) -> bool:
+        """Its clients have no secret of their own: the operator lists who may use which."""
+        return bool(self.assertion or (self.private_key and self.private_key.file))
+
+    @property
     def fingerprint(self) -> str:
         """Changes with the configuration but `login`, which makes earlier refusals obsolete.
 
@@ -66,7 +88,7 @@ class Issuer:
         values = ", ".join(
             f"{_snake(key)}={getattr(self, name)!r}"
             for name, key in KEYS.items()
-            if key != "login" and (key not in _LATER_KEYS or getattr(self, name))
+            if key != "login" and (key not in _LATER_KEYS or getattr(self, name) != _UNSET[name])
         )
         return hashlib.sha256(f"Issuer({values})".encode()).hexdigest()[:16]
 
@@ -120,12 +142,18 @@ KEYS = {
     "introspection_endpoint": "introspectionEndpoint",
     "access_token_issuers": "accessTokenIssuers",
     "login": "login",
+    "params": "params",
+    "allowed_params": "allowedParams",
+    "private_key": "privateKey",
+    "assertion": "assertion",
+    "assertion_audience": "assertionAudience",
+    "clients": "clients",
+    "token_exchange": "tokenExchange",
 }
 # Keys that the first fingerprints did not have: unset they change none.
-_LATER_KEYS = ("accessTokenIssuers",)
+_LATER_KEYS = ("accessTokenIssuers", *(KEYS[name] for name in PARSERS))
+_UNSET = {unset.name: unset.default for unset in fields(Issuer)}
 _FIELDS = {key: name for name, key in KEYS.items()}
-_TEXTS = {"name", "issuer", "token_endpoint", "client_auth", "ca_file", "scope", "proxy"}
-_TEXTS |= {"introspection_endpoint"}
 
 
 def _issuers_of(origin: str, document: Any, problems: list[str]) -> list[Issuer]:
@@ -146,49 +174,24 @@ def _issuers_of(origin: str, document: Any, problems: list[str]) -> list[Issuer]
 
 
 def _values(where: str, entry: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    values = {}
+    values: dict[str, Any] = {}
     for key, raw in entry.items():
-        name = _FIELDS.get(key)
-        if name is None:
-            problems.append(f"{where}: {unknown_key(key, _FIELDS)}")
-            continue
-        if name == "login":
-            values[name] = LoginSettings.parse(where, raw, problems)
-            continue
+        name, faults = _FIELDS.get(key), list[str]()
         try:
-            values[name] = _convert(name, raw)
+            if name is None:
+                problems.append(f"{where}: {unknown_key(key, _FIELDS)}")
+            elif name == "login":
+                values[name] = LoginSettings.parse(where, raw, problems)
+            elif name in PARSERS:
+                values |= {} if raw is None else {name: PARSERS[name](raw, faults)}
+            else:
+                values[name] = _reuse(raw) if name == "reuse" else convert(name, raw)
         except (ValueError, OverflowError) as error:
-            problems.append(f"{where}: {key} {error}")
+            faults.append(str(error))
+        problems += [f"{where}: {key} {fault}" for fault in faults]
     if not values.get("name"):
         problems.append(f"{where}: name is missing")
     return values
-
-
-def _convert(name: str, raw: Any) -> Any:
-    if name in _TEXTS:
-        if raw is None or isinstance(raw, str):
-            return raw or ""
-        raise ValueError("must be a string")
-    if name in {"default", "internal"}:
-        if isinstance(raw, bool):
-            return raw
-        raise ValueError("must be true or false")
-    if name in {"namespaces", "endpoint_hosts", "access_token_issuers"}:
-        if isinstance(raw, list) and all(isinstance(item, str) for item in raw):
-            if name == "endpoint_hosts" and not all(map(_is_host, raw)):
-                raise ValueError("must be a list of hosts, or of host:port")
-            return tuple(raw)
-        raise ValueError("must be a list of strings")
-    if name == "reuse":
-        return _reuse(raw)
-    if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 <= raw < float("inf"):
-        raise ValueError("must be a number that is not negative")
-    return int(raw) if name == "in_flight" else float(raw)
-
-
-def _is_host(text: str) -> bool:
-    url = f"https://{text}"
-    return not validate_endpoint(url, internal=False) and urlsplit(url).netloc == text
 
 
 def _reuse(raw: Any) -> float:
@@ -208,6 +211,7 @@ def _problems(issuer: Issuer) -> list[str]:
         problems.append("needs issuer or tokenEndpoint")
     if issuer.client_auth and issuer.client_auth not in CLIENT_AUTH:
         problems.append(f"clientAuth must be one of {', '.join(CLIENT_AUTH)}")
+    problems += _client_auth_problems(issuer)
     if issuer.introspection_endpoint and not issuer.token_endpoint:
         problems.append("introspectionEndpoint goes with tokenEndpoint only")
     problems += [
@@ -229,18 +233,18 @@ def _problems(issuer: Issuer) -> list[str]:
     return problems
 
 
-def validate_endpoint(url: str, *, internal: bool) -> str:
-    """Return why a refresh token must not be sent to this URL, "" if it may."""
-    # urlsplit drops tabs and line breaks.
-    if not url.isprintable() or " " in url:
-        return "has white space or control characters"
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return "is not a URL"
-    if parts.scheme not in (("https", "http") if internal else ("https",)):
-        return "must be an https URL" + ("" if internal else " (http needs internal: true)")
-    if not host or parts.username is not None or parts.password is not None or parts.fragment:
-        return "must have a host, no user and no fragment"
-    return ""
+def _client_auth_problems(issuer: Issuer) -> list[str]:
+    signs, asserts = issuer.client_auth == "private_key_jwt", issuer.client_auth == "assertion"
+    needs_audience = signs and not (issuer.issuer or issuer.assertion_audience)
+    checks = {
+        "privateKey goes with clientAuth: private_key_jwt only": issuer.private_key and not signs,
+        "assertion and clientAuth: assertion need each other": asserts != bool(issuer.assertion),
+        "assertionAudience goes with clientAuth: private_key_jwt only": (
+            issuer.assertion_audience and not signs
+        ),
+        "clientAuth: private_key_jwt needs issuer or assertionAudience": needs_audience,
+        "clients goes with assertion, or with a file of privateKey, only": (
+            issuer.clients and not issuer.has_operator_clients
+        ),
+    }
+    return [problem for problem, is_found in checks.items() if is_found]

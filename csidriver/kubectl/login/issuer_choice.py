@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from csidriver.core.oauth.issuers import Issuer, Issuers, validate_endpoint
+from csidriver.core.oauth.endpoint_url import validate_endpoint
+from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.quoting import quote_untrusted
 from csidriver.core.refresh.source import MAX_CREDENTIAL, Client
 from csidriver.core.sensitive import Sensitive

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from csidriver.core.oauth.issuers import STRICT, UNLIMITED, Issuer, Issuers, validate_endpoint
+from csidriver.core.oauth.issuers import STRICT, UNLIMITED, Issuer, Issuers
 from csidriver.errors import InvalidSettings
 
 ENTRY = {"name": "cern", "issuer": "https://auth.example/realms/x"}
@@ -155,8 +155,3 @@ def test_files_are_merged() -> None:
     )
     assert sorted(merged.by_name) == ["cern", "x"]
     assert Issuers.parse([]).by_name == {}
-
-
-def test_endpoint_fault_is_empty_for_what_is_fit() -> None:
-    assert validate_endpoint("https://as.example/token", internal=False) == ""
-    assert validate_endpoint("http://as.example:8080/token", internal=True) == ""

@@ -1,0 +1,26 @@
+import pytest
+
+from csidriver.core.oauth.endpoint_url import is_host, validate_endpoint
+
+
+def test_endpoint_fault_is_empty_for_what_is_fit() -> None:
+    assert validate_endpoint("https://as.example/token", internal=False) == ""
+    assert validate_endpoint("http://as.example:8080/token", internal=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://as.example/token", "internal: true"),
+        ("https://user@as.example/token", "no user"),
+        ("https://as.example/to\tken", "white space"),
+        ("https://[::1/token", "is not a URL"),
+    ],
+)
+def test_an_endpoint_that_must_not_get_a_token_says_why(url: str, says: str) -> None:
+    assert says in validate_endpoint(url, internal=False)
+
+
+def test_a_host_may_have_a_port_and_nothing_else() -> None:
+    found = [is_host(text) for text in ("as.example", "as.example:8443", "a/b", "u@a", "https://a")]
+    assert found == [True, True, False, False, False]
