@@ -24,6 +24,7 @@ KEY_OAUTH = "oauth"
 KEY_OAUTH_ALIAS = "oauth2"  # what CERN's eosxd-csi documentation calls it
 KEY_CLIENT_ID = "clientID"
 KEY_CLIENT_SECRET = "clientSecret"  # noqa: S105 - the key's name, not a secret
+KEY_CLIENT_KEY = "clientKey"  # of private_key_jwt (RFC 7523), in PEM
 
 # On a user's pod.
 TO_INJECT = f"{COMPAT_PREFIX}to-inject"
@@ -61,7 +62,7 @@ _OTHER_KEYS = (
 )
 DATA_LIMITS: Mapping[str, int] = {
     **dict.fromkeys((KEY_OAUTH, KEY_OAUTH_ALIAS), MAX_DOCUMENT),
-    **dict.fromkeys((KEY_CLIENT_ID, KEY_CLIENT_SECRET), MAX_STORED_CREDENTIAL),
+    **dict.fromkeys((KEY_CLIENT_ID, KEY_CLIENT_SECRET, KEY_CLIENT_KEY), MAX_STORED_CREDENTIAL),
     **dict.fromkeys(_OTHER_KEYS, 4 << 20),
 }
 # Characters that are read of each annotation: a message has up to some 1,000, others a name's.

@@ -103,4 +103,5 @@ def _client_key(ref: SourceRef, client: Client) -> str:
 
     What a server says of a client that another namespace has named is not believed.
     """
-    return f"{ref.namespace}/{client.client_id}/{client.client_secret.hash()}"
+    secrets = (client.client_secret.hash(), client.private_key.hash())
+    return "/".join((ref.namespace, client.client_id, *secrets))

@@ -27,11 +27,11 @@ def to_data(grant: Grant) -> dict[str, Sensitive]:
         STATE: Sensitive(json.dumps(_state_json(grant))),
         annotations.KEY_CLIENT_ID: Sensitive(grant.client.client_id),
         annotations.KEY_CLIENT_SECRET: grant.client.client_secret,
-    }
+    } | ({annotations.KEY_CLIENT_KEY: key} if (key := grant.client.private_key) else {})
 
 
 def to_patch(grant: Grant) -> SecretPatch:
-    return SecretPatch(data=dict(to_data(grant)))
+    return SecretPatch(data={annotations.KEY_CLIENT_KEY: None, **to_data(grant)})
 
 
 def _state_json(grant: Grant) -> dict[str, Any]:
@@ -121,10 +121,7 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
         source_version=_text(source["resourceVersion"]),
         issuer=_text(state["issuer"]["name"]),
         issuer_identity=_text(state["issuer"]["identity"]),
-        client=Client(
-            secret.data[annotations.KEY_CLIENT_ID].reveal(),
-            secret.data[annotations.KEY_CLIENT_SECRET],
-        ),
+        client=_client(secret),
         document=document,
         generation=int(_number(state["generation"])),
         issued_at=_number(state["issuedAt"]),
@@ -151,6 +148,14 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
         duplicate_of=str(state.get("twin", "")),
         namespace_uid=str(source.get("namespaceUid", "")),
         refresh_requested_at=_number(state.get("refreshRequestedAt", 0.0)),
+    )
+
+
+def _client(secret: Secret) -> Client:
+    return Client(
+        secret.data[annotations.KEY_CLIENT_ID].reveal(),
+        secret.data[annotations.KEY_CLIENT_SECRET],
+        secret.data.get(annotations.KEY_CLIENT_KEY, Sensitive("")),
     )
 
 

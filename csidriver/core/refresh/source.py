@@ -24,17 +24,20 @@ _KEYS = (
     annotations.KEY_OAUTH_ALIAS,
     annotations.KEY_CLIENT_ID,
     annotations.KEY_CLIENT_SECRET,
+    annotations.KEY_CLIENT_KEY,
 )
 # Comparing is slow, and a Secret may have thousands of keys.
 _MOST_COMPARED = 16
+_NO_KEY = Sensitive("")
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Client credentials; an empty secret means a public client (RFC 6749 section 2.1)."""
+    """Client credentials; a public client has neither secret nor key (RFC 6749 section 2.1)."""
 
     client_id: str
     client_secret: Sensitive
+    private_key: Sensitive = _NO_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Source:
         document, trailing = _document(secret, key, problems)
         client_id = _credential(secret, annotations.KEY_CLIENT_ID, problems)
         client_secret = _credential(secret, annotations.KEY_CLIENT_SECRET, problems)
+        private_key = _credential(secret, annotations.KEY_CLIENT_KEY, problems)
         if not client_id.reveal():
             hint = _similar_key(secret, annotations.KEY_CLIENT_ID)
             problems.append(f"key {annotations.KEY_CLIENT_ID} is missing or empty{hint}")
@@ -77,7 +81,7 @@ class Source:
             refresh_token=token,
             document=document,
             key=key,
-            client=Client(client_id.reveal(), client_secret),
+            client=Client(client_id.reveal(), client_secret, private_key),
             issuer=secret.annotations.get(annotations.ISSUER, ""),
             trailing=trailing,
             refresh_requested_at=_requested_at(secret) or 0.0,

@@ -39,11 +39,19 @@ class TestGrantSecret:
                 replace(ADOPTED, client=Client("public", Sensitive("")), source_version="7"),
                 id="public client",
             ),
+            pytest.param(
+                replace(ADOPTED, client=Client("signs", Sensitive(""), Sensitive("key"))),
+                id="client with a key",
+            ),
         ],
     )
     def test_round_trip_through_a_manifest(self, grant: Grant) -> None:
         manifest = grant_secret.to_secret(grant, "oauth2-csi").to_manifest()
         assert grant_secret.from_secret(Secret.from_manifest(manifest)) == grant
+
+    def test_a_key_that_its_owner_has_removed_is_removed(self) -> None:
+        assert grant_secret.to_patch(ADOPTED).data["clientKey"] is None
+        assert "clientKey" not in grant_secret.to_data(ADOPTED)
 
     @pytest.mark.parametrize(
         "change",

@@ -51,6 +51,13 @@ def test_a_source_is_read() -> None:
     assert "-secret" not in repr(source)
 
 
+def test_a_private_key_is_part_of_the_client() -> None:
+    client = Source.parse(secret({"clientKey": " key-secret\n"})).client
+    assert client == Client("my-app", Sensitive("cs-secret"), Sensitive("key-secret"))
+    assert "key-secret" not in repr(client)
+    assert problems({"clientKey": "x" * 5000}) == ("key clientKey is larger than 4 KiB",)
+
+
 def test_the_announcements_example_works_with_a_note() -> None:
     assert Source.parse(secret({"oauth": VALID["oauth"] + "\n}\n"})).trailing
 
