@@ -25,6 +25,12 @@ from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import KEYS, STRICT, UNLIMITED, Issuer
 from csidriver.core.oauth.login_settings import LoginSettings
+from csidriver.core.oauth.request_settings import (
+    AssertionSettings,
+    OperatorClient,
+    PrivateKeySettings,
+    TokenExchangeSettings,
+)
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.effects import SpoolEntry
@@ -381,6 +387,33 @@ ISSUERS = {
             "listed", "https://listed.example", access_token_issuers=("https://sts.example/t/",)
         ),
         "7231558128d22a33",
+    ),
+    "signing": (
+        Issuer(
+            "signing",
+            "https://signing.example",
+            client_auth="private_key_jwt",
+            params=(
+                ("connector_id", "kubernetes"),
+                ("resource", "https://a.example"),
+                ("resource", "https://b.example"),
+            ),
+            allowed_params=("scope", "audience"),
+            private_key=PrivateKeySettings("/the/key.pem", "the-kid", "ES256"),
+            assertion_audience="tokenEndpoint",
+            clients=(OperatorClient("the-client", ("physics",)),),
+            token_exchange=TokenExchangeSettings(True, True, "https://own.example/type"),
+        ),
+        "a4603f76742983b8",
+    ),
+    "asserting": (
+        Issuer(
+            "asserting",
+            "https://asserting.example",
+            client_auth="assertion",
+            assertion=AssertionSettings("/the/token"),
+        ),
+        "930a2a2f2d0f03a9",
     ),
 }
 

@@ -3,6 +3,11 @@ from typing import Any
 import pytest
 
 from csidriver.core.oauth.issuers import STRICT, UNLIMITED, Issuer, Issuers
+from csidriver.core.oauth.request_settings import (
+    AssertionSettings,
+    OperatorClient,
+    PrivateKeySettings,
+)
 from csidriver.errors import InvalidSettings
 
 ENTRY = {"name": "cern", "issuer": "https://auth.example/realms/x"}
@@ -24,7 +29,16 @@ DESIGN: dict[str, Any] = ENTRY | {
     "introspectionEndpoint": "",
     "accessTokenIssuers": [],
     "login": None,
+    "params": {},
+    "allowedParams": [],
+    "privateKey": None,
+    "assertion": None,
+    "assertionAudience": "issuer",
+    "clients": [],
+    "tokenExchange": {},
 }
+SIGNING: dict[str, Any] = {"clientAuth": "private_key_jwt", "privateKey": {"file": "/key.pem"}}
+ASSERTING: dict[str, Any] = {"clientAuth": "assertion", "assertion": {"file": "/run/token"}}
 
 
 def parse(*entries: Any) -> Issuers:
@@ -89,6 +103,20 @@ def test_values_are_read(change: dict[str, Any], field: str, wanted: Any) -> Non
             {"introspectionEndpoint": "https://as/i"}, "tokenEndpoint only", id="introspection"
         ),
         pytest.param({"clientAuth": "jwt"}, "clientAuth", id="client auth"),
+        pytest.param({"privateKey": {}}, "privateKey goes with", id="key of another method"),
+        pytest.param({"clientAuth": "assertion"}, "need each other", id="no assertion"),
+        pytest.param({"assertion": {"file": "/f"}}, "need each other", id="unused assertion"),
+        pytest.param({"assertionAudience": "x"}, "assertionAudience goes with", id="audience"),
+        pytest.param(
+            SIGNING | {"issuer": "", "tokenEndpoint": "https://as/t"},
+            "needs issuer or assertionAudience",
+            id="no audience",
+        ),
+        pytest.param(
+            {"clientAuth": "private_key_jwt", "clients": [{"clientID": "a", "namespaces": ["n"]}]},
+            "clients goes with",
+            id="clients with keys of their own",
+        ),
         pytest.param({"reuse": "window"}, "reuse", id="reuse word"),
         pytest.param({"reuse": {"window": 0}}, "reuse", id="window 0"),
         pytest.param({"reuse": {"window": True}}, "reuse", id="window true"),
@@ -121,6 +149,44 @@ def test_one_fault_is_one_problem(change: dict[Any, Any], says: str) -> None:
     (problem,) = problems(ENTRY | change)
     assert problem.startswith("issuers.yaml: issuers[0]: ")
     assert says in problem
+
+
+def test_requests_are_read_with_their_clients() -> None:
+    entry = ENTRY | SIGNING | {"clients": [{"clientID": "app", "namespaces": ["physics"]}]}
+    (issuer,) = parse(entry).by_name.values()
+    assert issuer.clients == (OperatorClient("app", ("physics",)),)
+    assert issuer.private_key == PrivateKeySettings("/key.pem")
+    assert issuer.has_operator_clients
+    (asserting,) = parse(ENTRY | ASSERTING).by_name.values()
+    assert asserting.assertion == AssertionSettings("/run/token")
+    assert asserting.has_operator_clients
+    (keyed,) = parse(ENTRY | {"clientAuth": "private_key_jwt"}).by_name.values()
+    assert not keyed.has_operator_clients
+
+
+def test_an_issuer_shows_no_value_of_its_params() -> None:
+    (issuer,) = parse(ENTRY | {"params": {"password": "s3cret"}}).by_name.values()
+    assert issuer.params == (("password", "s3cret"),)
+    assert "s3cret" not in repr(issuer)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"params": {"resource": "https://a"}},
+        {"allowedParams": ["scope"]},
+        SIGNING,
+        SIGNING | {"assertionAudience": "tokenEndpoint"},
+        ASSERTING,
+        ASSERTING | {"clients": [{"clientID": "app", "namespaces": ["physics"]}]},
+        {"tokenExchange": {"widerScope": True}},
+    ],
+    ids=lambda change: list(change)[-1],
+)
+def test_a_changed_request_makes_earlier_refusals_obsolete(change: dict[str, Any]) -> None:
+    (plain,) = parse(ENTRY).by_name.values()
+    (changed,) = parse(ENTRY | change).by_name.values()
+    assert changed.fingerprint != plain.fingerprint
 
 
 def test_all_problems_of_all_files_at_once() -> None:

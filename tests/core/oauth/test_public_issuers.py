@@ -6,6 +6,7 @@ import pytest
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.oauth.login_settings import LoginSettings
 from csidriver.core.oauth.public_issuers import parse_public_issuers, render_public_issuers
+from csidriver.core.oauth.request_settings import OperatorClient, PrivateKeySettings
 from csidriver.errors import InvalidSettings
 
 LOGIN = LoginSettings("cli", ("openid",), device_flow=True, params=(("prompt", "consent"),))
@@ -19,7 +20,18 @@ PUBLIC = Issuer(
     endpoint_hosts=("other.example",),
     login=LOGIN,
 )
-PRIVATE = Issuer("a", "https://a.example", ca_file="/the/ca", proxy="http://proxy", scope="s")
+PRIVATE = Issuer(
+    "a",
+    "https://a.example",
+    client_auth="private_key_jwt",
+    ca_file="/the/ca",
+    proxy="http://proxy",
+    scope="s",
+    params=(("password", "s3cret"),),
+    allowed_params=("audience",),
+    private_key=PrivateKeySettings("/the/key"),
+    clients=(OperatorClient("app", ("physics",)),),
+)
 ISSUERS = Issuers({"b": PUBLIC, "a": PRIVATE})
 
 

@@ -1,11 +1,146 @@
-from csidriver.core.oauth.request_settings import AssertionSettings, TokenExchangeSettings
+from typing import Any
+
+import pytest
+
+from csidriver.core.oauth.request_settings import (
+    PARSERS,
+    AssertionSettings,
+    OperatorClient,
+    PrivateKeySettings,
+    TokenExchangeSettings,
+)
+
+JWT_SVID = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
+
+
+def parse(name: str, raw: Any) -> Any:
+    faults: list[str] = []
+    value = PARSERS[name](raw, faults)
+    assert faults == []
+    return value
+
+
+def faults_of(name: str, raw: Any) -> list[str]:
+    faults: list[str] = []
+    PARSERS[name](raw, faults)
+    return faults
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "wanted"),
+    [
+        ("params", {}, ()),
+        (
+            "params",
+            {"connector_id": "k8s", "resource": ["https://a", "https://b"]},
+            (("connector_id", "k8s"), ("resource", "https://a"), ("resource", "https://b")),
+        ),
+        (
+            "params",
+            {"username": "u", "requested_token_type": "x"},
+            (("username", "u"), ("requested_token_type", "x")),
+        ),
+        ("allowed_params", ["scope", "audience"], ("scope", "audience")),
+        ("private_key", {}, PrivateKeySettings()),
+        (
+            "private_key",
+            {"file": "/k.pem", "kid": "1", "alg": "ES256"},
+            PrivateKeySettings("/k.pem", "1", "ES256"),
+        ),
+        ("assertion", {"file": "/t", "type": JWT_SVID}, AssertionSettings("/t", JWT_SVID)),
+        ("assertion_audience", "issuer", ""),
+        ("assertion_audience", "tokenEndpoint", "tokenEndpoint"),
+        (
+            "clients",
+            [{"clientID": "app", "namespaces": ["a", "b"]}],
+            (OperatorClient("app", ("a", "b")),),
+        ),
+        ("token_exchange", {}, TokenExchangeSettings()),
+        (
+            "token_exchange",
+            {"widerScope": True, "sameAudience": True, "subjectTokenType": "https://own"},
+            TokenExchangeSettings(True, True, "https://own"),
+        ),
+    ],
+)
+def test_values_are_read(name: str, raw: Any, wanted: Any) -> None:
+    assert parse(name, raw) == wanted
 
 
 def test_a_derived_token_is_limited_unless_the_operator_says_otherwise() -> None:
     settings = TokenExchangeSettings()
     assert (settings.wider_scope, settings.same_audience) == (False, False)
+    assert settings.subject_token_type == "urn:ietf:params:oauth:token-type:access_token"
 
 
 def test_an_assertion_is_a_jwt_unless_configured() -> None:
     wanted = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-    assert AssertionSettings("/run/token").type == wanted
+    assert parse("assertion", {"file": "/run/token"}).type == wanted
+
+
+NEVER = [
+    *("grant_type", "client_id", "client_secret", "client_assertion", "refresh_token"),
+    *("subject_token", "subject_token_type", "assertion", "Client_ID", "client.id"),
+    *("", "a b", "a&b", "x" * 65),
+]
+NOT_FOR_SOURCES = [
+    *("actor_token", "actor_token_type", "code", "code_verifier", "username", "password"),
+    "requested_token_type",
+]
+
+
+@pytest.mark.parametrize("param", NEVER)
+def test_nobody_sets_what_decides_for_whom_a_token_is_made(param: str) -> None:
+    assert faults_of("params", {param: "x"}) == [f"must not have {param!r}"]
+    assert faults_of("allowed_params", [param]) == [f"must not have {param!r}"]
+
+
+@pytest.mark.parametrize("param", NOT_FOR_SOURCES)
+def test_some_parameters_are_the_operators_alone(param: str) -> None:
+    assert faults_of("params", {param: "x"}) == []
+    assert faults_of("allowed_params", [param]) == [f"must not have {param!r}"]
+
+
+def test_the_scope_has_a_key_of_its_own_and_sources_may_set_it() -> None:
+    assert faults_of("params", {"scope": "x"}) == ["must not have 'scope'"]
+    assert faults_of("allowed_params", ["scope"]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "says"),
+    [
+        ("params", [], "must be a mapping"),
+        ("params", {"a": 1}, "for a"),
+        ("params", {"a": []}, "for a"),
+        ("params", {"a": ["x", ""]}, "for a"),
+        ("params", {5: "x"}, "must not have 5"),
+        ("allowed_params", "scope", "must be a list"),
+        ("allowed_params", [5], "must not have 5"),
+        ("private_key", "/k.pem", "must be a mapping"),
+        ("private_key", {"alg": "HS256"}, "alg must be one of RS256"),
+        ("private_key", {"alg": "none"}, "alg must be one of"),
+        ("private_key", {"key": "x"}, "unknown key 'key'"),
+        ("assertion", {}, "needs file"),
+        ("assertion", {"file": ""}, "file must be a text"),
+        ("assertion_audience", ["a", "b"], "another text"),
+        ("clients", {}, "must be a list"),
+        ("clients", [{"clientID": "app", "namespaces": []}], "[0] must have"),
+        ("clients", [{"clientID": "app"}], "[0] must have"),
+        ("clients", [{"clientID": 5, "namespaces": ["a"]}], "[0] must have"),
+        ("clients", [{"clientID": "a", "namespaces": ["n"]}] * 2, "'a' twice"),
+        ("token_exchange", {"widerScope": "yes"}, "widerScope must be true or false"),
+        ("token_exchange", {"widerscope": True}, "did you mean 'widerScope'?"),
+    ],
+)
+def test_one_fault_is_one_problem(name: str, raw: Any, says: str) -> None:
+    (fault,) = faults_of(name, raw)
+    assert says in fault
+
+
+def test_all_faults_are_found_at_once() -> None:
+    raw = {"alg": "HS256", "kid": 5, "x": 1}
+    assert len(faults_of("private_key", raw)) == 3
+
+
+def test_no_fault_quotes_a_value() -> None:
+    assert "s3cret" not in faults_of("params", {"password": ["s3cret", 5]})[0]
