@@ -136,6 +136,8 @@ class IssuerLimits:
         limits = self._clients[client]
         limits.record_outcome(outcome, now)
         reason = None if isinstance(outcome, Success) else outcome.reason
+        if reason is not None and reason.is_local:
+            return
         answered = reason not in _UNANSWERED
         self.breaker.record_outcome(ref, now, answered=answered, proven=limits.proven)
         if reason is None:

@@ -134,3 +134,21 @@ def test_many_namespaces_leave_the_breaker_small() -> None:
         bench.request(number, NO_ANSWER, namespace="evil")
     breaker = bench.limiter._limits["demo"][1].breaker
     assert len(breaker._answered) + len(breaker._unanswered) <= 5
+
+
+@pytest.mark.parametrize("reason", [reason for reason in FailureReason if reason.is_local])
+def test_a_client_that_cannot_be_authenticated_opens_and_closes_nothing(
+    reason: FailureReason,
+) -> None:
+    bench = LimiterBench()
+    for number in range(9):
+        bench.request(number, Failure(reason))
+    assert bench.state() is BreakerState.CLOSED
+    bench.open_breaker()
+    bench.now += 10.0
+    assert bench.acquire(5).probe
+    bench.limiter.record_probe(bench.issuer, alive=True)
+    bench.request(5, Failure(reason))
+    assert bench.state() is BreakerState.HALF_OPEN
+    bench.request(6, OK)
+    assert bench.state() is BreakerState.CLOSED

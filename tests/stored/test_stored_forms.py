@@ -478,6 +478,7 @@ def test_every_volume_attribute_is_read_as_ever() -> None:
             unreachable tls throttled no_answer server_error bad_reply redirect invalid_grant
             login_required invalid_client client_not_allowed invalid_scope invalid_request
             unsupported_proof forbidden no_endpoint no_oauth_error unknown_error token_type metadata
+            bound_token no_assertion client_key
             """,
         ),
     ],

@@ -34,6 +34,9 @@ class FailureReason(Enum):
     UNKNOWN_ERROR = "unknown_error"
     TOKEN_TYPE = "token_type"  # noqa: S105 - a name
     METADATA = "metadata"
+    BOUND_TOKEN = "bound_token"  # noqa: S105 - a name
+    NO_ASSERTION = "no_assertion"
+    CLIENT_KEY = "client_key"
 
     @property
     def consumption(self) -> Consumption:
@@ -41,6 +44,12 @@ class FailureReason(Enum):
             return Consumption.NOT_SENT
         return Consumption.UNKNOWN if self in _UNKNOWN else Consumption.NOT_CONSUMED
 
+    @property
+    def is_local(self) -> bool:
+        """Nothing was sent to anybody, so it tells nothing about the server."""
+        return self in _LOCAL
 
-_NOT_SENT = (FailureReason.UNREACHABLE, FailureReason.TLS, FailureReason.METADATA)
+
+_LOCAL = (FailureReason.NO_ASSERTION, FailureReason.CLIENT_KEY)
+_NOT_SENT = (FailureReason.UNREACHABLE, FailureReason.TLS, FailureReason.METADATA, *_LOCAL)
 _UNKNOWN = (FailureReason.NO_ANSWER, FailureReason.SERVER_ERROR, FailureReason.BAD_REPLY)

@@ -11,11 +11,15 @@ from csidriver.core.sensitive import Sensitive
 
 @dataclass(frozen=True, slots=True)
 class JwtClaims:
-    """Claims of a JWT access token. They are unverified: use them as hints only."""
+    """Claims of a JWT access token. They are unverified: use them as hints only.
+
+    `is_bound`: its bearer must prove that a key is his (claim `cnf`, RFC 7800).
+    """
 
     iss: str = ""
     iat: float | None = None
     exp: float | None = None
+    is_bound: bool = False
 
 
 def unverified_claims(token: Sensitive) -> JwtClaims:
@@ -34,6 +38,7 @@ def unverified_claims(token: Sensitive) -> JwtClaims:
         iss=iss if isinstance(iss, str) else "",
         iat=_numeric_date(payload.get("iat")),
         exp=_numeric_date(payload.get("exp")),
+        is_bound=bool(payload.get("cnf")),
     )
 
 

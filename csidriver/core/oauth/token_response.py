@@ -9,6 +9,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.jwt import unverified_claims
 from csidriver.core.oauth.token_document import DocumentError, TokenDocument
 from csidriver.core.sensitive import Sensitive
 
@@ -101,6 +102,19 @@ def parse_token_response(  # noqa: PLR0911 - the order of the checks is part of 
         # The token endpoint would name an error (RFC 6749 section 5.2): a gateway has answered.
         return Failure(FailureReason.NO_OAUTH_ERROR, pause)
     return Failure(FailureReason.BAD_REPLY if success else FailureReason.SERVER_ERROR, pause)
+
+
+def access_token_fault(reply: TokenDocument) -> FailureReason | None:
+    """Return why a file cannot carry the access token of a reply, None if it can."""
+    scheme = reply.token_type.lower()
+    if scheme == "dpop":  # RFC 9449 section 5
+        return FailureReason.BOUND_TOKEN
+    if scheme != "bearer":
+        return FailureReason.TOKEN_TYPE
+    if reply.access_token is None:
+        return FailureReason.BAD_REPLY
+    is_bound = unverified_claims(reply.access_token).is_bound
+    return FailureReason.BOUND_TOKEN if is_bound else None
 
 
 def _pause(retry_after: str, now: float) -> float | None:

@@ -87,6 +87,17 @@ FAILURE_MESSAGES: Mapping[FailureReason, str] = {
     ),
     FailureReason.UNKNOWN_ERROR: "the authorization server answers with an unknown error",
     FailureReason.TOKEN_TYPE: "the authorization server issues no Bearer tokens to this client",
+    FailureReason.BOUND_TOKEN: (
+        "the access token is bound to a key or certificate of the client (claim cnf, or DPoP), "
+        "whose proof a file cannot carry; turn that off for this client"
+    ),
+    FailureReason.NO_ASSERTION: (
+        "the driver cannot make the client's assertion; the refresher's log says what is wrong "
+        "with the file of the issuer's assertion or privateKey"
+    ),
+    FailureReason.CLIENT_KEY: (
+        "clientKey is not a private key in PEM that fits the issuer's alg; correct it in the Secret"
+    ),
 }
 WARNINGS: Mapping[TokenWarning, str] = {
     TokenWarning.REFRESH_TOKEN_EXPIRING: "the refresh token expires soon",

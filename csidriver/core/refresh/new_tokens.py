@@ -4,11 +4,10 @@ from dataclasses import replace
 
 from csidriver.core.backoff import stable_jitter
 from csidriver.core.kubernetes.timestamp import MAX_INSTANT
-from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.jwt import JwtClaims, unverified_claims
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.oauth.token_response import Failure
+from csidriver.core.oauth.token_response import Failure, access_token_fault
 from csidriver.core.refresh import messages, schedule
 from csidriver.core.refresh.grant import MAX_SPENT, Grant, is_scope_refused
 from csidriver.core.refresh.outcomes import after_outcome
@@ -21,15 +20,14 @@ def after_success(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Is
 
     The lifetime counts from `sent_at`, so that it never ends later than the server says.
     """
-    bearer = reply.token_type.lower() == "bearer"
-    access_token = reply.access_token if bearer else None
+    fault = access_token_fault(reply)
+    access_token = None if fault else reply.access_token
     claims = JwtClaims() if access_token is None else unverified_claims(access_token)
     stated_lifetime = schedule.token_lifetime(reply.number("expires_in"), claims, sent_at)
     lifetime = issuer.default_lifetime if stated_lifetime is None else stated_lifetime
     after = _with_reply(grant, reply, sent_at, sent_at + lifetime if access_token else None)
-    if access_token is None:
-        reason = FailureReason.BAD_REPLY if bearer else FailureReason.TOKEN_TYPE
-        return after_outcome(after, Outcome.NO_ACCESS_TOKEN, sent_at, issuer, Failure(reason))
+    if fault is not None:
+        return after_outcome(after, Outcome.NO_ACCESS_TOKEN, sent_at, issuer, Failure(fault))
     refresh_token_lifetime = max(0.0, after.refresh_expires_at - sent_at)
     return replace(
         after,

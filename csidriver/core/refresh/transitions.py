@@ -135,4 +135,7 @@ FAILURE_RULES: Mapping[FailureReason, FailureRule] = {
     FailureReason.UNSUPPORTED_PROOF: FailureRule(Status.MISCONFIGURED, _SLOW),
     FailureReason.UNKNOWN_ERROR: FailureRule(Status.MISCONFIGURED, _SLOW),
     FailureReason.TOKEN_TYPE: FailureRule(Status.MISCONFIGURED, _SLOW),
+    FailureReason.BOUND_TOKEN: FailureRule(Status.MISCONFIGURED, _SLOW),
+    FailureReason.NO_ASSERTION: FailureRule(Status.MISCONFIGURED, _TRANSIENT),
+    FailureReason.CLIENT_KEY: FailureRule(Status.CLIENT_REJECTED, _TRANSIENT),
 }

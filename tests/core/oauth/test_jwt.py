@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from csidriver.core.oauth.jwt import JwtClaims, unverified_claims
 from csidriver.core.sensitive import Sensitive
 
+BOUND = JwtClaims(is_bound=True)
+
 
 def jwt(payload: Any) -> Sensitive:
     part = base64.urlsafe_b64encode(json.dumps(payload).encode()).decode().rstrip("=")
@@ -26,6 +28,9 @@ def jwt(payload: Any) -> Sensitive:
         ({"iat": 10**400, "exp": float("inf")}, JwtClaims()),
         ({"exp": float("nan")}, JwtClaims()),
         ({"exp": 1e11}, JwtClaims()),
+        ({"cnf": {"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}}, BOUND),
+        ({"cnf": "strange"}, BOUND),
+        ({"cnf": None}, JwtClaims()),
         ([], JwtClaims()),
         ("text", JwtClaims()),
         (None, JwtClaims()),

@@ -1,3 +1,4 @@
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -9,7 +10,12 @@ from hypothesis import strategies as st
 
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.oauth.token_response import Failure, Success, parse_token_response
+from csidriver.core.oauth.token_response import (
+    Failure,
+    Success,
+    access_token_fault,
+    parse_token_response,
+)
 from csidriver.core.sensitive import Sensitive
 
 NOW = 1_800_000_000.0
@@ -308,3 +314,25 @@ def test_retry_after(header: str, pause: float | None) -> None:
 @given(st.integers(100, 599), st.text(), st.text())
 def test_no_answer_is_too_strange(status: int, body: str, retry_after: str) -> None:
     assert isinstance(outcome(status, body, retry_after), Success | Failure)
+
+
+CNF = base64.urlsafe_b64encode(b'{"cnf": {"jkt": "0ZcOCORZNYy"}}').decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"access_token": "a"}, None),
+        ({"access_token": "a", "token_type": "bEARER"}, None),
+        ({"access_token": "a", "token_type": "mac"}, FailureReason.TOKEN_TYPE),
+        ({"access_token": "a", "token_type": "DPoP"}, FailureReason.BOUND_TOKEN),
+        ({"access_token": f"e30.{CNF}.c2ln"}, FailureReason.BOUND_TOKEN),
+        ({"access_token": "a b"}, FailureReason.BAD_REPLY),
+        ({"refresh_token": "r"}, FailureReason.BAD_REPLY),
+    ],
+)
+def test_a_file_carries_bearer_tokens_only(
+    fields: dict[str, str], fault: FailureReason | None
+) -> None:
+    reply = TokenDocument.parse_reply(Sensitive(json.dumps(fields)))
+    assert access_token_fault(reply) is fault

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import MAX_LIFETIME, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh.grant import (
@@ -99,6 +100,18 @@ class TestSucceed:
         assert after.status is Status.MISCONFIGURED
         assert after.next_refresh is not None
         assert after.next_refresh > NOW
+
+    def test_a_bound_access_token_is_not_used_and_its_refresh_token_is_kept(self) -> None:
+        cnf = base64.urlsafe_b64encode(b'{"cnf": {"jkt": "x"}}').decode().rstrip("=")
+        reply = token_document(access_token=f"e30.{cnf}.c2ln", refresh_token="next")
+        after = after_success(INTENT, reply, NOW, ISSUER)
+        assert (after.status, after.failure_reason) == (
+            Status.MISCONFIGURED,
+            FailureReason.BOUND_TOKEN,
+        )
+        assert "a file cannot carry" in after.message
+        assert after.document.refresh_token == Sensitive("next")
+        assert after.document.access_token == INTENT.document.access_token
 
     @pytest.mark.parametrize("token_type", ["bearer", "BEARER", None])
     def test_bearer_in_any_case(self, token_type: str | None) -> None:
