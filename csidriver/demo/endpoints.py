@@ -1,12 +1,15 @@
 """The endpoints of the strict authorization server: an HTTP request in, an HTTP reply out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import OAuthError, RegisteredClient, TokenFamilies
+from csidriver.demo.grants.assertions import AssertionVerifier
+from csidriver.demo.grants.token_grants import GRANT_TYPES, TokenGrants
 from csidriver.demo.http_messages import (
+    Form,
     HttpReply,
     HttpRequest,
     json_reply,
@@ -25,8 +28,12 @@ Endpoint = Callable[[HttpRequest], HttpReply]
 class IssuerEndpoints:
     """Metadata, token endpoint and logins of one issuer."""
 
-    def __init__(self, families: TokenFamilies, logins: PendingLogins, issuer: str) -> None:
+    def __init__(
+        self, families: TokenFamilies, grants: TokenGrants, logins: PendingLogins, issuer: str
+    ) -> None:
         self._families = families
+        self._grants = grants
+        self._assertions = AssertionVerifier(families.clients(), issuer)
         self._logins = LoginHandler(families, logins, issuer)
         self._issuer = issuer
         self._base = issuer.rstrip("/")
@@ -63,18 +70,25 @@ class IssuerEndpoints:
         return json_reply(self._document())
 
     def _document(self) -> dict[str, object]:
-        return {
+        document: dict[str, object] = {
             "issuer": self._issuer,
             "token_endpoint": f"{self._base}/token",
             "token_endpoint_auth_methods_supported": METHODS,
-            "grant_types_supported": ["refresh_token", *GRANTS],
+            "grant_types_supported": ["refresh_token", *GRANTS, *GRANT_TYPES],
             **self._logins.metadata(),
         }
+        if self._assertions.is_needed:
+            document["token_endpoint_auth_methods_supported"] = [*METHODS, "private_key_jwt"]
+            document["token_endpoint_auth_signing_alg_values_supported"] = ["RS256", "ES256"]
+        return document
 
     def _token(self, request: HttpRequest) -> HttpReply:
         form = read_form(request)
         client = self._authenticate(request, form)
         grant_type = parameter(form, "grant_type")
+        if grant_type in GRANT_TYPES:
+            return json_reply(self._grants.redeem(client, form, self._issuer))
+        self._grants.require_switched_on(grant_type, client.client_id)
         if grant_type in GRANTS:
             return self._logins.redeem(client.client_id, form)
         if grant_type != "refresh_token":
@@ -89,7 +103,11 @@ class IssuerEndpoints:
         form = read_form(request)
         return self._logins.start_device(self._authenticate(request, form).client_id, form)
 
-    def _authenticate(self, request: HttpRequest, form: Mapping[str, str]) -> RegisteredClient:
+    def _authenticate(self, request: HttpRequest, form: Form) -> RegisteredClient:
+        if "client_assertion" in form:
+            if "authorization" in request.headers or "client_secret" in form:
+                raise OAuthError("invalid_request", "more than one client authentication method")
+            return self._assertions.authenticate(form)
         client_id, secret = read_credentials(request.headers.get("authorization"), form)
         return self._families.authenticate(client_id, secret)
 

@@ -21,11 +21,36 @@ _REFRESH = "Refresh"  # as Keycloak marks them: no access token passes for one
 
 
 @dataclass(frozen=True, slots=True)
+class Trust:
+    """Trust in the tokens that another issuer signs for one subject, as Kubernetes does.
+
+    They authenticate a client. `audience` is theirs; empty for the identifier of this server.
+    """
+
+    issuer: str
+    subject: str
+    jwks: Mapping[str, object]
+    audience: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RegisteredClient:
-    """A registered client; a public client has no secret."""
+    """A registered client; a public client has no secret, no key and no trust.
+
+    `public_keys` are PEM, for private_key_jwt; `audience` is that of its assertions, empty for the
+    identifier of this server. `scope` is what client_credentials can grant.
+    """
 
     client_id: str
     client_secret: Sensitive | None
+    public_keys: tuple[str, ...] = ()
+    audience: str = ""
+    trust: Trust | None = None
+    scope: str = "profile email"
+
+    @property
+    def is_public(self) -> bool:
+        return self.client_secret is None and not self.public_keys and self.trust is None
 
 
 class OAuthError(DriverError):
@@ -80,9 +105,13 @@ class TokenFamilies:
     def authenticate(self, client_id: str, secret: Sensitive | None) -> RegisteredClient:
         """Return the client with exactly this secret (None if public), or raise OAuthError."""
         client = self._clients.get(client_id)
-        if client is None or client.client_secret != secret:
+        is_known = client is not None and (secret is not None or client.is_public)
+        if client is None or not is_known or client.client_secret != secret:
             raise OAuthError("invalid_client", "client is unknown, or its authentication failed")
         return client
+
+    def clients(self) -> Iterable[RegisteredClient]:
+        return self._clients.values()
 
     def is_registered(self, client_id: str) -> bool:
         return client_id in self._clients
@@ -124,6 +153,19 @@ class TokenFamilies:
             successor = family.current.hash()
             self._log.append(Presentation(now, client_id, token.hash(), outcome, successor))
             return self._token_response(family, now, scope=scope or family.scope, issuer=issuer)
+
+    def issue(self, client_id: str, scope: str, **claims: object) -> dict[str, object]:
+        """Return the fields of a token response without a refresh token; `claims` are further."""
+        return self._access_token_response(self._now(), azp=client_id, scope=scope, **claims)
+
+    def read_access_token(self, token: Sensitive) -> Mapping[str, object] | None:
+        """Return the claims of an access token of this server, if it is still good."""
+        claims = verify_jwt(token.reveal(), self._key) or {}
+        expiry = claims.get("exp")
+        with self._lock:
+            family = self._by_session.get(str(claims.get("sid")))
+            is_live = isinstance(expiry, int) and self._now() < expiry
+            return claims if is_live and not (family and family.revoked) else None
 
     def presentations(self) -> tuple[Presentation, ...]:
         with self._lock:
@@ -168,26 +210,22 @@ class TokenFamilies:
     def _token_response(
         self, family: Family, now: float, *, scope: str, issuer: str
     ) -> dict[str, object]:
-        claims = {
-            "iss": issuer,
-            "sub": "demo-user",
-            "aud": family.client_id,
-            "azp": family.client_id,
-            "iat": int(now),
-            "exp": int(now + self._lifetime),
-            "jti": secrets.token_hex(16),
-            "sid": family.session,
-            "scope": scope,
-        }
+        claims = {"iss": issuer, "sub": "demo-user", "aud": family.client_id, "sid": family.session}
         return {
-            "access_token": sign_jwt(claims, self._key),
-            "token_type": "Bearer",
-            "expires_in": int(self._lifetime),
+            **self._access_token_response(now, azp=family.client_id, scope=scope, **claims),
             "refresh_token": family.current.reveal(),
             "refresh_expires_in": 0,
-            "scope": scope,
             "session_state": family.session,
             "not-before-policy": 0,
+        }
+
+    def _access_token_response(self, now: float, **claims: object) -> dict[str, object]:
+        times = {"iat": int(now), "exp": int(now + self._lifetime), "jti": secrets.token_hex(16)}
+        return {
+            "access_token": sign_jwt({**claims, **times}, self._key),
+            "token_type": "Bearer",
+            "expires_in": max(0, int(self._lifetime)),
+            "scope": claims["scope"],
         }
 
 

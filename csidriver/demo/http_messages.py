@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from urllib.parse import parse_qsl, unquote_plus
@@ -13,6 +13,21 @@ from csidriver.demo.families import OAuthError
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 _MAX_FIELDS = 32  # a refresh request has five; bounds the cost of parsing
+# Parameters that may be repeated (RFC 8693 section 2.1, RFC 8707 section 2).
+_REPEATABLE = frozenset({"audience", "resource"})
+
+
+class Form(dict[str, str]):
+    """Parameters that have a value; of one that is repeated, the last value."""
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        # RFC 6749 section 3.2: a parameter without a value counts as omitted.
+        self.pairs = tuple((name, value) for name, value in pairs if value)
+        super().__init__(self.pairs)
+
+    def every(self, name: str) -> tuple[str, ...]:
+        """Return all values of a parameter."""
+        return tuple(value for given, value in self.pairs if given == name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +58,7 @@ def json_reply(
     return HttpReply(status, {**fixed, **(headers or {})}, json.dumps(content).encode())
 
 
-def read_form(request: HttpRequest) -> Mapping[str, str]:
+def read_form(request: HttpRequest) -> Form:
     """Return the parameters of a token or introspection request, or raise OAuthError."""
     if request.query:
         raise OAuthError("invalid_request", "parameters belong into the body")
@@ -53,7 +68,7 @@ def read_form(request: HttpRequest) -> Mapping[str, str]:
     return read_fields(request.body.decode("latin-1"))
 
 
-def read_fields(text: str) -> Mapping[str, str]:
+def read_fields(text: str) -> Form:
     """Return the parameters of a body or of a query, or raise OAuthError."""
     try:
         text.encode("ascii")
@@ -66,10 +81,10 @@ def read_fields(text: str) -> Mapping[str, str]:
         )
     except ValueError:
         raise OAuthError("invalid_request", "the parameters do not parse") from None
-    if len({name for name, _ in pairs}) < len(pairs):
+    names = [name for name, _ in pairs if name not in _REPEATABLE]
+    if len(set(names)) < len(names):
         raise OAuthError("invalid_request", "a parameter is repeated")
-    # RFC 6749 section 3.2: a parameter without a value counts as omitted.
-    return {name: value for name, value in pairs if value}
+    return Form(pairs)
 
 
 def parameter(form: Mapping[str, str], name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Self
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.endpoints import IssuerEndpoints
 from csidriver.demo.families import RegisteredClient, TokenFamilies
+from csidriver.demo.grants.token_grants import TokenGrants
 from csidriver.demo.logins import PendingLogins
 from csidriver.demo.presentation_log import Presentation, most_presentations
 from csidriver.demo.server import IssuerServer
@@ -45,6 +46,7 @@ class StrictIssuer:
     ) -> None:
         self.signing_key = key or secrets.token_bytes(32)
         self._families = TokenFamilies(clients, key=self.signing_key, lifetime=lifetime)
+        self.grants = TokenGrants(self._families)
         self.logins = PendingLogins()
         self._address = address
         self._issuer = issuer
@@ -58,12 +60,15 @@ class StrictIssuer:
     def __enter__(self) -> Self:
         self._server = IssuerServer(self._address)
         self._address = self._server.address
-        self._server.endpoints = IssuerEndpoints(self._families, self.logins, self.url)
+        self._server.endpoints = self._endpoints()
         self._server.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.stop()
+
+    def _endpoints(self) -> IssuerEndpoints:
+        return IssuerEndpoints(self._families, self.grants, self.logins, self.url)
 
     def seed(self, client_id: str, refresh_token: Sensitive | None = None) -> Sensitive:
         """Start a family with this refresh token, or with a new one."""

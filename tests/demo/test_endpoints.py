@@ -1,5 +1,6 @@
-"""Client authentication, malformed requests and limits, over real HTTP."""
+"""Client authentication, grants, malformed requests and limits, over real HTTP."""
 
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from urllib.parse import quote_plus
@@ -11,13 +12,16 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import RegisteredClient
 from csidriver.demo.issuer import StrictIssuer
 from tests.demo.client import TIMEOUT, grant, post, refresh
+from tests.demo.grants.signing import assertion_fields, signing_key
 
 ODD_ID, ODD_SECRET = "a:b+c%d", "p%+w:x y%41/ü"
 CLIENTS = [
     RegisteredClient("app", Sensitive("s3cret")),
     RegisteredClient(ODD_ID, Sensitive(ODD_SECRET)),
     RegisteredClient("public", None),
+    RegisteredClient("signing", None, (signing_key().public_pem,)),
 ]
+CREDENTIALS = {"grant_type": "client_credentials"}
 
 
 @pytest.fixture
@@ -65,6 +69,8 @@ def test_client_authentication_methods(
         ({}, {"client_id": "app"}),
         ({}, {"client_id": "public", "client_secret": "any"}),
         ({}, {"client_secret": "s3cret"}),
+        ({}, {"client_id": "signing"}),
+        ({}, assertion_fields("no.jwt")),
         ({}, {}),
     ],
 )
@@ -87,8 +93,17 @@ def test_failed_client_authentication_spends_nothing(
         ({"grant_type": ""}, "invalid_request"),
         ({"grant_type": "password"}, "unsupported_grant_type"),
         ({"scope": "openid admin"}, "invalid_scope"),
+        (assertion_fields("no.jwt"), "invalid_request"),
     ],
-    ids=["two methods", "two ids", "no token", "no grant type", "other grant", "wide scope"],
+    ids=[
+        "two methods",
+        "two ids",
+        "no token",
+        "no grant type",
+        "other grant",
+        "wide scope",
+        "an assertion too",
+    ],
 )
 def test_faulty_requests_spend_nothing(
     issuer: StrictIssuer, change: dict[str, str], error: str
@@ -140,3 +155,39 @@ def test_other_paths_and_methods(
 ) -> None:
     reply = requests.request(method, issuer.url + path, data=b"", timeout=TIMEOUT)
     assert (reply.status_code, reply.headers.get("Allow")) == (status, allow)
+
+
+def test_a_client_authenticates_with_an_assertion_and_refreshes(issuer: StrictIssuer) -> None:
+    seed = issuer.seed("signing")
+    assertion = signing_key().own_assertion("signing", issuer.url, time.time())
+    form = grant(seed, **assertion_fields(assertion, client_id="signing"))
+    assert post(f"{issuer.url}/token", form).ok
+    assert post(f"{issuer.url}/token", form).json()["error"] == "invalid_client"
+    assert [row.outcome for row in issuer.presentations()] == ["rotated"]
+
+
+def test_a_token_is_made_from_another_ones(issuer: StrictIssuer) -> None:
+    auth = ("app", "s3cret")
+    own = post(f"{issuer.url}/token", CREDENTIALS, auth=auth)
+    assert own.ok
+    form = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("subject_token", own.json()["access_token"]),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+        ("audience", "storage"),
+        ("audience", "compute"),
+    ]
+    assert post(f"{issuer.url}/token", form, auth=auth).ok
+    assert [row.error for row in issuer.grants.requests()] == ["", ""]
+    assert issuer.grants.requests()[-1].every("audience") == ["storage", "compute"]
+
+
+@pytest.mark.parametrize("grant_type", ["client_credentials", "refresh_token"])
+def test_a_grant_can_be_switched_off(issuer: StrictIssuer, grant_type: str) -> None:
+    seed, auth = issuer.seed("app"), ("app", "s3cret")
+    form = grant(seed) | {"grant_type": grant_type}
+    issuer.grants.switch(grant_type, "app", on=False)
+    refused = post(f"{issuer.url}/token", form, auth=auth)
+    assert (refused.status_code, refused.json()["error"]) == (400, "unauthorized_client")
+    issuer.grants.switch(grant_type, "app", on=True)
+    assert post(f"{issuer.url}/token", form, auth=auth).ok

@@ -32,15 +32,22 @@ def test_a_form_keeps_parameters_with_a_value_only() -> None:
         request(b"a=1", query="scope=x"),
         request(b"a=1", content_type="application/json"),
         request(b"a=1&a=2"),
+        request(b"a=1&a="),
         request(b"a"),
         request(b"&".join(b"f%d=1" % number for number in range(33))),
     ],
-    ids=["query", "json", "repeated", "no equals sign", "too many"],
+    ids=["query", "json", "repeated", "repeated without a value", "no equals sign", "too many"],
 )
 def test_other_forms_are_refused(faulty: HttpRequest) -> None:
     with pytest.raises(OAuthError) as error:
         read_form(faulty)
     assert error.value.error == "invalid_request"
+
+
+def test_audience_and_resource_may_be_repeated() -> None:
+    form = read_form(request(b"audience=a&resource=r&audience=b&audience="))
+    assert form.every("audience") == ("a", "b")
+    assert (form.every("resource"), form.every("scope")) == (("r",), ())
 
 
 def test_a_query_is_parsed_as_a_form_is() -> None:

@@ -16,6 +16,7 @@ from csidriver.demo.families import RegisteredClient
 from csidriver.demo.issuer import StrictIssuer, serve
 from csidriver.demo.jwt import verify_jwt
 from tests.demo.client import TIMEOUT, grant, post, refresh
+from tests.demo.grants.signing import signing_key
 
 CLIENTS = [
     RegisteredClient("app", Sensitive("s3cret")),
@@ -91,7 +92,18 @@ def test_metadata_is_where_both_standards_look_for_it() -> None:
         assert first["grant_types_supported"][0] == "refresh_token"
         methods = first["token_endpoint_auth_methods_supported"]
         assert methods == ["client_secret_basic", "client_secret_post", "none"]
+        grants = {"client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"}
+        assert grants < set(first["grant_types_supported"])
         assert refresh(issuer, issuer.seed("app")).status_code == 200
+
+
+def test_metadata_names_assertions_where_a_client_has_keys() -> None:
+    signing = RegisteredClient("signing", None, (signing_key().public_pem,))
+    with StrictIssuer(clients=[signing]) as issuer:
+        place = f"{issuer.url}/.well-known/openid-configuration"
+        metadata = requests.get(place, timeout=TIMEOUT).json()
+    assert "private_key_jwt" in metadata["token_endpoint_auth_methods_supported"]
+    assert metadata["token_endpoint_auth_signing_alg_values_supported"] == ["RS256", "ES256"]
 
 
 def test_a_foreign_issuer_identifier_is_used_everywhere() -> None:

@@ -1,4 +1,4 @@
-"""Introspection, and a log of the refresh tokens in requests that were refused or not handled."""
+"""Introspection, and a log of token requests that were refused or not handled."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -7,7 +7,9 @@ from urllib.parse import parse_qs
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.endpoints import METHODS, Endpoint, IssuerEndpoints
 from csidriver.demo.families import OAuthError, RegisteredClient
+from csidriver.demo.grants.token_grants import GRANT_TYPES
 from csidriver.demo.http_messages import (
+    Form,
     HttpReply,
     HttpRequest,
     json_reply,
@@ -28,16 +30,16 @@ class PolicyEndpoints(IssuerEndpoints):
         return (request.method, request.path) == ("POST", f"{self._prefix}/token")
 
     def log_unhandled(self, request: HttpRequest, outcome: PolicyOutcome) -> None:
-        """Log the refresh token of a token request that the endpoint did not handle."""
+        """Log a token request that the endpoint did not handle."""
         # More lenient than `read_form`, because a malformed request shows its token too.
         fields = parse_qs(request.body.decode("latin-1"))
-        try:
-            form = {name: values[0] for name, values in fields.items()}
-            client_id, _ = read_credentials(request.headers.get("authorization"), form)
-        except OAuthError:
-            client_id = ""
+        form = {name: values[0] for name, values in fields.items()}
+        client_id = _client_id(request, form)
         for token in fields.get("refresh_token", []):
             self._families.log_presentation(client_id, Sensitive(token), outcome)
+        # Such a request that is faulty has been logged by the grants.
+        if form.get("grant_type") in GRANT_TYPES and outcome != PolicyOutcome.INVALID_REQUEST:
+            self._grants.log_request(client_id, Form(form.items()), outcome)
 
     def _routes(self) -> dict[tuple[str, str], Endpoint]:
         routes = super()._routes()
@@ -68,10 +70,7 @@ class PolicyEndpoints(IssuerEndpoints):
 
     def _is_throttled(self, request: HttpRequest) -> bool:
         prefix = self._families.policy.throttled
-        if not prefix:
-            return False
-        client_id, _ = read_credentials(request.headers.get("authorization"), read_form(request))
-        return client_id.startswith(prefix)
+        return bool(prefix) and _client_id(request, read_form(request)).startswith(prefix)
 
     def _introspect(self, request: HttpRequest) -> HttpReply:
         form = read_form(request)
@@ -80,8 +79,16 @@ class PolicyEndpoints(IssuerEndpoints):
         return json_reply(self._families.introspect(client.client_id, token))
 
 
+def _client_id(request: HttpRequest, form: Mapping[str, str]) -> str:
+    try:
+        client_id, _ = read_credentials(request.headers.get("authorization"), form)
+    except OAuthError:
+        return ""  # perhaps an assertion names it
+    return client_id
+
+
 def _introspected_token(client: RegisteredClient, form: Mapping[str, str]) -> Sensitive:
-    if client.client_secret is None:
+    if client.is_public:
         # RFC 7662 section 2.1: otherwise anyone could probe for tokens.
         raise OAuthError("invalid_client", "a public client may not introspect")
     return Sensitive(parameter(form, "token"))

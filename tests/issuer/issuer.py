@@ -6,6 +6,7 @@ from typing import Self
 
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import RegisteredClient
+from csidriver.demo.grants.token_grants import TokenGrants
 from csidriver.demo.issuer import StrictIssuer
 from csidriver.demo.jwt import verify_jwt
 from tests.issuer.endpoints import PolicyEndpoints
@@ -34,6 +35,7 @@ class ScriptedIssuer(StrictIssuer):
     ) -> None:
         super().__init__(clients=(), address=address, issuer=issuer)
         self._families = PolicyFamilies(clients, key=self.signing_key, policy=policy)
+        self.grants = TokenGrants(self._families)
         self._faults: deque[Fault] = deque()
         self._running: FaultyServer | None = None
 
@@ -49,7 +51,7 @@ class ScriptedIssuer(StrictIssuer):
     def start(self) -> None:
         server = FaultyServer(self._address, self._faults)
         self._address = server.address
-        server.endpoints = PolicyEndpoints(self._families, self.logins, self.url)
+        server.endpoints = self._endpoints()
         server.start()
         self._running = server
 
@@ -65,6 +67,9 @@ class ScriptedIssuer(StrictIssuer):
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _endpoints(self) -> PolicyEndpoints:
+        return PolicyEndpoints(self._families, self.grants, self.logins, self.url)
 
     def revoke(self, refresh_token: Sensitive) -> None:
         self._families.revoke(refresh_token)

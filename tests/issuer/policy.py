@@ -27,15 +27,17 @@ class PolicyOutcome(StrEnum):
 class Policy:
     """The server's behaviour. Times in seconds."""
 
-    lifetime: float = 20.0  # of an access token
+    lifetime: float = 20.0  # of an access token; negative for one that has expired
     grace: float = 0.0  # after a rotation the replaced token still gets the same successor
     extra: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     introspection: bool = True  # advertised in the metadata, and served
+    bound: bool = False  # access tokens are bound to a certificate (RFC 8705)
+    refresh_token_unasked: bool = False  # in replies to grants that need none
     throttled: str = ""  # clients whose ids begin so are told to come back in an hour; "" for none
 
 
 class PolicyFamilies(TokenFamilies):
-    """Families under a policy, of which all but the lifetime may change at any time."""
+    """Families under a policy, which may change at any time."""
 
     def __init__(
         self,
@@ -98,8 +100,19 @@ class PolicyFamilies(TokenFamilies):
         super()._rotate(family)
         self._predecessors[family.current] = replaced, self._now()
 
+    def issue(self, client_id: str, scope: str, **claims: object) -> dict[str, object]:
+        fields = super().issue(client_id, scope, **claims)
+        if self.policy.refresh_token_unasked:
+            fields["refresh_token"] = self.seed(client_id, None).reveal()
+        return {**fields, **self.policy.extra}
+
     def _token_response(
         self, family: Family, now: float, *, scope: str, issuer: str
     ) -> dict[str, object]:
         fields = super()._token_response(family, now, scope=scope, issuer=issuer)
         return {**fields, **self.policy.extra}
+
+    def _access_token_response(self, now: float, **claims: object) -> dict[str, object]:
+        self._lifetime = self.policy.lifetime
+        bound = {"cnf": {"x5t#S256": "of-a-certificate"}} if self.policy.bound else {}
+        return super()._access_token_response(now, **claims, **bound)

@@ -9,6 +9,7 @@ import requests
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import RegisteredClient
 from tests.demo.client import TIMEOUT, post, refresh
+from tests.issuer.faults import DropAfter, DropBefore, StatusReply
 from tests.issuer.issuer import ScriptedIssuer
 from tests.issuer.policy import Policy
 
@@ -16,6 +17,7 @@ CLIENTS = [
     RegisteredClient("app", Sensitive("s3cret")),
     RegisteredClient("public", None),
 ]
+CREDENTIALS = {"grant_type": "client_credentials"}
 
 
 @pytest.fixture
@@ -108,3 +110,23 @@ def test_throttled_clients_are_told_to_come_back_and_others_are_served(
     issuer.policy = Policy(throttled="other")
     assert refresh(issuer, seed).ok
     assert [row.outcome for row in issuer.presentations()] == ["throttled", "rotated"]
+
+
+def test_token_requests_without_a_refresh_token_are_logged_however_they_end(
+    issuer: ScriptedIssuer,
+) -> None:
+    issuer.add_faults(StatusReply(503), DropAfter(), DropBefore())
+    url, auth = f"{issuer.url}/token", ("app", "s3cret")
+    assert post(url, CREDENTIALS, auth=auth).status_code == 503
+    for _ in range(2):
+        with pytest.raises(requests.ConnectionError):
+            post(url, CREDENTIALS, auth=auth)
+    assert post(url, CREDENTIALS, auth=("app", "wrong")).status_code == 401
+    assert post(url, CREDENTIALS | {"scope": "admin"}, auth=auth).status_code == 400
+    issuer.policy = Policy(throttled="app")
+    assert post(url, CREDENTIALS, auth=auth).status_code == 429
+    errors = [row.error for row in issuer.grants.requests()]
+    known = ["answered_before", "", "dropped_before", "invalid_client", "invalid_scope"]
+    assert errors == [*known, "throttled"]
+    assert {row.client_id for row in issuer.grants.requests()} == {"app"}
+    assert issuer.presentations() == ()

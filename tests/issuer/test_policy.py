@@ -3,6 +3,7 @@
 import pytest
 
 from csidriver.core.sensitive import Sensitive
+from csidriver.demo.jwt import verify_jwt
 from tests.demo.test_families import CLIENTS, ISSUER, KEY, SEED, Clock, refresh, refusal
 from tests.issuer.policy import Policy, PolicyFamilies
 
@@ -54,6 +55,32 @@ def test_extra_fields_shape_the_reply(clock: Clock) -> None:
     state = families(clock, Policy(extra={"id_token": "x", "scope": None}))
     reply = state.refresh("app", SEED, scope="", issuer=ISSUER)
     assert (reply["id_token"], reply["scope"]) == ("x", None)
+
+
+def test_tokens_are_bound_to_a_certificate_when_told(clock: Clock) -> None:
+    state = families(clock)
+    for bound in (False, True):
+        state.policy = Policy(bound=bound)
+        refreshed = state.refresh("app", state.seed("app", None), scope="", issuer=ISSUER)
+        for reply in (refreshed, state.issue("app", "email")):
+            assert ("cnf" in (verify_jwt(str(reply["access_token"]), KEY) or {})) == bound
+
+
+def test_the_lifetime_may_change_and_have_passed(clock: Clock) -> None:
+    state = families(clock)
+    state.policy = Policy(lifetime=-5)
+    reply = state.issue("app", "email")
+    claims = verify_jwt(str(reply["access_token"]), KEY) or {}
+    assert (claims["exp"], reply["expires_in"]) == (clock.at - 5, 0)
+
+
+def test_a_grant_without_a_refresh_token_may_get_one_unasked(clock: Clock) -> None:
+    state = families(clock)
+    assert "refresh_token" not in state.issue("app", "email")
+    state.policy = Policy(refresh_token_unasked=True, extra={"token_type": "DPoP"})
+    reply = state.issue("app", "email")
+    assert reply["token_type"] == "DPoP"
+    refresh(state, Sensitive(str(reply["refresh_token"])))
 
 
 def test_introspection_knows_live_tokens_and_consumes_none(clock: Clock) -> None:

@@ -1,0 +1,1 @@
+"""Grants without a refresh token, and clients that authenticate with signed assertions."""

@@ -1,0 +1,133 @@
+"""Clients that sign assertions, and those for whom another issuer does, on injected time."""
+
+from typing import Any
+
+import pytest
+
+from csidriver.demo.families import OAuthError, RegisteredClient, Trust
+from csidriver.demo.grants.assertions import AssertionVerifier
+from tests.demo.grants.signing import assertion_fields, signing_key
+from tests.demo.test_families import Clock
+
+ISSUER = "https://as.example"
+CLUSTER = "https://kubernetes.default.svc"
+SUBJECT = "system:serviceaccount:apps:job"
+FOREIGN = signing_key(kid="of the cluster")
+
+
+def clients() -> list[RegisteredClient]:
+    keys = [signing_key(), signing_key("ES256")]
+    trust = Trust(CLUSTER, SUBJECT, FOREIGN.jwks)
+    return [
+        RegisteredClient("signing", None, tuple(key.public_pem for key in keys)),
+        RegisteredClient("old", None, (keys[0].public_pem,), audience=f"{ISSUER}/token"),
+        RegisteredClient("job", None, trust=trust),
+    ]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def verifier(clock: Clock) -> AssertionVerifier:
+    return AssertionVerifier(clients(), ISSUER, clock)
+
+
+def own(clock: Clock, client_id: str = "signing", aud: Any = ISSUER, **claims: Any) -> str:
+    return signing_key().own_assertion(client_id, aud, clock.at, **claims)
+
+
+def foreign(clock: Clock, **claims: Any) -> str:
+    made = {"iss": CLUSTER, "sub": SUBJECT, "aud": [ISSUER], "exp": int(clock.at) + 3600}
+    return FOREIGN.sign(**{**made, **claims})
+
+
+def refusal(verifier: AssertionVerifier, fields: dict[str, str]) -> str:
+    with pytest.raises(OAuthError) as refused:
+        verifier.authenticate(fields)
+    assert refused.value.error == "invalid_client"
+    return refused.value.description
+
+
+def test_a_client_signs_with_any_of_its_keys(verifier: AssertionVerifier, clock: Clock) -> None:
+    for key in (signing_key(), signing_key("ES256")):
+        assertion = key.own_assertion("signing", ISSUER, clock.at)
+        assert verifier.authenticate(assertion_fields(assertion)).client_id == "signing"
+
+
+@pytest.mark.parametrize(
+    ("claims", "why"),
+    [
+        ({"aud": [ISSUER, "https://other.example"]}, "audience"),
+        ({"aud": [ISSUER]}, "audience"),
+        ({"aud": f"{ISSUER}/token"}, "audience"),
+        ({"aud": None}, "audience"),
+        ({"exp": 1_700_000_000}, "expired"),
+        ({"exp": 1_700_000_301}, "too long"),
+        ({"exp": None}, "expired"),
+        ({"jti": None}, "no jti"),
+        ({"sub": "old"}, "signature"),
+        ({"iss": "nobody", "sub": "nobody"}, "signature"),
+    ],
+)
+def test_an_assertion_is_for_this_server_and_short(
+    verifier: AssertionVerifier, clock: Clock, claims: dict[str, Any], why: str
+) -> None:
+    assert why in refusal(verifier, assertion_fields(own(clock, **claims)))
+
+
+def test_an_assertion_works_once(verifier: AssertionVerifier, clock: Clock) -> None:
+    fields = assertion_fields(own(clock))
+    verifier.authenticate(fields)
+    assert "used before" in refusal(verifier, fields)
+    verifier.authenticate(assertion_fields(own(clock)))
+
+
+def test_an_older_client_names_the_token_endpoint(
+    verifier: AssertionVerifier, clock: Clock
+) -> None:
+    verifier.authenticate(assertion_fields(own(clock, "old", f"{ISSUER}/token")))
+    assert "audience" in refusal(verifier, assertion_fields(own(clock, "old")))
+
+
+def test_another_key_no_jwt_another_type_and_another_client_are_refused(
+    verifier: AssertionVerifier, clock: Clock
+) -> None:
+    stranger = FOREIGN.own_assertion("signing", ISSUER, clock.at)
+    for assertion in (stranger, "no.jwt", ""):
+        assert "signature" in refusal(verifier, assertion_fields(assertion))
+    fields = assertion_fields(own(clock), client_assertion_type="saml")
+    assert "client_assertion_type" in refusal(verifier, fields)
+    fields = assertion_fields(own(clock), client_id="job")
+    assert "client_id" in refusal(verifier, fields)
+
+
+def test_a_trusted_token_works_more_than_once_and_names_its_client(
+    verifier: AssertionVerifier, clock: Clock
+) -> None:
+    fields = assertion_fields(foreign(clock, aud=["https://other.example", ISSUER]))
+    for _ in range(2):
+        assert verifier.authenticate(fields).client_id == "job"
+    assert verifier.authenticate({**fields, "client_id": "job"}).client_id == "job"
+
+
+@pytest.mark.parametrize(
+    ("claims", "why"),
+    [
+        ({"sub": "system:serviceaccount:apps:other"}, "signature"),
+        ({"iss": "https://other.example"}, "signature"),
+        ({"aud": ["https://other.example"]}, "audience"),
+        ({"exp": 1_700_000_000 + 3601}, "too long"),
+    ],
+)
+def test_another_subject_issuer_audience_or_life_is_not_trusted(
+    verifier: AssertionVerifier, clock: Clock, claims: dict[str, Any], why: str
+) -> None:
+    assert why in refusal(verifier, assertion_fields(foreign(clock, **claims)))
+
+
+def test_without_keys_and_trust_it_is_not_needed(verifier: AssertionVerifier) -> None:
+    assert verifier.is_needed
+    assert not AssertionVerifier([RegisteredClient("public", None)], ISSUER).is_needed

@@ -1,0 +1,198 @@
+"""Tokens of client_credentials and of token exchange, on injected time."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.families import SCOPE, OAuthError, RegisteredClient, TokenFamilies
+from csidriver.demo.grants.token_grants import (
+    ACCESS_TOKEN,
+    CLIENT_CREDENTIALS,
+    TOKEN_EXCHANGE,
+    TokenGrants,
+)
+from csidriver.demo.http_messages import Form
+from csidriver.demo.jwt import verify_jwt
+from tests.demo.test_families import Clock
+
+KEY = b"k" * 32
+ISSUER = "https://as.example"
+APP = RegisteredClient("app", Sensitive("s3cret"), scope="read write")
+OTHER = RegisteredClient("other", Sensitive("s3cret"))
+PUBLIC = RegisteredClient("public", None)
+
+
+class Server:
+    """A server's grants, and a login of `app`."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        clients = [APP, OTHER, PUBLIC]
+        self.families = TokenFamilies(clients, key=KEY, lifetime=20.0, now=self.clock)
+        self.grants = TokenGrants(self.families, now=self.clock)
+        self.refresh_token = self.families.seed("app", None)
+        self.login = self.refresh()
+
+    def refresh(self) -> Sensitive:
+        reply = self.families.refresh("app", self.refresh_token, scope="", issuer=ISSUER)
+        self.refresh_token = Sensitive(str(reply["refresh_token"]))
+        return Sensitive(str(reply["access_token"]))
+
+    def ask(self, *pairs: tuple[str, str], client: RegisteredClient = APP) -> dict[str, object]:
+        form = Form([("grant_type", CLIENT_CREDENTIALS), *pairs])
+        return self.grants.redeem(client, form, ISSUER)
+
+    def exchange(
+        self,
+        *pairs: tuple[str, str],
+        client: RegisteredClient = APP,
+        changes: Mapping[str, str] | None = None,
+    ) -> dict[str, object]:
+        fields = {"subject_token": self.login.reveal(), "subject_token_type": ACCESS_TOKEN}
+        fields |= changes or {}
+        form = Form([("grant_type", TOKEN_EXCHANGE), *fields.items(), *pairs])
+        return self.grants.redeem(client, form, ISSUER)
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+def claims(reply: Mapping[str, object]) -> Mapping[str, Any]:
+    read = verify_jwt(str(reply["access_token"]), KEY)
+    assert read is not None
+    return read
+
+
+def test_a_client_gets_a_token_of_its_own_without_a_refresh_token(server: Server) -> None:
+    reply = server.ask()
+    assert set(reply) == {"access_token", "token_type", "expires_in", "scope"}
+    token = claims(reply)
+    assert (token["sub"], token["aud"], token["azp"]) == ("app", "app", "app")
+    assert (token["exp"], reply["scope"]) == (server.clock.at + 20, "read write")
+
+
+def test_audiences_and_resources_may_repeat(server: Server) -> None:
+    pairs = [("audience", "storage"), ("audience", "other")]
+    reply = server.ask(*pairs, ("resource", "https://storage.example/"), ("scope", "read"))
+    token = claims(reply)
+    assert token["aud"] == ["storage", "other", "https://storage.example/"]
+    assert token["scope"] == reply["scope"] == "read"
+
+
+@pytest.mark.parametrize(
+    ("pair", "error"),
+    [
+        (("scope", "read admin"), "invalid_scope"),
+        (("audience", "nowhere"), "invalid_target"),
+        (("resource", "storage"), "invalid_target"),
+        (("resource", "https://storage.example/#part"), "invalid_target"),
+        (("resource", "https://nowhere.example/"), "invalid_target"),
+    ],
+)
+def test_what_a_client_may_not_have_is_refused(
+    server: Server, pair: tuple[str, str], error: str
+) -> None:
+    for ask in (server.ask, server.exchange):
+        with pytest.raises(OAuthError) as refused:
+            ask(("audience", "compute"), pair)
+        assert refused.value.error == error == server.grants.requests()[-1].error
+
+
+def test_an_exchange_narrows(server: Server) -> None:
+    reply = server.exchange(("audience", "storage"), ("scope", "email"))
+    token, login = claims(reply), verify_jwt(server.login.reveal(), KEY) or {}
+    assert reply["issued_token_type"] == ACCESS_TOKEN
+    assert (token["aud"], token["scope"], reply["scope"]) == (["storage"], "email", "email")
+    assert (token["sub"], token["sid"], token["azp"]) == (login["sub"], login["sid"], "app")
+    assert "refresh_token" not in reply
+
+
+def test_an_exchange_that_asks_for_nothing_keeps_audience_and_scope(server: Server) -> None:
+    token = claims(server.exchange())
+    assert (token["aud"], token["scope"]) == ("app", SCOPE)
+
+
+def test_only_a_client_that_a_token_is_for_may_exchange_it(server: Server) -> None:
+    with pytest.raises(OAuthError) as refused:
+        server.exchange(client=OTHER)
+    assert refused.value.error == "access_denied"
+    for_other = str(server.exchange(("audience", "other"))["access_token"])
+    assert (
+        claims(server.exchange(client=OTHER, changes={"subject_token": for_other}))["azp"]
+        == "other"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"subject_token": ""},
+        {"subject_token": "no token"},
+        {"subject_token_type": ""},
+        {"subject_token_type": "urn:ietf:params:oauth:token-type:refresh_token"},
+        {"requested_token_type": "urn:ietf:params:oauth:token-type:refresh_token"},
+        {"actor_token": "x"},
+    ],
+)
+def test_faulty_exchanges_are_refused(server: Server, changes: dict[str, str]) -> None:
+    with pytest.raises(OAuthError) as refused:
+        server.exchange(changes=changes)
+    assert refused.value.error == "invalid_request"
+
+
+def test_refresh_tokens_expired_tokens_and_those_of_a_dead_family_are_no_subjects(
+    server: Server,
+) -> None:
+    before = server.login
+    server.clock.at += 20
+    fresh = server.refresh()
+    dead = Server()
+    family = dead.families._family(dead.refresh_token)
+    assert family is not None
+    family.revoked = True
+    assert dead.families.read_access_token(dead.login) is None
+    for token in (before, server.refresh_token):
+        with pytest.raises(OAuthError, match="not a live access token"):
+            server.exchange(changes={"subject_token": token.reveal()})
+    server.exchange(changes={"subject_token": fresh.reveal()})
+
+
+def test_a_token_of_client_credentials_may_be_exchanged(server: Server) -> None:
+    token = str(server.ask()["access_token"])
+    assert (
+        claims(server.exchange(("audience", "storage"), changes={"subject_token": token}))["sub"]
+        == "app"
+    )
+
+
+def test_a_public_client_may_not(server: Server) -> None:
+    with pytest.raises(OAuthError) as refused:
+        server.ask(client=PUBLIC)
+    assert refused.value.error == "unauthorized_client"
+
+
+def test_each_grant_of_each_client_can_be_switched_off_and_on(server: Server) -> None:
+    server.grants.switch(CLIENT_CREDENTIALS, "app", on=False)
+    with pytest.raises(OAuthError) as refused:
+        server.ask()
+    assert refused.value.error == "unauthorized_client"
+    server.ask(client=OTHER)
+    server.exchange()
+    server.grants.switch(CLIENT_CREDENTIALS, "app", on=True)
+    server.ask()
+
+
+def test_every_request_is_logged_and_no_token_is(server: Server) -> None:
+    reply = server.exchange(("audience", "storage"), ("audience", "compute"))
+    row = server.grants.requests()[-1]
+    assert (row.client_id, row.grant_type, row.error) == ("app", TOKEN_EXCHANGE, "")
+    assert row.every("audience") == ["storage", "compute"]
+    assert row.every("subject_token") == [server.login.hash()]
+    assert row.token_hash == Sensitive(str(reply["access_token"])).hash()
+    assert row.requested_at == server.clock.at
+    for secret in (server.login.reveal(), str(reply["access_token"])):
+        assert secret not in repr(server.grants.requests())
