@@ -99,7 +99,9 @@ class _Line:
     def _arguments(self) -> Iterable[str]:
         """Return the arguments that the subcommand may have."""
         if self.subcommand in _OF_SECRETS:
-            return [token.ref.name for token in read_tokens(self._kubectl())]
+            tokens = read_tokens(self._kubectl())
+            is_login = self.subcommand == "login"
+            return [token.ref.name for token in tokens if token.needs_login or not is_login]
         if self.subcommand == _OF_ISSUERS:
             return read_published_issuers(self._kubectl(), self._driver_namespace()).by_name
         return next((a.choices for a in self._actions() if not a.option_strings and a.choices), ())

@@ -1,4 +1,4 @@
-"""The command that helps a token most, from its status."""
+"""The command that helps a token most, from its status, and texts that end in it."""
 
 import shlex
 from collections.abc import Mapping
@@ -17,13 +17,17 @@ _LOGIN = frozenset(
 _DOCTOR = frozenset((Status.ISSUER_UNAVAILABLE, Status.CLIENT_REJECTED, Status.MISCONFIGURED))
 
 
-def next_step(token: Token, now: float) -> str:
-    """Return a command, empty if there is nothing to do."""
+def next_step(token: Token, now: float, login: Token | None = None) -> str:
+    """Return a command, empty if there is nothing to do; `login` is that of a derived token."""
     status = Status(token.state) if token.state in _VALUES else None
     expires_at = token.instant(annotations.EXPIRES_AT)
     is_expired = expires_at is not None and expires_at <= now
+    if status is Status.WAITS_FOR_LOGIN and token.login is not None:
+        step = "" if login is None else next_step(login, now)
+        return step or describe_command(token.login)
     if status in _LOGIN or TokenWarning.REFRESH_TOKEN_EXPIRING in token.warnings:
-        return login_command(token.ref)
+        # What else is wrong with a Secret that needs no login its message says.
+        return login_command(token.ref) if token.needs_login else ""
     if status in _DOCTOR or is_expired or _is_overlooked(token, now):
         words = ["kubectl", "oauth2-csi", "doctor", *([token.issuer] if token.issuer else [])]
         return shlex.join(words)
@@ -31,6 +35,15 @@ def next_step(token: Token, now: float) -> str:
 
 
 _VALUES: Mapping[str, Status] = {status.value: status for status in Status}
+
+
+def with_step(text: str, step: str) -> str:
+    """Return a text that ends in the command, unless it names one already."""
+    return text if not step or "; run: " in text else f"{text}; run: {step}".removeprefix("; ")
+
+
+def describe_command(ref: SourceRef) -> str:
+    return shlex.join(["kubectl", "oauth2-csi", "describe", ref.name, "-n", ref.namespace])
 
 
 def watch_command(ref: SourceRef) -> str:

@@ -13,7 +13,7 @@ from csidriver.core.refresh.schedule import min_interval
 from csidriver.core.status import Status
 from csidriver.errors import DriverError, NotReady
 from csidriver.kubectl.client import Kubectl
-from csidriver.kubectl.next_step import next_step, watch_command
+from csidriver.kubectl.next_step import describe_command, next_step, watch_command, with_step
 from csidriver.kubectl.output.ages import human_duration
 from csidriver.kubectl.terminal import Terminal
 from csidriver.kubectl.tokens.overview import remaining
@@ -61,8 +61,7 @@ def _refusal(token: Token, now: float) -> str:
     if next_refresh is not None:
         when = f"in {human_duration(next_refresh - now)}" if next_refresh > now else "due"
         text += f"; the next attempt is {when}"
-    step = next_step(token, now)
-    return text if not step or step in text else f"{text}; run: {step}"
+    return with_step(text, next_step(token, now))
 
 
 def _when(token: Token, now: float) -> str:
@@ -87,8 +86,8 @@ def _wait(kubectl: Kubectl, before: Token, timeout: float) -> Token:
         try:
             event = events.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            step = f"run: kubectl oauth2-csi describe {before.ref.name} -n {before.ref.namespace}"
-            raise NotReady(f"there is no new token after {timeout:.0f} s; {step}") from None
+            text = f"there is no new token after {timeout:.0f} s"
+            raise NotReady(with_step(text, describe_command(before.ref))) from None
         if isinstance(event, DriverError):
             raise event
         kind, token = event

@@ -95,16 +95,16 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
 def test_status_shows_tokens_and_counts_their_pods(capsys: pytest.CaptureFixture[str]) -> None:
     headers, *rows = run(capsys, "status", "-n", TEAM)
     assert re.split(" {2,}", headers) == [
-        *("NAME", "ISSUER", "STATUS", "EXPIRES", "REFRESH", "PODS", "MESSAGE"),
+        *("NAME", "ISSUER", "GRANT", "STATUS", "EXPIRES", "REFRESH", "PODS", "MESSAGE"),
     ]
     cells = {row.split()[0]: re.split(" {2,}", row) for row in rows}
-    assert {name: (row[2], row[5]) for name, row in cells.items()} == {
+    assert {name: (row[3], row[6]) for name, row in cells.items()} == {
         "hello": ("Ready", "2"),
         "mail": ("NeedsReauth", "1"),
         "storage": ("Ready", "0"),
         "hostile": ("Ready", "0"),
     }
-    assert cells["hostile"][6] == "two..."
+    assert cells["hostile"][7] == "two..."
 
 
 @pytest.mark.usefixtures("kubectl")

@@ -68,7 +68,8 @@ def test_a_revoked_login_is_mended_by_the_command_that_status_names(
 
         def rotates(output: str) -> bool:
             """Return True when two refreshes were seen, of a token that one pod mounts."""
-            return len(re.findall(r"(?m)^mine +fast +Ready +\d+s +\d+s +1 ", output)) > 2
+            row = r"(?m)^mine +fast +refresh_token +Ready +\d+s +\d+s +1 "
+            return len(re.findall(row, output)) > 2
 
         table = terminal.run_until(f"kubectl oauth2-csi status mine {where} -w", rotates)
         assert table.startswith("NAME ")

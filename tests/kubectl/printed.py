@@ -30,6 +30,14 @@ EXPIRING = {
     annotations.WARNING: "TrailingBytes, RefreshTokenExpiring",
     annotations.LOGIN_EXPIRES_AT: format_rfc3339(NOW + 3 * 86400),
 }
+ROBOT = {**READY, annotations.GRANT_TYPE: "client_credentials"}
+DERIVED = {**READY, annotations.GRANT_TYPE: "token-exchange", annotations.LOGIN: "mail"}
+WAITING = {
+    **DERIVED,
+    annotations.STATUS: "WaitsForLogin",
+    annotations.MESSAGE: "its login, Secret mail, is NeedsReauth",
+    annotations.EXPIRES_AT: format_rfc3339(NOW + 40),
+}
 
 
 def secret(namespace: str, name: str, values: dict[str, str] | None = None, event: str = "") -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from csidriver.kubectl.main import COMMANDS, main
-from tests.kubectl.printed import secret
+from tests.kubectl.printed import ROBOT, secret
 from tests.kubectl.stand_in import StandIn
 
 
@@ -36,6 +36,14 @@ def test_names_of_tokens_are_completed(
     assert "--namespace=team-a" in stand_in.calls[0].words
     assert candidates(capsys, "status", "--context=c", "-o", "wide", "ma") == ["mail"]
     assert "--context=c" in stand_in.calls[1].words
+
+
+def test_a_token_that_needs_no_login_is_no_candidate_for_one(
+    stand_in: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in.answer("secrets", stdout=secret("team-a", "mail") + secret("team-a", "robot", ROBOT))
+    assert candidates(capsys, "login", "") == ["mail"]
+    assert candidates(capsys, "refresh", "") == ["mail", "robot"]
 
 
 def test_names_of_issuers_are_completed(

@@ -6,7 +6,7 @@ from csidriver.core import annotations
 from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.kubectl.main import main
 from tests.kubectl.golden_files import assert_golden
-from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, NOW, pod, secret
+from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, NOW, WAITING, pod, secret
 from tests.kubectl.stand_in import StandIn
 
 EVENTS = {
@@ -43,8 +43,11 @@ FORBIDDEN = "Error from server (Forbidden): it is forbidden\n"
 @pytest.fixture
 def cluster(stand_in: StandIn, fixed_time: float) -> StandIn:  # noqa: ARG001 - sets the time
     stand_in.answer("config", stdout="here\nteam-a")
-    stand_in.answer("secrets", "mail", stdout=secret("team-a", "mail", NEEDS_REAUTH))
-    stand_in.answer("secrets", "storage", stdout=secret("team-a", "storage", EXPIRING))
+    tokens = {"mail": NEEDS_REAUTH, "mail-api": WAITING, "storage": EXPIRING}
+    lines = {name: secret("team-a", name, values) for name, values in tokens.items()}
+    stand_in.answer("secrets", stdout="".join(lines.values()))
+    for name, line in lines.items():
+        stand_in.answer("secrets", name, stdout=line)
     waiting = pod("mailer-2", "mail", phase="Pending", node="node-2")
     stand_in.answer("pods", stdout=pod("mailer", "mail") + waiting + pod("reader", "other"))
     stand_in.answer("events", stdout={"items": []})
@@ -55,7 +58,7 @@ def cluster(stand_in: StandIn, fixed_time: float) -> StandIn:  # noqa: ARG001 - 
     return stand_in
 
 
-@pytest.mark.parametrize("name", ["mail", "storage"])
+@pytest.mark.parametrize("name", ["mail", "mail-api", "storage"])
 def test_describe_prints_what_the_golden_file_has(
     cluster: StandIn, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -69,13 +72,30 @@ def test_describe_prints_what_the_golden_file_has(
 def test_what_may_not_be_listed_is_said(
     cluster: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cluster.answer("pods", stderr=FORBIDDEN, status=1)
-    cluster.answer("events", stderr=FORBIDDEN, status=1)
+    mail = secret("team-a", "mail", NEEDS_REAUTH)
+    for kind in ("secrets", "pods", "events"):
+        cluster.answer(kind, stderr=FORBIDDEN, status=1)
+    cluster.answer("secrets", "mail", stdout=mail)
     assert main(["describe", "mail"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    for title in ("Pods:", "Events:"):
+    for title in ("Derived tokens:", "Pods:", "Events:"):
         (line,) = [line for line in lines if line.startswith(title)]
         assert line.endswith("<you may not list them>")
+
+
+@pytest.mark.parametrize(
+    ("login", "step"),
+    [("", "describe mail"), (secret("team-a", "mail", NEEDS_REAUTH), "login mail")],
+)
+def test_a_token_that_waits_for_its_login_leads_to_what_helps_that(
+    cluster: StandIn, capsys: pytest.CaptureFixture[str], login: str, step: str
+) -> None:
+    waiting = secret("team-a", "mail-api", WAITING)
+    cluster.answer("secrets", stdout=waiting + login)
+    cluster.answer("secrets", "mail-api", stdout=waiting)
+    assert main(["describe", "mail-api"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == f"Next step:  kubectl oauth2-csi {step} -n team-a"
 
 
 def test_a_token_that_does_not_exist_is_a_failure(

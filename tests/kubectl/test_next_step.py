@@ -6,9 +6,15 @@ from csidriver.core import annotations
 from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.names import SourceRef
 from csidriver.core.status import Status
-from csidriver.kubectl.next_step import PATIENT, next_step, watch_command
+from csidriver.kubectl.next_step import (
+    PATIENT,
+    describe_command,
+    next_step,
+    watch_command,
+    with_step,
+)
 from csidriver.kubectl.tokens.token import KEYS, Token
-from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, NOW, READY
+from tests.kubectl.printed import DERIVED, EXPIRING, NEEDS_REAUTH, NOW, READY, ROBOT, WAITING
 
 LOGIN = "kubectl oauth2-csi login mail -n team-a"
 DOCTOR = "kubectl oauth2-csi doctor cern"
@@ -47,6 +53,25 @@ def test_a_login_that_ends_soon_is_renewed() -> None:
     assert next_step(token(EXPIRING), NOW) == LOGIN
 
 
+@pytest.mark.parametrize(
+    ("login", "step"),
+    [
+        (None, "kubectl oauth2-csi describe mail -n team-a"),
+        (READY, "kubectl oauth2-csi describe mail -n team-a"),
+        (NEEDS_REAUTH, LOGIN),
+        ({**READY, annotations.STATUS: "Misconfigured"}, DOCTOR),
+    ],
+)
+def test_a_token_that_waits_leads_to_its_login(login: dict[str, str] | None, step: str) -> None:
+    assert next_step(token(WAITING), NOW, None if login is None else token(login)) == step
+
+
+@pytest.mark.parametrize("values", [ROBOT, DERIVED, {**READY, annotations.GRANT_TYPE: "other"}])
+@pytest.mark.parametrize("status", [Status.INVALID, Status.DUPLICATE_GRANT])
+def test_no_login_helps_a_secret_that_needs_none(values: dict[str, str], status: Status) -> None:
+    assert next_step(token({**values, annotations.STATUS: status.value}), NOW) == ""
+
+
 def test_a_login_comes_before_the_doctor() -> None:
     assert next_step(token(NEEDS_REAUTH), NOW) == LOGIN
 
@@ -69,6 +94,24 @@ def test_an_unknown_status_has_no_step() -> None:
 def test_an_issuer_of_a_user_is_quoted() -> None:
     values = {**READY, annotations.STATUS: "Misconfigured", annotations.BOUND_ISSUER: "a; rm"}
     assert next_step(token(values), NOW) == "kubectl oauth2-csi doctor 'a; rm'"
+
+
+@pytest.mark.parametrize(
+    ("text", "step", "whole"),
+    [
+        ("it is late", "", "it is late"),
+        ("it is late", "act", "it is late; run: act"),
+        ("", "act", "run: act"),
+        ("it is late; run: this", "act", "it is late; run: this"),
+    ],
+)
+def test_a_text_ends_in_one_command(text: str, step: str, whole: str) -> None:
+    assert with_step(text, step) == whole
+
+
+def test_a_look_at_a_token_is_a_command() -> None:
+    command = "kubectl oauth2-csi describe mail -n team-a"
+    assert describe_command(SourceRef("team-a", "mail")) == command
 
 
 def test_a_watch_is_a_command() -> None:

@@ -7,12 +7,14 @@ import yaml
 
 from csidriver.kubectl.main import main
 from tests.kubectl.golden_files import assert_golden
-from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, pod, secret
+from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, ROBOT, WAITING, pod, secret
 from tests.kubectl.stand_in import StandIn
 
 TOKENS = (
     secret("team-a", "hello-token")
     + secret("team-a", "mail", NEEDS_REAUTH)
+    + secret("team-a", "mail-api", WAITING)
+    + secret("team-a", "robot", ROBOT)
     + secret("team-a", "storage", EXPIRING)
     + secret("team-a", "unrelated", {})
 )

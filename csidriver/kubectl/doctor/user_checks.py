@@ -11,7 +11,7 @@ from csidriver.core.status import Status
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.doctor.finding import Finding, Level, ok, problem
 from csidriver.kubectl.errors import KubectlError
-from csidriver.kubectl.next_step import next_step
+from csidriver.kubectl.next_step import describe_command, next_step
 from csidriver.kubectl.tokens.token import Token, read_tokens
 
 VERBS = ("get", "create", "patch")
@@ -86,8 +86,7 @@ def _level(token: Token, now: float) -> Level:
 def _step(token: Token, now: float) -> str:
     """Return the command that helps; this one is running."""
     step = next_step(token, now)
-    describe = ["kubectl", "oauth2-csi", "describe", token.ref.name, "-n", token.ref.namespace]
-    return shlex.join(describe) if not step or step.startswith(_DOCTOR) else step
+    return describe_command(token.ref) if not step or step.startswith(_DOCTOR) else step
 
 
 def _user(kubectl: Kubectl) -> str:

@@ -8,13 +8,15 @@ from typing import Any
 from csidriver.core import annotations
 from csidriver.core.names import DRIVER_NAME, SourceRef
 from csidriver.core.status import Status
-from csidriver.kubectl.next_step import next_step
+from csidriver.kubectl.next_step import next_step, with_step
 from csidriver.kubectl.output.ages import human_duration
 from csidriver.kubectl.tokens.pod_volumes import PodVolume
 from csidriver.kubectl.tokens.token import Token
 
 NONE, UNKNOWN = "<none>", "<unknown>"
-HEADERS = ("NAMESPACE", "NAME", "ISSUER", "STATUS", "EXPIRES", "REFRESH", "PODS", "MESSAGE")
+HEADERS = (
+    *("NAMESPACE", "NAME", "ISSUER", "GRANT", "STATUS", "EXPIRES", "REFRESH", "PODS", "MESSAGE"),
+)
 WIDE_HEADERS = (*HEADERS[:-1], "REFRESHED", "LOGIN ENDS", "AGE", "WARNING", "MESSAGE")
 
 
@@ -29,7 +31,7 @@ class Overview:
         """Return the cells of HEADERS, or of WIDE_HEADERS."""
         token = self.token
         cells = [
-            *(token.ref.namespace, token.ref.name, token.issuer or NONE, token.state),
+            *(token.ref.namespace, token.ref.name, token.issuer or NONE, grant(token), token.state),
             remaining(token.instant(annotations.EXPIRES_AT), now, "expired"),
             remaining(token.instant(annotations.NEXT_REFRESH), now, "due"),
             UNKNOWN if self.pods is None else str(len(self.pods)),
@@ -48,8 +50,7 @@ class Overview:
         works = self.token.state == Status.READY.value
         warnings = ", ".join(warning.value for warning in self.token.warnings)
         text = warnings if works and warnings else self.token.message
-        step = next_step(self.token, now)
-        return text if not step or step in text else f"{text}; run: {step}".removeprefix("; ")
+        return with_step(text, next_step(self.token, now))
 
     def to_object(self) -> dict[str, Any]:
         """Return the token as an object; a later version may add fields, and removes none."""
@@ -64,9 +65,12 @@ class Overview:
             "status": token.state,
             "message": token.message,
             "issuer": token.issuer,
+            "grantType": token.grant_type,
             "warnings": [warning.value for warning in token.warnings],
         }
         status |= {key: text for key, name in instants.items() if (text := token.values[name])}
+        if token.login is not None:
+            status["login"] = token.login.name
         if self.pods is not None:
             status["pods"] = list(self.pods)
         metadata = {
@@ -77,6 +81,11 @@ class Overview:
         }
         version = f"{DRIVER_NAME}/v1"
         return {"apiVersion": version, "kind": "Token", "metadata": metadata, "status": status}
+
+
+def grant(token: Token) -> str:
+    """Return how the token is renewed, of a derived one also from which login."""
+    return token.grant_type if token.login is None else f"{token.grant_type} ({token.login.name})"
 
 
 def remaining(instant: float | None, now: float, past: str) -> str:

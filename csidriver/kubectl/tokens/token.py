@@ -9,6 +9,7 @@ from csidriver.core import annotations
 from csidriver.core.kubernetes.timestamp import MAX_INSTANT, parse_rfc3339
 from csidriver.core.kubernetes.validation import is_dns1123_subdomain
 from csidriver.core.names import SourceRef
+from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.quoting import quote_untrusted
 from csidriver.core.status import Status, TokenWarning
 from csidriver.kubectl.absences import absent_secret, require_namespace
@@ -20,6 +21,7 @@ KEYS = (
     *(annotations.IS_TOKEN, annotations.ISSUER, annotations.BOUND_ISSUER, annotations.STATUS),
     *(annotations.MESSAGE, annotations.WARNING, annotations.EXPIRES_AT, annotations.REFRESHED_AT),
     *(annotations.NEXT_REFRESH, annotations.LOGIN_EXPIRES_AT, annotations.REFRESH_REQUESTED_AT),
+    *(annotations.GRANT_TYPE, annotations.LOGIN),
 )
 _METADATA = ("namespace", "name", "uid", "creationTimestamp")
 _WIDTH = len(_METADATA) + len(KEYS)
@@ -46,6 +48,23 @@ class Token:
     def issuer(self) -> str:
         """The issuer that the token is bound to, else the one that the user wants."""
         return self.values[annotations.BOUND_ISSUER] or self.values[annotations.ISSUER]
+
+    @property
+    def grant_type(self) -> str:
+        """The word of the user for how the token is renewed; it may be one that does not exist."""
+        return self.values[annotations.GRANT_TYPE] or GrantType.REFRESH_TOKEN.value
+
+    @property
+    def login(self) -> SourceRef | None:
+        """The Secret from whose access token this one is made, None for other tokens."""
+        name = self.values[annotations.LOGIN]
+        is_derived = name and self.grant_type == GrantType.TOKEN_EXCHANGE.value
+        return SourceRef(self.ref.namespace, name) if is_derived else None
+
+    @property
+    def needs_login(self) -> bool:
+        """Return True if somebody must log in for this token, at first and when that ends."""
+        return self.grant_type == GrantType.REFRESH_TOKEN.value
 
     @property
     def state(self) -> str:

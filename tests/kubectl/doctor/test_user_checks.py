@@ -9,7 +9,7 @@ from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.doctor.finding import Finding, Level
 from csidriver.kubectl.doctor.user_checks import VERBS, check_rights, check_tokens
 from tests.kubectl.doctor.healthy import answer_reads
-from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, NOW, READY, secret
+from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, NOW, READY, WAITING, secret
 from tests.kubectl.stand_in import StandIn
 
 OK, WARNING, PROBLEM = Level.OK, Level.WARNING, Level.PROBLEM
@@ -95,6 +95,7 @@ def test_tokens_are_counted_by_issuer(stand_in: StandIn) -> None:
             "is Pending: the refresher has not met it",
             "describe mail -n team-a",
         ),
+        (WAITING, WARNING, "is WaitsForLogin: its login, Secret mail,", "describe mail -n team-a"),
         (EXPIRING, WARNING, "has the warning RefreshTokenExpiring", "login mail -n team-a"),
     ],
 )

@@ -15,7 +15,7 @@ from csidriver.kubectl.tokens.overview import (
 )
 from csidriver.kubectl.tokens.pod_volumes import PodVolume
 from csidriver.kubectl.tokens.token import read_token
-from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, NOW, READY, secret
+from tests.kubectl.printed import DERIVED, EXPIRING, NEEDS_REAUTH, NOW, READY, WAITING, secret
 from tests.kubectl.stand_in import StandIn
 
 
@@ -34,6 +34,7 @@ def test_a_row_has_a_cell_for_each_header(stand_in: StandIn) -> None:
         "NAMESPACE": "team-a",
         "NAME": "mail",
         "ISSUER": "cern",
+        "GRANT": "refresh_token",
         "STATUS": "Ready",
         "EXPIRES": "5m12s",
         "REFRESH": "75s",
@@ -62,9 +63,24 @@ def test_a_step_in_the_message_is_not_repeated(stand_in: StandIn) -> None:
     assert message.count("run:") == 1
 
 
+def test_a_message_with_the_command_of_the_login_gets_no_other(stand_in: StandIn) -> None:
+    named = {**WAITING, annotations.MESSAGE: "it waits; run: kubectl oauth2-csi login mail"}
+    assert overview(stand_in, named, []).message(NOW) == named[annotations.MESSAGE]
+    message = overview(stand_in, WAITING, []).message(NOW)
+    assert message.endswith("NeedsReauth; run: kubectl oauth2-csi describe mail -n team-a")
+
+
+def test_a_derived_token_has_its_login_beside_the_grant(stand_in: StandIn) -> None:
+    derived = overview(stand_in, DERIVED, [])
+    cells = dict(zip(HEADERS, derived.row(NOW, wide=False), strict=True))
+    assert cells["GRANT"] == "token-exchange (mail)"
+    status = derived.to_object()["status"]
+    assert (status["grantType"], status["login"]) == ("token-exchange", "mail")
+
+
 def test_what_is_unknown_or_over_is_said(stand_in: StandIn) -> None:
     row = overview(stand_in, NEEDS_REAUTH, None).row(NOW, wide=False)
-    assert row[4:7] == ["expired", "<none>", "<unknown>"]
+    assert row[5:8] == ["expired", "<none>", "<unknown>"]
 
 
 @pytest.mark.parametrize(
@@ -93,4 +109,5 @@ def test_an_object_leaves_out_what_is_unknown(stand_in: StandIn) -> None:
     status = overview(stand_in, NEEDS_REAUTH, None).to_object()["status"]
     assert "pods" not in status
     assert "nextRefresh" not in status
+    assert "login" not in status
     assert (status["status"], status["issuer"]) == ("NeedsReauth", "cern")

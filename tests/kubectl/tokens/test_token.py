@@ -12,7 +12,7 @@ from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.errors import KubectlFailed, NotFound
 from csidriver.kubectl.tokens.pod_volumes import watch_pod_volumes
 from csidriver.kubectl.tokens.token import KEYS, read_token, read_tokens, watch_tokens
-from tests.kubectl.printed import EXPIRING, NOW, READY, secret
+from tests.kubectl.printed import DERIVED, EXPIRING, NOW, READY, ROBOT, secret
 from tests.kubectl.stand_in import StandIn
 
 REF = SourceRef("team-a", "mail")
@@ -50,6 +50,31 @@ def test_a_token_that_the_refresher_has_not_met_is_pending(stand_in: StandIn) ->
     token = read_token(Kubectl(), REF)
     assert (token.state, token.issuer, token.message) == ("Pending", "wanted", "")
     assert token.instant(annotations.EXPIRES_AT) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "grant_type", "login", "needs_login"),
+    [
+        (READY, "refresh_token", None, True),
+        (ROBOT, "client_credentials", None, False),
+        (DERIVED, "token-exchange", SourceRef("team-a", "mail"), False),
+        ({**DERIVED, annotations.LOGIN: ""}, "token-exchange", None, False),
+        ({**ROBOT, annotations.LOGIN: "mail"}, "client_credentials", None, False),
+        ({**READY, annotations.GRANT_TYPE: "other"}, "other", None, False),
+    ],
+)
+def test_a_token_tells_how_it_is_renewed(
+    stand_in: StandIn,
+    values: dict[str, str],
+    grant_type: str,
+    login: SourceRef | None,
+    *,
+    needs_login: bool,
+) -> None:
+    stand_in.answer("secrets", stdout=secret("team-a", "mail-api", values))
+    token = read_token(Kubectl(), SourceRef("team-a", "mail-api"))
+    assert (token.grant_type, token.login) == (grant_type, login)
+    assert token.needs_login == needs_login
 
 
 def test_a_long_annotation_is_cut(stand_in: StandIn) -> None:
