@@ -65,7 +65,7 @@ def test_the_alert_leaves_out_denials_that_every_cluster_has() -> None:
 
 def test_the_keycloak_of_the_tests_is_named() -> None:
     version = KEYCLOAK_ARTIFACT.split(":")[2]
-    assert f"a real Keycloak {version}," in section("issuers.md", "## Keycloak")
+    assert f"a real Keycloak {version}," in section("issuers/keycloak.md", "## What was tried")
 
 
 @pytest.mark.parametrize("metrics", [NodeMetrics, RefresherMetrics, WebhookMetrics, BrokerMetrics])
