@@ -3,6 +3,8 @@
 import logging
 import queue
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -104,6 +106,11 @@ def test_metadata_names_assertions_where_a_client_has_keys() -> None:
         metadata = requests.get(place, timeout=TIMEOUT).json()
     assert "private_key_jwt" in metadata["token_endpoint_auth_methods_supported"]
     assert metadata["token_endpoint_auth_signing_alg_values_supported"] == ["RS256", "ES256"]
+
+
+def test_without_assertions_no_library_for_them_is_loaded() -> None:
+    code = "import sys, csidriver.demo.demo, csidriver.demo.issuer; sys.exit('jwt' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own program
 
 
 def test_a_foreign_issuer_identifier_is_used_everywhere() -> None:
