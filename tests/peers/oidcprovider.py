@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ class Registered:
     auth: str = "client_secret_basic"
     lifetime: float = 3600.0
     code_lifetime: float = 600.0
+    # Further metadata: what a client that uses other grants, or has a key, must be registered with.
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def metadata(self) -> dict[str, Any]:
         """Return the client's metadata (RFC 7591, section 2)."""
@@ -41,15 +43,16 @@ class Registered:
             "code_lifetime": self.code_lifetime,
         }
         secret = self.client.client_secret
-        return said | ({"client_secret": secret.reveal()} if secret else {})
+        return said | ({"client_secret": secret.reveal()} if secret else {}) | dict(self.more)
 
 
 @dataclass(frozen=True, slots=True)
 class PeerLog:
-    """The server's log: refresh tokens presented and introspected, as hashes."""
+    """The server's log: refresh tokens presented and introspected, as hashes; other requests."""
 
     presented: list[dict[str, Any]] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
+    granted: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def hashes(self) -> list[str]:

@@ -15,13 +15,15 @@ import { pathToFileURL } from 'node:url';
 console.info = console.error; // stdout is for answers
 console.warn = console.error;
 const entry = join(process.argv[2], 'node_modules/oidc-provider/lib/index.js');
-const { default: Provider } = await import(pathToFileURL(entry));
+const { default: Provider, errors } = await import(pathToFileURL(entry));
 
 const SCOPE = 'openid offline_access';
 const HOUR = 3600;
 const DEVICE = 'urn:ietf:params:oauth:grant-type:device_code';
+const STORAGE = 'https://storage.example'; // the one resource server (RFC 8707), with paths
 
 const presented = []; // a row per refresh token that reached the token endpoint
+const granted = []; // a row per request of client_credentials
 const asked = []; // a row per introspection
 let cut = ''; // what becomes of the next exchange: '', 'request' or 'answer' is lost
 
@@ -38,19 +40,30 @@ const provider = new Provider(issuer, {
     grant_types: ['authorization_code', 'refresh_token', DEVICE],
     redirect_uris: ['http://127.0.0.1/callback'],
   },
-  clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'none'],
+  clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'],
   cookies: { keys: ['only for tests'] },
   extraClientMetadata: { properties: ['lifetime', 'code_lifetime'] },
   features: {
+    clientCredentials: { enabled: true },
     deviceFlow: { enabled: true },
     devInteractions: { enabled: true }, // its own pages take any name and password
     introspection: { enabled: true },
+    resourceIndicators: {
+      enabled: true,
+      getResourceServerInfo(ctx, resource, client) {
+        if (!resource.startsWith(`${STORAGE}/`)) throw new errors.InvalidTarget();
+        const accessTokenTTL = client.lifetime ?? HOUR;
+        return { accessTokenFormat: 'jwt', accessTokenTTL, audience: resource, scope: 'read write' };
+      },
+    },
     revocation: { enabled: true },
   },
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   rotateRefreshToken: true,
+  scopes: [...SCOPE.split(' '), 'read', 'write'],
   ttl: {
     AccessToken: (ctx, token, client) => client.lifetime ?? HOUR,
+    ClientCredentials: (ctx, token, client) => client.lifetime ?? HOUR,
     DeviceCode: (ctx, token, client) => client.code_lifetime ?? HOUR,
     Grant: 24 * HOUR,
     IdToken: HOUR,
@@ -73,6 +86,9 @@ provider.use(async (ctx, next) => {
   } else if (oidc?.params?.refresh_token) {
     const rt = hash(oidc.params.refresh_token);
     presented.push({ client, rt, status: ctx.status, error: ctx.body?.error ?? '' });
+  } else if (oidc?.params?.grant_type === 'client_credentials') {
+    const { resource, scope } = oidc.params;
+    granted.push({ client, resource, scope, error: ctx.body?.error ?? '' });
   }
   if (lost === 'answer') ctx.req.socket.destroy();
   return undefined;
@@ -98,7 +114,7 @@ const commands = {
     cut = what;
     return {};
   },
-  told: () => ({ presented, asked }),
+  told: () => ({ presented, asked, granted }),
 };
 
 server.on('request', provider.callback());

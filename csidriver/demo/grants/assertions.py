@@ -12,7 +12,7 @@ from typing import Any
 from csidriver.demo.families import OAuthError, RegisteredClient
 
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-# Seconds that an assertion may have left, as Keycloak has them by default.
+# Seconds that an assertion may have left. Servers differ; these are short enough for all of them.
 MAX_OWN_LIFE = 300.0
 MAX_FOREIGN_LIFE = 3600.0
 
