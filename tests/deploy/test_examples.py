@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,17 @@ def test_the_examples_are_there() -> None:
     assert {f"announcement/{name}" for name in names} <= set(FILES)
 
 
+def test_the_readme_shows_the_examples_of_secrets() -> None:
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    shown = [found for found in map(yaml.safe_load, blocks) if found.get("kind") == "Secret"]
+    assert [found["metadata"]["name"] for found in shown] == ["hello-token", "robot-token"]
+    for found in shown:
+        example = one(f"{found['metadata']['name']}.yaml", "Secret")
+        assert found["metadata"] == example["metadata"]
+        assert found["stringData"].keys() == example["stringData"].keys()
+
+
 @pytest.mark.parametrize("name", ["token-printer.yaml", "eos.yaml"])
 def test_a_deployment_runs_the_announced_pod(name: str) -> None:
     pod, announced = pod_of(name), pod_of(f"announcement/{name}")
@@ -49,7 +61,7 @@ def test_a_deployment_runs_the_announced_pod(name: str) -> None:
     assert pod["metadata"]["annotations"] == announced["metadata"]["annotations"]
 
 
-@pytest.mark.parametrize("name", [name for name in APPLIED if name != "hello-token.yaml"])
+@pytest.mark.parametrize("name", [name for name in APPLIED if not name.endswith("-token.yaml")])
 def test_an_example_ends_at_once_when_it_is_deleted(name: str) -> None:
     # Not 0, with which its name would be free before its containers have ended.
     assert pod_of(name)["spec"]["terminationGracePeriodSeconds"] == 1
@@ -78,7 +90,7 @@ def test_no_two_examples_are_in_each_others_way() -> None:
         assert found[key] is manifest or manifest["kind"] == "ConfigMap"
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "hello-token.yaml"])
+@pytest.mark.parametrize("name", [name for name in FILES if not name.endswith("-token.yaml")])
 def test_containers_use_an_image_that_may_already_be_there(name: str) -> None:
     for container in pod_of(name)["spec"]["containers"]:
         assert (container["image"], container["imagePullPolicy"]) == ("busybox", "IfNotPresent")
