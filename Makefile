@@ -96,8 +96,8 @@ manifests: $(VENV)/.dev
 
 ## lock: pin every dependency with its hashes, from pyproject.toml
 lock: $(VENV)/.dev
-	$(LOCK) pyproject.toml --extra webhook -o requirements/image.lock
-	$(LOCK) pyproject.toml --extra webhook --extra demo --group demo --group test --group proto --group check --group plugin -o requirements/dev.lock
+	$(LOCK) pyproject.toml --extra webhook --extra private-key-jwt -o requirements/image.lock
+	$(LOCK) pyproject.toml --extra webhook --extra private-key-jwt --extra demo --group demo --group test --group proto --group check --group plugin -o requirements/dev.lock
 	$(LOCK) --group demo --constraint requirements/dev.lock -o requirements/demo.lock
 	$(LOCK) --group plugin --constraint requirements/dev.lock -o requirements/plugin.lock
 	$(LOCK) --group build --constraint requirements/dev.lock -o requirements/build.lock

@@ -1,4 +1,4 @@
-"""The connection of one request: aborted at its deadline; knows whether bytes can have been sent.
+"""A connection that is aborted at a deadline, and knows whether bytes can have been sent.
 
 The deadline is a timer, because a server that sends single bytes would extend per-read timeouts
 for ever.
@@ -10,33 +10,55 @@ import ssl
 import sys
 import threading
 import time
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Any
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util.wait import wait_for_read
 
 from csidriver.adapters.oauth.happy_eyeballs import connect
 from csidriver.adapters.oauth.response_head import Response
 
 
 class AbortableConnection:
-    """Aborts its socket at the deadlines of `time.monotonic`; sets `sent` when established.
+    """Aborts its socket at the deadlines of the request that it carries.
 
-    `connect_deadline` is for the connection and its TLS, `deadline` for all.
+    `is_established`: bytes of that request may have been sent. `is_open`: it can carry another one.
     """
 
-    def __init__(
-        self, connect_deadline: float, deadline: float, sent: threading.Event | None = None
-    ) -> None:
+    def __init__(self) -> None:
         self.is_established = False
         self.is_aborted = False
-        self._connect_deadline, self._deadline = connect_deadline, deadline
-        self._sent = sent
+        self.is_open = False
+        self._deadline = 0.0
+        self._sent: threading.Event | None = None
         self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
         self._socket: socket.socket | None = None
+
+    @contextlib.contextmanager
+    def carry(
+        self, connect_deadline: float, deadline: float, sent: threading.Event | None = None
+    ) -> Iterator[None]:
+        """Carry a request until deadlines of `time.monotonic`; set `sent` when it may be sent.
+
+        `connect_deadline` is for the connection and its TLS, `deadline` for all.
+        """
+        self._deadline, self._sent = deadline, sent
+        if self.is_established:
+            self.mark_established()
+        else:
+            self._start_timer(connect_deadline)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stop_timer()
 
     def attach(self, connected: socket.socket) -> None:
         """Remember the socket, so that the deadline ends the TLS handshake too."""
+        self.close()
         with self._lock:
             self._raise_if_aborted()
             # A duplicate, because TLS takes the descriptor away from the socket that it wraps.
@@ -46,38 +68,46 @@ class AbortableConnection:
         """Note that from now on bytes of the request may be sent."""
         with self._lock:
             self._raise_if_aborted()
-            self.is_established = True
-            self._timer.cancel()
+            self.is_established = self.is_open = True
+            self._stop_timer()
             self._start_timer(self._deadline)
             if self._sent is not None:
                 self._sent.set()
+
+    def is_dropped(self) -> bool:
+        """Return True if the server has closed the connection, or speaks unasked."""
+        with self._lock:
+            return self._socket is None or wait_for_read(self._socket, timeout=0.0)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
 
     def _raise_if_aborted(self) -> None:
         if self.is_aborted:
             raise TimeoutError("the deadline has passed")
 
-    def _abort(self) -> None:
+    def _abort(self, timer: threading.Timer) -> None:
         with self._lock:
+            if timer is not self._timer:
+                return  # of a request that has ended meanwhile
             self.is_aborted = True
             if self._socket is not None:
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
 
     def _start_timer(self, deadline: float) -> None:
-        self._timer = threading.Timer(deadline - time.monotonic(), self._abort)
-        self._timer.daemon = True
-        self._timer.start()
+        timer = threading.Timer(deadline - time.monotonic(), lambda: self._abort(timer))
+        timer.daemon = True
+        self._timer = timer
+        timer.start()
 
-    def __enter__(self) -> Self:
-        self._start_timer(self._connect_deadline)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
             self._timer.cancel()
-            if self._socket is not None:
-                self._socket.close()
-                self._socket = None
+            self._timer = None
 
 
 class _Connection(HTTPConnection):
@@ -104,6 +134,11 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         super().connect()
         self._abortable.mark_established()
+
+    def close(self) -> None:
+        # A response that ends the connection may still be read, so the socket stays attached.
+        self._abortable.is_open = False
+        super().close()
 
 
 class _SecureConnection(_Connection, HTTPSConnection):

@@ -1,4 +1,4 @@
-"""One HTTP request over a connection of its own, with a deadline that no server can extend.
+"""HTTP requests with a deadline that no server can extend.
 
 Whether anything can have been sent is known, not guessed: until the connection and its TLS are
 established, every failure means that nothing was sent, as does a later alert of a refused
@@ -13,7 +13,7 @@ import secrets
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import requests
@@ -53,7 +53,7 @@ class HttpRequest:
 
     method: str
     url: str
-    form: Mapping[str, str] | None = field(default=None, repr=False)
+    form: Sequence[tuple[str, str]] | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -79,47 +79,75 @@ class Deadlines:
     sent: threading.Event | None = None
 
 
+class HttpClient:
+    """Sends requests to one server, one at a time, over one connection at a time."""
+
+    def __init__(self, issuer: Issuer, context: ssl.SSLContext | None) -> None:
+        self._issuer = issuer
+        self.connection = AbortableConnection()
+        self._adapter = AbortableAdapter(self.connection, context)
+
+    def send(self, request: HttpRequest, deadlines: Deadlines) -> HttpResponse:
+        """Send one request; follow no redirect, use neither netrc nor proxies of the environment.
+
+        Raises RequestFailed.
+        """
+        issuer, connection = self._issuer, self.connection
+        now = time.monotonic()
+        timeout = deadlines.send - now
+        if timeout <= 0:
+            raise RequestFailed(FailureReason.UNREACHABLE)
+        proxies = {"http": issuer.proxy, "https": issuer.proxy} if issuer.proxy else {}
+        # Random, for comparing our log with the server's.
+        request_id = secrets.token_hex(8)
+        try:
+            prepared = _prepare(request, request_id)
+            with (
+                connection.carry(deadlines.send, deadlines.read, deadlines.sent),
+                self._adapter.send(
+                    prepared,
+                    stream=True,
+                    timeout=(min(CONNECT_TIMEOUT, timeout), deadlines.read - now),
+                    proxies=proxies,
+                ) as response,
+            ):
+                body, is_complete = _read_body(response)
+                is_complete = is_complete and not connection.is_aborted
+                retry_after, status = response.headers.get("Retry-After", ""), response.status_code
+                log.debug("issuer %s: request %s: %d", issuer.name, request_id, status)
+                return HttpResponse(status, body, retry_after, is_complete)
+        except (
+            requests.RequestException,
+            urllib3.exceptions.HTTPError,
+            OSError,
+            ValueError,
+        ) as error:
+            failure = RequestFailed(_failure_reason(error, sent=connection.is_established))
+            log.debug("issuer %s: request %s: %s", issuer.name, request_id, failure)
+            raise failure from None
+
+    def close(self) -> None:
+        self._adapter.close()
+        self.connection.close()
+
+
+def _prepare(request: HttpRequest, request_id: str) -> requests.PreparedRequest:
+    # Not through a Session: it would look for credentials and prepare to follow redirects.
+    headers = {**_HEADERS, "X-Request-ID": request_id, **request.headers}
+    return requests.Request(request.method, request.url, headers, data=request.form).prepare()
+
+
 def send_request(
     issuer: Issuer, tls_contexts: TlsContexts, request: HttpRequest, deadlines: Deadlines
 ) -> HttpResponse:
-    """Send one request; follow no redirect, use neither netrc nor proxies of the environment."""
-    now = time.monotonic()
-    timeout = deadlines.send - now
-    if timeout <= 0:
-        raise RequestFailed(FailureReason.UNREACHABLE)
-    context = _tls_context(issuer, tls_contexts, request.url)
-    proxies = {"http": issuer.proxy, "https": issuer.proxy} if issuer.proxy else {}
-    # Random, for comparing our log with the server's.
-    request_id = secrets.token_hex(8)
-    headers = {**_HEADERS, "X-Request-ID": request_id, **request.headers}
-    connection = AbortableConnection(deadlines.send, deadlines.read, deadlines.sent)
-    try:
-        # Not through a Session: it would look for credentials and prepare to follow redirects.
-        prepared = requests.Request(
-            request.method, request.url, headers, data=request.form
-        ).prepare()
-        with (
-            connection,
-            contextlib.closing(AbortableAdapter(connection, context)) as adapter,
-            adapter.send(
-                prepared,
-                stream=True,
-                timeout=(min(CONNECT_TIMEOUT, timeout), deadlines.read - now),
-                proxies=proxies,
-            ) as response,
-        ):
-            body, is_complete = _read_body(response)
-            is_complete = is_complete and not connection.is_aborted
-            retry_after = response.headers.get("Retry-After", "")
-            log.debug("issuer %s: request %s: %d", issuer.name, request_id, response.status_code)
-            return HttpResponse(response.status_code, body, retry_after, is_complete)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        failure = RequestFailed(_failure_reason(error, sent=connection.is_established))
-        log.debug("issuer %s: request %s: %s", issuer.name, request_id, failure)
-        raise failure from None
+    """Send one request over a connection of its own; raises RequestFailed."""
+    context = tls_context(issuer, tls_contexts, request.url)
+    with contextlib.closing(HttpClient(issuer, context)) as client:
+        return client.send(request, deadlines)
 
 
-def _tls_context(issuer: Issuer, tls_contexts: TlsContexts, url: str) -> ssl.SSLContext | None:
+def tls_context(issuer: Issuer, tls_contexts: TlsContexts, url: str) -> ssl.SSLContext | None:
+    """Return the context of a connection, None for plain HTTP; raises RequestFailed."""
     if not (url.startswith("https:") or issuer.proxy.startswith("https:")):
         return None
     try:

@@ -6,10 +6,10 @@ Every response and every failure becomes a value; nothing here raises.
 import logging
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
+from csidriver.adapters.oauth.client_assertion import ClientAssertions
 from csidriver.adapters.oauth.http_client import (
     Deadlines,
     HttpRequest,
@@ -17,8 +17,9 @@ from csidriver.adapters.oauth.http_client import (
     RequestFailed,
     send_request,
 )
+from csidriver.adapters.oauth.kept_connections import KeptConnections
 from csidriver.adapters.oauth.tls_contexts import TlsContexts
-from csidriver.core.oauth.client_auth import authenticate
+from csidriver.core.oauth.client_auth import ASSERTION_METHODS, authenticate
 from csidriver.core.oauth.discovery import (
     Endpoints,
     MetadataError,
@@ -29,8 +30,9 @@ from csidriver.core.oauth.discovery import (
 )
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.introspection import Introspection, parse_introspection
-from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.json_object import json_object
+from csidriver.core.oauth.token_form import Form, refresh_form
 from csidriver.core.oauth.token_response import (
     Failure,
     Success,
@@ -56,11 +58,12 @@ _REDISCOVER_AFTER = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """The client for which a request is sent, and its deadlines."""
+    """The client for which a request is sent, its deadlines, and if it may be sent again."""
 
     issuer: Issuer
     client: Client
     deadlines: Deadlines
+    is_repeatable: bool = False
 
 
 class TokenEndpoints:
@@ -68,6 +71,8 @@ class TokenEndpoints:
 
     def __init__(self) -> None:
         self._tls_contexts = TlsContexts()
+        self._kept_connections = KeptConnections(self._tls_contexts)
+        self._assertions = ClientAssertions()
         self._endpoints: dict[str, tuple[Issuer, Endpoints]] = {}
 
     def refresh(
@@ -81,20 +86,29 @@ class TokenEndpoints:
     ) -> TokenResponse:
         """Send a refresh token once, within `timeout` seconds; wait for `late_timeout`.
 
-        Sets `sent` before its first byte.
+        Sets `sent` before its first byte. The connection is a new one, unless the server never
+        rotates: a request over a kept one may have to be sent twice.
         """
         now = time.monotonic()
-        task = _Task(issuer, client, Deadlines(now + timeout, now + late_timeout, sent))
-        form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
-        if issuer.scope:
-            form["scope"] = issuer.scope
+        deadlines = Deadlines(now + timeout, now + late_timeout, sent)
+        task = _Task(issuer, client, deadlines, is_repeatable=issuer.reuse == UNLIMITED)
+        return self._request_token(task, refresh_form(issuer, refresh_token))
+
+    def request(self, issuer: Issuer, client: Client, form: Form, timeout: float) -> TokenResponse:
+        """Send a token request that may be repeated, and wait for the response."""
+        deadline = time.monotonic() + timeout
+        task = _Task(issuer, client, Deadlines(deadline, deadline), is_repeatable=True)
+        return self._request_token(task, form)
+
+    def _request_token(self, task: _Task, form: Form) -> TokenResponse:
+        result: TokenResponse
         try:
-            endpoints = self._endpoints_of(issuer, task.deadlines.send)
-            result = _to_response(self._post(task, endpoints.token, endpoints.client_auth, form))
+            endpoints = self._endpoints_of(task.issuer, task.deadlines.send)
+            result = _to_response(self._post(task, endpoints, endpoints.token, form))
         except RequestFailed as error:
             result = Failure(error.reason)
         if isinstance(result, Failure) and result.reason in _REDISCOVER_AFTER:
-            self._endpoints.pop(issuer.name, None)
+            self._endpoints.pop(task.issuer.name, None)
         return result
 
     def introspect(
@@ -105,16 +119,16 @@ class TokenEndpoints:
         Nothing is sent for a public client: the response to a client that is not authorized to
         introspect is "inactive", too (section 2.2).
         """
-        if not client.client_secret:
+        if not client.client_secret and issuer.client_auth not in ASSERTION_METHODS:
             return Introspection.REFUSED
         deadline = time.monotonic() + timeout
         task = _Task(issuer, client, Deadlines(deadline, deadline))
-        form = {"token": refresh_token.reveal(), "token_type_hint": "refresh_token"}
+        form = (("token", refresh_token), ("token_type_hint", Sensitive("refresh_token")))
         try:
             endpoints = self._endpoints_of(issuer, deadline)
             if not endpoints.introspection:
                 return Introspection.REFUSED
-            response = self._post(task, endpoints.introspection, endpoints.client_auth, form)
+            response = self._post(task, endpoints, endpoints.introspection, form)
         except RequestFailed:
             return Introspection.SILENT
         if not response.is_complete:
@@ -147,10 +161,17 @@ class TokenEndpoints:
         deadlines = Deadlines(deadline, deadline)
         return send_request(issuer, self._tls_contexts, HttpRequest("GET", url), deadlines)
 
-    def _post(self, task: _Task, url: str, method: str, form: Mapping[str, str]) -> HttpResponse:
-        auth = authenticate(method, task.client.client_id, task.client.client_secret)
-        request = HttpRequest("POST", url, {**form, **auth.form}, auth.headers)
-        return send_request(task.issuer, self._tls_contexts, request, task.deadlines)
+    def _post(self, task: _Task, endpoints: Endpoints, url: str, form: Form) -> HttpResponse:
+        issuer, client, method = task.issuer, task.client, endpoints.client_auth
+        if method in ASSERTION_METHODS:
+            auth = self._assertions.authenticate(issuer, client, endpoints.token)
+        else:
+            auth = authenticate(method, client.client_id, client.client_secret)
+        pairs = [*((name, value.reveal()) for name, value in form), *auth.form.items()]
+        request = HttpRequest("POST", url, pairs, auth.headers)
+        if task.is_repeatable:
+            return self._kept_connections.send(issuer, request, task.deadlines)
+        return send_request(issuer, self._tls_contexts, request, task.deadlines)
 
     def _endpoints_of(self, issuer: Issuer, deadline: float) -> Endpoints:
         configured = configured_endpoints(issuer)

@@ -9,7 +9,7 @@ import socket
 import socketserver
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs
@@ -65,7 +65,10 @@ class LoopbackServer:
 
 
 class Peer(LoopbackServer):
-    """Answers each request with the bytes for its path, `slowly` from some byte on; keeps count."""
+    """Answers each request with the bytes for its path, `slowly` from some byte on; keeps count.
+
+    It closes each connection after one answer, or after `per_connection`, or if it has no answer.
+    """
 
     def __init__(
         self,
@@ -75,36 +78,77 @@ class Peer(LoopbackServer):
         slowly: int | None = None,
         tls: ssl.SSLContext | None = None,
         greets: bool = False,
+        per_connection: int = 1,
     ) -> None:
         self.reply = reply
+        self.per_connection = per_connection
+        self.slowly = slowly
+        self.before_reply: Callable[[], object] = lambda: None
         self.by_path = dict(by_path or {})
         self.requests: list[str] = []
         self.connections = 0
-        stopping = threading.Event()
+        self._changed = threading.Condition()
+        self._open: set[socket.socket] = set()
+        self._tls, self._greets = tls, greets
         peer = self
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
-                peer.connections += 1
                 with contextlib.suppress(OSError):
-                    connection = tls.wrap_socket(self.request, server_side=True) if tls else None
-                    self.serve(connection or self.request)
-                    if connection is not None:
-                        connection.close()
+                    peer.serve(self.request)
 
-            def serve(self, connection: socket.socket) -> None:
-                if not greets:
-                    peer.requests.append(read_request(connection))
-                path = "" if greets else peer.requests[-1].split(" ", 2)[1]
-                reply = peer.by_path.get(path, peer.reply)
-                fast = len(reply) if slowly is None else slowly
-                connection.sendall(reply[:fast])
-                for byte in reply[fast:]:
-                    if stopping.wait(0.02):
-                        return
-                    connection.sendall(bytes([byte]))
+        super().__init__(Handler, threading.Event())
 
-        super().__init__(Handler, stopping)
+    def serve(self, connection: socket.socket) -> None:
+        self.connections += 1
+        served = self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
+        self._count(served, is_open=True)
+        try:
+            for _ in range(self.per_connection):
+                if not self._answer(served):
+                    break
+        finally:
+            if self._tls:
+                served.close()
+            self._count(served, is_open=False)
+
+    def _answer(self, connection: socket.socket) -> bool:
+        if not self._greets:
+            request = read_request(connection)
+            if not request and self.per_connection > 1:
+                return False  # the client has closed the connection
+            self.requests.append(request)
+        path = "" if self._greets else self.requests[-1].split(" ", 2)[1]
+        reply = self.by_path.get(path, self.reply)
+        self.before_reply()
+        fast = len(reply) if self.slowly is None else self.slowly
+        connection.sendall(reply[:fast])
+        for byte in reply[fast:]:
+            if self._stopping.wait(0.02):
+                return False
+            connection.sendall(bytes([byte]))
+        return bool(reply)
+
+    def __exit__(self, *_: object) -> None:
+        self.hang_up()
+        super().__exit__()
+
+    def hang_up(self) -> None:
+        """Close all connections at once, as a server that restarts."""
+        with self._changed:
+            for each in self._open:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
+    def _count(self, connection: socket.socket, *, is_open: bool) -> None:
+        with self._changed:
+            (self._open.add if is_open else self._open.discard)(connection)
+            self._changed.notify_all()
+
+    def has_open(self, number: int) -> bool:
+        """Wait until so many connections are open."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self._open) == number, PATIENT)
 
     def form(self) -> Mapping[str, list[str]]:
         return parse_qs(self.requests[-1].partition("\r\n\r\n")[2])

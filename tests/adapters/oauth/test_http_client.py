@@ -296,6 +296,6 @@ def test_every_request_has_a_name_of_its_own_and_nothing_of_the_token_in_it() ->
 
 def test_what_is_to_be_sent_is_not_shown() -> None:
     request = HttpRequest(
-        "POST", "u", {"refresh_token": RT.reveal()}, {"Authorization": RT.reveal()}
+        "POST", "u", [("refresh_token", RT.reveal())], {"Authorization": RT.reveal()}
     )
     assert RT.reveal() not in repr(request)

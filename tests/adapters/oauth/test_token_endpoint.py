@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.request_settings import JWT_BEARER, AssertionSettings
+from csidriver.core.oauth.token_form import client_credentials_form
 from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
@@ -405,3 +410,80 @@ def test_a_server_whose_certificate_is_not_trusted_is_alive(tmp_path: Path) -> N
     _, context = certificate(tmp_path)
     with Peer(http(), tls=context) as peer:
         assert TokenEndpoints().probe(at_peer(peer, "https"))
+
+
+def asserting(peer: Peer, file: Path, **options: Any) -> Issuer:
+    settings = AssertionSettings(str(file))
+    return at_peer(peer, client_auth="assertion", assertion=settings, **options)
+
+
+def test_a_client_without_a_secret_sends_an_assertion(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("e30.e30.c2ln")
+    with Peer(http()) as peer:
+        assert isinstance(refresh(asserting(peer, file), client=PUBLIC), Success)
+        assert peer.form() == {
+            "grant_type": ["refresh_token"],
+            "refresh_token": [RT.reveal()],
+            "client_id": ["public"],
+            "client_assertion_type": [JWT_BEARER],
+            "client_assertion": ["e30.e30.c2ln"],
+        }
+        assert "authorization" not in peer.headers()
+
+
+def test_without_an_assertion_nothing_is_sent(tmp_path: Path) -> None:
+    with Peer(http()) as peer:
+        outcome = refresh(asserting(peer, tmp_path / "missing"), client=PUBLIC)
+        assert signal(outcome) is FailureReason.NO_ASSERTION
+        assert peer.connections == 0
+
+
+def test_a_client_with_an_assertion_may_introspect(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("e30.e30.c2ln")
+    with Peer(http(b'{"active":true}')) as peer:
+        issuer = asserting(peer, file, introspection_endpoint=f"http://{peer.address}/introspect")
+        assert introspect(issuer, PUBLIC) is Introspection.ACTIVE
+        assert peer.form()["client_assertion"] == ["e30.e30.c2ln"]
+
+
+def test_an_assertion_for_the_token_endpoint_names_that_of_the_metadata() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    client = Client("app", Sensitive(""), Sensitive(pem))
+    with Peer(b"") as peer:
+        peer.reply = described(peer, introspection_endpoint=f"http://{peer.address}/i")
+        issuer = discoverable(
+            peer, client_auth="private_key_jwt", assertion_audience="tokenEndpoint"
+        )
+        endpoints = TokenEndpoints()
+        assert isinstance(send(endpoints, issuer, client=client), Success)
+        endpoints.introspect(issuer, client, RT, PATIENT)
+        assert paths(peer)[1:] == ["/t", "/i"]
+        for sent in peer.requests[1:]:
+            (signed,) = parse_qs(sent.partition("\r\n\r\n")[2])["client_assertion"]
+            audience = f"http://{peer.address}/t"
+            jwt.decode(signed, key.public_key(), ["ES256"], audience=audience)
+
+
+def test_the_parameters_of_the_issuer_are_sent_and_may_repeat() -> None:
+    params = (("connector_id", "k8s"), ("resource", "https://a"), ("resource", "https://b"))
+    with Peer(http()) as peer:
+        refresh(at_peer(peer, params=params))
+        assert peer.form()["connector_id"] == ["k8s"]
+        assert peer.form()["resource"] == ["https://a", "https://b"]
+
+
+def test_a_request_that_may_be_repeated_reads_the_metadata_again_after_a_doubt() -> None:
+    with Peer(b"") as peer:
+        endpoints, issuer = TokenEndpoints(), discoverable(peer)
+        form = client_credentials_form(issuer, (("audience", "x"),))
+        peer.reply = good = described(peer)
+        assert isinstance(endpoints.request(issuer, APP, form, PATIENT), Success)
+        assert peer.form() == {"grant_type": ["client_credentials"], "audience": ["x"]}
+        peer.reply = http(b"", "404 Not Found")
+        assert signal(endpoints.request(issuer, APP, form, PATIENT)) is FailureReason.NO_ENDPOINT
+        peer.reply = good
+        assert isinstance(endpoints.request(issuer, APP, form, PATIENT), Success)
+        assert paths(peer) == [WELL_KNOWN, "/t", "/t", WELL_KNOWN, "/t"]

@@ -2,7 +2,7 @@ import base64
 
 import pytest
 
-from csidriver.core.oauth.client_auth import ClientAuthentication, authenticate
+from csidriver.core.oauth.client_auth import ClientAuthentication, authenticate, present_assertion
 from csidriver.core.sensitive import Sensitive
 
 SECRET = Sensitive("s%3A+ :/&=ü")
@@ -40,3 +40,10 @@ def test_a_public_client_only_sends_its_name(method: str) -> None:
 @pytest.mark.parametrize("method", ["basic", "post"])
 def test_the_secret_is_not_shown(method: str) -> None:
     assert repr(authenticate(method, "app", SECRET)) == "ClientAuthentication()"
+
+
+def test_an_assertion_goes_with_its_type_and_the_client() -> None:
+    fields = {"client_assertion_type": "urn:x", "client_assertion": SECRET.reveal()}
+    assert present_assertion("app", "urn:x", SECRET).form == {"client_id": "app"} | fields
+    assert present_assertion("", "urn:x", SECRET) == ClientAuthentication(fields)
+    assert SECRET.reveal() not in repr(present_assertion("app", "urn:x", SECRET))

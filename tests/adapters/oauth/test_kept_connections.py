@@ -1,0 +1,233 @@
+"""Connections that stay open, and those that must not be used again."""
+
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csidriver.adapters.oauth import TokenEndpoints
+from csidriver.adapters.oauth.http_client import Deadlines, HttpRequest, RequestFailed
+from csidriver.adapters.oauth.kept_connections import MAX_KEPT, KeptConnections
+from csidriver.adapters.oauth.tls_contexts import TlsContexts
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.issuers import UNLIMITED, Issuer
+from csidriver.core.oauth.token_form import client_credentials_form
+from csidriver.core.oauth.token_response import Success, TokenResponse
+from tests.adapters.oauth.peer import (
+    APP,
+    BRIEF,
+    LATE,
+    PATIENT,
+    TOKENS,
+    Peer,
+    at_peer,
+    certificate,
+    http,
+    send,
+    signal,
+)
+
+CUT_OFF = http()[:-1]
+
+
+def request(endpoints: TokenEndpoints, issuer: Issuer, timeout: float = PATIENT) -> TokenResponse:
+    return endpoints.request(issuer, APP, client_credentials_form(issuer, ()), timeout)
+
+
+def test_repeatable_requests_share_a_connection(tmp_path: Path) -> None:
+    ca_file, tls = certificate(tmp_path)
+    with Peer(http(), tls=tls, per_connection=9) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer, "https", ca_file=str(ca_file))
+        for scope in ("", "one", "two"):
+            assert isinstance(request(endpoints, replace(issuer, scope=scope)), Success)
+        assert peer.connections == 1
+        assert peer.form() == {"grant_type": ["client_credentials"], "scope": ["two"]}
+        assert len(peer.requests) == 3
+
+
+@pytest.mark.parametrize(("reuse", "connections"), [(0.0, 3), (60.0, 3), (UNLIMITED, 1)])
+def test_a_refresh_token_that_may_be_spent_gets_a_connection_of_its_own(
+    reuse: float, connections: int
+) -> None:
+    with Peer(http(), per_connection=9) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer, reuse=reuse)
+        for _ in range(3):
+            assert isinstance(send(endpoints, issuer), Success)
+        assert peer.connections == connections
+
+
+def test_a_single_use_refresh_token_takes_no_kept_connection() -> None:
+    with Peer(http(), per_connection=9) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer)
+        request(endpoints, issuer)
+        assert isinstance(send(endpoints, issuer), Success)
+        assert peer.connections == 2
+
+
+def test_who_sends_a_refresh_token_over_a_kept_connection_knows_that_it_was_sent() -> None:
+    with Peer(http(), per_connection=9) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer, reuse=UNLIMITED)
+        for _ in range(2):
+            sent = threading.Event()
+            endpoints.refresh(issuer, APP, APP.client_secret, PATIENT, PATIENT, sent)
+            assert sent.is_set()
+        assert peer.connections == 1
+
+
+@pytest.mark.parametrize("answers", [1, 2])
+def test_a_connection_that_the_server_closed_is_replaced(answers: int) -> None:
+    with Peer(http(), per_connection=answers) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer)
+        for number in range(4):
+            assert isinstance(request(endpoints, issuer), Success)
+            open_ones = 0 if (number + 1) % answers == 0 else 1
+            assert peer.has_open(open_ones)
+        assert peer.connections == 4 / answers
+
+
+def test_a_connection_that_is_closed_instead_of_an_answer_is_replaced_once() -> None:
+    with Peer(http(), per_connection=9) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer)
+        assert isinstance(request(endpoints, issuer), Success)
+        peer.reply = b""
+        assert signal(request(endpoints, issuer)) is FailureReason.NO_ANSWER
+        assert (len(peer.requests), peer.connections) == (3, 2)
+        peer.requests.clear()
+        assert signal(request(endpoints, issuer)) is FailureReason.NO_ANSWER
+        assert len(peer.requests) == 1, "a new connection is not replaced"
+
+
+def test_nobody_notices_that_a_server_restarts_between_two_requests() -> None:
+    with Peer(http(), per_connection=9) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer)
+        request(endpoints, issuer)
+        peer.hang_up()
+        assert peer.has_open(0)
+        assert isinstance(request(endpoints, issuer), Success)
+        assert (len(peer.requests), peer.connections) == (2, 2)
+
+
+def test_an_answer_that_nobody_asked_for_answers_no_request() -> None:
+    surplus = http() + http(b'{"access_token":"foreign"}')
+    with Peer(surplus, per_connection=9) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer)
+        for _ in range(2):
+            response = request(endpoints, issuer)
+            assert isinstance(response, Success)
+            assert response.reply.value("access_token") == "at"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        http(headers="Connection: close\r\n"),
+        b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(TOKENS) + TOKENS,
+        CUT_OFF,
+        http(b" " * 2_000_000),
+    ],
+    ids=["close", "HTTP/1.0", "cut off", "too large"],
+)
+def test_a_connection_that_cannot_be_used_again_is_not_kept(reply: bytes) -> None:
+    with Peer(reply, per_connection=9) as peer:
+        if reply == CUT_OFF:
+            peer.per_connection = 1
+        endpoints, issuer = TokenEndpoints(), at_peer(peer)
+        for _ in range(2):
+            request(endpoints, issuer)
+        assert (len(peer.requests), peer.connections) == (2, 2)
+        assert peer.has_open(0)
+
+
+@pytest.mark.parametrize("slowly", [3, len(http(b" " * 5000)) - 5000], ids=["head", "body"])
+def test_the_deadline_is_as_hard_over_a_kept_connection(slowly: int) -> None:
+    with Peer(http(), per_connection=9) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer)
+        assert isinstance(request(endpoints, issuer), Success)
+        peer.slowly = slowly
+        peer.reply = http(b" " * 5000)
+        began = time.monotonic()
+        assert signal(request(endpoints, issuer, BRIEF)) is FailureReason.NO_ANSWER
+        assert time.monotonic() - began < LATE
+        assert len(peer.requests) == 2, "what takes too long is not sent again"
+        peer.slowly = None
+        peer.reply = http()
+        assert isinstance(request(endpoints, issuer), Success)
+        assert peer.connections == 2
+
+
+def test_a_changed_ca_file_drops_the_connections(tmp_path: Path) -> None:
+    ca_file, tls = certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    other, _ = certificate(tmp_path / "other")
+    with Peer(http(), tls=tls, per_connection=9) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer, "https", ca_file=str(ca_file))
+        assert isinstance(request(endpoints, issuer), Success)
+        shutil.copy(other, ca_file)
+        assert signal(request(endpoints, issuer)) is FailureReason.TLS
+        assert peer.has_open(0)
+
+
+@pytest.mark.parametrize(
+    "change", [{"proxy": "http://127.0.0.1:1"}, {"rate": 5.0}, {"namespaces": ("a",)}], ids=str
+)
+def test_a_changed_configuration_drops_the_connections(change: dict[str, Any]) -> None:
+    with Peer(http(), per_connection=9) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer)
+        request(endpoints, issuer)
+        request(endpoints, replace(issuer, **change))
+        assert peer.has_open(1 if "proxy" not in change else 0)
+        assert peer.connections == (1 if "proxy" in change else 2)
+
+
+def test_connections_go_through_the_proxy_and_are_kept() -> None:
+    with Peer(http(), per_connection=9) as proxy:
+        issuer = Issuer(
+            "as",
+            token_endpoint="http://as.invalid/token",
+            internal=True,
+            proxy=f"http://{proxy.address}",
+        )
+        endpoints = TokenEndpoints()
+        for _ in range(2):
+            assert isinstance(request(endpoints, issuer), Success)
+        assert proxy.connections == 1
+        assert proxy.requests[0].startswith("POST http://as.invalid/token ")
+
+
+def test_few_connections_are_kept() -> None:
+    together = threading.Barrier(MAX_KEPT + 2)
+    with Peer(http(), per_connection=9) as peer:
+        peer.before_reply = lambda: together.wait(PATIENT)
+        endpoints, issuer = TokenEndpoints(), at_peer(peer)
+        with ThreadPoolExecutor(MAX_KEPT + 2) as threads:
+            found = list(threads.map(lambda _: request(endpoints, issuer), range(MAX_KEPT + 2)))
+        assert all(isinstance(response, Success) for response in found)
+        assert peer.connections == MAX_KEPT + 2
+        assert peer.has_open(MAX_KEPT)
+
+
+def test_an_idle_connection_is_closed_although_nobody_asks() -> None:
+    with Peer(http(), per_connection=9) as peer:
+        kept, issuer = KeptConnections(TlsContexts(), idle_seconds=BRIEF / 4), at_peer(peer)
+        for _ in range(2):
+            deadline = time.monotonic() + PATIENT
+            kept.send(
+                issuer, HttpRequest("GET", issuer.token_endpoint), Deadlines(deadline, deadline)
+            )
+            assert peer.has_open(0)
+        assert peer.connections == 2
+
+
+def test_nothing_is_sent_after_the_deadline() -> None:
+    with Peer(http(), per_connection=9) as peer:
+        kept, issuer = KeptConnections(TlsContexts()), at_peer(peer)
+        past = time.monotonic()
+        with pytest.raises(RequestFailed) as caught:
+            kept.send(issuer, HttpRequest("GET", issuer.token_endpoint), Deadlines(past, past))
+        assert caught.value.reason is FailureReason.UNREACHABLE
+        assert peer.connections == 0
