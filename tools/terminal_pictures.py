@@ -16,7 +16,7 @@ OUTPUTS = (
     ("describe", "kubectl oauth2-csi describe mail -n team-a", "describe-mail.txt"),
     ("doctor", "kubectl oauth2-csi doctor", "doctor.txt"),
 )
-WIDTH = 120
+WIDTH = 132
 # Readers of the picture must not fetch fonts from elsewhere.
 _FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 

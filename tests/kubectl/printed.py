@@ -35,7 +35,8 @@ DERIVED = {**READY, annotations.GRANT_TYPE: "token-exchange", annotations.LOGIN:
 WAITING = {
     **DERIVED,
     annotations.STATUS: "WaitsForLogin",
-    annotations.MESSAGE: "its login, Secret mail, is NeedsReauth",
+    annotations.MESSAGE: "Secret mail, from whose access token this one is made, is NeedsReauth; "
+    "run: kubectl oauth2-csi describe mail -n team-a",
     annotations.EXPIRES_AT: format_rfc3339(NOW + 40),
 }
 

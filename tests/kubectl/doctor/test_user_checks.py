@@ -95,7 +95,7 @@ def test_tokens_are_counted_by_issuer(stand_in: StandIn) -> None:
             "is Pending: the refresher has not met it",
             "describe mail -n team-a",
         ),
-        (WAITING, WARNING, "is WaitsForLogin: its login, Secret mail,", "describe mail -n team-a"),
+        (WAITING, WARNING, "is WaitsForLogin: Secret mail, from", "describe mail -n team-a"),
         (EXPIRING, WARNING, "has the warning RefreshTokenExpiring", "login mail -n team-a"),
     ],
 )
