@@ -150,6 +150,20 @@ def test_helm_lints_the_chart() -> None:
         ("issuers[0].name=x,issuers[0].issuer=y,issuers[0].login.params.a=b", "clientID"),
         ("issuers[0].name=x,issuers[0].issuer=y,issuers[0].login.clientSecret=b", "clientSecret"),
         ("issuerCAs.configMapName=a,issuerCAs.secretName=b", "/issuerCAs"),
+        ("refresher.assertions[0].name=a", "audience"),
+        (
+            "refresher.assertions[0].name=a/b,refresher.assertions[0].audience=c",
+            "/refresher/assertions/0/name",
+        ),
+        (
+            "refresher.assertions[0].name=a,refresher.assertions[0].audience=c,"
+            "refresher.assertions[0].expirationSeconds=60",
+            "/refresher/assertions/0/expirationSeconds",
+        ),
+        (
+            "issuers[0].name=x,issuers[0].issuer=y,issuers[0].clients[0].clientID=c",
+            "namespaces",
+        ),
         ("webhook.failurePolicy=Ignore", "failurePolicy"),
         ("node.kubeletDir=" + "/x" * 32, "node.kubeletDir: the plugin's socket"),
         ("refresher.namespaces={a,oauth2-csi}", "refresher.namespaces: oauth2-csi is a namespace"),
@@ -380,6 +394,32 @@ def test_ca_bundles_are_where_the_values_say(value: str, source: str) -> None:
     assert "authorities" in volume[source].values()
     (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "ca"]
     assert mount == {"name": "ca", "mountPath": "/etc/oauth2-csi/ca", "readOnly": True}
+
+
+@helm
+def test_the_refreshers_own_tokens_and_keys_are_where_issuers_look_for_them() -> None:
+    pod = pod_of(rendered(), "refresher")
+    assert not {"assertions", "keys"} & {volume["name"] for volume in pod["volumes"]}
+    entry = "refresher.assertions"
+    found = rendered(
+        f"{entry}[0].name=a,{entry}[0].audience=api://A",
+        f"{entry}[1].name=b,{entry}[1].audience=https://b,{entry}[1].expirationSeconds=600",
+        "issuerKeys.secretName=my-keys",
+    )
+    pod = pod_of(found, "refresher")
+    (own,) = [volume for volume in pod["volumes"] if volume["name"] == "assertions"]
+    assert [source["serviceAccountToken"] for source in own["projected"]["sources"]] == [
+        {"path": "a/token", "audience": "api://A", "expirationSeconds": 3600},
+        {"path": "b/token", "audience": "https://b", "expirationSeconds": 600},
+    ]
+    assert {"name": "keys", "secret": {"secretName": "my-keys"}} in pod["volumes"]
+    paths = {mount["mountPath"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+    assert paths["/var/run/secrets/oauth2-csi"] == {
+        "name": "assertions",
+        "mountPath": "/var/run/secrets/oauth2-csi",
+        "readOnly": True,
+    }
+    assert paths["/etc/oauth2-csi/keys"]["readOnly"] is True
 
 
 @helm
