@@ -156,8 +156,7 @@ def test_helm_lints_the_chart() -> None:
             "/refresher/assertions/0/name",
         ),
         (
-            "refresher.assertions[0].name=a,refresher.assertions[0].audience=c,"
-            "refresher.assertions[0].expirationSeconds=60",
+            "refresher.assertions[0].expirationSeconds=60,refresher.assertions[0].name=a",
             "/refresher/assertions/0/expirationSeconds",
         ),
         (
