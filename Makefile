@@ -49,10 +49,12 @@ cover: $(VENV)/.dev
 	  $(COVERED:%=--cov=csidriver.core.admission.%) \
 	  --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 $(ARGS)
 
-## test-keycloak: refresher and logins with a real Keycloak, which Maven fetches; takes 12 minutes
+## test-keycloak: refresher, grants and logins with a real Keycloak, which Maven fetches; takes 15
+## minutes
 test-keycloak: $(VENV)/.dev
 	@$(PYTHON) -m tools keycloak
-	@$(BIN)/python -m pytest tests/peers/keycloak_cases.py tests/peers/keycloak_login_cases.py $(ARGS)
+	@$(BIN)/python -m pytest tests/peers/keycloak_cases.py tests/peers/keycloak_grant_cases.py \
+		tests/peers/keycloak_login_cases.py $(ARGS)
 
 ## simulate: the refresh protocol under faults in virtual time; SEEDS=2000 for many runs
 simulate: $(VENV)/.dev

@@ -45,16 +45,17 @@ class Realm:
     def issuer(self) -> Issuer:
         return Issuer("peer", issuer=self.url, internal=True)
 
-    def seed(self, *, offline: bool = False) -> Sensitive:
+    def seed(
+        self, *, offline: bool = False, client: Client = CLIENT, scope: str = "openid"
+    ) -> Sensitive:
         """A first refresh token, as after a login."""
-        secret = CLIENT.client_secret.reveal()
         form = {
             "grant_type": "password",
-            "client_id": CLIENT.client_id,
-            "client_secret": secret,
+            "client_id": client.client_id,
+            "client_secret": client.client_secret.reveal(),
             "username": USER,
             "password": USER,
-            "scope": "openid offline_access" if offline else "openid",
+            "scope": f"{scope} offline_access" if offline else scope,
         }
         answer = _send("POST", self.url + _TOKEN, data=form)
         assert answer.ok, answer.text
@@ -62,9 +63,9 @@ class Realm:
 
 
 class Keycloak(contextlib.ExitStack):
-    """A running server."""
+    """A running server; `trusted` is a file with certificates that it trusts."""
 
-    def __init__(self) -> None:
+    def __init__(self, trusted: Path | None = None) -> None:
         super().__init__()
         home = find("keycloak")
         assert home is not None, "keycloak is missing: python -m tools keycloak"
@@ -78,6 +79,7 @@ class Keycloak(contextlib.ExitStack):
         }
         flags = ["--http-enabled=true", "--hostname-strict=false", "--http-host=127.0.0.1"]
         flags += [f"--http-port={port}", "--cache=local"]
+        flags += [f"--truststore-paths={trusted}"] if trusted else []
         self._log = folder / "log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - a program of ours
@@ -132,11 +134,19 @@ class Keycloak(contextlib.ExitStack):
     def change_secret(self, realm: str) -> Client:
         """Give the client of a realm another secret; return it with that."""
         changed = replace(CLIENT, client_secret=Sensitive("another secret of app"))
-        clients = f"/admin/realms/{realm}/clients"
-        (found,) = self.administer("GET", f"{clients}?clientId={changed.client_id}")
-        found["secret"] = changed.client_secret.reveal()
-        self.administer("PUT", f"{clients}/{found['id']}", found)
+        self.change_client(realm, changed.client_id, secret=changed.client_secret.reveal())
         return changed
+
+    def change_client(self, realm: str, client_id: str, **changes: Any) -> None:
+        """Change what the representation of a client has."""
+        clients = f"/admin/realms/{realm}/clients"
+        (found,) = self.administer("GET", f"{clients}?clientId={client_id}")
+        self.administer("PUT", f"{clients}/{found['id']}", found | changes)
+
+    def log_out(self, realm: str) -> None:
+        """End all sessions of the user."""
+        (user,) = self.administer("GET", f"/admin/realms/{realm}/users")
+        self.administer("POST", f"/admin/realms/{realm}/users/{user['id']}/logout")
 
     def administer(self, method: str, path: str, body: Any = None) -> Any:
         """One request as administrator."""

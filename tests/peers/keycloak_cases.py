@@ -164,7 +164,6 @@ def test_introspection_knows_a_live_token_and_a_dead_session(keycloak: Keycloak)
     realm = keycloak.realm("asked")
     seed, endpoints = realm.seed(), TokenEndpoints()
     assert endpoints.introspect(realm.issuer, CLIENT, seed, 10.0) is Introspection.ACTIVE
-    (user,) = keycloak.administer("GET", "/admin/realms/asked/users")
-    keycloak.administer("POST", f"/admin/realms/asked/users/{user['id']}/logout")
+    keycloak.log_out("asked")
     assert endpoints.introspect(realm.issuer, CLIENT, seed, 10.0) is Introspection.INACTIVE
     assert refresh(realm.issuer, seed, CLIENT) == Failure(FailureReason.INVALID_GRANT)

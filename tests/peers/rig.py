@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import jwt
+
 from csidriver.core import annotations as core_annotations
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
@@ -20,11 +22,33 @@ class Rig(Bench):
 
     def apply(self, name: str, refresh_token: Sensitive, **annotations: str) -> None:
         source = manifest(name, refresh_token.reveal(), **annotations)
-        source["stringData"][core_annotations.KEY_CLIENT_ID] = self.client.client_id
-        source["stringData"][core_annotations.KEY_CLIENT_SECRET] = (
-            self.client.client_secret.reveal()
-        )
+        document = source["stringData"][core_annotations.KEY_OAUTH]
+        source["stringData"] = {core_annotations.KEY_OAUTH: document} | self._credentials()
         self.store.apply(source, NAMESPACE)
+
+    def apply_grant(self, name: str, grant_type: str, **annotations: str) -> None:
+        """Apply a Secret without a refresh token."""
+        source = manifest(name, "", **{"grant-type": grant_type}, **annotations)
+        self.store.apply(source | {"stringData": self._credentials()}, NAMESPACE)
+
+    def _credentials(self) -> dict[str, str]:
+        values = {
+            core_annotations.KEY_CLIENT_ID: Sensitive(self.client.client_id),
+            core_annotations.KEY_CLIENT_SECRET: self.client.client_secret,
+            core_annotations.KEY_CLIENT_KEY: self.client.private_key,
+        }
+        return {key: value.reveal() for key, value in values.items() if value}
+
+    def message(self, name: str) -> str:
+        return self.source(name).annotations.get(core_annotations.MESSAGE, "")
+
+    def claims(self, name: str) -> dict[str, Any]:
+        """Return the claims of the access token that nodes get."""
+        companion = self.companion(name)
+        assert companion is not None
+        token = companion.data["access_token"].reveal()
+        claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+        return claims
 
     def live(self, name: str) -> Sensitive:
         """The refresh token to be presented next."""

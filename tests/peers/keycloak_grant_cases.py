@@ -1,0 +1,160 @@
+"""Grants without a refresh token, and clients without a secret, at Keycloak: `make test-keycloak`.
+
+Collected only when named, for it takes minutes and Maven.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from csidriver.adapters.oauth import TokenEndpoints
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.request_settings import AssertionSettings
+from csidriver.core.oauth.token_form import client_credentials_form, token_exchange_form
+from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
+from csidriver.core.refresh.source import Client
+from csidriver.core.sensitive import Sensitive
+from tests.adapters.oauth.peer import refresh
+from tests.cluster.controlplane import PROGRAMS, ControlPlane
+from tests.demo.grants.signing import signing_key
+from tests.peers.keycloak import CLIENT, Keycloak, Realm
+from tests.peers.keycloak_grants import (
+    COMPUTE,
+    JOB,
+    ROBOT,
+    SIGNER,
+    STORAGE,
+    grants_realm,
+    service_account_token,
+    trust_cluster,
+)
+
+pytestmark = pytest.mark.tools("keycloak")
+
+TIMEOUT = 30.0  # seconds
+Pair = tuple[str, str]
+
+
+@pytest.fixture(scope="module")
+def realm(keycloak: Keycloak) -> Realm:
+    return grants_realm(keycloak, "requests", 60)
+
+
+def own_token(issuer: Issuer, client: Client, *params: Pair) -> TokenResponse:
+    form = client_credentials_form(issuer, params)
+    return TokenEndpoints().request(issuer, client, form, TIMEOUT)
+
+
+def exchange(
+    realm: Realm, subject: Sensitive, *params: Pair, client: Client = ROBOT
+) -> TokenResponse:
+    form = token_exchange_form(realm.issuer, subject, params)
+    return TokenEndpoints().request(realm.issuer, client, form, TIMEOUT)
+
+
+def log_in(realm: Realm, scope: str = "openid") -> Sensitive:
+    """Return the access token of a login."""
+    return token_of(refresh(realm.issuer, realm.seed(client=ROBOT, scope=scope), ROBOT))
+
+
+def token_of(outcome: TokenResponse) -> Sensitive:
+    assert isinstance(outcome, Success), outcome
+    token = outcome.reply.access_token
+    assert token is not None
+    return token
+
+
+def claims_of(outcome: TokenResponse) -> dict[str, Any]:
+    token = token_of(outcome).reveal()
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
+
+
+def test_a_client_gets_a_token_of_its_own_with_a_scope(realm: Realm) -> None:
+    outcome = own_token(realm.issuer, ROBOT, ("scope", COMPUTE))
+    assert isinstance(outcome, Success)
+    assert claims_of(outcome)["aud"] == COMPUTE
+    assert outcome.reply.refresh_token is None
+
+
+def test_audience_and_resource_are_ignored_in_client_credentials(realm: Realm) -> None:
+    params = [("audience", STORAGE), ("resource", "https://storage.example/")]
+    assert claims_of(own_token(realm.issuer, ROBOT, *params)).get("aud") is None
+
+
+def test_an_unknown_scope_and_a_client_without_the_grant_are_refused(realm: Realm) -> None:
+    refused = own_token(realm.issuer, ROBOT, ("scope", "unknown"))
+    assert refused == Failure(FailureReason.INVALID_SCOPE)
+    for client in (CLIENT, replace(ROBOT, client_secret=Sensitive("x"))):
+        assert own_token(realm.issuer, client) == Failure(FailureReason.INVALID_CLIENT)
+
+
+def test_an_exchange_filters_audiences_which_may_repeat(realm: Realm) -> None:
+    login = log_in(realm, f"openid {STORAGE} {COMPUTE}")
+    both = ("scope", f"{STORAGE} {COMPUTE}")
+    for audiences in ([STORAGE], [COMPUTE], [STORAGE, COMPUTE]):
+        asked = [("audience", audience) for audience in audiences]
+        got = claims_of(exchange(realm, login, both, *asked))["aud"]
+        assert {got} if isinstance(got, str) else set(got) == set(audiences)
+
+
+def test_an_exchange_gives_more_than_the_login_has_if_it_is_asked_to(realm: Realm) -> None:
+    claims = claims_of(exchange(realm, log_in(realm), ("scope", COMPUTE)))
+    assert (claims["aud"], claims["scope"]) == (COMPUTE, COMPUTE)
+
+
+def test_an_exchange_without_scope_forgets_the_scopes_of_the_login(realm: Realm) -> None:
+    claims = claims_of(exchange(realm, log_in(realm, f"openid {COMPUTE}")))
+    assert COMPUTE not in claims["scope"]
+    assert "aud" not in claims
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ([("audience", "nowhere")], FailureReason.INVALID_CLIENT),
+        ([("audience", COMPUTE)], FailureReason.INVALID_REQUEST),
+        ([("scope", "unknown")], FailureReason.INVALID_SCOPE),
+    ],
+    ids=["audience that is no client", "audience without its scope", "scope"],
+)
+def test_what_an_exchange_cannot_have_is_refused(
+    realm: Realm, params: list[Pair], reason: FailureReason
+) -> None:
+    assert exchange(realm, log_in(realm), *params) == Failure(reason)
+
+
+def test_a_dead_login_and_one_of_others_are_no_subject(keycloak: Keycloak) -> None:
+    realm = grants_realm(keycloak, "dead", 60)
+    login = log_in(realm)
+    others = token_of(refresh(realm.issuer, realm.seed(), CLIENT))
+    assert isinstance(exchange(realm, login), Success)
+    assert isinstance(exchange(realm, others), Failure)
+    keycloak.log_out("dead")
+    assert exchange(realm, login) == Failure(FailureReason.INVALID_REQUEST)
+
+
+@pytest.mark.parametrize("audience", ["", "tokenEndpoint"], ids=["issuer", "token endpoint"])
+def test_a_client_signs_its_assertions(realm: Realm, audience: str) -> None:
+    issuer = replace(realm.issuer, client_auth="private_key_jwt", assertion_audience=audience)
+    assert claims_of(own_token(issuer, SIGNER))["azp"] == SIGNER.client_id
+    stranger = replace(SIGNER, private_key=signing_key(kid="of nobody").private_pem)
+    assert own_token(issuer, stranger) == Failure(FailureReason.INVALID_CLIENT)
+
+
+@pytest.mark.tools(*PROGRAMS)
+def test_a_token_of_a_service_account_authenticates(
+    keycloak: Keycloak, realm: Realm, control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    trust_cluster(keycloak, "requests", control_plane)
+    file = tmp_path / "token"
+    issuer = replace(realm.issuer, client_auth="assertion", assertion=AssertionSettings(str(file)))
+    file.write_text(service_account_token(control_plane, "https://elsewhere.example"))
+    assert own_token(issuer, JOB) == Failure(FailureReason.INVALID_CLIENT)
+    file.write_text(service_account_token(control_plane, realm.url))
+    for _ in range(2):
+        assert claims_of(own_token(issuer, JOB))["azp"] == JOB.client_id
