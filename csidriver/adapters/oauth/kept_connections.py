@@ -7,6 +7,7 @@ once more over a new connection, so nothing that must be sent only once may come
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -54,28 +55,37 @@ class KeptConnections:
         self._idle: dict[str, list[_Kept]] = {}
         self._is_closing = False
 
-    def send(self, issuer: Issuer, request: HttpRequest, deadlines: Deadlines) -> HttpResponse:
-        """Send a request over a kept connection, or over a new one; raises RequestFailed."""
-        parts = urlsplit(request.url)
-        context = tls_context(issuer, self._tls_contexts, request.url)
+    def send(
+        self, issuer: Issuer, url: str, make: Callable[[], HttpRequest], deadlines: Deadlines
+    ) -> HttpResponse:
+        """Send a request over a kept connection, or over a new one; raises RequestFailed.
+
+        `make` is called for each send: servers take an assertion with a `jti` once.
+        """
+        parts = urlsplit(url)
+        context = tls_context(issuer, self._tls_contexts, url)
         # Requests of one issuer may differ in their scope.
         target = _Target(replace(issuer, scope=""), context, (parts.scheme, parts.netloc))
         kept = self._take(target)
         if kept is not None:
             try:
-                return self._send_over(kept, target, request, deadlines)
+                return self._send_over(kept, target, make, deadlines)
             except RequestFailed as error:
                 is_closed = error.reason is FailureReason.NO_ANSWER
                 if kept.connection.is_aborted or not is_closed or _is_late(deadlines):
                     raise
-        return self._send_over(HttpClient(issuer, context), target, request, deadlines)
+        return self._send_over(HttpClient(issuer, context), target, make, deadlines)
 
     def _send_over(
-        self, client: HttpClient, target: _Target, request: HttpRequest, deadlines: Deadlines
+        self,
+        client: HttpClient,
+        target: _Target,
+        make: Callable[[], HttpRequest],
+        deadlines: Deadlines,
     ) -> HttpResponse:
         is_kept = False
         try:
-            response = client.send(request, deadlines)
+            response = client.send(make(), deadlines)
             is_kept = response.is_complete and client.connection.is_open
         finally:
             if not is_kept:

@@ -163,15 +163,18 @@ class TokenEndpoints:
 
     def _post(self, task: _Task, endpoints: Endpoints, url: str, form: Form) -> HttpResponse:
         issuer, client, method = task.issuer, task.client, endpoints.client_auth
-        if method in ASSERTION_METHODS:
-            auth = self._assertions.authenticate(issuer, client, endpoints.token)
-        else:
-            auth = authenticate(method, client.client_id, client.client_secret)
-        pairs = [*((name, value.reveal()) for name, value in form), *auth.form.items()]
-        request = HttpRequest("POST", url, pairs, auth.headers)
+
+        def make() -> HttpRequest:
+            if method in ASSERTION_METHODS:
+                auth = self._assertions.authenticate(issuer, client, endpoints.token)
+            else:
+                auth = authenticate(method, client.client_id, client.client_secret)
+            pairs = [*((name, value.reveal()) for name, value in form), *auth.form.items()]
+            return HttpRequest("POST", url, pairs, auth.headers)
+
         if task.is_repeatable:
-            return self._kept_connections.send(issuer, request, task.deadlines)
-        return send_request(issuer, self._tls_contexts, request, task.deadlines)
+            return self._kept_connections.send(issuer, url, make, task.deadlines)
+        return send_request(issuer, self._tls_contexts, make(), task.deadlines)
 
     def _endpoints_of(self, issuer: Issuer, deadline: float) -> Endpoints:
         configured = configured_endpoints(issuer)

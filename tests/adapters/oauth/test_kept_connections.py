@@ -3,12 +3,16 @@
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.adapters.oauth.http_client import Deadlines, HttpRequest, RequestFailed
@@ -18,6 +22,8 @@ from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_form import client_credentials_form
 from csidriver.core.oauth.token_response import Success, TokenResponse
+from csidriver.core.refresh.source import Client
+from csidriver.core.sensitive import Sensitive
 from tests.adapters.oauth.peer import (
     APP,
     BRIEF,
@@ -37,6 +43,10 @@ CUT_OFF = http()[:-1]
 
 def request(endpoints: TokenEndpoints, issuer: Issuer, timeout: float = PATIENT) -> TokenResponse:
     return endpoints.request(issuer, APP, client_credentials_form(issuer, ()), timeout)
+
+
+def get(issuer: Issuer) -> Callable[[], HttpRequest]:
+    return lambda: HttpRequest("GET", issuer.token_endpoint)
 
 
 def test_repeatable_requests_share_a_connection(tmp_path: Path) -> None:
@@ -100,6 +110,21 @@ def test_a_connection_that_is_closed_instead_of_an_answer_is_replaced_once() -> 
         peer.requests.clear()
         assert signal(request(endpoints, issuer)) is FailureReason.NO_ANSWER
         assert len(peer.requests) == 1, "a new connection is not replaced"
+
+
+def test_a_request_that_is_sent_again_has_an_assertion_of_its_own() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    client = Client("app", Sensitive(""), Sensitive(pem))
+    with Peer(http(), per_connection=9) as peer:
+        issuer = at_peer(peer, client_auth="private_key_jwt", assertion_audience="tokenEndpoint")
+        endpoints, form = TokenEndpoints(), client_credentials_form(issuer, ())
+        assert isinstance(endpoints.request(issuer, client, form, PATIENT), Success)
+        peer.reply = b""
+        endpoints.request(issuer, client, form, PATIENT)
+        bodies = [sent.partition("\r\n\r\n")[2] for sent in peer.requests]
+        (found,) = zip(*[parse_qs(body)["client_assertion"] for body in bodies], strict=True)
+    assert len(set(found)) == 3
 
 
 def test_nobody_notices_that_a_server_restarts_between_two_requests() -> None:
@@ -216,9 +241,7 @@ def test_an_idle_connection_is_closed_although_nobody_asks() -> None:
         kept, issuer = KeptConnections(TlsContexts(), idle_seconds=BRIEF / 4), at_peer(peer)
         for _ in range(2):
             deadline = time.monotonic() + PATIENT
-            kept.send(
-                issuer, HttpRequest("GET", issuer.token_endpoint), Deadlines(deadline, deadline)
-            )
+            kept.send(issuer, issuer.token_endpoint, get(issuer), Deadlines(deadline, deadline))
             assert peer.has_open(0)
         assert peer.connections == 2
 
@@ -228,6 +251,6 @@ def test_nothing_is_sent_after_the_deadline() -> None:
         kept, issuer = KeptConnections(TlsContexts()), at_peer(peer)
         past = time.monotonic()
         with pytest.raises(RequestFailed) as caught:
-            kept.send(issuer, HttpRequest("GET", issuer.token_endpoint), Deadlines(past, past))
+            kept.send(issuer, issuer.token_endpoint, get(issuer), Deadlines(past, past))
         assert caught.value.reason is FailureReason.UNREACHABLE
         assert peer.connections == 0
