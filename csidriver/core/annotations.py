@@ -71,9 +71,11 @@ _ANNOTATIONS = (
     *(STATUS, WARNING, EXPIRES_AT, REFRESHED_AT, NEXT_REFRESH, BOUND_ISSUER, LOGIN_EXPIRES_AT),
     *(REFRESH_REQUESTED_AT, GENERATION, SOURCE_NAMESPACE, SOURCE_NAME, SOURCE_UID, NAMESPACE_UID),
 )
+# A longer value is cut, so one that has all of these is refused.
+REQUEST_LIMIT = 4096
 _REQUEST = (SCOPE, AUDIENCE, RESOURCE, PARAMS)
 LIMITS: Mapping[str, int] = {
     **dict.fromkeys(_ANNOTATIONS, 256),
-    **dict.fromkeys(_REQUEST, 4096),
+    **dict.fromkeys(_REQUEST, REQUEST_LIMIT),
     MESSAGE: 2048,
 }

@@ -13,13 +13,16 @@ from csidriver.core.sensitive import Sensitive
 class JwtClaims:
     """Claims of a JWT access token. They are unverified: use them as hints only.
 
-    `is_bound`: its bearer must prove that a key is his (claim `cnf`, RFC 7800).
+    `is_bound`: its bearer must prove that a key is his (claim `cnf`, RFC 7800). `scope` has the
+    words of the claim `scope` (RFC 9068) or `scp` (Entra ID, Okta).
     """
 
     iss: str = ""
     iat: float | None = None
     exp: float | None = None
     is_bound: bool = False
+    audiences: frozenset[str] = frozenset()
+    scope: frozenset[str] = frozenset()
 
 
 def unverified_claims(token: Sensitive) -> JwtClaims:
@@ -39,7 +42,18 @@ def unverified_claims(token: Sensitive) -> JwtClaims:
         iat=_numeric_date(payload.get("iat")),
         exp=_numeric_date(payload.get("exp")),
         is_bound=bool(payload.get("cnf")),
+        audiences=_texts(payload.get("aud")),
+        scope=_words(payload.get("scope")) or _words(payload.get("scp")),
     )
+
+
+def _texts(value: Any) -> frozenset[str]:
+    texts = value if isinstance(value, list) else [value]
+    return frozenset(text for text in texts if isinstance(text, str))
+
+
+def _words(value: Any) -> frozenset[str]:
+    return frozenset(word for text in _texts(value) for word in text.split())
 
 
 def _numeric_date(value: Any) -> float | None:

@@ -4,20 +4,32 @@ from dataclasses import replace
 
 from csidriver.core import companion
 from csidriver.core.login_command import ask_for_login
+from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuer_selection import select_issuer
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.jwt import unverified_claims
-from csidriver.core.refresh import effects, grant_secret, messages
-from csidriver.core.refresh.commit import store_grant
+from csidriver.core.refresh import effects, messages
+from csidriver.core.refresh.commit import (
+    create_or_store,
+    force_reread,
+    recreate_grant,
+    store_grant,
+)
 from csidriver.core.refresh.companion_update import (
     own_companion,
     store_companion,
     store_companion_and_mirror,
 )
 from csidriver.core.refresh.grant import Grant, SourceToken, adopt, compare_source
-from csidriver.core.refresh.outcomes import reschedule_if_requested
-from csidriver.core.refresh.ownership import find_new_owner, get_namespace_uid, keep_owner
+from csidriver.core.refresh.ownership import (
+    find_new_owner,
+    get_namespace_uid,
+    keep_owner,
+    without_access_token,
+)
 from csidriver.core.refresh.schedule import min_interval
+from csidriver.core.refresh.sending.request_checks import check_request
+from csidriver.core.refresh.sending.reschedule import reschedule_if_requested
 from csidriver.core.refresh.source import Source
 from csidriver.core.refresh.source_annotations import StatusOverride
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
@@ -50,32 +62,32 @@ def _sync_from_owner(
     secret = state.source
     if secret is None or state.source_data_omitted:
         return state, None
-    state = _drop_if_superseded(state)
+    state = drop_if_superseded(state)
     try:
         source = Source.parse(secret)
     except InvalidSecret as error:
-        state = yield from _force_reread_after_restart((yield from _recreate_grant(state, context)))
-        return state, StatusOverride(Status.INVALID, "; ".join(error.problems))
+        state = yield from force_reread((yield from recreate_grant(state, context)))
+        return state, StatusOverride.of_error(error, blocks=False)
     grant = state.grant
     token = SourceToken.NEW if grant is None else compare_source(grant, source)
     if grant is not None and token is not SourceToken.NEW:
-        state = yield from _recreate_grant(state, context)
-        return (yield from _store_source_edit(state, grant, source, token))
+        state = yield from recreate_grant(state, context)
+        return (yield from store_source_edit(state, grant, source, token))
     now = yield from effects.Now()
     if grant is not None and len(grant.seeds) > 1 and 0 <= now - grant.adopted_at < RESEED_INTERVAL:
         # Not the first reseed: whoever edits in a loop causes no request and no write with each.
         at = grant.adopted_at + RESEED_INTERVAL
         return replace(state, source_stale=True, next_reconcile=at), None
     try:
-        issuer = _select_issuer(source, context)
-        yield from _reserve_grant(state, context)
-    except (NoIssuer, LimitReached) as error:
-        state = yield from _force_reread_after_restart((yield from _recreate_grant(state, context)))
-        return state, StatusOverride(Status.MISCONFIGURED, str(error), blocks=grant is None)
+        issuer = select_source_issuer(source, context)
+        yield from reserve_grant(state, context)
+    except (NoIssuer, InvalidSecret, LimitReached) as error:
+        state = yield from force_reread((yield from recreate_grant(state, context)))
+        return state, StatusOverride.of_error(error, blocks=grant is None)
     return (yield from _adopt(state, source, issuer, context)), None
 
 
-def _reserve_grant(state: TokenState, context: RefreshContext) -> Effects[None]:
+def reserve_grant(state: TokenState, context: RefreshContext) -> Effects[None]:
     namespace, most = state.ref.namespace, context.tokens_per_namespace
     if state.grant is None and not (yield from effects.ReserveGrant(state.ref, most)):
         raise LimitReached(messages.TOO_MANY_MESSAGE.format(namespace=namespace, most=most))
@@ -89,11 +101,9 @@ def _sync_from_new_owner(
         return state, None
     try:
         source = Source.parse(state.source)
-        issuer = _select_issuer(source, context)
-    except InvalidSecret as error:
-        return state, _withheld(Status.INVALID, "; ".join(error.problems))
-    except NoIssuer as error:
-        return state, _withheld(Status.MISCONFIGURED, str(error))
+        issuer = select_source_issuer(source, context)
+    except (NoIssuer, InvalidSecret) as error:
+        return state, StatusOverride.of_error(error, blocks=True, withholds_token=True)
     token = compare_source(state.grant, source)
     if token is SourceToken.OLD:
         text = ask_for_login(messages.EARLIER_NAMESPACE_MESSAGE, state.ref)
@@ -102,32 +112,33 @@ def _sync_from_new_owner(
         return (yield from _adopt(state, source, issuer, context)), None
     # Who has the live token owns the login, whose spent tokens and intent stay known.
     now = yield from effects.Now()
-    grant = replace(
-        state.grant,
-        namespace_uid=namespace_uid,
-        # The login may have moved to another Secret meanwhile, which then was first.
-        adopted_at=now,
-        issued_at=0.0,
-        expires_at=0.0,
-        next_refresh=now,
-        status=Status.PENDING,
-        message=messages.PENDING_MESSAGE,
-    )
-    state = yield from _recreate_grant(replace(state, grant=grant), context)
-    return (yield from _store_source_edit(state, grant, source, token))
+    grant = _restarted(replace(state.grant, namespace_uid=namespace_uid), now)
+    state = yield from recreate_grant(replace(state, grant=grant), context)
+    return (yield from store_source_edit(state, grant, source, token))
+
+
+def _restarted(grant: Grant, now: float) -> Grant:
+    """Return the grant of a refresh token that was not sent for some time, or not for this user.
+
+    The login may have moved to another Secret meanwhile, which then was first.
+    """
+    grant = replace(grant, adopted_at=now, grant_type=GrantType.REFRESH_TOKEN, params=(), login="")
+    return without_access_token(grant, now)
 
 
 def _withheld(status: Status, message: str) -> StatusOverride:
     return StatusOverride(status, message, blocks=True, withholds_token=True)
 
 
-def _select_issuer(source: Source, context: RefreshContext) -> Issuer:
+def select_source_issuer(source: Source, context: RefreshContext) -> Issuer:
     access_token = source.document.access_token
     iss = "" if access_token is None else unverified_claims(access_token).iss
-    return select_issuer(context.issuers, source.ref.namespace, source.issuer, iss)
+    issuer = select_issuer(context.issuers, source.ref.namespace, source.issuer, iss)
+    check_request(source.ref, source.client, source.params, issuer)
+    return issuer
 
 
-def _drop_if_superseded(state: TokenState) -> TokenState:
+def drop_if_superseded(state: TokenState) -> TokenState:
     """Forget a deleted grant if nodes have seen a later generation (section 2.7)."""
     if (
         state.grant_missing_in_store
@@ -138,46 +149,20 @@ def _drop_if_superseded(state: TokenState) -> TokenState:
     return state
 
 
-def _recreate_grant(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
-    """Write a grant again that was deleted or replaced by an older copy."""
-    if not state.grant_missing_in_store or state.grant is None:
-        return state
-    return (yield from _create_or_store(state, state.grant, context))
-
-
-def _create_or_store(
-    state: TokenState, grant: Grant, context: RefreshContext
-) -> Effects[TokenState]:
-    if state.grant_secret is not None:
-        return (yield from store_grant(state, grant))
-    created = yield from effects.CreateSecret(
-        grant_secret.to_secret(grant, context.driver_namespace)
-    )
-    return state.with_grant(created, grant)
-
-
-def _force_reread_after_restart(state: TokenState) -> Effects[TokenState]:
-    """Make a restart read the source, although our status annotation is its newest write."""
-    grant = state.grant
-    if grant is None or not grant.source_version:
-        return state
-    return (yield from store_grant(state, replace(grant, source_version="")))
-
-
-def _store_source_edit(
+def store_source_edit(
     state: TokenState, grant: Grant, source: Source, token: SourceToken
 ) -> Effects[tuple[TokenState, StatusOverride | None]]:
     """Merge an edit. Store it only if our annotations would hide it from a restart."""
     now = yield from effects.Now()
     merged = _merge_source_edit(grant, source, token, now)
     if source.issuer and source.issuer != merged.issuer:
-        state = yield from _force_reread_after_restart(replace(state, grant=merged))
+        state = yield from force_reread(replace(state, grant=merged))
         text = f"the token belongs to issuer {merged.issuer!r}, the annotation names another one"
         text = ask_for_login(f"{text}; restore the annotation, or log in there", state.ref)
         return state, StatusOverride(Status.MISCONFIGURED, text, blocks=True)
     merged = replace(merged, source_version=_source_version(state))
-    stored = (grant.source_uid, grant.client, grant.key, grant.next_refresh)
-    if (source.uid, source.client, source.key, merged.next_refresh) != stored:
+    stored = (grant.source_uid, grant.client, grant.key, grant.next_refresh, grant.grant_type)
+    if (source.uid, source.client, source.key, merged.next_refresh, source.grant_type) != stored:
         return (yield from store_grant(state, merged)), None
     return replace(state, grant=merged), None
 
@@ -189,6 +174,8 @@ def _merge_source_edit(grant: Grant, source: Source, token: SourceToken, now: fl
     if grant.status is Status.CLIENT_REJECTED and grant.client != source.client:
         soon = now + min_interval(grant.lifetime)
         grant = replace(grant, failures=0, next_refresh=min(soon, grant.next_refresh or soon))
+    if grant.grant_type is not source.grant_type:
+        grant = _restarted(grant, now)
     grant = reschedule_if_requested(grant, source.refresh_requested_at, now)
     return replace(
         grant, source_uid=source.uid, client=source.client, key=source.key, warning=warning
@@ -203,8 +190,13 @@ def _adopt(
     state: TokenState, source: Source, issuer: Issuer, context: RefreshContext
 ) -> Effects[TokenState]:
     now = yield from effects.Now()
+    return (yield from store_adopted(state, adopt(source, issuer, now, state.grant), context))
+
+
+def store_adopted(state: TokenState, grant: Grant, context: RefreshContext) -> Effects[TokenState]:
+    """Store the grant of a source that was just adopted, and tell nodes why they wait."""
     grant = replace(
-        adopt(source, issuer, now, state.grant),
+        grant,
         source_version=_source_version(state),
         namespace_uid=(yield from get_namespace_uid(state.ref)),
     )
@@ -216,7 +208,7 @@ def _adopt(
     # this one before it sends.
     yield from effects.FindDuplicates(state.ref, grant.adopted_at, grant.token_hashes)
     reseeded = state.grant_secret is not None
-    state = yield from _create_or_store(state, grant, context)
+    state = yield from create_or_store(state, grant, context)
     if reseeded:
         # A reply to the replaced token is useless.
         yield from effects.SpoolClear(state.ref)

@@ -1,4 +1,4 @@
-"""Storage of a grant after a token request (docs/protocol.md 4.6).
+"""Storage of a grant, after a token request and else (docs/protocol.md 4.6).
 
 Overwrites no newer grant of another writer.
 """
@@ -9,7 +9,7 @@ from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.effects import CreateSecret, GetSecret, PatchSecret
 from csidriver.core.refresh.grant import Grant
-from csidriver.core.refresh.state import Effects, TokenState
+from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.errors import InvalidSecret, StoreConflict
 
 
@@ -17,6 +17,30 @@ def store_grant(state: TokenState, grant: Grant) -> Effects[TokenState]:
     base = state.stored()
     stored = yield from PatchSecret(base, grant_secret.to_patch(grant))
     return state.with_grant(stored, grant)
+
+
+def recreate_grant(state: TokenState, context: RefreshContext) -> Effects[TokenState]:
+    """Write a grant again that was deleted or replaced by an older copy."""
+    if not state.grant_missing_in_store or state.grant is None:
+        return state
+    return (yield from create_or_store(state, state.grant, context))
+
+
+def create_or_store(
+    state: TokenState, grant: Grant, context: RefreshContext
+) -> Effects[TokenState]:
+    if state.grant_secret is not None:
+        return (yield from store_grant(state, grant))
+    created = yield from CreateSecret(grant_secret.to_secret(grant, context.driver_namespace))
+    return state.with_grant(created, grant)
+
+
+def force_reread(state: TokenState) -> Effects[TokenState]:
+    """Make a restart read the source, although our status annotation is its newest write."""
+    grant = state.grant
+    if grant is None or not grant.source_version:
+        return state
+    return (yield from store_grant(state, replace(grant, source_version="")))
 
 
 def commit(state: TokenState, before: Grant, after: Grant) -> Effects[TokenState]:

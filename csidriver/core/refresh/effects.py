@@ -13,7 +13,9 @@ from csidriver.core.names import SourceRef
 from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.oauth.token_form import Form
 from csidriver.core.oauth.token_response import TokenResponse
+from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import DriverError
@@ -102,10 +104,7 @@ class Nonce(Effect[str]):
 
 @dataclass(frozen=True, slots=True)
 class AcquireSendSlot(Effect[float]):
-    """Acquire a slot for RequestToken, which releases it. The result 0 means acquired.
-
-    Otherwise it is the seconds until the next attempt; infinity if this process may not send.
-    """
+    """Acquire a slot for a token request: 0, or seconds to wait; infinity: this process may not."""
 
     issuer: Issuer
     ref: SourceRef
@@ -135,6 +134,14 @@ class FindDuplicates(Effect[tuple[Duplicate, ...]]):
     ref: SourceRef
     adopted_at: float
     token_hashes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FindLogin(Effect[Grant | None]):
+    """Find the grant of a login, None without one; register this token as made from it."""
+
+    ref: SourceRef
+    login: SourceRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +209,17 @@ class RequestToken(Effect[TokenResponse]):
 
 
 @dataclass(frozen=True, slots=True)
+class RequestRepeatable(Effect[TokenResponse]):
+    """Send a token request that consumes nothing, and wait `timeout` seconds for its response."""
+
+    issuer: Issuer
+    client: Client
+    form: Form
+    timeout: float
+    ref: SourceRef
+
+
+@dataclass(frozen=True, slots=True)
 class Introspect(Effect[Introspection]):
     """Ask the issuer whether a refresh token is active (RFC 7662)."""
 
@@ -220,10 +238,7 @@ class Probe(Effect[bool]):
 
 @dataclass(frozen=True, slots=True)
 class EmitEvent(Effect[None]):
-    """Emit an Event on the source and a log line.
-
-    `of_issuer`: it reports a failure or recovery of the issuer, which concerns all its tokens.
-    """
+    """Emit an Event on the source, and a log line; `of_issuer`: it concerns all its tokens."""
 
     ref: SourceRef
     source_uid: str

@@ -10,8 +10,10 @@ from csidriver.core.companion import AccessToken, is_token_type
 from csidriver.core.login_command import ask_for_login
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.jwt import unverified_claims
+from csidriver.core.oauth.request_settings import Params
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh.messages import PENDING_MESSAGE, READY_MESSAGE
 from csidriver.core.refresh.source import Client, Source
@@ -20,11 +22,9 @@ from csidriver.core.status import Status, TokenWarning
 
 MAX_SEEDS = 256
 MAX_SPENT = 16
-_NOT_OF_ISSUER = (Status.PENDING, Status.READY, Status.DUPLICATE_GRANT)
-_ENDED_BY_LOGIN = (
-    *(Status.NEEDS_REAUTH, Status.LOST_ROTATION),
-    *(Status.UNCERTAIN, Status.DUPLICATE_GRANT),
-)
+_NOT_OF_ISSUER = (Status.PENDING, Status.READY, Status.DUPLICATE_GRANT, Status.WAITS_FOR_LOGIN)
+_REFUSED = (Status.NEEDS_REAUTH, Status.LOST_ROTATION)
+_ENDED_BY_LOGIN = (*_REFUSED, Status.UNCERTAIN, Status.DUPLICATE_GRANT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class Grant:
     `fingerprint` is the issuer's configuration then; `refused_scope_fingerprint` is the one whose
     scope was refused. `duplicate_of` is the login ID of the older grant of the same login.
     `namespace_uid` is the owner's: the namespace of the source. `refresh_requested_at` is the
-    request for a refresh that was honoured last.
+    request for a refresh that was honoured last. `login` names the source whose access token is
+    exchanged, which had `login_generation` at the last attempt; `params` are form fields.
     """
 
     ref: SourceRef
@@ -90,6 +91,10 @@ class Grant:
     duplicate_of: str = ""
     namespace_uid: str = ""
     refresh_requested_at: float = 0.0
+    grant_type: GrantType = GrantType.REFRESH_TOKEN
+    params: Params = ()
+    login: str = ""
+    login_generation: int = 0
 
     @property
     def live_hash(self) -> str:
@@ -104,6 +109,8 @@ class Grant:
     @property
     def token_hashes(self) -> frozenset[str]:
         """The hashes that another grant of the same login has in common with this one."""
+        if self.grant_type.is_repeatable:
+            return frozenset()  # its refresh token is not sent
         own = (self.live_hash, self.login_id, *self.seeds[-1:], *self.spent[self.inherited :])
         return frozenset(name for name in (*own, self.duplicate_of) if name)
 
@@ -140,12 +147,15 @@ class SourceToken(Enum):
 
 
 def compare_source(grant: Grant, source: Source) -> SourceToken:
-    """Return NEW for a token that the user put in, OLD for a restored one."""
-    token_hash = source.refresh_token.hash()
-    if token_hash == grant.live_hash:
+    """Return NEW for a token that the user put in, OLD for a restored one; none is LIVE."""
+    if source.token_hash in ("", grant.live_hash):
         return SourceToken.LIVE
-    old = token_hash in grant.seeds or token_hash in grant.spent
-    return SourceToken.OLD if old else SourceToken.NEW
+    is_old = source.token_hash in (*grant.seeds, *grant.spent)
+    return SourceToken.OLD if is_old else SourceToken.NEW
+
+
+def is_reseed(grant: Grant, source: Source) -> bool:
+    return compare_source(grant, source) is SourceToken.NEW
 
 
 def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) -> Grant:
@@ -153,13 +163,12 @@ def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) ->
 
     The seed's access token is used if it is a JWT that lives another 30 s or half its lifetime.
     """
-    token = source.document.access_token
-    claims = unverified_claims(token) if token else None
-    issued_at, expires_at = (claims.iat or 0.0, claims.exp or 0.0) if claims else (0.0, 0.0)
+    claims = unverified_claims(source.document.access_token or Sensitive(""))
+    issued_at, expires_at = 0.0 if claims.is_bound else claims.iat or 0.0, claims.exp or 0.0
     lifetime = expires_at - issued_at
-    usable = issued_at > 0 and lifetime > 0 and expires_at - now > min(30.0, lifetime / 2)
+    usable = 0 < issued_at < expires_at and expires_at - now > min(30.0, lifetime / 2)
     seeds, spent = (previous.seeds, previous.spent) if previous else ((), ())
-    if previous is not None:
+    if previous is not None and previous.live_hash not in ("", source.token_hash):
         spent = (*spent, previous.live_hash)[-MAX_SPENT:]
     return Grant(
         ref=source.ref,
@@ -172,7 +181,7 @@ def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) ->
         generation=previous.generation + 1 if previous else 1,
         issued_at=issued_at if usable else 0.0,
         expires_at=expires_at if usable else 0.0,
-        seeds=(*seeds, source.refresh_token.hash())[-MAX_SEEDS:],
+        seeds=(*seeds, source.token_hash)[-MAX_SEEDS:] if source.token_hash else seeds,
         spent=spent,
         intent=None,
         next_refresh=now,
@@ -184,6 +193,9 @@ def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) ->
         key=source.key,
         inherited=len(spent),
         refresh_requested_at=source.refresh_requested_at,
+        grant_type=source.grant_type,
+        params=source.params,
+        login=source.login,
     )
 
 

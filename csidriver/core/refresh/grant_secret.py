@@ -8,6 +8,7 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.kubernetes.timestamp import MAX_INSTANT
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.token_document import MAX_STORED, TokenDocument
 from csidriver.core.refresh.grant import Grant, Intent
 from csidriver.core.refresh.source import Client
@@ -69,7 +70,19 @@ def _state_json(grant: Grant) -> dict[str, Any]:
         "fingerprint": grant.fingerprint,
         "unscoped": grant.refused_scope_fingerprint,
         "twin": grant.duplicate_of,
-    } | ({"refreshRequestedAt": requested_at} if requested_at else {})
+        # The first grants had none of these.
+        **({"refreshRequestedAt": requested_at} if requested_at else {}),
+        **(_repeatable_json(grant) if grant.grant_type.is_repeatable else {}),
+    }
+
+
+def _repeatable_json(grant: Grant) -> dict[str, Any]:
+    return {
+        "grantType": grant.grant_type.value,
+        "params": [list(pair) for pair in grant.params],
+        "login": grant.login,
+        "loginGeneration": grant.login_generation,
+    }
 
 
 def _intent_json(intent: Intent) -> dict[str, Any]:
@@ -148,7 +161,19 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
         duplicate_of=str(state.get("twin", "")),
         namespace_uid=str(source.get("namespaceUid", "")),
         refresh_requested_at=_number(state.get("refreshRequestedAt", 0.0)),
+        **_repeatable(state),
     )
+
+
+def _repeatable(state: dict[str, Any]) -> dict[str, Any]:
+    if "grantType" not in state:
+        return {}
+    return {
+        "grant_type": GrantType(state["grantType"]),
+        "params": tuple((_text(name), _text(value)) for name, value in state["params"]),
+        "login": _text(state["login"]),
+        "login_generation": int(_number(state["loginGeneration"])),
+    }
 
 
 def _client(secret: Secret) -> Client:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from csidriver.core.annotations import REFRESH_REQUESTED_AT
 from csidriver.core.companion import MAX_ACCESS_TOKEN
 from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.status import TokenWarning
 
 READY_MESSAGE = "the access token is fresh"
@@ -44,6 +45,26 @@ EMPTY_GRANT_MESSAGE = (
 )
 SCOPE_REFUSED_MESSAGE = (
     "the access token is fresh; the issuer's scope is refused, so the token has that of the login"
+)
+WAITS_MESSAGE = "{login}, from whose access token this one is made, {state}; run: {command}"
+NESTED_LOGIN_MESSAGE = (
+    "annotation {key} names {login}, which is made from another token itself; name the one with "
+    "the login"
+)
+KEPT_LOGIN_MESSAGE = (
+    "the Secret has the refresh token of issuer {issuer!r}; name that in annotation {key}, or use "
+    "a new Secret"
+)
+OTHER_ISSUER_MESSAGE = (
+    "the client of {login} belongs to another issuer than this Secret's; set a clientID here, too"
+)
+WIDER_SCOPE_MESSAGE = (
+    "the new token has more scope than that of {login}: {words}; ask for less in annotation "
+    "{key}, or the operator for tokenExchange: {{widerScope: true}}"
+)
+SAME_AUDIENCE_MESSAGE = (
+    "the new token has the audience of that of {login}, although another was asked for; check the "
+    "client's token exchange, or ask the operator for tokenExchange: {{sameAudience: true}}"
 )
 UNCERTAIN_TWICE_MESSAGE = (
     "the outcome of a refresh is unknown, and so is that of its repetition; log in again"
@@ -99,6 +120,23 @@ FAILURE_MESSAGES: Mapping[FailureReason, str] = {
         "clientKey is not a private key in PEM that fits the issuer's alg; correct it in the Secret"
     ),
 }
+# Where a grant without a refresh token has another text.
+_REPEATABLE_MESSAGES: Mapping[FailureReason, str] = {
+    FailureReason.NO_ANSWER: "the authorization server did not answer",
+    FailureReason.INVALID_GRANT: (
+        "the authorization server refuses the grant {grant_type} to this client; check the client"
+    ),
+    FailureReason.LOGIN_REQUIRED: (
+        "the authorization server wants a user's login, but {grant_type} has none; check the client"
+    ),
+    FailureReason.CLIENT_NOT_ALLOWED: (
+        "the client may not use the grant {grant_type}; allow it for this client"
+    ),
+    FailureReason.INVALID_SCOPE: (
+        "the requested scope, audience or resource is refused; check the annotations of the "
+        "Secret, and the issuer's scope and params"
+    ),
+}
 WARNINGS: Mapping[TokenWarning, str] = {
     TokenWarning.REFRESH_TOKEN_EXPIRING: "the refresh token expires soon",
     TokenWarning.OLD_SEED_RESTORED: (
@@ -119,3 +157,8 @@ WARNINGS: Mapping[TokenWarning, str] = {
         "tokens all the same"
     ),
 }
+
+
+def failure_message(reason: FailureReason, grant_type: GrantType) -> str:
+    own = _REPEATABLE_MESSAGES.get(reason) if grant_type.is_repeatable else None
+    return own.format(grant_type=grant_type.value) if own else FAILURE_MESSAGES[reason]

@@ -29,8 +29,6 @@ from csidriver.core.status import Status
 REPEAT_DELAYS = {1: 1.0, 2: 3.0}
 # Seconds from the end of the wait for a late reply until something else is done.
 LATE_MARGIN = 1.0
-# Seconds that the clocks of two machines may differ.
-MAX_CLOCK_SKEW = 60.0
 # Seconds of the same answer after which a gateway's is believed to be there to stay.
 PERMANENT_AFTER = 600.0
 OF_GATEWAYS = frozenset(
@@ -41,46 +39,6 @@ OF_GATEWAYS = frozenset(
         FailureReason.NO_OAUTH_ERROR,
     }
 )
-
-
-def reschedule_if_obsolete(grant: Grant, issuer: Issuer, now: float) -> Grant:
-    """Schedule an attempt soon if the operator changed the issuer, or the clock was far ahead."""
-    if grant.next_refresh is None:
-        return grant
-    soon = now + schedule.min_interval(effective_lifetime(grant, issuer))
-    if grant.failures == 0 and grant.issued_at > now + MAX_CLOCK_SKEW:
-        return replace(grant, next_refresh=min(soon, grant.next_refresh))
-    if grant.failure_reason is None or not _is_configuration_failure(grant.failure_reason):
-        return grant
-    if grant.fingerprint == issuer.fingerprint:
-        return grant
-    return replace(
-        grant,
-        fingerprint=issuer.fingerprint,
-        failures=0,
-        failure_reason=None,
-        next_refresh=min(soon, grant.next_refresh),
-    )
-
-
-def reschedule_if_requested(grant: Grant, requested_at: float, now: float) -> Grant:
-    """Schedule an attempt at once if the user asks for one, and has not with the same instant.
-
-    A failing token keeps its backoff. One that is due soon is not written again for each request.
-    """
-    if requested_at in (0.0, grant.refresh_requested_at):
-        return grant
-    grant = replace(grant, refresh_requested_at=requested_at)
-    least = schedule.min_interval(grant.lifetime)
-    works = grant.status is Status.READY and grant.failures == 0
-    if not works or grant.next_refresh is None or grant.next_refresh <= now + least:
-        return grant
-    return replace(grant, next_refresh=max(now, grant.issued_at + least))
-
-
-def _is_configuration_failure(reason: FailureReason) -> bool:
-    statuses = (Status.MISCONFIGURED, Status.CLIENT_REJECTED)
-    return FAILURE_RULES[reason].status in statuses or reason is FailureReason.FORBIDDEN
 
 
 def after_failure(grant: Grant, failure: Failure, now: float, issuer: Issuer) -> Grant:
@@ -96,10 +54,16 @@ def _outcome(grant: Grant, failure: Failure, now: float, issuer: Issuer) -> Outc
         if is_reusable(grant, issuer, now + REPEAT_DELAYS.get(intent.attempt, 0.0)):
             return Outcome.REUSABLE
         return Outcome.ASKABLE if issuer.supports_introspection else Outcome.UNKNOWN
+    if reason not in (FailureReason.LOGIN_REQUIRED, FailureReason.INVALID_GRANT):
+        return Outcome.FAILED
+    return _refused_outcome(grant, reason, now)
+
+
+def _refused_outcome(grant: Grant, reason: FailureReason, now: float) -> Outcome:
+    if grant.grant_type.is_repeatable:
+        return Outcome.SUBJECT_REFUSED if grant.login else Outcome.CLIENT_REFUSED
     if reason is FailureReason.LOGIN_REQUIRED:
         return Outcome.LOGIN_REQUIRED
-    if reason is not FailureReason.INVALID_GRANT:
-        return Outcome.FAILED
     again = grant.failure_reason is reason
     return refusal(grant, Outcome.REFUSED_AGAIN if again else Outcome.REFUSED, now)
 
@@ -130,7 +94,7 @@ def after_outcome(
         next_refresh = max(next_refresh, now + failure.awaited + LATE_MARGIN)
     after = replace(after, next_refresh=next_refresh)
     drops_scope = reason is FailureReason.INVALID_SCOPE and not is_scope_refused(grant, issuer)
-    if drops_scope and issuer.scope:
+    if drops_scope and issuer.scope and not grant.grant_type.is_repeatable:
         soon = now + schedule.min_interval(effective_lifetime(grant, issuer))
         after = replace(after, refused_scope_fingerprint=issuer.fingerprint, next_refresh=soon)
         following = RetryPolicy.TRANSIENT
@@ -223,7 +187,7 @@ def _with_status(grant: Grant, status: Status | None, following: RetryPolicy | M
     elif status is Status.NEEDS_REAUTH and reason is not FailureReason.LOGIN_REQUIRED:
         message = messages.FAILURE_MESSAGES[FailureReason.INVALID_GRANT]
     else:
-        message = messages.FAILURE_MESSAGES[reason]
+        message = messages.failure_message(reason, grant.grant_type)
     return replace(grant, status=status or FAILURE_RULES[reason].status, message=message)
 
 

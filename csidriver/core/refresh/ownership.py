@@ -56,6 +56,18 @@ def _display_name(other: SourceRef, ref: SourceRef) -> str:
     return f"Secret {other.name}" if same else "a Secret of another namespace"
 
 
+def without_access_token(grant: Grant, now: float) -> Grant:
+    """Return the grant as if it had just been adopted, with a token request that is due."""
+    return replace(
+        grant,
+        issued_at=0.0,
+        expires_at=0.0,
+        next_refresh=now,
+        status=Status.PENDING,
+        message=messages.PENDING_MESSAGE,
+    )
+
+
 def _resumed(grant: Grant, now: float) -> Grant:
     valid = grant.expires_at > now
     return replace(

@@ -20,6 +20,9 @@ from csidriver.core.refresh.grant import Grant, sendable_refresh_token
 from csidriver.core.refresh.grant_secret import from_secret
 from csidriver.core.refresh.outcomes import status_due_at, with_status_due
 from csidriver.core.refresh.ownership import find_new_owner
+from csidriver.core.refresh.sending.adoption import is_repeatable, sync_repeatable
+from csidriver.core.refresh.sending.repeatable import request_if_due
+from csidriver.core.refresh.sending.request_checks import bound_issuer
 from csidriver.core.refresh.source import is_source
 from csidriver.core.refresh.source_annotations import StatusOverride, withholds_token
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
@@ -70,21 +73,24 @@ def _reconcile_present(state: TokenState, context: RefreshContext) -> Effects[To
         unreadable = replace(unreadable, withholds_token=bool(new_owner))
         state = replace(state, grant_withheld=bool(new_owner))
         return (yield from store_companion_and_mirror(state, context, unreadable))
-    state, override = yield from sync_from_source(state, context)
+    sync = sync_repeatable if is_repeatable(state) else sync_from_source
+    state, override = yield from sync(state, context)
     if state.source_stale:
         return state
     withholds = withholds_token(override)
     state = replace(state, grant_withheld=withholds)
-    if state.grant is not None and sendable_refresh_token(state.grant) is None and not withholds:
+    repeats = state.grant is not None and state.grant.grant_type.is_repeatable
+    if state.grant and not (repeats or withholds or sendable_refresh_token(state.grant)):
         override = _unusable_grant(state, context, messages.EMPTY_GRANT_MESSAGE)
     if state.grant is not None and not (override and override.blocks):
         try:
             issuer = bound_issuer(state.grant, context)
-        except NoIssuer as error:
-            override = StatusOverride(Status.MISCONFIGURED, str(error), blocks=True)
+        except (NoIssuer, InvalidSecret) as error:
+            override = StatusOverride.of_error(error, blocks=True)
         else:
             try:
-                state = yield from refresh_if_due(state, issuer, context)
+                send_if_due = request_if_due if repeats else refresh_if_due
+                state = yield from send_if_due(state, issuer, context)
             except (SpoolFailed, StoreRefused):
                 # Nothing can be sent or stored, but the status must not become a lie. The spool
                 # may have a reply that is newer than the entry that was to be cleared.
@@ -146,24 +152,6 @@ def _is_older(stored: Grant | None, remembered: Grant) -> bool:
     return stored.generation == remembered.generation and stored.live_hash in remembered.spent
 
 
-def bound_issuer(grant: Grant, context: RefreshContext) -> Issuer:
-    """Return the issuer that the grant was adopted with. Raises NoIssuer.
-
-    The refresh token goes to no other issuer, so that a user who may edit the Secret cannot have it
-    sent elsewhere.
-    """
-    bound = context.issuers.by_name.get(grant.issuer)
-    if bound is None or bound.identifier != grant.issuer_identity:
-        text = f"issuer {grant.issuer!r} is not configured as it was when the token was adopted"
-        text = f"{text}; restore its configuration, or log in again"
-        raise NoIssuer(ask_for_login(text, grant.ref))
-    if bound.namespaces and grant.ref.namespace not in bound.namespaces:
-        raise NoIssuer(
-            f"issuer {grant.issuer!r} is no longer open to namespace {grant.ref.namespace!r}"
-        )
-    return bound
-
-
 def _with_status_due(state: TokenState, issuer: Issuer) -> Effects[TokenState]:
     now = yield from Now()
     if state.grant is None:
@@ -180,7 +168,7 @@ def _update_companion_status(state: TokenState, context: RefreshContext) -> Effe
     # Only reading the source could tell whose it is after a deletion.
     if state.source_deleted_at is not None or (source and source.uid != grant.source_uid):
         return
-    with contextlib.suppress(NoIssuer):
+    with contextlib.suppress(NoIssuer, InvalidSecret):
         issuer = bound_issuer(grant, context)
         state = yield from _with_status_due(state, issuer)
         now = yield from Now()
@@ -192,7 +180,7 @@ def _recover_only(state: TokenState, context: RefreshContext) -> Effects[TokenSt
         return state
     try:
         issuer = bound_issuer(state.grant, context)
-    except NoIssuer:
+    except (NoIssuer, InvalidSecret):
         return state
     return (yield from recover_own(state, issuer, context))
 

@@ -10,7 +10,10 @@ from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.kubernetes.timestamp import MAX_INSTANT, parse_rfc3339
 from csidriver.core.login_command import ask_for_login
 from csidriver.core.names import SourceRef
+from csidriver.core.oauth.grant_type import GrantType
+from csidriver.core.oauth.request_settings import Params
 from csidriver.core.oauth.token_document import BYTE_ORDER_MARK, DocumentError, TokenDocument
+from csidriver.core.refresh.sending.params import parse_login, parse_params
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
 
@@ -44,7 +47,8 @@ class Client:
 class Source:
     """A parsed source. `key` is the data key of the document, `trailing` means surplus bytes.
 
-    `refresh_requested_at` is the instant of the user's request, 0 without a valid one.
+    `refresh_requested_at` is the instant of the user's request, 0 without a valid one. Without a
+    refresh token, which only the grant of that name needs, `refresh_token` is empty.
     """
 
     ref: SourceRef
@@ -56,35 +60,52 @@ class Source:
     issuer: str
     trailing: bool
     refresh_requested_at: float = 0.0
+    grant_type: GrantType = GrantType.REFRESH_TOKEN
+    params: Params = ()
+    login: str = ""
+
+    @property
+    def token_hash(self) -> str:
+        """The hash of the refresh token, "" without one."""
+        return self.refresh_token.hash() if self.refresh_token else ""
 
     @classmethod
     def parse(cls, secret: Secret) -> "Source":
         """Parse a Secret. Raises InvalidSecret with all problems, without quoting a value."""
         problems: list[str] = []
         key, ref = document_key(secret), SourceRef(secret.namespace, secret.name)
-        document, trailing = _document(secret, key, problems)
+        kind = _grant_type(secret, problems)
+        login = parse_login(secret.annotations, kind, problems)
+        params = parse_params(secret.annotations, kind, problems)
+        is_absent = kind.is_repeatable and key not in secret.data
+        document, trailing = (
+            (TokenDocument({}), False) if is_absent else _document(secret, key, problems)
+        )
         client_id = _credential(secret, annotations.KEY_CLIENT_ID, problems)
         client_secret = _credential(secret, annotations.KEY_CLIENT_SECRET, problems)
         private_key = _credential(secret, annotations.KEY_CLIENT_KEY, problems)
-        if not client_id.reveal():
+        if not client_id and kind is not GrantType.TOKEN_EXCHANGE:
             hint = _similar_key(secret, annotations.KEY_CLIENT_ID)
             problems.append(f"key {annotations.KEY_CLIENT_ID} is missing or empty{hint}")
         token = document.refresh_token
-        if token is None and not problems:
+        if token is None and not kind.is_repeatable and not problems:
             text = f"key {key}: refresh_token is missing or not UTF-8 text; log in again"
             problems.append(ask_for_login(text, ref))
-        if problems or token is None:
+        if problems:
             raise InvalidSecret(f"Secret {secret.namespace}/{secret.name}", problems)
         return cls(
             ref=ref,
             uid=secret.uid,
-            refresh_token=token,
+            refresh_token=token or Sensitive(""),
             document=document,
             key=key,
             client=Client(client_id.reveal(), client_secret, private_key),
             issuer=secret.annotations.get(annotations.ISSUER, ""),
             trailing=trailing,
             refresh_requested_at=_requested_at(secret) or 0.0,
+            grant_type=kind,
+            params=params,
+            login=login,
         )
 
 
@@ -108,6 +129,16 @@ def document_key(secret: Secret) -> str:
         annotations.KEY_OAUTH not in secret.data and annotations.KEY_OAUTH_ALIAS in secret.data
     )
     return annotations.KEY_OAUTH_ALIAS if aliased else annotations.KEY_OAUTH
+
+
+def _grant_type(secret: Secret, problems: list[str]) -> GrantType:
+    text = secret.annotations.get(annotations.GRANT_TYPE) or GrantType.REFRESH_TOKEN.value
+    try:
+        return GrantType(text)
+    except ValueError:
+        words = ", ".join(kind.value for kind in GrantType)
+        problems.append(f"annotation {annotations.GRANT_TYPE} must be one of {words}")
+        return GrantType.REFRESH_TOKEN
 
 
 def _requested_at(secret: Secret) -> float | None:

@@ -8,6 +8,7 @@ from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.refresh import login_expiry
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.status import Status, TokenWarning
+from csidriver.errors import DriverError, InvalidSecret
 
 _SEPARATOR = ", "
 
@@ -24,6 +25,15 @@ class StatusOverride:
     message: str
     blocks: bool = False
     withholds_token: bool = False
+
+    @classmethod
+    def of_error(
+        cls, error: DriverError, *, blocks: bool, withholds_token: bool = False
+    ) -> "StatusOverride":
+        """Return the status of a source that cannot be used: Invalid, or Misconfigured."""
+        if isinstance(error, InvalidSecret):
+            return cls(Status.INVALID, "; ".join(error.problems), blocks, withholds_token)
+        return cls(Status.MISCONFIGURED, str(error), blocks, withholds_token)
 
 
 @dataclass(frozen=True, slots=True)

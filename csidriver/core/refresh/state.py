@@ -184,6 +184,13 @@ class TokenState:
         return (*self.own_versions, (key, secret.resource_version))[-MAX_OWN_VERSIONS:]
 
 
+def login_grant(state: TokenState) -> Grant | None:
+    """Return the grant from which other tokens may be made; None if its source is gone."""
+    deleted = state.source is None and not state.source_stale
+    withheld = state.grant_withheld or state.source_deleted_at is not None
+    return None if deleted or withheld else state.grant
+
+
 def _with_source_version(state: TokenState, grant: Grant, source: SecretChange) -> TokenState:
     """Add the source by its version alone, unless it may have changed.
 

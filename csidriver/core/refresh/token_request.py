@@ -4,13 +4,12 @@ The order makes a crash at any point recoverable. `transitions` says what an out
 """
 
 import contextlib
-import math
 from dataclasses import replace
 
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
-from csidriver.core.refresh import effects, grant_secret, messages, schedule
+from csidriver.core.refresh import effects, grant_secret, schedule
 from csidriver.core.refresh.commit import commit
 from csidriver.core.refresh.grant import (
     Grant,
@@ -23,20 +22,14 @@ from csidriver.core.refresh.grant import (
 )
 from csidriver.core.refresh.introspect import check_before_sending
 from csidriver.core.refresh.new_tokens import after_success
-from csidriver.core.refresh.outcomes import (
-    after_failure,
-    reschedule_if_obsolete,
-)
+from csidriver.core.refresh.outcomes import after_failure
 from csidriver.core.refresh.ownership import check_duplicates
+from csidriver.core.refresh.sending.reschedule import reschedule_if_obsolete
+from csidriver.core.refresh.sending.send_slot import acquire_slot
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.errors import DriverError, SpoolFailed
-
-# Seconds until the next check if this process may not send now: it stops, or is not the leader.
-RECHECK = 1.0
-# Seconds; the status does not mention a shorter pause of the issuer.
-LONG_PAUSE = 5.0
 
 
 def refresh_if_due(
@@ -54,11 +47,9 @@ def refresh_if_due(
     is_due = grant.next_refresh is not None and grant.next_refresh <= now
     if token is None or not is_due or state.requeue_at is not None:
         return state
-    pause = yield from effects.AcquireSendSlot(issuer, state.ref, grant.client)
-    if pause > 0:
-        grant = _delayed_by_limit(grant, pause, now, issuer)
-        requeue_at = now + (pause if math.isfinite(pause) else RECHECK)
-        return replace(state, grant=grant, requeue_at=requeue_at)
+    state = yield from acquire_slot(state, grant, issuer, grant.client, now)
+    if state.requeue_at is not None:
+        return state
     nonce = None
     try:
         may_send = True
@@ -83,16 +74,6 @@ def needs_check(grant: Grant, issuer: Issuer) -> bool:
     if intent is not None and intent.refresh_token_hash == grant.live_hash:
         return issuer.reuse != UNLIMITED
     return grant.status is Status.NEEDS_REAUTH
-
-
-def _delayed_by_limit(grant: Grant, pause: float, now: float, issuer: Issuer) -> Grant:
-    """Return the grant with a status for the pause if its access token expires soon."""
-    lead = schedule.lead_time(effective_lifetime(grant, issuer))
-    expires_soon = grant.expires_at - now < lead / 2
-    works = grant.status in (Status.READY, Status.PENDING)
-    if not (expires_soon and works and LONG_PAUSE < pause < math.inf):
-        return grant
-    return replace(grant, status=Status.ISSUER_UNAVAILABLE, message=messages.DELAYED_MESSAGE)
 
 
 def _write_intent(

@@ -31,7 +31,7 @@ class Moment(Enum):
 class Sent(Enum):
     """The intent under which the live refresh token was sent last."""
 
-    NONE = "none"  # nothing was sent, or the issuer has `reuse: unlimited`
+    NONE = "none"  # nothing was sent, or it may be repeated
     FIRST = "first"
     REUSE = "reuse"  # again, within the reuse window
     REPEAT = "repeat"
@@ -49,6 +49,8 @@ class Outcome(Enum):
     REFUSED_AGAIN = "`invalid_grant` again"
     LOGIN_OVER = "`invalid_grant` or inactive after the known end of the login"
     LOGIN_REQUIRED = "`login_required`"
+    CLIENT_REFUSED = "`invalid_grant` or `login_required` for `client_credentials`"
+    SUBJECT_REFUSED = "`invalid_grant` or `login_required` for `token-exchange`"
     FAILED = "any other failure"
     INACTIVE = "introspection: inactive"
     SILENT = "introspection or probe: no answer"
@@ -105,6 +107,8 @@ _ROWS: tuple[
     (_UNSENT, Outcome.INACTIVE, _NONE, Status.NEEDS_REAUTH, _STOP),
     (_ANY, Outcome.LOGIN_OVER, _NONE, Status.NEEDS_REAUTH, _STOP),
     (_ANY, Outcome.LOGIN_REQUIRED, _NONE, Status.NEEDS_REAUTH, _STOP),
+    (_UNSENT, Outcome.CLIENT_REFUSED, _NONE, Status.MISCONFIGURED, _SLOW),
+    (_UNSENT, Outcome.SUBJECT_REFUSED, _NONE, Status.WAITS_FOR_LOGIN, _SLOW),
     (_UNSENT_OR_FIRST, Outcome.FAILED, _NONE, None, None),
     (_REUSE_OR_REPEAT, Outcome.FAILED, _EARLIER, Status.UNCERTAIN, None),
 )

@@ -2,16 +2,19 @@
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.refresh.grant import adopt, with_intent
+from csidriver.core.refresh.grant import Grant, adopt, with_intent
 from csidriver.core.refresh.new_tokens import after_success
 from csidriver.core.refresh.source import Client, Source
 from csidriver.core.sensitive import Sensitive
+from csidriver.core.status import Status
 from tests.core.refresh.virtual_cluster import ISSUER, REF
 from tests.core.refresh.virtual_cluster import START as NOW
 
@@ -68,3 +71,23 @@ ISSUERS = st.sampled_from(
         Issuer("cern", "https://auth.example", min_lead=1e6),
     ]
 )
+
+
+def grants() -> st.SearchStrategy[Grant]:
+    """Grants in the middle of something."""
+    return st.builds(
+        lambda base, status, failures, reason, issued, life: replace(
+            base,
+            status=status,
+            failures=failures,
+            failure_reason=reason,
+            issued_at=issued,
+            expires_at=issued + life,
+        ),
+        st.sampled_from([ADOPTED, INTENT, with_intent(INTENT, "n2", "pod-1", NOW - 100, 60.0)]),
+        st.sampled_from([Status.READY, Status.UNCERTAIN, Status.NEEDS_REAUTH, Status.PENDING]),
+        st.integers(0, 10),
+        st.none() | st.sampled_from(FailureReason),
+        st.floats(NOW - 86400, NOW),
+        st.sampled_from([0.0, 1.0, 20.0, 300.0, 3600.0, 86400.0]),
+    )

@@ -52,7 +52,8 @@ class TestAdopt:
     @pytest.mark.parametrize("status", Status)
     def test_a_message_names_the_issuer_that_may_be_the_wrong_one(self, status: Status) -> None:
         message = replace(ADOPTED, status=status, message="a text").user_message
-        own = status in (Status.PENDING, Status.READY, Status.DUPLICATE_GRANT)
+        waits = status is Status.WAITS_FOR_LOGIN
+        own = waits or status in (Status.PENDING, Status.READY, Status.DUPLICATE_GRANT)
         assert message.startswith("a text" if own else "issuer 'cern': a text")
 
     @pytest.mark.parametrize("status", Status)

@@ -18,42 +18,15 @@ from csidriver.core.refresh.outcomes import (
     OF_GATEWAYS,
     after_failure,
     refusal,
-    reschedule_if_obsolete,
-    reschedule_if_requested,
     status_due_at,
     with_status_due,
 )
 from csidriver.core.refresh.schedule import lead_time, min_interval
 from csidriver.core.refresh.transitions import Outcome
 from csidriver.core.status import Status
-from tests.core.refresh.grants import (
-    ADOPTED,
-    AFTER,
-    INTENT,
-    ISSUERS,
-)
+from tests.core.refresh.grants import ADOPTED, AFTER, INTENT, ISSUERS, grants
 from tests.core.refresh.virtual_cluster import ISSUER
 from tests.core.refresh.virtual_cluster import START as NOW
-
-
-def grants() -> st.SearchStrategy[Grant]:
-    """Grants in the middle of something."""
-    return st.builds(
-        lambda base, status, failures, reason, issued, life: replace(
-            base,
-            status=status,
-            failures=failures,
-            failure_reason=reason,
-            issued_at=issued,
-            expires_at=issued + life,
-        ),
-        st.sampled_from([ADOPTED, INTENT, with_intent(INTENT, "n2", "pod-1", NOW - 100, 60.0)]),
-        st.sampled_from([Status.READY, Status.UNCERTAIN, Status.NEEDS_REAUTH, Status.PENDING]),
-        st.integers(0, 10),
-        st.none() | st.sampled_from(FailureReason),
-        st.floats(NOW - 86400, NOW),
-        st.sampled_from([0.0, 1.0, 20.0, 300.0, 3600.0, 86400.0]),
-    )
 
 
 @given(grants(), st.sampled_from(FailureReason), st.none() | st.floats(0, 1e9), ISSUERS)
@@ -76,53 +49,6 @@ def test_no_failure_hastens_or_loses_anything(
     lost = after.status is Status.LOST_ROTATION
     attempts = grant.intent.attempt if grant.intent else 0
     assert not lost or (attempts > 1 and signal is FailureReason.INVALID_GRANT)
-
-
-@given(grants(), ISSUERS, ISSUERS)
-def test_a_new_configuration_only_ever_hastens_and_only_once(
-    grant: Grant, old: Issuer, new: Issuer
-) -> None:
-    grant = replace(grant, fingerprint=old.fingerprint, next_refresh=NOW + 1800)
-    after = reschedule_if_obsolete(grant, new, NOW)
-    assert reschedule_if_obsolete(after, new, NOW + 5) == after
-    assert after.next_refresh in (
-        NOW + 1800,
-        NOW + min_interval(grant.lifetime or new.default_lifetime),
-    )
-    if old == new:
-        assert after == grant
-    if after != grant:
-        assert (after.failures, after.failure_reason) == (0, None)
-
-
-@given(grants(), st.none() | st.floats(NOW - 100, NOW + 1e6), st.floats(1.0, 1e9))
-def test_a_request_only_ever_hastens_a_working_token_and_only_once(
-    grant: Grant, planned: float | None, requested_at: float
-) -> None:
-    grant = replace(grant, next_refresh=planned)
-    after = reschedule_if_requested(grant, requested_at, NOW)
-    assert reschedule_if_requested(after, requested_at, NOW + 5) == after
-    assert after == replace(
-        grant, refresh_requested_at=requested_at, next_refresh=after.next_refresh
-    )
-    if after.next_refresh != planned:
-        assert (grant.status, grant.failures) == (Status.READY, 0)
-        assert after.next_refresh is not None
-        assert max(NOW, grant.issued_at + min_interval(grant.lifetime)) == after.next_refresh
-
-
-@pytest.mark.parametrize(
-    "signal",
-    [
-        FailureReason.THROTTLED,
-        FailureReason.UNREACHABLE,
-        FailureReason.INVALID_GRANT,
-        FailureReason.LOGIN_REQUIRED,
-    ],
-)
-def test_what_no_configuration_can_mend_is_not_hastened(signal: FailureReason) -> None:
-    grant = replace(ADOPTED, failure_reason=signal, fingerprint="before", next_refresh=NOW + 1800)
-    assert reschedule_if_obsolete(grant, Issuer("cern", "https://auth.example"), NOW) == grant
 
 
 @given(grants(), ISSUERS)

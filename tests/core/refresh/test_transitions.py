@@ -49,6 +49,9 @@ def test_every_outcome_has_a_row_for_every_intent_that_it_may_meet() -> None:
     impossible = {
         # Without an intent a server that never rotates has one way to be silent.
         *((Sent.NONE, outcome) for outcome in (Outcome.REUSABLE, Outcome.ASKABLE)),
+        # What may be repeated is sent without an intent.
+        *((sent, Outcome.CLIENT_REFUSED) for sent in Sent if sent is not Sent.NONE),
+        *((sent, Outcome.SUBJECT_REFUSED) for sent in Sent if sent is not Sent.NONE),
     }
     wanted = {(sent, outcome) for sent in Sent for outcome in Outcome}
     assert wanted - set(TRANSITIONS) == impossible

@@ -28,8 +28,9 @@ from csidriver.core.oauth.token_response import (
 )
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.effects import Duplicate, Effect, SpoolEntry
+from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.reconcile import reconcile
-from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
+from csidriver.core.refresh.state import Effects, RefreshContext, TokenState, login_grant
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import DriverError, StoreConflict, StoreRefused
 
@@ -63,6 +64,8 @@ class Server:
     alive: bool = True
     answers: deque[Introspection] = field(default_factory=deque)
     asked: list[tuple[float, str]] = field(default_factory=list)
+    forms: list[tuple[float, str, list[tuple[str, str]]]] = field(default_factory=list)
+    issued: int = 0
 
     def login(self, name: str) -> str:
         """A new family; its first refresh token."""
@@ -88,6 +91,20 @@ class Server:
             return Failure(FailureReason.NO_ANSWER)
         self.answered.add(token)
         return outcome
+
+    def issue(self, client: str, form: list[tuple[str, str]], now: float) -> TokenResponse:
+        """Answer a request that consumes nothing, as the script says or with a new token."""
+        self.forms.append((now, client, form))
+        if not self.alive:
+            return Failure(FailureReason.SERVER_ERROR)
+        step = self.script.popleft() if self.script else ""
+        if isinstance(step, str) and step:
+            return Failure(FailureReason.NO_ANSWER)
+        if not isinstance(step, str):
+            return step
+        self.issued += 1
+        fresh = {"access_token": f"issued-{self.issued}", "expires_in": self.lifetime}
+        return answer(200, fresh | self.further(now) | {"token_type": "Bearer"}, now)
 
     def further(self, now: float) -> dict[str, Any]:  # noqa: ARG002 - for servers that say more
         """Further fields of a reply."""
@@ -150,6 +167,8 @@ class VirtualCluster:
     done: list[Effect[Any]] = field(default_factory=list)
     writes: int = 0
     namespace_uids: dict[str, str] = field(default_factory=dict)
+    logins: dict[SourceRef, Grant] = field(default_factory=dict)
+    derived: dict[SourceRef, set[SourceRef]] = field(default_factory=dict)
     written: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property
@@ -220,6 +239,13 @@ class VirtualCluster:
             case effects.RequestToken(_, _, token):
                 self.slots.pop()
                 return self.server.present(token.reveal(), self.now)
+            case effects.RequestRepeatable(_, client, form):
+                self.slots.pop()
+                pairs = [(name, value.reveal()) for name, value in form]
+                return self.server.issue(client.client_id, pairs, self.now)
+            case effects.FindLogin(ref, login):
+                self.derived.setdefault(login, set()).add(ref)
+                return self.logins.get(login)
             case effects.Probe():
                 return self.server.alive
             case effects.EmitEvent():
@@ -344,6 +370,9 @@ class Process:
         except DriverError:
             self.state = replace(state, source_stale=True, grant_stale=True)
             raise
+        self.cluster.logins.pop(self.ref, None)
+        if (login := login_grant(self.state)) is not None:
+            self.cluster.logins[self.ref] = login
         if self.state.grant is None:
             self.cluster.tokens.pop(self.ref, None)
         else:

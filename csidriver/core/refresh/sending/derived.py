@@ -1,0 +1,84 @@
+"""Tokens that are made from the access token of another source, their login (protocol 10)."""
+
+from csidriver.core.annotations import LOGIN, SCOPE
+from csidriver.core.login_command import describe_command
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.grant_type import GrantType
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.jwt import JwtClaims, unverified_claims
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.oauth.token_form import Form
+from csidriver.core.quoting import quote_untrusted
+from csidriver.core.refresh import messages
+from csidriver.core.refresh.effects import FindLogin, GetSecret
+from csidriver.core.refresh.grant import Grant
+from csidriver.core.refresh.source import is_source
+from csidriver.core.refresh.state import Effects
+from csidriver.errors import NoIssuer
+
+_AUDIENCES = ("audience", "resource")
+
+
+def find_login(ref: SourceRef, name: str) -> Effects[Grant | None]:
+    """Return the login's grant, None without one. Raises NoIssuer if it cannot be a login."""
+    login = None
+    if name != ref.name:
+        login = yield from FindLogin(ref, SourceRef(ref.namespace, name))
+    if name == ref.name or (login and login.grant_type is GrantType.TOKEN_EXCHANGE):
+        raise NoIssuer(messages.NESTED_LOGIN_MESSAGE.format(key=LOGIN, login=f"Secret {name}"))
+    return login
+
+
+def is_deleted(ref: SourceRef, name: str) -> Effects[bool]:
+    """Return True if the login does not exist, or is no source any more."""
+    secret = yield from GetSecret(ref.namespace, name)
+    return secret is None or not is_source(secret)
+
+
+def is_usable(login: Grant, now: float) -> bool:
+    is_nested = login.grant_type is GrantType.TOKEN_EXCHANGE
+    return login.expires_at > now and login.access_token(now) is not None and not is_nested
+
+
+def waits_message(ref: SourceRef, name: str, login: Grant | None, *, deleted: bool = False) -> str:
+    """Return the message of a token that waits for its login."""
+    state = "does not exist" if deleted else "has no token yet"
+    return _waits(ref, name, f"is {login.status.value}" if login else state)
+
+
+def refused_message(login: Grant) -> str:
+    """Return the message of a token whose login's access token the server has refused."""
+    refused = f"is {login.status.value}, but the authorization server refuses its access token"
+    return _waits(login.ref, login.ref.name, refused)
+
+
+def _waits(ref: SourceRef, name: str, state: str) -> str:
+    command = describe_command(SourceRef(ref.namespace, name))
+    return messages.WAITS_MESSAGE.format(login=f"Secret {name}", state=state, command=command)
+
+
+def excess(login: Grant, form: Form, reply: TokenDocument, issuer: Issuer) -> str:
+    """Return why the token of a reply may do more than was asked for, "" if nothing tells so."""
+    name, limits = f"Secret {login.ref.name}", issuer.token_exchange
+    had, got = _scope(login.document), _scope(reply)
+    wider = sorted(got - had) if had else []
+    if wider and not limits.wider_scope:
+        words = quote_untrusted(" ".join(wider))
+        return messages.WIDER_SCOPE_MESSAGE.format(login=name, words=words, key=SCOPE)
+    asked = frozenset(value.reveal() for key, value in form if key in _AUDIENCES)
+    before, after = _jwt(login.document).audiences, _jwt(reply).audiences
+    unchanged = bool(asked) and asked != before and bool(after) and after == before
+    if unchanged and not limits.same_audience:
+        return messages.SAME_AUDIENCE_MESSAGE.format(login=name)
+    return ""
+
+
+def _scope(document: TokenDocument) -> frozenset[str]:
+    stated = document.value("scope")
+    words = frozenset(stated.split()) if isinstance(stated, str) else frozenset()
+    return words or _jwt(document).scope
+
+
+def _jwt(document: TokenDocument) -> JwtClaims:
+    token = document.access_token
+    return JwtClaims() if token is None else unverified_claims(token)

@@ -1,0 +1,90 @@
+"""The form fields of a token request that annotations ask for (docs/protocol.md 10.1)."""
+
+import json
+import re
+from collections.abc import Mapping
+
+from csidriver.core.annotations import AUDIENCE, LOGIN, PARAMS, REQUEST_LIMIT, RESOURCE, SCOPE
+from csidriver.core.kubernetes.validation import is_dns1123_subdomain
+from csidriver.core.oauth.grant_type import GrantType
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.request_settings import Params
+
+_MOST_PARAMS = 64
+_OWN_ANNOTATIONS = {"scope": SCOPE, "audience": AUDIENCE, "resource": RESOURCE}
+_NAME = re.compile("[A-Za-z0-9._-]{1,64}")
+_REPEATABLE = [kind.value for kind in GrantType if kind.is_repeatable]
+
+
+def parse_login(annotations: Mapping[str, str], grant_type: GrantType, problems: list[str]) -> str:
+    """Return the name of the login, "" without one; add what is wrong with it."""
+    name = annotations.get(LOGIN, "")
+    exchanges = grant_type is GrantType.TOKEN_EXCHANGE
+    if name and not exchanges:
+        problems.append(f"annotation {LOGIN} is for grant-type token-exchange only")
+    elif exchanges and not is_dns1123_subdomain(name):
+        problems.append(f"annotation {LOGIN} must name the Secret whose token is exchanged")
+    return name
+
+
+def parse_params(
+    annotations: Mapping[str, str], grant_type: GrantType, problems: list[str]
+) -> Params:
+    """Return the fields, whether or not the issuer allows them; add what is wrong with them."""
+    texts = {key: annotations.get(key, "") for key in (*_OWN_ANNOTATIONS.values(), PARAMS)}
+    texts = {key: text for key, text in texts.items() if text}
+    pairs: list[tuple[str, str]] = []
+    for key, text in texts.items():
+        if not grant_type.is_repeatable:
+            problems.append(f"annotation {key} is for grant-type {' or '.join(_REPEATABLE)} only")
+        elif len(text) >= REQUEST_LIMIT:
+            problems.append(f"annotation {key} has more than {REQUEST_LIMIT - 1} characters")
+        else:
+            found = _json_pairs(text) if key == PARAMS else _word_pairs(key, text)
+            if found is None:
+                problems.append(f"annotation {key} has no valid names and texts")
+            elif {name for name, _ in found} & {name for name, _ in pairs}:
+                problems.append(f"annotation {key} has a name that another annotation stands for")
+            else:
+                pairs += found
+    if len(pairs) > _MOST_PARAMS:
+        problems.append(f"the annotations ask for more than {_MOST_PARAMS} form fields")
+    return tuple(pairs)
+
+
+def _word_pairs(key: str, text: str) -> list[tuple[str, str]] | None:
+    name = next(name for name, own in _OWN_ANNOTATIONS.items() if own == key)
+    words = text.split()
+    # The words of a scope are one field (RFC 6749 section 3.3).
+    values = [" ".join(words)] if key == SCOPE else words
+    return [(name, value) for value in values] if all(map(_is_text, values)) else None
+
+
+def _json_pairs(text: str) -> list[tuple[str, str]] | None:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(fields, dict):
+        return None
+    lists = {name: raw if isinstance(raw, list) else [raw] for name, raw in fields.items()}
+    pairs = [(name, value) for name, values in lists.items() for value in values]
+    valid = all(_NAME.fullmatch(name) and _is_text(value) for name, value in pairs)
+    return pairs if valid and all(lists.values()) else None
+
+
+def _is_text(value: object) -> bool:
+    # Printable excludes lone surrogates, which cannot be sent.
+    return isinstance(value, str) and value.isprintable() and bool(value.strip())
+
+
+def refused_param(params: Params, issuer: Issuer) -> str:
+    """Return why the issuer's configuration lets no source send one of these, "" if it does."""
+    for name, _ in params:
+        if name not in issuer.allowed_params:
+            key = _OWN_ANNOTATIONS.get(name, PARAMS)
+            return (
+                f"annotation {key}: issuer {issuer.name!r} does not let Secrets set {name!r}; ask "
+                "the operator to add it to allowedParams"
+            )
+    return ""

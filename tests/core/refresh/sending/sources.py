@@ -1,0 +1,87 @@
+"""Sources of grants without a refresh token, in a virtual cluster."""
+
+import base64
+import json
+from dataclasses import replace
+from typing import Any
+
+from csidriver.core import annotations, names
+from csidriver.core.companion import Companion
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.refresh import grant_secret
+from csidriver.core.refresh.grant import Grant
+from csidriver.core.sensitive import Sensitive
+from tests.core.refresh.virtual_cluster import REF, Process, VirtualCluster
+
+CLIENT = {"clientID": "robot", "clientSecret": "s3cret"}
+LOGIN = SourceRef("physics", "alice")
+# It lets sources set what the annotations of their own stand for, and one name more.
+OPEN = Issuer(
+    "cern",
+    issuer="https://auth.example",
+    default=True,
+    allowed_params=("scope", "audience", "resource", "tenant"),
+)
+
+
+def put(
+    cluster: VirtualCluster,
+    keys: dict[str, str],
+    ref: SourceRef = REF,
+    /,
+    **notes: str | None,
+) -> Secret:
+    """A user writes a source with annotations such as `grant_type`; None takes one away."""
+    current = cluster.secrets.get((ref.namespace, ref.name))
+    if current is None:
+        current = cluster.create(Secret(ref.namespace, ref.name))
+    named = {annotations.PREFIX + key.replace("_", "-"): text for key, text in notes.items()}
+    merged = {**current.annotations, annotations.IS_TOKEN: "true", **named}
+    data = {key: Sensitive(text) for key, text in keys.items()}
+    kept = {key: text for key, text in merged.items() if text is not None}
+    return cluster._store(replace(current, annotations=kept, data=data, manager="kubectl"))
+
+
+def put_client(cluster: VirtualCluster, ref: SourceRef = REF, /, **notes: str | None) -> Secret:
+    return put(cluster, CLIENT, ref, **({"grant_type": "client_credentials"} | notes))
+
+
+def put_derived(cluster: VirtualCluster, **notes: str | None) -> Secret:
+    return put(cluster, {}, REF, **({"grant_type": "token-exchange", "login": LOGIN.name} | notes))
+
+
+def forms(cluster: VirtualCluster) -> list[list[tuple[str, str]]]:
+    return [form for _, _, form in cluster.server.forms]
+
+
+def stored_grant(cluster: VirtualCluster, ref: SourceRef = REF) -> Grant:
+    return grant_secret.from_secret(cluster.secrets[names.DRIVER_NAMESPACE, ref.grant])
+
+
+def stored_companion(cluster: VirtualCluster, ref: SourceRef = REF) -> Companion:
+    return Companion.from_secret(cluster.secrets[names.TOKENS_NAMESPACE, ref.companion])
+
+
+def served(cluster: VirtualCluster, ref: SourceRef = REF) -> str:
+    """The access token that nodes have, "" without one."""
+    token = stored_companion(cluster, ref).token
+    return token.value.reveal() if token else ""
+
+
+def status(cluster: VirtualCluster, ref: SourceRef = REF) -> str:
+    return cluster.secrets[ref.namespace, ref.name].annotations[annotations.STATUS]
+
+
+def message(cluster: VirtualCluster, ref: SourceRef = REF) -> str:
+    return cluster.secrets[ref.namespace, ref.name].annotations[annotations.MESSAGE]
+
+
+def jwt(**claims: Any) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"e30.{payload}.c2ln"
+
+
+def process(cluster: VirtualCluster, issuer: Issuer = OPEN, ref: SourceRef = REF) -> Process:
+    return Process(cluster, issuer=issuer, ref=ref)

@@ -1,0 +1,308 @@
+"""How a source begins and changes a grant without a refresh token (docs/protocol.md 10)."""
+
+from dataclasses import replace
+
+import pytest
+
+from csidriver.core import annotations
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.refresh import effects
+from csidriver.core.refresh.adopt import DELETE_GRACE, RESEED_INTERVAL
+from tests.core.refresh.cluster_checks import LIFE, document, once, restart
+from tests.core.refresh.grants import token_document
+from tests.core.refresh.sending.sources import (
+    CLIENT,
+    OPEN,
+    forms,
+    jwt,
+    message,
+    process,
+    put,
+    put_client,
+    served,
+    status,
+    stored_grant,
+)
+from tests.core.refresh.virtual_cluster import REF, START, Process, VirtualCluster, answer
+
+OTHER = Issuer("other", issuer="https://other.example")
+
+
+@pytest.fixture
+def cluster() -> VirtualCluster:
+    return VirtualCluster()
+
+
+def adopted(cluster: VirtualCluster) -> Process:
+    put_client(cluster)
+    running = process(cluster)
+    running.reconcile()
+    cluster.now += RESEED_INTERVAL
+    return running
+
+
+def edited(running: Process) -> None:
+    running.reconcile(event=True)
+    running.run_for(1)
+
+
+class TestEdits:
+    @pytest.mark.parametrize("notes", [{"scope": "a"}, {"params": '{"tenant": "t"}'}])
+    def test_other_fields_begin_anew(self, cluster: VirtualCluster, notes: dict[str, str]) -> None:
+        running = adopted(cluster)
+        seen: list[str] = []
+        cluster.before = once(
+            lambda effect: isinstance(effect, effects.RequestRepeatable),
+            lambda: seen.append(served(cluster)),
+        )
+        put_client(cluster, **notes)
+        edited(running)
+        assert seen == [""], "nobody gets the old token as if it were the new one"
+        assert served(cluster) == "issued-2"
+        assert len(forms(cluster)[1]) == 2
+
+    def test_another_client_begins_anew(self, cluster: VirtualCluster) -> None:
+        running = adopted(cluster)
+        put(cluster, CLIENT | {"clientID": "second"})
+        edited(running)
+        assert [client for _, client, _ in cluster.server.forms] == ["robot", "second"]
+
+    def test_another_secret_counts_from_the_next_request(self, cluster: VirtualCluster) -> None:
+        running = adopted(cluster)
+        put(cluster, CLIENT | {"clientSecret": "better"})
+        edited(running)
+        assert served(cluster) == "issued-1"
+        running.run_for(LIFE)
+        sent = [e for e in cluster.done if isinstance(e, effects.RequestRepeatable)]
+        assert [e.client.client_secret.reveal() for e in sent] == ["s3cret", "better"]
+
+    def test_a_corrected_secret_is_tried_soon(self, cluster: VirtualCluster) -> None:
+        cluster.server.script.append(answer(401, {"error": "invalid_client"}))
+        running = adopted(cluster)
+        assert status(cluster) == "ClientRejected"
+        put(cluster, CLIENT | {"clientSecret": "better"})
+        running.reconcile(event=True)
+        running.run_for(11)
+        assert status(cluster) == "Ready"
+
+    def test_who_edits_in_a_loop_causes_few_requests(self, cluster: VirtualCluster) -> None:
+        running = adopted(cluster)
+        for number in range(100):
+            put_client(cluster, scope=f"s{number}")
+            running.reconcile(event=True)
+            running.run_for(1)
+        running.run_for(RESEED_INTERVAL)
+        assert len(forms(cluster)) <= 2 + 100 / RESEED_INTERVAL
+        assert forms(cluster)[-1][1] == ("scope", "s99")
+
+    def test_a_bad_edit_keeps_the_token_that_works(self, cluster: VirtualCluster) -> None:
+        running = adopted(cluster)
+        put_client(cluster, params="no json")
+        edited(running)
+        assert status(cluster) == "Invalid"
+        running.run_for(LIFE)
+        assert served(cluster) == "issued-2"
+
+    def test_an_edit_survives_a_restart(self, cluster: VirtualCluster) -> None:
+        running = adopted(cluster)
+        put_client(cluster, scope="not allowed")
+        closed = replace(OPEN, allowed_params=())
+        running.issuer = closed
+        edited(running)
+        assert status(cluster) == "Misconfigured"
+        fresh = restart(running)
+        fresh.issuer = OPEN
+        fresh.reconcile()
+        fresh.run_for(1)
+        assert forms(cluster)[-1][1:] == [("scope", "not allowed")]
+
+    def test_a_request_for_a_refresh_is_honoured_once(self, cluster: VirtualCluster) -> None:
+        running = adopted(cluster)
+        put_client(cluster, refresh_requested_at="2027-01-15T08:00:00Z")
+        edited(running)
+        edited(running)
+        assert len(forms(cluster)) == 2
+
+
+class TestTheIssuer:
+    def test_it_is_the_one_that_is_named(self, cluster: VirtualCluster) -> None:
+        put_client(cluster, issuer="other")
+        process(cluster, OTHER).reconcile()
+        assert status(cluster) == "Ready"
+
+    def test_it_is_the_default_one_else(self, cluster: VirtualCluster) -> None:
+        put_client(cluster)
+        process(cluster, OTHER).reconcile()
+        assert status(cluster) == "Misconfigured"
+        assert forms(cluster) == []
+
+    def test_a_grant_stays_when_another_one_becomes_default(self, cluster: VirtualCluster) -> None:
+        running = adopted(cluster)
+        running.issuer = replace(OPEN, default=False)
+        running.run_for(LIFE)
+        assert served(cluster) == "issued-2"
+
+    def test_one_that_moved_begins_anew(self, cluster: VirtualCluster) -> None:
+        running = adopted(cluster)
+        running.issuer = replace(OPEN, issuer="https://moved.example")
+        running.reconcile()
+        running.run_for(1)
+        assert served(cluster) == "issued-2"
+        assert stored_grant(cluster).issuer_identity == "https://moved.example"
+
+    def test_a_refresh_token_beside_it_binds_both_to_its_issuer(
+        self, cluster: VirtualCluster
+    ) -> None:
+        oauth = document("alice-0", access_token=jwt(iss="https://elsewhere.example"))
+        put(cluster, CLIENT | {"oauth": oauth}, grant_type="client_credentials")
+        process(cluster).reconcile()
+        assert status(cluster) == "Misconfigured"
+        assert forms(cluster) == []
+
+
+class TestRefreshTokens:
+    """A refresh token stays in the grant and is not sent by another grant type."""
+
+    def switched(self, cluster: VirtualCluster) -> Process:
+        put(cluster, CLIENT | {"oauth": document(cluster.server.login("alice"))})
+        running = process(cluster)
+        running.reconcile()
+        running.run_for(60)
+        self.annotate(cluster, "client_credentials")
+        edited(running)
+        return running
+
+    def annotate(self, cluster: VirtualCluster, grant_type: str | None) -> None:
+        data = cluster.secrets[REF.namespace, REF.name].data
+        put(cluster, {k: v.reveal() for k, v in data.items()}, grant_type=grant_type)
+
+    def test_it_is_not_sent(self, cluster: VirtualCluster) -> None:
+        running = self.switched(cluster)
+        running.run_for(3 * LIFE)
+        assert cluster.server.tokens() == ["alice-0"]
+        assert served(cluster).startswith("issued-")
+
+    def test_it_stays_in_grant_and_source(self, cluster: VirtualCluster) -> None:
+        self.switched(cluster)
+        assert '"alice-1"' in stored_grant(cluster).document.to_json().reveal()
+        oauth = cluster.secrets[REF.namespace, REF.name].data["oauth"].reveal()
+        assert '"alice-1"' in oauth
+        assert "issued-1" in oauth
+        assert "at-alice-1" not in oauth
+
+    def test_it_is_no_duplicate_meanwhile(self, cluster: VirtualCluster) -> None:
+        self.switched(cluster)
+        assert stored_grant(cluster).token_hashes == frozenset()
+
+    def test_switching_back_goes_on_with_it(self, cluster: VirtualCluster) -> None:
+        running = self.switched(cluster)
+        cluster.now += 60
+        self.annotate(cluster, None)
+        edited(running)
+        assert cluster.server.tokens() == ["alice-0", "alice-1"]
+        assert served(cluster) == "at-alice-2"
+        grant = stored_grant(cluster)
+        assert (grant.grant_type.value, grant.params, grant.login) == ("refresh_token", (), "")
+
+    def test_a_bad_document_does_not_switch_back(self, cluster: VirtualCluster) -> None:
+        running = adopted(cluster)
+        put(cluster, CLIENT, grant_type=None)
+        edited(running)
+        assert status(cluster) == "Invalid"
+        running.run_for(LIFE)
+        assert served(cluster) == "issued-2"
+
+    def test_a_new_one_is_kept_for_later(self, cluster: VirtualCluster) -> None:
+        running = self.switched(cluster)
+        cluster.now += 60
+        put(cluster, CLIENT | {"oauth": document(cluster.server.login("bob"))})
+        edited(running)
+        assert '"bob-0"' in cluster.secrets[REF.namespace, REF.name].data["oauth"].reveal()
+        cluster.now += 60
+        self.annotate(cluster, None)
+        edited(running)
+        assert cluster.server.tokens()[-1] == "bob-0"
+        assert served(cluster) == "at-bob-1"
+
+    def test_another_issuer_is_refused(self, cluster: VirtualCluster) -> None:
+        put(cluster, CLIENT | {"oauth": document(cluster.server.login("alice"))}, issuer="other")
+        running = process(cluster, OTHER)
+        running.reconcile()
+        running.run_for(60)
+        running.issuer = OPEN
+        put_client(cluster, issuer="cern")
+        edited(running)
+        assert status(cluster) == "Misconfigured"
+        assert "refresh token of issuer 'other'" in message(cluster)
+        assert forms(cluster) == []
+
+    def test_a_reply_of_the_last_request_is_stored_before(self, cluster: VirtualCluster) -> None:
+        put(cluster, CLIENT | {"oauth": document(cluster.server.login("alice"))})
+        running = process(cluster)
+        running.reconcile()
+        running.run_for(60)
+        reply = token_document(refresh_token="alice-2", access_token="x")
+        cluster.spool[REF] = effects.SpoolEntry(
+            "n", cluster.now, reply, stored_grant(cluster).live_hash
+        )
+        self.annotate(cluster, "client_credentials")
+        edited(running)
+        assert '"alice-2"' in stored_grant(cluster).document.to_json().reveal()
+        assert cluster.spool == {}
+
+
+class TestOwners:
+    def test_a_later_namespace_gets_nothing_of_the_grant(self, cluster: VirtualCluster) -> None:
+        running = adopted(cluster)
+        del cluster.secrets[REF.namespace, REF.name]
+        running.reconcile(event=True)
+        assert served(cluster) == ""
+        cluster.namespace_uids["physics"] = "uid-of-another"
+        put_client(cluster, scope="not allowed")
+        running.issuer = replace(OPEN, allowed_params=())
+        edited(running)
+        assert served(cluster) == ""
+        assert status(cluster) == "Misconfigured"
+        put_client(cluster, scope=None)
+        edited(running)
+        assert served(cluster) == "issued-2"
+        assert stored_grant(cluster).namespace_uid == "uid-of-another"
+
+    def test_a_deleted_source_ends_after_the_grace(self, cluster: VirtualCluster) -> None:
+        running = adopted(cluster)
+        del cluster.secrets[REF.namespace, REF.name]
+        running.reconcile(event=True)
+        running.run_for(DELETE_GRACE + 1)
+        assert cluster.secrets == {}
+
+    def test_a_full_namespace_refuses(self, cluster: VirtualCluster) -> None:
+        put_client(cluster)
+        running = process(cluster)
+        running.tokens_per_namespace = 0
+        running.reconcile()
+        assert status(cluster) == "Misconfigured"
+        assert forms(cluster) == []
+
+    def test_a_deleted_grant_is_written_again(self, cluster: VirtualCluster) -> None:
+        running = adopted(cluster)
+        before = stored_grant(cluster)
+        del cluster.secrets["oauth2-csi", REF.grant]
+        running.state = replace(running.state, grant_stale=True)
+        running.reconcile()
+        assert stored_grant(cluster).generation == before.generation
+        assert len(forms(cluster)) == 1
+
+
+def test_an_unknown_grant_type_is_invalid(cluster: VirtualCluster) -> None:
+    put_client(cluster, grant_type="password")
+    process(cluster).reconcile()
+    assert status(cluster) == "Invalid"
+    assert annotations.GRANT_TYPE in message(cluster)
+    assert (cluster.now, forms(cluster)) == (START, [])
+
+
+def test_what_is_no_document_is_not_overwritten(cluster: VirtualCluster) -> None:
+    put(cluster, CLIENT | {"oauth": "precious"}, grant_type="client_credentials")
+    process(cluster).reconcile()
+    assert status(cluster) == "Invalid"
+    assert cluster.secrets[REF.namespace, REF.name].data["oauth"].reveal() == "precious"

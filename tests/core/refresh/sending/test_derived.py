@@ -1,0 +1,368 @@
+"""Tokens that are made from a login's access token (docs/protocol.md 10)."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.request_settings import TokenExchangeSettings
+from csidriver.core.oauth.token_response import TokenResponse
+from csidriver.core.refresh.adopt import RESEED_INTERVAL
+from tests.core.refresh.cluster_checks import LIFE, cost, document, restart
+from tests.core.refresh.sending.sources import (
+    CLIENT,
+    LOGIN,
+    OPEN,
+    forms,
+    jwt,
+    message,
+    process,
+    put,
+    put_client,
+    put_derived,
+    served,
+    status,
+    stored_grant,
+)
+from tests.core.refresh.virtual_cluster import LOST_BEFORE, REF, Process, VirtualCluster, answer
+
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+
+
+class Pair:
+    """A login and a token that is made from it, in one process, woken as the controller does."""
+
+    def __init__(self, cluster: VirtualCluster, issuer: Issuer = OPEN) -> None:
+        self.cluster = cluster
+        self.login = process(cluster, issuer, LOGIN)
+        self.derived = process(cluster, issuer, REF)
+
+    def begin(self) -> "Pair":
+        put(self.cluster, CLIENT | {"oauth": document(self.cluster.server.login("alice"))}, LOGIN)
+        put_derived(self.cluster)
+        self.login.reconcile()
+        self.derived.reconcile()
+        return self
+
+    def event(self, running: Process) -> None:
+        """Reconcile after an edit, and whoever depends on the result."""
+        running.reconcile(event=True)
+        if running is self.login and REF in self.cluster.derived.get(LOGIN, ()):
+            self.derived.reconcile()
+
+    def run_for(self, seconds: float) -> None:
+        until = self.cluster.now + seconds
+        for _ in range(2000):
+            times = [(p.state.next_reconcile or until + 1, p is self.derived, p) for p in self.both]
+            at, _, running = min(times)
+            if at > until:
+                self.cluster.now = until
+                return
+            self.cluster.now = max(self.cluster.now, at)
+            before = self.cluster.logins.get(LOGIN)
+            running.reconcile()
+            after = self.cluster.logins.get(LOGIN)
+            if version(before) != version(after):
+                self.derived.reconcile()
+        raise AssertionError("hot loop")
+
+    @property
+    def both(self) -> tuple[Process, Process]:
+        return self.login, self.derived
+
+
+def version(login: Any) -> object:
+    return login and (login.generation, login.status)
+
+
+@pytest.fixture
+def cluster() -> VirtualCluster:
+    return VirtualCluster()
+
+
+@pytest.fixture
+def pair(cluster: VirtualCluster) -> Pair:
+    return Pair(cluster).begin()
+
+
+class TestTheQuietLife:
+    def test_it_is_made_from_the_access_token_of_the_login(
+        self, cluster: VirtualCluster, pair: Pair
+    ) -> None:
+        assert served(cluster) == "issued-1"
+        [(_, client, form)] = cluster.server.forms
+        assert client == "robot", "the login's client asks, as the Secret names none"
+        assert dict(form)["grant_type"] == EXCHANGE
+        assert dict(form)["subject_token"] == "at-alice-1"
+        assert dict(form)["subject_token_type"].endswith(":access_token")
+        assert pair.derived.state.next_reconcile is not None
+
+    def test_the_refresh_token_of_the_login_is_never_presented_for_it(
+        self, cluster: VirtualCluster, pair: Pair
+    ) -> None:
+        pair.run_for(3 * LIFE)
+        sent = {value for form in forms(cluster) for _, value in form}
+        assert not sent & set(cluster.server.families["alice"])
+
+    def test_it_follows_each_renewal_of_the_login(
+        self, cluster: VirtualCluster, pair: Pair
+    ) -> None:
+        pair.run_for(4 * LIFE)
+        subjects = [dict(form)["subject_token"] for form in forms(cluster)]
+        renewals = [f"at-alice-{number}" for number in range(1, len(cluster.server.presented) + 1)]
+        assert list(dict.fromkeys(subjects)) == renewals
+        assert status(cluster) == "Ready"
+
+    def test_its_own_time_comes_too(self, cluster: VirtualCluster, pair: Pair) -> None:
+        cluster.server.script.append(
+            answer(200, {"access_token": "short", "token_type": "Bearer", "expires_in": 60})
+        )
+        cluster.now += RESEED_INTERVAL
+        put_derived(cluster, audience="short")
+        pair.event(pair.derived)
+        pair.run_for(100)
+        assert {dict(form)["subject_token"] for form in forms(cluster)} == {"at-alice-1"}
+        assert len(forms(cluster)) == 3
+
+    def test_a_restart_sends_nothing(self, cluster: VirtualCluster, pair: Pair) -> None:
+        fresh = restart(pair.derived)
+        assert cost(cluster, fresh.reconcile) == (0, 0)
+        assert len(forms(cluster)) == 1
+
+    def test_a_client_of_its_own_asks(self, cluster: VirtualCluster) -> None:
+        pair = Pair(cluster)
+        put(cluster, CLIENT | {"oauth": document(cluster.server.login("alice"))}, LOGIN)
+        own = {"clientID": "second", "clientSecret": "x"}
+        put(cluster, own, grant_type="token-exchange", login=LOGIN.name)
+        pair.login.reconcile()
+        pair.derived.reconcile()
+        assert [client for _, client, _ in cluster.server.forms] == ["second"]
+
+    def test_a_robots_token_may_be_the_login(self, cluster: VirtualCluster) -> None:
+        put_client(cluster, LOGIN)
+        put_derived(cluster)
+        pair = Pair(cluster)
+        pair.login.reconcile()
+        pair.derived.reconcile()
+        assert dict(forms(cluster)[1])["subject_token"] == "issued-1"
+
+
+class TestWaiting:
+    def test_it_waits_until_there_is_a_login(self, cluster: VirtualCluster) -> None:
+        pair = Pair(cluster)
+        put_derived(cluster)
+        pair.derived.reconcile()
+        assert status(cluster) == "WaitsForLogin"
+        assert "Secret alice" in message(cluster)
+        assert "does not exist" in message(cluster)
+        assert message(cluster).endswith("; run: kubectl oauth2-csi describe alice -n physics")
+        put(cluster, CLIENT | {"oauth": document(cluster.server.login("alice"))}, LOGIN)
+        pair.event(pair.login)
+        assert served(cluster) == "issued-1"
+
+    def test_it_waits_while_the_login_has_no_token(self, cluster: VirtualCluster) -> None:
+        cluster.server.script.append(answer(400, {"error": "invalid_grant"}))
+        pair = Pair(cluster).begin()
+        assert status(cluster) == "WaitsForLogin"
+        assert "Secret alice" in message(cluster)
+        assert "is NeedsReauth" in message(cluster)
+        assert forms(cluster) == []
+        cluster.now += RESEED_INTERVAL
+        put(cluster, CLIENT | {"oauth": document(cluster.server.login("bob"))}, LOGIN)
+        pair.event(pair.login)
+        assert status(cluster) == "Ready"
+        assert dict(forms(cluster)[0])["subject_token"] == "at-bob-1"
+
+    def test_it_is_never_ready_when_it_has_expired(
+        self, cluster: VirtualCluster, pair: Pair
+    ) -> None:
+        cluster.server.families.clear()
+        pair.run_for(2 * LIFE)
+        assert status(cluster, LOGIN) == "NeedsReauth"
+        assert status(cluster) == "WaitsForLogin"
+        before = len(forms(cluster))
+        pair.run_for(10 * LIFE)
+        assert len(forms(cluster)) == before, "and nothing is sent while it waits"
+
+    @pytest.mark.parametrize("error", ["invalid_grant", "login_required"])
+    def test_a_refused_login_is_named_and_tried_when_it_is_renewed(
+        self, cluster: VirtualCluster, pair: Pair, error: str
+    ) -> None:
+        cluster.now += RESEED_INTERVAL
+        cluster.server.script.append(answer(400, {"error": error}))
+        put_derived(cluster, audience="x")
+        pair.event(pair.derived)
+        assert status(cluster) == "WaitsForLogin"
+        assert "Secret alice" in message(cluster)
+        assert "refuses its access token" in message(cluster)
+        put(cluster, CLIENT | {"oauth": document(cluster.server.login("bob"))}, LOGIN)
+        pair.event(pair.login)
+        assert status(cluster) == "Ready"
+
+    def test_a_login_that_stays_causes_few_attempts(
+        self, cluster: VirtualCluster, pair: Pair
+    ) -> None:
+        cluster.now += RESEED_INTERVAL
+        cluster.server.script += [answer(400, {"error": "invalid_request"})] * 1000
+        put_derived(cluster, audience="x")
+        pair.event(pair.derived)
+        for _ in range(50):
+            pair.derived.reconcile()
+        assert len(forms(cluster)) == 2
+
+    def test_a_lost_answer_is_asked_for_again(self, cluster: VirtualCluster, pair: Pair) -> None:
+        cluster.now += RESEED_INTERVAL
+        cluster.server.script.append(LOST_BEFORE)
+        put_derived(cluster, audience="x")
+        pair.event(pair.derived)
+        pair.run_for(30)
+        assert status(cluster) == "Ready"
+
+
+class TestDeletion:
+    def test_it_ends_with_its_login(self, cluster: VirtualCluster, pair: Pair) -> None:
+        del cluster.secrets[LOGIN.namespace, LOGIN.name]
+        pair.event(pair.login)
+        assert status(cluster) == "WaitsForLogin"
+        assert served(cluster) == ""
+        assert stored_grant(cluster).expires_at == 0.0
+        fresh = restart(pair.derived)
+        fresh.reconcile()
+        fresh.run_for(LIFE)
+        assert served(cluster) == ""
+        assert len(forms(cluster)) == 1
+
+    def test_a_login_that_returns_begins_it_anew(self, cluster: VirtualCluster, pair: Pair) -> None:
+        login = cluster.secrets.pop((LOGIN.namespace, LOGIN.name))
+        pair.event(pair.login)
+        cluster.secrets[LOGIN.namespace, LOGIN.name] = login
+        pair.event(pair.login)
+        assert served(cluster) == "issued-2"
+
+    def test_a_login_without_its_annotation_is_none(
+        self, cluster: VirtualCluster, pair: Pair
+    ) -> None:
+        login = cluster.secrets[LOGIN.namespace, LOGIN.name]
+        cluster.secrets[LOGIN.namespace, LOGIN.name] = replace(login, annotations={})
+        pair.event(pair.login)
+        assert served(cluster) == ""
+
+    def test_a_process_that_does_not_know_the_login_yet_takes_nothing_away(
+        self, cluster: VirtualCluster, pair: Pair
+    ) -> None:
+        cluster.logins.clear()
+        pair.derived.reconcile()
+        assert served(cluster) == "issued-1"
+        assert status(cluster) == "Ready"
+
+    def test_a_later_namespace_gets_nothing(self, cluster: VirtualCluster, pair: Pair) -> None:
+        for ref in (LOGIN, REF):
+            del cluster.secrets[ref.namespace, ref.name]
+        pair.event(pair.derived)
+        pair.event(pair.login)
+        cluster.namespace_uids["physics"] = "uid-of-another"
+        put_derived(cluster)
+        pair.event(pair.derived)
+        assert status(cluster) == "WaitsForLogin"
+        assert served(cluster) == ""
+        assert len(forms(cluster)) == 1
+
+
+class TestDepth:
+    def test_a_token_is_not_its_own_login(self, cluster: VirtualCluster) -> None:
+        put_derived(cluster, login=REF.name)
+        process(cluster).reconcile()
+        assert status(cluster) == "Misconfigured"
+        assert forms(cluster) == []
+
+    @pytest.mark.usefixtures("pair")
+    def test_a_derived_token_is_no_login(self, cluster: VirtualCluster) -> None:
+        third = SourceRef("physics", "third")
+        put(cluster, {}, third, grant_type="token-exchange", login=REF.name)
+        running = process(cluster, ref=third)
+        running.reconcile()
+        assert status(cluster, third) == "Misconfigured"
+        assert f"names Secret {REF.name}" in message(cluster, third)
+        assert len(forms(cluster)) == 1
+
+    def test_a_login_that_becomes_a_derived_token_is_none_any_more(
+        self, cluster: VirtualCluster, pair: Pair
+    ) -> None:
+        cluster.now += RESEED_INTERVAL
+        put(cluster, CLIENT, LOGIN, grant_type="token-exchange", login=REF.name)
+        pair.event(pair.login)
+        pair.run_for(3 * LIFE)
+        assert len(forms(cluster)) <= 2, "the login's last token is used while it lives"
+        assert {dict(form)["subject_token"] for form in forms(cluster)} == {"at-alice-1"}
+        assert "Ready" not in (status(cluster), status(cluster, LOGIN))
+
+    def test_the_logins_client_goes_to_its_issuer_only(
+        self, cluster: VirtualCluster, pair: Pair
+    ) -> None:
+        cluster.now += RESEED_INTERVAL
+        pair.derived.issuer = Issuer("other", issuer="https://other.example")
+        put_derived(cluster, issuer="other")
+        pair.event(pair.derived)
+        assert status(cluster) == "Misconfigured"
+        assert "set a clientID here" in message(cluster)
+        assert len(forms(cluster)) == 1
+
+
+def token(scope: str | None = None, **claims: Any) -> TokenResponse:
+    stated = {} if scope is None else {"scope": scope}
+    body = {"access_token": jwt(**claims), "expires_in": LIFE, "token_type": "Bearer"}
+    return answer(200, body | stated)
+
+
+class TestExcess:
+    @pytest.mark.parametrize(
+        ("login", "asked", "reply", "expected"),
+        [
+            (token("a b"), {}, token("a"), "Ready"),
+            (token("a b"), {}, token("a c"), "Misconfigured"),
+            (token(scope="a b"), {}, token(scope="b"), "Ready"),
+            (token(scope="a b"), {}, token(scp=["b", "c"]), "Misconfigured"),
+            (token("a"), {}, token(), "Ready"),
+            (token(), {}, token("a"), "Ready"),
+            (token(aud="x"), {"audience": "y"}, token(aud="y"), "Ready"),
+            (token(aud="x"), {"audience": "y"}, token(aud="x"), "Misconfigured"),
+            (token(aud=["x", "y"]), {"audience": "y"}, token(aud=["y", "x"]), "Misconfigured"),
+            (token(aud="x"), {"resource": "https://y"}, token(aud="x"), "Misconfigured"),
+            (token(aud="x"), {"audience": "x"}, token(aud="x"), "Ready"),
+            (token(aud="x"), {}, token(aud="x"), "Ready"),
+            (token(), {"audience": "y"}, token(), "Ready"),
+        ],
+    )
+    def test_a_token_may_do_no_more_than_was_asked_for(
+        self,
+        cluster: VirtualCluster,
+        login: TokenResponse,
+        asked: dict[str, str],
+        reply: TokenResponse,
+        expected: str,
+    ) -> None:
+        cluster.server.script += [login, reply]
+        put_client(cluster, LOGIN)
+        put_derived(cluster, **asked)
+        lifted = TokenExchangeSettings(wider_scope=True, same_audience=True)
+        pair = Pair(cluster)
+        pair.login.reconcile()
+        pair.derived.reconcile()
+        assert status(cluster) == expected, message(cluster)
+        assert bool(served(cluster)) is (expected == "Ready")
+        if expected == "Ready":
+            return
+        assert "the operator for tokenExchange" in message(cluster)
+        cluster.server.script.append(reply)
+        pair.derived.issuer = replace(OPEN, token_exchange=lifted)
+        pair.derived.reconcile()
+        pair.derived.run_for(11)
+        assert status(cluster) == "Ready"
+
+
+def test_no_effect_of_it_shows_a_token(cluster: VirtualCluster, pair: Pair) -> None:
+    pair.run_for(LIFE)
+    assert "at-alice" not in repr(pair.derived.state)
+    assert "at-alice" not in repr(cluster.done)

@@ -1,0 +1,170 @@
+"""What annotations ask a server for, and what no annotation reaches (docs/protocol.md 10.1)."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from csidriver.core import annotations
+from csidriver.core.kubernetes.secret import own_annotations
+from csidriver.core.oauth.grant_type import GrantType
+from csidriver.core.oauth.issuers import Issuer, Issuers
+from csidriver.core.refresh.sending.params import parse_login, parse_params, refused_param
+from csidriver.errors import InvalidSettings
+from tests.core.refresh.sending.sources import CLIENT, OPEN, forms, process, put
+from tests.core.refresh.virtual_cluster import VirtualCluster
+
+CLIENTS = GrantType.CLIENT_CREDENTIALS
+
+
+def parse(**notes: str) -> tuple[tuple[tuple[str, str], ...], list[str]]:
+    problems: list[str] = []
+    found = own_annotations({annotations.PREFIX + key: text for key, text in notes.items()})
+    return parse_params(found, CLIENTS, problems), problems
+
+
+def test_words_and_a_json_object_become_form_fields() -> None:
+    pairs, problems = parse(
+        scope="read  write", audience="a b", params='{"tenant": "t", "many": ["1", "2"]}'
+    )
+    assert problems == []
+    assert pairs == (
+        ("scope", "read write"),
+        ("audience", "a"),
+        ("audience", "b"),
+        ("tenant", "t"),
+        ("many", "1"),
+        ("many", "2"),
+    )
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        "no json",
+        "[]",
+        '{"a": 1}',
+        '{"a": null}',
+        '{"a": []}',
+        '{"a": ""}',
+        '{"a": "x\\ny"}',
+        '{"a": "\\ud800"}',
+        '{"a b": "x"}',
+        '{"": "x"}',
+        '{"a": {"b": "c"}}',
+        '{"a": ' + "[" * 3000 + "]" * 3000 + "}",
+        '{"a": "' + "x" * 5000 + '"}',
+    ],
+)
+def test_what_is_no_object_of_texts_is_refused(params: str) -> None:
+    pairs, problems = parse(params=params)
+    assert pairs == ()
+    assert len(problems) == 1
+    assert problems[0].startswith(f"annotation {annotations.PARAMS} has ")
+
+
+@pytest.mark.parametrize("scope", [" ", "a\x00b", "x" * 5000])
+def test_a_scope_of_no_words_is_refused(scope: str) -> None:
+    assert parse(scope=scope)[1] != []
+
+
+def test_a_name_stands_in_one_annotation_only() -> None:
+    assert len(parse(scope="a", params='{"scope": "b"}')[1]) == 1
+
+
+def test_there_are_not_too_many() -> None:
+    assert len(parse(audience=" ".join(map(str, range(70))))[1]) == 1
+
+
+@pytest.mark.parametrize("key", ["scope", "audience", "resource", "params", "login"])
+def test_a_refresh_token_has_none_of_these_annotations(key: str) -> None:
+    found, problems = {annotations.PREFIX + key: "x"}, list[str]()
+    parse_params(found, GrantType.REFRESH_TOKEN, problems)
+    parse_login(found, GrantType.REFRESH_TOKEN, problems)
+    [problem] = problems
+    assert problem.startswith(f"annotation {annotations.PREFIX}{key} is for grant-type ")
+
+
+@pytest.mark.parametrize("name", ["", "Upper", "a/b", "-", "x" * 300])
+def test_a_login_is_the_name_of_a_secret(name: str) -> None:
+    problems: list[str] = []
+    parse_login({annotations.LOGIN: name}, GrantType.TOKEN_EXCHANGE, problems)
+    assert len(problems) == 1
+
+
+def test_the_refusal_names_annotation_field_issuer_and_cure() -> None:
+    closed = Issuer("cern", "https://auth.example", allowed_params=("scope",))
+    assert refused_param((("scope", "a"),), closed) == ""
+    for name, key in (("audience", annotations.AUDIENCE), ("odd", annotations.PARAMS)):
+        text = refused_param(((name, "a"),), closed)
+        for part in (key, repr(name), "'cern'", "allowedParams"):
+            assert part in text
+
+
+RESERVED = st.sampled_from(
+    [
+        *("grant_type", "client_id", "client_secret", "client_assertion", "refresh_token"),
+        *("subject_token", "subject_token_type", "actor_token", "assertion", "code", "username"),
+        *("password", "requested_token_type", "scope", "audience", "resource", "tenant"),
+        "GRANT_TYPE",
+    ]
+)
+TEXTS = st.text(max_size=20) | RESERVED
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    TEXTS | st.none() | st.integers() | st.booleans(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+NOTES = st.fixed_dictionaries(
+    {},
+    optional={
+        "scope": TEXTS,
+        "audience": TEXTS,
+        "resource": TEXTS,
+        "params": st.dictionaries(TEXTS, VALUES, max_size=4).map(json.dumps) | TEXTS,
+        "login": TEXTS,
+        "issuer": st.sampled_from(["", "cern", "other"]),
+        "grant_type": st.sampled_from(["client_credentials"] * 6 + ["refresh_token", "x"]),
+    },
+)
+NAMES = st.lists(RESERVED, max_size=6)
+
+
+@settings(max_examples=300, deadline=None)
+@given(NOTES, NAMES, NAMES)
+def test_no_annotation_reaches_a_field_that_the_operator_does_not_allow(
+    notes: dict[str, str], allowed: list[str], own: list[str]
+) -> None:
+    """The issuer is read as from the operator's file: what tenants may never set is dropped."""
+    texts = {"name": "cern", "issuer": "https://auth.example", "default": True}
+    safe = [name for name in allowed if permits(texts | {"allowedParams": [name]})]
+    params = {name: "operator" for name in own if permits(texts | {"params": {name: "operator"}})}
+    document = texts | {"allowedParams": safe, "params": params}
+    issuer = Issuers.parse([("issuers.yaml", {"issuers": [document]})]).by_name["cern"]
+    cluster = VirtualCluster()
+    put(cluster, CLIENT, **({"grant_type": "client_credentials"} | notes))
+    process(cluster, issuer).reconcile()
+    for form in forms(cluster):
+        names = [name for name, _ in form]
+        assert names.count("grant_type") == 1
+        assert dict(form)["grant_type"] == "client_credentials"
+        for name, value in form[1:]:
+            assert name in safe or (name, value) in issuer.params
+            assert not name.startswith(("client_", "subject_token", "assertion", "refresh_token"))
+
+
+def permits(document: dict[str, Any]) -> bool:
+    try:
+        Issuers.parse([("issuers.yaml", {"issuers": [document]})])
+    except InvalidSettings:
+        return False
+    return True
+
+
+def test_the_fuzz_reaches_the_server() -> None:
+    cluster = VirtualCluster()
+    put(cluster, CLIENT, grant_type="client_credentials", params='{"tenant": "t"}')
+    process(cluster, OPEN).reconcile()
+    assert forms(cluster)[0][1:] == [("tenant", "t")]

@@ -1,0 +1,245 @@
+"""Tokens of client_credentials in virtual time (docs/protocol.md 10)."""
+
+import contextlib
+import itertools
+import json
+from dataclasses import replace
+
+import pytest
+
+from csidriver.core import annotations
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.token_response import Failure, TokenResponse
+from csidriver.core.refresh import effects
+from csidriver.core.refresh.schedule import lead_time
+from csidriver.core.status import Status
+from csidriver.errors import StoreUnavailable
+from tests.core.refresh.cluster_checks import LIFE, cost, fail_next, once, restart
+from tests.core.refresh.sending.sources import (
+    OPEN,
+    forms,
+    jwt,
+    message,
+    process,
+    put_client,
+    served,
+    status,
+    stored_companion,
+    stored_grant,
+)
+from tests.core.refresh.virtual_cluster import (
+    LOST_AFTER,
+    REF,
+    START,
+    Crashed,
+    VirtualCluster,
+    answer,
+)
+
+NEVER_USED = (
+    *(effects.SpoolWrite, effects.RequestToken, effects.Introspect, effects.Probe),
+    *(effects.Nonce, effects.TakeLateReply),
+)
+
+
+@pytest.fixture
+def cluster() -> VirtualCluster:
+    cluster = VirtualCluster()
+    put_client(cluster)
+    return cluster
+
+
+class TestTheQuietLife:
+    def test_a_client_gets_a_token_at_once(self, cluster: VirtualCluster) -> None:
+        process(cluster).reconcile()
+        assert forms(cluster) == [[("grant_type", "client_credentials")]]
+        assert served(cluster) == "issued-1"
+        assert status(cluster) == "Ready"
+        assert stored_grant(cluster).expires_at == START + LIFE
+
+    def test_the_access_token_is_mirrored(self, cluster: VirtualCluster) -> None:
+        process(cluster).reconcile()
+        data = cluster.secrets[REF.namespace, REF.name].data
+        assert json.loads(data["oauth"].reveal())["access_token"] == "issued-1"
+        assert data["clientSecret"].reveal() == "s3cret"
+
+    def test_it_is_renewed_in_time_for_a_day(self, cluster: VirtualCluster) -> None:
+        running = process(cluster)
+        running.reconcile()
+        running.run_for(86400)
+        times = [at for at, _, _ in cluster.server.forms]
+        gaps = [b - a for a, b in itertools.pairwise(times)]
+        assert 27 <= len(times) <= 34
+        assert max(gaps) <= LIFE - lead_time(LIFE)
+        assert served(cluster) == f"issued-{len(times)}"
+
+    def test_there_is_neither_intent_nor_spool(self, cluster: VirtualCluster) -> None:
+        running = process(cluster)
+        running.reconcile()
+        running.run_for(3 * LIFE)
+        assert [e for e in cluster.done if isinstance(e, NEVER_USED)] == []
+        grants = [e for e in cluster.done if isinstance(e, effects.PatchSecret)]
+        per_refresh = [e for e in grants if e.base.name == REF.grant]
+        assert len(per_refresh) == len(cluster.server.forms)
+
+    def test_a_restart_sends_nothing_while_the_token_is_good(self, cluster: VirtualCluster) -> None:
+        running = process(cluster)
+        running.reconcile()
+        fresh = restart(running)
+        assert cost(cluster, fresh.reconcile) == (0, 0)
+        assert len(cluster.server.forms) == 1
+        fresh.run_for(LIFE)
+        assert len(cluster.server.forms) == 2
+
+    def test_a_refresh_token_in_the_reply_is_dropped(self, cluster: VirtualCluster) -> None:
+        reply = {"access_token": "a", "expires_in": LIFE, "refresh_token": "planted-rt"}
+        cluster.server.script.append(answer(200, reply | {"refresh_expires_in": 60}))
+        process(cluster).reconcile()
+        assert "planted-rt" not in stored_grant(cluster).document.to_json().reveal()
+        assert stored_grant(cluster).refresh_expires_at == 0
+        assert served(cluster) == "a"
+
+    def test_what_is_asked_for_is_sent(self, cluster: VirtualCluster) -> None:
+        put_client(cluster, scope=" a  b ", audience="x y", resource="https://r.example", params="")
+        process(cluster).reconcile()
+        assert forms(cluster)[0][1:] == [
+            ("scope", "a b"),
+            ("audience", "x"),
+            ("audience", "y"),
+            ("resource", "https://r.example"),
+        ]
+
+    def test_a_bound_token_is_no_token(self, cluster: VirtualCluster) -> None:
+        bound = {"access_token": jwt(cnf={"jkt": "x"}), "expires_in": LIFE}
+        cluster.server.script.append(answer(200, bound))
+        process(cluster).reconcile()
+        assert status(cluster) == "Misconfigured"
+        assert served(cluster) == ""
+
+
+class TestFailures:
+    @pytest.mark.parametrize("number", range(1, 14))
+    def test_a_crash_costs_one_more_request_at_most(
+        self, cluster: VirtualCluster, number: int
+    ) -> None:
+        running = process(cluster)
+        with contextlib.suppress(Crashed):
+            running.reconcile(crash_after=number)
+        cluster.slots.clear()
+        fresh = restart(running)
+        fresh.reconcile(event=True)
+        fresh.run_for(30)
+        assert len(cluster.server.forms) <= 2
+        assert status(cluster) == "Ready"
+        assert served(cluster) == f"issued-{cluster.server.issued}"
+
+    def test_a_lost_answer_is_asked_for_again(self, cluster: VirtualCluster) -> None:
+        running = process(cluster)
+        running.reconcile()
+        cluster.server.script += [LOST_AFTER, LOST_AFTER]
+        running.run_for(LIFE)
+        assert status(cluster) == "Ready"
+        assert "Uncertain" not in reasons(cluster)
+        assert stored_grant(cluster).intent is None
+
+    def test_a_store_that_fails_costs_one_more_request(self, cluster: VirtualCluster) -> None:
+        running = process(cluster)
+        running.reconcile()
+        running.cluster.now = running.state.next_reconcile or 0.0
+        fail_next(cluster, effects.PatchSecret, StoreUnavailable("down"), on="grant-")
+        with pytest.raises(StoreUnavailable):
+            running.reconcile()
+        running.reconcile()
+        assert len(cluster.server.forms) == 3
+        assert served(cluster) == "issued-3"
+
+    @pytest.mark.parametrize(
+        ("reply", "expected", "says"),
+        [
+            (answer(400, {"error": "invalid_grant"}), "Misconfigured", "check the client"),
+            (answer(400, {"error": "login_required"}), "Misconfigured", "check the client"),
+            (answer(401, {"error": "invalid_client"}), "ClientRejected", "correct them"),
+            (
+                answer(400, {"error": "unauthorized_client"}),
+                "ClientRejected",
+                "the grant client_credentials",
+            ),
+            (answer(400, {"error": "invalid_target"}), "Misconfigured", "audience or resource"),
+            (Failure(FailureReason.NO_ANSWER), "IssuerUnavailable", "did not answer"),
+        ],
+        ids=str,
+    )
+    def test_a_refusal_is_said_and_its_attempts_are_bounded(
+        self, cluster: VirtualCluster, reply: TokenResponse, expected: str, says: str
+    ) -> None:
+        cluster.server.script += [reply] * 1000
+        running = process(cluster, replace(OPEN, scope="all"))
+        running.reconcile()
+        assert status(cluster) == expected
+        assert says in message(cluster)
+        running.run_for(6 * 3600)
+        least = 10 if expected == "IssuerUnavailable" else 1800
+        assert len(cluster.server.forms) <= 6 * 3600 / least
+        cluster.server.script.clear()
+        running.run_for(3600)
+        assert status(cluster) == "Ready"
+
+    def test_an_expired_token_is_never_ready(self, cluster: VirtualCluster) -> None:
+        running = process(cluster)
+        running.reconcile()
+        cluster.may_send = False
+        running.run_for(LIFE)
+        assert status(cluster) == "IssuerUnavailable"
+
+    def test_what_the_operator_takes_back_is_not_sent(self, cluster: VirtualCluster) -> None:
+        put_client(cluster, scope="a")
+        running = process(cluster)
+        running.reconcile()
+        running.issuer = replace(OPEN, allowed_params=())
+        running.run_for(LIFE)
+        assert len(cluster.server.forms) == 1
+        assert status(cluster) == "Misconfigured"
+        assert annotations.SCOPE in message(cluster)
+        running.issuer = OPEN
+        running.reconcile()
+        assert status(cluster) == "Ready"
+
+    def test_two_processes_store_one_token_each(self, cluster: VirtualCluster) -> None:
+        first, second = process(cluster), process(cluster)
+        second.holder = "pod-2"
+        first.reconcile()
+        second.restart()
+        cluster.now = first.state.next_reconcile or 0.0
+
+        def both(effect: effects.Effect[object]) -> bool:
+            return isinstance(effect, effects.RequestRepeatable)
+
+        cluster.after = once(both, second.reconcile)
+        first.reconcile()
+        first.run_for(1)
+        assert status(cluster) == "Ready"
+        assert stored_companion(cluster).generation == stored_grant(cluster).generation
+        assert stored_grant(cluster).status is Status.READY
+
+
+def reasons(cluster: VirtualCluster) -> list[str]:
+    return [e.reason for e in cluster.done if isinstance(e, effects.EmitEvent)]
+
+
+def test_a_limit_of_the_issuer_is_kept(cluster: VirtualCluster) -> None:
+    cluster.pauses.append(7.0)
+    running = process(cluster)
+    running.reconcile()
+    assert forms(cluster) == []
+    running.run_for(8)
+    assert len(forms(cluster)) == 1
+
+
+def test_a_changed_issuer_is_tried_again_soon(cluster: VirtualCluster) -> None:
+    cluster.server.script += [answer(400, {"error": "invalid_scope"})]
+    running = process(cluster)
+    running.reconcile()
+    running.issuer = replace(OPEN, params=(("p", "1"),))
+    running.reconcile()
+    running.run_for(11)
+    assert status(cluster) == "Ready"

@@ -1,0 +1,102 @@
+"""What the operator's configuration permits (docs/protocol.md 10.1)."""
+
+from dataclasses import replace
+
+import pytest
+
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.issuers import Issuer, Issuers
+from csidriver.core.oauth.request_settings import AssertionSettings, OperatorClient
+from csidriver.core.refresh.sending.request_checks import bound_issuer, check_request
+from csidriver.core.refresh.source import Client
+from csidriver.core.refresh.state import RefreshContext
+from csidriver.core.sensitive import Sensitive
+from csidriver.errors import InvalidSecret, NoIssuer
+from tests.core.refresh.cluster_checks import document
+from tests.core.refresh.grants import ADOPTED
+from tests.core.refresh.sending.sources import forms, message, process, put, status
+from tests.core.refresh.virtual_cluster import REF, VirtualCluster
+
+TRUSTED = Issuer(
+    "cern",
+    issuer="https://auth.example",
+    default=True,
+    client_auth="assertion",
+    assertion=AssertionSettings("/token"),
+    clients=(OperatorClient("robot", ("physics",)),),
+)
+ROBOT = Client("robot", Sensitive(""))
+
+
+def test_a_listed_namespace_uses_the_drivers_client() -> None:
+    check_request(REF, ROBOT, (), TRUSTED)
+
+
+@pytest.mark.parametrize(
+    ("ref", "client", "issuer"),
+    [
+        (SourceRef("biology", "x"), ROBOT, TRUSTED),
+        (REF, Client("other", Sensitive("")), TRUSTED),
+        (REF, ROBOT, replace(TRUSTED, clients=())),
+    ],
+    ids=["namespace", "client", "nobody"],
+)
+def test_any_other_sends_nothing(ref: SourceRef, client: Client, issuer: Issuer) -> None:
+    with pytest.raises(NoIssuer, match="ask the operator to add both to clients"):
+        check_request(ref, client, (), issuer)
+
+
+@pytest.mark.parametrize(
+    "client", [Client("robot", Sensitive("x")), Client("robot", Sensitive(""), Sensitive("x"))]
+)
+def test_a_secret_beside_it_is_invalid(client: Client) -> None:
+    with pytest.raises(InvalidSecret, match="trusts the driver itself; remove it"):
+        check_request(REF, client, (), TRUSTED)
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+@pytest.mark.parametrize(
+    ("issuer", "secret", "expected"),
+    [
+        (TRUSTED, "", "Ready"),
+        (TRUSTED, "s3cret", "Invalid"),
+        (replace(TRUSTED, clients=()), "", "Misconfigured"),
+    ],
+)
+def test_it_holds_for_every_grant(
+    issuer: Issuer, secret: str, expected: str, *, repeats: bool
+) -> None:
+    cluster = VirtualCluster()
+    keys = {"clientID": "robot", "clientSecret": secret}
+    if repeats:
+        put(cluster, keys, grant_type="client_credentials")
+    else:
+        put(cluster, keys | {"oauth": document(cluster.server.login("alice"))})
+    process(cluster, issuer).reconcile()
+    assert status(cluster) == expected, message(cluster)
+    sent = len(forms(cluster)) + len(cluster.server.presented)
+    assert sent == (expected == "Ready")
+
+
+def test_a_client_that_is_taken_away_sends_nothing_more() -> None:
+    cluster = VirtualCluster()
+    put(cluster, {"clientID": "robot"}, grant_type="client_credentials")
+    running = process(cluster, TRUSTED)
+    running.reconcile()
+    running.issuer = replace(TRUSTED, clients=())
+    running.run_for(3600)
+    assert len(forms(cluster)) == 1
+    assert status(cluster) == "Misconfigured"
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        Issuer("other", "https://auth.example"),
+        Issuer("cern", "https://evil.example"),
+        Issuer("cern", "https://auth.example", namespaces=("biology",)),
+    ],
+)
+def test_a_grant_stays_with_its_issuer(issuer: Issuer) -> None:
+    with pytest.raises(NoIssuer):
+        bound_issuer(ADOPTED, RefreshContext(Issuers({issuer.name: issuer}), "pod-1"))
