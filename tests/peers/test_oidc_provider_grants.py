@@ -86,6 +86,15 @@ def test_the_server_refuses_another_assertion(
     assert outcome == Failure(FailureReason.INVALID_CLIENT)
 
 
+def test_an_answer_that_is_lost_on_a_kept_connection_costs_no_assertion(
+    peer: OidcProvider,
+) -> None:
+    endpoints, issuer = TokenEndpoints(), signing_issuer(peer)
+    assert isinstance(request(endpoints, issuer, SIGNERS["RS256"]), Success)
+    peer.lose_next("answer")
+    assert isinstance(request(endpoints, issuer, SIGNERS["RS256"]), Success)
+
+
 @pytest.mark.parametrize(
     ("client", "params", "reason"),
     [
