@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from csidriver.core import annotations
+from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import Issuers
+from csidriver.core.refresh.source import Source
 
 DOCS = Path(__file__).parents[1] / "docs"
 INDEX = DOCS / "issuers.md"
@@ -52,6 +54,8 @@ def test_the_secret_of_the_index_asks_for_what_its_issuer_allows() -> None:
     }
     own = {annotations.IS_TOKEN, annotations.GRANT_TYPE, annotations.LOGIN}
     assert set(asked) - own == allowed
+    source = Source.parse(Secret.from_manifest(secret))
+    assert (source.login, source.params) == ("hello-token", (("audience", "storage"),))
 
 
 def test_every_server_says_what_was_tried_and_is_in_the_table() -> None:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 
 from csidriver.core import annotations
-from csidriver.core.login_command import login_command
+from csidriver.core.login_command import describe_command, login_command
 from csidriver.core.names import SourceRef
 from csidriver.core.status import Status, TokenWarning
 from csidriver.kubectl.tokens.token import Token
@@ -40,10 +40,6 @@ _VALUES: Mapping[str, Status] = {status.value: status for status in Status}
 def with_step(text: str, step: str) -> str:
     """Return a text that ends in the command, unless it names one already."""
     return text if not step or "; run: " in text else f"{text}; run: {step}".removeprefix("; ")
-
-
-def describe_command(ref: SourceRef) -> str:
-    return shlex.join(["kubectl", "oauth2-csi", "describe", ref.name, "-n", ref.namespace])
 
 
 def watch_command(ref: SourceRef) -> str:

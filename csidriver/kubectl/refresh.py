@@ -8,12 +8,13 @@ from typing import Any
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.timestamp import format_rfc3339
+from csidriver.core.login_command import describe_command
 from csidriver.core.names import SourceRef
 from csidriver.core.refresh.schedule import min_interval
 from csidriver.core.status import Status
 from csidriver.errors import DriverError, NotReady
 from csidriver.kubectl.client import Kubectl
-from csidriver.kubectl.next_step import describe_command, next_step, watch_command, with_step
+from csidriver.kubectl.next_step import next_step, watch_command, with_step
 from csidriver.kubectl.output.ages import human_duration
 from csidriver.kubectl.terminal import Terminal
 from csidriver.kubectl.tokens.overview import remaining

@@ -9,6 +9,10 @@ import yaml
 from csidriver.core import annotations
 from csidriver.core import names as core_names
 from csidriver.core.admission.inject import inject
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.oauth.grant_type import GrantType
+from csidriver.core.refresh.source import Source, is_source
+from csidriver.core.sensitive import Sensitive
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # What `kubectl apply -f examples/` applies, then what it does not.
@@ -94,6 +98,17 @@ def test_no_two_examples_are_in_each_others_way() -> None:
 def test_containers_use_an_image_that_may_already_be_there(name: str) -> None:
     for container in pod_of(name)["spec"]["containers"]:
         assert (container["image"], container["imagePullPolicy"]) == ("busybox", "IfNotPresent")
+
+
+def test_the_refresher_understands_the_secret_without_a_login() -> None:
+    example = one("robot-token.yaml", "Secret")
+    data = {key: Sensitive(text) for key, text in example["stringData"].items()}
+    marks = example["metadata"]["annotations"]
+    secret = Secret("team-a", "robot-token", annotations=marks, data=data)
+    assert is_source(secret)
+    source = Source.parse(secret)
+    assert source.grant_type is GrantType.CLIENT_CREDENTIALS
+    assert source.client.client_id == "my-app"
 
 
 def test_the_secret_is_marked_and_whole() -> None:

@@ -8,7 +8,6 @@ from csidriver.core.names import SourceRef
 from csidriver.core.status import Status
 from csidriver.kubectl.next_step import (
     PATIENT,
-    describe_command,
     next_step,
     watch_command,
     with_step,
@@ -107,11 +106,6 @@ def test_an_issuer_of_a_user_is_quoted() -> None:
 )
 def test_a_text_ends_in_one_command(text: str, step: str, whole: str) -> None:
     assert with_step(text, step) == whole
-
-
-def test_a_look_at_a_token_is_a_command() -> None:
-    command = "kubectl oauth2-csi describe mail -n team-a"
-    assert describe_command(SourceRef("team-a", "mail")) == command
 
 
 def test_a_watch_is_a_command() -> None:

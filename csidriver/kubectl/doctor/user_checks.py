@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from csidriver.core import annotations
+from csidriver.core.login_command import describe_command
 from csidriver.core.oauth.issuers import Issuers
 from csidriver.core.status import Status
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.doctor.finding import Finding, Level, ok, problem
 from csidriver.kubectl.errors import KubectlError
-from csidriver.kubectl.next_step import describe_command, next_step
+from csidriver.kubectl.next_step import next_step
 from csidriver.kubectl.tokens.token import Token, read_tokens
 
 VERBS = ("get", "create", "patch")

@@ -6,7 +6,7 @@ from typing import Any
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.login_command import ask_for_login
+from csidriver.core.login_command import ask_for_login, describe_command
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.jwt import unverified_claims
@@ -15,7 +15,7 @@ from csidriver.core.quoting import quote_untrusted
 from csidriver.core.refresh.source import document_key, is_source
 from csidriver.core.sensitive import Sensitive
 from csidriver.kubectl.errors import LoginFailed
-from csidriver.kubectl.next_step import describe_command, with_step
+from csidriver.kubectl.next_step import with_step
 
 
 @dataclass(frozen=True, slots=True)
