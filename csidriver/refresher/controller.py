@@ -54,7 +54,7 @@ class Controller:
         self._context = context
         self._clock = clock
         self._metrics = metrics
-        self._cache = StateCache()
+        self._cache = StateCache(self._add_now)
         self._worker_limits: Mapping[str, float] = {}
         self._queue: WorkQueue[SourceRef] = WorkQueue(
             clock.now,
@@ -64,6 +64,7 @@ class Controller:
             interpreter.limiter.next_turn,
         )
         interpreter.requeue = self._add_now
+        interpreter.find_login = self._cache.find_login
         self._workers = WorkerPool(self._work, WORKERS)
         self._failures: dict[SourceRef, int] = {}
         # Tokens with a reply that is not stored yet.

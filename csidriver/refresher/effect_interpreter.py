@@ -16,13 +16,12 @@ from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.introspection import Introspection
-from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh import effects
-from csidriver.core.status import Status
+from csidriver.core.refresh.grant import Grant
 from csidriver.errors import StoreConflict, StoreError
 from csidriver.refresher.duplicate_index import DuplicateIndex
-from csidriver.refresher.issuer_limits import IssuerHealth
+from csidriver.refresher.issuer_limits import health_event
 from csidriver.refresher.ports import Ports
 from csidriver.refresher.rate_limiter import RateLimiter
 
@@ -32,19 +31,18 @@ R = TypeVar("R")
 
 # Delay of a token whose issuer has just become known, so that it waits in that issuer's queue.
 REQUEUE_SECONDS = 0.001
-# The reason of the Event that follows one of IssuerUnavailable when the issuer answers again.
-ISSUER_AVAILABLE = "IssuerAvailable"
 
 
 class Interpreter:
     """The state that all reconciliations share: ports, limits of issuers, index of duplicates.
 
-    `requeue` is called for a token whose reply came late.
+    `requeue` is called for a token whose reply came late, `find_login` for FindLogin.
     """
 
     def __init__(self, ports: Ports) -> None:
         self.ports = ports
         self.requeue: Callable[[SourceRef], None] = lambda _: None
+        self.find_login: Callable[[SourceRef, SourceRef], Grant | None] = lambda _r, _l: None
         self.limiter = RateLimiter(ports.clock.monotonic)
         self.duplicates = DuplicateIndex()
 
@@ -146,12 +144,17 @@ class EffectRunner:
             slot, self._slot = self._slot, None
             self.interpreter.limiter.release(slot.issuer, slot.ref, slot.client)
 
-    def request_token(self, effect: effects.RequestToken) -> TokenResponse:
-        """Send a refresh token, unless the server is known to refuse its client."""
+    def request_token(
+        self, effect: effects.RequestToken | effects.RequestRepeatable
+    ) -> TokenResponse:
+        """Request a token, unless the server is known to refuse the client."""
         if self._client_refused:
             self._client_refused = False
             return Failure(FailureReason.INVALID_CLIENT)
-        outcome = self._send(effect)
+        if isinstance(effect, effects.RequestRepeatable):
+            outcome = self._send_repeatable(effect)
+        else:
+            outcome = self._send(effect)
         self._commit_pending_since = self.ports.clock.monotonic()
         self.tokens_received += isinstance(outcome, Success)
         if self._slot is not None:
@@ -159,17 +162,15 @@ class EffectRunner:
             limiter = self.interpreter.limiter
             health = limiter.record_outcome(slot.issuer, slot.ref, slot.client, outcome)
             if health is not None:
-                self._deferred_events.append(self._health_event(slot.issuer, health))
+                deployment = self.ports.deployment
+                self._deferred_events.append(health_event(slot.issuer, health, deployment))
         return outcome
 
-    def _health_event(self, issuer: Issuer, health: IssuerHealth) -> Event:
-        """Report the health of an issuer once for all of its tokens (protocol section 5)."""
-        available = health is IssuerHealth.AVAILABLE
-        message = f"issuer {issuer.name} {health.value}"
-        log.log(logging.INFO if available else logging.WARNING, "%s", message)
-        reason = ISSUER_AVAILABLE if available else Status.ISSUER_UNAVAILABLE.value
-        deployment = self.ports.deployment
-        return Event(deployment, "", reason, message, available, "Deployment", issuer.name)
+    def _send_repeatable(self, effect: effects.RequestRepeatable) -> TokenResponse:
+        ports, issuer, started = self.ports, effect.issuer, self.ports.clock.monotonic()
+        response = ports.token_client.request(issuer, effect.client, effect.form, effect.timeout)
+        ports.metrics.token_requested(issuer.name, response, ports.clock.monotonic() - started)
+        return response
 
     def _send(self, effect: effects.RequestToken) -> TokenResponse:
         ports, issuer = self.ports, effect.issuer
@@ -190,7 +191,8 @@ class EffectRunner:
                 self.interpreter.requeue(effect.ref)
                 health = self.interpreter.limiter.record_late_reply(issuer, effect.ref)
                 if health is not None:
-                    self._create_event(self._health_event(issuer, health), f"issuer {issuer.name}")
+                    event = health_event(issuer, health, ports.deployment)
+                    self._create_event(event, f"issuer {issuer.name}")
 
         return ports.late_replies.request(
             issuer.name, send, effect.timeout, effect.late_timeout, on_late
@@ -242,5 +244,7 @@ _HANDLERS: Mapping[type, Callable[[EffectRunner, Any], Any]] = {
     effects.SpoolWrite: lambda r, e: r.ports.spool.write(e.ref, e.entry),
     effects.SpoolClear: lambda r, e: r.ports.spool.clear(e.ref),
     effects.RequestToken: EffectRunner.request_token,
+    effects.RequestRepeatable: EffectRunner.request_token,
+    effects.FindLogin: lambda r, e: r.interpreter.find_login(e.ref, e.login),
     effects.EmitEvent: EffectRunner.emit_event,
 }

@@ -4,19 +4,26 @@ A token over the limit waits in the line of its namespace. The namespaces take t
 configured rate. No clock, no lock; all in seconds.
 """
 
+import logging
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
 
+from csidriver.core.kubernetes.event import Event
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Success, TokenResponse
+from csidriver.core.status import Status
 from csidriver.refresher.circuit_breaker import RECHECK_SECONDS, BreakerState, CircuitBreaker
 from csidriver.refresher.client_limits import ClientLimits
 from csidriver.refresher.fair_queue import FairQueue
 
+log = logging.getLogger(__name__)
+
+# The reason of the Event that follows one of IssuerUnavailable when the issuer answers again.
+ISSUER_AVAILABLE = "IssuerAvailable"
 # A worker that comes a little late must not delay the next one.
 LATENESS_SECONDS = 0.1
 # A token in line asks again after so long at least, if its turn does not come before.
@@ -39,6 +46,15 @@ class IssuerHealth(Enum):
     AVAILABLE = "answers again"
     UNREACHABLE = "does not answer; no token is sent until it does"
     THROTTLED = "asks namespaces to slow down; it is asked less often until it answers again"
+
+
+def health_event(issuer: Issuer, health: IssuerHealth, deployment: SourceRef) -> Event:
+    """Log the health of a server, and return its Event for all of its tokens (protocol 5)."""
+    available = health is IssuerHealth.AVAILABLE
+    message = f"issuer {issuer.name} {health.value}"
+    log.log(logging.INFO if available else logging.WARNING, "%s", message)
+    reason = ISSUER_AVAILABLE if available else Status.ISSUER_UNAVAILABLE.value
+    return Event(deployment, "", reason, message, available, "Deployment", issuer.name)
 
 
 @dataclass(frozen=True, slots=True)

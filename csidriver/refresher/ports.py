@@ -12,6 +12,7 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_form import Form
 from csidriver.core.oauth.token_response import TokenResponse
 from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.refresh.source import Client
@@ -80,6 +81,9 @@ class TokenClient(Protocol):
 
         After `timeout` nothing is sent. Sets `sent` before the first byte of the token.
         """
+
+    def request(self, issuer: Issuer, client: Client, form: Form, timeout: float) -> TokenResponse:
+        """Send a token request that consumes nothing, and may so be sent again."""
 
     def introspect(
         self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from csidriver.core import annotations
@@ -14,7 +14,7 @@ from csidriver.core.oauth.token_document import DocumentError, TokenDocument
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.login_expiry import is_final
 from csidriver.core.refresh.source import document_key
-from csidriver.core.refresh.state import TokenState, Versions
+from csidriver.core.refresh.state import TokenState, Versions, login_grant
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 
@@ -42,15 +42,19 @@ class CacheSummary:
 
 
 class StateCache:
-    """The state of each token. Thread-safe.
+    """The state of each token, and which tokens are made from which login. Thread-safe.
 
-    Changes that arrive after `checkout` are applied by `store`.
+    Changes that arrive after `checkout` are applied by `store`. `requeue` is called for each token
+    whose login has changed its generation or status, or is gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, requeue: Callable[[SourceRef], None] = lambda _: None) -> None:
+        self._requeue = requeue
         self._lock = threading.Lock()
         self._states: dict[SourceRef, TokenState] = {}
         self._pending_changes: dict[SourceRef, list[SecretChange]] = {}
+        self._logins: dict[SourceRef, SourceRef] = {}
+        self._derived: dict[SourceRef, set[SourceRef]] = {}
 
     def checkout(self, ref: SourceRef) -> TokenState:
         """Return the state of a token that is now reconciled."""
@@ -65,16 +69,41 @@ class StateCache:
     def store(self, state: TokenState) -> bool:
         """Store a reconciled state; return True if a change arrived that requires another one."""
         state = compact(state)
+        derived: list[SourceRef] = []
         with self._lock:
-            updated = state
+            before, updated = self._states.get(state.ref), state
             for change in self._pending_changes.pop(state.ref, []):
                 updated = updated.with_change(change)
             empty = state.source is None and state.grant is None and state.next_reconcile is None
             if empty and not state.source_stale and updated is state:
                 self._states.pop(state.ref, None)
+                self._set_login(state.ref, None)
             else:
                 self._states[state.ref] = updated
+            if state.grant is not None and not state.grant.login:
+                self._set_login(state.ref, None)
+            if _login_version(before) != _login_version(state):
+                derived = sorted(self._derived.get(state.ref, ()))
+        for ref in derived:
+            self._requeue(ref)
         return updated is not state and (updated.source_stale or updated.grant_stale)
+
+    def find_login(self, ref: SourceRef, login: SourceRef) -> Grant | None:
+        """Return the grant of a login, None without one; `ref` is made from it from now on."""
+        with self._lock:
+            self._set_login(ref, login)
+            state = self._states.get(login)
+            return None if state is None else login_grant(state)
+
+    def _set_login(self, ref: SourceRef, login: SourceRef | None) -> None:
+        before = self._logins.pop(ref, None)
+        if before is not None:
+            self._derived[before].discard(ref)
+            if not self._derived[before]:
+                del self._derived[before]
+        if login is not None:
+            self._logins[ref] = login
+            self._derived.setdefault(login, set()).add(ref)
 
     def restore(self, state: TokenState) -> None:
         """Store a state that was read from lists."""
@@ -126,6 +155,11 @@ class StateCache:
     def __len__(self) -> int:
         with self._lock:
             return len(self._states)
+
+
+def _login_version(state: TokenState | None) -> tuple[int, Status] | None:
+    grant = None if state is None else login_grant(state)
+    return None if grant is None else (grant.generation, grant.status)
 
 
 def _status(grant: Grant, now: float) -> Status:

@@ -87,6 +87,47 @@ def test_a_reseed_is_adopted(build: Build) -> None:
     assert bench.outcomes() == ["rotated", "rotated"]
 
 
+def test_a_client_gets_a_token_of_its_own(build: Build) -> None:
+    bench = build()
+    bench.configure(bench.entry(allowedParams=["scope", "audience"]))
+    robot = manifest("robot", "", document="{}", **{"grant-type": "client_credentials"})
+    bench.store.apply(robot, NAMESPACE)
+    until(lambda: bench.refreshed("robot"))
+    companion = bench.companion("robot")
+    assert companion is not None
+    assert bench.issuer.verify(companion.data["access_token"].reveal()) is not None
+    mirror, _ = TokenDocument.parse(bench.source("robot").data[annotations.KEY_OAUTH])
+    assert mirror.access_token == companion.data["access_token"]
+    generation = bench.grant("robot").generation
+    bench.restart()
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("hello"))
+    assert bench.grant("robot").generation == generation
+
+
+def test_a_derived_token_follows_its_login(build: Build) -> None:
+    bench = build(Policy(lifetime=6.0))
+    bench.configure(bench.entry(allowedParams=["audience"]))
+    derived = manifest(
+        "narrow",
+        "",
+        document="{}",
+        **{"grant-type": "token-exchange", "login": "hello", "audience": "storage"},
+    )
+    bench.store.apply(derived, NAMESPACE)
+    until(lambda: bench.status("narrow") == "WaitsForLogin")
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("narrow"))
+    first = bench.grant("narrow")
+    assert first.document.access_token != bench.grant("hello").document.access_token
+    until(lambda: bench.grant("narrow").login_generation > first.login_generation)
+    bench.store.remove("Secret", NAMESPACE, "hello")
+    until(lambda: bench.status("narrow") == "WaitsForLogin")
+    companion = bench.companion("narrow")
+    assert companion is not None
+    assert "access_token" not in companion.data
+
+
 def test_a_reapplied_manifest_presents_nothing_twice(build: Build) -> None:
     bench = build()
     seed = bench.issuer.seed("my-app")

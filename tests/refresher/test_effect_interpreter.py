@@ -22,8 +22,10 @@ from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.oauth.token_form import Form
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh import effects
+from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.issuer import DEMO_CLIENT
@@ -36,6 +38,7 @@ from csidriver.refresher.spool import Spool
 from tests.issuer.faults import Hold, StatusReply
 from tests.issuer.issuer import ScriptedIssuer
 from tests.refresher.bench import TIMEOUT
+from tests.refresher.token_states import grant
 
 REF = SourceRef("ns", "hello")
 CLIENT = Client("my-app", Sensitive("s3cret"))
@@ -236,6 +239,11 @@ class ScriptedEndpoints:
         assert self.answers.wait(TIMEOUT)
         return outcome
 
+    def request(self, issuer: Issuer, client: Client, form: Form, timeout: float) -> TokenResponse:
+        self.asked.append("request")
+        assert (issuer, client, form, timeout) == (ISSUER, CLIENT, REPEATABLE.form, 10.0)
+        return self.outcomes.pop(0)
+
     def introspect(
         self, issuer: Issuer, client: Client, refresh_token: Sensitive, timeout: float
     ) -> Introspection:
@@ -261,6 +269,9 @@ class FakeClock(SystemClock):
 
 ISSUER = Issuer("demo", token_endpoint="https://as.example/token")
 SEND = effects.RequestToken(ISSUER, CLIENT, Sensitive("rt"), 10.0, 60.0, REF, "nonce")
+REPEATABLE = effects.RequestRepeatable(
+    ISSUER, CLIENT, (("grant_type", Sensitive("client_credentials")),), 10.0, REF
+)
 FAILED = Failure(FailureReason.UNREACHABLE)
 
 
@@ -292,7 +303,10 @@ class ScriptedBench:
         )
 
     def exchange(
-        self, number: int, outcome: TokenResponse, send: effects.RequestToken | None = None
+        self,
+        number: int,
+        outcome: TokenResponse,
+        send: effects.RequestToken | effects.RequestRepeatable | None = None,
     ) -> TokenResponse | float:
         """What comes of an exchange; the seconds to wait if it may not be."""
         self.endpoints.outcomes = [outcome]
@@ -323,6 +337,34 @@ def test_an_outcome_decides_who_may_send_next(scripted: ScriptedBench) -> None:
     assert isinstance(pause, float)
     assert 50 < pause < 60
     assert scripted.endpoints.asked == ["refresh"]
+
+
+def test_a_request_that_may_be_repeated_counts_as_one_of_its_client(
+    scripted: ScriptedBench,
+) -> None:
+    tokens = Success(TokenDocument.parse(Sensitive('{"access_token":"a"}'))[0])
+    assert scripted.exchange(0, tokens, REPEATABLE) == tokens
+    assert scripted.endpoints.asked == ["request"]
+    assert scripted.in_flight() == 0
+    assert scripted.value("exchanges_total", issuer="demo", outcome="ok") == 1
+    refused = Failure(FailureReason.INVALID_CLIENT)
+    assert scripted.exchange(1, refused, REPEATABLE) == refused
+    assert scripted.exchange(2, tokens, REPEATABLE) == refused, "its client is known to be refused"
+    assert scripted.endpoints.asked == ["request"] * 2
+
+
+def test_the_controller_finds_logins(scripted: ScriptedBench) -> None:
+    login = SourceRef("ns", "login")
+    assert scripted.run(perform(effects.FindLogin(REF, login))) is None
+    asked: list[tuple[SourceRef, SourceRef]] = []
+
+    def find(ref: SourceRef, wanted: SourceRef) -> Grant:
+        asked.append((ref, wanted))
+        return grant()
+
+    scripted.interpreter.find_login = find
+    assert scripted.run(perform(effects.FindLogin(REF, login))) == grant()
+    assert asked == [(REF, login)]
 
 
 def test_a_slot_is_given_back_however_a_run_ends(scripted: ScriptedBench) -> None:

@@ -168,3 +168,59 @@ def test_the_live_document_may_have_other_spaces() -> None:
     spaced = compact(replace(known(), source=source(f" {TEXT} ")))
     assert spaced.source_data_omitted
     assert not spaced.source_data_dropped
+
+
+LOGIN = SourceRef("ns", "login")
+
+
+def login(status: Status = Status.READY, generation: int = 1) -> TokenState:
+    found = replace(grant(), ref=LOGIN, status=status, generation=generation)
+    return replace(known(), ref=LOGIN, grant=found)
+
+
+class Woken:
+    """A cache, and the tokens that it has had reconciled since the last question."""
+
+    def __init__(self) -> None:
+        self._woken: list[SourceRef] = []
+        self.cache = StateCache(self._woken.append)
+
+    def store(self, state: TokenState) -> list[SourceRef]:
+        self.cache.checkout(state.ref)
+        self.cache.store(state)
+        woken, self._woken[:] = list(self._woken), []
+        return woken
+
+
+def test_a_token_is_woken_by_each_change_of_its_login() -> None:
+    bench = Woken()
+    assert bench.cache.find_login(REF, LOGIN) is None
+    assert bench.store(login()) == [REF]
+    found = bench.cache.find_login(REF, LOGIN)
+    assert found == login().grant
+    assert bench.store(login()) == []
+    assert bench.store(login(Status.NEEDS_REAUTH)) == [REF]
+    assert bench.store(login(generation=2)) == [REF]
+    assert bench.store(replace(login(generation=2), source_deleted_at=1.0)) == [REF]
+    assert bench.cache.find_login(REF, LOGIN) is None
+    assert bench.store(TokenState(LOGIN, source_stale=False, grant_stale=False)) == []
+
+
+def test_a_withheld_grant_is_no_login() -> None:
+    bench = Woken()
+    bench.store(replace(login(), grant_withheld=True))
+    assert bench.cache.find_login(REF, LOGIN) is None
+
+
+def test_a_token_that_is_derived_no_more_is_not_woken() -> None:
+    bench = Woken()
+    bench.cache.find_login(REF, LOGIN)
+    bench.store(known())
+    assert bench.store(login()) == []
+    bench.cache.find_login(REF, LOGIN)
+    bench.store(TokenState(REF, source_stale=False, grant_stale=False))
+    assert bench.store(login(generation=2)) == []
+    bench.cache.find_login(REF, LOGIN)
+    bench.cache.find_login(REF, SourceRef("ns", "another"))
+    assert bench.store(login(generation=3)) == []
+    assert bench.cache._derived == {SourceRef("ns", "another"): {REF}}
