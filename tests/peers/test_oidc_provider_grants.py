@@ -1,6 +1,8 @@
 """Grants without a refresh token, and clients that sign assertions, at npm's oidc-provider."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -15,13 +17,17 @@ from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from tests.demo.grants.signing import signing_key
 from tests.peers.oidcprovider import SHORT, OidcProvider, Registered
+from tests.peers.rig import Rig
+from tests.refresher.bench import until
 
 pytestmark = pytest.mark.tools("oidc-provider")
 
 TIMEOUT = 10.0  # seconds
+TENANTS_MAY = {"allowedParams": ["scope", "resource"]}
 STORAGE, OTHER_STORAGE = "https://storage.example/a", "https://storage.example/b"
 RSA, EC = signing_key(), signing_key("ES256", "second")
 ROBOT = Client("robot", Sensitive("secret of robot"))
+LASTING = Client("lasting", Sensitive("secret of lasting"))
 # A client that may not use client_credentials.
 OTHER = Client("other", Sensitive("secret of other"))
 SIGNERS = {
@@ -31,6 +37,7 @@ GRANTS = {"grant_types": ["client_credentials", "authorization_code", "refresh_t
 KEYS = {"jwks": {"keys": [*RSA.jwks["keys"], *EC.jwks["keys"]]}}
 CLIENTS = (
     Registered(ROBOT, lifetime=SHORT, more=GRANTS),
+    Registered(LASTING, more=GRANTS),
     Registered(OTHER),
     *(
         Registered(client, auth="private_key_jwt", lifetime=SHORT, more=GRANTS | KEYS)
@@ -38,11 +45,27 @@ CLIENTS = (
     ),
 )
 
+Build = Callable[..., Rig]
+
 
 @pytest.fixture
 def peer() -> Iterator[OidcProvider]:
     with OidcProvider(CLIENTS) as server:
         yield server
+
+
+@pytest.fixture
+def build(tmp_path: Path, peer: OidcProvider) -> Iterator[Build]:
+    rigs: list[Rig] = []
+
+    def build(client: Client = ROBOT, **fields: Any) -> Rig:
+        rigs.append(Rig(tmp_path, peer.issuer, client, **fields))
+        rigs[-1].start()
+        return rigs[-1]
+
+    yield build
+    for rig in rigs:
+        rig.close()
 
 
 def request(
@@ -121,3 +144,47 @@ def test_a_client_gets_a_token_for_one_resource(peer: OidcProvider) -> None:
     claims = jwt.decode(token.reveal(), options={"verify_signature": False})
     assert (claims["aud"], claims["scope"], claims["sub"]) == (STORAGE, "read", ROBOT.client_id)
     assert outcome.reply.refresh_token is None
+
+
+def test_tokens_for_a_resource_are_renewed(build: Build, peer: OidcProvider) -> None:
+    rig = build(**TENANTS_MAY)
+    rig.apply_grant("robot", "client_credentials", resource=STORAGE, scope="read")
+    until(lambda: len(peer.log().granted) >= 3)
+    until(lambda: rig.refreshed("robot"))
+    claims = rig.claims("robot")
+    assert (claims["aud"], claims["scope"], claims["sub"]) == (STORAGE, "read", ROBOT.client_id)
+    asked = {"client": ROBOT.client_id, "resource": STORAGE, "scope": "read", "error": ""}
+    assert all(row == asked for row in peer.log().granted)
+    assert peer.log().presented == []
+
+
+def test_a_restart_sends_nothing_while_the_token_is_good(build: Build, peer: OidcProvider) -> None:
+    rig = build(LASTING)
+    rig.apply_grant("robot", "client_credentials")
+    until(lambda: rig.refreshed("robot"))
+    sent = len(peer.log().granted)
+    rig.restart()
+    rig.apply_grant("second", "client_credentials")
+    until(lambda: rig.refreshed("second"), "the restarted one works")
+    assert len(peer.log().granted) == sent + 1
+
+
+@pytest.mark.parametrize("message", ["request", "answer"])
+def test_a_lost_message_is_only_repeated(build: Build, peer: OidcProvider, message: str) -> None:
+    rig = build(defaultLifetime=SHORT)  # which spaces attempts until the first answer
+    peer.lose_next(message)
+    rig.apply_grant("robot", "client_credentials")
+    until(lambda: rig.refreshed("robot"))
+    assert {row["error"] for row in peer.log().granted} == {""}
+    assert peer.log().asked == []
+
+
+def test_a_client_with_a_key_refreshes_a_login(build: Build, peer: OidcProvider) -> None:
+    client = SIGNERS["RS256"]
+    rig = build(client, clientAuth="private_key_jwt")
+    rig.apply("hello", peer.seed(client))
+    until(lambda: len(peer.log().presented) >= 3)
+    rig.stop()
+    assert rig.status("hello") == "Ready"
+    assert set(peer.log().errors) == {""}
+    assert len(set(peer.log().hashes)) == len(peer.log().hashes)
