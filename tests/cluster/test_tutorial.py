@@ -17,7 +17,9 @@ from tools.programs import program
 pytestmark = pytest.mark.tools(*PROGRAMS)
 NS = "tutorial"
 # What needs a node: the driver's installation, its image, and a pod.
-NODES = re.compile("rollout|exec|wait|port-forward|doctor|csi-volume|[.]yaml|build|namespace ")
+NODES = re.compile(
+    "rollout|exec|wait|port-forward|doctor|csi-volume|deploy/.*[.]yaml|build|namespace "
+)
 COMMAND_LINE = '#!/bin/sh\nexec {python} -m csidriver.kubectl "$@"\n'
 
 
