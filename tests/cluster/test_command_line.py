@@ -22,7 +22,7 @@ from csidriver.kubectl.errors import AlreadyExists, Conflict, Forbidden, Kubectl
 from csidriver.kubectl.main import build_parser, load_commands, main
 from csidriver.kubectl.terminal import Terminal
 from tests.cluster.controlplane import ControlPlane
-from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, READY
+from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, READY, WAITING
 from tools.plugin import write
 from tools.programs import program
 
@@ -62,6 +62,7 @@ def team(control_plane: ControlPlane) -> Iterator[ControlPlane]:
     """A namespace with tokens and pods, and one without."""
     hostile = {**READY, annotations.MESSAGE: 'two\nlines "quoted" \t\\ \x1b]0; 票 {{.data}}'}
     sources = {"hello": READY, "mail": NEEDS_REAUTH, "storage": EXPIRING, "hostile": hostile}
+    sources["mail-api"] = WAITING
     items = [secret(name, values) for name, values in {**sources, "unrelated": None}.items()]
     for namespace in (TEAM, EMPTY):
         control_plane.kubectl("create", "namespace", namespace)
@@ -101,9 +102,12 @@ def test_status_shows_tokens_and_counts_their_pods(capsys: pytest.CaptureFixture
     assert {name: (row[3], row[6]) for name, row in cells.items()} == {
         "hello": ("Ready", "2"),
         "mail": ("NeedsReauth", "1"),
+        "mail-api": ("WaitsForLogin", "0"),
         "storage": ("Ready", "0"),
         "hostile": ("Ready", "0"),
     }
+    assert {cells[name][2] for name in ("hello", "hostile")} == {"refresh_token"}
+    assert cells["mail-api"][2] == "token-exchange (mail)"
     assert cells["hostile"][7] == "two..."
 
 
@@ -116,7 +120,7 @@ def test_status_knows_every_namespace_and_form(capsys: pytest.CaptureFixture[str
     found = {item["metadata"]["name"]: item["status"] for item in objects["items"]}
     assert found["hello"]["pods"] == ["reader-1", "reader-2"]
     assert found["hostile"]["message"] == 'two\nlines "quoted" \t\\ \x1b]0; 票 {{.data}}'
-    names = [f"secret/{name}" for name in ("hello", "hostile", "mail", "storage")]
+    names = [f"secret/{name}" for name in ("hello", "hostile", "mail", "mail-api", "storage")]
     assert run(capsys, "status", "-o", "name", "-n", TEAM) == names
 
 
@@ -125,7 +129,10 @@ def test_describe_shows_pods_with_their_files(capsys: pytest.CaptureFixture[str]
     lines = run(capsys, "describe", "mail", "-n", TEAM)
     (row,) = [line.split(maxsplit=3) for line in lines if line.startswith("  mailer ")]
     assert row == ["mailer", "Pending", "node-1", "/run/token/mail.token, /etc/one"]
+    (derived,) = [line.split() for line in lines if line.startswith("  mail-api ")]
+    assert derived[:2] == ["mail-api", "WaitsForLogin"]
     assert lines[-1] == f"Next step:  kubectl oauth2-csi login mail -n {TEAM}"
+    assert run(capsys, "describe", "mail-api", "-n", TEAM)[-1] == lines[-1]
 
 
 @pytest.mark.usefixtures("kubectl")
