@@ -188,6 +188,16 @@ _REFRESHER = (
           note="one POST and the writes of a refresh, in order, by 8 threads of bare calls"),
     Entry("refresher", "refresh_ratio_floor", "... time of a refresh / floor", "x"),
 )  # fmt: skip
+_CONNECTIONS = (
+    Entry("connections", "request_fresh_cpu_ms", "token request, new TLS connection, CPU", "ms",
+          note="of the client; the server closes the connection after each answer"),
+    Entry("connections", "request_kept_cpu_ms", "... over a kept connection", "ms"),
+    Entry("connections", "request_kept_ratio_fresh", "... kept / new", "x", at_most=0.5),
+    Entry("connections", "whole_refresh_fresh_cpu_ms", "whole refresh, new TLS connection, CPU",
+          "ms", note="of a refresher, with the writes at a real API server"),
+    Entry("connections", "whole_refresh_kept_cpu_ms", "... over a kept connection", "ms"),
+    Entry("connections", "whole_refresh_kept_ratio_fresh", "... kept / new", "x", at_most=0.8),
+)  # fmt: skip
 _SCALE = (
     Entry("scale", "scale_10k_start_s", "start with 10,000 tokens, until scheduled", "s",
           at_most=60, note="among 10,000 other Secrets; a quick run has 1,000 of each"),
@@ -247,6 +257,7 @@ ENTRIES: tuple[Entry, ...] = (
     *_footprint(),
     *_START,
     *_REFRESHER,
+    *_CONNECTIONS,
     *_SCALE,
     *_WEBHOOK,
     *_BROKER,

@@ -6,10 +6,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import urllib3
 
-from bench.scale_issuer import IssuerProcess, PresentedToken
+from bench.scale_issuer import PresentedToken
 from bench.scale_process import RefresherProcess
 from csidriver.errors import DriverError
 from tests.cluster.controlplane import ControlPlane
@@ -34,10 +35,18 @@ class Reading:
     rss: float
 
 
+class TokenLog(Protocol):
+    """An authorization server that tells which tokens it was shown."""
+
+    def log(self) -> list[PresentedToken]:
+        """Return all presentations so far, oldest first."""
+        ...
+
+
 class Servers:
     """The counts of kube-apiserver and the authorization server."""
 
-    def __init__(self, plane: ControlPlane, issuer: IssuerProcess) -> None:
+    def __init__(self, plane: ControlPlane, issuer: TokenLog) -> None:
         self._url = f"{plane.server}/metrics"
         (user,) = json.loads(plane.kubeconfig.read_text(encoding="utf-8"))["users"]
         self._headers = {"Authorization": f"Bearer {user['user']['token']}"}

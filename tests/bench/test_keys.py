@@ -4,7 +4,7 @@ from importlib import import_module
 
 import pytest
 
-from bench import fanout, publish, refresher
+from bench import connections, fanout, publish, refresher
 from bench.__main__ import PARTS
 from bench.catalogue import BY_KEY, ENTRIES, FANOUT_SIZES
 from bench.documents import PAGE, README, between, keys
@@ -25,6 +25,7 @@ api_reads_per_refresh as_calls_per_refresh refresh_ratio_floor scale_10k_rss_mib
 scale_10k_start_s scale_10k_cpu_percent scale_10k_lateness_p99_s start_to_registered_ms
 start_ratio_floor webhook_p50_ms webhook_p99_ms broker_fanout_p99_s broker_refused_fanout_p99_s
 broker_all_nodes_s broker_connections broker_idle_cpu_percent broker_rss_mib
+request_kept_ratio_fresh whole_refresh_kept_ratio_fresh
 """.split()  # noqa: SIM905 - a list of forty lines reads worse
 
 
@@ -94,6 +95,14 @@ def test_the_refresher_part_has_all_its_keys_and_counts_per_refresh() -> None:
     assert rows["api_reads_per_refresh"] == 1.0
     assert rows["as_calls_per_refresh"] == 1.0
     assert rows["refresh_ratio_floor"] == 3.0
+
+
+def test_the_part_of_connections_has_all_its_keys_and_a_ratio_of_rounds() -> None:
+    taken = {"kept": [[1.0], [3.0], [2.0]], "fresh": [[4.0], [4.0], [4.0]]}
+    parts = [connections._rows(what, taken) for what in ("request", "whole_refresh")]
+    rows = {row.key: row.value for part in parts for row in part}
+    assert sorted(rows) == of_part("connections")
+    assert rows["request_kept_ratio_fresh"] == 0.5
 
 
 def test_the_page_has_a_place_for_the_last_run() -> None:
