@@ -23,6 +23,7 @@ from csidriver.core.companion import AccessToken, Companion
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import KEYS, STRICT, UNLIMITED, Issuer
 from csidriver.core.oauth.login_settings import LoginSettings
 from csidriver.core.oauth.request_settings import (
@@ -105,6 +106,22 @@ FAILING_GRANT = replace(GRANT, failing_since=1_800_000_004.75)
 OWNED_GRANT = replace(FAILING_GRANT, namespace_uid="uid-of-the-namespace")
 # Of a user who has asked for a refresh: others are written as before.
 REQUESTED_GRANT = replace(OWNED_GRANT, refresh_requested_at=1_800_000_000.5)
+CLIENT_GRANT = replace(
+    REQUESTED_GRANT,
+    client=Client("the-client", Sensitive(""), Sensitive("planted-client-key")),
+    intent=None,
+    grant_type=GrantType.CLIENT_CREDENTIALS,
+    params=(("scope", "a b"), ("audience", "the-audience"), ("audience", "another")),
+)
+DERIVED_GRANT = replace(
+    OWNED_GRANT,
+    client=Client("", Sensitive("")),
+    intent=None,
+    status=Status.WAITS_FOR_LOGIN,
+    grant_type=GrantType.TOKEN_EXCHANGE,
+    login="the-login",
+    login_generation=11,
+)
 MINIMAL_GRANT = Grant(
     ref=REF,
     source_uid="uid-of-the-source",
@@ -220,6 +237,8 @@ def manifest(written: Secret) -> bytes:
         ("grant-failing", FAILING_GRANT),
         ("grant-owned", OWNED_GRANT),
         ("grant-requested", REQUESTED_GRANT),
+        ("grant-client", CLIENT_GRANT),
+        ("grant-derived", DERIVED_GRANT),
     ],
 )
 def test_a_grant_is_read_as_ever(name: str, grant: Grant) -> None:
@@ -227,7 +246,13 @@ def test_a_grant_is_read_as_ever(name: str, grant: Grant) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "grant"), [("grant-owned", OWNED_GRANT), ("grant-requested", REQUESTED_GRANT)]
+    ("name", "grant"),
+    [
+        ("grant-owned", OWNED_GRANT),
+        ("grant-requested", REQUESTED_GRANT),
+        ("grant-client", CLIENT_GRANT),
+        ("grant-derived", DERIVED_GRANT),
+    ],
 )
 def test_a_grant_is_written_as_ever(name: str, grant: Grant) -> None:
     written = grant_secret.to_secret(grant, "oauth2-csi")
@@ -268,6 +293,30 @@ def test_a_source_is_read_as_ever() -> None:
     assert (source.key, source.issuer, source.client) == ("oauth", "cern", GRANT.client)
     assert source.document == MINIMAL_GRANT.document
     assert annotations.IS_TOKEN == "oauth2-refresh-controller.cern.ch/is-token"
+
+
+def test_a_source_without_a_refresh_token_is_read_as_ever() -> None:
+    notes = {
+        "oauth2.csi.cern.ch/grant-type": "token-exchange",
+        "oauth2.csi.cern.ch/login": "the-login",
+        "oauth2.csi.cern.ch/scope": "a b",
+        "oauth2.csi.cern.ch/audience": "c d",
+        "oauth2.csi.cern.ch/resource": "https://r.example",
+        "oauth2.csi.cern.ch/params": '{"e": ["f", "g"]}',
+    }
+    keys = {"clientID": Sensitive("the-client"), "clientKey": Sensitive("planted-client-key")}
+    source = Source.parse(Secret("physics", "hello-token", annotations=notes, data=keys))
+    assert source.grant_type is GrantType.TOKEN_EXCHANGE
+    assert source.login == "the-login"
+    assert source.client == CLIENT_GRANT.client
+    assert source.params == (
+        ("scope", "a b"),
+        ("audience", "c"),
+        ("audience", "d"),
+        ("resource", "https://r.example"),
+        ("e", "f"),
+        ("e", "g"),
+    )
 
 
 def test_the_annotations_of_a_source_are_written_as_ever() -> None:
@@ -465,6 +514,7 @@ def test_every_volume_attribute_is_read_as_ever() -> None:
             DuplicateGrant ClientRejected Misconfigured Invalid
             """,
         ),
+        (GrantType, "refresh_token client_credentials token-exchange"),
         (
             TokenWarning,
             """
