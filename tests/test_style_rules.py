@@ -32,7 +32,7 @@ FITTING = {
     **dict.fromkeys(("AcquireSendSlot", "acquire_send_slot"), "permits of a rate limiter"),
     **dict.fromkeys(("ReleaseSendSlot", "release_send_slot"), "permits of a rate limiter"),
     **dict.fromkeys(("SlotDecision", "_slot", "_release_slot", "slot"), "these permits"),
-    **dict.fromkeys(("send_slot", "acquire_slot"), "these permits"),
+    "acquire_slot": "these permits",
     **dict.fromkeys(("LOST_ROTATION", "LOST_ROTATION_MESSAGE"), "a status that users see"),
     "race_lost": "a lost race",
     **dict.fromkeys(("signals", "STOP_SIGNALS", "stop_on_signals"), "signals of POSIX"),

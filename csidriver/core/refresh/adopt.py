@@ -22,14 +22,13 @@ from csidriver.core.refresh.companion_update import (
 )
 from csidriver.core.refresh.grant import Grant, SourceToken, adopt, compare_source
 from csidriver.core.refresh.ownership import (
+    check_request,
     find_new_owner,
     get_namespace_uid,
     keep_owner,
     without_access_token,
 )
-from csidriver.core.refresh.schedule import min_interval
-from csidriver.core.refresh.sending.request_checks import check_request
-from csidriver.core.refresh.sending.reschedule import reschedule_if_requested
+from csidriver.core.refresh.schedule import min_interval, reschedule_if_requested
 from csidriver.core.refresh.source import Source
 from csidriver.core.refresh.source_annotations import StatusOverride
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState

@@ -127,7 +127,6 @@ def from_secret(secret: Secret) -> Grant:
 
 def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Grant:
     source, intent, next_refresh = state["source"], state["intent"], state["nextRefresh"]
-    failure_reason = state.get("signal")
     return Grant(
         ref=SourceRef(_text(source["namespace"]), _text(source["name"])),
         source_uid=_text(source["uid"]),
@@ -154,26 +153,18 @@ def _grant(state: dict[str, Any], document: TokenDocument, secret: Secret) -> Gr
         refresh_expires_at=_end(state.get("refreshExpiresAt", 0.0)),
         refresh_renewed=bool(state.get("refreshRenewed", True)),
         expiry_warnings=int(_number(state.get("expiryStep", 0))),
-        failure_reason=None if failure_reason is None else FailureReason(failure_reason),
+        failure_reason=FailureReason(reason) if (reason := state.get("signal")) else None,
         failing_since=_number(state.get("failingSince", 0.0)),
         fingerprint=str(state.get("fingerprint", "")),
         refused_scope_fingerprint=str(state.get("unscoped", "")),
         duplicate_of=str(state.get("twin", "")),
         namespace_uid=str(source.get("namespaceUid", "")),
         refresh_requested_at=_number(state.get("refreshRequestedAt", 0.0)),
-        **_repeatable(state),
+        grant_type=GrantType(state.get("grantType", GrantType.REFRESH_TOKEN.value)),
+        params=tuple((_text(name), _text(value)) for name, value in state.get("params", ())),
+        login=_text(state.get("login", "")),
+        login_generation=int(_number(state.get("loginGeneration", 0))),
     )
-
-
-def _repeatable(state: dict[str, Any]) -> dict[str, Any]:
-    if "grantType" not in state:
-        return {}
-    return {
-        "grant_type": GrantType(state["grantType"]),
-        "params": tuple((_text(name), _text(value)) for name, value in state["params"]),
-        "login": _text(state["login"]),
-        "login_generation": int(_number(state["loginGeneration"])),
-    }
 
 
 def _client(secret: Secret) -> Client:

@@ -46,25 +46,23 @@ EMPTY_GRANT_MESSAGE = (
 SCOPE_REFUSED_MESSAGE = (
     "the access token is fresh; the issuer's scope is refused, so the token has that of the login"
 )
-WAITS_MESSAGE = "{login}, from whose access token this one is made, {state}; run: {command}"
+WAITS_MESSAGE = "Secret {login}, from whose access token this one is made, {state}; run: {command}"
 NESTED_LOGIN_MESSAGE = (
-    "annotation {key} names {login}, which is made from another token itself; name the one with "
-    "the login"
+    "annotation {key} names Secret {login}, which has no login of its own; name one that has"
 )
 KEPT_LOGIN_MESSAGE = (
-    "the Secret has the refresh token of issuer {issuer!r}; name that in annotation {key}, or use "
-    "a new Secret"
+    "the Secret has a refresh token of issuer {issuer!r}; name that in annotation {key}"
 )
 OTHER_ISSUER_MESSAGE = (
-    "the client of {login} belongs to another issuer than this Secret's; set a clientID here, too"
+    "Secret {login} and its client are of another issuer; set a clientID in this Secret, too"
 )
 WIDER_SCOPE_MESSAGE = (
-    "the new token has more scope than that of {login}: {words}; ask for less in annotation "
-    "{key}, or the operator for tokenExchange: {{widerScope: true}}"
+    "the new token has more scope than Secret {login}: {words}; ask for less in annotation {key}, "
+    "or the operator for tokenExchange: {{widerScope: true}}"
 )
 SAME_AUDIENCE_MESSAGE = (
-    "the new token has the audience of that of {login}, although another was asked for; check the "
-    "client's token exchange, or ask the operator for tokenExchange: {{sameAudience: true}}"
+    "the new token has the audience of Secret {login}, although another was asked for; check the "
+    "client there, or ask the operator for tokenExchange: {{sameAudience: true}}"
 )
 UNCERTAIN_TWICE_MESSAGE = (
     "the outcome of a refresh is unknown, and so is that of its repetition; log in again"

@@ -1,5 +1,6 @@
 """The grant after an outcome without tokens, as `transitions` says (docs/protocol.md 5, 6)."""
 
+import math
 from dataclasses import replace
 
 from csidriver.core.backoff import stable_jitter
@@ -29,6 +30,8 @@ from csidriver.core.status import Status
 REPEAT_DELAYS = {1: 1.0, 2: 3.0}
 # Seconds from the end of the wait for a late reply until something else is done.
 LATE_MARGIN = 1.0
+# Seconds; the status does not mention a shorter pause of the issuer.
+LONG_PAUSE = 5.0
 # Seconds of the same answer after which a gateway's is believed to be there to stay.
 PERMANENT_AFTER = 600.0
 OF_GATEWAYS = frozenset(
@@ -212,3 +215,13 @@ def with_status_due(grant: Grant, issuer: Issuer, now: float) -> Grant:
 def status_due_at(grant: Grant, issuer: Issuer) -> float | None:
     """Return when `with_status_due` changes the status (epoch seconds), None if it does not."""
     return _reveal_at(grant, issuer) if grant.status is Status.READY else None
+
+
+def delayed_by_limit(grant: Grant, pause: float, now: float, issuer: Issuer) -> Grant:
+    """Return the grant with a status for the pause if its access token expires soon."""
+    lead = schedule.lead_time(effective_lifetime(grant, issuer))
+    expires_soon = grant.expires_at - now < lead / 2
+    works = grant.status in (Status.READY, Status.PENDING)
+    if not (expires_soon and works and LONG_PAUSE < pause < math.inf):
+        return grant
+    return replace(grant, status=Status.ISSUER_UNAVAILABLE, message=messages.DELAYED_MESSAGE)

@@ -19,10 +19,12 @@ from csidriver.core.refresh.effects import GetSecret, Monotonic, Now, ReserveGra
 from csidriver.core.refresh.grant import Grant, sendable_refresh_token
 from csidriver.core.refresh.grant_secret import from_secret
 from csidriver.core.refresh.outcomes import status_due_at, with_status_due
-from csidriver.core.refresh.ownership import find_new_owner
-from csidriver.core.refresh.sending.adoption import is_repeatable, sync_repeatable
-from csidriver.core.refresh.sending.repeatable import request_if_due
-from csidriver.core.refresh.sending.request_checks import bound_issuer
+from csidriver.core.refresh.ownership import bound_issuer, find_new_owner
+from csidriver.core.refresh.sending.repeatable import (
+    is_repeatable,
+    request_if_due,
+    sync_repeatable,
+)
 from csidriver.core.refresh.source import is_source
 from csidriver.core.refresh.source_annotations import StatusOverride, withholds_token
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState

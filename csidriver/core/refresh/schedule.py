@@ -1,10 +1,14 @@
 """The refresh schedule: lead time, jitter, timeouts, retries (docs/protocol.md 5)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from csidriver.core.backoff import backoff
-from csidriver.core.oauth.issuers import MAX_LIFETIME
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.issuers import MAX_LIFETIME, Issuer
 from csidriver.core.oauth.jwt import JwtClaims
+from csidriver.core.refresh.grant import Grant, effective_lifetime
+from csidriver.core.refresh.transitions import FAILURE_RULES
+from csidriver.core.status import Status
 
 MAX_REFRESH_TOKEN_IDLE = 7 * 86400.0
 SHORT_LIFETIME = 40.0
@@ -14,6 +18,14 @@ MAX_LATE, MAX_LATE_ASKABLE, MAX_LATE_EXPIRED = 300.0, 40.0, 20.0
 # Longest delays of transient failures, while the access token is valid and after that.
 MAX_DELAY, MAX_DELAY_EXPIRED = 300.0, 45.0
 SLOW_MIN, SLOW_MAX = 300.0, 3600.0
+# Seconds that the clocks of two machines may differ.
+MAX_CLOCK_SKEW = 60.0
+# What another configuration of the issuer may end.
+_OF_CONFIGURATION = {FailureReason.FORBIDDEN} | {
+    reason
+    for reason, rule in FAILURE_RULES.items()
+    if rule.status in (Status.MISCONFIGURED, Status.CLIENT_REJECTED)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +120,38 @@ def transient_delay(failures: int, u: float, remaining: float, lifetime: float) 
 def slow_delay(failing_for: float) -> float:
     """Return seconds until the next attempt: as long again as it has failed already."""
     return min(max(failing_for, SLOW_MIN), SLOW_MAX)
+
+
+def reschedule_if_obsolete(grant: Grant, issuer: Issuer, now: float) -> Grant:
+    """Schedule an attempt soon if the operator changed the issuer, or the clock was far ahead."""
+    if grant.next_refresh is None:
+        return grant
+    soon = now + min_interval(effective_lifetime(grant, issuer))
+    if grant.failures == 0 and grant.issued_at > now + MAX_CLOCK_SKEW:
+        return replace(grant, next_refresh=min(soon, grant.next_refresh))
+    if grant.failure_reason is None or grant.failure_reason not in _OF_CONFIGURATION:
+        return grant
+    if grant.fingerprint == issuer.fingerprint:
+        return grant
+    return replace(
+        grant,
+        fingerprint=issuer.fingerprint,
+        failures=0,
+        failure_reason=None,
+        next_refresh=min(soon, grant.next_refresh),
+    )
+
+
+def reschedule_if_requested(grant: Grant, requested_at: float, now: float) -> Grant:
+    """Schedule an attempt at once if the user asks for one, and has not with the same instant.
+
+    A failing token keeps its backoff. One that is due soon is not written again for each request.
+    """
+    if requested_at in (0.0, grant.refresh_requested_at):
+        return grant
+    grant = replace(grant, refresh_requested_at=requested_at)
+    least = min_interval(grant.lifetime)
+    works = grant.status is Status.READY and grant.failures == 0
+    if not works or grant.next_refresh is None or grant.next_refresh <= now + least:
+        return grant
+    return replace(grant, next_refresh=max(now, grant.issued_at + least))

@@ -4,6 +4,7 @@ The order makes a crash at any point recoverable. `transitions` says what an out
 """
 
 import contextlib
+import math
 from dataclasses import replace
 
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
@@ -22,14 +23,15 @@ from csidriver.core.refresh.grant import (
 )
 from csidriver.core.refresh.introspect import check_before_sending
 from csidriver.core.refresh.new_tokens import after_success
-from csidriver.core.refresh.outcomes import after_failure
+from csidriver.core.refresh.outcomes import after_failure, delayed_by_limit
 from csidriver.core.refresh.ownership import check_duplicates
-from csidriver.core.refresh.sending.reschedule import reschedule_if_obsolete
-from csidriver.core.refresh.sending.send_slot import acquire_slot
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.errors import DriverError, SpoolFailed
+
+# Seconds until the next check if this process may not send now: it stops, or is not the leader.
+RECHECK = 1.0
 
 
 def refresh_if_due(
@@ -41,13 +43,13 @@ def refresh_if_due(
     now = yield from effects.Now()
     if state.grant is None or state.grant_stale:
         return state
-    grant = reschedule_if_obsolete(state.grant, issuer, now)
+    grant = schedule.reschedule_if_obsolete(state.grant, issuer, now)
     state = replace(state, grant=grant)
     token = sendable_refresh_token(grant)
     is_due = grant.next_refresh is not None and grant.next_refresh <= now
     if token is None or not is_due or state.requeue_at is not None:
         return state
-    state = yield from acquire_slot(state, grant, issuer, grant.client, now)
+    state = yield from acquire_slot(state, grant, issuer, now)
     if state.requeue_at is not None:
         return state
     nonce = None
@@ -66,6 +68,18 @@ def refresh_if_due(
         yield from effects.ReleaseSendSlot(issuer, state.ref)
         return state
     return (yield from _send(state, grant, nonce, token, issuer, context))
+
+
+def acquire_slot(
+    state: TokenState, grant: Grant, issuer: Issuer, now: float
+) -> Effects[TokenState]:
+    """Acquire a slot; without one, return the state with `requeue_at`, when to ask again."""
+    pause = yield from effects.AcquireSendSlot(issuer, state.ref, grant.client)
+    if pause <= 0:
+        return state
+    grant = delayed_by_limit(grant, pause, now, issuer)
+    requeue_at = now + (pause if math.isfinite(pause) else RECHECK)
+    return replace(state, grant=grant, requeue_at=requeue_at)
 
 
 def needs_check(grant: Grant, issuer: Issuer) -> bool:

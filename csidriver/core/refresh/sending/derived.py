@@ -25,7 +25,7 @@ def find_login(ref: SourceRef, name: str) -> Effects[Grant | None]:
     if name != ref.name:
         login = yield from FindLogin(ref, SourceRef(ref.namespace, name))
     if name == ref.name or (login and login.grant_type is GrantType.TOKEN_EXCHANGE):
-        raise NoIssuer(messages.NESTED_LOGIN_MESSAGE.format(key=LOGIN, login=f"Secret {name}"))
+        raise NoIssuer(messages.NESTED_LOGIN_MESSAGE.format(key=LOGIN, login=name))
     return login
 
 
@@ -40,26 +40,21 @@ def is_usable(login: Grant, now: float) -> bool:
     return login.expires_at > now and login.access_token(now) is not None and not is_nested
 
 
-def waits_message(ref: SourceRef, name: str, login: Grant | None, *, deleted: bool = False) -> str:
+def waits_message(
+    ref: SourceRef, name: str, login: Grant | None, *, deleted: bool = False, refused: bool = False
+) -> str:
     """Return the message of a token that waits for its login."""
     state = "does not exist" if deleted else "has no token yet"
-    return _waits(ref, name, f"is {login.status.value}" if login else state)
-
-
-def refused_message(login: Grant) -> str:
-    """Return the message of a token whose login's access token the server has refused."""
-    refused = f"is {login.status.value}, but the authorization server refuses its access token"
-    return _waits(login.ref, login.ref.name, refused)
-
-
-def _waits(ref: SourceRef, name: str, state: str) -> str:
+    state = f"is {login.status.value}" if login else state
+    if refused:
+        state += ", but the authorization server refuses its access token"
     command = describe_command(SourceRef(ref.namespace, name))
-    return messages.WAITS_MESSAGE.format(login=f"Secret {name}", state=state, command=command)
+    return messages.WAITS_MESSAGE.format(login=name, state=state, command=command)
 
 
 def excess(login: Grant, form: Form, reply: TokenDocument, issuer: Issuer) -> str:
     """Return why the token of a reply may do more than was asked for, "" if nothing tells so."""
-    name, limits = f"Secret {login.ref.name}", issuer.token_exchange
+    name, limits = login.ref.name, issuer.token_exchange
     had, got = _scope(login.document), _scope(reply)
     wider = sorted(got - had) if had else []
     if wider and not limits.wider_scope:

@@ -13,7 +13,7 @@ from csidriver.core.oauth.request_settings import Params
 _MOST_PARAMS = 64
 _OWN_ANNOTATIONS = {"scope": SCOPE, "audience": AUDIENCE, "resource": RESOURCE}
 _NAME = re.compile("[A-Za-z0-9._-]{1,64}")
-_REPEATABLE = [kind.value for kind in GrantType if kind.is_repeatable]
+REPEATABLE = [kind.value for kind in GrantType if kind.is_repeatable]
 
 
 def parse_login(annotations: Mapping[str, str], grant_type: GrantType, problems: list[str]) -> str:
@@ -36,7 +36,7 @@ def parse_params(
     pairs: list[tuple[str, str]] = []
     for key, text in texts.items():
         if not grant_type.is_repeatable:
-            problems.append(f"annotation {key} is for grant-type {' or '.join(_REPEATABLE)} only")
+            problems.append(f"annotation {key} is for grant-type {' or '.join(REPEATABLE)} only")
         elif len(text) >= REQUEST_LIMIT:
             problems.append(f"annotation {key} has more than {REQUEST_LIMIT - 1} characters")
         else:

@@ -233,7 +233,7 @@ class TestRefreshTokens:
         put_client(cluster, issuer="cern")
         edited(running)
         assert status(cluster) == "Misconfigured"
-        assert "refresh token of issuer 'other'" in message(cluster)
+        assert "a refresh token of issuer 'other'" in message(cluster)
         assert forms(cluster) == []
 
     def test_a_reply_of_the_last_request_is_stored_before(self, cluster: VirtualCluster) -> None:

@@ -306,7 +306,7 @@ class TestDepth:
         put_derived(cluster, issuer="other")
         pair.event(pair.derived)
         assert status(cluster) == "Misconfigured"
-        assert "set a clientID here" in message(cluster)
+        assert "set a clientID in this Secret" in message(cluster)
         assert len(forms(cluster)) == 1
 
 

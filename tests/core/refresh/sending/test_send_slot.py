@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from csidriver.core.refresh.sending.send_slot import RECHECK, acquire_slot
 from csidriver.core.refresh.state import TokenState
+from csidriver.core.refresh.token_request import RECHECK, acquire_slot
 from csidriver.core.status import Status
 from tests.core.refresh.grants import AFTER
 from tests.core.refresh.virtual_cluster import ISSUER, REF, START, VirtualCluster
@@ -30,7 +30,7 @@ def test_a_pause_is_shown_if_the_token_ends_before(
     ends = START + left
     grant = replace(AFTER, status=Status.READY, issued_at=ends - 3600, expires_at=ends)
     state = TokenState(REF, grant=grant)
-    after = cluster.run(acquire_slot(state, grant, ISSUER, grant.client, START))
+    after = cluster.run(acquire_slot(state, grant, ISSUER, START))
     assert after.requeue_at == at
     assert after.grant is not None
     assert after.grant.status is status

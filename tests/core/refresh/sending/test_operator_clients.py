@@ -7,7 +7,7 @@ import pytest
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.oauth.request_settings import AssertionSettings, OperatorClient
-from csidriver.core.refresh.sending.request_checks import bound_issuer, check_request
+from csidriver.core.refresh.ownership import bound_issuer, check_request
 from csidriver.core.refresh.source import Client
 from csidriver.core.refresh.state import RefreshContext
 from csidriver.core.sensitive import Sensitive

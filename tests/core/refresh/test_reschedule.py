@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.refresh.grant import Grant
-from csidriver.core.refresh.schedule import min_interval
-from csidriver.core.refresh.sending.reschedule import (
+from csidriver.core.refresh.schedule import (
+    min_interval,
     reschedule_if_obsolete,
     reschedule_if_requested,
 )
