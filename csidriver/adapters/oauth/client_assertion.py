@@ -49,13 +49,12 @@ class ClientAssertions:
 
         Files are read each time, because kubelet replaces them.
         """
-        if issuer.assertion is not None:
+        if issuer.assertion.file:
             text = _from_file(issuer, "assertion", issuer.assertion.file)
             if not _JWT.fullmatch(text.reveal()):
                 raise _failure(issuer, f"assertion file {issuer.assertion.file} has no JWT")
             return present_assertion(client.client_id, issuer.assertion.type, text)
-        settings = issuer.private_key or PrivateKeySettings()
-        file = settings.file
+        settings, file = issuer.private_key, issuer.private_key.file
         pem = _from_file(issuer, "privateKey", file) if file else client.private_key
         audience = issuer.assertion_audience or issuer.issuer
         audience = endpoint if audience == ENDPOINT_AUDIENCE else audience

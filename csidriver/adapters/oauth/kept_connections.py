@@ -25,7 +25,7 @@ from csidriver.core.oauth.issuers import Issuer
 
 # Of one issuer. More requests at a time are rare, and each costs memory at the server, too.
 MAX_KEPT = 4
-# Seconds; servers and what is in front of them close after 60 and more.
+# Seconds; some connections stay twice as long. Servers close after 60 and more.
 IDLE_SECONDS = 30.0
 
 
@@ -46,14 +46,14 @@ class _Kept:
 
 
 class KeptConnections:
-    """Idle connections by the name of their issuer; each is used by one thread at a time."""
+    """Idle connections, oldest first; each is used by one thread at a time."""
 
     def __init__(self, tls_contexts: TlsContexts, idle_seconds: float = IDLE_SECONDS) -> None:
         self._tls_contexts = tls_contexts
         self._idle_seconds = idle_seconds
         self._lock = threading.Lock()
-        self._idle: dict[str, list[_Kept]] = {}
-        self._is_closing = False
+        self._idle: list[_Kept] = []
+        self._timer: threading.Timer | None = None
 
     def send(
         self, issuer: Issuer, url: str, make: Callable[[], HttpRequest], deadlines: Deadlines
@@ -69,79 +69,59 @@ class KeptConnections:
         kept = self._take(target)
         if kept is not None:
             try:
-                return self._send_over(kept, target, make, deadlines)
+                return self._send_over(kept, target, make(), deadlines)
             except RequestFailed as error:
-                is_closed = error.reason is FailureReason.NO_ANSWER
-                if kept.connection.is_aborted or not is_closed or _is_late(deadlines):
+                is_late = kept.connection.is_aborted or time.monotonic() >= deadlines.send
+                if is_late or error.reason is not FailureReason.NO_ANSWER:
                     raise
-        return self._send_over(HttpClient(issuer, context), target, make, deadlines)
+        return self._send_over(HttpClient(issuer, context), target, make(), deadlines)
 
     def _send_over(
-        self,
-        client: HttpClient,
-        target: _Target,
-        make: Callable[[], HttpRequest],
-        deadlines: Deadlines,
+        self, client: HttpClient, target: _Target, request: HttpRequest, deadlines: Deadlines
     ) -> HttpResponse:
         is_kept = False
         try:
-            response = client.send(make(), deadlines)
-            is_kept = response.is_complete and client.connection.is_open
+            response = client.send(request, deadlines)
+            is_reusable = response.is_complete and client.connection.is_open
+            is_kept = is_reusable and self._keep(_Kept(target, client, time.monotonic()))
         finally:
             if not is_kept:
                 client.close()
-        if is_kept:
-            self._keep(_Kept(target, client, time.monotonic()))
         return response
 
     def _take(self, target: _Target) -> HttpClient | None:
         """Return an idle connection to the target; close those that no request can use any more."""
-        while True:
-            with self._lock:
-                idle = self._idle.get(target.issuer.name)
-                if not idle:
-                    return None
-                kept = idle.pop()
-            expired = kept.idle_since + self._idle_seconds <= time.monotonic()
-            if kept.target == target and not expired and not kept.client.connection.is_dropped():
-                return kept.client
-            kept.client.close()
-
-    def _keep(self, kept: _Kept) -> None:
         with self._lock:
-            idle = self._idle.setdefault(kept.target.issuer.name, [])
-            surplus = [] if len(idle) < MAX_KEPT else [idle.pop(0)]
-            idle.append(kept)
-            starts, self._is_closing = not self._is_closing, True
-        for each in surplus:
-            each.client.close()
-        if starts:
-            self._close_later()
+            for kept in reversed(self._idle[:]):
+                if kept.target.issuer.name != target.issuer.name:
+                    continue
+                self._idle.remove(kept)
+                if kept.target == target and not kept.client.connection.is_dropped():
+                    return kept.client
+                kept.client.close()
+        return None
+
+    def _keep(self, kept: _Kept) -> bool:
+        name = kept.target.issuer.name
+        with self._lock:
+            if sum(other.target.issuer.name == name for other in self._idle) >= MAX_KEPT:
+                return False
+            self._idle.append(kept)
+            if self._timer is None:
+                self._close_later()
+        return True
 
     def _close_later(self) -> None:
-        timer = threading.Timer(self._idle_seconds, self._close_idle)
-        timer.daemon = True
-        timer.start()
+        self._timer = threading.Timer(self._idle_seconds, self._close_idle)
+        self._timer.daemon = True
+        self._timer.start()
 
     def _close_idle(self) -> None:
         """Close what nobody has used, for a connection costs memory at the server, too."""
         latest = time.monotonic() - self._idle_seconds
         with self._lock:
-            closed = [
-                kept for idle in self._idle.values() for kept in idle if kept.idle_since <= latest
-            ]
-            self._idle = {
-                name: used
-                for name, idle in self._idle.items()
-                if (used := [kept for kept in idle if kept.idle_since > latest])
-            }
-            self._is_closing = bool(self._idle)
-            goes_on = self._is_closing
-        for kept in closed:
-            kept.client.close()
-        if goes_on:
-            self._close_later()
-
-
-def _is_late(deadlines: Deadlines) -> bool:
-    return time.monotonic() >= deadlines.send
+            self._timer = None
+            while self._idle and self._idle[0].idle_since <= latest:
+                self._idle.pop(0).client.close()
+            if self._idle:
+                self._close_later()

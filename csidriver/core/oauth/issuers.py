@@ -26,6 +26,7 @@ UNLIMITED = float("inf")
 MAX_LIFETIME = 400 * 86400.0
 # Half of the refresher's workers, so that a slow server does not block the others.
 MAX_IN_FLIGHT = 16
+_NO_KEY, _NO_ASSERTION = PrivateKeySettings(), AssertionSettings()
 _LIMITED_EXCHANGE = TokenExchangeSettings()
 
 
@@ -58,8 +59,8 @@ class Issuer:
     login: LoginSettings | None = None
     params: Params = field(default=(), repr=False)
     allowed_params: tuple[str, ...] = ()
-    private_key: PrivateKeySettings | None = None
-    assertion: AssertionSettings | None = None
+    private_key: PrivateKeySettings = _NO_KEY
+    assertion: AssertionSettings = _NO_ASSERTION
     assertion_audience: str = ""
     clients: tuple[OperatorClient, ...] = ()
     token_exchange: TokenExchangeSettings = _LIMITED_EXCHANGE
@@ -77,7 +78,7 @@ class Issuer:
     @property
     def has_operator_clients(self) -> bool:
         """Its clients have no secret of their own: the operator lists who may use which."""
-        return bool(self.assertion or (self.private_key and self.private_key.file))
+        return bool(self.assertion.file or self.private_key.file)
 
     @property
     def fingerprint(self) -> str:
@@ -235,16 +236,14 @@ def _problems(issuer: Issuer) -> list[str]:
 
 def _client_auth_problems(issuer: Issuer) -> list[str]:
     signs, asserts = issuer.client_auth == "private_key_jwt", issuer.client_auth == "assertion"
-    needs_audience = signs and not (issuer.issuer or issuer.assertion_audience)
+    key, file, audience = issuer.private_key, issuer.assertion.file, issuer.assertion_audience
+    unused = issuer.clients and not issuer.has_operator_clients
     checks = {
-        "privateKey goes with clientAuth: private_key_jwt only": issuer.private_key and not signs,
-        "assertion and clientAuth: assertion need each other": asserts != bool(issuer.assertion),
-        "assertionAudience goes with clientAuth: private_key_jwt only": (
-            issuer.assertion_audience and not signs
-        ),
-        "clientAuth: private_key_jwt needs issuer or assertionAudience": needs_audience,
-        "clients goes with assertion, or with a file of privateKey, only": (
-            issuer.clients and not issuer.has_operator_clients
-        ),
+        "privateKey goes with clientAuth: private_key_jwt only": key != _NO_KEY and not signs,
+        "assertion.file and clientAuth: assertion need each other": asserts != bool(file),
+        "assertionAudience goes with clientAuth: private_key_jwt only": audience and not signs,
+        "private_key_jwt needs issuer or assertionAudience": signs
+        and not (issuer.issuer or audience),
+        "clients goes with assertion, or with a file of privateKey, only": unused,
     }
     return [problem for problem, is_found in checks.items() if is_found]

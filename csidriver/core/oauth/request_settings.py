@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, TypeVar
 
 from csidriver.core.oauth.login_settings import unknown_key
 
+T = TypeVar("T", "PrivateKeySettings", "AssertionSettings", "TokenExchangeSettings")
 # Pairs of name and value, in the order in which they are sent; a name may repeat.
 Params = tuple[tuple[str, str], ...]
 
@@ -35,7 +37,7 @@ class PrivateKeySettings:
 class AssertionSettings:
     """A file with the token that somebody else made for the driver (RFC 7521 section 4.2)."""
 
-    file: str
+    file: str = ""
     type: str = JWT_BEARER
 
 
@@ -60,10 +62,10 @@ class TokenExchangeSettings:
 _PARAM = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 # What decides for whom, and of what, a token is made. Some servers compare without regard to case,
 # and some take `.` for `_`.
-_GRANT_PARAMS = "grant_type|client_.*|refresh_token|subject_token.*|assertion.*"
-_RESERVED = re.compile(f"{_GRANT_PARAMS}|scope")
+_OF_GRANTS = "grant_type|client_.*|refresh_token|subject_token.*|assertion.*"
+_RESERVED = re.compile(f"{_OF_GRANTS}|scope")
 _RESERVED_FOR_SOURCES = re.compile(
-    f"{_GRANT_PARAMS}|actor_token.*|code.*|username|password|requested_token_type"
+    f"{_OF_GRANTS}|actor_token.*|code.*|username|password|requested_token_type"
 )
 
 
@@ -72,9 +74,8 @@ def _is_text(raw: Any) -> bool:
 
 
 def _is_param(name: Any, reserved: re.Pattern[str]) -> bool:
-    if not isinstance(name, str) or not _PARAM.fullmatch(name):
-        return False
-    return not reserved.fullmatch(name.lower().replace(".", "_"))
+    known = isinstance(name, str) and _PARAM.fullmatch(name)
+    return bool(known) and not reserved.fullmatch(name.lower().replace(".", "_"))
 
 
 def _params(raw: Any, faults: list[str]) -> Params:
@@ -94,50 +95,38 @@ def _params(raw: Any, faults: list[str]) -> Params:
 
 
 def _allowed_params(raw: Any, faults: list[str]) -> tuple[str, ...]:
-    if not isinstance(raw, list):
-        faults.append("must be a list of names")
-        return ()
-    refused = [name for name in raw if not _is_param(name, _RESERVED_FOR_SOURCES)]
+    names = raw if isinstance(raw, list) else []
+    faults += [] if names is raw else ["must be a list of names"]
+    refused = [name for name in names if not _is_param(name, _RESERVED_FOR_SOURCES)]
     faults += [f"must not have {name!r}" for name in refused]
-    return tuple(name for name in raw if name not in refused)
+    return tuple(name for name in names if name not in refused)
 
 
-def _mapping(raw: Any, kinds: Mapping[str, type], faults: list[str]) -> dict[str, Any]:
-    """Return the values of known keys that have the right type, and add the other faults."""
+def _settings(kind: type[T], raw: Any, faults: list[str]) -> T:
+    """Parse a mapping whose keys are the fields of `kind`, in camel case."""
     if not isinstance(raw, Mapping):
         faults.append("must be a mapping")
-        return {}
-    faults += [f"has an {unknown_key(key, kinds)}" for key in raw if key not in kinds]
-    values = {}
-    for key, kind in kinds.items():
-        value = raw.get(key)
-        if value is None:
-            continue
-        if isinstance(value, bool) if kind is bool else _is_text(value):
-            values[key] = value
-        else:
-            faults.append(f"{key} must be {'true or false' if kind is bool else 'a text'}")
-    return values
+        return kind()
+    defaults = {field.name: field.default for field in fields(kind)}
+    names = {re.sub("_(.)", lambda found: found[1].upper(), name): name for name in defaults}
+    faults += [f"has an {unknown_key(key, names)}" for key in raw if key not in names]
+    given = {key: raw[key] for key in names if raw.get(key) not in (None, "")}
+    for key, value in given.items():
+        is_flag = isinstance(defaults[names[key]], bool)
+        if not (isinstance(value, bool) if is_flag else _is_text(value)):
+            faults.append(f"{key} must be {'true or false' if is_flag else 'a text'}")
+    return kind(**{names[key]: value for key, value in given.items()})
 
 
 def _private_key(raw: Any, faults: list[str]) -> PrivateKeySettings:
-    values = _mapping(raw, dict.fromkeys(("file", "kid", "alg"), str), faults)
-    if values.get("alg", ALGORITHMS[0]) not in ALGORITHMS:
+    settings = _settings(PrivateKeySettings, raw, faults)
+    if settings.alg and settings.alg not in ALGORITHMS:
         faults.append(f"alg must be one of {', '.join(ALGORITHMS)}")
-    return PrivateKeySettings(**values)
-
-
-def _assertion(raw: Any, faults: list[str]) -> AssertionSettings:
-    values = _mapping(raw, {"file": str, "type": str}, faults)
-    if not values.get("file") and not faults:
-        faults.append("needs file")
-    return AssertionSettings(**({"file": ""} | values))
+    return settings
 
 
 def _assertion_audience(raw: Any, faults: list[str]) -> str:
-    if not _is_text(raw):
-        faults.append(f"must be {ISSUER_AUDIENCE}, {ENDPOINT_AUDIENCE} or another text")
-        return ""
+    faults += [] if _is_text(raw) else [f"must be {ISSUER_AUDIENCE}, {ENDPOINT_AUDIENCE} or a text"]
     return "" if raw == ISSUER_AUDIENCE else str(raw)
 
 
@@ -159,20 +148,13 @@ def _clients(raw: Any, faults: list[str]) -> tuple[OperatorClient, ...]:
     return tuple(found.values())
 
 
-def _token_exchange(raw: Any, faults: list[str]) -> TokenExchangeSettings:
-    keys = {"widerScope": bool, "sameAudience": bool, "subjectTokenType": str}
-    fields = dict(zip(keys, TokenExchangeSettings.__slots__, strict=True))
-    values = _mapping(raw, keys, faults)
-    return TokenExchangeSettings(**{fields[key]: value for key, value in values.items()})
-
-
 # The parser of each field of an issuer; it returns the value and adds what is wrong with it.
 PARSERS: Mapping[str, Callable[[Any, list[str]], Any]] = {
     "params": _params,
     "allowed_params": _allowed_params,
     "private_key": _private_key,
-    "assertion": _assertion,
+    "assertion": partial(_settings, AssertionSettings),
     "assertion_audience": _assertion_audience,
     "clients": _clients,
-    "token_exchange": _token_exchange,
+    "token_exchange": partial(_settings, TokenExchangeSettings),
 }

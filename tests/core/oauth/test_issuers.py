@@ -4,6 +4,7 @@ import pytest
 
 from csidriver.core.oauth.issuers import STRICT, UNLIMITED, Issuer, Issuers
 from csidriver.core.oauth.request_settings import (
+    JWT_BEARER,
     AssertionSettings,
     OperatorClient,
     PrivateKeySettings,
@@ -31,8 +32,8 @@ DESIGN: dict[str, Any] = ENTRY | {
     "login": None,
     "params": {},
     "allowedParams": [],
-    "privateKey": None,
-    "assertion": None,
+    "privateKey": {"file": "", "kid": "", "alg": ""},
+    "assertion": {"file": "", "type": JWT_BEARER},
     "assertionAudience": "issuer",
     "clients": [],
     "tokenExchange": {},
@@ -103,7 +104,9 @@ def test_values_are_read(change: dict[str, Any], field: str, wanted: Any) -> Non
             {"introspectionEndpoint": "https://as/i"}, "tokenEndpoint only", id="introspection"
         ),
         pytest.param({"clientAuth": "jwt"}, "clientAuth", id="client auth"),
-        pytest.param({"privateKey": {}}, "privateKey goes with", id="key of another method"),
+        pytest.param(
+            {"privateKey": {"kid": "1"}}, "privateKey goes with", id="key of another method"
+        ),
         pytest.param({"clientAuth": "assertion"}, "need each other", id="no assertion"),
         pytest.param({"assertion": {"file": "/f"}}, "need each other", id="unused assertion"),
         pytest.param({"assertionAudience": "x"}, "assertionAudience goes with", id="audience"),
