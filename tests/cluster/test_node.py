@@ -5,59 +5,20 @@ import os
 import secrets
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
 
 import grpc
 import pytest
 
-from csidriver.adapters.clock import SystemClock
 from csidriver.core.companion import Companion
-from csidriver.core.names import SourceRef
-from csidriver.node.companions.broker_client import BrokerClient, ClientPauses
 from tests.cluster.controlplane import ControlPlane
-from tests.cluster.noderole import DRIVER, TOKENS, NodeRole
-from tests.node.companions.nodes import SOON
-from tests.node.plugin import NAMESPACE, SOURCE, Node, companion, eventually, token
+from tests.cluster.noderole import DRIVER, TOKENS, ClusterNode, NodeRole
+from tests.node.plugin import NAMESPACE, SOURCE, companion, eventually, token
 
 pytestmark = [pytest.mark.tools("etcd", "kube-apiserver", "kubectl"), pytest.mark.mounts]
 
-PAUSES = ClientPauses(rejoin=(0.1, 0.2), alone=(0.1, 0.2), denied=SOON, undecided=SOON, poll=0.05)
 # Pauses of the broker between two attempts are up to 30 s after some failures.
 BACK = 40.0
 Code = grpc.StatusCode
-
-
-class ClusterNode(Node):
-    """A node whose plugin asks a broker about a real pod."""
-
-    def __init__(self, role: NodeRole) -> None:
-        super().__init__()
-        self.role = role
-        self.settings = replace(self.settings, publish_wait=1.0)
-        self.pod = role.create_pod(NAMESPACE, SOURCE.name, "other", templateConfigMapName="page")
-
-    def start(self, **settings: Any) -> None:
-        client = BrokerClient(self.role.address, SystemClock(), PAUSES)
-        self.plugin_store = client  # type: ignore[assignment] # no store
-        super().start(**settings)
-
-    def write(self, new: Companion, ref: SourceRef = SOURCE) -> None:
-        self.role.write_companion(new, ref)
-
-    def publish_as_kubelet(self, request: Any) -> None:
-        """Publish again and again, until a broker has answered in time."""
-
-        def is_published() -> bool:
-            try:
-                self.publish(request)
-            except grpc.RpcError as error:
-                if error.code() is not Code.UNAVAILABLE:
-                    raise
-                return False
-            return True
-
-        eventually(is_published, "a publish", BACK)
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +32,23 @@ def role(
 @pytest.fixture
 def node(role: NodeRole) -> Iterator[ClusterNode]:
     """A running plugin with one published volume."""
-    with contextlib.closing(ClusterNode(role)) as node:
-        node.write(companion(token("at-1"), source_uid=f"uid-{secrets.token_hex(4)}"))
+    volumes = SOURCE.name, "other"
+    new = ClusterNode(role, NAMESPACE, *volumes, templateConfigMapName="page")
+    with contextlib.closing(new) as node:
+        write(node, companion(token("at-1"), source_uid=f"uid-{secrets.token_hex(4)}"))
         node.start()
         node.publish_as_kubelet(node.request())
         assert node.content() == "at-1"
         yield node
 
 
+def write(node: ClusterNode, new: Companion) -> None:
+    node.role.write_companion(new, SOURCE)
+
+
 def rotates(node: ClusterNode, value: str, *volumes: str) -> None:
     """A new source's token reaches the files: generations begin anew."""
-    node.write(companion(token(value), source_uid=f"uid-{secrets.token_hex(4)}"))
+    write(node, companion(token(value), source_uid=f"uid-{secrets.token_hex(4)}"))
     for volume in volumes:
         eventually(lambda volume=volume: node.content(volume) == value, "rotation", BACK)  # type: ignore[misc]
 
@@ -135,7 +102,7 @@ def test_volumes_outlive_an_outage_of_the_broker(node: ClusterNode) -> None:
     node.publish(node.request())
     node.publish(node.request("v2"))
     assert_unavailable(node, "v3", "other")
-    node.write(companion(token("at-2"), source_uid="uid-in-an-outage"))
+    write(node, companion(token("at-2"), source_uid="uid-in-an-outage"))
     node.role.broker.start()
     eventually(lambda: node.content() == node.content("v2") == "at-2", "rotation", BACK)
     rotates(node, "at-3", "v1", "v2")

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from csidriver.demo.families import RegisteredClient
 from csidriver.demo.issuer import DEMO_CLIENT, LOGIN_CLIENT
-from tests.e2e import readers
+from tests.e2e import readers, trust
 from tests.e2e.cluster import CLUSTER, Cluster
 from tests.e2e.installation import install
 from tests.e2e.many_files import FilesReader, Secrets
@@ -45,7 +46,7 @@ def e2e(pytestconfig: pytest.Config) -> Cluster:
 @pytest.fixture(scope="session")
 def issuer(e2e: Cluster) -> Iterator[ScriptedIssuer]:
     """The default issuer: access tokens live 20 s, every refresh token works once."""
-    with _issuer(e2e, lifetime=20) as server:
+    with _issuer(e2e, trust.client_of(e2e.own.plane), lifetime=20) as server:
         yield server
 
 
@@ -70,12 +71,14 @@ def driver(
     """The cluster with the driver, installed with the chart."""
     issuers = [
         {"name": "fast", "issuer": issuer.url, "default": True, "internal": True}
-        | {"login": {"clientID": LOGIN_CLIENT.client_id}},
+        | {"login": {"clientID": LOGIN_CLIENT.client_id}, "allowedParams": ["audience", "scope"]},
         {"name": "steady", "issuer": steady_issuer.url, "internal": True},
         {"name": "slow", "issuer": slow_issuer.url, "internal": True},
+        trust.issuer_entry(issuer),
     ]
     # A node needs no right.
-    install(e2e, f"issuers={json.dumps(issuers)},node.legacyRights=false")
+    values = f"issuers={json.dumps(issuers)},node.legacyRights=false"
+    install(e2e, f"{values},{trust.chart_value(issuer)}")
     return e2e
 
 
@@ -113,7 +116,7 @@ def user(driver: Cluster, request: pytest.FixtureRequest) -> Iterator[UserNamesp
     driver.kubectl("delete", "namespace", found.name, "--wait=false")
 
 
-def _issuer(e2e: Cluster, *, lifetime: float) -> ScriptedIssuer:
+def _issuer(e2e: Cluster, *clients: RegisteredClient, lifetime: float) -> ScriptedIssuer:
     address = (e2e.own.address, 0)
-    clients = [DEMO_CLIENT, LOGIN_CLIENT]
+    clients = (DEMO_CLIENT, LOGIN_CLIENT, *clients)
     return ScriptedIssuer(clients=clients, address=address, policy=Policy(lifetime=lifetime))
