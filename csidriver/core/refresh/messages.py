@@ -118,6 +118,16 @@ FAILURE_MESSAGES: Mapping[FailureReason, str] = {
         "clientKey is not a private key in PEM that fits the issuer's alg; correct it in the Secret"
     ),
 }
+_EXCHANGE_MESSAGES: Mapping[FailureReason, str] = {
+    FailureReason.INVALID_CLIENT: (
+        "the client's credentials are refused, or the audience is unknown; correct them in the "
+        "Secret"
+    ),
+    FailureReason.INVALID_REQUEST: (
+        "the authorization server refuses the exchange; check there that the login is still valid, "
+        "and that the client may use the grant token-exchange, and for this audience"
+    ),
+}
 # Where a grant without a refresh token has another text.
 _REPEATABLE_MESSAGES: Mapping[FailureReason, str] = {
     FailureReason.NO_ANSWER: "the authorization server did not answer",
@@ -127,8 +137,16 @@ _REPEATABLE_MESSAGES: Mapping[FailureReason, str] = {
     FailureReason.LOGIN_REQUIRED: (
         "the authorization server wants a user's login, but {grant_type} has none; check the client"
     ),
+    FailureReason.INVALID_CLIENT: (
+        "the client's credentials are refused, or it may not use the grant {grant_type}; correct "
+        "them, or allow it for this client"
+    ),
     FailureReason.CLIENT_NOT_ALLOWED: (
         "the client may not use the grant {grant_type}; allow it for this client"
+    ),
+    FailureReason.INVALID_REQUEST: (
+        "the authorization server refuses the request; check that the client may use the grant "
+        "{grant_type}, and the issuer's clientAuth"
     ),
     FailureReason.INVALID_SCOPE: (
         "the requested scope, audience or resource is refused; check the annotations of the "
@@ -158,5 +176,8 @@ WARNINGS: Mapping[TokenWarning, str] = {
 
 
 def failure_message(reason: FailureReason, grant_type: GrantType) -> str:
-    own = _REPEATABLE_MESSAGES.get(reason) if grant_type.is_repeatable else None
+    is_exchange = grant_type is GrantType.TOKEN_EXCHANGE
+    own = _EXCHANGE_MESSAGES.get(reason) if is_exchange else None
+    if grant_type.is_repeatable:
+        own = own or _REPEATABLE_MESSAGES.get(reason)
     return own.format(grant_type=grant_type.value) if own else FAILURE_MESSAGES[reason]

@@ -1,5 +1,7 @@
 """Tokens that are made from the access token of another source, their login (protocol 10)."""
 
+from dataclasses import replace
+
 from csidriver.core.annotations import LOGIN, SCOPE
 from csidriver.core.login_command import describe_command
 from csidriver.core.names import SourceRef
@@ -13,7 +15,8 @@ from csidriver.core.refresh import messages
 from csidriver.core.refresh.effects import FindLogin, GetSecret
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.source import is_source
-from csidriver.core.refresh.state import Effects
+from csidriver.core.refresh.state import Effects, TokenState
+from csidriver.core.status import Status
 from csidriver.errors import NoIssuer
 
 _AUDIENCES = ("audience", "resource")
@@ -50,6 +53,20 @@ def waits_message(
         state += ", but the authorization server refuses its access token"
     command = describe_command(SourceRef(ref.namespace, name))
     return messages.WAITS_MESSAGE.format(login=name, state=state, command=command)
+
+
+def blame_ended(state: TokenState, login: Grant | None) -> TokenState:
+    """Say that a failing token waits for its login, if that has ended.
+
+    Servers refuse a dead login's token as they refuse a faulty request (RFC 8693 section 2.2.2).
+    """
+    grant = state.grant
+    if login is None or grant is None or grant.status is Status.READY:
+        return state
+    if login.status not in (Status.NEEDS_REAUTH, Status.LOST_ROTATION):
+        return state
+    message = waits_message(state.ref, grant.login, login)
+    return replace(state, grant=replace(grant, status=Status.WAITS_FOR_LOGIN, message=message))
 
 
 def excess(login: Grant, form: Form, reply: TokenDocument, issuer: Issuer) -> str:

@@ -180,7 +180,7 @@ def request_if_due(
             grant = replace(grant, next_refresh=now)
     state = replace(state, grant=grant)
     if grant.next_refresh is None or grant.next_refresh > now or state.requeue_at is not None:
-        return state
+        return derived.blame_ended(state, login)
     state = yield from acquire_slot(state, grant, issuer, now)
     if state.requeue_at is not None:
         return state
@@ -204,7 +204,7 @@ def _wait_for_login(
     """Say that the token waits, if it is due; drop the access token if the login is deleted."""
     deleted = login is None and (yield from derived.is_deleted(state.ref, grant.login))
     if not deleted and (grant.next_refresh is None or grant.next_refresh > now):
-        return replace(state, grant=grant)
+        return derived.blame_ended(replace(state, grant=grant), login)
     state = replace(state, requeue_at=now + RECHECK_SECONDS)
     had_token = grant.expires_at > 0
     waiting = without_access_token(grant, now) if deleted else grant

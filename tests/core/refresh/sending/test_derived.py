@@ -10,6 +10,7 @@ from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.request_settings import TokenExchangeSettings
 from csidriver.core.oauth.token_response import TokenResponse
 from csidriver.core.refresh.adopt import RESEED_INTERVAL
+from csidriver.core.status import Status
 from tests.core.refresh.cluster_checks import LIFE, cost, document, restart
 from tests.core.refresh.sending.sources import (
     CLIENT,
@@ -200,6 +201,34 @@ class TestWaiting:
         put(cluster, CLIENT | {"oauth": document(cluster.server.login("bob"))}, LOGIN)
         pair.event(pair.login)
         assert status(cluster) == "Ready"
+
+    def test_a_refused_exchange_waits_once_the_login_has_ended(
+        self, cluster: VirtualCluster, pair: Pair
+    ) -> None:
+        cluster.now += RESEED_INTERVAL
+        cluster.server.script.append(answer(400, {"error": "invalid_request"}))
+        put_derived(cluster, audience="x")
+        pair.event(pair.derived)
+        assert status(cluster) == "Misconfigured"
+        assert "that the login is still valid" in message(cluster)
+        put(cluster, CLIENT | {"oauth": document("of nobody")}, LOGIN)
+        pair.event(pair.login)
+        assert (status(cluster, LOGIN), status(cluster)) == ("NeedsReauth", "WaitsForLogin")
+        assert "Secret alice" in message(cluster)
+        assert "is NeedsReauth" in message(cluster)
+
+    def test_the_last_token_of_an_ended_login_changes_nothing_about_that(
+        self, cluster: VirtualCluster, pair: Pair
+    ) -> None:
+        cluster.now += RESEED_INTERVAL
+        cluster.server.script.append(answer(400, {"error": "invalid_request"}))
+        put_derived(cluster, audience="x")
+        pair.event(pair.derived)
+        login = pair.login.state.grant
+        assert login is not None
+        cluster.logins[LOGIN] = replace(login, status=Status.NEEDS_REAUTH)
+        pair.derived.reconcile()
+        assert status(cluster) == "WaitsForLogin"
 
     def test_a_login_that_stays_causes_few_attempts(
         self, cluster: VirtualCluster, pair: Pair

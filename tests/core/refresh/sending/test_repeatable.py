@@ -158,13 +158,22 @@ class TestFailures:
         [
             (answer(400, {"error": "invalid_grant"}), "Misconfigured", "check the client"),
             (answer(400, {"error": "login_required"}), "Misconfigured", "check the client"),
-            (answer(401, {"error": "invalid_client"}), "ClientRejected", "correct them"),
+            (
+                answer(401, {"error": "invalid_client"}),
+                "ClientRejected",
+                "may not use the grant client_credentials",
+            ),
             (
                 answer(400, {"error": "unauthorized_client"}),
                 "ClientRejected",
                 "the grant client_credentials",
             ),
             (answer(400, {"error": "invalid_target"}), "Misconfigured", "audience or resource"),
+            (
+                answer(400, {"error": "invalid_request"}),
+                "Misconfigured",
+                "may use the grant client_credentials",
+            ),
             (Failure(FailureReason.NO_ANSWER), "IssuerUnavailable", "did not answer"),
         ],
         ids=str,
