@@ -25,6 +25,7 @@ from csidriver.core.refresh.introspect import check_before_sending
 from csidriver.core.refresh.new_tokens import after_success
 from csidriver.core.refresh.outcomes import after_failure, delayed_by_limit
 from csidriver.core.refresh.ownership import check_duplicates
+from csidriver.core.refresh.source import Client
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
@@ -49,7 +50,7 @@ def refresh_if_due(
     is_due = grant.next_refresh is not None and grant.next_refresh <= now
     if token is None or not is_due or state.requeue_at is not None:
         return state
-    state = yield from acquire_slot(state, grant, issuer, now)
+    state = yield from acquire_slot(state, grant, issuer, grant.client, now)
     if state.requeue_at is not None:
         return state
     nonce = None
@@ -71,10 +72,10 @@ def refresh_if_due(
 
 
 def acquire_slot(
-    state: TokenState, grant: Grant, issuer: Issuer, now: float
+    state: TokenState, grant: Grant, issuer: Issuer, client: Client, now: float
 ) -> Effects[TokenState]:
     """Acquire a slot; without one, return the state with `requeue_at`, when to ask again."""
-    pause = yield from effects.AcquireSendSlot(issuer, state.ref, grant.client)
+    pause = yield from effects.AcquireSendSlot(issuer, state.ref, client)
     if pause <= 0:
         return state
     grant = delayed_by_limit(grant, pause, now, issuer)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from csidriver.core.annotations import LOGIN, SCOPE
+from csidriver.core.annotations import GRANT_TYPE, LOGIN, SCOPE
 from csidriver.core.login_command import describe_command
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.grant_type import GrantType
@@ -28,13 +28,23 @@ def find_login(ref: SourceRef, name: str) -> Effects[Grant | None]:
     if name != ref.name:
         login = yield from FindLogin(ref, SourceRef(ref.namespace, name))
     if name == ref.name or (login and login.grant_type is GrantType.TOKEN_EXCHANGE):
-        raise NoIssuer(messages.NESTED_LOGIN_MESSAGE.format(key=LOGIN, login=name))
+        raise _nested(name)
     return login
 
 
-def is_deleted(ref: SourceRef, name: str) -> Effects[bool]:
-    """Return True if the login does not exist, or is no source any more."""
+def _nested(name: str) -> NoIssuer:
+    return NoIssuer(messages.NESTED_LOGIN_MESSAGE.format(key=LOGIN, login=name))
+
+
+def is_deleted(ref: SourceRef, name: str, *, adopts: bool = False) -> Effects[bool]:
+    """Return True if the login does not exist, or is no source any more.
+
+    Two that name each other never have a grant that tells so: raises NoIssuer if `adopts`.
+    """
     secret = yield from GetSecret(ref.namespace, name)
+    kind = None if secret is None else secret.annotations.get(GRANT_TYPE)
+    if adopts and kind == GrantType.TOKEN_EXCHANGE.value:
+        raise _nested(name)
     return secret is None or not is_source(secret)
 
 

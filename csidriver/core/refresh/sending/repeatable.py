@@ -88,7 +88,7 @@ def _sync(
     if source is None:
         return state, None
     if name and login is None and grant is None:
-        deleted = yield from derived.is_deleted(ref, name)
+        deleted = yield from derived.is_deleted(ref, name, adopts=True)
         message = derived.waits_message(ref, name, None, deleted=deleted)
         now = yield from Now()
         override = StatusOverride(Status.WAITS_FOR_LOGIN, message, True, state.grant is not None)
@@ -181,12 +181,12 @@ def request_if_due(
     state = replace(state, grant=grant)
     if grant.next_refresh is None or grant.next_refresh > now or state.requeue_at is not None:
         return derived.blame_ended(state, login)
-    state = yield from acquire_slot(state, grant, issuer, now)
+    client = login.client if login and not grant.client.client_id else grant.client
+    state = yield from acquire_slot(state, grant, issuer, client, now)
     if state.requeue_at is not None:
         return state
     lifetime = effective_lifetime(grant, issuer)
     timeout = schedule.http_timeout(lifetime, context.timeouts, issuer.min_lead)
-    client = login.client if login and not grant.client.client_id else grant.client
     form = _form(grant, login, issuer)
     outcome = yield from RequestRepeatable(issuer, client, form, timeout, state.ref)
     grant = replace(grant, login_generation=login.generation if login else 0)
@@ -206,11 +206,11 @@ def _wait_for_login(
     if not deleted and (grant.next_refresh is None or grant.next_refresh > now):
         return derived.blame_ended(replace(state, grant=grant), login)
     state = replace(state, requeue_at=now + RECHECK_SECONDS)
-    had_token = grant.expires_at > 0
-    waiting = without_access_token(grant, now) if deleted else grant
+    drops_token = deleted and grant.expires_at > 0
+    waiting = without_access_token(grant, now) if drops_token else grant
     message = derived.waits_message(state.ref, grant.login, login, deleted=deleted)
     waiting = replace(waiting, status=Status.WAITS_FOR_LOGIN, message=message)
-    if deleted and had_token:
+    if drops_token:
         return (yield from commit(state, grant, waiting))
     return replace(state, grant=waiting)
 

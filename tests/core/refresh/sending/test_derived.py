@@ -10,6 +10,8 @@ from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.request_settings import TokenExchangeSettings
 from csidriver.core.oauth.token_response import TokenResponse
 from csidriver.core.refresh.adopt import RESEED_INTERVAL
+from csidriver.core.refresh.effects import AcquireSendSlot
+from csidriver.core.refresh.ownership import RECHECK_SECONDS
 from csidriver.core.status import Status
 from tests.core.refresh.cluster_checks import LIFE, cost, document, restart
 from tests.core.refresh.sending.sources import (
@@ -263,6 +265,14 @@ class TestDeletion:
         assert served(cluster) == ""
         assert len(forms(cluster)) == 1
 
+    def test_while_it_waits_nothing_is_written(self, cluster: VirtualCluster, pair: Pair) -> None:
+        del cluster.secrets[LOGIN.namespace, LOGIN.name]
+        pair.event(pair.login)
+        pair.derived.reconcile()
+        writes = cluster.writes
+        pair.derived.run_for(5 * RECHECK_SECONDS)
+        assert cluster.writes == writes
+
     def test_a_login_that_returns_begins_it_anew(self, cluster: VirtualCluster, pair: Pair) -> None:
         login = cluster.secrets.pop((LOGIN.namespace, LOGIN.name))
         pair.event(pair.login)
@@ -305,6 +315,19 @@ class TestDepth:
         process(cluster).reconcile()
         assert status(cluster) == "Misconfigured"
         assert forms(cluster) == []
+
+    def test_two_do_not_wait_for_each_other(self, cluster: VirtualCluster) -> None:
+        put_derived(cluster)
+        put(cluster, {}, LOGIN, grant_type="token-exchange", login=REF.name)
+        for ref in (REF, LOGIN):
+            process(cluster, ref=ref).reconcile()
+            assert status(cluster, ref) == "Misconfigured"
+        assert forms(cluster) == []
+
+    @pytest.mark.usefixtures("pair")
+    def test_the_limits_of_the_logins_client_hold(self, cluster: VirtualCluster) -> None:
+        slots = [e for e in cluster.done if isinstance(e, AcquireSendSlot) and e.ref == REF]
+        assert [slot.client.client_id for slot in slots] == [CLIENT["clientID"]]
 
     @pytest.mark.usefixtures("pair")
     def test_a_derived_token_is_no_login(self, cluster: VirtualCluster) -> None:

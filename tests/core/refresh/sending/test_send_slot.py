@@ -30,7 +30,7 @@ def test_a_pause_is_shown_if_the_token_ends_before(
     ends = START + left
     grant = replace(AFTER, status=Status.READY, issued_at=ends - 3600, expires_at=ends)
     state = TokenState(REF, grant=grant)
-    after = cluster.run(acquire_slot(state, grant, ISSUER, START))
+    after = cluster.run(acquire_slot(state, grant, ISSUER, grant.client, START))
     assert after.requeue_at == at
     assert after.grant is not None
     assert after.grant.status is status
