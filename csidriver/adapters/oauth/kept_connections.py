@@ -82,8 +82,8 @@ class KeptConnections:
         is_kept = False
         try:
             response = client.send(request, deadlines)
-            is_reusable = response.is_complete and client.connection.is_open
-            is_kept = is_reusable and self._keep(_Kept(target, client, time.monotonic()))
+            kept = _Kept(target, client, time.monotonic())
+            is_kept = client.connection.is_open and self._keep(kept)
         finally:
             if not is_kept:
                 client.close()

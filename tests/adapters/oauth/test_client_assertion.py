@@ -180,6 +180,13 @@ def test_a_key_of_the_operator_is_read_from_its_file(tmp_path: Path) -> None:
     assert jwt.decode(signed, EC_KEY.public_key(), ["ES256"], options=options)["sub"] == "app"
 
 
+def test_a_key_is_checked_once_and_signs_many_times() -> None:
+    assertions, client = ClientAssertions(), keyed(pem(EC_KEY))
+    for _ in range(3):
+        assertions.authenticate(signing(), client, ENDPOINT)
+    assert assertions._load_key.cache_info().misses == 1
+
+
 UNFIT = {
     "none": "",
     "a word": "planted",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from csidriver.adapters.oauth.connection import AbortableConnection
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.sensitive import Sensitive
@@ -124,3 +125,12 @@ def test_a_name_that_is_resolved_too_late_is_sent_nothing(monkeypatch: pytest.Mo
     assert signal(response) is FailureReason.UNREACHABLE
     assert not sent
     assert RT.reveal() not in "".join(peer.requests)
+
+
+def test_the_deadline_of_a_request_that_has_ended_does_not_end_the_next_one() -> None:
+    connection, deadline = AbortableConnection(), time.monotonic() + FOR_EVER
+    with connection.carry(deadline, deadline):
+        timer = connection._timer
+    assert timer is not None
+    timer.function()  # as if it had passed just before it was stopped
+    assert not connection.is_aborted

@@ -137,6 +137,17 @@ def test_nobody_notices_that_a_server_restarts_between_two_requests() -> None:
         assert (len(peer.requests), peer.connections) == (2, 2)
 
 
+def test_what_is_known_to_be_closed_is_not_tried() -> None:
+    with Peer(http(), per_connection=9) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer)
+        request(endpoints, issuer)
+        peer.hang_up()
+        assert peer.has_open(0)
+        peer.reply = b""
+        assert signal(request(endpoints, issuer)) is FailureReason.NO_ANSWER
+        assert len(peer.requests) == 2
+
+
 def test_an_answer_that_nobody_asked_for_answers_no_request() -> None:
     surplus = http() + http(b'{"access_token":"foreign"}')
     with Peer(surplus, per_connection=9) as peer:
@@ -183,6 +194,19 @@ def test_the_deadline_is_as_hard_over_a_kept_connection(slowly: int) -> None:
         peer.reply = http()
         assert isinstance(request(endpoints, issuer), Success)
         assert peer.connections == 2
+
+
+def test_what_is_not_answered_in_time_is_not_sent_again() -> None:
+    released = threading.Event()
+    with Peer(http(), per_connection=9) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer)
+        request(endpoints, issuer)
+        peer.before_reply = lambda: released.wait(PATIENT)
+        began = time.monotonic()
+        assert signal(request(endpoints, issuer, BRIEF)) is FailureReason.NO_ANSWER
+        assert time.monotonic() - began < LATE
+        released.set()
+        assert len(peer.requests) == 2
 
 
 def test_a_changed_ca_file_drops_the_connections(tmp_path: Path) -> None:
