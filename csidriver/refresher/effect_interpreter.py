@@ -21,7 +21,7 @@ from csidriver.core.refresh import effects
 from csidriver.core.refresh.grant import Grant
 from csidriver.errors import StoreConflict, StoreError
 from csidriver.refresher.duplicate_index import DuplicateIndex
-from csidriver.refresher.issuer_limits import health_event
+from csidriver.refresher.issuer_limits import evidence, health_event
 from csidriver.refresher.ports import Ports
 from csidriver.refresher.rate_limiter import RateLimiter
 
@@ -159,8 +159,8 @@ class EffectRunner:
         self.tokens_received += isinstance(outcome, Success)
         if self._slot is not None:
             slot, self._slot = self._slot, None
-            limiter = self.interpreter.limiter
-            health = limiter.record_outcome(slot.issuer, slot.ref, slot.client, outcome)
+            recorded, limiter = evidence(effect, outcome), self.interpreter.limiter
+            health = limiter.record_outcome(slot.issuer, slot.ref, slot.client, recorded)
             if health is not None:
                 deployment = self.ports.deployment
                 self._deferred_events.append(health_event(slot.issuer, health, deployment))

@@ -14,7 +14,8 @@ from csidriver.core.kubernetes.event import Event
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.token_response import Success, TokenResponse
+from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
+from csidriver.core.refresh.effects import RequestRepeatable, RequestToken
 from csidriver.core.status import Status
 from csidriver.refresher.circuit_breaker import RECHECK_SECONDS, BreakerState, CircuitBreaker
 from csidriver.refresher.client_limits import ClientLimits
@@ -55,6 +56,18 @@ def health_event(issuer: Issuer, health: IssuerHealth, deployment: SourceRef) ->
     log.log(logging.INFO if available else logging.WARNING, "%s", message)
     reason = ISSUER_AVAILABLE if available else Status.ISSUER_UNAVAILABLE.value
     return Event(deployment, "", reason, message, available, "Deployment", issuer.name)
+
+
+def evidence(request: RequestToken | RequestRepeatable, outcome: TokenResponse) -> TokenResponse:
+    """Return what an outcome says of the client's other requests.
+
+    Servers refuse a grant, or an audience, as they refuse a client (Keycloak: `invalid_client`).
+    The client's logins go on all the same.
+    """
+    refused = isinstance(outcome, Failure) and outcome.reason is FailureReason.INVALID_CLIENT
+    if refused and isinstance(request, RequestRepeatable):
+        return Failure(FailureReason.CLIENT_NOT_ALLOWED)
+    return outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -348,9 +348,19 @@ def test_a_request_that_may_be_repeated_counts_as_one_of_its_client(
     assert scripted.in_flight() == 0
     assert scripted.value("exchanges_total", issuer="demo", outcome="ok") == 1
     refused = Failure(FailureReason.INVALID_CLIENT)
-    assert scripted.exchange(1, refused, REPEATABLE) == refused
+    assert scripted.exchange(1, refused) == refused
     assert scripted.exchange(2, tokens, REPEATABLE) == refused, "its client is known to be refused"
-    assert scripted.endpoints.asked == ["request"] * 2
+    assert scripted.endpoints.asked == ["request", "refresh"]
+
+
+def test_a_refused_grant_does_not_stop_the_logins_of_its_client(scripted: ScriptedBench) -> None:
+    tokens = Success(TokenDocument.parse(Sensitive('{"access_token":"a"}'))[0])
+    refused = Failure(FailureReason.INVALID_CLIENT)
+    assert scripted.exchange(0, refused, REPEATABLE) == refused
+    assert scripted.exchange(1, tokens) == tokens
+    assert scripted.exchange(2, refused, REPEATABLE) == refused
+    assert scripted.exchange(3, tokens, REPEATABLE) == tokens
+    assert scripted.endpoints.asked == ["request", "refresh", "request", "request"]
 
 
 def test_the_controller_finds_logins(scripted: ScriptedBench) -> None:
