@@ -1,3 +1,5 @@
+import base64
+import json
 from dataclasses import replace
 
 import pytest
@@ -48,6 +50,12 @@ class TestAdopt:
         assert (grant.access_token(NOW) is not None) is usable
         assert grant.status is (Status.READY if usable else Status.PENDING)
         assert grant.lifetime == pytest.approx(NOW + left - issued if usable else 0)
+
+    def test_a_seeds_token_that_is_bound_to_a_key_is_not_used(self) -> None:
+        cnf = {"iat": NOW - 10, "exp": NOW + 3600, "cnf": {"jkt": "x"}}
+        text = base64.urlsafe_b64encode(json.dumps(cnf).encode()).decode().rstrip("=")
+        grant = adopt(parsed_source(access_token=f"e30.{text}.c2ln"), ISSUER, NOW, None)
+        assert grant.access_token(NOW) is None
 
     @pytest.mark.parametrize("status", Status)
     def test_a_message_names_the_issuer_that_may_be_the_wrong_one(self, status: Status) -> None:

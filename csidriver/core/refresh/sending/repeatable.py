@@ -44,17 +44,10 @@ _OF_REFRESH_TOKEN = ("refresh_token", "refresh_expires_in", "refresh_token_expir
 
 
 def is_repeatable(state: TokenState) -> bool:
-    """Return True if the source says so, or cannot be used and its grant is repeatable."""
-    is_now = state.grant is not None and state.grant.grant_type.is_repeatable
+    """Return True if the source says so; one whose annotations are not known is as it was."""
     if state.source is None or state.source_data_omitted:
-        return is_now
-    if state.source.annotations.get(GRANT_TYPE) in REPEATABLE:
-        return True
-    try:
-        Source.parse(state.source)
-    except InvalidSecret:
-        return is_now
-    return False
+        return state.grant is not None and state.grant.grant_type.is_repeatable
+    return state.source.annotations.get(GRANT_TYPE) in REPEATABLE
 
 
 def sync_repeatable(

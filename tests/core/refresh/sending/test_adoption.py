@@ -143,7 +143,7 @@ class TestTheIssuer:
         assert served(cluster) == "issued-2"
 
     def test_one_that_moved_begins_anew(self, cluster: VirtualCluster) -> None:
-        running = adopted(cluster)
+        running = restart(adopted(cluster))
         running.issuer = replace(OPEN, issuer="https://moved.example")
         running.reconcile()
         running.run_for(1)
@@ -299,6 +299,15 @@ def test_an_unknown_grant_type_is_invalid(cluster: VirtualCluster) -> None:
     assert status(cluster) == "Invalid"
     assert annotations.GRANT_TYPE in message(cluster)
     assert (cluster.now, forms(cluster)) == (START, [])
+
+
+def test_an_access_token_that_a_user_put_in_is_not_used(cluster: VirtualCluster) -> None:
+    users = jwt(iat=START - 1, exp=START + LIFE)
+    oauth = document(cluster.server.login("alice"), access_token=users)
+    put(cluster, CLIENT | {"oauth": oauth}, grant_type="client_credentials")
+    cluster.server.alive = False
+    process(cluster).reconcile()
+    assert served(cluster) == ""
 
 
 def test_what_is_no_document_is_not_overwritten(cluster: VirtualCluster) -> None:

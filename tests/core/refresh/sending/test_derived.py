@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from csidriver.core.names import SourceRef
+from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.request_settings import TokenExchangeSettings
 from csidriver.core.oauth.token_response import TokenResponse
@@ -349,6 +350,28 @@ class TestDepth:
         assert len(forms(cluster)) <= 2, "the login's last token is used while it lives"
         assert {dict(form)["subject_token"] for form in forms(cluster)} == {"at-alice-1"}
         assert "Ready" not in (status(cluster), status(cluster, LOGIN))
+
+    def test_an_invalid_source_does_not_use_a_derived_login(
+        self, cluster: VirtualCluster, pair: Pair
+    ) -> None:
+        put_derived(cluster, params="no json")
+        pair.event(pair.derived)
+        nested = GrantType.TOKEN_EXCHANGE
+        cluster.logins[LOGIN] = replace(
+            stored_grant(cluster, LOGIN), grant_type=nested, generation=9
+        )
+        pair.derived.reconcile()
+        assert len(forms(cluster)) == 1
+
+    def test_a_login_at_another_issuer_gets_nothing_of_its_own_client(
+        self, cluster: VirtualCluster, pair: Pair
+    ) -> None:
+        fresh = restart(pair.derived)
+        moved = replace(stored_grant(cluster, LOGIN), issuer="other", generation=9)
+        cluster.logins[LOGIN] = moved
+        fresh.reconcile()
+        assert len(forms(cluster)) == 1
+        assert status(cluster) == "Misconfigured"
 
     def test_the_logins_client_goes_to_its_issuer_only(
         self, cluster: VirtualCluster, pair: Pair

@@ -11,6 +11,7 @@ from csidriver.core import annotations
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_response import Failure, TokenResponse
 from csidriver.core.refresh import effects
+from csidriver.core.refresh.messages import READY_MESSAGE
 from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.status import Status
 from csidriver.errors import StoreUnavailable
@@ -204,7 +205,9 @@ class TestFailures:
         put_client(cluster, scope="a")
         running = process(cluster)
         running.reconcile()
+        running = restart(running)
         running.issuer = replace(OPEN, allowed_params=())
+        running.reconcile()
         running.run_for(LIFE)
         assert len(cluster.server.forms) == 1
         assert status(cluster) == "Misconfigured"
@@ -233,6 +236,17 @@ class TestFailures:
 
 def reasons(cluster: VirtualCluster) -> list[str]:
     return [e.reason for e in cluster.done if isinstance(e, effects.EmitEvent)]
+
+
+def test_a_refused_scope_is_not_left_out(cluster: VirtualCluster) -> None:
+    cluster.server.script.append(answer(400, {"error": "invalid_scope"}))
+    running = process(cluster, replace(OPEN, scope="all"))
+    running.reconcile()
+    running.run_for(299)
+    assert len(forms(cluster)) == 1
+    running.run_for(2)
+    assert message(cluster) == READY_MESSAGE
+    assert forms(cluster)[1] == [("grant_type", "client_credentials"), ("scope", "all")]
 
 
 def test_a_limit_of_the_issuer_is_kept(cluster: VirtualCluster) -> None:
