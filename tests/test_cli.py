@@ -255,7 +255,11 @@ print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
     ("role", "present", "absent"),
     [
         ("node", {"grpc"}, {"kubernetes", "requests", "rich"}),
-        ("refresher", {"requests"}, {"grpc", "kubernetes", "rich", "google"}),
+        (
+            "refresher",
+            {"requests"},
+            {"cryptography", "grpc", "jwt", "kubernetes", "rich", "google"},
+        ),
         ("webhook", {"cryptography"}, {"grpc", "kubernetes", "requests", "rich", "google"}),
     ],
 )

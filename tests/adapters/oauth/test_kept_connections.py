@@ -1,13 +1,16 @@
 """Connections that stay open, and those that must not be used again."""
 
+import selectors
 import shutil
+import socket
+import socketserver
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 import pytest
@@ -30,10 +33,12 @@ from tests.adapters.oauth.peer import (
     LATE,
     PATIENT,
     TOKENS,
+    LoopbackServer,
     Peer,
     at_peer,
     certificate,
     http,
+    read_request,
     send,
     signal,
 )
@@ -246,6 +251,49 @@ def test_connections_go_through_the_proxy_and_are_kept() -> None:
             assert isinstance(request(endpoints, issuer), Success)
         assert proxy.connections == 1
         assert proxy.requests[0].startswith("POST http://as.invalid/token ")
+
+
+class Tunnel(LoopbackServer):
+    """A proxy that connects to whatever it is asked for, and counts how often."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        tunnel = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                method, address, _ = read_request(self.request).split(" ", 2)
+                tunnel.asked.append(method)
+                host, _, port = address.partition(":")
+                with socket.create_connection((host, int(port))) as target:
+                    self.request.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+                    splice(self.request, target)
+
+        super().__init__(Handler, threading.Event())
+
+
+def splice(one: socket.socket, other: socket.socket) -> None:
+    """Pass bytes on in both directions until one side closes."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(one, selectors.EVENT_READ, other)
+        selector.register(other, selectors.EVENT_READ, one)
+        while True:
+            for key, _ in selector.select():
+                data = cast("socket.socket", key.fileobj).recv(65536)
+                if not data:
+                    return
+                key.data.sendall(data)
+
+
+def test_a_tunnel_through_a_proxy_is_kept(tmp_path: Path) -> None:
+    ca_file, tls = certificate(tmp_path)
+    with Tunnel() as tunnel, Peer(http(), tls=tls, per_connection=2) as peer:
+        issuer = at_peer(peer, "https", ca_file=str(ca_file), proxy=f"http://{tunnel.address}")
+        endpoints = TokenEndpoints()
+        for _ in range(4):
+            assert isinstance(request(endpoints, issuer), Success)
+        assert tunnel.asked == ["CONNECT", "CONNECT"]
+        assert peer.connections == 2
 
 
 def test_few_connections_are_kept() -> None:
