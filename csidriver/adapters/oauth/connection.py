@@ -10,7 +10,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -25,12 +25,14 @@ class AbortableConnection:
     """Aborts its socket at the deadlines of the request that it carries.
 
     `is_established`: bytes of that request may have been sent. `is_open`: it can carry another one.
+    `pending`: the bytes that TLS has decrypted and nobody has read.
     """
 
     def __init__(self) -> None:
         self.is_established = False
         self.is_aborted = False
         self.is_open = False
+        self.pending: Callable[[], int] = int
         self._deadline = 0.0
         self._sent: threading.Event | None = None
         self._lock = threading.Lock()
@@ -77,7 +79,9 @@ class AbortableConnection:
     def is_dropped(self) -> bool:
         """Return True if the server has closed the connection, or speaks unasked."""
         with self._lock:
-            return self._socket is None or wait_for_read(self._socket, timeout=0.0)
+            if self._socket is None or self.pending():
+                return True
+            return wait_for_read(self._socket, timeout=0.0)
 
     def close(self) -> None:
         with self._lock:
@@ -134,6 +138,10 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         super().connect()
         self._abortable.mark_established()
+        if isinstance(self.sock, ssl.SSLSocket):
+            self._abortable.pending = self.sock.pending
+        elif not isinstance(self.sock, socket.socket):
+            self._abortable.is_open = False  # TLS within TLS cannot tell what is pending
 
     def close(self) -> None:
         # A response that ends the connection may still be read, so the socket stays attached.

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from csidriver.adapters.oauth.http_client import (
@@ -82,8 +83,9 @@ class KeptConnections:
         is_kept = False
         try:
             response = client.send(request, deadlines)
-            kept = _Kept(target, client, time.monotonic())
-            is_kept = client.connection.is_open and self._keep(kept)
+            # Other statuses may leave the connection in disorder, or say that it is the wrong one.
+            is_good = response.status == HTTPStatus.OK and client.connection.is_open
+            is_kept = is_good and self._keep(_Kept(target, client, time.monotonic()))
         finally:
             if not is_kept:
                 client.close()

@@ -163,6 +163,23 @@ def test_an_answer_that_nobody_asked_for_answers_no_request() -> None:
             assert response.reply.value("access_token") == "at"
 
 
+@pytest.mark.parametrize("buffered", [8192, 12_000])
+def test_an_answer_that_tls_has_decrypted_already_answers_no_request(
+    tmp_path: Path, buffered: int
+) -> None:
+    """The reader of a response takes 8 KiB at once, TLS decrypts 16."""
+    ca_file, tls = certificate(tmp_path)
+    first = http(TOKENS + b" " * (buffered - len(http(b" " * buffered)) + buffered - len(TOKENS)))
+    surplus = first + http(b'{"access_token":"foreign"}')
+    with Peer(surplus, tls=tls, per_connection=9) as peer:
+        endpoints, issuer = TokenEndpoints(), at_peer(peer, "https", ca_file=str(ca_file))
+        for _ in range(2):
+            response = request(endpoints, issuer)
+            assert isinstance(response, Success)
+            assert response.reply.value("access_token") == "at"
+        assert peer.connections == 2
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -170,8 +187,9 @@ def test_an_answer_that_nobody_asked_for_answers_no_request() -> None:
         b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(TOKENS) + TOKENS,
         CUT_OFF,
         http(b" " * 2_000_000),
+        http(status="421 Misdirected Request"),
     ],
-    ids=["close", "HTTP/1.0", "cut off", "too large"],
+    ids=["close", "HTTP/1.0", "cut off", "too large", "wrong connection"],
 )
 def test_a_connection_that_cannot_be_used_again_is_not_kept(reply: bytes) -> None:
     with Peer(reply, per_connection=9) as peer:
