@@ -185,7 +185,7 @@ def recover(state: TokenState, issuer: Issuer, context: RefreshContext) -> Effec
     - own intent with the nonce only, or unreadable for `takeover_after`: the outcome is unknown.
     """
     grant = state.grant
-    if grant is None:
+    if grant is None or grant.grant_type.is_repeatable:
         return state
     intent = grant.intent
     late = yield from effects.TakeLateReply(state.ref)

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from csidriver.core import annotations
-from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.adopt import DELETE_GRACE, RESEED_INTERVAL
+from csidriver.core.refresh.reconcile import recover_spooled
+from csidriver.core.refresh.state import RefreshContext
 from tests.core.refresh.cluster_checks import LIFE, document, once, restart
 from tests.core.refresh.grants import token_document
 from tests.core.refresh.sending.sources import (
@@ -249,6 +251,25 @@ class TestRefreshTokens:
         edited(running)
         assert '"alice-2"' in stored_grant(cluster).document.to_json().reveal()
         assert cluster.spool == {}
+
+    def test_a_reply_that_comes_afterwards_waits_until_it_is_switched_back(
+        self, cluster: VirtualCluster
+    ) -> None:
+        running = self.switched(cluster)
+        reply = token_document(refresh_token="alice-2", access_token="of-alice", expires_in=LIFE)
+        live_hash = stored_grant(cluster).live_hash
+        cluster.spool[REF] = effects.SpoolEntry("n", cluster.now, reply, live_hash)
+        cluster.server.families["alice"].append("alice-2")
+        context = RefreshContext(Issuers({"cern": OPEN}), "pod-1")
+        cluster.run(recover_spooled(REF.grant, context))
+        assert "of-alice" not in stored_grant(cluster).document.to_json().reveal()
+        running.run_for(LIFE)
+        assert served(cluster).startswith("issued-")
+        cluster.now += 60
+        self.annotate(cluster, None)
+        edited(running)
+        assert cluster.server.tokens() == ["alice-0", "alice-2"]
+        assert served(cluster) == "at-alice-3"
 
 
 class TestOwners:

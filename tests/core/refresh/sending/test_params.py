@@ -13,7 +13,15 @@ from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.refresh.sending.params import parse_login, parse_params, refused_param
 from csidriver.errors import InvalidSettings
-from tests.core.refresh.sending.sources import CLIENT, OPEN, forms, process, put
+from tests.core.refresh.sending.sources import (
+    CLIENT,
+    LOGIN,
+    OPEN,
+    forms,
+    process,
+    put,
+    put_client,
+)
 from tests.core.refresh.virtual_cluster import VirtualCluster
 
 CLIENTS = GrantType.CLIENT_CREDENTIALS
@@ -124,18 +132,22 @@ NOTES = st.fixed_dictionaries(
         "audience": TEXTS,
         "resource": TEXTS,
         "params": st.dictionaries(TEXTS, VALUES, max_size=4).map(json.dumps) | TEXTS,
-        "login": TEXTS,
+        "login": TEXTS | st.just(LOGIN.name),
         "issuer": st.sampled_from(["", "cern", "other"]),
-        "grant_type": st.sampled_from(["client_credentials"] * 6 + ["refresh_token", "x"]),
     },
 )
 NAMES = st.lists(RESERVED, max_size=6)
+OWN_FIELDS = {
+    "client_credentials": ["grant_type"],
+    "token-exchange": ["grant_type", "subject_token", "subject_token_type"],
+}
+GRANT_TYPES = [*OWN_FIELDS, "refresh_token", "password"]
 
 
 @settings(max_examples=300, deadline=None)
-@given(NOTES, NAMES, NAMES)
+@given(st.sampled_from(GRANT_TYPES), NOTES, NAMES, NAMES)
 def test_no_annotation_reaches_a_field_that_the_operator_does_not_allow(
-    notes: dict[str, str], allowed: list[str], own: list[str]
+    grant_type: str, notes: dict[str, str], allowed: list[str], own: list[str]
 ) -> None:
     """The issuer is read as from the operator's file: what tenants may never set is dropped."""
     texts = {"name": "cern", "issuer": "https://auth.example", "default": True}
@@ -144,15 +156,23 @@ def test_no_annotation_reaches_a_field_that_the_operator_does_not_allow(
     document = texts | {"allowedParams": safe, "params": params}
     issuer = Issuers.parse([("issuers.yaml", {"issuers": [document]})]).by_name["cern"]
     cluster = VirtualCluster()
-    put(cluster, CLIENT, **({"grant_type": "client_credentials"} | notes))
+    put_client(cluster, LOGIN)
+    process(cluster, issuer, LOGIN).reconcile()
+    if grant_type == "token-exchange":
+        notes = {"login": LOGIN.name} | notes
+    else:
+        notes.pop("login", None)
+    put(cluster, CLIENT, grant_type=grant_type, **notes)
     process(cluster, issuer).reconcile()
-    for form in forms(cluster):
-        names = [name for name, _ in form]
-        assert names.count("grant_type") == 1
-        assert dict(form)["grant_type"] == "client_credentials"
-        for name, value in form[1:]:
+    for form in forms(cluster)[1:]:
+        own_fields = OWN_FIELDS[grant_type]
+        assert [name for name, _ in form[: len(own_fields)]] == own_fields
+        assert form[0][1].endswith(grant_type)
+        assert grant_type == "client_credentials" or form[1][1] == "issued-1"
+        for name, value in form[len(own_fields) :]:
             assert name in safe or (name, value) in issuer.params
             assert not name.startswith(("client_", "subject_token", "assertion", "refresh_token"))
+            assert name != "grant_type"
 
 
 def permits(document: dict[str, Any]) -> bool:
