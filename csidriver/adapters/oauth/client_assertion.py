@@ -70,19 +70,19 @@ class ClientAssertions:
 
 
 def _from_file(issuer: Issuer, key: str, file: str) -> Sensitive:
-    path = Path(file)
+    content, fault = b"", "is missing, or not a file"
     try:
-        if not path.is_file():  # a pipe would block
-            raise _failure(issuer, f"{key} file {file} is missing, or not a file")
-        with path.open("rb") as opened:
-            content = opened.read(MAX_FILE + 1)
+        if Path(file).is_file():  # a pipe would block
+            with Path(file).open("rb") as opened:
+                content = opened.read(MAX_FILE + 1)
+            fault = "" if content.strip() else "is empty"
     except OSError as error:
-        raise _failure(issuer, f"{key} file {file} cannot be read: {error.strerror}") from None
-    text = content.decode("utf-8", "replace").strip()
-    if not text or len(content) > MAX_FILE:
-        fault = f"is larger than {MAX_FILE // 1024} KiB" if text else "is empty"
+        fault = f"cannot be read: {error.strerror}"
+    if len(content) > MAX_FILE:
+        fault = f"is larger than {MAX_FILE // 1024} KiB"
+    if fault:
         raise _failure(issuer, f"{key} file {file} {fault}")
-    return Sensitive(text)
+    return Sensitive(content.decode("utf-8", "replace").strip())
 
 
 def _failure(issuer: Issuer, fault: str) -> RequestFailed:

@@ -83,7 +83,7 @@ class HttpClient:
     """Sends requests to one server, one at a time, over one connection at a time."""
 
     def __init__(self, issuer: Issuer, context: ssl.SSLContext | None) -> None:
-        self._issuer = issuer
+        self.issuer = issuer
         self.connection = AbortableConnection()
         self._adapter = AbortableAdapter(self.connection, context)
 
@@ -92,7 +92,7 @@ class HttpClient:
 
         Raises RequestFailed.
         """
-        issuer, connection = self._issuer, self.connection
+        issuer, connection = self.issuer, self.connection
         now = time.monotonic()
         timeout = deadlines.send - now
         if timeout <= 0:

@@ -4,7 +4,6 @@ A server may close one at any instant, also while a request is under way. Such a
 once more over a new connection, so nothing that must be sent only once may come here.
 """
 
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -31,17 +30,11 @@ IDLE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
-    """All that must be the same for another request over the same connection."""
-
-    issuer: Issuer
-    context: ssl.SSLContext | None
-    origin: tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class _Kept:
-    target: _Target
+    """An idle connection; `target` is all that another request must have in common with it."""
+
+    name: str
+    target: tuple[object, ...]
     client: HttpClient
     idle_since: float
 
@@ -63,11 +56,10 @@ class KeptConnections:
 
         `make` is called for each send: servers take an assertion with a `jti` once.
         """
-        parts = urlsplit(url)
         context = tls_context(issuer, self._tls_contexts, url)
         # Requests of one issuer may differ in their scope.
-        target = _Target(replace(issuer, scope=""), context, (parts.scheme, parts.netloc))
-        kept = self._take(target)
+        target = (replace(issuer, scope=""), context, urlsplit(url)[:2])
+        kept = self._take(issuer.name, target)
         if kept is not None:
             try:
                 return self._send_over(kept, target, make(), deadlines)
@@ -78,25 +70,28 @@ class KeptConnections:
         return self._send_over(HttpClient(issuer, context), target, make(), deadlines)
 
     def _send_over(
-        self, client: HttpClient, target: _Target, request: HttpRequest, deadlines: Deadlines
+        self,
+        client: HttpClient,
+        target: tuple[object, ...],
+        request: HttpRequest,
+        deadlines: Deadlines,
     ) -> HttpResponse:
         is_kept = False
         try:
             response = client.send(request, deadlines)
             # Other statuses may leave the connection in disorder, or say that it is the wrong one.
             is_good = response.status == HTTPStatus.OK and client.connection.is_open
-            is_kept = is_good and self._keep(_Kept(target, client, time.monotonic()))
+            kept = _Kept(client.issuer.name, target, client, time.monotonic())
+            is_kept = is_good and self._keep(kept)
         finally:
             if not is_kept:
                 client.close()
         return response
 
-    def _take(self, target: _Target) -> HttpClient | None:
+    def _take(self, name: str, target: tuple[object, ...]) -> HttpClient | None:
         """Return an idle connection to the target; close those that no request can use any more."""
         with self._lock:
-            for kept in reversed(self._idle[:]):
-                if kept.target.issuer.name != target.issuer.name:
-                    continue
+            for kept in [kept for kept in reversed(self._idle) if kept.name == name]:
                 self._idle.remove(kept)
                 if kept.target == target and not kept.client.connection.is_dropped():
                     return kept.client
@@ -104,9 +99,8 @@ class KeptConnections:
         return None
 
     def _keep(self, kept: _Kept) -> bool:
-        name = kept.target.issuer.name
         with self._lock:
-            if sum(other.target.issuer.name == name for other in self._idle) >= MAX_KEPT:
+            if sum(other.name == kept.name for other in self._idle) >= MAX_KEPT:
                 return False
             self._idle.append(kept)
             if self._timer is None:
