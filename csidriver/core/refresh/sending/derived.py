@@ -58,7 +58,9 @@ def waits_message(
 ) -> str:
     """Return the message of a token that waits for its login."""
     state = "does not exist" if deleted else "has no token yet"
-    state = f"is {login.status.value}" if login else state
+    if login:
+        works = refused or login.status is not Status.READY
+        state = f"is {login.status.value}" if works else "has no usable token"
     if refused:
         state += ", but the authorization server refuses its access token"
     command = describe_command(SourceRef(ref.namespace, name))

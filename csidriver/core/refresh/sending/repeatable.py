@@ -97,6 +97,14 @@ def _is_of(grant: Grant, issuer: Issuer) -> bool:
     return (grant.issuer, grant.issuer_identity) == (issuer.name, issuer.identifier)
 
 
+def _may_lend_client(login: Grant, issuer: Issuer) -> bool:
+    """Return False for a client that an edit has put into the login, which does not send it."""
+    with contextlib.suppress(NoIssuer, InvalidSecret):
+        check_request(login.ref, login.client, (), issuer)
+        return _is_of(login, issuer)
+    return False
+
+
 def _is_bound(grant: Grant, login: Grant | None, context: RefreshContext) -> bool:
     """Return True if the issuer is the grant's still, and the login's if its client is used."""
     issuer = context.issuers.by_name.get(grant.issuer)
@@ -167,7 +175,8 @@ def request_if_due(
     grant, login = schedule.reschedule_if_obsolete(state.grant, issuer, now), None
     if grant.login:
         login = yield from FindLogin(state.ref, SourceRef(state.ref.namespace, grant.login))
-        if login is None or not derived.is_usable(login, now):
+        lends = grant.client.client_id or (login and _may_lend_client(login, issuer))
+        if login is None or not lends or not derived.is_usable(login, now):
             return (yield from _wait_for_login(state, grant, login, now))
         if login.generation != grant.login_generation:
             grant = replace(grant, next_refresh=now)

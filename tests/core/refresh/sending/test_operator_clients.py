@@ -12,9 +12,18 @@ from csidriver.core.refresh.source import Client
 from csidriver.core.refresh.state import RefreshContext
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret, NoIssuer
-from tests.core.refresh.cluster_checks import document
+from tests.core.refresh.cluster_checks import LIFE, document
 from tests.core.refresh.grants import ADOPTED
-from tests.core.refresh.sending.sources import forms, message, process, put, status
+from tests.core.refresh.sending.sources import (
+    LOGIN,
+    forms,
+    message,
+    process,
+    put,
+    put_derived,
+    status,
+)
+from tests.core.refresh.sending.test_derived import Pair
 from tests.core.refresh.virtual_cluster import REF, VirtualCluster
 
 TRUSTED = Issuer(
@@ -87,6 +96,30 @@ def test_a_client_that_is_taken_away_sends_nothing_more() -> None:
     running.run_for(3600)
     assert len(forms(cluster)) == 1
     assert status(cluster) == "Misconfigured"
+
+
+@pytest.mark.parametrize(
+    "edit", [{"clientID": "other"}, {"clientSecret": "s3cret"}], ids=["client", "secret"]
+)
+def test_a_login_lends_no_client_that_it_may_not_send_itself(edit: dict[str, str]) -> None:
+    """An edit of the login's client does not end its access token."""
+    cluster = VirtualCluster()
+    other = OperatorClient("other", ("biology",))
+    pair = Pair(cluster, replace(TRUSTED, clients=(*TRUSTED.clients, other)))
+    keys = {"clientID": "robot", "oauth": document(cluster.server.login("alice"))}
+    put(cluster, keys, LOGIN)
+    put_derived(cluster)
+    pair.login.reconcile()
+    pair.derived.reconcile()
+    seen = cluster.secrets[LOGIN.namespace, LOGIN.name]
+    put(cluster, keys | {"oauth": seen.data["oauth"].reveal()} | edit, LOGIN)
+    pair.event(pair.login)
+    pair.run_for(2 * LIFE)
+    assert [client for _, client, _ in cluster.server.forms] == ["robot"]
+    assert status(cluster) == "WaitsForLogin"
+    assert "Secret alice, from whose access token this one is made, has no usable" in message(
+        cluster
+    )
 
 
 @pytest.mark.parametrize(
