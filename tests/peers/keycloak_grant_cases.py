@@ -3,6 +3,8 @@
 Collected only when named, for it takes minutes and Maven.
 """
 
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,20 +30,50 @@ from tests.peers.keycloak_grants import (
     ROBOT,
     SIGNER,
     STORAGE,
+    TOKEN_EXCHANGE,
     grants_realm,
     service_account_token,
     trust_cluster,
 )
+from tests.peers.rig import Rig
+from tests.refresher.bench import NAMESPACE, until
 
 pytestmark = pytest.mark.tools("keycloak")
 
 TIMEOUT = 30.0  # seconds
+# Seconds that access tokens live where a test waits for renewals; one comes after half of that.
+LIFETIME = 6
+MINUTE = 60.0
+TENANTS_MAY = {"allowedParams": ["scope", "audience", "resource"]}
 Pair = tuple[str, str]
+Build = Callable[..., Rig]
 
 
 @pytest.fixture(scope="module")
 def realm(keycloak: Keycloak) -> Realm:
     return grants_realm(keycloak, "requests", 60)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Iterator[Build]:
+    with contextlib.ExitStack() as rigs:
+
+        def build(realm: Realm, client: Client, **fields: Any) -> Rig:
+            rig = rigs.enter_context(Rig(tmp_path, realm.url, client, **fields))
+            rig.start()
+            return rig
+
+        yield build
+
+
+def ready(rig: Rig, *names: str) -> bool:
+    return all(rig.refreshed(name) for name in names)
+
+
+def until_renewed(rig: Rig, name: str, times: int = 2) -> None:
+    target = rig.grant(name).generation + times
+    until(lambda: rig.grant(name).generation >= target, f"{name} is renewed", MINUTE)
+    assert rig.status(name) == "Ready"
 
 
 def own_token(issuer: Issuer, client: Client, *params: Pair) -> TokenResponse:
@@ -158,3 +190,119 @@ def test_a_token_of_a_service_account_authenticates(
     file.write_text(service_account_token(control_plane, realm.url))
     for _ in range(2):
         assert claims_of(own_token(issuer, JOB))["azp"] == JOB.client_id
+
+
+def test_a_client_gets_its_own_token_until_its_service_account_ends(
+    build: Build, keycloak: Keycloak
+) -> None:
+    realm = grants_realm(keycloak, "own", LIFETIME)
+    rig = build(realm, ROBOT, **TENANTS_MAY)
+    rig.apply_grant("robot", "client_credentials", scope=COMPUTE)
+    until(lambda: ready(rig, "robot"))
+    assert rig.claims("robot")["aud"] == COMPUTE
+    until_renewed(rig, "robot")
+    keycloak.change_client("own", ROBOT.client_id, serviceAccountsEnabled=False)
+    until(lambda: rig.status("robot") == "ClientRejected", "the grant is switched off", MINUTE)
+    keycloak.change_client("own", ROBOT.client_id, serviceAccountsEnabled=True)
+    rig.apply_grant("robot", "client_credentials", scope=f"{COMPUTE} {STORAGE}")
+    until(lambda: ready(rig, "robot"), "the grant is switched on", MINUTE)
+    assert set(rig.claims("robot")["aud"]) == {COMPUTE, STORAGE}
+
+
+def test_a_refresh_token_of_client_credentials_is_dropped(build: Build, keycloak: Keycloak) -> None:
+    realm = grants_realm(keycloak, "dropped", LIFETIME)
+    attributes = {"client_credentials.use_refresh_token": "true"}
+    keycloak.change_client("dropped", ROBOT.client_id, attributes=attributes)
+    rig = build(realm, ROBOT)
+    rig.apply_grant("robot", "client_credentials")
+    until(lambda: ready(rig, "robot"))
+    until_renewed(rig, "robot")
+    assert rig.grant("robot").document.refresh_token is None
+
+
+def test_a_token_is_derived_from_a_login_and_follows_it(build: Build, keycloak: Keycloak) -> None:
+    realm = grants_realm(keycloak, "derived", LIFETIME)
+    rig = build(realm, ROBOT, **TENANTS_MAY)
+    scope = f"openid {STORAGE} {COMPUTE}"
+    rig.apply("hello", realm.seed(client=ROBOT, scope=scope))
+    rig.apply_grant("narrow", "token-exchange", login="hello", audience=COMPUTE, scope=COMPUTE)
+    until(lambda: ready(rig, "hello", "narrow"))
+    assert set(rig.claims("hello")["aud"]) == {STORAGE, COMPUTE}
+    assert rig.claims("narrow")["aud"] == COMPUTE
+    until_renewed(rig, "hello")
+    until(lambda: rig.grant("narrow").login_generation >= rig.grant("hello").generation - 1)
+    assert rig.status("narrow") == "Ready"
+    keycloak.log_out("derived")
+    until(lambda: rig.status("hello") == "NeedsReauth", "the session has ended", MINUTE)
+    until(lambda: rig.status("narrow") == "WaitsForLogin", "so has what is derived", MINUTE)
+    assert "Secret hello" in rig.message("narrow")
+    rig.apply("hello", realm.seed(client=ROBOT, scope=scope))
+    until(lambda: ready(rig, "hello", "narrow"), "a new login helps both")
+
+
+def test_a_wider_token_is_refused_unless_the_operator_allows_it(
+    build: Build, keycloak: Keycloak
+) -> None:
+    realm = grants_realm(keycloak, "wider", LIFETIME)
+    rig = build(realm, ROBOT, **TENANTS_MAY)
+    rig.apply("hello", realm.seed(client=ROBOT))
+    rig.apply_grant("wide", "token-exchange", login="hello", audience=COMPUTE, scope=COMPUTE)
+    until(lambda: rig.status("wide") == "Misconfigured")
+    assert COMPUTE in rig.message("wide")
+    allowed = {"tokenExchange": {"widerScope": True}}
+    entry = {"name": "peer", "issuer": realm.url, "default": True, "internal": True}
+    rig.configure(entry | TENANTS_MAY | allowed)
+    until(lambda: ready(rig, "wide"), "the operator allows it", MINUTE)
+    assert rig.claims("wide")["aud"] == COMPUTE
+
+
+def test_a_derived_token_that_is_refused_does_no_harm_to_its_login(
+    build: Build, keycloak: Keycloak
+) -> None:
+    realm = grants_realm(keycloak, "harmless", LIFETIME)
+    rig = build(realm, ROBOT, **TENANTS_MAY)
+    rig.apply("hello", realm.seed(client=ROBOT))
+    rig.apply_grant("narrow", "token-exchange", login="hello", audience="nowhere")
+    until(lambda: rig.status("narrow") == "ClientRejected")
+    assert "the audience is unknown" in rig.message("narrow")
+    until_renewed(rig, "hello", times=3)
+
+
+def test_an_exchange_that_is_switched_off_fails_and_the_login_does_not(
+    build: Build, keycloak: Keycloak
+) -> None:
+    realm = grants_realm(keycloak, "off", LIFETIME)
+    rig = build(realm, ROBOT, **TENANTS_MAY)
+    rig.apply("hello", realm.seed(client=ROBOT, scope=f"openid {STORAGE} {COMPUTE}"))
+    rig.apply_grant("narrow", "token-exchange", login="hello", audience=COMPUTE, scope=COMPUTE)
+    until(lambda: ready(rig, "hello", "narrow"))
+    keycloak.change_client("off", ROBOT.client_id, attributes={TOKEN_EXCHANGE: "false"})
+    until(lambda: rig.status("narrow") != "Ready", "the exchange is switched off", MINUTE)
+    until_renewed(rig, "hello")
+    keycloak.change_client("off", ROBOT.client_id, attributes={TOKEN_EXCHANGE: "true"})
+    until(lambda: ready(rig, "narrow"), "the exchange is switched on", MINUTE)
+
+
+@pytest.mark.tools(*PROGRAMS)
+def test_a_service_account_token_authenticates_and_is_read_at_each_request(
+    build: Build, keycloak: Keycloak, control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    realm = grants_realm(keycloak, "federated", LIFETIME)
+    trust_cluster(keycloak, "federated", control_plane)
+    file = tmp_path / "token"
+    file.write_text(service_account_token(control_plane, realm.url))
+    clients = [{"clientID": JOB.client_id, "namespaces": [NAMESPACE]}]
+    trusted = {"clientAuth": "assertion", "assertion": {"file": str(file)}, "clients": clients}
+    rig = build(realm, JOB, **trusted, **TENANTS_MAY)
+    rig.apply_grant("job", "client_credentials")
+    until(lambda: ready(rig, "job"))
+    assert rig.claims("job")["azp"] == JOB.client_id
+    until_renewed(rig, "job")
+    file.write_text(service_account_token(control_plane, "https://elsewhere.example"))
+    until(lambda: rig.status("job") == "ClientRejected", "it is for another audience", MINUTE)
+    file.write_text(service_account_token(control_plane, realm.url))
+    rig.apply_grant("job", "client_credentials", scope="openid")
+    until(lambda: ready(rig, "job"), "the file has another token", MINUTE)
+    keycloak.change_client("federated", JOB.client_id, serviceAccountsEnabled=False)
+    until(lambda: rig.status("job") == "ClientRejected", "the grant is switched off", MINUTE)
+    assert "may not use the grant client_credentials" in rig.message("job")
