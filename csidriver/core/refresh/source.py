@@ -84,7 +84,8 @@ class Source:
         client_id = _credential(secret, annotations.KEY_CLIENT_ID, problems)
         client_secret = _credential(secret, annotations.KEY_CLIENT_SECRET, problems)
         private_key = _credential(secret, annotations.KEY_CLIENT_KEY, problems)
-        if not client_id and kind is not GrantType.TOKEN_EXCHANGE:
+        has_login_client = kind is GrantType.TOKEN_EXCHANGE and not (client_secret or private_key)
+        if not client_id and not has_login_client:
             hint = _similar_key(secret, annotations.KEY_CLIENT_ID)
             problems.append(f"key {annotations.KEY_CLIENT_ID} is missing or empty{hint}")
         token = document.refresh_token

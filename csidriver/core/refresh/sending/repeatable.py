@@ -175,6 +175,8 @@ def request_if_due(
     grant, login = schedule.reschedule_if_obsolete(state.grant, issuer, now), None
     if grant.login:
         login = yield from FindLogin(state.ref, SourceRef(state.ref.namespace, grant.login))
+        if login and login.namespace_uid != grant.namespace_uid:
+            login = None  # of an earlier namespace, and not reconciled since
         lends = grant.client.client_id or (login and _may_lend_client(login, issuer))
         if login is None or not lends or not derived.is_usable(login, now):
             return (yield from _wait_for_login(state, grant, login, now))

@@ -144,6 +144,12 @@ class TestTheQuietLife:
         pair.derived.reconcile()
         assert [client for _, client, _ in cluster.server.forms] == ["second"]
 
+    def test_a_secret_of_no_client_is_not_ignored(self, cluster: VirtualCluster) -> None:
+        put(cluster, {"clientId": "x", "clientSecret": "x"}, grant_type="token-exchange", login="l")
+        process(cluster).reconcile()
+        assert status(cluster) == "Invalid"
+        assert "key clientID is missing or empty; is it what 'clientId' means?" in message(cluster)
+
     def test_a_robots_token_may_be_the_login(self, cluster: VirtualCluster) -> None:
         put_client(cluster, LOGIN)
         put_derived(cluster)
@@ -308,6 +314,23 @@ class TestDeletion:
         assert status(cluster) == "WaitsForLogin"
         assert served(cluster) == ""
         assert len(forms(cluster)) == 1
+
+    def test_a_later_namespace_gets_nothing_of_a_login_that_nobody_has_looked_at_since(
+        self, cluster: VirtualCluster, pair: Pair
+    ) -> None:
+        cluster.now += RESEED_INTERVAL
+        for ref in (LOGIN, REF):
+            del cluster.secrets[ref.namespace, ref.name]
+        cluster.namespace_uids["physics"] = "uid-of-another"
+        put_derived(cluster)
+        pair.event(pair.derived)
+        assert (status(cluster), served(cluster)) == ("WaitsForLogin", "")
+        put(cluster, CLIENT | {"oauth": document(cluster.server.login("bob"))}, LOGIN)
+        pair.event(pair.derived)
+        pair.event(pair.login)
+        assert status(cluster) == "Ready"
+        subjects = [dict(form)["subject_token"] for form in forms(cluster)]
+        assert subjects == ["at-alice-1", "at-bob-1"]
 
 
 class TestDepth:
