@@ -214,7 +214,7 @@ class Controller:
         if before.grant is None or after.grant is None or runner.tokens_received:
             return
         replaced = after.grant.generation > before.grant.generation
-        if replaced and after.grant.live_hash not in after.grant.seeds:
+        if replaced and after.grant.adopted_at == before.grant.adopted_at:
             self._metrics.race_adopted.inc()
 
     def _issuer(self, ref: SourceRef) -> str:

@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.schedule import RequestTimeouts
 from csidriver.core.sensitive import Sensitive
 from tests.core.refresh.grants import jwt
-from tests.issuer.faults import Hold, ReplacedBody
+from tests.issuer.faults import Hold, ReplacedBody, StatusReply
 from tests.issuer.policy import Policy
 from tests.refresher.bench import NAMESPACE, PROMPT, TIMEOUT, Bench, Build, commits, manifest, until
 
@@ -103,6 +104,28 @@ def test_a_client_gets_a_token_of_its_own(build: Build) -> None:
     bench.apply("hello", bench.issuer.seed("my-app"))
     until(lambda: bench.refreshed("hello"))
     assert bench.grant("robot").generation == generation
+
+
+def test_an_edit_is_not_counted_as_the_refresh_of_another_process(build: Build) -> None:
+    bench = build()
+    bench.configure(bench.entry(params={"tenant": "first"}, allowedParams=["scope"]))
+    robot = manifest("robot", "", document="{}", **{"grant-type": "client_credentials"})
+    bench.store.apply(robot, NAMESPACE)
+    until(lambda: bench.refreshed("robot"))
+    bench.stop()
+    ref = SourceRef(NAMESPACE, "robot")
+    stored = bench.store.get_secret(core_names.DRIVER_NAMESPACE, ref.grant)
+    assert stored is not None
+    before = replace(bench.grant("robot"), adopted_at=1.0)
+    bench.store.patch_secret(stored, grant_secret.to_patch(before))
+    bench.issuer.add_faults(StatusReply(400, b'{"error":"invalid_request"}'))
+    bench.start()
+    robot["metadata"]["annotations"][annotations.SCOPE] = "read"
+    bench.store.apply(robot, NAMESPACE)
+    until(lambda: bench.status("robot") == "Misconfigured")
+    bench.stop()
+    races = "oauth2_csi_refresher_races_total"
+    assert bench.registry.get_sample_value(races, {"outcome": "adopted"}) == 0
 
 
 def test_a_derived_token_follows_its_login(build: Build) -> None:
