@@ -119,4 +119,5 @@ def user(driver: Cluster, request: pytest.FixtureRequest) -> Iterator[UserNamesp
 def _issuer(e2e: Cluster, *clients: RegisteredClient, lifetime: float) -> ScriptedIssuer:
     address = (e2e.own.address, 0)
     clients = (DEMO_CLIENT, LOGIN_CLIENT, *clients)
-    return ScriptedIssuer(clients=clients, address=address, policy=Policy(lifetime=lifetime))
+    policy = Policy(lifetime=lifetime, refresh_token_unasked=True)
+    return ScriptedIssuer(clients=clients, address=address, policy=policy)

@@ -124,6 +124,7 @@ def test_a_pod_has_a_token_derived_from_the_announcements_login(
     derived = grant_secret("derived", kind, {}, {LOGIN: "mine", SCOPE: "email"})
     user.apply(secret("mine", issuer.seed(CLIENT)), derived, pod("main", inject("derived", 0)))
     user.wait_until_running("main")
+    user.wait_for_status("mine", "Ready")
     login = issuer.verify(user.access_token("mine")) or {}
     first = user.file("main", PATH)
     for found in (claims(issuer, first), rotated(user, issuer, first)):
