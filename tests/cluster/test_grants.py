@@ -151,7 +151,7 @@ def test_a_deleted_login_ends_its_derived_token_at_once(grants: Grants) -> None:
     grants.publish(DERIVED)
     kept = grants.node.content(DERIVED)
     grants.user.kubectl("delete", "secret", LOGGED_IN)
-    until(lambda: is_empty(grants, DERIVED), "the companion is empty", timeout=5.0)
+    until(lambda: is_empty(grants, DERIVED), "the companion is empty")
     grants.wait("WaitsForLogin", DERIVED)
     message = grants.annotation(DERIVED, MESSAGE)
     assert f"Secret {LOGGED_IN}," in message
