@@ -30,7 +30,7 @@ def store_companion_and_mirror(
     now = yield from Now()
     state, foreign = yield from store_companion(state, context, override, now)
     reported = override if withholds_token(override) else foreign or override
-    # Do not mirror over a source with a problem: it may hold the user's new token.
+    # A source with a problem may hold the user's new token.
     state = yield from store_mirror(state, reported, now, mirrors=override is None)
     if state.spooled:
         yield from SpoolClear(state.ref)

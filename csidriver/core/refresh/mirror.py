@@ -1,5 +1,6 @@
 """The source: the mirror of the live document and the status annotations."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ from csidriver.core import annotations as core_annotations
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.login_command import ask_for_login
+from csidriver.core.oauth.token_document import DocumentError, TokenDocument
 from csidriver.core.quoting import quote_untrusted
 from csidriver.core.refresh import login_expiry
 from csidriver.core.refresh.effects import EmitEvent, PatchSecret
@@ -65,8 +67,9 @@ def _write_source(
         return state
     if grant is not None and source.data.get(document_key(source)) == grant.document.to_json():
         state = _after_mirror(state, grant)
-    state = _refuse_if_too_large(state, now) if mirrors else state
-    data = _mirror_data(state, source, now) if mirrors else {}
+    writes_data = mirrors or _has_replaced_token(state, source, override)
+    state = _refuse_if_too_large(state, now) if writes_data else state
+    data = _mirror_data(state, source, now) if writes_data else {}
     try:
         return (yield from _patch_source(state, source, override, data, now, mirrors=mirrors))
     except StoreRefused:
@@ -158,6 +161,20 @@ def _refuse_if_too_large(state: TokenState, now: float) -> TokenState:
     if state.grant is None or not state.mirror_outdated or is_mirrorable(state.grant.document):
         return state
     return replace(state, mirror_refused_at=now)
+
+
+def _has_replaced_token(state: TokenState, source: Secret, override: StatusOverride | None) -> bool:
+    """Return True for a source whose fault is not in its document.
+
+    Without a mirror it would keep a token that is forgotten one day, and then taken for a new one.
+    """
+    text, grant = source.data.get(document_key(source)), state.grant
+    if text is None or grant is None or override is None or override.blocks:
+        return False
+    with contextlib.suppress(DocumentError):
+        token = TokenDocument.parse(text)[0].refresh_token
+        return token is not None and token.hash() in (*grant.seeds, *grant.spent)
+    return False
 
 
 def _mirror_data(state: TokenState, source: Secret, now: float) -> Mapping[str, Sensitive]:

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 
 from csidriver.core import annotations
@@ -11,6 +12,7 @@ from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.effects import Effect, PatchSecret
+from csidriver.core.refresh.grant import MAX_SPENT
 from csidriver.core.refresh.source import Source, is_mirrorable
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
@@ -52,6 +54,35 @@ class TestMirrorAndCompanion:
         assert mirrored(cluster) == live(cluster)
         assert note(cluster, annotations.WARNING) == ""
         assert presented_twice(cluster) == []
+
+    @pytest.mark.parametrize("restarts", [True, False])
+    def test_a_fault_beside_the_document_does_not_stop_the_mirror(
+        self, running: Process, *, restarts: bool
+    ) -> None:
+        """A token that was replaced too long ago is no longer known to be an old one."""
+        cluster = running.cluster
+        cluster.annotate(annotations.GRANT_TYPE, "Client_Credentials")
+        running.reconcile(event=True)
+        running.run_for(2 * MAX_SPENT * LIFE)
+        assert note(cluster, annotations.STATUS) == "Invalid"
+        assert mirrored(cluster) == live(cluster)
+        if restarts:
+            running.restart()
+            running.reconcile()
+            assert note(cluster, annotations.STATUS) == "Invalid"
+        cluster.annotate(annotations.GRANT_TYPE, "refresh_token")
+        running.reconcile(event=True)
+        running.run_for(LIFE)
+        assert note(cluster, annotations.STATUS) == "Ready"
+        assert presented_twice(cluster) == []
+
+    def test_a_new_token_beside_a_fault_is_not_mirrored_over(self, running: Process) -> None:
+        cluster = running.cluster
+        cluster.apply(document("bob-0"), clientID="")
+        running.reconcile(event=True)
+        running.run_for(2 * LIFE)
+        assert note(cluster, annotations.STATUS) == "Invalid"
+        assert mirrored(cluster) == "bob-0"
 
     def test_a_mirror_too_large_to_be_read_back_is_not_written(self, running: Process) -> None:
         """Our own mirror must never make its source Invalid."""
