@@ -121,7 +121,7 @@ FAILURE_MESSAGES: Mapping[FailureReason, str] = {
 _EXCHANGE_MESSAGES: Mapping[FailureReason, str] = {
     FailureReason.INVALID_CLIENT: (
         "the client's credentials are refused, or the audience is unknown; correct them in the "
-        "Secret"
+        "Secret that has the clientID"
     ),
     FailureReason.INVALID_REQUEST: (
         "the authorization server refuses the exchange; check there that the login is still valid, "

@@ -75,9 +75,10 @@ class Source:
         problems: list[str] = []
         key, ref = document_key(secret), SourceRef(secret.namespace, secret.name)
         kind = _grant_type(secret, problems)
+        # Nobody knows what a grant type that does not exist needs.
+        is_absent = key not in secret.data and (kind.is_repeatable or bool(problems))
         login = parse_login(secret.annotations, kind, problems)
         params = parse_params(secret.annotations, kind, problems)
-        is_absent = kind.is_repeatable and key not in secret.data
         document, trailing = (
             (TokenDocument({}), False) if is_absent else _document(secret, key, problems)
         )

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -137,6 +138,15 @@ def test_an_access_token_is_not_needed() -> None:
 def test_one_fault_is_one_problem(change: dict[str, str | None], says: str) -> None:
     (problem,) = problems(change)
     assert says in problem
+
+
+def test_a_grant_type_that_does_not_exist_misses_no_document() -> None:
+    robot = secret({"oauth": None})
+    robot = replace(robot, annotations={core_annotations.GRANT_TYPE: "Client_Credentials"})
+    with pytest.raises(InvalidSecret) as caught:
+        Source.parse(robot)
+    [problem] = caught.value.problems
+    assert "must be one of refresh_token, client_credentials, token-exchange" in problem
 
 
 @pytest.mark.parametrize("other", ["token.json", "oauth" * 6, "a" * 200])

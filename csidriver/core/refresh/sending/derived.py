@@ -91,7 +91,8 @@ def excess(login: Grant, form: Form, reply: TokenDocument, issuer: Issuer) -> st
         return messages.WIDER_SCOPE_MESSAGE.format(login=name, words=words, key=SCOPE)
     asked = frozenset(value.reveal() for key, value in form if key in _AUDIENCES)
     before, after = _jwt(login.document).audiences, _jwt(reply).audiences
-    unchanged = bool(asked) and asked != before and bool(after) and after == before
+    comparable = after or reply.access_token == login.document.access_token
+    unchanged = asked and asked != before and comparable and after == before
     if unchanged and not limits.same_audience:
         return messages.SAME_AUDIENCE_MESSAGE.format(login=name)
     return ""

@@ -42,7 +42,8 @@ def parse_params(
         else:
             found = _json_pairs(text) if key == PARAMS else _word_pairs(key, text)
             if found is None:
-                problems.append(f"annotation {key} has no valid names and texts")
+                wanted = "a JSON object of names and texts" if key == PARAMS else "printable words"
+                problems.append(f"annotation {key} must have {wanted}")
             elif {name for name, _ in found} & {name for name, _ in pairs}:
                 problems.append(f"annotation {key} has a name that another annotation stands for")
             else:

@@ -430,7 +430,9 @@ class TestExcess:
             (token(aud="x"), {"resource": "https://y"}, token(aud="x"), "Misconfigured"),
             (token(aud="x"), {"audience": "x"}, token(aud="x"), "Ready"),
             (token(aud="x"), {}, token(aud="x"), "Ready"),
-            (token(), {"audience": "y"}, token(), "Ready"),
+            (token(), {"audience": "y"}, token(jti="another"), "Ready"),
+            (token(), {"audience": "y"}, token(), "Misconfigured"),
+            (token(), {}, token(), "Ready"),
         ],
     )
     def test_a_token_may_do_no_more_than_was_asked_for(
