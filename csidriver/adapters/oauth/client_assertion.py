@@ -18,6 +18,7 @@ from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.request_settings import (
     ENDPOINT_AUDIENCE,
+    ISSUER_AUDIENCE,
     JWT_BEARER,
     PrivateKeySettings,
 )
@@ -56,8 +57,8 @@ class ClientAssertions:
             return present_assertion(client.client_id, issuer.assertion.type, text)
         settings, file = issuer.private_key, issuer.private_key.file
         pem = _from_file(issuer, "privateKey", file) if file else client.private_key
-        audience = issuer.assertion_audience or issuer.issuer
-        audience = endpoint if audience == ENDPOINT_AUDIENCE else audience
+        audiences = {ISSUER_AUDIENCE: issuer.issuer, ENDPOINT_AUDIENCE: endpoint}
+        audience = audiences.get(issuer.assertion_audience, issuer.assertion_audience)
         try:
             key = self._load_key(pem)
             signed = _sign(key, settings, client.client_id, audience)

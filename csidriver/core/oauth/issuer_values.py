@@ -1,29 +1,67 @@
-"""Values of an issuer's keys that are texts, numbers, booleans or lists of texts."""
+"""Values of configuration keys, by the fields of the dataclass that holds them.
 
+What is wrong with a value is a ValueError, with a text for each fault that names no key.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
-from csidriver.core.oauth.endpoint_url import is_host
-
-_TEXTS = {"name", "issuer", "token_endpoint", "client_auth", "ca_file", "scope", "proxy"}
-_TEXTS |= {"introspection_endpoint"}
+from csidriver.core.oauth.login_settings import unknown_key
 
 
-def convert(name: str, raw: Any) -> Any:
-    """Return the value of a field of an issuer; raises ValueError, whose text names no key."""
-    if name in _TEXTS:
-        if raw is None or isinstance(raw, str):
-            return raw or ""
-        raise ValueError("must be a string")
-    if name in {"default", "internal"}:
+def key_of(field: str) -> str:
+    """Return the configuration key of a field: its name in camel case."""
+    return re.sub(r"_(id\b|.)", lambda found: found[1].upper(), field)
+
+
+def convert(default: Any, raw: Any) -> Any:
+    """Return a value of the type that the default of its field has. Raises ValueError."""
+    if isinstance(default, bool):
         if isinstance(raw, bool):
             return raw
         raise ValueError("must be true or false")
-    if name in {"namespaces", "endpoint_hosts", "access_token_issuers"}:
+    if isinstance(default, str):
+        if isinstance(raw, str):
+            return raw
+        raise ValueError("must be a string")
+    if isinstance(default, tuple):
         if isinstance(raw, list) and all(isinstance(item, str) for item in raw):
-            if name == "endpoint_hosts" and not all(map(is_host, raw)):
-                raise ValueError("must be a list of hosts, or of host:port")
             return tuple(raw)
         raise ValueError("must be a list of strings")
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 <= raw < float("inf"):
         raise ValueError("must be a number that is not negative")
-    return int(raw) if name == "in_flight" else float(raw)
+    return type(default)(raw)
+
+
+def parse_fields(
+    kind: type[Any],
+    raw: Mapping[Any, Any],
+    parsers: Mapping[str, Callable[[Any], Any]],
+    problems: list[str],
+) -> dict[str, Any]:
+    """Return the values of a dataclass's fields; what is empty keeps the default."""
+    known, values = {key_of(field.name): field for field in fields(kind)}, {}
+    for key, value in raw.items():
+        field = known.get(key)
+        try:
+            if field is None:
+                problems.append(unknown_key(key, known))
+            elif value is not None and not (value == "" and isinstance(field.default, str)):
+                parser = parsers.get(field.name)
+                values[field.name] = parser(value) if parser else convert(field.default, value)
+        except (ValueError, OverflowError) as error:
+            problems += [f"{key}: {fault}" for fault in error.args]
+    return values
+
+
+def parse(kind: type[Any], raw: Any) -> Any:
+    """Return a dataclass with the values of a mapping. Raises ValueError."""
+    if not isinstance(raw, Mapping):
+        raise ValueError("must be a mapping")  # noqa: TRY004 - as every other fault
+    problems: list[str] = []
+    parsed = kind(**parse_fields(kind, raw, {}, problems))
+    if problems:
+        raise ValueError(*problems)
+    return parsed

@@ -1,15 +1,15 @@
 """Issuers: the configuration of the authorization servers that the operator trusts."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from csidriver.core.oauth.endpoint_url import validate_endpoint
-from csidriver.core.oauth.issuer_values import convert
-from csidriver.core.oauth.login_settings import LoginSettings, unknown_key
+from csidriver.core.oauth.endpoint_url import is_host, validate_endpoint
+from csidriver.core.oauth.issuer_values import convert, key_of, parse_fields
+from csidriver.core.oauth.login_settings import LoginSettings
 from csidriver.core.oauth.request_settings import (
+    ISSUER_AUDIENCE,
     PARSERS,
     AssertionSettings,
     OperatorClient,
@@ -36,9 +36,10 @@ class Issuer:
 
     `reuse` is the time after the first send in which the same refresh token may be sent again if
     the outcome is unknown: 0 is `strict`, infinity `unlimited` (the server never rotates).
+    Fingerprints depend on the names of the fields and their order.
     """
 
-    name: str
+    name: str = ""
     issuer: str = ""
     token_endpoint: str = ""
     default: bool = False
@@ -61,7 +62,7 @@ class Issuer:
     allowed_params: tuple[str, ...] = ()
     private_key: PrivateKeySettings = _NO_KEY
     assertion: AssertionSettings = _NO_ASSERTION
-    assertion_audience: str = ""
+    assertion_audience: str = ISSUER_AUDIENCE
     clients: tuple[OperatorClient, ...] = ()
     token_exchange: TokenExchangeSettings = _LIMITED_EXCHANGE
 
@@ -84,12 +85,13 @@ class Issuer:
     def fingerprint(self) -> str:
         """Changes with the configuration but `login`, which makes earlier refusals obsolete.
 
-        Grants store it, so it depends on configuration keys, not on the names of fields.
+        Grants store it.
         """
         values = ", ".join(
-            f"{_snake(key)}={getattr(self, name)!r}"
-            for name, key in KEYS.items()
-            if key != "login" and (key not in _LATER_KEYS or getattr(self, name) != _UNSET[name])
+            f"{each.name}={value!r}"
+            for each in fields(self)
+            if (value := getattr(self, each.name)) != each.default or each.name not in _NOT_AT_FIRST
+            if each.name != "login"
         )
         return hashlib.sha256(f"Issuer({values})".encode()).hexdigest()[:16]
 
@@ -118,43 +120,10 @@ class Issuers:
         return cls(found)
 
 
-def _snake(key: str) -> str:
-    return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", key)
-
-
-# The configuration key of each field. Fingerprints depend on these keys and their order.
-KEYS = {
-    "name": "name",
-    "issuer": "issuer",
-    "token_endpoint": "tokenEndpoint",
-    "default": "default",
-    "client_auth": "clientAuth",
-    "reuse": "reuse",
-    "ca_file": "caFile",
-    "internal": "internal",
-    "namespaces": "namespaces",
-    "min_lead": "minLead",
-    "default_lifetime": "defaultLifetime",
-    "rate": "rate",
-    "in_flight": "inFlight",
-    "scope": "scope",
-    "proxy": "proxy",
-    "endpoint_hosts": "endpointHosts",
-    "introspection_endpoint": "introspectionEndpoint",
-    "access_token_issuers": "accessTokenIssuers",
-    "login": "login",
-    "params": "params",
-    "allowed_params": "allowedParams",
-    "private_key": "privateKey",
-    "assertion": "assertion",
-    "assertion_audience": "assertionAudience",
-    "clients": "clients",
-    "token_exchange": "tokenExchange",
-}
-# Keys that the first fingerprints did not have: unset they change none.
-_LATER_KEYS = ("accessTokenIssuers", *(KEYS[name] for name in PARSERS))
-_UNSET = {unset.name: unset.default for unset in fields(Issuer)}
-_FIELDS = {key: name for name, key in KEYS.items()}
+# The configuration key of each field.
+KEYS = {each.name: key_of(each.name) for each in fields(Issuer)}
+# Fields that the first fingerprints did not have: unset they change none.
+_NOT_AT_FIRST = {"access_token_issuers", "assertion_audience", *PARSERS}
 
 
 def _issuers_of(origin: str, document: Any, problems: list[str]) -> list[Issuer]:
@@ -168,31 +137,11 @@ def _issuers_of(origin: str, document: Any, problems: list[str]) -> list[Issuer]
         if not isinstance(entry, Mapping):
             problems.append(f"{where}: is not a mapping")
             continue
-        issuer = Issuer(**({"name": ""} | _values(where, entry, problems)))
-        problems.extend(f"{where}: {problem}" for problem in _problems(issuer))
+        faults: list[str] = []
+        issuer = Issuer(**parse_fields(Issuer, entry, _PARSERS, faults))
+        problems += [f"{where}: {fault}" for fault in (*faults, *_problems(issuer))]
         parsed.append(issuer)
     return parsed
-
-
-def _values(where: str, entry: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, raw in entry.items():
-        name, faults = _FIELDS.get(key), list[str]()
-        try:
-            if name is None:
-                problems.append(f"{where}: {unknown_key(key, _FIELDS)}")
-            elif name == "login":
-                values[name] = LoginSettings.parse(where, raw, problems)
-            elif name in PARSERS:
-                values |= {} if raw is None else {name: PARSERS[name](raw, faults)}
-            else:
-                values[name] = _reuse(raw) if name == "reuse" else convert(name, raw)
-        except (ValueError, OverflowError) as error:
-            faults.append(str(error))
-        problems += [f"{where}: {key} {fault}" for fault in faults]
-    if not values.get("name"):
-        problems.append(f"{where}: name is missing")
-    return values
 
 
 def _reuse(raw: Any) -> float:
@@ -206,8 +155,23 @@ def _reuse(raw: Any) -> float:
     raise ValueError("must be strict, unlimited or {window: SECONDS}")
 
 
+def _hosts(raw: Any) -> tuple[str, ...]:
+    hosts: tuple[str, ...] = convert((), raw)
+    if not all(map(is_host, hosts)):
+        raise ValueError("must be a list of hosts, or of host:port")
+    return hosts
+
+
+_PARSERS = {
+    **PARSERS,
+    "reuse": _reuse,
+    "endpoint_hosts": _hosts,
+    "login": LoginSettings.parse,
+}
+
+
 def _problems(issuer: Issuer) -> list[str]:
-    problems = []
+    problems = [] if issuer.name else ["name is missing"]
     if not issuer.identifier:
         problems.append("needs issuer or tokenEndpoint")
     if issuer.client_auth and issuer.client_auth not in CLIENT_AUTH:
@@ -236,14 +200,16 @@ def _problems(issuer: Issuer) -> list[str]:
 
 def _client_auth_problems(issuer: Issuer) -> list[str]:
     signs, asserts = issuer.client_auth == "private_key_jwt", issuer.client_auth == "assertion"
-    key, file, audience = issuer.private_key, issuer.assertion.file, issuer.assertion_audience
-    unused = issuer.clients and not issuer.has_operator_clients
+    has_key, has_file = issuer.private_key != _NO_KEY, bool(issuer.assertion.file)
+    is_to_issuer = issuer.assertion_audience == ISSUER_AUDIENCE
     checks = {
-        "privateKey goes with clientAuth: private_key_jwt only": key != _NO_KEY and not signs,
-        "assertion.file and clientAuth: assertion need each other": asserts != bool(file),
-        "assertionAudience goes with clientAuth: private_key_jwt only": audience and not signs,
+        "privateKey goes with clientAuth: private_key_jwt only": has_key and not signs,
+        "assertion.file and clientAuth: assertion need each other": asserts != has_file,
+        "assertionAudience goes with clientAuth: private_key_jwt only": not (is_to_issuer or signs),
         "private_key_jwt needs issuer or assertionAudience": signs
-        and not (issuer.issuer or audience),
-        "clients goes with assertion, or with a file of privateKey, only": unused,
+        and is_to_issuer
+        and not issuer.issuer,
+        "clients goes with assertion, or with a file of privateKey, only": issuer.clients
+        and not issuer.has_operator_clients,
     }
     return [problem for problem, is_found in checks.items() if is_found]

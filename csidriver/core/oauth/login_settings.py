@@ -27,13 +27,10 @@ class LoginSettings:
     params: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def parse(cls, where: str, raw: Any, problems: list[str]) -> "LoginSettings | None":
-        """Return the settings, None if there are none; add all faults to the problems."""
-        if raw is None:
-            return None
+    def parse(cls, raw: Any) -> "LoginSettings":
+        """Return the settings. Raises ValueError with all faults."""
         if not isinstance(raw, Mapping):
-            problems.append(f"{where}: login must be a mapping")
-            return None
+            raise ValueError("must be a mapping")  # noqa: TRY004 - as every other fault
         client_id, scopes = raw.get("clientID"), raw.get("scopes") or []
         device_flow, params = raw.get("deviceFlow"), raw.get("params") or {}
         found = [unknown_key(key, KEYS) for key in raw if key not in KEYS]
@@ -44,9 +41,8 @@ class LoginSettings:
         if not isinstance(device_flow, bool | None):
             found.append("deviceFlow must be true or false")
         found += _faults(params)
-        problems += [f"{where}: login: {fault}" for fault in found]
         if found:
-            return None
+            raise ValueError(*found)
         return cls(str(client_id), tuple(scopes), device_flow, tuple(sorted(params.items())))
 
     def to_json(self) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from csidriver.core.oauth.login_settings import unknown_key
+from csidriver.core.oauth.issuer_values import parse
 
-T = TypeVar("T", "PrivateKeySettings", "AssertionSettings", "TokenExchangeSettings")
 # Pairs of name and value, in the order in which they are sent; a name may repeat.
 Params = tuple[tuple[str, str], ...]
 
@@ -45,8 +44,8 @@ class AssertionSettings:
 class OperatorClient:
     """A client whose trust is the driver's own, and the namespaces that may use it."""
 
-    client_id: str
-    namespaces: tuple[str, ...]
+    client_id: str = ""
+    namespaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,83 +77,51 @@ def _is_param(name: Any, reserved: re.Pattern[str]) -> bool:
     return bool(known) and not reserved.fullmatch(name.lower().replace(".", "_"))
 
 
-def _params(raw: Any, faults: list[str]) -> Params:
+def _params(raw: Any) -> Params:
     if not isinstance(raw, Mapping):
-        faults.append("must be a mapping")
-        return ()
-    pairs = []
-    for name, value in raw.items():
-        texts = value if isinstance(value, list) else [value]
-        if not _is_param(name, _RESERVED):
-            faults.append(f"must not have {name!r}")
-        elif not texts or not all(map(_is_text, texts)):
-            faults.append(f"must have a text, or a list of texts, for {name}")
-        else:
-            pairs += [(name, text) for text in texts]
-    return tuple(pairs)
+        raise ValueError("must be a mapping")  # noqa: TRY004 - as every other fault
+    lists = {name: value if isinstance(value, list) else [value] for name, value in raw.items()}
+    faults = [f"must not have {name!r}" for name in lists if not _is_param(name, _RESERVED)]
+    faults += [
+        f"must have a text, or a list of texts, for {name}"
+        for name, texts in lists.items()
+        if not texts or not all(map(_is_text, texts))
+    ]
+    if faults:
+        raise ValueError(*faults)
+    return tuple((name, text) for name, texts in lists.items() for text in texts)
 
 
-def _allowed_params(raw: Any, faults: list[str]) -> tuple[str, ...]:
-    names = raw if isinstance(raw, list) else []
-    faults += [] if names is raw else ["must be a list of names"]
-    refused = [name for name in names if not _is_param(name, _RESERVED_FOR_SOURCES)]
-    faults += [f"must not have {name!r}" for name in refused]
-    return tuple(name for name in names if name not in refused)
+def _allowed_params(raw: Any) -> tuple[str, ...]:
+    if not isinstance(raw, list):
+        raise ValueError("must be a list of names")  # noqa: TRY004 - as every other fault
+    refused = [name for name in raw if not _is_param(name, _RESERVED_FOR_SOURCES)]
+    if refused:
+        raise ValueError(*(f"must not have {name!r}" for name in refused))
+    return tuple(raw)
 
 
-def _settings(kind: type[T], raw: Any, faults: list[str]) -> T:
-    """Parse a mapping whose keys are the fields of `kind`, in camel case."""
-    if not isinstance(raw, Mapping):
-        faults.append("must be a mapping")
-        return kind()
-    defaults = {field.name: field.default for field in fields(kind)}
-    names = {re.sub("_(.)", lambda found: found[1].upper(), name): name for name in defaults}
-    faults += [f"has an {unknown_key(key, names)}" for key in raw if key not in names]
-    given = {key: raw[key] for key in names if raw.get(key) not in (None, "")}
-    for key, value in given.items():
-        is_flag = isinstance(defaults[names[key]], bool)
-        if not (isinstance(value, bool) if is_flag else _is_text(value)):
-            faults.append(f"{key} must be {'true or false' if is_flag else 'a text'}")
-    return kind(**{names[key]: value for key, value in given.items()})
-
-
-def _private_key(raw: Any, faults: list[str]) -> PrivateKeySettings:
-    settings = _settings(PrivateKeySettings, raw, faults)
+def _private_key(raw: Any) -> PrivateKeySettings:
+    settings: PrivateKeySettings = parse(PrivateKeySettings, raw)
     if settings.alg and settings.alg not in ALGORITHMS:
-        faults.append(f"alg must be one of {', '.join(ALGORITHMS)}")
+        raise ValueError(f"alg must be one of {', '.join(ALGORITHMS)}")
     return settings
 
 
-def _assertion_audience(raw: Any, faults: list[str]) -> str:
-    faults += [] if _is_text(raw) else [f"must be {ISSUER_AUDIENCE}, {ENDPOINT_AUDIENCE} or a text"]
-    return "" if raw == ISSUER_AUDIENCE else str(raw)
+def _clients(raw: Any) -> tuple[OperatorClient, ...]:
+    entries = raw if isinstance(raw, list) else [{}]
+    clients = tuple(parse(OperatorClient, entry) for entry in entries)
+    if not all(each.client_id and each.namespaces for each in clients):
+        raise ValueError("must be a list of {clientID, namespaces: [..]}")
+    return clients
 
 
-def _clients(raw: Any, faults: list[str]) -> tuple[OperatorClient, ...]:
-    if not isinstance(raw, list):
-        faults.append("must be a list of {clientID, namespaces}")
-        return ()
-    found: dict[str, OperatorClient] = {}
-    for number, entry in enumerate(raw):
-        is_known = isinstance(entry, Mapping) and set(entry) == {"clientID", "namespaces"}
-        client_id, namespaces = (entry["clientID"], entry["namespaces"]) if is_known else ("", [])
-        listed = isinstance(namespaces, list) and bool(namespaces)
-        if not _is_text(client_id) or not listed or not all(map(_is_text, namespaces)):
-            faults.append(f"[{number}] must have a clientID and a list of namespaces, no more")
-        elif client_id in found:
-            faults.append(f"has {client_id!r} twice")
-        else:
-            found[client_id] = OperatorClient(client_id, tuple(namespaces))
-    return tuple(found.values())
-
-
-# The parser of each field of an issuer; it returns the value and adds what is wrong with it.
-PARSERS: Mapping[str, Callable[[Any, list[str]], Any]] = {
+# The parser of each field of an issuer whose values have a form of their own.
+PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "params": _params,
     "allowed_params": _allowed_params,
     "private_key": _private_key,
-    "assertion": partial(_settings, AssertionSettings),
-    "assertion_audience": _assertion_audience,
+    "assertion": partial(parse, AssertionSettings),
     "clients": _clients,
-    "token_exchange": partial(_settings, TokenExchangeSettings),
+    "token_exchange": partial(parse, TokenExchangeSettings),
 }

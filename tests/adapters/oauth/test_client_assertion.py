@@ -147,7 +147,7 @@ def test_a_signed_assertion_says_what_the_specification_asks_for() -> None:
 
 @pytest.mark.parametrize(
     ("configured", "audience"),
-    [("", ISSUER_URL), ("tokenEndpoint", ENDPOINT), ("https://other", "https://other")],
+    [("issuer", ISSUER_URL), ("tokenEndpoint", ENDPOINT), ("https://other", "https://other")],
 )
 def test_the_audience_is_one_value(configured: str, audience: str) -> None:
     assert claims_of(signing(assertion_audience=configured))["aud"] == audience
