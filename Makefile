@@ -19,6 +19,9 @@ HOSTILE_SECONDS ?= 400
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --no-compile
 PROTOC := $(BIN)/python -m grpc_tools.protoc --proto_path=csidriver/_proto=proto
 PROTOS := $(patsubst proto/%,csidriver/_proto/%,$(wildcard proto/*.proto))
+# Generates below a folder, and leaves out the calls of gRPC's experimental API, which nobody makes.
+GENERATE = $(PROTOC) --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) $(PROTOS) && \
+  sed -i -e '/EXPERIMENTAL API/,/^class .*Stub:/{/^class .*Stub:/!d}' $(1)/csidriver/_proto/*_grpc.py
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-annotate --no-emit-index-url
 
@@ -78,7 +81,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@generated=$$(mktemp -d) && trap 'rm -rf "$$generated"' EXIT && \
-	  $(PROTOC) --python_out=$$generated --pyi_out=$$generated --grpc_python_out=$$generated $(PROTOS) && \
+	  $(call GENERATE,$$generated) && \
 	  diff -r --exclude=__init__.py --exclude=__pycache__ $$generated/csidriver/_proto csidriver/_proto && \
 	  echo "csidriver/_proto is what proto/ generates"
 	@$(BIN)/python -m tools.manifests --check
@@ -90,7 +93,7 @@ fix: $(VENV)/.dev
 
 ## proto: generate csidriver/_proto from proto/
 proto: $(VENV)/.dev
-	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+	$(call GENERATE,.)
 
 ## manifests: render deploy/install.yaml and deploy/cleanup.yaml from deploy/chart
 manifests: $(VENV)/.dev

@@ -66,33 +66,3 @@ def add_BrokerServicer_to_server(servicer, server):
     server.add_registered_method_handlers('oauth2csi.broker.v1.Broker', rpc_method_handlers)
 
 
- # This class is part of an EXPERIMENTAL API.
-class Broker:
-    """Missing associated documentation comment in .proto file."""
-
-    @staticmethod
-    def Subscribe(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/oauth2csi.broker.v1.Broker/Subscribe',
-            csidriver_dot___proto_dot_broker__pb2.NodeMessage.SerializeToString,
-            csidriver_dot___proto_dot_broker__pb2.Update.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
