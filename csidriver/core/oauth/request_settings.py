@@ -77,6 +77,11 @@ def _is_param(name: Any, reserved: re.Pattern[str]) -> bool:
     return bool(known) and not reserved.fullmatch(name.lower().replace(".", "_"))
 
 
+def is_allowable(name: str) -> bool:
+    """Return True if an issuer may let sources set the form field."""
+    return _is_param(name, _RESERVED_FOR_SOURCES)
+
+
 def _params(raw: Any) -> Params:
     if not isinstance(raw, Mapping):
         raise ValueError("must be a mapping")  # noqa: TRY004 - as every other fault
@@ -95,7 +100,7 @@ def _params(raw: Any) -> Params:
 def _allowed_params(raw: Any) -> tuple[str, ...]:
     if not isinstance(raw, list):
         raise ValueError("must be a list of names")  # noqa: TRY004 - as every other fault
-    refused = [name for name in raw if not _is_param(name, _RESERVED_FOR_SOURCES)]
+    refused = [name for name in raw if not is_allowable(name)]
     if refused:
         raise ValueError(*(f"must not have {name!r}" for name in refused))
     return tuple(raw)

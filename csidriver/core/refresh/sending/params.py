@@ -8,7 +8,7 @@ from csidriver.core.annotations import AUDIENCE, LOGIN, PARAMS, REQUEST_LIMIT, R
 from csidriver.core.kubernetes.validation import is_dns1123_subdomain
 from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.request_settings import Params
+from csidriver.core.oauth.request_settings import Params, is_allowable
 
 _MOST_PARAMS = 64
 _OWN_ANNOTATIONS = {"scope": SCOPE, "audience": AUDIENCE, "resource": RESOURCE}
@@ -84,8 +84,7 @@ def refused_param(params: Params, issuer: Issuer) -> str:
     for name, _ in params:
         if name not in issuer.allowed_params:
             key = _OWN_ANNOTATIONS.get(name, PARAMS)
-            return (
-                f"annotation {key}: issuer {issuer.name!r} does not let Secrets set {name!r}; ask "
-                "the operator to add it to allowedParams"
-            )
+            cure = "ask the operator to add it to allowedParams"
+            cure = cure if is_allowable(name) else "remove it"
+            return f"annotation {key}: issuer {issuer.name!r} lets no Secret set {name!r}; {cure}"
     return ""

@@ -103,6 +103,11 @@ def test_a_login_is_the_name_of_a_secret(name: str) -> None:
     assert len(problems) == 1
 
 
+@pytest.mark.parametrize("name", ["grant_type", "Client_ID", "client.assertion", "password"])
+def test_nobody_is_sent_to_the_operator_for_what_no_source_may_set(name: str) -> None:
+    assert refused_param(((name, "a"),), OPEN).endswith(f"set {name!r}; remove it")
+
+
 def test_the_refusal_names_annotation_field_issuer_and_cure() -> None:
     closed = Issuer("cern", "https://auth.example", allowed_params=("scope",))
     assert refused_param((("scope", "a"),), closed) == ""
