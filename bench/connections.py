@@ -18,8 +18,9 @@ from bench.servers import Servers
 from bench.token_server import TokenServer
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core import names
+from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
-from csidriver.core.oauth.token_form import client_credentials_form
+from csidriver.core.oauth.token_form import token_form
 from csidriver.core.oauth.token_response import Success
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
@@ -79,7 +80,7 @@ def _requests(server: TokenServer, ca_file: Path, *, quick: bool) -> Taken:
     taken: Taken = {kind: [] for kind in KINDS}
     for _ in range(QUICK_ROUNDS if quick else ROUNDS):
         for kind, issuer in issuers.items():
-            form = client_credentials_form(issuer, ())
+            form = token_form(issuer, GrantType.CLIENT_CREDENTIALS)
             began = time.process_time()
             for _ in range(samples):
                 response = endpoints.request(issuer, CLIENT, form, _TIMEOUT)

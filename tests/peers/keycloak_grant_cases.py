@@ -14,9 +14,10 @@ import pytest
 
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.request_settings import AssertionSettings
-from csidriver.core.oauth.token_form import client_credentials_form, token_exchange_form
+from csidriver.core.oauth.token_form import token_form
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
@@ -77,14 +78,14 @@ def until_renewed(rig: Rig, name: str, times: int = 2) -> None:
 
 
 def own_token(issuer: Issuer, client: Client, *params: Pair) -> TokenResponse:
-    form = client_credentials_form(issuer, params)
+    form = token_form(issuer, GrantType.CLIENT_CREDENTIALS, None, params)
     return TokenEndpoints().request(issuer, client, form, TIMEOUT)
 
 
 def exchange(
     realm: Realm, subject: Sensitive, *params: Pair, client: Client = ROBOT
 ) -> TokenResponse:
-    form = token_exchange_form(realm.issuer, subject, params)
+    form = token_form(realm.issuer, GrantType.TOKEN_EXCHANGE, subject, params)
     return TokenEndpoints().request(realm.issuer, client, form, TIMEOUT)
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.request_settings import Params
-from csidriver.core.oauth.token_form import client_credentials_form
+from csidriver.core.oauth.token_form import token_form
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
@@ -71,7 +72,9 @@ def build(tmp_path: Path, peer: OidcProvider) -> Iterator[Build]:
 def request(
     endpoints: TokenEndpoints, issuer: Issuer, client: Client, *params: tuple[str, str]
 ) -> TokenResponse:
-    return endpoints.request(issuer, client, client_credentials_form(issuer, params), TIMEOUT)
+    return endpoints.request(
+        issuer, client, token_form(issuer, GrantType.CLIENT_CREDENTIALS, None, params), TIMEOUT
+    )
 
 
 def signing_issuer(peer: OidcProvider, audience: str = "") -> Issuer:

@@ -29,10 +29,11 @@ from csidriver.core.oauth.discovery import (
     parse_metadata,
 )
 from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.introspection import Introspection, parse_introspection
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.json_object import json_object
-from csidriver.core.oauth.token_form import Form, refresh_form
+from csidriver.core.oauth.token_form import Form, token_form
 from csidriver.core.oauth.token_response import (
     Failure,
     Success,
@@ -92,7 +93,7 @@ class TokenEndpoints:
         now = time.monotonic()
         deadlines = Deadlines(now + timeout, now + late_timeout, sent)
         task = _Task(issuer, client, deadlines, is_repeatable=issuer.reuse == UNLIMITED)
-        return self._request_token(task, refresh_form(issuer, refresh_token))
+        return self._request_token(task, token_form(issuer, GrantType.REFRESH_TOKEN, refresh_token))
 
     def request(self, issuer: Issuer, client: Client, form: Form, timeout: float) -> TokenResponse:
         """Send a token request that may be repeated, and wait for the response."""

@@ -22,8 +22,9 @@ from csidriver.adapters.oauth.http_client import Deadlines, HttpRequest, Request
 from csidriver.adapters.oauth.kept_connections import MAX_KEPT, KeptConnections
 from csidriver.adapters.oauth.tls_contexts import TlsContexts
 from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
-from csidriver.core.oauth.token_form import client_credentials_form
+from csidriver.core.oauth.token_form import token_form
 from csidriver.core.oauth.token_response import Success, TokenResponse
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
@@ -47,7 +48,7 @@ CUT_OFF = http()[:-1]
 
 
 def request(endpoints: TokenEndpoints, issuer: Issuer, timeout: float = PATIENT) -> TokenResponse:
-    return endpoints.request(issuer, APP, client_credentials_form(issuer, ()), timeout)
+    return endpoints.request(issuer, APP, token_form(issuer, GrantType.CLIENT_CREDENTIALS), timeout)
 
 
 def get(issuer: Issuer) -> Callable[[], HttpRequest]:
@@ -123,7 +124,7 @@ def test_a_request_that_is_sent_again_has_an_assertion_of_its_own() -> None:
     client = Client("app", Sensitive(""), Sensitive(pem))
     with Peer(http(), per_connection=9) as peer:
         issuer = at_peer(peer, client_auth="private_key_jwt", assertion_audience="tokenEndpoint")
-        endpoints, form = TokenEndpoints(), client_credentials_form(issuer, ())
+        endpoints, form = TokenEndpoints(), token_form(issuer, GrantType.CLIENT_CREDENTIALS)
         assert isinstance(endpoints.request(issuer, client, form, PATIENT), Success)
         peer.reply = b""
         endpoints.request(issuer, client, form, PATIENT)

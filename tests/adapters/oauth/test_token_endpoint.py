@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
+from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.request_settings import JWT_BEARER, AssertionSettings
-from csidriver.core.oauth.token_form import client_credentials_form
+from csidriver.core.oauth.token_form import token_form
 from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
@@ -478,7 +479,7 @@ def test_the_parameters_of_the_issuer_are_sent_and_may_repeat() -> None:
 def test_a_request_that_may_be_repeated_reads_the_metadata_again_after_a_doubt() -> None:
     with Peer(b"") as peer:
         endpoints, issuer = TokenEndpoints(), discoverable(peer)
-        form = client_credentials_form(issuer, (("audience", "x"),))
+        form = token_form(issuer, GrantType.CLIENT_CREDENTIALS, None, (("audience", "x"),))
         peer.reply = good = described(peer)
         assert isinstance(endpoints.request(issuer, APP, form, PATIENT), Success)
         assert peer.form() == {"grant_type": ["client_credentials"], "audience": ["x"]}

@@ -13,7 +13,7 @@ from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuer_selection import select_issuer
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.oauth.token_form import Form, client_credentials_form, token_exchange_form
+from csidriver.core.oauth.token_form import Form, token_form
 from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.refresh import adopt, messages, schedule
 from csidriver.core.refresh.commit import commit, force_reread, recreate_grant
@@ -191,7 +191,8 @@ def request_if_due(
         return state
     lifetime = effective_lifetime(grant, issuer)
     timeout = schedule.http_timeout(lifetime, context.timeouts, issuer.min_lead)
-    form = _form(grant, login, issuer)
+    subject = login.document.access_token if login else None
+    form = token_form(issuer, grant.grant_type, subject, grant.params)
     outcome = yield from RequestRepeatable(issuer, client, form, timeout, state.ref)
     grant = replace(grant, login_generation=login.generation if login else 0)
     if isinstance(outcome, Success):
@@ -217,13 +218,6 @@ def _wait_for_login(
     if drops_token:
         return (yield from commit(state, grant, waiting))
     return replace(state, grant=waiting)
-
-
-def _form(grant: Grant, login: Grant | None, issuer: Issuer) -> Form:
-    subject = None if login is None else login.document.access_token
-    if subject is None:
-        return client_credentials_form(issuer, grant.params)
-    return token_exchange_form(issuer, subject, grant.params)
 
 
 def _after_reply(
