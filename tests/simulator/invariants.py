@@ -2,7 +2,8 @@
 
 Checked in every run: 1 to 7, 13, of 9 the rate, Retry-After and the number of attempts, of 11 that
 nothing stays behind in the end; 8 in calm runs; how late a token is after a death, 11, in takeover
-runs. 10 and 12 need many tokens. Not checked: whether the message on a source is true.
+runs. 10 and 12 need many tokens. 15 to 18 are checked by `grants.checks`. Not checked: whether the
+message on a source is true.
 """
 
 from collections import defaultdict
@@ -23,11 +24,14 @@ from tests.simulator.parameters import RunParameters
 from tests.simulator.write_checks import check_companion, check_source
 
 if TYPE_CHECKING:
+    from tests.simulator.grants.checks import GrantChecks
     from tests.simulator.replica import Replica
 
 
 class Invariants:
     """Keeps the history of each token and reports violations."""
+
+    grant_checks: "GrantChecks"
 
     def __init__(self, loop: EventLoop, parameters: RunParameters) -> None:
         self.loop, self.parameters = loop, parameters
@@ -35,7 +39,8 @@ class Invariants:
         self.grants: dict[tuple[str, str], SourceRef] = {}
         self.companions: dict[tuple[str, str], SourceRef] = {}
         self.issued: set[str] = set()
-        self.retry_after: dict[tuple[int, int], tuple[float, float]] = {}
+        # By process and client.
+        self.retry_after: dict[tuple[int, int, str], tuple[float, float]] = {}
         self.sent_at: dict[tuple[int, int], list[float]] = defaultdict(list)
         self.died_at: list[float] = []
         self.refreshes = 0
@@ -53,7 +58,7 @@ class Invariants:
             writer, f"{action} {secret.name}{'' if after is None else _describe(after)}"
         )
         if key in self.grants:
-            self._check_grant(self.histories[self.grants[key]], writer, after)
+            self._check_grant(self.grants[key], writer, after)
         elif key in self.companions:
             ref = self.companions[key]
             history = self.histories[ref]
@@ -65,21 +70,22 @@ class Invariants:
             for problem in check_source(self.histories[SourceRef(*key)], before, after):
                 self.loop.report_violation(problem)
 
-    def _check_grant(self, history: TokenHistory, writer: str, after: Secret | None) -> None:
-        if after is None:
+    def _check_grant(self, ref: SourceRef, writer: str, after: Secret | None) -> None:
+        history = self.histories[ref]
+        grant = None if after is None else grant_secret.from_secret(after)
+        self.grant_checks.on_grant(ref, grant)
+        if grant is None:
             # A grant that the driver deletes has ended; one that a user deletes is created again.
             if writer != "user":
                 history.reset()
             return
-        grant = grant_secret.from_secret(after)
         token = grant.document.refresh_token
-        assert token is not None
-        live = token.reveal()
+        live = "" if token is None else token.reveal()
         if grant.generation < history.generation:
             self.loop.report_violation("2: a generation went down")
         if live != history.live:
             self._check_live_token(history, live)
-        if "extra" not in grant.document.fields:
+        if live and "extra" not in grant.document.fields:
             self.loop.report_violation("5: the grant lost an unknown field")
         if (
             grant.status is Status.LOST_ROTATION is not history.status
@@ -91,10 +97,13 @@ class Invariants:
         history.set_grant(grant, live)
 
     def _check_live_token(self, history: TokenHistory, live: str) -> None:
+        if not live:
+            self.loop.report_violation(f"2: the grant lost {history.live}")
         if live in history.replaced and live not in self.issued:
             self.loop.report_violation(f"2: {live} is live again")
         if live not in self.issued and live not in history.user_tokens:
-            self.loop.report_violation(f"4: {live} came from nowhere")
+            unasked = live in self.grant_checks.server.access_tokens.unasked
+            self.loop.report_violation(f"{17 if unasked else 4}: {live} came from nowhere")
         if history.live and history.to_adopt == history.live:
             history.to_adopt = ""
         history.set_live(live)
@@ -117,13 +126,13 @@ class Invariants:
             others = (f for f in history.in_flight.values() if f.token.rpartition("-")[0] == family)
             if any(not request.excused for request in others):
                 self.loop.report_violation(f"7: two sends of {token} overlap")
-        self._check_rate(replica, history, now)
+        self.check_rate(replica, ref, effect.client.client_id)
         if self.died_at and self.parameters.scenario == "takeover" and history.due:
             latest = (
                 max(history.due, self.died_at[0] + 20)
                 + history.takeover_after
                 + 10
-                + self._queueing_time()
+                + self.queueing_time()
             )
             if now > latest:
                 self.loop.report_violation(f"11: {ref.name} waited {now - latest:.1f} s too long")
@@ -131,7 +140,7 @@ class Invariants:
             token, now, excused=late
         )
 
-    def _queueing_time(self) -> float:
+    def queueing_time(self) -> float:
         return self.parameters.secrets * 2 / self.parameters.rate
 
     def _check_repetition(self, history: TokenHistory, token: str) -> None:
@@ -148,20 +157,22 @@ class Invariants:
                 self.loop.report_violation(f"1: {token} is repeated before the last moment")
         history.introspected_active.discard(token)
 
-    def _check_rate(self, replica: "Replica", history: TokenHistory, now: float) -> None:
-        process = id(replica), replica.container
-        sent_at = self.sent_at[process]
+    def check_rate(self, replica: "Replica", ref: SourceRef, client: str, further: int = 0) -> None:
+        """Check the rate of a process, and the attempts of a token, which has `further` causes."""
+        history, now = self.histories[ref], self.loop.now
+        sent_at = self.sent_at[id(replica), replica.container]
         sent_at.append(now)
         if len([at for at in sent_at[-200:] if at > now - 1.0]) > self.parameters.rate * 1.1 + 1:
             self.loop.report_violation("9: more than the rate within a second")
         # A request that had its slot when the server asked for a pause may still be sent.
-        since, until = self.retry_after.get(process, (0.0, 0.0))
+        paused = id(replica), replica.container, client
+        since, until = self.retry_after.get(paused, (0.0, 0.0))
         if since + 1.0 < now < until - 0.01:
             self.loop.report_violation("9: Retry-After is not heeded")
         history.sent.append(now)
         hour = [at for at in history.sent if at > now - 3600]
         history.sent = hour
-        if len(hour) > 3600 / min_interval(self.parameters.life) + 40:
+        if len(hour) > 3600 / min_interval(self.parameters.life) + 40 + further:
             self.loop.report_violation("9: too many attempts in an hour")
 
     def on_reply(
@@ -175,18 +186,28 @@ class Invariants:
         history, token = self.histories[ref], effect.refresh_token.reveal()
         process = replica.holder, replica.container
         history.in_flight.pop(process, None)
+        self.grant_checks.on_outcome(replica, effect, outcome)
         if isinstance(outcome, Failure):
-            self.loop.record(replica.holder, f"{ref.name}: hears {outcome.reason.value}")
             history.unknown_outcomes[token] += outcome.reason.consumption is Consumption.UNKNOWN
-            if outcome.reason is FailureReason.THROTTLED and outcome.pause:
-                until = self.loop.now + max(1.0, outcome.pause)
-                since, paused = self.retry_after.get((id(replica), replica.container), (0.0, 0.0))
-                since = since if self.loop.now < paused else self.loop.now
-                self.retry_after[id(replica), replica.container] = since, max(until, paused)
             return
         fresh = outcome.reply.refresh_token
         if fresh is not None and fresh.reveal() != token:
             history.unstored_replies[process] = token, fresh.reveal()
+
+    def on_failure(
+        self,
+        replica: "Replica",
+        effect: effects.RequestToken | effects.RequestRepeatable,
+        failure: Failure,
+    ) -> None:
+        """Note a failure; the server may have asked for a pause."""
+        self.loop.record(replica.holder, f"{effect.ref.name}: hears {failure.reason.value}")
+        if failure.reason is FailureReason.THROTTLED and failure.pause:
+            until = self.loop.now + max(1.0, failure.pause)
+            paused = id(replica), replica.container, effect.client.client_id
+            since, last = self.retry_after.get(paused, (0.0, 0.0))
+            since = since if self.loop.now < last else self.loop.now
+            self.retry_after[paused] = since, max(until, last)
 
     def on_response(self, token: str, outcome: TokenResponse) -> None:
         """Note an answer of the server, received or not."""
@@ -216,6 +237,7 @@ class Invariants:
 
     def on_death(self, replica: "Replica", *, pod: bool) -> None:
         """Note that a process has died: only a reply in its spool must still be stored."""
+        self.grant_checks.hinder_all(self.loop.now)
         self.died_at.append(self.loop.now)
         process = replica.holder, replica.container
         for ref, history in self.histories.items():
@@ -232,6 +254,7 @@ class Invariants:
 
     def on_freeze(self, replica: "Replica") -> None:
         """Note that a process is frozen: its requests may overlap with others."""
+        self.grant_checks.hinder_all(replica.frozen_until)
         for history in self.histories.values():
             history.disturbed = True
             request = history.in_flight.get((replica.holder, replica.container))

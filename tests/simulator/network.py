@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Protocol
 
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.introspection import Introspection
@@ -17,6 +18,12 @@ from tests.simulator.readiness import ReadinessCheck
 from tests.simulator.server import Server, token_response
 
 Window = tuple[float, float]
+
+
+class Serve(Protocol):
+    """Lets the server answer; `lost`: nobody hears it."""
+
+    def __call__(self, *, lost: bool) -> TokenResponse: ...
 
 
 @dataclass
@@ -58,6 +65,37 @@ class Network:
         self, effect: effects.RequestToken, reply: Callable[[TokenResponse, float], None]
     ) -> None:
         """Send a token request; call `reply` with the outcome and the seconds it took."""
+        token = effect.refresh_token.reveal()
+
+        def serve(*, lost: bool) -> TokenResponse:
+            outcome = self.server.present(token, self.loop.now, self.rng)
+            self.loop.record(
+                "server", f"{token} -> {_describe(outcome)}{' (lost)' if lost else ''}"
+            )
+            if not lost:
+                self.invariants.on_response(token, outcome)
+            return outcome
+
+        self._deliver(effect.timeout, serve, reply)
+
+    def request(
+        self, effect: effects.RequestRepeatable, reply: Callable[[TokenResponse, float], None]
+    ) -> None:
+        """Send a token request that consumes nothing."""
+
+        def serve(*, lost: bool) -> TokenResponse:
+            outcome = self.server.request(effect.client.client_id, effect.form, self.loop.now)
+            self._record(effect.ref.name, outcome, lost=lost)
+            return outcome
+
+        self._deliver(effect.timeout, serve, reply)
+
+    def _record(self, what: str, outcome: TokenResponse, *, lost: bool) -> None:
+        self.loop.record("server", f"{what} -> {_describe(outcome)}{' (lost)' if lost else ''}")
+
+    def _deliver(
+        self, timeout: float, serve: Serve, reply: Callable[[TokenResponse, float], None]
+    ) -> None:
         if self._within(self.server_outages):
             reply(Failure(FailureReason.UNREACHABLE), 0.1)
             return
@@ -66,22 +104,17 @@ class Network:
             reply(refused, 0.2)
             return
         response_lost = self.fault_strikes(self.parameters.lost_response)
-        unknown = self._unknown_outcome(effect.timeout) if response_lost else None
+        unknown = self._unknown_outcome(timeout) if response_lost else None
         if unknown is not None and self.rng.random() < 0.5:
             reply(*unknown)
             return
         delay = self.rng.uniform(0.05, 0.3)
-        token = effect.refresh_token.reveal()
 
         def arrive() -> None:
-            outcome = self.server.present(token, self.loop.now, self.rng)
-            self.loop.record(
-                "server", f"{token} -> {_describe(outcome)}{' (lost)' if response_lost else ''}"
-            )
+            outcome = serve(lost=unknown is not None)
             if unknown is not None:
                 reply(*unknown)
             else:
-                self.invariants.on_response(token, outcome)
                 reply(outcome, delay)
 
         self.loop.call_at(self.loop.now + delay, arrive)

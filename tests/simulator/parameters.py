@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from random import Random
 
 from csidriver.core.oauth.issuers import STRICT, UNLIMITED, Issuer
+from tests.simulator.grants.kinds import draw_kinds
 from tests.simulator.server import POLICIES
 
 # Seconds between two resyncs of a replica.
 RESYNC_SECONDS = 600.0
 # The faults of a run. A calm one allows the strictest checks; `chaos` has all faults.
 SCENARIOS = ("calm", "takeover", "users", "crashes", "answers", "backend", "freezes", "chaos")
+WITH_USERS = ("users", "chaos", "crashes", "backend")
+# The share of runs with Secrets of all grant types.
+MIXED = 0.25
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,10 @@ class RunParameters:
     grant_deletions: int = 0
     outages: int = 0
     death_at: float = 0.0
+    # Kinds of Secrets without a refresh token (`grants.kinds`), and what is done to them.
+    others: tuple[str, ...] = ()
+    other_actions: int = 0
+    grant_outage: bool = False
 
     @property
     def horizon(self) -> float:
@@ -69,9 +77,12 @@ class RunParameters:
         )
 
     @classmethod
-    def draw(cls, seed: int, scenario: str = "") -> "RunParameters":
+    def draw(cls, seed: int, scenario: str = "", *, mixed: bool = False) -> "RunParameters":
         """At most 20 Secrets and 40 cycles, mostly fewer."""
         rng = Random(seed)  # noqa: S311 - repeatable on purpose
+        # Of its own: what other grants a run has must not change what else it does.
+        others = Random(f"{seed} others")  # noqa: S311 - repeatable on purpose
+        mixed = others.random() < MIXED or mixed
         scenario = scenario or SCENARIOS[seed % len(SCENARIOS)]
         all_faults = scenario == "chaos"
         answers = all_faults or scenario == "answers"
@@ -101,11 +112,12 @@ class RunParameters:
             store_fails=probability("backend", 0.1),
             spool_fails=probability("backend", 0.1),
             lost_event=probability("backend", 0.1),
-            user_actions=rng.randint(1, 10)
-            if scenario in ("users", "chaos", "crashes", "backend")
-            else 0,
+            user_actions=rng.randint(1, 10) if scenario in WITH_USERS else 0,
             outages=rng.randint(1, 3) if scenario in ("calm", "backend", "chaos", "answers") else 0,
             # Where a process remembers: else grants that are lost are those of section 8.
             grant_deletions=rng.randint(0, 3) if scenario == "users" else 0,
             death_at=rng.random() if scenario == "takeover" else 0.0,
+            others=draw_kinds(others) if mixed else (),
+            other_actions=others.randint(1, 6) if mixed and scenario in WITH_USERS else 0,
+            grant_outage=mixed and answers and others.random() < 0.5,
         )

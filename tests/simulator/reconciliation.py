@@ -14,13 +14,15 @@ from csidriver.core.refresh.effects import Effect
 from csidriver.core.refresh.state import Effects, TokenState
 from csidriver.errors import DriverError, SpoolFailed
 from csidriver.refresher.issuer_limits import SlotDecision
+from tests.simulator.grants import requests
 
 if TYPE_CHECKING:
     from tests.simulator.replica import Replica
 
 _READS = (effects.GetSecret, effects.GetNamespaceUid)
 _STORE = (*_READS, effects.CreateSecret, effects.PatchSecret, effects.DeleteSecret)
-_SERVER = (effects.AcquireSendSlot, effects.RequestToken, effects.Introspect, effects.Probe)
+_REQUESTS = (effects.RequestToken, effects.RequestRepeatable)
+_SERVER = (effects.AcquireSendSlot, *_REQUESTS, effects.Introspect, effects.Probe)
 _TAKE_TIME = (*_STORE, *_SERVER)
 
 
@@ -96,8 +98,8 @@ class Reconciliation:
                 self.replica.call_later(self._round_trip(), lambda: self._store_failed(error))
             else:
                 self.replica.call_later(self._round_trip(), lambda: self.resume(found))
-        elif isinstance(effect, effects.RequestToken):
-            self._send(effect)
+        elif isinstance(effect, _REQUESTS):
+            self._request(effect)
         elif isinstance(effect, effects.Introspect):
             self._introspect(effect)
         elif isinstance(effect, effects.Probe):
@@ -114,6 +116,7 @@ class Reconciliation:
 
     def _store_failed(self, error: DriverError) -> None:
         self.network.readiness.on_store_failure(self.replica, self.ref)
+        self.network.invariants.grant_checks.hinder(self.ref)
         self.resume(error=error)
 
     def _round_trip(self) -> float:
@@ -134,11 +137,16 @@ class Reconciliation:
                 cluster.delete(base, holder)
         return None
 
-    def _send(self, effect: effects.RequestToken) -> None:
+    def _request(self, effect: effects.RequestToken | effects.RequestRepeatable) -> None:
         if self.client_refused:
             self.client_refused = False
             self.resume(Failure(FailureReason.INVALID_CLIENT))
-            return
+        elif isinstance(effect, effects.RequestRepeatable):
+            requests.request(self, effect)
+        else:
+            self._send(effect)
+
+    def _send(self, effect: effects.RequestToken) -> None:
         self.network.invariants.on_send(self.replica, self.ref, effect)
         container = self.replica.container
 
@@ -169,6 +177,10 @@ class Reconciliation:
 
     def _replied(self, effect: effects.RequestToken, outcome: TokenResponse) -> None:
         self.network.invariants.on_reply(self.replica, self.ref, effect, outcome)
+        self.end_request(outcome)
+
+    def end_request(self, outcome: TokenResponse) -> None:
+        """Resume with the outcome of a token request."""
         if self.slot is not None:
             slot, self.slot = self.slot, None
             self.replica.limiter.record_outcome(slot.issuer, slot.ref, slot.client, outcome)
@@ -261,4 +273,5 @@ _AT_ONCE: Mapping[type[Any], Callable[[Reconciliation, Any], Any]] = {
     effects.ReleaseSendSlot: Reconciliation._release_send_slot,
     effects.FindDuplicates: Reconciliation._find_duplicates,
     effects.ReserveGrant: Reconciliation._reserve_grant,
+    effects.FindLogin: lambda r, e: r.replica.cache.find_login(e.ref, e.login),
 }

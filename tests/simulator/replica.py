@@ -44,6 +44,7 @@ class Replica:
 
     holder: str
     nonces: "count[int]"
+    cache: StateCache
 
     def __init__(self, network: Network, holder: str, offset: float, lease: StoredLease) -> None:
         self.network, self.loop, self.cluster = network, network.loop, network.cluster
@@ -60,6 +61,7 @@ class Replica:
         self.nonces = count()
         self.cluster.change_callbacks.append(self._receive_event)
         self.network.readiness.replicas.append(self)
+        self.network.invariants.grant_checks.replicas.append(self)
         self.reconciliations: dict[SourceRef, Reconciliation] = {}
         # Tokens with a reply that is not stored, and those with changes that no event reported.
         self.unstored, self.uninformed = set[SourceRef](), set[SourceRef]()
@@ -105,8 +107,8 @@ class Replica:
     def freeze(self, seconds: float) -> None:
         """Stop the process for so long, without its knowledge."""
         self.loop.record(self.holder, f"is frozen for {seconds:.1f} s")
-        self.network.invariants.on_freeze(self)
         self.frozen_until = self.loop.now + max(0.0, seconds)
+        self.network.invariants.on_freeze(self)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> "Timer":
         """Call back later, if the process then still lives, and once it is not frozen."""
@@ -163,7 +165,8 @@ class Replica:
         self.loop.record(self.holder, "starts to work")
         self.working, self.working_since = True, self.loop.now
         self.unstored, self.uninformed = set(), set()
-        self.cache, self.failures = StateCache(), dict[SourceRef, int]()
+        self.cache = StateCache(lambda ref: self.requeue(ref, self.now()))
+        self.failures = dict[SourceRef, int]()
         self.queue: WorkQueue[SourceRef] = WorkQueue(
             self.now,
             32,

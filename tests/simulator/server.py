@@ -8,8 +8,10 @@ from random import Random
 from typing import Any
 
 from csidriver.core.oauth.introspection import Introspection
+from csidriver.core.oauth.token_form import Form
 from csidriver.core.oauth.token_response import TokenResponse, parse_token_response
 from csidriver.core.sensitive import Sensitive
+from tests.simulator.grants.issuing import SCOPE, IssuedTokens
 
 POLICIES = ("strict", "window", "unlimited", "forking", "lying")
 
@@ -28,6 +30,10 @@ class Server:
     dead: set[str] = field(default_factory=set)
     falsely_refused: set[str] = field(default_factory=set)
     issued: Counter[str] = field(default_factory=Counter)
+    access_tokens: IssuedTokens = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.access_tokens = IssuedTokens(self.lifetime)
 
     def login(self, name: str) -> str:
         """Begin a new family; return its first refresh token."""
@@ -61,7 +67,12 @@ class Server:
         body = {"access_token": f"at-{family[-1]}.{self.issued[name]}", "token_type": "Bearer"}
         if self.policy != "unlimited":
             body["refresh_token"] = family[-1]
-        return token_response(200, body | {"expires_in": self.lifetime}, now)
+        self.access_tokens.record(body["access_token"], name, now)
+        return token_response(200, body | {"expires_in": self.lifetime, "scope": SCOPE}, now)
+
+    def request(self, client: str, form: Form, now: float) -> TokenResponse:
+        """Serve a token request that consumes nothing."""
+        return token_response(*self.access_tokens.answer(client, form, self.dead, now), now)
 
     def introspect(self, token: str) -> Introspection:
         """Answer an introspection (RFC 7662), which ignores the reuse window."""

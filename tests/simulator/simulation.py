@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
 
-from csidriver.core import names
+from csidriver.core import annotations, names
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.refresh import grant_secret
 from csidriver.core.status import Status
 from tests.simulator.cluster import Cluster
 from tests.simulator.event_loop import START, EventLoop
+from tests.simulator.grants.checks import GrantChecks
+from tests.simulator.grants.grant_users import GrantUsers
 from tests.simulator.invariants import Invariants
 from tests.simulator.lease import StoredLease
 from tests.simulator.network import Network
@@ -32,20 +34,23 @@ class RunResult:
     trace: tuple[tuple[float, str, str], ...]
 
 
-def simulate(seed: int, scenario: str = "") -> RunResult:
-    """Simulate one run, always the same for a seed."""
-    parameters = RunParameters.draw(seed, scenario)
+def simulate(seed: int, scenario: str = "", *, mixed: bool = False) -> RunResult:
+    """Simulate one run, always the same for a seed; `mixed`: with grants of all types."""
+    parameters = RunParameters.draw(seed, scenario, mixed=mixed)
     network = build_network(parameters, Network)
     _plan_outages(network)
     loop, rng = network.loop, network.rng
     users, lease = Users(network), StoredLease()
     for number in range(parameters.secrets):
         users.create_secret(f"token-{number}")
+    grant_users = GrantUsers(network, users)
+    grant_users.create_secrets()
     replicas = [Replica(network, f"pod-{n}.0", parameters.offsets[n], lease) for n in range(2)]
     for replica in replicas:
         loop.call_at(START + rng.uniform(0.0, 3.0), replica.boot)
     for _ in range(parameters.user_actions):
         loop.call_at(START + rng.uniform(0.0, parameters.horizon), users.do_something)
+    grant_users.plan_actions()
     for _ in range(parameters.grant_deletions):
         loop.call_at(START + rng.uniform(0.0, parameters.horizon), users.delete_grant)
     if parameters.death_at:
@@ -69,6 +74,7 @@ def build_network(parameters: RunParameters, kind: type[N]) -> N:
     def on_write(writer: str, before: Secret | None, after: Secret | None) -> None:
         invariants.on_write(writer, before, after)
         readiness.on_write(writer, after)
+        network.invariants.grant_checks.on_write(writer, before, after)
 
     cluster.on_write = on_write
     server = Server(
@@ -78,7 +84,9 @@ def build_network(parameters: RunParameters, kind: type[N]) -> N:
         parameters.false_refusal,
         parameters.introspects,
     )
-    return kind(parameters, rng, loop, cluster, server, invariants, readiness)
+    network = kind(parameters, rng, loop, cluster, server, invariants, readiness)
+    invariants.grant_checks = GrantChecks(network)
+    return network
 
 
 def _plan_outages(network: Network) -> None:
@@ -104,7 +112,14 @@ def _check_end(network: Network, loop: EventLoop) -> None:
     cluster = network.cluster
     for ref in cluster.refs():
         history = network.invariants.histories[ref]
+        source = cluster.secrets[ref.namespace, ref.name]
+        is_repeatable = annotations.GRANT_TYPE in source.annotations
+        problem = network.invariants.grant_checks.check_end(ref) if is_repeatable else ""
+        if problem:
+            loop.report_violation(problem)
         stored = cluster.secrets.get((names.DRIVER_NAMESPACE, ref.grant))
+        if stored is None and is_repeatable:
+            continue  # there was nothing to make the first token from
         if stored is None:
             loop.report_violation(f"6: {ref.name} has no grant in the end")
             continue
@@ -113,13 +128,15 @@ def _check_end(network: Network, loop: EventLoop) -> None:
             loop.report_violation(f"3: the reply {history.spooled[2]} was left in the spool")
         if history.to_adopt and history.to_adopt not in history.was_live:
             loop.report_violation(f"4: {history.to_adopt} was never adopted")
-        if not _has_cause(grant.status, history.live, network):
+        if not is_repeatable and not _has_cause(grant.status, history.live, network):
             loop.report_violation(f"6: {ref.name} ends as {grant.status.value} without a cause")
         # The run may end between the write of a grant and that of its companion.
         companion_due = grant.issued_at < loop.now - 5.0 - max(map(abs, network.parameters.offsets))
         if companion_due and history.companion_generation != history.generation:
             loop.report_violation(f"13: the companion of {ref.name} stays behind")
-        if grant.status is Status.READY and grant.expires_at < loop.now - 60:
+        # That a token waits for its login is not stored in its grant.
+        waits = source.annotations.get(annotations.STATUS) == Status.WAITS_FOR_LOGIN.value
+        if grant.status is Status.READY and not waits and grant.expires_at < loop.now - 60:
             loop.report_violation(f"11: {ref.name} is Ready and not refreshed")
 
 

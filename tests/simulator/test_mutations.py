@@ -10,12 +10,16 @@
 | 6 | despairs at the first refusal; never resyncs |
 | 7 | ignores the intents of others |
 | 8 | refreshes late |
-| 9 | admits everybody; tries again in no time |
+| 9 | admits everybody; tries again in no time; repeats other requests in no time |
 | 10 | gives a dead server all workers |
 | 11 | never takes an intent over; waits for a dead replica's Lease for ever |
 | 12 | has no jitter |
 | 13 | shows a generation ahead |
 | 14 | says Ready for ever |
+| 15 | renews other grants late; never hears of a login that was renewed |
+| 16 | forgets which renewal of the login it has seen |
+| 17 | exchanges what was exchanged; gives more than the login; keeps unasked refresh tokens |
+| 18 | never looks for a login that is away |
 """
 
 from collections.abc import Callable, Iterable
@@ -25,6 +29,7 @@ from typing import Any
 import pytest
 
 from csidriver.core.kubernetes.lease import ObservedLease
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure
@@ -39,11 +44,14 @@ from csidriver.core.refresh import (
     schedule,
     token_request,
 )
+from csidriver.core.refresh.effects import FindLogin
 from csidriver.core.refresh.grant import Grant, SourceToken
+from csidriver.core.refresh.sending import derived, repeatable
 from csidriver.core.refresh.state import Effects, TokenState
 from csidriver.core.status import Status
 from csidriver.errors import StoreError
 from csidriver.refresher.issuer_limits import IssuerLimits
+from csidriver.refresher.state_cache import StateCache
 from csidriver.refresher.workqueue import WorkQueue
 from tests.simulator import many_tokens, replica
 from tests.simulator.parameters import RunParameters
@@ -176,10 +184,78 @@ MUTATIONS: dict[str, tuple[str, str, Callable[[Patch], None]]] = {
 }
 
 
-def violated(scenario: str, seeds: Iterable[int]) -> Iterable[str]:
+def _renew_others_late(patch: Patch) -> None:
+    original = new_tokens.after_success
+
+    def succeed(*args: Any) -> Grant:
+        after = original(*args)
+        return replace(after, next_refresh=after.expires_at + 1.0)
+
+    patch.setattr(repeatable, "after_success", succeed)
+
+
+def _never_tell_derived(patch: Patch) -> None:
+    original = StateCache.__init__
+    patch.setattr(StateCache, "__init__", lambda cache, _: original(cache))
+
+
+def _forget_renewals(patch: Patch) -> None:
+    def store(state: TokenState, before: Grant, after: Grant) -> Effects[TokenState]:
+        return (yield from commit.commit(state, before, replace(after, login_generation=0)))
+
+    patch.setattr(repeatable, "commit", store)
+
+
+def _repeat_in_no_time(patch: Patch) -> None:
+    original = outcomes.after_failure
+
+    def fail(grant: Grant, failure: Failure, now: float, *rest: Any) -> Grant:
+        return replace(original(grant, failure, now, *rest), next_refresh=now + 0.1)
+
+    patch.setattr(repeatable, "after_failure", fail)
+
+
+def _exchange_again(patch: Patch) -> None:
+    def find_login(ref: SourceRef, name: str) -> Effects[Grant | None]:
+        return (yield from FindLogin(ref, SourceRef(ref.namespace, name)))
+
+    patch.setattr(derived, "find_login", find_login)
+    patch.setattr(derived, "is_usable", lambda login, now: login.expires_at > now)
+
+
+def _give_more(patch: Patch) -> None:
+    patch.setattr(derived, "excess", lambda *_: "")
+
+
+def _keep_unasked(patch: Patch) -> None:
+    patch.setattr(repeatable, "_OF_REFRESH_TOKEN", ())
+
+
+def _survive_login(patch: Patch) -> None:
+    def is_deleted(*_: Any, **__: Any) -> Effects[bool]:
+        yield from ()
+        return False
+
+    patch.setattr(derived, "is_deleted", is_deleted)
+
+
+OTHER_GRANTS: dict[str, tuple[str, str, Callable[[Patch], None]]] = {
+    "renews other grants late": ("15", "calm", _renew_others_late),
+    "never hears of a login that was renewed": ("15", "calm", _never_tell_derived),
+    "forgets which renewal it has seen": ("16", "calm", _forget_renewals),
+    "repeats other requests in no time": ("9", "answers", _repeat_in_no_time),
+    "exchanges what was exchanged": ("17", "calm", _exchange_again),
+    "gives more than the login": ("17", "calm", _give_more),
+    "keeps unasked refresh tokens": ("17", "calm", _keep_unasked),
+    "never looks for a login that is away": ("18", "users", _survive_login),
+}
+
+
+def violated(scenario: str, seeds: Iterable[int], *, mixed: bool = False) -> Iterable[str]:
     """Yield the numbers of the invariants that do not hold."""
     for seed in seeds:
-        yield from (text.partition(":")[0] for text in simulate(seed, scenario).violations)
+        found = simulate(seed, scenario, mixed=mixed).violations
+        yield from (text.partition(":")[0] for text in found)
 
 
 @pytest.mark.parametrize(("numbers", "scenarios", "mutate"), MUTATIONS.values(), ids=MUTATIONS)
@@ -191,11 +267,22 @@ def test_a_mutation_is_noticed(
     assert any(number in numbers.split() for number in found)
 
 
+@pytest.mark.parametrize(("numbers", "scenario", "mutate"), OTHER_GRANTS.values(), ids=OTHER_GRANTS)
+def test_a_mutation_of_other_grants_is_noticed(
+    numbers: str, scenario: str, mutate: Callable[[Patch], None], monkeypatch: Patch
+) -> None:
+    mutate(monkeypatch)
+    found = violated(scenario, range(40), mixed=True)
+    assert any(number in numbers.split() for number in found)
+
+
 def test_a_replica_that_never_resyncs_is_noticed_where_events_are_lost(monkeypatch: Patch) -> None:
     original = RunParameters.draw
 
-    def draw(*args: Any) -> RunParameters:
-        return replace(original(*args), lost_event=1.0, user_actions=20, leader_election=True)
+    def draw(*args: Any, **kwargs: Any) -> RunParameters:
+        return replace(
+            original(*args, **kwargs), lost_event=1.0, user_actions=20, leader_election=True
+        )
 
     monkeypatch.setattr(RunParameters, "draw", draw)
     assert not list(violated("backend", range(6)))

@@ -35,7 +35,15 @@ def check_source(
             yield f"5: {key} is written"
     if before.data == after.data:
         return
+    yield from _check_mirror(history, before, after)
+
+
+def _check_mirror(history: TokenHistory, before: Secret, after: Secret) -> Iterator[str]:
     was, now = refresh_token(before), refresh_token(after)
+    if not history.live:
+        if now is not None:
+            yield f"17: {now} is written to a source without a refresh token"
+        return
     if now is None:
         yield "5: a mirror without a refresh token"
     elif was is None or was not in history.was_live:

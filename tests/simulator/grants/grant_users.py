@@ -1,0 +1,141 @@
+"""Users of all grant types: they switch between them, name other logins, delete what they need."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from random import Random
+
+from csidriver.core import annotations
+from csidriver.core.kubernetes.secret import Secret
+from csidriver.core.names import SourceRef
+from csidriver.core.oauth.grant_type import GrantType
+from csidriver.core.sensitive import Sensitive
+from tests.simulator.event_loop import START
+from tests.simulator.grants import kinds
+from tests.simulator.grants.issuing import GREEDY_CLIENT
+from tests.simulator.network import Network
+from tests.simulator.users import NAMESPACE, Users
+
+_LOGIN = "token-0"
+
+
+@dataclass
+class GrantUsers:
+    """The users of the Secrets without a refresh token, and of the logins of these."""
+
+    network: Network
+    users: Users
+
+    def __post_init__(self) -> None:
+        seed = self.network.parameters.seed
+        self.rng = Random(f"{seed} users of others")  # noqa: S311 - repeatable on purpose
+
+    def create_secrets(self) -> None:
+        """Create the Secrets that the parameters name."""
+        self.network.server.access_tokens.refusal = self.rng.choice(
+            ("invalid_request", "invalid_grant")
+        )
+        for kind in self.network.parameters.others:
+            ref = SourceRef(NAMESPACE, kind)
+            self.network.cluster.add_token(ref)
+            self.network.invariants.add_token(ref)
+            self.network.cluster.create(_secret(ref, kind), "user")
+
+    def plan_actions(self) -> None:
+        """Let users act, and the operator of the server switch these grants off for a while."""
+        loop, horizon = self.network.loop, self.network.parameters.horizon
+        for _ in range(self.network.parameters.other_actions):
+            loop.call_at(START + self.rng.uniform(0.0, horizon), self._do_something)
+        if self.network.parameters.grant_outage:
+            begins = self.rng.uniform(0.0, horizon)
+            ends = min(horizon, begins + self.rng.uniform(1.0, self.network.parameters.life))
+            loop.call_at(START + begins, lambda: self._switch_grants(off=True))
+            loop.call_at(START + ends, lambda: self._switch_grants(off=False))
+
+    def _switch_grants(self, *, off: bool) -> None:
+        self.network.loop.record("admin", f"switches grants {'off' if off else 'on'}")
+        self.network.server.access_tokens.is_off = off
+
+    def _do_something(self) -> None:
+        actions: list[Callable[[], None]] = [
+            self._switch_login,
+            self._switch_client,
+            self._rename_login,
+            self._delete_client,
+            self._delete_login,
+        ]
+        action = self.rng.choice(actions)
+        self.network.loop.record("user", action.__name__.strip("_"))
+        action()
+
+    def _switch_login(self) -> None:
+        """Make a client's token of a login for a while, or another login's."""
+        wanted = {annotations.GRANT_TYPE: GrantType.CLIENT_CREDENTIALS.value}
+        if self.rng.random() < 0.5:
+            wanted = _exchange(kinds.CLIENT)
+        self.network.invariants.histories[SourceRef(NAMESPACE, _LOGIN)].user_acted = True
+        self._annotate_for_a_while(_LOGIN, wanted)
+
+    def _switch_client(self) -> None:
+        """Derive the token of a client for a while, so that others are derived twice."""
+        self._annotate_for_a_while(kinds.CLIENT, _exchange(_LOGIN))
+
+    def _rename_login(self) -> None:
+        name = self.rng.choice((kinds.CLIENT, kinds.DERIVED, "absent-login"))
+        self._annotate_for_a_while(kinds.DERIVED, _exchange(name))
+
+    def _delete_client(self) -> None:
+        self._delete_for_a_while(kinds.CLIENT, 900.0)
+
+    def _delete_login(self) -> None:
+        # Its grant must survive: the Secret comes back with an old refresh token.
+        self._delete_for_a_while(_LOGIN, 500.0)
+
+    def _annotate_for_a_while(self, name: str, wanted: Mapping[str, str]) -> None:
+        self._annotate(name, wanted)
+        back = _annotations(name)
+        self._later(300.0, lambda: self._annotate(name, back))
+
+    def _delete_for_a_while(self, name: str, longest: float) -> None:
+        key = NAMESPACE, name
+        current = self.network.cluster.secrets.get(key)
+        if current is None:
+            return
+        self.network.cluster.delete(current, "user")
+
+        def create() -> None:
+            if key not in self.network.cluster.secrets:
+                kept = replace(current, annotations=_annotations(name))
+                self.network.cluster.create(kept, "user")
+
+        self._later(longest, create)
+
+    def _later(self, longest: float, action: Callable[[], None]) -> None:
+        loop = self.network.loop
+        loop.call_at(loop.now + self.rng.uniform(0.05, longest), action)
+
+    def _annotate(self, name: str, wanted: Mapping[str, str]) -> None:
+        current = self.network.cluster.secrets.get((NAMESPACE, name))
+        if current is None:
+            return
+        own = (annotations.GRANT_TYPE, annotations.LOGIN)
+        kept = {key: value for key, value in current.annotations.items() if key not in own}
+        changed = replace(current, annotations={**kept, **wanted})
+        self.network.cluster.put(changed, "user")
+
+
+def _exchange(login: str) -> dict[str, str]:
+    return {annotations.GRANT_TYPE: GrantType.TOKEN_EXCHANGE.value, annotations.LOGIN: login}
+
+
+def _annotations(kind: str) -> dict[str, str]:
+    """Return the annotations that the user wants a Secret to have in the end."""
+    own = {annotations.IS_TOKEN: "true"}
+    if kind == kinds.CLIENT:
+        return own | {annotations.GRANT_TYPE: GrantType.CLIENT_CREDENTIALS.value}
+    return own | _exchange(kinds.LOGINS[kind]) if kind in kinds.LOGINS else own
+
+
+def _secret(ref: SourceRef, kind: str) -> Secret:
+    client = {kinds.CLIENT: "robot", kinds.GREEDY: GREEDY_CLIENT}.get(kind, "")
+    data = {"clientID": Sensitive(client), "clientSecret": Sensitive("s3cret")} if client else {}
+    return Secret(ref.namespace, ref.name, annotations=_annotations(kind), data=data)
