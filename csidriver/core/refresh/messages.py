@@ -77,7 +77,7 @@ FAILURE_MESSAGES: Mapping[FailureReason, str] = {
         "the issuer's metadata does not match its configuration; check issuer and endpointHosts"
     ),
     FailureReason.THROTTLED: "the authorization server asks to slow down",
-    FailureReason.NO_ANSWER: "the authorization server took the refresh token and did not answer",
+    FailureReason.NO_ANSWER: "the authorization server took the request and did not answer",
     FailureReason.SERVER_ERROR: "the authorization server failed",
     FailureReason.BAD_REPLY: (
         "the authorization server's answer has no usable token: none, or an access token with "
@@ -89,9 +89,12 @@ FAILURE_MESSAGES: Mapping[FailureReason, str] = {
     FailureReason.LOGIN_REQUIRED: "the user must log in again",
     FailureReason.INVALID_CLIENT: "clientID or clientSecret is refused; correct them in the Secret",
     FailureReason.CLIENT_NOT_ALLOWED: (
-        "the client may not use refresh tokens; allow the refresh_token grant for it"
+        "the client may not use the grant {grant_type}; allow it for this client"
     ),
-    FailureReason.INVALID_SCOPE: "the requested scope is refused; check the issuer's scope",
+    FailureReason.INVALID_SCOPE: (
+        "the requested scope, audience or resource is refused; check the issuer's scope and "
+        "params, and what the annotations of the Secret ask for"
+    ),
     FailureReason.INVALID_REQUEST: (
         "the authorization server does not understand the request; check the issuer's clientAuth"
     ),
@@ -118,39 +121,21 @@ FAILURE_MESSAGES: Mapping[FailureReason, str] = {
         "clientKey is not a private key in PEM that fits the issuer's alg; correct it in the Secret"
     ),
 }
-_EXCHANGE_MESSAGES: Mapping[FailureReason, str] = {
-    FailureReason.INVALID_CLIENT: (
-        "the client's credentials are refused, or the audience is unknown; correct them in the "
-        "Secret that has the clientID"
-    ),
-    FailureReason.INVALID_REQUEST: (
-        "the authorization server refuses the exchange; check there that the login is still valid, "
-        "and that the client may use the grant token-exchange, and for this audience"
-    ),
-}
+_CLIENT_REFUSED = (
+    "the authorization server refuses the grant {grant_type} to this client, or wants a user's "
+    "login; check the client"
+)
 # Where a grant without a refresh token has another text.
 _REPEATABLE_MESSAGES: Mapping[FailureReason, str] = {
-    FailureReason.NO_ANSWER: "the authorization server did not answer",
-    FailureReason.INVALID_GRANT: (
-        "the authorization server refuses the grant {grant_type} to this client; check the client"
-    ),
-    FailureReason.LOGIN_REQUIRED: (
-        "the authorization server wants a user's login, but {grant_type} has none; check the client"
-    ),
+    FailureReason.INVALID_GRANT: _CLIENT_REFUSED,
+    FailureReason.LOGIN_REQUIRED: _CLIENT_REFUSED,
     FailureReason.INVALID_CLIENT: (
-        "the client's credentials are refused, or it may not use the grant {grant_type}; correct "
-        "them, or allow it for this client"
-    ),
-    FailureReason.CLIENT_NOT_ALLOWED: (
-        "the client may not use the grant {grant_type}; allow it for this client"
+        "the client's credentials are refused, or it may not use the grant {grant_type}, or the "
+        "audience is unknown; correct them, or allow it for this client"
     ),
     FailureReason.INVALID_REQUEST: (
         "the authorization server refuses the request; check that the client may use the grant "
-        "{grant_type}, and the issuer's clientAuth"
-    ),
-    FailureReason.INVALID_SCOPE: (
-        "the requested scope, audience or resource is refused; check the annotations of the "
-        "Secret, and the issuer's scope and params"
+        "{grant_type}, and for this audience, and for a derived token that the login is still valid"
     ),
 }
 WARNINGS: Mapping[TokenWarning, str] = {
@@ -176,8 +161,5 @@ WARNINGS: Mapping[TokenWarning, str] = {
 
 
 def failure_message(reason: FailureReason, grant_type: GrantType) -> str:
-    is_exchange = grant_type is GrantType.TOKEN_EXCHANGE
-    own = _EXCHANGE_MESSAGES.get(reason) if is_exchange else None
-    if grant_type.is_repeatable:
-        own = own or _REPEATABLE_MESSAGES.get(reason)
-    return own.format(grant_type=grant_type.value) if own else FAILURE_MESSAGES[reason]
+    own = _REPEATABLE_MESSAGES if grant_type.is_repeatable else {}
+    return own.get(reason, FAILURE_MESSAGES[reason]).format(grant_type=grant_type.value)
