@@ -27,7 +27,7 @@ from csidriver.core.sensitive import Sensitive
 
 log = logging.getLogger(__name__)
 
-# Tokens of service accounts have 1 to 2 KiB, keys in PEM up to 4 KiB.
+# More than any token or key in PEM has.
 MAX_FILE = 16 * 1024
 _MOST_KEYS = 64
 # Seconds. Servers accept 5 minutes at most, and their clocks may be ahead of ours.
@@ -39,58 +39,45 @@ _JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 _ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
 
-class ClientAssertions:
-    """Makes assertions. Keeps the last keys: checking one of RSA takes tens of milliseconds."""
+def authenticate(issuer: Issuer, client: Client, endpoint: str) -> ClientAuthentication:
+    """Return what to add to a request to an endpoint; raises RequestFailed, nothing is sent.
 
-    def __init__(self) -> None:
-        self._load_key = lru_cache(_MOST_KEYS)(_load_key)
-
-    def authenticate(self, issuer: Issuer, client: Client, endpoint: str) -> ClientAuthentication:
-        """Return what to add to a request to an endpoint; raises RequestFailed, nothing is sent.
-
-        Files are read each time, because kubelet replaces them.
-        """
-        if issuer.assertion.file:
-            text = _from_file(issuer, "assertion", issuer.assertion.file)
-            if not _JWT.fullmatch(text.reveal()):
-                raise _failure(issuer, f"assertion file {issuer.assertion.file} has no JWT")
-            return present_assertion(client.client_id, issuer.assertion.type, text)
-        settings, file = issuer.private_key, issuer.private_key.file
-        pem = _from_file(issuer, "privateKey", file) if file else client.private_key
-        audiences = {ISSUER_AUDIENCE: issuer.issuer, ENDPOINT_AUDIENCE: endpoint}
-        audience = audiences.get(issuer.assertion_audience, issuer.assertion_audience)
-        try:
-            key = self._load_key(pem)
-            signed = _sign(key, settings, client.client_id, audience)
-        except (ValueError, TypeError, NotImplementedError):
-            if not file:
-                raise RequestFailed(FailureReason.CLIENT_KEY) from None
-            fault = f"privateKey file {file} has no private key in PEM that fits alg"
-            raise _failure(issuer, fault) from None
-        return present_assertion(client.client_id, JWT_BEARER, signed)
-
-
-def _from_file(issuer: Issuer, key: str, file: str) -> Sensitive:
-    content, fault = b"", "is missing, or not a file"
+    Files are read each time, because kubelet replaces them.
+    """
+    if issuer.assertion.file:
+        text = _from_file(issuer, issuer.assertion.file)
+        if not _JWT.fullmatch(text.reveal()):
+            raise _failure(issuer, issuer.assertion.file, "has no JWT")
+        return present_assertion(client.client_id, issuer.assertion.type, text)
+    settings, file = issuer.private_key, issuer.private_key.file
+    pem = _from_file(issuer, file) if file else client.private_key
+    audiences = {ISSUER_AUDIENCE: issuer.issuer, ENDPOINT_AUDIENCE: endpoint}
+    audience = audiences.get(issuer.assertion_audience, issuer.assertion_audience)
     try:
-        if Path(file).is_file():  # a pipe would block
-            with Path(file).open("rb") as opened:
-                content = opened.read(MAX_FILE + 1)
-            fault = "" if content.strip() else "is empty"
+        signed = _sign(_load_key(pem), settings, client.client_id, audience)
+    except (ValueError, TypeError, NotImplementedError):
+        if not file:
+            raise RequestFailed(FailureReason.CLIENT_KEY) from None
+        raise _failure(issuer, file, "has no private key in PEM that fits alg") from None
+    return present_assertion(client.client_id, JWT_BEARER, signed)
+
+
+def _from_file(issuer: Issuer, file: str) -> Sensitive:
+    try:
+        with Path(file).open("rb") as opened:
+            content = opened.read(MAX_FILE)
     except OSError as error:
-        fault = f"cannot be read: {error.strerror}"
-    if len(content) > MAX_FILE:
-        fault = f"is larger than {MAX_FILE // 1024} KiB"
-    if fault:
-        raise _failure(issuer, f"{key} file {file} {fault}")
+        raise _failure(issuer, file, f"cannot be read: {error.strerror}") from None
     return Sensitive(content.decode("utf-8", "replace").strip())
 
 
-def _failure(issuer: Issuer, fault: str) -> RequestFailed:
-    log.error("issuer %s: %s; nothing is sent", issuer.name, fault)
+def _failure(issuer: Issuer, file: str, fault: str) -> RequestFailed:
+    log.error("issuer %s: file %s %s; nothing is sent", issuer.name, file, fault)
     return RequestFailed(FailureReason.NO_ASSERTION)
 
 
+# Checking a key of RSA takes tens of milliseconds.
+@lru_cache(_MOST_KEYS)
 def _load_key(pem: Sensitive) -> tuple[Any, str]:
     """Return a key and the algorithm that goes with it; raises ValueError or TypeError."""
     from cryptography.exceptions import UnsupportedAlgorithm

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
-from csidriver.adapters.oauth.client_assertion import ClientAssertions
+from csidriver.adapters.oauth import client_assertion
 from csidriver.adapters.oauth.http_client import (
     Deadlines,
     HttpRequest,
@@ -73,7 +73,6 @@ class TokenEndpoints:
     def __init__(self) -> None:
         self._tls_contexts = TlsContexts()
         self._kept_connections = KeptConnections(self._tls_contexts)
-        self._assertions = ClientAssertions()
         self._endpoints: dict[str, tuple[Issuer, Endpoints]] = {}
 
     def refresh(
@@ -167,7 +166,7 @@ class TokenEndpoints:
 
         def make() -> HttpRequest:
             if method in ASSERTION_METHODS:
-                auth = self._assertions.authenticate(issuer, client, endpoints.token)
+                auth = client_assertion.authenticate(issuer, client, endpoints.token)
             else:
                 auth = authenticate(method, client.client_id, client.client_secret)
             pairs = [*((name, value.reveal()) for name, value in form), *auth.form.items()]

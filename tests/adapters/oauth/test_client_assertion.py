@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from csidriver.adapters.oauth.client_assertion import ClientAssertions
+from csidriver.adapters.oauth.client_assertion import _load_key, authenticate
 from csidriver.adapters.oauth.http_client import RequestFailed
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
@@ -47,7 +47,7 @@ def keyed(key: str) -> Client:
 
 
 def form(issuer: Issuer, client: Client) -> dict[str, str]:
-    return dict(ClientAssertions().authenticate(issuer, client, ENDPOINT).form)
+    return dict(authenticate(issuer, client, ENDPOINT).form)
 
 
 def claims_of(issuer: Issuer, key: Any = EC_KEY, alg: str = "ES256") -> dict[str, Any]:
@@ -70,11 +70,11 @@ def reason(issuer: Issuer, client: Client) -> FailureReason:
 
 
 def test_a_file_is_read_again_at_each_request(tmp_path: Path) -> None:
-    file, assertions = tmp_path / "token", ClientAssertions()
+    file = tmp_path / "token"
     issuer, client = asserting(file), Client("app", Sensitive(""))
     for text in (TOKEN, TOKEN.replace("c2ln", "bmV3")):
         file.write_text(text + "\n")
-        found = assertions.authenticate(issuer, client, ENDPOINT)
+        found = authenticate(issuer, client, ENDPOINT)
         assert found.form == {
             "client_id": "app",
             "client_assertion_type": JWT_BEARER,
@@ -96,10 +96,10 @@ def test_the_type_of_an_assertion_is_configurable(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "is missing"),
-        ("", "is empty"),
-        (" \n", "is empty"),
-        ("planted" * 4000, "is larger than 16 KiB"),
+        (None, "cannot be read: No such file"),
+        ("", "has no JWT"),
+        (" \n", "has no JWT"),
+        ("planted" * 4000, "has no JWT"),
         ("planted", "has no JWT"),
         ("planted.a.b\nc", "has no JWT"),
         ("planted..c", "has no JWT"),
@@ -113,11 +113,11 @@ def test_a_file_without_an_assertion_is_named_and_nothing_is_sent(
     if content is not None:
         file.write_text(content)
     assert reason(asserting(file), Client("app", Sensitive(""))) is FailureReason.NO_ASSERTION
-    assert f"issuer as: assertion file {file} {says}" in caplog.text
+    assert f"issuer as: file {file} {says}" in caplog.text
     assert "planted" not in caplog.text
 
 
-def test_a_pipe_does_not_block(tmp_path: Path) -> None:
+def test_a_folder_has_no_assertion(tmp_path: Path) -> None:
     assert reason(asserting(tmp_path), Client("app", Sensitive(""))) is FailureReason.NO_ASSERTION
 
 
@@ -181,10 +181,11 @@ def test_a_key_of_the_operator_is_read_from_its_file(tmp_path: Path) -> None:
 
 
 def test_a_key_is_checked_once_and_signs_many_times() -> None:
-    assertions, client = ClientAssertions(), keyed(pem(EC_KEY))
+    client = keyed(pem(ec.generate_private_key(ec.SECP256R1())))
+    before = _load_key.cache_info().misses
     for _ in range(3):
-        assertions.authenticate(signing(), client, ENDPOINT)
-    assert assertions._load_key.cache_info().misses == 1
+        authenticate(signing(), client, ENDPOINT)
+    assert _load_key.cache_info().misses == before + 1
 
 
 UNFIT = {
