@@ -19,11 +19,10 @@ from csidriver.kubectl.output.ages import human_duration
 from csidriver.kubectl.output.table import Table
 from csidriver.kubectl.status import try_read_volumes
 from csidriver.kubectl.terminal import Terminal
-from csidriver.kubectl.tokens.overview import NONE, grant, remaining
+from csidriver.kubectl.tokens.overview import NONE, grant
 from csidriver.kubectl.tokens.pod_volumes import PodVolume
-from csidriver.kubectl.tokens.token import Token, read_token, read_tokens
+from csidriver.kubectl.tokens.token import Token, read_token
 
-_DERIVED_HEADERS = (("Name", "Status", "Expires"), ("----", "------", "-------"))
 _POD_HEADERS = (("Pod", "Status", "Node", "File"), ("---", "------", "----", "----"))
 _NOT_ALLOWED = "<you may not list them>"
 
@@ -37,41 +36,27 @@ def add(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace, kubectl: Kubectl, terminal: Terminal) -> int:
     token = read_token(kubectl, SourceRef(kubectl.namespace(), args.name))
-    where = f"--namespace={token.ref.namespace}"
-    neighbours = _try_read_tokens(kubectl, where)
-    volumes = try_read_volumes(kubectl, where)
+    volumes = try_read_volumes(kubectl, f"--namespace={token.ref.namespace}")
     mine = None if volumes is None else [v for v in volumes if v.token == token.ref]
     waiting = {v.pod for v in mine or () if not v.has_ended}
     try:
         found: list[EventRow] | None = event_rows.read_events(kubectl, token.ref, waiting)
     except Forbidden:
         found = None
-    for line in describe(token, neighbours, mine, found, time.time()):
+    for line in describe(token, mine, found, time.time()):
         terminal.print(line)
     return 0
 
 
-def _try_read_tokens(kubectl: Kubectl, where: str) -> list[Token] | None:
-    try:
-        return read_tokens(kubectl, where)
-    except Forbidden:
-        return None
-
-
 def describe(
     token: Token,
-    neighbours: Sequence[Token] | None,
     volumes: Sequence[PodVolume] | None,
     found: Sequence[EventRow] | None,
     now: float,
 ) -> Iterator[str]:
-    """Yield lines in the form of `kubectl describe`; neighbours are all tokens of the namespace."""
-    login = next((each for each in neighbours or () if each.ref == token.login), None)
+    """Yield lines in the form of `kubectl describe`."""
     fields = [*_fields(token, now), *_warnings(token.warnings)]
-    sections = [
-        ("Derived tokens", _derived(token, neighbours, now)),
-        *(("Pods", _pods(volumes)), ("Events", _events(found, now))),
-    ]
+    sections = [("Pods", _pods(volumes)), ("Events", _events(found, now))]
     fields += [(f"{title}:", rows) for title, rows in sections if isinstance(rows, str)]
     yield from Table(padding=2, narrowest=0).lines(fields)
     for title, rows in sections:
@@ -79,7 +64,7 @@ def describe(
             yield f"{title}:"
             for line in Table(padding=2, narrowest=0).lines(rows):
                 yield f"  {line}"
-    yield f"Next step:  {next_step(token, now, login) or NONE}"
+    yield f"Next step:  {next_step(token, now) or NONE}"
 
 
 def _fields(token: Token, now: float) -> list[tuple[str, str]]:
@@ -103,20 +88,6 @@ def _fields(token: Token, now: float) -> list[tuple[str, str]]:
 def _warnings(warnings: Sequence[TokenWarning]) -> list[tuple[str, str]]:
     texts = [f"{warning.value}: {WARNINGS[warning]}" for warning in warnings]
     return [("" if i else "Warnings:", text) for i, text in enumerate(texts or [NONE])]
-
-
-def _derived(
-    token: Token, neighbours: Sequence[Token] | None, now: float
-) -> str | list[Sequence[str]]:
-    """Return the tokens that are made from the access token of this one."""
-    if neighbours is None:
-        return _NOT_ALLOWED
-    rows = [
-        (each.ref.name, each.state, remaining(each.instant(annotations.EXPIRES_AT), now, "expired"))
-        for each in neighbours
-        if each.login == token.ref
-    ]
-    return [*_DERIVED_HEADERS, *rows] if rows else NONE
 
 
 def _pods(volumes: Sequence[PodVolume] | None) -> str | list[Sequence[str]]:

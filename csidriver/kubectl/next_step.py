@@ -17,14 +17,13 @@ _LOGIN = frozenset(
 _DOCTOR = frozenset((Status.ISSUER_UNAVAILABLE, Status.CLIENT_REJECTED, Status.MISCONFIGURED))
 
 
-def next_step(token: Token, now: float, login: Token | None = None) -> str:
-    """Return a command, empty if there is nothing to do; `login` is that of a derived token."""
+def next_step(token: Token, now: float) -> str:
+    """Return a command, empty if there is nothing to do."""
     status = Status(token.state) if token.state in _VALUES else None
     expires_at = token.instant(annotations.EXPIRES_AT)
     is_expired = expires_at is not None and expires_at <= now
     if status is Status.WAITS_FOR_LOGIN and token.login is not None:
-        step = "" if login is None else next_step(login, now)
-        return step or describe_command(token.login)
+        return describe_command(token.login)
     if status in _LOGIN or TokenWarning.REFRESH_TOKEN_EXPIRING in token.warnings:
         # What else is wrong with a Secret that needs no login its message says.
         return login_command(token.ref) if token.needs_login else ""
