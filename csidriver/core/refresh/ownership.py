@@ -155,11 +155,6 @@ def check_request(ref: SourceRef, client: Client, params: Params, issuer: Issuer
             f"issuer {issuer.name!r} does not let namespace {ref.namespace!r} use this clientID; "
             "ask the operator to add both to clients"
         )
-    own = {KEY_CLIENT_SECRET: client.client_secret, KEY_CLIENT_KEY: client.private_key}
-    problems = [
-        f"key {key} is not for issuer {issuer.name!r}, which trusts the driver itself; remove it"
-        for key, value in own.items()
-        if value
-    ]
-    if problems:
-        raise InvalidSecret(f"Secret {ref}", problems)
+    if client.client_secret or client.private_key:
+        text = f"issuer {issuer.name!r} trusts the driver itself; remove {KEY_CLIENT_SECRET} and "
+        raise InvalidSecret(f"Secret {ref}", [f"{text}{KEY_CLIENT_KEY}"])

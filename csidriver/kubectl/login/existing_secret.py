@@ -6,7 +6,7 @@ from typing import Any
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.login_command import ask_for_login, describe_command
+from csidriver.core.login_command import describe_command
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.jwt import unverified_claims
@@ -15,7 +15,6 @@ from csidriver.core.quoting import quote_untrusted
 from csidriver.core.refresh.source import document_key, is_source
 from csidriver.core.sensitive import Sensitive
 from csidriver.kubectl.errors import LoginFailed
-from csidriver.kubectl.next_step import with_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,27 +83,16 @@ def _fault(manifest: Mapping[str, Any], secret: Secret, ref: SourceRef) -> str:
             f"{annotations.IS_TOKEN}; choose another name, or if it is to become a token: {mark} "
             "--overwrite"
         )
-    if fault := _no_login_needed(secret, ref):
-        return fault
+    kind = secret.annotations.get(annotations.GRANT_TYPE) or GrantType.REFRESH_TOKEN.value
+    if kind != GrantType.REFRESH_TOKEN.value:
+        text = f"needs no login: its {annotations.GRANT_TYPE} is {quote_untrusted(kind)}"
+        return f"Secret {ref} {text}; run: {describe_command(ref)}"
     if manifest.get("immutable"):
         return (
             f"Secret {ref} is immutable, so it cannot take a new login; choose another name, or "
             f"delete it first: {delete_command(ref)}"
         )
     return ""
-
-
-def _no_login_needed(secret: Secret, ref: SourceRef) -> str:
-    """Return why a login would be of no use to this Secret, and what is."""
-    word = secret.annotations.get(annotations.GRANT_TYPE) or GrantType.REFRESH_TOKEN.value
-    if word == GrantType.REFRESH_TOKEN.value:
-        return ""
-    text = f"Secret {ref} needs no login: its {annotations.GRANT_TYPE} is {quote_untrusted(word)}"
-    login = secret.annotations.get(annotations.LOGIN)
-    if word == GrantType.TOKEN_EXCHANGE.value and login:
-        text += ", so log in for the Secret from which its token is made"
-        return ask_for_login(text, SourceRef(ref.namespace, login))
-    return with_step(text, describe_command(ref))
 
 
 def _credential(secret: Secret, key: str) -> Sensitive:

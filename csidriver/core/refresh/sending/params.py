@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from csidriver.core.annotations import AUDIENCE, LOGIN, PARAMS, REQUEST_LIMIT, RESOURCE, SCOPE
 from csidriver.core.kubernetes.validation import is_dns1123_subdomain
@@ -11,7 +12,7 @@ from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.request_settings import Params, is_allowable
 
 _MOST_PARAMS = 64
-_OWN_ANNOTATIONS = {"scope": SCOPE, "audience": AUDIENCE, "resource": RESOURCE}
+_NAMES = {SCOPE: "scope", AUDIENCE: "audience", RESOURCE: "resource"}
 _NAME = re.compile("[A-Za-z0-9._-]{1,64}")
 REPEATABLE = [kind.value for kind in GrantType if kind.is_repeatable]
 
@@ -31,41 +32,35 @@ def parse_params(
     annotations: Mapping[str, str], grant_type: GrantType, problems: list[str]
 ) -> Params:
     """Return the fields, whether or not the issuer allows them; add what is wrong with them."""
-    texts = {key: annotations.get(key, "") for key in (*_OWN_ANNOTATIONS.values(), PARAMS)}
-    texts = {key: text for key, text in texts.items() if text}
     pairs: list[tuple[str, str]] = []
-    for key, text in texts.items():
-        if not grant_type.is_repeatable:
+    for key in (*_NAMES, PARAMS):
+        text = annotations.get(key, "")
+        found = _parse_pairs(key, text) if text else []
+        if text and not grant_type.is_repeatable:
             problems.append(f"annotation {key} is for grant-type {' or '.join(REPEATABLE)} only")
         elif len(text) >= REQUEST_LIMIT:
             problems.append(f"annotation {key} has more than {REQUEST_LIMIT - 1} characters")
+        elif found is None:
+            wanted = "a JSON object of names and texts" if key == PARAMS else "printable words"
+            problems.append(f"annotation {key} must have {wanted}")
+        elif {name for name, _ in found} & {name for name, _ in pairs}:
+            problems.append(f"annotation {key} has a name that another annotation stands for")
         else:
-            found = _json_pairs(text) if key == PARAMS else _word_pairs(key, text)
-            if found is None:
-                wanted = "a JSON object of names and texts" if key == PARAMS else "printable words"
-                problems.append(f"annotation {key} must have {wanted}")
-            elif {name for name, _ in found} & {name for name, _ in pairs}:
-                problems.append(f"annotation {key} has a name that another annotation stands for")
-            else:
-                pairs += found
+            pairs += found
     if len(pairs) > _MOST_PARAMS:
         problems.append(f"the annotations ask for more than {_MOST_PARAMS} form fields")
     return tuple(pairs)
 
 
-def _word_pairs(key: str, text: str) -> list[tuple[str, str]] | None:
-    name = next(name for name, own in _OWN_ANNOTATIONS.items() if own == key)
+def _parse_pairs(key: str, text: str) -> list[tuple[str, str]] | None:
     words = text.split()
     # The words of a scope are one field (RFC 6749 section 3.3).
-    values = [" ".join(words)] if key == SCOPE else words
-    return [(name, value) for value in values] if all(map(_is_text, values)) else None
-
-
-def _json_pairs(text: str) -> list[tuple[str, str]] | None:
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    fields: Any = {_NAMES.get(key, ""): [" ".join(words)] if key == SCOPE else words}
+    if key == PARAMS:
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
     if not isinstance(fields, dict):
         return None
     lists = {name: raw if isinstance(raw, list) else [raw] for name, raw in fields.items()}
@@ -83,7 +78,7 @@ def refused_param(params: Params, issuer: Issuer) -> str:
     """Return why the issuer's configuration lets no source send one of these, "" if it does."""
     for name, _ in params:
         if name not in issuer.allowed_params:
-            key = _OWN_ANNOTATIONS.get(name, PARAMS)
+            key = next((key for key, own in _NAMES.items() if own == name), PARAMS)
             cure = "ask the operator to add it to allowedParams"
             cure = cure if is_allowable(name) else "remove it"
             return f"annotation {key}: issuer {issuer.name!r} lets no Secret set {name!r}; {cure}"

@@ -59,7 +59,7 @@ def test_any_other_sends_nothing(ref: SourceRef, client: Client, issuer: Issuer)
     "client", [Client("robot", Sensitive("x")), Client("robot", Sensitive(""), Sensitive("x"))]
 )
 def test_a_secret_beside_it_is_invalid(client: Client) -> None:
-    with pytest.raises(InvalidSecret, match="trusts the driver itself; remove it"):
+    with pytest.raises(InvalidSecret, match="trusts the driver itself; remove clientSecret"):
         check_request(REF, client, (), TRUSTED)
 
 
