@@ -25,9 +25,9 @@ class JwtClaims:
     scope: frozenset[str] = frozenset()
 
 
-def unverified_claims(token: Sensitive) -> JwtClaims:
-    """Return the claims of a JWT without checking its signature, or none for an opaque token."""
-    parts = token.reveal().split(".")
+def unverified_claims(token: Sensitive | None) -> JwtClaims:
+    """Return the claims of a JWT without checking its signature; none of an opaque token."""
+    parts = token.reveal().split(".") if token else []
     if len(parts) != 3:  # noqa: PLR2004 - header, claims, signature (RFC 7515 section 3.1)
         return JwtClaims()
     try:

@@ -113,8 +113,8 @@ def access_token_fault(reply: TokenDocument) -> FailureReason | None:
         return FailureReason.TOKEN_TYPE
     if reply.access_token is None:
         return FailureReason.BAD_REPLY
-    is_bound = unverified_claims(reply.access_token).is_bound
-    return FailureReason.BOUND_TOKEN if is_bound else None
+    claims = unverified_claims(reply.access_token)
+    return FailureReason.BOUND_TOKEN if claims.is_bound else None
 
 
 def _pause(retry_after: str, now: float) -> float | None:

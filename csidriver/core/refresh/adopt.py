@@ -130,8 +130,7 @@ def _withheld(status: Status, message: str) -> StatusOverride:
 
 
 def select_source_issuer(source: Source, context: RefreshContext) -> Issuer:
-    access_token = source.document.access_token
-    iss = "" if access_token is None else unverified_claims(access_token).iss
+    iss = unverified_claims(source.document.access_token).iss
     issuer = select_issuer(context.issuers, source.ref.namespace, source.issuer, iss)
     check_request(source.ref, source.client, source.params, issuer)
     return issuer

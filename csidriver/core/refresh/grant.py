@@ -163,7 +163,7 @@ def adopt(source: Source, issuer: Issuer, now: float, previous: Grant | None) ->
 
     The seed's access token is used if it is a JWT that lives another 30 s or half its lifetime.
     """
-    claims = unverified_claims(source.document.access_token or Sensitive(""))
+    claims = unverified_claims(source.document.access_token)
     issued_at, expires_at = 0.0 if claims.is_bound else claims.iat or 0.0, claims.exp or 0.0
     lifetime = expires_at - issued_at
     usable = 0 < issued_at < expires_at and expires_at - now > min(30.0, lifetime / 2)

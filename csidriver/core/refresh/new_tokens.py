@@ -5,7 +5,7 @@ from dataclasses import replace
 from csidriver.core.backoff import stable_jitter
 from csidriver.core.kubernetes.timestamp import MAX_INSTANT
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.jwt import JwtClaims, unverified_claims
+from csidriver.core.oauth.jwt import unverified_claims
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure, access_token_fault
 from csidriver.core.refresh import messages, schedule
@@ -22,7 +22,7 @@ def after_success(grant: Grant, reply: TokenDocument, sent_at: float, issuer: Is
     """
     fault = access_token_fault(reply)
     access_token = None if fault else reply.access_token
-    claims = JwtClaims() if access_token is None else unverified_claims(access_token)
+    claims = unverified_claims(access_token)
     stated_lifetime = schedule.token_lifetime(reply.number("expires_in"), claims, sent_at)
     lifetime = issuer.default_lifetime if stated_lifetime is None else stated_lifetime
     after = _with_reply(grant, reply, sent_at, sent_at + lifetime if access_token else None)

@@ -105,5 +105,4 @@ def _iss(text: Sensitive) -> str:
         document, _ = TokenDocument.parse(text)
     except DocumentError:
         return ""
-    token = document.access_token
-    return "" if token is None else unverified_claims(token).iss.removesuffix("/")
+    return unverified_claims(document.access_token).iss.removesuffix("/")

@@ -213,7 +213,7 @@ def test_a_key_that_cannot_sign_is_the_users_or_the_operators(
 
 
 def test_an_algorithm_for_other_keys_is_refused() -> None:
-    for alg in ("RS256", "ES384", "EdDSA"):
+    for alg in ("RS256", "ES384", "EdDSA", "HS256", "none", "a word"):
         issuer = signing(private_key=PrivateKeySettings(alg=alg))
         assert reason(issuer, keyed(pem(EC_KEY))) is FailureReason.CLIENT_KEY
 

@@ -113,8 +113,6 @@ def test_the_scope_has_a_key_of_its_own_and_sources_may_set_it() -> None:
         ("allowed_params", "scope", "must be a list"),
         ("allowed_params", [5], "must not have 5"),
         ("private_key", "/k.pem", "must be a mapping"),
-        ("private_key", {"alg": "HS256"}, "alg must be one of RS256"),
-        ("private_key", {"alg": "none"}, "alg must be one of"),
         ("private_key", {"key": "x"}, "unknown key 'key'"),
         ("assertion", {"file": 5}, "file: must be a string"),
         ("clients", {}, "must be a list"),

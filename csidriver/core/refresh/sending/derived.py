@@ -7,7 +7,7 @@ from csidriver.core.login_command import describe_command
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.jwt import JwtClaims, unverified_claims
+from csidriver.core.oauth.jwt import unverified_claims
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_form import Form
 from csidriver.core.quoting import quote_untrusted
@@ -90,7 +90,8 @@ def excess(login: Grant, form: Form, reply: TokenDocument, issuer: Issuer) -> st
         words = quote_untrusted(" ".join(wider))
         return messages.WIDER_SCOPE_MESSAGE.format(login=name, words=words, key=SCOPE)
     asked = frozenset(value.reveal() for key, value in form if key in _AUDIENCES)
-    before, after = _jwt(login.document).audiences, _jwt(reply).audiences
+    before = unverified_claims(login.document.access_token).audiences
+    after = unverified_claims(reply.access_token).audiences
     comparable = after or reply.access_token == login.document.access_token
     unchanged = asked and asked != before and comparable and after == before
     if unchanged and not limits.same_audience:
@@ -101,9 +102,4 @@ def excess(login: Grant, form: Form, reply: TokenDocument, issuer: Issuer) -> st
 def _scope(document: TokenDocument) -> frozenset[str]:
     stated = document.value("scope")
     words = frozenset(stated.split()) if isinstance(stated, str) else frozenset()
-    return words or _jwt(document).scope
-
-
-def _jwt(document: TokenDocument) -> JwtClaims:
-    token = document.access_token
-    return JwtClaims() if token is None else unverified_claims(token)
+    return words or unverified_claims(document.access_token).scope

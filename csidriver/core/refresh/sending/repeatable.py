@@ -108,9 +108,8 @@ def _may_lend_client(login: Grant, issuer: Issuer) -> bool:
 def _is_bound(grant: Grant, login: Grant | None, context: RefreshContext) -> bool:
     """Return True if the issuer is the grant's still, and the login's if its client is used."""
     issuer = context.issuers.by_name.get(grant.issuer)
-    if issuer is None or (_is_of(grant, issuer) and grant.client.client_id):
-        return True
-    return _is_of(grant, issuer) and (login is None or _is_of(login, issuer))
+    owners = [grant] if grant.client.client_id or login is None else [grant, login]
+    return issuer is None or all(_is_of(owner, issuer) for owner in owners)
 
 
 def _select_issuer(
