@@ -13,7 +13,7 @@ RESYNC_SECONDS = 600.0
 SCENARIOS = ("calm", "takeover", "users", "crashes", "answers", "backend", "freezes", "chaos")
 WITH_USERS = ("users", "chaos", "crashes", "backend")
 # The share of runs with Secrets of all grant types.
-MIXED = 0.25
+MIXED = 0.15
 
 
 @dataclass(frozen=True)
