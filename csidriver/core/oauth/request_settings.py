@@ -64,12 +64,13 @@ _RESERVED_FOR_SOURCES = re.compile(
 
 
 def _is_text(raw: Any) -> bool:
+    # Printable excludes lone surrogates, which cannot be sent.
     return isinstance(raw, str) and raw.isprintable() and bool(raw.strip())
 
 
-def _is_param(name: Any, reserved: re.Pattern[str]) -> bool:
+def _is_param(name: Any, reserved: re.Pattern[str] | None) -> bool:
     known = isinstance(name, str) and _PARAM.fullmatch(name)
-    return bool(known) and not reserved.fullmatch(name.lower().replace(".", "_"))
+    return bool(known) and not (reserved and reserved.fullmatch(name.lower().replace(".", "_")))
 
 
 def is_allowable(name: str) -> bool:
@@ -77,11 +78,12 @@ def is_allowable(name: str) -> bool:
     return _is_param(name, _RESERVED_FOR_SOURCES)
 
 
-def _params(raw: Any) -> Params:
+def to_pairs(raw: Any, reserved: re.Pattern[str] | None = None) -> Params:
+    """Return the fields of a mapping of names to texts, or to lists of texts. Raises ValueError."""
     if not isinstance(raw, Mapping):
         raise ValueError("must be a mapping")  # noqa: TRY004 - as every other fault
     lists = {name: value if isinstance(value, list) else [value] for name, value in raw.items()}
-    faults = [f"must not have {name!r}" for name in lists if not _is_param(name, _RESERVED)]
+    faults = [f"must not have {name!r}" for name in lists if not _is_param(name, reserved)]
     faults += [
         f"must have a text, or a list of texts, for {name}"
         for name, texts in lists.items()
@@ -111,7 +113,7 @@ def _clients(raw: Any) -> tuple[OperatorClient, ...]:
 
 # The parser of each field of an issuer whose values have a form of their own.
 PARSERS: Mapping[str, Callable[[Any], Any]] = {
-    "params": _params,
+    "params": partial(to_pairs, reserved=_RESERVED),
     "allowed_params": _allowed_params,
     "private_key": partial(parse, PrivateKeySettings),
     "assertion": partial(parse, AssertionSettings),

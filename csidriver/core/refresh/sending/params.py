@@ -1,19 +1,16 @@
 """The form fields of a token request that annotations ask for (docs/protocol.md 10.1)."""
 
 import json
-import re
 from collections.abc import Mapping
-from typing import Any
 
 from csidriver.core.annotations import AUDIENCE, LOGIN, PARAMS, REQUEST_LIMIT, RESOURCE, SCOPE
 from csidriver.core.kubernetes.validation import is_dns1123_subdomain
 from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.request_settings import Params, is_allowable
+from csidriver.core.oauth.request_settings import Params, is_allowable, to_pairs
 
 _MOST_PARAMS = 64
 _NAMES = {SCOPE: "scope", AUDIENCE: "audience", RESOURCE: "resource"}
-_NAME = re.compile("[A-Za-z0-9._-]{1,64}")
 REPEATABLE = [kind.value for kind in GrantType if kind.is_repeatable]
 
 
@@ -35,7 +32,7 @@ def parse_params(
     pairs: list[tuple[str, str]] = []
     for key in (*_NAMES, PARAMS):
         text = annotations.get(key, "")
-        found = _parse_pairs(key, text) if text else []
+        found = _parse_pairs(key, text) if text else ()
         if text and not grant_type.is_repeatable:
             problems.append(f"annotation {key} is for grant-type {' or '.join(REPEATABLE)} only")
         elif len(text) >= REQUEST_LIMIT:
@@ -52,26 +49,14 @@ def parse_params(
     return tuple(pairs)
 
 
-def _parse_pairs(key: str, text: str) -> list[tuple[str, str]] | None:
+def _parse_pairs(key: str, text: str) -> Params | None:
     words = text.split()
     # The words of a scope are one field (RFC 6749 section 3.3).
-    fields: Any = {_NAMES.get(key, ""): [" ".join(words)] if key == SCOPE else words}
-    if key == PARAMS:
-        try:
-            fields = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-    if not isinstance(fields, dict):
+    own = {_NAMES.get(key): [" ".join(words)] if key == SCOPE else words}
+    try:
+        return to_pairs(json.loads(text) if key == PARAMS else own)
+    except (ValueError, RecursionError):
         return None
-    lists = {name: raw if isinstance(raw, list) else [raw] for name, raw in fields.items()}
-    pairs = [(name, value) for name, values in lists.items() for value in values]
-    valid = all(_NAME.fullmatch(name) and _is_text(value) for name, value in pairs)
-    return pairs if valid and all(lists.values()) else None
-
-
-def _is_text(value: object) -> bool:
-    # Printable excludes lone surrogates, which cannot be sent.
-    return isinstance(value, str) and value.isprintable() and bool(value.strip())
 
 
 def refused_param(params: Params, issuer: Issuer) -> str:
