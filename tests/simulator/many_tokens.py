@@ -30,7 +30,6 @@ _REPLY = '{"access_token": "at", "refresh_token": "rt-1", "expires_in": %d}'
 _SOURCE = Source(
     ref=SourceRef("physics", "hello"),
     uid="",
-    refresh_token=Sensitive("rt-0"),
     document=TokenDocument.parse(Sensitive('{"refresh_token": "rt-0"}'))[0],
     key="oauth",
     client=Client("my-app", Sensitive("s3cret")),

@@ -47,13 +47,11 @@ class Client:
 class Source:
     """A parsed source. `key` is the data key of the document, `trailing` means surplus bytes.
 
-    `refresh_requested_at` is the instant of the user's request, 0 without a valid one. Without a
-    refresh token, which only the grant of that name needs, `refresh_token` is empty.
+    `refresh_requested_at` is the instant of the user's request, 0 without a valid one.
     """
 
     ref: SourceRef
     uid: str
-    refresh_token: Sensitive
     document: TokenDocument
     key: str
     client: Client
@@ -66,8 +64,9 @@ class Source:
 
     @property
     def token_hash(self) -> str:
-        """The hash of the refresh token, "" without one."""
-        return self.refresh_token.hash() if self.refresh_token else ""
+        """The hash of the refresh token, "" without one, which only that grant needs."""
+        token = self.document.refresh_token
+        return token.hash() if token else ""
 
     @classmethod
     def parse(cls, secret: Secret) -> "Source":
@@ -89,8 +88,7 @@ class Source:
         if not client_id and not has_login_client:
             hint = _similar_key(secret, annotations.KEY_CLIENT_ID)
             problems.append(f"key {annotations.KEY_CLIENT_ID} is missing or empty{hint}")
-        token = document.refresh_token
-        if token is None and not kind.is_repeatable and not problems:
+        if document.refresh_token is None and not kind.is_repeatable and not problems:
             text = f"key {key}: refresh_token is missing or not UTF-8 text; log in again"
             problems.append(ask_for_login(text, ref))
         if problems:
@@ -98,7 +96,6 @@ class Source:
         return cls(
             ref=ref,
             uid=secret.uid,
-            refresh_token=token or Sensitive(""),
             document=document,
             key=key,
             client=Client(client_id.reveal(), client_secret, private_key),

@@ -32,7 +32,6 @@ def parsed_source(
     return Source(
         ref=REF,
         uid="u1",
-        refresh_token=Sensitive(token),
         document=token_document(refresh_token=token, **fields),
         key="oauth",
         client=Client("my-app", Sensitive("cs-secret")),

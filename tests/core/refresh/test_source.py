@@ -45,7 +45,7 @@ def test_a_source_is_read() -> None:
     source = Source.parse(secret(issuer="cern"))
     assert source.ref == SourceRef("physics", "hello-token")
     assert source.uid == "u"
-    assert source.refresh_token == Sensitive("rt-secret")
+    assert source.document.refresh_token == Sensitive("rt-secret")
     assert source.document.access_token == Sensitive("at-secret")
     assert source.client == Client("my-app", Sensitive("cs-secret"))
     assert (source.key, source.issuer, source.trailing) == ("oauth", "cern", False)
@@ -91,7 +91,7 @@ def test_byte_order_marks_are_not_part_of_a_value() -> None:
     marked = {key: "\ufeff" + text for key, text in VALID.items()}
     source = Source.parse(secret({**marked, "clientID": "\ufeff my-app\r\n"}))
     assert source.client == Client("my-app", Sensitive("cs-secret"))
-    assert source.refresh_token == Sensitive("rt-secret")
+    assert source.document.refresh_token == Sensitive("rt-secret")
     assert not source.trailing
     assert problems({"clientID": "\ufeff"}) == ("key clientID is missing or empty",)
 
@@ -103,7 +103,7 @@ def oauth(**change: Any) -> dict[str, str | None]:
 
 def test_an_access_token_is_not_needed() -> None:
     assert Source.parse(secret(oauth(access_token=None))).document.access_token is None
-    assert Source.parse(secret({"oauth": '{"refresh_token": "rt"}'})).refresh_token
+    assert Source.parse(secret({"oauth": '{"refresh_token": "rt"}'})).token_hash
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def stored(existing: dict[str, Any] | None, content: SecretContent = CONTENT) ->
 def test_a_new_secret_is_a_source() -> None:
     kubectl = stored(None)
     found = Source.parse(Secret.from_manifest(kubectl.secret()))
-    assert found.refresh_token == Sensitive("rt-1")
+    assert found.document.refresh_token == Sensitive("rt-1")
     assert found.client == CONTENT.client
     assert found.issuer == "lab"
     assert "clientSecret" not in kubectl.secret()["data"]

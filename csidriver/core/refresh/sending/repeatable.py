@@ -116,7 +116,7 @@ def _select_issuer(
     source: Source, grant: Grant | None, login: Grant | None, context: RefreshContext
 ) -> Issuer:
     """Return the issuer that is named, else the login's, else the grant's. Raises NoIssuer."""
-    if source.refresh_token and (grant is None or is_reseed(grant, source)):
+    if source.token_hash and (grant is None or is_reseed(grant, source)):
         # It may be sent one day, and then only to the issuer that it is of.
         issuer = adopt.select_source_issuer(source, context)
     else:
