@@ -29,14 +29,13 @@ MAX_KEPT = 4
 IDLE_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class _Kept:
-    """An idle connection; `target` is all that another request must have in common with it."""
+    """A connection; `target` is all that another request must have in common with its last one."""
 
-    name: str
-    target: tuple[object, ...]
     client: HttpClient
-    idle_since: float
+    target: tuple[object, ...]
+    idle_since: float = 0.0
 
 
 class KeptConnections:
@@ -62,46 +61,43 @@ class KeptConnections:
         kept = self._take(issuer.name, target)
         if kept is not None:
             try:
-                return self._send_over(kept, target, make(), deadlines)
+                return self._send_over(kept, make, deadlines)
             except RequestFailed as error:
-                is_late = kept.connection.is_aborted or time.monotonic() >= deadlines.send
+                is_late = kept.client.connection.is_aborted or time.monotonic() >= deadlines.send
                 if is_late or error.reason is not FailureReason.NO_ANSWER:
                     raise
-        return self._send_over(HttpClient(issuer, context), target, make(), deadlines)
+        return self._send_over(_Kept(HttpClient(issuer, context), target), make, deadlines)
 
     def _send_over(
-        self,
-        client: HttpClient,
-        target: tuple[object, ...],
-        request: HttpRequest,
-        deadlines: Deadlines,
+        self, kept: _Kept, make: Callable[[], HttpRequest], deadlines: Deadlines
     ) -> HttpResponse:
         is_kept = False
         try:
-            response = client.send(request, deadlines)
+            response = kept.client.send(make(), deadlines)
             # Other statuses may leave the connection in disorder, or say that it is the wrong one.
-            is_good = response.status == HTTPStatus.OK and client.connection.is_open
-            kept = _Kept(client.issuer.name, target, client, time.monotonic())
+            is_good = response.status == HTTPStatus.OK and kept.client.connection.is_open
             is_kept = is_good and self._keep(kept)
         finally:
             if not is_kept:
-                client.close()
+                kept.client.close()
         return response
 
-    def _take(self, name: str, target: tuple[object, ...]) -> HttpClient | None:
+    def _take(self, name: str, target: tuple[object, ...]) -> _Kept | None:
         """Return an idle connection to the target; close those that no request can use any more."""
         with self._lock:
-            for kept in [kept for kept in reversed(self._idle) if kept.name == name]:
+            for kept in [kept for kept in reversed(self._idle) if kept.client.issuer.name == name]:
                 self._idle.remove(kept)
                 if kept.target == target and not kept.client.connection.is_dropped():
-                    return kept.client
+                    return kept
                 kept.client.close()
         return None
 
     def _keep(self, kept: _Kept) -> bool:
         with self._lock:
-            if sum(other.name == kept.name for other in self._idle) >= MAX_KEPT:
+            name = kept.client.issuer.name
+            if sum(other.client.issuer.name == name for other in self._idle) >= MAX_KEPT:
                 return False
+            kept.idle_since = time.monotonic()
             self._idle.append(kept)
             if self._timer is None:
                 self._close_later()

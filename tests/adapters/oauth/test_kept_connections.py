@@ -133,6 +133,23 @@ def test_a_request_that_is_sent_again_has_an_assertion_of_its_own() -> None:
     assert len(set(found)) == 3
 
 
+def test_a_request_that_cannot_be_made_leaves_no_connection_behind() -> None:
+    def fail() -> HttpRequest:
+        raise RequestFailed(FailureReason.NO_ASSERTION)
+
+    with Peer(http(), per_connection=9) as peer:
+        kept, issuer = KeptConnections(TlsContexts()), at_peer(peer)
+        deadline = time.monotonic() + PATIENT
+        deadlines = Deadlines(deadline, deadline)
+        kept.send(issuer, issuer.token_endpoint, get(issuer), deadlines)
+        assert peer.has_open(1)
+        with pytest.raises(RequestFailed) as caught:
+            kept.send(issuer, issuer.token_endpoint, fail, deadlines)
+        assert caught.value.reason is FailureReason.NO_ASSERTION
+        assert len(peer.requests) == 1
+        assert peer.has_open(0)
+
+
 def test_nobody_notices_that_a_server_restarts_between_two_requests() -> None:
     with Peer(http(), per_connection=9) as peer:
         endpoints, issuer = TokenEndpoints(), at_peer(peer)
