@@ -20,6 +20,7 @@ from csidriver.core.refresh.source import MAX_CREDENTIAL, MAX_FIELDS, Source
 from csidriver.core.status import Status
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
+from tests.cluster.tenants.hostile_secrets import LONG_ANNOTATIONS
 from tests.cluster.user_namespace import UserNamespace
 from tests.memory_cgroup import MemoryCgroup, memory_cgroup
 from tests.processes import metrics_of, running
@@ -50,13 +51,13 @@ def _document(number: int) -> str:
 
 def _secret(name: str, oauth: str, junk: int) -> dict[str, Any]:
     client = EMOJI + "c" * (MAX_CREDENTIAL - len(EMOJI.encode()))
-    others = dict.fromkeys(annotations.LIMITS, EMOJI + "a" * 1000)
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
             "name": name,
-            "annotations": others | {annotations.IS_TOKEN: "true", annotations.ISSUER: "demo"},
+            "annotations": LONG_ANNOTATIONS
+            | {annotations.IS_TOKEN: "true", annotations.ISSUER: "demo"},
         },
         "stringData": {
             annotations.KEY_OAUTH: oauth,

@@ -11,7 +11,7 @@ from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.request_settings import Params
+from csidriver.core.oauth.request_settings import ENDPOINT_AUDIENCE, ISSUER_AUDIENCE, Params
 from csidriver.core.oauth.token_form import token_form
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh.source import Client
@@ -77,7 +77,7 @@ def request(
     )
 
 
-def signing_issuer(peer: OidcProvider, audience: str = "") -> Issuer:
+def signing_issuer(peer: OidcProvider, audience: str = ISSUER_AUDIENCE) -> Issuer:
     return Issuer(
         "peer",
         issuer=peer.issuer,
@@ -88,7 +88,7 @@ def signing_issuer(peer: OidcProvider, audience: str = "") -> Issuer:
 
 
 @pytest.mark.parametrize("algorithm", SIGNERS)
-@pytest.mark.parametrize("audience", ["", "tokenEndpoint"], ids=["issuer", "token endpoint"])
+@pytest.mark.parametrize("audience", [ISSUER_AUDIENCE, ENDPOINT_AUDIENCE])
 def test_the_server_believes_an_assertion(
     peer: OidcProvider, algorithm: str, audience: str
 ) -> None:

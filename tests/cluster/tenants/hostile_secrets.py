@@ -10,6 +10,10 @@ from csidriver.core.refresh.source import MAX_CREDENTIAL, MAX_FIELDS
 EMOJI = "\U0001f600"
 # Bytes of a value that kube-apiserver still takes.
 MOST_JUNK = 900_000
+# A source with a refresh token may not have them.
+_REFUSED = {annotations.GRANT_TYPE, annotations.LOGIN, annotations.SCOPE, annotations.AUDIENCE}
+_REFUSED |= {annotations.RESOURCE, annotations.PARAMS}
+LONG_ANNOTATIONS = dict.fromkeys(set(annotations.LIMITS) - _REFUSED, EMOJI + "a" * 1000)
 
 
 def largest_document(refresh_token: str) -> str:
@@ -27,13 +31,13 @@ def largest_credential(beginning: str) -> str:
 
 def hostile_secret(name: str, document: str, client_id: str, client_secret: str) -> dict[str, Any]:
     """Return the manifest of an annotated Secret, with long annotations and a key of no use."""
-    notes = dict.fromkeys(annotations.LIMITS, EMOJI + "a" * 1000)
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
             "name": name,
-            "annotations": notes | {annotations.IS_TOKEN: "true", annotations.ISSUER: "demo"},
+            "annotations": LONG_ANNOTATIONS
+            | {annotations.IS_TOKEN: "true", annotations.ISSUER: "demo"},
         },
         "stringData": {
             annotations.KEY_OAUTH: document,
