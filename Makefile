@@ -28,7 +28,7 @@ LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Tests start hundreds of processes of ours; each compiles what it imports where none may keep it.
 BYTECODE := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/bytecode
 
-.PHONY: demo picture test cover test-keycloak simulate soak bench check fix proto manifests lock tools plugin image e2e e2e-upgrade clean
+.PHONY: demo picture test cover test-keycloak simulate promises soak bench check fix proto manifests lock tools plugin image e2e e2e-upgrade clean
 .DELETE_ON_ERROR:
 
 ## demo: the announcement's example comes to life; ARGS="--seconds 30 --json" and more (--help)
@@ -63,6 +63,10 @@ test-keycloak: $(VENV)/.dev
 simulate: $(VENV)/.dev
 	@$(BIN)/python -m tests.simulator $(SEEDS)
 	@$(BIN)/python -m tests.simulator.fault_matrix
+
+## promises: break each promise of the README in a copy of the tree, and see a test fail
+promises: $(VENV)/.dev
+	@$(BIN)/python -m tools.promises $(ARGS)
 
 ## soak: two refreshers under load, one killed every few seconds, SECONDS=120 by default; then a
 ## hostile tenant beside a victim, HOSTILE_SECONDS=400 by default
