@@ -16,7 +16,6 @@ from csidriver.demo.issuer import LOGIN_CLIENT
 from csidriver.node.companions.broker_client import ClientPauses
 from tests import page_commands
 from tests.cluster.installation import INSTALL, Manifest, manifests
-from tools.image import IMAGE
 
 DEPLOY = INSTALL.parent
 FILES = ("install.yaml", "cleanup.yaml", "demo-issuer.yaml")
@@ -81,11 +80,6 @@ def test_the_command_knows_every_argument(container: dict[str, Any]) -> None:
     assert {flag for flag in given if flag.startswith("--")} <= known
 
 
-def test_one_image_runs_everything_the_one_that_is_built_here() -> None:
-    assert {container["image"] for container in containers()} == {IMAGE}
-    assert {container["imagePullPolicy"] for container in containers()} == {"IfNotPresent"}
-
-
 @pytest.mark.parametrize("name", ROLES)
 def test_a_pod_is_one_container(name: str) -> None:
     pod = pod_of(name)
@@ -148,15 +142,6 @@ def test_the_node_plugin_sees_kubelets_folders_at_their_own_paths() -> None:
     }
 
 
-def test_the_view_lies_where_the_container_may_write() -> None:
-    container, pod = container_of(NODE), pod_of(NODE)
-    view = flags.node_settings(flags_of(container)).view
-    (volume,) = [volume["name"] for volume in pod["volumes"] if "emptyDir" in volume]
-    (mount,) = [m for m in container["volumeMounts"] if m["name"] == volume]
-    assert Path(mount["mountPath"]) in view.parents
-    assert "mountPropagation" not in mount
-
-
 def test_the_node_plugin_has_memory_for_its_tokens_and_no_cpu_limit() -> None:
     resources = container_of(NODE)["resources"]
     assert set(resources["limits"]) == {"memory"}
@@ -166,7 +151,9 @@ def test_the_node_plugin_has_memory_for_its_tokens_and_no_cpu_limit() -> None:
     assert flag_values.size(resources["requests"]["memory"]) >= 60 * MEBIBYTE
 
 
-def test_only_the_node_plugin_is_privileged() -> None:
+def test_only_the_node_plugin_is_privileged_and_no_pod_shares_a_namespace_of_the_host() -> None:
+    for workload in workloads():
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(workload["spec"]["template"]["spec"])
     for container in containers():
         security = container["securityContext"]
         assert security["readOnlyRootFilesystem"] is True
@@ -175,12 +162,6 @@ def test_only_the_node_plugin_is_privileged() -> None:
             continue
         assert security["allowPrivilegeEscalation"] is False
         assert security["capabilities"] == {"drop": ["ALL"]}
-
-
-def test_no_pod_shares_a_namespace_of_the_host() -> None:
-    for workload in workloads():
-        pod = workload["spec"]["template"]["spec"]
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
 
 
 @pytest.mark.parametrize(
@@ -212,18 +193,6 @@ def test_probes_and_metrics_are_on_the_ports_that_are_served(name: str) -> None:
         "livenessProbe": "/healthz",
         "readinessProbe": "/readyz",
         "startupProbe": "/healthz",
-    }
-
-
-@pytest.mark.parametrize("name", ROLES)
-def test_a_pod_knows_who_and_where_it_is(name: str) -> None:
-    environment = container_of(name)["env"]
-    fields = {item["name"]: item["valueFrom"]["fieldRef"]["fieldPath"] for item in environment}
-    assert fields == {
-        "NODE_NAME": "spec.nodeName",
-        "POD_NAME": "metadata.name",
-        "POD_NAMESPACE": "metadata.namespace",
-        "POD_UID": "metadata.uid",
     }
 
 
@@ -260,10 +229,6 @@ def test_the_spool_is_memory_that_outlives_the_process() -> None:
     assert flag_values.size(container["resources"]["limits"]["memory"]) >= size + 205 * MEBIBYTE
 
 
-def test_the_refresher_has_time_to_store_what_it_has_begun() -> None:
-    assert pod_of(REFRESHER)["terminationGracePeriodSeconds"] >= 90
-
-
 @pytest.mark.parametrize("name", ROLES[1:])
 def test_one_replica_goes_on_through_rollouts_and_drains(name: str) -> None:
     (deployment,) = [d for d in manifests("Deployment") if d["metadata"]["name"] == name]
@@ -283,32 +248,6 @@ def test_one_replica_goes_on_through_rollouts_and_drains(name: str) -> None:
 def test_nodes_have_come_back_to_a_new_broker_before_a_rollout_stops_the_next_one() -> None:
     (deployment,) = [d for d in manifests("Deployment") if d["metadata"]["name"] == BROKER]
     assert deployment["spec"]["minReadySeconds"] >= max(ClientPauses().rejoin)
-
-
-def test_selectors_find_the_pods_of_their_role_and_no_others() -> None:
-    labels = {
-        w["metadata"]["name"]: w["spec"]["template"]["metadata"]["labels"]
-        for w in workloads("install.yaml")
-    }
-    assert len({tuple(sorted(found.items())) for found in labels.values()}) == len(labels) == 4
-    found = {
-        workload["metadata"]["name"]: workload["spec"]["selector"]["matchLabels"]
-        for workload in workloads("install.yaml")
-    }
-    for name, selector in found.items():
-        fitting = [other for other in labels if selector.items() <= labels[other].items()]
-        assert fitting == [name]
-    for policy in manifests("NetworkPolicy"):
-        assert policy["spec"]["podSelector"]["matchLabels"] == found[policy["metadata"]["name"]]
-    services = {s["metadata"]["name"]: s["spec"]["selector"] for s in manifests("Service")}
-    assert services == {name: found[name] for name in (BROKER, WEBHOOK)}
-
-
-def test_nothing_says_that_helm_has_applied_it() -> None:
-    for name in FILES:
-        text = (DEPLOY / name).read_text(encoding="utf-8")
-        assert "managed-by" not in text
-        assert "helm.sh/" not in text
 
 
 def service_of(name: str) -> Manifest:
@@ -358,18 +297,6 @@ def test_the_node_plugin_has_a_token_for_brokers_and_their_authorities_and_nothi
         },
     ]
     assert not [volume for volume in pod["volumes"] if {"secret", "configMap"} & set(volume)]
-
-
-def test_the_api_server_finds_the_webhook() -> None:
-    service = service_of(WEBHOOK)
-    (port,) = service["spec"]["ports"]
-    (hook,) = manifests("MutatingWebhookConfiguration")[0]["webhooks"]
-    wanted = hook["clientConfig"]["service"]
-    assert (wanted["name"], wanted["port"]) == (service["metadata"]["name"], port["port"])
-    served = server_flags.webhook_settings(flags_of(container_of(WEBHOOK)))
-    assert served.listen[1] == port_of(container_of(WEBHOOK), port["targetPort"])
-    assert served.names == {f"{wanted['name']}.{wanted['namespace']}.svc"}
-    assert served.configuration_name == WEBHOOK
 
 
 def test_network_policies_let_in_reviews_and_node_plugins_and_nothing_else() -> None:

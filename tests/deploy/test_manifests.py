@@ -128,13 +128,6 @@ def test_the_refresher_manages_its_own_secrets_and_only_patches_those_of_users()
     )
 
 
-@pytest.mark.parametrize("name", [names.PUBLIC_ISSUERS, names.BROKER_CA])
-def test_a_config_map_that_a_role_fills_comes_without_data(name: str) -> None:
-    (config_map,) = [m for m in manifests("ConfigMap") if key_of(m)[2] == name]
-    assert set(config_map) == {"apiVersion", "kind", "metadata"}
-    assert config_map["metadata"]["namespace"] == DRIVER
-
-
 def test_everybody_reads_the_public_issuers() -> None:
     users = {"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": EVERYBODY}
     assert rights_of(users) == allowed(DRIVER, "configmaps", "get", names.PUBLIC_ISSUERS)
@@ -240,10 +233,3 @@ def test_the_webhook_fails_closed_is_reinvoked_and_has_no_side_effects() -> None
     assert webhook["sideEffects"] == "None"
     assert webhook["admissionReviewVersions"] == ["v1"]
     assert 1 <= webhook["timeoutSeconds"] <= 30
-
-
-def test_the_webhook_configuration_leaves_the_ca_to_the_webhook() -> None:
-    (webhook,) = manifests("MutatingWebhookConfiguration")[0]["webhooks"]
-    assert webhook["clientConfig"] == {
-        "service": {"name": WEBHOOK, "namespace": DRIVER, "path": "/mutate", "port": 443}
-    }
