@@ -1,4 +1,4 @@
-"""The Kubernetes API, on the raw client of the `kubernetes` package, for all roles but the node.
+"""The Kubernetes API, over connections of the `kubernetes` package, for all roles but the node.
 
 Only this folder imports that package. It is used with `--store kubernetes` only.
 """

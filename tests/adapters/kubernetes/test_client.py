@@ -18,6 +18,13 @@ from tests.adapters.kubernetes.requests import BASE, NEEDLE, PATCH, QUICK, TOKEN
 from tests.adapters.kubernetes.scripted import PATIENCE, Says, Scripted
 
 
+def test_a_server_below_a_path_is_asked_there(api: Scripted, tmp_path: Path) -> None:
+    access = from_kubeconfig(config(tmp_path, f"{api.url}/k8s/clusters/c-1"))
+    api.answering = lambda _: Says(manifest())
+    KubernetesStore(KubernetesClient(access, QUICK)).get_secret("alice", "token")
+    assert api.asked[0].path == "/k8s/clusters/c-1/api/v1/namespaces/alice/secrets/token"
+
+
 def test_a_server_that_says_nothing_is_unavailable(api: Scripted, tmp_path: Path) -> None:
     api.answering = lambda _: Says(status=None)
     access = from_kubeconfig(config(tmp_path, api.url))
