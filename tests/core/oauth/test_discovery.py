@@ -6,6 +6,7 @@ import pytest
 from csidriver.core.oauth.discovery import (
     Endpoints,
     MetadataError,
+    answers_probe,
     configured_endpoints,
     metadata_urls,
     parse_metadata,
@@ -23,40 +24,20 @@ def parsed(configured: Issuer = ISSUER, /, **fields: Any) -> Endpoints:
     return parse_metadata(configured, Sensitive(json.dumps(document)))
 
 
-@pytest.mark.parametrize(
-    ("issuer", "expected"),
-    [
-        (ISSUER, None),
-        (Issuer("x", token_endpoint=TOKEN), Endpoints(TOKEN, "basic")),
-        (Issuer("x", token_endpoint=TOKEN, client_auth="post"), Endpoints(TOKEN, "post")),
-        (
-            Issuer("x", token_endpoint=TOKEN, introspection_endpoint=OTHER),
-            Endpoints(TOKEN, "basic", OTHER),
-        ),
-    ],
-    ids=["issuer", "endpoint", "method", "introspection"],
-)
-def test_configured_endpoints_need_no_metadata(issuer: Issuer, expected: Endpoints | None) -> None:
-    assert configured_endpoints(issuer) == expected
+def test_configured_endpoints_need_no_metadata() -> None:
+    assert configured_endpoints(ISSUER) is None
+    assert configured_endpoints(Issuer("x", token_endpoint=TOKEN)) == Endpoints(TOKEN, "basic")
+    full = Issuer("x", token_endpoint=TOKEN, client_auth="post", introspection_endpoint=OTHER)
+    assert configured_endpoints(full) == Endpoints(TOKEN, "post", OTHER)
 
 
-@pytest.mark.parametrize(
-    ("path", "urls"),
-    [
-        ("", ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"]),
-        (
-            "/realms/x",
-            [
-                "/realms/x/.well-known/openid-configuration",
-                "/.well-known/oauth-authorization-server/realms/x",
-            ],
-        ),
-    ],
-)
+@pytest.mark.parametrize("path", ["", "/realms/x"])
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_metadata_is_before_or_behind_the_path(path: str, urls: list[str], slash: str) -> None:
-    issuer = Issuer("x", issuer=f"https://as.example{path}{slash}")
-    assert metadata_urls(issuer) == [f"https://as.example{url}" for url in urls]
+def test_metadata_is_before_or_behind_the_path(path: str, slash: str) -> None:
+    assert metadata_urls(Issuer("x", issuer=f"https://as.example{path}{slash}")) == [
+        f"https://as.example{path}/.well-known/openid-configuration",
+        f"https://as.example/.well-known/oauth-authorization-server{path}",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,11 +49,7 @@ def test_metadata_is_before_or_behind_the_path(path: str, urls: list[str], slash
         {"token_endpoint": OTHER},
         {"token_endpoint": ""},
         {"token_endpoint": [TOKEN]},
-        {"token_endpoint": "https://["},
-        {"token_endpoint": "ftp://as.example/t"},
         {"token_endpoint": "http://as.example/t"},
-        {"token_endpoint": "https://user:pw@as.example/t"},
-        {"token_endpoint": "https://as.example/t#fragment"},
     ],
     ids=repr,
 )
@@ -82,10 +59,9 @@ def test_metadata_that_does_not_match_the_issuer_is_refused(fields: dict[str, An
     assert "example" not in str(caught.value)
 
 
-@pytest.mark.parametrize("body", ["<html>", "[]", "[" * 100_000, "\ufffd", ""])
-def test_metadata_that_is_not_a_json_object_is_refused(body: str) -> None:
+def test_metadata_that_is_not_a_json_object_is_refused() -> None:
     with pytest.raises(MetadataError, match="not a JSON object"):
-        parse_metadata(ISSUER, Sensitive(body))
+        parse_metadata(ISSUER, Sensitive("[]"))
 
 
 @pytest.mark.parametrize(
@@ -96,8 +72,6 @@ def test_metadata_that_is_not_a_json_object_is_refused(body: str) -> None:
         (("as.example:6443",), "https://as.example:6443/t", True),
         (("other.example",), "https://other.example:6443/t", False),
         (("other.example:6443",), "https://other.example/t", False),
-        ((), "https://as.example\t/t", False),
-        ((), "https://as.example /t", False),
     ],
 )
 def test_another_port_must_be_configured(hosts: Any, endpoint: str, *, used: bool) -> None:
@@ -134,9 +108,7 @@ def test_the_method_is_one_that_metadata_offers(offered: object, method: str) ->
 
 def test_a_configured_method_comes_first() -> None:
     issuer = Issuer("meta", issuer="https://as.example", client_auth="basic_raw")
-    offered = ["client_secret_post"]
-    found = parsed(issuer, token_endpoint_auth_methods_supported=offered)
-    assert found.client_auth == "basic_raw"
+    assert parsed(issuer).client_auth == "basic_raw"
 
 
 @pytest.mark.parametrize("endpoint", [OTHER, "ftp://as.example/i", "", [TOKEN]], ids=repr)
@@ -148,3 +120,11 @@ def test_a_bad_introspection_endpoint_is_not_used(endpoint: object) -> None:
 
 def test_without_an_introspection_endpoint_nothing_is_wrong() -> None:
     assert parsed() == Endpoints(TOKEN, "basic")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "found"),
+    [(200, "{}", True), (200, "<html>", False), (400, "", True), (500, "{}", False)],
+)
+def test_only_the_server_itself_answers_a_probe(status: int, body: str, *, found: bool) -> None:
+    assert answers_probe(status, Sensitive(body)) is found

@@ -22,23 +22,21 @@ CHOICE = parse(
 
 
 @pytest.mark.parametrize(
-    ("namespace", "wanted", "iss", "name"),
+    ("wanted", "iss", "name"),
     [
-        pytest.param("x", "a", "https://b", "a", id="the annotation wins"),
-        pytest.param("x", "d", "https://unknown", "d", id="also over an unknown claim"),
-        pytest.param("x", "", "https://a", "a", id="then the claim"),
-        pytest.param("x", "", "https://a/", "a", id="a slash more"),
-        pytest.param("x", "", "https://s", "s", id="a slash less"),
-        pytest.param("x", "", "https://t", "t", id="byte for byte first"),
-        pytest.param("x", "", "https://t/", "u", id="byte for byte first, with the slash"),
-        pytest.param("x", "", "http://s/trust", "s", id="a listed claim"),
-        pytest.param("x", "", "http://s/trust/", "s", id="a listed claim and a slash"),
-        pytest.param("x", "", "", "d", id="then the default"),
-        pytest.param("physics", "", "https://b", "b", id="an open namespace"),
+        pytest.param("a", "https://b", "a", id="the annotation wins"),
+        pytest.param("d", "https://unknown", "d", id="also over an unknown claim"),
+        pytest.param("", "https://a/", "a", id="then the claim, a slash more"),
+        pytest.param("", "https://s", "s", id="a slash less"),
+        pytest.param("", "https://t", "t", id="byte for byte first"),
+        pytest.param("", "https://t/", "u", id="byte for byte first, with the slash"),
+        pytest.param("", "http://s/trust/", "s", id="a listed claim and a slash"),
+        pytest.param("", "", "d", id="then the default"),
+        pytest.param("", "https://b", "b", id="an open namespace"),
     ],
 )
-def test_the_order_of_the_choice(namespace: str, wanted: str, iss: str, name: str) -> None:
-    assert select_issuer(CHOICE, namespace, wanted, iss) == CHOICE.by_name[name]
+def test_the_order_of_the_choice(wanted: str, iss: str, name: str) -> None:
+    assert select_issuer(CHOICE, "physics", wanted, iss) == CHOICE.by_name[name]
 
 
 def refusal(wanted: str = "", iss: str = "", issuers: Issuers = CHOICE) -> str:
@@ -53,7 +51,6 @@ def refusal(wanted: str = "", iss: str = "", issuers: Issuers = CHOICE) -> str:
         pytest.param("nope", "https://a", "issuer 'nope' is not configured", id="unknown name"),
         pytest.param("b", "", "not open to namespace 'x'", id="closed by name"),
         pytest.param("", "https://b", "not open to namespace 'x'", id="closed by claim"),
-        pytest.param("", "https://c:8443/r/x", "issuer 'https://c:8443/r/x',", id="unknown claim"),
         pytest.param("", "https://a//", "issuer 'https://a//',", id="two slashes"),
     ],
 )
@@ -61,7 +58,7 @@ def test_why_there_is_no_issuer(wanted: str, iss: str, says: str) -> None:
     assert says in refusal(wanted, iss)
 
 
-@pytest.mark.parametrize("iss", ["https://unknown", "/", "kubernetes/serviceaccount"])
+@pytest.mark.parametrize("iss", ["https://unknown:8443/r/x", "/"])
 def test_a_token_of_an_unknown_issuer_names_the_configured_ones_and_the_annotation(
     iss: str,
 ) -> None:
@@ -72,16 +69,7 @@ def test_a_token_of_an_unknown_issuer_names_the_configured_ones_and_the_annotati
     assert "https://b" not in text, "it is not open to the namespace"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param("ghp_16C7e42F292c6912E7710c838347Ae178B4a", id="opaque token"),
-        pytest.param("0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f", id="UUID"),
-        pytest.param("e30.e30.c2ln", id="JWT"),
-        pytest.param("n" * 25, id="long"),
-        pytest.param("a\nb", id="two lines"),
-    ],
-)
+@pytest.mark.parametrize("text", ["e30.e30.c2ln", "n" * 25, "a\nb"], ids=repr)
 def test_a_text_that_is_no_name_is_not_repeated(text: str) -> None:
     """A token that was put into the annotation would be published."""
     told = refusal(wanted=text)
@@ -92,13 +80,10 @@ def test_a_text_that_is_no_name_is_not_repeated(text: str) -> None:
 @pytest.mark.parametrize(
     "iss",
     [
-        pytest.param("https://user:password@a", id="password"),
-        pytest.param("https://a?token=secret", id="query"),
-        pytest.param("https://a#secret", id="fragment"),
-        pytest.param("https://a/\nb", id="two lines"),
-        pytest.param("https://a/" + "x" * 128, id="long"),
-        pytest.param("a text", id="no URL"),
+        *("https://user:password@a", "https://a?token=secret", "https://a#secret"),
+        *("https://a/\nb", "https://a/" + "x" * 128, "a text"),
     ],
+    ids=lambda iss: repr(iss[:24]),
 )
 def test_a_claim_that_is_no_plain_url_is_not_repeated(iss: str) -> None:
     told = refusal(iss=iss)
