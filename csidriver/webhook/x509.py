@@ -8,6 +8,7 @@ import os
 import ssl
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -50,9 +51,7 @@ class CertificateFactory:
         lifetime: float,
     ) -> tuple[Certificate, Sensitive]:
         signer = x509.load_pem_x509_certificate(authority.pem.encode())
-        signing_key = serialization.load_pem_private_key(authority_key.reveal().encode(), None)
-        if not isinstance(signing_key, ec.EllipticCurvePrivateKey):
-            raise InvalidSettings("authority", ["its key is not an elliptic curve key"])
+        signing_key: Any = serialization.load_pem_private_key(authority_key.reveal().encode(), None)
         key = ec.generate_private_key(ec.SECP256R1())
         public = key.public_key()
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key())

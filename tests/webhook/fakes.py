@@ -19,7 +19,6 @@ class FakeClock:
         return self.time
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Seconds pass at once."""
         self.time += seconds
         return event.is_set()
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.clock import SystemClock
+from csidriver.clock import WaitingClock
 from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.core.names import DRIVER_NAMESPACE
 from csidriver.webhook.ca_bundle import CaBundle, Configuration
 from csidriver.webhook.certificate_secret import CertificateSecret, SecretStore
-from csidriver.webhook.https_server import AdmissionLimits, AdmissionServer
+from csidriver.webhook.https_server import AdmissionServer
 from csidriver.webhook.managed_certificates import ManagedCertificates
 from csidriver.webhook.metrics import WebhookMetrics
 from csidriver.webhook.review_handler import Handler, handle_review
@@ -27,10 +28,27 @@ class ReplicaOptions:
 
     policy: RotationPolicy = field(default_factory=lambda: RotationPolicy(poll_interval=0.1))
     names: frozenset[str] = NAMES
-    clock: SystemClock = field(default_factory=SystemClock)
     handler: Handler = handle_review
-    limits: AdmissionLimits = field(default_factory=AdmissionLimits)
     drain: float = 0.0
+
+
+def certificates_in(
+    store: SecretStore,
+    configuration: Configuration | None,
+    given: ReplicaOptions,
+    clock: WaitingClock,
+    metrics: WebhookMetrics,
+) -> ManagedCertificates:
+    pki = CertificateFactory()
+    return ManagedCertificates(
+        CertificateSecret(store, pki, DRIVER_NAMESPACE, given.policy),
+        CaBundle(configuration, pki, given.policy),
+        pki,
+        clock,
+        metrics.expiry,
+        names=given.names,
+        policy=given.policy,
+    )
 
 
 class Replica:
@@ -43,20 +61,11 @@ class Replica:
         given: ReplicaOptions | None = None,
     ) -> None:
         given = given or ReplicaOptions()
-        pki, terms = CertificateFactory(), given.policy
         self.registry = CollectorRegistry()
         metrics = WebhookMetrics(self.registry)
-        self.certificates = ManagedCertificates(
-            CertificateSecret(store, pki, DRIVER_NAMESPACE, terms),
-            CaBundle(configuration, pki, terms),
-            pki,
-            given.clock,
-            metrics.expiry,
-            names=given.names,
-            policy=terms,
-        )
+        self.certificates = certificates_in(store, configuration, given, SystemClock(), metrics)
         self.server = AdmissionServer(
-            ("127.0.0.1", 0), self.certificates.context, given.handler, metrics, given.limits
+            ("127.0.0.1", 0), self.certificates.context, given.handler, metrics
         )
         self.role = Webhook(self.certificates, self.server, given.drain)
         self._stop = threading.Event()

@@ -1,20 +1,16 @@
 """One replica with a clock and a configuration of its own, and what it has stored."""
 
-import ssl
-
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.core.admission.certificates import Certificate, RotationPolicy
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE
-from csidriver.webhook.ca_bundle import CaBundle
-from csidriver.webhook.certificate_secret import CertificateSecret, empty_secret
-from csidriver.webhook.managed_certificates import ManagedCertificates
+from csidriver.webhook.certificate_secret import empty_secret
 from csidriver.webhook.metrics import WebhookMetrics
 from csidriver.webhook.x509 import CertificateFactory
 from tests.webhook.fakes import FakeClock, FakeConfiguration
-from tests.webhook.replica import NAMES
+from tests.webhook.replica import NAMES, ReplicaOptions, certificates_in
 
 PKI = CertificateFactory()
 TERMS = RotationPolicy()
@@ -25,20 +21,17 @@ class Rig:
     """One replica, and what it shares with others."""
 
     def __init__(
-        self, store: DirectoryStore, clock: FakeClock, configuration: FakeConfiguration | None
+        self,
+        store: DirectoryStore,
+        clock: FakeClock,
+        configuration: FakeConfiguration | None,
+        names: frozenset[str] = NAMES,
     ) -> None:
-        self.store = store
         self.clock = clock
-        self.registry = CollectorRegistry()
-        self.made = ManagedCertificates(
-            CertificateSecret(store, PKI, DRIVER_NAMESPACE, TERMS),
-            CaBundle(configuration, PKI, TERMS),
-            PKI,
-            clock,
-            WebhookMetrics(self.registry).expiry,
-            names=NAMES,
-            policy=TERMS,
-        )
+        metrics = WebhookMetrics(CollectorRegistry())
+        self.expiry = metrics.expiry._value.get
+        given = ReplicaOptions(TERMS, names)
+        self.made = certificates_in(store, configuration, given, clock, metrics)
 
     def reconcile(self) -> float:
         """Look until there is nothing to be done at once; in how many seconds there is."""
@@ -46,10 +39,6 @@ class Rig:
             if pause := self.made.reconcile():
                 return pause
         raise AssertionError("it never comes to rest")
-
-    def expiry(self) -> float | None:
-        name = "oauth2_csi_webhook_certificate_expiry_timestamp_seconds"
-        return self.registry.get_sample_value(name)
 
 
 def ship_empty(store: DirectoryStore) -> None:
@@ -76,8 +65,3 @@ def published(configuration: FakeConfiguration) -> set[str]:
     assert configuration.bundles is not None
     (text,) = set(configuration.bundles)
     return {one.id for one in PKI.certificates(text)}
-
-
-def presented(context: ssl.SSLContext | None) -> ssl.SSLContext:
-    assert context is not None
-    return context

@@ -142,9 +142,3 @@ class Held:
         self.asked.release()
         assert self.go.wait(PATIENCE)
         return handle_review(body)
-
-
-def half_a_head(served: Served) -> socket.socket:
-    connected = served.secure()
-    connected.sendall(HEAD)
-    return connected

@@ -21,7 +21,6 @@ from tests.webhook.served import (
     Client,
     Held,
     Served,
-    half_a_head,
     is_closed,
     is_refused,
     serving,
@@ -54,24 +53,10 @@ def test_an_older_tls_is_refused(served: Served) -> None:
         served.secure(**old)
 
 
-def _silence(served: Served) -> socket.socket:
-    return served.connect()
-
-
 def _half_a_handshake(served: Served) -> socket.socket:
     connected = served.connect()
     connected.sendall(b"\x16\x03\x01\x02\x00\x01")
     return connected
-
-
-def _no_tls(served: Served) -> socket.socket:
-    connected = served.connect()
-    connected.sendall(b"GET / HTTP/1.1\r\n\r\n")
-    return connected
-
-
-def _no_request(served: Served) -> socket.socket:
-    return served.secure()
 
 
 def _half_a_body(served: Served) -> socket.socket:
@@ -83,11 +68,7 @@ def _half_a_body(served: Served) -> socket.socket:
 @pytest.mark.parametrize(
     ("begin", "limits"),
     [
-        (_silence, AdmissionLimits(handshake=0.3)),
         (_half_a_handshake, AdmissionLimits(handshake=0.3)),
-        (_no_tls, AdmissionLimits()),
-        (_no_request, AdmissionLimits(idle=0.7)),
-        (half_a_head, AdmissionLimits(request=0.5)),
         (_half_a_body, AdmissionLimits(request=0.5)),
     ],
 )
@@ -101,13 +82,10 @@ def test_a_peer_that_stops_talking_keeps_out_nobody_and_is_let_go(
         until(lambda: brief.connections == 0)
 
 
-@pytest.mark.parametrize(
-    "part", [HEAD, HEAD + b"Content-Length: 5000\r\n\r\n"], ids=["head", "body"]
-)
-def test_a_peer_that_drips_does_not_gain_time_with_each_byte(part: bytes) -> None:
+def test_a_peer_that_drips_does_not_gain_time_with_each_byte() -> None:
     limits = AdmissionLimits(request=0.5)
     with serving(limits) as served, served.secure() as connected:
-        connected.sendall(part)
+        connected.sendall(HEAD + b"Content-Length: 5000\r\n\r\n")
         until(lambda: is_refused(connected, b"x"))
         until(lambda: served.connections == 0)
 
@@ -154,7 +132,7 @@ def test_a_stop_finishes_what_is_being_answered_and_lets_the_idle_go() -> None:
 
 
 def test_requests_that_have_begun_when_it_stops_are_answered() -> None:
-    for _ in range(10):
+    for _ in range(3):
         with serving() as served, contextlib.ExitStack() as stack:
             whole, half = [stack.enter_context(served.secure()) for _ in range(2)]
             length = HEAD + f"Content-Length: {len(GOOD)}\r\n\r\n".encode()

@@ -23,7 +23,7 @@ PORT = re.compile(r"admission reviews on port ([0-9]+)")
 
 
 def put(folder: Path, authority: tuple[Certificate, Sensitive]) -> Certificate:
-    """As kubelet does for a projected Secret: both at once, by replacing a link."""
+    """Write both at once, as kubelet does for a projected Secret: by replacing a link."""
     made, key = PKI.issue_serving_certificate(*authority, ["localhost"], time.time(), 3600.0)
     version = folder / made.id
     version.mkdir()

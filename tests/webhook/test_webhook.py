@@ -4,12 +4,12 @@ import time
 from prometheus_client import CollectorRegistry
 
 from csidriver.webhook.certificate_source import Certificates
-from csidriver.webhook.https_server import AdmissionLimits, AdmissionServer
+from csidriver.webhook.https_server import AdmissionServer
 from csidriver.webhook.metrics import WebhookMetrics
 from csidriver.webhook.review_handler import handle_review
 from csidriver.webhook.webhook import Webhook
 from tests.refresher.bench import until
-from tests.webhook.served import PATIENCE, Served
+from tests.webhook.served import PATIENCE
 
 DRAIN = 0.5  # seconds
 
@@ -22,8 +22,6 @@ def test_the_role_is_not_ready_before_it_ends() -> None:
         def run(self, stop: threading.Event) -> None:
             stop.wait(PATIENCE)
 
-    served = Served(AdmissionLimits())
-    served.server.stop()
     fresh = AdmissionServer(
         ("127.0.0.1", 0), lambda: None, handle_review, WebhookMetrics(CollectorRegistry())
     )

@@ -29,7 +29,7 @@ def warnings_for(source: dict[str, Any], **mount: Any) -> tuple[str, ...]:
 
 def test_a_tmp_that_is_read_only_is_a_warning() -> None:
     """By its kind, by its source or by its mount."""
-    sources = [{kind: {}} for kind in READ_ONLY]
+    sources: list[dict[str, Any]] = [{kind: {}} for kind in READ_ONLY]
     sources += [{kind: {"readOnly": True}} for kind, can_be in SOURCES.items() if can_be]
     sources.append({"csi": {"driver": DRIVER_NAME}})
     found = [warnings_for(source) for source in sources]
@@ -46,7 +46,7 @@ def test_a_tmp_that_outlives_the_pod_or_is_seen_by_others_is_a_warning() -> None
 
 
 def test_a_tmp_of_the_container_alone_and_a_folder_elsewhere_are_no_warning() -> None:
-    alone = [*({kind: {}} for kind in POD_LOCAL), {}]
+    alone: list[dict[str, Any]] = [*({kind: {}} for kind in POD_LOCAL), {}]
     found = [warnings_for(source, readOnly=False) for source in alone]
     for path in ("/x", "/tmp/cache"):
         found += [warnings_for({kind: {"readOnly": True}}, mountPath=path) for kind in SOURCES]
