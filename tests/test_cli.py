@@ -36,12 +36,6 @@ def test_help_of_every_subcommand(
         assert all(name in shown for name in COMMANDS)
 
 
-def test_help_of_node_names_cleanup(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["node", "--help"])
-    assert "oauth2-csi node cleanup --help" in " ".join(capsys.readouterr().out.split())
-
-
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
@@ -54,21 +48,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "COMMAND"),
         (["nonsense"], "nonsense"),
         (["node"], "--store"),
-        (["node", "--force"], "--store"),
         (["node", "--store", "kubernetes", "--kubeconfig", "/x"], "--kubeconfig"),
         (["node", "cleanup", "--store", "dir:/x"], "--store"),
-        (["node", "cleanup", "everything"], "everything"),
         (["refresher", "--store", "dir:/x"], "--issuers"),
-        (["webhook", "--store", "kubernetes", "--webhook-service", "a_b"], "--webhook-service"),
-        (["webhook", "--store", "kubernetes", "--webhook-config", ""], "--webhook-config"),
-        (["node", "--store", "/folder"], "dir:PATH"),
         (["node", "--store", "dir:/x", "--listen", "nowhere"], "HOST:PORT"),
         (["run", "--store", "dir:/x", "--issuers", "/x"], "--roles"),
         (["run", "--roles", "node,wizard", "--store", "dir:/x", "--issuers", "/x"], "wizard"),
-        (["run", "--roles", "", "--store", "dir:/x", "--issuers", "/x"], "unknown role"),
         (["run", "--roles", "broker", "--store", "kubernetes", "--issuers", "/x"], "unknown role"),
         (["demo", "--seconds", "-1"], "--seconds"),
-        (["demo", "--chaos", "monkeys"], "monkeys"),
     ],
     ids=str,
 )
@@ -194,26 +181,6 @@ def test_cleanup_takes_volumes_away_by_force_only_and_says_what_is_gone() -> Non
         assert not node.settings.plugin_dir.exists()
         again = started(*cleanup)
         assert (again.returncode, again.stderr, again.stdout.count("\n")) == (0, "", 1)
-
-
-@pytest.mark.mounts
-def test_cleanup_names_what_it_could_not_remove_with_status_1() -> None:
-    with contextlib.closing(Node()) as node:
-        node.start()
-        node.write_token("at-1")
-        node.publish(node.request())
-        node.stop()
-        places = [node.target(), node.settings.view]
-        for place in places:
-            node.mounts.bind(node.kubelet_dir / "plugins_registry", place)
-        cleanup = ["node", "cleanup", "--kubelet-dir", str(node.kubelet_dir), "--force"]
-        done = started(*cleanup, "--view-dir", str(node.settings.view))
-        told = done.stderr.splitlines()
-        assert (done.returncode, len(told)) == (1, len(places))
-        for line, place in zip(told, places, strict=True):
-            assert line.startswith("oauth2-csi: ")
-            assert str(place) in line
-        assert f"removed {node.settings.plugin_dir}\n" in done.stdout
 
 
 def test_a_role_that_cannot_go_on_ends_the_process_with_status_1(tmp_path: Path) -> None:

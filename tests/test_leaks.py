@@ -323,15 +323,6 @@ def test_a_leak_in_an_error_or_a_library_is_found(logs: LogCollector) -> None:
     assert leaked("\n".join(logs.lines), [held]) == [held]
 
 
-def test_a_leak_in_an_annotation_is_found(tmp_path: Path) -> None:
-    held = planted_secret("x")
-    with Bench(tmp_path) as bench:
-        bench.store.apply(manifest("hello", held, message=held), NAMESPACE)
-        assert leaked(shown_by_store(bench.root), [held]) == [held]
-        bench.store.apply(manifest("hello", held), NAMESPACE)
-        assert leaked(shown_by_store(bench.root), [held]) == []
-
-
 @pytest.mark.mounts
 def test_a_node_shows_no_secret_whatever_its_libraries_say(logs: LogCollector) -> None:
     access, held = [planted_secret("at"), planted_secret("at")], planted_secret("reference")

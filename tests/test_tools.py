@@ -5,14 +5,12 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tools.chromium import fetch_chromium
-from tools.debian import ALONE, BASE, NODE, fetch_root, keys, unpack_with_libraries
+from tools.debian import ALONE, unpack_with_libraries
 from tools.image import Buildah, find_builder
 from tools.picture import last_screen
 from tools.programs import HERE, MODULES, find, oidc_provider, source
@@ -55,13 +53,6 @@ def test_only_etcd_may_come_from_the_path(tmp_path: Path) -> None:
     assert find("etcd", environment | {"PATH": str(program(tmp_path, "etcd").parent)})
 
 
-def test_another_content_of_go_mod_has_another_home(tmp_path: Path) -> None:
-    environment = {"OAUTH2_CSI_TOOLS": str(tmp_path)}
-    homes = {module.home(environment) for module in MODULES}
-    assert len(homes) == len(MODULES)
-    assert all(home.parent == tmp_path for home in homes)
-
-
 def test_without_go_and_apt_it_says_what_is_missing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tools"],
@@ -78,26 +69,6 @@ def test_without_go_and_apt_it_says_what_is_missing(tmp_path: Path) -> None:
     assert "oidc-provider" not in done.stderr, "its tests are skipped; that is no failure"
     assert "oidc-provider: left out" in done.stdout
     assert "chromium: left out" in done.stdout
-
-
-def test_what_a_control_plane_needs_comes_first(tmp_path: Path) -> None:
-    # Every program but the last is there already: the order of the lines is that of the steps.
-    environment = {"OAUTH2_CSI_TOOLS": str(tmp_path), "PATH": str(tmp_path)}
-    program(tmp_path / "debian", "etcd")
-    for module in MODULES:
-        for name in module.packages:
-            program(module.home(environment), name)
-    done = subprocess.run(
-        [sys.executable, "-m", "tools"],
-        env=environment,
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    named = [line.removeprefix("* ").partition(":")[0] for line in done.stdout.splitlines()]
-    assert named[:3] == ["etcd", "kube-apiserver", "kubectl"]
-    assert named.index("oidc-provider") > named.index("csi-sanity")
 
 
 def test_a_command_that_takes_long_shows_what_it_does(
@@ -171,11 +142,6 @@ def test_docker_without_its_daemon_builds_no_image(
     assert not isinstance(find_builder(), Buildah)
 
 
-def test_other_packages_have_another_root_file_system() -> None:
-    homes = {NODE.home, BASE.home, replace(BASE, packages=("python3",)).home}
-    assert len(homes) == 3
-
-
 def test_of_debian_comes_what_is_asked_for_and_the_libraries_that_are_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,33 +163,6 @@ mkdir -p "$3" && : > "$3/$(basename "$2")"
     assert (tmp_path / "told").read_text().split() == ["browser", "libmissing"]
     assert {path.name for path in tree.iterdir()} == {"browser_1_all.deb", "libmissing_1_all.deb"}
     assert {path.name for path in tmp_path.iterdir()} == {"bin", "home", "told"}
-
-
-@pytest.mark.parametrize("broken", ["chromium", "chromedriver"])
-def test_a_browser_whose_libraries_are_gone_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
-) -> None:
-    monkeypatch.setenv("OAUTH2_CSI_TOOLS", str(tmp_path))
-    for name in ("chromium", "chromedriver"):
-        program(tmp_path / "chromium", name)
-    fetch_chromium()
-    program(tmp_path / "chromium", broken).write_text("#!/bin/sh\necho no library >&2; exit 127\n")
-    with pytest.raises(Failed, match=f"remove {tmp_path}/chromium .*\nno library"):
-        fetch_chromium()
-
-
-@pytest.mark.other_uids
-def test_a_root_file_system_is_made_of_signed_packages_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = tmp_path / "told"
-    program(tmp_path / "bin", "debootstrap").write_text(f'#!/bin/sh\necho "$@" > {told}\n')
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setenv("OAUTH2_CSI_TOOLS", str(tmp_path / "cache"))
-    fetch_root(BASE)
-    assert "--force-check-gpg" in told.read_text().split()
-    installed = program(tmp_path, "keys")
-    assert keys(tmp_path, installed) == installed
 
 
 @pytest.mark.other_uids

@@ -1,25 +1,17 @@
 """The token file as a container sees it."""
 
-import json
-from pathlib import Path
-
-import pytest
-
 from tests.e2e.cluster import until
 from tests.e2e.user_namespace import (
     CLIENT,
-    PYTHON,
     UserNamespace,
     inject,
     pod,
-    python,
     secret,
     volume,
 )
 from tests.issuer.issuer import ScriptedIssuer
 
 PODS = "/var/lib/kubelet/pods"
-_EOSXD = (Path(__file__).parent / "pods/eosxd.py").read_text(encoding="utf-8")
 
 
 def test_a_pod_of_another_user_reads_by_its_fs_group(
@@ -35,30 +27,6 @@ def test_a_pod_of_another_user_reads_by_its_fs_group(
     assert (found.mode, found.owner) == ("-r--r-----", "0:2000")
     assert issuer.verify(found.content) is not None
     assert user.execute("reader", "id", "-u").strip() == "1000"
-
-
-@pytest.mark.parametrize(
-    "path", ["/tmp/oauthtk_1000", "/token/token"], ids=["sub_path", "directory"]
-)
-def test_eosxd_can_read_it(user: UserNamespace, issuer: ScriptedIssuer, path: str) -> None:
-    ids = {"runAsUser": 1000, "runAsGroup": 1000}
-    by_hand = [volume("mine", owner="1000")] if path.startswith("/token") else []
-    user.apply(
-        secret("mine", issuer.seed(CLIENT)),
-        pod(
-            "eosxd",
-            {} if by_hand else inject("mine", 1000),
-            volumes=by_hand,
-            main=python(user.cluster.image, "import time; time.sleep(3600)"),
-            securityContext=ids,
-        ),
-    )
-    user.wait_until_running("eosxd")
-    seen = json.loads(user.execute("eosxd", PYTHON, "-c", _EOSXD, path, "2"))
-    contents = [content for _, content in seen]
-    assert len(set(contents)) == len(seen), "the time of change moved, and the bytes did not"
-    assert len({moment for moment, _ in seen}) == len(seen)
-    assert all(issuer.verify(content) is not None for content in contents), "exact bytes"
 
 
 def test_a_deleted_pod_leaves_no_mount(user: UserNamespace, issuer: ScriptedIssuer) -> None:

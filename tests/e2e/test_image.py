@@ -5,7 +5,6 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from csidriver import __version__
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.user_namespace import UserNamespace, pod, python
 
@@ -54,11 +53,3 @@ def test_it_has_nothing_to_build_or_install_with(user: UserNamespace) -> None:
         "gain_rights": [],
         "not_compiled": [],
     }
-
-
-def test_it_has_the_command_line_of_users(user: UserNamespace) -> None:
-    command = ["/opt/oauth2-csi/bin/kubectl-oauth2_csi", "--version"]
-    main = {"image": user.cluster.image, "command": command}
-    user.apply(pod("command-line", main=main, restartPolicy="Never"))
-    until("it ran", lambda: user.get("pod", "command-line")["status"]["phase"] == "Succeeded")
-    assert user.kubectl("logs", "command-line").strip() == __version__

@@ -1,10 +1,9 @@
-"""Lives of pods, and of the plugin's own: what ends, and what goes on."""
+"""Pods that end slowly."""
 
 import subprocess
 
 from tests.e2e import readers
-from tests.e2e.cluster import Cluster
-from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, secret, volume
+from tests.e2e.user_namespace import UserNamespace
 from tests.issuer.issuer import ScriptedIssuer
 
 
@@ -33,34 +32,3 @@ def test_a_terminating_pod_reads_valid_tokens_until_it_ends(
         assert len(after["first_reads"]) >= len(before["first_reads"]) + 2, (
             "it got new ones meanwhile"
         )
-
-
-def test_old_volumes_rotate_after_the_plugin_pod_is_replaced(
-    user: UserNamespace, issuer: ScriptedIssuer
-) -> None:
-    user.apply(
-        secret("mine", issuer.seed(CLIENT)),
-        pod("main", inject("mine", 0), volumes=[volume("mine", owner="0")]),
-    )
-    user.wait_until_running("main")
-    paths = ("/tmp/oauthtk_0", "/token/token")
-    before = {path: user.file("main", path) for path in paths}
-    replace_plugin(user.cluster)
-    for path in paths:
-        after = user.wait_for_change("main", path, before[path])
-        assert issuer.verify(after.content) is not None
-        assert after.inode == before[path].inode
-    uid = user.get("pod", "main")["metadata"]["uid"]
-    node = user.node_of("main")
-    targets = [mount for mount in node.mounts(uid) if "/volumes/kubernetes.io~csi/" in mount.target]
-    assert len(targets) == 2
-    assert all(mount.read_only for mount in targets)
-    user.delete("pod/main")
-    assert node.mounts(uid) == []
-
-
-def replace_plugin(cluster: Cluster) -> None:
-    """Delete the node plugin's pod and wait for the next one."""
-    select = "--selector=app.kubernetes.io/component=node"
-    cluster.kubectl("delete", "pods", select, "--namespace=oauth2-csi", "--wait=true")
-    cluster.roll_out("daemonset/oauth2-csi-node")

@@ -44,18 +44,6 @@ def unmount_tokens(_cluster: Cluster, node: Node) -> None:
     node.run("umount", "-l", _TOKENS)
 
 
-def cover_tokens_with_a_tmpfs(_cluster: Cluster, node: Node) -> None:
-    node.run("mount", "-t", "tmpfs", "cover", _TOKENS)
-
-
-def cover_tokens_with_a_folder(_cluster: Cluster, node: Node) -> None:
-    node.run("mount", "--bind", "/mnt", _TOKENS)
-
-
-def make_tokens_read_only(_cluster: Cluster, node: Node) -> None:
-    node.run("mount", "-o", "remount,ro", _TOKENS)
-
-
 def unmount_the_view(cluster: Cluster, node: Node) -> None:
     name = plugin_of(cluster, node)["metadata"]["name"]
     execute = ("exec", name, "--namespace=oauth2-csi", "--")
@@ -64,10 +52,6 @@ def unmount_the_view(cluster: Cluster, node: Node) -> None:
 
 def remove_the_csi_socket(_cluster: Cluster, node: Node) -> None:
     node.run("rm", _CSI_SOCKET)
-
-
-def remove_the_registration_socket(_cluster: Cluster, node: Node) -> None:
-    node.run("rm", _SOCKET)
 
 
 def replace_the_registry(_cluster: Cluster, node: Node) -> None:
@@ -127,16 +111,7 @@ def sabotage(
 
 @pytest.mark.parametrize(
     "act",
-    [
-        unmount_tokens,
-        cover_tokens_with_a_tmpfs,
-        cover_tokens_with_a_folder,
-        make_tokens_read_only,
-        unmount_the_view,
-        remove_the_csi_socket,
-        remove_the_registration_socket,
-        replace_the_registry,
-    ],
+    [unmount_tokens, unmount_the_view, remove_the_csi_socket, replace_the_registry],
 )
 def test_the_node_mends_itself(
     all_readers: list[Reader],

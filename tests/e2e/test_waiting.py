@@ -21,26 +21,6 @@ def test_a_pod_waits_for_a_secret_that_comes_later(
         assert issuer.verify(user.file(name, path).content) is not None
 
 
-def test_without_a_token_one_text_asks_for_all_that_may_be_missing(
-    user: UserNamespace, issuer: ScriptedIssuer
-) -> None:
-    user.apply(
-        secret("unmarked", issuer.seed(CLIENT), annotated=False),
-        pod("unmarked", volumes=[volume("unmarked", owner="0")]),
-        pod("missing", volumes=[volume("missing", owner="0")]),
-    )
-    texts = set()
-    for name in ("unmarked", "missing"):
-        (text, *_) = until("kubelet says why", lambda name=name: user.mount_failures(name))  # type: ignore[misc]
-        assert "code = Unavailable" in text
-        assert f"{user.name}/{name}" in text
-        for question in ("does the Secret exist", "annotated", "refresher"):
-            assert question in text
-        text = text.replace(f"login {name} -n", "login NAME -n")
-        texts.add(text.replace(f"{user.name}/{name}", "NAMESPACE/NAME"))
-    assert len(texts) == 1, "nothing tells a Secret without annotation from one that is not there"
-
-
 def test_a_dead_token_shows_on_the_pod(user: UserNamespace) -> None:
     user.apply(
         secret("dead", Sensitive("never-issued")),
