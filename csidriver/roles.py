@@ -132,9 +132,9 @@ def _refresher_backend(
 ) -> tuple["DirectoryStore | KubernetesStore", "LeaderLock"]:
     namespaces = Namespaces(common.driver_namespace, common.tokens_namespace, settings.namespaces)
     if common.store is not None:
-        from csidriver.adapters.directory import DirectoryStore, FileLock
+        from csidriver.adapters.directory import DirectoryStore, FolderLock
 
-        return DirectoryStore(common.store, namespaces=namespaces), FileLock(common.store)
+        return DirectoryStore(common.store, namespaces=namespaces), FolderLock(common.store)
     from csidriver.adapters.kubernetes import (
         KubernetesClient,
         KubernetesStore,

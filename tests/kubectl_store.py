@@ -1,13 +1,11 @@
 """The directory backend with `kubectl`: what users do to its objects."""
 
-import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from csidriver.adapters.directory import DirectoryStore, objects
-from csidriver.adapters.directory.object_key import ObjectKey
-from csidriver.errors import StoreConflict
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _SERVER_FIELDS = ("uid", "creationTimestamp", "managedFields", "resourceVersion")
@@ -17,29 +15,34 @@ class KubectlStore(DirectoryStore):
     """Applies as kubectl does on the client's side, also fields that a manifest no longer has."""
 
     def apply(self, manifest: Mapping[str, Any], namespace: str) -> None:
-        copied = copy.deepcopy(dict(manifest))
-        key = _key(copied, namespace)
-        with self._manifests.tree.locked():
-            stored = self._manifests.load(key)
-            before = None if stored is None else objects.normalize(stored.manifest)
-            changed = kubectl_apply(before, copied)
-            self._put(stored, changed, key, "kubectl-client-side-apply")
+        path = self._path(manifest, namespace)
+        with self.files.locked():
+            stored = self.files.load(path)
+            changed = kubectl_apply(stored, manifest)
+            self.put(path, stored, changed, namespace, "kubectl-client-side-apply")
 
     def replace(self, manifest: Mapping[str, Any], namespace: str) -> None:
-        """Do what `kubectl replace` does; raises StoreConflict without an object."""
-        copied = copy.deepcopy(dict(manifest))
-        key = _key(copied, namespace)
-        with self._manifests.tree.locked():
-            stored = self._manifests.load(key)
-            if stored is None:
-                raise StoreConflict(f"{key.path} does not exist")
-            changed = kubectl_replace(stored.manifest, copied)
-            self._put(stored, changed, key, "kubectl-replace")
+        """Do what `kubectl replace` does; the object must exist."""
+        path = self._path(manifest, namespace)
+        with self.files.locked():
+            stored = self.files.load(path)
+            assert stored is not None
+            self.put(path, stored, kubectl_replace(stored, manifest), namespace, "kubectl-replace")
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
-        """Remove an object or file of any kind, valid or not, if it exists."""
-        with self._manifests.tree.locked():
-            self._manifests.tree.unlink(ObjectKey.of(namespace, kind, name))
+        with self.files.locked():
+            self.files.unlink(self.files.path(namespace, kind, name))
+
+    def edit(self, kind: str, namespace: str, name: str, change: Callable[[str], str]) -> None:
+        """Change the text of an object behind everybody's back, at once."""
+        path = self.files.path(namespace, kind, name)
+        with self.files.locked():
+            draft = path.with_name(".edited")
+            draft.write_text(change(path.read_text("utf-8")), "utf-8")
+            draft.replace(path)
+
+    def _path(self, manifest: Mapping[str, Any], namespace: str) -> Path:
+        return self.files.path(namespace, manifest["kind"], manifest["metadata"]["name"])
 
 
 def kubectl_apply(stored: Mapping[str, Any] | None, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,10 +61,6 @@ def kubectl_replace(stored: Mapping[str, Any], manifest: Mapping[str, Any]) -> d
     """Return the result of `kubectl replace`: fields that only a server may set stay."""
     kept = {k: v for k, v in stored["metadata"].items() if k in _SERVER_FIELDS}
     return objects.merge_patch(_without_server_fields(manifest), {"metadata": kept})
-
-
-def _key(manifest: Mapping[str, Any], namespace: str) -> ObjectKey:
-    return ObjectKey.of(namespace, manifest["kind"], manifest["metadata"]["name"])
 
 
 def _without_server_fields(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,10 @@ whatever their flags say.
 import fcntl
 import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 
 from csidriver.errors import SpoolFailed
+from csidriver.file_lock import FileLock
 from csidriver.refresher.spool import write_durably
 
 _NAME, _LOCK = ".owner", ".lock"
@@ -21,7 +21,7 @@ class SpoolLock:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock: int | None = None
+        self._lock = FileLock(folder / _LOCK)
 
     def folder_id(self) -> str:
         """Return the name of the folder, which every process finds there. Raise SpoolFailed."""
@@ -34,25 +34,13 @@ class SpoolLock:
 
     def acquire(self) -> bool:
         """Take the lock; return False while another process has it. Raise SpoolFailed."""
-        if self._lock is not None:
-            return True
-        path = self._folder / _LOCK
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._lock = lock
+            return self._lock.acquire()
         except OSError as error:
-            raise SpoolFailed(f"{path}: {error.strerror}") from error
-        if self._lock is None:
-            os.close(lock)
-        return self._lock is not None
+            raise SpoolFailed(f"{self._folder / _LOCK}: {error.strerror}") from error
 
     def release(self) -> None:
-        """Free the lock; the kernel does that when a process dies."""
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            os.close(lock)
+        self._lock.release()
 
     def _read_id(self, path: Path) -> str:
         """Return the name, "" without one: a power failure may have left an empty file."""

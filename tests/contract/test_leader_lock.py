@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from csidriver.adapters.clock import SystemClock
-from csidriver.adapters.directory import FileLock
+from csidriver.adapters.directory import FolderLock
 from csidriver.adapters.kubernetes import LeaseStore
 from csidriver.config import LeaseTimings
 from csidriver.refresher.leader_election import LeaderLock, LeaseLock
@@ -30,7 +30,7 @@ def lease_locks(cluster: Cluster) -> NewLock:
 def new_lock(request: pytest.FixtureRequest, tmp_path: Path) -> NewLock:
     """Return a function that makes the same lock for a process of a name."""
     if request.param == "directory":
-        return lambda _: FileLock(tmp_path / "made" / "on demand")
+        return lambda _: FolderLock(tmp_path / "made" / "on demand")
     return lease_locks(request.getfixturevalue("cluster"))
 
 

@@ -251,6 +251,12 @@ class Bench(contextlib.ExitStack):
         assert found is not None
         return grant_secret.from_secret(found)
 
+    def damage_grant(self, name: str) -> None:
+        ref = SourceRef(NAMESPACE, name).grant
+        self.store.edit(
+            "Secret", names.DRIVER_NAMESPACE, ref, lambda text: text.replace("state: ", "state: A")
+        )
+
     def outcomes(self) -> list[str]:
         return [row.outcome for row in self.issuer.presentations()]
 

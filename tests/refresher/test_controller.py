@@ -203,12 +203,7 @@ def test_a_poisoned_secret_delays_nobody(build: Build) -> None:
     bench.apply("damaged", bench.issuer.seed("my-app"))
     until(lambda: bench.refreshed("damaged"))
     bench.stop()
-    path = (
-        bench.root
-        / core_names.DRIVER_NAMESPACE
-        / f"secret.{SourceRef(NAMESPACE, 'damaged').grant}.yaml"
-    )
-    path.write_text(path.read_text(encoding="utf-8").replace("state: ", "state: AAAA"))
+    bench.damage_grant("damaged")
     bench.start()
     bench.apply("hello", bench.issuer.seed("my-app"))
     until(lambda: bench.refreshed("hello"))
@@ -388,12 +383,15 @@ def age(bench: Bench, name: str) -> None:
 
     The refresher must not be running.
     """
-    path = bench.root / NAMESPACE / f"secret.{name}.yaml"
-    stored = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for entry in stored["metadata"]["managedFields"]:
-        if entry["manager"] != core_names.FIELD_MANAGER:
-            entry["time"] = "2001-01-01T00:00:00Z"
-    path.write_text(yaml.safe_dump(stored), encoding="utf-8")
+
+    def aged(text: str) -> str:
+        stored = yaml.safe_load(text)
+        for entry in stored["metadata"]["managedFields"]:
+            if entry["manager"] != core_names.FIELD_MANAGER:
+                entry["time"] = "2001-01-01T00:00:00Z"
+        return yaml.safe_dump(stored)
+
+    bench.store.edit("Secret", NAMESPACE, name, aged)
 
 
 def test_a_restart_reads_nothing_of_tokens_in_order(build: Build) -> None:

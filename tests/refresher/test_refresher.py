@@ -189,9 +189,7 @@ def test_a_grant_that_cannot_be_read_keeps_no_other_reply_from_being_stored(
     until(lambda: pod.replies() == len(names))
     pod.lock.free = False
     until(lambda: not pod.elector.is_leader())
-    namespace = bench.root / DRIVER_NAMESPACE
-    gone, damaged = (namespace / f"secret.{SourceRef(NAMESPACE, n).grant}.yaml" for n in names[:2])
-    gone.unlink()
-    damaged.write_text(damaged.read_text("utf-8").replace("state: ", "state: AAAA"))
+    bench.store.remove("Secret", DRIVER_NAMESPACE, SourceRef(NAMESPACE, "gone").grant)
+    bench.damage_grant("damaged")
     bench.backend.broken = lambda _base, _patch: False
     until(lambda: bench.grant("hello").status is Status.READY)

@@ -1,72 +1,14 @@
-"""Watches that poll: only files whose signature has changed are read again.
-
-A file that changed a moment ago is read again anyway, because the clock of file times is coarse
-and inodes are reused. If it became invalid a moment ago, its previous content counts: an editor may
-be writing it.
-"""
+"""Watches that poll: only files whose version has changed are read again."""
 
 import threading
-import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from pathlib import Path
 
-from csidriver.adapters.directory.files import Signature
-from csidriver.adapters.directory.manifest_files import ManifestFiles
-from csidriver.adapters.directory.object_key import ObjectKey
+from csidriver.adapters.directory.object_files import ObjectFiles
 from csidriver.core import annotations, names
 from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
-
-_STABLE_AFTER = 100_000_000  # nanoseconds; ten ticks of the slowest clock in use, 100 Hz
-
-
-@dataclass(frozen=True, slots=True)
-class _ObservedFile:
-    signature: Signature
-    is_stable: bool
-    secret: Secret | None
-
-
-class PollingWatch:
-    """The files that one watch has read; not thread-safe."""
-
-    def __init__(self, manifests: ManifestFiles) -> None:
-        self._manifests = manifests
-        self._observed: dict[ObjectKey, _ObservedFile] = {}
-
-    def secret(self, key: ObjectKey, signature: Signature | None) -> Secret | None:
-        """Return the Secret in a file with this signature, None if there is no valid one."""
-        if signature is None:
-            self._observed.pop(key, None)
-            return None
-        before = self._observed.get(key)
-        if before is not None and before.is_stable and before.signature == signature:
-            return before.secret
-        is_stable = abs(time.time_ns() - signature[0]) > _STABLE_AFTER
-        stored = self._manifests.load(key)
-        secret = None if stored is None else stored.secret
-        if secret is None and before is not None and not is_stable:
-            secret = before.secret
-        self._observed[key] = _ObservedFile(signature, is_stable, secret)
-        return secret
-
-    def secrets(self) -> list[Secret]:
-        signatures = dict(self._files())
-        for deleted in self._observed.keys() - signatures.keys():
-            del self._observed[deleted]
-        secrets = [self.secret(key, signature) for key, signature in signatures.items()]
-        return [secret for secret in secrets if secret is not None]
-
-    def _files(self) -> Iterator[tuple[ObjectKey, Signature]]:
-        for namespace in self._manifests.tree.namespaces():
-            for file, signature in self._manifests.tree.files(namespace).items():
-                key = ObjectKey.from_file(namespace, file)
-                if key is None:
-                    path = f"{namespace}/{file}"
-                    self._manifests.warn(path, reason="its name is not <kind>.<name>.yaml")
-                elif key.kind == "secret":
-                    yield key, signature
 
 
 def to_change(secret: Secret, namespaces: Namespaces) -> SecretChange | None:
@@ -90,14 +32,15 @@ def to_change(secret: Secret, namespaces: Namespaces) -> SecretChange | None:
 
 
 def watch_changes(
-    manifests: ManifestFiles, namespaces: Namespaces, stop: threading.Event, *, poll: float
+    files: ObjectFiles, namespaces: Namespaces, stop: threading.Event, *, poll: float
 ) -> Generator[SecretChange | None, None, None]:
     """Yield all objects, None, then every change, until `stop`; polls every `poll` seconds."""
-    watch = PollingWatch(manifests)
+    secrets: dict[Path, Secret] = {}
     known: dict[tuple[TokenObject, SourceRef], SecretChange] = {}
     first = True
     while not stop.is_set():
-        found = [to_change(secret, namespaces) for secret in watch.secrets()]
+        secrets = _read_changed(files, secrets)
+        found = [to_change(secret, namespaces) for secret in secrets.values()]
         now = {(change.token_object, change.ref): change for change in found if change is not None}
         yield from (change for key, change in now.items() if known.get(key) != change)
         deleted = known.keys() - now.keys()
@@ -109,16 +52,24 @@ def watch_changes(
 
 
 def watch_secret(
-    manifests: ManifestFiles, key: ObjectKey, stop: threading.Event, *, poll: float
+    files: ObjectFiles, path: Path, stop: threading.Event, *, poll: float
 ) -> Iterator[Secret | None]:
     """Yield one Secret (None while it does not exist), then every change of it, until `stop`."""
-    watch = PollingWatch(manifests)
-    known: str | None = None
-    first = True
+    version: str | None = None
     while not stop.is_set():
-        secret = watch.secret(key, manifests.tree.signature(key))
-        version = None if secret is None else secret.resource_version
-        if first or version != known:
+        if files.version(path) != version:
+            secret = files.secret(path)
+            version = "" if secret is None else secret.resource_version
             yield secret
-        known, first = version, False
         stop.wait(poll)
+
+
+def _read_changed(files: ObjectFiles, before: dict[Path, Secret]) -> dict[Path, Secret]:
+    secrets = {}
+    for path, version in files.secrets().items():
+        secret: Secret | None = before.get(path)
+        if secret is None or secret.resource_version != version:
+            secret = files.secret(path)
+        if secret is not None:
+            secrets[path] = secret
+    return secrets

@@ -1,14 +1,13 @@
 from pathlib import Path
 
-import yaml
-
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.core.annotations import STATUS
 from csidriver.core.kubernetes.secret import SecretPatch
 from csidriver.core.sensitive import Sensitive
 
 
-def test_applying_again_puts_the_users_fields_back(store: DirectoryStore) -> None:
+def test_applying_again_puts_the_users_fields_back(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
     manifest = {"kind": "Secret", "metadata": {"name": "x"}, "stringData": {"oauth": "seed"}}
     store.apply(manifest, "ns")
     base = store.get_secret("ns", "x")
@@ -20,10 +19,3 @@ def test_applying_again_puts_the_users_fields_back(store: DirectoryStore) -> Non
     assert after is not None
     assert (after.annotations, after.data) == ({STATUS: "Valid"}, base.data)
     assert (after.uid, after.manager) == (base.uid, base.manager)
-
-
-def test_other_kinds_are_kept_too(tmp_path: Path, store: DirectoryStore) -> None:
-    pod = {"kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": []}, "data": [1]}
-    store.apply(pod, "ns")
-    written = yaml.safe_load((tmp_path / "ns" / "pod.x.yaml").read_text())
-    assert (written["spec"], written["data"]) == (pod["spec"], [1])

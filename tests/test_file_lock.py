@@ -2,13 +2,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from csidriver.adapters.directory import FileLock
-from tests.adapters.directory.handwritten import WAIT
+from csidriver.file_lock import FileLock
 
 HOLD_LOCK = """
-import sys, time
+import sys
 from pathlib import Path
-from csidriver.adapters.directory import FileLock
+from csidriver.file_lock import FileLock
 
 lock = FileLock(Path(sys.argv[1]))
 print(lock.acquire(), flush=True)
@@ -17,12 +16,12 @@ sys.stdin.read()
 
 
 def test_the_lock_of_a_process_that_dies_is_free_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HOLD_LOCK, str(tmp_path)]
+    command = [sys.executable, "-c", HOLD_LOCK, str(tmp_path / "lock")]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:  # noqa: S603 - our own text
         assert process.stdout is not None
         assert process.stdout.readline() == b"True\n"
-        assert not FileLock(tmp_path).acquire()
+        assert not FileLock(tmp_path / "lock").acquire()
         process.kill()
-        process.wait(WAIT)
-        assert FileLock(tmp_path).acquire()
+        process.wait(20.0)
+        assert FileLock(tmp_path / "lock").acquire()
