@@ -1,7 +1,6 @@
 """What the authorization server of the tests has besides that of the demo, over real HTTP."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 import requests
@@ -15,7 +14,6 @@ from tests.issuer.policy import Policy
 
 CLIENTS = [
     RegisteredClient("app", Sensitive("s3cret")),
-    RegisteredClient("public", None),
 ]
 CREDENTIALS = {"grant_type": "client_credentials"}
 
@@ -24,12 +22,6 @@ CREDENTIALS = {"grant_type": "client_credentials"}
 def issuer() -> Iterator[ScriptedIssuer]:
     with ScriptedIssuer(clients=CLIENTS) as running:
         yield running
-
-
-def test_an_administrator_can_revoke(issuer: ScriptedIssuer) -> None:
-    seed = issuer.seed("app")
-    issuer.revoke(seed)
-    assert refresh(issuer, seed).json()["error"] == "invalid_grant"
 
 
 def test_introspection_tells_and_does_not_consume(issuer: ScriptedIssuer) -> None:
@@ -44,28 +36,6 @@ def test_introspection_tells_and_does_not_consume(issuer: ScriptedIssuer) -> Non
     assert refresh(issuer, seed).status_code == 200
     assert post(url, {"token": seed.reveal()}, auth=auth).json() == {"active": False}
     assert len(issuer.presentations()) == 1
-
-
-@pytest.mark.parametrize(
-    ("fields", "auth", "status"),
-    [
-        ({"token": "x"}, ("app", "wrong"), 401),
-        ({"token": "x", "client_id": "public"}, None, 401),
-        ({"hint": "x"}, ("app", "s3cret"), 400),
-    ],
-    ids=["wrong secret", "public client", "no token"],
-)
-def test_introspection_needs_a_client_and_a_token(
-    issuer: ScriptedIssuer, fields: dict[str, str], auth: tuple[str, str] | None, status: int
-) -> None:
-    assert post(f"{issuer.url}/introspect", fields, auth=auth).status_code == status
-
-
-def test_introspection_can_be_switched_off(issuer: ScriptedIssuer) -> None:
-    issuer.policy = replace(issuer.policy, introspection=False)
-    place = f"{issuer.url}/.well-known/openid-configuration"
-    assert "introspection_endpoint" not in requests.get(place, timeout=TIMEOUT).json()
-    assert post(f"{issuer.url}/introspect", {"token": "x"}).status_code == 404
 
 
 def test_stopped_and_started_again_it_remembers() -> None:
@@ -98,18 +68,6 @@ def test_a_refused_request_is_logged_with_its_token(
     assert not post(f"{issuer.url}/token", body, headers=headers, auth=auth).ok
     row = issuer.presentations()[0]
     assert (row.token_hash, row.outcome) == (seed.hash(), outcome)
-
-
-def test_throttled_clients_are_told_to_come_back_and_others_are_served(
-    issuer: ScriptedIssuer,
-) -> None:
-    seed = issuer.seed("app")
-    issuer.policy = Policy(throttled="ap")
-    refused = refresh(issuer, seed)
-    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "3600")
-    issuer.policy = Policy(throttled="other")
-    assert refresh(issuer, seed).ok
-    assert [row.outcome for row in issuer.presentations()] == ["throttled", "rotated"]
 
 
 def test_token_requests_without_a_refresh_token_are_logged_however_they_end(
