@@ -51,14 +51,6 @@ def writable(path: Path) -> bool:
     return True
 
 
-def test_a_bind_shows_the_same_files_and_lets_writes_through(folder: Path) -> None:
-    source, target = made(folder, "source", "target")
-    MOUNTS.bind(source, target)
-    (source / "file").write_text("new", encoding="utf-8")
-    assert (target / "file").read_text(encoding="utf-8") == "new"
-    assert writable(target / "file")
-
-
 def test_a_file_can_be_bound(folder: Path) -> None:
     (folder / "source").write_text("x", encoding="utf-8")
     (folder / "target").touch()
@@ -66,7 +58,7 @@ def test_a_file_can_be_bound(folder: Path) -> None:
     assert (folder / "target").samefile(folder / "source")
 
 
-@pytest.mark.parametrize("name", ["a b", "a\tb\nc", "back\\slash", "\u20ac", "-rf", "\\040"])
+@pytest.mark.parametrize("name", ["a\tb\nc", "\u20ac", "\\040"])
 def test_odd_names_are_found_in_the_table(folder: Path, name: str) -> None:
     source, target = made(folder, "source", name)
     MOUNTS.bind(source, target)
@@ -125,15 +117,6 @@ def test_a_shared_folder_is_seen_as_shared_until_it_is_made_private(folder: Path
     assert on(folder)[0].shared
     MOUNTS.make_private(folder)
     assert not on(folder)[0].shared
-
-
-def test_mounts_propagate_between_two_sides_of_a_shared_folder(folder: Path) -> None:
-    source, one, other = made(folder, "source", "one", "other")
-    MOUNTS.share(one)
-    MOUNTS.bind(one, other)
-    made(one, "inner")
-    MOUNTS.bind(source, one / "inner")
-    assert len(on(other / "inner")) == 1
 
 
 def test_unmount_takes_the_topmost_away_and_says_when_there_is_none(folder: Path) -> None:

@@ -4,9 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from csidriver.adapters.kubernetes import (
-    Timeouts,
-)
+from csidriver.adapters.kubernetes import Timeouts
 from csidriver.core.annotations import IS_TOKEN
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef

@@ -27,15 +27,6 @@ def backend(client: KubernetesClient) -> BrokerBackend:
     return BrokerBackend(client)
 
 
-def test_a_token_is_sent_to_be_reviewed(api: Scripted, backend: BrokerBackend) -> None:
-    review = {"kind": "TokenReview", "status": {"authenticated": False}}
-    api.answering = lambda _: Says(review, 201)
-    assert backend.review_token(token_review(Sensitive(NEEDLE))) == review
-    [asked] = api.asked
-    assert (asked.method, asked.path) == ("POST", "/apis/authentication.k8s.io/v1/tokenreviews")
-    assert asked.body["spec"]["token"] == NEEDLE
-
-
 def test_a_failed_review_shows_no_token(api: Scripted, backend: BrokerBackend) -> None:
     api.answering = lambda _: status(500)
     with pytest.raises(StoreUnavailable) as failed:
@@ -54,28 +45,11 @@ def test_a_pod_is_read_from_the_cache_or_as_it_is(
     assert (asked.path, asked.query) == ("/api/v1/namespaces/alice/pods/web", query)
 
 
-def test_there_may_be_no_such_pod_or_no_right(api: Scripted, backend: BrokerBackend) -> None:
-    api.answering = lambda _: status(404)
-    assert backend.get_pod("alice", "web", cached=False) is None
-    api.answering = lambda _: status(403, message="pods is forbidden: User cannot get ")
-    with pytest.raises(StoreRefused, match="lack the right to get pods in namespace alice"):
-        backend.get_pod("alice", "web", cached=False)
-
-
 def page(*names: str) -> dict[str, Any]:
     items = [
         {"metadata": {"namespace": "alice", "name": name, "uid": f"u-{name}"}} for name in names
     ]
     return {"metadata": {"resourceVersion": "9"}, "items": items}
-
-
-def test_the_pods_of_a_node_are_listed_by_metadata(api: Scripted, backend: BrokerBackend) -> None:
-    api.answering = lambda _: Says(page("web", "db"))
-    web, earlier = PodRef("alice", "web", "u-web"), PodRef("alice", "db", "u-0")
-    assert backend.ended_pods(frozenset({web, earlier}), "node-a") == {earlier}
-    [asked] = api.asked
-    assert (asked.path, asked.headers["Accept"]) == ("/api/v1/pods", METADATA)
-    assert asked.query == {"limit": "500", "fieldSelector": "spec.nodeName=node-a"}
 
 
 def test_with_enrolled_namespaces_only_their_pods_are_listed(

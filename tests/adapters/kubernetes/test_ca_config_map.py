@@ -13,25 +13,6 @@ def authorities(client: KubernetesClient) -> CaConfigMap:
     return CaConfigMap(client, "oauth2-csi", "oauth2-csi-broker-ca")
 
 
-@pytest.mark.parametrize(
-    ("data", "text"), [(None, ""), ({}, ""), ({"ca.crt": "PEM"}, "PEM")], ids=str
-)
-def test_it_is_read(
-    api: Scripted, authorities: CaConfigMap, data: dict[str, str] | None, text: str
-) -> None:
-    api.answering = lambda _: Says({"metadata": {"resourceVersion": "7"}, "data": data})
-    current = authorities.read()
-    assert current is not None
-    assert (current.bundles, current.version) == ((text,), "7")
-    assert api.asked[0].path == PATH
-
-
-def test_it_may_be_absent(api: Scripted, authorities: CaConfigMap) -> None:
-    api.answering = lambda _: status(404)
-    assert authorities.read() is None
-    assert str(authorities) == "ConfigMap oauth2-csi/oauth2-csi-broker-ca"
-
-
 def test_a_write_names_the_version_that_was_read(api: Scripted, authorities: CaConfigMap) -> None:
     api.answering = lambda _: Says({"metadata": {"resourceVersion": "7"}})
     current = authorities.read()

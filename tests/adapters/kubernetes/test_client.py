@@ -1,4 +1,3 @@
-import threading
 from pathlib import Path
 
 import pytest
@@ -9,20 +8,10 @@ from csidriver.adapters.kubernetes import (
     Timeouts,
     from_kubeconfig,
 )
-from csidriver.core.kubernetes.secret import Secret
-from csidriver.errors import (
-    StoreUnavailable,
-)
+from csidriver.errors import StoreUnavailable
 from tests.adapters.exposure import shown
 from tests.adapters.kubernetes.requests import BASE, NEEDLE, PATCH, QUICK, TOKEN, config, manifest
-from tests.adapters.kubernetes.scripted import PATIENCE, Says, Scripted
-
-
-def test_a_server_below_a_path_is_asked_there(api: Scripted, tmp_path: Path) -> None:
-    access = from_kubeconfig(config(tmp_path, f"{api.url}/k8s/clusters/c-1"))
-    api.answering = lambda _: Says(manifest())
-    KubernetesStore(KubernetesClient(access, QUICK)).get_secret("alice", "token")
-    assert api.asked[0].path == "/k8s/clusters/c-1/api/v1/namespaces/alice/secrets/token"
+from tests.adapters.kubernetes.scripted import Says, Scripted
 
 
 def test_a_server_that_says_nothing_is_unavailable(api: Scripted, tmp_path: Path) -> None:
@@ -40,27 +29,6 @@ def test_nobody_listening_is_unavailable(tmp_path: Path) -> None:
     )
     with pytest.raises(StoreUnavailable, match="connection refused"):
         store.get_secret("alice", "token")
-
-
-def test_requests_share_connections_and_threads_do_not_wait_for_each_other(
-    api: Scripted, store: KubernetesStore
-) -> None:
-    together = threading.Barrier(32)
-
-    api.answering = lambda _: Says(manifest())
-    found: list[Secret | None] = []
-
-    def work() -> None:
-        together.wait(PATIENCE)
-        found.extend(store.get_secret("alice", "token") for _ in range(5))
-
-    threads = [threading.Thread(target=work) for _ in range(32)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert len(found) == 160
-    assert len({asked.connection for asked in api.asked}) <= 32
 
 
 def test_a_refusal_leads_to_one_more_request_with_another_token(

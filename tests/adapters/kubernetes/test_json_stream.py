@@ -6,9 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csidriver.adapters.kubernetes.json_stream import MAX_OBJECT_BYTES, ListItemStream, lines
-from csidriver.errors import (
-    StoreUnavailable,
-)
+from csidriver.errors import StoreUnavailable
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8")),
@@ -38,12 +36,6 @@ def test_a_list_may_come_in_any_pieces(
     found = ListItemStream(pieces)
     assert list(found) == items
     assert found.metadata == metadata
-
-
-def test_a_list_without_items_is_empty() -> None:
-    found = ListItemStream([b' { "items" : null , "metadata" : {"a": 1} } '])
-    assert list(found) == []
-    assert found.metadata == {"a": 1}
 
 
 def test_lines_may_come_in_any_pieces() -> None:

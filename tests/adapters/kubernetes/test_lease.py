@@ -2,14 +2,9 @@ from typing import Any
 
 import pytest
 
-from csidriver.adapters.kubernetes import (
-    KubernetesClient,
-    LeaseStore,
-)
+from csidriver.adapters.kubernetes import KubernetesClient, LeaseStore
 from csidriver.core.kubernetes.lease import LeaseRecord
-from csidriver.errors import (
-    StoreUnavailable,
-)
+from csidriver.errors import StoreUnavailable
 from tests.adapters.exposure import shown
 from tests.adapters.kubernetes.requests import NEEDLE
 from tests.adapters.kubernetes.scripted import Says, Scripted

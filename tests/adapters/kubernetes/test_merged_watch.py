@@ -4,16 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from csidriver.adapters.kubernetes import (
-    KubernetesClient,
-    KubernetesStore,
-)
+from csidriver.adapters.kubernetes import KubernetesClient, KubernetesStore
 from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
 from csidriver.core.names import SourceRef
-from csidriver.errors import (
-    StoreRefused,
-    StoreUnavailable,
-)
+from csidriver.errors import StoreRefused, StoreUnavailable
 from tests.adapters.kubernetes.requests import QUICK, source, status
 from tests.adapters.kubernetes.scripted import Says, Stream
 from tests.adapters.kubernetes.watching import (

@@ -1,12 +1,8 @@
 import pytest
 
-from csidriver.adapters.kubernetes import (
-    KubernetesStore,
-)
+from csidriver.adapters.kubernetes import KubernetesStore
 from csidriver.adapters.kubernetes.json_stream import MAX_OBJECT_BYTES
-from csidriver.errors import (
-    StoreUnavailable,
-)
+from csidriver.errors import StoreUnavailable
 from tests.adapters.exposure import shown
 from tests.adapters.kubernetes.requests import NEEDLE, manifest
 from tests.adapters.kubernetes.scripted import Asked, Says, Scripted
@@ -32,14 +28,11 @@ def test_a_list_is_read_page_by_page(api: Scripted, store: KubernetesStore) -> N
     "said",
     [
         Says(b"", 410),
-        Says(b"[]"),
         Says(b'{"items": [{"a": 1}'),
-        Says(b'{"items": [1]}'),
-        Says({"items": []}),
-        Says({"metadata": {"resourceVersion": "9"}, "items": [{"metadata": {}}]}),
         Says(f'{{"items": [{{"metadata": {{"name": "{NEEDLE}"}}, ]}}'.encode()),
+        Says({"metadata": {"resourceVersion": "9"}, "items": [{"metadata": {}}]}),
     ],
-    ids=["expired", "no object", "cut", "no items", "no version", "no Secret", "bad"],
+    ids=["expired", "cut", "bad", "no Secret"],
 )
 def test_a_bad_list_is_unavailable(api: Scripted, store: KubernetesStore, said: Says) -> None:
     api.answering = lambda _: said

@@ -1,15 +1,11 @@
 import pytest
 
-from csidriver.adapters.kubernetes import (
-    KubernetesStore,
-)
-from csidriver.errors import (
-    StoreRefused,
-)
+from csidriver.adapters.kubernetes import KubernetesStore
+from csidriver.errors import StoreRefused
 from tests.adapters.kubernetes.scripted import Scripted
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a?b", "A"])
+@pytest.mark.parametrize("name", ["", "..", "a/b"])
 def test_names_that_cannot_be_are_not_asked_for(
     api: Scripted, store: KubernetesStore, name: str
 ) -> None:

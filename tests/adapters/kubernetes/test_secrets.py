@@ -1,6 +1,4 @@
-from csidriver.adapters.kubernetes import (
-    KubernetesStore,
-)
+from csidriver.adapters.kubernetes import KubernetesStore
 from csidriver.core.kubernetes.secret import SecretPatch
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.core.sensitive import Sensitive

@@ -20,9 +20,7 @@ from csidriver.adapters.kubernetes.json_stream import MAX_OBJECT_BYTES
 from csidriver.core.annotations import SOURCE_NAME, SOURCE_NAMESPACE
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.names import FIELD_MANAGER
-from csidriver.errors import (
-    StoreUnavailable,
-)
+from csidriver.errors import StoreUnavailable
 from tests.adapters.exposure import shown
 from tests.adapters.kubernetes.requests import NEEDLE, REF, config, manifest, source
 from tests.adapters.kubernetes.scripted import PATIENCE, Asked, Says, Stream
@@ -183,12 +181,8 @@ def test_an_expired_version_leads_to_a_new_list_and_its_differences(
 
 
 GARBAGE = {
-    "no JSON": f"{{{NEEDLE}\n".encode(),
-    "no object": b"[1]\n",
-    "odd object": {"type": "ADDED", "object": NEEDLE},
     "no version": watch_event("ADDED", {"metadata": {"name": "token"}}),
     "error": watch_event("ERROR", {"code": 500, "message": NEEDLE}),
-    "odd error": {"type": "ERROR", "object": NEEDLE},
     "too long": b"x" * (MAX_OBJECT_BYTES + 1),
 }
 

@@ -3,14 +3,10 @@
 import threading
 from typing import Any
 
-from csidriver.adapters.kubernetes import (
-    KubernetesStore,
-)
+from csidriver.adapters.kubernetes import KubernetesStore
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.names import SourceRef
-from csidriver.errors import (
-    StoreError,
-)
+from csidriver.errors import StoreError
 from tests.adapters.kubernetes.scripted import PATIENCE, Asked, Says, Scripted, Stream
 
 

@@ -43,12 +43,8 @@ def test_the_deadline_holds_before_the_body(strict: ScriptedIssuer, fault: Fault
     assert time.monotonic() - began < LATE
 
 
-@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "403 Forbidden"])
-@pytest.mark.parametrize("headers", ["", "Connection: close\r\n"])
-def test_a_dripping_answer_ends_at_the_deadline_and_proves_nothing(
-    status: str, headers: str
-) -> None:
-    reply = http(b" " * 5000, status, headers)
+def test_a_dripping_answer_ends_at_the_deadline_and_proves_nothing() -> None:
+    reply = http(b" " * 5000, "400 Bad Request")
     for slowly in (20, len(reply) - 5000):
         with Peer(reply, slowly=slowly) as peer:
             began = time.monotonic()
@@ -87,16 +83,6 @@ def test_a_reply_is_waited_for_beyond_the_time_to_send(strict: ScriptedIssuer) -
     strict.add_faults(Delay(2 * BRIEF))
     response, sent = listen(at(strict), token)
     assert isinstance(response, Success)
-    assert sent
-
-
-def test_nobody_is_waited_for_beyond_the_patience(strict: ScriptedIssuer) -> None:
-    token = strict.seed("app")
-    strict.add_faults(Delay(FOR_EVER))
-    began = time.monotonic()
-    response, sent = listen(at(strict), token, timeout=BRIEF / 2, late_timeout=BRIEF)
-    assert BRIEF <= time.monotonic() - began < LATE
-    assert signal(response) is FailureReason.NO_ANSWER
     assert sent
 
 

@@ -1,7 +1,6 @@
 """One HTTP request, against a strict server and against worse ones."""
 
 import gzip
-import json
 import re
 import threading
 import tracemalloc
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from csidriver.adapters.oauth.http_client import HttpRequest
-from csidriver.core.oauth.failure_reason import Consumption, FailureReason
+from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.sensitive import Sensitive
@@ -44,114 +43,37 @@ THROTTLE = {"Retry-After": "7"}
 
 
 @pytest.mark.parametrize(
-    ("fault", "expected", "kind", "server_says"),
+    ("fault", "expected", "server_says"),
     [
-        (
-            StatusReply(400),
-            FailureReason.NO_OAUTH_ERROR,
-            Consumption.NOT_CONSUMED,
-            "answered_before",
-        ),
-        (
-            StatusReply(400, b'{"error":"invalid_grant"}'),
-            FailureReason.INVALID_GRANT,
-            Consumption.NOT_CONSUMED,
-            "answered_before",
-        ),
-        (
-            StatusReply(401),
-            FailureReason.NO_OAUTH_ERROR,
-            Consumption.NOT_CONSUMED,
-            "answered_before",
-        ),
-        (StatusReply(403), FailureReason.FORBIDDEN, Consumption.NOT_CONSUMED, "answered_before"),
-        (StatusReply(404), FailureReason.NO_ENDPOINT, Consumption.NOT_CONSUMED, "answered_before"),
-        (
-            StatusReply(429, b"", THROTTLE),
-            FailureReason.THROTTLED,
-            Consumption.NOT_CONSUMED,
-            "answered_before",
-        ),
-        (
-            StatusReply(503, b"", THROTTLE),
-            FailureReason.THROTTLED,
-            Consumption.NOT_CONSUMED,
-            "answered_before",
-        ),
-        (StatusReply(503), FailureReason.SERVER_ERROR, Consumption.UNKNOWN, "answered_before"),
-        (
-            StatusReply(500, b"<html>"),
-            FailureReason.SERVER_ERROR,
-            Consumption.UNKNOWN,
-            "answered_before",
-        ),
-        (
-            Redirect("http://[", 302),
-            FailureReason.REDIRECT,
-            Consumption.NOT_CONSUMED,
-            "answered_before",
-        ),
-        (
-            Redirect("/\xff\xfe"),
-            FailureReason.REDIRECT,
-            Consumption.NOT_CONSUMED,
-            "answered_before",
-        ),
-        (
-            ReplacedBody(b"<html>", "text/html"),
-            FailureReason.BAD_REPLY,
-            Consumption.UNKNOWN,
-            "rotated",
-        ),
-        (
-            ReplacedBody(b'{"access_token":'),
-            FailureReason.BAD_REPLY,
-            Consumption.UNKNOWN,
-            "rotated",
-        ),
-        (ReplacedBody(b"\xff\xfe\x00"), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
-        (ReplacedBody(b"[" * 100_000), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
-        (ReplacedBody(b""), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
-        (Oversized(3_000_000), FailureReason.BAD_REPLY, Consumption.UNKNOWN, "rotated"),
-        (Truncate(10), FailureReason.NO_ANSWER, Consumption.UNKNOWN, "rotated"),
-        (DropBefore(), FailureReason.NO_ANSWER, Consumption.UNKNOWN, "dropped_before"),
-        (DropAfter(), FailureReason.NO_ANSWER, Consumption.UNKNOWN, "rotated"),
+        (StatusReply(503, b"", THROTTLE), FailureReason.THROTTLED, "answered_before"),
+        (Redirect("http://[", 302), FailureReason.REDIRECT, "answered_before"),
+        (Redirect("/\xff\xfe"), FailureReason.REDIRECT, "answered_before"),
+        (ReplacedBody(b"\xff\xfe\x00"), FailureReason.BAD_REPLY, "rotated"),
+        (Oversized(3_000_000), FailureReason.BAD_REPLY, "rotated"),
+        (Truncate(10), FailureReason.NO_ANSWER, "rotated"),
+        (DropBefore(), FailureReason.NO_ANSWER, "dropped_before"),
+        (DropAfter(), FailureReason.NO_ANSWER, "rotated"),
     ],
     ids=lambda value: re.sub(r"\W+", " ", repr(value))[:24],
 )
 def test_every_fault_has_its_signal(
-    strict: ScriptedIssuer,
-    fault: Fault,
-    expected: FailureReason,
-    kind: Consumption,
-    server_says: str,
+    strict: ScriptedIssuer, fault: Fault, expected: FailureReason, server_says: str
 ) -> None:
     token = strict.seed("app")
     strict.add_faults(fault)
     outcome = refresh(at(strict), token)
     assert isinstance(outcome, Failure)
-    assert (outcome.reason, outcome.reason.consumption) == (expected, kind)
+    assert outcome.reason is expected
     assert outcome.pause == (7.0 if expected is FailureReason.THROTTLED else None)
     assert outcomes(strict) == [server_says]
 
 
-def test_nobody_listens() -> None:
-    issuer = Issuer("x", token_endpoint=f"http://127.0.0.1:{free_port()}/token", internal=True)
-    outcome = refresh(issuer)
-    assert isinstance(outcome, Failure)
-    assert (outcome.reason, outcome.reason.consumption) == (
-        FailureReason.UNREACHABLE,
-        Consumption.NOT_SENT,
-    )
-
-
 @pytest.mark.parametrize(
-    "url", ["http://nowhere.invalid/token", "http://\u00e4\u0300..x/", f"http://{'a' * 70}.x/"]
+    "host", [f"127.0.0.1:{free_port()}", "nowhere.invalid", f"{'a' * 70}.x"], ids=[0, 1, 2]
 )
-def test_names_that_lead_nowhere(url: str) -> None:
-    assert (
-        signal(refresh(Issuer("x", token_endpoint=url, internal=True))) is FailureReason.UNREACHABLE
-    )
+def test_names_that_lead_nowhere(host: str) -> None:
+    issuer = Issuer("x", token_endpoint=f"http://{host}/token", internal=True)
+    assert signal(refresh(issuer)) is FailureReason.UNREACHABLE
 
 
 def test_a_scope_that_is_no_text_is_not_sent() -> None:
@@ -180,36 +102,25 @@ def test_a_redirect_is_not_followed_and_its_body_not_read_without_bound() -> Non
         assert target.connections == 0
 
 
-@pytest.mark.parametrize("drips", [0, 20])
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [
-        ("gzip", gzip.compress(TOKENS)),
         ("GZip", gzip.compress(TOKENS[:9]) + gzip.compress(TOKENS[9:])),
-        ("x-gzip", gzip.compress(TOKENS)),
         ("deflate", zlib.compress(TOKENS)),
         ("gzip, gzip", gzip.compress(gzip.compress(TOKENS))),
-        ("identity", TOKENS),
-        ("", TOKENS),
     ],
     # Compressed bytes contain the time, and all workers must collect the same names.
-    ids=["gzip", "GZip in two members", "x-gzip", "deflate", "gzip twice", "identity", "none"],
+    ids=["GZip in two members", "deflate", "gzip twice"],
 )
 def test_a_compressed_reply_is_decoded_although_nobody_asked_for_it(
-    encoding: str, body: bytes, drips: int
+    encoding: str, body: bytes
 ) -> None:
     reply = http(body, headers=f"Content-Encoding: {encoding}\r\n")
-    with Peer(reply, slowly=len(reply) - drips) as peer:
+    with Peer(reply, slowly=len(reply) - 20) as peer:
         outcome = refresh(at_peer(peer))
         assert peer.headers()["accept-encoding"] == "identity"
     assert isinstance(outcome, Success)
     assert outcome.reply.refresh_token == Sensitive("rt2")
-
-
-def test_a_compressed_refusal_is_read() -> None:
-    body = gzip.compress(b'{"error":"invalid_grant"}')
-    with Peer(http(body, "400 Bad Request", "Content-Encoding: gzip\r\n")) as peer:
-        assert signal(refresh(at_peer(peer))) is FailureReason.INVALID_GRANT
 
 
 def test_a_compressed_reply_that_is_cut_off_or_broken_proves_nothing() -> None:
@@ -222,13 +133,9 @@ def test_a_compressed_reply_that_is_cut_off_or_broken_proves_nothing() -> None:
             assert signal(refresh(at_peer(peer))) is FailureReason.NO_ANSWER
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "gzip, gzip"])
-def test_a_reply_that_decodes_to_too_much_is_given_up_early(encoding: str) -> None:
-    compress = zlib.compress if encoding == "deflate" else gzip.compress
-    bomb = compress(b" " * 50_000_000)
-    if "," in encoding:
-        bomb = gzip.compress(bomb)
-    with Peer(http(bomb, headers=f"Content-Encoding: {encoding}\r\n")) as peer:
+def test_a_reply_that_decodes_to_too_much_is_given_up_early() -> None:
+    bomb = gzip.compress(gzip.compress(b" " * 50_000_000))
+    with Peer(http(bomb, headers="Content-Encoding: gzip, gzip\r\n")) as peer:
         tracemalloc.start()
         try:
             assert signal(refresh(at_peer(peer))) is FailureReason.BAD_REPLY
@@ -267,20 +174,6 @@ def test_a_proxy_that_refuses_to_connect_is_never_sent_the_token() -> None:
         issuer = Issuer("x", token_endpoint="https://as.invalid/t", proxy=f"http://{proxy.address}")
         assert signal(refresh(issuer)) is FailureReason.UNREACHABLE
         assert RT.reveal() not in "".join(proxy.requests)
-
-
-def test_a_reply_with_escaped_surrogates_can_be_stored() -> None:
-    odd = json.dumps({**json.loads(TOKENS), "odd": "\ud800", "\udfff": 1, "token_type": "\ud800"})
-    with Peer(http(odd.encode())) as peer:
-        outcome = refresh(at_peer(peer))
-    assert isinstance(outcome, Success)
-    for text in (outcome.reply.to_json().reveal(), outcome.reply.token_type):
-        assert text.encode()
-    for unsendable in ("refresh_token", "access_token"):
-        lone = json.dumps({"refresh_token": "ok", unsendable: "\ud800"})
-        with Peer(http(lone.encode())) as peer:
-            outcome = refresh(at_peer(peer))
-        assert isinstance(outcome, Success) is (unsendable == "access_token")
 
 
 def test_every_request_has_a_name_of_its_own_and_nothing_of_the_token_in_it() -> None:

@@ -1,7 +1,5 @@
 """The token endpoint client against a strict server, and against peers that are worse than that."""
 
-import base64
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +16,7 @@ from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.request_settings import JWT_BEARER, AssertionSettings
+from csidriver.core.oauth.request_settings import AssertionSettings
 from csidriver.core.oauth.token_form import token_form
 from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.refresh.source import Client
@@ -26,9 +24,6 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.demo import families
 from tests.adapters.oauth.peer import (
     APP,
-    BRIEF,
-    LATE,
-    ODD,
     PATIENT,
     PUBLIC,
     RT,
@@ -48,9 +43,7 @@ from tests.adapters.oauth.peer import (
     send,
     signal,
 )
-from tests.issuer.faults import (
-    StatusReply,
-)
+from tests.issuer.faults import StatusReply
 from tests.issuer.issuer import ScriptedIssuer
 
 
@@ -66,46 +59,7 @@ def test_tokens_arrive_and_rotate(strict: ScriptedIssuer) -> None:
     assert outcomes(strict) == ["rotated", "rotated"]
 
 
-@pytest.mark.parametrize("client", [APP, ODD], ids=["plain", "special characters"])
-@pytest.mark.parametrize("method", ["", "basic", "post"])
-def test_confidential_clients_authenticate(
-    strict: ScriptedIssuer, client: Client, method: str
-) -> None:
-    token = strict.seed(client.client_id)
-    assert isinstance(refresh(at(strict, client_auth=method), token, client), Success)
-
-
-@pytest.mark.parametrize("method", ["", "basic", "post", "none"])
-def test_public_clients_only_say_who_they_are(strict: ScriptedIssuer, method: str) -> None:
-    assert isinstance(
-        refresh(at(strict, client_auth=method), strict.seed("public"), PUBLIC), Success
-    )
-
-
-def test_raw_basic_credentials_are_sent_in_the_header_only() -> None:
-    with Peer(http()) as peer:
-        assert isinstance(refresh(at_peer(peer, client_auth="basic_raw"), client=ODD), Success)
-        scheme, _, encoded = peer.headers()["authorization"].partition(" ")
-    assert (scheme, base64.b64decode(encoded).decode()) == ("Basic", "a%p +:ü:s%3A+ :/&=ü")
-    assert peer.form() == {"grant_type": ["refresh_token"], "refresh_token": [RT.reveal()]}
-
-
-def test_none_sends_no_secret_even_if_there_is_one() -> None:
-    with Peer(http()) as peer:
-        assert isinstance(refresh(at_peer(peer, client_auth="none")), Success)
-    assert "authorization" not in peer.headers()
-    assert peer.form()["client_id"] == ["app"]
-    assert APP.client_secret.reveal() not in peer.requests[0]
-
-
-@pytest.mark.parametrize("scope", ["", "openid profile"])
-def test_scope_is_sent_only_if_configured(scope: str) -> None:
-    with Peer(http()) as peer:
-        refresh(at_peer(peer, scope=scope))
-    assert peer.form().get("scope", []) == ([scope] if scope else [])
-
-
-@pytest.mark.parametrize("path", ["", "/realms/x", "/realms/x/"])
+@pytest.mark.parametrize("path", ["", "/realms/x/"])
 def test_discovery_finds_issuers_with_and_without_a_path(path: str) -> None:
     client = families.RegisteredClient(APP.client_id, APP.client_secret)
     with ScriptedIssuer(clients=[client], issuer=path) as strict:
@@ -113,26 +67,10 @@ def test_discovery_finds_issuers_with_and_without_a_path(path: str) -> None:
         assert isinstance(refresh(issuer, strict.seed("app")), Success)
 
 
-OTHER = "http://localhost:1/t"
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"issuer": "http://else.where"},
-        {"token_endpoint": OTHER},
-    ],
-    ids=repr,
-)
-def test_metadata_that_does_not_fit_is_refused(fields: dict[str, object]) -> None:
+def test_metadata_of_another_issuer_is_refused() -> None:
     with Peer(b"") as peer:
-        peer.reply = described(peer, **fields)
-        outcome = refresh(discoverable(peer))
-        assert isinstance(outcome, Failure)
-        assert (outcome.reason, outcome.reason.consumption) == (
-            FailureReason.METADATA,
-            Consumption.NOT_SENT,
-        )
+        peer.reply = described(peer, issuer="http://else.where")
+        assert signal(refresh(discoverable(peer))) is FailureReason.METADATA
         assert len(peer.requests) == 1
         assert RT.reveal() not in peer.requests[0]
 
@@ -150,20 +88,15 @@ def test_an_endpoint_on_another_host_is_used_only_if_listed() -> None:
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        (http(b"<html>"), FailureReason.METADATA),
         (http(b"[]"), FailureReason.METADATA),
-        (http(b"[" * 100_000), FailureReason.METADATA),
-        (http(b"\xff"), FailureReason.METADATA),
         (http(b"", "404 Not Found"), FailureReason.METADATA),
         (http(b"", "302 Found", "Location: http://[\r\n"), FailureReason.METADATA),
         (http(b"", "429 Too Many Requests"), FailureReason.UNREACHABLE),
-        (http(b"", "500 Oops"), FailureReason.UNREACHABLE),
         (http(b" " * 2_000_000), FailureReason.UNREACHABLE),
         (http()[:-5], FailureReason.UNREACHABLE),
-        (b"", FailureReason.UNREACHABLE),
         (b"\x00\xff garbage\r\n\r\n", FailureReason.UNREACHABLE),
     ],
-    ids=range(12),
+    ids=range(7),
 )
 def test_no_failure_of_discovery_is_uncertain(reply: bytes, expected: FailureReason) -> None:
     with Peer(reply) as peer:
@@ -171,14 +104,6 @@ def test_no_failure_of_discovery_is_uncertain(reply: bytes, expected: FailureRea
         assert isinstance(outcome, Failure)
         assert (outcome.reason, outcome.reason.consumption) == (expected, Consumption.NOT_SENT)
         assert RT.reveal() not in "".join(peer.requests)
-
-
-def test_dripping_metadata_ends_at_the_deadline() -> None:
-    for slowly in (3, 60):
-        with Peer(http(b" " * 5000), slowly=slowly) as peer:
-            began = time.monotonic()
-            assert signal(refresh(discoverable(peer), timeout=BRIEF)) is FailureReason.UNREACHABLE
-            assert time.monotonic() - began < LATE
 
 
 def test_metadata_is_read_once_and_again_when_the_endpoint_is_in_doubt() -> None:
@@ -225,20 +150,6 @@ def test_a_dead_issuer_is_probed_with_metadata_not_with_a_token() -> None:
         assert isinstance(send(endpoints, issuer, token), Success)
 
 
-@pytest.mark.parametrize("gone", ["404 Not Found", "405 Method Not Allowed", "410 Gone"])
-def test_a_moved_endpoint_is_found_by_the_next_refresh(gone: str) -> None:
-    with Peer(b"") as peer:
-        endpoints, issuer = TokenEndpoints(), discoverable(peer)
-        peer.reply = described(peer)
-        assert isinstance(send(endpoints, issuer), Success)
-        moved = described(peer, token_endpoint=f"http://{peer.address}/new")
-        peer.by_path = {WELL_KNOWN: moved, "/new": http()}
-        peer.reply = http(b"", gone)
-        assert signal(send(endpoints, issuer)) is FailureReason.NO_ENDPOINT
-        assert isinstance(send(endpoints, issuer), Success)
-        assert paths(peer) == [WELL_KNOWN, "/t", "/t", WELL_KNOWN, "/new"]
-
-
 def test_a_request_without_the_scope_needs_no_metadata_of_its_own() -> None:
     with Peer(b"") as peer:
         endpoints, issuer = TokenEndpoints(), discoverable(peer, scope="a b")
@@ -262,17 +173,12 @@ def introspect(
     ("reply", "expected"),
     [
         (http(b'{"active":true,"exp":1}'), Introspection.ACTIVE),
-        (http(b'{"active":false}'), Introspection.INACTIVE),
-        (http(b"\xff"), Introspection.SILENT),
         (http(b'{"active":false}')[:-1], Introspection.SILENT),
-        (http(b'{"active":false}  ')[:-1], Introspection.SILENT),
-        (http(b'{"active":false}', "503 Busy"), Introspection.SILENT),
         (http(b"", "302 Found", "Location: /\r\n"), Introspection.SILENT),
         (http(b'{"active":false}', "401 Unauthorized"), Introspection.UNCLEAR),
-        (http(b"<html>", "403 Forbidden")[:-1], Introspection.SILENT),
         (b"", Introspection.SILENT),
     ],
-    ids=range(10),
+    ids=range(5),
 )
 def test_only_a_plain_answer_says_whether_a_token_is_active(
     reply: bytes, expected: Introspection
@@ -284,19 +190,6 @@ def test_only_a_plain_answer_says_whether_a_token_is_active(
         assert peer.headers()["authorization"].startswith("Basic ")
 
 
-def test_introspection_has_a_deadline_of_its_own() -> None:
-    with Peer(http(b'{"active":false}' + b" " * 5000), slowly=3) as peer:
-        began = time.monotonic()
-        assert introspect(introspectable(peer), timeout=BRIEF) is Introspection.SILENT
-        assert time.monotonic() - began < LATE
-
-
-def test_a_public_client_does_not_introspect() -> None:
-    with Peer(http(b'{"active":false}')) as peer:
-        assert introspect(introspectable(peer), PUBLIC) is Introspection.REFUSED
-        assert peer.connections == 0
-
-
 def test_an_issuer_without_an_introspection_endpoint_never_says_anything() -> None:
     with Peer(http(b'{"active":false}')) as peer:
         assert introspect(at_peer(peer)) is Introspection.REFUSED
@@ -306,24 +199,11 @@ def test_an_issuer_without_an_introspection_endpoint_never_says_anything() -> No
         assert paths(peer) == [WELL_KNOWN]
 
 
-@pytest.mark.parametrize(
-    "metadata", [b"", http(b"", "503 Busy"), http(b"<html>")], ids=["cut", "busy", "maintenance"]
-)
+@pytest.mark.parametrize("metadata", [b"", http(b"<html>")], ids=["cut", "maintenance"])
 def test_an_issuer_whose_metadata_cannot_be_read_may_say_more_later(metadata: bytes) -> None:
     with Peer(metadata) as peer:
         assert introspect(discoverable(peer)) is Introspection.SILENT
         assert paths(peer) == [WELL_KNOWN]
-
-
-def test_the_introspection_endpoint_is_discovered() -> None:
-    with Peer(b"") as peer:
-        endpoint = f"http://{peer.address}/introspect"
-        peer.by_path = {
-            WELL_KNOWN: described(peer, introspection_endpoint=endpoint),
-            "/introspect": http(b'{"active":true}'),
-        }
-        assert introspect(discoverable(peer)) is Introspection.ACTIVE
-        assert paths(peer) == [WELL_KNOWN, "/introspect"]
 
 
 def test_a_bad_introspection_endpoint_is_not_asked_and_logged(
@@ -349,28 +229,19 @@ def test_introspection_on_another_host_needs_to_be_listed(*, listed: bool) -> No
         assert paths(peer) == [WELL_KNOWN, *(["/i"] if listed else [])]
 
 
-def test_introspection_of_a_dead_issuer_says_nothing() -> None:
-    url = f"http://127.0.0.1:{free_port()}"
-    assert introspect(Issuer("x", issuer=url, internal=True)) is Introspection.SILENT
-
-
 @pytest.mark.parametrize(
     ("replies", "alive"),
     [
-        ({WELL_KNOWN: http(b"{}")}, True),
         ({WELL_KNOWN: http(b"", "500 Oops"), "/t": http(b"", "405 No")}, True),
         ({WELL_KNOWN: http(b"", "500 Oops"), "/t": http(b"", "502 Bad Gateway")}, False),
         (dict.fromkeys((WELL_KNOWN, WELL_KNOWN_OAUTH), http(b"", "404 Not Found")), True),
         ({WELL_KNOWN: http(b"<html>"), "/t": http(b"", "405 No")}, False),
-        ({WELL_KNOWN: b""}, False),
     ],
     ids=[
-        "unfit metadata",
         "no metadata, but an endpoint",
         "a gateway before nobody",
         "no page",
         "maintenance",
-        "silence",
     ],
 )
 def test_a_probe_looks_for_a_sign_of_life(replies: Mapping[str, bytes], *, alive: bool) -> None:
@@ -389,16 +260,12 @@ def test_a_probe_looks_for_a_sign_of_life(replies: Mapping[str, bytes], *, alive
 @pytest.mark.parametrize(
     ("reply", "alive"),
     [
-        (http(b"", "405 Method Not Allowed"), True),
-        (http(b"<html>", "404 Not Found"), True),
         (http(b"", "302 Found", "Location: /\r\n"), True),
         (http(b'{"error":"invalid_request"}'), True),
         (http(b"<html>"), False),
-        (http(b"[]"), False),
-        (http(b'{"error":"server_error"}', "500 Oops"), False),
         (http(b"", "503 Busy"), False),
     ],
-    ids=["405", "404", "redirect", "JSON", "page", "list", "500", "503"],
+    ids=["redirect", "JSON", "page", "503"],
 )
 def test_a_probe_of_a_configured_endpoint_asks_that(reply: bytes, *, alive: bool) -> None:
     with Peer(reply) as peer:
@@ -416,28 +283,6 @@ def test_a_server_whose_certificate_is_not_trusted_is_alive(tmp_path: Path) -> N
 def asserting(peer: Peer, file: Path, **options: Any) -> Issuer:
     settings = AssertionSettings(str(file))
     return at_peer(peer, client_auth="assertion", assertion=settings, **options)
-
-
-def test_a_client_without_a_secret_sends_an_assertion(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    file.write_text("e30.e30.c2ln")
-    with Peer(http()) as peer:
-        assert isinstance(refresh(asserting(peer, file), client=PUBLIC), Success)
-        assert peer.form() == {
-            "grant_type": ["refresh_token"],
-            "refresh_token": [RT.reveal()],
-            "client_id": ["public"],
-            "client_assertion_type": [JWT_BEARER],
-            "client_assertion": ["e30.e30.c2ln"],
-        }
-        assert "authorization" not in peer.headers()
-
-
-def test_without_an_assertion_nothing_is_sent(tmp_path: Path) -> None:
-    with Peer(http()) as peer:
-        outcome = refresh(asserting(peer, tmp_path / "missing"), client=PUBLIC)
-        assert signal(outcome) is FailureReason.NO_ASSERTION
-        assert peer.connections == 0
 
 
 def test_a_client_with_an_assertion_may_introspect(tmp_path: Path) -> None:
@@ -466,14 +311,6 @@ def test_an_assertion_for_the_token_endpoint_names_that_of_the_metadata() -> Non
             (signed,) = parse_qs(sent.partition("\r\n\r\n")[2])["client_assertion"]
             audience = f"http://{peer.address}/t"
             jwt.decode(signed, key.public_key(), ["ES256"], audience=audience)
-
-
-def test_the_parameters_of_the_issuer_are_sent_and_may_repeat() -> None:
-    params = (("connector_id", "k8s"), ("resource", "https://a"), ("resource", "https://b"))
-    with Peer(http()) as peer:
-        refresh(at_peer(peer, params=params))
-        assert peer.form()["connector_id"] == ["k8s"]
-        assert peer.form()["resource"] == ["https://a", "https://b"]
 
 
 def test_a_request_that_may_be_repeated_reads_the_metadata_again_after_a_doubt() -> None:
