@@ -187,7 +187,7 @@ def test_a_token_of_another_issuer_goes_to_the_default_one_only_if_the_user_says
 ) -> None:
     bench = build()
     seed = bench.issuer.seed("my-app").reveal()
-    text = json.dumps({"refresh_token": seed, "access_token": jwt(0, 1, "https://other.example")})
+    text = json.dumps({"refresh_token": seed, "access_token": jwt(iss="https://other.example")})
     bench.store.apply(manifest("hello", seed, text), NAMESPACE)
     until(lambda: bench.status("hello") == "Misconfigured")
     assert bench.outcomes() == []

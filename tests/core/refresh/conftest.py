@@ -1,7 +1,6 @@
 import pytest
 
-from tests.core.refresh.cluster_checks import document
-from tests.core.refresh.virtual_cluster import Process, VirtualCluster
+from tests.core.refresh.virtual_cluster import Process, VirtualCluster, document
 
 
 @pytest.fixture

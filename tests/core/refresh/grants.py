@@ -15,8 +15,7 @@ from csidriver.core.refresh.new_tokens import after_success
 from csidriver.core.refresh.source import Client, Source
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from tests.core.refresh.virtual_cluster import ISSUER, REF
-from tests.core.refresh.virtual_cluster import START as NOW
+from tests.core.refresh.virtual_cluster import ISSUER, REF, START
 
 
 def token_document(**fields: Any) -> TokenDocument:
@@ -40,25 +39,15 @@ def parsed_source(
     )
 
 
-def jwt(issued: float, expiry: float, issuer: str = "") -> str:
-    claims = json.dumps({"iat": issued, "exp": expiry, "iss": issuer}).encode()
-    return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c2ln"
+def jwt(**claims: Any) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"e30.{payload}.c2ln"
 
 
-ADOPTED = adopt(parsed_source(), ISSUER, NOW, None)
-
-
+ADOPTED = adopt(parsed_source(), ISSUER, START, None)
 LIVE = ADOPTED.live_hash
-
-
-INTENT = with_intent(ADOPTED, "n1", "pod-1", NOW, 60.0)
-
-
-AFTER = after_success(INTENT, token_document(refresh_token="mine", access_token="a"), NOW, ISSUER)
-
-
-UNIT = st.floats(0.0, 1.0, exclude_max=True)
-
+INTENT = with_intent(ADOPTED, "n1", "pod-1", START, 60.0)
+AFTER = after_success(INTENT, token_document(refresh_token="mine", access_token="a"), START, ISSUER)
 
 ISSUERS = st.sampled_from(
     [
@@ -83,10 +72,10 @@ def grants() -> st.SearchStrategy[Grant]:
             issued_at=issued,
             expires_at=issued + life,
         ),
-        st.sampled_from([ADOPTED, INTENT, with_intent(INTENT, "n2", "pod-1", NOW - 100, 60.0)]),
+        st.sampled_from([ADOPTED, INTENT, with_intent(INTENT, "n2", "pod-1", START - 100, 60.0)]),
         st.sampled_from([Status.READY, Status.UNCERTAIN, Status.NEEDS_REAUTH, Status.PENDING]),
         st.integers(0, 10),
         st.none() | st.sampled_from(FailureReason),
-        st.floats(NOW - 86400, NOW),
+        st.floats(START - 86400, START),
         st.sampled_from([0.0, 1.0, 20.0, 300.0, 3600.0, 86400.0]),
     )

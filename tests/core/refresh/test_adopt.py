@@ -11,31 +11,24 @@ from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.change import TokenObject
 from csidriver.core.names import SourceRef
 from csidriver.core.refresh.adopt import RESEED_INTERVAL
-from csidriver.core.refresh.effects import GetSecret, RequestToken
+from csidriver.core.refresh.effects import GetSecret
 from csidriver.core.refresh.schedule import min_interval
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.refresher.state_cache import compact
-from tests.core.refresh.cluster_checks import (
+from tests.core.refresh.grants import jwt
+from tests.core.refresh.virtual_cluster import (
     COMPANION,
     GRANT,
+    ISSUER,
     LIFE,
     SOURCE,
-    companion,
-    count,
-    delete,
+    Process,
+    VirtualCluster,
     document,
-    grant,
-    live,
-    mirrored,
-    note,
+    is_send,
     once,
-    presented_twice,
-    reasons,
-    source,
 )
-from tests.core.refresh.grants import jwt
-from tests.core.refresh.virtual_cluster import ISSUER, Process, VirtualCluster
 
 
 class TestUsers:
@@ -43,58 +36,38 @@ class TestUsers:
         self, running: Process
     ) -> None:
         cluster = running.cluster
-        cluster.apply(document("alice-0"))
-        running.reconcile(event=True)
-        assert live(cluster) == "alice-1"
-        assert note(cluster, annotations.WARNING) == "OldSeedRestored"
-        assert mirrored(cluster) == "alice-0"
+        running.edit(document("alice-0"))
+        assert cluster.live() == "alice-1"
+        assert cluster.warning() == "OldSeedRestored"
+        assert cluster.mirrored() == "alice-0"
         running.run_for(LIFE)
-        assert mirrored(cluster) == live(cluster) == "alice-2"
-        assert note(cluster, annotations.WARNING) == ""
+        assert cluster.mirrored() == cluster.live() == "alice-2"
+        assert cluster.warning() == ""
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
-
-    def test_a_gitops_loop_is_not_fought(self, running: Process) -> None:
-        cluster = running.cluster
-        for _ in range(20):
-            cluster.apply(document("alice-0"))
-            running.reconcile(event=True)
-        assert reasons(cluster).count("OldSeedRestored") == 1
-        assert mirrored(cluster) == "alice-0"
-
-    def test_a_restart_with_a_current_mirror_does_not_fight_either(self, running: Process) -> None:
-        cluster = running.cluster
-        fresh = Process(cluster)
-        fresh.reconcile()
-        cluster.apply(document("alice-0"))
-        fresh.reconcile(event=True)
-        assert mirrored(cluster) == "alice-0"
-        assert live(cluster) == "alice-1"
 
     def test_a_recreated_source_is_the_same_grant(self, running: Process) -> None:
         cluster = running.cluster
-        delete(cluster, SOURCE)
+        del cluster.secrets[SOURCE]
         running.reconcile(event=True)
         recreated = cluster.apply(document("alice-0"))
         running.reconcile(event=True)
-        assert live(cluster) == "alice-1"
-        assert companion(cluster).source_uid == recreated.uid
-        assert note(cluster, annotations.WARNING) == "OldSeedRestored"
+        assert cluster.live() == "alice-1"
+        assert cluster.companion().source_uid == recreated.uid
+        assert cluster.warning() == "OldSeedRestored"
         running.run_for(LIFE)
-        assert mirrored(cluster) == "alice-2"
-        assert presented_twice(cluster) == []
+        assert cluster.mirrored() == "alice-2"
+        assert cluster.presented_twice() == []
 
     def test_a_reseed_replaces_the_running_grant(self, running: Process) -> None:
         cluster = running.cluster
-        before = grant(cluster).generation
-        cluster.apply(document(cluster.server.login("bob")))
-        running.reconcile(event=True)
-        assert live(cluster) == mirrored(cluster) == "bob-1"
-        assert grant(cluster).generation > before
-        assert companion(cluster).generation == grant(cluster).generation
+        before = cluster.grant().generation
+        running.login_as("bob")
+        assert cluster.live() == cluster.mirrored() == "bob-1"
+        assert cluster.grant().generation > before
+        assert cluster.companion().generation == cluster.grant().generation
         assert cluster.server.tokens() == ["alice-0", "bob-0"]
-        cluster.apply(document("alice-1"))
-        running.reconcile(event=True)
-        assert live(cluster) == "bob-1"
+        running.edit(document("alice-1"))
+        assert cluster.live() == "bob-1"
 
     def test_edits_in_a_loop_cause_a_send_at_once_and_then_one_every_ten_seconds(
         self, running: Process
@@ -104,8 +77,7 @@ class TestUsers:
         began, writes = cluster.now, cluster.writes
         edits = 20 * 63
         for number in range(edits):
-            cluster.apply(document(f"invented-{number}"))
-            running.reconcile(event=True)
+            running.edit(document(f"invented-{number}"))
             cluster.now += 1 / 63
         sent = [at for at, token in cluster.server.presented if token.startswith("invented")]
         assert sent == [pytest.approx(began + seconds, abs=0.1) for seconds in (0.0, 10.0)]
@@ -117,28 +89,25 @@ class TestUsers:
     ) -> None:
         cluster = running.cluster
         for name in ("bob", "carol", "dave"):
-            cluster.apply(document(cluster.server.login(name)))
-            running.reconcile(event=True)
-        assert live(cluster) == "bob-1"
-        assert mirrored(cluster) == "dave-0", "what waits is not overwritten"
+            running.login_as(name)
+        assert cluster.live() == "bob-1"
+        assert cluster.mirrored() == "dave-0", "what waits is not overwritten"
         running.run_for(RESEED_INTERVAL)
-        assert live(cluster) == mirrored(cluster) == "dave-1"
+        assert cluster.live() == cluster.mirrored() == "dave-1"
 
     def test_a_clock_that_was_ahead_does_not_hold_back_a_reseed(self, running: Process) -> None:
         cluster = running.cluster
         for offset, name in ((3600.0, "bob"), (0.0, "carol")):
             cluster.offsets["pod-1"] = offset
-            cluster.apply(document(cluster.server.login(name)))
-            running.reconcile(event=True)
+            running.login_as(name)
         assert cluster.server.tokens()[-1] == "carol-0"
 
     def test_a_reseed_takes_the_old_access_token_from_the_nodes(self, running: Process) -> None:
         cluster = running.cluster
         cluster.may_send = False
-        cluster.apply(document(cluster.server.login("bob")))
-        running.reconcile(event=True)
-        assert companion(cluster).status is Status.PENDING
-        assert companion(cluster).token is None
+        running.login_as("bob")
+        assert cluster.companion().status is Status.PENDING
+        assert cluster.companion().token is None
 
     def test_a_reseed_during_the_exchange_wins(self, process: Process) -> None:
         cluster = process.cluster
@@ -150,12 +119,12 @@ class TestUsers:
             other.reconcile()
             cluster.may_send = True
 
-        cluster.before = once(lambda e: isinstance(e, RequestToken), reseed)
+        cluster.before = once(is_send, reseed)
         process.reconcile()
-        assert live(cluster) == mirrored(cluster) == "bob-0"
+        assert cluster.live() == cluster.mirrored() == "bob-0"
         process.run_for(1)
-        assert live(cluster) == mirrored(cluster) == "bob-1"
-        assert presented_twice(cluster) == []
+        assert cluster.live() == cluster.mirrored() == "bob-1"
+        assert cluster.presented_twice() == []
 
     @pytest.mark.parametrize(
         ("broken", "client"),
@@ -173,29 +142,26 @@ class TestUsers:
         cluster.apply(broken, clientID=client)
         process = Process(cluster)
         assert process.reconcile().next_reconcile is None
-        assert companion(cluster).status is Status.INVALID
-        assert note(cluster, annotations.STATUS) == "Invalid"
+        assert cluster.companion().status is Status.INVALID
+        assert cluster.status() == "Invalid"
         assert GRANT not in cluster.secrets
-        cluster.apply(seed)
-        process.reconcile(event=True)
-        assert companion(cluster).status is Status.READY
+        process.edit(seed)
+        assert cluster.companion().status is Status.READY
 
     def test_a_broken_edit_stops_no_working_grant_and_is_not_overwritten(
         self, running: Process
     ) -> None:
         cluster = running.cluster
         broken = '{"refresh_token": "bob-0",'
-        cluster.apply(broken)
-        running.reconcile(event=True)
-        assert note(cluster, annotations.STATUS) == "Invalid"
-        assert companion(cluster).status is Status.READY
+        running.edit(broken)
+        assert cluster.status() == "Invalid"
+        assert cluster.companion().status is Status.READY
         running.run_for(LIFE)
-        assert live(cluster) == "alice-2"
-        assert companion(cluster).generation == grant(cluster).generation
-        assert source(cluster).data["oauth"].reveal() == broken
-        cluster.apply(document(cluster.server.login("bob")))
-        running.reconcile(event=True)
-        assert live(cluster) == mirrored(cluster) == "bob-1"
+        assert cluster.live() == "alice-2"
+        assert cluster.companion().generation == cluster.grant().generation
+        assert cluster.source().data["oauth"].reveal() == broken
+        running.login_as("bob")
+        assert cluster.live() == cluster.mirrored() == "bob-1"
 
     def test_a_reseed_for_no_issuer_is_told_and_the_old_grant_goes_on(
         self, running: Process
@@ -204,43 +170,43 @@ class TestUsers:
         cluster.apply(document("carol-0"))
         running.issuer = replace(ISSUER, default=False)
         running.reconcile(event=True)
-        assert note(cluster, annotations.STATUS) == "Misconfigured"
+        assert cluster.status() == "Misconfigured"
         running.run_for(LIFE)
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
-        assert mirrored(cluster) == "carol-0"
+        assert cluster.mirrored() == "carol-0"
 
     def test_a_new_source_without_issuer_is_misconfigured(self, process: Process) -> None:
         process.issuer = replace(ISSUER, default=False)
         assert process.reconcile().next_reconcile is None
-        assert companion(process.cluster).status is Status.MISCONFIGURED
+        assert process.cluster.companion().status is Status.MISCONFIGURED
         assert process.cluster.server.presented == []
 
     def test_a_token_of_another_issuer_is_sent_to_nobody_until_that_is_settled(self) -> None:
         cluster = VirtualCluster()
         seed = cluster.server.login("alice")
-        cluster.apply(document(seed, access_token=jwt(0, 1, "https://elsewhere.example")))
+        cluster.apply(document(seed, access_token=jwt(iss="https://elsewhere.example")))
         process = Process(cluster)
         assert process.reconcile().next_reconcile is None
-        assert companion(cluster).status is Status.MISCONFIGURED
+        assert cluster.companion().status is Status.MISCONFIGURED
         assert cluster.server.tokens() == []
-        message = note(cluster, annotations.MESSAGE)
-        assert message == companion(cluster).message
+        message = cluster.message()
+        assert message == cluster.companion().message
         for named in ("https://elsewhere.example", "https://auth.example", annotations.ISSUER):
             assert named in message
         process.issuer = replace(ISSUER, access_token_issuers=("https://elsewhere.example",))
         process.reconcile()
-        assert companion(cluster).status is Status.READY
-        assert live(cluster) == "alice-1"
+        assert cluster.companion().status is Status.READY
+        assert cluster.live() == "alice-1"
 
     def test_a_bound_token_stays_bound_whatever_its_access_token_names(
         self, running: Process
     ) -> None:
         cluster = running.cluster
-        cluster.apply(document("alice-1", access_token=jwt(0, 1, "https://elsewhere.example")))
+        cluster.apply(document("alice-1", access_token=jwt(iss="https://elsewhere.example")))
         running.reconcile(event=True)
         running.run_for(LIFE)
-        assert note(cluster, annotations.STATUS) == "Ready"
-        assert live(cluster) == "alice-2"
+        assert cluster.status() == "Ready"
+        assert cluster.live() == "alice-2"
 
     @pytest.mark.parametrize(
         ("annotation", "issuer"),
@@ -261,21 +227,20 @@ class TestUsers:
         cluster.now += LIFE
         running.reconcile(event=True)
         assert cluster.server.tokens() == ["alice-0"]
-        assert note(cluster, annotations.STATUS) == "Misconfigured"
-        assert companion(cluster).status is Status.MISCONFIGURED
+        assert cluster.status() == "Misconfigured"
+        assert cluster.companion().status is Status.MISCONFIGURED
         login = "run: kubectl oauth2-csi login hello-token -n physics"
         closed = bool(issuer.namespaces)
-        assert companion(cluster).message.endswith("" if closed else login)
-        assert companion(cluster).token is not None
+        assert cluster.companion().message.endswith("" if closed else login)
+        assert cluster.companion().token is not None
         running.issuer = ISSUER
-        cluster.apply(document("alice-1"), issuer="cern")
-        running.reconcile(event=True)
-        assert companion(cluster).status is Status.READY
-        assert live(cluster) == "alice-2"
+        running.edit(document("alice-1"), issuer="cern")
+        assert cluster.companion().status is Status.READY
+        assert cluster.live() == "alice-2"
 
     def test_a_deleted_source_is_forgotten_after_ten_minutes(self, running: Process) -> None:
         cluster = running.cluster
-        delete(cluster, SOURCE)
+        del cluster.secrets[SOURCE]
         running.reconcile(event=True)
         running.run_for(599)
         assert {GRANT, COMPANION} <= set(cluster.secrets)
@@ -286,40 +251,30 @@ class TestUsers:
 
     def test_a_source_that_returned_unnoticed_is_not_forgotten(self, running: Process) -> None:
         cluster = running.cluster
-        delete(cluster, SOURCE)
+        del cluster.secrets[SOURCE]
         running.reconcile(event=True)
         cluster.apply(document("alice-0"))
         running.run_for(LIFE)
-        assert live(cluster) == "alice-2"
+        assert cluster.live() == "alice-2"
 
     def test_the_ten_minutes_count_from_the_last_departure(self, running: Process) -> None:
         cluster = running.cluster
         for _ in range(2):
-            delete(cluster, SOURCE)
+            del cluster.secrets[SOURCE]
             running.reconcile(event=True)
             running.run_for(500)
-            cluster.apply(document("alice-0"))
-            running.reconcile(event=True)
-        assert live(cluster) == "alice-1"
-
-    def test_a_new_source_of_the_name_after_that_starts_anew(self, running: Process) -> None:
-        cluster = running.cluster
-        delete(cluster, SOURCE)
-        running.reconcile(event=True)
-        running.run_for(601)
-        cluster.apply(document(cluster.server.login("bob")))
-        running.reconcile(event=True)
-        assert live(cluster) == "bob-1"
+            running.edit(document("alice-0"))
+        assert cluster.live() == "alice-1"
 
     def test_a_lost_grant_is_adopted_from_the_mirror_with_a_higher_generation(
         self, running: Process
     ) -> None:
         cluster = running.cluster
-        delete(cluster, GRANT)
-        before = companion(cluster).generation
+        del cluster.secrets[GRANT]
+        before = cluster.companion().generation
         Process(cluster).reconcile()
-        assert live(cluster) == "alice-2"
-        assert companion(cluster).generation > before
+        assert cluster.live() == "alice-2"
+        assert cluster.companion().generation > before
 
     def test_a_grant_that_cannot_be_read_is_neither_used_nor_overwritten(
         self, running: Process
@@ -336,14 +291,14 @@ class TestUsers:
 
     def is_told(self, cluster: VirtualCluster, cure: str) -> None:
         """Source and companion say what is wrong, by name, and nodes keep their token."""
-        message = note(cluster, annotations.MESSAGE)
-        assert note(cluster, annotations.STATUS) == "Invalid"
+        message = cluster.message()
+        assert cluster.status() == "Invalid"
         assert "/".join(GRANT) in message
         assert cure in message
         assert message.endswith("; run: kubectl oauth2-csi login hello-token -n physics")
-        assert companion(cluster).status is Status.INVALID
-        assert companion(cluster).message == message
-        token = companion(cluster).token
+        assert cluster.companion().status is Status.INVALID
+        assert cluster.companion().message == message
+        token = cluster.companion().token
         assert token is not None
         assert token.value.reveal() == "at-alice-1"
 
@@ -361,8 +316,8 @@ class TestUsers:
         cluster.secrets[GRANT] = replace(stored, resource_version="restored")
         running.observe(TokenObject.GRANT)
         running.reconcile()
-        assert note(cluster, annotations.STATUS) == "Ready"
-        assert live(cluster) == "alice-2"
+        assert cluster.status() == "Ready"
+        assert cluster.live() == "alice-2"
 
     def test_a_damaged_grant_that_is_deleted_is_made_again_from_memory(
         self, running: Process
@@ -373,11 +328,11 @@ class TestUsers:
         )
         running.observe(TokenObject.GRANT)
         running.reconcile()
-        delete(cluster, GRANT)
+        del cluster.secrets[GRANT]
         running.observe(TokenObject.GRANT)
         running.reconcile(event=True)
-        assert live(cluster) == "alice-1"
-        assert note(cluster, annotations.STATUS) == "Ready"
+        assert cluster.live() == "alice-1"
+        assert cluster.status() == "Ready"
 
     @pytest.mark.parametrize("text", ["{}", '{"refresh_token": "alice-0"}'])
     def test_a_grant_without_a_token_that_may_be_sent_is_told_and_mended_by_a_login(
@@ -392,10 +347,9 @@ class TestUsers:
         process.reconcile()
         assert cluster.server.tokens() == ["alice-0"]
         self.is_told(cluster, "log in again")
-        cluster.apply(document(cluster.server.login("bob")))
-        process.reconcile(event=True)
-        assert live(cluster) == "bob-1"
-        assert note(cluster, annotations.STATUS) == "Ready"
+        process.login_as("bob")
+        assert cluster.live() == "bob-1"
+        assert cluster.status() == "Ready"
 
 
 class TestAFullNamespace:
@@ -436,10 +390,10 @@ class TestAFullNamespace:
         cluster = running.cluster
         waiting = self.wait(running)
         waiting.state = compact(waiting.state)
-        before = count(cluster, GetSecret)
+        before = cluster.count(GetSecret)
         for _ in range(3):
             waiting.reconcile()
-        assert count(cluster, GetSecret) == before
+        assert cluster.count(GetSecret) == before
         del cluster.tokens[running.ref]
         waiting.reconcile()
         assert cluster.server.tokens() == ["alice-0", "bob-0"]
@@ -447,7 +401,6 @@ class TestAFullNamespace:
     def test_a_change_of_the_source_is_looked_at(self, running: Process) -> None:
         waiting = self.wait(running)
         waiting.state = compact(waiting.state)
-        running.cluster.apply("no JSON", ref=self.OTHER)
-        waiting.reconcile(event=True)
+        waiting.edit("no JSON")
         told = running.cluster.secrets[self.OTHER.namespace, self.OTHER.name].annotations
         assert told[annotations.STATUS] == "Invalid"

@@ -13,40 +13,39 @@ from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.commit import may_rebase
-from csidriver.core.refresh.effects import Effect, RequestToken, SpoolWrite
+from csidriver.core.refresh.effects import Effect, SpoolWrite
 from csidriver.core.refresh.grant import Grant, adopt, with_intent
 from csidriver.core.refresh.new_tokens import after_success
 from csidriver.core.refresh.outcomes import after_failure
 from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.status import Status
 from csidriver.errors import StoreConflict, StoreError, StoreRefused, StoreUnavailable
-from tests.core.refresh.cluster_checks import (
+from tests.core.refresh.grants import ADOPTED, AFTER, INTENT, ISSUERS, parsed_source, token_document
+from tests.core.refresh.virtual_cluster import (
     GRANT,
+    ISSUER,
     LIFE,
-    any_sent,
-    companion,
-    crash,
-    delete,
-    grant,
+    START,
+    Process,
+    VirtualCluster,
+    answer,
     is_commit,
-    live,
-    mirrored,
+    is_send,
     once,
 )
-from tests.core.refresh.grants import ADOPTED, AFTER, INTENT, ISSUERS, parsed_source, token_document
-from tests.core.refresh.virtual_cluster import ISSUER, Crashed, Process, VirtualCluster, answer
-from tests.core.refresh.virtual_cluster import START as NOW
 
-PEER = after_success(INTENT, token_document(refresh_token="theirs", access_token="a"), NOW, ISSUER)
-
-
-TAKEN = with_intent(INTENT, "n2", "pod-2", NOW + 100, 60.0)
+PEER = after_success(
+    INTENT, token_document(refresh_token="theirs", access_token="a"), START, ISSUER
+)
 
 
-REFUSED = after_failure(INTENT, Failure(FailureReason.FORBIDDEN), NOW, ISSUER)
+TAKEN = with_intent(INTENT, "n2", "pod-2", START + 100, 60.0)
 
 
-SAME_RT = after_success(INTENT, token_document(access_token="a"), NOW, ISSUER)
+REFUSED = after_failure(INTENT, Failure(FailureReason.FORBIDDEN), START, ISSUER)
+
+
+SAME_RT = after_success(INTENT, token_document(access_token="a"), START, ISSUER)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,7 @@ SAME_RT = after_success(INTENT, token_document(access_token="a"), NOW, ISSUER)
         pytest.param(PEER, AFTER, False, id="a peer exchanged it"),
         pytest.param(PEER, REFUSED, False, id="a peer did better"),
         pytest.param(
-            adopt(parsed_source("human"), ISSUER, NOW, INTENT),
+            adopt(parsed_source("human"), ISSUER, START, INTENT),
             AFTER,
             False,
             id="reseeded",
@@ -74,7 +73,7 @@ def test_conflicts_at_commit(stored: Grant, after: Grant, *, wanted: bool) -> No
 
 
 def test_without_intents_only_the_token_and_generation_count() -> None:
-    after = after_success(ADOPTED, token_document(access_token="a"), NOW, ISSUER)
+    after = after_success(ADOPTED, token_document(access_token="a"), START, ISSUER)
     assert may_rebase(ADOPTED, ADOPTED, after)
 
 
@@ -88,16 +87,16 @@ def histories() -> st.SearchStrategy[list[str]]:
 def happened(grant: Grant, history: list[str], issuer: Issuer) -> Grant:
     for number, event in enumerate(history):
         if event == "intent":
-            grant = with_intent(grant, f"peer-{number}", "pod-2", NOW, 60.0)
+            grant = with_intent(grant, f"peer-{number}", "pod-2", START, 60.0)
         elif event == "refuse":
-            grant = after_failure(grant, Failure(FailureReason.FORBIDDEN), NOW, issuer)
+            grant = after_failure(grant, Failure(FailureReason.FORBIDDEN), START, issuer)
         elif event == "rotate":
             fresh = token_document(access_token="a", refresh_token=f"theirs-{number}")
-            grant = after_success(grant, fresh, NOW, issuer)
+            grant = after_success(grant, fresh, START, issuer)
         elif event == "renew":
-            grant = after_success(grant, token_document(access_token="b"), NOW, issuer)
+            grant = after_success(grant, token_document(access_token="b"), START, issuer)
         elif event == "reseed":
-            grant = adopt(parsed_source(f"human-{number}"), issuer, NOW + number, grant)
+            grant = adopt(parsed_source(f"human-{number}"), issuer, START + number, grant)
     return grant
 
 
@@ -109,7 +108,7 @@ def test_a_commit_is_rebased_exactly_when_nobody_else_got_tokens_or_a_login(
 ) -> None:
     """Section 4.6: a reply in hand is never dropped for anything less."""
     fields = {"access_token": "mine"} | ({"refresh_token": "mine"} if rotates else {})
-    after = after_success(INTENT, token_document(**fields), NOW, issuer)
+    after = after_success(INTENT, token_document(**fields), START, issuer)
     stored = happened(INTENT, history, issuer)
     theirs = {"rotate", "renew", "reseed"} & set(history)
     assert may_rebase(stored, INTENT, after) is not bool(theirs)
@@ -123,7 +122,7 @@ def fail_commits(cluster: VirtualCluster, *errors: StoreError) -> list[StoreErro
 
     def before(effect: Effect[Any]) -> None:
         reads = isinstance(effect, effects.GetSecret | effects.CreateSecret)
-        if left and any_sent(cluster) and (reads or is_commit(effect)):
+        if left and cluster.count(effects.RequestToken) and (reads or is_commit(effect)):
             raise left.pop(0)
 
     cluster.before = before
@@ -134,12 +133,12 @@ def test_a_reply_in_hand_outlives_a_grant_deleted_and_an_outage(process: Process
     """The grant that the process remembers has no intent; its spool has the reply."""
     cluster = process.cluster
     fail_commits(cluster, StoreUnavailable("down"), StoreUnavailable("down"))
-    cluster.after = once(lambda e: isinstance(e, RequestToken), lambda: delete(cluster, GRANT))
+    cluster.after = once(is_send, lambda: cluster.secrets.pop(GRANT))
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             process.reconcile()
     process.reconcile()
-    assert live(cluster) == "alice-1"
+    assert cluster.live() == "alice-1"
     assert cluster.server.tokens() == ["alice-0"]
     assert cluster.spool == {}
 
@@ -149,30 +148,17 @@ def test_a_refused_commit_keeps_its_reply_though_an_older_entry_was_to_be_cleare
 ) -> None:
     cluster = running.cluster
     running.state = replace(running.state, spooled=True)
-    cluster.now = grant(cluster).next_refresh or 0.0
+    cluster.now = cluster.grant().next_refresh or 0.0
     cluster.done.clear()
     fail_commits(cluster, StoreRefused("not allowed"))
     with pytest.raises(StoreRefused):
         running.reconcile()
     running.reconcile()
-    assert live(cluster) == "alice-2"
+    assert cluster.live() == "alice-2"
     assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
 
 class TestConflictsAndOutages:
-    def test_a_foreign_write_at_commit_is_rebased_and_the_reply_kept(
-        self, process: Process
-    ) -> None:
-        cluster = process.cluster
-
-        def label() -> None:
-            cluster._store(cluster.secrets[GRANT])
-
-        cluster.before = once(is_commit, label)
-        process.reconcile()
-        assert live(cluster) == mirrored(cluster) == "alice-1"
-        assert companion(cluster).status is Status.READY
-
     def test_a_commit_that_arrived_although_it_failed_is_recognised(self, process: Process) -> None:
         cluster = process.cluster
 
@@ -183,7 +169,7 @@ class TestConflictsAndOutages:
         with pytest.raises(StoreUnavailable):
             process.reconcile()
         process.reconcile()
-        assert live(cluster) == mirrored(cluster) == "alice-1"
+        assert cluster.live() == cluster.mirrored() == "alice-1"
         assert cluster.spool == {}
         assert cluster.server.tokens() == ["alice-0"]
 
@@ -205,7 +191,7 @@ class TestConflictsAndOutages:
             with contextlib.suppress(StoreError):
                 process.reconcile()
         process.reconcile()
-        assert live(cluster) == mirrored(cluster) == "alice-1"
+        assert cluster.live() == cluster.mirrored() == "alice-1"
         assert cluster.server.tokens() == ["alice-0"]
         assert cluster.spool == {}
 
@@ -213,12 +199,12 @@ class TestConflictsAndOutages:
         self, process: Process
     ) -> None:
         cluster = process.cluster
-        cluster.before = once(is_commit, lambda: delete(cluster, GRANT))
+        cluster.before = once(is_commit, lambda: cluster.secrets.pop(GRANT))
         process.reconcile()
-        assert live(cluster) == "alice-1"
+        assert cluster.live() == "alice-1"
         process.run_for(LIFE)
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
-        assert companion(cluster).status is Status.READY
+        assert cluster.companion().status is Status.READY
 
     def test_a_frozen_process_stores_its_reply_although_a_peer_took_over(
         self, cluster: VirtualCluster
@@ -229,13 +215,11 @@ class TestConflictsAndOutages:
         def take_over() -> None:
             cluster.now += 200
             peer.reconcile()
-            cluster.after = once(lambda e: isinstance(e, SpoolWrite), crash)
-            with pytest.raises(Crashed):
-                peer.run_for(LIFE)
+            peer.die_after(lambda e: isinstance(e, SpoolWrite))
 
         cluster.before = once(is_commit, take_over)
         frozen.reconcile()
-        assert live(cluster) == "alice-1"
+        assert cluster.live() == "alice-1"
 
     def test_a_peer_that_exchanged_the_same_token_wins(self, running: Process) -> None:
         """On a server with a grace window both get the same token."""
@@ -252,11 +236,11 @@ class TestConflictsAndOutages:
 
         cluster.before = once(is_commit, take_over)
         running.run_for(LIFE)
-        assert live(cluster) == mirrored(cluster) == "alice-2"
-        assert grant(cluster).generation == 3
+        assert cluster.live() == cluster.mirrored() == "alice-2"
+        assert cluster.grant().generation == 3
         running.run_for(LIFE)
         assert cluster.spool == {}
-        assert live(cluster) == "alice-3"
+        assert cluster.live() == "alice-3"
 
     def test_where_the_server_forks_the_reply_that_lost_is_dropped(self, running: Process) -> None:
         cluster = running.cluster
@@ -272,6 +256,6 @@ class TestConflictsAndOutages:
 
         cluster.before = once(is_commit, take_over)
         running.run_for(LIFE - lead_time(LIFE))
-        assert live(cluster) == mirrored(cluster) == "theirs"
+        assert cluster.live() == cluster.mirrored() == "theirs"
         running.run_for(1)
         assert cluster.spool == {}

@@ -1,25 +1,19 @@
 """The companion of a token: restored, never lowered, never another owner's."""
 
-from dataclasses import replace
-
 import pytest
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from tests.core.refresh.cluster_checks import (
+from tests.core.refresh.virtual_cluster import (
     COMPANION,
     LIFE,
     SOURCE,
-    companion,
-    delete,
+    Process,
+    VirtualCluster,
     document,
-    live,
-    mirrored,
-    note,
 )
-from tests.core.refresh.virtual_cluster import Process, VirtualCluster
 
 
 class TestMirrorAndCompanion:
@@ -49,28 +43,14 @@ class TestMirrorAndCompanion:
         stored = cluster.create(foreign)
         process = Process(cluster)
         process.reconcile()
-        assert note(cluster, annotations.STATUS) == "Misconfigured"
+        assert cluster.status() == "Misconfigured"
         process.run_for(2 * LIFE)
-        assert mirrored(cluster) == live(cluster)
-        delete(cluster, SOURCE)
+        assert cluster.mirrored() == cluster.live()
+        del cluster.secrets[SOURCE]
         process.reconcile(event=True)
         process.run_for(1000)
         assert cluster.secrets == {COMPANION: stored}
         cluster.apply(document(cluster.server.login("bob")))
-        delete(cluster, COMPANION)
+        del cluster.secrets[COMPANION]
         Process(cluster).reconcile()
-        assert companion(cluster).status is Status.READY
-
-    def test_a_deleted_companion_is_restored_by_a_fresh_look(self, running: Process) -> None:
-        cluster = running.cluster
-        before = companion(cluster)
-        delete(cluster, COMPANION)
-        Process(cluster).reconcile()
-        assert companion(cluster).generation == before.generation
-
-    def test_a_companion_never_goes_back(self, running: Process) -> None:
-        cluster = running.cluster
-        ahead = {**cluster.secrets[COMPANION].annotations, annotations.GENERATION: "9"}
-        cluster.secrets[COMPANION] = replace(cluster.secrets[COMPANION], annotations=ahead)
-        Process(cluster).reconcile()
-        assert companion(cluster).generation == 9
+        assert cluster.companion().status is Status.READY

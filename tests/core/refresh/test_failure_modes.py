@@ -13,50 +13,38 @@ from typing import Any
 
 import pytest
 
-from csidriver.core import annotations
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import effects
-from csidriver.core.refresh.effects import Effect, RequestToken, SpoolWrite
+from csidriver.core.refresh.effects import Effect, SpoolWrite
 from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.status import Status
 from csidriver.errors import StoreConflict, StoreUnavailable
-from tests.core.refresh.cluster_checks import (
-    GRANT,
-    LIFE,
-    companion,
-    crash,
-    document,
-    fail_next,
-    grant,
-    is_commit,
-    live,
-    mirrored,
-    note,
-    once,
-    presented_twice,
-    reasons,
-    source,
-)
 from tests.core.refresh.virtual_cluster import (
+    GRANT,
     ISSUER,
+    LIFE,
     LOST_AFTER,
     START,
-    Crashed,
     Process,
     VirtualCluster,
     answer,
+    document,
+    is_commit,
+    is_send,
+    is_spooled_reply,
+    once,
 )
 
 
 def test_f01_two_processes_present_a_token_once(cluster: VirtualCluster) -> None:
     first, second = Process(cluster), Process(cluster, holder="pod-2")
-    cluster.before = once(lambda e: isinstance(e, RequestToken), second.reconcile)
+    cluster.before = once(is_send, second.reconcile)
     first.reconcile()
     second.run_for(300)
     assert cluster.server.tokens() == ["alice-0"]
-    assert live(cluster) == mirrored(cluster) == "alice-1"
+    assert cluster.live() == cluster.mirrored() == "alice-1"
 
 
 def test_f02_who_was_frozen_after_announcing_does_not_send(process: Process) -> None:
@@ -69,7 +57,7 @@ def test_f02_who_was_frozen_after_announcing_does_not_send(process: Process) -> 
     cluster.before = once(lambda e: isinstance(e, SpoolWrite), freeze)
     process.reconcile()
     assert cluster.server.presented == []
-    assert grant(cluster).status is Status.UNCERTAIN
+    assert cluster.grant().status is Status.UNCERTAIN
 
 
 def test_f03_two_processes_that_both_believe_to_lead_do_no_harm(cluster: VirtualCluster) -> None:
@@ -78,9 +66,9 @@ def test_f03_two_processes_that_both_believe_to_lead_do_no_harm(cluster: Virtual
         process.observe()
         process.reconcile()
         cluster.now += 120
-    assert presented_twice(cluster) == []
-    assert live(cluster) == cluster.server.families["alice"][-1]
-    assert companion(cluster).status is Status.READY
+    assert cluster.presented_twice() == []
+    assert cluster.live() == cluster.server.families["alice"][-1]
+    assert cluster.companion().status is Status.READY
 
 
 def test_f04_a_reply_that_cannot_be_stored_is_kept_and_stored_later(running: Process) -> None:
@@ -97,18 +85,18 @@ def test_f04_a_reply_that_cannot_be_stored_is_kept_and_stored_later(running: Pro
         with contextlib.suppress(StoreUnavailable):
             running.run_for(LIFE)
     running.reconcile()
-    assert live(cluster) == "alice-2"
+    assert cluster.live() == "alice-2"
     assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
 
 def test_f05_while_the_store_is_down_nothing_is_spent(running: Process) -> None:
     cluster = running.cluster
-    fail_next(cluster, effects.PatchSecret, StoreUnavailable("down"), on="grant-")
+    cluster.fail_next(effects.PatchSecret, StoreUnavailable("down"), on="grant-")
     with pytest.raises(StoreUnavailable):
         running.run_for(LIFE)
     assert cluster.server.tokens() == ["alice-0"]
     running.run_for(1)
-    assert live(cluster) == "alice-2"
+    assert cluster.live() == "alice-2"
 
 
 def test_f06_an_unrelated_write_does_not_cost_the_reply(running: Process) -> None:
@@ -116,23 +104,21 @@ def test_f06_an_unrelated_write_does_not_cost_the_reply(running: Process) -> Non
 
     def label() -> None:
         cluster._store(cluster.secrets[GRANT])
-        cluster._store(source(cluster))
+        cluster._store(cluster.source())
 
     cluster.before = once(is_commit, label)
     running.run_for(LIFE)
-    assert live(cluster) == mirrored(cluster) == "alice-2"
+    assert cluster.live() == cluster.mirrored() == "alice-2"
     assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
 
 def test_f07_a_reply_survives_a_crash_before_it_is_stored(running: Process) -> None:
     cluster = running.cluster
-    cluster.after = once(lambda e: isinstance(e, SpoolWrite) and e.entry.reply is not None, crash)
-    with pytest.raises(Crashed):
-        running.run_for(LIFE)
+    running.die_after(is_spooled_reply)
     fresh = Process(cluster)
     fresh.restart()
     fresh.reconcile()
-    assert live(cluster) == mirrored(cluster) == "alice-2"
+    assert cluster.live() == cluster.mirrored() == "alice-2"
     assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
 
@@ -142,10 +128,10 @@ def test_f08_stopping_during_an_exchange_does_not_discard_it(running: Process) -
     def stop() -> None:
         cluster.may_send = False
 
-    cluster.before = once(lambda e: isinstance(e, RequestToken), stop)
+    cluster.before = once(is_send, stop)
     running.run_for(LIFE)
-    assert live(cluster) == mirrored(cluster) == "alice-2"
-    assert companion(cluster).generation == grant(cluster).generation
+    assert cluster.live() == cluster.mirrored() == "alice-2"
+    assert cluster.companion().generation == cluster.grant().generation
 
 
 @pytest.mark.parametrize(
@@ -159,7 +145,7 @@ def test_f09_what_is_wrong_with_the_rest_does_not_cost_the_refresh_token(
     reply = {"refresh_token": "x", "access_token": "a", "expires_in": LIFE} | rest
     running.cluster.server.script.append(answer(200, reply))
     running.run_for(LIFE - 60)
-    assert live(running.cluster) == mirrored(running.cluster) == "x"
+    assert running.cluster.live() == running.cluster.mirrored() == "x"
 
 
 @pytest.mark.parametrize("said", [{}, {"refresh_token": ""}, {"refresh_token": None}], ids=str)
@@ -169,8 +155,8 @@ def test_f10_a_reply_without_a_refresh_token_keeps_the_old_one(
     cluster = running.cluster
     cluster.server.script.append(answer(200, {"access_token": "b", "expires_in": LIFE} | said))
     running.run_for(LIFE)
-    assert live(cluster) == mirrored(cluster) == "alice-1"
-    assert companion(cluster).status is Status.READY
+    assert cluster.live() == cluster.mirrored() == "alice-1"
+    assert cluster.companion().status is Status.READY
 
 
 def test_f11_every_new_refresh_token_is_stored_and_used_next(running: Process) -> None:
@@ -178,7 +164,7 @@ def test_f11_every_new_refresh_token_is_stored_and_used_next(running: Process) -
     running.run_for(10 * LIFE)
     tokens = cluster.server.tokens()
     assert tokens == [f"alice-{number}" for number in range(len(tokens))]
-    assert live(cluster) == mirrored(cluster) == f"alice-{len(tokens)}"
+    assert cluster.live() == cluster.mirrored() == f"alice-{len(tokens)}"
 
 
 def test_f12_a_refusal_looks_for_a_newer_token_before_giving_up(running: Process) -> None:
@@ -186,17 +172,17 @@ def test_f12_a_refusal_looks_for_a_newer_token_before_giving_up(running: Process
     cluster.apply(document(cluster.server.login("bob")))
     cluster.server.families.pop("alice")
     running.run_for(LIFE)
-    assert live(cluster) == "bob-1"
-    assert companion(cluster).status is Status.READY
+    assert cluster.live() == "bob-1"
+    assert cluster.companion().status is Status.READY
 
 
 def test_f13_a_lost_comparison_is_looked_into_and_retried_without_end_or_haste(
     running: Process,
 ) -> None:
     cluster = running.cluster
-    fail_next(cluster, effects.PatchSecret, StoreConflict("moved"), times=30, on="grant-")
+    cluster.fail_next(effects.PatchSecret, StoreConflict("moved"), times=30, on="grant-")
     running.run_for(LIFE)
-    assert live(cluster) == "alice-2"
+    assert cluster.live() == "alice-2"
     assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
 
@@ -209,7 +195,7 @@ def test_f14_a_lost_reply_is_asked_for_again_while_the_server_still_has_it(
     running.run_for(LIFE)
     (_, first, second) = (at for at, _ in cluster.server.presented)
     assert second - first == 1
-    assert live(cluster) == "alice-2"
+    assert cluster.live() == "alice-2"
 
 
 def test_f15_a_grace_period_is_used_for_the_token_in_hand_alone(running: Process) -> None:
@@ -218,9 +204,8 @@ def test_f15_a_grace_period_is_used_for_the_token_in_hand_alone(running: Process
     same = {"refresh_token": "alice-0", "access_token": "b", "expires_in": LIFE}
     cluster.server.script.append(answer(200, same))
     running.run_for(LIFE - lead_time(LIFE))
-    assert live(cluster) == "alice-0"
-    cluster.apply(document("alice-1"))
-    running.reconcile(event=True)
+    assert cluster.live() == "alice-0"
+    running.edit(document("alice-1"))
     running.run_for(LIFE)
     assert cluster.server.tokens()[:3] == ["alice-0", "alice-1", "alice-0"]
 
@@ -229,8 +214,8 @@ def test_f16_a_false_invalid_grant_is_cleared(running: Process) -> None:
     cluster = running.cluster
     cluster.server.script.append(answer(400, {"error": "invalid_grant"}))
     running.run_for(LIFE)
-    assert companion(cluster).status is Status.READY
-    assert companion(cluster).token is not None
+    assert cluster.companion().status is Status.READY
+    assert cluster.companion().token is not None
 
 
 @pytest.mark.parametrize("said", [0, -1, 1, None, "300", 1e12], ids=str)
@@ -256,11 +241,10 @@ def test_f19_a_restored_old_seed_neither_wins_nor_is_presented(running: Process)
     cluster = running.cluster
     for _ in range(5):
         running.run_for(LIFE)
-        cluster.apply(document("alice-0"))
-        running.reconcile(event=True)
-        assert note(cluster, annotations.WARNING) == "OldSeedRestored"
+        running.edit(document("alice-0"))
+        assert cluster.warning() == "OldSeedRestored"
     assert cluster.server.tokens().count("alice-0") == 1
-    assert live(cluster) == cluster.server.families["alice"][-1]
+    assert cluster.live() == cluster.server.families["alice"][-1]
 
 
 def test_f20_several_attempts_fit_between_the_first_and_expiry(running: Process) -> None:
@@ -269,7 +253,7 @@ def test_f20_several_attempts_fit_between_the_first_and_expiry(running: Process)
     running.run_for(LIFE)
     assert len(cluster.server.presented) == 5
     assert cluster.server.presented[-1][0] < START + LIFE - 60
-    assert companion(cluster).status is Status.READY
+    assert cluster.companion().status is Status.READY
 
 
 def test_f21_a_refresh_token_is_used_before_it_dies_of_idleness(running: Process) -> None:
@@ -283,13 +267,13 @@ def test_f21_a_refresh_token_is_used_before_it_dies_of_idleness(running: Process
 def test_f22_one_login_in_two_secrets_is_used_in_one(running: Process) -> None:
     cluster, copy = running.cluster, SourceRef("physics", "copy")
     cluster.now += 1
-    cluster.apply(source(cluster).data["oauth"].reveal(), ref=copy)
+    cluster.apply(cluster.source().data["oauth"].reveal(), ref=copy)
     second = Process(cluster, ref=copy)
     second.reconcile()
     running.run_for(3 * LIFE)
     second.run_for(60)
-    assert "DuplicateGrant" in reasons(cluster)
-    assert live(cluster) == cluster.server.families["alice"][-1]
+    assert "DuplicateGrant" in cluster.reasons()
+    assert cluster.live() == cluster.server.families["alice"][-1]
 
 
 DOCUMENT = Path(__file__).parents[3] / "docs/evidence/failure-modes.md"

@@ -17,10 +17,8 @@ from csidriver.core.refresh.outcomes import after_failure
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
-from tests.core.refresh.cluster_checks import GRANT
 from tests.core.refresh.grants import ADOPTED, AFTER, INTENT
-from tests.core.refresh.virtual_cluster import ISSUER, REF, Process
-from tests.core.refresh.virtual_cluster import START as NOW
+from tests.core.refresh.virtual_cluster import GRANT, ISSUER, REF, START, Process
 
 
 class TestGrantSecret:
@@ -31,7 +29,7 @@ class TestGrantSecret:
             pytest.param(INTENT, id="with intent"),
             pytest.param(AFTER, id="refreshed"),
             pytest.param(
-                after_failure(INTENT, Failure(FailureReason.NO_ANSWER), NOW, ISSUER),
+                after_failure(INTENT, Failure(FailureReason.NO_ANSWER), START, ISSUER),
                 id="uncertain",
             ),
             pytest.param(replace(AFTER, next_refresh=None, warning="W", message="é"), id="stopped"),

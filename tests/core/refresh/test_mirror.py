@@ -18,21 +18,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.errors import InvalidSecret, StoreConflict, StoreRefused
 from tests.core.oauth.test_token_document import objects
-from tests.core.refresh.cluster_checks import (
-    LIFE,
-    SOURCE,
-    companion,
-    document,
-    fail_next,
-    grant,
-    live,
-    mirrored,
-    note,
-    presented_twice,
-    reasons,
-)
-from tests.core.refresh.virtual_cluster import REF, Process, answer
-from tests.core.refresh.virtual_cluster import START as NOW
+from tests.core.refresh.virtual_cluster import LIFE, REF, SOURCE, START, Process, answer, document
 
 
 class TestMirrorAndCompanion:
@@ -42,18 +28,18 @@ class TestMirrorAndCompanion:
         cluster = process.cluster
         cluster.immutable.add(REF)
         process.reconcile()
-        assert note(cluster, annotations.WARNING) == "MirrorRefused"
-        assert note(cluster, annotations.STATUS) == "Ready"
-        assert reasons(cluster) == ["Pending", "Ready", "MirrorRefused"]
+        assert cluster.warning() == "MirrorRefused"
+        assert cluster.status() == "Ready"
+        assert cluster.reasons() == ["Pending", "Ready", "MirrorRefused"]
         process.run_for(2 * LIFE)
-        assert mirrored(cluster) == "alice-0"
-        assert live(cluster) != "alice-1"
-        assert companion(cluster).generation == grant(cluster).generation
+        assert cluster.mirrored() == "alice-0"
+        assert cluster.live() != "alice-1"
+        assert cluster.companion().generation == cluster.grant().generation
         cluster.immutable.clear()
         process.run_for(601)
-        assert mirrored(cluster) == live(cluster)
-        assert note(cluster, annotations.WARNING) == ""
-        assert presented_twice(cluster) == []
+        assert cluster.mirrored() == cluster.live()
+        assert cluster.warning() == ""
+        assert cluster.presented_twice() == []
 
     @pytest.mark.parametrize("restarts", [True, False])
     def test_a_fault_beside_the_document_does_not_stop_the_mirror(
@@ -64,25 +50,24 @@ class TestMirrorAndCompanion:
         cluster.annotate(annotations.GRANT_TYPE, "Client_Credentials")
         running.reconcile(event=True)
         running.run_for(2 * MAX_SPENT * LIFE)
-        assert note(cluster, annotations.STATUS) == "Invalid"
-        assert mirrored(cluster) == live(cluster)
+        assert cluster.status() == "Invalid"
+        assert cluster.mirrored() == cluster.live()
         if restarts:
             running.restart()
             running.reconcile()
-            assert note(cluster, annotations.STATUS) == "Invalid"
+            assert cluster.status() == "Invalid"
         cluster.annotate(annotations.GRANT_TYPE, "refresh_token")
         running.reconcile(event=True)
         running.run_for(LIFE)
-        assert note(cluster, annotations.STATUS) == "Ready"
-        assert presented_twice(cluster) == []
+        assert cluster.status() == "Ready"
+        assert cluster.presented_twice() == []
 
     def test_a_new_token_beside_a_fault_is_not_mirrored_over(self, running: Process) -> None:
         cluster = running.cluster
-        cluster.apply(document("bob-0"), clientID="")
-        running.reconcile(event=True)
+        running.edit(document("bob-0"), clientID="")
         running.run_for(2 * LIFE)
-        assert note(cluster, annotations.STATUS) == "Invalid"
-        assert mirrored(cluster) == "bob-0"
+        assert cluster.status() == "Invalid"
+        assert cluster.mirrored() == "bob-0"
 
     def test_a_mirror_too_large_to_be_read_back_is_not_written(self, running: Process) -> None:
         """Our own mirror must never make its source Invalid."""
@@ -91,13 +76,13 @@ class TestMirrorAndCompanion:
         cluster.server.script.append(answer(200, large))
         cluster.server.families["big"] = ["big"]
         running.run_for(LIFE)
-        assert live(cluster) == "big"
-        assert mirrored(cluster) == "alice-1"
-        assert note(cluster, annotations.WARNING) == "MirrorRefused"
-        assert note(cluster, annotations.STATUS) == "Ready"
+        assert cluster.live() == "big"
+        assert cluster.mirrored() == "alice-1"
+        assert cluster.warning() == "MirrorRefused"
+        assert cluster.status() == "Ready"
         Process(cluster).reconcile()
-        assert live(cluster) == "big"
-        assert note(cluster, annotations.STATUS) == "Ready"
+        assert cluster.live() == "big"
+        assert cluster.status() == "Ready"
 
     def test_whoever_restored_an_old_seed_is_named(self, running: Process) -> None:
         cluster = running.cluster
@@ -117,29 +102,29 @@ class TestMirrorAndCompanion:
 
     def test_a_source_that_refuses_even_annotations_stops_nothing(self, process: Process) -> None:
         cluster = process.cluster
-        fail_next(cluster, PatchSecret, StoreRefused("policy"), times=10**6, on=REF.name)
+        cluster.fail_next(PatchSecret, StoreRefused("policy"), times=10**6, on=REF.name)
         process.reconcile()
         process.run_for(2 * LIFE)
         assert len(cluster.server.families["alice"]) > 2
-        assert companion(cluster).status is Status.READY
-        assert reasons(cluster) == ["MirrorRefused"], (
+        assert cluster.companion().status is Status.READY
+        assert cluster.reasons() == ["MirrorRefused"], (
             "an Event is all that is left, and one is enough"
         )
 
     def test_an_event_is_not_repeated_when_the_write_has_to_be(self, process: Process) -> None:
         cluster = process.cluster
-        fail_next(cluster, PatchSecret, StoreConflict("moved"), times=3, on=REF.name)
+        cluster.fail_next(PatchSecret, StoreConflict("moved"), times=3, on=REF.name)
         process.reconcile()
         process.run_for(10)
-        assert reasons(cluster).count("Pending") <= 1
-        assert reasons(cluster).count("Ready") == 1
+        assert cluster.reasons().count("Pending") <= 1
+        assert cluster.reasons().count("Ready") == 1
 
     def test_annotations_that_somebody_keeps_removing_are_written_ever_more_seldom(
         self, running: Process
     ) -> None:
         cluster = running.cluster
-        events, first = reasons(cluster), cluster.now
-        wanted = {key: note(cluster, key) for key in (annotations.STATUS, annotations.EXPIRES_AT)}
+        events, first = cluster.reasons(), cluster.now
+        wanted = {key: cluster.note(key) for key in (annotations.STATUS, annotations.EXPIRES_AT)}
         writes: list[float] = []
 
         def remove() -> None:
@@ -164,13 +149,13 @@ class TestMirrorAndCompanion:
                 cluster.now = running.state.next_reconcile
                 running.reconcile()
         assert writes == [0.0, 2.0, 6.0, 14.0, 30.0, 62.0, 126.0, 254.0, 510.0, 1022.0, 1622.0]
-        assert reasons(cluster) == events
+        assert cluster.reasons() == events
         cluster.after = lambda _: None
-        assert {key: note(cluster, key) for key in wanted} == wanted
+        assert {key: cluster.note(key) for key in wanted} == wanted
         running.run_for(LIFE)
         remove()
         running.reconcile(event=True)
-        assert note(cluster, annotations.STATUS) == "Ready"
+        assert cluster.status() == "Ready"
 
 
 class TestConflictsAndOutages:
@@ -178,12 +163,11 @@ class TestConflictsAndOutages:
         cluster = process.cluster
         cluster.immutable.add(REF)
         process.reconcile()
-        assert note(cluster, annotations.WARNING) == "MirrorRefused"
-        cluster.apply("no JSON")
-        process.reconcile(event=True)
+        assert cluster.warning() == "MirrorRefused"
+        process.edit("no JSON")
         process.run_for(3 * LIFE)
-        assert note(cluster, annotations.STATUS) == "Invalid"
-        assert companion(cluster).status is Status.READY
+        assert cluster.status() == "Invalid"
+        assert cluster.companion().status is Status.READY
 
 
 @given(objects(), objects())
@@ -204,9 +188,9 @@ def test_a_mirror_that_is_written_can_be_read_back_as_a_source(
     except InvalidSecret:
         return
     reply, _ = TokenDocument.parse(Sensitive(said[0]))
-    merged = seed.document.merge(reply, NOW)
+    merged = seed.document.merge(reply, START)
     mirror = Source.parse(secret(merged.to_json().reveal()))
     assert is_mirrorable(merged)
     live = reply.refresh_token or seed.document.refresh_token
     assert mirror.document.refresh_token == live
-    assert json.loads(merged.to_json().reveal())["expires_at"] == NOW
+    assert json.loads(merged.to_json().reveal())["expires_at"] == START

@@ -1,6 +1,5 @@
 """The grant after a token request that brought tokens (docs/protocol.md 4.5)."""
 
-import base64
 import json
 from dataclasses import replace
 from typing import Any
@@ -26,8 +25,7 @@ from tests.core.refresh.grants import (
     jwt,
     token_document,
 )
-from tests.core.refresh.virtual_cluster import ISSUER
-from tests.core.refresh.virtual_cluster import START as NOW
+from tests.core.refresh.virtual_cluster import ISSUER, START
 
 HOSTILE: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from([0, -1, 1, None, "300", "soon", 1e12, True, [], 1e308, -0.0, 0.5]),
@@ -44,11 +42,11 @@ def test_no_lifetime_makes_a_hot_loop_or_a_refresh_that_never_comes(
     reply = token_document(
         access_token="a", expires_in=expires_in, refresh_expires_in=refresh_expires_in
     )
-    after = after_success(replace(INTENT, source_uid=uid), reply, NOW, issuer)
+    after = after_success(replace(INTENT, source_uid=uid), reply, START, issuer)
     assert after.status is Status.READY
     assert 1 <= after.lifetime <= MAX_LIFETIME + 1e-3
     assert after.next_refresh is not None
-    wait = after.next_refresh - NOW
+    wait = after.next_refresh - START
     assert max(1.0, min(10.0, after.lifetime / 4)) - 1e-5 <= wait
     assert wait <= max(1.0, after.lifetime) + 1e-5
 
@@ -56,9 +54,9 @@ def test_no_lifetime_makes_a_hot_loop_or_a_refresh_that_never_comes(
 class TestSucceed:
     def test_expiry_counts_from_before_sending(self) -> None:
         reply = token_document(access_token="a", refresh_token="r", expires_in=600)
-        after = after_success(replace(INTENT, failures=5), reply, NOW, ISSUER)
-        assert (after.issued_at, after.expires_at) == (NOW, NOW + 600)
-        assert after.document.value("expires_at") == NOW + 600
+        after = after_success(replace(INTENT, failures=5), reply, START, ISSUER)
+        assert (after.issued_at, after.expires_at) == (START, START + 600)
+        assert after.document.value("expires_at") == START + 600
         assert after.intent is None
         assert (after.status, after.warning, after.failures) == (Status.READY, "", 0)
         assert after.spent == (LIVE,)
@@ -66,24 +64,24 @@ class TestSucceed:
     @pytest.mark.parametrize("expires_in", [0, -1, "soon", None, 1e12, 400 * 86400 + 1])
     def test_a_hostile_lifetime_is_replaced_with_a_warning(self, expires_in: Any) -> None:
         reply = token_document(access_token="a", expires_in=expires_in)
-        after = after_success(INTENT, reply, NOW, ISSUER)
+        after = after_success(INTENT, reply, START, ISSUER)
         assert after.lifetime == ISSUER.default_lifetime
         assert after.warning == TokenWarning.DEFAULT_LIFETIME.value
 
     def test_the_shorter_of_reply_and_jwt_counts(self) -> None:
-        reply = token_document(access_token=jwt(NOW, NOW + 120), expires_in=600)
-        assert after_success(INTENT, reply, NOW, ISSUER).lifetime == 120
+        reply = token_document(access_token=jwt(iat=START, exp=START + 120), expires_in=600)
+        assert after_success(INTENT, reply, START, ISSUER).lifetime == 120
 
     def test_an_unchanged_token_is_not_spent(self) -> None:
         reply = token_document(access_token="a", refresh_token="seed")
-        assert after_success(INTENT, reply, NOW, ISSUER).spent == ()
+        assert after_success(INTENT, reply, START, ISSUER).spent == ()
 
     def test_a_server_with_a_grace_window_may_hand_an_old_token_out_again(self) -> None:
         rotated = after_success(
-            ADOPTED, token_document(access_token="a", refresh_token="r"), NOW, ISSUER
+            ADOPTED, token_document(access_token="a", refresh_token="r"), START, ISSUER
         )
         back = after_success(
-            rotated, token_document(access_token="a", refresh_token="seed"), NOW, ISSUER
+            rotated, token_document(access_token="a", refresh_token="seed"), START, ISSUER
         )
         assert back.live_hash == LIVE
         assert LIVE not in back.spent
@@ -94,17 +92,16 @@ class TestSucceed:
         reply = TokenDocument.parse_reply(
             Sensitive(json.dumps({"access_token": token, "refresh_token": "r"}))
         )
-        after = after_success(INTENT, reply, NOW, ISSUER)
+        after = after_success(INTENT, reply, START, ISSUER)
         assert "more than 32 KiB" in after.message
         assert after.document.refresh_token == Sensitive("r")
         assert after.status is Status.MISCONFIGURED
         assert after.next_refresh is not None
-        assert after.next_refresh > NOW
+        assert after.next_refresh > START
 
     def test_a_bound_access_token_is_not_used_and_its_refresh_token_is_kept(self) -> None:
-        cnf = base64.urlsafe_b64encode(b'{"cnf": {"jkt": "x"}}').decode().rstrip("=")
-        reply = token_document(access_token=f"e30.{cnf}.c2ln", refresh_token="next")
-        after = after_success(INTENT, reply, NOW, ISSUER)
+        reply = token_document(access_token=jwt(cnf={"jkt": "x"}), refresh_token="next")
+        after = after_success(INTENT, reply, START, ISSUER)
         assert (after.status, after.failure_reason) == (
             Status.MISCONFIGURED,
             FailureReason.BOUND_TOKEN,
@@ -116,11 +113,10 @@ class TestSucceed:
     @pytest.mark.parametrize("token_type", ["bearer", "BEARER", None])
     def test_bearer_in_any_case(self, token_type: str | None) -> None:
         reply = token_document(access_token="a", token_type=token_type)
-        assert after_success(INTENT, reply, NOW, ISSUER).status is Status.READY
+        assert after_success(INTENT, reply, START, ISSUER).status is Status.READY
 
 
 def test_a_jwt_without_iat_ends_when_it_says() -> None:
-    claims = base64.urlsafe_b64encode(b'{"exp": %d}' % (NOW + 20)).decode().rstrip("=")
-    reply = token_document(access_token=f"e30.{claims}.c2ln")
-    after = after_success(INTENT, reply, NOW, ISSUER)
-    assert (after.expires_at, after.warning) == (NOW + 20, "")
+    reply = token_document(access_token=jwt(exp=START + 20))
+    after = after_success(INTENT, reply, START, ISSUER)
+    assert (after.expires_at, after.warning) == (START + 20, "")

@@ -25,15 +25,14 @@ from csidriver.core.refresh.schedule import lead_time, min_interval
 from csidriver.core.refresh.transitions import Outcome
 from csidriver.core.status import Status
 from tests.core.refresh.grants import ADOPTED, AFTER, INTENT, ISSUERS, grants
-from tests.core.refresh.virtual_cluster import ISSUER
-from tests.core.refresh.virtual_cluster import START as NOW
+from tests.core.refresh.virtual_cluster import ISSUER, START
 
 
 @given(grants(), st.sampled_from(FailureReason), st.none() | st.floats(0, 1e9), ISSUERS)
 def test_no_failure_hastens_or_loses_anything(
     grant: Grant, signal: FailureReason, pause: float | None, issuer: Issuer
 ) -> None:
-    after = after_failure(grant, Failure(signal, pause), NOW, issuer)
+    after = after_failure(grant, Failure(signal, pause), START, issuer)
     assert after.document == grant.document
     assert (after.generation, after.spent, after.seeds) == (
         grant.generation,
@@ -44,8 +43,8 @@ def test_no_failure_hastens_or_loses_anything(
         quickest = (
             1.0 if issuer.reuse not in (0.0, UNLIMITED) else min_interval(grant.lifetime or 300.0)
         )
-        assert after.next_refresh >= NOW + quickest - 1e-5
-        assert after.next_refresh <= max(NOW + 3600, grant.expires_at) + 1e-5
+        assert after.next_refresh >= START + quickest - 1e-5
+        assert after.next_refresh <= max(START + 3600, grant.expires_at) + 1e-5
     lost = after.status is Status.LOST_ROTATION
     attempts = grant.intent.attempt if grant.intent else 0
     assert not lost or (attempts > 1 and signal is FailureReason.INVALID_GRANT)
@@ -55,25 +54,25 @@ def test_no_failure_hastens_or_loses_anything(
 def test_a_request_differs_from_the_configuration_in_a_refused_scope_alone(
     grant: Grant, issuer: Issuer
 ) -> None:
-    refused = after_failure(grant, Failure(FailureReason.INVALID_SCOPE), NOW, issuer)
+    refused = after_failure(grant, Failure(FailureReason.INVALID_SCOPE), START, issuer)
     assert without_refused_scope(refused, issuer) == replace(issuer, scope="")
     assert without_refused_scope(grant, issuer) == issuer
 
 
 class TestFail:
     def test_trouble_of_the_issuer_is_quiet_while_the_token_lives(self) -> None:
-        grant = replace(AFTER, issued_at=NOW, expires_at=NOW + 3600)
-        early = after_failure(grant, Failure(FailureReason.UNREACHABLE), NOW, ISSUER)
+        grant = replace(AFTER, issued_at=START, expires_at=START + 3600)
+        early = after_failure(grant, Failure(FailureReason.UNREACHABLE), START, ISSUER)
         assert (early.status, early.message) == (grant.status, grant.message)
-        late = after_failure(grant, Failure(FailureReason.UNREACHABLE), NOW + 3300, ISSUER)
+        late = after_failure(grant, Failure(FailureReason.UNREACHABLE), START + 3300, ISSUER)
         assert late.status is Status.ISSUER_UNAVAILABLE
 
     def test_it_is_told_without_another_try_once_the_token_is_short(self) -> None:
         """B2: nobody tried again between the failure and the expiry, and Ready stayed."""
-        grant = replace(AFTER, issued_at=NOW, expires_at=NOW + 3600)
-        failed = after_failure(grant, Failure(FailureReason.FORBIDDEN), NOW, ISSUER)
+        grant = replace(AFTER, issued_at=START, expires_at=START + 3600)
+        failed = after_failure(grant, Failure(FailureReason.FORBIDDEN), START, ISSUER)
         at = status_due_at(failed, ISSUER)
-        assert at == NOW + 3600 - lead_time(3600) / 2
+        assert at == START + 3600 - lead_time(3600) / 2
         assert with_status_due(failed, ISSUER, at - 1) == failed
         assert with_status_due(failed, ISSUER, at).status is Status.ISSUER_UNAVAILABLE
 
@@ -81,22 +80,22 @@ class TestFail:
     def test_a_token_that_only_waits_is_not_ready_when_the_next_request_may_end_too_late(
         self, life: float, left: float
     ) -> None:
-        grant = replace(AFTER, issued_at=NOW, expires_at=NOW + life)
-        at = NOW + life - left
+        grant = replace(AFTER, issued_at=START, expires_at=START + life)
+        at = START + life - left
         assert status_due_at(grant, ISSUER) == at
         assert with_status_due(grant, ISSUER, at - 1) == grant
         assert with_status_due(grant, ISSUER, at).status is Status.ISSUER_UNAVAILABLE
 
     def test_a_server_that_never_rotates_has_no_unknown_outcome(self) -> None:
         unlimited = replace(ISSUER, reuse=UNLIMITED)
-        after = after_failure(ADOPTED, Failure(FailureReason.NO_ANSWER), NOW, unlimited)
+        after = after_failure(ADOPTED, Failure(FailureReason.NO_ANSWER), START, unlimited)
         assert after.status is Status.ISSUER_UNAVAILABLE
         assert after.next_refresh is not None
 
     def test_a_second_unknown_outcome_waits_for_a_human_where_nobody_can_be_asked(self) -> None:
         silent = Issuer("cern", token_endpoint="https://auth.example/token")
-        second = with_intent(INTENT, "n2", "pod-1", NOW, 60.0)
-        after = after_failure(second, Failure(FailureReason.NO_ANSWER), NOW, silent)
+        second = with_intent(INTENT, "n2", "pod-1", START, 60.0)
+        after = after_failure(second, Failure(FailureReason.NO_ANSWER), START, silent)
         assert (after.status, after.next_refresh) == (Status.UNCERTAIN, None)
 
     @pytest.mark.parametrize(
@@ -108,17 +107,17 @@ class TestFail:
         ],
     )
     def test_only_a_refused_repetition_is_a_lost_rotation(self, signal: FailureReason) -> None:
-        second = with_intent(INTENT, "n2", "pod-1", NOW, 60.0)
-        assert after_failure(second, Failure(signal), NOW, ISSUER).status is Status.UNCERTAIN
-        lost = after_failure(second, Failure(FailureReason.INVALID_GRANT), NOW, ISSUER)
+        second = with_intent(INTENT, "n2", "pod-1", START, 60.0)
+        assert after_failure(second, Failure(signal), START, ISSUER).status is Status.UNCERTAIN
+        lost = after_failure(second, Failure(FailureReason.INVALID_GRANT), START, ISSUER)
         assert (lost.status, lost.next_refresh) == (Status.LOST_ROTATION, None)
         assert (
-            after_failure(INTENT, Failure(signal), NOW, ISSUER).status is not Status.LOST_ROTATION
+            after_failure(INTENT, Failure(signal), START, ISSUER).status is not Status.LOST_ROTATION
         )
 
     def test_a_repetition_that_demands_a_login_says_so(self) -> None:
-        second = with_intent(INTENT, "n2", "pod-1", NOW, 60.0)
-        after = after_failure(second, Failure(FailureReason.LOGIN_REQUIRED), NOW, ISSUER)
+        second = with_intent(INTENT, "n2", "pod-1", START, 60.0)
+        after = after_failure(second, Failure(FailureReason.LOGIN_REQUIRED), START, ISSUER)
         assert (after.status, after.next_refresh) == (Status.NEEDS_REAUTH, None)
 
     @pytest.mark.parametrize("reason", [r for r in FailureReason if r in OF_GATEWAYS])
@@ -126,11 +125,11 @@ class TestFail:
         self, reason: FailureReason
     ) -> None:
         """B3: a restart of seconds must not cost an hour."""
-        grant, at = replace(ADOPTED, expires_at=NOW + 60.0), NOW
-        while at < NOW + 600:
+        grant, at = replace(ADOPTED, expires_at=START + 60.0), START
+        while at < START + 600:
             grant = after_failure(grant, Failure(reason), at, ISSUER)
             assert grant.next_refresh is not None
-            assert grant.next_refresh - at <= 60 or at >= NOW + 600
+            assert grant.next_refresh - at <= 60 or at >= START + 600
             at = grant.next_refresh
         other = after_failure(grant, Failure(FailureReason.UNREACHABLE), at, ISSUER)
         assert other.next_refresh is not None
@@ -145,26 +144,28 @@ class TestFail:
     def test_where_nothing_was_sent_a_minute_is_the_longest_wait(
         self, reason: FailureReason
     ) -> None:
-        grant, at = replace(ADOPTED, expires_at=NOW), NOW
+        grant, at = replace(ADOPTED, expires_at=START), START
         for _ in range(200):
             grant = after_failure(grant, Failure(reason), at, ISSUER)
             assert grant.next_refresh is not None
             assert grant.next_refresh - at <= 60
             at = grant.next_refresh
 
-    @pytest.mark.parametrize("intent", [ADOPTED, INTENT, with_intent(INTENT, "n2", "p", NOW, 60.0)])
+    @pytest.mark.parametrize(
+        "intent", [ADOPTED, INTENT, with_intent(INTENT, "n2", "p", START, 60.0)]
+    )
     def test_a_refusal_after_the_known_end_of_the_login_is_the_end(self, intent: Grant) -> None:
         """B18: a session that ends is no lost rotation."""
-        grant = replace(intent, refresh_expires_at=NOW)
+        grant = replace(intent, refresh_expires_at=START)
         refused = Failure(FailureReason.INVALID_GRANT)
-        after = after_failure(grant, refused, NOW, ISSUER)
+        after = after_failure(grant, refused, START, ISSUER)
         assert (after.status, after.next_refresh) == (Status.NEEDS_REAUTH, None)
-        assert refusal(grant, Outcome.INACTIVE, NOW) is Outcome.LOGIN_OVER
-        assert refusal(grant, Outcome.INACTIVE, NOW - 1) is Outcome.INACTIVE
+        assert refusal(grant, Outcome.INACTIVE, START) is Outcome.LOGIN_OVER
+        assert refusal(grant, Outcome.INACTIVE, START - 1) is Outcome.INACTIVE
 
     @pytest.mark.parametrize("signal", FailureReason)
     def test_a_failure_takes_nothing_away(self, signal: FailureReason) -> None:
-        after = after_failure(INTENT, Failure(signal), NOW, ISSUER)
+        after = after_failure(INTENT, Failure(signal), START, ISSUER)
         assert after.document == INTENT.document
         assert (after.generation, after.seeds, after.spent) == (
             INTENT.generation,

@@ -15,25 +15,16 @@ from csidriver.core.refresh.grant import Grant
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.errors import StoreRefused, StoreUnavailable
-from tests.core.refresh.cluster_checks import (
+from tests.core.refresh.virtual_cluster import (
     COMPANION,
     GRANT,
     LIFE,
+    REF,
     SOURCE,
-    companion,
-    count,
-    delete,
+    Process,
+    VirtualCluster,
     document,
-    fail_next,
-    grant,
-    live,
-    mirrored,
-    note,
-    reasons,
-    restart,
-    source,
 )
-from tests.core.refresh.virtual_cluster import REF, Process, VirtualCluster
 
 Owner = Callable[[VirtualCluster], object]
 
@@ -67,7 +58,7 @@ def new_login(cluster: VirtualCluster) -> None:
 
 def hand_over(cluster: VirtualCluster, owner: Owner) -> None:
     """Delete the namespace, and make it again for somebody else."""
-    delete(cluster, SOURCE)
+    del cluster.secrets[SOURCE]
     cluster.namespace_uids[REF.namespace] = "another-uid"
     owner(cluster)
 
@@ -76,7 +67,7 @@ def assert_nothing_of_alice(cluster: VirtualCluster) -> None:
     given = cluster.secrets.get(COMPANION)
     assert given is None or "alice" not in str([value.reveal() for value in given.data.values()])
     if SOURCE in cluster.secrets:
-        kept = source(cluster)
+        kept = cluster.source()
         assert annotations.EXPIRES_AT not in kept.annotations
         assert "alice-1" not in kept.data["oauth"].reveal()
 
@@ -92,7 +83,7 @@ def test_a_new_owner_without_a_login_gets_nothing_of_the_old_one(
     process = running
     if meanwhile != "running":
         cluster.now += 3700 if meanwhile == "down for an hour" else 0
-        process = restart(running)
+        process = running.restarted()
     process.reconcile(event=meanwhile == "running")
     assert_nothing_of_alice(cluster)
     process.run_for(2 * LIFE)
@@ -100,53 +91,52 @@ def test_a_new_owner_without_a_login_gets_nothing_of_the_old_one(
     assert_nothing_of_alice(cluster)
     assert cluster.server.tokens() == sent
     if owner is old_seed:
-        status = note(cluster, annotations.STATUS), note(cluster, annotations.MESSAGE)
+        status = cluster.status(), cluster.message()
         assert status == ("NeedsReauth", ask_for_login(messages.EARLIER_NAMESPACE_MESSAGE, REF))
-        assert companion(cluster).status is Status.NEEDS_REAUTH
+        assert cluster.companion().status is Status.NEEDS_REAUTH
 
 
 @pytest.mark.parametrize("before", [nothing, invalid, old_seed])
 def test_a_new_login_begins_a_grant_of_its_own(running: Process, before: Owner) -> None:
     cluster = running.cluster
-    generation = companion(cluster).generation
+    generation = cluster.companion().generation
     hand_over(cluster, before)
     running.reconcile(event=True)
     new_login(cluster)
     sent = len(cluster.server.tokens())
     running.reconcile(event=True)
     assert cluster.server.tokens()[sent:] == ["eve-0"]
-    assert (live(cluster), mirrored(cluster)) == ("eve-1", "eve-1")
-    assert grant(cluster).namespace_uid == companion(cluster).namespace_uid == "another-uid"
-    assert companion(cluster).generation > generation
-    assert note(cluster, annotations.STATUS) == "Ready"
-    cluster.apply(document("alice-0"))
-    running.reconcile(event=True)
+    assert (cluster.live(), cluster.mirrored()) == ("eve-1", "eve-1")
+    assert cluster.grant().namespace_uid == cluster.companion().namespace_uid == "another-uid"
+    assert cluster.companion().generation > generation
+    assert cluster.status() == "Ready"
+    running.edit(document("alice-0"))
     running.run_for(LIFE)
     assert set(cluster.server.tokens()[sent:]) == {"eve-0", "eve-1"}
 
 
 def test_who_has_the_live_token_owns_the_login(running: Process) -> None:
     cluster = running.cluster
-    earlier = companion(cluster).token
+    earlier = cluster.companion().token
     assert earlier is not None
     hand_over(cluster, lambda cluster: cluster.apply(document("alice-1")))
     tokens = []
-    cluster.after = lambda _: tokens.append(companion(cluster).token)
+    cluster.after = lambda _: tokens.append(cluster.companion().token)
     running.reconcile(event=True)
-    assert live(cluster) == "alice-2"
-    assert grant(cluster).namespace_uid == "another-uid"
+    assert cluster.live() == "alice-2"
+    assert cluster.grant().namespace_uid == "another-uid"
     assert earlier.value not in {token.value for token in tokens[-3:] if token}
 
 
 def test_who_has_the_live_token_owns_a_login_whose_grant_was_deleted(running: Process) -> None:
     cluster = running.cluster
     hand_over(cluster, lambda cluster: cluster.apply(document("alice-1")))
-    delete(cluster, GRANT)
+    del cluster.secrets[GRANT]
     running.observe(TokenObject.GRANT)
     running.reconcile(event=True)
     running.run_for(1)
-    assert live(cluster) == "alice-2"
-    assert grant(cluster).namespace_uid == "another-uid"
+    assert cluster.live() == "alice-2"
+    assert cluster.grant().namespace_uid == "another-uid"
 
 
 def test_a_grant_that_cannot_be_read_gives_the_new_owner_nothing(running: Process) -> None:
@@ -156,7 +146,7 @@ def test_a_grant_that_cannot_be_read_gives_the_new_owner_nothing(running: Proces
     running.observe(TokenObject.GRANT)
     running.reconcile(event=True)
     assert_nothing_of_alice(cluster)
-    assert note(cluster, annotations.STATUS) == "Invalid"
+    assert cluster.status() == "Invalid"
 
 
 @pytest.mark.parametrize("seen", [nothing, invalid])
@@ -167,7 +157,7 @@ def test_a_source_that_cannot_be_read_does_not_bring_the_token_back(
     hand_over(cluster, seen)
     running.reconcile(event=True)
     assert_nothing_of_alice(cluster)
-    fail_next(cluster, effects.GetSecret, StoreRefused("no right"))
+    cluster.fail_next(effects.GetSecret, StoreRefused("no right"))
     with pytest.raises(StoreRefused):
         running.reconcile(event=True)
     assert_nothing_of_alice(cluster)
@@ -175,14 +165,13 @@ def test_a_source_that_cannot_be_read_does_not_bring_the_token_back(
 
 def test_a_secret_made_again_in_its_namespace_goes_on(running: Process) -> None:
     cluster = running.cluster
-    delete(cluster, SOURCE)
+    del cluster.secrets[SOURCE]
     running.reconcile(event=True)
-    assert companion(cluster).token is None
-    assert companion(cluster).message == ask_for_login(messages.DELETED_MESSAGE, REF)
+    assert cluster.companion().token is None
+    assert cluster.companion().message == ask_for_login(messages.DELETED_MESSAGE, REF)
     sent = cluster.server.tokens()
-    cluster.apply(document("alice-0"))
-    running.reconcile(event=True)
-    given = companion(cluster)
+    running.edit(document("alice-0"))
+    given = cluster.companion()
     assert (given.status, given.token is None) == (Status.READY, False)
     assert cluster.server.tokens() == sent
 
@@ -198,23 +187,23 @@ def as_stored_before(cluster: VirtualCluster, kept: Grant) -> None:
 
 def test_a_grant_of_an_earlier_release_takes_the_namespace_it_finds(running: Process) -> None:
     cluster = running.cluster
-    as_stored_before(cluster, replace(grant(cluster), namespace_uid=""))
-    restart(running).reconcile()
-    assert grant(cluster).namespace_uid == companion(cluster).namespace_uid == "uid-of-physics"
-    before = count(cluster, effects.GetNamespaceUid)
+    as_stored_before(cluster, replace(cluster.grant(), namespace_uid=""))
+    running.restarted().reconcile()
+    assert cluster.grant().namespace_uid == cluster.companion().namespace_uid == "uid-of-physics"
+    before = cluster.count(effects.GetNamespaceUid)
     running.run_for(LIFE)
-    assert live(cluster) == "alice-2"
-    assert count(cluster, effects.GetNamespaceUid) == before
+    assert cluster.live() == "alice-2"
+    assert cluster.count(effects.GetNamespaceUid) == before
 
 
 def test_a_namespace_that_cannot_be_read_leaves_all_as_it_is(running: Process) -> None:
     cluster = running.cluster
     hand_over(cluster, old_seed)
-    fail_next(cluster, effects.GetNamespaceUid, StoreUnavailable("the test says so"))
-    writes = count(cluster, PatchSecret)
+    cluster.fail_next(effects.GetNamespaceUid, StoreUnavailable("the test says so"))
+    writes = cluster.count(PatchSecret)
     with pytest.raises(StoreUnavailable):
         running.reconcile(event=True)
-    assert count(cluster, PatchSecret) == writes
+    assert cluster.count(PatchSecret) == writes
     running.reconcile()
     assert_nothing_of_alice(cluster)
 
@@ -231,18 +220,18 @@ def test_an_unusable_grant_and_an_expiring_login_stay_unknown_to_the_new_owner(
     running: Process,
 ) -> None:
     cluster = running.cluster
-    kept = grant(cluster)
+    kept = cluster.grant()
     spent = replace(
         kept, spent=(kept.live_hash,), refresh_expires_at=cluster.now + 60, refresh_renewed=False
     )
     cluster._store(replace(cluster.secrets[GRANT], data=grant_secret.to_data(spent)))
     running.observe(TokenObject.GRANT)
     hand_over(cluster, invalid)
-    events = reasons(cluster)
+    events = cluster.reasons()
     running.reconcile(event=True)
     assert_nothing_of_alice(cluster)
-    assert "grant" not in note(cluster, annotations.MESSAGE)
-    assert reasons(cluster)[len(events) :] == ["Invalid"]
+    assert "grant" not in cluster.message()
+    assert cluster.reasons()[len(events) :] == ["Invalid"]
 
 
 @pytest.mark.parametrize("uid", ["uid-of-physics", ""])
@@ -250,11 +239,11 @@ def test_a_grant_of_an_earlier_release_takes_no_namespace_that_comes_later(
     running: Process, uid: str
 ) -> None:
     cluster = running.cluster
-    as_stored_before(cluster, replace(grant(cluster), namespace_uid=""))
+    as_stored_before(cluster, replace(cluster.grant(), namespace_uid=""))
     sent = cluster.server.tokens()
-    delete(cluster, SOURCE)
+    del cluster.secrets[SOURCE]
     cluster.namespace_uids[REF.namespace] = uid
-    process = restart(running)
+    process = running.restarted()
     process.reconcile()
     cluster.namespace_uids[REF.namespace] = "another-uid"
     old_seed(cluster)
@@ -262,24 +251,24 @@ def test_a_grant_of_an_earlier_release_takes_no_namespace_that_comes_later(
     process.run_for(2 * LIFE)
     assert_nothing_of_alice(cluster)
     assert cluster.server.tokens() == sent
-    assert note(cluster, annotations.STATUS) == "NeedsReauth"
+    assert cluster.status() == "NeedsReauth"
 
 
 def test_a_companion_that_is_newer_than_its_grant_keeps_its_generation(running: Process) -> None:
     cluster = running.cluster
     earlier = cluster.secrets[GRANT]
     running.run_for(LIFE)
-    generation = companion(cluster).generation
+    generation = cluster.companion().generation
     cluster._store(replace(cluster.secrets[GRANT], data=earlier.data))
-    delete(cluster, SOURCE)
-    restart(running).reconcile()
-    given = companion(cluster)
+    del cluster.secrets[SOURCE]
+    running.restarted().reconcile()
+    given = cluster.companion()
     assert (given.token, given.generation) == (None, generation)
 
 
 def test_a_withheld_grant_does_not_keep_its_login_from_another_secret(running: Process) -> None:
     cluster = running.cluster
-    token, moved = live(cluster), SourceRef("chemistry", "moved")
+    token, moved = cluster.live(), SourceRef("chemistry", "moved")
     hand_over(cluster, invalid)
     running.reconcile(event=True)
     other = Process(cluster, ref=moved)
@@ -288,9 +277,8 @@ def test_a_withheld_grant_does_not_keep_its_login_from_another_secret(running: P
     other.reconcile()
     assert cluster.secrets[moved.namespace, moved.name].annotations[annotations.STATUS] == "Ready"
     cluster.now += 1
-    cluster.apply(document(token))
-    running.reconcile(event=True)
-    assert note(cluster, annotations.STATUS) == "DuplicateGrant"
+    running.edit(document(token))
+    assert cluster.status() == "DuplicateGrant"
     assert cluster.server.tokens().count(token) == 1
 
 
@@ -300,5 +288,5 @@ def test_an_object_in_the_companions_place_does_not_show_the_grant(running: Proc
     running.observe(TokenObject.COMPANION)
     hand_over(cluster, old_seed)
     running.reconcile(event=True)
-    assert annotations.EXPIRES_AT not in source(cluster).annotations
-    assert note(cluster, annotations.STATUS) == "NeedsReauth"
+    assert annotations.EXPIRES_AT not in cluster.source().annotations
+    assert cluster.status() == "NeedsReauth"

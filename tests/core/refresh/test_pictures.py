@@ -11,8 +11,7 @@ from csidriver.core import names
 from csidriver.core.refresh.effects import Effect, PatchSecret, RequestToken, SpoolClear, SpoolWrite
 from csidriver.core.refresh.transitions import FAILURE_RULES, TRANSITIONS, Outcome, Sent
 from csidriver.core.status import Status
-from tests.core.refresh.cluster_checks import LIFE, companion, document, reasons
-from tests.core.refresh.virtual_cluster import Crashed, Process, VirtualCluster
+from tests.core.refresh.virtual_cluster import LIFE, Crashed, Process, VirtualCluster, document
 
 DOCS = Path(__file__).parents[3] / "docs"
 REFRESH = (DOCS / "protocol.md").read_text(encoding="utf-8")
@@ -88,8 +87,8 @@ def test_a_crash_ends_as_the_table_says(number: int, cell: str, *, spool_survive
     survivor = Process(cluster, holder="pod-1" if spool_survives else "pod-2")
     survivor.reconcile()
     survivor.run_for(LIFE)
-    way = "Uncertain, then " if "Uncertain" in reasons(cluster) else ""
-    assert re.sub(r"^.*: ", "", cell) == f"{way}{companion(cluster).status.value}"
+    way = "Uncertain, then " if "Uncertain" in cluster.reasons() else ""
+    assert re.sub(r"^.*: ", "", cell) == f"{way}{cluster.companion().status.value}"
 
 
 def test_the_table_has_every_crash_of_the_picture() -> None:

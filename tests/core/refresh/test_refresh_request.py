@@ -8,22 +8,16 @@ import pytest
 from csidriver.core import annotations
 from csidriver.core.annotations import REFRESH_REQUESTED_AT
 from csidriver.core.kubernetes.timestamp import format_rfc3339
-from csidriver.core.oauth.failure_reason import FailureReason
-from csidriver.core.oauth.token_response import Failure
 from csidriver.core.status import Status
-from tests.core.refresh.cluster_checks import (
+from tests.core.refresh.virtual_cluster import (
     LIFE,
-    cost,
+    REF,
+    START,
+    Crashed,
+    Process,
+    VirtualCluster,
     document,
-    grant,
-    live,
-    mirrored,
-    note,
-    presented_twice,
-    reasons,
-    restart,
 )
-from tests.core.refresh.virtual_cluster import REF, START, Crashed, Process, VirtualCluster
 
 INVALID = "InvalidRefreshRequest"
 
@@ -39,14 +33,14 @@ def test_a_new_value_refreshes_at_once_and_only_once(running: Process) -> None:
     ask(running)
     running.reconcile(event=True)
     assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
-    assert live(running.cluster) == mirrored(running.cluster) == "alice-2"
-    for process in (running, restart(running), Process(running.cluster)):
+    assert running.cluster.live() == running.cluster.mirrored() == "alice-2"
+    for process in (running, running.restarted(), Process(running.cluster)):
         process.reconcile(event=True)
     running.run_for(LIFE / 2)
     assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
     ask(running)
     running.reconcile(event=True)
-    assert live(running.cluster) == "alice-3"
+    assert running.cluster.live() == "alice-3"
 
 
 def test_another_spelling_of_an_instant_is_the_same_request(running: Process) -> None:
@@ -60,8 +54,8 @@ def test_another_spelling_of_an_instant_is_the_same_request(running: Process) ->
 def test_the_least_time_between_two_sends_is_kept_also_by_a_restart(running: Process) -> None:
     ask(running, after=3.0)
     running.reconcile(event=True)
-    assert note(running.cluster, annotations.NEXT_REFRESH) == format_rfc3339(START + 10)
-    fresh = restart(running)
+    assert running.cluster.note(annotations.NEXT_REFRESH) == format_rfc3339(START + 10)
+    fresh = running.restarted()
     fresh.reconcile()
     fresh.run_for(60)
     assert [at - START for at, _ in running.cluster.server.presented] == [0.0, 10.0]
@@ -75,7 +69,7 @@ def test_requests_in_a_loop_cause_a_send_every_ten_seconds_and_few_writes(
             ask(running, f"2027-01-01T00:00:00.{number:03}Z", after=0.1)
             running.reconcile(event=True)
 
-    _, writes = cost(running.cluster, loop)
+    _, writes = running.cluster.cost(loop)
     sent = [at for at, _ in running.cluster.server.presented]
     assert len(sent) == 6
     assert min(b - a for a, b in itertools.pairwise(sent)) >= 10 - 1e-6
@@ -85,25 +79,9 @@ def test_requests_in_a_loop_cause_a_send_every_ten_seconds_and_few_writes(
 def test_a_token_that_is_due_soon_waits_for_that_and_is_not_written(running: Process) -> None:
     running.cluster.now = (running.state.next_reconcile or 0.0) - 5
     ask(running, after=0.0)
-    assert cost(running.cluster, lambda: running.reconcile(event=True)) == (1, 0)
+    assert running.cluster.cost(lambda: running.reconcile(event=True)) == (1, 0)
     running.run_for(LIFE / 4)
     assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
-
-
-@pytest.mark.parametrize("status", ["NeedsReauth", "IssuerUnavailable"])
-def test_a_token_that_fails_keeps_its_backoff(running: Process, status: str) -> None:
-    cluster = running.cluster
-    invalid = status == "NeedsReauth"
-    cluster.now += LIFE
-    reason = FailureReason.INVALID_GRANT if invalid else FailureReason.UNREACHABLE
-    cluster.server.script.append(Failure(reason))
-    running.reconcile()
-    assert note(cluster, annotations.STATUS) == status
-    planned = grant(cluster).next_refresh
-    ask(running, after=0.5)
-    running.reconcile(event=True)
-    assert grant(cluster).next_refresh == planned
-    assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
 
 def test_a_value_beside_a_new_token_is_honoured_by_its_refresh(process: Process) -> None:
@@ -128,12 +106,12 @@ def test_a_bad_value_is_ignored_and_told_until_it_is_mended(running: Process, va
     ask(running, value)
     running.reconcile(event=True)
     assert running.cluster.server.tokens() == ["alice-0"]
-    assert note(running.cluster, annotations.WARNING) == INVALID
-    assert reasons(running.cluster).count(INVALID) == 1
+    assert running.cluster.warning() == INVALID
+    assert running.cluster.reasons().count(INVALID) == 1
     ask(running)
     running.reconcile(event=True)
-    assert live(running.cluster) == "alice-2"
-    assert note(running.cluster, annotations.WARNING) == ""
+    assert running.cluster.live() == "alice-2"
+    assert running.cluster.warning() == ""
 
 
 @pytest.mark.parametrize("count", range(1, 20))
@@ -147,9 +125,9 @@ def test_a_crash_at_any_step_honours_it_once(count: int) -> None:
         process.reconcile(crash_after=count, event=True)
     entry = cluster.spool.get(REF)
     unknown = entry is not None and entry.reply is None
-    survivor = restart(process)
+    survivor = process.restarted()
     survivor.reconcile()
     survivor.run_for(LIFE / 2)
-    assert presented_twice(cluster) == []
-    assert (grant(cluster).status is Status.UNCERTAIN) is unknown
+    assert cluster.presented_twice() == []
+    assert (cluster.grant().status is Status.UNCERTAIN) is unknown
     assert unknown or cluster.server.tokens() == ["alice-0", "alice-1"]

@@ -12,21 +12,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import pytest
+
 from csidriver.core import annotations
 from csidriver.core import names as core_names
+from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer, Issuers
+from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import (
     Failure,
     Success,
     TokenResponse,
     parse_token_response,
 )
-from csidriver.core.refresh import effects
+from csidriver.core.refresh import effects, grant_secret
 from csidriver.core.refresh.effects import Duplicate, Effect, SpoolEntry
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.reconcile import reconcile
@@ -37,6 +41,11 @@ from csidriver.errors import DriverError, StoreConflict, StoreRefused
 R = TypeVar("R")
 REF = SourceRef("physics", "hello-token")
 START = 1_800_000_000.0
+GRANT = (core_names.DRIVER_NAMESPACE, REF.grant)
+COMPANION = (core_names.TOKENS_NAMESPACE, REF.companion)
+SOURCE = (REF.namespace, REF.name)
+LIFE = 3600.0
+WRITES = (effects.CreateSecret, effects.PatchSecret, effects.DeleteSecret)
 LOST_BEFORE = "the request never arrives, the client cannot know"
 LOST_AFTER = "the request is served, the answer is lost"
 
@@ -335,6 +344,112 @@ class VirtualCluster:
         notes = {**current.annotations, key: value}
         return self._store(replace(current, annotations=notes, manager="kubectl"))
 
+    def source(self, ref: SourceRef = REF) -> Secret:
+        return self.secrets[ref.namespace, ref.name]
+
+    def note(self, key: str, ref: SourceRef = REF) -> str:
+        return self.source(ref).annotations.get(key, "")
+
+    def status(self, ref: SourceRef = REF) -> str:
+        return self.note(annotations.STATUS, ref)
+
+    def warning(self) -> str:
+        return self.note(annotations.WARNING)
+
+    def message(self, ref: SourceRef = REF) -> str:
+        return self.note(annotations.MESSAGE, ref)
+
+    def mirrored(self) -> str:
+        """The refresh token in the source."""
+        token = TokenDocument.parse(self.source().data["oauth"])[0].refresh_token
+        return "" if token is None else token.reveal()
+
+    def grant(self, ref: SourceRef = REF) -> Grant:
+        return grant_secret.from_secret(self.secrets[core_names.DRIVER_NAMESPACE, ref.grant])
+
+    def live(self) -> str:
+        """The refresh token in the grant."""
+        token = self.grant().document.refresh_token
+        return "" if token is None else token.reveal()
+
+    def companion(self, ref: SourceRef = REF) -> Companion:
+        secret = self.secrets[core_names.TOKENS_NAMESPACE, ref.companion]
+        return Companion.from_secret(secret)
+
+    def reasons(self) -> list[str]:
+        """The reasons of all Events."""
+        return [e.reason for e in self.done if isinstance(e, effects.EmitEvent)]
+
+    def presented_twice(self) -> list[str]:
+        """Tokens that were presented after the server had answered for them."""
+        tokens = self.server.tokens()
+        return [t for t in set(tokens) if tokens.count(t) > 1 and t in self.server.answered]
+
+    def count(self, *kinds: type[Effect[Any]]) -> int:
+        return sum(isinstance(e, kinds) for e in self.done)
+
+    def cost(self, act: Callable[[], object]) -> tuple[int, int]:
+        """Reads and writes of the backend that something takes."""
+        reads, writes = self.count(effects.GetSecret), self.count(*WRITES)
+        act()
+        return self.count(effects.GetSecret) - reads, self.count(*WRITES) - writes
+
+    def fail_next(
+        self, kind: type[Effect[Any]], error: DriverError, *, times: int = 1, on: str = ""
+    ) -> None:
+        """The next effects of a kind, on an object whose name begins so, fail."""
+        left = times
+
+        def before(effect: Effect[Any]) -> None:
+            nonlocal left
+            name = effect.base.name if isinstance(effect, effects.PatchSecret) else ""
+            if left > 0 and isinstance(effect, kind) and name.startswith(on):
+                left -= 1
+                raise error
+
+        self.before = before
+
+
+def once(when: Callable[[Effect[Any]], bool], act: Callable[[], object]) -> Callable[..., None]:
+    """A hook that acts at the first effect of interest."""
+    waiting = [act]
+
+    def hook(effect: Effect[Any]) -> None:
+        if waiting and when(effect):
+            waiting.pop()()
+
+    return hook
+
+
+def is_commit(effect: Effect[Any]) -> bool:
+    """A patch of the grant that stores an outcome, not an intent."""
+    if not isinstance(effect, effects.PatchSecret) or not effect.base.name.startswith("grant-"):
+        return False
+    state = effect.patch.data[grant_secret.STATE]
+    assert state is not None
+    intent = json.loads(state.reveal())["intent"]
+    return intent is None or intent["recorded"]
+
+
+def is_send(effect: Effect[Any]) -> bool:
+    return isinstance(effect, effects.RequestToken)
+
+
+def is_spooled_reply(effect: Effect[Any]) -> bool:
+    return isinstance(effect, effects.SpoolWrite) and effect.entry.reply is not None
+
+
+def is_mirror(effect: Effect[Any]) -> bool:
+    return isinstance(effect, effects.PatchSecret) and effect.base.name == REF.name
+
+
+def crash() -> None:
+    raise Crashed
+
+
+def document(token: str, **more: Any) -> str:
+    return json.dumps({"access_token": "opaque", "refresh_token": token, "extra": 1.5} | more)
+
 
 ISSUER = Issuer("cern", issuer="https://auth.example", default=True)
 
@@ -382,6 +497,36 @@ class Process:
             )
         return self.state
 
+    def restarted(self) -> "Process":
+        """Return a new process in the place of this one, which has listed all Secrets."""
+        fresh = replace(self, state=TokenState(self.ref), namespaces=(), tokens_per_namespace=1000)
+        fresh.restart()
+        return fresh
+
+    def edit(self, text: str, **keys: str) -> None:
+        """Reconcile what a user applies."""
+        self.cluster.apply(text, ref=self.ref, **keys)
+        self.reconcile(event=True)
+
+    def login_as(self, name: str) -> None:
+        """Reconcile a new login."""
+        self.edit(document(self.cluster.server.login(name)))
+
+    def die_after(self, when: Callable[[Effect[Any]], bool]) -> None:
+        """End at the next refresh, right after such an effect."""
+        self.cluster.after = once(when, crash)
+        self._die()
+
+    def die_before(self, when: Callable[[Effect[Any]], bool]) -> None:
+        """End at the next refresh, when such an effect is due."""
+        self.cluster.before = once(when, crash)
+        self._die()
+
+    def _die(self) -> None:
+        self.cluster.now = max(self.cluster.now, self.state.next_reconcile or 0.0)
+        with pytest.raises(Crashed):
+            self.reconcile()
+
     def restart(self) -> TokenState:
         """Become a new process that has listed all Secrets and reconciled none."""
         cluster, ref = self.cluster, self.ref
@@ -402,16 +547,15 @@ class Process:
 
     def observe(self, what: TokenObject = TokenObject.SOURCE) -> TokenState:
         """Receive a watch event of one of the token's Secrets; do not reconcile."""
-        ref = self.ref
         key = {
-            TokenObject.SOURCE: (ref.namespace, ref.name),
-            TokenObject.GRANT: (core_names.DRIVER_NAMESPACE, ref.grant),
-            TokenObject.COMPANION: (core_names.TOKENS_NAMESPACE, ref.companion),
+            TokenObject.SOURCE: SOURCE,
+            TokenObject.GRANT: GRANT,
+            TokenObject.COMPANION: COMPANION,
         }[what]
         secret = self.cluster.secrets.get(key)
         version = "" if secret is None else secret.resource_version
         by_us = secret is not None and secret.manager == core_names.FIELD_MANAGER
-        self.state = self.state.with_change(SecretChange(ref, what, version, by_us))
+        self.state = self.state.with_change(SecretChange(self.ref, what, version, by_us))
         return self.state
 
     @property

@@ -1,17 +1,11 @@
 """Sources of grants without a refresh token, in a virtual cluster."""
 
-import base64
-import json
 from dataclasses import replace
-from typing import Any
 
-from csidriver.core import annotations, names
-from csidriver.core.companion import Companion
+from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.refresh import grant_secret
-from csidriver.core.refresh.grant import Grant
 from csidriver.core.sensitive import Sensitive
 from tests.core.refresh.virtual_cluster import REF, Process, VirtualCluster
 
@@ -56,31 +50,10 @@ def forms(cluster: VirtualCluster) -> list[list[tuple[str, str]]]:
     return [form for _, _, form in cluster.server.forms]
 
 
-def stored_grant(cluster: VirtualCluster, ref: SourceRef = REF) -> Grant:
-    return grant_secret.from_secret(cluster.secrets[names.DRIVER_NAMESPACE, ref.grant])
-
-
-def stored_companion(cluster: VirtualCluster, ref: SourceRef = REF) -> Companion:
-    return Companion.from_secret(cluster.secrets[names.TOKENS_NAMESPACE, ref.companion])
-
-
 def served(cluster: VirtualCluster, ref: SourceRef = REF) -> str:
     """The access token that nodes have, "" without one."""
-    token = stored_companion(cluster, ref).token
+    token = cluster.companion(ref).token
     return token.value.reveal() if token else ""
-
-
-def status(cluster: VirtualCluster, ref: SourceRef = REF) -> str:
-    return cluster.secrets[ref.namespace, ref.name].annotations[annotations.STATUS]
-
-
-def message(cluster: VirtualCluster, ref: SourceRef = REF) -> str:
-    return cluster.secrets[ref.namespace, ref.name].annotations[annotations.MESSAGE]
-
-
-def jwt(**claims: Any) -> str:
-    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-    return f"e30.{payload}.c2ln"
 
 
 def process(cluster: VirtualCluster, issuer: Issuer = OPEN, ref: SourceRef = REF) -> Process:

@@ -7,25 +7,29 @@ import pytest
 from csidriver.core import annotations
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.refresh import effects
-from csidriver.core.refresh.adopt import DELETE_GRACE, RESEED_INTERVAL
+from csidriver.core.refresh.adopt import RESEED_INTERVAL
 from csidriver.core.refresh.reconcile import recover_spooled
 from csidriver.core.refresh.state import RefreshContext
-from tests.core.refresh.cluster_checks import LIFE, document, once, restart
-from tests.core.refresh.grants import token_document
+from tests.core.refresh.grants import jwt, token_document
 from tests.core.refresh.sending.sources import (
     CLIENT,
     OPEN,
     forms,
-    jwt,
-    message,
     process,
     put,
     put_client,
     served,
-    status,
-    stored_grant,
 )
-from tests.core.refresh.virtual_cluster import REF, START, Process, VirtualCluster, answer
+from tests.core.refresh.virtual_cluster import (
+    LIFE,
+    REF,
+    START,
+    Process,
+    VirtualCluster,
+    answer,
+    document,
+    once,
+)
 
 OTHER = Issuer("other", issuer="https://other.example")
 
@@ -81,11 +85,11 @@ class TestEdits:
     def test_a_corrected_secret_is_tried_soon(self, cluster: VirtualCluster) -> None:
         cluster.server.script.append(answer(401, {"error": "invalid_client"}))
         running = adopted(cluster)
-        assert status(cluster) == "ClientRejected"
+        assert cluster.status() == "ClientRejected"
         put(cluster, CLIENT | {"clientSecret": "better"})
         running.reconcile(event=True)
         running.run_for(11)
-        assert status(cluster) == "Ready"
+        assert cluster.status() == "Ready"
 
     def test_who_edits_in_a_loop_causes_few_requests(self, cluster: VirtualCluster) -> None:
         running = adopted(cluster)
@@ -101,7 +105,7 @@ class TestEdits:
         running = adopted(cluster)
         put_client(cluster, params="no json")
         edited(running)
-        assert status(cluster) == "Invalid"
+        assert cluster.status() == "Invalid"
         running.run_for(LIFE)
         assert served(cluster) == "issued-2"
 
@@ -111,31 +115,19 @@ class TestEdits:
         closed = replace(OPEN, allowed_params=())
         running.issuer = closed
         edited(running)
-        assert status(cluster) == "Misconfigured"
-        fresh = restart(running)
+        assert cluster.status() == "Misconfigured"
+        fresh = running.restarted()
         fresh.issuer = OPEN
         fresh.reconcile()
         fresh.run_for(1)
         assert forms(cluster)[-1][1:] == [("scope", "not allowed")]
 
-    def test_a_request_for_a_refresh_is_honoured_once(self, cluster: VirtualCluster) -> None:
-        running = adopted(cluster)
-        put_client(cluster, refresh_requested_at="2027-01-15T08:00:00Z")
-        edited(running)
-        edited(running)
-        assert len(forms(cluster)) == 2
-
 
 class TestTheIssuer:
-    def test_it_is_the_one_that_is_named(self, cluster: VirtualCluster) -> None:
-        put_client(cluster, issuer="other")
-        process(cluster, OTHER).reconcile()
-        assert status(cluster) == "Ready"
-
     def test_it_is_the_default_one_else(self, cluster: VirtualCluster) -> None:
         put_client(cluster)
         process(cluster, OTHER).reconcile()
-        assert status(cluster) == "Misconfigured"
+        assert cluster.status() == "Misconfigured"
         assert forms(cluster) == []
 
     def test_a_grant_stays_when_another_one_becomes_default(self, cluster: VirtualCluster) -> None:
@@ -145,12 +137,12 @@ class TestTheIssuer:
         assert served(cluster) == "issued-2"
 
     def test_one_that_moved_begins_anew(self, cluster: VirtualCluster) -> None:
-        running = restart(adopted(cluster))
+        running = adopted(cluster).restarted()
         running.issuer = replace(OPEN, issuer="https://moved.example")
         running.reconcile()
         running.run_for(1)
         assert served(cluster) == "issued-2"
-        assert stored_grant(cluster).issuer_identity == "https://moved.example"
+        assert cluster.grant().issuer_identity == "https://moved.example"
 
     def test_a_refresh_token_beside_it_binds_both_to_its_issuer(
         self, cluster: VirtualCluster
@@ -158,7 +150,7 @@ class TestTheIssuer:
         oauth = document("alice-0", access_token=jwt(iss="https://elsewhere.example"))
         put(cluster, CLIENT | {"oauth": oauth}, grant_type="client_credentials")
         process(cluster).reconcile()
-        assert status(cluster) == "Misconfigured"
+        assert cluster.status() == "Misconfigured"
         assert forms(cluster) == []
 
 
@@ -186,7 +178,7 @@ class TestRefreshTokens:
 
     def test_it_stays_in_grant_and_source(self, cluster: VirtualCluster) -> None:
         self.switched(cluster)
-        assert '"alice-1"' in stored_grant(cluster).document.to_json().reveal()
+        assert '"alice-1"' in cluster.grant().document.to_json().reveal()
         oauth = cluster.secrets[REF.namespace, REF.name].data["oauth"].reveal()
         assert '"alice-1"' in oauth
         assert "issued-1" in oauth
@@ -194,7 +186,7 @@ class TestRefreshTokens:
 
     def test_it_is_no_duplicate_meanwhile(self, cluster: VirtualCluster) -> None:
         self.switched(cluster)
-        assert stored_grant(cluster).token_hashes == frozenset()
+        assert cluster.grant().token_hashes == frozenset()
 
     def test_switching_back_goes_on_with_it(self, cluster: VirtualCluster) -> None:
         running = self.switched(cluster)
@@ -203,14 +195,14 @@ class TestRefreshTokens:
         edited(running)
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
         assert served(cluster) == "at-alice-2"
-        grant = stored_grant(cluster)
+        grant = cluster.grant()
         assert (grant.grant_type.value, grant.params, grant.login) == ("refresh_token", (), "")
 
     def test_a_bad_document_does_not_switch_back(self, cluster: VirtualCluster) -> None:
         running = adopted(cluster)
         put(cluster, CLIENT, grant_type=None)
         edited(running)
-        assert status(cluster) == "Invalid"
+        assert cluster.status() == "Invalid"
         running.run_for(LIFE)
         assert served(cluster) == "issued-2"
 
@@ -234,8 +226,8 @@ class TestRefreshTokens:
         running.issuer = OPEN
         put_client(cluster, issuer="cern")
         edited(running)
-        assert status(cluster) == "Misconfigured"
-        assert "a refresh token of issuer 'other'" in message(cluster)
+        assert cluster.status() == "Misconfigured"
+        assert "a refresh token of issuer 'other'" in cluster.message()
         assert forms(cluster) == []
 
     def test_a_reply_of_the_last_request_is_stored_before(self, cluster: VirtualCluster) -> None:
@@ -244,12 +236,10 @@ class TestRefreshTokens:
         running.reconcile()
         running.run_for(60)
         reply = token_document(refresh_token="alice-2", access_token="x")
-        cluster.spool[REF] = effects.SpoolEntry(
-            "n", cluster.now, reply, stored_grant(cluster).live_hash
-        )
+        cluster.spool[REF] = effects.SpoolEntry("n", cluster.now, reply, cluster.grant().live_hash)
         self.annotate(cluster, "client_credentials")
         edited(running)
-        assert '"alice-2"' in stored_grant(cluster).document.to_json().reveal()
+        assert '"alice-2"' in cluster.grant().document.to_json().reveal()
         assert cluster.spool == {}
 
     def test_a_reply_that_comes_afterwards_waits_until_it_is_switched_back(
@@ -257,12 +247,12 @@ class TestRefreshTokens:
     ) -> None:
         running = self.switched(cluster)
         reply = token_document(refresh_token="alice-2", access_token="of-alice", expires_in=LIFE)
-        live_hash = stored_grant(cluster).live_hash
+        live_hash = cluster.grant().live_hash
         cluster.spool[REF] = effects.SpoolEntry("n", cluster.now, reply, live_hash)
         cluster.server.families["alice"].append("alice-2")
         context = RefreshContext(Issuers({"cern": OPEN}), "pod-1")
         cluster.run(recover_spooled(REF.grant, context))
-        assert "of-alice" not in stored_grant(cluster).document.to_json().reveal()
+        assert "of-alice" not in cluster.grant().document.to_json().reveal()
         running.run_for(LIFE)
         assert served(cluster).startswith("issued-")
         cluster.now += 60
@@ -283,42 +273,35 @@ class TestOwners:
         running.issuer = replace(OPEN, allowed_params=())
         edited(running)
         assert served(cluster) == ""
-        assert status(cluster) == "Misconfigured"
+        assert cluster.status() == "Misconfigured"
         put_client(cluster, scope=None)
         edited(running)
         assert served(cluster) == "issued-2"
-        assert stored_grant(cluster).namespace_uid == "uid-of-another"
-
-    def test_a_deleted_source_ends_after_the_grace(self, cluster: VirtualCluster) -> None:
-        running = adopted(cluster)
-        del cluster.secrets[REF.namespace, REF.name]
-        running.reconcile(event=True)
-        running.run_for(DELETE_GRACE + 1)
-        assert cluster.secrets == {}
+        assert cluster.grant().namespace_uid == "uid-of-another"
 
     def test_a_full_namespace_refuses(self, cluster: VirtualCluster) -> None:
         put_client(cluster)
         running = process(cluster)
         running.tokens_per_namespace = 0
         running.reconcile()
-        assert status(cluster) == "Misconfigured"
+        assert cluster.status() == "Misconfigured"
         assert forms(cluster) == []
 
     def test_a_deleted_grant_is_written_again(self, cluster: VirtualCluster) -> None:
         running = adopted(cluster)
-        before = stored_grant(cluster)
+        before = cluster.grant()
         del cluster.secrets["oauth2-csi", REF.grant]
         running.state = replace(running.state, grant_stale=True)
         running.reconcile()
-        assert stored_grant(cluster).generation == before.generation
+        assert cluster.grant().generation == before.generation
         assert len(forms(cluster)) == 1
 
 
 def test_an_unknown_grant_type_is_invalid(cluster: VirtualCluster) -> None:
     put_client(cluster, grant_type="password")
     process(cluster).reconcile()
-    assert status(cluster) == "Invalid"
-    assert annotations.GRANT_TYPE in message(cluster)
+    assert cluster.status() == "Invalid"
+    assert annotations.GRANT_TYPE in cluster.message()
     assert (cluster.now, forms(cluster)) == (START, [])
 
 
@@ -334,5 +317,5 @@ def test_an_access_token_that_a_user_put_in_is_not_used(cluster: VirtualCluster)
 def test_what_is_no_document_is_not_overwritten(cluster: VirtualCluster) -> None:
     put(cluster, CLIENT | {"oauth": "precious"}, grant_type="client_credentials")
     process(cluster).reconcile()
-    assert status(cluster) == "Invalid"
+    assert cluster.status() == "Invalid"
     assert cluster.secrets[REF.namespace, REF.name].data["oauth"].reveal() == "precious"

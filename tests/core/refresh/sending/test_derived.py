@@ -14,23 +14,27 @@ from csidriver.core.refresh.adopt import RESEED_INTERVAL
 from csidriver.core.refresh.effects import AcquireSendSlot
 from csidriver.core.refresh.ownership import RECHECK_SECONDS
 from csidriver.core.status import Status
-from tests.core.refresh.cluster_checks import LIFE, cost, document, restart
+from tests.core.refresh.grants import jwt
 from tests.core.refresh.sending.sources import (
     CLIENT,
     LOGIN,
     OPEN,
     forms,
-    jwt,
-    message,
     process,
     put,
     put_client,
     put_derived,
     served,
-    status,
-    stored_grant,
 )
-from tests.core.refresh.virtual_cluster import LOST_BEFORE, REF, Process, VirtualCluster, answer
+from tests.core.refresh.virtual_cluster import (
+    LIFE,
+    LOST_BEFORE,
+    REF,
+    Process,
+    VirtualCluster,
+    answer,
+    document,
+)
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 
@@ -117,7 +121,7 @@ class TestTheQuietLife:
         subjects = [dict(form)["subject_token"] for form in forms(cluster)]
         renewals = [f"at-alice-{number}" for number in range(1, len(cluster.server.presented) + 1)]
         assert list(dict.fromkeys(subjects)) == renewals
-        assert status(cluster) == "Ready"
+        assert cluster.status() == "Ready"
 
     def test_its_own_time_comes_too(self, cluster: VirtualCluster, pair: Pair) -> None:
         cluster.server.script.append(
@@ -131,8 +135,8 @@ class TestTheQuietLife:
         assert len(forms(cluster)) == 3
 
     def test_a_restart_sends_nothing(self, cluster: VirtualCluster, pair: Pair) -> None:
-        fresh = restart(pair.derived)
-        assert cost(cluster, fresh.reconcile) == (0, 0)
+        fresh = pair.derived.restarted()
+        assert cluster.cost(fresh.reconcile) == (0, 0)
         assert len(forms(cluster)) == 1
 
     def test_a_client_of_its_own_asks(self, cluster: VirtualCluster) -> None:
@@ -147,8 +151,8 @@ class TestTheQuietLife:
     def test_a_secret_of_no_client_is_not_ignored(self, cluster: VirtualCluster) -> None:
         put(cluster, {"clientId": "x", "clientSecret": "x"}, grant_type="token-exchange", login="l")
         process(cluster).reconcile()
-        assert status(cluster) == "Invalid"
-        assert "key clientID is missing or empty; is it what 'clientId' means?" in message(cluster)
+        assert cluster.status() == "Invalid"
+        assert "key clientID is missing or empty; is it what 'clientId' means?" in cluster.message()
 
     def test_a_robots_token_may_be_the_login(self, cluster: VirtualCluster) -> None:
         put_client(cluster, LOGIN)
@@ -164,10 +168,10 @@ class TestWaiting:
         pair = Pair(cluster)
         put_derived(cluster)
         pair.derived.reconcile()
-        assert status(cluster) == "WaitsForLogin"
-        assert "Secret alice" in message(cluster)
-        assert "does not exist" in message(cluster)
-        assert message(cluster).endswith("; run: kubectl oauth2-csi describe alice -n physics")
+        assert cluster.status() == "WaitsForLogin"
+        assert "Secret alice" in cluster.message()
+        assert "does not exist" in cluster.message()
+        assert cluster.message().endswith("; run: kubectl oauth2-csi describe alice -n physics")
         put(cluster, CLIENT | {"oauth": document(cluster.server.login("alice"))}, LOGIN)
         pair.event(pair.login)
         assert served(cluster) == "issued-1"
@@ -175,14 +179,14 @@ class TestWaiting:
     def test_it_waits_while_the_login_has_no_token(self, cluster: VirtualCluster) -> None:
         cluster.server.script.append(answer(400, {"error": "invalid_grant"}))
         pair = Pair(cluster).begin()
-        assert status(cluster) == "WaitsForLogin"
-        assert "Secret alice" in message(cluster)
-        assert "is NeedsReauth" in message(cluster)
+        assert cluster.status() == "WaitsForLogin"
+        assert "Secret alice" in cluster.message()
+        assert "is NeedsReauth" in cluster.message()
         assert forms(cluster) == []
         cluster.now += RESEED_INTERVAL
         put(cluster, CLIENT | {"oauth": document(cluster.server.login("bob"))}, LOGIN)
         pair.event(pair.login)
-        assert status(cluster) == "Ready"
+        assert cluster.status() == "Ready"
         assert dict(forms(cluster)[0])["subject_token"] == "at-bob-1"
 
     def test_it_is_never_ready_when_it_has_expired(
@@ -190,8 +194,8 @@ class TestWaiting:
     ) -> None:
         cluster.server.families.clear()
         pair.run_for(2 * LIFE)
-        assert status(cluster, LOGIN) == "NeedsReauth"
-        assert status(cluster) == "WaitsForLogin"
+        assert cluster.status(LOGIN) == "NeedsReauth"
+        assert cluster.status() == "WaitsForLogin"
         before = len(forms(cluster))
         pair.run_for(10 * LIFE)
         assert len(forms(cluster)) == before, "and nothing is sent while it waits"
@@ -204,12 +208,12 @@ class TestWaiting:
         cluster.server.script.append(answer(400, {"error": error}))
         put_derived(cluster, audience="x")
         pair.event(pair.derived)
-        assert status(cluster) == "WaitsForLogin"
-        assert "Secret alice" in message(cluster)
-        assert "refuses its access token" in message(cluster)
+        assert cluster.status() == "WaitsForLogin"
+        assert "Secret alice" in cluster.message()
+        assert "refuses its access token" in cluster.message()
         put(cluster, CLIENT | {"oauth": document(cluster.server.login("bob"))}, LOGIN)
         pair.event(pair.login)
-        assert status(cluster) == "Ready"
+        assert cluster.status() == "Ready"
 
     def test_a_refused_exchange_waits_once_the_login_has_ended(
         self, cluster: VirtualCluster, pair: Pair
@@ -218,13 +222,13 @@ class TestWaiting:
         cluster.server.script.append(answer(400, {"error": "invalid_request"}))
         put_derived(cluster, audience="x")
         pair.event(pair.derived)
-        assert status(cluster) == "Misconfigured"
-        assert "that the login is still valid" in message(cluster)
+        assert cluster.status() == "Misconfigured"
+        assert "that the login is still valid" in cluster.message()
         put(cluster, CLIENT | {"oauth": document("of nobody")}, LOGIN)
         pair.event(pair.login)
-        assert (status(cluster, LOGIN), status(cluster)) == ("NeedsReauth", "WaitsForLogin")
-        assert "Secret alice" in message(cluster)
-        assert "is NeedsReauth" in message(cluster)
+        assert (cluster.status(LOGIN), cluster.status()) == ("NeedsReauth", "WaitsForLogin")
+        assert "Secret alice" in cluster.message()
+        assert "is NeedsReauth" in cluster.message()
 
     def test_the_last_token_of_an_ended_login_changes_nothing_about_that(
         self, cluster: VirtualCluster, pair: Pair
@@ -237,7 +241,7 @@ class TestWaiting:
         assert login is not None
         cluster.logins[LOGIN] = replace(login, status=Status.NEEDS_REAUTH)
         pair.derived.reconcile()
-        assert status(cluster) == "WaitsForLogin"
+        assert cluster.status() == "WaitsForLogin"
 
     def test_a_login_that_stays_causes_few_attempts(
         self, cluster: VirtualCluster, pair: Pair
@@ -256,17 +260,17 @@ class TestWaiting:
         put_derived(cluster, audience="x")
         pair.event(pair.derived)
         pair.run_for(30)
-        assert status(cluster) == "Ready"
+        assert cluster.status() == "Ready"
 
 
 class TestDeletion:
     def test_it_ends_with_its_login(self, cluster: VirtualCluster, pair: Pair) -> None:
         del cluster.secrets[LOGIN.namespace, LOGIN.name]
         pair.event(pair.login)
-        assert status(cluster) == "WaitsForLogin"
+        assert cluster.status() == "WaitsForLogin"
         assert served(cluster) == ""
-        assert stored_grant(cluster).expires_at == 0.0
-        fresh = restart(pair.derived)
+        assert cluster.grant().expires_at == 0.0
+        fresh = pair.derived.restarted()
         fresh.reconcile()
         fresh.run_for(LIFE)
         assert served(cluster) == ""
@@ -301,7 +305,7 @@ class TestDeletion:
         cluster.logins.clear()
         pair.derived.reconcile()
         assert served(cluster) == "issued-1"
-        assert status(cluster) == "Ready"
+        assert cluster.status() == "Ready"
 
     def test_a_later_namespace_gets_nothing(self, cluster: VirtualCluster, pair: Pair) -> None:
         for ref in (LOGIN, REF):
@@ -311,7 +315,7 @@ class TestDeletion:
         cluster.namespace_uids["physics"] = "uid-of-another"
         put_derived(cluster)
         pair.event(pair.derived)
-        assert status(cluster) == "WaitsForLogin"
+        assert cluster.status() == "WaitsForLogin"
         assert served(cluster) == ""
         assert len(forms(cluster)) == 1
 
@@ -324,11 +328,11 @@ class TestDeletion:
         cluster.namespace_uids["physics"] = "uid-of-another"
         put_derived(cluster)
         pair.event(pair.derived)
-        assert (status(cluster), served(cluster)) == ("WaitsForLogin", "")
+        assert (cluster.status(), served(cluster)) == ("WaitsForLogin", "")
         put(cluster, CLIENT | {"oauth": document(cluster.server.login("bob"))}, LOGIN)
         pair.event(pair.derived)
         pair.event(pair.login)
-        assert status(cluster) == "Ready"
+        assert cluster.status() == "Ready"
         subjects = [dict(form)["subject_token"] for form in forms(cluster)]
         assert subjects == ["at-alice-1", "at-bob-1"]
 
@@ -337,7 +341,7 @@ class TestDepth:
     def test_a_token_is_not_its_own_login(self, cluster: VirtualCluster) -> None:
         put_derived(cluster, login=REF.name)
         process(cluster).reconcile()
-        assert status(cluster) == "Misconfigured"
+        assert cluster.status() == "Misconfigured"
         assert forms(cluster) == []
 
     def test_two_do_not_wait_for_each_other(self, cluster: VirtualCluster) -> None:
@@ -345,7 +349,7 @@ class TestDepth:
         put(cluster, {}, LOGIN, grant_type="token-exchange", login=REF.name)
         for ref in (REF, LOGIN):
             process(cluster, ref=ref).reconcile()
-            assert status(cluster, ref) == "Misconfigured"
+            assert cluster.status(ref) == "Misconfigured"
         assert forms(cluster) == []
 
     @pytest.mark.usefixtures("pair")
@@ -359,8 +363,8 @@ class TestDepth:
         put(cluster, {}, third, grant_type="token-exchange", login=REF.name)
         running = process(cluster, ref=third)
         running.reconcile()
-        assert status(cluster, third) == "Misconfigured"
-        assert f"names Secret {REF.name}" in message(cluster, third)
+        assert cluster.status(third) == "Misconfigured"
+        assert f"names Secret {REF.name}" in cluster.message(third)
         assert len(forms(cluster)) == 1
 
     def test_a_login_that_becomes_a_derived_token_is_none_any_more(
@@ -372,7 +376,7 @@ class TestDepth:
         pair.run_for(3 * LIFE)
         assert len(forms(cluster)) <= 2, "the login's last token is used while it lives"
         assert {dict(form)["subject_token"] for form in forms(cluster)} == {"at-alice-1"}
-        assert "Ready" not in (status(cluster), status(cluster, LOGIN))
+        assert "Ready" not in (cluster.status(), cluster.status(LOGIN))
 
     def test_an_invalid_source_does_not_use_a_derived_login(
         self, cluster: VirtualCluster, pair: Pair
@@ -380,21 +384,19 @@ class TestDepth:
         put_derived(cluster, params="no json")
         pair.event(pair.derived)
         nested = GrantType.TOKEN_EXCHANGE
-        cluster.logins[LOGIN] = replace(
-            stored_grant(cluster, LOGIN), grant_type=nested, generation=9
-        )
+        cluster.logins[LOGIN] = replace(cluster.grant(LOGIN), grant_type=nested, generation=9)
         pair.derived.reconcile()
         assert len(forms(cluster)) == 1
 
     def test_a_login_at_another_issuer_gets_nothing_of_its_own_client(
         self, cluster: VirtualCluster, pair: Pair
     ) -> None:
-        fresh = restart(pair.derived)
-        moved = replace(stored_grant(cluster, LOGIN), issuer="other", generation=9)
+        fresh = pair.derived.restarted()
+        moved = replace(cluster.grant(LOGIN), issuer="other", generation=9)
         cluster.logins[LOGIN] = moved
         fresh.reconcile()
         assert len(forms(cluster)) == 1
-        assert status(cluster) == "Misconfigured"
+        assert cluster.status() == "Misconfigured"
 
     def test_the_logins_client_goes_to_its_issuer_only(
         self, cluster: VirtualCluster, pair: Pair
@@ -403,8 +405,8 @@ class TestDepth:
         pair.derived.issuer = Issuer("other", issuer="https://other.example")
         put_derived(cluster, issuer="other")
         pair.event(pair.derived)
-        assert status(cluster) == "Misconfigured"
-        assert "set a clientID in this Secret" in message(cluster)
+        assert cluster.status() == "Misconfigured"
+        assert "set a clientID in this Secret" in cluster.message()
         assert len(forms(cluster)) == 1
 
 
@@ -450,16 +452,16 @@ class TestExcess:
         pair = Pair(cluster)
         pair.login.reconcile()
         pair.derived.reconcile()
-        assert status(cluster) == expected, message(cluster)
+        assert cluster.status() == expected, cluster.message()
         assert bool(served(cluster)) is (expected == "Ready")
         if expected == "Ready":
             return
-        assert "the operator for tokenExchange" in message(cluster)
+        assert "the operator for tokenExchange" in cluster.message()
         cluster.server.script.append(reply)
         pair.derived.issuer = replace(OPEN, token_exchange=lifted)
         pair.derived.reconcile()
         pair.derived.run_for(11)
-        assert status(cluster) == "Ready"
+        assert cluster.status() == "Ready"
 
 
 def test_no_effect_of_it_shows_a_token(cluster: VirtualCluster, pair: Pair) -> None:

@@ -15,26 +15,23 @@ from csidriver.core.refresh.messages import READY_MESSAGE
 from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.status import Status
 from csidriver.errors import StoreUnavailable
-from tests.core.refresh.cluster_checks import LIFE, cost, fail_next, once, restart
+from tests.core.refresh.grants import jwt
 from tests.core.refresh.sending.sources import (
     OPEN,
     forms,
-    jwt,
-    message,
     process,
     put_client,
     served,
-    status,
-    stored_companion,
-    stored_grant,
 )
 from tests.core.refresh.virtual_cluster import (
+    LIFE,
     LOST_AFTER,
     REF,
     START,
     Crashed,
     VirtualCluster,
     answer,
+    once,
 )
 
 NEVER_USED = (
@@ -55,8 +52,8 @@ class TestTheQuietLife:
         process(cluster).reconcile()
         assert forms(cluster) == [[("grant_type", "client_credentials")]]
         assert served(cluster) == "issued-1"
-        assert status(cluster) == "Ready"
-        assert stored_grant(cluster).expires_at == START + LIFE
+        assert cluster.status() == "Ready"
+        assert cluster.grant().expires_at == START + LIFE
 
     def test_the_access_token_is_mirrored(self, cluster: VirtualCluster) -> None:
         process(cluster).reconcile()
@@ -86,8 +83,8 @@ class TestTheQuietLife:
     def test_a_restart_sends_nothing_while_the_token_is_good(self, cluster: VirtualCluster) -> None:
         running = process(cluster)
         running.reconcile()
-        fresh = restart(running)
-        assert cost(cluster, fresh.reconcile) == (0, 0)
+        fresh = running.restarted()
+        assert cluster.cost(fresh.reconcile) == (0, 0)
         assert len(cluster.server.forms) == 1
         fresh.run_for(LIFE)
         assert len(cluster.server.forms) == 2
@@ -96,8 +93,8 @@ class TestTheQuietLife:
         reply = {"access_token": "a", "expires_in": LIFE, "refresh_token": "planted-rt"}
         cluster.server.script.append(answer(200, reply | {"refresh_expires_in": 60}))
         process(cluster).reconcile()
-        assert "planted-rt" not in stored_grant(cluster).document.to_json().reveal()
-        assert stored_grant(cluster).refresh_expires_at == 0
+        assert "planted-rt" not in cluster.grant().document.to_json().reveal()
+        assert cluster.grant().refresh_expires_at == 0
         assert served(cluster) == "a"
 
     def test_what_is_asked_for_is_sent(self, cluster: VirtualCluster) -> None:
@@ -114,7 +111,7 @@ class TestTheQuietLife:
         bound = {"access_token": jwt(cnf={"jkt": "x"}), "expires_in": LIFE}
         cluster.server.script.append(answer(200, bound))
         process(cluster).reconcile()
-        assert status(cluster) == "Misconfigured"
+        assert cluster.status() == "Misconfigured"
         assert served(cluster) == ""
 
 
@@ -127,11 +124,11 @@ class TestFailures:
         with contextlib.suppress(Crashed):
             running.reconcile(crash_after=number)
         cluster.slots.clear()
-        fresh = restart(running)
+        fresh = running.restarted()
         fresh.reconcile(event=True)
         fresh.run_for(30)
         assert len(cluster.server.forms) <= 2
-        assert status(cluster) == "Ready"
+        assert cluster.status() == "Ready"
         assert served(cluster) == f"issued-{cluster.server.issued}"
 
     def test_a_lost_answer_is_asked_for_again(self, cluster: VirtualCluster) -> None:
@@ -139,15 +136,15 @@ class TestFailures:
         running.reconcile()
         cluster.server.script += [LOST_AFTER, LOST_AFTER]
         running.run_for(LIFE)
-        assert status(cluster) == "Ready"
-        assert "Uncertain" not in reasons(cluster)
-        assert stored_grant(cluster).intent is None
+        assert cluster.status() == "Ready"
+        assert "Uncertain" not in cluster.reasons()
+        assert cluster.grant().intent is None
 
     def test_a_store_that_fails_costs_one_more_request(self, cluster: VirtualCluster) -> None:
         running = process(cluster)
         running.reconcile()
         running.cluster.now = running.state.next_reconcile or 0.0
-        fail_next(cluster, effects.PatchSecret, StoreUnavailable("down"), on="grant-")
+        cluster.fail_next(effects.PatchSecret, StoreUnavailable("down"), on="grant-")
         with pytest.raises(StoreUnavailable):
             running.reconcile()
         running.reconcile()
@@ -185,36 +182,36 @@ class TestFailures:
         cluster.server.script += [reply] * 1000
         running = process(cluster, replace(OPEN, scope="all"))
         running.reconcile()
-        assert status(cluster) == expected
-        assert says in message(cluster)
+        assert cluster.status() == expected
+        assert says in cluster.message()
         running.run_for(6 * 3600)
         least = 10 if expected == "IssuerUnavailable" else 1800
         assert len(cluster.server.forms) <= 6 * 3600 / least
         cluster.server.script.clear()
         running.run_for(3600)
-        assert status(cluster) == "Ready"
+        assert cluster.status() == "Ready"
 
     def test_an_expired_token_is_never_ready(self, cluster: VirtualCluster) -> None:
         running = process(cluster)
         running.reconcile()
         cluster.may_send = False
         running.run_for(LIFE)
-        assert status(cluster) == "IssuerUnavailable"
+        assert cluster.status() == "IssuerUnavailable"
 
     def test_what_the_operator_takes_back_is_not_sent(self, cluster: VirtualCluster) -> None:
         put_client(cluster, scope="a")
         running = process(cluster)
         running.reconcile()
-        running = restart(running)
+        running = running.restarted()
         running.issuer = replace(OPEN, allowed_params=())
         running.reconcile()
         running.run_for(LIFE)
         assert len(cluster.server.forms) == 1
-        assert status(cluster) == "Misconfigured"
-        assert annotations.SCOPE in message(cluster)
+        assert cluster.status() == "Misconfigured"
+        assert annotations.SCOPE in cluster.message()
         running.issuer = OPEN
         running.reconcile()
-        assert status(cluster) == "Ready"
+        assert cluster.status() == "Ready"
 
     def test_two_processes_store_one_token_each(self, cluster: VirtualCluster) -> None:
         first, second = process(cluster), process(cluster)
@@ -229,9 +226,9 @@ class TestFailures:
         cluster.after = once(both, second.reconcile)
         first.reconcile()
         first.run_for(1)
-        assert status(cluster) == "Ready"
-        assert stored_companion(cluster).generation == stored_grant(cluster).generation
-        assert stored_grant(cluster).status is Status.READY
+        assert cluster.status() == "Ready"
+        assert cluster.companion().generation == cluster.grant().generation
+        assert cluster.grant().status is Status.READY
 
 
 def reasons(cluster: VirtualCluster) -> list[str]:
@@ -245,7 +242,7 @@ def test_a_refused_scope_is_not_left_out(cluster: VirtualCluster) -> None:
     running.run_for(299)
     assert len(forms(cluster)) == 1
     running.run_for(2)
-    assert message(cluster) == READY_MESSAGE
+    assert cluster.message() == READY_MESSAGE
     assert forms(cluster)[1] == [("grant_type", "client_credentials"), ("scope", "all")]
 
 
@@ -265,4 +262,4 @@ def test_a_changed_issuer_is_tried_again_soon(cluster: VirtualCluster) -> None:
     running.issuer = replace(OPEN, params=(("p", "1"),))
     running.reconcile()
     running.run_for(11)
-    assert status(cluster) == "Ready"
+    assert cluster.status() == "Ready"
