@@ -9,7 +9,6 @@ from csidriver.core.status import Status
 from tests.core.refresh.virtual_cluster import (
     COMPANION,
     LIFE,
-    SOURCE,
     Process,
     VirtualCluster,
     document,
@@ -46,8 +45,7 @@ class TestMirrorAndCompanion:
         assert cluster.status() == "Misconfigured"
         process.run_for(2 * LIFE)
         assert cluster.mirrored() == cluster.live()
-        del cluster.secrets[SOURCE]
-        process.reconcile(event=True)
+        process.delete()
         process.run_for(1000)
         assert cluster.secrets == {COMPANION: stored}
         cluster.apply(document(cluster.server.login("bob")))

@@ -32,10 +32,7 @@ def asked(running: Process) -> Process:
     return running
 
 
-def refused() -> Failure:
-    failed = answer(400, {"error": "invalid_grant"})
-    assert isinstance(failed, Failure)
-    return failed
+REFUSED = answer(400, {"error": "invalid_grant"})
 
 
 class TestUncertain:
@@ -65,13 +62,12 @@ class TestUncertain:
         asked.login_as("bob")
         assert cluster.companion().status is Status.READY
 
-    def test_nobody_is_asked_where_no_endpoint_is_configured(self, running: Process) -> None:
-        cluster = running.cluster
-        running.issuer = replace(ISSUER, token_endpoint="https://auth.example/token")
-        cluster.server.script.append(LOST_BEFORE)
-        running.run_for(LIFE)
-        assert cluster.server.asked == []
-        assert cluster.live() == "alice-2"
+    def test_nobody_is_asked_where_no_endpoint_is_configured(self, asked: Process) -> None:
+        asked.issuer = replace(ISSUER, token_endpoint="https://auth.example/token")
+        asked.cluster.server.script.append(LOST_BEFORE)
+        asked.run_for(LIFE)
+        assert asked.cluster.server.asked == []
+        assert asked.cluster.live() == "alice-2"
 
     def test_unknown_twice_and_no_word_waits_for_a_human(self, running: Process) -> None:
         cluster = running.cluster
@@ -117,7 +113,7 @@ class TestInvalidGrant:
 
     def test_an_outage_in_between_does_not_spare_the_question(self, asked: Process) -> None:
         cluster = asked.cluster
-        cluster.server.script += [refused(), Failure(FailureReason.UNREACHABLE)]
+        cluster.server.script += [REFUSED, Failure(FailureReason.UNREACHABLE)]
         asked.run_for(LIFE)
         assert len(cluster.server.asked) == 2
         assert cluster.live() == "alice-2"
@@ -126,7 +122,7 @@ class TestInvalidGrant:
         self, asked: Process
     ) -> None:
         cluster = asked.cluster
-        cluster.server.script += [refused(), refused()]
+        cluster.server.script += [REFUSED, REFUSED]
         asked.run_for(10 * LIFE)
         assert len(cluster.server.presented) == 3
         assert cluster.companion().status is Status.NEEDS_REAUTH

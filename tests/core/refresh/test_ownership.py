@@ -165,8 +165,7 @@ def test_a_source_that_cannot_be_read_does_not_bring_the_token_back(
 
 def test_a_secret_made_again_in_its_namespace_goes_on(running: Process) -> None:
     cluster = running.cluster
-    del cluster.secrets[SOURCE]
-    running.reconcile(event=True)
+    running.delete()
     assert cluster.companion().token is None
     assert cluster.companion().message == ask_for_login(messages.DELETED_MESSAGE, REF)
     sent = cluster.server.tokens()

@@ -44,6 +44,7 @@ START = 1_800_000_000.0
 GRANT = (core_names.DRIVER_NAMESPACE, REF.grant)
 COMPANION = (core_names.TOKENS_NAMESPACE, REF.companion)
 SOURCE = (REF.namespace, REF.name)
+KEYS = dict(zip(TokenObject, (SOURCE, GRANT, COMPANION), strict=True))
 LIFE = 3600.0
 WRITES = (effects.CreateSecret, effects.PatchSecret, effects.DeleteSecret)
 LOST_BEFORE = "the request never arrives, the client cannot know"
@@ -511,6 +512,26 @@ class Process:
     def login_as(self, name: str) -> None:
         """Reconcile a new login."""
         self.edit(document(self.cluster.server.login(name)))
+
+    def delete(self) -> None:
+        """Reconcile that a user deletes the source."""
+        del self.cluster.secrets[self.ref.namespace, self.ref.name]
+        self.reconcile(event=True)
+
+    def meddle(self, what: TokenObject, **changes: Any) -> None:
+        """Reconcile what somebody did to one of the token's Secrets: changed or deleted it."""
+        secret = self.cluster.secrets.pop(KEYS[what])
+        if changes:
+            self.cluster._store(replace(secret, **changes))
+        self.observe(what)
+        self.reconcile()
+
+    def peer(self, seconds: float = 0.0) -> "Process":
+        """Return another replica, which has looked after the token for so long."""
+        peer = Process(self.cluster, holder="pod-2", issuer=self.issuer)
+        peer.reconcile()
+        peer.run_for(seconds)
+        return peer
 
     def die_after(self, when: Callable[[Effect[Any]], bool]) -> None:
         """End at the next refresh, right after such an effect."""

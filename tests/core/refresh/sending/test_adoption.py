@@ -265,8 +265,7 @@ class TestRefreshTokens:
 class TestOwners:
     def test_a_later_namespace_gets_nothing_of_the_grant(self, cluster: VirtualCluster) -> None:
         running = adopted(cluster)
-        del cluster.secrets[REF.namespace, REF.name]
-        running.reconcile(event=True)
+        running.delete()
         assert served(cluster) == ""
         cluster.namespace_uids["physics"] = "uid-of-another"
         put_client(cluster, scope="not allowed")
