@@ -15,7 +15,8 @@ from csidriver.core.refresh.new_tokens import after_success
 from csidriver.core.refresh.source import Client, Source
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from tests.core.refresh.virtual_cluster import ISSUER, REF, START
+from tests.core.refresh.virtual_cluster import ISSUER, REF
+from tests.core.refresh.virtual_server import START
 
 
 def token_document(**fields: Any) -> TokenDocument:

@@ -16,6 +16,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.refresher.state_cache import compact
 from tests.core.refresh.grants import jwt
+from tests.core.refresh.hooks import is_send, once
 from tests.core.refresh.virtual_cluster import (
     COMPANION,
     GRANT,
@@ -24,8 +25,6 @@ from tests.core.refresh.virtual_cluster import (
     Process,
     VirtualCluster,
     document,
-    is_send,
-    once,
 )
 
 

@@ -21,18 +21,9 @@ from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.status import Status
 from csidriver.errors import StoreConflict, StoreError, StoreRefused, StoreUnavailable
 from tests.core.refresh.grants import ADOPTED, AFTER, INTENT, ISSUERS, parsed_source, token_document
-from tests.core.refresh.virtual_cluster import (
-    GRANT,
-    ISSUER,
-    LIFE,
-    START,
-    Process,
-    VirtualCluster,
-    answer,
-    is_commit,
-    is_send,
-    once,
-)
+from tests.core.refresh.hooks import is_commit, is_send, once
+from tests.core.refresh.virtual_cluster import GRANT, ISSUER, LIFE, Process, VirtualCluster
+from tests.core.refresh.virtual_server import START, answer
 
 PEER = after_success(
     INTENT, token_document(refresh_token="theirs", access_token="a"), START, ISSUER

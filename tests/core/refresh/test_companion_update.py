@@ -6,13 +6,7 @@ from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from tests.core.refresh.virtual_cluster import (
-    COMPANION,
-    LIFE,
-    Process,
-    VirtualCluster,
-    document,
-)
+from tests.core.refresh.virtual_cluster import COMPANION, LIFE, Process, VirtualCluster, document
 
 
 class TestMirrorAndCompanion:

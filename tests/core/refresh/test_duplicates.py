@@ -5,15 +5,9 @@ import pytest
 from csidriver.core.names import SourceRef
 from csidriver.core.refresh.effects import CreateSecret
 from csidriver.core.status import Status
-from tests.core.refresh.virtual_cluster import (
-    LIFE,
-    REF,
-    START,
-    Process,
-    VirtualCluster,
-    document,
-    once,
-)
+from tests.core.refresh.hooks import once
+from tests.core.refresh.virtual_cluster import LIFE, REF, Process, VirtualCluster, document
+from tests.core.refresh.virtual_server import START
 
 COPY = SourceRef("physics", "copy")
 ABROAD = SourceRef("chemistry", "copy")

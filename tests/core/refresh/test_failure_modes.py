@@ -21,21 +21,16 @@ from csidriver.core.refresh.effects import Effect, SpoolWrite
 from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.status import Status
 from csidriver.errors import StoreConflict, StoreUnavailable
+from tests.core.refresh.hooks import is_commit, is_send, is_spooled_reply, once
 from tests.core.refresh.virtual_cluster import (
     GRANT,
     ISSUER,
     LIFE,
-    LOST_AFTER,
-    START,
     Process,
     VirtualCluster,
-    answer,
     document,
-    is_commit,
-    is_send,
-    is_spooled_reply,
-    once,
 )
+from tests.core.refresh.virtual_server import LOST_AFTER, START, answer
 
 
 def test_f01_two_processes_present_a_token_once(cluster: VirtualCluster) -> None:

@@ -16,7 +16,8 @@ from csidriver.core.refresh.grant import (
 from csidriver.core.refresh.new_tokens import after_success
 from csidriver.core.status import Status, TokenWarning
 from tests.core.refresh.grants import ADOPTED, INTENT, LIVE, jwt, parsed_source, token_document
-from tests.core.refresh.virtual_cluster import ISSUER, START
+from tests.core.refresh.virtual_cluster import ISSUER
+from tests.core.refresh.virtual_server import START
 
 
 class TestAdopt:

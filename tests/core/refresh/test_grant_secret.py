@@ -18,7 +18,8 @@ from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
 from tests.core.refresh.grants import ADOPTED, AFTER, INTENT
-from tests.core.refresh.virtual_cluster import GRANT, ISSUER, REF, START, Process
+from tests.core.refresh.virtual_cluster import GRANT, ISSUER, REF, Process
+from tests.core.refresh.virtual_server import START
 
 
 class TestGrantSecret:

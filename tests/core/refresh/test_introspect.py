@@ -11,16 +11,8 @@ from csidriver.core.refresh import effects
 from csidriver.core.refresh.messages import UNCERTAIN_TWICE_MESSAGE
 from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.status import Status
-from tests.core.refresh.virtual_cluster import (
-    ISSUER,
-    LIFE,
-    LOST_AFTER,
-    LOST_BEFORE,
-    REF,
-    START,
-    Process,
-    answer,
-)
+from tests.core.refresh.virtual_cluster import ISSUER, LIFE, REF, Process
+from tests.core.refresh.virtual_server import LOST_AFTER, LOST_BEFORE, START, answer
 
 LATE = START + LIFE - lead_time(LIFE) / 4
 

@@ -13,7 +13,8 @@ from csidriver.core.refresh.login_expiry import next_warning, warnings_due
 from csidriver.core.refresh.new_tokens import refresh_expiry
 from csidriver.core.status import TokenWarning
 from tests.core.refresh.grants import ADOPTED, token_document
-from tests.core.refresh.virtual_cluster import Process, Server, VirtualCluster
+from tests.core.refresh.virtual_cluster import Process, VirtualCluster
+from tests.core.refresh.virtual_server import Server
 
 DAY = 86400.0
 EXPIRING = TokenWarning.REFRESH_TOKEN_EXPIRING.value

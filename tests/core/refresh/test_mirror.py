@@ -18,7 +18,8 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.errors import InvalidSecret, StoreConflict, StoreRefused
 from tests.core.oauth.test_token_document import objects
-from tests.core.refresh.virtual_cluster import LIFE, REF, SOURCE, START, Process, answer, document
+from tests.core.refresh.virtual_cluster import LIFE, REF, SOURCE, Process, document
+from tests.core.refresh.virtual_server import START, answer
 
 
 class TestMirrorAndCompanion:

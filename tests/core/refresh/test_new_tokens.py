@@ -11,21 +11,13 @@ from hypothesis import strategies as st
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import MAX_LIFETIME, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.refresh.grant import (
-    sendable_refresh_token,
-)
+from csidriver.core.refresh.grant import sendable_refresh_token
 from csidriver.core.refresh.new_tokens import after_success
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status, TokenWarning
-from tests.core.refresh.grants import (
-    ADOPTED,
-    INTENT,
-    ISSUERS,
-    LIVE,
-    jwt,
-    token_document,
-)
-from tests.core.refresh.virtual_cluster import ISSUER, START
+from tests.core.refresh.grants import ADOPTED, INTENT, ISSUERS, LIVE, jwt, token_document
+from tests.core.refresh.virtual_cluster import ISSUER
+from tests.core.refresh.virtual_server import START
 
 HOSTILE: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from([0, -1, 1, None, "300", "soon", 1e12, True, [], 1e308, -0.0, 0.5]),

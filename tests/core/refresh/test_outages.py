@@ -8,26 +8,13 @@ import pytest
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.token_response import Failure, TokenResponse
-from csidriver.core.refresh.effects import (
-    Effect,
-    GetSecret,
-    Introspect,
-    PatchSecret,
-    RequestToken,
-)
+from csidriver.core.refresh.effects import Effect, GetSecret, Introspect, PatchSecret, RequestToken
 from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.status import Status
 from csidriver.errors import StoreRefused
-from tests.core.refresh.virtual_cluster import (
-    ISSUER,
-    LOST_BEFORE,
-    REF,
-    Process,
-    VirtualCluster,
-    answer,
-    document,
-    once,
-)
+from tests.core.refresh.hooks import once
+from tests.core.refresh.virtual_cluster import ISSUER, REF, Process, VirtualCluster, document
+from tests.core.refresh.virtual_server import LOST_BEFORE, answer
 
 MINUTE = 60.0
 NO_INTROSPECTION = replace(ISSUER, token_endpoint="https://auth.example/token")

@@ -9,11 +9,7 @@ from hypothesis import strategies as st
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_response import Failure
-from csidriver.core.refresh.grant import (
-    Grant,
-    with_intent,
-    without_refused_scope,
-)
+from csidriver.core.refresh.grant import Grant, with_intent, without_refused_scope
 from csidriver.core.refresh.outcomes import (
     OF_GATEWAYS,
     after_failure,
@@ -25,7 +21,8 @@ from csidriver.core.refresh.schedule import lead_time, min_interval
 from csidriver.core.refresh.transitions import Outcome
 from csidriver.core.status import Status
 from tests.core.refresh.grants import ADOPTED, AFTER, INTENT, ISSUERS, grants
-from tests.core.refresh.virtual_cluster import ISSUER, START
+from tests.core.refresh.virtual_cluster import ISSUER
+from tests.core.refresh.virtual_server import START
 
 
 @given(grants(), st.sampled_from(FailureReason), st.none() | st.floats(0, 1e9), ISSUERS)

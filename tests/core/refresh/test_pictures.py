@@ -11,7 +11,8 @@ from csidriver.core import names
 from csidriver.core.refresh.effects import Effect, PatchSecret, RequestToken, SpoolClear, SpoolWrite
 from csidriver.core.refresh.transitions import FAILURE_RULES, TRANSITIONS, Outcome, Sent
 from csidriver.core.status import Status
-from tests.core.refresh.virtual_cluster import LIFE, Crashed, Process, VirtualCluster, document
+from tests.core.refresh.hooks import Crashed
+from tests.core.refresh.virtual_cluster import LIFE, Process, VirtualCluster, document
 
 DOCS = Path(__file__).parents[3] / "docs"
 REFRESH = (DOCS / "protocol.md").read_text(encoding="utf-8")

@@ -20,24 +20,19 @@ from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.errors import SpoolFailed
+from tests.core.refresh.hooks import Crashed, is_send, once
 from tests.core.refresh.virtual_cluster import (
     COMPANION,
     GRANT,
     ISSUER,
     LIFE,
-    LOST_AFTER,
-    LOST_BEFORE,
     REF,
     SOURCE,
-    START,
-    Crashed,
     Process,
     VirtualCluster,
-    answer,
     document,
-    is_send,
-    once,
 )
+from tests.core.refresh.virtual_server import LOST_AFTER, LOST_BEFORE, START, answer
 
 
 class TestTheQuietLife:

@@ -10,20 +10,9 @@ from csidriver.core.refresh.effects import SpoolEntry, SpoolRead, SpoolWrite
 from csidriver.core.refresh.grant import with_intent
 from csidriver.core.status import Status
 from csidriver.errors import SpoolFailed, StoreRefused
-from tests.core.refresh.virtual_cluster import (
-    GRANT,
-    ISSUER,
-    LIFE,
-    LOST_BEFORE,
-    REF,
-    START,
-    Process,
-    VirtualCluster,
-    answer,
-    is_send,
-    is_spooled_reply,
-    once,
-)
+from tests.core.refresh.hooks import is_send, is_spooled_reply, once
+from tests.core.refresh.virtual_cluster import GRANT, ISSUER, LIFE, REF, Process, VirtualCluster
+from tests.core.refresh.virtual_server import LOST_BEFORE, START, answer
 
 
 def is_spool_write(effect: effects.Effect[object]) -> bool:

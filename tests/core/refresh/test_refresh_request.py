@@ -9,15 +9,9 @@ from csidriver.core import annotations
 from csidriver.core.annotations import REFRESH_REQUESTED_AT
 from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.status import Status
-from tests.core.refresh.virtual_cluster import (
-    LIFE,
-    REF,
-    START,
-    Crashed,
-    Process,
-    VirtualCluster,
-    document,
-)
+from tests.core.refresh.hooks import Crashed
+from tests.core.refresh.virtual_cluster import LIFE, REF, Process, VirtualCluster, document
+from tests.core.refresh.virtual_server import START
 
 INVALID = "InvalidRefreshRequest"
 

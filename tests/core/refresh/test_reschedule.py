@@ -16,7 +16,7 @@ from csidriver.core.refresh.schedule import (
 )
 from csidriver.core.status import Status
 from tests.core.refresh.grants import ADOPTED, ISSUERS, grants
-from tests.core.refresh.virtual_cluster import START
+from tests.core.refresh.virtual_server import START
 
 
 @given(grants(), ISSUERS, ISSUERS)

@@ -11,6 +11,7 @@ from csidriver.core.refresh import effects, grant_secret
 from csidriver.core.refresh.state import TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
+from tests.core.refresh.hooks import is_commit, is_mirror, is_send, once
 from tests.core.refresh.virtual_cluster import (
     COMPANION,
     GRANT,
@@ -20,13 +21,9 @@ from tests.core.refresh.virtual_cluster import (
     SOURCE,
     Process,
     VirtualCluster,
-    answer,
     document,
-    is_commit,
-    is_mirror,
-    is_send,
-    once,
 )
+from tests.core.refresh.virtual_server import answer
 
 
 class TestRestored:

@@ -16,16 +16,8 @@ from csidriver.core.refresh.token_request import RECHECK, acquire_slot
 from csidriver.core.status import Status
 from csidriver.errors import DriverError, SpoolFailed, StoreConflict, StoreUnavailable
 from tests.core.refresh.grants import AFTER
-from tests.core.refresh.virtual_cluster import (
-    ISSUER,
-    LIFE,
-    REF,
-    START,
-    Process,
-    VirtualCluster,
-    answer,
-    document,
-)
+from tests.core.refresh.virtual_cluster import ISSUER, LIFE, REF, Process, VirtualCluster, document
+from tests.core.refresh.virtual_server import START, answer
 
 
 class TestSlots:

@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -20,16 +20,9 @@ from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
-from csidriver.core.oauth.failure_reason import FailureReason
-from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.oauth.token_response import (
-    Failure,
-    Success,
-    TokenResponse,
-    parse_token_response,
-)
+from csidriver.core.oauth.token_response import Success, TokenResponse
 from csidriver.core.refresh import effects, grant_secret
 from csidriver.core.refresh.effects import Duplicate, Effect, SpoolEntry
 from csidriver.core.refresh.grant import Grant
@@ -37,119 +30,17 @@ from csidriver.core.refresh.reconcile import reconcile
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState, login_grant
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import DriverError, StoreConflict, StoreRefused
+from tests.core.refresh.hooks import Crashed, crash, once
+from tests.core.refresh.virtual_server import START, Server
 
 R = TypeVar("R")
 REF = SourceRef("physics", "hello-token")
-START = 1_800_000_000.0
 GRANT = (core_names.DRIVER_NAMESPACE, REF.grant)
 COMPANION = (core_names.TOKENS_NAMESPACE, REF.companion)
 SOURCE = (REF.namespace, REF.name)
 KEYS = dict(zip(TokenObject, (SOURCE, GRANT, COMPANION), strict=True))
 LIFE = 3600.0
 WRITES = (effects.CreateSecret, effects.PatchSecret, effects.DeleteSecret)
-LOST_BEFORE = "the request never arrives, the client cannot know"
-LOST_AFTER = "the request is served, the answer is lost"
-
-
-class Crashed(Exception):
-    """The process ended and lost its state."""
-
-
-@dataclass
-class Server:
-    """A strict authorization server: a spent refresh token kills its family (RFC 9700 4.14).
-
-    `window` seconds long the predecessor of the newest token is still served; `script` holds
-    what happens to the next requests: LOST_BEFORE, LOST_AFTER, or a ready outcome.
-    """
-
-    lifetime: float = 3600.0
-    window: float = 0.0
-    families: dict[str, list[str]] = field(default_factory=dict)
-    script: deque[str | TokenResponse] = field(default_factory=deque)
-    presented: list[tuple[float, str]] = field(default_factory=list)
-    answered: set[str] = field(default_factory=set)
-    rotated_at: float = 0.0
-    introspects: bool = False
-    alive: bool = True
-    answers: deque[Introspection] = field(default_factory=deque)
-    asked: list[tuple[float, str]] = field(default_factory=list)
-    forms: list[tuple[float, str, list[tuple[str, str]]]] = field(default_factory=list)
-    issued: int = 0
-
-    def login(self, name: str) -> str:
-        """A new family; its first refresh token."""
-        self.families[name] = [f"{name}-0"]
-        return f"{name}-0"
-
-    def tokens(self) -> list[str]:
-        """The refresh tokens that were presented, in order."""
-        return [token for _, token in self.presented]
-
-    def present(self, token: str, now: float) -> TokenResponse:
-        """Answer a refresh request as the script or the rules say."""
-        self.presented.append((now, token))
-        if not self.alive:
-            return Failure(FailureReason.SERVER_ERROR)
-        step = self.script.popleft() if self.script else ""
-        if not isinstance(step, str):
-            return step
-        if step == LOST_BEFORE:
-            return Failure(FailureReason.NO_ANSWER)
-        outcome = self._serve(token, now)
-        if step == LOST_AFTER:
-            return Failure(FailureReason.NO_ANSWER)
-        self.answered.add(token)
-        return outcome
-
-    def issue(self, client: str, form: list[tuple[str, str]], now: float) -> TokenResponse:
-        """Answer a request that consumes nothing, as the script says or with a new token."""
-        self.forms.append((now, client, form))
-        if not self.alive:
-            return Failure(FailureReason.SERVER_ERROR)
-        step = self.script.popleft() if self.script else ""
-        if isinstance(step, str) and step:
-            return Failure(FailureReason.NO_ANSWER)
-        if not isinstance(step, str):
-            return step
-        self.issued += 1
-        fresh = {"access_token": f"issued-{self.issued}", "expires_in": self.lifetime}
-        return answer(200, fresh | self.further(now) | {"token_type": "Bearer"}, now)
-
-    def further(self, now: float) -> dict[str, Any]:  # noqa: ARG002 - for servers that say more
-        """Further fields of a reply."""
-        return {}
-
-    def introspect(self, token: str, now: float) -> Introspection:
-        """Tell whether a token is the newest of its family (RFC 7662)."""
-        self.asked.append((now, token))
-        if self.answers:
-            return self.answers.popleft()
-        if not self.alive:
-            return Introspection.SILENT
-        if not self.introspects:
-            return Introspection.REFUSED
-        active = self.families.get(token.rpartition("-")[0], [])[-1:] == [token]
-        return Introspection.ACTIVE if active else Introspection.INACTIVE
-
-    def _serve(self, token: str, now: float) -> TokenResponse:
-        name = token.rpartition("-")[0]
-        family = self.families.get(name, [])
-        in_window = token in family[-2:-1] and now < self.rotated_at + self.window
-        if not family or (token != family[-1] and not in_window):
-            self.families.pop(name, None)
-            return answer(400, {"error": "invalid_grant"}, now)
-        if not in_window:
-            family.append(f"{name}-{len(family)}")
-            self.rotated_at = now
-        fresh = {"refresh_token": family[-1], "access_token": f"at-{family[-1]}"}
-        fresh |= self.further(now)
-        return answer(200, fresh | {"expires_in": self.lifetime, "token_type": "Bearer"}, now)
-
-
-def answer(status: int, body: Mapping[str, Any], now: float = START) -> TokenResponse:
-    """An answer as it comes off the wire."""
-    return parse_token_response(status, Sensitive(json.dumps(body)), "", now)
 
 
 def nothing(_: Effect[Any]) -> None:
@@ -409,43 +300,6 @@ class VirtualCluster:
                 raise error
 
         self.before = before
-
-
-def once(when: Callable[[Effect[Any]], bool], act: Callable[[], object]) -> Callable[..., None]:
-    """A hook that acts at the first effect of interest."""
-    waiting = [act]
-
-    def hook(effect: Effect[Any]) -> None:
-        if waiting and when(effect):
-            waiting.pop()()
-
-    return hook
-
-
-def is_commit(effect: Effect[Any]) -> bool:
-    """A patch of the grant that stores an outcome, not an intent."""
-    if not isinstance(effect, effects.PatchSecret) or not effect.base.name.startswith("grant-"):
-        return False
-    state = effect.patch.data[grant_secret.STATE]
-    assert state is not None
-    intent = json.loads(state.reveal())["intent"]
-    return intent is None or intent["recorded"]
-
-
-def is_send(effect: Effect[Any]) -> bool:
-    return isinstance(effect, effects.RequestToken)
-
-
-def is_spooled_reply(effect: Effect[Any]) -> bool:
-    return isinstance(effect, effects.SpoolWrite) and effect.entry.reply is not None
-
-
-def is_mirror(effect: Effect[Any]) -> bool:
-    return isinstance(effect, effects.PatchSecret) and effect.base.name == REF.name
-
-
-def crash() -> None:
-    raise Crashed
 
 
 def document(token: str, **more: Any) -> str:

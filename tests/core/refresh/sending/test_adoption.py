@@ -11,25 +11,10 @@ from csidriver.core.refresh.adopt import RESEED_INTERVAL
 from csidriver.core.refresh.reconcile import recover_spooled
 from csidriver.core.refresh.state import RefreshContext
 from tests.core.refresh.grants import jwt, token_document
-from tests.core.refresh.sending.sources import (
-    CLIENT,
-    OPEN,
-    forms,
-    process,
-    put,
-    put_client,
-    served,
-)
-from tests.core.refresh.virtual_cluster import (
-    LIFE,
-    REF,
-    START,
-    Process,
-    VirtualCluster,
-    answer,
-    document,
-    once,
-)
+from tests.core.refresh.hooks import once
+from tests.core.refresh.sending.sources import CLIENT, OPEN, forms, process, put, put_client, served
+from tests.core.refresh.virtual_cluster import LIFE, REF, Process, VirtualCluster, document
+from tests.core.refresh.virtual_server import START, answer
 
 OTHER = Issuer("other", issuer="https://other.example")
 

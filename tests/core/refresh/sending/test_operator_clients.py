@@ -13,13 +13,7 @@ from csidriver.core.refresh.state import RefreshContext
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret, NoIssuer
 from tests.core.refresh.grants import ADOPTED
-from tests.core.refresh.sending.sources import (
-    LOGIN,
-    forms,
-    process,
-    put,
-    put_derived,
-)
+from tests.core.refresh.sending.sources import LOGIN, forms, process, put, put_derived
 from tests.core.refresh.sending.test_derived import Pair
 from tests.core.refresh.virtual_cluster import LIFE, REF, VirtualCluster, document
 

@@ -13,15 +13,7 @@ from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.refresh.sending.params import parse_login, parse_params, refused_param
 from csidriver.errors import InvalidSettings
-from tests.core.refresh.sending.sources import (
-    CLIENT,
-    LOGIN,
-    OPEN,
-    forms,
-    process,
-    put,
-    put_client,
-)
+from tests.core.refresh.sending.sources import CLIENT, LOGIN, OPEN, forms, process, put, put_client
 from tests.core.refresh.virtual_cluster import VirtualCluster
 
 CLIENTS = GrantType.CLIENT_CREDENTIALS

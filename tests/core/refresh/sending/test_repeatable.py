@@ -16,23 +16,10 @@ from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.status import Status
 from csidriver.errors import StoreUnavailable
 from tests.core.refresh.grants import jwt
-from tests.core.refresh.sending.sources import (
-    OPEN,
-    forms,
-    process,
-    put_client,
-    served,
-)
-from tests.core.refresh.virtual_cluster import (
-    LIFE,
-    LOST_AFTER,
-    REF,
-    START,
-    Crashed,
-    VirtualCluster,
-    answer,
-    once,
-)
+from tests.core.refresh.hooks import Crashed, once
+from tests.core.refresh.sending.sources import OPEN, forms, process, put_client, served
+from tests.core.refresh.virtual_cluster import LIFE, REF, VirtualCluster
+from tests.core.refresh.virtual_server import LOST_AFTER, START, answer
 
 NEVER_USED = (
     *(effects.SpoolWrite, effects.RequestToken, effects.Introspect, effects.Probe),
