@@ -46,14 +46,11 @@ def test_words_and_a_json_object_become_form_fields() -> None:
         "no json",
         "[]",
         '{"a": 1}',
-        '{"a": null}',
         '{"a": []}',
         '{"a": ""}',
         '{"a": "x\\ny"}',
         '{"a": "\\ud800"}',
         '{"a b": "x"}',
-        '{"": "x"}',
-        '{"a": {"b": "c"}}',
         '{"a": ' + "[" * 3000 + "]" * 3000 + "}",
         '{"a": "' + "x" * 5000 + '"}',
     ],
@@ -71,12 +68,16 @@ def test_a_scope_of_no_words_is_refused(scope: str) -> None:
     assert parse(scope=scope)[1] != []
 
 
-def test_a_name_stands_in_one_annotation_only() -> None:
-    assert len(parse(scope="a", params='{"scope": "b"}')[1]) == 1
-
-
-def test_there_are_not_too_many() -> None:
-    assert len(parse(audience=" ".join(map(str, range(70))))[1]) == 1
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"scope": "a", "params": '{"scope": "b"}'},
+        {"audience": " ".join(map(str, range(70)))},
+    ],
+    ids=["a name in two annotations", "too many"],
+)
+def test_fields_are_unique_and_not_too_many(notes: dict[str, str]) -> None:
+    assert len(parse(**notes)[1]) == 1
 
 
 @pytest.mark.parametrize("key", ["scope", "audience", "resource", "params", "login"])
@@ -142,7 +143,7 @@ OWN_FIELDS = {
 GRANT_TYPES = [*OWN_FIELDS, "refresh_token", "password"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(GRANT_TYPES), NOTES, NAMES, NAMES)
 def test_no_annotation_reaches_a_field_that_the_operator_does_not_allow(
     grant_type: str, notes: dict[str, str], allowed: list[str], own: list[str]
@@ -179,10 +180,3 @@ def permits(document: dict[str, Any]) -> bool:
     except InvalidSettings:
         return False
     return True
-
-
-def test_the_fuzz_reaches_the_server() -> None:
-    cluster = VirtualCluster()
-    put(cluster, CLIENT, grant_type="client_credentials", params='{"tenant": "t"}')
-    process(cluster, OPEN).reconcile()
-    assert forms(cluster)[0][1:] == [("tenant", "t")]
