@@ -37,17 +37,16 @@ def break_server(process: Process, seconds: float) -> None:
 
 
 class TestB1:
-    @pytest.mark.parametrize("outage", [60.0, 180.0, 3600.0])
     @pytest.mark.parametrize("restarts", [False, True])
     @pytest.mark.parametrize("introspects", [False, True])
-    def test_it_is_asked_or_looked_for_a_sign_of_life_until_the_server_answers(
-        self, short_lived: Process, outage: float, *, restarts: bool, introspects: bool
+    def test_nothing_is_presented_before_a_sign_of_life(
+        self, short_lived: Process, *, restarts: bool, introspects: bool
     ) -> None:
-        """Nothing is presented before that; then the token, once more."""
+        """It is asked, or looked at whether it lives; then the token is presented once more."""
         cluster = short_lived.cluster
         short_lived.issuer = ISSUER if introspects else NO_INTROSPECTION
         cluster.server.introspects = introspects
-        break_server(short_lived, outage)
+        break_server(short_lived, 180.0)
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
         assert cluster.companion().status is Status.UNCERTAIN
         if restarts:
@@ -57,33 +56,26 @@ class TestB1:
         assert cluster.companion().status is Status.READY
         assert cluster.server.tokens()[:3] == ["alice-0", "alice-1", "alice-1"]
 
-    @pytest.mark.parametrize(("outage", "presented"), [(10.0, 2), (300.0, 2)])
-    def test_within_a_reuse_window_a_repetition_waits_for_a_sign_of_life(
-        self, short_lived: Process, outage: float, presented: int
-    ) -> None:
+    @pytest.mark.parametrize("outage", [10.0, 300.0])
+    def test_nor_within_a_reuse_window(self, short_lived: Process, outage: float) -> None:
         """Else an outage of seconds uses up all repetitions."""
         cluster = short_lived.cluster
         short_lived.issuer = replace(NO_INTROSPECTION, reuse=MINUTE)
         short_lived.run_for((cluster.grant().next_refresh or 0.0) - short_lived.clock - 1)
         break_server(short_lived, 1 + outage)
-        assert cluster.server.tokens().count("alice-1") == presented - 1
+        assert cluster.server.tokens().count("alice-1") == 1
         short_lived.run_for(2 if outage < MINUTE else MINUTE)
         assert cluster.companion().status is Status.READY
-        assert cluster.server.tokens().count("alice-1") == presented
+        assert cluster.server.tokens().count("alice-1") == 2
 
 
 class TestB2:
-    @pytest.mark.parametrize(
-        "fault",
-        [answer(403, {}), answer(404, {}), Failure(FailureReason.TLS), answer(401, {})],
-        ids=["403", "404", "tls", "401"],
-    )
-    def test_an_expired_token_is_not_ready(
-        self, short_lived: Process, fault: TokenResponse
-    ) -> None:
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_an_expired_token_is_not_ready(self, short_lived: Process, status: int) -> None:
         cluster = short_lived.cluster
-        cluster.server.script += [fault] * 1000
-        short_lived.run_for(cluster.grant().expires_at - lead_time(MINUTE) / 2 - cluster.now + 0.1)
+        cluster.server.script += [answer(status, {})] * 1000
+        expires_at = cluster.grant().expires_at
+        short_lived.run_for(expires_at - lead_time(MINUTE) / 2 - cluster.now + 0.1)
         assert cluster.companion().status is not Status.READY
         assert cluster.status() == cluster.companion().status.value
 
@@ -115,25 +107,13 @@ class TestB2:
 
 @pytest.mark.parametrize(
     "fault",
-    [
-        answer(400, {}),
-        answer(401, {}),
-        answer(403, {}),
-        answer(404, {}),
-        answer(302, {}),
-        Failure(FailureReason.TLS),
-        Failure(FailureReason.METADATA),
-        Failure(FailureReason.UNREACHABLE),
-    ],
-    ids=["400", "401", "403", "404", "302", "tls", "metadata", "unreachable"],
+    [answer(400, {}), answer(403, {}), answer(404, {}), Failure(FailureReason.TLS)],
+    ids=["400", "403", "404", "tls"],
 )
-@pytest.mark.parametrize("outage", [60.0, 300.0])
-def test_b3_a_glitch_costs_a_minute_at_most(
-    short_lived: Process, fault: TokenResponse, outage: float
-) -> None:
+def test_b3_a_glitch_costs_a_minute_at_most(short_lived: Process, fault: TokenResponse) -> None:
     cluster = short_lived.cluster
     cluster.server.script += [fault] * 1000
-    short_lived.run_for(outage)
+    short_lived.run_for(300.0)
     cluster.server.script.clear()
     short_lived.run_for(60)
     assert cluster.live() != "alice-1"
@@ -149,8 +129,7 @@ class TestTimeOfARequest:
             process.run_for(1)
         return [e for e in process.cluster.done if isinstance(e, RequestToken)][-1]
 
-    @pytest.mark.parametrize("lifetime", [1.4, 4.0, 20.0, 60.0, 1200.0, 86400.0])
-    @pytest.mark.parametrize("reuse", [0.0, 60.0])
+    @pytest.mark.parametrize(("lifetime", "reuse"), [(1.4, 0.0), (1.4, 60.0), (86400.0, 0.0)])
     def test_it_is_never_under_five_seconds(
         self, cluster: VirtualCluster, lifetime: float, reuse: float
     ) -> None:
@@ -218,20 +197,12 @@ class TestTimeOfARequest:
     def test_a_strict_server_is_listened_to_until_the_repetition(
         self, short_lived: Process
     ) -> None:
-        short_lived.issuer = NO_INTROSPECTION
-        sent = self.request(short_lived)
-        late = short_lived.cluster.grant().expires_at - lead_time(MINUTE) / 4
-        at = short_lived.cluster.server.presented[-1][0]
-        assert sent.late_timeout == pytest.approx(late - at)
-
-    def test_a_late_reply_is_stored_although_the_outcome_was_unknown(
-        self, short_lived: Process
-    ) -> None:
         cluster, short_lived.issuer = short_lived.cluster, NO_INTROSPECTION
         sent = self.request(short_lived)
+        late = cluster.grant().expires_at - lead_time(MINUTE) / 4
+        assert sent.late_timeout == pytest.approx(late - cluster.server.presented[-1][0])
         assert cluster.companion().status is Status.UNCERTAIN
-        reply = cluster.server._serve("alice-1", cluster.now)
-        cluster.reply_late(sent, reply)
+        cluster.reply_late(sent, cluster.server._serve("alice-1", cluster.now))
         short_lived.reconcile()
         assert cluster.companion().status is Status.READY
         assert cluster.live() == "alice-2"
@@ -244,17 +215,8 @@ def test_the_end_of_a_session_is_no_lost_rotation(cluster: VirtualCluster) -> No
     server = cluster.server
     server.lifetime = MINUTE
     cluster.apply(document(server.login("bob")))
-    server.script.append(
-        answer(
-            200,
-            {
-                "access_token": "a",
-                "refresh_token": "bob-0",
-                "expires_in": MINUTE,
-                "refresh_expires_in": 50,
-            },
-        )
-    )
+    reply = {"access_token": "a", "refresh_token": "bob-0", "expires_in": MINUTE}
+    server.script.append(answer(200, reply | {"refresh_expires_in": 50}))
     process = Process(cluster, issuer=NO_INTROSPECTION)
     process.reconcile()
     server.script.append(LOST_BEFORE)

@@ -18,12 +18,8 @@ from csidriver.core.refresh.schedule import (
 )
 
 T0 = 1_800_000_000.0
-
-
 UNIT = st.floats(0.0, 1.0, exclude_max=True)
 LIVES = st.floats(1.0, MAX_LIFETIME)
-
-
 MINIMUM = st.floats(0.0, 1e6)
 
 
@@ -69,7 +65,7 @@ def test_a_refresh_token_is_used_at_half_of_its_life_or_weekly(
     assert at == wanted
 
 
-@pytest.mark.parametrize("life", [30.0, 60.0, 300.0, 3600.0, 6000.0])
+@pytest.mark.parametrize("life", [30.0, 3600.0])
 def test_ten_thousand_tokens_of_one_second_are_spread(life: float) -> None:
     times = [next_refresh_at(T0, life, u=stable_jitter(f"uid-{n}", 7)) for n in range(10_000)]
     assert max(times) - min(times) >= 0.09 * life
@@ -100,16 +96,11 @@ def test_the_operators_limits_lower_the_timeouts() -> None:
         (300, None, None, 300),
         (None, 100, 700, 600),
         (300, 100, 700, 300),
-        (900, 100, 700, 600),
         (None, None, None, None),
         (None, None, 1700, 700),
-        (300, None, 1700, 300),
-        (900, None, 1700, 900),
-        (0, None, 1700, 700),
         (None, None, 900, None),
         (None, None, 1000 + MAX_LIFETIME + 1, None),
         (None, 100, None, None),
-        (0, None, None, None),
         (-1, None, None, None),
         (MAX_LIFETIME + 1, None, None, None),
         (1e12, 100, 700, 600),

@@ -80,9 +80,7 @@ class TestScope:
     def scopes(self, cluster: VirtualCluster) -> list[str]:
         return [e.issuer.scope for e in cluster.done if isinstance(e, RequestToken)]
 
-    def test_a_refused_scope_is_left_out_once_and_for_as_long_as_it_is_configured(
-        self, running: Process
-    ) -> None:
+    def test_a_refused_scope_is_left_out_while_it_is_configured(self, running: Process) -> None:
         cluster, running.issuer = running.cluster, self.SCOPED
         refused = answer(400, {"error": "invalid_scope"})
         cluster.server.script.append(refused)
