@@ -29,9 +29,7 @@ from tests.core.refresh.virtual_cluster import (
 
 
 class TestUsers:
-    def test_a_reapplied_manifest_is_not_fought_and_mirrored_at_the_next_refresh(
-        self, running: Process
-    ) -> None:
+    def test_a_reapplied_manifest_is_not_fought(self, running: Process) -> None:
         cluster = running.cluster
         for _ in range(3):
             running.edit(document("alice-0"))
@@ -64,9 +62,7 @@ class TestUsers:
         running.edit(document("alice-1"))
         assert cluster.live() == "bob-1"
 
-    def test_edits_in_a_loop_cause_a_send_at_once_and_then_one_every_ten_seconds(
-        self, running: Process
-    ) -> None:
+    def test_edits_in_a_loop_cause_a_send_every_ten_seconds(self, running: Process) -> None:
         cluster = running.cluster
         cluster.now += 3600.0
         began, writes = cluster.now, cluster.writes
@@ -79,9 +75,7 @@ class TestUsers:
         assert min(b - a for a, b in pairwise(sent)) >= min_interval(LIFE)
         assert cluster.writes - writes - edits <= 20, "the edits themselves are writes, too"
 
-    def test_the_last_of_several_reseeds_counts_without_another_edit(
-        self, running: Process
-    ) -> None:
+    def test_the_last_of_several_reseeds_counts(self, running: Process) -> None:
         cluster = running.cluster
         for name in ("bob", "carol", "dave"):
             running.login_as(name)
@@ -133,9 +127,7 @@ class TestUsers:
         process.edit(seed)
         assert cluster.companion().status is Status.READY
 
-    def test_a_broken_edit_stops_no_working_grant_and_is_not_overwritten(
-        self, running: Process
-    ) -> None:
+    def test_a_broken_edit_stops_nothing_and_is_not_overwritten(self, running: Process) -> None:
         cluster = running.cluster
         broken = '{"refresh_token": "bob-0",'
         running.edit(broken)
@@ -148,9 +140,7 @@ class TestUsers:
         running.login_as("bob")
         assert cluster.live() == cluster.mirrored() == "bob-1"
 
-    def test_a_reseed_for_no_issuer_is_told_and_the_old_grant_goes_on(
-        self, running: Process
-    ) -> None:
+    def test_a_reseed_for_no_issuer_is_told_and_stops_nothing(self, running: Process) -> None:
         cluster = running.cluster
         cluster.apply(document("carol-0"))
         running.issuer = replace(ISSUER, default=False)
@@ -177,9 +167,7 @@ class TestUsers:
         assert cluster.companion().status is Status.READY
         assert cluster.live() == "alice-1"
 
-    def test_a_bound_token_stays_bound_whatever_its_access_token_names(
-        self, running: Process
-    ) -> None:
+    def test_a_bound_token_stays_with_its_issuer(self, running: Process) -> None:
         cluster = running.cluster
         cluster.apply(document("alice-1", access_token=jwt(iss="https://elsewhere.example")))
         running.reconcile(event=True)
@@ -241,9 +229,7 @@ class TestUsers:
             running.edit(document("alice-0"))
         assert cluster.live() == "alice-1"
 
-    def test_a_lost_grant_is_adopted_from_the_mirror_with_a_higher_generation(
-        self, running: Process
-    ) -> None:
+    def test_a_lost_grant_is_adopted_from_the_mirror(self, running: Process) -> None:
         cluster = running.cluster
         del cluster.secrets[GRANT]
         before = cluster.companion().generation
@@ -251,9 +237,7 @@ class TestUsers:
         assert cluster.live() == "alice-2"
         assert cluster.companion().generation > before
 
-    def test_a_grant_that_cannot_be_read_is_neither_used_nor_overwritten(
-        self, running: Process
-    ) -> None:
+    def test_an_unreadable_grant_is_not_used_or_overwritten(self, running: Process) -> None:
         cluster = running.cluster
         damaged = cluster._store(replace(cluster.secrets[GRANT], data={}))
         process = Process(cluster)
@@ -276,9 +260,7 @@ class TestUsers:
         assert token is not None
         assert token.value.reveal() == "at-alice-1"
 
-    def test_a_grant_that_is_damaged_while_it_is_remembered_goes_on_once_restored(
-        self, running: Process
-    ) -> None:
+    def test_a_damaged_grant_goes_on_once_restored(self, running: Process) -> None:
         cluster, stored = running.cluster, running.cluster.secrets[GRANT]
         running.meddle(TokenObject.GRANT, data={})
         self.is_told(cluster, "restore it from a backup")
@@ -288,9 +270,7 @@ class TestUsers:
         assert cluster.status() == "Ready"
         assert cluster.live() == "alice-2"
 
-    def test_a_damaged_grant_that_is_deleted_is_made_again_from_memory(
-        self, running: Process
-    ) -> None:
+    def test_a_damaged_grant_that_is_deleted_is_made_again(self, running: Process) -> None:
         running.meddle(TokenObject.GRANT, data={})
         running.meddle(TokenObject.GRANT)
         assert running.cluster.live() == "alice-1"

@@ -125,9 +125,7 @@ def test_a_reply_in_hand_outlives_a_grant_deleted_and_an_outage(process: Process
     assert cluster.spool == {}
 
 
-def test_a_refused_commit_keeps_its_reply_though_an_older_entry_was_to_be_cleared(
-    running: Process,
-) -> None:
+def test_a_refused_commit_keeps_its_reply(running: Process) -> None:
     cluster = running.cluster
     running.state = replace(running.state, spooled=True)
     cluster.now = cluster.grant().next_refresh or 0.0
@@ -185,9 +183,7 @@ class TestConflictsAndOutages:
         process.run_for(LIFE)
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
-    def test_a_frozen_process_stores_its_reply_although_a_peer_took_over(
-        self, cluster: VirtualCluster
-    ) -> None:
+    def test_a_frozen_process_stores_its_reply(self, cluster: VirtualCluster) -> None:
         """The peer is about to present the same token; the reply in hand is worth more."""
         frozen, peer = Process(cluster), Process(cluster, holder="pod-2")
 

@@ -129,9 +129,7 @@ def test_it_is_healed_when_it_is_reseeded_itself(running: Process) -> None:
     assert cluster.companion(REF).status is Status.READY
 
 
-def test_healing_shows_a_token_that_lives_as_ready_and_respects_who_may_send(
-    running: Process,
-) -> None:
+def test_healing_respects_who_may_send(running: Process) -> None:
     cluster = running.cluster
     copy = copied(running, COPY)
     copy.reconcile()
@@ -143,9 +141,7 @@ def test_healing_shows_a_token_that_lives_as_ready_and_respects_who_may_send(
     assert copy.state.next_reconcile == START + 1 + 60 + 1
 
 
-def test_a_reseed_with_anothers_login_makes_the_reseeded_one_the_younger(
-    running: Process,
-) -> None:
+def test_a_reseed_with_anothers_login_makes_it_the_younger(running: Process) -> None:
     cluster = running.cluster
     other = copied(running, COPY, document(cluster.server.login("bob")))
     other.reconcile()

@@ -41,9 +41,7 @@ class TestAdopt:
             pytest.param(START + 100, 50, False, id="expires before it was issued"),
         ],
     )
-    def test_a_seeds_jwt_is_used_while_it_lives(
-        self, issued: float, left: float, *, usable: bool
-    ) -> None:
+    def test_a_seeds_jwt_is_used(self, issued: float, left: float, *, usable: bool) -> None:
         grant = adopt(
             parsed_source(access_token=jwt(iat=issued, exp=START + left)), ISSUER, START, None
         )
@@ -129,9 +127,7 @@ class TestJudge:
         ("spent", "sendable"),
         [((), True), (("other",), True), ((LIVE,), False)],
     )
-    def test_a_replaced_token_is_not_presentable(
-        self, spent: tuple[str, ...], *, sendable: bool
-    ) -> None:
+    def test_a_replaced_token_is_not_sent(self, spent: tuple[str, ...], *, sendable: bool) -> None:
         assert (sendable_refresh_token(replace(ADOPTED, spent=spent)) is not None) is sendable
 
     def test_no_token_is_not_presentable(self) -> None:

@@ -28,9 +28,7 @@ REFUSED = answer(400, {"error": "invalid_grant"})
 
 
 class TestUncertain:
-    def test_a_token_that_is_still_good_is_presented_once_more_and_soon(
-        self, asked: Process
-    ) -> None:
+    def test_a_good_token_is_presented_once_more_and_soon(self, asked: Process) -> None:
         cluster = asked.cluster
         cluster.server.script.append(LOST_BEFORE)
         asked.run_for(LIFE)
@@ -110,9 +108,7 @@ class TestInvalidGrant:
         assert len(cluster.server.asked) == 2
         assert cluster.live() == "alice-2"
 
-    def test_a_server_that_says_active_and_refuses_is_believed_at_the_second_refusal(
-        self, asked: Process
-    ) -> None:
+    def test_a_second_refusal_is_believed(self, asked: Process) -> None:
         cluster = asked.cluster
         cluster.server.script += [REFUSED, REFUSED]
         asked.run_for(10 * LIFE)

@@ -23,9 +23,7 @@ from tests.core.refresh.virtual_server import START, answer
 
 
 class TestMirrorAndCompanion:
-    def test_a_refused_mirror_is_a_warning_and_the_token_keeps_rotating(
-        self, process: Process
-    ) -> None:
+    def test_a_refused_mirror_is_a_warning_and_stops_nothing(self, process: Process) -> None:
         cluster = process.cluster
         cluster.immutable.add(REF)
         process.reconcile()
@@ -112,9 +110,7 @@ class TestMirrorAndCompanion:
         assert cluster.reasons().count("Pending") <= 1
         assert cluster.reasons().count("Ready") == 1
 
-    def test_annotations_that_somebody_keeps_removing_are_written_ever_more_seldom(
-        self, running: Process
-    ) -> None:
+    def test_annotations_that_are_removed_are_written_less_often(self, running: Process) -> None:
         cluster = running.cluster
         events, first = cluster.reasons(), cluster.now
         wanted = {key: cluster.note(key) for key in (annotations.STATUS, annotations.EXPIRES_AT)}

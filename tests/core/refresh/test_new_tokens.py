@@ -27,7 +27,7 @@ HOSTILE: st.SearchStrategy[Any] = st.one_of(
 
 
 @given(HOSTILE, HOSTILE, st.text(max_size=3), ISSUERS)
-def test_no_lifetime_makes_a_hot_loop_or_a_refresh_that_never_comes(
+def test_no_lifetime_makes_a_hot_loop_or_no_refresh(
     expires_in: Any, refresh_expires_in: Any, uid: str, issuer: Issuer
 ) -> None:
     """F17."""

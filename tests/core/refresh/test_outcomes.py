@@ -48,9 +48,7 @@ def test_no_failure_hastens_or_loses_anything(
 
 
 @given(grants(), ISSUERS)
-def test_a_request_differs_from_the_configuration_in_a_refused_scope_alone(
-    grant: Grant, issuer: Issuer
-) -> None:
+def test_a_request_leaves_a_refused_scope_out(grant: Grant, issuer: Issuer) -> None:
     refused = after_failure(grant, Failure(FailureReason.INVALID_SCOPE), START, issuer)
     assert without_refused_scope(refused, issuer) == replace(issuer, scope="")
     assert without_refused_scope(grant, issuer) == issuer
@@ -74,7 +72,7 @@ class TestFail:
         assert with_status_due(failed, ISSUER, at).status is Status.ISSUER_UNAVAILABLE
 
     @pytest.mark.parametrize(("life", "left"), [(20.0, 5.0), (60.0, 10.0), (1200.0, 60.0)])
-    def test_a_token_that_only_waits_is_ready_while_a_request_may_end_in_time(
+    def test_a_token_that_waits_is_not_ready_when_it_is_late(
         self, life: float, left: float
     ) -> None:
         grant = replace(AFTER, issued_at=START, expires_at=START + life)
@@ -84,9 +82,7 @@ class TestFail:
         assert with_status_due(grant, ISSUER, at).status is Status.ISSUER_UNAVAILABLE
 
     @pytest.mark.parametrize("reason", sorted(OF_GATEWAYS, key=str))
-    def test_a_gateways_answer_is_believed_after_ten_minutes_of_it(
-        self, reason: FailureReason
-    ) -> None:
+    def test_a_gateways_answer_is_believed_after_ten_minutes(self, reason: FailureReason) -> None:
         """B3: a restart of seconds must not cost an hour."""
         grant, at = replace(ADOPTED, expires_at=START + 60.0), START
         while at < START + 600:
@@ -104,9 +100,7 @@ class TestFail:
     @pytest.mark.parametrize(
         "reason", [FailureReason.TLS, FailureReason.METADATA, FailureReason.UNREACHABLE]
     )
-    def test_where_nothing_was_sent_a_minute_is_the_longest_wait(
-        self, reason: FailureReason
-    ) -> None:
+    def test_a_minute_is_the_longest_wait_if_nothing_was_sent(self, reason: FailureReason) -> None:
         grant, at = replace(ADOPTED, expires_at=START), START
         for _ in range(200):
             grant = after_failure(grant, Failure(reason), at, ISSUER)

@@ -150,9 +150,7 @@ def test_a_grant_that_cannot_be_read_gives_the_new_owner_nothing(running: Proces
 
 
 @pytest.mark.parametrize("seen", [nothing, invalid])
-def test_a_source_that_cannot_be_read_does_not_bring_the_token_back(
-    running: Process, seen: Owner
-) -> None:
+def test_an_unreadable_source_does_not_bring_the_token_back(running: Process, seen: Owner) -> None:
     cluster = running.cluster
     hand_over(cluster, seen)
     running.reconcile(event=True)
@@ -215,9 +213,7 @@ def test_a_namespace_that_goes_during_an_adoption_gets_no_grant(process: Process
     assert cluster.server.tokens() == []
 
 
-def test_an_unusable_grant_and_an_expiring_login_stay_unknown_to_the_new_owner(
-    running: Process,
-) -> None:
+def test_warnings_of_the_grant_stay_unknown_to_the_new_owner(running: Process) -> None:
     cluster = running.cluster
     kept = cluster.grant()
     spent = replace(
@@ -234,9 +230,7 @@ def test_an_unusable_grant_and_an_expiring_login_stay_unknown_to_the_new_owner(
 
 
 @pytest.mark.parametrize("uid", ["uid-of-physics", ""])
-def test_a_grant_of_an_earlier_release_takes_no_namespace_that_comes_later(
-    running: Process, uid: str
-) -> None:
+def test_a_grant_of_an_earlier_release_takes_no_later_namespace(running: Process, uid: str) -> None:
     cluster = running.cluster
     as_stored_before(cluster, replace(cluster.grant(), namespace_uid=""))
     sent = cluster.server.tokens()

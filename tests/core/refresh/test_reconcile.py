@@ -53,9 +53,7 @@ class TestTheQuietLife:
         assert data["clientID"].reveal() == "my-app"
         assert data["clientSecret"].reveal() == "s3cret"
 
-    def test_companion_holds_the_access_token_and_nothing_that_renews(
-        self, running: Process
-    ) -> None:
+    def test_the_companion_holds_nothing_that_renews(self, running: Process) -> None:
         told = running.cluster.companion()
         assert told.status is Status.READY
         assert told.source_uid == running.cluster.source().uid
@@ -81,16 +79,12 @@ class TestTheQuietLife:
         assert Process(cluster).reconcile().next_reconcile is None
         assert cluster.writes == 2
 
-    def test_without_a_source_there_is_nothing_to_adopt_or_to_tell(
-        self, cluster: VirtualCluster
-    ) -> None:
+    def test_without_a_source_there_is_nothing_to_tell(self, cluster: VirtualCluster) -> None:
         nothing, rules = TokenState(REF), RefreshContext(Issuers(), "pod-1")
         assert cluster.run(sync_from_source(nothing, rules)) == (nothing, None)
         assert cluster.run(store_companion_and_mirror(nothing, rules, None)) == nothing
 
-    def test_a_process_whose_knowledge_has_a_hole_reads_everything_again(
-        self, running: Process
-    ) -> None:
+    def test_who_does_not_know_the_grant_reads_it_again(self, running: Process) -> None:
         running.cluster.now += LIFE
         running.state = replace(running.state, grant_secret=None)
         assert running.reconcile().grant_stale
@@ -116,9 +110,7 @@ class TestTheServerSaysNo:
         running.login_as("bob")
         assert cluster.companion().status is Status.READY
 
-    def test_trouble_of_the_issuer_is_written_to_nobody_while_the_token_has_time(
-        self, running: Process
-    ) -> None:
+    def test_trouble_is_not_told_while_the_token_has_time(self, running: Process) -> None:
         cluster = running.cluster
         cluster.server.script += [Failure(FailureReason.UNREACHABLE)] * 1000
         running.run_for(LIFE - lead_time(LIFE))
@@ -203,9 +195,7 @@ class TestUncertain:
         running.login_as("bob")
         assert cluster.companion().status is Status.READY
 
-    def test_an_attempt_that_proves_nothing_does_not_use_up_the_last_one(
-        self, running: Process
-    ) -> None:
+    def test_an_attempt_that_was_not_sent_is_not_the_last(self, running: Process) -> None:
         cluster = running.cluster
         cluster.server.script += [
             LOST_BEFORE,
@@ -216,9 +206,7 @@ class TestUncertain:
         assert cluster.companion().status is Status.READY
         assert cluster.live() == "alice-2"
 
-    def test_a_window_allows_two_repetitions_one_and_three_seconds_later(
-        self, running: Process
-    ) -> None:
+    def test_a_window_allows_repetitions_after_1_and_3_s(self, running: Process) -> None:
         cluster, running.issuer = running.cluster, replace(ISSUER, reuse=60.0)
         cluster.server.window = 60
         cluster.server.script += [LOST_AFTER, LOST_BEFORE]
@@ -268,9 +256,7 @@ class TestUncertain:
 
 
 class TestConflictsAndOutages:
-    def test_a_process_that_stood_still_after_its_intent_announces_again(
-        self, process: Process
-    ) -> None:
+    def test_who_stood_still_after_its_intent_announces_again(self, process: Process) -> None:
         cluster = process.cluster
 
         def freeze() -> None:
@@ -347,7 +333,7 @@ class TestCrashes:
         assert len(cluster.done) < EFFECTS_OF_A_REFRESH
 
     @pytest.mark.parametrize("count", range(1, 30))
-    def test_a_crash_in_the_last_attempt_allows_no_further_one(
+    def test_a_crash_in_the_last_attempt_allows_no_other(
         self, running: Process, count: int
     ) -> None:
         """Strict and uncertain: the second presentation is the last, whatever happens to it."""

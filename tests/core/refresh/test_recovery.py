@@ -82,9 +82,7 @@ class TestForeignIntent:
 
 
 class TestSpool:
-    def test_an_entry_that_cannot_be_read_is_waited_for_and_then_uncertain(
-        self, process: Process
-    ) -> None:
+    def test_an_unreadable_entry_is_waited_for_and_then_uncertain(self, process: Process) -> None:
         cluster = process.cluster
         cluster.server.script.append(LOST_BEFORE)
         process.die_after(is_send)
@@ -142,7 +140,7 @@ class TestGivenUp:
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
     @pytest.mark.parametrize("readable", [True, False])
-    def test_one_of_another_token_or_in_a_spool_that_cannot_be_read_is_not(
+    def test_another_one_or_an_unreadable_one_is_not(
         self, running: Process, *, readable: bool
     ) -> None:
         cluster = running.cluster

@@ -55,9 +55,7 @@ def test_the_least_time_between_two_sends_is_kept_also_by_a_restart(running: Pro
     assert [at - START for at, _ in running.cluster.server.presented] == [0.0, 10.0]
 
 
-def test_requests_in_a_loop_cause_a_send_every_ten_seconds_and_few_writes(
-    running: Process,
-) -> None:
+def test_requests_in_a_loop_cause_a_send_every_ten_seconds_and_few_writes(running: Process) -> None:
     def loop() -> None:
         for number in range(600):
             ask(running, f"2027-01-01T00:00:00.{number:03}Z", after=0.1)

@@ -24,9 +24,7 @@ class TestCost:
         assert running.cluster.cost(running.reconcile) == (0, 3)
 
     @pytest.mark.parametrize("refreshes", [0, 3])
-    def test_a_start_with_a_token_in_order_costs_nothing(
-        self, running: Process, refreshes: int
-    ) -> None:
+    def test_a_start_in_order_costs_nothing(self, running: Process, refreshes: int) -> None:
         cluster = running.cluster
         running.run_for(refreshes * LIFE)
         fresh = running.restarted()

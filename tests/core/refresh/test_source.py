@@ -70,9 +70,7 @@ def test_the_announcements_example_works_with_a_note() -> None:
         ({"oauth2": "{"}, "oauth"),
     ],
 )
-def test_the_alias_counts_only_where_oauth_is_absent(
-    change: dict[str, str | None], key: str
-) -> None:
+def test_the_alias_counts_where_oauth_is_absent(change: dict[str, str | None], key: str) -> None:
     assert Source.parse(secret(change)).key == key
 
 

@@ -46,7 +46,7 @@ def test_the_issuer_of_the_grant_is_named() -> None:
     ("expires_at", "renewed", "end"),
     [(0.0, False, None), (1_800_000_000.0, True, None), (1_800_000_000.0, False, "2027-01-15")],
 )
-def test_a_login_has_an_end_if_no_refresh_renews_it(
+def test_a_login_has_an_end_unless_renewed(
     expires_at: float, end: str | None, *, renewed: bool
 ) -> None:
     grant = replace(AFTER, refresh_expires_at=expires_at, refresh_renewed=renewed)
@@ -64,7 +64,5 @@ def test_foreign_words_are_no_warnings() -> None:
     ("failures", "status", "hidden"),
     [(0, Status.READY, False), (1, Status.READY, True), (1, Status.UNCERTAIN, False)],
 )
-def test_failures_are_hidden_while_the_status_is_ready(
-    failures: int, status: Status, *, hidden: bool
-) -> None:
+def test_failures_are_hidden_while_ready(failures: int, status: Status, *, hidden: bool) -> None:
     assert hides_failures(replace(AFTER, failures=failures, status=status)) is hidden

@@ -82,9 +82,7 @@ class TestRestored:
         assert cluster.status() == "NeedsReauth"
         assert cluster.note(annotations.NEXT_REFRESH) == ""
 
-    def test_what_is_known_by_its_version_alone_still_shows_what_is_owed(
-        self, running: Process
-    ) -> None:
+    def test_a_source_known_by_its_version_shows_what_is_owed(self, running: Process) -> None:
         """A process may forget what a source holds; the grant gets its version all the same."""
         cluster = running.cluster
         for _ in range(3):
@@ -109,9 +107,7 @@ class TestRestored:
         assert cluster.mirrored() == cluster.live()
         assert cluster.reasons().count("Ready") == 1, "and nothing is told twice"
 
-    def test_ones_own_note_on_a_broken_edit_does_not_hide_it_from_a_restart(
-        self, running: Process
-    ) -> None:
+    def test_ones_own_note_does_not_hide_a_broken_edit(self, running: Process) -> None:
         """The mirror would overwrite what a human has begun to write."""
         cluster = running.cluster
         broken = '{"refresh_token": "bob-0",'
@@ -124,9 +120,7 @@ class TestRestored:
         assert cluster.status() == "Invalid"
         assert cluster.live() != "alice-1"
 
-    def test_ones_own_note_does_not_hide_another_issuer_from_a_restart(
-        self, running: Process
-    ) -> None:
+    def test_ones_own_note_does_not_hide_another_issuer(self, running: Process) -> None:
         cluster = running.cluster
         running.edit(document("alice-1"), issuer="elsewhere")
         fresh = running.restarted()
@@ -136,9 +130,7 @@ class TestRestored:
         assert cluster.server.tokens() == ["alice-0"]
         assert cluster.companion().status is Status.MISCONFIGURED
 
-    def test_ones_own_note_does_not_hide_new_credentials_or_a_new_uid(
-        self, running: Process
-    ) -> None:
+    def test_ones_own_note_does_not_hide_new_credentials(self, running: Process) -> None:
         cluster = running.cluster
         del cluster.secrets[SOURCE]
         recreated = cluster.apply(document("alice-0"), clientSecret="better")
@@ -196,9 +188,7 @@ class TestGrantThatOthersChanged:
         assert cluster.cost(lambda: running.meddle(TokenObject.COMPANION)) == (2, 1)
         assert cluster.companion() == before
 
-    def test_a_companion_that_was_changed_is_put_right_and_never_goes_back(
-        self, running: Process
-    ) -> None:
+    def test_a_changed_companion_is_put_right_and_never_back(self, running: Process) -> None:
         cluster = running.cluster
         notes = cluster.secrets[COMPANION].annotations
         running.meddle(TokenObject.COMPANION, annotations={**notes, annotations.STATUS: "Invalid"})
@@ -220,9 +210,7 @@ class TestGrantThatOthersChanged:
         assert cluster.live() == "alice-3"
 
     @pytest.mark.parametrize("text", ["no JSON", document("carol-0")], ids=["broken", "for nobody"])
-    def test_it_is_made_again_although_the_source_is_not_in_order(
-        self, running: Process, text: str
-    ) -> None:
+    def test_it_is_made_again_although_the_source_is_bad(self, running: Process, text: str) -> None:
         running.issuer = replace(ISSUER, default=False)
         running.cluster.apply(text)
         running.meddle(TokenObject.GRANT)
@@ -235,9 +223,7 @@ class TestGrantThatOthersChanged:
         assert cluster.live() == cluster.mirrored() == "bob-1"
         assert cluster.grant().generation > before
 
-    def test_a_memory_that_nodes_have_outrun_gives_way_to_the_source(
-        self, running: Process
-    ) -> None:
+    def test_a_memory_that_nodes_have_outrun_gives_way(self, running: Process) -> None:
         """A peer has refreshed since; what this process remembers is spent."""
         running.peer(LIFE)
         running.meddle(TokenObject.GRANT)
@@ -276,9 +262,7 @@ class TestGrantThatOthersChanged:
         assert running.state.grant.live_hash == cluster.grant().live_hash
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
-    def test_source_and_grant_deleted_by_hand_are_forgotten_in_ten_minutes(
-        self, running: Process
-    ) -> None:
+    def test_what_is_deleted_by_hand_is_forgotten(self, running: Process) -> None:
         cluster = running.cluster
         cluster.secrets.clear()
         running.observe(TokenObject.GRANT)
@@ -303,9 +287,7 @@ class TestGrantThatOthersChanged:
         assert bool(cluster.secrets[GRANT].data) is answered
 
 
-def test_nodes_of_a_deleted_source_get_the_tokens_that_a_crash_left_behind(
-    running: Process,
-) -> None:
+def test_nodes_of_a_deleted_source_get_what_a_crash_left(running: Process) -> None:
     cluster = running.cluster
     cluster.before = once(is_commit, lambda: cluster.secrets.pop(SOURCE))
     running.die_after(is_commit)

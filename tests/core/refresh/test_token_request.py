@@ -80,7 +80,7 @@ class TestScope:
     def scopes(self, cluster: VirtualCluster) -> list[str]:
         return [e.issuer.scope for e in cluster.done if isinstance(e, RequestToken)]
 
-    def test_a_refused_scope_is_left_out_while_it_is_configured(self, running: Process) -> None:
+    def test_a_refused_scope_is_left_out_while_configured(self, running: Process) -> None:
         cluster, running.issuer = running.cluster, self.SCOPED
         refused = answer(400, {"error": "invalid_scope"})
         cluster.server.script.append(refused)
@@ -101,9 +101,7 @@ class TestScope:
         assert len(self.scopes(cluster)) <= 6
         assert cluster.companion().status is Status.MISCONFIGURED
 
-    def test_without_a_configured_scope_there_is_nothing_to_leave_out(
-        self, running: Process
-    ) -> None:
+    def test_without_a_scope_there_is_nothing_to_leave_out(self, running: Process) -> None:
         cluster = running.cluster
         cluster.server.script += [answer(400, {"error": "invalid_scope"})] * 100
         running.run_for(LIFE - 480)
@@ -149,9 +147,7 @@ class TestConfigurationChanges:
         assert cluster.companion().status is Status.READY
 
     @pytest.mark.parametrize("error", ["invalid_grant", "login_required"])
-    def test_a_refused_token_is_not_tried_again_for_that(
-        self, running: Process, error: str
-    ) -> None:
+    def test_a_refused_token_is_not_tried_again(self, running: Process, error: str) -> None:
         cluster = running.cluster
         cluster.server.script += [answer(400, {"error": error})] * 100
         running.run_for(LIFE)
@@ -186,7 +182,7 @@ REPLIES: dict[str, Any] = {
     ],
 )
 @pytest.mark.parametrize("name", REPLIES)
-def test_attempts_per_hour_are_bounded_for_every_reply(
+def test_attempts_are_bounded_for_every_reply(
     name: str, reuse: float, *, introspects: bool
 ) -> None:
     cluster = VirtualCluster()

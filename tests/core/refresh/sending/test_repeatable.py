@@ -87,9 +87,7 @@ class TestTheQuietLife:
 
 class TestFailures:
     @pytest.mark.parametrize("number", range(1, 14))
-    def test_a_crash_costs_one_more_request_at_most(
-        self, cluster: VirtualCluster, number: int
-    ) -> None:
+    def test_a_crash_costs_one_request(self, cluster: VirtualCluster, number: int) -> None:
         running = process(cluster)
         with contextlib.suppress(Crashed):
             running.reconcile(crash_after=number)
