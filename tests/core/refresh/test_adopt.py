@@ -42,15 +42,6 @@ class TestUsers:
         assert cluster.warning() == ""
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
-    def test_a_recreated_source_is_the_same_grant(self, running: Process) -> None:
-        cluster = running.cluster
-        running.delete()
-        recreated = cluster.apply(document("alice-0"))
-        running.reconcile(event=True)
-        assert cluster.live() == "alice-1"
-        assert cluster.companion().source_uid == recreated.uid
-        assert cluster.warning() == "OldSeedRestored"
-
     def test_a_reseed_replaces_the_running_grant(self, running: Process) -> None:
         cluster = running.cluster
         before = cluster.grant().generation
@@ -166,14 +157,6 @@ class TestUsers:
         process.reconcile()
         assert cluster.companion().status is Status.READY
         assert cluster.live() == "alice-1"
-
-    def test_a_bound_token_stays_with_its_issuer(self, running: Process) -> None:
-        cluster = running.cluster
-        cluster.apply(document("alice-1", access_token=jwt(iss="https://elsewhere.example")))
-        running.reconcile(event=True)
-        running.run_for(LIFE)
-        assert cluster.status() == "Ready"
-        assert cluster.live() == "alice-2"
 
     @pytest.mark.parametrize(
         ("annotation", "issuer"),

@@ -1,23 +1,31 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from csidriver.core.backoff import stable_jitter
-from csidriver.core.oauth.issuers import MAX_LIFETIME
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.issuers import MAX_LIFETIME, Issuer
 from csidriver.core.oauth.jwt import JwtClaims
+from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.schedule import (
     RequestTimeouts,
     http_timeout,
     lead_time,
     min_interval,
     next_refresh_at,
+    reschedule_if_obsolete,
+    reschedule_if_requested,
     slow_delay,
     takeover_after,
     token_lifetime,
     transient_delay,
 )
+from csidriver.core.status import Status
+from tests.core.refresh.grants import ADOPTED, ISSUERS, grants
+from tests.core.refresh.virtual_server import START
 
-T0 = 1_800_000_000.0
 UNIT = st.floats(0.0, 1.0, exclude_max=True)
 LIVES = st.floats(1.0, MAX_LIFETIME)
 MINIMUM = st.floats(0.0, 1e6)
@@ -44,7 +52,10 @@ def test_lead(life: float, minimum: float, wanted: float) -> None:
 def test_due_is_neither_too_early_nor_too_late(
     life: float, u: float, minimum: float, refresh_life: float
 ) -> None:
-    at = next_refresh_at(T0, life, u=u, minimum=minimum, refresh_token_lifetime=refresh_life) - T0
+    at = (
+        next_refresh_at(START, life, u=u, minimum=minimum, refresh_token_lifetime=refresh_life)
+        - START
+    )
     slack = 1e-5
     assert at >= life / 4 - slack
     assert at >= min_interval(life) - slack
@@ -59,13 +70,13 @@ def test_due_is_neither_too_early_nor_too_late(
 def test_a_refresh_token_is_used_in_time(refresh_life: float, wanted: float) -> None:
     """An access token of 8 days; never before a quarter of its life."""
     life = 8 * 86400.0 if refresh_life > 0 else 20 * 86400.0
-    at = next_refresh_at(T0, life, u=0.0, refresh_token_lifetime=refresh_life) - T0
+    at = next_refresh_at(START, life, u=0.0, refresh_token_lifetime=refresh_life) - START
     assert at == wanted
 
 
 @pytest.mark.parametrize("life", [30.0, 3600.0])
 def test_ten_thousand_tokens_of_one_second_are_spread(life: float) -> None:
-    times = [next_refresh_at(T0, life, u=stable_jitter(f"uid-{n}", 7)) for n in range(10_000)]
+    times = [next_refresh_at(START, life, u=stable_jitter(f"uid-{n}", 7)) for n in range(10_000)]
     assert max(times) - min(times) >= 0.09 * life
     width = 0.1 * life / 10
     start = min(times)
@@ -137,3 +148,48 @@ def test_slow_delays_are_as_long_again() -> None:
 def test_no_retry_comes_too_soon(failures: int, u: float, life: float, remaining: float) -> None:
     seconds = transient_delay(failures, u, remaining, life)
     assert min_interval(life) <= seconds <= max(300, min_interval(life))
+
+
+@given(grants(), ISSUERS, ISSUERS)
+def test_a_new_configuration_hastens_once(grant: Grant, old: Issuer, new: Issuer) -> None:
+    grant = replace(grant, fingerprint=old.fingerprint, next_refresh=START + 1800)
+    after = reschedule_if_obsolete(grant, new, START)
+    assert reschedule_if_obsolete(after, new, START + 5) == after
+    assert after.next_refresh in (
+        START + 1800,
+        START + min_interval(grant.lifetime or new.default_lifetime),
+    )
+    if old == new:
+        assert after == grant
+    if after != grant:
+        assert (after.failures, after.failure_reason) == (0, None)
+
+
+@given(grants(), st.none() | st.floats(START - 100, START + 1e6), st.floats(1.0, 1e9))
+def test_a_request_only_ever_hastens_a_working_token_and_only_once(
+    grant: Grant, planned: float | None, requested_at: float
+) -> None:
+    grant = replace(grant, next_refresh=planned)
+    after = reschedule_if_requested(grant, requested_at, START)
+    assert reschedule_if_requested(after, requested_at, START + 5) == after
+    assert after == replace(
+        grant, refresh_requested_at=requested_at, next_refresh=after.next_refresh
+    )
+    if after.next_refresh != planned:
+        assert (grant.status, grant.failures) == (Status.READY, 0)
+        assert after.next_refresh is not None
+        assert max(START, grant.issued_at + min_interval(grant.lifetime)) == after.next_refresh
+
+
+@pytest.mark.parametrize(
+    "signal",
+    [
+        FailureReason.THROTTLED,
+        FailureReason.UNREACHABLE,
+        FailureReason.INVALID_GRANT,
+        FailureReason.LOGIN_REQUIRED,
+    ],
+)
+def test_what_no_configuration_can_mend_is_not_hastened(signal: FailureReason) -> None:
+    grant = replace(ADOPTED, failure_reason=signal, fingerprint="before", next_refresh=START + 1800)
+    assert reschedule_if_obsolete(grant, Issuer("cern", "https://auth.example"), START) == grant
