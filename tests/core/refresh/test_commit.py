@@ -43,10 +43,7 @@ SAME_RT = after_success(INTENT, token_document(access_token="a"), START, ISSUER)
         pytest.param(PEER, AFTER, False, id="a peer exchanged it"),
         pytest.param(PEER, REFUSED, False, id="a peer did better"),
         pytest.param(
-            adopt(parsed_source("human"), ISSUER, START, INTENT),
-            AFTER,
-            False,
-            id="reseeded",
+            adopt(parsed_source("human"), ISSUER, START, INTENT), AFTER, False, id="reseeded"
         ),
     ],
 )

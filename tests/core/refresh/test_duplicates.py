@@ -108,25 +108,23 @@ def test_looking_again_writes_nothing(running: Process) -> None:
 
 
 def test_it_is_healed_when_the_elder_goes(running: Process) -> None:
-    cluster = running.cluster
     copy = copied(running, COPY)
     copy.reconcile()
     running.delete()
     together(601 + 60, running, copy)
-    assert cluster.companion(COPY).status is Status.READY
+    assert running.cluster.companion(COPY).status is Status.READY
     assert copy.state.grant is not None
     assert copy.state.grant.duplicate_of == ""
-    assert cluster.server.tokens() == ["alice-0", "alice-1"]
+    assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
 
 
 def test_it_is_healed_when_it_is_reseeded_itself(running: Process) -> None:
-    cluster = running.cluster
     copy = copied(running, COPY)
     copy.reconcile()
     copy.login_as("bob")
-    assert cluster.companion(COPY).status is Status.READY
+    assert running.cluster.companion(COPY).status is Status.READY
     together(3 * LIFE, running, copy)
-    assert cluster.companion(REF).status is Status.READY
+    assert running.cluster.companion(REF).status is Status.READY
 
 
 def test_healing_respects_who_may_send(running: Process) -> None:

@@ -70,11 +70,10 @@ def test_f10_without_a_new_refresh_token_the_old_one_stays(
 
 
 def test_f11_every_new_refresh_token_is_stored_and_used_next(running: Process) -> None:
-    cluster = running.cluster
     running.run_for(10 * LIFE)
-    tokens = cluster.server.tokens()
+    tokens = running.cluster.server.tokens()
     assert tokens == [f"alice-{number}" for number in range(len(tokens))]
-    assert cluster.live() == cluster.mirrored() == f"alice-{len(tokens)}"
+    assert running.cluster.live() == running.cluster.mirrored() == f"alice-{len(tokens)}"
 
 
 def test_f12_a_refusal_looks_for_a_newer_token_before_giving_up(running: Process) -> None:
@@ -87,11 +86,10 @@ def test_f12_a_refusal_looks_for_a_newer_token_before_giving_up(running: Process
 
 
 def test_f13_a_lost_comparison_is_retried_without_haste(running: Process) -> None:
-    cluster = running.cluster
-    cluster.fail_next(effects.PatchSecret, StoreConflict("moved"), times=30, on="grant-")
+    running.cluster.fail_next(effects.PatchSecret, StoreConflict("moved"), times=30, on="grant-")
     running.run_for(LIFE)
-    assert cluster.live() == "alice-2"
-    assert cluster.server.tokens() == ["alice-0", "alice-1"]
+    assert running.cluster.live() == "alice-2"
+    assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
 
 
 def test_f15_a_grace_period_is_used_for_the_token_in_hand_alone(running: Process) -> None:
@@ -107,11 +105,10 @@ def test_f15_a_grace_period_is_used_for_the_token_in_hand_alone(running: Process
 
 
 def test_f16_a_false_invalid_grant_is_cleared(running: Process) -> None:
-    cluster = running.cluster
-    cluster.server.script.append(answer(400, {"error": "invalid_grant"}))
+    running.cluster.server.script.append(answer(400, {"error": "invalid_grant"}))
     running.run_for(LIFE)
-    assert cluster.companion().status is Status.READY
-    assert cluster.companion().token is not None
+    assert running.cluster.companion().status is Status.READY
+    assert running.cluster.companion().token is not None
 
 
 def test_f20_several_attempts_fit_between_the_first_and_expiry(running: Process) -> None:

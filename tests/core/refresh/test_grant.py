@@ -55,21 +55,14 @@ class TestAdopt:
         assert grant.access_token(START) is None
 
     @pytest.mark.parametrize("status", Status)
-    def test_a_message_names_the_issuer_that_may_be_the_wrong_one(self, status: Status) -> None:
+    def test_a_message_names_the_issuer_and_the_command(self, status: Status) -> None:
         message = replace(ADOPTED, status=status, message="a text").user_message
-        waits = status is Status.WAITS_FOR_LOGIN
-        own = waits or status in (Status.PENDING, Status.READY, Status.DUPLICATE_GRANT)
-        assert message.startswith("a text" if own else "issuer 'cern': a text")
-
-    @pytest.mark.parametrize("status", Status)
-    def test_a_message_names_the_command_if_a_login_ends_the_status(self, status: Status) -> None:
-        message = replace(ADOPTED, status=status, message="a text").user_message
-        ends = status in (
-            *(Status.NEEDS_REAUTH, Status.LOST_ROTATION),
-            *(Status.UNCERTAIN, Status.DUPLICATE_GRANT),
-        )
+        own = (Status.PENDING, Status.READY, Status.DUPLICATE_GRANT, Status.WAITS_FOR_LOGIN)
+        assert message.startswith("a text" if status in own else "issuer 'cern': a text")
+        ended = (Status.NEEDS_REAUTH, Status.LOST_ROTATION)
+        by_login = (*ended, Status.UNCERTAIN, Status.DUPLICATE_GRANT)
         command = "; run: kubectl oauth2-csi login hello-token -n physics"
-        assert message.endswith("a text" + (command if ends else ""))
+        assert message.endswith("a text" + (command if status in by_login else ""))
 
     def test_a_surplus_brace_is_told(self) -> None:
         assert (
@@ -124,8 +117,7 @@ class TestJudge:
         assert compare_source(replace(grant, seeds=()), parsed_source(token)) is verdict
 
     @pytest.mark.parametrize(
-        ("spent", "sendable"),
-        [((), True), (("other",), True), ((LIVE,), False)],
+        ("spent", "sendable"), [((), True), (("other",), True), ((LIVE,), False)]
     )
     def test_a_replaced_token_is_not_sent(self, spent: tuple[str, ...], *, sendable: bool) -> None:
         assert (sendable_refresh_token(replace(ADOPTED, spent=spent)) is not None) is sendable

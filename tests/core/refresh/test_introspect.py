@@ -60,11 +60,10 @@ class TestUncertain:
         assert asked.cluster.live() == "alice-2"
 
     def test_unknown_twice_and_no_word_waits_for_a_human(self, running: Process) -> None:
-        cluster = running.cluster
-        cluster.server.script += [LOST_BEFORE, LOST_BEFORE]
+        running.cluster.server.script += [LOST_BEFORE, LOST_BEFORE]
         running.run_for(2 * LIFE)
-        assert len(cluster.server.presented) == 3
-        told = cluster.companion()
+        assert len(running.cluster.server.presented) == 3
+        told = running.cluster.companion()
         assert told.status is Status.UNCERTAIN
         text = f"issuer 'cern': {UNCERTAIN_TWICE_MESSAGE}"
         assert told.message == ask_for_login(text, REF)
@@ -102,18 +101,16 @@ class TestInvalidGrant:
         assert cluster.slots == []
 
     def test_an_outage_in_between_does_not_spare_the_question(self, asked: Process) -> None:
-        cluster = asked.cluster
-        cluster.server.script += [REFUSED, Failure(FailureReason.UNREACHABLE)]
+        asked.cluster.server.script += [REFUSED, Failure(FailureReason.UNREACHABLE)]
         asked.run_for(LIFE)
-        assert len(cluster.server.asked) == 2
-        assert cluster.live() == "alice-2"
+        assert len(asked.cluster.server.asked) == 2
+        assert asked.cluster.live() == "alice-2"
 
     def test_a_second_refusal_is_believed(self, asked: Process) -> None:
-        cluster = asked.cluster
-        cluster.server.script += [REFUSED, REFUSED]
+        asked.cluster.server.script += [REFUSED, REFUSED]
         asked.run_for(10 * LIFE)
-        assert len(cluster.server.presented) == 3
-        assert cluster.companion().status is Status.NEEDS_REAUTH
+        assert len(asked.cluster.server.presented) == 3
+        assert asked.cluster.companion().status is Status.NEEDS_REAUTH
 
 
 def test_an_outage_is_no_reason_to_ask(asked: Process) -> None:

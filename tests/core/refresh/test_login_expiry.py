@@ -100,11 +100,10 @@ def test_an_end_that_moves_with_every_refresh_concerns_nobody(
 
 
 def test_several_warnings_stand_side_by_side(ending: Process) -> None:
-    cluster = ending.cluster
     ending.run_for(24 * DAY)
     ending.edit(json.dumps({"refresh_token": "alice-0"}))
-    assert cluster.warning() == f"OldSeedRestored, {EXPIRING}"
-    assert cluster.reasons().count("OldSeedRestored") == events(cluster) == 1
+    assert ending.cluster.warning() == f"OldSeedRestored, {EXPIRING}"
+    assert ending.cluster.reasons().count("OldSeedRestored") == events(ending.cluster) == 1
 
 
 @pytest.mark.parametrize(

@@ -58,11 +58,10 @@ class TestMirrorAndCompanion:
         assert cluster.presented_twice() == []
 
     def test_a_new_token_beside_a_fault_is_not_mirrored_over(self, running: Process) -> None:
-        cluster = running.cluster
         running.edit(document("bob-0"), clientID="")
         running.run_for(2 * LIFE)
-        assert cluster.status() == "Invalid"
-        assert cluster.mirrored() == "bob-0"
+        assert running.cluster.status() == "Invalid"
+        assert running.cluster.mirrored() == "bob-0"
 
     def test_a_mirror_too_large_to_be_read_back_is_not_written(self, running: Process) -> None:
         """Our own mirror must never make its source Invalid."""
@@ -103,12 +102,11 @@ class TestMirrorAndCompanion:
         )
 
     def test_an_event_is_not_repeated_when_the_write_has_to_be(self, process: Process) -> None:
-        cluster = process.cluster
-        cluster.fail_next(PatchSecret, StoreConflict("moved"), times=3, on=REF.name)
+        process.cluster.fail_next(PatchSecret, StoreConflict("moved"), times=3, on=REF.name)
         process.reconcile()
         process.run_for(10)
-        assert cluster.reasons().count("Pending") <= 1
-        assert cluster.reasons().count("Ready") == 1
+        assert process.cluster.reasons().count("Pending") <= 1
+        assert process.cluster.reasons().count("Ready") == 1
 
     def test_annotations_that_are_removed_are_written_less_often(self, running: Process) -> None:
         cluster = running.cluster
@@ -148,13 +146,12 @@ class TestMirrorAndCompanion:
 
 
 def test_a_refused_mirror_and_then_a_broken_edit_is_no_hot_loop(process: Process) -> None:
-    cluster = process.cluster
-    cluster.immutable.add(REF)
+    process.cluster.immutable.add(REF)
     process.reconcile()
     process.edit("no JSON")
     process.run_for(3 * LIFE)
-    assert cluster.status() == "Invalid"
-    assert cluster.companion().status is Status.READY
+    assert process.cluster.status() == "Invalid"
+    assert process.cluster.companion().status is Status.READY
 
 
 @given(objects(), objects())

@@ -174,11 +174,10 @@ class TestTimeOfARequest:
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
     def test_a_long_window_allows_no_endless_repetitions(self, short_lived: Process) -> None:
-        cluster = short_lived.cluster
         short_lived.issuer = replace(NO_INTROSPECTION, reuse=600.0)
-        cluster.server.script += [LOST_BEFORE] * 100
+        short_lived.cluster.server.script += [LOST_BEFORE] * 100
         short_lived.run_for(600)
-        assert len(cluster.server.presented) == 1 + 4
+        assert len(short_lived.cluster.server.presented) == 1 + 4
         assert short_lived.state.grant is not None
         assert short_lived.state.grant.next_refresh is None
 

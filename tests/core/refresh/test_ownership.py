@@ -206,11 +206,10 @@ def test_a_namespace_that_cannot_be_read_leaves_all_as_it_is(running: Process) -
 
 
 def test_a_namespace_that_goes_during_an_adoption_gets_no_grant(process: Process) -> None:
-    cluster = process.cluster
-    cluster.namespace_uids[REF.namespace] = ""
+    process.cluster.namespace_uids[REF.namespace] = ""
     process.reconcile()
-    assert GRANT not in cluster.secrets
-    assert cluster.server.tokens() == []
+    assert GRANT not in process.cluster.secrets
+    assert process.cluster.server.tokens() == []
 
 
 def test_warnings_of_the_grant_stay_unknown_to_the_new_owner(running: Process) -> None:

@@ -1,6 +1,5 @@
 """A user who asks for a refresh with the annotation `refresh-requested-at` (docs/protocol.md 5)."""
 
-import contextlib
 import itertools
 
 import pytest
@@ -8,9 +7,7 @@ import pytest
 from csidriver.core import annotations
 from csidriver.core.annotations import REFRESH_REQUESTED_AT
 from csidriver.core.kubernetes.timestamp import format_rfc3339
-from csidriver.core.status import Status
-from tests.core.refresh.hooks import Crashed
-from tests.core.refresh.virtual_cluster import LIFE, REF, Process, VirtualCluster, document
+from tests.core.refresh.virtual_cluster import LIFE, Process
 from tests.core.refresh.virtual_server import START
 
 INVALID = "InvalidRefreshRequest"
@@ -35,14 +32,6 @@ def test_a_new_value_refreshes_at_once_and_only_once(running: Process) -> None:
     ask(running)
     running.reconcile(event=True)
     assert running.cluster.live() == "alice-3"
-
-
-def test_another_spelling_of_an_instant_is_the_same_request(running: Process) -> None:
-    ask(running, "2027-01-01T12:00:00Z")
-    running.reconcile(event=True)
-    ask(running, "2027-01-01T13:00:00+01:00")
-    running.reconcile(event=True)
-    assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
 
 
 def test_the_least_time_between_two_sends_is_kept_also_by_a_restart(running: Process) -> None:
@@ -85,14 +74,6 @@ def test_a_value_beside_a_new_token_is_honoured_by_its_refresh(process: Process)
     assert process.cluster.server.tokens() == ["alice-0"]
 
 
-def test_the_owner_of_an_old_seed_gets_the_live_token_refreshed(running: Process) -> None:
-    running.cluster.now += 60
-    running.cluster.apply(document("alice-0"))
-    ask(running)
-    running.reconcile(event=True)
-    assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
-
-
 @pytest.mark.parametrize("value", ["now", "2027-01-01", "2027-01-01T00:00:00", "0001-01-01T00:00Z"])
 def test_a_bad_value_is_ignored_and_told_until_it_is_mended(running: Process, value: str) -> None:
     ask(running, value)
@@ -104,22 +85,3 @@ def test_a_bad_value_is_ignored_and_told_until_it_is_mended(running: Process, va
     running.reconcile(event=True)
     assert running.cluster.live() == "alice-2"
     assert running.cluster.warning() == ""
-
-
-@pytest.mark.parametrize("count", range(1, 20))
-def test_a_crash_at_any_step_honours_it_once(count: int) -> None:
-    cluster = VirtualCluster()
-    cluster.apply(document(cluster.server.login("alice")))
-    process = Process(cluster)
-    process.reconcile()
-    ask(process)
-    with contextlib.suppress(Crashed):
-        process.reconcile(crash_after=count, event=True)
-    entry = cluster.spool.get(REF)
-    unknown = entry is not None and entry.reply is None
-    survivor = process.restarted()
-    survivor.reconcile()
-    survivor.run_for(LIFE / 2)
-    assert cluster.presented_twice() == []
-    assert (cluster.grant().status is Status.UNCERTAIN) is unknown
-    assert unknown or cluster.server.tokens() == ["alice-0", "alice-1"]

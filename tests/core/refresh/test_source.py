@@ -65,10 +65,7 @@ def test_the_announcements_example_works_with_a_note() -> None:
 
 @pytest.mark.parametrize(
     ("change", "key"),
-    [
-        ({"oauth": None, "oauth2": VALID["oauth"]}, "oauth2"),
-        ({"oauth2": "{"}, "oauth"),
-    ],
+    [({"oauth": None, "oauth2": VALID["oauth"]}, "oauth2"), ({"oauth2": "{"}, "oauth")],
 )
 def test_the_alias_counts_where_oauth_is_absent(change: dict[str, str | None], key: str) -> None:
     assert Source.parse(secret(change)).key == key

@@ -124,14 +124,13 @@ class TestRestored:
         assert cluster.live() != "alice-1"
 
     def test_ones_own_note_does_not_hide_another_issuer(self, running: Process) -> None:
-        cluster = running.cluster
         running.edit(document("alice-1"), issuer="elsewhere")
         fresh = running.restarted()
         fresh.reconcile()
-        cluster.now += LIFE
+        running.cluster.now += LIFE
         fresh.reconcile()
-        assert cluster.server.tokens() == ["alice-0"]
-        assert cluster.companion().status is Status.MISCONFIGURED
+        assert running.cluster.server.tokens() == ["alice-0"]
+        assert running.cluster.companion().status is Status.MISCONFIGURED
 
     def test_ones_own_note_does_not_hide_new_credentials(self, running: Process) -> None:
         cluster = running.cluster
@@ -192,12 +191,11 @@ class TestGrantThatOthersChanged:
         assert cluster.companion() == before
 
     def test_a_changed_companion_is_put_right_and_never_back(self, running: Process) -> None:
-        cluster = running.cluster
-        notes = cluster.secrets[COMPANION].annotations
+        notes = running.cluster.secrets[COMPANION].annotations
         running.meddle(TokenObject.COMPANION, annotations={**notes, annotations.STATUS: "Invalid"})
-        assert cluster.companion().status is Status.READY
+        assert running.cluster.companion().status is Status.READY
         running.meddle(TokenObject.COMPANION, annotations={**notes, annotations.GENERATION: "9"})
-        assert cluster.companion().generation == 9
+        assert running.cluster.companion().generation == 9
 
     def test_a_deleted_grant_is_made_again_from_memory(self, running: Process) -> None:
         cluster = running.cluster
@@ -256,24 +254,22 @@ class TestGrantThatOthersChanged:
         assert cluster.presented_twice() == []
 
     def test_a_grant_that_moved_on_is_taken_over(self, running: Process) -> None:
-        cluster = running.cluster
         running.peer(LIFE)
         running.observe(TokenObject.GRANT)
         running.observe()
         running.reconcile()
         assert running.state.grant is not None
-        assert running.state.grant.live_hash == cluster.grant().live_hash
-        assert cluster.server.tokens() == ["alice-0", "alice-1"]
+        assert running.state.grant.live_hash == running.cluster.grant().live_hash
+        assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
 
     def test_what_is_deleted_by_hand_is_forgotten(self, running: Process) -> None:
-        cluster = running.cluster
-        cluster.secrets.clear()
+        running.cluster.secrets.clear()
         running.observe(TokenObject.GRANT)
         running.reconcile(event=True)
         assert running.state.grant_missing_in_store
         running.run_for(601)
         assert running.state.grant is None
-        assert cluster.secrets == {}
+        assert running.cluster.secrets == {}
 
     @pytest.mark.parametrize("answered", [True, False])
     def test_a_grant_damaged_during_the_exchange_is_mended_by_a_reply_alone(

@@ -102,11 +102,10 @@ class TestScope:
         assert cluster.companion().status is Status.MISCONFIGURED
 
     def test_without_a_scope_there_is_nothing_to_leave_out(self, running: Process) -> None:
-        cluster = running.cluster
-        cluster.server.script += [answer(400, {"error": "invalid_scope"})] * 100
+        running.cluster.server.script += [answer(400, {"error": "invalid_scope"})] * 100
         running.run_for(LIFE - 480)
-        assert len(cluster.server.presented) == 2
-        assert cluster.companion().status is Status.MISCONFIGURED
+        assert len(running.cluster.server.presented) == 2
+        assert running.cluster.companion().status is Status.MISCONFIGURED
 
 
 class TestNoEndpoint:
@@ -123,10 +122,7 @@ class TestNoEndpoint:
 class TestConfigurationChanges:
     @pytest.mark.parametrize(
         "refusal",
-        [
-            answer(400, {"error": "invalid_request"}),
-            Failure(FailureReason.TLS),
-        ],
+        [answer(400, {"error": "invalid_request"}), Failure(FailureReason.TLS)],
         ids=lambda failed: failed.reason.value,
     )
     def test_what_was_refused_is_tried_soon_after_the_issuer_was_configured_anew(
@@ -148,14 +144,13 @@ class TestConfigurationChanges:
 
     @pytest.mark.parametrize("error", ["invalid_grant", "login_required"])
     def test_a_refused_token_is_not_tried_again(self, running: Process, error: str) -> None:
-        cluster = running.cluster
-        cluster.server.script += [answer(400, {"error": error})] * 100
+        running.cluster.server.script += [answer(400, {"error": error})] * 100
         running.run_for(LIFE)
-        attempts = len(cluster.server.presented)
+        attempts = len(running.cluster.server.presented)
         running.issuer = replace(ISSUER, client_auth="post")
         running.reconcile()
         running.run_for(LIFE)
-        assert len(cluster.server.presented) == attempts
+        assert len(running.cluster.server.presented) == attempts
 
 
 REPLIES: dict[str, Any] = {

@@ -245,6 +245,11 @@ class VirtualCluster:
     def status(self, ref: SourceRef = REF) -> str:
         return self.note(annotations.STATUS, ref)
 
+    def shown(self) -> str:
+        """The status that users and nodes see alike."""
+        assert self.companion().status.value == self.status()
+        return self.status()
+
     def warning(self) -> str:
         return self.note(annotations.WARNING)
 

@@ -21,11 +21,7 @@ OPEN = Issuer(
 
 
 def put(
-    cluster: VirtualCluster,
-    keys: dict[str, str],
-    ref: SourceRef = REF,
-    /,
-    **notes: str | None,
+    cluster: VirtualCluster, keys: dict[str, str], ref: SourceRef = REF, /, **notes: str | None
 ) -> Secret:
     """A user writes a source with annotations such as `grant_type`; None takes one away."""
     current = cluster.secrets.get((ref.namespace, ref.name))

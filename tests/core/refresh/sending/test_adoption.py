@@ -15,7 +15,7 @@ from tests.core.refresh.grants import jwt, token_document
 from tests.core.refresh.hooks import once
 from tests.core.refresh.sending.sources import CLIENT, OPEN, forms, process, put, put_client, served
 from tests.core.refresh.virtual_cluster import LIFE, REF, Process, VirtualCluster, document
-from tests.core.refresh.virtual_server import START, answer
+from tests.core.refresh.virtual_server import START
 
 OTHER = Issuer("other", issuer="https://other.example")
 
@@ -65,15 +65,6 @@ class TestEdits:
         sent = [e for e in cluster.done if isinstance(e, effects.RequestRepeatable)]
         assert [e.client.client_secret.reveal() for e in sent] == ["s3cret", "better"]
 
-    def test_a_corrected_secret_is_tried_soon(self, cluster: VirtualCluster) -> None:
-        cluster.server.script.append(answer(401, {"error": "invalid_client"}))
-        running = adopted(cluster)
-        assert cluster.status() == "ClientRejected"
-        put(cluster, CLIENT | {"clientSecret": "better"})
-        running.reconcile(event=True)
-        running.run_for(11)
-        assert cluster.status() == "Ready"
-
     def test_who_edits_in_a_loop_causes_few_requests(self, cluster: VirtualCluster) -> None:
         running = adopted(cluster)
         for number in range(100):
@@ -106,12 +97,6 @@ class TestEdits:
 
 
 class TestTheIssuer:
-    def test_it_is_the_default_one_else(self, cluster: VirtualCluster) -> None:
-        put_client(cluster)
-        process(cluster, OTHER).reconcile()
-        assert cluster.status() == "Misconfigured"
-        assert forms(cluster) == []
-
     def test_a_grant_stays_when_another_one_becomes_default(self, cluster: VirtualCluster) -> None:
         running = adopted(cluster)
         running.issuer = replace(OPEN, default=False)

@@ -257,10 +257,9 @@ class TestDeletion:
         assert served(cluster) == "issued-2", "a login that returns begins it anew"
 
     def test_a_login_without_its_annotation_is_none(self, pair: Pair) -> None:
-        cluster = pair.cluster
-        cluster._store(replace(cluster.source(LOGIN), annotations={}))
+        pair.cluster._store(replace(pair.cluster.source(LOGIN), annotations={}))
         pair.event(pair.login)
-        assert served(cluster) == ""
+        assert served(pair.cluster) == ""
 
     def test_a_login_that_is_not_known_yet_takes_nothing_away(self, pair: Pair) -> None:
         pair.cluster.logins.clear()

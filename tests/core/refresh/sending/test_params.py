@@ -70,10 +70,7 @@ def test_a_scope_of_no_words_is_refused(scope: str) -> None:
 
 @pytest.mark.parametrize(
     "notes",
-    [
-        {"scope": "a", "params": '{"scope": "b"}'},
-        {"audience": " ".join(map(str, range(70)))},
-    ],
+    [{"scope": "a", "params": '{"scope": "b"}'}, {"audience": " ".join(map(str, range(70)))}],
     ids=["a name in two annotations", "too many"],
 )
 def test_fields_are_unique_and_not_too_many(notes: dict[str, str]) -> None:

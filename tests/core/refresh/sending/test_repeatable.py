@@ -60,15 +60,6 @@ class TestTheQuietLife:
         patches = [e for e in cluster.done if isinstance(e, effects.PatchSecret)]
         assert sum(e.base.name == REF.grant for e in patches) == len(times)
 
-    def test_a_restart_sends_nothing_while_the_token_is_good(self, cluster: VirtualCluster) -> None:
-        running = process(cluster)
-        running.reconcile()
-        fresh = running.restarted()
-        assert cluster.cost(fresh.reconcile) == (0, 0)
-        assert len(cluster.server.forms) == 1
-        fresh.run_for(LIFE)
-        assert len(cluster.server.forms) == 2
-
     def test_a_refresh_token_in_the_reply_is_dropped(self, cluster: VirtualCluster) -> None:
         reply = {"access_token": "a", "expires_in": LIFE, "refresh_token": "planted-rt"}
         cluster.server.script.append(answer(200, reply | {"refresh_expires_in": 60}))
@@ -208,13 +199,3 @@ def test_a_limit_of_the_issuer_is_kept(cluster: VirtualCluster) -> None:
     assert forms(cluster) == []
     running.run_for(8)
     assert len(forms(cluster)) == 1
-
-
-def test_a_changed_issuer_is_tried_again_soon(cluster: VirtualCluster) -> None:
-    cluster.server.script += [answer(400, {"error": "invalid_scope"})]
-    running = process(cluster)
-    running.reconcile()
-    running.issuer = replace(OPEN, params=(("p", "1"),))
-    running.reconcile()
-    running.run_for(11)
-    assert cluster.status() == "Ready"
