@@ -23,8 +23,7 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.core import names as core_names
 from csidriver.errors import DriverError
 
-# Kubelet's deadlines, in seconds.
-GET_INFO_TIMEOUT = 1.0
+# Kubelet's deadline, in seconds.
 PUBLISH_TIMEOUT = 120.0
 
 
@@ -89,7 +88,7 @@ class Kubelet:
                 raise KubeletError("no plugin has registered")
         with grpc.insecure_channel(f"unix:{sockets[0]}") as channel:
             stub = registration_pb2_grpc.RegistrationStub(channel)
-            info = _get_info(stub, deadline)
+            info = stub.GetInfo(registration_pb2.InfoRequest(), timeout=PUBLISH_TIMEOUT)
             with grpc.insecure_channel(f"unix:{info.endpoint}") as endpoint:
                 csi_pb2_grpc.NodeStub(endpoint).NodeGetInfo(
                     csi_pb2.NodeGetInfoRequest(), timeout=PUBLISH_TIMEOUT
@@ -221,20 +220,3 @@ class Kubelet:
 
 def _volume_id(pod: Pod, volume: str) -> str:
     return f"csi-{hashlib.sha256((pod.uid + volume).encode()).hexdigest()}"
-
-
-def _get_info(
-    stub: registration_pb2_grpc.RegistrationStub, deadline: float
-) -> registration_pb2.PluginInfo:
-    """Ask a plugin for its name; again, as kubelet does, if it is too slow."""
-    while True:
-        try:
-            info: registration_pb2.PluginInfo = stub.GetInfo(
-                registration_pb2.InfoRequest(), timeout=GET_INFO_TIMEOUT
-            )
-        except grpc.RpcError as error:
-            slow = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-            if not slow or time.monotonic() > deadline:
-                raise
-        else:
-            return info

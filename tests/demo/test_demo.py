@@ -82,11 +82,7 @@ def test_the_demo_begins_with_a_login_when_asked(folder: Path) -> None:
     assert result["max_presentations_per_refresh_token"] == 1
 
 
-@pytest.mark.parametrize(
-    "milestone",
-    ["", "authorization server", "kubelet stand-in", "is Ready", "runs and reads", "bad reads: 0"],
-    ids=["start", "server", "registered", "refreshed", "pods", "reading"],
-)
+@pytest.mark.parametrize("milestone", ["", "bad reads: 0"], ids=["start", "reading"])
 def test_ctrl_c_leaves_no_process_and_no_folder(folder: Path, milestone: str) -> None:
     process = start(folder)
     assert process.stdout is not None

@@ -10,7 +10,6 @@ from csidriver.demo.http_messages import (
     FORM,
     HttpRequest,
     json_reply,
-    parameter,
     read_credentials,
     read_fields,
     read_form,
@@ -34,9 +33,18 @@ def test_a_form_keeps_parameters_with_a_value_only() -> None:
         request(b"a=1&a=2"),
         request(b"a=1&a="),
         request(b"a"),
+        request(b"a=%ff"),
         request(b"&".join(b"f%d=1" % number for number in range(33))),
     ],
-    ids=["query", "json", "repeated", "repeated without a value", "no equals sign", "too many"],
+    ids=[
+        "query",
+        "json",
+        "repeated",
+        "repeated without a value",
+        "no equals sign",
+        "no UTF-8",
+        "too many",
+    ],
 )
 def test_other_forms_are_refused(faulty: HttpRequest) -> None:
     with pytest.raises(OAuthError) as error:
@@ -57,19 +65,9 @@ def test_a_query_is_parsed_as_a_form_is() -> None:
         read_fields("state=ü")
 
 
-def test_a_missing_parameter_is_named() -> None:
-    assert parameter({"code": "x"}, "code") == "x"
-    with pytest.raises(OAuthError, match="code_verifier is missing"):
-        parameter({}, "code_verifier")
-
-
 def test_both_halves_of_basic_credentials_are_form_encoded() -> None:
     header = "Basic " + b64encode(b"a%3Ab:p%25+w").decode()
     assert read_credentials(header, {}) == ("a:b", Sensitive("p% w"))
-
-
-def test_a_public_client_sends_its_id_only() -> None:
-    assert read_credentials(None, {"client_id": "public"}) == ("public", None)
 
 
 def test_no_cache_may_store_a_json_reply() -> None:

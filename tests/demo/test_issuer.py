@@ -1,5 +1,6 @@
 """The strict authorization server over real HTTP."""
 
+import contextlib
 import logging
 import queue
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,10 +22,8 @@ from csidriver.demo.jwt import verify_jwt
 from tests.demo.client import TIMEOUT, grant, post, refresh
 from tests.demo.grants.signing import signing_key
 
-CLIENTS = [
-    RegisteredClient("app", Sensitive("s3cret")),
-    RegisteredClient("public", None),
-]
+CLIENTS = [RegisteredClient("app", Sensitive("s3cret"))]
+ASSERTIONS = ["private_key_jwt"]
 
 
 @pytest.fixture
@@ -59,28 +59,9 @@ def test_replay_kills_the_family_and_is_counted(issuer: StrictIssuer) -> None:
     assert issuer.max_presentations() == 2
 
 
-def test_eight_threads_with_one_token_yield_one_success(issuer: StrictIssuer) -> None:
-    seed = issuer.seed("app")
-    barrier = threading.Barrier(8)
-    replies: list[requests.Response] = []
-
-    def present() -> None:
-        barrier.wait()
-        replies.append(refresh(issuer, seed))
-
-    threads = [threading.Thread(target=present) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(reply.status_code for reply in replies) == [200] + [400] * 7
-    (winner,) = (reply for reply in replies if reply.ok)
-    assert refresh(issuer, Sensitive(winner.json()["refresh_token"])).status_code == 400
-    assert issuer.max_presentations() == 8
-
-
 def test_metadata_is_where_both_standards_look_for_it() -> None:
-    with StrictIssuer(clients=CLIENTS, issuer="/realms/x") as issuer:
+    signing = RegisteredClient("signing", None, (signing_key().public_pem,))
+    with StrictIssuer(clients=[*CLIENTS, signing], issuer="/realms/x") as issuer:
         root = issuer.url.removesuffix("/realms/x")
         assert issuer.url != root
         places = (
@@ -93,19 +74,11 @@ def test_metadata_is_where_both_standards_look_for_it() -> None:
         assert first["token_endpoint"] == f"{issuer.url}/token"
         assert first["grant_types_supported"][0] == "refresh_token"
         methods = first["token_endpoint_auth_methods_supported"]
-        assert methods == ["client_secret_basic", "client_secret_post", "none"]
+        assert methods == [*("client_secret_basic", "client_secret_post", "none"), *ASSERTIONS]
+        assert first["token_endpoint_auth_signing_alg_values_supported"] == ["RS256", "ES256"]
         grants = {"client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"}
         assert grants < set(first["grant_types_supported"])
         assert refresh(issuer, issuer.seed("app")).status_code == 200
-
-
-def test_metadata_names_assertions_where_a_client_has_keys() -> None:
-    signing = RegisteredClient("signing", None, (signing_key().public_pem,))
-    with StrictIssuer(clients=[signing]) as issuer:
-        place = f"{issuer.url}/.well-known/openid-configuration"
-        metadata = requests.get(place, timeout=TIMEOUT).json()
-    assert "private_key_jwt" in metadata["token_endpoint_auth_methods_supported"]
-    assert metadata["token_endpoint_auth_signing_alg_values_supported"] == ["RS256", "ES256"]
 
 
 def test_without_assertions_no_library_for_them_is_loaded() -> None:
@@ -155,22 +128,33 @@ class Announced(logging.Handler):
         self.urls.put(record.getMessage().rpartition(" ")[2])
 
 
-def test_serve_knows_the_announcements_client_and_seed_and_every_other_seed() -> None:
+@contextlib.contextmanager
+def serving(*seeds: Sensitive) -> Iterator[str]:
     stop, announced, log = threading.Event(), Announced(), logging.getLogger("csidriver.demo")
-    seeds = [Sensitive("another"), Sensitive("another")]
     thread = threading.Thread(target=serve, args=(("127.0.0.1", 0), "", seeds, 20.0, stop))
     log.addHandler(announced)
     log.setLevel(logging.INFO)
     thread.start()
     try:
-        url = announced.urls.get(timeout=TIMEOUT)
-        auth = ("my-app", "my-app-client-secret")
-        for seed in (Sensitive("eyJhbG..."), seeds[0]):
-            assert post(f"{url}/token", grant(seed), auth=auth).status_code == 200
+        yield announced.urls.get(timeout=TIMEOUT)
     finally:
         stop.set()
         thread.join()
         log.removeHandler(announced)
         log.setLevel(logging.NOTSET)
+
+
+def test_a_restarted_server_knows_the_example_its_seeds_and_what_it_issued() -> None:
+    def redeem(url: str, token: str) -> Any:
+        return post(
+            f"{url}/token", grant(Sensitive(token)), auth=("my-app", "my-app-client-secret")
+        )
+
+    with serving(Sensitive("another")) as url:
+        assert redeem(url, "another").ok
+        issued = redeem(url, "eyJhbG...").json()["refresh_token"]
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=TIMEOUT)
+    with serving() as url:
+        assert redeem(url, issued).ok
+        assert not redeem(url, issued).ok, "it still works once"

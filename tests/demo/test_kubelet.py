@@ -1,14 +1,10 @@
 """The stand-in for kubelet against a real plugin."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
 import pytest
 
-from csidriver._proto import pluginregistration_pb2 as registration
-from csidriver._proto import pluginregistration_pb2_grpc as registration_grpc
 from csidriver.adapters.mounts import Mounts
 from csidriver.core.names import DRIVER_NAME
 from csidriver.demo.kubelet import Kubelet, KubeletError
@@ -83,41 +79,3 @@ def test_without_a_plugin_the_registration_ends(tmp_path: Path) -> None:
     kubelet = Kubelet(tmp_path, Mounts(), NAMESPACE)
     with pytest.raises(KubeletError, match="no plugin has registered"):
         kubelet.register(threading.Event(), 0.0, check)
-
-
-class SlowToStart(registration_grpc.RegistrationServicer):
-    """Answers nothing before it is asked again."""
-
-    def __init__(self, endpoint: Path) -> None:
-        self._endpoint = endpoint
-        self._asked, self._asked_again = threading.Event(), threading.Event()
-
-    def GetInfo(  # noqa: N802 - of gRPC
-        self, _: registration.InfoRequest, __: grpc.ServicerContext
-    ) -> registration.PluginInfo:
-        if self._asked.is_set():
-            self._asked_again.set()
-        self._asked.set()
-        assert self._asked_again.wait(TIMEOUT)
-        return registration.PluginInfo(name="slow", endpoint=str(self._endpoint))
-
-    def NotifyRegistrationStatus(  # noqa: N802 - of gRPC
-        self, _: registration.RegistrationStatus, __: grpc.ServicerContext
-    ) -> registration.RegistrationStatusResponse:
-        return registration.RegistrationStatusResponse()
-
-
-def test_a_plugin_that_starts_slowly_is_asked_again(node: Node, tmp_path: Path) -> None:
-    registry = tmp_path / "plugins_registry"
-    registry.mkdir()
-    (endpoint,) = node.kubelet_dir.glob("plugins/*/csi.sock")
-    with ThreadPoolExecutor(4) as threads:
-        server = grpc.server(threads)
-        registration_grpc.add_RegistrationServicer_to_server(SlowToStart(endpoint), server)
-        server.add_insecure_port(f"unix:{registry}/slow-reg.sock")
-        server.start()
-        try:
-            kubelet = Kubelet(tmp_path, node.mounts, NAMESPACE)
-            assert kubelet.register(threading.Event(), TIMEOUT, check) == "slow"
-        finally:
-            server.stop(None).wait()

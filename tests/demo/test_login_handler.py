@@ -28,9 +28,9 @@ REQUEST = {
 }
 
 
-@pytest.fixture(params=["", "/realms/x"], ids=["root", "path"])
-def issuer(request: pytest.FixtureRequest) -> Iterator[StrictIssuer]:
-    with StrictIssuer(clients=CLIENTS, issuer=request.param) as running:
+@pytest.fixture
+def issuer() -> Iterator[StrictIssuer]:
+    with StrictIssuer(clients=CLIENTS, issuer="/realms/x") as running:
         running.logins.interval = 0
         yield running
 
@@ -98,22 +98,10 @@ def test_the_complete_address_shows_the_code_and_who_asks(issuer: StrictIssuer) 
     assert "unknown, used or expired" in form.press("allow").text
 
 
-def test_an_impatient_and_an_expired_device_are_told_so(issuer: StrictIssuer) -> None:
-    issuer.logins.interval = 5
-    login = start_device(issuer).json()
-    assert login["interval"] == 5
-    errors = [redeem_device(issuer, login["device_code"]).json()["error"] for _ in range(2)]
-    assert errors == ["authorization_pending", "slow_down"]
-    issuer.logins.lifetime = 0
-    login = start_device(issuer).json()
-    assert redeem_device(issuer, login["device_code"]).json()["error"] == "expired_token"
-
-
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
         ({"client_id": "app"}, "invalid_client"),
-        ({"client_id": "nobody"}, "invalid_client"),
         ({"scope": "admin"}, "invalid_scope"),
     ],
 )
@@ -131,16 +119,12 @@ def test_the_page_sends_the_code_to_loopback(issuer: StrictIssuer) -> None:
     assert redeem_code(issuer, given["code"]).json()["error"] == "invalid_grant"
 
 
-def test_a_denial_goes_to_loopback_too(issuer: StrictIssuer) -> None:
-    given = redirected(Form(ask(issuer)).press("deny"))
-    assert given == {"error": "access_denied", "state": REQUEST["state"], "iss": issuer.url}
-
-
 def test_an_address_alone_allows_nothing(issuer: StrictIssuer) -> None:
     asked = ask(issuer, decision="allow")
     assert asked.status_code == 200
     assert "decision" not in Form(asked).fields
-    assert redirected(Form(asked).press("deny"))["error"] == "access_denied"
+    denied = {"error": "access_denied", "state": REQUEST["state"], "iss": issuer.url}
+    assert redirected(Form(asked).press("deny")) == denied
     login = start_device(issuer).json()
     allowing = f"{login['verification_uri_complete']}&decision=allow"
     assert requests.get(allowing, timeout=TIMEOUT).status_code == 200
@@ -152,10 +136,9 @@ def test_an_address_alone_allows_nothing(issuer: StrictIssuer) -> None:
     [
         ({"response_type": "token"}, "unsupported_response_type"),
         ({"code_challenge_method": "plain"}, "invalid_request"),
-        ({"code_challenge": ""}, "invalid_request"),
         ({"scope": "admin"}, "invalid_scope"),
     ],
-    ids=["implicit", "plain", "no challenge", "scope"],
+    ids=["implicit", "plain", "scope"],
 )
 def test_faulty_requests_are_redirected(
     issuer: StrictIssuer, changes: dict[str, str], error: str
@@ -180,15 +163,12 @@ def test_nothing_is_redirected_for_a_stranger(
     [
         ("http://127.0.0.1:8000/callback?x=y", True),
         ("http://localhost:18000", True),
-        ("http://[::1]:1/", True),
         ("https://127.0.0.1:8000/", False),
         ("http://127.0.0.1.evil.example/", False),
-        ("http://127.0.0.1:8000@evil.example/", False),
         ("http://evil.example\\@127.0.0.1/", False),
         ("http://127.0.0.1:8000/#fragment", False),
         ("http://127.0.0.1:8000/\r\nSet-Cookie: x", False),
         ("http://127.0.0.1:0/", False),
-        ("http://127.0.0.1:99999/", False),
         ("http://[::1/", False),
         ("", False),
     ],

@@ -100,20 +100,6 @@ def test_a_user_code_is_found_however_it_is_written_until_it_is_decided(
     assert logins.find_device(login.user_code) is None
 
 
-def test_ended_logins_are_forgotten(logins: PendingLogins, clock: Clock) -> None:
-    login = logins.start_device("app", "email")
-    clock.at += 2 * logins.lifetime
-    logins.start_device("app", "email")
-    assert polled(logins, login) == "invalid_grant"
-
-
-def test_an_authorization_code_works_once(logins: PendingLogins) -> None:
-    code = logins.issue_code(REQUEST)
-    assert logins.redeem_code("app", code, CALLBACK, VERIFIER) == "email"
-    again = refusal(lambda: logins.redeem_code("app", code, CALLBACK, VERIFIER))
-    assert again == "invalid_grant"
-
-
 @pytest.mark.parametrize(
     ("client", "redirect_uri", "verifier"),
     [
@@ -130,13 +116,6 @@ def test_an_authorization_code_is_spent_by_a_request_that_does_not_fit(
     wrong = refusal(lambda: logins.redeem_code(client, code, redirect_uri, verifier))
     assert wrong == "invalid_grant"
     assert refusal(lambda: logins.redeem_code("app", code, CALLBACK, VERIFIER)) == wrong
-
-
-def test_an_authorization_code_lives_for_a_minute(logins: PendingLogins, clock: Clock) -> None:
-    code = logins.issue_code(REQUEST)
-    clock.at += 60
-    late = refusal(lambda: logins.redeem_code("app", code, CALLBACK, VERIFIER))
-    assert late == "invalid_grant"
 
 
 def test_nothing_shows_a_code(logins: PendingLogins) -> None:

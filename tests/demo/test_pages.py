@@ -25,18 +25,6 @@ def test_a_page_quotes_what_it_was_given_and_allows_no_script(page: HttpReply) -
     assert page.headers["Cache-Control"] == "no-store"
 
 
-def test_a_form_has_what_a_browser_needs_without_scripts() -> None:
-    device = device_page("BCDF-GHJK", "A program asks.").body.decode()
-    login = authorization_page("A program asks.", {"state": "x"}).body.decode()
-    assert 'id="user_code" name="user_code"' in device
-    assert 'value="BCDF-GHJK"' in device
-    assert '<input type="hidden" name="state" value="x">' in login
-    for page in (device, login):
-        for decision in ("allow", "deny"):
-            assert f'<button id="{decision}" name="decision" value="{decision}">' in page
-        assert '<form method="post"' in page
-
-
 def test_a_code_that_is_refused_leaves_the_form_open() -> None:
     page = device_page("", "", "This code is unknown.")
     assert page.status == 400

@@ -26,6 +26,7 @@ def test_a_role_that_ends_is_reported_with_its_log(tmp_path: Path) -> None:
         assert role.metrics() == {}
     finally:
         role.stop()
+        role.stop()
 
 
 def test_the_last_report_of_a_reader_stays(tmp_path: Path) -> None:
@@ -49,10 +50,3 @@ def test_a_reader_without_its_file_has_failed(tmp_path: Path) -> None:
         eventually(lambda: ends(reader), "the end of the reader", 60.0)
     finally:
         reader.stop()
-
-
-def test_a_stopped_process_may_be_stopped_again(tmp_path: Path) -> None:
-    role = RoleProcess("node", tmp_path / "log", ["--help"])
-    role.stop()
-    role.stop()
-    assert ends(role) is not None

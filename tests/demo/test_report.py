@@ -1,6 +1,6 @@
 """The demo's numbers and the check of its promises."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
@@ -38,21 +38,6 @@ def test_a_run_that_kept_every_promise_passes() -> None:
 )
 def test_a_run_that_broke_one_promise_fails(broken: dict[str, int]) -> None:
     assert not replace(KEPT, **broken).promises_kept
-
-
-def test_the_json_line_has_the_promised_keys() -> None:
-    assert asdict(KEPT) == {
-        "refreshes": 1,
-        "rewrites": 2,
-        "leased_rewrites": 3,
-        "reads": 10_000,
-        "torn_reads": 0,
-        "expired_reads": 0,
-        "inode_changes": 0,
-        "max_presentations_per_refresh_token": 1,
-        "publish_ms": 1.5,
-        "propagation_ms_p99": 40.0,
-    }
 
 
 def test_propagation_counts_every_token_but_the_one_a_reader_started_with() -> None:

@@ -1,8 +1,6 @@
 """Bodies, their limits, and the end of connections, over real sockets."""
 
-import socket
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -34,36 +32,6 @@ def test_body_limit_is_64_kib(issuer: StrictIssuer) -> None:
         reply = post(f"{issuer.url}/token", body, headers=headers, auth=("app", "s3cret"))
         refused[size] = reply.status_code
     assert refused == {limit + 1: 413, limit: 200}
-
-
-@pytest.mark.parametrize(
-    ("header", "status"),
-    [
-        ("Transfer-Encoding: chunked", b"411"),
-        ("X: y", b"411"),
-        ("Content-Length: -1", b"400"),
-        ("Content-Length: ²", b"400"),
-        ("Content-Length: 1\r\nContent-Length: 2", b"400"),
-    ],
-)
-def test_bodies_of_unclear_length_are_refused(
-    issuer: StrictIssuer, header: str, status: bytes
-) -> None:
-    parts = urlsplit(issuer.url)
-    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), TIMEOUT) as raw:
-        raw.sendall(f"POST /token HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode("latin-1"))
-        assert raw.makefile("rb").readline().split()[1] == status
-
-
-def test_half_a_body_is_not_handled(issuer: StrictIssuer) -> None:
-    seed, parts = issuer.seed("public"), urlsplit(issuer.url)
-    form = f"grant_type=refresh_token&client_id=public&refresh_token={seed.reveal()}"
-    head = "POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded"
-    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), TIMEOUT) as raw:
-        raw.sendall(f"{head}\r\nContent-Length: {len(form) + 1}\r\n\r\n{form}".encode())
-        raw.shutdown(socket.SHUT_WR)
-        assert raw.recv(1) == b""
-    assert issuer.presentations() == ()
 
 
 @pytest.mark.parametrize(

@@ -61,14 +61,11 @@ def test_a_client_signs_with_any_of_its_keys(verifier: AssertionVerifier, clock:
     ("claims", "why"),
     [
         ({"aud": [ISSUER, "https://other.example"]}, "audience"),
-        ({"aud": [ISSUER]}, "audience"),
         ({"aud": f"{ISSUER}/token"}, "audience"),
-        ({"aud": None}, "audience"),
         ({"exp": 1_700_000_000}, "expired"),
         ({"exp": 1_700_000_301}, "too long"),
         ({"exp": None}, "expired"),
         ({"jti": None}, "no jti"),
-        ({"sub": "old"}, "signature"),
         ({"iss": "nobody", "sub": "nobody"}, "signature"),
     ],
 )
