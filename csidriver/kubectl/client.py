@@ -16,7 +16,7 @@ from csidriver.kubectl.errors import KubectlFailed
 from csidriver.kubectl.failures import to_error
 
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_CONTEXT = '{.current-context}{"\\n"}{.contexts[0].context.namespace}'
+_NAMESPACE = "{.contexts[0].context.namespace}"
 # kubectl's words where there is no kubeconfig; it then uses the ServiceAccount of its pod.
 _NO_CONTEXT = "current-context must exist"
 
@@ -62,16 +62,9 @@ class Kubectl:
         where = _namespace_of(manifest)
         self._send(manifest, "create", *where, "--dry-run=server", "--filename=-")
 
-    def patch(
-        self,
-        resource: str,
-        name: str,
-        namespace: str,
-        patch: Any,
-        type: str = "merge",  # noqa: A002
-    ) -> None:
-        """Change an object; `type` is as kubectl spells it."""
-        where = [f"--namespace={namespace}", f"--type={type}", "--patch-file=/dev/stdin"]
+    def patch(self, resource: str, name: str, namespace: str, patch: Mapping[str, Any]) -> None:
+        """Change an object by a merge patch."""
+        where = [f"--namespace={namespace}", "--type=merge", "--patch-file=/dev/stdin"]
         self._send(patch, "patch", resource, name, *where)
 
     def can_i(self, verb: str, resource: str, namespace: str, *flags: str) -> bool:
@@ -96,11 +89,7 @@ class Kubectl:
     def namespace(self) -> str:
         """Return the namespace in force."""
         chosen = [o.partition("=")[2] for o in self._options if o.startswith("--namespace=")]
-        return chosen[-1] if chosen else self._context[1]
-
-    def context(self) -> str:
-        """Return the context in force, empty in a pod."""
-        return self._context[0]
+        return chosen[-1] if chosen else self._context_namespace
 
     def user(self) -> str:
         """Return who the cluster takes the user for."""
@@ -113,15 +102,14 @@ class Kubectl:
             process.kill()
 
     @cached_property
-    def _context(self) -> tuple[str, str]:
+    def _context_namespace(self) -> str:
         try:
-            text = self._run("config", "view", "--minify", f"--output=jsonpath={_CONTEXT}")
+            text = self._run("config", "view", "--minify", f"--output=jsonpath={_NAMESPACE}")
         except KubectlFailed as error:
             if _NO_CONTEXT not in str(error):
                 raise
-            return "", self._pod_namespace()
-        context, _, namespace = text.decode(errors="replace").partition("\n")
-        return context, namespace.strip() or "default"
+            return self._pod_namespace()
+        return text.decode(errors="replace").strip() or "default"
 
     def _pod_namespace(self) -> str:
         try:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from csidriver.kubectl.errors import KubectlFailed
 
@@ -24,14 +24,11 @@ _ABSENT = "install kubectl and put it into the PATH, or name it in the variable 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A call that has ended. `stdout` may hold a secret, so it is not in the repr."""
+    """A call that has ended. Its output may hold a secret, so it is not in the repr."""
 
     status: int
-    stdout: bytes
-    stderr: str
-
-    def __repr__(self) -> str:
-        return f"Finished({self.status})"
+    stdout: bytes = field(repr=False)
+    stderr: str = field(repr=False)
 
 
 def find_kubectl(environment: Mapping[str, str] = os.environ) -> str:

@@ -86,18 +86,6 @@ def test_without_assertions_no_library_for_them_is_loaded() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own program
 
 
-def test_a_foreign_issuer_identifier_is_used_everywhere() -> None:
-    with StrictIssuer(clients=CLIENTS, issuer="https://as.example/x") as issuer:
-        assert issuer.url == "https://as.example/x"
-        local = f"http://127.0.0.1:{issuer._address[1]}"
-        place = f"{local}/.well-known/oauth-authorization-server/x"
-        assert requests.get(place, timeout=TIMEOUT).json()["issuer"] == issuer.url
-        reply = post(f"{local}/x/token", grant(issuer.seed("app")), auth=("app", "s3cret"))
-        claims = verify_jwt(reply.json()["access_token"], issuer.signing_key)
-        assert claims is not None
-        assert claims["iss"] == issuer.url
-
-
 def test_nothing_shows_a_secret(
     issuer: StrictIssuer, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,8 +32,6 @@ def test_a_signed_token_verifies_with_its_key_only() -> None:
     [
         f"{HEAD}.{OTHER_PAYLOAD}.{SIGNATURE}",
         f"{HEAD}.{PAYLOAD}.",
-        f"{HEAD}.{PAYLOAD}",
-        "no token at all",
         "",
         "ü.ü.ü",
         signed(b'{"alg":"none"}', b'{"sub":"me"}'),

@@ -45,9 +45,12 @@ def start_device(issuer: StrictIssuer, **fields: str) -> requests.Response:
     return post(metadata(issuer)["device_authorization_endpoint"], form)
 
 
+def redeem(issuer: StrictIssuer, **form: str) -> requests.Response:
+    return post(metadata(issuer)["token_endpoint"], {"client_id": "public", **form})
+
+
 def redeem_device(issuer: StrictIssuer, device_code: str) -> requests.Response:
-    form = {"grant_type": DEVICE_CODE_GRANT, "client_id": "public", "device_code": device_code}
-    return post(metadata(issuer)["token_endpoint"], form)
+    return redeem(issuer, grant_type=DEVICE_CODE_GRANT, device_code=device_code)
 
 
 def ask(issuer: StrictIssuer, **changes: str) -> requests.Response:
@@ -63,16 +66,14 @@ def redirected(reply: requests.Response, to: str = CALLBACK) -> dict[str, str]:
 
 
 def redeem_code(issuer: StrictIssuer, code: str) -> requests.Response:
-    form = {"grant_type": "authorization_code", "client_id": "public", "code": code}
-    form |= {"redirect_uri": CALLBACK, "code_verifier": VERIFIER}
-    return post(metadata(issuer)["token_endpoint"], form)
+    fields = {"redirect_uri": CALLBACK, "code_verifier": VERIFIER}
+    return redeem(issuer, grant_type="authorization_code", code=code, **fields)
 
 
 def assert_rotates(issuer: StrictIssuer, reply: requests.Response, scope: str) -> None:
     assert reply.status_code == 200
     assert reply.json()["scope"] == scope
-    token = Sensitive(reply.json()["refresh_token"])
-    again = post(metadata(issuer)["token_endpoint"], grant(token, client_id="public"))
+    again = redeem(issuer, **grant(Sensitive(reply.json()["refresh_token"])))
     assert (again.status_code, again.json()["scope"]) == (200, scope)
 
 
@@ -95,20 +96,11 @@ def test_the_complete_address_shows_the_code_and_who_asks(issuer: StrictIssuer) 
     assert form.fields == {"user_code": login["user_code"]}
     assert "Denied" in form.press("deny").text
     assert redeem_device(issuer, login["device_code"]).json()["error"] == "access_denied"
-    assert "unknown, used or expired" in form.press("allow").text
 
 
-@pytest.mark.parametrize(
-    ("fields", "error"),
-    [
-        ({"client_id": "app"}, "invalid_client"),
-        ({"scope": "admin"}, "invalid_scope"),
-    ],
-)
-def test_a_device_that_may_not_ask_is_refused(
-    issuer: StrictIssuer, fields: dict[str, str], error: str
-) -> None:
-    assert start_device(issuer, **fields).json()["error"] == error
+def test_a_device_that_may_not_ask_is_refused(issuer: StrictIssuer) -> None:
+    assert start_device(issuer, client_id="app").json()["error"] == "invalid_client"
+    assert start_device(issuer, scope="admin").json()["error"] == "invalid_scope"
 
 
 def test_the_page_sends_the_code_to_loopback(issuer: StrictIssuer) -> None:

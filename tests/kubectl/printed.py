@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+import pytest
+
 from csidriver.core import annotations
 from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.kubectl.tokens.token import KEYS
 
+Capture = pytest.CaptureFixture[str]
 # A minute with a round number of seconds, 2027-01-15T08:00:00Z.
 NOW = 1_800_000_000.0
 READY = {

@@ -9,27 +9,25 @@ from pathlib import Path
 import pytest
 
 from csidriver.kubectl.main import COMMANDS, main
-from tests.kubectl.printed import ROBOT, secret
+from tests.kubectl.printed import ROBOT, Capture, secret
 from tests.kubectl.stand_in import StandIn
 
 
-def candidates(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+def candidates(capsys: Capture, *words: str) -> list[str]:
     assert main(["__complete", *words]) == 0
     *found, directive = capsys.readouterr().out.splitlines()
     assert directive == ":4"
     return found
 
 
-def test_subcommands_are_completed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_subcommands_are_completed(capsys: Capture) -> None:
     found = candidates(capsys, "")
     assert {"status", "describe", "refresh", "completion"} <= set(found)
     assert candidates(capsys, "desc") == ["describe"]
     assert len(found) == len(COMMANDS)
 
 
-def test_names_of_tokens_are_completed(
-    stand_in: StandIn, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names_of_tokens_are_completed(stand_in: StandIn, capsys: Capture) -> None:
     tokens = secret("team-a", "mail") + secret("team-a", "x", {}) + secret("team-a", "minutes")
     stand_in.answer("secrets", stdout=tokens)
     assert candidates(capsys, "-n", "team-a", "describe", "m") == ["mail", "minutes"]
@@ -39,16 +37,14 @@ def test_names_of_tokens_are_completed(
 
 
 def test_a_token_that_needs_no_login_is_no_candidate_for_one(
-    stand_in: StandIn, capsys: pytest.CaptureFixture[str]
+    stand_in: StandIn, capsys: Capture
 ) -> None:
     stand_in.answer("secrets", stdout=secret("team-a", "mail") + secret("team-a", "robot", ROBOT))
     assert candidates(capsys, "login", "") == ["mail"]
     assert candidates(capsys, "refresh", "") == ["mail", "robot"]
 
 
-def test_names_of_issuers_are_completed(
-    stand_in: StandIn, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names_of_issuers_are_completed(stand_in: StandIn, capsys: Capture) -> None:
     entries = [{"name": name, "issuer": "https://auth.example"} for name in ("cern", "other")]
     data = {"issuers.json": json.dumps({"issuers": entries})}
     stand_in.answer("configmap", "--namespace=oauth2-csi", stdout={"data": data})
@@ -58,9 +54,7 @@ def test_names_of_issuers_are_completed(
     assert candidates(capsys, "doctor", "--driver-namespace", "elsewhere", "c") == ["cern"]
 
 
-def test_options_and_their_values_are_completed(
-    stand_in: StandIn, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_options_and_their_values_are_completed(stand_in: StandIn, capsys: Capture) -> None:
     stand_in.answer("namespaces", stdout="namespace/team-a\nnamespace/team-b\n")
     assert candidates(capsys, "status", "--no") == ["--no-headers"]
     assert candidates(capsys, "status", "-o", "") == ["wide", "json", "yaml", "name"]
@@ -70,7 +64,7 @@ def test_options_and_their_values_are_completed(
 
 
 def test_a_cluster_out_of_reach_completes_nothing_and_says_nothing(
-    stand_in: StandIn, capsys: pytest.CaptureFixture[str]
+    stand_in: StandIn, capsys: Capture
 ) -> None:
     stand_in.answer(stderr="Unable to connect\n", status=1)
     assert candidates(capsys, "describe", "") == []
@@ -78,9 +72,7 @@ def test_a_cluster_out_of_reach_completes_nothing_and_says_nothing(
 
 
 @pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])
-def test_a_shell_understands_its_script(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, shell: str
-) -> None:
+def test_a_shell_understands_its_script(capsys: Capture, tmp_path: Path, shell: str) -> None:
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
     assert "kubectl-oauth2_csi" in script

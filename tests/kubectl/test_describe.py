@@ -6,43 +6,28 @@ from csidriver.core import annotations
 from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.kubectl.main import main
 from tests.kubectl.golden_files import assert_golden
-from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, NOW, WAITING, pod, secret
+from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, NOW, WAITING, Capture, pod, secret
 from tests.kubectl.stand_in import StandIn
+from tests.kubectl.test_event_rows import event
 
-EVENTS = {
-    "items": [
-        {
-            "type": "Warning",
-            "reason": "NeedsReauth",
-            "message": "the refresh token is no longer valid",
-            "source": {"component": "oauth2-csi"},
-            "involvedObject": {"kind": "Secret", "name": "mail"},
-            "firstTimestamp": format_rfc3339(NOW - 600),
-            "lastTimestamp": format_rfc3339(NOW - 130),
-            "count": 2,
-        },
-    ]
-}
-MOUNTS = {
-    "items": [
-        {
-            "type": "Warning",
-            "reason": "FailedMount",
-            "message": 'MountVolume.SetUp failed for volume "token"',
-            "source": {"component": "kubelet"},
-            "involvedObject": {"kind": "Pod", "name": "mailer-2"},
-            "firstTimestamp": format_rfc3339(NOW - 45),
-            "lastTimestamp": format_rfc3339(NOW - 45),
-            "count": 1,
-        },
-    ]
-}
+EVENTS = event(
+    *("Secret", "mail", 130),
+    message="the refresh token is no longer valid",
+    firstTimestamp=format_rfc3339(NOW - 600),
+    count=2,
+)
+MOUNTS = event(
+    *("Pod", "mailer-2", 45),
+    reason="FailedMount",
+    message='MountVolume.SetUp failed for volume "token"',
+    source={"component": "kubelet"},
+)
 FORBIDDEN = "Error from server (Forbidden): it is forbidden\n"
 
 
 @pytest.fixture
 def cluster(stand_in: StandIn, fixed_time: float) -> StandIn:  # noqa: ARG001 - sets the time
-    stand_in.answer("config", stdout="here\nteam-a")
+    stand_in.answer("config", stdout="team-a")
     tokens = {"mail": NEEDS_REAUTH, "mail-api": WAITING, "storage": EXPIRING}
     for name, values in tokens.items():
         stand_in.answer("secrets", name, stdout=secret("team-a", name, values))
@@ -50,15 +35,15 @@ def cluster(stand_in: StandIn, fixed_time: float) -> StandIn:  # noqa: ARG001 - 
     stand_in.answer("pods", stdout=pod("mailer", "mail") + waiting + pod("reader", "other"))
     stand_in.answer("events", stdout={"items": []})
     own = "--field-selector=involvedObject.kind=Secret,involvedObject.name=mail"
-    stand_in.answer("events", own, stdout=EVENTS)
+    stand_in.answer("events", own, stdout={"items": [EVENTS]})
     mounts = "--field-selector=involvedObject.kind=Pod,reason=FailedMount"
-    stand_in.answer("events", mounts, stdout=MOUNTS)
+    stand_in.answer("events", mounts, stdout={"items": [MOUNTS]})
     return stand_in
 
 
 @pytest.mark.parametrize("name", ["mail", "mail-api", "storage"])
 def test_describe_prints_what_the_golden_file_has(
-    cluster: StandIn, capsys: pytest.CaptureFixture[str], name: str
+    cluster: StandIn, capsys: Capture, name: str
 ) -> None:
     assert main(["describe", name]) == 0
     printed = capsys.readouterr()
@@ -67,9 +52,7 @@ def test_describe_prints_what_the_golden_file_has(
     assert cluster.calls
 
 
-def test_what_may_not_be_listed_is_said(
-    cluster: StandIn, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_may_not_be_listed_is_said(cluster: StandIn, capsys: Capture) -> None:
     cluster.answer("pods", stderr=FORBIDDEN, status=1)
     cluster.answer("events", stderr=FORBIDDEN, status=1)
     assert main(["describe", "mail"]) == 0
@@ -79,18 +62,7 @@ def test_what_may_not_be_listed_is_said(
         assert line.endswith("<you may not list them>")
 
 
-def test_a_token_that_waits_for_its_login_leads_to_that(
-    cluster: StandIn, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cluster.answer("secrets", "mail-api", stdout=secret("team-a", "mail-api", WAITING))
-    assert main(["describe", "mail-api"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "Next step:  kubectl oauth2-csi describe mail -n team-a"
-
-
-def test_a_token_that_does_not_exist_is_a_failure(
-    cluster: StandIn, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_token_that_does_not_exist_is_a_failure(cluster: StandIn, capsys: Capture) -> None:
     absent = 'Error from server (NotFound): secrets "absent" not found\n'
     cluster.answer("absent", stderr=absent, status=1)
     assert main(["describe", "absent"]) == 1
@@ -99,9 +71,7 @@ def test_a_token_that_does_not_exist_is_a_failure(
     assert error.endswith("here: kubectl oauth2-csi login absent -n team-a\n")
 
 
-def test_a_hostile_message_cannot_control_the_terminal(
-    cluster: StandIn, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_hostile_message_cannot_control_the_terminal(cluster: StandIn, capsys: Capture) -> None:
     values = {**EXPIRING, annotations.MESSAGE: "\x1b]0;title\x07"}
     cluster.answer("secrets", stdout=secret("team-a", "hostile", values))
     assert main(["describe", "hostile"]) == 0

@@ -5,7 +5,7 @@ from typing import Any
 from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.names import SourceRef
 from csidriver.kubectl.client import Kubectl
-from csidriver.kubectl.event_rows import EventRow, read_events, rows
+from csidriver.kubectl.event_rows import EventRow, read_events
 from tests.kubectl.printed import NOW
 from tests.kubectl.stand_in import StandIn
 
@@ -22,14 +22,6 @@ def event(kind: str, name: str, ago: float, **more: Any) -> dict[str, Any]:
         "count": 1,
         **more,
     }
-
-
-def test_a_row_is_one_of_kubectl_describe() -> None:
-    first = format_rfc3339(NOW - 600)
-    repeated = EventRow.parse(event("Secret", "mail", 120, firstTimestamp=first, count=3))
-    assert rows([repeated], NOW)[2:] == [
-        ["Warning", "NeedsReauth", "2m (x3 over 10m)", "oauth2-csi", "log in again"]
-    ]
 
 
 def test_an_event_of_the_newer_api_is_understood() -> None:

@@ -6,12 +6,7 @@ from csidriver.core import annotations
 from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.names import SourceRef
 from csidriver.core.status import Status
-from csidriver.kubectl.next_step import (
-    PATIENT,
-    next_step,
-    watch_command,
-    with_step,
-)
+from csidriver.kubectl.next_step import PATIENT, next_step, with_step
 from csidriver.kubectl.tokens.token import KEYS, Token
 from tests.kubectl.printed import DERIVED, EXPIRING, NEEDS_REAUTH, NOW, READY, ROBOT, WAITING
 
@@ -24,36 +19,17 @@ def token(values: dict[str, str], age: float = 3600.0) -> Token:
     return Token(SourceRef("team-a", "mail"), "uid", format_rfc3339(NOW - age), complete)
 
 
-@pytest.mark.parametrize(
-    ("status", "step"),
-    [
-        (Status.READY, ""),
-        (Status.PENDING, ""),
-        (Status.UNCERTAIN, ""),
-        (Status.ISSUER_UNAVAILABLE, DOCTOR),
-        (Status.CLIENT_REJECTED, DOCTOR),
-        (Status.MISCONFIGURED, DOCTOR),
-        (Status.WAITS_FOR_LOGIN, ""),
-        (Status.NEEDS_REAUTH, LOGIN),
-        (Status.LOST_ROTATION, LOGIN),
-        (Status.DUPLICATE_GRANT, LOGIN),
-        (Status.INVALID, LOGIN),
-    ],
-)
-def test_a_status_has_a_next_step(status: Status, step: str) -> None:
-    assert next_step(token({**READY, annotations.STATUS: status.value}), NOW) == step
-
-
-def test_every_status_is_in_the_table_above() -> None:
-    assert len(Status) == 11
-
-
-def test_a_login_that_ends_soon_is_renewed() -> None:
-    assert next_step(token(EXPIRING), NOW) == LOGIN
-
-
-def test_a_token_that_waits_leads_to_its_login() -> None:
-    assert next_step(token(WAITING), NOW) == "kubectl oauth2-csi describe mail -n team-a"
+@pytest.mark.parametrize("status", Status)
+def test_a_status_has_a_next_step(status: Status) -> None:
+    steps = {
+        **dict.fromkeys((Status.READY, Status.PENDING, Status.UNCERTAIN), ""),
+        **dict.fromkeys((Status.ISSUER_UNAVAILABLE, Status.CLIENT_REJECTED), DOCTOR),
+        **dict.fromkeys((Status.NEEDS_REAUTH, Status.LOST_ROTATION, Status.INVALID), LOGIN),
+        Status.MISCONFIGURED: DOCTOR,
+        Status.WAITS_FOR_LOGIN: "",
+        Status.DUPLICATE_GRANT: LOGIN,
+    }
+    assert next_step(token({**READY, annotations.STATUS: status.value}), NOW) == steps[status]
 
 
 @pytest.mark.parametrize("values", [ROBOT, DERIVED, {**READY, annotations.GRANT_TYPE: "other"}])
@@ -62,23 +38,22 @@ def test_no_login_helps_a_secret_that_needs_none(values: dict[str, str], status:
     assert next_step(token({**values, annotations.STATUS: status.value}), NOW) == ""
 
 
-def test_a_login_comes_before_the_doctor() -> None:
-    assert next_step(token(NEEDS_REAUTH), NOW) == LOGIN
-
-
-def test_an_expired_token_is_a_case_for_the_doctor() -> None:
-    assert next_step(token(READY), NOW + 313) == DOCTOR
-
-
 @pytest.mark.parametrize(
-    ("age", "step"), [(PATIENT - 1, ""), (PATIENT + 1, "kubectl oauth2-csi doctor")]
+    ("values", "seconds", "step"),
+    [
+        pytest.param(EXPIRING, 0, LOGIN, id="a login that ends soon"),
+        pytest.param(WAITING, 0, "kubectl oauth2-csi describe mail -n team-a", id="its login"),
+        pytest.param(NEEDS_REAUTH, 0, LOGIN, id="a login before the doctor"),
+        pytest.param(READY, 313, DOCTOR, id="an expired token"),
+        pytest.param({}, PATIENT - 3601, "", id="not met yet"),
+        pytest.param({}, PATIENT - 3599, "kubectl oauth2-csi doctor", id="met by nobody"),
+        pytest.param({**READY, annotations.STATUS: "Later"}, 0, "", id="an unknown status"),
+    ],
 )
-def test_a_token_that_nobody_meets_is_a_case_for_the_doctor(age: float, step: str) -> None:
-    assert next_step(token({annotations.IS_TOKEN: "true"}, age), NOW) == step
-
-
-def test_an_unknown_status_has_no_step() -> None:
-    assert next_step(token({**READY, annotations.STATUS: "Later"}), NOW) == ""
+def test_other_things_than_the_status_count_too(
+    values: dict[str, str], seconds: float, step: str
+) -> None:
+    assert next_step(token(values), NOW + seconds) == step
 
 
 def test_an_issuer_of_a_user_is_quoted() -> None:
@@ -97,8 +72,3 @@ def test_an_issuer_of_a_user_is_quoted() -> None:
 )
 def test_a_text_ends_in_one_command(text: str, step: str, whole: str) -> None:
     assert with_step(text, step) == whole
-
-
-def test_a_watch_is_a_command() -> None:
-    command = "kubectl oauth2-csi status mail -n team-a -w"
-    assert watch_command(SourceRef("team-a", "mail")) == command

@@ -1,7 +1,6 @@
 """kubectl as a subprocess."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -21,10 +20,7 @@ def python(code: str) -> list[str]:
 def test_a_call_returns_status_output_and_error() -> None:
     done = run(python("import sys; print(input()); sys.exit('why')"), b"body")
     assert (done.status, done.stdout, done.stderr) == (1, b"body\n", "why\n")
-
-
-def test_output_is_not_in_the_representation() -> None:
-    assert "needle" not in repr(run(python("print('needle')")))
+    assert "body" not in repr(done)
 
 
 def test_kubectl_is_named_by_a_variable_or_found_in_the_path(tmp_path: Path) -> None:
@@ -102,35 +98,6 @@ def test_lines_come_before_the_program_ends() -> None:
     (process,) = running
     iterator.close()
     assert process.returncode is not None
-    assert not running
-
-
-def test_lines_end_when_their_program_is_killed() -> None:
-    waiting = "import sys, signal; print('line', flush=True); signal.pause()"
-    running: set[subprocess.Popen[bytes]] = set()
-    iterator = lines(python(waiting), running)
-    next(iterator)
-    next(iter(running)).kill()
-    assert list(iterator) == []
-
-
-def test_a_call_ends_when_its_program_is_killed() -> None:
-    started = threading.Event()
-
-    class Running(set[subprocess.Popen[bytes]]):
-        def add(self, process: subprocess.Popen[bytes]) -> None:
-            super().add(process)
-            started.set()
-
-    running = Running()
-    waiting = python("import signal; signal.pause()")
-    statuses: list[int] = []
-    thread = threading.Thread(target=lambda: statuses.append(run(waiting, None, running).status))
-    thread.start()
-    assert started.wait(30)
-    next(iter(running)).kill()
-    thread.join()
-    assert statuses == [-signal.SIGKILL]
     assert not running
 
 

@@ -43,11 +43,6 @@ def test_a_question_is_answered_by_a_line(monkeypatch: pytest.MonkeyPatch) -> No
         terminal.ask("another? ")
 
 
-def test_nobody_answers_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO())
-    assert not Terminal(io.StringIO(), io.StringIO()).is_interactive
-
-
 def test_what_the_terminal_cannot_show_is_escaped() -> None:
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     Terminal(out, io.StringIO()).print("p\u00e4ss \u7968")

@@ -38,7 +38,7 @@ def select_issuer(issuers: Issuers, namespace: str, wanted: str, iss: str) -> Is
         listed = _list_open(issuers, namespace)
         raise NoIssuer(f"{reason}; ask the operator, or name one in annotation {ISSUER}: {listed}")
     chosen = found[0]
-    if chosen.namespaces and namespace not in chosen.namespaces:
+    if not chosen.is_open_to(namespace):
         raise NoIssuer(f"issuer {chosen.name!r} is not open to namespace {namespace!r}")
     return chosen
 
@@ -57,7 +57,7 @@ def _find_by_iss(issuers: Issuers, iss: str) -> list[Issuer]:
 
 def _list_open(issuers: Issuers, namespace: str) -> str:
     """Return the issuers that the namespace may use."""
-    usable = [i for i in issuers.by_name.values() if namespace in (i.namespaces or (namespace,))]
+    usable = [issuer for issuer in issuers.by_name.values() if issuer.is_open_to(namespace)]
     texts = [f"{issuer.name} ({issuer.identifier})" for issuer in usable[:_MOST_LISTED]]
     if len(usable) > _MOST_LISTED:
         texts.append(f"{len(usable) - _MOST_LISTED} more")

@@ -71,6 +71,10 @@ class Issuer:
         """Names the server: a refresh token is never sent to another one."""
         return self.issuer or self.token_endpoint
 
+    def is_open_to(self, namespace: str) -> bool:
+        """Return True if tokens of this namespace may be of the issuer."""
+        return not self.namespaces or namespace in self.namespaces
+
     @property
     def supports_introspection(self) -> bool:
         """The issuer has an introspection endpoint, or its metadata may name one."""

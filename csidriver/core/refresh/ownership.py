@@ -134,7 +134,7 @@ def bound_issuer(grant: Grant, context: RefreshContext) -> Issuer:
         text = f"issuer {grant.issuer!r} is not configured as it was when the token was adopted"
         text = f"{text}; restore its configuration, or log in again"
         raise NoIssuer(ask_for_login(text, grant.ref))
-    if bound.namespaces and grant.ref.namespace not in bound.namespaces:
+    if not bound.is_open_to(grant.ref.namespace):
         raise NoIssuer(
             f"issuer {grant.issuer!r} is no longer open to namespace {grant.ref.namespace!r}"
         )

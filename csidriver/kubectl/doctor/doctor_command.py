@@ -25,12 +25,12 @@ from csidriver.kubectl.doctor.driver_checks import (
     logs,
 )
 from csidriver.kubectl.doctor.finding import Finding, ok, problem
-from csidriver.kubectl.doctor.issuer_checks import check_issuer, is_open
+from csidriver.kubectl.doctor.issuer_checks import check_issuer
 from csidriver.kubectl.doctor.user_checks import check_rights, check_tokens
 from csidriver.kubectl.doctor.webhook_checks import check_webhook_configuration, check_webhook_pods
 from csidriver.kubectl.errors import Forbidden, KubectlFailed, LoginFailed, NotFound
 from csidriver.kubectl.login.https_request import HttpsClient
-from csidriver.kubectl.login.issuer_choice import Wanted, choose_issuer
+from csidriver.kubectl.login.issuer_choice import Wanted, find_issuer
 from csidriver.kubectl.output.documents import to_json
 from csidriver.kubectl.published_issuers import read_published_issuers
 from csidriver.kubectl.status import where
@@ -140,18 +140,13 @@ class Examination:
 
     def _choose(self) -> list[Issuer]:
         """Return the issuers to check; none if no name is known, which is a finding by itself."""
-        name, url = self._args.issuer, self._args.issuer_url
-        published = self._issuers or Issuers()
-        if url:
-            return [choose_issuer(Wanted(name, url), published, "", None)]
-        if self._issuers is None:
+        if self._issuers is None and not self._args.issuer_url:
             return []
-        if name in published.by_name:
-            return [published.by_name[name]]
-        if name:
-            known = ", ".join(published.by_name) or "none"
-            raise LoginFailed(f"issuer {name} is not known; choose one of: {known}")
-        return [issuer for issuer in published.by_name.values() if is_open(issuer, self._namespace)]
+        published = self._issuers or Issuers()
+        wanted = Wanted(self._args.issuer, self._args.issuer_url)
+        if chosen := find_issuer(wanted, published):
+            return [chosen]
+        return [each for each in published.by_name.values() if each.is_open_to(self._namespace)]
 
     def _of_cluster(self) -> list[Check]:
         kubectl, driver, namespace = self._kubectl, self._args.driver_namespace, self._namespace

@@ -29,16 +29,11 @@ _SET_CLOCK = "run: timedatectl set-ntp true"
 _CONFIGURE_LOGIN = "the operator adds it to the issuer, as login: {clientID: ...}"
 
 
-def is_open(issuer: Issuer, namespace: str) -> bool:
-    """Return True if tokens of this namespace may be of the issuer."""
-    return not issuer.namespaces or namespace in issuer.namespaces
-
-
 def check_issuer(https: HttpsClient, issuer: Issuer, namespace: str) -> Iterator[Finding]:
     """Yield all that one request for the metadata tells; without a namespace no cluster answers."""
     if issuer.name or namespace:
         yield _client(issuer)
-    if namespace and not is_open(issuer, namespace):
+    if namespace and not issuer.is_open_to(namespace):
         text = f"the issuer is not open to namespace {namespace}"
         yield warning("namespace", text, f"open are: {', '.join(issuer.namespaces)}")
     if not issuer.issuer:

@@ -35,16 +35,6 @@ from csidriver.kubectl.published_issuers import read_published_issuers
 from csidriver.kubectl.terminal import Terminal
 
 
-class MonotonicClock:
-    """The clock of the machine."""
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-
 def add(subparsers: Any) -> None:
     """Add the parser of `login`."""
     add_login_parser(subparsers).set_defaults(run=run)
@@ -66,7 +56,7 @@ def run(args: argparse.Namespace, kubectl: Kubectl, terminal: Terminal) -> int:
             return 0
         before = TokenStatus() if existing is None else read_status(kubectl, ref)
         encoding = getattr(sys.stderr, "encoding", None) or "ascii"
-        document = log_in(plan, terminal, MonotonicClock(), encoding)
+        document = log_in(plan, terminal, time, encoding)
         content = SecretContent(plan.issuer, client, document)
         if flags.prints:
             _write_yaml(flags, to_yaml(new_manifest(ref, content)), terminal)
@@ -189,6 +179,6 @@ def _follow(
     if not flags.wait:
         return 0
     terminal.report("Waiting for the first refresh ...")
-    ready = wait_until_ready(kubectl, ref, before, flags.wait, MonotonicClock(), terminal.report)
+    ready = wait_until_ready(kubectl, ref, before, flags.wait, time, terminal.report)
     terminal.print(f"Secret {ref} is Ready; its access token is valid until {ready.expires_at}.")
     return 0

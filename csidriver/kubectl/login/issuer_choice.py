@@ -29,7 +29,7 @@ def choose_issuer(
 ) -> Issuer:
     """Return the issuer of a login, or raise LoginFailed. One without a name is not published."""
     own = None if existing is None else _issuer_of(existing, issuers)
-    chosen = _asked_for(wanted, issuers) or own or _default(issuers)
+    chosen = find_issuer(wanted, issuers) or own or _default(issuers)
     if existing is not None and own is not None and not _is_same(own, chosen):
         raise LoginFailed(
             f"Secret {existing.ref} is of issuer {own.name or own.issuer}; choose another name for "
@@ -40,7 +40,7 @@ def choose_issuer(
             f"the issuer that an annotation of the Secret names, {quote_untrusted(chosen.name)}, "
             "is not known here; name its address with --issuer-url"
         )
-    if chosen.namespaces and namespace not in chosen.namespaces:
+    if not chosen.is_open_to(namespace):
         raise LoginFailed(
             f"issuer {chosen.name} is not open to namespace {namespace}; choose another issuer "
             f"with --issuer ({_names(issuers, namespace)}), or ask the operator"
@@ -105,7 +105,8 @@ def read_client_secret(path: Path) -> Sensitive:
     return Sensitive(secret)
 
 
-def _asked_for(wanted: Wanted, issuers: Issuers) -> Issuer | None:
+def find_issuer(wanted: Wanted, issuers: Issuers) -> Issuer | None:
+    """Return the issuer that the flags name, None if they name none; raise LoginFailed."""
     if wanted.issuer_url:
         return _by_url(wanted, issuers)
     if not wanted.issuer:
@@ -157,5 +158,5 @@ def _default(issuers: Issuers) -> Issuer:
 
 
 def _names(issuers: Issuers, namespace: str) -> str:
-    usable = [i.name for i in issuers.by_name.values() if namespace in (i.namespaces or namespace)]
+    usable = [issuer.name for issuer in issuers.by_name.values() if issuer.is_open_to(namespace)]
     return ", ".join(sorted(usable)) or "none is open to it"

@@ -68,7 +68,7 @@ def read_object(status: int, body: Sensitive, source: str) -> Mapping[str, Any]:
     # GitHub sends its errors with status 200.
     if reply is not None and reply.get("error"):
         raise LoginRefused(reply["error"])
-    if not _is_success(status):
+    if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         raise LoginFailed(f"the {source} answers HTTP {status} without an OAuth error")
     if reply is None:
         raise LoginFailed(f"the {source} does not answer with a JSON object")
@@ -82,7 +82,7 @@ def read_tokens(status: int, body: Sensitive) -> TokenDocument:
         reply = TokenDocument.parse_reply(body)
     except DocumentError:
         raise LoginFailed("the token endpoint's answer cannot be used") from None
-    return storable(reply)
+    return _storable(reply)
 
 
 def read_poll_reply(status: int, body: Sensitive) -> PollAnswer | TokenDocument:
@@ -99,7 +99,7 @@ def read_poll_reply(status: int, body: Sensitive) -> PollAnswer | TokenDocument:
     return read_tokens(status, body)
 
 
-def storable(reply: TokenDocument) -> TokenDocument:
+def _storable(reply: TokenDocument) -> TokenDocument:
     """Return a document that the refresher adopts, or raise LoginFailed."""
     if reply.refresh_token is None:
         raise LoginFailed(
@@ -114,7 +114,3 @@ def storable(reply: TokenDocument) -> TokenDocument:
         if is_mirrorable(document):
             return document
     raise LoginFailed(f"the tokens are larger than a Secret may have: {MAX_DOCUMENT // 1024} KiB")
-
-
-def _is_success(status: int) -> bool:
-    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES

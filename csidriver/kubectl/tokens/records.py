@@ -9,7 +9,7 @@ from typing import Any
 
 from csidriver.kubectl.errors import KubectlFailed
 
-ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
+DELETED = "DELETED"
 
 
 def quoted(expression: str) -> str:

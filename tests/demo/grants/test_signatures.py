@@ -20,9 +20,6 @@ def test_only_keys_of_the_client_or_of_its_trust_count() -> None:
     own, foreign = signing_key().sign(iss="i"), signing_key("ES256").sign(iss="i")
     assert (is_signed(own, CLIENT), is_signed(foreign, CLIENT)) == (True, False)
     assert (is_signed(own, TRUSTING), is_signed(foreign, TRUSTING)) == (False, True)
-
-
-def test_a_key_that_the_trusted_issuer_does_not_name_does_not_count() -> None:
     assert not is_signed(signing_key("ES256", "second").sign(iss="i"), TRUSTING)
 
 

@@ -157,17 +157,6 @@ def test_refresh_tokens_expired_tokens_and_those_of_a_dead_family_are_no_subject
     server.exchange(changes={"subject_token": fresh.reveal()})
 
 
-def test_each_grant_of_each_client_can_be_switched_off_and_on(server: Server) -> None:
-    server.grants.switch(CLIENT_CREDENTIALS, "app", on=False)
-    with pytest.raises(OAuthError) as refused:
-        server.ask()
-    assert refused.value.error == "unauthorized_client"
-    server.ask(client=OTHER)
-    server.exchange()
-    server.grants.switch(CLIENT_CREDENTIALS, "app", on=True)
-    server.ask()
-
-
 def test_every_request_is_logged_and_no_token_is(server: Server) -> None:
     reply = server.exchange(("audience", "storage"), ("audience", "compute"))
     row = server.grants.requests()[-1]

@@ -61,11 +61,4 @@ def test_every_failure_is_a_finding(error: Exception, level: Level, text: str) -
 
     ((_, found),) = run_checks([check(fail)], LONG)
     assert [(each.level, each.message) for each in found] == [(level, text)]
-
-
-def test_what_may_not_be_seen_is_for_an_administrator() -> None:
-    def fail() -> Iterator[Finding]:
-        raise Forbidden("no")
-
-    ((_, (found,)),) = run_checks([check(fail)], LONG)
-    assert found.cure.endswith("run: kubectl oauth2-csi doctor")
+    assert found[0].cure.endswith("run: kubectl oauth2-csi doctor") == (level is Level.WARNING)

@@ -1,7 +1,7 @@
 """Findings as text and as an object."""
 
 from csidriver.kubectl.doctor.check_runner import Check
-from csidriver.kubectl.doctor.diagnosis import summary, to_document, to_lines
+from csidriver.kubectl.doctor.diagnosis import summary, to_lines
 from csidriver.kubectl.doctor.finding import ok, problem, warning
 
 
@@ -27,19 +27,6 @@ def test_lines_have_a_title_for_each_section_that_is_not_empty() -> None:
         "C:",
         "  warning  x       two...",
     ]
-
-
-def test_the_object_has_every_finding() -> None:
-    document = to_document(ANSWERS)
-    assert (document["apiVersion"], document["kind"]) == ("oauth2.csi.cern.ch/v1", "Diagnosis")
-    assert document["findings"][1] == {
-        "section": "A",
-        "check": "second",
-        "level": "problem",
-        "message": "it is not",
-        "cure": "run: it",
-    }
-    assert [each["message"] for each in document["findings"]][-1] == "two\nlines"
 
 
 def test_problems_are_counted() -> None:

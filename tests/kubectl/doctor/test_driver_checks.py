@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.doctor.driver_checks import (
     CSI_DRIVER,
@@ -13,7 +12,7 @@ from csidriver.kubectl.doctor.driver_checks import (
     check_nodes,
     check_refresher,
 )
-from csidriver.kubectl.doctor.finding import Finding, Level
+from csidriver.kubectl.doctor.finding import Level
 from tests.kubectl.doctor.healthy import daemon_set, deployment, lease, manifest
 from tests.kubectl.printed import NOW
 from tests.kubectl.stand_in import StandIn
@@ -29,11 +28,10 @@ def test_the_chart_has_what_the_driver_needs() -> None:
 
 
 @pytest.mark.parametrize("field", CSI_DRIVER)
-@pytest.mark.parametrize("value", [None, "other"])
-def test_each_field_of_the_csi_driver_counts(stand_in: StandIn, field: str, value: Any) -> None:
+def test_each_field_of_the_csi_driver_counts(stand_in: StandIn, field: str) -> None:
     (found,) = check_csi_driver(Kubectl())
     assert found.level is OK
-    spec = {**CSI_DRIVER, field: value}
+    spec = {**CSI_DRIVER, field: None}
     stand_in.answer("csidriver", stdout={"spec": spec})
     (found,) = check_csi_driver(Kubectl())
     assert found.level is PROBLEM
@@ -76,12 +74,6 @@ def test_pods_of_the_refresher_are_counted(stand_in: StandIn, ready: int, level:
     assert ("component=refresher" in found.cure) == (level is not OK)
 
 
-def test_a_deployment_without_status_has_no_pod(stand_in: StandIn) -> None:
-    stand_in.answer("deployment", stdout=manifest("Deployment", "oauth2-csi-refresher"))
-    (found,) = check_refresher(Kubectl(), NAMESPACE)
-    assert found.level is PROBLEM
-
-
 @pytest.mark.parametrize(
     ("stored", "level", "text"),
     [
@@ -90,7 +82,6 @@ def test_a_deployment_without_status_has_no_pod(stand_in: StandIn) -> None:
         (lease(NOW - 50), PROBLEM, "was not renewed for 50s"),
         (lease(NOW + 50), WARNING, "50s in the future"),
         (lease(holder=""), PROBLEM, "no refresher holds Lease oauth2-csi/oauth2-csi-refresher"),
-        (lease(0), PROBLEM, "no refresher holds Lease"),
         ({"spec": {}}, PROBLEM, "no refresher holds Lease"),
     ],
 )
@@ -102,11 +93,3 @@ def test_a_lease_is_held_and_renewed(
     assert found.level is level
     assert text in found.message
     assert ("kubectl logs -n oauth2-csi" in found.cure) == (level is PROBLEM)
-
-
-def test_instants_with_fractions_are_understood(stand_in: StandIn) -> None:
-    instant = format_rfc3339(NOW - 4).replace("Z", ".123456Z")
-    spec = {"holderIdentity": "a", "leaseDurationSeconds": 15, "renewTime": instant}
-    stand_in.answer("lease", stdout={"spec": spec})
-    found: list[Finding] = list(check_lease(Kubectl(), NAMESPACE))
-    assert found[0].level is OK

@@ -12,7 +12,7 @@ import pytest
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.login_settings import LoginSettings
 from csidriver.kubectl.doctor.finding import Finding, Level
-from csidriver.kubectl.doctor.issuer_checks import check_issuer, is_open
+from csidriver.kubectl.doctor.issuer_checks import check_issuer
 from csidriver.kubectl.login.https_request import HttpsClient
 from tests.adapters.oauth.peer import WELL_KNOWN, WELL_KNOWN_OAUTH, Peer, free_port, http
 from tests.kubectl.doctor.healthy import HttpsIssuer, date, metadata
@@ -54,27 +54,24 @@ def test_metadata_may_be_where_oauth_has_it(server: HttpsIssuer) -> None:
     assert levels(check(server)) == {}
 
 
-def test_no_client_is_a_warning(server: HttpsIssuer) -> None:
-    found = check(server, login=None)
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cern", "users must bring their own client"),
+        ("", "this cluster publishes no issuer"),
+    ],
+)
+def test_no_client_is_a_warning(server: HttpsIssuer, name: str, text: str) -> None:
+    found = check(server, name=name, login=None)
     assert levels(found) == {"client": WARNING}
-    assert "login: {clientID: ...}" in found["client"].cure
-
-
-def test_an_issuer_that_is_not_published_is_a_warning(server: HttpsIssuer) -> None:
-    found = check(server, name="", login=None)
-    assert levels(found) == {"client": WARNING}
-    assert "this cluster publishes no issuer of this address" in found["client"].message
+    assert text in found["client"].message
     assert "client" not in check(server, "", name="", login=None)
 
 
-@pytest.mark.parametrize(("namespaces", "level"), [((), None), (("a",), None), (("b",), WARNING)])
-def test_an_issuer_is_open_to_its_namespaces(
-    server: HttpsIssuer, namespaces: tuple[str, ...], level: Level | None
-) -> None:
-    assert is_open(Issuer("i", namespaces=namespaces), "a") == (level is None)
-    found = check(server, "a", namespaces=namespaces)
-    assert levels(found).get("namespace") is level
-    assert "namespace" not in check(server, "", namespaces=namespaces)
+def test_an_issuer_is_open_to_its_namespaces(server: HttpsIssuer) -> None:
+    assert levels(check(server, "a", namespaces=("b",))) == {"namespace": WARNING}
+    assert levels(check(server, "b", namespaces=("b",))) == {}
+    assert levels(check(server, "", namespaces=("b",))) == {}
 
 
 def test_an_issuer_without_address_is_a_warning(server: HttpsIssuer) -> None:
@@ -92,37 +89,27 @@ def test_a_server_that_is_not_there_is_a_problem() -> None:
 
 @pytest.mark.parametrize(
     ("status", "text"),
-    [("404 Not Found", "there is no metadata"), ("302 Found", "redirects to another address")],
+    [("404 Not Found", "there is no metadata"), ("200 OK", "the metadata is not a JSON object")],
 )
 def test_no_metadata_is_a_problem(server: HttpsIssuer, status: str, text: str) -> None:
-    server.by_path[WELL_KNOWN] = http(b"{}", status, "Location: https://a.example/\r\n")
+    server.by_path[WELL_KNOWN] = http(b"<html>", status, f"Date: {date(NOW)}\r\n")
     found = check(server)
     assert levels(found) == {"metadata": PROBLEM}
     assert text in found["metadata"].message
 
 
-def test_metadata_that_is_no_json_is_a_problem(server: HttpsIssuer) -> None:
-    server.answer_bytes(b"<html>", f"Date: {date(NOW)}\r\n")
-    assert levels(check(server)) == {"metadata": PROBLEM}
-
-
-def test_a_slash_too_many_is_a_problem(server: HttpsIssuer) -> None:
-    server.answer(issuer=f"{server.url}/")
+@pytest.mark.parametrize("name", ["https://other.example", None, "\x1b]0;x", "with a slash"])
+def test_metadata_of_another_issuer_is_a_problem(server: HttpsIssuer, name: str | None) -> None:
+    has_slash = name == "with a slash"
+    server.answer(issuer=f"{server.url}/" if has_slash else name)
     found = check(server)
     assert levels(found) == {"name": PROBLEM}
-    assert "the slash at the end counts" in found["name"].message
-    assert found["name"].cure == f"the operator sets issuer: {server.url}/"
-    own = check(server, name="")["name"]
-    assert own.cure == f"run: kubectl oauth2-csi doctor --issuer-url {server.url}/"
-
-
-@pytest.mark.parametrize("name", ["https://other.example", None, 5, "\x1b]0;x"])
-def test_metadata_of_another_issuer_is_a_problem(server: HttpsIssuer, name: object) -> None:
-    server.answer(issuer=name)
-    found = check(server)
-    assert levels(found) == {"name": PROBLEM}
-    assert "slash" not in found["name"].message
+    assert ("; the slash at the end counts" in found["name"].message) == has_slash
     assert "\x1b" not in found["name"].message + found["name"].cure
+    if has_slash:
+        assert found["name"].cure == f"the operator sets issuer: {server.url}/"
+        own = check(server, name="")["name"]
+        assert own.cure == f"run: kubectl oauth2-csi doctor --issuer-url {server.url}/"
 
 
 @pytest.mark.parametrize(
@@ -174,28 +161,10 @@ def test_a_certificate_of_an_unknown_ca_is_a_problem(server: HttpsIssuer) -> Non
 
 
 @pytest.mark.parametrize(
-    ("validity", "text"),
-    [
-        ({"end": dt.timedelta(minutes=-1)}, "has expired"),
-        ({"start": dt.timedelta(hours=1), "end": dt.timedelta(hours=2)}, "is not valid yet"),
-        ({"address": "127.0.0.2"}, "is of a server of another address"),
-    ],
-)
-def test_a_certificate_that_is_not_right_is_a_problem(
-    tmp_path: Path, validity: dict[str, Any], text: str
-) -> None:
-    with HttpsIssuer(tmp_path, **validity) as server:
-        found = check(server)
-    assert levels(found) == {"certificate": PROBLEM}
-    assert text in found["certificate"].message
-
-
-@pytest.mark.parametrize(
     ("start", "days", "level"),
     [
         pytest.param(-350, 13, WARNING, id="a year, 13 days left"),
         pytest.param(-350, 15, OK, id="a year, 15 days left"),
-        pytest.param(-5, 1, WARNING, id="6 days, 1 day left"),
         pytest.param(-2, 4, OK, id="6 days, 4 days left"),
     ],
 )
@@ -220,8 +189,6 @@ def test_a_certificate_that_expires_soon_is_a_warning(
         (f"Date: {date(NOW + 20)}\r\n", WARNING, "20s slow"),
         (f"Date: {date(NOW + 4000)}\r\n", PROBLEM, "66m slow"),
         (f"Date: {date(NOW - 900)}\r\nAge: 900\r\n", OK, "agree"),
-        (f"Date: {date(NOW)}\r\nAge: none\r\n", OK, "agree"),
-        ("", OK, "does not say"),
         ("Date: today\r\n", OK, "does not say"),
     ],
 )

@@ -23,13 +23,9 @@ def rights() -> Finding:
     return found
 
 
-def test_all_rights_are_there() -> None:
-    assert rights().level is OK
-    assert "you may get, create and patch Secrets in namespace team-a" in rights().message
-
-
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_missing_right_is_a_problem(stand_in: StandIn, verb: str) -> None:
+    assert rights().message == "you may get, create and patch Secrets in namespace team-a"
     stand_in.answer("can-i", verb, stdout="no\n", status=1)
     found = rights()
     assert found.level is PROBLEM
@@ -72,12 +68,6 @@ def test_tokens_are_counted_by_issuer(stand_in: StandIn) -> None:
     [
         (NEEDS_REAUTH, PROBLEM, "is NeedsReauth: the refresh token is", "login mail -n team-a"),
         (
-            {annotations.STATUS: "Misconfigured"},
-            PROBLEM,
-            "is Misconfigured: the access",
-            "describe mail -n team-a",
-        ),
-        (
             {annotations.STATUS: "IssuerUnavailable"},
             WARNING,
             "is IssuerUnavailable",
@@ -102,16 +92,10 @@ def test_tokens_are_counted_by_issuer(stand_in: StandIn) -> None:
 def test_the_worst_token_is_named_with_its_command(
     stand_in: StandIn, change: dict[str, str], level: Level, text: str, step: str
 ) -> None:
-    lines = [secret("team-a", "a"), secret("team-a", "mail", READY | change), secret("team-a", "z")]
+    names = {"a": READY, "mail": READY | change, "z": EXPIRING if level is PROBLEM else READY}
+    lines = [secret("team-a", name, values) for name, values in names.items()]
     found = tokens(stand_in, *lines)["cern"]
     assert found.level is level
     assert f"; Secret team-a/mail {text}" in found.message
     assert found.cure == f"run: kubectl oauth2-csi {step}"
     assert step not in found.message
-
-
-def test_a_problem_is_worse_than_a_warning(stand_in: StandIn) -> None:
-    lines = [secret("team-a", "a", EXPIRING), secret("team-a", "mail", NEEDS_REAUTH)]
-    found = tokens(stand_in, *lines)["cern"]
-    assert found.level is PROBLEM
-    assert found.message.startswith("2 tokens: 1 Ready, 1 NeedsReauth; Secret team-a/mail is ")

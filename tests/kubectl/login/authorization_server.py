@@ -122,7 +122,7 @@ class AuthorizationServer:
 
 
 class VirtualClock:
-    """A clock that a wait moves; `at` are things to do when a wait has passed an instant."""
+    """A clock that a wait moves."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -139,20 +139,15 @@ class VirtualClock:
 
 
 class FakeTerminal(Terminal):
-    """Keeps what is printed; answers questions with `answers`."""
+    """Keeps what is printed."""
 
-    def __init__(self, *answers: str) -> None:
+    def __init__(self) -> None:
         self.out, self.err = StringIO(), StringIO()
         super().__init__(self.out, self.err)
-        self.answers = deque(answers)
 
     @property
     def text(self) -> str:
         return self.out.getvalue() + self.err.getvalue()
-
-    def ask(self, question: str) -> str:
-        self.report(question)
-        return self.answers.popleft()
 
 
 class FakeBrowser(webbrowser.BaseBrowser):
@@ -179,9 +174,7 @@ class FakeBrowser(webbrowser.BaseBrowser):
             thread.join()
 
 
-def fetch(url: str) -> int:
-    """Return the status of a page, 0 if there is none."""
-    opener = build_opener(ProxyHandler({}))
-    with contextlib.suppress(OSError), opener.open(url, timeout=10) as response:
-        return int(response.status)
-    return 0
+def fetch(url: str) -> None:
+    """Open a page, if there is one."""
+    with contextlib.suppress(OSError):
+        build_opener(ProxyHandler({})).open(url, timeout=10).close()

@@ -50,7 +50,6 @@ class FakeKubectl(Kubectl):
         self.writes: list[tuple[str, Any]] = []
         self.tried: list[Mapping[str, Any]] = []
         self.policy = ""
-        self.namespaces = {NAMESPACE}
         self.after_write: Callable[[], None] = lambda: None
         self.before_patch: Callable[[], None] = lambda: None
         if issuers:
@@ -62,11 +61,11 @@ class FakeKubectl(Kubectl):
     def put(self, manifest: dict[str, Any]) -> None:
         self.objects["secret", manifest["metadata"]["name"]] = manifest
 
-    def secret(self, name: str = "hello") -> dict[str, Any]:
-        return self.objects["secret", name]
+    def secret(self) -> dict[str, Any]:
+        return self.objects["secret", "hello"]
 
-    def decoded(self, name: str = "hello") -> dict[str, str]:
-        data = self.secret(name)["data"]
+    def decoded(self) -> dict[str, str]:
+        data = self.secret()["data"]
         return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
     def annotate(self, **values: str) -> None:
@@ -83,10 +82,7 @@ class FakeKubectl(Kubectl):
         return copy.deepcopy(self.objects[kind, name])
 
     def get_text(self, *arguments: str) -> str:
-        kind, _, name = arguments[0].partition("/")
-        if kind == "namespace":
-            if name not in self.namespaces:
-                raise NotFound(f'namespaces "{name}" not found')
+        if arguments[0].startswith("namespace/"):
             return arguments[0]
         notes = self.get(*arguments)["metadata"].get("annotations", {})
         keys = ("status", "refreshed-at", "expires-at", "message")
@@ -105,20 +101,13 @@ class FakeKubectl(Kubectl):
         if self.policy:
             raise Forbidden(self.policy)
 
-    def patch(
-        self,
-        resource: str,
-        name: str,
-        namespace: str,
-        patch: Any,
-        type: str = "merge",  # noqa: A002
-    ) -> None:
-        assert (resource, namespace, type) == ("secret", NAMESPACE, "merge")
+    def patch(self, resource: str, name: str, namespace: str, patch: Mapping[str, Any]) -> None:
+        assert (resource, namespace) == ("secret", NAMESPACE)
         self.before_patch()
         self.writes.append(("patch", patch))
         if ("secret", name) not in self.objects:
             raise NotFound(f'secrets "{name}" not found')
-        found = self.secret(name)
+        found = self.secret()
         if patch["metadata"]["uid"] != found["metadata"]["uid"]:
             raise Conflict("Precondition failed: UID in precondition")
         version = found["metadata"].get("resourceVersion", "")
@@ -128,7 +117,6 @@ class FakeKubectl(Kubectl):
         found["metadata"]["annotations"].update(patch["metadata"].get("annotations", {}))
         self.after_write()
 
-    def can_i(self, verb: str, resource: str, namespace: str, *flags: str) -> bool:
-        assert resource.partition("/")[0] == "secrets"
-        assert (namespace, flags) == (NAMESPACE, ())
+    def can_i(self, verb: str, resource: str, namespace: str, *_: str) -> bool:
+        assert (resource.partition("/")[0], namespace) == ("secrets", NAMESPACE)
         return verb not in self.refused

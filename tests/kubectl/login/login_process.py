@@ -5,10 +5,8 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
@@ -97,39 +95,6 @@ class LoginProcess(contextlib.ExitStack):
     def _end(self) -> None:
         self.process.kill()
         self.process.wait()
-
-
-class ArgumentsWatcher:
-    """Collects the arguments of all processes that start, as `ps` shows them."""
-
-    def __init__(self) -> None:
-        self.seen: set[bytes] = set()
-        self._older = set(_processes())
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    @property
-    def text(self) -> str:
-        return b"\n".join(self.seen).replace(b"\0", b" ").decode(errors="replace")
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.01):
-            for process in _processes():
-                if process not in self._older:
-                    with contextlib.suppress(OSError):
-                        self.seen.add(Path("/proc", process, "cmdline").read_bytes())
-
-
-def _processes() -> list[str]:
-    return [name for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - in a loop
 
 
 def decide(address: str, page: str, decision: str) -> None:

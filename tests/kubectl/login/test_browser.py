@@ -10,17 +10,8 @@ from tests.refresher.bench import until
 @pytest.mark.parametrize("name", ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"])
 def test_a_screen_has_a_browser(name: str) -> None:
     assert has_browser({name: "x"}, "linux")
-    assert not has_browser({name: ""}, "linux")
-
-
-def test_without_a_screen_there_is_none() -> None:
-    assert not has_browser({"TERM": "xterm"}, "linux")
+    assert not has_browser({name: "", "TERM": "xterm"}, "linux")
     assert has_browser({}, "darwin")
-
-
-def test_the_address_is_opened(browser: FakeBrowser) -> None:
-    assert open_browser("http://127.0.0.1:1/")
-    until(lambda: browser.opened == ["http://127.0.0.1:1/"])
 
 
 def test_nobody_waits_for_a_browser_that_stays_open(browser: FakeBrowser) -> None:

@@ -1,10 +1,5 @@
 import base64
-import contextlib
 import datetime as dt
-import socket
-import socketserver
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,53 +12,12 @@ from csidriver.kubectl.login.https_request import (
     NoAnswer,
     UntrustedCertificate,
 )
-from tests.adapters.oauth.peer import (
-    LoopbackServer,
-    Peer,
-    certificate,
-    free_port,
-    http,
-    read_request,
-)
+from tests.adapters.oauth.peer import Peer, certificate, free_port, http
 from tests.leak_detection import LogCollector
 
 
-@contextlib.contextmanager
-def peer(reply: bytes, slowly: int | None = None) -> Iterator[Peer]:
-    with Peer(reply, slowly=slowly) as server:
-        yield server
-
-
-class Tunnel(LoopbackServer):
-    """A proxy that leads all tunnels to one address."""
-
-    def __init__(self, address: str) -> None:
-        host, _, port = address.partition(":")
-
-        class Handler(socketserver.BaseRequestHandler):
-            def handle(self) -> None:
-                read_request(self.request)
-                with socket.create_connection((host, int(port)), timeout=10) as server:
-                    self.request.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-                    back = threading.Thread(target=copy, args=(server, self.request))
-                    back.start()
-                    copy(self.request, server)
-                    back.join()
-
-        super().__init__(Handler, threading.Event())
-
-
-def copy(source: socket.socket, target: socket.socket) -> None:
-    """Pass bytes on until the source ends."""
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
-
-
 def test_a_form_is_posted_and_the_answer_is_returned() -> None:
-    with peer(http(b'{"a":1}', "400 Bad Request")) as server:
+    with Peer(http(b'{"a":1}', "400 Bad Request")) as server:
         response = HttpsClient().send(HttpsRequest(f"http://{server.address}/t?x=1", {"a": "b c"}))
     assert (response.status, response.body.reveal()) == (400, '{"a":1}')
     assert server.requests[0].startswith("POST /t?x=1 HTTP/1.1\r\n")
@@ -71,15 +25,9 @@ def test_a_form_is_posted_and_the_answer_is_returned() -> None:
     assert server.headers()["accept"] == "application/json"
 
 
-def test_without_a_form_it_is_a_get() -> None:
-    with peer(http(b"{}")) as server:
-        HttpsClient().send(HttpsRequest(f"http://{server.address}/m"))
-    assert server.requests[0].startswith("GET /m HTTP/1.1\r\n")
-
-
-@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
+@pytest.mark.parametrize("status", ["301 Moved", "307 Temporary"])
 def test_redirects_are_not_followed(status: str) -> None:
-    with peer(b"") as server:
+    with Peer(b"") as server:
         server.reply = http(b"", status, f"Location: http://{server.address}/planted\r\n")
         with pytest.raises(LoginFailed, match="redirects to another address") as failure:
             HttpsClient().send(HttpsRequest(f"http://{server.address}/t", {"a": "b"}))
@@ -89,31 +37,25 @@ def test_redirects_are_not_followed(status: str) -> None:
 
 def test_a_large_answer_is_refused() -> None:
     with (
-        peer(http(b"x" * ((1 << 20) + 1))) as server,
+        Peer(http(b"x" * ((1 << 20) + 1))) as server,
         pytest.raises(LoginFailed, match="larger than 1 MiB"),
     ):
         HttpsClient().send(HttpsRequest(f"http://{server.address}/t"))
 
 
 def test_a_server_of_single_bytes_does_not_hold_the_login() -> None:
-    with peer(http(b"x" * 1000), slowly=0) as server, pytest.raises(NoAnswer):
+    with Peer(http(b"x" * 1000), slowly=0) as server, pytest.raises(NoAnswer):
         HttpsClient(timeout=0.3).send(HttpsRequest(f"http://{server.address}/t"))
 
 
-@pytest.mark.parametrize(
-    "reply", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", b"SSH-2"]
-)
-def test_half_an_answer_is_none(reply: bytes) -> None:
-    with peer(reply) as server, pytest.raises(NoAnswer, match="does not answer"):
-        HttpsClient().send(HttpsRequest(f"http://{server.address}/t?planted", {"a": "planted"}))
-
-
-def test_a_server_that_is_not_there_is_named_without_the_request() -> None:
-    port = free_port()
-    with pytest.raises(NoAnswer) as failure:
-        HttpsClient().send(HttpsRequest(f"http://127.0.0.1:{port}/t?planted", {"a": "planted"}))
-    assert str(failure.value) == f"127.0.0.1:{port} cannot be reached, or does not answer"
-    assert failure.value.__cause__ is None
+@pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"])
+def test_half_an_answer_is_none(logs: LogCollector, reply: bytes) -> None:
+    with Peer(reply) as server:
+        request = HttpsRequest(f"http://{server.address}/t", {"a": "planted"}, {"b": "planted"})
+        with pytest.raises(NoAnswer) as failure:
+            HttpsClient().send(request)
+    assert str(failure.value) == f"{server.address} cannot be reached, or does not answer"
+    assert "planted" not in repr(request) + "".join(logs.lines)
 
 
 def test_a_certificate_must_be_trusted(tmp_path: Path) -> None:
@@ -123,21 +65,8 @@ def test_a_certificate_must_be_trusted(tmp_path: Path) -> None:
         with pytest.raises(LoginFailed, match=r"is not trusted on this machine; .* --ca-file"):
             HttpsClient().send(HttpsRequest(url))
         assert HttpsClient(str(ca_file)).send(HttpsRequest(url)).status == 200
-
-
-def test_a_response_has_the_times_of_the_server(tmp_path: Path) -> None:
-    ca_file, context = certificate(tmp_path, end=dt.timedelta(hours=5))
-    headers = "Date: Fri, 15 Jan 2027 08:00:00 GMT\r\nAge: 7\r\n"
-    with Peer(http(b"{}", headers=headers), tls=context) as server:
-        url = f"https://{server.address}/t"
-        response = HttpsClient(str(ca_file)).send(HttpsRequest(url))
-    assert (response.date, response.age) == ("Fri, 15 Jan 2027 08:00:00 GMT", "7")
-    assert response.certificate is not None
-    first, last = response.certificate
-    assert last - first == 6 * 3600
-    with peer(http(b"{}")) as server:
-        plain = HttpsClient().send(HttpsRequest(f"http://{server.address}/t"))
-    assert (plain.date, plain.age, plain.certificate) == ("", "", None)
+    with pytest.raises(LoginFailed, match="nowhere cannot be read, or has no certificate"):
+        HttpsClient("/nowhere")
 
 
 @pytest.mark.parametrize(
@@ -154,15 +83,6 @@ def test_a_certificate_must_be_right(tmp_path: Path, validity: dict[str, Any], t
         HttpsClient(str(ca_file)).send(HttpsRequest(f"https://{server.address}/t"))
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
-def test_a_bad_ca_file_is_named(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "ca.pem"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(LoginFailed, match=r"ca\.pem cannot be read, or has no certificate"):
-        HttpsClient(str(path))
-
-
 def test_tls_secrets_are_not_written_to_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,7 +94,7 @@ def test_tls_secrets_are_not_written_to_a_file(
 
 
 def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    with peer(http(b"{}")) as proxy:
+    with Peer(http(b"{}")) as proxy:
         monkeypatch.setenv("http_proxy", f"http://us%40er:pw@{proxy.address}")
         HttpsClient().send(HttpsRequest("http://as.invalid/t?x=1"))
     assert proxy.requests[0].startswith("GET http://as.invalid/t?x=1 HTTP/1.1\r\n")
@@ -183,24 +103,12 @@ def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_tunnel_is_asked_for_https(monkeypatch: pytest.MonkeyPatch) -> None:
-    with peer(b"HTTP/1.1 403 Forbidden\r\n\r\n") as proxy:
+    with Peer(b"HTTP/1.1 403 Forbidden\r\n\r\n") as proxy:
         monkeypatch.setenv("https_proxy", f"http://us:pw@{proxy.address}")
         with pytest.raises(NoAnswer, match="through the proxy of the environment"):
             HttpsClient().send(HttpsRequest("https://as.invalid/t?planted", {"a": "planted"}))
     assert proxy.requests[0].startswith("CONNECT as.invalid:443 ")
     assert "planted" not in proxy.requests[0]
-
-
-def test_the_certificate_behind_a_tunnel_must_be_of_the_server(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ca_file, context = certificate(tmp_path)
-    with Peer(http(b"{}"), tls=context) as server, Tunnel(server.address) as proxy:
-        monkeypatch.setenv("https_proxy", f"http://{proxy.address}")
-        with pytest.raises(LoginFailed, match=r"of as\.invalid is of a server of another name"):
-            HttpsClient(str(ca_file)).send(HttpsRequest("https://as.invalid/t", {"a": "b"}))
-        assert server.connections == 1
-        assert server.requests == [], "nothing was sent to it"
 
 
 @pytest.mark.parametrize("names", [{"no_proxy": "as.invalid"}, {}])
@@ -213,7 +121,7 @@ def test_exceptions_of_the_environment_and_this_machine_need_no_proxy(
         with pytest.raises(NoAnswer, match=r"^as\.invalid cannot be reached, or"):
             HttpsClient(timeout=5.0).send(HttpsRequest("http://as.invalid/t"))
         return
-    with peer(http(b"{}")) as server:
+    with Peer(http(b"{}")) as server:
         assert HttpsClient().send(HttpsRequest(f"http://{server.address}/t")).status == 200
 
 
@@ -222,7 +130,6 @@ def test_exceptions_of_the_environment_and_this_machine_need_no_proxy(
     [
         "socks5://us:planted@proxy.example:1080",
         "http://us:planted@proxy.example:port",
-        "http://us:planted@[proxy",
         "planted@",
     ],
 )
@@ -233,10 +140,3 @@ def test_a_proxy_of_another_kind_is_refused_without_its_password(
     with pytest.raises(LoginFailed, match="is not an http:// address") as failure:
         HttpsClient().send(HttpsRequest("https://as.invalid/t"))
     assert "planted" not in str(failure.value)
-
-
-def test_neither_logs_nor_reprs_have_the_form(logs: LogCollector) -> None:
-    request = HttpsRequest("http://127.0.0.1:1/t", {"a": "planted"}, {"Authorization": "planted"})
-    with pytest.raises(NoAnswer):
-        HttpsClient().send(request)
-    assert "planted" not in repr(request) + "".join(logs.lines)

@@ -1,10 +1,9 @@
 import base64
-import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import yaml
 
 from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
@@ -13,7 +12,7 @@ from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh.source import Client, Source
 from csidriver.core.sensitive import Sensitive
-from csidriver.kubectl.errors import Forbidden, KubectlFailed, LoginFailed
+from csidriver.kubectl.errors import KubectlFailed, LoginFailed
 from csidriver.kubectl.login.secret_writer import (
     SecretContent,
     check_new,
@@ -21,7 +20,6 @@ from csidriver.kubectl.login.secret_writer import (
     new_manifest,
     store,
 )
-from csidriver.kubectl.output.documents import to_yaml
 from tests.kubectl.login.fake_cluster import FakeKubectl, encode, source
 
 REF = SourceRef("physics", "hello")
@@ -47,16 +45,9 @@ def test_a_new_secret_is_a_source() -> None:
     assert found.issuer == "lab"
     assert "clientSecret" not in kubectl.secret()["data"]
     assert [verb for verb, _ in kubectl.writes] == ["create"]
-
-
-def test_a_confidential_client_has_its_secret_there() -> None:
-    content = replace(CONTENT, client=Client("app", Sensitive("s3cret")))
-    assert stored(None, content).decoded()["clientSecret"] == "s3cret"
-
-
-def test_an_issuer_that_is_not_published_has_no_name() -> None:
-    content = replace(CONTENT, issuer=Issuer("", issuer="https://own.example"))
-    assert annotations.ISSUER not in stored(None, content).secret()["metadata"]["annotations"]
+    own = Issuer("", issuer="https://own.example"), Client("app", Sensitive("s3cret"))
+    found = Source.parse(Secret.from_manifest(new_manifest(REF, SecretContent(*own, DOCUMENT))))
+    assert (found.client, found.issuer) == (own[1], "")
 
 
 @pytest.mark.parametrize("key", ["oauth", "oauth2"])
@@ -116,13 +107,6 @@ def test_the_cluster_checks_a_new_secret_without_tokens() -> None:
         annotations.ISSUER: "lab",
     }
     assert kubectl.writes == []
-
-
-def test_a_cluster_that_would_refuse_the_secret_is_told() -> None:
-    kubectl = FakeKubectl()
-    kubectl.policy = "exceeded quota"
-    with pytest.raises(LoginFailed, match="would not take Secret physics/hello: exceeded quota"):
-        check_new(kubectl, REF, CONTENT.issuer, "cli")
     kubectl.policy = 'admission webhook "x" does not support dry run'
     check_new(kubectl, REF, CONTENT.issuer, "cli")
 
@@ -136,42 +120,41 @@ def test_a_secret_that_appeared_meanwhile_stays_as_it_is() -> None:
     assert kubectl.secret() == source()
 
 
-def test_a_secret_that_was_replaced_meanwhile_stays_as_it_is() -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found["metadata"].update(uid="uid-2"),
+        lambda found: found["data"].update(clientID=encode("other")),
+        lambda found: found["metadata"]["annotations"].clear(),
+    ],
+    ids=["replaced", "of another client", "no token any more"],
+)
+def test_a_secret_that_was_changed_meanwhile_stays_as_it_is(
+    change: Callable[[dict[str, Any]], None],
+) -> None:
     kubectl = FakeKubectl()
     kubectl.put(source())
     existing = find_secret(kubectl, REF)
-    kubectl.secret()["metadata"]["uid"] = "uid-2"
-    with pytest.raises(LoginFailed, match="has deleted or changed Secret physics/hello"):
-        store(kubectl, REF, existing, CONTENT)
-    assert kubectl.decoded()["oauth"] == '{"refresh_token": "rt-0"}'
-    kubectl.objects.clear()
-    with pytest.raises(LoginFailed, match="has deleted or changed"):
-        store(kubectl, REF, existing, CONTENT)
-    assert kubectl.objects == {}
-
-
-def test_a_secret_that_was_given_to_another_client_meanwhile_stays_as_it_is() -> None:
-    kubectl = FakeKubectl()
-    kubectl.put(source())
-    existing = find_secret(kubectl, REF)
-    kubectl.secret()["data"]["clientID"] = encode("other")
-    with pytest.raises(LoginFailed, match="has deleted or changed Secret physics/hello"):
-        store(kubectl, REF, existing, CONTENT)
-    kubectl.put(source(notes={annotations.IS_TOKEN: None}))
-    with pytest.raises(LoginFailed, match="is no token"):
+    change(kubectl.secret())
+    with pytest.raises(
+        LoginFailed, match=r"has deleted or changed Secret physics/hello|is no token"
+    ):
         store(kubectl, REF, existing, CONTENT)
     assert kubectl.writes == []
+    kubectl.objects.clear()
+    with pytest.raises(LoginFailed, match=r"has deleted or changed"):
+        store(kubectl, REF, existing, CONTENT)
+    assert kubectl.objects == {}
 
 
 def test_a_write_of_the_refresher_meanwhile_is_no_obstacle() -> None:
     kubectl = FakeKubectl()
     kubectl.put(source())
-    writes = iter(range(2))
+    messages = ["one", "two"]
 
     def refresh() -> None:
-        for count in writes:
-            kubectl.annotate(status="Ready", message=str(count))
-            return
+        if messages:
+            kubectl.annotate(message=messages.pop())
 
     kubectl.before_patch = refresh
     store(kubectl, REF, find_secret(kubectl, REF), CONTENT)
@@ -179,63 +162,45 @@ def test_a_write_of_the_refresher_meanwhile_is_no_obstacle() -> None:
     assert kubectl.decoded()["oauth"] == DOCUMENT.to_json().reveal()
 
 
-def test_another_refusal_of_the_cluster_is_told() -> None:
-    class Refusing(FakeKubectl):
-        def create(self, _: Any) -> None:
-            raise Forbidden("exceeded quota")
-
-    with pytest.raises(LoginFailed, match=r"login succeeded, but Secret .* not written: exceeded"):
-        store(Refusing(), REF, None, CONTENT)
-
-
 class Failing(FakeKubectl):
-    """Fails to patch, before or after the change arrives."""
+    """Fails to patch, before or after the change arrives, and then to read, if it is `lost`."""
 
-    arrives = False
+    def __init__(self, *, arrives: bool = False, lost: bool = False) -> None:
+        super().__init__()
+        self.put(source())
+        self._arrives, self._lost, self._is_over = arrives, lost, False
 
     def patch(self, *arguments: Any, **options: Any) -> None:
-        if self.arrives:
+        self._is_over = self._lost
+        if self._arrives:
             super().patch(*arguments, **options)
-        raise KubectlFailed("open /dev/stdin: no such file or directory")
+        raise KubectlFailed("it broke")
+
+    def get(self, *arguments: str) -> Any:
+        if self._is_over:
+            raise KubectlFailed("no route to host")
+        return super().get(*arguments)
 
 
-def test_a_change_that_fails_leaves_the_secret_and_says_what_to_do() -> None:
-    kubectl = Failing()
-    kubectl.put(source())
+@pytest.mark.parametrize(
+    ("lost", "state"),
+    [
+        (False, "it is unchanged"),
+        (True, "it cannot be read now, so it may be unchanged or have the new login"),
+    ],
+)
+def test_a_change_that_fails_says_how_the_secret_is_and_what_to_do(
+    lost: bool,  # noqa: FBT001
+    state: str,
+) -> None:
+    kubectl = Failing(lost=lost)
     with pytest.raises(LoginFailed) as failure:
         store(kubectl, REF, find_secret(kubectl, REF), CONTENT)
-    assert kubectl.secret() == source()
-    assert str(failure.value).endswith(
-        "not written: open /dev/stdin: no such file or directory; it is unchanged; when the cause "
-        "is mended, run the command again"
-    )
-
-
-def test_a_change_that_cannot_be_looked_at_again_may_be_there() -> None:
-    class Lost(Failing):
-        def patch(self, *arguments: Any, **options: Any) -> None:
-            self.lost = True
-            super().patch(*arguments, **options)
-
-        def get(self, *arguments: str) -> Any:
-            if hasattr(self, "lost"):
-                raise KubectlFailed("no route to host")
-            return super().get(*arguments)
-
-    kubectl = Lost()
-    kubectl.put(source())
-    with pytest.raises(LoginFailed, match="it cannot be read now, so it may be unchanged or have"):
-        store(kubectl, REF, find_secret(kubectl, REF), CONTENT)
+    end = f"not written: it broke; {state}; when the cause is mended, run the command again"
+    assert str(failure.value).endswith(end)
 
 
 def test_a_change_whose_reply_was_lost_is_no_failure() -> None:
-    kubectl = Failing()
-    kubectl.arrives = True
-    kubectl.put(source())
+    kubectl = Failing(arrives=True)
     store(kubectl, REF, find_secret(kubectl, REF), CONTENT)
     assert kubectl.decoded()["oauth"] == DOCUMENT.to_json().reveal()
-
-
-def test_the_yaml_is_the_manifest() -> None:
-    manifest = new_manifest(REF, replace(CONTENT, client=Client("a: b", Sensitive("s"))))
-    assert yaml.safe_load(to_yaml(manifest)) == json.loads(json.dumps(manifest))

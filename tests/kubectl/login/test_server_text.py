@@ -4,37 +4,17 @@ from csidriver.kubectl.errors import LoginFailed
 from csidriver.kubectl.login import server_text
 
 
-@pytest.mark.parametrize("code", ["ABCD-EFGH", "012 345", "ÄÖ"])
-def test_a_code_that_can_be_printed_is_the_code(code: str) -> None:
-    assert server_text.user_code(code) == code
-
-
-@pytest.mark.parametrize("code", [None, 7, "", "a" * 65, "\x1b[2J", "a\nb", "a\u202eb", "\x9b2J"])
-def test_other_codes_are_refused(code: object) -> None:
+@pytest.mark.parametrize("code", [None, "", "a" * 65, "\x1b[2J", "a\nb", "a\u202eb", "\x9b2J"])
+def test_only_a_code_that_can_be_printed_is_one(code: object) -> None:
+    assert server_text.user_code("ÄBCD-EF 12") == "ÄBCD-EF 12"
     with pytest.raises(LoginFailed, match="no code that can be printed"):
         server_text.user_code(code)
 
 
 @pytest.mark.parametrize(
-    "url", ["https://as.example/go", "https://as.example:8443/go?user_code=A-B"]
-)
-def test_https_addresses_are_opened(url: str) -> None:
-    assert server_text.web_address(url, "verification_uri", allow_http=False) == url
-
-
-@pytest.mark.parametrize(
     "url",
     [
-        *(
-            None,
-            7,
-            "",
-            "javascript:alert(1)",
-            "file:///etc/passwd",
-            "https://",
-            "/go",
-            "as.example",
-        ),
+        *(None, "", "javascript:alert(1)", "https://", "/go", "as.example"),
         *("https://as.example/\x1b[2J", "https://as.example/a b", "https://as.example/\u202e"),
         *("https://as.example/`x`", 'https://as.example/"x"', "https://as.example/\\x"),
         *("https://as.example/\n", "https://as.example/ü", "https://as.example/|x"),
@@ -48,17 +28,15 @@ def test_other_addresses_are_refused(url: object) -> None:
 
 
 def test_http_is_for_issuers_that_may_have_it() -> None:
+    url = "https://as.example:8443/go?user_code=A-B"
+    assert server_text.web_address(url, "verification_uri", allow_http=False) == url
     url = "http://as.example/go"
     assert server_text.web_address(url, "verification_uri", allow_http=True) == url
     with pytest.raises(LoginFailed, match="is not an http or https address"):
         server_text.web_address("ftp://as.example/go", "verification_uri", allow_http=True)
 
 
-@pytest.mark.parametrize("error", ["invalid_scope", "authorization_declined", "denied"])
-def test_an_error_code_is_quoted(error: str) -> None:
-    assert server_text.quote_error(error) == f'"{error}"'
-
-
-@pytest.mark.parametrize("error", [None, 7, "", "Denied", "eyJhbGciOi.x.y", "a" * 17, "a b", "a\n"])
-def test_what_is_not_like_an_error_code_is_not_quoted(error: object) -> None:
+@pytest.mark.parametrize("error", [None, "", "Denied", "eyJhbGciOi.x.y", "a" * 17, "a b", "a\n"])
+def test_only_what_is_like_an_error_code_is_quoted(error: object) -> None:
+    assert server_text.quote_error("authorization_declined") == '"authorization_declined"'
     assert server_text.quote_error(error) == "an unknown error"

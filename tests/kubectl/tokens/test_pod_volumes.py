@@ -4,7 +4,7 @@ import pytest
 
 from csidriver.core.names import SourceRef
 from csidriver.kubectl.client import Kubectl
-from csidriver.kubectl.tokens.pod_volumes import read_pod_volumes, watch_pod_volumes
+from csidriver.kubectl.tokens.pod_volumes import read_pod_volumes
 from tests.kubectl.printed import pod
 from tests.kubectl.stand_in import StandIn
 
@@ -26,9 +26,3 @@ def test_a_pod_that_has_ended_mounts_nothing(stand_in: StandIn, phase: str, *, e
     stand_in.answer("pods", stdout=pod("reader", "mail", phase=phase))
     (volume,) = read_pod_volumes(Kubectl())
     assert volume.has_ended is ended
-
-
-def test_a_watch_has_the_type_of_each_event(stand_in: StandIn) -> None:
-    stand_in.answer("--watch", stdout=pod("reader", "mail", event="DELETED"))
-    ((kind, volume),) = watch_pod_volumes(Kubectl())
-    assert (kind, volume.pod) == ("DELETED", "reader")
