@@ -1,4 +1,4 @@
-"""Somebody unmounts, covers or remounts what a running plugin needs; a plugin starts after that."""
+"""Somebody unmounts, covers or remounts the token file system or its view."""
 
 import contextlib
 import os
@@ -8,22 +8,13 @@ from pathlib import Path
 
 import grpc
 import pytest
-from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.mounts import Mounts
 from csidriver.core.status import Status
 from csidriver.errors import MountFailed
-from csidriver.node.plugin import NodePlugin
 from tests.node.inotify import CREATE, MODIFY, MOVED_TO, Inotify
 from tests.node.killable_plugin import ForkServer, KillablePlugin, killable_plugin
-from tests.node.plugin import (
-    Node,
-    companion,
-    eventually,
-    make_read_only,
-    names,
-    sub_path_mount,
-)
+from tests.node.plugin import Node, companion, eventually, make_read_only, names, sub_path_mount
 
 pytestmark = pytest.mark.mounts
 
@@ -41,24 +32,12 @@ def cover_by_tmpfs(node: Node) -> None:
 
 
 def cover_by_folder(node: Node) -> None:
-    other = node.root / "other"
-    other.mkdir(exist_ok=True)
-    node.mounts.bind(other, node.token_folder)
-
-
-def replace_by_folder(node: Node) -> None:
-    unmount(node)
-    cover_by_folder(node)
+    node.mounts.bind(node.root, node.token_folder)
 
 
 def remove_folder(node: Node) -> None:
     unmount(node)
     node.token_folder.rmdir()
-
-
-def unmount_view(node: Node) -> None:
-    while node.mounts.unmount(node.settings.view):
-        pass
 
 
 def cover_view(node: Node) -> None:
@@ -67,7 +46,8 @@ def cover_view(node: Node) -> None:
 
 def unmount_both(node: Node) -> None:
     unmount(node)
-    unmount_view(node)
+    while node.mounts.unmount(node.settings.view):
+        pass
 
 
 def unmount_all(node: Node) -> None:
@@ -82,19 +62,15 @@ def remount_read_only(node: Node) -> None:
 
 
 SABOTAGES = [
-    unmount,
     cover_by_tmpfs,
     cover_by_folder,
-    replace_by_folder,
     remove_folder,
-    unmount_view,
     cover_view,
     unmount_both,
     unmount_all,
     remount_read_only,
 ]
 every_sabotage = pytest.mark.parametrize("sabotage", SABOTAGES)
-every_loss = pytest.mark.parametrize("sabotage", [s for s in SABOTAGES if "view" not in s.__name__])
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +81,7 @@ def fork_server() -> Iterator[ForkServer]:
 
 @pytest.fixture
 def process(fork_server: ForkServer) -> Iterator[KillablePlugin]:
-    """A node with a plugin process and one published volume, also in a container."""
+    """A node with a plugin process and one published volume."""
     with killable_plugin(fork_server) as node:
         node.write_token("at-1")
         node.start()
@@ -165,12 +141,12 @@ def test_a_loss_is_mended_within_seconds_and_no_container_notices(
     assert not process.target().exists()
 
 
-@every_sabotage
+@pytest.mark.parametrize("sabotage", [cover_by_folder, unmount_both, unmount_all])
 @pytest.mark.parametrize("call", ["publish", "republish", "unpublish"])
 def test_a_call_does_not_wait_for_the_repair(
-    node: Node, sabotage: Sabotage, call: str, monkeypatch: pytest.MonkeyPatch
+    stopped_node: Node, sabotage: Sabotage, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node.stop()
+    node = stopped_node
     monkeypatch.setattr("csidriver.node.plugin.CHECK_EVERY", 600.0)
     node.start()
     node.write_token("at-1")
@@ -219,57 +195,55 @@ class Unwilling(Mounts):
 
 
 @pytest.fixture
-def unwilling(stopped_node: Node, monkeypatch: pytest.MonkeyPatch) -> Node:
-    """A node with a published volume; what is lost there stays lost."""
+def unwilling(stopped_node: Node, monkeypatch: pytest.MonkeyPatch) -> Unwilling:
+    """The mounts of a node with a published volume; what is lost there stays lost."""
     monkeypatch.setattr("csidriver.node.plugin.CHECK_EVERY", 0.02)
     mounts = stopped_node.mounts = Unwilling()
     stopped_node.start()
     stopped_node.write_token("at-1")
     stopped_node.publish(stopped_node.request())
     mounts.refuses = True
-    return stopped_node
+    return mounts
 
 
 @every_sabotage
 def test_what_cannot_be_mended_is_reported_and_nothing_is_written_in_its_place(
-    unwilling: Node, sabotage: Sabotage, caplog: pytest.LogCaptureFixture
+    stopped_node: Node, unwilling: Unwilling, sabotage: Sabotage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plugin, files = unwilling.plugin, held_mounts(unwilling)
+    node, plugin, files = stopped_node, stopped_node.plugin, held_mounts(stopped_node)
     plugin._registration.problems = []
     assert plugin.alive() == plugin.ready() == []
-    sabotage(unwilling)
+    sabotage(node)
     problems = plugin.alive()
     assert problems
     assert plugin.ready() == problems
-    place = unwilling.settings.view if "view" in sabotage.__name__ else unwilling.token_folder
+    place = node.settings.view if sabotage is cover_view else node.token_folder
     place.mkdir(exist_ok=True)
     with Inotify(place, CREATE | MOVED_TO | MODIFY) as events:
         eventually(lambda: "cannot mend" in caplog.text, "a try")
         with contextlib.suppress(grpc.RpcError):
-            unwilling.publish(unwilling.request("v2"))
-        unwilling.write_token("at-2", 2)
+            node.publish(node.request("v2"))
+        node.write_token("at-2", 2)
         # Files that exist still get their tokens, where the kernel lets them.
         expected = {"at-1"} if sabotage is remount_read_only else {"at-2"}
         eventually(lambda: reads(files) == expected, "the rotation")
         assert not any(event.mask & (CREATE | MOVED_TO | MODIFY) for event in events.read())
     assert plugin.alive() == problems
-    assert isinstance(unwilling.mounts, Unwilling)
-    unwilling.mounts.refuses = False
+    unwilling.refuses = False
     eventually(lambda: plugin.alive() == plugin.ready() == [], "the repair")
-    unwilling.publish(unwilling.request("v2"))
-    unwilling.write_token("at-3", 3)
-    eventually(lambda: reads([*files, unwilling.file("v2")]) == {"at-3"}, "the rotation", 20)
+    node.publish(node.request("v2"))
+    node.write_token("at-3", 3)
+    eventually(lambda: reads([*files, node.file("v2")]) == {"at-3"}, "the rotation", 20)
 
 
-@pytest.mark.parametrize("sabotage", [cover_by_tmpfs, cover_by_folder])
-def test_a_cover_is_taken_away_from_a_mount_that_stays(unwilling: Node, sabotage: Sabotage) -> None:
+def test_a_cover_is_taken_away_from_a_mount_that_stays(
+    stopped_node: Node, unwilling: Unwilling
+) -> None:
     """A process that dies in the middle of a repair must not take the tokens with it."""
-    mounts = unwilling.mounts
-    assert isinstance(mounts, Unwilling)
-    mounts.unmounts = True
-    sabotage(unwilling)
-    eventually(lambda: unwilling.plugin.alive() == [], "the repair")
-    assert is_whole(unwilling)
+    unwilling.unmounts = True
+    cover_by_tmpfs(stopped_node)
+    eventually(lambda: stopped_node.plugin.alive() == [], "the repair")
+    assert is_whole(stopped_node)
 
 
 class Racing(Mounts):
@@ -300,8 +274,10 @@ def cover_at_once(mounts: Mounts, target: Path) -> None:
     mounts.bind(target.parent, target)
 
 
-@pytest.mark.parametrize("sabotage", [unmount, unmount_both])
-@pytest.mark.parametrize("race", [unmount_at_once, cover_at_once])
+RACES = [(unmount_at_once, unmount), (unmount_at_once, unmount_both), (cover_at_once, unmount)]
+
+
+@pytest.mark.parametrize(("race", "sabotage"), RACES)
 def test_a_repair_that_is_undone_at_once_leads_no_token_elsewhere(
     stopped_node: Node,
     race: Callable[[Mounts, Path], object],
@@ -323,7 +299,7 @@ def test_a_repair_that_is_undone_at_once_leads_no_token_elsewhere(
     eventually(lambda: reads(files) == {"at-2"}, "the rotation")
     assert root.device == device
     mounts.is_armed = False
-    if (race, sabotage) == (unmount_at_once, unmount_both):
+    if sabotage is unmount_both:
         # Only a restart helps: the kernel mounts nothing twice, and no other mount was left.
         assert stopped_node.plugin.alive()
         return
@@ -339,113 +315,91 @@ def test_a_start_whose_mount_is_undone_at_once_ends(stopped_node: Node) -> None:
         stopped_node.start()
 
 
-COVERS = [cover_by_tmpfs, cover_by_folder, remount_read_only]
-
-
-@pytest.mark.parametrize("sabotage", COVERS)
+@pytest.mark.parametrize("sabotage", [cover_by_tmpfs, cover_by_folder, remount_read_only])
 def test_a_start_takes_away_what_covers_the_token_file_system(
-    node: Node, sabotage: Sabotage
+    published: Node, sabotage: Sabotage
 ) -> None:
-    node.write_token("at-1")
-    node.publish(node.request())
-    files = held_mounts(node)
-    node.stop()
-    sabotage(node)
-    node.write_token("at-2", 2)
-    node.start()
-    assert is_whole(node)
-    eventually(lambda: reads([*files, node.file()]) == {"at-2"}, "the rotation")
-    node.publish(node.request())
+    files = held_mounts(published)
+    published.stop()
+    sabotage(published)
+    published.write_token("at-2", 2)
+    published.start()
+    assert is_whole(published)
+    eventually(lambda: reads([*files, published.file()]) == {"at-2"}, "the rotation")
+    published.publish(published.request())
 
 
-@pytest.mark.parametrize("sabotage", [unmount, replace_by_folder, remove_folder])
 def test_a_volume_whose_file_system_was_lost_without_a_plugin_says_so_until_its_end(
-    node: Node, sabotage: Sabotage
+    published: Node,
 ) -> None:
     """A container keeps the mount of the old file system, and no new one reaches it."""
-    node.write_token("at-1")
-    node.publish(node.request())
+    node, outdated = published, "oauth2_csi_node_outdated_volumes"
     files = held_mounts(node)
     node.stop()
-    sabotage(node)
+    unmount(node)
+    # Kubelets remove the folder of a running pod after a final code.
+    node.write_companion(companion(None, 2, status=Status.INVALID))
     node.start()
     assert is_whole(node)
-    for generation in (2, 3):
+    code, text = node.refused(node.request())
+    assert (code, "is Invalid" in text) == (Code.UNAVAILABLE, True)
+    assert node.refused(node.request("v2"))[0] is Code.FAILED_PRECONDITION
+    for generation in (3, 4):
         node.write_token(f"at-{generation}", generation)
-        for _ in range(2):
+
+        def is_said() -> bool:
             code, text = node.refused(node.request())
             assert code is Code.UNAVAILABLE
-            assert "delete the pod" in text
+            return "delete the pod" in text
+
+        eventually(is_said, "the new companion")
         eventually(lambda g=generation: node.content() == f"at-{g}", "the rotation")  # type: ignore[misc]
-        assert node.metric("oauth2_csi_node_outdated_volumes") == 1
+        assert node.metric(outdated) == 1
         assert reads(files) == {"at-1"}
         node.publish(node.request("v2"))
         node.stop()
         node.start()
-    assert node.metric("oauth2_csi_node_outdated_volumes") == 1
+    assert node.metric(outdated) == 1
     node.unpublish()
     assert not node.target().exists()
-    assert node.metric("oauth2_csi_node_outdated_volumes") == 0
+    assert node.metric(outdated) == 0
     node.publish(node.request())
 
 
-def test_a_running_pod_gets_no_final_code_after_a_loss_without_a_plugin(node: Node) -> None:
-    """Kubelets remove the folder of a pod after a final code."""
-    node.write_token("at-1")
-    node.publish(node.request())
-    node.stop()
-    unmount(node)
-    node.write_companion(companion(None, 2, status=Status.INVALID))
-    node.start()
-    code, text = node.refused(node.request())
-    assert (code, "is Invalid" in text) == (Code.UNAVAILABLE, True)
-    assert node.refused(node.request("v2"))[0] is Code.FAILED_PRECONDITION
-
-
-@every_loss
+@pytest.mark.parametrize("sabotage", [cover_by_folder, remove_folder, unmount_all])
 def test_unpublish_needs_nothing_of_a_file_system_that_was_lost(
-    node: Node, sabotage: Sabotage
+    published: Node, sabotage: Sabotage
 ) -> None:
-    node.write_token("at-1")
-    node.publish(node.request())
-    node.stop()
-    sabotage(node)
-    node.start()
-    node.unpublish()
-    eventually(node.nothing_left, "the end of all")
+    published.stop()
+    sabotage(published)
+    published.start()
+    published.unpublish()
+    eventually(published.nothing_left, "the end of all")
 
 
 @pytest.mark.parametrize("restarted", [True, False])
-@pytest.mark.parametrize("kind", ["another tmpfs", "a folder", "another volume"])
+@pytest.mark.parametrize("kind", ["a folder", "another volume"])
 def test_unpublish_succeeds_whatever_covers_the_target(
-    node: Node, kind: str, *, restarted: bool
+    published: Node, kind: str, *, restarted: bool
 ) -> None:
-    node.write_token("at-1")
-    node.publish(node.request())
+    node = published
     node.publish(node.request("v2"))
     if restarted:
         node.stop()
-    if kind == "another tmpfs":
-        node.mounts.mount_tmpfs(node.target(), size=1 << 16, inodes=10)
-    elif kind == "a folder":
-        (node.root / "precious").touch()
-        node.mounts.bind(node.root, node.target())
-    else:
-        node.mounts.bind(node.target("v2"), node.target())
+    (node.root / "precious").touch()
+    node.mounts.bind(node.root if kind == "a folder" else node.target("v2"), node.target())
     if restarted:
         node.start()
     node.unpublish()
     assert not node.target().exists()
-    assert kind != "a folder" or (node.root / "precious").exists()
+    assert (node.root / "precious").exists()
     assert node.content("v2") == "at-1"
 
 
 def test_a_plugin_that_has_ended_touches_no_mount(node: Node) -> None:
-    plugin = NodePlugin(
-        node.settings, node.plugin_store, node.mounts, node.clock, CollectorRegistry()
-    )
+    node.stop()
     mounts = node.mounts.table()
-    plugin._token_fs.mount.mend()
-    assert plugin.alive()
-    assert plugin.ready()
+    node.plugin._token_fs.mount.mend()
+    assert node.plugin.alive()
+    assert node.plugin.ready()
     assert node.mounts.table() == mounts
