@@ -1,7 +1,6 @@
 """What drivers of this kind have stumbled over, as `docs/evidence/edge-cases.md` lists it."""
 
 import ast
-import json
 import os
 import re
 import shutil
@@ -142,20 +141,6 @@ def test_pods_of_one_name_are_told_apart_by_their_uid(node: Node) -> None:
     assert node.metric("oauth2_csi_node_volumes") == 1
 
 
-@mounts
-def test_a_republish_with_other_service_account_tokens_changes_nothing(node: Node) -> None:
-    node.write_token("at-1")
-    request = node.request()
-    seen = []
-    for value in ("first", "second"):
-        tokens = json.dumps({"": {"token": value, "expirationTimestamp": "2030-01-01T00:00:00Z"}})
-        request.volume_context[f"{core_names.KUBELET_PREFIX}serviceAccount.tokens"] = tokens
-        node.publish(request)
-        seen.append((node.file().stat().st_mtime_ns, (node.folder() / "volume.json").read_bytes()))
-    assert seen[0] == seen[1]
-    assert b"first" not in seen[0][1]
-
-
 def test_a_file_has_its_owner_and_mode_before_it_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,19 +152,3 @@ def test_a_file_has_its_owner_and_mode_before_it_has_its_name(
     monkeypatch.undo()
     # Until then nobody else could read it.
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-
-
-@mounts
-def test_a_pod_that_shuts_down_gets_new_tokens_until_its_volume_is_unpublished(node: Node) -> None:
-    """Kubelet stops republishing the volumes of such a pod, which may go on for an hour."""
-    node.write_token("at-1")
-    node.publish(node.request())
-    node.publish(node.request("other"))
-    for generation in (2, 3):
-        node.write_token(f"at-{generation}", generation)
-        eventually(lambda g=generation: node.content() == f"at-{g}", "rotation")  # type: ignore[misc]
-    node.unpublish()
-    node.write_token("at-4", 4)
-    eventually(lambda: node.content("other") == "at-4", "rotation")
-    assert not node.folder().exists()
-    assert not node.target().exists()

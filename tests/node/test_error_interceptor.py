@@ -7,7 +7,7 @@ from tests.node.plugin import Node, refused
 pytestmark = pytest.mark.mounts
 
 
-@pytest.mark.parametrize("letter", ["x", "\u00e9", "\n", "%", "\u4e2d", "\U000e0001"])
+@pytest.mark.parametrize("letter", ["x", "%", "\U000e0001"])
 def test_a_flood_of_problems_still_arrives_as_what_it_is(shared_node: Node, letter: str) -> None:
     attributes = {f"{number}{letter * 50}": "x" for number in range(500)}
     attributes |= dict.fromkeys(("mode", "group", "fileName", "minValidity"), letter * 500)

@@ -1,5 +1,7 @@
+"""What hostile pod authors or callers send costs them a refusal and others nothing."""
+
+import socket
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -7,158 +9,117 @@ import pytest
 
 from csidriver._proto import csi_pb2
 from csidriver.core import names as core_names
-from tests.node.plugin import Node, follow_threads, refused
+from csidriver.core.names import SourceRef
+from csidriver.core.status import Status
+from tests.node.plugin import (
+    NAMESPACE,
+    Node,
+    companion,
+    follow_threads,
+    names,
+    refused,
+    token,
+)
 
 pytestmark = pytest.mark.mounts
 
-Mutation = Callable[[Any, Path], object]
-SECRET = "a-secret-that-kubelet-sent"
-VOLUMES = "uid-1/volumes/kubernetes.io~csi"
-MULTI = csi_pb2.VolumeCapability.AccessMode.MULTI_NODE_READER_ONLY
-UNKNOWN = csi_pb2.VolumeCapability.AccessMode.UNKNOWN
+Code = grpc.StatusCode
+Mutation = Callable[[Any], object]
+SECRET = "planted-refresh-token"
+MEBIBYTE = 1 << 20
+BIDI = "\u202egnp.exe"
+MODES = csi_pb2.VolumeCapability.AccessMode
 
 
-def attribute(key: str, value: str | None) -> Mutation:
-    def mutate(request: Any, _pods: Path) -> None:
-        if value is None:
-            del request.volume_context[key]
-        else:
-            request.volume_context[key] = value
+def attributes(**changes: str) -> Mutation:
+    return lambda request: request.volume_context.update(changes)
+
+
+def context(key: str, value: str | None) -> Mutation:
+    if value is None:
+        return lambda request: request.volume_context.pop(key)
+    return lambda request: request.volume_context.update({key: value})
+
+
+def field(name: str, value: object) -> Mutation:
+    return lambda request: setattr(request, name, value)
+
+
+def target(text: str) -> Mutation:
+    """`<pods>` is kubelet's folder, `<volumes>` that of the pod's volumes."""
+
+    def mutate(request: Any) -> None:
+        volumes = request.target_path.removesuffix("/v1/mount")
+        pods = volumes.removesuffix("/uid-1/volumes/kubernetes.io~csi")
+        request.target_path = text.replace("<volumes>", volumes).replace("<pods>", pods)
 
     return mutate
 
 
-def field(name: str, value: str) -> Mutation:
-    return lambda request, _pods: setattr(request, name, value)
-
-
-def target(make: Callable[[Path], str]) -> Mutation:
-    return lambda request, pods: setattr(request, "target_path", make(pods))
-
-
 def mount(**values: Any) -> Mutation:
-    return lambda request, _pods: request.volume_capability.mount.MergeFrom(
+    return lambda request: request.volume_capability.mount.MergeFrom(
         csi_pb2.VolumeCapability.MountVolume(**values)
     )
 
 
 PLACES: dict[str, tuple[Mutation, str]] = {
     "no volume id": (field("volume_id", ""), "volume_id"),
-    "long volume id": (field("volume_id", "x" * 257), "volume_id"),
-    "control character in the volume id": (field("volume_id", "csi-\n"), "volume_id"),
+    "volume id of 1 MiB": (field("volume_id", "v" * MEBIBYTE), "volume_id"),
+    "volume id with an escape sequence": (field("volume_id", "\x1b[2J"), "volume_id"),
     "no target": (field("target_path", ""), "target_path"),
-    "target outside": (target(lambda _: "/etc/mount"), "target_path"),
-    "target beside": (target(lambda pods: f"{pods}-2/mount"), "target_path"),
-    "target is the folder of pods": (target(str), "target_path"),
-    "target climbs out": (target(lambda pods: f"{pods}/../x"), "target_path"),
-    "target climbs and returns": (target(lambda pods: f"{pods}/a/../b"), "target_path"),
-    "relative target": (target(lambda pods: str(pods)[1:]), "target_path"),
-    "target with a double slash": (target(lambda pods: f"{pods}//uid-1/mount"), "target_path"),
-    "target with a trailing slash": (target(lambda pods: f"{pods}/uid-1/"), "target_path"),
-    "target with a NUL": (target(lambda pods: f"{pods}/a\0b"), "target_path"),
-    "endless target": (target(lambda pods: f"{pods}/" + "a/" * 3000 + "b"), "target_path"),
-    "target through a symlink": (target(lambda pods: f"{pods}/link/mount"), "target_path"),
-    "target is a symlink": (target(lambda pods: f"{pods}/link"), "target_path"),
-    "target is the folder of a pod": (target(lambda pods: f"{pods}/uid-1"), "target_path"),
-    "target is the folder of a volume": (
-        target(lambda pods: f"{pods}/{VOLUMES}/v1"),
-        "target_path",
-    ),
-    "target inside a volume": (target(lambda pods: f"{pods}/{VOLUMES}/v1/mount/x"), "target_path"),
-    "target of another plugin": (
-        target(lambda pods: f"{pods}/uid-1/volumes/kubernetes.io~nfs/v1/mount"),
-        "target_path",
-    ),
-    "target of no pod": (
-        target(lambda pods: f"{pods}/volumes/kubernetes.io~csi/v1/mount"),
-        "target_path",
-    ),
-    "target of a volume that cannot be": (
-        target(lambda pods: f"{pods}/{VOLUMES}/{'v' * 64}/mount"),
-        "target_path",
-    ),
-    "target with a line feed": (target(lambda pods: f"{pods}/{VOLUMES}/v\n1/mount"), "\\n"),
-    "target that is shown backwards": (
-        target(lambda pods: f"{pods}/{VOLUMES}/v\u202e1/mount"),
-        "\\u202e",
-    ),
+    "target outside": (target("/etc/mount"), "target_path"),
+    "target beside": (target("<pods>-2/mount"), "target_path"),
+    "target is the folder of pods": (target("<pods>"), "target_path"),
+    "target climbs out": (target("<pods>/../x"), "target_path"),
+    "target climbs and returns": (target("<volumes>/../kubernetes.io~csi/v1/mount"), "target_path"),
+    "target with a double slash": (target("<volumes>//v1/mount"), "target_path"),
+    "target with a NUL": (target("<volumes>/v1\0/mount"), "target_path"),
+    "target of 1 MiB": (target("<volumes>/" + "v" * MEBIBYTE), "target_path"),
+    "target through a symlink": (target("<volumes>/linked/mount"), "target_path"),
+    "target is a symlink": (target("<volumes>/swapped/mount"), "target_path"),
+    "target is the folder of a volume": (target("<volumes>/v1"), "target_path"),
+    "target inside a volume": (target("<volumes>/v1/mount/mount"), "target_path"),
+    "target of no pod": (target("<pods>/volumes/kubernetes.io~csi/v1/mount"), "target_path"),
+    "target of no volume": (target(f"<volumes>/{'v' * 64}/mount"), "target_path"),
+    "target with a line feed": (target("<volumes>/v\n1/mount"), "\\n"),
+    "target that is shown backwards": (target(f"<volumes>/{BIDI}/mount"), "\\u202e"),
     "pod that is shown backwards": (
-        target(lambda pods: f"{pods}/\u202e/volumes/kubernetes.io~csi/v1/mount"),
+        target(f"<pods>/{BIDI}/volumes/kubernetes.io~csi/v1/mount"),
         "\\u202e",
     ),
 }
 
 REQUESTS: dict[str, tuple[Mutation, str]] = {
     **PLACES,
-    "no capability": (lambda r, _: r.ClearField("volume_capability"), "volume_capability"),
-    "neither block nor mount": (lambda r, _: r.volume_capability.ClearField("mount"), "mount"),
-    "block": (lambda r, _: r.volume_capability.block.SetInParent(), "block"),
+    "no capability": (lambda r: r.ClearField("volume_capability"), "volume_capability"),
+    "block": (lambda r: r.volume_capability.block.SetInParent(), "block"),
     "fsType": (mount(fs_type="ext4"), "fsType"),
     "mount flags": (mount(mount_flags=["exec"]), "mount_flags"),
     "many nodes": (
-        lambda r, _: setattr(r.volume_capability.access_mode, "mode", MULTI),
+        lambda r: setattr(r.volume_capability.access_mode, "mode", MODES.MULTI_NODE_READER_ONLY),
         "access_mode",
     ),
-    "unknown access mode": (
-        lambda r, _: setattr(r.volume_capability.access_mode, "mode", UNKNOWN),
-        "access_mode",
-    ),
-    "writable": (lambda r, _: setattr(r, "readonly", False), "readOnly"),
-    "secrets": (lambda r, _: r.secrets.update({"oauth": SECRET}), "nodePublishSecretRef"),
-    "no word on ephemeral": (attribute(core_names.EPHEMERAL, None), "ephemeral"),
-    "not ephemeral": (attribute(core_names.EPHEMERAL, "false"), "ephemeral"),
-    "no pod name": (attribute(core_names.POD_NAME, None), core_names.POD_NAME),
-    "no pod uid": (attribute(core_names.POD_UID, None), core_names.POD_UID),
-    "no pod namespace": (attribute(core_names.POD_NAMESPACE, None), core_names.POD_NAMESPACE),
-    "empty pod namespace": (attribute(core_names.POD_NAMESPACE, ""), core_names.POD_NAMESPACE),
-    "namespace that climbs": (attribute(core_names.POD_NAMESPACE, "alice/../bob"), "namespace"),
-    "two lines of a pod name": (attribute(core_names.POD_NAME, "pod-1\nerror: forged"), "pod.name"),
-    "pod uid of another pod": (attribute(core_names.POD_UID, "uid-2"), "uid-2"),
-    "target of another pod": (
-        target(lambda pods: f"{pods}/uid-2/volumes/kubernetes.io~csi/v1/mount"),
-        "uid-1",
-    ),
-    "target that kubelet has not prepared": (
-        target(lambda pods: f"{pods}/{VOLUMES}/v7/mount"),
-        "kubelet must create it first",
-    ),
-    "no secretName": (attribute("secretName", None), "secretName"),
-    "secretName with a slash": (attribute("secretName", "bob/token"), "secretName"),
-    "empty secretName": (attribute("secretName", ""), "secretName"),
-    "no owner": (attribute("owner", None), "owner"),
-    "owner by name": (attribute("owner", "root"), "owner"),
-    "negative owner": (attribute("owner", "-1"), "owner"),
-    "owner that chown ignores": (attribute("owner", str(2**32 - 1)), "owner"),
-    "group by name": (attribute("group", "users"), "group"),
+    "writable": (field("readonly", False), "readOnly"),
+    "secrets": (lambda r: r.secrets.update({SECRET: SECRET}), "nodePublishSecretRef"),
+    "no word on ephemeral": (context(core_names.EPHEMERAL, None), "ephemeral"),
+    "not ephemeral": (context(core_names.EPHEMERAL, "True"), "ephemeral"),
+    "no pod name": (context(core_names.POD_NAME, None), core_names.POD_NAME),
+    "no pod uid": (context(core_names.POD_UID, None), core_names.POD_UID),
+    "empty pod namespace": (context(core_names.POD_NAMESPACE, ""), core_names.POD_NAMESPACE),
+    "namespace that climbs": (context(core_names.POD_NAMESPACE, "alice/../bob"), "namespace"),
+    "pod name that forges a line": (context(core_names.POD_NAME, "pod-1\nerror: x"), "pod.name"),
+    "pod uid of another pod": (context(core_names.POD_UID, "uid-2"), "uid-2"),
+    "target that kubelet has not prepared": (target("<volumes>/v7/mount"), "must create it first"),
+    "no secretName": (context("secretName", None), "secretName"),
+    "owner of a million digits": (attributes(owner="9" * 1_000_000), "owner"),
     "fsGroup by name": (mount(volume_mount_group="users"), "fsGroup"),
-    "writable mode": (attribute("mode", "0600"), "mode"),
-    "mode for others": (attribute("mode", "0404"), "mode"),
-    "mode for nobody": (attribute("mode", "0000"), "mode"),
-    "decimal mode": (attribute("mode", "288"), "mode"),
-    "setuid mode": (attribute("mode", "4400"), "mode"),
-    "empty file name": (attribute("fileName", ""), "fileName"),
-    "file name with a slash": (attribute("fileName", "a/b"), "fileName"),
-    "file name that climbs": (attribute("fileName", "../token"), "fileName"),
-    "file name ..": (attribute("fileName", ".."), "fileName"),
-    "file name .": (attribute("fileName", "."), "fileName"),
-    "file name of our draft": (attribute("fileName", "..draft"), "fileName"),
-    "file name with a newline": (attribute("fileName", "token\n"), "fileName"),
-    "long file name": (attribute("fileName", "x" * 256), "fileName"),
-    "template with an unknown name": (attribute("template", "$(REFRESH_TOKEN)"), "template"),
-    "template without an end": (attribute("template", "$(ACCESS_TOKEN"), "template"),
-    "huge template": (attribute("template", "x" * 65537), "template"),
-    "template ConfigMap elsewhere": (
-        attribute("templateConfigMapName", "../x"),
-        "templateConfigMapName",
-    ),
-    "two templates": (
-        lambda r, _: r.volume_context.update({"template": "x", "templateConfigMapName": "y"}),
-        "templateConfigMapName",
-    ),
-    "negative minValidity": (attribute("minValidity", "-1"), "minValidity"),
-    "minValidity with a unit": (attribute("minValidity", "30s"), "minValidity"),
-    "misspelt key": (attribute("secretname", "x"), "did you mean secretName"),
-    "unknown key": (attribute("refreshToken", "x"), "refreshToken"),
+    "file name that climbs": (attributes(fileName="../../outside/token"), "fileName"),
+    "file name that is shown backwards": (attributes(fileName=BIDI), "fileName"),
+    "template of 1 MiB": (attributes(template="$(ACCESS_TOKEN)" * 70_000), "template"),
+    "template with an unknown name": (attributes(template="$(REFRESH_TOKEN)"), "template"),
+    "misspelt key": (attributes(secretname="x"), "did you mean secretName"),
+    "key of 1 MiB": (context("\u4e2d" * (MEBIBYTE // 3), "x"), "unknown"),
+    "thousands of keys": (attributes(**{f"key{n}": "x" for n in range(20_000)}), "unknown"),
 }
 
 
@@ -166,54 +127,72 @@ def rows(table: dict[str, tuple[Mutation, str]]) -> list[Any]:
     return [pytest.param(*row, id=name) for name, row in table.items()]
 
 
-def tree(folder: Path) -> list[str]:
-    return sorted(str(path) for path in folder.rglob("*"))
+def traces(node: Node) -> list[str]:
+    (node.root / "outside").mkdir(exist_ok=True)
+    for link in (node.target("linked").parent, node.target("swapped")):
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(node.root / "outside")
+    node.request()
+    paths = (str(path) for path in node.root.rglob("*"))
+    return [*sorted(paths), *(mount.target for mount in node.mounts.table())]
+
+
+def assert_tame(code: grpc.StatusCode, text: str, wanted: grpc.StatusCode) -> None:
+    assert code is wanted
+    assert text.isprintable()
+    assert len(text.encode()) < 4096
+    assert SECRET not in text
 
 
 @pytest.mark.parametrize(("mutate", "named"), rows(REQUESTS))
 def test_a_bad_publish_is_refused_by_name_and_changes_nothing(
-    shared_node: Node, mutate: Mutation, named: str
+    shared_node: Node, caplog: pytest.LogCaptureFixture, mutate: Mutation, named: str
 ) -> None:
-    pods = shared_node.kubelet_dir / "pods"
-    request = shared_node.request()
-    link_to(pods, shared_node.root)
-    mutate(request, pods)
-    before = tree(shared_node.kubelet_dir)
+    before, request = traces(shared_node), shared_node.request()
+    mutate(request)
     code, text = shared_node.refused(request)
-    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert_tame(code, text, Code.INVALID_ARGUMENT)
     assert named in text
-    assert SECRET not in text
-    assert tree(shared_node.kubelet_dir) == before
+    assert traces(shared_node) == before
     assert not follow_threads()
-
-
-def link_to(pods: Path, elsewhere: Path) -> None:
-    link = pods / "link"
-    if not link.is_symlink():
-        link.symlink_to(elsewhere)
-
-
-def test_the_request_that_the_table_starts_from_is_fine(node: Node) -> None:
-    node.write_token("at-1")
-    node.publish(node.request())
-    assert node.content() == "at-1"
+    assert all(line.isprintable() and SECRET not in line for line in caplog.messages)
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 @pytest.mark.parametrize(("mutate", "named"), rows(PLACES))
 def test_a_bad_unpublish_is_refused_by_name_and_changes_nothing(
     shared_node: Node, mutate: Mutation, named: str
 ) -> None:
-    pods = shared_node.kubelet_dir / "pods"
-    link_to(pods, shared_node.root)
+    before = traces(shared_node)
     request = csi_pb2.NodeUnpublishVolumeRequest(
         volume_id="csi-v1", target_path=str(shared_node.target())
     )
-    mutate(request, pods)
-    before = tree(shared_node.root)
+    mutate(request)
     code, text = refused(lambda: shared_node.call("NodeUnpublishVolume", request))
-    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert_tame(code, text, Code.INVALID_ARGUMENT)
     assert named in text
-    assert tree(shared_node.root) == before
+    assert traces(shared_node) == before
+
+
+def test_a_hostile_request_for_a_mounted_volume_delays_no_neighbour(published: Node) -> None:
+    late = SourceRef(NAMESPACE, "late")
+    call = published.publish_async(published.request("neighbour", {"secretName": late.name}))
+    traces(published)
+    for mutate, _ in REQUESTS.values():
+        request = published.request()
+        mutate(request)
+        assert published.refused(request)[0] is Code.INVALID_ARGUMENT
+    for path in (published.socket, published.registration):
+        for junk in (b"\0" * 70_000, b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n"):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+                client.sendall(junk)
+    assert not call.done()
+    published.write_companion(companion(token("at-late"), source=late), late)
+    assert call.exception(timeout=5) is None
+    assert (published.content("neighbour"), published.content()) == ("at-late", "at-1")
+    assert len(published.mounts_at()) == 1
 
 
 def test_all_problems_of_a_request_are_named_at_once(shared_node: Node) -> None:
@@ -223,18 +202,55 @@ def test_all_problems_of_a_request_are_named_at_once(shared_node: Node) -> None:
     request.secrets["oauth"] = SECRET
     del request.volume_context[core_names.EPHEMERAL]
     code, text = shared_node.refused(request)
-    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert_tame(code, text, Code.INVALID_ARGUMENT)
     for named in ("mode", "owner", "secretName", "readOnly", "/etc", "nodePublish", "ephemeral"):
         assert named in text
-    assert SECRET not in text
 
 
-def test_the_node_is_named_and_has_no_topology_and_no_limit(shared_node: Node) -> None:
+def test_a_request_above_4_mib_is_refused_with_its_size(shared_node: Node) -> None:
+    request = shared_node.request(attributes={"template": "x" * (5 * MEBIBYTE)})
+    code, text = shared_node.refused(request)
+    assert_tame(code, text, Code.RESOURCE_EXHAUSTED)
+    assert "4194304" in text
+
+
+def test_keys_that_only_look_like_those_of_kubelet_change_nothing(node: Node) -> None:
+    forged = {
+        f"{core_names.KUBELET_PREFIX}{key}": value
+        for key, value in {
+            "secretName": "other",
+            "mode": "0777",
+            "fileName": "../x",
+            "serviceAccount.tokens": f'{{"": {{"token": "{SECRET}"}}}}',
+            "\n": "\0",
+            "x" * 1000: "x" * MEBIBYTE,
+        }.items()
+    }
+    node.write_token("at-1")
+    node.publish(node.request(attributes=forged))
+    record = (node.folder() / "volume.json").read_text(encoding="utf-8")
+    # Kubelet's token of the service account differs in each call.
+    forged[f"{core_names.KUBELET_PREFIX}serviceAccount.tokens"] = "another"
+    node.publish(node.request(attributes=forged))
+    assert names(node.target()) == ["token"]
+    assert node.file().stat().st_mode & 0o777 == 0o400
+    assert (node.folder() / "volume.json").read_text(encoding="utf-8") == record
+    assert SECRET not in record
+
+
+@pytest.mark.parametrize("message", ["\x1b[2J\nall is well", BIDI, "\U000e0001%" * 50_000])
+def test_a_hostile_reason_of_the_authorization_server_is_told_tamely(
+    node: Node, caplog: pytest.LogCaptureFixture, message: str
+) -> None:
+    node.write_companion(companion(None, status=Status.NEEDS_REAUTH, message=message))
+    code, text = node.refused(node.request())
+    assert_tame(code, text, Code.FAILED_PRECONDITION)
+    assert all(line.isprintable() for line in caplog.messages)
+
+
+def test_node_and_capabilities(shared_node: Node) -> None:
     reply = shared_node.call("NodeGetInfo", csi_pb2.NodeGetInfoRequest())
     assert reply == csi_pb2.NodeGetInfoResponse(node_id="node-1")
-
-
-def test_the_one_node_capability_is_volume_mount_group(shared_node: Node) -> None:
     reply = shared_node.call("NodeGetCapabilities", csi_pb2.NodeGetCapabilitiesRequest())
     assert [c.rpc.type for c in reply.capabilities] == [
         csi_pb2.NodeServiceCapability.RPC.VOLUME_MOUNT_GROUP

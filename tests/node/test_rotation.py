@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import cast
@@ -157,3 +159,34 @@ def test_a_reader_that_never_closes_delays_no_other_file(node: Node) -> None:
     propagated = "oauth2_csi_node_propagation_seconds_count"
     eventually(lambda: node.metric(propagated) == 2, "counting")
     assert node.metric(REWRITES, outcome="unleased") == node.metric(REWRITES, outcome="leased") == 1
+
+
+# Takes a read lease, and takes it again whenever a writer breaks it.
+LEASE_HOLDER = """
+import contextlib, fcntl, os, signal, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+print("held", flush=True)
+while signal.sigwait([signal.SIGIO]):
+    print("broken", flush=True)
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    with contextlib.suppress(BlockingIOError):  # the writer was faster
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+"""
+
+
+@pytest.mark.mounts
+def test_a_read_lease_that_is_taken_again_and_again_does_not_freeze_the_file(node: Node) -> None:
+    node.write_token("at-1", left=4.0)
+    node.publish(node.request(attributes={"minValidity": "1"}))
+    command = [sys.executable, "-c", LEASE_HOLDER, str(node.file())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:  # noqa: S603
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            node.write_token("at-2", 2)
+            eventually(lambda: node.content() == "at-2", "the rotation")
+            assert holder.stdout.readline() == "broken\n"
+        finally:
+            holder.kill()

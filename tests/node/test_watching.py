@@ -16,52 +16,43 @@ from tests.node.plugin import Node, eventually, sub_path_mount
 
 pytestmark = pytest.mark.mounts
 
-SIZES = {"longer": 3000, "same size": 3000, "two pages": 6000, "equal pages": 6000, "shorter": 10}
+# Longer than before, as long in one page, longer in two, as long in two, shorter.
+SIZES = (3000, 3000, 6000, 6000, 10)
 MASK = CHANGES | ENDS | ATTRIB
-Times = tuple[int, int, int]
 
 
 class Watcher:
     """Watches a file in both kinds of mount, and the folder that is a mount."""
 
     def __init__(self, node: Node, stack: contextlib.ExitStack) -> None:
-        self._node = node
         directory = node.root / "container"
         directory.mkdir()
         node.mounts.bind(node.target(), directory)
         self.sub_path = sub_path_mount(node)
         self.files = [directory / "token", self.sub_path]
-        self._watches = [
-            stack.enter_context(Inotify(path, MASK)) for path in (*self.files, directory)
-        ]
+        watches = (*self.files, directory)
+        self._watches = [stack.enter_context(Inotify(path, MASK)) for path in watches]
         self._read: list[list[int]] = [[] for _ in self._watches]
 
     def events(self) -> list[list[int]]:
-        """Return the events of each watch since the start, or since `forget`."""
+        """Return the events of each watch since the start, or since `take_change`."""
         for watch, masks in zip(self._watches, self._read, strict=True):
             masks += [event.mask for event in watch.read()]
         return self._read
 
-    def forget(self) -> None:
-        self.events()
+    def take_change(self) -> None:
+        """Wait until a writer has closed the file: changes and then one close, nothing else."""
+        eventually(lambda: all(CLOSE_WRITE in masks for masks in self.events()), "the change")
         for masks in self._read:
+            assert set(masks[:-1]) == {MODIFY}
+            assert masks[-1] == CLOSE_WRITE
             masks.clear()
 
-    def wait_for_change(self) -> None:
-        """Wait until each watch has been told once that a writer has closed the file."""
-        eventually(lambda: all(CLOSE_WRITE in masks for masks in self.events()), "the change")
-
-    def is_one_change(self) -> bool:
-        """Return True if each watch was told of changes and then of one close, nothing else."""
-        return all(
-            masks and masks == [MODIFY] * (len(masks) - 1) + [CLOSE_WRITE] and len(masks) > 1
-            for masks in self.events()
-        )
-
-    def times(self) -> set[Times]:
+    def times(self) -> tuple[int, ...]:
         """Return inode, mtime and ctime, the same in each mount."""
         found = [file.stat() for file in self.files]
-        return {(each.st_ino, each.st_mtime_ns, each.st_ctime_ns) for each in found}
+        (times,) = {(each.st_ino, each.st_mtime_ns, each.st_ctime_ns) for each in found}
+        return times
 
     def contents(self) -> set[str]:
         return {file.read_text(encoding="utf-8") for file in self.files}
@@ -74,14 +65,10 @@ def watcher(published: Node) -> Iterator[Watcher]:
 
 
 @pytest.fixture
-def unattended(published: Node) -> Node:
-    """A node whose plugin has ended, which else might look at the file, or write its token."""
+def file(published: Node) -> Path:
+    """The file of a plugin that has ended, which else might look at it, or write its token."""
     published.stop()
-    return published
-
-
-def node_file(node: Node) -> Path:
-    return node.folder() / DATA_FOLDER / "token"
+    return published.folder() / DATA_FOLDER / "token"
 
 
 def unchanged(node: Node) -> float:
@@ -91,33 +78,25 @@ def unchanged(node: Node) -> float:
 def test_every_rotation_is_a_change_and_one_close_of_the_same_inode(
     published: Node, watcher: Watcher
 ) -> None:
-    for generation, size in enumerate(SIZES.values(), 2):
-        (before,) = watcher.times()
-        value = f"at-{generation}-".ljust(size, "x")
-        published.write_token(value, generation)
-        watcher.wait_for_change()
-        assert watcher.contents() == {value}
-        (after,) = watcher.times()
-        assert after[0] == before[0]
-        assert all(now > then for now, then in zip(after[1:], before[1:], strict=True))
-        assert watcher.is_one_change(), watcher.events()
-        watcher.forget()
-
-
-def test_a_rewrite_without_a_lease_is_the_same_to_a_watcher(
-    unattended: Node, watcher: Watcher
-) -> None:
-    for size in SIZES.values():
-        value = b"y" * size + os.urandom(2).hex().encode()
-        result = tokenfile.rewrite(node_file(unattended), value, leased=False)
-        assert result is RewriteResult.UNLEASED
-        assert watcher.is_one_change(), watcher.events()
-        watcher.forget()
+    mounted = published.root / "tmp" / "oauthtk_0"
+    mounted.parent.mkdir()
+    mounted.touch()
+    published.mounts.bind(published.file(), mounted)
+    with Inotify(mounted.parent, MASK) as folder_of_sub_path:
+        for generation, size in enumerate(SIZES, 2):
+            before = watcher.times()
+            value = f"at-{generation}-".ljust(size, "x")
+            published.write_token(value, generation)
+            watcher.take_change()
+            assert watcher.contents() == {value}
+            after = watcher.times()
+            assert after[0] == before[0]
+            assert all(now > then for now, then in zip(after[1:], before[1:], strict=True))
+        assert folder_of_sub_path.read() == []
 
 
 def test_nothing_happens_without_new_bytes(published: Node, watcher: Watcher) -> None:
     before = watcher.times()
-    assert tokenfile.rewrite(node_file(published), b"at-1") is RewriteResult.UNCHANGED
     attempts = unchanged(published)
     published.publish(published.request())
     eventually(lambda: unchanged(published) > attempts, "an attempt after a republish")
@@ -131,65 +110,45 @@ def test_nothing_happens_without_new_bytes(published: Node, watcher: Watcher) ->
     assert watcher.times() == before
 
 
-@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES.keys())
+@pytest.mark.parametrize("size", SIZES[1:])
 def test_a_refused_lease_is_no_event_and_moves_no_time(
-    unattended: Node, watcher: Watcher, size: int
+    file: Path, watcher: Watcher, size: int
 ) -> None:
-    value = b"z" * size
-    before = watcher.times()
+    value, before = b"z" * size, watcher.times()
     with watcher.sub_path.open("rb"):
         for _ in range(20):
-            assert tokenfile.rewrite(node_file(unattended), value) is RewriteResult.BUSY
+            assert tokenfile.rewrite(file, value) is RewriteResult.BUSY
         assert watcher.events() == [[], [], []]
-        assert watcher.times() == before
-    assert tokenfile.rewrite(node_file(unattended), value) is RewriteResult.LEASED
-    assert watcher.is_one_change(), watcher.events()
-
-
-@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES.keys())
-def test_a_lease_that_a_reader_forestalls_moves_no_time(
-    unattended: Node, watcher: Watcher, size: int
-) -> None:
-    before = watcher.times()
-    fd = os.open(node_file(unattended), os.O_RDWR)
-    try:
-        with watcher.sub_path.open("rb"):
-            assert tokenfile.replace_under_lease(fd, b"z" * size) is RewriteResult.BUSY
-    finally:
+        fd = os.open(file, os.O_RDWR)  # as if the reader had come after a first look
+        assert tokenfile.replace_under_lease(fd, value) is RewriteResult.BUSY
         os.close(fd)
-    assert watcher.times() == before
+        assert watcher.times() == before
     assert watcher.contents() == {"at-1"}
 
 
-PAIRS = list(itertools.product([10, 3000, 6000, 9000], repeat=2))
-
-
-@pytest.mark.parametrize(("old", "new"), PAIRS)
-def test_a_kill_during_a_rewrite_leaves_no_new_bytes_with_old_times(
-    unattended: Node, old: int, new: int
+@pytest.mark.parametrize("leased", [True, False])
+def test_a_rewrite_is_the_same_to_a_watcher_with_and_without_a_lease(
+    file: Path, watcher: Watcher, *, leased: bool
 ) -> None:
-    file, content = node_file(unattended), b"o" * old
+    for size in SIZES:
+        tokenfile.rewrite(file, b"y" * size + os.urandom(2).hex().encode(), leased=leased)
+        watcher.take_change()
+
+
+@pytest.mark.parametrize("old", [10, 3000, 6000, 9000])
+@pytest.mark.parametrize("new", [10, 3000, 6000, 9000])
+def test_a_kill_during_a_rewrite_leaves_no_new_bytes_with_old_times(
+    file: Path, old: int, new: int
+) -> None:
+    content = b"o" * old
     for steps in itertools.count():
         assert tokenfile.rewrite(file, content) is not RewriteResult.BUSY
         os.utime(file, ns=(1, 1))
         fd = os.open(file, os.O_RDWR)
-        try:
-            with tokenfile._write_calls(fd, b"n" * new) as calls:
-                tokenfile.call_chain([(lambda: 0, 0), *calls[:steps]])
-        finally:
-            os.close(fd)
+        with tokenfile._write_calls(fd, b"n" * new) as calls:
+            tokenfile.call_chain([(lambda: 0, 0), *calls[:steps]])
+        os.close(fd)
         if file.read_bytes() != content:
             assert file.stat().st_mtime_ns > 1
         if steps == len(calls):
             return
-
-
-def test_the_folder_around_a_sub_path_mount_sees_nothing(published: Node) -> None:
-    mounted = published.root / "tmp" / "oauthtk_0"
-    mounted.parent.mkdir()
-    mounted.touch()
-    published.mounts.bind(published.file(), mounted)
-    with Inotify(mounted.parent, MASK) as folder, Inotify(mounted, MASK) as file:
-        published.write_token("at-2", 2)
-        eventually(lambda: any(event.mask == CLOSE_WRITE for event in file.read()), "the change")
-        assert folder.read() == []

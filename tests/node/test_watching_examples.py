@@ -1,11 +1,10 @@
 """The examples of docs/watching-token-files.md."""
 
-import itertools
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,10 +38,6 @@ with Inotify(Path(path), CLOSE_WRITE) as watch:
         for _ in watch.read():
             print(path, "CLOSE_WRITE,CLOSE", "", flush=True)
 """
-# Each reload leaves what it has read in a file of its own.
-RELOAD = """#!/bin/sh
-cat "$TOKEN_FILE" > "$(mktemp "$RELOADS/XXXXXX")"
-"""
 BY_PYTHON = """
 import os, subprocess, sys
 for token in tokens(os.environ["TOKEN_FILE"], 0.01):
@@ -51,15 +46,16 @@ for token in tokens(os.environ["TOKEN_FILE"], 0.01):
 
 
 class Program:
-    """An example that runs beside a published volume, and its reloads."""
+    """An example that runs beside a published volume; each reload leaves what it has read."""
 
     def __init__(self, node: Node) -> None:
         self.file = sub_path_mount(node)
-        self.folder = node.root / "bin"
-        self._reloads = node.root / "reloads"
+        self.folder, self._reloads = node.root / "bin", node.root / "reloads"
         for folder in (self.folder, self._reloads):
             folder.mkdir()
-        self.install("reload", RELOAD)
+        self.install(
+            "reload", f'#!/bin/sh\ncat "$TOKEN_FILE" > "$(mktemp {self._reloads}/XXXXXX)"\n'
+        )
 
     def install(self, name: str, text: str) -> Path:
         path = self.folder / name
@@ -72,12 +68,8 @@ class Program:
 
     @contextmanager
     def running(self, *command: str) -> Iterator[None]:
-        environment = {
-            **os.environ,
-            "PATH": f"{self.folder}:{os.environ['PATH']}",
-            "TOKEN_FILE": str(self.file),
-            "RELOADS": str(self._reloads),
-        }
+        path = f"{self.folder}:{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "TOKEN_FILE": str(self.file)}
         process = subprocess.Popen(command, env=environment, process_group=0)  # noqa: S603
         try:
             yield
@@ -92,34 +84,29 @@ def program(published: Node) -> Program:
     return Program(published)
 
 
-def rotate(node: Node, has_reloaded: Callable[[str], bool]) -> None:
-    for generation in itertools.islice(itertools.count(2), 3):
-        value = f"at-{generation}"
-        node.write_token(value, generation)
-        eventually(lambda value=value: has_reloaded(value), f"a reload with {value}")  # type: ignore[misc]
+def assert_each_token_reloads(node: Node, program: Program, first: int) -> None:
+    for generation in (2, 3, 4):
+        wanted = [f"at-{number}" for number in range(first, generation + 1)]
+        node.write_token(wanted[-1], generation)
+        eventually(lambda wanted=wanted: program.reloads() == wanted, "a reload")  # type: ignore[misc]
 
 
 def test_inotifywait_reloads_once_for_each_token(published: Node, program: Program) -> None:
     started = program.install("inotifywait", STAND_IN).with_suffix(".started")
     with program.running("/bin/sh", "-c", INOTIFYWAIT.replace(IN_PAGE, str(program.file))):
         eventually(started.exists, "the watch")
-        rotate(published, lambda value: program.reloads()[-1:] == [value])
-    assert program.reloads() == ["at-2", "at-3", "at-4"]
+        assert_each_token_reloads(published, program, 2)
 
 
-def test_polling_in_a_shell_reloads_with_each_token(published: Node, program: Program) -> None:
+@pytest.mark.parametrize("language", ["shell", "python"])
+def test_polling_reloads_once_for_each_token(
+    published: Node, program: Program, language: str
+) -> None:
     script = POLLING.replace(IN_PAGE, str(program.file)).replace("sleep 1", "sleep 0.02")
-    with program.running("/bin/sh", "-c", script):
+    in_shell, in_python = ("/bin/sh", "-c", script), (sys.executable, "-c", PYTHON + BY_PYTHON)
+    with program.running(*(in_shell if language == "shell" else in_python)):
         eventually(lambda: program.reloads() == ["at-1"], "the first token")
-        rotate(published, lambda value: program.reloads()[-1:] == [value])
-    assert program.reloads() == ["at-1", "at-2", "at-3", "at-4"]
-
-
-def test_polling_in_python_yields_each_token_once(published: Node, program: Program) -> None:
-    with program.running(sys.executable, "-c", PYTHON + BY_PYTHON):
-        eventually(lambda: program.reloads() == ["at-1"], "the first token")
-        rotate(published, lambda value: program.reloads()[-1:] == [value])
-    assert program.reloads() == ["at-1", "at-2", "at-3", "at-4"]
+        assert_each_token_reloads(published, program, 1)
 
 
 def test_envoy_finds_a_resource_where_it_watches(node: Node) -> None:
