@@ -62,7 +62,6 @@ test-keycloak: $(VENV)/.dev
 ## simulate: the refresh protocol under faults in virtual time; SEEDS=2000 for many runs
 simulate: $(VENV)/.dev
 	@$(BIN)/python -m tests.simulator $(SEEDS)
-	@$(BIN)/python -m tests.simulator.fault_matrix
 
 ## promises: break each promise of the README in a copy of the tree, and see a test fail
 promises: $(VENV)/.dev
