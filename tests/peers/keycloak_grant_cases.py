@@ -16,7 +16,6 @@ from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.request_settings import AssertionSettings
 from csidriver.core.oauth.token_form import token_form
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh.source import Client
@@ -114,11 +113,6 @@ def test_a_client_gets_a_token_of_its_own_with_a_scope(realm: Realm) -> None:
     assert outcome.reply.refresh_token is None
 
 
-def test_audience_and_resource_are_ignored_in_client_credentials(realm: Realm) -> None:
-    params = [("audience", STORAGE), ("resource", "https://storage.example/")]
-    assert claims_of(own_token(realm.issuer, ROBOT, *params)).get("aud") is None
-
-
 def test_an_unknown_scope_and_a_client_without_the_grant_are_refused(realm: Realm) -> None:
     refused = own_token(realm.issuer, ROBOT, ("scope", "unknown"))
     assert refused == Failure(FailureReason.INVALID_SCOPE)
@@ -133,17 +127,6 @@ def test_an_exchange_filters_audiences_which_may_repeat(realm: Realm) -> None:
         asked = [("audience", audience) for audience in audiences]
         got = claims_of(exchange(realm, login, both, *asked))["aud"]
         assert {got} if isinstance(got, str) else set(got) == set(audiences)
-
-
-def test_an_exchange_gives_more_than_the_login_has_if_it_is_asked_to(realm: Realm) -> None:
-    claims = claims_of(exchange(realm, log_in(realm), ("scope", COMPUTE)))
-    assert (claims["aud"], claims["scope"]) == (COMPUTE, COMPUTE)
-
-
-def test_an_exchange_without_scope_forgets_the_scopes_of_the_login(realm: Realm) -> None:
-    claims = claims_of(exchange(realm, log_in(realm, f"openid {COMPUTE}")))
-    assert COMPUTE not in claims["scope"]
-    assert "aud" not in claims
 
 
 @pytest.mark.parametrize(
@@ -171,26 +154,11 @@ def test_a_dead_login_and_one_of_others_are_no_subject(keycloak: Keycloak) -> No
     assert exchange(realm, login) == Failure(FailureReason.INVALID_REQUEST)
 
 
-@pytest.mark.parametrize("audience", ["", "tokenEndpoint"], ids=["issuer", "token endpoint"])
-def test_a_client_signs_its_assertions(realm: Realm, audience: str) -> None:
-    issuer = replace(realm.issuer, client_auth="private_key_jwt", assertion_audience=audience)
+def test_a_client_signs_its_assertions(realm: Realm) -> None:
+    issuer = replace(realm.issuer, client_auth="private_key_jwt")
     assert claims_of(own_token(issuer, SIGNER))["azp"] == SIGNER.client_id
     stranger = replace(SIGNER, private_key=signing_key(kid="of nobody").private_pem)
     assert own_token(issuer, stranger) == Failure(FailureReason.INVALID_CLIENT)
-
-
-@pytest.mark.tools(*PROGRAMS)
-def test_a_token_of_a_service_account_authenticates(
-    keycloak: Keycloak, realm: Realm, control_plane: ControlPlane, tmp_path: Path
-) -> None:
-    trust_cluster(keycloak, "requests", control_plane)
-    file = tmp_path / "token"
-    issuer = replace(realm.issuer, client_auth="assertion", assertion=AssertionSettings(str(file)))
-    file.write_text(service_account_token(control_plane, "https://elsewhere.example"))
-    assert own_token(issuer, JOB) == Failure(FailureReason.INVALID_CLIENT)
-    file.write_text(service_account_token(control_plane, realm.url))
-    for _ in range(2):
-        assert claims_of(own_token(issuer, JOB))["azp"] == JOB.client_id
 
 
 def test_a_client_gets_its_own_token_until_its_service_account_ends(
@@ -208,17 +176,6 @@ def test_a_client_gets_its_own_token_until_its_service_account_ends(
     rig.apply_grant("robot", "client_credentials", scope=f"{COMPUTE} {STORAGE}")
     until(lambda: ready(rig, "robot"), "the grant is switched on", MINUTE)
     assert set(rig.claims("robot")["aud"]) == {COMPUTE, STORAGE}
-
-
-def test_a_refresh_token_of_client_credentials_is_dropped(build: Build, keycloak: Keycloak) -> None:
-    realm = grants_realm(keycloak, "dropped", LIFETIME)
-    attributes = {"client_credentials.use_refresh_token": "true"}
-    keycloak.change_client("dropped", ROBOT.client_id, attributes=attributes)
-    rig = build(realm, ROBOT)
-    rig.apply_grant("robot", "client_credentials")
-    until(lambda: ready(rig, "robot"))
-    until_renewed(rig, "robot")
-    assert rig.grant("robot").document.refresh_token is None
 
 
 def test_a_token_is_derived_from_a_login_and_follows_it(build: Build, keycloak: Keycloak) -> None:
@@ -255,18 +212,6 @@ def test_a_wider_token_is_refused_unless_the_operator_allows_it(
     rig.configure(entry | TENANTS_MAY | allowed)
     until(lambda: ready(rig, "wide"), "the operator allows it", MINUTE)
     assert rig.claims("wide")["aud"] == COMPUTE
-
-
-def test_a_derived_token_that_is_refused_does_no_harm_to_its_login(
-    build: Build, keycloak: Keycloak
-) -> None:
-    realm = grants_realm(keycloak, "harmless", LIFETIME)
-    rig = build(realm, ROBOT, **TENANTS_MAY)
-    rig.apply("hello", realm.seed(client=ROBOT))
-    rig.apply_grant("narrow", "token-exchange", login="hello", audience="nowhere")
-    until(lambda: rig.status("narrow") == "ClientRejected")
-    assert "the audience is unknown" in rig.message("narrow")
-    until_renewed(rig, "hello", times=3)
 
 
 def test_an_exchange_that_is_switched_off_fails_and_the_login_does_not(

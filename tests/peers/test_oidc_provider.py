@@ -8,10 +8,16 @@ from typing import Any
 import pytest
 
 from csidriver.adapters.oauth import TokenEndpoints
+from csidriver.core.oauth.failure_reason import FailureReason
+from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.request_settings import ENDPOINT_AUDIENCE, ISSUER_AUDIENCE
+from csidriver.core.oauth.token_form import token_form
+from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
+from tests.demo.grants.signing import signing_key
 from tests.peers.oidcprovider import SHORT, OidcProvider, Registered
 from tests.peers.rig import Rig
 from tests.refresher.bench import until
@@ -25,12 +31,19 @@ FLEETING = Client("fleeting", Sensitive("secret of fleeting"))
 POSTING = Client("posting", ODD)
 PUBLIC = Client("public", Sensitive(""))
 ENCODED = Client("en:coded +", ODD)
+ROBOT = Client("robot", Sensitive("secret of robot"))
+KEY = signing_key()
+SIGNER = Client("signer", Sensitive(""), KEY.private_pem)
+STORAGE, OTHER_STORAGE = "https://storage.example/a", "https://storage.example/b"
+GRANTS = {"grant_types": ["client_credentials", "authorization_code", "refresh_token"]}
 CLIENTS = (
     Registered(LASTING),
     Registered(FLEETING, lifetime=SHORT),
     Registered(POSTING, auth="client_secret_post"),
     Registered(PUBLIC, auth="none"),
     Registered(ENCODED),
+    Registered(ROBOT, lifetime=SHORT, more=GRANTS),
+    Registered(SIGNER, "private_key_jwt", SHORT, more=GRANTS | {"jwks": KEY.jwks}),
 )
 
 Build = Callable[..., Rig]
@@ -46,8 +59,8 @@ def peer() -> Iterator[OidcProvider]:
 def build(tmp_path: Path, peer: OidcProvider) -> Iterator[Build]:
     rigs: list[Rig] = []
 
-    def build(client: Client = LASTING, issuer: str = peer.issuer, **fields: Any) -> Rig:
-        rigs.append(Rig(tmp_path, issuer, client, **fields))
+    def build(client: Client = LASTING, **fields: Any) -> Rig:
+        rigs.append(Rig(tmp_path, peer.issuer, client, **fields))
         rigs[-1].start()
         return rigs[-1]
 
@@ -104,8 +117,8 @@ def test_after_a_revocation_a_new_seed_helps(build: Build, peer: OidcProvider) -
 
 @pytest.mark.parametrize(
     ("client", "method"),
-    [(LASTING, ""), (POSTING, "post"), (PUBLIC, ""), (PUBLIC, "none"), (ENCODED, "basic")],
-    ids=["default", "post", "public", "none", "basic, encoded"],
+    [(POSTING, "post"), (PUBLIC, ""), (ENCODED, "basic")],
+    ids=["post", "public", "basic, encoded"],
 )
 def test_clients_authenticate(
     build: Build, peer: OidcProvider, client: Client, method: str
@@ -114,39 +127,6 @@ def test_clients_authenticate(
     rig.apply("hello", peer.seed(client))
     until(lambda: rig.refreshed("hello"))
     assert [row["client"] for row in peer.log().presented] == [client.client_id]
-
-
-@pytest.mark.parametrize(
-    ("client", "method"),
-    [(POSTING, "post"), (ENCODED, "basic")],
-    ids=["basic instead of post", "not encoded"],
-)
-def test_a_wrong_method_costs_no_token(
-    build: Build, peer: OidcProvider, client: Client, method: str
-) -> None:
-    rig = build(client, clientAuth="basic_raw", defaultLifetime=SHORT)
-    seed = peer.seed(client)
-    rig.apply("hello", seed)
-    until(lambda: rig.status("hello") == "ClientRejected")
-    entry = rig.entry(name="peer", issuer=peer.issuer, clientAuth=method, defaultLifetime=SHORT)
-    rig.configure(entry)
-    until(lambda: rig.refreshed("hello"))
-    assert peer.log().errors[-1] == ""
-    assert set(peer.log().hashes) == {seed.hash()}
-
-
-@pytest.mark.parametrize(
-    "alter",
-    [lambda url: url + "/", lambda url: url.replace("127.0.0.1", "localhost")],
-    ids=["slash", "another name"],
-)
-def test_metadata_of_another_issuer_is_not_believed(
-    build: Build, peer: OidcProvider, alter: Callable[[str], str]
-) -> None:
-    rig = build(issuer=alter(peer.issuer))
-    rig.apply("hello", peer.seed(LASTING))
-    until(lambda: rig.status("hello") == "Misconfigured")
-    assert peer.log().presented == []
 
 
 def test_introspection_tells_live_from_spent_and_consumes_nothing(
@@ -191,3 +171,45 @@ def test_a_lost_answer_is_told_and_the_spent_token_not_presented_again(
     rig.apply("hello", fresh)
     until(lambda: rig.refreshed("hello"))
     assert peer.log().hashes == [seed.hash(), fresh.hash()]
+
+
+def own_token(peer: OidcProvider, client: Client, *params: tuple[str, str], **settings: Any) -> Any:
+    issuer = Issuer("peer", issuer=peer.issuer, internal=True, **settings)
+    form = token_form(issuer, GrantType.CLIENT_CREDENTIALS, None, params)
+    return TokenEndpoints().request(issuer, client, form, 10.0)
+
+
+@pytest.mark.parametrize("audience", [ISSUER_AUDIENCE, ENDPOINT_AUDIENCE])
+def test_the_server_believes_an_assertion(peer: OidcProvider, audience: str) -> None:
+    settings = {"client_auth": "private_key_jwt", "assertion_audience": audience}
+    assert isinstance(own_token(peer, SIGNER, **settings), Success)
+    stranger = Client("signer", Sensitive(""), signing_key(kid="of nobody").private_pem)
+    assert own_token(peer, stranger, **settings) == Failure(FailureReason.INVALID_CLIENT)
+
+
+def test_the_server_refuses_what_a_client_may_not_have(peer: OidcProvider) -> None:
+    several = [("resource", STORAGE), ("resource", OTHER_STORAGE)]
+    assert own_token(peer, ROBOT, *several) == Failure(FailureReason.INVALID_SCOPE)
+    assert own_token(peer, LASTING) == Failure(FailureReason.INVALID_REQUEST)
+
+
+def test_tokens_for_a_resource_are_renewed(build: Build, peer: OidcProvider) -> None:
+    rig = build(ROBOT, allowedParams=["scope", "resource"])
+    rig.apply_grant("robot", "client_credentials", resource=STORAGE, scope="read")
+    until(lambda: len(peer.log().granted) >= 3)
+    until(lambda: rig.refreshed("robot"))
+    claims = rig.claims("robot")
+    assert (claims["aud"], claims["scope"], claims["sub"]) == (STORAGE, "read", ROBOT.client_id)
+    asked = {"client": ROBOT.client_id, "resource": STORAGE, "scope": "read", "error": ""}
+    assert all(row == asked for row in peer.log().granted)
+    assert peer.log().presented == []
+
+
+def test_a_client_with_a_key_refreshes_a_login(build: Build, peer: OidcProvider) -> None:
+    rig = build(SIGNER, clientAuth="private_key_jwt")
+    rig.apply("hello", peer.seed(SIGNER))
+    until(lambda: len(peer.log().presented) >= 3)
+    rig.stop()
+    assert rig.status("hello") == "Ready"
+    assert set(peer.log().errors) == {""}
+    assert len(set(peer.log().hashes)) == len(peer.log().hashes)
