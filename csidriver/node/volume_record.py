@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
 from csidriver.config import NodeLimits
 from csidriver.core.broker.pod_access import PodRef
@@ -16,8 +16,6 @@ from csidriver.core.volume.template import MAX_CONTENT, Template
 from csidriver.errors import InvalidTemplate, LimitReached, PublishedDifferently, TokenFileFailed
 from csidriver.node.token_fs import folder_name
 from csidriver.node.tokenfile import as_driver_error
-
-T = TypeVar("T")
 
 FILE_NAME = "volume.json"
 _VERSION = 1
@@ -159,20 +157,13 @@ def _values(record: VolumeRecord) -> dict[str, Any]:
 def _record(values: dict[str, Any]) -> VolumeRecord:
     # An earlier release allowed larger ones.
     template = Template.parse(values["attributes"]["template"], MAX_CONTENT)
-    attributes = _typed(VolumeAttributes(**{**values["attributes"], "template": template}))
+    attributes = VolumeAttributes(**{**values["attributes"], "template": template})
     owner = values.get("namespace_uid", "")
     fields = {name: values[name] for name in _STORED}
     record = VolumeRecord(**fields, attributes=attributes, namespace_uid=owner)
     if _values(record) != values:
         raise ValueError("a key is unknown")
-    return _typed(record)
-
-
-def _typed(value: T) -> T:
-    for name, declared in get_type_hints(type(value)).items():
-        if not isinstance(getattr(value, name), declared):
-            raise TypeError(name)
-    return value
+    return record
 
 
 _READERS = {_VERSION: _record}

@@ -8,14 +8,11 @@ from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.mounts import Mounts
-from csidriver.core import annotations
-from csidriver.core.kubernetes.secret import Secret
 from csidriver.node.companion_watcher import CompanionWatcher
-from csidriver.node.companions.secret_watches import SecretWatches
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.volume import Volume
-from tests.node.plugin import SOURCE, TOKENS, Node, companion, eventually, follow_threads, token
-from tests.node.test_companion_watcher import Scripted
+from tests.node.plugin import SOURCE, Node, companion, eventually, token
+from tests.node.test_companion_watcher import FakeCompanions
 from tests.node.test_volume_record import RECORD
 
 pytestmark = pytest.mark.mounts
@@ -37,44 +34,25 @@ class Interrupted:
         return time.monotonic()
 
 
-def secret(value: str, generation: int) -> Secret:
-    made = companion(token(value), generation)
-    return Secret(
-        TOKENS,
-        SOURCE.companion,
-        type=annotations.COMPANION_SECRET_TYPE,
-        annotations=made.annotations(),
-        data=made.data(),
-    )
-
-
 def test_of_two_rewrites_at_once_the_newer_token_stays(tmp_path: Path) -> None:
-    store, clock = Scripted(), Interrupted()
-    changes: list[frozenset[str]] = []
+    companions, clock = FakeCompanions(), Interrupted()
     metrics = NodeMetrics(CollectorRegistry())
-    watches = SecretWatches(store, TOKENS)
-    watcher = CompanionWatcher(watches, changes.append, SystemClock(), metrics)
+    watcher = CompanionWatcher(companions, lambda _: None, SystemClock(), metrics)
     plain = replace(RECORD.attributes, owner=0, group=0)
     volume = Volume(replace(RECORD, attributes=plain), tmp_path, watcher, clock)
     volume.file.parent.mkdir()
     watcher.follow(SOURCE, volume.record.pod, "v1")
-    try:
-        store.words.put(secret("at-1", 1))
-        eventually(lambda: len(changes) == 1, "hearing")
-        volume.write_initial(token("at-0"), bound=False)
+    companions.say(companion(token("at-1"), 1))
+    volume.write_initial(token("at-0"), bound=False)
 
-        def newer() -> None:
-            store.words.put(secret("at-2", 2))
-            eventually(lambda: len(changes) == 2, "hearing")
-            volume.rewrite(leased=True)
-
-        clock.happens = interrupt = threading.Thread(target=newer)
+    def newer() -> None:
+        companions.say(companion(token("at-2"), 2))
         volume.rewrite(leased=True)
-        interrupt.join(10)
-        assert b"at-2" in volume.file.read_bytes()
-    finally:
-        watcher.stop()
-        eventually(lambda: not follow_threads(), "the end of the watch")
+
+    clock.happens = interrupt = threading.Thread(target=newer)
+    volume.rewrite(leased=True)
+    interrupt.join(10)
+    assert b"at-2" in volume.file.read_bytes()
 
 
 class Interrupting(Mounts):

@@ -433,12 +433,16 @@ def test_waiting_publishes_do_not_hold_up_others(
     assert {outcome(call)[0] for call in calls} == {Code.UNAVAILABLE}
 
 
-def test_a_node_whose_clock_is_wrong_is_told_by_how_much(published: Node) -> None:
-    published.clock.ahead = 3600.0
-    published.write_token("at-2", 2, left=1800.0)
+def test_a_node_whose_clock_is_wrong_is_told_by_how_much(stopped_node: Node) -> None:
+    stopped_node.start(publish_wait=0.1)
+    stopped_node.write_token("at-1")
+    call = stopped_node.publish_async
+    eventually(lambda: call(stopped_node.request()).exception() is None, "a publish")
+    stopped_node.clock.ahead = 3600.0
+    stopped_node.write_token("at-2", 2, left=1800.0)
     metric = "oauth2_csi_node_clock_ahead_seconds"
-    eventually(lambda: published.metric(metric) > 3590, "the metric")
-    code, text = published.refused(published.request("v2", {"minValidity": "7200"}))
+    eventually(lambda: stopped_node.metric(metric) > 3590, "the metric")
+    code, text = stopped_node.refused(stopped_node.request("v2", {"minValidity": "7200"}))
     assert code is Code.FAILED_PRECONDITION
     assert text.endswith(" s ahead of the refresher's")
 

@@ -1,10 +1,8 @@
-"""Companions from the watches of a store: one thread for each source, whatever its pods."""
+"""Companions from a store of this machine, without brokers: a thread for each volume."""
 
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol
 
 from csidriver.core.broker.pod_access import PodRef
@@ -12,7 +10,7 @@ from csidriver.core.companion import Companion, parse_for_node
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret, StoreError
-from csidriver.node.companion_watcher import CompanionState, Receive
+from csidriver.node.companion_watcher import Receive
 
 log = logging.getLogger(__name__)
 
@@ -33,32 +31,19 @@ class NodeStore(Protocol):
     def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None: ...
 
 
-@dataclass(eq=False, slots=True)
-class _Watch:
-    receivers: list[Receive] = field(default_factory=list)
-    stop: threading.Event = field(default_factory=threading.Event)
-
-
 class SecretWatches:
-    """Owns the watches."""
+    """Starts the watches."""
 
     def __init__(self, store: NodeStore, namespace: str, pause: float = PAUSE) -> None:
         self._store = store
         self._namespace = namespace
         self._pause = pause
-        self._lock = threading.Lock()
-        self._watches: dict[SourceRef, _Watch] = {}
 
     def follow(self, ref: SourceRef, _: PodRef, receive: Receive) -> Callable[[], None]:
-        """Watch a source; who comes when it is watched already gets the next change."""
-        with self._lock:
-            watch = self._watches.get(ref)
-            if watch is None:
-                watch = self._watches[ref] = _Watch()
-                name, args = f"follow-{ref.id[:8]}", (ref, watch)
-                threading.Thread(target=self._run, args=args, name=name, daemon=True).start()
-            watch.receivers.append(receive)
-        return partial(self._end, ref, watch, receive)
+        stop = threading.Event()
+        name, args = f"follow-{ref.id[:8]}", (ref, receive, stop)
+        threading.Thread(target=self._run, args=args, name=name, daemon=True).start()
+        return stop.set
 
     def get_namespace_uid(self, pod: PodRef, _: str) -> str:
         return self._store.get_namespace_uid(pod.namespace)
@@ -66,30 +51,15 @@ class SecretWatches:
     def get_config_map(self, pod: PodRef, name: str) -> Mapping[str, str] | None:
         return self._store.get_config_map(pod.namespace, name)
 
-    def _end(self, ref: SourceRef, watch: _Watch, receive: Receive) -> None:
-        with self._lock:
-            watch.receivers.remove(receive)
-            if not watch.receivers:
-                watch.stop.set()
-                del self._watches[ref]
-
-    def _report(self, watch: _Watch, state: CompanionState) -> None:
-        with self._lock:
-            receivers = list(watch.receivers)
-        for receive in receivers:
-            receive(state)
-
-    def _run(self, ref: SourceRef, watch: _Watch) -> None:
-        while not watch.stop.is_set():
+    def _run(self, ref: SourceRef, receive: Receive, stop: threading.Event) -> None:
+        while not stop.is_set():
             try:
-                for secret in self._store.watch_secret(self._namespace, ref.companion, watch.stop):
-                    self._report(watch, _parsed(ref, secret))
+                for secret in self._store.watch_secret(self._namespace, ref.companion, stop):
+                    receive(_parsed(ref, secret))
             except StoreError as error:
                 log.warning("cannot watch the companion of Secret %s: %s", ref, error)
-                self._report(watch, error)
-            except Exception:
-                log.exception("watching the companion of Secret %s failed", ref)
-            watch.stop.wait(self._pause)
+                receive(error)
+            stop.wait(self._pause)
 
 
 def _parsed(ref: SourceRef, secret: Secret | None) -> Companion | InvalidSecret | None:

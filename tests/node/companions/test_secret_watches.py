@@ -1,66 +1,61 @@
-"""Threads that watch; what they report is in tests/node/test_companion_watcher.py."""
+"""What both sources of companions have in common is in tests/contract/test_companions.py."""
 
+import threading
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
-from csidriver.core.broker.pod_access import PodRef
+from csidriver.core.annotations import COMPANION_SECRET_TYPE
+from csidriver.core.companion import Companion
+from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
-from csidriver.errors import InvalidSecret
+from csidriver.errors import InvalidSecret, StoreError, StoreRefused, StoreUnavailable
 from csidriver.node.companions.secret_watches import SecretWatches
 from tests.node.companions.nodes import States
-from tests.node.plugin import SOURCE, TOKENS, eventually, follow_threads
-from tests.node.test_companion_watcher import Scripted, secret
-
-POD = PodRef("alice", "pod-1", "u-1")
+from tests.node.plugin import POD, SOURCE, TOKENS, companion, eventually, follow_threads, token
 
 
-@pytest.fixture
-def store() -> Scripted:
-    return Scripted()
+class Scripted:
+    """A store whose first watch fails, and whose second one has this Secret."""
+
+    def __init__(self, error: StoreError, written: Companion) -> None:
+        self.error: StoreError | None = error
+        kind, known, data = COMPANION_SECRET_TYPE, written.annotations(), written.data()
+        self.secret = Secret(TOKENS, SOURCE.companion, type=kind, annotations=known, data=data)
+
+    def watch_secret(
+        self, namespace: str, name: str, stop: threading.Event
+    ) -> Iterator[Secret | None]:
+        assert (namespace, name) == (TOKENS, SOURCE.companion)
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        yield self.secret
+        stop.wait()
+
+    def get_namespace_uid(self, namespace: str) -> str:
+        raise NotImplementedError
+
+    def get_config_map(self, namespace: str, name: str) -> None:
+        raise NotImplementedError
 
 
-@pytest.fixture
-def watches(store: Scripted) -> Iterator[SecretWatches]:
-    yield SecretWatches(store, TOKENS, pause=0.0)
-    eventually(lambda: not follow_threads(), "the end of the watches")
-
-
-def test_pods_of_a_source_share_a_watch_that_ends_with_the_last(
-    watches: SecretWatches, store: Scripted
-) -> None:
-    first, second = States(), States()
-    ends = [watches.follow(SOURCE, POD, first.receive), watches.follow(SOURCE, POD, second.receive)]
-    store.words.put(secret("at-1", 1))
-    first.generation(1)
-    second.generation(1)
-    ends[0]()
-    store.words.put(secret("at-2", 2))
-    second.generation(2)
-    assert (len(store.asked), len(follow_threads()), len(first.states)) == (1, 1, 1)
-    ends[1]()
-    eventually(lambda: not follow_threads(), "the end of the watch")
-    ends = [watches.follow(SOURCE, POD, first.receive)]
-    store.words.put(secret("at-3", 3))
-    first.generation(3)
-    ends[0]()
-
-
-def test_a_companion_of_another_source_is_never_reported(
-    watches: SecretWatches, store: Scripted
-) -> None:
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), StoreRefused("no")])
+def test_a_store_in_trouble_is_an_error_and_asked_again(error: StoreError) -> None:
     states = States()
-    end = watches.follow(SOURCE, POD, states.receive)
-    store.words.put(secret("at-1", 1, source=SourceRef("bob", SOURCE.name)))
+    store = Scripted(error, companion(token("at-1")))
+    end = SecretWatches(store, TOKENS, pause=0.0).follow(SOURCE, POD, states.receive)
+    states.generation(1)
+    assert states.states[0] is error
+    end()
+    eventually(lambda: not follow_threads(), "the end of the watch")
+
+
+def test_a_companion_of_another_source_is_never_reported() -> None:
+    states, other = States(), SourceRef("bob", SOURCE.name)
+    store = Scripted(StoreUnavailable("away"), companion(token("at-1"), source=other))
+    end = SecretWatches(store, TOKENS, pause=0.0).follow(SOURCE, POD, states.receive)
     error = states.until(lambda state: isinstance(state, InvalidSecret))
     assert "belongs to bob/" in str(error)
     end()
-
-
-def test_each_source_has_a_thread(watches: SecretWatches) -> None:
-    other = replace(SOURCE, name="other")
-    ends = [watches.follow(ref, POD, States().receive) for ref in (SOURCE, other)]
-    assert len(follow_threads()) == 2
-    for end in ends:
-        end()
+    eventually(lambda: not follow_threads(), "the end of the watch")
