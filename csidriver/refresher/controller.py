@@ -139,7 +139,7 @@ class Controller:
 
     def _changes(self, stop: threading.Event) -> Iterator[SecretChange]:
         """Process what a new watch finds, then yield the changes that follow."""
-        changes = self._secrets.watch_changes(stop)
+        changes = self._secrets.watch_changes(stop, self._interpreter.own_writes.find)
         snapshot = Snapshot.read(changes)
         if snapshot is None:
             return
@@ -181,7 +181,7 @@ class Controller:
     def _reconcile_once(self, ref: SourceRef) -> float | None:
         """Return when to reconcile again (epoch seconds), None if only after a change."""
         before = self._cache.checkout(ref)
-        runner = self._interpreter.runner(_issuer_name(before))
+        runner = self._interpreter.runner(_issuer_name(before), ref)
         try:
             state = runner.run(reconcile(before, self._context()))
         except DriverError as error:

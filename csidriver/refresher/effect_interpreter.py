@@ -24,6 +24,7 @@ from csidriver.refresher.duplicate_index import DuplicateIndex
 from csidriver.refresher.issuer_limits import evidence, health_event
 from csidriver.refresher.ports import Ports
 from csidriver.refresher.rate_limiter import RateLimiter
+from csidriver.refresher.state_cache import OwnWrites
 
 log = logging.getLogger(__name__)
 
@@ -45,25 +46,23 @@ class Interpreter:
         self.find_login: Callable[[SourceRef, SourceRef], Grant | None] = lambda _r, _l: None
         self.limiter = RateLimiter(ports.clock.monotonic)
         self.duplicates = DuplicateIndex()
+        self.own_writes = OwnWrites()
 
     def run(self, steps: Generator[effects.Effect[Any], Any, R]) -> R:
         """Run a generator to its end."""
         return self.runner().run(steps)
 
-    def runner(self, issuer: str | None = None) -> "EffectRunner":
-        """Return a runner for one generator.
-
-        `issuer` names the queue whose workers it uses, and so the only issuer whose send slots it
-        may wait for.
-        """
-        return EffectRunner(self, issuer)
+    def runner(self, issuer: str | None = None, ref: SourceRef | None = None) -> "EffectRunner":
+        """Return a runner that writes for the token `ref` and waits for slots of `issuer` alone."""
+        return EffectRunner(self, issuer, ref)
 
 
 class EffectRunner:
     """Runs one generator, in one thread. `tokens_received` counts the replies with tokens."""
 
-    def __init__(self, interpreter: Interpreter, issuer: str | None) -> None:
+    def __init__(self, interpreter: Interpreter, issuer: str | None, ref: SourceRef | None) -> None:
         self.tokens_received = 0
+        self._ref = ref
         self._queue_issuer = issuer
         self.interpreter = interpreter
         self.ports = interpreter.ports
@@ -93,28 +92,27 @@ class EffectRunner:
 
     def create_secret(self, effect: effects.CreateSecret) -> Secret:
         """Create a Secret; a new grant contains the outcome of a token request, if there is one."""
-        stored = self.ports.store.create_secret(effect.secret)
-        self._count_commit(effect.secret)
-        return stored
+        return self._written(self.ports.store.create_secret(effect.secret))
 
     def patch_secret(self, effect: effects.PatchSecret) -> Secret:
         """Patch a Secret; the first patch of a grant after a token request stores its outcome."""
         try:
-            stored = self.ports.store.patch_secret(effect.base, effect.patch)
+            return self._written(self.ports.store.patch_secret(effect.base, effect.patch))
         except StoreConflict:
             raise
         except StoreError:
             if self._commit_pending_since is not None and effect.base.type == GRANT_SECRET_TYPE:
                 self._commit_may_have_arrived = True
             raise
-        self._count_commit(effect.base)
-        return stored
 
-    def _count_commit(self, secret: Secret) -> None:
+    def _written(self, secret: Secret) -> Secret:
+        if self._ref is not None:
+            self.interpreter.own_writes.add(self._ref, secret)
         if self._commit_pending_since is not None and secret.type == GRANT_SECRET_TYPE:
             took = self.ports.clock.monotonic() - self._commit_pending_since
             self.ports.metrics.commit_seconds.observe(took)
             self._commit_pending_since = None
+        return secret
 
     def acquire_send_slot(self, effect: effects.AcquireSendSlot) -> float:
         """Return the seconds to wait; probe a server that does not answer, if it is time to."""

@@ -14,7 +14,7 @@ from csidriver.core.annotations import (
     SOURCE_NAME,
     SOURCE_NAMESPACE,
 )
-from csidriver.core.kubernetes.change import SecretChange, TokenObject
+from csidriver.core.kubernetes.change import FindOwnWrite, SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.refresh.state import RefreshContext, TokenState
@@ -34,8 +34,13 @@ class SecretLister(Protocol):
 class SecretListerWatcher(SecretLister, Protocol):
     """A store whose Secrets can also be watched; raises StoreError."""
 
-    def watch_changes(self, stop: threading.Event) -> Generator[SecretChange | None, None, None]:
-        """Yield all Secrets of all tokens, then None, then changes, until `stop` is set."""
+    def watch_changes(
+        self, stop: threading.Event, find_own: FindOwnWrite | None = None, /
+    ) -> Generator[SecretChange | None, None, None]:
+        """Yield all Secrets of all tokens, then None, then changes, until `stop` is set.
+
+        Changes that `find_own` finds may be left out.
+        """
 
 
 @dataclass(frozen=True, slots=True)

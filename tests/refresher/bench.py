@@ -18,7 +18,7 @@ from csidriver.adapters.kubernetes import KubernetesStore
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core import annotations as core_annotations
 from csidriver.core import names
-from csidriver.core.kubernetes.change import SecretChange
+from csidriver.core.kubernetes.change import FindOwnWrite, SecretChange
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
 from csidriver.core.refresh import grant_secret
@@ -109,10 +109,12 @@ class Backend(DirectoryStore):
         self.lists = 0
         self.deaf: Callable[[SecretChange], bool] = lambda _change: False
 
-    def watch_changes(self, stop: threading.Event) -> Generator[SecretChange | None, None, None]:
+    def watch_changes(
+        self, stop: threading.Event, find_own: FindOwnWrite | None = None
+    ) -> Generator[SecretChange | None, None, None]:
         """Listed in `told` once whoever watches has dealt with it."""
         listed = False
-        for change in super().watch_changes(stop):
+        for change in super().watch_changes(stop, find_own):
             if change is None:
                 listed = True
                 self.lists += 1

@@ -78,12 +78,15 @@ def perform(effect: effects.Effect[Any]) -> Generator[effects.Effect[Any], Any, 
 
 def test_secrets_are_created_read_patched_and_deleted(bench: InterpreterBench) -> None:
     secret = Secret("ns", "hello", data={"oauth": Sensitive("1")})
-    created = bench.run(perform(effects.CreateSecret(secret)))
-    patched = bench.run(
+    runner = bench.interpreter.runner(ref=REF)
+    created = runner.run(perform(effects.CreateSecret(secret)))
+    patched = runner.run(
         perform(effects.PatchSecret(created, SecretPatch(data={"clientID": Sensitive("2")})))
     )
     assert bench.run(perform(effects.GetSecret("ns", "hello"))) == patched
     assert patched.data == {"oauth": Sensitive("1"), "clientID": Sensitive("2")}
+    for secret in (created, patched):
+        assert bench.interpreter.own_writes.find(secret.uid, secret.resource_version) == REF
     bench.run(perform(effects.DeleteSecret(patched)))
     assert bench.run(perform(effects.GetSecret("ns", "hello"))) is None
 

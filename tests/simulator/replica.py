@@ -194,7 +194,9 @@ class Replica:
             self.network.readiness.on_informed(self)
             self.call_later(RESYNC_SECONDS, self._resync)
 
-    def watch_changes(self, _: threading.Event) -> Generator[SecretChange | None, None, None]:
+    def watch_changes(
+        self, _: threading.Event, _find_own: object = None
+    ) -> Generator[SecretChange | None, None, None]:
         """Yield a list only; events arrive through `_receive_event`."""
         yield from [*self.cluster.changes(), None]
 

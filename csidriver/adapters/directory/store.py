@@ -13,7 +13,7 @@ from typing import Any
 
 from csidriver.adapters.directory import objects, polling_watch
 from csidriver.adapters.directory.object_files import ObjectFiles
-from csidriver.core.kubernetes.change import Namespaces, SecretChange
+from csidriver.core.kubernetes.change import FindOwnWrite, Namespaces, SecretChange
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.kubernetes.timestamp import format_rfc3339
@@ -79,7 +79,9 @@ class DirectoryStore:
             if secret is not None and secret.type == type:
                 yield secret
 
-    def watch_changes(self, stop: threading.Event) -> Generator[SecretChange | None, None, None]:
+    def watch_changes(
+        self, stop: threading.Event, _find_own: FindOwnWrite | None = None
+    ) -> Generator[SecretChange | None, None, None]:
         return polling_watch.watch_changes(self.files, self._namespaces, stop, poll=self._poll)
 
     def watch_secret(

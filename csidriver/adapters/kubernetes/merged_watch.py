@@ -8,7 +8,7 @@ from random import Random
 
 from csidriver.adapters.kubernetes.client import KubernetesClient
 from csidriver.adapters.kubernetes.watch import SecretWatch, WatchScope
-from csidriver.core.kubernetes.change import SecretChange
+from csidriver.core.kubernetes.change import FindOwnWrite, SecretChange
 from csidriver.errors import StoreError, StoreRefused, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -18,11 +18,15 @@ _MAX_LISTS = 4  # at the same time
 
 
 def watch_all(
-    client: KubernetesClient, scopes: Sequence[WatchScope], rng: Random, stop: threading.Event
+    client: KubernetesClient,
+    scopes: Sequence[WatchScope],
+    rng: Random,
+    stop: threading.Event,
+    find_own: FindOwnWrite | None = None,
 ) -> Generator[SecretChange | None, None, None]:
     if stop.is_set():
         return
-    watches = [SecretWatch(client, scope, rng) for scope in scopes]
+    watches = [SecretWatch(client, scope, rng, find_own) for scope in scopes]
     merged = _MergedWatch(client, watches, rng)
     merged.start()
     try:

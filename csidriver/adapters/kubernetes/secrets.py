@@ -11,7 +11,7 @@ from csidriver.adapters.kubernetes.paged_list import PagedList, parse_secret
 from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.adapters.kubernetes.watch import WatchScope
 from csidriver.core import annotations
-from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
+from csidriver.core.kubernetes.change import FindOwnWrite, Namespaces, SecretChange, TokenObject
 from csidriver.core.kubernetes.event import Event
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.errors import StoreError, StoreRefused
@@ -73,13 +73,17 @@ class KubernetesStore:
         except StoreError as error:
             raise error.with_traceback(None) from None
 
-    def watch_changes(self, stop: threading.Event) -> Generator[SecretChange | None, None, None]:
+    def watch_changes(
+        self, stop: threading.Event, find_own: FindOwnWrite | None = None
+    ) -> Generator[SecretChange | None, None, None]:
         """Yield all sources, grants and companions, None, and then their changes, until `stop`.
+
+        Changes that `find_own` finds are left out.
 
         If we lack the right to one of the configured namespaces, that is logged and tried again
         later. Meanwhile nothing is yielded for it: its sources may or may not exist.
         """
-        return merged_watch.watch_all(self._client, self._scopes(), self._rng, stop)
+        return merged_watch.watch_all(self._client, self._scopes(), self._rng, stop, find_own)
 
     @without_traceback
     def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:

@@ -5,6 +5,7 @@ the server no longer has that version (410), a new list yields the differences.
 """
 
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -22,7 +23,7 @@ from csidriver.adapters.kubernetes.json_stream import lines, parse_object
 from csidriver.adapters.kubernetes.paged_list import METADATA_LIST, PagedList, parse_secret
 from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.core.annotations import IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE
-from csidriver.core.kubernetes.change import SecretChange, TokenObject
+from csidriver.core.kubernetes.change import FindOwnWrite, SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import newest_manager, own_annotations
 from csidriver.core.names import FIELD_MANAGER, SourceRef
 from csidriver.errors import StoreUnavailable
@@ -30,6 +31,13 @@ from csidriver.errors import StoreUnavailable
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 # A watch that ends earlier (the same limit as in client-go) without an event has failed.
 _MIN_WATCH_SECONDS = 1.0
+# The beginning of an event, up to uid and version of its object: no value that a user sets is
+# before them. What looks otherwise is decoded.
+_STRINGS = rb'(?:"\w+":"[^"\\]*",)*'
+_WRITE_EVENT = re.compile(
+    rb'{"type":"(?:ADDED|MODIFIED)","object":{%b"metadata":{%b"uid":"([^"\\]*)",'
+    rb'"resourceVersion":"([^"\\]*)"' % (_STRINGS, _STRINGS)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +74,18 @@ class SecretWatch:
     `received_events` is True if the last connection brought any.
     """
 
-    def __init__(self, client: KubernetesClient, scope: WatchScope, rng: Random) -> None:
+    def __init__(
+        self,
+        client: KubernetesClient,
+        scope: WatchScope,
+        rng: Random,
+        find_own: FindOwnWrite | None = None,
+    ) -> None:
         self.scope = scope
         self.received_events = False
         self._client = client
         self._rng = rng
+        self._find_own: FindOwnWrite = find_own or (lambda _uid, _version: None)
         self._request = ApiRequest("watch", "secrets", scope.namespace)
         self._version = ""
         self._versions: dict[SourceRef, str] = {}
@@ -160,6 +175,8 @@ class SecretWatch:
     def _read_events(self, options: RequestOptions) -> Iterator[tuple[str, dict[str, Any]]]:
         with self._open(options) as response:
             for line in lines(self._client.chunks(response)):
+                if self._is_own_write(line):
+                    continue
                 event = parse_object(line)
                 event_type, found = str(event.get("type", "")), event.get("object")
                 item = found if isinstance(found, dict) else {}
@@ -167,6 +184,19 @@ class SecretWatch:
                     raise _error_event(self._request, item)
                 self._version = _version(_metadata(item))
                 yield event_type, item
+
+    def _is_own_write(self, line: bytes) -> bool:
+        """Take note of an own write, which is most of what happens, without decoding it."""
+        found = _WRITE_EVENT.match(line)
+        if found is None:
+            return False
+        uid, version = (part.decode() for part in found.groups())
+        ref = self._find_own(uid, version)
+        if ref is None:
+            return False
+        self._version = self._versions[ref] = version
+        self.received_events = True
+        return True
 
     @contextlib.contextmanager
     def _open(self, options: RequestOptions) -> Iterator[urllib3.BaseHTTPResponse]:

@@ -1,5 +1,6 @@
 """Changes of Secrets as a watch reports them, and the namespaces that it watches."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -15,6 +16,10 @@ class Namespaces:
     driver: str = names.DRIVER_NAMESPACE
     tokens: str = names.TOKENS_NAMESPACE
     sources: tuple[str, ...] = ()
+
+
+# Takes uid and version of an object; returns its token if the watcher itself wrote this version.
+FindOwnWrite = Callable[[str, str], SourceRef | None]
 
 
 class TokenObject(Enum):

@@ -44,6 +44,7 @@ def reconcile(state: TokenState, context: RefreshContext) -> Effects[TokenState]
     if not context.serves(state):
         # Keep the grant, which may be the only copy: the operator may enrol the namespace again.
         return replace(state, next_reconcile=None)
+    state = replace(state, own_versions=())
     try:
         state = yield from _load_grant(state, context)
         most = context.tokens_per_namespace

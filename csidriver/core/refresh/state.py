@@ -22,9 +22,6 @@ Effects = Generator[Effect[Any], Any, R]
 
 Versions = Mapping[TokenObject, str]
 
-# An adoption writes seven times. An own write that the watch reports later costs one read.
-MAX_OWN_VERSIONS = 16
-
 
 @dataclass(frozen=True, slots=True)
 class RefreshContext:
@@ -59,7 +56,8 @@ class TokenState:
     deleted, or replaced by a copy that is older than `grant`. `grant_unreadable`: the stored grant
     is damaged and must not be overwritten.
     `grant_withheld`: the grant is of an earlier namespace; it counts as a list of hashes only.
-    `own_versions`: versions of own writes that no watch event has reported yet.
+    `own_versions`: what the last reconciliation wrote and no watch event has reported. An earlier
+    own write that is reported later costs one read.
     `mirrored_generation`: the generation in the source. `spooled`: the spool holds a stored reply.
     `requeue_at`: reconcile before the schedule does. `status_due_at`: when Ready would become a
     lie. `annotate_at`: when to write annotations again that somebody keeps removing.
@@ -181,7 +179,7 @@ class TokenState:
     def _own_versions_with(
         self, key: TokenObject, secret: Secret
     ) -> tuple[tuple[TokenObject, str], ...]:
-        return (*self.own_versions, (key, secret.resource_version))[-MAX_OWN_VERSIONS:]
+        return (*self.own_versions, (key, secret.resource_version))
 
 
 def login_grant(state: TokenState) -> Grant | None:

@@ -17,7 +17,7 @@ from csidriver.adapters.kubernetes import (
     from_kubeconfig,
 )
 from csidriver.adapters.kubernetes.json_stream import MAX_OBJECT_BYTES
-from csidriver.core.annotations import SOURCE_NAME, SOURCE_NAMESPACE
+from csidriver.core.annotations import IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.errors import StoreUnavailable
@@ -196,3 +196,43 @@ def test_garbage_again_and_again_ends_the_watch(
     seen.join()
     assert isinstance(seen.error, StoreUnavailable)
     assert NEEDLE not in shown(seen.error)
+
+
+def _raw(kind: str, version: str, uid: str = "u1", rest: str = "") -> bytes:
+    """Return an event as an API server spells it, with more metadata after the version."""
+    head = '"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1"'
+    own = f'"name":"token","namespace":"alice","uid":"{uid}","resourceVersion":"{version}"'
+    return f'{{"type":"{kind}","object":{{{head},"metadata":{{{own}{rest}}}}}}}\n'.encode()
+
+
+ANNOTATED = f',"annotations":{{"{IS_TOKEN}":"true","resourceVersion":"9"}}'
+
+
+def test_own_writes_are_not_decoded_and_nothing_else_is_taken_for_one(
+    fake_collections: FakeCollections, store: KubernetesStore
+) -> None:
+    stream, after = Stream(), Stream()
+    fake_collections.next(ALL, stream, after, watch=True)
+    own = {("u1", "9"): REF, ("u1", "97"): REF}
+    seen = WatchThread(store, lambda *write: own.get(write))
+    assert seen.next() is None
+    # Of what nobody can decode, nothing was decoded.
+    stream.tell(_raw("ADDED", "9", rest=",no JSON"), _raw("MODIFIED", "97", rest=",no JSON"))
+    foreign = [("10", "u1"), ("9", "u2"), ("979", "u1")]
+    stream.tell(*(_raw("MODIFIED", version, uid, ANNOTATED) for version, uid in foreign))
+    assert [seen.next() for _ in foreign] == [of_source(version) for version, _ in foreign]
+    stream.tell(_raw("MODIFIED", "97", rest=",no JSON")).end()
+    fake_collections.api.until(lambda: fake_collections.count(ALL, watch=True) == 2)
+    assert fake_collections.watches(ALL)[1].query["resourceVersion"] == "97"
+    seen.end()
+
+
+def test_the_end_of_what_one_has_created_oneself_is_seen(
+    fake_collections: FakeCollections, store: KubernetesStore
+) -> None:
+    fake_collections.next(
+        ALL, Stream(_raw("ADDED", "9"), _raw("DELETED", "9", rest=ANNOTATED)), watch=True
+    )
+    seen = WatchThread(store, lambda *_: REF)
+    assert [seen.next(), seen.next()] == [None, of_source("")]
+    seen.end()

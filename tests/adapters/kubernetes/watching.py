@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 from csidriver.adapters.kubernetes import KubernetesStore
-from csidriver.core.kubernetes.change import SecretChange, TokenObject
+from csidriver.core.kubernetes.change import FindOwnWrite, SecretChange, TokenObject
 from csidriver.core.names import SourceRef
 from csidriver.errors import StoreError
 from tests.adapters.kubernetes.scripted import PATIENCE, Asked, Says, Scripted, Stream
@@ -45,17 +45,17 @@ GRANTS = "/api/v1/namespaces/oauth2-csi/secrets"
 class WatchThread:
     """What a watch tells, taken in a thread so that a test never waits for ever."""
 
-    def __init__(self, store: KubernetesStore) -> None:
+    def __init__(self, store: KubernetesStore, find_own: FindOwnWrite | None = None) -> None:
         self.stop = threading.Event()
         self.error: StoreError | None = None
         self._said: list[SecretChange | None] = []
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, args=(store,))
+        self._thread = threading.Thread(target=self._run, args=(store, find_own))
         self._thread.start()
 
-    def _run(self, store: KubernetesStore) -> None:
+    def _run(self, store: KubernetesStore, find_own: FindOwnWrite | None) -> None:
         try:
-            for change in store.watch_changes(self.stop):
+            for change in store.watch_changes(self.stop, find_own):
                 with self._changed:
                     self._said.append(change)
                     self._changed.notify_all()
