@@ -5,7 +5,6 @@ import pytest
 from csidriver._proto import broker_pb2
 from csidriver.broker import updates
 from csidriver.core.annotations import COMPANION_SECRET_TYPE, GENERATION
-from csidriver.core.broker.denial import Denial, Denied
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.sensitive import Sensitive
@@ -73,19 +72,6 @@ def test_a_damaged_companion_brings_its_problem_and_no_token(damaged: Secret, pr
     state = updates.state_of(damaged)
     assert problem in update(state.payload).damaged.problem
     assert NEEDLE.encode() not in state.payload
-
-
-def test_states_hide_their_tokens() -> None:
-    assert NEEDLE not in repr(updates.state_of(secret(companion())))
-
-
-def test_a_denial_names_its_reason() -> None:
-    arrived = update(updates.denied(Denied(Denial.OTHER_NODE, "no"))).denied
-    assert (arrived.reason, arrived.message) == ("other_node", "no (other_node)")
-
-
-def test_no_answer_is_no_denial() -> None:
-    assert update(updates.unavailable("later")).unavailable.message == "later"
 
 
 @pytest.mark.parametrize("text", [None, "", "x$(ACCESS_TOKEN)é"])

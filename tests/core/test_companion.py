@@ -40,10 +40,6 @@ def test_round_trip_through_a_manifest(companion: Companion) -> None:
     assert Companion.from_secret(read) == companion
 
 
-def test_lifetime() -> None:
-    assert TOKEN.lifetime == 3600
-
-
 def test_its_forms_for_logs_hide_the_token() -> None:
     assert "at-secret" not in repr(COMPANION)
     assert "at-secret" not in repr(COMPANION.annotations())
@@ -65,10 +61,13 @@ def with_data(key: str, value: str | None) -> Secret:
     "damaged",
     [
         pytest.param(replace(stored(COMPANION), type="Opaque"), id="type"),
-        pytest.param(with_annotation(annotations.SOURCE_NAMESPACE, None), id="no namespace"),
-        pytest.param(with_annotation(annotations.SOURCE_NAME, None), id="no name"),
-        pytest.param(with_annotation(annotations.SOURCE_UID, None), id="no uid"),
-        pytest.param(with_annotation(annotations.GENERATION, None), id="no generation"),
+        *(
+            pytest.param(with_annotation(key, None), id=f"no {key}")
+            for key in (
+                *(annotations.SOURCE_NAMESPACE, annotations.SOURCE_NAME),
+                *(annotations.SOURCE_UID, annotations.GENERATION),
+            )
+        ),
         pytest.param(with_annotation(annotations.GENERATION, "at-secret"), id="generation"),
         pytest.param(with_annotation(annotations.STATUS, "at-secret"), id="status"),
         pytest.param(with_data("token_type", None), id="no token type"),

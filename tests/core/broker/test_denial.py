@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from csidriver.core.broker.denial import Denial, Denied
+from csidriver.core.broker.denial import Denial
 
 PROTOCOL = Path(__file__).parents[3] / "docs" / "protocol.md"
 
@@ -10,8 +10,3 @@ def test_the_protocol_lists_every_reason() -> None:
     section = PROTOCOL.read_text(encoding="utf-8").partition("\n## 9. ")[2]
     listed = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     assert listed == [denial.value for denial in Denial]
-
-
-def test_a_denial_names_its_reason() -> None:
-    denied = Denied(Denial.POD_ENDED, "pod a/b has ended")
-    assert (denied.reason, str(denied)) == (Denial.POD_ENDED, "pod a/b has ended (pod_ended)")

@@ -64,41 +64,30 @@ def test_string_data_overrides_data() -> None:
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [
-        pytest.param("YQ==", "a", id="base64"),
-        pytest.param("", "", id="empty"),
-        pytest.param(None, "", id="null"),
-        pytest.param("YWFh\nYWFh\r\n", "aaaaaa", id="wrapped"),
-        pytest.param("YQ", None, id="padding missing"),
-        pytest.param("not base64!", None, id="garbage"),
-        pytest.param("/w==", None, id="not utf-8"),
-        pytest.param("é", None, id="not ascii"),
-        pytest.param(5, None, id="number"),
+        *(("YQ==", "a"), ("", ""), (None, ""), ("YWFh\nYWFh\r\n", "aaaaaa")),
+        *((value, None) for value in ("YQ", "not base64!", "/w==", "é")),
+        (5, None),
     ],
 )
 def test_data_is_base64_of_text_or_absent(value: Any, wanted: str | None) -> None:
     assert texts(of(data={"oauth": value})) == ({} if wanted is None else {"oauth": wanted})
 
 
-@pytest.mark.parametrize("manifest", [{}, {"metadata": None, "data": None, "stringData": None}])
-def test_an_empty_manifest_is_an_empty_secret(manifest: dict[str, Any]) -> None:
-    assert Secret.from_manifest(manifest) == Secret("", "")
-
-
-def test_the_manager_is_that_of_the_newest_write() -> None:
-    entries = [
-        {"manager": "kubectl", "time": "2026-11-23T18:00:00Z"},
-        {"manager": "argocd", "time": "2026-11-23T19:00:00Z"},
-        {"manager": "old"},
-    ]
-    metadata = MANIFEST["metadata"] | {"managedFields": entries}
-    assert of(metadata=metadata).manager == "argocd"
-    assert of().manager == ""
+def test_an_empty_manifest_is_an_empty_secret() -> None:
+    absent = {"metadata": None, "data": None, "stringData": None}
+    assert Secret.from_manifest({}) == Secret.from_manifest(absent) == Secret("", "")
 
 
 def managed(*entries: tuple[str, str]) -> dict[str, Any]:
     """Metadata with these managers and the times of their writes."""
     fields = [{"manager": manager, "time": time} for manager, time in entries]
-    return {**MANIFEST["metadata"], "managedFields": fields}
+    return {**MANIFEST["metadata"], "managedFields": [*fields, {"manager": "old"}]}
+
+
+def test_the_manager_is_that_of_the_newest_write() -> None:
+    entries = [("kubectl", "2026-11-23T18:00:00Z"), ("argocd", "2026-11-23T19:00:00Z")]
+    assert of(metadata=managed(*entries)).manager == "argocd"
+    assert of().manager == ""
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -111,27 +100,22 @@ def test_of_two_writes_in_one_second_the_stranger_s_is_the_newest(order: int) ->
 NINE = datetime(2026, 11, 23, 9, tzinfo=UTC).timestamp()
 
 
+OURS = (FIELD_MANAGER, "2026-11-23T08:59:30Z")
+
+
 @pytest.mark.parametrize(
     ("entries", "now", "age"),
     [
-        pytest.param([(FIELD_MANAGER, "2026-11-23T08:59:30Z")], NINE, 30.0, id="ours"),
         pytest.param(
-            [("kubectl", "2026-11-23T08:59:59Z"), (FIELD_MANAGER, "2026-11-23T08:59:30Z")],
+            [("kubectl", "2026-11-23T08:59:59Z"), OURS, (FIELD_MANAGER, "2026-11-23T08:00:00Z")],
             NINE,
             30.0,
-            id="a newer one of somebody else",
-        ),
-        pytest.param(
-            [(FIELD_MANAGER, "2026-11-23T08:00:00Z"), (FIELD_MANAGER, "2026-11-23T08:59:30Z")],
-            NINE,
-            30.0,
-            id="two of ours, as for data and for a status",
+            id="among others",
         ),
         pytest.param([(FIELD_MANAGER, "2026-11-23T09:00:01Z")], NINE, 0.0, id="from the future"),
-        pytest.param([(FIELD_MANAGER, "2026-11-23T08:59:30Z")], None, None, id="no clock"),
+        pytest.param([OURS], None, None, id="no clock"),
         pytest.param([("kubectl", "2026-11-23T08:59:30Z")], NINE, None, id="none of ours"),
         pytest.param([(FIELD_MANAGER, "yesterday")], NINE, None, id="no time"),
-        pytest.param([], NINE, None, id="no entries"),
     ],
 )
 def test_the_age_is_that_of_our_newest_write(
@@ -142,7 +126,7 @@ def test_the_age_is_that_of_our_newest_write(
 
 
 def test_two_reads_of_one_version_are_equal() -> None:
-    manifest = MANIFEST | {"metadata": managed((FIELD_MANAGER, "2026-11-23T08:59:30Z"))}
+    manifest = MANIFEST | {"metadata": managed(OURS)}
     assert Secret.from_manifest(manifest, NINE) == Secret.from_manifest(manifest, NINE + 1)
 
 
@@ -153,14 +137,11 @@ def encoded(content: bytes) -> str:
 def test_of_other_keys_only_some_names_are_kept() -> None:
     large = {f"key-{number:02}": encoded(b"x" * 100) for number in range(100)}
     secret = of(data=large | {"oauth": encoded(b"{}")}, stringData={"a": "plain"})
-    assert texts(secret) == {
-        "a": "",
-        **{f"key-{number:02}": "" for number in range(15)},
-        "oauth": "{}",
-    }
+    kept = ["a", *(f"key-{number:02}" for number in range(15))]
+    assert texts(secret) == {**dict.fromkeys(kept, ""), "oauth": "{}"}
 
 
-@pytest.mark.parametrize("character", ["x", "é", "€", "\U0001f600"])
+@pytest.mark.parametrize("character", ["é", "\U0001f600"])
 @pytest.mark.parametrize("shift", range(4))
 def test_a_value_that_is_too_long_is_cut_but_not_so_far_that_it_fits(
     character: str, shift: int
@@ -205,13 +186,3 @@ def test_a_patch_names_the_version_it_was_computed_from_and_what_changes() -> No
         "data": {"k": "dg==", "gone": None},
     }
     assert SecretPatch().to_merge_patch("7") == {"metadata": {"resourceVersion": "7"}}
-
-
-def test_nothing_of_it_shows() -> None:
-    patch = SecretPatch(data={"k": Sensitive("hidden")})
-    assert "hidden" not in repr(patch)
-    assert "hidden" not in repr(Secret("ns", "n", data=patch_data()))
-
-
-def patch_data() -> dict[str, Sensitive]:
-    return {"k": Sensitive("hidden")}
