@@ -95,6 +95,11 @@ class NodeClient:
             message.secret = secret
         self.send(subscribe=message)
 
+    def get(self, number: int, pod: PodRef, generation: int = 1) -> broker_pb2.Companion:
+        """Subscribe to the token of Secret hello-token, and wait for it."""
+        self.subscribe(number, pod, "hello-token")
+        return self.generation(number, generation)
+
     def answer(self, number: int, pod: PodRef, secret: str) -> str | None:
         """Subscribe, and return the kind of the first state."""
         self.subscribe(number, pod, secret)

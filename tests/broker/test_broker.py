@@ -18,8 +18,7 @@ def test_it_serves_once_it_has_a_certificate_and_all_companions(cluster: FakeClu
         assert running.server.port == 0
         running.certificates.served = pair
         with running.node() as node:
-            node.subscribe(1, WEB, "hello-token")
-            node.generation(1, 1)
+            node.get(1, WEB)
         assert running.broker.ready() == running.broker.alive() == []
 
 
@@ -33,8 +32,7 @@ def test_an_outage_of_the_api_server_makes_no_broker_unready(broker: RunningBrok
 
 def test_it_ends_promptly_with_streams_open(cluster: FakeCluster) -> None:
     with RunningBroker(cluster) as running, running.node() as node:
-        node.subscribe(1, WEB, "hello-token")
-        node.generation(1, 1)
+        node.get(1, WEB)
         running.stop.set()
         assert node.ended().name in {"UNAVAILABLE", "CANCELLED"}
         running._thread.join(10)

@@ -47,8 +47,7 @@ def test_a_review_that_fails_is_no_denial(broker: RunningBroker) -> None:
     assert broker.metric("reviews_total", result="failed") == 1
     broker.cluster.down = False
     with broker.node() as node:
-        node.subscribe(1, WEB, "hello-token")
-        node.generation(1, 1)
+        node.get(1, WEB)
     assert broker.metric("reviews_total", result="accepted") == 1
 
 
@@ -68,7 +67,7 @@ def test_one_who_leaves_keeps_his_place_until_he_is_reviewed(
     broker.cluster.answer_reviews.set()
     broker.until(lambda: broker.metric("reviews_total", result="denied") == 20)
     with broker.node() as node:
-        assert node.answer(1, WEB, "hello-token") == "companion"
+        node.get(1, WEB)
 
 
 @pytest.mark.parametrize("greets", [False, True], ids=["silent", "after its handshake"])
@@ -76,7 +75,7 @@ def test_a_connection_without_a_stream_is_closed(cluster: FakeCluster, *, greets
     # Long enough for the handshakes of the node and of a stranger who greets.
     limits = StreamLimits(unused=2.0)
     with RunningBroker(cluster, limits) as broker, broker.node() as node:
-        assert node.answer(1, WEB, "hello-token") == "companion"
+        node.get(1, WEB)
         context = ssl.create_default_context(cadata=broker.certificates.authority)
         context.set_alpn_protocols(["h2"])
         # Not as long as until the server's first ping.
@@ -97,8 +96,7 @@ def test_the_newest_two_streams_of_a_node_stay(broker: RunningBroker) -> None:
         clients = [stack.enter_context(broker.node("of-b"))]
         for _ in range(3):
             client = stack.enter_context(broker.node())
-            client.subscribe(1, WEB, "hello-token")
-            client.generation(1, 1)
+            client.get(1, WEB)
             clients.append(client)
         oldest = clients[1]
         assert oldest.ended().name == "OK"
@@ -110,14 +108,12 @@ def test_the_newest_two_streams_of_a_node_stay(broker: RunningBroker) -> None:
 
 def test_a_node_that_leaves_is_forgotten(broker: RunningBroker) -> None:
     with broker.node() as node:
-        node.subscribe(1, WEB, "hello-token")
-        node.generation(1, 1)
+        node.get(1, WEB)
         assert (broker.metric("streams"), broker.metric("subscriptions")) == (1, 1)
         node.end()
         assert node.ended().name == "OK"
     with broker.node() as node:
-        node.subscribe(1, WEB, "hello-token")
-        node.generation(1, 1)
+        node.get(1, WEB)
     broker.until(lambda: broker.server._streams == {})
     assert broker.metric("streams") == broker.metric("subscriptions") == 0
 
@@ -144,13 +140,11 @@ def test_a_node_that_does_not_read_gets_the_newest_state_only(broker: RunningBro
 
 def test_a_new_certificate_is_served_to_new_connections(broker: RunningBroker) -> None:
     with broker.node() as before:
-        before.subscribe(1, WEB, "hello-token")
-        before.generation(1, 1)
+        before.get(1, WEB)
         old = broker.certificates.authority
         broker.certificates.renew()
         with broker.node() as after:
-            after.subscribe(1, WEB, "hello-token")
-            after.generation(1, 1)
+            after.get(1, WEB)
         with NodeClient(broker.server.port, old, "of-a") as stranger:
             assert stranger.ended().name == "UNAVAILABLE"
         broker.cluster.write(companion(2))
