@@ -12,9 +12,10 @@ def test_endpoint_fault_is_empty_for_what_is_fit() -> None:
     ("url", "says"),
     [
         ("http://as.example/token", "internal: true"),
-        ("https://user@as.example/token", "no user"),
-        ("https://as.example/to\tken", "white space"),
-        ("https://[::1/token", "is not a URL"),
+        ("ftp://as.example/token", "https"),
+        *((f"https://{each}", "no user") for each in ("u@as", ":p@as", "as#x", "", "/token")),
+        *((f"https://as.example{each}", "white space") for each in ("/to\tken", "/a b")),
+        *((f"https://{each}", "is not a URL") for each in ("[::1/token", "as:99999")),
     ],
 )
 def test_an_endpoint_that_must_not_get_a_token_says_why(url: str, says: str) -> None:
@@ -22,5 +23,8 @@ def test_an_endpoint_that_must_not_get_a_token_says_why(url: str, says: str) -> 
 
 
 def test_a_host_may_have_a_port_and_nothing_else() -> None:
-    found = [is_host(text) for text in ("as.example", "as.example:8443", "a/b", "u@a", "https://a")]
-    assert found == [True, True, False, False, False]
+    found = [
+        is_host(text)
+        for text in ("as.example", "as.example:8443", "a/b", "u@a", "https://a", "h:port", "")
+    ]
+    assert found == [True, True, *[False] * 5]

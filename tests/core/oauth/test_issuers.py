@@ -4,7 +4,6 @@ import pytest
 
 from csidriver.core.oauth.issuers import STRICT, UNLIMITED, Issuer, Issuers
 from csidriver.core.oauth.request_settings import (
-    JWT_BEARER,
     AssertionSettings,
     OperatorClient,
     PrivateKeySettings,
@@ -12,32 +11,6 @@ from csidriver.core.oauth.request_settings import (
 from csidriver.errors import InvalidSettings
 
 ENTRY = {"name": "cern", "issuer": "https://auth.example/realms/x"}
-DESIGN: dict[str, Any] = ENTRY | {
-    "tokenEndpoint": "",
-    "default": True,
-    "clientAuth": "basic",
-    "reuse": "strict",
-    "caFile": "",
-    "internal": False,
-    "namespaces": [],
-    "minLead": 0,
-    "defaultLifetime": 300,
-    "rate": 50,
-    "inFlight": 16,
-    "scope": "",
-    "proxy": "",
-    "endpointHosts": [],
-    "introspectionEndpoint": "",
-    "accessTokenIssuers": [],
-    "login": None,
-    "params": {},
-    "allowedParams": [],
-    "privateKey": {"file": "", "kid": "", "alg": ""},
-    "assertion": {"file": "", "type": JWT_BEARER},
-    "assertionAudience": "issuer",
-    "clients": [],
-    "tokenExchange": {},
-}
 SIGNING: dict[str, Any] = {"clientAuth": "private_key_jwt", "privateKey": {"file": "/key.pem"}}
 ASSERTING: dict[str, Any] = {"clientAuth": "assertion", "assertion": {"file": "/run/token"}}
 
@@ -46,44 +19,40 @@ def parse(*entries: Any) -> Issuers:
     return Issuers.parse([("issuers.yaml", {"issuers": list(entries)})])
 
 
+def one(**change: Any) -> Issuer:
+    (issuer,) = parse(ENTRY | change).by_name.values()
+    return issuer
+
+
 def problems(*entries: Any) -> tuple[str, ...]:
     with pytest.raises(InvalidSettings) as caught:
         parse(*entries)
     return caught.value.problems
 
 
-def test_the_example_of_the_design_parses() -> None:
-    (issuer,) = parse(DESIGN).by_name.values()
-    wanted = Issuer("cern", ENTRY["issuer"], default=True, client_auth="basic")
-    assert issuer == wanted
-
-
-def test_the_defaults_are_those_of_the_design() -> None:
-    (issuer,) = parse(ENTRY).by_name.values()
-    assert issuer == Issuer("cern", ENTRY["issuer"])
+def test_the_defaults_are_those_of_the_documents() -> None:
+    assert one() == Issuer("cern", ENTRY["issuer"])
+    issuer = one()
     assert (issuer.rate, issuer.in_flight, issuer.default_lifetime) == (50, 16, 300)
-    assert issuer.reuse == STRICT
-    assert issuer.identifier == ENTRY["issuer"]
+    assert (issuer.reuse, issuer.identifier) == (STRICT, ENTRY["issuer"])
     assert Issuer("x", token_endpoint="https://a/t").identifier == "https://a/t"
 
 
 @pytest.mark.parametrize(
-    ("change", "field", "wanted"),
+    ("key", "raw", "field", "wanted"),
     [
-        ({"reuse": "unlimited"}, "reuse", UNLIMITED),
-        ({"reuse": {"window": 30}}, "reuse", 30.0),
-        ({"namespaces": ["a", "b"]}, "namespaces", ("a", "b")),
-        ({"accessTokenIssuers": ["http://a/trust"]}, "access_token_issuers", ("http://a/trust",)),
-        ({"scope": None}, "scope", ""),
-        ({"minLead": 1.5}, "min_lead", 1.5),
-        ({"clientAuth": "none"}, "client_auth", "none"),
-        ({"issuer": "http://as", "internal": True}, "internal", True),
-        ({"issuer": "https://a:8443/x?y=z"}, "issuer", "https://a:8443/x?y=z"),
+        ("reuse", "strict", "reuse", STRICT),
+        ("reuse", "unlimited", "reuse", UNLIMITED),
+        ("reuse", {"window": 30}, "reuse", 30.0),
+        ("accessTokenIssuers", ["http://a/trust"], "access_token_issuers", ("http://a/trust",)),
+        ("endpointHosts", ["h", "h:8443"], "endpoint_hosts", ("h", "h:8443")),
+        ("minLead", 1.5, "min_lead", 1.5),
+        ("issuer", "https://a:8443/x?y=z", "issuer", "https://a:8443/x?y=z"),
+        ("login", None, "login", None),
     ],
 )
-def test_values_are_read(change: dict[str, Any], field: str, wanted: Any) -> None:
-    (issuer,) = parse(ENTRY | change).by_name.values()
-    assert getattr(issuer, field) == wanted
+def test_values_are_read(key: str, raw: Any, field: str, wanted: Any) -> None:
+    assert getattr(one(**{key: raw}), field) == wanted
 
 
 @pytest.mark.parametrize(
@@ -92,13 +61,6 @@ def test_values_are_read(change: dict[str, Any], field: str, wanted: Any) -> Non
         pytest.param({"name": ""}, "name is missing", id="name empty"),
         pytest.param({"issuer": ""}, "needs issuer or tokenEndpoint", id="no server"),
         pytest.param({"issuer": "http://as"}, "internal: true", id="http"),
-        pytest.param({"issuer": "ftp://as", "internal": True}, "https", id="ftp"),
-        pytest.param({"issuer": "https://"}, "host", id="no host"),
-        pytest.param({"issuer": "https://u@as"}, "no user", id="user"),
-        pytest.param({"issuer": "https://:p@as"}, "no user", id="password"),
-        pytest.param({"issuer": "https://as#x"}, "fragment", id="fragment"),
-        pytest.param({"issuer": "https://[::1"}, "is not a URL", id="bracket"),
-        pytest.param({"issuer": "https://as:99999"}, "is not a URL", id="port"),
         pytest.param({"tokenEndpoint": "x"}, "tokenEndpoint", id="endpoint"),
         pytest.param(
             {"introspectionEndpoint": "https://as/i"}, "tokenEndpoint only", id="introspection"
@@ -125,27 +87,14 @@ def test_values_are_read(change: dict[str, Any], field: str, wanted: Any) -> Non
         pytest.param({"reuse": {"window": True}}, "reuse", id="window true"),
         pytest.param({"reuse": {"window": float("nan")}}, "reuse", id="window nan"),
         pytest.param({"reuse": {"window": 1, "x": 2}}, "reuse", id="window and more"),
-        pytest.param({"default": "yes"}, "default", id="default text"),
-        pytest.param({"namespaces": "a"}, "namespaces", id="namespaces text"),
-        pytest.param({"namespaces": [1]}, "namespaces", id="namespaces numbers"),
-        *[
-            pytest.param({"endpointHosts": [host]}, "host:port", id=f"endpoint host {host}")
-            for host in ("a/b", "a b", "u@h", "h:port", "https://h", "")
-        ],
-        pytest.param({"accessTokenIssuers": "a"}, "must be a list", id="access token issuer text"),
+        pytest.param({"scope": 5}, "scope: must be a string", id="another type"),
+        pytest.param({"endpointHosts": ["a/b"]}, "host:port", id="endpoint host"),
         pytest.param({"rate": 0}, "rate must be above 0", id="rate 0"),
         pytest.param({"inFlight": 17}, "inFlight must be at most 16", id="all workers"),
         pytest.param({"inFlight": 0.5}, "inFlight must be above 0", id="half a request"),
-        pytest.param({"rate": -1}, "rate", id="rate negative"),
-        pytest.param({"rate": float("nan")}, "rate", id="rate nan"),
-        pytest.param({"minLead": "5"}, "minLead", id="text number"),
-        pytest.param({"minLead": True}, "minLead", id="bool number"),
         pytest.param({"defaultLifetime": 0}, "defaultLifetime", id="lifetime 0"),
         pytest.param({"defaultLifetime": 1e9}, "defaultLifetime", id="lifetime of 30 years"),
-        pytest.param({"scope": 5}, "scope", id="scope number"),
-        pytest.param({"tokenEndpiont": "x"}, "did you mean 'tokenEndpoint'?", id="typo"),
         pytest.param({"zzz": 1}, "unknown key 'zzz'", id="unknown"),
-        pytest.param({5: 1}, "unknown key 5", id="number as key"),
     ],
 )
 def test_one_fault_is_one_problem(change: dict[Any, Any], says: str) -> None:
@@ -154,21 +103,19 @@ def test_one_fault_is_one_problem(change: dict[Any, Any], says: str) -> None:
     assert says in problem
 
 
-def test_requests_are_read_with_their_clients() -> None:
-    entry = ENTRY | SIGNING | {"clients": [{"clientID": "app", "namespaces": ["physics"]}]}
-    (issuer,) = parse(entry).by_name.values()
-    assert issuer.clients == (OperatorClient("app", ("physics",)),)
-    assert issuer.private_key == PrivateKeySettings("/key.pem")
-    assert issuer.has_operator_clients
-    (asserting,) = parse(ENTRY | ASSERTING).by_name.values()
+def test_clients_without_a_secret_are_the_operators() -> None:
+    clients = [{"clientID": "app", "namespaces": ["physics"]}]
+    signing, asserting = one(**SIGNING, clients=clients), one(**ASSERTING)
+    assert signing.clients == (OperatorClient("app", ("physics",)),)
+    assert signing.private_key == PrivateKeySettings("/key.pem")
     assert asserting.assertion == AssertionSettings("/run/token")
-    assert asserting.has_operator_clients
-    (keyed,) = parse(ENTRY | {"clientAuth": "private_key_jwt"}).by_name.values()
-    assert not keyed.has_operator_clients
+    keyed = one(clientAuth="private_key_jwt")
+    found = [issuer.has_operator_clients for issuer in (signing, asserting, keyed)]
+    assert found == [True, True, False]
 
 
 def test_an_issuer_shows_no_value_of_its_params() -> None:
-    (issuer,) = parse(ENTRY | {"params": {"password": "s3cret"}}).by_name.values()
+    issuer = one(params={"password": "s3cret"})
     assert issuer.params == (("password", "s3cret"),)
     assert "s3cret" not in repr(issuer)
 
@@ -187,35 +134,26 @@ def test_an_issuer_shows_no_value_of_its_params() -> None:
     ids=lambda change: list(change)[-1],
 )
 def test_a_changed_request_makes_earlier_refusals_obsolete(change: dict[str, Any]) -> None:
-    (plain,) = parse(ENTRY).by_name.values()
-    (changed,) = parse(ENTRY | change).by_name.values()
-    assert changed.fingerprint != plain.fingerprint
+    assert one(**change).fingerprint != one().fingerprint
 
 
 def test_all_problems_of_all_files_at_once() -> None:
+    first = ENTRY | {"name": "one", "default": True, "rate": 0, "zzz": 1}
+    second = ENTRY | {"name": "two", "default": True}
     with pytest.raises(InvalidSettings) as caught:
         Issuers.parse(
             [
-                (
-                    "a",
-                    {
-                        "issuers": [
-                            ENTRY | {"name": "one", "default": True, "rate": 0, "zzz": 1},
-                            "text",
-                        ]
-                    },
-                ),
+                ("a", {"issuers": [first, "text"]}),
                 ("b", None),
                 ("c", {"issuers": {}}),
-                ("d", {"issuers": [ENTRY, ENTRY, ENTRY | {"name": "two", "default": True}]}),
+                ("d", {"issuers": [ENTRY, ENTRY, second]}),
             ]
         )
     found = caught.value.problems
     assert len(found) == 7
-    for says in ("zzz", "rate", "mapping", "b: has no list", "c: has no list"):
+    wanted = ("zzz", "rate", "mapping", "b: has no list", "c: has no list")
+    for says in (*wanted, "'cern' is configured twice", "more than one default issuer: one, two"):
         assert any(says in problem for problem in found)
-    assert any("'cern' is configured twice" in problem for problem in found)
-    assert any("more than one default issuer: one, two" in problem for problem in found)
 
 
 def test_files_are_merged() -> None:

@@ -37,21 +37,10 @@ ISSUERS = Issuers({"b": PUBLIC, "a": PRIVATE})
 
 def test_users_see_the_public_keys_sorted_by_name() -> None:
     a, b = json.loads(render_public_issuers(ISSUERS))["issuers"]
-    assert a == {
-        "name": "a",
-        "issuer": "https://a.example",
-        "tokenEndpoint": "",
-        "default": False,
-        "internal": False,
-        "endpointHosts": [],
-        "namespaces": [],
-    }
-    assert b["login"] == {
-        "clientID": "cli",
-        "scopes": ["openid"],
-        "deviceFlow": True,
-        "params": {"prompt": "consent"},
-    }
+    keys = ["name", "issuer", "tokenEndpoint", "default", "internal", "endpointHosts", "namespaces"]
+    assert list(a) == keys
+    assert list(b) == [*keys, "login"]
+    assert b["login"] == LOGIN.to_json()
 
 
 def test_what_is_rendered_is_parsed() -> None:
@@ -66,7 +55,7 @@ def test_keys_of_a_later_version_are_left_out() -> None:
     assert parse_public_issuers(json.dumps(document)).by_name["b"] == PUBLIC
 
 
-@pytest.mark.parametrize("document", ["", "[" * 100_000, [], {}, {"issuers": [5]}, {"issuers": 1}])
+@pytest.mark.parametrize("document", ["", "[" * 100_000, [], {}, {"issuers": [5]}])
 def test_another_document_is_refused(document: Any) -> None:
     with pytest.raises(InvalidSettings):
         parse_public_issuers(document if isinstance(document, str) else json.dumps(document))

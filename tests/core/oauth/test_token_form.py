@@ -33,12 +33,6 @@ def test_scope_and_params_of_the_issuer_go_with_every_request() -> None:
     assert [texts(form)[-4:] for form in forms] == [operator] * 3
 
 
-def test_client_credentials_send_the_values_of_the_source_in_their_order() -> None:
-    params = (("scope", "a b"), ("audience", "x"), ("audience", "y"))
-    form = texts(token_form(PLAIN, GrantType.CLIENT_CREDENTIALS, None, params))
-    assert form == [("grant_type", "client_credentials"), *params]
-
-
 def test_a_value_of_the_source_replaces_all_that_the_issuer_has_for_the_name() -> None:
     params = (("resource", "https://mine"), ("scope", "narrow"))
     form = texts(token_form(CONFIGURED, GrantType.CLIENT_CREDENTIALS, None, params))
@@ -55,12 +49,3 @@ def test_a_token_exchange_names_the_type_of_its_subject() -> None:
     own = TokenExchangeSettings(subject_token_type="https://as.example/own")
     form = token_form(Issuer("as", token_exchange=own), GrantType.TOKEN_EXCHANGE, TOKEN)
     assert texts(form)[-1] == ("subject_token_type", "https://as.example/own")
-
-
-def test_no_form_shows_a_token() -> None:
-    assert "t0ken" not in repr(
-        (
-            token_form(PLAIN, GrantType.REFRESH_TOKEN, TOKEN),
-            token_form(PLAIN, GrantType.TOKEN_EXCHANGE, TOKEN),
-        )
-    )
