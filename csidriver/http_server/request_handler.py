@@ -68,6 +68,17 @@ class _BoundedSocket(io.RawIOBase):
         self.remaining -= count
         return count
 
+    def write_at_once(self, data: bytes) -> memoryview:
+        """Write what needs no waiting for the peer; return the rest."""
+        rest = memoryview(data)
+        self._socket.settimeout(0)
+        try:
+            while rest:
+                rest = rest[self._socket.send(rest) :]
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            pass
+        return rest
+
     def write(self, data: Any) -> int:
         rest = memoryview(data)
         while rest:
@@ -155,6 +166,7 @@ class RequestHandler(BaseHTTPRequestHandler):
         self.close_connection = True
         self._bounded.deadline = time.monotonic() + self._limits.discard
         self.send_problem(status, problem)
+        self._peer.set_state(ConnectionState.WAITING)
         # If unread bytes remain at the close, the kernel discards our answer.
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self._peer.socket, socket.SHUT_WR)
@@ -191,8 +203,8 @@ class RequestHandler(BaseHTTPRequestHandler):
         body: bytes,
         more: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Send an answer with `more` headers; from now on it is the peer who is slow."""
-        self._peer.set_state(ConnectionState.WAITING)
+        """Send an answer with `more` headers."""
+        self._peer.set_state(ConnectionState.ANSWERING)
         self.close_connection |= self._server.draining.is_set()
         headers = {"Date": self.date_time_string(), "Content-Type": content_type}
         headers["Content-Length"] = str(len(body))
@@ -205,7 +217,10 @@ class RequestHandler(BaseHTTPRequestHandler):
         headers.update(more)
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = f"{self.protocol_version} {status.value} {status.phrase}\r\n{lines}\r\n"
-        self.wfile.write(head.encode("ascii") + body)
+        # Only who does not take it at once is slow: else it may be this process.
+        if rest := self._bounded.write_at_once(head.encode("ascii") + body):
+            self._peer.set_state(ConnectionState.WAITING)
+            self._bounded.write(rest)
 
     def log_message(self, *_: object) -> None:
         """Log nothing: requests are counted instead, and kubelet reports failed probes."""
