@@ -123,12 +123,15 @@ def told_on(connected: socket.socket) -> tuple[int, Any]:
 
 
 def is_refused(connected: socket.socket, text: bytes) -> bool:
-    """Whether nobody takes another byte."""
+    """Whether nobody takes another byte, or has ended the connection."""
     try:
         connected.sendall(text)
+        connected.settimeout(0.05)
+        return connected.recv(1) == b""
+    except TimeoutError:
+        return False
     except OSError:
         return True
-    return False
 
 
 class Held:
