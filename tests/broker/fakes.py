@@ -117,6 +117,7 @@ class FakeCluster:
         with self._lock:
             for watch in self._watches:
                 watch.put(StoreUnavailable("the watch was cut"))
+            self._watches.clear()
 
     def _report(self, ref: SourceRef, secret: Secret | None) -> None:
         for watch in self._watches:
@@ -135,15 +136,15 @@ class FakeCluster:
         if cached and (namespace, name) in self.cached:
             return self.cached[namespace, name]
         found = [
-            m
-            for pod, m in self._pods_now().items()
+            manifest
+            for pod, manifest in self.pods.copy().items()
             if (pod.namespace, pod.name) == (namespace, name)
         ]
         return copy.deepcopy(found[0]) if found else None
 
     def ended_pods(self, followed: frozenset[PodRef], node: str) -> frozenset[PodRef]:
         self._read("pods")
-        found = [pod for pod, m in self._pods_now().items() if m["spec"].get("nodeName") == node]
+        found = [pod for pod, m in self.pods.copy().items() if m["spec"].get("nodeName") == node]
         self.lists_read += 1
         self.answer_lists.wait(10)
         return followed - frozenset(found)
@@ -178,10 +179,6 @@ class FakeCluster:
         """Return the version of each companion, by name."""
         with self._lock:
             return {name: secret.resource_version for name, secret in self._secrets.items()}
-
-    def _pods_now(self) -> dict[PodRef, dict[str, Any]]:
-        """Return the pods as they are, whatever the test does to them meanwhile."""
-        return self.pods.copy()
 
     def _read(self, what: str) -> None:
         self.reads.append(what)

@@ -1,7 +1,6 @@
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 
 from csidriver._proto import broker_pb2
 from csidriver.broker.companions import Companions
@@ -16,128 +15,105 @@ PATIENCE = 10.0  # seconds; only a defect waits for it
 class Follower:
     """A subscription: the generations that it was offered, 0 for an absent companion."""
 
-    def __init__(self) -> None:
+    def __init__(self, companions: Companions, ref: SourceRef) -> None:
         self.offered: list[int] = []
-        self._changed = threading.Condition()
+        self._changed = asyncio.Event()
+        self.end = companions.follow(ref.companion, self._offer)
 
-    def offer(self, state: CompanionState) -> None:
-        with self._changed:
-            update = broker_pb2.Update.FromString(state.payload)
-            self.offered.append(update.companion.generation)
-            self._changed.notify_all()
+    def _offer(self, state: CompanionState) -> None:
+        self.offered.append(broker_pb2.Update.FromString(state.payload).companion.generation)
+        self._changed.set()
 
-    def until(self, generation: int) -> None:
-        with self._changed:
-            newest = lambda: self.offered[-1:] == [generation]  # noqa: E731
-            assert self._changed.wait_for(newest, PATIENCE), self.offered
-
-
-class Watched:
-    """Companions that are watched, and the event loop of those who follow them."""
-
-    def __init__(self, cluster: FakeCluster) -> None:
-        self.companions = Companions(cluster, pause=lambda _: 0.01)
-        self.loop = asyncio.new_event_loop()
-
-    def follow(self, ref: SourceRef, follower: Follower) -> Callable[[], None]:
-        """Return how to end it, in the loop, too."""
-        ends = []
-
-        def begin() -> None:
-            ends.append(self.companions.follow(ref.companion, follower.offer))
-
-        self.in_loop(begin)
-        return lambda: self.in_loop(ends[0])
-
-    def in_loop(self, call: Callable[[], None]) -> None:
-        """Call it in the loop, after all that waits there."""
-        done = threading.Event()
-        for each in (call, done.set):
-            self.loop.call_soon_threadsafe(each)
-        assert done.wait(PATIENCE)
+    async def until(self, generation: int) -> None:
+        while self.offered[-1:] != [generation]:
+            self._changed.clear()
+            await self._changed.wait()
 
 
-@contextmanager
-def watching(cluster: FakeCluster) -> Iterator[Watched]:
-    watched, stop = Watched(cluster), threading.Event()
-    threads = [
-        threading.Thread(target=watched.loop.run_forever),
-        threading.Thread(target=watched.companions.run, args=(watched.loop, stop)),
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield watched
-    finally:
-        stop.set()
-        threads[1].join()
-        watched.loop.call_soon_threadsafe(watched.loop.stop)
-        threads[0].join()
-        watched.loop.close()
+def watch(cluster: FakeCluster, follow: Callable[[Companions], Awaitable[None]]) -> None:
+    """Run `follow` in the event loop, while the companions are watched in a thread."""
+
+    async def main() -> None:
+        companions, stop = Companions(cluster, pause=lambda _: 0.01), threading.Event()
+        loop = asyncio.get_running_loop()
+        watching = loop.run_in_executor(None, companions.run, loop, stop)
+        try:
+            if not cluster.down:
+                assert await asyncio.to_thread(companions.listed.wait, PATIENCE)
+            await asyncio.wait_for(follow(companions), PATIENCE)
+        finally:
+            stop.set()
+            await watching
+
+    asyncio.run(main())
 
 
 def test_each_change_is_offered_without_a_read() -> None:
-    cluster, hello, other = FakeCluster(), Follower(), Follower()
+    cluster = FakeCluster()
     cluster.write(companion(1))
-    with watching(cluster) as watched:
-        assert watched.companions.listed.wait(PATIENCE)
-        watched.follow(HELLO, hello)
-        watched.follow(OTHER, other)
-        assert (hello.offered, other.offered, len(watched.companions)) == ([1], [0], 1)
+
+    async def follow(companions: Companions) -> None:
+        hello, other = Follower(companions, HELLO), Follower(companions, OTHER)
+        assert (hello.offered, other.offered, len(companions)) == ([1], [0], 1)
         cluster.write(companion(2))
-        hello.until(2)
+        await hello.until(2)
         cluster.write(companion(7, OTHER))
-        other.until(7)
+        await other.until(7)
         cluster.delete(HELLO)
-        hello.until(0)
+        await hello.until(0)
         assert (hello.offered, other.offered) == ([1, 2, 0], [0, 7])
+
+    watch(cluster, follow)
     assert cluster.reads == ["watch"]
 
 
 def test_those_who_follow_a_companion_share_its_state_until_they_end() -> None:
-    cluster, one, two = FakeCluster(), Follower(), Follower()
-    with watching(cluster) as watched:
-        assert watched.companions.listed.wait(PATIENCE)
-        ends = [watched.follow(HELLO, one), watched.follow(HELLO, two)]
+    cluster = FakeCluster()
+
+    async def follow(companions: Companions) -> None:
+        one, two = Follower(companions, HELLO), Follower(companions, HELLO)
         cluster.write(companion(1))
-        two.until(1)
-        ends[0]()
+        await two.until(1)
+        one.end()
         cluster.write(companion(2))
-        two.until(2)
-        ends[1]()
+        await two.until(2)
+        two.end()
         assert (one.offered, two.offered) == ([0, 1], [0, 1, 2])
-        assert watched.companions._followers == {}
+        assert companions._followers == {}
+
+    watch(cluster, follow)
 
 
 def test_after_an_outage_only_what_has_changed_is_offered() -> None:
-    cluster, hello, other, third = FakeCluster(), Follower(), Follower(), Follower()
-    refs = HELLO, OTHER, SourceRef("carol", "third")
+    cluster, refs = FakeCluster(), (HELLO, OTHER, SourceRef("carol", "third"))
     for ref in refs:
         cluster.write(companion(1, ref))
-    with watching(cluster) as watched:
-        assert watched.companions.listed.wait(PATIENCE)
-        for ref, follower in zip(refs, (hello, other, third), strict=True):
-            watched.follow(ref, follower)
+
+    async def follow(companions: Companions) -> None:
+        hello, other, third = (Follower(companions, ref) for ref in refs)
         cluster.down = True
         cluster.cut_watches()
-        with cluster._lock:
-            cluster._watches.clear()
         cluster.write(companion(2))
         cluster.delete(OTHER)
         assert (hello.offered, other.offered) == ([1], [1]), "what is known stays"
         cluster.down = False
-        hello.until(2)
-        other.until(0)
+        await hello.until(2)
+        await other.until(0)
         assert third.offered == [1]
+
+    watch(cluster, follow)
 
 
 def test_the_watch_begins_when_the_backend_answers() -> None:
-    cluster, hello = FakeCluster(), Follower()
+    cluster = FakeCluster()
     cluster.down = True
     cluster.write(companion(1))
-    with watching(cluster) as watched:
-        watched.follow(HELLO, hello)
-        assert not watched.companions.listed.wait(0.05)
+
+    async def follow(companions: Companions) -> None:
+        hello = Follower(companions, HELLO)
+        assert not companions.listed.wait(0.05)
         cluster.down = False
-        hello.until(1)
-        assert watched.companions.listed.wait(PATIENCE)
+        await hello.until(1)
+        assert companions.listed.is_set()
+
+    watch(cluster, follow)

@@ -238,12 +238,6 @@ def test_a_newer_token_must_be_of_the_same_node(broker: RunningBroker) -> None:
         assert broker.metric("denials_total", reason="other_node_token") == 1
 
 
-def test_an_unknown_message_is_ignored(broker: RunningBroker) -> None:
-    with broker.node() as node:
-        node.send()
-        node.get(1, WEB)
-
-
 def test_a_message_that_cannot_be_read_is_denied(broker: RunningBroker, logs: LogCollector) -> None:
     with broker.node() as node:
         call = node.channel.stream_stream(f"/{SERVICE}/Subscribe")

@@ -12,7 +12,7 @@ from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.names import SourceRef
 from tests.broker.conftest import WEB
 from tests.broker.fakes import FakeCluster, companion, review
-from tests.broker.running import HOST, FakeCertificates, NodeClient, RunningBroker
+from tests.broker.running import HOST, NodeClient, RunningBroker
 from tests.leak_detection import collect_logs
 
 EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -112,8 +112,6 @@ def test_a_node_that_leaves_is_forgotten(broker: RunningBroker) -> None:
         assert (broker.metric("streams"), broker.metric("subscriptions")) == (1, 1)
         node.end()
         assert node.ended().name == "OK"
-    with broker.node() as node:
-        node.get(1, WEB)
     broker.until(lambda: broker.server._streams == {})
     assert broker.metric("streams") == broker.metric("subscriptions") == 0
 
@@ -149,13 +147,6 @@ def test_a_new_certificate_is_served_to_new_connections(broker: RunningBroker) -
             assert stranger.ended().name == "UNAVAILABLE"
         broker.cluster.write(companion(2))
         before.generation(1, 2)
-
-
-def test_another_authority_is_not_trusted(broker: RunningBroker) -> None:
-    broker.until(lambda: broker.server.port)
-    with NodeClient(broker.server.port, FakeCertificates().authority, "of-a") as node:
-        assert node.ended().name == "UNAVAILABLE"
-    assert "review" not in broker.cluster.reads
 
 
 def test_an_address_in_use_is_an_error(cluster: FakeCluster) -> None:
