@@ -114,6 +114,6 @@ def test_the_watch_begins_when_the_backend_answers() -> None:
         assert not companions.listed.wait(0.05)
         cluster.down = False
         await hello.until(1)
-        assert companions.listed.is_set()
+        assert companions.listed.wait(PATIENCE)
 
     watch(cluster, follow)
