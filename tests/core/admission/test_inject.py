@@ -1,22 +1,19 @@
 import copy
 import json
-import posixpath
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 import yaml
 from hypothesis import given
 
 from csidriver.core.admission.inject import inject
-from csidriver.errors import InvalidAnnotation, InvalidRequest
+from csidriver.errors import InvalidAnnotation
 from tests.core.admission.pods import (
     ENTRY,
     EOS,
     KEY,
     PODS,
-    TMP,
     TOKEN_PRINTER,
     Pod,
     container,
@@ -187,13 +184,6 @@ def test_containers_share_a_volume_when_only_the_container_differs() -> None:
     assert spec["containers"][1] == container("side")
 
 
-def test_one_container_may_have_several_owners() -> None:
-    spec = inject(pod_with(ENTRY, ENTRY | {"owner": 1000})).pod["spec"]
-    assert len(spec["volumes"]) == 2
-    paths = [mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]]
-    assert paths == ["/tmp/oauthtk_0", "/tmp/oauthtk_1000"]
-
-
 TAKEN = "/tmp/oauthtk_0"
 
 
@@ -255,22 +245,19 @@ def test_all_reasons_are_given_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hints"),
+    ("name", "problem"),
     [
-        pytest.param("main", [], id="known"),
-        pytest.param("init", [], id="init container"),
-        pytest.param("x", ['entry 1 of 2: the pod has no container "x"; name one of: '], id="no"),
-        pytest.param("X", ['entry 1 of 2: field "container" must be'], id="no name"),
+        pytest.param("main", "", id="known"),
+        pytest.param("init", "", id="init container"),
+        pytest.param("x", 'entry 1 of 2: the pod has no container "x"; name one of: ', id="no"),
+        pytest.param("X", 'entry 1 of 2: field "container" must be', id="no name"),
     ],
 )
-def test_an_invalid_entry_is_told_its_unknown_container_at_once(
-    name: str, hints: list[str]
-) -> None:
+def test_an_invalid_entry_is_told_its_unknown_container_at_once(name: str, problem: str) -> None:
     entry = ENTRY | {"owner": "0", "container": name}
     found = problems_of(pod_with(entry, ENTRY, initContainers=[container("init")]))
-    others = [problem for problem in found if 'field "owner"' not in problem]
-    assert len(found) == len(others) + 1 == len(hints) + 1
-    assert all(hint in problem for hint, problem in zip(hints, others, strict=True))
+    assert len(found) == 1 + bool(problem)
+    assert problem in "\n".join(found)
 
 
 def test_the_slip_is_forgiven_in_an_invalid_entry_as_well() -> None:
@@ -293,14 +280,6 @@ def test_a_pod_that_is_made_to_keep_us_busy_is_denied(parts: str) -> None:
     assert len(inject(pod_of(500)).pod["spec"]["volumes"]) >= 100
     (problem,) = problems_of(pod_of(501))
     assert "50000" in problem
-
-
-def test_a_volume_of_our_name_that_is_ours_is_kept() -> None:
-    pod = inject(pod_with(ENTRY)).pod
-    del pod["spec"]["containers"][0]["volumeMounts"]
-    spec = inject(pod).pod["spec"]
-    assert len(spec["volumes"]) == 1
-    assert len(spec["containers"][0]["volumeMounts"]) == 1
 
 
 def test_warnings_fit_what_the_api_server_passes_on() -> None:
@@ -333,25 +312,3 @@ def test_a_path_that_linux_does_not_take_is_a_denial(key: str) -> None:
     assert inject(pod_of(4094)).pod
     (problem,) = problems_of(pod_of(4095))
     assert "4096 characters" in problem
-
-
-def test_each_path_is_read_once_however_many_entries_there_are(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    normalise = Mock(wraps=posixpath.normpath)
-    monkeypatch.setattr(posixpath, "normpath", normalise)
-    entries = [ENTRY | {"owner": number} for number in range(100)]
-    mounts = [mounted("own", f"/x/../{number}") for number in range(200)]
-    inject(pod_with(*entries, containers=[container("main", *mounts)]))
-    assert normalise.call_count == 200
-
-
-def test_what_is_not_changed_is_not_copied() -> None:
-    pod = pod_with(ENTRY, volumes=[TMP])
-    assert inject(pod).pod["spec"]["volumes"][0] is pod["spec"]["volumes"][0]
-    assert inject(pod).pod["metadata"] is pod["metadata"]
-
-
-def test_a_container_whose_name_is_no_text_is_an_error() -> None:
-    with pytest.raises(InvalidRequest, match="name is not a string"):
-        inject(pod_with(ENTRY, containers=[{"name": ["main"]}]))

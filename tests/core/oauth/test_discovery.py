@@ -67,26 +67,25 @@ def test_metadata_that_is_not_a_json_object_is_refused() -> None:
 @pytest.mark.parametrize(
     ("hosts", "endpoint", "used"),
     [
-        ((), "https://as.example:443/t", True),
-        ((), "https://as.example:6443/t", False),
-        (("as.example:6443",), "https://as.example:6443/t", True),
-        (("other.example",), "https://other.example:6443/t", False),
-        (("other.example:6443",), "https://other.example/t", False),
+        ([], "https://as.example:443/t", True),
+        ([], "https://as.example:6443/t", False),
+        (["as.example:6443"], "https://as.example:6443/t", True),
+        (["other.example"], OTHER, True),
+        (["other.example"], "https://other.example:6443/t", False),
+        (["other.example:6443"], OTHER, False),
     ],
 )
-def test_another_port_must_be_configured(hosts: Any, endpoint: str, *, used: bool) -> None:
-    issuer = Issuer("meta", issuer="https://as.example", endpoint_hosts=hosts)
+def test_another_host_or_port_must_be_configured(
+    hosts: list[str], endpoint: str, *, used: bool
+) -> None:
+    issuer = Issuer("meta", issuer="https://as.example", endpoint_hosts=tuple(hosts))
+    introspection = parsed(issuer, introspection_endpoint=endpoint).introspection
+    assert introspection == (endpoint if used else "")
     if used:
         assert parsed(issuer, token_endpoint=endpoint).token == endpoint
         return
     with pytest.raises(MetadataError, match="token_endpoint"):
         parsed(issuer, token_endpoint=endpoint)
-
-
-def test_another_host_must_be_configured() -> None:
-    issuer = Issuer("meta", issuer="https://as.example", endpoint_hosts=("other.example",))
-    assert parsed(issuer, token_endpoint=OTHER).token == OTHER
-    assert parsed(issuer, introspection_endpoint=OTHER).introspection == OTHER
 
 
 @pytest.mark.parametrize(
@@ -101,14 +100,13 @@ def test_another_host_must_be_configured() -> None:
     ],
     ids=repr,
 )
-def test_the_method_is_one_that_metadata_offers(offered: object, method: str) -> None:
+def test_the_method_is_one_that_metadata_offers_unless_it_is_configured(
+    offered: object, method: str
+) -> None:
     fields = {} if offered is None else {"token_endpoint_auth_methods_supported": offered}
     assert parsed(**fields).client_auth == method
-
-
-def test_a_configured_method_comes_first() -> None:
-    issuer = Issuer("meta", issuer="https://as.example", client_auth="basic_raw")
-    assert parsed(issuer).client_auth == "basic_raw"
+    configured = Issuer("meta", issuer="https://as.example", client_auth="basic_raw")
+    assert parsed(configured, **fields).client_auth == "basic_raw"
 
 
 @pytest.mark.parametrize("endpoint", [OTHER, "ftp://as.example/i", "", [TOKEN]], ids=repr)

@@ -48,10 +48,10 @@ def refusal(wanted: str = "", iss: str = "", issuers: Issuers = CHOICE) -> str:
 @pytest.mark.parametrize(
     ("wanted", "iss", "says"),
     [
-        pytest.param("nope", "https://a", "issuer 'nope' is not configured", id="unknown name"),
-        pytest.param("b", "", "not open to namespace 'x'", id="closed by name"),
-        pytest.param("", "https://b", "not open to namespace 'x'", id="closed by claim"),
-        pytest.param("", "https://a//", "issuer 'https://a//',", id="two slashes"),
+        ("nope", "https://a", "issuer 'nope' is not configured"),
+        ("b", "", "not open to namespace 'x'"),
+        ("", "https://b", "not open to namespace 'x'"),
+        ("", "https://a//", "issuer 'https://a//',"),
     ],
 )
 def test_why_there_is_no_issuer(wanted: str, iss: str, says: str) -> None:
