@@ -1,11 +1,10 @@
 """The claims of a JSON Web Token (RFC 7519), read without verifying the signature."""
 
 import base64
-import binascii
-import json
 from dataclasses import dataclass
 from typing import Any
 
+from csidriver.core.oauth.json_object import json_object
 from csidriver.core.sensitive import Sensitive
 
 
@@ -31,11 +30,10 @@ def unverified_claims(token: Sensitive | None) -> JwtClaims:
     if len(parts) != 3:  # noqa: PLR2004 - header, claims, signature (RFC 7515 section 3.1)
         return JwtClaims()
     try:
-        payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError, RecursionError):
+        text = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)).decode()
+    except ValueError:
         return JwtClaims()
-    if not isinstance(payload, dict):
-        return JwtClaims()
+    payload = json_object(Sensitive(text)) or {}
     iss = payload.get("iss")
     return JwtClaims(
         iss=iss if isinstance(iss, str) else "",

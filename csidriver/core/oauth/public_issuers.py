@@ -8,14 +8,24 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from csidriver.core.oauth.issuers import Issuer, Issuers
+from csidriver.core.oauth.issuers import KEYS, Issuer, Issuers
+from csidriver.core.oauth.json_object import json_object
 from csidriver.core.oauth.login_settings import KEYS as LOGIN_KEYS
+from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSettings
 
 # The data key.
 ISSUERS_JSON = "issuers.json"
-# Not caFile, a path in the refresher, nor proxy, which is none of the user's.
-_KEYS = ("name", "issuer", "tokenEndpoint", "default", "internal", "endpointHosts", "namespaces")
+# Not ca_file, a path in the refresher, nor proxy, which is none of the user's.
+_FIELDS = (
+    "name",
+    "issuer",
+    "token_endpoint",
+    "default",
+    "internal",
+    "endpoint_hosts",
+    "namespaces",
+)
 
 
 def render_public_issuers(issuers: Issuers) -> str:
@@ -29,34 +39,24 @@ def parse_public_issuers(text: str) -> Issuers:
 
     Keys that a later version has added are left out.
     """
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidSettings("issuers", [f"{ISSUERS_JSON} is not JSON"]) from error
-    entries = document.get("issuers") if isinstance(document, dict) else None
-    if isinstance(entries, list):
-        document = {"issuers": [_known(entry) for entry in entries]}
-    return Issuers.parse([(ISSUERS_JSON, document)])
+    document = json_object(Sensitive(text))
+    if document is None:
+        raise InvalidSettings("issuers", [f"{ISSUERS_JSON} is not JSON"])
+    entries = document.get("issuers")
+    known = [_known(entry) for entry in entries] if isinstance(entries, list) else None
+    return Issuers.parse([(ISSUERS_JSON, {"issuers": known})])
 
 
 def _public(issuer: Issuer) -> dict[str, Any]:
-    public = {
-        "name": issuer.name,
-        "issuer": issuer.issuer,
-        "tokenEndpoint": issuer.token_endpoint,
-        "default": issuer.default,
-        "internal": issuer.internal,
-        "endpointHosts": list(issuer.endpoint_hosts),
-        "namespaces": list(issuer.namespaces),
-    }
+    public = {KEYS[name]: getattr(issuer, name) for name in _FIELDS}
     return public if issuer.login is None else public | {"login": issuer.login.to_json()}
 
 
 def _known(entry: Any) -> Any:
     if not isinstance(entry, Mapping):
         return entry
-    known = {key: entry[key] for key in _KEYS if key in entry}
+    known = {KEYS[name]: entry.get(KEYS[name]) for name in _FIELDS}
     login = entry.get("login")
     if isinstance(login, Mapping):
-        login = {key: login[key] for key in LOGIN_KEYS if key in login}
+        login = {key: login.get(key) for key in LOGIN_KEYS}
     return known | {"login": login}
