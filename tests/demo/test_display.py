@@ -3,7 +3,6 @@
 import pytest
 
 from csidriver.demo.display import BAD_READS, Display
-from csidriver.demo.environment import AdmittedPod
 from csidriver.demo.report import Report
 
 REPORT = Report(3, 2, 1, 1_000, 0, 0, 0, 1, 1.5, 40.0)
@@ -15,13 +14,6 @@ def test_the_table_is_printed_as_lines_now_and_then(capsys: pytest.CaptureFixtur
         for generation in ("1", "2"):
             display.update([{"pod": "hello", "generation": generation, BAD_READS: "0"}], REPORT)
     assert capsys.readouterr().out == "  pod: hello  generation: 1  bad reads: 0\n"
-
-
-def test_a_diff_shows_what_admission_added(capsys: pytest.CaptureFixture[str]) -> None:
-    before = {"spec": {"containers": ["main"]}}
-    after = {"spec": {"containers": ["main"], "volumes": ["token"]}}
-    Display(live=False).print_diff(AdmittedPod(before, after))
-    assert capsys.readouterr().out == "    + volumes:\n    + - token\n"
 
 
 @pytest.mark.parametrize(

@@ -81,13 +81,6 @@ def test_a_denied_and_an_expired_login_end(logins: PendingLogins, clock: Clock) 
     assert logins.find_device(expired.user_code) is None
 
 
-def test_another_client_cannot_redeem(logins: PendingLogins) -> None:
-    login = logins.start_device("app", "email")
-    login.allowed = True
-    assert refusal(lambda: logins.redeem_device("other", login.device_code)) == "invalid_grant"
-    assert logins.redeem_device("app", login.device_code) == "email"
-
-
 def test_a_user_code_is_found_however_it_is_written_until_it_is_decided(
     logins: PendingLogins,
 ) -> None:
