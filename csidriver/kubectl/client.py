@@ -45,10 +45,7 @@ class Kubectl:
 
     def get(self, *arguments: str) -> Any:
         """Return objects as JSON. Of a Secret, its bytes come into this process: seldom needed."""
-        found = _parsed(self._run("get", *arguments, "--output=json"))
-        if not isinstance(found, dict):
-            raise KubectlFailed("kubectl answered with something that is not an object")
-        return found
+        return json.loads(self._run("get", *arguments, "--output=json"))
 
     def get_text(self, *arguments: str) -> str:
         """Return the output of `kubectl get` in the form that the arguments ask for."""
@@ -143,10 +140,3 @@ class Kubectl:
 def _namespace_of(manifest: Mapping[str, Any]) -> list[str]:
     namespace = manifest["metadata"].get("namespace")
     return [f"--namespace={namespace}"] if namespace else []
-
-
-def _parsed(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise KubectlFailed("kubectl answered with something that is not JSON") from None

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from csidriver.kubectl.main import main
+
 _PROGRAM = """#!{python} -IS
 import json, pathlib, sys
 here = pathlib.Path(__file__).parent
@@ -59,3 +63,17 @@ class StandIn:
         new = self._folder / "new-answers"
         new.write_text(json.dumps(self._answers))
         new.replace(self._folder / "answers")
+
+
+class CommandLine:
+    """`kubectl oauth2-csi` in the cluster that a stand-in plays."""
+
+    def __init__(self, cluster: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+        self.cluster = cluster
+        self._capsys = capsys
+
+    def run(self, *words: str, status: int = 0) -> tuple[str, str]:
+        """Return what it prints as results, and else."""
+        assert main(words) == status
+        out, err = self._capsys.readouterr()
+        return out, err

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,16 @@ from tests.kubectl.stand_in import StandIn
 class Example:
     """A subcommand that ends as it is told."""
 
-    def __init__(self, outcome: int | BaseException = 0) -> None:
-        self._outcome = outcome
+    def __init__(
+        self, outcome: int | BaseException = 0, act: Callable[[Kubectl], None] = lambda _: None
+    ) -> None:
+        self._outcome, self._act = outcome, act
 
     def add(self, subparsers: Any) -> None:
         subparsers.add_parser("example", help="an example").set_defaults(run=self.run)
 
     def run(self, args: argparse.Namespace, kubectl: Kubectl, terminal: Terminal) -> int:  # noqa: ARG002
+        self._act(kubectl)
         if isinstance(self._outcome, BaseException):
             raise self._outcome
         return self._outcome
@@ -74,14 +78,11 @@ def test_only_subcommands_that_are_named_are_imported() -> None:
     )
     code += "; sys.exit('csidriver.kubectl.login' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)  # noqa: S603
-    assert len(load_commands(["-n", "describe", "status"])) == 2
-    assert len(load_commands(["typo"])) == len(COMMANDS)
-
-
-def test_a_name_that_is_a_subcommand_too_misleads_nobody() -> None:
+    # Names that are subcommands, too.
     words = ["-n", "status", "describe", "refresh"]
     args = build_parser(load_commands(words)).parse_args(words)
     assert (args.namespace, args.name) == ("status", "refresh")
+    assert len(load_commands(["typo"])) == len(COMMANDS)
 
 
 def test_wrong_usage_fails_as_with_kubectl(capsys: Capture) -> None:
@@ -110,35 +111,25 @@ def test_the_help_of_a_subcommand_is_about_that(capsys: Capture) -> None:
     assert shown.endswith("are in 'kubectl oauth2-csi --help'.\n")
 
 
-class Watching(Example):
-    """A subcommand that ends while a thread still watches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.thread: threading.Thread | None = None
-
-    def run(self, args: argparse.Namespace, kubectl: Kubectl, terminal: Terminal) -> int:
-        lines = kubectl.watch_text("pods")
-        assert next(lines) == "first"
-        self.thread = threading.Thread(target=list, args=(lines,), daemon=True)
-        self.thread.start()
-        return super().run(args, kubectl, terminal)
-
-
 def test_no_watch_outlives_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "kubectl"
     program.write_text("#!/bin/sh\necho first\nexec sleep 600\n")
     program.chmod(0o755)
     monkeypatch.setenv("KUBECTL", str(program))
-    command = Watching()
-    assert main(["example"], [command]) == 0
-    assert command.thread is not None
-    command.thread.join(20)
-    assert not command.thread.is_alive()
+    threads: list[threading.Thread] = []
+
+    def watch(kubectl: Kubectl) -> None:
+        lines = kubectl.watch_text("pods")
+        assert next(lines) == "first"
+        threads.append(threading.Thread(target=list, args=(lines,), daemon=True))
+        threads[0].start()
+
+    assert main(["example"], [Example(act=watch)]) == 0
+    threads[0].join(20)
+    assert not threads[0].is_alive()
 
 
 def test_a_reader_that_goes_away_is_no_failure_to_explain(stand_in: StandIn) -> None:
-    stand_in.answer("config", stdout="team-a")
     stand_in.answer("secrets", stdout=secret("team-a", "mail"))
     stand_in.answer("pods")
     reader, writer = os.pipe()

@@ -2,10 +2,9 @@
 
 import pytest
 
-from csidriver.kubectl.main import main
 from tests.kubectl.golden_files import assert_golden
-from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, ROBOT, WAITING, Capture, pod, secret
-from tests.kubectl.stand_in import StandIn
+from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, ROBOT, WAITING, pod, secret
+from tests.kubectl.stand_in import CommandLine
 
 TOKENS = (
     secret("team-a", "hello-token")
@@ -20,12 +19,11 @@ FORBIDDEN = 'Error from server (Forbidden): {} is forbidden: User "u" cannot lis
 
 
 @pytest.fixture
-def cluster(stand_in: StandIn, fixed_time: float) -> StandIn:  # noqa: ARG001 - sets the time
-    stand_in.answer("config", stdout="team-a")
-    stand_in.answer("secrets", stdout=TOKENS)
-    stand_in.answer("secrets", "hello-token", stdout=secret("team-a", "hello-token"))
-    stand_in.answer("pods", stdout=PODS)
-    return stand_in
+def cli(cli: CommandLine) -> CommandLine:
+    cli.cluster.answer("secrets", stdout=TOKENS)
+    cli.cluster.answer("secrets", "hello-token", stdout=secret("team-a", "hello-token"))
+    cli.cluster.answer("pods", stdout=PODS)
+    return cli
 
 
 @pytest.mark.parametrize(
@@ -42,14 +40,11 @@ def cluster(stand_in: StandIn, fixed_time: float) -> StandIn:  # noqa: ARG001 - 
         ("status hello-token -o json", "status-one.json"),
     ],
 )
-def test_status_prints_what_the_golden_file_has(
-    cluster: StandIn, capsys: Capture, words: str, golden: str
-) -> None:
-    assert main(words.split()) == 0
-    printed = capsys.readouterr()
-    assert_golden(golden, printed.out)
-    assert printed.err == ""
-    assert cluster.calls
+def test_status_prints_what_the_golden_file_has(cli: CommandLine, words: str, golden: str) -> None:
+    out, err = cli.run(*words.split())
+    assert_golden(golden, out)
+    assert err == ""
+    assert cli.cluster.calls
 
 
 @pytest.mark.parametrize(
@@ -60,33 +55,30 @@ def test_status_prints_what_the_golden_file_has(
         ("status -o name", ""),
     ],
 )
-def test_no_token_at_all_is_said_and_no_failure(
-    cluster: StandIn, capsys: Capture, words: str, error: str
-) -> None:
-    cluster.answer("secrets", stdout=secret("team-a", "unrelated", {}))
-    assert main(words.split()) == 0
-    printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("", error)
+def test_no_token_at_all_is_said_and_no_failure(cli: CommandLine, words: str, error: str) -> None:
+    cli.cluster.answer("secrets", stdout=secret("team-a", "unrelated", {}))
+    out, err = cli.run(*words.split())
+    assert (out, err) == ("", error)
 
 
 def test_a_name_in_a_namespace_that_does_not_exist_gets_no_advice_to_log_in(
-    cluster: StandIn, capsys: Capture
+    cli: CommandLine,
 ) -> None:
     absent = "Error from server (NotFound): {} not found\n"
-    cluster.answer("secrets", "mail", stderr=absent.format('secrets "mail"'), status=1)
-    cluster.answer("namespace/absent", stderr=absent.format('namespaces "absent"'), status=1)
-    assert main(["status", "mail", "-n", "absent"]) == 1
+    cli.cluster.answer("secrets", "mail", stderr=absent.format('secrets "mail"'), status=1)
+    cli.cluster.answer("namespace/absent", stderr=absent.format('namespaces "absent"'), status=1)
+    _, err = cli.run("status", "mail", "-n", "absent", status=1)
     error = "error: there is no namespace absent; kubectl get namespaces lists them\n"
-    assert capsys.readouterr().err == error
+    assert err == error
 
 
-def test_pods_that_may_not_be_listed_are_unknown(cluster: StandIn, capsys: Capture) -> None:
-    cluster.answer("pods", stderr=FORBIDDEN.format("pods"), status=1)
-    assert main(["status"]) == 0
-    assert "<unknown>" in capsys.readouterr().out
+def test_pods_that_may_not_be_listed_are_unknown(cli: CommandLine) -> None:
+    cli.cluster.answer("pods", stderr=FORBIDDEN.format("pods"), status=1)
+    out, _ = cli.run("status")
+    assert "<unknown>" in out
 
 
-def test_a_name_and_all_namespaces_exclude_each_other(cluster: StandIn, capsys: Capture) -> None:
-    assert main(["status", "hello-token", "-A"]) == 1
-    assert "a name is of one namespace" in capsys.readouterr().err
-    assert cluster.calls == []
+def test_a_name_and_all_namespaces_exclude_each_other(cli: CommandLine) -> None:
+    _, err = cli.run("status", "hello-token", "-A", status=1)
+    assert "a name is of one namespace" in err
+    assert cli.cluster.calls == []

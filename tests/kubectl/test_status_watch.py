@@ -84,7 +84,6 @@ def test_a_watch_that_ends_begins_again(stand_in: StandIn, monkeypatch: pytest.M
 def test_later_rows_stand_below_the_headers_of_the_first(
     stand_in: StandIn, capsys: Capture
 ) -> None:
-    stand_in.answer("config", stdout="team-a")
     stand_in.answer("secrets", stdout=secret("team-a", "mail"))
     stand_in.answer("pods", stderr=ENDED, status=1)
     tokens = secret("team-a", "mail", NEEDS_REAUTH, "MODIFIED")

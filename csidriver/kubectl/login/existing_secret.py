@@ -64,10 +64,6 @@ class ExistingSecret:
 
         return owner(self) == owner(other)
 
-    @property
-    def delete_command(self) -> str:
-        return delete_command(self.ref)
-
 
 def delete_command(ref: SourceRef) -> str:
     return f"kubectl delete secret {ref.name} -n {ref.namespace}"

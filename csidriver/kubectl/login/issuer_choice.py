@@ -10,7 +10,7 @@ from csidriver.core.quoting import quote_untrusted
 from csidriver.core.refresh.source import MAX_CREDENTIAL, Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.kubectl.errors import LoginFailed
-from csidriver.kubectl.login.existing_secret import ExistingSecret
+from csidriver.kubectl.login.existing_secret import ExistingSecret, delete_command
 from csidriver.kubectl.login.loopback import is_loopback
 
 
@@ -33,7 +33,7 @@ def choose_issuer(
     if existing is not None and own is not None and not _is_same(own, chosen):
         raise LoginFailed(
             f"Secret {existing.ref} is of issuer {own.name or own.issuer}; choose another name for "
-            f"the new one, or delete it first: {existing.delete_command}"
+            f"the new one, or delete it first: {delete_command(existing.ref)}"
         )
     if not chosen.identifier:
         raise LoginFailed(
@@ -56,7 +56,7 @@ def choose_client(
     if existing is not None and own and wanted.client_id not in ("", own):
         raise LoginFailed(
             f"Secret {existing.ref} is of client {quote_untrusted(own)}; choose another name for "
-            f"the new one, or delete it first: {existing.delete_command}"
+            f"the new one, or delete it first: {delete_command(existing.ref)}"
         )
     published = issuer.login.client_id if issuer.login else ""
     client_id = wanted.client_id or own or published
@@ -89,7 +89,7 @@ def explain_client(client: Client, issuer: Issuer, existing: ExistingSecret | No
     return (
         f"The Secret is of client {quote_untrusted(client.client_id)}, so this one logs in. If it "
         f"cannot, delete the Secret, and {quote_untrusted(published)} does: "
-        f"{existing.delete_command}"
+        f"{delete_command(existing.ref)}"
     )
 
 

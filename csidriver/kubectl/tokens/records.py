@@ -42,7 +42,7 @@ def parse_records(lines: Iterable[str], width: int) -> Iterator[Sequence[Any]]:
     for line in lines:
         try:
             fields = ast.literal_eval(line)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, SyntaxError):
             raise KubectlFailed("kubectl printed something that is not a record") from None
         if not isinstance(fields, list) or len(fields) != width:
             raise KubectlFailed("kubectl printed something that is not a record")

@@ -75,7 +75,6 @@ def issuer_entry(url: str, **changes: Any) -> Manifest:
 
 def prepare(stand_in: StandIn, ca: str, *entries: Manifest) -> None:
     """Let the stand-in answer for the healthy cluster; `ca` is what nodes trust."""
-    stand_in.answer("config", stdout="team-a")
     stand_in.answer(PUBLIC_ISSUERS, stdout=published(*entries))
     stand_in.answer("csidriver", stdout=manifest("CSIDriver", "oauth2.csi.cern.ch"))
     for name in ("oauth2-csi-refresher", "oauth2-csi-webhook", BROKER):

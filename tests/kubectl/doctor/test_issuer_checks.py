@@ -98,59 +98,53 @@ def test_no_metadata_is_a_problem(server: HttpsIssuer, status: str, text: str) -
     assert text in found["metadata"].message
 
 
-@pytest.mark.parametrize("name", ["https://other.example", None, "\x1b]0;x", "with a slash"])
-def test_metadata_of_another_issuer_is_a_problem(server: HttpsIssuer, name: str | None) -> None:
-    has_slash = name == "with a slash"
-    server.answer(issuer=f"{server.url}/" if has_slash else name)
-    found = check(server)
-    assert levels(found) == {"name": PROBLEM}
-    assert ("; the slash at the end counts" in found["name"].message) == has_slash
-    assert "\x1b" not in found["name"].message + found["name"].cure
-    if has_slash:
-        assert found["name"].cure == f"the operator sets issuer: {server.url}/"
-        own = check(server, name="")["name"]
-        assert own.cure == f"run: kubectl oauth2-csi doctor --issuer-url {server.url}/"
-
-
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
-        ({"token_endpoint": "https://other.example/token"}, "endpointHosts"),
-        ({"token_endpoint": None}, "token_endpoint is missing"),
-    ],
-)
-def test_endpoints_that_the_driver_refuses_are_a_problem(
-    server: HttpsIssuer, change: dict[str, Any], text: str
-) -> None:
-    server.answer(**change)
-    found = check(server)
-    assert found["endpoints"].level is PROBLEM
-    assert text in found["endpoints"].message
-    assert "endpoints" not in check(server, token_endpoint=f"{server.url}/t")
+@pytest.mark.parametrize("published", [True, False])
+def test_a_slash_too_many_is_a_problem(server: HttpsIssuer, published: bool) -> None:  # noqa: FBT001
+    server.answer(issuer=f"{server.url}/")
+    found = check(server, name="cern" if published else "")["name"]
+    assert found.level is PROBLEM
+    assert "the slash at the end counts" in found.message
+    cures = ("the operator sets issuer:", "run: kubectl oauth2-csi doctor --issuer-url")
+    assert found.cure == f"{cures[0] if published else cures[1]} {server.url}/"
 
 
 NO_CODE, NO_WEB = {"device_authorization_endpoint": None}, {"authorization_endpoint": None}
 
 
 @pytest.mark.parametrize(
-    ("change", "settings", "level", "text"),
+    ("name", "change", "settings", "level", "text"),
     [
-        ({}, {}, OK, "log in by code (--device) and by browser (--web)"),
-        (NO_CODE, {}, OK, "log in by browser (--web)"),
-        (NO_WEB, {}, OK, "log in by code (--device)"),
-        (NO_CODE, {"device_flow": True}, WARNING, "deviceFlow is true, but"),
-        (NO_WEB, {"device_flow": False}, WARNING, "deviceFlow is false, but"),
-        (NO_CODE | NO_WEB, {}, PROBLEM, "nobody can log in"),
-        ({"device_authorization_endpoint": "http://a"}, {}, PROBLEM, "is not an https address"),
+        ("name", {"issuer": "https://other.example"}, {}, PROBLEM, "is of 'https://other.example'"),
+        ("name", {"issuer": None}, {}, PROBLEM, "its metadata names none"),
+        ("name", {"issuer": "\x1b]0;x"}, {}, PROBLEM, "is of '\\x1b]0;x'"),
+        ("endpoints", {"token_endpoint": "https://b.example"}, {}, PROBLEM, "endpointHosts"),
+        ("endpoints", {"token_endpoint": None}, {}, PROBLEM, "token_endpoint is missing"),
+        ("login", {}, {}, OK, "log in by code (--device) and by browser (--web)"),
+        ("login", NO_CODE, {}, OK, "log in by browser (--web)"),
+        ("login", NO_WEB, {}, OK, "log in by code (--device)"),
+        ("login", NO_CODE, {"device_flow": True}, WARNING, "deviceFlow is true, but"),
+        ("login", NO_WEB, {"device_flow": False}, WARNING, "deviceFlow is false, but"),
+        ("login", NO_CODE | NO_WEB, {}, PROBLEM, "nobody can log in"),
     ],
 )
-def test_the_ways_to_log_in(
-    server: HttpsIssuer, change: dict[str, Any], settings: dict[str, Any], level: Level, text: str
+def test_what_the_metadata_says_counts(
+    server: HttpsIssuer,
+    name: str,
+    change: dict[str, Any],
+    settings: dict[str, Any],
+    level: Level,
+    text: str,
 ) -> None:
     server.answer(**change)
-    found = check(server, login=LoginSettings("cli", **settings))["login"]
-    assert found.level is level
-    assert text in found.message
+    found = check(server, login=LoginSettings("cli", **settings))
+    assert found[name].level is level
+    assert text in found[name].message
+    assert "\x1b" not in found[name].message + found[name].cure
+
+
+def test_the_token_endpoint_of_the_operator_needs_no_other(server: HttpsIssuer) -> None:
+    server.answer(token_endpoint=None)
+    assert levels(check(server, token_endpoint=f"{server.url}/t")) == {}
 
 
 def test_a_certificate_of_an_unknown_ca_is_a_problem(server: HttpsIssuer) -> None:

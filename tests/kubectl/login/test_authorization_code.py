@@ -54,18 +54,6 @@ def test_every_request_has_a_state_and_a_verifier_of_its_own() -> None:
     assert first.verifier.reveal() not in first.url
 
 
-def test_a_redirect_of_this_login_brings_the_code() -> None:
-    sent = request()
-    code = sent.read_redirect(answer(sent))
-    assert code == Sensitive("c1")
-    assert sent.token_form(code) == {
-        "grant_type": "authorization_code",
-        "code": "c1",
-        "redirect_uri": REDIRECT,
-        "code_verifier": sent.verifier.reveal(),
-    }
-
-
 @pytest.mark.parametrize(
     ("changes", "text"),
     [

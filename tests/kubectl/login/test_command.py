@@ -4,7 +4,6 @@ import argparse
 import base64
 import json
 import sys
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -61,10 +60,9 @@ class Rig:
 
 
 @pytest.fixture
-def rig(browser: FakeBrowser) -> Iterator[Rig]:
+def rig(server: AuthorizationServer, browser: FakeBrowser) -> Rig:
     assert browser.opened == []
-    with AuthorizationServer() as server:
-        yield Rig(server)
+    return Rig(server)
 
 
 def test_a_login_creates_a_secret_and_waits_until_it_is_ready(rig: Rig) -> None:

@@ -51,21 +51,20 @@ def answer(server: AuthorizationServer, **changes: Any) -> None:
     server.script("/device", (200, kept))
 
 
-def test_the_reply_has_code_and_addresses() -> None:
-    with AuthorizationServer() as server:
-        complete = f"{server.issuer}/go?user_code=ABCD-EFGH"
-        answer(server, verification_uri_complete=complete)
-        found = Session(server).ask()
-        assert (found.user_code, found.complete_uri) == ("ABCD-EFGH", complete)
-        assert found.uri == f"{server.issuer}/go"
-        assert "dc-1" not in repr(found)
-        sent = {"client_id": "cli", "scope": "a b", "audience": "api"}
-        assert server.sent_to("/device") == [sent]
-        # Google's name; and a complete address that cannot be used is left out.
-        google = {"verification_uri": None, "verification_url": f"{server.issuer}/google"}
-        answer(server, verification_uri_complete="file:///etc/passwd", **google)
-        found = Session(server).ask()
-        assert (found.uri, found.complete_uri) == (google["verification_url"], "")
+def test_the_reply_has_code_and_addresses(server: AuthorizationServer) -> None:
+    complete = f"{server.issuer}/go?user_code=ABCD-EFGH"
+    answer(server, verification_uri_complete=complete)
+    found = Session(server).ask()
+    assert (found.user_code, found.complete_uri) == ("ABCD-EFGH", complete)
+    assert found.uri == f"{server.issuer}/go"
+    assert "dc-1" not in repr(found)
+    sent = {"client_id": "cli", "scope": "a b", "audience": "api"}
+    assert server.sent_to("/device") == [sent]
+    # Google's name; and a complete address that cannot be used is left out.
+    google = {"verification_uri": None, "verification_url": f"{server.issuer}/google"}
+    answer(server, verification_uri_complete="file:///etc/passwd", **google)
+    found = Session(server).ask()
+    assert (found.uri, found.complete_uri) == (google["verification_url"], "")
 
 
 @pytest.mark.parametrize(
@@ -77,30 +76,22 @@ def test_the_reply_has_code_and_addresses() -> None:
         ({"verification_uri": "javascript:alert(1)"}, "verification_uri is not an http"),
     ],
 )
-def test_a_reply_that_cannot_be_used_ends_the_login(changes: dict[str, Any], text: str) -> None:
-    with AuthorizationServer() as server:
-        answer(server, **changes)
-        with pytest.raises(LoginFailed, match=text):
-            Session(server).ask()
+def test_a_reply_that_cannot_be_used_ends_the_login(
+    server: AuthorizationServer, changes: dict[str, Any], text: str
+) -> None:
+    answer(server, **changes)
+    with pytest.raises(LoginFailed, match=text):
+        Session(server).ask()
 
 
-def test_the_tokens_come_when_the_user_has_confirmed() -> None:
-    with AuthorizationServer() as server:
-        server.script("/token", PENDING, PENDING)
-        session = Session(server)
-        assert session.poll().refresh_token == Sensitive("rt-1")
-        poll = {"grant_type": GRANT_TYPE, "device_code": "dc-1", "client_id": "cli"}
-        assert server.sent_to("/token") == [poll] * 3
-        assert session.clock.waits == [1, 1, 1]
-
-
-def test_slow_down_and_lost_connections_make_it_slower() -> None:
-    with AuthorizationServer() as server:
-        server.script("/token", PENDING, SLOW_DOWN, None, None, (503, b"busy"), PENDING)
-        session = Session(server)
-        session.poll()
-        assert session.clock.waits == [1, 1, 6, 12, 24, 48, 6]
-        assert session.said == ["The authorization server does not answer; waiting for it ..."]
+def test_slow_down_and_lost_connections_make_it_slower(server: AuthorizationServer) -> None:
+    server.script("/token", PENDING, SLOW_DOWN, None, None, (503, b"busy"), PENDING)
+    session = Session(server)
+    assert session.poll().refresh_token == Sensitive("rt-1")
+    poll = {"grant_type": GRANT_TYPE, "device_code": "dc-1", "client_id": "cli"}
+    assert server.sent_to("/token") == [poll] * 7
+    assert session.clock.waits == [1, 1, 6, 12, 24, 48, 6]
+    assert session.said == ["The authorization server does not answer; waiting for it ..."]
 
 
 @pytest.mark.parametrize(
@@ -111,22 +102,24 @@ def test_slow_down_and_lost_connections_make_it_slower() -> None:
         ((302, b""), "redirects to another address"),
     ],
 )
-def test_other_answers_end_the_login(reply: tuple[int, Any], text: str) -> None:
-    with AuthorizationServer() as server:
-        server.script("/token", PENDING, reply)
-        with pytest.raises(LoginFailed, match=text):
-            Session(server).poll()
-        assert len(server.sent_to("/token")) == 2
+def test_other_answers_end_the_login(
+    server: AuthorizationServer, reply: tuple[int, Any], text: str
+) -> None:
+    server.script("/token", PENDING, reply)
+    with pytest.raises(LoginFailed, match=text):
+        Session(server).poll()
+    assert len(server.sent_to("/token")) == 2
 
 
 @pytest.mark.parametrize(
     ("reply", "text"),
     [(PENDING, "the code has expired"), (None, "did not answer until the code expired")],
 )
-def test_our_clock_ends_the_login_when_the_server_does_not(reply: Any, text: str) -> None:
-    with AuthorizationServer() as server:
-        answer(server, expires_in=30, interval=10)
-        server.script("/token", *[reply] * 9)
-        with pytest.raises(LoginFailed, match=text):
-            Session(server).poll()
-        assert len(server.sent_to("/token")) == (3 if reply else 2)
+def test_our_clock_ends_the_login_when_the_server_does_not(
+    server: AuthorizationServer, reply: Any, text: str
+) -> None:
+    answer(server, expires_in=30, interval=10)
+    server.script("/token", *[reply] * 9)
+    with pytest.raises(LoginFailed, match=text):
+        Session(server).poll()
+    assert len(server.sent_to("/token")) == (3 if reply else 2)

@@ -27,13 +27,9 @@ def choose(
     return choose_issuer(wanted, issuers, "physics", existing)
 
 
-def test_the_default_issuer_is_chosen() -> None:
-    assert choose(Wanted()) is CERN
-    assert choose(Wanted(), EXISTING) is CERN
-
-
 def test_a_named_issuer_is_chosen() -> None:
     assert choose(Wanted(issuer="lab"), EXISTING) is LAB
+    assert choose(Wanted(), EXISTING) is CERN
     assert choose(Wanted(issuer_url="https://lab.example/")) is LAB
 
 

@@ -99,13 +99,14 @@ class Login:
     ("seconds", "text"),
     [(600, "10 minutes"), (1790, "29 minutes"), (90, "90 seconds"), (1, "1 second")],
 )
-def test_the_device_flow_shows_code_addresses_and_time(seconds: int, text: str) -> None:
-    with AuthorizationServer() as server:
-        complete = f"{server.issuer}/go?user_code=ABCD-EFGH"
-        uris = {"verification_uri": f"{server.issuer}/go", "verification_uri_complete": complete}
-        server.script("/device", (200, DEVICE | uris | {"expires_in": seconds}))
-        login = Login(server, Flow.DEVICE)
-        assert login.run().refresh_token == Sensitive("rt-1")
+def test_the_device_flow_shows_code_addresses_and_time(
+    server: AuthorizationServer, seconds: int, text: str
+) -> None:
+    complete = f"{server.issuer}/go?user_code=ABCD-EFGH"
+    uris = {"verification_uri": f"{server.issuer}/go", "verification_uri_complete": complete}
+    server.script("/device", (200, DEVICE | uris | {"expires_in": seconds}))
+    login = Login(server, Flow.DEVICE)
+    assert login.run().refresh_token == Sensitive("rt-1")
     assert "enter the code ABCD-EFGH" in login.terminal.text
     assert f"    {server.issuer}/go\n" in login.terminal.text
     assert f"compare the code:\n\n    {complete}\n" in login.terminal.text
@@ -113,26 +114,26 @@ def test_the_device_flow_shows_code_addresses_and_time(seconds: int, text: str) 
 
 
 @pytest.mark.parametrize("interactive", [True, False])
-def test_a_terminal_gets_a_picture_of_the_address(interactive: bool) -> None:  # noqa: FBT001
+def test_a_terminal_gets_a_picture_of_the_address(
+    server: AuthorizationServer, *, interactive: bool
+) -> None:
     pytest.importorskip("segno")
 
     class Wide(FakeTerminal):
         is_interactive = interactive
         width = 80
 
-    with AuthorizationServer() as server:
-        login = Login(server, Flow.DEVICE)
-        login.terminal = Wide()
-        login.run()
+    login = Login(server, Flow.DEVICE)
+    login.terminal = Wide()
+    login.run()
     assert ("\u2580" in login.terminal.err.getvalue()) is interactive
 
 
-def test_the_browser_brings_the_code(browser: FakeBrowser) -> None:
-    with AuthorizationServer() as server:
-        login = Login(server, Flow.BROWSER)
-        assert login.run().refresh_token == Sensitive("rt-1")
-        [asked] = server.sent_to("/authorize")
-        [sent] = server.sent_to("/token")
+def test_the_browser_brings_the_code(server: AuthorizationServer, browser: FakeBrowser) -> None:
+    login = Login(server, Flow.BROWSER)
+    assert login.run().refresh_token == Sensitive("rt-1")
+    [asked] = server.sent_to("/authorize")
+    [sent] = server.sent_to("/token")
     [opened] = browser.opened
     assert f"\n    {opened}\n" in login.terminal.text
     assert asked["audience"] == "api"
@@ -145,48 +146,48 @@ def test_the_browser_brings_the_code(browser: FakeBrowser) -> None:
     }
 
 
-def test_a_forged_redirect_ends_the_login_without_a_token_request(browser: FakeBrowser) -> None:
+def test_a_forged_redirect_ends_the_login_without_a_token_request(
+    server: AuthorizationServer, browser: FakeBrowser
+) -> None:
     def send_forged_one_first(found: dict[str, str]) -> None:
         parts = dict(parse_qsl(urlsplit(browser.opened[0]).query))
         fetch(f"{parts['redirect_uri']}?code=forged&state=forged")
         assert found["state"] == parts["state"]
 
-    with AuthorizationServer() as server:
-        server.alter = send_forged_one_first
-        with pytest.raises(LoginFailed, match="another login"):
-            Login(server, Flow.BROWSER).run()
-        assert server.sent_to("/token") == []
+    server.alter = send_forged_one_first
+    with pytest.raises(LoginFailed, match="another login"):
+        Login(server, Flow.BROWSER).run()
+    assert server.sent_to("/token") == []
 
 
-def test_the_address_can_be_pasted() -> None:
-    with AuthorizationServer() as server:
-        callback = "http://127.0.0.1:8000/callback"
-        login = Login(server, Flow.PASTE, redirect=Redirect("127.0.0.1", "/callback", (8000,)))
+def test_the_address_can_be_pasted(server: AuthorizationServer) -> None:
+    callback = "http://127.0.0.1:8000/callback"
+    login = Login(server, Flow.PASTE, redirect=Redirect("127.0.0.1", "/callback", (8000,)))
 
-        class Pasting(FakeTerminal):
-            def ask(self, question: str) -> str:
-                self.report(question)
-                [asked] = re.findall(r"http\S+/authorize\?\S+", self.text)
-                state = dict(parse_qsl(urlsplit(asked).query))["state"]
-                return f"{callback}?code=c&state={state}&iss={server.issuer}"
+    class Pasting(FakeTerminal):
+        def ask(self, question: str) -> str:
+            self.report(question)
+            [asked] = re.findall(r"http\S+/authorize\?\S+", self.text)
+            state = dict(parse_qsl(urlsplit(asked).query))["state"]
+            return f"{callback}?code=c&state={state}&iss={server.issuer}"
 
-        login.terminal = Pasting()
-        assert login.run().refresh_token == Sensitive("rt-1")
-        assert server.sent_to("/token")[0]["redirect_uri"] == callback
+    login.terminal = Pasting()
+    assert login.run().refresh_token == Sensitive("rt-1")
+    assert server.sent_to("/token")[0]["redirect_uri"] == callback
     assert f"its address begins with {callback}?" in login.terminal.text
 
 
 @pytest.mark.parametrize("is_chosen", [False, True])
 def test_a_client_without_the_device_flow_uses_the_browser_unless_told_otherwise(
+    server: AuthorizationServer,
     is_chosen: bool,  # noqa: FBT001
     browser: FakeBrowser,
 ) -> None:
-    with AuthorizationServer() as server:
-        server.script("/device", (400, {"error": "unauthorized_client"}))
-        login = Login(server, Flow.DEVICE, is_chosen=is_chosen)
-        if is_chosen:
-            with pytest.raises(LoginFailed, match="may not log in this way"):
-                login.run()
-        else:
-            assert login.run().refresh_token == Sensitive("rt-1")
+    server.script("/device", (400, {"error": "unauthorized_client"}))
+    login = Login(server, Flow.DEVICE, is_chosen=is_chosen)
+    if is_chosen:
+        with pytest.raises(LoginFailed, match="may not log in this way"):
+            login.run()
+    else:
+        assert login.run().refresh_token == Sensitive("rt-1")
     assert len(browser.opened) == (0 if is_chosen else 1)

@@ -6,7 +6,6 @@ not on the terminal, in arguments of a process or in a temporary file.
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +58,8 @@ class Rig:
 
 
 @pytest.fixture
-def rig(stand_in: StandIn, tmp_path: Path) -> Iterator[Rig]:
-    with AuthorizationServer() as server:
-        yield Rig(server, stand_in, tmp_path)
+def rig(server: AuthorizationServer, stand_in: StandIn, tmp_path: Path) -> Rig:
+    return Rig(server, stand_in, tmp_path)
 
 
 def test_a_login_in_the_browser_shows_no_secret(rig: Rig) -> None:

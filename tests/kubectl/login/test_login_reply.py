@@ -25,11 +25,6 @@ def refused(status: int, content: Any) -> str:
     return str(failure.value)
 
 
-def test_tokens_are_kept_as_the_server_wrote_them() -> None:
-    reply = read_tokens(200, body(TOKENS))
-    assert json.loads(reply.to_json().reveal()) == TOKENS
-
-
 @pytest.mark.parametrize(
     ("status", "error", "answer"),
     [

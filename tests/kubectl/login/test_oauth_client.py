@@ -18,13 +18,12 @@ def issuer(server: AuthorizationServer) -> Issuer:
     return Issuer("as", issuer=server.issuer, internal=True)
 
 
-def test_the_metadata_is_found_at_either_place_or_missed() -> None:
-    with AuthorizationServer() as server:
-        server.script("/.well-known/openid-configuration", (404, {}), (404, {}))
-        server.script("/.well-known/oauth-authorization-server", (200, server.metadata))
-        assert fetch_endpoints(HttpsClient(), issuer(server)).token == f"{server.issuer}/token"
-        with pytest.raises(LoginFailed, match=rf"no metadata at {server.issuer} \(HTTP 404\)"):
-            fetch_endpoints(HttpsClient(), issuer(server))
+def test_the_metadata_is_found_at_either_place_or_missed(server: AuthorizationServer) -> None:
+    server.script("/.well-known/openid-configuration", (404, {}), (404, {}))
+    server.script("/.well-known/oauth-authorization-server", (200, server.metadata))
+    assert fetch_endpoints(HttpsClient(), issuer(server)).token == f"{server.issuer}/token"
+    with pytest.raises(LoginFailed, match=rf"no metadata at {server.issuer} \(HTTP 404\)"):
+        fetch_endpoints(HttpsClient(), issuer(server))
 
 
 def test_a_token_endpoint_alone_is_not_enough() -> None:

@@ -1,7 +1,5 @@
 """Volumes of pods read with the stand-in for kubectl."""
 
-import pytest
-
 from csidriver.core.names import SourceRef
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.tokens.pod_volumes import read_pod_volumes
@@ -16,13 +14,3 @@ def test_a_volume_names_its_token_its_node_and_its_files(stand_in: StandIn) -> N
     assert volume.token == SourceRef("team-a", "mail")
     assert (volume.pod, volume.node, volume.phase) == ("reader", "node-1", "Running")
     assert volume.paths == ["/run/token/token", "/tmp/t/token", "/etc/tok"]
-
-
-@pytest.mark.parametrize(
-    ("phase", "ended"),
-    [("Pending", False), ("Running", False), ("Succeeded", True), ("Failed", True)],
-)
-def test_a_pod_that_has_ended_mounts_nothing(stand_in: StandIn, phase: str, *, ended: bool) -> None:
-    stand_in.answer("pods", stdout=pod("reader", "mail", phase=phase))
-    (volume,) = read_pod_volumes(Kubectl())
-    assert volume.has_ended is ended

@@ -27,14 +27,6 @@ def test_only_chosen_fields_are_asked_for(stand_in: StandIn) -> None:
     assert all(key in output for key in KEYS)
 
 
-def test_a_token_that_the_refresher_has_not_met_is_pending(stand_in: StandIn) -> None:
-    values = {annotations.IS_TOKEN: "true", annotations.ISSUER: "wanted"}
-    stand_in.answer("secrets", stdout=secret("team-a", "mail", values))
-    token = read_token(Kubectl(), REF)
-    assert (token.state, token.issuer, token.message) == ("Pending", "wanted", "")
-    assert token.instant(annotations.EXPIRES_AT) is None
-
-
 @pytest.mark.parametrize(
     ("values", "grant_type", "login", "needs_login"),
     [
