@@ -9,25 +9,11 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import SCOPE, OAuthError, RegisteredClient, TokenFamilies
 from csidriver.demo.jwt import verify_jwt
 from csidriver.demo.presentation_log import most_presentations
+from tests.demo.conftest import Clock
 
 KEY = b"k" * 32
 ISSUER = "https://as.example"
 SEED = Sensitive("the-first-refresh-token")
-
-
-class Clock:
-    """Epoch seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.at = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.at
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 CLIENTS = [RegisteredClient("app", Sensitive("s3cret")), RegisteredClient("other", None)]

@@ -7,27 +7,13 @@ import pytest
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import OAuthError
 from csidriver.demo.logins import AuthorizationRequest, DeviceLogin, PendingLogins
+from tests.demo.conftest import Clock
 
 # RFC 7636, appendix B
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 CALLBACK = "http://127.0.0.1:8000/"
 REQUEST = AuthorizationRequest("app", CALLBACK, "email", CHALLENGE)
-
-
-class Clock:
-    """Seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.at = 100.0
-
-    def __call__(self) -> float:
-        return self.at
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

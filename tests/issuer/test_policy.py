@@ -3,7 +3,8 @@
 import pytest
 
 from csidriver.core.sensitive import Sensitive
-from tests.demo.test_families import CLIENTS, ISSUER, KEY, SEED, Clock, refresh, refusal
+from tests.demo.conftest import Clock
+from tests.demo.test_families import CLIENTS, ISSUER, KEY, SEED, refresh, refusal
 from tests.issuer.policy import Policy, PolicyFamilies
 
 

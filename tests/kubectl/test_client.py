@@ -82,15 +82,6 @@ def test_a_time_limit_gives_way_to_that_of_the_user(stand_in: StandIn) -> None:
     assert stand_in.calls[1].words[1:3] == ["--request-timeout=10s", "--request-timeout=3s"]
 
 
-def test_one_may_ask_in_the_name_of_another(stand_in: StandIn) -> None:
-    stand_in.answer("can-i", stdout="no\n", status=1)
-    kubelet = Kubectl(["--context=here"]).impersonating("system:node:a", "system:nodes")
-    assert not kubelet.can_i("create", "serviceaccounts/x", "team-a", "--subresource=token")
-    words = stand_in.calls[0].words
-    assert words[1:4] == ["--context=here", "--as=system:node:a", "--as-group=system:nodes"]
-    assert words[-1] == "--subresource=token"
-
-
 @pytest.mark.parametrize(("text", "namespace"), [("team-b", "team-b"), ("", "default")])
 def test_the_context_has_a_namespace(stand_in: StandIn, text: str, namespace: str) -> None:
     stand_in.answer("config", stdout=text)

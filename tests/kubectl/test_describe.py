@@ -35,7 +35,8 @@ def cli(cli: CommandLine) -> CommandLine:
     own = "--field-selector=involvedObject.kind=Secret,involvedObject.name=mail"
     cli.cluster.answer("events", own, stdout={"items": [EVENTS]})
     mounts = "--field-selector=involvedObject.kind=Pod,reason=FailedMount"
-    cli.cluster.answer("events", mounts, stdout={"items": [MOUNTS]})
+    other = event("Pod", "reader", 30)
+    cli.cluster.answer("events", mounts, stdout={"items": [MOUNTS, other]})
     return cli
 
 

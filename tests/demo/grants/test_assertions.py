@@ -7,8 +7,8 @@ import pytest
 
 from csidriver.demo.families import OAuthError, RegisteredClient, Trust
 from csidriver.demo.grants.assertions import AssertionVerifier
+from tests.demo.conftest import Clock
 from tests.demo.grants.signing import assertion_fields, signing_key
-from tests.demo.test_families import Clock
 
 ISSUER = "https://as.example"
 CLUSTER = "https://kubernetes.default.svc"
@@ -24,11 +24,6 @@ def clients() -> list[RegisteredClient]:
         RegisteredClient("old", None, (keys[0].public_pem,), audience=f"{ISSUER}/token"),
         RegisteredClient("job", None, trust=trust),
     ]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

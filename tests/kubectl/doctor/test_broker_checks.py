@@ -83,6 +83,7 @@ def test_kubelets_that_are_held_back_are_isolated(stand_in: StandIn) -> None:
     asked = [call.words for call in stand_in.calls if "--as-group=system:nodes" in call.words]
     assert ["can-i" in words for words in asked] == [True, False]
     assert "--dry-run=server" in asked[1]
+    assert "--as=system:node:oauth2-csi-doctor" in asked[1]
 
 
 @pytest.mark.parametrize(

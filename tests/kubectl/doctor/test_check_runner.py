@@ -29,22 +29,6 @@ def test_checks_run_at_the_same_time_and_keep_their_order() -> None:
     assert [found[0].check for _, found in answers] == ["0", "1", "2"]
 
 
-def test_a_check_that_takes_too_long_is_a_problem() -> None:
-    release = threading.Event()
-
-    def slow() -> Iterator[Finding]:
-        release.wait(LONG)
-        yield ok("name", "too late")
-
-    try:
-        (_, late), (_, in_time) = run_checks([check(slow), check(lambda: [ok("a", "b")])], 2.0)
-    finally:
-        release.set()
-    assert late[0].level is Level.PROBLEM
-    assert late[0].message == "the thing: there was no answer within 2 s"
-    assert in_time == [ok("a", "b")]
-
-
 @pytest.mark.parametrize(
     ("error", "level", "text"),
     [

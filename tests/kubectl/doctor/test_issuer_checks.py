@@ -14,7 +14,7 @@ from csidriver.core.oauth.login_settings import LoginSettings
 from csidriver.kubectl.doctor.finding import Finding, Level
 from csidriver.kubectl.doctor.issuer_checks import check_issuer
 from csidriver.kubectl.login.https_request import HttpsClient
-from tests.adapters.oauth.peer import WELL_KNOWN, WELL_KNOWN_OAUTH, Peer, free_port, http
+from tests.adapters.oauth.peer import WELL_KNOWN, Peer, free_port, http
 from tests.kubectl.doctor.healthy import HttpsIssuer, date, metadata
 from tests.kubectl.printed import NOW
 
@@ -39,19 +39,6 @@ def levels(found: Mapping[str, Finding]) -> dict[str, Level]:
 
 
 pytestmark = pytest.mark.usefixtures("fixed_time")
-
-
-def test_an_issuer_in_which_nothing_is_wrong(server: HttpsIssuer) -> None:
-    found = check(server)
-    assert levels(found) == {}
-    assert list(found) == [
-        *("client", "metadata", "name", "endpoints", "login", "certificate", "clock")
-    ]
-
-
-def test_metadata_may_be_where_oauth_has_it(server: HttpsIssuer) -> None:
-    server.by_path[WELL_KNOWN_OAUTH] = server.by_path.pop(WELL_KNOWN)
-    assert levels(check(server)) == {}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,11 @@ import pytest
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
 from csidriver.kubectl.errors import LoginFailed
-from csidriver.kubectl.login.issuer_metadata import choose_scope, parse_login_metadata
+from csidriver.kubectl.login.issuer_metadata import (
+    LoginEndpoints,
+    choose_scope,
+    parse_login_metadata,
+)
 
 ISSUER = Issuer("as", issuer="https://as.example")
 METADATA = {
@@ -26,21 +30,14 @@ def parse(configured: Issuer = ISSUER, **changes: Any) -> Any:
 
 
 def test_the_metadata_names_the_endpoints() -> None:
-    found = parse()
-    assert found.token == "https://as.example/token"
-    assert found.authorization == "https://login.as.example/authorize?x=1"
-    assert found.device_authorization == "https://as.example/device"
-    assert found.scopes == ("openid", "offline_access")
-    assert found.sends_iss
-    assert found.client_auth == "post"
-
-
-def test_what_the_metadata_lacks_is_empty() -> None:
-    bare = {"issuer": "https://as.example", "token_endpoint": "https://as.example/token"}
+    issuer, token, *pages = (str(METADATA[name]) for name in list(METADATA)[:4])
+    scopes = ("openid", "offline_access")
+    assert parse() == LoginEndpoints(
+        issuer, token, pages[0], pages[1], scopes, sends_iss=True, client_auth="post"
+    )
+    bare = {"issuer": issuer, "token_endpoint": token}
     found = parse_login_metadata(ISSUER, Sensitive(json.dumps(bare)))
-    assert (found.authorization, found.device_authorization, found.scopes) == ("", "", ())
-    assert not found.sends_iss
-    assert found.client_auth == "basic"
+    assert found == LoginEndpoints(issuer, token)
 
 
 @pytest.mark.parametrize(

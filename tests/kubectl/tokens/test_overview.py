@@ -1,63 +1,42 @@
-"""Cells and objects of tokens."""
+"""Cells and objects of tokens, as far as the golden files of `status` do not show them."""
 
 import pytest
 
-from csidriver.core import annotations
 from csidriver.core.names import SourceRef
-from csidriver.kubectl.client import Kubectl
-from csidriver.kubectl.tokens.overview import (
-    Overview,
-    age,
-    overviews,
-    remaining,
-)
+from csidriver.kubectl.tokens.overview import Overview, age, overviews, remaining
 from csidriver.kubectl.tokens.pod_volumes import PodVolume
-from csidriver.kubectl.tokens.token import read_token
-from tests.kubectl.printed import NEEDS_REAUTH, NOW, READY, WAITING, secret
-from tests.kubectl.stand_in import StandIn
+from csidriver.kubectl.tokens.token import KEYS, Token
+from tests.kubectl.printed import NEEDS_REAUTH, NOW
 
-
-def overview(stand_in: StandIn, values: dict[str, str], pods: list[str] | None) -> Overview:
-    stand_in.answer("secrets", stdout=secret("team-a", "mail", values))
-    return Overview(read_token(Kubectl(), SourceRef("team-a", "mail")), pods)
-
-
-def volume(pod: str, name: str, phase: str = "Running") -> PodVolume:
-    return PodVolume(SourceRef("team-a", "mail"), pod, name, phase, "node", "token", ())
-
-
-def test_a_message_with_the_command_of_the_login_gets_no_other(stand_in: StandIn) -> None:
-    named = {**WAITING, annotations.MESSAGE: "it waits; run: kubectl oauth2-csi login mail"}
-    assert overview(stand_in, named, []).message(NOW) == named[annotations.MESSAGE]
-    message = overview(stand_in, {**WAITING, annotations.MESSAGE: "it waits"}, []).message(NOW)
-    assert message == "it waits; run: kubectl oauth2-csi describe mail -n team-a"
+REF = SourceRef("team-a", "mail")
+TOKEN = Token(REF, "uid", "", {key: NEEDS_REAUTH.get(key, "") for key in KEYS})
 
 
 @pytest.mark.parametrize(
-    ("instant", "text"), [(None, "<none>"), (NOW, "due"), (NOW - 1, "due"), (NOW + 61, "61s")]
+    ("instant", "until", "since"),
+    [
+        (None, "<none>", "<none>"),
+        (NOW - 9, "due", "9s"),
+        (NOW + 61, "61s", "0s"),
+        (NOW - 1, "due", "1s"),
+    ],
 )
-def test_an_instant_is_the_time_until_it(instant: float | None, text: str) -> None:
-    assert remaining(instant, NOW, "due") == text
+def test_an_instant_is_the_time_until_it_or_since(
+    instant: float | None, until: str, since: str
+) -> None:
+    assert remaining(instant, NOW, "due") == until
+    assert age(instant, NOW) == since
 
 
-@pytest.mark.parametrize(
-    ("instant", "text"), [(None, "<none>"), (NOW + 3, "0s"), (NOW - 61, "61s")]
-)
-def test_an_age_is_never_negative(instant: float | None, text: str) -> None:
-    assert age(instant, NOW) == text
+def test_pods_that_mount_are_counted_once() -> None:
+    mounted = [("b", "one", "Running"), ("a", "one", "Pending"), ("a", "two", "Running")]
+    mounted += [("ended", "one", "Succeeded"), ("failed", "one", "Failed")]
+    volumes = [PodVolume(REF, *each, "node", "token", ()) for each in mounted]
+    assert overviews([TOKEN], volumes) == [Overview(TOKEN, ["a", "b"])]
+    assert overviews([TOKEN], None) == [Overview(TOKEN, None)]
 
 
-def test_pods_that_mount_are_counted_once(stand_in: StandIn) -> None:
-    token = overview(stand_in, READY, None).token
-    volumes = [volume("b", "one"), volume("a", "one"), volume("a", "two")]
-    volumes.append(volume("ended", "one", "Succeeded"))
-    assert overviews([token], volumes) == [Overview(token, ["a", "b"])]
-    assert overviews([token], None) == [Overview(token, None)]
-
-
-def test_an_object_leaves_out_what_is_unknown(stand_in: StandIn) -> None:
-    status = overview(stand_in, NEEDS_REAUTH, None).to_object()["status"]
-    assert "pods" not in status
-    assert "nextRefresh" not in status
-    assert "login" not in status
-    assert (status["status"], status["issuer"]) == ("NeedsReauth", "cern")
+def test_an_object_leaves_out_what_is_unknown() -> None:
+    status = Overview(TOKEN, None).to_object()["status"]
+    always = {"status", "message", "issuer", "grantType", "warnings"}
+    assert status.keys() == always | {"expiresAt", "refreshedAt"}
