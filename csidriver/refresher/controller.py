@@ -35,14 +35,15 @@ RESYNC_SECONDS = 600.0
 class Controller:
     """Keeps the tokens of all annotated Secrets fresh. Each term as leader needs a new one.
 
-    Every `resync_seconds` it looks for changes that the watch has missed.
+    Every `resync_seconds` it looks for changes that the watch has missed. `read_context` reads
+    files, so it is called every few seconds, and not by the workers.
     """
 
     def __init__(
         self,
         secrets: SecretListerWatcher,
         interpreter: Interpreter,
-        context: Callable[[], RefreshContext],
+        read_context: Callable[[], RefreshContext],
         clock: Clock,
         metrics: RefresherMetrics,
         *,
@@ -51,7 +52,8 @@ class Controller:
         self._secrets = secrets
         self._resync_seconds = resync_seconds
         self._interpreter = interpreter
-        self._context = context
+        self._read_context = read_context
+        self._context = read_context()
         self._clock = clock
         self._metrics = metrics
         self._cache = StateCache(self._add_now)
@@ -86,7 +88,7 @@ class Controller:
         If the backend fails for longer than DRAIN_SECONDS, they stay in the spool.
         """
         self._metrics.collect_with(self._metrics_snapshot)
-        self._set_worker_limits(self._context())
+        self._set_worker_limits()
         self._workers.start()
         watcher = threading.Thread(target=self._watch, args=(stop,), name="changes", daemon=True)
         watcher.start()
@@ -100,16 +102,16 @@ class Controller:
 
     def _resync_until(self, stop: threading.Event) -> None:
         """Reconcile all tokens at each resync, and when the issuers or the clock were changed."""
-        issuers, resynced_at = self._context().issuers, self._clock.monotonic()
+        resynced_at = self._clock.monotonic()
         clock_jump = ClockJumpDetector(self._clock)
         while not stop.wait(CONFIG_POLL_SECONDS):
-            context, now = self._context(), self._clock.monotonic()
-            changed = clock_jump.was_set_back() or context.issuers is not issuers
+            context, now = self._read_context(), self._clock.monotonic()
+            changed = clock_jump.was_set_back() or context.issuers is not self._context.issuers
             resync_due = now >= resynced_at + self._resync_seconds
             if not changed and not resync_due:
                 continue
-            issuers = context.issuers
-            self._set_worker_limits(context)
+            self._context = context
+            self._set_worker_limits()
             if resync_due:
                 resynced_at = now
                 if self._listed:
@@ -118,8 +120,9 @@ class Controller:
             for ref in self._cache.refs():
                 self._add_now(ref)
 
-    def _set_worker_limits(self, context: RefreshContext) -> None:
-        self._worker_limits = {name: i.in_flight for name, i in context.issuers.by_name.items()}
+    def _set_worker_limits(self) -> None:
+        issuers = self._context.issuers.by_name
+        self._worker_limits = {name: issuer.in_flight for name, issuer in issuers.items()}
 
     def _watch(self, stop: threading.Event) -> None:
         failures = 0
@@ -153,7 +156,7 @@ class Controller:
 
     def _restore(self, snapshot: Snapshot) -> None:
         """Fill the cache from lists: a token that is up to date needs no request of its own."""
-        for state in initial_states(snapshot, self._secrets, self._context(), self._clock):
+        for state in initial_states(snapshot, self._secrets, self._context, self._clock):
             self._cache.restore(state)
             self._interpreter.duplicates.track(state)
             due = None if state.grant is None else state.grant.next_refresh
@@ -183,7 +186,7 @@ class Controller:
         before = self._cache.checkout(ref)
         runner = self._interpreter.runner(_issuer_name(before), ref)
         try:
-            state = runner.run(reconcile(before, self._context()))
+            state = runner.run(reconcile(before, self._context))
         except DriverError as error:
             log.warning("Secret %s: %s", ref, error)
         except Exception:

@@ -1,6 +1,7 @@
 """A whole refresher over files and HTTP."""
 
 import contextlib
+import itertools
 import json
 import logging
 import socket
@@ -14,6 +15,7 @@ import yaml
 
 from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.directory import DirectoryStore
+from csidriver.adapters.issuer_files import IssuerFiles
 from csidriver.core import annotations
 from csidriver.core import names as core_names
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
@@ -24,6 +26,7 @@ from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.schedule import RequestTimeouts
 from csidriver.core.sensitive import Sensitive
+from csidriver.refresher import controller
 from tests.core.refresh.grants import jwt
 from tests.issuer.faults import Hold, ReplacedBody, StatusReply
 from tests.issuer.policy import Policy
@@ -52,6 +55,18 @@ def test_an_annotated_secret_becomes_ready_and_gets_a_companion(build: Build) ->
     assert until(lambda: not list(bench.spool.glob("*")), "the spool is cleared")
     event = bench.root / NAMESPACE / "event.hello.ready.yaml"
     assert until(event.exists)
+
+
+def test_no_token_costs_a_look_at_the_files_of_issuers(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller, "CONFIG_POLL_SECONDS", TIMEOUT)
+    looks, current = itertools.count(), IssuerFiles.current
+    monkeypatch.setattr(IssuerFiles, "current", lambda files: (next(looks), current(files))[1])
+    bench = build()
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("hello"))
+    assert next(looks) == 1
 
 
 def test_a_secret_without_the_annotation_is_left_alone(build: Build) -> None:

@@ -33,7 +33,7 @@ class AbortableConnection:
         self.is_aborted = False
         self.is_open = False
         self.pending: Callable[[], int] = int
-        self._deadline = 0.0
+        self._deadline = self._last_deadline = 0.0
         self._sent: threading.Event | None = None
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -47,12 +47,11 @@ class AbortableConnection:
 
         `connect_deadline` is for the connection and its TLS, `deadline` for all.
         """
-        self._deadline, self._sent = deadline, sent
-        if self.is_established:
-            self.mark_established()
-        else:
-            self._start_timer(connect_deadline)
+        self._deadline, self._last_deadline, self._sent = connect_deadline, deadline, sent
+        self._start_timer()
         try:
+            if self.is_established:
+                self.mark_established()
             yield
         finally:
             with self._lock:
@@ -71,8 +70,8 @@ class AbortableConnection:
         with self._lock:
             self._raise_if_aborted()
             self.is_established = self.is_open = True
-            self._stop_timer()
-            self._start_timer(self._deadline)
+            # Of this the timer learns when it ends: another one would be another thread.
+            self._deadline = self._last_deadline
             if self._sent is not None:
                 self._sent.set()
 
@@ -93,17 +92,20 @@ class AbortableConnection:
         if self.is_aborted:
             raise TimeoutError("the deadline has passed")
 
-    def _abort(self, timer: threading.Timer) -> None:
+    def _on_timer(self, timer: threading.Timer) -> None:
         with self._lock:
             if timer is not self._timer:
                 return  # of a request that has ended meanwhile
+            if time.monotonic() < self._deadline:
+                self._start_timer()
+                return
             self.is_aborted = True
             if self._socket is not None:
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
 
-    def _start_timer(self, deadline: float) -> None:
-        timer = threading.Timer(deadline - time.monotonic(), lambda: self._abort(timer))
+    def _start_timer(self) -> None:
+        timer = threading.Timer(self._deadline - time.monotonic(), lambda: self._on_timer(timer))
         timer.daemon = True
         self._timer = timer
         timer.start()

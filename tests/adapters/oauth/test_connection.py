@@ -113,6 +113,19 @@ def test_a_name_that_is_resolved_too_late_is_sent_nothing(monkeypatch: pytest.Mo
     assert RT.reveal() not in "".join(peer.requests)
 
 
+def test_a_request_has_one_timer_unless_it_takes_longer_than_connecting_may() -> None:
+    now = time.monotonic()
+    connection = AbortableConnection()
+    with connection.carry(now + FOR_EVER, now + 2 * FOR_EVER):
+        timer = connection._timer
+        connection.mark_established()
+        assert connection._timer is timer
+        assert timer is not None
+        timer.function()  # as if the time to connect had passed
+        assert connection._timer is not timer
+        assert not connection.is_aborted
+
+
 def test_the_deadline_of_a_request_that_has_ended_does_not_end_the_next_one() -> None:
     connection, deadline = AbortableConnection(), time.monotonic() + FOR_EVER
     with connection.carry(deadline, deadline):
