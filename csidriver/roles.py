@@ -80,8 +80,7 @@ def refresher(
     from csidriver.refresher.metrics import RefresherMetrics
     from csidriver.refresher.ports import Ports
     from csidriver.refresher.refresher import Refresher
-    from csidriver.refresher.spool import Spool
-    from csidriver.refresher.spool_lock import SpoolLock
+    from csidriver.refresher.spool import Spool, SpoolLock
 
     settings = flags.refresher_settings(args)
     clock, metrics = SystemClock(), RefresherMetrics(registry)

@@ -4,7 +4,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from csidriver import cli, flags, roles
-from csidriver.refresher.spool_lock import SpoolLock
+from csidriver.refresher.spool import SpoolLock
 from tests.refresher.bench import Bench, until
 
 

@@ -22,9 +22,9 @@ from csidriver.core.refresh.grant import Grant
 from csidriver.errors import StoreConflict, StoreError
 from csidriver.refresher.duplicate_index import DuplicateIndex
 from csidriver.refresher.issuer_limits import evidence, health_event
+from csidriver.refresher.own_writes import OwnWrites
 from csidriver.refresher.ports import Ports
 from csidriver.refresher.rate_limiter import RateLimiter
-from csidriver.refresher.state_cache import OwnWrites
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,8 @@ class EffectRunner:
     def patch_secret(self, effect: effects.PatchSecret) -> Secret:
         """Patch a Secret; the first patch of a grant after a token request stores its outcome."""
         try:
-            return self._written(self.ports.store.patch_secret(effect.base, effect.patch))
+            with self.interpreter.own_writes.writing(effect.base.uid):
+                return self._written(self.ports.store.patch_secret(effect.base, effect.patch))
         except StoreConflict:
             raise
         except StoreError:

@@ -13,7 +13,7 @@ from csidriver.refresher.effect_interpreter import Interpreter
 from csidriver.refresher.issuers_publisher import IssuersPublisher
 from csidriver.refresher.leader_election import LeaderElector
 from csidriver.refresher.ports import Ports
-from csidriver.refresher.spool_lock import SpoolLock
+from csidriver.refresher.spool import SpoolLock
 
 log = logging.getLogger(__name__)
 

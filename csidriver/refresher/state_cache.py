@@ -23,9 +23,6 @@ _REFRESHED = frozenset({Status.PENDING, Status.READY, Status.UNCERTAIN, Status.I
 
 _NOTHING = Sensitive("")
 
-# Own writes. A watch that lags by more of them reports the earlier ones like those of others.
-MAX_REMEMBERED = 1024
-
 # The versions of Secrets that were last seen, by token.
 ObservedVersions = Mapping[SourceRef, Versions]
 
@@ -42,28 +39,6 @@ class CacheSummary:
     earliest: Mapping[str, float]
     expired: Mapping[str, int]
     login_ends: Mapping[str, float]
-
-
-class OwnWrites:
-    """The newest writes of one controller. Thread-safe.
-
-    Not of the process: what a worker of an earlier term still writes is news to this one.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._refs: dict[tuple[str, str], SourceRef] = {}
-
-    def add(self, ref: SourceRef, written: Secret) -> None:
-        with self._lock:
-            self._refs[written.uid, written.resource_version] = ref
-            if len(self._refs) > MAX_REMEMBERED:
-                del self._refs[next(iter(self._refs))]
-
-    def find(self, uid: str, resource_version: str) -> SourceRef | None:
-        """Return the token to which an object of this version belongs, None if another wrote it."""
-        with self._lock:
-            return self._refs.get((uid, resource_version))
 
 
 class StateCache:

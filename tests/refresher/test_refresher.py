@@ -17,7 +17,7 @@ from csidriver.refresher.controller import Controller
 from csidriver.refresher.effect_interpreter import Interpreter
 from csidriver.refresher.leader_election import LeaderElector
 from csidriver.refresher.refresher import Refresher
-from csidriver.refresher.spool_lock import SpoolLock
+from csidriver.refresher.spool import SpoolLock
 from tests.issuer.faults import Hold, ReplacedBody
 from tests.refresher.bench import NAMESPACE, TIMEOUT, Bench, commits, until
 

@@ -9,7 +9,7 @@ from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh.state import TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from csidriver.refresher.state_cache import MAX_REMEMBERED, OwnWrites, StateCache, compact
+from csidriver.refresher.state_cache import StateCache, compact
 from tests.refresher.token_states import REF, TEXT, grant, known, source
 
 
@@ -102,15 +102,6 @@ def test_a_source_that_says_something_else_is_read_again(secret: Secret) -> None
     assert not lying.source.annotations
     assert lying.versions == known().versions
     assert compact(lying) == lying
-
-
-def test_the_newest_writes_are_found_by_object_and_version() -> None:
-    own = OwnWrites()
-    for version in range(MAX_REMEMBERED + 1):
-        own.add(REF, Secret("ns", "hello", uid="uid", resource_version=str(version)))
-    assert own.find("uid", "1") == own.find("uid", str(MAX_REMEMBERED)) == REF
-    assert own.find("uid", "0") is None
-    assert own.find("other", "1") is None
 
 
 def test_nothing_of_a_source_without_a_grant_or_of_a_damaged_grant_is_kept() -> None:
