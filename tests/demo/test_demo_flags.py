@@ -1,5 +1,3 @@
-"""The flags of the demo and of its server."""
-
 import argparse
 
 from csidriver.demo.demo_flags import add_demo, add_demo_issuer

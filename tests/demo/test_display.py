@@ -1,5 +1,3 @@
-"""The demo's output without a terminal."""
-
 import pytest
 
 from csidriver.demo.display import BAD_READS, Display

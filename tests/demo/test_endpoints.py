@@ -1,5 +1,3 @@
-"""Client authentication, grants, malformed requests and limits, over real HTTP."""
-
 import time
 from base64 import b64encode
 from collections.abc import Iterator

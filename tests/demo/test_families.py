@@ -1,5 +1,3 @@
-"""Rotation, reuse and the record of both, on injected time."""
-
 import threading
 from collections.abc import Callable
 

@@ -1,5 +1,3 @@
-"""Forms and credentials of requests, bytes of replies."""
-
 from base64 import b64encode
 
 import pytest

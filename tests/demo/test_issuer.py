@@ -1,8 +1,5 @@
-"""The strict authorization server over real HTTP."""
-
 import contextlib
 import logging
-import queue
 import socket
 import subprocess
 import sys
@@ -21,6 +18,7 @@ from csidriver.demo.issuer import StrictIssuer, serve
 from csidriver.demo.jwt import verify_jwt
 from tests.demo.client import TIMEOUT, grant, post, refresh
 from tests.demo.grants.signing import signing_key
+from tests.refresher.bench import until
 
 CLIENTS = [RegisteredClient("app", Sensitive("s3cret"))]
 ASSERTIONS = ["private_key_jwt"]
@@ -105,44 +103,34 @@ def test_nothing_shows_a_secret(
     assert repr(issuer.signing_key) not in shown
 
 
-class Announced(logging.Handler):
-    """Waits for the address that `serve` logs."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.urls: queue.Queue[str] = queue.Queue()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.urls.put(record.getMessage().rpartition(" ")[2])
-
-
 @contextlib.contextmanager
-def serving(*seeds: Sensitive) -> Iterator[str]:
-    stop, announced, log = threading.Event(), Announced(), logging.getLogger("csidriver.demo")
+def serving(caplog: pytest.LogCaptureFixture, *seeds: Sensitive) -> Iterator[str]:
+    stop = threading.Event()
+    caplog.set_level(logging.INFO)
+    caplog.clear()
     thread = threading.Thread(target=serve, args=(("127.0.0.1", 0), "", seeds, 20.0, stop))
-    log.addHandler(announced)
-    log.setLevel(logging.INFO)
     thread.start()
     try:
-        yield announced.urls.get(timeout=TIMEOUT)
+        until(lambda: caplog.messages, "the server tells its address")
+        yield caplog.messages[0].rpartition(" ")[2]
     finally:
         stop.set()
         thread.join()
-        log.removeHandler(announced)
-        log.setLevel(logging.NOTSET)
 
 
-def test_a_restarted_server_knows_the_example_its_seeds_and_what_it_issued() -> None:
+def test_a_restarted_server_knows_the_example_its_seeds_and_what_it_issued(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def redeem(url: str, token: str) -> Any:
         return post(
             f"{url}/token", grant(Sensitive(token)), auth=("my-app", "my-app-client-secret")
         )
 
-    with serving(Sensitive("another")) as url:
+    with serving(caplog, Sensitive("another")) as url:
         assert redeem(url, "another").ok
         issued = redeem(url, "eyJhbG...").json()["refresh_token"]
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=TIMEOUT)
-    with serving() as url:
+    with serving(caplog) as url:
         assert redeem(url, issued).ok
         assert not redeem(url, issued).ok, "it still works once"

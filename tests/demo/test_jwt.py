@@ -1,5 +1,3 @@
-"""Signing and verifying access tokens."""
-
 import base64
 import hashlib
 import hmac

@@ -1,5 +1,3 @@
-"""Logins over real HTTP, with the forms that a user sees."""
-
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit

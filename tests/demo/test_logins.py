@@ -1,5 +1,3 @@
-"""Device codes and authorization codes, on injected time."""
-
 from collections.abc import Callable
 
 import pytest

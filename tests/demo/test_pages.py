@@ -1,5 +1,3 @@
-"""The pages' forms, and what strangers write into them."""
-
 import pytest
 
 from csidriver.demo.http_messages import HttpReply

@@ -1,5 +1,3 @@
-"""Counting the presentations of refresh tokens."""
-
 from csidriver.demo.presentation_log import Outcome, Presentation, most_presentations
 
 

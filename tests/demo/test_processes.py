@@ -1,12 +1,7 @@
-"""Roles and readers as processes."""
-
 from pathlib import Path
 
-from csidriver.demo.jwt import sign_jwt
 from csidriver.demo.processes import ProcessFailed, ReaderProcess, RoleProcess
 from tests.node.plugin import eventually
-
-KEY = b"k" * 32
 
 
 def ends(process: RoleProcess | ReaderProcess) -> ProcessFailed | None:
@@ -27,20 +22,6 @@ def test_a_role_that_ends_is_reported_with_its_log(tmp_path: Path) -> None:
     finally:
         role.stop()
         role.stop()
-
-
-def test_the_last_report_of_a_reader_stays(tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    path.write_text(f"oauth2:{sign_jwt({'exp': 4102444800}, KEY)}:end")
-    parameters = {"path": str(path), "key": KEY.hex(), "template": "oauth2:$(ACCESS_TOKEN):end"}
-    reader = ReaderProcess("hello", parameters)
-    try:
-        eventually(lambda: reader.report, "the first report", 60.0)
-        reader.check()
-    finally:
-        reader.stop()
-    assert reader.report["reads"] > 0
-    assert (reader.report["torn"], reader.report["expired"]) == (0, 0)
 
 
 def test_a_reader_without_its_file_has_failed(tmp_path: Path) -> None:

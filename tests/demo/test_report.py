@@ -1,5 +1,3 @@
-"""The demo's numbers and the check of its promises."""
-
 from dataclasses import replace
 
 import pytest

@@ -1,5 +1,3 @@
-"""The mount namespace of the demo."""
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Bodies, their limits, and the end of connections, over real sockets."""
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,5 +1,3 @@
-"""Calls of kubectl: words, standard input, answers."""
-
 import json
 from pathlib import Path
 

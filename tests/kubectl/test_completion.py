@@ -1,5 +1,3 @@
-"""Words that complete a command line."""
-
 import json
 import shutil
 import subprocess

@@ -1,5 +1,3 @@
-"""`describe`, against golden files."""
-
 import pytest
 
 from csidriver.core import annotations

@@ -1,5 +1,3 @@
-"""Events of tokens and pods."""
-
 from typing import Any
 
 from csidriver.core.kubernetes.timestamp import format_rfc3339

@@ -1,5 +1,3 @@
-"""Messages of kubectl, and what of them is shown."""
-
 import base64
 
 import pytest

@@ -1,5 +1,3 @@
-"""Options and exit statuses of the command line."""
-
 import argparse
 import os
 import subprocess

@@ -1,5 +1,3 @@
-"""The next step for each status."""
-
 import pytest
 
 from csidriver.core import annotations

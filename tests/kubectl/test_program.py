@@ -1,5 +1,3 @@
-"""kubectl as a subprocess."""
-
 import os
 import subprocess
 import sys

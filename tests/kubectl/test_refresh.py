@@ -1,5 +1,3 @@
-"""`refresh`: the request, and what it says of it."""
-
 import json
 
 import pytest

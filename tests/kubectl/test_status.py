@@ -1,5 +1,3 @@
-"""The tables of `status`, against golden files."""
-
 import pytest
 
 from tests.kubectl.golden_files import assert_golden

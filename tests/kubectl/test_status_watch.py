@@ -1,5 +1,3 @@
-"""`status --watch`: which rows it prints."""
-
 from collections.abc import Callable, Sequence
 
 import pytest

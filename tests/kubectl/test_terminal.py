@@ -1,5 +1,3 @@
-"""What reaches the terminal."""
-
 import contextlib
 import io
 

@@ -1,5 +1,3 @@
-"""How long a user wants to wait."""
-
 import argparse
 
 import pytest

@@ -1,5 +1,3 @@
-"""Clients that sign assertions, and those for whom another issuer does, on injected time."""
-
 from collections.abc import Callable
 from typing import Any
 

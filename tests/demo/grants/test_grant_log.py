@@ -1,5 +1,3 @@
-"""The log of token requests without a refresh token."""
-
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.grants.grant_log import GrantRequest, without_secrets
 

@@ -1,5 +1,3 @@
-"""Signatures of assertions."""
-
 import jwt
 import pytest
 

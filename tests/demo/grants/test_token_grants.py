@@ -1,5 +1,3 @@
-"""Tokens of client_credentials and of token exchange, on injected time."""
-
 from collections.abc import Mapping
 from typing import Any
 

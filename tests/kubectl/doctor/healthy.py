@@ -124,7 +124,5 @@ class HttpsIssuer(Peer):
 
     def answer(self, *, headers: str = f"Date: {date(NOW)}\r\n", **changes: Any) -> None:
         """Answer with this metadata and these headers."""
-        self.answer_bytes(json.dumps(metadata(self.url, **changes)).encode(), headers)
-
-    def answer_bytes(self, body: bytes, headers: str = "") -> None:
+        body = json.dumps(metadata(self.url, **changes)).encode()
         self.by_path[WELL_KNOWN] = http(body, headers=headers)

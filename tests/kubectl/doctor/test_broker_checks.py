@@ -1,5 +1,3 @@
-"""The broker, and what isolates nodes: each finding when it is right, and when not."""
-
 import datetime as dt
 from pathlib import Path
 from typing import Any

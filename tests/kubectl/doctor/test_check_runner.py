@@ -1,5 +1,3 @@
-"""Checks at the same time, within a time, and whatever they raise."""
-
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial

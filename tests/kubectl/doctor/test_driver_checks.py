@@ -1,5 +1,3 @@
-"""The driver in the cluster: each finding when it is right, and when not."""
-
 from typing import Any
 
 import pytest

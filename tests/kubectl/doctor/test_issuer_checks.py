@@ -1,5 +1,3 @@
-"""An issuer, at a real server with a certificate: each finding when it is right, and when not."""
-
 import datetime as dt
 import json
 import time

@@ -1,5 +1,3 @@
-"""Rights of the user, and what his tokens have seen."""
-
 import pytest
 
 from csidriver.core import annotations

@@ -1,5 +1,3 @@
-"""The webhook, which may be absent as a whole, but not in part."""
-
 import pytest
 
 from csidriver.kubectl.client import Kubectl

@@ -151,27 +151,23 @@ class FakeTerminal(Terminal):
 
 
 class FakeBrowser(webbrowser.BaseBrowser):
-    """Opens a page and follows its redirects, in a thread."""
+    """Opens a page and follows its redirects."""
 
     def __init__(self) -> None:
         super().__init__("fake")
         self.before_open: Callable[[], object] = lambda: None
         self.opened: list[str] = []
-        self.threads: list[threading.Thread] = []
+        self._complete = 0
 
     def open(self, url: str, new: int = 0, autoraise: bool = True) -> bool:  # noqa: ARG002, FBT001, FBT002
         self.before_open()
         self.opened.append(url)
-        thread = threading.Thread(target=fetch, args=(url,))
-        thread.start()
-        self.threads.append(thread)
+        fetch(url)
+        self._complete += 1
         return True
 
     def join(self) -> None:
-        """Wait until all pages that were opened are complete."""
-        until(lambda: len(self.threads) == len(self.opened))
-        for thread in self.threads:
-            thread.join()
+        until(lambda: self._complete == len(self.opened), "all pages are complete")
 
 
 def fetch(url: str) -> None:

@@ -161,6 +161,9 @@ class Failing(FakeKubectl):
 
     arrives, lost, is_over = False, False, False
 
+    def create(self, *_: Any) -> None:
+        raise KubectlFailed("it broke")
+
     def patch(self, *arguments: Any, **options: Any) -> None:
         self.is_over = self.lost
         if self.arrives:
@@ -175,6 +178,8 @@ class Failing(FakeKubectl):
 
 def test_a_change_that_fails_says_how_the_secret_is_and_what_to_do() -> None:
     kubectl = Failing()
+    with pytest.raises(LoginFailed, match="it broke; there is still no such Secret; when"):
+        store(kubectl, REF, None, CONTENT)
     kubectl.put(source())
     existing = find_secret(kubectl, REF)
     end = "; when the cause is mended, run the command again"

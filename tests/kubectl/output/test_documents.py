@@ -1,5 +1,3 @@
-"""JSON and YAML."""
-
 from typing import Any
 
 import pytest

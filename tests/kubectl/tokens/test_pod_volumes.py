@@ -1,5 +1,3 @@
-"""Volumes of pods read with the stand-in for kubectl."""
-
 from csidriver.core.names import SourceRef
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.tokens.pod_volumes import read_pod_volumes

@@ -1,5 +1,3 @@
-"""Templates and their lines."""
-
 import pytest
 
 from csidriver.kubectl.errors import KubectlFailed

@@ -1,5 +1,3 @@
-"""Tokens read with the stand-in for kubectl."""
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
